@@ -1,0 +1,44 @@
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint format bench data clean
+
+help: ## show what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.installed ## extract, fit and predict on the bundled sample
+	@rm -rf digits.cache head-svm-layer3.safetensors
+	$(BIN)/bottleneck extract --layer layer3
+	$(BIN)/bottleneck fit --clf svm
+	$(BIN)/bottleneck predict head-svm-layer3.safetensors 'data/digits/test/7/00*.png'
+
+test: $(VENV)/.installed ## the tests, under ten minutes on two cores
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-all: $(VENV)/.installed ## the slow tests too
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed ## ruff format, ruff, mypy
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed ## let ruff lay the code out
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.installed ## the figures of docs/benchmarks.md
+	$(BIN)/python benchmarks/run.py
+
+data: $(VENV)/.installed ## make the bundled sample again
+	$(BIN)/python data/make.py
+
+clean: ## remove what demo and test leave behind
+	rm -rf digits.cache head-*.safetensors .pytest_cache .mypy_cache .ruff_cache .hypothesis

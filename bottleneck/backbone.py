@@ -1,0 +1,254 @@
+"""Backbones: build a network, load its weights, freeze it, and know exactly which they were."""
+
+import dataclasses
+import importlib.util
+import sys
+import urllib.error
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+import torchvision
+from torch import nn
+
+from bottleneck.errors import BackboneError, UnknownNameError, WeightsError
+from bottleneck.files import sha256
+from bottleneck.spec import Preprocess, Source
+from bottleneck.weights import digest_weights, is_weights_file, load_weights
+
+_SEED = 0  # `--weights none` is the same network every time
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen network and what identifies it.
+
+    Attributes
+    ----------
+    network : nn.Module
+        In eval mode, without gradients, float32, on the CPU.
+    model : str
+        Identity of the architecture, for the spec.
+    weights_digest : str
+        SHA-256 over names, types, shapes and bytes of the state dict as loaded.
+    preprocess : Preprocess
+        What the weights expect.
+    source : Source
+        How to load it again.
+    """
+
+    network: nn.Module
+    model: str
+    weights_digest: str
+    preprocess: Preprocess
+    source: Source
+
+
+def load_backbone(
+    model: str, weights: str = "DEFAULT", *, preprocess: dict[str, Any] | None = None
+) -> Backbone:
+    """Load a frozen network.
+
+    Parameters
+    ----------
+    model : str
+        A torchvision classification model's name, or ``path/to/file.py:factory`` for a function
+        that returns the network when called without arguments. That file is run: it is code.
+    weights : str
+        ``"DEFAULT"``, a torchvision weights name, ``"none"`` (torchvision's initialisation,
+        seeded), or a ``.pth`` or ``.safetensors`` file. For a factory, ``"DEFAULT"`` and
+        ``"none"`` both mean the network as the factory returns it, seeded.
+    preprocess : dict, optional
+        Fields of `Preprocess` that replace those which the weights bring.
+
+    Returns
+    -------
+    Backbone
+
+    Raises
+    ------
+    UnknownNameError
+        No model or weights of that name.
+    BackboneError
+        The factory cannot be loaded or gives no network.
+    WeightsError
+        The weights cannot be downloaded, read, or do not fit.
+    """
+    file, _, factory = model.rpartition(":")
+    load = _from_file(Path(file), factory) if file else _from_torchvision(model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_SEED)
+        network, identity, preset = load(weights)
+    network.eval().requires_grad_(False)
+    return Backbone(
+        network=network,
+        model=identity,
+        weights_digest=digest_weights(network),
+        preprocess=dataclasses.replace(preset, **(preprocess or {})),
+        source=Source(_absolute_model(file, factory) or model, _absolute_weights(weights)),
+    )
+
+
+def sketch_network(model: str, weights: str = "DEFAULT") -> tuple[nn.Module, Preprocess]:
+    """A network without weights, to look at its layers: nothing is downloaded or computed.
+
+    Parameters
+    ----------
+    model, weights : str
+        As in `load_backbone`; the weights say only how large the input is.
+
+    Returns
+    -------
+    network : nn.Module
+        Frozen; on the meta device for torchvision's models.
+    preprocess : Preprocess
+        What the weights expect.
+    """
+    if ":" in model:
+        backbone = load_backbone(model, "none")
+        return backbone.network, backbone.preprocess
+    _require_torchvision_name(model)
+    with torch.device("meta"):
+        network = torchvision.models.get_model(model, weights=None, **_as_trained(model))
+    named = weights != "none" and not is_weights_file(weights)
+    entry = _weights_entry(model, weights) if named else _default_weights(model)
+    return network.eval().requires_grad_(False), _preset(entry)
+
+
+_Loaded = tuple[nn.Module, str, Preprocess]
+
+
+# torchvision's models
+
+
+def _from_torchvision(model: str) -> Callable[[str], _Loaded]:
+    _require_torchvision_name(model)
+
+    def load(weights: str) -> _Loaded:
+        if weights == "none":
+            network = torchvision.models.get_model(model, weights=None)
+            return network, model, _preset(_default_weights(model))
+        if is_weights_file(weights):
+            network = torchvision.models.get_model(model, weights=None, **_as_trained(model))
+            load_weights(network, Path(weights), model=model)
+            if model == "googlenet":  # its builder drops the training heads after loading
+                network.aux_logits, network.aux1, network.aux2 = False, None, None
+            return network, model, _preset(_default_weights(model))
+        entry = _weights_entry(model, weights)
+        return _download(model, entry), model, _preset(entry)
+
+    return load
+
+
+def _require_torchvision_name(model: str) -> None:
+    known = torchvision.models.list_models(module=torchvision.models)
+    if model not in known:
+        raise UnknownNameError(
+            "model", model, known, "(or path/to/file.py:factory for a network of your own)"
+        )
+
+
+def _default_weights(model: str) -> Any:
+    return torchvision.models.get_model_weights(model).DEFAULT
+
+
+def _weights_entry(model: str, weights: str) -> Any:
+    entries = torchvision.models.get_model_weights(model)
+    known = ["DEFAULT", *(entry.name for entry in entries), "none"]
+    if weights not in known:
+        raise UnknownNameError(f"weights of {model}", weights, known, "(or a file)")
+    return entries[weights]
+
+
+def _download(model: str, entry: Any) -> nn.Module:
+    try:
+        network: nn.Module = torchvision.models.get_model(model, weights=entry)
+    except (urllib.error.URLError, OSError, RuntimeError) as error:
+        name = entry.url.rsplit("/", 1)[-1]
+        raise WeightsError(
+            f"weights {entry.name} of {model} could not be loaded from {entry.url} "
+            f"({' '.join(str(error).split())}): put {name} into "
+            f"{Path(torch.hub.get_dir()) / 'checkpoints'}, or give it with --weights FILE"
+        ) from error
+    return network
+
+
+def _preset(entry: Any) -> Preprocess:
+    preset = entry.transforms()
+    return Preprocess(
+        resize=preset.resize_size[0],
+        crop=preset.crop_size[0],
+        mean=tuple(preset.mean),
+        std=tuple(preset.std),
+        interpolation=preset.interpolation.value,
+    )
+
+
+def _as_trained(model: str) -> dict[str, Any]:
+    """What torchvision's builder sets when it loads weights (googlenet.py, inception.py)."""
+    if model in ("googlenet", "inception_v3"):
+        return {"transform_input": True, "aux_logits": True, "init_weights": False}
+    return {}
+
+
+# A file with a factory
+
+
+def _from_file(file: Path, factory: str) -> Callable[[str], _Loaded]:
+    if not file.is_file():
+        raise BackboneError(f"no file {file} to take the network's factory {factory!r} from")
+    identity = f"{file.name}:{factory}@{sha256(file.read_bytes())[:16]}"
+
+    def load(weights: str) -> _Loaded:
+        network = _build(file, factory)
+        if is_weights_file(weights):
+            load_weights(network, Path(weights), model=f"{file.name}:{factory}")
+        elif weights not in ("DEFAULT", "none"):
+            raise UnknownNameError(
+                f"weights of {file.name}", weights, ["DEFAULT", "none"], "(or a file)"
+            )
+        return network, identity, Preprocess()
+
+    return load
+
+
+def _build(file: Path, factory: str) -> nn.Module:
+    module = _run_file(file)
+    build = getattr(module, factory, None)
+    if not callable(build):
+        known = [name for name, value in vars(module).items() if callable(value)]
+        raise UnknownNameError(f"factory in {file}", factory, known)
+    network = build()
+    if not isinstance(network, nn.Module):
+        raise BackboneError(
+            f"{file}:{factory}() must return a torch.nn.Module, got {type(network).__name__}"
+        )
+    return network
+
+
+def _run_file(file: Path) -> ModuleType:
+    name = f"bottleneck_model_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise BackboneError(f"{file} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickling look a class's module up there
+    try:
+        spec.loader.exec_module(module)
+    except (SyntaxError, ImportError) as error:
+        raise BackboneError(f"{file} cannot be imported: {error}") from error
+    return module
+
+
+# Where it came from
+
+
+def _absolute_model(file: str, factory: str) -> str:
+    return f"{Path(file).resolve()}:{factory}" if file else ""
+
+
+def _absolute_weights(weights: str) -> str:
+    return str(Path(weights).resolve()) if is_weights_file(weights) else weights

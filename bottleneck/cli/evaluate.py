@@ -1,0 +1,37 @@
+"""`bottleneck evaluate`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bottleneck.cli.options import PATH, device_options, json_option, moved_network_options
+
+
+@click.command()
+@click.argument("head", type=PATH)
+@click.argument("target", metavar="CACHE|IMAGES", type=PATH)
+@click.option("--split", help="Which split.  [the held-out one: test, or else val]")
+@moved_network_options
+@device_options
+@json_option
+def evaluate(head: Path, target: Path, as_json: bool, **options: Any) -> None:
+    """Judge a head on labelled images.
+
+    Those of a cache of the same spec, or files.
+
+    \b
+    Example:
+      bottleneck evaluate head-svm-layer3.safetensors photos.cache
+      bottleneck evaluate head-svm-layer3.safetensors new-photos --split test
+    """
+    from bottleneck import report
+    from bottleneck.evaluate import evaluate as run
+    from bottleneck.head import Head
+
+    found, rejected = run(Head.load(head), target, **options)
+    if as_json:
+        click.echo(json.dumps({"heldout": found.to_json(), "rejected": rejected}))
+    else:
+        click.echo(report.evaluation_text(found, rejected))

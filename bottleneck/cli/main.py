@@ -1,0 +1,118 @@
+"""The program: finds commands by name, reads bottleneck.toml, turns errors into one line."""
+
+import importlib
+import importlib.metadata
+import sys
+import tomllib
+import warnings
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from bottleneck import __version__
+from bottleneck.errors import BottleneckError
+
+COMMANDS = ("layers", "extract", "status", "verify", "fit", "evaluate", "predict")
+
+CONFIG = Path("bottleneck.toml")
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+
+class Program(click.Group):
+    """Commands that are imported when they are needed, and the one place that reports errors."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which a user meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """The command of module `bottleneck.cli.<name>`."""
+        if name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(f"bottleneck.cli.{name}"), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run, and report what the user can mend in one line."""
+        try:
+            ctx.default_map = _defaults(self, ctx)
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _fail("interrupted: what was finished is kept, the same command goes on", INTERRUPTED)
+        except BrokenPipeError:
+            raise  # `bottleneck predict … | head`: click knows what to do
+        except BottleneckError as error:
+            if ctx.params["debug"]:
+                raise
+            _fail(str(error), error.exit_code)
+        except OSError as error:
+            if ctx.params["debug"]:
+                raise
+            what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            _fail(what, 1)
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(__version__, prog_name="bottleneck")
+def main(debug: bool) -> None:
+    """Run a frozen CNN once, cache the codes of any layer, train linear classifiers on them.
+
+    Defaults for any option can stand in bottleneck.toml in the working directory, under the
+    command's name.
+
+    \b
+    Example:
+      bottleneck layers resnet50
+      bottleneck extract photos -o photos.cache --model resnet50 --layer layer3 --layer layer4
+      bottleneck fit photos.cache --clf svm --layer layer3
+      bottleneck predict head-svm-layer3.safetensors new/*.jpg
+    """
+    # pandas, where scikit-learn finds it, looks for PyData's package of our name.
+    warnings.filterwarnings("ignore", message="Pandas requires version .* of 'bottleneck'")
+    warnings.filterwarnings("ignore", module="PIL")  # of images; what matters becomes a rejection
+    _warn_of_namesake()
+
+
+def _defaults(program: Program, ctx: click.Context) -> dict[str, Any]:
+    """What bottleneck.toml gives, by command and option."""
+    if not CONFIG.is_file():
+        return {}
+    try:
+        config = tomllib.loads(CONFIG.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise click.UsageError(f"{CONFIG}: {error}") from error
+    defaults: dict[str, Any] = {}
+    for name, options in config.items():
+        command = program.get_command(ctx, name)
+        if command is None or not isinstance(options, dict):
+            raise click.UsageError(
+                f"{CONFIG}: [{name}] is no command; there are {', '.join(COMMANDS)}"
+            )
+        known = {parameter.name for parameter in command.params}
+        defaults[name] = {key.replace("-", "_"): value for key, value in options.items()}
+        for key in defaults[name].keys() - known:
+            raise click.UsageError(f"{CONFIG}: [{name}] has no option {key!r}")
+    return defaults
+
+
+def _warn_of_namesake() -> None:
+    try:
+        version = importlib.metadata.version("bottleneck")
+    except importlib.metadata.PackageNotFoundError:
+        return
+    click.echo(
+        f"warning: PyData's package 'bottleneck' {version} is installed in this environment and "
+        "has the same import name: `pip uninstall bottleneck`, then `pip install "
+        "--force-reinstall --no-deps bottleneck-features`, or use an environment for each",
+        err=True,
+    )
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    line = " ".join(message.split()).encode("utf-8", errors="backslashreplace")
+    click.echo(b"error: " + line, err=True)
+    sys.exit(code)

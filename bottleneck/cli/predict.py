@@ -1,0 +1,56 @@
+"""`bottleneck predict`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bottleneck.cli.options import PATH, device_options, moved_network_options, overwrite_option
+
+
+@click.command()
+@click.argument("head", type=PATH)
+@click.argument("images", nargs=-1, required=True)
+@click.option(
+    "style",
+    "--format",
+    type=click.Choice(["table", "csv", "jsonl"]),
+    default="table",
+    show_default=True,
+)
+@click.option("--top", type=click.IntRange(min=1), help="How many classes.  [1; all for jsonl]")
+@click.option("-o", "--out", type=PATH, help="Write to a file.")
+@overwrite_option
+@moved_network_options
+@device_options
+def predict(
+    head: Path,
+    images: tuple[str, ...],
+    style: str,
+    top: int | None,
+    out: Path | None,
+    overwrite: bool,
+    **options: Any,
+) -> None:
+    """Classify new images.
+
+    IMAGES are files, folders or patterns. Prints probabilities for softmax, margins for svm.
+
+    \b
+    Example:
+      bottleneck predict head-svm-layer3.safetensors new/*.jpg
+      bottleneck predict head-softmax-layer3.safetensors new --format jsonl -o new.jsonl
+    """
+    from bottleneck import report
+    from bottleneck.files import publish_text
+    from bottleneck.head import Head, require_new
+    from bottleneck.predict import predict as run
+
+    if out is not None:
+        require_new(out, overwrite=overwrite)
+    lines = report.prediction_lines(run(Head.load(head), images, **options), style=style, top=top)
+    if out is not None:
+        publish_text(out, "".join(f"{line}\n" for line in lines))
+        return
+    for line in lines:
+        click.echo(line.encode("utf-8", errors="surrogateescape"))

@@ -1,0 +1,47 @@
+"""`bottleneck verify`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bottleneck.cli.options import PATH, device_options, json_option, moved_network_options
+from bottleneck.cli.progress import progress_of
+
+
+@click.command()
+@click.argument("cache", type=PATH)
+@click.option("--repair", "images", type=PATH, help="Where the images are; extract what is bad.")
+@moved_network_options
+@device_options
+@json_option
+def verify(cache: Path, images: Path | None, as_json: bool, **options: Any) -> None:
+    """Check every shard against its checksums.
+
+    Exits with 1 if any fails. With --repair, shards that fail are removed and extracted again.
+
+    \b
+    Example:
+      bottleneck verify photos.cache
+      bottleneck verify photos.cache --repair photos
+    """
+    from bottleneck import report
+    from bottleneck.store import open_cache
+
+    if images is not None:
+        from bottleneck.extract import repair
+
+        with progress_of("images") as progress:
+            bad, done = repair(cache, images, progress=progress, **options)
+        if not as_json:
+            click.echo(report.repair_text(bad, done))
+    found = open_cache(cache)
+    bad = found.verify()
+    if as_json:
+        click.echo(json.dumps(report.verify_json(bad)))
+    else:
+        click.echo(report.verify_text(found, bad))
+    if bad:
+        sys.exit(1)

@@ -1,0 +1,299 @@
+"""Extraction: images → codes → shards. Does only what is missing."""
+
+import dataclasses
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bottleneck.backbone import Backbone, load_backbone
+from bottleneck.clock import Clock
+from bottleneck.encode import PRECISIONS, Encoder, choose_device, spec_of
+from bottleneck.errors import InvalidOptionError
+from bottleneck.files import remove_leavings
+from bottleneck.images import find_images
+from bottleneck.layers import Layer, choose_layers, list_layers
+from bottleneck.pipeline import make_shards
+from bottleneck.plan import Changes, plan_cache
+from bottleneck.store import Bad, Cache, Layout, is_cache, open_cache
+
+DTYPES = ("float16", "float32")
+
+_SHARD_ROWS = 4096
+_SHARD_BYTES = 256 << 20  # an unpooled layer gets shards of fewer rows
+
+Progress = Callable[[int, int], None]  # rows done, rows in all
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What a run of `extract` did.
+
+    Attributes
+    ----------
+    cache : Cache
+        As it is now.
+    changes : Changes
+        What had happened to the images since the last run.
+    rows : int
+        How many images were encoded in this run.
+    rejected : dict of int to str
+        Every row of the cache that gave no codes, and why.
+    clock : Clock
+        Where the time went.
+    seconds : float
+        From start to end.
+    """
+
+    cache: Cache
+    changes: Changes
+    rows: int
+    rejected: dict[int, str]
+    clock: Clock
+    seconds: float
+
+
+def extract(
+    images: Path,
+    out: Path,
+    *,
+    model: str,
+    layers: Sequence[str],
+    weights: str = "DEFAULT",
+    preprocess: dict[str, Any] | None = None,
+    pool: str = "avg",
+    relu: bool = True,
+    dtype: str | None = None,
+    precision: str = "auto",
+    device: str = "auto",
+    batch_size: int = 64,
+    workers: int | None = None,
+    shard_size: int | None = None,
+    task: tuple[int, int] = (0, 1),
+    retry_rejected: bool = False,
+    progress: Progress | None = None,
+) -> Extraction:
+    """Compute the codes of every image at some layers of a frozen network, into a cache.
+
+    Run again, it does only what is missing; images that changed are done again, new ones are
+    added. Each shard is whole or absent, whenever the run ends.
+
+    Parameters
+    ----------
+    images : Path
+        A directory or CSV, as in `bottleneck.images.find_images`.
+    out : Path
+        The cache's directory.
+    model, weights, preprocess
+        As in `bottleneck.backbone.load_backbone`.
+    layers : sequence of str
+        Names as in `bottleneck.layers.list_layers`; all are read in one pass.
+    pool, relu
+        As in `bottleneck.layers.Tap`.
+    dtype : str, optional
+        Of stored codes: the cache's own, and ``"float16"`` for a new one.
+    precision : str
+        Of weights and activations. ``"auto"`` is the cache's own, and float32 for a new one.
+    device : str
+        As in `bottleneck.encode.choose_device`.
+    batch_size : int
+        Images in one forward pass.
+    workers : int, optional
+        Decoding threads; one a core unless given.
+    shard_size : int, optional
+        Rows of a shard: the cache's own, and for a new one 4096, or fewer where that would
+        be more than 256 MiB.
+    task : tuple of 2 int
+        (i, n): do every n-th shard, from the i-th, counted from 0.
+    retry_rejected : bool
+        Try the rejected images again, though their files look unchanged.
+    progress : callable, optional
+        Called with the rows done and the rows to do in this run.
+
+    Returns
+    -------
+    Extraction
+
+    Raises
+    ------
+    BottleneckError
+        Of many kinds, before any image is read: see `bottleneck.errors`.
+    NonFiniteCodesError
+        The network gave NaN or infinity. What was finished stays.
+    OSError
+        The disk refused something. What was finished stays.
+    """
+    start = time.monotonic()
+    _require_counts(batch_size=batch_size, workers=workers, shard_size=shard_size, task=task)
+    root, table = find_images(images)
+    backbone = load_backbone(model, weights, preprocess=preprocess)
+    before = open_cache(out) if is_cache(out) else None
+    spec = spec_of(backbone, precision=_resolve_precision(precision, before), relu=relu, pool=pool)
+    network = _Network(backbone)
+    if before is None or not set(layers) <= set(before.layers):
+        network.choose(layers)  # a misspelt layer leaves no cache behind
+    layout = _layout(before, dtype, shard_size, lambda: network.largest_code(layers, pool))
+    cache, changes = plan_cache(out, table, spec=spec, layout=layout, source=backbone.source)
+    remove_leavings(out)
+    if retry_rejected:
+        cache.discard({row // cache.layout.shard_size for row in cache.rejected()})
+
+    todo = _missing(cache, layers, task)
+    total = sum(len(cache.rows(shard)) for shards in todo.values() for shard in shards)
+    clock, done = Clock(), 0
+    for names, shards in todo.items():
+        encoder = Encoder(
+            backbone,
+            network.choose(names),
+            relu=relu,
+            pool=pool,
+            precision=spec.precision,
+            device=choose_device(device),
+            clock=clock,
+        )
+        for rows in make_shards(
+            cache, shards, encoder, root=root, batch_size=batch_size, workers=workers or _cores()
+        ):
+            done += rows
+            if progress:
+                progress(done, total)
+    if done or changes or not (out / "codes.h5").exists():
+        cache.write_index()
+    return Extraction(cache, changes, done, cache.rejected(), clock, time.monotonic() - start)
+
+
+def repair(
+    path: Path,
+    images: Path,
+    *,
+    model: str | None = None,
+    weights: str | None = None,
+    **options: Any,
+) -> tuple[list[Bad], Extraction]:
+    """Find the shards of a cache that fail their checks, and extract those again.
+
+    Parameters
+    ----------
+    path : Path
+        The cache.
+    images : Path
+        Where its images are now.
+    model, weights : str, optional
+        Where the network is now, if it moved since.
+    options
+        As in `extract`: device, batch_size, workers, progress.
+
+    Returns
+    -------
+    bad : list of Bad
+        What failed, before it was repaired.
+    extraction : Extraction
+    """
+    cache = open_cache(path)
+    bad = cache.verify()
+    for item in bad:
+        (path / item.file).unlink(missing_ok=True)
+    done = extract(
+        images,
+        path,
+        model=model or cache.source.model,
+        weights=weights or cache.source.weights,
+        layers=cache.layers,
+        preprocess=dataclasses.asdict(cache.spec.preprocess),
+        pool=cache.spec.pool,
+        relu=cache.spec.relu,
+        **options,
+    )
+    done.cache.write_index()
+    return bad, done
+
+
+class _Network:
+    """A backbone whose layers are looked at only when somebody asks for them.
+
+    Looking is a forward pass, and a run that has nothing to do shall not make one.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.backbone = backbone
+
+    @cached_property
+    def layers(self) -> list[Layer]:
+        return list_layers(self.backbone.network, self.backbone.preprocess.crop)
+
+    def choose(self, names: Sequence[str]) -> list[Layer]:
+        return choose_layers(self.layers, names)
+
+    def largest_code(self, names: Sequence[str], pool: str) -> int:
+        return max(layer.code_size(pool) for layer in self.choose(names))
+
+
+def _missing(
+    cache: Cache, layers: Sequence[str], task: tuple[int, int]
+) -> dict[tuple[str, ...], list[int]]:
+    """The shards of a task that are missing, by the layers that lack them."""
+    index, count = task
+    lacking: defaultdict[int, list[str]] = defaultdict(list)
+    for layer in dict.fromkeys(layers):
+        for shard in cache.missing(layer):
+            if shard % count == index:
+                lacking[shard].append(layer)
+    todo: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+    for shard in sorted(lacking):
+        todo[tuple(lacking[shard])].append(shard)
+    return dict(todo)
+
+
+def _layout(
+    before: Cache | None,
+    dtype: str | None,
+    shard_size: int | None,
+    largest_code: Callable[[], int],
+) -> Layout:
+    if before is not None:
+        return Layout(
+            dtype=dtype or before.layout.dtype, shard_size=shard_size or before.layout.shard_size
+        )
+    dtype = dtype or DTYPES[0]
+    if shard_size is None:
+        row_bytes = largest_code() * np.dtype(dtype).itemsize
+        shard_size = max(1, min(_SHARD_ROWS, _SHARD_BYTES // row_bytes))
+    return Layout(dtype, shard_size)
+
+
+def _resolve_precision(precision: str, before: Cache | None) -> str:
+    """``auto`` is decided once, when the cache is planned."""
+    if precision == "auto":
+        return before.spec.precision if before else "float32"
+    if precision not in PRECISIONS:
+        raise InvalidOptionError(
+            f"--precision {precision!r}: must be auto, {', '.join(PRECISIONS)}"
+        )
+    return precision
+
+
+def _require_counts(
+    *, batch_size: int, workers: int | None, shard_size: int | None, task: tuple[int, int]
+) -> None:
+    for name, value in [
+        ("--batch-size", batch_size),
+        ("--workers", workers),
+        ("--shard-size", shard_size),
+    ]:
+        if value is not None and value < 1:
+            raise InvalidOptionError(f"{name} {value}: must be at least 1")
+    index, count = task
+    if not 0 <= index < count:
+        raise InvalidOptionError(
+            f"--task {index}/{count}: I counts from 0, so it must be one of 0…{count - 1}"
+        )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,93 @@
+"""Files that are whole or absent, and digests of what they hold."""
+
+import contextlib
+import hashlib
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+_MARK = ".tmp~"
+
+
+@contextlib.contextmanager
+def publish(path: Path) -> Iterator[Path]:
+    """Write a file whole or not at all.
+
+    The block writes to the temporary path that it is given, in the same folder. When the block
+    ends without an error the bytes are forced to the disk and renamed to `path`, replacing
+    what was there; otherwise the temporary file is removed and `path` is left as it was.
+
+    Parameters
+    ----------
+    path : Path
+        Where the finished file shall stand; its folder is made if need be.
+
+    Yields
+    ------
+    Path
+        The temporary file to write.
+
+    Raises
+    ------
+    OSError
+        The disk refused the bytes, the sync or the rename.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The host and the process are part of the name, so that a later run can tell the leavings
+    # of a dead process from the work of a live one.
+    name = f".{path.name}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}{_MARK}"
+    temporary = path.parent / name
+    try:
+        yield temporary
+        sync(temporary)
+        temporary.replace(path)
+        sync(path.parent)  # the rename itself lives in the folder
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def publish_text(path: Path, text: str) -> None:
+    """Write a small UTF-8 text file whole or not at all (file names may hold any bytes)."""
+    with publish(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8", errors="surrogateescape"))
+
+
+def sync(path: Path) -> None:
+    """Force a file's or a folder's bytes to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_leavings(folder: Path) -> None:
+    """Remove the temporary files under `folder` that dead processes of this machine left.
+
+    Those of other machines stay: whether their writer lives cannot be seen from here.
+    """
+    host = socket.gethostname()
+    for path in folder.rglob(f".*{_MARK}"):
+        owner = path.name.removesuffix(_MARK).rsplit(".", 2)
+        if owner[0].endswith(f".{host}") and owner[1].isdecimal() and not _alive(int(owner[1])):
+            path.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # it lives, under another user
+    return True
+
+
+def sha256(*parts: bytes | memoryview) -> str:
+    """The hexadecimal SHA-256 of the parts, one after another."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()

@@ -1,0 +1,225 @@
+"""Images: find them, with their labels, splits and groups; the table of rows that they become."""
+
+import csv
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.errors import ImagesNotFoundError, ImagesTableError
+
+SPLITS = ("train", "val", "test")
+
+_JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
+_PNM = (".ppm", ".pgm", ".pbm", ".pnm")
+SUFFIXES = frozenset((*_JPEG, ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", *_PNM))
+
+_COLUMNS = ("path", "label", "split", "group", "size", "mtime_ns")
+
+
+@dataclass(frozen=True)
+class ImageTable:
+    """Images as columns; row i of every column, and of every layer's codes, is one image.
+
+    Attributes
+    ----------
+    path : list of str
+        Relative to the images' root, with forward slashes, each once.
+    label, split, group : list of str
+        Empty where there is none.
+    size, mtime_ns : ndarray of int64, shape (n,)
+        Bytes and nanoseconds; -1 where there is no such file, or none any more.
+    """
+
+    path: list[str]
+    label: list[str]
+    split: list[str]
+    group: list[str]
+    size: NDArray[np.int64]
+    mtime_ns: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.path)
+
+    @property
+    def exists(self) -> NDArray[np.bool_]:
+        """Whether row i's file was there when the table was made, shape (n,)."""
+        return self.size >= 0
+
+    def write_csv(self, path: Path) -> None:
+        """Write ``images.csv``; any file name survives the way there and back."""
+        with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(_COLUMNS)
+            writer.writerows(self._rows())
+
+    @classmethod
+    def read_csv(cls, path: Path) -> Self:
+        """Read what `write_csv` wrote.
+
+        Raises
+        ------
+        ImagesTableError
+            The file is not such a table.
+        """
+        columns: list[list[str]] = [[] for _ in _COLUMNS]
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            reader = csv.reader(file)
+            if tuple(next(reader, ())) != _COLUMNS:
+                raise ImagesTableError(f"{path}: the first line must be {','.join(_COLUMNS)}")
+            try:
+                for row in reader:
+                    for column, value in zip(columns, row, strict=True):
+                        column.append(value)
+                sizes, mtimes = (np.array(column, dtype=np.int64) for column in columns[4:])
+            except ValueError as error:
+                raise ImagesTableError(f"{path}: line {reader.line_num}: {error}") from error
+        path_column, label, split, group = columns[:4]
+        return cls(path_column, label, split, group, sizes, mtimes)
+
+    def _rows(self) -> Iterator[tuple[str, str, str, str, int, int]]:
+        return zip(
+            self.path,
+            self.label,
+            self.split,
+            self.group,
+            self.size.tolist(),
+            self.mtime_ns.tolist(),
+            strict=True,
+        )
+
+
+def find_images(source: Path) -> tuple[Path, ImageTable]:
+    """Find the images of a directory or a CSV, in a fixed order.
+
+    A directory of class folders gives labels; one with ``train/ val/ test/`` of class folders
+    gives splits as well; a flat one gives neither. A CSV has the columns
+    ``path[,label][,split][,group]``, paths relative to its own folder.
+
+    Parameters
+    ----------
+    source : Path
+        A directory or a CSV file.
+
+    Returns
+    -------
+    root : Path
+        The folder that paths are relative to.
+    table : ImageTable
+        Sorted by path (a directory) or in the file's order (a CSV).
+
+    Raises
+    ------
+    ImagesNotFoundError
+        There is no such place, or no image in it.
+    ImagesTableError
+        The CSV lacks a ``path`` column or names a file twice.
+    """
+    if source.is_dir():
+        root, rows = source, _folder_rows(source)
+    elif source.is_file() and source.suffix.lower() == ".csv":
+        root, rows = source.parent, _csv_rows(source)
+    elif source.exists():
+        raise ImagesNotFoundError(f"{source} is neither a directory nor a .csv file of images")
+    else:
+        raise ImagesNotFoundError(f"no such directory or CSV of images: {source}")
+    if not rows:
+        raise ImagesNotFoundError(
+            f"no images in {source}: looked for {' '.join(sorted(SUFFIXES))} in it and below"
+        )
+    return root, _table(root, rows)
+
+
+_Row = tuple[str, str, str, str]  # path, label, split, group
+
+
+def _folder_rows(root: Path) -> list[_Row]:
+    paths = sorted(_walk(root))
+    label_at = 1 if _has_splits(root) else 0
+    rows = []
+    for path in paths:
+        folders = path.split("/")[:-1]
+        label = folders[label_at] if len(folders) > label_at else ""
+        split = folders[0] if label_at and folders else ""
+        rows.append((path, label, split, ""))
+    return rows
+
+
+def _has_splits(root: Path) -> bool:
+    """Whether the first level names splits, and not classes one of which is called "train"."""
+    folders = [path for path in root.iterdir() if path.is_dir() and not _hidden(path.name)]
+    named = [path for path in folders if path.name in SPLITS]
+    return bool(named) and (
+        len(named) == len(folders)
+        or any(child.is_dir() for folder in named for child in folder.iterdir())
+    )
+
+
+def _walk(root: Path) -> Iterator[str]:
+    """Every image file below `root`, relative to it; linked folders once, hidden ones never."""
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, files in os.walk(root, followlinks=True, onerror=_raise):
+        status = os.stat(folder)  # noqa: PTH116  (os.walk yields strings; a Path each is slow)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()  # a link that leads back
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not _hidden(name))
+        prefix = Path(folder).relative_to(root).as_posix() + "/"
+        for name in files:
+            if not _hidden(name) and is_image_name(name):
+                yield (prefix + name).removeprefix("./")
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file's name ends like an image's."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122  (millions of names)
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".")
+
+
+def _raise(error: OSError) -> None:
+    raise error  # os.walk would pass over a folder that it cannot list
+
+
+def _csv_rows(path: Path) -> list[_Row]:
+    lines: dict[str, int] = {}
+    rows = []
+    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        reader = csv.DictReader(file, restval="")
+        if "path" not in (reader.fieldnames or []):
+            raise ImagesTableError(
+                f"{path}: no column 'path' in its first line; "
+                "a CSV of images has path[,label][,split][,group]"
+            )
+        for record in reader:
+            name = record["path"]
+            if name in lines:
+                raise ImagesTableError(
+                    f"{path}: {name!r} stands on lines {lines[name]} and {reader.line_num}; "
+                    "an image is one row"
+                )
+            lines[name] = reader.line_num
+            label, split, group = (record.get(key) or "" for key in ("label", "split", "group"))
+            rows.append((name, label, split, group))
+    return rows
+
+
+def _table(root: Path, rows: list[_Row]) -> ImageTable:
+    path, label, split, group = (list(column) for column in zip(*rows, strict=True))
+    stats = np.array([_size_and_mtime(root / name) for name in path], dtype=np.int64)
+    return ImageTable(path, label, split, group, stats[:, 0], stats[:, 1])
+
+
+def _size_and_mtime(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return -1, -1  # named in a CSV, a broken link, or gone since: its row says so
+    return status.st_size, status.st_mtime_ns

@@ -1,0 +1,156 @@
+"""Predict: a head and its network on new images."""
+
+import dataclasses
+import glob
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.backbone import load_backbone
+from bottleneck.encode import Encoder, choose_device, spec_of
+from bottleneck.errors import ImagesNotFoundError
+from bottleneck.head import Head
+from bottleneck.images import find_images
+from bottleneck.layers import choose_layers, list_layers
+
+_WORKERS = 4
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a head says of one image.
+
+    Attributes
+    ----------
+    path : Path
+    label : str
+        The class of the highest score; empty where the image gave no codes.
+    scores : dict of str to float
+        Every class, highest first: probabilities for softmax, margins for svm.
+    reason : str
+        Why there is no label; empty where there is one.
+    """
+
+    path: Path
+    label: str
+    scores: dict[str, float]
+    reason: str
+
+
+def predict(
+    head: Head,
+    images: Sequence[str],
+    *,
+    model: str | None = None,
+    weights: str | None = None,
+    device: str = "auto",
+    batch_size: int = 64,
+) -> Iterator[Prediction]:
+    """Classify new images.
+
+    Parameters
+    ----------
+    head : Head
+    images : sequence of str
+        Files, folders (all images below them), or patterns such as ``"new/*.jpg"``.
+    model, weights : str, optional
+        Where the network is now, if it moved since; it must be the same network.
+    device : str
+        As in `bottleneck.encode.choose_device`.
+    batch_size : int
+        Images in one forward pass.
+
+    Yields
+    ------
+    Prediction
+        One an image, in the order found.
+
+    Raises
+    ------
+    ImagesNotFoundError
+        A name stands for no image.
+    SpecMismatchError
+        The network is not the one that the head was trained on.
+    """
+    paths = [path for name in images for path in expand(name)]
+    for path, codes, reason in encode_paths(
+        head, paths, model=model, weights=weights, device=device, batch_size=batch_size
+    ):
+        yield Prediction(path, "", {}, reason) if codes is None else _predicted(head, path, codes)
+
+
+def encode_paths(
+    head: Head,
+    paths: Sequence[Path],
+    *,
+    model: str | None = None,
+    weights: str | None = None,
+    device: str = "auto",
+    batch_size: int = 64,
+) -> Iterator[tuple[Path, NDArray[np.float32] | None, str]]:
+    """The codes that a head reads, of files.
+
+    Yields
+    ------
+    path : Path
+    codes : ndarray of float32, shape (d,), or None
+    reason : str
+        Why there are none.
+    """
+    encoder = _encoder(head, model=model, weights=weights, device=device)
+    starts = range(0, len(paths), batch_size)
+    batches = ([(i, paths[i]) for i in range(s, min(s + batch_size, len(paths)))] for s in starts)
+    for batch in encoder.stream(batches, workers=_WORKERS):
+        codes = batch.codes[head.layer]
+        for i, row in enumerate(batch.row.tolist()):
+            yield paths[row], codes[i].reshape(-1) if batch.valid[i] else None, batch.reason[i]
+
+
+def expand(name: str) -> list[Path]:
+    """The image files that a name stands for: a file, a folder or a pattern.
+
+    Raises
+    ------
+    ImagesNotFoundError
+        It stands for none.
+    """
+    path = Path(name)
+    if path.is_dir():
+        root, table = find_images(path)
+        return [root / relative for relative in table.path]
+    if path.exists():
+        return [path]
+    matches = [Path(match) for match in sorted(glob.glob(name, recursive=True))]  # noqa: PTH207
+    if not matches:
+        raise ImagesNotFoundError(f"no image, folder or pattern of images: {name}")
+    return matches
+
+
+def _encoder(head: Head, *, model: str | None, weights: str | None, device: str) -> Encoder:
+    spec = head.spec
+    backbone = load_backbone(
+        model or head.source.model,
+        weights or head.source.weights,
+        preprocess=dataclasses.asdict(spec.preprocess),
+    )
+    now = spec_of(backbone, precision=spec.precision, relu=spec.relu, pool=spec.pool)
+    head.require(now, where=f"{backbone.source.model} with weights {backbone.source.weights}")
+    layers = list_layers(backbone.network, backbone.preprocess.crop)
+    return Encoder(
+        backbone,
+        choose_layers(layers, [head.layer]),
+        relu=spec.relu,
+        pool=spec.pool,
+        precision=spec.precision,
+        device=choose_device(device),
+    )
+
+
+def _predicted(head: Head, path: Path, codes: NDArray[np.float32]) -> Prediction:
+    values = head.scores(codes[np.newaxis])[0]
+    order = np.argsort(-values, kind="stable").tolist()
+    scores = {head.classes[k]: float(values[k]) for k in order}
+    return Prediction(path, head.classes[order[0]], scores, "")

@@ -1,0 +1,296 @@
+"""One HDF5 shard of codes: written whole or not at all, read, checked; and the index over them.
+
+The only module that imports h5py. `docs/format.md` describes the files for other readers.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.errors import ShardError
+from bottleneck.files import publish, sha256
+from bottleneck.spec import Spec
+
+FORMAT = "bottleneck-shard"
+FORMAT_VERSION = 1
+
+_CHUNK_BYTES = 1 << 20  # fitting reads whole shards in order: few, large chunks
+_FLOAT16_MAX = float(np.finfo(np.float16).max)
+_TEXT = h5py.string_dtype("utf-8")
+
+# What h5py raises on a file that lacks a part or whose bytes were damaged.
+_READ_ERRORS = (KeyError, AttributeError, OSError, RuntimeError, ValueError, TypeError)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Consecutive rows of one layer.
+
+    Attributes
+    ----------
+    codes : ndarray of float16 or float32, shape (n, ...)
+        Zeros where a row is not valid.
+    row : ndarray of int64, shape (n,)
+        Row numbers in ``images.csv``.
+    label : sequence of n str
+        As they were at extraction, for people; ``images.csv`` has the labels that hold.
+    valid : ndarray of bool, shape (n,)
+        Whether the image gave codes.
+    reason : sequence of n str
+        Why not, where it is not valid; else empty.
+    image_sha256 : sequence of n str
+        Of the bytes that were decoded, hexadecimal; empty where none could be read.
+    """
+
+    codes: NDArray[Any]
+    row: NDArray[np.int64]
+    label: Sequence[str]
+    valid: NDArray[np.bool_]
+    reason: Sequence[str]
+    image_sha256: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a shard says of itself, read without its codes.
+
+    Attributes
+    ----------
+    spec_digest : str
+        The spec's digest at this layer: `bottleneck.spec.Spec.digest`.
+    shape : tuple of int
+        Of the codes, rows first.
+    dtype : str
+        ``"float16"`` or ``"float32"``.
+    """
+
+    spec_digest: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def write_shard(path: Path, shard: Shard, *, spec: Spec, layer: str, dtype: str) -> None:
+    """Publish a shard under its name, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Where it shall stand.
+    shard : Shard
+        Codes in float32.
+    spec : Spec
+        What decided the codes.
+    layer : str
+        The layer's name.
+    dtype : str
+        ``"float16"`` or ``"float32"``; codes that float16 cannot hold are stored as float32.
+
+    Raises
+    ------
+    OSError
+        The disk refused it.
+    """
+    codes = np.ascontiguousarray(shard.codes, dtype=_storable(shard.codes, dtype))
+    stored = Shard(codes, shard.row, shard.label, shard.valid, shard.reason, shard.image_sha256)
+    rows_a_chunk = max(1, _CHUNK_BYTES // max(1, codes[:1].nbytes))
+    with publish(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update(
+            format=FORMAT,
+            format_version=FORMAT_VERSION,
+            layer=layer,
+            spec=json.dumps(spec.to_json()),
+            spec_digest=spec.digest(layer),
+            codes_sha256=_codes_digest(stored),
+            rows_sha256=_rows_digest(stored),
+        )
+        chunks = (min(len(codes), rows_a_chunk), *codes.shape[1:])
+        file.create_dataset("codes", data=codes, chunks=chunks)
+        file.create_dataset("row", data=shard.row)
+        file.create_dataset("label", data=_encoded(shard.label), dtype=_TEXT)
+        file.create_dataset("valid", data=shard.valid)
+        file.create_dataset("reason", data=_encoded(shard.reason), dtype=_TEXT)
+        file.create_dataset("image_sha256", data=_encoded(shard.image_sha256), dtype=_TEXT)
+
+
+def read_header(path: Path) -> Header:
+    """Read what a shard says of itself.
+
+    Raises
+    ------
+    ShardError
+        It is absent, cut short, or not a shard.
+    """
+    with _open(path) as file:
+        try:
+            _require_format(path, file)
+            codes = file["codes"]
+            return Header(str(file.attrs["spec_digest"]), tuple(codes.shape), codes.dtype.name)
+        except _READ_ERRORS as error:
+            raise ShardError(f"{path} cannot be read: {_one_line(error)}") from error
+
+
+def read_shard(path: Path) -> Shard:
+    """Read a whole shard and check it against its own digests.
+
+    Returns
+    -------
+    Shard
+        Codes in the stored type.
+
+    Raises
+    ------
+    ShardError
+        It is absent, cut short, not a shard, or its bytes are not those that were written.
+    """
+    with _open(path) as file:
+        try:
+            _require_format(path, file)
+            shard = Shard(
+                codes=file["codes"][...],
+                row=file["row"][...],
+                label=_decoded(file["label"]),
+                valid=file["valid"][...].astype(bool),
+                reason=_decoded(file["reason"]),
+                image_sha256=_decoded(file["image_sha256"]),
+            )
+            digests = (file.attrs["codes_sha256"], file.attrs["rows_sha256"])
+        except _READ_ERRORS as error:
+            raise ShardError(f"{path} cannot be read: {_one_line(error)}") from error
+    if digests[0] != _codes_digest(shard):
+        raise ShardError(f"{path}: the codes are not those that were written (sha256 differs)")
+    if digests[1] != _rows_digest(shard):
+        raise ShardError(f"{path}: the rows are not those that were written (sha256 differs)")
+    return shard
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a shard's images, read without the codes.
+
+    Attributes
+    ----------
+    valid : ndarray of bool, shape (n,)
+        Whether the image gave codes.
+    reason : sequence of n str
+        Why not; empty where it did.
+    """
+
+    valid: NDArray[np.bool_]
+    reason: Sequence[str]
+
+
+def read_outcome(path: Path) -> Outcome:
+    """Read which rows of a shard are valid, and why the others are not.
+
+    Raises
+    ------
+    ShardError
+        It is absent, cut short, or not a shard.
+    """
+    with _open(path) as file:
+        try:
+            valid = file["valid"][...].astype(bool)
+            reason = [""] * len(valid) if valid.all() else _decoded(file["reason"])
+        except _READ_ERRORS as error:
+            raise ShardError(f"{path} cannot be read: {_one_line(error)}") from error
+    return Outcome(valid, reason)
+
+
+@dataclass(frozen=True)
+class IndexedLayer:
+    """One layer as the index shows it.
+
+    Attributes
+    ----------
+    shards : list of (Path, int, Header)
+        Finished shards with the row that each begins at, at least one.
+    valid : ndarray of bool, shape (rows,)
+        Which rows may be used.
+    """
+
+    shards: list[tuple[Path, int, Header]]
+    valid: NDArray[np.bool_]
+
+
+def write_index(path: Path, layers: dict[str, IndexedLayer]) -> None:
+    """Publish an HDF5 file in which each layer is one virtual array over its shards.
+
+    ``file[layer]`` holds the codes, NaN where there is no shard yet, and
+    ``file[f"{layer}:valid"]`` which rows may be used.
+
+    Parameters
+    ----------
+    path : Path
+        The index; shards are named relative to its folder.
+    layers : dict of str to IndexedLayer
+        By the layer's name.
+    """
+    with publish(path) as temporary, h5py.File(temporary, "w") as file:
+        for name, layer in layers.items():
+            headers = [header for _, _, header in layer.shards]
+            # HDF5 converts as it reads, so one float32 shard makes the whole array float32.
+            dtype = max(
+                (header.dtype for header in headers), key=lambda name: np.dtype(name).itemsize
+            )
+            virtual = h5py.VirtualLayout((len(layer.valid), *headers[0].shape[1:]), dtype)
+            for shard, start, header in layer.shards:
+                source = shard.relative_to(path.parent).as_posix()
+                virtual[start : start + header.shape[0]] = h5py.VirtualSource(
+                    source, "codes", header.shape, dtype=header.dtype
+                )
+            file.create_virtual_dataset(name, virtual, fillvalue=np.nan)
+            file[f"{name}:valid"] = layer.valid
+
+
+def _open(path: Path) -> h5py.File:
+    try:
+        # Shards never change once they have their name, so there is nothing to lock; and
+        # network file systems often cannot.
+        return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        raise ShardError(f"{path} cannot be opened: {_one_line(error)}") from error
+
+
+def _require_format(path: Path, file: h5py.File) -> None:
+    if file.attrs.get("format") != FORMAT:
+        raise ShardError(f"{path} is HDF5, but not a shard of codes")
+    version = file.attrs.get("format_version")
+    if version != FORMAT_VERSION:
+        raise ShardError(
+            f"{path} has format version {version}; this program reads version {FORMAT_VERSION}"
+        )
+
+
+def _storable(codes: NDArray[Any], dtype: str) -> str:
+    fits = codes.size == 0 or float(np.abs(codes).max()) <= _FLOAT16_MAX
+    return dtype if fits else "float32"
+
+
+def _codes_digest(shard: Shard) -> str:
+    return sha256(np.ascontiguousarray(shard.codes).data.cast("B"))
+
+
+def _rows_digest(shard: Shard) -> str:
+    """Over everything but the codes, each row a line, so that a second reader can do the same."""
+    columns = (shard.row.tolist(), shard.label, shard.valid.tolist(), shard.reason)
+    lines = zip(*columns, shard.image_sha256, strict=True)
+    return sha256("".join(json.dumps(line) + "\n" for line in lines).encode())
+
+
+def _encoded(values: Sequence[str]) -> list[bytes]:
+    # Labels come from file names, which may hold bytes that are no UTF-8.
+    return [value.encode("utf-8", errors="surrogateescape") for value in values]
+
+
+def _decoded(dataset: h5py.Dataset) -> list[str]:
+    return [value.decode("utf-8", errors="surrogateescape") for value in dataset[...]]
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,156 @@
+"""The spec: everything that decides the numbers of a code, frozen, with one digest."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, Self
+
+from bottleneck.errors import InvalidOptionError, SpecMismatchError
+from bottleneck.files import sha256
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """From an RGB image to the network's input.
+
+    The shorter side is resized to `resize`, the centre `crop` × `crop` is cut out, the values
+    are divided by 255, less `mean`, over `std`: torchvision's ``ImageClassification`` preset.
+
+    Attributes
+    ----------
+    resize, crop : int
+        Pixels.
+    mean, std : tuple of 3 float
+        A channel's, in red, green, blue, on the scale 0…1.
+    interpolation : str
+        ``"bilinear"``, ``"bicubic"`` or ``"nearest"``, always antialiased.
+    """
+
+    resize: int = 256
+    crop: int = 224
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    interpolation: str = "bilinear"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What decides the numbers of a cache's codes, beside the layer's name and the image.
+
+    Attributes
+    ----------
+    model : str
+        The architecture: torchvision's name, or a file's name, factory and digest.
+    weights_digest : str
+        SHA-256 over the state dict that was really loaded.
+    preprocess : Preprocess
+        From image to input.
+    decoder : str
+        The rule by which a file became an RGB image, with its version.
+    precision : str
+        ``"float32"``, ``"bfloat16"`` or ``"float16"``: weights and activations.
+    relu : bool
+        Whether negative activations were set to zero before pooling.
+    pool : str
+        ``"avg"``, ``"max"``, ``"none"`` or a grid's side as digits.
+    """
+
+    model: str
+    weights_digest: str
+    preprocess: Preprocess
+    decoder: str
+    precision: str
+    relu: bool
+    pool: str
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary of plain values, as it stands in ``spec.json``, shards and heads."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `to_json`.
+
+        Raises
+        ------
+        TypeError, KeyError, AttributeError
+            `values` is not a spec; whoever read it names the file.
+        """
+        preprocess = dict(values["preprocess"])
+        preprocess.update(mean=tuple(preprocess["mean"]), std=tuple(preprocess["std"]))
+        return cls(**{**values, "preprocess": Preprocess(**preprocess)})
+
+    def digest(self, layer: str = "") -> str:
+        """SHA-256 of the spec, or of the spec at one layer.
+
+        Equal digests mean codes that may stand side by side.
+        """
+        identity = {"spec": self.to_json(), "layer": layer}
+        return sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode())
+
+    def require(self, other: "Spec", *, this: str, that: str) -> None:
+        """Refuse to mix two specs.
+
+        Parameters
+        ----------
+        other : Spec
+            The spec that should be the same.
+        this, that : str
+            What the two belong to, for the message: ``"cache x"``, ``"this run"``.
+
+        Raises
+        ------
+        SpecMismatchError
+            Names every field that differs, with both values.
+        """
+        mine, theirs = _flat(self.to_json()), _flat(other.to_json())
+        differences = [
+            f"{name} is {_short(mine[name])} in {this} and {_short(theirs[name])} in {that}"
+            for name in mine
+            if mine[name] != theirs[name]
+        ]
+        if differences:
+            raise SpecMismatchError(f"another spec: {'; '.join(differences)}")
+
+
+def preprocess_changes(**fields: Any) -> dict[str, Any]:
+    """The fields of `Preprocess` that were given, checked; None means not given.
+
+    Raises
+    ------
+    InvalidOptionError
+        `mean` or `std` has not one value a channel, or a `std` is not above 0.
+    """
+    given = {name: value for name, value in fields.items() if value is not None}
+    for name in ("mean", "std"):
+        values = given.get(name, (1.0, 1.0, 1.0))
+        if len(values) != 3 or (name == "std" and min(values) <= 0):
+            allowed = "three numbers, for red, green and blue"
+            raise InvalidOptionError(
+                f"--{name} {','.join(f'{value:g}' for value in values)}: must be {allowed}"
+                f"{', each above 0' if name == 'std' else ''}"
+            )
+    return given
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the network came from, so that it can be loaded again. Decides no number.
+
+    Attributes
+    ----------
+    model, weights : str
+        As the user named them, files with their absolute paths.
+    """
+
+    model: str
+    weights: str
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    return {**{k: v for k, v in values.items() if k != "preprocess"}, **values["preprocess"]}
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:12]}…"

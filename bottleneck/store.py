@@ -1,0 +1,374 @@
+"""The cache directory: what is in it, what is missing, its codes, its index, its checks.
+
+``bottleneck.plan`` makes one and brings it up to date; ``docs/format.md`` describes the files.
+"""
+
+import csv
+import dataclasses
+import io
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.errors import CacheError, ImagesTableError, ShardError
+from bottleneck.files import publish_text
+from bottleneck.images import ImageTable
+from bottleneck.shard import (
+    Header,
+    IndexedLayer,
+    read_header,
+    read_outcome,
+    read_shard,
+    write_index,
+)
+from bottleneck.spec import Source, Spec
+
+FORMAT = "bottleneck-cache"
+FORMAT_VERSION = 1
+
+REMOVED = "removed: the file is not there any more"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How codes are laid down; decides no number but float16's rounding.
+
+    Attributes
+    ----------
+    dtype : str
+        ``"float16"`` or ``"float32"``.
+    shard_size : int
+        Rows of a shard.
+    """
+
+    dtype: str
+    shard_size: int
+
+
+@dataclass(frozen=True)
+class LayerStatus:
+    """Where one layer stands.
+
+    Attributes
+    ----------
+    done, rejected, missing : int
+        Rows that gave codes, gave none, and are still to do; together all rows.
+    shape : tuple of int
+        Of one image's code; empty while no shard is done.
+    dtype : str
+        Of the stored codes; ``"float16+float32"`` where float16 could not hold a shard.
+    bytes : int
+        Of the layer's files.
+    """
+
+    done: int
+    rejected: int
+    missing: int
+    shape: tuple[int, ...]
+    dtype: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A file that fails a check, relative to the cache, and why."""
+
+    file: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A cache directory that has been planned.
+
+    Attributes
+    ----------
+    path : Path
+        The directory.
+    spec : Spec
+        What decides its numbers.
+    layout : Layout
+        How they are laid down.
+    source : Source
+        Where the network came from.
+    images : ImageTable
+        Row i of every layer is image i.
+    """
+
+    path: Path
+    spec: Spec
+    layout: Layout
+    source: Source
+    images: ImageTable
+
+    # The plan
+
+    @property
+    def shard_count(self) -> int:
+        """How many shards a whole layer has."""
+        return math.ceil(len(self.images) / self.layout.shard_size)
+
+    def rows(self, shard: int) -> range:
+        """The rows that a shard holds."""
+        start = shard * self.layout.shard_size
+        return range(start, min(start + self.layout.shard_size, len(self.images)))
+
+    def shard_path(self, layer: str, shard: int) -> Path:
+        """Where a shard stands once it is done."""
+        return self.path / "codes" / _folder_name(layer) / f"{shard:05d}.h5"
+
+    @property
+    def layers(self) -> list[str]:
+        """The layers that extraction has begun, by name."""
+        folder = self.path / "codes"
+        if not folder.is_dir():
+            return []
+        return sorted(unquote(path.name) for path in folder.iterdir() if path.is_dir())
+
+    def done(self, layer: str) -> dict[int, Header]:
+        """The finished shards of a layer: whole, of this spec, and with all of their rows."""
+        digest = self.spec.digest(layer)
+        found: dict[int, Header] = {}
+        for shard in range(self.shard_count):
+            path = self.shard_path(layer, shard)
+            if not path.exists():
+                continue
+            try:
+                header = read_header(path)
+            except ShardError:
+                continue  # to be made again; `verify` says what is wrong with it
+            if header.spec_digest == digest and header.shape[0] == len(self.rows(shard)):
+                found[shard] = header
+        return found
+
+    def missing(self, layer: str) -> list[int]:
+        """The shards of a layer that are still to be made."""
+        done = self.done(layer)
+        return [shard for shard in range(self.shard_count) if shard not in done]
+
+    def discard(self, shards: Iterable[int]) -> None:
+        """Remove shards in every layer, so that they are missing."""
+        for shard in shards:
+            for layer in self.layers:
+                self.shard_path(layer, shard).unlink(missing_ok=True)
+
+    # What became of the images
+
+    def status(self) -> dict[str, LayerStatus]:
+        """Where each layer stands, by its name."""
+        return {layer: self._layer_status(layer) for layer in self.layers}
+
+    def rejected(self) -> dict[int, str]:
+        """The rows that gave no codes, and why, over all layers."""
+        reasons: dict[int, str] = {}
+        for layer in self.layers:
+            reasons.update(self._outcomes(layer, self.done(layer))[1])
+        return dict(sorted(reasons.items()))
+
+    def write_index(self) -> None:
+        """Bring ``rejected.csv`` and ``codes.h5`` up to date with the shards."""
+        reasons: dict[int, str] = {}
+        indexed: dict[str, IndexedLayer] = {}
+        for layer in self.layers:
+            done = self.done(layer)
+            valid, why = self._outcomes(layer, done)
+            reasons.update(why)
+            if done:
+                shards = [
+                    (self.shard_path(layer, shard), self.rows(shard).start, header)
+                    for shard, header in done.items()
+                ]
+                indexed[layer] = IndexedLayer(shards, valid)
+        self._write_rejected(dict(sorted(reasons.items())))
+        write_index(self.path / "codes.h5", indexed)
+
+    def _layer_status(self, layer: str) -> LayerStatus:
+        done = self.done(layer)
+        valid, why = self._outcomes(layer, done)
+        finished = sum(header.shape[0] for header in done.values())
+        headers = list(done.values())
+        return LayerStatus(
+            done=int(valid.sum()),
+            rejected=len(why),
+            missing=len(self.images) - finished,
+            shape=headers[0].shape[1:] if headers else (),
+            dtype="+".join(sorted({header.dtype for header in headers})) or self.layout.dtype,
+            bytes=sum(self.shard_path(layer, shard).stat().st_size for shard in done),
+        )
+
+    def _outcomes(
+        self, layer: str, done: Iterable[int]
+    ) -> tuple[NDArray[np.bool_], dict[int, str]]:
+        """Which rows of finished shards may be used, shape (rows,), and why others may not."""
+        valid = np.zeros(len(self.images), dtype=bool)
+        why: dict[int, str] = {}
+        exists = self.images.exists
+        for shard in done:
+            rows = self.rows(shard)
+            outcome = read_outcome(self.shard_path(layer, shard))
+            usable = outcome.valid & exists[rows.start : rows.stop]
+            valid[rows.start : rows.stop] = usable
+            for offset in np.flatnonzero(~usable).tolist():
+                why[rows[offset]] = outcome.reason[offset] or REMOVED
+        return valid, why
+
+    def _write_rejected(self, reasons: dict[int, str]) -> None:
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["row", "path", "reason"])
+        writer.writerows([row, self.images.path[row], why] for row, why in reasons.items())
+        publish_text(self.path / "rejected.csv", out.getvalue())
+
+    # Reading
+
+    def usable(self, layer: str) -> NDArray[np.bool_]:
+        """Which rows have codes, shape (rows,).
+
+        Raises
+        ------
+        CacheError
+            The layer is not whole.
+        """
+        done = self.done(layer)
+        if len(done) < self.shard_count:
+            raise CacheError(
+                f"{self.path}: layer {layer!r} lacks {self.shard_count - len(done)} of "
+                f"{self.shard_count} shards: run the same `bottleneck extract` again to finish it"
+            )
+        return self._outcomes(layer, done)[0]
+
+    def read(self, layer: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The codes of some rows, each flattened, read one shard at a time and checked.
+
+        Parameters
+        ----------
+        layer : str
+            A whole layer.
+        rows : ndarray of int64, shape (n,)
+            Ascending row numbers, each usable.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, d)
+
+        Raises
+        ------
+        ShardError
+            A shard is absent, damaged, or holds other rows than its name says.
+        """
+        size = self.layout.shard_size
+        wanted: NDArray[np.float32] | None = None
+        for shard in np.unique(rows // size).tolist():
+            path = self.shard_path(layer, shard)
+            here = rows // size == shard
+            codes = self._checked_codes(path, shard)[rows[here] - shard * size]
+            if wanted is None:
+                wanted = np.empty((len(rows), math.prod(codes.shape[1:])), dtype=np.float32)
+            wanted[here] = codes.reshape(len(codes), -1)
+        return np.empty((0, 0), dtype=np.float32) if wanted is None else wanted
+
+    def _checked_codes(self, path: Path, shard: int) -> NDArray[Any]:
+        content = read_shard(path)
+        if not np.array_equal(content.row, self.rows(shard)):
+            raise ShardError(f"{path} holds other rows than {self.rows(shard)}")
+        return content.codes
+
+    # Checking
+
+    def verify(self) -> list[Bad]:
+        """Read every byte that counts, and say what is absent, damaged or foreign."""
+        return [bad for layer in self.layers for bad in self._verify_layer(layer)]
+
+    def _verify_layer(self, layer: str) -> Iterator[Bad]:
+        expected = {self.shard_path(layer, shard): shard for shard in range(self.shard_count)}
+        folder = self.path / "codes" / _folder_name(layer)
+        for path in sorted(folder.glob("[!.]*")):
+            if path not in expected:
+                yield Bad(self._relative(path), "not a shard of the plan")
+        for path, shard in expected.items():
+            why = self._why_bad(layer, path, shard)
+            if why:
+                yield Bad(self._relative(path), why)
+
+    def _why_bad(self, layer: str, path: Path, shard: int) -> str:
+        if not path.exists():
+            return "missing"
+        try:
+            if read_header(path).spec_digest != self.spec.digest(layer):
+                return "of another spec or layer"
+            self._checked_codes(path, shard)
+        except ShardError as error:
+            return str(error).removeprefix(f"{path}").lstrip(": ")
+        return ""
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self.path).as_posix()
+
+
+def is_cache(path: Path) -> bool:
+    """Whether a directory is a cache, that is, holds a ``spec.json``."""
+    return (path / "spec.json").is_file()
+
+
+def open_cache(path: Path) -> Cache:
+    """Open a cache for reading.
+
+    Raises
+    ------
+    CacheError
+        There is none at `path`, or its ``spec.json`` or ``images.csv`` is damaged.
+    """
+    try:
+        text = (path / "spec.json").read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise CacheError(
+            f"no cache at {path} (no spec.json in it): `bottleneck extract -o {path}` makes one"
+        ) from error
+    spec, layout, source = _parse_plan(path, text)
+    try:
+        images = ImageTable.read_csv(path / "images.csv")
+    except (FileNotFoundError, ImagesTableError) as error:
+        raise CacheError(f"{path}: images.csv is absent or damaged: {error}") from error
+    return Cache(path, spec, layout, source, images)
+
+
+def plan_text(cache: Cache) -> str:
+    """What stands in ``spec.json``."""
+    plan = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "spec": cache.spec.to_json(),
+        "spec_digest": cache.spec.digest(),
+        "layout": dataclasses.asdict(cache.layout),
+        "source": dataclasses.asdict(cache.source),
+    }
+    return json.dumps(plan, indent=2) + "\n"
+
+
+def _parse_plan(path: Path, text: str) -> tuple[Spec, Layout, Source]:
+    try:
+        plan = json.loads(text)
+        if (plan["format"], plan["format_version"]) != (FORMAT, FORMAT_VERSION):
+            raise CacheError(
+                f"{path}: spec.json has format {plan['format']!r} version "
+                f"{plan['format_version']!r}; this program reads {FORMAT!r} {FORMAT_VERSION}"
+            )
+        spec = Spec.from_json(plan["spec"])
+        layout, source = Layout(**plan["layout"]), Source(**plan["source"])
+        digest = plan["spec_digest"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CacheError(f"{path}: spec.json is damaged: {error!r}") from error
+    if digest != spec.digest():
+        raise CacheError(f"{path}: spec.json was edited: its digest is not that of its spec")
+    return spec, layout, source
+
+
+def _folder_name(layer: str) -> str:
+    return quote(layer, safe="")

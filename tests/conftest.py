@@ -1,0 +1,105 @@
+"""Fixtures: generated photographs, tiny networks, caches made of both."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from bottleneck.cli import main
+from bottleneck.extract import Extraction, extract
+
+NETWORKS = Path(__file__).parent / "tiny_networks.py"
+PLAIN = f"{NETWORKS}:plain"
+
+SMALL = {"resize": 32, "crop": 32}  # preprocessing that keeps tests quick
+
+_COLOURS = {"ants": (180, 60, 40), "bees": (60, 160, 40), "wasps": (50, 70, 190)}
+
+
+@pytest.fixture(autouse=True)
+def seeds_fixed() -> Iterator[None]:
+    torch.manual_seed(0)
+    np.random.seed(0)
+    yield
+
+
+def photograph(seed: int, label: str = "ants", size: tuple[int, int] = (48, 36)) -> Image.Image:
+    """A noisy image with its class's colour, width × height."""
+    noise = np.random.default_rng(seed).integers(0, 90, (size[1], size[0], 3))
+    colour = np.array(_COLOURS.get(label, (100, 100, 100)))
+    return Image.fromarray((noise + colour).clip(0, 255).astype(np.uint8))
+
+
+def write_photographs(folder: Path, count: int, *, label: str, first_seed: int = 0) -> list[Path]:
+    """`count` JPEGs and PNGs in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{label}{i:03d}.{'png' if i % 2 else 'jpg'}" for i in range(count)]
+    for i, path in enumerate(paths):
+        photograph(first_seed + i, label).save(path)
+    return paths
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Three classes, split into train (8 each) and val (4 each)."""
+    root = tmp_path / "photos"
+    for k, label in enumerate(_COLOURS):
+        write_photographs(root / "train" / label, 8, label=label, first_seed=100 * k)
+        write_photographs(root / "val" / label, 4, label=label, first_seed=100 * k + 50)
+    return root
+
+
+Extract = Callable[..., Extraction]
+
+
+@pytest.fixture
+def extract_tiny(tmp_path: Path) -> Extract:
+    """`extract` with a tiny network, small images and small shards, into ``tmp_path/cache``."""
+
+    def run(images: Path, out: Path | None = None, **options: Any) -> Extraction:
+        defaults: dict[str, Any] = {
+            "model": PLAIN,
+            "layers": ["layer2"],
+            "preprocess": SMALL,
+            "dtype": "float32",
+            "shard_size": 8,
+            "device": "cpu",
+        }
+        return extract(images, out or tmp_path / "cache", **(defaults | options))
+
+    return run
+
+
+@pytest.fixture
+def cache(photos: Path, extract_tiny: Extract) -> Path:
+    """A finished cache of `photos` with the layers layer2 and layer3."""
+    return extract_tiny(photos, layers=["layer2", "layer3"]).cache.path
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The command line in an empty working directory; arguments may be paths."""
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*arguments: object) -> Result:
+        return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+    return invoke
+
+
+@pytest.fixture
+def real() -> Path:
+    """The folder of real photographs and weights, or a skip."""
+    folder = os.environ.get("BOTTLENECK_REAL")
+    if not folder:
+        pytest.skip("BOTTLENECK_REAL does not name a folder of photographs and weights")
+    return Path(folder)
