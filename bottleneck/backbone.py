@@ -58,8 +58,8 @@ def load_backbone(
         A torchvision classification model's name, or ``path/to/file.py:factory`` for a function
         that returns the network when called without arguments. That file is run: it is code.
     weights : str
-        ``"DEFAULT"``, a torchvision weights name, ``"none"`` (torchvision's initialisation,
-        seeded), or a ``.pth`` or ``.safetensors`` file. For a factory, ``"DEFAULT"`` and
+        ``"DEFAULT"``, a torchvision weights name, ``"none"`` (random, but the same every time),
+        or a ``.pth`` or ``.safetensors`` file. For a factory, ``"DEFAULT"`` and
         ``"none"`` both mean the network as the factory returns it, seeded.
     preprocess : dict, optional
         Fields of `Preprocess` that replace those which the weights bring.
@@ -128,12 +128,10 @@ def _from_torchvision(model: str) -> Callable[[str], _Loaded]:
     _require_torchvision_name(model)
 
     def load(weights: str) -> _Loaded:
-        if weights == "none":
-            network = torchvision.models.get_model(model, weights=None)
-            return network, model, _preset(_default_weights(model))
-        if is_weights_file(weights):
+        if weights == "none" or is_weights_file(weights):
             network = torchvision.models.get_model(model, weights=None, **_as_trained(model))
-            load_weights(network, Path(weights), model=model)
+            if weights != "none":
+                load_weights(network, Path(weights), model=model)
             if model == "googlenet":  # its builder drops the training heads after loading
                 network.aux_logits, network.aux1, network.aux2 = False, None, None
             return network, model, _preset(_default_weights(model))

@@ -2,6 +2,8 @@
 
 import pickle
 import re
+import struct
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,21 @@ from torch import Tensor, nn
 
 from bottleneck.errors import WeightsError
 from bottleneck.files import sha256
+
+# What torch's restricted unpickler raises on bytes that are no state dict, besides refusing them.
+_READ_ERRORS = (
+    SafetensorError,
+    pickle.UnpicklingError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    EOFError,
+    struct.error,
+)
 
 
 def digest_weights(network: nn.Module) -> str:
@@ -89,15 +106,18 @@ def _read_state(file: Path) -> dict[str, Tensor]:
         raise WeightsError(f"no weights file {file}")
     try:
         if file.suffix == ".safetensors":
-            return _unwrapped(load_file(file), file)
-        return _unwrapped(torch.load(file, map_location="cpu", weights_only=True), file)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+            state: Any = load_file(file)
+        else:
+            with warnings.catch_warnings(action="ignore"):  # the refusal below says it all
+                state = torch.load(file, map_location="cpu", weights_only=True)
+    except _READ_ERRORS as error:
         # PyTorch's own message advises weights_only=False, which would run the file.
         raise WeightsError(
             f"{file} is not a file of plain weights: it must be a state dict written by "
             "torch.save or safetensors; anything else is refused, because reading it could run "
             "code"
         ) from error
+    return _unwrapped(state, file)
 
 
 def _unwrapped(state: Any, file: Path) -> dict[str, Tensor]:

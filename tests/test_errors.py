@@ -1,0 +1,35 @@
+import pytest
+
+from bottleneck import errors
+from bottleneck.errors import BottleneckError, UnknownNameError
+
+
+def test_every_error_is_ours_and_a_builtin() -> None:
+    kinds = [
+        value
+        for value in vars(errors).values()
+        if isinstance(value, type) and issubclass(value, BottleneckError)
+    ]
+    assert len(kinds) > 10
+    for kind in kinds:
+        builtins = [base for base in kind.__mro__ if base.__module__ == "builtins"]
+        assert kind is BottleneckError or builtins[0] is not Exception, kind
+        assert kind.exit_code in (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("fcc", "did you mean fc?"),
+        ("layer", "did you mean layer3, layer2 or layer1?"),
+        ("qqq", "there is layer1, layer2, layer3, fc"),
+    ],
+)
+def test_a_misspelt_name_is_answered_with_the_nearest_or_all(name: str, expected: str) -> None:
+    error = UnknownNameError("layer", name, ["layer1", "layer2", "layer3", "fc"])
+    assert str(error) == f"unknown layer {name!r}: {expected}"
+
+
+def test_a_long_list_of_names_is_cut() -> None:
+    error = UnknownNameError("model", "?", [f"m{i}" for i in range(50)])
+    assert "m11, … (50 in all)" in str(error)

@@ -1,0 +1,79 @@
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bottleneck.errors import InvalidOptionError, SpecMismatchError
+from bottleneck.spec import Preprocess, Spec, preprocess_changes
+
+SPEC = Spec("resnet50", "ab" * 32, Preprocess(), "pillow-1", "float32", True, "avg")
+
+
+def test_a_spec_survives_json() -> None:
+    assert Spec.from_json(json.loads(json.dumps(SPEC.to_json()))) == SPEC
+
+
+@given(
+    resize=st.integers(1, 1000),
+    mean=st.tuples(*[st.floats(0, 1)] * 3),
+    pool=st.sampled_from(["avg", "max", "none", "3"]),
+    relu=st.booleans(),
+)
+def test_any_spec_survives_json_with_its_digest(
+    resize: int, mean: tuple[float, float, float], pool: str, relu: bool
+) -> None:
+    preprocess = Preprocess(resize=resize, mean=mean)
+    spec = dataclasses.replace(SPEC, preprocess=preprocess, pool=pool, relu=relu)
+    again = Spec.from_json(json.loads(json.dumps(spec.to_json())))
+    assert (again, again.digest("x")) == (spec, spec.digest("x"))
+
+
+CHANGES: list[dict[str, Any]] = [
+    {"model": "resnet18"},
+    {"weights_digest": "cd" * 32},
+    {"preprocess": Preprocess(resize=232)},
+    {"preprocess": Preprocess(std=(0.5, 0.5, 0.5))},
+    {"decoder": "other-1"},
+    {"precision": "bfloat16"},
+    {"relu": False},
+    {"pool": "max"},
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: next(iter(change)))
+def test_everything_that_decides_a_number_changes_the_digest(change: dict[str, Any]) -> None:
+    other = dataclasses.replace(SPEC, **change)
+    assert other.digest() != SPEC.digest()
+    assert other.digest("layer3") != SPEC.digest("layer3")
+    with pytest.raises(SpecMismatchError):
+        SPEC.require(other, this="a", that="b")
+
+
+def test_each_layer_has_a_digest_of_its_own() -> None:
+    assert len({SPEC.digest(), SPEC.digest("layer3"), SPEC.digest("layer4")}) == 3
+
+
+def test_a_difference_is_spelled_out_with_both_values() -> None:
+    other = dataclasses.replace(SPEC, pool="max", preprocess=Preprocess(crop=256))
+    with pytest.raises(SpecMismatchError) as caught:
+        SPEC.require(other, this="cache x", that="this run")
+    assert "pool is avg in cache x and max in this run" in str(caught.value)
+    assert "crop is 224 in cache x and 256 in this run" in str(caught.value)
+    assert "resize" not in str(caught.value)
+
+
+def test_equal_specs_may_be_mixed() -> None:
+    SPEC.require(dataclasses.replace(SPEC), this="a", that="b")
+
+
+def test_only_what_was_given_changes_the_preprocessing() -> None:
+    assert preprocess_changes(resize=None, crop=64, mean=None) == {"crop": 64}
+
+
+@pytest.mark.parametrize("wrong", [{"mean": (0.5,)}, {"std": (0.5, 0.5, 0.0)}, {"std": (1.0, 1.0)}])
+def test_channels_are_three_and_deviations_positive(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidOptionError, match="three numbers"):
+        preprocess_changes(**wrong)
