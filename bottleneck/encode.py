@@ -224,7 +224,7 @@ def _spread(codes: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.
 
 
 def _require_finite(layer: str, codes: NDArray[np.float32], images: list[_Decoded]) -> None:
-    finite = np.isfinite(codes).reshape(len(codes), -1).all(axis=1)
+    finite = np.isfinite(codes).all(axis=tuple(range(1, codes.ndim)))
     if not finite.all():
         path = images[int(np.argmin(finite))].path
         raise NonFiniteCodesError(

@@ -17,6 +17,7 @@ from bottleneck.spec import Source, Spec
 FORMAT = "bottleneck-head"
 FORMAT_VERSION = 1
 
+CLASSIFIER_NAMES = ("svm", "softmax")
 PREPROCESSING = ("standardize", "l2", "none")
 
 
@@ -153,7 +154,7 @@ class Head:
             if isinstance(error, HeadError):
                 raise
             raise HeadError(f"{path} is not a head of this format: {error!r}") from error
-        _require_shapes(path, head)
+        _require_sense(path, head)
         return head
 
 
@@ -191,8 +192,13 @@ def _read(path: Path) -> tuple[dict[str, NDArray[np.float64]], dict[str, Any]]:
     return tensors, values
 
 
-def _require_shapes(path: Path, head: Head) -> None:
-    k, d = len(head.classes), head.coef.shape[-1]
+def _require_sense(path: Path, head: Head) -> None:
+    for name, known in [("clf", CLASSIFIER_NAMES), ("preprocess", PREPROCESSING)]:
+        if getattr(head, name) not in known:
+            raise HeadError(
+                f"{path}: {name} is {getattr(head, name)!r}, must be one of {', '.join(known)}"
+            )
+    k, d = len(head.classes), head.coef.shape[-1] if head.coef.ndim else 0
     expected = {"coef": (k, d), "intercept": (k,), "mean": (d,), "scale": (d,)}
     for name, shape in expected.items():
         found = getattr(head, name).shape

@@ -98,5 +98,5 @@ def wilson_interval(hits: int, n: int) -> tuple[float, float]:
     share, z2 = hits / n, _Z95**2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = _Z95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    # At shares 0 and 1 the bounds are 0 and 1; rounding would leave them a hair outside.
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # At shares 0 and 1 a bound is 0 or 1 exactly; rounding would leave it a hair beside.
+    return (centre - half if hits else 0.0), (centre + half if hits < n else 1.0)

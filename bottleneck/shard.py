@@ -250,9 +250,16 @@ def write_index(path: Path, layers: dict[str, IndexedLayer]) -> None:
 
 def _open(path: Path) -> h5py.File:
     try:
-        # Shards never change once they have their name, so there is nothing to lock; and
-        # network file systems often cannot.
-        return h5py.File(path, "r", locking=False)
+        try:
+            # Shards never change once they have their name, so there is nothing to lock; and
+            # network file systems often cannot.
+            return h5py.File(path, "r", locking=False)
+        except OSError as error:
+            if "locking flag" not in str(error):
+                raise
+            # HDF5 wants every opening of a file in one process to be alike, and a notebook may
+            # hold codes.h5 open, which opens the shards behind it with the default.
+            return h5py.File(path, "r")
     except OSError as error:
         raise ShardError(f"{path} cannot be opened: {_one_line(error)}") from error
 

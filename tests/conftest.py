@@ -13,6 +13,8 @@ from PIL import Image
 
 from bottleneck.cli import main
 from bottleneck.extract import Extraction, extract
+from bottleneck.fit import fit
+from bottleneck.head import Head
 
 NETWORKS = Path(__file__).parent / "tiny_networks.py"
 PLAIN = f"{NETWORKS}:plain"
@@ -80,6 +82,12 @@ def extract_tiny(tmp_path: Path) -> Extract:
 def cache(photos: Path, extract_tiny: Extract) -> Path:
     """A finished cache of `photos` with the layers layer2 and layer3."""
     return extract_tiny(photos, layers=["layer2", "layer3"]).cache.path
+
+
+@pytest.fixture
+def head(cache: Path) -> Head:
+    """A softmax head on layer2 of `cache`."""
+    return fit(cache, clf="softmax", layer="layer2", c=(1.0,)).head
 
 
 Run = Callable[..., Result]

@@ -37,7 +37,7 @@ class Poisoned(Plain):
     """Gives NaN for an image whose first pixel is pure white."""
 
     def forward(self, x: Tensor) -> Tensor:
-        white = (x[:, :, :1, :1] >= x.amax()).all(1, keepdim=True) & (x.amax() > 2)
+        white = (x[:, :, :1, :1] > 2.2).all(1, keepdim=True)  # 1 less 0.485 over 0.229 is 2.25
         return super().forward(torch.where(white, torch.full_like(x, torch.nan), x))
 
 

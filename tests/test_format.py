@@ -1,0 +1,783 @@
+"""A second reader and a second writer, made from docs/format.md.
+
+What follows under "The reader" and "The writer" uses h5py, csv, json, hashlib and numpy, and
+nothing of the package: where the two agree, the page is exact.
+"""
+
+import csv
+import hashlib
+import json
+import math
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from conftest import PLAIN, SMALL, Extract, write_photographs
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from tiny_networks import plain
+
+from bottleneck.extract import extract
+from bottleneck.fit import fit
+from bottleneck.head import Head
+from bottleneck.predict import predict
+from bottleneck.store import open_cache
+
+PAGE = (Path(__file__).parents[1] / "docs" / "format.md").read_text(encoding="utf-8")
+
+# The reader: the rules of docs/format.md, in its order
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+_ESCAPES = {
+    '"': '\\"',
+    "\\": "\\\\",
+    "\b": "\\b",
+    "\t": "\\t",
+    "\n": "\\n",
+    "\f": "\\f",
+    "\r": "\\r",
+}
+
+
+def strict_json(value: Any, between: str = ", ", colon: str = ": ") -> str:
+    if isinstance(value, str):
+        return f'"{"".join(_escaped(character) for character in value)}"'
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, list):
+        return f"[{between.join(strict_json(item, between, colon) for item in value)}]"
+    assert isinstance(value, dict)
+    pairs = [
+        f"{strict_json(key)}{colon}{strict_json(value[key], between, colon)}"
+        for key in sorted(value)
+    ]
+    return f"{{{between.join(pairs)}}}"
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if character in _ESCAPES:
+        return _ESCAPES[character]
+    if 0x20 <= code <= 0x7E:
+        return character
+    if code <= 0xFFFF:
+        return f"\\u{code:04x}"
+    high, low = divmod(code - 0x10000, 0x400)
+    return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"
+
+
+def layer_digest(plan: dict[str, Any], layer: str) -> str:
+    return sha256(strict_json({"layer": layer, "spec": plan["spec"]}, ",", ":").encode("ascii"))
+
+
+def encoded(layer: str) -> str:
+    plain_bytes = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~"
+    return "".join(chr(b) if b in plain_bytes else f"%{b:02X}" for b in layer.encode("utf-8"))
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        return list(csv.DictReader(file))
+
+
+def read_text(dataset: Any) -> list[str]:
+    return [value.decode("utf-8", errors="surrogateescape") for value in dataset[...]]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One layer of a cache: codes are NaN where no shard is done."""
+
+    codes: NDArray[np.float32]
+    usable: NDArray[np.bool_]
+    types: list[str]
+
+
+class Reader:
+    def __init__(self, cache: Path) -> None:
+        self.cache = cache
+        self.plan = json.loads((cache / "spec.json").read_text(encoding="utf-8"))
+        assert self.plan["format"] == "bottleneck-cache"
+        assert self.plan["format_version"] == 1
+        assert self.plan["spec_digest"] == layer_digest(self.plan, "")
+        self.images = read_csv(cache / "images.csv")
+
+    def shards(self, layer: str) -> Iterator[tuple[range, Path]]:
+        size = self.plan["layout"]["shard_size"]
+        for k in range(math.ceil(len(self.images) / size)):
+            rows = range(k * size, min((k + 1) * size, len(self.images)))
+            yield rows, self.cache / "codes" / encoded(layer) / f"{str(k).zfill(5)}.h5"
+
+    def done(self, layer: str) -> Iterator[tuple[range, Any]]:
+        for rows, path in self.shards(layer):
+            if not path.exists():
+                continue
+            with h5py.File(path, "r", locking=False) as shard:
+                known = (shard.attrs["format"], int(shard.attrs["format_version"]))
+                assert known == ("bottleneck-shard", 1)
+                digest = layer_digest(self.plan, layer)
+                if shard.attrs["spec_digest"] == digest and len(shard["codes"]) == len(rows):
+                    yield rows, shard
+
+    def read(self, layer: str) -> Reading:
+        types: list[str] = []
+        reading: Reading | None = None
+        for rows, shard in self.done(layer):
+            codes, row, valid = (shard[name][...] for name in ("codes", "row", "valid"))
+            assert row.tolist() == list(rows)
+            assert shard.attrs["codes_sha256"] == codes_digest(codes)
+            assert shard.attrs["rows_sha256"] == rows_digest(shard)
+            if reading is None:
+                shape = (len(self.images), *codes.shape[1:])
+                usable = np.zeros(len(self.images), dtype=bool)
+                reading = Reading(np.full(shape, np.nan, dtype=np.float32), usable, types)
+            reading.codes[row] = codes
+            there = np.array([int(self.images[i]["size"]) != -1 for i in row])
+            reading.usable[row] = valid & there
+            types.append(codes.dtype.name)
+        assert reading is not None
+        return reading
+
+
+def codes_digest(codes: NDArray[Any]) -> str:
+    return sha256(codes.astype(codes.dtype.newbyteorder("<")).tobytes(order="C"))
+
+
+def rows_digest(shard: Any) -> str:
+    columns = [shard["row"][...].tolist(), read_text(shard["label"])]
+    columns += [shard["valid"][...].tolist()]
+    columns += [read_text(shard["reason"]), read_text(shard["image_sha256"])]
+    lines = [strict_json(list(row)) + "\n" for row in zip(*columns, strict=True)]
+    return sha256("".join(lines).encode("ascii"))
+
+
+_TYPES = {
+    "F64": ("<f8", "torch.float64"),
+    "F32": ("<f4", "torch.float32"),
+    "I64": ("<i8", "torch.int64"),
+}
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """By safetensors' own page: a length, a JSON header, and the tensors' bytes."""
+    data = path.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    metadata = header.pop("__metadata__", {})
+    tensors = {}
+    for name, entry in header.items():
+        begin, end = (start + offset for offset in entry["data_offsets"])
+        values = np.frombuffer(data[begin:end], dtype=_TYPES[entry["dtype"]][0])
+        tensors[name] = values.reshape(entry["shape"])
+    return tensors, metadata
+
+
+def weights_digest(path: Path) -> str:
+    names = {np.dtype(little): name for little, name in _TYPES.values()}
+    parts = []
+    for name, values in sorted(read_safetensors(path)[0].items()):
+        shape = "(" + ", ".join(map(str, values.shape)) + ("," if values.ndim == 1 else "") + ")"
+        parts += [f"{name} {names[values.dtype]} {shape}\n".encode(), values.tobytes()]
+    return sha256(b"".join(parts))
+
+
+def scores_by_hand(path: Path, code: NDArray[Any]) -> tuple[dict[str, float], str]:
+    tensors, metadata = read_safetensors(path)
+    head = json.loads(metadata["bottleneck"])
+    assert (head["format"], head["format_version"]) == ("bottleneck-head", 1)
+    x = code.ravel().astype(np.float64)
+    if head["preprocess"] == "standardize":
+        x = (x - tensors["mean"]) / tensors["scale"]
+    elif head["preprocess"] == "l2" and x.any():
+        x = x / math.sqrt(float(x @ x))
+    scores = tensors["coef"] @ x + tensors["intercept"]
+    if head["clf"] == "softmax":
+        scores = np.exp(scores - scores.max())
+        scores = scores / scores.sum()
+    best = head["classes"][int(scores.argmax())]
+    return dict(zip(head["classes"], scores.tolist(), strict=True)), best
+
+
+# The page against itself
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+
+
+def tables(first: str) -> list[list[str]]:
+    """The names in the first column of the page's tables whose first heading is `first`."""
+    found = re.findall(rf"^\| {first} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
+    return [re.findall(r"^\| `([^`]+)` \|", rows, re.MULTILINE) for rows in found]
+
+
+def test_the_example_of_spec_json_has_the_digests_that_stand_beside_it() -> None:
+    plan = json.loads(blocks("json")[0])
+    assert plan["spec_digest"] == layer_digest(plan, "")
+    text = blocks("text")[0].replace("\n", "")
+    assert text == strict_json({"layer": "features.12", "spec": plan["spec"]}, ",", ":")
+    assert f"these {len(text)} bytes" in PAGE
+    assert f"`{sha256(text.encode())}`" in PAGE
+
+
+def test_the_examples_of_a_shards_digests_are_right() -> None:
+    codes = np.array([[1.0, 0.5], [0.0, 0.0]], dtype="<f2")
+    assert f"`{codes.tobytes().hex(' ')}`" in PAGE
+    assert f"`{codes_digest(codes)}`" in PAGE
+    lines = blocks("text")[1]
+    parsed = [json.loads(line) for line in lines.splitlines()]
+    assert lines == "".join(strict_json(row) + "\n" for row in parsed)
+    assert parsed[1][1].encode("utf-8", errors="surrogateescape").hex(" ") in PAGE
+    assert f"`{sha256(lines.encode())}`" in PAGE
+
+
+@given(st.text(st.characters(codec=None)) | st.floats(-1e6, 1e6) | st.integers() | st.booleans())
+def test_strict_json_is_what_python_writes(value: Any) -> None:
+    assert strict_json([value, {"b": value, "a": [value]}]) == json.dumps(
+        [value, {"a": [value], "b": value}]
+    )
+
+
+# A cache, read
+
+
+@pytest.fixture
+def lived_in(photos: Path, extract_tiny: Extract) -> Path:
+    """A cache whose images were hostile from the start, and have come and gone since."""
+    ants = photos / "train" / "ants"
+    (ants / "broken.jpg").write_bytes(b"not an image")
+    (ants / "empty.png").write_bytes(b"")
+    hostile = photos / "train" / os.fsdecode(b'caf\xe9, "\xf0\x9f\x90\x9c"\n\x7f')
+    try:
+        hostile.mkdir()
+    except OSError:
+        pytest.skip("this file system takes no file names that are not UTF-8")
+    for i, path in enumerate(write_photographs(photos / "new", 3, label="bees", first_seed=70)):
+        path.rename(hostile / f"{i}{path.suffix}")
+    (photos / "new").rmdir()
+    extract_tiny(photos, layers=["layer2", "layer3"], dtype="float16")
+
+    (photos / "train" / "bees" / "bees000.jpg").unlink()
+    write_photographs(photos / "train" / "ants", 1, label="zebra")
+    (photos / "val" / "wasps" / "wasps001.png").write_bytes((ants / "ants001.png").read_bytes())
+    return extract_tiny(photos, layers=["layer2", "layer3"], dtype="float16").cache.path
+
+
+def test_shards_stitched_by_row_numbers_are_what_the_package_reads(cache: Path) -> None:
+    for layer in ("layer2", "layer3"):
+        reading = Reader(cache).read(layer)
+        assert reading.usable.all()
+        assert reading.types == ["float32"] * 5
+        assert np.array_equal(open_cache(cache).read(layer, np.arange(36)), reading.codes)
+
+
+def test_codes_h5_is_the_stitched_array_from_any_working_directory(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = cache.rename(tmp_path / "moved")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    for name in (moved / "codes.h5", Path("..") / "moved" / "codes.h5"):
+        with h5py.File(name, "r", locking=False) as index:
+            assert sorted(index) == ["layer2", "layer2:valid", "layer3", "layer3:valid"]
+            for layer in ("layer2", "layer3"):
+                reading = Reader(moved).read(layer)
+                assert np.array_equal(index[layer][...], reading.codes)
+                assert np.array_equal(index[f"{layer}:valid"][...], reading.usable)
+
+
+def test_rows_that_were_rejected_or_removed_are_known_as_such(lived_in: Path) -> None:
+    reader = Reader(lived_in)
+    reading = reader.read("layer3")
+    assert reading.types == ["float16"] * 6
+    assert len(reader.images) == 42
+    assert reader.images[-1]["path"] == "train/ants/zebra000.jpg"  # new: at the end
+
+    unusable = {reader.images[i]["path"]: i for i in np.flatnonzero(~reading.usable).tolist()}
+    gone = "train/bees/bees000.jpg"
+    assert set(unusable) == {"train/ants/broken.jpg", "train/ants/empty.png", gone}
+    assert reader.images[unusable[gone]]["size"] == "-1"
+    assert reading.codes[unusable[gone]].any()  # its code is still there
+    assert not reading.codes[unusable["train/ants/empty.png"]].any()
+
+    rejected = read_csv(lived_in / "rejected.csv")
+    assert [int(row["row"]) for row in rejected] == sorted(unusable.values())
+    assert all(reader.images[int(row["row"])]["path"] == row["path"] for row in rejected)
+    reasons = {row["path"]: row["reason"] for row in rejected}
+    assert reasons[gone] == "removed: the file is not there any more"
+    assert reasons["train/ants/empty.png"] == "cannot be decoded: the file is empty"
+
+    with h5py.File(lived_in / "codes.h5", "r", locking=False) as index:
+        assert index["layer3"].dtype == np.float16
+        assert np.array_equal(index["layer3"][...], reading.codes)
+        assert np.array_equal(index["layer3:valid"][...], reading.usable)
+
+
+def test_images_csv_and_the_shards_say_the_same_of_each_image(lived_in: Path, photos: Path) -> None:
+    reader = Reader(lived_in)
+    for rows, shard in reader.done("layer2"):
+        columns = [read_text(shard[name]) for name in ("label", "reason", "image_sha256")]
+        for row, label, reason, digest in zip(rows, *columns, strict=True):
+            image = reader.images[row]
+            assert label == image["label"]
+            assert image["path"].split("/")[:2] == [image["split"], label]
+            path = photos / image["path"]
+            assert bool(reason) == (path.name in ("broken.jpg", "empty.png"))
+            if int(image["size"]) == -1:
+                assert not path.exists()
+                continue
+            assert digest == sha256(path.read_bytes())
+            status = path.stat()
+            assert (int(image["size"]), int(image["mtime_ns"])) == (
+                status.st_size,
+                status.st_mtime_ns,
+            )
+
+
+@pytest.mark.xfail(sys.version_info < (3, 13), reason="csv.writer quotes no carriage return")
+def test_a_file_name_may_hold_a_carriage_return(photos: Path, extract_tiny: Extract) -> None:
+    path = photos / "train" / "ants" / "ants000.jpg"
+    path.rename(path.with_name("a\rb.jpg"))
+    reader = Reader(extract_tiny(photos).cache.path)
+    assert "train/ants/a\rb.jpg" in [image["path"] for image in reader.images]
+
+
+def test_labels_that_hold_are_those_of_images_csv(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    names = [f"photos/train/bees/bees{i:03d}.{'png' if i % 2 else 'jpg'}" for i in range(8)]
+    table = tmp_path / "images.csv"
+    for label in ("bees", "honey bees"):
+        table.write_text("path,label\n" + "".join(f"{name},{label}\n" for name in names))
+        reader = Reader(extract_tiny(table).cache.path)
+        assert {image["label"] for image in reader.images} == {label}
+    ((_, shard),) = [(rows, read_text(shard["label"])) for rows, shard in reader.done("layer2")]
+    assert set(shard) == {"bees"}
+    assert reader.read("layer2").usable.all()  # its digests hold as well
+
+
+def test_rows_of_shards_that_are_not_there_yet_are_nan(photos: Path, extract_tiny: Extract) -> None:
+    path = extract_tiny(photos, task=(1, 2)).cache.path
+    reading = Reader(path).read("layer2")
+    there = np.arange(36) // 8 % 2 == 1
+    assert np.array_equal(reading.usable, there)
+    with h5py.File(path / "codes.h5", "r", locking=False) as index:
+        assert np.array_equal(index["layer2"][...], reading.codes, equal_nan=True)
+        assert np.isnan(index["layer2"][...][~there]).all()
+        assert np.array_equal(index["layer2:valid"][...], there)
+
+
+def test_a_shard_counts_only_at_its_own_layer_and_with_all_of_its_rows(cache: Path) -> None:
+    folder = cache / "codes"
+    (folder / "layer2" / "00001.h5").replace(folder / "layer3" / "00001.h5")
+    (folder / "layer2" / "00004.h5").replace(folder / "layer2" / "00003.h5")
+    reader = Reader(cache)
+    for layer in ("layer2", "layer3"):
+        done = [rows.start // 8 for rows, _ in reader.done(layer)]
+        assert done == list(open_cache(cache).done(layer))
+        assert done == ([0, 2] if layer == "layer2" else [0, 2, 3, 4])
+
+
+LOUD = """
+from torch import nn
+
+def loud():
+    network = nn.Sequential()
+    network.add_module("{name}", nn.Conv2d(3, 4, 1))
+    nn.init.constant_(network[0].weight, 1e5)
+    nn.init.constant_(network[0].bias, 0.0)
+    return network
+"""
+
+
+def test_a_shard_that_float16_cannot_hold_is_float32(tmp_path: Path, extract_tiny: Extract) -> None:
+    from PIL import Image
+
+    (tmp_path / "loud.py").write_text(LOUD.format(name="conv"))
+    for label, colour in {"a dark": "black", "b bright": "white"}.items():
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for i in range(8):
+            Image.new("RGB", (40, 40), colour).save(tmp_path / "photos" / label / f"{i}.png")
+    path = extract_tiny(
+        tmp_path / "photos", model=f"{tmp_path / 'loud.py'}:loud", layers=["conv"], dtype="float16"
+    ).cache.path
+    reading = Reader(path).read("conv")
+    assert reading.types == ["float16", "float32"]
+    assert float(reading.codes[8:].min()) > 65504
+    with h5py.File(path / "codes.h5", "r", locking=False) as index:
+        assert index["conv"].dtype == np.float32
+        assert np.array_equal(index["conv"][...], reading.codes)
+
+
+@pytest.mark.xfail(
+    raises=RuntimeError, reason="HDF5 takes a percent sign in a virtual source's name for a pattern"
+)
+@pytest.mark.parametrize("layer", ["conv 1", "é/b", "100%b"])
+def test_a_layers_name_is_percent_encoded(
+    layer: str, tmp_path: Path, photos: Path, extract_tiny: Extract
+) -> None:
+    (tmp_path / "loud.py").write_text(LOUD.format(name=layer), encoding="utf-8")
+    path = extract_tiny(photos, model=f"{tmp_path / 'loud.py'}:loud", layers=[layer]).cache.path
+    assert [folder.name for folder in (path / "codes").iterdir()] == [encoded(layer)]
+    with h5py.File(path / "codes.h5", "r", locking=False) as index:
+        assert np.array_equal(index[layer][...], Reader(path).read(layer).codes)
+        assert index[f"{layer}:valid"][...].all()
+
+
+@pytest.mark.parametrize("pool", ["avg", "max", "2", "none"])
+def test_shapes_and_chunks(pool: str, photos: Path, extract_tiny: Extract) -> None:
+    reader = Reader(extract_tiny(photos, pool=pool).cache.path)
+    assert reader.plan["spec"]["pool"] == pool
+    shape = {"avg": (8,), "max": (8,), "2": (8, 2, 2), "none": (8, 8, 8)}[pool]
+    for rows, shard in reader.done("layer2"):
+        codes = shard["codes"]
+        assert codes.shape == (len(rows), *shape)
+        assert codes.chunks[1:] == shape
+        assert codes.chunks[0] * codes[0].nbytes <= 1 << 20
+        types = {name: dataset.dtype for name, dataset in shard.items()}
+        assert (types["row"], types["valid"]) == (np.int64, np.bool_)
+        for name in ("label", "reason", "image_sha256"):
+            assert h5py.check_string_dtype(types[name]) == ("utf-8", None)
+
+
+def test_weights_digest_is_that_of_a_file_of_the_same_tensors(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    weights = tmp_path / "plain.safetensors"
+    save_file(plain().state_dict(), weights)
+    reader = Reader(extract_tiny(photos, weights=str(weights)).cache.path)
+    assert reader.plan["spec"]["weights_digest"] == weights_digest(weights)
+    assert reader.plan["source"]["weights"] == str(weights)
+
+
+# Names: whatever occurs in a file is on the page, and the other way round
+
+
+def keys(value: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, inner in value.items():
+        yield prefix + key
+        if isinstance(inner, dict):
+            yield from keys(inner, f"{prefix}{key}.")
+
+
+def test_the_page_names_every_key_of_spec_json_and_no_other(cache: Path) -> None:
+    plan = Reader(cache).plan
+    assert list(keys(plan)) == tables("key")[0]
+    assert list(keys(json.loads(blocks("json")[0]))) == tables("key")[0]
+
+
+def test_the_page_names_every_column_attribute_and_dataset_and_no_other(cache: Path) -> None:
+    images, rejected = (
+        (cache / name).read_text(encoding="utf-8").splitlines()[0].split(",")
+        for name in ("images.csv", "rejected.csv")
+    )
+    assert [images, rejected] == tables("column")
+    shard_datasets, index_datasets = tables("dataset")
+    for layer in ("layer2", "layer3"):
+        for _, shard in Reader(cache).done(layer):
+            assert set(shard.attrs) == set(tables("attribute")[0])
+            assert set(shard) == set(shard_datasets)
+            assert json.loads(shard.attrs["spec"]) == Reader(cache).plan["spec"]
+            assert shard.attrs["layer"] == layer
+            assert not any(set(dataset.attrs) for dataset in shard.values())
+    with h5py.File(cache / "codes.h5", "r", locking=False) as index:
+        assert not set(index.attrs)
+        found = {re.sub("layer[23]", "<layer>", name) for name in index}
+        assert found == set(index_datasets)
+
+
+def test_the_page_names_every_file_of_a_cache(cache: Path) -> None:
+    files = {path.relative_to(cache).as_posix() for path in cache.rglob("*") if path.is_file()}
+    for name in files:
+        shown = re.sub(r"codes/layer[23]/0000\d", "codes/<layer>/00000", name)
+        assert f"      {shown}  " in PAGE, name
+
+
+# Heads
+
+CLASSIFIERS = [
+    ("svm", "standardize"),
+    ("svm", "l2"),
+    ("softmax", "standardize"),
+    ("softmax", "none"),
+]
+
+
+def train(cache: Path, path: Path, clf: str, preprocess: str) -> Head:
+    head = fit(cache, clf=clf, layer="layer2", c=[0.1], cv=0, preprocess=preprocess).head
+    head.save(path)
+    return Head.load(path)
+
+
+@pytest.mark.parametrize(("clf", "preprocess"), CLASSIFIERS)
+def test_scores_by_hand_are_the_packages(
+    clf: str, preprocess: str, cache: Path, photos: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "head.safetensors"
+    head = train(cache, path, clf, preprocess)
+    reader = Reader(cache)
+    codes = reader.read("layer2").codes
+    codes[3] = 0
+    by_hand = [scores_by_hand(path, code)[0] for code in codes]
+    expected = head.scores(codes.reshape(len(codes), -1))
+    found = np.array([list(scores.values()) for scores in by_hand])
+    assert list(by_hand[0]) == head.classes == ["ants", "bees", "wasps"]
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+    rows = [0, 10, 20, 35]
+    names = [str(photos / reader.images[row]["path"]) for row in rows]
+    for row, prediction in zip(rows, predict(head, names), strict=True):
+        scores, label = scores_by_hand(path, codes[row])
+        assert prediction.label == label
+        assert prediction.scores == pytest.approx(scores, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize(("clf", "preprocess"), CLASSIFIERS)
+def test_two_classes_have_two_rows_as_well(
+    clf: str, preprocess: str, photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    for split in ("train", "val"):
+        for path in (photos / split / "wasps").iterdir():
+            path.unlink()
+    cache = extract_tiny(photos).cache.path
+    head = train(cache, tmp_path / "head", clf, preprocess)
+    tensors, _ = read_safetensors(tmp_path / "head")
+    assert {name: tensor.shape for name, tensor in tensors.items()} == {
+        "coef": (2, 8),
+        "intercept": (2,),
+        "mean": (8,),
+        "scale": (8,),
+    }
+    codes = Reader(cache).read("layer2").codes
+    for code, expected in zip(codes, head.scores(codes), strict=True):
+        scores, _ = scores_by_hand(tmp_path / "head", code)
+        np.testing.assert_allclose(list(scores.values()), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_the_page_names_every_part_of_a_head_and_no_other(cache: Path, tmp_path: Path) -> None:
+    train(cache, tmp_path / "head", "softmax", "l2")
+    tensors, metadata = read_safetensors(tmp_path / "head")
+    assert set(tensors) == set(tables("tensor")[0])
+    assert {tensor.dtype.str for tensor in tensors.values()} == {"<f8"}
+    assert list(metadata) == ["bottleneck"]
+    values = json.loads(metadata["bottleneck"])
+    assert list(values) == tables("key")[1]
+    plan = Reader(cache).plan
+    assert (values["spec"], values["source"]) == (plan["spec"], plan["source"])
+    assert not tensors["mean"].any()
+    assert (tensors["scale"] == 1).all()
+
+
+# The page's own examples
+
+
+@pytest.fixture
+def no_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make `import bottleneck` fail."""
+    monkeypatch.setitem(sys.modules, "bottleneck", None)
+
+
+@pytest.mark.usefixtures("no_package")
+@pytest.mark.parametrize("which", [0, 1])
+def test_the_examples_run(
+    which: int, lived_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lived_in.rename(tmp_path / "photos.cache")
+    monkeypatch.chdir(tmp_path)
+    reader = Reader(tmp_path / "photos.cache")
+    reading = reader.read("layer3")
+    names: dict[str, Any] = {}
+    assert len(blocks("python")) == 2
+    exec(compile(blocks("python")[which], "docs/format.md", "exec"), names)
+    codes = names["X"] if which else names["codes"]
+    assert np.array_equal(codes, reading.codes[reading.usable])
+    if which:
+        labels = [image["label"] for image in reader.images]
+        assert names["y"] == [labels[i] for i in np.flatnonzero(reading.usable)]
+
+
+# The writer: a cache and a head of the page alone, read by the package
+
+
+SPEC = {
+    "model": "another program's network",
+    "weights_digest": "0" * 64,
+    "preprocess": {
+        "resize": 64,
+        "crop": 64,
+        "mean": [0.5, 0.0, 5e-05],
+        "std": [0.25, 1.0, 0.1],
+        "interpolation": "bicubic",
+    },
+    "decoder": "another-1",
+    "precision": "bfloat16",
+    "relu": False,
+    "pool": "none",
+}
+LAYER = "block/é 1"
+SIZE = 4
+REJECTED, REMOVED = 2, 7
+HOSTILE = os.fsdecode(b"caf\xe9")
+
+
+@dataclass(frozen=True)
+class Written:
+    path: Path
+    codes: NDArray[np.float32]
+    label: list[str]
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Written:
+    path = tmp_path / "written"
+    plan = {
+        "format": "bottleneck-cache",
+        "format_version": 1,
+        "spec": SPEC,
+        "layout": {"dtype": "float16", "shard_size": SIZE},
+        "source": {"model": "somewhere", "weights": "else"},
+        "written_by": "another program",  # version 1 lets a writer add such keys
+    }
+    folder = path / "codes" / encoded(LAYER)
+    folder.mkdir(parents=True)
+    label = [("ants", HOSTILE)[i % 2] for i in range(18)]
+    values = np.random.default_rng(0).normal(size=(18, 3, 2))
+    values[::2, 0] += 3
+    codes = values.astype(np.float16).astype(np.float32)
+    codes[9, 1, 1] = 70000.0
+    codes[REJECTED] = 0
+    with (path / "images.csv").open("w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write("path,label,split,group,size,mtime_ns\n")
+        for i in range(18):
+            size = "-1,-1" if i == REMOVED else f"{100 + i},{10**18 + i}"
+            file.write(f'"{i}, ""x"".png",{label[i]},,,{size}\n')
+    for k, start in enumerate(range(0, 18, SIZE)):
+        write_shard(folder / f"{k:05d}.h5", plan, range(18)[start : start + SIZE], codes, label)
+    plan["spec_digest"] = layer_digest(plan, "")
+    (path / "spec.json").write_text(json.dumps(plan, indent=1))
+    return Written(path, codes, label)
+
+
+def write_shard(
+    path: Path, plan: dict[str, Any], rows: range, codes: NDArray[Any], label: Sequence[str]
+) -> None:
+    codes = codes[rows.start : rows.stop]
+    if np.abs(codes).max() <= 65504:
+        codes = codes.astype(np.float16)
+    text = h5py.string_dtype("utf-8")
+    with h5py.File(path, "w") as shard:
+        shard["codes"] = codes  # contiguous, which a writer may choose
+        shard["row"] = np.array(rows, dtype=np.int64)
+        shard["valid"] = np.array([row != REJECTED for row in rows])
+        columns = {
+            "label": [label[row].encode("utf-8", errors="surrogateescape") for row in rows],
+            "reason": [b"no good" if row == REJECTED else b"" for row in rows],
+            "image_sha256": [sha256(b"%d" % row).encode() for row in rows],
+        }
+        for name, values in columns.items():
+            shard.create_dataset(name, data=values, dtype=text)
+        shard["notes"] = np.arange(3)  # to be ignored
+        shard.attrs.update(
+            format="bottleneck-shard",
+            format_version=1,
+            layer=LAYER,
+            spec=json.dumps(plan["spec"]),
+            spec_digest=layer_digest(plan, LAYER),
+            codes_sha256=codes_digest(codes),
+            rows_sha256=rows_digest(shard),
+            written_by="another program",
+        )
+
+
+def test_the_package_reads_a_cache_that_another_program_wrote(written: Written) -> None:
+    cache = open_cache(written.path)
+    assert cache.verify() == []
+    assert cache.layers == [LAYER]
+    assert cache.images.label == written.label
+    usable = cache.usable(LAYER)
+    assert np.flatnonzero(~usable).tolist() == [REJECTED, REMOVED]
+    assert list(cache.rejected()) == [REJECTED, REMOVED]
+    rows = np.flatnonzero(usable)
+    expected = written.codes.reshape(18, -1)[rows]
+    assert np.array_equal(cache.read(LAYER, rows), expected)
+    assert cache.status()[LAYER].dtype == "float16+float32"
+    head = fit(written.path, clf="svm", c=[1.0], cv=0).head
+    assert head.classes == ["ants", HOSTILE]
+
+
+def test_the_package_extracts_nothing_where_another_program_has_done_it(
+    photos: Path, extract_tiny: Extract
+) -> None:
+    path = extract_tiny(photos).cache.path
+    reader = Reader(path)
+    contents = [
+        (rows, {name: shard[name][...] for name in shard}, dict(shard.attrs))
+        for rows, shard in reader.done("layer2")
+    ]
+    for (rows, datasets, attributes), (_, target) in zip(
+        contents, reader.shards("layer2"), strict=True
+    ):
+        target.unlink()
+        with h5py.File(target, "w") as shard:
+            shard["codes"] = datasets.pop("codes") + 1
+            for name, values in datasets.items():
+                text = h5py.string_dtype("utf-8") if values.dtype == object else values.dtype
+                shard.create_dataset(name, data=values, dtype=text)
+            attributes["codes_sha256"] = codes_digest(shard["codes"][...])
+            shard.attrs.update(attributes)
+        assert len(rows) == len(datasets["row"])
+    again = extract(photos, path, model=PLAIN, layers=["layer2"], preprocess=SMALL, device="cpu")
+    assert again.rows == 0
+    assert open_cache(path).verify() == []
+
+
+def test_the_package_reads_a_head_that_another_program_wrote(
+    written: Written, tmp_path: Path
+) -> None:
+    coef = np.array([[1.0, 0, 0, 0, 0, 2], [0, 1, 0, 0, 0, 0], [0, 0, -1, 0, 0, 0]])
+    tensors = {"coef": coef, "intercept": np.array([0.1, 0.2, 0.3]), "mean": np.full(6, 0.5)}
+    tensors |= {"scale": np.full(6, 2.0), "notes": np.zeros(2)}
+    values = {
+        "format": "bottleneck-head",
+        "format_version": 1,
+        "clf": "softmax",
+        "layer": LAYER,
+        "classes": ["ants", "bees", HOSTILE],
+        "preprocess": "standardize",
+        "spec": SPEC,
+        "source": {"model": "somewhere", "weights": "else"},
+        "record": {},
+        "written_by": "another program",
+    }
+    header: dict[str, Any] = {"__metadata__": {"bottleneck": json.dumps(values), "more": "x"}}
+    data = b""
+    for name, tensor in tensors.items():
+        offsets = [len(data), len(data) + tensor.nbytes]
+        header[name] = {"dtype": "F64", "shape": list(tensor.shape), "data_offsets": offsets}
+        data += tensor.astype("<f8").tobytes()
+    text = json.dumps(header).encode()
+    path = tmp_path / "head"
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+
+    head = Head.load(path)
+    head.require(open_cache(written.path).spec, where="the written cache")
+    codes = written.codes
+    scores, label = scores_by_hand(path, codes[0])
+    assert list(scores.values()) == pytest.approx(head.scores(codes[:1].reshape(1, -1))[0].tolist())
+    assert label == head.classes[int(head.scores(codes[:1].reshape(1, -1)).argmax())]

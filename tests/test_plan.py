@@ -1,0 +1,218 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SMALL, Extract, photograph, write_photographs
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bottleneck.errors import CacheError, SpecMismatchError
+from bottleneck.images import ImageTable
+from bottleneck.plan import Changes, merge_images
+from bottleneck.store import REMOVED, Cache, open_cache
+
+
+def times(cache: Cache, layer: str = "layer2") -> list[int]:
+    """When each shard was made; 0 where it is missing."""
+    paths = [cache.shard_path(layer, shard) for shard in range(cache.shard_count)]
+    return [path.stat().st_mtime_ns if path.exists() else 0 for path in paths]
+
+
+def touch(path: Path, image_seed: int) -> None:
+    before = path.stat().st_mtime_ns
+    photograph(image_seed, "wasps").save(path)
+    os.utime(path, ns=(before + 10**9, before + 10**9))
+
+
+def test_a_changed_image_redoes_its_shard_and_no_other(photos: Path, extract_tiny: Extract) -> None:
+    first = extract_tiny(photos)
+    before, codes = times(first.cache), first.cache.read("layer2", np.arange(36))
+    row = 11
+    touch(photos / first.cache.images.path[row], 999)
+    again = extract_tiny(photos)
+    assert again.changes == Changes(changed=1)
+    assert again.rows == 8
+    assert [a == b for a, b in zip(before, times(again.cache), strict=True)] == [
+        True,
+        False,
+        True,
+        True,
+        True,
+    ]
+    now = again.cache.read("layer2", np.arange(36))
+    same = np.arange(36) != row
+    np.testing.assert_array_equal(now[same], codes[same])
+    assert not np.allclose(now[row], codes[row])
+
+
+def test_codes_of_changed_pixels_survive_in_no_layer(photos: Path, extract_tiny: Extract) -> None:
+    first = extract_tiny(photos, layers=["layer2", "layer3"]).cache
+    touch(photos / first.images.path[11], 999)
+    again = extract_tiny(photos, layers=["layer2"]).cache
+    assert again.missing("layer2") == []
+    assert again.missing("layer3") == [1]
+
+
+def test_new_images_become_rows_at_the_end(photos: Path, extract_tiny: Extract) -> None:
+    first = extract_tiny(photos)
+    old = list(first.cache.images.path)
+    write_photographs(photos / "train" / "aardvarks", 3, label="aardvarks")
+    again = extract_tiny(photos)
+    assert again.changes == Changes(added=3)
+    assert again.cache.images.path[:36] == old
+    assert again.cache.images.path[36:] == [
+        f"train/aardvarks/aardvarks{i:03d}.{'png' if i % 2 else 'jpg'}" for i in range(3)
+    ]
+    assert again.rows == 7  # the last shard had 4 rows and now has 7
+    assert times(first.cache)[:4] == times(again.cache)[:4]
+
+
+def test_removed_images_stay_as_rows_that_are_not_valid(
+    photos: Path, extract_tiny: Extract
+) -> None:
+    first = extract_tiny(photos)
+    before = times(first.cache)
+    gone = first.cache.images.path[5]
+    (photos / gone).unlink()
+    again = extract_tiny(photos)
+    assert again.changes == Changes(removed=1)
+    assert (again.rows, times(again.cache)) == (0, before)
+    assert not again.cache.usable("layer2")[5]
+    assert again.rejected == {5: REMOVED}
+    assert f"5,{gone},{REMOVED}" in (again.cache.path / "rejected.csv").read_text().splitlines()
+    assert extract_tiny(photos).changes == Changes()
+
+
+def test_an_image_that_comes_back_is_done_again(photos: Path, extract_tiny: Extract) -> None:
+    first = extract_tiny(photos)
+    path = photos / first.cache.images.path[5]
+    content = path.read_bytes()
+    path.unlink()
+    extract_tiny(photos)
+    path.write_bytes(content)
+    again = extract_tiny(photos)
+    assert again.changes.changed == 1
+    assert again.cache.usable("layer2").all()
+
+
+def test_labels_splits_and_groups_change_without_extraction(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    paths = sorted(str(path.relative_to(tmp_path)) for path in (photos / "train").rglob("*.*"))
+    table = tmp_path / "images.csv"
+
+    def write(label: str, split: str, group: str) -> None:
+        lines = [f"{path},{label},{split},{group}" for path in paths]
+        table.write_text("\n".join(["path,label,split,group", *lines]))
+
+    write("a", "train", "g")
+    first = extract_tiny(table)
+    write("b", "test", "h")
+    again = extract_tiny(table)
+    assert (again.rows, again.changes) == (0, Changes())
+    images = open_cache(again.cache.path).images
+    assert {*images.label, *images.split, *images.group} == {"b", "test", "h"}
+    assert times(first.cache) == times(again.cache)
+
+
+def test_another_layer_later_leaves_the_first_alone(photos: Path, extract_tiny: Extract) -> None:
+    first = extract_tiny(photos, layers=["layer2"])
+    before = times(first.cache)
+    again = extract_tiny(photos, layers=["layer2", "layer3"])
+    assert again.rows == 36
+    assert times(again.cache) == before
+    assert again.cache.layers == ["layer2", "layer3"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"pool": "max"}, "pool is avg in cache .* and max in this run"),
+        ({"relu": False}, "relu is True in cache .* and False in this run"),
+        ({"precision": "bfloat16"}, "precision is float32 in cache .* and bfloat16 in this run"),
+        ({"preprocess": SMALL | {"crop": 24}}, "crop is 32 in cache .* and 24 in this run"),
+        ({"dtype": "float16"}, "has dtype float32, this run asks for float16"),
+        ({"shard_size": 9}, "has shard_size 8, this run asks for 9"),
+    ],
+)
+def test_another_spec_or_layout_is_refused_and_spelled_out(
+    photos: Path, extract_tiny: Extract, options: dict[str, object], words: str
+) -> None:
+    cache = extract_tiny(photos).cache
+    before = times(cache)
+    with pytest.raises(SpecMismatchError, match=words):
+        extract_tiny(photos, **options)
+    assert times(cache) == before
+
+
+def test_the_caches_own_layout_and_precision_need_not_be_repeated(
+    photos: Path, extract_tiny: Extract
+) -> None:
+    extract_tiny(photos, precision="bfloat16")
+    again = extract_tiny(photos, dtype=None, shard_size=None, precision="auto")
+    assert (again.rows, again.cache.spec.precision) == (0, "bfloat16")
+
+
+def test_other_images_altogether_are_refused(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    cache = extract_tiny(photos).cache
+    write_photographs(tmp_path / "other", 3, label="x")
+    with pytest.raises(SpecMismatchError, match="none of the 3 images is in cache"):
+        extract_tiny(tmp_path / "other")
+    assert len(open_cache(cache.path).images) == 36
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_a_place_in_use_is_refused(
+    photos: Path, extract_tiny: Extract, tmp_path: Path, kind: str
+) -> None:
+    out = tmp_path / "thesis"
+    if kind == "folder":
+        out.mkdir()
+        (out / "chapter1.tex").write_text("dear to somebody")
+    else:
+        out.write_text("dear to somebody")
+    with pytest.raises(CacheError, match="is not a cache"):
+        extract_tiny(photos, out)
+    assert not (out / "spec.json").exists()
+
+
+def test_a_plan_that_was_cut_short_is_made_again(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "images.csv").write_text("half")
+    assert extract_tiny(photos).rows == 36
+
+
+# merge_images as a rule
+
+
+def table(names: dict[str, int]) -> ImageTable:
+    paths = sorted(names)
+    sizes = np.array([names[path] for path in paths], dtype=np.int64)
+    blank = [""] * len(paths)
+    return ImageTable(paths, list(blank), list(blank), list(blank), sizes, sizes + 1)
+
+
+FILES = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 3), min_size=1)
+
+
+@given(old=FILES, new=FILES)
+def test_merging_keeps_rows_adds_at_the_end_and_finds_every_change(
+    old: dict[str, int], new: dict[str, int]
+) -> None:
+    before, now = table(old), table(new)
+    merged, stale, changes = merge_images(before, now)
+    assert merged.path[: len(before)] == before.path
+    assert merged.path[len(before) :] == [path for path in now.path if path not in old]
+    assert {merged.path[row] for row in stale} == {p for p in old.keys() & new if old[p] != new[p]}
+    present = {path for path, here in zip(merged.path, merged.exists, strict=True) if here}
+    assert present == set(new)
+    for path, size in zip(merged.path, merged.size.tolist(), strict=True):
+        assert size == new.get(path, -1)
+    assert changes == Changes(len(new.keys() - old), len(stale), len(old.keys() - new))
+    again, stale_again, none = merge_images(merged, now)
+    assert (again.path, stale_again, bool(none)) == (merged.path, [], False)

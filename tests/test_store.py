@@ -1,0 +1,164 @@
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from conftest import Extract
+
+from bottleneck.errors import CacheError, ShardError
+from bottleneck.shard import read_shard, write_shard
+from bottleneck.store import open_cache
+
+
+def test_a_cache_opens_with_its_plan(cache: Path) -> None:
+    found = open_cache(cache)
+    assert (found.layers, found.shard_count) == (["layer2", "layer3"], 5)  # 36 images, 8 a shard
+    assert [len(found.rows(shard)) for shard in range(5)] == [8, 8, 8, 8, 4]
+    assert found.missing("layer2") == []
+    assert len(found.images) == 36
+
+
+def test_codes_are_read_by_row_over_shards(cache: Path) -> None:
+    found = open_cache(cache)
+    rows = np.array([1, 7, 8, 20, 35])
+    expected = []
+    for row in rows.tolist():
+        with h5py.File(cache / "codes" / "layer3" / f"{row // 8:05d}.h5") as shard:
+            expected.append(shard["codes"][row % 8])
+    codes = found.read("layer3", rows)
+    assert codes.dtype == np.float32
+    np.testing.assert_array_equal(codes, expected)
+
+
+def test_maps_are_read_flat(photos: Path, extract_tiny: Extract) -> None:
+    done = extract_tiny(photos, pool="none", layers=["layer2"])
+    assert done.cache.read("layer2", np.array([0, 1])).shape == (2, 8 * 8 * 8)
+
+
+def test_a_missing_shard_is_missing(cache: Path) -> None:
+    found = open_cache(cache)
+    found.shard_path("layer2", 3).unlink()
+    assert found.missing("layer2") == [3]
+    status = found.status()
+    assert (status["layer2"].done, status["layer2"].missing) == (28, 8)
+    assert (status["layer3"].done, status["layer3"].missing) == (36, 0)
+    with pytest.raises(CacheError, match=r"'layer2' lacks 1 of 5 shards"):
+        found.usable("layer2")
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "other layer"])
+def test_a_shard_that_is_not_whole_is_missing(cache: Path, damage: str) -> None:
+    found = open_cache(cache)
+    path = found.shard_path("layer2", 1)
+    if damage == "other layer":
+        shutil.copy(found.shard_path("layer3", 1), path)
+    else:
+        whole = path.read_bytes()
+        path.write_bytes({"cut": whole[:2000], "empty": b"", "text": b"text"}[damage])
+    assert found.missing("layer2") == [1]
+
+
+def test_swapped_shards_are_found_when_they_are_read(cache: Path) -> None:
+    found = open_cache(cache)
+    a, b = found.shard_path("layer2", 0), found.shard_path("layer2", 1)
+    first, second = a.read_bytes(), b.read_bytes()
+    a.write_bytes(second)
+    b.write_bytes(first)
+    with pytest.raises(ShardError, match="other rows"):
+        found.read("layer2", np.array([0]))
+    assert {bad.file for bad in found.verify()} == {
+        "codes/layer2/00000.h5",
+        "codes/layer2/00001.h5",
+    }
+
+
+def test_verify_names_what_is_wrong(cache: Path) -> None:
+    found = open_cache(cache)
+    assert found.verify() == []
+    found.shard_path("layer2", 0).unlink()
+    with h5py.File(found.shard_path("layer2", 1), "r+") as file:
+        file["codes"][3, 3] += 1
+    shutil.copy(found.shard_path("layer3", 2), found.shard_path("layer2", 2))
+    (cache / "codes" / "layer2" / "00099.h5").write_bytes(b"")
+    bad = {item.file.split("/")[-1]: item.why for item in found.verify()}
+    assert bad.keys() == {"00000.h5", "00001.h5", "00002.h5", "00099.h5"}
+    assert bad["00000.h5"] == "missing"
+    assert "sha256 differs" in bad["00001.h5"]
+    assert bad["00002.h5"] == "of another spec or layer"
+    assert bad["00099.h5"] == "not a shard of the plan"
+
+
+def test_a_notebook_that_holds_the_index_open_is_no_obstacle(cache: Path) -> None:
+    with h5py.File(cache / "codes.h5") as index:
+        expected = index["layer2"][...]
+        np.testing.assert_array_equal(open_cache(cache).read("layer2", np.arange(36)), expected)
+
+
+@pytest.mark.parametrize("position", [0.3, 0.6, 0.9])
+def test_a_flipped_byte_in_the_codes_is_found(cache: Path, position: float) -> None:
+    found = open_cache(cache)
+    path = found.shard_path("layer2", 0)
+    with h5py.File(path) as file:
+        chunk = file["codes"].id.get_chunk_info(0)
+    content = bytearray(path.read_bytes())
+    content[chunk.byte_offset + int(position * chunk.size)] ^= 0x10
+    path.write_bytes(content)
+    assert [bad.file for bad in found.verify()] == ["codes/layer2/00000.h5"]
+    with pytest.raises(ShardError):
+        found.read("layer2", np.array([0]))
+
+
+def test_a_layer_can_be_deleted_without_touching_another(cache: Path) -> None:
+    shutil.rmtree(cache / "codes" / "layer2")
+    found = open_cache(cache)
+    found.write_index()
+    assert found.layers == ["layer3"]
+    with h5py.File(cache / "codes.h5") as index:
+        assert set(index) == {"layer3", "layer3:valid"}
+
+
+def test_a_folder_that_is_no_cache_says_how_to_make_one(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "absent", Path(__file__)):
+        with pytest.raises(CacheError, match=r"no cache at.*bottleneck extract -o"):
+            open_cache(path)
+
+
+def test_an_edited_spec_is_refused(cache: Path) -> None:
+    plan = json.loads((cache / "spec.json").read_text())
+    plan["spec"]["pool"] = "max"
+    (cache / "spec.json").write_text(json.dumps(plan))
+    with pytest.raises(CacheError, match=r"spec\.json was edited"):
+        open_cache(cache)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": "bottleneck-cache"}', "null"])
+def test_a_damaged_spec_is_refused(cache: Path, text: str) -> None:
+    (cache / "spec.json").write_text(text)
+    with pytest.raises(CacheError, match=r"spec\.json is damaged"):
+        open_cache(cache)
+
+
+def test_a_later_cache_is_refused_by_its_number(cache: Path) -> None:
+    plan = json.loads((cache / "spec.json").read_text()) | {"format_version": 9}
+    (cache / "spec.json").write_text(json.dumps(plan))
+    with pytest.raises(CacheError, match="version 9; this program reads"):
+        open_cache(cache)
+
+
+def test_an_absent_image_table_is_refused(cache: Path) -> None:
+    (cache / "images.csv").unlink()
+    with pytest.raises(CacheError, match=r"images\.csv is absent or damaged"):
+        open_cache(cache)
+
+
+def test_float32_shards_of_a_float16_cache_are_shown(photos: Path, extract_tiny: Extract) -> None:
+    cache = extract_tiny(photos, dtype="float16").cache
+    assert cache.status()["layer2"].dtype == "float16"
+    path = cache.shard_path("layer2", 0)
+    old = read_shard(path)
+    large = dataclasses.replace(old, codes=old.codes.astype(np.float32) * 1e7)
+    write_shard(path, large, spec=cache.spec, layer="layer2", dtype="float16")
+    assert cache.status()["layer2"].dtype == "float16+float32"
