@@ -3,7 +3,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format bench data clean
+.PHONY: help demo test test-all lint format bench data docs clean
 
 help: ## show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ bench: $(VENV)/.installed ## the figures of docs/benchmarks.md
 
 data: $(VENV)/.installed ## make the bundled sample again
 	$(BIN)/python data/make.py
+
+docs: $(VENV)/.installed ## write docs/commands.md from the help texts
+	$(BIN)/python docs/make_commands.py
 
 clean: ## remove what demo and test leave behind
 	rm -rf digits.cache head-*.safetensors .pytest_cache .mypy_cache .ruff_cache .hypothesis

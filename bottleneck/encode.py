@@ -1,7 +1,7 @@
 """Images in, codes out: decode in threads, run the truncated network, keep the order."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +104,7 @@ class Encoder:
 
     def stream(
         self, batches: Iterable[Sequence[tuple[int, Path]]], *, workers: int
-    ) -> Iterator[Batch]:
+    ) -> Generator[Batch, None, None]:
         """Encode batches of files, one after another.
 
         Parameters

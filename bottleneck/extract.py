@@ -1,6 +1,5 @@
 """Extraction: images → codes → shards. Does only what is missing."""
 
-import dataclasses
 import os
 import time
 from collections import defaultdict
@@ -21,7 +20,7 @@ from bottleneck.images import find_images
 from bottleneck.layers import Layer, choose_layers, list_layers
 from bottleneck.pipeline import make_shards
 from bottleneck.plan import Changes, plan_cache
-from bottleneck.store import Bad, Cache, Layout, is_cache, open_cache
+from bottleneck.store import Cache, Layout, is_cache, open_cache
 
 DTYPES = ("float16", "float32")
 
@@ -131,6 +130,9 @@ def extract(
     """
     start = time.monotonic()
     _require_counts(batch_size=batch_size, workers=workers, shard_size=shard_size, task=task)
+    if not layers:
+        raise InvalidOptionError("no layer was named: `bottleneck layers MODEL` lists them")
+    place = choose_device(device)
     root, table = find_images(images)
     backbone = load_backbone(model, weights, preprocess=preprocess)
     before = open_cache(out) if is_cache(out) else None
@@ -154,7 +156,7 @@ def extract(
             relu=relu,
             pool=pool,
             precision=spec.precision,
-            device=choose_device(device),
+            device=place,
             clock=clock,
         )
         for rows in make_shards(
@@ -163,55 +165,8 @@ def extract(
             done += rows
             if progress:
                 progress(done, total)
-    if done or changes or not (out / "codes.h5").exists():
-        cache.write_index()
-    return Extraction(cache, changes, done, cache.rejected(), clock, time.monotonic() - start)
-
-
-def repair(
-    path: Path,
-    images: Path,
-    *,
-    model: str | None = None,
-    weights: str | None = None,
-    **options: Any,
-) -> tuple[list[Bad], Extraction]:
-    """Find the shards of a cache that fail their checks, and extract those again.
-
-    Parameters
-    ----------
-    path : Path
-        The cache.
-    images : Path
-        Where its images are now.
-    model, weights : str, optional
-        Where the network is now, if it moved since.
-    options
-        As in `extract`: device, batch_size, workers, progress.
-
-    Returns
-    -------
-    bad : list of Bad
-        What failed, before it was repaired.
-    extraction : Extraction
-    """
-    cache = open_cache(path)
-    bad = cache.verify()
-    for item in bad:
-        (path / item.file).unlink(missing_ok=True)
-    done = extract(
-        images,
-        path,
-        model=model or cache.source.model,
-        weights=weights or cache.source.weights,
-        layers=cache.layers,
-        preprocess=dataclasses.asdict(cache.spec.preprocess),
-        pool=cache.spec.pool,
-        relu=cache.spec.relu,
-        **options,
-    )
-    done.cache.write_index()
-    return bad, done
+    rejected = cache.write_index()
+    return Extraction(cache, changes, done, rejected, clock, time.monotonic() - start)
 
 
 class _Network:

@@ -49,9 +49,19 @@ def publish(path: Path) -> Iterator[Path]:
 
 
 def publish_text(path: Path, text: str) -> None:
-    """Write a small UTF-8 text file whole or not at all (file names may hold any bytes)."""
+    """Write a UTF-8 text file whole or not at all (file names in it may hold any bytes)."""
     with publish(path) as temporary:
-        temporary.write_bytes(text.encode("utf-8", errors="surrogateescape"))
+        temporary.write_bytes(_encoded(text))
+
+
+def publish_text_if_new(path: Path, text: str) -> None:
+    """`publish_text`, but a file that holds this text already is left alone."""
+    if not path.is_file() or path.read_bytes() != _encoded(text):
+        publish_text(path, text)
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", errors="surrogateescape")
 
 
 def sync(path: Path) -> None:

@@ -1,6 +1,7 @@
 """Images: find them, with their labels, splits and groups; the table of rows that they become."""
 
 import csv
+import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -50,16 +51,17 @@ class ImageTable:
         """Whether row i's file was there when the table was made, shape (n,)."""
         return self.size >= 0
 
-    def write_csv(self, path: Path) -> None:
-        """Write ``images.csv``; any file name survives the way there and back."""
-        with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(_COLUMNS)
-            writer.writerows(self._rows())
+    def to_csv(self) -> str:
+        """The text of ``images.csv``; any file name survives the way there and back."""
+        out = io.StringIO()
+        writer = csv.writer(out)  # RFC 4180: Python 3.11 quotes a \r only where lines end in one
+        writer.writerow(_COLUMNS)
+        writer.writerows(self._rows())
+        return out.getvalue()
 
     @classmethod
     def read_csv(cls, path: Path) -> Self:
-        """Read what `write_csv` wrote.
+        """Read a file with the text of `to_csv`.
 
         Raises
         ------
@@ -76,7 +78,7 @@ class ImageTable:
                     for column, value in zip(columns, row, strict=True):
                         column.append(value)
                 sizes, mtimes = (np.array(column, dtype=np.int64) for column in columns[4:])
-            except ValueError as error:
+            except (ValueError, csv.Error) as error:
                 raise ImagesTableError(f"{path}: line {reader.line_num}: {error}") from error
         path_column, label, split, group = columns[:4]
         return cls(path_column, label, split, group, sizes, mtimes)
@@ -198,17 +200,28 @@ def _csv_rows(path: Path) -> list[_Row]:
                 f"{path}: no column 'path' in its first line; "
                 "a CSV of images has path[,label][,split][,group]"
             )
-        for record in reader:
-            name = record["path"]
-            if name in lines:
-                raise ImagesTableError(
-                    f"{path}: {name!r} stands on lines {lines[name]} and {reader.line_num}; "
-                    "an image is one row"
-                )
-            lines[name] = reader.line_num
-            label, split, group = (record.get(key) or "" for key in ("label", "split", "group"))
-            rows.append((name, label, split, group))
+        try:
+            for record in reader:
+                row = _csv_row(path, record, reader.line_num)
+                if row[0] in lines:
+                    raise ImagesTableError(
+                        f"{path}: {row[0]!r} stands on lines {lines[row[0]]} and "
+                        f"{reader.line_num}; an image is one row"
+                    )
+                lines[row[0]] = reader.line_num
+                rows.append(row)
+        except csv.Error as error:
+            raise ImagesTableError(f"{path}: line {reader.line_num}: {error}") from error
     return rows
+
+
+def _csv_row(path: Path, record: dict[str, str], line: int) -> _Row:
+    name, label, split, group = (
+        record.get(key) or "" for key in ("path", "label", "split", "group")
+    )
+    if not name or "\0" in name + label + split + group:
+        raise ImagesTableError(f"{path}: line {line} has no path, or a NUL character in a value")
+    return name, label, split, group
 
 
 def _table(root: Path, rows: list[_Row]) -> ImageTable:

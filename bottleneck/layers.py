@@ -1,9 +1,9 @@
 """Layers: the name, shape and cost of each; the truncated tap that reads several in one pass."""
 
-import contextlib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -124,7 +124,7 @@ def list_layers(network: nn.Module, size: int) -> list[Layer]:
             f"{' '.join(str(error).split())[:200]}; give the size that it takes with --crop"
         ) from error
     larger: dict[str, _Output] = {}
-    with contextlib.suppress(*_FORWARD_ERRORS):  # fixed-size networks: known as far as they go
+    with suppress(*_FORWARD_ERRORS):  # fixed-size networks: known as far as they go
         _observe(network, size + _PROBE_GROWTH, larger)
     return [
         Layer(
@@ -204,10 +204,11 @@ class Tap:
             The forward pass ended without calling one of the layers.
         """
         codes: dict[str, Tensor] = {}
-        with _hooked(self.network, self._catch(codes)), contextlib.suppress(_AllCaught):
-            with torch.inference_mode():
-                self.network(images)
-            missed = [layer.name for layer in self.layers if layer.name not in codes]
+        hooks = self._catch(codes)
+        with _hooked(self.network, hooks), torch.inference_mode(), suppress(_AllCaught):
+            self.network(images)
+        missed = [layer.name for layer in self.layers if layer.name not in codes]
+        if missed:
             raise BackboneError(f"the forward pass did not reach layer {', '.join(missed)}")
         return codes
 
@@ -245,8 +246,8 @@ def _code(output: Tensor, layer: Layer, *, relu: bool, pool: str) -> Tensor:
     return nn.functional.adaptive_avg_pool2d(output.float(), int(pool))
 
 
-class _AllCaught(Exception):  # noqa: N818  (not an error: the way out of a forward pass)
-    pass
+class _AllCaught(BaseException):
+    """The way out of a forward pass; no Exception, which a network of one's own might catch."""
 
 
 def _stop() -> NoReturn:
@@ -256,7 +257,7 @@ def _stop() -> NoReturn:
 _Hook = Callable[[nn.Module, Any, Any], None]
 
 
-@contextlib.contextmanager
+@contextmanager
 def _hooked(network: nn.Module, hooks: dict[str, _Hook]) -> Iterator[None]:
     handles = [
         network.get_submodule(name).register_forward_hook(hook) for name, hook in hooks.items()

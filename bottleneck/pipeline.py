@@ -94,6 +94,7 @@ def _joined(cache: Cache, shard: int, layer: str, parts: list[Batch]) -> Shard:
     return Shard(
         codes=np.concatenate([part.codes[layer] for part in parts]),
         row=row,
+        path=cache.images.path[rows.start : rows.stop],
         label=cache.images.label[rows.start : rows.stop],
         valid=np.concatenate([part.valid for part in parts]),
         reason=[why for part in parts for why in part.reason],

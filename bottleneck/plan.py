@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from bottleneck.errors import CacheError, SpecMismatchError
-from bottleneck.files import publish, publish_text
+from bottleneck.files import publish_text, publish_text_if_new
 from bottleneck.images import ImageTable
 from bottleneck.spec import Source, Spec
 from bottleneck.store import Cache, Layout, is_cache, open_cache, plan_text
@@ -61,8 +61,9 @@ def plan_cache(
     """
     if not is_cache(path):
         _require_free(path)
+    if not is_cache(path):
         cache = Cache(path, spec, layout, source, images)
-        _write_images(cache)
+        publish_text_if_new(path / "images.csv", images.to_csv())
         publish_text(path / "spec.json", plan_text(cache))  # last: from here on it is a cache
         return cache, Changes()
     cache = open_cache(path)
@@ -82,7 +83,7 @@ def _update_images(cache: Cache, images: ImageTable) -> tuple[Cache, Changes]:
     # run sees the change again.
     cache.discard({row // cache.layout.shard_size for row in stale})
     cache = dataclasses.replace(cache, images=merged)
-    _write_images(cache)
+    publish_text_if_new(cache.path / "images.csv", merged.to_csv())
     return cache, changes
 
 
@@ -100,7 +101,7 @@ def merge_images(old: ImageTable, new: ImageTable) -> tuple[ImageTable, list[int
     row_of = {path: row for row, path in enumerate(old.path)}
     columns = ["label", "split", "group"]
     merged = {name: list(getattr(old, name)) for name in ["path", *columns]}
-    size, mtime = [-1] * len(old), old.mtime_ns.tolist()
+    size, mtime = [-1] * len(old), [-1] * len(old)
     stale = []
     for i, path in enumerate(new.path):
         row = row_of.get(path)
@@ -127,6 +128,8 @@ def _require_free(path: Path) -> None:
     # images.csv alone is a plan that was cut short before it became a cache.
     others = [p.name for p in path.iterdir() if not p.name.startswith(".")] if path.is_dir() else []
     others = sorted(set(others) - {"images.csv"})
+    if is_cache(path):
+        return  # planned by another process in the meantime
     if path.is_file() or others:
         found = f"it holds {others[0]}" if others else "it is a file"
         raise CacheError(f"{path} is not a cache, {found}: name an empty or new directory with -o")
@@ -140,8 +143,3 @@ def _require_layout(cache: Cache, layout: Layout) -> None:
                 f"cache {cache.path} has {name} {have}, this run asks for {want}: leave the option "
                 "out to go on with the cache's own, or name another cache with -o"
             )
-
-
-def _write_images(cache: Cache) -> None:
-    with publish(cache.path / "images.csv") as temporary:
-        cache.images.write_csv(temporary)

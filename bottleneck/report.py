@@ -16,7 +16,8 @@ if TYPE_CHECKING:  # `status` and `fit` print without loading PyTorch
     from bottleneck.metrics import Score
     from bottleneck.predict import Prediction
     from bottleneck.selection import Selection
-    from bottleneck.store import Bad, Cache, LayerStatus
+    from bottleneck.store import Cache, LayerStatus
+    from bottleneck.verify import Bad
 
 _STAGES = ("read", "decode", "forward", "write")
 _MOST_CLASSES = 12  # a larger confusion matrix is no longer read; its worst cells are
@@ -210,7 +211,7 @@ def verify_json(bad: Sequence[Bad]) -> dict[str, Any]:
 
 def repair_text(bad: Sequence[Bad], done: Extraction) -> str:
     """What was bad before the repair, and how much was done again."""
-    lines = [f"repaired: {item.file}: {item.why}" for item in bad]
+    lines = [f"repaired: {item.file}: {item.why}" for item in bad if item.shard is not None]
     return "\n".join([*lines, f"{done.rows} images encoded again"])
 
 

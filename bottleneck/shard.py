@@ -3,6 +3,7 @@
 The only module that imports h5py. `docs/format.md` describes the files for other readers.
 """
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ class Shard:
         Zeros where a row is not valid.
     row : ndarray of int64, shape (n,)
         Row numbers in ``images.csv``.
+    path : sequence of n str
+        The image's path in ``images.csv``, so that a shard says by itself what it holds.
     label : sequence of n str
         As they were at extraction, for people; ``images.csv`` has the labels that hold.
     valid : ndarray of bool, shape (n,)
@@ -50,6 +53,7 @@ class Shard:
 
     codes: NDArray[Any]
     row: NDArray[np.int64]
+    path: Sequence[str]
     label: Sequence[str]
     valid: NDArray[np.bool_]
     reason: Sequence[str]
@@ -97,14 +101,13 @@ def write_shard(path: Path, shard: Shard, *, spec: Spec, layer: str, dtype: str)
         The disk refused it.
     """
     codes = np.ascontiguousarray(shard.codes, dtype=_storable(shard.codes, dtype))
-    stored = Shard(codes, shard.row, shard.label, shard.valid, shard.reason, shard.image_sha256)
+    stored = dataclasses.replace(shard, codes=codes)
     rows_a_chunk = max(1, _CHUNK_BYTES // max(1, codes[:1].nbytes))
-    with publish(path) as temporary, h5py.File(temporary, "w") as file:
+    with publish(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
         file.attrs.update(
             format=FORMAT,
             format_version=FORMAT_VERSION,
-            layer=layer,
-            spec=json.dumps(spec.to_json()),
+            spec=spec.canonical(layer),
             spec_digest=spec.digest(layer),
             codes_sha256=_codes_digest(stored),
             rows_sha256=_rows_digest(stored),
@@ -112,6 +115,7 @@ def write_shard(path: Path, shard: Shard, *, spec: Spec, layer: str, dtype: str)
         chunks = (min(len(codes), rows_a_chunk), *codes.shape[1:])
         file.create_dataset("codes", data=codes, chunks=chunks)
         file.create_dataset("row", data=shard.row)
+        file.create_dataset("path", data=_encoded(shard.path), dtype=_TEXT)
         file.create_dataset("label", data=_encoded(shard.label), dtype=_TEXT)
         file.create_dataset("valid", data=shard.valid)
         file.create_dataset("reason", data=_encoded(shard.reason), dtype=_TEXT)
@@ -129,8 +133,12 @@ def read_header(path: Path) -> Header:
     with _open(path) as file:
         try:
             _require_format(path, file)
-            codes = file["codes"]
-            return Header(str(file.attrs["spec_digest"]), tuple(codes.shape), codes.dtype.name)
+            codes, digest = file["codes"], str(file.attrs["spec_digest"])
+            if sha256(str(file.attrs["spec"]).encode()) != digest:
+                raise ShardError(f"{path}: its spec is not that of its digest")
+            return Header(digest, tuple(codes.shape), codes.dtype.name)
+        except ShardError:
+            raise
         except _READ_ERRORS as error:
             raise ShardError(f"{path} cannot be read: {_one_line(error)}") from error
 
@@ -154,6 +162,7 @@ def read_shard(path: Path) -> Shard:
             shard = Shard(
                 codes=file["codes"][...],
                 row=file["row"][...],
+                path=_decoded(file["path"]),
                 label=_decoded(file["label"]),
                 valid=file["valid"][...].astype(bool),
                 reason=_decoded(file["reason"]),
@@ -222,7 +231,8 @@ def write_index(path: Path, layers: dict[str, IndexedLayer]) -> None:
     """Publish an HDF5 file in which each layer is one virtual array over its shards.
 
     ``file[layer]`` holds the codes, NaN where there is no shard yet, and
-    ``file[f"{layer}:valid"]`` which rows may be used.
+    ``file[f"{layer}:valid"]`` which rows may be used. An index that says the same already is left
+    alone.
 
     Parameters
     ----------
@@ -231,7 +241,11 @@ def write_index(path: Path, layers: dict[str, IndexedLayer]) -> None:
     layers : dict of str to IndexedLayer
         By the layer's name.
     """
-    with publish(path) as temporary, h5py.File(temporary, "w") as file:
+    digest = _index_digest(path, layers)
+    if _indexed_digest(path) == digest:
+        return
+    with publish(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
+        file.attrs["index_sha256"] = digest
         for name, layer in layers.items():
             headers = [header for _, _, header in layer.shards]
             # HDF5 converts as it reads, so one float32 shard makes the whole array float32.
@@ -240,12 +254,34 @@ def write_index(path: Path, layers: dict[str, IndexedLayer]) -> None:
             )
             virtual = h5py.VirtualLayout((len(layer.valid), *headers[0].shape[1:]), dtype)
             for shard, start, header in layer.shards:
-                source = shard.relative_to(path.parent).as_posix()
+                # HDF5 reads a single % in a source's name as the start of a pattern.
+                source = shard.relative_to(path.parent).as_posix().replace("%", "%%")
                 virtual[start : start + header.shape[0]] = h5py.VirtualSource(
                     source, "codes", header.shape, dtype=header.dtype
                 )
             file.create_virtual_dataset(name, virtual, fillvalue=np.nan)
             file[f"{name}:valid"] = layer.valid
+
+
+def _index_digest(path: Path, layers: dict[str, IndexedLayer]) -> str:
+    """Over all that an index says: names, places, shapes, types, and which rows are valid."""
+    parts: list[bytes] = []
+    for name, layer in layers.items():
+        places = [
+            (shard.relative_to(path.parent).as_posix(), start, header.shape, header.dtype)
+            for shard, start, header in layer.shards
+        ]
+        parts += [json.dumps([name, places]).encode(), layer.valid.tobytes()]
+    return sha256(*parts)
+
+
+def _indexed_digest(path: Path) -> str:
+    """What the index at `path` was made of; empty where there is none that can be read."""
+    try:
+        with _open(path) as file:
+            return str(file.attrs.get("index_sha256", ""))
+    except ShardError:
+        return ""
 
 
 def _open(path: Path) -> h5py.File:
@@ -280,13 +316,16 @@ def _storable(codes: NDArray[Any], dtype: str) -> str:
 
 
 def _codes_digest(shard: Shard) -> str:
-    return sha256(np.ascontiguousarray(shard.codes).data.cast("B"))
+    """Over type, shape and bytes, so that equal bytes of other shapes differ."""
+    codes = np.ascontiguousarray(shard.codes)
+    head = f"{codes.dtype.name} {'x'.join(map(str, codes.shape))}\n"
+    return sha256(head.encode(), codes.reshape(-1).view(np.uint8).data)
 
 
 def _rows_digest(shard: Shard) -> str:
     """Over everything but the codes, each row a line, so that a second reader can do the same."""
-    columns = (shard.row.tolist(), shard.label, shard.valid.tolist(), shard.reason)
-    lines = zip(*columns, shard.image_sha256, strict=True)
+    numbers = (shard.row.tolist(), shard.valid.tolist())
+    lines = zip(*numbers, shard.path, shard.label, shard.reason, shard.image_sha256, strict=True)
     return sha256("".join(json.dumps(line) + "\n" for line in lines).encode())
 
 

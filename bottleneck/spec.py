@@ -32,6 +32,11 @@ class Preprocess:
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     interpolation: str = "bilinear"
 
+    def __post_init__(self) -> None:
+        # 0 and 0.0 are equal and yet other digests: a mean is floats, whatever it was given as.
+        object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
+        object.__setattr__(self, "std", tuple(float(value) for value in self.std))
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -76,17 +81,19 @@ class Spec:
         TypeError, KeyError, AttributeError
             `values` is not a spec; whoever read it names the file.
         """
-        preprocess = dict(values["preprocess"])
-        preprocess.update(mean=tuple(preprocess["mean"]), std=tuple(preprocess["std"]))
-        return cls(**{**values, "preprocess": Preprocess(**preprocess)})
+        return cls(**{**values, "preprocess": Preprocess(**values["preprocess"])})
 
     def digest(self, layer: str = "") -> str:
         """SHA-256 of the spec, or of the spec at one layer.
 
         Equal digests mean codes that may stand side by side.
         """
+        return sha256(self.canonical(layer).encode())
+
+    def canonical(self, layer: str = "") -> str:
+        """The text that is digested: JSON with sorted keys, without spaces, in ASCII."""
         identity = {"spec": self.to_json(), "layer": layer}
-        return sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode())
+        return json.dumps(identity, sort_keys=True, separators=(",", ":"))
 
     def require(self, other: "Spec", *, this: str, that: str) -> None:
         """Refuse to mix two specs.

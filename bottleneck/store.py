@@ -8,7 +8,7 @@ import dataclasses
 import io
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import CacheError, ImagesTableError, ShardError
-from bottleneck.files import publish_text
+from bottleneck.files import publish_text_if_new
 from bottleneck.images import ImageTable
 from bottleneck.shard import (
     Header,
@@ -77,14 +77,6 @@ class LayerStatus:
 
 
 @dataclass(frozen=True)
-class Bad:
-    """A file that fails a check, relative to the cache, and why."""
-
-    file: str
-    why: str
-
-
-@dataclass(frozen=True)
 class Cache:
     """A cache directory that has been planned.
 
@@ -120,9 +112,13 @@ class Cache:
         start = shard * self.layout.shard_size
         return range(start, min(start + self.layout.shard_size, len(self.images)))
 
+    def folder(self, layer: str) -> Path:
+        """Where a layer's shards stand."""
+        return self.path / "codes" / quote(layer, safe="")
+
     def shard_path(self, layer: str, shard: int) -> Path:
         """Where a shard stands once it is done."""
-        return self.path / "codes" / _folder_name(layer) / f"{shard:05d}.h5"
+        return self.folder(layer) / f"{shard:05d}.h5"
 
     @property
     def layers(self) -> list[str]:
@@ -153,8 +149,10 @@ class Cache:
         done = self.done(layer)
         return [shard for shard in range(self.shard_count) if shard not in done]
 
-    def discard(self, shards: Iterable[int]) -> None:
+    def discard(self, shards: Collection[int]) -> None:
         """Remove shards in every layer, so that they are missing."""
+        if shards:
+            self.drop_index()
         for shard in shards:
             for layer in self.layers:
                 self.shard_path(layer, shard).unlink(missing_ok=True)
@@ -172,8 +170,14 @@ class Cache:
             reasons.update(self._outcomes(layer, self.done(layer))[1])
         return dict(sorted(reasons.items()))
 
-    def write_index(self) -> None:
-        """Bring ``rejected.csv`` and ``codes.h5`` up to date with the shards."""
+    def write_index(self) -> dict[int, str]:
+        """Bring ``rejected.csv`` and ``codes.h5`` up to date with the shards.
+
+        Returns
+        -------
+        dict of int to str
+            What `rejected` returns.
+        """
         reasons: dict[int, str] = {}
         indexed: dict[str, IndexedLayer] = {}
         for layer in self.layers:
@@ -186,8 +190,15 @@ class Cache:
                     for shard, header in done.items()
                 ]
                 indexed[layer] = IndexedLayer(shards, valid)
-        self._write_rejected(dict(sorted(reasons.items())))
+        reasons = dict(sorted(reasons.items()))
+        self._write_rejected(reasons)
         write_index(self.path / "codes.h5", indexed)
+        return reasons
+
+    def drop_index(self) -> None:
+        """Remove ``rejected.csv`` and ``codes.h5`` before they would say what is not so."""
+        for name in ("codes.h5", "rejected.csv"):
+            (self.path / name).unlink(missing_ok=True)
 
     def _layer_status(self, layer: str) -> LayerStatus:
         done = self.done(layer)
@@ -221,10 +232,10 @@ class Cache:
 
     def _write_rejected(self, reasons: dict[int, str]) -> None:
         out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
+        writer = csv.writer(out)
         writer.writerow(["row", "path", "reason"])
         writer.writerows([row, self.images.path[row], why] for row, why in reasons.items())
-        publish_text(self.path / "rejected.csv", out.getvalue())
+        publish_text_if_new(self.path / "rejected.csv", out.getvalue())
 
     # Reading
 
@@ -266,50 +277,28 @@ class Cache:
         size = self.layout.shard_size
         wanted: NDArray[np.float32] | None = None
         for shard in np.unique(rows // size).tolist():
-            path = self.shard_path(layer, shard)
             here = rows // size == shard
-            codes = self._checked_codes(path, shard)[rows[here] - shard * size]
+            codes = self.read_checked(layer, shard)[rows[here] - shard * size]
             if wanted is None:
                 wanted = np.empty((len(rows), math.prod(codes.shape[1:])), dtype=np.float32)
             wanted[here] = codes.reshape(len(codes), -1)
         return np.empty((0, 0), dtype=np.float32) if wanted is None else wanted
 
-    def _checked_codes(self, path: Path, shard: int) -> NDArray[Any]:
-        content = read_shard(path)
-        if not np.array_equal(content.row, self.rows(shard)):
-            raise ShardError(f"{path} holds other rows than {self.rows(shard)}")
+    def read_checked(self, layer: str, shard: int) -> NDArray[Any]:
+        """A shard's codes, if its bytes, rows and images are what they should be.
+
+        Raises
+        ------
+        ShardError
+            They are not.
+        """
+        path = self.shard_path(layer, shard)
+        content, rows = read_shard(path), self.rows(shard)
+        if not np.array_equal(content.row, rows):
+            raise ShardError(f"{path} holds other rows than {rows.start} to {rows.stop - 1}")
+        if content.path != self.images.path[rows.start : rows.stop]:
+            raise ShardError(f"{path} holds other images than images.csv has in its rows")
         return content.codes
-
-    # Checking
-
-    def verify(self) -> list[Bad]:
-        """Read every byte that counts, and say what is absent, damaged or foreign."""
-        return [bad for layer in self.layers for bad in self._verify_layer(layer)]
-
-    def _verify_layer(self, layer: str) -> Iterator[Bad]:
-        expected = {self.shard_path(layer, shard): shard for shard in range(self.shard_count)}
-        folder = self.path / "codes" / _folder_name(layer)
-        for path in sorted(folder.glob("[!.]*")):
-            if path not in expected:
-                yield Bad(self._relative(path), "not a shard of the plan")
-        for path, shard in expected.items():
-            why = self._why_bad(layer, path, shard)
-            if why:
-                yield Bad(self._relative(path), why)
-
-    def _why_bad(self, layer: str, path: Path, shard: int) -> str:
-        if not path.exists():
-            return "missing"
-        try:
-            if read_header(path).spec_digest != self.spec.digest(layer):
-                return "of another spec or layer"
-            self._checked_codes(path, shard)
-        except ShardError as error:
-            return str(error).removeprefix(f"{path}").lstrip(": ")
-        return ""
-
-    def _relative(self, path: Path) -> str:
-        return path.relative_to(self.path).as_posix()
 
 
 def is_cache(path: Path) -> bool:
@@ -368,7 +357,3 @@ def _parse_plan(path: Path, text: str) -> tuple[Spec, Layout, Source]:
     if digest != spec.digest():
         raise CacheError(f"{path}: spec.json was edited: its digest is not that of its spec")
     return spec, layout, source
-
-
-def _folder_name(layer: str) -> str:
-    return quote(layer, safe="")

@@ -18,7 +18,7 @@ FLOORS = [
     ["errors", "files", "clock", "spec"],
     ["images", "decode", "weights", "backbone", "layers", "shard", "metrics"],
     ["store", "plan", "head", "linear", "encode"],
-    ["pipeline", "extract", "selection"],
+    ["pipeline", "extract", "verify", "selection"],
     ["fit", "predict", "evaluate", "report"],
     ["cli"],
 ]
@@ -119,7 +119,7 @@ def test_no_broad_except() -> None:
                 assert caught not in ("", "Exception", "BaseException"), path
 
 
-@pytest.mark.parametrize("module", ["store", "fit", "head", "report"])
+@pytest.mark.parametrize("module", ["store", "fit", "head", "report", "verify"])
 def test_fitting_loads_no_torch(module: str) -> None:
     code = f"import sys, bottleneck.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -202,7 +202,7 @@ def test_the_first_frame_counts(kind: str) -> None:
     assert np.abs(decoded(data).astype(int) - (255, 0, 0)).max() <= 3
 
 
-@pytest.mark.parametrize("kind", ["ICO", "TGA", "PCX", "SGI", "EPS", "JPEG2000", "ICNS"])
+@pytest.mark.parametrize("kind", ["ICO", "TGA", "PCX", "SGI", "EPS", "JPEG2000"])
 def test_formats_that_were_not_promised_are_refused(kind: str) -> None:
     with pytest.raises(ImageError, match="not an image of a known format"):
         decode_image(encode(RGB, kind))
@@ -288,7 +288,6 @@ BROKEN_EXIF = {
     "noise": b"MM\0*\0\0\0\x08" + bytes(range(200, 256)) * 3,
     "value out of reach": b"II*\0\x08\0\0\0\x01\0" + struct.pack("<HHII", 0x0112, 3, 65535, 2**31),
     "a text": b"II*\0\x08\0\0\0\x01\0" + struct.pack("<HHI4sI", 0x0112, 2, 2, b"6\0\0\0", 0),
-    "two numbers": b"II*\0\x08\0\0\0\x01\0" + struct.pack("<HHIHHI", 0x0112, 3, 2, 6, 6, 0),
 }
 
 
@@ -349,17 +348,12 @@ def test_cmyk_is_converted(
 
 
 def test_ycck_is_converted() -> None:
-    # Adobe's JPEG stores inks inverted, as luminance and chrominance, with black untouched by it.
-    # Pillow writes CMYK; the same bytes with the marker's last byte at 2 are YCCK.
-    cyan_ink, black_ink = (0, 255, 255), 51  # cyan, magenta, yellow: red
-    y, cb, cr = (
-        Image.new("RGB", (1, 1), tuple(255 - ink for ink in cyan_ink))
-        .convert("YCbCr")
-        .getpixel((0, 0))
-    )  # type: ignore[misc]
-    data = bytearray(
-        encode(Image.new("CMYK", (16, 16), (255 - y, 255 - cb, 255 - cr, black_ink)), "JPEG")
-    )
+    # Adobe's JPEG holds the inks cyan, magenta and yellow as luminance and chrominance, and black
+    # inverted. Pillow writes CMYK, all inverted; with its marker's last byte at 2 that is YCCK.
+    inks, black = (0, 255, 255), 51
+    y, cb, cr = np.asarray(Image.new("RGB", (1, 1), inks).convert("YCbCr"))[0, 0].tolist()
+    stored_inks = Image.new("CMYK", (16, 16), (255 - y, 255 - cb, 255 - cr, black))
+    data = bytearray(encode(stored_inks, "JPEG"))
     marker = data.index(b"Adobe")
     assert data[marker + 11] == 0
     data[marker + 11] = 2
@@ -673,7 +667,8 @@ def test_preparation_equals_torchvisions_bit_by_bit(
     image = Image.fromarray(noise(height, width, 3))
     preprocess = Preprocess(resize=resize, crop=crop, interpolation=interpolation)
     pixels = prepare_image(image, preprocess)
-    assert (pixels.shape, pixels.dtype) == ((crop, crop, 3), np.uint8)
+    assert pixels.shape == (crop, crop, 3)
+    assert pixels.dtype == np.uint8
     np.testing.assert_array_equal(pixels, prepared_by_torchvision(image, preprocess))
 
 
@@ -915,6 +910,22 @@ def test_whatever_a_reader_raises_is_an_image_error_of_one_line(
 
 
 # Threads
+
+READERS = """
+import bottleneck.decode
+from PIL import Image
+print(*Image.OPEN)
+"""
+
+
+def test_every_reader_is_there_before_a_thread_can_ask_for_one() -> None:
+    # Pillow registers WebP and TIFF when they are first met; a second thread may then miss them.
+    done = subprocess.run(
+        [sys.executable, "-c", READERS], capture_output=True, text=True, check=False
+    )
+    formats = {"JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM"}
+    assert formats <= set(done.stdout.split()), done.stderr
+
 
 THREADS = """
 import hashlib, json, sys, threading

@@ -14,6 +14,7 @@ from sklearn.svm import LinearSVC
 from bottleneck.errors import CacheError, InvalidOptionError, LabelsError, UnknownNameError
 from bottleneck.fit import Fit, choose_splits, fit
 from bottleneck.images import ImageTable
+from bottleneck.selection import choose_c
 from bottleneck.store import open_cache
 
 
@@ -139,8 +140,6 @@ def test_unlabelled_rows_are_left_out(photos: Path, extract_tiny: Extract) -> No
 def test_groups_of_the_table_keep_together(
     photos: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bottleneck import fit as module
-
     lines = ["path,label,group"]
     for path in sorted((photos / "train").rglob("*.*")):
         number = int(path.stem[-3:])
@@ -149,13 +148,12 @@ def test_groups_of_the_table_keep_together(
         )
     (photos / "images.csv").write_text("\n".join(lines))
     seen: dict[str, Any] = {}
-    choose_c = module.choose_c
 
     def spy(*args: Any, **kwargs: Any) -> Any:
         seen.update(kwargs)
         return choose_c(*args, **kwargs)
 
-    monkeypatch.setattr(module, "choose_c", spy)
+    monkeypatch.setattr("bottleneck.fit.choose_c", spy)
     run(extract_tiny(photos / "images.csv").cache.path)
     assert len(set(seen["groups"])) == 12
 

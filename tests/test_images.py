@@ -363,7 +363,7 @@ def test_size_and_time_are_the_files(tmp_path: Path) -> None:
     _, table = find_images(tmp_path)
     assert table.size.tolist() == [10, 20]
     assert table.mtime_ns.tolist() == [1_600_000_000_000_001_000, 1_600_000_000_000_002_000]
-    assert (table.size.dtype, table.mtime_ns.dtype) == (np.int64, np.int64)
+    assert table.size.dtype == table.mtime_ns.dtype == np.int64
 
 
 def test_an_empty_file_exists(tmp_path: Path) -> None:
@@ -449,8 +449,8 @@ def test_size_and_time_in_a_csv_are_the_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["gone.jpg", "gone/1.jpg", "1.jpg/2.jpg", "x" * 300 + ".jpg", "nul\0.jpg"],
-    ids=["file", "folder", "folder is a file", "name too long", "name with NUL"],
+    ["gone.jpg", "gone/1.jpg", "1.jpg/2.jpg", "x" * 300 + ".jpg"],
+    ids=["file", "folder", "folder is a file", "name too long"],
 )
 def test_a_missing_file_in_a_csv_is_a_row_without_a_file(tmp_path: Path, name: str) -> None:
     touch(tmp_path, "1.jpg")
@@ -474,6 +474,19 @@ def test_a_csv_without_a_path_column_is_refused(tmp_path: Path, text: str) -> No
     with pytest.raises(ImagesTableError, match="no column 'path'") as caught:
         find_images(write_csv(tmp_path, text))
     assert isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("header", "line"),
+    [("path,label", ",ants"), ("label,path", "ants"), ("path", "nul\0.jpg"), ("path", '""')],
+)
+def test_a_row_that_names_no_file_is_refused_with_its_line(
+    tmp_path: Path, header: str, line: str
+) -> None:
+    source = write_csv(tmp_path, f"{header}\na.jpg,b.jpg\n{line}\n")
+    with pytest.raises(ImagesTableError, match="line 3") as caught:
+        find_images(source)
+    assert str(source) in str(caught.value)
 
 
 def test_a_csv_without_rows_has_no_images(tmp_path: Path) -> None:
@@ -525,6 +538,10 @@ def table_of(rows: list[tuple[str, str, str, str, int, int]]) -> ImageTable:
     )
 
 
+def write_table(table: ImageTable, path: Path) -> None:
+    path.write_bytes(table.to_csv().encode("utf-8", errors="surrogateescape"))
+
+
 def same(a: ImageTable, b: ImageTable) -> bool:
     texts = (a.path, a.label, a.split, a.group) == (b.path, b.label, b.split, b.group)
     return bool(texts and (a.size == b.size).all() and (a.mtime_ns == b.mtime_ns).all())
@@ -538,10 +555,10 @@ def test_any_table_survives_the_way_there_and_back(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "there_and_back.csv"
     table = table_of(rows)
-    table.write_csv(path)
+    write_table(table, path)
     again = ImageTable.read_csv(path)
     assert same(again, table)
-    assert (again.size.dtype, again.mtime_ns.dtype) == (np.int64, np.int64)
+    assert again.size.dtype == again.mtime_ns.dtype == np.int64
     assert len(again) == len(rows)
 
 
@@ -550,7 +567,7 @@ def test_a_table_is_what_the_csv_module_reads(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str, str, int, int]]
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "plain.csv"
-    table_of(rows).write_csv(path)
+    write_table(table_of(rows), path)
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         header, *lines = list(csv.reader(file))
     assert ",".join(header) + "\n" == HEADER
@@ -561,7 +578,7 @@ def test_what_was_found_survives_the_way_there_and_back(tmp_path: Path) -> None:
     touch(tmp_path / "photos", "train/ants, red/1.jpg", "val/bees/2.png")
     (tmp_path / "photos/val/bees/gone.jpg").symlink_to("nowhere")
     _, table = find_images(tmp_path / "photos")
-    table.write_csv(tmp_path / "images.csv")
+    write_table(table, tmp_path / "images.csv")
     assert same(ImageTable.read_csv(tmp_path / "images.csv"), table)
 
 

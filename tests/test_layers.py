@@ -281,6 +281,19 @@ def test_a_layer_that_the_pass_does_not_reach_is_an_error() -> None:
         Tap(frozen(Reused()), [ghost])(images())
 
 
+def test_a_network_that_catches_exceptions_cannot_catch_the_way_out() -> None:
+    class Careful(Plain):
+        def forward(self, x: Tensor) -> Tensor:
+            try:
+                return super().forward(x)
+            except Exception:  # noqa: BLE001
+                return x
+
+    network, batch = frozen(Careful()), images()
+    code = tap(network, "layer2")(batch)["layer2"]
+    torch.testing.assert_close(code, whole(network, batch, "layer2").mean((2, 3)))
+
+
 def test_codes_are_float32_whatever_the_precision() -> None:
     network = frozen(Plain()).to(torch.bfloat16)
     code = tap(network, "layer2")(images().to(torch.bfloat16))["layer2"]

@@ -1,6 +1,7 @@
 import os
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from conftest import SMALL, Extract, photograph, write_photographs
@@ -52,6 +53,36 @@ def test_codes_of_changed_pixels_survive_in_no_layer(photos: Path, extract_tiny:
     again = extract_tiny(photos, layers=["layer2"]).cache
     assert again.missing("layer2") == []
     assert again.missing("layer3") == [1]
+
+
+def test_the_index_never_calls_a_row_valid_whose_codes_are_gone(
+    photos: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = extract_tiny(photos).cache
+    touch(photos / cache.images.path[11], 999)
+
+    def killed(*_args: object, **_kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bottleneck.extract.make_shards", killed)
+    with pytest.raises(KeyboardInterrupt):
+        extract_tiny(photos)
+    assert not (cache.path / "codes.h5").exists()
+
+
+def test_an_index_that_was_not_written_is_written_by_the_next_run(
+    photos: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(_cache: Cache) -> None:
+        raise KeyboardInterrupt
+
+    cache = extract_tiny(photos).cache
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Cache, "write_index", killed)
+        extract_tiny(photos, layers=["layer3"])
+    assert extract_tiny(photos, layers=["layer3"]).rows == 0
+    with h5py.File(cache.path / "codes.h5") as index:
+        assert index["layer3:valid"][...].all()
 
 
 def test_new_images_become_rows_at_the_end(photos: Path, extract_tiny: Extract) -> None:

@@ -27,6 +27,7 @@ def a_shard(n: int = 5, start: int = 10, shape: tuple[int, ...] = (7,), scale: f
     return Shard(
         codes=codes,
         row=np.arange(start, start + n),
+        path=[f"a/{start + i}.jpg" for i in range(n)],
         label=["ants", "bées", "", "w\udcffps", "a|b\nc"][:n],
         valid=valid,
         reason=["", "", "cannot be decoded: x", "", ""][:n],
@@ -46,7 +47,8 @@ def test_a_shard_comes_back_as_it_was(tmp_path: Path, shape: tuple[int, ...]) ->
     np.testing.assert_array_equal(again.codes, shard.codes)
     np.testing.assert_array_equal(again.row, shard.row)
     np.testing.assert_array_equal(again.valid, shard.valid)
-    assert (again.label, again.reason) == (shard.label, shard.reason)
+    assert (again.path, again.label) == (shard.path, shard.label)
+    assert again.reason == shard.reason
     assert again.image_sha256 == shard.image_sha256
 
 
@@ -79,14 +81,16 @@ def test_the_same_shard_is_the_same_bytes(tmp_path: Path) -> None:
 
 def test_chunks_hold_many_rows(tmp_path: Path) -> None:
     n = 3000
-    shard = Shard(
-        np.zeros((n, 512), np.float32), np.arange(n), [""] * n, np.ones(n, bool), [""] * n, [""] * n
-    )
+    blank = [""] * n
+    codes = np.zeros((n, 512), np.float32)
+    shard = Shard(codes, np.arange(n), blank, blank, np.ones(n, bool), blank, blank)
     with h5py.File(write(tmp_path / "0.h5", shard, "float16")) as file:
         assert file["codes"].chunks == (1024, 512)  # 1 MiB
 
 
-@pytest.mark.parametrize("dataset", ["codes", "row", "label", "valid", "reason", "image_sha256"])
+@pytest.mark.parametrize(
+    "dataset", ["codes", "row", "path", "label", "valid", "reason", "image_sha256"]
+)
 def test_any_changed_value_is_found(tmp_path: Path, dataset: str) -> None:
     path = write(tmp_path / "0.h5", a_shard())
     with h5py.File(path, "r+") as file:

@@ -69,46 +69,12 @@ def test_swapped_shards_are_found_when_they_are_read(cache: Path) -> None:
     b.write_bytes(first)
     with pytest.raises(ShardError, match="other rows"):
         found.read("layer2", np.array([0]))
-    assert {bad.file for bad in found.verify()} == {
-        "codes/layer2/00000.h5",
-        "codes/layer2/00001.h5",
-    }
-
-
-def test_verify_names_what_is_wrong(cache: Path) -> None:
-    found = open_cache(cache)
-    assert found.verify() == []
-    found.shard_path("layer2", 0).unlink()
-    with h5py.File(found.shard_path("layer2", 1), "r+") as file:
-        file["codes"][3, 3] += 1
-    shutil.copy(found.shard_path("layer3", 2), found.shard_path("layer2", 2))
-    (cache / "codes" / "layer2" / "00099.h5").write_bytes(b"")
-    bad = {item.file.split("/")[-1]: item.why for item in found.verify()}
-    assert bad.keys() == {"00000.h5", "00001.h5", "00002.h5", "00099.h5"}
-    assert bad["00000.h5"] == "missing"
-    assert "sha256 differs" in bad["00001.h5"]
-    assert bad["00002.h5"] == "of another spec or layer"
-    assert bad["00099.h5"] == "not a shard of the plan"
 
 
 def test_a_notebook_that_holds_the_index_open_is_no_obstacle(cache: Path) -> None:
     with h5py.File(cache / "codes.h5") as index:
         expected = index["layer2"][...]
         np.testing.assert_array_equal(open_cache(cache).read("layer2", np.arange(36)), expected)
-
-
-@pytest.mark.parametrize("position", [0.3, 0.6, 0.9])
-def test_a_flipped_byte_in_the_codes_is_found(cache: Path, position: float) -> None:
-    found = open_cache(cache)
-    path = found.shard_path("layer2", 0)
-    with h5py.File(path) as file:
-        chunk = file["codes"].id.get_chunk_info(0)
-    content = bytearray(path.read_bytes())
-    content[chunk.byte_offset + int(position * chunk.size)] ^= 0x10
-    path.write_bytes(content)
-    assert [bad.file for bad in found.verify()] == ["codes/layer2/00000.h5"]
-    with pytest.raises(ShardError):
-        found.read("layer2", np.array([0]))
 
 
 def test_a_layer_can_be_deleted_without_touching_another(cache: Path) -> None:

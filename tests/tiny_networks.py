@@ -16,7 +16,7 @@ class Plain(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.layer3(self.layer2(self.layer1(x)))
-        return self.fc(torch.relu_(x).mean((2, 3)))
+        return torch.as_tensor(self.fc(torch.relu_(x).mean((2, 3))))
 
 
 class Reused(nn.Module):
@@ -30,7 +30,9 @@ class Reused(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.relu(self.conv3(self.relu(self.conv2(self.relu(self.conv1(x))))))
+        x = self.relu(self.conv1(x))
+        x = self.relu(self.conv2(x))
+        return torch.as_tensor(self.relu(self.conv3(x)))
 
 
 class Poisoned(Plain):

@@ -42,7 +42,11 @@ from bottleneck.cli.progress import progress_of
 @click.option("--crop", type=click.IntRange(min=1), help="Side of the centre that is cut out.")
 @click.option("--mean", type=Numbers(), help="Of each channel, on the scale 0 to 1.")
 @click.option("--std", type=Numbers(), help="Of each channel, on the scale 0 to 1.")
-@click.option("--interpolation", type=click.Choice(["nearest", "bilinear", "bicubic"]))
+@click.option(
+    "--interpolation",
+    type=click.Choice(["nearest", "bilinear", "bicubic"]),
+    help="How images are resized.",
+)
 @click.option("--retry-rejected", is_flag=True, help="Try rejected images again.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if any image was rejected.")
 @json_option

@@ -11,7 +11,13 @@ from bottleneck.cli.options import json_option
 @click.argument("model")
 @click.option("--weights", default="DEFAULT", show_default=True, help="They say the input's size.")
 @click.option("--pool", default="avg", show_default=True, help="avg, max, none or a grid's side.")
-@click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float16")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float16", "float32"]),
+    default="float16",
+    show_default=True,
+    help="Of stored codes.",
+)
 @click.option("--crop", type=click.IntRange(min=1), help="Height and width of the input in pixels.")
 @json_option
 def layers(

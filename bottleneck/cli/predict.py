@@ -17,6 +17,7 @@ from bottleneck.cli.options import PATH, device_options, moved_network_options, 
     type=click.Choice(["table", "csv", "jsonl"]),
     default="table",
     show_default=True,
+    help="How predictions are printed.",
 )
 @click.option("--top", type=click.IntRange(min=1), help="How many classes.  [1; all for jsonl]")
 @click.option("-o", "--out", type=PATH, help="Write to a file.")

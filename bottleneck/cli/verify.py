@@ -29,16 +29,16 @@ def verify(cache: Path, images: Path | None, as_json: bool, **options: Any) -> N
     """
     from bottleneck import report
     from bottleneck.store import open_cache
+    from bottleneck.verify import repair
+    from bottleneck.verify import verify as run
 
     if images is not None:
-        from bottleneck.extract import repair
-
         with progress_of("images") as progress:
-            bad, done = repair(cache, images, progress=progress, **options)
+            repaired, done = repair(cache, images, progress=progress, **options)
         if not as_json:
-            click.echo(report.repair_text(bad, done))
+            click.echo(report.repair_text(repaired, done))
     found = open_cache(cache)
-    bad = found.verify()
+    bad = run(found)
     if as_json:
         click.echo(json.dumps(report.verify_json(bad)))
     else:

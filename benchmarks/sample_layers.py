@@ -1,0 +1,96 @@
+"""Which layer serves the bundled digits: every layer, pooled two ways, beside the raw pixels.
+
+Prints the table of the README. Run from the project's root: python benchmarks/sample_layers.py
+"""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from bottleneck.extract import extract
+from bottleneck.fit import class_indices, fit, rows_of_split
+from bottleneck.images import find_images
+from bottleneck.selection import C_GRID, choose_c, fit_model
+
+DATA = Path(__file__).parents[1] / "data"
+LAYERS = ["layer1", "layer2", "layer3", "layer4"]
+CLASSIFIERS = ["svm", "softmax"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One kind of code: its size, and the test accuracy of each classifier."""
+
+    codes: str
+    size: int
+    accuracy: dict[str, float]
+
+
+def layer_rows(pool: str, cache: Path) -> list[Row]:
+    """Every layer of the network with one pooling."""
+    extract(
+        DATA / "digits",
+        cache,
+        model=f"{DATA / 'digits_resnet.py'}:digits_resnet",
+        weights=str(DATA / "digits_resnet.safetensors"),
+        layers=LAYERS,
+        preprocess={"resize": 32, "crop": 32, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)},
+        pool=pool,
+    )
+    name = "averaged" if pool == "avg" else f"{pool} × {pool} grid"
+    rows = []
+    for layer in LAYERS:
+        fits = {clf: fit(cache, clf=clf, layer=layer) for clf in CLASSIFIERS}
+        scores = {clf: done.heldout.accuracy for clf, done in fits.items() if done.heldout}
+        rows.append(Row(f"{layer}, {name}", fits["svm"].head.coef.shape[1], scores))
+    return rows
+
+
+def pixel_row() -> Row:
+    """The same classifiers on the 64 pixels themselves."""
+    root, images = find_images(DATA / "digits")
+    everything = np.ones(len(images), dtype=bool)
+    names = sorted(set(images.label))
+
+    def read(split: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        rows = rows_of_split(images, everything, split)
+        pixels = [np.asarray(Image.open(root / images.path[row])).ravel() for row in rows.tolist()]
+        return np.stack(pixels).astype(np.float32), class_indices(images, rows, names)
+
+    (train, train_classes), (test, test_classes) = read("train"), read("test")
+    accuracy = {}
+    for clf in CLASSIFIERS:
+        found = choose_c(
+            train, train_classes, clf=clf, grid=C_GRID, folds=5, preprocess="standardize"
+        )
+        model = fit_model(train, train_classes, clf=clf, c=found.best.c, preprocess="standardize")
+        accuracy[clf] = float((model.predict(test) == test_classes).mean())
+    return Row("raw pixels", train.shape[1], accuracy)
+
+
+def all_rows() -> list[Row]:
+    """Raw pixels, then every layer with both poolings."""
+    with tempfile.TemporaryDirectory() as folder:
+        layers = [row for pool in ("avg", "2") for row in layer_rows(pool, Path(folder) / pool)]
+    return [pixel_row(), *layers]
+
+
+def markdown(rows: list[Row]) -> str:
+    """The table, best of each classifier in bold."""
+    best = {clf: max(row.accuracy[clf] for row in rows) for clf in CLASSIFIERS}
+    lines = ["| codes | size | svm | softmax |", "|---|---|---|---|"]
+    for row in rows:
+        cells = [
+            f"**{value:.1%}**" if value == best[clf] else f"{value:.1%}"
+            for clf, value in row.accuracy.items()
+        ]
+        lines.append(f"| {row.codes} | {row.size} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(markdown(all_rows()))
