@@ -2,7 +2,7 @@
 
 The rule by which any file becomes RGB (`DECODER` names it, the spec records it):
 
-* the first frame or page; EXIF orientation applied (an unreadable EXIF block counts as upright);
+* the first frame or page; EXIF (or XMP) orientation applied, an unreadable block is upright;
 * 16-bit values keep their high byte; 32-bit integers must lie in 0…65535 and do the same;
   floating-point pixels have no stated range and are rejected;
 * transparency is laid over white, as a viewer would show it;
@@ -46,7 +46,7 @@ _DECODER_ERRORS = (
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
-    Image.DecompressionBombWarning,  # where the caller made warnings errors
+    Warning,  # where the caller made warnings errors
 )
 
 # EXIF orientation → what makes the image upright (EXIF 2.3, section 4.6.4, tag 0x0112).
@@ -107,6 +107,7 @@ def decode_image(data: bytes) -> Image.Image:
         raise ImageError("cannot be decoded: the file is empty")
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            _require_few_pixels(image)
             image.load()
             return _to_rgb(_upright(image))
     except ImageError:
@@ -115,6 +116,15 @@ def decode_image(data: bytes) -> Image.Image:
         raise ImageError("cannot be decoded: not an image of a known format") from error
     except _DECODER_ERRORS as error:
         raise ImageError(f"cannot be decoded: {_one_line(error)}") from error
+
+
+def _require_few_pixels(image: Image.Image) -> None:
+    # Pillow itself only warns between once and twice its limit.
+    if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+        raise ImageError(
+            f"cannot be decoded: {image.width} × {image.height} pixels are more than "
+            f"{Image.MAX_IMAGE_PIXELS}"
+        )
 
 
 def _one_line(error: BaseException) -> str:
@@ -147,7 +157,11 @@ def _high_byte(image: Image.Image) -> Image.Image:
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 0xFFFF:
         raise ImageError("cannot be decoded: integer pixels outside of 0…65535")
-    return Image.fromarray((values >> 8).astype(np.uint8))
+    grey = Image.fromarray((values >> 8).astype(np.uint8))
+    transparent = image.info.get("transparency")  # a PNG may name one grey that is not there
+    if isinstance(transparent, int):
+        grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+    return grey
 
 
 def prepare_image(image: Image.Image, preprocess: Preprocess) -> NDArray[np.uint8]:

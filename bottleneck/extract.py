@@ -144,7 +144,8 @@ def extract(
     cache, changes = plan_cache(out, table, spec=spec, layout=layout, source=backbone.source)
     remove_leavings(out)
     if retry_rejected:
-        cache.discard({row // cache.layout.shard_size for row in cache.rejected()})
+        holding = {row // cache.layout.shard_size for row in cache.rejected()}
+        cache.discard([shard for shard in holding if _is_ours(shard, task)])
 
     todo = _missing(cache, layers, task)
     total = sum(len(cache.rows(shard)) for shards in todo.values() for shard in shards)
@@ -193,16 +194,20 @@ def _missing(
     cache: Cache, layers: Sequence[str], task: tuple[int, int]
 ) -> dict[tuple[str, ...], list[int]]:
     """The shards of a task that are missing, by the layers that lack them."""
-    index, count = task
     lacking: defaultdict[int, list[str]] = defaultdict(list)
     for layer in dict.fromkeys(layers):
         for shard in cache.missing(layer):
-            if shard % count == index:
+            if _is_ours(shard, task):
                 lacking[shard].append(layer)
     todo: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
     for shard in sorted(lacking):
         todo[tuple(lacking[shard])].append(shard)
     return dict(todo)
+
+
+def _is_ours(shard: int, task: tuple[int, int]) -> bool:
+    index, count = task
+    return shard % count == index
 
 
 def _layout(

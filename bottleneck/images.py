@@ -1,8 +1,10 @@
 """Images: find them, with their labels, splits and groups; the table of rows that they become."""
 
 import csv
+import errno
 import io
 import os
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,20 +70,24 @@ class ImageTable:
         ImagesTableError
             The file is not such a table.
         """
-        columns: list[list[str]] = [[] for _ in _COLUMNS]
+        columns: list[list[str]] = [[], [], [], []]
+        size, mtime = array("q"), array("q")  # 8 bytes a value, where a list of int has 40
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             reader = csv.reader(file)
-            if tuple(next(reader, ())) != _COLUMNS:
-                raise ImagesTableError(f"{path}: the first line must be {','.join(_COLUMNS)}")
             try:
-                for row in reader:
-                    for column, value in zip(columns, row, strict=True):
-                        column.append(value)
-                sizes, mtimes = (np.array(column, dtype=np.int64) for column in columns[4:])
-            except (ValueError, csv.Error) as error:
+                if tuple(next(reader, ())) != _COLUMNS:
+                    raise ImagesTableError(f"{path}: the first line must be {','.join(_COLUMNS)}")
+                for *texts, size_text, mtime_text in reader:
+                    for column, text in zip(columns, texts, strict=True):
+                        column.append(text)
+                    size.append(int(size_text))
+                    mtime.append(int(mtime_text))
+            except (ValueError, OverflowError, csv.Error) as error:
+                if isinstance(error, ImagesTableError):
+                    raise
                 raise ImagesTableError(f"{path}: line {reader.line_num}: {error}") from error
-        path_column, label, split, group = columns[:4]
-        return cls(path_column, label, split, group, sizes, mtimes)
+        paths, label, split, group = columns
+        return cls(paths, label, split, group, np.array(size), np.array(mtime))
 
     def _rows(self) -> Iterator[tuple[str, str, str, str, int, int]]:
         return zip(
@@ -137,10 +143,11 @@ def find_images(source: Path) -> tuple[Path, ImageTable]:
 
 
 _Row = tuple[str, str, str, str]  # path, label, split, group
+_Inode = tuple[int, int]  # device, number
 
 
 def _folder_rows(root: Path) -> list[_Row]:
-    paths = sorted(_walk(root))
+    paths = sorted(_walk(str(root)))
     label_at = 1 if _has_splits(root) else 0
     rows = []
     for path in paths:
@@ -157,24 +164,35 @@ def _has_splits(root: Path) -> bool:
     named = [path for path in folders if path.name in SPLITS]
     return bool(named) and (
         len(named) == len(folders)
-        or any(child.is_dir() for folder in named for child in folder.iterdir())
+        or any(
+            child.is_dir() and not _hidden(child.name)
+            for folder in named
+            for child in folder.iterdir()
+        )
     )
 
 
-def _walk(root: Path) -> Iterator[str]:
-    """Every image file below `root`, relative to it; linked folders once, hidden ones never."""
-    seen: set[tuple[int, int]] = set()
-    for folder, folders, files in os.walk(root, followlinks=True, onerror=_raise):
-        status = os.stat(folder)  # noqa: PTH116  (os.walk yields strings; a Path each is slow)
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()  # a link that leads back
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not _hidden(name))
-        prefix = Path(folder).relative_to(root).as_posix() + "/"
-        for name in files:
-            if not _hidden(name) and is_image_name(name):
-                yield (prefix + name).removeprefix("./")
+def _walk(folder: str, prefix: str = "", above: frozenset[_Inode] = frozenset()) -> Iterator[str]:
+    """Every image file below a folder, relative to it; links are followed, but not back up."""
+    status = os.stat(folder)  # noqa: PTH116  (a Path for each of a million files is slow)
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if _hidden(entry.name):
+                continue
+            if _is_folder(entry):
+                yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {here})
+            elif is_image_name(entry.name):
+                yield prefix + entry.name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # a link that leads nowhere; if it is named like an image, its row says so
 
 
 def is_image_name(name: str) -> bool:
@@ -184,10 +202,6 @@ def is_image_name(name: str) -> bool:
 
 def _hidden(name: str) -> bool:
     return name.startswith(".")
-
-
-def _raise(error: OSError) -> None:
-    raise error  # os.walk would pass over a folder that it cannot list
 
 
 def _csv_rows(path: Path) -> list[_Row]:
@@ -230,9 +244,15 @@ def _table(root: Path, rows: list[_Row]) -> ImageTable:
     return ImageTable(path, label, split, group, stats[:, 0], stats[:, 1])
 
 
+# There is no such file: absent, below a file, a link to itself, a name longer than names can be.
+_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+
+
 def _size_and_mtime(path: Path) -> tuple[int, int]:
     try:
         status = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError as error:
+        if error.errno not in _NOWHERE:
+            raise  # a disk that fails for a moment must not make every image look removed
         return -1, -1  # named in a CSV, a broken link, or gone since: its row says so
     return status.st_size, status.st_mtime_ns

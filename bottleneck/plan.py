@@ -79,6 +79,8 @@ def _update_images(cache: Cache, images: ImageTable) -> tuple[Cache, Changes]:
             f"none of the {len(images)} images is in cache {cache.path}, which holds "
             f"{len(cache.images)} others: give these images a cache of their own with -o"
         )
+    if changes.added:
+        cache.drop_index()  # it would be shorter than the shards that are to grow
     # Stale codes go before the table says that the images are new: killed in between, the next
     # run sees the change again.
     cache.discard({row // cache.layout.shard_size for row in stale})

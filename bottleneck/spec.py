@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -131,12 +132,14 @@ def preprocess_changes(**fields: Any) -> dict[str, Any]:
     given = {name: value for name, value in fields.items() if value is not None}
     for name in ("mean", "std"):
         values = given.get(name, (1.0, 1.0, 1.0))
-        if len(values) != 3 or (name == "std" and min(values) <= 0):
-            allowed = "three numbers, for red, green and blue"
-            raise InvalidOptionError(
-                f"--{name} {','.join(f'{value:g}' for value in values)}: must be {allowed}"
-                f"{', each above 0' if name == 'std' else ''}"
-            )
+        allowed = "three numbers, for red, green and blue"
+        right = len(values) == 3 and all(math.isfinite(value) for value in values)
+        if name == "std":
+            allowed += ", each above 0"
+            right = right and min(values) > 0
+        if not right:
+            shown = ",".join(f"{value:g}" for value in values)
+            raise InvalidOptionError(f"--{name} {shown}: must be {allowed}")
     return given
 
 

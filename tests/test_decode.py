@@ -589,10 +589,9 @@ def test_a_missing_file_is_an_image_error(tmp_path: Path) -> None:
             read_image(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["x" * 300 + ".jpg", "nul\0.jpg"], ids=["too long", "NUL"])
-def test_a_name_that_no_file_can_have_is_an_image_error(tmp_path: Path, name: str) -> None:
+def test_a_name_that_no_file_can_have_is_an_image_error(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="cannot be read"):
-        read_image(tmp_path / name)
+        read_image(tmp_path / ("x" * 300 + ".jpg"))
 
 
 def test_a_directory_is_no_image(tmp_path: Path) -> None:
@@ -706,13 +705,20 @@ def test_the_resized_image_may_have_as_many_pixels_as_pillow_allows(
 
 THIN = """
 import resource
+from pathlib import Path
 from PIL import Image
 from bottleneck.decode import prepare_image
 from bottleneck.errors import ImageError
 from bottleneck.spec import Preprocess
-limit = 4 << 30  # should the image be resized after all, that fails before the machine does
+
+def kibibytes(name):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+# Should the image be resized after all, that fails before the machine does.
+limit = (kibibytes("VmSize:") << 10) + (2 << 30)
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = kibibytes("VmHWM:")
 for size in [(65500, 1), (1, 65500)]:
     try:
         prepare_image(Image.new("RGB", size), Preprocess())
@@ -720,7 +726,7 @@ for size in [(65500, 1), (1, 65500)]:
         assert "too long and thin" in str(error) and f"{size[0]} × {size[1]}" in str(error)
     else:
         raise AssertionError("a hair was prepared")
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(kibibytes("VmHWM:") - before)
 """
 
 

@@ -209,6 +209,18 @@ def test_rejected_images_are_tried_again_only_when_asked(
     assert (again.rows, again.rejected) == (16, {})  # train/ and val/ have one each
 
 
+def test_a_task_tries_again_what_is_its_own(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    for row in (0, 20):
+        path = sorted((photos).rglob("*.*"))[row]
+        path.write_bytes(b"no image")
+    extract_tiny(photos)
+    rows = [extract_tiny(photos, task=(i, 2), retry_rejected=True).rows for i in range(2)]
+    assert rows == [16, 0]  # shards 0 and 2 hold the two
+    assert open_cache(tmp_path / "cache").missing("layer2") == []
+
+
 def test_progress_is_told_after_each_batch(photos: Path, extract_tiny: Extract) -> None:
     told: list[tuple[int, int]] = []
     extract_tiny(photos, batch_size=5, progress=lambda *numbers: told.append(numbers))

@@ -32,6 +32,7 @@ from bottleneck.fit import fit
 from bottleneck.head import Head
 from bottleneck.predict import predict
 from bottleneck.store import open_cache
+from bottleneck.verify import verify
 
 PAGE = (Path(__file__).parents[1] / "docs" / "format.md").read_text(encoding="utf-8")
 
@@ -444,7 +445,7 @@ def test_a_shard_whose_spec_is_not_that_of_its_digest_is_refused(cache: Path) ->
         shard.attrs["spec"] = shard.attrs["spec"].replace(",", ", ")  # the same, in other bytes
     done = [rows.start // 8 for rows, _ in Reader(cache).done("layer2")]
     assert done == list(open_cache(cache).done("layer2")) == [0, 2, 4]
-    bad = {item.file: item.why for item in open_cache(cache).verify()}
+    bad = {item.file: item.why for item in verify(open_cache(cache))}
     assert set(bad) == {"codes/layer2/00001.h5", "codes/layer2/00003.h5"}
     assert set(bad.values()) == {"its spec is not that of its digest"}
 
@@ -459,7 +460,7 @@ def test_lines_of_images_csv_that_were_moved_are_found(moved: slice, cache: Path
 
     opened, reader = open_cache(cache), Reader(cache)
     why = "holds other images than images.csv has in its rows"
-    assert [(item.file, item.why) for item in opened.verify()] == [
+    assert [(item.file, item.why) for item in verify(opened)] == [
         (f"codes/{layer}/{shard:05d}.h5", why) for layer in ("layer2", "layer3") for shard in shards
     ]
     with pytest.raises(ShardError, match=why):
@@ -834,7 +835,7 @@ def write_shard(
 
 def test_the_package_reads_a_cache_that_another_program_wrote(written: Written) -> None:
     cache = open_cache(written.path)
-    assert cache.verify() == []
+    assert verify(cache) == []
     assert cache.layers == [LAYER]
     assert cache.images.label == written.label
     usable = cache.usable(LAYER)
@@ -871,7 +872,7 @@ def test_the_package_extracts_nothing_where_another_program_has_done_it(
         assert len(rows) == len(datasets["row"])
     again = extract(photos, path, model=PLAIN, layers=["layer2"], preprocess=SMALL, device="cpu")
     assert again.rows == 0
-    assert open_cache(path).verify() == []
+    assert verify(open_cache(path)) == []
 
 
 def test_the_package_reads_a_head_that_another_program_wrote(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bottleneck.errors import ImagesNotFoundError, ImagesTableError
@@ -347,6 +347,7 @@ def test_rows_are_sorted_by_path(tmp_path: Path) -> None:
     assert [path for path, _, _ in found(tmp_path)] == sorted(names)
 
 
+@settings(deadline=None, max_examples=20)
 @given(st.permutations(range(12)))
 def test_the_order_does_not_depend_on_the_order_of_creation(
     tmp_path_factory: pytest.TempPathFactory, order: list[int]
@@ -547,6 +548,7 @@ def same(a: ImageTable, b: ImageTable) -> bool:
     return bool(texts and (a.size == b.size).all() and (a.mtime_ns == b.mtime_ns).all())
 
 
+@settings(deadline=None)
 @given(ROWS)
 @example([("a\rb.jpg", "", "", "", 1, 1)])
 @example([("\udcff.jpg", 'a,"b"', "c\nd", "e\r\nf", -1, -1), ("", "", "", "", 0, 0)])
@@ -562,6 +564,7 @@ def test_any_table_survives_the_way_there_and_back(
     assert len(again) == len(rows)
 
 
+@settings(deadline=None)
 @given(ROWS)
 def test_a_table_is_what_the_csv_module_reads(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str, str, int, int]]

@@ -107,6 +107,16 @@ def test_any_changed_value_is_found(tmp_path: Path, dataset: str) -> None:
         read_shard(path)
 
 
+def test_a_column_of_another_length_is_found(tmp_path: Path) -> None:
+    path = write(tmp_path / "0.h5", a_shard())
+    with h5py.File(path, "r+") as file:
+        short = file["path"][:-1]
+        del file["path"]
+        file["path"] = short
+    with pytest.raises(ShardError, match="cannot be read"):
+        read_shard(path)
+
+
 def test_files_that_are_no_shards_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.h5").write_text("no HDF5")
     (tmp_path / "empty.h5").touch()

@@ -73,7 +73,15 @@ def test_only_what_was_given_changes_the_preprocessing() -> None:
     assert preprocess_changes(resize=None, crop=64, mean=None) == {"crop": 64}
 
 
-@pytest.mark.parametrize("wrong", [{"mean": (0.5,)}, {"std": (0.5, 0.5, 0.0)}, {"std": (1.0, 1.0)}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"mean": (0.5,)},
+        {"mean": (float("nan"), 0.5, 0.5)},
+        {"std": (0.5, 0.5, 0.0)},
+        {"std": (1.0, 1.0)},
+    ],
+)
 def test_channels_are_three_and_deviations_positive(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidOptionError, match="three numbers"):
         preprocess_changes(**wrong)
