@@ -1,5 +1,6 @@
 """Backbones: build a network, load its weights, freeze it, and know exactly which they were."""
 
+import contextlib
 import dataclasses
 import importlib.util
 import sys
@@ -14,10 +15,21 @@ import torch
 import torchvision
 from torch import nn
 
-from bottleneck.errors import BackboneError, UnknownNameError, WeightsError
+from bottleneck.errors import (
+    FOREIGN_ERRORS,
+    BackboneError,
+    UnknownNameError,
+    WeightsError,
+    one_line,
+)
 from bottleneck.files import sha256
 from bottleneck.spec import Preprocess, Source
-from bottleneck.weights import digest_weights, is_weights_file, load_weights
+from bottleneck.weights import (
+    digest_weights,
+    is_weights_file,
+    load_weights,
+    require_weights_file,
+)
 
 _SEED = 0  # `--weights none` is the same network every time
 
@@ -111,6 +123,8 @@ def sketch_network(model: str, weights: str = "DEFAULT") -> tuple[nn.Module, Pre
         backbone = load_backbone(model, "none")
         return backbone.network, backbone.preprocess
     _require_torchvision_name(model)
+    if is_weights_file(weights):
+        require_weights_file(Path(weights))
     with torch.device("meta"):
         network = torchvision.models.get_model(model, weights=None, **_as_trained(model))
     named = weights != "none" and not is_weights_file(weights)
@@ -142,6 +156,10 @@ def _from_torchvision(model: str) -> Callable[[str], _Loaded]:
 
 
 def _require_torchvision_name(model: str) -> None:
+    if Path(model).suffix == ".py":
+        raise BackboneError(
+            f"{model}: name the function in it that builds the network, {model}:NAME"
+        )
     known = torchvision.models.list_models(module=torchvision.models)
     if model not in known:
         raise UnknownNameError(
@@ -163,12 +181,13 @@ def _weights_entry(model: str, weights: str) -> Any:
 
 def _download(model: str, entry: Any) -> nn.Module:
     try:
-        network: nn.Module = torchvision.models.get_model(model, weights=entry)
+        with contextlib.redirect_stdout(sys.stderr):  # what torch.hub tells is no result of ours
+            network: nn.Module = torchvision.models.get_model(model, weights=entry)
     except (urllib.error.URLError, OSError, RuntimeError) as error:
         name = entry.url.rsplit("/", 1)[-1]
         raise WeightsError(
             f"weights {entry.name} of {model} could not be loaded from {entry.url} "
-            f"({' '.join(str(error).split())}): put {name} into "
+            f"({one_line(error)}): put {name} into "
             f"{Path(torch.hub.get_dir()) / 'checkpoints'}, or give it with --weights FILE"
         ) from error
     return network
@@ -197,7 +216,10 @@ def _as_trained(model: str) -> dict[str, Any]:
 
 def _from_file(file: Path, factory: str) -> Callable[[str], _Loaded]:
     if not file.is_file():
-        raise BackboneError(f"no file {file} to take the network's factory {factory!r} from")
+        raise BackboneError(
+            f"no file {file} to take the network's factory {factory!r} from: --model is a "
+            "torchvision name or path/to/file.py:factory"
+        )
     identity = f"{file.name}:{factory}@{sha256(file.read_bytes())[:16]}"
 
     def load(weights: str) -> _Loaded:
@@ -217,14 +239,22 @@ def _build(file: Path, factory: str) -> nn.Module:
     module = _run_file(file)
     build = getattr(module, factory, None)
     if not callable(build):
-        known = [name for name, value in vars(module).items() if callable(value)]
+        own = (name for name, value in vars(module).items() if _defined_in(value, module))
+        known = [name for name in own if not name.startswith("_")]
         raise UnknownNameError(f"factory in {file}", factory, known)
-    network = build()
+    try:
+        network = build()
+    except FOREIGN_ERRORS as error:
+        raise BackboneError(f"{file}:{factory}() failed: {one_line(error)}") from error
     if not isinstance(network, nn.Module):
         raise BackboneError(
             f"{file}:{factory}() must return a torch.nn.Module, got {type(network).__name__}"
         )
     return network
+
+
+def _defined_in(value: object, module: ModuleType) -> bool:
+    return callable(value) and getattr(value, "__module__", "") == module.__name__
 
 
 def _run_file(file: Path) -> ModuleType:
@@ -236,8 +266,8 @@ def _run_file(file: Path) -> ModuleType:
     sys.modules[name] = module  # dataclasses and pickling look a class's module up there
     try:
         spec.loader.exec_module(module)
-    except (SyntaxError, ImportError) as error:
-        raise BackboneError(f"{file} cannot be imported: {error}") from error
+    except FOREIGN_ERRORS as error:
+        raise BackboneError(f"{file} cannot be imported: {one_line(error)}") from error
     return module
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from bottleneck.errors import ImageError
+from bottleneck.errors import FOREIGN_ERRORS, ImageError, one_line
 from bottleneck.spec import Preprocess
 
 DECODER = "pillow-1"
@@ -31,23 +31,8 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM")
 
 Image.init()  # here, once: Pillow would register its readers in the first thread to need one
 
-# What Pillow's readers raise on hostile bytes, beside its own errors (which are OSErrors).
-_DECODER_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    EOFError,
-    MemoryError,
-    NotImplementedError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-    Warning,  # where the caller made warnings errors
-)
+# What Pillow's readers raise on hostile bytes; two of their errors are of no builtin kind.
+_DECODER_ERRORS = (*FOREIGN_ERRORS, struct.error, zlib.error, Image.DecompressionBombError)
 
 # EXIF orientation → what makes the image upright (EXIF 2.3, section 4.6.4, tag 0x0112).
 _UPRIGHT = {
@@ -115,7 +100,7 @@ def decode_image(data: bytes) -> Image.Image:
     except UnidentifiedImageError as error:
         raise ImageError("cannot be decoded: not an image of a known format") from error
     except _DECODER_ERRORS as error:
-        raise ImageError(f"cannot be decoded: {_one_line(error)}") from error
+        raise ImageError(f"cannot be decoded: {one_line(error)}") from error
 
 
 def _require_few_pixels(image: Image.Image) -> None:
@@ -125,10 +110,6 @@ def _require_few_pixels(image: Image.Image) -> None:
             f"cannot be decoded: {image.width} × {image.height} pixels are more than "
             f"{Image.MAX_IMAGE_PIXELS}"
         )
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -180,6 +180,18 @@ class Encoder:
         }
 
 
+def check_count(option: str, value: int | None) -> None:
+    """Refuse a number of something that is below 1; None means that it was not given.
+
+    Raises
+    ------
+    InvalidOptionError
+        Names the option.
+    """
+    if value is not None and value < 1:
+        raise InvalidOptionError(f"{option} {value}: must be at least 1")
+
+
 def spec_of(backbone: Backbone, *, precision: str, relu: bool, pool: str) -> Spec:
     """The spec of the codes that a backbone gives here and now."""
     return Spec(

@@ -92,6 +92,32 @@ class OutputExistsError(BottleneckError, FileExistsError):
     """A file is in the way and nobody asked to overwrite it."""
 
 
+# What the code of somebody else may raise: a network of the user's own, a decoder on hostile
+# bytes. Named one by one, so that an interrupt and the end of the program pass through.
+FOREIGN_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    NameError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    Warning,  # where the caller made warnings errors
+)
+
+
+def one_line(error: BaseException) -> str:
+    """An error's kind and message without line breaks; the kind alone where it says nothing."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
 def _either(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
 

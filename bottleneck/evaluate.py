@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bottleneck.errors import LabelsError, UnknownNameError
+from bottleneck.errors import InvalidOptionError, LabelsError, UnknownNameError
 from bottleneck.fit import choose_splits, rows_of_split, score_head
 from bottleneck.head import Head
 from bottleneck.images import ImageTable, find_images
@@ -70,7 +70,11 @@ def evaluate(
             kept.append(row)
             codes.append(code)
     if not kept:
-        raise LabelsError(f"no labelled image in {target} gave codes (split {split or 'all'!r})")
+        where = f"in split {split!r} " if split else ""
+        raise LabelsError(
+            f"no labelled image of {target} {where}gave codes: labels are the names of class "
+            "folders, or a CSV's column"
+        )
     found = score_head(head, np.stack(codes), images, np.array(kept, dtype=np.int64), split=split)
     return found, rejected
 
@@ -97,6 +101,10 @@ def _split(images: ImageTable, split: str | None) -> str:
     if split is None:
         return choose_splits(images)[1]
     known = sorted(set(images.split))
+    if known == [""]:
+        raise InvalidOptionError(
+            f"--split {split!r}: these images have no splits; leave --split out to judge them all"
+        )
     if split not in known:
         raise UnknownNameError("split", split, [name for name in known if name])
     return split

@@ -3,7 +3,7 @@
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 
 from bottleneck.backbone import Backbone, load_backbone
 from bottleneck.clock import Clock
-from bottleneck.encode import PRECISIONS, Encoder, choose_device, spec_of
+from bottleneck.encode import PRECISIONS, Encoder, check_count, choose_device, spec_of
 from bottleneck.errors import InvalidOptionError
 from bottleneck.files import remove_leavings
 from bottleneck.images import find_images
@@ -76,6 +76,7 @@ def extract(
     shard_size: int | None = None,
     task: tuple[int, int] = (0, 1),
     retry_rejected: bool = False,
+    redo: Collection[tuple[str, int]] = (),
     progress: Progress | None = None,
 ) -> Extraction:
     """Compute the codes of every image at some layers of a frozen network, into a cache.
@@ -112,6 +113,8 @@ def extract(
         (i, n): do every n-th shard, from the i-th, counted from 0.
     retry_rejected : bool
         Try the rejected images again, though their files look unchanged.
+    redo : collection of (str, int)
+        Layers and shards to make again although they are there; each stays until it is replaced.
     progress : callable, optional
         Called with the rows done and the rows to do in this run.
 
@@ -139,15 +142,16 @@ def extract(
     spec = spec_of(backbone, precision=_resolve_precision(precision, before), relu=relu, pool=pool)
     network = _Network(backbone)
     if before is None or not set(layers) <= set(before.layers):
-        network.choose(layers)  # a misspelt layer leaves no cache behind
+        network.largest_code(layers, pool)  # a misspelt layer leaves no cache behind
     layout = _layout(before, dtype, shard_size, lambda: network.largest_code(layers, pool))
     cache, changes = plan_cache(out, table, spec=spec, layout=layout, source=backbone.source)
     remove_leavings(out)
+    again = set(redo)
     if retry_rejected:
-        holding = {row // cache.layout.shard_size for row in cache.rejected()}
-        cache.discard([shard for shard in holding if _is_ours(shard, task)])
+        rejected_in = {row // cache.layout.shard_size for row in cache.rejected()}
+        again |= {(layer, shard) for layer in layers for shard in rejected_in}
 
-    todo = _missing(cache, layers, task)
+    todo = _missing(cache, layers, task, again)
     total = sum(len(cache.rows(shard)) for shards in todo.values() for shard in shards)
     clock, done = Clock(), 0
     for names, shards in todo.items():
@@ -191,23 +195,23 @@ class _Network:
 
 
 def _missing(
-    cache: Cache, layers: Sequence[str], task: tuple[int, int]
+    cache: Cache,
+    layers: Sequence[str],
+    task: tuple[int, int],
+    again: Collection[tuple[str, int]],
 ) -> dict[tuple[str, ...], list[int]]:
-    """The shards of a task that are missing, by the layers that lack them."""
+    """The shards of a task that are to be made, by the layers that lack them."""
+    index, count = task
     lacking: defaultdict[int, list[str]] = defaultdict(list)
     for layer in dict.fromkeys(layers):
-        for shard in cache.missing(layer):
-            if _is_ours(shard, task):
+        done = cache.done(layer)
+        for shard in range(index, cache.shard_count, count):
+            if shard not in done or (layer, shard) in again:
                 lacking[shard].append(layer)
     todo: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
     for shard in sorted(lacking):
         todo[tuple(lacking[shard])].append(shard)
     return dict(todo)
-
-
-def _is_ours(shard: int, task: tuple[int, int]) -> bool:
-    index, count = task
-    return shard % count == index
 
 
 def _layout(
@@ -241,14 +245,12 @@ def _resolve_precision(precision: str, before: Cache | None) -> str:
 def _require_counts(
     *, batch_size: int, workers: int | None, shard_size: int | None, task: tuple[int, int]
 ) -> None:
-    for name, value in [
-        ("--batch-size", batch_size),
-        ("--workers", workers),
-        ("--shard-size", shard_size),
-    ]:
-        if value is not None and value < 1:
-            raise InvalidOptionError(f"{name} {value}: must be at least 1")
+    check_count("--batch-size", batch_size)
+    check_count("--workers", workers)
+    check_count("--shard-size", shard_size)
     index, count = task
+    if count < 1:
+        raise InvalidOptionError(f"--task {index}/{count}: N must be at least 1")
     if not 0 <= index < count:
         raise InvalidOptionError(
             f"--task {index}/{count}: I counts from 0, so it must be one of 0…{count - 1}"

@@ -248,7 +248,11 @@ def score_head(
         There are no such rows, or a label is unknown to the head.
     """
     if not len(rows):
-        raise LabelsError(f"no labelled image with codes in split {split or '(all)'!r}")
+        where = f" in split {split!r}" if split else ""
+        raise LabelsError(
+            f"no labelled image with codes{where}: labels are the names of class folders, or a "
+            "CSV's column"
+        )
     true = class_indices(images, rows, head.classes)
     return score(true, head.margins(codes).argmax(axis=1), head.classes, split=split)
 

@@ -105,7 +105,12 @@ class Head:
         SpecMismatchError
             Names every field that differs.
         """
-        self.spec.require(spec, this="the head", that=where)
+        self.spec.require(
+            spec,
+            this="the head",
+            that=where,
+            next_step="a head reads only codes of its own spec; `bottleneck fit` makes another",
+        )
 
     def save(self, path: Path) -> None:
         """Write it as safetensors, coefficients as tensors and the rest as JSON metadata."""
@@ -170,6 +175,12 @@ def require_new(path: Path, *, overwrite: bool) -> None:
     OutputExistsError
         It exists and `overwrite` is false.
     """
+    if path.is_dir():
+        raise OutputExistsError(f"{path} is a folder: name a file with -o")
+    if path.parent.exists() and not path.parent.is_dir():
+        raise OutputExistsError(
+            f"{path.parent} is a file, not a folder: name another place with -o"
+        )
     if path.exists() and not overwrite:
         raise OutputExistsError(
             f"{path} exists: name another file with -o, or replace it with --overwrite"

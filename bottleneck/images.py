@@ -134,7 +134,10 @@ def find_images(source: Path) -> tuple[Path, ImageTable]:
     elif source.exists():
         raise ImagesNotFoundError(f"{source} is neither a directory nor a .csv file of images")
     else:
-        raise ImagesNotFoundError(f"no such directory or CSV of images: {source}")
+        raise ImagesNotFoundError(
+            f"no such directory or CSV of images: {source}: give a folder of class folders, a flat "
+            "folder, or a .csv file"
+        )
     if not rows:
         raise ImagesNotFoundError(
             f"no images in {source}: looked for {' '.join(sorted(SUFFIXES))} in it and below"

@@ -11,10 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bottleneck.errors import BackboneError, InvalidOptionError, UnknownNameError
-
-# What a network raises when it is given a size that it was not made for.
-_FORWARD_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
+from bottleneck.errors import (
+    FOREIGN_ERRORS,
+    BackboneError,
+    InvalidOptionError,
+    UnknownNameError,
+    one_line,
+)
 
 # A second look at another size tells space (which grows) from channels (which do not). Two
 # strides of 32 pixels, the deepest stride in use, so that every map grows.
@@ -54,6 +57,10 @@ class Layer:
         """The number of channels."""
         return self.shape[-1 if self.channels_last else 0]
 
+    def fits(self, pool: str) -> bool:
+        """Whether this layer can be pooled so: a grid needs a height and a width."""
+        return pool in ("avg", "max", "none") or len(self.shape) in (1, 3)
+
     def code_shape(self, pool: str) -> tuple[int, ...]:
         """The shape of one image's code, for ``"avg"``, ``"max"``, ``"none"`` or a grid's side.
 
@@ -62,15 +69,15 @@ class Layer:
         InvalidOptionError
             A grid was asked of a layer that has no height and width.
         """
-        if pool == "none" or len(self.shape) == 1:
-            return self.shape
-        if pool in ("avg", "max"):
-            return (self.channels,)
-        if len(self.shape) != 3:
+        if not self.fits(pool):
             raise InvalidOptionError(
                 f"--pool {pool} needs a map with height and width; layer {self.name!r} gives "
                 f"{' × '.join(map(str, self.shape))}: use avg, max or none"
             )
+        if pool == "none" or len(self.shape) == 1:
+            return self.shape
+        if pool in ("avg", "max"):
+            return (self.channels,)
         return (self.channels, int(pool), int(pool))
 
     def code_size(self, pool: str) -> int:
@@ -118,13 +125,13 @@ def list_layers(network: nn.Module, size: int) -> list[Layer]:
     seen: dict[str, _Output] = {}
     try:
         total = _observe(network, size, seen)
-    except _FORWARD_ERRORS as error:
+    except FOREIGN_ERRORS as error:
         raise BackboneError(
             f"the network does not take images of 3 × {size} × {size}: "
-            f"{' '.join(str(error).split())[:200]}; give the size that it takes with --crop"
+            f"{one_line(error)[:200]}; if the size is wrong, give the right one with --crop"
         ) from error
     larger: dict[str, _Output] = {}
-    with suppress(*_FORWARD_ERRORS):  # fixed-size networks: known as far as they go
+    with suppress(*FOREIGN_ERRORS):  # fixed-size networks: known as far as they go
         _observe(network, size + _PROBE_GROWTH, larger)
     return [
         Layer(

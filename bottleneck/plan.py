@@ -67,7 +67,12 @@ def plan_cache(
         publish_text(path / "spec.json", plan_text(cache))  # last: from here on it is a cache
         return cache, Changes()
     cache = open_cache(path)
-    cache.spec.require(spec, this=f"cache {path}", that="this run")
+    cache.spec.require(
+        spec,
+        this=f"cache {path}",
+        that="this run",
+        next_step="codes of two specs are never mixed; name another cache with -o",
+    )
     _require_layout(cache, layout)
     return _update_images(cache, images)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.backbone import load_backbone
-from bottleneck.encode import Encoder, choose_device, spec_of
+from bottleneck.encode import Encoder, check_count, choose_device, spec_of
 from bottleneck.errors import ImagesNotFoundError
 from bottleneck.head import Head
 from bottleneck.images import find_images
@@ -100,6 +100,7 @@ def encode_paths(
     reason : str
         Why there are none.
     """
+    check_count("--batch-size", batch_size)
     encoder = _encoder(head, model=model, weights=weights, device=device)
     starts = range(0, len(paths), batch_size)
     batches = ([(i, paths[i]) for i in range(s, min(s + batch_size, len(paths)))] for s in starts)
@@ -118,15 +119,21 @@ def expand(name: str) -> list[Path]:
         It stands for none.
     """
     path = Path(name)
-    if path.is_dir():
-        root, table = find_images(path)
-        return [root / relative for relative in table.path]
     if path.exists():
-        return [path]
-    matches = [Path(match) for match in sorted(glob.glob(name, recursive=True))]  # noqa: PTH207
+        return _images_at(path)
+    matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  (Path has no "**/" of its own)
     if not matches:
-        raise ImagesNotFoundError(f"no image, folder or pattern of images: {name}")
-    return matches
+        raise ImagesNotFoundError(
+            f"no image, folder or pattern of images: {name}: quote a pattern, and look at the path"
+        )
+    return [image for match in matches for image in _images_at(Path(match))]
+
+
+def _images_at(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    root, table = find_images(path)
+    return [root / relative for relative in table.path]
 
 
 def _encoder(head: Head, *, model: str | None, weights: str | None, device: str) -> Encoder:

@@ -52,7 +52,7 @@ def size(count: float) -> str:
 
 
 def layers_json(layers: Sequence[Layer], *, pool: str, itemsize: int) -> list[dict[str, Any]]:
-    """What ``layers --json`` prints: a row a layer."""
+    """What ``layers --json`` prints: a row for each layer that can be pooled so."""
     return [
         {
             "layer": layer.name,
@@ -63,11 +63,12 @@ def layers_json(layers: Sequence[Layer], *, pool: str, itemsize: int) -> list[di
             "work": layer.work,
         }
         for layer in layers
+        if layer.fits(pool)
     ]
 
 
 def layers_text(layers: Sequence[Layer], *, pool: str, itemsize: int) -> str:
-    """Every layer with its map, its code, its bytes an image and the network's work up to it."""
+    """Each layer that can be pooled so: map, code, bytes an image, the network's work up to it."""
     return table(
         ["layer", "shape", "code", "bytes/image", "work"],
         (
@@ -79,6 +80,7 @@ def layers_text(layers: Sequence[Layer], *, pool: str, itemsize: int) -> str:
                 f"{layer.work:.1%}",
             ]
             for layer in layers
+            if layer.fits(pool)
         ),
     )
 

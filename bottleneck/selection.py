@@ -177,7 +177,7 @@ def check_grid(values: Sequence[float]) -> tuple[float, ...]:
     """
     for c in values:
         if not (np.isfinite(c) and c > 0):
-            raise InvalidOptionError(f"--c {c:g}: C must be above 0, or `auto` for a search")
+            raise InvalidOptionError(f"--c {c:g}: C must be a finite number above 0, or `auto`")
     return tuple(sorted(set(values)))
 
 

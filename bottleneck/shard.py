@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.errors import ShardError
+from bottleneck.errors import ShardError, one_line
 from bottleneck.files import publish, sha256
 from bottleneck.spec import Spec
 
@@ -140,7 +140,7 @@ def read_header(path: Path) -> Header:
         except ShardError:
             raise
         except _READ_ERRORS as error:
-            raise ShardError(f"{path} cannot be read: {_one_line(error)}") from error
+            raise ShardError(f"{path} cannot be read: {one_line(error)}") from error
 
 
 def read_shard(path: Path) -> Shard:
@@ -171,7 +171,7 @@ def read_shard(path: Path) -> Shard:
             codes_as_written = file.attrs["codes_sha256"] == _codes_digest(shard)
             rows_as_written = file.attrs["rows_sha256"] == _rows_digest(shard)
         except _READ_ERRORS as error:
-            raise ShardError(f"{path} cannot be read: {_one_line(error)}") from error
+            raise ShardError(f"{path} cannot be read: {one_line(error)}") from error
     if not codes_as_written:
         raise ShardError(f"{path}: the codes are not those that were written (sha256 differs)")
     if not rows_as_written:
@@ -208,7 +208,7 @@ def read_outcome(path: Path) -> Outcome:
             valid = file["valid"][...].astype(bool)
             reason = [""] * len(valid) if valid.all() else _decoded(file["reason"])
         except _READ_ERRORS as error:
-            raise ShardError(f"{path} cannot be read: {_one_line(error)}") from error
+            raise ShardError(f"{path} cannot be read: {one_line(error)}") from error
     return Outcome(valid, reason)
 
 
@@ -298,7 +298,7 @@ def _open(path: Path) -> h5py.File:
             # hold codes.h5 open, which opens the shards behind it with the default.
             return h5py.File(path, "r")
     except OSError as error:
-        raise ShardError(f"{path} cannot be opened: {_one_line(error)}") from error
+        raise ShardError(f"{path} cannot be opened: {one_line(error)}") from error
 
 
 def _require_format(path: Path, file: h5py.File) -> None:
@@ -337,7 +337,3 @@ def _encoded(values: Sequence[str]) -> list[bytes]:
 
 def _decoded(dataset: h5py.Dataset) -> list[str]:
     return [value.decode("utf-8", errors="surrogateescape") for value in dataset[...]]
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

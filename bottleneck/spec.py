@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -96,7 +97,7 @@ class Spec:
         identity = {"spec": self.to_json(), "layer": layer}
         return json.dumps(identity, sort_keys=True, separators=(",", ":"))
 
-    def require(self, other: "Spec", *, this: str, that: str) -> None:
+    def require(self, other: "Spec", *, this: str, that: str, next_step: str) -> None:
         """Refuse to mix two specs.
 
         Parameters
@@ -105,6 +106,8 @@ class Spec:
             The spec that should be the same.
         this, that : str
             What the two belong to, for the message: ``"cache x"``, ``"this run"``.
+        next_step : str
+            What the user can do about it, for the message.
 
         Raises
         ------
@@ -118,7 +121,7 @@ class Spec:
             if mine[name] != theirs[name]
         ]
         if differences:
-            raise SpecMismatchError(f"another spec: {'; '.join(differences)}")
+            raise SpecMismatchError(f"another spec: {'; '.join(differences)}: {next_step}")
 
 
 def preprocess_changes(**fields: Any) -> dict[str, Any]:
@@ -163,4 +166,4 @@ def _flat(values: dict[str, Any]) -> dict[str, Any]:
 
 def _short(value: object) -> str:
     text = str(value)
-    return text if len(text) <= 40 else f"{text[:12]}…"
+    return f"{text[:12]}…" if re.fullmatch("[0-9a-f]{64}", text) else text

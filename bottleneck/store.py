@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.errors import CacheError, ImagesTableError, ShardError
+from bottleneck.errors import CacheError, ImagesTableError, ShardError, one_line
 from bottleneck.files import publish_text_if_new
 from bottleneck.images import ImageTable
 from bottleneck.shard import (
@@ -32,6 +32,8 @@ from bottleneck.spec import Source, Spec
 
 FORMAT = "bottleneck-cache"
 FORMAT_VERSION = 1
+
+_RESTORE = "restore it from a copy, or extract into a new directory"
 
 REMOVED = "removed: the file is not there any more"
 
@@ -245,8 +247,13 @@ class Cache:
         Raises
         ------
         CacheError
-            The layer is not whole.
+            The layer is not in the cache, or not whole.
         """
+        if layer not in self.layers:
+            raise CacheError(
+                f"{self.path} has no layer {layer!r}, it has {', '.join(self.layers) or 'none'}: "
+                f"`bottleneck extract --layer {layer}` adds it"
+            )
         done = self.done(layer)
         if len(done) < self.shard_count:
             raise CacheError(
@@ -324,7 +331,9 @@ def open_cache(path: Path) -> Cache:
     try:
         images = ImageTable.read_csv(path / "images.csv")
     except (FileNotFoundError, ImagesTableError) as error:
-        raise CacheError(f"{path}: images.csv is absent or damaged: {error}") from error
+        raise CacheError(
+            f"{path}: images.csv is absent or damaged ({error}): {_RESTORE}"
+        ) from error
     return Cache(path, spec, layout, source, images)
 
 
@@ -353,7 +362,9 @@ def _parse_plan(path: Path, text: str) -> tuple[Spec, Layout, Source]:
         layout, source = Layout(**plan["layout"]), Source(**plan["source"])
         digest = plan["spec_digest"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CacheError(f"{path}: spec.json is damaged: {error!r}") from error
+        raise CacheError(f"{path}: spec.json is damaged ({one_line(error)}): {_RESTORE}") from error
     if digest != spec.digest():
-        raise CacheError(f"{path}: spec.json was edited: its digest is not that of its spec")
+        raise CacheError(
+            f"{path}: spec.json was edited, its digest is not that of its spec: {_RESTORE}"
+        )
     return spec, layout, source

@@ -23,12 +23,15 @@ class Bad:
     file : str
         Relative to the cache.
     why : str
+    layer : str
+        Whose folder it is in.
     shard : int or None
         Which shard it should be; None for a file that has no place in the plan.
     """
 
     file: str
     why: str
+    layer: str
     shard: int | None
 
 
@@ -76,11 +79,6 @@ def repair(
 
     cache = open_cache(path)
     bad = verify(cache)
-    damaged = [item for item in bad if item.shard is not None]
-    if damaged:
-        cache.drop_index()
-    for item in damaged:
-        (path / item.file).unlink(missing_ok=True)
     done = extract(
         images,
         path,
@@ -90,6 +88,7 @@ def repair(
         preprocess=dataclasses.asdict(cache.spec.preprocess),
         pool=cache.spec.pool,
         relu=cache.spec.relu,
+        redo=[(item.layer, item.shard) for item in bad if item.shard is not None],
         **options,
     )
     return bad, done
@@ -100,11 +99,11 @@ def _verify_layer(cache: Cache, layer: str) -> Iterator[Bad]:
     for path in sorted(cache.folder(layer).glob("[!.]*")):
         if path not in expected:
             why = "not a shard of the plan: remove it by hand"
-            yield Bad(path.relative_to(cache.path).as_posix(), why, None)
+            yield Bad(path.relative_to(cache.path).as_posix(), why, layer, None)
     for path, shard in expected.items():
         why = _why_bad(cache, layer, shard)
         if why:
-            yield Bad(path.relative_to(cache.path).as_posix(), why, shard)
+            yield Bad(path.relative_to(cache.path).as_posix(), why, layer, shard)
 
 
 def _why_bad(cache: Cache, layer: str, shard: int) -> str:

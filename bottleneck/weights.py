@@ -12,23 +12,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bottleneck.errors import WeightsError
+from bottleneck.errors import FOREIGN_ERRORS, WeightsError
 from bottleneck.files import sha256
 
-# What torch's restricted unpickler raises on bytes that are no state dict, besides refusing them.
-_READ_ERRORS = (
-    SafetensorError,
-    pickle.UnpicklingError,
-    RuntimeError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    AssertionError,
-    ArithmeticError,
-    EOFError,
-    struct.error,
-)
+# What reading raises on bytes that are no state dict, besides refusing them.
+_READ_ERRORS = (*FOREIGN_ERRORS, SafetensorError, pickle.UnpicklingError, struct.error)
 
 
 def digest_weights(network: nn.Module) -> str:
@@ -44,6 +32,21 @@ def digest_weights(network: nn.Module) -> str:
 def is_weights_file(weights: str) -> bool:
     """Whether ``--weights`` names a file, and not torchvision's weights."""
     return Path(weights).suffix in (".pth", ".pt", ".bin", ".safetensors") or "/" in weights
+
+
+def require_weights_file(file: Path) -> None:
+    """Refuse a weights file that is not there.
+
+    Raises
+    ------
+    WeightsError
+        Says what ``--weights`` may be.
+    """
+    if not file.is_file():
+        raise WeightsError(
+            f"no weights file {file}: --weights is a .pth or .safetensors file, DEFAULT, none, or "
+            "one of torchvision's names"
+        )
 
 
 def load_weights(network: nn.Module, file: Path, *, model: str) -> None:
@@ -102,8 +105,7 @@ def _modern_name(name: str) -> str:
 
 def _read_state(file: Path) -> dict[str, Tensor]:
     """The tensors of a weights file, by name; runs no code of the file's."""
-    if not file.is_file():
-        raise WeightsError(f"no weights file {file}")
+    require_weights_file(file)
     try:
         if file.suffix == ".safetensors":
             state: Any = load_file(file)
@@ -125,7 +127,9 @@ def _unwrapped(state: Any, file: Path) -> dict[str, Tensor]:
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
         raise WeightsError(f"{file} holds no state dict (a dictionary of names and tensors)")
     prefix = "module."  # torch.nn.DataParallel's
     if state and all(name.startswith(prefix) for name in state):

@@ -121,7 +121,7 @@ def test_a_class_with_one_image_is_refused_with_a_way_out() -> None:
 
 @pytest.mark.parametrize("wrong", [0.0, -1.0, float("nan"), float("inf")])
 def test_values_of_c_are_above_0(wrong: float) -> None:
-    with pytest.raises(InvalidOptionError, match="C must be above 0"):
+    with pytest.raises(InvalidOptionError, match="C must be a finite number above 0"):
         check_grid([1.0, wrong])
 
 

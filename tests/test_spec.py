@@ -49,7 +49,7 @@ def test_everything_that_decides_a_number_changes_the_digest(change: dict[str, A
     assert other.digest() != SPEC.digest()
     assert other.digest("layer3") != SPEC.digest("layer3")
     with pytest.raises(SpecMismatchError):
-        SPEC.require(other, this="a", that="b")
+        SPEC.require(other, this="a", that="b", next_step="c")
 
 
 def test_each_layer_has_a_digest_of_its_own() -> None:
@@ -59,14 +59,14 @@ def test_each_layer_has_a_digest_of_its_own() -> None:
 def test_a_difference_is_spelled_out_with_both_values() -> None:
     other = dataclasses.replace(SPEC, pool="max", preprocess=Preprocess(crop=256))
     with pytest.raises(SpecMismatchError) as caught:
-        SPEC.require(other, this="cache x", that="this run")
+        SPEC.require(other, this="cache x", that="this run", next_step="use -o")
     assert "pool is avg in cache x and max in this run" in str(caught.value)
     assert "crop is 224 in cache x and 256 in this run" in str(caught.value)
     assert "resize" not in str(caught.value)
 
 
 def test_equal_specs_may_be_mixed() -> None:
-    SPEC.require(dataclasses.replace(SPEC), this="a", that="b")
+    SPEC.require(dataclasses.replace(SPEC), this="a", that="b", next_step="c")
 
 
 def test_only_what_was_given_changes_the_preprocessing() -> None:

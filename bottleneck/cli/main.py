@@ -78,12 +78,12 @@ def main(debug: bool) -> None:
 
 
 def _defaults(program: Program, ctx: click.Context) -> dict[str, Any]:
-    """What bottleneck.toml gives, by command and option."""
+    """What bottleneck.toml gives, by command and parameter."""
     if not CONFIG.is_file():
         return {}
     try:
         config = tomllib.loads(CONFIG.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # not TOML, or not UTF-8
         raise click.UsageError(f"{CONFIG}: {error}") from error
     defaults: dict[str, Any] = {}
     for name, options in config.items():
@@ -92,11 +92,27 @@ def _defaults(program: Program, ctx: click.Context) -> dict[str, Any]:
             raise click.UsageError(
                 f"{CONFIG}: [{name}] is no command; there are {', '.join(COMMANDS)}"
             )
-        known = {parameter.name for parameter in command.params}
-        defaults[name] = {key.replace("-", "_"): value for key, value in options.items()}
-        for key in defaults[name].keys() - known:
-            raise click.UsageError(f"{CONFIG}: [{name}] has no option {key!r}")
+        parameters = _parameters(command)
+        for option, value in options.items():
+            parameter = parameters.get(option.replace("_", "-"))
+            if parameter is None:
+                raise click.UsageError(
+                    f"{CONFIG}: [{name}] has no option {option!r}; "
+                    f"there are {', '.join(sorted(parameters))}"
+                )
+            one_of_many = getattr(parameter, "multiple", False) and isinstance(value, str)
+            defaults.setdefault(name, {})[parameter.name] = [value] if one_of_many else value
     return defaults
+
+
+def _parameters(command: click.Command) -> dict[str, click.Parameter]:
+    """Each parameter by its name on the command line, without the dashes before it."""
+    return {
+        option.removeprefix("--"): parameter
+        for parameter in command.params
+        for option in parameter.opts
+        if option.startswith("--") or isinstance(parameter, click.Argument)
+    }
 
 
 def _warn_of_namesake() -> None:

@@ -11,7 +11,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
 
 
-class Numbers(click.ParamType[tuple[float, ...]]):
+# Without its type argument: older versions of click have no generic ParamType.
+class Numbers(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     """Numbers with commas between them, or a TOML list."""
 
     name = "x,y,…"
@@ -20,10 +21,10 @@ class Numbers(click.ParamType[tuple[float, ...]]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[float, ...]:
         """A tuple of floats."""
-        parts = str(value).split(",") if isinstance(value, (str, int, float)) else value
         try:
+            parts = value if isinstance(value, (list, tuple)) else str(value).split(",")
             return tuple(float(part) for part in parts)
-        except ValueError:
+        except (ValueError, TypeError):
             self.fail(f"{value!r} must be numbers with commas between them", param, ctx)
 
 
@@ -39,7 +40,7 @@ class GridOfC(Numbers):
         return () if value in ("auto", ()) else super().convert(value, param, ctx)
 
 
-class Task(click.ParamType[tuple[int, int]]):
+class Task(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     """``I/N``: part I of N, counted from 0."""
 
     name = "I/N"

@@ -1,0 +1,195 @@
+"""`bottleneck evaluate`."""
+
+import csv
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Extract, Run, write_photographs
+
+import cli
+from cli import Trap, contents, margins, refused, stored
+
+made, photos, cache = cli.made, cli.photos, cli.cache
+
+
+@pytest.fixture
+def head(run: Run, cache: Path) -> Path:
+    """A head that is far from perfect: it was trained on six images."""
+    table = cache / "images.csv"
+    lines = table.read_text().splitlines(keepends=True)
+    few = [line.replace(",train,", ",val,") if i % 4 else line for i, line in enumerate(lines)]
+    table.write_text("".join(few))
+    run("fit", cache, "--clf", "svm", "--layer", "layer2", "--c", "1e-3", "--cv", "0", "-o", "head")
+    table.write_text("".join(lines))
+    return Path("head")
+
+
+def _evaluate(run: Run, *arguments: object) -> dict[str, Any]:
+    result = run("evaluate", *arguments, "--json")
+    assert result.exit_code == 0, result.output
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def test_json_has_the_score_that_the_heads_own_numbers_give(
+    run: Run, head: Path, cache: Path
+) -> None:
+    found = _evaluate(run, head, cache)["heldout"]
+    with (cache / "images.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    chosen = [i for i, row in enumerate(rows) if row["split"] == "val"]
+    labels = np.array([rows[i]["label"] for i in chosen])
+    classes, scores = margins(head, stored(cache)[chosen])
+    right = np.array(classes)[scores.argmax(axis=1)] == labels
+    assert found.keys() >= {"split", "n", "accuracy", "ci95", "mean_per_class"}
+    assert (found["split"], found["n"]) == ("val", 12)
+    assert found["accuracy"] == right.mean()
+    recalls = [right[labels == name].mean() for name in classes]
+    assert found["mean_per_class"] == pytest.approx(np.mean(recalls))
+    low, high = found["ci95"]
+    assert 0 <= low <= found["accuracy"] <= high <= 1
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_cache_and_its_images_give_equal_numbers(
+    run: Run, head: Path, cache: Path, photos: Path, split: str
+) -> None:
+    cached = _evaluate(run, head, cache, "--split", split)
+    assert cached == _evaluate(run, head, photos, "--split", split)
+    assert cached["heldout"]["n"] == {"train": 24, "val": 12}[split]
+
+
+def test_text_has_the_accuracy_its_interval_and_the_confusion(
+    run: Run, head: Path, cache: Path
+) -> None:
+    found = _evaluate(run, head, cache)["heldout"]
+    lines = run("evaluate", head, cache).stdout.splitlines()
+    low, high = found["ci95"]
+    assert lines[0].startswith(
+        f"held-out val  {found['accuracy']:.1%} of 12 (95 % interval {low:.1%} to {high:.1%})"
+    )
+    confusion = [[int(cell) for cell in line.split()[1:]] for line in lines[2:]]
+    assert np.sum(confusion) == 12
+    assert np.trace(confusion) == pytest.approx(found["accuracy"] * 12)
+
+
+def test_images_without_splits_are_all_judged(run: Run, head: Path, photos: Path) -> None:
+    found = _evaluate(run, head, photos / "train")
+    assert (found["heldout"]["split"], found["heldout"]["n"]) == ("", 24)
+
+
+def test_rejected_images_are_named_and_not_in_the_score(run: Run, head: Path, photos: Path) -> None:
+    (photos / "val" / "ants" / "ants000.jpg").write_bytes(b"")
+    found = _evaluate(run, head, photos, "--batch-size", "1")
+    assert found["heldout"]["n"] == 11
+    assert list(found["rejected"]) == ["val/ants/ants000.jpg"]
+    text = run("evaluate", head, photos).stdout
+    assert "rejected, and not in the score: val/ants/ants000.jpg: " in text
+
+
+def test_images_rejected_at_extraction_are_named_too(
+    run: Run, photos: Path, extract_tiny: Extract
+) -> None:
+    (photos / "val" / "ants" / "ants000.jpg").write_bytes(b"")
+    cache = extract_tiny(photos).cache.path
+    run("fit", cache, "--clf", "svm", "--c", "1", "--cv", "0", "-o", "head")
+    found = _evaluate(run, "head", cache)
+    assert found["heldout"]["n"] == 11
+    assert list(found["rejected"]) == ["val/ants/ants000.jpg"]
+
+
+# Refusals
+
+
+def test_a_cache_of_another_spec_is_refused_with_the_difference(
+    run: Run, head: Path, photos: Path, tmp_path: Path, extract_tiny: Extract
+) -> None:
+    extract_tiny(photos, out=tmp_path / "other", pool="max")
+    refused(run("evaluate", head, "other"), "pool is avg in the head and max in cache other")
+
+
+def test_a_layer_that_the_cache_lacks_is_named(
+    run: Run, head: Path, photos: Path, tmp_path: Path, extract_tiny: Extract
+) -> None:
+    extract_tiny(photos, out=tmp_path / "other", layers=["layer3"])
+    refused(run("evaluate", head, "other"), "other", "'layer2'", "bottleneck extract")
+
+
+def test_an_incomplete_cache_is_refused_with_what_it_lacks(
+    run: Run, head: Path, photos: Path, tmp_path: Path, extract_tiny: Extract
+) -> None:
+    extract_tiny(photos, out=tmp_path / "other", task=(0, 2))
+    refused(run("evaluate", head, "other"), "2 of 5 shards", "bottleneck extract")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts", "code"),
+    [
+        (["cache", "--split", "test"], ["'test'", "train", "val"], 2),
+        (["photos", "--split", "tran"], ["'tran'", "train"], 2),
+        (["photos/train", "--split", "train"], ["'train'"], 2),
+        (["photos", "--device", "cuda:99"], ["'cuda:99'", "cpu"], 2),
+        (["photos", "--batch-size", "0"], ["--batch-size 0", "at least 1"], 2),
+        (["photos", "--batch-size", "-1"], ["--batch-size -1", "at least 1"], 2),
+        (["photos", "--model", "absent.py:plain"], ["absent.py"], 1),
+        (["photos", "--weights", "absent.pth"], ["absent.pth"], 1),
+        (["absent"], ["absent"], 1),
+        (["empty"], ["empty", ".jpg"], 1),
+        (["photos/val/ants"], ["label", "photos/val/ants"], 1),
+        (["wasps"], ["'hornet'", "ants, bees, wasps"], 1),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_cannot_be_judged_is_refused(
+    run: Run, head: Path, arguments: list[str], parts: list[str], code: int
+) -> None:
+    Path("empty").mkdir()
+    write_photographs(Path("wasps", "hornet"), 1, label="wasps")
+    refused(run("evaluate", head, *arguments), *parts, code=code)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+@pytest.mark.parametrize(
+    ("kind", "parts"),
+    [
+        ("absent", ["no head at", "bottleneck fit"]),
+        ("folder", ["no head at", "bottleneck fit"]),
+        ("empty", ["is not a head", "bottleneck fit"]),
+        ("text", ["is not a head", "bottleneck fit"]),
+        ("truncated", ["is not a head", "bottleneck fit"]),
+        ("pickle", ["is not a head", "run code"]),
+        ("other tensors", ["is not a head"]),
+    ],
+)
+def test_a_file_that_is_no_head_is_refused_and_runs_nothing(
+    run: Run, head: Path, command: str, kind: str, parts: list[str]
+) -> None:
+    wrong, sprung = Path("wrong.safetensors"), Path("sprung")
+    trap = pickle.dumps(Trap(sprung))
+    pickle.loads(trap)
+    sprung.rmdir()  # so the trap is a live one
+    whole = head.read_bytes()
+    texts = {
+        "empty": b"",
+        "text": b"hello world, this is no head at all\n",
+        "truncated": whole[: len(whole) // 2],
+        "pickle": trap,
+        "other tensors": whole.replace(b'"coef"', b'"xoef"'),
+    }
+    if kind == "folder":
+        wrong.mkdir()
+    elif kind != "absent":
+        wrong.write_bytes(texts[kind])
+    target = "cache" if command == "evaluate" else "photos"
+    refused(run(command, wrong, target), wrong, *parts)
+    assert not sprung.exists()
+
+
+def test_judging_changes_neither_head_nor_cache(run: Run, head: Path, cache: Path) -> None:
+    before = contents(cache), head.read_bytes()
+    run("evaluate", head, cache)
+    assert (contents(cache), head.read_bytes()) == before

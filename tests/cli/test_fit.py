@@ -1,0 +1,324 @@
+"""`bottleneck fit`."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Extract, Run, write_photographs
+from numpy.typing import NDArray
+from safetensors import safe_open
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer, StandardScaler
+from sklearn.svm import LinearSVC
+
+import cli
+from cli import contents, refused, stored, tiny_cache
+
+made, photos, cache = cli.made, cli.photos, cli.cache
+
+
+@pytest.fixture(scope="module")
+def hard(made: Path) -> Path:
+    """A cache whose labels only half follow from the images: 40 to learn from, 20 to test."""
+    folder = made / "hard"
+    images = write_photographs(folder, 60, label="ants")
+    rng = np.random.default_rng(0)
+    lines = ["path,label,split"]
+    for i, image in enumerate(images):
+        label = "ab"[rng.integers(2)] if i % 2 else "bc"[rng.integers(2)]
+        lines.append(f"{image.name},{label},{'test' if i % 3 == 2 else 'train'}")
+    (folder / "list.csv").write_text("\n".join(lines) + "\n")
+    return tiny_cache(folder / "list.csv", made / "hard.cache", "layer2")
+
+
+def _data(cache: Path, split: str) -> tuple[NDArray[np.float64], NDArray[np.str_]]:
+    """Codes and labels of a split, by h5py and csv alone."""
+    with (cache / "images.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    chosen = [row["split"] == split for row in rows]
+    labels = np.array([row["label"] for row in rows])
+    return stored(cache)[chosen].astype(np.float64), labels[chosen]
+
+
+MODELS = {"svm": LinearSVC, "softmax": LogisticRegression}
+OPTIONS = {"svm": {"random_state": 0}, "softmax": {}}
+PREPARE = {"standardize": StandardScaler(), "l2": Normalizer(), "none": "passthrough"}
+
+
+def _sklearn(clf: str, c: float, preprocess: str = "standardize", **options: Any) -> Any:
+    model = MODELS[clf](C=c, max_iter=10_000, **OPTIONS[clf], **options)
+    return make_pipeline(PREPARE[preprocess], model)
+
+
+def _fit(run: Run, cache: Path, *options: object) -> dict[str, Any]:
+    result = run("fit", cache, *options, "--json")
+    assert result.exit_code == 0, result.output
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+# What it finds
+
+
+def test_json_has_what_is_promised(run: Run, hard: Path) -> None:
+    found = _fit(run, hard, "--clf", "svm", "--c", "0.01,1", "--cv", "4")
+    assert found.keys() >= {"clf", "layer", "c", "cv", "heldout", "head", "seconds"}
+    assert (found["clf"], found["layer"]) == ("svm", "layer2")
+    assert found["c"] in (0.01, 1)
+    assert found["cv"].keys() >= {"mean", "std", "folds"}
+    assert found["cv"]["folds"] == 4
+    assert found["heldout"].keys() >= {"split", "n", "accuracy", "ci95", "mean_per_class"}
+    assert (found["heldout"]["split"], found["heldout"]["n"]) == ("test", 20)
+    low, high = found["heldout"]["ci95"]
+    assert 0 <= low < found["heldout"]["accuracy"] < high <= 1
+    assert found["head"] == "head-svm-layer2.safetensors"
+
+
+@pytest.mark.parametrize("clf", ["svm", "softmax"])
+@pytest.mark.parametrize("preprocess", ["standardize", "l2", "none"])
+def test_the_held_out_accuracy_is_that_of_scikit_learn(
+    run: Run, hard: Path, clf: str, preprocess: str
+) -> None:
+    found = _fit(run, hard, "--clf", clf, "--c", "0.1", "--cv", "0", "--preprocess", preprocess)
+    codes, labels = _data(hard, "test")
+    predicted = _sklearn(clf, 0.1, preprocess).fit(*_data(hard, "train")).predict(codes)
+    assert found["cv"] is None
+    assert found["heldout"]["accuracy"] == np.mean(predicted == labels)
+    recalls = [np.mean(predicted[labels == name] == name) for name in "abc"]
+    assert found["heldout"]["mean_per_class"] == pytest.approx(np.mean(recalls))
+
+
+@pytest.mark.parametrize("clf", ["svm", "softmax"])
+def test_classes_can_count_the_same(run: Run, hard: Path, clf: str) -> None:
+    _fit(run, hard, "--clf", clf, "--c", "0.1", "--cv", "0", "--class-weight", "balanced")
+    expected = _sklearn(clf, 0.1, class_weight="balanced").fit(*_data(hard, "train"))[-1]
+    with safe_open(f"head-{clf}-layer2.safetensors", framework="numpy") as head:
+        np.testing.assert_allclose(head.get_tensor("coef"), expected.coef_, atol=2e-3)
+
+
+def test_c_is_the_best_of_the_cross_validation_on_the_training_split(run: Run, hard: Path) -> None:
+    grid = [1e-4, 1e-2, 1.0]
+    found = _fit(run, hard, "--clf", "svm", "--c", ",".join(map(str, grid)), "--cv", "5")
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    means = [
+        cross_val_score(_sklearn("svm", c), *_data(hard, "train"), cv=folds).mean() for c in grid
+    ]
+    assert found["c"] == grid[int(np.argmax(means))]
+    assert found["cv"]["mean"] == pytest.approx(max(means))
+
+
+def test_a_search_goes_over_at_least_eleven_decades(run: Run, cache: Path) -> None:
+    options = ("--clf", "svm", "--layer", "layer2", "--cv", "2")
+    shown = run("fit", cache, *options).stdout.split("\n\n")[0]
+    grid = [float(line.split()[0]) for line in shown.splitlines()[1:]]
+    assert (min(grid), max(grid)) == (1e-6, 1e5)
+
+
+def test_text_says_the_search_the_judgement_and_where_the_head_is(run: Run, hard: Path) -> None:
+    options = ("--clf", "svm", "--c", "0.01,1", "--cv", "2")
+    text = run("fit", hard, *options).stdout
+    found = _fit(run, hard, *options, "--overwrite")
+    assert f"C = {found['c']:g}" in text
+    assert f"cross-validation  {found['cv']['mean']:.1%} ± {found['cv']['std']:.1%}" in text
+    assert f"held-out test  {found['heldout']['accuracy']:.1%} of 20" in text
+    assert "at the edge of the grid" in text  # both of two values are
+    assert "saved head-svm-layer2.safetensors" in text
+
+
+def test_without_splits_the_cross_validation_speaks(
+    run: Run, photos: Path, extract_tiny: Extract
+) -> None:
+    cache = extract_tiny(photos / "train").cache.path
+    found = _fit(run, cache, "--clf", "softmax", "--c", "1")
+    assert found["heldout"] is None
+    assert found["cv"]["folds"] == 5
+    assert "no held-out split" in run("fit", cache, "--clf", "svm", "--c", "1").stdout
+
+
+def test_the_images_and_the_network_are_not_needed(run: Run, cache: Path, photos: Path) -> None:
+    shutil.rmtree(photos)
+    _fit(run, cache, "--clf", "svm", "--layer", "layer3", "--c", "1")
+
+
+def test_the_only_layer_needs_no_name(run: Run, hard: Path) -> None:
+    assert _fit(run, hard, "--clf", "svm", "--c", "1", "--cv", "0")["layer"] == "layer2"
+
+
+# The head
+
+
+def test_the_head_is_safetensors_with_its_classes_and_its_spec(run: Run, hard: Path) -> None:
+    found = _fit(run, hard, "--clf", "softmax", "--c", "1", "-o", "deep/down/head")
+    assert found["head"] == "deep/down/head"
+    with safe_open("deep/down/head", framework="numpy") as head:
+        values = json.loads(head.metadata()["bottleneck"])
+        assert head.get_tensor("coef").shape == (3, 8)
+    assert values["classes"] == ["a", "b", "c"]
+    assert values["spec"] == json.loads((hard / "spec.json").read_text())["spec"]
+
+
+def test_a_head_in_the_way_is_kept_unless_it_may_be_replaced(run: Run, hard: Path) -> None:
+    first = ("fit", hard, "--clf", "svm", "--c", "1", "--cv", "0")
+    run(*first, "-o", "head")
+    before = Path("head").read_bytes()
+    other = ("fit", hard, "--clf", "softmax", "--c", "1", "--cv", "0", "-o", "head")
+    refused(run(*other), "head exists", "-o", "--overwrite")
+    assert Path("head").read_bytes() == before
+    assert run(*other, "--overwrite").exit_code == 0
+    assert Path("head").read_bytes() != before
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_a_folder_in_the_way_is_refused_by_its_name(
+    run: Run, hard: Path, overwrite: list[str]
+) -> None:
+    Path("taken").mkdir()
+    result = run("fit", hard, "--clf", "svm", "--c", "1", "--cv", "0", "-o", "taken", *overwrite)
+    refused(result, "error: taken")
+    assert contents(Path("taken")) == {}
+
+
+# Refusals
+
+REFUSED: list[tuple[list[str], list[str]]] = [
+    (["--clf", "smv"], ["'smv'", "svm"]),
+    (["--clf", "forest"], ["'forest'", "svm", "softmax"]),
+    (["--layer", "layr3"], ["'layr3'", "layer3"]),
+    (["--layer", "fc"], ["'fc'", "layer2, layer3", "extract --layer"]),
+    (["--c", "0"], ["--c 0", "above 0"]),
+    (["--c", "-1"], ["--c -1", "above 0"]),
+    (["--c", "nan"], ["--c nan", "above 0"]),
+    (["--c", "inf"], ["--c inf", "above 0"]),
+    (["--c", "1,0"], ["--c 0", "above 0"]),
+    (["--c", "text"], ["--c", "'text'", "numbers"]),
+    (["--c", "1,text"], ["--c", "'1,text'", "numbers"]),
+    (["--c", ""], ["--c", "''", "numbers"]),
+    (["--cv", "1"], ["--cv 1", "at least 2"]),
+    (["--cv", "-3"], ["--cv -3", "at least 2"]),
+    (["--cv", "few"], ["--cv", "'few'"]),
+    (["--cv", "0"], ["--cv 0", "--c"]),
+    (["--cv", "0", "--c", "1,2"], ["--cv 0", "2 values", "--c"]),
+    (["--preprocess", "whiten"], ["'whiten'", "standardize"]),
+    (["--class-weight", "equal"], ["'equal'", "balanced"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"), REFUSED, ids=[" ".join(options) for options, _ in REFUSED]
+)
+def test_a_wrong_option_leaves_no_head(
+    run: Run, cache: Path, tmp_path: Path, options: list[str], parts: list[str]
+) -> None:
+    before = contents(cache)
+    result = run("fit", "cache", "--clf", "svm", "--layer", "layer2", *options)
+    refused(result, *parts, code=2)
+    assert contents(cache) == before
+    assert not list(tmp_path.glob("head*"))
+
+
+def test_several_layers_need_a_choice(run: Run, cache: Path) -> None:
+    refused(run("fit", "cache", "--clf", "svm"), "2 layers", "--layer", "layer2, layer3", code=2)
+
+
+def test_the_classifier_has_to_be_named(run: Run, cache: Path) -> None:
+    refused(run("fit", cache), "--clf", code=2)
+
+
+def test_an_incomplete_layer_is_refused_with_what_it_lacks(
+    run: Run, photos: Path, tmp_path: Path, extract_tiny: Extract
+) -> None:
+    extract_tiny(photos, task=(0, 2))
+    refused(run("fit", "cache", "--clf", "svm"), "'layer2'", "2 of 5 shards", "bottleneck extract")
+    assert not list(tmp_path.glob("head*"))
+
+
+def test_a_damaged_shard_is_refused_by_its_name(run: Run, cache: Path, tmp_path: Path) -> None:
+    shard = cache / "codes" / "layer2" / "00002.h5"
+    data = bytearray(shard.read_bytes())
+    offset = data.index(stored(cache)[16].tobytes())
+    data[offset] ^= 1
+    shard.write_bytes(data)
+    refused(run("fit", "cache", "--clf", "svm", "--layer", "layer2"), "00002.h5", "sha256")
+    assert not list(tmp_path.glob("head*"))
+
+
+def test_no_cache_is_refused_with_the_command_that_makes_one(run: Run) -> None:
+    refused(run("fit", "absent", "--clf", "svm"), "no cache at absent", "bottleneck extract")
+
+
+@pytest.mark.parametrize(
+    ("folder", "found"), [("one/ants", "'ants' (4 images)"), ("flat", "no labelled image")]
+)
+def test_a_folder_without_two_classes_is_refused_with_what_was_found(
+    run: Run, tmp_path: Path, extract_tiny: Extract, folder: str, found: str
+) -> None:
+    write_photographs(tmp_path / folder, 4, label="ants")
+    extract_tiny(tmp_path / folder.split("/", maxsplit=1)[0])
+    refused(run("fit", "cache", "--clf", "svm"), "2 classes", found, "folder of its own")
+    assert not list(tmp_path.glob("head*"))
+
+
+def _cache_of(extract_tiny: Extract, folder: Path, lines: list[str]) -> None:
+    write_photographs(folder, len(lines) - 1, label="ants")
+    (folder / "list.csv").write_text("\n".join(lines) + "\n")
+    extract_tiny(folder / "list.csv")
+
+
+@pytest.mark.parametrize(
+    ("table", "parts"),
+    [
+        (["path", "{}", "{}"], ["2 classes", "no labelled image", "folder of its own"]),
+        (["path,label", "{},queen", "{},queen"], ["2 classes", "'queen' (2 images)"]),
+        (["path,label", "{},queen", "{},"], ["2 classes", "'queen' (1 images)"]),
+        (
+            ["path,label,split", "{},a,train", "{},b,test"],
+            ["2 classes", "split 'train'", "'a' (1 images)"],
+        ),
+        (["path,label,split", "{},a,val", "{},b,test"], ["'train'", "test, val"]),
+        (["path,label", "{},a", "{},a", "{},b"], ["1 of 2 classes", "--cv 0"]),
+        (
+            ["path,label,group", "{},a,x", "{},a,x", "{},b,y", "{},b,z"],
+            ["1 of 2 classes", "group"],
+        ),
+        (["path,label,split", "{},a,train", "{},b,train", "{},,test"], ["classes", "--cv 0"]),
+    ],
+)
+def test_labels_from_which_nothing_can_be_learned_are_refused(
+    run: Run, tmp_path: Path, extract_tiny: Extract, table: list[str], parts: list[str]
+) -> None:
+    names = [f"ants{i:03d}.{'png' if i % 2 else 'jpg'}" for i in range(len(table))]
+    lines = [table[0], *(row.format(names[i]) for i, row in enumerate(table[1:]))]
+    _cache_of(extract_tiny, tmp_path / "list", lines)
+    refused(run("fit", "cache", "--clf", "svm", "--c", "1"), *parts)
+    assert not list(tmp_path.glob("head*"))
+
+
+def test_a_held_out_split_without_labels_is_refused_before_the_work_is_lost(
+    run: Run, tmp_path: Path, extract_tiny: Extract
+) -> None:
+    table = ["path,label,split", "ants000.jpg,a,train", "ants001.png,b,train", "ants002.jpg,,test"]
+    _cache_of(extract_tiny, tmp_path / "list", table)
+    refused(run("fit", "cache", "--clf", "svm", "--c", "1", "--cv", "0"), "'test'", "label")
+
+
+def test_a_label_that_was_never_trained_is_named(
+    run: Run, tmp_path: Path, extract_tiny: Extract
+) -> None:
+    table = ["path,label,split", "ants000.jpg,a,train", "ants001.png,b,train", "ants002.jpg,c,test"]
+    _cache_of(extract_tiny, tmp_path / "list", table)
+    refused(run("fit", "cache", "--clf", "svm", "--c", "1", "--cv", "0"), "'c'", "knows a, b")
+
+
+def test_a_cache_whose_images_were_all_rejected_is_refused(
+    run: Run, photos: Path, extract_tiny: Extract
+) -> None:
+    for image in photos.rglob("*.*"):
+        image.write_bytes(b"")
+    extract_tiny(photos)
+    refused(run("fit", "cache", "--clf", "svm", "--c", "1"), "2 classes", "no labelled image")

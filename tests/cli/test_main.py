@@ -1,0 +1,331 @@
+"""The program: its help, bottleneck.toml, and how errors reach the user."""
+
+import importlib.metadata
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from conftest import Run
+
+import cli
+from bottleneck import __version__
+from bottleneck.cli import main
+from bottleneck.cli.main import COMMANDS
+from cli import TINY, contents, process, program, refused
+
+made, photos, cache = cli.made, cli.photos, cli.cache
+
+# Help
+
+
+def _command(name: str) -> click.Command:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    return command
+
+
+def test_the_program_lists_every_command_with_a_summary(run: Run) -> None:
+    help_text = run("--help").stdout
+    for name in COMMANDS:
+        assert re.search(rf"^  {name} +\w+ .*\.$", help_text, flags=re.MULTILINE)
+
+
+def test_the_program_shows_an_example_of_a_whole_run(run: Run) -> None:
+    examples = [
+        line.split() for line in run("--help").stdout.splitlines() if "Example:" not in line
+    ]
+    shown = [words[1] for words in examples if words[:1] == ["bottleneck"]]
+    assert {"extract", "fit", "predict"} <= set(shown)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_an_example_that_begins_with_its_name(run: Run, name: str) -> None:
+    result = run(name, "--help")
+    assert result.exit_code == 0
+    after = result.stdout.split("Example:\n")[1]
+    assert after.lstrip().startswith(f"bottleneck {name} ")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_parameter_is_listed_and_every_option_has_a_help_text(run: Run, name: str) -> None:
+    help_text = run(name, "--help").stdout
+    usage, options = help_text.split("\n", 1)[0], help_text.split("\nOptions:\n")[1]
+    mute = []
+    for parameter in _command(name).params:
+        if isinstance(parameter, click.Option):
+            assert all(flag in options for flag in parameter.opts)
+            if not parameter.help:
+                mute.append(parameter.opts[-1])
+        else:
+            assert parameter.make_metavar(click.Context(main)) in usage
+    assert mute == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_short_flag_gives_the_same_help(run: Run, name: str) -> None:
+    assert run(name, "-h").stdout == run(name, "--help").stdout
+
+
+def test_the_version_is_the_packages(run: Run) -> None:
+    assert run("--version").stdout == f"bottleneck, version {__version__}\n"
+
+
+def test_no_command_at_all_shows_the_help(run: Run) -> None:
+    result = run()
+    assert result.exit_code == 2
+    assert all(name in result.output for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", ["statu", "sweeep", ""])
+def test_an_unknown_command_is_wrong_usage(run: Run, name: str) -> None:
+    refused(run(name), repr(name), code=2)
+
+
+# What is imported
+
+_HEAVY = {"torch", "torchvision", "h5py", "sklearn", "scipy", "numpy", "pandas", "PIL"}
+
+
+def _imported(*arguments: object, cwd: Path) -> set[str]:
+    """Which heavy packages a command imports in a process of its own."""
+    code = (
+        "import sys\n"
+        "from bottleneck.cli import main\n"
+        "done = main(sys.argv[1:], standalone_mode=False)\n"
+        "print(*sys.modules, file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return set(done.stderr.splitlines()[-1].split()) & _HEAVY
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_help_imports_nothing_heavy(tmp_path: Path, name: str) -> None:
+    assert _imported(*[name] * bool(name), "--help", cwd=tmp_path) == set()
+
+
+def test_status_needs_no_network_and_no_classifier(cache: Path) -> None:
+    assert _imported("status", cache, cwd=cache.parent) <= {"h5py", "numpy"}
+
+
+def test_verify_without_repair_needs_no_network(cache: Path) -> None:
+    assert _imported("verify", cache, cwd=cache.parent) <= {"h5py", "numpy"}
+
+
+def test_fit_never_imports_torch(cache: Path) -> None:
+    imported = _imported(
+        *("fit", cache, "--clf", "svm", "--layer", "layer2", "--c", "1", "--cv", "2"),
+        cwd=cache.parent,
+    )
+    assert "sklearn" in imported
+    assert not imported & {"torch", "torchvision", "PIL"}
+
+
+# Defaults from bottleneck.toml
+
+
+def _configure(tmp_path: Path, text: str) -> None:
+    (tmp_path / "bottleneck.toml").write_text(text, encoding="utf-8")
+
+
+def test_a_configured_folder_needs_only_the_layer_and_the_classifier(
+    run: Run, photos: Path, tmp_path: Path
+) -> None:
+    _configure(
+        tmp_path,
+        f"""
+        [extract]
+        images = "photos"
+        out = "my.cache"
+        model = '{TINY[1]}'
+        resize = 32
+        crop = 32
+        mean = [0.5, 0.5, 0.5]
+        shard-size = 8
+        [fit]
+        cache = "my.cache"
+        c = [0.1, 1]
+        [status]
+        cache = "my.cache"
+        """,
+    )
+    assert run("extract", "--layer", "layer2").exit_code == 0
+    assert run("fit", "--clf", "svm").exit_code == 0
+    plan = json.loads((tmp_path / "my.cache" / "spec.json").read_text())
+    assert plan["spec"]["preprocess"]["mean"] == [0.5, 0.5, 0.5]
+    assert plan["layout"]["shard_size"] == 8
+    assert (tmp_path / "head-svm-layer2.safetensors").is_file()
+    assert run("status").stdout.startswith("cache my.cache: ")
+
+
+def test_arguments_go_before_the_configuration(run: Run, cache: Path, tmp_path: Path) -> None:
+    _configure(tmp_path, '[fit]\ncache = "absent"\nclf = "svm"\nlayer = "layer3"\nc = 5\ncv = 3\n')
+    result = run("fit", cache, "--layer", "layer2", "--c", "0.5", "--json")
+    fitted = json.loads(result.stdout)
+    assert (fitted["clf"], fitted["layer"], fitted["c"]) == ("svm", "layer2", 0.5)
+    assert fitted["cv"]["folds"] == 3
+
+
+def test_a_commands_configuration_is_not_anothers(run: Run, cache: Path, tmp_path: Path) -> None:
+    _configure(tmp_path, '[verify]\ncache = "absent"\n')
+    assert run("status", cache).exit_code == 0
+    refused(run("status"), "CACHE", code=2)
+
+
+@pytest.mark.parametrize(
+    "option", ["layer = ['layer3']", "batch-size = 4", "batch_size = 4", "strict = true"]
+)
+def test_the_configuration_names_options_as_the_command_line_does(
+    run: Run, photos: Path, tmp_path: Path, option: str
+) -> None:
+    _configure(tmp_path, f"[extract]\n{option}\n")
+    result = run("extract", photos, "-o", "new", *TINY)
+    assert result.exit_code == 0, result.output
+
+
+def test_a_flag_that_is_configured_holds(run: Run, cache: Path, tmp_path: Path) -> None:
+    _configure(tmp_path, "[status]\njson = true\n")
+    result = run("status", cache)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["rows"] == 36
+
+
+def test_one_half_of_a_switch_can_be_configured(run: Run, photos: Path, tmp_path: Path) -> None:
+    _configure(tmp_path, "[extract]\nrelu = false\n")
+    assert run("extract", photos, "-o", "new", *TINY).exit_code == 0
+    assert json.loads((tmp_path / "new" / "spec.json").read_text())["spec"]["relu"] is False
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("[statuss]\ncache = 'x'", ["bottleneck.toml", "statuss", "status"]),
+        ("cache = 'x'", ["bottleneck.toml", "cache"]),
+        ("status = 'x'", ["bottleneck.toml", "status"]),
+        ("[status]\ncahce = 'x'", ["bottleneck.toml", "status", "cahce"]),
+        ("[status]\ncache =\n", ["bottleneck.toml", "line 2"]),
+        ("[status\n", ["bottleneck.toml", "line 1"]),
+        ("[extract]\nshard-size = 'many'", ["many"]),
+        ("[extract]\nmean = [[1], [2], [3]]", ["mean", "[[1], [2], [3]]"]),
+        ("[extract]\nstd = 1979-05-27", ["std"]),
+        ("[extract]\ntask = 3", ["task", "3"]),
+    ],
+    ids=lambda value: value.replace("\n", " ") if isinstance(value, str) else "",
+)
+def test_a_configuration_that_cannot_be_meant_is_wrong_usage(
+    run: Run, photos: Path, tmp_path: Path, text: str, parts: list[str]
+) -> None:
+    _configure(tmp_path, text)
+    refused(run("extract", photos, "-o", "new", *TINY), *parts, code=2)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_configuration_that_is_not_utf8_is_wrong_usage(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "bottleneck.toml").write_bytes(b"[status]\ncache = '\xff'\n")
+    refused(run("status", "x"), "bottleneck.toml", code=2)
+
+
+def test_a_broken_configuration_does_not_hide_the_help(run: Run, tmp_path: Path) -> None:
+    _configure(tmp_path, "[status")
+    assert run("--help").exit_code == 0
+
+
+# Errors
+
+
+def test_debug_shows_the_traceback_and_nothing_else_does(tmp_path: Path) -> None:
+    plain = process("status", "absent", cwd=tmp_path)
+    debug = process("--debug", "status", "absent", cwd=tmp_path)
+    assert (plain.returncode, debug.returncode) == (1, 1)
+    assert plain.stderr.count("\n") == 1
+    assert plain.stderr.startswith("error: no cache at absent")
+    assert debug.stderr.startswith("Traceback (most recent call last):")
+    assert "CacheError: no cache at absent" in debug.stderr
+
+
+def test_an_error_of_the_system_names_the_file_and_the_reason(
+    run: Run, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "somewhere/00000.h5")
+
+    monkeypatch.setattr("bottleneck.store.open_cache", full)
+    refused(run("status", cache), "somewhere/00000.h5", "No space left on device")
+    assert isinstance(run("--debug", "status", cache).exception, OSError)
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "tab\there", "no\udcffutf8", "schön"])
+def test_an_error_is_one_line_whatever_the_name_holds(run: Run, name: str) -> None:
+    refused(run("status", name))
+
+
+def test_an_interrupt_is_one_line_and_what_shells_expect(
+    run: Run, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    before = contents(cache)
+    monkeypatch.setattr("bottleneck.store.open_cache", stop)
+    refused(run("status", cache), "interrupted", code=130)
+    assert contents(cache) == before
+
+
+def test_a_reader_that_left_is_no_error(cache: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)  # `bottleneck status … | head -0`
+    try:
+        done = subprocess.run(
+            program("status", cache),
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            timeout=120,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    assert done.stderr == b""
+
+
+# PyData's package of the same name
+
+
+@pytest.fixture
+def namesake(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """PyData's distribution seems to be installed beside us."""
+    version = importlib.metadata.version
+
+    def installed(name: str) -> str:
+        return "1.6.0" if name.lower() == "bottleneck" else version(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", installed)
+    yield
+
+
+@pytest.mark.usefixtures("namesake")
+def test_the_namesake_is_reported_once_with_what_mends_it(run: Run, cache: Path) -> None:
+    result = run("status", cache, "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["rows"] == 36
+    warning = result.stderr.splitlines()
+    assert len(warning) == 1
+    assert warning[0].startswith("warning: ")
+    assert "1.6.0" in warning[0]
+    assert "pip uninstall bottleneck" in warning[0]
+    assert "bottleneck-features" in warning[0]
+
+
+def test_no_namesake_is_no_warning(run: Run, cache: Path) -> None:
+    assert run("status", cache).stderr == ""

@@ -1,0 +1,142 @@
+"""`bottleneck status`."""
+
+import json
+from pathlib import Path
+
+import h5py
+import pytest
+from conftest import Extract, Run
+
+import cli
+from cli import TINY, contents, refused, stored
+
+made, photos, cache = cli.made, cli.photos, cli.cache
+
+
+def test_json_says_what_the_shards_hold(run: Run, cache: Path) -> None:
+    found = json.loads(run("status", cache, "--json").stdout)
+    assert found.keys() >= {"rows", "complete", "spec_digest", "layers"}
+    assert found["rows"] == len((cache / "images.csv").read_text().splitlines()) - 1
+    assert found["complete"] is True
+    assert found["spec_digest"] == json.loads((cache / "spec.json").read_text())["spec_digest"]
+    assert list(found["layers"]) == ["layer2", "layer3"]
+    for name, layer in found["layers"].items():
+        codes = stored(cache, name)
+        files = list((cache / "codes" / name).glob("*.h5"))
+        assert layer == {
+            "done": len(codes),
+            "missing": 0,
+            "rejected": 0,
+            "shape": list(codes.shape[1:]),
+            "dtype": str(codes.dtype),
+            "bytes": sum(file.stat().st_size for file in files),
+        }
+
+
+def test_done_rejected_and_missing_are_all_rows(
+    run: Run, photos: Path, extract_tiny: Extract
+) -> None:
+    (photos / "train" / "ants" / "ants000.jpg").write_bytes(b"")
+    cache = extract_tiny(photos, task=(0, 2)).cache.path  # shards 0, 2 and 4 of 5
+    found = json.loads(run("status", cache, "--json").stdout)
+    assert found["complete"] is False
+    layer = found["layers"]["layer2"]
+    assert (layer["done"], layer["rejected"], layer["missing"]) == (19, 1, 16)
+
+
+def test_text_has_a_line_a_layer_and_a_line_a_rejected_image(
+    run: Run, photos: Path, extract_tiny: Extract
+) -> None:
+    (photos / "train" / "ants" / "ants000.jpg").write_bytes(b"")
+    cache = extract_tiny(photos, layers=["layer2", "layer3"]).cache.path
+    lines = run("status", cache).stdout.splitlines()
+    assert lines[0].startswith(f"cache {cache}: 36 rows of tiny_networks.py:plain@")
+    table = [line.split()[:5] for line in lines[1:4]]
+    assert table == [
+        ["layer", "done", "rejected", "missing", "code"],
+        ["layer2", "35", "1", "0", "8"],
+        ["layer3", "35", "1", "0", "10"],
+    ]
+    assert lines[4:] == [
+        "rejected: train/ants/ants000.jpg: cannot be decoded: the file is empty",
+    ]
+
+
+def test_many_rejected_images_are_counted_and_their_list_is_named(
+    run: Run, photos: Path, extract_tiny: Extract
+) -> None:
+    for image in (photos / "train").rglob("*.*"):
+        image.write_bytes(b"")
+    cache = extract_tiny(photos).cache.path
+    lines = run("status", cache).stdout.splitlines()
+    shown = sum(line.startswith("rejected: ") for line in lines)
+    assert 0 < shown < 24
+    assert lines[-1] == f"… and {24 - shown} more: {cache / 'rejected.csv'} names them all"
+
+
+def test_codes_that_float16_cannot_hold_are_reported(
+    run: Run, photos: Path, extract_tiny: Extract
+) -> None:
+    # A deviation of 1e-6 makes the input, and so the codes, a million times larger.
+    tiny = {"resize": 32, "crop": 32, "std": (1e-6, 1e-6, 1e-6)}
+    cache = extract_tiny(photos, preprocess=tiny, dtype="float16").cache.path
+    with h5py.File(cache / "codes" / "layer2" / "00000.h5") as file:
+        assert file["codes"].dtype == "float32"
+        assert file["codes"][...].max() > 65504
+    assert "exceed float16's range" in run("status", cache).stdout
+
+
+def test_a_plan_without_codes_is_not_complete(
+    run: Run, photos: Path, extract_tiny: Extract
+) -> None:
+    cache = extract_tiny(photos, shard_size=100, task=(1, 2)).cache.path
+    found = json.loads(run("status", cache, "--json").stdout)
+    assert (found["rows"], found["complete"]) == (36, False)
+    assert run("status", cache).exit_code == 0
+
+
+def test_looking_changes_nothing(run: Run, cache: Path) -> None:
+    before = contents(cache)
+    run("status", cache)
+    assert contents(cache) == before
+
+
+@pytest.mark.parametrize("place", ["absent", "photos", "photos/train/ants/ants000.jpg"])
+def test_what_is_no_cache_is_refused_with_the_command_that_makes_one(
+    run: Run, photos: Path, place: str
+) -> None:
+    refused(run("status", place), f"no cache at {place}", "bottleneck extract")
+
+
+@pytest.mark.parametrize("file", ["spec.json", "images.csv"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "a,b\n1,2\n", None])
+def test_a_damaged_plan_is_refused_by_every_command_and_kept(
+    run: Run, photos: Path, cache: Path, file: str, text: str | None
+) -> None:
+    (cache / file).unlink()
+    if text is not None:
+        (cache / file).write_text(text)
+    before = contents(cache)
+    if (file, text) != ("spec.json", None):  # without it, it is no cache, and extract says so
+        refused(run("status", cache), cache, file)
+    for command in (
+        ["status", cache],
+        ["verify", cache],
+        ["verify", cache, "--repair", photos],
+        ["fit", cache, "--clf", "svm", "--layer", "layer2"],
+        ["extract", photos, "-o", cache, *TINY],
+    ):
+        refused(run(*command), cache)
+    assert contents(cache) == before
+
+
+def test_a_spec_that_was_edited_is_refused(run: Run, cache: Path) -> None:
+    spec = cache / "spec.json"
+    spec.write_text(spec.read_text().replace('"avg"', '"max"'))
+    refused(run("status", cache), cache, "spec.json", "edited")
+
+
+def test_a_cache_of_a_later_version_is_refused(run: Run, cache: Path) -> None:
+    spec = cache / "spec.json"
+    spec.write_text(spec.read_text().replace('"format_version": 1', '"format_version": 2'))
+    refused(run("status", cache), "version 2", "1")
