@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torchvision
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from bottleneck.errors import (
     FOREIGN_ERRORS,
@@ -125,11 +126,24 @@ def sketch_network(model: str, weights: str = "DEFAULT") -> tuple[nn.Module, Pre
     _require_torchvision_name(model)
     if is_weights_file(weights):
         require_weights_file(Path(weights))
-    with torch.device("meta"):
-        network = torchvision.models.get_model(model, weights=None, **_as_trained(model))
     named = weights != "none" and not is_weights_file(weights)
     entry = _weights_entry(model, weights) if named else _default_weights(model)
+    with _ParametersOnMeta():
+        network = _blank(model, entry).to("meta")
     return network.eval().requires_grad_(False), _preset(entry)
+
+
+class _ParametersOnMeta(TorchFunctionMode):
+    """Makes parameters without memory, and leaves alone what a builder computes with.
+
+    ``torch.device("meta")`` does not: RegNet's builder reads numbers from its tensors.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        place = {"device": "meta"} if func is torch.empty else {}
+        return func(*args, **{**(kwargs or {}), **place})
 
 
 _Loaded = tuple[nn.Module, str, Preprocess]
@@ -143,12 +157,12 @@ def _from_torchvision(model: str) -> Callable[[str], _Loaded]:
 
     def load(weights: str) -> _Loaded:
         if weights == "none" or is_weights_file(weights):
-            network = torchvision.models.get_model(model, weights=None, **_as_trained(model))
+            entry = _default_weights(model)
+            network = _blank(model, entry)
             if weights != "none":
                 load_weights(network, Path(weights), model=model)
-            if model == "googlenet":  # its builder drops the training heads after loading
-                network.aux_logits, network.aux1, network.aux2 = False, None, None
-            return network, model, _preset(_default_weights(model))
+            _drop_training_heads(network)
+            return network, model, _preset(entry)
         entry = _weights_entry(model, weights)
         return _download(model, entry), model, _preset(entry)
 
@@ -179,6 +193,12 @@ def _weights_entry(model: str, weights: str) -> Any:
     return entries[weights]
 
 
+def _drop_training_heads(network: Any) -> None:
+    # What torchvision's builder of GoogLeNet does after loading; Inception keeps its head.
+    if isinstance(network, torchvision.models.GoogLeNet):
+        network.aux_logits, network.aux1, network.aux2 = False, None, None
+
+
 def _download(model: str, entry: Any) -> nn.Module:
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what torch.hub tells is no result of ours
@@ -204,11 +224,15 @@ def _preset(entry: Any) -> Preprocess:
     )
 
 
-def _as_trained(model: str) -> dict[str, Any]:
-    """What torchvision's builder sets when it loads weights (googlenet.py, inception.py)."""
-    if model in ("googlenet", "inception_v3"):
-        return {"transform_input": True, "aux_logits": True, "init_weights": False}
-    return {}
+def _blank(model: str, entry: Any) -> nn.Module:
+    """The network that torchvision builds for these weights, before it loads them."""
+    options: dict[str, Any] = {}
+    if model in ("googlenet", "inception_v3"):  # their builders set these: googlenet.py
+        options = {"transform_input": True, "aux_logits": True, "init_weights": False}
+    if model.startswith("vit_"):  # a position for each patch: vision_transformer.py
+        options = {"image_size": entry.meta["min_size"][0]}
+    network: nn.Module = torchvision.models.get_model(model, weights=None, **options)
+    return network
 
 
 # A file with a factory

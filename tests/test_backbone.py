@@ -36,6 +36,12 @@ def test_a_weights_file_brings_the_preprocessing_of_the_default_weights(tmp_path
     assert found.interpolation == preset.interpolation.value
 
 
+def test_a_transformer_is_built_for_the_size_of_its_default_weights() -> None:
+    network, preprocess = sketch_network("vit_h_14")
+    assert network.get_parameter("encoder.pos_embedding").shape[1] == (518 // 14) ** 2 + 1
+    assert preprocess.crop == 518
+
+
 def test_given_preprocessing_replaces_the_weights_own() -> None:
     found = load_backbone("resnet18", "none", preprocess={"crop": 64, "resize": 72}).preprocess
     assert found == Preprocess(resize=72, crop=64)

@@ -76,6 +76,12 @@ def test_total_work_is_what_torchvision_publishes(model: str) -> None:
     assert list_layers(network, size)[-1].work == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("model", ["regnet_y_400mf", "vit_h_14", "maxvit_t", "swin_v2_t"])
+def test_unusual_builders_and_sizes_can_be_listed(model: str) -> None:
+    network, preprocess = sketch_network(model)
+    assert list_layers(network, preprocess.crop)[-1].shape == (1000,)
+
+
 def test_a_module_called_again_has_torchvisions_node_names() -> None:
     from torchvision.models.feature_extraction import get_graph_node_names
 
