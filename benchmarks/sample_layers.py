@@ -38,7 +38,6 @@ def layer_rows(pool: str, cache: Path) -> list[Row]:
         model=f"{DATA / 'digits_resnet.py'}:digits_resnet",
         weights=str(DATA / "digits_resnet.safetensors"),
         layers=LAYERS,
-        preprocess={"resize": 32, "crop": 32, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)},
         pool=pool,
     )
     name = "averaged" if pool == "avg" else f"{pool} × {pool} grid"

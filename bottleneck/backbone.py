@@ -24,7 +24,7 @@ from bottleneck.errors import (
     one_line,
 )
 from bottleneck.files import sha256
-from bottleneck.spec import Preprocess, Source
+from bottleneck.spec import Preprocess, Source, preprocess_changes
 from bottleneck.weights import (
     digest_weights,
     is_weights_file,
@@ -70,6 +70,8 @@ def load_backbone(
     model : str
         A torchvision classification model's name, or ``path/to/file.py:factory`` for a function
         that returns the network when called without arguments. That file is run: it is code.
+        The network may say what input it expects in a dictionary `preprocess` of the fields of
+        `bottleneck.spec.Preprocess`; else it is ImageNet's usual.
     weights : str
         ``"DEFAULT"``, a torchvision weights name, ``"none"`` (random, but the same every time),
         or a ``.pth`` or ``.safetensors`` file. For a factory, ``"DEFAULT"`` and
@@ -254,7 +256,7 @@ def _from_file(file: Path, factory: str) -> Callable[[str], _Loaded]:
             raise UnknownNameError(
                 f"weights of {file.name}", weights, ["DEFAULT", "none"], "(or a file)"
             )
-        return network, identity, Preprocess()
+        return network, identity, _own_preprocess(network, file)
 
     return load
 
@@ -275,6 +277,18 @@ def _build(file: Path, factory: str) -> nn.Module:
             f"{file}:{factory}() must return a torch.nn.Module, got {type(network).__name__}"
         )
     return network
+
+
+def _own_preprocess(network: nn.Module, file: Path) -> Preprocess:
+    """What the network says of its input in a dictionary `preprocess`, or ImageNet's usual."""
+    fields = getattr(network, "preprocess", None)
+    if not isinstance(fields, dict):
+        return Preprocess()  # no such attribute, or a method of that name
+    known = [field.name for field in dataclasses.fields(Preprocess)]
+    for name in fields:
+        if name not in known:
+            raise UnknownNameError(f"field of the network's preprocess in {file}", name, known)
+    return Preprocess(**preprocess_changes(**fields))
 
 
 def _defined_in(value: object, module: ModuleType) -> bool:

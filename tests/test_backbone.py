@@ -8,7 +8,12 @@ import torchvision
 from conftest import NETWORKS, PLAIN
 
 from bottleneck.backbone import load_backbone, sketch_network
-from bottleneck.errors import BackboneError, UnknownNameError, WeightsError
+from bottleneck.errors import (
+    BackboneError,
+    InvalidOptionError,
+    UnknownNameError,
+    WeightsError,
+)
 from bottleneck.spec import Preprocess
 
 
@@ -154,6 +159,37 @@ def test_a_factory_takes_a_weights_file(tmp_path: Path) -> None:
 def test_factories_that_do_not_work(model: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         load_backbone(model)
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        ('{"crop": 64, "mean": (0, 0, 0)}', Preprocess(crop=64, mean=(0.0, 0.0, 0.0))),
+        ("{}", Preprocess()),
+        ("lambda x: x", Preprocess()),  # another network's method of that name
+    ],
+)
+def test_a_network_may_say_what_input_it_expects(
+    tmp_path: Path, own: str, expected: Preprocess
+) -> None:
+    code = f"import torch\nclass Net(torch.nn.Identity):\n    preprocess = {own}\n"
+    (tmp_path / "net.py").write_text(code)
+    model = f"{tmp_path}/net.py:Net"
+    assert load_backbone(model).preprocess == expected
+    assert load_backbone(model, preprocess={"crop": 7}).preprocess.crop == 7
+
+
+@pytest.mark.parametrize(
+    ("own", "error"),
+    [('{"crp": 64}', UnknownNameError), ('{"std": (0, 1, 1)}', InvalidOptionError)],
+)
+def test_an_input_that_cannot_be_meant_is_refused(
+    tmp_path: Path, own: str, error: type[Exception]
+) -> None:
+    code = f"import torch\nclass Net(torch.nn.Identity):\n    preprocess = {own}\n"
+    (tmp_path / "net.py").write_text(code)
+    with pytest.raises(error):
+        load_backbone(f"{tmp_path}/net.py:Net")
 
 
 def test_a_file_that_cannot_be_imported(tmp_path: Path) -> None:

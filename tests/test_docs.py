@@ -1,6 +1,7 @@
 """The documents are true: commands exist, links lead somewhere, figures are those of the code."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import click
@@ -78,3 +79,8 @@ def test_the_readmes_table_of_layers_is_what_the_sample_gives() -> None:
     for row in rows:
         # A hair of rounding on another processor moves a few of the 846 images.
         assert stated[row.codes] == pytest.approx(list(row.accuracy.values()), abs=0.012), row
+
+
+def test_the_configuration_of_the_sample_changes_no_other_networks_codes() -> None:
+    config = tomllib.loads((ROOT / "bottleneck.toml").read_text("utf-8"))
+    assert set(config["extract"]) == {"images", "out", "model", "weights"}

@@ -69,7 +69,7 @@ def extract(
     test/ of class folders, a flat directory, or a CSV with path[,label][,split][,group]. Run
     again, it does only what is missing. The weights bring their own preprocessing; --resize,
     --crop, --mean, --std and --interpolation replace it. A --model file.py:factory is run: it is
-    code.
+    code; the network that it returns may have a dictionary `preprocess` of these five.
 
     \b
     Example:
