@@ -18,7 +18,21 @@ from bottleneck.errors import UnknownNameError
 _MAX_ITER = 10_000
 
 
-class LinearSVM(LinearSVC):  # type: ignore[misc, unused-ignore]
+class _Reporting:
+    """Fits without warnings, and says in `converged_` whether the solver met its tolerance."""
+
+    n_iter_: Any
+    max_iter: int
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit to codes of shape (n, d) and classes of shape (n,)."""
+        with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
+            super().fit(X, y, sample_weight)  # type: ignore[misc]
+        self.converged_ = bool(np.max(self.n_iter_) < self.max_iter)
+        return self
+
+
+class LinearSVM(_Reporting, LinearSVC):  # type: ignore[misc, unused-ignore]
     """Squared hinge, one class against the rest, intercept penalised as one more feature.
 
     R.-E. Fan et al., "LIBLINEAR: a library for large linear classification", JMLR 9 (2008).
@@ -40,15 +54,8 @@ class LinearSVM(LinearSVC):  # type: ignore[misc, unused-ignore]
         # The order in which coordinates are visited is random: seeded, so that fits repeat.
         super().__init__(C=C, class_weight=class_weight, max_iter=_MAX_ITER, random_state=0)
 
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Fit to codes of shape (n, d) and classes of shape (n,)."""
-        with _quiet():
-            super().fit(X, y, sample_weight)
-        self.converged_ = bool(np.max(self.n_iter_) < self.max_iter)
-        return self
 
-
-class SoftmaxRegression(LogisticRegression):  # type: ignore[misc, unused-ignore]
+class SoftmaxRegression(_Reporting, LogisticRegression):  # type: ignore[misc, unused-ignore]
     """Multinomial log-loss (logistic for two classes), intercept not penalised.
 
     Parameters
@@ -66,13 +73,6 @@ class SoftmaxRegression(LogisticRegression):  # type: ignore[misc, unused-ignore
 
     def __init__(self, C: float = 1.0, *, class_weight: str | None = None) -> None:
         super().__init__(C=C, class_weight=class_weight, max_iter=_MAX_ITER)
-
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Fit to codes of shape (n, d) and classes of shape (n,)."""
-        with _quiet():
-            super().fit(X, y, sample_weight)
-        self.converged_ = bool(np.max(self.n_iter_) < self.max_iter)
-        return self
 
 
 CLASSIFIERS: dict[str, type[LinearSVM] | type[SoftmaxRegression]] = {
@@ -118,8 +118,3 @@ def one_row_per_class(model: Any) -> tuple[NDArray[np.float64], NDArray[np.float
         return coef, intercept
     half = 0.5 if isinstance(model, SoftmaxRegression) else 1.0
     return np.vstack([-half * coef, half * coef]), np.hstack([-half * intercept, half * intercept])
-
-
-def _quiet() -> Any:
-    """A solver that stops early is reported through `converged_`, which `fit` prints."""
-    return warnings.catch_warnings(action="ignore", category=ConvergenceWarning)
