@@ -357,8 +357,8 @@ def _csv_lines(predictions: Iterable[Prediction], top: int | None) -> Iterator[s
 
 def _csv_line(cells: Sequence[object]) -> str:
     out = io.StringIO()
-    csv.writer(out, lineterminator="").writerow(cells)
-    return out.getvalue()
+    csv.writer(out).writerow(cells)  # Python 3.11 quotes a line break only where lines end in one
+    return out.getvalue().removesuffix("\r\n")
 
 
 def _json_lines(predictions: Iterable[Prediction], top: int | None) -> Iterator[str]:
