@@ -57,3 +57,17 @@ def test_an_error_of_the_writer_reaches_the_caller(
         extract_tiny(photos)
     assert open_cache(tmp_path / "cache").missing("layer2") == [0, 1, 2, 3, 4]
     assert extract_tiny(photos).rows == 36
+
+
+def test_an_error_in_the_very_last_shard_reaches_the_caller_too(
+    photos: Path, extract_tiny: Extract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_at_last(path: Path, *args: Any, **kwargs: Any) -> None:
+        if path.name == "00004.h5":
+            raise OSError(28, "No space left on device")
+        write_shard(path, *args, **kwargs)
+
+    monkeypatch.setattr("bottleneck.pipeline.write_shard", full_at_last)
+    with pytest.raises(OSError, match="No space left"):
+        extract_tiny(photos)
+    assert open_cache(tmp_path / "cache").missing("layer2") == [4]
