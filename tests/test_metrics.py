@@ -36,7 +36,7 @@ def test_scores_are_those_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
 
 def test_json_has_the_promised_keys() -> None:
     found = score(np.array([0, 1]), np.array([0, 0]), ["a", "b"], split="test").to_json()
-    assert found["split"], found["n"] == ("test", 2)
+    assert (found["split"], found["n"]) == ("test", 2)
     assert (found["accuracy"], found["mean_per_class"]) == (0.5, 0.5)
     assert len(found["ci95"]) == 2
     assert found["confusion"] == [[1, 0], [1, 0]]
