@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from bottleneck.errors import InvalidOptionError, LabelsError, UnknownNameError
-from bottleneck.fit import choose_splits, rows_of_split, score_head
+from bottleneck.fit import heldout_split, rows_of_split, score_head
 from bottleneck.head import Head
 from bottleneck.images import ImageTable, find_images
 from bottleneck.metrics import Score
@@ -53,7 +53,7 @@ def evaluate(
 
     root, images = find_images(target)
     split = _split(images, split)
-    rows = rows_of_split(images, _labelled(images), split)
+    rows = rows_of_split(images, images.labelled, split)
     kept, codes, rejected = [], [], {}
     encoded = encode_paths(
         head,
@@ -85,7 +85,7 @@ def _evaluate_cache(head: Head, path: Path, split: str | None) -> tuple[Score, d
     images = cache.images
     usable = cache.usable(head.layer)
     split = _split(images, split)
-    wanted = rows_of_split(images, _labelled(images), split)
+    wanted = rows_of_split(images, images.labelled, split)
     rows = wanted[usable[wanted]]
     reasons = cache.rejected()
     rejected = {images.path[row]: reasons[row] for row in wanted.tolist() if row in reasons}
@@ -93,13 +93,9 @@ def _evaluate_cache(head: Head, path: Path, split: str | None) -> tuple[Score, d
     return found, rejected
 
 
-def _labelled(images: ImageTable) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    return np.array([bool(label) for label in images.label])
-
-
 def _split(images: ImageTable, split: str | None) -> str:
     if split is None:
-        return choose_splits(images)[1]
+        return heldout_split(images)
     known = sorted(set(images.split))
     if known == [""]:
         raise InvalidOptionError(

@@ -121,7 +121,7 @@ def fit(
     store = open_cache(cache)
     images = store.images
     train_split, heldout_split = choose_splits(images)
-    labelled = store.usable(layer) & np.array([bool(label) for label in images.label])
+    labelled = store.usable(layer) & images.labelled
     train = rows_of_split(images, labelled, train_split)
     names = _require_classes(images, train, train_split)
 
@@ -192,7 +192,7 @@ def choose_splits(images: ImageTable) -> tuple[str, str]:
     LabelsError
         There are splits, but no ``train``.
     """
-    found = {split for split, there in zip(images.split, images.exists, strict=True) if there}
+    found = _splits(images)
     if found <= {"", "train"}:
         return "", ""
     if "train" not in found:
@@ -200,7 +200,17 @@ def choose_splits(images: ImageTable) -> tuple[str, str]:
             f"no image is in split 'train'; found {', '.join(sorted(found - {''}))}: name the "
             "training images' split train"
         )
-    return "train", next((split for split in ("test", "val") if split in found), "")
+    return "train", heldout_split(images)
+
+
+def heldout_split(images: ImageTable) -> str:
+    """The split to be judged on: ``test``, or else ``val``; empty where there is neither."""
+    found = _splits(images)
+    return next((split for split in ("test", "val") if split in found), "")
+
+
+def _splits(images: ImageTable) -> set[str]:
+    return {split for split, there in zip(images.split, images.exists, strict=True) if there}
 
 
 def rows_of_split(images: ImageTable, usable: NDArray[np.bool_], split: str) -> NDArray[np.int64]:

@@ -53,6 +53,11 @@ class ImageTable:
         """Whether row i's file was there when the table was made, shape (n,)."""
         return self.size >= 0
 
+    @property
+    def labelled(self) -> NDArray[np.bool_]:
+        """Whether row i has a label, shape (n,)."""
+        return np.array([bool(label) for label in self.label], dtype=bool)
+
     def to_csv(self) -> str:
         """The text of ``images.csv``; any file name survives the way there and back."""
         out = io.StringIO()

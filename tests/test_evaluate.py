@@ -22,6 +22,12 @@ def test_a_split_can_be_chosen(head: Head, cache: Path) -> None:
         evaluate(head, cache, split="tests")
 
 
+def test_new_images_need_no_training_split(head: Head, photos: Path) -> None:
+    shutil.rmtree(photos / "train")
+    found, _ = evaluate(head, photos, device="cpu")
+    assert (found.split, found.n) == ("val", 12)
+
+
 def test_images_without_splits_are_all_judged(head: Head, photos: Path) -> None:
     found, _ = evaluate(head, photos / "val", device="cpu")
     assert (found.split, found.n) == ("", 12)
