@@ -5,7 +5,6 @@ import dataclasses
 import importlib.util
 import sys
 import urllib.error
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -77,7 +76,7 @@ def load_backbone(
         or a ``.pth`` or ``.safetensors`` file. For a factory, ``"DEFAULT"`` and
         ``"none"`` both mean the network as the factory returns it, seeded.
     preprocess : dict, optional
-        Fields of `Preprocess` that replace those which the weights bring.
+        Fields of `Preprocess` that replace those which the weights bring; None leaves one alone.
 
     Returns
     -------
@@ -91,19 +90,27 @@ def load_backbone(
         The factory cannot be loaded or gives no network.
     WeightsError
         The weights cannot be downloaded, read, or do not fit.
+    InvalidOptionError
+        A field of `preprocess` has a value that cannot be meant.
     """
     file, _, factory = model.rpartition(":")
-    load = _from_file(Path(file), factory) if file else _from_torchvision(model)
+    changes = preprocess_changes(**(preprocess or {}))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
-        network, identity, preset = load(weights)
+        if file:
+            network, identity, preset = _from_file(Path(file), factory, weights)
+        else:
+            network, identity, preset = _from_torchvision(model, weights)
     network.eval().requires_grad_(False)
     return Backbone(
         network=network,
         model=identity,
         weights_digest=digest_weights(network),
-        preprocess=dataclasses.replace(preset, **(preprocess or {})),
-        source=Source(_absolute_model(file, factory) or model, _absolute_weights(weights)),
+        preprocess=dataclasses.replace(preset, **changes),
+        source=Source(
+            f"{Path(file).resolve()}:{factory}" if file else model,
+            str(Path(weights).resolve()) if is_weights_file(weights) else weights,
+        ),
     )
 
 
@@ -154,21 +161,17 @@ _Loaded = tuple[nn.Module, str, Preprocess]
 # torchvision's models
 
 
-def _from_torchvision(model: str) -> Callable[[str], _Loaded]:
+def _from_torchvision(model: str, weights: str) -> _Loaded:
     _require_torchvision_name(model)
-
-    def load(weights: str) -> _Loaded:
-        if weights == "none" or is_weights_file(weights):
-            entry = _default_weights(model)
-            network = _blank(model, entry)
-            if weights != "none":
-                load_weights(network, Path(weights), model=model)
-            _drop_training_heads(network)
-            return network, model, _preset(entry)
+    if weights != "none" and not is_weights_file(weights):
         entry = _weights_entry(model, weights)
         return _download(model, entry), model, _preset(entry)
-
-    return load
+    entry = _default_weights(model)
+    network = _blank(model, entry)
+    if weights != "none":
+        load_weights(network, Path(weights), model=model)
+    _drop_training_heads(network)
+    return network, model, _preset(entry)
 
 
 def _require_torchvision_name(model: str) -> None:
@@ -240,25 +243,21 @@ def _blank(model: str, entry: Any) -> nn.Module:
 # A file with a factory
 
 
-def _from_file(file: Path, factory: str) -> Callable[[str], _Loaded]:
+def _from_file(file: Path, factory: str, weights: str) -> _Loaded:
     if not file.is_file():
         raise BackboneError(
             f"no file {file} to take the network's factory {factory!r} from: --model is a "
             "torchvision name or path/to/file.py:factory"
         )
+    network = _build(file, factory)
+    if is_weights_file(weights):
+        load_weights(network, Path(weights), model=f"{file.name}:{factory}")
+    elif weights not in ("DEFAULT", "none"):
+        raise UnknownNameError(
+            f"weights of {file.name}", weights, ["DEFAULT", "none"], "(or a file)"
+        )
     identity = f"{file.name}:{factory}@{sha256(file.read_bytes())[:16]}"
-
-    def load(weights: str) -> _Loaded:
-        network = _build(file, factory)
-        if is_weights_file(weights):
-            load_weights(network, Path(weights), model=f"{file.name}:{factory}")
-        elif weights not in ("DEFAULT", "none"):
-            raise UnknownNameError(
-                f"weights of {file.name}", weights, ["DEFAULT", "none"], "(or a file)"
-            )
-        return network, identity, _own_preprocess(network, file)
-
-    return load
+    return network, identity, _own_preprocess(network, file)
 
 
 def _build(file: Path, factory: str) -> nn.Module:
@@ -307,14 +306,3 @@ def _run_file(file: Path) -> ModuleType:
     except FOREIGN_ERRORS as error:
         raise BackboneError(f"{file} cannot be imported: {one_line(error)}") from error
     return module
-
-
-# Where it came from
-
-
-def _absolute_model(file: str, factory: str) -> str:
-    return f"{Path(file).resolve()}:{factory}" if file else ""
-
-
-def _absolute_weights(weights: str) -> str:
-    return str(Path(weights).resolve()) if is_weights_file(weights) else weights

@@ -51,8 +51,6 @@ _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
 }
 
-INTERPOLATIONS = tuple(_RESAMPLING)
-
 
 def read_image(path: Path) -> bytes:
     """The bytes of an image file.

@@ -10,6 +10,8 @@ from typing import Any, Self
 from bottleneck.errors import InvalidOptionError, SpecMismatchError
 from bottleneck.files import sha256
 
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
+
 
 @dataclass(frozen=True)
 class Preprocess:
@@ -130,20 +132,37 @@ def preprocess_changes(**fields: Any) -> dict[str, Any]:
     Raises
     ------
     InvalidOptionError
-        `mean` or `std` has not one value a channel, or a `std` is not above 0.
+        A size is no whole number above 0, `mean` or `std` has not one value a channel, a `std` is
+        not above 0, or there is no such interpolation.
     """
     given = {name: value for name, value in fields.items() if value is not None}
-    for name in ("mean", "std"):
-        values = given.get(name, (1.0, 1.0, 1.0))
-        allowed = "three numbers, for red, green and blue"
-        right = len(values) == 3 and all(math.isfinite(value) for value in values)
-        if name == "std":
-            allowed += ", each above 0"
-            right = right and min(values) > 0
-        if not right:
-            shown = ",".join(f"{value:g}" for value in values)
+    for name, value in given.items():
+        allowed = _ALLOWED[name]
+        if not _is_allowed(name, value):
+            parts = value if isinstance(value, (tuple, list)) else [value]
+            shown = ",".join(f"{v:g}" if isinstance(v, float) else str(v) for v in parts)
             raise InvalidOptionError(f"--{name} {shown}: must be {allowed}")
     return given
+
+
+_ALLOWED = {
+    "resize": "a whole number of pixels, at least 1",
+    "crop": "a whole number of pixels, at least 1",
+    "mean": "three numbers, for red, green and blue",
+    "std": "three numbers, for red, green and blue, each above 0",
+    "interpolation": f"one of {', '.join(INTERPOLATIONS)}",
+}
+
+
+def _is_allowed(name: str, value: Any) -> bool:
+    if name in ("resize", "crop"):
+        return isinstance(value, int) and value >= 1
+    if name == "interpolation":
+        return value in INTERPOLATIONS
+    if not isinstance(value, (tuple, list)) or not all(isinstance(v, (int, float)) for v in value):
+        return False
+    least = 0 if name == "std" else -math.inf
+    return len(value) == 3 and all(math.isfinite(v) and v > least for v in value)
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         raise urllib.error.URLError("Name or service not known")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
-    torch.hub.set_dir(tmp_path / "hub")
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))  # set_dir would outlast us
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     return tmp_path / "hub" / "checkpoints"
 
@@ -181,7 +181,11 @@ def test_a_network_may_say_what_input_it_expects(
 
 @pytest.mark.parametrize(
     ("own", "error"),
-    [('{"crp": 64}', UnknownNameError), ('{"std": (0, 1, 1)}', InvalidOptionError)],
+    [
+        ('{"crp": 64}', UnknownNameError),
+        ('{"std": (0, 1, 1)}', InvalidOptionError),
+        ('{"interpolation": "lanczos"}', InvalidOptionError),
+    ],
 )
 def test_an_input_that_cannot_be_meant_is_refused(
     tmp_path: Path, own: str, error: type[Exception]

@@ -25,11 +25,11 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F  # noqa: N812  (the name it has everywhere)
 
 from bottleneck.backbone import Backbone
-from bottleneck.decode import INTERPOLATIONS, decode_image, prepare_image, read_image
+from bottleneck.decode import decode_image, prepare_image, read_image
 from bottleneck.encode import Encoder
 from bottleneck.errors import ImageError
 from bottleneck.layers import list_layers
-from bottleneck.spec import Preprocess, Source
+from bottleneck.spec import INTERPOLATIONS, Preprocess, Source
 
 Pixels = NDArray[np.uint8]
 

@@ -85,3 +85,18 @@ def test_only_what_was_given_changes_the_preprocessing() -> None:
 def test_channels_are_three_and_deviations_positive(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidOptionError, match="three numbers"):
         preprocess_changes(**wrong)
+
+
+WRONG_VALUES: list[dict[str, Any]] = [
+    {"crop": 0},
+    {"resize": "256"},
+    {"interpolation": "lanczos"},
+    {"mean": "abc"},
+    {"mean": ["a", "b", "c"]},
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG_VALUES, ids=str)
+def test_every_field_is_checked(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidOptionError, match=f"--{next(iter(wrong))} .*: must be"):
+        preprocess_changes(**wrong)

@@ -78,13 +78,16 @@ def extract(
     """
     from bottleneck import report
     from bottleneck.extract import extract as run
-    from bottleneck.spec import preprocess_changes
 
-    changes = preprocess_changes(
-        resize=resize, crop=crop, mean=mean, std=std, interpolation=interpolation
-    )
+    preprocess = {
+        "resize": resize,
+        "crop": crop,
+        "mean": mean,
+        "std": std,
+        "interpolation": interpolation,
+    }
     with progress_of("images") as progress:
-        done = run(images, out, preprocess=changes, task=task, progress=progress, **options)
+        done = run(images, out, preprocess=preprocess, task=task, progress=progress, **options)
     if as_json:
         click.echo(json.dumps(report.extraction_json(done)))
     else:
