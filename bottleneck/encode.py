@@ -1,5 +1,6 @@
 """Images in, codes out: decode in threads, run the truncated network, keep the order."""
 
+import os
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -103,7 +104,7 @@ class Encoder:
         self._std = _per_channel(self.preprocess.std, device)
 
     def stream(
-        self, batches: Iterable[Sequence[tuple[int, Path]]], *, workers: int
+        self, batches: Iterable[Sequence[tuple[int, Path]]], *, workers: int | None = None
     ) -> Generator[Batch, None, None]:
         """Encode batches of files, one after another.
 
@@ -111,8 +112,8 @@ class Encoder:
         ----------
         batches : iterable of sequences of (row, path)
             Each becomes one forward pass, so that its size bounds the memory.
-        workers : int
-            Threads that read and decode ahead of the network.
+        workers : int, optional
+            Threads that read and decode ahead of the network; one a core unless given.
 
         Yields
         ------
@@ -124,7 +125,7 @@ class Encoder:
         NonFiniteCodesError
             The network gave NaN or infinity; names the image and the layer.
         """
-        pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+        pool = ThreadPoolExecutor(workers or _cores(), thread_name_prefix="decode")
         ahead: deque[list[Future[_Decoded]]] = deque()
         try:
             for batch in batches:
@@ -220,6 +221,10 @@ def choose_device(device: str) -> torch.device:
     if device not in known:
         raise InvalidOptionError(f"--device {device!r}: this machine has {', '.join(known)}")
     return torch.device(device)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _per_channel(values: Sequence[float], device: torch.device) -> torch.Tensor:

@@ -1,6 +1,5 @@
 """Extraction: images → codes → shards. Does only what is missing."""
 
-import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
@@ -165,7 +164,7 @@ def extract(
             clock=clock,
         )
         for rows in make_shards(
-            cache, shards, encoder, root=root, batch_size=batch_size, workers=workers or _cores()
+            cache, shards, encoder, root=root, batch_size=batch_size, workers=workers
         ):
             done += rows
             if progress:
@@ -255,7 +254,3 @@ def _require_counts(
         raise InvalidOptionError(
             f"--task {index}/{count}: I counts from 0, so it must be one of 0…{count - 1}"
         )
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

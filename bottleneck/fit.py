@@ -24,7 +24,7 @@ from bottleneck.selection import (
     fit_model,
     make_preprocessing,
 )
-from bottleneck.store import Cache, open_cache
+from bottleneck.store import Cache, layers_in, open_cache
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def choose_layer(cache: Path, layer: str | None) -> str:
     InvalidOptionError
         None was asked for, and the cache has several or none.
     """
-    known = open_cache(cache).layers
+    known = layers_in(cache)
     if layer is not None:
         if layer not in known:
             raise UnknownNameError(

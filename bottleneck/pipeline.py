@@ -22,7 +22,7 @@ def make_shards(
     *,
     root: Path,
     batch_size: int,
-    workers: int,
+    workers: int | None,
 ) -> Iterator[int]:
     """Make shards one after another, without a pause between them.
 
@@ -38,8 +38,8 @@ def make_shards(
         The folder that the images' paths are relative to.
     batch_size : int
         Images in one forward pass.
-    workers : int
-        Decoding threads.
+    workers : int or None
+        As in `bottleneck.encode.Encoder.stream`.
 
     Yields
     ------

@@ -16,8 +16,6 @@ from bottleneck.head import Head
 from bottleneck.images import find_images
 from bottleneck.layers import choose_layers, list_layers
 
-_WORKERS = 4
-
 
 @dataclass(frozen=True)
 class Prediction:
@@ -104,7 +102,7 @@ def encode_paths(
     encoder = _encoder(head, model=model, weights=weights, device=device)
     starts = range(0, len(paths), batch_size)
     batches = ([(i, paths[i]) for i in range(s, min(s + batch_size, len(paths)))] for s in starts)
-    for batch in encoder.stream(batches, workers=_WORKERS):
+    for batch in encoder.stream(batches):
         codes = batch.codes[head.layer]
         for i, row in enumerate(batch.row.tolist()):
             yield paths[row], codes[i].reshape(-1) if batch.valid[i] else None, batch.reason[i]

@@ -23,8 +23,6 @@ _STAGES = ("read", "decode", "forward", "write")
 _MOST_CLASSES = 12  # a larger confusion matrix is no longer read; its worst cells are
 _MOST_REJECTED = 10
 
-PREDICTION_FORMATS = ("table", "csv", "jsonl")
-
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Columns under a header: the first to the left, the others to the right."""
@@ -323,7 +321,7 @@ def prediction_lines(
     ----------
     predictions : iterable of Prediction
     style : str
-        One of `PREDICTION_FORMATS`.
+        ``"table"``, ``"csv"`` or ``"jsonl"``.
     top : int, optional
         How many classes; for ``jsonl`` all of them unless given, else the best one.
     """

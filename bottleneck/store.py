@@ -125,10 +125,7 @@ class Cache:
     @property
     def layers(self) -> list[str]:
         """The layers that extraction has begun, by name."""
-        folder = self.path / "codes"
-        if not folder.is_dir():
-            return []
-        return sorted(unquote(path.name) for path in folder.iterdir() if path.is_dir())
+        return layers_in(self.path)
 
     def done(self, layer: str) -> dict[int, Header]:
         """The finished shards of a layer: whole, of this spec, and with all of their rows."""
@@ -313,6 +310,28 @@ def is_cache(path: Path) -> bool:
     return (path / "spec.json").is_file()
 
 
+def layers_in(path: Path) -> list[str]:
+    """The layers of a cache by name, without reading its table of images.
+
+    Raises
+    ------
+    CacheError
+        There is no cache at `path`.
+    """
+    _require_cache(path)
+    folder = path / "codes"
+    if not folder.is_dir():
+        return []
+    return sorted(unquote(found.name) for found in folder.iterdir() if found.is_dir())
+
+
+def _require_cache(path: Path) -> None:
+    if not is_cache(path):
+        raise CacheError(
+            f"no cache at {path} (no spec.json in it): `bottleneck extract -o {path}` makes one"
+        )
+
+
 def open_cache(path: Path) -> Cache:
     """Open a cache for reading.
 
@@ -321,13 +340,8 @@ def open_cache(path: Path) -> Cache:
     CacheError
         There is none at `path`, or its ``spec.json`` or ``images.csv`` is damaged.
     """
-    try:
-        text = (path / "spec.json").read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise CacheError(
-            f"no cache at {path} (no spec.json in it): `bottleneck extract -o {path}` makes one"
-        ) from error
-    spec, layout, source = _parse_plan(path, text)
+    _require_cache(path)
+    spec, layout, source = _parse_plan(path, (path / "spec.json").read_bytes())
     try:
         images = ImageTable.read_csv(path / "images.csv")
     except (FileNotFoundError, ImagesTableError) as error:
@@ -350,7 +364,7 @@ def plan_text(cache: Cache) -> str:
     return json.dumps(plan, indent=2) + "\n"
 
 
-def _parse_plan(path: Path, text: str) -> tuple[Spec, Layout, Source]:
+def _parse_plan(path: Path, text: bytes) -> tuple[Spec, Layout, Source]:
     try:
         plan = json.loads(text)
         if (plan["format"], plan["format_version"]) != (FORMAT, FORMAT_VERSION):

@@ -199,6 +199,19 @@ def test_a_layer_must_be_chosen_among_several(cache: Path) -> None:
         run(cache, layer="layr3")
 
 
+def test_the_table_of_images_is_read_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[Path] = []
+    read_csv = ImageTable.read_csv
+
+    def spy(path: Path) -> ImageTable:
+        reads.append(path)
+        return read_csv(path)
+
+    monkeypatch.setattr(ImageTable, "read_csv", spy)
+    run(cache)
+    assert len(reads) == 1
+
+
 def test_the_only_layer_need_not_be_named(photos: Path, extract_tiny: Extract) -> None:
     assert run(extract_tiny(photos).cache.path, layer=None).head.layer == "layer2"
 
