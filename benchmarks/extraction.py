@@ -24,10 +24,10 @@ REPEATS = 3
 LAYER = "features.12"
 
 
-def write_jpegs(folder: Path) -> None:
+def write_jpegs(folder: Path, count: int = IMAGES) -> None:
     """Smooth noise, so that files have the size of photographs."""
     random = np.random.default_rng(0)
-    for i in range(IMAGES):
+    for i in range(count):
         path = folder / f"class{i % 2}" / f"{i:05d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         small = random.integers(0, 256, (60, 80, 3), dtype=np.uint8)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bottleneck.extract import extract
-from bottleneck.fit import class_indices, fit, rows_of_split
+from bottleneck.fit import fit
 from bottleneck.images import find_images
+from bottleneck.labels import class_indices, rows_of_split
 from bottleneck.selection import C_GRID, choose_c, fit_model
 
 DATA = Path(__file__).parents[1] / "data"

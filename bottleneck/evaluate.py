@@ -1,15 +1,21 @@
 """Evaluate: a head on labelled images that it has not seen, cached or not."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from bottleneck.codes import InMemory
 from bottleneck.errors import InvalidOptionError, LabelsError, UnknownNameError
-from bottleneck.fit import heldout_split, rows_of_split, score_head
+from bottleneck.fit import judge
 from bottleneck.head import Head
 from bottleneck.images import ImageTable, find_images
-from bottleneck.metrics import Score
+from bottleneck.labels import class_targets, heldout_split, rows_of_split
+from bottleneck.lesson import require_rows
+from bottleneck.metrics import LabelScore, Score
 from bottleneck.store import is_cache, open_cache
+from bottleneck.stored import open_codes
 
 
 def evaluate(
@@ -21,7 +27,7 @@ def evaluate(
     weights: str | None = None,
     device: str = "auto",
     batch_size: int = 64,
-) -> tuple[Score, dict[str, str]]:
+) -> tuple[Score | LabelScore, dict[str, str]]:
     """Judge a head.
 
     Parameters
@@ -36,7 +42,7 @@ def evaluate(
 
     Returns
     -------
-    score : Score
+    score : Score or LabelScore
     rejected : dict of str to str
         Labelled images of the split that gave no codes, and why. They are not in the score.
 
@@ -75,11 +81,13 @@ def evaluate(
             f"no labelled image of {target} {where}gave codes: labels are the names of class "
             "folders, or a CSV's column"
         )
-    found = score_head(head, np.stack(codes), images, np.array(kept, dtype=np.int64), split=split)
-    return found, rejected
+    targets = _targets(head, images, np.array(kept, dtype=np.int64))
+    return judge(head, InMemory(np.stack(codes)), targets, split=split), rejected
 
 
-def _evaluate_cache(head: Head, path: Path, split: str | None) -> tuple[Score, dict[str, str]]:
+def _evaluate_cache(
+    head: Head, path: Path, split: str | None
+) -> tuple[Score | LabelScore, dict[str, str]]:
     cache = open_cache(path)
     head.require(cache.spec, where=f"cache {path}")
     images = cache.images
@@ -89,8 +97,13 @@ def _evaluate_cache(head: Head, path: Path, split: str | None) -> tuple[Score, d
     rows = wanted[usable[wanted]]
     reasons = cache.rejected()
     rejected = {images.path[row]: reasons[row] for row in wanted.tolist() if row in reasons}
-    found = score_head(head, cache.read(head.layer, rows), images, rows, split=split)
-    return found, rejected
+    require_rows(rows, split=split)
+    codes = open_codes(cache, head.layer, rows, memory=None)
+    return judge(head, codes, _targets(head, images, rows), split=split), rejected
+
+
+def _targets(head: Head, images: ImageTable, rows: NDArray[np.int64]) -> NDArray[Any]:
+    return class_targets(images, rows, head.classes, multilabel=head.multilabel)
 
 
 def _split(images: ImageTable, split: str | None) -> str:

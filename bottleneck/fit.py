@@ -2,7 +2,6 @@
 
 import dataclasses
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,20 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.errors import InvalidOptionError, LabelsError, UnknownNameError
+from bottleneck.calibration import Calibration
+from bottleneck.classifiers import one_row_per_class
+from bottleneck.codes import PREPROCESSING, Codes, Preprocessing, require_preprocessing
+from bottleneck.errors import InvalidOptionError
 from bottleneck.head import Head
-from bottleneck.images import ImageTable
-from bottleneck.linear import CLASSIFIERS, one_row_per_class
-from bottleneck.metrics import Score, score
-from bottleneck.selection import (
-    C_GRID,
-    Selection,
-    check_grid,
-    choose_c,
-    fit_model,
-    make_preprocessing,
-)
-from bottleneck.store import Cache, layers_in, open_cache
+from bottleneck.labels import relabel
+from bottleneck.lesson import Lesson, choose_layer, read_lesson
+from bottleneck.metrics import LabelScore, Score, expected_calibration_error, score, score_labels
+from bottleneck.selection import Selection, calibrate, check_grid, choose
+from bottleneck.solver import Solution
+from bottleneck.store import open_cache
+from bottleneck.training import Method, Training, train
 
 
 @dataclass(frozen=True)
@@ -38,47 +35,60 @@ class Fit:
     c : float
         The C that was chosen.
     selection : Selection or None
-        The search over C; None where it was left out.
-    heldout : Score or None
+        The search; None where it was left out.
+    heldout : Score, LabelScore or None
         On the held-out split; None where there is none.
+    ece : float or None
+        Expected calibration error of the probabilities of rows that the folds held back.
     train : int
         Training rows.
-    converged : bool
-        Whether the final solver met its tolerance.
+    solution : Solution
+        Of the final training: whether it converged, how near the minimum it is.
     seconds : float
     """
 
     head: Head
     c: float
     selection: Selection | None
-    heldout: Score | None
+    heldout: Score | LabelScore | None
+    ece: float | None
     train: int
-    converged: bool
+    solution: Solution
     seconds: float
+
+    @property
+    def converged(self) -> bool:
+        """Whether the final training met its tolerance for every class."""
+        return bool(self.solution.converged.all())
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as ``fit --json`` prints them, beside the head's file name."""
+        gap = float(self.solution.gap.max())
         return {
             "clf": self.head.clf,
             "layer": self.head.layer,
             "c": self.c,
+            "preprocess": self.head.preprocessing.name,
             "cv": self.selection.to_json() if self.selection else None,
             "heldout": self.heldout.to_json() if self.heldout else None,
+            "ece": self.ece,
             "train": self.train,
             "converged": self.converged,
+            "gap": gap if np.isfinite(gap) else None,
             "seconds": self.seconds,
         }
 
 
 def fit(
     cache: Path,
+    method: Method,
     *,
-    clf: str,
     layer: str | None = None,
     c: Sequence[float] | None = None,
     cv: int = 5,
     preprocess: str = "standardize",
-    class_weight: str | None = None,
+    labels: Path | None = None,
+    memory: int | None = None,
 ) -> Fit:
     """Train a linear classifier on the codes of a layer. Needs no network and no images.
 
@@ -89,17 +99,20 @@ def fit(
     ----------
     cache : Path
         A cache with labels.
-    clf : str
-        ``"svm"`` or ``"softmax"``.
+    method : Method
+        The classifier, and how it is chosen and solved.
     layer : str, optional
         Needed where the cache has several.
     c : sequence of float, optional
-        Values of C to choose from; `bottleneck.selection.C_GRID` unless given.
+        Values of C to choose from; a coarse and then a fine grid unless given.
     cv : int
         Folds; 0 leaves the cross-validation out, with a single value of C.
     preprocess : str
-        One of `bottleneck.head.PREPROCESSING`.
-    class_weight : None or "balanced"
+        One of `bottleneck.codes.PREPROCESSING`, or ``"auto"`` to choose among them.
+    labels : Path, optional
+        A CSV of labels to take in place of the cache's own; see `bottleneck.labels.relabel`.
+    memory : int, optional
+        Bytes that training may take; codes that do not fit are read from their shards.
 
     Returns
     -------
@@ -115,197 +128,144 @@ def fit(
         There are no labels, fewer than two classes, or too few images of one.
     """
     start = time.monotonic()
-    grid = check_grid(C_GRID if c is None else c)
-    _require_options(clf, preprocess, grid, cv)
+    require_options(method, c=c, cv=cv, preprocess=preprocess)
     layer = choose_layer(cache, layer)
     store = open_cache(cache)
-    images = store.images
-    train_split, heldout_split = choose_splits(images)
-    labelled = store.usable(layer) & images.labelled
-    train = rows_of_split(images, labelled, train_split)
-    names = _require_classes(images, train, train_split)
+    images = relabel(store.images, labels) if labels else store.images
+    lesson = read_lesson(store, layer, images, memory=memory)
+    return learn(lesson, method, c=c, cv=cv, preprocess=preprocess, start=start)
 
-    codes, classes = store.read(layer, train), class_indices(images, train, names)
-    selection = None
+
+def learn(
+    lesson: Lesson,
+    method: Method,
+    *,
+    c: Sequence[float] | None,
+    cv: int,
+    preprocess: str,
+    start: float | None = None,
+) -> Fit:
+    """Choose C and preprocessing, train on all training rows, judge once on the held-out ones.
+
+    Parameters
+    ----------
+    lesson : Lesson
+    method, c, cv, preprocess
+        As in `fit`.
+    start : float, optional
+        When the work began, by the monotonic clock; now unless given.
+    """
+    start = time.monotonic() if start is None else start
+    training, selection = lesson.training, None
+    grid = None if c is None else check_grid(c)
     if cv:
-        selection = choose_c(
-            codes,
-            classes,
-            clf=clf,
-            grid=grid,
-            folds=cv,
-            preprocess=preprocess,
-            class_weight=class_weight,
-            groups=[images.group[row] for row in train.tolist()],
-        )
-    best = selection.best.c if selection else grid[0]
-    pipeline = fit_model(
-        codes, classes, clf=clf, c=best, preprocess=preprocess, class_weight=class_weight
-    )
-    head = _head(pipeline, store, clf=clf, layer=layer, names=names, preprocess=preprocess)
+        tried = PREPROCESSING if preprocess == "auto" else (preprocess,)
+        selection = choose(training, method, grid=grid, folds=cv, preprocess=tried)
+        best, preprocess = selection.best.c, selection.best.preprocess
+    else:
+        (best,) = grid or ()
+    preprocessing, solution = train(training, method, c=best, preprocess=preprocess)
+    calibration, ece = _calibration(training, method, c=best, preprocess=preprocess, folds=cv)
+    head = _head(lesson, method.clf, preprocessing, solution, calibration)
     heldout = None
-    if heldout_split:  # once, and after everything has been chosen
-        rows = rows_of_split(images, labelled, heldout_split)
-        heldout = score_head(head, store.read(layer, rows), images, rows, split=heldout_split)
-    result = Fit(
+    if lesson.heldout is not None:  # once, and after everything has been chosen
+        unseen = lesson.heldout
+        heldout = judge(head, unseen.codes, unseen.targets, split=lesson.split)
+    found = Fit(
         head=head,
         c=best,
         selection=selection,
         heldout=heldout,
-        train=len(train),
-        converged=bool(pipeline["classify"].converged_),
+        ece=ece,
+        train=training.codes.shape[0],
+        solution=solution,
         seconds=time.monotonic() - start,
     )
-    return dataclasses.replace(result, head=dataclasses.replace(head, record=result.to_json()))
+    return dataclasses.replace(found, head=dataclasses.replace(head, record=found.to_json()))
 
 
-def choose_layer(cache: Path, layer: str | None) -> str:
-    """The layer of a cache to learn from: the one that was asked for, or the only one.
-
-    Raises
-    ------
-    UnknownNameError
-        The cache has no such layer.
-    InvalidOptionError
-        None was asked for, and the cache has several or none.
-    """
-    known = layers_in(cache)
-    if layer is not None:
-        if layer not in known:
-            raise UnknownNameError(
-                f"layer of {cache}", layer, known, "(`bottleneck extract --layer` adds more)"
-            )
-        return layer
-    if len(known) != 1:
-        raise InvalidOptionError(
-            f"{cache} has {len(known)} layers: choose one with --layer "
-            f"({', '.join(known) or 'none is extracted yet'})"
-        )
-    return known[0]
-
-
-def choose_splits(images: ImageTable) -> tuple[str, str]:
-    """The split to learn from and the one to be judged on; empty names mean all rows and none.
-
-    Raises
-    ------
-    LabelsError
-        There are splits, but no ``train``.
-    """
-    found = _splits(images)
-    if found <= {"", "train"}:
-        return "", ""
-    if "train" not in found:
-        raise LabelsError(
-            f"no image is in split 'train'; found {', '.join(sorted(found - {''}))}: name the "
-            "training images' split train"
-        )
-    return "train", heldout_split(images)
-
-
-def heldout_split(images: ImageTable) -> str:
-    """The split to be judged on: ``test``, or else ``val``; empty where there is neither."""
-    found = _splits(images)
-    return next((split for split in ("test", "val") if split in found), "")
-
-
-def _splits(images: ImageTable) -> set[str]:
-    return {split for split, there in zip(images.split, images.exists, strict=True) if there}
-
-
-def rows_of_split(images: ImageTable, usable: NDArray[np.bool_], split: str) -> NDArray[np.int64]:
-    """The usable rows of a split (of all, where it is empty), ascending."""
-    if not split:
-        return np.flatnonzero(usable)
-    return np.flatnonzero(usable & np.array([name == split for name in images.split]))
-
-
-def class_indices(
-    images: ImageTable, rows: NDArray[np.int64], names: Sequence[str]
-) -> NDArray[np.int64]:
-    """Each row's place in the list of class names, shape (n,).
-
-    Raises
-    ------
-    LabelsError
-        A label is not among the names.
-    """
-    index = {name: k for k, name in enumerate(names)}
-    labels = [images.label[row] for row in rows.tolist()]
-    unknown = Counter(label for label in labels if label not in index)
-    if unknown:
-        label, count = unknown.most_common(1)[0]
-        raise LabelsError(
-            f"{sum(unknown.values())} images have labels that the head does not know, for example "
-            f"{label!r} ({count} images); it knows {', '.join(names[:12])}"
-        )
-    return np.array([index[label] for label in labels], dtype=np.int64)
-
-
-def score_head(
-    head: Head,
-    codes: NDArray[np.float32],
-    images: ImageTable,
-    rows: NDArray[np.int64],
-    *,
-    split: str,
-) -> Score:
+def judge(head: Head, codes: Codes, targets: NDArray[Any], *, split: str) -> Score | LabelScore:
     """Judge a head on some rows' codes.
 
+    Parameters
+    ----------
+    head : Head
+    codes : Codes
+        n rows, at least one, of the head's spec and layer.
+    targets : ndarray of int64, shape (n,), or of bool, shape (n, k)
+        As `bottleneck.labels.class_targets` gives them.
+    split : str
+        Which rows these are.
+    """
+    margins = np.concatenate([head.margins(block) for block in codes.blocks()])
+    found: Score | LabelScore
+    if head.multilabel:
+        found = score_labels(targets, margins, head.classes, split=split)
+    else:
+        found = score(targets, margins.argmax(axis=1), head.classes, split=split)
+    if head.calibration is None:
+        return found
+    ece = expected_calibration_error(head.calibration.probabilities(margins), targets)
+    return dataclasses.replace(found, ece=ece)
+
+
+def require_options(method: Method, *, c: Sequence[float] | None, cv: int, preprocess: str) -> None:
+    """Refuse values that are not allowed, before any work.
+
     Raises
     ------
-    LabelsError
-        There are no such rows, or a label is unknown to the head.
+    UnknownNameError, InvalidOptionError
     """
-    if not len(rows):
-        where = f" in split {split!r}" if split else ""
-        raise LabelsError(
-            f"no labelled image with codes{where}: labels are the names of class folders, or a "
-            "CSV's column"
-        )
-    true = class_indices(images, rows, head.classes)
-    return score(true, head.margins(codes).argmax(axis=1), head.classes, split=split)
-
-
-def _require_options(clf: str, preprocess: str, grid: Sequence[float], cv: int) -> None:
-    if clf not in CLASSIFIERS:
-        raise UnknownNameError("classifier", clf, CLASSIFIERS)
-    make_preprocessing(preprocess)
-    if not cv and len(grid) > 1:
+    method.require()
+    if preprocess != "auto":
+        require_preprocessing(preprocess)
+    grid = None if c is None else check_grid(c)
+    if cv:
+        return
+    if grid is None or len(grid) > 1:
+        count = "a whole grid" if grid is None else f"{len(grid)} values"
         raise InvalidOptionError(
-            f"--cv 0 leaves nothing to choose among {len(grid)} values of C: give one with --c"
+            f"--cv 0 leaves nothing to choose among {count} of C: give one with --c"
+        )
+    if preprocess == "auto":
+        raise InvalidOptionError(
+            f"--cv 0 leaves nothing to choose by: give --preprocess {', '.join(PREPROCESSING)}"
         )
 
 
-def _require_classes(images: ImageTable, train: NDArray[np.int64], split: str) -> list[str]:
-    counts = Counter(images.label[row] for row in train.tolist())
-    if len(counts) < 2:
-        found = ", ".join(f"{label!r} ({count} images)" for label, count in counts.items())
-        where = f" in split {split!r}" if split else ""
-        raise LabelsError(
-            f"a classifier needs at least 2 classes{where}, found {found or 'no labelled image'}: "
-            "put each class's images into a folder of its own, or give labels in a CSV"
-        )
-    return sorted(counts)
+def _calibration(
+    training: Training, method: Method, *, c: float, preprocess: str, folds: int
+) -> tuple[Calibration | None, float | None]:
+    """From margins to probabilities, and their error on rows that folds held back."""
+    k = training.classes
+    if method.clf == "softmax":  # its margins are logarithms of probabilities already
+        return Calibration(np.ones(k), np.zeros(k), independent=training.multilabel), None
+    if not folds:
+        return None, None
+    found, margins = calibrate(training, method, c=c, preprocess=preprocess, folds=folds)
+    return found, expected_calibration_error(found.probabilities(margins), training.targets)
 
 
 def _head(
-    pipeline: Any, cache: Cache, *, clf: str, layer: str, names: list[str], preprocess: str
+    lesson: Lesson,
+    clf: str,
+    preprocessing: Preprocessing,
+    solution: Solution,
+    calibration: Calibration | None,
 ) -> Head:
-    coef, intercept = one_row_per_class(pipeline["classify"])
-    mean, scale = np.zeros(coef.shape[1]), np.ones(coef.shape[1])
-    if preprocess == "standardize":
-        mean, scale = pipeline["prepare"].mean_, pipeline["prepare"].scale_
+    coef, intercept = solution.coef, solution.intercept
+    if len(coef) == 1:
+        coef, intercept = one_row_per_class(clf, coef, intercept)
     return Head(
         clf=clf,
-        layer=layer,
-        classes=names,
+        layer=lesson.layer,
+        classes=lesson.names,
         coef=coef,
         intercept=intercept,
-        preprocess=preprocess,
-        mean=mean,
-        scale=scale,
-        spec=cache.spec,
-        source=cache.source,
+        preprocessing=preprocessing,
+        calibration=calibration,
+        multilabel=lesson.training.multilabel,
+        spec=lesson.cache.spec,
+        source=lesson.cache.source,
         record={},
     )

@@ -10,15 +10,16 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from bottleneck.calibration import Calibration
+from bottleneck.classifiers import CLASSIFIERS
+from bottleneck.codes import PREPROCESSING, Preprocessing
 from bottleneck.errors import HeadError, OutputExistsError
 from bottleneck.files import publish
+from bottleneck.labels import SEPARATOR
 from bottleneck.spec import Source, Spec
 
 FORMAT = "bottleneck-head"
 FORMAT_VERSION = 1
-
-CLASSIFIER_NAMES = ("svm", "softmax")
-PREPROCESSING = ("standardize", "l2", "none")
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,12 @@ class Head:
         Class names, in the order of the coefficients.
     coef : ndarray of float64, shape (k, d)
     intercept : ndarray of float64, shape (k,)
-    preprocess : str
-        ``"standardize"``, ``"l2"`` or ``"none"``, done to a code first.
-    mean, scale : ndarray of float64, shape (d,)
-        For ``"standardize"``: (code - mean) / scale; else zeros and ones.
+    preprocessing : Preprocessing
+        Done to a code first.
+    calibration : Calibration or None
+        From margins to probabilities; None where nothing was held back to learn it from.
+    multilabel : bool
+        Whether an image may have several of the classes, or none: those of margins above 0.
     spec : Spec
         What decided the codes that it was trained on.
     source : Source
@@ -52,9 +55,9 @@ class Head:
     classes: list[str]
     coef: NDArray[np.float64]
     intercept: NDArray[np.float64]
-    preprocess: str
-    mean: NDArray[np.float64]
-    scale: NDArray[np.float64]
+    preprocessing: Preprocessing
+    calibration: Calibration | None
+    multilabel: bool
     spec: Spec
     source: Source
     record: dict[str, Any]
@@ -80,22 +83,20 @@ class Head:
             raise HeadError(
                 f"the head reads codes of size {self.coef.shape[1]}, got shape {codes.shape}"
             )
-        return self._prepared(codes) @ self.coef.T + self.intercept
+        return self.preprocessing(codes.astype(np.float64)) @ self.coef.T + self.intercept
 
-    def scores(self, codes: NDArray[Any]) -> NDArray[np.float64]:
-        """Probabilities for softmax, margins for svm; shape (n, k)."""
-        margins = self.margins(codes)
-        if self.clf != "softmax":
-            return margins
-        exponentials = np.exp(margins - margins.max(axis=1, keepdims=True))
-        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+    def scores(self, margins: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Probabilities where the head is calibrated, else the margins; shape (n, k)."""
+        return margins if self.calibration is None else self.calibration.probabilities(margins)
 
-    def _prepared(self, codes: NDArray[Any]) -> NDArray[np.float64]:
-        codes = codes.astype(np.float64)
-        if self.preprocess == "l2":
-            norms = np.linalg.norm(codes, axis=1, keepdims=True)
-            return np.asarray(codes / np.where(norms == 0, 1.0, norms))
-        return np.asarray((codes - self.mean) / self.scale)
+    def labels(self, margins: NDArray[np.float64]) -> list[str]:
+        """The class of the highest margin of each row; all of positive margins for multi-label."""
+        if not self.multilabel:
+            return [self.classes[k] for k in margins.argmax(axis=1).tolist()]
+        return [
+            SEPARATOR.join(name for name, given in zip(self.classes, row, strict=True) if given)
+            for row in (margins > 0).tolist()
+        ]
 
     def require(self, spec: Spec, *, where: str) -> None:
         """Refuse codes of another spec.
@@ -114,14 +115,19 @@ class Head:
 
     def save(self, path: Path) -> None:
         """Write it as safetensors, coefficients as tensors and the rest as JSON metadata."""
-        tensors = {name: np.ascontiguousarray(getattr(self, name)) for name in _TENSORS}
+        tensors = {"coef": self.coef, "intercept": self.intercept}
+        tensors |= {"mean": self.preprocessing.mean, "scale": self.preprocessing.scale}
+        if self.calibration is not None:
+            tensors |= {"slope": self.calibration.slope, "offset": self.calibration.offset}
+        tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
         values = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "clf": self.clf,
             "layer": self.layer,
             "classes": self.classes,
-            "preprocess": self.preprocess,
+            "preprocess": self.preprocessing.name,
+            "multilabel": self.multilabel,
             "spec": self.spec.to_json(),
             "source": asdict(self.source),
             "record": self.record,
@@ -150,11 +156,16 @@ class Head:
                 clf=values["clf"],
                 layer=values["layer"],
                 classes=list(values["classes"]),
-                preprocess=values["preprocess"],
+                coef=tensors["coef"],
+                intercept=tensors["intercept"],
+                preprocessing=Preprocessing(
+                    values["preprocess"], tensors["mean"], tensors["scale"]
+                ),
+                calibration=_calibration(tensors, independent=values["multilabel"]),
+                multilabel=values["multilabel"],
                 spec=Spec.from_json(values["spec"]),
                 source=Source(**values["source"]),
                 record=dict(values["record"]),
-                **tensors,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, HeadError):
@@ -164,7 +175,15 @@ class Head:
         return head
 
 
-_TENSORS = ("coef", "intercept", "mean", "scale")
+_TENSORS = ("coef", "intercept", "mean", "scale", "slope", "offset")
+
+
+def _calibration(
+    tensors: dict[str, NDArray[np.float64]], *, independent: bool
+) -> Calibration | None:
+    if "slope" not in tensors:
+        return None
+    return Calibration(tensors["slope"], tensors["offset"], independent=independent)
 
 
 def require_new(path: Path, *, overwrite: bool) -> None:
@@ -205,14 +224,26 @@ def _read(path: Path) -> tuple[dict[str, NDArray[np.float64]], dict[str, Any]]:
 
 
 def _require_sense(path: Path, head: Head) -> None:
-    for name, known in [("clf", CLASSIFIER_NAMES), ("preprocess", PREPROCESSING)]:
-        if getattr(head, name) not in known:
-            raise HeadError(
-                f"{path}: {name} is {getattr(head, name)!r}, must be one of {', '.join(known)}"
-            )
+    for name, value, known in [
+        ("clf", head.clf, CLASSIFIERS),
+        ("preprocess", head.preprocessing.name, PREPROCESSING),
+    ]:
+        if value not in known:
+            raise HeadError(f"{path}: {name} is {value!r}, must be one of {', '.join(known)}")
+    if not isinstance(head.multilabel, bool):
+        raise HeadError(f"{path}: multilabel is {head.multilabel!r}, must be true or false")
     k, d = len(head.classes), head.coef.shape[-1] if head.coef.ndim else 0
-    expected = {"coef": (k, d), "intercept": (k,), "mean": (d,), "scale": (d,)}
-    for name, shape in expected.items():
-        found = getattr(head, name).shape
-        if found != shape:
-            raise HeadError(f"{path} is damaged: {name} has shape {found}, must be {shape}")
+    expected = [
+        ("coef", head.coef, (k, d)),
+        ("intercept", head.intercept, (k,)),
+        ("mean", head.preprocessing.mean, (d,)),
+        ("scale", head.preprocessing.scale, (d,)),
+    ]
+    if head.calibration is not None:
+        expected += [
+            ("slope", head.calibration.slope, (k,)),
+            ("offset", head.calibration.offset, (k,)),
+        ]
+    for name, tensor, shape in expected:
+        if tensor.shape != shape:
+            raise HeadError(f"{path} is damaged: {name} has shape {tensor.shape}, must be {shape}")

@@ -135,7 +135,7 @@ def find_images(source: Path) -> tuple[Path, ImageTable]:
     if source.is_dir():
         root, rows = source, _folder_rows(source)
     elif source.is_file() and source.suffix.lower() == ".csv":
-        root, rows = source.parent, _csv_rows(source)
+        root, (_, rows) = source.parent, read_rows(source)
     elif source.exists():
         raise ImagesNotFoundError(f"{source} is neither a directory nor a .csv file of images")
     else:
@@ -150,11 +150,11 @@ def find_images(source: Path) -> tuple[Path, ImageTable]:
     return root, _table(root, rows)
 
 
-_Row = tuple[str, str, str, str]  # path, label, split, group
+Row = tuple[str, str, str, str]  # path, label, split, group
 _Inode = tuple[int, int]  # device, number
 
 
-def _folder_rows(root: Path) -> list[_Row]:
+def _folder_rows(root: Path) -> list[Row]:
     paths = sorted(_walk(str(root)))
     label_at = 1 if _has_splits(root) else 0
     rows = []
@@ -212,17 +212,37 @@ def _hidden(name: str) -> bool:
     return name.startswith(".")
 
 
-def _csv_rows(path: Path) -> list[_Row]:
+def read_rows(path: Path) -> tuple[list[str], list[Row]]:
+    """Read a CSV with the columns ``path[,label][,split][,group]``, in any order.
+
+    Parameters
+    ----------
+    path : Path
+        Only its text is read; the images need not be there.
+
+    Returns
+    -------
+    columns : list of str
+        What its first line names.
+    rows : list of tuple of str
+        Each line's path, label, split and group; empty where it has none.
+
+    Raises
+    ------
+    ImagesTableError
+        The CSV lacks a ``path`` column, names a file twice, or is damaged.
+    """
     lines: dict[str, int] = {}
     rows = []
     with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         reader = csv.DictReader(file, restval="")
-        if "path" not in (reader.fieldnames or []):
-            raise ImagesTableError(
-                f"{path}: no column 'path' in its first line; "
-                "a CSV of images has path[,label][,split][,group]"
-            )
         try:
+            columns = list(reader.fieldnames or [])
+            if "path" not in columns:
+                raise ImagesTableError(
+                    f"{path}: no column 'path' in its first line; "
+                    "a CSV of images has path[,label][,split][,group]"
+                )
             for record in reader:
                 row = _csv_row(path, record, reader.line_num)
                 if row[0] in lines:
@@ -234,10 +254,10 @@ def _csv_rows(path: Path) -> list[_Row]:
                 rows.append(row)
         except csv.Error as error:
             raise ImagesTableError(f"{path}: line {reader.line_num}: {error}") from error
-    return rows
+    return columns, rows
 
 
-def _csv_row(path: Path, record: dict[str, str], line: int) -> _Row:
+def _csv_row(path: Path, record: dict[str, str], line: int) -> Row:
     name, label, split, group = (
         record.get(key) or "" for key in ("path", "label", "split", "group")
     )
@@ -246,7 +266,7 @@ def _csv_row(path: Path, record: dict[str, str], line: int) -> _Row:
     return name, label, split, group
 
 
-def _table(root: Path, rows: list[_Row]) -> ImageTable:
+def _table(root: Path, rows: list[Row]) -> ImageTable:
     path, label, split, group = (list(column) for column in zip(*rows, strict=True))
     stats = np.array([_size_and_mtime(root / name) for name in path], dtype=np.int64)
     return ImageTable(path, label, split, group, stats[:, 0], stats[:, 1])

@@ -25,9 +25,10 @@ class Prediction:
     ----------
     path : Path
     label : str
-        The class of the highest score; empty where the image gave no codes.
+        The class of the highest score, or for several labels an image those that it has, with
+        ``|`` between them; empty where the image gave no codes, or has none of them.
     scores : dict of str to float
-        Every class, highest first: probabilities for softmax, margins for svm.
+        Every class, highest first: probabilities, or margins of a head that is not calibrated.
     reason : str
         Why there is no label; empty where there is one.
     """
@@ -155,7 +156,8 @@ def _encoder(head: Head, *, model: str | None, weights: str | None, device: str)
 
 
 def _predicted(head: Head, path: Path, codes: NDArray[np.float32]) -> Prediction:
-    values = head.scores(codes[np.newaxis])[0]
+    margins = head.margins(codes[np.newaxis])
+    values = head.scores(margins)[0]
     order = np.argsort(-values, kind="stable").tolist()
     scores = {head.classes[k]: float(values[k]) for k in order}
-    return Prediction(path, head.classes[order[0]], scores, "")
+    return Prediction(path, head.labels(margins)[0], scores, "")

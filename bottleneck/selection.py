@@ -1,4 +1,4 @@
-"""Selection: which C, by cross-validation on the training rows alone."""
+"""Selection: which C, and which preprocessing, by cross-validation on the training rows alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,165 +6,184 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import Normalizer, StandardScaler
 
-from bottleneck.errors import InvalidOptionError, LabelsError
-from bottleneck.head import PREPROCESSING
-from bottleneck.linear import make_classifier
+from bottleneck.calibration import Calibration, fit_platt, fit_temperature
+from bottleneck.codes import fit_preprocessing, prepare
+from bottleneck.errors import InvalidOptionError
+from bottleneck.folds import Split, make_folds
+from bottleneck.metrics import METRICS, mean_average_precision
+from bottleneck.solver import Solution
+from bottleneck.training import SEARCH_TOL, Method, Training, train
 
-# The best C differs by five decades between data sets; half a decade is finer than the noise.
+# The best C differs by five decades between data sets (S. Kornblith, J. Shlens and Q. Le, "Do
+# better ImageNet models transfer better?", 2019); then eighths of a decade around the best.
 C_GRID: tuple[float, ...] = tuple(float(c) for c in np.logspace(-6, 5, 23))
-
-_SEED = 0  # the folds are the same whenever the rows are
+_FINE = tuple(10 ** (step / 8) for step in (-3, -2, -1, 1, 2, 3))
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One C and what its folds said.
+    """One preprocessing and C, and what the folds said of it.
 
     Attributes
     ----------
+    preprocess : str
     c : float
-    accuracy : tuple of float
-        On each fold's held-back part.
+    scores : tuple of float
+        The metric on each fold's held-back part.
+    gap : float
+        The largest of any fold: objectives are within this share of their minimum. NaN where
+        the solver proves nothing.
     converged : bool
         Whether the solver met its tolerance in every fold.
     """
 
+    preprocess: str
     c: float
-    accuracy: tuple[float, ...]
+    scores: tuple[float, ...]
+    gap: float
     converged: bool
 
     @property
     def mean(self) -> float:
         """Mean over the folds."""
-        return float(np.mean(self.accuracy))
+        return float(np.mean(self.scores))
 
     @property
     def std(self) -> float:
         """Standard deviation over the folds."""
-        return float(np.std(self.accuracy))
+        return float(np.std(self.scores))
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean."""
+        return float(np.std(self.scores, ddof=1) / np.sqrt(len(self.scores)))
+
+    def to_json(self) -> dict[str, Any]:
+        """Every number, as ``--save-cv`` writes it."""
+        return {
+            "preprocess": self.preprocess,
+            "c": self.c,
+            "mean": self.mean,
+            "std": self.std,
+            "scores": list(self.scores),
+            "gap": self.gap if np.isfinite(self.gap) else None,
+            "converged": self.converged,
+        }
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The outcome of a search over C.
+    """The outcome of a search.
 
     Attributes
     ----------
     best : Candidate
-        The highest mean; of equals the smallest C, which regularises most.
+        The chosen one.
     candidates : list of Candidate
-        In the order of C.
+        By preprocessing, then C.
     folds : int
         How many there were.
+    metric : str
+        What scores are.
     """
 
     best: Candidate
     candidates: list[Candidate]
     folds: int
+    metric: str
 
     @property
     def at_edge(self) -> bool:
         """Whether the best C is the first or last of several, so that a better may lie beyond."""
-        edges = (self.candidates[0].c, self.candidates[-1].c)
-        return len(self.candidates) > 1 and self.best.c in edges
+        tried = [found.c for found in self.candidates if found.preprocess == self.best.preprocess]
+        return len(tried) > 1 and self.best.c in (min(tried), max(tried))
 
     def to_json(self) -> dict[str, Any]:
-        """The chosen C's cross-validation, as ``fit --json`` prints it."""
-        return {"mean": self.best.mean, "std": self.best.std, "folds": self.folds}
+        """The choice's cross-validation, as ``fit --json`` prints it."""
+        return {
+            "mean": self.best.mean,
+            "std": self.best.std,
+            "folds": self.folds,
+            "metric": self.metric,
+        }
+
+    def table(self) -> dict[str, Any]:
+        """Every number of the search, as ``--save-cv`` writes it."""
+        return {
+            "metric": self.metric,
+            "folds": self.folds,
+            "best": self.best.to_json(),
+            "candidates": [found.to_json() for found in self.candidates],
+        }
 
 
-def choose_c(
-    codes: NDArray[np.float32],
-    classes: NDArray[np.int64],
+def choose(
+    training: Training,
+    method: Method,
     *,
-    clf: str,
-    grid: Sequence[float],
+    grid: Sequence[float] | None,
     folds: int,
-    preprocess: str,
-    class_weight: str | None = None,
-    groups: Sequence[str] | None = None,
+    preprocess: Sequence[str],
 ) -> Selection:
-    """Cross-validate every C of a grid.
+    """Cross-validate every C of a grid with every preprocessing.
 
     Parameters
     ----------
-    codes : ndarray of float32, shape (n, d)
-        Training rows.
-    classes : ndarray of int64, shape (n,)
-        Their classes.
-    clf, class_weight
-        As in `bottleneck.linear.make_classifier`.
-    grid : sequence of float
-        Values of C, each above 0.
+    training : Training
+    method : Method
+    grid : sequence of float or None
+        Values of C, each above 0; None walks `C_GRID` and then more finely around the best.
     folds : int
         At most; a class with fewer images makes it fewer.
-    preprocess : str
-        One of `bottleneck.head.PREPROCESSING`; fitted on each fold's training part alone.
-    groups : sequence of n str, optional
-        Rows of one group never stand on both sides of a fold; an empty name is a group of its own.
-
-    Returns
-    -------
-    Selection
+    preprocess : sequence of str
+        Of `bottleneck.codes.PREPROCESSING`; fitted on each fold's training part alone.
 
     Raises
     ------
     LabelsError
         A class, or a class's groups, are too few for two folds.
+    UnknownNameError, InvalidOptionError
+        An option's value is not allowed.
     """
-    splits = _splits(classes, folds, groups)
-    accuracy: dict[float, list[float]] = {c: [] for c in sorted(grid)}
-    converged = dict.fromkeys(accuracy, True)
-    for train, test in splits:
-        prepare = make_preprocessing(preprocess)
-        train_codes = prepare.fit_transform(codes[train])
-        test_codes = prepare.transform(codes[test])
-        for c, scores in accuracy.items():
-            model = make_classifier(clf, c=c, class_weight=class_weight)
-            model.fit(train_codes, classes[train])
-            scores.append(float((model.predict(test_codes) == classes[test]).mean()))
-            converged[c] &= model.converged_
-    candidates = [Candidate(c, tuple(scores), converged[c]) for c, scores in accuracy.items()]
-    best = max(candidates, key=lambda candidate: (candidate.mean, -candidate.c))
-    return Selection(best, candidates, len(splits))
+    method.require()
+    splits = make_folds(training, folds)
+    found = [
+        candidate
+        for name in preprocess
+        for candidate in _cross_validated(training, method, splits, grid or C_GRID, name)
+    ]
+    best = _best(found, method.rule)
+    if grid is None:
+        fine = [best.c * factor for factor in _FINE]
+        found += _cross_validated(training, method, splits, fine, best.preprocess)
+        best = _best(found, method.rule)
+    order = {name: place for place, name in enumerate(preprocess)}
+    found.sort(key=lambda candidate: (order[candidate.preprocess], candidate.c))
+    metric = "mean_average_precision" if training.multilabel else method.metric
+    return Selection(best, found, len(splits), metric)
 
 
-def fit_model(
-    codes: NDArray[np.float32],
-    classes: NDArray[np.int64],
-    *,
-    clf: str,
-    c: float,
-    preprocess: str,
-    class_weight: str | None = None,
-) -> Pipeline:
-    """Fit preprocessing and classifier to all training rows."""
-    model = make_classifier(clf, c=c, class_weight=class_weight)
-    pipeline = Pipeline([("prepare", make_preprocessing(preprocess)), ("classify", model)])
-    return pipeline.fit(codes, classes)
+def calibrate(
+    training: Training, method: Method, *, c: float, preprocess: str, folds: int
+) -> tuple[Calibration, NDArray[np.float64]]:
+    """Learn probabilities from the margins of rows that were held back.
 
-
-def make_preprocessing(preprocess: str) -> Any:
-    """An unfitted scikit-learn transformer.
-
-    Raises
-    ------
-    InvalidOptionError
-        There is no preprocessing of that name.
+    Returns
+    -------
+    calibration : Calibration
+        A temperature; for several labels an image, Platt's slope and offset of each.
+    margins : ndarray of float64, shape (n, k)
+        What it was learnt from: each row's, by a classifier that has not seen it.
     """
-    if preprocess == "standardize":
-        return StandardScaler()
-    if preprocess == "l2":
-        return Normalizer()
-    if preprocess == "none":
-        return StandardScaler(with_mean=False, with_std=False)
-    raise InvalidOptionError(
-        f"--preprocess {preprocess!r}: must be one of {', '.join(PREPROCESSING)}"
-    )
+    margins = np.zeros((len(training.targets), training.classes))
+    for here, held_back in make_folds(training, folds):
+        preprocessing, solution = train(training.take(here), method, c=c, preprocess=preprocess)
+        codes = prepare(training.codes.take(held_back), preprocessing)
+        found = np.concatenate([solution.margins(block) for block in codes.blocks()])
+        margins[held_back] = np.hstack([-found, found]) if found.shape[1] == 1 else found
+    learn = fit_platt if training.multilabel else fit_temperature
+    return learn(margins, training.targets), margins
 
 
 def check_grid(values: Sequence[float]) -> tuple[float, ...]:
@@ -181,30 +200,58 @@ def check_grid(values: Sequence[float]) -> tuple[float, ...]:
     return tuple(sorted(set(values)))
 
 
-_Split = tuple[NDArray[np.int64], NDArray[np.int64]]
+def _cross_validated(
+    training: Training,
+    method: Method,
+    splits: Sequence[Split],
+    grid: Sequence[float],
+    preprocess: str,
+) -> list[Candidate]:
+    cs = sorted(grid)
+    scores: list[list[float]] = [[] for _ in cs]
+    gaps: list[list[float]] = [[] for _ in cs]
+    converged = [True for _ in cs]
+    for here, held_back in splits:
+        learnt = training.take(here)
+        preprocessing = fit_preprocessing(preprocess, learnt.codes)
+        path = list(method.path(learnt.prepared(preprocessing), cs, tol=SEARCH_TOL))
+        judged = _judged(path, training.take(held_back).prepared(preprocessing), method.metric)
+        for place, (solution, score) in enumerate(zip(path, judged, strict=True)):
+            scores[place].append(score)
+            gaps[place].append(float(solution.gap.max()))
+            converged[place] &= bool(solution.converged.all())
+    return [
+        Candidate(preprocess, c, tuple(score), max(gap), met)
+        for c, score, gap, met in zip(cs, scores, gaps, converged, strict=True)
+    ]
 
 
-def _splits(classes: NDArray[np.int64], folds: int, groups: Sequence[str] | None) -> list[_Split]:
-    if folds < 2:
-        raise InvalidOptionError(f"--cv {folds}: cross-validation needs at least 2 folds")
-    rows = np.zeros(len(classes))
-    if groups is None or not any(groups):
-        folds = min(folds, _fewest(classes, np.arange(len(classes)), "image"))
-        plain = StratifiedKFold(folds, shuffle=True, random_state=_SEED)
-        return list(plain.split(rows, classes))
-    group = np.array([name or f"\0{row}" for row, name in enumerate(groups)])
-    folds = min(folds, _fewest(classes, group, "group"))
-    grouped = StratifiedGroupKFold(folds, shuffle=True, random_state=_SEED)
-    return list(grouped.split(rows, classes, group))
+def _judged(path: Sequence[Solution], unseen: Training, metric: str) -> list[float]:
+    """The metric of each classifier on rows that it has not seen, read once for all of them."""
+    kept: list[list[NDArray[Any]]] = [[] for _ in path]
+    for block in unseen.codes.blocks():
+        for answers, solution in zip(kept, path, strict=True):
+            margins = solution.margins(block)
+            answers.append(margins if unseen.multilabel else _answers(margins))
+    targets, k = unseen.targets, unseen.classes
+    if unseen.multilabel:
+        return [mean_average_precision(targets, np.concatenate(margins)) for margins in kept]
+    return [METRICS[metric](targets, np.concatenate(answers), k) for answers in kept]
 
 
-def _fewest(classes: NDArray[np.int64], unit: NDArray[Any], name: str) -> int:
-    """The smallest number of images or groups that a class has; at least 2."""
-    counts = [len(np.unique(unit[classes == k])) for k in np.unique(classes)]
-    if min(counts) < 2:
-        raise LabelsError(
-            f"{sum(count < 2 for count in counts)} of {len(counts)} classes have a single "
-            f"training {name}: cross-validation needs 2 in each; add images, or give one value "
-            "with --c and leave the cross-validation out with --cv 0"
-        )
-    return min(counts)
+def _answers(margins: NDArray[Any]) -> NDArray[np.int64]:
+    """The class of the highest margin, from one margin for two classes."""
+    if margins.shape[1] == 1:
+        return (margins[:, 0] > 0).astype(np.int64)
+    return np.asarray(margins.argmax(axis=1))
+
+
+def _best(candidates: Sequence[Candidate], rule: str) -> Candidate:
+    """The highest mean; of equals the smallest C, which regularises most."""
+    best = max(candidates, key=lambda found: (found.mean, -found.c))
+    if rule == "best":
+        return best
+    # L. Breiman et al., "Classification and regression trees" (1984), section 3.4.3.
+    enough = best.mean - best.standard_error
+    rivals = [found for found in candidates if found.preprocess == best.preprocess]
+    return min((found for found in rivals if found.mean >= enough), key=lambda found: found.c)

@@ -4,8 +4,9 @@ The only module that imports h5py. `docs/format.md` describes the files for othe
 """
 
 import dataclasses
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,59 @@ def read_shard(path: Path) -> Shard:
     return shard
 
 
+def read_blocks(path: Path, rows: int, *, check: bool) -> Iterator[NDArray[Any]]:
+    """Read a shard's codes a few rows at a time, so that no whole shard need fit into memory.
+
+    Parameters
+    ----------
+    path : Path
+    rows : int
+        Of a block, at most.
+    check : bool
+        Whether to compare all that was read with the digest of what was written, at the end.
+
+    Yields
+    ------
+    ndarray
+        In the stored type, in order.
+
+    Raises
+    ------
+    ShardError
+        It is absent, cut short, not a shard, or its bytes are not those that were written.
+    """
+    with _open(path) as file:
+        try:
+            _require_format(path, file)
+            codes = file["codes"]
+            digest = hashlib.sha256(_codes_head(codes))
+            for start in range(0, len(codes), rows):
+                block = codes[start : start + rows]
+                if check:
+                    digest.update(block.reshape(-1).view(np.uint8).data)
+                yield block
+            as_written = not check or file.attrs["codes_sha256"] == digest.hexdigest()
+        except _READ_ERRORS as error:
+            raise ShardError(f"{path} cannot be read: {one_line(error)}") from error
+    if not as_written:
+        raise ShardError(f"{path}: the codes are not those that were written (sha256 differs)")
+
+
+def read_rows(path: Path) -> tuple[NDArray[np.int64], list[str]]:
+    """Which rows a shard holds, and the paths of their images, without the codes.
+
+    Raises
+    ------
+    ShardError
+        It is absent, cut short, or not a shard.
+    """
+    with _open(path) as file:
+        try:
+            return file["row"][...], _decoded(file["path"])
+        except _READ_ERRORS as error:
+            raise ShardError(f"{path} cannot be read: {one_line(error)}") from error
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of a shard's images, read without the codes.
@@ -319,8 +373,11 @@ def _storable(codes: NDArray[Any], dtype: str) -> str:
 def _codes_digest(shard: Shard) -> str:
     """Over type, shape and bytes, so that equal bytes of other shapes differ."""
     codes = np.ascontiguousarray(shard.codes)
-    head = f"{codes.dtype.name} {'x'.join(map(str, codes.shape))}\n"
-    return sha256(head.encode(), codes.reshape(-1).view(np.uint8).data)
+    return sha256(_codes_head(codes), codes.reshape(-1).view(np.uint8).data)
+
+
+def _codes_head(codes: Any) -> bytes:
+    return f"{codes.dtype.name} {'x'.join(map(str, codes.shape))}\n".encode()
 
 
 def _rows_digest(shard: Shard) -> str:

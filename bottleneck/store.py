@@ -8,7 +8,7 @@ import dataclasses
 import io
 import json
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -297,12 +297,24 @@ class Cache:
             They are not.
         """
         path = self.shard_path(layer, shard)
-        content, rows = read_shard(path), self.rows(shard)
-        if not np.array_equal(content.row, rows):
-            raise ShardError(f"{path} holds other rows than {rows.start} to {rows.stop - 1}")
-        if content.path != self.images.path[rows.start : rows.stop]:
-            raise ShardError(f"{path} holds other images than images.csv has in its rows")
+        content = read_shard(path)
+        self.require_rows(path, shard, content.row, content.path)
         return content.codes
+
+    def require_rows(
+        self, path: Path, shard: int, row: NDArray[np.int64], images: Sequence[str]
+    ) -> None:
+        """Refuse a shard that holds other rows or images than its place says.
+
+        Raises
+        ------
+        ShardError
+        """
+        rows = self.rows(shard)
+        if not np.array_equal(row, rows):
+            raise ShardError(f"{path} holds other rows than {rows.start} to {rows.stop - 1}")
+        if images != self.images.path[rows.start : rows.stop]:
+            raise ShardError(f"{path} holds other images than images.csv has in its rows")
 
 
 def is_cache(path: Path) -> bool:

@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from bottleneck.errors import CacheError, InvalidOptionError, LabelsError, UnknownNameError
-from bottleneck.fit import Fit, choose_splits, fit
+from bottleneck.fit import Fit, fit
 from bottleneck.images import ImageTable
 from bottleneck.selection import choose_c
 from bottleneck.store import open_cache
@@ -80,23 +80,6 @@ def test_without_splits_all_rows_train_and_none_judges(
     done = run(extract_tiny(photos / "train", tmp_path / "c").cache.path)
     assert (done.train, done.heldout) == (24, None)
     assert done.to_json()["heldout"] is None
-
-
-@pytest.mark.parametrize(
-    ("splits", "expected"),
-    [
-        (["train", "val", "test"], ("train", "test")),
-        (["train", "val"], ("train", "val")),
-        (["train"], ("", "")),
-        ([""], ("", "")),
-        (["train", "extra"], ("train", "")),
-    ],
-)
-def test_which_split_trains_and_which_judges(splits: list[str], expected: tuple[str, str]) -> None:
-    n = len(splits)
-    blank, ones = [""] * n, np.ones(n, dtype=np.int64)
-    table = ImageTable([str(i) for i in range(n)], blank, splits, blank, ones, ones)
-    assert choose_splits(table) == expected
 
 
 def test_splits_without_train_are_refused(photos: Path, extract_tiny: Extract) -> None:

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bottleneck.errors import ImagesNotFoundError, ImagesTableError
-from bottleneck.images import SUFFIXES, ImageTable, find_images, is_image_name
+from bottleneck.images import SUFFIXES, ImageTable, find_images, is_image_name, read_rows
 
 HEADER = "path,label,split,group,size,mtime_ns\n"
 
@@ -405,6 +405,12 @@ def test_columns_but_the_path_are_optional_and_in_any_order(
     assert list(zip(table.path, table.label, table.split, table.group, strict=True)) == [row]
 
 
+def test_the_rows_of_a_csv_need_no_images_and_come_with_its_columns(tmp_path: Path) -> None:
+    source = write_csv(tmp_path, "group,path,camera\nhill,gone.jpg,left\n", "list.txt")
+    assert read_rows(source) == (["group", "path", "camera"], [("gone.jpg", "", "", "hill")])
+    assert read_rows(write_csv(tmp_path, "path,label\n")) == (["path", "label"], [])
+
+
 def test_a_short_row_has_empty_cells(tmp_path: Path) -> None:
     _, table = find_images(write_csv(tmp_path, "path,label,split\na.jpg,ants,val\nb.jpg\n"))
     assert (table.path, table.label, table.split) == (["a.jpg", "b.jpg"], ["ants", ""], ["val", ""])
@@ -495,9 +501,10 @@ def test_a_csv_without_rows_has_no_images(tmp_path: Path) -> None:
         find_images(write_csv(tmp_path, "path,label\n"))
 
 
-def test_a_quote_that_never_closes_is_refused(tmp_path: Path) -> None:
-    text = 'path\n"a.jpg\n' + "b.jpg\n" * 30_000  # longer than the csv module lets a field be
-    with pytest.raises(ImagesTableError, match=r"images\.csv"):
+@pytest.mark.parametrize("start", ['path\n"a.jpg\n', '"path\n'], ids=["row", "header"])
+def test_a_quote_that_never_closes_is_refused(tmp_path: Path, start: str) -> None:
+    text = start + "b.jpg\n" * 30_000  # longer than the csv module lets a field be
+    with pytest.raises(ImagesTableError, match=r"images\.csv: line \d+: field larger"):
         find_images(write_csv(tmp_path, text))
 
 

@@ -26,7 +26,7 @@ def evaluate(head: Path, target: Path, as_json: bool, **options: Any) -> None:
       bottleneck evaluate head-svm-layer3.safetensors photos.cache
       bottleneck evaluate head-svm-layer3.safetensors new-photos --split test
     """
-    from bottleneck import report
+    from bottleneck import results
     from bottleneck.evaluate import evaluate as run
     from bottleneck.head import Head
 
@@ -34,4 +34,4 @@ def evaluate(head: Path, target: Path, as_json: bool, **options: Any) -> None:
     if as_json:
         click.echo(json.dumps({"heldout": found.to_json(), "rejected": rejected}))
     else:
-        click.echo(report.evaluation_text(found, rejected))
+        click.echo(results.evaluation_text(found, rejected))

@@ -2,10 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
-from bottleneck.cli.options import PATH, GridOfC, json_option, overwrite_option
+from bottleneck.cli.options import PATH, GridOfC, json_option, overwrite_option, training_options
 
 
 @click.command()
@@ -15,17 +16,8 @@ from bottleneck.cli.options import PATH, GridOfC, json_option, overwrite_option
 @click.option(
     "--c", type=GridOfC(), default="auto", show_default=True, help="C, by cross-validation."
 )
-@click.option("--cv", type=int, default=5, show_default=True, help="Folds; 0 for none.")
-@click.option(
-    "--preprocess",
-    type=click.Choice(["standardize", "l2", "none"]),
-    default="standardize",
-    show_default=True,
-    help="Done to the codes, fitted on training folds alone.",
-)
-@click.option(
-    "--class-weight", type=click.Choice(["balanced"]), help="Every class counts the same."
-)
+@training_options
+@click.option("--save-cv", type=PATH, help="Write every number of the search, as JSON.")
 @click.option("-o", "--out", type=PATH, help="The head.  [head-CLF-LAYER.safetensors]")
 @overwrite_option
 @json_option
@@ -36,10 +28,13 @@ def fit(
     c: tuple[float, ...],
     cv: int,
     preprocess: str,
-    class_weight: str | None,
+    labels: Path | None,
+    memory: int | None,
+    save_cv: Path | None,
     out: Path | None,
     overwrite: bool,
     as_json: bool,
+    **method: Any,
 ) -> None:
     """Train a linear classifier on cached codes.
 
@@ -50,26 +45,34 @@ def fit(
     Example:
       bottleneck fit photos.cache --clf svm --layer layer3
       bottleneck fit photos.cache --clf softmax --c 0.01,0.1,1 -o photos.head
+      bottleneck fit photos.cache --clf svm --layer layer3 --labels colours.csv
     """
-    from bottleneck import report
-    from bottleneck.fit import choose_layer
+    from bottleneck import results
+    from bottleneck.files import publish_text
     from bottleneck.fit import fit as run
     from bottleneck.head import require_new
+    from bottleneck.lesson import choose_layer
+    from bottleneck.training import Method
 
     layer = choose_layer(cache, layer)
     out = out or Path(f"head-{clf}-{layer}.safetensors")
-    require_new(out, overwrite=overwrite)  # before the work, not after it
+    for path in (out, save_cv):  # before the work, not after it
+        if path is not None:
+            require_new(path, overwrite=overwrite)
     done = run(
         cache,
-        clf=clf,
+        Method(clf, **method),
         layer=layer,
         c=c or None,
         cv=cv,
         preprocess=preprocess,
-        class_weight=class_weight,
+        labels=labels,
+        memory=memory,
     )
     done.head.save(out)
+    if save_cv is not None:
+        publish_text(save_cv, json.dumps(done.selection.table() if done.selection else None) + "\n")
     if as_json:
         click.echo(json.dumps(done.to_json() | {"head": str(out)}))
     else:
-        click.echo(report.fit_text(done, str(out)))
+        click.echo(results.fit_text(done, str(out)))

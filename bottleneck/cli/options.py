@@ -1,5 +1,6 @@
 """Option types and options that several commands share."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,6 +41,21 @@ class GridOfC(Numbers):
         return () if value in ("auto", ()) else super().convert(value, param, ctx)
 
 
+class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """Bytes, with K, M, G or T for powers of 1024: ``8G``."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """A number of bytes."""
+        found = re.fullmatch(
+            r"(\d+(?:\.\d*)?)\s*([KMGT]?)(?:i?B)?", str(value).strip(), re.IGNORECASE
+        )
+        if found is None or float(found[1]) <= 0:
+            self.fail(f"{value!r} must be a size above 0 such as 800M or 8G", param, ctx)
+        return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
+
+
 class Task(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     """``I/N``: part I of N, counted from 0."""
 
@@ -78,6 +94,54 @@ def moved_network_options(command: F) -> F:
     return click.option(
         "--model", help="Where the network is now, if it moved; it must be the same."
     )(command)
+
+
+def training_options(command: F) -> F:
+    """What `fit` and `sweep` share: how classifiers are chosen and trained."""
+    options = [
+        click.option("--cv", type=int, default=5, show_default=True, help="Folds; 0 for none."),
+        click.option(
+            "--preprocess",
+            type=click.Choice(["standardize", "l2", "none", "auto"]),
+            default="standardize",
+            show_default=True,
+            help="Done to the codes, fitted on training folds alone; auto: the folds choose.",
+        ),
+        click.option(
+            "--class-weight", type=click.Choice(["balanced"]), help="Every class counts the same."
+        ),
+        click.option(
+            "--metric",
+            type=click.Choice(["accuracy", "balanced", "macro_f1"]),
+            default="accuracy",
+            show_default=True,
+            help="What the folds choose by.",
+        ),
+        click.option(
+            "--rule",
+            type=click.Choice(["best", "1se"]),
+            default="best",
+            show_default=True,
+            help="1se: the smallest C within one standard error of the best.",
+        ),
+        click.option(
+            "--labels", type=PATH, help="A CSV path,label[,split][,group]: another question."
+        ),
+        click.option(
+            "--memory", type=Size(), help="What training may take: 8G.  [half of what is free]"
+        ),
+        click.option(
+            "--solver",
+            type=click.Choice(["path", "sklearn"]),
+            default="path",
+            show_default=True,
+            help="sklearn: scikit-learn's, slower.",
+        ),
+        click.option("--device", help="cpu, cuda or cuda:N: train with torch.  [NumPy]"),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def overwrite_option(command: F) -> F:

@@ -35,21 +35,22 @@ def predict(
 ) -> None:
     """Classify new images.
 
-    IMAGES are files, folders or patterns. Prints probabilities for softmax, margins for svm.
+    IMAGES are files, folders or patterns. Prints probabilities, or the margins of an svm that was
+    trained without cross-validation.
 
     \b
     Example:
       bottleneck predict head-svm-layer3.safetensors new/*.jpg
       bottleneck predict head-softmax-layer3.safetensors new --format jsonl -o new.jsonl
     """
-    from bottleneck import report
+    from bottleneck import results
     from bottleneck.files import publish_text
     from bottleneck.head import Head, require_new
     from bottleneck.predict import predict as run
 
     if out is not None:
         require_new(out, overwrite=overwrite)
-    lines = report.prediction_lines(run(Head.load(head), images, **options), style=style, top=top)
+    lines = results.prediction_lines(run(Head.load(head), images, **options), style=style, top=top)
     if out is not None:
         publish_text(out, "".join(f"{line}\n" for line in lines))
         return

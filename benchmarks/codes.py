@@ -1,0 +1,96 @@
+"""Codes to fit: generated ones, and those of the Hymenoptera photographs where they are at hand."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.preprocessing import StandardScaler
+
+from bottleneck.extract import extract
+from bottleneck.labels import class_indices, rows_of_split
+from bottleneck.store import Cache, open_cache
+
+SHARED = Path(__file__).parents[2] / "shared"  # photographs and weights that are not ours to ship
+
+# With these the best C gets 0.83 (svm) and 0.76 (softmax) of the test rows right: as hard as
+# Caltech-101 with 30 images a class.
+_BETWEEN = 0.225  # the spread of the classes' means
+_OWN, _COMMON = 0.6, 0.7  # of the noise: each dimension's own, and what they have in common
+
+
+@dataclass(frozen=True)
+class TrainTest:
+    """Standardised codes with their classes; the test rows' scaling is that of the training rows.
+
+    Attributes
+    ----------
+    name : str
+        What they are, for a table's caption.
+    train, test : ndarray of float32, shape (n, d)
+    train_classes, test_classes : ndarray of int64, shape (n,)
+        From 0, each in both parts.
+    """
+
+    name: str
+    train: NDArray[np.float32]
+    train_classes: NDArray[np.int64]
+    test: NDArray[np.float32]
+    test_classes: NDArray[np.int64]
+
+    @property
+    def caption(self) -> str:
+        """The name with the sizes."""
+        n, d = self.train.shape
+        k = len(np.unique(self.train_classes))
+        return f"{self.name}: {n} × {d}, {k} classes, {len(self.test)} test rows"
+
+
+def made_codes(
+    n: int = 3030, d: int = 512, classes: int = 101, seed: int = 0, test: int = 5050
+) -> TrainTest:
+    """Codes that are drawn: class means, plus correlated heavy-tailed noise, then a ReLU.
+
+    Means and noise are of Student's t with 3 degrees of freedom; classes are balanced.
+    """
+    random = np.random.default_rng(seed)
+    means = _BETWEEN * random.standard_t(3, (classes, d))
+    mixing = _OWN * np.eye(d) + _COMMON / np.sqrt(d) * random.standard_normal((d, d))
+    target = np.arange(n + test) % classes
+    codes = np.maximum(means[target] + random.standard_t(3, (n + test, d)) @ mixing, 0)
+    return standardised(
+        "generated codes", codes.astype(np.float32), target, np.arange(n + test) < n
+    )
+
+
+def standardised(
+    name: str, codes: NDArray[np.float32], classes: NDArray[np.int64], train: NDArray[np.bool_]
+) -> TrainTest:
+    """Split rows into training and test, and bring both to the training rows' mean and scale."""
+    scaler = StandardScaler().fit(codes[train])
+    parts = scaler.transform(codes[train]), scaler.transform(codes[~train])
+    return TrainTest(name, parts[0], classes[train], parts[1], classes[~train])
+
+
+def hymenoptera_codes(folder: Path, *, shared: Path = SHARED) -> Iterator[TrainTest]:
+    """Ants and bees at two layers of SqueezeNet, extracted into a folder; none without them."""
+    images, weights = shared / "data" / "hymenoptera", "squeezenet1_0_imagenet.pth"
+    if not (images.is_dir() and (shared / "weights" / weights).is_file()):
+        return
+    layers = ["features.12", "features.10"]
+    options: dict[str, Any] = {"model": "squeezenet1_0", "layers": layers, "device": "cpu"}
+    extract(images, folder / "cache", weights=str(shared / "weights" / weights), **options)
+    cache = open_cache(folder / "cache")
+    for layer in layers:
+        yield _cached(cache, layer)
+
+
+def _cached(cache: Cache, layer: str) -> TrainTest:
+    images, usable = cache.images, cache.usable(layer)
+    train, test = (rows_of_split(images, usable, split) for split in ("train", "val"))
+    rows = np.concatenate([train, test])
+    classes = class_indices(images, rows, sorted(set(images.label)))
+    learnt = np.arange(len(rows)) < len(train)
+    return standardised(f"Hymenoptera, {layer}", cache.read(layer, rows), classes, learnt)

@@ -1,0 +1,90 @@
+"""Epochs on cached codes against epochs that run the frozen network on every image each time."""
+
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from extraction import write_jpegs
+from numpy.typing import NDArray
+from sizes import FULL, Size
+
+from bottleneck.backbone import load_backbone
+from bottleneck.codes import InMemory, fit_preprocessing, prepare
+from bottleneck.coordinates import make_design
+from bottleneck.descent import Objective
+from bottleneck.encode import Encoder
+from bottleneck.layers import choose_layers, list_layers
+from bottleneck.losses import Softmax
+
+MODEL, LAYER = "resnet18", "layer4"
+EPOCHS = 100
+
+_BATCH = 64  # as `extract` has it
+_C = 1e-2
+
+
+def network_epoch(paths: list[Path]) -> tuple[float, NDArray[np.float32]]:
+    """Seconds of one epoch that decodes all images and runs the network, and its codes."""
+    backbone = load_backbone(MODEL, "none")
+    layers = choose_layers(list_layers(backbone.network, backbone.preprocess.crop), [LAYER])
+    encoder = Encoder(
+        backbone,
+        layers,
+        relu=True,
+        pool="avg",
+        precision="float32",
+        device=torch.device("cpu"),
+    )
+    rows = list(enumerate(paths))
+    batches = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
+    list(encoder.stream(batches[:1]))  # warm
+    start = time.perf_counter()
+    found = [batch.codes[LAYER] for batch in encoder.stream(batches)]
+    return time.perf_counter() - start, np.concatenate(found)
+
+
+def cached_epochs(codes: NDArray[np.float32], classes: int) -> float:
+    """Seconds of all epochs of softmax training on codes, the decomposition included.
+
+    An epoch is a pass over all rows, for loss and gradient, and a step by the bound on the
+    curvature, which always descends. What the classes are does not matter to the time.
+    """
+    start = time.perf_counter()
+    rows = InMemory(codes)
+    design = make_design(prepare(rows, fit_preprocessing("standardize", rows)), intercept="free")
+    loss = Softmax(targets=np.arange(len(codes)) % classes, columns=np.arange(classes))
+    objective = Objective(design, loss, _C, None)
+    diagonal = objective.diagonal(np.full(classes, loss.bound, dtype=codes.dtype))
+    at = np.zeros(diagonal.shape, dtype=codes.dtype)
+    for _ in range(EPOCHS):
+        at -= objective(at).gradient / diagonal
+    return time.perf_counter() - start
+
+
+def markdown(size: Size = FULL) -> str:
+    """Both, and their ratio with and without the one run that fills the cache."""
+    with tempfile.TemporaryDirectory() as name:
+        write_jpegs(Path(name), size.images)
+        network, codes = network_epoch(sorted(Path(name).rglob("*.jpg")))
+    cached = min(cached_epochs(codes, size.classes) for _ in range(3))
+    every = EPOCHS * network
+    return "\n".join(
+        [
+            f"{MODEL} with random weights up to {LAYER}, {size.images} generated JPEGs of "
+            f"500 × 375, decoded and resized as `extract` does it; softmax over {size.classes} "
+            f"classes on its {codes.shape[1]} codes an image. One epoch of the network was "
+            f"measured and multiplied by {EPOCHS}; the {EPOCHS} epochs on codes were measured, "
+            "the best of 3.",
+            "",
+            "| what | seconds |",
+            "|---|---|",
+            f"| one epoch that runs the network | {network:.2f} |",
+            f"| {EPOCHS} of them, multiplied | {every:.0f} |",
+            f"| {EPOCHS} epochs on cached codes | {cached:.3f} |",
+            f"| ratio of {EPOCHS} epochs to {EPOCHS} | {every / cached:.0f} |",
+            "| ratio, the epoch that fills the cache counted with those on codes "
+            f"| {every / (network + cached):.1f} |",
+        ]
+    )

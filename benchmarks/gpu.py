@@ -1,0 +1,278 @@
+"""Fitting on a GPU: ImageNet's size, and what share of the card's product rate it uses.
+
+Run from the project's root: python benchmarks/gpu.py. With --quick it is a toy, and
+with --device cpu it needs no GPU. Each path over C ends early after --limit seconds.
+"""
+
+import argparse
+import dataclasses
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from machine import machine
+from numpy.typing import NDArray
+from sizes import FULL as FITTING
+
+from bottleneck.classifiers import CLASSIFIERS, fit_path
+from bottleneck.codes import InMemory
+from bottleneck.design import Rotated
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured.
+
+    Attributes
+    ----------
+    n, d, classes, test : int
+        Training rows, features, classes, test rows.
+    c : float
+        The single C.
+    grid : tuple of float
+        Of the path.
+    product : int
+        Side of the matrices whose product is the measure of the device.
+    limit : float
+        Seconds after which a path asks for no further C.
+    """
+
+    n: int = 1_281_167
+    d: int = 2048
+    classes: int = 1000
+    test: int = 10_000
+    c: float = 1e-4
+    grid: tuple[float, ...] = FITTING.grid
+    product: int = 8192
+    limit: float = 90.0
+
+
+FULL = Size()
+QUICK = Size(n=500, d=24, classes=4, test=100, grid=FITTING.grid[4:14:3], product=128)
+
+_BLOCK = 1 << 14  # rows that are made at a time
+_BETWEEN, _OWN, _COMMON = 0.1, 0.6, 0.7  # as in `codes.made_codes`, for more features
+
+# Copies of the codes that are alive at once while they are decomposed, and a spare one: on the
+# device the rows, two in their precision, one in double; on the host the rows and a copy.
+_ON_DEVICE, _ON_HOST = 6, 3
+
+
+@dataclass(frozen=True)
+class Run:
+    """A path over C; `prepared` are the seconds of the move to the device and the decomposition.
+
+    Attributes
+    ----------
+    clf : str
+    cs : tuple of float
+        That were reached.
+    prepared, seconds : float
+        Until the first pass, and in all.
+    passes, doubled : int
+        Over the rows, and how many of them in double precision.
+    operations : float
+        Of the products.
+    converged : int
+        How many C met the tolerance.
+    accuracy : float
+        The best C's, on test rows.
+    """
+
+    clf: str
+    cs: tuple[float, ...]
+    prepared: float
+    seconds: float
+    passes: int
+    doubled: int
+    operations: float
+    converged: int
+    accuracy: float
+
+
+def markdown() -> str:
+    """The section of the report, where there is a GPU."""
+    if not torch.cuda.is_available():
+        return "no CUDA device: not measured"
+    return measure(FULL, "cuda")
+
+
+def measure(size: Size, device: str) -> str:
+    """What was measured, as a table."""
+    fitting = dataclasses.replace(size, n=_rows_that_fit(size, device))
+    codes, classes = made_on(fitting, device)
+    rate = product_rate(size.product, device)
+    rows = []
+    for cs in ((size.c,), size.grid):
+        for clf in CLASSIFIERS:
+            found = run(codes, classes, fitting, clf=clf, cs=cs, device=device)
+            rows.append(_row(found, asked=len(cs), rate=rate))
+            print(rows[-1], file=sys.stderr, flush=True)  # what a lent machine's end cannot take
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else "the CPU"
+    fewer = "" if fitting.n == size.n else f" (memory allows no more; {size.n} were wanted)"
+    return "\n".join(
+        [
+            f"Generated codes, rounded to float16 and stored as float32: {fitting.n}{fewer} × "
+            f"{size.d}, {size.classes} classes, from NumPy in the host's memory through "
+            f"`fit_path(device={device!r})`, measured once. A product of float32 matrices of "
+            f"{size.product} × {size.product} runs at {rate / 1e12:.3g} TFLOP/s on {name}; the "
+            "share is that of the products alone in the seconds after the decomposition. A path "
+            f"asks for no further C after {size.limit:g} s.",
+            "",
+            "| classifier | C | seconds | of them until decomposed | passes, of them in double "
+            "| share of the product rate | C that met the tolerance | best test accuracy |",
+            "|---|---|---|---|---|---|---|---|",
+            *rows,
+        ]
+    )
+
+
+def made_on(
+    size: Size, device: str, seed: int = 0
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Codes of n + test rows, drawn on the device in blocks, in the host's memory; their classes.
+
+    As `codes.made_codes`, standardised by the first block.
+    """
+    random = torch.Generator(device).manual_seed(seed)
+    means = _BETWEEN * _student((size.classes, size.d), random)
+    mixing = torch.randn((size.d, size.d), generator=random, device=device)
+    mixing = _OWN * torch.eye(size.d, device=device) + _COMMON / size.d**0.5 * mixing
+    classes = np.arange(size.n + size.test) % size.classes
+    codes = np.empty((len(classes), size.d), dtype=np.float32)
+    mean = scale = None
+    for start in range(0, len(classes), _BLOCK):
+        target = torch.from_numpy(classes[start : start + _BLOCK]).to(device)
+        noise = _student((len(target), size.d), random) @ mixing
+        block = (means[target] + noise).relu().half().float()
+        if mean is None or scale is None:
+            mean, scale = block.mean(0), block.std(0)
+        codes[start : start + _BLOCK] = ((block - mean) / scale).cpu().numpy()
+    return codes, classes
+
+
+def product_rate(side: int, device: str) -> float:
+    """Operations a second of a float32 product, the best of 5."""
+    one, other = (torch.randn((side, side), device=device) for _ in range(2))
+
+    def once() -> float:
+        _finish(device)
+        start = time.perf_counter()
+        one @ other
+        _finish(device)
+        return time.perf_counter() - start
+
+    return 2 * side**3 / min(once() for _ in range(5))
+
+
+def run(
+    codes: NDArray[np.float32],
+    classes: NDArray[np.int64],
+    size: Size,
+    *,
+    clf: str,
+    cs: tuple[float, ...],
+    device: str,
+) -> Run:
+    """Fit a path over C, and judge it outside of the time."""
+    found = []
+    with counted_products() as products:
+        start = time.perf_counter()
+        path = fit_path(
+            InMemory(codes[: size.n]),
+            classes[: size.n],
+            clf=clf,
+            cs=cs,
+            classes=size.classes,
+            device=device,
+        )
+        _finish(device)
+        prepared = time.perf_counter() - start
+        for solution in path:
+            found.append(solution)
+            if time.perf_counter() - start > size.limit:
+                break
+        seconds = time.perf_counter() - start
+    unseen, true = codes[size.n :], classes[size.n :]
+    return Run(
+        clf=clf,
+        cs=tuple(solution.c for solution in found),
+        prepared=prepared,
+        seconds=seconds,
+        passes=sum(solution.passes for solution in found),
+        doubled=sum(double for _, double in products),
+        operations=sum(operations for operations, _ in products),
+        converged=sum(bool(solution.converged.all()) for solution in found),
+        accuracy=max(
+            float((solution.margins(unseen).argmax(axis=1) == true).mean()) for solution in found
+        ),
+    )
+
+
+@contextmanager
+def counted_products() -> Iterator[list[tuple[float, bool]]]:
+    """Operations of every pass over the rows, and whether it was in double precision.
+
+    Counted where they are made, because classes that are done leave the product.
+    """
+    plain, found = Rotated.products, []
+
+    def products(design: Rotated, coefficients: Any, residual: Callable[..., Any]) -> Any:
+        r, q = coefficients.shape
+        found.append((4.0 * design.rows.shape[0] * r * q, not design.single))
+        return plain(design, coefficients, residual)
+
+    with patch.object(Rotated, "products", products):
+        yield found
+
+
+def _student(shape: tuple[int, int], random: torch.Generator) -> torch.Tensor:
+    """Draws of Student's t with 3 degrees of freedom."""
+    normal, *others = (torch.randn(shape, generator=random, device=random.device) for _ in range(4))
+    squares = sum((other.square() for other in others), torch.zeros((), device=random.device))
+    return normal / (squares / 3).sqrt()
+
+
+def _rows_that_fit(size: Size, device: str) -> int:
+    row = 4 * size.d
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if not device.startswith("cuda"):
+        return min(size.n, free // (row * (_ON_DEVICE + _ON_HOST)))
+    card, _ = torch.cuda.mem_get_info(device)
+    return min(size.n, card // (row * _ON_DEVICE), free // (row * _ON_HOST))
+
+
+def _row(found: Run, *, asked: int, rate: float) -> str:
+    cs = f"{found.cs[0]:g}"
+    if asked > 1:
+        cs = f"{len(found.cs)} of {asked}, {cs} to {found.cs[-1]:.2g}"
+    share = found.operations / (found.seconds - found.prepared) / rate
+    return (
+        f"| {found.clf} | {cs} | {found.seconds:.2f} | {found.prepared:.2f} "
+        f"| {found.passes}, {found.doubled} | {share:.1%} "
+        f"| {found.converged} of {len(found.cs)} | {found.accuracy:.1%} |"
+    )
+
+
+def _finish(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="toy sizes, for a try")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--limit", type=float, default=FULL.limit, help="seconds of a path")
+    chosen = parser.parse_args()
+    wanted = dataclasses.replace(QUICK if chosen.quick else FULL, limit=chosen.limit)
+    absent = chosen.device.startswith("cuda") and not torch.cuda.is_available()
+    print(machine(), end="\n\n")
+    print("no CUDA device: not measured" if absent else measure(wanted, chosen.device))

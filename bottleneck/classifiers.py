@@ -1,0 +1,161 @@
+"""Classifiers: what the names svm and softmax mean, and their training over a path of C.
+
+Both are scikit-learn's objectives, ½‖w‖² + C Σᵢ sᵢ ℓ(yᵢ, xᵢ·w). "svm" is LinearSVC's: the squared
+hinge, one class against the rest, the intercept penalised as one more coefficient. "softmax" is
+LogisticRegression's: the log loss over all classes, or of one margin for two, the intercept free.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.codes import Codes
+from bottleneck.coordinates import Intercept, make_design
+from bottleneck.errors import UnknownNameError
+from bottleneck.losses import Array, Logistic, Loss, Softmax, SquaredHinge
+from bottleneck.solver import Solution, solve_path
+
+CLASSIFIERS = ("svm", "softmax")
+
+ClassWeight = Literal["balanced"] | NDArray[np.float64] | None
+
+
+def fit_path(
+    codes: Codes,
+    targets: NDArray[Any],
+    *,
+    clf: str,
+    cs: Sequence[float],
+    classes: int,
+    class_weight: ClassWeight = None,
+    row_weight: NDArray[np.float64] | None = None,
+    fit_intercept: bool = True,
+    tol: float = 1e-4,
+    max_passes: int = 1000,
+    device: str | None = None,
+) -> Iterator[Solution]:
+    """Train a classifier for some C, each from the one before.
+
+    Parameters
+    ----------
+    codes : Codes
+        n rows of d features.
+    targets : ndarray of int64, shape (n,), or of bool, shape (n, k)
+        Each row's class; or which of k labels it has, each learnt against the rest.
+    clf : str
+        One of `CLASSIFIERS`.
+    cs : sequence of float
+        Ascending, each above 0.
+    classes : int
+        k.
+    class_weight : None, "balanced" or ndarray of float64, shape (k,)
+        ``"balanced"`` gives every class the same weight in all.
+    row_weight : ndarray of float64, shape (n,), optional
+        Each above 0.
+    fit_intercept : bool
+    tol : float
+        How far an objective may be above its minimum, as a share of it.
+    max_passes : int
+        Over the rows, for one C.
+    device : str, optional
+        ``"cpu"``, ``"cuda"``, ... computes with torch there; NumPy unless given.
+
+    Returns
+    -------
+    iterator of Solution
+        One for each C, in order, solved as it is asked for. Two classes have one row of
+        coefficients, that of the second class.
+
+    Raises
+    ------
+    UnknownNameError
+        There is no classifier of that name.
+    """
+    require_classifier(clf)
+    move = mover(device)
+    rows, columns = _weights(targets, classes, class_weight, row_weight, clf=clf)
+    intercept: Intercept = "penalised" if clf == "svm" else "free"
+    design = make_design(
+        codes, intercept=intercept if fit_intercept else "none", weight=rows, move=move
+    )
+    loss = _loss(targets, classes, clf=clf)(
+        targets=move(targets == 1)[:, None] if _one_margin(targets, classes) else move(targets),
+        columns=move(np.arange(1 if _one_margin(targets, classes) else classes)),
+        row_weight=None if rows is None else move(rows.astype(codes.dtype)[:, None]),
+        column_weight=None if columns is None else move(columns.astype(codes.dtype)),
+    )
+    return solve_path(design, loss, cs, tol=tol, max_passes=max_passes)
+
+
+def _one_margin(targets: NDArray[Any], classes: int) -> bool:
+    return targets.ndim == 1 and classes == 2
+
+
+def _loss(targets: NDArray[Any], classes: int, *, clf: str) -> type[Loss]:
+    if clf == "svm":
+        return SquaredHinge
+    # Labels that do not exclude each other have a log loss each, and so have two classes.
+    return Softmax if targets.ndim == 1 and not _one_margin(targets, classes) else Logistic
+
+
+def _weights(
+    targets: NDArray[Any],
+    classes: int,
+    class_weight: ClassWeight,
+    rows: NDArray[np.float64] | None,
+    *,
+    clf: str,
+) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
+    """The weights of rows, shape (n,), and of columns' right and wrong rows, shape (2, q)."""
+    if class_weight is None:
+        return rows, None
+    n, several = len(targets), targets.ndim == 2
+    if several:
+        right = np.clip(targets.sum(axis=0), 1, n - 1)
+        return rows, n / (2 * np.stack([right, n - right]))
+    if isinstance(class_weight, str):
+        class_weight = n / (classes * np.bincount(targets, minlength=classes))
+    if clf == "svm" and not _one_margin(targets, classes):
+        # LIBLINEAR weighs a class where it is right; where it is the rest it counts as it is.
+        return rows, np.stack([class_weight, np.ones(classes)])
+    weight = class_weight[targets]
+    return (weight if rows is None else rows * weight), None
+
+
+def require_classifier(clf: str) -> None:
+    """Refuse the name of no classifier.
+
+    Raises
+    ------
+    UnknownNameError
+    """
+    if clf not in CLASSIFIERS:
+        raise UnknownNameError("classifier", clf, CLASSIFIERS)
+
+
+def one_row_per_class(
+    clf: str, coef: NDArray[np.float64], intercept: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Coefficients of two classes with a row for each, as more classes have.
+
+    The one margin m becomes -m and m for svm, and -m/2 and m/2 for softmax, whose exponentials then
+    have the ratio that the logistic has.
+
+    Returns
+    -------
+    coef : ndarray, shape (2, d)
+    intercept : ndarray, shape (2,)
+    """
+    half = 0.5 if clf == "softmax" else 1.0
+    return np.vstack([-half * coef, half * coef]), np.hstack([-half * intercept, half * intercept])
+
+
+def mover(device: str | None) -> Callable[[NDArray[Any]], Array]:
+    """What brings NumPy's arrays to where they are computed with."""
+    if device is None:
+        return lambda array: array
+    import torch  # only who asks for a device pays for it
+
+    return lambda array: torch.from_numpy(np.ascontiguousarray(array)).to(device)

@@ -1,0 +1,190 @@
+"""Coordinates: those in which the curvature's bound is diagonal, for every C, class and loss.
+
+A linear classifier's Hessian is at most I + κC·XᵀSX, and XᵀSX = QΛQᵀ. In the coordinates u = Qᵀw
+that bound is diagonal: one eigendecomposition serves every C, every class and both losses. Where
+there are fewer rows than features, the same is done in the space of the rows, and no matrix of
+d × d is formed.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+from array_api_compat import array_namespace, device
+from numpy.typing import NDArray
+
+from bottleneck.codes import Codes
+from bottleneck.design import Design, Rotated, Streamed, placed
+from bottleneck.losses import Array
+
+# LIBLINEAR's intercept is one more coefficient, penalised as the others; LogisticRegression's is
+# free of the penalty.
+Intercept = Literal["penalised", "free", "none"]
+
+Move = Callable[[NDArray[Any]], Array]  # from NumPy to the library and device that computes
+
+_COLUMNS = 4096  # of a product in double precision at a time, so that no whole copy is made
+_RANK = 1e-12  # eigenvalues below this share of the largest are rounding
+
+
+def make_design(
+    codes: Codes,
+    *,
+    intercept: Intercept,
+    weight: NDArray[np.float64] | None = None,
+    move: Move = lambda array: array,
+) -> Design:
+    """Find the coordinates in which the curvature's bound is diagonal.
+
+    Parameters
+    ----------
+    codes : Codes
+        n rows of d features.
+    intercept : {"penalised", "free", "none"}
+    weight : ndarray of float64, shape (n,), optional
+        s, each above 0.
+    move : callable, optional
+        From NumPy to the library and device that is to compute.
+    """
+    n, d = codes.shape
+    if n < d:
+        return _row_space(codes, intercept, np.ones(n) if weight is None else weight, move)
+    return _column_space(codes, intercept, weight, move)
+
+
+def _column_space(
+    codes: Codes,
+    intercept: Intercept,
+    weight: NDArray[np.float64] | None,
+    move: Move,
+) -> Design:
+    """Coordinates from XᵀSX, one pass over the rows."""
+    gram, sums, total = _moments(codes, weight, move)
+    xp, d = array_namespace(gram), codes.shape[1]
+    center = sums / total
+    if intercept == "penalised":
+        last = xp.concat([sums, xp.asarray([total], dtype=sums.dtype, device=device(sums))])
+        gram = xp.concat([xp.concat([gram, sums[:, None]], axis=1), last[None]], axis=0)
+    elif intercept == "free":
+        gram = gram - total * center[:, None] * center[None]
+    spectrum, vectors = xp.linalg.eigh(gram)
+    spectrum, penalty = xp.where(spectrum > 0, spectrum, 0), xp.ones_like(spectrum)
+    if intercept != "penalised":
+        vectors = xp.concat([vectors, -(center @ vectors)[None]], axis=0)
+        if intercept == "none":
+            vectors[-1] = 0
+    if intercept == "free":
+        basis = xp.zeros((d + 1, d + 1), dtype=vectors.dtype, device=device(vectors))
+        basis[:, :d], basis[d, d] = vectors, 1
+        vectors, spectrum, penalty = basis, _append(spectrum, total), _append(penalty, 0)
+    found = {"spectrum": spectrum, "penalty": penalty, "weight": total}
+    if not codes.in_memory:
+        dtype = move(np.empty(0, dtype=codes.dtype)).dtype
+        return Streamed(codes, vectors, move, dtype=dtype, **found)
+
+    def lifting(coefficients: Array) -> Array:
+        return vectors @ xp.astype(coefficients, vectors.dtype, copy=False)
+
+    return Rotated(_rotate(codes, vectors, move), lifting, **found)
+
+
+def _moments(
+    codes: Codes, weight: NDArray[np.float64] | None, move: Move
+) -> tuple[Array, Array, float]:
+    """XᵀSX, shape (d, d), Xᵀs, shape (d,), and Σ s, in double precision."""
+    gram, sums = None, None
+    for where, block in placed(codes, move, codes.shape[0]):
+        xp = array_namespace(block)
+        root = 1.0
+        if weight is not None:
+            root = xp.astype(move(np.sqrt(weight[where])), block.dtype)[:, None]
+        scaled = block * root
+        part = xp.astype(scaled.T @ scaled, xp.float64)
+        side = xp.sum(xp.astype(scaled * root, xp.float64), axis=0)
+        gram, sums = (part, side) if gram is None else (gram + part, sums + side)
+    return gram, sums, float(codes.shape[0] if weight is None else weight.sum())
+
+
+def _rotate(codes: Codes, basis: Array, move: Move) -> Array:
+    """[X 1]·basis, shape (n, r), in the precision of the codes."""
+    rows = None
+    for where, block in placed(codes, move, codes.shape[0]):
+        xp = array_namespace(block)
+        if rows is None:
+            basis = xp.astype(basis, block.dtype)
+            shape = (codes.shape[0], basis.shape[1])
+            rows = xp.empty(shape, dtype=block.dtype, device=device(block))
+        rows[where] = block @ basis[:-1] + basis[-1:]
+    return rows
+
+
+def _row_space(
+    codes: Codes,
+    intercept: Intercept,
+    weight: NDArray[np.float64],
+    move: Move,
+) -> Design:
+    """Coordinates from S½XXᵀS½, whose eigenvectors, scaled, are the rows' own coordinates."""
+    kernel, dtype = _kernel(codes, move), move(np.empty(0, dtype=codes.dtype)).dtype
+    xp = array_namespace(kernel)
+    s, total = move(weight), float(weight.sum())
+    if intercept == "penalised":
+        kernel = kernel + 1
+    elif intercept == "free":
+        to_mean = kernel @ s / total
+        kernel = kernel - to_mean[:, None] - to_mean[None, :] + (s @ to_mean) / total
+    root = xp.sqrt(s)[:, None]
+    spectrum, vectors = xp.linalg.eigh(kernel * root * root.T)
+    rank = int(xp.sum(xp.astype(spectrum > _RANK * xp.max(spectrum), xp.int64)))
+    kept = slice(spectrum.shape[0] - rank, None)  # the largest come last
+    spectrum, vectors = spectrum[kept], vectors[:, kept]
+    length = xp.sqrt(spectrum)
+    rows, duals, penalty = vectors / root * length, vectors * root / length, xp.ones_like(spectrum)
+    if intercept == "free":
+        rows = xp.concat([rows, xp.ones_like(root)], axis=1)
+        spectrum, penalty = _append(spectrum, total), _append(penalty, 0)
+    center = _transposed(codes, s[:, None] / total, move) if intercept == "free" else None
+
+    def lifting(coefficients: Array) -> Array:
+        coordinates = xp.astype(coefficients, xp.float64, copy=False)
+        combination = duals @ coordinates[:rank]
+        sums = xp.sum(combination, axis=0, keepdims=True)
+        if center is None:
+            features = _transposed(codes, combination, move)
+            return xp.concat([features, sums if intercept == "penalised" else 0 * sums], axis=0)
+        features = _transposed(codes, combination, move) - center * sums
+        return xp.concat([features, coordinates[rank:] - center.T @ features], axis=0)
+
+    return Rotated(
+        xp.astype(rows, dtype), lifting, spectrum=spectrum, penalty=penalty, weight=total
+    )
+
+
+def _kernel(codes: Codes, move: Move) -> Array:
+    """XXᵀ, shape (n, n), in double precision."""
+    n, kernel = codes.shape[0], None
+    for here, left in placed(codes, move, n):
+        xp = array_namespace(left)
+        if kernel is None:
+            kernel = xp.zeros((n, n), dtype=xp.float64, device=device(left))
+        for there, right in placed(codes, move, n):
+            for start in range(0, codes.shape[1], _COLUMNS):
+                columns = slice(start, start + _COLUMNS)
+                one, other = left[:, columns], right[:, columns]
+                kernel[here, there] += xp.astype(one, xp.float64) @ xp.astype(other, xp.float64).T
+    return kernel
+
+
+def _transposed(codes: Codes, combination: Array, move: Move) -> Array:
+    """Xᵀ·combination, shape (d, q), in double precision."""
+    found = 0
+    for where, block in placed(codes, move, codes.shape[0]):
+        xp = array_namespace(block)
+        part = xp.astype(combination[where], block.dtype)
+        found = found + xp.astype(block.T @ part, xp.float64)
+    return found
+
+
+def _append(values: Array, last: float) -> Array:
+    xp = array_namespace(values)
+    return xp.concat([values, xp.asarray([last], dtype=values.dtype, device=device(values))])

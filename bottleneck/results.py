@@ -1,0 +1,200 @@
+"""Results of classifiers: what `fit`, `evaluate` and `predict` print."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bottleneck.metrics import LabelScore, Score
+from bottleneck.tables import printable, table
+
+if TYPE_CHECKING:  # `fit` prints without loading PyTorch
+    from bottleneck.fit import Fit
+    from bottleneck.predict import Prediction
+    from bottleneck.selection import Selection
+
+_MOST_CLASSES = 12  # a larger confusion matrix is no longer read; its worst cells are
+_MOST_REJECTED = 10
+
+
+def fit_text(done: Fit, saved: str) -> str:
+    """The search, the choice, the judgement, and where the head is."""
+    lines = []
+    if done.selection:
+        lines += [selection_text(done.selection), ""]
+    head = done.head
+    lines.append(
+        f"{head.clf} on {head.layer}: {done.train} images of {len(head.classes)} classes, "
+        f"codes of size {head.coef.shape[1]}, {head.preprocessing.name}, C = {done.c:.3g}"
+    )
+    if done.selection:
+        best = done.selection.best
+        lines.append(
+            f"cross-validation  {_metric(done.selection.metric)} {best.mean:.1%} ± {best.std:.1%} "
+            f"in {done.selection.folds} folds{_calibration_text(done.ece)}"
+        )
+        if done.selection.at_edge:
+            lines.append("the best C is at the edge of the grid: a better one may lie beyond it")
+    if not done.converged:
+        gap = done.solution.gap.max()
+        proved = f"within {gap:.1e} of its minimum" if np.isfinite(gap) else "short of its minimum"
+        lines.append(f"the solver stopped {proved}: a smaller C converges sooner")
+    if done.heldout:
+        lines.append(score_text(done.heldout))
+    else:
+        lines.append("no held-out split: the cross-validation is all that can be said")
+    lines.append(f"saved {saved} ({done.seconds:.1f} s)")
+    return "\n".join(lines)
+
+
+def selection_text(selection: Selection) -> str:
+    """Every candidate with its folds' mean and deviation; an asterisk at the chosen one."""
+    several = len({candidate.preprocess for candidate in selection.candidates}) > 1
+    head = ["preprocess"] if several else []
+    return table(
+        [*head, "C", _metric(selection.metric), "± std", ""],
+        (
+            [
+                *([candidate.preprocess] if several else []),
+                f"{candidate.c:.3g}",
+                f"{candidate.mean:.1%}",
+                f"{candidate.std:.1%}",
+                ("*" if candidate is selection.best else "")
+                + ("" if candidate.converged else " not converged"),
+            ]
+            for candidate in selection.candidates
+        ),
+    )
+
+
+def _metric(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _calibration_text(ece: float | None) -> str:
+    return "" if ece is None else f", calibration error {ece:.1%}"
+
+
+def evaluation_text(found: Score | LabelScore, rejected: dict[str, str]) -> str:
+    """The judgement, and the images that could not be judged."""
+    lines = [score_text(found)]
+    for path, reason in list(rejected.items())[:_MOST_REJECTED]:
+        lines.append(f"rejected, and not in the score: {printable(path)}: {reason}")
+    if len(rejected) > _MOST_REJECTED:
+        lines.append(f"… and {len(rejected) - _MOST_REJECTED} more")
+    return "\n".join(lines)
+
+
+def score_text(found: Score | LabelScore) -> str:
+    """Accuracy with its interval, mean per class, and what is taken for what."""
+    low, high = found.ci95
+    name = f"held-out {found.split}" if found.split else "all images"
+    exact = "all labels right" if isinstance(found, LabelScore) else ""
+    return "\n".join(
+        [
+            f"{name}  {exact}{' for ' if exact else ''}{found.accuracy:.1%} of {found.n} "
+            f"(95 % interval {low:.1%} to {high:.1%}), mean per class {found.mean_per_class:.1%}"
+            f"{_calibration_text(found.ece)}",
+            precision_text(found) if isinstance(found, LabelScore) else confusion_text(found),
+        ]
+    )
+
+
+def precision_text(found: LabelScore) -> str:
+    """Average precision of each label, and their mean."""
+    rows = [
+        [printable(name), "-" if value is None else f"{value:.1%}"]
+        for name, value in found.average_precision.items()
+    ]
+    return table(
+        ["label", "average precision"], [*rows, ["mean", f"{found.mean_average_precision:.1%}"]]
+    )
+
+
+def confusion_text(found: Score) -> str:
+    """The confusion matrix, or its largest errors where it would be too large to read."""
+    names = [printable(name) for name in found.classes]
+    if len(names) <= _MOST_CLASSES:
+        return table(
+            ["true \\ predicted", *names],
+            (
+                [name, *map(str, row)]
+                for name, row in zip(names, found.confusion.tolist(), strict=True)
+            ),
+        )
+    errors = [
+        (count, true, predicted)
+        for true, row in enumerate(found.confusion.tolist())
+        for predicted, count in enumerate(row)
+        if count and true != predicted
+    ]
+    worst = sorted(errors, key=lambda error: -error[0])[:_MOST_CLASSES]
+    return table(
+        ["most often confused", "taken for", "times"],
+        ([names[true], names[predicted], str(count)] for count, true, predicted in worst),
+    )
+
+
+def prediction_lines(
+    predictions: Iterable[Prediction], *, style: str, top: int | None
+) -> Iterator[str]:
+    """A line an image, as ``predict --format`` prints them.
+
+    Parameters
+    ----------
+    predictions : iterable of Prediction
+    style : str
+        ``"table"``, ``"csv"`` or ``"jsonl"``.
+    top : int, optional
+        How many classes; for ``jsonl`` all of them unless given, else the best one.
+    """
+    write = {"table": _table_lines, "csv": _csv_lines, "jsonl": _json_lines}[style]
+    return write(predictions, top)
+
+
+def _table_lines(predictions: Iterable[Prediction], top: int | None) -> Iterator[str]:
+    for prediction in predictions:
+        path = printable(str(prediction.path))
+        if prediction.reason:
+            yield f"{path}  rejected: {prediction.reason}"
+        else:
+            best = list(prediction.scores.items())[: top or 1]
+            yield "  ".join([path, *(f"{printable(name)} {value:.3f}" for name, value in best)])
+
+
+def _csv_lines(predictions: Iterable[Prediction], top: int | None) -> Iterator[str]:
+    count = top or 1
+    names = [
+        "label",
+        "score",
+        *(f"{n}_{i}" for i in range(2, count + 1) for n in ("label", "score")),
+    ]
+    yield _csv_line(["path", *names, "reason"])
+    for prediction in predictions:
+        best = [cell for pair in list(prediction.scores.items())[:count] for cell in pair]
+        best += [""] * (2 * count - len(best))
+        yield _csv_line([str(prediction.path), *best, prediction.reason])
+
+
+def _csv_line(cells: Sequence[object]) -> str:
+    out = io.StringIO()
+    csv.writer(out).writerow(cells)  # Python 3.11 quotes a line break only where lines end in one
+    return out.getvalue().removesuffix("\r\n")
+
+
+def _json_lines(predictions: Iterable[Prediction], top: int | None) -> Iterator[str]:
+    for prediction in predictions:
+        scores = dict(list(prediction.scores.items())[:top])
+        line: dict[str, Any] = {
+            "path": str(prediction.path),
+            "label": None if prediction.reason else prediction.label,
+            "scores": scores,
+        }
+        if prediction.reason:
+            line["reason"] = prediction.reason
+        yield json.dumps(line)

@@ -1,0 +1,118 @@
+"""Stored codes: a layer's rows as training reads them, in memory if they fit, else from shards."""
+
+import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from bottleneck.codes import Codes, InMemory
+from bottleneck.shard import read_blocks, read_rows
+from bottleneck.store import Cache
+
+# Of codes in memory at once: as read, a fold's rows, those prepared, those in their coordinates.
+_COPIES = 4
+# Of a budget, for a block that is computed with; the next is read meanwhile, and each has a copy.
+_SHARE_OF_BLOCK = 16
+_LARGEST_BLOCK = 64 << 20  # bytes; a larger one is no faster
+
+
+@dataclass(frozen=True)
+class StoredCodes:
+    """Codes that are read from their shards whenever they are asked for, in order.
+
+    A shard is checked against its digest when it is first read to its end.
+
+    Attributes
+    ----------
+    cache : Cache
+    layer : str
+    rows : ndarray of int64, shape (n,)
+        Ascending rows of the cache, each usable.
+    size : int
+        d, of a flattened code.
+    block : int
+        Rows that are read at a time.
+    """
+
+    cache: Cache
+    layer: str
+    rows: NDArray[np.int64]
+    size: int
+    block: int
+    _checked: set[int] = field(default_factory=set)
+
+    in_memory = False
+    dtype = np.dtype(np.float32)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows n and features d."""
+        return len(self.rows), self.size
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Consecutive rows, each block read while the one before is computed with."""
+        return _ahead(self._read())
+
+    def take(self, rows: NDArray[np.int64]) -> "StoredCodes":
+        """Only some rows, by ascending place."""
+        return StoredCodes(
+            self.cache, self.layer, self.rows[rows], self.size, self.block, self._checked
+        )
+
+    def _read(self) -> Iterator[NDArray[np.float32]]:
+        shard_of = self.rows // self.cache.layout.shard_size
+        for shard in np.unique(shard_of).tolist():
+            path, first = self.cache.shard_path(self.layer, shard), self.cache.rows(shard).start
+            wanted = self.rows[shard_of == shard] - first
+            check = shard not in self._checked
+            if check:
+                self.cache.require_rows(path, shard, *read_rows(path))
+            start = 0
+            for stored in read_blocks(path, self.block, check=check):
+                stop = start + len(stored)
+                here = wanted[(start <= wanted) & (wanted < stop)] - start
+                start = stop
+                if len(here):
+                    yield stored.reshape(len(stored), -1)[here].astype(np.float32)
+            self._checked.add(shard)
+
+
+def open_codes(cache: Cache, layer: str, rows: NDArray[np.int64], *, memory: int | None) -> Codes:
+    """The codes of some rows of a layer: in memory where they fit into a budget.
+
+    Parameters
+    ----------
+    cache : Cache
+    layer : str
+        A whole layer.
+    rows : ndarray of int64, shape (n,)
+        Ascending, each usable.
+    memory : int, optional
+        Bytes that training may take; half of what is free unless given.
+
+    Raises
+    ------
+    ShardError
+        A shard is absent, damaged, or holds other rows than its name says.
+    """
+    if memory is None:
+        memory = psutil.virtual_memory().available // 2
+    size = math.prod(next(iter(cache.done(layer).values())).shape[1:])
+    if len(rows) * size * 4 * _COPIES <= memory:
+        return InMemory(cache.read(layer, rows))
+    block = min(memory // _SHARE_OF_BLOCK, _LARGEST_BLOCK) // (4 * size)
+    return StoredCodes(cache, layer, rows, size, max(1, block))
+
+
+def _ahead(blocks: Iterator[Any]) -> Iterator[Any]:
+    """The same blocks, each made in a thread while the one before is used."""
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(next, blocks, None)
+        while (block := following.result()) is not None:
+            following = thread.submit(next, blocks, None)
+            yield block

@@ -1,0 +1,132 @@
+"""Training: rows with what they are to be called, and one classifier learnt from them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.classifiers import fit_path, require_classifier
+from bottleneck.codes import Codes, Preprocessing, fit_preprocessing, prepare
+from bottleneck.errors import UnknownNameError
+from bottleneck.metrics import METRICS
+from bottleneck.solver import Solution
+
+SOLVERS = ("path", "sklearn")
+RULES = ("best", "1se")
+
+SEARCH_TOL = 1e-3  # the predictions of minimisers that are nearer hardly differ
+_FINAL_TOL = 1e-4
+
+
+@dataclass(frozen=True)
+class Training:
+    """Rows to learn from.
+
+    Attributes
+    ----------
+    codes : Codes
+        n rows.
+    targets : ndarray of int64, shape (n,), or of bool, shape (n, k)
+        Their classes, or for several labels an image which of k they have.
+    classes : int
+        k.
+    groups : sequence of n str, or None
+        Rows of one group never stand on both sides of a fold; an empty name is a group of its own.
+    """
+
+    codes: Codes
+    targets: NDArray[Any]
+    classes: int
+    groups: Sequence[str] | None = None
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether a row may have several labels."""
+        return self.targets.ndim == 2
+
+    def take(self, rows: NDArray[np.int64]) -> "Training":
+        """Only some rows, by ascending place."""
+        return Training(self.codes.take(rows), self.targets[rows], self.classes)
+
+    def prepared(self, preprocessing: Preprocessing) -> "Training":
+        """The same rows with their codes prepared."""
+        return Training(prepare(self.codes, preprocessing), self.targets, self.classes)
+
+
+@dataclass(frozen=True)
+class Method:
+    """How to learn from them, but for C and preprocessing.
+
+    Attributes
+    ----------
+    clf : str
+        ``"svm"`` or ``"softmax"``.
+    class_weight : None or "balanced"
+    metric : str
+        One of `METRICS`; several labels an image are judged by mean average precision.
+    rule : str
+        ``"best"``, or ``"1se"`` for the smallest C within a standard error of the best.
+    solver : str
+        ``"path"``, this package's, or ``"sklearn"``.
+    device : str or None
+        Where ``"path"`` computes with torch; NumPy for None.
+    """
+
+    clf: str
+    class_weight: Literal["balanced"] | None = None
+    metric: str = "accuracy"
+    rule: str = "best"
+    solver: str = "path"
+    device: str | None = None
+
+    def path(self, training: Training, cs: Sequence[float], *, tol: float) -> Iterator[Solution]:
+        """Classifiers for some C, ascending, trained on prepared rows."""
+        if self.solver == "sklearn":
+            from bottleneck.reference import reference_path  # slow to import, seldom wanted
+
+            return reference_path(
+                training.codes,
+                training.targets,
+                clf=self.clf,
+                cs=cs,
+                classes=training.classes,
+                class_weight=self.class_weight,
+            )
+        return fit_path(
+            training.codes,
+            training.targets,
+            clf=self.clf,
+            cs=cs,
+            classes=training.classes,
+            class_weight=self.class_weight,
+            tol=tol,
+            device=self.device,
+        )
+
+    def require(self) -> None:
+        """Refuse values that are not known.
+
+        Raises
+        ------
+        UnknownNameError
+        """
+        require_classifier(self.clf)
+        for name, value, known in [
+            ("metric", self.metric, METRICS),
+            ("rule", self.rule, RULES),
+            ("solver", self.solver, SOLVERS),
+        ]:
+            if value not in known:
+                raise UnknownNameError(name, value, known)
+
+
+def train(
+    training: Training, method: Method, *, c: float, preprocess: str
+) -> tuple[Preprocessing, Solution]:
+    """Preprocessing and classifier for one C, fitted to all rows."""
+    preprocessing = fit_preprocessing(preprocess, training.codes)
+    prepared = Training(prepare(training.codes, preprocessing), training.targets, training.classes)
+    (solution,) = method.path(prepared, [c], tol=_FINAL_TOL)
+    return preprocessing, solution

@@ -1,0 +1,217 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from codes_kit import F64, KINDS, Problem, classes_of
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from bottleneck.losses import Logistic, Loss, Softmax, SquaredHinge, Sums
+
+
+@st.composite
+def cases(draw: st.DrawFn, *, softmax: bool = True) -> tuple[Problem, F64]:
+    """A problem whose rows do not matter, and margins."""
+    kind = draw(st.sampled_from(KINDS if softmax else KINDS[:2]))
+    n, q = draw(st.tuples(st.integers(1, 8), st.integers(1, 4)))
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    targets: NDArray[Any] = classes_of(max(n, q), q, random)
+    n = len(targets)
+    if kind is not Softmax and draw(st.booleans()):
+        targets = random.random((n, q)) < 0.5
+    weight = random.uniform(0.1, 3, n) if draw(st.booleans()) else None
+    columns = None
+    if kind is not Softmax and draw(st.booleans()):
+        columns = random.uniform(0.1, 3, (2, q))
+    margins = draw(st.sampled_from([0.5, 2.0, 10.0])) * random.normal(size=(n, q))
+    rows = random.normal(size=(n, draw(st.integers(1, 3))))
+    return Problem(rows, targets, kind, "none", weight, columns), margins
+
+
+def everything(loss: Loss, margins: NDArray[Any]) -> tuple[Any, Sums]:
+    return loss(slice(0, len(margins)), margins.copy())
+
+
+def as_columns(values: F64, problem: Problem) -> F64:
+    """Rows' numbers as sums of problems."""
+    total = values.sum(axis=0)
+    return np.asarray(total.sum(keepdims=True) if problem.kind is Softmax else total)
+
+
+@given(cases())
+def test_values_and_residuals_are_the_formulas(case: tuple[Problem, F64]) -> None:
+    problem, margins = case
+    residual, sums = everything(problem.loss(), margins)
+    np.testing.assert_allclose(residual, problem.slopes(margins), rtol=1e-9, atol=1e-14)
+    np.testing.assert_allclose(sums.value, problem.losses(margins).sum(axis=0), rtol=1e-9)
+
+
+@given(cases())
+def test_residuals_and_curvature_are_derivatives(case: tuple[Problem, F64]) -> None:
+    problem, margins = case
+    if problem.kind is SquaredHinge:  # away from its corners
+        margins = np.where(np.abs(np.abs(margins) - 1) < 1e-3, 0.0, margins)
+    loss, step = problem.loss(), 1e-5
+    residual, sums = everything(loss, margins)
+    curvature = np.zeros_like(sums.curvature)
+    for i, k in np.ndindex(margins.shape):
+        nudge = np.zeros_like(margins)
+        nudge[i, k] = step
+        above, below = everything(loss, margins + nudge), everything(loss, margins - nudge)
+        slope = (above[1].value - below[1].value).sum() / (2 * step)
+        assert slope == pytest.approx(residual[i, k], rel=1e-5, abs=1e-7)
+        curvature[k] += (above[0] - below[0])[i, k] / (2 * step)
+    np.testing.assert_allclose(sums.curvature, curvature, rtol=1e-5, atol=1e-7)
+
+
+@given(cases())
+def test_no_row_curves_more_than_the_bound(case: tuple[Problem, F64]) -> None:
+    problem, margins = case
+    plain = Problem(problem.rows, problem.targets, problem.kind)
+    assert np.linalg.eigvalsh(plain.second(margins)).max() <= problem.kind.bound + 1e-12
+    _, sums = everything(plain.loss(), margins)
+    assert np.all(sums.curvature <= problem.kind.bound * len(margins) + 1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_bound_is_reached(kind: type[Loss]) -> None:
+    problem = Problem(np.ones((2, 1)), np.array([0, 1]), kind)
+    assert np.linalg.eigvalsh(problem.second(np.zeros((2, 2)))).max() == kind.bound
+
+
+@given(cases(), st.floats(1e-3, 1e3))
+def test_residuals_prove_a_lower_bound(case: tuple[Problem, F64], c: float) -> None:
+    # Whatever the margins that residuals come from, no coefficients have a lower objective; and
+    # where they come from coefficients, half the squared gradient is between the two.
+    problem, margins = case
+    rows = problem.rows
+
+    def bound(at: F64) -> F64:
+        residual, sums = everything(problem.loss(), at)
+        norm = as_columns((c * rows.T @ residual) ** 2, problem)
+        return np.asarray(c * sums.linear - norm / 2 - c * sums.square)
+
+    random = np.random.default_rng(0)
+    none = np.zeros(problem.columns)
+    for scale in (0.0, 0.3, 3.0):
+        coef = scale * random.normal(size=(problem.columns, rows.shape[1]))
+        objective = problem.objective(coef, none, c)
+        scale_of_both = np.abs(objective) + np.abs(bound(margins)) + c
+        assert np.all(bound(margins) <= objective + 1e-9 * scale_of_both)
+        gradient = coef.T + c * rows.T @ problem.slopes(rows @ coef.T)
+        half = as_columns(gradient**2, problem) / 2
+        np.testing.assert_allclose(
+            objective - bound(rows @ coef.T), half, rtol=1e-7, atol=1e-9 * (1 + objective.max())
+        )
+
+
+@given(cases(softmax=False), st.data())
+def test_some_columns_are_as_among_all(case: tuple[Problem, F64], data: st.DataObject) -> None:
+    problem, margins = case
+    loss = problem.loss()
+    residual, sums = everything(loss, margins)
+    left = np.arange(problem.columns)
+    for _ in range(2):  # and some of these
+        kept = data.draw(st.lists(st.sampled_from(range(len(left))), min_size=1, unique=True))
+        kept.sort()
+        loss, left = loss.take(np.array(kept)), left[kept]
+        assert loss.problems == len(left)
+        some, some_sums = everything(loss, margins[:, left])
+        np.testing.assert_array_equal(some, residual[:, left])
+        for name in ("value", "curvature", "linear", "square"):
+            expected = getattr(sums, name)[left]
+            np.testing.assert_allclose(getattr(some_sums, name), expected, rtol=1e-12, atol=1e-15)
+
+
+@given(cases(), st.integers(0, 8))
+def test_blocks_add_up(case: tuple[Problem, F64], cut: int) -> None:
+    problem, margins = case
+    cut = min(cut, len(margins))
+    loss = problem.loss()
+    residual, sums = everything(loss, margins)
+    parts = [loss(rows, margins[rows].copy()) for rows in (slice(0, cut), slice(cut, len(margins)))]
+    np.testing.assert_array_equal(np.concatenate([part for part, _ in parts]), residual)
+    both = parts[0][1] + parts[1][1]
+    for name in ("value", "curvature", "linear", "square"):
+        np.testing.assert_allclose(getattr(both, name), getattr(sums, name), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_torch_gives_the_same(kind: type[Loss], dtype: Any) -> None:
+    random = np.random.default_rng(0)
+    margins = (3 * random.normal(size=(30, 4))).astype(dtype)
+    columns = None if kind is Softmax else random.uniform(0.5, 2, (2, 4))
+    weight = random.uniform(0.5, 2, 30)
+    problem = Problem(margins, random.integers(0, 4, 30), kind, "none", weight, columns)
+    expected, sums = everything(problem.loss(), margins)
+    loss = problem.loss(torch.from_numpy)
+    residual, moved = loss(slice(0, 30), torch.from_numpy(margins.copy()))
+    assert residual.numpy().dtype == expected.dtype == dtype
+    np.testing.assert_allclose(residual.numpy(), expected, rtol=1e-5, atol=1e-6)
+    assert moved.value.dtype == torch.float64
+    for name in ("value", "curvature", "linear", "square"):
+        np.testing.assert_allclose(getattr(moved, name), getattr(sums, name), rtol=1e-5, atol=1e-5)
+
+
+def test_residuals_near_certainty_keep_their_digits() -> None:
+    # In single precision p is 1 here, and 1 - p would be 0.
+    margins = np.array([[30.0, 0.0, 2.0], [-3.0, 40.0, 1.0]], np.float32)
+    targets = np.array([0, 1])
+    for kind in (Softmax, Logistic):
+        residual, sums = everything(kind(targets, np.arange(3)), margins)
+        exact = Problem(margins, targets, kind).slopes(margins.astype(np.float64))
+        np.testing.assert_allclose(residual, exact, rtol=1e-5)
+        assert np.all(exact != 0)
+        assert np.all(sums.value > 0) or kind is Softmax
+    residual, _ = everything(Softmax(targets, np.arange(3)), margins)
+    others = np.array([residual[0, 1] + residual[0, 2], residual[1, 0] + residual[1, 2]])
+    np.testing.assert_array_equal(residual[[0, 1], targets], -others)
+
+
+@pytest.mark.parametrize("kind", [Logistic, Softmax])
+def test_log_losses_of_huge_margins_are_finite(kind: type[Loss]) -> None:
+    huge = np.array([[1e30, -1e30], [-1e30, 1e30]], np.float32)  # the first right, the other wrong
+    residual, sums = everything(kind(np.array([0, 0]), np.arange(2)), huge)
+    np.testing.assert_array_equal(residual, [[0, 0], [-1, 1]])
+    expected = [2e30] if kind is Softmax else [1e30, 1e30]
+    np.testing.assert_allclose(sums.value, expected, rtol=1e-6)
+    np.testing.assert_array_equal(sums.curvature, [0, 0])
+    np.testing.assert_array_equal(sums.linear, np.zeros(len(expected)))
+
+
+def test_squared_hinges_of_huge_margins_are_finite() -> None:
+    huge = np.array([[1e18, -1e18], [-1e18, 1e18]], np.float32)
+    residual, sums = everything(SquaredHinge(np.array([0, 0]), np.arange(2)), huge)
+    np.testing.assert_allclose(residual, [[0, 0], [-2e18, 2e18]], rtol=1e-6)
+    np.testing.assert_allclose(sums.value, [1e36, 1e36], rtol=1e-6)
+    np.testing.assert_array_equal(sums.curvature, [2, 2])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sums_of_many_rows_keep_their_digits(kind: type[Loss]) -> None:
+    random = np.random.default_rng(0)
+    margins = random.normal(size=(200_000, 2)).astype(np.float32)
+    problem = Problem(margins, random.integers(0, 2, 200_000), kind)
+    _, sums = everything(problem.loss(), margins)
+    exact = margins.astype(np.float64)
+    np.testing.assert_allclose(sums.value, problem.losses(exact).sum(axis=0), rtol=1e-6)
+    curvature = np.einsum("nkk->k", problem.second(exact))
+    np.testing.assert_allclose(sums.curvature, curvature, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_targets_and_weights_stay_as_they_are(kind: type[Loss]) -> None:
+    random = np.random.default_rng(0)
+    columns = None if kind is Softmax else np.ones((2, 3))
+    problem = Problem(
+        np.ones((5, 1)), np.array([0, 1, 2, 1, 0]), kind, "none", np.arange(1.0, 6), columns
+    )
+    loss = problem.loss()
+    margins = random.normal(size=(5, 3))
+    first, _ = everything(loss, margins)
+    second, _ = everything(loss, margins)
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(problem.loss().row_weight, loss.row_weight)
