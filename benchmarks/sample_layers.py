@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from bottleneck.codes import InMemory
 from bottleneck.extract import extract
 from bottleneck.fit import fit
 from bottleneck.images import find_images
 from bottleneck.labels import class_indices, rows_of_split
-from bottleneck.selection import C_GRID, choose_c, fit_model
+from bottleneck.selection import choose
+from bottleneck.training import Method, Training, train
 
 DATA = Path(__file__).parents[1] / "data"
 LAYERS = ["layer1", "layer2", "layer3", "layer4"]
@@ -44,7 +46,7 @@ def layer_rows(pool: str, cache: Path) -> list[Row]:
     name = "averaged" if pool == "avg" else f"{pool} × {pool} grid"
     rows = []
     for layer in LAYERS:
-        fits = {clf: fit(cache, clf=clf, layer=layer) for clf in CLASSIFIERS}
+        fits = {clf: fit(cache, Method(clf), layer=layer) for clf in CLASSIFIERS}
         scores = {clf: done.heldout.accuracy for clf, done in fits.items() if done.heldout}
         rows.append(Row(f"{layer}, {name}", fits["svm"].head.coef.shape[1], scores))
     return rows
@@ -61,15 +63,16 @@ def pixel_row() -> Row:
         pixels = [np.asarray(Image.open(root / images.path[row])).ravel() for row in rows.tolist()]
         return np.stack(pixels).astype(np.float32), class_indices(images, rows, names)
 
-    (train, train_classes), (test, test_classes) = read("train"), read("test")
+    (pixels, classes), (test, test_classes) = read("train"), read("test")
+    training = Training(InMemory(pixels), classes, len(names))
     accuracy = {}
     for clf in CLASSIFIERS:
-        found = choose_c(
-            train, train_classes, clf=clf, grid=C_GRID, folds=5, preprocess="standardize"
-        )
-        model = fit_model(train, train_classes, clf=clf, c=found.best.c, preprocess="standardize")
-        accuracy[clf] = float((model.predict(test) == test_classes).mean())
-    return Row("raw pixels", train.shape[1], accuracy)
+        method = Method(clf)
+        best = choose(training, method, grid=None, folds=5, preprocess=["standardize"]).best
+        prepare, model = train(training, method, c=best.c, preprocess="standardize")
+        found = model.margins(prepare(test)).argmax(axis=1)
+        accuracy[clf] = float((found == test_classes).mean())
+    return Row("raw pixels", pixels.shape[1], accuracy)
 
 
 def all_rows() -> list[Row]:

@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
-_GRID = tuple(float(c) for c in np.logspace(-6, 5, 23))
+from bottleneck.selection import C_GRID
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Size:
     classes: int = 101
     test: int = 5050
     cs: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-    grid: tuple[float, ...] = _GRID
+    grid: tuple[float, ...] = C_GRID
     folds: int = 5
     photographs: bool = True
     images: int = 600
@@ -44,7 +42,7 @@ QUICK = Size(
     classes=5,
     test=100,
     cs=(1e-3, 1e-1),
-    grid=_GRID[::6],
+    grid=C_GRID[::6],
     folds=2,
     photographs=False,
     images=8,

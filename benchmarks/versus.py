@@ -162,7 +162,7 @@ def _row(duel: Duel) -> str:
     )
     accuracy = " / ".join(f"{value:.1%}" for value in duel.accuracy)
     return (
-        f"| {duel.c:g} | {ours} | {theirs} | {duel.faster:.1f} "
+        f"| {duel.c:g} | {ours} | {theirs} | {duel.faster:.2g} "
         f"| {1 + duel.excess:.6f} | {accuracy} | {duel.different:.2%} |"
     )
 
@@ -170,7 +170,7 @@ def _row(duel: Duel) -> str:
 def _summary(duels: Sequence[Duel]) -> str:
     mean = math.exp(float(np.mean([math.log(duel.faster) for duel in duels])))
     return (
-        f"Geometric mean of the ratios: {mean:.1f}. Our objective over theirs, less 1, is at most "
+        f"Geometric mean of the ratios: {mean:.2g}. Our objective over theirs, less 1, is at most "
         f"{max(duel.excess for duel in duels):+.1e}; at most "
         f"{max(duel.different for duel in duels):.2%} of the test rows are predicted otherwise."
     )

@@ -76,6 +76,9 @@ def fit_path(
     require_classifier(clf)
     move = mover(device)
     rows, columns = _weights(targets, classes, class_weight, row_weight, clf=clf)
+    if rows is not None and not rows.all():  # a row without weight is no row
+        kept = np.flatnonzero(rows)
+        codes, targets, rows = codes.take(kept), targets[kept], rows[kept]
     intercept: Intercept = "penalised" if clf == "svm" else "free"
     design = make_design(
         codes, intercept=intercept if fit_intercept else "none", weight=rows, move=move
@@ -111,16 +114,19 @@ def _weights(
     """The weights of rows, shape (n,), and of columns' right and wrong rows, shape (2, q)."""
     if class_weight is None:
         return rows, None
-    n, several = len(targets), targets.ndim == 2
-    if several:
-        right = np.clip(targets.sum(axis=0), 1, n - 1)
-        return rows, n / (2 * np.stack([right, n - right]))
+    each = np.ones(len(targets)) if rows is None else rows
+    total, several = each.sum(), targets.ndim == 2
+    if isinstance(class_weight, str) and several:
+        right = np.clip(each @ targets, each.min(), total - each.min())
+        return rows, total / (2 * np.stack([right, total - right]))
     if isinstance(class_weight, str):
-        class_weight = n / (classes * np.bincount(targets, minlength=classes))
-    if clf == "svm" and not _one_margin(targets, classes):
+        of_class = total / (classes * np.bincount(targets, each, minlength=classes))
+    else:
+        of_class = class_weight
+    if several or (clf == "svm" and not _one_margin(targets, classes)):
         # LIBLINEAR weighs a class where it is right; where it is the rest it counts as it is.
-        return rows, np.stack([class_weight, np.ones(classes)])
-    weight = class_weight[targets]
+        return rows, np.stack([of_class, np.ones(classes)])
+    weight = of_class[targets]
     return (weight if rows is None else rows * weight), None
 
 
@@ -158,4 +164,4 @@ def mover(device: str | None) -> Callable[[NDArray[Any]], Array]:
         return lambda array: array
     import torch  # only who asks for a device pays for it
 
-    return lambda array: torch.from_numpy(np.ascontiguousarray(array)).to(device)
+    return lambda array: torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)

@@ -163,6 +163,8 @@ def fit_preprocessing(name: str, codes: Codes) -> Preprocessing:
         spread = block - own.astype(block.dtype)
         shift, total = own - mean, n + count
         squares += np.einsum("ij,ij->j", spread, spread, dtype=np.float64)
+        # What the precision of a block rounds its mean by is no variance.
+        squares -= spread.sum(axis=0, dtype=np.float64) ** 2 / count
         squares += shift**2 * (n * count / total)
         mean += shift * (count / total)
         n = total

@@ -95,12 +95,13 @@ def _moments(
     gram, sums = None, None
     for where, block in placed(codes, move, codes.shape[0]):
         xp = array_namespace(block)
-        root = 1.0
-        if weight is not None:
-            root = xp.astype(move(np.sqrt(weight[where])), block.dtype)[:, None]
-        scaled = block * root
-        part = xp.astype(scaled.T @ scaled, xp.float64)
-        side = xp.sum(xp.astype(scaled * root, xp.float64), axis=0)
+        if weight is None:
+            part, side = block.T @ block, xp.sum(block, axis=0, dtype=xp.float64)
+        else:
+            s = xp.astype(move(weight[where]), block.dtype)[:, None]
+            scaled = block * xp.sqrt(s)
+            part, side = scaled.T @ scaled, xp.sum(block * s, axis=0, dtype=xp.float64)
+        part = xp.astype(part, xp.float64)
         gram, sums = (part, side) if gram is None else (gram + part, sums + side)
     return gram, sums, float(codes.shape[0] if weight is None else weight.sum())
 
@@ -135,11 +136,13 @@ def _row_space(
         kernel = kernel - to_mean[:, None] - to_mean[None, :] + (s @ to_mean) / total
     root = xp.sqrt(s)[:, None]
     spectrum, vectors = xp.linalg.eigh(kernel * root * root.T)
-    rank = int(xp.sum(xp.astype(spectrum > _RANK * xp.max(spectrum), xp.int64)))
+    # Codes of nothing but zeros keep one coordinate, of no length.
+    rank = max(1, int(xp.sum(xp.astype(spectrum > _RANK * xp.max(spectrum), xp.int64))))
     kept = slice(spectrum.shape[0] - rank, None)  # the largest come last
     spectrum, vectors = spectrum[kept], vectors[:, kept]
-    length = xp.sqrt(spectrum)
-    rows, duals, penalty = vectors / root * length, vectors * root / length, xp.ones_like(spectrum)
+    length = xp.sqrt(xp.where(spectrum > 0, spectrum, 0))
+    duals = vectors * root / xp.where(length > 0, length, 1.0)
+    rows, penalty = vectors / root * length, xp.ones_like(spectrum)
     if intercept == "free":
         rows = xp.concat([rows, xp.ones_like(root)], axis=1)
         spectrum, penalty = _append(spectrum, total), _append(penalty, 0)

@@ -23,6 +23,8 @@ from bottleneck.losses import Array, Loss, Sums
 _MEMORY = 8  # pairs of a quasi-Newton step; 20 took as many passes
 _CURVATURE = 3e-3  # a column's mean curvature is taken to be no less, as a share of the bound
 _ARMIJO = 1e-4
+_TINY = 1e-30
+_LEAST = 1e-3  # a gain of less than this share of the objective is counted as so much
 # Once a quarter of the problems is done four times better than asked, they leave, at the price of
 # copying what stays. Those that leave too early cost their next C the more.
 _SHED, _FAR = 0.25, 0.25
@@ -41,6 +43,15 @@ class Proof:
         """The lower bound for a C."""
         return self.linear - self.norm / 2 - self.square / c
 
+    def or_better(self, other: "Proof", c: float) -> "Proof":
+        """Of each problem, the one that proves more for a C."""
+        xp, better = array_namespace(self.linear), other.at(c) > self.at(c)
+        return Proof(
+            xp.where(better, other.linear, self.linear),
+            xp.where(better, other.norm, self.norm),
+            xp.where(better, other.square, self.square),
+        )
+
     @classmethod
     def trivial(cls, loss: Loss, *, like: Array) -> "Proof":
         """That no objective is below zero."""
@@ -57,13 +68,16 @@ class _Point:
     value: Array
     gradient: Array
     curvature: Array
+    bound: Array  # below the minimum
 
 
 class Objective:
     """f and its gradient for one C, with the best lower bound that any of its points has given."""
 
-    def __init__(self, design: Design, loss: Loss, c: float, proof: Proof | None) -> None:
-        self.design, self.loss, self.c = design, loss, c
+    def __init__(
+        self, design: Design, loss: Loss, c: float, proof: Proof | None, zero: Array | None
+    ) -> None:
+        self.design, self.loss, self.c, self.zero = design, loss, c, zero
         self.xp = array_namespace(design.spectrum)
         dtype = design.dtype
         self.penalty = self.xp.astype(design.penalty, dtype)[:, None]
@@ -86,10 +100,12 @@ class Objective:
         mean = sums.curvature / self.design.weight
         floor = _CURVATURE * self.loss.bound
         curvature = xp.astype(xp.where(mean > floor, mean, floor), at.dtype)
-        self._prove(gradient, curvature, sums)
+        bound = self._bound(at, gradient, mean, sums)
         gradient += self.penalty * at
         value = self.c * sums.value + self.sum(self.penalty * at * at) / 2
-        return _Point(at, value, gradient, curvature)
+        if self.zero is None:  # a walk begins at zero coefficients
+            self.zero = value
+        return _Point(at, value, gradient, curvature, bound)
 
     def diagonal(self, curvature: Array) -> Array:
         """The approximate curvature of f along each coordinate, shape (r, q)."""
@@ -99,30 +115,49 @@ class Objective:
         """Sums of (r, q) for each problem, shape (p,), in double precision."""
         return self.loss.of_problems(self.xp.astype(self.xp.sum(values, axis=0), self.xp.float64))
 
+    def gap(self, point: _Point) -> Array:
+        """How far above their minima objectives may be, as a share; shape (p,).
+
+        Of the objective, or of what it gained over zero coefficients where that is less: with a
+        small C hardly anything is gained, and yet every prediction comes from that.
+        """
+        value = point.value
+        gained = self.zero - value
+        scale = self.xp.where(gained < value, gained, value)
+        scale = self.xp.where(scale > _LEAST * value, scale, _LEAST * value)
+        return (value - point.bound) / scale
+
     def take(self, kept: Array) -> None:
         """Go on with some of the problems."""
         xp, proof = self.xp, self.proof
+        self.zero = xp.take(self.zero, kept, axis=0)
         self.loss = self.loss.take(kept)
         self.proof = Proof(
             *(xp.take(v, kept, axis=0) for v in (proof.linear, proof.norm, proof.square))
         )
 
-    def _prove(self, dual: Array, curvature: Array, sums: Sums) -> None:
-        """Keep the dual point that residuals are, where it proves more than the best so far."""
-        xp, squares = self.xp, dual * dual
+    def _bound(self, at: Array, dual: Array, mean: Array, sums: Sums) -> Array:
+        """Below the minima, by the dual point that residuals are or the best before it."""
+        found = Proof(self.c * sums.linear, self.sum(dual * dual), self.c**2 * sums.square)
         if self.free:
-            squares[-1] /= self.c * curvature * self.spectrum[-1]
-        new = Proof(self.c * sums.linear, self.sum(squares), self.c**2 * sums.square)
+            return self._estimated(at, dual, mean, found)
         if not self.loss.grows:  # any multiple of a hinge's dual point is one: take the best
-            length = new.norm + 2 * new.square / self.c
-            scale = new.linear / xp.where(length > 0, length, 1.0)
-            new = Proof(scale * new.linear, scale**2 * new.norm, scale**2 * new.square)
-        old, better = self.proof, new.at(self.c) > self.proof.at(self.c)
-        self.proof = Proof(
-            xp.where(better, new.linear, old.linear),
-            xp.where(better, new.norm, old.norm),
-            xp.where(better, new.square, old.square),
-        )
+            length = found.norm + 2 * found.square / self.c
+            scale = found.linear / self.xp.where(length > 0, length, 1.0)
+            found = Proof(scale * found.linear, scale**2 * found.norm, scale**2 * found.square)
+        self.proof = self.proof.or_better(found, self.c)
+        return self.proof.at(self.c)
+
+    def _estimated(self, at: Array, dual: Array, mean: Array, proof: Proof) -> Array:
+        """Where the intercept is free: as far below as a Newton step of the intercept goes.
+
+        A residual that does not add up to nothing is no dual point, and the bound falls without end
+        along the intercept; so this one holds for that point alone, and near the minimum.
+        """
+        xp, slope = self.xp, dual[-1:]
+        steepness = self.c * xp.where(mean > _TINY, mean, _TINY) * self.design.weight
+        step = xp.astype(slope, xp.float64) ** 2 * (1 / steepness[None] - 1)
+        return proof.at(self.c) + self.sum(at[-1:] * slope) - self.sum(step) / 2
 
 
 class _Search:
@@ -144,8 +179,8 @@ class _Search:
 
     @property
     def gap(self) -> Array:
-        """How far above its minimum each objective may be, as a share of it; shape (p,)."""
-        return (self.point.value - self.f.proof.at(self.f.c)) / self.point.value
+        """As `Objective.gap` has it, here; shape (p,)."""
+        return self.f.gap(self.point)
 
     def step(self) -> None:
         """Try one point for each problem, at the price of one pass."""
@@ -166,6 +201,7 @@ class _Search:
                 xp.where(accepted, trial.value, point.value),
                 xp.where(accepted, trial.gradient, point.gradient),
                 xp.where(accepted, trial.curvature, point.curvature),
+                xp.where(accepted, trial.bound, point.bound),
             )
         self.length = xp.where(accepted, 1.0, nearer)
         self.stuck = self.length < _SHORTEST
@@ -180,6 +216,7 @@ class _Search:
             xp.take(point.value, kept, axis=0),
             xp.take(point.gradient, kept, axis=1),
             xp.take(point.curvature, kept, axis=0),
+            xp.take(point.bound, kept, axis=0),
         )
         self.pairs = [
             (xp.take(s, kept, axis=1), xp.take(y, kept, axis=1), xp.take(rho, kept, axis=0))
@@ -242,6 +279,7 @@ class Minimum:
     value: Array
     gap: Array
     proof: Proof
+    zero: Array  # the objectives of zero coefficients
     passes: int = 0
 
     @classmethod
@@ -250,7 +288,7 @@ class Minimum:
         at, value, gap, linear, norm, square = (
             search.xp.zeros_like(like) for like in (start, *5 * (search.gap,))
         )
-        return cls(at, value, gap, Proof(linear, norm, square))
+        return cls(at, value, gap, Proof(linear, norm, square), search.f.zero)
 
     def note(self, places: Array, leaving: Array, search: _Search, gap: Array) -> None:
         """Fill in the problems that leave a search, each at its place."""

@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, to_device
+from array_api_compat import array_namespace, device, to_device
 from numpy.typing import NDArray
 
 from bottleneck.codes import Codes
 from bottleneck.losses import Array
 
-# A block's margins should stay in a core's cache: 2²⁰ numbers of 4 bytes.
-_MARGINS = 1 << 20
+# A block's margins: small enough for a core's cache, large enough to keep an accelerator busy.
+_MARGINS, _MARGINS_ELSEWHERE = 1 << 20, 1 << 26
 
 
 class Design:
@@ -98,7 +98,7 @@ class Rotated(Design):
 
     def products(self, coefficients: Array, residual: Callable[[slice, Array], Array]) -> Array:
         """Xᵀ·residual(X·coefficients); see `Design`."""
-        n, size = self.rows.shape[0], max(64, _MARGINS // coefficients.shape[1])
+        n, size = self.rows.shape[0], _block_rows(coefficients)
         found = None
         for start in range(0, n, size):
             where = slice(start, min(start + size, n))
@@ -159,7 +159,7 @@ class Streamed(Design):
         xp = array_namespace(coefficients)
         basis = xp.astype(self._basis, self.dtype, copy=False)
         lifted = basis @ coefficients
-        size = max(64, _MARGINS // coefficients.shape[1])
+        size = _block_rows(coefficients)
         found = xp.zeros_like(lifted)
         for where, rows in placed(self._codes, self._move, size):
             block = xp.astype(rows, self.dtype, copy=False)
@@ -184,6 +184,12 @@ class Streamed(Design):
             penalty=self.penalty,
             weight=self.weight,
         )
+
+
+def _block_rows(coefficients: Array) -> int:
+    """How many rows to compute with at a time."""
+    margins = _MARGINS if str(device(coefficients)) == "cpu" else _MARGINS_ELSEWHERE
+    return max(64, margins // int(coefficients.shape[1]))
 
 
 def placed(

@@ -93,6 +93,7 @@ class Encoder:
         clock: Clock | None = None,
     ) -> None:
         self.preprocess = backbone.preprocess
+        self.layers = tuple(layers)
         self.clock = clock or Clock()
         self._pool = pool
         self._device = device
@@ -170,7 +171,7 @@ class Encoder:
         if not pixels:
             return {
                 layer.name: np.zeros((0, *layer.code_shape(self._pool)), dtype=np.float32)
-                for layer in self._tap.layers
+                for layer in self.layers
             }
         images = torch.from_numpy(np.stack(pixels)).to(self._device).permute(0, 3, 1, 2)
         # In torchvision's order of operations, so that the input is equal bit by bit.

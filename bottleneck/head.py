@@ -186,8 +186,8 @@ def _calibration(
     return Calibration(tensors["slope"], tensors["offset"], independent=independent)
 
 
-def require_new(path: Path, *, overwrite: bool) -> None:
-    """Refuse to write over a file that nobody asked to replace.
+def require_new(path: Path, *, overwrite: bool, option: str = "-o") -> None:
+    """Refuse to write over a file that nobody asked to replace; `option` named it.
 
     Raises
     ------
@@ -195,14 +195,14 @@ def require_new(path: Path, *, overwrite: bool) -> None:
         It exists and `overwrite` is false.
     """
     if path.is_dir():
-        raise OutputExistsError(f"{path} is a folder: name a file with -o")
+        raise OutputExistsError(f"{path} is a folder: name a file with {option}")
     if path.parent.exists() and not path.parent.is_dir():
         raise OutputExistsError(
-            f"{path.parent} is a file, not a folder: name another place with -o"
+            f"{path.parent} is a file, not a folder: name another place with {option}"
         )
     if path.exists() and not overwrite:
         raise OutputExistsError(
-            f"{path} exists: name another file with -o, or replace it with --overwrite"
+            f"{path} exists: name another file with {option}, or replace it with --overwrite"
         )
 
 

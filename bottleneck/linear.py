@@ -90,9 +90,9 @@ class _Linear(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unused-igno
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
     ) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.float64] | None]:
         """Codes, the places of their classes in `classes_`, and weights above 0."""
-        if not (self.C > 0 and self.tol > 0 and self.max_iter >= 1):
+        if not (0 < self.C < np.inf and self.tol > 0 and self.max_iter >= 1):
             raise ValueError(
-                "C and tol must be above 0 and max_iter at least 1. "
+                "C and tol must be above 0, C finite, and max_iter at least 1. "
                 f"Got C={self.C!r}, tol={self.tol!r}, max_iter={self.max_iter!r} instead."
             )
         codes, labels = validate_data(self, X, y, dtype=[np.float64, np.float32], order="C")
@@ -116,11 +116,13 @@ class _Linear(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unused-igno
     def _trained(
         self, codes: NDArray[Any], targets: NDArray[np.int64], weight: NDArray[np.float64] | None
     ) -> Solution:
-        class_weight = None
-        if self.class_weight is not None:
+        class_weight: Any = self.class_weight
+        if class_weight is not None and class_weight != "balanced":
             class_weight = compute_class_weight(
                 self.class_weight, classes=self.classes_, y=self.classes_[targets]
             )
+            if class_weight.min() < 0:
+                raise ValueError(f"class_weight must not be negative. Got {self.class_weight!r}.")
         (found,) = fit_path(
             InMemory(codes),
             targets,
@@ -218,7 +220,7 @@ class LinearSVM(_Linear):
     @available_if(_wants_probability)  # type: ignore[untyped-decorator, unused-ignore]
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Probabilities of shape (n, k), at a temperature learnt from margins of unseen rows."""
-        check_is_fitted(self)
+        check_is_fitted(self, "calibration_")
         return self.calibration_.probabilities(_both_sides(self.decision_function(X)))
 
     def _calibrated(

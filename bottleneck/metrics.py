@@ -59,6 +59,14 @@ class Score:
             "ece": self.ece,
         }
 
+    def measure(self, metric: str) -> float:
+        """One of `METRICS` on these images."""
+        return {
+            "accuracy": self.accuracy,
+            "balanced": self.mean_per_class,
+            "macro_f1": _mean_f1(self.confusion),
+        }[metric]
+
 
 @dataclass(frozen=True)
 class LabelScore:
@@ -109,6 +117,10 @@ class LabelScore:
             "classes": self.classes,
             "ece": self.ece,
         }
+
+    def measure(self, metric: str) -> float:
+        """Mean average precision, the one metric of several labels an image."""
+        return {"mean_average_precision": self.mean_average_precision}[metric]
 
 
 def score(
@@ -211,9 +223,7 @@ def macro_f1(true: NDArray[np.int64], predicted: NDArray[np.int64], k: int) -> f
     scikit-learn's ``f1_score(average="macro")``: the mean of every class's F1, not the F1 of mean
     precision and mean recall. Arguments as in `confusion_matrix`, n at least 1.
     """
-    confusion = confusion_matrix(true, predicted, k)
-    # F1 = 2 TP / (2 TP + FN + FP): a class's row and its column in one sum.
-    return _mean_share(2 * np.diag(confusion), confusion.sum(axis=1) + confusion.sum(axis=0))
+    return _mean_f1(confusion_matrix(true, predicted, k))
 
 
 Metric = Callable[[NDArray[np.int64], NDArray[np.int64], int], float]
@@ -300,6 +310,11 @@ def wilson_interval(hits: int, n: int) -> tuple[float, float]:
 
 def _mean_recall(confusion: NDArray[np.int64]) -> float:
     return _mean_share(np.diag(confusion), confusion.sum(axis=1))
+
+
+def _mean_f1(confusion: NDArray[np.int64]) -> float:
+    # F1 = 2 TP / (2 TP + FN + FP): a class's row and its column in one sum.
+    return _mean_share(2 * np.diag(confusion), confusion.sum(axis=1) + confusion.sum(axis=0))
 
 
 def _mean_share(part: NDArray[np.int64], whole: NDArray[np.int64]) -> float:

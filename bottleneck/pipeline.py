@@ -53,6 +53,7 @@ def make_shards(
     """
     plan = [(shard, rows) for shard in shards for rows in _batches(cache.rows(shard), batch_size)]
     paths = cache.images.path
+    work = {layer.name: layer.work for layer in encoder.layers}
     stream = encoder.stream(
         ([(row, root / paths[row]) for row in rows] for _, rows in plan), workers=workers
     )
@@ -61,7 +62,7 @@ def make_shards(
         for (shard, rows), batch in zip(plan, stream, strict=True):
             parts.append(batch)
             if rows.stop == cache.rows(shard).stop:
-                writer.submit(_write_task(cache, shard, parts))
+                writer.submit(_write_task(cache, shard, parts, work))
                 parts = []
             yield len(rows)
 
@@ -72,7 +73,9 @@ def _batches(rows: range, size: int) -> Iterator[range]:
         yield range(start, min(start + size, rows.stop))
 
 
-def _write_task(cache: Cache, shard: int, parts: list[Batch]) -> Callable[[], None]:
+def _write_task(
+    cache: Cache, shard: int, parts: list[Batch], work: dict[str, float]
+) -> Callable[[], None]:
     def write() -> None:
         for layer in parts[0].codes:
             write_shard(
@@ -81,6 +84,7 @@ def _write_task(cache: Cache, shard: int, parts: list[Batch]) -> Callable[[], No
                 spec=cache.spec,
                 layer=layer,
                 dtype=cache.layout.dtype,
+                work=work[layer],
             )
 
     return write

@@ -1,4 +1,4 @@
-"""Results of classifiers: what `fit`, `evaluate` and `predict` print."""
+"""Results of classifiers: what `fit`, `sweep`, `evaluate` and `predict` print."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # `fit` prints without loading PyTorch
     from bottleneck.fit import Fit
     from bottleneck.predict import Prediction
     from bottleneck.selection import Selection
+    from bottleneck.sweep import Row
 
 _MOST_CLASSES = 12  # a larger confusion matrix is no longer read; its worst cells are
 _MOST_REJECTED = 10
@@ -78,6 +79,76 @@ def _metric(name: str) -> str:
 
 def _calibration_text(ece: float | None) -> str:
     return "" if ece is None else f", calibration error {ece:.1%}"
+
+
+def sweep_text(rows: Sequence[Row], *, best: Row, chosen: Row, command: str) -> str:
+    """Every row, an asterisk at the chosen one; and in a sentence why, and what trains it.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+    best, chosen : Row
+        As `bottleneck.sweep.best_row` and `bottleneck.sweep.recommend` give them.
+    command : str
+        The whole `bottleneck fit`.
+    """
+    unknown = chosen.work is None
+    less = "with smaller codes" if unknown else "cheaper"
+    least = "has the smallest codes" if unknown else "is the cheapest"
+    near = f"within one standard error ({best.cv.standard_error:.1%}) of"
+    if chosen is best:
+        why = f"is the best, and nothing {less} is {near} it"
+    else:
+        why = f"{least} {near} the best, {_row_name(best)}"
+    caveat = " (the cache does not say how much of the network its layers need)" if unknown else ""
+    return f"{_sweep_table(rows, chosen)}\n\n{_row_name(chosen)} {why}{caveat}: `{command}`"
+
+
+def _sweep_table(rows: Sequence[Row], chosen: Row) -> str:
+    metric = _metric(chosen.metric)
+    columns = {
+        "layer": [printable(row.layer) for row in rows],
+        "network": ["-" if row.work is None else f"{row.work:.1%}" for row in rows],
+        "code": [str(row.size) for row in rows],
+        "clf": [row.clf for row in rows],
+    }
+    if len({row.cv.preprocess for row in rows}) > 1:
+        columns["preprocess"] = [row.cv.preprocess for row in rows]
+    columns[f"CV {metric}"] = [f"{row.cv.mean:.1%}" for row in rows]
+    columns["± std"] = [f"{row.cv.std:.1%}" for row in rows]
+    if chosen.heldout:
+        columns[f"{chosen.heldout.split} {metric}"] = [f"{row.measured:.1%}" for row in rows]
+    columns["seconds"] = [f"{row.seconds:.1f}" for row in rows]
+    columns[""] = [
+        ("*" if row is chosen else "") + ("" if row.converged else " not converged") for row in rows
+    ]
+    return table(list(columns), zip(*columns.values(), strict=True))
+
+
+def _row_name(row: Row) -> str:
+    return f"{row.clf} on {printable(row.layer)}"
+
+
+def sweep_json(rows: Sequence[Row], chosen: Row) -> list[dict[str, Any]]:
+    """What ``sweep --json`` prints: for each row what `fit` says of it, and what it costs."""
+    return [
+        row.record | {"size": row.size, "work": row.work, "recommended": row is chosen}
+        for row in rows
+    ]
+
+
+def sweep_csv(rows: Sequence[Row], chosen: Row) -> str:
+    """The table with all digits, as ``sweep -o`` writes it; empty where nothing is known."""
+    head = ["layer", "clf", "size", "work", "preprocess", "c", "metric", "folds", "mean", "std"]
+    lines: list[list[object]] = [[*head, "standard_error", "heldout", "seconds", "recommended"]]
+    for row in rows:
+        cv = row.cv
+        choice = [cv.preprocess, cv.c, row.metric, len(cv.scores), cv.mean, cv.std]
+        found = [cv.standard_error, row.measured, row.seconds, row is chosen]
+        lines.append([row.layer, row.clf, row.size, row.work, *choice, *found])
+    out = io.StringIO()
+    csv.writer(out).writerows(lines)
+    return out.getvalue()
 
 
 def evaluation_text(found: Score | LabelScore, rejected: dict[str, str]) -> str:

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,14 +74,19 @@ class Header:
         Of the codes, rows first.
     dtype : str
         ``"float16"`` or ``"float32"``.
+    work : float or None
+        Share of the network's multiply-adds up to the layer; None where it was not written down.
     """
 
     spec_digest: str
     shape: tuple[int, ...]
     dtype: str
+    work: float | None
 
 
-def write_shard(path: Path, shard: Shard, *, spec: Spec, layer: str, dtype: str) -> None:
+def write_shard(
+    path: Path, shard: Shard, *, spec: Spec, layer: str, dtype: str, work: float | None = None
+) -> None:
     """Publish a shard under its name, whole or not at all.
 
     Parameters
@@ -95,6 +101,8 @@ def write_shard(path: Path, shard: Shard, *, spec: Spec, layer: str, dtype: str)
         The layer's name.
     dtype : str
         ``"float16"`` or ``"float32"``; codes that float16 cannot hold are stored as float32.
+    work : float, optional
+        `bottleneck.layers.Layer.work`, for those who compare layers without the network.
 
     Raises
     ------
@@ -113,14 +121,14 @@ def write_shard(path: Path, shard: Shard, *, spec: Spec, layer: str, dtype: str)
             codes_sha256=_codes_digest(stored),
             rows_sha256=_rows_digest(stored),
         )
+        if work is not None:
+            file.attrs["work"] = work
         chunks = (min(len(codes), rows_a_chunk), *codes.shape[1:])
         file.create_dataset("codes", data=codes, chunks=chunks)
         file.create_dataset("row", data=shard.row)
-        file.create_dataset("path", data=_encoded(shard.path), dtype=_TEXT)
-        file.create_dataset("label", data=_encoded(shard.label), dtype=_TEXT)
         file.create_dataset("valid", data=shard.valid)
-        file.create_dataset("reason", data=_encoded(shard.reason), dtype=_TEXT)
-        file.create_dataset("image_sha256", data=_encoded(shard.image_sha256), dtype=_TEXT)
+        for name in ("path", "label", "reason", "image_sha256"):
+            file.create_dataset(name, data=_encoded(getattr(shard, name)), dtype=_TEXT)
 
 
 def read_header(path: Path) -> Header:
@@ -131,17 +139,11 @@ def read_header(path: Path) -> Header:
     ShardError
         It is absent, cut short, or not a shard.
     """
-    with _open(path) as file:
-        try:
-            _require_format(path, file)
-            codes, digest = file["codes"], str(file.attrs["spec_digest"])
-            if sha256(str(file.attrs["spec"]).encode()) != digest:
-                raise ShardError(f"{path}: its spec is not that of its digest")
-            return Header(digest, tuple(codes.shape), codes.dtype.name)
-        except ShardError:
-            raise
-        except _READ_ERRORS as error:
-            raise ShardError(f"{path} cannot be read: {one_line(error)}") from error
+    with _reading(path) as file:
+        codes, digest = file["codes"], str(file.attrs["spec_digest"])
+        if sha256(str(file.attrs["spec"]).encode()) != digest:
+            raise ShardError(f"{path}: its spec is not that of its digest")
+        return Header(digest, tuple(codes.shape), codes.dtype.name, _share(file.attrs.get("work")))
 
 
 def read_shard(path: Path) -> Shard:
@@ -157,27 +159,21 @@ def read_shard(path: Path) -> Shard:
     ShardError
         It is absent, cut short, not a shard, or its bytes are not those that were written.
     """
-    with _open(path) as file:
-        try:
-            _require_format(path, file)
-            shard = Shard(
-                codes=file["codes"][...],
-                row=file["row"][...],
-                path=_decoded(file["path"]),
-                label=_decoded(file["label"]),
-                valid=file["valid"][...].astype(bool),
-                reason=_decoded(file["reason"]),
-                image_sha256=_decoded(file["image_sha256"]),
-            )
-            codes_as_written = file.attrs["codes_sha256"] == _codes_digest(shard)
-            rows_as_written = file.attrs["rows_sha256"] == _rows_digest(shard)
-        except _READ_ERRORS as error:
-            raise ShardError(f"{path} cannot be read: {one_line(error)}") from error
-    if not codes_as_written:
-        raise ShardError(f"{path}: the codes are not those that were written (sha256 differs)")
-    if not rows_as_written:
-        raise ShardError(f"{path}: the rows are not those that were written (sha256 differs)")
-    return shard
+    with _reading(path) as file:
+        shard = Shard(
+            codes=file["codes"][...],
+            row=file["row"][...],
+            path=_decoded(file["path"]),
+            label=_decoded(file["label"]),
+            valid=file["valid"][...].astype(bool),
+            reason=_decoded(file["reason"]),
+            image_sha256=_decoded(file["image_sha256"]),
+        )
+        if file.attrs["codes_sha256"] != _codes_digest(shard):
+            raise ShardError(f"{path}: the codes are not those that were written (sha256 differs)")
+        if file.attrs["rows_sha256"] != _rows_digest(shard):
+            raise ShardError(f"{path}: the rows are not those that were written (sha256 differs)")
+        return shard
 
 
 def read_blocks(path: Path, rows: int, *, check: bool) -> Iterator[NDArray[Any]]:
@@ -201,21 +197,16 @@ def read_blocks(path: Path, rows: int, *, check: bool) -> Iterator[NDArray[Any]]
     ShardError
         It is absent, cut short, not a shard, or its bytes are not those that were written.
     """
-    with _open(path) as file:
-        try:
-            _require_format(path, file)
-            codes = file["codes"]
-            digest = hashlib.sha256(_codes_head(codes))
-            for start in range(0, len(codes), rows):
-                block = codes[start : start + rows]
-                if check:
-                    digest.update(block.reshape(-1).view(np.uint8).data)
-                yield block
-            as_written = not check or file.attrs["codes_sha256"] == digest.hexdigest()
-        except _READ_ERRORS as error:
-            raise ShardError(f"{path} cannot be read: {one_line(error)}") from error
-    if not as_written:
-        raise ShardError(f"{path}: the codes are not those that were written (sha256 differs)")
+    with _reading(path) as file:
+        codes = file["codes"]
+        digest = hashlib.sha256(_codes_head(codes))
+        for start in range(0, len(codes), rows):
+            block = codes[start : start + rows]
+            if check:
+                digest.update(block.reshape(-1).view(np.uint8).data)
+            yield block
+        if check and file.attrs["codes_sha256"] != digest.hexdigest():
+            raise ShardError(f"{path}: the codes are not those that were written (sha256 differs)")
 
 
 def read_rows(path: Path) -> tuple[NDArray[np.int64], list[str]]:
@@ -226,11 +217,8 @@ def read_rows(path: Path) -> tuple[NDArray[np.int64], list[str]]:
     ShardError
         It is absent, cut short, or not a shard.
     """
-    with _open(path) as file:
-        try:
-            return file["row"][...], _decoded(file["path"])
-        except _READ_ERRORS as error:
-            raise ShardError(f"{path} cannot be read: {one_line(error)}") from error
+    with _reading(path) as file:
+        return file["row"][...], _decoded(file["path"])
 
 
 @dataclass(frozen=True)
@@ -257,13 +245,9 @@ def read_outcome(path: Path) -> Outcome:
     ShardError
         It is absent, cut short, or not a shard.
     """
-    with _open(path) as file:
-        try:
-            valid = file["valid"][...].astype(bool)
-            reason = [""] * len(valid) if valid.all() else _decoded(file["reason"])
-        except _READ_ERRORS as error:
-            raise ShardError(f"{path} cannot be read: {one_line(error)}") from error
-    return Outcome(valid, reason)
+    with _reading(path) as file:
+        valid = file["valid"][...].astype(bool)
+        return Outcome(valid, [""] * len(valid) if valid.all() else _decoded(file["reason"]))
 
 
 @dataclass(frozen=True)
@@ -304,9 +288,7 @@ def write_index(path: Path, layers: dict[str, IndexedLayer]) -> None:
         for name, layer in layers.items():
             headers = [header for _, _, header in layer.shards]
             # HDF5 converts as it reads, so one float32 shard makes the whole array float32.
-            dtype = max(
-                (header.dtype for header in headers), key=lambda name: np.dtype(name).itemsize
-            )
+            dtype = np.result_type(*(header.dtype for header in headers))
             virtual = h5py.VirtualLayout((len(layer.valid), *headers[0].shape[1:]), dtype)
             for shard, start, header in layer.shards:
                 # HDF5 reads a single % in a source's name as the start of a pattern.
@@ -339,6 +321,19 @@ def _indexed_digest(path: Path) -> str:
         return ""
 
 
+@contextmanager
+def _reading(path: Path) -> Iterator[h5py.File]:
+    """An open shard; what is wrong with it becomes a `ShardError` that names it."""
+    with _open(path) as file:
+        try:
+            _require_format(path, file)
+            yield file
+        except ShardError:
+            raise
+        except _READ_ERRORS as error:
+            raise ShardError(f"{path} cannot be read: {one_line(error)}") from error
+
+
 def _open(path: Path) -> h5py.File:
     try:
         try:
@@ -363,6 +358,11 @@ def _require_format(path: Path, file: h5py.File) -> None:
         raise ShardError(
             f"{path} has format version {version}; this program reads version {FORMAT_VERSION}"
         )
+
+
+def _share(value: object) -> float | None:
+    """A share, where the attribute holds one: other writers may mean something else by it."""
+    return float(value) if isinstance(value, float | np.floating) and 0 <= value <= 1 else None
 
 
 def _storable(codes: NDArray[Any], dtype: str) -> str:

@@ -35,7 +35,8 @@ class Solution:
     objective : ndarray of float64, shape (p,)
         Of each problem: a class of a one-vs-rest classifier, or softmax as a whole.
     gap : ndarray of float64, shape (p,)
-        The objective is within this share of its minimum.
+        The objective is within this share of its minimum, or of what it gained over zero
+        coefficients where that is less.
     converged : ndarray of bool, shape (p,)
         Whether the gap is within the tolerance.
     passes : int
@@ -114,6 +115,7 @@ class _Path:
         self.design, self.loss = design, loss
         self.proof: Proof | None = None
         self.last: list[tuple[float, Array]] = []
+        self.zero: Array | None = None  # the loss of zero coefficients
         xp = array_namespace(design.spectrum)
         self.largest = float(xp.max(design.spectrum))
         self.mean_spectrum = max(float(xp.mean(design.spectrum)), 1e-300)
@@ -130,13 +132,14 @@ class _Path:
             found = self._minimum(c, found.at, found.proof, tol, max_passes - passes)
             found.passes += passes
         self.last = [*self.last[-1:], (c, found.at)]
-        self.proof = found.proof
+        self.proof, self.zero = found.proof, found.zero / c
         return found
 
     def _minimum(
         self, c: float, start: Array, proof: Proof | None, tol: float, max_passes: int
     ) -> Minimum:
-        objective = Objective(self.design, self.loss, c, proof)
+        zero = None if self.zero is None else c * self.zero
+        objective = Objective(self.design, self.loss, c, proof, zero)
         start = objective.xp.astype(start, self.design.dtype, copy=False)
         return minimise(objective, start, tol=tol, max_passes=max_passes)
 

@@ -1,7 +1,7 @@
 """Training: rows with what they are to be called, and one classifier learnt from them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bottleneck.classifiers import fit_path, require_classifier
 from bottleneck.codes import Codes, Preprocessing, fit_preprocessing, prepare
-from bottleneck.errors import UnknownNameError
+from bottleneck.errors import LabelsError, UnknownNameError
 from bottleneck.metrics import METRICS
 from bottleneck.solver import Solution
 
@@ -17,7 +17,7 @@ SOLVERS = ("path", "sklearn")
 RULES = ("best", "1se")
 
 SEARCH_TOL = 1e-3  # the predictions of minimisers that are nearer hardly differ
-_FINAL_TOL = 1e-4
+_FINAL_TOL = 1e-5  # so near that coefficients agree however the rows are read
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,28 @@ class Method:
     device: str | None = None
 
     def path(self, training: Training, cs: Sequence[float], *, tol: float) -> Iterator[Solution]:
-        """Classifiers for some C, ascending, trained on prepared rows."""
+        """Classifiers for some C, ascending, trained on prepared rows.
+
+        Raises
+        ------
+        LabelsError
+            Of several labels an image, none tells these rows apart.
+        """
+        if not training.multilabel:
+            return self._path(training, cs, tol=tol)
+        mixed = np.asarray(training.targets.any(axis=0) & ~training.targets.all(axis=0))
+        if not mixed.any():
+            raise LabelsError(
+                f"all {len(training.targets)} images have the same labels: nothing can be learnt "
+                "from them; use more images, or fewer folds with --cv"
+            )
+        learnt = Training(training.codes, training.targets[:, mixed], int(mixed.sum()))
+        return (
+            _with_constants(found, training.targets, mixed)
+            for found in self._path(learnt, cs, tol=tol)
+        )
+
+    def _path(self, training: Training, cs: Sequence[float], *, tol: float) -> Iterator[Solution]:
         if self.solver == "sklearn":
             from bottleneck.reference import reference_path  # slow to import, seldom wanted
 
@@ -130,3 +151,17 @@ def train(
     prepared = Training(prepare(training.codes, preprocessing), training.targets, training.classes)
     (solution,) = method.path(prepared, [c], tol=_FINAL_TOL)
     return preprocessing, solution
+
+
+def _with_constants(
+    found: Solution, targets: NDArray[np.bool_], mixed: NDArray[np.bool_]
+) -> Solution:
+    """The same with the labels that all rows have or none has, which have no minimiser.
+
+    Their intercept is the logarithm of the odds by Laplace's rule of succession.
+    """
+    (n, k), d = targets.shape, found.coef.shape[1]
+    odds = np.log(n + 1)
+    coef, intercept = np.zeros((k, d)), np.where(targets[0], odds, -odds)
+    coef[mixed], intercept[mixed] = found.coef, found.intercept
+    return replace(found, coef=coef, intercept=intercept)

@@ -77,7 +77,7 @@ class Problem:
 
     @property
     def columns(self) -> int:
-        return self.hot.shape[1]
+        return int(self.hot.shape[1])
 
     @property
     def share(self) -> F64:
@@ -105,7 +105,9 @@ class Problem:
             None if columns is None else move(columns.astype(dtype)),
         )
 
-    def design(self, sizes: Sequence[int] = (), *, in_memory: bool = True, **options: Any) -> Design:
+    def design(
+        self, sizes: Sequence[int] = (), *, in_memory: bool = True, **options: Any
+    ) -> Design:
         """The package's own."""
         codes = Rows(self.rows, sizes, in_memory=in_memory)
         return make_design(codes, intercept=self.intercept, weight=self.weight, **options)
@@ -114,7 +116,7 @@ class Problem:
         """Of every row and problem, shape (n, p)."""
         hot, sign = self.hot, np.where(self.hot, 1.0, -1.0)
         if self.kind is SquaredHinge:
-            return self.share * np.maximum(0, 1 - sign * margins) ** 2
+            return np.asarray(self.share * np.maximum(0, 1 - sign * margins) ** 2)
         if self.kind is Logistic:
             return np.asarray(self.share * np.logaddexp(0, -sign * margins))
         value = logsumexp(margins, axis=1) - margins[hot]
@@ -152,6 +154,12 @@ class Problem:
             square = square.sum(keepdims=True)
         margins = self.rows.astype(np.float64) @ coef.T + intercept
         return np.asarray(square / 2 + c * self.losses(margins).sum(axis=0))
+
+    def scale(self, value: F64, c: float) -> F64:
+        """What a gap is a share of: an objective, or what it gained over zero coefficients."""
+        none = np.zeros((self.columns, self.rows.shape[1]))
+        gained = self.objective(none, np.zeros(self.columns), c) - value
+        return np.maximum(np.minimum(gained, value), 1e-3 * value)
 
     def minimum(self, c: float) -> F64:
         """The least objective that Newton's method finds, of each problem, shape (p,).

@@ -15,6 +15,7 @@ from bottleneck.cli import main
 from bottleneck.extract import Extraction, extract
 from bottleneck.fit import fit
 from bottleneck.head import Head
+from bottleneck.training import Method
 
 NETWORKS = Path(__file__).parent / "tiny_networks.py"
 PLAIN = f"{NETWORKS}:plain"
@@ -87,7 +88,7 @@ def cache(photos: Path, extract_tiny: Extract) -> Path:
 @pytest.fixture
 def head(cache: Path) -> Head:
     """A softmax head on layer2 of `cache`."""
-    return fit(cache, clf="softmax", layer="layer2", c=(1.0,)).head
+    return fit(cache, Method("softmax"), layer="layer2", c=(1.0,)).head
 
 
 Run = Callable[..., Result]

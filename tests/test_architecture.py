@@ -20,7 +20,7 @@ FLOORS = [
     ["codes", "losses", "design", "coordinates", "descent", "solver", "metrics", "calibration"],
     ["store", "stored", "labels", "plan", "classifiers", "linear", "reference", "head", "encode"],
     ["pipeline", "extract", "verify", "training", "folds", "selection", "lesson"],
-    ["fit", "predict", "evaluate", "report", "results"],
+    ["fit", "sweep", "predict", "evaluate", "report", "results", "plot"],
     ["cli"],
 ]
 
@@ -36,6 +36,7 @@ DOORS = {
     "sklearn": {"linear.py", "reference.py", "folds.py"},
     "scipy": {"calibration.py"},
     "psutil": {"stored.py"},
+    "matplotlib": {"plot.py"},
 }
 
 
@@ -122,7 +123,7 @@ def test_no_broad_except() -> None:
                 assert caught not in ("", "Exception", "BaseException"), path
 
 
-@pytest.mark.parametrize("module", ["store", "fit", "head", "report", "verify"])
+@pytest.mark.parametrize("module", ["store", "fit", "sweep", "plot", "head", "report", "verify"])
 def test_fitting_loads_no_torch(module: str) -> None:
     code = f"import sys, bottleneck.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

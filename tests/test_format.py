@@ -32,6 +32,7 @@ from bottleneck.fit import fit
 from bottleneck.head import Head
 from bottleneck.predict import predict
 from bottleneck.store import open_cache
+from bottleneck.training import Method
 from bottleneck.verify import verify
 
 PAGE = (Path(__file__).parents[1] / "docs" / "format.md").read_text(encoding="utf-8")
@@ -212,21 +213,53 @@ def weights_digest(path: Path) -> str:
     return sha256(b"".join(parts))
 
 
-def scores_by_hand(path: Path, code: NDArray[Any]) -> tuple[dict[str, float], str]:
+@dataclass(frozen=True)
+class Answer:
+    margins: NDArray[np.float64]
+    probabilities: list[float] | None
+    label: str
+
+
+def answer_by_hand(path: Path, code: NDArray[Any]) -> Answer:
     tensors, metadata = read_safetensors(path)
     head = json.loads(metadata["bottleneck"])
     assert (head["format"], head["format_version"]) == ("bottleneck-head", 1)
+    assert ("slope" in tensors) == ("offset" in tensors)
     x = code.ravel().astype(np.float64)
     if head["preprocess"] == "standardize":
         x = (x - tensors["mean"]) / tensors["scale"]
     elif head["preprocess"] == "l2" and x.any():
         x = x / math.sqrt(float(x @ x))
-    scores = tensors["coef"] @ x + tensors["intercept"]
-    if head["clf"] == "softmax":
-        scores = np.exp(scores - scores.max())
-        scores = scores / scores.sum()
-    best = head["classes"][int(scores.argmax())]
-    return dict(zip(head["classes"], scores.tolist(), strict=True)), best
+    margins = tensors["coef"] @ x + tensors["intercept"]
+    named = list(zip(head["classes"], margins.tolist(), strict=True))
+    if head["multilabel"]:
+        label = "|".join(name for name, margin in named if margin > 0)
+    else:
+        label = next(name for name, margin in named if margin == max(margins))
+    if "slope" not in tensors:
+        return Answer(margins, None, label)
+    z = (tensors["slope"] * margins + tensors["offset"]).tolist()
+    if head["multilabel"]:
+        return Answer(margins, [1 / (1 + math.exp(-logit)) for logit in z], label)
+    powers = [math.exp(logit - max(z)) for logit in z]
+    return Answer(margins, [power / sum(powers) for power in powers], label)
+
+
+def agrees(head: Head, path: Path, codes: NDArray[Any]) -> list[Answer]:
+    """The package's margins, probabilities and labels are those by hand, which are returned."""
+    answers = [answer_by_hand(path, code) for code in codes]
+    margins = head.margins(codes.reshape(len(codes), -1))
+    np.testing.assert_allclose(
+        margins, [answer.margins for answer in answers], rtol=1e-12, atol=1e-12
+    )
+    assert head.labels(margins) == [answer.label for answer in answers]
+    probabilities = [answer.probabilities for answer in answers]
+    if head.calibration is None:
+        assert probabilities == [None] * len(codes)
+        assert np.array_equal(head.scores(margins), margins)
+    else:
+        np.testing.assert_allclose(head.scores(margins), np.array(probabilities), rtol=1e-9)
+    return answers
 
 
 # The page against itself
@@ -609,6 +642,8 @@ def test_the_page_names_every_column_attribute_and_dataset_and_no_other(cache: P
             assert shard.attrs["spec"] == layer_text(Reader(cache).plan, layer)
             assert shard.attrs["spec_digest"] == sha256(shard.attrs["spec"].encode())
             assert not any(set(dataset.attrs) for dataset in shard.values())
+            assert shard.attrs["work"].dtype == np.float64
+            assert 0 < shard.attrs["work"] < 1  # there is a layer behind both of them
     with h5py.File(cache / "codes.h5", "r", locking=False) as index:
         assert all(f"The attribute `{name}`" in PAGE for name in index.attrs)
         found = {re.sub("layer[23]", "<layer>", name) for name in index}
@@ -624,66 +659,93 @@ def test_the_page_names_every_file_of_a_cache(cache: Path) -> None:
 
 # Heads
 
-CLASSIFIERS = [
-    ("svm", "standardize"),
-    ("svm", "l2"),
-    ("softmax", "standardize"),
-    ("softmax", "none"),
+How = tuple[str, str, int]  # classifier, preprocessing, folds
+
+CLASSIFIERS: list[How] = [
+    ("svm", "standardize", 0),
+    ("svm", "l2", 2),
+    ("softmax", "standardize", 0),
+    ("softmax", "none", 2),
 ]
 
+SEVERAL = {"ants": "red", "bees": "green|bright", "wasps": "bright"}
 
-def train(cache: Path, path: Path, clf: str, preprocess: str) -> Head:
-    head = fit(cache, clf=clf, layer="layer2", c=[0.1], cv=0, preprocess=preprocess).head
+
+def train(cache: Path, path: Path, clf: str, preprocess: str, folds: int = 0) -> Head:
+    method = Method(clf)
+    head = fit(cache, method, layer="layer2", c=[0.1], cv=folds, preprocess=preprocess).head
     head.save(path)
     return Head.load(path)
 
 
-@pytest.mark.parametrize(("clf", "preprocess"), CLASSIFIERS)
-def test_scores_by_hand_are_the_packages(
-    clf: str, preprocess: str, cache: Path, photos: Path, tmp_path: Path
+@pytest.fixture
+def several(photos: Path, extract_tiny: Extract, tmp_path: Path) -> Path:
+    """A cache of images that have one label or two."""
+    lines = ["path,label"]
+    for image in sorted(photos.rglob("*.*")):
+        lines.append(f"{image.relative_to(photos)},{SEVERAL[image.parent.name]}")
+    (photos / "several.csv").write_text("\n".join(lines))
+    return extract_tiny(photos / "several.csv", tmp_path / "several").cache.path
+
+
+@pytest.mark.parametrize("how", CLASSIFIERS, ids=str)
+def test_answers_by_hand_are_the_packages(
+    how: How, cache: Path, photos: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "head.safetensors"
-    head = train(cache, path, clf, preprocess)
+    head = train(cache, path, *how)
     reader = Reader(cache)
     codes = reader.read("layer2").codes
     codes[3] = 0
-    by_hand = [scores_by_hand(path, code)[0] for code in codes]
-    expected = head.scores(codes.reshape(len(codes), -1))
-    found = np.array([list(scores.values()) for scores in by_hand])
-    assert list(by_hand[0]) == head.classes == ["ants", "bees", "wasps"]
-    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+    answers = agrees(head, path, codes)
+    assert head.classes == ["ants", "bees", "wasps"]
+    assert (head.calibration is None) == (how == ("svm", "standardize", 0))
 
     rows = [0, 10, 20, 35]
     names = [str(photos / reader.images[row]["path"]) for row in rows]
-    for row, prediction in zip(rows, predict(head, names), strict=True):
-        scores, label = scores_by_hand(path, codes[row])
-        assert prediction.label == label
-        assert prediction.scores == pytest.approx(scores, rel=1e-4, abs=1e-4)
+    for row, prediction in zip(rows, predict(head, names, device="cpu"), strict=True):
+        answer = answers[row]
+        assert prediction.label == answer.label
+        scores = answer.probabilities or answer.margins.tolist()
+        named = dict(zip(head.classes, scores, strict=True))
+        assert prediction.scores == pytest.approx(named, rel=1e-4, abs=1e-4)
 
 
-@pytest.mark.parametrize(("clf", "preprocess"), CLASSIFIERS)
+@pytest.mark.parametrize("how", CLASSIFIERS, ids=str)
+def test_answers_by_hand_are_the_packages_for_several_labels(
+    how: How, several: Path, tmp_path: Path
+) -> None:
+    head = train(several, tmp_path / "head", *how)
+    assert head.classes == ["bright", "green", "red"]
+    codes = Reader(several).read("layer2").codes
+    codes[3] = 0
+    answers = agrees(head, tmp_path / "head", codes)
+    if "standardize" in how:
+        assert {answer.label for answer in answers} >= {"bright", "bright|green"}
+
+
+@pytest.mark.parametrize("how", CLASSIFIERS, ids=str)
 def test_two_classes_have_two_rows_as_well(
-    clf: str, preprocess: str, photos: Path, extract_tiny: Extract, tmp_path: Path
+    how: How, photos: Path, extract_tiny: Extract, tmp_path: Path
 ) -> None:
     for split in ("train", "val"):
         for path in (photos / split / "wasps").iterdir():
             path.unlink()
     cache = extract_tiny(photos).cache.path
-    head = train(cache, tmp_path / "head", clf, preprocess)
+    head = train(cache, tmp_path / "head", *how)
     tensors, _ = read_safetensors(tmp_path / "head")
-    assert {name: tensor.shape for name, tensor in tensors.items()} == {
-        "coef": (2, 8),
-        "intercept": (2,),
-        "mean": (8,),
-        "scale": (8,),
-    }
-    codes = Reader(cache).read("layer2").codes
-    for code, expected in zip(codes, head.scores(codes), strict=True):
-        scores, _ = scores_by_hand(tmp_path / "head", code)
-        np.testing.assert_allclose(list(scores.values()), expected, rtol=1e-12, atol=1e-12)
+    shapes = {"coef": (2, 8), "intercept": (2,), "mean": (8,), "scale": (8,)}
+    if head.calibration is not None:
+        shapes |= {"slope": (2,), "offset": (2,)}
+    assert {name: tensor.shape for name, tensor in tensors.items()} == shapes
+    agrees(head, tmp_path / "head", Reader(cache).read("layer2").codes)
 
 
-def test_the_page_names_every_part_of_a_head_and_no_other(cache: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_the_page_names_every_part_of_a_head_and_no_other(
+    multilabel: bool, cache: Path, several: Path, tmp_path: Path
+) -> None:
+    cache = several if multilabel else cache
     train(cache, tmp_path / "head", "softmax", "l2")
     tensors, metadata = read_safetensors(tmp_path / "head")
     assert set(tensors) == set(tables("tensor")[0])
@@ -691,10 +753,18 @@ def test_the_page_names_every_part_of_a_head_and_no_other(cache: Path, tmp_path:
     assert list(metadata) == ["bottleneck"]
     values = json.loads(metadata["bottleneck"])
     assert list(values) == tables("key")[1]
+    assert values["multilabel"] is multilabel
     plan = Reader(cache).plan
     assert (values["spec"], values["source"]) == (plan["spec"], plan["source"])
     assert not tensors["mean"].any()
     assert (tensors["scale"] == 1).all()
+    assert (tensors["slope"] == 1).all()
+    assert not tensors["offset"].any()
+
+    train(cache, tmp_path / "svm", "svm", "l2")
+    optional = set(tables("tensor")[0]) - set(read_safetensors(tmp_path / "svm")[0])
+    assert optional == {"slope", "offset"}
+    assert all(f"| `{name}` | (k,) | F64 | optional: " in PAGE for name in optional)
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640)])
@@ -845,7 +915,8 @@ def test_the_package_reads_a_cache_that_another_program_wrote(written: Written) 
     expected = written.codes.reshape(18, -1)[rows]
     assert np.array_equal(cache.read(LAYER, rows), expected)
     assert cache.status()[LAYER].dtype == "float16+float32"
-    head = fit(written.path, clf="svm", c=[1.0], cv=0).head
+    assert {header.work for header in cache.done(LAYER).values()} == {None}
+    head = fit(written.path, Method("svm"), c=[1.0], cv=0).head
     assert head.classes == ["ants", HOSTILE]
 
 
@@ -875,37 +946,47 @@ def test_the_package_extracts_nothing_where_another_program_has_done_it(
     assert verify(open_cache(path)) == []
 
 
+@pytest.mark.parametrize("multilabel", [False, True])
+@pytest.mark.parametrize("calibrated", [False, True])
 def test_the_package_reads_a_head_that_another_program_wrote(
-    written: Written, tmp_path: Path
+    multilabel: bool, calibrated: bool, written: Written, tmp_path: Path
 ) -> None:
     coef = np.array([[1.0, 0, 0, 0, 0, 2], [0, 1, 0, 0, 0, 0], [0, 0, -1, 0, 0, 0]])
     tensors = {"coef": coef, "intercept": np.array([0.1, 0.2, 0.3]), "mean": np.full(6, 0.5)}
     tensors |= {"scale": np.full(6, 2.0), "notes": np.zeros(2)}
+    if calibrated:
+        tensors |= {"slope": np.array([0.5, 2, 0]), "offset": np.array([0, -1, 0.25])}
     values = {
         "format": "bottleneck-head",
         "format_version": 1,
-        "clf": "softmax",
+        "clf": "svm",
         "layer": LAYER,
         "classes": ["ants", "bees", HOSTILE],
         "preprocess": "standardize",
+        "multilabel": multilabel,
         "spec": SPEC,
         "source": {"model": "somewhere", "weights": "else"},
         "record": {},
         "written_by": "another program",
     }
-    header: dict[str, Any] = {"__metadata__": {"bottleneck": json.dumps(values), "more": "x"}}
+    path = tmp_path / "head"
+    write_safetensors(path, tensors, {"bottleneck": json.dumps(values), "more": "x"})
+
+    head = Head.load(path)
+    head.require(open_cache(written.path).spec, where="the written cache")
+    assert (head.calibration is not None) == calibrated
+    answers = agrees(head, path, written.codes)
+    assert len({answer.label for answer in answers}) == (4 if multilabel else 3)
+
+
+def write_safetensors(
+    path: Path, tensors: dict[str, NDArray[np.float64]], metadata: dict[str, str]
+) -> None:
+    header: dict[str, Any] = {"__metadata__": metadata}
     data = b""
     for name, tensor in tensors.items():
         offsets = [len(data), len(data) + tensor.nbytes]
         header[name] = {"dtype": "F64", "shape": list(tensor.shape), "data_offsets": offsets}
         data += tensor.astype("<f8").tobytes()
     text = json.dumps(header).encode()
-    path = tmp_path / "head"
     path.write_bytes(len(text).to_bytes(8, "little") + text + data)
-
-    head = Head.load(path)
-    head.require(open_cache(written.path).spec, where="the written cache")
-    codes = written.codes
-    scores, label = scores_by_hand(path, codes[0])
-    assert list(scores.values()) == pytest.approx(head.scores(codes[:1].reshape(1, -1))[0].tolist())
-    assert label == head.classes[int(head.scores(codes[:1].reshape(1, -1)).argmax())]

@@ -1,27 +1,53 @@
+import dataclasses
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from scipy.special import expit, softmax
 
+from bottleneck.calibration import Calibration
 from bottleneck.errors import ImagesNotFoundError, SpecMismatchError
 from bottleneck.head import Head
 from bottleneck.predict import expand, predict
 
+TEMPERATURE = Calibration(np.full(3, 0.3), np.zeros(3), independent=False)
+PLATT = Calibration(np.array([0.3, 2.0, 0.0]), np.array([-1.0, 0.5, 3.0]), independent=True)
 
+
+@pytest.mark.parametrize("calibration", [TEMPERATURE, PLATT, None], ids=["softmax", "platt", "-"])
 def test_predictions_are_the_heads_on_the_cached_codes(
-    head: Head, cache: Path, photos: Path
+    calibration: Calibration | None, head: Head, cache: Path, photos: Path
 ) -> None:
+    several = calibration is PLATT
+    head = dataclasses.replace(head, calibration=calibration, multilabel=several)
     found = list(predict(head, [str(photos / "val")], device="cpu"))
     with h5py.File(cache / "codes.h5") as index:
-        codes = index["layer2"][24:]  # train comes before val
-    expected = head.scores(codes)
+        codes = index["layer2"][24:].astype(np.float64)  # train comes before val
+    prepared = (codes - head.preprocessing.mean) / head.preprocessing.scale
+    margins = prepared @ head.coef.T + head.intercept
+    expected = margins
+    if calibration is not None:
+        logits = calibration.slope * margins + calibration.offset
+        expected = expit(logits) if several else softmax(logits, axis=1)
     scores = np.array([[p.scores[name] for name in head.classes] for p in found])
     np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-6)
-    assert [p.label for p in found] == [head.classes[k] for k in expected.argmax(1)]
+    labels = [p.label.split("|") for p in found]
+    if several:  # those of margins above 0, whatever the probabilities
+        assert labels == [[head.classes[k] for k in np.flatnonzero(row > 0)] for row in margins]
+        assert [row.tolist() for row in scores.round(3)[:, 2:]] == [[0.953]] * 12
+    else:
+        assert labels == [[head.classes[k]] for k in margins.argmax(axis=1)]
     assert [p.path.name for p in found] == sorted(p.path.name for p in found)
     for p in found:
         assert list(p.scores.values()) == sorted(p.scores.values(), reverse=True)
+
+
+def test_an_image_may_have_none_of_several_labels_or_all(head: Head, photos: Path) -> None:
+    for intercept, label in [(-1e3, ""), (1e3, "ants|bees|wasps")]:
+        every = dataclasses.replace(head, multilabel=True, intercept=np.full(3, intercept))
+        found = list(predict(every, [str(photos / "val" / "ants")], device="cpu"))
+        assert [(p.label, p.reason, len(p.scores)) for p in found] == [(label, "", 3)] * 4
 
 
 def test_a_bad_image_is_named_and_the_others_are_predicted(head: Head, photos: Path) -> None:

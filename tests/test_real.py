@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from lesson_kit import by_sklearn
 from PIL import Image
+from sklearn.model_selection import StratifiedKFold, cross_val_score
 from torchvision.transforms._presets import ImageClassification
 
 from bottleneck.backbone import load_backbone
@@ -16,6 +18,8 @@ from bottleneck.decode import decode_image, prepare_image
 from bottleneck.extract import extract
 from bottleneck.fit import fit
 from bottleneck.predict import predict
+from bottleneck.store import open_cache
+from bottleneck.training import Method
 
 pytestmark = pytest.mark.real
 
@@ -47,10 +51,25 @@ def test_every_photograph_is_a_row(hymenoptera: Path) -> None:
 
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
 def test_held_out_accuracy_is_that_of_plain_tools(hymenoptera: Path, clf: str) -> None:
-    done = fit(hymenoptera, clf=clf, layer="features.12")
+    done = fit(hymenoptera, Method(clf), layer="features.12")
     assert done.heldout is not None
     assert (done.heldout.split, done.heldout.n) == ("val", 153)
     assert done.heldout.accuracy >= 0.89
+
+
+@pytest.mark.parametrize("clf", ["svm", "softmax"])
+def test_folds_score_as_scikit_learn_does(hymenoptera: Path, clf: str) -> None:
+    images = open_cache(hymenoptera).images
+    rows = [row for row, split in enumerate(images.split) if split == "train"]
+    with h5py.File(hymenoptera / "codes.h5") as index:
+        X = index["features.12"][...][rows].astype(np.float64)
+    y = np.array(images.label)[rows]
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    done = fit(hymenoptera, Method(clf), layer="features.12", c=(1e-4, 1e-2, 1.0))
+    assert done.selection is not None
+    for found in done.selection.candidates:
+        expected = cross_val_score(by_sklearn(clf, found.c), X, y, cv=folds)
+        np.testing.assert_allclose(found.scores, expected, atol=1.01 / 48)
 
 
 def test_codes_are_those_of_a_plain_script(hymenoptera: Path, real: Path) -> None:
@@ -94,7 +113,7 @@ def test_the_network_itself_knows_the_insects(real: Path) -> None:
 
 
 def test_new_photographs_are_predicted(hymenoptera: Path, real: Path) -> None:
-    head = fit(hymenoptera, clf="softmax", layer="features.12", c=(0.1,), cv=0).head
+    head = fit(hymenoptera, Method("softmax"), layer="features.12", c=(0.1,), cv=0).head
     found = list(predict(head, [str(real / "data" / "hymenoptera" / "val" / "bees")]))
     assert len(found) == 83
     assert sum(p.label == "bees" for p in found) > 70

@@ -1,16 +1,23 @@
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from bottleneck.errors import ShardError
 from bottleneck.shard import (
     IndexedLayer,
     Shard,
+    read_blocks,
     read_header,
     read_outcome,
+    read_rows,
     read_shard,
     write_index,
     write_shard,
@@ -61,6 +68,88 @@ def test_header_and_outcome_are_read_without_the_codes(tmp_path: Path) -> None:
     assert outcome.reason[2] == "cannot be decoded: x"
 
 
+@pytest.mark.parametrize("check", [False, True])
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_blocks_together_are_the_codes_in_their_type(
+    check: bool, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    n, rows = data.draw(st.integers(1, 20)), data.draw(st.integers(1, 25))
+    shape = data.draw(st.sampled_from([(7,), (3, 2, 2), ()]))
+    dtype = data.draw(st.sampled_from(["float16", "float32"]))
+    codes = np.random.default_rng(n).random((n, *shape), dtype=np.float32)
+    blank = [""] * n
+    shard = Shard(codes, np.arange(n), blank, blank, np.ones(n, bool), blank, blank)
+    path = write(tmp_path_factory.mktemp("shard") / "0.h5", shard, dtype)
+    blocks = list(read_blocks(path, rows, check=check))
+    assert [len(block) for block in blocks] == [min(rows, n - s) for s in range(0, n, rows)]
+    assert {block.dtype.name for block in blocks} == {dtype}
+    np.testing.assert_array_equal(np.concatenate(blocks), codes.astype(dtype))
+
+
+def in_blocks(path: Path) -> list[NDArray[Any]]:
+    return list(read_blocks(path, 2, check=True))
+
+
+def test_a_changed_code_is_found_at_the_end_of_the_blocks(tmp_path: Path) -> None:
+    path = write(tmp_path / "0.h5", a_shard(shape=(2, 3)))
+    with h5py.File(path, "r+") as file:
+        file["codes"][0, 0] += 1e-3
+    blocks = read_blocks(path, 2, check=True)
+    assert [len(next(blocks)) for _ in range(3)] == [2, 2, 1]
+    with pytest.raises(ShardError, match=r"0\.h5: the codes are not those that were written"):
+        next(blocks)
+    assert len(list(read_blocks(path, 2, check=False))) == 3
+
+
+@pytest.mark.parametrize("change", ["shape", "type"])
+def test_equal_bytes_of_another_shape_or_type_are_other_codes(tmp_path: Path, change: str) -> None:
+    path = write(tmp_path / "0.h5", a_shard(shape=(2, 3)))
+    with h5py.File(path, "r+") as file:
+        codes = file["codes"][...]
+        del file["codes"]
+        file["codes"] = codes.reshape(5, 3, 2) if change == "shape" else codes.view(np.int32)
+    for read in (in_blocks, read_shard):
+        with pytest.raises(ShardError, match="codes are not those that were written"):
+            read(path)
+
+
+@settings(max_examples=40, deadline=None)
+@given(at=st.floats(0, 0.999), bit=st.integers(0, 7))
+def test_any_changed_bit_of_the_codes_is_found(
+    at: float, bit: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = write(tmp_path_factory.mktemp("shard") / "0.h5", a_shard())
+    with h5py.File(path) as file:
+        where = file["codes"].id.get_chunk_info(0)
+    content = bytearray(path.read_bytes())
+    content[where.byte_offset + int(at * where.size)] ^= 1 << bit
+    path.write_bytes(content)
+    for read in (in_blocks, read_shard):
+        with pytest.raises(ShardError, match="codes are not those that were written"):
+            read(path)
+
+
+def test_rows_and_paths_are_read_without_the_codes(tmp_path: Path) -> None:
+    shard = dataclasses.replace(a_shard(), path=["a", "é", "c\udcff", "d", "e|\n"])
+    path = write(tmp_path / "0.h5", shard)
+    row, names = read_rows(path)
+    assert row.tolist() == [10, 11, 12, 13, 14]
+    assert names == shard.path
+
+
+def test_a_layers_share_of_the_network_comes_back_where_it_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "0.h5"
+    write_shard(path, a_shard(), spec=SPEC, layer="layer3", dtype="float32", work=0.25)
+    assert read_header(path).work == 0.25
+    for value in (0.0, 1.0, np.nextafter(1, 2), -0.1, np.nan, 2, "half", np.array([0.1, 0.2])):
+        with h5py.File(path, "r+") as file:
+            file.attrs["work"] = value
+        expected = value if isinstance(value, float) and value in (0.0, 1.0) else None
+        assert read_header(path).work == expected
+    assert read_header(write(path, a_shard())).work is None
+
+
 def test_codes_beyond_float16_are_stored_as_float32(tmp_path: Path) -> None:
     large = a_shard(scale=1e6)
     path = write(tmp_path / "0.h5", large, "float16")
@@ -105,6 +194,8 @@ def test_any_changed_value_is_found(tmp_path: Path, dataset: str) -> None:
             file[dataset][0] = "other"
     with pytest.raises(ShardError, match="not those that were written"):
         read_shard(path)
+    with pytest.raises(ShardError, match="not those that were written"):
+        in_blocks(path) if dataset == "codes" else read_rows(path)
 
 
 def test_a_column_of_another_length_is_found(tmp_path: Path) -> None:
@@ -113,8 +204,12 @@ def test_a_column_of_another_length_is_found(tmp_path: Path) -> None:
         short = file["path"][:-1]
         del file["path"]
         file["path"] = short
-    with pytest.raises(ShardError, match="cannot be read"):
-        read_shard(path)
+    for read in (read_shard, read_rows):
+        with pytest.raises(ShardError, match="cannot be read"):
+            read(path)
+
+
+READS: list[Callable[[Path], Any]] = [read_header, read_shard, read_rows, read_outcome, in_blocks]
 
 
 def test_files_that_are_no_shards_are_refused(tmp_path: Path) -> None:
@@ -125,7 +220,7 @@ def test_files_that_are_no_shards_are_refused(tmp_path: Path) -> None:
     whole = write(tmp_path / "whole.h5", a_shard()).read_bytes()
     (tmp_path / "cut.h5").write_bytes(whole[: len(whole) // 2])
     for name in ("text", "empty", "other", "cut", "absent"):
-        for read in (read_header, read_shard):
+        for read in READS:
             with pytest.raises(ShardError, match=rf"{name}\.h5") as caught:
                 read(tmp_path / f"{name}.h5")
             assert "\n" not in str(caught.value)
@@ -135,8 +230,9 @@ def test_a_later_format_is_refused_by_its_number(tmp_path: Path) -> None:
     path = write(tmp_path / "0.h5", a_shard())
     with h5py.File(path, "r+") as file:
         file.attrs["format_version"] = 2
-    with pytest.raises(ShardError, match="version 2; this program reads version 1"):
-        read_shard(path)
+    for read in READS:
+        with pytest.raises(ShardError, match="version 2; this program reads version 1"):
+            read(path)
 
 
 def test_an_interrupted_write_leaves_nothing(

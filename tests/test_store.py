@@ -71,6 +71,18 @@ def test_swapped_shards_are_found_when_they_are_read(cache: Path) -> None:
         found.read("layer2", np.array([0]))
 
 
+def test_a_shards_rows_and_images_must_be_those_of_its_place(cache: Path) -> None:
+    found, path = open_cache(cache), Path("some.h5")
+    row, images = np.arange(32, 36), found.images.path[32:]
+    found.require_rows(path, 4, row, images)
+    for other in (row - 1, row[::-1], row[:3], np.arange(32, 40)):
+        with pytest.raises(ShardError, match=r"some\.h5 holds other rows than 32 to 35"):
+            found.require_rows(path, 4, other, images)
+    for others in (images[::-1], images[:3], [*images[:3], "other.jpg"]):
+        with pytest.raises(ShardError, match=r"some\.h5 holds other images than images\.csv"):
+            found.require_rows(path, 4, row, others)
+
+
 def test_a_notebook_that_holds_the_index_open_is_no_obstacle(cache: Path) -> None:
     with h5py.File(cache / "codes.h5") as index:
         expected = index["layer2"][...]

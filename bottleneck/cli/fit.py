@@ -56,9 +56,9 @@ def fit(
 
     layer = choose_layer(cache, layer)
     out = out or Path(f"head-{clf}-{layer}.safetensors")
-    for path in (out, save_cv):  # before the work, not after it
-        if path is not None:
-            require_new(path, overwrite=overwrite)
+    require_new(out, overwrite=overwrite)  # before the work, not after it
+    if save_cv is not None:
+        require_new(save_cv, overwrite=overwrite, option="--save-cv")
     done = run(
         cache,
         Method(clf, **method),

@@ -13,7 +13,7 @@ import click
 from bottleneck import __version__
 from bottleneck.errors import BottleneckError
 
-COMMANDS = ("layers", "extract", "status", "verify", "fit", "evaluate", "predict")
+COMMANDS = ("layers", "extract", "status", "verify", "fit", "sweep", "evaluate", "predict")
 
 CONFIG = Path("bottleneck.toml")
 

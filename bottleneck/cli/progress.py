@@ -38,7 +38,7 @@ class _PlainLines:
             self._last = now
             rate = done / (now - self._start)
             click.echo(
-                f"{done} of {total} {self._what}, {rate:.0f}/s, "
+                f"{done} of {total} {self._what}, {rate:{'.0f' if rate >= 10 else '.2g'}}/s, "
                 f"{(total - done) / rate:.0f} s to go",
                 err=True,
             )

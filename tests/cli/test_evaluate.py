@@ -9,6 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Extract, Run, write_photographs
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+from scipy.special import expit, softmax
+from sklearn.metrics import average_precision_score
 
 import cli
 from cli import Trap, contents, margins, refused, stored
@@ -75,6 +79,63 @@ def test_text_has_the_accuracy_its_interval_and_the_confusion(
     confusion = [[int(cell) for cell in line.split()[1:]] for line in lines[2:]]
     assert np.sum(confusion) == 12
     assert np.trace(confusion) == pytest.approx(found["accuracy"] * 12)
+
+
+def _calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
+    """Guo's equation 3, a bin at a time."""
+    total = 0.0
+    for k in range(15):
+        here = (k / 15 < confidence) & (confidence <= (k + 1) / 15)
+        if here.any():
+            total += here.mean() * abs(right[here].mean() - confidence[here].mean())
+    return total
+
+
+@pytest.mark.parametrize("clf", ["svm", "softmax"])
+def test_json_has_the_calibration_error_of_probabilities(run: Run, cache: Path, clf: str) -> None:
+    options = ("--clf", clf, "--layer", "layer2", "--c", "1e-5", "--cv", "3", "-o", "head")
+    assert run("fit", cache, *options).exit_code == 0
+    found = _evaluate(run, "head", cache)["heldout"]
+    classes, scores = margins(Path("head"), stored(cache)[24:])
+    lines = load_file("head")
+    probabilities = softmax(lines["slope"] * scores + lines["offset"], axis=1)
+    right = np.array(classes)[scores.argmax(axis=1)] == np.repeat(["ants", "bees", "wasps"], 4)
+    ece = _calibration_error(probabilities.max(axis=1), right)
+    assert ece > 1e-3
+    assert found["ece"] == pytest.approx(ece)
+    assert f", calibration error {ece:.1%}\n" in run("evaluate", "head", cache).stdout
+
+
+def test_a_head_without_probabilities_has_no_calibration_error(
+    run: Run, head: Path, cache: Path
+) -> None:
+    assert _evaluate(run, head, cache)["heldout"]["ece"] is None
+    assert "calibration" not in run("evaluate", head, cache).stdout
+
+
+def test_several_labels_an_image_are_judged_by_average_precision(run: Run, cache: Path) -> None:
+    table = cache / "images.csv"
+    table.write_text(table.read_text().replace(",bees,", ",green|bright,"))
+    options = ("--clf", "softmax", "--layer", "layer2", "--c", "1e-4", "--cv", "3", "-o", "head")
+    assert run("fit", cache, *options).exit_code == 0
+    found = _evaluate(run, "head", cache)["heldout"]
+    classes, scores = margins(Path("head"), stored(cache)[24:])
+    assert classes == found["classes"] == ["ants", "bright", "green", "wasps"]
+    kinds = np.array([[1, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]], dtype=bool)
+    true = np.repeat(kinds, 4, axis=0)
+    assert (found["split"], found["n"]) == ("val", 12)
+    assert found["accuracy"] == ((scores > 0) == true).all(axis=1).mean()
+    expected = average_precision_score(true, scores, average=None)
+    assert found["average_precision"] == pytest.approx(dict(zip(classes, expected, strict=True)))
+    assert found["mean_average_precision"] == pytest.approx(expected.mean())
+    confidence = np.maximum(expit(scores), expit(-scores))
+    assert found["ece"] == pytest.approx(
+        _calibration_error(confidence.ravel(), ((scores > 0) == true).ravel())
+    )
+    lines = run("evaluate", "head", cache).stdout.splitlines()
+    assert f"{found['accuracy']:.1%} of 12" in lines[0]
+    assert [line.split()[0] for line in lines[2:]] == [*classes, "mean"]
+    assert lines[-1].split()[1] == f"{found['mean_average_precision']:.1%}"
 
 
 def test_images_without_splits_are_all_judged(run: Run, head: Path, photos: Path) -> None:

@@ -11,7 +11,11 @@ import pytest
 import torch
 from conftest import NETWORKS, Extract, Run
 from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import load_file
+from safetensors.numpy import save_file as save_numpy
 from safetensors.torch import save_file
+from scipy.special import expit, softmax
 from tiny_networks import plain
 
 import cli
@@ -20,20 +24,15 @@ from cli import contents, expected_codes, margins, refused
 made, photos, cache = cli.made, cli.photos, cli.cache
 
 
-def _fit(run: Run, cache: Path, clf: str) -> Path:
+def _fit(run: Run, cache: Path, clf: str, cv: int = 0) -> Path:
     name = f"{clf}.head"
-    run("fit", cache, "--clf", clf, "--layer", "layer2", "--c", "0.1", "--cv", "0", "-o", name)
+    run("fit", cache, "--clf", clf, "--layer", "layer2", "--c", "0.1", "--cv", cv, "-o", name)
     return Path(name)
 
 
 @pytest.fixture
 def svm(run: Run, cache: Path) -> Path:
     return _fit(run, cache, "svm")
-
-
-@pytest.fixture
-def softmax(run: Run, cache: Path) -> Path:
-    return _fit(run, cache, "softmax")
 
 
 @pytest.fixture
@@ -83,13 +82,21 @@ def test_jsonl_has_path_label_and_the_score_of_every_class(run: Run, svm: Path, 
         assert line["scores"] == pytest.approx(dict(zip(classes, values, strict=True)), rel=1e-3)
 
 
-def test_softmax_gives_probabilities(run: Run, softmax: Path, new: Path) -> None:
-    found = [line for line in _json(run, softmax, "new") if line["label"]]
-    classes, scores = _expected(softmax, [line["path"] for line in found])
-    shares = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+@pytest.mark.parametrize(("clf", "cv"), [("softmax", 0), ("softmax", 3), ("svm", 3)])
+def test_softmax_and_a_cross_validated_svm_give_probabilities(
+    run: Run, cache: Path, new: Path, clf: str, cv: int
+) -> None:
+    head = _fit(run, cache, clf, cv)
+    found = [line for line in _json(run, head, "new") if line["label"]]
+    classes, scores = _expected(head, [line["path"] for line in found])
+    slope = load_file(head)["slope"]
+    assert (clf == "softmax") == (slope == 1).all()
+    shares = softmax(slope * scores, axis=1)
     for line, values in zip(found, shares, strict=True):
         assert sum(line["scores"].values()) == pytest.approx(1)
-        assert line["scores"] == pytest.approx(dict(zip(classes, values, strict=True)), rel=1e-3)
+        expected = dict(zip(classes, values, strict=True))
+        assert line["scores"] == pytest.approx(expected, rel=1e-3, abs=1e-6)
+        assert line["label"] == max(expected, key=lambda name: expected[name])
 
 
 def test_jsonl_says_why_an_image_has_no_label(run: Run, svm: Path, new: Path) -> None:
@@ -123,6 +130,58 @@ def test_the_table_has_a_line_an_image(run: Run, svm: Path, new: Path) -> None:
             assert text == f"{line['path']}  {line['label']} {score:.3f}"
         else:
             assert text == f"{line['path']}  rejected: {line['reason']}"
+
+
+# Several labels an image
+
+
+@pytest.fixture
+def labels(run: Run, cache: Path) -> Path:
+    """A head of ants, bright, green and wasps, where bees are bright and green."""
+    table = cache / "images.csv"
+    table.write_text(table.read_text().replace(",bees,", ",green|bright,"))
+    return _fit(run, cache, "svm", cv=3)
+
+
+def test_jsonl_has_all_labels_of_an_image(run: Run, labels: Path, new: Path) -> None:
+    found = _json(run, labels, "new")
+    good = [line for line in found if line["path"] not in REJECTED]
+    assert len(good) == 7
+    classes, scores = _expected(labels, [line["path"] for line in good])
+    lines = load_file(labels)
+    shares = expit(lines["slope"] * scores + lines["offset"])
+    for line, margin, values in zip(good, scores, shares, strict=True):
+        assert line["label"].split("|") == [classes[k] for k in np.flatnonzero(margin > 0)]
+        expected = dict(zip(classes, values, strict=True))
+        assert line["scores"] == pytest.approx(expected, rel=1e-3, abs=1e-6)
+        assert list(line["scores"]) == [classes[k] for k in np.argsort(-values)]
+    assert {line["label"] for line in good} >= {"ants", "bright|green", "wasps"}
+    assert all(line["label"] is None for line in found if line["path"] in REJECTED)
+
+
+def test_an_image_without_any_of_the_labels_is_not_one_without_codes(
+    run: Run, labels: Path, new: Path
+) -> None:
+    tensors = load_file(labels) | {"intercept": np.full(4, -1e3)}
+    with safe_open(labels, framework="numpy") as file:
+        save_numpy(tensors, "none.head", metadata=file.metadata())
+    for line in _json(run, "none.head", "new/wasps"):
+        assert line.keys() == {"path", "label", "scores"}
+        assert line["label"] == ""
+    for row in csv.DictReader(_lines(run, "none.head", "new/wasps", "--format", "csv")):
+        assert (row["label"], row["reason"]) == ("", "")
+    for text in _lines(run, "none.head", "new/wasps"):
+        assert not {"ants", "bright", "green"} & set(text.split())
+
+
+def test_csv_and_table_have_all_labels_of_an_image(run: Run, labels: Path, new: Path) -> None:
+    found = _json(run, labels, "new")
+    rows = csv.DictReader(_lines(run, labels, "new", "--format", "csv"))
+    assert [row["label"] for row in rows] == [line["label"] or "" for line in found]
+    for text, line in zip(_lines(run, labels, "new"), found, strict=True):
+        if line["label"]:
+            pairs = [f"{name} {line['scores'][name]:.3f}" for name in line["label"].split("|")]
+            assert all(pair in text.split("  ")[1:] for pair in pairs)
 
 
 @pytest.mark.parametrize("top", [1, 2, 9])

@@ -1,0 +1,117 @@
+"""`bottleneck sweep`."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from bottleneck.cli.options import PATH, GridOfC, json_option, overwrite_option, training_options
+
+if TYPE_CHECKING:
+    from bottleneck.sweep import Row
+
+
+@click.command()
+@click.argument("cache", type=PATH)
+@click.option("--layer", "layers", multiple=True, help="May be given several times.  [all]")
+@click.option(
+    "--clf",
+    "clfs",
+    multiple=True,
+    default=["svm", "softmax"],
+    show_default=True,
+    help="svm or softmax; may be given several times.",
+)
+@click.option(
+    "--c", type=GridOfC(), default="auto", show_default=True, help="C, by cross-validation."
+)
+@training_options
+@click.option("--plot", type=PATH, help="Draw the curve too: a .svg, .png or .pdf file.")
+@click.option("-o", "--out", type=PATH, help="Write the table too, as CSV with all digits.")
+@overwrite_option
+@json_option
+@click.pass_context
+def sweep(
+    ctx: click.Context,
+    /,
+    cache: Path,
+    layers: tuple[str, ...],
+    clfs: tuple[str, ...],
+    c: tuple[float, ...],
+    cv: int,
+    preprocess: str,
+    labels: Path | None,
+    memory: int | None,
+    plot: Path | None,
+    out: Path | None,
+    overwrite: bool,
+    as_json: bool,
+    **method: Any,
+) -> None:
+    """Find the layer that serves you best.
+
+    Every layer of the cache with every classifier, cross-validated as `fit` does it, by the share
+    of the network that it needs. The cheapest within one standard error of the best is marked and
+    comes with the command that trains it; held-out figures are shown, and have no say in it.
+
+    \b
+    Example:
+      bottleneck sweep photos.cache
+      bottleneck sweep photos.cache --plot layers.svg -o layers.csv
+      bottleneck sweep photos.cache --layer layer3 --layer layer4 --clf svm --json
+    """
+    from bottleneck import results
+    from bottleneck.cli.progress import progress_of
+    from bottleneck.files import publish_text
+    from bottleneck.head import require_new
+    from bottleneck.plot import plot_sweep, require_picture
+    from bottleneck.sweep import best_row, recommend
+    from bottleneck.sweep import sweep as run
+    from bottleneck.training import Method
+
+    for path, option in ((plot, "--plot"), (out, "-o")):  # before the work, not after it
+        if path is not None:
+            require_new(path, overwrite=overwrite, option=option)
+    if plot is not None:
+        require_picture(plot)
+    with progress_of("classifiers") as progress:
+        rows = run(
+            cache,
+            [Method(clf, **method) for clf in clfs],
+            layers=layers or None,
+            c=c or None,
+            cv=cv,
+            preprocess=preprocess,
+            labels=labels,
+            memory=memory,
+            progress=progress,
+        )
+    best, chosen = best_row(rows), recommend(rows)
+    if plot is not None:
+        plot_sweep(plot, rows, best=best, chosen=chosen)
+    if out is not None:
+        publish_text(out, results.sweep_csv(rows, chosen))
+    if as_json:
+        click.echo(json.dumps(results.sweep_json(rows, chosen)))
+    else:
+        command = _fit_command(ctx, chosen)
+        click.echo(results.sweep_text(rows, best=best, chosen=chosen, command=command))
+
+
+_OF_SWEEP_ALONE = {"cache", "layers", "clfs", "plot", "out", "overwrite", "as_json"}
+
+
+def _fit_command(ctx: click.Context, row: "Row") -> str:
+    """What trains a row: with every option that decided it and was not left at its default."""
+    words = ["bottleneck", "fit", ctx.params["cache"], "--clf", row.clf, "--layer", row.layer]
+    for option in ctx.command.params:
+        name = option.name or ""
+        if name in _OF_SWEEP_ALONE or ctx.get_parameter_source(name) is ParameterSource.DEFAULT:
+            continue
+        value = ctx.params[name]
+        given = (",".join(map(str, value)) or "auto") if isinstance(value, tuple) else value
+        words += [option.opts[0], given]
+    return shlex.join(map(str, words))

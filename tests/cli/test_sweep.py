@@ -1,0 +1,270 @@
+"""`bottleneck sweep`."""
+
+import csv
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import chain, repeat
+from pathlib import Path
+from typing import Any, NoReturn
+from xml.etree import ElementTree
+
+import click
+import pytest
+from click.testing import Result
+from conftest import Run, write_photographs
+from test_sweep import forget_work
+from tiny_networks import plain
+
+import cli
+from bottleneck.cli import main
+from bottleneck.cli.progress import progress_of
+from bottleneck.layers import list_layers
+from cli import contents, refused
+
+made, photos, cache = cli.made, cli.photos, cli.cache
+
+QUICK = ("--c", "0.01,1", "--cv", "2")
+
+
+def _no_nan(text: str) -> NoReturn:
+    raise AssertionError(f"{text} is no JSON")
+
+
+def _sweep(run: Run, *arguments: object) -> list[dict[str, Any]]:
+    result = run("sweep", *arguments, "--json")
+    assert result.exit_code == 0, result.output
+    rows: list[dict[str, Any]] = json.loads(result.stdout, parse_constant=_no_nan)
+    return rows
+
+
+# What it finds
+
+
+def test_json_is_a_list_of_what_fit_says_with_size_and_work(run: Run, cache: Path) -> None:
+    rows = _sweep(run, cache, *QUICK)
+    shares = {layer.name: layer.work for layer in list_layers(plain(), 32)}
+    assert [(row["layer"], row["clf"]) for row in rows] == [
+        *(("layer2", "svm"), ("layer2", "softmax")),
+        *(("layer3", "svm"), ("layer3", "softmax")),
+    ]
+    for row in rows:
+        fit = run("fit", cache, "--clf", row["clf"], "--layer", row["layer"], *QUICK, "--json")
+        alone = json.loads(fit.stdout)
+        assert alone.pop("head")
+        own = {"size": {"layer2": 8, "layer3": 10}[row["layer"]], "work": shares[row["layer"]]}
+        recommended = row.pop("recommended")
+        assert type(recommended) is bool
+        assert row | {"seconds": 0} == alone | own | {"seconds": 0}
+        assert row["seconds"] > 0
+
+
+def test_exactly_one_row_is_recommended(run: Run, cache: Path) -> None:
+    assert [row["recommended"] for row in _sweep(run, cache, *QUICK)].count(True) == 1
+
+
+def test_the_images_and_the_network_are_not_needed(run: Run, cache: Path, photos: Path) -> None:
+    shutil.rmtree(photos)
+    assert len(_sweep(run, cache, *QUICK)) == 4
+
+
+def test_torch_and_matplotlib_are_not_loaded(cache: Path, tmp_path: Path) -> None:
+    start = (
+        "import sys; from bottleneck.cli import main; main(sys.argv[1:], standalone_mode=False);"
+        "assert not {'torch', 'matplotlib'} & set(sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", start, "sweep", str(cache), *QUICK],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+# What it prints
+
+
+def _cells(result: Result) -> list[list[str]]:
+    table = result.stdout.split("\n\n")[0]
+    return [line.split() for line in table.splitlines()]
+
+
+def test_the_table_has_every_row_and_an_asterisk_at_the_chosen_one(run: Run, cache: Path) -> None:
+    rows = _sweep(run, cache, *QUICK)
+    result = run("sweep", cache, *QUICK)
+    head, *lines = _cells(result)
+    assert " ".join(head) == "layer network code clf CV accuracy ± std val accuracy seconds"
+    for line, row in zip(lines, rows, strict=True):
+        assert line[:7] == [
+            row["layer"],
+            f"{row['work']:.1%}",
+            str(row["size"]),
+            row["clf"],
+            f"{row['cv']['mean']:.1%}",
+            f"{row['cv']['std']:.1%}",
+            f"{row['heldout']['accuracy']:.1%}",
+        ]
+        assert (line[-1] == "*") == row["recommended"]
+    assert result.stderr == ""
+
+
+def test_a_sentence_ends_in_the_command_that_trains_it(run: Run, cache: Path) -> None:
+    shutil.copytree(cache, "a cache")
+    result = run("sweep", "a cache", *QUICK, "--preprocess", "l2", "--class-weight", "balanced")
+    table, sentence = result.stdout.removesuffix("\n").split("\n\n")
+    assert "\n" not in sentence
+    assert "within one standard error" in sentence
+    words = shlex.split(sentence.split("`")[1])
+    assert words[:3] == ["bottleneck", "fit", "a cache"]
+    done = json.loads(run(*words[1:], "--json").stdout)
+    (chosen,) = (line.split() for line in table.splitlines() if line.endswith("*"))
+    assert [done["layer"], done["clf"]] == [chosen[0], chosen[3]]
+    assert done["cv"]["folds"] == 2
+    assert done["preprocess"] == "l2"
+    assert chosen[4] == f"{done['cv']['mean']:.1%}"
+    options = words[words.index("--layer") + 2 :]
+    expected = ["--c", "0.01,1.0", "--cv", "2", "--preprocess", "l2", "--class-weight", "balanced"]
+    assert options == expected
+
+
+def test_what_stands_in_the_configuration_is_in_the_command_too(run: Run, cache: Path) -> None:
+    lines = ["[sweep]", 'cache = "cache"', "c = [1.0]", "cv = 2", 'clf = "svm"', 'layer = "layer3"']
+    Path("bottleneck.toml").write_text("\n".join([*lines, 'memory = "1G"']))
+    command = run("sweep").stdout.split("`")[1]
+    assert (
+        command
+        == "bottleneck fit cache --clf svm --layer layer3 --c 1.0 --cv 2 --memory 1073741824"
+    )
+    assert run(*command.split()[1:], "-o", "head").exit_code == 0
+
+
+def test_a_cache_that_does_not_say_what_layers_need(run: Run, cache: Path) -> None:
+    forget_work(cache)
+    assert {row["work"] for row in _sweep(run, cache, *QUICK)} == {None}
+    result = run("sweep", cache, *QUICK)
+    assert [line[1] for line in _cells(result)[1:]] == ["-"] * 4
+    assert "does not say how much of the network" in result.stdout
+    assert run("sweep", cache, *QUICK, "--plot", "a.svg").exit_code == 0
+
+
+def test_without_splits_there_is_no_column_for_held_out_rows(
+    run: Run, tmp_path: Path, extract_tiny: Callable[..., Any]
+) -> None:
+    for label in ("ants", "bees"):
+        write_photographs(tmp_path / "all" / label, 6, label=label)
+    extract_tiny(tmp_path / "all")
+    assert [row["heldout"] for row in _sweep(run, "cache", *QUICK)] == [None, None]
+    head = _cells(run("sweep", "cache", *QUICK))[0]
+    assert " ".join(head) == "layer network code clf CV accuracy ± std seconds"
+
+
+def test_preprocessing_has_a_column_where_the_folds_chose_several(run: Run, cache: Path) -> None:
+    options = ("--c", "1e-5,1", "--cv", "2", "--preprocess", "auto")
+    chosen = {row["preprocess"] for row in _sweep(run, cache, *options)}
+    head = _cells(run("sweep", cache, *options))[0]
+    assert ("preprocess" in head) == (len(chosen) > 1)
+
+
+def test_layers_and_classifiers_can_be_chosen(run: Run, cache: Path) -> None:
+    rows = _sweep(run, cache, "--layer", "layer3", "--clf", "softmax", *QUICK)
+    assert [(row["layer"], row["clf"]) for row in rows] == [("layer3", "softmax")]
+
+
+# Files
+
+
+def test_a_plot_and_a_table_are_written_too(run: Run, cache: Path) -> None:
+    before = contents(cache)
+    rows = _sweep(run, cache, *QUICK, "--plot", "down/layers.svg", "-o", "down/layers.csv")
+    assert ElementTree.parse("down/layers.svg").getroot().tag.endswith("svg")
+    with Path("down/layers.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    for line, row in zip(table, rows, strict=True):
+        assert (line["layer"], line["clf"], line["size"]) == (
+            row["layer"],
+            row["clf"],
+            str(row["size"]),
+        )
+        assert float(line["work"]) == row["work"]
+        assert float(line["c"]) == row["c"]
+        assert float(line["mean"]) == row["cv"]["mean"]
+        assert float(line["std"]) == row["cv"]["std"]
+        assert float(line["heldout"]) == row["heldout"]["accuracy"]
+        assert line["recommended"] == str(row["recommended"])
+    assert contents(cache) == before
+
+
+@pytest.mark.parametrize(("option", "name"), [("--plot", "taken.svg"), ("-o", "taken.csv")])
+def test_a_file_in_the_way_is_refused_before_the_work(
+    run: Run, cache: Path, option: str, name: str
+) -> None:
+    Path(name).write_text("mine")
+    shutil.move(cache, "elsewhere")  # whatever came after the check would fail on that
+    refused(run("sweep", "cache", option, name), f"{name} exists", f"with {option}", "--overwrite")
+    assert Path(name).read_text() == "mine"
+    assert run("sweep", "elsewhere", *QUICK, option, name, "--overwrite").exit_code == 0
+    assert Path(name).read_bytes() != b"mine"
+
+
+def test_a_plot_of_another_kind_is_refused_before_the_work(run: Run) -> None:
+    refused(run("sweep", "absent", "--plot", "a.jpg"), "--plot a.jpg", ".svg, .png, .pdf", code=2)
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (["--cv", "0"], ["--cv 0", "at least 2 folds"]),
+        (["--cv", "0", "--c", "1"], ["--cv 0", "at least 2 folds"]),
+        (["--clf", "smv"], ["'smv'", "svm"]),
+        (["--layer", "layr3"], ["'layr3'", "layer3"]),
+        (["--c", "0"], ["--c 0", "above 0"]),
+        (["--metric", "auc"], ["'auc'", "macro_f1"]),
+    ],
+)
+def test_a_wrong_option_is_refused(
+    run: Run, cache: Path, options: list[str], parts: list[str]
+) -> None:
+    refused(run("sweep", "cache", *options, "--plot", "a.svg"), *parts, code=2)
+    assert not Path("a.svg").exists()
+
+
+def test_no_cache_is_refused_with_the_command_that_makes_one(run: Run) -> None:
+    refused(run("sweep", "absent"), "no cache at absent", "bottleneck extract")
+
+
+# Help and progress
+
+
+def test_help_has_an_example_with_a_plot(run: Run) -> None:
+    example = run("sweep", "--help").stdout.split("Example:\n")[1]
+    assert "bottleneck sweep photos.cache --plot layers.svg" in example
+
+
+def test_the_command_of_the_sentence_knows_every_option_that_fit_shares() -> None:
+    commands = {name: main.get_command(click.Context(main), name) for name in ("sweep", "fit")}  # type: ignore[attr-defined, unused-ignore]
+    names = {
+        name: {parameter.opts[0] for parameter in command.params if command}
+        for name, command in commands.items()
+        if command
+    }
+    assert names["sweep"] - names["fit"] == {"--plot"}
+    assert names["fit"] - names["sweep"] == {"--save-cv"}
+
+
+def test_slow_progress_is_not_told_as_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = chain([0.0], repeat(25.0))
+    monkeypatch.setattr("bottleneck.cli.progress.time.monotonic", lambda: next(now))
+    with progress_of("classifiers") as progress:
+        progress(1, 4)
+    assert capsys.readouterr().err == "1 of 4 classifiers, 0.04/s, 75 s to go\n"

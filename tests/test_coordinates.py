@@ -1,0 +1,246 @@
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from codes_kit import F64, INTERCEPTS, Move, Problem, Rows, stay
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from bottleneck.coordinates import Intercept, make_design
+from bottleneck.design import Design, Rotated, Streamed
+from bottleneck.losses import Logistic
+
+
+@st.composite
+def codes(draw: st.DrawFn) -> NDArray[Any]:
+    """Rows, fewer or more than features; some twice, some features constant, zero or large."""
+    n, d = draw(st.tuples(st.integers(1, 12), st.integers(1, 12)))
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    rows = random.normal(size=(n, d))
+    traits = st.lists(st.sampled_from(["twice", "constant", "zero", "large", "all"]), unique=True)
+    for trait in draw(traits):
+        some = random.random(d) < 0.5
+        if trait == "twice":
+            rows[n // 2 :] = rows[0]
+        elif trait == "constant":
+            rows[:, some] = 3.0
+        elif trait == "zero":
+            rows[:, some] = 0.0
+        elif trait == "large":
+            rows[:, some] *= 10
+        else:  # the mean is far from zero
+            rows += 2.0
+    return rows.astype(draw(st.sampled_from([np.float32, np.float64])))
+
+
+@st.composite
+def designs(draw: st.DrawFn) -> tuple[Design, Problem]:
+    rows, intercept = draw(codes()), draw(st.sampled_from(INTERCEPTS))
+    if intercept == "none" and not rows.any():
+        rows[0, 0] = 1
+    weight = None
+    if draw(st.booleans()):
+        weight = np.random.default_rng(0).uniform(0.1, 3, len(rows))
+    problem = Problem(rows, np.zeros(len(rows), int), Logistic, intercept, weight)
+    sizes = draw(st.lists(st.integers(1, 6), max_size=3))
+    return problem.design(sizes, in_memory=draw(st.booleans())), problem
+
+
+def tolerance(problem: Problem) -> float:
+    """Of rounding, as a share of the largest eigenvalue."""
+    return 3e-5 if problem.rows.dtype == np.float32 else 1e-10
+
+
+def margins(design: Design, n: int, at: NDArray[Any]) -> F64:
+    """What the design makes of coordinates, for every row."""
+    found = np.full((n, at.shape[1]), np.nan)
+
+    def residual(rows: slice, block: NDArray[Any]) -> NDArray[Any]:
+        found[rows] = block
+        return block
+
+    design.products(at.astype(design.dtype), residual)
+    return found
+
+
+@given(designs())
+def test_the_gram_matrix_is_the_spectrum(case: tuple[Design, Problem]) -> None:
+    design, problem = case
+    n, r = len(problem.rows), len(design.spectrum)
+    rows = margins(design, n, np.eye(r))
+    weight = np.ones(n) if problem.weight is None else problem.weight
+    size = design.spectrum.max() + np.linalg.norm(problem.rows.astype(float)) ** 2 * weight.max()
+    gram = rows.T @ (weight[:, None] * rows)
+    np.testing.assert_allclose(gram, np.diag(design.spectrum), atol=tolerance(problem) * size)
+    assert design.spectrum.dtype == design.penalty.dtype == np.float64
+    assert np.all(design.spectrum >= 0)
+    assert design.weight == pytest.approx(weight.sum())
+    assert str(design.dtype) == str(problem.rows.dtype)
+
+
+@given(designs())
+def test_coordinates_are_coefficients_of_the_same_length_and_margins(
+    case: tuple[Design, Problem],
+) -> None:
+    design, problem = case
+    n, r = len(problem.rows), len(design.spectrum)
+    at = np.random.default_rng(1).normal(size=(r, 3)).astype(design.dtype)
+    coef, intercept = design.lift(at)
+    assert coef.shape == (3, problem.rows.shape[1])
+    length = (coef**2).sum(axis=1)
+    if problem.intercept == "penalised":
+        length = length + intercept**2
+    if problem.intercept == "none":
+        np.testing.assert_array_equal(intercept, np.zeros(3))
+    free = problem.intercept == "free"
+    np.testing.assert_array_equal(design.penalty, np.r_[np.ones(r - free), np.zeros(int(free))])
+    exact = at.astype(np.float64)
+    ours = (design.penalty[:, None] * exact**2).sum(axis=0)
+    # Among few rows eigenvalues are kept down to 1e-12 of the largest, and so have few digits.
+    close = 1e-4 if n < problem.rows.shape[1] else 1e-9
+    np.testing.assert_allclose(ours, length, rtol=close, atol=close)
+    raw = problem.rows.astype(np.float64) @ coef.T + intercept
+    size = 1 + np.abs(problem.rows).sum()
+    np.testing.assert_allclose(margins(design, n, at), raw, atol=10 * tolerance(problem) * size)
+
+
+@given(designs())
+def test_no_coefficients_are_lost(case: tuple[Design, Problem]) -> None:
+    # Whatever the coefficients, some coordinates have their margins, and no more length.
+    design, problem = case
+    n, d = problem.rows.shape
+    r = len(design.spectrum)
+    random = np.random.default_rng(2)
+    coef, intercept = random.normal(size=d), float(problem.intercept != "none")
+    wanted = problem.rows.astype(np.float64) @ coef + intercept
+    rows = margins(design, n, np.eye(r))
+    at, *_ = np.linalg.lstsq(rows, wanted, rcond=1e-7 if design.single else 1e-9)
+    size = 1 + np.abs(problem.rows).sum()
+    np.testing.assert_allclose(rows @ at, wanted, atol=max(1e-6, 10 * tolerance(problem)) * size)
+    length = np.sum(coef**2) + (problem.intercept == "penalised") * intercept**2
+    if problem.intercept != "free":
+        assert np.sum(at**2) <= length * (1 + 1e-3) + 1e-3
+
+
+def test_a_free_intercept_is_the_last_coordinate() -> None:
+    random = np.random.default_rng(0)
+    for shape in ((20, 4), (4, 20)):
+        rows, weight = 5 + random.normal(size=shape), random.uniform(0.5, 2, shape[0])
+        design = make_design(Rows(rows), intercept="free", weight=weight)
+        assert isinstance(design, Rotated)
+        np.testing.assert_allclose(design.rows[:, -1], 1)
+        np.testing.assert_allclose(weight @ design.rows[:, :-1], 0, atol=1e-9)
+        assert design.spectrum[-1] == pytest.approx(weight.sum())
+
+
+@pytest.mark.parametrize("shape", [(20, 4), (4, 20)])
+@pytest.mark.parametrize("intercept", INTERCEPTS)
+def test_equal_rows_leave_no_coordinate_but_the_intercepts(
+    shape: tuple[int, int], intercept: Intercept
+) -> None:
+    design = make_design(Rows(np.full(shape, 2.0)), intercept=intercept)
+    n, d = shape
+    expected = {"penalised": n * (4 * d + 1), "free": n, "none": 4 * n * d}[intercept]
+    assert design.spectrum.sum() == pytest.approx(expected)
+    assert design.spectrum.max() == pytest.approx(expected)
+
+
+def test_rows_that_are_all_zero_are_rows() -> None:
+    for shape in ((6, 4), (4, 6)):
+        for intercept in INTERCEPTS:
+            design = make_design(Rows(np.zeros(shape)), intercept=intercept)
+            at = np.ones((len(design.spectrum), 2))
+            coef, intercepts = design.lift(at)
+            assert (coef.shape, intercepts.shape) == ((2, shape[1]), (2,))
+            found = margins(design, shape[0], at)
+            np.testing.assert_allclose(found, np.broadcast_to(intercepts, found.shape))
+
+
+def test_rows_in_memory_are_turned_once_and_others_for_every_product() -> None:
+    rows = np.random.default_rng(0).normal(size=(30, 4))
+    for in_memory, kind in ((True, Rotated), (False, Streamed)):
+        codes = Rows(rows, [7], in_memory=in_memory)
+        design = make_design(codes, intercept="free")
+        assert isinstance(design, kind)
+        reads = codes.reads
+        design.products(np.ones((5, 2)), lambda _, margins: margins)
+        assert codes.reads - reads == (0 if in_memory else 1)
+    codes = Rows(rows, [7], in_memory=False)
+    make_design(codes, intercept="free")
+    assert codes.reads == 1
+
+
+@pytest.mark.parametrize("intercept", INTERCEPTS)
+def test_few_rows_of_many_features_take_little_memory(intercept: Intercept) -> None:
+    # A matrix of d × d would be of 29 GB; the codes are 5 MB, in double precision twice that.
+    rows = np.random.default_rng(0).normal(size=(20, 60_000)).astype(np.float32)
+    design = make_design(Rows(rows), intercept=intercept)  # what is loaded once is loaded
+    tracemalloc.start()
+    try:
+        design = make_design(Rows(rows), intercept=intercept)
+        _, peak = tracemalloc.get_traced_memory()
+        assert peak < rows.nbytes
+        tracemalloc.reset_peak()
+        before, _ = tracemalloc.get_traced_memory()
+        coef, intercepts = design.lift(np.ones((len(design.spectrum), 1)))
+        assert tracemalloc.get_traced_memory()[1] - before < 2 * rows.nbytes
+    finally:
+        tracemalloc.stop()
+    at = np.ones((len(design.spectrum), 1))
+    raw = rows.astype(np.float64) @ coef.T + intercepts
+    np.testing.assert_allclose(margins(design, 20, at), raw, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(30, 4), (4, 30)])
+@pytest.mark.parametrize("intercept", INTERCEPTS)
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_torch_gives_the_same(
+    shape: tuple[int, int], intercept: Intercept, in_memory: bool
+) -> None:
+    random = np.random.default_rng(0)
+    rows, weight = random.normal(size=shape), random.uniform(0.5, 2, shape[0])
+
+    def made(move: Move) -> Design:
+        codes = Rows(rows, [3, 2], in_memory=in_memory)
+        return make_design(codes, intercept=intercept, weight=weight, move=move)
+
+    ours, other = made(stay), made(torch.from_numpy)
+    assert isinstance(other.spectrum, torch.Tensor)
+    assert isinstance(other.penalty, torch.Tensor)
+    size = float(ours.spectrum.max())
+    np.testing.assert_allclose(other.spectrum.numpy(), ours.spectrum, atol=1e-12 * size)
+    np.testing.assert_array_equal(other.penalty.numpy(), ours.penalty)
+    # Eigenvectors have a sign of their own in either library, their squares have not.
+    at = np.eye(len(ours.spectrum))
+    coef, _ = ours.lift(at)
+    moved, _ = other.lift(torch.from_numpy(at))
+    seen: list[Any] = []
+
+    def residual(_: slice, block: Any) -> Any:
+        seen.append(block.clone())
+        return block
+
+    product = other.products(torch.from_numpy(at), residual)
+    assert all(isinstance(block, torch.Tensor) for block in [product, *seen])
+    found = np.vstack([block.numpy() for block in seen])
+    np.testing.assert_allclose(found**2, margins(ours, shape[0], at) ** 2, atol=1e-8)
+    np.testing.assert_allclose(moved**2, coef**2, atol=1e-8)
+
+
+@pytest.mark.parametrize("mean", [10.0, 100.0])
+@pytest.mark.parametrize("intercept", INTERCEPTS)
+def test_a_large_mean_costs_single_precision_few_digits(mean: float, intercept: Intercept) -> None:
+    # Lengths of coordinates differ by `mean`; margins must not lose as many digits again.
+    random = np.random.default_rng(0)
+    rows = (mean + random.normal(size=(15, 40))).astype(np.float32)
+    design = make_design(Rows(rows), intercept=intercept)
+    at = random.normal(size=(len(design.spectrum), 3))
+    coef, intercepts = design.lift(at)
+    raw = rows.astype(np.float64) @ coef.T + intercepts
+    size = float(np.sqrt(design.spectrum.max()))
+    np.testing.assert_allclose(margins(design, 15, at), raw, atol=1e-6 * size)
+    length = (coef**2).sum(axis=1) + (intercept == "penalised") * intercepts**2
+    np.testing.assert_allclose(length, design.penalty @ at**2, rtol=1e-6)

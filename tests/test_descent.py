@@ -1,0 +1,326 @@
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from codes_kit import F64, INTERCEPTS, KINDS, Move, Problem, classes_of, stay
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+
+from bottleneck.coordinates import Intercept
+from bottleneck.descent import Minimum, Objective, Proof, _Search, minimise
+from bottleneck.losses import Logistic, Loss, Softmax, SquaredHinge
+
+C = st.floats(-3, 3).map(lambda e: float(10**e))
+
+
+@st.composite
+def problems(draw: st.DrawFn, *, free: bool = True) -> Problem:
+    """Small ones in double precision, of every loss, weighted or not."""
+    kind = draw(st.sampled_from(KINDS))
+    n, d, k = draw(st.tuples(st.integers(2, 12), st.integers(1, 12), st.integers(2, 4)))
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    targets: NDArray[Any] = classes_of(max(n, k), k, random)
+    n = len(targets)
+    columns = None
+    if kind is not Softmax:
+        if draw(st.booleans()):
+            targets = random.random((n, k)) < 0.4
+        if draw(st.booleans()):
+            columns = random.uniform(0.2, 2, (2, k))
+    weight = random.uniform(0.2, 2, n) if draw(st.booleans()) else None
+    intercept = draw(st.sampled_from(INTERCEPTS if free else ("penalised", "none")))
+    return Problem(1 + random.normal(size=(n, d)), targets, kind, intercept, weight, columns)
+
+
+def objective(problem: Problem, c: float, proof: Proof | None = None, **options: Any) -> Objective:
+    return Objective(problem.design(**options), problem.loss(), c, proof, zero(problem, c))
+
+
+def zero(problem: Problem, c: float) -> F64:
+    """The objectives of zero coefficients."""
+    none = np.zeros((problem.columns, problem.rows.shape[1]))
+    return problem.objective(none, np.zeros(problem.columns), c)
+
+
+def anywhere(f: Objective, scale: float = 1.0, seed: int = 0) -> F64:
+    shape = (len(f.design.spectrum), int(f.loss.columns.shape[0]))
+    return scale * np.random.default_rng(seed).normal(size=shape)
+
+
+def start(f: Objective) -> F64:
+    return anywhere(f, 0.0).astype(f.design.dtype)
+
+
+def hard(kind: type[Loss] = SquaredHinge, k: int = 8, dtype: Any = np.float64) -> Problem:
+    """Classes from easy to hard, so that some are done long before others."""
+    random = np.random.default_rng(0)
+    y = np.arange(160) % k
+    rows = random.normal(size=(160, 24)) + (np.linspace(0, 6, k)[:, None] * np.eye(k, 24))[y]
+    return Problem(rows.astype(dtype), y, kind)
+
+
+@given(problems(), C)
+def test_value_and_gradient_are_the_objectives(problem: Problem, c: float) -> None:
+    f = objective(problem, c)
+    at, along = anywhere(f), anywhere(f, seed=1)
+
+    def value(where: F64) -> F64:
+        return problem.objective(*f.design.lift(where), c)
+
+    point = f(at)
+    np.testing.assert_allclose(point.value, value(at), rtol=1e-7)
+    step = 1e-5
+    slope = (value(at + step * along) - value(at - step * along)).sum() / (2 * step)
+    expected = (point.gradient * along).sum()
+    assert slope == pytest.approx(expected, rel=1e-4, abs=1e-5 * (1 + point.value.sum()))
+    assert f.passes == 1
+    assert f(at) is not point
+    assert f.passes == 2
+
+
+@given(problems(), C)
+def test_the_diagonal_is_above_the_curvature(problem: Problem, c: float) -> None:
+    f = objective(problem, c)
+    at, along = anywhere(f), anywhere(f, seed=1)
+    if problem.column_weight is not None:  # of which `design` knows nothing
+        problem = replace(problem, column_weight=None)
+        f = objective(problem, c)
+    step = 1e-5 * along
+    curved = (f(at + step).gradient - f(at - step).gradient) * along / 2e-5
+    bound = f.diagonal(np.full(problem.columns, problem.kind.bound)) * along**2
+    assert curved.sum() <= bound.sum() * (1 + 1e-5) + 1e-5
+
+
+@given(problems(), C)
+def test_curvature_is_the_rows_mean(problem: Problem, c: float) -> None:
+    f = objective(problem, c)
+    at = anywhere(f)
+    coef, intercept = f.design.lift(at)
+    second = problem.second(problem.rows @ coef.T + intercept).sum(axis=0).diagonal()
+    total = len(problem.rows) if problem.weight is None else problem.weight.sum()
+    floor = 3e-3 * problem.kind.bound
+    expected = np.maximum(second / total, floor)
+    np.testing.assert_allclose(f(at).curvature, expected, rtol=1e-6)
+    diagonal = f.design.penalty[:, None] + c * expected * f.design.spectrum[:, None]
+    np.testing.assert_allclose(f.diagonal(expected), diagonal)
+
+
+@given(problems(free=False), C, C)
+@settings(max_examples=60)
+def test_every_point_proves_a_lower_bound(problem: Problem, c: float, other: float) -> None:
+    f = objective(problem, c)
+    minimum, best = problem.minimum(c), f.proof.at(c)
+    np.testing.assert_array_equal(best, np.zeros(len(minimum)))
+    for seed, scale in enumerate((0.0, 0.1, 1.0, 10.0)):
+        f(anywhere(f, scale, seed))
+        now = f.proof.at(c)
+        assert np.all(now >= best)
+        assert np.all(now <= minimum * (1 + 1e-9))
+        best = now
+    if problem.kind is SquaredHinge:  # whose dual points serve every C
+        assert np.all(f.proof.at(other) <= problem.minimum(other) * (1 + 1e-9))
+
+
+@given(problems(free=False), C)
+def test_at_the_minimum_the_proof_is_tight(problem: Problem, c: float) -> None:
+    f = objective(problem, c)
+    found = minimise(f, start(f), tol=1e-10, max_passes=5000)
+    np.testing.assert_allclose(found.proof.at(c), found.value, rtol=2e-10 + 1e-14 * c)
+
+
+@given(problems(free=False).filter(lambda problem: problem.kind is SquaredHinge), C)
+def test_a_hinge_takes_the_best_multiple_of_its_dual_point(problem: Problem, c: float) -> None:
+    f = objective(problem, c)
+    at = anywhere(f)
+    f(at)
+    coef, intercept = f.design.lift(at)
+    margins = problem.rows @ coef.T + intercept
+    last = np.full((len(problem.rows), 1), float(problem.intercept == "penalised"))
+    dual = c * np.hstack([problem.rows, last]).T @ problem.slopes(margins)
+    slack = np.maximum(0, 1 - np.where(problem.hot, margins, -margins))
+    for k, proved in enumerate(f.proof.at(c)):
+        share = problem.share[:, k]
+        linear = 2 * c * float(share @ slack[:, k])
+        square = float(dual[:, k] @ dual[:, k]) / 2 + c * float(share @ slack[:, k] ** 2)
+        if linear == 0:
+            assert proved == 0
+            continue
+        best = minimize_scalar(lambda t, a=linear, b=square: t * t * b - t * a)
+        assert proved == pytest.approx(-best.fun, rel=1e-6)
+
+
+def test_an_earlier_proof_is_kept_where_it_is_better() -> None:
+    problem = hard(k=3)
+    f = objective(problem, 1.0)
+    best = minimise(f, start(f), tol=1e-9, max_passes=1000).proof
+    mixed = Proof(
+        *(np.where([True, False, True], v, 0) for v in (best.linear, best.norm, best.square))
+    )
+    later = objective(problem, 1.0, mixed)
+    later(start(later))
+    np.testing.assert_array_equal(later.proof.at(1.0)[[0, 2]], best.at(1.0)[[0, 2]])
+    assert 0 < later.proof.at(1.0)[1] < best.at(1.0)[1]
+
+
+def by_itself(problem: Problem, k: int, c: float, tol: float) -> Minimum:
+    f = objective(problem.column(k), c)
+    return minimise(f, start(f), tol=tol, max_passes=5000)
+
+
+@pytest.mark.parametrize("kind", [SquaredHinge, Logistic])
+@pytest.mark.parametrize("tol", [1e-3, 1e-7])
+def test_together_each_problem_is_solved_as_if_alone(
+    kind: type[Loss], tol: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem, c = hard(kind), 10.0
+    f = objective(problem, c)
+    products, widths = f.design.products, []
+
+    def counted(coefficients: Any, residual: Any) -> Any:
+        widths.append(coefficients.shape[1])
+        return products(coefficients, residual)
+
+    monkeypatch.setattr(f.design, "products", counted)
+    found = minimise(f, start(f), tol=tol, max_passes=5000)
+    assert found.passes == f.passes == len(widths)
+    assert (widths[0], sorted(widths, reverse=True)) == (8, widths)
+    assert widths[-1] < 8  # those that were done have left
+    assert np.all(found.gap <= tol)
+    coef, intercept = f.design.lift(found.at)
+    np.testing.assert_allclose(found.value, problem.objective(coef, intercept, c), rtol=1e-9)
+    np.testing.assert_allclose(
+        found.gap * problem.scale(found.value, c), found.value - found.proof.at(c), rtol=1e-6
+    )
+    minimum = problem.minimum(c)
+    assert np.all(found.proof.at(c) <= minimum * (1 + 1e-9))
+    assert np.all(found.value <= minimum + tol * problem.scale(found.value, c))
+    for k in range(8):
+        one = by_itself(problem, k, c, tol)
+        # The objective is strongly convex: coefficients are as near as its values say.
+        near = np.sqrt(2 * tol * one.value[0]) + np.sqrt(2 * tol * found.value[k])
+        assert np.linalg.norm(found.at[:, k] - one.at[:, 0]) <= near
+
+
+@given(problems(), st.floats(0, 5))
+@settings(max_examples=50)
+def test_no_step_goes_uphill(problem: Problem, exponent: float) -> None:
+    f = objective(problem, 10**exponent)
+    search = _Search(f, start(f))
+    for _ in range(25):
+        before = search.point.value
+        search.step()
+        assert np.all(search.point.value <= before * (1 + 1e-12))
+        again = objective(problem, 10**exponent)(search.point.at)
+        np.testing.assert_allclose(again.value, search.point.value, rtol=1e-9)
+        np.testing.assert_allclose(again.curvature, search.point.curvature, rtol=1e-6)
+        size = 1e-9 * (1 + np.abs(again.gradient).max())
+        np.testing.assert_allclose(again.gradient, search.point.gradient, rtol=1e-6, atol=size)
+
+
+@pytest.mark.parametrize("leaves", [None, 4])
+def test_every_problem_goes_at_its_own_pace(leaves: int | None) -> None:
+    # Steps that fail for one problem, and problems that leave, change nothing for the others,
+    # for as long as all of the steps are remembered.
+    problem, c = hard(k=5), 1e4
+    f = objective(problem, c)
+    together, kept = _Search(f, start(f)), np.arange(5)
+    ones = [objective(problem.column(k), c) for k in range(5)]
+    alone = [_Search(one, start(one)) for one in ones]
+    failed = np.zeros(5, int)
+    for step in range(8):
+        if step == leaves:
+            kept = np.array([1, 2, 4])
+            together.take(kept)
+        together.step()
+        for place, k in enumerate(kept):
+            alone[k].step()
+            failed[k] += alone[k].length[0] < 1
+            assert together.length[place] == pytest.approx(alone[k].length[0], rel=1e-4)
+            assert together.point.value[place] == pytest.approx(alone[k].point.value[0], rel=1e-6)
+            assert together.gap[place] == pytest.approx(alone[k].gap[0], rel=1e-4)
+    assert len({*failed.tolist()}) > 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gap_is_a_share_of_the_objective_or_of_what_was_gained(kind: type[Loss]) -> None:
+    problem = hard(kind, k=3)
+    shares = []
+    for c in (1e-9, 1e-3, 1.0, 1e3):  # from nothing gained to nearly all
+        f = objective(problem, c)
+        found = minimise(f, start(f), tol=1e-2, max_passes=1000)
+        gained = zero(problem, c) - found.value
+        shares.append(gained.mean() / found.value.mean())
+        for value, gap, proved, gain in zip(
+            found.value, found.gap, found.proof.at(c), gained, strict=True
+        ):
+            share = max(min(value, gain), value / 1000)
+            assert gap == pytest.approx((value - proved) / share, rel=1e-6, abs=1e-9)
+    assert shares[0] < 1e-3 < shares[1] < 1 < shares[-1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("passes", [1, 2, 5])
+def test_passes_are_no_more_than_allowed(kind: type[Loss], passes: int) -> None:
+    problem = hard(kind, k=5)
+    f = objective(problem, 1.0)
+    found = minimise(f, start(f), tol=1e-9, max_passes=passes)
+    assert found.passes == f.passes == passes
+    assert np.all(found.gap > 1e-9)
+    np.testing.assert_allclose(found.value, problem.objective(*f.design.lift(found.at), 1.0))
+    error = found.value - problem.minimum(1.0)
+    assert np.all(error <= found.gap * problem.scale(found.value, 1.0))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_at_the_minimum_one_pass_is_enough(kind: type[Loss]) -> None:
+    f = objective(hard(kind, k=3), 1.0)
+    found = minimise(f, start(f), tol=1e-8, max_passes=1000)
+    again = minimise(objective(hard(kind, k=3), 1.0), found.at, tol=1e-7, max_passes=1000)
+    assert again.passes == 1
+    np.testing.assert_array_equal(again.at, found.at)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("scale", [1.0, 1e3])
+def test_it_comes_back_from_afar(kind: type[Loss], scale: float) -> None:
+    problem = hard(kind, k=3)
+    f = objective(problem, 1.0)
+    found = minimise(f, anywhere(f, scale), tol=1e-6, max_passes=1000)
+    assert np.all(found.gap <= 1e-6)
+    assert np.all(found.value <= problem.minimum(1.0) * (1 + 1e-6))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_where_rounding_ends_it_it_ends(kind: type[Loss]) -> None:
+    # No point is proved to be so near in single precision: it has to stop all the same.
+    f = objective(hard(kind, k=3, dtype=np.float32), 10.0)
+    found = minimise(f, start(f), tol=1e-14, max_passes=3000)
+    assert found.passes < 1000
+    assert np.all(np.abs(found.gap) < 1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("intercept", INTERCEPTS)
+@pytest.mark.parametrize("shape", [(30, 5), (8, 20)])
+def test_torch_gives_the_same(
+    kind: type[Loss], intercept: Intercept, shape: tuple[int, int]
+) -> None:
+    random = np.random.default_rng(0)
+    targets, weight = np.arange(shape[0]) % 3, random.uniform(0.5, 2, shape[0])
+    problem = Problem(random.normal(size=shape), targets, kind, intercept, weight)
+
+    def solved(move: Move) -> tuple[Minimum, tuple[F64, F64]]:
+        f = Objective(problem.design(move=move), problem.loss(move), 3.0, None, None)
+        found = minimise(f, move(anywhere(f, 0.0)), tol=1e-9, max_passes=2000)
+        np.testing.assert_allclose(found.zero, zero(problem, 3.0), rtol=1e-12)
+        return found, f.design.lift(found.at)
+
+    (ours, coefficients), (other, moved) = solved(stay), solved(torch.from_numpy)
+    assert isinstance(other.at, torch.Tensor)
+    np.testing.assert_allclose(other.value.numpy(), ours.value, rtol=1e-8)
+    for one, same in zip(coefficients, moved, strict=True):
+        np.testing.assert_allclose(one, same, atol=1e-3)
