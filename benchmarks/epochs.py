@@ -55,7 +55,7 @@ def cached_epochs(codes: NDArray[np.float32], classes: int) -> float:
     rows = InMemory(codes)
     design = make_design(prepare(rows, fit_preprocessing("standardize", rows)), intercept="free")
     loss = Softmax(targets=np.arange(len(codes)) % classes, columns=np.arange(classes))
-    objective = Objective(design, loss, _C, None)
+    objective = Objective(design, loss, _C, None, None)
     diagonal = objective.diagonal(np.full(classes, loss.bound, dtype=codes.dtype))
     at = np.zeros(diagonal.shape, dtype=codes.dtype)
     for _ in range(EPOCHS):

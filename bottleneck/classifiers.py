@@ -159,9 +159,25 @@ def one_row_per_class(
 
 
 def mover(device: str | None) -> Callable[[NDArray[Any]], Array]:
-    """What brings NumPy's arrays to where they are computed with."""
+    """What brings NumPy's arrays to where they are computed with.
+
+    Parameters
+    ----------
+    device : str or None
+        As in `bottleneck.encode.choose_device`; NumPy for None, and for ``"auto"`` without a GPU.
+
+    Raises
+    ------
+    InvalidOptionError
+        There is no such device here.
+    """
     if device is None:
         return lambda array: array
     import torch  # only who asks for a device pays for it
 
-    return lambda array: torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)
+    from bottleneck.encode import choose_device
+
+    place = choose_device(device)
+    if device == "auto" and place.type == "cpu":  # where NumPy is faster
+        return lambda array: array
+    return lambda array: torch.from_numpy(np.require(array, requirements=["C", "W"])).to(place)

@@ -6,7 +6,7 @@ there are fewer rows than features, the same is done in the space of the rows, a
 d × d is formed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -24,7 +24,7 @@ Intercept = Literal["penalised", "free", "none"]
 Move = Callable[[NDArray[Any]], Array]  # from NumPy to the library and device that computes
 
 _COLUMNS = 4096  # of a product in double precision at a time, so that no whole copy is made
-_RANK = 1e-12  # eigenvalues below this share of the largest are rounding
+_RANK = 1e-13  # eigenvalues below this share of all before centring are rounding
 
 
 def make_design(
@@ -129,20 +129,22 @@ def _row_space(
     kernel, dtype = _kernel(codes, move), move(np.empty(0, dtype=codes.dtype)).dtype
     xp = array_namespace(kernel)
     s, total = move(weight), float(weight.sum())
+    root = xp.sqrt(s)[:, None]
     if intercept == "penalised":
         kernel = kernel + 1
-    elif intercept == "free":
+    rounding = _RANK * float(xp.sum(xp.linalg.diagonal(kernel) * s))  # before centring
+    if intercept == "free":
         to_mean = kernel @ s / total
         kernel = kernel - to_mean[:, None] - to_mean[None, :] + (s @ to_mean) / total
-    root = xp.sqrt(s)[:, None]
     spectrum, vectors = xp.linalg.eigh(kernel * root * root.T)
-    # Codes of nothing but zeros keep one coordinate, of no length.
-    rank = max(1, int(xp.sum(xp.astype(spectrum > _RANK * xp.max(spectrum), xp.int64))))
+    rank = int(xp.sum(xp.astype(spectrum > rounding, xp.int64)))
+    if intercept == "none":  # codes of nothing but zeros keep one coordinate, of no length
+        rank = max(1, rank)
     kept = slice(spectrum.shape[0] - rank, None)  # the largest come last
-    spectrum, vectors = spectrum[kept], vectors[:, kept]
-    length = xp.sqrt(xp.where(spectrum > 0, spectrum, 0))
-    duals = vectors * root / xp.where(length > 0, length, 1.0)
+    spectrum, vectors = xp.where(spectrum > rounding, spectrum, 0)[kept], vectors[:, kept]
+    length = xp.sqrt(spectrum)
     rows, penalty = vectors / root * length, xp.ones_like(spectrum)
+    duals = vectors * root * xp.where(length > 0, 1 / xp.where(length > 0, length, 1.0), 0.0)
     if intercept == "free":
         rows = xp.concat([rows, xp.ones_like(root)], axis=1)
         spectrum, penalty = _append(spectrum, total), _append(penalty, 0)
@@ -171,8 +173,7 @@ def _kernel(codes: Codes, move: Move) -> Array:
         if kernel is None:
             kernel = xp.zeros((n, n), dtype=xp.float64, device=device(left))
         for there, right in placed(codes, move, n):
-            for start in range(0, codes.shape[1], _COLUMNS):
-                columns = slice(start, start + _COLUMNS)
+            for columns in _column_parts(codes.shape[1]):
                 one, other = left[:, columns], right[:, columns]
                 kernel[here, there] += xp.astype(one, xp.float64) @ xp.astype(other, xp.float64).T
     return kernel
@@ -180,12 +181,17 @@ def _kernel(codes: Codes, move: Move) -> Array:
 
 def _transposed(codes: Codes, combination: Array, move: Move) -> Array:
     """Xᵀ·combination, shape (d, q), in double precision."""
-    found = 0
+    xp, d = array_namespace(combination), codes.shape[1]
+    found = xp.zeros((d, combination.shape[1]), dtype=xp.float64, device=device(combination))
     for where, block in placed(codes, move, codes.shape[0]):
-        xp = array_namespace(block)
-        part = xp.astype(combination[where], block.dtype)
-        found = found + xp.astype(block.T @ part, xp.float64)
+        for columns in _column_parts(d):
+            found[columns] += xp.astype(block[:, columns], xp.float64).T @ combination[where]
     return found
+
+
+def _column_parts(d: int) -> Iterator[slice]:
+    """All columns, as many at a time as may be copied in double precision."""
+    return (slice(start, start + _COLUMNS) for start in range(0, d, _COLUMNS))
 
 
 def _append(values: Array, last: float) -> Array:

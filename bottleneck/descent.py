@@ -125,7 +125,7 @@ class Objective:
         gained = self.zero - value
         scale = self.xp.where(gained < value, gained, value)
         scale = self.xp.where(scale > _LEAST * value, scale, _LEAST * value)
-        return (value - point.bound) / scale
+        return (value - point.bound) / self.xp.where(scale > 0, scale, 1.0)
 
     def take(self, kept: Array) -> None:
         """Go on with some of the problems."""

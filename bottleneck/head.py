@@ -181,7 +181,7 @@ _TENSORS = ("coef", "intercept", "mean", "scale", "slope", "offset")
 def _calibration(
     tensors: dict[str, NDArray[np.float64]], *, independent: bool
 ) -> Calibration | None:
-    if "slope" not in tensors:
+    if not {"slope", "offset"} & tensors.keys():
         return None
     return Calibration(tensors["slope"], tensors["offset"], independent=independent)
 
@@ -215,7 +215,7 @@ def _read(path: Path) -> tuple[dict[str, NDArray[np.float64]], dict[str, Any]]:
             names = set(file.keys())
             tensors = {name: file.get_tensor(name) for name in _TENSORS if name in names}
         values = json.loads(metadata)
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, TypeError, AttributeError) as error:
         raise HeadError(
             f"{path} is not a head: heads are safetensors files that `bottleneck fit` wrote; "
             "pickles and other files are refused, because reading them could run code"
@@ -245,5 +245,7 @@ def _require_sense(path: Path, head: Head) -> None:
             ("offset", head.calibration.offset, (k,)),
         ]
     for name, tensor, shape in expected:
+        if tensor.dtype != np.float64:
+            raise HeadError(f"{path} is damaged: {name} is {tensor.dtype}, must be float64")
         if tensor.shape != shape:
             raise HeadError(f"{path} is damaged: {name} has shape {tensor.shape}, must be {shape}")

@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Self
 
 from array_api_compat import array_namespace
 
+_SURE = 0.5  # below this, 1 - p has more digits than p
+
 Array = Any  # of any library with the array API, for which Python's typing has no name yet
 
 
@@ -177,19 +179,21 @@ class Softmax(Loss):
         probability = xp.exp(margins)
         norm = xp.sum(probability, axis=1, keepdims=True)
         probability /= norm
-        log_norm = xp.log(norm)
-        value = log_norm - xp.sum(xp.where(hot, margins, 0), axis=1, keepdims=True)
-        margins *= probability
-        entropy = log_norm - xp.sum(margins, axis=1, keepdims=True)
-        curvature = _total(_times(probability * (1 - probability), weight))
-        # Not p - 1: where p is near 1, only the others' sum says how near.
+        margins -= xp.log(norm)  # now logarithms of probabilities
+        # Not 1 - p: where p is near 1, only the others' sum says how near.
         residual = xp.where(hot, 0, probability)
         missing = xp.sum(residual, axis=1, keepdims=True)
+        sure = missing < _SURE
+        value = -xp.sum(xp.where(hot, margins, 0), axis=1, keepdims=True)
+        value = xp.where(sure, -xp.log1p(-xp.where(sure, missing, 0)), value)
+        margins = xp.where(hot, -value, margins)
+        entropy = -xp.sum(probability * margins, axis=1, keepdims=True)
+        rest = xp.where(hot, missing, 1 - probability)
+        curvature = _total(_times(probability * rest, weight))
         residual = _times(xp.where(hot, -missing, residual), weight)
         total = _total(_times(value, weight))
-        return residual, Sums(
-            total, curvature, _total(_times(entropy, weight)), xp.zeros_like(total)
-        )
+        entropies = _total(_times(entropy, weight))
+        return residual, Sums(total, curvature, entropies, xp.zeros_like(total))
 
 
 def _times(values: Array, weight: Array | None) -> Array:
@@ -199,4 +203,4 @@ def _times(values: Array, weight: Array | None) -> Array:
 def _total(values: Array) -> Array:
     """Sums over a block's rows, in double precision; shape (q,)."""
     xp = array_namespace(values)
-    return xp.astype(xp.sum(values, axis=0), xp.float64)
+    return xp.sum(values, axis=0, dtype=xp.float64)

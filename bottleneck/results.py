@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bottleneck.labels import SEPARATOR
 from bottleneck.metrics import LabelScore, Score
 from bottleneck.tables import printable, table
 
@@ -235,6 +236,9 @@ def _table_lines(predictions: Iterable[Prediction], top: int | None) -> Iterator
             yield f"{path}  rejected: {prediction.reason}"
         else:
             best = list(prediction.scores.items())[: top or 1]
+            if top is None and prediction.label not in prediction.scores:
+                given = prediction.label.split(SEPARATOR)  # several labels, or none
+                best = [pair for pair in prediction.scores.items() if pair[0] in given]
             yield "  ".join([path, *(f"{printable(name)} {value:.3f}" for name, value in best)])
 
 
@@ -249,6 +253,7 @@ def _csv_lines(predictions: Iterable[Prediction], top: int | None) -> Iterator[s
     for prediction in predictions:
         best = [cell for pair in list(prediction.scores.items())[:count] for cell in pair]
         best += [""] * (2 * count - len(best))
+        best[0] = prediction.label
         yield _csv_line([str(prediction.path), *best, prediction.reason])
 
 

@@ -18,6 +18,7 @@ from bottleneck.training import SEARCH_TOL, Method, Training, train
 # The best C differs by five decades between data sets (S. Kornblith, J. Shlens and Q. Le, "Do
 # better ImageNet models transfer better?", 2019); then eighths of a decade around the best.
 C_GRID: tuple[float, ...] = tuple(float(c) for c in np.logspace(-6, 5, 23))
+_DIGITS = 12  # of a mean; beyond them is rounding, which breaks no tie
 _FINE = tuple(10 ** (step / 8) for step in (-3, -2, -1, 1, 2, 3))
 
 
@@ -248,10 +249,13 @@ def _answers(margins: NDArray[Any]) -> NDArray[np.int64]:
 
 def _best(candidates: Sequence[Candidate], rule: str) -> Candidate:
     """The highest mean; of equals the smallest C, which regularises most."""
-    best = max(candidates, key=lambda found: (found.mean, -found.c))
+    best = max(candidates, key=lambda found: (round(found.mean, _DIGITS), -found.c))
     if rule == "best":
         return best
     # L. Breiman et al., "Classification and regression trees" (1984), section 3.4.3.
-    enough = best.mean - best.standard_error
+    enough = round(best.mean - best.standard_error, _DIGITS)
     rivals = [found for found in candidates if found.preprocess == best.preprocess]
-    return min((found for found in rivals if found.mean >= enough), key=lambda found: found.c)
+    return min(
+        (found for found in rivals if round(found.mean, _DIGITS) >= enough),
+        key=lambda found: found.c,
+    )

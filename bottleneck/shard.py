@@ -160,19 +160,9 @@ def read_shard(path: Path) -> Shard:
         It is absent, cut short, not a shard, or its bytes are not those that were written.
     """
     with _reading(path) as file:
-        shard = Shard(
-            codes=file["codes"][...],
-            row=file["row"][...],
-            path=_decoded(file["path"]),
-            label=_decoded(file["label"]),
-            valid=file["valid"][...].astype(bool),
-            reason=_decoded(file["reason"]),
-            image_sha256=_decoded(file["image_sha256"]),
-        )
+        shard = dataclasses.replace(_rows_of(path, file), codes=file["codes"][...])
         if file.attrs["codes_sha256"] != _codes_digest(shard):
             raise ShardError(f"{path}: the codes are not those that were written (sha256 differs)")
-        if file.attrs["rows_sha256"] != _rows_digest(shard):
-            raise ShardError(f"{path}: the rows are not those that were written (sha256 differs)")
         return shard
 
 
@@ -209,16 +199,26 @@ def read_blocks(path: Path, rows: int, *, check: bool) -> Iterator[NDArray[Any]]
             raise ShardError(f"{path}: the codes are not those that were written (sha256 differs)")
 
 
-def read_rows(path: Path) -> tuple[NDArray[np.int64], list[str]]:
-    """Which rows a shard holds, and the paths of their images, without the codes.
+def read_rows(path: Path) -> tuple[NDArray[np.int64], Sequence[str]]:
+    """Which rows a shard holds, and the paths of their images, checked, without the codes.
 
     Raises
     ------
     ShardError
-        It is absent, cut short, or not a shard.
+        It is absent, cut short, not a shard, or its rows are not those that were written.
     """
     with _reading(path) as file:
-        return file["row"][...], _decoded(file["path"])
+        shard = _rows_of(path, file)
+        return shard.row, shard.path
+
+
+def _rows_of(path: Path, file: h5py.File) -> Shard:
+    texts = {name: _decoded(file[name]) for name in ("path", "label", "reason", "image_sha256")}
+    row, valid = file["row"][...], file["valid"][...].astype(bool)
+    shard = Shard(codes=np.empty(0), row=row, valid=valid, **texts)
+    if file.attrs["rows_sha256"] != _rows_digest(shard):
+        raise ShardError(f"{path}: the rows are not those that were written (sha256 differs)")
+    return shard
 
 
 @dataclass(frozen=True)

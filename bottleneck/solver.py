@@ -124,16 +124,21 @@ class _Path:
         """The minimum for a C, from where the walk has come."""
         # Beyond this, single precision cannot tell a gradient from its rounding.
         if (1 + self.loss.bound * c * self.largest) * np.finfo(np.float32).eps > 1:
-            self.design = self.design.doubled()
+            self._double()
         start, proof = self._predicted(c), None if self.loss.grows else self.proof
         found = self._minimum(c, start, proof, tol, max_passes)
-        if self.design.single and bool(np.any(_host(found.gap) > tol)):
-            self.design, passes = self.design.doubled(), found.passes
+        passes = found.passes
+        if self.design.single and passes < max_passes and bool(np.any(_host(found.gap) > tol)):
+            self._double()
             found = self._minimum(c, found.at, found.proof, tol, max_passes - passes)
             found.passes += passes
         self.last = [*self.last[-1:], (c, found.at)]
-        self.proof, self.zero = found.proof, found.zero / c
+        self.proof = found.proof
         return found
+
+    def _double(self) -> None:
+        if self.design.single:
+            self.design = self.design.doubled()
 
     def _minimum(
         self, c: float, start: Array, proof: Proof | None, tol: float, max_passes: int
@@ -141,7 +146,10 @@ class _Path:
         zero = None if self.zero is None else c * self.zero
         objective = Objective(self.design, self.loss, c, proof, zero)
         start = objective.xp.astype(start, self.design.dtype, copy=False)
-        return minimise(objective, start, tol=tol, max_passes=max_passes)
+        found = minimise(objective, start, tol=tol, max_passes=max_passes)
+        if self.zero is None:
+            self.zero = found.zero / c
+        return found
 
     def _predicted(self, c: float) -> Array:
         xp, spectrum = array_namespace(self.design.spectrum), self.design.spectrum

@@ -1,7 +1,7 @@
 """Stored codes: a layer's rows as training reads them, in memory if they fit, else from shards."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,7 +64,7 @@ class StoredCodes:
             self.cache, self.layer, self.rows[rows], self.size, self.block, self._checked
         )
 
-    def _read(self) -> Iterator[NDArray[np.float32]]:
+    def _read(self) -> Generator[NDArray[np.float32], None, None]:
         shard_of = self.rows // self.cache.layout.shard_size
         for shard in np.unique(shard_of).tolist():
             path, first = self.cache.shard_path(self.layer, shard), self.cache.rows(shard).start
@@ -109,10 +109,14 @@ def open_codes(cache: Cache, layer: str, rows: NDArray[np.int64], *, memory: int
     return StoredCodes(cache, layer, rows, size, max(1, block))
 
 
-def _ahead(blocks: Iterator[Any]) -> Iterator[Any]:
+def _ahead(blocks: Generator[Any, None, None]) -> Iterator[Any]:
     """The same blocks, each made in a thread while the one before is used."""
-    with ThreadPoolExecutor(1) as thread:
+    thread = ThreadPoolExecutor(1)
+    try:
         following = thread.submit(next, blocks, None)
         while (block := following.result()) is not None:
             following = thread.submit(next, blocks, None)
             yield block
+    finally:  # who stops early does not wait for what is being read
+        thread.submit(blocks.close)
+        thread.shutdown(wait=False)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.classifiers import fit_path, require_classifier
+from bottleneck.classifiers import fit_path, mover, require_classifier
 from bottleneck.codes import Codes, Preprocessing, fit_preprocessing, prepare
 from bottleneck.errors import LabelsError, UnknownNameError
 from bottleneck.metrics import METRICS
@@ -71,7 +71,7 @@ class Method:
     solver : str
         ``"path"``, this package's, or ``"sklearn"``.
     device : str or None
-        Where ``"path"`` computes with torch; NumPy for None.
+        Where ``"path"`` computes with torch, as `bottleneck.classifiers.mover` has it.
     """
 
     clf: str
@@ -131,7 +131,7 @@ class Method:
 
         Raises
         ------
-        UnknownNameError
+        UnknownNameError, InvalidOptionError
         """
         require_classifier(self.clf)
         for name, value, known in [
@@ -141,6 +141,7 @@ class Method:
         ]:
             if value not in known:
                 raise UnknownNameError(name, value, known)
+        mover(self.device)
 
 
 def train(

@@ -18,7 +18,7 @@ FLOORS = [
     ["errors", "files", "clock", "spec", "tables"],
     ["images", "decode", "weights", "backbone", "layers", "shard"],
     ["codes", "losses", "design", "coordinates", "descent", "solver", "metrics", "calibration"],
-    ["store", "stored", "labels", "plan", "classifiers", "linear", "reference", "head", "encode"],
+    ["encode", "store", "stored", "labels", "plan", "classifiers", "linear", "reference", "head"],
     ["pipeline", "extract", "verify", "training", "folds", "selection", "lesson"],
     ["fit", "sweep", "predict", "evaluate", "report", "results", "plot"],
     ["cli"],

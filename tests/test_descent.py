@@ -205,12 +205,14 @@ def test_together_each_problem_is_solved_as_if_alone(
         assert np.linalg.norm(found.at[:, k] - one.at[:, 0]) <= near
 
 
-@given(problems(), st.floats(0, 5))
+@given(problems(free=False), st.floats(0, 5))
 @settings(max_examples=50)
 def test_no_step_goes_uphill(problem: Problem, exponent: float) -> None:
     f = objective(problem, 10**exponent)
     search = _Search(f, start(f))
     for _ in range(25):
+        if np.all(search.gap < 1e-12):
+            break
         before = search.point.value
         search.step()
         assert np.all(search.point.value <= before * (1 + 1e-12))

@@ -169,6 +169,7 @@ def test_json_of_labels_has_the_promised_keys() -> None:
         "mean_average_precision": 1.0,
         "average_precision": {"cat": 1.0, "dog": None},
         "classes": ["cat", "dog"],
+        "ece": None,
     }
 
 

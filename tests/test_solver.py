@@ -188,7 +188,7 @@ C = st.floats(-6, 5).map(lambda exponent: float(10**exponent))
 
 
 @given(problems(free=False), C)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_any_problem_is_solved(problem: Problem, c: float) -> None:
     (solution,) = solve(problem, c, tol=TOL)
     assert_solved(problem, solution, problem.minimum(c))
@@ -196,7 +196,7 @@ def test_any_problem_is_solved(problem: Problem, c: float) -> None:
 
 
 @given(problems(free=True), C)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_with_a_free_intercept_too(problem: Problem, c: float) -> None:
     # Its gap is no proof: the error may be some times the tolerance, not more.
     (solution,) = solve(problem, c, tol=TOL)

@@ -48,6 +48,7 @@ def fit(
       bottleneck fit photos.cache --clf svm --layer layer3 --labels colours.csv
     """
     from bottleneck import results
+    from bottleneck.errors import InvalidOptionError
     from bottleneck.files import publish_text
     from bottleneck.fit import fit as run
     from bottleneck.head import require_new
@@ -58,6 +59,8 @@ def fit(
     out = out or Path(f"head-{clf}-{layer}.safetensors")
     require_new(out, overwrite=overwrite)  # before the work, not after it
     if save_cv is not None:
+        if save_cv.resolve() == out.resolve():
+            raise InvalidOptionError(f"-o and --save-cv both name {out}: give two files")
         require_new(save_cv, overwrite=overwrite, option="--save-cv")
     done = run(
         cache,

@@ -229,7 +229,7 @@ def test_the_search_can_be_kept(run: Run, hard: Path) -> None:
 
 def test_the_search_and_the_head_are_two_files(run: Run, hard: Path, tmp_path: Path) -> None:
     options = ("--clf", "svm", "--c", "1", "--cv", "2", "-o", "one", "--save-cv", "./one")
-    refused(run("fit", hard, *options), "one", "--save-cv")
+    refused(run("fit", hard, *options), "one", "--save-cv", code=2)
     assert not (tmp_path / "one").exists()
 
 
