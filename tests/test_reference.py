@@ -66,7 +66,7 @@ def test_stopping_short_is_told_and_warns_of_nothing(
 
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
 def test_blocks_are_the_same_rows_and_fits_repeat(clf: str) -> None:
-    X, y = clouds(n=80)
+    X, y = clouds(n=80, d=200)  # with more features than rows LIBLINEAR draws at random
     blocks = Rows(X, [7, 30], in_memory=False)
     found = reference_path(blocks, y, clf=clf, cs=CS, classes=3)
     for streamed, at_once in zip(found, solved(X, y, clf), strict=True):

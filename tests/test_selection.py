@@ -147,10 +147,11 @@ class Scripted(Method):
     """A classifier that for each C and fold is wrong on so many held-back rows of each class.
 
     Codes are `one_hot`: each row has a margin of its own, and rows that it was not trained on are
-    those whose features are all zero.
+    those whose features are all zero. Standardized codes may have mistakes of their own.
     """
 
     wrong: Wrong = lambda _c, _fold: (0, 0)
+    wrong_standardized: Wrong | None = None
     targets: NDArray[np.int64] | None = None
     stopped: tuple[float, int] = (0.0, 0)
     folds: int = 2
@@ -162,9 +163,12 @@ class Scripted(Method):
         splits = make_folds(one_hot(self.targets), self.folds)
         fold = next(i for i, (here, _) in enumerate(splits) if seen[here].all())
         assert list(cs) == sorted(cs)
+        wrong = self.wrong
+        if self.wrong_standardized is not None and (training.codes.array < 0).any():
+            wrong = self.wrong_standardized
         for c in cs:
-            margins = np.where(self.targets == 1, 1.0, -1.0)
-            for k, count in enumerate(self.wrong(c, fold)):
+            margins = np.where(seen, 0, np.where(self.targets == 1, 1.0, -1.0))
+            for k, count in enumerate(wrong(c, fold)):
                 margins[np.flatnonzero(~seen & (self.targets == k))[:count]] *= -1
             nothing, gap = np.zeros(1), np.array([0.5 if (c, fold) == self.stopped else 1e-4])
             yield Solution(c, margins[None], nothing, nothing + 1, gap, gap < 0.1, 3)
@@ -258,13 +262,12 @@ def test_the_metric_decides_where_classes_are_of_unlike_size(
             assert score == pytest.approx(by_hand(true, predicted))
 
 
-@pytest.mark.parametrize("rule", ["best", "1se"])
 @pytest.mark.parametrize("peak", [-6.5, -3.0, -1.1, 4.9, 6.0])
-def test_coarse_then_fine_around_the_best(peak: float, rule: str) -> None:
+def test_coarse_then_fine_around_the_best(peak: float) -> None:
     def wrong(c: float, _fold: int) -> tuple[int, int]:
         return min(200, round(20 * abs(np.log10(c) - peak))), 0
 
-    found = scripted(wrong, np.arange(800) % 2, grid=None, rule=rule)
+    found = scripted(wrong, np.arange(800) % 2, grid=None)
     coarse = min(C_GRID, key=lambda c: abs(np.log10(c) - peak))
     cs = [candidate.c for candidate in found.candidates]
     assert cs == sorted(cs)
@@ -273,6 +276,21 @@ def test_coarse_then_fine_around_the_best(peak: float, rule: str) -> None:
     assert found.best.c == min(cs, key=lambda c: abs(np.log10(c) - peak))
     assert found.at_edge == (peak in (-6.5, 6.0))
     assert found.best in found.candidates
+
+
+def test_the_rule_holds_in_both_stages() -> None:
+    def wrong(c: float, fold: int) -> tuple[int, int]:
+        return round(50 * min(3, abs(np.log10(c)))) + 120 * fold, 0  # folds of 400 rows
+
+    found = scripted(wrong, np.arange(800) % 2, grid=None, rule="1se")
+    means = {candidate.c: candidate.mean for candidate in found.candidates}
+    # At C = 1, the best, folds are 120/400 apart, and half of that is the error of their mean.
+    enough = means[min(means, key=lambda c: abs(np.log10(c)))] - 0.15 - 1e-12
+    coarse = min(c for c in C_GRID if means[c] >= enough)
+    fine = np.array(sorted(set(means) - set(C_GRID)))
+    np.testing.assert_allclose(8 * np.log10(fine / coarse), [-3, -2, -1, 1, 2, 3])
+    assert found.best.c == min(c for c in means if means[c] >= enough)
+    assert coarse > found.best.c > C_GRID[0]
 
 
 def test_values_of_ones_own_are_not_refined() -> None:
@@ -327,6 +345,24 @@ def test_preprocessing_is_chosen_by_the_same_folds(kind: str) -> None:
     expected = scores_by_hand(lesson, "softmax", found.best.c, kind)
     np.testing.assert_allclose(found.best.scores, expected, atol=1.01 / 24)
     assert found.at_edge
+
+
+@pytest.mark.parametrize(("rule", "c"), [("best", 10.0), ("1se", 1.0)])
+def test_a_smaller_c_is_looked_for_with_the_best_preprocessing_alone(rule: str, c: float) -> None:
+    targets = np.arange(80) % 2
+    best = {0.1: (10, 10), 1.0: (2, 1), 10.0: (0, 2)}  # of 40 rows in each of two folds
+    other = {0.1: (2, 1), 1.0: (10, 10), 10.0: (10, 10)}
+    method = Scripted(
+        "svm",
+        rule=rule,
+        targets=targets,
+        wrong=lambda c, fold: (best[c][fold], 0),
+        wrong_standardized=lambda c, fold: (other[c][fold], 0),
+    )
+    names = ["standardize", "none"]
+    found = choose(one_hot(targets), method, grid=list(best), folds=2, preprocess=names)
+    assert (found.best.preprocess, found.best.c) == ("none", c)
+    assert found.candidates[0].scores == (0.95, 0.975)
 
 
 def test_only_the_chosen_preprocessing_is_refined() -> None:

@@ -1,3 +1,6 @@
+import pickle
+import subprocess
+import sys
 import threading
 import time
 import tracemalloc
@@ -14,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+import bottleneck
 from bottleneck.codes import Codes, InMemory
 from bottleneck.errors import ShardError
 from bottleneck.images import ImageTable
@@ -380,6 +384,45 @@ def test_an_iteration_that_ends_early_leaves_no_thread_and_no_file(ten: Cache, e
 def _fails_in_the_middle(codes: StoredCodes) -> None:
     for i, _ in enumerate(codes.blocks()):
         1 / (3 - i)
+
+
+FORGETFUL = """
+import gc, pickle, sys
+
+with open(sys.argv[1], "rb") as file:
+    codes = pickle.load(file)
+
+
+class Cycle:
+    def __init__(self):
+        self.me = self
+        self.blocks = codes.blocks()
+        next(self.blocks)
+
+
+gc.set_threshold(3, 1, 1)
+for _ in range(300):
+    Cycle()
+gc.set_threshold(700, 10, 10)
+kept = codes.blocks()
+next(kept)
+"""
+
+
+def test_the_garbage_collector_may_end_an_iteration_anywhere_and_python_at_its_exit(
+    ten: Cache, tmp_path: Path
+) -> None:
+    # It runs in the middle of whatever makes objects, such as an executor that has a lock.
+    (tmp_path / "codes").write_bytes(pickle.dumps(of_shards(ten, np.arange(10), block=1)))
+    done = subprocess.run(
+        [sys.executable, "-c", FORGETFUL, str(tmp_path / "codes")],
+        cwd=Path(bottleneck.__file__).parents[1],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_blocks_that_nobody_asks_for_start_nothing(ten: Cache) -> None:

@@ -7,6 +7,7 @@ from lesson_kit import MODELS, clouds, several, training
 from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 
+from bottleneck.classifiers import mover
 from bottleneck.codes import InMemory, fit_preprocessing
 from bottleneck.coordinates import Intercept
 from bottleneck.errors import LabelsError, UnknownNameError
@@ -143,6 +144,21 @@ def test_torch_finds_what_numpy_finds(clf: str, targets: NDArray[Any]) -> None:
         assert isinstance(other.coef, np.ndarray)
         allowed = 2 * distance_allowed(mine.objective, 1e-5)
         assert np.linalg.norm(mine.coef - other.coef) <= allowed
+
+
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_arrays_are_moved_where_they_shall_be_computed_with(
+    monkeypatch: pytest.MonkeyPatch, device: str | None
+) -> None:
+    asked: list[str | None] = []
+
+    def spy(where: str | None) -> Any:
+        asked.append(where)
+        return mover(where)
+
+    monkeypatch.setattr("bottleneck.classifiers.mover", spy)
+    list(Method("svm", device=device).path(training(*clouds(n=30)), [1.0], tol=1e-3))
+    assert asked == [device]
 
 
 @pytest.mark.parametrize("solver", ["path", "sklearn"])
