@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import psutil
 from numpy.typing import NDArray
 
 from bottleneck.codes import Codes, InMemory
+from bottleneck.errors import FOREIGN_ERRORS, BottleneckError
 from bottleneck.shard import read_blocks, read_rows
 from bottleneck.store import Cache
 
@@ -110,13 +112,35 @@ def open_codes(cache: Cache, layer: str, rows: NDArray[np.int64], *, memory: int
 
 
 def _ahead(blocks: Generator[Any, None, None]) -> Iterator[Any]:
-    """The same blocks, each made in a thread while the one before is used."""
-    thread = ThreadPoolExecutor(1)
+    """The same blocks, each made in a thread while the one before is used.
+
+    A plain thread and two queues: whoever forgets an iteration leaves its end to the garbage
+    collector, which may come while an executor has its lock; these queues can be put into anywhere.
+    """
+    asked: SimpleQueue[bool] = SimpleQueue()
+    made: SimpleQueue[Any] = SimpleQueue()
+    Thread(target=_make, args=(blocks, asked, made), daemon=True).start()
     try:
-        following = thread.submit(next, blocks, None)
-        while (block := following.result()) is not None:
-            following = thread.submit(next, blocks, None)
+        asked.put(True)
+        while (block := made.get()) is not None:
+            if isinstance(block, BaseException):
+                raise block
+            asked.put(True)
             yield block
-    finally:  # who stops early does not wait for what is being read
-        thread.submit(blocks.close)
-        thread.shutdown(wait=False)
+    finally:
+        asked.put(False)
+
+
+def _make(
+    blocks: Generator[Any, None, None], asked: "SimpleQueue[bool]", made: "SimpleQueue[Any]"
+) -> None:
+    """Make a block whenever one is asked for, until none is wanted or there are no more."""
+    ended: Any = RuntimeError("the thread that reads blocks ended without a reason")
+    try:
+        while asked.get():
+            made.put(next(blocks, None))
+    except (BottleneckError, *FOREIGN_ERRORS) as error:
+        ended = error
+    finally:
+        made.put(ended)
+        blocks.close()

@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from bottleneck.errors import InvalidOptionError
 from bottleneck.linear import LinearSVM, SoftmaxRegression
 
 BOTH: list[Any] = [LinearSVM, SoftmaxRegression]
@@ -265,7 +266,7 @@ def test_a_device_changes_nothing_but_where_it_is_computed(kind: Any, k: int) ->
 @each
 def test_a_device_that_torch_does_not_know_is_refused(kind: Any) -> None:
     X, y = data(2)
-    with pytest.raises(RuntimeError, match="device string: abacus"):
+    with pytest.raises(InvalidOptionError, match="'abacus': this machine has auto, cpu"):
         kind(device="abacus").fit(X, y)
 
 
