@@ -7,6 +7,7 @@ import argparse
 from collections.abc import Callable
 
 import epochs
+import out_of_core
 import search
 import versus
 from machine import machine
@@ -16,6 +17,7 @@ PARTS: dict[str, Callable[[Size], str]] = {
     "Against scikit-learn": versus.markdown,
     "The whole search over C": search.markdown,
     "100 epochs on cached codes": epochs.markdown,
+    "Out of core": out_of_core.at_size,
 }
 
 

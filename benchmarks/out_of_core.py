@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from sizes import FULL, Size
 
 from bottleneck.head import Head
 from bottleneck.images import ImageTable
@@ -105,6 +106,11 @@ def markdown(*, n: int = 100_000, d: int = 2048, classes: int = 100, c: float = 
                 f"| {large.peak / 2**20:.0f} | {apart / np.linalg.norm(large.head.coef):.1e} |"
             )
     return "\n".join(lines)
+
+
+def at_size(size: Size) -> str:
+    """The same at full size, or as a try."""
+    return markdown() if size == FULL else markdown(n=600, d=32, classes=5)
 
 
 if __name__ == "__main__":

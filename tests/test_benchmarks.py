@@ -60,7 +60,7 @@ def test_every_part_of_fitting_prints_a_table() -> None:
     for title in fitting.PARTS:
         assert f"### {title}" in text
     assert "python benchmarks/fitting.py --quick" in text
-    assert text.count("\n|---|") == len(versus.RIVALS) + 2
+    assert text.count("\n|---|") == len(versus.RIVALS) + 3
     assert f"multiplied by {epochs.EPOCHS}" in text
 
 

@@ -19,6 +19,8 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import LinearSVC
 
 import cli
+from bottleneck.cli.options import Size
+from bottleneck.store import Cache
 from cli import contents, refused, stored, tiny_cache
 
 made, photos, cache = cli.made, cli.photos, cli.cache
@@ -167,7 +169,6 @@ def test_the_only_layer_needs_no_name(run: Run, hard: Path) -> None:
         (["--metric", "balanced", "--c", "0.1"], {"cv.metric": "balanced"}),
         (["--metric", "macro_f1", "--c", "0.1"], {"cv.metric": "macro_f1"}),
         (["--solver", "sklearn", "--c", "0.1"], {"gap": None, "converged": True}),
-        (["--memory", "4K", "--c", "0.1"], {"train": 40}),
         (["--device", "cpu", "--c", "0.1"], {"converged": True}),
         (["--cv", "3", "--c", "0.1"], {"cv.folds": 3}),
     ],
@@ -185,15 +186,35 @@ def test_every_option_reaches_the_training(
 
 
 @pytest.mark.parametrize(
-    "option", [["--memory", "4K"], ["--device", "cpu"], ["--solver", "sklearn"]]
+    "option", [["--memory", "1K"], ["--device", "cpu"], ["--solver", "sklearn"]]
 )
-def test_every_way_to_the_minimum_ends_there(run: Run, hard: Path, option: list[str]) -> None:
-    for head, options in (("a", []), ("b", option)):
-        _fit(run, hard, "--clf", "svm", "--c", "0.1", "--cv", "0", "-o", head, *options)
+def test_every_way_to_the_minimum_ends_there(
+    run: Run, hard: Path, option: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fit(run, hard, "--clf", "svm", "--c", "0.1", "--cv", "0", "-o", "a")
+    if "--memory" in option:
+        monkeypatch.setattr(Cache, "read", None)  # of all rows at once
+    _fit(run, hard, "--clf", "svm", "--c", "0.1", "--cv", "0", "-o", "b", *option)
     codes, _ = _data(hard, "test")
-    np.testing.assert_allclose(
-        cli.margins(Path("a"), codes)[1], cli.margins(Path("b"), codes)[1], atol=0.03
-    )
+    one, other = (cli.margins(Path(head), codes)[1] for head in "ab")
+    np.testing.assert_allclose(one, other, atol=0.03)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1", 1),
+        ("1000", 1000),
+        ("4K", 4096),
+        ("1.5M", 3 << 19),
+        ("8G", 8 << 30),
+        ("8gb", 8 << 30),
+        ("8 GiB", 8 << 30),
+        ("2T", 2 << 40),
+    ],
+)
+def test_memory_is_given_as_people_write_it(text: str, size: int) -> None:
+    assert Size().convert(text, None, None) == size
 
 
 def test_preprocessing_can_be_left_to_the_folds(run: Run, hard: Path) -> None:
