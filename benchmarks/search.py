@@ -10,6 +10,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from bottleneck.classifiers import CLASSIFIERS, fit_path
 from bottleneck.codes import InMemory, fit_preprocessing, prepare
+from bottleneck.training import SEARCH_TOL
 
 
 def whole_search(
@@ -28,6 +29,7 @@ def whole_search(
             clf=clf,
             cs=size.grid,
             classes=size.classes,
+            tol=SEARCH_TOL,
         )
         for i, solution in enumerate(path):
             right[i] += (solution.margins(held_back).argmax(axis=1) == classes[unseen]).sum()

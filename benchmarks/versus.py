@@ -1,6 +1,7 @@
 """Fitting against scikit-learn: the same rows, the same objective, in turns."""
 
 import math
+import sys
 import tempfile
 import time
 import warnings
@@ -20,6 +21,7 @@ from sklearn.svm import LinearSVC
 from bottleneck.linear import LinearSVM, SoftmaxRegression
 
 _TURNS, _LONG = 3, 2.0  # the best of so many turns, but of one where a turn takes so many seconds
+_PAUSE = 0.2  # s, in which the threads of the one before stop waiting for more work
 _GAVE_UP = " †"
 
 # Ours and theirs for one C; all else is at its default.
@@ -68,7 +70,7 @@ def markdown(size: Size = FULL) -> str:
     """A table for each classifier and kind of codes, with its summary."""
     with tempfile.TemporaryDirectory() as folder:
         tables = [
-            _table(data, clf, [duel(data, clf, c) for c in size.cs])
+            _table(data, clf, [_told(duel(data, clf, c)) for c in size.cs])
             for data in _all_codes(size, Path(folder))
             for clf in RIVALS
         ]
@@ -79,6 +81,12 @@ def markdown(size: Size = FULL) -> str:
         f"{_GAVE_UP.strip()} gave up at its limit of iterations."
     )
     return "\n\n".join([caption, *tables])
+
+
+def _told(duel: Duel) -> Duel:
+    """The same, said at once: with a large C scikit-learn takes minutes."""
+    print(_row(duel), file=sys.stderr, flush=True)
+    return duel
 
 
 def duel(data: TrainTest, clf: str, c: float) -> Duel:
@@ -177,6 +185,7 @@ def _summary(duels: Sequence[Duel]) -> str:
 
 
 def _seconds(fit: Callable[[], object]) -> float:
+    time.sleep(_PAUSE)
     start = time.perf_counter()
     fit()
     return time.perf_counter() - start

@@ -33,7 +33,11 @@ class Calibration:
         return _logistic(logits) if self.independent else _softmax(logits)
 
 
-def fit_temperature(margins: NDArray[np.float64], true: NDArray[np.int64]) -> Calibration:
+def fit_temperature(
+    margins: NDArray[np.float64],
+    true: NDArray[np.int64],
+    weight: NDArray[np.float64] | None = None,
+) -> Calibration:
     """One slope 1/T for all classes, the one whose softmax has the smallest log loss.
 
     C. Guo et al., "On calibration of modern neural networks", ICML 2017. The loss is convex in
@@ -48,6 +52,8 @@ def fit_temperature(margins: NDArray[np.float64], true: NDArray[np.int64]) -> Ca
         k are at least 1.
     true : ndarray of int64, shape (n,)
         Their classes, from 0 to k - 1.
+    weight : ndarray of float64, shape (n,), optional
+        How often each counts; once unless given.
 
     Returns
     -------
@@ -57,7 +63,8 @@ def fit_temperature(margins: NDArray[np.float64], true: NDArray[np.int64]) -> Ca
     """
     k = margins.shape[1]
     # Softmax does not see a shift of its row: with 0 for the highest, nothing overflows.
-    slope = _best_slope(margins - margins.max(axis=1, keepdims=True), true)
+    below = margins - margins.max(axis=1, keepdims=True)
+    slope = _best_slope(below, true, np.ones(len(true)) if weight is None else weight)
     return Calibration(np.full(k, slope), np.zeros(k), independent=False)
 
 
@@ -88,7 +95,9 @@ def fit_platt(margins: NDArray[np.float64], true: NDArray[np.bool_]) -> Calibrat
     return Calibration(slope, offset, independent=True)
 
 
-def _best_slope(below: NDArray[np.float64], true: NDArray[np.int64]) -> float:
+def _best_slope(
+    below: NDArray[np.float64], true: NDArray[np.int64], weight: NDArray[np.float64]
+) -> float:
     """The slope for margins of which each row's highest is 0."""
     gaps = -below[below < -_NO_GAP]
     if not gaps.size:
@@ -96,14 +105,15 @@ def _best_slope(below: NDArray[np.float64], true: NDArray[np.int64]) -> float:
     # Flatter, all probabilities of a row are equal; steeper, they are 0 and 1 to the last digit.
     flattest, steepest = 1e-6 / float(gaps.max()), 40 / float(gaps.min())
     of_true = below[np.arange(len(true)), true]
-    most = (len(true) + 1) / (len(true) + 2)
+    count = float(weight.sum())
+    most = (count + 1) / (count + 2)
 
     def loss_derivative(slope: float) -> float:
         expected = (_softmax(slope * below) * below).sum(axis=1)
-        return float((expected - of_true).mean())
+        return float(weight @ (expected - of_true)) / count
 
     def overconfidence(slope: float) -> float:
-        return float(_softmax(slope * below).max(axis=1).mean()) - most
+        return float(weight @ _softmax(slope * below).max(axis=1)) / count - most
 
     lowest_loss = _crossing(loss_derivative, flattest, steepest)
     return _crossing(overconfidence, flattest, lowest_loss)

@@ -32,7 +32,7 @@ def fit_path(
     class_weight: ClassWeight = None,
     row_weight: NDArray[np.float64] | None = None,
     fit_intercept: bool = True,
-    tol: float = 1e-4,
+    tol: float = 3e-5,
     max_passes: int = 1000,
     device: str | None = None,
 ) -> Iterator[Solution]:
@@ -79,17 +79,48 @@ def fit_path(
     if rows is not None and not rows.all():  # a row without weight is no row
         kept = np.flatnonzero(rows)
         codes, targets, rows = codes.take(kept), targets[kept], rows[kept]
-    intercept: Intercept = "penalised" if clf == "svm" else "free"
-    design = make_design(
-        codes, intercept=intercept if fit_intercept else "none", weight=rows, move=move
-    )
+    intercept: Intercept = "none"
+    if fit_intercept:
+        intercept = "penalised" if clf == "svm" else "free"
+    weights = {}
+    if rows is not None:
+        weights["row_weight"] = move(rows.astype(codes.dtype)[:, None])
+    if columns is not None:
+        weights["column_weight"] = move(columns.astype(codes.dtype))
     loss = _loss(targets, classes, clf=clf)(
         targets=move(targets == 1)[:, None] if _one_margin(targets, classes) else move(targets),
         columns=move(np.arange(1 if _one_margin(targets, classes) else classes)),
-        row_weight=None if rows is None else move(rows.astype(codes.dtype)[:, None]),
-        column_weight=None if columns is None else move(columns.astype(codes.dtype)),
+        **weights,
     )
-    return solve_path(design, loss, cs, tol=tol, max_passes=max_passes)
+    design = make_design(
+        codes, intercept=intercept, weight=rows, stiffness=loss.at_rest * max(cs), move=move
+    )
+    start = None
+    if intercept == "free":
+        start = move(_best_constant(targets, classes, rows, columns).astype(codes.dtype))
+    return solve_path(design, loss, cs, intercept=start, tol=tol, max_passes=max_passes)
+
+
+def _best_constant(
+    targets: NDArray[Any],
+    classes: int,
+    rows: NDArray[np.float64] | None,
+    columns: NDArray[np.float64] | None,
+) -> NDArray[np.float64]:
+    """The intercepts that minimise the log loss of zero coefficients, shape (q,).
+
+    A class without rows is given half of one, for else they would have no end.
+    """
+    each = np.ones(len(targets)) if rows is None else rows
+    if targets.ndim == 1:
+        logs = np.log(np.maximum(np.bincount(targets, each, minlength=classes), each.mean() / 2))
+        return np.asarray(logs[1:] - logs[:1] if classes == 2 else logs - logs.mean())
+    right = each @ targets
+    both = np.stack([right, each.sum() - right])
+    if columns is not None:
+        both *= columns
+    logs = np.log(np.maximum(both, each.mean() / 2))
+    return np.asarray(logs[0] - logs[1])
 
 
 def _one_margin(targets: NDArray[Any], classes: int) -> bool:

@@ -5,30 +5,34 @@ Programming 45, 1989). A step's initial inverse Hessian is (I + κ̄C·Λ)⁻¹ 
 `bottleneck.design`, with κ̄ the mean curvature of a column's rows at that point: the bound of
 `design`, made as tight as the rows allow.
 
-Where it stops is proved: residuals are a point of the dual problem, whose objective is a lower
-bound of the minimum. The gap between the two, ½‖∇f‖² in the penalty's norm or less, is at least
-the error. Only a free intercept has no such bound; its part is counted by its own Newton step.
+Where it stops is proved: what is penalised curves at least as its penalty does, so that an
+objective is no more than ½‖∇f‖² above its minimum. The hinge's residuals are points of the dual
+problem besides, and the best of them proves more. Only a free intercept has no such bound; its part
+is counted by its own Newton step.
 """
 
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
 
-import numpy as np
 from array_api_compat import array_namespace, device
 
 from bottleneck.design import Design
-from bottleneck.losses import Array, Loss, Sums
+from bottleneck.losses import Array, Loss
 
-_MEMORY = 8  # pairs of a quasi-Newton step; 20 took as many passes
-_CURVATURE = 3e-3  # a column's mean curvature is taken to be no less, as a share of the bound
+_MEMORY = 6  # pairs of a quasi-Newton step; 20 took as many passes
+# A column's mean curvature is taken to be no less, as shares of the bound: along codes, where the
+# rows that matter curve more than the mean, and along a free intercept, where all matter alike.
+_CURVATURE, _CURVATURE_OF_INTERCEPT = 3e-2, 3e-3
 _ARMIJO = 1e-4
 _TINY = 1e-30
-_LEAST = 1e-3  # a gain of less than this share of the objective is counted as so much
+_LEAST = 1e-9  # a gain of less than this share of the objective is counted as so much
+# With a small C an intercept's error is little of the objective and much of the predictions.
+_INTERCEPT = 10.0
 # Once a quarter of the problems is done four times better than asked, they leave, at the price of
 # copying what stays. Those that leave too early cost their next C the more.
 _SHED, _FAR = 0.25, 0.25
-_SHORTEST = 1e-6  # a step shorter than this share of the quasi-Newton step is rounding
+_SHORTEST = 1e-10  # a step shorter than this share of the quasi-Newton step is rounding
 
 
 @dataclass
@@ -52,12 +56,20 @@ class Proof:
             xp.where(better, other.square, self.square),
         )
 
+    def take(self, kept: Array) -> "Proof":
+        """Those of some of the problems."""
+        xp = array_namespace(kept)
+        return Proof(*(xp.take(v, kept, axis=0) for v in (self.linear, self.norm, self.square)))
+
+    def put(self, places: Array, other: "Proof") -> None:
+        """Replace those of some of the problems."""
+        self.linear[places], self.norm[places] = other.linear, other.norm
+        self.square[places] = other.square
+
     @classmethod
-    def trivial(cls, loss: Loss, *, like: Array) -> "Proof":
+    def trivial(cls, like: Array) -> "Proof":
         """That no objective is below zero."""
-        xp = array_namespace(like)
-        zeros = xp.zeros(loss.problems, dtype=xp.float64, device=device(like))
-        return cls(zeros, zeros, zeros)
+        return cls(*(array_namespace(like).zeros_like(like) for _ in range(3)))
 
 
 @dataclass
@@ -68,11 +80,11 @@ class _Point:
     value: Array
     gradient: Array
     curvature: Array
-    bound: Array  # below the minimum
+    excess: Array  # at least what the objective is above its minimum
 
 
 class Objective:
-    """f and its gradient for one C, with the best lower bound that any of its points has given."""
+    """f and its gradient for one C, with the best dual point that any of its points has given."""
 
     def __init__(
         self, design: Design, loss: Loss, c: float, proof: Proof | None, zero: Array | None
@@ -83,7 +95,7 @@ class Objective:
         self.penalty = self.xp.astype(design.penalty, dtype)[:, None]
         self.spectrum = self.xp.astype(design.spectrum, dtype)[:, None]
         self.free = float(design.penalty[-1]) == 0
-        self.proof = Proof.trivial(loss, like=self.spectrum) if proof is None else proof
+        self.proof = proof
         self.passes = 0
 
     def __call__(self, at: Array) -> _Point:
@@ -94,22 +106,32 @@ class Objective:
             parts.append(part)
             return found
 
-        gradient = self.c * self.design.products(at, residual)
+        dual = self.c * self.design.products(at, residual)
         sums = reduce(add, parts)
         self.passes += 1
         mean = sums.curvature / self.design.weight
-        floor = _CURVATURE * self.loss.bound
-        curvature = xp.astype(xp.where(mean > floor, mean, floor), at.dtype)
-        bound = self._bound(at, gradient, mean, sums)
-        gradient += self.penalty * at
+        gradient = dual + self.penalty * at
         value = self.c * sums.value + self.sum(self.penalty * at * at) / 2
         if self.zero is None:  # a walk begins at zero coefficients
             self.zero = value
-        return _Point(at, value, gradient, curvature, bound)
+        excess = self._excess(gradient, mean)
+        if sums.slack is not None and not self.free:
+            rounding = _epsilon(at) * value
+            proved = value - self._bound(dual, sums.slack, sums.value) + rounding
+            excess = xp.where(proved < excess, proved, excess)
+        return _Point(at, value, gradient, xp.astype(mean, at.dtype), excess)
 
     def diagonal(self, curvature: Array) -> Array:
         """The approximate curvature of f along each coordinate, shape (r, q)."""
-        return self.penalty + self.c * curvature[None] * self.spectrum
+        xp = self.xp
+
+        def at_least(share: float) -> Array:
+            return self.c * xp.clip(curvature, share * self.loss.bound, None)[None]
+
+        diagonal = self.penalty + at_least(_CURVATURE) * self.spectrum
+        if self.free:
+            diagonal[-1:] = at_least(_CURVATURE_OF_INTERCEPT) * self.spectrum[-1:]
+        return diagonal
 
     def sum(self, values: Array) -> Array:
         """Sums of (r, q) for each problem, shape (p,), in double precision."""
@@ -119,45 +141,46 @@ class Objective:
         """How far above their minima objectives may be, as a share; shape (p,).
 
         Of the objective, or of what it gained over zero coefficients where that is less: with a
-        small C hardly anything is gained, and yet every prediction comes from that.
+        small C hardly anything is gained, and yet every prediction comes from that. A gain that is
+        lost in the objective's rounding is no more than ‖w‖².
         """
-        value = point.value
-        gained = self.zero - value
-        scale = self.xp.where(gained < value, gained, value)
-        scale = self.xp.where(scale > _LEAST * value, scale, _LEAST * value)
-        return (value - point.bound) / self.xp.where(scale > 0, scale, 1.0)
+        xp, value = self.xp, point.value
+        gained, squares = self.zero - value, self.sum(self.penalty * point.at * point.at)
+        scale = xp.where(gained > squares, gained, squares)
+        scale = xp.where(scale < value, scale, value)
+        scale = xp.where(scale > _LEAST * value, scale, _LEAST * value)
+        return point.excess / xp.where(scale > 0, scale, 1.0)
 
     def take(self, kept: Array) -> None:
         """Go on with some of the problems."""
-        xp, proof = self.xp, self.proof
+        xp = self.xp
         self.zero = xp.take(self.zero, kept, axis=0)
         self.loss = self.loss.take(kept)
-        self.proof = Proof(
-            *(xp.take(v, kept, axis=0) for v in (proof.linear, proof.norm, proof.square))
-        )
+        self.proof = None if self.proof is None else self.proof.take(kept)
 
-    def _bound(self, at: Array, dual: Array, mean: Array, sums: Sums) -> Array:
-        """Below the minima, by the dual point that residuals are or the best before it."""
-        found = Proof(self.c * sums.linear, self.sum(dual * dual), self.c**2 * sums.square)
-        if self.free:
-            return self._estimated(at, dual, mean, found)
-        if not self.loss.grows:  # any multiple of a hinge's dual point is one: take the best
-            length = found.norm + 2 * found.square / self.c
-            scale = found.linear / self.xp.where(length > 0, length, 1.0)
-            found = Proof(scale * found.linear, scale**2 * found.norm, scale**2 * found.square)
-        self.proof = self.proof.or_better(found, self.c)
-        return self.proof.at(self.c)
+    def _excess(self, gradient: Array, mean: Array) -> Array:
+        """At least what objectives are above their minima, near them where the intercept is free.
 
-    def _estimated(self, at: Array, dual: Array, mean: Array, proof: Proof) -> Array:
-        """Where the intercept is free: as far below as a Newton step of the intercept goes.
-
-        A residual that does not add up to nothing is no dual point, and the bound falls without end
-        along the intercept; so this one holds for that point alone, and near the minimum.
+        What is penalised curves at least as its penalty does; a free intercept, as its rows do.
         """
-        xp, slope = self.xp, dual[-1:]
-        steepness = self.c * xp.where(mean > _TINY, mean, _TINY) * self.design.weight
-        step = xp.astype(slope, xp.float64) ** 2 * (1 / steepness[None] - 1)
-        return proof.at(self.c) + self.sum(at[-1:] * slope) - self.sum(step) / 2
+        excess = self.sum(self.penalty * gradient * gradient)
+        if self.free:
+            steepness = self.c * self.design.weight * self.xp.clip(mean, _TINY, None)
+            slope = self.xp.astype(gradient[-1:], steepness.dtype)
+            excess = excess + _INTERCEPT * self.sum(slope * slope / steepness)
+        return excess / 2
+
+    def _bound(self, dual: Array, slack: Array, value: Array) -> Array:
+        """Below the hinge's minima, by the dual point that residuals are or the best before it.
+
+        Any multiple of a dual point is another: the best is taken.
+        """
+        linear, norm, square = 2 * self.c * slack, self.sum(dual * dual), self.c**2 * value
+        length = norm + 2 * square / self.c
+        scale = linear / self.xp.where(length > 0, length, 1.0)
+        found = Proof(scale * linear, scale**2 * norm, scale**2 * square)
+        self.proof = found if self.proof is None else self.proof.or_better(found, self.c)
+        return self.proof.at(self.c)
 
 
 class _Search:
@@ -184,7 +207,7 @@ class _Search:
 
     def step(self) -> None:
         """Try one point for each problem, at the price of one pass."""
-        xp, point, tiny = self.xp, self.point, np.finfo(str(self.point.at.dtype).split(".")[-1]).eps
+        xp, point, tiny = self.xp, self.point, _epsilon(self.point.at)
         trial = self.f(point.at + self._narrow(self.length) * self.direction)
         expected = self.length * self.slope
         slack = 8 * tiny * xp.abs(point.value)
@@ -201,11 +224,12 @@ class _Search:
                 xp.where(accepted, trial.value, point.value),
                 xp.where(accepted, trial.gradient, point.gradient),
                 xp.where(accepted, trial.curvature, point.curvature),
-                xp.where(accepted, trial.bound, point.bound),
+                xp.where(accepted, trial.excess, point.excess),
             )
         self.length = xp.where(accepted, 1.0, nearer)
-        self.stuck = self.length < _SHORTEST
         self._aim(~accepted)
+        lost = -self.slope < tiny / 8 * xp.abs(self.point.value)  # in the objective's rounding
+        self.stuck = (self.length < _SHORTEST) | lost
 
     def take(self, kept: Array) -> None:
         """Go on with some of the problems."""
@@ -216,7 +240,7 @@ class _Search:
             xp.take(point.value, kept, axis=0),
             xp.take(point.gradient, kept, axis=1),
             xp.take(point.curvature, kept, axis=0),
-            xp.take(point.bound, kept, axis=0),
+            xp.take(point.excess, kept, axis=0),
         )
         self.pairs = [
             (xp.take(s, kept, axis=1), xp.take(y, kept, axis=1), xp.take(rho, kept, axis=0))
@@ -233,7 +257,7 @@ class _Search:
         moved = xp.where(accepted, trial.at - self.point.at, 0)
         turned = xp.where(accepted, trial.gradient - self.point.gradient, 0)
         product = self.f.sum(moved * turned)
-        inverse = xp.where(product > 0, 1 / xp.where(product > 0, product, 1.0), 0.0)
+        inverse = xp.where(product > _TINY, 1 / xp.where(product > _TINY, product, 1.0), 0.0)
         self.pairs = [*self.pairs[1 - _MEMORY :], (moved, turned, self._narrow(inverse))]
 
     def _aim(self, keep: Array) -> None:
@@ -258,10 +282,22 @@ class _Search:
             weight = inverse * self._dot(moved, product)
             product = product - weight * turned
             weights.append(weight)
-        product = product / diagonal
+        product = product * self._scale(diagonal) / diagonal
         for moved, turned, inverse in self.pairs:
             product = product + (weights.pop() - inverse * self._dot(turned, product)) * moved
         return product
+
+    def _scale(self, diagonal: Array) -> Array:
+        """How far a step goes for each that the diagonal says, judged by the last pair.
+
+        Along the way of descent rows curve several times as much as they do in the mean: those that
+        are not yet certain make both the gradient and the curvature.
+        """
+        if not self.pairs:
+            return self._narrow(self.length)
+        _, turned, inverse = self.pairs[-1]
+        curved = inverse * self._dot(turned, turned / diagonal)
+        return 1 / self.xp.where(curved > 0, curved, 1.0)
 
     def _dot(self, one: Array, other: Array) -> Array:
         return self.f.loss.of_problems(self.xp.sum(one * other, axis=0))
@@ -271,6 +307,11 @@ class _Search:
         return self.xp.astype(values, self.point.at.dtype)
 
 
+def _epsilon(values: Array) -> float:
+    """The relative rounding of an array's precision."""
+    return float(array_namespace(values).finfo(values.dtype).eps)
+
+
 @dataclass
 class Minimum:
     """Where a search ended: coordinates (r, q); objective, gap and proof of each problem."""
@@ -278,17 +319,16 @@ class Minimum:
     at: Array
     value: Array
     gap: Array
-    proof: Proof
+    proof: Proof | None
     zero: Array  # the objectives of zero coefficients
     passes: int = 0
 
     @classmethod
     def unknown(cls, start: Array, search: _Search) -> "Minimum":
         """To be filled in."""
-        at, value, gap, linear, norm, square = (
-            search.xp.zeros_like(like) for like in (start, *5 * (search.gap,))
-        )
-        return cls(at, value, gap, Proof(linear, norm, square), search.f.zero)
+        at, value, gap = (search.xp.zeros_like(like) for like in (start, *2 * (search.gap,)))
+        proof = None if search.f.proof is None else Proof.trivial(gap)
+        return cls(at, value, gap, proof, search.f.zero)
 
     def note(self, places: Array, leaving: Array, search: _Search, gap: Array) -> None:
         """Fill in the problems that leave a search, each at its place."""
@@ -298,8 +338,8 @@ class Minimum:
         else:
             self.at = point.at
         self.value[places], self.gap[places] = point.value[leaving], gap[leaving]
-        for name in ("linear", "norm", "square"):
-            getattr(self.proof, name)[places] = getattr(proof, name)[leaving]
+        if self.proof is not None and proof is not None:
+            self.proof.put(places, proof.take(leaving))
 
 
 def minimise(objective: Objective, start: Array, *, tol: float, max_passes: int) -> Minimum:

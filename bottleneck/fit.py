@@ -14,6 +14,7 @@ from bottleneck.calibration import Calibration
 from bottleneck.classifiers import one_row_per_class
 from bottleneck.codes import PREPROCESSING, Codes, Preprocessing, require_preprocessing
 from bottleneck.errors import InvalidOptionError
+from bottleneck.folds import require_folds
 from bottleneck.head import Head
 from bottleneck.labels import relabel
 from bottleneck.lesson import Lesson, choose_layer, read_lesson
@@ -221,6 +222,7 @@ def require_options(method: Method, *, c: Sequence[float] | None, cv: int, prepr
         require_preprocessing(preprocess)
     grid = None if c is None else check_grid(c)
     if cv:
+        require_folds(cv)
         return
     if grid is None or len(grid) > 1:
         count = "a whole grid" if grid is None else f"{len(grid)} values"

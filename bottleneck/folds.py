@@ -27,8 +27,7 @@ def make_folds(training: Training, folds: int) -> list[Split]:
     LabelsError
         A class, or a class's groups, are too few for two folds.
     """
-    if folds < 2:
-        raise InvalidOptionError(f"--cv {folds}: cross-validation needs at least 2 folds")
+    require_folds(folds)
     targets, rows = training.targets, np.zeros(len(training.targets))
     grouped = training.groups is not None and any(training.groups)
     names = training.groups if grouped and training.groups is not None else [""] * len(rows)
@@ -44,6 +43,17 @@ def make_folds(training: Training, folds: int) -> list[Split]:
     if grouped and not training.multilabel:
         _require_all_classes(training, splits)
     return splits
+
+
+def require_folds(folds: int) -> None:
+    """Refuse a number of folds that nothing can be learnt from.
+
+    Raises
+    ------
+    InvalidOptionError
+    """
+    if folds < 2:
+        raise InvalidOptionError(f"--cv {folds}: cross-validation needs at least 2 folds")
 
 
 def _fewest(training: Training, unit: NDArray[Any], name: str) -> int:
@@ -64,7 +74,8 @@ def _fewest(training: Training, unit: NDArray[Any], name: str) -> int:
 def _require_all_classes(training: Training, splits: Sequence[Split]) -> None:
     for here, _ in splits:
         if len(np.unique(training.targets[here])) < training.classes:
+            fewer = "fewer folds with --cv" if len(splits) > 2 else "--cv 0 and one value of --c"
             raise LabelsError(
                 f"with {len(splits)} folds the groups of a class all stand in one fold: "
-                "give fewer folds with --cv, or smaller groups"
+                f"give {fewer}, or smaller groups"
             )

@@ -74,6 +74,7 @@ def read_lesson(
     if heldout_split:
         heldout_rows = rows_of_split(images, labelled, heldout_split)
         require_rows(heldout_rows, split=heldout_split)
+    learnt_targets, unseen_targets = targets(train_rows), targets(heldout_rows)  # before the work
     rows = np.union1d(train_rows, heldout_rows)
     codes = open_codes(cache, layer, rows, memory=memory)
     groups = [images.group[row] for row in train_rows.tolist()]
@@ -82,8 +83,8 @@ def read_lesson(
     heldout = None
     if heldout_split:
         unseen = codes.take(np.searchsorted(rows, heldout_rows))
-        heldout = Training(unseen, targets(heldout_rows), k)
-    training = Training(learnt, targets(train_rows), k, groups)
+        heldout = Training(unseen, unseen_targets, k)
+    training = Training(learnt, learnt_targets, k, groups)
     return Lesson(cache, layer, names, training, heldout, heldout_split)
 
 

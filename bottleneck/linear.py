@@ -36,7 +36,7 @@ class _Linear(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unused-igno
         *,
         fit_intercept: bool = True,
         class_weight: dict[Any, float] | str | None = None,
-        tol: float = 1e-4,
+        tol: float = 3e-5,
         max_iter: int = 1000,
         device: str | None = None,
     ) -> None:
@@ -188,7 +188,7 @@ class LinearSVM(_Linear):
         *,
         fit_intercept: bool = True,
         class_weight: dict[Any, float] | str | None = None,
-        tol: float = 1e-4,
+        tol: float = 3e-5,
         max_iter: int = 1000,
         device: str | None = None,
         probability: bool = False,
@@ -240,7 +240,8 @@ class LinearSVM(_Linear):
             )
             margins[unseen] = found.margins(codes[unseen])
         one_sided = len(self.classes_) == 2
-        return fit_temperature(_both_sides(margins[:, 0] if one_sided else margins), targets)
+        margins = _both_sides(margins[:, 0] if one_sided else margins)
+        return fit_temperature(margins, targets, weight)
 
 
 class SoftmaxRegression(_Linear):

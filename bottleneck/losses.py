@@ -5,12 +5,11 @@ column; softmax is one problem of q columns. Problems share the rows and nothing
 of NumPy, torch, or whatever has the array API: nothing here names a library.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
-from array_api_compat import array_namespace
-
-_SURE = 0.5  # below this, 1 - p has more digits than p
+from array_api_compat import array_namespace, device
 
 Array = Any  # of any library with the array API, for which Python's typing has no name yet
 
@@ -25,15 +24,14 @@ class Sums:
         Σ s ℓ of each problem.
     curvature : array, shape (q,)
         Σ s ℓ″ of each column, the second derivative by the column's own margin.
-    linear, square : array, shape (p,)
-        Residuals r are a point of the dual, where the objective is at least
-        C·linear - ½‖C Σ rᵢxᵢ‖² - C·square.
+    slack : array, shape (p,), or None
+        Σ s max(0, 1 ∓ m), of the hinge: its residuals r are a point of the dual, where the
+        objective is at least 2C·slack - ½‖C Σ rᵢxᵢ‖² - C·value.
     """
 
     value: Array
     curvature: Array
-    linear: Array
-    square: Array
+    slack: Array | None = None
 
     def __add__(self, other: Self) -> Self:
         """The sums of two blocks."""
@@ -41,8 +39,7 @@ class Sums:
             self,
             value=self.value + other.value,
             curvature=self.curvature + other.curvature,
-            linear=self.linear + other.linear,
-            square=self.square + other.square,
+            slack=None if self.slack is None else self.slack + other.slack,
         )
 
 
@@ -58,22 +55,16 @@ class Loss:
         The columns that margins have; fewer than the targets' once some are done.
     row_weight : array, shape (n, 1), or None
         sᵢ; None where all are 1.
-    column_weight : array, shape (2, q), or None
-        A further weight of a column's right rows, and of its wrong ones.
     """
 
     targets: Array
     columns: Array
     row_weight: Array | None = None
-    column_weight: Array | None = None
 
     # No row's curvature is above it.
     bound: ClassVar[float]
     # Whether every column is a problem of its own.
     separate: ClassVar[bool] = True
-    # Whether the minimiser goes on growing with log C where the classes can be separated.
-    # Log losses never reach zero; the hinge does, and comes to rest at the widest margin.
-    grows: ClassVar[bool] = True
 
     def __call__(self, rows: slice, margins: Array) -> tuple[Array, Sums]:
         """Residuals s ∂ℓ/∂m of a block of rows, shape (b, q) as their margins, and its sums.
@@ -87,12 +78,42 @@ class Loss:
         """p, how many there are at hand."""
         return int(self.columns.shape[0]) if self.separate else 1
 
+    @property
+    def at_rest(self) -> float:
+        """ℓ″ of a row whose margins are all 0."""
+        return self.bound
+
+    @staticmethod
+    def course(c: float) -> float:
+        """What of C the minimiser moves evenly with, where classes can be separated.
+
+        Log losses never reach zero, and the minimiser grows without end.
+        """
+        return math.log(c)
+
     def of_problems(self, sums: Array) -> Array:
         """Sums of columns, shape (q,), as sums of problems, shape (p,)."""
         return sums if self.separate else array_namespace(sums).sum(sums, axis=0, keepdims=True)
 
     def take(self, kept: Array) -> Self:
-        """Only some of the columns, by their places among those at hand."""
+        """Only some of the problems, by their places among those at hand."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class _OneVsRest(Loss):
+    """Every column for itself.
+
+    Attributes
+    ----------
+    column_weight : array, shape (2, q), or None
+        A further weight of a column's right rows, and of its wrong ones.
+    """
+
+    column_weight: Array | None = None
+
+    def take(self, kept: Array) -> Self:
+        """Only some of the columns; see `Loss`."""
         xp, weight = array_namespace(self.columns), self.column_weight
         return replace(
             self,
@@ -100,8 +121,20 @@ class Loss:
             column_weight=None if weight is None else xp.take(weight, kept, axis=1),
         )
 
+    def _signs_and_weight(self, rows: slice, like: Array) -> tuple[Array, Array | None]:
+        """-1 where a column is right for a row, else 1; and the weights, None where all are 1."""
+        hot = self._hot(rows)
+        xp = array_namespace(hot)
+        signs = xp.astype(hot, like.dtype)
+        signs *= -2
+        signs += 1
+        weight = None if self.row_weight is None else self.row_weight[rows]
+        if self.column_weight is not None:
+            of_column = xp.where(hot, self.column_weight[:1], self.column_weight[1:])
+            weight = of_column if weight is None else of_column * weight
+        return signs, weight
+
     def _hot(self, rows: slice) -> Array:
-        """Whether a column is right for a row, bool of shape (b, q)."""
         targets = self.targets[rows]
         if targets.ndim == 1:
             return targets[:, None] == self.columns[None, :]
@@ -109,39 +142,33 @@ class Loss:
         same = self.columns.shape[0] == targets.shape[1]
         return targets if same else xp.take(targets, self.columns, axis=1)
 
-    def _weight(self, rows: slice, hot: Array) -> Array | None:
-        """The weights of a block, to be multiplied to shape (b, q); None where all are 1."""
-        if self.column_weight is None:
-            return None if self.row_weight is None else self.row_weight[rows]
-        right, wrong = self.column_weight[0], self.column_weight[1]
-        weight = array_namespace(hot).where(hot, right[None], wrong[None])
-        return weight if self.row_weight is None else weight * self.row_weight[rows]
 
-
-class SquaredHinge(Loss):
+class SquaredHinge(_OneVsRest):
     """max(0, 1 ∓ m)², one class against the rest: LIBLINEAR's L2-loss SVM."""
 
     bound: ClassVar[float] = 2.0
-    grows: ClassVar[bool] = False
+
+    @staticmethod
+    def course(c: float) -> float:
+        """The minimiser comes to rest at the widest margin; see `Loss`."""
+        return -1 / c
 
     def __call__(self, rows: slice, margins: Array) -> tuple[Array, Sums]:
         """Residuals and sums; see `Loss`."""
         xp = array_namespace(margins)
-        hot = self._hot(rows)
-        weight = self._weight(rows, hot)
-        slack = xp.where(hot, -margins, margins)
-        slack += 1
-        active = slack > 0
-        slack = xp.where(active, slack, 0)
-        weighted = slack if weight is None else slack * weight
+        signs, weight = self._signs_and_weight(rows, margins)
+        margins *= signs
+        margins += 1
+        active = xp.astype(margins > 0, margins.dtype)
+        slack = xp.clip(margins, 0, None)
+        weighted = _times(slack, weight)
         value = _total(weighted * slack)
-        curvature = 2 * _total(_times(xp.astype(active, slack.dtype), weight))
-        residual = xp.where(hot, -weighted, weighted)
-        residual *= 2
-        return residual, Sums(value, curvature, 2 * _total(weighted), value)
+        signs *= 2
+        signs *= weighted
+        return signs, Sums(value, 2 * _total(_times(active, weight)), _total(weighted))
 
 
-class Logistic(Loss):
+class Logistic(_OneVsRest):
     """log(1 + exp(∓m)), one class against the rest; for two classes, LogisticRegression's loss."""
 
     bound: ClassVar[float] = 0.25
@@ -149,19 +176,15 @@ class Logistic(Loss):
     def __call__(self, rows: slice, margins: Array) -> tuple[Array, Sums]:
         """Residuals and sums; see `Loss`."""
         xp = array_namespace(margins)
-        hot = self._hot(rows)
-        weight = self._weight(rows, hot)
-        wrong = xp.where(hot, -margins, margins)  # the margin of the wrong answer
+        signs, weight = self._signs_and_weight(rows, margins)
+        wrong = margins * signs  # the margin of the wrong answer
         small = xp.exp(-xp.abs(wrong))
         probability = xp.where(wrong > 0, 1.0, small) / (1 + small)
         value = xp.log1p(small)
         value += xp.where(wrong > 0, wrong, 0)
-        total = _total(_times(value, weight))
-        # The entropy -q log q - (1-q) log(1-q) is the loss less q times the margin.
-        entropy = total - _total(_times(probability * wrong, weight))
         curvature = _total(_times(probability * (1 - probability), weight))
-        residual = _times(xp.where(hot, -probability, probability), weight)
-        return residual, Sums(total, curvature, entropy, xp.zeros_like(total))
+        signs *= _times(probability, weight)
+        return signs, Sums(_total(_times(value, weight)), curvature)
 
 
 class Softmax(Loss):
@@ -170,30 +193,32 @@ class Softmax(Loss):
     bound: ClassVar[float] = 0.5  # D. Böhning, Ann. Inst. Stat. Math. 44 (1992)
     separate: ClassVar[bool] = False
 
+    @property
+    def at_rest(self) -> float:
+        """ℓ″ of a row whose margins are all 0; see `Loss`."""
+        q = int(self.columns.shape[0])
+        return (1 - 1 / q) / q
+
     def __call__(self, rows: slice, margins: Array) -> tuple[Array, Sums]:
-        """Residuals and sums; see `Loss`."""
+        """Residuals and sums; see `Loss`.
+
+        No probability is taken from 1: where one is near 1, only the others say how near.
+        """
         xp = array_namespace(margins)
-        hot = self._hot(rows)
-        weight = self._weight(rows, hot)
+        right = xp.arange(margins.shape[0], device=device(margins)), self.targets[rows]
+        weight = None if self.row_weight is None else self.row_weight[rows]
         margins -= xp.max(margins, axis=1, keepdims=True)
-        probability = xp.exp(margins)
-        norm = xp.sum(probability, axis=1, keepdims=True)
-        probability /= norm
-        margins -= xp.log(norm)  # now logarithms of probabilities
-        # Not 1 - p: where p is near 1, only the others' sum says how near.
-        residual = xp.where(hot, 0, probability)
-        missing = xp.sum(residual, axis=1, keepdims=True)
-        sure = missing < _SURE
-        value = -xp.sum(xp.where(hot, margins, 0), axis=1, keepdims=True)
-        value = xp.where(sure, -xp.log1p(-xp.where(sure, missing, 0)), value)
-        margins = xp.where(hot, -value, margins)
-        entropy = -xp.sum(probability * margins, axis=1, keepdims=True)
-        rest = xp.where(hot, missing, 1 - probability)
-        curvature = _total(_times(probability * rest, weight))
-        residual = _times(xp.where(hot, -missing, residual), weight)
-        total = _total(_times(value, weight))
-        entropies = _total(_times(entropy, weight))
-        return residual, Sums(total, curvature, entropies, xp.zeros_like(total))
+        residual = xp.exp(margins)
+        own_margin, own = margins[right], residual[right]
+        residual[right] = 0
+        others = xp.sum(residual, axis=1)
+        # log(others + own), where own is 1 if the right class is the likeliest.
+        value = xp.log1p(others - (1 - own)) - own_margin
+        residual /= (others + own)[:, None]  # now the others' probabilities
+        residual[right] = others / (others + own)
+        curvature = _total(_times(residual - residual * residual, weight))
+        residual[right] *= -1
+        return _times(residual, weight), Sums(_total(_times(value[:, None], weight)), curvature)
 
 
 def _times(values: Array, weight: Array | None) -> Array:

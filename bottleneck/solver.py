@@ -1,9 +1,9 @@
 """Solver: the minimisers of ½‖w‖² + C Σᵢ sᵢ ℓ(yᵢ, xᵢ·w) along a path of C.
 
-Each C starts from its neighbour's minimiser, which for log losses is first extended along log C, as
-predictor-corrector methods do (E. Allgower and K. Georg, "Numerical continuation methods", 1990). A
-dual point of the hinge serves every larger C, so that where classes can be separated, what was
-proved for one C soon proves all that follow.
+Each C starts where the minimisers of the two before it point to, as predictor-corrector methods do
+(E. Allgower and K. Georg, "Numerical continuation methods", 1990). A dual point of the hinge serves
+every larger C, so that where classes can be separated, what was proved for one C soon proves all
+that follow.
 """
 
 import math
@@ -20,7 +20,10 @@ from bottleneck.design import Design
 from bottleneck.losses import Array, Loss
 
 _STRIDE = 10.0  # a longer way from one C to the next is walked in steps
-_EASY = 1e3  # times 1/mean(Λ): up to this C a start from zero is as good as a walk
+_EASY = 10.0  # times 1/mean(Λ): up to this C a start from zero is as good as a walk
+# The tolerance of a C that is only walked through, up to the second times 1/mean(Λ). Beyond, a
+# hinge that starts from nowhere near its widest margin hardly gets there.
+_ON_THE_WAY, _HARD = 0.1, 1e3
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,13 @@ class Solution:
 
 
 def solve_path(
-    design: Design, loss: Loss, cs: Sequence[float], *, tol: float = 1e-3, max_passes: int = 1000
+    design: Design,
+    loss: Loss,
+    cs: Sequence[float],
+    *,
+    intercept: Array | None = None,
+    tol: float = 1e-3,
+    max_passes: int = 1000,
 ) -> Iterator[Solution]:
     """The minimisers for some C, each from the one before.
 
@@ -70,20 +79,28 @@ def solve_path(
         Of the same rows, on the same device.
     cs : sequence of float
         Ascending, each above 0.
+    intercept : array, shape (q,), optional
+        Where it is free, what is best with zero coefficients: a gain is counted from there. 0
+        unless given.
     tol : float
         How far an objective may be above its minimum, as a share of it.
     max_passes : int
-        Give up on a C after so many passes over the rows; its `Solution.gap` says how near it is.
+        Give up on a C after so many passes over the rows, those on the way to it among them; its
+        `Solution.gap` says how near it is.
 
     Yields
     ------
     Solution
         For each C, in order.
     """
-    path = _Path(design, loss)
+    path = _Path(design, loss, intercept)
     passes = 0
-    for c, wanted in _stages([float(c) for c in cs], easy=_EASY / float(path.mean_spectrum)):
-        found = path.walk_to(c, tol=tol, max_passes=max_passes)
+    for c, wanted in _stages([float(c) for c in cs], easy=_EASY / path.mean_spectrum):
+        rough = not wanted and c <= _HARD / path.mean_spectrum
+        allowed = max_passes - passes if wanted else (max_passes - passes) // 2
+        if not allowed:
+            continue
+        found = path.walk_to(c, tol=max(tol, _ON_THE_WAY) if rough else tol, max_passes=allowed)
         passes += found.passes
         if wanted:
             coef, intercept = design.lift(found.at)
@@ -111,8 +128,8 @@ def _stages(cs: Sequence[float], *, easy: float) -> Iterator[tuple[float, bool]]
 class _Path:
     """Walks from C to C, and knows the last two minimisers and what was proved on the way."""
 
-    def __init__(self, design: Design, loss: Loss) -> None:
-        self.design, self.loss = design, loss
+    def __init__(self, design: Design, loss: Loss, intercept: Array | None) -> None:
+        self.design, self.loss, self.intercept = design, loss, intercept
         self.proof: Proof | None = None
         self.last: list[tuple[float, Array]] = []
         self.zero: Array | None = None  # the loss of zero coefficients
@@ -125,8 +142,7 @@ class _Path:
         # Beyond this, single precision cannot tell a gradient from its rounding.
         if (1 + self.loss.bound * c * self.largest) * np.finfo(np.float32).eps > 1:
             self._double()
-        start, proof = self._predicted(c), None if self.loss.grows else self.proof
-        found = self._minimum(c, start, proof, tol, max_passes)
+        found = self._minimum(c, self._predicted(c), self.proof, tol, max_passes)
         passes = found.passes
         if self.design.single and passes < max_passes and bool(np.any(_host(found.gap) > tol)):
             self._double()
@@ -155,11 +171,15 @@ class _Path:
         xp, spectrum = array_namespace(self.design.spectrum), self.design.spectrum
         if not self.last:
             shape = (spectrum.shape[0], self.loss.columns.shape[0])
-            return xp.zeros(shape, dtype=self.design.dtype, device=device(spectrum))
+            start = xp.zeros(shape, dtype=self.design.dtype, device=device(spectrum))
+            if self.intercept is not None:
+                start[-1] = self.intercept
+            return start
         here, at = self.last[-1]
-        if self.loss.grows and len(self.last) > 1:
+        if len(self.last) > 1:
             before, was = self.last[0]
-            at = at + (at - was) * (math.log(c / here) / math.log(here / before))
+            done, ahead = (self.loss.course(to) - self.loss.course(here) for to in (before, c))
+            at = at - (at - was) * (ahead / done)
         return at
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bottleneck.classifiers import fit_path, mover, require_classifier
 from bottleneck.codes import Codes, Preprocessing, fit_preprocessing, prepare
-from bottleneck.errors import LabelsError, UnknownNameError
+from bottleneck.errors import InvalidOptionError, LabelsError, UnknownNameError
 from bottleneck.metrics import METRICS
 from bottleneck.solver import Solution
 
@@ -141,6 +141,11 @@ class Method:
         ]:
             if value not in known:
                 raise UnknownNameError(name, value, known)
+        if self.solver == "sklearn" and self.device is not None:
+            raise InvalidOptionError(
+                f"--device {self.device}: scikit-learn computes on the CPU alone; leave --device "
+                "out, or choose --solver path"
+            )
         mover(self.device)
 
 

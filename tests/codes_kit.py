@@ -97,13 +97,12 @@ class Problem:
     def loss(self, move: Move = stay, dtype: Any = None) -> Loss:
         """The package's own, with weights in the precision of the rows."""
         dtype = self.rows.dtype if dtype is None else dtype
-        rows, columns = self.weight, self.column_weight
-        return self.kind(
-            move(self.targets),
-            move(np.arange(self.columns)),
-            None if rows is None else move(rows[:, None].astype(dtype)),
-            None if columns is None else move(columns.astype(dtype)),
-        )
+        weights = {}
+        if self.weight is not None:
+            weights["row_weight"] = move(self.weight[:, None].astype(dtype))
+        if self.column_weight is not None:
+            weights["column_weight"] = move(self.column_weight.astype(dtype))
+        return self.kind(move(self.targets), move(np.arange(self.columns)), **weights)
 
     def design(
         self, sizes: Sequence[int] = (), *, in_memory: bool = True, **options: Any
@@ -155,11 +154,19 @@ class Problem:
         margins = self.rows.astype(np.float64) @ coef.T + intercept
         return np.asarray(square / 2 + c * self.losses(margins).sum(axis=0))
 
-    def scale(self, value: F64, c: float) -> F64:
-        """What a gap is a share of: an objective, or what it gained over zero coefficients."""
+    def zero(self, c: float) -> F64:
+        """The objectives of zero coefficients, shape (p,)."""
         none = np.zeros((self.columns, self.rows.shape[1]))
-        gained = self.objective(none, np.zeros(self.columns), c) - value
-        return np.maximum(np.minimum(gained, value), 1e-3 * value)
+        return self.objective(none, np.zeros(self.columns), c)
+
+    def scale(self, coef: F64, intercept: F64, c: float) -> F64:
+        """What a gap is a share of: an objective, or what it gained over zero coefficients.
+
+        Counted as the squared coefficients where that is more, of which a gain is at least half.
+        """
+        value = self.objective(coef, intercept, c)
+        gained = np.maximum(self.zero(c) - value, 2 * self.objective(coef, intercept, 0.0))
+        return np.maximum(np.minimum(gained, value), 1e-9 * value)
 
     def minimum(self, c: float) -> F64:
         """The least objective that Newton's method finds, of each problem, shape (p,).

@@ -96,6 +96,18 @@ def test_an_error_too_small_to_matter_does_not_bring_certainty() -> None:
     assert found.max(axis=1).mean() == pytest.approx(11 / 12)
 
 
+@pytest.mark.parametrize("scale", [0.5, 4.0])
+def test_a_row_of_weight_three_counts_as_three_rows(scale: float) -> None:
+    random = np.random.default_rng(0)
+    true = random.integers(0, 3, 40)
+    margins = scale * (np.eye(3)[true] + 0.5 * random.normal(size=(40, 3)))
+    weight = random.integers(1, 4, 40)
+    repeated = fit_temperature(margins.repeat(weight, axis=0), true.repeat(weight))
+    weighted = fit_temperature(margins, true, weight.astype(np.float64))
+    np.testing.assert_allclose(weighted.slope, repeated.slope, rtol=1e-9)
+    assert weighted.slope[0] != pytest.approx(fit_temperature(margins, true).slope[0], rel=1e-4)
+
+
 def test_equal_margins_are_left_as_they_are() -> None:
     found = fit_temperature(np.full((4, 3), 7.0), np.array([0, 1, 2, 0]))
     np.testing.assert_array_equal(found.slope, np.ones(3))

@@ -9,12 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 from scipy.special import expit, logsumexp, softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
 from bottleneck.classifiers import (
     CLASSIFIERS,
+    _best_constant,
+    _weights,
     fit_path,
     mover,
     one_row_per_class,
@@ -86,6 +89,88 @@ def test_coefficients_are_those_of_scikit_learn(
 ) -> None:
     X, y = data(shares, n, d)
     assert_same(train(X, y, clf, c), sklearns(clf, c, rows=n < d).fit(X, y), clf)
+
+
+def standardised(rows: F64) -> F64:
+    return np.asarray((rows - rows.mean(axis=0)) / rows.std(axis=0))
+
+
+def of_length_one(rows: F64) -> F64:
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("shares", [[0.4, 0.4, 0.2], [0.65, 0.35]], ids=str)
+@pytest.mark.parametrize("prepare", [standardised, of_length_one])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_small_c_with_classes_of_unequal_sizes_is_logistic_regression(
+    shares: list[float], prepare: Callable[[F64], F64], dtype: Any
+) -> None:
+    # The loss hardly falls, and nearly all of that is the intercept's; and yet predictions differ.
+    X, y = data(shares, 2400, 20)
+    X, unseen, y = prepare(X[:400]).astype(dtype), prepare(X[400:]).astype(dtype), y[:400]
+    cs = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2]
+    path = fit_path(InMemory(X), y, clf="softmax", cs=cs, classes=len(shares))
+    for c, found in zip(cs, path, strict=True):
+        (alone,) = fit_path(InMemory(X), y, clf="softmax", cs=[c], classes=len(shares))
+        reference = LogisticRegression(C=c, tol=1e-10, max_iter=10_000).fit(X.astype(float), y)
+        expected = reference.decision_function(unseen).reshape(len(unseen), -1)
+        for solution in (found, alone):
+            assert solution.converged.all()
+            off = np.linalg.norm(solution.coef - reference.coef_)
+            assert off <= 1e-2 * np.linalg.norm(reference.coef_)
+            same = decided(solution.margins(unseen)) == decided(expected)
+            assert same.mean() >= 0.995
+
+
+def decided(margins: F64) -> NDArray[Any]:
+    return margins.argmax(axis=1) if margins.shape[1] > 1 else margins[:, 0] > 0
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("class_weight", [None, "balanced", "own"])
+@pytest.mark.parametrize("kind", ["two", "four", "labels"])
+def test_the_best_constant_is_the_least_log_loss_of_intercepts_alone(
+    kind: str, class_weight: str | None, weighted: bool
+) -> None:
+    _, y = data(RARE[2 if kind == "two" else 4], 90, 2)
+    targets, k = (y[:, None] >= [1, 2, 3], 3) if kind == "labels" else (y, int(y.max()) + 1)
+    weight = repeated(y) if weighted else None
+    given: Any = np.array([3.0, 0.5, 1.0, 0.2][:k]) if class_weight == "own" else class_weight
+    rows, columns = _weights(targets, k, given, weight, clf="softmax")
+    found = _best_constant(targets, k, rows, columns)
+    share = np.ones(len(y)) if rows is None else rows
+
+    def log_loss(intercepts: F64) -> float:
+        margins = np.broadcast_to(intercepts, (len(y), len(intercepts)))
+        if kind == "four":
+            return float(share @ (logsumexp(margins, axis=1) - margins[np.arange(len(y)), y]))
+        right = targets if kind == "labels" else (y == 1)[:, None]
+        loss = np.logaddexp(0, np.where(right, -margins, margins))
+        if columns is not None:
+            loss = loss * np.where(right, *columns)
+        return float(share @ loss.sum(axis=1))
+
+    best = minimize(log_loss, np.zeros(1 if kind == "two" else k), tol=1e-10, method="BFGS")
+    assert log_loss(found) <= best.fun * (1 + 1e-12)
+    clf = "labels" if kind == "labels" else "softmax"
+    np.testing.assert_allclose(centred(clf, found), centred(clf, best.x), atol=1e-4)
+    if class_weight != "balanced":  # where every class counts as much
+        assert np.abs(found).max() > 0.1
+
+
+@pytest.mark.parametrize("k", [2, 4])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_class_without_rows_has_half_of_one(k: int, weighted: bool) -> None:
+    y = np.zeros(10, int)
+    y[:4] = k - 2  # none is of the last class
+    weight = np.linspace(0.5, 1.5, 10) if weighted else None
+    found = _best_constant(y, k, weight, None)
+    of_last = np.log(0.5) - np.log(
+        (y == k - 2).sum() if weight is None else weight[y == k - 2].sum()
+    )
+    assert (found[0] if k == 2 else found[-1] - found[-2]) == pytest.approx(of_last)
+    every = _best_constant(np.ones((10, 2), bool), 2, weight, None)
+    np.testing.assert_allclose(every, np.log(10 / 0.5))
 
 
 @pytest.mark.parametrize("clf", CLASSIFIERS)

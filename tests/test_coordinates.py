@@ -1,17 +1,20 @@
+import math
 import tracemalloc
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from codes_kit import F64, INTERCEPTS, Move, Problem, Rows, stay
+from array_api_compat import array_namespace
+from codes_kit import F64, INTERCEPTS, KINDS, Move, Problem, Rows, stay
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bottleneck.coordinates import Intercept, make_design
+from bottleneck.coordinates import Intercept, _largest_eigenvalue, make_design
 from bottleneck.design import Design, Rotated, Streamed
-from bottleneck.losses import Logistic
+from bottleneck.losses import Logistic, Loss, Softmax
+from bottleneck.solver import Solution, solve_path
 
 
 @st.composite
@@ -36,6 +39,10 @@ def codes(draw: st.DrawFn) -> NDArray[Any]:
     return rows.astype(draw(st.sampled_from([np.float32, np.float64])))
 
 
+# A curvature that is worth a decomposition, and one that is not.
+STIFFNESS = [math.inf, 0.0]
+
+
 @st.composite
 def designs(draw: st.DrawFn) -> tuple[Design, Problem]:
     rows, intercept = draw(codes()), draw(st.sampled_from(INTERCEPTS))
@@ -46,12 +53,30 @@ def designs(draw: st.DrawFn) -> tuple[Design, Problem]:
         weight = np.random.default_rng(0).uniform(0.1, 3, len(rows))
     problem = Problem(rows, np.zeros(len(rows), int), Logistic, intercept, weight)
     sizes = draw(st.lists(st.integers(1, 6), max_size=3))
-    return problem.design(sizes, in_memory=draw(st.booleans())), problem
+    options: dict[str, Any] = {
+        "in_memory": draw(st.booleans()),
+        "stiffness": draw(st.sampled_from(STIFFNESS)),
+    }
+    return problem.design(sizes, **options), problem
+
+
+def is_as_it_is(design: Design, problem: Problem) -> bool:
+    """Whether the rows are their own coordinates, centred perhaps."""
+    n, d = problem.rows.shape
+    if n < d or not isinstance(design, Rotated):
+        return False
+    at = array_namespace(design.spectrum).asarray(np.eye(len(design.spectrum)))
+    coef, _ = design.lift(at[:, :d])
+    return bool(np.array_equal(coef, np.eye(d)))
 
 
 def tolerance(problem: Problem) -> float:
     """Of rounding, as a share of the largest eigenvalue."""
-    return 3e-5 if problem.rows.dtype == np.float32 else 1e-10
+    return tolerance_of(problem.rows.dtype)
+
+
+def tolerance_of(dtype: Any) -> float:
+    return 3e-5 if dtype == np.float32 else 1e-10
 
 
 def margins(design: Design, n: int, at: NDArray[Any]) -> F64:
@@ -74,6 +99,8 @@ def test_the_gram_matrix_is_the_spectrum(case: tuple[Design, Problem]) -> None:
     weight = np.ones(n) if problem.weight is None else problem.weight
     size = design.spectrum.max() + np.linalg.norm(problem.rows.astype(float)) ** 2 * weight.max()
     gram = rows.T @ (weight[:, None] * rows)
+    if is_as_it_is(design, problem):
+        gram = np.diag(gram.diagonal())
     np.testing.assert_allclose(gram, np.diag(design.spectrum), atol=tolerance(problem) * size)
     assert design.spectrum.dtype == design.penalty.dtype == np.float64
     assert np.all(design.spectrum >= 0)
@@ -105,6 +132,99 @@ def test_coordinates_are_coefficients_of_the_same_length_and_margins(
     raw = problem.rows.astype(np.float64) @ coef.T + intercept
     size = 1 + np.abs(problem.rows).sum()
     np.testing.assert_allclose(margins(design, n, at), raw, atol=10 * tolerance(problem) * size)
+
+
+@pytest.mark.parametrize("move", [stay, torch.from_numpy], ids=["numpy", "torch"])
+@pytest.mark.parametrize("intercept", INTERCEPTS)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_as_they_are_have_the_minimiser_of_turned_ones(
+    kind: type[Loss], intercept: Intercept, weighted: bool, move: Move
+) -> None:
+    random = np.random.default_rng(0)
+    weight = random.uniform(0.2, 3, 60) if weighted else None
+    rows = (2.0 + random.normal(size=(60, 7))) * np.linspace(0.2, 2, 7)
+    problem = Problem(rows, np.arange(60) % 3, kind, intercept, weight)
+
+    def solved(stiffness: float) -> tuple[Solution, Design]:
+        design = problem.design([7, 1, 20], stiffness=stiffness, move=move)
+        (found,) = solve_path(design, problem.loss(move), [0.05], tol=1e-13)
+        return found, design
+
+    (turned, decomposed), (plain, as_it_is) = (solved(stiffness) for stiffness in STIFFNESS)
+    assert is_as_it_is(as_it_is, problem) != is_as_it_is(decomposed, problem)
+    assert isinstance(as_it_is, Rotated)
+    np.testing.assert_allclose(plain.objective, turned.objective, rtol=1e-10)
+    np.testing.assert_allclose(plain.objective, problem.minimum(0.05), rtol=1e-10)
+    np.testing.assert_allclose(plain.coef, turned.coef, atol=1e-6)
+    off = plain.margins(rows) - turned.margins(rows)
+    if kind is Softmax:  # only differences of margins matter
+        off -= off.mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(off, 0, atol=2e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("intercept", INTERCEPTS)
+def test_rows_as_they_are_are_copied_with_an_intercepts_ones(
+    intercept: Intercept, dtype: Any
+) -> None:
+    random = np.random.default_rng(0)
+    rows, weight = (5 + random.normal(size=(20, 4))).astype(dtype), random.uniform(0.5, 2, 20)
+    codes, before = Rows(rows, [3, 8]), rows.copy()
+    design = make_design(codes, intercept=intercept, weight=weight, stiffness=0.0)
+    assert isinstance(design, Rotated)
+    expected = rows - (weight @ rows / weight.sum() if intercept == "free" else 0)
+    if intercept != "none":
+        expected = np.hstack([expected, np.ones((20, 1))])
+    np.testing.assert_allclose(design.rows, expected, atol=tolerance_of(dtype) * 5)
+    assert design.rows.dtype == dtype
+    assert not np.shares_memory(design.rows, rows)
+    np.testing.assert_array_equal(rows, before)
+    np.testing.assert_allclose(design.spectrum, weight @ expected**2, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("in_memory", "shape"), [(False, (20, 4)), (True, (4, 20))])
+@pytest.mark.parametrize("intercept", INTERCEPTS)
+def test_rows_outside_of_memory_or_few_are_always_turned(
+    intercept: Intercept, in_memory: bool, shape: tuple[int, int]
+) -> None:
+    rows = np.random.default_rng(0).normal(size=shape)
+    problem = Problem(rows, np.zeros(shape[0], int), Logistic, intercept)
+    turned, soft = (problem.design(in_memory=in_memory, stiffness=s) for s in STIFFNESS)
+    assert type(soft) is type(turned)
+    np.testing.assert_array_equal(soft.spectrum, turned.spectrum)
+
+
+@pytest.mark.parametrize("intercept", INTERCEPTS)
+def test_what_is_decomposed_is_what_is_stiff_along_its_longest_direction(
+    intercept: Intercept,
+) -> None:
+    rows = 1.0 + np.random.default_rng(0).normal(size=(50, 6))
+    problem = Problem(rows, np.zeros(50, int), Logistic, intercept)
+    largest = problem.design().spectrum[: 6 if intercept == "free" else None].max()
+    for times, expected in ((0.9, True), (1.15, False)):
+        design = problem.design(stiffness=times * 3 / largest)
+        assert is_as_it_is(design, problem) == expected
+
+
+@pytest.mark.parametrize(("n", "d"), [(400, 60), (60, 60), (20, 60), (50, 2), (9, 1)])
+@pytest.mark.parametrize("mean", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize(("decay", "near"), [(0.0, 0.25), (0.5, 0.1), (1.0, 0.1)])
+def test_the_largest_eigenvalue_is_found_from_below(
+    n: int, d: int, mean: float, decay: float, near: float
+) -> None:
+    # Noise that is alike in all directions is the hardest: none of them stands out.
+    for seed in range(10):
+        rows = mean + np.random.default_rng(seed).normal(size=(n, d))
+        rows = rows * np.arange(1, d + 1) ** -decay
+        gram = rows.T @ rows
+        largest, found = float(np.linalg.eigvalsh(gram).max()), _largest_eigenvalue(gram)
+        assert (1 - near) * largest <= found <= largest * (1 + 1e-12)
+        assert _largest_eigenvalue(torch.from_numpy(gram)) == pytest.approx(found, rel=1e-9)
+
+
+def test_the_largest_eigenvalue_of_nothing_is_none() -> None:
+    assert _largest_eigenvalue(np.zeros((3, 3))) == 0
 
 
 @given(designs())

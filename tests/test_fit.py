@@ -493,6 +493,13 @@ def test_learning_from_a_lesson_is_the_same(split: Path) -> None:
         ({"metric": "loss"}, UnknownNameError, "unknown metric 'loss'"),
         ({"preprocess": "whiten"}, InvalidOptionError, "'whiten'.*standardize, l2, none, or auto"),
         ({"c": (1.0, 0.0)}, InvalidOptionError, "--c 0: "),
+        ({"cv": 1}, InvalidOptionError, "^--cv 1: "),
+        ({"cv": -3}, InvalidOptionError, "^--cv -3: "),
+        (
+            {"solver": "sklearn", "device": "cpu"},
+            InvalidOptionError,
+            "^--device cpu: scikit-learn .* --solver path",
+        ),
         ({"cv": 0}, InvalidOptionError, "--cv 0 leaves nothing to choose among 3 values of C"),
         ({"cv": 0, "c": None}, InvalidOptionError, "--cv 0 .* among a whole grid of C"),
         (
@@ -511,11 +518,6 @@ def test_wrong_options_are_refused_before_anything_is_read(
 
 def test_one_value_twice_is_one_value() -> None:
     require_options(Method("svm"), c=(1.0, 1.0), cv=0, preprocess="l2")
-
-
-def test_too_few_folds_are_refused(split: Path) -> None:
-    with pytest.raises(InvalidOptionError, match="--cv 1"):
-        run(split, cv=1)
 
 
 def test_splits_without_train_are_refused(photos: Path, extract_tiny: Extract) -> None:

@@ -122,8 +122,12 @@ def test_each_shard_that_is_needed_is_read_once(
     ],
 )
 def test_labels_that_do_not_fit_are_refused(
-    tmp_path: Path, labels: list[str], message: str
+    tmp_path: Path, labels: list[str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def never(*_: Any, **__: Any) -> Any:
+        raise AssertionError("read codes")
+
+    monkeypatch.setattr("bottleneck.lesson.open_codes", never)
     with pytest.raises(LabelsError, match=message):
         lesson_of(tmp_path, labels, split=["train", "train", "train", "test"])
 

@@ -7,6 +7,7 @@ from codes_kit import F64, KINDS, Problem, classes_of
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 
 from bottleneck.losses import Logistic, Loss, Softmax, SquaredHinge, Sums
 
@@ -34,10 +35,15 @@ def everything(loss: Loss, margins: NDArray[Any]) -> tuple[Any, Sums]:
     return loss(slice(0, len(margins)), margins.copy())
 
 
-def as_columns(values: F64, problem: Problem) -> F64:
-    """Rows' numbers as sums of problems."""
-    total = values.sum(axis=0)
-    return np.asarray(total.sum(keepdims=True) if problem.kind is Softmax else total)
+def assert_same(
+    sums: Sums, expected: Sums, columns: Any = slice(None), *, rtol: float, atol: float
+) -> None:
+    """Every sum, of some of the columns that were expected."""
+    names = ["value", "curvature", *([] if expected.slack is None else ["slack"])]
+    assert (sums.slack is None) == (expected.slack is None)
+    for name in names:
+        wanted = getattr(expected, name)[columns]
+        np.testing.assert_allclose(getattr(sums, name), wanted, rtol=rtol, atol=atol)
 
 
 @given(cases())
@@ -82,16 +88,19 @@ def test_the_bound_is_reached(kind: type[Loss]) -> None:
 
 
 @given(cases(), st.floats(1e-3, 1e3))
-def test_residuals_prove_a_lower_bound(case: tuple[Problem, F64], c: float) -> None:
+def test_the_hinges_residuals_prove_a_lower_bound(case: tuple[Problem, F64], c: float) -> None:
     # Whatever the margins that residuals come from, no coefficients have a lower objective; and
     # where they come from coefficients, half the squared gradient is between the two.
     problem, margins = case
+    columns = None if problem.kind is Softmax else problem.column_weight
+    problem = Problem(problem.rows, problem.hot, SquaredHinge, "none", problem.weight, columns)
     rows = problem.rows
 
     def bound(at: F64) -> F64:
         residual, sums = everything(problem.loss(), at)
-        norm = as_columns((c * rows.T @ residual) ** 2, problem)
-        return np.asarray(c * sums.linear - norm / 2 - c * sums.square)
+        norm = ((c * rows.T @ residual) ** 2).sum(axis=0)
+        assert sums.slack is not None
+        return np.asarray(2 * c * sums.slack - norm / 2 - c * sums.value)
 
     random = np.random.default_rng(0)
     none = np.zeros(problem.columns)
@@ -101,10 +110,45 @@ def test_residuals_prove_a_lower_bound(case: tuple[Problem, F64], c: float) -> N
         scale_of_both = np.abs(objective) + np.abs(bound(margins)) + c
         assert np.all(bound(margins) <= objective + 1e-9 * scale_of_both)
         gradient = coef.T + c * rows.T @ problem.slopes(rows @ coef.T)
-        half = as_columns(gradient**2, problem) / 2
+        half = (gradient**2).sum(axis=0) / 2
         np.testing.assert_allclose(
             objective - bound(rows @ coef.T), half, rtol=1e-7, atol=1e-9 * (1 + objective.max())
         )
+
+
+@given(cases())
+def test_only_the_hinge_gives_its_slack(case: tuple[Problem, F64]) -> None:
+    problem, margins = case
+    _, sums = everything(problem.loss(), margins)
+    assert (sums.slack is not None) == (problem.kind is SquaredHinge)
+    if sums.slack is not None:
+        slack = np.maximum(0, 1 - np.where(problem.hot, margins, -margins))
+        np.testing.assert_allclose(sums.slack, (problem.share * slack).sum(axis=0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("q", [2, 3, 10])
+def test_at_rest_is_the_curvature_of_zero_margins(kind: type[Loss], q: int) -> None:
+    problem = Problem(np.ones((q, 1)), np.arange(q), kind)
+    curvature = np.einsum("nkk->nk", problem.second(np.zeros((q, q))))
+    np.testing.assert_allclose(curvature, problem.loss().at_rest, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("kind", "near"), [(SquaredHinge, 1e-3), (Logistic, 0.1)])
+def test_the_minimiser_of_separable_rows_moves_evenly_along_the_course(
+    kind: type[Loss], near: float
+) -> None:
+    # One coefficient, a right row and a wrong one; C grows tenfold, and tenfold again.
+    problem = Problem(np.array([[1.0], [-1.0]]), np.array([[True], [False]]), kind, "none")
+    cs = [1e4, 1e5, 1e6]
+
+    def slope(w: float, c: float) -> float:
+        return float(w + c * (problem.rows.T @ problem.slopes(w * problem.rows)).item())
+
+    minimisers = [brentq(slope, 0, 100, (c,), xtol=1e-15, rtol=1e-14) for c in cs]
+    speeds = np.diff(minimisers) / np.diff([kind.course(c) for c in cs])
+    assert speeds[0] > 0
+    assert speeds[1] == pytest.approx(speeds[0], rel=near)
 
 
 @given(cases(softmax=False), st.data())
@@ -120,9 +164,7 @@ def test_some_columns_are_as_among_all(case: tuple[Problem, F64], data: st.DataO
         assert loss.problems == len(left)
         some, some_sums = everything(loss, margins[:, left])
         np.testing.assert_array_equal(some, residual[:, left])
-        for name in ("value", "curvature", "linear", "square"):
-            expected = getattr(sums, name)[left]
-            np.testing.assert_allclose(getattr(some_sums, name), expected, rtol=1e-12, atol=1e-15)
+        assert_same(some_sums, sums, left, rtol=1e-12, atol=1e-15)
 
 
 @given(cases(), st.integers(0, 8))
@@ -133,9 +175,7 @@ def test_blocks_add_up(case: tuple[Problem, F64], cut: int) -> None:
     residual, sums = everything(loss, margins)
     parts = [loss(rows, margins[rows].copy()) for rows in (slice(0, cut), slice(cut, len(margins)))]
     np.testing.assert_array_equal(np.concatenate([part for part, _ in parts]), residual)
-    both = parts[0][1] + parts[1][1]
-    for name in ("value", "curvature", "linear", "square"):
-        np.testing.assert_allclose(getattr(both, name), getattr(sums, name), rtol=1e-9, atol=1e-12)
+    assert_same(parts[0][1] + parts[1][1], sums, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -152,8 +192,7 @@ def test_torch_gives_the_same(kind: type[Loss], dtype: Any) -> None:
     assert residual.numpy().dtype == expected.dtype == dtype
     np.testing.assert_allclose(residual.numpy(), expected, rtol=1e-5, atol=1e-6)
     assert moved.value.dtype == torch.float64
-    for name in ("value", "curvature", "linear", "square"):
-        np.testing.assert_allclose(getattr(moved, name), getattr(sums, name), rtol=1e-5, atol=1e-5)
+    assert_same(moved, sums, rtol=1e-5, atol=1e-5)
 
 
 def test_residuals_near_certainty_keep_their_digits() -> None:
@@ -173,11 +212,10 @@ def test_sums_near_certainty_keep_their_digits() -> None:
     lost = np.exp([-20.0, -19.0])  # to first order the loss, p of the wrong class and the curvature
     _, sums = everything(Softmax(targets, np.arange(2)), margins)
     np.testing.assert_allclose(sums.value, [lost.sum()], rtol=1e-5)
-    np.testing.assert_allclose(sums.linear, [lost @ [21, 20]], rtol=1e-5)  # -p log p + p
+    np.testing.assert_allclose(sums.curvature, 2 * [lost.sum()], rtol=1e-5)
     margins = np.array([[20.0], [-19.0]], np.float32)
     _, sums = everything(Logistic(np.array([[True], [False]]), np.arange(1)), margins)
     np.testing.assert_allclose(sums.value, [lost.sum()], rtol=1e-5)
-    np.testing.assert_allclose(sums.linear, [lost @ [21, 20]], rtol=1e-5)
     np.testing.assert_allclose(sums.curvature, [lost.sum()], rtol=1e-5)
 
 
@@ -189,7 +227,6 @@ def test_log_losses_of_huge_margins_are_finite(kind: type[Loss]) -> None:
     expected = np.array([2e30] if kind is Softmax else [1e30, 1e30])
     np.testing.assert_allclose(sums.value, expected, rtol=1e-6)
     np.testing.assert_array_equal(sums.curvature, [0, 0])
-    np.testing.assert_array_equal(sums.linear, np.zeros(len(expected)))
 
 
 def test_squared_hinges_of_huge_margins_are_finite() -> None:

@@ -6,16 +6,13 @@ from typing import Any
 
 import click
 
-from bottleneck.cli.options import PATH, GridOfC, json_option, overwrite_option, training_options
+from bottleneck.cli.options import PATH, json_option, overwrite_option, training_options
 
 
 @click.command()
 @click.argument("cache", type=PATH)
 @click.option("--clf", required=True, help="svm or softmax.")
 @click.option("--layer", help="Needed where the cache has several.")
-@click.option(
-    "--c", type=GridOfC(), default="auto", show_default=True, help="C, by cross-validation."
-)
 @training_options
 @click.option("--save-cv", type=PATH, help="Write every number of the search, as JSON.")
 @click.option("-o", "--out", type=PATH, help="The head.  [head-CLF-LAYER.safetensors]")

@@ -99,6 +99,9 @@ def moved_network_options(command: F) -> F:
 def training_options(command: F) -> F:
     """What `fit` and `sweep` share: how classifiers are chosen and trained."""
     options = [
+        click.option(
+            "--c", type=GridOfC(), default="auto", show_default=True, help="C, by cross-validation."
+        ),
         click.option("--cv", type=int, default=5, show_default=True, help="Folds; 0 for none."),
         click.option(
             "--preprocess",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from bottleneck.cli.options import PATH, GridOfC, json_option, overwrite_option, training_options
+from bottleneck.cli.options import PATH, json_option, overwrite_option, training_options
 
 if TYPE_CHECKING:
     from bottleneck.sweep import Row
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     default=["svm", "softmax"],
     show_default=True,
     help="svm or softmax; may be given several times.",
-)
-@click.option(
-    "--c", type=GridOfC(), default="auto", show_default=True, help="C, by cross-validation."
 )
 @training_options
 @click.option("--plot", type=PATH, help="Draw the curve too: a .svg, .png or .pdf file.")
