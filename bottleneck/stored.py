@@ -1,11 +1,13 @@
 """Stored codes: a layer's rows as training reads them, in memory if they fit, else from shards."""
 
+import atexit
 import math
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import psutil
@@ -112,35 +114,53 @@ def open_codes(cache: Cache, layer: str, rows: NDArray[np.int64], *, memory: int
 
 
 def _ahead(blocks: Generator[Any, None, None]) -> Iterator[Any]:
-    """The same blocks, each made in a thread while the one before is used.
+    """The same blocks, each made in a thread while the one before is used."""
+    reader = _Reader(blocks)
+    reader.start()
+    try:
+        reader.asked.put(True)
+        while (block := reader.made.get()) is not None:
+            if isinstance(block, BaseException):
+                raise block
+            reader.asked.put(True)
+            yield block
+    finally:
+        reader.asked.put(False)
+
+
+class _Reader(Thread):
+    """Makes a block whenever one is asked for, until none is wanted or there are no more.
 
     A plain thread and two queues: whoever forgets an iteration leaves its end to the garbage
     collector, which may come while an executor has its lock; these queues can be put into anywhere.
     """
-    asked: SimpleQueue[bool] = SimpleQueue()
-    made: SimpleQueue[Any] = SimpleQueue()
-    Thread(target=_make, args=(blocks, asked, made), daemon=True).start()
-    try:
-        asked.put(True)
-        while (block := made.get()) is not None:
-            if isinstance(block, BaseException):
-                raise block
-            asked.put(True)
-            yield block
-    finally:
-        asked.put(False)
+
+    def __init__(self, blocks: Generator[Any, None, None]) -> None:
+        super().__init__(daemon=True)
+        self.asked: SimpleQueue[bool] = SimpleQueue()
+        self.made: SimpleQueue[Any] = SimpleQueue()
+        self._blocks = blocks
+        _READERS.add(self)
+
+    def run(self) -> None:
+        """Read; what goes wrong is raised where the block was asked for."""
+        ended: Any = RuntimeError("the thread that reads blocks ended without a reason")
+        try:
+            while self.asked.get():
+                self.made.put(next(self._blocks, None))
+        except (BottleneckError, *FOREIGN_ERRORS) as error:
+            ended = error
+        finally:
+            self.made.put(ended)
+            self._blocks.close()
 
 
-def _make(
-    blocks: Generator[Any, None, None], asked: "SimpleQueue[bool]", made: "SimpleQueue[Any]"
-) -> None:
-    """Make a block whenever one is asked for, until none is wanted or there are no more."""
-    ended: Any = RuntimeError("the thread that reads blocks ended without a reason")
-    try:
-        while asked.get():
-            made.put(next(blocks, None))
-    except (BottleneckError, *FOREIGN_ERRORS) as error:
-        ended = error
-    finally:
-        made.put(ended)
-        blocks.close()
+_READERS: WeakSet[_Reader] = WeakSet()
+
+
+@atexit.register
+def _end_readers() -> None:
+    """Let none be reading when Python ends: it would keep h5py's lock, and Python wait for that."""
+    for reader in list(_READERS):
+        reader.asked.put(False)
+        reader.join()
