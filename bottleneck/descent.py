@@ -3,7 +3,7 @@
 All classes go side by side as columns of one product (L-BFGS: D. Liu and J. Nocedal, Math.
 Programming 45, 1989). A step's initial inverse Hessian is (I + κ̄C·Λ)⁻¹ in the coordinates of
 `bottleneck.design`, with κ̄ the mean curvature of a column's rows at that point: the bound of
-`design`, made as tight as the rows allow.
+`design`, made as tight as the rows allow, and scaled by what the step before found.
 
 Where it stops is proved: what is penalised curves at least as its penalty does, so that an
 objective is no more than ½‖∇f‖² above its minimum. The hinge's residuals are points of the dual
@@ -11,7 +11,7 @@ problem besides, and the best of them proves more. Only a free intercept has no 
 is counted by its own Newton step.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import reduce
 from operator import add
 
@@ -80,7 +80,22 @@ class _Point:
     value: Array
     gradient: Array
     curvature: Array
+    squares: Array  # ‖w‖²
     excess: Array  # at least what the objective is above its minimum
+
+    def where(self, better: Array, other: "_Point") -> "_Point":
+        """The point itself for some of the problems, the other for the rest."""
+        xp = array_namespace(better)
+        if bool(xp.all(better)):
+            return self
+        names = (field.name for field in fields(self))
+        return _Point(*(xp.where(better, getattr(self, n), getattr(other, n)) for n in names))
+
+    def take(self, kept: Array) -> "_Point":
+        """Some of the problems."""
+        xp = array_namespace(kept)
+        found = (getattr(self, field.name) for field in fields(self))
+        return _Point(*(xp.take(values, kept, axis=values.ndim - 1) for values in found))
 
 
 class Objective:
@@ -92,7 +107,6 @@ class Objective:
         self.design, self.loss, self.c, self.zero = design, loss, c, zero
         self.xp = array_namespace(design.spectrum)
         dtype = design.dtype
-        self.penalty = self.xp.astype(design.penalty, dtype)[:, None]
         self.spectrum = self.xp.astype(design.spectrum, dtype)[:, None]
         self.free = float(design.penalty[-1]) == 0
         self.proof = proof
@@ -110,8 +124,11 @@ class Objective:
         sums = reduce(add, parts)
         self.passes += 1
         mean = sums.curvature / self.design.weight
-        gradient = dual + self.penalty * at
-        value = self.c * sums.value + self.sum(self.penalty * at * at) / 2
+        gradient = dual + at
+        if self.free:
+            gradient[-1:] = dual[-1:]
+        squares = self._squares(at)
+        value = self.c * sums.value + squares / 2
         if self.zero is None:  # a walk begins at zero coefficients
             self.zero = value
         excess = self._excess(gradient, mean)
@@ -119,7 +136,7 @@ class Objective:
             rounding = _epsilon(at) * value
             proved = value - self._bound(dual, sums.slack, sums.value) + rounding
             excess = xp.where(proved < excess, proved, excess)
-        return _Point(at, value, gradient, xp.astype(mean, at.dtype), excess)
+        return _Point(at, value, gradient, xp.astype(mean, at.dtype), squares, excess)
 
     def diagonal(self, curvature: Array) -> Array:
         """The approximate curvature of f along each coordinate, shape (r, q)."""
@@ -128,7 +145,7 @@ class Objective:
         def at_least(share: float) -> Array:
             return self.c * xp.clip(curvature, share * self.loss.bound, None)[None]
 
-        diagonal = self.penalty + at_least(_CURVATURE) * self.spectrum
+        diagonal = 1 + at_least(_CURVATURE) * self.spectrum
         if self.free:
             diagonal[-1:] = at_least(_CURVATURE_OF_INTERCEPT) * self.spectrum[-1:]
         return diagonal
@@ -144,8 +161,8 @@ class Objective:
         small C hardly anything is gained, and yet every prediction comes from that. A gain that is
         lost in the objective's rounding is no more than ‖w‖².
         """
-        xp, value = self.xp, point.value
-        gained, squares = self.zero - value, self.sum(self.penalty * point.at * point.at)
+        xp, value, squares = self.xp, point.value, point.squares
+        gained = self.zero - value
         scale = xp.where(gained > squares, gained, squares)
         scale = xp.where(scale < value, scale, value)
         scale = xp.where(scale > _LEAST * value, scale, _LEAST * value)
@@ -163,12 +180,17 @@ class Objective:
 
         What is penalised curves at least as its penalty does; a free intercept, as its rows do.
         """
-        excess = self.sum(self.penalty * gradient * gradient)
+        excess = self._squares(gradient)
         if self.free:
             steepness = self.c * self.design.weight * self.xp.clip(mean, _TINY, None)
             slope = self.xp.astype(gradient[-1:], steepness.dtype)
             excess = excess + _INTERCEPT * self.sum(slope * slope / steepness)
         return excess / 2
+
+    def _squares(self, values: Array) -> Array:
+        """The squared length of what is penalised."""
+        penalised = values[:-1] if self.free else values
+        return self.sum(penalised * penalised)
 
     def _bound(self, dual: Array, slack: Array, value: Array) -> Array:
         """Below the hinge's minima, by the dual point that residuals are or the best before it.
@@ -218,14 +240,7 @@ class _Search:
         nearer = xp.where(nearer < self.length / 2, nearer, self.length / 2)
         nearer = xp.where(nearer > self.length / 10, nearer, self.length / 10)
         if bool(xp.any(accepted)):
-            self._remember(accepted, trial)
-            self.point = _Point(
-                xp.where(accepted, trial.at, point.at),
-                xp.where(accepted, trial.value, point.value),
-                xp.where(accepted, trial.gradient, point.gradient),
-                xp.where(accepted, trial.curvature, point.curvature),
-                xp.where(accepted, trial.excess, point.excess),
-            )
+            self._go(trial.where(accepted, point))
         self.length = xp.where(accepted, 1.0, nearer)
         self._aim(~accepted)
         lost = -self.slope < tiny / 8 * xp.abs(self.point.value)  # in the objective's rounding
@@ -233,15 +248,9 @@ class _Search:
 
     def take(self, kept: Array) -> None:
         """Go on with some of the problems."""
-        xp, point = self.xp, self.point
+        xp = self.xp
         self.f.take(kept)
-        self.point = _Point(
-            xp.take(point.at, kept, axis=1),
-            xp.take(point.value, kept, axis=0),
-            xp.take(point.gradient, kept, axis=1),
-            xp.take(point.curvature, kept, axis=0),
-            xp.take(point.excess, kept, axis=0),
-        )
+        self.point = self.point.take(kept)
         self.pairs = [
             (xp.take(s, kept, axis=1), xp.take(y, kept, axis=1), xp.take(rho, kept, axis=0))
             for s, y, rho in self.pairs
@@ -251,11 +260,11 @@ class _Search:
         self.length = xp.take(self.length, kept, axis=0)
         self.stuck = xp.take(self.stuck, kept, axis=0)
 
-    def _remember(self, accepted: Array, trial: _Point) -> None:
+    def _go(self, to: _Point) -> None:
         """Keep the pair of steps in point and gradient; zeros where none was made."""
         xp = self.xp
-        moved = xp.where(accepted, trial.at - self.point.at, 0)
-        turned = xp.where(accepted, trial.gradient - self.point.gradient, 0)
+        moved, turned = to.at - self.point.at, to.gradient - self.point.gradient
+        self.point = to
         product = self.f.sum(moved * turned)
         inverse = xp.where(product > _TINY, 1 / xp.where(product > _TINY, product, 1.0), 0.0)
         self.pairs = [*self.pairs[1 - _MEMORY :], (moved, turned, self._narrow(inverse))]
@@ -300,7 +309,10 @@ class _Search:
         return 1 / self.xp.where(curved > 0, curved, 1.0)
 
     def _dot(self, one: Array, other: Array) -> Array:
-        return self.f.loss.of_problems(self.xp.sum(one * other, axis=0))
+        xp = self.xp
+        if self.f.loss.separate:
+            return xp.sum(one * other, axis=0)
+        return xp.vecdot(xp.reshape(one, (-1,)), xp.reshape(other, (-1,)))[None]
 
     def _narrow(self, values: Array) -> Array:
         """Values of problems in the precision of the coordinates."""

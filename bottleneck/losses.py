@@ -216,7 +216,9 @@ class Softmax(Loss):
         value = xp.log1p(others - (1 - own)) - own_margin
         residual /= (others + own)[:, None]  # now the others' probabilities
         residual[right] = others / (others + own)
-        curvature = _total(_times(residual - residual * residual, weight))
+        flat = residual * residual
+        flat -= residual
+        curvature = -_total(_times(flat, weight))
         residual[right] *= -1
         return _times(residual, weight), Sums(_total(_times(value[:, None], weight)), curvature)
 

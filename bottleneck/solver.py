@@ -103,9 +103,8 @@ def solve_path(
         found = path.walk_to(c, tol=max(tol, _ON_THE_WAY) if rough else tol, max_passes=allowed)
         passes += found.passes
         if wanted:
-            coef, intercept = design.lift(found.at)
             value, gap = _host(found.value), _host(found.gap)
-            yield Solution(c, coef, intercept, value, gap, gap <= tol, passes)
+            yield Solution(c, *design.lift(found.at), value, gap, gap <= tol, passes)
             passes = 0
 
 

@@ -169,8 +169,9 @@ def test_nor_is_one_near_the_minimum_where_the_intercept_is_free(
     f = objective(problem, c)
     found = minimise(f, start(f), tol=1e-9, max_passes=3000)
     f, minimum = objective(problem, c), problem.minimum(c)
+    penalised = f.design.penalty[:, None]
     for seed in range(3):
-        for along in (np.ones_like(f.penalty), f.penalty, 1 - f.penalty):
+        for along in (np.ones_like(penalised), penalised, 1 - penalised):
             point = f(found.at + along * anywhere(f, 1e-3, seed))
             assert np.all(point.value - minimum <= point.excess + 1e-8 * point.value)
 
