@@ -1,4 +1,4 @@
-"""Rows to learn from, caches of codes that no network made, and classifiers by scikit-learn."""
+"""Rows to learn from, caches of codes that no network made, scikit-learn as a measure of both."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -109,3 +109,13 @@ def _write(cache: Cache, layer: str, shard: int, codes: NDArray[Any]) -> None:
     path = cache.shard_path(layer, shard)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_shard(path, content, spec=cache.spec, layer=layer, dtype="float32")
+
+
+def calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
+    """Guo's equation 3, a bin at a time."""
+    total = 0.0
+    for k in range(15):
+        here = (k / 15 < confidence) & (confidence <= (k + 1) / 15)
+        if here.any():
+            total += here.mean() * abs(right[here].mean() - confidence[here].mean())
+    return total

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 from conftest import Extract, write_photographs
+from lesson_kit import calibration_error
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 from sklearn.metrics import accuracy_score, average_precision_score, recall_score
@@ -26,16 +27,6 @@ def test_a_cache_and_its_images_are_judged_alike(head: Head, cache: Path, photos
     on_images, _ = evaluate(head, photos, device="cpu")
     assert on_cache.to_json() == on_images.to_json()
     assert (on_cache.split, on_cache.n) == ("val", 12)
-
-
-def calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
-    """Guo's equation 3, a bin at a time."""
-    total = 0.0
-    for k in range(15):
-        here = (k / 15 < confidence) & (confidence <= (k + 1) / 15)
-        if here.any():
-            total += here.mean() * abs(right[here].mean() - confidence[here].mean())
-    return total
 
 
 def judged_rows(cache: Path, split: str) -> tuple[NDArray[np.float64], list[str]]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Extract, Run, write_photographs
-from numpy.typing import NDArray
+from lesson_kit import calibration_error
 from safetensors.numpy import load_file
 from scipy.special import expit, softmax
 from sklearn.metrics import average_precision_score
@@ -81,16 +81,6 @@ def test_text_has_the_accuracy_its_interval_and_the_confusion(
     assert np.trace(confusion) == pytest.approx(found["accuracy"] * 12)
 
 
-def _calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
-    """Guo's equation 3, a bin at a time."""
-    total = 0.0
-    for k in range(15):
-        here = (k / 15 < confidence) & (confidence <= (k + 1) / 15)
-        if here.any():
-            total += here.mean() * abs(right[here].mean() - confidence[here].mean())
-    return total
-
-
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
 def test_json_has_the_calibration_error_of_probabilities(run: Run, cache: Path, clf: str) -> None:
     options = ("--clf", clf, "--layer", "layer2", "--c", "1e-5", "--cv", "3", "-o", "head")
@@ -100,13 +90,13 @@ def test_json_has_the_calibration_error_of_probabilities(run: Run, cache: Path, 
     lines = load_file("head")
     probabilities = softmax(lines["slope"] * scores + lines["offset"], axis=1)
     right = np.array(classes)[scores.argmax(axis=1)] == np.repeat(["ants", "bees", "wasps"], 4)
-    ece = _calibration_error(probabilities.max(axis=1), right)
+    ece = calibration_error(probabilities.max(axis=1), right)
     assert ece > 1e-3
     assert found["ece"] == pytest.approx(ece)
     assert f", calibration error {ece:.1%}\n" in run("evaluate", "head", cache).stdout
 
 
-def test_a_head_without_probabilities_has_no_calibration_error(
+def test_a_head_without_probabilities_has_nocalibration_error(
     run: Run, head: Path, cache: Path
 ) -> None:
     assert _evaluate(run, head, cache)["heldout"]["ece"] is None
@@ -130,7 +120,7 @@ def test_several_labels_an_image_are_judged_by_average_precision(run: Run, cache
     assert found["mean_average_precision"] == pytest.approx(expected.mean())
     confidence = np.maximum(expit(scores), expit(-scores))
     assert found["ece"] == pytest.approx(
-        _calibration_error(confidence.ravel(), ((scores > 0) == true).ravel())
+        calibration_error(confidence.ravel(), ((scores > 0) == true).ravel())
     )
     lines = run("evaluate", "head", cache).stdout.splitlines()
     assert f"{found['accuracy']:.1%} of 12" in lines[0]
