@@ -93,7 +93,11 @@ def fit_path(
         **weights,
     )
     design = make_design(
-        codes, intercept=intercept, weight=rows, stiffness=loss.at_rest * max(cs), move=move
+        codes,
+        intercept=intercept,
+        weight=rows,
+        stiffness=loss.at_rest * max(cs, default=0.0),
+        move=move,
     )
     start = None
     if intercept == "free":
