@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bottleneck.allocator import keeping_pages
 from bottleneck.backbone import Backbone
 from bottleneck.clock import Clock
 from bottleneck.decode import DECODER, decode_image, prepare_image, read_image
@@ -128,15 +129,16 @@ class Encoder:
         """
         pool = ThreadPoolExecutor(workers or _cores(), thread_name_prefix="decode")
         ahead: deque[list[Future[_Decoded]]] = deque()
-        try:
-            for batch in batches:
-                ahead.append([pool.submit(self._decode, row, path) for row, path in batch])
-                if len(ahead) > _BATCHES_AHEAD:
+        with keeping_pages():
+            try:
+                for batch in batches:
+                    ahead.append([pool.submit(self._decode, row, path) for row, path in batch])
+                    if len(ahead) > _BATCHES_AHEAD:
+                        yield self._encode(ahead.popleft())
+                while ahead:
                     yield self._encode(ahead.popleft())
-            while ahead:
-                yield self._encode(ahead.popleft())
-        finally:
-            pool.shutdown(cancel_futures=True)
+            finally:
+                pool.shutdown(cancel_futures=True)
 
     def _decode(self, row: int, path: Path) -> _Decoded:
         digest = ""

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "bottleneck"
 # From the ground up. A module imports only from floors below its own, or from what stands
 # before it on its own floor.
 FLOORS = [
-    ["errors", "files", "clock", "spec", "tables"],
+    ["errors", "files", "clock", "allocator", "spec", "tables"],
     ["images", "decode", "weights", "backbone", "layers", "shard"],
     ["codes", "losses", "design", "coordinates", "descent", "solver", "metrics", "calibration"],
     ["encode", "store", "stored", "labels", "plan", "classifiers", "linear", "reference", "head"],
