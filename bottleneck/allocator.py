@@ -10,15 +10,18 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Of <malloc.h>, with glibc's defaults.
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
-_DEFAULT_TRIM_THRESHOLD, _DEFAULT_MMAP_MAX = 128 << 10, 1 << 16
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # of <malloc.h>
 _NEVER = (1 << 31) - 1  # a threshold that nothing reaches
+
+# glibc raises its thresholds as a program frees larger blocks, up to these (malloc/malloc.c,
+# DEFAULT_MMAP_THRESHOLD_MAX), until somebody sets one: then they stay. So they are left where a
+# program that works with large arrays would have brought them.
+_AFTERWARDS = {_MMAP_MAX: 1 << 16, _MMAP_THRESHOLD: 32 << 20, _TRIM_THRESHOLD: 64 << 20}
 
 
 @contextmanager
 def keeping_pages() -> Iterator[None]:
-    """Keep freed memory with the process; at the end, give it back and go on as by default.
+    """Keep freed memory with the process; at the end, give it back and go on as before.
 
     Does nothing where the C library is not glibc.
     """
@@ -31,6 +34,6 @@ def keeping_pages() -> Iterator[None]:
     try:
         yield
     finally:
-        libc.mallopt(_MMAP_MAX, _DEFAULT_MMAP_MAX)
-        libc.mallopt(_TRIM_THRESHOLD, _DEFAULT_TRIM_THRESHOLD)
+        for option, value in _AFTERWARDS.items():
+            libc.mallopt(option, value)
         libc.malloc_trim(0)

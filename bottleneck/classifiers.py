@@ -199,7 +199,7 @@ def mover(device: str | None) -> Callable[[NDArray[Any]], Array]:
     Parameters
     ----------
     device : str or None
-        As in `bottleneck.encode.choose_device`; NumPy for None, and for ``"auto"`` without a GPU.
+        As in `bottleneck.lanes.choose_device`; NumPy for None, and for ``"auto"`` without a GPU.
 
     Raises
     ------
@@ -210,7 +210,7 @@ def mover(device: str | None) -> Callable[[NDArray[Any]], Array]:
         return lambda array: array
     import torch  # only who asks for a device pays for it
 
-    from bottleneck.encode import choose_device
+    from bottleneck.lanes import choose_device
 
     place = choose_device(device)
     if device == "auto" and place.type == "cpu":  # where NumPy is faster

@@ -27,5 +27,31 @@ class Clock:
 
     def shares(self, *stages: str) -> dict[str, float]:
         """Each stage's part of the time that these stages took together, 0…1."""
-        total = sum(self.seconds[stage] for stage in stages)
-        return {stage: self.seconds[stage] / total if total else 0.0 for stage in stages}
+        seconds = {stage: self.seconds.get(stage, 0.0) for stage in stages}
+        total = sum(seconds.values())
+        return {stage: spent / total if total else 0.0 for stage, spent in seconds.items()}
+
+
+def limit(clock: Clock) -> str:
+    """The stage of an extraction that the others wait for.
+
+    Parameters
+    ----------
+    clock : Clock
+        With the stages ``read`` and ``decode`` (in decoding threads), ``wait`` (for images) and
+        ``forward`` (where the network runs), and ``blocked`` (waiting for the writer).
+
+    Returns
+    -------
+    str
+        ``"read"``, ``"decode"``, ``"forward"`` or ``"write"``.
+    """
+    shares = clock.shares("wait", "forward", "blocked")
+    # Where the writer keeps up nobody ever waits for it, so that a fifth is much. For images a
+    # network on the CPU always waits a little, with decoding on the same cores: half is much.
+    if shares["blocked"] > 0.2:
+        return "write"
+    if shares["wait"] > 0.5:
+        decoding = clock.shares("read", "decode")
+        return "read" if decoding["read"] > decoding["decode"] else "decode"
+    return "forward"

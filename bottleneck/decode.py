@@ -8,22 +8,31 @@ The rule by which any file becomes RGB (`DECODER` names it, the spec records it)
 * transparency is laid over white, as a viewer would show it;
 * grey is repeated, a palette is looked up, CMYK and YCCK are converted without their profiles;
   colour profiles are ignored, as every ImageNet pipeline does.
+
+That is RGB as Pillow gives it, bit by bit, whichever of two decoders produced it: torchvision's
+is faster and does the usual JPEGs, Pillow does all others and has the last word on damage.
+The pixels are then resized and cropped as torchvision's v2 transforms do with a uint8 tensor.
 """
 
 import io
 import stat
 import struct
 import zlib
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as v2
 
 from bottleneck.errors import FOREIGN_ERRORS, ImageError, one_line
 from bottleneck.spec import Preprocess
 
-DECODER = "pillow-1"
+DECODER = "torchvision-1"
 
 # Only these: Pillow's other readers cost safety (EPS starts a program) and serve nobody here.
 # (JPEG's reader is also that of MPO, a camera's JPEG with more pictures behind the first.)
@@ -35,21 +44,22 @@ Image.init()  # here, once: Pillow would register its readers in the first threa
 _DECODER_ERRORS = (*FOREIGN_ERRORS, struct.error, zlib.error, Image.DecompressionBombError)
 
 # EXIF orientation → what makes the image upright (EXIF 2.3, section 4.6.4, tag 0x0112).
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.transpose(1, 0, 2),
+    6: lambda pixels: pixels[::-1].transpose(1, 0, 2),
+    7: lambda pixels: pixels[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda pixels: pixels[:, ::-1].transpose(1, 0, 2),
 }
 
-_RESAMPLING = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-}
+# Markers of a JPEG (ITU-T T.81, table B.1). A frame of SOF0, SOF1 or SOF2 is Huffman-coded, and
+# before it may stand DHT, DQT, DRI, COM and APP0 to APP15.
+_HUFFMAN_FRAMES = (0xC0, 0xC1, 0xC2)
+_BEFORE_A_FRAME = (0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0))
+
+_READ_AS_RGB = 3  # torchvision.io.ImageReadMode.RGB
 
 
 def read_image(path: Path) -> bytes:
@@ -68,8 +78,8 @@ def read_image(path: Path) -> bytes:
         raise ImageError(f"cannot be read: {error.strerror or error}") from error
 
 
-def decode_image(data: bytes) -> Image.Image:
-    """Turn a file's bytes into an upright RGB image by the rule at the head of this module.
+def decode_image(data: bytes) -> NDArray[np.uint8]:
+    """Turn a file's bytes into upright RGB pixels by the rule at the head of this module.
 
     Parameters
     ----------
@@ -78,8 +88,8 @@ def decode_image(data: bytes) -> Image.Image:
 
     Returns
     -------
-    PIL.Image.Image
-        Mode ``"RGB"``.
+    ndarray of uint8, shape (height, width, 3)
+        Red, green, blue; writable and contiguous.
 
     Raises
     ------
@@ -91,8 +101,10 @@ def decode_image(data: bytes) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             _require_few_pixels(image)
-            image.load()
-            return _to_rgb(_upright(image))
+            pixels = _pixels_of_usual_jpeg(image, data)
+            if pixels is None:
+                pixels = np.array(_to_rgb(image))
+            return np.ascontiguousarray(_upright(pixels, image))
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -110,18 +122,65 @@ def _require_few_pixels(image: Image.Image) -> None:
         )
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _pixels_of_usual_jpeg(image: Image.Image, data: bytes) -> NDArray[np.uint8] | None:
+    """What torchvision decodes where that is what Pillow would; None leaves it to Pillow."""
+    usual = (
+        image.format == "JPEG"
+        and image.mode in ("RGB", "L")
+        and _is_huffman_coded(data)
+        and _decoders_agree()
+    )
+    return _decoded_by_torchvision(data) if usual else None
+
+
+def _is_huffman_coded(data: bytes) -> bool:
+    # Pillow cannot decode more than 64 KiB of arithmetic coding, torchvision can: those, and any
+    # header that is not plainly one segment behind another, are Pillow's to accept or refuse.
+    place = 2
+    while data[place : place + 1] == b"\xff" and place + 4 <= len(data):
+        if data[place + 1] not in _BEFORE_A_FRAME:
+            return data[place + 1] in _HUFFMAN_FRAMES
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return False
+
+
+@cache
+def _decoders_agree() -> bool:
+    # Both are libjpeg-turbo in their usual builds. One that was built with another libjpeg rounds
+    # in another way, and must not decide what an image looks like.
+    probe = Image.fromarray((np.arange(41 * 59 * 3) ** 2 % 251).astype(np.uint8).reshape(41, 59, 3))
+    for subsampling in ("4:4:4", "4:2:2", "4:2:0"):
+        file = io.BytesIO()
+        probe.save(file, "JPEG", subsampling=subsampling)
+        found = _decoded_by_torchvision(file.getvalue())
+        if found is None or not np.array_equal(found, np.asarray(Image.open(file))):
+            return False
+    return True
+
+
+def _decoded_by_torchvision(data: bytes) -> NDArray[np.uint8] | None:
+    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)  # bytes are not writable
+    try:
+        # Not torchvision.io.decode_jpeg: since 0.29 that warns, each time, that it will be removed.
+        pixels: torch.Tensor = torch.ops.image.decode_jpeg(encoded, _READ_AS_RGB)
+    except (RuntimeError, AttributeError):  # refused; no such operator in this build
+        return None
+    return pixels.permute(1, 2, 0).numpy()
+
+
+def _upright(pixels: NDArray[np.uint8], image: Image.Image) -> NDArray[np.uint8]:
     # ImageOps.exif_transpose would also rewrite the EXIF block, and fail where it is broken.
-    # After load(): Pillow turns a TIFF itself, and drops the tag.
+    # Where Pillow decodes, after that: it turns a TIFF itself, and drops the tag.
     try:
         orientation = image.getexif().get(0x0112)
     except _DECODER_ERRORS:
-        return image
+        return pixels
     turn = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-    return image if turn is None else image.transpose(turn)
+    return pixels if turn is None else turn(pixels)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    image.load()
     if image.mode.startswith("I"):  # "I", "I;16", "I;16B": grey deeper than 8 bits
         image = _high_byte(image)
     elif image.mode == "F":
@@ -143,47 +202,45 @@ def _high_byte(image: Image.Image) -> Image.Image:
     return grey
 
 
-def prepare_image(image: Image.Image, preprocess: Preprocess) -> NDArray[np.uint8]:
-    """Resize the shorter side and cut out the centre, as torchvision's presets do.
+def prepare_image(pixels: NDArray[np.uint8], preprocess: Preprocess) -> NDArray[np.uint8]:
+    """Resize the shorter side and cut out the centre, as torchvision does with tensors.
 
     Parameters
     ----------
-    image : PIL.Image.Image
-        Mode ``"RGB"``.
+    pixels : ndarray of uint8, shape (height, width, 3)
+        Writable, as `decode_image` gives it; not changed.
     preprocess : Preprocess
         `resize`, `crop` and `interpolation` are used.
 
     Returns
     -------
     ndarray of uint8, shape (crop, crop, 3)
-        Equal, bit by bit, to ``Resize`` and ``CenterCrop`` of torchvision on a PIL image.
+        Contiguous. Equal, bit by bit, to ``Resize`` and ``CenterCrop`` of
+        ``torchvision.transforms.v2`` on a uint8 tensor.
 
     Raises
     ------
     ImageError
         So long and thin that the resized image would have too many pixels.
     """
-    width, height = _resized(image.size, preprocess.resize)
-    if Image.MAX_IMAGE_PIXELS and width * height > Image.MAX_IMAGE_PIXELS:
+    height, width, _ = pixels.shape
+    _require_few_resized_pixels(width, height, preprocess.resize)
+    # Channels last in memory, which is what torch resizes fastest.
+    resized = v2.resize(
+        torch.from_numpy(pixels).permute(2, 0, 1),
+        [preprocess.resize],
+        interpolation=InterpolationMode(preprocess.interpolation),
+        antialias=True,
+    )
+    cut = v2.center_crop(resized, [preprocess.crop])
+    # NumPy copies: torch would start more threads for it, in each of the decoding threads.
+    return np.ascontiguousarray(cut.permute(1, 2, 0).numpy())
+
+
+def _require_few_resized_pixels(width: int, height: int, shorter: int) -> None:
+    longer = shorter * max(width, height) // min(width, height)
+    if Image.MAX_IMAGE_PIXELS and shorter * longer > Image.MAX_IMAGE_PIXELS:
         raise ImageError(
-            f"cannot be prepared: {image.width} × {image.height} pixels are too long and thin, "
-            f"resizing would make {width} × {height}"
+            f"cannot be prepared: {width} × {height} pixels are too long and thin, the longer "
+            f"side would become {longer}"
         )
-    image = image.resize((width, height), _RESAMPLING[preprocess.interpolation])
-    left, top = _offset(width, preprocess.crop), _offset(height, preprocess.crop)
-    # Pillow fills what lies outside with zeros, which is torchvision's padding.
-    cut = image.crop((left, top, left + preprocess.crop, top + preprocess.crop))
-    return np.asarray(cut)
-
-
-def _resized(size: tuple[int, int], shorter: int) -> tuple[int, int]:
-    # torchvision.transforms.functional._compute_resized_output_size truncates the longer side.
-    width, height = size
-    if width <= height:
-        return shorter, int(shorter * height / width)
-    return int(shorter * width / height), shorter
-
-
-def _offset(length: int, crop: int) -> int:
-    # torchvision.transforms.functional.center_crop: Python's round, and padding's floor.
-    return round((length - crop) / 2) if length >= crop else -((crop - length) // 2)

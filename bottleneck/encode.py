@@ -1,32 +1,27 @@
-"""Images in, codes out: decode in threads, run the truncated network, keep the order."""
+"""Images in, codes out: decode in threads, run the truncated network in lanes, keep the order."""
 
-import os
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from bottleneck.allocator import keeping_pages
 from bottleneck.backbone import Backbone
 from bottleneck.clock import Clock
 from bottleneck.decode import DECODER, decode_image, prepare_image, read_image
 from bottleneck.errors import ImageError, InvalidOptionError, NonFiniteCodesError
 from bottleneck.files import sha256
-from bottleneck.layers import Layer, Tap, check_pool
+from bottleneck.lanes import Lanes, cores
+from bottleneck.layers import Layer, check_pool
 from bottleneck.spec import Spec
 
-PRECISIONS = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
-
-_BATCHES_AHEAD = 2  # decoded while the network works: enough to hide one, and memory is bounded
+_BATCHES_AHEAD = 2  # decoded while every lane works: enough to hide one, and memory is bounded
 
 
 @dataclass(frozen=True)
@@ -58,7 +53,7 @@ class Batch:
 class _Decoded:
     row: int
     path: Path
-    pixels: NDArray[np.uint8] | None
+    valid: bool
     reason: str
     sha256: str
 
@@ -69,17 +64,13 @@ class Encoder:
     Parameters
     ----------
     backbone : Backbone
-        Its network is moved to the device and the precision.
     layers : sequence of Layer
-        Of that network.
-    relu, pool
-        As in `bottleneck.layers.Tap`.
-    precision : str
-        A key of `PRECISIONS`: of weights and activations; codes are float32.
-    device : torch.device
-        Where the network runs.
+        Of its network.
+    relu, pool, precision, devices
+        As in `bottleneck.lanes.Lanes`.
     clock : Clock, optional
-        Where the stages ``read``, ``decode``, ``wait`` (for images) and ``forward`` are added up.
+        Where the stages ``read`` and ``decode``, and in the lanes ``wait`` (for images) and
+        ``forward``, are added up.
     """
 
     def __init__(
@@ -90,20 +81,16 @@ class Encoder:
         relu: bool,
         pool: str,
         precision: str,
-        device: torch.device,
+        devices: Sequence[torch.device],
         clock: Clock | None = None,
     ) -> None:
         self.preprocess = backbone.preprocess
         self.layers = tuple(layers)
         self.clock = clock or Clock()
-        self._pool = pool
-        self._device = device
-        self._dtype = PRECISIONS[precision]
-        network = backbone.network.to(device, self._dtype)
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
-        self._tap = Tap(network, layers, relu=relu, pool=pool)
-        self._mean = _per_channel(self.preprocess.mean, device)
-        self._std = _per_channel(self.preprocess.std, device)
+        self.lanes = Lanes(
+            backbone, layers, relu=relu, pool=pool, precision=precision, devices=devices
+        )
+        self._shapes = {layer.name: layer.code_shape(pool) for layer in layers}
 
     def stream(
         self, batches: Iterable[Sequence[tuple[int, Path]]], *, workers: int | None = None
@@ -126,62 +113,80 @@ class Encoder:
         ------
         NonFiniteCodesError
             The network gave NaN or infinity; names the image and the layer.
+        DeviceMemoryError
+            Not even one image fits into the device's memory.
         """
-        pool = ThreadPoolExecutor(workers or _cores(), thread_name_prefix="decode")
-        ahead: deque[list[Future[_Decoded]]] = deque()
-        with keeping_pages():
-            try:
-                for batch in batches:
-                    ahead.append([pool.submit(self._decode, row, path) for row, path in batch])
-                    if len(ahead) > _BATCHES_AHEAD:
-                        yield self._encode(ahead.popleft())
-                while ahead:
-                    yield self._encode(ahead.popleft())
-            finally:
-                pool.shutdown(cancel_futures=True)
+        ahead: deque[Future[Batch]] = deque()
+        with self.lanes.threads() as lanes, _decoding(workers or cores()) as decoders:
+            for batch in batches:
+                ahead.append(self._begin(batch, decoders, lanes))
+                if len(ahead) >= self.lanes.count + _BATCHES_AHEAD:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
 
-    def _decode(self, row: int, path: Path) -> _Decoded:
+    def _begin(
+        self,
+        batch: Sequence[tuple[int, Path]],
+        decoders: ThreadPoolExecutor,
+        lanes: ThreadPoolExecutor,
+    ) -> Future[Batch]:
+        images = self.lanes.staging(len(batch), self.preprocess.crop)
+        decoding = [
+            decoders.submit(self._decode, row, path, place)
+            for (row, path), place in zip(batch, images.numpy(), strict=True)
+        ]
+        return lanes.submit(self._encode, decoding, images)
+
+    def _decode(self, row: int, path: Path, place: NDArray[np.uint8]) -> _Decoded:
         digest = ""
         try:
             with self.clock.measure("read"):
                 data = read_image(path)
                 digest = sha256(data)
             with self.clock.measure("decode"):
-                pixels = prepare_image(decode_image(data), self.preprocess)
+                place[...] = prepare_image(decode_image(data), self.preprocess)
         except ImageError as error:
-            return _Decoded(row, path, None, str(error), digest)
-        return _Decoded(row, path, pixels, "", digest)
+            return _Decoded(row, path, False, str(error), digest)
+        return _Decoded(row, path, True, "", digest)
 
-    def _encode(self, futures: list[Future[_Decoded]]) -> Batch:
+    def _encode(self, decoding: list[Future[_Decoded]], images: Tensor) -> Batch:
         with self.clock.measure("wait"):
-            images = [future.result() for future in futures]
-        good = [image for image in images if image.pixels is not None]
+            decoded = [future.result() for future in decoding]
+        valid = np.array([image.valid for image in decoded], dtype=bool)
         with self.clock.measure("forward"):
-            found = self._codes([image.pixels for image in good if image.pixels is not None])
+            found = self._codes(images, valid)
         for layer, codes in found.items():
-            _require_finite(layer, codes, good)
-        valid = np.array([image.pixels is not None for image in images], dtype=bool)
+            _require_finite(layer, codes, decoded)
         return Batch(
-            row=np.array([image.row for image in images], dtype=np.int64),
+            row=np.array([image.row for image in decoded], dtype=np.int64),
             valid=valid,
-            reason=[image.reason for image in images],
-            image_sha256=[image.sha256 for image in images],
-            codes={layer: _spread(codes, valid) for layer, codes in found.items()},
+            reason=[image.reason for image in decoded],
+            image_sha256=[image.sha256 for image in decoded],
+            codes=found,
         )
 
-    def _codes(self, pixels: list[NDArray[np.uint8]]) -> dict[str, NDArray[np.float32]]:
-        if not pixels:
-            return {
-                layer.name: np.zeros((0, *layer.code_shape(self._pool)), dtype=np.float32)
-                for layer in self.layers
-            }
-        images = torch.from_numpy(np.stack(pixels)).to(self._device).permute(0, 3, 1, 2)
-        # In torchvision's order of operations, so that the input is equal bit by bit.
-        normalised = images.float().div_(255).sub_(self._mean).div_(self._std)
-        return {
-            layer: codes.cpu().numpy()
-            for layer, codes in self._tap(normalised.to(self._dtype)).items()
+    def _codes(self, images: Tensor, valid: NDArray[np.bool_]) -> dict[str, NDArray[np.float32]]:
+        if valid.all():
+            return self.lanes.codes(images)
+        codes = {
+            layer: np.zeros((len(valid), *shape), dtype=np.float32)
+            for layer, shape in self._shapes.items()
         }
+        if valid.any():
+            for layer, found in self.lanes.codes(images[torch.from_numpy(valid)]).items():
+                codes[layer][valid] = found
+        return codes
+
+
+@contextmanager
+def _decoding(workers: int) -> Iterator[ThreadPoolExecutor]:
+    # The images of a batch are side by side already, so none is worth more than one core.
+    pool = ThreadPoolExecutor(workers, "decode", initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def check_count(option: str, value: int | None) -> None:
@@ -207,40 +212,6 @@ def spec_of(backbone: Backbone, *, precision: str, relu: bool, pool: str) -> Spe
         relu=relu,
         pool=check_pool(pool),
     )
-
-
-def choose_device(device: str) -> torch.device:
-    """The device of ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-
-    Raises
-    ------
-    InvalidOptionError
-        There is no such device here.
-    """
-    count = torch.cuda.device_count()
-    if device == "auto":
-        return torch.device("cuda" if count else "cpu")
-    known = ["auto", "cpu", *(["cuda"] if count else []), *(f"cuda:{i}" for i in range(count))]
-    if device not in known:
-        raise InvalidOptionError(f"--device {device!r}: this machine has {', '.join(known)}")
-    return torch.device(device)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _per_channel(values: Sequence[float], device: torch.device) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.float32, device=device).view(1, -1, 1, 1)
-
-
-def _spread(codes: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Codes of the valid rows among zeros for the others."""
-    if valid.all():
-        return codes
-    spread = np.zeros((len(valid), *codes.shape[1:]), dtype=np.float32)
-    spread[valid] = codes
-    return spread
 
 
 def _require_finite(layer: str, codes: NDArray[np.float32], images: list[_Decoded]) -> None:

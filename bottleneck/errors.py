@@ -68,8 +68,16 @@ class NonFiniteCodesError(BottleneckError, ArithmeticError):
     """The network gave NaN or infinity for an image."""
 
 
+class DeviceMemoryError(BottleneckError, MemoryError):
+    """The device's memory does not hold what one image needs."""
+
+
 class CacheError(BottleneckError, OSError):
     """A cache that is absent, incomplete, or not a cache."""
+
+
+class NoRoomError(BottleneckError, OSError):
+    """The disk cannot hold what a run would write."""
 
 
 class SpecMismatchError(BottleneckError, ValueError):

@@ -26,7 +26,7 @@ def evaluate(
     model: str | None = None,
     weights: str | None = None,
     device: str = "auto",
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> tuple[Score | LabelScore, dict[str, str]]:
     """Judge a head.
 

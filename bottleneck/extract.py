@@ -9,16 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from bottleneck.backbone import Backbone, load_backbone
 from bottleneck.clock import Clock
-from bottleneck.encode import PRECISIONS, Encoder, check_count, choose_device, spec_of
+from bottleneck.encode import Encoder, check_count, spec_of
 from bottleneck.errors import InvalidOptionError
 from bottleneck.files import remove_leavings
 from bottleneck.images import find_images
+from bottleneck.lanes import PRECISIONS, best_precision, choose_devices
 from bottleneck.layers import Layer, choose_layers, list_layers
 from bottleneck.pipeline import make_shards
 from bottleneck.plan import Changes, plan_cache
+from bottleneck.preflight import Preflight, inspect_work
+from bottleneck.shard import COMPRESSIONS
 from bottleneck.store import Cache, Layout, is_cache, open_cache
 
 DTYPES = ("float16", "float32")
@@ -26,7 +30,7 @@ DTYPES = ("float16", "float32")
 _SHARD_ROWS = 4096
 _SHARD_BYTES = 256 << 20  # an unpooled layer gets shards of fewer rows
 
-Progress = Callable[[int, int], None]  # rows done, rows in all
+Progress = Callable[[int, int, Clock], None]  # rows done, rows in all, where the time goes
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Extraction:
         Where the time went.
     seconds : float
         From start to end.
+    fitting : int or None
+        Where a batch did not fit into the device's memory: the images that do.
     """
 
     cache: Cache
@@ -55,6 +61,7 @@ class Extraction:
     rejected: dict[int, str]
     clock: Clock
     seconds: float
+    fitting: int | None = None
 
 
 def extract(
@@ -68,14 +75,17 @@ def extract(
     pool: str = "avg",
     relu: bool = True,
     dtype: str | None = None,
+    compression: str | None = None,
     precision: str = "auto",
     device: str = "auto",
-    batch_size: int = 64,
+    batch_size: int | None = None,
     workers: int | None = None,
     shard_size: int | None = None,
     task: tuple[int, int] = (0, 1),
     retry_rejected: bool = False,
     redo: Collection[tuple[str, int]] = (),
+    force: bool = False,
+    announce: Callable[[Preflight], None] | None = None,
     progress: Progress | None = None,
 ) -> Extraction:
     """Compute the codes of every image at some layers of a frozen network, into a cache.
@@ -97,12 +107,16 @@ def extract(
         As in `bottleneck.layers.Tap`.
     dtype : str, optional
         Of stored codes: the cache's own, and ``"float16"`` for a new one.
+    compression : str, optional
+        Of stored codes, one of `bottleneck.shard.COMPRESSIONS`: the cache's own, and ``"none"``
+        for a new one.
     precision : str
-        Of weights and activations. ``"auto"`` is the cache's own, and float32 for a new one.
+        Of weights and activations. ``"auto"`` is the cache's own, and for a new one
+        `bottleneck.lanes.best_precision` of the device.
     device : str
-        As in `bottleneck.encode.choose_device`.
-    batch_size : int
-        Images in one forward pass.
+        As in `bottleneck.lanes.choose_devices`.
+    batch_size : int, optional
+        Images in one forward pass; what serves the device best unless given.
     workers : int, optional
         Decoding threads; one a core unless given.
     shard_size : int, optional
@@ -114,8 +128,13 @@ def extract(
         Try the rejected images again, though their files look unchanged.
     redo : collection of (str, int)
         Layers and shards to make again although they are there; each stays until it is replaced.
+    force : bool
+        Go on though the disk is too small for what is to be written.
+    announce : callable, optional
+        Called once before any image is read, if there is something to do, with what that is.
     progress : callable, optional
-        Called with the rows done and the rows to do in this run.
+        Called with the rows done, the rows to do in this run, and its clock (whose stages
+        `bottleneck.clock.limit` explains): first with 0 rows, then after each batch.
 
     Returns
     -------
@@ -123,6 +142,8 @@ def extract(
 
     Raises
     ------
+    NoRoomError
+        The disk cannot hold the codes. Nothing has been written, or changed in a cache.
     BottleneckError
         Of many kinds, before any image is read: see `bottleneck.errors`.
     NonFiniteCodesError
@@ -134,25 +155,37 @@ def extract(
     _require_counts(batch_size=batch_size, workers=workers, shard_size=shard_size, task=task)
     if not layers:
         raise InvalidOptionError("no layer was named: `bottleneck layers MODEL` lists them")
-    place = choose_device(device)
+    devices = choose_devices(device)
     root, table = find_images(images)
     backbone = load_backbone(model, weights, preprocess=preprocess)
     before = open_cache(out) if is_cache(out) else None
-    spec = spec_of(backbone, precision=_resolve_precision(precision, before), relu=relu, pool=pool)
+    spec = spec_of(
+        backbone, precision=_resolve_precision(precision, before, devices[0]), relu=relu, pool=pool
+    )
     network = _Network(backbone)
     if before is None or not set(layers) <= set(before.layers):
         network.largest_code(layers, pool)  # a misspelt layer leaves no cache behind
-    layout = _layout(before, dtype, shard_size, lambda: network.largest_code(layers, pool))
-    cache, changes = plan_cache(out, table, spec=spec, layout=layout, source=backbone.source)
-    remove_leavings(out)
-    again = set(redo)
-    if retry_rejected:
-        rejected_in = {row // cache.layout.shard_size for row in cache.rejected()}
-        again |= {(layer, shard) for layer in layers for shard in rejected_in}
+    compression = _resolve_compression(compression, before)
+    layout = _layout(
+        before, dtype, shard_size, compression, lambda: network.largest_code(layers, pool)
+    )
+    plan = plan_cache(out, table, spec=spec, layout=layout, source=backbone.source)
+    remove_leavings(out)  # they may be what fills the disk
+    cache, outdated = plan.cache, set(plan.stale)
+    if retry_rejected and not plan.new:
+        outdated |= {row // cache.layout.shard_size for row in cache.rejected()}
+    again = {*redo, *((layer, shard) for layer in layers for shard in outdated)}
 
     todo = _missing(cache, layers, task, again)
-    total = sum(len(cache.rows(shard)) for shards in todo.values() for shard in shards)
-    clock, done = Clock(), 0
+    ahead = inspect_work(cache, network.choose(layers) if todo else [], todo)
+    if not force:
+        ahead.require_room()
+    plan.carry_out()
+    clock, done, fitting = Clock(), 0, None
+    if todo and announce:
+        announce(ahead)
+    if todo and progress:
+        progress(done, ahead.rows, clock)
     for names, shards in todo.items():
         encoder = Encoder(
             backbone,
@@ -160,17 +193,24 @@ def extract(
             relu=relu,
             pool=pool,
             precision=spec.precision,
-            device=place,
+            devices=devices,
             clock=clock,
         )
         for rows in make_shards(
-            cache, shards, encoder, root=root, batch_size=batch_size, workers=workers
+            cache,
+            shards,
+            encoder,
+            root=root,
+            batch_size=batch_size or encoder.lanes.batch,
+            workers=workers,
         ):
             done += rows
             if progress:
-                progress(done, total)
+                progress(done, ahead.rows, clock)
+        fitting = encoder.lanes.fitting or fitting
     rejected = cache.write_index()
-    return Extraction(cache, changes, done, rejected, clock, time.monotonic() - start)
+    seconds = time.monotonic() - start
+    return Extraction(cache, plan.changes, done, rejected, clock, seconds, fitting)
 
 
 class _Network:
@@ -217,23 +257,33 @@ def _layout(
     before: Cache | None,
     dtype: str | None,
     shard_size: int | None,
+    compression: str,
     largest_code: Callable[[], int],
 ) -> Layout:
     if before is not None:
-        return Layout(
-            dtype=dtype or before.layout.dtype, shard_size=shard_size or before.layout.shard_size
-        )
+        own = before.layout
+        return Layout(dtype or own.dtype, shard_size or own.shard_size, compression)
     dtype = dtype or DTYPES[0]
     if shard_size is None:
         row_bytes = largest_code() * np.dtype(dtype).itemsize
         shard_size = max(1, min(_SHARD_ROWS, _SHARD_BYTES // row_bytes))
-    return Layout(dtype, shard_size)
+    return Layout(dtype, shard_size, compression)
 
 
-def _resolve_precision(precision: str, before: Cache | None) -> str:
+def _resolve_compression(compression: str | None, before: Cache | None) -> str:
+    if compression is None:
+        compression = before.layout.compression if before else COMPRESSIONS[0]
+    if compression not in COMPRESSIONS:
+        raise InvalidOptionError(
+            f"--compression {compression!r}: must be {', '.join(COMPRESSIONS)}"
+        )
+    return compression
+
+
+def _resolve_precision(precision: str, before: Cache | None, device: torch.device) -> str:
     """``auto`` is decided once, when the cache is planned."""
     if precision == "auto":
-        return before.spec.precision if before else "float32"
+        return before.spec.precision if before else best_precision(device)
     if precision not in PRECISIONS:
         raise InvalidOptionError(
             f"--precision {precision!r}: must be auto, {', '.join(PRECISIONS)}"
@@ -242,7 +292,7 @@ def _resolve_precision(precision: str, before: Cache | None) -> str:
 
 
 def _require_counts(
-    *, batch_size: int, workers: int | None, shard_size: int | None, task: tuple[int, int]
+    *, batch_size: int | None, workers: int | None, shard_size: int | None, task: tuple[int, int]
 ) -> None:
     check_count("--batch-size", batch_size)
     check_count("--workers", workers)

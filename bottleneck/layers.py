@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -211,19 +211,22 @@ class Tap:
             The forward pass ended without calling one of the layers.
         """
         codes: dict[str, Tensor] = {}
-        hooks = self._catch(codes)
-        with _hooked(self.network, hooks), torch.inference_mode(), suppress(_AllCaught):
+        with _hooked(self.network, self.hooks(codes)), torch.inference_mode(), catching():
             self.network(images)
         missed = [layer.name for layer in self.layers if layer.name not in codes]
         if missed:
             raise BackboneError(f"the forward pass did not reach layer {', '.join(missed)}")
         return codes
 
-    def _catch(self, codes: dict[str, Tensor]) -> "dict[str, _Hook]":
+    def hooks(self, codes: dict[str, Tensor]) -> "dict[str, Hook]":
+        """For one forward pass: what to call with the output of each module that has a layer.
+
+        They put the codes into `codes`, and end the forward pass (see `catching`) with the last.
+        """
         wanted = {(layer.module, layer.call): layer for layer in self.layers}
         calls: Counter[str] = Counter()
 
-        def hook_of(module: str) -> _Hook:
+        def hook_of(module: str) -> Hook:
             def hook(_module: nn.Module, _args: Any, output: Any) -> None:
                 layer = wanted.get((module, calls[module]))
                 calls[module] += 1
@@ -245,7 +248,7 @@ def _code(output: Tensor, layer: Layer, *, relu: bool, pool: str) -> Tensor:
         return output.float()
     if layer.channels_last:
         output = output.movedim(-1, 1)
-    space = tuple(range(2, output.ndim))
+    space = tuple(range(2, len(layer.shape) + 1))
     if pool == "avg":
         return output.mean(space, dtype=torch.float32)
     if pool == "max":
@@ -261,11 +264,16 @@ def _stop() -> NoReturn:
     raise _AllCaught
 
 
-_Hook = Callable[[nn.Module, Any, Any], None]
+Hook = Callable[[nn.Module, Any, Any], None]  # as nn.Module.register_forward_hook takes it
+
+
+def catching() -> AbstractContextManager[None]:
+    """Around a forward pass that a tap's hooks may end."""
+    return suppress(_AllCaught)
 
 
 @contextmanager
-def _hooked(network: nn.Module, hooks: dict[str, _Hook]) -> Iterator[None]:
+def _hooked(network: nn.Module, hooks: dict[str, Hook]) -> Iterator[None]:
     handles = [
         network.get_submodule(name).register_forward_hook(hook) for name, hook in hooks.items()
     ]
@@ -294,7 +302,7 @@ def _observe(network: nn.Module, size: int, seen: dict[str, _Output]) -> int:
     parameter = next(network.parameters(), torch.zeros(()))
     image = torch.zeros(1, 3, size, size, dtype=parameter.dtype, device=parameter.device)
 
-    def hook_of(module: str) -> _Hook:
+    def hook_of(module: str) -> Hook:
         def hook(_module: nn.Module, _args: Any, output: Any) -> None:
             call = calls[module]
             calls[module] += 1

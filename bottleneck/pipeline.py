@@ -84,6 +84,7 @@ def _write_task(
                 spec=cache.spec,
                 layer=layer,
                 dtype=cache.layout.dtype,
+                compression=cache.layout.compression,
                 work=work[layer],
             )
 

@@ -25,13 +25,57 @@ class Changes:
         return bool(self.added or self.changed or self.removed)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a cache is to become. Nothing on the disk has changed before `carry_out`.
+
+    Attributes
+    ----------
+    cache : Cache
+        As it will be.
+    changes : Changes
+        Since the cache was last planned; none for a new one.
+    stale : frozenset of int
+        Shards that hold an image that has changed: they are to be made again in every layer.
+    new : bool
+        Whether there was no cache when the plan was made.
+    """
+
+    cache: Cache
+    changes: Changes
+    stale: frozenset[int]
+    new: bool
+
+    def carry_out(self) -> None:
+        """Make the cache, or bring it up to date; stale shards are removed.
+
+        Raises
+        ------
+        SpecMismatchError
+            Another process has made a cache of another spec or layout there since.
+        OSError
+            The disk refused it.
+        """
+        cache = self.cache
+        if self.new and is_cache(cache.path):  # another task of the same run was quicker
+            _require_same(open_cache(cache.path), cache.spec, cache.layout)
+        if self.changes.added:
+            cache.drop_index()  # it would be shorter than the shards that are to grow
+        # Stale codes go before the table says that the images are new: killed in between, the
+        # next run sees the change again.
+        cache.discard(self.stale)
+        publish_text_if_new(cache.path / "images.csv", cache.images.to_csv())
+        if not is_cache(cache.path):
+            publish_text(cache.path / "spec.json", plan_text(cache))  # last: now it is a cache
+
+
 def plan_cache(
     path: Path, images: ImageTable, *, spec: Spec, layout: Layout, source: Source
-) -> tuple[Cache, Changes]:
-    """Plan a new cache, or bring an existing one up to date with its images.
+) -> Plan:
+    """Plan a new cache, or how to bring an existing one up to date with its images.
 
     Existing rows keep their numbers; new images become rows at the end; the rows of images that
-    are gone stay and are not valid; shards that hold a changed image are removed in every layer.
+    are gone stay and are not valid; shards that hold a changed image are stale in every layer.
 
     Parameters
     ----------
@@ -48,9 +92,7 @@ def plan_cache(
 
     Returns
     -------
-    cache : Cache
-    changes : Changes
-        Since the cache was last planned; none for a new one.
+    Plan
 
     Raises
     ------
@@ -63,35 +105,21 @@ def plan_cache(
         _require_free(path)
     if not is_cache(path):
         cache = Cache(path, spec, layout, source, images)
-        publish_text_if_new(path / "images.csv", images.to_csv())
-        publish_text(path / "spec.json", plan_text(cache))  # last: from here on it is a cache
-        return cache, Changes()
+        return Plan(cache, Changes(), frozenset(), new=True)
     cache = open_cache(path)
-    cache.spec.require(
-        spec,
-        this=f"cache {path}",
-        that="this run",
-        next_step="codes of two specs are never mixed; name another cache with -o",
-    )
-    _require_layout(cache, layout)
-    return _update_images(cache, images)
+    _require_same(cache, spec, layout)
+    return _plan_update(cache, images)
 
 
-def _update_images(cache: Cache, images: ImageTable) -> tuple[Cache, Changes]:
+def _plan_update(cache: Cache, images: ImageTable) -> Plan:
     merged, stale, changes = merge_images(cache.images, images)
     if changes.added == len(images):
         raise SpecMismatchError(
             f"none of the {len(images)} images is in cache {cache.path}, which holds "
             f"{len(cache.images)} others: give these images a cache of their own with -o"
         )
-    if changes.added:
-        cache.drop_index()  # it would be shorter than the shards that are to grow
-    # Stale codes go before the table says that the images are new: killed in between, the next
-    # run sees the change again.
-    cache.discard({row // cache.layout.shard_size for row in stale})
-    cache = dataclasses.replace(cache, images=merged)
-    publish_text_if_new(cache.path / "images.csv", merged.to_csv())
-    return cache, changes
+    shards = frozenset(row // cache.layout.shard_size for row in stale)
+    return Plan(dataclasses.replace(cache, images=merged), changes, shards, new=False)
 
 
 def merge_images(old: ImageTable, new: ImageTable) -> tuple[ImageTable, list[int], Changes]:
@@ -142,7 +170,13 @@ def _require_free(path: Path) -> None:
         raise CacheError(f"{path} is not a cache, {found}: name an empty or new directory with -o")
 
 
-def _require_layout(cache: Cache, layout: Layout) -> None:
+def _require_same(cache: Cache, spec: Spec, layout: Layout) -> None:
+    cache.spec.require(
+        spec,
+        this=f"cache {cache.path}",
+        that="this run",
+        next_step="codes of two specs are never mixed; name another cache with -o",
+    )
     for name, have in dataclasses.asdict(cache.layout).items():
         want = getattr(layout, name)
         if have != want:

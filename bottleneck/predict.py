@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.backbone import load_backbone
-from bottleneck.encode import Encoder, check_count, choose_device, spec_of
+from bottleneck.encode import Encoder, check_count, spec_of
 from bottleneck.errors import ImagesNotFoundError
 from bottleneck.head import Head
 from bottleneck.images import find_images
+from bottleneck.lanes import choose_devices
 from bottleneck.layers import choose_layers, list_layers
 
 
@@ -46,7 +47,7 @@ def predict(
     model: str | None = None,
     weights: str | None = None,
     device: str = "auto",
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> Iterator[Prediction]:
     """Classify new images.
 
@@ -58,8 +59,8 @@ def predict(
     model, weights : str, optional
         Where the network is now, if it moved since; it must be the same network.
     device : str
-        As in `bottleneck.encode.choose_device`.
-    batch_size : int
+        As in `bottleneck.lanes.choose_devices`.
+    batch_size : int, optional
         Images in one forward pass.
 
     Yields
@@ -88,7 +89,7 @@ def encode_paths(
     model: str | None = None,
     weights: str | None = None,
     device: str = "auto",
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> Iterator[tuple[Path, NDArray[np.float32] | None, str]]:
     """The codes that a head reads, of files.
 
@@ -101,8 +102,9 @@ def encode_paths(
     """
     check_count("--batch-size", batch_size)
     encoder = _encoder(head, model=model, weights=weights, device=device)
-    starts = range(0, len(paths), batch_size)
-    batches = ([(i, paths[i]) for i in range(s, min(s + batch_size, len(paths)))] for s in starts)
+    size = batch_size or encoder.lanes.batch
+    starts = range(0, len(paths), size)
+    batches = ([(i, paths[i]) for i in range(s, min(s + size, len(paths)))] for s in starts)
     for batch in encoder.stream(batches):
         codes = batch.codes[head.layer]
         for i, row in enumerate(batch.row.tolist()):
@@ -151,7 +153,7 @@ def _encoder(head: Head, *, model: str | None, weights: str | None, device: str)
         relu=spec.relu,
         pool=spec.pool,
         precision=spec.precision,
-        device=choose_device(device),
+        devices=choose_devices(device),
     )
 
 

@@ -5,17 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from bottleneck.clock import Clock, limit
 from bottleneck.tables import printable, size, table
 
 if TYPE_CHECKING:  # `status` prints without loading PyTorch
-    from bottleneck.clock import Clock
     from bottleneck.extract import Extraction
     from bottleneck.layers import Layer
+    from bottleneck.preflight import Preflight
     from bottleneck.store import Cache, LayerStatus
     from bottleneck.verify import Bad
 
 _STAGES = ("read", "decode", "forward", "write")
 _MOST_REJECTED = 10
+_MOST_LAYERS = 8
+
+_ADVICE = {
+    "read": "reading is the limit: raise --workers, or move the images to a faster disk",
+    # No more --workers: they would share the cores that they are short of.
+    "decode": "decoding is the limit: store the images smaller, or use more cores",
+    "forward": "the network is the limit: a GPU, an earlier layer or a smaller network would help",
+    "write": "writing is the limit: a faster disk for the cache would help",
+}
 
 
 # layers
@@ -63,6 +73,20 @@ def shape(values: Sequence[int]) -> str:
 # extract, status, verify
 
 
+def preflight_text(ahead: Preflight) -> str:
+    """What a run is about to do, what it takes on the disk, and what is free there."""
+    layers = []
+    for name, layer in list(ahead.layers.items())[:_MOST_LAYERS]:
+        fewer = f", {layer.rows} images" if layer.rows < ahead.rows else ""
+        layers.append(f"{name} ({shape(layer.code_shape)}{fewer})")
+    if len(ahead.layers) > _MOST_LAYERS:
+        layers.append(f"… and {len(ahead.layers) - _MOST_LAYERS} more")
+    return (
+        f"{ahead.rows} images to encode at {', '.join(layers)}: at most {size(ahead.bytes)}, "
+        f"{size(ahead.free)} free on the disk"
+    )
+
+
 def extraction_text(done: Extraction) -> str:
     """What was done, where each layer stands, where the time went."""
     lines = []
@@ -81,6 +105,11 @@ def extraction_text(done: Extraction) -> str:
             "time: " + ", ".join(f"{k} {v:.0%}" for k, v in done.clock.shares(*_STAGES).items()),
             advice(done.clock),
         ]
+        if done.fitting:
+            lines.append(
+                f"memory: the device holds {done.fitting} images at a time, larger batches were "
+                f"divided: --batch-size {done.fitting} saves the attempt"
+            )
     else:
         lines.append(f"nothing to do: every code is in the cache ({done.seconds:.1f} s)")
     return "\n".join(lines)
@@ -103,14 +132,7 @@ def extraction_json(done: Extraction) -> dict[str, Any]:
 
 def advice(clock: Clock) -> str:
     """One sentence on the stage that the others wait for."""
-    shares = clock.shares("wait", "forward", "blocked")
-    if shares["blocked"] > 0.2:
-        return "writing is the limit: a faster disk for the cache would help"
-    if shares["wait"] > 0.2:
-        if clock.seconds["read"] > clock.seconds["decode"]:
-            return "reading is the limit: raise --workers, or move the images to a faster disk"
-        return "decoding is the limit: raise --workers, or store the images smaller"
-    return "the network is the limit: a GPU, an earlier layer or a smaller network would help"
+    return _ADVICE[limit(clock)]
 
 
 def status_text(cache: Cache, status: dict[str, LayerStatus], rejected: dict[int, str]) -> str:

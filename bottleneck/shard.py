@@ -23,9 +23,18 @@ from bottleneck.spec import Spec
 FORMAT = "bottleneck-shard"
 FORMAT_VERSION = 1
 
-_CHUNK_BYTES = 1 << 20  # fitting reads whole shards in order: few, large chunks
+CHUNK_BYTES = 1 << 20  # fitting reads whole shards in order: few, large chunks
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
 _TEXT = h5py.string_dtype("utf-8")
+
+# Those that every h5py reads. Level 4 makes sparse codes a tenth smaller than level 1; a byte
+# shuffle in front makes them larger, since runs of zeros are what there is to gain.
+_FILTERS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "lzf": {"compression": "lzf"},
+    "gzip": {"compression": "gzip", "compression_opts": 4},
+}
+COMPRESSIONS = tuple(_FILTERS)
 
 # What h5py raises on a file that lacks a part or whose bytes were damaged.
 _READ_ERRORS = (KeyError, AttributeError, OSError, RuntimeError, ValueError, TypeError)
@@ -85,7 +94,14 @@ class Header:
 
 
 def write_shard(
-    path: Path, shard: Shard, *, spec: Spec, layer: str, dtype: str, work: float | None = None
+    path: Path,
+    shard: Shard,
+    *,
+    spec: Spec,
+    layer: str,
+    dtype: str,
+    compression: str = "none",
+    work: float | None = None,
 ) -> None:
     """Publish a shard under its name, whole or not at all.
 
@@ -101,6 +117,8 @@ def write_shard(
         The layer's name.
     dtype : str
         ``"float16"`` or ``"float32"``; codes that float16 cannot hold are stored as float32.
+    compression : str
+        Of the codes, one of `COMPRESSIONS`.
     work : float, optional
         `bottleneck.layers.Layer.work`, for those who compare layers without the network.
 
@@ -111,7 +129,7 @@ def write_shard(
     """
     codes = np.ascontiguousarray(shard.codes, dtype=_storable(shard.codes, dtype))
     stored = dataclasses.replace(shard, codes=codes)
-    rows_a_chunk = max(1, _CHUNK_BYTES // max(1, codes[:1].nbytes))
+    rows_a_chunk = max(1, CHUNK_BYTES // max(1, codes[:1].nbytes))
     with publish(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
         file.attrs.update(
             format=FORMAT,
@@ -124,7 +142,7 @@ def write_shard(
         if work is not None:
             file.attrs["work"] = work
         chunks = (min(len(codes), rows_a_chunk), *codes.shape[1:])
-        file.create_dataset("codes", data=codes, chunks=chunks)
+        file.create_dataset("codes", data=codes, chunks=chunks, **_FILTERS[compression])
         file.create_dataset("row", data=shard.row)
         file.create_dataset("valid", data=shard.valid)
         for name in ("path", "label", "reason", "image_sha256"):
@@ -221,24 +239,8 @@ def _rows_of(path: Path, file: h5py.File) -> Shard:
     return shard
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a shard's images, read without the codes.
-
-    Attributes
-    ----------
-    valid : ndarray of bool, shape (n,)
-        Whether the image gave codes.
-    reason : sequence of n str
-        Why not; empty where it did.
-    """
-
-    valid: NDArray[np.bool_]
-    reason: Sequence[str]
-
-
-def read_outcome(path: Path) -> Outcome:
-    """Read which rows of a shard are valid, and why the others are not.
+def read_outcome(path: Path) -> tuple[NDArray[np.bool_], Sequence[str]]:
+    """Which rows of a shard are valid, and why the others are not, without the codes.
 
     Raises
     ------
@@ -247,7 +249,7 @@ def read_outcome(path: Path) -> Outcome:
     """
     with _reading(path) as file:
         valid = file["valid"][...].astype(bool)
-        return Outcome(valid, [""] * len(valid) if valid.all() else _decoded(file["reason"]))
+        return valid, [""] * len(valid) if valid.all() else _decoded(file["reason"])
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ class Preprocess:
     """From an RGB image to the network's input.
 
     The shorter side is resized to `resize`, the centre `crop` × `crop` is cut out, the values
-    are divided by 255, less `mean`, over `std`: torchvision's ``ImageClassification`` preset.
+    are divided by 255, less `mean`, over `std`: as torchvision's
+    ``ImageClassification`` presets do.
 
     Attributes
     ----------
@@ -27,7 +28,7 @@ class Preprocess:
     mean, std : tuple of 3 float
         A channel's, in red, green, blue, on the scale 0…1.
     interpolation : str
-        ``"bilinear"``, ``"bicubic"`` or ``"nearest"``, always antialiased.
+        ``"bilinear"`` or ``"bicubic"``, antialiased, or ``"nearest"``.
     """
 
     resize: int = 256

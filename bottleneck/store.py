@@ -48,10 +48,13 @@ class Layout:
         ``"float16"`` or ``"float32"``.
     shard_size : int
         Rows of a shard.
+    compression : str
+        Of the codes: one of `bottleneck.shard.COMPRESSIONS`.
     """
 
     dtype: str
     shard_size: int
+    compression: str = "none"  # what a cache has that was planned before there was a choice
 
 
 @dataclass(frozen=True)
@@ -222,11 +225,11 @@ class Cache:
         exists = self.images.exists
         for shard in done:
             rows = self.rows(shard)
-            outcome = read_outcome(self.shard_path(layer, shard))
-            usable = outcome.valid & exists[rows.start : rows.stop]
+            valid_here, reason = read_outcome(self.shard_path(layer, shard))
+            usable = valid_here & exists[rows.start : rows.stop]
             valid[rows.start : rows.stop] = usable
             for offset in np.flatnonzero(~usable).tolist():
-                why[rows[offset]] = outcome.reason[offset] or REMOVED
+                why[rows[offset]] = reason[offset] or REMOVED
         return valid, why
 
     def _write_rejected(self, reasons: dict[int, str]) -> None:

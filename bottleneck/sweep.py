@@ -131,6 +131,8 @@ def sweep(
             yield _row(lesson.training, done, works[layer])
 
     rows: list[Row] = []
+    if progress:
+        progress(0, len(works) * len(methods))
     for layer in sorted(works, key=lambda name: (_or_last(works[name]), name)):
         for row in rows_of(layer):
             rows.append(row)

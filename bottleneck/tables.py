@@ -25,6 +25,17 @@ def size(count: float) -> str:
     return f"{count:.3g} TB"
 
 
+def duration(seconds: float) -> str:
+    """A time as people read it: in seconds up to two minutes, then in minutes, then in hours."""
+    whole = round(seconds)
+    if whole <= 120:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
 def printable(text: str) -> str:
     """A name that keeps to its line, whatever bytes it holds."""
     return text if text.isprintable() else repr(text)[1:-1]

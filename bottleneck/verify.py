@@ -67,13 +67,18 @@ def repair(
     model, weights : str, optional
         Where the network is now, if it moved since.
     options
-        As in `extract`: device, batch_size, workers, progress.
+        As in `extract`: device, batch_size, workers, force, announce, progress.
 
     Returns
     -------
     bad : list of Bad
         What failed, before it was repaired.
     extraction : Extraction
+
+    Raises
+    ------
+    BottleneckError
+        As `extract` does.
     """
     from bottleneck.extract import extract  # only a repair needs a network
 

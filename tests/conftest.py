@@ -10,6 +10,8 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from PIL import Image
+from torch import Tensor
+from torchvision.transforms import v2
 
 from bottleneck.cli import main
 from bottleneck.extract import Extraction, extract
@@ -37,6 +39,20 @@ def photograph(seed: int, label: str = "ants", size: tuple[int, int] = (48, 36))
     noise = np.random.default_rng(seed).integers(0, 90, (size[1], size[0], 3))
     colour = np.array(_COLOURS.get(label, (100, 100, 100)))
     return Image.fromarray((noise + colour).clip(0, 255).astype(np.uint8))
+
+
+def as_torchvision(image: Image.Image, *, resize: int, crop: int) -> Tensor:
+    """The network's input by torchvision's own transforms of tensors, ImageNet's normalisation."""
+    transform = v2.Compose(
+        [
+            v2.PILToTensor(),
+            v2.Resize(resize, antialias=True),
+            v2.CenterCrop(crop),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        ]
+    )
+    return torch.as_tensor(transform(image))
 
 
 def write_photographs(folder: Path, count: int, *, label: str, first_seed: int = 0) -> list[Path]:
@@ -72,6 +88,7 @@ def extract_tiny(tmp_path: Path) -> Extract:
             "preprocess": SMALL,
             "dtype": "float32",
             "shard_size": 8,
+            "precision": "float32",  # `auto` differs from machine to machine
             "device": "cpu",
         }
         return extract(images, out or tmp_path / "cache", **(defaults | options))

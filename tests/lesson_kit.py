@@ -87,7 +87,9 @@ def written_cache(
         mtime_ns=np.zeros(n, dtype=np.int64),
     )
     layout = Layout("float32", shard_size)
-    cache, _ = plan_cache(path, images, spec=SPEC, layout=layout, source=Source("net", "none"))
+    plan = plan_cache(path, images, spec=SPEC, layout=layout, source=Source("net", "none"))
+    plan.carry_out()
+    cache = plan.cache
     for layer in layers:
         for shard in range(cache.shard_count):
             _write(cache, layer, shard, codes)

@@ -16,10 +16,10 @@ PACKAGE = Path(__file__).parents[1] / "bottleneck"
 # before it on its own floor.
 FLOORS = [
     ["errors", "files", "clock", "allocator", "spec", "tables"],
-    ["images", "decode", "weights", "backbone", "layers", "shard"],
+    ["images", "decode", "weights", "backbone", "layers", "graph", "lanes", "shard"],
     ["codes", "losses", "design", "coordinates", "descent", "solver", "metrics", "calibration"],
     ["encode", "store", "stored", "labels", "plan", "classifiers", "linear", "reference", "head"],
-    ["pipeline", "extract", "verify", "training", "folds", "selection", "lesson"],
+    ["pipeline", "preflight", "extract", "verify", "training", "folds", "selection", "lesson"],
     ["fit", "sweep", "predict", "evaluate", "report", "results", "plot"],
     ["cli"],
 ]
@@ -31,7 +31,7 @@ DOORS = {
     "click": {"cli"},
     "tqdm": {"cli"},
     "PIL": {"decode.py"},
-    "torchvision": {"backbone.py"},
+    "torchvision": {"backbone.py", "decode.py"},
     "safetensors": {"weights.py", "head.py"},
     "sklearn": {"linear.py", "reference.py", "folds.py"},
     "scipy": {"calibration.py"},

@@ -14,6 +14,7 @@ from conftest import NETWORKS, PLAIN, Extract, photograph, write_photographs
 from torch import nn
 
 from bottleneck import extract as extract_module
+from bottleneck.clock import Clock
 from bottleneck.errors import InvalidOptionError, NonFiniteCodesError, UnknownNameError
 from bottleneck.extract import extract
 from bottleneck.store import Cache, open_cache
@@ -148,6 +149,32 @@ def test_float16_is_stored_rounded(photos: Path, extract_tiny: Extract, tmp_path
     np.testing.assert_array_equal(half, full.astype(np.float16))
 
 
+@pytest.mark.parametrize("compression", ["lzf", "gzip"])
+def test_compression_is_the_caches_own_and_changes_no_code(
+    photos: Path, extract_tiny: Extract, tmp_path: Path, compression: str
+) -> None:
+    plain = codes(extract_tiny(photos, tmp_path / "plain").cache)
+    cache = extract_tiny(photos, compression=compression).cache
+    np.testing.assert_array_equal(codes(cache), plain)
+    bad = cache.shard_path("layer2", 1)
+    bad.write_bytes(bad.read_bytes()[:-100])
+    assert [found.shard for found in verify(cache)] == [1]
+    assert extract_tiny(photos, redo=[("layer2", 1)]).rows == 8
+    assert extract_tiny(photos, compression=compression).rows == 0
+    np.testing.assert_array_equal(codes(cache), plain)
+    for shard in range(cache.shard_count):
+        with h5py.File(cache.shard_path("layer2", shard)) as file:
+            assert file["codes"].compression == compression
+
+
+def test_an_unknown_compression_leaves_no_cache(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidOptionError, match="--compression 'x': must be none, lzf, gzip"):
+        extract_tiny(photos, compression="x")
+    assert not (tmp_path / "cache").exists()
+
+
 def test_an_error_in_the_network_keeps_what_was_finished(
     photos: Path, extract_tiny: Extract, tmp_path: Path
 ) -> None:
@@ -222,10 +249,13 @@ def test_a_task_tries_again_what_is_its_own(
 
 
 def test_progress_is_told_after_each_batch(photos: Path, extract_tiny: Extract) -> None:
-    told: list[tuple[int, int]] = []
-    extract_tiny(photos, batch_size=5, progress=lambda *numbers: told.append(numbers))
-    assert told[-1] == (36, 36)
-    assert [done for done, _ in told] == [5, 8, 13, 16, 21, 24, 29, 32, 36]
+    told: list[tuple[int, int, Clock]] = []
+    done = extract_tiny(photos, batch_size=5, progress=lambda *facts: told.append(facts))
+    assert [rows for rows, _, _ in told] == [0, 5, 8, 13, 16, 21, 24, 29, 32, 36]
+    assert all((total, clock) == (36, done.clock) for _, total, clock in told)
+    told.clear()
+    extract_tiny(photos, progress=lambda *facts: told.append(facts))
+    assert told == []  # there was nothing to do
 
 
 def test_rows_out_of_step_are_never_written(

@@ -1,7 +1,7 @@
 """Codes of every torchvision family against a plain script that runs the whole network.
 
-The script is what a user would write: torchvision's preset on a PIL image, the full network, a
-hook that keeps a copy of the output, a relu, a mean.
+The script is what a user would write: torchvision's transforms on an image's tensor, the full
+network, a hook that keeps a copy of the output, a relu, a mean.
 """
 
 from pathlib import Path
@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from conftest import photograph
+from conftest import as_torchvision, photograph
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.transforms._presets import ImageClassification
 
 from bottleneck.backbone import sketch_network
 from bottleneck.extract import extract
@@ -58,7 +57,6 @@ AS_TRAINED: dict[str, dict[str, Any]] = {
 def whole_network_codes(
     network: nn.Module, images: list[Image.Image], layers: list[str]
 ) -> dict[str, NDArray[np.float32]]:
-    preset = ImageClassification(crop_size=SIZE, resize_size=SIZE + 8)
     outputs: dict[str, Tensor] = {}
     calls: dict[str, int] = {}
 
@@ -75,7 +73,8 @@ def whole_network_codes(
         name = layer if layer in modules else layer.rpartition("_")[0]
         modules[name].register_forward_hook(keep(name))
     with torch.inference_mode():
-        network.eval()(torch.stack([preset(image) for image in images]))
+        inputs = [as_torchvision(image, resize=SIZE + 8, crop=SIZE) for image in images]
+        network.eval()(torch.stack(inputs))
     codes = {layer: outputs[layer].clamp(min=0) for layer in layers}
     return {
         layer: (code.mean((2, 3)) if code.ndim == 4 else code).numpy()
@@ -102,6 +101,7 @@ def test_codes_are_those_of_the_whole_network(family: str, tmp_path: Path) -> No
         layers=layers,
         preprocess={"resize": SIZE + 8, "crop": SIZE, "interpolation": "bilinear"},
         dtype="float32",
+        precision="float32",
         device="cpu",
     )
 

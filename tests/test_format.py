@@ -591,6 +591,22 @@ def test_shapes_and_chunks(pool: str, photos: Path, extract_tiny: Extract) -> No
             assert h5py.check_string_dtype(types[name]) == ("utf-8", None)
 
 
+@pytest.mark.parametrize(
+    ("compression", "filters"), [("none", []), ("lzf", [32000]), ("gzip", [1])]
+)
+def test_codes_have_the_filters_of_the_layout_and_nothing_else_has_any(
+    photos: Path, extract_tiny: Extract, compression: str, filters: list[int]
+) -> None:
+    reader = Reader(extract_tiny(photos, compression=compression).cache.path)
+    assert reader.plan["layout"]["compression"] == compression
+    assert reader.read("layer2").usable.all()  # and the digests are those of the codes
+    for _, shard in reader.done("layer2"):
+        for name, dataset in shard.items():
+            plist = dataset.id.get_create_plist()
+            found = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
+            assert found == (filters if name == "codes" else [])
+
+
 def test_weights_digest_is_that_of_a_file_of_the_same_tensors(
     photos: Path, extract_tiny: Extract, tmp_path: Path
 ) -> None:

@@ -1,5 +1,7 @@
+import dataclasses
 import os
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from bottleneck.errors import CacheError, SpecMismatchError
 from bottleneck.images import ImageTable
-from bottleneck.plan import Changes, merge_images
+from bottleneck.plan import Changes, merge_images, plan_cache
 from bottleneck.store import REMOVED, Cache, open_cache
 
 
@@ -24,6 +26,10 @@ def touch(path: Path, image_seed: int) -> None:
     before = path.stat().st_mtime_ns
     photograph(image_seed, "wasps").save(path)
     os.utime(path, ns=(before + 10**9, before + 10**9))
+
+
+def killed(*_args: object, **_kwargs: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_changed_image_redoes_its_shard_and_no_other(photos: Path, extract_tiny: Extract) -> None:
@@ -61,9 +67,6 @@ def test_the_index_never_calls_a_row_valid_whose_codes_are_gone(
     cache = extract_tiny(photos).cache
     touch(photos / cache.images.path[11], 999)
 
-    def killed(*_args: object, **_kwargs: object) -> None:
-        raise KeyboardInterrupt
-
     monkeypatch.setattr("bottleneck.extract.make_shards", killed)
     with pytest.raises(KeyboardInterrupt):
         extract_tiny(photos)
@@ -73,9 +76,6 @@ def test_the_index_never_calls_a_row_valid_whose_codes_are_gone(
 def test_an_index_that_was_not_written_is_written_by_the_next_run(
     photos: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(_cache: Cache) -> None:
-        raise KeyboardInterrupt
-
     cache = extract_tiny(photos).cache
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Cache, "write_index", killed)
@@ -193,6 +193,53 @@ def test_other_images_altogether_are_refused(
     with pytest.raises(SpecMismatchError, match="none of the 3 images is in cache"):
         extract_tiny(tmp_path / "other")
     assert len(open_cache(cache.path).images) == 36
+
+
+def test_an_index_without_the_new_images_is_gone_before_they_are_rows(
+    photos: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = extract_tiny(photos).cache
+    write_photographs(photos / "train" / "aardvarks", 3, label="aardvarks")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("bottleneck.extract.make_shards", killed)
+        extract_tiny(photos)
+    assert len(open_cache(cache.path).images) == 39
+    assert not (cache.path / "codes.h5").exists()
+
+
+def test_a_plan_changes_nothing_before_it_is_carried_out(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    cache = extract_tiny(photos).cache
+    before = {path: path.read_bytes() for path in cache.path.rglob("*.*")}
+    images = dataclasses.replace(cache.images, size=cache.images.size + 1)
+    facts: dict[str, Any] = {"spec": cache.spec, "layout": cache.layout, "source": cache.source}
+    plan = plan_cache(cache.path, images, **facts)
+    new = plan_cache(tmp_path / "new", images, **facts)
+    assert (sorted(plan.stale), plan.changes.changed, plan.new) == ([0, 1, 2, 3, 4], 36, False)
+    assert (sorted(new.stale), new.changes, new.new) == ([], Changes(), True)
+    assert {path: path.read_bytes() for path in cache.path.rglob("*.*")} == before
+    assert not (tmp_path / "new").exists()
+    plan.carry_out()
+    assert open_cache(cache.path).missing("layer2") == [0, 1, 2, 3, 4]
+    new.carry_out()
+    assert len(open_cache(tmp_path / "new").images) == 36
+
+
+def test_two_tasks_may_plan_the_same_cache_at_once_but_no_other(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    cache = extract_tiny(photos).cache
+    facts: dict[str, Any] = {"layout": cache.layout, "source": cache.source}
+    plans = [
+        plan_cache(tmp_path / "new", cache.images, spec=spec, **facts)
+        for spec in (cache.spec, cache.spec, dataclasses.replace(cache.spec, pool="max"))
+    ]
+    plans[0].carry_out()
+    plans[1].carry_out()
+    with pytest.raises(SpecMismatchError, match="pool is avg"):
+        plans[2].carry_out()
+    assert open_cache(tmp_path / "new").spec == cache.spec
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])

@@ -1,5 +1,6 @@
 """Real photographs and a real ImageNet network: run where BOTTLENECK_REAL names their folder."""
 
+import math
 import os
 from pathlib import Path
 
@@ -8,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from conftest import as_torchvision
 from lesson_kit import by_sklearn
 from PIL import Image
 from sklearn.model_selection import StratifiedKFold, cross_val_score
-from torchvision.transforms._presets import ImageClassification
 
 from bottleneck.backbone import load_backbone
 from bottleneck.decode import decode_image, prepare_image
@@ -26,20 +27,25 @@ pytestmark = pytest.mark.real
 LAYERS = ["features.12", "features.10"]
 
 
-@pytest.fixture(scope="module")
-def hymenoptera(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def extracted(out: Path, precision: str) -> Path:
     real = Path(os.environ.get("BOTTLENECK_REAL", "/nonexistent"))
     if not real.is_dir():
         pytest.skip("BOTTLENECK_REAL does not name a folder of photographs and weights")
     done = extract(
         real / "data" / "hymenoptera",
-        tmp_path_factory.mktemp("real") / "cache",
+        out / "cache",
         model="squeezenet1_0",
         weights=str(real / "weights" / "squeezenet1_0_imagenet.pth"),
         layers=LAYERS,
+        precision=precision,
         device="cpu",
     )
     return done.cache.path
+
+
+@pytest.fixture(scope="module")
+def hymenoptera(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return extracted(tmp_path_factory.mktemp("real"), "float32")
 
 
 def test_every_photograph_is_a_row(hymenoptera: Path) -> None:
@@ -72,6 +78,28 @@ def test_folds_score_as_scikit_learn_does(hymenoptera: Path, clf: str) -> None:
         np.testing.assert_allclose(found.scores, expected, atol=1.01 / 48)
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_the_bits_give_as_good_codes(
+    hymenoptera: Path, precision: str, tmp_path: Path
+) -> None:
+    half = extracted(tmp_path, precision)
+    with h5py.File(hymenoptera / "codes.h5") as a, h5py.File(half / "codes.h5") as b:
+        for layer in LAYERS:
+            full, low = a[layer][...].astype(np.float64), b[layer][...].astype(np.float64)
+            cosine = (
+                (full * low).sum(1) / np.linalg.norm(full, axis=1) / np.linalg.norm(low, axis=1)
+            )
+            assert cosine.min() >= 0.999
+    for clf in ("svm", "softmax"):
+        for layer in LAYERS:
+            heldout = [
+                fit(cache, Method(clf), layer=layer).heldout for cache in (hymenoptera, half)
+            ]
+            full_accuracy, low_accuracy = (found.accuracy for found in heldout if found)
+            error = math.sqrt(full_accuracy * (1 - full_accuracy) / 153)
+            assert abs(full_accuracy - low_accuracy) <= error
+
+
 def test_codes_are_those_of_a_plain_script(hymenoptera: Path, real: Path) -> None:
     network = torchvision.models.squeezenet1_0(weights=None).eval()
     weights = real / "weights" / "squeezenet1_0_imagenet.pth"
@@ -80,10 +108,10 @@ def test_codes_are_those_of_a_plain_script(hymenoptera: Path, real: Path) -> Non
     network.features[12].register_forward_hook(lambda _m, _a, output: kept.append(output.clone()))
     folder = real / "data" / "hymenoptera"
     paths = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*"))[::40]
-    preset = ImageClassification(crop_size=224)
     with torch.inference_mode():
         for path in paths:
-            network(preset(Image.open(folder / path).convert("RGB"))[None])
+            image = Image.open(folder / path).convert("RGB")
+            network(as_torchvision(image, resize=256, crop=224)[None])
     expected = torch.cat(kept).relu().mean((2, 3)).numpy()
     lines = (hymenoptera / "images.csv").read_text().splitlines()[1:]
     rows = {line.split(",")[0]: i for i, line in enumerate(lines)}
@@ -107,7 +135,7 @@ def test_the_network_itself_knows_the_insects(real: Path) -> None:
     folder = real / "data" / "hymenoptera" / "val"
     ants = sum(predicted(path) == 310 for path in (folder / "ants").iterdir())
     bees = sum(predicted(path) == 309 for path in (folder / "bees").iterdir())
-    # 38 and 56 by the reference; one photograph's margin is thinner than Pillow's versions differ.
+    # 38 and 56 by the reference; one photograph's margin is thinner than resizing libraries differ.
     assert abs(ants - 38) <= 1
     assert abs(bees - 56) <= 1
 

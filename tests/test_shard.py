@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bottleneck.errors import ShardError
 from bottleneck.shard import (
+    COMPRESSIONS,
     IndexedLayer,
     Shard,
     read_blocks,
@@ -42,9 +43,16 @@ def a_shard(n: int = 5, start: int = 10, shape: tuple[int, ...] = (7,), scale: f
     )
 
 
-def write(path: Path, shard: Shard, dtype: str = "float32") -> Path:
-    write_shard(path, shard, spec=SPEC, layer="layer3", dtype=dtype)
+def write(path: Path, shard: Shard, dtype: str = "float32", *, compression: str = "none") -> Path:
+    write_shard(path, shard, spec=SPEC, layer="layer3", dtype=dtype, compression=compression)
     return path
+
+
+def sparse(n: int = 5, start: int = 0) -> Shard:
+    """A shard of maps that every filter makes smaller."""
+    shard = a_shard(n, start, shape=(8, 5, 5))
+    shard.codes[shard.codes < 0.8] = 0
+    return shard
 
 
 @pytest.mark.parametrize("shape", [(7,), (3, 2, 2), ()])
@@ -61,11 +69,11 @@ def test_a_shard_comes_back_as_it_was(tmp_path: Path, shape: tuple[int, ...]) ->
 
 def test_header_and_outcome_are_read_without_the_codes(tmp_path: Path) -> None:
     path = write(tmp_path / "0.h5", a_shard(), "float16")
-    header, outcome = read_header(path), read_outcome(path)
+    header, (valid, reason) = read_header(path), read_outcome(path)
     assert (header.spec_digest, header.shape) == (SPEC.digest("layer3"), (5, 7))
     assert header.dtype == "float16"
-    assert outcome.valid.tolist() == [True, True, False, True, True]
-    assert outcome.reason[2] == "cannot be decoded: x"
+    assert valid.tolist() == [True, True, False, True, True]
+    assert reason[2] == "cannot be decoded: x"
 
 
 @pytest.mark.parametrize("check", [False, True])
@@ -89,6 +97,14 @@ def test_blocks_together_are_the_codes_in_their_type(
 
 def in_blocks(path: Path) -> list[NDArray[Any]]:
     return list(read_blocks(path, 2, check=True))
+
+
+def joined_blocks(path: Path) -> NDArray[Any]:
+    return np.concatenate(in_blocks(path))
+
+
+def codes_of(path: Path) -> NDArray[Any]:
+    return read_shard(path).codes
 
 
 def test_a_changed_code_is_found_at_the_end_of_the_blocks(tmp_path: Path) -> None:
@@ -245,6 +261,108 @@ def test_an_interrupted_write_leaves_nothing(
     with pytest.raises(OSError, match="No space left"):
         write(tmp_path / "0.h5", a_shard())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("compression", ["lzf", "gzip"])
+def test_a_compressed_shard_is_smaller_and_the_same_to_every_reader(
+    tmp_path: Path, compression: str, dtype: str
+) -> None:
+    plain = write(tmp_path / "plain.h5", sparse(), dtype)
+    path = write(tmp_path / "0.h5", sparse(), dtype, compression=compression)
+    with h5py.File(plain) as expected, h5py.File(path) as file:
+        assert file["codes"].compression == compression
+        assert file["codes"].id.get_storage_size() < 0.6 * expected["codes"].id.get_storage_size()
+        assert dict(file.attrs) == dict(expected.attrs)  # the digests too
+        np.testing.assert_array_equal(file["codes"][...], expected["codes"][...])
+    assert read_header(path) == read_header(plain)
+    for read in (joined_blocks, codes_of):
+        np.testing.assert_array_equal(read(path), read(plain))
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize("shape", [(7,), (3, 2, 2), ()])
+def test_codes_that_no_filter_makes_smaller_come_back_too(
+    tmp_path: Path, shape: tuple[int, ...], compression: str
+) -> None:
+    shard = a_shard(shape=shape)
+    path = write(tmp_path / "0.h5", shard, compression=compression)
+    for read in (joined_blocks, codes_of):
+        np.testing.assert_array_equal(read(path), shard.codes)
+
+
+def test_blocks_across_compressed_chunks_are_the_codes(tmp_path: Path) -> None:
+    n = 300  # chunks of 64 rows
+    blank = [""] * n
+    codes = np.random.default_rng(0).random((n, 4096), dtype=np.float32)
+    codes[codes < 0.7] = 0
+    shard = Shard(codes, np.arange(n), blank, blank, np.ones(n, bool), blank, blank)
+    path = write(tmp_path / "0.h5", shard, compression="gzip")
+    for rows in (1, 50, 64, 100, 1000):
+        blocks = list(read_blocks(path, rows, check=True))
+        np.testing.assert_array_equal(np.concatenate(blocks), codes)
+
+
+def chunk_of(path: Path) -> slice:
+    """Where the first chunk of the codes lies in the file."""
+    with h5py.File(path) as file:
+        where = file["codes"].id.get_chunk_info(0)
+    return slice(where.byte_offset, where.byte_offset + where.size)
+
+
+@pytest.mark.parametrize("damage", ["zeros", "ones", "half", "reversed"])
+@pytest.mark.parametrize("compression", ["lzf", "gzip"])
+def test_a_damaged_compressed_chunk_is_found(tmp_path: Path, compression: str, damage: str) -> None:
+    path = write(tmp_path / "0.h5", sparse(), compression=compression)
+    content, chunk = bytearray(path.read_bytes()), chunk_of(path)
+    whole = bytes(content[chunk])
+    content[chunk] = {
+        "zeros": bytes(len(whole)),
+        "ones": b"\xff" * len(whole),
+        "half": whole[: len(whole) // 2].ljust(len(whole), b"\0"),
+        "reversed": whole[::-1],
+    }[damage]
+    path.write_bytes(content)
+    for read in (in_blocks, read_shard):
+        with pytest.raises(
+            ShardError, match=r"0\.h5(: the codes are not| cannot be read)"
+        ) as caught:
+            read(path)
+        assert "\n" not in str(caught.value)
+    assert read_header(path).shape == (5, 8, 5, 5)
+
+
+@pytest.mark.parametrize("compression", ["lzf", "gzip"])
+@settings(max_examples=40, deadline=None)
+@given(at=st.floats(0, 0.999), bit=st.integers(0, 7))
+def test_a_changed_bit_of_a_compressed_chunk_gives_no_other_codes(
+    compression: str, at: float, bit: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    shard = sparse()
+    path = write(tmp_path_factory.mktemp("shard") / "0.h5", shard, compression=compression)
+    content, chunk = bytearray(path.read_bytes()), chunk_of(path)
+    content[chunk.start + int(at * (chunk.stop - chunk.start))] ^= 1 << bit
+    path.write_bytes(content)
+    for read in (joined_blocks, codes_of):
+        try:
+            codes = read(path)
+        except ShardError:
+            continue
+        # A bit that only fills up a byte, or another way to the same zeros.
+        np.testing.assert_array_equal(codes, shard.codes)
+
+
+def test_the_index_shows_shards_of_every_compression_as_one_array(tmp_path: Path) -> None:
+    shards = []
+    for k, compression in enumerate(COMPRESSIONS):
+        path = tmp_path / "codes" / "layer3" / f"{k:05d}.h5"
+        write(path, sparse(start=5 * k), compression=compression)
+        shards.append((path, 5 * k, read_header(path)))
+    write_index(tmp_path / "codes.h5", {"layer3": IndexedLayer(shards, np.ones(15, bool))})
+    with h5py.File(tmp_path / "codes.h5") as index:
+        for k in range(3):
+            here = index["layer3"][5 * k : 5 * k + 5]
+            np.testing.assert_array_equal(here, sparse(start=5 * k).codes)
 
 
 def test_the_index_shows_shards_of_both_types_as_one_array(tmp_path: Path) -> None:

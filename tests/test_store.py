@@ -11,6 +11,8 @@ from conftest import Extract
 from bottleneck.errors import CacheError, ShardError
 from bottleneck.shard import read_shard, write_shard
 from bottleneck.store import open_cache
+from bottleneck.stored import StoredCodes
+from bottleneck.verify import verify
 
 
 def test_a_cache_opens_with_its_plan(cache: Path) -> None:
@@ -110,6 +112,36 @@ def test_an_edited_spec_is_refused(cache: Path) -> None:
     (cache / "spec.json").write_text(json.dumps(plan))
     with pytest.raises(CacheError, match=r"spec\.json was edited"):
         open_cache(cache)
+
+
+def test_a_plan_without_a_compression_goes_on_without_one(
+    cache: Path, photos: Path, extract_tiny: Extract
+) -> None:
+    plan = json.loads((cache / "spec.json").read_text())
+    assert plan["layout"].pop("compression") == "none"
+    (cache / "spec.json").write_text(json.dumps(plan))
+    assert open_cache(cache).layout.compression == "none"
+    (cache / "codes" / "layer2" / "00001.h5").unlink()
+    assert extract_tiny(photos).rows == 8
+    with h5py.File(cache / "codes" / "layer2" / "00001.h5") as shard:
+        assert shard["codes"].compression is None
+
+
+@pytest.mark.parametrize("compression", ["lzf", "gzip"])
+def test_a_compressed_cache_is_read_as_any_and_its_bytes_are_those_on_disk(
+    photos: Path, extract_tiny: Extract, tmp_path: Path, compression: str
+) -> None:
+    options = {"pool": "none", "shard_size": 36}
+    plain = extract_tiny(photos, tmp_path / "plain", **options).cache
+    cache = extract_tiny(photos, compression=compression, **options).cache
+    rows = np.array([0, 1, 17, 35])
+    np.testing.assert_array_equal(cache.read("layer2", rows), plain.read("layer2", rows))
+    blocks = StoredCodes(cache, "layer2", rows, 8 * 8 * 8, 10).blocks()
+    np.testing.assert_array_equal(np.concatenate(list(blocks)), plain.read("layer2", rows))
+    assert verify(cache) == []
+    size = cache.status()["layer2"].bytes
+    assert size == cache.shard_path("layer2", 0).stat().st_size
+    assert size < plain.status()["layer2"].bytes
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": "bottleneck-cache"}', "null"])

@@ -223,7 +223,7 @@ def test_progress_is_told_after_each_row(three: Path) -> None:
     sweep(
         three, [SVM, SOFTMAX], layers=["a", "b"], c=[1.0], cv=2, progress=lambda *n: told.append(n)
     )
-    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert told == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_labels_from_elsewhere_are_another_question(three: Path, tmp_path: Path) -> None:

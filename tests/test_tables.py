@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bottleneck.tables import printable, size, table
+from bottleneck.tables import duration, printable, size, table
 
 CELLS = st.text(st.characters(codec="ascii", exclude_categories=["C", "Z"]), min_size=1)
 
@@ -41,6 +41,24 @@ def test_an_empty_last_cell_leaves_no_blanks() -> None:
 )
 def test_bytes_as_people_read_them(count: float, text: str) -> None:
     assert size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (26.4, "26 s"),
+        (120.4, "120 s"),
+        (120.6, "2 min 1 s"),
+        (200, "3 min 20 s"),
+        (3599.4, "59 min 59 s"),
+        (3599.6, "1 h 0 min"),
+        (7385, "2 h 3 min"),
+        (100 * 3600 - 1, "100 h 0 min"),
+    ],
+)
+def test_times_as_people_read_them(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(

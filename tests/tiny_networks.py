@@ -1,5 +1,8 @@
 """Tiny seeded networks, as a user's own file: ``tests/tiny_networks.py:plain``."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -43,6 +46,63 @@ class Poisoned(Plain):
         return super().forward(torch.where(white, torch.full_like(x, torch.nan), x))
 
 
+class Residual(nn.Module):
+    """A stem, then two residual blocks as torchvision's, the second with a downsample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 7, 3, 2, 1), nn.BatchNorm2d(7), nn.ReLU(True))
+        self.conv1, self.bn1 = nn.Conv2d(7, 7, 3, 1, 1, bias=False), nn.BatchNorm2d(7)
+        self.conv2, self.bn2 = nn.Conv2d(7, 9, 3, 2, 1, bias=False), nn.BatchNorm2d(9)
+        self.down = nn.Sequential(nn.Conv2d(7, 9, 1, 2, bias=False), nn.BatchNorm2d(9))
+        self.relu = nn.ReLU(inplace=True)
+        self.fc = nn.Linear(9, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        out = self.bn1(self.conv1(x))
+        out += x
+        x = self.relu(out)
+        out = self.bn2(self.conv2(x))
+        out += self.down(x)
+        return torch.as_tensor(self.fc(self.relu(out).mean((2, 3))))
+
+
+class Branching(Plain):
+    """Looks at its values to decide what to do, so that nobody can trace it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layer1(x)
+        x = self.layer2(x if float(x.sum()) > 0 else -x)
+        return torch.as_tensor(self.fc(self.layer3(x).mean((2, 3))))
+
+
+class Wired(nn.Module):
+    """Modules, and a function that says how an image goes through them."""
+
+    def __init__(self, wiring: Callable[[Any, Tensor], Any], **modules: nn.Module) -> None:
+        super().__init__()
+        self.wiring = wiring
+        for name, module in modules.items():
+            self.add_module(name, module)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.wiring(self, x)
+
+
+def frozen(network: nn.Module) -> nn.Module:
+    """As a backbone is, and with statistics and scales that are not 0 and 1."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            if module.running_mean is not None and module.running_var is not None:
+                module.running_mean.normal_(0, 0.3)
+                module.running_var.uniform_(0.5, 2)
+            if module.affine:
+                nn.init.uniform_(module.weight, 0.5, 1.5)
+                nn.init.normal_(module.bias, 0, 0.3)
+    return network.eval().requires_grad_(False)
+
+
 def plain() -> nn.Module:
     return Plain()
 
@@ -53,6 +113,14 @@ def reused() -> nn.Module:
 
 def poisoned() -> nn.Module:
     return Poisoned()
+
+
+def residual() -> nn.Module:
+    return frozen(Residual())
+
+
+def branching() -> nn.Module:
+    return Branching()
 
 
 def not_a_network() -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from bottleneck.cli.options import PATH, Numbers, Task, device_options, json_option
+from bottleneck.cli.options import PATH, Numbers, Task, device_options, force_option, json_option
 from bottleneck.cli.progress import progress_of
 
 
@@ -26,6 +26,9 @@ from bottleneck.cli.progress import progress_of
 @click.option("--relu/--no-relu", default=True, show_default=True, help="Zero what is negative.")
 @click.option(
     "--dtype", type=click.Choice(["float16", "float32"]), help="Of stored codes.  [float16]"
+)
+@click.option(
+    "--compression", type=click.Choice(["none", "lzf", "gzip"]), help="Of stored codes.  [none]"
 )
 @click.option(
     "--precision",
@@ -49,6 +52,7 @@ from bottleneck.cli.progress import progress_of
 )
 @click.option("--retry-rejected", is_flag=True, help="Try rejected images again.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if any image was rejected.")
+@force_option
 @json_option
 def extract(
     images: Path,
@@ -67,7 +71,8 @@ def extract(
 
     Runs the frozen network once over IMAGES: a directory of class folders, one with train/ val/
     test/ of class folders, a flat directory, or a CSV with path[,label][,split][,group]. Run
-    again, it does only what is missing. The weights bring their own preprocessing; --resize,
+    again, it does only what is missing. It first says what that is and what room it takes, and
+    refuses what the disk cannot hold. The weights bring their own preprocessing; --resize,
     --crop, --mean, --std and --interpolation replace it. A --model file.py:factory is run: it is
     code; the network that it returns may have a dictionary `preprocess` of these five.
 
@@ -87,7 +92,15 @@ def extract(
         "interpolation": interpolation,
     }
     with progress_of("images") as progress:
-        done = run(images, out, preprocess=preprocess, task=task, progress=progress, **options)
+        done = run(
+            images,
+            out,
+            preprocess=preprocess,
+            task=task,
+            announce=lambda ahead: click.echo(report.preflight_text(ahead), err=True),
+            progress=progress,
+            **options,
+        )
     if as_json:
         click.echo(json.dumps(report.extraction_json(done)))
     else:

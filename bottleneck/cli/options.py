@@ -76,10 +76,17 @@ def json_option(command: F) -> F:
     return click.option("as_json", "--json", is_flag=True, help="Print JSON for programs.")(command)
 
 
+def force_option(command: F) -> F:
+    """``--force``."""
+    return click.option("--force", is_flag=True, help="Go on though the disk is too small.")(
+        command
+    )
+
+
 def device_options(command: F) -> F:
     """``--device`` and ``--batch-size``."""
     command = click.option(
-        "--batch-size", type=int, default=64, show_default=True, help="Images in a forward pass."
+        "--batch-size", type=int, help="Images in a forward pass.  [16 on a CPU, 64 on a GPU]"
     )(command)
     return click.option(
         "--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."

@@ -2,43 +2,137 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Protocol
 
 import click
 
+from bottleneck.clock import Clock, limit
+from bottleneck.tables import duration
+
+_SECONDS_TO_FIRST_LINE = 2.0  # a batch log soon has an estimate; a run of a second has no line
 _SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_OF_NOW = 10.0
+
+
+class Progress(Protocol):
+    """Called with the number done and the number to do; the clock says what is the limit."""
+
+    def __call__(self, done: int, total: int, clock: Clock | None = None) -> None:
+        """Show it, if it is time to."""
 
 
 @contextmanager
-def progress_of(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A function to call with the number done and the number to do."""
+def progress_of(what: str) -> Iterator[Progress]:
+    """A function to call as the work goes on; its time begins here, or when 0 are done."""
     if sys.stderr.isatty():
-        from tqdm import tqdm
-
-        with tqdm(unit=what, leave=False, file=sys.stderr) as bar:
-
-            def show(done: int, total: int) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
-
-            yield show
+        with closing(_Bar(what)) as bar:
+            yield bar
     else:
         yield _PlainLines(what)
+
+
+class Pace:
+    """How fast work goes, now and on average.
+
+    Parameters
+    ----------
+    start : float
+        When it begins, in seconds.
+    """
+
+    def __init__(self, start: float) -> None:
+        self._start = start
+        self._recent = deque([(start, 0)])
+
+    def add(self, when: float, done: int) -> None:
+        """So many are done; with none done, the work begins here."""
+        if done == 0:  # what came before was no work: a network was loaded, images were listed
+            self._start = when
+            self._recent.clear()
+        self._recent.append((when, done))
+        while len(self._recent) > 2 and self._recent[1][0] <= when - _SECONDS_OF_NOW:
+            self._recent.popleft()
+
+    @property
+    def now(self) -> float:
+        """Done in a second, over the last ten seconds or the last step if that took longer."""
+        (before, then), (when, done) = self._recent[0], self._recent[-1]
+        return _rate(done - then, when - before)
+
+    @property
+    def average(self) -> float:
+        """Done in a second since the start."""
+        when, done = self._recent[-1]
+        return _rate(done, when - self._start)
+
+
+def _rate(count: int, seconds: float) -> float:
+    return count / seconds if seconds > 0 else 0.0
+
+
+def _shown(rate: float) -> str:
+    return f"{rate:{'.0f' if rate >= 10 else '.2g'}}/s"
+
+
+def _limited(clock: Clock | None) -> str:
+    return f", limited by {limit(clock)}" if clock else ""
 
 
 class _PlainLines:
     def __init__(self, what: str) -> None:
         self._what = what
-        self._start = self._last = time.monotonic()
+        start = time.monotonic()
+        self._pace = Pace(start)
+        self._next = start + _SECONDS_TO_FIRST_LINE
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, done: int, total: int, clock: Clock | None = None) -> None:
         now = time.monotonic()
-        if now - self._last >= _SECONDS_BETWEEN_LINES:
-            self._last = now
-            rate = done / (now - self._start)
+        self._pace.add(now, done)
+        if done == 0:
+            self._next = now + _SECONDS_TO_FIRST_LINE
+        elif now >= self._next:
+            self._next = now + _SECONDS_BETWEEN_LINES
+            left = duration((total - done) / self._pace.average)
             click.echo(
-                f"{done} of {total} {self._what}, {rate:{'.0f' if rate >= 10 else '.2g'}}/s, "
-                f"{(total - done) / rate:.0f} s to go",
+                f"{done} of {total} {self._what}, {_shown(self._pace.now)} now, "
+                f"{_shown(self._pace.average)} on average, {left} left{_limited(clock)}",
                 err=True,
             )
+
+
+class _Bar:
+    """tqdm's bar, which has the average and the time that is left, with two more facts.
+
+    It appears with the first call, so that what is printed before that keeps a line of its own.
+    """
+
+    def __init__(self, what: str) -> None:
+        from tqdm import tqdm
+
+        self._what = what
+        self._make = tqdm
+        self._bar: tqdm | None = None
+        self._pace = Pace(time.monotonic())
+
+    def __call__(self, done: int, total: int, clock: Clock | None = None) -> None:
+        self._pace.add(time.monotonic(), done)
+        if self._bar is None:
+            self._bar = self._make(
+                total=total,
+                initial=done,
+                unit=f" {self._what}",
+                smoothing=0,  # the average, and the time that is left by it
+                leave=False,
+                file=sys.stderr,
+            )
+        if done:
+            postfix = f"{_shown(self._pace.now)} now{_limited(clock)}"
+            self._bar.set_postfix_str(postfix, refresh=False)
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()

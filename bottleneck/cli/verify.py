@@ -7,7 +7,13 @@ from typing import Any
 
 import click
 
-from bottleneck.cli.options import PATH, device_options, json_option, moved_network_options
+from bottleneck.cli.options import (
+    PATH,
+    device_options,
+    force_option,
+    json_option,
+    moved_network_options,
+)
 from bottleneck.cli.progress import progress_of
 
 
@@ -16,6 +22,7 @@ from bottleneck.cli.progress import progress_of
 @click.option("--repair", "images", type=PATH, help="Where the images are; extract what is bad.")
 @moved_network_options
 @device_options
+@force_option
 @json_option
 def verify(cache: Path, images: Path | None, as_json: bool, **options: Any) -> None:
     """Check every shard against its checksums.
@@ -34,7 +41,13 @@ def verify(cache: Path, images: Path | None, as_json: bool, **options: Any) -> N
 
     if images is not None:
         with progress_of("images") as progress:
-            repaired, done = repair(cache, images, progress=progress, **options)
+            repaired, done = repair(
+                cache,
+                images,
+                announce=lambda ahead: click.echo(report.preflight_text(ahead), err=True),
+                progress=progress,
+                **options,
+            )
         if not as_json:
             click.echo(report.repair_text(repaired, done))
     found = open_cache(cache)

@@ -15,17 +15,19 @@ import numpy as np
 import pytest
 import torch
 from click.testing import Result
-from conftest import PLAIN, SMALL, write_photographs
+from conftest import PLAIN, SMALL, as_torchvision, write_photographs
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors import safe_open
 from tiny_networks import plain
-from torchvision.transforms._presets import ImageClassification
 
 from bottleneck.extract import extract
 
 # The options that `conftest.extract_tiny` stands for: the same spec, and so the same cache.
-TINY = ("--model", PLAIN, "--layer", "layer2", "--resize", "32", "--crop", "32")
+TINY = (
+    *("--model", PLAIN, "--layer", "layer2", "--resize", "32", "--crop", "32"),
+    *("--precision", "float32"),
+)
 
 
 # A module that says `made, photos, cache = cli.made, cli.photos, cli.cache` makes the images and
@@ -66,6 +68,7 @@ def tiny_cache(images: Path, out: Path, *layers: str) -> Path:
         preprocess=SMALL,
         dtype="float32",
         shard_size=8,
+        precision="float32",
         device="cpu",
     )
     return out
@@ -122,11 +125,10 @@ def expected_codes(images: Sequence[Path]) -> NDArray[np.float32]:
     """Codes of `TINY`, from torch and torchvision alone."""
     torch.manual_seed(0)
     network = plain().eval()
-    preset = ImageClassification(crop_size=32, resize_size=32)
     pixels = []
     for path in images:
         with Image.open(path) as image:
-            pixels.append(preset(image.convert("RGB")))
+            pixels.append(as_torchvision(image.convert("RGB"), resize=32, crop=32))
     with torch.inference_mode():
         maps = network.get_submodule("layer2")(network.get_submodule("layer1")(torch.stack(pixels)))
     codes: NDArray[np.float32] = maps.mean((2, 3)).numpy()

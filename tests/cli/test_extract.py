@@ -25,6 +25,7 @@ from safetensors.torch import save_file
 from tiny_networks import plain, reused
 
 import cli
+from bottleneck.shard import COMPRESSIONS
 from cli import TINY, Trap, contents, expected_codes, program, refused, stored
 
 made, photos, cache = cli.made, cli.photos, cli.cache
@@ -75,6 +76,18 @@ def test_text_ends_with_where_the_time_went_and_advice(run: Run, photos: Path) -
     assert lines[-3].startswith("encoded 36 images in ")
     assert lines[-2].startswith("time: read ")
     assert "limit" in lines[-1]
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_every_compression_is_offered_and_read_by_plain_h5py(
+    run: Run, photos: Path, cache: Path, tmp_path: Path, compression: str
+) -> None:
+    options = ("--dtype", "float32", "--shard-size", 8, "--compression", compression)
+    assert run("extract", photos, "-o", "new", *TINY, *options).exit_code == 0
+    plan = json.loads((tmp_path / "new" / "spec.json").read_text())
+    assert plan["layout"]["compression"] == compression
+    assert "nothing to do" in run("extract", photos, "-o", "new", *TINY).stdout
+    np.testing.assert_array_equal(stored(tmp_path / "new"), stored(cache))
 
 
 def test_the_same_command_again_has_nothing_to_do(run: Run, photos: Path, tmp_path: Path) -> None:
@@ -141,6 +154,50 @@ def test_files_of_one_stem_are_rows_of_their_own(run: Run, tmp_path: Path) -> No
     assert _rows(tmp_path / "new") == names
     expected = expected_codes([tmp_path / "twins" / name for name in names])
     np.testing.assert_allclose(stored(tmp_path / "new"), expected, rtol=1e-4, atol=1e-5)
+
+
+# What it says before
+
+
+@pytest.fixture
+def small_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk with 20 kB free."""
+    usage = shutil.disk_usage("/")._replace(free=20_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _place: usage)
+
+
+def test_what_is_to_be_done_and_its_room_is_said_before(
+    run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage("/")._replace(free=52 * 10**9)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _place: usage)
+    extract = ("extract", photos, "-o", "new", *TINY, "--shard-size", 8)
+    # 5 shards of 16 kB and 36 rows of 400 B, and 8 and 10 values in float16
+    first = run(*extract, "--layer", "layer3")
+    assert first.stderr == (
+        "36 images to encode at layer2 (8), layer3 (10): at most 190 kB, 52 GB free on the disk\n"
+    )
+    assert run(*extract).stderr == ""  # nothing to do
+    task = run(*extract, "--layer", "fc", "--task", "1/2", "--json")
+    assert task.stderr == "16 images to encode at fc (4): at most 38.5 kB, 52 GB free on the disk\n"
+    assert json.loads(task.stdout)["encoded"] == 16
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_what_the_disk_cannot_hold_is_refused_before_anything_is_done(
+    run: Run, photos: Path, tmp_path: Path
+) -> None:
+    result = run("extract", photos, "-o", "new", *TINY)
+    refused(result, "36 images", "31 kB", "20 kB free", "--pool avg", "--dtype float16", "--force")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_force_goes_on(run: Run, photos: Path, tmp_path: Path) -> None:
+    result = run("extract", photos, "-o", "new", *TINY, "--force")
+    assert result.exit_code == 0
+    assert result.stderr.endswith("at most 31 kB, 20 kB free on the disk\n")
+    assert len(stored(tmp_path / "new")) == 36
 
 
 # Images that give no codes
@@ -289,7 +346,13 @@ def test_nan_names_image_and_layer_and_keeps_finished_shards(run: Run, tmp_path:
         *("extract", "some", "-o", "new", *TINY, "--model", f"{NETWORKS}:poisoned"),
         *("--shard-size", 4),
     )
-    refused(run(*arguments), "NaN", "ants/white.png", "layer2", "--precision float32")
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    announced, error = result.stderr.splitlines()
+    assert announced.startswith("13 images to encode at layer2 (8): ")
+    assert error.startswith("error: ")
+    for part in ("NaN", "ants/white.png", "layer2", "--precision float32"):
+        assert part in error
     assert len(stored(tmp_path / "new")) == 12
     (tmp_path / "some" / "ants" / "white.png").unlink()
     found = json.loads(run(*arguments, "--json").stdout)
@@ -326,6 +389,7 @@ REFUSED: list[tuple[list[str], list[str], int]] = [
     (["--pool", "0"], ["'0'", "avg, max, none"], 2),
     (["--pool", "1.5"], ["'1.5'", "avg, max, none"], 2),
     (["--dtype", "int8"], ["int8", "float16", "float32"], 2),
+    (["--compression", "zstd"], ["zstd", "none", "lzf", "gzip"], 2),
     (["--precision", "float64"], ["float64", "bfloat16"], 2),
     (["--device", "gpu"], ["'gpu'", "cpu"], 2),
     (["--device", "cuda:99"], ["'cuda:99'", "cpu"], 2),
@@ -483,6 +547,7 @@ def _other_weights(folder: Path) -> str:
         (["--model", f"{NETWORKS}:poisoned"], ["model", "plain", "poisoned"]),
         (["--dtype", "float16"], ["dtype", "float32", "float16", "with -o"]),
         (["--shard-size", "4"], ["shard", " 8,", " 4:", "with -o"]),
+        (["--compression", "gzip"], ["compression none,", "gzip", "with -o"]),
     ],
     ids=lambda value: value[0].lstrip("-"),
 )

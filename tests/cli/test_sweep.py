@@ -267,4 +267,5 @@ def test_slow_progress_is_not_told_as_none(
     monkeypatch.setattr("bottleneck.cli.progress.time.monotonic", lambda: next(now))
     with progress_of("classifiers") as progress:
         progress(1, 4)
-    assert capsys.readouterr().err == "1 of 4 classifiers, 0.04/s, 75 s to go\n"
+    line = "1 of 4 classifiers, 0.04/s now, 0.04/s on average, 75 s left\n"
+    assert capsys.readouterr().err == line

@@ -129,6 +129,22 @@ def test_repair_in_json_says_how_the_cache_is_now(run: Run, cache: Path, photos:
     assert _verify(run, cache, "--repair", photos) == (0, {"ok": True, "bad": []})
 
 
+def test_a_repair_says_what_there_is_to_do_and_needs_room_for_it(
+    run: Run, cache: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = _damage(cache, "flipped byte")
+    before = contents(cache)
+    usage = shutil.disk_usage("/")._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _place: usage)
+    repair = ("verify", cache, "--repair", photos)
+    refused(run(*repair), "8 images", "1 kB free", "--force")
+    assert contents(cache) == before
+    forced = run(*repair, "--force")
+    assert forced.exit_code == 0
+    assert forced.stderr.startswith("8 images to encode at layer2 (8): at most ")
+    assert f"repaired: {file}" in forced.stdout
+
+
 def test_repair_leaves_sound_shards_alone(run: Run, cache: Path, photos: Path) -> None:
     damaged = _damage(cache, "flipped byte")
     shards = {path for path in cache.rglob("0*.h5") if path != cache / damaged}

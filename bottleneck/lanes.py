@@ -1,0 +1,240 @@
+"""Lanes: the truncated network on the devices at hand, in as many threads as keep them busy.
+
+On a CPU, one batch on each core goes through the network faster than all cores on one batch: no
+core waits for another, and a core's activations stay in its own cache. On a GPU, two batches at a
+time hide the transfer of the one behind the work on the other.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import local
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bottleneck.allocator import keeping_pages
+from bottleneck.backbone import Backbone
+from bottleneck.errors import DeviceMemoryError, InvalidOptionError
+from bottleneck.graph import Forward, trace
+from bottleneck.layers import Layer, Tap
+
+PRECISIONS = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+_MOST_LANES = 16  # beyond, threads would rather wait for Python's lock than for a core
+_LANES_A_GPU = 2
+_BATCH = {"cpu": 16, "cuda": 64}  # a core's cache is small, a GPU wants work
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a lane runs: the network as it stands on a device, and its input's normalisation."""
+
+    device: torch.device
+    forward: Forward
+    mean: Tensor
+    std: Tensor
+
+
+class Lanes:
+    """The truncated network of a backbone, for several threads to run at a time.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Its network is copied, or, where it cannot be traced, moved to the device and precision.
+    layers : sequence of Layer
+        Of that network.
+    relu, pool
+        As in `bottleneck.layers.Tap`.
+    precision : str
+        A key of `PRECISIONS`: of weights and activations; codes are float32.
+    devices : sequence of torch.device
+        Of one kind; each gets the network.
+
+    Attributes
+    ----------
+    count : int
+        How many batches are in the network at a time.
+    batch : int
+        The images of a forward pass, where the user asks for no other number.
+    fitting : int or None
+        Where a batch did not fit into a device's memory: the images that do.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        layers: Sequence[Layer],
+        *,
+        relu: bool,
+        pool: str,
+        precision: str,
+        devices: Sequence[torch.device],
+    ) -> None:
+        self.fitting: int | None = None
+        self._dtype = PRECISIONS[precision]
+        self._here = local()
+        tap = Tap(backbone.network, layers, relu=relu, pool=pool)
+        size = backbone.preprocess.crop
+        graphs = [trace(tap, size, dtype=self._dtype, device=device) for device in devices]
+        forwards: list[tuple[torch.device, Forward]] = [
+            (device, graph) for device, graph in zip(devices, graphs, strict=True) if graph
+        ]
+        lanes = _LANES_A_GPU if devices[0].type == "cuda" else min(cores(), _MOST_LANES)
+        if len(forwards) < len(devices):
+            # Nothing is known of what such a network does beside: a batch at a time, as it is.
+            network = backbone.network.to(devices[0], self._dtype)
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
+            forwards, lanes = [(devices[0], tap)], 1
+        self._places = [
+            _Place(
+                device,
+                forward,
+                _per_channel(backbone.preprocess.mean, device),
+                _per_channel(backbone.preprocess.std, device),
+            )
+            for device, forward in forwards
+        ] * lanes
+        self.count = len(self._places)
+        self.batch = _BATCH[devices[0].type]
+
+    @contextmanager
+    def threads(self) -> Iterator[ThreadPoolExecutor]:
+        """The threads in which `codes` may be called, one a lane, for as long as they are needed.
+
+        Threads that do arithmetic share the cores among them, and freed memory stays with the
+        process; both end with the block.
+        """
+        before = torch.get_num_threads()
+        share = max(1, cores() // self.count)
+        places: SimpleQueue[_Place] = SimpleQueue()
+        for place in self._places:
+            places.put(place)
+
+        def enter() -> None:
+            self._here.place = place = places.get()
+            torch.set_num_threads(share)
+            if place.device.type == "cuda":
+                torch.cuda.set_device(place.device)
+                torch.cuda.set_stream(torch.cuda.Stream(place.device))  # type: ignore[no-untyped-call, unused-ignore]
+
+        pool = ThreadPoolExecutor(self.count, thread_name_prefix="lane", initializer=enter)
+        with keeping_pages():
+            try:
+                yield pool
+            finally:
+                pool.shutdown(cancel_futures=True)
+                torch.set_num_threads(before)  # what threads to come begin with
+
+    def codes(self, images: Tensor) -> dict[str, NDArray[np.float32]]:
+        """The codes of a batch, in one of `threads`.
+
+        Parameters
+        ----------
+        images : Tensor of uint8, shape (n, height, width, 3)
+            At least one; in the memory that `staging` gives.
+
+        Returns
+        -------
+        dict of str to ndarray of float32, shape (n, ...)
+            By layer.
+
+        Raises
+        ------
+        DeviceMemoryError
+            Not even one image fits into the device's memory.
+        """
+        parts, start = [], 0
+        while start < len(images):
+            size = min(self.fitting or len(images), len(images) - start)
+            try:
+                parts.append(self._forward(images[start : start + size]))
+                start += size
+            except torch.OutOfMemoryError as error:
+                if size == 1:
+                    raise DeviceMemoryError(
+                        f"one image does not fit into the memory of {self._here.place.device}: "
+                        "take an earlier --layer, --precision bfloat16 or --device cpu"
+                    ) from error
+                self.fitting = size // 2
+            else:
+                continue
+            if self._here.place.device.type == "cuda":
+                torch.cuda.empty_cache()
+        return {layer: np.concatenate([part[layer] for part in parts]) for layer in parts[0]}
+
+    def _forward(self, images: Tensor) -> dict[str, NDArray[np.float32]]:
+        place: _Place = self._here.place
+        with torch.inference_mode():
+            moved = images.to(place.device, non_blocking=True).permute(0, 3, 1, 2)
+            # In torchvision's order of operations, so that the input is equal bit by bit.
+            normalised = moved.float().div_(255).sub_(place.mean).div_(place.std)
+            found = place.forward(normalised.to(self._dtype))
+            return {layer: codes.cpu().numpy() for layer, codes in found.items()}
+
+    def staging(self, count: int, side: int) -> Tensor:
+        """Memory for so many images, from which a device can fetch them while it works."""
+        pinned = self._places[0].device.type == "cuda"
+        return torch.empty((count, side, side, 3), dtype=torch.uint8, pin_memory=pinned)
+
+
+def choose_devices(device: str) -> list[torch.device]:
+    """The devices of ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; every GPU where none is named.
+
+    Raises
+    ------
+    InvalidOptionError
+        There is no such device here.
+    """
+    count = torch.cuda.device_count()
+    if count and device in ("auto", "cuda"):
+        return [torch.device(f"cuda:{i}") for i in range(count)]
+    return [choose_device(device)]
+
+
+def choose_device(device: str) -> torch.device:
+    """The one device of ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises
+    ------
+    InvalidOptionError
+        There is no such device here.
+    """
+    count = torch.cuda.device_count()
+    if device == "auto":
+        return torch.device("cuda" if count else "cpu")
+    known = ["auto", "cpu", *(["cuda"] if count else []), *(f"cuda:{i}" for i in range(count))]
+    if device not in known:
+        raise InvalidOptionError(f"--device {device!r}: this machine has {', '.join(known)}")
+    return torch.device(device)
+
+
+def best_precision(device: torch.device) -> str:
+    """The fastest precision whose codes are as good: bfloat16 where it is done in hardware.
+
+    It has float32's range, so that no activation overflows.
+    """
+    if device.type == "cuda":
+        native = torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere
+    else:
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if native else "float32"
+
+
+def cores() -> int:
+    """The processor's cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _per_channel(values: Sequence[float], device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32, device=device).view(1, -1, 1, 1)

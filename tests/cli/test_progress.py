@@ -1,0 +1,169 @@
+"""Progress, with a time that stands still until the test moves it."""
+
+import sys
+import time
+
+import pytest
+
+from bottleneck.cli.progress import Pace, Progress, progress_of
+from bottleneck.clock import Clock
+
+
+class Time:
+    """What the progress takes for the monotonic clock."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch) -> Time:
+    moved = Time()
+    monkeypatch.setattr("bottleneck.cli.progress.time", moved)
+    return moved
+
+
+def clock(**seconds: float) -> Clock:
+    made = Clock()
+    made.seconds.update(seconds)
+    return made
+
+
+# Pace
+
+
+def test_now_is_of_the_last_ten_seconds_and_the_average_of_all() -> None:
+    pace = Pace(0.0)
+    for second in range(1, 21):  # 100 a second at first, 10 a second in the last ten
+        pace.add(float(second), 100 * min(second, 10) + 10 * max(0, second - 10))
+    assert (pace.now, pace.average) == (10.0, 55.0)
+
+
+def test_steps_of_more_than_ten_seconds_have_a_pace_too() -> None:
+    pace = Pace(0.0)
+    pace.add(25.0, 1)
+    assert (pace.now, pace.average) == (1 / 25, 1 / 25)
+    pace.add(30.0, 2)
+    pace.add(75.0, 3)
+    assert (pace.now, pace.average) == (1 / 45, 3 / 75)
+
+
+def test_what_comes_before_the_first_image_does_not_count() -> None:
+    pace = Pace(0.0)
+    pace.add(100.0, 0)
+    pace.add(102.0, 64)
+    assert (pace.now, pace.average) == (32.0, 32.0)
+
+
+def test_no_time_is_no_pace() -> None:
+    pace = Pace(5.0)
+    pace.add(5.0, 3)
+    assert (pace.now, pace.average) == (0.0, 0.0)
+
+
+# Lines of a batch log
+
+
+def _images_done(progress: Progress, at: Time, steps: list[tuple[float, int]]) -> None:
+    for seconds, done in steps:
+        at.now = 2000.0 + seconds
+        progress(done, 9000, clock(wait=1.0, forward=9.0))
+
+
+def test_the_first_line_is_early_and_then_one_every_ten_seconds(
+    at: Time, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress_of("images") as progress:
+        steps = [(0.0, 0), (1.0, 300), (2.0, 600), (3.0, 900), (11.9, 3500), (12.0, 3600)]
+        _images_done(progress, at, [*steps, (13.0, 3800), (22.0, 4000)])
+    # Now: since 3 s at 12 s would be 9 s, so since 2 s; and since 12 s at 22 s.
+    assert capsys.readouterr().err.splitlines() == [
+        "600 of 9000 images, 300/s now, 300/s on average, 28 s left, limited by forward",
+        "3600 of 9000 images, 300/s now, 300/s on average, 18 s left, limited by forward",
+        "4000 of 9000 images, 40/s now, 182/s on average, 28 s left, limited by forward",
+    ]
+
+
+def test_a_short_run_has_no_line(at: Time, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_of("images") as progress:
+        _images_done(progress, at, [(0.0, 0), (0.9, 4500), (1.9, 9000)])
+    assert capsys.readouterr().err == ""
+
+
+def test_a_long_time_is_in_minutes_or_hours(at: Time, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_of("images") as progress:
+        _images_done(progress, at, [(0.0, 0), (4.0, 2), (400.0, 4000)])
+    # 8998 images of two seconds each, and 5000 of a tenth of a second
+    assert [line.split(", ")[3] for line in capsys.readouterr().err.splitlines()] == [
+        "5 h 0 min left",
+        "8 min 20 s left",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "stage"),
+    [
+        ({"wait": 9.0, "forward": 1.0, "read": 5.0, "decode": 1.0}, "read"),
+        ({"wait": 9.0, "forward": 1.0, "read": 1.0, "decode": 5.0}, "decode"),
+        ({"forward": 1.0, "blocked": 5.0}, "write"),
+    ],
+)
+def test_the_line_names_the_limit(
+    at: Time, capsys: pytest.CaptureFixture[str], seconds: dict[str, float], stage: str
+) -> None:
+    with progress_of("images") as progress:
+        at.now += 4
+        progress(8, 16, clock(**seconds))
+    assert capsys.readouterr().err == (
+        f"8 of 16 images, 2/s now, 2/s on average, 4 s left, limited by {stage}\n"
+    )
+
+
+def test_without_a_clock_nothing_is_said_of_limits(
+    at: Time, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress_of("classifiers") as progress:
+        at.now += 20
+        progress(1, 4)
+    line = "1 of 4 classifiers, 0.05/s now, 0.05/s on average, 60 s left\n"
+    assert capsys.readouterr().err == line
+
+
+# The bar of a terminal
+
+
+def _on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+
+
+def test_a_terminal_has_a_bar_with_pace_time_left_and_limit(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _on_a_terminal(monkeypatch)
+    with progress_of("images") as progress:
+        assert capsys.readouterr().err == ""  # what is printed before has a line of its own
+        progress(0, 40, clock())
+        assert "0/40" in capsys.readouterr().err
+        time.sleep(0.2)  # tqdm draws ten times a second at most
+        progress(10, 40, clock(wait=9.0, forward=1.0, decode=2.0))
+        shown = capsys.readouterr().err
+    assert "10/40" in shown
+    assert "/s now, limited by decode" in shown
+    assert "00:00<00:00" in shown  # 30 more at 50 a second
+    assert capsys.readouterr().err.strip() == ""  # and it is wiped away
+
+
+def test_the_bar_of_a_work_without_a_clock(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _on_a_terminal(monkeypatch)
+    with progress_of("classifiers") as progress:
+        progress(0, 4)
+        time.sleep(0.2)
+        progress(1, 4)
+    shown = capsys.readouterr().err
+    assert "1/4" in shown
+    assert "/s now]" in shown
