@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from extraction import write_jpegs
 from numpy.typing import NDArray
+from pictures import write_jpegs
 from sizes import FULL, Size
 
 from bottleneck.backbone import load_backbone
@@ -21,7 +21,6 @@ from bottleneck.losses import Softmax
 MODEL, LAYER = "resnet18", "layer4"
 EPOCHS = 100
 
-_BATCH = 64  # as `extract` has it
 _C = 1e-2
 
 
@@ -35,10 +34,10 @@ def network_epoch(paths: list[Path]) -> tuple[float, NDArray[np.float32]]:
         relu=True,
         pool="avg",
         precision="float32",
-        device=torch.device("cpu"),
+        devices=[torch.device("cpu")],
     )
-    rows = list(enumerate(paths))
-    batches = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
+    rows, size = list(enumerate(paths)), encoder.lanes.batch
+    batches = [rows[start : start + size] for start in range(0, len(rows), size)]
     list(encoder.stream(batches[:1]))  # warm
     start = time.perf_counter()
     found = [batch.codes[LAYER] for batch in encoder.stream(batches)]

@@ -1,7 +1,8 @@
 """Fitting on a GPU: ImageNet's size, and what share of the card's product rate it uses.
 
-Run from the project's root: python benchmarks/gpu.py. With --quick it is a toy, and
-with --device cpu it needs no GPU. Each path over C ends early after --limit seconds.
+Run from the project's root: python benchmarks/gpu.py, which measures extraction (gpu_extraction.py)
+too, in under eight minutes in all. With --quick it is a toy, and with --device cpu it needs no
+GPU. Each path over C ends early after --limit seconds.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
+import gpu_extraction
 import numpy as np
 import torch
 from machine import machine
@@ -266,13 +268,24 @@ def _finish(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
+def both(*, device: str, quick: bool, limit: float = FULL.limit) -> str:
+    """Extraction and then fitting, each under its title."""
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        return "no CUDA device: not measured"
+    images = gpu_extraction.QUICK if quick else gpu_extraction.FULL
+    rows = dataclasses.replace(QUICK if quick else FULL, limit=limit)
+    parts = {
+        "Extraction": gpu_extraction.measure(images, device),
+        "Fitting": measure(rows, device),
+    }
+    return "\n\n".join(f"## {title}\n\n{text}" for title, text in parts.items())
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="toy sizes, for a try")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--limit", type=float, default=FULL.limit, help="seconds of a path")
     chosen = parser.parse_args()
-    wanted = dataclasses.replace(QUICK if chosen.quick else FULL, limit=chosen.limit)
-    absent = chosen.device.startswith("cuda") and not torch.cuda.is_available()
-    print(machine(), end="\n\n")
-    print("no CUDA device: not measured" if absent else measure(wanted, chosen.device))
+    print(machine(), end="\n\n", flush=True)
+    print(both(device=chosen.device, quick=chosen.quick, limit=chosen.limit))

@@ -1,13 +1,12 @@
 """Training on more codes than memory may hold, against the same training with all in memory."""
 
-import os
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from alone import run_alone
 from numpy.typing import NDArray
 from sizes import FULL, Size
 
@@ -72,16 +71,8 @@ def run_fit(cache: Path, clf: str, *, memory: str, c: float) -> Run:
     program = str(Path(sys.executable).with_name("bottleneck"))
     command = [program, "fit", str(cache), "--clf", clf]
     command += ["--c", str(c), "--cv", "0", "--memory", memory, "-o", str(head)]
-    start = time.perf_counter()
-    process = os.posix_spawn(program, command, os.environ, file_actions=_quiet())
-    _, status, usage = os.wait4(process, 0)
-    if status:
-        raise RuntimeError(f"{' '.join(command)} ended with status {status}")
-    return Run(time.perf_counter() - start, usage.ru_maxrss * 1024, Head.load(head))
-
-
-def _quiet() -> list[tuple[int, int, str, int, int]]:
-    return [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+    seconds, peak = run_alone(command)
+    return Run(seconds, peak, Head.load(head))
 
 
 def markdown(*, n: int = 100_000, d: int = 2048, classes: int = 100, c: float = 1e-3) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import extraction
 import fitting
 import gpu
+import gpu_extraction
 import sample_layers
 import startup
 from machine import machine
@@ -13,6 +14,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "Start-up": startup.markdown,
     "Extraction": extraction.markdown,
     "Fitting": fitting.markdown,
+    "Extraction on a GPU": gpu_extraction.markdown,
     "Fitting on a GPU": gpu.markdown,
     "The bundled sample, layer by layer": lambda: sample_layers.markdown(sample_layers.all_rows()),
 }

@@ -42,6 +42,7 @@ def layer_rows(pool: str, cache: Path) -> list[Row]:
         weights=str(DATA / "digits_resnet.safetensors"),
         layers=LAYERS,
         pool=pool,
+        precision="float32",  # the same figures on every machine
     )
     name = "averaged" if pool == "avg" else f"{pool} × {pool} grid"
     rows = []

@@ -1,0 +1,220 @@
+"""Extraction on a GPU: end to end against the network alone and decoding alone.
+
+A part of benchmarks/gpu.py.
+"""
+
+import dataclasses
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from pictures import repeat, write_jpegs
+from stages import (
+    Job,
+    decode_alone,
+    end_to_end,
+    forward_each,
+    make_encoder,
+    read_some,
+    seconds_each,
+)
+from torchvision.io import decode_jpeg
+
+from bottleneck.backbone import load_backbone
+from bottleneck.lanes import cores
+from bottleneck.layers import Tap, choose_layers, list_layers
+
+_IN_MEMORY = Path("/dev/shm")
+_ROOM, _JPEG_BYTES = 4, 64 << 10  # room is asked for more than the images, for caches and others
+_AT_ONCE = 10  # passes of the network that are in its queue before anything waits for them
+_NVJPEG_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured.
+
+    Attributes
+    ----------
+    networks : tuple of (str, str)
+        Models and layers.
+    batches : tuple of int
+        Images in a forward pass.
+    drawn, most, few : int
+        Different images; images of a run at most, the others being links; of a run to warm up.
+    work : float
+        Seconds that a run shall last, as far as `most` allows.
+    seconds : float
+        That a stage alone is measured for.
+    limit : float
+        Seconds after which no further run begins.
+    preprocess : dict of str to int
+        Fields of `bottleneck.spec.Preprocess` that replace the networks' own.
+    """
+
+    networks: tuple[tuple[str, str], ...] = (("resnet50", "layer4"), ("resnet18", "layer4"))
+    batches: tuple[int, ...] = (64, 256)
+    drawn: int = 4096
+    most: int = 20_000
+    few: int = 512
+    work: float = 30.0
+    seconds: float = 3.0
+    limit: float = 120.0
+    preprocess: dict[str, int] = field(default_factory=dict)
+
+
+FULL = Size()
+QUICK = Size(
+    networks=(("resnet18", "layer4"),),
+    batches=(2, 4),
+    drawn=6,
+    most=8,
+    few=4,
+    work=0.0,
+    seconds=0.0,
+    preprocess={"resize": 64, "crop": 64},
+)
+
+
+def markdown() -> str:
+    """The section of the report, where there is a GPU."""
+    if not torch.cuda.is_available():
+        return "no CUDA device: not measured"
+    return measure(FULL, "cuda")
+
+
+def measure(size: Size, device: str) -> str:
+    """What was measured, as a table."""
+    with _places(size) as places:
+        drawn = {name: write_jpegs(place / "drawn", size.drawn) for name, place in places.items()}
+        data = read_some(drawn["disk"], size.drawn)
+        on_card = _told(
+            f"nvJPEG (decoding on the card, no resizing): {_nvjpeg(data, device, size)}"
+        )
+        rows = list(_rows(size, device, places, drawn, data))
+    return "\n".join(
+        [
+            f"Generated JPEGs of 500 × 375, {size.drawn} different ones and links to them, on "
+            f"{' and in '.join(places)}, the disk's in the system's file cache; `extract` with "
+            "random weights into a new cache, the network's loading included. *Network* runs on "
+            "random images that lie on the device in its precision; *forward* is what the encoder "
+            "does with decoded pixels in the host's memory; *decoding* is decoding and resizing "
+            f"from memory, on {cores()} cores. The share is that of the smaller of network and "
+            "decoding.",
+            "",
+            on_card,
+            "",
+            "| network | images from | precision | batch | images | end to end, images/s | network "
+            "| forward | decoding | share |",
+            "|---|---|---|---|---|---|---|---|---|---|",
+            *rows,
+        ]
+    )
+
+
+def network_alone(job: Job, *, at_least: float) -> float:
+    """Seconds an image of the truncated network on images that lie on the device already."""
+    backbone = load_backbone(job.model, "none", preprocess=dict(job.preprocess))
+    crop, dtype = backbone.preprocess.crop, getattr(torch, job.precision)
+    layers = choose_layers(list_layers(backbone.network, crop), job.layers)
+    network: Any = backbone.network.to(job.device, dtype)
+    tap = Tap(network.to(memory_format=torch.channels_last), layers, pool=job.pool)
+    images: Any = torch.randn((job.batch or 1, 3, crop, crop), device=job.device).to(dtype)
+    images = images.to(memory_format=torch.channels_last)
+
+    def once() -> int:
+        for _ in range(_AT_ONCE):
+            tap(images)
+        if job.device.startswith("cuda"):
+            torch.cuda.synchronize(job.device)
+        return _AT_ONCE * len(images)
+
+    return seconds_each(once, at_least=at_least)
+
+
+def _rows(
+    size: Size,
+    device: str,
+    places: dict[str, Path],
+    drawn: dict[str, list[Path]],
+    data: list[bytes],
+) -> Iterator[str]:
+    """A line for each network, batch size and place, said at once, until the time is over."""
+    end = time.perf_counter() + size.limit
+    for model, layer in size.networks:
+        asked = Job(model, (layer,), "auto", device=device, preprocess=size.preprocess)
+        preprocess = make_encoder(dataclasses.replace(asked, precision="float32")).preprocess
+        decode = decode_alone(data, preprocess, at_least=size.seconds)
+        with _repeated(drawn["disk"], places["disk"], size.few) as few:
+            chosen = end_to_end(asked, few).precision  # and what is done at first use
+        for batch in size.batches:
+            job = dataclasses.replace(asked, precision=chosen, batch=batch)
+            network = network_alone(job, at_least=size.seconds)
+            forward = forward_each(job, at_least=size.seconds)
+            count = round(size.work / max(network, decode))
+            count = min(max(count, size.few), size.most)
+            # Where files lie is compared at one batch size, batch sizes where files lie best.
+            for place in places if batch == size.batches[0] else list(places)[-1:]:
+                if time.perf_counter() > end:
+                    yield _told(f"| {model} | {place} | | {batch} | no time was left | | | | | |")
+                    continue
+                with _repeated(drawn[place], places[place], count) as images:
+                    ran = end_to_end(dataclasses.replace(job, precision="auto"), images)
+                yield _told(
+                    f"| {model}, {layer} | {place} | {ran.precision} | {batch} | {ran.images} "
+                    f"| {ran.rate:.0f} | {1 / network:.0f} | {1 / forward:.0f} | {1 / decode:.0f} "
+                    f"| {ran.rate * max(network, decode):.2f} |"
+                )
+
+
+@contextmanager
+def _places(size: Size) -> Iterator[dict[str, Path]]:
+    """A folder on the disk, and one in memory where the system has room for it."""
+    with ExitStack() as stack:
+        found = {"disk": Path(stack.enter_context(TemporaryDirectory()))}
+        needed = _ROOM * _JPEG_BYTES * size.drawn
+        if _IN_MEMORY.is_dir() and shutil.disk_usage(_IN_MEMORY).free > needed:
+            found["memory"] = Path(stack.enter_context(TemporaryDirectory(dir=_IN_MEMORY)))
+        yield found
+
+
+@contextmanager
+def _repeated(drawn: Sequence[Path], place: Path, count: int) -> Iterator[Path]:
+    """A folder of so many images, for as long as it is needed."""
+    with TemporaryDirectory(dir=place) as folder:
+        repeat(drawn, Path(folder) / "images", count)
+        yield Path(folder) / "images"
+
+
+def _nvjpeg(data: Sequence[bytes], device: str, size: Size) -> str:
+    """How many images a second torchvision decodes on the device, or why it does not."""
+    if not device.startswith("cuda"):
+        return "needs a CUDA device"
+    tensors = [torch.frombuffer(bytearray(content), dtype=torch.uint8) for content in data]
+
+    def once() -> int:
+        for start in range(0, len(tensors), _NVJPEG_BATCH):
+            decode_jpeg(tensors[start : start + _NVJPEG_BATCH], device=device)
+        torch.cuda.synchronize(device)
+        return len(tensors)
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # deprecated from torchvision 0.29 on
+            return f"{1 / seconds_each(once, at_least=size.seconds):.0f} images/s"
+    except (RuntimeError, TypeError) as error:  # built without it, or of another signature
+        return f"not available ({str(error).splitlines()[0][:100]})"
+
+
+def _told(row: str) -> str:
+    """The same, said at once: a lent machine may end."""
+    print(row, file=sys.stderr, flush=True)
+    return row

@@ -1,0 +1,179 @@
+"""An extraction from end to end, and each of its stages alone: what a machine would allow."""
+
+import functools
+import itertools
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from bottleneck.allocator import keeping_pages
+from bottleneck.backbone import load_backbone
+from bottleneck.decode import decode_image, prepare_image
+from bottleneck.encode import Encoder
+from bottleneck.extract import extract
+from bottleneck.lanes import choose_devices, cores
+from bottleneck.layers import choose_layers, list_layers
+from bottleneck.spec import Preprocess
+
+_BYTES_KEPT = 256  # images whose bytes lie in memory while decoding alone is measured
+_AHEAD = 3  # tasks a thread that are begun or wait
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is extracted, with random weights: speed does not depend on them.
+
+    Attributes
+    ----------
+    model : str
+    layers : tuple of str
+    precision : str
+        ``"auto"`` too, where it is run from end to end.
+    pool, device : str
+    batch : int, optional
+        Images in a forward pass; unless given, as many as bottleneck takes by itself.
+    preprocess : dict of str to int
+        Fields of `Preprocess` that replace the network's own.
+    """
+
+    model: str
+    layers: tuple[str, ...]
+    precision: str = "float32"
+    pool: str = "avg"
+    device: str = "cpu"
+    batch: int | None = None
+    preprocess: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One extraction: its seconds, its images, and the precision that it chose."""
+
+    seconds: float
+    images: int
+    precision: str
+
+    @property
+    def rate(self) -> float:
+        """Images a second."""
+        return self.images / self.seconds
+
+
+def end_to_end(job: Job, images: Path) -> Ran:
+    """Extract a folder into a new cache beside it, loading the network and finishing included."""
+    given: dict[str, Any] = {} if job.batch is None else {"batch_size": job.batch}
+    with tempfile.TemporaryDirectory(dir=images.parent) as place:
+        start = time.perf_counter()
+        done = extract(
+            images,
+            Path(place) / "cache",
+            model=job.model,
+            weights="none",
+            layers=job.layers,
+            preprocess=dict(job.preprocess),
+            pool=job.pool,
+            precision=job.precision,
+            device=job.device,
+            **given,
+        )
+        seconds = time.perf_counter() - start
+    if done.rejected:
+        raise RuntimeError(f"images were rejected: {next(iter(done.rejected.values()))}")
+    return Ran(seconds, done.rows, done.cache.spec.precision)
+
+
+def make_encoder(job: Job) -> Encoder:
+    """The encoder that `extract` would make, for a precision that is chosen already."""
+    backbone = load_backbone(job.model, "none", preprocess=dict(job.preprocess))
+    layers = choose_layers(list_layers(backbone.network, backbone.preprocess.crop), job.layers)
+    return Encoder(
+        backbone,
+        layers,
+        relu=True,
+        pool=job.pool,
+        precision=job.precision,
+        devices=choose_devices(job.device),
+    )
+
+
+def forward_alone(encoder: Encoder, batch: int | None = None, *, at_least: float) -> float:
+    """Seconds an image from decoded pixels in memory to codes, on all cores or on the device.
+
+    Random batches go through the encoder's lanes as decoded ones do, for `at_least` seconds, with
+    nothing else to do meanwhile. This is the one place that knows how an encoder runs its network.
+    """
+    lanes, random = encoder.lanes, np.random.default_rng(0)
+    batches = [lanes.staging(batch or lanes.batch, encoder.preprocess.crop) for _ in range(4)]
+    for images in batches:
+        images.numpy()[...] = random.integers(0, 256, images.shape, dtype=np.uint8)
+
+    def one(images: Tensor) -> int:
+        lanes.codes(images)
+        return len(images)
+
+    tasks = [functools.partial(one, images) for images in batches]
+    with lanes.threads() as pool:
+        return _kept_busy(pool, lanes.count, tasks, at_least=at_least)
+
+
+def forward_each(job: Job, *, at_least: float) -> float:
+    """`forward_alone` of a network that is made for it, and dropped afterwards."""
+    return forward_alone(make_encoder(job), job.batch, at_least=at_least)
+
+
+def decode_alone(data: Sequence[bytes], preprocess: Preprocess, *, at_least: float) -> float:
+    """Seconds an image from a file's bytes in memory to prepared pixels, a thread on each core."""
+
+    def one(content: bytes) -> int:
+        prepare_image(decode_image(content), preprocess)
+        return 1
+
+    tasks = [functools.partial(one, content) for content in data]
+    with keeping_pages(), ThreadPoolExecutor(cores()) as pool:
+        return _kept_busy(pool, cores(), tasks, at_least=at_least)
+
+
+def read_some(paths: Sequence[Path], count: int = _BYTES_KEPT) -> list[bytes]:
+    """The bytes of the first files."""
+    return [path.read_bytes() for path in paths[:count]]
+
+
+def _kept_busy(
+    pool: ThreadPoolExecutor,
+    threads: int,
+    tasks: Sequence[Callable[[], int]],
+    *,
+    at_least: float,
+) -> float:
+    """Seconds for one of the things that tasks do, begun for so long, again from the first.
+
+    There is always a task more than a thread could begin, or a pause of the last threads would
+    make the stage look slower than it is.
+    """
+    endless = itertools.cycle(tasks)
+    for warm in [pool.submit(next(endless)) for _ in range(threads)]:
+        warm.result()
+    done, start = 0, time.perf_counter()
+    ahead = deque(pool.submit(next(endless)) for _ in range(_AHEAD * threads))
+    while ahead:
+        done += ahead.popleft().result()
+        if time.perf_counter() - start < at_least:
+            ahead.append(pool.submit(next(endless)))
+    return (time.perf_counter() - start) / done
+
+
+def seconds_each(once: Callable[[], int], *, at_least: float) -> float:
+    """Seconds for one of the things that `once` does, called until so many seconds are over."""
+    once()  # what is made at first use is no part of it
+    done, start = 0, time.perf_counter()
+    while (seconds := time.perf_counter() - start) < at_least or not done:
+        done += once()
+    return seconds / done

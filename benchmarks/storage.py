@@ -1,0 +1,138 @@
+"""What writing shards adds to an extraction, and how fast a cache is read back."""
+
+import functools
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+from numpy.typing import NDArray
+from out_of_core import make_cache
+from pictures import write_jpegs
+from sizes import FULL_EXTRACTION, ExtractionSize
+from stages import Job, end_to_end
+from turns import in_turns, median, ratio
+
+from bottleneck.backbone import sketch_network
+from bottleneck.codes import Codes
+from bottleneck.layers import choose_layers, list_layers
+from bottleneck.store import open_cache
+from bottleneck.stored import open_codes
+
+_MODEL, _LAYER = "squeezenet1_0", "features.12"
+
+
+def writing(size: ExtractionSize = FULL_EXTRACTION) -> str:
+    """Runs with shards over runs that throw the same codes away."""
+    lines = [
+        f"{_MODEL}, {_LAYER}, float32 codes stored as float16, {size.written} generated JPEGs of "
+        f"500 × 375, each pair in turns, medians of {size.turns}. Thrown away: the same pipeline, "
+        "its `write_shard` replaced by nothing.",
+        "",
+        "| pool | KiB an image | with shards, s | thrown away, s | ratio |",
+        "|---|---|---|---|---|",
+    ]
+    with tempfile.TemporaryDirectory() as place:
+        images = Path(place) / "images"
+        write_jpegs(images, size.written)
+        for pool in ("avg", "none"):
+            job = Job(_MODEL, (_LAYER,), pool=pool, batch=size.batch, preprocess=size.preprocess)
+            _thrown_away(job, images)  # what is done at first use
+            found = in_turns(
+                {
+                    "kept": functools.partial(_kept, job, images),
+                    "thrown": functools.partial(_thrown_away, job, images),
+                },
+                size.turns,
+            )
+            kept, thrown = found["kept"], found["thrown"]
+            lines.append(
+                f"| {pool} | {_code_bytes(job) / 1024:.1f} | {median(kept):.2f} "
+                f"| {median(thrown):.2f} | {ratio(kept, thrown):.3f} |"
+            )
+            print(lines[-1], file=sys.stderr, flush=True)
+    return "\n".join(lines)
+
+
+def reading(size: ExtractionSize = FULL_EXTRACTION) -> str:
+    """All codes of a layer, read as `fit` reads them, over numpy.fromfile of the same bytes."""
+    n, d = size.read
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        make_cache(place / "cache", n=n, d=d, classes=10)
+        cache = open_cache(place / "cache")
+        (layer,) = cache.layers
+        with (place / "plain").open("wb") as plain:
+            for shard in range(cache.shard_count):
+                plain.write(cache.read_checked(layer, shard).tobytes())
+        rows = np.flatnonzero(cache.usable(layer))
+        budget = 4 * n * d  # as much as the codes take, which is too little to train in
+        again = open_codes(cache, layer, rows, memory=budget)
+        things: dict[str, Callable[[], float]] = {
+            "numpy.fromfile": lambda: _timed(lambda: _from_file(place / "plain")),
+            "numpy.fromfile, then float32": lambda: _timed(
+                lambda: _from_file(place / "plain").astype(np.float32)
+            ),
+            "into memory, checked": lambda: _timed(
+                lambda: open_codes(cache, layer, rows, memory=64 * budget)
+            ),
+            "in blocks, checked": lambda: _timed(
+                lambda: _pass_over(open_codes(cache, layer, rows, memory=budget))
+            ),
+            "in blocks, not checked again": lambda: _timed(lambda: _pass_over(again)),
+        }
+        in_turns(things, 1)  # the files are in the system's memory from here on
+        found = in_turns(things, size.turns)
+    plain_seconds = found["numpy.fromfile"]
+    return "\n".join(
+        [
+            f"{n} × {d} codes in float16 shards, read into float32 as `fit` does it; files in the "
+            f"system's memory; medians of {size.turns} turns. Blocks are read ahead while the ones "
+            "before are used, and checked against their digests in the first pass only.",
+            "",
+            "| how | seconds | GB/s of stored bytes | over numpy.fromfile |",
+            "|---|---|---|---|",
+            *(
+                f"| {what} | {median(seconds):.3f} | {2e-9 * n * d / median(seconds):.2f} "
+                f"| {ratio(seconds, plain_seconds):.2f} |"
+                for what, seconds in found.items()
+            ),
+        ]
+    )
+
+
+def _timed(read: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    read()
+    return time.perf_counter() - start
+
+
+def _from_file(path: Path) -> NDArray[Any]:
+    return np.fromfile(path, dtype=np.float16)
+
+
+def _pass_over(codes: Codes) -> None:
+    """All rows once, as an epoch out of memory reads them."""
+    for _ in codes.blocks():
+        pass
+
+
+def _kept(job: Job, images: Path) -> float:
+    return end_to_end(job, images).seconds
+
+
+def _thrown_away(job: Job, images: Path) -> float:
+    with patch("bottleneck.pipeline.write_shard"):
+        return end_to_end(job, images).seconds
+
+
+def _code_bytes(job: Job) -> int:
+    network, preprocess = sketch_network(job.model, "none")
+    (layer,) = choose_layers(
+        list_layers(network, job.preprocess.get("crop", preprocess.crop)), job.layers
+    )
+    return 2 * layer.code_size(job.pool)
