@@ -1,68 +1,50 @@
-"""Graphs: the truncated network as one straight program, convolutions with what follows them.
+"""Graphs: the truncated network as one straight program.
 
-On a CPU in bfloat16, half of a residual network's time is not spent in its convolutions: batch
-norm, addition and ReLU each read and write whole maps. oneDNN does all of them while a
-convolution's result is still in a register. So the forward pass is traced once (torch.fx), and
-each convolution takes in the batch norm, the addition and the activation that follow it alone.
+The forward pass is traced once (torch.fx). As a program it holds no more than leads to the layers
+asked for, any number of threads may run it, and on a CPU its convolutions take in what follows
+them (`bottleneck.fusion`).
 
-Nothing here is trusted: a graph that cannot be traced, or whose codes on two probing images are
-not those of the network's own forward pass, is not used.
+Nothing here is trusted: a network that cannot be traced, or whose graph gives other codes for two
+probing images than its own forward pass, has no graph.
 """
 
 import copy
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
-from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.nn import functional as F  # noqa: N812
 
 from bottleneck.errors import FOREIGN_ERRORS
+from bottleneck.fusion import ARITHMETIC, fuse, fuses, module_of, operation
 from bottleneck.layers import Tap, catching
 
 Forward = Callable[[Tensor], dict[str, Tensor]]
 
-_LEAST_COSINE = {torch.float32: 0.999999, torch.bfloat16: 0.999, torch.float16: 0.9999}
+# How far a layer's codes may be from those in float32, beside the length of all of them.
+_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.015, torch.float16: 0.005}
 
-_FUSED = (torch.float32, torch.bfloat16)  # float16 overflows, and that must be seen
+_IDLE = {nn.Identity, nn.Dropout, nn.Dropout2d}  # outside of training
 
-# What oneDNN calls an activation, with its numbers (ATen/native/mkldnn/Utils.cpp).
-_ACTIVATIONS: dict[Any, tuple[str, list[float]]] = {
-    nn.ReLU: ("relu", []),
-    nn.ReLU6: ("hardtanh", [0.0, 6.0]),
-    nn.Hardswish: ("hardswish", []),
-    nn.SiLU: ("swish", []),
-    nn.functional.relu: ("relu", []),
-    torch.relu: ("relu", []),
-    "relu": ("relu", []),
-    "relu_": ("relu", []),
+# What makes memory of its own: no views, nothing that may return what it is given.
+_FRESH = {
+    *(*ARITHMETIC, nn.LayerNorm, nn.GroupNorm, nn.GELU, nn.LeakyReLU, nn.ConvTranspose2d),
+    *(operator.add, operator.sub, operator.mul, operator.truediv, operator.neg),
+    *(torch.add, torch.mul, torch.cat, torch.stack, torch.relu, torch.clone),
+    *(F.relu, F.relu6, F.silu, F.gelu, F.max_pool2d, F.avg_pool2d),
+    *("add", "sub", "mul", "div", "clone", "relu", "mean", "size", "dim"),
 }
-_ADDITIONS = {operator.add, operator.iadd, torch.add, "add", "add_"}
 
-# What gives finite values for finite ones, beside the modules of torch.nn. Where a network does
-# anything else, its ReLUs stay: oneDNN's makes 0 of NaN, and NaN must be found.
-_FINITE = (
-    _ADDITIONS
-    | _ACTIVATIONS.keys()
-    | {
-        *(
-            operator.mul,
-            operator.imul,
-            operator.getitem,
-            getattr,
-            torch.mul,
-            torch.cat,
-            torch.flatten,
-        ),
-        *(torch.unsqueeze, torch.transpose, torch.chunk, nn.functional.adaptive_avg_pool2d),
-        *(nn.functional.avg_pool2d, nn.functional.max_pool2d, nn.functional.dropout),
-        *("amax", "chunk", "clone", "contiguous", "flatten", "float", "mean", "movedim", "mul"),
-        *("permute", "reshape", "size", "squeeze", "transpose", "unsqueeze", "view"),
-    }
-)
-_STOCHASTIC_DEPTH = "stochastic_depth"  # torchvision's, which does nothing outside of training
+# What writes into its first argument, and what gives the same without.
+_OUT_OF_PLACE: dict[Any, Any] = {
+    torch.relu_: torch.relu,
+    operator.iadd: operator.add,
+    operator.isub: operator.sub,
+    operator.imul: operator.mul,
+    operator.itruediv: operator.truediv,
+}
 
 
 def trace(tap: Tap, size: int, *, dtype: torch.dtype, device: torch.device) -> Forward | None:
@@ -87,15 +69,19 @@ def trace(tap: Tap, size: int, *, dtype: torch.dtype, device: torch.device) -> F
     """
     images = _probe(size)
     try:
+        expected = tap(images.clone())
         graph = _Tracer(tap).traced()
-        if device.type == "cpu" and dtype in _FUSED and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call, unused-ignore]
-            _fuse(graph, images, dtype)
+        _drop_idle(graph)
+        if not _make_functional(graph):
+            return None
+        if fuses(device, dtype):
+            fuse(graph, images, dtype)
         graph.to(device, dtype).to(memory_format=torch.channels_last)
         with torch.inference_mode():
             found = graph(images.to(device, dtype))
     except (*FOREIGN_ERRORS, fx.proxy.TraceError):
         return None
-    return cast(Forward, graph) if _alike(tap(images), found, dtype) else None
+    return cast(Forward, graph) if _alike(expected, found, _TOLERANCE[dtype]) else None
 
 
 def _probe(size: int) -> Tensor:
@@ -105,15 +91,13 @@ def _probe(size: int) -> Tensor:
     return images.to(memory_format=torch.channels_last)
 
 
-def _alike(expected: dict[str, Tensor], found: dict[str, Tensor], dtype: torch.dtype) -> bool:
-    def cosine(layer: str) -> float:
-        a, b = (codes[layer].flatten().double().cpu() for codes in (expected, found))
-        scale = float(a.norm() * b.norm())
-        return float(a @ b) / scale if scale else float(torch.equal(a, b))
+def _alike(expected: dict[str, Tensor], found: dict[str, Tensor], tolerance: float) -> bool:
+    def near(a: Tensor, b: Tensor) -> bool:
+        a, b = a.double().cpu(), b.double().cpu()
+        return a.shape == b.shape and float((a - b).norm()) <= tolerance * float(a.norm())
 
     return found.keys() == expected.keys() and all(
-        found[layer].shape == expected[layer].shape and cosine(layer) >= _LEAST_COSINE[dtype]
-        for layer in expected
+        near(expected[layer], found[layer]) for layer in expected
     )
 
 
@@ -134,6 +118,21 @@ class _Truncated(nn.Module):
         return self._codes
 
 
+def _assigning(function: Callable[..., Any]) -> Callable[[fx.Proxy, Any], fx.Proxy]:
+    return lambda self, other: self.tracer.create_proxy(
+        "call_function", function, (self, other), {}
+    )
+
+
+class _Symbol(fx.Proxy):
+    """Takes ``x += y`` for what it is to a tensor, where torch.fx would have ``x = x + y``."""
+
+    __iadd__ = _assigning(operator.iadd)
+    __isub__ = _assigning(operator.isub)
+    __imul__ = _assigning(operator.imul)
+    __itruediv__ = _assigning(operator.itruediv)
+
+
 class _Tracer(fx.Tracer):
     """Runs the tap's hooks on symbols, as the network's own forward pass runs them on tensors."""
 
@@ -147,6 +146,9 @@ class _Tracer(fx.Tracer):
     def traced(self) -> fx.GraphModule:
         return fx.GraphModule(self._truncated, self.trace(self._truncated))
 
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Symbol(node, self)
+
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: dict[str, Any]
     ) -> Any:
@@ -157,164 +159,75 @@ class _Tracer(fx.Tracer):
         return output
 
 
-# Fusing
+# Making it functional: a step may then move, or be left out, without another's noticing
 
 
-class _Convolution(nn.Module):
-    """A convolution and what follows it, in one pass of oneDNN's over the map."""
+def _drop_idle(graph: fx.GraphModule) -> None:
+    """Leave out what does nothing outside of training, and would stand between others."""
+    for node in list(graph.graph.nodes):
+        if _is_idle(graph, node):
+            node.replace_all_uses_with(node.all_input_nodes[0])
+            graph.graph.erase_node(node)
 
-    def __init__(self, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> None:
-        super().__init__()
-        self.place = ([*conv.padding], [*conv.stride], [*conv.dilation], conv.groups)
-        self.activation: tuple[str, list[float]] = ("none", [])
-        # No buffers: Module.to does not know how to move what oneDNN has laid out.
-        self.weight = torch.ops.aten.mkldnn_reorder_conv2d_weight(weight.to_mkldnn(), *self.place)
-        self.bias = bias
 
-    def forward(self, images: Tensor, other: Tensor | None = None) -> Tensor:
-        name, numbers = self.activation
-        if other is None:
-            return cast(
-                Tensor,
-                torch.ops.mkldnn._convolution_pointwise(
-                    images, self.weight, self.bias, *self.place, name, numbers, ""
-                ),
-            )
-        unary = None if name == "none" else name
-        return cast(
-            Tensor,
-            torch.ops.mkldnn._convolution_pointwise.binary(
-                images, other, self.weight, self.bias, *self.place, "add", 1.0, unary, [], None
-            ),
+def _is_idle(graph: fx.GraphModule, node: fx.Node) -> bool:
+    if getattr(node.target, "__name__", "") == "stochastic_depth":  # torchvision's
+        return node.args[-1] is False  # training
+    module = module_of(graph, node)
+    return module is not None and operation(graph, node) in _IDLE and not module.training
+
+
+def _make_functional(graph: fx.GraphModule) -> bool:
+    """Let no step write into another's result; False where that cannot be done, or not be known.
+
+    Who read the result after it was written into, reads the writer's own from now on.
+    """
+    nodes = list(graph.graph.nodes)
+    for i, node in enumerate(nodes):
+        if not _writes(graph, node):
+            continue
+        old, before = node.args[0], set(nodes[:i])
+        known = isinstance(old, fx.Node) and all(
+            _is_unshared(graph, each) for each in (old, *(before & old.users.keys()))
         )
-
-
-def _fuse(graph: fx.GraphModule, images: Tensor, dtype: torch.dtype) -> None:
-    """Let each convolution take in what follows it alone."""
-    ShapeProp(graph).propagate(images)
-    activations = _ACTIVATIONS if _stays_finite(graph) else {}
-    for i, node in enumerate(list(graph.graph.nodes)):
-        conv = _module(graph, node)
-        if type(conv) is nn.Conv2d and _is_plain(conv):
-            _absorb(graph, node, conv, dtype, activations, name=f"convolution{i}")
-    graph.delete_all_unused_submodules()
+        if not known or not _turn(graph, node):
+            return False
+        later = set(nodes[i + 1 :])
+        old.replace_all_uses_with(node, delete_user_cb=later.__contains__)
     graph.recompile()
-
-
-def _stays_finite(graph: fx.GraphModule) -> bool:
-    """Whether finite images cannot give NaN, short of numbers above 1e38."""
-    computed = (node for node in graph.graph.nodes if "tensor_meta" in node.meta)
-    called = (node for node in computed if node.op in ("call_function", "call_method"))
-    return all(bool(torch.isfinite(value).all()) for value in graph.state_dict().values()) and all(
-        node.target in _FINITE or _STOCHASTIC_DEPTH in str(node.target) for node in called
-    )
-
-
-def _is_plain(conv: nn.Conv2d) -> bool:
-    return conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
-
-
-def _absorb(
-    graph: fx.GraphModule,
-    node: fx.Node,
-    conv: nn.Conv2d,
-    dtype: torch.dtype,
-    activations: dict[Any, tuple[str, list[float]]],
-    *,
-    name: str,
-) -> None:
-    last, other = node, None
-    weight, bias = conv.weight.detach(), conv.bias
-    follower = _follower(last)
-    norm = _module(graph, follower)
-    if follower and type(norm) is nn.BatchNorm2d and norm.running_mean is not None:
-        weight, bias = _normed(weight, bias, norm)
-        last, follower = follower, _follower(follower)
-    if follower and _adds(follower, last):
-        (other,) = (arg for arg in follower.args if arg is not last)
-        last, follower = follower, _follower(follower)
-    activation = activations.get(_operation(graph, follower))
-    if follower and activation and (other is None or activation[0] == "relu"):
-        last = follower
-    else:
-        activation = None
-    if _rewritten(graph, cast(fx.Node, node.args[0]), after=node, before=last):
-        return
-    fused = _Convolution(conv, weight.to(dtype), None if bias is None else bias.to(dtype))
-    fused.activation = activation or fused.activation
-    graph.add_submodule(name, fused)
-    with graph.graph.inserting_before(last):
-        inputs = (node.args[0],) if other is None else (node.args[0], other)
-        new = graph.graph.call_module(name, inputs)
-    last.replace_all_uses_with(new)
-    new.meta = last.meta
-    for dead in _chain(node, last):
-        graph.graph.erase_node(dead)
-
-
-def _normed(weight: Tensor, bias: Any, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Batch norm's scale and shift in the convolution's weights."""
-    mean, var = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
-    found = fuse_conv_bn_weights(weight, bias, mean, var, norm.eps, norm.weight, norm.bias)
-    return found[0].detach(), found[1].detach()
-
-
-def _module(graph: fx.GraphModule, node: fx.Node | None) -> nn.Module | None:
-    if node is None or node.op != "call_module":
-        return None
-    return graph.get_submodule(str(node.target))
-
-
-def _operation(graph: fx.GraphModule, node: fx.Node | None) -> Any:
-    module = _module(graph, node)
-    return type(module) if module else node and node.target
-
-
-def _follower(node: fx.Node) -> fx.Node | None:
-    """The only node that reads this one, once."""
-    users = list(node.users)
-    if len(users) != 1 or users[0].op == "output":
-        return None
-    return users[0] if users[0].all_input_nodes.count(node) == 1 else None
-
-
-def _adds(node: fx.Node, summand: fx.Node) -> bool:
-    """Whether it adds another map of the same shape, and writes into no map but `summand`."""
-    if node.target not in _ADDITIONS or len(node.args) != 2 or node.kwargs:
-        return False
-    a, b = node.args
-    in_place = node.target in (operator.iadd, "add_")
-    if not isinstance(a, fx.Node) or not isinstance(b, fx.Node) or a is b:
-        return False
-    return _shape(a) == _shape(b) == _shape(node) and (a is summand or not in_place)
-
-
-def _shape(node: fx.Node) -> tuple[Any, ...]:
-    meta = node.meta.get("tensor_meta")
-    return (tuple(meta.shape), meta.memory_format) if meta else ()
-
-
-def _rewritten(graph: fx.GraphModule, node: fx.Node, *, after: fx.Node, before: fx.Node) -> bool:
-    """Whether something between two nodes may write into another's result."""
-    between, inside = set(), False
-    for each in graph.graph.nodes:
-        inside = (inside or each is after) and each is not before
-        if inside and each is not after:
-            between.add(each)
-    return any(user in between and _writes(graph, user) for user in node.users)
+    return True
 
 
 def _writes(graph: fx.GraphModule, node: fx.Node) -> bool:
-    module = _module(graph, node)
-    if module:
+    """Whether it writes into its first argument."""
+    if node.op not in ("call_module", "call_function", "call_method"):
+        return False
+    if module := module_of(graph, node):
         return bool(getattr(module, "inplace", False))
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    return bool(node.kwargs.get("inplace")) or name.endswith("_") or name.startswith("i")
+    in_place = name.endswith("_") or node.target in _OUT_OF_PLACE or name == "setitem"
+    return in_place or bool(node.kwargs.get("inplace")) or "out" in node.kwargs
 
 
-def _chain(first: fx.Node, last: fx.Node) -> Iterator[fx.Node]:
-    """From the last back to the first, each the only one that read the one before it."""
-    chain = [first]
-    while chain[-1] is not last:
-        chain += list(chain[-1].users)
-    yield from reversed(chain)
+def _is_unshared(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a result is in memory that no other result has a name for."""
+    if node.op == "placeholder" or operation(graph, node) in _FRESH:
+        return True
+    return node.op != "get_attr" and all(
+        [*source.users] == [node] and _is_unshared(graph, source) for source in node.all_input_nodes
+    )
+
+
+def _turn(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Have a writer give a result of its own, if there is such an operation."""
+    if module := module_of(graph, node):
+        setattr(module, "inplace", False)  # noqa: B010  (no module's type has one)
+    elif "inplace" in node.kwargs:
+        node.update_kwarg("inplace", False)
+    elif node.target in _OUT_OF_PLACE:
+        node.target = _OUT_OF_PLACE[node.target]
+    elif isinstance(node.target, str) and hasattr(Tensor, node.target.removesuffix("_")):
+        node.target = node.target.removesuffix("_")
+    else:
+        return False
+    return True

@@ -166,7 +166,7 @@ class Lanes:
                         f"one image does not fit into the memory of {self._here.place.device}: "
                         "take an earlier --layer, --precision bfloat16 or --device cpu"
                     ) from error
-                self.fitting = size // 2
+                self.fitting = min(self.fitting or size, size // 2)
             else:
                 continue
             if self._here.place.device.type == "cuda":

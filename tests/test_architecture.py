@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "bottleneck"
 # before it on its own floor.
 FLOORS = [
     ["errors", "files", "clock", "allocator", "spec", "tables"],
-    ["images", "decode", "weights", "backbone", "layers", "graph", "lanes", "shard"],
+    ["images", "decode", "weights", "backbone", "layers", "fusion", "graph", "lanes", "shard"],
     ["codes", "losses", "design", "coordinates", "descent", "solver", "metrics", "calibration"],
     ["encode", "store", "stored", "labels", "plan", "classifiers", "linear", "reference", "head"],
     ["pipeline", "preflight", "extract", "verify", "training", "folds", "selection", "lesson"],

@@ -1,0 +1,214 @@
+"""Fusion: convolutions that take in the batch norm, the addition and the activation after them.
+
+On a CPU in bfloat16, half of a residual network's time is not spent in its convolutions: batch
+norm, addition and ReLU each read and write whole maps. oneDNN does all of them while a
+convolution's result is still in a register.
+"""
+
+import operator
+from collections.abc import Iterator
+from typing import Any, cast
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
+from torch.nn import functional as F  # noqa: N812
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+# What oneDNN calls an activation, with its numbers (ATen/native/mkldnn/Utils.cpp).
+_ACTIVATIONS: dict[Any, tuple[str, list[float]]] = {
+    nn.ReLU: ("relu", []),
+    nn.ReLU6: ("hardtanh", [0.0, 6.0]),
+    nn.Hardswish: ("hardswish", []),
+    nn.SiLU: ("swish", []),
+    **dict.fromkeys([F.relu, torch.relu, "relu"], ("relu", [])),
+}
+_ADDITIONS = {operator.add, torch.add, "add"}
+
+# Modules whose result is finite where their input is, and in memory of its own.
+ARITHMETIC = {
+    *(nn.Conv2d, nn.BatchNorm2d, nn.Linear),
+    *(nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Hardsigmoid, nn.SiLU, nn.Sigmoid),
+    *(nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
+}
+_FINITE = {
+    *(*ARITHMETIC, nn.Flatten, *_ADDITIONS, *_ACTIVATIONS),
+    *(operator.mul, operator.getitem, getattr, torch.mul, torch.cat, torch.flatten),
+    *(torch.unsqueeze, torch.transpose, torch.chunk),
+    *(F.adaptive_avg_pool2d, F.avg_pool2d, F.max_pool2d),
+    *("amax", "chunk", "clone", "contiguous", "flatten", "float", "mean", "movedim", "mul"),
+    *("permute", "reshape", "size", "squeeze", "transpose", "unsqueeze", "view"),
+}
+
+
+def fuses(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether `fuse` is of use; in float16 it is not: activations overflow, which must be seen."""
+    has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call, unused-ignore]
+    return device.type == "cpu" and dtype in (torch.float32, torch.bfloat16) and has_onednn
+
+
+def fuse(graph: fx.GraphModule, images: Tensor, dtype: torch.dtype) -> None:
+    """Let each convolution take in what follows it alone.
+
+    Parameters
+    ----------
+    graph : fx.GraphModule
+        In float32, in which no step writes into another's result.
+    images : Tensor of float32, shape (n, 3, height, width)
+        To learn the maps' shapes from.
+    dtype : torch.dtype
+        Of the convolutions' weights; batch norm is folded into them before they are rounded.
+    """
+    ShapeProp(graph).propagate(images)
+    # oneDNN's ReLU makes 0 of NaN, and NaN must be found: where there may be any, ReLUs stay.
+    activations = _ACTIVATIONS if _stays_finite(graph) else {}
+    for i, node in enumerate(list(graph.graph.nodes)):
+        conv = module_of(graph, node)
+        if type(conv) is nn.Conv2d and _is_plain(conv):
+            _absorb(graph, node, conv, dtype, activations, name=f"convolution{i}")
+    graph.delete_all_unused_submodules()
+    graph.recompile()
+
+
+def module_of(graph: fx.GraphModule, node: fx.Node | None) -> nn.Module | None:
+    """The module that a step calls, if it calls one."""
+    if node is None or node.op != "call_module":
+        return None
+    return graph.get_submodule(str(node.target))
+
+
+def operation(graph: fx.GraphModule, node: fx.Node | None) -> Any:
+    """What a step does: the type of its module, its function, or its method's name."""
+    module = module_of(graph, node)
+    if module is not None:
+        return None if _hooked(module) else type(module)
+    return node and node.target
+
+
+class _Convolution(nn.Module):
+    """A convolution and what follows it, in one pass of oneDNN's over the map."""
+
+    def __init__(self, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.place = ([*conv.padding], [*conv.stride], [*conv.dilation], conv.groups)
+        self.activation: tuple[str, list[float]] = ("none", [])
+        # No buffers: Module.to does not know how to move what oneDNN has laid out.
+        self.weight = torch.ops.aten.mkldnn_reorder_conv2d_weight(weight.to_mkldnn(), *self.place)
+        self.bias = bias
+
+    def forward(self, images: Tensor, other: Tensor | None = None) -> Tensor:
+        name, numbers = self.activation
+        if other is None:
+            return cast(
+                Tensor,
+                torch.ops.mkldnn._convolution_pointwise(
+                    images, self.weight, self.bias, *self.place, name, numbers, ""
+                ),
+            )
+        unary = None if name == "none" else name
+        return cast(
+            Tensor,
+            torch.ops.mkldnn._convolution_pointwise.binary(
+                images, other, self.weight, self.bias, *self.place, "add", 1.0, unary, [], None
+            ),
+        )
+
+
+def _absorb(
+    graph: fx.GraphModule,
+    node: fx.Node,
+    conv: nn.Conv2d,
+    dtype: torch.dtype,
+    activations: dict[Any, tuple[str, list[float]]],
+    *,
+    name: str,
+) -> None:
+    last, other = node, None
+    weight, bias = conv.weight.detach(), conv.bias
+    follower = _follower(last)
+    norm = module_of(graph, follower)
+    if follower and type(norm) is nn.BatchNorm2d and _is_frozen(norm):
+        weight, bias = _normed(weight, bias, norm)
+        last, follower = follower, _follower(follower)
+    if follower and _adds_a_map(follower):
+        (other,) = (arg for arg in follower.args if arg is not last)
+        last, follower = follower, _follower(follower)
+    activation = activations.get(operation(graph, follower))
+    if follower and activation and (other is None or activation[0] == "relu"):
+        last = follower
+    else:
+        activation = None
+    if not torch.isfinite(weight).all():
+        return  # a norm that divides by zero: as it was
+    fused = _Convolution(conv, weight.to(dtype), None if bias is None else bias.to(dtype))
+    fused.activation = activation or fused.activation
+    graph.add_submodule(name, fused)
+    with graph.graph.inserting_before(last):
+        inputs = (node.args[0],) if other is None else (node.args[0], other)
+        new = graph.graph.call_module(name, inputs)
+    last.replace_all_uses_with(new)
+    new.meta = last.meta
+    for dead in _chain(node, last):
+        graph.graph.erase_node(dead)
+
+
+def _stays_finite(graph: fx.GraphModule) -> bool:
+    """Whether finite images cannot give NaN, short of numbers above 1e38."""
+    if not all(bool(torch.isfinite(value).all()) for value in graph.state_dict().values()):
+        return False
+    return all(
+        node.op in ("placeholder", "output")
+        or "tensor_meta" not in node.meta  # a number, a size
+        or operation(graph, node) in _FINITE
+        for node in graph.graph.nodes
+    )
+
+
+def _is_plain(conv: nn.Conv2d) -> bool:
+    return conv.padding_mode == "zeros" and not isinstance(conv.padding, str) and not _hooked(conv)
+
+
+def _is_frozen(norm: nn.BatchNorm2d) -> bool:
+    return norm.running_mean is not None and not _hooked(norm)
+
+
+def _hooked(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)  # a user's, who wants them run
+
+
+def _normed(weight: Tensor, bias: Any, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Batch norm's scale and shift in the convolution's weights."""
+    mean, var = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+    found = fuse_conv_bn_weights(weight, bias, mean, var, norm.eps, norm.weight, norm.bias)
+    return found[0].detach(), found[1].detach()
+
+
+def _follower(node: fx.Node) -> fx.Node | None:
+    """The only node that reads this one, and once."""
+    users = list(node.users)
+    if len(users) != 1 or users[0].op == "output":
+        return None
+    return users[0] if users[0].all_input_nodes.count(node) == 1 else None
+
+
+def _adds_a_map(node: fx.Node) -> bool:
+    """Whether it adds two maps of the same shape."""
+    if node.target not in _ADDITIONS or len(node.args) != 2 or node.kwargs:
+        return False
+    a, b = node.args
+    if not isinstance(a, fx.Node) or not isinstance(b, fx.Node) or a is b:
+        return False
+    return _shape(a) == _shape(b) == _shape(node)
+
+
+def _shape(node: fx.Node) -> tuple[Any, ...]:
+    meta = node.meta.get("tensor_meta")
+    return (tuple(meta.shape), meta.memory_format) if meta else ()
+
+
+def _chain(first: fx.Node, last: fx.Node) -> Iterator[fx.Node]:
+    """From the last back to the first, each the only one that read the one before it."""
+    chain = [first]
+    while chain[-1] is not last:
+        chain += list(chain[-1].users)
+    yield from reversed(chain)
