@@ -2,9 +2,11 @@
 
 On a CPU in bfloat16, half of a residual network's time is not spent in its convolutions: batch
 norm, addition and ReLU each read and write whole maps. oneDNN does all of them while a
-convolution's result is still in a register.
+convolution's result is still in a register. A third of SqueezeNet's time is max pooling, number by
+number; behind a ReLU there is a faster way.
 """
 
+import functools
 import operator
 from collections.abc import Iterator
 from typing import Any, cast
@@ -66,6 +68,8 @@ def fuse(graph: fx.GraphModule, images: Tensor, dtype: torch.dtype) -> None:
         conv = module_of(graph, node)
         if type(conv) is nn.Conv2d and _is_plain(conv):
             _absorb(graph, node, conv, dtype, activations, name=f"convolution{i}")
+        elif operation(graph, node) is nn.MaxPool2d and dtype is torch.bfloat16:
+            _pool_by_bits(graph, node, name=f"pool{i}")
     graph.delete_all_unused_submodules()
     graph.recompile()
 
@@ -114,6 +118,51 @@ class _Convolution(nn.Module):
         )
 
 
+class _MaxPool(nn.Module):
+    """Max pooling of a map in bfloat16 with nothing below zero: its bits are ordered as integers.
+
+    Integers a processor compares 32 at a time; in rows first, of those the columns.
+    """
+
+    def __init__(self, pool: nn.MaxPool2d, size: tuple[int, int]) -> None:
+        super().__init__()
+        kernel, stride, padding = map(_pair, (pool.kernel_size, pool.stride, pool.padding))
+        self.windows = list(zip(kernel, stride, padding, strict=True))
+        self.size = size
+
+    def forward(self, images: Tensor) -> Tensor:
+        bits = images.permute(0, 2, 3, 1).view(torch.int16)
+        for axis in (0, 1):
+            bits = _largest(bits, axis + 1, window=self.windows[axis], size=self.size[axis])
+        return bits.view(torch.bfloat16).permute(0, 3, 1, 2)
+
+
+def _largest(bits: Tensor, axis: int, *, window: tuple[int, int, int], size: int) -> Tensor:
+    """The largest of each window along one axis."""
+    kernel, stride, padding = window
+    whole: list[Tensor] = []
+    partial: list[tuple[int, Tensor]] = []
+    for offset in range(-padding, kernel - padding):
+        # The windows that have a number here, and no padding.
+        low = max(0, -(offset // stride))
+        high = min(size, (bits.shape[axis] - 1 - offset) // stride + 1)
+        place = slice(low * stride + offset, (high - 1) * stride + offset + 1, stride)
+        part = bits[(slice(None),) * axis + (place,)]
+        if high - low == size:
+            whole.append(part)
+        elif low < high:
+            partial.append((low, part))
+    if not whole:  # each window has padding; nothing is less than zero
+        whole.append(bits.new_zeros([*bits.shape[:axis], size, *bits.shape[axis + 1 :]]))
+    found = functools.reduce(torch.maximum, whole[1:], whole[0])
+    if partial and len(whole) == 1:
+        found = found.clone()
+    for low, part in partial:
+        some = found.narrow(axis, low, part.shape[axis])
+        torch.maximum(some, part, out=some)
+    return found
+
+
 def _absorb(
     graph: fx.GraphModule,
     node: fx.Node,
@@ -152,6 +201,24 @@ def _absorb(
         graph.graph.erase_node(dead)
 
 
+def _pool_by_bits(graph: fx.GraphModule, node: fx.Node, *, name: str) -> None:
+    pool = cast(nn.MaxPool2d, module_of(graph, node))
+    plain = _pair(pool.dilation) == (1, 1) and not pool.return_indices
+    if plain and all(_is_activated(graph, source) for source in node.all_input_nodes):
+        graph.add_submodule(name, _MaxPool(pool, _shape(node)[0][2:]))
+        node.target = name
+
+
+def _is_activated(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a map is of fused convolutions that end in a ReLU: no NaN, nothing below zero."""
+    module = module_of(graph, node)
+    if isinstance(module, _Convolution):
+        return module.activation[0] in ("relu", "hardtanh")
+    sources = node.all_input_nodes
+    through = isinstance(module, _MaxPool) or node.target is torch.cat
+    return through and all(_is_activated(graph, source) for source in sources)
+
+
 def _stays_finite(graph: fx.GraphModule) -> bool:
     """Whether finite images cannot give NaN, short of numbers above 1e38."""
     if not all(bool(torch.isfinite(value).all()) for value in graph.state_dict().values()):
@@ -162,6 +229,10 @@ def _stays_finite(graph: fx.GraphModule) -> bool:
         or operation(graph, node) in _FINITE
         for node in graph.graph.nodes
     )
+
+
+def _pair(value: Any) -> tuple[Any, Any]:
+    return value if isinstance(value, tuple) else (value, value)
 
 
 def _is_plain(conv: nn.Conv2d) -> bool:
