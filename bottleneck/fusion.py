@@ -13,7 +13,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
@@ -49,41 +48,39 @@ def fuses(device: torch.device, dtype: torch.dtype) -> bool:
     return device.type == "cpu" and dtype in (torch.float32, torch.bfloat16) and has_onednn
 
 
-def fuse(graph: fx.GraphModule, images: Tensor, dtype: torch.dtype) -> None:
+def fuse(program: fx.GraphModule, dtype: torch.dtype) -> None:
     """Let each convolution take in what follows it alone.
 
     Parameters
     ----------
-    graph : fx.GraphModule
-        In float32, in which no step writes into another's result.
-    images : Tensor of float32, shape (n, 3, height, width)
-        To learn the maps' shapes from.
+    program : fx.GraphModule
+        In float32, in which no step writes into another's result; its steps know the shapes of
+        what they make (`torch.fx.passes.shape_prop`).
     dtype : torch.dtype
         Of the convolutions' weights; batch norm is folded into them before they are rounded.
     """
-    ShapeProp(graph).propagate(images)
     # oneDNN's ReLU makes 0 of NaN, and NaN must be found: where there may be any, ReLUs stay.
-    activations = _ACTIVATIONS if _stays_finite(graph) else {}
-    for i, node in enumerate(list(graph.graph.nodes)):
-        conv = module_of(graph, node)
+    activations = _ACTIVATIONS if _stays_finite(program) else {}
+    for i, node in enumerate(list(program.graph.nodes)):
+        conv = module_of(program, node)
         if type(conv) is nn.Conv2d and _is_plain(conv):
-            _absorb(graph, node, conv, dtype, activations, name=f"convolution{i}")
-        elif operation(graph, node) is nn.MaxPool2d and dtype is torch.bfloat16:
-            _pool_by_bits(graph, node, name=f"pool{i}")
-    graph.delete_all_unused_submodules()
-    graph.recompile()
+            _absorb(program, node, conv, dtype, activations, name=f"convolution{i}")
+        elif operation(program, node) is nn.MaxPool2d and dtype is torch.bfloat16:
+            _pool_by_bits(program, node, name=f"pool{i}")
+    program.delete_all_unused_submodules()
+    program.recompile()
 
 
-def module_of(graph: fx.GraphModule, node: fx.Node | None) -> nn.Module | None:
+def module_of(program: fx.GraphModule, node: fx.Node | None) -> nn.Module | None:
     """The module that a step calls, if it calls one."""
     if node is None or node.op != "call_module":
         return None
-    return graph.get_submodule(str(node.target))
+    return program.get_submodule(str(node.target))
 
 
-def operation(graph: fx.GraphModule, node: fx.Node | None) -> Any:
+def operation(program: fx.GraphModule, node: fx.Node | None) -> Any:
     """What a step does: the type of its module, its function, or its method's name."""
-    module = module_of(graph, node)
+    module = module_of(program, node)
     if module is not None:
         return None if _hooked(module) else type(module)
     return node and node.target
@@ -164,7 +161,7 @@ def _largest(bits: Tensor, axis: int, *, window: tuple[int, int, int], size: int
 
 
 def _absorb(
-    graph: fx.GraphModule,
+    program: fx.GraphModule,
     node: fx.Node,
     conv: nn.Conv2d,
     dtype: torch.dtype,
@@ -175,14 +172,14 @@ def _absorb(
     last, other = node, None
     weight, bias = conv.weight.detach(), conv.bias
     follower = _follower(last)
-    norm = module_of(graph, follower)
+    norm = module_of(program, follower)
     if follower and type(norm) is nn.BatchNorm2d and _is_frozen(norm):
         weight, bias = _normed(weight, bias, norm)
         last, follower = follower, _follower(follower)
     if follower and _adds_a_map(follower):
         (other,) = (arg for arg in follower.args if arg is not last)
         last, follower = follower, _follower(follower)
-    activation = activations.get(operation(graph, follower))
+    activation = activations.get(operation(program, follower))
     if follower and activation and (other is None or activation[0] == "relu"):
         last = follower
     else:
@@ -191,43 +188,43 @@ def _absorb(
         return  # a norm that divides by zero: as it was
     fused = _Convolution(conv, weight.to(dtype), None if bias is None else bias.to(dtype))
     fused.activation = activation or fused.activation
-    graph.add_submodule(name, fused)
-    with graph.graph.inserting_before(last):
+    program.add_submodule(name, fused)
+    with program.graph.inserting_before(last):
         inputs = (node.args[0],) if other is None else (node.args[0], other)
-        new = graph.graph.call_module(name, inputs)
+        new = program.graph.call_module(name, inputs)
     last.replace_all_uses_with(new)
     new.meta = last.meta
     for dead in _chain(node, last):
-        graph.graph.erase_node(dead)
+        program.graph.erase_node(dead)
 
 
-def _pool_by_bits(graph: fx.GraphModule, node: fx.Node, *, name: str) -> None:
-    pool = cast(nn.MaxPool2d, module_of(graph, node))
+def _pool_by_bits(program: fx.GraphModule, node: fx.Node, *, name: str) -> None:
+    pool = cast(nn.MaxPool2d, module_of(program, node))
     plain = _pair(pool.dilation) == (1, 1) and not pool.return_indices
-    if plain and all(_is_activated(graph, source) for source in node.all_input_nodes):
-        graph.add_submodule(name, _MaxPool(pool, _shape(node)[0][2:]))
+    if plain and all(_is_activated(program, source) for source in node.all_input_nodes):
+        program.add_submodule(name, _MaxPool(pool, _shape(node)[0][2:]))
         node.target = name
 
 
-def _is_activated(graph: fx.GraphModule, node: fx.Node) -> bool:
+def _is_activated(program: fx.GraphModule, node: fx.Node) -> bool:
     """Whether a map is of fused convolutions that end in a ReLU: no NaN, nothing below zero."""
-    module = module_of(graph, node)
+    module = module_of(program, node)
     if isinstance(module, _Convolution):
         return module.activation[0] in ("relu", "hardtanh")
     sources = node.all_input_nodes
     through = isinstance(module, _MaxPool) or node.target is torch.cat
-    return through and all(_is_activated(graph, source) for source in sources)
+    return through and all(_is_activated(program, source) for source in sources)
 
 
-def _stays_finite(graph: fx.GraphModule) -> bool:
+def _stays_finite(program: fx.GraphModule) -> bool:
     """Whether finite images cannot give NaN, short of numbers above 1e38."""
-    if not all(bool(torch.isfinite(value).all()) for value in graph.state_dict().values()):
+    if not all(bool(torch.isfinite(value).all()) for value in program.state_dict().values()):
         return False
     return all(
         node.op in ("placeholder", "output")
         or "tensor_meta" not in node.meta  # a number, a size
-        or operation(graph, node) in _FINITE
-        for node in graph.graph.nodes
+        or operation(program, node) in _FINITE
+        for node in program.graph.nodes
     )
 
 

@@ -11,10 +11,13 @@ probing images than its own forward pass, has no graph.
 import copy
 import operator
 from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
 from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 from torch.nn import functional as F  # noqa: N812
 
 from bottleneck.errors import FOREIGN_ERRORS
@@ -47,8 +50,27 @@ _OUT_OF_PLACE: dict[Any, Any] = {
 }
 
 
-def trace(tap: Tap, size: int, *, dtype: torch.dtype, device: torch.device) -> Forward | None:
-    """The tap's forward pass as a graph, which any number of threads may run at a time.
+@dataclass(frozen=True)
+class Graph:
+    """A forward pass as a program, which any number of threads may run at a time.
+
+    Attributes
+    ----------
+    program : fx.GraphModule
+    largest : int
+        Numbers in the largest of an image's maps.
+    """
+
+    program: fx.GraphModule
+    largest: int
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        """From images, as a `Tap` takes them, to codes, as it gives them."""
+        return cast("dict[str, Tensor]", self.program(images))
+
+
+def trace(tap: Tap, size: int, *, dtype: torch.dtype, device: torch.device) -> Graph | None:
+    """The tap's forward pass as a graph.
 
     Parameters
     ----------
@@ -63,25 +85,26 @@ def trace(tap: Tap, size: int, *, dtype: torch.dtype, device: torch.device) -> F
 
     Returns
     -------
-    callable or None
-        From images, as a `Tap` takes them, to codes, as it gives them. None where the network
-        cannot be traced, or the graph would give other codes.
+    Graph or None
+        None where the network cannot be traced, or its graph would give other codes.
     """
     images = _probe(size)
     try:
         expected = tap(images.clone())
-        graph = _Tracer(tap).traced()
-        _drop_idle(graph)
-        if not _make_functional(graph):
+        program = _Tracer(tap).traced()
+        _drop_idle(program)
+        if not _make_functional(program):
             return None
+        ShapeProp(program).propagate(images)
+        graph = Graph(program, _largest_map(program))
         if fuses(device, dtype):
-            fuse(graph, images, dtype)
-        graph.to(device, dtype).to(memory_format=torch.channels_last)
+            fuse(program, dtype)
+        program.to(device, dtype).to(memory_format=torch.channels_last)
         with torch.inference_mode():
             found = graph(images.to(device, dtype))
     except (*FOREIGN_ERRORS, fx.proxy.TraceError):
         return None
-    return cast(Forward, graph) if _alike(expected, found, _TOLERANCE[dtype]) else None
+    return graph if _alike(expected, found, _TOLERANCE[dtype]) else None
 
 
 def _probe(size: int) -> Tensor:
@@ -89,6 +112,11 @@ def _probe(size: int) -> Tensor:
     noise = torch.Generator().manual_seed(0)
     images = torch.randn(2, 3, size, size, generator=noise)
     return images.to(memory_format=torch.channels_last)
+
+
+def _largest_map(program: fx.GraphModule) -> int:
+    metas = (node.meta.get("tensor_meta") for node in program.graph.nodes)
+    return max(prod(meta.shape[1:]) for meta in metas if isinstance(meta, TensorMetadata))
 
 
 def _alike(expected: dict[str, Tensor], found: dict[str, Tensor], tolerance: float) -> bool:
@@ -162,65 +190,65 @@ class _Tracer(fx.Tracer):
 # Making it functional: a step may then move, or be left out, without another's noticing
 
 
-def _drop_idle(graph: fx.GraphModule) -> None:
+def _drop_idle(program: fx.GraphModule) -> None:
     """Leave out what does nothing outside of training, and would stand between others."""
-    for node in list(graph.graph.nodes):
-        if _is_idle(graph, node):
+    for node in list(program.graph.nodes):
+        if _is_idle(program, node):
             node.replace_all_uses_with(node.all_input_nodes[0])
-            graph.graph.erase_node(node)
+            program.graph.erase_node(node)
 
 
-def _is_idle(graph: fx.GraphModule, node: fx.Node) -> bool:
+def _is_idle(program: fx.GraphModule, node: fx.Node) -> bool:
     if getattr(node.target, "__name__", "") == "stochastic_depth":  # torchvision's
         return node.args[-1] is False  # training
-    module = module_of(graph, node)
-    return module is not None and operation(graph, node) in _IDLE and not module.training
+    module = module_of(program, node)
+    return module is not None and operation(program, node) in _IDLE and not module.training
 
 
-def _make_functional(graph: fx.GraphModule) -> bool:
+def _make_functional(program: fx.GraphModule) -> bool:
     """Let no step write into another's result; False where that cannot be done, or not be known.
 
     Who read the result after it was written into, reads the writer's own from now on.
     """
-    nodes = list(graph.graph.nodes)
+    nodes = list(program.graph.nodes)
     for i, node in enumerate(nodes):
-        if not _writes(graph, node):
+        if not _writes(program, node):
             continue
         old, before = node.args[0], set(nodes[:i])
         known = isinstance(old, fx.Node) and all(
-            _is_unshared(graph, each) for each in (old, *(before & old.users.keys()))
+            _is_unshared(program, each) for each in (old, *(before & old.users.keys()))
         )
-        if not known or not _turn(graph, node):
+        if not known or not _turn(program, node):
             return False
         later = set(nodes[i + 1 :])
         old.replace_all_uses_with(node, delete_user_cb=later.__contains__)
-    graph.recompile()
+    program.recompile()
     return True
 
 
-def _writes(graph: fx.GraphModule, node: fx.Node) -> bool:
+def _writes(program: fx.GraphModule, node: fx.Node) -> bool:
     """Whether it writes into its first argument."""
     if node.op not in ("call_module", "call_function", "call_method"):
         return False
-    if module := module_of(graph, node):
+    if module := module_of(program, node):
         return bool(getattr(module, "inplace", False))
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
     in_place = name.endswith("_") or node.target in _OUT_OF_PLACE or name == "setitem"
     return in_place or bool(node.kwargs.get("inplace")) or "out" in node.kwargs
 
 
-def _is_unshared(graph: fx.GraphModule, node: fx.Node) -> bool:
+def _is_unshared(program: fx.GraphModule, node: fx.Node) -> bool:
     """Whether a result is in memory that no other result has a name for."""
-    if node.op == "placeholder" or operation(graph, node) in _FRESH:
+    if node.op == "placeholder" or operation(program, node) in _FRESH:
         return True
-    return node.op != "get_attr" and all(
-        [*source.users] == [node] and _is_unshared(graph, source) for source in node.all_input_nodes
-    )
+    sources = node.all_input_nodes
+    alone = all([*source.users] == [node] for source in sources)
+    return node.op != "get_attr" and alone and all(_is_unshared(program, each) for each in sources)
 
 
-def _turn(graph: fx.GraphModule, node: fx.Node) -> bool:
+def _turn(program: fx.GraphModule, node: fx.Node) -> bool:
     """Have a writer give a result of its own, if there is such an operation."""
-    if module := module_of(graph, node):
+    if module := module_of(program, node):
         setattr(module, "inplace", False)  # noqa: B010  (no module's type has one)
     elif "inplace" in node.kwargs:
         node.update_kwarg("inplace", False)

@@ -32,7 +32,11 @@ PRECISIONS = {
 
 _MOST_LANES = 16  # beyond, threads would rather wait for Python's lock than for a core
 _LANES_A_GPU = 2
-_BATCH = {"cpu": 16, "cuda": 64}  # a core's cache is small, a GPU wants work
+
+# A GPU wants work. On a CPU small maps are better, for its caches, and because in a thread glibc
+# takes each block above 64 MiB from the system, and gives it back.
+_BATCH = {"cpu": 16, "cuda": 64}
+_LARGEST_MAP = 32 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -100,20 +104,23 @@ class Lanes:
             _Place(
                 device,
                 forward,
-                _per_channel(backbone.preprocess.mean, device),
-                _per_channel(backbone.preprocess.std, device),
+                _row_of(backbone.preprocess.mean, size, device),
+                _row_of(backbone.preprocess.std, size, device),
             )
             for device, forward in forwards
         ] * lanes
         self.count = len(self._places)
         self.batch = _BATCH[devices[0].type]
+        if graphs[0] and devices[0].type == "cpu":
+            most = _LARGEST_MAP // (graphs[0].largest * self._dtype.itemsize)
+            self.batch = min(1 << max(0, most.bit_length() - 1), _BATCH["cuda"])
 
     @contextmanager
     def threads(self) -> Iterator[ThreadPoolExecutor]:
         """The threads in which `codes` may be called, one a lane, for as long as they are needed.
 
-        Threads that do arithmetic share the cores among them, and freed memory stays with the
-        process; both end with the block.
+        Threads that do arithmetic share the cores among them, freed memory stays with the process,
+        and float32 is no less on a GPU; all of this ends with the block.
         """
         before = torch.get_num_threads()
         share = max(1, cores() // self.count)
@@ -129,7 +136,7 @@ class Lanes:
                 torch.cuda.set_stream(torch.cuda.Stream(place.device))  # type: ignore[no-untyped-call, unused-ignore]
 
         pool = ThreadPoolExecutor(self.count, thread_name_prefix="lane", initializer=enter)
-        with keeping_pages():
+        with keeping_pages(), _all_bits():
             try:
                 yield pool
             finally:
@@ -176,10 +183,11 @@ class Lanes:
     def _forward(self, images: Tensor) -> dict[str, NDArray[np.float32]]:
         place: _Place = self._here.place
         with torch.inference_mode():
-            moved = images.to(place.device, non_blocking=True).permute(0, 3, 1, 2)
+            rows = images.to(place.device, non_blocking=True).flatten(2)
             # In torchvision's order of operations, so that the input is equal bit by bit.
-            normalised = moved.float().div_(255).sub_(place.mean).div_(place.std)
-            found = place.forward(normalised.to(self._dtype))
+            normalised = rows.float().div_(255).sub_(place.mean).div_(place.std)
+            batch = normalised.to(self._dtype).view(images.shape).permute(0, 3, 1, 2)
+            found = place.forward(batch)
             return {layer: codes.cpu().numpy() for layer, codes in found.items()}
 
     def staging(self, count: int, side: int) -> Tensor:
@@ -236,5 +244,17 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _per_channel(values: Sequence[float], device: torch.device) -> Tensor:
-    return torch.tensor(values, dtype=torch.float32, device=device).view(1, -1, 1, 1)
+@contextmanager
+def _all_bits() -> Iterator[None]:
+    """Convolutions in float32 as such: cuDNN's would be in TF32, with ten of its 23 bits."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+def _row_of(values: Sequence[float], width: int, device: torch.device) -> Tensor:
+    """A value for each channel, at each pixel of a row: arithmetic is fast on long rows."""
+    return torch.tensor(values, dtype=torch.float32, device=device).repeat(width)

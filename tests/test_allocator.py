@@ -46,6 +46,37 @@ def test_pages_are_kept_inside_and_given_back_after_it() -> None:
     assert after > inside
 
 
+IN_A_THREAD = """
+import resource
+from threading import Thread
+import numpy as np
+from bottleneck.allocator import keeping_pages
+
+def pass_of_a_network():  # more than a heap of 64 MB holds
+    return [np.ones(30_000_000, dtype=np.uint8) for _ in range(5)]
+
+def work():
+    pass_of_a_network()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        pass_of_a_network()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+with keeping_pages():
+    thread = Thread(target=work)
+    thread.start()
+    thread.join()
+"""
+
+
+@glibc
+def test_a_threads_memory_stays_too() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_THREAD], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert int(done.stdout) < 30_000_000 // resource.getpagesize()  # one block's, not fifty's
+
+
 AFTERWARDS = """
 import resource
 import numpy as np
@@ -89,7 +120,8 @@ def test_an_error_inside_ends_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bottleneck.allocator.ctypes.CDLL", lambda _: Libc())
     with pytest.raises(KeyError), keeping_pages():
         raise KeyError
-    assert calls == [(-4, 0), (-1, 2**31 - 1), (-4, 65536), (-3, 2**25), (-1, 2**26), (0,)]
+    kept = [(-4, 0), (-1, 2**31 - 1), (-2, 2**27)]
+    assert calls == [*kept, (-4, 65536), (-3, 2**25), (-1, 2**26), (-2, 2**17), (0,)]
 
 
 def test_elsewhere_it_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

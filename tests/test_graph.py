@@ -52,7 +52,8 @@ def tap(network: nn.Module, names: list[str], **options: Any) -> Tap:
 def traced(
     network: nn.Module, names: list[str], dtype: torch.dtype = torch.float32, **options: Any
 ) -> Forward | None:
-    return trace(tap(network, names, **options), SIZE, dtype=dtype, device=CPU)
+    graph = trace(tap(network, names, **options), SIZE, dtype=dtype, device=CPU)
+    return graph and graph.program
 
 
 def run(graph: Forward, batch: Tensor, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
@@ -1226,14 +1227,10 @@ def by_bits(graph: Forward | None) -> bool:
 @pytest.mark.parametrize("kind", POOLS)
 def test_pooling_by_bits_is_pytorchs_bit_by_bit(kind: str, size: int) -> None:
     network = behind(lambda m, x: m.relu(m.bn(m.conv(x))), POOLS[kind]())
-    names = ["relu", "pool"]
-    found = {}
-    layers = choose_layers(list_layers(network, size), names)
-    graph = trace(
-        Tap(network, layers, pool="none"), size, dtype=torch.bfloat16, device=torch.device("cpu")
-    )
-    assert by_bits(graph) == (kind != "dilated")
+    layers = choose_layers(list_layers(network, size), ["relu", "pool"])
+    graph = trace(Tap(network, layers, pool="none"), size, dtype=torch.bfloat16, device=CPU)
     assert graph
+    assert by_bits(graph.program) == (kind != "dilated")
     found = run(graph, images(3, size), torch.bfloat16)
     assert torch.equal(found["pool"], network.get_submodule("pool")(found["relu"]))
 

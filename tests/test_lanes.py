@@ -19,8 +19,9 @@ from bottleneck import lanes as module
 from bottleneck.backbone import load_backbone
 from bottleneck.encode import Encoder
 from bottleneck.errors import DeviceMemoryError, ImageError, InvalidOptionError
+from bottleneck.graph import Graph, trace
 from bottleneck.lanes import Lanes, best_precision, choose_device, choose_devices, cores
-from bottleneck.layers import choose_layers, list_layers
+from bottleneck.layers import Tap, choose_layers, list_layers
 
 CPU = torch.device("cpu")
 RESIDUAL, BRANCHING = f"{NETWORKS}:residual", f"{NETWORKS}:branching"
@@ -324,6 +325,44 @@ def test_lanes_share_the_cores(count: int, share: int, monkeypatch: pytest.Monke
     lanes = make()
     with lanes.threads() as pool:
         assert pool.submit(torch.get_num_threads).result() == share
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_convolutions_in_float32_have_all_of_its_bits(
+    before: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", before)
+    with make().threads() as pool:
+        assert not pool.submit(lambda: torch.backends.cudnn.allow_tf32).result()
+    assert torch.backends.cudnn.allow_tf32 is before
+
+
+@pytest.mark.parametrize(
+    ("largest", "precision", "batch"),
+    [
+        (96 * 109 * 109, "float32", 4),  # SqueezeNet 1.0
+        (64 * 112 * 112, "float32", 8),  # ResNet-50
+        (1, "float32", 64),
+        (10**9, "float32", 1),
+    ],
+)
+def test_a_batchs_largest_map_is_at_most_32_mib(
+    largest: int, precision: str, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def known(*args: Any, **options: Any) -> Graph | None:
+        graph = trace(*args, **options)
+        return graph and Graph(graph.program, largest)
+
+    monkeypatch.setattr(module, "trace", known)
+    assert make(precision=precision).batch == batch
+
+
+def test_a_map_is_as_large_as_the_networks_largest_output() -> None:
+    backbone = load_backbone(f"{NETWORKS}:reused", preprocess=SMALL)
+    layers = choose_layers(list_layers(backbone.network, 32), ["relu"])
+    graph = trace(Tap(backbone.network, layers), 32, dtype=torch.float32, device=CPU)
+    assert graph
+    assert graph.largest == 6 * 32 * 32
 
 
 def test_a_block_can_be_entered_again(several: int) -> None:
