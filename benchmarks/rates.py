@@ -67,7 +67,8 @@ def _all_pictures(size: ExtractionSize, place: Path) -> list[Pictures]:
 
 
 def _spread(name: str, paths: Sequence[Path], place: Path, size: ExtractionSize) -> Pictures:
-    counts = {size.images, size.few, *(network.float32 for network in size.networks)}
+    counts = {size.images, size.few}
+    counts |= {count for network in size.networks for count in (network.auto, network.float32)}
     folders = {count: place / f"{count}" for count in counts}
     for count, folder in folders.items():
         repeat(paths, folder, count)
@@ -80,7 +81,7 @@ def _tables(pictures: Pictures, size: ExtractionSize) -> str:
     for network in size.networks:
         for layer in network.layers:
             found = measured(network, layer, pictures, size)
-            rows += _told(_rows(found, size))
+            rows += _told(_rows(found))
             hand += _told(_rows_by_hand(found))
     lines = [
         f"{pictures.name}:",
@@ -146,7 +147,7 @@ def measured(network: Network, layer: str, pictures: Pictures, size: ExtractionS
         chosen["float32"] = end_to_end(plain, few).precision
     things: dict[str, Callable[[], float]] = {}
     for name, precision in chosen.items():
-        images = pictures.folders[size.images if name == "auto" else network.float32]
+        images = pictures.folders[getattr(network, name)]
         asked, alone = (dataclasses.replace(plain, precision=p) for p in (name, precision))
         things[f"whole {name}"] = functools.partial(_whole_each, asked, images)
         things[f"forward {name}"] = functools.partial(forward_each, alone, at_least=size.seconds)
@@ -182,7 +183,7 @@ def _whole_each(job: Job, images: Path) -> float:
     return 1 / end_to_end(job, images).rate
 
 
-def _rows(found: Found, size: ExtractionSize) -> list[str]:
+def _rows(found: Found) -> list[str]:
     """A line for each precision."""
     lines = []
     for name in found.chosen:
@@ -191,7 +192,7 @@ def _rows(found: Found, size: ExtractionSize) -> list[str]:
         plain = f"{ratio(found.whole['float32'], whole):.2f}" if "float32" in found.chosen else ""
         lines.append(
             f"| {found.network.model} | {found.layer} | {_shown(found, name)} "
-            f"| {size.images if name == 'auto' else found.network.float32} | {len(whole)} "
+            f"| {getattr(found.network, name)} | {len(whole)} "
             f"| {_rate(whole)} | {_rate(forward)} | {_rate(decode)} "
             f"| {ratio(allowed, whole):.2f} | {plain} |"
         )

@@ -58,8 +58,8 @@ class Network:
     model : str
     layers : tuple of str
         The last one worth reading, and one in the middle.
-    float32 : int
-        Images from end to end in float32; with ``auto`` all are taken.
+    auto, float32 : int
+        Images from end to end with ``auto`` and in float32.
     turns : int
         How often each thing is measured.
     by_hand : bool
@@ -68,6 +68,7 @@ class Network:
 
     model: str
     layers: tuple[str, ...]
+    auto: int
     float32: int
     turns: int = 3
     by_hand: bool = False
@@ -81,9 +82,9 @@ class ExtractionSize:
     ----------
     networks : tuple of Network
     images : int
-        From end to end.
+        That a script by hand runs through.
     few : int
-        Of them to warm up with, and to find the best script by hand.
+        To warm up with, and to find the best script by hand.
     batch : int, optional
         Images in a forward pass; unless given, as many as bottleneck takes by itself.
     scripts : tuple of (int, int)
@@ -107,10 +108,10 @@ class ExtractionSize:
     """
 
     networks: tuple[Network, ...] = (
-        Network("squeezenet1_0", ("features.12", "features.7"), float32=2000, by_hand=True),
-        Network("resnet18", ("layer4", "layer3"), float32=1000, turns=2),
-        Network("resnet50", ("layer4", "layer3"), float32=500, turns=1),
-        Network("mobilenet_v3_small", ("features.12", "features.8"), float32=2000),
+        Network("squeezenet1_0", ("features.12", "features.7"), 4000, 2000, by_hand=True),
+        Network("resnet18", ("layer4", "layer3"), 3000, 1000, turns=2),
+        Network("resnet50", ("layer4", "layer3"), 2000, 500, turns=1),
+        Network("mobilenet_v3_small", ("features.12", "features.8"), 6000, 3000),
     )
     images: int = 2000
     few: int = 256
@@ -121,7 +122,7 @@ class ExtractionSize:
     truncated: str = "resnet50"
     detail: int = 600
     memory: tuple[int, int] = (2000, 20_000)
-    written: int = 1000
+    written: int = 2000
     read: tuple[int, int] = (50_000, 2048)
     preprocess: dict[str, int] = field(default_factory=dict)
 
@@ -129,8 +130,8 @@ class ExtractionSize:
 FULL_EXTRACTION = ExtractionSize()
 QUICK_EXTRACTION = ExtractionSize(
     networks=(
-        Network("squeezenet1_0", ("features.12", "features.7"), float32=4, turns=1, by_hand=True),
-        Network("resnet18", ("layer4", "layer3"), float32=4, turns=1),
+        Network("squeezenet1_0", ("features.12", "features.7"), 8, 4, turns=1, by_hand=True),
+        Network("resnet18", ("layer4", "layer3"), 8, 4, turns=1),
     ),
     images=8,
     few=4,

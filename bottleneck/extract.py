@@ -28,7 +28,7 @@ from bottleneck.store import Cache, Layout, is_cache, open_cache
 DTYPES = ("float16", "float32")
 
 _SHARD_ROWS = 4096
-_SHARD_BYTES = 256 << 20  # an unpooled layer gets shards of fewer rows
+_SHARD_BYTES = 64 << 20  # an unpooled layer gets shards of fewer rows
 
 Progress = Callable[[int, int, Clock], None]  # rows done, rows in all, where the time goes
 
@@ -121,7 +121,7 @@ def extract(
         Decoding threads; one a core unless given.
     shard_size : int, optional
         Rows of a shard: the cache's own, and for a new one 4096, or fewer where that would
-        be more than 256 MiB.
+        be more than 64 MiB.
     task : tuple of 2 int
         (i, n): do every n-th shard, from the i-th, counted from 0.
     retry_rejected : bool

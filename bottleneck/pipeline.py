@@ -4,12 +4,15 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from bottleneck.clock import Clock
 from bottleneck.encode import Batch, Encoder
-from bottleneck.shard import Shard, write_shard
+from bottleneck.shard import Shard, choose_dtype, write_shard
 from bottleneck.store import Cache
 
 _SHARDS_IN_FLIGHT = 2  # one being written while the next fills
@@ -97,7 +100,7 @@ def _joined(cache: Cache, shard: int, layer: str, parts: list[Batch]) -> Shard:
     if not np.array_equal(row, rows):  # order is data, and this is where it is proved
         raise AssertionError(f"shard {shard} would hold rows {row} in place of {rows}")
     return Shard(
-        codes=np.concatenate([part.codes[layer] for part in parts]),
+        codes=_stored([part.codes[layer] for part in parts], cache.layout.dtype),
         row=row,
         path=cache.images.path[rows.start : rows.stop],
         label=cache.images.label[rows.start : rows.stop],
@@ -105,6 +108,14 @@ def _joined(cache: Cache, shard: int, layer: str, parts: list[Batch]) -> Shard:
         reason=[why for part in parts for why in part.reason],
         image_sha256=[digest for part in parts for digest in part.image_sha256],
     )
+
+
+def _stored(parts: list[NDArray[np.float32]], dtype: str) -> NDArray[Any]:
+    """Batches of codes as one array, in float16 already where that is asked for and holds them."""
+    if any(choose_dtype(part, dtype) != "float16" for part in parts):
+        return np.concatenate(parts)
+    # By PyTorch, which rounds many numbers at a time where NumPy rounds one.
+    return np.concatenate([torch.from_numpy(part).half().numpy() for part in parts])
 
 
 class _Writer:

@@ -110,7 +110,7 @@ def write_shard(
     path : Path
         Where it shall stand.
     shard : Shard
-        Codes in float32.
+        Codes in float32, or in the type that `choose_dtype` says.
     spec : Spec
         What decided the codes.
     layer : str
@@ -127,7 +127,7 @@ def write_shard(
     OSError
         The disk refused it.
     """
-    codes = np.ascontiguousarray(shard.codes, dtype=_storable(shard.codes, dtype))
+    codes = np.ascontiguousarray(shard.codes, dtype=choose_dtype(shard.codes, dtype))
     stored = dataclasses.replace(shard, codes=codes)
     rows_a_chunk = max(1, CHUNK_BYTES // max(1, codes[:1].nbytes))
     with publish(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
@@ -213,6 +213,7 @@ def read_blocks(path: Path, rows: int, *, check: bool) -> Iterator[NDArray[Any]]
             if check:
                 digest.update(block.reshape(-1).view(np.uint8).data)
             yield block
+            del block  # so that it may be gone before the next one is read
         if check and file.attrs["codes_sha256"] != digest.hexdigest():
             raise ShardError(f"{path}: the codes are not those that were written (sha256 differs)")
 
@@ -339,9 +340,9 @@ def _reading(path: Path) -> Iterator[h5py.File]:
 def _open(path: Path) -> h5py.File:
     try:
         try:
-            # Shards never change once they have their name, so there is nothing to lock; and
-            # network file systems often cannot.
-            return h5py.File(path, "r", locking=False)
+            # Shards never change once they have their name: there is nothing to lock, which network
+            # file systems often cannot. Chunks are read once: no cache, no second copy.
+            return h5py.File(path, "r", locking=False, rdcc_nbytes=0)
         except OSError as error:
             if "locking flag" not in str(error):
                 raise
@@ -367,9 +368,10 @@ def _share(value: object) -> float | None:
     return float(value) if isinstance(value, float | np.floating) and 0 <= value <= 1 else None
 
 
-def _storable(codes: NDArray[Any], dtype: str) -> str:
-    fits = codes.size == 0 or float(np.abs(codes).max()) <= _FLOAT16_MAX
-    return dtype if fits else "float32"
+def choose_dtype(codes: NDArray[Any], dtype: str) -> str:
+    """The type to store codes in: `dtype`, or float32 where they are beyond float16's range."""
+    known = codes.size == 0 or codes.dtype.name == dtype
+    return dtype if known or max(codes.max(), -codes.min()) <= _FLOAT16_MAX else "float32"
 
 
 def _codes_digest(shard: Shard) -> str:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from bottleneck.errors import CacheError, ImagesTableError, ShardError, one_line
 from bottleneck.files import publish_text_if_new
+from bottleneck.halves import as_float32
 from bottleneck.images import ImageTable
 from bottleneck.shard import (
     Header,
@@ -284,11 +285,11 @@ class Cache:
         size = self.layout.shard_size
         wanted: NDArray[np.float32] | None = None
         for shard in np.unique(rows // size).tolist():
-            here = rows // size == shard
-            codes = self.read_checked(layer, shard)[rows[here] - shard * size]
+            first, end = np.searchsorted(rows, [shard * size, (shard + 1) * size])
+            codes = as_float32(self.read_checked(layer, shard))
             if wanted is None:
                 wanted = np.empty((len(rows), math.prod(codes.shape[1:])), dtype=np.float32)
-            wanted[here] = codes.reshape(len(codes), -1)
+            wanted[first:end] = codes.reshape(len(codes), -1)[rows[first:end] - shard * size]
         return np.empty((0, 0), dtype=np.float32) if wanted is None else wanted
 
     def read_checked(self, layer: str, shard: int) -> NDArray[Any]:

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "bottleneck"
 # From the ground up. A module imports only from floors below its own, or from what stands
 # before it on its own floor.
 FLOORS = [
-    ["errors", "files", "clock", "allocator", "spec", "tables"],
+    ["errors", "files", "clock", "allocator", "spec", "tables", "halves"],
     ["images", "decode", "weights", "backbone", "layers", "fusion", "graph", "lanes", "shard"],
     ["codes", "losses", "design", "coordinates", "descent", "solver", "metrics", "calibration"],
     ["encode", "store", "stored", "labels", "plan", "classifiers", "linear", "reference", "head"],

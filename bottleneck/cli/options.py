@@ -86,7 +86,9 @@ def force_option(command: F) -> F:
 def device_options(command: F) -> F:
     """``--device`` and ``--batch-size``."""
     command = click.option(
-        "--batch-size", type=int, help="Images in a forward pass.  [16 on a CPU, 64 on a GPU]"
+        "--batch-size",
+        type=int,
+        help="Images in a forward pass.  [what suits the network and the device]",
     )(command)
     return click.option(
         "--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."
