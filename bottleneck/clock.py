@@ -38,8 +38,8 @@ def limit(clock: Clock) -> str:
     Parameters
     ----------
     clock : Clock
-        With the stages ``read`` and ``decode`` (in decoding threads), ``wait`` (for images) and
-        ``forward`` (where the network runs), and ``blocked`` (waiting for the writer).
+        With the stages ``read`` and ``decode``, ``forward`` and ``wait`` (what the network's
+        threads spend on getting images), and ``blocked`` (waiting for the writer).
 
     Returns
     -------

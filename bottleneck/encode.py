@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,12 +50,33 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class _Read:
+    row: int
+    path: Path
+    data: bytes
+    sha256: str
+    reason: str  # why it gives no codes; empty where nothing is wrong so far
+
+
+@dataclass(frozen=True)
 class _Decoded:
     row: int
     path: Path
-    valid: bool
-    reason: str
     sha256: str
+    reason: str
+
+    @property
+    def valid(self) -> bool:
+        return not self.reason
+
+
+@dataclass(frozen=True)
+class _Threads:
+    """Who reads, who decodes and who runs the network; the latter two may be the same."""
+
+    readers: ThreadPoolExecutor
+    decoders: ThreadPoolExecutor
+    lanes: ThreadPoolExecutor
 
 
 class Encoder:
@@ -69,8 +90,8 @@ class Encoder:
     relu, pool, precision, devices
         As in `bottleneck.lanes.Lanes`.
     clock : Clock, optional
-        Where the stages ``read`` and ``decode``, and in the lanes ``wait`` (for images) and
-        ``forward``, are added up.
+        Where the stages ``read``, ``decode`` and ``forward`` are added up, and ``wait``: what the
+        lanes' threads spend on getting images, whether they wait for them or decode them.
     """
 
     def __init__(
@@ -102,7 +123,9 @@ class Encoder:
         batches : iterable of sequences of (row, path)
             Each becomes one forward pass, so that its size bounds the memory.
         workers : int, optional
-            Threads that read and decode ahead of the network; one a core unless given.
+            Threads that read files ahead, and those that decode for a GPU; one a core unless
+            given. On a CPU the lanes' own threads decode: as many threads as cores have work, and
+            none takes another's place in a core's cache.
 
         Yields
         ------
@@ -117,38 +140,57 @@ class Encoder:
             Not even one image fits into the device's memory.
         """
         ahead: deque[Future[Batch]] = deque()
-        with self.lanes.threads() as lanes, _decoding(workers or cores()) as decoders:
+        with self._threads(workers or cores()) as threads:
             for batch in batches:
-                ahead.append(self._begin(batch, decoders, lanes))
+                ahead.append(self._begin(batch, threads))
                 if len(ahead) >= self.lanes.count + _BATCHES_AHEAD:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
 
-    def _begin(
-        self,
-        batch: Sequence[tuple[int, Path]],
-        decoders: ThreadPoolExecutor,
-        lanes: ThreadPoolExecutor,
-    ) -> Future[Batch]:
-        images = self.lanes.staging(len(batch), self.preprocess.crop)
-        decoding = [
-            decoders.submit(self._decode, row, path, place)
-            for (row, path), place in zip(batch, images.numpy(), strict=True)
-        ]
-        return lanes.submit(self._encode, decoding, images)
+    @contextmanager
+    def _threads(self, workers: int) -> Iterator[_Threads]:
+        with self.lanes.threads() as lanes, _pool("read", workers) as readers:
+            if self.lanes.fill_the_cores:
+                # Tasks are begun in order, so that nobody waits for an image that is not begun.
+                yield _Threads(readers, lanes, lanes)
+            else:
+                with _pool("decode", workers) as decoders:
+                    yield _Threads(readers, decoders, lanes)
 
-    def _decode(self, row: int, path: Path, place: NDArray[np.uint8]) -> _Decoded:
-        digest = ""
-        try:
-            with self.clock.measure("read"):
+    def _begin(self, batch: Sequence[tuple[int, Path]], threads: _Threads) -> Future[Batch]:
+        images = self.lanes.staging(len(batch), self.preprocess.crop)
+        reading = [threads.readers.submit(self._read, row, path) for row, path in batch]
+        decoding = [
+            threads.decoders.submit(self._decode, file, place)
+            for file, place in zip(reading, images.numpy(), strict=True)
+        ]
+        return threads.lanes.submit(self._encode, decoding, images)
+
+    def _read(self, row: int, path: Path) -> _Read:
+        with self.clock.measure("read"):
+            try:
                 data = read_image(path)
-                digest = sha256(data)
-            with self.clock.measure("decode"):
+            except ImageError as error:
+                return _Read(row, path, b"", "", str(error))
+            return _Read(row, path, data, sha256(data), "")
+
+    def _decode(self, reading: Future[_Read], place: NDArray[np.uint8]) -> _Decoded:
+        with self._lanes_wait():
+            file = reading.result()
+            reason = file.reason or self._pixels_into(place, file.data)
+            return _Decoded(file.row, file.path, file.sha256, reason)
+
+    def _pixels_into(self, place: NDArray[np.uint8], data: bytes) -> str:
+        with self.clock.measure("decode"):
+            try:
                 place[...] = prepare_image(decode_image(data), self.preprocess)
-        except ImageError as error:
-            return _Decoded(row, path, False, str(error), digest)
-        return _Decoded(row, path, True, "", digest)
+            except ImageError as error:
+                return str(error)
+            return ""
+
+    def _lanes_wait(self) -> AbstractContextManager[None]:
+        return self.clock.measure("wait") if self.lanes.fill_the_cores else nullcontext()
 
     def _encode(self, decoding: list[Future[_Decoded]], images: Tensor) -> Batch:
         with self.clock.measure("wait"):
@@ -180,9 +222,9 @@ class Encoder:
 
 
 @contextmanager
-def _decoding(workers: int) -> Iterator[ThreadPoolExecutor]:
+def _pool(name: str, workers: int) -> Iterator[ThreadPoolExecutor]:
     # The images of a batch are side by side already, so none is worth more than one core.
-    pool = ThreadPoolExecutor(workers, "decode", initializer=torch.set_num_threads, initargs=(1,))
+    pool = ThreadPoolExecutor(workers, name, initializer=torch.set_num_threads, initargs=(1,))
     try:
         yield pool
     finally:

@@ -71,6 +71,8 @@ class Lanes:
         How many batches are in the network at a time.
     batch : int
         The images of a forward pass, where the user asks for no other number.
+    fill_the_cores : bool
+        Whether the lanes' threads are as many as there are cores to compute with.
     fitting : int or None
         Where a batch did not fit into a device's memory: the images that do.
     """
@@ -110,6 +112,7 @@ class Lanes:
             for device, forward in forwards
         ] * lanes
         self.count = len(self._places)
+        self.fill_the_cores = devices[0].type == "cpu" and self.count >= cores()
         self.batch = _BATCH[devices[0].type]
         if graphs[0] and devices[0].type == "cpu":
             most = _LARGEST_MAP // (graphs[0].largest * self._dtype.itemsize)
