@@ -118,7 +118,7 @@ def extract(
     batch_size : int, optional
         Images in one forward pass; what serves the device best unless given.
     workers : int, optional
-        Decoding threads; one a core unless given.
+        As in `bottleneck.encode.Encoder.stream`.
     shard_size : int, optional
         Rows of a shard: the cache's own, and for a new one 4096, or fewer where that would
         be more than 64 MiB.

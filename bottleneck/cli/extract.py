@@ -38,7 +38,7 @@ from bottleneck.cli.progress import progress_of
     help="Of weights and activations.",
 )
 @device_options
-@click.option("--workers", type=int, help="Decoding threads.  [one a core]")
+@click.option("--workers", type=int, help="Threads that read, and for a GPU decode.  [one a core]")
 @click.option("--shard-size", type=int, help="Rows of a shard.  [4096, fewer for large codes]")
 @click.option("--task", type=Task(), default="0/1", help="Only part I of N, counted from 0.")
 @click.option("--resize", type=click.IntRange(min=1), help="Shorter side, in pixels.")
