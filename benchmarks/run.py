@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import compression
 import extraction
 import fitting
 import gpu
@@ -13,6 +14,7 @@ from machine import machine
 SECTIONS: dict[str, Callable[[], str]] = {
     "Start-up": startup.markdown,
     "Extraction": extraction.markdown,
+    "Compression": compression.markdown,
     "Fitting": fitting.markdown,
     "Extraction on a GPU": gpu_extraction.markdown,
     "Fitting on a GPU": gpu.markdown,
