@@ -37,6 +37,7 @@ _LANES_A_GPU = 2
 # takes each block above 64 MiB from the system, and gives it back.
 _BATCH = {"cpu": 16, "cuda": 64}
 _LARGEST_MAP = 32 << 20  # bytes
+_LARGEST_BATCH = 64  # where maps are small
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class Lanes:
         self.batch = _BATCH[devices[0].type]
         if graphs[0] and devices[0].type == "cpu":
             most = _LARGEST_MAP // (graphs[0].largest * self._dtype.itemsize)
-            self.batch = min(1 << max(0, most.bit_length() - 1), _BATCH["cuda"])
+            self.batch = min(1 << max(0, most.bit_length() - 1), _LARGEST_BATCH)
 
     @contextmanager
     def threads(self) -> Iterator[ThreadPoolExecutor]:

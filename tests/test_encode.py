@@ -1,3 +1,5 @@
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +8,11 @@ import pytest
 import torch
 from conftest import NETWORKS, PLAIN, SMALL, as_torchvision, photograph, write_photographs
 
+from bottleneck import encode as module
+from bottleneck import lanes
 from bottleneck.backbone import load_backbone
+from bottleneck.clock import limit
+from bottleneck.decode import decode_image
 from bottleneck.encode import Batch, Encoder
 from bottleneck.errors import NonFiniteCodesError
 from bottleneck.lanes import cores
@@ -55,6 +61,42 @@ def test_rows_travel_with_their_images_through_many_threads(tmp_path: Path) -> N
     batches = encode(encoder(), paths, size=7, workers=8)
     assert np.concatenate([batch.row for batch in batches]).tolist() == list(range(40))
     np.testing.assert_allclose(joined(batches), one_by_one, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("model", "threads"), [(PLAIN, "lane"), (f"{NETWORKS}:branching", "decode")]
+)
+def test_lanes_that_fill_the_cores_decode_as_well(
+    model: str, threads: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others have threads for that: a network that nobody can trace is one lane on all cores."""
+    monkeypatch.setattr(lanes, "cores", lambda: 2)
+    names = set()
+
+    def decode(data: bytes) -> Any:
+        names.add(threading.current_thread().name.split("_")[0])
+        return decode_image(data)
+
+    monkeypatch.setattr(module, "decode_image", decode)
+    encode(encoder(model), write_photographs(tmp_path, 12, label="ants"))
+    assert names == {threads}
+
+
+@pytest.mark.parametrize("model", [PLAIN, f"{NETWORKS}:branching"])
+@pytest.mark.parametrize(("slow", "stage"), [("read_image", "read"), ("decode_image", "decode")])
+def test_a_slow_stage_is_named_as_the_limit(
+    slow: str, stage: str, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = getattr(module, slow)
+
+    def slowly(what: Any) -> Any:
+        time.sleep(0.05)
+        return plain(what)
+
+    monkeypatch.setattr(module, slow, slowly)
+    used = encoder(model)
+    encode(used, write_photographs(tmp_path, 12, label="ants"))
+    assert limit(used.clock) == stage
 
 
 @pytest.mark.parametrize("size", [1, 7, 64])
