@@ -12,9 +12,10 @@ from sizes import FULL, Size
 
 from bottleneck.head import Head
 from bottleneck.images import ImageTable
+from bottleneck.manifest import Layout, manifest_text
 from bottleneck.shard import Shard, write_shard
 from bottleneck.spec import Preprocess, Source, Spec
-from bottleneck.store import Cache, Layout, plan_text
+from bottleneck.store import Cache
 
 _LAYER = "layer4"
 _SPEC = Spec("generated", "0" * 64, Preprocess(), "none", "float32", relu=True, pool="avg")
@@ -40,7 +41,7 @@ def make_cache(path: Path, *, n: int, d: int, classes: int, shard_size: int = 40
     layout = Layout(dtype="float16", shard_size=shard_size)
     cache = Cache(path, _SPEC, layout, Source("generated", "none"), images)
     path.mkdir(parents=True)
-    (path / "spec.json").write_text(plan_text(cache))
+    (path / "spec.json").write_text(manifest_text(_SPEC, layout, cache.source))
     (path / "images.csv").write_text(images.to_csv())
     cache.folder(_LAYER).mkdir(parents=True)
     for shard in range(cache.shard_count):

@@ -19,13 +19,12 @@ from bottleneck.files import remove_leavings
 from bottleneck.images import find_images
 from bottleneck.lanes import PRECISIONS, best_precision, choose_devices
 from bottleneck.layers import Layer, choose_layers, list_layers
+from bottleneck.manifest import Layout
 from bottleneck.pipeline import make_shards
 from bottleneck.plan import Changes, plan_cache
 from bottleneck.preflight import Preflight, inspect_work
-from bottleneck.shard import COMPRESSIONS
-from bottleneck.store import Cache, Layout, is_cache, open_cache
-
-DTYPES = ("float16", "float32")
+from bottleneck.shard import COMPRESSIONS, DTYPES
+from bottleneck.store import Cache, is_cache, open_cache
 
 _SHARD_ROWS = 4096
 _SHARD_BYTES = 64 << 20  # an unpooled layer gets shards of fewer rows

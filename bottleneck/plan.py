@@ -9,8 +9,9 @@ import numpy as np
 from bottleneck.errors import CacheError, SpecMismatchError
 from bottleneck.files import publish_text, publish_text_if_new
 from bottleneck.images import ImageTable
+from bottleneck.manifest import Layout, manifest_text
 from bottleneck.spec import Source, Spec
-from bottleneck.store import Cache, Layout, is_cache, open_cache, plan_text
+from bottleneck.store import Cache, is_cache, open_cache
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ class Plan:
         cache.discard(self.stale)
         publish_text_if_new(cache.path / "images.csv", cache.images.to_csv())
         if not is_cache(cache.path):
-            publish_text(cache.path / "spec.json", plan_text(cache))  # last: now it is a cache
+            manifest = manifest_text(cache.spec, cache.layout, cache.source)
+            publish_text(cache.path / "spec.json", manifest)  # last: now it is a cache
 
 
 def plan_cache(

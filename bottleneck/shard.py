@@ -1,6 +1,6 @@
-"""One HDF5 shard of codes: written whole or not at all, read, checked; and the index over them.
+"""One HDF5 shard of codes: written whole or not at all, read, checked.
 
-The only module that imports h5py. `docs/format.md` describes the files for other readers.
+`docs/format.md` describes it for other readers.
 """
 
 import dataclasses
@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 
 from bottleneck.errors import ShardError, one_line
 from bottleneck.files import publish, sha256
+from bottleneck.hdf5 import open_hdf5
 from bottleneck.spec import Spec
 
 FORMAT = "bottleneck-shard"
 FORMAT_VERSION = 1
 
+DTYPES = ("float16", "float32")
 CHUNK_BYTES = 1 << 20  # fitting reads whole shards in order: few, large chunks
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
 _TEXT = h5py.string_dtype("utf-8")
@@ -253,81 +255,10 @@ def read_outcome(path: Path) -> tuple[NDArray[np.bool_], Sequence[str]]:
         return valid, [""] * len(valid) if valid.all() else _decoded(file["reason"])
 
 
-@dataclass(frozen=True)
-class IndexedLayer:
-    """One layer as the index shows it.
-
-    Attributes
-    ----------
-    shards : list of (Path, int, Header)
-        Finished shards with the row that each begins at, at least one.
-    valid : ndarray of bool, shape (rows,)
-        Which rows may be used.
-    """
-
-    shards: list[tuple[Path, int, Header]]
-    valid: NDArray[np.bool_]
-
-
-def write_index(path: Path, layers: dict[str, IndexedLayer]) -> None:
-    """Publish an HDF5 file in which each layer is one virtual array over its shards.
-
-    ``file[layer]`` holds the codes, NaN where there is no shard yet, and
-    ``file[f"{layer}:valid"]`` which rows may be used. An index that says the same already is left
-    alone.
-
-    Parameters
-    ----------
-    path : Path
-        The index; shards are named relative to its folder.
-    layers : dict of str to IndexedLayer
-        By the layer's name.
-    """
-    digest = _index_digest(path, layers)
-    if _indexed_digest(path) == digest:
-        return
-    with publish(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
-        file.attrs["index_sha256"] = digest
-        for name, layer in layers.items():
-            headers = [header for _, _, header in layer.shards]
-            # HDF5 converts as it reads, so one float32 shard makes the whole array float32.
-            dtype = np.result_type(*(header.dtype for header in headers))
-            virtual = h5py.VirtualLayout((len(layer.valid), *headers[0].shape[1:]), dtype)
-            for shard, start, header in layer.shards:
-                # HDF5 reads a single % in a source's name as the start of a pattern.
-                source = shard.relative_to(path.parent).as_posix().replace("%", "%%")
-                virtual[start : start + header.shape[0]] = h5py.VirtualSource(
-                    source, "codes", header.shape, dtype=header.dtype
-                )
-            file.create_virtual_dataset(name, virtual, fillvalue=np.nan)
-            file[f"{name}:valid"] = layer.valid
-
-
-def _index_digest(path: Path, layers: dict[str, IndexedLayer]) -> str:
-    """Over all that an index says: names, places, shapes, types, and which rows are valid."""
-    parts: list[bytes] = []
-    for name, layer in layers.items():
-        places = [
-            (shard.relative_to(path.parent).as_posix(), start, header.shape, header.dtype)
-            for shard, start, header in layer.shards
-        ]
-        parts += [json.dumps([name, places]).encode(), layer.valid.tobytes()]
-    return sha256(*parts)
-
-
-def _indexed_digest(path: Path) -> str:
-    """What the index at `path` was made of; empty where there is none that can be read."""
-    try:
-        with _open(path) as file:
-            return str(file.attrs.get("index_sha256", ""))
-    except ShardError:
-        return ""
-
-
 @contextmanager
 def _reading(path: Path) -> Iterator[h5py.File]:
     """An open shard; what is wrong with it becomes a `ShardError` that names it."""
-    with _open(path) as file:
+    with open_hdf5(path) as file:
         try:
             _require_format(path, file)
             yield file
@@ -335,22 +266,6 @@ def _reading(path: Path) -> Iterator[h5py.File]:
             raise
         except _READ_ERRORS as error:
             raise ShardError(f"{path} cannot be read: {one_line(error)}") from error
-
-
-def _open(path: Path) -> h5py.File:
-    try:
-        try:
-            # Shards never change once they have their name: there is nothing to lock, which network
-            # file systems often cannot. Chunks are read once: no cache, no second copy.
-            return h5py.File(path, "r", locking=False, rdcc_nbytes=0)
-        except OSError as error:
-            if "locking flag" not in str(error):
-                raise
-            # HDF5 wants every opening of a file in one process to be alike, and a notebook may
-            # hold codes.h5 open, which opens the shards behind it with the default.
-            return h5py.File(path, "r")
-    except OSError as error:
-        raise ShardError(f"{path} cannot be opened: {one_line(error)}") from error
 
 
 def _require_format(path: Path, file: h5py.File) -> None:

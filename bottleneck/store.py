@@ -4,9 +4,7 @@
 """
 
 import csv
-import dataclasses
 import io
-import json
 import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -17,45 +15,21 @@ from urllib.parse import quote, unquote
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.errors import CacheError, ImagesTableError, ShardError, one_line
+from bottleneck.errors import CacheError, ImagesTableError, ShardError
 from bottleneck.files import publish_text_if_new
 from bottleneck.halves import as_float32
 from bottleneck.images import ImageTable
+from bottleneck.index import IndexedLayer, write_index
+from bottleneck.manifest import RESTORE, Layout, parse_manifest
 from bottleneck.shard import (
     Header,
-    IndexedLayer,
     read_header,
     read_outcome,
     read_shard,
-    write_index,
 )
 from bottleneck.spec import Source, Spec
 
-FORMAT = "bottleneck-cache"
-FORMAT_VERSION = 1
-
-_RESTORE = "restore it from a copy, or extract into a new directory"
-
 REMOVED = "removed: the file is not there any more"
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How codes are laid down; decides no number but float16's rounding.
-
-    Attributes
-    ----------
-    dtype : str
-        ``"float16"`` or ``"float32"``.
-    shard_size : int
-        Rows of a shard.
-    compression : str
-        Of the codes: one of `bottleneck.shard.COMPRESSIONS`.
-    """
-
-    dtype: str
-    shard_size: int
-    compression: str = "none"  # what a cache has that was planned before there was a choice
 
 
 @dataclass(frozen=True)
@@ -286,10 +260,11 @@ class Cache:
         wanted: NDArray[np.float32] | None = None
         for shard in np.unique(rows // size).tolist():
             first, end = np.searchsorted(rows, [shard * size, (shard + 1) * size])
-            codes = as_float32(self.read_checked(layer, shard))
+            codes = self.read_checked(layer, shard)
+            codes = codes.reshape(len(codes), -1)[consecutive(rows[first:end] - shard * size)]
             if wanted is None:
-                wanted = np.empty((len(rows), math.prod(codes.shape[1:])), dtype=np.float32)
-            wanted[first:end] = codes.reshape(len(codes), -1)[rows[first:end] - shard * size]
+                wanted = np.empty((len(rows), codes.shape[1]), dtype=np.float32)
+            wanted[first:end] = as_float32(codes)
         return np.empty((0, 0), dtype=np.float32) if wanted is None else wanted
 
     def read_checked(self, layer: str, shard: int) -> NDArray[Any]:
@@ -319,6 +294,12 @@ class Cache:
             raise ShardError(f"{path} holds other rows than {rows.start} to {rows.stop - 1}")
         if images != self.images.path[rows.start : rows.stop]:
             raise ShardError(f"{path} holds other images than images.csv has in its rows")
+
+
+def consecutive(rows: NDArray[np.int64]) -> NDArray[np.int64] | slice:
+    """Ascending rows, as a slice where they lie one behind another: that copies nothing."""
+    first, last = int(rows[0]), int(rows[-1])
+    return slice(first, last + 1) if last - first + 1 == len(rows) else rows
 
 
 def is_cache(path: Path) -> bool:
@@ -357,44 +338,9 @@ def open_cache(path: Path) -> Cache:
         There is none at `path`, or its ``spec.json`` or ``images.csv`` is damaged.
     """
     _require_cache(path)
-    spec, layout, source = _parse_plan(path, (path / "spec.json").read_bytes())
+    spec, layout, source = parse_manifest(path, (path / "spec.json").read_bytes())
     try:
         images = ImageTable.read_csv(path / "images.csv")
     except (FileNotFoundError, ImagesTableError) as error:
-        raise CacheError(
-            f"{path}: images.csv is absent or damaged ({error}): {_RESTORE}"
-        ) from error
+        raise CacheError(f"{path}: images.csv is absent or damaged ({error}): {RESTORE}") from error
     return Cache(path, spec, layout, source, images)
-
-
-def plan_text(cache: Cache) -> str:
-    """What stands in ``spec.json``."""
-    plan = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "spec": cache.spec.to_json(),
-        "spec_digest": cache.spec.digest(),
-        "layout": dataclasses.asdict(cache.layout),
-        "source": dataclasses.asdict(cache.source),
-    }
-    return json.dumps(plan, indent=2) + "\n"
-
-
-def _parse_plan(path: Path, text: bytes) -> tuple[Spec, Layout, Source]:
-    try:
-        plan = json.loads(text)
-        if (plan["format"], plan["format_version"]) != (FORMAT, FORMAT_VERSION):
-            raise CacheError(
-                f"{path}: spec.json has format {plan['format']!r} version "
-                f"{plan['format_version']!r}; this program reads {FORMAT!r} {FORMAT_VERSION}"
-            )
-        spec = Spec.from_json(plan["spec"])
-        layout, source = Layout(**plan["layout"]), Source(**plan["source"])
-        digest = plan["spec_digest"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CacheError(f"{path}: spec.json is damaged ({one_line(error)}): {_RESTORE}") from error
-    if digest != spec.digest():
-        raise CacheError(
-            f"{path}: spec.json was edited, its digest is not that of its spec: {_RESTORE}"
-        )
-    return spec, layout, source

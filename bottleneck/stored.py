@@ -17,7 +17,7 @@ from bottleneck.codes import Codes, InMemory
 from bottleneck.errors import FOREIGN_ERRORS, BottleneckError
 from bottleneck.halves import as_float32
 from bottleneck.shard import read_blocks, read_rows
-from bottleneck.store import Cache
+from bottleneck.store import Cache, consecutive
 
 # Of codes in memory at once: as read, a fold's rows, those prepared, those in their coordinates.
 _COPIES = 4
@@ -83,14 +83,8 @@ class StoredCodes:
                 here = wanted[(start <= wanted) & (wanted < stop)] - start
                 start = stop
                 if len(here):
-                    yield as_float32(stored.reshape(len(stored), -1)[_range(here)])
+                    yield as_float32(stored.reshape(len(stored), -1)[consecutive(here)])
             self._checked.add(shard)
-
-
-def _range(places: NDArray[np.int64]) -> NDArray[np.int64] | slice:
-    """The same places, as a slice where they are one behind another: that copies nothing."""
-    first, last = int(places[0]), int(places[-1])
-    return slice(first, last + 1) if last - first + 1 == len(places) else places
 
 
 def open_codes(cache: Cache, layer: str, rows: NDArray[np.int64], *, memory: int | None) -> Codes:

@@ -13,10 +13,11 @@ from sklearn.svm import LinearSVC
 
 from bottleneck.codes import InMemory
 from bottleneck.images import ImageTable
+from bottleneck.manifest import Layout
 from bottleneck.plan import plan_cache
 from bottleneck.shard import Shard, write_shard
 from bottleneck.spec import Preprocess, Source, Spec
-from bottleneck.store import Cache, Layout
+from bottleneck.store import Cache
 from bottleneck.training import Training
 
 SPEC = Spec("net", "ab" * 32, Preprocess(), "pillow-1", "float32", True, "avg")

@@ -10,9 +10,10 @@ from conftest import PLAIN, SMALL, Extract, photograph
 from bottleneck.errors import NoRoomError
 from bottleneck.images import ImageTable
 from bottleneck.layers import Layer
+from bottleneck.manifest import Layout
 from bottleneck.preflight import LayerWork, Preflight, inspect_work
 from bottleneck.shard import Shard, write_shard
-from bottleneck.store import Cache, Layout, open_cache
+from bottleneck.store import Cache, open_cache
 
 WIDE = Layer("wide", "wide", 0, (1000, 3, 3), False, 0.5)
 FLAT = Layer("flat", "flat", 0, (10,), False, 1.0)

@@ -9,50 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from shard_kit import SPEC, a_shard, sparse, write
 
 from bottleneck.errors import ShardError
 from bottleneck.shard import (
     COMPRESSIONS,
-    IndexedLayer,
     Shard,
     read_blocks,
     read_header,
     read_outcome,
     read_rows,
     read_shard,
-    write_index,
     write_shard,
 )
-from bottleneck.spec import Preprocess, Spec
-
-SPEC = Spec("net", "ab" * 32, Preprocess(), "pillow-1", "float32", True, "avg")
-
-
-def a_shard(n: int = 5, start: int = 10, shape: tuple[int, ...] = (7,), scale: float = 1) -> Shard:
-    codes = np.random.default_rng(start).random((n, *shape), dtype=np.float32) * scale
-    valid = np.arange(n) != 2
-    codes[~valid] = 0
-    return Shard(
-        codes=codes,
-        row=np.arange(start, start + n),
-        path=[f"a/{start + i}.jpg" for i in range(n)],
-        label=["ants", "bées", "", "w\udcffps", "a|b\nc"][:n],
-        valid=valid,
-        reason=["", "", "cannot be decoded: x", "", ""][:n],
-        image_sha256=["ab" * 32] * n,
-    )
-
-
-def write(path: Path, shard: Shard, dtype: str = "float32", *, compression: str = "none") -> Path:
-    write_shard(path, shard, spec=SPEC, layer="layer3", dtype=dtype, compression=compression)
-    return path
-
-
-def sparse(n: int = 5, start: int = 0) -> Shard:
-    """A shard of maps that every filter makes smaller."""
-    shard = a_shard(n, start, shape=(8, 5, 5))
-    shard.codes[shard.codes < 0.8] = 0
-    return shard
 
 
 @pytest.mark.parametrize("shape", [(7,), (3, 2, 2), ()])
@@ -350,36 +319,3 @@ def test_a_changed_bit_of_a_compressed_chunk_gives_no_other_codes(
             continue
         # A bit that only fills up a byte, or another way to the same zeros.
         np.testing.assert_array_equal(codes, shard.codes)
-
-
-def test_the_index_shows_shards_of_every_compression_as_one_array(tmp_path: Path) -> None:
-    shards = []
-    for k, compression in enumerate(COMPRESSIONS):
-        path = tmp_path / "codes" / "layer3" / f"{k:05d}.h5"
-        write(path, sparse(start=5 * k), compression=compression)
-        shards.append((path, 5 * k, read_header(path)))
-    write_index(tmp_path / "codes.h5", {"layer3": IndexedLayer(shards, np.ones(15, bool))})
-    with h5py.File(tmp_path / "codes.h5") as index:
-        for k in range(3):
-            here = index["layer3"][5 * k : 5 * k + 5]
-            np.testing.assert_array_equal(here, sparse(start=5 * k).codes)
-
-
-def test_the_index_shows_shards_of_both_types_as_one_array(tmp_path: Path) -> None:
-    folder = tmp_path / "codes" / "layer3"
-    first = a_shard(start=0)
-    last = a_shard(start=10, n=3, scale=1e6)
-    paths = [
-        write(folder / "00000.h5", first, "float16"),
-        write(folder / "00002.h5", last, "float16"),
-    ]
-    valid = np.array([True, True, False, True, True] + [False] * 5 + [True, True, False])
-    shards = [(paths[0], 0, read_header(paths[0])), (paths[1], 10, read_header(paths[1]))]
-    write_index(tmp_path / "codes.h5", {"layer3": IndexedLayer(shards, valid)})
-    with h5py.File(tmp_path / "codes.h5") as index:
-        codes = index["layer3"][...]
-        np.testing.assert_array_equal(index["layer3:valid"][...], valid)
-    assert codes.dtype == np.float32
-    np.testing.assert_array_equal(codes[:5], first.codes.astype(np.float16))
-    assert np.isnan(codes[5:10]).all()  # the shard that is still missing
-    np.testing.assert_array_equal(codes[10:], last.codes)

@@ -21,9 +21,10 @@ import bottleneck
 from bottleneck.codes import Codes, InMemory
 from bottleneck.errors import ShardError
 from bottleneck.images import ImageTable
+from bottleneck.manifest import Layout
 from bottleneck.shard import Shard, read_blocks, write_shard
 from bottleneck.spec import Preprocess, Source, Spec
-from bottleneck.store import Cache, Layout
+from bottleneck.store import Cache
 from bottleneck.stored import StoredCodes, open_codes
 
 SPEC = Spec("net", "ab" * 32, Preprocess(), "pillow-1", "float32", True, "none")
