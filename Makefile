@@ -3,7 +3,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format bench data docs clean
+.PHONY: help demo test test-all torture lint format bench data docs clean
 
 help: ## show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -24,6 +24,9 @@ test: $(VENV)/.installed ## the tests, under ten minutes on two cores
 
 test-all: $(VENV)/.installed ## the slow tests too
 	$(BIN)/python -m pytest
+
+torture: $(VENV)/.installed ## the attacks of docs/reliability.md
+	$(BIN)/python tests/faults/torture.py
 
 lint: $(VENV)/.installed ## ruff format, ruff, mypy
 	$(BIN)/ruff format --check .

@@ -12,7 +12,7 @@ from sizes import FULL, Size
 
 from bottleneck.head import Head
 from bottleneck.images import ImageTable
-from bottleneck.manifest import Layout, manifest_text
+from bottleneck.manifest import Layout, Manifest, manifest_text
 from bottleneck.shard import Shard, write_shard
 from bottleneck.spec import Preprocess, Source, Spec
 from bottleneck.store import Cache
@@ -38,10 +38,11 @@ def make_cache(path: Path, *, n: int, d: int, classes: int, shard_size: int = 40
     paths = [f"{label}/{row:07d}.jpg" for row, label in enumerate(labels)]
     numbers = np.zeros(n, dtype=np.int64)
     images = ImageTable(paths, labels, [""] * n, [""] * n, numbers, numbers)
-    layout = Layout(dtype="float16", shard_size=shard_size)
-    cache = Cache(path, _SPEC, layout, Source("generated", "none"), images)
+    layout = Layout("float16", shard_size, "none")
+    manifest = Manifest(_SPEC, layout, Source("generated", "none"), identity="generated")
+    cache = Cache(path, manifest, images)
     path.mkdir(parents=True)
-    (path / "spec.json").write_text(manifest_text(_SPEC, layout, cache.source))
+    (path / "spec.json").write_text(manifest_text(manifest))
     (path / "images.csv").write_text(images.to_csv())
     cache.folder(_LAYER).mkdir(parents=True)
     for shard in range(cache.shard_count):
@@ -63,7 +64,7 @@ def _write(cache: Cache, shard: int, rows: NDArray[np.int64], codes: NDArray[np.
         image_sha256=nothing,
     )
     path = cache.shard_path(_LAYER, shard)
-    write_shard(path, content, spec=cache.spec, layer=_LAYER, dtype=cache.layout.dtype)
+    write_shard(path, content, manifest=cache.manifest, layer=_LAYER)
 
 
 def run_fit(cache: Path, clf: str, *, memory: str, c: float) -> Run:

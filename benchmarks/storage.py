@@ -123,7 +123,7 @@ def _from_file(path: Path) -> NDArray[Any]:
 
 def _stored_codes(cache: Cache, layer: str) -> None:
     for shard in range(cache.shard_count):
-        deque(read_blocks(cache.shard_path(layer, shard), 1024, check=False), maxlen=0)
+        deque(read_blocks(cache.shard_path(layer, shard), 1024), maxlen=0)
 
 
 def _pass_over(codes: Codes) -> None:

@@ -14,7 +14,9 @@ is faster and does the usual JPEGs, Pillow does all others and has the last word
 The pixels are then resized and cropped as torchvision's v2 transforms do with a uint8 tensor.
 """
 
+import errno
 import io
+import os
 import stat
 import struct
 import zlib
@@ -59,6 +61,24 @@ _UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
 _HUFFMAN_FRAMES = (0xC0, 0xC1, 0xC2)
 _BEFORE_A_FRAME = (0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0))
 
+# A progressive JPEG is decoded once for each of its scans: ten or so, unless it is made to be slow.
+_SCAN, _MOST_SCANS = b"\xff\xda", 100
+_MOST_BYTES = 1 << 30  # of a file: 16-bit pixels, as many as Pillow allows, uncompressed, twice
+
+# No fault of an image's: rejected for it, thousands would have to be tried again by name.
+_OUTAGES = (
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.ENOTCONN,
+    errno.ECONNRESET,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.ENETUNREACH,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+)
+
 _READ_AS_RGB = 3  # torchvision.io.ImageReadMode.RGB
 
 
@@ -68,14 +88,36 @@ def read_image(path: Path) -> bytes:
     Raises
     ------
     ImageError
-        It is not there, not a regular file (a pipe would never end), or may not be read.
+        It is not there, not a regular file (a pipe would never end), may not be read, is larger
+        than any image, or changed meanwhile.
+    OSError
+        The disk that it is on is out of reach.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise ImageError("not a regular file")
-        return path.read_bytes()
+        # A pipe that nobody writes to would keep whoever opens it waiting, but for O_NONBLOCK.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            before = _require_sensible(os.fstat(handle))
+            with open(handle, "rb", closefd=False) as file:
+                data = file.read(before.st_size + 1)
+            after = os.fstat(handle)
+        finally:
+            os.close(handle)
     except OSError as error:
+        if error.errno in _OUTAGES:
+            raise
         raise ImageError(f"cannot be read: {error.strerror or error}") from error
+    if len(data) != before.st_size or before.st_mtime_ns != after.st_mtime_ns:
+        raise ImageError("changed while it was being read: the same command tries it again")
+    return data
+
+
+def _require_sensible(status: os.stat_result) -> os.stat_result:
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageError("not a regular file")
+    if status.st_size > _MOST_BYTES:
+        raise ImageError(f"cannot be read: {status.st_size} bytes, more than {_MOST_BYTES}")
+    return status
 
 
 def decode_image(data: bytes) -> NDArray[np.uint8]:
@@ -101,6 +143,7 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             _require_few_pixels(image)
+            _require_few_scans(image, data)
             pixels = _pixels_of_usual_jpeg(image, data)
             if pixels is None:
                 pixels = np.array(_to_rgb(image))
@@ -120,6 +163,12 @@ def _require_few_pixels(image: Image.Image) -> None:
             f"cannot be decoded: {image.width} × {image.height} pixels are more than "
             f"{Image.MAX_IMAGE_PIXELS}"
         )
+
+
+def _require_few_scans(image: Image.Image, data: bytes) -> None:
+    # Inside of a scan the marker's two bytes cannot stand.
+    if image.format == "JPEG" and data.count(_SCAN) > _MOST_SCANS:
+        raise ImageError(f"cannot be decoded: more than {_MOST_SCANS} scans")
 
 
 def _pixels_of_usual_jpeg(image: Image.Image, data: bytes) -> NDArray[np.uint8] | None:

@@ -64,6 +64,12 @@ class WeightsError(BottleneckError, OSError):
     """Weights that cannot be had, read, or loaded into the network."""
 
 
+class CodeNotNamedError(BottleneckError, PermissionError):
+    """A file asks for a network that is code, and whoever reads the file did not name it."""
+
+    exit_code = 2
+
+
 class NonFiniteCodesError(BottleneckError, ArithmeticError):
     """The network gave NaN or infinity for an image."""
 

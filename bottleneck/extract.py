@@ -19,12 +19,12 @@ from bottleneck.files import remove_leavings
 from bottleneck.images import find_images
 from bottleneck.lanes import PRECISIONS, best_precision, choose_devices
 from bottleneck.layers import Layer, choose_layers, list_layers
-from bottleneck.manifest import Layout
+from bottleneck.manifest import COMPRESSIONS, DTYPES, Layout
 from bottleneck.pipeline import make_shards
-from bottleneck.plan import Changes, plan_cache
+from bottleneck.plan import Changes, changed_content, plan_cache
 from bottleneck.preflight import Preflight, inspect_work
-from bottleneck.shard import COMPRESSIONS, DTYPES
 from bottleneck.store import Cache, is_cache, open_cache
+from bottleneck.trust import remember_code
 
 _SHARD_ROWS = 4096
 _SHARD_BYTES = 64 << 20  # an unpooled layer gets shards of fewer rows
@@ -82,6 +82,7 @@ def extract(
     shard_size: int | None = None,
     task: tuple[int, int] = (0, 1),
     retry_rejected: bool = False,
+    check_content: bool = False,
     redo: Collection[tuple[str, int]] = (),
     force: bool = False,
     announce: Callable[[Preflight], None] | None = None,
@@ -107,7 +108,7 @@ def extract(
     dtype : str, optional
         Of stored codes: the cache's own, and ``"float16"`` for a new one.
     compression : str, optional
-        Of stored codes, one of `bottleneck.shard.COMPRESSIONS`: the cache's own, and ``"none"``
+        Of stored codes, one of `bottleneck.manifest.COMPRESSIONS`: the cache's own, and ``"none"``
         for a new one.
     precision : str
         Of weights and activations. ``"auto"`` is the cache's own, and for a new one
@@ -125,6 +126,8 @@ def extract(
         (i, n): do every n-th shard, from the i-th, counted from 0.
     retry_rejected : bool
         Try the rejected images again, though their files look unchanged.
+    check_content : bool
+        Compare the digest of every image with that in the shards, in place of size and time.
     redo : collection of (str, int)
         Layers and shards to make again although they are there; each stays until it is replaced.
     force : bool
@@ -156,6 +159,7 @@ def extract(
         raise InvalidOptionError("no layer was named: `bottleneck layers MODEL` lists them")
     devices = choose_devices(device)
     root, table = find_images(images)
+    remember_code(model)
     backbone = load_backbone(model, weights, preprocess=preprocess)
     before = open_cache(out) if is_cache(out) else None
     spec = spec_of(
@@ -168,7 +172,8 @@ def extract(
     layout = _layout(
         before, dtype, shard_size, compression, lambda: network.largest_code(layers, pool)
     )
-    plan = plan_cache(out, table, spec=spec, layout=layout, source=backbone.source)
+    changed = changed_content(before, root) if before and check_content else None
+    plan = plan_cache(out, table, spec=spec, layout=layout, source=backbone.source, changed=changed)
     remove_leavings(out)  # they may be what fills the disk
     cache, outdated = plan.cache, set(plan.stale)
     if retry_rejected and not plan.new:
@@ -179,7 +184,7 @@ def extract(
     ahead = inspect_work(cache, network.choose(layers) if todo else [], todo)
     if not force:
         ahead.require_room()
-    plan.carry_out()
+    cache = plan.carry_out()
     clock, done, fitting = Clock(), 0, None
     if todo and announce:
         announce(ahead)

@@ -5,10 +5,12 @@ import hashlib
 import os
 import secrets
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 _MARK = ".tmp~"
+_DAY = 24 * 3600
 
 
 @contextlib.contextmanager
@@ -39,12 +41,16 @@ def publish(path: Path) -> Iterator[Path]:
     # of a dead process from the work of a live one.
     name = f".{path.name}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}{_MARK}"
     temporary = path.parent / name
+    # Open from before the first byte until after the last: a network file system may only say at
+    # the sync that it lost something, and says so to those who had the file open.
+    handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         yield temporary
-        sync(temporary)
+        os.fsync(handle)
         temporary.replace(path)
         sync(path.parent)  # the rename itself lives in the folder
     finally:
+        os.close(handle)
         temporary.unlink(missing_ok=True)
 
 
@@ -74,15 +80,24 @@ def sync(path: Path) -> None:
 
 
 def remove_leavings(folder: Path) -> None:
-    """Remove the temporary files under `folder` that dead processes of this machine left.
+    """Remove the temporary files under `folder` that dead processes left.
 
-    Those of other machines stay: whether their writer lives cannot be seen from here.
+    Whether a writer on another machine lives cannot be seen from here; but none writes to one file
+    for a day.
     """
     host = socket.gethostname()
     for path in folder.rglob(f".*{_MARK}"):
         owner = path.name.removesuffix(_MARK).rsplit(".", 2)
-        if owner[0].endswith(f".{host}") and owner[1].isdecimal() and not _alive(int(owner[1])):
+        here = owner[0].endswith(f".{host}") and owner[1].isdecimal()
+        if (here and not _alive(int(owner[1]))) or _older_than_a_day(path):
             path.unlink(missing_ok=True)
+
+
+def _older_than_a_day(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > _DAY
+    except FileNotFoundError:
+        return False  # it has just become a file
 
 
 def _alive(pid: int) -> bool:

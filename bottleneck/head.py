@@ -13,9 +13,10 @@ from safetensors.numpy import save
 from bottleneck.calibration import Calibration
 from bottleneck.classifiers import CLASSIFIERS
 from bottleneck.codes import PREPROCESSING, Preprocessing
-from bottleneck.errors import HeadError, OutputExistsError
+from bottleneck.errors import HeadError, OutputExistsError, one_line
 from bottleneck.files import publish
 from bottleneck.labels import SEPARATOR
+from bottleneck.manifest import PARSE_ERRORS
 from bottleneck.spec import Source, Spec
 
 FORMAT = "bottleneck-head"
@@ -167,10 +168,10 @@ class Head:
                 source=Source(**values["source"]),
                 record=dict(values["record"]),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except PARSE_ERRORS as error:
             if isinstance(error, HeadError):
                 raise
-            raise HeadError(f"{path} is not a head of this format: {error!r}") from error
+            raise HeadError(f"{path} is not a head of this format: {one_line(error)}") from error
         _require_sense(path, head)
         return head
 
@@ -215,7 +216,7 @@ def _read(path: Path) -> tuple[dict[str, NDArray[np.float64]], dict[str, Any]]:
             names = set(file.keys())
             tensors = {name: file.get_tensor(name) for name in _TENSORS if name in names}
         values = json.loads(metadata)
-    except (SafetensorError, ValueError, TypeError, AttributeError) as error:
+    except (SafetensorError, *PARSE_ERRORS) as error:
         raise HeadError(
             f"{path} is not a head: heads are safetensors files that `bottleneck fit` wrote; "
             "pickles and other files are refused, because reading them could run code"
@@ -232,6 +233,8 @@ def _require_sense(path: Path, head: Head) -> None:
             raise HeadError(f"{path}: {name} is {value!r}, must be one of {', '.join(known)}")
     if not isinstance(head.multilabel, bool):
         raise HeadError(f"{path}: multilabel is {head.multilabel!r}, must be true or false")
+    if not all(isinstance(text, str) for text in (head.layer, *head.classes)):
+        raise HeadError(f"{path}: the names of the layer and of the classes must be text")
     k, d = len(head.classes), head.coef.shape[-1] if head.coef.ndim else 0
     expected = [
         ("coef", head.coef, (k, d)),
@@ -249,3 +252,5 @@ def _require_sense(path: Path, head: Head) -> None:
             raise HeadError(f"{path} is damaged: {name} is {tensor.dtype}, must be float64")
         if tensor.shape != shape:
             raise HeadError(f"{path} is damaged: {name} has shape {tensor.shape}, must be {shape}")
+        if not np.isfinite(tensor).all():
+            raise HeadError(f"{path} is damaged: {name} has values that are not finite")

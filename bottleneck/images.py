@@ -2,11 +2,14 @@
 
 import csv
 import errno
+import hashlib
 import io
 import os
+import re
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Self
 
@@ -14,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import ImagesNotFoundError, ImagesTableError
+from bottleneck.files import sha256
 
 SPLITS = ("train", "val", "test")
 
@@ -22,6 +26,10 @@ _PNM = (".ppm", ".pgm", ".pbm", ".pnm")
 SUFFIXES = frozenset((*_JPEG, ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", *_PNM))
 
 _COLUMNS = ("path", "label", "split", "group", "size", "mtime_ns")
+
+# The name of one more column, which is empty: of all that follows the first line. There it cannot
+# come apart from the table, as a file of its own would between two renames.
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -62,9 +70,10 @@ class ImageTable:
         """The text of ``images.csv``; any file name survives the way there and back."""
         out = io.StringIO()
         writer = csv.writer(out)  # RFC 4180: Python 3.11 quotes a \r only where lines end in one
-        writer.writerow(_COLUMNS)
         writer.writerows(self._rows())
-        return out.getvalue()
+        rows = out.getvalue()
+        digest = sha256(rows.encode("utf-8", errors="surrogateescape"))
+        return f"{','.join(_COLUMNS)},sha256:{digest}\r\n{rows}"
 
     @classmethod
     def read_csv(cls, path: Path) -> Self:
@@ -73,28 +82,26 @@ class ImageTable:
         Raises
         ------
         ImagesTableError
-            The file is not such a table.
+            The file is not such a table, or was edited.
         """
+        _require_digest(path)
         columns: list[list[str]] = [[], [], [], []]
         size, mtime = array("q"), array("q")  # 8 bytes a value, where a list of int has 40
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             reader = csv.reader(file)
             try:
-                if tuple(next(reader, ())) != _COLUMNS:
-                    raise ImagesTableError(f"{path}: the first line must be {','.join(_COLUMNS)}")
-                for *texts, size_text, mtime_text in reader:
+                next(reader)
+                for *texts, size_text, mtime_text, _ in reader:
                     for column, text in zip(columns, texts, strict=True):
                         column.append(text)
                     size.append(int(size_text))
                     mtime.append(int(mtime_text))
             except (ValueError, OverflowError, csv.Error) as error:
-                if isinstance(error, ImagesTableError):
-                    raise
                 raise ImagesTableError(f"{path}: line {reader.line_num}: {error}") from error
         paths, label, split, group = columns
         return cls(paths, label, split, group, np.array(size), np.array(mtime))
 
-    def _rows(self) -> Iterator[tuple[str, str, str, str, int, int]]:
+    def _rows(self) -> Iterator[tuple[str, str, str, str, int, int, str]]:
         return zip(
             self.path,
             self.label,
@@ -102,7 +109,24 @@ class ImageTable:
             self.group,
             self.size.tolist(),
             self.mtime_ns.tolist(),
+            repeat("", len(self)),
             strict=True,
+        )
+
+
+def _require_digest(path: Path) -> None:
+    """Refuse a table whose lines are not those that were written."""
+    with path.open("rb") as file:
+        *columns, name = file.readline(256).decode("utf-8", errors="replace").strip().split(",")
+        if tuple(columns) != _COLUMNS or not _DIGEST.fullmatch(name):
+            first = ",".join((*_COLUMNS, "sha256:…"))
+            raise ImagesTableError(f"{path}: the first line must be {first}")
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    if name != f"sha256:{digest.hexdigest()}":
+        raise ImagesTableError(
+            f"{path}: its lines are not those that were written (sha256 differs)"
         )
 
 

@@ -3,18 +3,21 @@
 Nobody here reads it; it can be made again from the shards at any time.
 """
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import ShardError
-from bottleneck.files import publish, sha256
-from bottleneck.hdf5 import open_hdf5
+from bottleneck.files import sha256
+from bottleneck.hdf5 import create_hdf5, virtual_dataset
+from bottleneck.seal import Kind, check_seal
 from bottleneck.shard import Header
+
+KIND = Kind("bottleneck-index", 2)
 
 
 @dataclass(frozen=True)
@@ -23,13 +26,13 @@ class IndexedLayer:
 
     Attributes
     ----------
-    shards : list of (Path, int, Header)
-        Finished shards with the row that each begins at, at least one.
+    shards : list of (Path, Header)
+        Finished shards, at least one.
     valid : ndarray of bool, shape (rows,)
         Which rows may be used.
     """
 
-    shards: list[tuple[Path, int, Header]]
+    shards: list[tuple[Path, Header]]
     valid: NDArray[np.bool_]
 
 
@@ -37,8 +40,8 @@ def write_index(path: Path, layers: dict[str, IndexedLayer]) -> None:
     """Publish an HDF5 file in which each layer is one virtual array over its shards.
 
     ``file[layer]`` holds the codes, NaN where there is no shard yet, and
-    ``file[f"{layer}:valid"]`` which rows may be used. An index that says the same already is left
-    alone.
+    ``file[f"{layer}:valid"]`` which rows may be used. An index that is whole and says the same
+    already is left alone.
 
     Parameters
     ----------
@@ -47,42 +50,21 @@ def write_index(path: Path, layers: dict[str, IndexedLayer]) -> None:
     layers : dict of str to IndexedLayer
         By the layer's name.
     """
-    digest = _index_digest(path, layers)
-    if _indexed_digest(path) == digest:
-        return
-    with publish(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
-        file.attrs["index_sha256"] = digest
+    sources = {name: _sources(path, layer) for name, layer in layers.items()}
+    flags = [layer.valid.tobytes() for layer in layers.values()]
+    says = sha256(json.dumps(sources).encode(), *flags)
+    with contextlib.suppress(ShardError):
+        if check_seal(path, KIND).get("says") == says:
+            return
+    with create_hdf5(path, KIND, {"says": says}) as file:
         for name, layer in layers.items():
-            headers = [header for _, _, header in layer.shards]
-            # HDF5 converts as it reads, so one float32 shard makes the whole array float32.
-            dtype = np.result_type(*(header.dtype for header in headers))
-            virtual = h5py.VirtualLayout((len(layer.valid), *headers[0].shape[1:]), dtype)
-            for shard, start, header in layer.shards:
-                # HDF5 reads a single % in a source's name as the start of a pattern.
-                source = shard.relative_to(path.parent).as_posix().replace("%", "%%")
-                virtual[start : start + header.shape[0]] = h5py.VirtualSource(
-                    source, "codes", header.shape, dtype=header.dtype
-                )
-            file.create_virtual_dataset(name, virtual, fillvalue=np.nan)
+            shape = (len(layer.valid), *layer.shards[0][1].shape[1:])
+            virtual_dataset(file, name, shape, sources[name])
             file[f"{name}:valid"] = layer.valid
 
 
-def _index_digest(path: Path, layers: dict[str, IndexedLayer]) -> str:
-    """Over all that an index says: names, places, shapes, types, and which rows are valid."""
-    parts: list[bytes] = []
-    for name, layer in layers.items():
-        places = [
-            (shard.relative_to(path.parent).as_posix(), start, header.shape, header.dtype)
-            for shard, start, header in layer.shards
-        ]
-        parts += [json.dumps([name, places]).encode(), layer.valid.tobytes()]
-    return sha256(*parts)
-
-
-def _indexed_digest(path: Path) -> str:
-    """What the index at `path` was made of; empty where there is none that can be read."""
-    try:
-        with open_hdf5(path) as file:
-            return str(file.attrs.get("index_sha256", ""))
-    except ShardError:
-        return ""
+def _sources(path: Path, layer: IndexedLayer) -> list[tuple[str, int, tuple[int, ...], str]]:
+    return [
+        (shard.relative_to(path.parent).as_posix(), header.start, header.shape, header.dtype)
+        for shard, header in layer.shards
+    ]

@@ -20,7 +20,13 @@ from torch import Tensor
 
 from bottleneck.allocator import keeping_pages
 from bottleneck.backbone import Backbone
-from bottleneck.errors import DeviceMemoryError, InvalidOptionError
+from bottleneck.errors import (
+    FOREIGN_ERRORS,
+    BackboneError,
+    DeviceMemoryError,
+    InvalidOptionError,
+    one_line,
+)
 from bottleneck.graph import Forward, trace
 from bottleneck.layers import Layer, Tap
 
@@ -164,6 +170,8 @@ class Lanes:
         ------
         DeviceMemoryError
             Not even one image fits into the device's memory.
+        BackboneError
+            The network raised something.
         """
         parts, start = [], 0
         while start < len(images):
@@ -171,7 +179,9 @@ class Lanes:
             try:
                 parts.append(self._forward(images[start : start + size]))
                 start += size
-            except torch.OutOfMemoryError as error:
+            except FOREIGN_ERRORS as error:
+                if not _is_lack_of_memory(error):
+                    raise BackboneError(f"the network failed: {one_line(error)}") from error
                 if size == 1:
                     raise DeviceMemoryError(
                         f"one image does not fit into the memory of {self._here.place.device}: "
@@ -246,6 +256,13 @@ def best_precision(device: torch.device) -> str:
 def cores() -> int:
     """The processor's cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _is_lack_of_memory(error: BaseException) -> bool:
+    # PyTorch has a type of its own for a GPU's memory, and for a CPU's only a message.
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""``spec.json``: what a cache says of itself, its spec, its layout and where its network came from.
+"""The manifest: what a cache says of itself, in ``spec.json`` and at the head of every shard.
 
 Whoever reads one has not written it: every value is looked at before it is used.
 """
@@ -7,15 +7,22 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 from bottleneck.errors import CacheError, one_line
-from bottleneck.shard import COMPRESSIONS, DTYPES
+from bottleneck.files import sha256
 from bottleneck.spec import Source, Spec
 
 FORMAT = "bottleneck-cache"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
-RESTORE = "restore it from a copy, or extract into a new directory"
+DTYPES = ("float16", "float32")
+COMPRESSIONS = ("none", "lzf", "gzip")
+
+RESTORE = "restore it from a copy, or let `bottleneck verify --repair IMAGES` make it again"
+
+# What parsing raises on JSON that is no manifest.
+PARSE_ERRORS = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -25,11 +32,11 @@ class Layout:
     Attributes
     ----------
     dtype : str
-        One of `bottleneck.shard.DTYPES`.
+        One of `DTYPES`.
     shard_size : int
         Rows of a shard, at least 1.
     compression : str
-        Of the codes: one of `bottleneck.shard.COMPRESSIONS`.
+        Of the codes: one of `COMPRESSIONS`.
 
     Raises
     ------
@@ -39,31 +46,77 @@ class Layout:
 
     dtype: str
     shard_size: int
-    compression: str = "none"  # what a cache has that was planned before there was a choice
+    compression: str
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES or self.compression not in COMPRESSIONS:
-            raise ValueError(
-                f"no layout has {self.dtype!r} codes, compressed by {self.compression!r}"
-            )
-        if type(self.shard_size) is not int or self.shard_size < 1:
+            raise ValueError(f"no layout is {self.dtype!r} compressed by {self.compression!r}")
+        if type(self.shard_size) is not int or not 1 <= self.shard_size < 1 << 32:
             raise ValueError(f"no shard has {self.shard_size!r} rows")
 
 
-def manifest_text(spec: Spec, layout: Layout, source: Source) -> str:
+@dataclass(frozen=True)
+class Manifest:
+    """What a cache is, apart from its images and its codes; the same as long as it lives.
+
+    Attributes
+    ----------
+    spec : Spec
+        What decides its numbers.
+    layout : Layout
+        How they are laid down.
+    source : Source
+        Where the network came from.
+    identity : str
+        The digest of the table of images that the cache began with: of two caches with one spec,
+        each knows its own shards.
+    """
+
+    spec: Spec
+    layout: Layout
+    source: Source
+    identity: str
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary of plain values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `to_json`.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError, AttributeError
+            `values` is no manifest (all are among `PARSE_ERRORS`); whoever read it names the file.
+        """
+        identity = values["identity"]
+        if not isinstance(identity, str):
+            raise TypeError("identity is no text")
+        return cls(
+            Spec.from_json(values["spec"]),
+            Layout(**values["layout"]),
+            Source(**values["source"]),
+            identity,
+        )
+
+    def is_of(self, other: "Manifest") -> bool:
+        """Whether shards of the two are of one cache; their layouts and sources may differ."""
+        return (self.identity, self.spec) == (other.identity, other.spec)
+
+
+def manifest_text(manifest: Manifest) -> str:
     """What stands in ``spec.json``."""
-    manifest = {
+    values = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "spec": spec.to_json(),
-        "spec_digest": spec.digest(),
-        "layout": dataclasses.asdict(layout),
-        "source": dataclasses.asdict(source),
+        **manifest.to_json(),
+        "spec_digest": manifest.spec.digest(),
     }
-    return json.dumps(manifest, indent=2) + "\n"
+    return json.dumps({**values, "sha256": _digest(values)}, indent=2) + "\n"
 
 
-def parse_manifest(path: Path, text: bytes) -> tuple[Spec, Layout, Source]:
+def parse_manifest(path: Path, text: bytes) -> Manifest:
     """Read what stands in ``spec.json``.
 
     Parameters
@@ -78,19 +131,20 @@ def parse_manifest(path: Path, text: bytes) -> tuple[Spec, Layout, Source]:
         It is of another format, damaged, or was edited.
     """
     try:
-        manifest = json.loads(text)
-        if (manifest["format"], manifest["format_version"]) != (FORMAT, FORMAT_VERSION):
+        values = json.loads(text)
+        if (values["format"], values["format_version"]) != (FORMAT, FORMAT_VERSION):
             raise CacheError(
-                f"{path}: spec.json has format {manifest['format']!r} version "
-                f"{manifest['format_version']!r}; this program reads {FORMAT!r} {FORMAT_VERSION}"
+                f"{path}: spec.json has format {values['format']!r} version "
+                f"{values['format_version']!r}; this program reads {FORMAT!r} {FORMAT_VERSION}"
             )
-        spec = Spec.from_json(manifest["spec"])
-        layout, source = Layout(**manifest["layout"]), Source(**manifest["source"])
-        digest = manifest["spec_digest"]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if values.pop("sha256") != _digest(values):
+            raise CacheError(
+                f"{path}: spec.json was edited, its digest is not that of its values: {RESTORE}"
+            )
+        return Manifest.from_json(values)
+    except PARSE_ERRORS as error:
         raise CacheError(f"{path}: spec.json is damaged ({one_line(error)}): {RESTORE}") from error
-    if digest != spec.digest():
-        raise CacheError(
-            f"{path}: spec.json was edited, its digest is not that of its spec: {RESTORE}"
-        )
-    return spec, layout, source
+
+
+def _digest(values: dict[str, Any]) -> str:
+    return sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode())

@@ -84,10 +84,8 @@ def _write_task(
             write_shard(
                 cache.shard_path(layer, shard),
                 _joined(cache, shard, layer, parts),
-                spec=cache.spec,
+                manifest=cache.manifest,
                 layer=layer,
-                dtype=cache.layout.dtype,
-                compression=cache.layout.compression,
                 work=work[layer],
             )
 

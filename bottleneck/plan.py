@@ -1,17 +1,22 @@
 """The plan of a cache: made once, and brought up to date with images that come, go and change."""
 
 import dataclasses
+from collections import defaultdict
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from bottleneck.errors import CacheError, SpecMismatchError
-from bottleneck.files import publish_text, publish_text_if_new
+from bottleneck.decode import read_image
+from bottleneck.errors import CacheError, ImageError, SpecMismatchError
+from bottleneck.files import publish_text, publish_text_if_new, sha256
 from bottleneck.images import ImageTable
-from bottleneck.manifest import Layout, manifest_text
+from bottleneck.manifest import Layout, Manifest, manifest_text
+from bottleneck.shard import read_rows
 from bottleneck.spec import Source, Spec
-from bottleneck.store import Cache, is_cache, open_cache
+from bottleneck.store import Cache, is_cache, open_cache, read_manifest
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class Plan:
     ----------
     cache : Cache
         As it will be.
+    table : str
+        What will stand in ``images.csv``.
     changes : Changes
         Since the cache was last planned; none for a new one.
     stale : frozenset of int
@@ -43,12 +50,18 @@ class Plan:
     """
 
     cache: Cache
+    table: str
     changes: Changes
     stale: frozenset[int]
     new: bool
 
-    def carry_out(self) -> None:
+    def carry_out(self) -> Cache:
         """Make the cache, or bring it up to date; stale shards are removed.
+
+        Returns
+        -------
+        Cache
+            As it is now.
 
         Raises
         ------
@@ -65,14 +78,22 @@ class Plan:
         # Stale codes go before the table says that the images are new: killed in between, the
         # next run sees the change again.
         cache.discard(self.stale)
-        publish_text_if_new(cache.path / "images.csv", cache.images.to_csv())
+        publish_text_if_new(cache.path / "images.csv", self.table)
         if not is_cache(cache.path):
-            manifest = manifest_text(cache.spec, cache.layout, cache.source)
-            publish_text(cache.path / "spec.json", manifest)  # last: now it is a cache
+            publish_text(cache.path / "spec.json", manifest_text(cache.manifest))  # last
+        # Tasks that began together have all made it. The last rename holds, and if images came
+        # between them, its identity is not that of every one.
+        return dataclasses.replace(cache, manifest=read_manifest(cache.path))
 
 
 def plan_cache(
-    path: Path, images: ImageTable, *, spec: Spec, layout: Layout, source: Source
+    path: Path,
+    images: ImageTable,
+    *,
+    spec: Spec,
+    layout: Layout,
+    source: Source,
+    changed: Collection[str] | None = None,
 ) -> Plan:
     """Plan a new cache, or how to bring an existing one up to date with its images.
 
@@ -91,6 +112,9 @@ def plan_cache(
         How it would lay codes down.
     source : Source
         Where the network came from.
+    changed : collection of str, optional
+        The paths of images that are others than those in the shards, as `changed_content` finds
+        them; unless given, those whose size or time is another than in the table.
 
     Returns
     -------
@@ -106,33 +130,76 @@ def plan_cache(
     if not is_cache(path):
         _require_free(path)
     if not is_cache(path):
-        cache = Cache(path, spec, layout, source, images)
-        return Plan(cache, Changes(), frozenset(), new=True)
+        table = images.to_csv()
+        manifest = Manifest(spec, layout, source, sha256(table.encode(errors="surrogateescape")))
+        return Plan(Cache(path, manifest, images), table, Changes(), frozenset(), new=True)
     cache = open_cache(path)
     _require_same(cache, spec, layout)
-    return _plan_update(cache, images)
+    return _plan_update(cache, images, changed)
 
 
-def _plan_update(cache: Cache, images: ImageTable) -> Plan:
-    merged, stale, changes = merge_images(cache.images, images)
+def _plan_update(cache: Cache, images: ImageTable, changed: Collection[str] | None) -> Plan:
+    merged, stale, changes = merge_images(cache.images, images, changed)
     if changes.added == len(images):
         raise SpecMismatchError(
             f"none of the {len(images)} images is in cache {cache.path}, which holds "
             f"{len(cache.images)} others: give these images a cache of their own with -o"
         )
     shards = frozenset(row // cache.layout.shard_size for row in stale)
-    return Plan(dataclasses.replace(cache, images=merged), changes, shards, new=False)
+    planned = dataclasses.replace(cache, images=merged)
+    return Plan(planned, merged.to_csv(), changes, shards, new=False)
 
 
-def merge_images(old: ImageTable, new: ImageTable) -> tuple[ImageTable, list[int], Changes]:
+def changed_content(cache: Cache, root: Path) -> frozenset[str]:
+    """The paths of images whose bytes are not those that the shards were made of.
+
+    Every image is read, so that neither a time that moved (a checkout) nor one that did not (a
+    copy that keeps times) matters.
+
+    Parameters
+    ----------
+    cache : Cache
+    root : Path
+        The folder that the images' paths are relative to.
+    """
+    known: defaultdict[str, set[str]] = defaultdict(set)
+    for layer in cache.layers:
+        for shard in cache.done(layer):
+            rows = read_rows(cache.shard_path(layer, shard))
+            for path, digest in zip(rows.path, rows.image_sha256, strict=True):
+                known[path].add(digest)
+    with ThreadPoolExecutor() as readers:
+        now = readers.map(lambda path: _digest(root / path), known)
+        return frozenset(
+            path for path, digest in zip(known, now, strict=True) if {digest} != known[path]
+        )
+
+
+def _digest(path: Path) -> str:
+    """Of an image's bytes; empty where it cannot be read, as in a shard."""
+    try:
+        return sha256(read_image(path))
+    except ImageError:
+        return ""
+
+
+def merge_images(
+    old: ImageTable, new: ImageTable, changed: Collection[str] | None = None
+) -> tuple[ImageTable, list[int], Changes]:
     """Carry a cache's rows over to the images as they are now.
+
+    Parameters
+    ----------
+    old, new : ImageTable
+    changed : collection of str, optional
+        As in `plan_cache`.
 
     Returns
     -------
     merged : ImageTable
         Old rows in their places, added images after them.
     stale : list of int
-        Rows whose image has other bytes than those that were read, by size or time.
+        Rows whose image has other bytes than those that were read.
     changes : Changes
     """
     row_of = {path: row for row, path in enumerate(old.path)}
@@ -151,7 +218,8 @@ def merge_images(old: ImageTable, new: ImageTable) -> tuple[ImageTable, list[int
             continue
         for name in columns:
             merged[name][row] = getattr(new, name)[i]
-        if here[0] >= 0 and here != (int(old.size[row]), int(old.mtime_ns[row])):
+        before = (int(old.size[row]), int(old.mtime_ns[row]))
+        if here[0] >= 0 and (here != before if changed is None else path in changed):
             stale.append(row)
         size[row], mtime[row] = here
     table = ImageTable(

@@ -16,6 +16,7 @@ from bottleneck.head import Head
 from bottleneck.images import find_images
 from bottleneck.lanes import choose_devices
 from bottleneck.layers import choose_layers, list_layers
+from bottleneck.trust import remember_code, require_named_code
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def _images_at(path: Path) -> list[Path]:
 def _encoder(head: Head, *, model: str | None, weights: str | None, device: str) -> Encoder:
     spec = head.spec
     backbone = load_backbone(
-        model or head.source.model,
+        _named(model, head),
         weights or head.source.weights,
         preprocess=dataclasses.asdict(spec.preprocess),
     )
@@ -155,6 +156,13 @@ def _encoder(head: Head, *, model: str | None, weights: str | None, device: str)
         precision=spec.precision,
         devices=choose_devices(device),
     )
+
+
+def _named(model: str | None, head: Head) -> str:
+    if model is None:
+        return require_named_code(head.source.model, where="the head")
+    remember_code(model)
+    return model
 
 
 def _predicted(head: Head, path: Path, codes: NDArray[np.float32]) -> Prediction:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bottleneck.clock import Clock, limit
@@ -190,12 +191,24 @@ def status_json(cache: Cache, status: dict[str, LayerStatus]) -> dict[str, Any]:
     }
 
 
-def verify_text(cache: Cache, bad: Sequence[Bad]) -> str:
+def kept_text(path: Path) -> str:
+    """What a cache holds after an interrupt."""
+    from bottleneck.store import is_cache, open_cache
+
+    if not is_cache(path):
+        return f"{path} was not begun"
+    cache = open_cache(path)
+    kept = [
+        f"{len(cache.done(name))} of {cache.shard_count} shards of {name}" for name in cache.layers
+    ]
+    return f"{path} holds {', '.join(kept) or 'no shard yet'}"
+
+
+def verify_text(cache: Path, bad: Sequence[Bad]) -> str:
     """What failed, or that nothing did."""
     if bad:
-        return "\n".join(f"bad: {item.file}: {item.why}" for item in bad)
-    shards = cache.shard_count * len(cache.layers)
-    return f"ok: {shards} shards in {len(cache.layers)} layers are what was written"
+        return "\n".join(f"bad: {printable(item.file)}: {item.why}" for item in bad)
+    return f"ok: every byte of {cache} is what was written"
 
 
 def verify_json(bad: Sequence[Bad]) -> dict[str, Any]:
@@ -205,5 +218,6 @@ def verify_json(bad: Sequence[Bad]) -> dict[str, Any]:
 
 def repair_text(bad: Sequence[Bad], done: Extraction) -> str:
     """What was bad before the repair, and how much was done again."""
-    lines = [f"repaired: {item.file}: {item.why}" for item in bad if item.shard is not None]
+    left = [item for item in bad if item.layer and item.shard is None]
+    lines = [f"repaired: {item.file}: {item.why}" for item in bad if item not in left]
     return "\n".join([*lines, f"{done.rows} images encoded again"])

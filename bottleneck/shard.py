@@ -1,33 +1,38 @@
-"""One HDF5 shard of codes: written whole or not at all, read, checked.
+"""One shard of codes, a sealed HDF5 file: written whole or not at all, read, checked.
 
 `docs/format.md` describes it for other readers.
 """
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import ShardError, one_line
-from bottleneck.files import publish, sha256
-from bottleneck.hdf5 import open_hdf5
-from bottleneck.spec import Spec
+from bottleneck.files import sha256
+from bottleneck.hdf5 import (
+    TEXT,
+    File,
+    create_hdf5,
+    dataset,
+    read_flags,
+    read_texts,
+    reading_hdf5,
+    texts,
+)
+from bottleneck.manifest import DTYPES, PARSE_ERRORS, Manifest
+from bottleneck.seal import Kind, check_seal, read_seal
 
-FORMAT = "bottleneck-shard"
-FORMAT_VERSION = 1
+KIND = Kind("bottleneck-shard", 2)
 
-DTYPES = ("float16", "float32")
 CHUNK_BYTES = 1 << 20  # fitting reads whole shards in order: few, large chunks
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
-_TEXT = h5py.string_dtype("utf-8")
+_TEXTS = ("path", "label", "reason", "image_sha256")
 
 # Those that every h5py reads. Level 4 makes sparse codes a tenth smaller than level 1; a byte
 # shuffle in front makes them larger, since runs of zeros are what there is to gain.
@@ -36,10 +41,6 @@ _FILTERS: dict[str, dict[str, Any]] = {
     "lzf": {"compression": "lzf"},
     "gzip": {"compression": "gzip", "compression_opts": 4},
 }
-COMPRESSIONS = tuple(_FILTERS)
-
-# What h5py raises on a file that lacks a part or whose bytes were damaged.
-_READ_ERRORS = (KeyError, AttributeError, OSError, RuntimeError, ValueError, TypeError)
 
 
 @dataclass(frozen=True)
@@ -75,35 +76,41 @@ class Shard:
 
 @dataclass(frozen=True)
 class Header:
-    """What a shard says of itself, read without its codes.
+    """What a shard says of itself in its seal, read without HDF5.
 
     Attributes
     ----------
-    spec_digest : str
-        The spec's digest at this layer: `bottleneck.spec.Spec.digest`.
+    manifest : Manifest
+        Of its cache.
+    layer : str
+    start : int
+        Its first row.
     shape : tuple of int
         Of the codes, rows first.
     dtype : str
-        ``"float16"`` or ``"float32"``.
+        One of `bottleneck.manifest.DTYPES`.
+    rejected : dict of int to str
+        The rows that gave no codes, counted from the shard's first, and why.
     work : float or None
         Share of the network's multiply-adds up to the layer; None where it was not written down.
     """
 
-    spec_digest: str
+    manifest: Manifest
+    layer: str
+    start: int
     shape: tuple[int, ...]
     dtype: str
+    rejected: dict[int, str]
     work: float | None
+
+    @property
+    def rows(self) -> range:
+        """Which rows of ``images.csv`` the shard holds."""
+        return range(self.start, self.start + self.shape[0])
 
 
 def write_shard(
-    path: Path,
-    shard: Shard,
-    *,
-    spec: Spec,
-    layer: str,
-    dtype: str,
-    compression: str = "none",
-    work: float | None = None,
+    path: Path, shard: Shard, *, manifest: Manifest, layer: str, work: float | None = None
 ) -> None:
     """Publish a shard under its name, whole or not at all.
 
@@ -112,15 +119,12 @@ def write_shard(
     path : Path
         Where it shall stand.
     shard : Shard
-        Codes in float32, or in the type that `choose_dtype` says.
-    spec : Spec
-        What decided the codes.
+        At least one row. Codes in float32, or in the type that `choose_dtype` says.
+    manifest : Manifest
+        Of its cache, whose layout says how codes are stored; those that float16 cannot hold become
+        float32.
     layer : str
         The layer's name.
-    dtype : str
-        ``"float16"`` or ``"float32"``; codes that float16 cannot hold are stored as float32.
-    compression : str
-        Of the codes, one of `COMPRESSIONS`.
     work : float, optional
         `bottleneck.layers.Layer.work`, for those who compare layers without the network.
 
@@ -129,45 +133,51 @@ def write_shard(
     OSError
         The disk refused it.
     """
-    codes = np.ascontiguousarray(shard.codes, dtype=choose_dtype(shard.codes, dtype))
-    stored = dataclasses.replace(shard, codes=codes)
+    spec, layout = manifest.spec, manifest.layout
+    codes = np.ascontiguousarray(shard.codes, dtype=choose_dtype(shard.codes, layout.dtype))
     rows_a_chunk = max(1, CHUNK_BYTES // max(1, codes[:1].nbytes))
-    with publish(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
+    chunks = (min(len(codes), rows_a_chunk), *codes.shape[1:])
+    header = _header(dataclasses.replace(shard, codes=codes), manifest, layer, work)
+    with create_hdf5(path, KIND, header) as file:
         file.attrs.update(
-            format=FORMAT,
-            format_version=FORMAT_VERSION,
+            format=KIND.name,
+            format_version=KIND.version,
             spec=spec.canonical(layer),
             spec_digest=spec.digest(layer),
-            codes_sha256=_codes_digest(stored),
-            rows_sha256=_rows_digest(stored),
+            codes_sha256=_codes_digest(codes),
+            rows_sha256=_rows_digest(shard),
         )
-        if work is not None:
-            file.attrs["work"] = work
-        chunks = (min(len(codes), rows_a_chunk), *codes.shape[1:])
-        file.create_dataset("codes", data=codes, chunks=chunks, **_FILTERS[compression])
+        file.create_dataset("codes", data=codes, chunks=chunks, **_FILTERS[layout.compression])
         file.create_dataset("row", data=shard.row)
         file.create_dataset("valid", data=shard.valid)
-        for name in ("path", "label", "reason", "image_sha256"):
-            file.create_dataset(name, data=_encoded(getattr(shard, name)), dtype=_TEXT)
+        for name in _TEXTS:
+            file.create_dataset(name, data=texts(getattr(shard, name)), dtype=TEXT)
 
 
 def read_header(path: Path) -> Header:
-    """Read what a shard says of itself.
+    """Read what a shard says of itself. A few hundred bytes are read; its length is checked.
 
     Raises
     ------
     ShardError
         It is absent, cut short, or not a shard.
     """
-    with _reading(path) as file:
-        codes, digest = file["codes"], str(file.attrs["spec_digest"])
-        if sha256(str(file.attrs["spec"]).encode()) != digest:
-            raise ShardError(f"{path}: its spec is not that of its digest")
-        return Header(digest, tuple(codes.shape), codes.dtype.name, _share(file.attrs.get("work")))
+    return _parsed(path, read_seal(path, KIND))
+
+
+def check_shard(path: Path) -> Header:
+    """Compare every byte of a shard with what was written.
+
+    Raises
+    ------
+    ShardError
+        It is absent, not a shard, or some byte differs.
+    """
+    return _parsed(path, check_seal(path, KIND))
 
 
 def read_shard(path: Path) -> Shard:
-    """Read a whole shard and check it against its own digests.
+    """Check a shard and read all of it.
 
     Returns
     -------
@@ -177,25 +187,23 @@ def read_shard(path: Path) -> Shard:
     Raises
     ------
     ShardError
-        It is absent, cut short, not a shard, or its bytes are not those that were written.
+        It is absent, not a shard, or its bytes are not those that were written.
     """
-    with _reading(path) as file:
-        shard = dataclasses.replace(_rows_of(path, file), codes=file["codes"][...])
-        if file.attrs["codes_sha256"] != _codes_digest(shard):
-            raise ShardError(f"{path}: the codes are not those that were written (sha256 differs)")
-        return shard
+    header = check_shard(path)
+    with reading_hdf5(path) as file:
+        return dataclasses.replace(_rows_of(file, header), codes=_codes_of(file, header)[...])
 
 
-def read_blocks(path: Path, rows: int, *, check: bool) -> Iterator[NDArray[Any]]:
+def read_blocks(path: Path, rows: int) -> Iterator[NDArray[Any]]:
     """Read a shard's codes a few rows at a time, so that no whole shard need fit into memory.
+
+    Whether they are those that were written, `check_shard` says.
 
     Parameters
     ----------
     path : Path
     rows : int
         Of a block, at most.
-    check : bool
-        Whether to compare all that was read with the digest of what was written, at the end.
 
     Yields
     ------
@@ -205,82 +213,28 @@ def read_blocks(path: Path, rows: int, *, check: bool) -> Iterator[NDArray[Any]]
     Raises
     ------
     ShardError
-        It is absent, cut short, not a shard, or its bytes are not those that were written.
+        It is absent, cut short, or not a shard.
     """
-    with _reading(path) as file:
-        codes = file["codes"]
-        digest = hashlib.sha256(_codes_head(codes))
+    header = read_header(path)
+    with reading_hdf5(path) as file:
+        codes = _codes_of(file, header)
         for start in range(0, len(codes), rows):
             block = codes[start : start + rows]
-            if check:
-                digest.update(block.reshape(-1).view(np.uint8).data)
             yield block
             del block  # so that it may be gone before the next one is read
-        if check and file.attrs["codes_sha256"] != digest.hexdigest():
-            raise ShardError(f"{path}: the codes are not those that were written (sha256 differs)")
 
 
-def read_rows(path: Path) -> tuple[NDArray[np.int64], Sequence[str]]:
-    """Which rows a shard holds, and the paths of their images, checked, without the codes.
-
-    Raises
-    ------
-    ShardError
-        It is absent, cut short, not a shard, or its rows are not those that were written.
-    """
-    with _reading(path) as file:
-        shard = _rows_of(path, file)
-        return shard.row, shard.path
-
-
-def _rows_of(path: Path, file: h5py.File) -> Shard:
-    texts = {name: _decoded(file[name]) for name in ("path", "label", "reason", "image_sha256")}
-    row, valid = file["row"][...], file["valid"][...].astype(bool)
-    shard = Shard(codes=np.empty(0), row=row, valid=valid, **texts)
-    if file.attrs["rows_sha256"] != _rows_digest(shard):
-        raise ShardError(f"{path}: the rows are not those that were written (sha256 differs)")
-    return shard
-
-
-def read_outcome(path: Path) -> tuple[NDArray[np.bool_], Sequence[str]]:
-    """Which rows of a shard are valid, and why the others are not, without the codes.
+def read_rows(path: Path) -> Shard:
+    """A shard without its codes, in place of which it has none of any row's.
 
     Raises
     ------
     ShardError
         It is absent, cut short, or not a shard.
     """
-    with _reading(path) as file:
-        valid = file["valid"][...].astype(bool)
-        return valid, [""] * len(valid) if valid.all() else _decoded(file["reason"])
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[h5py.File]:
-    """An open shard; what is wrong with it becomes a `ShardError` that names it."""
-    with open_hdf5(path) as file:
-        try:
-            _require_format(path, file)
-            yield file
-        except ShardError:
-            raise
-        except _READ_ERRORS as error:
-            raise ShardError(f"{path} cannot be read: {one_line(error)}") from error
-
-
-def _require_format(path: Path, file: h5py.File) -> None:
-    if file.attrs.get("format") != FORMAT:
-        raise ShardError(f"{path} is HDF5, but not a shard of codes")
-    version = file.attrs.get("format_version")
-    if version != FORMAT_VERSION:
-        raise ShardError(
-            f"{path} has format version {version}; this program reads version {FORMAT_VERSION}"
-        )
-
-
-def _share(value: object) -> float | None:
-    """A share, where the attribute holds one: other writers may mean something else by it."""
-    return float(value) if isinstance(value, float | np.floating) and 0 <= value <= 1 else None
+    header = read_header(path)
+    with reading_hdf5(path) as file:
+        return _rows_of(file, header)
 
 
 def choose_dtype(codes: NDArray[Any], dtype: str) -> str:
@@ -289,27 +243,71 @@ def choose_dtype(codes: NDArray[Any], dtype: str) -> str:
     return dtype if known or max(codes.max(), -codes.min()) <= _FLOAT16_MAX else "float32"
 
 
-def _codes_digest(shard: Shard) -> str:
+def _header(shard: Shard, manifest: Manifest, layer: str, work: float | None) -> dict[str, Any]:
+    return {
+        "layer": layer,
+        "start": int(shard.row[0]),
+        "shape": shard.codes.shape,
+        "dtype": shard.codes.dtype.name,
+        "rejected": {str(i): shard.reason[i] for i in np.flatnonzero(~shard.valid).tolist()},
+        "work": work,
+        "manifest": manifest.to_json(),
+    }
+
+
+def _parsed(path: Path, values: dict[str, Any]) -> Header:
+    try:
+        header = Header(
+            manifest=Manifest.from_json(values["manifest"]),
+            layer=str(values["layer"]),
+            start=int(values["start"]),
+            shape=tuple(int(size) for size in values["shape"]),
+            dtype=str(values["dtype"]),
+            rejected={int(row): str(why) for row, why in values["rejected"].items()},
+            work=None if values["work"] is None else float(values["work"]),
+        )
+    except PARSE_ERRORS as error:
+        raise ShardError(f"{path}: its header is damaged: {one_line(error)}") from error
+    sensible = (
+        header.dtype in DTYPES
+        and len(header.shape) >= 1
+        and min(header.shape) >= 1
+        and header.start >= 0
+        and all(0 <= row < header.shape[0] for row in header.rejected)
+        and (header.work is None or 0 <= header.work <= 1)
+    )
+    if not sensible:
+        raise ShardError(f"{path}: its header makes no sense")
+    return header
+
+
+def _codes_of(file: File, header: Header) -> Any:
+    codes = dataset(file, "codes")
+    if (codes.shape, codes.dtype.name) != (header.shape, header.dtype):
+        raise ShardError(
+            f"{file.filename} holds {codes.dtype} codes of shape {codes.shape}, its header says "
+            f"{header.dtype} of {header.shape}"
+        )
+    return codes
+
+
+def _rows_of(file: File, header: Header) -> Shard:
+    columns = {name: read_texts(dataset(file, name)) for name in _TEXTS}
+    row, valid = dataset(file, "row")[...], read_flags(dataset(file, "valid"))
+    lengths = {len(column) for column in (row, valid, *columns.values())}
+    if lengths != {header.shape[0]} or row.dtype != np.int64:
+        raise ShardError(f"{file.filename}: its columns do not belong together")
+    return Shard(codes=np.empty((header.shape[0], 0)), row=row, valid=valid, **columns)
+
+
+def _codes_digest(codes: NDArray[Any]) -> str:
     """Over type, shape and bytes, so that equal bytes of other shapes differ."""
-    codes = np.ascontiguousarray(shard.codes)
-    return sha256(_codes_head(codes), codes.reshape(-1).view(np.uint8).data)
-
-
-def _codes_head(codes: Any) -> bytes:
-    return f"{codes.dtype.name} {'x'.join(map(str, codes.shape))}\n".encode()
+    head = f"{codes.dtype.name} {'x'.join(map(str, codes.shape))}\n"
+    return sha256(head.encode(), codes.reshape(-1).view(np.uint8).data)
 
 
 def _rows_digest(shard: Shard) -> str:
     """Over everything but the codes, each row a line, so that a second reader can do the same."""
     numbers = (shard.row.tolist(), shard.valid.tolist())
-    lines = zip(*numbers, shard.path, shard.label, shard.reason, shard.image_sha256, strict=True)
+    lines = zip(*numbers, *(getattr(shard, name) for name in _TEXTS), strict=True)
     return sha256("".join(json.dumps(line) + "\n" for line in lines).encode())
-
-
-def _encoded(values: Sequence[str]) -> list[bytes]:
-    # Labels come from file names, which may hold bytes that are no UTF-8.
-    return [value.encode("utf-8", errors="surrogateescape") for value in values]
-
-
-def _decoded(dataset: h5py.Dataset) -> list[str]:
-    return [value.decode("utf-8", errors="surrogateescape") for value in dataset[...]]

@@ -10,6 +10,8 @@ from typing import Any, Self
 from bottleneck.errors import InvalidOptionError, SpecMismatchError
 from bottleneck.files import sha256
 
+_MOST_PIXELS = 8192  # of a side: an input of more would need more memory than codes are worth
+
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 
 
@@ -83,10 +85,19 @@ class Spec:
 
         Raises
         ------
-        TypeError, KeyError, AttributeError
+        TypeError, KeyError, ValueError, AttributeError
             `values` is not a spec; whoever read it names the file.
         """
-        return cls(**{**values, "preprocess": Preprocess(**values["preprocess"])})
+        preprocess = Preprocess(**values["preprocess"])
+        given = preprocess_changes(**dataclasses.asdict(preprocess))  # as if by a user
+        if len(given) < len(dataclasses.fields(preprocess)):
+            raise TypeError("a field of preprocess is null")
+        texts = {key: value for key, value in values.items() if key not in ("preprocess", "relu")}
+        if not all(isinstance(value, str) for value in texts.values()):
+            raise TypeError(f"not all of {', '.join(texts)} are text")
+        if not isinstance(values["relu"], bool):
+            raise TypeError(f"relu is {values['relu']!r}")
+        return cls(**{**values, "preprocess": preprocess})
 
     def digest(self, layer: str = "") -> str:
         """SHA-256 of the spec, or of the spec at one layer.
@@ -147,8 +158,8 @@ def preprocess_changes(**fields: Any) -> dict[str, Any]:
 
 
 _ALLOWED = {
-    "resize": "a whole number of pixels, at least 1",
-    "crop": "a whole number of pixels, at least 1",
+    "resize": f"a whole number of pixels, from 1 to {_MOST_PIXELS}",
+    "crop": f"a whole number of pixels, from 1 to {_MOST_PIXELS}",
     "mean": "three numbers, for red, green and blue",
     "std": "three numbers, for red, green and blue, each above 0",
     "interpolation": f"one of {', '.join(INTERPOLATIONS)}",
@@ -157,7 +168,8 @@ _ALLOWED = {
 
 def _is_allowed(name: str, value: Any) -> bool:
     if name in ("resize", "crop"):
-        return isinstance(value, int) and value >= 1
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        return whole and 1 <= value <= _MOST_PIXELS
     if name == "interpolation":
         return value in INTERPOLATIONS
     if not isinstance(value, (tuple, list)) or not all(isinstance(v, (int, float)) for v in value):
@@ -178,6 +190,10 @@ class Source:
 
     model: str
     weights: str
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.model, str) and isinstance(self.weights, str)):
+            raise TypeError("a source is two texts")
 
 
 def _flat(values: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@
 import csv
 import io
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,8 @@ from bottleneck.files import publish_text_if_new
 from bottleneck.halves import as_float32
 from bottleneck.images import ImageTable
 from bottleneck.index import IndexedLayer, write_index
-from bottleneck.manifest import RESTORE, Layout, parse_manifest
-from bottleneck.shard import (
-    Header,
-    read_header,
-    read_outcome,
-    read_shard,
-)
+from bottleneck.manifest import RESTORE, Layout, Manifest, parse_manifest
+from bottleneck.shard import Header, Shard, read_header, read_shard
 from bottleneck.spec import Source, Spec
 
 REMOVED = "removed: the file is not there any more"
@@ -64,23 +59,32 @@ class Cache:
     ----------
     path : Path
         The directory.
-    spec : Spec
-        What decides its numbers.
-    layout : Layout
-        How they are laid down.
-    source : Source
-        Where the network came from.
+    manifest : Manifest
+        What it says of itself.
     images : ImageTable
         Row i of every layer is image i.
     """
 
     path: Path
-    spec: Spec
-    layout: Layout
-    source: Source
+    manifest: Manifest
     images: ImageTable
 
     # The plan
+
+    @property
+    def spec(self) -> Spec:
+        """What decides its numbers."""
+        return self.manifest.spec
+
+    @property
+    def layout(self) -> Layout:
+        """How they are laid down."""
+        return self.manifest.layout
+
+    @property
+    def source(self) -> Source:
+        """Where the network came from."""
+        return self.manifest.source
 
     @property
     def shard_count(self) -> int:
@@ -103,11 +107,10 @@ class Cache:
     @property
     def layers(self) -> list[str]:
         """The layers that extraction has begun, by name."""
-        return layers_in(self.path)
+        return _layer_names(self.path)
 
     def done(self, layer: str) -> dict[int, Header]:
-        """The finished shards of a layer: whole, of this spec, and with all of their rows."""
-        digest = self.spec.digest(layer)
+        """The finished shards of a layer: whole, of this cache, and with all of their rows."""
         found: dict[int, Header] = {}
         for shard in range(self.shard_count):
             path = self.shard_path(layer, shard)
@@ -117,7 +120,7 @@ class Cache:
                 header = read_header(path)
             except ShardError:
                 continue  # to be made again; `verify` says what is wrong with it
-            if header.spec_digest == digest and header.shape[0] == len(self.rows(shard)):
+            if not self.why_foreign(layer, shard, header):
                 found[shard] = header
         return found
 
@@ -144,7 +147,7 @@ class Cache:
         """The rows that gave no codes, and why, over all layers."""
         reasons: dict[int, str] = {}
         for layer in self.layers:
-            reasons.update(self._outcomes(layer, self.done(layer))[1])
+            reasons.update(self._outcomes(self.done(layer))[1])
         return dict(sorted(reasons.items()))
 
     def write_index(self) -> dict[int, str]:
@@ -159,13 +162,10 @@ class Cache:
         indexed: dict[str, IndexedLayer] = {}
         for layer in self.layers:
             done = self.done(layer)
-            valid, why = self._outcomes(layer, done)
+            valid, why = self._outcomes(done)
             reasons.update(why)
             if done:
-                shards = [
-                    (self.shard_path(layer, shard), self.rows(shard).start, header)
-                    for shard, header in done.items()
-                ]
+                shards = [(self.shard_path(layer, k), header) for k, header in done.items()]
                 indexed[layer] = IndexedLayer(shards, valid)
         reasons = dict(sorted(reasons.items()))
         self._write_rejected(reasons)
@@ -179,7 +179,7 @@ class Cache:
 
     def _layer_status(self, layer: str) -> LayerStatus:
         done = self.done(layer)
-        valid, why = self._outcomes(layer, done)
+        valid, why = self._outcomes(done)
         finished = sum(header.shape[0] for header in done.values())
         headers = list(done.values())
         return LayerStatus(
@@ -191,20 +191,17 @@ class Cache:
             bytes=sum(self.shard_path(layer, shard).stat().st_size for shard in done),
         )
 
-    def _outcomes(
-        self, layer: str, done: Iterable[int]
-    ) -> tuple[NDArray[np.bool_], dict[int, str]]:
+    def _outcomes(self, done: dict[int, Header]) -> tuple[NDArray[np.bool_], dict[int, str]]:
         """Which rows of finished shards may be used, shape (rows,), and why others may not."""
         valid = np.zeros(len(self.images), dtype=bool)
         why: dict[int, str] = {}
         exists = self.images.exists
-        for shard in done:
-            rows = self.rows(shard)
-            valid_here, reason = read_outcome(self.shard_path(layer, shard))
-            usable = valid_here & exists[rows.start : rows.stop]
-            valid[rows.start : rows.stop] = usable
-            for offset in np.flatnonzero(~usable).tolist():
-                why[rows[offset]] = reason[offset] or REMOVED
+        for header in done.values():
+            rows = header.rows
+            valid[rows.start : rows.stop] = exists[rows.start : rows.stop]
+            valid[[rows[offset] for offset in header.rejected]] = False
+            for row in (rows.start + np.flatnonzero(~valid[rows.start : rows.stop])).tolist():
+                why[row] = header.rejected.get(row - rows.start, REMOVED)
         return valid, why
 
     def _write_rejected(self, reasons: dict[int, str]) -> None:
@@ -235,7 +232,7 @@ class Cache:
                 f"{self.path}: layer {layer!r} lacks {self.shard_count - len(done)} of "
                 f"{self.shard_count} shards: run the same `bottleneck extract` again to finish it"
             )
-        return self._outcomes(layer, done)[0]
+        return self._outcomes(done)[0]
 
     def read(self, layer: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """The codes of some rows, each flattened, read one shard at a time and checked.
@@ -277,23 +274,34 @@ class Cache:
         """
         path = self.shard_path(layer, shard)
         content = read_shard(path)
-        self.require_rows(path, shard, content.row, content.path)
+        self.require_place(layer, shard, content)
         return content.codes
 
-    def require_rows(
-        self, path: Path, shard: int, row: NDArray[np.int64], images: Sequence[str]
-    ) -> None:
+    def require_place(self, layer: str, shard: int, content: Shard) -> None:
         """Refuse a shard that holds other rows or images than its place says.
 
         Raises
         ------
         ShardError
         """
-        rows = self.rows(shard)
-        if not np.array_equal(row, rows):
+        path, rows = self.shard_path(layer, shard), self.rows(shard)
+        why = self.why_foreign(layer, shard, read_header(path))
+        if why:
+            raise ShardError(f"{path} is {why}")
+        if not np.array_equal(content.row, rows):
             raise ShardError(f"{path} holds other rows than {rows.start} to {rows.stop - 1}")
-        if images != self.images.path[rows.start : rows.stop]:
+        if content.path != self.images.path[rows.start : rows.stop]:
             raise ShardError(f"{path} holds other images than images.csv has in its rows")
+
+    def why_foreign(self, layer: str, shard: int, header: Header) -> str:
+        """Why a shard does not belong in a place of this cache; empty where it does."""
+        if header.manifest.spec != self.spec or header.layer != layer:
+            return f"of another spec or layer ({header.layer})"
+        if header.manifest.identity != self.manifest.identity:
+            return "of another cache"
+        if header.rows != self.rows(shard):
+            return f"of rows {header.start} to {header.rows.stop - 1}, which is another place"
+        return ""
 
 
 def consecutive(rows: NDArray[np.int64]) -> NDArray[np.int64] | slice:
@@ -316,6 +324,10 @@ def layers_in(path: Path) -> list[str]:
         There is no cache at `path`.
     """
     _require_cache(path)
+    return _layer_names(path)
+
+
+def _layer_names(path: Path) -> list[str]:
     folder = path / "codes"
     if not folder.is_dir():
         return []
@@ -329,6 +341,18 @@ def _require_cache(path: Path) -> None:
         )
 
 
+def read_manifest(path: Path) -> Manifest:
+    """What a cache says of itself, without its table of images.
+
+    Raises
+    ------
+    CacheError
+        There is none at `path`, or its ``spec.json`` is damaged.
+    """
+    _require_cache(path)
+    return parse_manifest(path, (path / "spec.json").read_bytes())
+
+
 def open_cache(path: Path) -> Cache:
     """Open a cache for reading.
 
@@ -337,10 +361,9 @@ def open_cache(path: Path) -> Cache:
     CacheError
         There is none at `path`, or its ``spec.json`` or ``images.csv`` is damaged.
     """
-    _require_cache(path)
-    spec, layout, source = parse_manifest(path, (path / "spec.json").read_bytes())
+    manifest = read_manifest(path)
     try:
         images = ImageTable.read_csv(path / "images.csv")
     except (FileNotFoundError, ImagesTableError) as error:
         raise CacheError(f"{path}: images.csv is absent or damaged ({error}): {RESTORE}") from error
-    return Cache(path, spec, layout, source, images)
+    return Cache(path, manifest, images)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bottleneck.codes import Codes, InMemory
 from bottleneck.errors import FOREIGN_ERRORS, BottleneckError
 from bottleneck.halves import as_float32
-from bottleneck.shard import read_blocks, read_rows
+from bottleneck.shard import check_shard, read_blocks, read_rows
 from bottleneck.store import Cache, consecutive
 
 # Of codes in memory at once: as read, a fold's rows, those prepared, those in their coordinates.
@@ -30,7 +30,7 @@ _LARGEST_BLOCK = 64 << 20  # bytes; a larger one is no faster
 class StoredCodes:
     """Codes that are read from their shards whenever they are asked for, in order.
 
-    A shard is checked against its digest when it is first read to its end.
+    A shard is checked before it is read for the first time.
 
     Attributes
     ----------
@@ -74,17 +74,17 @@ class StoredCodes:
         for shard in np.unique(shard_of).tolist():
             path, first = self.cache.shard_path(self.layer, shard), self.cache.rows(shard).start
             wanted = self.rows[shard_of == shard] - first
-            check = shard not in self._checked
-            if check:
-                self.cache.require_rows(path, shard, *read_rows(path))
+            if shard not in self._checked:
+                check_shard(path)
+                self.cache.require_place(self.layer, shard, read_rows(path))
+                self._checked.add(shard)
             start = 0
-            for stored in read_blocks(path, self.block, check=check):
+            for stored in read_blocks(path, self.block):
                 stop = start + len(stored)
                 here = wanted[(start <= wanted) & (wanted < stop)] - start
                 start = stop
                 if len(here):
                     yield as_float32(stored.reshape(len(stored), -1)[consecutive(here)])
-            self._checked.add(shard)
 
 
 def open_codes(cache: Cache, layer: str, rows: NDArray[np.int64], *, memory: int | None) -> Codes:

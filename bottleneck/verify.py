@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bottleneck.errors import ShardError
-from bottleneck.shard import read_header
-from bottleneck.store import Cache, open_cache
+from bottleneck.index import KIND as INDEX
+from bottleneck.salvage import Salvaged, salvage
+from bottleneck.seal import check_seal
+from bottleneck.store import Cache
+from bottleneck.trust import require_named_code
 
 if TYPE_CHECKING:
     from bottleneck.extract import Extraction
@@ -24,7 +27,7 @@ class Bad:
         Relative to the cache.
     why : str
     layer : str
-        Whose folder it is in.
+        Whose folder it is in; empty for a file of the whole cache.
     shard : int or None
         Which shard it should be; None for a file that has no place in the plan.
     """
@@ -35,15 +38,28 @@ class Bad:
     shard: int | None
 
 
-def verify(cache: Cache) -> list[Bad]:
+def verify(path: Path) -> list[Bad]:
     """Say what is absent, damaged or foreign in a cache.
+
+    Every byte that counts is read and compared with what was written. Where ``spec.json`` or
+    ``images.csv`` is damaged, the shards say what stood there, and are compared with each other.
+
+    Parameters
+    ----------
+    path : Path
+        The cache.
 
     Returns
     -------
     list of Bad
-        Layer by layer; empty where every shard is there and is what was written.
+        Empty where everything is there and is what was written.
+
+    Raises
+    ------
+    CacheError
+        There is no cache at `path`, or none of its files is sound.
     """
-    return [bad for layer in cache.layers for bad in _verify_layer(cache, layer)]
+    return _bad(salvage(path))
 
 
 def repair(
@@ -54,9 +70,10 @@ def repair(
     weights: str | None = None,
     **options: Any,
 ) -> "tuple[list[Bad], Extraction]":
-    """Find the shards of a cache that fail their checks, and extract those again.
+    """Find what fails its checks in a cache, and make that again.
 
-    Files that are no shards of the plan are named, and left for the user to remove.
+    ``spec.json`` and ``images.csv`` are restored from the shards, shards are extracted. Files that
+    are no part of the plan are named, and left for the user to remove.
 
     Parameters
     ----------
@@ -65,7 +82,7 @@ def repair(
     images : Path
         Where its images are now.
     model, weights : str, optional
-        Where the network is now, if it moved since.
+        Where the network is now, if it moved since, or if it is code that was never named.
     options
         As in `extract`: device, batch_size, workers, force, announce, progress.
 
@@ -82,21 +99,43 @@ def repair(
     """
     from bottleneck.extract import extract  # only a repair needs a network
 
-    cache = open_cache(path)
-    bad = verify(cache)
+    found = salvage(path)
+    cache, bad = found.cache, _bad(found)
+    found.restore()
     done = extract(
         images,
         path,
-        model=model or cache.source.model,
+        model=model or require_named_code(cache.source.model, where=f"cache {path}"),
         weights=weights or cache.source.weights,
         layers=cache.layers,
         preprocess=dataclasses.asdict(cache.spec.preprocess),
         pool=cache.spec.pool,
         relu=cache.spec.relu,
         redo=[(item.layer, item.shard) for item in bad if item.shard is not None],
+        check_content="images.csv" in found.lost,  # sizes and times were lost with it
         **options,
     )
     return bad, done
+
+
+def _bad(found: Salvaged) -> list[Bad]:
+    cache = found.cache
+    return [
+        *(Bad(name, why, "", None) for name, why in found.lost.items()),
+        *_verify_index(cache),
+        *(bad for layer in cache.layers for bad in _verify_layer(cache, layer)),
+    ]
+
+
+def _verify_index(cache: Cache) -> Iterator[Bad]:
+    path = cache.path / "codes.h5"
+    if path.exists():
+        try:
+            check_seal(path, INDEX)
+        except ShardError as error:
+            yield Bad(
+                path.name, f"{_without_path(path, error)}: any extract makes it again", "", None
+            )
 
 
 def _verify_layer(cache: Cache, layer: str) -> Iterator[Bad]:
@@ -116,9 +155,11 @@ def _why_bad(cache: Cache, layer: str, shard: int) -> str:
     if not path.exists():
         return "missing"
     try:
-        if read_header(path).spec_digest != cache.spec.digest(layer):
-            return "of another spec or layer"
         cache.read_checked(layer, shard)
     except ShardError as error:
-        return str(error).removeprefix(f"{path}").lstrip(": ")
+        return _without_path(path, error)
     return ""
+
+
+def _without_path(path: Path, error: ShardError) -> str:
+    return str(error).removeprefix(f"{path}").lstrip(": ").removeprefix("is ")

@@ -4,6 +4,7 @@ import pickle
 import re
 import struct
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,13 @@ from bottleneck.errors import FOREIGN_ERRORS, WeightsError
 from bottleneck.files import sha256
 
 # What reading raises on bytes that are no state dict, besides refusing them.
-_READ_ERRORS = (*FOREIGN_ERRORS, SafetensorError, pickle.UnpicklingError, struct.error)
+_READ_ERRORS = (
+    *FOREIGN_ERRORS,
+    SafetensorError,
+    pickle.UnpicklingError,
+    struct.error,
+    zipfile.BadZipFile,
+)
 
 
 def digest_weights(network: nn.Module) -> str:
@@ -110,6 +117,7 @@ def _read_state(file: Path) -> dict[str, Tensor]:
         if file.suffix == ".safetensors":
             state: Any = load_file(file)
         else:
+            _require_no_bomb(file)
             with warnings.catch_warnings(action="ignore"):  # the refusal below says it all
                 state = torch.load(file, map_location="cpu", weights_only=True)
     except _READ_ERRORS as error:
@@ -120,6 +128,14 @@ def _read_state(file: Path) -> dict[str, Tensor]:
             "code"
         ) from error
     return _unwrapped(state, file)
+
+
+def _require_no_bomb(file: Path) -> None:
+    """Refuse an archive that unpacks to more than it takes; torch.save compresses nothing."""
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > file.stat().st_size:
+                raise ValueError("it unpacks to more than it takes")
 
 
 def _unwrapped(state: Any, file: Path) -> dict[str, Tensor]:

@@ -27,6 +27,12 @@ SMALL = {"resize": 32, "crop": 32}  # preprocessing that keeps tests quick
 _COLOURS = {"ants": (180, 60, 40), "bees": (60, 160, 40), "wasps": (50, 70, 190)}
 
 
+@pytest.fixture(autouse=True, scope="session")
+def state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What the program remembers of its user is not written into the home of whoever tests it."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
 @pytest.fixture(autouse=True)
 def seeds_fixed() -> Iterator[None]:
     torch.manual_seed(0)

@@ -87,10 +87,9 @@ def written_cache(
         size=np.ones(n, dtype=np.int64),
         mtime_ns=np.zeros(n, dtype=np.int64),
     )
-    layout = Layout("float32", shard_size)
+    layout = Layout("float32", shard_size, "none")
     plan = plan_cache(path, images, spec=SPEC, layout=layout, source=Source("net", "none"))
-    plan.carry_out()
-    cache = plan.cache
+    cache = plan.carry_out()
     for layer in layers:
         for shard in range(cache.shard_count):
             _write(cache, layer, shard, codes)
@@ -111,7 +110,7 @@ def _write(cache: Cache, layer: str, shard: int, codes: NDArray[Any]) -> None:
     )
     path = cache.shard_path(layer, shard)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_shard(path, content, spec=cache.spec, layer=layer, dtype="float32")
+    write_shard(path, content, manifest=cache.manifest, layer=layer)
 
 
 def calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:

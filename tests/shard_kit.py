@@ -1,13 +1,23 @@
-"""Small shards."""
+"""Small shards, whole or forged."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 
-from bottleneck.shard import Shard, write_shard
-from bottleneck.spec import Preprocess, Spec
+from bottleneck.manifest import Layout, Manifest
+from bottleneck.seal import seal
+from bottleneck.shard import KIND, Shard, write_shard
+from bottleneck.spec import Preprocess, Source, Spec
 
 SPEC = Spec("net", "ab" * 32, Preprocess(), "pillow-1", "float32", True, "avg")
+
+
+def a_manifest(dtype: str = "float32", *, compression: str = "none") -> Manifest:
+    return Manifest(SPEC, Layout(dtype, 5, compression), Source("net", "none"), "cd" * 32)
 
 
 def a_shard(n: int = 5, start: int = 10, shape: tuple[int, ...] = (7,), scale: float = 1) -> Shard:
@@ -25,13 +35,36 @@ def a_shard(n: int = 5, start: int = 10, shape: tuple[int, ...] = (7,), scale: f
     )
 
 
-def write(path: Path, shard: Shard, dtype: str = "float32", *, compression: str = "none") -> Path:
-    write_shard(path, shard, spec=SPEC, layer="layer3", dtype=dtype, compression=compression)
-    return path
-
-
 def sparse(n: int = 5, start: int = 0) -> Shard:
     """A shard of maps that every filter makes smaller."""
     shard = a_shard(n, start, shape=(8, 5, 5))
     shard.codes[shard.codes < 0.8] = 0
     return shard
+
+
+def write(path: Path, shard: Shard, dtype: str = "float32", *, compression: str = "none") -> Path:
+    write_shard(path, shard, manifest=a_manifest(dtype, compression=compression), layer="layer3")
+    return path
+
+
+def forge(
+    path: Path,
+    *,
+    hdf5: Callable[[Any], None] | None = None,
+    header: Callable[[dict[str, Any]], None] | None = None,
+) -> Path:
+    """Change a shard as somebody who knows how to seal one."""
+    values = json.loads(path.read_bytes().splitlines()[1])
+    if hdf5 is not None:
+        with h5py.File(path, "r+") as file:
+            hdf5(file)
+    if header is not None:
+        header(values)
+    with h5py.File(path) as file:
+        room = file.userblock_size
+    content = bytearray(room) + path.read_bytes()[room:]  # the new header may be shorter
+    sealed = ("bytes", "sha256")
+    values = {key: value for key, value in values.items() if key not in sealed}
+    seal(memoryview(content), KIND, values)
+    path.write_bytes(content)
+    return path

@@ -18,9 +18,10 @@ FLOORS = [
     floor.split()
     for floor in (
         "errors files clock allocator spec tables halves",
-        "images decode weights backbone layers fusion graph lanes hdf5 shard index manifest",
+        "images decode weights backbone layers fusion graph lanes "
+        "trust manifest seal hdf5 shard index",
         "codes losses design coordinates descent solver metrics calibration",
-        "encode store stored labels plan classifiers linear reference head",
+        "encode store salvage stored labels plan classifiers linear reference head",
         "pipeline preflight extract verify training folds selection lesson",
         "fit sweep predict evaluate report results plot",
         "cli",
@@ -30,7 +31,7 @@ FLOORS = [
 ORDER = [module for floor in FLOORS for module in floor]
 
 DOORS = {
-    "h5py": {"hdf5.py", "shard.py", "index.py"},
+    "h5py": {"hdf5.py"},
     "click": {"cli"},
     "tqdm": {"cli"},
     "PIL": {"decode.py"},

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from conftest import Extract
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -881,19 +882,79 @@ def test_a_file_without_end_is_not_read() -> None:
         read_image(Path("/dev/zero"))
 
 
-@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOENT, errno.EIO, errno.ESTALE])
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOENT, errno.EIO])
 def test_a_file_that_the_system_refuses_is_an_image_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    def refuse(path: Path, *_: object, **__: object) -> Any:
-        raise OSError(number, os.strerror(number), str(path))
+    def refuse(path: str, *_: object, **__: object) -> Any:
+        raise OSError(number, os.strerror(number), path)
 
     (tmp_path / "a.jpg").write_bytes(FILES["jpeg"])
-    monkeypatch.setattr(Path, "read_bytes", refuse)
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(ImageError) as caught:
         read_image(tmp_path / "a.jpg")
     assert str(caught.value) == f"cannot be read: {os.strerror(number)}"
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE])
+def test_a_disk_that_is_out_of_reach_is_no_fault_of_the_images(
+    photos: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    reading = os.open
+    count = iter(range(1000))
+
+    def fail(path: Any, flags: int, *mode: int) -> int:
+        if "photos" in str(path) and next(count) == 20:
+            raise OSError(number, os.strerror(number), path)
+        return reading(path, flags, *mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", fail)
+        with pytest.raises(OSError, match=os.strerror(number)):
+            extract_tiny(photos)
+    done = extract_tiny(photos)
+    assert (done.rejected, done.cache.missing("layer2")) == ({}, [])
+
+
+@pytest.mark.parametrize("change", ["longer", "shorter", "same length"])
+def test_a_file_that_changes_while_it_is_read_is_an_image_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    path, data = tmp_path / "a.jpg", FILES["jpeg"]
+    path.write_bytes(data)
+    fstat = os.fstat
+
+    def write_then_stat(handle: int) -> os.stat_result:
+        monkeypatch.setattr(os, "fstat", fstat)  # only between the first look and the reading
+        status = fstat(handle)
+        new = {"longer": data + b"x", "shorter": data[:-1], "same length": data[::-1]}[change]
+        path.write_bytes(new)
+        os.utime(path, ns=(status.st_mtime_ns + 1, status.st_mtime_ns + 1))
+        return status
+
+    monkeypatch.setattr(os, "fstat", write_then_stat)
+    with pytest.raises(ImageError, match="changed while it was being read"):
+        read_image(path)
+    read_image(path)
+
+
+def test_a_file_larger_than_any_image_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "a.jpg").open("wb") as file:
+        file.truncate(1 << 40)  # takes no room on the disk
+    with pytest.raises(ImageError, match="cannot be read: 1099511627776 bytes, more than"):
+        read_image(tmp_path / "a.jpg")
+
+
+def test_a_jpeg_of_very_many_scans_is_refused_and_a_usual_one_is_not() -> None:
+    file = io.BytesIO()
+    RGB.save(file, "JPEG", progressive=True)
+    usual = file.getvalue()
+    assert 5 < usual.count(b"\xff\xda") < 20
+    decode_image(usual)
+    last = usual.rindex(b"\xff\xda")
+    slow = usual[:last] + usual[last:-2] * 200 + usual[-2:]
+    with pytest.raises(ImageError, match="more than 100 scans"):
+        decode_image(slow)
 
 
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may read all")

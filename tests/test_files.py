@@ -3,6 +3,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,33 @@ def test_leavings_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path) ->
     remove_leavings(tmp_path)
     assert not gone.exists()
     assert all(path.exists() for path in kept)
+
+
+def test_leavings_that_are_a_day_old_go_whoever_left_them(tmp_path: Path) -> None:
+    old = tmp_path / ".0.h5.elsewhere.1.abcd.tmp~"
+    young = tmp_path / ".1.h5.elsewhere.1.abcd.tmp~"
+    for path, hours in ((old, 25), (young, 23)):
+        path.touch()
+        then = time.time() - hours * 3600
+        os.utime(path, (then, then))
+    remove_leavings(tmp_path)
+    assert names(tmp_path) == [young.name]
+
+
+def test_what_is_lost_while_a_file_is_written_is_known_at_the_sync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The system tells of a failed write only those who had the file open by then.
+    synced: list[int] = []
+    opened: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_ino))
+    with publish(tmp_path / "a.bin") as temporary:
+        here = temporary.stat().st_ino
+        fds = list(Path("/proc/self/fd").iterdir())
+        opened = [path.stat().st_ino for path in fds if path.exists()]
+        temporary.write_bytes(b"x")
+    assert here in opened
+    assert synced[0] == here
 
 
 def test_the_name_that_publish_chooses_is_known_to_the_sweeper(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from tiny_networks import plain
 
-from bottleneck.errors import ShardError
+from bottleneck.errors import CacheError, ShardError
 from bottleneck.extract import extract
 from bottleneck.fit import fit
 from bottleneck.head import Head
@@ -120,8 +120,11 @@ class Reader:
         self.cache = cache
         self.plan = json.loads((cache / "spec.json").read_text(encoding="utf-8"))
         assert self.plan["format"] == "bottleneck-cache"
-        assert self.plan["format_version"] == 1
+        assert self.plan["format_version"] == 2
         assert self.plan["spec_digest"] == layer_digest(self.plan, "")
+        assert self.plan["sha256"] == plan_digest(self.plan)
+        first, rows = (cache / "images.csv").read_bytes().split(b"\r\n", 1)
+        assert first.endswith(f",sha256:{sha256(rows)}".encode("ascii"))
         self.images = read_csv(cache / "images.csv")
 
     def shards(self, layer: str) -> Iterator[tuple[range, Path]]:
@@ -134,20 +137,30 @@ class Reader:
         for rows, path in self.shards(layer):
             if not path.exists():
                 continue
+            header = read_seal(path, b"bottleneck-shard")
+            if header is None or not self._is_of(header, layer, rows):
+                continue
+            assert header["sha256"] == sha256(path.read_bytes().split(b"\n", 2)[2])
             with h5py.File(path, "r", locking=False) as shard:
                 known = (shard.attrs["format"], int(shard.attrs["format_version"]))
-                assert known == ("bottleneck-shard", 1)
-                if self._of_spec(shard, layer) and len(shard["codes"]) == len(rows):
-                    yield rows, shard
+                assert known == ("bottleneck-shard", 2)
+                assert shard.attrs["spec"] == layer_text(self.plan, layer)
+                assert shard.attrs["spec_digest"] == layer_digest(self.plan, layer)
+                assert tuple(header["shape"]) == shard["codes"].shape
+                assert header["dtype"] == shard["codes"].dtype.name
+                reasons = read_text(shard["reason"])
+                assert header["rejected"] == {
+                    str(i): reasons[i] for i in np.flatnonzero(~shard["valid"][...]).tolist()
+                }
+                yield rows, shard
 
-    def _of_spec(self, shard: Any, layer: str) -> bool:
-        text, digest = shard.attrs["spec"], shard.attrs["spec_digest"]
-        if sha256(text.encode("utf-8")) != digest:
-            return False
-        # The two ways that the page allows: by value, and by a digest of one's own.
-        equal: bool = json.loads(text) == {"layer": layer, "spec": self.plan["spec"]}
-        assert equal == (layer_digest(self.plan, layer) == digest)
-        return equal
+    def _is_of(self, header: dict[str, Any], layer: str, rows: range) -> bool:
+        manifest = header["manifest"]
+        return (
+            header["layer"] == layer
+            and all(manifest[name] == self.plan[name] for name in ("spec", "identity"))
+            and (header["start"], header["shape"][0]) == (rows.start, len(rows))
+        )
 
     def read(self, layer: str) -> Reading:
         types: list[str] = []
@@ -168,6 +181,20 @@ class Reader:
             types.append(codes.dtype.name)
         assert reading is not None
         return reading
+
+
+def plan_digest(plan: dict[str, Any]) -> str:
+    rest = {key: value for key, value in plan.items() if key != "sha256"}
+    return sha256(strict_json(rest, ",", ":").encode("ascii"))
+
+
+def read_seal(path: Path, kind: bytes) -> dict[str, Any] | None:
+    """The header of a file whose seal is whole."""
+    lines = path.read_bytes().split(b"\n", 2)
+    if len(lines) != 3 or lines[0] != b"%s 2 %s" % (kind, sha256(lines[1] + b"\n").encode()):
+        return None
+    header: dict[str, Any] = json.loads(lines[1])
+    return header if header["bytes"] == path.stat().st_size else None
 
 
 def codes_digest(codes: NDArray[Any]) -> str:
@@ -278,6 +305,7 @@ def tables(first: str) -> list[list[str]]:
 def test_the_example_of_spec_json_has_the_digests_that_stand_beside_it() -> None:
     plan = json.loads(blocks("json")[0])
     assert plan["spec_digest"] == layer_digest(plan, "")
+    assert plan["sha256"] == plan_digest(plan)
     text = blocks("text")[0].replace("\n", "")
     assert text == layer_text(plan, "features.12")
     assert f"these {len(text)} bytes" in PAGE
@@ -471,35 +499,30 @@ def test_a_shard_counts_only_at_its_own_layer_and_with_all_of_its_rows(cache: Pa
         assert done == ([0, 2] if layer == "layer2" else [0, 2, 3, 4])
 
 
-def test_a_shard_whose_spec_is_not_that_of_its_digest_is_refused(cache: Path) -> None:
-    with h5py.File(cache / "codes" / "layer2" / "00001.h5", "r+") as shard:
-        shard.attrs["spec"] = shard.attrs["spec"].replace('"relu":true', '"relu":false')
-    with h5py.File(cache / "codes" / "layer2" / "00003.h5", "r+") as shard:
-        shard.attrs["spec"] = shard.attrs["spec"].replace(",", ", ")  # the same, in other bytes
-    done = [rows.start // 8 for rows, _ in Reader(cache).done("layer2")]
-    assert done == list(open_cache(cache).done("layer2")) == [0, 2, 4]
-    bad = {item.file: item.why for item in verify(open_cache(cache))}
-    assert set(bad) == {"codes/layer2/00001.h5", "codes/layer2/00003.h5"}
-    assert set(bad.values()) == {"its spec is not that of its digest"}
-
-
 @pytest.mark.parametrize("moved", [slice(None), slice(16, 18)])
 def test_lines_of_images_csv_that_were_moved_are_found(moved: slice, cache: Path) -> None:
     table = cache / "images.csv"
     head, *lines = table.read_bytes().splitlines(keepends=True)
-    shards = sorted({row // 8 for row in range(len(lines))[moved]})
     lines[moved] = lines[moved][::-1]
     table.write_bytes(head + b"".join(lines))
+    with pytest.raises(CacheError, match="its lines are not those that were written"):
+        open_cache(cache)
+    with pytest.raises(AssertionError):
+        Reader(cache)
 
-    opened, reader = open_cache(cache), Reader(cache)
+    # Somebody who gives the table another digest is found by the shards.
+    new = f"sha256:{sha256(b''.join(lines))}\r\n".encode()
+    table.write_bytes(head[: head.index(b"sha256:")] + new + b"".join(lines))
+    shards = sorted({row // 8 for row in range(len(lines))[moved]})
     why = "holds other images than images.csv has in its rows"
-    assert [(item.file, item.why) for item in verify(opened)] == [
+    assert [(item.file, item.why) for item in verify(cache)] == [
         (f"codes/{layer}/{shard:05d}.h5", why) for layer in ("layer2", "layer3") for shard in shards
     ]
+    opened = open_cache(cache)
     with pytest.raises(ShardError, match=why):
         opened.read("layer2", np.arange(36))
     with pytest.raises(AssertionError):
-        reader.read("layer2")
+        Reader(cache).read("layer2")
     other = np.array([row for row in range(36) if row // 8 not in shards], dtype=np.int64)
     assert len(opened.read("layer2", other)) == len(other)
 
@@ -649,7 +672,14 @@ def test_the_page_names_every_column_attribute_and_dataset_and_no_other(cache: P
         (cache / name).read_text(encoding="utf-8").splitlines()[0].split(",")
         for name in ("images.csv", "rejected.csv")
     )
+    images[-1] = images[-1][: len("sha256:")] + "<digest>"
     assert [images, rejected] == tables("column")
+    headers = [read_seal(path, b"bottleneck-shard") or {} for path in cache.glob("codes/*/*.h5")]
+    assert {tuple(header) for header in headers} == {tuple(tables("header")[0])}
+    assert {tuple(header["manifest"]) for header in headers} == {
+        ("spec", "layout", "source", "identity")
+    }
+    assert all(0 < header["work"] < 1 for header in headers)  # there is a layer behind both
     shard_datasets, index_datasets = tables("dataset")
     for layer in ("layer2", "layer3"):
         for _, shard in Reader(cache).done(layer):
@@ -658,12 +688,13 @@ def test_the_page_names_every_column_attribute_and_dataset_and_no_other(cache: P
             assert shard.attrs["spec"] == layer_text(Reader(cache).plan, layer)
             assert shard.attrs["spec_digest"] == sha256(shard.attrs["spec"].encode())
             assert not any(set(dataset.attrs) for dataset in shard.values())
-            assert shard.attrs["work"].dtype == np.float64
-            assert 0 < shard.attrs["work"] < 1  # there is a layer behind both of them
     with h5py.File(cache / "codes.h5", "r", locking=False) as index:
-        assert all(f"The attribute `{name}`" in PAGE for name in index.attrs)
+        assert not index.attrs
         found = {re.sub("layer[23]", "<layer>", name) for name in index}
         assert found == set(index_datasets)
+    header = read_seal(cache / "codes.h5", b"bottleneck-index") or {}
+    assert set(header) == {"says", "bytes", "sha256"}
+    assert "`says`" in PAGE
 
 
 def test_the_page_names_every_file_of_a_cache(cache: Path) -> None:
@@ -862,11 +893,12 @@ def written(tmp_path: Path) -> Written:
     path = tmp_path / "written"
     plan = {
         "format": "bottleneck-cache",
-        "format_version": 1,
+        "format_version": 2,
         "spec": SPEC,
-        "layout": {"dtype": "float16", "shard_size": SIZE},
+        "layout": {"dtype": "float16", "shard_size": SIZE, "compression": "none"},
         "source": {"model": "somewhere", "weights": "else"},
-        "written_by": "another program",  # version 1 lets a writer add such keys
+        "identity": "this one and no other",
+        "written_by": "another program",  # the version lets a writer add such keys
     }
     folder = path / "codes" / encoded(LAYER)
     folder.mkdir(parents=True)
@@ -876,14 +908,17 @@ def written(tmp_path: Path) -> Written:
     codes = values.astype(np.float16).astype(np.float32)
     codes[9, 1, 1] = 70000.0
     codes[REJECTED] = 0
-    table = "path,label,split,group,size,mtime_ns\r\n"
+    table = ""
     for i in range(18):
         size = "-1,-1" if i == REMOVED else f"{100 + i},{10**18 + i}"
-        table += f'"{i}, ""x"".png",{label[i]},,,{size}\r\n'
-    (path / "images.csv").write_bytes(table.encode("utf-8", errors="surrogateescape"))
+        table += f'"{i}, ""x"".png",{label[i]},,,{size},\r\n'
+    rows = table.encode("utf-8", errors="surrogateescape")
+    first = f"path,label,split,group,size,mtime_ns,sha256:{sha256(rows)}\r\n"
+    (path / "images.csv").write_bytes(first.encode() + rows)
     for k, start in enumerate(range(0, 18, SIZE)):
         write_shard(folder / f"{k:05d}.h5", plan, range(18)[start : start + SIZE], codes, label)
     plan["spec_digest"] = layer_digest(plan, "")
+    plan["sha256"] = plan_digest(plan)
     (path / "spec.json").write_text(json.dumps(plan, indent=1))
     return Written(path, codes, label)
 
@@ -895,7 +930,7 @@ def write_shard(
     if np.abs(codes).max() <= 65504:
         codes = codes.astype(np.float16)
     text = h5py.string_dtype("utf-8")
-    with h5py.File(path, "w") as shard:
+    with h5py.File(path, "w", userblock_size=4096) as shard:
         shard["codes"] = codes  # contiguous, which a writer may choose
         shard["row"] = np.array(rows, dtype=np.int64)
         shard["valid"] = np.array([row != REJECTED for row in rows])
@@ -910,18 +945,41 @@ def write_shard(
         shard["notes"] = np.arange(3)  # to be ignored
         shard.attrs.update(
             format="bottleneck-shard",
-            format_version=1,
+            format_version=2,
             spec=layer_text(plan, LAYER),
             spec_digest=layer_digest(plan, LAYER),
             codes_sha256=codes_digest(codes),
             rows_sha256=rows_digest(shard),
             written_by="another program",
         )
+    header = {
+        "layer": LAYER,
+        "start": rows.start,
+        "shape": codes.shape,
+        "dtype": codes.dtype.name,
+        "rejected": {str(REJECTED - rows.start): "no good"} if REJECTED in rows else {},
+        "work": None,
+        "manifest": {key: plan[key] for key in ("spec", "layout", "source", "identity")},
+        "written_by": "another program",
+    }
+    write_seal(path, header, room=4096)
+
+
+def write_seal(path: Path, header: dict[str, Any], *, room: int) -> None:
+    body = path.read_bytes()[room:]
+    values = {key: value for key, value in header.items() if key not in ("bytes", "sha256")}
+    rest = b""
+    for _ in range(3):  # until the line's length no longer changes with what it says
+        values |= {"bytes": room + len(body), "sha256": sha256(rest)}
+        line = json.dumps(values, ensure_ascii=False).encode("utf-8") + b"\n"
+        first = b"bottleneck-shard 2 %s\n" % sha256(line).encode()
+        rest = bytes(room - len(first) - len(line)) + body
+    path.write_bytes(first + line + rest)
 
 
 def test_the_package_reads_a_cache_that_another_program_wrote(written: Written) -> None:
     cache = open_cache(written.path)
-    assert verify(cache) == []
+    assert verify(written.path) == []
     assert cache.layers == [LAYER]
     assert cache.images.label == written.label
     usable = cache.usable(LAYER)
@@ -948,18 +1006,20 @@ def test_the_package_extracts_nothing_where_another_program_has_done_it(
     for (rows, datasets, attributes), (_, target) in zip(
         contents, reader.shards("layer2"), strict=True
     ):
+        header = read_seal(target, b"bottleneck-shard") or {}
         target.unlink()
-        with h5py.File(target, "w") as shard:
+        with h5py.File(target, "w", userblock_size=2048) as shard:
             shard["codes"] = datasets.pop("codes") + 1
             for name, values in datasets.items():
                 text = h5py.string_dtype("utf-8") if values.dtype == object else values.dtype
                 shard.create_dataset(name, data=values, dtype=text)
             attributes["codes_sha256"] = codes_digest(shard["codes"][...])
             shard.attrs.update(attributes)
+        write_seal(target, header, room=2048)
         assert len(rows) == len(datasets["row"])
     again = extract(photos, path, model=PLAIN, layers=["layer2"], preprocess=SMALL, device="cpu")
     assert again.rows == 0
-    assert verify(open_cache(path)) == []
+    assert verify(path) == []
 
 
 @pytest.mark.parametrize("multilabel", [False, True])

@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from bottleneck.errors import ImagesNotFoundError, ImagesTableError
 from bottleneck.images import SUFFIXES, ImageTable, find_images, is_image_name, read_rows
 
-HEADER = "path,label,split,group,size,mtime_ns\n"
+HEADER = "path,label,split,group,size,mtime_ns"
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -580,8 +581,9 @@ def test_a_table_is_what_the_csv_module_reads(
     write_table(table_of(rows), path)
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         header, *lines = list(csv.reader(file))
-    assert ",".join(header) + "\n" == HEADER
-    assert lines == [[str(cell) for cell in row] for row in rows]
+    assert ",".join(header[:-1]) == HEADER
+    assert header[-1] == "sha256:" + sha256(path.read_bytes().split(b"\r\n", 1)[1]).hexdigest()
+    assert lines == [[*(str(cell) for cell in row), ""] for row in rows]
 
 
 def test_what_was_found_survives_the_way_there_and_back(tmp_path: Path) -> None:
@@ -600,6 +602,10 @@ def test_what_was_found_survives_the_way_there_and_back(tmp_path: Path) -> None:
         "path,label\na.jpg,ants\n",
         "label,path,split,group,size,mtime_ns\n",
         "path,label,split,group,size,mtime_ns,more\n",
+        "path,label,split,group,size,mtime_ns\n",
+        f"path,label,split,group,size,mtime_ns,sha256:{'A' * 64}\n",
+        f"path,label,split,group,size,mtime_ns,sha256:{'a' * 63}\n",
+        f"path,label,split,group,size,mtime_ns,sha256:{'a' * 64},\n",
         "a.jpg,ants,,,1,1\n",
         '"path',
     ],
@@ -613,33 +619,50 @@ def test_a_table_with_another_header_is_refused(tmp_path: Path, text: str) -> No
     assert str(path) in str(caught.value)
 
 
+def digested(text: str) -> str:
+    """A table of these rows, with the digest that somebody who forged it would give it."""
+    return f"{HEADER},sha256:{sha256(text.encode()).hexdigest()}\n{text}"
+
+
+def test_a_table_that_was_edited_is_refused(tmp_path: Path) -> None:
+    table = table_of([("a.jpg", "ants", "", "", 1, 1), ("b.jpg", "bees", "", "", 1, 1)])
+    write_table(table, tmp_path / "images.csv")
+    whole = (tmp_path / "images.csv").read_bytes()
+    for old, new in ((b"ants", b"bees"), (b"a.jpg", b"c.jpg"), (b"\r\n", b"\n"), (b",1,", b",2,")):
+        first, end, rows = whole.partition(b"\r\n")
+        (tmp_path / "images.csv").write_bytes(first + end + rows.replace(old, new))
+        with pytest.raises(ImagesTableError, match="its lines are not those that were written"):
+            ImageTable.read_csv(tmp_path / "images.csv")
+
+
 @pytest.mark.parametrize(
     "line",
     [
         "b.jpg,ants,,,1",
+        "b.jpg,ants,,,1,1",
         "b.jpg",
         "",
-        "b.jpg,ants,,,1,1,1",
-        "b.jpg,ants,,,large,1",
-        "b.jpg,ants,,,1,late",
-        "b.jpg,ants,,,1.5,1",
-        "b.jpg,ants,,,,1",
-        "b.jpg,ants,,,99999999999999999999,1",
-        '"b.jpg,ants,,,1,1',
+        "b.jpg,ants,,,1,1,1,",
+        "b.jpg,ants,,,large,1,",
+        "b.jpg,ants,,,1,late,",
+        "b.jpg,ants,,,1.5,1,",
+        "b.jpg,ants,,,,1,",
+        "b.jpg,ants,,,99999999999999999999,1,",
+        '"b.jpg,ants,,,1,1,',
         '"' + "b" * 140_000,  # longer than the csv module lets a field be
     ],
     ids=lambda line: line[:24] or "blank",
 )
 def test_a_table_with_a_damaged_row_is_refused(tmp_path: Path, line: str) -> None:
-    path = write_csv(tmp_path, f"{HEADER}a.jpg,ants,,,1,1\n{line}\n")
+    path = write_csv(tmp_path, digested(f"a.jpg,ants,,,1,1,\n{line}\n"))
     with pytest.raises(ImagesTableError) as caught:
         ImageTable.read_csv(path)
     assert f"{path}: line 3" in str(caught.value)
 
 
 def test_a_damaged_number_is_named_by_its_own_line(tmp_path: Path) -> None:
-    rows = ["a.jpg,ants,,,1,1", "b.jpg,ants,,,large,1", "c.jpg,ants,,,1,1", "d.jpg,ants,,,1,1"]
-    path = write_csv(tmp_path, HEADER + "\n".join(rows) + "\n")
+    rows = ["a.jpg,ants,,,1,1,", "b.jpg,ants,,,large,1,", "c.jpg,ants,,,1,1,", "d.jpg,,,,1,1,"]
+    path = write_csv(tmp_path, digested("\n".join(rows) + "\n"))
     with pytest.raises(ImagesTableError, match="line 3"):
         ImageTable.read_csv(path)
 

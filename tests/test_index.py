@@ -5,7 +5,8 @@ import numpy as np
 from shard_kit import a_shard, sparse, write
 
 from bottleneck.index import IndexedLayer, write_index
-from bottleneck.shard import COMPRESSIONS, read_header
+from bottleneck.manifest import COMPRESSIONS
+from bottleneck.shard import read_header
 
 
 def test_the_index_shows_shards_of_every_compression_as_one_array(tmp_path: Path) -> None:
@@ -13,7 +14,7 @@ def test_the_index_shows_shards_of_every_compression_as_one_array(tmp_path: Path
     for k, compression in enumerate(COMPRESSIONS):
         path = tmp_path / "codes" / "layer3" / f"{k:05d}.h5"
         write(path, sparse(start=5 * k), compression=compression)
-        shards.append((path, 5 * k, read_header(path)))
+        shards.append((path, read_header(path)))
     write_index(tmp_path / "codes.h5", {"layer3": IndexedLayer(shards, np.ones(15, bool))})
     with h5py.File(tmp_path / "codes.h5") as index:
         for k in range(3):
@@ -30,7 +31,7 @@ def test_the_index_shows_shards_of_both_types_as_one_array(tmp_path: Path) -> No
         write(folder / "00002.h5", last, "float16"),
     ]
     valid = np.array([True, True, False, True, True] + [False] * 5 + [True, True, False])
-    shards = [(paths[0], 0, read_header(paths[0])), (paths[1], 10, read_header(paths[1]))]
+    shards = [(path, read_header(path)) for path in paths]
     write_index(tmp_path / "codes.h5", {"layer3": IndexedLayer(shards, valid)})
     with h5py.File(tmp_path / "codes.h5") as index:
         codes = index["layer3"][...]

@@ -294,3 +294,68 @@ def test_merging_keeps_rows_adds_at_the_end_and_finds_every_change(
     assert changes == Changes(len(new.keys() - old), len(stale), len(old.keys() - new))
     again, stale_again, none = merge_images(merged, now)
     assert (again.path, stale_again, bool(none)) == (merged.path, [], False)
+
+
+# Content
+
+
+def same_time(path: Path, image_seed: int) -> None:
+    """Other pixels in a file of the same size and time."""
+    status = path.stat()
+    photograph(image_seed, "wasps").save(path)
+    content = path.read_bytes()[: status.st_size].ljust(status.st_size, b"\0")
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_mtime_ns, status.st_mtime_ns))
+
+
+def test_a_change_that_size_and_time_hide_is_found_by_content(
+    photos: Path, extract_tiny: Extract
+) -> None:
+    first = extract_tiny(photos, layers=["layer2", "layer3"])
+    row = 10
+    codes = first.cache.read("layer2", np.arange(36))
+    same_time(photos / first.cache.images.path[row], 999)
+    assert extract_tiny(photos, layers=["layer2", "layer3"]).rows == 0  # nobody can tell
+    again = extract_tiny(photos, layers=["layer2", "layer3"], check_content=True)
+    assert (again.changes, again.rows) == (Changes(changed=1), 8)
+    now = again.cache.read("layer2", np.arange(36))
+    same = np.arange(36) != row
+    np.testing.assert_array_equal(now[same], codes[same])
+    assert not np.allclose(now[row], codes[row])
+    assert extract_tiny(photos, layers=["layer2", "layer3"], check_content=True).rows == 0
+
+
+def test_times_that_moved_are_no_change_by_content(photos: Path, extract_tiny: Extract) -> None:
+    first = extract_tiny(photos)
+    before = times(first.cache)
+    for path in photos.rglob("*.*"):
+        os.utime(path)  # a checkout, or a copy without times
+    again = extract_tiny(photos, check_content=True)
+    assert (again.changes, again.rows) == (Changes(), 0)
+    assert times(again.cache) == before
+    assert extract_tiny(photos).rows == 0  # the new times are known from here on
+
+
+def test_content_tells_of_images_that_came_went_or_broke(
+    photos: Path, extract_tiny: Extract
+) -> None:
+    broken = photos / "train" / "ants" / "broken.jpg"
+    broken.write_bytes(b"no image")
+    first = extract_tiny(photos).cache
+    removed = photos / first.images.path[20]
+    removed.unlink()
+    write_photographs(photos / "new", 1, label="zebra")
+    broken.write_bytes(b"NO image")
+    again = extract_tiny(photos, check_content=True)
+    assert again.changes == Changes(added=1, changed=1, removed=1)
+    assert again.rejected.keys() == {20, first.images.path.index("train/ants/broken.jpg")}
+
+
+def test_a_shard_that_was_made_of_older_bytes_is_made_again(
+    photos: Path, extract_tiny: Extract
+) -> None:
+    first = extract_tiny(photos, layers=["layer2"]).cache
+    same_time(photos / first.images.path[11], 999)
+    extract_tiny(photos, layers=["layer3"])  # of the new pixels, and nobody noticed
+    again = extract_tiny(photos, layers=["layer2", "layer3"], check_content=True)
+    assert (again.changes, again.rows) == (Changes(changed=1), 8)

@@ -1,3 +1,4 @@
+import dataclasses
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -78,10 +79,12 @@ def test_a_real_shard_takes_no_more_and_not_much_less(
         reason=[""] * rows,
         image_sha256=["f" * 64] * rows,
     )
-    write_shard(written, shard, spec=planned.spec, layer="flat", dtype=dtype)
+    layout = Layout(dtype, rows, "none")
+    manifest = dataclasses.replace(planned.manifest, layout=layout)
+    write_shard(written, shard, manifest=manifest, layer="flat")
     blank, zeros = [""] * rows, np.zeros(rows, dtype=np.int64)
     many = ImageTable(blank, blank, blank, blank, zeros, zeros)
-    cache = Cache(planned.path, planned.spec, Layout(dtype, rows), planned.source, many)
+    cache = Cache(planned.path, manifest, many)
     layer = Layer("flat", "flat", 0, (size,), False, 1.0)
     counted = inspect_work(cache, [layer], {("flat",): [0]}).bytes
     real = written.stat().st_size
@@ -94,7 +97,7 @@ def test_the_disk_is_that_of_the_nearest_folder_that_exists(
     asked = disk(monkeypatch, 1)
     monkeypatch.chdir(tmp_path)
     for place in (planned.path, tmp_path / "not" / "yet", Path("neither")):
-        there = Cache(place, planned.spec, planned.layout, planned.source, planned.images)
+        there = dataclasses.replace(planned, path=place)
         inspect_work(there, [], {})
     assert asked == [planned.path, tmp_path, tmp_path]
 

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -63,26 +64,54 @@ def test_a_shard_that_is_not_whole_is_missing(cache: Path, damage: str) -> None:
     assert found.missing("layer2") == [1]
 
 
-def test_swapped_shards_are_found_when_they_are_read(cache: Path) -> None:
+def test_swapped_shards_are_missing_and_are_not_read(cache: Path) -> None:
     found = open_cache(cache)
     a, b = found.shard_path("layer2", 0), found.shard_path("layer2", 1)
     first, second = a.read_bytes(), b.read_bytes()
     a.write_bytes(second)
     b.write_bytes(first)
-    with pytest.raises(ShardError, match="other rows"):
+    assert found.missing("layer2") == [0, 1]
+    with pytest.raises(ShardError, match="of rows 8 to 15, which is another place"):
         found.read("layer2", np.array([0]))
 
 
+def test_a_shard_of_another_cache_is_missing_and_is_not_read(
+    cache: Path, photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    # Of the same names, sizes and spec: only the pixels, and the times, are others.
+    for path in sorted(photos.rglob("*.png")):
+        content = path.read_bytes()
+        path.write_bytes(content)
+        os.utime(path, ns=(1, 1))
+    other = extract_tiny(photos, tmp_path / "other", layers=["layer2", "layer3"]).cache
+    shutil.copy(other.shard_path("layer2", 2), cache / "codes" / "layer2")
+    found = open_cache(cache)
+    assert found.missing("layer2") == [2]
+    with pytest.raises(ShardError, match=r"00002\.h5 is of another cache"):
+        found.read("layer2", np.array([16]))
+
+
 def test_a_shards_rows_and_images_must_be_those_of_its_place(cache: Path) -> None:
-    found, path = open_cache(cache), Path("some.h5")
-    row, images = np.arange(32, 36), found.images.path[32:]
-    found.require_rows(path, 4, row, images)
+    found = open_cache(cache)
+    path = found.shard_path("layer2", 4)
+    content = read_shard(path)
+    found.require_place("layer2", 4, content)
+    row, images = content.row, content.path
     for other in (row - 1, row[::-1], row[:3], np.arange(32, 40)):
-        with pytest.raises(ShardError, match=r"some\.h5 holds other rows than 32 to 35"):
-            found.require_rows(path, 4, other, images)
+        with pytest.raises(ShardError, match=r"00004\.h5 holds other rows than 32 to 35"):
+            found.require_place("layer2", 4, dataclasses.replace(content, row=other))
     for others in (images[::-1], images[:3], [*images[:3], "other.jpg"]):
-        with pytest.raises(ShardError, match=r"some\.h5 holds other images than images\.csv"):
-            found.require_rows(path, 4, row, others)
+        with pytest.raises(ShardError, match=r"00004\.h5 holds other images than images\.csv"):
+            found.require_place("layer2", 4, dataclasses.replace(content, path=others))
+
+
+def test_status_and_plan_open_no_hdf5(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(h5py, "File", None)
+    found = open_cache(cache)
+    assert found.missing("layer2") == []
+    assert found.status()["layer2"].done == 36
+    assert found.rejected() == {}
+    assert found.usable("layer3").all()
 
 
 def test_a_notebook_that_holds_the_index_open_is_no_obstacle(cache: Path) -> None:
@@ -114,19 +143,6 @@ def test_an_edited_spec_is_refused(cache: Path) -> None:
         open_cache(cache)
 
 
-def test_a_plan_without_a_compression_goes_on_without_one(
-    cache: Path, photos: Path, extract_tiny: Extract
-) -> None:
-    plan = json.loads((cache / "spec.json").read_text())
-    assert plan["layout"].pop("compression") == "none"
-    (cache / "spec.json").write_text(json.dumps(plan))
-    assert open_cache(cache).layout.compression == "none"
-    (cache / "codes" / "layer2" / "00001.h5").unlink()
-    assert extract_tiny(photos).rows == 8
-    with h5py.File(cache / "codes" / "layer2" / "00001.h5") as shard:
-        assert shard["codes"].compression is None
-
-
 @pytest.mark.parametrize("compression", ["lzf", "gzip"])
 def test_a_compressed_cache_is_read_as_any_and_its_bytes_are_those_on_disk(
     photos: Path, extract_tiny: Extract, tmp_path: Path, compression: str
@@ -138,15 +154,17 @@ def test_a_compressed_cache_is_read_as_any_and_its_bytes_are_those_on_disk(
     np.testing.assert_array_equal(cache.read("layer2", rows), plain.read("layer2", rows))
     blocks = StoredCodes(cache, "layer2", rows, 8 * 8 * 8, 10).blocks()
     np.testing.assert_array_equal(np.concatenate(list(blocks)), plain.read("layer2", rows))
-    assert verify(cache) == []
+    assert verify(cache.path) == []
     size = cache.status()["layer2"].bytes
     assert size == cache.shard_path("layer2", 0).stat().st_size
     assert size < plain.status()["layer2"].bytes
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": "bottleneck-cache"}', "null"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"format": "bottleneck-cache"}', "null", "[" * 100_000, "\udcff"]
+)
 def test_a_damaged_spec_is_refused(cache: Path, text: str) -> None:
-    (cache / "spec.json").write_text(text)
+    (cache / "spec.json").write_text(text, errors="surrogateescape")
     with pytest.raises(CacheError, match=r"spec\.json is damaged"):
         open_cache(cache)
 
@@ -170,5 +188,5 @@ def test_float32_shards_of_a_float16_cache_are_shown(photos: Path, extract_tiny:
     path = cache.shard_path("layer2", 0)
     old = read_shard(path)
     large = dataclasses.replace(old, codes=old.codes.astype(np.float32) * 1e7)
-    write_shard(path, large, spec=cache.spec, layer="layer2", dtype="float16")
+    write_shard(path, large, manifest=cache.manifest, layer="layer2")
     assert cache.status()["layer2"].dtype == "float16+float32"

@@ -21,8 +21,8 @@ import bottleneck
 from bottleneck.codes import Codes, InMemory
 from bottleneck.errors import ShardError
 from bottleneck.images import ImageTable
-from bottleneck.manifest import Layout
-from bottleneck.shard import Shard, read_blocks, write_shard
+from bottleneck.manifest import Layout, Manifest
+from bottleneck.shard import Header, Shard, check_shard, read_blocks, write_shard
 from bottleneck.spec import Preprocess, Source, Spec
 from bottleneck.store import Cache
 from bottleneck.stored import StoredCodes, open_codes
@@ -38,13 +38,14 @@ def a_cache(
     n = len(codes)
     names, blank = [f"{row}.png" for row in range(n)], [""] * n
     images = ImageTable(names, blank, blank, blank, np.ones(n, np.int64), np.ones(n, np.int64))
-    cache = Cache(path, SPEC, Layout(dtype, shard_size), Source("net", "DEFAULT"), images)
+    layout = Layout(dtype, shard_size, "none")
+    cache = Cache(path, Manifest(SPEC, layout, Source("net", "DEFAULT"), "00"), images)
     for k in range(cache.shard_count):
         rows = cache.rows(k)
         here, none = slice(rows.start, rows.stop), [""] * len(rows)
         valid = np.ones(len(rows), dtype=bool)
         shard = Shard(codes[here], np.array(rows), names[here], none, valid, none, none)
-        write_shard(cache.shard_path(LAYER, k), shard, spec=SPEC, layer=LAYER, dtype=dtype)
+        write_shard(cache.shard_path(LAYER, k), shard, manifest=cache.manifest, layer=LAYER)
     return cache
 
 
@@ -261,15 +262,21 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
     """Which shards were begun, and whether to be checked."""
     begun: list[tuple[str, bool]] = []
 
-    def noted(path: Path, rows: int, *, check: bool) -> Iterator[NDArray[Any]]:
-        begun.append((path.stem, check))
-        return read_blocks(path, rows, check=check)
+    def checked(path: Path) -> Header:
+        begun.append((path.stem, True))
+        return check_shard(path)
 
+    def noted(path: Path, rows: int) -> Iterator[NDArray[Any]]:
+        if begun[-1:] != [(path.stem, True)]:
+            begun.append((path.stem, False))
+        return read_blocks(path, rows)
+
+    monkeypatch.setattr("bottleneck.stored.check_shard", checked)
     monkeypatch.setattr("bottleneck.stored.read_blocks", noted)
     return begun
 
 
-def test_a_shard_is_checked_once_it_was_read_to_its_end(
+def test_a_shard_is_checked_before_it_is_read_for_the_first_time(
     ten: Cache, checks: list[tuple[str, bool]]
 ) -> None:
     codes = of_shards(ten, np.arange(10), block=1)
@@ -280,7 +287,7 @@ def test_a_shard_is_checked_once_it_was_read_to_its_end(
     assert checks == [("00000", True), ("00001", True)]
     checks.clear()
     together(codes.take(np.array([0, 5])))  # reads all of the second for one row of it
-    assert checks == [("00000", False), ("00001", True)]
+    assert checks == [("00000", False), ("00001", False)]
     checks.clear()
     together(codes)
     assert checks == [("00000", False), ("00001", False), ("00002", True)]
@@ -301,8 +308,7 @@ class Reader:
         self.go_on = threading.Event()
         self.wait_at = wait_at
 
-    def __call__(self, _path: Path, _rows: int, *, check: bool) -> Iterator[NDArray[Any]]:
-        assert check
+    def __call__(self, _path: Path, _rows: int) -> Iterator[NDArray[Any]]:
         for row, read in enumerate(self.read):
             self.threads.append(threading.get_ident())
             read.set()

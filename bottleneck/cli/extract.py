@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from bottleneck.cli.interrupts import telling_what_is_kept
 from bottleneck.cli.options import PATH, Numbers, Task, device_options, force_option, json_option
 from bottleneck.cli.progress import progress_of
 
@@ -51,6 +52,9 @@ from bottleneck.cli.progress import progress_of
     help="How images are resized.",
 )
 @click.option("--retry-rejected", is_flag=True, help="Try rejected images again.")
+@click.option(
+    "--check-content", is_flag=True, help="Find changed images by their bytes, not by their times."
+)
 @click.option("--strict", is_flag=True, help="Exit with 1 if any image was rejected.")
 @force_option
 @json_option
@@ -91,7 +95,7 @@ def extract(
         "std": std,
         "interpolation": interpolation,
     }
-    with progress_of("images") as progress:
+    with telling_what_is_kept(out), progress_of("images") as progress:
         done = run(
             images,
             out,

@@ -11,13 +11,12 @@ from typing import Any, NoReturn
 import click
 
 from bottleneck import __version__
+from bottleneck.cli.interrupts import interrupt_code, interrupt_text, sigterm_as_interrupt
 from bottleneck.errors import BottleneckError
 
 COMMANDS = ("layers", "extract", "status", "verify", "fit", "sweep", "evaluate", "predict")
 
 CONFIG = Path("bottleneck.toml")
-
-INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 
 class Program(click.Group):
@@ -39,9 +38,10 @@ class Program(click.Group):
         """Run, and report what the user can mend in one line."""
         try:
             ctx.default_map = _defaults(self, ctx)
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            _fail("interrupted: what was finished is kept, the same command goes on", INTERRUPTED)
+            with sigterm_as_interrupt():
+                return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            _fail(interrupt_text(interrupt), interrupt_code(interrupt))
         except BrokenPipeError:
             raise  # `bottleneck predict … | head`: click knows what to do
         except BottleneckError as error:

@@ -101,7 +101,8 @@ def moved_network_options(command: F) -> F:
         "--weights", help="Where the weights are now, if they moved; they must be the same."
     )(command)
     return click.option(
-        "--model", help="Where the network is now, if it moved; it must be the same."
+        "--model",
+        help="Where the network is now, if it moved; a file.py:factory is run: it is code.",
     )(command)
 
 

@@ -36,7 +36,8 @@ def predict(
     """Classify new images.
 
     IMAGES are files, folders or patterns. Prints probabilities, or the margins of an svm that was
-    trained without cross-validation.
+    trained without cross-validation. A head may come from anybody: a network in it that is code,
+    file.py:factory, is run only if you have named that code before, or with --model.
 
     \b
     Example:

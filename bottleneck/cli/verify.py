@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from bottleneck.cli.interrupts import telling_what_is_kept
 from bottleneck.cli.options import (
     PATH,
     device_options,
@@ -25,9 +26,11 @@ from bottleneck.cli.progress import progress_of
 @force_option
 @json_option
 def verify(cache: Path, images: Path | None, as_json: bool, **options: Any) -> None:
-    """Check every shard against its checksums.
+    """Check every byte of a cache against its checksums.
 
-    Exits with 1 if any fails. With --repair, shards that fail are removed and extracted again.
+    Exits with 1 if any fails. With --repair, shards that fail are extracted again, and spec.json
+    and images.csv are restored from the shards. A cache may come from anybody: a network in it
+    that is code, file.py:factory, is run only if you have named that code before, or with --model.
 
     \b
     Example:
@@ -35,12 +38,11 @@ def verify(cache: Path, images: Path | None, as_json: bool, **options: Any) -> N
       bottleneck verify photos.cache --repair photos
     """
     from bottleneck import report
-    from bottleneck.store import open_cache
     from bottleneck.verify import repair
     from bottleneck.verify import verify as run
 
     if images is not None:
-        with progress_of("images") as progress:
+        with telling_what_is_kept(cache), progress_of("images") as progress:
             repaired, done = repair(
                 cache,
                 images,
@@ -50,11 +52,10 @@ def verify(cache: Path, images: Path | None, as_json: bool, **options: Any) -> N
             )
         if not as_json:
             click.echo(report.repair_text(repaired, done))
-    found = open_cache(cache)
-    bad = run(found)
+    bad = run(cache)
     if as_json:
         click.echo(json.dumps(report.verify_json(bad)))
     else:
-        click.echo(report.verify_text(found, bad))
+        click.echo(report.verify_text(cache, bad))
     if bad:
         sys.exit(1)

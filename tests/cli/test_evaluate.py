@@ -23,12 +23,15 @@ made, photos, cache = cli.made, cli.photos, cli.cache
 @pytest.fixture
 def head(run: Run, cache: Path) -> Path:
     """A head that is far from perfect: it was trained on six images."""
-    table = cache / "images.csv"
-    lines = table.read_text().splitlines(keepends=True)
-    few = [line.replace(",train,", ",val,") if i % 4 else line for i, line in enumerate(lines)]
-    table.write_text("".join(few))
+    whole = (cache / "images.csv").read_bytes()
+    cli.edit_table(
+        cache,
+        lambda rows: [
+            row if i % 4 == 3 else row.replace(b",train,", b",val,") for i, row in enumerate(rows)
+        ],
+    )
     run("fit", cache, "--clf", "svm", "--layer", "layer2", "--c", "1e-3", "--cv", "0", "-o", "head")
-    table.write_text("".join(lines))
+    (cache / "images.csv").write_bytes(whole)
     return Path("head")
 
 
@@ -104,8 +107,7 @@ def test_a_head_without_probabilities_has_nocalibration_error(
 
 
 def test_several_labels_an_image_are_judged_by_average_precision(run: Run, cache: Path) -> None:
-    table = cache / "images.csv"
-    table.write_text(table.read_text().replace(",bees,", ",green|bright,"))
+    cli.edit_table(cache, cli.relabel)
     options = ("--clf", "softmax", "--layer", "layer2", "--c", "1e-4", "--cv", "3", "-o", "head")
     assert run("fit", cache, *options).exit_code == 0
     found = _evaluate(run, "head", cache)["heldout"]

@@ -12,7 +12,7 @@ import time
 import urllib.error
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import h5py
 import numpy as np
@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 from tiny_networks import plain, reused
 
 import cli
-from bottleneck.shard import COMPRESSIONS
+from bottleneck.manifest import COMPRESSIONS
 from cli import TINY, Trap, contents, expected_codes, program, refused, stored
 
 made, photos, cache = cli.made, cli.photos, cli.cache
@@ -286,15 +286,14 @@ def lock(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
     """Take the permission to read a file away, from root as well."""
 
     def take(path: Path) -> None:
-        open_file = Path.open
+        open_file = os.open
 
-        def opened(self: Path, *arguments: Any, **options: Any) -> IO[Any]:
-            if self == path:
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
-            file: IO[Any] = open_file(self, *arguments, **options)
-            return file
+        def opened(name: Any, *arguments: Any, **options: Any) -> int:
+            if Path(name) == path:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
+            return open_file(name, *arguments, **options)
 
-        monkeypatch.setattr(Path, "open", opened)
+        monkeypatch.setattr(os, "open", opened)
 
     return take
 
@@ -704,8 +703,11 @@ class Slow(Plain):
 """
 
 
+@pytest.mark.parametrize(
+    ("sent", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")]
+)
 def test_an_interrupt_keeps_what_was_finished_and_the_next_run_goes_on(
-    run: Run, photos: Path, tmp_path: Path
+    run: Run, photos: Path, tmp_path: Path, sent: signal.Signals, word: str
 ) -> None:
     (tmp_path / "slow.py").write_text(SLOW)
     shutil.copy(NETWORKS, tmp_path)
@@ -722,13 +724,16 @@ def test_an_interrupt_keeps_what_was_finished_and_the_next_run_goes_on(
             assert time.monotonic() < limit
             assert running.poll() is None
             time.sleep(0.02)
-        running.send_signal(signal.SIGINT)
+        running.send_signal(sent)
         _, errors = running.communicate(timeout=60)
-    assert running.returncode == 130
-    assert errors.splitlines()[-1].startswith("error: interrupted")
-    assert "Traceback" not in errors
+    assert running.returncode == 128 + sent
     finished = contents(shards)
     assert 1 <= len(finished) < 9
+    assert errors.splitlines()[-1] == (
+        f"error: {word}: new holds {len(finished)} of 9 shards of layer2; what was finished is "
+        "kept, the same command goes on"
+    )
+    assert "Traceback" not in errors
     assert not list(tmp_path.rglob(".*.tmp~"))
     result = run(*arguments, "--json")
     found = json.loads(result.stdout)

@@ -138,8 +138,7 @@ def test_the_table_has_a_line_an_image(run: Run, svm: Path, new: Path) -> None:
 @pytest.fixture
 def labels(run: Run, cache: Path) -> Path:
     """A head of ants, bright, green and wasps, where bees are bright and green."""
-    table = cache / "images.csv"
-    table.write_text(table.read_text().replace(",bees,", ",green|bright,"))
+    cli.edit_table(cache, cli.relabel)
     return _fit(run, cache, "svm", cv=3)
 
 

@@ -121,13 +121,19 @@ def test_a_damaged_plan_is_refused_by_every_command_and_kept(
         refused(run("status", cache), cache, file)
     for command in (
         ["status", cache],
-        ["verify", cache],
-        ["verify", cache, "--repair", photos],
         ["fit", cache, "--clf", "svm", "--layer", "layer2"],
         ["extract", photos, "-o", cache, *TINY],
     ):
         refused(run(*command), cache)
+    verified = run("verify", cache)
+    assert verified.exit_code == 1
+    assert verified.stdout.startswith(f"bad: {file}: ")
+    assert len(verified.stdout.splitlines()) == 1
     assert contents(cache) == before
+    repaired = run("verify", cache, "--repair", photos)
+    assert repaired.exit_code == 0
+    assert repaired.stdout.startswith(f"repaired: {file}: ")
+    assert run("status", cache).exit_code == 0
 
 
 def test_a_spec_that_was_edited_is_refused(run: Run, cache: Path) -> None:
@@ -138,5 +144,5 @@ def test_a_spec_that_was_edited_is_refused(run: Run, cache: Path) -> None:
 
 def test_a_cache_of_a_later_version_is_refused(run: Run, cache: Path) -> None:
     spec = cache / "spec.json"
-    spec.write_text(spec.read_text().replace('"format_version": 1', '"format_version": 2'))
-    refused(run("status", cache), "version 2", "1")
+    spec.write_text(spec.read_text().replace('"format_version": 2', '"format_version": 3'))
+    refused(run("status", cache), "version 3", "2")

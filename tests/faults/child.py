@@ -1,0 +1,206 @@
+"""An extraction in a process of its own, with one fault put into it.
+
+Children are forked from a server that has PyTorch loaded already, so that hundreds are affordable.
+"""
+
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+NOBODY = 65534
+
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(["bottleneck.extract", "bottleneck.cli.extract", "faults.child"])
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What goes wrong in a child, and when.
+
+    Attributes
+    ----------
+    kind : str
+        ``"none"``; ``"signal"`` or ``"error"`` at a step; ``"file size"``; ``"nobody"``;
+        ``"network"``, ``"memory"`` or ``"decoder"`` at a call.
+    at : int
+        Which step or call, counted from 0; bytes for a file's size.
+    number : int
+        Of the signal, or of the error.
+    """
+
+    kind: str = "none"
+    at: int = 0
+    number: int = 0
+
+
+def start(arguments: Sequence[object], place: Path, fault: Fault | None = None) -> BaseProcess:
+    """Begin a command; what it prints and counts comes to lie in `place`."""
+    place.mkdir(parents=True, exist_ok=True)
+    child = _SERVER.Process(
+        target=_run, args=([str(part) for part in arguments], place, fault or Fault())
+    )
+    child.start()
+    return child
+
+
+def start_call(call: Callable[..., None], *arguments: object) -> BaseProcess:
+    """Begin any function that may not live to its end."""
+    child = _SERVER.Process(target=call, args=arguments)
+    child.start()
+    return child
+
+
+def run(arguments: Sequence[object], place: Path, fault: Fault | None = None) -> int:
+    """Run a command to its end: its exit code, negative for a signal."""
+    child = start(arguments, place, fault)
+    child.join(120)
+    assert child.exitcode is not None, "it hangs"
+    return child.exitcode
+
+
+def printed(place: Path) -> str:
+    """What the last child of `place` wrote to its standard error."""
+    return (place / "stderr").read_text(errors="surrogateescape")
+
+
+def steps(place: Path) -> int:
+    """How many steps the last child of `place` came to its end with."""
+    return int((place / "steps").read_text())
+
+
+def _run(arguments: list[str], place: Path, fault: Fault) -> None:
+    os.chdir(place)  # where no bottleneck.toml has options of its own
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        handle = os.open(place / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(handle, number)
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+
+    import torch
+
+    from bottleneck.cli import main
+
+    torch.set_num_threads(1)
+    _KINDS[fault.kind](fault)
+    code = 0
+    try:
+        main(arguments, prog_name="bottleneck")
+    except SystemExit as exit_:
+        code = int(exit_.code or 0)
+    finally:
+        sys.stderr.flush()
+    if fault.kind == "none":
+        (place / "steps").write_text(str(_STEPS.taken))
+    sys.exit(code)
+
+
+# Steps: every call by which the disk may change
+
+
+class _Steps:
+    taken = 0
+
+    def count(self, act: Callable[[int], None]) -> None:
+        """Have `act` called with its number before each step."""
+        owners = [
+            *((os, name) for name in ("fsync", "open")),
+            *((Path, name) for name in ("replace", "unlink", "mkdir", "write_bytes")),
+        ]
+        for owner, name in owners:
+            setattr(owner, name, self._stepping(getattr(owner, name), act))
+
+    def _stepping(self, call: Callable[..., Any], act: Callable[[int], None]) -> Callable[..., Any]:
+        def step(*args: Any, **kwargs: Any) -> Any:
+            if call is _OPEN and not args[1] & os.O_CREAT:
+                return call(*args, **kwargs)  # to read
+            now, self.taken = self.taken, self.taken + 1
+            act(now)
+            return call(*args, **kwargs)
+
+        return step
+
+
+_OPEN = os.open
+_STEPS = _Steps()
+
+
+def _nothing(fault: Fault) -> None:
+    _STEPS.count(lambda now: None)
+
+
+def _signal(fault: Fault) -> None:
+    def act(now: int) -> None:
+        if now == fault.at:
+            os.kill(os.getpid(), fault.number)
+
+    _STEPS.count(act)
+
+
+def _error(fault: Fault) -> None:
+    def act(now: int) -> None:
+        if now == fault.at:
+            raise OSError(fault.number, os.strerror(fault.number))
+
+    _STEPS.count(act)
+
+
+# Faults of other kinds
+
+
+def _file_size(fault: Fault) -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (fault.at, resource.RLIM_INFINITY))
+
+
+def _nobody(fault: Fault) -> None:
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+
+
+def _at_call(owner: Any, name: str, at: int, error: BaseException) -> None:
+    call, count = getattr(owner, name), iter(range(1 << 30))
+
+    def called(*args: Any, **kwargs: Any) -> Any:
+        if next(count) == at:
+            raise error
+        return call(*args, **kwargs)
+
+    setattr(owner, name, called)
+
+
+def _network(fault: Fault) -> None:
+    from bottleneck.lanes import Lanes
+
+    _at_call(Lanes, "_forward", fault.at, RuntimeError("a kernel failed"))
+
+
+def _memory(fault: Fault) -> None:
+    from bottleneck.lanes import Lanes
+
+    text = "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"
+    _at_call(Lanes, "_forward", fault.at, RuntimeError(text))
+
+
+def _decoder(fault: Fault) -> None:
+    from bottleneck import encode
+
+    _at_call(encode, "decode_image", fault.at, SystemExit(3))
+
+
+_KINDS = {
+    "none": _nothing,
+    "signal": _signal,
+    "error": _error,
+    "file size": _file_size,
+    "nobody": _nobody,
+    "network": _network,
+    "memory": _memory,
+    "decoder": _decoder,
+}

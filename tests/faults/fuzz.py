@@ -1,0 +1,159 @@
+"""Bytes that were changed at random, given to whatever opens heads, caches, shards and images."""
+
+import json
+import random
+import shutil
+import tempfile
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import h5py
+import numpy as np
+from test_decode import FILES, image_or_error, mutated
+
+from bottleneck.errors import CacheError, HeadError, ShardError
+from bottleneck.fit import fit
+from bottleneck.head import Head
+from bottleneck.salvage import salvage
+from bottleneck.seal import seal
+from bottleneck.shard import KIND, check_shard, read_shard
+from bottleneck.store import open_cache
+from bottleneck.training import Method
+from faults.child import start_call
+from faults.trial import Workshop, copy
+
+_A_BATCH = 50  # forged shards in one process, which may not live through all of them
+
+
+def images(workshop: Workshop, seed: int, count: int) -> int:
+    """Files of every format: pixels, or an error of one line."""
+    choose = random.Random(seed)
+    for _ in range(count):
+        data = FILES[choose.choice(sorted(FILES))]
+        image_or_error(mutated(data, choose.randrange(1 << 32), choose.randint(1, 6)))
+    return count
+
+
+def heads(workshop: Workshop, seed: int, count: int) -> int:
+    """`Head.load`: a head that makes sense, or an error of one line."""
+    path = workshop.place / f"head {seed}.safetensors"
+    fit(workshop.reference, Method("softmax"), layer="layer2", c=[1.0], cv=2).head.save(path)
+
+    def load(changed: Path) -> None:
+        head = Head.load(changed)
+        assert np.isfinite(head.margins(np.ones((1, head.coef.shape[1])))).any()
+
+    return _mutate(path, load, HeadError, seed, count)
+
+
+def caches(workshop: Workshop, seed: int, count: int) -> int:
+    """`open_cache`: whatever was changed in its two small files is refused."""
+    cache = copy(workshop.reference, workshop.place / f"fuzzed {seed}")
+    for name in ("spec.json", "images.csv"):
+        whole = (cache / name).read_bytes()
+
+        def load(changed: Path, name: str = name) -> None:
+            shutil.copy(changed, cache / name)
+            open_cache(cache)
+
+        _mutate(workshop.reference / name, load, CacheError, seed, count // 4)
+        _mutate(workshop.reference / name, load, CacheError, seed, count // 4, digest=True)
+        (cache / name).write_bytes(whole)
+    assert salvage(cache).lost == {}
+    shutil.rmtree(cache)
+    return count
+
+
+def shards(workshop: Workshop, seed: int, count: int) -> int:
+    """`check_shard`, without which nothing is read: it refuses every change."""
+    path = workshop.reference / "codes" / "layer2" / "00000.h5"
+
+    def load(changed: Path) -> None:
+        check_shard(changed)
+        raise AssertionError("a changed shard passed for a whole one")
+
+    return _mutate(path, load, ShardError, seed, count)
+
+
+def forged_shards(workshop: Workshop, seed: int, count: int) -> tuple[int, int]:
+    """Changed shards under a right seal, in processes of their own: how many, and how many crashed.
+
+    What reads them is HDF5's own code, so whoever forges a shard may stop the process that reads
+    it; nothing else.
+    """
+    crashed = 0
+    for turn in range(count // _A_BATCH):
+        child = start_call(_read_forged, workshop.place, seed + turn)
+        child.join(300)
+        assert child.exitcode is not None, "it hangs"
+        assert child.exitcode <= 0, f"seed {seed + turn}"
+        crashed += child.exitcode < 0
+    return count // _A_BATCH * _A_BATCH, crashed
+
+
+def _read_forged(place: Path, seed: int) -> None:
+    import resource
+
+    limit = 16 << 30  # of addresses: a process that would take more gets an error
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    choose = random.Random(seed)
+    whole = place / "reference" / "codes" / "layer2" / "00000.h5"
+    with h5py.File(whole) as file:
+        room = file.userblock_size
+    content = whole.read_bytes()
+    header = json.loads(content.splitlines()[1])
+    header = {key: value for key, value in header.items() if key not in ("bytes", "sha256")}
+    path = place / f"forged {seed}.h5"
+    for _ in range(_A_BATCH):
+        body = mutated(content[room:], choose.randrange(1 << 32), choose.randint(1, 3))
+        forged = bytearray(room) + body
+        seal(memoryview(forged), KIND, header)
+        path.write_bytes(forged)
+        try:
+            read_shard(path)
+        except ShardError as error:
+            assert "\n" not in str(error)
+    path.unlink()
+
+
+def _mutate(
+    path: Path,
+    load: Callable[[Path], None],
+    error: type[Exception],
+    seed: int,
+    count: int,
+    *,
+    digest: bool = False,
+) -> int:
+    whole, choose = path.read_bytes(), random.Random(seed)
+    with tempfile.TemporaryDirectory() as name:
+        changed = Path(name) / path.name
+        for _ in range(count):
+            data = mutated(whole, choose.randrange(1 << 32), choose.randint(1, 4))
+            if data == whole:
+                continue
+            changed.write_bytes(_with_digest(path.name, data) if digest else data)
+            try:
+                load(changed)
+            except error as refused:
+                assert "\n" not in str(refused)
+    return count
+
+
+def _with_digest(name: str, data: bytes) -> bytes:
+    """The same with the digest that whoever forged it would have put there."""
+    if name == "images.csv":
+        first, _, rest = data.partition(b"\r\n")
+        return (
+            first[: first.rfind(b"sha256:")]
+            + b"sha256:%s\r\n" % sha256(rest).hexdigest().encode()
+            + rest
+        )
+    try:
+        values = json.loads(data)
+        values.pop("sha256", None)
+    except (ValueError, AttributeError, RecursionError):
+        return data
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return json.dumps({**values, "sha256": sha256(text.encode()).hexdigest()}).encode()

@@ -1,0 +1,76 @@
+"""A few of each attack; `make torture` makes hundreds."""
+
+import errno
+import os
+import random
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from faults import attacks
+from faults.trial import Workshop, open_workshop
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked")
+
+
+@pytest.fixture(scope="module")
+def workshop() -> Iterator[Workshop]:
+    with open_workshop(8) as found:
+        yield found
+
+
+def some_steps(workshop: Workshop, count: int, seed: int) -> list[int]:
+    return sorted(random.Random(seed).sample(range(workshop.steps), count))
+
+
+def test_a_kill_at_any_step_loses_nothing(workshop: Workshop) -> None:
+    for step in some_steps(workshop, 6, seed=1):
+        attacks.killed_at_step(workshop, step)
+
+
+@pytest.mark.parametrize("number", attacks.ERRORS, ids=errno.errorcode.get)
+def test_a_disk_that_refuses_any_step_loses_nothing(workshop: Workshop, number: int) -> None:
+    for step in some_steps(workshop, 4, seed=number):
+        attacks.refused_at_step(workshop, step, number)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_signal_at_any_moment_loses_nothing(workshop: Workshop, sent: signal.Signals) -> None:
+    moments = random.Random(sent)
+    for _ in range(3):
+        attacks.stopped_after(workshop, moments.uniform(0, workshop.seconds), sent)
+
+
+@pytest.mark.parametrize("size", [600, 2000, 5000])
+def test_files_that_may_not_grow_lose_nothing(workshop: Workshop, size: int) -> None:
+    attacks.limited(workshop, size)
+
+
+def test_a_disk_that_is_filled_loses_nothing(workshop: Workshop) -> None:
+    if not attacks.filled(workshop, 64):
+        pytest.skip("no disk can be made here")
+
+
+def test_who_reads_while_others_write_reads_what_is_right(workshop: Workshop) -> None:
+    assert attacks.read_while_written(workshop) > 0
+
+
+@pytest.mark.parametrize("kind", ["network", "decoder", "memory"])
+def test_a_failure_in_the_middle_loses_nothing(workshop: Workshop, kind: str) -> None:
+    attacks.failed_at_call(workshop, kind, 5)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("mode", [0o555, 0o000], ids=oct)
+def test_a_cache_without_permissions_loses_nothing(workshop: Workshop, mode: int) -> None:
+    attacks.not_allowed(workshop, mode)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_eight_at_once_with_kills_are_as_one(workshop: Workshop, seed: int) -> None:
+    attacks.together(workshop, seed)
+
+
+def test_any_flipped_bit_of_a_cache_is_found(workshop: Workshop) -> None:
+    attacks.flipped(workshop, 1, count=60)
