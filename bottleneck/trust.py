@@ -55,7 +55,10 @@ def _digest(model: str) -> str:
 
 
 def _named() -> set[str]:
-    return set(_place().read_text("ascii").split()) if _place().is_file() else set()
+    try:
+        return set(_place().read_text("ascii", errors="replace").split())
+    except OSError:  # there is none, or it is somebody else's
+        return set()
 
 
 def _place() -> Path:

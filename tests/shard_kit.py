@@ -52,6 +52,7 @@ def forge(
     *,
     hdf5: Callable[[Any], None] | None = None,
     header: Callable[[dict[str, Any]], None] | None = None,
+    body: Callable[[bytes], bytes] | None = None,
 ) -> Path:
     """Change a shard as somebody who knows how to seal one."""
     values = json.loads(path.read_bytes().splitlines()[1])
@@ -62,7 +63,8 @@ def forge(
         header(values)
     with h5py.File(path) as file:
         room = file.userblock_size
-    content = bytearray(room) + path.read_bytes()[room:]  # the new header may be shorter
+    rest = path.read_bytes()[room:]
+    content = bytearray(room) + (rest if body is None else body(rest))
     sealed = ("bytes", "sha256")
     values = {key: value for key, value in values.items() if key not in sealed}
     seal(memoryview(content), KIND, values)

@@ -132,7 +132,7 @@ def not_allowed(workshop: Workshop, mode: int) -> None:
         kept = {path: path.stat().st_mode for path in [trial.cache, *trial.cache.rglob("*")]}
         for path in kept:
             path.chmod(mode if path.is_dir() else mode & 0o666)
-        require_one_line(trial, trial.run(Fault("nobody")))
+        require_one_line(trial, trial.run(Fault("unprivileged")))
         for path, before in kept.items():
             path.chmod(before)
         trial.require_completion()

@@ -5,19 +5,20 @@ import random
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
-import h5py
 import numpy as np
+from shard_kit import forge
 from test_decode import FILES, image_or_error, mutated
 
 from bottleneck.errors import CacheError, HeadError, ShardError
 from bottleneck.fit import fit
 from bottleneck.head import Head
+from bottleneck.manifest import COMPRESSIONS
 from bottleneck.salvage import salvage
-from bottleneck.seal import seal
-from bottleneck.shard import KIND, check_shard, read_shard
+from bottleneck.shard import check_shard, read_header, read_shard, write_shard
 from bottleneck.store import open_cache
 from bottleneck.training import Method
 from faults.child import start_call
@@ -99,17 +100,16 @@ def _read_forged(place: Path, seed: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     choose = random.Random(seed)
     whole = place / "reference" / "codes" / "layer2" / "00000.h5"
-    with h5py.File(whole) as file:
-        room = file.userblock_size
-    content = whole.read_bytes()
-    header = json.loads(content.splitlines()[1])
-    header = {key: value for key, value in header.items() if key not in ("bytes", "sha256")}
+    shard, header = read_shard(whole), read_header(whole)
     path = place / f"forged {seed}.h5"
     for _ in range(_A_BATCH):
-        body = mutated(content[room:], choose.randrange(1 << 32), choose.randint(1, 3))
-        forged = bytearray(room) + body
-        seal(memoryview(forged), KIND, header)
-        path.write_bytes(forged)
+        layout = replace(header.manifest.layout, compression=choose.choice(COMPRESSIONS))
+        write_shard(
+            path, shard, manifest=replace(header.manifest, layout=layout), layer=header.layer
+        )
+        forge(
+            path, body=lambda data: mutated(data, choose.randrange(1 << 32), choose.randint(1, 3))
+        )
         try:
             read_shard(path)
         except ShardError as error:

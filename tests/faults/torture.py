@@ -37,7 +37,7 @@ class Amount:
     forged: int
 
 
-FULL = Amount(every=1, moments=60, together=12, flips=1500, fuzz=4000, forged=1000)
+FULL = Amount(every=1, moments=60, together=12, flips=1500, fuzz=4000, forged=2000)
 QUICK = Amount(every=20, moments=2, together=1, flips=30, fuzz=40, forged=50)
 
 Row = tuple[str, int, str]
