@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from bottleneck.errors import CacheError, one_line
+from bottleneck.errors import CacheError, CacheVersionError, one_line
 from bottleneck.files import sha256
 from bottleneck.spec import Source, Spec
 
@@ -127,15 +127,18 @@ def parse_manifest(path: Path, text: bytes) -> Manifest:
 
     Raises
     ------
+    CacheVersionError
+        It is of another format or version.
     CacheError
-        It is of another format, damaged, or was edited.
+        It is damaged, or was edited.
     """
     try:
         values = json.loads(text)
         if (values["format"], values["format_version"]) != (FORMAT, FORMAT_VERSION):
-            raise CacheError(
+            raise CacheVersionError(
                 f"{path}: spec.json has format {values['format']!r} version "
-                f"{values['format_version']!r}; this program reads {FORMAT!r} {FORMAT_VERSION}"
+                f"{values['format_version']!r}; this program reads {FORMAT!r} {FORMAT_VERSION}: "
+                "extract into a new directory, or use the program that made it"
             )
         if values.pop("sha256") != _digest(values):
             raise CacheError(

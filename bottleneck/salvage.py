@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bottleneck.errors import CacheError, ImagesTableError, ShardError
+from bottleneck.errors import CacheError, CacheVersionError, ImagesTableError, ShardError
 from bottleneck.files import publish_text
 from bottleneck.images import ImageTable
 from bottleneck.manifest import Manifest, manifest_text
@@ -60,6 +60,8 @@ def salvage(path: Path) -> Salvaged:
     lost: dict[str, str] = {}
     try:
         manifest = read_manifest(path)
+    except CacheVersionError:
+        raise
     except CacheError as error:
         if not (path / "codes").is_dir():
             raise

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import Extract
 
-from bottleneck.errors import CacheError, CodeNotNamedError, ShardError
+from bottleneck.errors import CacheError, CacheVersionError, CodeNotNamedError, ShardError
 from bottleneck.store import open_cache
 from bottleneck.verify import repair, verify
 
@@ -224,6 +224,16 @@ def test_what_no_shard_says_cannot_be_restored(cache: Path, photos: Path) -> Non
     (cache / "codes" / "layer2").mkdir(parents=True)
     with pytest.raises(CacheError, match=r"spec\.json is lost, and no shard is sound"):
         verify(cache)
+
+
+def test_a_cache_of_another_version_is_not_taken_for_a_damaged_one(
+    cache: Path, photos: Path
+) -> None:
+    spec = cache / "spec.json"
+    spec.write_text(spec.read_text().replace('"format_version": 2', '"format_version": 1'))
+    for act in (lambda: verify(cache), lambda: repair(cache, photos)):
+        with pytest.raises(CacheVersionError, match=r"version 1; this program reads.* 2: "):
+            act()
 
 
 def test_code_in_a_cache_is_not_run_by_a_repair_unless_it_was_named(

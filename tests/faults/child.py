@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["bottleneck.extract", "bottleneck.cli.extract", "faults.child"])
+_SERVER.set_forkserver_preload(["bottleneck.extract", "bottleneck.cli.extract", "faults.fuzz"])
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,13 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+import torch
+from safetensors.torch import save_file
 from shard_kit import forge
 from test_decode import FILES, image_or_error, mutated
+from tiny_networks import plain
 
-from bottleneck.errors import CacheError, HeadError, ShardError
+from bottleneck.errors import CacheError, HeadError, ShardError, WeightsError
 from bottleneck.fit import fit
 from bottleneck.head import Head
 from bottleneck.manifest import COMPRESSIONS
@@ -21,6 +24,7 @@ from bottleneck.salvage import salvage
 from bottleneck.shard import check_shard, read_header, read_shard, write_shard
 from bottleneck.store import open_cache
 from bottleneck.training import Method
+from bottleneck.weights import load_weights
 from faults.child import start_call
 from faults.trial import Workshop, copy
 
@@ -46,6 +50,26 @@ def heads(workshop: Workshop, seed: int, count: int) -> int:
         assert np.isfinite(head.margins(np.ones((1, head.coef.shape[1])))).any()
 
     return _mutate(path, load, HeadError, seed, count)
+
+
+def weights(workshop: Workshop, seed: int, count: int) -> int:
+    """`load_weights`: every tensor of the network, or an error of one line."""
+    network = plain()
+    before = {name: value.shape for name, value in network.state_dict().items()}
+
+    def load(changed: Path) -> None:
+        load_weights(network, changed, model="plain")
+        assert {name: value.shape for name, value in network.state_dict().items()} == before
+
+    torch.save(network.state_dict(), workshop.place / "weights.pth")
+    torch.save(
+        network.state_dict(), workshop.place / "old.pth", _use_new_zipfile_serialization=False
+    )
+    save_file(network.state_dict(), workshop.place / "weights.safetensors")
+    files = ("weights.pth", "old.pth", "weights.safetensors")
+    for name in files:
+        _mutate(workshop.place / name, load, WeightsError, seed, count // len(files))
+    return count // len(files) * len(files)
 
 
 def caches(workshop: Workshop, seed: int, count: int) -> int:

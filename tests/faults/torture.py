@@ -105,7 +105,7 @@ def rows(workshop: Workshop, amount: Amount) -> Iterator[Row]:
         "`verify` named the file each time",
     )
 
-    for what in (fuzz.images, fuzz.heads, fuzz.caches, fuzz.shards):
+    for what in (fuzz.images, fuzz.heads, fuzz.weights, fuzz.caches, fuzz.shards):
         done = what(workshop, 0, amount.fuzz)
         yield f"changed {what.__name__} opened", done, "sound, or refused in one line"
     done, crashed = fuzz.forged_shards(workshop, 0, amount.forged)
