@@ -65,10 +65,11 @@ def rows(workshop: Workshop, amount: Amount) -> Iterator[Row]:
         )
 
     for number in attacks.ERRORS:
-        for step in steps:
+        every = steps if number == errno.ENOSPC else steps[::3]
+        for step in every:
             attacks.refused_at_step(workshop, step, number)
         name = errno.errorcode[number]
-        yield f"{name} at each change of the disk", len(steps), f"one line each; {whole}"
+        yield f"{name} at a change of the disk", len(every), f"one line each; {whole}"
 
     sizes = range(600, 12_000, 600 * amount.every)
     for size in sizes:
