@@ -79,6 +79,7 @@ def steps(place: Path) -> int:
 
 
 def _run(arguments: list[str], place: Path, fault: Fault) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job begins without
     os.chdir(place)  # where no bottleneck.toml has options of its own
     for number, name in ((1, "stdout"), (2, "stderr")):
         handle = os.open(place / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
