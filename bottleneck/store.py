@@ -6,7 +6,8 @@
 import csv
 import io
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from bottleneck.halves import as_float32
 from bottleneck.images import ImageTable
 from bottleneck.index import IndexedLayer, write_index
 from bottleneck.manifest import RESTORE, Layout, Manifest, parse_manifest
-from bottleneck.shard import Header, Shard, read_header, read_shard
+from bottleneck.shard import Header, Shard, check_shard, read_header, read_rows, read_shard
 from bottleneck.spec import Source, Spec
 
 REMOVED = "removed: the file is not there any more"
@@ -272,10 +273,31 @@ class Cache:
         ShardError
             They are not.
         """
-        path = self.shard_path(layer, shard)
-        content = read_shard(path)
-        self.require_place(layer, shard, content)
+        with self._saying_how_to_mend():
+            content = read_shard(self.shard_path(layer, shard))
+            self.require_place(layer, shard, content)
         return content.codes
+
+    def check(self, layer: str, shard: int) -> None:
+        """`read_checked` without the codes, for who reads them a few rows at a time.
+
+        Raises
+        ------
+        ShardError
+            They are not what they should be.
+        """
+        path = self.shard_path(layer, shard)
+        with self._saying_how_to_mend():
+            check_shard(path)
+            self.require_place(layer, shard, read_rows(path))
+
+    @contextmanager
+    def _saying_how_to_mend(self) -> Iterator[None]:
+        try:
+            yield
+        except ShardError as error:
+            mend = f"`bottleneck verify {self.path} --repair IMAGES` makes it again"
+            raise ShardError(f"{error}: {mend}") from error
 
     def require_place(self, layer: str, shard: int, content: Shard) -> None:
         """Refuse a shard that holds other rows or images than its place says.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bottleneck.codes import Codes, InMemory
 from bottleneck.errors import FOREIGN_ERRORS, BottleneckError
 from bottleneck.halves import as_float32
-from bottleneck.shard import check_shard, read_blocks, read_rows
+from bottleneck.shard import read_blocks
 from bottleneck.store import Cache, consecutive
 
 # Of codes in memory at once: as read, a fold's rows, those prepared, those in their coordinates.
@@ -75,8 +75,7 @@ class StoredCodes:
             path, first = self.cache.shard_path(self.layer, shard), self.cache.rows(shard).start
             wanted = self.rows[shard_of == shard] - first
             if shard not in self._checked:
-                check_shard(path)
-                self.cache.require_place(self.layer, shard, read_rows(path))
+                self.cache.check(self.layer, shard)
                 self._checked.add(shard)
             start = 0
             for stored in read_blocks(path, self.block):

@@ -10,6 +10,7 @@ from bottleneck.errors import ShardError
 from bottleneck.index import KIND as INDEX
 from bottleneck.salvage import Salvaged, salvage
 from bottleneck.seal import check_seal
+from bottleneck.shard import read_shard
 from bottleneck.store import Cache
 from bottleneck.trust import require_named_code
 
@@ -155,7 +156,7 @@ def _why_bad(cache: Cache, layer: str, shard: int) -> str:
     if not path.exists():
         return "missing"
     try:
-        cache.read_checked(layer, shard)
+        cache.require_place(layer, shard, read_shard(path))
     except ShardError as error:
         return _without_path(path, error)
     return ""

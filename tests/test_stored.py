@@ -271,7 +271,7 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
             begun.append((path.stem, False))
         return read_blocks(path, rows)
 
-    monkeypatch.setattr("bottleneck.stored.check_shard", checked)
+    monkeypatch.setattr("bottleneck.store.check_shard", checked)
     monkeypatch.setattr("bottleneck.stored.read_blocks", noted)
     return begun
 

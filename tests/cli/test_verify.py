@@ -202,3 +202,14 @@ def test_repair_with_other_images_loses_nothing(run: Run, cache: Path, tmp_path:
 def test_a_place_without_a_cache_is_refused(run: Run, photos: Path) -> None:
     refused(run("verify", "absent"), "no cache at absent", "bottleneck extract")
     refused(run("verify", "absent", "--repair", photos), "no cache at absent")
+
+
+def test_fit_refuses_a_damaged_shard_and_says_how_to_mend_it(run: Run, cache: Path) -> None:
+    _damage(cache, "flipped byte")
+    for memory in ("1G", "1K"):  # in one array, and in blocks
+        refused(
+            run("fit", cache, "--clf", "svm", "--layer", "layer2", "--memory", memory),
+            "00001.h5",
+            f"`bottleneck verify {cache} --repair IMAGES`",
+        )
+    assert not list(Path().glob("*.safetensors"))
