@@ -159,10 +159,19 @@ class Cache:
         dict of int to str
             What `rejected` returns.
         """
+        finished = {layer: self.done(layer) for layer in self.layers}
+        reasons = self._write_index(finished)
+        # Of tasks that end together, one may have written what was so before another's last shard.
+        # Whoever writes last looks again, and so it is right in the end.
+        while (now := {layer: self.done(layer) for layer in self.layers}) != finished:
+            finished = now
+            reasons = self._write_index(finished)
+        return reasons
+
+    def _write_index(self, finished: dict[str, dict[int, Header]]) -> dict[int, str]:
         reasons: dict[int, str] = {}
         indexed: dict[str, IndexedLayer] = {}
-        for layer in self.layers:
-            done = self.done(layer)
+        for layer, done in finished.items():
             valid, why = self._outcomes(done)
             reasons.update(why)
             if done:

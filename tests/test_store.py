@@ -10,6 +10,7 @@ import pytest
 from conftest import Extract
 
 from bottleneck.errors import CacheError, ShardError
+from bottleneck.index import IndexedLayer, write_index
 from bottleneck.shard import read_shard, write_shard
 from bottleneck.store import open_cache
 from bottleneck.stored import StoredCodes
@@ -190,3 +191,22 @@ def test_float32_shards_of_a_float16_cache_are_shown(photos: Path, extract_tiny:
     large = dataclasses.replace(old, codes=old.codes.astype(np.float32) * 1e7)
     write_shard(path, large, manifest=cache.manifest, layer="layer2")
     assert cache.status()["layer2"].dtype == "float16+float32"
+
+
+def test_of_tasks_that_end_together_the_last_index_has_all_shards(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = open_cache(cache)
+    late = found.shard_path("layer2", 4)
+    whole = late.read_bytes()
+    late.unlink()
+
+    def slowly(path: Path, layers: dict[str, IndexedLayer]) -> None:
+        write_index(path, layers)
+        late.write_bytes(whole)  # another task's, which has written its own index before this one
+
+    monkeypatch.setattr("bottleneck.store.write_index", slowly)
+    found.write_index()
+    with h5py.File(cache / "codes.h5") as index:
+        assert index["layer2:valid"][...].all()
+        assert np.isfinite(index["layer2"][...]).all()
