@@ -82,10 +82,6 @@ class CacheError(BottleneckError, OSError):
     """A cache that is absent, incomplete, or not a cache."""
 
 
-class CacheVersionError(CacheError):
-    """A cache of another version of its format."""
-
-
 class NoRoomError(BottleneckError, OSError):
     """The disk cannot hold what a run would write."""
 

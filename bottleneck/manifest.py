@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from bottleneck.errors import CacheError, CacheVersionError, one_line
+from bottleneck.errors import CacheError, one_line
 from bottleneck.files import sha256
 from bottleneck.spec import Source, Spec
 
@@ -19,7 +19,7 @@ FORMAT_VERSION = 2
 DTYPES = ("float16", "float32")
 COMPRESSIONS = ("none", "lzf", "gzip")
 
-RESTORE = "restore it from a copy, or let `bottleneck verify --repair IMAGES` make it again"
+RESTORE = "`bottleneck verify --repair IMAGES` makes it again if any shard is sound"
 
 # What parsing raises on JSON that is no manifest.
 PARSE_ERRORS = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
@@ -127,15 +127,13 @@ def parse_manifest(path: Path, text: bytes) -> Manifest:
 
     Raises
     ------
-    CacheVersionError
-        It is of another format or version.
     CacheError
-        It is damaged, or was edited.
+        It is of another format or version, damaged, or was edited.
     """
     try:
         values = json.loads(text)
         if (values["format"], values["format_version"]) != (FORMAT, FORMAT_VERSION):
-            raise CacheVersionError(
+            raise CacheError(
                 f"{path}: spec.json has format {values['format']!r} version "
                 f"{values['format_version']!r}; this program reads {FORMAT!r} {FORMAT_VERSION}: "
                 "extract into a new directory, or use the program that made it"

@@ -4,13 +4,14 @@ Every shard says whose it is and which images it holds, so that days of work do 
 small files.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from bottleneck.errors import CacheError, CacheVersionError, ImagesTableError, ShardError
+from bottleneck.errors import CacheError, ImagesTableError, ShardError
 from bottleneck.files import publish_text
 from bottleneck.images import ImageTable
 from bottleneck.manifest import Manifest, manifest_text
@@ -60,13 +61,13 @@ def salvage(path: Path) -> Salvaged:
     lost: dict[str, str] = {}
     try:
         manifest = read_manifest(path)
-    except CacheVersionError:
-        raise
     except CacheError as error:
-        if not (path / "codes").is_dir():
+        found = Counter(manifest for _, manifest in _sound_shards(path))
+        if not found:
             raise
         lost["spec.json"] = _why(path / "spec.json", error)
-        manifest = _manifest_of_shards(path)
+        # A shard of another cache may have been put among them, so the most have it.
+        ((manifest, _),) = found.most_common(1)
     try:
         images = ImageTable.read_csv(path / "images.csv")
     except (FileNotFoundError, ImagesTableError) as error:
@@ -85,17 +86,6 @@ def _sound_shards(path: Path) -> Iterator[tuple[Path, Manifest]]:
             yield shard, check_shard(shard).manifest
         except ShardError:
             continue  # it says nothing that could be believed; `verify` names it
-
-
-def _manifest_of_shards(path: Path) -> Manifest:
-    found = [manifest for _, manifest in _sound_shards(path)]
-    if not found:
-        raise CacheError(
-            f"{path}: spec.json is lost, and no shard is sound that would say what stood there: "
-            "extract into a new directory"
-        )
-    # A shard of another cache may have been put among them, so the most have it.
-    return max(found, key=lambda one: sum(one.is_of(other) for other in found))
 
 
 def _table_of_shards(path: Path, manifest: Manifest) -> ImageTable:

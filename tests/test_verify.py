@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import Extract
 
-from bottleneck.errors import CacheError, CacheVersionError, CodeNotNamedError, ShardError
+from bottleneck.errors import CacheError, CodeNotNamedError, ShardError
 from bottleneck.store import open_cache
 from bottleneck.verify import repair, verify
 
@@ -222,17 +222,19 @@ def test_what_no_shard_says_cannot_be_restored(cache: Path, photos: Path) -> Non
     with pytest.raises(CacheError, match=r"spec\.json was edited"):
         repair(cache, photos)
     (cache / "codes" / "layer2").mkdir(parents=True)
-    with pytest.raises(CacheError, match=r"spec\.json is lost, and no shard is sound"):
+    with pytest.raises(CacheError, match=r"makes it again if any shard is sound"):
         verify(cache)
 
 
 def test_a_cache_of_another_version_is_not_taken_for_a_damaged_one(
     cache: Path, photos: Path
 ) -> None:
+    for shard in cache.rglob("0*.h5"):
+        shard.write_bytes(shard.read_bytes()[2048:])  # as they were, without a seal
     spec = cache / "spec.json"
     spec.write_text(spec.read_text().replace('"format_version": 2', '"format_version": 1'))
     for act in (lambda: verify(cache), lambda: repair(cache, photos)):
-        with pytest.raises(CacheVersionError, match=r"version 1; this program reads.* 2: "):
+        with pytest.raises(CacheError, match=r"version 1; this program reads.* 2: "):
             act()
 
 
