@@ -17,6 +17,7 @@ The pixels are then resized and cropped as torchvision's v2 transforms do with a
 import errno
 import io
 import os
+import re
 import stat
 import struct
 import zlib
@@ -62,7 +63,8 @@ _HUFFMAN_FRAMES = (0xC0, 0xC1, 0xC2)
 _BEFORE_A_FRAME = (0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0))
 
 # A progressive JPEG is decoded once for each of its scans: ten or so, unless it is made to be slow.
-_SCAN, _MOST_SCANS = b"\xff\xda", 100
+_MOST_SCANS = 100
+_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # none stands among coded pixels
 _MOST_BYTES = 1 << 30  # of a file: 16-bit pixels, as many as Pillow allows, uncompressed, twice
 
 # No fault of an image's: rejected for it, thousands would have to be tried again by name.
@@ -166,9 +168,19 @@ def _require_few_pixels(image: Image.Image) -> None:
 
 
 def _require_few_scans(image: Image.Image, data: bytes) -> None:
-    # Inside of a scan the marker's two bytes cannot stand.
-    if image.format == "JPEG" and data.count(_SCAN) > _MOST_SCANS:
+    # The quick count also finds the two bytes in what follows a picture, such as a film.
+    many = image.format in ("JPEG", "MPO") and data.count(b"\xff\xda") > _MOST_SCANS
+    if many and _count_scans(data) > _MOST_SCANS:
         raise ImageError(f"cannot be decoded: more than {_MOST_SCANS} scans")
+
+
+def _count_scans(data: bytes) -> int:
+    """How many scans a JPEG has before its end."""
+    count, place = 0, 2
+    while (found := _MARKER.search(data, place)) and found[1] != b"\xd9":
+        count += found[1] == b"\xda"
+        place = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+    return count
 
 
 def _pixels_of_usual_jpeg(image: Image.Image, data: bytes) -> NDArray[np.uint8] | None:

@@ -102,11 +102,12 @@ def repair(
 
     found = salvage(path)
     cache, bad = found.cache, _bad(found)
+    model = model or require_named_code(cache.source.model, where=f"cache {path}")
     found.restore()
     done = extract(
         images,
         path,
-        model=model or require_named_code(cache.source.model, where=f"cache {path}"),
+        model=model,
         weights=weights or cache.source.weights,
         layers=cache.layers,
         preprocess=dataclasses.asdict(cache.spec.preprocess),

@@ -957,6 +957,13 @@ def test_a_jpeg_of_very_many_scans_is_refused_and_a_usual_one_is_not() -> None:
         decode_image(slow)
 
 
+def test_what_follows_a_picture_is_not_counted_as_its_scans() -> None:
+    film = np.random.default_rng(0).bytes(12 << 20)  # as phones put behind a still picture
+    assert film.count(b"\xff\xda") > 100
+    for kind in ("jpeg", "jpeg-progressive"):
+        np.testing.assert_array_equal(decode_image(FILES[kind] + film), decode_image(FILES[kind]))
+
+
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may read all")
 def test_a_file_that_may_not_be_read_is_an_image_error(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(FILES["jpeg"])
