@@ -6,6 +6,7 @@ one follows no link out of it, and takes no more memory than its bytes can stand
 
 import io
 import math
+import mmap
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -37,7 +38,7 @@ _READ_ERRORS = (KeyError, AttributeError, OSError, RuntimeError, ValueError, Typ
 
 @contextmanager
 def create_hdf5(path: Path, kind: Kind, header: dict[str, Any]) -> Iterator[File]:
-    """Publish a sealed HDF5 file, whole or not at all; it is made in memory.
+    """Publish a sealed HDF5 file, whole or not at all.
 
     Parameters
     ----------
@@ -57,15 +58,48 @@ def create_hdf5(path: Path, kind: Kind, header: dict[str, Any]) -> Iterator[File
     OSError
         The disk refused it.
     """
-    # In memory, so that HDF5 never meets a full disk: it cannot close a file that it cannot write,
-    # and says so in pages.
-    memory = io.BytesIO()
-    with h5py.File(memory, "w", userblock_size=room_for(kind, header)) as file:
-        yield file
-    content = memory.getbuffer()
-    seal(content, kind, header)
-    with publish(path) as temporary:
-        temporary.write_bytes(content)
+    with publish(path) as temporary, _PatientFile(temporary, "r+") as disk:
+        try:
+            with h5py.File(disk, "w", userblock_size=room_for(kind, header)) as file:
+                yield file
+        finally:
+            if disk.refusal:
+                raise disk.refusal
+        with mmap.mmap(disk.fileno(), 0, prot=mmap.PROT_READ) as content:
+            lines = seal(content, kind, header)
+        disk.seek(0)
+        disk.write(lines)
+        if disk.refusal:
+            raise disk.refusal
+
+
+class _PatientFile(io.FileIO):
+    """A file that keeps the disk's first refusal for later.
+
+    HDF5 cannot close a file that it cannot write, and says so in pages. So it is told that all is
+    well, and whoever has closed it looks here.
+    """
+
+    refusal: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write all of it, or keep the refusal."""
+        view = memoryview(data).cast("B")
+        try:
+            done = 0
+            while self.refusal is None and done < len(view):
+                done += super().write(view[done:])
+        except OSError as error:
+            self.refusal = OSError(error.errno, error.strerror, str(self.name))
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        """End here, or keep the refusal."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.refusal = OSError(error.errno, error.strerror, str(self.name))
+            return self.tell() if size is None else size
 
 
 @contextmanager

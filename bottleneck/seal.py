@@ -12,6 +12,7 @@ that is not as it was written, before HDF5 looks at a single one.
 
 import hashlib
 import json
+import mmap
 import os
 import re
 from dataclasses import dataclass
@@ -43,21 +44,22 @@ def room_for(kind: Kind, header: dict[str, Any]) -> int:
     return max(_SMALLEST_ROOM, 1 << (needed - 1).bit_length())
 
 
-def seal(content: memoryview, kind: Kind, header: dict[str, Any]) -> None:
-    """Write the seal into the room that was left for it.
+def seal(content: mmap.mmap | bytearray, kind: Kind, header: dict[str, Any]) -> bytes:
+    """The seal of a file: what is to be written at its beginning.
 
     Parameters
     ----------
-    content : memoryview
-        The whole file, whose first `room_for` bytes are free.
+    content : mmap or bytearray
+        The whole file, whose first `room_for` bytes are zeros.
     kind : Kind
     header : dict
         What can be written as JSON; ``bytes`` and ``sha256`` are added.
     """
     # The digest has the same length whatever it is, so the header's end is known before it.
     end = len(_lines(kind, {**header, "bytes": len(content), "sha256": _NO_DIGEST}))
-    digest = sha256(content[end:])
-    content[:end] = _lines(kind, {**header, "bytes": len(content), "sha256": digest})
+    with memoryview(content) as view, view[end:] as rest:
+        digest = sha256(rest)
+    return _lines(kind, {**header, "bytes": len(content), "sha256": digest})
 
 
 def read_seal(path: Path, kind: Kind) -> dict[str, Any]:

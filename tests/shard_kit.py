@@ -67,6 +67,6 @@ def forge(
     content = bytearray(room) + (rest if body is None else body(rest))
     sealed = ("bytes", "sha256")
     values = {key: value for key, value in values.items() if key not in sealed}
-    seal(memoryview(content), KIND, values)
-    path.write_bytes(content)
+    lines = seal(content, KIND, values)
+    path.write_bytes(lines + content[len(lines) :])
     return path

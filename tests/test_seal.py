@@ -21,8 +21,8 @@ VALUES = st.recursive(
 
 def sealed(path: Path, header: dict[str, Any], body: bytes = b"some bytes") -> Path:
     content = bytearray(room_for(KIND, header)) + body
-    seal(memoryview(content), KIND, header)
-    path.write_bytes(content)
+    lines = seal(content, KIND, header)
+    path.write_bytes(lines + content[len(lines) :])
     return path
 
 
