@@ -41,7 +41,12 @@ from bottleneck.cli.progress import progress_of
 @device_options
 @click.option("--workers", type=int, help="Threads that read, and for a GPU decode.  [one a core]")
 @click.option("--shard-size", type=int, help="Rows of a shard.  [4096, fewer for large codes]")
-@click.option("--task", type=Task(), default="0/1", help="Only part I of N, counted from 0.")
+@click.option(
+    "--task",
+    type=Task(),
+    default="auto",
+    help="Only part I of N, counted from 0.  [as the scheduler says; else all]",
+)
 @click.option("--resize", type=click.IntRange(min=1), help="Shorter side, in pixels.")
 @click.option("--crop", type=click.IntRange(min=1), help="Side of the centre that is cut out.")
 @click.option("--mean", type=Numbers(), help="Of each channel, on the scale 0 to 1.")
@@ -84,6 +89,9 @@ def extract(
     Example:
       bottleneck extract photos -o photos.cache --model resnet50 --layer layer3 --layer layer4
       bottleneck extract photos -o photos.cache --model resnet50 --layer layer2 --task 3/16
+
+    In an array of Slurm, Grid Engine or LSF, and beside other ranks of srun, torchrun or mpirun,
+    each process knows its part; in one of PBS or Kubernetes, with --task auto/N for N of them.
     """
     from bottleneck import report
     from bottleneck.extract import extract as run

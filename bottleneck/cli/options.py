@@ -1,11 +1,14 @@
 """Option types and options that several commands share."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from bottleneck.cluster import task_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -57,17 +60,19 @@ class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 
 
 class Task(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """``I/N``: part I of N, counted from 0."""
+    """``I/N``: part I of N, counted from 0; ``auto`` or ``auto/N``: as the scheduler says."""
 
-    name = "I/N"
+    name = "auto|I/N"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, int]:
         """A pair of integers."""
         index, _, count = str(value).partition("/")
+        if index == "auto" and (count.isdecimal() or value == "auto"):
+            return task_of(os.environ, count=int(count) if count else None)
         if not (index.isdecimal() and count.isdecimal()):
-            self.fail(f"{value!r} must be I/N, for example 0/8", param, ctx)
+            self.fail(f"{value!r} must be I/N, for example 0/8, or auto", param, ctx)
         return int(index), int(count)
 
 

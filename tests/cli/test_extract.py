@@ -105,6 +105,23 @@ def test_a_layer_is_added_without_touching_another(run: Run, photos: Path, cache
     assert contents(cache / "codes").items() >= before.items()
 
 
+def test_the_tasks_of_an_array_do_every_shard_once(
+    run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded = []
+    for name, value in {"MIN": 1, "MAX": 3, "STEP": 1, "COUNT": 3}.items():
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", str(value))
+    for index in (3, 1, 2):
+        monkeypatch.setenv("SLURM_ARRAY_TASK_ID", str(index))
+        done = run("extract", photos, "-o", "new", *TINY, "--shard-size", 8, "--json")
+        encoded.append(json.loads(done.stdout)["encoded"])
+    assert encoded == [8, 8 + 8, 8 + 4]  # of shards 2; 0 and 3; 1 and 4, which is the last
+    assert json.loads(run("status", "new", "--json").stdout)["complete"] is True
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    result = run("extract", photos, "-o", "new", *TINY, "--task", "auto/2")
+    refused(result, "task 2", "--task I/N", code=2)
+
+
 def test_tasks_together_do_every_shard_once(run: Run, photos: Path, tmp_path: Path) -> None:
     done: list[set[str]] = []
     for task in ("0/2", "1/2"):
