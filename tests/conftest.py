@@ -22,8 +22,16 @@ from bottleneck.training import Method
 NETWORKS = Path(__file__).parent / "tiny_networks.py"
 PLAIN = f"{NETWORKS}:plain"
 
-SCHEDULER = ("SLURM_ARRAY_TASK_ID", "SGE_TASK_ID", "LSB_JOBINDEX", "PBS_ARRAY_INDEX")
-SCHEDULER += ("JOB_COMPLETION_INDEX", "RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
+SCHEDULER = (
+    "SLURM_ARRAY_TASK_ID",
+    "SGE_TASK_ID",
+    "LSB_JOBINDEX",
+    "PBS_ARRAY_INDEX",
+    "JOB_COMPLETION_INDEX",
+    "RANK",
+    "SLURM_PROCID",
+    "OMPI_COMM_WORLD_RANK",
+)
 
 SMALL = {"resize": 32, "crop": 32}  # preprocessing that keeps tests quick
 
