@@ -97,11 +97,15 @@ def _run(arguments: list[str], place: Path, fault: Fault) -> None:
         main(arguments, prog_name="bottleneck")
     except SystemExit as exit_:
         code = int(exit_.code or 0)
-    finally:
-        sys.stderr.flush()
+    except KeyboardInterrupt:  # it came when the command was over
+        code = 128 + signal.SIGINT
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the rest is not what is tried here
     if fault.kind == "none":
         (place / "steps").write_text(str(_STEPS.taken))
-    sys.exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 # Steps: every call by which the disk may change
