@@ -88,7 +88,7 @@ class _PatientFile(io.FileIO):
         try:
             done = 0
             while self.refusal is None and done < len(view):
-                done += super().write(view[done:])
+                done += os.write(self.fileno(), view[done:])
         except OSError as error:
             self.refusal = OSError(error.errno, error.strerror, str(self.name))
         return len(view)

@@ -117,7 +117,7 @@ class _Steps:
     def count(self, act: Callable[[int], None]) -> None:
         """Have `act` called with its number before each step."""
         owners = [
-            *((os, name) for name in ("fsync", "open")),
+            *((os, name) for name in ("write", "fsync", "open")),
             *((Path, name) for name in ("replace", "unlink", "mkdir", "write_bytes")),
         ]
         for owner, name in owners:

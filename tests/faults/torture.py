@@ -49,7 +49,7 @@ def rows(workshop: Workshop, amount: Amount) -> Iterator[Row]:
     steps = range(0, workshop.steps, amount.every)
     for step in steps:
         attacks.killed_at_step(workshop, step)
-    yield "SIGKILL before each change of the disk", len(steps), whole
+    yield "SIGKILL before each open, write, sync, rename and removal", len(steps), whole
 
     moments = random.Random(0)
     for sent in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
@@ -69,7 +69,11 @@ def rows(workshop: Workshop, amount: Amount) -> Iterator[Row]:
         for step in every:
             attacks.refused_at_step(workshop, step, number)
         name = errno.errorcode[number]
-        yield f"{name} at a change of the disk", len(every), f"one line each; {whole}"
+        yield (
+            f"{name} at an open, write, sync, rename or removal",
+            len(every),
+            f"one line each; {whole}",
+        )
 
     sizes = range(600, 12_000, 600 * amount.every)
     for size in sizes:
