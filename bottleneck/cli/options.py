@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from bottleneck.cluster import task_of
+from bottleneck.tasks import task_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 

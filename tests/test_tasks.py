@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bottleneck.cluster import task_of
 from bottleneck.errors import InvalidOptionError
+from bottleneck.tasks import task_of
 
 
 def slurm(

@@ -1,4 +1,4 @@
-"""Clusters: which part of a run is this process's, by what its scheduler told it.
+"""Tasks: which part of a run is this process's, by what its scheduler told it.
 
 Tasks share nothing but the cache's directory. Whatever a task finds done it leaves alone, so that
 one which is queued again, or runs twice, does only what is missing.
