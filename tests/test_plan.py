@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from bottleneck.errors import CacheError, SpecMismatchError
 from bottleneck.images import ImageTable
+from bottleneck.index import REMOVED
 from bottleneck.plan import Changes, merge_images, plan_cache
-from bottleneck.store import REMOVED, Cache, open_cache
+from bottleneck.store import Cache, open_cache
 
 
 def times(cache: Cache, layer: str = "layer2") -> list[int]:
