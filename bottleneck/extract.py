@@ -1,7 +1,6 @@
 """Extraction: images → codes → shards. Does only what is missing."""
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +22,7 @@ from bottleneck.manifest import COMPRESSIONS, DTYPES, Layout, Manifest
 from bottleneck.pipeline import make_shards
 from bottleneck.plan import Changes, changed_content, plan_cache
 from bottleneck.preflight import Preflight, inspect_work
+from bottleneck.share import finish, lacking
 from bottleneck.store import Cache, is_cache, layers_in, open_cache, read_manifest
 from bottleneck.trust import remember_code
 
@@ -180,7 +180,7 @@ def extract(
         outdated |= {row // cache.layout.shard_size for row in cache.rejected()}
     again = {*redo, *((layer, shard) for layer in layers for shard in outdated)}
 
-    todo = _missing(cache, layers, task, again)
+    todo = lacking(cache, layers, task, again)
     ahead = inspect_work(cache, network.choose(layers) if todo else [], todo)
     if not force:
         ahead.require_room()
@@ -212,7 +212,7 @@ def extract(
             if progress:
                 progress(done, ahead.rows, clock)
         fitting = encoder.lanes.fitting or fitting
-    rejected = _finish(cache, layers, task)
+    rejected = finish(cache, layers, task)
     seconds = time.monotonic() - start
     return Extraction(cache, plan.changes, done, rejected, clock, seconds, fitting)
 
@@ -235,45 +235,6 @@ class _Network:
 
     def largest_code(self, names: Sequence[str], pool: str) -> int:
         return max(layer.code_size(pool) for layer in self.choose(names))
-
-
-def shards_of(cache: Cache, task: tuple[int, int]) -> range:
-    """The shards that are a task's: every n-th, from the i-th."""
-    index, count = task
-    return range(index, cache.shard_count, count)
-
-
-def _finish(cache: Cache, layers: Sequence[str], task: tuple[int, int]) -> dict[int, str]:
-    """The rows that gave no codes, and why: of the cache or, of an unfinished one, of the task.
-
-    A thousand tasks that each looked into all shards would read ten million headers. So of many,
-    those bring ``rejected.csv`` and ``codes.h5`` up to date that find a shard in every place of
-    their layers. Each lists the places after its own last shard has its name: of tasks that end
-    together, whoever lists last finds them all.
-    """
-    if task[1] == 1 or cache.is_full(layers):
-        return cache.write_index()
-    return cache.rejected(shards_of(cache, task))
-
-
-def _missing(
-    cache: Cache,
-    layers: Sequence[str],
-    task: tuple[int, int],
-    again: Collection[tuple[str, int]],
-) -> dict[tuple[str, ...], list[int]]:
-    """The shards of a task that are to be made, by the layers that lack them."""
-    lacking: defaultdict[int, list[str]] = defaultdict(list)
-    for layer in dict.fromkeys(layers):
-        own = shards_of(cache, task)
-        done = cache.done(layer, own)
-        for shard in own:
-            if shard not in done or (layer, shard) in again:
-                lacking[shard].append(layer)
-    todo: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
-    for shard in sorted(lacking):
-        todo[tuple(lacking[shard])].append(shard)
-    return dict(todo)
 
 
 def _layout(
