@@ -22,7 +22,7 @@ from bottleneck.manifest import COMPRESSIONS, DTYPES, Layout, Manifest
 from bottleneck.pipeline import make_shards
 from bottleneck.plan import Changes, changed_content, plan_cache
 from bottleneck.preflight import Preflight, inspect_work
-from bottleneck.share import finish, lacking
+from bottleneck.share import Task, finish, lacking, own_shards
 from bottleneck.store import Cache, is_cache, layers_in, open_cache, read_manifest
 from bottleneck.trust import remember_code
 
@@ -45,11 +45,13 @@ class Extraction:
     rows : int
         How many images were encoded in this run.
     rejected : dict of int to str
-        Every row of the cache that gave no codes, and why.
+        The rows that gave no codes, and why: as `bottleneck.share.finish` says.
     clock : Clock
         Where the time went.
     seconds : float
         From start to end.
+    task : tuple of 2 int
+        Which part of the cache's shards the run was for.
     fitting : int or None
         Where a batch did not fit into the device's memory: the images that do.
     """
@@ -60,7 +62,13 @@ class Extraction:
     rejected: dict[int, str]
     clock: Clock
     seconds: float
+    task: Task
     fitting: int | None = None
+
+    @property
+    def shards(self) -> range:
+        """Those that the run was for."""
+        return own_shards(self.cache, self.task)
 
 
 def extract(
@@ -80,7 +88,7 @@ def extract(
     batch_size: int | None = None,
     workers: int | None = None,
     shard_size: int | None = None,
-    task: tuple[int, int] = (0, 1),
+    task: Task = (0, 1),
     retry_rejected: bool = False,
     check_content: bool = False,
     redo: Collection[tuple[str, int]] = (),
@@ -177,7 +185,8 @@ def extract(
     remove_leavings(out)  # they may be what fills the disk
     cache, outdated = plan.cache, set(plan.stale)
     if retry_rejected and not plan.new:
-        outdated |= {row // cache.layout.shard_size for row in cache.rejected()}
+        own = own_shards(cache, task)
+        outdated |= {row // cache.layout.shard_size for row in cache.rejected(own)}
     again = {*redo, *((layer, shard) for layer in layers for shard in outdated)}
 
     todo = lacking(cache, layers, task, again)
@@ -214,7 +223,7 @@ def extract(
         fitting = encoder.lanes.fitting or fitting
     rejected = finish(cache, layers, task)
     seconds = time.monotonic() - start
-    return Extraction(cache, plan.changes, done, rejected, clock, seconds, fitting)
+    return Extraction(cache, plan.changes, done, rejected, clock, seconds, task, fitting)
 
 
 class _Network:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.codes import consecutive
 from bottleneck.errors import CacheError, ImagesTableError, ShardError
 from bottleneck.halves import as_float32
 from bottleneck.images import ImageTable
@@ -160,9 +161,9 @@ class Cache:
 
     # What became of the images
 
-    def status(self) -> dict[str, LayerStatus]:
-        """Where each layer stands, by its name."""
-        return {layer: self._layer_status(layer) for layer in self.layers}
+    def status(self, shards: Collection[int] | None = None) -> dict[str, LayerStatus]:
+        """Where each layer stands, by its name, with all of its shards or with some."""
+        return {layer: self._layer_status(layer, shards) for layer in self.layers}
 
     def rejected(self, shards: Iterable[int] | None = None) -> dict[int, str]:
         """The rows that gave no codes, and why, over all layers; of some shards, or of all."""
@@ -207,19 +208,22 @@ class Cache:
         for name in ("codes.h5", "rejected.csv"):
             (self.path / name).unlink(missing_ok=True)
 
-    def _layer_status(self, layer: str) -> LayerStatus:
-        done = self.done(layer)
+    def _layer_status(self, layer: str, shards: Collection[int] | None) -> LayerStatus:
+        done = self.done(layer, shards)
         valid, why = outcomes(self.images, done)
         finished = sum(header.shape[0] for header in done.values())
         headers = list(done.values())
         return LayerStatus(
             done=int(valid.sum()),
             rejected=len(why),
-            missing=len(self.images) - finished,
+            missing=self._row_count(shards) - finished,
             shape=headers[0].shape[1:] if headers else (),
             dtype="+".join(sorted({header.dtype for header in headers})) or self.layout.dtype,
             bytes=sum(header.bytes for header in headers),
         )
+
+    def _row_count(self, shards: Collection[int] | None) -> int:
+        return len(self.images) if shards is None else sum(len(self.rows(k)) for k in shards)
 
     # Reading
 
@@ -333,12 +337,6 @@ class Cache:
         if header.rows != self.rows(shard):
             return f"of rows {header.start} to {header.rows.stop - 1}, which is another place"
         return ""
-
-
-def consecutive(rows: NDArray[np.int64]) -> NDArray[np.int64] | slice:
-    """Ascending rows, as a slice where they lie one behind another: that copies nothing."""
-    first, last = int(rows[0]), int(rows[-1])
-    return slice(first, last + 1) if last - first + 1 == len(rows) else rows
 
 
 def is_cache(path: Path) -> bool:
