@@ -102,6 +102,10 @@ class LabelsError(BottleneckError, ValueError):
     """Labels or splits from which no classifier can be learned or judged."""
 
 
+class EngineError(BottleneckError, ConnectionError):
+    """Workers that cannot be reached, die, or do not see what they are to work on."""
+
+
 class OutputExistsError(BottleneckError, FileExistsError):
     """A file is in the way and nobody asked to overwrite it."""
 

@@ -20,8 +20,9 @@ from bottleneck.backbone import load_backbone
 from bottleneck.encode import Encoder
 from bottleneck.errors import BackboneError, DeviceMemoryError, ImageError, InvalidOptionError
 from bottleneck.graph import Graph, trace
-from bottleneck.lanes import Lanes, best_precision, choose_device, choose_devices, cores
+from bottleneck.lanes import Lanes, best_precision, choose_device, choose_devices
 from bottleneck.layers import Tap, choose_layers, list_layers
+from bottleneck.tasks import cores
 
 CPU = torch.device("cpu")
 RESIDUAL, BRANCHING = f"{NETWORKS}:residual", f"{NETWORKS}:branching"
