@@ -6,6 +6,7 @@ did not. An item is run again where its worker died, and nobody else's work is l
 """
 
 import logging
+import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
@@ -20,6 +21,9 @@ BACKENDS = ("loky", "dask")
 _MOST_DEATHS = 3  # of workers at one item; Dask's default for `allowed-failures` is the same
 _SECONDS_TO_ANSWER = 10
 
+# pandas, where scikit-learn finds it, looks for PyData's package of our name.
+_NAMESAKE = "ignore:Pandas requires version:UserWarning"
+
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 Item = TypeVar("Item")
@@ -28,6 +32,11 @@ Result = TypeVar("Result")
 
 class Engine(Protocol):
     """Workers that run a function for many items. Functions, items and results are pickled."""
+
+    @property
+    def side_by_side(self) -> int:
+        """How many items, at most, are at work on one machine and in its memory."""
+        ...
 
     def run(
         self, function: Callable[[Item], Result], items: Sequence[Item]
@@ -60,6 +69,11 @@ class Processes:
     def __init__(self, environments: Sequence[dict[str, str]]) -> None:
         self._environments = environments
         self._executors: dict[int, Any] = {}
+
+    @property
+    def side_by_side(self) -> int:
+        """One for each process."""
+        return len(self._environments)
 
     def run(
         self, function: Callable[[Item], Result], items: Sequence[Item]
@@ -118,6 +132,14 @@ class Cluster:
     def __init__(self, client: Any) -> None:
         self.client = client
 
+    @property
+    def side_by_side(self) -> int:
+        """The threads of the workers of one machine."""
+        threads: Counter[str] = Counter()
+        for address, count in self.client.ncores().items():
+            threads[address.rpartition(":")[0]] += count
+        return max(threads.values(), default=1)
+
     def run(
         self, function: Callable[[Item], Result], items: Sequence[Item]
     ) -> Iterator[tuple[Item, Result]]:
@@ -147,13 +169,11 @@ class Cluster:
         """What a function returns on each worker, by the worker's address."""
         found = self.client.run(function, on_error="return")
         for worker, result in found.items():
-            if isinstance(result, ImportError):
-                raise EngineError(
-                    f"worker {worker} cannot run this program: {one_line(result)}: install "
-                    "bottleneck-features where the workers run, in the same version"
-                )
             if isinstance(result, BaseException):
-                raise EngineError(f"worker {worker}: {one_line(result)}") from result
+                raise EngineError(
+                    f"worker {worker} cannot run this program ({one_line(result)}): install the "
+                    "same version of bottleneck-features where the workers run, and restart them"
+                ) from result
         return dict(found)
 
 
@@ -167,10 +187,30 @@ class _OneCore:
         self._function = function
 
     def __call__(self, item: Any) -> Any:
-        import os
-
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         return self._function(item)
+
+
+def require_sight(engine: Engine, unseen: Callable[[], str]) -> None:
+    """Refuse workers that do not see what this process sees, before any work.
+
+    Parameters
+    ----------
+    engine : Engine
+    unseen : callable
+        Run on each worker: what it does not see, or nothing where it sees all.
+
+    Raises
+    ------
+    EngineError
+        Names the first of them.
+    """
+    for worker, what in engine.ask(unseen).items():
+        if what:
+            raise EngineError(
+                f"worker {worker} does not see {what}: all that a run reads and writes must be on "
+                "a file system that its workers share, under the same paths"
+            )
 
 
 @contextmanager
@@ -270,10 +310,12 @@ def connect(scheduler: str) -> Any:
 
 def _environments(jobs: int | None, cards: Sequence[str]) -> list[dict[str, str]]:
     jobs = jobs or len(cards) or max(2, cores() // 4)
-    threads = dict.fromkeys(_THREADS, str(max(1, cores() // jobs)))
+    shared = dict.fromkeys(_THREADS, str(max(1, cores() // jobs)))
+    filters = os.environ.get("PYTHONWARNINGS", "")
+    shared["PYTHONWARNINGS"] = f"{filters},{_NAMESAKE}".lstrip(",")
     if not cards:
-        return [threads] * jobs
-    return [{**threads, "CUDA_VISIBLE_DEVICES": cards[i % len(cards)]} for i in range(jobs)]
+        return [shared] * jobs
+    return [{**shared, "CUDA_VISIBLE_DEVICES": cards[i % len(cards)]} for i in range(jobs)]
 
 
 def _deadly(item: object, error: BaseException) -> EngineError:

@@ -149,3 +149,15 @@ def parse_manifest(path: Path, text: bytes) -> Manifest:
 
 def _digest(values: dict[str, Any]) -> str:
     return sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode())
+
+
+def cache_state(path: Path) -> str:
+    """A digest of what a cache says of itself and of its images; empty where it cannot be read.
+
+    Whoever sees another one there, or none, is not on the same file system.
+    """
+    try:
+        with (path / "images.csv").open("rb") as table:  # its first line has the digest of all
+            return sha256((path / "spec.json").read_bytes(), table.readline())
+    except OSError:
+        return ""

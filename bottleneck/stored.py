@@ -105,12 +105,17 @@ def open_codes(cache: Cache, layer: str, rows: NDArray[np.int64], *, memory: int
         A shard is absent, damaged, or holds other rows than its name says.
     """
     if memory is None:
-        memory = psutil.virtual_memory().available // 2
+        memory = spare_memory()
     size = math.prod(next(iter(cache.done(layer).values())).shape[1:])
     if len(rows) * size * 4 * _COPIES <= memory:
         return InMemory(cache.read(layer, rows))
     block = min(memory // _SHARE_OF_BLOCK, _LARGEST_BLOCK) // (4 * size)
     return StoredCodes(cache, layer, rows, size, max(1, block))
+
+
+def spare_memory() -> int:
+    """Bytes that training may take unless somebody says otherwise: half of what is free."""
+    return int(psutil.virtual_memory().available) // 2
 
 
 def _ahead(blocks: Generator[Any, None, None]) -> Iterator[Any]:

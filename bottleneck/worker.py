@@ -16,10 +16,10 @@ from typing import Any
 from bottleneck.backbone import load_backbone
 from bottleneck.clock import Clock
 from bottleneck.encode import spec_of
-from bottleneck.engines import Engine
-from bottleneck.errors import EngineError
-from bottleneck.files import publish_text, sha256
+from bottleneck.engines import Engine, require_sight
+from bottleneck.files import publish_text
 from bottleneck.lanes import choose_device
+from bottleneck.manifest import cache_state
 from bottleneck.spec import Source
 from bottleneck.store import Cache, open_cache
 from bottleneck.studio import Network, Studio, Todo
@@ -83,7 +83,7 @@ class Job:
         """That of a cache which stands as it is planned."""
         path, there = cache.path.resolve(), cache.images.exists
         example = cache.images.path[int(there.argmax())] if there.any() else ""
-        return cls(path, _state(path), images.resolve(), example, source, **options)
+        return cls(path, cache_state(path), images.resolve(), example, source, **options)
 
     def make(self, shard: Shard) -> Made:
         """Make a shard, on a worker.
@@ -102,7 +102,7 @@ class Job:
 
     def unseen(self) -> str:
         """What a worker does not see; empty where it sees all. The cache's folder is written to."""
-        if _state(self.cache) != self.state:
+        if cache_state(self.cache) != self.state:
             return f"the cache {self.cache}"
         code, weights = self.source.model.rpartition(":")[0], self.source.weights
         image = str(self.images / self.example) if self.example else ""
@@ -156,12 +156,7 @@ class Crew:
         """
         if not todo:
             return
-        for worker, what in self._engine.ask(self._job.unseen).items():
-            if what:
-                raise EngineError(
-                    f"worker {worker} does not see {what}: cache, images and weights must be on a "
-                    "file system that all workers share, under the same paths"
-                )
+        require_sight(self._engine, self._job.unseen)
         shards = [(names, shard) for names, shards in todo.items() for shard in shards]
         for _, made in self._engine.run(self._job.make, shards):
             self.clock.add(made.seconds)
@@ -193,12 +188,3 @@ def _studio(job: Job) -> Studio:
         batch_size=job.batch_size,
         workers=job.workers,
     )
-
-
-def _state(cache: Path) -> str:
-    """Of what a cache says of itself and its images; empty where it cannot be read."""
-    try:
-        with (cache / "images.csv").open("rb") as table:
-            return sha256((cache / "spec.json").read_bytes(), table.readline())
-    except OSError:
-        return ""

@@ -1,6 +1,9 @@
 """Tiny seeded networks, as a user's own file: ``tests/tiny_networks.py:plain``."""
 
+import os
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -125,3 +128,9 @@ def branching() -> nn.Module:
 
 def not_a_network() -> str:
     return "a string"
+
+
+def noted() -> nn.Module:
+    """`Plain`, which notes each process that builds it in the folder that NOTED names."""
+    (Path(os.environ["NOTED"]) / f"{os.getpid()}-{time.monotonic_ns()}").touch()
+    return Plain()
