@@ -158,8 +158,8 @@ class Cluster:
                     raise _deadly(item, error) from error
                 except (CancelledError, CommClosedError) as error:
                     raise EngineError(
-                        f"the Dask scheduler is gone: {one_line(error)}: what was finished is "
-                        "kept, the same command goes on with another --scheduler"
+                        "the Dask scheduler is gone: what was finished is kept, the same command "
+                        "goes on with another --scheduler"
                     ) from error
                 yield item, result
         finally:
@@ -288,8 +288,9 @@ def connect(scheduler: str) -> Any:
             "Dask is not installed: `pip install 'bottleneck-features[dask]'`, here and where the "
             "workers run"
         ) from error
-    # What it says on its way out, of workers that it gave up, is said in our own words.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in ("distributed", "distributed.client"):
+        # Pages of a connection that is lost, which is then said in our own line.
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         client = Client(scheduler, timeout=_SECONDS_TO_ANSWER, set_as_default=False)
     except (OSError, ValueError) as error:  # TimeoutError among them

@@ -134,3 +134,15 @@ def noted() -> nn.Module:
     """`Plain`, which notes each process that builds it in the folder that NOTED names."""
     (Path(os.environ["NOTED"]) / f"{os.getpid()}-{time.monotonic_ns()}").touch()
     return Plain()
+
+
+class Slow(Branching):
+    """Takes a tenth of a second for a batch, in which it can be interrupted."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        time.sleep(0.1)
+        return super().forward(x)
+
+
+def slow() -> nn.Module:
+    return Slow()
