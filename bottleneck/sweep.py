@@ -4,9 +4,8 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -151,6 +150,16 @@ def sweep(
     return [rows[layer, method] for layer in by_work for method in methods]
 
 
+class _Place(NamedTuple):
+    """What one row of the table is of."""
+
+    layer: str
+    method: Method
+
+    def __str__(self) -> str:
+        return f"{self.method.clf} on {self.layer}"
+
+
 @dataclass(frozen=True)
 class _Question:
     """What is asked of every layer and method: all that a worker must be told."""
@@ -171,7 +180,8 @@ class _Question:
                 yield from self.rows(layer, methods)
             return
         require_sight(engine, self.unseen)
-        for _, (found,) in engine.run(self.row, list(product(layers, methods))):
+        places = [_Place(layer, method) for layer in layers for method in methods]
+        for _, found in engine.run(self.row, places):
             yield found
 
     def rows(self, layer: str, methods: Sequence[Method]) -> Iterator[tuple[Row, Method]]:
@@ -183,10 +193,10 @@ class _Question:
         for method in methods:
             yield _row(lesson.training, learn(lesson, method, **self.choice)), method
 
-    def row(self, place: tuple[str, Method]) -> list[tuple[Row, Method]]:
+    def row(self, place: _Place) -> tuple[Row, Method]:
         """That of a layer and a method, on a worker."""
-        layer, method = place
-        return list(self.rows(layer, [method]))
+        (found,) = self.rows(place.layer, [place.method])
+        return found
 
     def unseen(self) -> str:
         """What a worker does not see; empty where it sees all."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bottleneck.backbone import load_backbone
 from bottleneck.clock import Clock
@@ -25,7 +25,15 @@ from bottleneck.store import Cache, open_cache
 from bottleneck.studio import Network, Studio, Todo
 from bottleneck.weights import is_weights_file
 
-Shard = tuple[tuple[str, ...], int]  # the layers that lack it, and its number
+
+class Piece(NamedTuple):
+    """A shard to make: the layers that lack it, and its number."""
+
+    layers: tuple[str, ...]
+    shard: int
+
+    def __str__(self) -> str:
+        return f"shard {self.shard} of {', '.join(self.layers)}"
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,7 @@ class Job:
         example = cache.images.path[int(there.argmax())] if there.any() else ""
         return cls(path, cache_state(path), images.resolve(), example, source, **options)
 
-    def make(self, shard: Shard) -> Made:
+    def make(self, piece: Piece) -> Made:
         """Make a shard, on a worker.
 
         Raises
@@ -93,11 +101,10 @@ class Job:
         BottleneckError, OSError
             As `bottleneck.extract.extract` does.
         """
-        names, number = shard
         with _LOCK:  # of shards that begin together, one loads the network for all
             studio = _studio(self)
-            studio.encoder(names)
-        rows = sum(studio.make({names: [number]}))
+            studio.encoder(piece.layers)
+        rows = sum(studio.make({piece.layers: [piece.shard]}))
         return Made(rows, studio.clock.take(), studio.fitting)
 
     def unseen(self) -> str:
@@ -157,8 +164,8 @@ class Crew:
         if not todo:
             return
         require_sight(self._engine, self._job.unseen)
-        shards = [(names, shard) for names, shards in todo.items() for shard in shards]
-        for _, made in self._engine.run(self._job.make, shards):
+        pieces = [Piece(layers, shard) for layers, shards in todo.items() for shard in shards]
+        for _, made in self._engine.run(self._job.make, pieces):
             self.clock.add(made.seconds)
             self.fitting = made.fitting or self.fitting
             yield made.rows

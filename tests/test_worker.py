@@ -1,5 +1,6 @@
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
@@ -12,7 +13,7 @@ from bottleneck.engines import open_engine
 from bottleneck.errors import EngineError, NonFiniteCodesError, SpecMismatchError
 from bottleneck.spec import Source
 from bottleneck.store import open_cache
-from bottleneck.worker import Job
+from bottleneck.worker import Job, Piece
 
 PLACES = {"device": "cpu", "batch_size": None, "workers": None}
 
@@ -68,6 +69,25 @@ def test_the_network_is_built_once_by_each_worker(
     built = [note.name.partition("-")[0] for note in notes.iterdir()]
     assert len(built) == len(set(built))
     assert set(built) - {str(os.getpid())}
+
+
+def test_a_worker_with_several_threads_has_one_network(
+    photos: Path, tmp_path: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    monkeypatch.setenv("NOTED", str(notes))
+    options = {"model": f"{NETWORKS}:noted", "shard_size": 2}
+    expected = codes(extract_tiny(photos, tmp_path / "alone", **options).cache.path, "layer2")
+    cache = extract_tiny(photos, task=(17, 18), **options).cache
+    before = len(list(notes.iterdir()))
+    job = Job.of(cache, cache.source, images=photos, **PLACES)
+    with ThreadPoolExecutor(4) as threads:
+        made = list(threads.map(job.make, [Piece(("layer2",), shard) for shard in range(17)]))
+    assert sum(piece.rows for piece in made) == 34
+    assert len(list(notes.iterdir())) == before + 1
+    cache.write_index()
+    np.testing.assert_array_equal(codes(cache.path, "layer2"), expected)
 
 
 def test_what_a_network_does_wrong_is_told_as_by_one_process(
@@ -146,7 +166,7 @@ def test_a_worker_with_another_network_is_refused(
     network.write_text("from tiny_networks import plain  # or another\n")
     refused = pytest.raises(SpecMismatchError, match=r"in a worker on .*same weights and versions")
     with open_engine("loky", jobs=1) as engine, refused:
-        list(engine.run(job.make, [(("layer2",), 0)]))
+        list(engine.run(job.make, [Piece(("layer2",), 0)]))
 
 
 def test_the_command_spreads_over_processes(photos: Path, tmp_path: Path, run: Run) -> None:
