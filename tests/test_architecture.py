@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "bottleneck"
 FLOORS = [
     floor.split()
     for floor in (
-        "errors files clock allocator spec tables halves tasks",
+        "errors files clock allocator spec tables halves tasks stopping",
         "images decode weights backbone layers fusion graph lanes "
         "trust manifest seal hdf5 shard index",
         "codes losses design coordinates descent solver metrics calibration",
