@@ -4,7 +4,8 @@ Tasks share nothing but the cache's directory. Whatever a task finds done it lea
 one which is queued again, or runs twice, does only what is missing.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from bottleneck.errors import InvalidOptionError
@@ -90,6 +91,22 @@ def task_of(environment: Mapping[str, str], *, count: int | None = None) -> tupl
     index, total = _element(environment, count)
     rank, size = _rank(environment)
     return index * size + rank, total * size
+
+
+def shards_left(missing: Iterable[int], count: int) -> dict[int, int]:
+    """How many missing shards each of `count` parts has, if any: shard i is part i % count's."""
+    return dict(sorted(Counter(shard % count for shard in missing).items()))
+
+
+def array_expression(indices: Iterable[int]) -> str:
+    """Numbers as ``sbatch --array`` takes them: ``0,3-5``."""
+    runs: list[list[int]] = []
+    for index in sorted(set(indices)):
+        if runs and runs[-1][1] == index - 1:
+            runs[-1][1] = index
+        else:
+            runs.append([index, index])
+    return ",".join(f"{first}-{last}" if first < last else f"{first}" for first, last in runs)
 
 
 def _element(environment: Mapping[str, str], count: int | None) -> tuple[int, int]:
