@@ -102,6 +102,10 @@ class LabelsError(BottleneckError, ValueError):
     """Labels or splits from which no classifier can be learned or judged."""
 
 
+class SchedulerError(BottleneckError, OSError):
+    """A cluster's scheduler that is not here, or refuses a job."""
+
+
 class OutputExistsError(BottleneckError, FileExistsError):
     """A file is in the way and nobody asked to overwrite it."""
 

@@ -23,8 +23,8 @@ FLOORS = [
         "codes losses design coordinates descent solver metrics calibration",
         "encode store salvage stored labels plan classifiers linear reference head",
         "pipeline preflight extract verify training folds selection lesson",
-        "fit sweep predict evaluate report results plot",
-        "cli",
+        "fit sweep predict evaluate report results plot submit",
+        "cli __main__",
     )
 ]
 

@@ -14,7 +14,10 @@ from bottleneck import __version__
 from bottleneck.cli.interrupts import interrupt_code, interrupt_text, signals_as_interrupts
 from bottleneck.errors import BottleneckError
 
-COMMANDS = ("layers", "extract", "status", "verify", "fit", "sweep", "evaluate", "predict")
+COMMANDS = (
+    *("layers", "extract", "status", "verify", "fit", "sweep", "evaluate", "predict"),
+    "submit",
+)
 
 CONFIG = Path("bottleneck.toml")
 
