@@ -110,6 +110,10 @@ class EngineError(BottleneckError, ConnectionError):
     """Workers that cannot be reached, die, or do not see what they are to work on."""
 
 
+class SchedulerError(BottleneckError, OSError):
+    """A cluster's scheduler that is not here, or refuses a job."""
+
+
 class OutputExistsError(BottleneckError, FileExistsError):
     """A file is in the way and nobody asked to overwrite it."""
 

@@ -6,7 +6,7 @@
 import csv
 import io
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,8 @@ class LayerStatus:
     ----------
     done, rejected, missing : int
         Rows that gave codes, gave none, and are still to do; together all rows.
+    lacking : tuple of int
+        The shards that are still to do.
     shape : tuple of int
         Of one image's code; empty while no shard is done.
     dtype : str
@@ -47,6 +49,7 @@ class LayerStatus:
     done: int
     rejected: int
     missing: int
+    lacking: tuple[int, ...]
     shape: tuple[int, ...]
     dtype: str
     bytes: int
@@ -140,9 +143,9 @@ class Cache:
 
     # What became of the images
 
-    def status(self) -> dict[str, LayerStatus]:
-        """Where each layer stands, by its name."""
-        return {layer: self._layer_status(layer) for layer in self.layers}
+    def status(self, layers: Sequence[str] = ()) -> dict[str, LayerStatus]:
+        """Where some layers stand, by name, begun or not; where all that were begun stand."""
+        return {layer: self._layer_status(layer) for layer in layers or self.layers}
 
     def rejected(self) -> dict[int, str]:
         """The rows that gave no codes, and why, over all layers."""
@@ -190,14 +193,13 @@ class Cache:
     def _layer_status(self, layer: str) -> LayerStatus:
         done = self.done(layer)
         valid, why = self._outcomes(done)
-        finished = sum(header.shape[0] for header in done.values())
-        headers = list(done.values())
         return LayerStatus(
             done=int(valid.sum()),
             rejected=len(why),
-            missing=len(self.images) - finished,
-            shape=headers[0].shape[1:] if headers else (),
-            dtype="+".join(sorted({header.dtype for header in headers})) or self.layout.dtype,
+            missing=len(self.images) - sum(header.shape[0] for header in done.values()),
+            lacking=tuple(shard for shard in range(self.shard_count) if shard not in done),
+            shape=next((header.shape[1:] for header in done.values()), ()),
+            dtype="+".join(sorted({header.dtype for header in done.values()})) or self.layout.dtype,
             bytes=sum(self.shard_path(layer, shard).stat().st_size for shard in done),
         )
 
@@ -316,8 +318,7 @@ class Cache:
         ShardError
         """
         path, rows = self.shard_path(layer, shard), self.rows(shard)
-        why = self.why_foreign(layer, shard, read_header(path))
-        if why:
+        if why := self.why_foreign(layer, shard, read_header(path)):
             raise ShardError(f"{path} is {why}")
         if not np.array_equal(content.row, rows):
             raise ShardError(f"{path} holds other rows than {rows.start} to {rows.stop - 1}")
@@ -359,10 +360,8 @@ def layers_in(path: Path) -> list[str]:
 
 
 def _layer_names(path: Path) -> list[str]:
-    folder = path / "codes"
-    if not folder.is_dir():
-        return []
-    return sorted(unquote(found.name) for found in folder.iterdir() if found.is_dir())
+    folders = (path / "codes").iterdir() if (path / "codes").is_dir() else ()
+    return sorted(unquote(found.name) for found in folders if found.is_dir())
 
 
 def _require_cache(path: Path) -> None:

@@ -6,7 +6,8 @@ one which is queued again, or runs twice, does only what is missing.
 
 import os
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from bottleneck.errors import InvalidOptionError
@@ -142,6 +143,22 @@ def cores() -> int:
     )
     asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     return min(allowed, int(asked)) if asked.isdecimal() and int(asked) else allowed
+
+
+def shards_left(missing: Iterable[int], count: int) -> dict[int, int]:
+    """How many missing shards each of `count` parts has, if any: shard i is part i % count's."""
+    return dict(sorted(Counter(shard % count for shard in missing).items()))
+
+
+def array_expression(indices: Iterable[int]) -> str:
+    """Numbers as ``sbatch --array`` takes them: ``0,3-5``."""
+    runs: list[list[int]] = []
+    for index in sorted(set(indices)):
+        if runs and runs[-1][1] == index - 1:
+            runs[-1][1] = index
+        else:
+            runs.append([index, index])
+    return ",".join(f"{first}-{last}" if first < last else f"{first}" for first, last in runs)
 
 
 def _element(environment: Mapping[str, str], count: int | None) -> tuple[int, int]:

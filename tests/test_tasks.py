@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bottleneck.errors import InvalidOptionError
-from bottleneck.tasks import cores, neighbours_of, task_of
+from bottleneck.tasks import array_expression, cores, neighbours_of, shards_left, task_of
 
 
 def slurm(
@@ -133,3 +133,24 @@ def test_cores_are_those_that_the_process_may_use(
     if threads is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", threads)
     assert cores() == expected
+
+
+@given(st.sets(st.integers(0, 40)))
+def test_an_array_expression_is_its_numbers(indices: set[int]) -> None:
+    text = array_expression(indices)
+    found: list[int] = []
+    for part in text.split(",") if text else []:
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    assert found == sorted(indices)
+
+
+def test_numbers_side_by_side_are_one_range() -> None:
+    assert array_expression([5, 0, 3, 4]) == "0,3-5"
+    assert array_expression(range(1000)) == "0-999"
+    assert array_expression([]) == ""
+
+
+def test_missing_shards_fall_to_the_tasks_that_make_them() -> None:
+    assert shards_left([0, 2, 4, 4], 3) == {0: 1, 1: 2, 2: 1}
+    assert shards_left([], 3) == {}
