@@ -43,7 +43,7 @@ def make_cache(path: Path, *, n: int, d: int, classes: int, shard_size: int = 40
     cache = Cache(path, manifest, images)
     path.mkdir(parents=True)
     (path / "spec.json").write_text(manifest_text(manifest))
-    (path / "images.csv").write_text(images.to_csv())
+    images.write_csv(path / "images.csv")
     cache.folder(_LAYER).mkdir(parents=True)
     for shard in range(cache.shard_count):
         rows = np.array(cache.rows(shard))

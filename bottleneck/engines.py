@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 from bottleneck.errors import EngineError, InvalidOptionError, one_line
+from bottleneck.stopping import is_asked
 from bottleneck.tasks import cores
 
 BACKENDS = ("loky", "dask")
@@ -42,6 +43,8 @@ class Engine(Protocol):
         self, function: Callable[[Item], Result], items: Sequence[Item]
     ) -> Iterator[tuple[Item, Result]]:
         """Each item with its result, as they come; whoever is quick is given more.
+
+        Where somebody asks for an end, by `bottleneck.stopping`, no further item is begun.
 
         Raises
         ------
@@ -85,6 +88,8 @@ class Processes:
         running: dict[Future[Result], tuple[int, Item]] = {}
         deaths: Counter[int] = Counter()  # by the item's identity: an item need not be hashable
         while waiting or running:
+            if is_asked():
+                waiting.clear()
             while waiting and idle:
                 place, item = idle.popleft(), waiting.popleft()
                 running[self._executor(place).submit(function, item)] = place, item
@@ -162,6 +167,8 @@ class Cluster:
                         "goes on with another --scheduler"
                     ) from error
                 yield item, result
+                if is_asked():
+                    return  # what workers are at, they finish
         finally:
             self.client.cancel(list(item_of))
 

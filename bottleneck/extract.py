@@ -18,10 +18,10 @@ from bottleneck.errors import InvalidOptionError
 from bottleneck.files import remove_leavings
 from bottleneck.images import find_images
 from bottleneck.lanes import PRECISIONS, best_precision, choose_devices
-from bottleneck.manifest import COMPRESSIONS, DTYPES, Layout
+from bottleneck.manifest import COMPRESSIONS, DTYPES, Layout, Manifest, is_cache, read_manifest
 from bottleneck.plan import Changes, changed_content, plan_cache
 from bottleneck.preflight import Preflight, inspect_work
-from bottleneck.store import Cache, is_cache, open_cache
+from bottleneck.store import Cache, layers_in, open_cache
 from bottleneck.studio import Network, Studio, Todo
 from bottleneck.trust import remember_code
 from bottleneck.worker import Crew, Job
@@ -167,18 +167,18 @@ def extract(
     root, table = find_images(images)
     remember_code(model)
     backbone = load_backbone(model, weights, preprocess=preprocess)
-    before = open_cache(out) if is_cache(out) else None
+    before = read_manifest(out) if is_cache(out) else None
     spec = spec_of(
         backbone, precision=_resolve_precision(precision, before, devices[0]), relu=relu, pool=pool
     )
     network = Network(backbone)
-    if before is None or not set(layers) <= set(before.layers):
+    if before is None or not set(layers) <= set(layers_in(out)):
         network.largest_code(layers, pool)  # a misspelt layer leaves no cache behind
     compression = _resolve_compression(compression, before)
     layout = _layout(
         before, dtype, shard_size, compression, lambda: network.largest_code(layers, pool)
     )
-    changed = changed_content(before, root) if before and check_content else None
+    changed = changed_content(open_cache(out), root) if before and check_content else None
     plan = plan_cache(out, table, spec=spec, layout=layout, source=backbone.source, changed=changed)
     remove_leavings(out)  # they may be what fills the disk
     cache, outdated = plan.cache, set(plan.stale)
@@ -207,9 +207,28 @@ def extract(
         done += rows
         if progress:
             progress(done, ahead.rows, clock)
-    rejected = cache.write_index()
+    rejected = _finish(cache, layers, task)
     seconds = time.monotonic() - start
     return Extraction(cache, plan.changes, done, rejected, clock, seconds, studio.fitting)
+
+
+def shards_of(cache: Cache, task: tuple[int, int]) -> range:
+    """The shards that are a task's: every n-th, from the i-th."""
+    index, count = task
+    return range(index, cache.shard_count, count)
+
+
+def _finish(cache: Cache, layers: Sequence[str], task: tuple[int, int]) -> dict[int, str]:
+    """The rows that gave no codes, and why: of the cache or, of an unfinished one, of the task.
+
+    A thousand tasks that each looked into all shards would read ten million headers. So of many,
+    those bring ``rejected.csv`` and ``codes.h5`` up to date that find a shard in every place of
+    their layers. Each lists the places after its own last shard has its name: of tasks that end
+    together, whoever lists last finds them all.
+    """
+    if task[1] == 1 or cache.is_full(layers):
+        return cache.write_index()
+    return cache.rejected(shards_of(cache, task))
 
 
 def _missing(
@@ -219,11 +238,11 @@ def _missing(
     again: Collection[tuple[str, int]],
 ) -> Todo:
     """The shards of a task that are to be made, by the layers that lack them."""
-    index, count = task
     lacking: defaultdict[int, list[str]] = defaultdict(list)
     for layer in dict.fromkeys(layers):
-        done = cache.done(layer)
-        for shard in range(index, cache.shard_count, count):
+        own = shards_of(cache, task)
+        done = cache.done(layer, own)
+        for shard in own:
             if shard not in done or (layer, shard) in again:
                 lacking[shard].append(layer)
     todo: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
@@ -233,7 +252,7 @@ def _missing(
 
 
 def _layout(
-    before: Cache | None,
+    before: Manifest | None,
     dtype: str | None,
     shard_size: int | None,
     compression: str,
@@ -249,7 +268,7 @@ def _layout(
     return Layout(dtype, shard_size, compression)
 
 
-def _resolve_compression(compression: str | None, before: Cache | None) -> str:
+def _resolve_compression(compression: str | None, before: Manifest | None) -> str:
     if compression is None:
         compression = before.layout.compression if before else COMPRESSIONS[0]
     if compression not in COMPRESSIONS:
@@ -259,7 +278,7 @@ def _resolve_compression(compression: str | None, before: Cache | None) -> str:
     return compression
 
 
-def _resolve_precision(precision: str, before: Cache | None, device: torch.device) -> str:
+def _resolve_precision(precision: str, before: Manifest | None, device: torch.device) -> str:
     """``auto`` is decided once, when the cache is planned."""
     if precision == "auto":
         return before.spec.precision if before else best_precision(device)

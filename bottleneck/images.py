@@ -7,17 +7,21 @@ import io
 import os
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.csv_blocks import lines_of, plain_columns, read_blocks, whole_numbers
 from bottleneck.errors import ImagesNotFoundError, ImagesTableError
-from bottleneck.files import sha256
+from bottleneck.files import publish
+from bottleneck.listing import COLUMNS, read_listing
+from bottleneck.texts import Texts
 
 SPLITS = ("train", "val", "test")
 
@@ -25,7 +29,8 @@ _JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 _PNM = (".ppm", ".pgm", ".pbm", ".pnm")
 SUFFIXES = frozenset((*_JPEG, ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", *_PNM))
 
-_COLUMNS = ("path", "label", "split", "group", "size", "mtime_ns")
+_COLUMNS = (*COLUMNS, "size", "mtime_ns")
+_ROWS_AT_ONCE = 4096
 
 # The name of one more column, which is empty: of all that follows the first line. There it cannot
 # come apart from the table, as a file of its own would between two renames.
@@ -38,23 +43,34 @@ class ImageTable:
 
     Attributes
     ----------
-    path : list of str
+    path : sequence of str
         Relative to the images' root, with forward slashes, each once.
-    label, split, group : list of str
-        Empty where there is none.
+    label, split, group : sequence of str
+        Empty where there is none. These four are packed, whatever they are given as.
     size, mtime_ns : ndarray of int64, shape (n,)
         Bytes and nanoseconds; -1 where there is no such file, or none any more.
     """
 
-    path: list[str]
-    label: list[str]
-    split: list[str]
-    group: list[str]
+    path: Sequence[str]
+    label: Sequence[str]
+    split: Sequence[str]
+    group: Sequence[str]
     size: NDArray[np.int64]
     mtime_ns: NDArray[np.int64]
 
+    def __post_init__(self) -> None:
+        for name in COLUMNS:
+            column = getattr(self, name)
+            if not isinstance(column, Texts):
+                object.__setattr__(self, name, Texts(column))
+
     def __len__(self) -> int:
-        return len(self.path)
+        return len(self.size)
+
+    @property
+    def texts(self) -> tuple[Sequence[str], ...]:
+        """Path, label, split and group."""
+        return self.path, self.label, self.split, self.group
 
     @property
     def exists(self) -> NDArray[np.bool_]:
@@ -64,70 +80,130 @@ class ImageTable:
     @property
     def labelled(self) -> NDArray[np.bool_]:
         """Whether row i has a label, shape (n,)."""
-        return np.array([bool(label) for label in self.label], dtype=bool)
+        return np.fromiter(map(bool, self.label), dtype=bool, count=len(self))
 
-    def to_csv(self) -> str:
-        """The text of ``images.csv``; any file name survives the way there and back."""
-        out = io.StringIO()
-        writer = csv.writer(out)  # RFC 4180: Python 3.11 quotes a \r only where lines end in one
-        writer.writerows(self._rows())
-        rows = out.getvalue()
-        digest = sha256(rows.encode("utf-8", errors="surrogateescape"))
-        return f"{','.join(_COLUMNS)},sha256:{digest}\r\n{rows}"
+    @cached_property
+    def digest(self) -> str:
+        """Of the rows as they stand in ``images.csv``: of two tables, whether they are equal."""
+        digest = hashlib.sha256()
+        for lines in self._lines():
+            digest.update(lines)
+        return digest.hexdigest()
+
+    def write_csv(self, path: Path) -> None:
+        """Publish ``images.csv``, whole or not at all; one that has these rows is left alone.
+
+        Any file name survives the way there and back.
+
+        Raises
+        ------
+        OSError
+            The disk refused it.
+        """
+        if _stands(path, self.digest):
+            return
+        with publish(path) as temporary, temporary.open("wb") as file:
+            file.write(f"{','.join(_COLUMNS)},sha256:{self.digest}\r\n".encode())
+            file.writelines(self._lines())
+
+    def _lines(self) -> Iterator[bytes]:
+        """Some thousands of rows at a time: of ten million, the whole text would be 800 MB."""
+        for start in range(0, len(self), _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            size, mtime = (list(map(str, n[rows].tolist())) for n in (self.size, self.mtime_ns))
+            lines = lines_of([*(text[rows] for text in self.texts), size, mtime, [""] * len(size)])
+            yield lines.encode("utf-8", errors="surrogateescape")
 
     @classmethod
-    def read_csv(cls, path: Path) -> Self:
-        """Read a file with the text of `to_csv`.
+    def read_csv(cls, path: Path, *, known: Self | None = None) -> Self:
+        """Read a file that `write_csv` wrote.
+
+        Parameters
+        ----------
+        path : Path
+        known : ImageTable, optional
+            Given back in place of a second table where the file has just its rows.
 
         Raises
         ------
         ImagesTableError
             The file is not such a table, or was edited.
         """
-        _require_digest(path)
-        columns: list[list[str]] = [[], [], [], []]
-        size, mtime = array("q"), array("q")  # 8 bytes a value, where a list of int has 40
-        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            reader = csv.reader(file)
-            try:
-                next(reader)
-                for *texts, size_text, mtime_text, _ in reader:
-                    for column, text in zip(columns, texts, strict=True):
-                        column.append(text)
-                    size.append(int(size_text))
-                    mtime.append(int(mtime_text))
-            except (ValueError, OverflowError, csv.Error) as error:
-                raise ImagesTableError(f"{path}: line {reader.line_num}: {error}") from error
-        paths, label, split, group = columns
-        return cls(paths, label, split, group, np.array(size), np.array(mtime))
-
-    def _rows(self) -> Iterator[tuple[str, str, str, str, int, int, str]]:
-        return zip(
-            self.path,
-            self.label,
-            self.split,
-            self.group,
-            self.size.tolist(),
-            self.mtime_ns.tolist(),
-            repeat("", len(self)),
-            strict=True,
-        )
+        with path.open("rb") as file:
+            digest = _require_digest(path, file)
+            if known is not None and known.digest == digest:
+                return known
+            texts = [Texts() for _ in range(4)]
+            numbers = [array("q"), array("q")]  # 8 bytes a value, where a list of int has 40
+            file.seek(0)
+            file.readline()
+            line = 1
+            for block in read_blocks(file):
+                columns = _plain_columns(block) or _quoted_columns(path, block, line)
+                for text, some in zip(texts, columns.texts, strict=True):
+                    text.extend(some)
+                for number, values in zip(numbers, columns.numbers, strict=True):
+                    number.frombytes(values.tobytes())
+                line += block.count("\n")
+        names, label, split, group = texts
+        size, mtime = (np.frombuffer(number, dtype=np.int64) for number in numbers)
+        return cls(names, label, split, group, size, mtime)
 
 
-def _require_digest(path: Path) -> None:
-    """Refuse a table whose lines are not those that were written."""
-    with path.open("rb") as file:
-        *columns, name = file.readline(256).decode("utf-8", errors="replace").strip().split(",")
-        if tuple(columns) != _COLUMNS or not _DIGEST.fullmatch(name):
-            first = ",".join((*_COLUMNS, "sha256:…"))
-            raise ImagesTableError(f"{path}: the first line must be {first}")
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    if name != f"sha256:{digest.hexdigest()}":
+@dataclass(frozen=True)
+class _Columns:
+    """Of some rows: path, label, split and group; size and time."""
+
+    texts: list[list[str]]
+    numbers: list[NDArray[np.int64]]
+
+
+def _plain_columns(block: str) -> _Columns | None:
+    columns = plain_columns(block, len(_COLUMNS) + 1)
+    if columns is None:
+        return None
+    numbers = [found for column in columns[4:6] if (found := whole_numbers(column)) is not None]
+    return _Columns(columns[:4], numbers) if len(numbers) == 2 else None
+
+
+def _quoted_columns(path: Path, block: str, line: int) -> _Columns:
+    """By the csv module, row by row; `line` is how many lines stand before the block."""
+    texts: list[list[str]] = [[], [], [], []]
+    numbers = [array("q"), array("q")]
+    reader = csv.reader(io.StringIO(block, newline=""))
+    try:
+        for *row, size, mtime, _ in reader:
+            for column, text in zip(texts, row, strict=True):
+                column.append(text)
+            numbers[0].append(int(size))
+            numbers[1].append(int(mtime))
+    except (ValueError, OverflowError, csv.Error) as error:
+        raise ImagesTableError(f"{path}: line {line + reader.line_num}: {error}") from error
+    return _Columns(texts, [np.array(number, dtype=np.int64) for number in numbers])
+
+
+def _stands(path: Path, digest: str) -> bool:
+    try:
+        with path.open("rb") as file:
+            return _require_digest(path, file) == digest
+    except (FileNotFoundError, ImagesTableError):
+        return False
+
+
+def _require_digest(path: Path, file: BinaryIO) -> str:
+    """The digest of a table's lines; one whose lines are not those that were written is refused."""
+    *columns, name = file.readline(256).decode("utf-8", errors="replace").strip().split(",")
+    if tuple(columns) != _COLUMNS or not _DIGEST.fullmatch(name):
+        first = ",".join((*_COLUMNS, "sha256:…"))
+        raise ImagesTableError(f"{path}: the first line must be {first}")
+    found = hashlib.sha256()
+    while block := file.read(1 << 20):
+        found.update(block)
+    if name != f"sha256:{found.hexdigest()}":
         raise ImagesTableError(
             f"{path}: its lines are not those that were written (sha256 differs)"
         )
+    return found.hexdigest()
 
 
 def find_images(source: Path) -> tuple[Path, ImageTable]:
@@ -157,9 +233,9 @@ def find_images(source: Path) -> tuple[Path, ImageTable]:
         The CSV lacks a ``path`` column or names a file twice.
     """
     if source.is_dir():
-        root, rows = source, _folder_rows(source)
+        root, columns = source, _folder_columns(source)
     elif source.is_file() and source.suffix.lower() == ".csv":
-        root, (_, rows) = source.parent, read_rows(source)
+        root, (_, columns) = source.parent, read_listing(source)
     elif source.exists():
         raise ImagesNotFoundError(f"{source} is neither a directory nor a .csv file of images")
     else:
@@ -167,27 +243,30 @@ def find_images(source: Path) -> tuple[Path, ImageTable]:
             f"no such directory or CSV of images: {source}: give a folder of class folders, a flat "
             "folder, or a .csv file"
         )
-    if not rows:
+    if not columns[0]:
         raise ImagesNotFoundError(
             f"no images in {source}: looked for {' '.join(sorted(SUFFIXES))} in it and below"
         )
-    return root, _table(root, rows)
+    return root, _table(root, columns)
 
 
-Row = tuple[str, str, str, str]  # path, label, split, group
 _Inode = tuple[int, int]  # device, number
 
 
-def _folder_rows(root: Path) -> list[Row]:
-    paths = sorted(_walk(str(root)))
+def _folder_columns(root: Path) -> list[Texts]:
     label_at = 1 if _has_splits(root) else 0
-    rows = []
-    for path in paths:
+
+    def row(path: str) -> tuple[str, str, str, str]:
         folders = path.split("/")[:-1]
         label = folders[label_at] if len(folders) > label_at else ""
-        split = folders[0] if label_at and folders else ""
-        rows.append((path, label, split, ""))
-    return rows
+        return path, label, folders[0] if label_at and folders else "", ""
+
+    columns = [Texts() for _ in range(4)]
+    rows = map(row, _walk(str(root)))
+    while some := list(islice(rows, _ROWS_AT_ONCE)):
+        for column, texts in zip(columns, zip(*some, strict=True), strict=True):
+            column.extend(texts)
+    return columns
 
 
 def _has_splits(root: Path) -> bool:
@@ -205,19 +284,23 @@ def _has_splits(root: Path) -> bool:
 
 
 def _walk(folder: str, prefix: str = "", above: frozenset[_Inode] = frozenset()) -> Iterator[str]:
-    """Every image file below a folder, relative to it; links are followed, but not back up."""
+    """Every image file below a folder, relative to it, in the order of these paths.
+
+    Links are followed, but not back up.
+    """
     status = os.stat(folder)  # noqa: PTH116  (a Path for each of a million files is slow)
     here = (status.st_dev, status.st_ino)
     if here in above:
         return
     with os.scandir(folder) as entries:
-        for entry in entries:
-            if _hidden(entry.name):
-                continue
-            if _is_folder(entry):
-                yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {here})
-            elif is_image_name(entry.name):
-                yield prefix + entry.name
+        # A folder's place among its neighbours is that of the paths in it.
+        shown = [entry for entry in entries if not _hidden(entry.name)]
+    named = sorted((f"{e.name}/" if _is_folder(e) else e.name, e.path) for e in shown)
+    for name, path in named:
+        if name.endswith("/"):
+            yield from _walk(path, prefix + name, above | {here})
+        elif is_image_name(name):
+            yield prefix + name
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -236,73 +319,22 @@ def _hidden(name: str) -> bool:
     return name.startswith(".")
 
 
-def read_rows(path: Path) -> tuple[list[str], list[Row]]:
-    """Read a CSV with the columns ``path[,label][,split][,group]``, in any order.
-
-    Parameters
-    ----------
-    path : Path
-        Only its text is read; the images need not be there.
-
-    Returns
-    -------
-    columns : list of str
-        What its first line names.
-    rows : list of tuple of str
-        Each line's path, label, split and group; empty where it has none.
-
-    Raises
-    ------
-    ImagesTableError
-        The CSV lacks a ``path`` column, names a file twice, or is damaged.
-    """
-    lines: dict[str, int] = {}
-    rows = []
-    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-        reader = csv.DictReader(file, restval="")
-        try:
-            columns = list(reader.fieldnames or [])
-            if "path" not in columns:
-                raise ImagesTableError(
-                    f"{path}: no column 'path' in its first line; "
-                    "a CSV of images has path[,label][,split][,group]"
-                )
-            for record in reader:
-                row = _csv_row(path, record, reader.line_num)
-                if row[0] in lines:
-                    raise ImagesTableError(
-                        f"{path}: {row[0]!r} stands on lines {lines[row[0]]} and "
-                        f"{reader.line_num}; an image is one row"
-                    )
-                lines[row[0]] = reader.line_num
-                rows.append(row)
-        except csv.Error as error:
-            raise ImagesTableError(f"{path}: line {reader.line_num}: {error}") from error
-    return columns, rows
-
-
-def _csv_row(path: Path, record: dict[str, str], line: int) -> Row:
-    name, label, split, group = (
-        record.get(key) or "" for key in ("path", "label", "split", "group")
-    )
-    if not name or "\0" in name + label + split + group:
-        raise ImagesTableError(f"{path}: line {line} has no path, or a NUL character in a value")
-    return name, label, split, group
-
-
-def _table(root: Path, rows: list[Row]) -> ImageTable:
-    path, label, split, group = (list(column) for column in zip(*rows, strict=True))
-    stats = np.array([_size_and_mtime(root / name) for name in path], dtype=np.int64)
-    return ImageTable(path, label, split, group, stats[:, 0], stats[:, 1])
+def _table(root: Path, columns: list[Texts]) -> ImageTable:
+    stats = array("q")
+    for name in columns[0]:
+        stats.extend(_size_and_mtime(os.path.join(root, name)))  # noqa: PTH118  (as `_walk`)
+    size, mtime = np.frombuffer(stats, dtype=np.int64).reshape(-1, 2).T.copy()
+    path, label, split, group = columns
+    return ImageTable(path, label, split, group, size, mtime)
 
 
 # There is no such file: absent, below a file, a link to itself, a name longer than names can be.
 _NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 
-def _size_and_mtime(path: Path) -> tuple[int, int]:
+def _size_and_mtime(path: str) -> tuple[int, int]:
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116  (as `_walk`)
     except OSError as error:
         if error.errno not in _NOWHERE:
             raise  # a disk that fails for a moment must not make every image look removed

@@ -1,6 +1,7 @@
-"""``codes.h5``: each layer as one virtual array over its shards, for those who have h5py alone.
+"""What is derived from a cache's shards, for those who have other programs.
 
-Nobody here reads it; it can be made again from the shards at any time.
+``codes.h5`` is each layer as one virtual array over its shards, ``rejected.csv`` the rows that gave
+no codes. Nobody here reads them; they can be made again from the shards at any time.
 """
 
 import contextlib
@@ -11,13 +12,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.csv_blocks import lines_of
 from bottleneck.errors import ShardError
-from bottleneck.files import sha256
+from bottleneck.files import publish_text_if_new, sha256
 from bottleneck.hdf5 import create_hdf5, virtual_dataset
+from bottleneck.images import ImageTable
 from bottleneck.seal import Kind, check_seal
 from bottleneck.shard import Header
 
 KIND = Kind("bottleneck-index", 2)
+REMOVED = "removed: the file is not there any more"
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,37 @@ class IndexedLayer:
 
     shards: list[tuple[Path, Header]]
     valid: NDArray[np.bool_]
+
+
+def outcomes(
+    images: ImageTable, done: dict[int, Header]
+) -> tuple[NDArray[np.bool_], dict[int, str]]:
+    """What became of the images of finished shards.
+
+    Parameters
+    ----------
+    images : ImageTable
+    done : dict of int to Header
+        A layer's, ascending.
+
+    Returns
+    -------
+    valid : ndarray of bool, shape (rows,)
+        Which rows may be used; none of shards that are not finished.
+    why : dict of int to str
+        Why others of their rows may not.
+    """
+    exists = images.exists
+    valid = np.zeros(len(images), dtype=bool)
+    why: dict[int, str] = {}
+    for header in done.values():
+        rows = header.rows
+        here = valid[rows.start : rows.stop]
+        here[:] = exists[rows.start : rows.stop]
+        here[list(header.rejected)] = False
+        for place in np.flatnonzero(~here).tolist():
+            why[rows.start + place] = header.rejected.get(place, REMOVED)
+    return valid, why
 
 
 def write_index(path: Path, layers: dict[str, IndexedLayer]) -> None:
@@ -68,3 +103,10 @@ def _sources(path: Path, layer: IndexedLayer) -> list[tuple[str, int, tuple[int,
         (shard.relative_to(path.parent).as_posix(), header.start, header.shape, header.dtype)
         for shard, header in layer.shards
     ]
+
+
+def write_rejected(path: Path, images: ImageTable, reasons: dict[int, str]) -> None:
+    """Publish the rows that gave no codes, ascending, each with its path and the reason why."""
+    rows, paths = list(map(str, reasons)), [images.path[row] for row in reasons]
+    lines = lines_of([rows, paths, list(reasons.values())])
+    publish_text_if_new(path, f"row,path,reason\r\n{lines}")

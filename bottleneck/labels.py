@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import LabelsError
-from bottleneck.images import ImageTable, read_rows
+from bottleneck.images import ImageTable
+from bottleneck.listing import read_listing
 
 SEPARATOR = "|"
 
@@ -51,7 +52,8 @@ def rows_of_split(images: ImageTable, usable: NDArray[np.bool_], split: str) -> 
     """The usable rows of a split (of all, where it is empty), ascending."""
     if not split:
         return np.flatnonzero(usable)
-    return np.flatnonzero(usable & np.array([name == split for name in images.split]))
+    named = (name == split for name in images.split)
+    return np.flatnonzero(usable & np.fromiter(named, dtype=bool, count=len(images)))
 
 
 def is_multilabel(images: ImageTable, rows: NDArray[np.int64]) -> bool:
@@ -180,24 +182,27 @@ def relabel(images: ImageTable, csv: Path) -> ImageTable:
     """
     if csv.is_dir() or not csv.exists():
         raise LabelsError(f"no such CSV of labels: {csv}: give a file with the columns {_COLUMNS}")
-    columns, rows = read_rows(csv)
+    columns, (paths, *given) = read_listing(csv)
     if "label" not in columns:
         raise LabelsError(
             f"{csv}: no column 'label' in its first line; a CSV of labels has {_COLUMNS}"
         )
-    named = _rows_named(images, csv, [path for path, *_ in rows])
+    named = _rows_named(images, csv, paths)
     labels, splits = [""] * len(images), [""] * len(images)
-    groups = [""] * len(images) if "group" in columns else images.group
-    for row, (_, label, split, group) in zip(named, rows, strict=True):
+    groups = [""] * len(images) if "group" in columns else list(images.group)
+    own = list(images.split)  # rows are named in any order
+    for row, label, split, group in zip(named, *given, strict=True):
         labels[row] = label
-        splits[row] = split if "split" in columns else images.split[row]
+        splits[row] = split if "split" in columns else own[row]
         if "group" in columns:
             groups[row] = group
     return dataclasses.replace(images, label=labels, split=splits, group=groups)
 
 
 def _splits(images: ImageTable) -> set[str]:
-    return {split for split, there in zip(images.split, images.exists, strict=True) if there}
+    return {
+        split for split, there in zip(images.split, images.exists.tolist(), strict=True) if there
+    }
 
 
 def _labels(images: ImageTable, rows: NDArray[np.int64], *, multilabel: bool) -> list[list[str]]:
@@ -232,7 +237,7 @@ def _places(labels: list[list[str]], names: Sequence[str]) -> list[list[int]]:
     return [[place[name] for name in label] for label in labels]
 
 
-def _rows_named(images: ImageTable, csv: Path, paths: list[str]) -> list[int]:
+def _rows_named(images: ImageTable, csv: Path, paths: Sequence[str]) -> list[int]:
     """The row of each path, exactly as it stands or else but for a leading ``./``."""
     # The cache's own paths may begin with ./ as well: they stand as their CSV wrote them.
     row_of = {path.removeprefix("./"): row for row, path in enumerate(images.path)}
@@ -249,7 +254,7 @@ def _rows_named(images: ImageTable, csv: Path, paths: list[str]) -> list[int]:
     return rows
 
 
-def _require_once(csv: Path, paths: list[str], rows: list[int]) -> None:
+def _require_once(csv: Path, paths: Sequence[str], rows: list[int]) -> None:
     first: dict[int, str] = {}
     for path, row in zip(paths, rows, strict=True):
         if row in first:

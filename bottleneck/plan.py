@@ -1,22 +1,24 @@
 """The plan of a cache: made once, and brought up to date with images that come, go and change."""
 
 import dataclasses
+import operator
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bottleneck.decode import read_image
 from bottleneck.errors import CacheError, ImageError, SpecMismatchError
-from bottleneck.files import publish_text, publish_text_if_new, sha256
+from bottleneck.files import publish_text, sha256
 from bottleneck.images import ImageTable
-from bottleneck.manifest import Layout, Manifest, manifest_text
+from bottleneck.manifest import Layout, Manifest, is_cache, manifest_text, read_manifest
 from bottleneck.shard import read_rows
 from bottleneck.spec import Source, Spec
-from bottleneck.store import Cache, is_cache, open_cache, read_manifest
+from bottleneck.store import Cache, open_cache
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,6 @@ class Plan:
     ----------
     cache : Cache
         As it will be.
-    table : str
-        What will stand in ``images.csv``.
     changes : Changes
         Since the cache was last planned; none for a new one.
     stale : frozenset of int
@@ -50,7 +50,6 @@ class Plan:
     """
 
     cache: Cache
-    table: str
     changes: Changes
     stale: frozenset[int]
     new: bool
@@ -72,13 +71,13 @@ class Plan:
         """
         cache = self.cache
         if self.new and is_cache(cache.path):  # another task of the same run was quicker
-            _require_same(open_cache(cache.path), cache.spec, cache.layout)
+            _require_same(read_manifest(cache.path), cache.path, cache.spec, cache.layout)
         if self.changes.added:
             cache.drop_index()  # it would be shorter than the shards that are to grow
         # Stale codes go before the table says that the images are new: killed in between, the
         # next run sees the change again.
         cache.discard(self.stale)
-        publish_text_if_new(cache.path / "images.csv", self.table)
+        cache.images.write_csv(cache.path / "images.csv")
         if not is_cache(cache.path):
             publish_text(cache.path / "spec.json", manifest_text(cache.manifest))  # last
         # Tasks that began together have all made it. The last rename holds, and if images came
@@ -130,11 +129,12 @@ def plan_cache(
     if not is_cache(path):
         _require_free(path)
     if not is_cache(path):
-        table = images.to_csv()
-        manifest = Manifest(spec, layout, source, sha256(table.encode(errors="surrogateescape")))
-        return Plan(Cache(path, manifest, images), table, Changes(), frozenset(), new=True)
-    cache = open_cache(path)
-    _require_same(cache, spec, layout)
+        manifest = Manifest(spec, layout, source, identity=images.digest)
+        return Plan(Cache(path, manifest, images), Changes(), frozenset(), new=True)
+    cache = open_cache(path, images)
+    _require_same(cache.manifest, path, spec, layout)
+    if cache.images is images and changed is None:  # as in nearly all of many tasks
+        return Plan(cache, Changes(), frozenset(), new=False)
     return _plan_update(cache, images, changed)
 
 
@@ -147,7 +147,7 @@ def _plan_update(cache: Cache, images: ImageTable, changed: Collection[str] | No
         )
     shards = frozenset(row // cache.layout.shard_size for row in stale)
     planned = dataclasses.replace(cache, images=merged)
-    return Plan(planned, merged.to_csv(), changes, shards, new=False)
+    return Plan(planned, changes, shards, new=False)
 
 
 def changed_content(cache: Cache, root: Path) -> frozenset[str]:
@@ -202,31 +202,57 @@ def merge_images(
         Rows whose image has other bytes than those that were read.
     changes : Changes
     """
-    row_of = {path: row for row, path in enumerate(old.path)}
-    columns = ["label", "split", "group"]
-    merged = {name: list(getattr(old, name)) for name in ["path", *columns]}
-    size, mtime = [-1] * len(old), [-1] * len(old)
-    stale = []
-    for i, path in enumerate(new.path):
-        row = row_of.get(path)
-        here = (int(new.size[i]), int(new.mtime_ns[i]))
-        if row is None:
-            for name in ["path", *columns]:
-                merged[name].append(getattr(new, name)[i])
-            size.append(here[0])
-            mtime.append(here[1])
-            continue
-        for name in columns:
-            merged[name][row] = getattr(new, name)[i]
-        before = (int(old.size[row]), int(old.mtime_ns[row]))
-        if here[0] >= 0 and (here != before if changed is None else path in changed):
-            stale.append(row)
-        size[row], mtime[row] = here
+    known = _rows_among(old.path, new.path)
+    added, here = known < 0, np.flatnonzero(known >= 0)
+    count = len(old) + int(added.sum())
+    row = known.copy()
+    row[added] = np.arange(len(old), count)  # where each of the new table stands in the merged one
+    size, mtime = np.full(count, -1, dtype=np.int64), np.full(count, -1, dtype=np.int64)
+    size[row], mtime[row] = new.size, new.mtime_ns
     table = ImageTable(
-        **merged, size=np.array(size, dtype=np.int64), mtime_ns=np.array(mtime, dtype=np.int64)
+        path=_carried(old.path, new.path, row, count),
+        label=_carried(old.label, new.label, row, count),
+        split=_carried(old.split, new.split, row, count),
+        group=_carried(old.group, new.group, row, count),
+        size=size,
+        mtime_ns=mtime,
     )
+    before = row[here]
+    if changed is None:
+        differs = (old.size[before] != new.size[here]) | (
+            old.mtime_ns[before] != new.mtime_ns[here]
+        )
+    else:
+        differs = np.fromiter((path in changed for path in new.path), bool, len(new))[here]
+    stale = before[differs & new.exists[here]].tolist()
     removed = int((old.exists & ~table.exists[: len(old)]).sum())
-    return table, stale, Changes(len(table) - len(old), len(stale), removed)
+    return table, stale, Changes(count - len(old), len(stale), removed)
+
+
+def _rows_among(old: Sequence[str], new: Sequence[str]) -> NDArray[np.int64]:
+    """Each new path's row in the old table; -1 where it has none."""
+    # Mostly nothing came or went, or what came stands at the end. A dictionary of ten million
+    # paths takes two gigabytes.
+    if old == new:
+        return np.arange(len(new))
+    if len(new) >= len(old) and all(map(operator.eq, old, new)):
+        rows = np.arange(len(new))
+        rows[len(old) :] = -1
+        return rows
+    row_of = {path: row for row, path in enumerate(old)}
+    return np.fromiter((row_of.get(path, -1) for path in new), np.int64, len(new))
+
+
+def _carried(
+    old: Sequence[str], new: Sequence[str], row: NDArray[np.int64], count: int
+) -> Sequence[str]:
+    """A column of `count` rows: what is new stands in its row, the rest as it was."""
+    if count == len(new) and np.array_equal(row, np.arange(count)):
+        return new
+    column = [*old, *[""] * (count - len(old))]
+    for place, text in zip(row.tolist(), new, strict=True):
+        column[place] = text
+    return column
 
 
 def _require_free(path: Path) -> None:
@@ -240,17 +266,17 @@ def _require_free(path: Path) -> None:
         raise CacheError(f"{path} is not a cache, {found}: name an empty or new directory with -o")
 
 
-def _require_same(cache: Cache, spec: Spec, layout: Layout) -> None:
-    cache.spec.require(
+def _require_same(have: Manifest, path: Path, spec: Spec, layout: Layout) -> None:
+    have.spec.require(
         spec,
-        this=f"cache {cache.path}",
+        this=f"cache {path}",
         that="this run",
         next_step="codes of two specs are never mixed; name another cache with -o",
     )
-    for name, have in dataclasses.asdict(cache.layout).items():
+    for name, own in dataclasses.asdict(have.layout).items():
         want = getattr(layout, name)
-        if have != want:
+        if own != want:
             raise SpecMismatchError(
-                f"cache {cache.path} has {name} {have}, this run asks for {want}: leave the option "
+                f"cache {path} has {name} {own}, this run asks for {want}: leave the option "
                 "out to go on with the cache's own, or name another cache with -o"
             )

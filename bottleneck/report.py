@@ -217,7 +217,8 @@ def _left(status: dict[str, LayerStatus], tasks: int) -> dict[int, int]:
 
 def kept_text(path: Path) -> str:
     """What a cache holds after an interrupt."""
-    from bottleneck.store import is_cache, open_cache
+    from bottleneck.manifest import is_cache
+    from bottleneck.store import open_cache
 
     if not is_cache(path):
         return f"{path} was not begun"

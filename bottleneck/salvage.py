@@ -14,9 +14,10 @@ import numpy as np
 from bottleneck.errors import CacheError, ImagesTableError, ShardError
 from bottleneck.files import publish_text
 from bottleneck.images import ImageTable
-from bottleneck.manifest import Manifest, manifest_text
+from bottleneck.manifest import Manifest, manifest_text, read_manifest
 from bottleneck.shard import Shard, check_shard, read_rows
-from bottleneck.store import Cache, read_manifest
+from bottleneck.shelves import files_in, layer_folder, layers_of
+from bottleneck.store import Cache
 
 _UNKNOWN = 0  # of size and time: a file that has any other is looked into
 
@@ -45,7 +46,7 @@ class Salvaged:
             The disk refused it.
         """
         if "images.csv" in self.lost:
-            publish_text(self.cache.path / "images.csv", self.cache.images.to_csv())
+            self.cache.images.write_csv(self.cache.path / "images.csv")
         if "spec.json" in self.lost:
             publish_text(self.cache.path / "spec.json", manifest_text(self.cache.manifest))
 
@@ -81,7 +82,8 @@ def _why(file: Path, error: OSError | ImagesTableError) -> str:
 
 
 def _sound_shards(path: Path) -> Iterator[tuple[Path, Manifest]]:
-    for shard in sorted(path.glob("codes/*/[!.]*.h5")):
+    files = [file for layer in layers_of(path) for file in files_in(layer_folder(path, layer))]
+    for shard in (file for file in files if file.suffix == ".h5"):
         try:
             yield shard, check_shard(shard).manifest
         except ShardError:

@@ -7,6 +7,7 @@ import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,8 @@ class Header:
         The rows that gave no codes, counted from the shard's first, and why.
     work : float or None
         Share of the network's multiply-adds up to the layer; None where it was not written down.
+    bytes : int
+        Of the whole file.
     """
 
     manifest: Manifest
@@ -102,6 +105,7 @@ class Header:
     dtype: str
     rejected: dict[int, str]
     work: float | None
+    bytes: int
 
     @property
     def rows(self) -> range:
@@ -258,13 +262,14 @@ def _header(shard: Shard, manifest: Manifest, layer: str, work: float | None) ->
 def _parsed(path: Path, values: dict[str, Any]) -> Header:
     try:
         header = Header(
-            manifest=Manifest.from_json(values["manifest"]),
+            manifest=_manifest(json.dumps(values["manifest"])),
             layer=str(values["layer"]),
             start=int(values["start"]),
             shape=tuple(int(size) for size in values["shape"]),
             dtype=str(values["dtype"]),
             rejected={int(row): str(why) for row, why in values["rejected"].items()},
             work=None if values["work"] is None else float(values["work"]),
+            bytes=int(values["bytes"]),
         )
     except PARSE_ERRORS as error:
         raise ShardError(f"{path}: its header is damaged: {one_line(error)}") from error
@@ -279,6 +284,12 @@ def _parsed(path: Path, values: dict[str, Any]) -> Header:
     if not sensible:
         raise ShardError(f"{path}: its header makes no sense")
     return header
+
+
+@lru_cache(maxsize=16)
+def _manifest(text: str) -> Manifest:
+    """All shards of a cache hold the same one: it is looked at, and held, once."""
+    return Manifest.from_json(json.loads(text))
 
 
 def _codes_of(file: File, header: Header) -> Any:

@@ -51,6 +51,11 @@ def held_back() -> Iterator[None]:
         _Request.held -= 1
 
 
+def is_asked() -> bool:
+    """Whether somebody asked for an end, so that nothing more should be begun."""
+    return _Request.made
+
+
 def stop_if_asked() -> None:
     """Here is a good place to end.
 

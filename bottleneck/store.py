@@ -3,29 +3,25 @@
 ``bottleneck.plan`` makes one and brings it up to date; ``docs/format.md`` describes the files.
 """
 
-import csv
-import io
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import CacheError, ImagesTableError, ShardError
-from bottleneck.files import publish_text_if_new
 from bottleneck.halves import as_float32
 from bottleneck.images import ImageTable
-from bottleneck.index import IndexedLayer, write_index
-from bottleneck.manifest import RESTORE, Layout, Manifest, parse_manifest
+from bottleneck.index import IndexedLayer, outcomes, write_index, write_rejected
+from bottleneck.manifest import RESTORE, Layout, Manifest, read_manifest, require_cache
 from bottleneck.shard import Header, Shard, check_shard, read_header, read_rows, read_shard
+from bottleneck.shelves import layer_folder, layers_of, place_of, shards_in
 from bottleneck.spec import Source, Spec
-
-REMOVED = "removed: the file is not there any more"
 
 
 @dataclass(frozen=True)
@@ -55,6 +51,9 @@ class LayerStatus:
     bytes: int
 
 
+_Mark = tuple[int, int, int]  # of a file as it was read: its number, time and size
+
+
 @dataclass(frozen=True)
 class Cache:
     """A cache directory that has been planned.
@@ -72,6 +71,9 @@ class Cache:
     path: Path
     manifest: Manifest
     images: ImageTable
+    _headers: dict[Path, tuple[_Mark, Header]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     # The plan
 
@@ -102,31 +104,50 @@ class Cache:
 
     def folder(self, layer: str) -> Path:
         """Where a layer's shards stand."""
-        return self.path / "codes" / quote(layer, safe="")
+        return layer_folder(self.path, layer)
 
     def shard_path(self, layer: str, shard: int) -> Path:
         """Where a shard stands once it is done."""
-        return self.folder(layer) / f"{shard:05d}.h5"
+        return place_of(self.folder(layer), shard)
 
     @property
     def layers(self) -> list[str]:
         """The layers that extraction has begun, by name."""
-        return _layer_names(self.path)
+        return layers_of(self.path)
 
-    def done(self, layer: str) -> dict[int, Header]:
-        """The finished shards of a layer: whole, of this cache, and with all of their rows."""
+    def done(self, layer: str, shards: Iterable[int] | None = None) -> dict[int, Header]:
+        """The finished shards of a layer: whole, of this cache, and with all of their rows.
+
+        Parameters
+        ----------
+        layer : str
+        shards : iterable of int, optional
+            Those that are looked at: of many tasks, each cares for its own. Unless given, all.
+        """
+        folder, count = self.folder(layer), self.shard_count
         found: dict[int, Header] = {}
-        for shard in range(self.shard_count):
-            path = self.shard_path(layer, shard)
-            if not path.exists():
-                continue
-            try:
-                header = read_header(path)
-            except ShardError:
-                continue  # to be made again; `verify` says what is wrong with it
-            if not self.why_foreign(layer, shard, header):
+        for shard in shards_in(folder) if shards is None else shards:
+            header = self._header(place_of(folder, shard)) if shard < count else None
+            if header is not None and not self.why_foreign(layer, shard, header):
                 found[shard] = header
         return found
+
+    def _header(self, path: Path) -> Header | None:
+        """What a shard says of itself; read once, unless another has taken its place since."""
+        try:
+            status = path.stat()
+            mark = (status.st_ino, status.st_mtime_ns, status.st_size)
+            known = self._headers.get(path)
+            if known is None or known[0] != mark:
+                known = self._headers[path] = (mark, read_header(path))
+        except (FileNotFoundError, ShardError):
+            return None  # to be made, or made again; `verify` says what is wrong with it
+        return known[1]
+
+    def is_full(self, layers: Iterable[str]) -> bool:
+        """Whether a file stands in every place of some layers; only names are looked at."""
+        places = set(range(self.shard_count))
+        return all(places <= set(shards_in(self.folder(layer))) for layer in layers)
 
     def missing(self, layer: str) -> list[int]:
         """The shards of a layer that are still to be made."""
@@ -137,9 +158,8 @@ class Cache:
         """Remove shards in every layer, so that they are missing."""
         if shards:
             self.drop_index()
-        for shard in shards:
-            for layer in self.layers:
-                self.shard_path(layer, shard).unlink(missing_ok=True)
+        for layer, shard in product(self.layers, shards):
+            self.shard_path(layer, shard).unlink(missing_ok=True)
 
     # What became of the images
 
@@ -147,11 +167,11 @@ class Cache:
         """Where some layers stand, by name, begun or not; where all that were begun stand."""
         return {layer: self._layer_status(layer) for layer in layers or self.layers}
 
-    def rejected(self) -> dict[int, str]:
-        """The rows that gave no codes, and why, over all layers."""
+    def rejected(self, shards: Iterable[int] | None = None) -> dict[int, str]:
+        """The rows that gave no codes, and why, over all layers; of some shards, or of all."""
         reasons: dict[int, str] = {}
         for layer in self.layers:
-            reasons.update(self._outcomes(self.done(layer))[1])
+            reasons.update(outcomes(self.images, self.done(layer, shards))[1])
         return dict(sorted(reasons.items()))
 
     def write_index(self) -> dict[int, str]:
@@ -175,13 +195,13 @@ class Cache:
         reasons: dict[int, str] = {}
         indexed: dict[str, IndexedLayer] = {}
         for layer, done in finished.items():
-            valid, why = self._outcomes(done)
+            valid, why = outcomes(self.images, done)
             reasons.update(why)
             if done:
                 shards = [(self.shard_path(layer, k), header) for k, header in done.items()]
                 indexed[layer] = IndexedLayer(shards, valid)
         reasons = dict(sorted(reasons.items()))
-        self._write_rejected(reasons)
+        write_rejected(self.path / "rejected.csv", self.images, reasons)
         write_index(self.path / "codes.h5", indexed)
         return reasons
 
@@ -192,36 +212,17 @@ class Cache:
 
     def _layer_status(self, layer: str) -> LayerStatus:
         done = self.done(layer)
-        valid, why = self._outcomes(done)
+        valid, why = outcomes(self.images, done)
+        headers = list(done.values())
         return LayerStatus(
             done=int(valid.sum()),
             rejected=len(why),
-            missing=len(self.images) - sum(header.shape[0] for header in done.values()),
-            lacking=tuple(shard for shard in range(self.shard_count) if shard not in done),
-            shape=next((header.shape[1:] for header in done.values()), ()),
-            dtype="+".join(sorted({header.dtype for header in done.values()})) or self.layout.dtype,
-            bytes=sum(self.shard_path(layer, shard).stat().st_size for shard in done),
+            missing=len(self.images) - sum(header.shape[0] for header in headers),
+            lacking=tuple(self.missing(layer)),
+            shape=headers[0].shape[1:] if headers else (),
+            dtype="+".join(sorted({header.dtype for header in headers})) or self.layout.dtype,
+            bytes=sum(header.bytes for header in headers),
         )
-
-    def _outcomes(self, done: dict[int, Header]) -> tuple[NDArray[np.bool_], dict[int, str]]:
-        """Which rows of finished shards may be used, shape (rows,), and why others may not."""
-        valid = np.zeros(len(self.images), dtype=bool)
-        why: dict[int, str] = {}
-        exists = self.images.exists
-        for header in done.values():
-            rows = header.rows
-            valid[rows.start : rows.stop] = exists[rows.start : rows.stop]
-            valid[[rows[offset] for offset in header.rejected]] = False
-            for row in (rows.start + np.flatnonzero(~valid[rows.start : rows.stop])).tolist():
-                why[row] = header.rejected.get(row - rows.start, REMOVED)
-        return valid, why
-
-    def _write_rejected(self, reasons: dict[int, str]) -> None:
-        out = io.StringIO()
-        writer = csv.writer(out)
-        writer.writerow(["row", "path", "reason"])
-        writer.writerows([row, self.images.path[row], why] for row, why in reasons.items())
-        publish_text_if_new(self.path / "rejected.csv", out.getvalue())
 
     # Reading
 
@@ -244,7 +245,7 @@ class Cache:
                 f"{self.path}: layer {layer!r} lacks {self.shard_count - len(done)} of "
                 f"{self.shard_count} shards: run the same `bottleneck extract` again to finish it"
             )
-        return self._outcomes(done)[0]
+        return outcomes(self.images, done)[0]
 
     def read(self, layer: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """The codes of some rows, each flattened, read one shard at a time and checked.
@@ -342,11 +343,6 @@ def consecutive(rows: NDArray[np.int64]) -> NDArray[np.int64] | slice:
     return slice(first, last + 1) if last - first + 1 == len(rows) else rows
 
 
-def is_cache(path: Path) -> bool:
-    """Whether a directory is a cache, that is, holds a ``spec.json``."""
-    return (path / "spec.json").is_file()
-
-
 def layers_in(path: Path) -> list[str]:
     """The layers of a cache by name, without reading its table of images.
 
@@ -355,36 +351,18 @@ def layers_in(path: Path) -> list[str]:
     CacheError
         There is no cache at `path`.
     """
-    _require_cache(path)
-    return _layer_names(path)
+    require_cache(path)
+    return layers_of(path)
 
 
-def _layer_names(path: Path) -> list[str]:
-    folders = (path / "codes").iterdir() if (path / "codes").is_dir() else ()
-    return sorted(unquote(found.name) for found in folders if found.is_dir())
-
-
-def _require_cache(path: Path) -> None:
-    if not is_cache(path):
-        raise CacheError(
-            f"no cache at {path} (no spec.json in it): `bottleneck extract -o {path}` makes one"
-        )
-
-
-def read_manifest(path: Path) -> Manifest:
-    """What a cache says of itself, without its table of images.
-
-    Raises
-    ------
-    CacheError
-        There is none at `path`, or its ``spec.json`` is damaged.
-    """
-    _require_cache(path)
-    return parse_manifest(path, (path / "spec.json").read_bytes())
-
-
-def open_cache(path: Path) -> Cache:
+def open_cache(path: Path, images: ImageTable | None = None) -> Cache:
     """Open a cache for reading.
+
+    Parameters
+    ----------
+    path : Path
+    images : ImageTable, optional
+        What the cache's table may well be; a second one is made only where it is another.
 
     Raises
     ------
@@ -393,7 +371,7 @@ def open_cache(path: Path) -> Cache:
     """
     manifest = read_manifest(path)
     try:
-        images = ImageTable.read_csv(path / "images.csv")
+        images = ImageTable.read_csv(path / "images.csv", known=images)
     except (FileNotFoundError, ImagesTableError) as error:
         raise CacheError(f"{path}: images.csv is absent or damaged ({error}): {RESTORE}") from error
     return Cache(path, manifest, images)

@@ -11,6 +11,7 @@ from bottleneck.index import KIND as INDEX
 from bottleneck.salvage import Salvaged, salvage
 from bottleneck.seal import check_seal
 from bottleneck.shard import read_shard
+from bottleneck.shelves import files_in
 from bottleneck.store import Cache
 from bottleneck.trust import require_named_code
 
@@ -142,7 +143,7 @@ def _verify_index(cache: Cache) -> Iterator[Bad]:
 
 def _verify_layer(cache: Cache, layer: str) -> Iterator[Bad]:
     expected = {cache.shard_path(layer, shard): shard for shard in range(cache.shard_count)}
-    for path in sorted(cache.folder(layer).glob("[!.]*")):
+    for path in files_in(cache.folder(layer)):
         if path not in expected:
             why = "not a shard of the plan: remove it by hand"
             yield Bad(path.relative_to(cache.path).as_posix(), why, layer, None)

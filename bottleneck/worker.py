@@ -21,6 +21,7 @@ from bottleneck.files import publish_text
 from bottleneck.lanes import choose_device
 from bottleneck.manifest import cache_state
 from bottleneck.spec import Source
+from bottleneck.stopping import Stopped, held_back
 from bottleneck.store import Cache, open_cache
 from bottleneck.studio import Network, Studio, Todo
 from bottleneck.weights import is_weights_file
@@ -158,6 +159,8 @@ class Crew:
         ------
         EngineError
             A worker does not see what this process sees, before any work; or workers die.
+        Stopped
+            Somebody asked for it; what workers were at is whole.
         BottleneckError, OSError
             As from a worker.
         """
@@ -165,10 +168,15 @@ class Crew:
             return
         require_sight(self._engine, self._job.unseen)
         pieces = [Piece(layers, shard) for layers, shards in todo.items() for shard in shards]
-        for _, made in self._engine.run(self._job.make, pieces):
-            self.clock.add(made.seconds)
-            self.fitting = made.fitting or self.fitting
-            yield made.rows
+        done = 0
+        with held_back():
+            for _, made in self._engine.run(self._job.make, pieces):
+                self.clock.add(made.seconds)
+                self.fitting = made.fitting or self.fitting
+                done += 1
+                yield made.rows
+        if done < len(pieces):
+            raise Stopped
 
 
 _LOCK = threading.Lock()

@@ -17,9 +17,9 @@ PACKAGE = Path(__file__).parents[1] / "bottleneck"
 FLOORS = [
     floor.split()
     for floor in (
-        "errors files clock allocator spec tables halves tasks stopping engines",
-        "images decode weights backbone layers fusion graph lanes "
-        "trust manifest seal hdf5 shard index",
+        "errors files clock allocator spec tables halves tasks stopping engines texts csv_blocks",
+        "listing images decode weights backbone layers fusion graph lanes "
+        "trust manifest seal hdf5 shard shelves index",
         "codes losses design coordinates descent solver metrics calibration",
         "encode store salvage stored labels plan classifiers linear reference head",
         "pipeline preflight studio worker extract verify training folds selection lesson",

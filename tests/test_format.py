@@ -131,7 +131,9 @@ class Reader:
         size = self.plan["layout"]["shard_size"]
         for k in range(math.ceil(len(self.images) / size)):
             rows = range(k * size, min((k + 1) * size, len(self.images)))
-            yield rows, self.cache / "codes" / encoded(layer) / f"{str(k).zfill(5)}.h5"
+            shelf = [str(k // 1000)] if k >= 1000 else []
+            name = f"{str(k).zfill(5)}.h5"
+            yield rows, self.cache.joinpath("codes", encoded(layer), *shelf, name)
 
     def done(self, layer: str) -> Iterator[tuple[range, Any]]:
         for rows, path in self.shards(layer):
@@ -478,7 +480,9 @@ def test_labels_that_hold_are_those_of_images_csv(
 
 
 def test_rows_of_shards_that_are_not_there_yet_are_nan(photos: Path, extract_tiny: Extract) -> None:
-    path = extract_tiny(photos, task=(1, 2)).cache.path
+    cache = extract_tiny(photos, task=(1, 2)).cache
+    cache.write_index()
+    path = cache.path
     reading = Reader(path).read("layer2")
     there = np.arange(36) // 8 % 2 == 1
     assert np.array_equal(reading.usable, there)

@@ -14,7 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bottleneck.errors import ImagesNotFoundError, ImagesTableError
-from bottleneck.images import SUFFIXES, ImageTable, find_images, is_image_name, read_rows
+from bottleneck.images import SUFFIXES, ImageTable, find_images, is_image_name
+from bottleneck.listing import read_listing
 
 HEADER = "path,label,split,group,size,mtime_ns"
 
@@ -408,8 +409,11 @@ def test_columns_but_the_path_are_optional_and_in_any_order(
 
 def test_the_rows_of_a_csv_need_no_images_and_come_with_its_columns(tmp_path: Path) -> None:
     source = write_csv(tmp_path, "group,path,camera\nhill,gone.jpg,left\n", "list.txt")
-    assert read_rows(source) == (["group", "path", "camera"], [("gone.jpg", "", "", "hill")])
-    assert read_rows(write_csv(tmp_path, "path,label\n")) == (["path", "label"], [])
+    names, columns = read_listing(source)
+    assert names == ["group", "path", "camera"]
+    assert [list(column) for column in columns] == [["gone.jpg"], [""], [""], ["hill"]]
+    names, columns = read_listing(write_csv(tmp_path, "path,label\n"))
+    assert (names, [len(column) for column in columns]) == (["path", "label"], [0] * 4)
 
 
 def test_a_short_row_has_empty_cells(tmp_path: Path) -> None:
@@ -548,7 +552,8 @@ def table_of(rows: list[tuple[str, str, str, str, int, int]]) -> ImageTable:
 
 
 def write_table(table: ImageTable, path: Path) -> None:
-    path.write_bytes(table.to_csv().encode("utf-8", errors="surrogateescape"))
+    path.unlink(missing_ok=True)
+    table.write_csv(path)
 
 
 def same(a: ImageTable, b: ImageTable) -> bool:

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -310,12 +311,12 @@ def test_label_split_and_group_are_the_csvs_alone(tmp_path: Path) -> None:
 
 
 def test_rows_and_files_stay_as_they_are(tmp_path: Path) -> None:
-    before = OURS.to_csv()
+    before = dataclasses.replace(OURS).digest
     found = relabel(OURS, write(tmp_path, "path,label", "test/c.jpg,wings"))
     assert found.path == OURS.path
     np.testing.assert_array_equal(found.size, OURS.size)
     np.testing.assert_array_equal(found.mtime_ns, OURS.mtime_ns)
-    assert OURS.to_csv() == before
+    assert dataclasses.replace(OURS).digest == before
 
 
 def test_without_the_columns_split_and_group_stay(tmp_path: Path) -> None:

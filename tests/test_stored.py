@@ -221,7 +221,7 @@ def _damage(cache: Cache, kind: str) -> None:
         path.write_bytes(other.read_bytes())
         other.write_bytes(whole)
     elif kind == "table sorted":
-        cache.images.path.sort(reverse=True)
+        object.__setattr__(cache.images, "path", cache.images.path[::-1])
     elif kind == "later format":
         with h5py.File(path, "r+") as file:
             file.attrs["format_version"] = 2

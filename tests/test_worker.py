@@ -9,9 +9,11 @@ import pytest
 from conftest import NETWORKS, PLAIN, Extract, Run, write_photographs
 from PIL import Image
 
+from bottleneck.clock import Clock
 from bottleneck.engines import open_engine
 from bottleneck.errors import EngineError, NonFiniteCodesError, SpecMismatchError
 from bottleneck.spec import Source
+from bottleneck.stopping import Stopped, ask_to_stop, forget_request
 from bottleneck.store import open_cache
 from bottleneck.worker import Job, Piece
 
@@ -98,6 +100,23 @@ def test_what_a_network_does_wrong_is_told_as_by_one_process(
     poisoned = pytest.raises(NonFiniteCodesError, match=r"white\.png")
     with open_engine("loky", jobs=1) as engine, poisoned:
         extract_tiny(tmp_path / "photos", model=f"{NETWORKS}:poisoned", engine=engine)
+
+
+def test_who_is_asked_to_stop_finishes_the_shards_in_the_making(
+    photos: Path, tmp_path: Path, extract_tiny: Extract
+) -> None:
+    def ask(rows: int, total: int, clock: Clock) -> None:
+        if rows:
+            ask_to_stop()
+
+    stopped = pytest.raises(Stopped)
+    try:
+        with open_engine("loky", jobs=2) as engine, stopped:
+            extract_tiny(photos, shard_size=2, engine=engine, progress=ask)
+    finally:
+        forget_request()
+    assert 1 <= len(open_cache(tmp_path / "cache").done("layer2")) <= 3
+    assert extract_tiny(photos, shard_size=2).cache.missing("layer2") == []
 
 
 def test_a_worker_that_sees_everything_leaves_nothing(job: Job, cache: Path) -> None:

@@ -12,7 +12,8 @@ import subprocess
 
 import numpy as np
 
-from bottleneck.store import is_cache, open_cache
+from bottleneck.manifest import is_cache
+from bottleneck.store import open_cache
 from bottleneck.verify import verify
 from faults.child import Fault, printed, start
 from faults.trial import Trial, Workshop, a_trial, copy, require_same
