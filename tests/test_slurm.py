@@ -57,13 +57,23 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """A folder with photographs and a network that can be made to wait."""
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photographs and a network, and what one process after another makes of them without Slurm."""
+    folder = tmp_path_factory.mktemp("alone")
     for k, label in enumerate(("ants", "bees", "wasps")):
-        folder = tmp_path / "photos" / label
-        write_photographs(folder, ROWS // 3, label=label, first_seed=100 * k)
-    (tmp_path / "held.py").write_text(HELD)
+        write_photographs(folder / "photos" / label, ROWS // 3, label=label, first_seed=100 * k)
+    (folder / "held.py").write_text(HELD)
+    bottleneck(*EXTRACT, cwd=folder)
+    bottleneck(*FIT, cwd=folder)
+    return folder
+
+
+@pytest.fixture
+def place(alone: Path, tmp_path: Path) -> Path:
+    """A folder with the same photographs and network."""
+    shutil.copytree(alone / "photos", tmp_path / "photos")
+    shutil.copy(alone / "held.py", tmp_path)
     return tmp_path
 
 
@@ -88,17 +98,6 @@ def run_of(task: int) -> psutil.Process:
     return found
 
 
-def alone(place: Path) -> Path:
-    """The same commands in one process after another, without Slurm."""
-    other = place / "alone"
-    other.mkdir()
-    shutil.copytree(place / "photos", other / "photos", copy_function=shutil.copy2)
-    shutil.copy(place / "held.py", other)
-    bottleneck(*EXTRACT, cwd=other)
-    bottleneck(*FIT, cwd=other)
-    return other
-
-
 def assert_same_codes(one: Path, other: Path) -> None:
     assert (one / "images.csv").read_text().splitlines()[1:] == (
         (other / "images.csv").read_text().splitlines()[1:]
@@ -112,7 +111,7 @@ def assert_same_codes(one: Path, other: Path) -> None:
             assert len(np.unique(codes, axis=0)) == ROWS
 
 
-def test_an_array_comes_to_its_end_whatever_happens_to_its_tasks(place: Path) -> None:
+def test_an_array_comes_to_its_end_whatever_happens_to_its_tasks(alone: Path, place: Path) -> None:
     (place / "hold").touch()
     array = submit(place, "--tasks", TASKS, "--output=task-%a.out", "--", *EXTRACT)
     too_early = submit(place, f"--dependency=afterany:{array}", "--output=fit-1.out", "--", *FIT)
@@ -148,17 +147,16 @@ def test_an_array_comes_to_its_end_whatever_happens_to_its_tasks(place: Path) ->
     assert facts(fit)["ExitCode"] == "0:0", (place / "fit-2.out").read_text()
     assert "tasks left" not in bottleneck(*status, cwd=place)
 
-    reference = alone(place)
-    assert_same_codes(place / "photos.cache", reference / "photos.cache")
+    assert_same_codes(place / "photos.cache", alone / "photos.cache")
     with (
         safe_open(place / "new.head", framework="numpy") as one,
-        safe_open(reference / "new.head", framework="numpy") as other,
+        safe_open(alone / "new.head", framework="numpy") as other,
     ):
         for name in ("coef", "intercept", "mean", "scale"):
             np.testing.assert_array_equal(one.get_tensor(name), other.get_tensor(name))
 
 
-def test_ranks_within_a_job_take_a_part_each(place: Path) -> None:
+def test_ranks_within_a_job_take_a_part_each(alone: Path, place: Path) -> None:
     words = quoted([*PROGRAM, *map(str, EXTRACT), "--json"])
     job = slurm_kit.ask(
         "sbatch",
@@ -172,4 +170,4 @@ def test_ranks_within_a_job_take_a_part_each(place: Path) -> None:
     assert facts(job)["ExitCode"] == "0:0", (place / "rank-0.err").read_text()
     found = [json.loads((place / f"rank-{rank}.out").read_text()) for rank in (0, 1)]
     assert [rank["encoded"] for rank in found] == [ROWS // 2, ROWS // 2]
-    assert_same_codes(place / "photos.cache", alone(place) / "photos.cache")
+    assert_same_codes(place / "photos.cache", alone / "photos.cache")
