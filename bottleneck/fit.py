@@ -198,7 +198,7 @@ def judge(head: Head, codes: Codes, targets: NDArray[Any], *, split: str) -> Sco
     split : str
         Which rows these are.
     """
-    margins = np.concatenate([head.margins(block) for block in codes.blocks()])
+    margins = np.concatenate(list(codes.map(head.margins)))
     found: Score | LabelScore
     if head.multilabel:
         found = score_labels(targets, margins, head.classes, split=split)

@@ -27,7 +27,7 @@ _LARGEST_BLOCK = 64 << 20  # bytes; a larger one is no faster
 
 
 @dataclass(frozen=True)
-class StoredCodes:
+class StoredCodes(Codes):
     """Codes that are read from their shards whenever they are asked for, in order.
 
     A shard is checked before it is read for the first time.
@@ -51,8 +51,15 @@ class StoredCodes:
     block: int
     _checked: set[int] = field(default_factory=set)
 
-    in_memory = False
-    dtype = np.dtype(np.float32)
+    @property
+    def in_memory(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Float32."""
+        return np.dtype(np.float32)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.classifiers import fit_path, mover, require_classifier
-from bottleneck.codes import Codes, Preprocessing, fit_preprocessing, prepare
+from bottleneck.codes import Codes, Preprocessing, fit_preprocessing
 from bottleneck.errors import InvalidOptionError, LabelsError, UnknownNameError
 from bottleneck.metrics import METRICS
 from bottleneck.solver import Solution
@@ -52,7 +52,7 @@ class Training:
 
     def prepared(self, preprocessing: Preprocessing) -> "Training":
         """The same rows with their codes prepared."""
-        return Training(prepare(self.codes, preprocessing), self.targets, self.classes)
+        return Training(self.codes.prepared(preprocessing), self.targets, self.classes)
 
 
 @dataclass(frozen=True)
@@ -154,8 +154,7 @@ def train(
 ) -> tuple[Preprocessing, Solution]:
     """Preprocessing and classifier for one C, fitted to all rows."""
     preprocessing = fit_preprocessing(preprocess, training.codes)
-    prepared = Training(prepare(training.codes, preprocessing), training.targets, training.classes)
-    (solution,) = method.path(prepared, [c], tol=_FINAL_TOL)
+    (solution,) = method.path(training.prepared(preprocessing), [c], tol=_FINAL_TOL)
     return preprocessing, solution
 
 
