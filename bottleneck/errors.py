@@ -106,6 +106,10 @@ class OutputExistsError(BottleneckError, FileExistsError):
     """A file is in the way and nobody asked to overwrite it."""
 
 
+class EngineError(BottleneckError, OSError):
+    """A scheduler or workers that are not there, or cannot do what they are asked for."""
+
+
 # What the code of somebody else may raise: a network of the user's own, a decoder on hostile
 # bytes. Named one by one, so that an interrupt and the end of the program pass through.
 FOREIGN_ERRORS = (

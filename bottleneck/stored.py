@@ -113,11 +113,16 @@ def open_codes(cache: Cache, layer: str, rows: NDArray[np.int64], *, memory: int
     """
     if memory is None:
         memory = psutil.virtual_memory().available // 2
-    size = math.prod(next(iter(cache.done(layer).values())).shape[1:])
+    size = code_size(cache, layer)
     if len(rows) * size * 4 * _COPIES <= memory:
         return InMemory(cache.read(layer, rows))
     block = min(memory // _SHARE_OF_BLOCK, _LARGEST_BLOCK) // (4 * size)
     return StoredCodes(cache, layer, rows, size, max(1, block))
+
+
+def code_size(cache: Cache, layer: str) -> int:
+    """Values in a flattened code of a layer that has been begun."""
+    return math.prod(next(iter(cache.done(layer).values())).shape[1:])
 
 
 def _ahead(blocks: Generator[Any, None, None]) -> Iterator[Any]:

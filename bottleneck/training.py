@@ -148,6 +148,23 @@ class Method:
             )
         mover(self.device)
 
+    def require_spread(self) -> None:
+        """Refuse what cannot be done where codes lie on other machines.
+
+        Raises
+        ------
+        InvalidOptionError
+        """
+        for option, value, only in [
+            ("--solver", self.solver, "path"),
+            ("--device", self.device, None),
+        ]:
+            if value != only:
+                raise InvalidOptionError(
+                    f"{option} {value}: codes on other machines are computed with by NumPy and "
+                    f"this package's solver alone; leave out {option} or --backend"
+                )
+
 
 def train(
     training: Training, method: Method, *, c: float, preprocess: str

@@ -17,11 +17,11 @@ PACKAGE = Path(__file__).parents[1] / "bottleneck"
 FLOORS = [
     floor.split()
     for floor in (
-        "errors files clock allocator spec tables halves tasks",
+        "errors files clock allocator spec tables halves tasks engines",
         "images decode weights backbone layers fusion graph lanes "
         "trust manifest seal hdf5 shard index",
         "codes losses design coordinates descent solver metrics calibration",
-        "encode store salvage stored labels plan classifiers linear reference head",
+        "encode store salvage stored remote labels plan classifiers linear reference head",
         "pipeline preflight extract verify training folds selection lesson",
         "fit sweep predict evaluate report results plot",
         "cli",
@@ -41,6 +41,8 @@ DOORS = {
     "scipy": {"calibration.py"},
     "psutil": {"stored.py"},
     "matplotlib": {"plot.py"},
+    "dask": {"engines.py"},
+    "distributed": {"engines.py"},
 }
 
 

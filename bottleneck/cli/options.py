@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -160,6 +161,33 @@ def training_options(command: F) -> F:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def backend_options(command: F) -> F:
+    """``--backend`` and ``--scheduler``."""
+    command = click.option("--scheduler", metavar="ADDRESS", help="Dask's: tcp://HOST:8786.")(
+        command
+    )
+    return click.option(
+        "--backend", type=click.Choice(["dask"]), help="Compute on a cluster.  [this machine]"
+    )(command)
+
+
+@contextmanager
+def connected(backend: str | None, scheduler: str | None) -> Iterator[Any | None]:
+    """A client of the scheduler that the two options name; None where they do not."""
+    from bottleneck.engines import connect
+    from bottleneck.errors import InvalidOptionError
+
+    if backend is None and scheduler is None:
+        yield None
+        return
+    if backend is None or scheduler is None:
+        raise InvalidOptionError(
+            "--backend dask and --scheduler tcp://HOST:8786 need each other: give both"
+        )
+    with connect(scheduler) as client:
+        yield client
 
 
 def overwrite_option(command: F) -> F:
