@@ -1,5 +1,8 @@
 """Engines: the schedulers of others that work is given to; the door of Dask."""
 
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from typing import Any
 
 from bottleneck.errors import EngineError, one_line
@@ -42,3 +45,24 @@ def connect(scheduler: str) -> Any:
             f"no Dask scheduler answers at {scheduler} ({one_line(error)}): `dask scheduler` "
             "starts one and prints its address"
         ) from error
+
+
+@contextmanager
+def connected(scheduler: str) -> Iterator[Any]:
+    """A client as `connect` gives it, for a block of work.
+
+    Raises
+    ------
+    EngineError
+        As `connect`; or the scheduler was lost, or gave up on the work.
+    """
+    with connect(scheduler) as client:
+        from distributed import KilledWorker
+
+        try:
+            yield client
+        except (CancelledError, KilledWorker) as error:
+            raise EngineError(
+                f"the scheduler at {scheduler} did not finish the work ({one_line(error)}): its "
+                "own output and that of its workers say why; then run the same command again"
+            ) from error

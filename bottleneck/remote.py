@@ -7,7 +7,7 @@ would not read, prepare and add up again. (What is scattered would be lost with 
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from pathlib import Path
 from typing import Any, TypeVar
@@ -156,21 +156,11 @@ def spread_codes(client: Any, cache: Cache, layer: str, rows: NDArray[np.int64])
     path, size = cache.path.resolve(), code_size(cache, layer)
     _require_workers(client, path)
     _require_memory(client, len(rows), size)
-    threads = sorted(client.nthreads().items())
-    places = [worker for worker, count in threads for _ in range(count)][: len(rows)]
-    parts = [
-        # Dealt out evenly; wherever else there is a worker, should this one be lost.
-        client.submit(
-            _load,
-            path,
-            layer,
-            some,
-            workers=[worker],
-            allow_other_workers=True,
-            pure=False,
-        )
-        for worker, some in zip(places, np.array_split(rows, len(places)), strict=True)
-    ]
+    threads = sum(client.nthreads().values())
+    places = np.array_split(rows, min(threads, len(rows)))
+    # To no worker by name: Dask would wait for that one to come back, were all of them lost.
+    load = partial(_load, path, layer)
+    parts = client.map(load, places, key="bottleneck-load", pure=False)
     # Waits until all are read, so that a damaged shard is told of before anything is computed.
     counts = client.gather(client.map(len, parts, key="bottleneck-count", pure=False))
     return RemoteCodes(client, parts, counts, size)

@@ -140,6 +140,22 @@ def test_take_and_prepare_may_change_places(
         np.testing.assert_array_equal(together(codes.take(rows)), table[rows])
 
 
+@given(tables(), BLOCKS)
+def test_a_function_meets_every_block_with_what_belongs_to_its_rows(
+    table: NDArray[Any], sizes: list[int]
+) -> None:
+    n, plain = len(table), table.astype(np.float64)
+    for codes in (InMemory(plain), outside(plain, sizes)):
+        assert codes.here() is codes
+        places, weight = codes.beside(np.arange(n)), np.linspace(1, 2, n)
+        found = list(codes.map(lambda *given: given, places, weight))
+        for whole, parts in zip((plain, places, weight), zip(*found, strict=True), strict=True):
+            np.testing.assert_array_equal(np.concatenate(parts), whole)
+        assert all(len({len(part) for part in parts}) == 1 for parts in found)
+        total = codes.total(lambda block, s: s @ block, weight)
+        np.testing.assert_allclose(total, weight @ plain, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize(("name", "reads"), [("standardize", 1), ("l2", 0), ("none", 0)])
 def test_codes_outside_of_memory_are_not_read_more_than_promised(name: str, reads: int) -> None:
     codes = outside(np.arange(12.0).reshape(6, 2), [4])

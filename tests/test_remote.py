@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,12 @@ class Watched:
         self.client, self.at, self.then, self.gathered = client, at, then, 0
         self.sent: list[tuple[str, int]] = []
         self.received: list[int] = []
+
+    def __enter__(self) -> "Watched":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.client.close()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.client, name)
@@ -253,18 +260,13 @@ def test_sums_are_moved_and_no_codes(made: Path, client: Any) -> None:
     done = fit(cache, Method("svm"), c=(0.1,), cv=0, client=watched)
     frame = 4000  # bytes of pickled names
     assert max(watched.received) < (d + 1) * d * 8 + frame  # XᵀX in double precision
-    # Everything that was sent, for all passes together: the targets, once, and coefficients.
-    passes = done.solution.passes
-    assert sum(key == "bottleneck-beside" for key, _ in watched.sent) == 1
-    assert sum(key == "bottleneck-map" for key, _ in watched.sent) == passes + 2
-    beside, others = 0, []
-    for key, size in watched.sent:
-        if key == "bottleneck-beside":
-            beside += size
-        else:
-            others.append(size)
-    assert beside < 8 * n + frame
-    assert max(others) < (d + 1) * k * 8 + frame
+    # To the workers: which rows to read, once; targets, once; and coefficients for every pass.
+    kinds = [key.removeprefix("bottleneck-") for key, _ in watched.sent]
+    assert (kinds.count("load"), kinds.count("beside")) == (1, 1)
+    assert kinds.count("map") == done.solution.passes + 2
+    for kind, (_, size) in zip(kinds, watched.sent, strict=True):
+        of_rows = 8 * n if kind in ("load", "beside") else 0
+        assert size < of_rows + (d + 1) * k * 8 + frame
 
 
 def test_workers_forget_what_nobody_asks_for(two: Path, client: Any) -> None:
@@ -431,3 +433,23 @@ def test_nobody_at_the_address_is_one_line(
     assert result.exit_code == 1
     assert "no Dask scheduler answers at tcp://127.0.0.1:1" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_a_scheduler_that_dies_is_one_line(
+    two: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with dask_cluster(1) as cluster:
+        watched = Watched(connected(cluster), at=10, then=cluster.scheduler.kill)
+        monkeypatch.setattr(engines, "connect", lambda _: watched)
+        dask = ["--backend", "dask", "--scheduler", cluster.address]
+        result = run("fit", str(two), "--clf", "svm", "-o", str(tmp_path / "head"), *dask)
+    assert result.exit_code == 1
+    assert f"the scheduler at {cluster.address} did not finish the work" in result.stderr
+    assert not (tmp_path / "head").exists()
+
+
+def test_work_that_kills_every_worker_is_one_error(cluster: Cluster) -> None:
+    killed = distributed.KilledWorker("a-task", SimpleNamespace(address="tcp://there:1"), 3)
+    refused = pytest.raises(EngineError, match="did not finish the work .*a-task.*tcp://there:1")
+    with refused, engines.connected(cluster.address):
+        raise killed

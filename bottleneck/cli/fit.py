@@ -9,7 +9,7 @@ import click
 from bottleneck.cli.options import (
     PATH,
     backend_options,
-    connected,
+    client_of,
     json_option,
     overwrite_option,
     training_options,
@@ -70,7 +70,7 @@ def fit(
         if save_cv.resolve() == out.resolve():
             raise InvalidOptionError(f"-o and --save-cv both name {out}: give two files")
         require_new(save_cv, overwrite=overwrite, option="--save-cv")
-    with connected(backend, scheduler) as client:
+    with client_of(backend, scheduler) as client:
         done = run(
             cache,
             Method(clf, **method),

@@ -2,8 +2,8 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -173,21 +173,18 @@ def backend_options(command: F) -> F:
     )(command)
 
 
-@contextmanager
-def connected(backend: str | None, scheduler: str | None) -> Iterator[Any | None]:
-    """A client of the scheduler that the two options name; None where they do not."""
-    from bottleneck.engines import connect
+def client_of(backend: str | None, scheduler: str | None) -> AbstractContextManager[Any]:
+    """A client of the scheduler that the two options name, for a block; None if they do not."""
+    from bottleneck.engines import connected
     from bottleneck.errors import InvalidOptionError
 
     if backend is None and scheduler is None:
-        yield None
-        return
+        return nullcontext()
     if backend is None or scheduler is None:
         raise InvalidOptionError(
             "--backend dask and --scheduler tcp://HOST:8786 need each other: give both"
         )
-    with connect(scheduler) as client:
-        yield client
+    return connected(scheduler)
 
 
 def overwrite_option(command: F) -> F:
