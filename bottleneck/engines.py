@@ -150,7 +150,6 @@ class Cluster:
     ) -> Iterator[tuple[Item, Result]]:
         """Each item with its result; see `Engine`. A worker may be at as many as it has threads."""
         from distributed import KilledWorker, as_completed
-        from distributed.comm import CommClosedError
 
         futures = self.client.map(_OneCore(function), items, pure=False)
         item_of = dict(zip(futures, items, strict=True))
@@ -161,11 +160,6 @@ class Cluster:
                     result = future.result()
                 except KilledWorker as error:
                     raise _deadly(item, error) from error
-                except (CancelledError, CommClosedError) as error:
-                    raise EngineError(
-                        "the Dask scheduler is gone: what was finished is kept, the same command "
-                        "goes on with another --scheduler"
-                    ) from error
                 yield item, result
                 if is_asked():
                     return  # what workers are at, they finish
@@ -175,6 +169,8 @@ class Cluster:
     def ask(self, function: Callable[[], Result]) -> dict[str, Result]:
         """What a function returns on each worker, by the worker's address."""
         found = self.client.run(function, on_error="return")
+        if not found:
+            raise _without_workers(self.client.scheduler.address)
         for worker, result in found.items():
             if isinstance(result, BaseException):
                 raise EngineError(
@@ -255,11 +251,8 @@ def open_engine(
                 "--backend dask needs --scheduler ADDRESS, and has as many workers as were "
                 "started: --jobs is for --backend loky"
             )
-        client = connect(scheduler)
-        try:
+        with connected(scheduler) as client:
             yield Cluster(client)
-        finally:
-            client.close()
         return
     if scheduler is not None:
         raise InvalidOptionError(f"--scheduler {scheduler} is for --backend dask")
@@ -271,24 +264,50 @@ def open_engine(
         processes.close(kill=kill)
 
 
-def connect(scheduler: str) -> Any:
-    """A client of a Dask scheduler that has workers.
+@contextmanager
+def connected(scheduler: str) -> Iterator[Any]:
+    """A client of a Dask scheduler that has workers, for the length of a block.
 
     Parameters
     ----------
     scheduler : str
         Its address: ``tcp://host:8786``.
 
-    Returns
-    -------
+    Yields
+    ------
     distributed.Client
 
     Raises
     ------
     EngineError
-        Nothing answers there, it has no workers, or Dask is not installed.
+        Nothing answers there, it has no workers, or Dask is not installed; or the scheduler is
+        lost in the block, or gives up on what it was given.
     """
+    with _client(scheduler) as client:
+        from distributed import KilledWorker
+        from distributed.comm import CommClosedError
+
+        try:
+            client.wait_for_workers(1, timeout=_SECONDS_TO_ANSWER)
+        except TimeoutError as error:
+            raise _without_workers(scheduler) from error
+        try:
+            yield client
+        except (CancelledError, CommClosedError) as error:
+            raise EngineError(
+                f"the Dask scheduler at {scheduler} is gone: what was finished is kept, the same "
+                "command goes on with another --scheduler"
+            ) from error
+        except KilledWorker as error:
+            raise EngineError(
+                f"the Dask scheduler at {scheduler} gave up ({one_line(error)}): what its workers "
+                "print says why they died"
+            ) from error
+
+
+def _client(scheduler: str) -> Any:
     try:
+        import dask
         from distributed import Client
     except ImportError as error:
         raise EngineError(
@@ -298,22 +317,16 @@ def connect(scheduler: str) -> Any:
     for name in ("distributed", "distributed.client"):
         # Pages of a connection that is lost, which is then said in our own line.
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    # What tasks are given stays with the scheduler, so that it can have them done again: that
+    # targets of a million rows are many bytes is no mistake to warn of.
+    dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 GB"})
     try:
-        client = Client(scheduler, timeout=_SECONDS_TO_ANSWER, set_as_default=False)
+        return Client(scheduler, timeout=_SECONDS_TO_ANSWER, set_as_default=False)
     except (OSError, ValueError) as error:  # TimeoutError among them
         raise EngineError(
             f"no Dask scheduler answers at {scheduler} ({one_line(error)}): `dask scheduler` "
             "prints the address that it has"
         ) from error
-    try:
-        client.wait_for_workers(1, timeout=_SECONDS_TO_ANSWER)
-    except TimeoutError as error:
-        client.close()
-        raise EngineError(
-            f"the Dask scheduler at {scheduler} has no workers: `dask worker {scheduler}` starts "
-            "one"
-        ) from error
-    return client
 
 
 def _environments(jobs: int | None, cards: Sequence[str]) -> list[dict[str, str]]:
@@ -324,6 +337,12 @@ def _environments(jobs: int | None, cards: Sequence[str]) -> list[dict[str, str]
     if not cards:
         return [shared] * jobs
     return [{**shared, "CUDA_VISIBLE_DEVICES": cards[i % len(cards)]} for i in range(jobs)]
+
+
+def _without_workers(scheduler: str) -> EngineError:
+    return EngineError(
+        f"the Dask scheduler at {scheduler} has no workers: `dask worker {scheduler}` starts one"
+    )
 
 
 def _deadly(item: object, error: BaseException) -> EngineError:

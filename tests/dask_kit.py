@@ -27,16 +27,18 @@ class Cluster:
         The scheduler's, ``tcp://127.0.0.1:…``.
     folder : Path
         Its own, with what its processes print.
+    scheduler : Popen
     workers : dict of str to Popen
         Those that were started, by their names in `Client.scheduler_info`.
     """
 
     address: str
     folder: Path
+    scheduler: "subprocess.Popen[bytes]"
     workers: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
 
-    def start_worker(self, directory: Path | None = None) -> str:
-        """Start one more, of one thread, and give its name; a directory is where it works."""
+    def start_worker(self) -> str:
+        """Start one more, of one thread, and give its name."""
         name = f"worker-{len(self.workers)}"
         options = ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--death-timeout", "60"]
         options += ["--local-directory", str(self.folder), "--name", name]
@@ -68,7 +70,7 @@ def dask_cluster(workers: int = 3) -> Iterator[Cluster]:
         )
         cluster = None
         try:
-            cluster = Cluster(_address(where, scheduler, folder), folder)
+            cluster = Cluster(_address(where, scheduler, folder), folder, scheduler)
             for _ in range(workers):
                 cluster.start_worker()
             yield cluster

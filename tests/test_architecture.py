@@ -21,7 +21,7 @@ FLOORS = [
         "listing images decode weights backbone layers fusion graph lanes "
         "trust manifest seal hdf5 shard shelves index",
         "codes losses design coordinates descent solver metrics calibration",
-        "encode store salvage stored labels plan classifiers linear reference head",
+        "encode store salvage stored remote labels plan classifiers linear reference head",
         "pipeline preflight studio worker extract verify training folds selection lesson",
         "fit sweep predict evaluate report results plot submit",
         "cli __main__",
@@ -42,6 +42,7 @@ DOORS = {
     "psutil": {"stored.py"},
     "matplotlib": {"plot.py"},
     "joblib": {"engines.py"},
+    "dask": {"engines.py"},
     "distributed": {"engines.py"},
 }
 

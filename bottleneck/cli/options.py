@@ -3,13 +3,13 @@
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from bottleneck.engines import BACKENDS, Engine, open_engine
+from bottleneck.engines import BACKENDS, Engine, connected, open_engine
 from bottleneck.tasks import task_of
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -201,6 +201,29 @@ def training_options(command: F) -> F:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def cluster_options(command: F) -> F:
+    """``--backend`` and ``--scheduler``."""
+    command = click.option("--scheduler", metavar="ADDRESS", help="Dask's: tcp://HOST:8786.")(
+        command
+    )
+    return click.option(
+        "--backend", type=click.Choice(["dask"]), help="Compute on a cluster.  [this machine]"
+    )(command)
+
+
+def client_of(backend: str | None, scheduler: str | None) -> AbstractContextManager[Any]:
+    """A client of the scheduler that the two options name, for a block; None if they do not."""
+    from bottleneck.errors import InvalidOptionError
+
+    if backend is None and scheduler is None:
+        return nullcontext()
+    if backend is None or scheduler is None:
+        raise InvalidOptionError(
+            "--backend dask and --scheduler tcp://HOST:8786 need each other: give both"
+        )
+    return connected(scheduler)
 
 
 def overwrite_option(command: F) -> F:
