@@ -23,8 +23,8 @@ _MOST_RESTARTS = 10  # where a run ends before its first shard, more would be of
 _THREADS = 'export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-$SLURM_CPUS_ON_NODE}"'
 
 _ARRAY = """\
-# Task I of {count} makes every shard whose number leaves I, of these only what is missing: to run
-# two of them again, `sbatch --array=3,7` with this file.
+# Task I of {count} makes every shard K for which K % {count} is I, and of these what is missing.
+# To run some tasks again: sbatch --array=0,3-5 with this file.
 {threads}
 
 {program} extract --task "$SLURM_ARRAY_TASK_ID/{count}" {arguments} &

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bottleneck.errors import InvalidOptionError, SchedulerError
@@ -35,6 +35,8 @@ HARD = [
     "!",
     "*",
 ]
+
+in_bash = settings(max_examples=40, deadline=None)  # each example starts a process or two
 
 RECORD = """#!/bin/bash
 printf '%s\\0' "$@" > "$0.call$(ls "$0".call* 2>/dev/null | wc -l)"
@@ -80,6 +82,7 @@ def job_environment(folder: Path, **more: str) -> dict[str, str]:
     }
 
 
+@in_bash
 @given(WORDS)
 @example(HARD)
 def test_words_arrive_as_they_were_given_and_keep_to_one_line(words: list[str]) -> None:
@@ -91,6 +94,7 @@ def test_words_arrive_as_they_were_given_and_keep_to_one_line(words: list[str]) 
     assert [os.fsdecode(word) for word in found.split(b"\0")[:-1]] == expected
 
 
+@in_bash
 @given(WORDS)
 @example(HARD)
 def test_each_task_gets_the_words_and_its_part(words: list[str]) -> None:
@@ -102,6 +106,7 @@ def test_each_task_gets_the_words_and_its_part(words: list[str]) -> None:
         assert calls(program) == [["-P", "extract", "--task", "3/16", *words]]
 
 
+@in_bash
 @given(WORDS)
 @example(HARD)
 def test_a_job_looks_at_the_cache_and_then_runs_its_command(words: list[str]) -> None:

@@ -62,7 +62,9 @@ def test_the_cache_may_stand_in_the_configuration(run: Run, tmp_path: Path) -> N
     assert found == job_script(["fit", "--clf", "svm"], cache=Path("my.cache"))
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1))
 @example("a b'\"$HOME\\\r\n#SBATCH -x")
 def test_paths_reach_the_tasks_as_they_were_given(run: Run, name: str) -> None:
