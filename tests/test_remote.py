@@ -450,6 +450,6 @@ def test_a_scheduler_that_dies_is_one_line(
 
 def test_work_that_kills_every_worker_is_one_error(cluster: Cluster) -> None:
     killed = distributed.KilledWorker("a-task", SimpleNamespace(address="tcp://there:1"), 3)
-    refused = pytest.raises(EngineError, match="did not finish the work .*a-task.*tcp://there:1")
+    refused = pytest.raises(EngineError, match=r"did not finish the work .*a-task.*tcp://there:1")
     with refused, engines.connected(cluster.address):
         raise killed
