@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import distributed_fit
@@ -154,7 +155,7 @@ def _milliseconds(engine: Engine, items: int) -> str:
 
 
 def _row(name: str, run: Callable[[int], float], size: ClusterSize) -> list[str]:
-    seconds = in_turns({workers: (lambda n=workers: run(n)) for workers in (1, 2)}, size.turns)
+    seconds = in_turns({workers: partial(run, workers) for workers in (1, 2)}, size.turns)
     faster = ratio(seconds[1], seconds[2])
     rates = [f"{size.images / min(seconds[workers]):.1f}" for workers in (1, 2)]
     return [name, *rates, f"{faster:.2f}", f"{faster / 2:.2f}"]

@@ -249,3 +249,9 @@ def _scale(mean: NDArray[np.float64], variance: NDArray[np.float64], n: int) -> 
     eps = np.finfo(np.float64).eps
     constant = variance <= n * eps * variance + (n * mean * eps) ** 2
     return np.where(constant, 1.0, np.sqrt(np.where(constant, 1.0, variance)))
+
+
+def consecutive(rows: NDArray[np.int64]) -> NDArray[np.int64] | slice:
+    """Ascending rows, as a slice where they lie one behind another: that copies nothing."""
+    first, last = int(rows[0]), int(rows[-1])
+    return slice(first, last + 1) if last - first + 1 == len(rows) else rows

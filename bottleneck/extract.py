@@ -1,7 +1,6 @@
 """Extraction: images → codes → shards. Does only what is missing."""
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +20,9 @@ from bottleneck.lanes import PRECISIONS, best_precision, choose_devices
 from bottleneck.manifest import COMPRESSIONS, DTYPES, Layout, Manifest, is_cache, read_manifest
 from bottleneck.plan import Changes, changed_content, plan_cache
 from bottleneck.preflight import Preflight, inspect_work
+from bottleneck.share import Task, finish, lacking, own_shards
 from bottleneck.store import Cache, layers_in, open_cache
-from bottleneck.studio import Network, Studio, Todo
+from bottleneck.studio import Network, Studio
 from bottleneck.trust import remember_code
 from bottleneck.worker import Crew, Job
 
@@ -45,11 +45,13 @@ class Extraction:
     rows : int
         How many images were encoded in this run.
     rejected : dict of int to str
-        Every row of the cache that gave no codes, and why.
+        The rows that gave no codes, and why: as `bottleneck.share.finish` says.
     clock : Clock
         Where the time went.
     seconds : float
         From start to end.
+    task : tuple of 2 int
+        Which part of the cache's shards the run was for.
     fitting : int or None
         Where a batch did not fit into the device's memory: the images that do.
     """
@@ -60,7 +62,13 @@ class Extraction:
     rejected: dict[int, str]
     clock: Clock
     seconds: float
+    task: Task
     fitting: int | None = None
+
+    @property
+    def shards(self) -> range:
+        """Those that the run was for."""
+        return own_shards(self.cache, self.task)
 
 
 def extract(
@@ -80,7 +88,7 @@ def extract(
     batch_size: int | None = None,
     workers: int | None = None,
     shard_size: int | None = None,
-    task: tuple[int, int] = (0, 1),
+    task: Task = (0, 1),
     retry_rejected: bool = False,
     check_content: bool = False,
     redo: Collection[tuple[str, int]] = (),
@@ -183,10 +191,11 @@ def extract(
     remove_leavings(out)  # they may be what fills the disk
     cache, outdated = plan.cache, set(plan.stale)
     if retry_rejected and not plan.new:
-        outdated |= {row // cache.layout.shard_size for row in cache.rejected()}
+        own = own_shards(cache, task)
+        outdated |= {row // cache.layout.shard_size for row in cache.rejected(own)}
     again = {*redo, *((layer, shard) for layer in layers for shard in outdated)}
 
-    todo = _missing(cache, layers, task, again)
+    todo = lacking(cache, layers, task, again)
     ahead = inspect_work(cache, network.choose(layers) if todo else [], todo)
     if not force:
         ahead.require_room()
@@ -207,48 +216,9 @@ def extract(
         done += rows
         if progress:
             progress(done, ahead.rows, clock)
-    rejected = _finish(cache, layers, task)
+    rejected = finish(cache, layers, task)
     seconds = time.monotonic() - start
-    return Extraction(cache, plan.changes, done, rejected, clock, seconds, studio.fitting)
-
-
-def shards_of(cache: Cache, task: tuple[int, int]) -> range:
-    """The shards that are a task's: every n-th, from the i-th."""
-    index, count = task
-    return range(index, cache.shard_count, count)
-
-
-def _finish(cache: Cache, layers: Sequence[str], task: tuple[int, int]) -> dict[int, str]:
-    """The rows that gave no codes, and why: of the cache or, of an unfinished one, of the task.
-
-    A thousand tasks that each looked into all shards would read ten million headers. So of many,
-    those bring ``rejected.csv`` and ``codes.h5`` up to date that find a shard in every place of
-    their layers. Each lists the places after its own last shard has its name: of tasks that end
-    together, whoever lists last finds them all.
-    """
-    if task[1] == 1 or cache.is_full(layers):
-        return cache.write_index()
-    return cache.rejected(shards_of(cache, task))
-
-
-def _missing(
-    cache: Cache,
-    layers: Sequence[str],
-    task: tuple[int, int],
-    again: Collection[tuple[str, int]],
-) -> Todo:
-    """The shards of a task that are to be made, by the layers that lack them."""
-    lacking: defaultdict[int, list[str]] = defaultdict(list)
-    for layer in dict.fromkeys(layers):
-        own = shards_of(cache, task)
-        done = cache.done(layer, own)
-        for shard in own:
-            if shard not in done or (layer, shard) in again:
-                lacking[shard].append(layer)
-    todo: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
-    for shard in sorted(lacking):
-        todo[tuple(lacking[shard])].append(shard)
-    return dict(todo)
+    return Extraction(cache, plan.changes, done, rejected, clock, seconds, task, studio.fitting)
 
 
 def _layout(

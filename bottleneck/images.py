@@ -320,12 +320,14 @@ def _hidden(name: str) -> bool:
 
 
 def _table(root: Path, columns: list[Texts]) -> ImageTable:
-    stats = array("q")
+    size, mtime = array("q"), array("q")
     for name in columns[0]:
-        stats.extend(_size_and_mtime(os.path.join(root, name)))  # noqa: PTH118  (as `_walk`)
-    size, mtime = np.frombuffer(stats, dtype=np.int64).reshape(-1, 2).T.copy()
+        found = _size_and_mtime(os.path.join(root, name))  # noqa: PTH118  (as `_walk`)
+        size.append(found[0])
+        mtime.append(found[1])
     path, label, split, group = columns
-    return ImageTable(path, label, split, group, size, mtime)
+    sizes, times = (np.frombuffer(number, dtype=np.int64) for number in (size, mtime))
+    return ImageTable(path, label, split, group, sizes, times)
 
 
 # There is no such file: absent, below a file, a link to itself, a name longer than names can be.

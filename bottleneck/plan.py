@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.decode import read_image
 from bottleneck.errors import CacheError, ImageError, SpecMismatchError
 from bottleneck.files import publish_text, sha256
 from bottleneck.images import ImageTable
@@ -177,6 +176,8 @@ def changed_content(cache: Cache, root: Path) -> frozenset[str]:
 
 def _digest(path: Path) -> str:
     """Of an image's bytes; empty where it cannot be read, as in a shard."""
+    from bottleneck.decode import read_image  # loads PyTorch, which no other planning needs
+
     try:
         return sha256(read_image(path))
     except ImageError:

@@ -90,7 +90,7 @@ def preflight_text(ahead: Preflight) -> str:
 
 
 def extraction_text(done: Extraction) -> str:
-    """What was done, where each layer stands, where the time went."""
+    """What was done, where the run's part of each layer stands, where the time went."""
     lines = []
     changes = done.changes
     if changes:
@@ -98,7 +98,7 @@ def extraction_text(done: Extraction) -> str:
             f"images: {changes.added} added, {changes.changed} changed, {changes.removed} removed "
             "since the last run"
         )
-    lines.append(status_text(done.cache, done.cache.status(), done.rejected))
+    lines.append(status_text(done.cache, done.cache.status(shards=done.shards), done.rejected))
     lines.append("")
     if done.rows:
         lines += [
@@ -119,7 +119,7 @@ def extraction_text(done: Extraction) -> str:
 
 def extraction_json(done: Extraction) -> dict[str, Any]:
     """What ``extract --json`` prints: the status, and what this run did."""
-    return status_json(done.cache, done.cache.status()) | {
+    return status_json(done.cache, done.cache.status(shards=done.shards)) | {
         "encoded": done.rows,
         "changes": {
             "added": done.changes.added,

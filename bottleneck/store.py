@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.codes import consecutive
 from bottleneck.errors import CacheError, ImagesTableError, ShardError
 from bottleneck.halves import as_float32
 from bottleneck.images import ImageTable
@@ -163,9 +164,12 @@ class Cache:
 
     # What became of the images
 
-    def status(self, layers: Sequence[str] = ()) -> dict[str, LayerStatus]:
-        """Where some layers stand, by name, begun or not; where all that were begun stand."""
-        return {layer: self._layer_status(layer) for layer in layers or self.layers}
+    def status(
+        self, layers: Sequence[str] = (), *, shards: Collection[int] | None = None
+    ) -> dict[str, LayerStatus]:
+        """Where layers stand: the named ones, begun or not, or all; by some shards or all."""
+        shards = range(self.shard_count) if shards is None else shards
+        return {layer: self._layer_status(layer, shards) for layer in layers or self.layers}
 
     def rejected(self, shards: Iterable[int] | None = None) -> dict[int, str]:
         """The rows that gave no codes, and why, over all layers; of some shards, or of all."""
@@ -210,15 +214,15 @@ class Cache:
         for name in ("codes.h5", "rejected.csv"):
             (self.path / name).unlink(missing_ok=True)
 
-    def _layer_status(self, layer: str) -> LayerStatus:
-        done = self.done(layer)
+    def _layer_status(self, layer: str, shards: Collection[int]) -> LayerStatus:
+        done = self.done(layer, shards)
         valid, why = outcomes(self.images, done)
-        headers = list(done.values())
+        headers, lacking = list(done.values()), tuple(k for k in shards if k not in done)
         return LayerStatus(
             done=int(valid.sum()),
             rejected=len(why),
-            missing=len(self.images) - sum(header.shape[0] for header in headers),
-            lacking=tuple(self.missing(layer)),
+            missing=sum(len(self.rows(shard)) for shard in lacking),
+            lacking=lacking,
             shape=headers[0].shape[1:] if headers else (),
             dtype="+".join(sorted({header.dtype for header in headers})) or self.layout.dtype,
             bytes=sum(header.bytes for header in headers),
@@ -335,12 +339,6 @@ class Cache:
         if header.rows != self.rows(shard):
             return f"of rows {header.start} to {header.rows.stop - 1}, which is another place"
         return ""
-
-
-def consecutive(rows: NDArray[np.int64]) -> NDArray[np.int64] | slice:
-    """Ascending rows, as a slice where they lie one behind another: that copies nothing."""
-    first, last = int(rows[0]), int(rows[-1])
-    return slice(first, last + 1) if last - first + 1 == len(rows) else rows
 
 
 def layers_in(path: Path) -> list[str]:

@@ -13,11 +13,11 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from bottleneck.codes import Codes, InMemory
+from bottleneck.codes import Codes, InMemory, consecutive
 from bottleneck.errors import FOREIGN_ERRORS, BottleneckError
 from bottleneck.halves import as_float32
 from bottleneck.shard import read_blocks
-from bottleneck.store import Cache, consecutive
+from bottleneck.store import Cache
 
 # Of codes in memory at once: as read, a fold's rows, those prepared, those in their coordinates.
 _COPIES = 4

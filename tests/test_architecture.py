@@ -21,7 +21,7 @@ FLOORS = [
         "listing images decode weights backbone layers fusion graph lanes "
         "trust manifest seal hdf5 shard shelves index",
         "codes losses design coordinates descent solver metrics calibration",
-        "encode store salvage stored remote labels plan classifiers linear reference head",
+        "encode store share salvage stored remote labels plan classifiers linear reference head",
         "pipeline preflight studio worker extract verify training folds selection lesson",
         "fit sweep predict evaluate report results plot submit",
         "cli __main__",
@@ -130,7 +130,9 @@ def test_no_broad_except() -> None:
                 assert caught not in ("", "Exception", "BaseException"), path
 
 
-@pytest.mark.parametrize("module", ["store", "fit", "sweep", "plot", "head", "report", "verify"])
+@pytest.mark.parametrize(
+    "module", ["store", "share", "plan", "fit", "sweep", "plot", "head", "report", "verify"]
+)
 def test_fitting_loads_no_torch(module: str) -> None:
     code = f"import sys, bottleneck.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,194 @@
+"""A cache of ten million rows in ten thousand shards: what a task, `status` and finishing take.
+
+The network is an instant one. Its shards are headers with nothing behind them, for no more of a
+shard is looked at by planning, by `status` and by the index; its images are names in a CSV.
+"""
+
+import sys
+import tempfile
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+from unittest.mock import patch
+
+from alone import run_alone
+
+from bottleneck.images import find_images
+from bottleneck.listing import COLUMNS
+from bottleneck.manifest import Layout, Manifest, manifest_text, read_manifest
+from bottleneck.plan import plan_cache
+from bottleneck.seal import seal
+from bottleneck.shard import KIND
+from bottleneck.share import finish, lacking, own_shards
+from bottleneck.spec import Preprocess, Source, Spec
+from bottleneck.store import Cache, open_cache
+
+LAYER = "layer4"
+_CODE, _BYTES = 2048, 4096
+_SIZES = ((1_000_000, 1_000, 100), (10_000_000, 10_000, 1_000))  # rows, shards, tasks
+_CLASS = 500  # images of one: 20 000 classes in ten million
+_SPEC = Spec("net", "ab" * 32, Preprocess(), "pillow-1", "float32", True, "avg")
+
+
+def make_cache(place: Path, *, rows: int, shards: int) -> Cache:
+    """A planned cache without a shard, and beside it the CSV of images that it was made of."""
+    with (place / "images.csv").open("wb") as file:
+        _write_listing(file, rows)
+    with instant_stats():
+        _, images = find_images(place / "images.csv")
+    layout = Layout("float16", -(-rows // shards), "none")
+    manifest = Manifest(_SPEC, layout, Source("net", "none"), images.digest)
+    cache = Cache(place / "cache", manifest, images)
+    images.write_csv(cache.path / "images.csv")
+    (cache.path / "spec.json").write_text(manifest_text(manifest))
+    return cache
+
+
+def _write_listing(file: BinaryIO, rows: int) -> None:
+    file.write(f"{','.join(COLUMNS)}\n".encode())
+    lines = map(_line, range(rows))
+    while some := "".join(islice(lines, 100_000)):
+        file.write(some.encode())
+
+
+def _line(row: int) -> str:
+    name, number = f"n{1_440_764 + row // _CLASS * 37:08d}", row % _CLASS * 101
+    return f"train/{name}/{name}_{number}.JPEG,{name},train,\n"
+
+
+def instant_stats() -> Any:
+    """Every image is there, and its size and time are known without a look at the disk."""
+    return patch("bottleneck.images._size_and_mtime", _made_up)
+
+
+def _made_up(path: str) -> tuple[int, int]:
+    number = zlib.crc32(path.encode())
+    return 50_000 + number % 100_000, 1_600_000_000_000_000_000 + 10_000_019 * number
+
+
+def write_instantly(cache: Cache, shards: Iterable[int]) -> None:
+    """Publish shards that have a header and no codes."""
+    manifest = cache.manifest.to_json()
+    for shard in shards:
+        rows, path = cache.rows(shard), cache.shard_path(LAYER, shard)
+        header = {
+            "layer": LAYER,
+            "start": rows.start,
+            "shape": (len(rows), _CODE),
+            "dtype": "float16",
+            "rejected": {"0": "cannot be decoded"} if shard % 100 == 0 else {},
+            "work": 1.0,
+            "manifest": manifest,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(seal(bytearray(_BYTES), KIND, header).ljust(_BYTES, b"\0"))
+
+
+# What is measured, each in a process of its own
+
+
+def _find(place: Path, _: int) -> None:
+    find_images(place / "images.csv")
+
+
+def _find_instantly(place: Path, _: int) -> None:
+    with instant_stats():
+        find_images(place / "images.csv")
+
+
+def _plan(place: Path, tasks: int) -> None:
+    with instant_stats():
+        _, images = find_images(place / "images.csv")
+    have = read_manifest(place / "cache")
+    plan = plan_cache(
+        place / "cache", images, spec=have.spec, layout=have.layout, source=have.source
+    )
+    lacking(plan.cache, [LAYER], (tasks // 2, tasks))
+    assert plan.carry_out().images is images
+
+
+def _open(place: Path, _: int) -> None:
+    open_cache(place / "cache")
+
+
+def _status(place: Path, _: int) -> None:
+    cache = open_cache(place / "cache")
+    assert cache.status()[LAYER].missing == 0
+    assert cache.rejected()
+
+
+def _end(place: Path, tasks: int) -> None:
+    finish(open_cache(place / "cache"), [LAYER], (tasks // 2, tasks))
+
+
+def _all_tasks(place: Path, tasks: int) -> None:
+    cache = open_cache(place / "cache")
+    for task in range(tasks):
+        own = own_shards(cache, (task, tasks))
+        assert list(lacking(cache, [LAYER], (task, tasks)).values()) == [list(own)]
+        write_instantly(cache, own)
+        finish(cache, [LAYER], (task, tasks))
+    assert (cache.path / "codes.h5").is_file()
+
+
+_ACTIONS: dict[str, Callable[[Path, int], None]] = {
+    "a CSV of images is read; its files are not there": _find,
+    "the same, told sizes and times": _find_instantly,
+    "the same, then a task plans, nothing has changed": _plan,
+    "a cache is opened": _open,
+    "opened; every task plans, makes its shards, ends": _all_tasks,
+    "opened; `status`": _status,
+    "opened; the last task ends, the index is there": _end,
+}
+
+
+def measure(rows: int, shards: int, tasks: int) -> tuple[dict[str, tuple[float, int]], int]:
+    """Seconds and peak bytes of each action, and the most names in any folder of the cache."""
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        make_cache(place, rows=rows, shards=shards)
+        found = {}
+        for action in _ACTIONS:
+            command = [sys.executable, __file__, action, str(place), str(tasks)]
+            _, peak = run_alone(command)
+            found[action] = float((place / "seconds").read_text()), peak
+            print(f"{rows} {action}: {found[action]}", file=sys.stderr, flush=True)
+        folders = Counter(path.parent for path in (place / "cache").rglob("*"))
+        return found, max(folders.values())
+
+
+def markdown(sizes: tuple[tuple[int, int, int], ...] = _SIZES) -> str:
+    """A table of the processor's seconds and peak MiB, of each size and their ratio."""
+    small, large = (measure(*size) for size in sizes)
+    columns = " | ".join(f"{rows:,} rows: s | MiB".replace(",", " ") for rows, _, _ in sizes)
+    lines = [
+        "Shards and tasks: "
+        + "; ".join(
+            f"{rows} rows in {shards} shards, {tasks} tasks" for rows, shards, tasks in sizes
+        )
+        + f". Most names in one folder: {small[1]} and {large[1]}.",
+        "",
+        f"| what a process does | {columns} | times as long |",
+        "|---|---|---|---|---|---|",
+    ]
+    for action, (seconds, peak) in small[0].items():
+        later, more = large[0][action]
+        lines.append(
+            f"| {action} | {seconds:.2f} | {peak / 2**20:.0f} "
+            f"| {later:.2f} | {more / 2**20:.0f} | {later / seconds:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        action, place, tasks = sys.argv[1:]
+        _ACTIONS[action](Path(place), int(tasks))
+        # The processor's, which do not depend on who else is at work on the machine.
+        (Path(place) / "seconds").write_text(str(time.process_time()))
+    else:
+        print(markdown())
