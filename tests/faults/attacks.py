@@ -20,7 +20,7 @@ from faults.trial import Trial, Workshop, a_trial, copy, require_same
 from faults.trial import codes as codes_of
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT)
-ENDS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+ENDS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 138}
 
 
 def killed_at_step(workshop: Workshop, step: int) -> None:
