@@ -119,7 +119,9 @@ class RemoteCodes(Codes):
 
     def _mapped(self, function: Callable[..., Any], beside: Sequence[Any]) -> list[Any]:
         values = [self.beside(each).parts for each in beside]
-        return self._submit("map", function, self.parts, *values)
+        # Sent once, whatever the parts: workers have it of each other, a copy for all threads.
+        (shared,) = self._submit("share", _same, [function])
+        return self._submit("map", _called, [shared] * len(self.parts), self.parts, *values)
 
     def _submit(self, name: str, function: Callable[..., Any], *each: Sequence[Any]) -> list[Any]:
         """Futures of a function of each part, which runs where the most of its arguments is."""
@@ -190,6 +192,14 @@ def _memory_limit(dask_worker: Any) -> int:
 
 def _load(path: Path, layer: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     return open_cache(path).read(layer, rows)
+
+
+def _same(value: T) -> T:
+    return value
+
+
+def _called(function: Callable[..., T], block: NDArray[Any], *values: Any) -> T:
+    return function(block, *values)
 
 
 def _values(_: NDArray[Any], values: T) -> T:

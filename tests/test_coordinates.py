@@ -1,5 +1,6 @@
 import math
 import tracemalloc
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -293,6 +294,21 @@ def test_rows_in_memory_are_turned_once_and_others_for_every_product() -> None:
     codes = Rows(rows, [7], in_memory=False)
     unlabelled(codes, intercept="free")
     assert codes.reads == 1
+
+
+def test_few_rows_of_many_features_are_brought_here_first() -> None:
+    class Away(Rows):
+        def blocks(self) -> Iterator[NDArray[Any]]:
+            raise AssertionError("these lie elsewhere")
+
+        def here(self) -> Rows:
+            return Rows(self.rows)
+
+    rows = np.random.default_rng(0).normal(size=(4, 30))
+    design = unlabelled(Away(rows, in_memory=False), intercept="free")
+    at = np.eye(len(design.spectrum))
+    coef, intercepts = design.lift(at)
+    np.testing.assert_allclose(margins(design, 4, at), rows @ coef.T + intercepts, atol=1e-9)
 
 
 @pytest.mark.parametrize("intercept", INTERCEPTS)
