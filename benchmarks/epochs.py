@@ -11,7 +11,7 @@ from pictures import write_jpegs
 from sizes import FULL, Size
 
 from bottleneck.backbone import load_backbone
-from bottleneck.codes import InMemory, fit_preprocessing, prepare
+from bottleneck.codes import InMemory, fit_preprocessing
 from bottleneck.coordinates import make_design
 from bottleneck.descent import Objective
 from bottleneck.encode import Encoder
@@ -52,8 +52,9 @@ def cached_epochs(codes: NDArray[np.float32], classes: int) -> float:
     """
     start = time.perf_counter()
     rows = InMemory(codes)
-    design = make_design(prepare(rows, fit_preprocessing("standardize", rows)), intercept="free")
-    loss = Softmax(targets=np.arange(len(codes)) % classes, columns=np.arange(classes))
+    prepared = rows.prepared(fit_preprocessing("standardize", rows))
+    design = make_design(prepared, np.arange(len(codes)) % classes, intercept="free")
+    loss = Softmax(np.arange(classes))
     objective = Objective(design, loss, _C, None, None)
     diagonal = objective.diagonal(np.full(classes, loss.bound, dtype=codes.dtype))
     at = np.zeros(diagonal.shape, dtype=codes.dtype)

@@ -226,10 +226,10 @@ def counted_products() -> Iterator[list[tuple[float, bool]]]:
     """
     plain, found = Rotated.products, []
 
-    def products(design: Rotated, coefficients: Any, residual: Callable[..., Any]) -> Any:
+    def products(design: Rotated, coefficients: Any, loss: Callable[..., Any]) -> Any:
         r, q = coefficients.shape
         found.append((4.0 * design.rows.shape[0] * r * q, not design.single))
-        return plain(design, coefficients, residual)
+        return plain(design, coefficients, loss)
 
     with patch.object(Rotated, "products", products):
         yield found

@@ -29,8 +29,8 @@ from stages import (
 from torchvision.io import decode_jpeg
 
 from bottleneck.backbone import load_backbone
-from bottleneck.lanes import cores
 from bottleneck.layers import Tap, choose_layers, list_layers
+from bottleneck.tasks import cores
 
 _IN_MEMORY = Path("/dev/shm")
 _ROOM, _JPEG_BYTES = 4, 64 << 10  # room is asked for more than the images, for caches and others

@@ -19,13 +19,13 @@ from alone import run_alone
 
 from bottleneck.images import find_images
 from bottleneck.listing import COLUMNS
-from bottleneck.manifest import Layout, Manifest, manifest_text
+from bottleneck.manifest import Layout, Manifest, manifest_text, read_manifest
 from bottleneck.plan import plan_cache
 from bottleneck.seal import seal
 from bottleneck.shard import KIND
 from bottleneck.share import finish, lacking, own_shards
 from bottleneck.spec import Preprocess, Source, Spec
-from bottleneck.store import Cache, open_cache, read_manifest
+from bottleneck.store import Cache, open_cache
 
 LAYER = "layer4"
 _CODE, _BYTES = 2048, 4096

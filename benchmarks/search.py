@@ -14,7 +14,7 @@ from sklearn.model_selection import StratifiedKFold
 from versus import taking_turns
 
 from bottleneck.classifiers import CLASSIFIERS, fit_path
-from bottleneck.codes import InMemory, fit_preprocessing, prepare
+from bottleneck.codes import InMemory, fit_preprocessing
 from bottleneck.reference import reference_path
 from bottleneck.solver import Solution
 from bottleneck.training import SEARCH_TOL
@@ -40,7 +40,7 @@ def whole_search(
         rows = InMemory(codes[train])
         preprocessing = fit_preprocessing("standardize", rows)
         held_back = preprocessing(codes[unseen])
-        prepared = prepare(rows, preprocessing)
+        prepared = rows.prepared(preprocessing)
         for i, solution in enumerate(
             path(prepared, classes[train], clf=clf, cs=size.grid, classes=k)
         ):

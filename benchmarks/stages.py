@@ -19,9 +19,10 @@ from bottleneck.backbone import load_backbone
 from bottleneck.decode import decode_image, prepare_image
 from bottleneck.encode import Encoder
 from bottleneck.extract import extract
-from bottleneck.lanes import choose_devices, cores
+from bottleneck.lanes import choose_devices
 from bottleneck.layers import choose_layers, list_layers
 from bottleneck.spec import Preprocess
+from bottleneck.tasks import cores
 
 _BYTES_KEPT = 256  # images whose bytes lie in memory while decoding alone is measured
 _AHEAD = 3  # tasks a thread that are begun or wait

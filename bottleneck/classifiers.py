@@ -5,7 +5,7 @@ hinge, one class against the rest, the intercept penalised as one more coefficie
 LogisticRegression's: the log loss over all classes, or of one margin for two, the intercept free.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from bottleneck.codes import Codes
 from bottleneck.coordinates import Intercept, make_design
+from bottleneck.design import Move, stay
 from bottleneck.errors import UnknownNameError
-from bottleneck.losses import Array, Logistic, Loss, Softmax, SquaredHinge
+from bottleneck.losses import Logistic, Loss, Softmax, SquaredHinge
 from bottleneck.solver import Solution, solve_path
 
 CLASSIFIERS = ("svm", "softmax")
@@ -82,18 +83,12 @@ def fit_path(
     intercept: Intercept = "none"
     if fit_intercept:
         intercept = "penalised" if clf == "svm" else "free"
-    weights = {}
-    if rows is not None:
-        weights["row_weight"] = move(rows.astype(codes.dtype)[:, None])
-    if columns is not None:
-        weights["column_weight"] = move(columns.astype(codes.dtype))
-    loss = _loss(targets, classes, clf=clf)(
-        targets=move(targets == 1)[:, None] if _one_margin(targets, classes) else move(targets),
-        columns=move(np.arange(1 if _one_margin(targets, classes) else classes)),
-        **weights,
-    )
+    one = _one_margin(targets, classes)
+    weights = {} if columns is None else {"column_weight": move(columns.astype(codes.dtype))}
+    loss = _loss(targets, classes, clf=clf)(move(np.arange(1 if one else classes)), **weights)
     design = make_design(
         codes,
+        (targets == 1)[:, None] if one else targets,
         intercept=intercept,
         weight=rows,
         stiffness=loss.at_rest * max(cs, default=0.0),
@@ -193,7 +188,7 @@ def one_row_per_class(
     return np.vstack([-half * coef, half * coef]), np.hstack([-half * intercept, half * intercept])
 
 
-def mover(device: str | None) -> Callable[[NDArray[Any]], Array]:
+def mover(device: str | None) -> Move:
     """What brings NumPy's arrays to where they are computed with.
 
     Parameters
@@ -207,12 +202,12 @@ def mover(device: str | None) -> Callable[[NDArray[Any]], Array]:
         There is no such device here.
     """
     if device is None:
-        return lambda array: array
+        return stay
     import torch  # only who asks for a device pays for it
 
     from bottleneck.lanes import choose_device
 
     place = choose_device(device)
     if device == "auto" and place.type == "cpu":  # where NumPy is faster
-        return lambda array: array
+        return stay
     return lambda array: torch.from_numpy(np.require(array, requirements=["C", "W"])).to(place)

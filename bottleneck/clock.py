@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 
@@ -24,6 +24,18 @@ class Clock:
             elapsed = time.perf_counter() - start
             with self._lock:
                 self.seconds[stage] += elapsed
+
+    def take(self) -> dict[str, float]:
+        """The seconds of each stage since the last time, and begin anew."""
+        with self._lock:
+            seconds, self.seconds = dict(self.seconds), defaultdict(float)
+        return seconds
+
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Add what another clock has measured."""
+        with self._lock:
+            for stage, spent in seconds.items():
+                self.seconds[stage] += spent
 
     def shares(self, *stages: str) -> dict[str, float]:
         """Each stage's part of the time that these stages took together, 0…1."""

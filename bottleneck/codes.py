@@ -1,8 +1,11 @@
 """Codes: rows of codes as training reads them, in memory or not, and their preprocessing."""
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from functools import reduce
+from operator import add
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +14,11 @@ from bottleneck.errors import InvalidOptionError
 
 PREPROCESSING = ("standardize", "l2", "none")
 
+T = TypeVar("T")
 
-class Codes(Protocol):
-    """Rows of codes, read in order, a block at a time.
+
+class Codes(ABC):
+    """Rows of codes in blocks, wherever these lie.
 
     Attributes
     ----------
@@ -26,25 +31,61 @@ class Codes(Protocol):
     """
 
     @property
+    @abstractmethod
     def shape(self) -> tuple[int, int]: ...
 
     @property
+    @abstractmethod
     def dtype(self) -> np.dtype[Any]: ...
 
     @property
+    @abstractmethod
     def in_memory(self) -> bool: ...
 
+    @abstractmethod
     def blocks(self) -> Iterator[NDArray[Any]]:
-        """Consecutive rows, together all; each of shape (b, d)."""
-        ...
+        """Consecutive rows, together all; each of shape (b, d), at least one row."""
 
+    @abstractmethod
     def take(self, rows: NDArray[np.int64]) -> "Codes":
         """Only some rows, by ascending place."""
-        ...
+
+    def prepared(self, preprocessing: "Preprocessing") -> "Codes":
+        """The same rows, prepared: as they are read, unless they are in memory."""
+        return _Prepared(self, preprocessing)
+
+    def here(self) -> "Codes":
+        """The same rows, on this machine."""
+        return self
+
+    def beside(self, values: T) -> T:
+        """What belongs to each row, brought once to where the rows are, for `map` and `total`."""
+        return values
+
+    def map(self, function: Callable[..., T], *beside: Any) -> Iterator[T]:
+        """What a function makes of every block, where the block lies, in order.
+
+        Parameters
+        ----------
+        function : callable
+            Called with a block, and of what stands beside it that of the same rows. Where blocks
+            lie on other machines it is pickled, as is what it returns.
+        beside
+            Arrays of n, or what else can be indexed with a slice of rows.
+        """
+        start = 0
+        for block in self.blocks():
+            rows = slice(start, start + len(block))
+            yield function(block, *(values[rows] for values in beside))
+            start = rows.stop
+
+    def total(self, function: Callable[..., T], *beside: Any) -> T:
+        """The sum of what `map` gives."""
+        return reduce(add, self.map(function, *beside))
 
 
 @dataclass(frozen=True)
-class InMemory:
+class InMemory(Codes):
     """Codes that are an array.
 
     Attributes
@@ -54,7 +95,10 @@ class InMemory:
 
     array: NDArray[Any]
 
-    in_memory = True
+    @property
+    def in_memory(self) -> bool:
+        """True."""
+        return True
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -74,6 +118,10 @@ class InMemory:
     def take(self, rows: NDArray[np.int64]) -> Self:
         """Only some rows, by ascending place."""
         return type(self)(self.array[rows])
+
+    def prepared(self, preprocessing: "Preprocessing") -> "InMemory":
+        """The same rows, prepared at once."""
+        return InMemory(preprocessing(self.array))
 
 
 @dataclass(frozen=True)
@@ -105,13 +153,15 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
-class _Prepared:
+class _Prepared(Codes):
     """Codes outside of memory, prepared as they are read."""
 
     codes: Codes
     preprocessing: Preprocessing
 
-    in_memory = False
+    @property
+    def in_memory(self) -> bool:
+        return False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -128,11 +178,33 @@ class _Prepared:
         return _Prepared(self.codes.take(rows), self.preprocessing)
 
 
-def prepare(codes: Codes, preprocessing: Preprocessing) -> Codes:
-    """The same rows, prepared: at once where they are in memory, else as they are read."""
-    if isinstance(codes, InMemory):
-        return InMemory(preprocessing(codes.array))
-    return _Prepared(codes, preprocessing)
+@dataclass(frozen=True)
+class _Moments:
+    """Of some rows: how many, their mean, and the sum of squares about it, both of shape (d,).
+
+    T. Chan, G. Golub and R. LeVeque, "Updating formulae and a pairwise algorithm for computing
+    sample variances" (1979): no mean square from which a large mean is taken.
+    """
+
+    count: int
+    mean: NDArray[np.float64]
+    squares: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, block: NDArray[Any]) -> Self:
+        """Those of a block."""
+        mean = block.mean(axis=0, dtype=np.float64)
+        spread = block - mean.astype(block.dtype)
+        squares = np.einsum("ij,ij->j", spread, spread, dtype=np.float64)
+        # What the precision of a block rounds its mean by is no variance.
+        squares -= spread.sum(axis=0, dtype=np.float64) ** 2 / len(block)
+        return cls(len(block), mean, squares)
+
+    def __add__(self, other: "_Moments") -> "_Moments":
+        total, shift = self.count + other.count, other.mean - self.mean
+        between = shift**2 * (self.count * other.count / total)
+        mean = self.mean + shift * (other.count / total)
+        return _Moments(total, mean, self.squares + other.squares + between)
 
 
 def fit_preprocessing(name: str, codes: Codes) -> Preprocessing:
@@ -154,21 +226,9 @@ def fit_preprocessing(name: str, codes: Codes) -> Preprocessing:
     d = codes.shape[1]
     if name != "standardize":
         return Preprocessing(name, np.zeros(d), np.ones(d))
-    n, mean, squares = 0, np.zeros(d), np.zeros(d)
-    for block in codes.blocks():
-        # T. Chan, G. Golub and R. LeVeque, "Updating formulae and a pairwise algorithm for
-        # computing sample variances" (1979): no mean square from which a large mean is taken.
-        count = len(block)
-        own = block.mean(axis=0, dtype=np.float64)
-        spread = block - own.astype(block.dtype)
-        shift, total = own - mean, n + count
-        squares += np.einsum("ij,ij->j", spread, spread, dtype=np.float64)
-        # What the precision of a block rounds its mean by is no variance.
-        squares -= spread.sum(axis=0, dtype=np.float64) ** 2 / count
-        squares += shift**2 * (n * count / total)
-        mean += shift * (count / total)
-        n = total
-    return Preprocessing(name, mean, _scale(mean, squares / n, n))
+    found = codes.total(_Moments.of)
+    scale = _scale(found.mean, found.squares / found.count, found.count)
+    return Preprocessing(name, found.mean, scale)
 
 
 def require_preprocessing(name: str) -> None:

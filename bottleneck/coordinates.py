@@ -8,7 +8,8 @@ are: a decomposition of 512 features costs as much as seven passes over 3000 row
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -16,14 +17,12 @@ from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
 from bottleneck.codes import Codes
-from bottleneck.design import Design, Rotated, Streamed, placed
-from bottleneck.losses import Array
+from bottleneck.design import Design, Move, Rotated, Streamed, stay
+from bottleneck.losses import Array, Targets
 
 # LIBLINEAR's intercept is one more coefficient, penalised as the others; LogisticRegression's is
 # free of the penalty.
 Intercept = Literal["penalised", "free", "none"]
-
-Move = Callable[[NDArray[Any]], Array]  # from NumPy to the library and device that computes
 
 _COLUMNS = 4096  # of a product in double precision at a time, so that no whole copy is made
 _SOFT = 3.0  # κCλ₁ up to which a decomposition saves fewer passes than it costs
@@ -33,11 +32,12 @@ _RANK = 1e-13  # eigenvalues below this share of all before centring are roundin
 
 def make_design(
     codes: Codes,
+    targets: NDArray[Any],
     *,
     intercept: Intercept,
     weight: NDArray[np.float64] | None = None,
     stiffness: float = math.inf,
-    move: Move = lambda array: array,
+    move: Move = stay,
 ) -> Design:
     """Find the coordinates in which the curvature's bound is diagonal.
 
@@ -45,6 +45,8 @@ def make_design(
     ----------
     codes : Codes
         n rows of d features.
+    targets : ndarray of int64, shape (n,), or of bool, shape (n, q)
+        Each row's right column, or of every column whether it is right.
     intercept : {"penalised", "free", "none"}
     weight : ndarray of float64, shape (n,), optional
         s, each above 0.
@@ -54,15 +56,20 @@ def make_design(
         From NumPy to the library and device that is to compute.
     """
     n, d = codes.shape
-    if n < d:
-        return _row_space(codes, intercept, np.ones(n) if weight is None else weight, move)
-    return _column_space(codes, intercept, weight, stiffness, move)
+    counted = None if weight is None else move(weight.astype(codes.dtype)[:, None])
+    known = Targets(move(targets), counted)
+    if n < d:  # from wherever they lie: n × d is less than the d × d that would come otherwise
+        each = np.ones(n) if weight is None else weight
+        return _row_space(codes.here(), known, intercept, each, move)
+    return _column_space(codes, known, intercept, weight, stiffness=stiffness, move=move)
 
 
 def _column_space(
     codes: Codes,
+    targets: Targets,
     intercept: Intercept,
     weight: NDArray[np.float64] | None,
+    *,
     stiffness: float,
     move: Move,
 ) -> Design:
@@ -76,7 +83,8 @@ def _column_space(
     elif intercept == "free":
         gram = gram - total * center[:, None] * center[None]
     if codes.in_memory and stiffness * _largest_eigenvalue(gram) <= _SOFT:
-        return _as_they_are(codes, gram, center if intercept == "free" else None, total, move)
+        middle = center if intercept == "free" else None
+        return _as_they_are(codes, targets, gram, middle, total=total, move=move)
     spectrum, vectors = xp.linalg.eigh(gram)
     spectrum, penalty = xp.where(spectrum > 0, spectrum, 0), xp.ones_like(spectrum)
     if intercept != "penalised":
@@ -90,16 +98,16 @@ def _column_space(
     found = {"spectrum": spectrum, "penalty": penalty, "weight": total}
     if not codes.in_memory:
         dtype = move(np.empty(0, dtype=codes.dtype)).dtype
-        return Streamed(codes, vectors, move, dtype=dtype, **found)
+        return Streamed(codes, targets, vectors, move, dtype=dtype, **found)
 
     def lifting(coefficients: Array) -> Array:
         return vectors @ xp.astype(coefficients, vectors.dtype, copy=False)
 
-    return Rotated(_rotate(codes, vectors, move), lifting, **found)
+    return Rotated(_rotate(codes, vectors, move), targets, lifting, **found)
 
 
 def _as_they_are(
-    codes: Codes, gram: Array, center: Array | None, total: float, move: Move
+    codes: Codes, targets: Targets, gram: Array, center: Array | None, *, total: float, move: Move
 ) -> Design:
     """The codes' own coordinates, centred where the intercept is free, and one of 1 for it."""
     xp, (n, d) = array_namespace(gram), codes.shape
@@ -107,7 +115,7 @@ def _as_they_are(
     if center is not None:
         spectrum, penalty = _append(spectrum, total), _append(penalty, 0)
     rows = None
-    for where, block in placed(codes, move, n):
+    for where, block in _placed(codes, move):
         if rows is None:
             shape = (n, spectrum.shape[0])
             rows = xp.ones(shape, dtype=block.dtype, device=device(block))
@@ -120,7 +128,7 @@ def _as_they_are(
             last = last - center[None] @ features
         return xp.concat([features, last], axis=0)
 
-    return Rotated(rows, lifting, spectrum=spectrum, penalty=penalty, weight=total)
+    return Rotated(rows, targets, lifting, spectrum=spectrum, penalty=penalty, weight=total)
 
 
 def _largest_eigenvalue(gram: Array) -> float:
@@ -139,24 +147,39 @@ def _moments(
     codes: Codes, weight: NDArray[np.float64] | None, move: Move
 ) -> tuple[Array, Array, float]:
     """XᵀSX, shape (d, d), Xᵀs, shape (d,), and Σ s, in double precision."""
-    gram, sums = None, None
-    for where, block in placed(codes, move, codes.shape[0]):
-        xp = array_namespace(block)
-        if weight is None:
-            part, side = block.T @ block, xp.sum(block, axis=0, dtype=xp.float64)
-        else:
-            s = xp.astype(move(weight[where]), block.dtype)[:, None]
-            scaled = block * xp.sqrt(s)
-            part, side = scaled.T @ scaled, xp.sum(block * s, axis=0, dtype=xp.float64)
-        part = xp.astype(part, xp.float64)
-        gram, sums = (part, side) if gram is None else (gram + part, sums + side)
-    return gram, sums, float(codes.shape[0] if weight is None else weight.sum())
+    of_block = partial(_moments_of, move=move)
+    found = codes.total(of_block) if weight is None else codes.total(of_block, weight)
+    return found[:-1], found[-1], float(codes.shape[0] if weight is None else weight.sum())
+
+
+def _moments_of(
+    block: NDArray[Any], weight: NDArray[np.float64] | None = None, *, move: Move
+) -> Array:
+    """[X 1]ᵀSX of a block, shape (d + 1, d), in double precision."""
+    rows = move(block)
+    xp, d = array_namespace(rows), block.shape[1]
+    found = xp.empty((d + 1, d), dtype=xp.float64, device=device(rows))
+    if weight is None:
+        found[:-1], found[-1] = rows.T @ rows, xp.sum(rows, axis=0, dtype=xp.float64)
+    else:
+        s = xp.astype(move(weight), rows.dtype)[:, None]
+        scaled = rows * xp.sqrt(s)
+        found[:-1], found[-1] = scaled.T @ scaled, xp.sum(rows * s, axis=0, dtype=xp.float64)
+    return found
+
+
+def _placed(codes: Codes, move: Move) -> Iterator[tuple[slice, Array]]:
+    """Blocks, moved to where they are computed with, and their places."""
+    start = 0
+    for block in codes.blocks():
+        yield slice(start, start + len(block)), move(block)
+        start += len(block)
 
 
 def _rotate(codes: Codes, basis: Array, move: Move) -> Array:
     """[X 1]·basis, shape (n, r), in the precision of the codes."""
     rows = None
-    for where, block in placed(codes, move, codes.shape[0]):
+    for where, block in _placed(codes, move):
         xp = array_namespace(block)
         if rows is None:
             basis = xp.astype(basis, block.dtype)
@@ -168,6 +191,7 @@ def _rotate(codes: Codes, basis: Array, move: Move) -> Array:
 
 def _row_space(
     codes: Codes,
+    targets: Targets,
     intercept: Intercept,
     weight: NDArray[np.float64],
     move: Move,
@@ -207,19 +231,18 @@ def _row_space(
         features = _transposed(codes, combination, move) - center * sums
         return xp.concat([features, coordinates[rank:] - center.T @ features], axis=0)
 
-    return Rotated(
-        xp.astype(rows, dtype), lifting, spectrum=spectrum, penalty=penalty, weight=total
-    )
+    found = {"spectrum": spectrum, "penalty": penalty, "weight": total}
+    return Rotated(xp.astype(rows, dtype), targets, lifting, **found)
 
 
 def _kernel(codes: Codes, move: Move) -> Array:
     """XXᵀ, shape (n, n), in double precision."""
     n, kernel = codes.shape[0], None
-    for here, left in placed(codes, move, n):
+    for here, left in _placed(codes, move):
         xp = array_namespace(left)
         if kernel is None:
             kernel = xp.zeros((n, n), dtype=xp.float64, device=device(left))
-        for there, right in placed(codes, move, n):
+        for there, right in _placed(codes, move):
             for columns in _column_parts(codes.shape[1]):
                 one, other = left[:, columns], right[:, columns]
                 kernel[here, there] += xp.astype(one, xp.float64) @ xp.astype(other, xp.float64).T
@@ -230,7 +253,7 @@ def _transposed(codes: Codes, combination: Array, move: Move) -> Array:
     """Xᵀ·combination, shape (d, q), in double precision."""
     xp, d = array_namespace(combination), codes.shape[1]
     found = xp.zeros((d, combination.shape[1]), dtype=xp.float64, device=device(combination))
-    for where, block in placed(codes, move, codes.shape[0]):
+    for where, block in _placed(codes, move):
         for columns in _column_parts(d):
             found[columns] += xp.astype(block[:, columns], xp.float64).T @ combination[where]
     return found

@@ -12,8 +12,6 @@ is counted by its own Newton step.
 """
 
 from dataclasses import dataclass, fields
-from functools import reduce
-from operator import add
 
 from array_api_compat import array_namespace, device
 
@@ -113,15 +111,8 @@ class Objective:
         self.passes = 0
 
     def __call__(self, at: Array) -> _Point:
-        xp, parts = self.xp, []
-
-        def residual(rows: slice, margins: Array) -> Array:
-            found, part = self.loss(rows, margins)
-            parts.append(part)
-            return found
-
-        dual = self.c * self.design.products(at, residual)
-        sums = reduce(add, parts)
+        xp, found = self.xp, self.design.products(at, self.loss)
+        dual, sums = self.c * found.product, found.sums
         self.passes += 1
         mean = sums.curvature / self.design.weight
         gradient = dual + at

@@ -5,6 +5,9 @@ memory they are read for every product, a block at a time, and the coefficients 
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial, reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -12,14 +15,34 @@ from array_api_compat import array_namespace, device, to_device
 from numpy.typing import NDArray
 
 from bottleneck.codes import Codes
-from bottleneck.losses import Array
+from bottleneck.losses import Array, Sums, Targets
 
 # A block's margins: small enough for a core's cache, large enough to keep an accelerator busy.
 _MARGINS, _MARGINS_ELSEWHERE = 1 << 20, 1 << 26
 
+Move = Callable[[NDArray[Any]], Array]  # from NumPy to the library and device that computes
+Residuals = Callable[[Targets, Array], tuple[Array, Sums]]  # of margins: a `Loss`
+
+
+def stay(array: NDArray[Any]) -> NDArray[Any]:
+    """The `Move` of what is computed with by NumPy."""
+    return array
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What a pass over the rows gives: XᵀR, shape (r, q), and the sums of the loss."""
+
+    product: Array
+    sums: Sums
+
+    def __add__(self, other: "Pass") -> "Pass":
+        """That of two blocks."""
+        return Pass(self.product + other.product, self.sums + other.sums)
+
 
 class Design:
-    """The rows X of a problem, known by two products alone.
+    """The rows X of a problem with their targets, known by two products alone.
 
     Attributes
     ----------
@@ -45,18 +68,14 @@ class Design:
         """Whether that is single precision."""
         return str(self.dtype).endswith("float32")
 
-    def products(self, coefficients: Array, residual: Callable[[slice, Array], Array]) -> Array:
-        """Xᵀ·residual(X·coefficients): the only way in which a solver touches the data.
+    def products(self, coefficients: Array, loss: Residuals) -> Pass:
+        """XᵀR, R the residuals at X·coefficients: the only way in which a solver touches the data.
 
         Parameters
         ----------
         coefficients : array, shape (r, q)
-        residual : callable
-            From a block's rows and margins, shape (b, q), to what stands in their place.
-
-        Returns
-        -------
-        array, shape (r, q)
+        loss : callable
+            From targets and margins, shape (b, q), to residuals and sums.
         """
         raise NotImplementedError
 
@@ -75,6 +94,8 @@ class Rotated(Design):
     Parameters
     ----------
     rows : array, shape (n, r)
+    targets : Targets
+        Of the same rows, where they are.
     lifting : callable
         From coordinates (r, q) to coefficients and intercept (d + 1, q).
     """
@@ -82,13 +103,14 @@ class Rotated(Design):
     def __init__(
         self,
         rows: Array,
+        targets: Targets,
         lifting: Callable[[Array], Array],
         *,
         spectrum: Array,
         penalty: Array,
         weight: float,
     ) -> None:
-        self.rows, self._lifting = rows, lifting
+        self.rows, self._targets, self._lifting = rows, targets, lifting
         self.spectrum, self.penalty, self.weight = spectrum, penalty, weight
 
     @property
@@ -96,16 +118,15 @@ class Rotated(Design):
         """The precision of the rows."""
         return self.rows.dtype
 
-    def products(self, coefficients: Array, residual: Callable[[slice, Array], Array]) -> Array:
-        """Xᵀ·residual(X·coefficients); see `Design`."""
-        n, size = self.rows.shape[0], _block_rows(coefficients)
-        found = None
-        for start in range(0, n, size):
-            where = slice(start, min(start + size, n))
+    def products(self, coefficients: Array, loss: Residuals) -> Pass:
+        """XᵀR; see `Design`."""
+
+        def of_rows(where: slice) -> Pass:
             block = self.rows[where]
-            part = block.T @ residual(where, block @ coefficients)
-            found = part if found is None else found + part
-        return found
+            residuals, sums = loss(self._targets[where], block @ coefficients)
+            return Pass(block.T @ residuals, sums)
+
+        return reduce(add, map(of_rows, _slices(self.rows.shape[0], coefficients)))
 
     def lift(self, coefficients: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Coefficients and intercepts; see `Design`."""
@@ -116,6 +137,7 @@ class Rotated(Design):
         xp = array_namespace(self.rows)
         return Rotated(
             xp.astype(self.rows, xp.float64),
+            self._targets,
             self._lifting,
             spectrum=self.spectrum,
             penalty=self.penalty,
@@ -124,11 +146,13 @@ class Rotated(Design):
 
 
 class Streamed(Design):
-    """Rows outside of memory: read for every product, as many at a time as a block has.
+    """Rows outside of memory: every product is made a block at a time, where the block is read.
 
     Parameters
     ----------
     codes : Codes
+    targets : Targets
+        Of the same rows, where they are computed with.
     basis : array, shape (d + 1, r)
         From coordinates to coefficients and intercept.
     move : callable
@@ -138,8 +162,9 @@ class Streamed(Design):
     def __init__(
         self,
         codes: Codes,
+        targets: Targets,
         basis: Array,
-        move: Callable[[NDArray[Any]], Array],
+        move: Move,
         *,
         dtype: Any,
         spectrum: Array,
@@ -147,6 +172,7 @@ class Streamed(Design):
         weight: float,
     ) -> None:
         self._codes, self._basis, self._move, self._dtype = codes, basis, move, dtype
+        self._targets = codes.beside(targets)
         self.spectrum, self.penalty, self.weight = spectrum, penalty, weight
 
     @property
@@ -154,19 +180,12 @@ class Streamed(Design):
         """The precision that blocks are brought to."""
         return self._dtype
 
-    def products(self, coefficients: Array, residual: Callable[[slice, Array], Array]) -> Array:
-        """Xᵀ·residual(X·coefficients); see `Design`."""
-        xp = array_namespace(coefficients)
-        basis = xp.astype(self._basis, self.dtype, copy=False)
-        lifted = basis @ coefficients
-        size = _block_rows(coefficients)
-        found = xp.zeros_like(lifted)
-        for where, rows in placed(self._codes, self._move, size):
-            block = xp.astype(rows, self.dtype, copy=False)
-            residuals = residual(where, block @ lifted[:-1] + lifted[-1:])
-            found[:-1] += block.T @ residuals
-            found[-1] += xp.sum(residuals, axis=0)
-        return basis.T @ found
+    def products(self, coefficients: Array, loss: Residuals) -> Pass:
+        """XᵀR; see `Design`."""
+        basis = array_namespace(coefficients).astype(self._basis, self.dtype, copy=False)
+        of_block = partial(_of_block, lifted=basis @ coefficients, loss=loss, move=self._move)
+        found = self._codes.total(of_block, self._targets)
+        return Pass(basis.T @ found.product, found.sums)
 
     def lift(self, coefficients: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Coefficients and intercepts; see `Design`."""
@@ -177,6 +196,7 @@ class Streamed(Design):
         """The same in double precision; see `Design`."""
         return Streamed(
             self._codes,
+            self._targets,
             self._basis,
             self._move,
             dtype=array_namespace(self._basis).float64,
@@ -186,23 +206,29 @@ class Streamed(Design):
         )
 
 
-def _block_rows(coefficients: Array) -> int:
-    """How many rows to compute with at a time."""
+def _of_block(
+    block: NDArray[Any], targets: Targets, *, lifted: Array, loss: Residuals, move: Move
+) -> Pass:
+    """What a block of rows adds to a pass: [X 1]ᵀR, shape (d + 1, q), and its sums.
+
+    It knows nothing else, so that it can be called wherever the block is.
+    """
+    xp, rows = array_namespace(lifted), move(block)
+    product, sums = xp.zeros_like(lifted), []
+    for where in _slices(rows.shape[0], lifted):
+        here = xp.astype(rows[where], lifted.dtype, copy=False)
+        residuals, part = loss(targets[where], here @ lifted[:-1] + lifted[-1:])
+        product[:-1] += here.T @ residuals
+        product[-1] += xp.sum(residuals, axis=0)
+        sums.append(part)
+    return Pass(product, reduce(add, sums))
+
+
+def _slices(n: int, coefficients: Array) -> Iterator[slice]:
+    """All of n rows, as many at a time as are computed with best."""
     margins = _MARGINS if str(device(coefficients)) == "cpu" else _MARGINS_ELSEWHERE
-    return max(64, margins // int(coefficients.shape[1]))
-
-
-def placed(
-    codes: Codes, move: Callable[[NDArray[Any]], Array], size: int
-) -> Iterator[tuple[slice, Array]]:
-    """Blocks of at most so many rows, moved to where they are computed with, and their places."""
-    start = 0
-    for block in codes.blocks():
-        moved = move(block)
-        for first in range(0, block.shape[0], size):
-            rows = moved[first : first + size]
-            yield slice(start, start + rows.shape[0]), rows
-            start += rows.shape[0]
+    size = max(64, margins // int(coefficients.shape[1]))
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
 def _split(lifted: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

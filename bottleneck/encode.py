@@ -17,9 +17,10 @@ from bottleneck.clock import Clock
 from bottleneck.decode import DECODER, decode_image, prepare_image, read_image
 from bottleneck.errors import ImageError, InvalidOptionError, NonFiniteCodesError
 from bottleneck.files import sha256
-from bottleneck.lanes import Lanes, cores
+from bottleneck.lanes import Lanes
 from bottleneck.layers import Layer, check_pool
 from bottleneck.spec import Spec
+from bottleneck.tasks import cores
 
 _BATCHES_AHEAD = 2  # decoded while every lane works: enough to hide one, and memory is bounded
 

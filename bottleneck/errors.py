@@ -6,6 +6,7 @@ A message is one line: the value, what was allowed, the next step. The library r
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class BottleneckError(Exception):
@@ -42,6 +43,9 @@ class UnknownNameError(BottleneckError, LookupError):
         near = get_close_matches(name, names, n=3, cutoff=0.5)
         allowed = f"did you mean {_either(near)}?" if near else f"there is {_listing(names)}"
         super().__init__(f"unknown {kind} {name!r}: {allowed}{' ' + hint if hint else ''}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return UnknownNameError.__new__, (UnknownNameError, *self.args)  # by its message
 
 
 class ImagesNotFoundError(BottleneckError, FileNotFoundError):
@@ -100,6 +104,14 @@ class HeadError(BottleneckError, ValueError):
 
 class LabelsError(BottleneckError, ValueError):
     """Labels or splits from which no classifier can be learned or judged."""
+
+
+class EngineError(BottleneckError, ConnectionError):
+    """Workers that cannot be reached, die, or do not see what they are to work on."""
+
+
+class SchedulerError(BottleneckError, OSError):
+    """A cluster's scheduler that is not here, or refuses a job."""
 
 
 class OutputExistsError(BottleneckError, FileExistsError):

@@ -13,8 +13,9 @@ from bottleneck.head import Head
 from bottleneck.images import ImageTable, find_images
 from bottleneck.labels import class_targets, heldout_split, rows_of_split
 from bottleneck.lesson import require_rows
+from bottleneck.manifest import is_cache
 from bottleneck.metrics import LabelScore, Score
-from bottleneck.store import is_cache, open_cache
+from bottleneck.store import open_cache
 from bottleneck.stored import open_codes
 
 

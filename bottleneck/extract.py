@@ -3,28 +3,28 @@
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from bottleneck.backbone import Backbone, load_backbone
+from bottleneck.backbone import load_backbone
 from bottleneck.clock import Clock
-from bottleneck.encode import Encoder, check_count, spec_of
+from bottleneck.encode import check_count, spec_of
+from bottleneck.engines import Engine
 from bottleneck.errors import InvalidOptionError
 from bottleneck.files import remove_leavings
 from bottleneck.images import find_images
 from bottleneck.lanes import PRECISIONS, best_precision, choose_devices
-from bottleneck.layers import Layer, choose_layers, list_layers
-from bottleneck.manifest import COMPRESSIONS, DTYPES, Layout, Manifest
-from bottleneck.pipeline import make_shards
+from bottleneck.manifest import COMPRESSIONS, DTYPES, Layout, Manifest, is_cache, read_manifest
 from bottleneck.plan import Changes, changed_content, plan_cache
 from bottleneck.preflight import Preflight, inspect_work
 from bottleneck.share import Task, finish, lacking, own_shards
-from bottleneck.store import Cache, is_cache, layers_in, open_cache, read_manifest
+from bottleneck.store import Cache, layers_in, open_cache
+from bottleneck.studio import Network, Studio
 from bottleneck.trust import remember_code
+from bottleneck.worker import Crew, Job
 
 _SHARD_ROWS = 4096
 _SHARD_BYTES = 64 << 20  # an unpooled layer gets shards of fewer rows
@@ -93,6 +93,7 @@ def extract(
     check_content: bool = False,
     redo: Collection[tuple[str, int]] = (),
     force: bool = False,
+    engine: Engine | None = None,
     announce: Callable[[Preflight], None] | None = None,
     progress: Progress | None = None,
 ) -> Extraction:
@@ -140,11 +141,14 @@ def extract(
         Layers and shards to make again although they are there; each stays until it is replaced.
     force : bool
         Go on though the disk is too small for what is to be written.
+    engine : Engine, optional
+        Whose workers make the shards, each with a device of its own; this process unless given.
     announce : callable, optional
         Called once before any image is read, if there is something to do, with what that is.
     progress : callable, optional
         Called with the rows done, the rows to do in this run, and its clock (whose stages
-        `bottleneck.clock.limit` explains): first with 0 rows, then after each batch.
+        `bottleneck.clock.limit` explains): first with 0 rows, then after each batch, or where
+        workers make them, after each shard.
 
     Returns
     -------
@@ -156,6 +160,8 @@ def extract(
         The disk cannot hold the codes. Nothing has been written, or changed in a cache.
     BottleneckError
         Of many kinds, before any image is read: see `bottleneck.errors`.
+    EngineError
+        Workers do not see the files, before any work, or die again and again.
     NonFiniteCodesError
         The network gave NaN or infinity. What was finished stays.
     OSError
@@ -173,7 +179,7 @@ def extract(
     spec = spec_of(
         backbone, precision=_resolve_precision(precision, before, devices[0]), relu=relu, pool=pool
     )
-    network = _Network(backbone)
+    network = Network(backbone)
     if before is None or not set(layers) <= set(layers_in(out)):
         network.largest_code(layers, pool)  # a misspelt layer leaves no cache behind
     compression = _resolve_compression(compression, before)
@@ -194,56 +200,25 @@ def extract(
     if not force:
         ahead.require_room()
     cache = plan.carry_out()
-    clock, done, fitting = Clock(), 0, None
+    studio: Studio | Crew
+    sizes = {"batch_size": batch_size, "workers": workers}
+    if engine is None:
+        studio = Studio(cache, network, images=root, devices=devices, **sizes)
+    else:
+        job = Job.of(cache, backbone.source, images=root, device=device, **sizes)
+        studio = Crew(job, engine)
     if todo and announce:
         announce(ahead)
+    done, clock = 0, studio.clock
     if todo and progress:
         progress(done, ahead.rows, clock)
-    for names, shards in todo.items():
-        encoder = Encoder(
-            backbone,
-            network.choose(names),
-            relu=relu,
-            pool=pool,
-            precision=spec.precision,
-            devices=devices,
-            clock=clock,
-        )
-        for rows in make_shards(
-            cache,
-            shards,
-            encoder,
-            root=root,
-            batch_size=batch_size or encoder.lanes.batch,
-            workers=workers,
-        ):
-            done += rows
-            if progress:
-                progress(done, ahead.rows, clock)
-        fitting = encoder.lanes.fitting or fitting
+    for rows in studio.make(todo):
+        done += rows
+        if progress:
+            progress(done, ahead.rows, clock)
     rejected = finish(cache, layers, task)
     seconds = time.monotonic() - start
-    return Extraction(cache, plan.changes, done, rejected, clock, seconds, task, fitting)
-
-
-class _Network:
-    """A backbone whose layers are looked at only when somebody asks for them.
-
-    Looking is a forward pass, and a run that has nothing to do shall not make one.
-    """
-
-    def __init__(self, backbone: Backbone) -> None:
-        self.backbone = backbone
-
-    @cached_property
-    def layers(self) -> list[Layer]:
-        return list_layers(self.backbone.network, self.backbone.preprocess.crop)
-
-    def choose(self, names: Sequence[str]) -> list[Layer]:
-        return choose_layers(self.layers, names)
-
-    def largest_code(self, names: Sequence[str], pool: str) -> int:
-        return max(layer.code_size(pool) for layer in self.choose(names))
+    return Extraction(cache, plan.changes, done, rejected, clock, seconds, task, studio.fitting)
 
 
 def _layout(

@@ -90,6 +90,7 @@ def fit(
     preprocess: str = "standardize",
     labels: Path | None = None,
     memory: int | None = None,
+    client: Any | None = None,
 ) -> Fit:
     """Train a linear classifier on the codes of a layer. Needs no network and no images.
 
@@ -114,6 +115,9 @@ def fit(
         A CSV of labels to take in place of the cache's own; see `bottleneck.labels.relabel`.
     memory : int, optional
         Bytes that training may take; codes that do not fit are read from their shards.
+    client : distributed.Client, optional
+        Codes lie on the workers of this client's scheduler, who must see the cache by the same
+        path; this machine needs no memory for them.
 
     Returns
     -------
@@ -124,16 +128,20 @@ def fit(
     UnknownNameError, InvalidOptionError
         An option's value is not allowed.
     CacheError, ShardError
-        The cache is not whole.
+        The cache is not whole, or a worker does not see it.
+    EngineError
+        There are no workers.
     LabelsError
         There are no labels, fewer than two classes, or too few images of one.
     """
     start = time.monotonic()
     require_options(method, c=c, cv=cv, preprocess=preprocess)
+    if client is not None:
+        method.require_spread()
     layer = choose_layer(cache, layer)
     store = open_cache(cache)
     images = relabel(store.images, labels) if labels else store.images
-    lesson = read_lesson(store, layer, images, memory=memory)
+    lesson = read_lesson(store, layer, images, memory=memory, client=client)
     return learn(lesson, method, c=c, cv=cv, preprocess=preprocess, start=start)
 
 
@@ -198,7 +206,7 @@ def judge(head: Head, codes: Codes, targets: NDArray[Any], *, split: str) -> Sco
     split : str
         Which rows these are.
     """
-    margins = np.concatenate([head.margins(block) for block in codes.blocks()])
+    margins = np.concatenate(list(codes.map(head.margins)))
     found: Score | LabelScore
     if head.multilabel:
         found = score_labels(targets, margins, head.classes, split=split)

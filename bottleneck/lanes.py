@@ -6,12 +6,12 @@ time hide the transfer of the one behind the work on the other.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
-from threading import local
+from threading import Lock, local
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from bottleneck.errors import (
 )
 from bottleneck.graph import Forward, trace
 from bottleneck.layers import Layer, Tap
+from bottleneck.tasks import cores, neighbours_of
 
 PRECISIONS = {
     "float32": torch.float32,
@@ -108,7 +109,7 @@ class Lanes:
             # Nothing is known of what such a network does beside: a batch at a time, as it is.
             network = backbone.network.to(devices[0], self._dtype)
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
-            forwards, lanes = [(devices[0], tap)], 1
+            forwards, lanes = [(devices[0], _OneAtATime(tap))], 1
         self._places = [
             _Place(
                 device,
@@ -146,7 +147,7 @@ class Lanes:
                 torch.cuda.set_stream(torch.cuda.Stream(place.device))  # type: ignore[no-untyped-call, unused-ignore]
 
         pool = ThreadPoolExecutor(self.count, thread_name_prefix="lane", initializer=enter)
-        with keeping_pages(), _all_bits():
+        with _PREPARED:
             try:
                 yield pool
             finally:
@@ -210,8 +211,21 @@ class Lanes:
         return torch.empty((count, side, side, 3), dtype=torch.uint8, pin_memory=pinned)
 
 
+class _OneAtATime:
+    """A forward pass that knows nothing of threads, for lanes of several streams."""
+
+    def __init__(self, forward: Forward) -> None:
+        self._forward, self._lock = forward, Lock()
+
+    def __call__(self, batch: Tensor) -> dict[str, Tensor]:
+        with self._lock:
+            return self._forward(batch)
+
+
 def choose_devices(device: str) -> list[torch.device]:
     """The devices of ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; every GPU where none is named.
+
+    Processes of one job that see the same GPUs divide them among themselves.
 
     Raises
     ------
@@ -220,8 +234,18 @@ def choose_devices(device: str) -> list[torch.device]:
     """
     count = torch.cuda.device_count()
     if count and device in ("auto", "cuda"):
-        return [torch.device(f"cuda:{i}") for i in range(count)]
+        rank, size = neighbours_of(os.environ)
+        return [torch.device(f"cuda:{i}") for i in range(rank % min(size, count), count, size)]
     return [choose_device(device)]
+
+
+def visible_cards(device: str) -> list[str]:
+    """The GPUs of ``auto`` or ``cuda``, each as ``CUDA_VISIBLE_DEVICES`` names it alone."""
+    if device not in ("auto", "cuda"):
+        return []
+    count = torch.cuda.device_count()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return (named.split(",") if named else [str(i) for i in range(count)])[:count]
 
 
 def choose_device(device: str) -> torch.device:
@@ -253,16 +277,36 @@ def best_precision(device: torch.device) -> str:
     return "bfloat16" if native else "float32"
 
 
-def cores() -> int:
-    """The processor's cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _is_lack_of_memory(error: BaseException) -> bool:
     # PyTorch has a type of its own for a GPU's memory, and for a CPU's only a message.
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     )
+
+
+class _Shared:
+    """A state of the whole process: it begins with the first who needs it, ends with the last.
+
+    A worker of a cluster may be at several shards at a time, each with lanes of its own.
+    """
+
+    def __init__(self, state: Callable[[], AbstractContextManager[None]]) -> None:
+        self._state, self._lock, self._users = state, Lock(), 0
+        self._entered: AbstractContextManager[None] | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._entered is None:
+                self._entered = self._state()
+                self._entered.__enter__()
+            self._users += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users and self._entered is not None:
+                self._entered.__exit__(None, None, None)
+                self._entered = None
 
 
 @contextmanager
@@ -274,6 +318,15 @@ def _all_bits() -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.allow_tf32 = before
+
+
+@contextmanager
+def _prepared() -> Iterator[None]:
+    with keeping_pages(), _all_bits():
+        yield
+
+
+_PREPARED = _Shared(_prepared)
 
 
 def _row_of(values: Sequence[float], width: int, device: torch.device) -> Tensor:

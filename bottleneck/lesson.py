@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.codes import Codes
 from bottleneck.errors import InvalidOptionError, LabelsError, UnknownNameError
 from bottleneck.images import ImageTable
 from bottleneck.labels import (
@@ -16,6 +17,7 @@ from bottleneck.labels import (
     is_multilabel,
     rows_of_split,
 )
+from bottleneck.remote import spread_codes
 from bottleneck.store import Cache, layers_in
 from bottleneck.stored import open_codes
 from bottleneck.training import Training
@@ -47,7 +49,12 @@ class Lesson:
 
 
 def read_lesson(
-    cache: Cache, layer: str, images: ImageTable, *, memory: int | None = None
+    cache: Cache,
+    layer: str,
+    images: ImageTable,
+    *,
+    memory: int | None = None,
+    client: Any | None = None,
 ) -> Lesson:
     """Read a layer, once, for all who learn from it.
 
@@ -58,7 +65,7 @@ def read_lesson(
         A whole layer of it.
     images : ImageTable
         The cache's own, or `bottleneck.labels.relabel`'s.
-    memory : int, optional
+    memory, client : optional
         As in `fit`.
     """
     train_split, heldout_split = choose_splits(images)
@@ -76,7 +83,11 @@ def read_lesson(
         require_rows(heldout_rows, split=heldout_split)
     learnt_targets, unseen_targets = targets(train_rows), targets(heldout_rows)  # before the work
     rows = np.union1d(train_rows, heldout_rows)
-    codes = open_codes(cache, layer, rows, memory=memory)
+    codes: Codes
+    if client is None:
+        codes = open_codes(cache, layer, rows, memory=memory)
+    else:
+        codes = spread_codes(client, cache, layer, rows)
     groups = [images.group[row] for row in train_rows.tolist()]
     here, k = np.searchsorted(rows, train_rows), len(names)
     learnt = codes if len(here) == len(rows) else codes.take(here)

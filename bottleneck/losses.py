@@ -44,30 +44,45 @@ class Sums:
 
 
 @dataclass(frozen=True)
-class Loss:
-    """A loss with its targets and weights; each kind is a subclass.
+class Targets:
+    """What the rows are to be called, and what each of them counts.
 
     Attributes
     ----------
-    targets : array of int, shape (n,), or of bool, shape (n, q)
+    right : array of int, shape (n,), or of bool, shape (n, q)
         Each row's right column, or of every column whether it is right.
-    columns : array of int, shape (q,)
-        The columns that margins have; fewer than the targets' once some are done.
-    row_weight : array, shape (n, 1), or None
+    weight : array, shape (n, 1), or None
         sᵢ; None where all are 1.
     """
 
-    targets: Array
+    right: Array
+    weight: Array | None = None
+
+    def __getitem__(self, rows: slice) -> Self:
+        """Those of some of the rows."""
+        weight = None if self.weight is None else self.weight[rows]
+        return replace(self, right=self.right[rows], weight=weight)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss, which knows no rows; each kind is a subclass.
+
+    Attributes
+    ----------
+    columns : array of int, shape (q,)
+        The columns that margins have; fewer than the targets' once some are done.
+    """
+
     columns: Array
-    row_weight: Array | None = None
 
     # No row's curvature is above it.
     bound: ClassVar[float]
     # Whether every column is a problem of its own.
     separate: ClassVar[bool] = True
 
-    def __call__(self, rows: slice, margins: Array) -> tuple[Array, Sums]:
-        """Residuals s ∂ℓ/∂m of a block of rows, shape (b, q) as their margins, and its sums.
+    def __call__(self, targets: Targets, margins: Array) -> tuple[Array, Sums]:
+        """Residuals s ∂ℓ/∂m of b rows, of shape (b, q) as their margins, and their sums.
 
         May write over the margins.
         """
@@ -121,26 +136,24 @@ class _OneVsRest(Loss):
             column_weight=None if weight is None else xp.take(weight, kept, axis=1),
         )
 
-    def _signs_and_weight(self, rows: slice, like: Array) -> tuple[Array, Array | None]:
+    def _signs_and_weight(self, targets: Targets, like: Array) -> tuple[Array, Array | None]:
         """-1 where a column is right for a row, else 1; and the weights, None where all are 1."""
-        hot = self._hot(rows)
+        hot = self._hot(targets.right)
         xp = array_namespace(hot)
         signs = xp.astype(hot, like.dtype)
         signs *= -2
         signs += 1
-        weight = None if self.row_weight is None else self.row_weight[rows]
+        weight = targets.weight
         if self.column_weight is not None:
             of_column = xp.where(hot, self.column_weight[:1], self.column_weight[1:])
             weight = of_column if weight is None else of_column * weight
         return signs, weight
 
-    def _hot(self, rows: slice) -> Array:
-        targets = self.targets[rows]
-        if targets.ndim == 1:
-            return targets[:, None] == self.columns[None, :]
-        xp = array_namespace(targets)
-        same = self.columns.shape[0] == targets.shape[1]
-        return targets if same else xp.take(targets, self.columns, axis=1)
+    def _hot(self, right: Array) -> Array:
+        if right.ndim == 1:
+            return right[:, None] == self.columns[None, :]
+        same = self.columns.shape[0] == right.shape[1]
+        return right if same else array_namespace(right).take(right, self.columns, axis=1)
 
 
 class SquaredHinge(_OneVsRest):
@@ -153,10 +166,10 @@ class SquaredHinge(_OneVsRest):
         """The minimiser comes to rest at the widest margin; see `Loss`."""
         return -1 / c
 
-    def __call__(self, rows: slice, margins: Array) -> tuple[Array, Sums]:
+    def __call__(self, targets: Targets, margins: Array) -> tuple[Array, Sums]:
         """Residuals and sums; see `Loss`."""
         xp = array_namespace(margins)
-        signs, weight = self._signs_and_weight(rows, margins)
+        signs, weight = self._signs_and_weight(targets, margins)
         margins *= signs
         margins += 1
         active = xp.astype(margins > 0, margins.dtype)
@@ -173,10 +186,10 @@ class Logistic(_OneVsRest):
 
     bound: ClassVar[float] = 0.25
 
-    def __call__(self, rows: slice, margins: Array) -> tuple[Array, Sums]:
+    def __call__(self, targets: Targets, margins: Array) -> tuple[Array, Sums]:
         """Residuals and sums; see `Loss`."""
         xp = array_namespace(margins)
-        signs, weight = self._signs_and_weight(rows, margins)
+        signs, weight = self._signs_and_weight(targets, margins)
         wrong = margins * signs  # the margin of the wrong answer
         small = xp.exp(-xp.abs(wrong))
         probability = xp.where(wrong > 0, 1.0, small) / (1 + small)
@@ -199,14 +212,13 @@ class Softmax(Loss):
         q = int(self.columns.shape[0])
         return (1 - 1 / q) / q
 
-    def __call__(self, rows: slice, margins: Array) -> tuple[Array, Sums]:
+    def __call__(self, targets: Targets, margins: Array) -> tuple[Array, Sums]:
         """Residuals and sums; see `Loss`.
 
         No probability is taken from 1: where one is near 1, only the others say how near.
         """
         xp = array_namespace(margins)
-        right = xp.arange(margins.shape[0], device=device(margins)), self.targets[rows]
-        weight = None if self.row_weight is None else self.row_weight[rows]
+        right = xp.arange(margins.shape[0], device=device(margins)), targets.right
         margins -= xp.max(margins, axis=1, keepdims=True)
         residual = xp.exp(margins)
         own_margin, own = margins[right], residual[right]
@@ -218,9 +230,10 @@ class Softmax(Loss):
         residual[right] = others / (others + own)
         flat = residual * residual
         flat -= residual
-        curvature = -_total(_times(flat, weight))
+        curvature = -_total(_times(flat, targets.weight))
         residual[right] *= -1
-        return _times(residual, weight), Sums(_total(_times(value[:, None], weight)), curvature)
+        value = _total(_times(value[:, None], targets.weight))
+        return _times(residual, targets.weight), Sums(value, curvature)
 
 
 def _times(values: Array, weight: Array | None) -> Array:

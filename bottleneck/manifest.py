@@ -149,3 +149,45 @@ def parse_manifest(path: Path, text: bytes) -> Manifest:
 
 def _digest(values: dict[str, Any]) -> str:
     return sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode())
+
+
+def is_cache(path: Path) -> bool:
+    """Whether a directory is a cache, that is, holds a ``spec.json``."""
+    return (path / "spec.json").is_file()
+
+
+def require_cache(path: Path) -> None:
+    """Refuse a directory that is no cache.
+
+    Raises
+    ------
+    CacheError
+    """
+    if not is_cache(path):
+        raise CacheError(
+            f"no cache at {path} (no spec.json in it): `bottleneck extract -o {path}` makes one"
+        )
+
+
+def read_manifest(path: Path) -> Manifest:
+    """What a cache says of itself, without its table of images.
+
+    Raises
+    ------
+    CacheError
+        There is none at `path`, or its ``spec.json`` is damaged.
+    """
+    require_cache(path)
+    return parse_manifest(path, (path / "spec.json").read_bytes())
+
+
+def cache_state(path: Path) -> str:
+    """A digest of what a cache says of itself and of its images; empty where it cannot be read.
+
+    Whoever sees another one there, or none, is not on the same file system.
+    """
+    try:
+        with (path / "images.csv").open("rb") as table:  # its first line has the digest of all
+            return sha256((path / "spec.json").read_bytes(), table.readline())
+    except OSError:
+        return ""

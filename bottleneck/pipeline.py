@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from bottleneck.clock import Clock
 from bottleneck.encode import Batch, Encoder
 from bottleneck.shard import Shard, choose_dtype, write_shard
+from bottleneck.stopping import held_back, stop_if_asked
 from bottleneck.store import Cache
 
 _SHARDS_IN_FLIGHT = 2  # one being written while the next fills
@@ -53,6 +55,8 @@ def make_shards(
     ------
     NonFiniteCodesError, OSError
         As from the network and the disk; the shards that were finished stay.
+    Stopped
+        Somebody asked for it while a shard was made: that shard is whole, and others are to do.
     """
     plan = [(shard, rows) for shard in shards for rows in _batches(cache.rows(shard), batch_size)]
     paths = cache.images.path
@@ -61,13 +65,15 @@ def make_shards(
         ([(row, root / paths[row]) for row in rows] for _, rows in plan), workers=workers
     )
     parts: list[Batch] = []
-    with _Writer(encoder.clock) as writer:
+    with held_back(), _Writer(encoder.clock) as writer, closing(stream):
         for (shard, rows), batch in zip(plan, stream, strict=True):
             parts.append(batch)
             if rows.stop == cache.rows(shard).stop:
                 writer.submit(_write_task(cache, shard, parts, work))
                 parts = []
             yield len(rows)
+            if not parts and shard != shards[-1]:
+                stop_if_asked()  # batches that were encoded ahead are dropped
 
 
 def _batches(rows: range, size: int) -> Iterator[range]:

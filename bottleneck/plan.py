@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from bottleneck.errors import CacheError, ImageError, SpecMismatchError
 from bottleneck.files import publish_text, sha256
 from bottleneck.images import ImageTable
-from bottleneck.manifest import Layout, Manifest, manifest_text
+from bottleneck.manifest import Layout, Manifest, is_cache, manifest_text, read_manifest
 from bottleneck.shard import read_rows
 from bottleneck.spec import Source, Spec
-from bottleneck.store import Cache, is_cache, open_cache, read_manifest
+from bottleneck.store import Cache, open_cache
 from bottleneck.texts import Texts
 
 _AT_ONCE = 4096

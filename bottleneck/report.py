@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bottleneck.clock import Clock, limit
 from bottleneck.tables import printable, size, table
+from bottleneck.tasks import array_expression, shards_left
 
 if TYPE_CHECKING:  # `status` prints without loading PyTorch
     from bottleneck.extract import Extraction
@@ -97,7 +98,7 @@ def extraction_text(done: Extraction) -> str:
             f"images: {changes.added} added, {changes.changed} changed, {changes.removed} removed "
             "since the last run"
         )
-    lines.append(status_text(done.cache, done.cache.status(done.shards), done.rejected))
+    lines.append(status_text(done.cache, done.cache.status(shards=done.shards), done.rejected))
     lines.append("")
     if done.rows:
         lines += [
@@ -118,7 +119,7 @@ def extraction_text(done: Extraction) -> str:
 
 def extraction_json(done: Extraction) -> dict[str, Any]:
     """What ``extract --json`` prints: the status, and what this run did."""
-    return status_json(done.cache, done.cache.status(done.shards)) | {
+    return status_json(done.cache, done.cache.status(shards=done.shards)) | {
         "encoded": done.rows,
         "changes": {
             "added": done.changes.added,
@@ -136,8 +137,14 @@ def advice(clock: Clock) -> str:
     return _ADVICE[limit(clock)]
 
 
-def status_text(cache: Cache, status: dict[str, LayerStatus], rejected: dict[int, str]) -> str:
-    """Where a cache stands, for people."""
+def status_text(
+    cache: Cache,
+    status: dict[str, LayerStatus],
+    rejected: dict[int, str],
+    *,
+    tasks: int | None = None,
+) -> str:
+    """Where a cache stands, for people; with a number of tasks, which of them have work left."""
     spec = cache.spec
     pooled = f"pool {spec.pool}" if spec.pool != "none" else "unpooled"
     lines = [
@@ -162,6 +169,8 @@ def status_text(cache: Cache, status: dict[str, LayerStatus], rejected: dict[int
     ]
     if any("+" in layer.dtype for layer in status.values()):
         lines.append("some shards are float32: their codes exceed float16's range")
+    if tasks and (left := _left(status, tasks)):
+        lines.append(f"tasks left of {tasks}: --array={array_expression(left)}")
     for row, reason in list(rejected.items())[:_MOST_REJECTED]:
         lines.append(f"rejected: {printable(cache.images.path[row])}: {reason}")
     if len(rejected) > _MOST_REJECTED:
@@ -170,11 +179,13 @@ def status_text(cache: Cache, status: dict[str, LayerStatus], rejected: dict[int
     return "\n".join(lines)
 
 
-def status_json(cache: Cache, status: dict[str, LayerStatus]) -> dict[str, Any]:
-    """What ``status --json`` prints."""
-    return {
+def status_json(
+    cache: Cache, status: dict[str, LayerStatus], *, tasks: int | None = None
+) -> dict[str, Any]:
+    """What ``status --json`` prints; with a number of tasks, what is left for each."""
+    found: dict[str, Any] = {
         "rows": len(cache.images),
-        "complete": bool(status) and all(layer.missing == 0 for layer in status.values()),
+        "complete": is_complete(status),
         "spec_digest": cache.spec.digest(),
         "spec": cache.spec.to_json(),
         "layers": {
@@ -188,12 +199,26 @@ def status_json(cache: Cache, status: dict[str, LayerStatus]) -> dict[str, Any]:
             }
             for name, layer in status.items()
         },
+        "missing": {name: list(layer.lacking) for name, layer in status.items() if layer.lacking},
     }
+    if tasks:
+        found["by_task"] = {str(task): shards for task, shards in _left(status, tasks).items()}
+    return found
+
+
+def is_complete(status: dict[str, LayerStatus]) -> bool:
+    """Whether there are layers, and nothing is missing in them."""
+    return bool(status) and not any(layer.lacking for layer in status.values())
+
+
+def _left(status: dict[str, LayerStatus], tasks: int) -> dict[int, int]:
+    return shards_left((shard for layer in status.values() for shard in layer.lacking), tasks)
 
 
 def kept_text(path: Path) -> str:
     """What a cache holds after an interrupt."""
-    from bottleneck.store import is_cache, open_cache
+    from bottleneck.manifest import is_cache
+    from bottleneck.store import open_cache
 
     if not is_cache(path):
         return f"{path} was not begun"

@@ -14,10 +14,10 @@ import numpy as np
 from bottleneck.errors import CacheError, ImagesTableError, ShardError
 from bottleneck.files import publish_text
 from bottleneck.images import ImageTable
-from bottleneck.manifest import Manifest, manifest_text
+from bottleneck.manifest import Manifest, manifest_text, read_manifest
 from bottleneck.shard import Shard, check_shard, read_rows
 from bottleneck.shelves import files_in, layer_folder, layers_of
-from bottleneck.store import Cache, read_manifest
+from bottleneck.store import Cache
 
 _UNKNOWN = 0  # of size and time: a file that has any other is looked into
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.calibration import Calibration, fit_platt, fit_temperature
-from bottleneck.codes import fit_preprocessing, prepare
+from bottleneck.codes import fit_preprocessing
 from bottleneck.errors import InvalidOptionError
 from bottleneck.folds import Split, make_folds
 from bottleneck.metrics import METRICS, mean_average_precision
@@ -180,8 +181,8 @@ def calibrate(
     margins = np.zeros((len(training.targets), training.classes))
     for here, held_back in make_folds(training, folds):
         preprocessing, solution = train(training.take(here), method, c=c, preprocess=preprocess)
-        codes = prepare(training.codes.take(held_back), preprocessing)
-        found = np.concatenate([solution.margins(block) for block in codes.blocks()])
+        unseen = training.codes.take(held_back).prepared(preprocessing)
+        found = np.concatenate(list(unseen.map(solution.margins)))
         margins[held_back] = np.hstack([-found, found]) if found.shape[1] == 1 else found
     learn = fit_platt if training.multilabel else fit_temperature
     return learn(margins, training.targets), margins
@@ -229,18 +230,23 @@ def _cross_validated(
 
 def _judged(path: Sequence[Solution], unseen: Training, metric: str) -> list[float]:
     """The metric of each classifier on rows that it has not seen, read once for all of them."""
-    kept: list[list[NDArray[Any]]] = [[] for _ in path]
-    for block in unseen.codes.blocks():
-        for answers, solution in zip(kept, path, strict=True):
-            margins = solution.margins(block)
-            answers.append(margins if unseen.multilabel else _answers(margins))
+    answers = partial(_answers, path=path, multilabel=unseen.multilabel)
+    found = map(np.concatenate, zip(*unseen.codes.map(answers), strict=True))
     targets, k = unseen.targets, unseen.classes
     if unseen.multilabel:
-        return [mean_average_precision(targets, np.concatenate(margins)) for margins in kept]
-    return [METRICS[metric](targets, np.concatenate(answers), k) for answers in kept]
+        return [mean_average_precision(targets, margins) for margins in found]
+    return [METRICS[metric](targets, classes, k) for classes in found]
 
 
-def _answers(margins: NDArray[Any]) -> NDArray[np.int64]:
+def _answers(
+    block: NDArray[Any], *, path: Sequence[Solution], multilabel: bool
+) -> list[NDArray[Any]]:
+    """What each classifier says of a block: margins of all labels, or the class of the highest."""
+    margins = (solution.margins(block) for solution in path)
+    return list(margins) if multilabel else [_classes(found) for found in margins]
+
+
+def _classes(margins: NDArray[Any]) -> NDArray[np.int64]:
     """The class of the highest margin, from one margin for two classes."""
     if margins.shape[1] == 1:
         return (margins[:, 0] > 0).astype(np.int64)

@@ -4,9 +4,10 @@
 """
 
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from bottleneck.errors import CacheError, ImagesTableError, ShardError
 from bottleneck.halves import as_float32
 from bottleneck.images import ImageTable
 from bottleneck.index import IndexedLayer, outcomes, write_index, write_rejected
-from bottleneck.manifest import RESTORE, Layout, Manifest, parse_manifest
+from bottleneck.manifest import RESTORE, Layout, Manifest, read_manifest, require_cache
 from bottleneck.shard import Header, Shard, check_shard, read_header, read_rows, read_shard
 from bottleneck.shelves import layer_folder, layers_of, place_of, shards_in
 from bottleneck.spec import Source, Spec
@@ -32,6 +33,8 @@ class LayerStatus:
     ----------
     done, rejected, missing : int
         Rows that gave codes, gave none, and are still to do; together all rows.
+    lacking : tuple of int
+        The shards that are still to do.
     shape : tuple of int
         Of one image's code; empty while no shard is done.
     dtype : str
@@ -43,6 +46,7 @@ class LayerStatus:
     done: int
     rejected: int
     missing: int
+    lacking: tuple[int, ...]
     shape: tuple[int, ...]
     dtype: str
     bytes: int
@@ -143,8 +147,8 @@ class Cache:
 
     def is_full(self, layers: Iterable[str]) -> bool:
         """Whether a file stands in every place of some layers; only names are looked at."""
-        places = range(self.shard_count)
-        return all(set(places) <= set(shards_in(self.folder(layer))) for layer in layers)
+        places = set(range(self.shard_count))
+        return all(places <= set(shards_in(self.folder(layer))) for layer in layers)
 
     def missing(self, layer: str) -> list[int]:
         """The shards of a layer that are still to be made."""
@@ -155,15 +159,17 @@ class Cache:
         """Remove shards in every layer, so that they are missing."""
         if shards:
             self.drop_index()
-        for shard in shards:
-            for layer in self.layers:
-                self.shard_path(layer, shard).unlink(missing_ok=True)
+        for layer, shard in product(self.layers, shards):
+            self.shard_path(layer, shard).unlink(missing_ok=True)
 
     # What became of the images
 
-    def status(self, shards: Collection[int] | None = None) -> dict[str, LayerStatus]:
-        """Where each layer stands, by its name, with all of its shards or with some."""
-        return {layer: self._layer_status(layer, shards) for layer in self.layers}
+    def status(
+        self, layers: Sequence[str] = (), *, shards: Collection[int] | None = None
+    ) -> dict[str, LayerStatus]:
+        """Where layers stand: the named ones, begun or not, or all; by some shards or all."""
+        shards = range(self.shard_count) if shards is None else shards
+        return {layer: self._layer_status(layer, shards) for layer in layers or self.layers}
 
     def rejected(self, shards: Iterable[int] | None = None) -> dict[int, str]:
         """The rows that gave no codes, and why, over all layers; of some shards, or of all."""
@@ -208,22 +214,19 @@ class Cache:
         for name in ("codes.h5", "rejected.csv"):
             (self.path / name).unlink(missing_ok=True)
 
-    def _layer_status(self, layer: str, shards: Collection[int] | None) -> LayerStatus:
+    def _layer_status(self, layer: str, shards: Collection[int]) -> LayerStatus:
         done = self.done(layer, shards)
         valid, why = outcomes(self.images, done)
-        finished = sum(header.shape[0] for header in done.values())
-        headers = list(done.values())
+        headers, lacking = list(done.values()), tuple(k for k in shards if k not in done)
         return LayerStatus(
             done=int(valid.sum()),
             rejected=len(why),
-            missing=self._row_count(shards) - finished,
+            missing=sum(len(self.rows(shard)) for shard in lacking),
+            lacking=lacking,
             shape=headers[0].shape[1:] if headers else (),
             dtype="+".join(sorted({header.dtype for header in headers})) or self.layout.dtype,
             bytes=sum(header.bytes for header in headers),
         )
-
-    def _row_count(self, shards: Collection[int] | None) -> int:
-        return len(self.images) if shards is None else sum(len(self.rows(k)) for k in shards)
 
     # Reading
 
@@ -320,8 +323,7 @@ class Cache:
         ShardError
         """
         path, rows = self.shard_path(layer, shard), self.rows(shard)
-        why = self.why_foreign(layer, shard, read_header(path))
-        if why:
+        if why := self.why_foreign(layer, shard, read_header(path)):
             raise ShardError(f"{path} is {why}")
         if not np.array_equal(content.row, rows):
             raise ShardError(f"{path} holds other rows than {rows.start} to {rows.stop - 1}")
@@ -339,11 +341,6 @@ class Cache:
         return ""
 
 
-def is_cache(path: Path) -> bool:
-    """Whether a directory is a cache, that is, holds a ``spec.json``."""
-    return (path / "spec.json").is_file()
-
-
 def layers_in(path: Path) -> list[str]:
     """The layers of a cache by name, without reading its table of images.
 
@@ -352,27 +349,8 @@ def layers_in(path: Path) -> list[str]:
     CacheError
         There is no cache at `path`.
     """
-    _require_cache(path)
+    require_cache(path)
     return layers_of(path)
-
-
-def _require_cache(path: Path) -> None:
-    if not is_cache(path):
-        raise CacheError(
-            f"no cache at {path} (no spec.json in it): `bottleneck extract -o {path}` makes one"
-        )
-
-
-def read_manifest(path: Path) -> Manifest:
-    """What a cache says of itself, without its table of images.
-
-    Raises
-    ------
-    CacheError
-        There is none at `path`, or its ``spec.json`` is damaged.
-    """
-    _require_cache(path)
-    return parse_manifest(path, (path / "spec.json").read_bytes())
 
 
 def open_cache(path: Path, images: ImageTable | None = None) -> Cache:

@@ -27,7 +27,7 @@ _LARGEST_BLOCK = 64 << 20  # bytes; a larger one is no faster
 
 
 @dataclass(frozen=True)
-class StoredCodes:
+class StoredCodes(Codes):
     """Codes that are read from their shards whenever they are asked for, in order.
 
     A shard is checked before it is read for the first time.
@@ -51,8 +51,15 @@ class StoredCodes:
     block: int
     _checked: set[int] = field(default_factory=set)
 
-    in_memory = False
-    dtype = np.dtype(np.float32)
+    @property
+    def in_memory(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Float32."""
+        return np.dtype(np.float32)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -105,12 +112,22 @@ def open_codes(cache: Cache, layer: str, rows: NDArray[np.int64], *, memory: int
         A shard is absent, damaged, or holds other rows than its name says.
     """
     if memory is None:
-        memory = psutil.virtual_memory().available // 2
-    size = math.prod(next(iter(cache.done(layer).values())).shape[1:])
+        memory = spare_memory()
+    size = code_size(cache, layer)
     if len(rows) * size * 4 * _COPIES <= memory:
         return InMemory(cache.read(layer, rows))
     block = min(memory // _SHARE_OF_BLOCK, _LARGEST_BLOCK) // (4 * size)
     return StoredCodes(cache, layer, rows, size, max(1, block))
+
+
+def spare_memory() -> int:
+    """Bytes that training may take unless somebody says otherwise: half of what is free."""
+    return int(psutil.virtual_memory().available) // 2
+
+
+def code_size(cache: Cache, layer: str) -> int:
+    """Values in a flattened code of a layer that has been begun."""
+    return math.prod(next(iter(cache.done(layer).values())).shape[1:])
 
 
 def _ahead(blocks: Generator[Any, None, None]) -> Iterator[Any]:

@@ -1,20 +1,24 @@
 """Sweep: every layer of a cache with every classifier, and which of them to take."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from bottleneck.engines import Engine, require_sight
 from bottleneck.errors import CacheError, InvalidOptionError
 from bottleneck.fit import Fit, learn, require_options
 from bottleneck.labels import relabel
 from bottleneck.lesson import choose_layer, read_lesson
+from bottleneck.manifest import cache_state
 from bottleneck.metrics import METRICS, LabelScore, Score
 from bottleneck.selection import Candidate
 from bottleneck.store import Cache, layers_in, open_cache
+from bottleneck.stored import spare_memory
 from bottleneck.training import Method, Training
 
 Progress = Callable[[int, int], None]  # rows done, rows in all
@@ -78,11 +82,13 @@ def sweep(
     preprocess: str = "standardize",
     labels: Path | None = None,
     memory: int | None = None,
+    engine: Engine | None = None,
     progress: Progress | None = None,
 ) -> list[Row]:
     """Cross-validate classifiers on the codes of every layer. Needs no network and no images.
 
-    A layer is read once for all classifiers, and forgotten before the next one.
+    A layer is read once for all classifiers, and forgotten before the next one; where workers
+    train, once for each of them.
 
     Parameters
     ----------
@@ -96,6 +102,8 @@ def sweep(
         As in `bottleneck.fit.fit`.
     cv : int
         Folds, at least 2.
+    engine : Engine, optional
+        Whose workers train; this process unless given.
     progress : callable, optional
         Called with the rows done and the rows to do.
 
@@ -113,6 +121,8 @@ def sweep(
         A layer is not whole; before any classifier is trained.
     LabelsError
         There are no labels, fewer than two classes, or too few images of one.
+    EngineError
+        Workers do not see the cache, before any work, or die again and again.
     """
     methods = list(dict.fromkeys(methods))
     _require_comparison(methods, c=c, cv=cv, preprocess=preprocess)
@@ -120,25 +130,79 @@ def sweep(
     if not names:
         raise CacheError(f"{cache} has no layer yet: `bottleneck extract --layer` adds one")
     store = open_cache(cache)
-    images = relabel(store.images, labels) if labels else store.images
     works = {name: _work(store, name) for name in names}
-
-    def rows_of(layer: str) -> Iterator[Row]:
-        # The lesson lives no longer than this generator, so that one layer is in memory at a time.
-        lesson = read_lesson(store, layer, images, memory=memory)
-        for method in methods:
-            done = learn(lesson, method, c=c, cv=cv, preprocess=preprocess)
-            yield _row(lesson.training, done, works[layer])
-
-    rows: list[Row] = []
+    question = _Question(
+        cache.resolve(),
+        cache_state(cache),
+        labels and labels.resolve(),
+        {"c": c, "cv": cv, "preprocess": preprocess},
+        memory,
+        engine.side_by_side if engine else 1,
+    )
+    rows: dict[tuple[str, Method], Row] = {}
     if progress:
         progress(0, len(works) * len(methods))
-    for layer in sorted(works, key=lambda name: (_or_last(works[name]), name)):
-        for row in rows_of(layer):
-            rows.append(row)
-            if progress:
-                progress(len(rows), len(works) * len(methods))
-    return rows
+    for row, method in question.ask(list(works), methods, engine):
+        rows[row.layer, method] = dataclasses.replace(row, work=works[row.layer])
+        if progress:
+            progress(len(rows), len(works) * len(methods))
+    by_work = sorted(works, key=lambda name: (_or_last(works[name]), name))
+    return [rows[layer, method] for layer in by_work for method in methods]
+
+
+class _Place(NamedTuple):
+    """What one row of the table is of."""
+
+    layer: str
+    method: Method
+
+    def __str__(self) -> str:
+        return f"{self.method.clf} on {self.layer}"
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What is asked of every layer and method: all that a worker must be told."""
+
+    cache: Path
+    state: str
+    labels: Path | None
+    choice: dict[str, Any]
+    memory: int | None
+    neighbours: int  # who take from the same memory
+
+    def ask(
+        self, layers: Sequence[str], methods: Sequence[Method], engine: Engine | None
+    ) -> Iterator[tuple[Row, Method]]:
+        """Rows with their methods, as they come."""
+        if engine is None:
+            for layer in layers:
+                yield from self.rows(layer, methods)
+            return
+        require_sight(engine, self.unseen)
+        places = [_Place(layer, method) for layer in layers for method in methods]
+        for _, found in engine.run(self.row, places):
+            yield found
+
+    def rows(self, layer: str, methods: Sequence[Method]) -> Iterator[tuple[Row, Method]]:
+        """The rows of a layer, which is in memory no longer than this generator lives."""
+        store = open_cache(self.cache)
+        images = relabel(store.images, self.labels) if self.labels else store.images
+        memory = self.memory or spare_memory() // self.neighbours
+        lesson = read_lesson(store, layer, images, memory=memory)
+        for method in methods:
+            yield _row(lesson.training, learn(lesson, method, **self.choice)), method
+
+    def row(self, place: _Place) -> tuple[Row, Method]:
+        """That of a layer and a method, on a worker."""
+        (found,) = self.rows(place.layer, [place.method])
+        return found
+
+    def unseen(self) -> str:
+        """What a worker does not see; empty where it sees all."""
+        if cache_state(self.cache) != self.state:
+            return f"the cache {self.cache}"
+        return str(self.labels) if self.labels and not self.labels.is_file() else ""
 
 
 def best_row(rows: Sequence[Row]) -> Row:
@@ -198,14 +262,14 @@ def _or_last(work: float | None) -> float:
     return math.inf if work is None else work
 
 
-def _row(training: Training, done: Fit, work: float | None) -> Row:
+def _row(training: Training, done: Fit) -> Row:
     assert done.selection is not None  # sweep refuses to go without folds
     metric = done.selection.metric
     return Row(
         layer=done.head.layer,
         clf=done.head.clf,
         size=done.head.coef.shape[1],
-        work=work,
+        work=None,
         cv=done.selection.best,
         metric=metric,
         heldout=done.heldout,

@@ -1,10 +1,13 @@
-"""Tasks: which part of a run is this process's, by what its scheduler told it.
+"""Tasks: which part of a run, and of its machine, is this process's, as its scheduler told it.
 
 Tasks share nothing but the cache's directory. Whatever a task finds done it leaves alone, so that
 one which is queued again, or runs twice, does only what is missing.
 """
 
-from collections.abc import Mapping
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from bottleneck.errors import InvalidOptionError
@@ -64,6 +67,12 @@ _RANKS = (
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
 )
 
+# The same among those of one machine.
+_LOCAL_RANKS = (
+    ("LOCAL_RANK", "LOCAL_WORLD_SIZE"),
+    ("OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"),
+)
+
 
 def task_of(environment: Mapping[str, str], *, count: int | None = None) -> tuple[int, int]:
     """The part (i, n) of a run that is this process's: part i of n, counted from 0.
@@ -90,6 +99,66 @@ def task_of(environment: Mapping[str, str], *, count: int | None = None) -> tupl
     index, total = _element(environment, count)
     rank, size = _rank(environment)
     return index * size + rank, total * size
+
+
+def neighbours_of(environment: Mapping[str, str]) -> tuple[int, int]:
+    """The place (i, n) of this process among the n of its job that share its machine and its cards.
+
+    Parameters
+    ----------
+    environment : mapping of str to str
+        As `os.environ`.
+
+    Returns
+    -------
+    tuple of 2 int
+        (0, 1) where it is alone, or has cards that its scheduler gave to nobody else.
+
+    Raises
+    ------
+    InvalidOptionError
+        What the scheduler says makes no sense.
+    """
+    if "SLURM_GPUS_PER_TASK" in environment:
+        return 0, 1
+    for rank, size in _LOCAL_RANKS:
+        if environment.get(rank) and environment.get(size):
+            return _number(rank, environment[rank]), _number(size, environment[size])
+    if "SLURM_LOCALID" in environment and "SLURM_STEP_TASKS_PER_NODE" in environment:
+        sizes = _expanded(environment["SLURM_STEP_TASKS_PER_NODE"])
+        node = _number("SLURM_NODEID", environment.get("SLURM_NODEID", "0"))
+        if node < len(sizes):
+            return _number("SLURM_LOCALID", environment["SLURM_LOCALID"]), sizes[node]
+    return 0, 1
+
+
+def cores() -> int:
+    """The processor's cores that this process may use.
+
+    Those that the system allows it, or fewer where ``OMP_NUM_THREADS`` says so, as torchrun, Dask
+    and batch scripts tell a process how many threads it may have.
+    """
+    allowed = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return min(allowed, int(asked)) if asked.isdecimal() and int(asked) else allowed
+
+
+def shards_left(missing: Iterable[int], count: int) -> dict[int, int]:
+    """How many missing shards each of `count` parts has, if any: shard i is part i % count's."""
+    return dict(sorted(Counter(shard % count for shard in missing).items()))
+
+
+def array_expression(indices: Iterable[int]) -> str:
+    """Numbers as ``sbatch --array`` takes them: ``0,3-5``."""
+    runs: list[list[int]] = []
+    for index in sorted(set(indices)):
+        if runs and runs[-1][1] == index - 1:
+            runs[-1][1] = index
+        else:
+            runs.append([index, index])
+    return ",".join(f"{first}-{last}" if first < last else f"{first}" for first, last in runs)
 
 
 def _element(environment: Mapping[str, str], count: int | None) -> tuple[int, int]:
@@ -143,6 +212,12 @@ def _rank(environment: Mapping[str, str]) -> tuple[int, int]:
         if environment.get(rank) and environment.get(size):
             return _number(rank, environment[rank]), _number(size, environment[size])
     return 0, 1
+
+
+def _expanded(sizes: str) -> list[int]:
+    """Slurm's ``2(x3),1`` as one number for each node: 2, 2, 2, 1."""
+    parts = re.findall(r"(\d+)(?:\(x(\d+)\))?", sizes)
+    return [int(size) for size, times in parts for _ in range(int(times or 1))]
 
 
 def _number(name: str, value: str) -> int:

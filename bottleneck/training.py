@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.classifiers import fit_path, mover, require_classifier
-from bottleneck.codes import Codes, Preprocessing, fit_preprocessing, prepare
+from bottleneck.codes import Codes, Preprocessing, fit_preprocessing
 from bottleneck.errors import InvalidOptionError, LabelsError, UnknownNameError
 from bottleneck.metrics import METRICS
 from bottleneck.solver import Solution
@@ -52,7 +52,7 @@ class Training:
 
     def prepared(self, preprocessing: Preprocessing) -> "Training":
         """The same rows with their codes prepared."""
-        return Training(prepare(self.codes, preprocessing), self.targets, self.classes)
+        return Training(self.codes.prepared(preprocessing), self.targets, self.classes)
 
 
 @dataclass(frozen=True)
@@ -148,14 +148,30 @@ class Method:
             )
         mover(self.device)
 
+    def require_spread(self) -> None:
+        """Refuse what cannot be done where codes lie on other machines.
+
+        Raises
+        ------
+        InvalidOptionError
+        """
+        for option, value, only in [
+            ("--solver", self.solver, "path"),
+            ("--device", self.device, None),
+        ]:
+            if value != only:
+                raise InvalidOptionError(
+                    f"{option} {value}: codes on other machines are computed with by NumPy and "
+                    f"this package's solver alone; leave out {option} or --backend"
+                )
+
 
 def train(
     training: Training, method: Method, *, c: float, preprocess: str
 ) -> tuple[Preprocessing, Solution]:
     """Preprocessing and classifier for one C, fitted to all rows."""
     preprocessing = fit_preprocessing(preprocess, training.codes)
-    prepared = Training(prepare(training.codes, preprocessing), training.targets, training.classes)
-    (solution,) = method.path(prepared, [c], tol=_FINAL_TOL)
+    (solution,) = method.path(training.prepared(preprocessing), [c], tol=_FINAL_TOL)
     return preprocessing, solution
 
 

@@ -1,6 +1,6 @@
 """Codes in memory and in blocks, and a solver's problems in plain double precision."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle
 from typing import Any
@@ -9,29 +9,29 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logsumexp, softmax
 
+from bottleneck.codes import Codes
 from bottleneck.coordinates import Intercept, make_design
-from bottleneck.design import Design
-from bottleneck.losses import Array, Logistic, Loss, Softmax, SquaredHinge
+from bottleneck.design import Design, Move, stay
+from bottleneck.losses import Array, Logistic, Loss, Softmax, SquaredHinge, Sums, Targets
 
 F64 = NDArray[np.float64]
-Move = Callable[[NDArray[Any]], Array]
 
 KINDS: list[type[Loss]] = [SquaredHinge, Logistic, Softmax]
 INTERCEPTS: list[Intercept] = ["penalised", "free", "none"]
 
 
-def stay(array: NDArray[Any]) -> NDArray[Any]:
-    return array
-
-
-class Rows:
+class Rows(Codes):
     """Codes of an array, in one block or in blocks of the sizes given, in turn."""
 
     def __init__(
         self, rows: NDArray[Any], sizes: Sequence[int] = (), *, in_memory: bool = True
     ) -> None:
-        self.rows, self.sizes, self.in_memory = rows, sizes or (len(rows),), in_memory
+        self.rows, self.sizes, self._in_memory = rows, sizes or (len(rows),), in_memory
         self.reads = 0
+
+    @property
+    def in_memory(self) -> bool:
+        return self._in_memory
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -94,22 +94,28 @@ class Problem:
         own = None if self.column_weight is None else self.column_weight[:, [k]]
         return replace(self, targets=self.hot[:, [k]], column_weight=own)
 
-    def loss(self, move: Move = stay, dtype: Any = None) -> Loss:
+    def loss(self, move: Move = stay) -> Loss:
         """The package's own, with weights in the precision of the rows."""
-        dtype = self.rows.dtype if dtype is None else dtype
         weights = {}
-        if self.weight is not None:
-            weights["row_weight"] = move(self.weight[:, None].astype(dtype))
         if self.column_weight is not None:
-            weights["column_weight"] = move(self.column_weight.astype(dtype))
-        return self.kind(move(self.targets), move(np.arange(self.columns)), **weights)
+            weights["column_weight"] = move(self.column_weight.astype(self.rows.dtype))
+        return self.kind(move(np.arange(self.columns)), **weights)
+
+    def known(self, move: Move = stay) -> Targets:
+        """The package's own targets, with weights in the precision of the rows."""
+        weight = self.weight
+        if weight is not None:
+            weight = move(weight[:, None].astype(self.rows.dtype))
+        return Targets(move(self.targets), weight)
 
     def design(
         self, sizes: Sequence[int] = (), *, in_memory: bool = True, **options: Any
     ) -> Design:
         """The package's own."""
         codes = Rows(self.rows, sizes, in_memory=in_memory)
-        return make_design(codes, intercept=self.intercept, weight=self.weight, **options)
+        return make_design(
+            codes, self.targets, intercept=self.intercept, weight=self.weight, **options
+        )
 
     def losses(self, margins: F64) -> F64:
         """Of every row and problem, shape (n, p)."""
@@ -202,6 +208,17 @@ class Problem:
                 break
             at = at + length * step
         return value(at)
+
+
+class Seen:
+    """Stands where a loss does: margins are their own residuals, and each block is kept."""
+
+    def __init__(self) -> None:
+        self.blocks: list[Array] = []
+
+    def __call__(self, targets: Targets, margins: Array) -> tuple[Array, Sums]:
+        self.blocks.append(margins * 1)
+        return margins, Sums(margins[0], margins[0])
 
 
 def classes_of(n: int, k: int, random: np.random.Generator) -> NDArray[np.int64]:

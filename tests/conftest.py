@@ -31,6 +31,7 @@ SCHEDULER = (
     "RANK",
     "SLURM_PROCID",
     "OMPI_COMM_WORLD_RANK",
+    "OMP_NUM_THREADS",
 )
 
 SMALL = {"resize": 32, "crop": 32}  # preprocessing that keeps tests quick

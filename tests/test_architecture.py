@@ -17,14 +17,14 @@ PACKAGE = Path(__file__).parents[1] / "bottleneck"
 FLOORS = [
     floor.split()
     for floor in (
-        "errors files clock allocator spec tables halves tasks texts csv_blocks",
+        "errors files clock allocator spec tables halves tasks stopping engines texts csv_blocks",
         "listing images decode weights backbone layers fusion graph lanes "
         "trust manifest seal hdf5 shard shelves index",
         "codes losses design coordinates descent solver metrics calibration",
-        "encode store share salvage stored labels plan classifiers linear reference head",
-        "pipeline preflight extract verify training folds selection lesson",
-        "fit sweep predict evaluate report results plot",
-        "cli",
+        "encode store share salvage stored remote labels plan classifiers linear reference head",
+        "pipeline preflight studio worker extract verify training folds selection lesson",
+        "fit sweep predict evaluate report results plot submit",
+        "cli __main__",
     )
 ]
 
@@ -41,6 +41,9 @@ DOORS = {
     "scipy": {"calibration.py"},
     "psutil": {"stored.py"},
     "matplotlib": {"plot.py"},
+    "joblib": {"engines.py"},
+    "dask": {"engines.py"},
+    "distributed": {"engines.py"},
 }
 
 

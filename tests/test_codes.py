@@ -14,7 +14,6 @@ from bottleneck.codes import (
     InMemory,
     Preprocessing,
     fit_preprocessing,
-    prepare,
     require_preprocessing,
 )
 from bottleneck.errors import InvalidOptionError
@@ -112,8 +111,8 @@ def test_in_memory_or_not_the_prepared_rows_are_the_same(
     table: NDArray[Any], sizes: list[int], name: str
 ) -> None:
     preprocessing = fit_preprocessing(name, InMemory(table))
-    inside = prepare(InMemory(table), preprocessing)
-    read = prepare(outside(table, sizes), preprocessing)
+    inside = InMemory(table).prepared(preprocessing)
+    read = outside(table, sizes).prepared(preprocessing)
     assert (inside.in_memory, read.in_memory) == (True, False)
     assert inside.shape == read.shape == table.shape
     assert inside.dtype == read.dtype == table.dtype
@@ -134,11 +133,27 @@ def test_take_and_prepare_may_change_places(
     preprocessing = fit_preprocessing(name, InMemory(table))
     whole: list[Codes] = [InMemory(table), outside(table, sizes)]
     for codes in whole:
-        taken = prepare(codes, preprocessing).take(rows)
+        taken = codes.prepared(preprocessing).take(rows)
         assert taken.shape == (len(rows), table.shape[1])
         assert taken.in_memory == codes.in_memory
         np.testing.assert_array_equal(together(taken), preprocessing(table)[rows])
         np.testing.assert_array_equal(together(codes.take(rows)), table[rows])
+
+
+@given(tables(), BLOCKS)
+def test_a_function_meets_every_block_with_what_belongs_to_its_rows(
+    table: NDArray[Any], sizes: list[int]
+) -> None:
+    n, plain = len(table), table.astype(np.float64)
+    for codes in (InMemory(plain), outside(plain, sizes)):
+        assert codes.here() is codes
+        places, weight = codes.beside(np.arange(n)), np.linspace(1, 2, n)
+        found = list(codes.map(lambda *given: given, places, weight))
+        for whole, parts in zip((plain, places, weight), zip(*found, strict=True), strict=True):
+            np.testing.assert_array_equal(np.concatenate(parts), whole)
+        assert all(len({len(part) for part in parts}) == 1 for parts in found)
+        total = codes.total(lambda block, s: s @ block, weight)
+        np.testing.assert_allclose(total, weight @ plain, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(("name", "reads"), [("standardize", 1), ("l2", 0), ("none", 0)])
@@ -146,7 +161,7 @@ def test_codes_outside_of_memory_are_not_read_more_than_promised(name: str, read
     codes = outside(np.arange(12.0).reshape(6, 2), [4])
     preprocessing = fit_preprocessing(name, codes)
     assert codes.reads == reads
-    prepared = prepare(codes, preprocessing)
+    prepared = codes.prepared(preprocessing)
     assert codes.reads == reads  # only who asks for its blocks reads it
     blocks = prepared.blocks()
     assert len(next(blocks)) == 4
@@ -157,10 +172,10 @@ def test_codes_outside_of_memory_are_not_read_more_than_promised(name: str, read
 def test_the_codes_that_were_given_stay_as_they_were(name: str) -> None:
     table = np.random.default_rng(0).normal(size=(9, 3))
     before = table.copy()
-    prepare(InMemory(table), fit_preprocessing(name, InMemory(table)))
+    InMemory(table).prepared(fit_preprocessing(name, InMemory(table)))
     np.testing.assert_array_equal(table, before)
     table.flags.writeable = False
-    prepare(InMemory(table), fit_preprocessing(name, InMemory(table)))
+    InMemory(table).prepared(fit_preprocessing(name, InMemory(table)))
 
 
 def test_what_was_learnt_from_training_rows_serves_others() -> None:
@@ -169,7 +184,7 @@ def test_what_was_learnt_from_training_rows_serves_others() -> None:
     found = fit_preprocessing("standardize", InMemory(train))
     expected = StandardScaler().fit(train).transform(other)
     np.testing.assert_allclose(found(other), expected)
-    np.testing.assert_allclose(together(prepare(InMemory(other), found)), expected)
+    np.testing.assert_allclose(together(InMemory(other).prepared(found)), expected)
 
 
 @pytest.mark.parametrize("name", ["l2", "none"])

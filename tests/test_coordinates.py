@@ -1,18 +1,19 @@
 import math
 import tracemalloc
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from array_api_compat import array_namespace
-from codes_kit import F64, INTERCEPTS, KINDS, Move, Problem, Rows, stay
+from codes_kit import F64, INTERCEPTS, KINDS, Problem, Rows, Seen
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bottleneck.coordinates import Intercept, _largest_eigenvalue, make_design
-from bottleneck.design import Design, Rotated, Streamed
+from bottleneck.design import Design, Move, Rotated, Streamed, stay
 from bottleneck.losses import Logistic, Loss, Softmax
 from bottleneck.solver import Solution, solve_path
 
@@ -79,15 +80,17 @@ def tolerance_of(dtype: Any) -> float:
     return 3e-5 if dtype == np.float32 else 1e-10
 
 
+def unlabelled(codes: Rows, **options: Any) -> Design:
+    """A design of rows whose classes do not matter."""
+    return make_design(codes, np.zeros(len(codes.rows), int), **options)
+
+
 def margins(design: Design, n: int, at: NDArray[Any]) -> F64:
     """What the design makes of coordinates, for every row."""
-    found = np.full((n, at.shape[1]), np.nan)
-
-    def residual(rows: slice, block: NDArray[Any]) -> NDArray[Any]:
-        found[rows] = block
-        return block
-
-    design.products(at.astype(design.dtype), residual)
+    seen = Seen()
+    design.products(at.astype(design.dtype), seen)
+    found = np.vstack(seen.blocks)
+    assert len(found) == n
     return found
 
 
@@ -171,7 +174,7 @@ def test_rows_as_they_are_are_copied_with_an_intercepts_ones(
     random = np.random.default_rng(0)
     rows, weight = (5 + random.normal(size=(20, 4))).astype(dtype), random.uniform(0.5, 2, 20)
     codes, before = Rows(rows, [3, 8]), rows.copy()
-    design = make_design(codes, intercept=intercept, weight=weight, stiffness=0.0)
+    design = unlabelled(codes, intercept=intercept, weight=weight, stiffness=0.0)
     assert isinstance(design, Rotated)
     expected = rows - (weight @ rows / weight.sum() if intercept == "free" else 0)
     if intercept != "none":
@@ -249,7 +252,7 @@ def test_a_free_intercept_is_the_last_coordinate() -> None:
     random = np.random.default_rng(0)
     for shape in ((20, 4), (4, 20)):
         rows, weight = 5 + random.normal(size=shape), random.uniform(0.5, 2, shape[0])
-        design = make_design(Rows(rows), intercept="free", weight=weight)
+        design = unlabelled(Rows(rows), intercept="free", weight=weight)
         assert isinstance(design, Rotated)
         np.testing.assert_allclose(design.rows[:, -1], 1)
         np.testing.assert_allclose(weight @ design.rows[:, :-1], 0, atol=1e-9)
@@ -261,7 +264,7 @@ def test_a_free_intercept_is_the_last_coordinate() -> None:
 def test_equal_rows_leave_no_coordinate_but_the_intercepts(
     shape: tuple[int, int], intercept: Intercept
 ) -> None:
-    design = make_design(Rows(np.full(shape, 2.0)), intercept=intercept)
+    design = unlabelled(Rows(np.full(shape, 2.0)), intercept=intercept)
     n, d = shape
     expected = {"penalised": n * (4 * d + 1), "free": n, "none": 4 * n * d}[intercept]
     assert design.spectrum.sum() == pytest.approx(expected)
@@ -271,7 +274,7 @@ def test_equal_rows_leave_no_coordinate_but_the_intercepts(
 def test_rows_that_are_all_zero_are_rows() -> None:
     for shape in ((6, 4), (4, 6)):
         for intercept in INTERCEPTS:
-            design = make_design(Rows(np.zeros(shape)), intercept=intercept)
+            design = unlabelled(Rows(np.zeros(shape)), intercept=intercept)
             at = np.ones((len(design.spectrum), 2))
             coef, intercepts = design.lift(at)
             assert (coef.shape, intercepts.shape) == ((2, shape[1]), (2,))
@@ -283,24 +286,39 @@ def test_rows_in_memory_are_turned_once_and_others_for_every_product() -> None:
     rows = np.random.default_rng(0).normal(size=(30, 4))
     for in_memory, kind in ((True, Rotated), (False, Streamed)):
         codes = Rows(rows, [7], in_memory=in_memory)
-        design = make_design(codes, intercept="free")
+        design = unlabelled(codes, intercept="free")
         assert isinstance(design, kind)
         reads = codes.reads
-        design.products(np.ones((5, 2)), lambda _, margins: margins)
+        design.products(np.ones((5, 2)), Seen())
         assert codes.reads - reads == (0 if in_memory else 1)
     codes = Rows(rows, [7], in_memory=False)
-    make_design(codes, intercept="free")
+    unlabelled(codes, intercept="free")
     assert codes.reads == 1
+
+
+def test_few_rows_of_many_features_are_brought_here_first() -> None:
+    class Away(Rows):
+        def blocks(self) -> Iterator[NDArray[Any]]:
+            raise AssertionError("these lie elsewhere")
+
+        def here(self) -> Rows:
+            return Rows(self.rows)
+
+    rows = np.random.default_rng(0).normal(size=(4, 30))
+    design = unlabelled(Away(rows, in_memory=False), intercept="free")
+    at = np.eye(len(design.spectrum))
+    coef, intercepts = design.lift(at)
+    np.testing.assert_allclose(margins(design, 4, at), rows @ coef.T + intercepts, atol=1e-9)
 
 
 @pytest.mark.parametrize("intercept", INTERCEPTS)
 def test_few_rows_of_many_features_take_little_memory(intercept: Intercept) -> None:
     # A matrix of d × d would be of 29 GB; the codes are 5 MB, in double precision twice that.
     rows = np.random.default_rng(0).normal(size=(20, 60_000)).astype(np.float32)
-    design = make_design(Rows(rows), intercept=intercept)  # what is loaded once is loaded
+    design = unlabelled(Rows(rows), intercept=intercept)  # what is loaded once is loaded
     tracemalloc.start()
     try:
-        design = make_design(Rows(rows), intercept=intercept)
+        design = unlabelled(Rows(rows), intercept=intercept)
         _, peak = tracemalloc.get_traced_memory()
         assert peak < rows.nbytes
         tracemalloc.reset_peak()
@@ -325,7 +343,7 @@ def test_torch_gives_the_same(
 
     def made(move: Move) -> Design:
         codes = Rows(rows, [3, 2], in_memory=in_memory)
-        return make_design(codes, intercept=intercept, weight=weight, move=move)
+        return unlabelled(codes, intercept=intercept, weight=weight, move=move)
 
     ours, other = made(stay), made(torch.from_numpy)
     assert isinstance(other.spectrum, torch.Tensor)
@@ -337,15 +355,10 @@ def test_torch_gives_the_same(
     at = np.eye(len(ours.spectrum))
     coef, _ = ours.lift(at)
     moved, _ = other.lift(torch.from_numpy(at))
-    seen: list[Any] = []
-
-    def residual(_: slice, block: Any) -> Any:
-        seen.append(block.clone())
-        return block
-
-    product = other.products(torch.from_numpy(at), residual)
-    assert all(isinstance(block, torch.Tensor) for block in [product, *seen])
-    found = np.vstack([block.numpy() for block in seen])
+    seen = Seen()
+    product = other.products(torch.from_numpy(at), seen).product
+    assert all(isinstance(block, torch.Tensor) for block in [product, *seen.blocks])
+    found = np.vstack([block.numpy() for block in seen.blocks])
     np.testing.assert_allclose(found**2, margins(ours, shape[0], at) ** 2, atol=1e-8)
     np.testing.assert_allclose(moved**2, coef**2, atol=1e-8)
 
@@ -356,7 +369,7 @@ def test_a_large_mean_costs_single_precision_few_digits(mean: float, intercept: 
     # Lengths of coordinates differ by `mean`; margins must not lose as many digits again.
     random = np.random.default_rng(0)
     rows = (mean + random.normal(size=(15, 40))).astype(np.float32)
-    design = make_design(Rows(rows), intercept=intercept)
+    design = unlabelled(Rows(rows), intercept=intercept)
     at = random.normal(size=(len(design.spectrum), 3))
     coef, intercepts = design.lift(at)
     raw = rows.astype(np.float64) @ coef.T + intercepts

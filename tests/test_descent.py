@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from codes_kit import F64, INTERCEPTS, KINDS, Move, Problem, classes_of, stay
+from codes_kit import F64, INTERCEPTS, KINDS, Problem, classes_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from scipy.optimize import minimize_scalar
 
 from bottleneck.coordinates import Intercept
 from bottleneck.descent import _MEMORY, Minimum, Objective, Proof, _Search, minimise
+from bottleneck.design import Move, stay
 from bottleneck.losses import Logistic, Loss, Softmax, SquaredHinge
 
 C = st.floats(-3, 3).map(lambda e: float(10**e))
@@ -261,9 +262,9 @@ def test_together_each_problem_is_solved_as_if_alone(
     f = objective(problem, c)
     products, widths = f.design.products, []
 
-    def counted(coefficients: Any, residual: Any) -> Any:
+    def counted(coefficients: Any, loss: Any) -> Any:
         widths.append(coefficients.shape[1])
-        return products(coefficients, residual)
+        return products(coefficients, loss)
 
     monkeypatch.setattr(f.design, "products", counted)
     found = minimise(f, start(f), tol=tol, max_passes=5000)

@@ -4,35 +4,36 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from codes_kit import F64, Move, Rows, stay
+from codes_kit import F64, Rows
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bottleneck import design as module
-from bottleneck.design import Design, Rotated, Streamed, placed
-from bottleneck.losses import Array
+from bottleneck.design import Design, Move, Rotated, Streamed, stay
+from bottleneck.losses import Array, Sums, Targets
 
 SIZES = st.lists(st.integers(1, 150), min_size=1, max_size=4)
 
 
-def rotated(rows: Array, lifting: Callable[[Array], Array] = stay) -> Rotated:
+def rotated(rows: Array, scale: Array, lifting: Callable[[Array], Array] = stay) -> Rotated:
     ones = np.ones(rows.shape[1])
-    return Rotated(rows, lifting, spectrum=2 * ones, penalty=ones, weight=7.0)
+    return Rotated(rows, Targets(scale), lifting, spectrum=2 * ones, penalty=ones, weight=7.0)
 
 
 def streamed(
-    rows: NDArray[Any], basis: F64, sizes: list[int], move: Move = stay
+    rows: NDArray[Any], scale: NDArray[Any], basis: F64, sizes: list[int], move: Move = stay
 ) -> tuple[Streamed, Rows]:
     codes, ones = Rows(rows, sizes, in_memory=False), np.ones(basis.shape[1])
     dtype = move(rows[:0]).dtype
     parts = {"spectrum": move(2 * ones), "penalty": move(ones), "weight": 7.0}
-    return Streamed(codes, move(basis), move, dtype=dtype, **parts), codes
+    return Streamed(codes, Targets(move(scale)), move(basis), move, dtype=dtype, **parts), codes
 
 
-def bent(scale: Array) -> Callable[[slice, Array], Array]:
-    """A residual that depends on the margins and on which rows they are of."""
-    return lambda rows, margins: margins * margins * scale[rows]
+def bent(targets: Targets, margins: Array) -> tuple[Array, Sums]:
+    """Residuals that depend on the margins and on which rows they are of."""
+    residuals = margins * margins * targets.right
+    return residuals, Sums(residuals.sum(0), margins.sum(0))
 
 
 def data(n: int, d: int, r: int, q: int) -> tuple[F64, F64, F64, F64]:
@@ -47,49 +48,48 @@ def data(n: int, d: int, r: int, q: int) -> tuple[F64, F64, F64, F64]:
 def test_products_are_plain_ones(n: int, q: int, margins: int, sizes: list[int]) -> None:
     rows, basis, coefficients, scale = data(n, 3, 2, q)
     turned = np.hstack([rows, np.ones((n, 1))]) @ basis
-    expected = turned.T @ ((turned @ coefficients) ** 2 * scale)
-    found, codes = streamed(rows, basis, sizes)
+    residuals = (turned @ coefficients) ** 2 * scale
+    found, codes = streamed(rows, scale, basis, sizes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_MARGINS", margins)
-        for design in (rotated(turned), found):
-            product = design.products(coefficients, bent(scale))
-            np.testing.assert_allclose(product, expected, rtol=1e-9, atol=1e-9)
+        for design in (rotated(turned, scale), found):
+            result = design.products(coefficients, bent)
+            for found_sum, expected in [
+                (result.product, turned.T @ residuals),
+                (result.sums.value, residuals.sum(axis=0)),
+                (result.sums.curvature, (turned @ coefficients).sum(axis=0)),
+            ]:
+                np.testing.assert_allclose(found_sum, expected, rtol=1e-9, atol=1e-9)
     assert codes.reads == 1
-
-
-@given(st.integers(1, 300), st.integers(1, 200), SIZES)
-def test_blocks_are_placed_in_order(n: int, size: int, sizes: list[int]) -> None:
-    rows, start = np.arange(n)[:, None].astype(float), 0
-    for where, block in placed(Rows(rows, sizes), stay, size):
-        np.testing.assert_array_equal(block[:, 0], np.arange(where.start, where.stop))
-        assert where.start == start
-        assert 1 <= len(block) <= size
-        start = where.stop
-    assert start == n
 
 
 @pytest.mark.parametrize("kind", ["rotated", "streamed"])
 def test_a_block_of_margins_is_kept_small(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows, basis, coefficients, _ = data(950, 3, 4, 5)
+    rows, basis, coefficients, scale = data(950, 3, 4, 5)
     monkeypatch.setattr(module, "_MARGINS", 500)
     design: Design = (
-        rotated(rows @ basis[:-1]) if kind == "rotated" else streamed(rows, basis, [])[0]
+        rotated(rows @ basis[:-1], scale)
+        if kind == "rotated"
+        else streamed(rows, scale, basis, [])[0]
     )
     sizes: list[int] = []
 
-    def residual(where: slice, margins: F64) -> F64:
+    def counted(targets: Targets, margins: F64) -> tuple[F64, Sums]:
         sizes.append(margins.size)
-        assert len(margins) == where.stop - where.start
-        return margins
+        assert len(margins) == len(targets.right)
+        return bent(targets, margins)
 
-    design.products(coefficients, residual)
+    design.products(coefficients, counted)
     assert sizes == [500] * 9 + [250]
 
 
 def test_coefficients_are_lifted_to_rows_as_they_were_given() -> None:
-    rows, basis, coefficients, _ = data(20, 3, 4, 5)
+    rows, basis, coefficients, scale = data(20, 3, 4, 5)
     turned = np.hstack([rows, np.ones((20, 1))]) @ basis
-    for design in (rotated(turned, lambda at: basis @ at), streamed(rows, basis, [7])[0]):
+    for design in (
+        rotated(turned, scale, lambda at: basis @ at),
+        streamed(rows, scale, basis, [7])[0],
+    ):
         coef, intercept = design.lift(coefficients)
         assert (coef.shape, intercept.shape) == ((5, 3), (5,))
         assert coef.flags.c_contiguous
@@ -97,9 +97,9 @@ def test_coefficients_are_lifted_to_rows_as_they_were_given() -> None:
 
 
 def test_lifting_single_precision_is_done_in_double() -> None:
-    rows, basis, coefficients, _ = data(20, 3, 4, 5)
+    rows, basis, coefficients, scale = data(20, 3, 4, 5)
     single = coefficients.astype(np.float32)
-    coef, intercept = streamed(rows.astype(np.float32), basis, [7])[0].lift(single)
+    coef, intercept = streamed(rows.astype(np.float32), scale, basis, [7])[0].lift(single)
     exact = basis @ single.astype(np.float64)
     np.testing.assert_allclose(np.hstack([coef, intercept[:, None]]), exact.T, rtol=1e-14)
     assert coef.dtype == intercept.dtype == np.float64
@@ -109,7 +109,7 @@ def test_lifting_single_precision_is_done_in_double() -> None:
 def test_torch_gives_the_same(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MARGINS", 1)  # 64 rows a block
     rows, basis, coefficients, scale = data(200, 3, 4, 5)
-    expected = streamed(rows, basis, [50])[0].products(coefficients, bent(scale))
+    expected = streamed(rows, scale, basis, [50])[0].products(coefficients, bent).product
     rows, coefficients, scale = (a.astype(dtype) for a in (rows, coefficients, scale))
     turned = (np.hstack([rows, np.ones((200, 1))]) @ basis).astype(dtype)
 
@@ -118,12 +118,12 @@ def test_torch_gives_the_same(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> No
 
     tolerance = 1e-3 if dtype == np.float32 else 1e-9
     designs = (
-        rotated(torch.from_numpy(turned), lifting),
-        streamed(rows, basis, [50, 90], torch.from_numpy)[0],
+        rotated(torch.from_numpy(turned), torch.from_numpy(scale), lifting),
+        streamed(rows, scale, basis, [50, 90], torch.from_numpy)[0],
     )
     for design in designs:
         assert design.single == (dtype == np.float32)
-        product = design.products(torch.from_numpy(coefficients), bent(torch.from_numpy(scale)))
+        product = design.products(torch.from_numpy(coefficients), bent).product
         assert str(product.dtype) == f"torch.{np.dtype(dtype)}"
         np.testing.assert_allclose(product.numpy(), expected, rtol=tolerance, atol=tolerance)
         coef, intercept = design.lift(torch.from_numpy(coefficients))
@@ -141,9 +141,9 @@ def test_doubled_is_the_same_in_double_precision(kind: str, move: Move) -> None:
     turned = np.hstack([single, np.ones((200, 1), np.float32)]) @ basis
     if kind == "rotated":
         turned = turned.astype(np.float32)
-        design: Design = rotated(move(turned), lambda at: move(basis) @ at)
+        design: Design = rotated(move(turned), move(scale), lambda at: move(basis) @ at)
     else:
-        design = streamed(single, basis, [50], move)[0]
+        design = streamed(single, scale, basis, [50], move)[0]
     doubled = design.doubled()
     assert (design.single, doubled.single) == (True, False)
     np.testing.assert_array_equal(doubled.spectrum, design.spectrum)
@@ -151,7 +151,7 @@ def test_doubled_is_the_same_in_double_precision(kind: str, move: Move) -> None:
     assert doubled.weight == design.weight
     exact = turned.astype(np.float64)
     expected = exact.T @ ((exact @ coefficients) ** 2 * scale)
-    product = doubled.products(move(coefficients), bent(move(scale)))
+    product = doubled.products(move(coefficients), bent).product
     np.testing.assert_allclose(np.asarray(product), expected, rtol=1e-11, atol=1e-11)
     for one, other in zip(
         doubled.lift(move(coefficients)), design.lift(move(coefficients)), strict=True

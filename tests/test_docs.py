@@ -1,17 +1,21 @@
 """The documents are true: commands exist, links lead somewhere, figures are those of the code."""
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import click
 import make_commands
 import pytest
 import sample_layers
+from click.testing import CliRunner
 from test_architecture import FLOORS
 
 from bottleneck.cli import main
 from bottleneck.cli.main import COMMANDS
+from bottleneck.submit import PROGRAM
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -54,12 +58,15 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_in_the_pages_exist_with_their_options(page: Path) -> None:
-    for line in re.findall(r"^ *\$? *(bottleneck [a-z].*)$", page.read_text("utf-8"), re.MULTILINE):
-        name, *rest = line.removeprefix("bottleneck ").split()
-        assert name in COMMANDS, line
-        known = {option for p in parameters(name) for option in [*p.opts, *p.secondary_opts]}
-        used = {word for word in rest if re.fullmatch(r"--?[a-z][a-z-]*", word)}
-        assert used <= known | {"--help"}, line
+    text = page.read_text("utf-8").replace("\\\n", " ")
+    for line in re.findall(r"^ *\$? *(bottleneck [a-z].*)$", text, re.MULTILINE):
+        # `bottleneck submit slurm … -- extract …` is two of them.
+        for command in re.split(r" -- ", line.removeprefix("bottleneck ")):
+            name, *rest = command.split()
+            assert name in COMMANDS, line
+            known = {option for p in parameters(name) for option in [*p.opts, *p.secondary_opts]}
+            used = {word for word in rest if re.fullmatch(r"--?[a-z][a-z-]*", word)}
+            assert used <= known | {"--help"}, line
 
 
 def test_make_targets_in_the_readme_exist() -> None:
@@ -92,3 +99,59 @@ def test_the_page_of_the_architecture_has_every_room_on_its_floor() -> None:
     rows = re.findall(r"^\| (\d) \| `(\w+)", page, re.MULTILINE)
     expected = [(str(n), room) for n, floor in enumerate(FLOORS) for room in floor]
     assert rows == expected[::-1]
+
+
+# On a cluster
+
+CLUSTER = (ROOT / "docs" / "cluster.md").read_text("utf-8")
+
+
+def test_the_script_for_slurm_is_what_is_printed() -> None:
+    (command,) = re.findall(
+        r"^    bottleneck (submit .*) > extract\.sh$", CLUSTER.replace("\\\n", ""), re.M
+    )
+    printed = CliRunner().invoke(main, command.split())
+    assert printed.exit_code == 0, printed.output
+    expected = printed.stdout.replace(PROGRAM[0], "/home/you/.venv/bin/python")
+    assert f"```bash\n{expected}```" in CLUSTER
+
+
+def test_scripts_on_the_page_are_scripts() -> None:
+    scripts = re.findall(r"```bash\n(.*?)```", CLUSTER, re.DOTALL)
+    assert len(scripts) > 4
+    for script in scripts:
+        subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+def test_every_command_for_a_cluster_can_be_parsed() -> None:
+    text = CLUSTER.replace("\\\n", " ")
+    commands = re.findall(r"bottleneck ((?:extract|fit|status) [a-z][^`\"&\n;>]*)", text)
+    assert len(commands) > 8
+    for command in commands:
+        name, *rest = [word for word in command.split() if not word.startswith("…")]
+        rest = [re.sub(r"^auto/.*|^\$i/4$", "0/1", word) for word in rest]
+        _parse(name, rest)
+
+
+def test_the_jobs_for_kubernetes_are_of_one_piece() -> None:
+    yaml = pytest.importorskip("yaml")
+    (text,) = re.findall(r"```yaml\n(.*?)```", CLUSTER, re.DOTALL)
+    extract, fit = yaml.safe_load_all(text)
+    command = extract["spec"]["template"]["spec"]["containers"][0]["command"]
+    assert command[:2] == ["bottleneck", "extract"]
+    assert command[-2:] == ["--task", f"auto/{extract['spec']['completions']}"]
+    made = _parse("extract", [*command[2:-1], "0/1"])
+    used = _parse("fit", fit["spec"]["template"]["spec"]["containers"][0]["command"][2:])
+    assert (used["cache"], used["layer"]) == (made["out"], made["layers"][0])
+    for job in (extract, fit):  # every volume that is mounted is there
+        pod = job["spec"]["template"]["spec"]
+        names = {volume["name"] for volume in pod["volumes"]}
+        for container in [*pod["containers"], *pod.get("initContainers", [])]:
+            assert {mount["name"] for mount in container["volumeMounts"]} == names
+
+
+def _parse(name: str, words: list[str]) -> dict[str, Any]:
+    command = main.get_command(click.Context(main), name)  # type: ignore[attr-defined, unused-ignore]
+    assert command is not None
+    with command.make_context(name, words) as ctx:
+        return dict(ctx.params)

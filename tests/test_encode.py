@@ -15,8 +15,8 @@ from bottleneck.clock import limit
 from bottleneck.decode import decode_image
 from bottleneck.encode import Batch, Encoder
 from bottleneck.errors import NonFiniteCodesError
-from bottleneck.lanes import cores
 from bottleneck.layers import choose_layers, list_layers
+from bottleneck.tasks import cores
 
 
 def encoder(model: str = PLAIN, layers: tuple[str, ...] = ("layer2",), **options: Any) -> Encoder:

@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 
 from bottleneck import errors
@@ -33,3 +35,16 @@ def test_a_misspelt_name_is_answered_with_the_nearest_or_all(name: str, expected
 def test_a_long_list_of_names_is_cut() -> None:
     error = UnknownNameError("model", "?", [f"m{i}" for i in range(50)])
     assert "m11, … (50 in all)" in str(error)
+
+
+def test_an_error_from_another_process_says_the_same() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    found: list[BottleneckError] = [
+        kind("damaged: mend it")
+        for kind in kinds
+        if issubclass(kind, BottleneckError) and kind is not UnknownNameError
+    ]
+    for error in [*found, UnknownNameError("layer", "fcc", ["fc"])]:
+        again = pickle.loads(pickle.dumps(error))
+        assert type(again) is type(error)
+        assert str(again) == str(error)

@@ -1,10 +1,10 @@
 """Lanes: devices and precisions, many threads and few, memory that runs out, errors on the way."""
 
-import os
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,20 @@ import torch
 from conftest import NETWORKS, PLAIN, SMALL, write_photographs
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from bottleneck import lanes as module
 from bottleneck.backbone import load_backbone
 from bottleneck.encode import Encoder
 from bottleneck.errors import BackboneError, DeviceMemoryError, ImageError, InvalidOptionError
 from bottleneck.graph import Graph, trace
-from bottleneck.lanes import Lanes, best_precision, choose_device, choose_devices, cores
+from bottleneck.lanes import (
+    Lanes,
+    best_precision,
+    choose_device,
+    choose_devices,
+    visible_cards,
+)
 from bottleneck.layers import Tap, choose_layers, list_layers
 
 CPU = torch.device("cpu")
@@ -151,6 +158,40 @@ def test_every_gpu_is_a_device_where_none_is_named(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
+    ("cards", "ranks", "expected"),
+    [(4, 1, [[0, 1, 2, 3]]), (4, 2, [[0, 2], [1, 3]]), (2, 2, [[0], [1]]), (2, 3, [[0], [1], [0]])],
+)
+def test_processes_side_by_side_divide_the_cards(
+    cards: int, ranks: int, expected: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: cards)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks))
+    for rank, own in enumerate(expected):
+        monkeypatch.setenv("LOCAL_RANK", str(rank))
+        assert choose_devices("auto") == [torch.device(f"cuda:{card}") for card in own]
+
+
+@pytest.mark.parametrize(
+    ("device", "named", "expected"),
+    [
+        ("auto", None, ["0", "1"]),
+        ("cuda", "5,3", ["5", "3"]),
+        ("auto", "GPU-1f,GPU-2e,GPU-of-a-broken-card", ["GPU-1f", "GPU-2e"]),
+        ("cpu", None, []),
+        ("cuda:1", "5,3", []),
+    ],
+)
+def test_cards_are_named_as_the_scheduler_names_them(
+    device: str, named: str | None, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if named:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert visible_cards(device) == expected
+
+
+@pytest.mark.parametrize(
     ("avx", "amx", "expected"),
     [
         (False, False, "float32"),
@@ -183,16 +224,6 @@ def test_bfloat16_where_the_gpu_has_it(
     monkeypatch.setattr(torch.cuda, "get_device_capability", tell)
     assert best_precision(torch.device("cuda:1")) == expected
     assert asked == [torch.device("cuda:1")]
-
-
-def test_cores_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3, 5}, raising=False)
-    assert cores() == 3
-    monkeypatch.delattr(os, "sched_getaffinity")
-    monkeypatch.setattr(os, "cpu_count", lambda: 7)
-    assert cores() == 7
-    monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert cores() == 1
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1, 1), (3, 3), (64, 16)])
@@ -363,6 +394,38 @@ def test_a_map_is_as_large_as_the_networks_largest_output() -> None:
     graph = trace(Tap(backbone.network, layers), 32, dtype=torch.float32, device=CPU)
     assert graph
     assert graph.largest == 6 * 32 * 32
+
+
+def test_streams_side_by_side_share_what_is_of_the_whole_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first to end does not take it from the other."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    lanes, images = make(), pixels(6)
+    expected = run(lanes, images, 6)
+    with ExitStack() as first, lanes.threads() as second:
+        pool = first.enter_context(lanes.threads())
+        assert_equal(pool.submit(lanes.codes, images).result(), expected)
+        first.close()
+        assert not torch.backends.cudnn.allow_tf32
+        assert_equal(second.submit(lanes.codes, images).result(), expected)
+    assert torch.backends.cudnn.allow_tf32
+
+
+def test_an_untraced_network_has_one_batch_at_a_time_whatever_the_streams() -> None:
+    lanes, inside, most = make(BRANCHING), 0, []
+
+    def count(module: object, arguments: object) -> None:
+        nonlocal inside
+        inside += 1
+        most.append(inside)
+        time.sleep(0.01)
+        inside -= 1
+
+    with register_module_forward_pre_hook(count), lanes.threads() as one, lanes.threads() as two:
+        for future in [pool.submit(lanes.codes, pixels(3)) for pool in (one, two) * 5]:
+            future.result()
+    assert max(most) == 1
 
 
 def test_a_block_can_be_entered_again(several: int) -> None:

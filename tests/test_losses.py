@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from bottleneck.losses import Logistic, Loss, Softmax, SquaredHinge, Sums
+from bottleneck.losses import Logistic, Loss, Softmax, SquaredHinge, Sums, Targets
 
 
 @st.composite
@@ -31,8 +31,10 @@ def cases(draw: st.DrawFn, *, softmax: bool = True) -> tuple[Problem, F64]:
     return Problem(rows, targets, kind, "none", weight, columns), margins
 
 
-def everything(loss: Loss, margins: NDArray[Any]) -> tuple[Any, Sums]:
-    return loss(slice(0, len(margins)), margins.copy())
+def everything(
+    problem: Problem, margins: NDArray[Any], loss: Loss | None = None
+) -> tuple[Any, Sums]:
+    return (loss or problem.loss())(problem.known(), margins.copy())
 
 
 def assert_same(
@@ -49,7 +51,7 @@ def assert_same(
 @given(cases())
 def test_values_and_residuals_are_the_formulas(case: tuple[Problem, F64]) -> None:
     problem, margins = case
-    residual, sums = everything(problem.loss(), margins)
+    residual, sums = everything(problem, margins)
     np.testing.assert_allclose(residual, problem.slopes(margins), rtol=1e-9, atol=1e-14)
     np.testing.assert_allclose(sums.value, problem.losses(margins).sum(axis=0), 1e-9, 1e-13)
 
@@ -59,13 +61,13 @@ def test_residuals_and_curvature_are_derivatives(case: tuple[Problem, F64]) -> N
     problem, margins = case
     if problem.kind is SquaredHinge:  # away from its corners
         margins = np.where(np.abs(np.abs(margins) - 1) < 1e-3, 0.0, margins)
-    loss, step = problem.loss(), 1e-5
-    residual, sums = everything(loss, margins)
+    step = 1e-5
+    residual, sums = everything(problem, margins)
     curvature = np.zeros_like(sums.curvature)
     for i, k in np.ndindex(margins.shape):
         nudge = np.zeros_like(margins)
         nudge[i, k] = step
-        above, below = everything(loss, margins + nudge), everything(loss, margins - nudge)
+        above, below = everything(problem, margins + nudge), everything(problem, margins - nudge)
         slope = (above[1].value - below[1].value).sum() / (2 * step)
         assert slope == pytest.approx(residual[i, k], rel=1e-5, abs=1e-7)
         curvature[k] += (above[0] - below[0])[i, k] / (2 * step)
@@ -77,7 +79,7 @@ def test_no_row_curves_more_than_the_bound(case: tuple[Problem, F64]) -> None:
     problem, margins = case
     plain = Problem(problem.rows, problem.targets, problem.kind)
     assert np.linalg.eigvalsh(plain.second(margins)).max() <= problem.kind.bound + 1e-12
-    _, sums = everything(plain.loss(), margins)
+    _, sums = everything(plain, margins)
     assert np.all(sums.curvature <= problem.kind.bound * len(margins) + 1e-12)
 
 
@@ -97,7 +99,7 @@ def test_the_hinges_residuals_prove_a_lower_bound(case: tuple[Problem, F64], c: 
     rows = problem.rows
 
     def bound(at: F64) -> F64:
-        residual, sums = everything(problem.loss(), at)
+        residual, sums = everything(problem, at)
         norm = ((c * rows.T @ residual) ** 2).sum(axis=0)
         assert sums.slack is not None
         return np.asarray(2 * c * sums.slack - norm / 2 - c * sums.value)
@@ -119,7 +121,7 @@ def test_the_hinges_residuals_prove_a_lower_bound(case: tuple[Problem, F64], c: 
 @given(cases())
 def test_only_the_hinge_gives_its_slack(case: tuple[Problem, F64]) -> None:
     problem, margins = case
-    _, sums = everything(problem.loss(), margins)
+    _, sums = everything(problem, margins)
     assert (sums.slack is not None) == (problem.kind is SquaredHinge)
     if sums.slack is not None:
         slack = np.maximum(0, 1 - np.where(problem.hot, margins, -margins))
@@ -155,14 +157,14 @@ def test_the_minimiser_of_separable_rows_moves_evenly_along_the_course(
 def test_some_columns_are_as_among_all(case: tuple[Problem, F64], data: st.DataObject) -> None:
     problem, margins = case
     loss = problem.loss()
-    residual, sums = everything(loss, margins)
+    residual, sums = everything(problem, margins)
     left = np.arange(problem.columns)
     for _ in range(2):  # and some of these
         kept = data.draw(st.lists(st.sampled_from(range(len(left))), min_size=1, unique=True))
         kept.sort()
         loss, left = loss.take(np.array(kept)), left[kept]
         assert loss.problems == len(left)
-        some, some_sums = everything(loss, margins[:, left])
+        some, some_sums = everything(problem, margins[:, left], loss)
         np.testing.assert_array_equal(some, residual[:, left])
         assert_same(some_sums, sums, left, rtol=1e-12, atol=1e-15)
 
@@ -171,9 +173,10 @@ def test_some_columns_are_as_among_all(case: tuple[Problem, F64], data: st.DataO
 def test_blocks_add_up(case: tuple[Problem, F64], cut: int) -> None:
     problem, margins = case
     cut = min(cut, len(margins))
-    loss = problem.loss()
-    residual, sums = everything(loss, margins)
-    parts = [loss(rows, margins[rows].copy()) for rows in (slice(0, cut), slice(cut, len(margins)))]
+    loss, known = problem.loss(), problem.known()
+    residual, sums = everything(problem, margins)
+    halves = (slice(0, cut), slice(cut, len(margins)))
+    parts = [loss(known[rows], margins[rows].copy()) for rows in halves]
     np.testing.assert_array_equal(np.concatenate([part for part, _ in parts]), residual)
     assert_same(parts[0][1] + parts[1][1], sums, rtol=1e-9, atol=1e-12)
 
@@ -186,9 +189,9 @@ def test_torch_gives_the_same(kind: type[Loss], dtype: Any) -> None:
     columns = None if kind is Softmax else random.uniform(0.5, 2, (2, 4))
     weight = random.uniform(0.5, 2, 30)
     problem = Problem(margins, random.integers(0, 4, 30), kind, "none", weight, columns)
-    expected, sums = everything(problem.loss(), margins)
-    loss = problem.loss(torch.from_numpy)
-    residual, moved = loss(slice(0, 30), torch.from_numpy(margins.copy()))
+    expected, sums = everything(problem, margins)
+    known = problem.known(torch.from_numpy)
+    residual, moved = problem.loss(torch.from_numpy)(known, torch.from_numpy(margins.copy()))
     assert residual.numpy().dtype == expected.dtype == dtype
     np.testing.assert_allclose(residual.numpy(), expected, rtol=1e-5, atol=1e-6)
     assert moved.value.dtype == torch.float64
@@ -198,11 +201,11 @@ def test_torch_gives_the_same(kind: type[Loss], dtype: Any) -> None:
 def test_residuals_near_certainty_keep_their_digits() -> None:
     # In single precision p is 1 here, and 1 - p would be 0.
     margins, targets = np.array([[30.0, 0.0, 2.0], [-3.0, 40.0, 1.0]], np.float32), np.array([0, 1])
-    residual, _ = everything(Softmax(targets, np.arange(3)), margins)
+    residual, _ = Softmax(np.arange(3))(Targets(targets), margins.copy())
     wrong = np.exp([[-30.0, -28.0], [-43.0, -39.0]])
     np.testing.assert_allclose(residual[[0, 0, 1, 1], [1, 2, 0, 2]], wrong.ravel(), rtol=1e-5)
     np.testing.assert_allclose(residual[[0, 1], targets], -wrong.sum(axis=1), rtol=1e-5)
-    residual, _ = everything(Logistic(targets, np.arange(3)), margins)
+    residual, _ = Logistic(np.arange(3))(Targets(targets), margins.copy())
     np.testing.assert_allclose(residual[[0, 1], targets], -np.exp([-30.0, -40.0]), rtol=1e-5)
 
 
@@ -210,11 +213,11 @@ def test_sums_near_certainty_keep_their_digits() -> None:
     # In single precision 1 + exp(-20) is 1, and its logarithm would be 0: large C multiply that.
     margins, targets = np.array([[20.0, 0.0], [-1.0, 18.0]], np.float32), np.array([0, 1])
     lost = np.exp([-20.0, -19.0])  # to first order the loss, p of the wrong class and the curvature
-    _, sums = everything(Softmax(targets, np.arange(2)), margins)
+    _, sums = Softmax(np.arange(2))(Targets(targets), margins.copy())
     np.testing.assert_allclose(sums.value, [lost.sum()], rtol=1e-5)
     np.testing.assert_allclose(sums.curvature, 2 * [lost.sum()], rtol=1e-5)
     margins = np.array([[20.0], [-19.0]], np.float32)
-    _, sums = everything(Logistic(np.array([[True], [False]]), np.arange(1)), margins)
+    _, sums = Logistic(np.arange(1))(Targets(np.array([[True], [False]])), margins.copy())
     np.testing.assert_allclose(sums.value, [lost.sum()], rtol=1e-5)
     np.testing.assert_allclose(sums.curvature, [lost.sum()], rtol=1e-5)
 
@@ -222,7 +225,7 @@ def test_sums_near_certainty_keep_their_digits() -> None:
 @pytest.mark.parametrize("kind", [Logistic, Softmax])
 def test_log_losses_of_huge_margins_are_finite(kind: type[Loss]) -> None:
     huge = np.array([[1e30, -1e30], [-1e30, 1e30]], np.float32)  # the first right, the other wrong
-    residual, sums = everything(kind(np.array([0, 0]), np.arange(2)), huge)
+    residual, sums = kind(np.arange(2))(Targets(np.array([0, 0])), huge.copy())
     np.testing.assert_array_equal(residual, [[0, 0], [-1, 1]])
     expected = np.array([2e30] if kind is Softmax else [1e30, 1e30])
     np.testing.assert_allclose(sums.value, expected, rtol=1e-6)
@@ -231,7 +234,7 @@ def test_log_losses_of_huge_margins_are_finite(kind: type[Loss]) -> None:
 
 def test_squared_hinges_of_huge_margins_are_finite() -> None:
     huge = np.array([[1e18, -1e18], [-1e18, 1e18]], np.float32)
-    residual, sums = everything(SquaredHinge(np.array([0, 0]), np.arange(2)), huge)
+    residual, sums = SquaredHinge(np.arange(2))(Targets(np.array([0, 0])), huge.copy())
     np.testing.assert_allclose(residual, np.array([[0, 0], [-2e18, 2e18]]), rtol=1e-6)
     np.testing.assert_allclose(sums.value, [1e36, 1e36], rtol=1e-6)
     np.testing.assert_array_equal(sums.curvature, [2, 2])
@@ -242,7 +245,7 @@ def test_sums_of_many_rows_keep_their_digits(kind: type[Loss]) -> None:
     random = np.random.default_rng(0)
     margins = random.normal(size=(200_000, 2)).astype(np.float32)
     problem = Problem(margins, random.integers(0, 2, 200_000), kind)
-    _, sums = everything(problem.loss(), margins)
+    _, sums = everything(problem, margins)
     exact = margins.astype(np.float64)
     np.testing.assert_allclose(sums.value, problem.losses(exact).sum(axis=0), rtol=1e-6)
     curvature = np.einsum("nkk->k", problem.second(exact))
@@ -256,9 +259,10 @@ def test_targets_and_weights_stay_as_they_are(kind: type[Loss]) -> None:
     problem = Problem(
         np.ones((5, 1)), np.array([0, 1, 2, 1, 0]), kind, "none", np.arange(1.0, 6), columns
     )
-    loss = problem.loss()
+    loss, known = problem.loss(), problem.known()
     margins = random.normal(size=(5, 3))
-    first, _ = everything(loss, margins)
-    second, _ = everything(loss, margins)
+    first, _ = loss(known, margins.copy())
+    second, _ = loss(known, margins.copy())
     np.testing.assert_array_equal(first, second)
-    np.testing.assert_array_equal(problem.loss().row_weight, loss.row_weight)
+    np.testing.assert_array_equal(problem.known().right, known.right)
+    np.testing.assert_array_equal(problem.known().weight, known.weight)

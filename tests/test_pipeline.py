@@ -1,5 +1,6 @@
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from conftest import Extract
 from bottleneck.clock import Clock
 from bottleneck.pipeline import _batches, _Writer
 from bottleneck.shard import write_shard
+from bottleneck.stopping import Stopped, ask_to_stop, forget_request
 from bottleneck.store import open_cache
 
 
@@ -71,3 +73,51 @@ def test_an_error_in_the_very_last_shard_reaches_the_caller_too(
     with pytest.raises(OSError, match="No space left"):
         extract_tiny(photos)
     assert open_cache(tmp_path / "cache").missing("layer2") == [4]
+
+
+@pytest.fixture
+def request_to_stop() -> Iterator[None]:
+    yield
+    forget_request()
+
+
+@pytest.mark.usefixtures("request_to_stop")
+@pytest.mark.parametrize(
+    ("rows", "missing"),
+    [(0, [0, 1, 2, 3, 4]), (3, [1, 2, 3, 4]), (8, [1, 2, 3, 4]), (9, [2, 3, 4]), (33, [])],
+)
+def test_whoever_asks_to_stop_gets_the_shard_in_the_making_and_no_other(
+    photos: Path, extract_tiny: Extract, tmp_path: Path, rows: int, missing: list[int]
+) -> None:
+    def progress(done: int, total: int, clock: Clock) -> None:
+        if done >= rows:
+            ask_to_stop()  # a first time, and then again and again
+
+    def run() -> None:
+        extract_tiny(photos, batch_size=3, progress=progress)
+
+    if missing:
+        with pytest.raises(Stopped):
+            run()
+    else:  # nothing is left to stop for
+        run()
+        assert (tmp_path / "cache" / "codes.h5").exists()
+    assert open_cache(tmp_path / "cache").missing("layer2") == missing
+    forget_request()
+    assert extract_tiny(photos).rows == 8 * len(missing) - 4 * (4 in missing)
+
+
+@pytest.mark.usefixtures("request_to_stop")
+def test_a_request_in_the_last_shard_of_one_pass_ends_before_the_next_pass(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    extract_tiny(photos, layers=["layer2"], task=(0, 5))  # then its shard 0 is a pass of its own
+
+    def progress(done: int, total: int, clock: Clock) -> None:
+        if done:
+            ask_to_stop()
+
+    with pytest.raises(Stopped):
+        extract_tiny(photos, layers=["layer2", "layer3"], progress=progress)
+    cache = open_cache(tmp_path / "cache")
+    assert cache.missing("layer2") == cache.missing("layer3") == [1, 2, 3, 4]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from codes_kit import F64, KINDS, Move, Problem, Rows, classes_of, stay
+from codes_kit import F64, KINDS, Problem, Rows, classes_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from sklearn.svm import LinearSVC
 from bottleneck import descent, solver
 from bottleneck.coordinates import Intercept, make_design
 from bottleneck.descent import Minimum, Objective
+from bottleneck.design import Move, stay
 from bottleneck.losses import Logistic, Loss, Softmax, SquaredHinge
 from bottleneck.solver import Solution, _stages, solve_path
 
@@ -306,7 +307,7 @@ def test_a_path_gives_what_each_c_gives_alone(kind: type[Loss], shape: tuple[int
 def test_a_path_is_solved_as_it_is_asked_for() -> None:
     problem = blobs(40, 6, 3)
     codes = Rows(problem.rows, [9], in_memory=False)
-    design = make_design(codes, intercept="penalised")
+    design = make_design(codes, problem.targets, intercept="penalised")
     path = solve_path(design, problem.loss(), [1e-3, 1.0, 1e3], tol=TOL)
     assert isinstance(path, Iterator)
     for c in (1e-3, 1.0, 1e3):
@@ -500,7 +501,7 @@ def test_streamed_rows_give_the_same(kind: type[Loss], dtype: Any, shape: tuple[
     intercept: Intercept = "free" if kind is Softmax else "penalised"
     problem = replace(blobs(*shape, 3, dtype=dtype), kind=kind, intercept=intercept)
     codes = Rows(problem.rows, [7, 1, 20], in_memory=False)
-    design = make_design(codes, intercept=intercept)
+    design = make_design(codes, problem.targets, intercept=intercept)
     cs = [1e-3, 1.0, 1e3]
     streamed = solve_path(design, problem.loss(), cs, tol=1e-6)
     for one, other in zip(streamed, solve(problem, *cs, tol=1e-6), strict=True):

@@ -1,3 +1,4 @@
+import os
 from collections import Counter
 
 import pytest
@@ -5,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bottleneck.errors import InvalidOptionError
-from bottleneck.tasks import task_of
+from bottleneck.tasks import array_expression, cores, neighbours_of, shards_left, task_of
 
 
 def slurm(
@@ -19,6 +20,14 @@ def slurm(
 def grid_engine(index: int, first: int, last: int, step: int = 1) -> dict[str, str]:
     names = ("SGE_TASK_ID", "SGE_TASK_FIRST", "SGE_TASK_LAST", "SGE_TASK_STEPSIZE")
     return dict(zip(names, map(str, (index, first, last, step)), strict=True))
+
+
+def srun(rank: int, *, node: int) -> dict[str, str]:
+    return {
+        "SLURM_LOCALID": str(rank),
+        "SLURM_NODEID": str(node),
+        "SLURM_STEP_TASKS_PER_NODE": "2(x3),1",
+    }
 
 
 def test_without_a_scheduler_a_process_does_all() -> None:
@@ -92,3 +101,56 @@ def test_what_cannot_be_told_is_refused(environment: dict[str, str]) -> None:
 def test_a_count_without_a_scheduler_is_refused() -> None:
     with pytest.raises(InvalidOptionError, match="--task auto/4: no scheduler says"):
         task_of({}, count=4)
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, (0, 1)),
+        ({"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4", "RANK": "5"}, (1, 4)),
+        ({"OMPI_COMM_WORLD_LOCAL_RANK": "2", "OMPI_COMM_WORLD_LOCAL_SIZE": "3"}, (2, 3)),
+        # srun on nodes of 2, 2, 2 and 1 processes
+        (srun(1, node=2), (1, 2)),
+        (srun(0, node=3), (0, 1)),
+        ({**srun(1, node=2), "SLURM_GPUS_PER_TASK": "2"}, (0, 1)),  # has cards of its own
+        ({"SLURM_LOCALID": "0", "SLURM_PROCID": "0"}, (0, 1)),  # a batch script, no step
+    ],
+)
+def test_the_processes_of_one_machine(
+    environment: dict[str, str], expected: tuple[int, int]
+) -> None:
+    assert neighbours_of(environment) == expected
+
+
+@pytest.mark.parametrize(
+    ("threads", "expected"),
+    [(None, 3), ("2", 2), ("2,1", 2), (" 1 ", 1), ("64", 3), ("0", 3), ("", 3), ("many", 3)],
+)
+def test_cores_are_those_that_the_process_may_use(
+    threads: str | None, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3, 5}, raising=False)
+    if threads is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    assert cores() == expected
+
+
+@given(st.sets(st.integers(0, 40)))
+def test_an_array_expression_is_its_numbers(indices: set[int]) -> None:
+    text = array_expression(indices)
+    found: list[int] = []
+    for part in text.split(",") if text else []:
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    assert found == sorted(indices)
+
+
+def test_numbers_side_by_side_are_one_range() -> None:
+    assert array_expression([5, 0, 3, 4]) == "0,3-5"
+    assert array_expression(range(1000)) == "0-999"
+    assert array_expression([]) == ""
+
+
+def test_missing_shards_fall_to_the_tasks_that_make_them() -> None:
+    assert shards_left([0, 2, 4, 4], 3) == {0: 1, 1: 2, 2: 1}
+    assert shards_left([], 3) == {}

@@ -1,6 +1,9 @@
 """Tiny seeded networks, as a user's own file: ``tests/tiny_networks.py:plain``."""
 
+import os
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -125,3 +128,21 @@ def branching() -> nn.Module:
 
 def not_a_network() -> str:
     return "a string"
+
+
+def noted() -> nn.Module:
+    """`Plain`, which notes each process that builds it in the folder that NOTED names."""
+    (Path(os.environ["NOTED"]) / f"{os.getpid()}-{time.monotonic_ns()}").touch()
+    return Plain()
+
+
+class Slow(Branching):
+    """Takes a tenth of a second for a batch, in which it can be interrupted."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        time.sleep(0.1)
+        return super().forward(x)
+
+
+def slow() -> nn.Module:
+    return Slow()

@@ -8,7 +8,16 @@ from typing import Any
 import click
 
 from bottleneck.cli.interrupts import telling_what_is_kept
-from bottleneck.cli.options import PATH, Numbers, Task, device_options, force_option, json_option
+from bottleneck.cli.options import (
+    PATH,
+    Numbers,
+    Task,
+    device_options,
+    engine_of,
+    engine_options,
+    force_option,
+    json_option,
+)
 from bottleneck.cli.progress import progress_of
 
 
@@ -47,6 +56,7 @@ from bottleneck.cli.progress import progress_of
     default="auto",
     help="Only part I of N, counted from 0.  [as the scheduler says; else all]",
 )
+@engine_options
 @click.option("--resize", type=click.IntRange(min=1), help="Shorter side, in pixels.")
 @click.option("--crop", type=click.IntRange(min=1), help="Side of the centre that is cut out.")
 @click.option("--mean", type=Numbers(), help="Of each channel, on the scale 0 to 1.")
@@ -67,6 +77,10 @@ def extract(
     images: Path,
     out: Path,
     task: tuple[int, int],
+    device: str,
+    backend: str | None,
+    jobs: int | None,
+    scheduler: str | None,
     strict: bool,
     as_json: bool,
     resize: int | None,
@@ -89,12 +103,17 @@ def extract(
     Example:
       bottleneck extract photos -o photos.cache --model resnet50 --layer layer3 --layer layer4
       bottleneck extract photos -o photos.cache --model resnet50 --layer layer2 --task 3/16
+      bottleneck extract photos -o photos.cache --model resnet50 --layer layer2 --backend loky
 
     In an array of Slurm, Grid Engine or LSF, and beside other ranks of srun, torchrun or mpirun,
     each process knows its part; in one of PBS or Kubernetes, with --task auto/N for N of them.
+
+    With --backend, shards are made by processes of this machine, one for each GPU that is visible,
+    or by the workers of a Dask cluster, which must see the same files: the quick make more of them.
     """
     from bottleneck import report
     from bottleneck.extract import extract as run
+    from bottleneck.lanes import visible_cards
 
     preprocess = {
         "resize": resize,
@@ -103,12 +122,19 @@ def extract(
         "std": std,
         "interpolation": interpolation,
     }
-    with telling_what_is_kept(out), progress_of("images") as progress:
+    cards = visible_cards(device) if backend == "loky" else []
+    with (
+        telling_what_is_kept(out),
+        engine_of(backend, jobs=jobs, scheduler=scheduler, cards=cards) as engine,
+        progress_of("images") as progress,
+    ):
         done = run(
             images,
             out,
             preprocess=preprocess,
             task=task,
+            device=device,
+            engine=engine,
             announce=lambda ahead: click.echo(report.preflight_text(ahead), err=True),
             progress=progress,
             **options,

@@ -6,7 +6,14 @@ from typing import Any
 
 import click
 
-from bottleneck.cli.options import PATH, json_option, overwrite_option, training_options
+from bottleneck.cli.options import (
+    PATH,
+    client_of,
+    cluster_options,
+    json_option,
+    overwrite_option,
+    training_options,
+)
 
 
 @click.command()
@@ -14,6 +21,7 @@ from bottleneck.cli.options import PATH, json_option, overwrite_option, training
 @click.option("--clf", required=True, help="svm or softmax.")
 @click.option("--layer", help="Needed where the cache has several.")
 @training_options
+@cluster_options
 @click.option("--save-cv", type=PATH, help="Write every number of the search, as JSON.")
 @click.option("-o", "--out", type=PATH, help="The head.  [head-CLF-LAYER.safetensors]")
 @overwrite_option
@@ -27,6 +35,8 @@ def fit(
     preprocess: str,
     labels: Path | None,
     memory: int | None,
+    backend: str | None,
+    scheduler: str | None,
     save_cv: Path | None,
     out: Path | None,
     overwrite: bool,
@@ -43,6 +53,7 @@ def fit(
       bottleneck fit photos.cache --clf svm --layer layer3
       bottleneck fit photos.cache --clf softmax --c 0.01,0.1,1 -o photos.head
       bottleneck fit photos.cache --clf svm --layer layer3 --labels colours.csv
+      bottleneck fit photos.cache --clf svm --backend dask --scheduler tcp://node1:8786
     """
     from bottleneck import results
     from bottleneck.errors import InvalidOptionError
@@ -59,16 +70,18 @@ def fit(
         if save_cv.resolve() == out.resolve():
             raise InvalidOptionError(f"-o and --save-cv both name {out}: give two files")
         require_new(save_cv, overwrite=overwrite, option="--save-cv")
-    done = run(
-        cache,
-        Method(clf, **method),
-        layer=layer,
-        c=c or None,
-        cv=cv,
-        preprocess=preprocess,
-        labels=labels,
-        memory=memory,
-    )
+    with client_of(backend, scheduler) as client:
+        done = run(
+            cache,
+            Method(clf, **method),
+            layer=layer,
+            c=c or None,
+            cv=cv,
+            preprocess=preprocess,
+            labels=labels,
+            memory=memory,
+            client=client,
+        )
     done.head.save(out)
     if save_cv is not None:
         publish_text(save_cv, json.dumps(done.selection.table() if done.selection else None) + "\n")

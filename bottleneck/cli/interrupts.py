@@ -1,4 +1,4 @@
-"""Interrupts: Ctrl-C and a scheduler's SIGTERM end a command cleanly and say what is kept."""
+"""Interrupts: Ctrl-C and a scheduler's signals end a command cleanly and say what is kept."""
 
 import signal
 import threading
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+
+from bottleneck.stopping import Stopped, ask_to_stop, forget_request
 
 _GOES_ON = "what was finished is kept, the same command goes on"
 
@@ -15,20 +17,35 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM unwind the program as Ctrl-C does, so that nothing is left half done."""
+def signals_as_interrupts() -> Iterator[None]:
+    """Let a scheduler's signals unwind the program as Ctrl-C does: nothing is left half done.
+
+    SIGTERM does so at once. SIGUSR1, by which schedulers announce the end of a job's time, waits
+    for the end of the shard that is in the making.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # Python lets only the main thread look after signals
         return
-    before = signal.signal(signal.SIGTERM, _terminate)
+    handlers = {"SIGTERM": _terminate, "SIGUSR1": _stop}
+    before = {
+        number: signal.signal(number, handlers[number.name])
+        for number in signal.Signals  # Windows has no SIGUSR1
+        if number.name in handlers
+    }
+    forget_request()
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    ask_to_stop()
 
 
 @contextmanager
@@ -45,12 +62,19 @@ def telling_what_is_kept(cache: Path) -> Iterator[None]:
 
 def interrupt_text(interrupt: KeyboardInterrupt) -> str:
     """What to tell whoever interrupted."""
-    what = "terminated" if isinstance(interrupt, Terminated) else "interrupted"
     kept = getattr(interrupt, "__notes__", [])
-    return f"{what}: {'; '.join([*kept, _GOES_ON])}"
+    return f"{_kind(interrupt)[0]}: {'; '.join([*kept, _GOES_ON])}"
 
 
 def interrupt_code(interrupt: KeyboardInterrupt) -> int:
     """The exit code that shells expect: 128 and the signal's number."""
-    number = signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT
-    return 128 + int(number)
+    return 128 + _kind(interrupt)[1]
+
+
+def _kind(interrupt: KeyboardInterrupt) -> tuple[str, int]:
+    """What happened, and the number of the signal."""
+    if isinstance(interrupt, Stopped):
+        return "stopped", signal.SIGUSR1
+    if isinstance(interrupt, Terminated):
+        return "terminated", signal.SIGTERM
+    return "interrupted", signal.SIGINT

@@ -11,10 +11,13 @@ from typing import Any, NoReturn
 import click
 
 from bottleneck import __version__
-from bottleneck.cli.interrupts import interrupt_code, interrupt_text, sigterm_as_interrupt
+from bottleneck.cli.interrupts import interrupt_code, interrupt_text, signals_as_interrupts
 from bottleneck.errors import BottleneckError
 
-COMMANDS = ("layers", "extract", "status", "verify", "fit", "sweep", "evaluate", "predict")
+COMMANDS = (
+    *("layers", "extract", "status", "verify", "fit", "sweep", "evaluate", "predict"),
+    "submit",
+)
 
 CONFIG = Path("bottleneck.toml")
 
@@ -38,7 +41,7 @@ class Program(click.Group):
         """Run, and report what the user can mend in one line."""
         try:
             ctx.default_map = _defaults(self, ctx)
-            with sigterm_as_interrupt():
+            with signals_as_interrupts():
                 return super().invoke(ctx)
         except KeyboardInterrupt as interrupt:
             _fail(interrupt_text(interrupt), interrupt_code(interrupt))

@@ -2,12 +2,14 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from bottleneck.engines import BACKENDS, Engine, connected, open_engine
 from bottleneck.tasks import task_of
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -100,6 +102,45 @@ def device_options(command: F) -> F:
     )(command)
 
 
+def engine_options(command: F) -> F:
+    """``--backend``, ``--jobs`` and ``--scheduler``."""
+    options = [
+        click.option(
+            "--backend",
+            type=click.Choice(BACKENDS),
+            help="Spread the work: loky, over processes of this machine; dask, over a cluster.",
+        ),
+        click.option(
+            "--jobs", type=click.IntRange(min=1), help="Processes of loky.  [one a GPU; else some]"
+        ),
+        click.option("--scheduler", metavar="ADDRESS", help="Dask's, as tcp://host:8786."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@contextmanager
+def engine_of(
+    backend: str | None, *, jobs: int | None, scheduler: str | None, cards: Sequence[str] = ()
+) -> Iterator[Engine | None]:
+    """The engine that `engine_options` name; None where this process is to do it all.
+
+    Raises
+    ------
+    click.UsageError
+        An option was given that means nothing without a backend.
+    """
+    if backend is None:
+        if jobs is not None or scheduler is not None:
+            option = "--jobs" if jobs is not None else "--scheduler"
+            raise click.UsageError(f"{option} means nothing without --backend loky or dask")
+        yield None
+        return
+    with open_engine(backend, jobs=jobs, scheduler=scheduler, cards=cards) as engine:
+        yield engine
+
+
 def moved_network_options(command: F) -> F:
     """``--model`` and ``--weights`` for a network that has moved since extraction."""
     command = click.option(
@@ -160,6 +201,29 @@ def training_options(command: F) -> F:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def cluster_options(command: F) -> F:
+    """``--backend`` and ``--scheduler``."""
+    command = click.option("--scheduler", metavar="ADDRESS", help="Dask's: tcp://HOST:8786.")(
+        command
+    )
+    return click.option(
+        "--backend", type=click.Choice(["dask"]), help="Compute on a cluster.  [this machine]"
+    )(command)
+
+
+def client_of(backend: str | None, scheduler: str | None) -> AbstractContextManager[Any]:
+    """A client of the scheduler that the two options name, for a block; None if they do not."""
+    from bottleneck.errors import InvalidOptionError
+
+    if backend is None and scheduler is None:
+        return nullcontext()
+    if backend is None or scheduler is None:
+        raise InvalidOptionError(
+            "--backend dask and --scheduler tcp://HOST:8786 need each other: give both"
+        )
+    return connected(scheduler)
 
 
 def overwrite_option(command: F) -> F:

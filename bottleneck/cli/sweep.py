@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from bottleneck.cli.options import PATH, json_option, overwrite_option, training_options
+from bottleneck.cli.options import (
+    PATH,
+    engine_of,
+    engine_options,
+    json_option,
+    overwrite_option,
+    training_options,
+)
 
 if TYPE_CHECKING:
     from bottleneck.sweep import Row
@@ -26,6 +33,7 @@ if TYPE_CHECKING:
     help="svm or softmax; may be given several times.",
 )
 @training_options
+@engine_options
 @click.option("--plot", type=PATH, help="Draw the curve too: a .svg, .png or .pdf file.")
 @click.option("-o", "--out", type=PATH, help="Write the table too, as CSV with all digits.")
 @overwrite_option
@@ -42,6 +50,9 @@ def sweep(
     preprocess: str,
     labels: Path | None,
     memory: int | None,
+    backend: str | None,
+    jobs: int | None,
+    scheduler: str | None,
     plot: Path | None,
     out: Path | None,
     overwrite: bool,
@@ -54,11 +65,15 @@ def sweep(
     of the network that it needs. The cheapest within one standard error of the best is marked and
     comes with the command that trains it; held-out figures are shown, and have no say in it.
 
+    With --backend, processes of this machine or workers of a Dask cluster, which must see the
+    cache, train one row of the table each.
+
     \b
     Example:
       bottleneck sweep photos.cache
       bottleneck sweep photos.cache --plot layers.svg -o layers.csv
       bottleneck sweep photos.cache --layer layer3 --layer layer4 --clf svm --json
+      bottleneck sweep photos.cache --backend loky --jobs 4
     """
     from bottleneck import results
     from bottleneck.cli.progress import progress_of
@@ -74,7 +89,10 @@ def sweep(
             require_new(path, overwrite=overwrite, option=option)
     if plot is not None:
         require_picture(plot)
-    with progress_of("classifiers") as progress:
+    with (
+        engine_of(backend, jobs=jobs, scheduler=scheduler) as engine,
+        progress_of("classifiers") as progress,
+    ):
         rows = run(
             cache,
             [Method(clf, **method) for clf in clfs],
@@ -84,6 +102,7 @@ def sweep(
             preprocess=preprocess,
             labels=labels,
             memory=memory,
+            engine=engine,
             progress=progress,
         )
     best, chosen = best_row(rows), recommend(rows)
@@ -98,7 +117,10 @@ def sweep(
         click.echo(results.sweep_text(rows, best=best, chosen=chosen, command=command))
 
 
-_OF_SWEEP_ALONE = {"cache", "layers", "clfs", "plot", "out", "overwrite", "as_json"}
+_OF_SWEEP_ALONE = {
+    *("cache", "layers", "clfs", "plot", "out", "overwrite", "as_json"),
+    *("backend", "jobs", "scheduler"),
+}
 
 
 def _fit_command(ctx: click.Context, row: "Row") -> str:

@@ -731,7 +731,12 @@ class Slow(Plain):
 
 
 @pytest.mark.parametrize(
-    ("sent", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")]
+    ("sent", "word"),
+    [
+        (signal.SIGINT, "interrupted"),
+        (signal.SIGTERM, "terminated"),
+        (signal.SIGUSR1, "stopped"),
+    ],
 )
 def test_an_interrupt_keeps_what_was_finished_and_the_next_run_goes_on(
     run: Run, photos: Path, tmp_path: Path, sent: signal.Signals, word: str

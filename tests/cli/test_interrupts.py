@@ -9,17 +9,33 @@ from bottleneck.cli.interrupts import (
     Terminated,
     interrupt_code,
     interrupt_text,
-    sigterm_as_interrupt,
+    signals_as_interrupts,
     telling_what_is_kept,
 )
+from bottleneck.stopping import Stopped
 
 
-def test_sigterm_unwinds_and_its_handler_is_put_back() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Terminated), sigterm_as_interrupt():
+@pytest.mark.parametrize(
+    ("sent", "kind"), [(signal.SIGTERM, Terminated), (signal.SIGUSR1, Stopped)]
+)
+def test_a_signal_unwinds_and_its_handler_is_put_back(
+    sent: signal.Signals, kind: type[KeyboardInterrupt]
+) -> None:
+    before = signal.getsignal(sent)
+    for _ in range(2):  # what was asked of one command is not asked of the next
+        with pytest.raises(kind), signals_as_interrupts():
+            os.kill(os.getpid(), sent)
+            signal.pause()
+    assert signal.getsignal(sent) == before
+
+
+def test_where_there_is_no_sigusr1_sigterm_is_looked_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "Signals", [signal.SIGINT, signal.SIGTERM])  # as on Windows
+    before = signal.getsignal(signal.SIGUSR1)
+    with pytest.raises(Terminated), signals_as_interrupts():
+        assert signal.getsignal(signal.SIGUSR1) == before
         os.kill(os.getpid(), signal.SIGTERM)
         signal.pause()
-    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_another_thread_leaves_signals_alone() -> None:
@@ -27,7 +43,7 @@ def test_another_thread_leaves_signals_alone() -> None:
     seen = []
 
     def run() -> None:
-        with sigterm_as_interrupt():
+        with signals_as_interrupts():
             seen.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=run)
@@ -39,6 +55,7 @@ def test_another_thread_leaves_signals_alone() -> None:
 def test_codes_are_what_shells_expect() -> None:
     assert interrupt_code(KeyboardInterrupt()) == 130
     assert interrupt_code(Terminated()) == 143
+    assert interrupt_code(Stopped()) == 138
 
 
 def test_an_interrupt_says_what_is_kept(tmp_path: Path) -> None:

@@ -90,9 +90,54 @@ def test_a_plan_without_codes_is_not_complete(
     run: Run, photos: Path, extract_tiny: Extract
 ) -> None:
     cache = extract_tiny(photos, shard_size=100, task=(1, 2)).cache.path
-    found = json.loads(run("status", cache, "--json").stdout)
-    assert (found["rows"], found["complete"]) == (36, False)
-    assert run("status", cache).exit_code == 0
+    result = run("status", cache, "--json")
+    found = json.loads(result.stdout)
+    assert (found["rows"], found["complete"], result.exit_code) == (36, False, 3)
+    assert run("status", cache).exit_code == 3
+
+
+def test_what_is_missing_is_told_by_layer_and_by_task(
+    run: Run, photos: Path, extract_tiny: Extract
+) -> None:
+    extract_tiny(photos, task=(1, 2))  # shards 1 and 3 of 5
+    cache = extract_tiny(photos, layers=["layer3"]).cache.path
+    (cache / "codes" / "layer3" / "00004.h5").unlink()
+    result = run("status", cache, "--json", "--tasks", 3)
+    found = json.loads(result.stdout)
+    assert result.exit_code == 3
+    assert found["missing"] == {"layer2": [0, 2, 4], "layer3": [4]}
+    assert found["by_task"] == {"0": 1, "1": 2, "2": 1}
+    assert found["complete"] is False
+    text = run("status", cache, "--tasks", 100)
+    assert text.exit_code == 3
+    assert "tasks left of 100: --array=0,2,4" in text.stdout.splitlines()
+    assert "--array" not in run("status", cache).stdout
+
+
+def test_the_tasks_that_are_left_are_those_that_finish_it(
+    run: Run, photos: Path, extract_tiny: Extract
+) -> None:
+    cache = extract_tiny(photos, task=(2, 4), shard_size=3).cache.path
+    left = json.loads(run("status", cache, "--json", "--tasks", 4).stdout)["by_task"]
+    assert left == {"0": 3, "1": 3, "3": 3}
+    for task in left:
+        extract_tiny(photos, task=(int(task), 4), shard_size=3)
+    found = run("status", cache, "--json", "--tasks", 4)
+    assert (found.exit_code, json.loads(found.stdout)["by_task"]) == (0, {})
+    assert "tasks left" not in run("status", cache, "--tasks", 4).stdout
+
+
+def test_layers_that_are_named_must_be_whole(run: Run, photos: Path, extract_tiny: Extract) -> None:
+    cache = extract_tiny(photos, layers=["layer2"]).cache.path
+    extract_tiny(photos, layers=["layer3"], task=(0, 2))
+    assert run("status", cache).exit_code == 3
+    assert run("status", cache, "--layer", "layer2").exit_code == 0
+    assert run("status", cache, "--layer", "layer2", "--layer", "layer3").exit_code == 3
+    result = run("status", cache, "--layer", "layer2", "--layer", "layer1", "--json")
+    found = json.loads(result.stdout)
+    assert (result.exit_code, found["missing"]) == (3, {"layer1": [0, 1, 2, 3, 4]})
+    assert found["layers"]["layer1"]["missing"] == 36
+    assert not (cache / "codes" / "layer1").exists()  # to ask is not to begin
 
 
 def test_looking_changes_nothing(run: Run, cache: Path) -> None:

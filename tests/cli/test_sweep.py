@@ -256,7 +256,7 @@ def test_the_command_of_the_sentence_knows_every_option_that_fit_shares() -> Non
         for name, command in commands.items()
         if command
     }
-    assert names["sweep"] - names["fit"] == {"--plot"}
+    assert names["sweep"] - names["fit"] == {"--plot", "--jobs"}
     assert names["fit"] - names["sweep"] == {"--save-cv"}
 
 

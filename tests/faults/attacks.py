@@ -12,14 +12,15 @@ import subprocess
 
 import numpy as np
 
-from bottleneck.store import is_cache, open_cache
+from bottleneck.manifest import is_cache
+from bottleneck.store import open_cache
 from bottleneck.verify import verify
 from faults.child import Fault, printed, start
 from faults.trial import Trial, Workshop, a_trial, copy, require_same
 from faults.trial import codes as codes_of
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT)
-ENDS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+ENDS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 138}
 
 
 def killed_at_step(workshop: Workshop, step: int) -> None:

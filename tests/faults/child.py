@@ -99,7 +99,7 @@ def _run(arguments: list[str], place: Path, fault: Fault) -> None:
         code = int(exit_.code or 0)
     except KeyboardInterrupt:  # it came when the command was over
         code = 128 + signal.SIGINT
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)  # the rest is not what is tried here
     if fault.kind == "none":
         (place / "steps").write_text(str(_STEPS.taken))

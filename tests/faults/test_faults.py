@@ -35,7 +35,7 @@ def test_a_disk_that_refuses_any_step_loses_nothing(workshop: Workshop, number: 
         attacks.refused_at_step(workshop, step, number)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("sent", [signal.SIGKILL, *attacks.ENDS])
 def test_a_signal_at_any_moment_loses_nothing(workshop: Workshop, sent: signal.Signals) -> None:
     moments = random.Random(sent)
     for _ in range(3):

@@ -52,12 +52,12 @@ def rows(workshop: Workshop, amount: Amount) -> Iterator[Row]:
     yield "SIGKILL before each open, write, sync, rename and removal", len(steps), whole
 
     moments = random.Random(0)
-    for sent in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
+    for sent in (signal.SIGKILL, *attacks.ENDS):
         came = sum(
             attacks.stopped_after(workshop, moments.uniform(0, workshop.seconds), sent)
             for _ in range(amount.moments)
         )
-        code = {signal.SIGTERM: "; exit code 143", signal.SIGINT: "; exit code 130"}.get(sent, "")
+        code = f"; exit code {attacks.ENDS[sent]}" if sent in attacks.ENDS else ""
         yield (
             f"{sent.name} at a random moment",
             amount.moments,

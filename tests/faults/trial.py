@@ -15,7 +15,8 @@ import numpy as np
 from conftest import NETWORKS, write_photographs
 from numpy.typing import NDArray
 
-from bottleneck.store import is_cache, open_cache
+from bottleneck.manifest import is_cache
+from bottleneck.store import open_cache
 from bottleneck.verify import verify
 from faults.child import Fault, printed, run, steps
 

@@ -1,0 +1,82 @@
+"""Training with the codes on two Dask workers, against the same training in one process.
+
+Run from the project's root: python benchmarks/distributed_fit.py, or with --quick for a try.
+"""
+
+import argparse
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from distributed import LocalCluster
+from machine import machine
+from out_of_core import make_cache
+from turns import in_turns, median, ratio
+
+from bottleneck.classifiers import CLASSIFIERS
+from bottleneck.engines import connected
+from bottleneck.fit import Fit, fit
+from bottleneck.training import Method
+
+_WORKERS = 2
+_CS = (1e-4, 1e-3, 1e-2)  # of the search; its middle is what the single trainings have
+
+
+def markdown(*, n: int = 60_000, d: int = 1024, classes: int = 100, turns: int = 3) -> str:
+    """A table: seconds here and on the workers, and how far apart the coefficients are."""
+    lines = [
+        f"{n} × {d} codes of {classes} classes in float16 shards; {_WORKERS} workers of one thread "
+        f"each, on this machine, against one process with all of its cores; the median of {turns} "
+        "turns, reading the shards included.",
+        "",
+        "| what | seconds, here | seconds, workers | ratio | coefficients differ by |",
+        "|---|---|---|---|---|",
+    ]
+    start: Any = LocalCluster
+    local = start(n_workers=_WORKERS, threads_per_worker=1, dashboard_address=":0", memory_limit=0)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        local as cluster,
+        connected(cluster.scheduler_address) as client,
+    ):
+        cache = Path(folder) / "cache"
+        make_cache(cache, n=n, d=d, classes=classes)
+        for clf in CLASSIFIERS:
+            for what, options in (
+                (f"{clf}, C = {_CS[1]:g}", {"c": _CS[1:2], "cv": 0}),
+                (f"{clf}, {len(_CS)} C in 3 folds", {"c": _CS, "cv": 3}),
+            ):
+                found = _compared(cache, clf, client, options, turns)
+                lines.append(f"| {what} | {' | '.join(found)} |")
+    return "\n".join(lines)
+
+
+def _compared(
+    cache: Path, clf: str, client: Any, options: dict[str, Any], turns: int
+) -> tuple[str, ...]:
+    """The cells of a line: seconds of both, their ratio, the largest relative difference."""
+    train = partial(fit, cache, Method(clf), memory=1 << 40, **options)
+    made = in_turns({"here": train, "workers": partial(train, client=client)}, turns)
+    seconds = {name: [done.seconds for done in found] for name, found in made.items()}
+    apart = max(map(_apart, made["here"], made["workers"]))
+    return (
+        *(f"{median(each):.1f}" for each in seconds.values()),
+        f"{ratio(seconds['workers'], seconds['here']):.2f}",
+        f"{apart:.1e}",
+    )
+
+
+def _apart(one: Fit, other: Fit) -> float:
+    """The norm of the coefficients' difference, as a share of their norm."""
+    assert one.c == other.c
+    coef = one.head.coef
+    return float(np.linalg.norm(coef - other.head.coef) / np.linalg.norm(coef))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="toy sizes, for a try")
+    quick = {"n": 600, "d": 32, "classes": 5, "turns": 1} if parser.parse_args().quick else {}
+    print(f"{machine()}\n\n{markdown(**quick)}")

@@ -1,0 +1,90 @@
+"""`bottleneck submit`."""
+
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from bottleneck.errors import InvalidOptionError, UnknownNameError
+
+_MARK = "--"
+_WORDS = "bottleneck.submit.words"  # where the command behind the mark is kept
+_COMMANDS = ("extract", "fit", "sweep")
+
+
+class _Submission(click.Command):
+    """Reads its own options before the mark, and leaves what stands behind it as it is."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Split at the mark."""
+        own = args[: args.index(_MARK)] if _MARK in args else args
+        ctx.meta[_WORDS] = args[len(own) + 1 :]
+        return super().parse_args(ctx, own)
+
+
+@click.command(cls=_Submission, context_settings={"ignore_unknown_options": True})
+@click.argument("scheduler", type=click.Choice(["slurm"]))
+@click.argument(
+    "options",
+    nargs=-1,
+    type=click.UNPROCESSED,
+    metavar="[SBATCH-OPTION]... -- COMMAND...",
+)
+@click.option(
+    "--tasks", type=click.IntRange(min=1), help="Of the array that an extraction is.  [1]"
+)
+@click.option("--submit", "now", is_flag=True, help="Submit it, and print the job's number.")
+@click.pass_context
+def submit(
+    ctx: click.Context, scheduler: str, options: tuple[str, ...], tasks: int | None, now: bool
+) -> None:
+    """Print a batch script that runs a command on a cluster.
+
+    The command, extract, fit or sweep, stands behind `--` and is checked at once. An extraction
+    becomes an array of tasks, each of which does what is missing of its part; before its time is
+    over, it finishes the shard in the making and is queued again. A fit or sweep first looks
+    whether its layers are complete, and ends with 3 where they are not. Options that are none of
+    these are sbatch's.
+
+    \b
+    Example:
+      bottleneck submit slurm --tasks 16 --time=2:00:00 --gpus=1 -- \\
+          extract photos -o photos.cache --model resnet50 --layer layer3 > extract.sh
+      bottleneck submit slurm --submit --dependency=afterany:4711 --mem=32G -- \\
+          fit photos.cache --clf svm --layer layer3
+    """
+    from bottleneck import submit as jobs
+
+    words = ctx.meta[_WORDS]
+    if not words:
+        raise click.UsageError("Missing a command behind `--`.", ctx)
+    name, *arguments = words
+    values = _checked(ctx, name, arguments)
+    if name == "extract":
+        script = jobs.array_script(arguments, tasks=tasks or 1, options=options)
+    elif tasks is None:
+        layers = values["layers"] if name == "sweep" else filter(None, [values["layer"]])
+        script = jobs.job_script(
+            words, cache=values["cache"], layers=tuple(layers), options=options
+        )
+    else:
+        raise InvalidOptionError(f"--tasks {tasks}: {name} is one job; only extract has tasks")
+    if now:
+        click.echo(jobs.submit(script))
+    else:
+        click.echo(script.encode("utf-8", errors="surrogateescape"), nl=False)
+
+
+def _checked(ctx: click.Context, name: str, arguments: list[str]) -> dict[str, Any]:
+    """What a command understands of its arguments, so that it is not each job that does not."""
+    program = ctx.find_root()
+    assert isinstance(program.command, click.Group)
+    command = program.command.get_command(program, name) if name in _COMMANDS else None
+    if command is None:
+        raise UnknownNameError("command", name, _COMMANDS)
+    with command.make_context(name, list(arguments), parent=program) as inner:
+        if inner.get_parameter_source("task") is ParameterSource.COMMANDLINE:
+            raise InvalidOptionError(
+                "--task: each task of the array is given its own: leave it out"
+            )
+        return dict(inner.params)

@@ -1,0 +1,186 @@
+"""Jobs for Slurm: batch scripts that run this program, and their submission.
+
+A script is plain text that stands on its own: it names this Python, and can be kept, read, changed
+and submitted again. Slurm's own options are Slurm's to know, and are handed through.
+"""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bottleneck.errors import InvalidOptionError, SchedulerError
+
+# The Python that submits is the one that runs; -P: a folder of the data hides no module of its.
+PROGRAM = (sys.executable, "-P", "-m", "bottleneck")
+
+_SECONDS_BEFORE_THE_END = 120  # in which the shard in the making is to be finished
+_MOST_RESTARTS = 10  # where a run ends before its first shard, more would be of no use
+
+_THREADS = 'export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-$SLURM_CPUS_ON_NODE}"'
+
+_ARRAY = """\
+# Task I of {count} makes every shard K for which K % {count} is I, and of these what is missing.
+# To run some tasks again: sbatch --array=0,3-5 with this file.
+{threads}
+
+{program} extract --task "$SLURM_ARRAY_TASK_ID/{count}" {arguments} &
+run=$!
+# When the time is nearly over, Slurm tells this shell, and this shell the run: that finishes the
+# shard in the making and ends with 138, and then the task is queued again for what is left.
+trap 'kill -USR1 "$run"' USR1
+trap : TERM  # the run has it too, and ends in order
+while kill -0 "$run" 2>/dev/null; do wait "$run"; done  # a signal ends `wait`, not the run
+wait "$run"
+code=$?
+if [ "$code" -eq 138 ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {most_restarts} ]; then
+    scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID"
+fi
+exit "$code"
+"""
+
+_JOB = """\
+{threads}
+
+# What the tasks of an array made is asked of the cache, not of their exit codes; 3: incomplete.
+{program} status {layers}-- {cache} || exit
+exec {program} {command}
+"""
+
+
+def array_script(
+    arguments: Sequence[str],
+    *,
+    tasks: int,
+    options: Sequence[str] = (),
+    program: Sequence[str] = PROGRAM,
+) -> str:
+    """A batch script of an array that extracts, each task its part.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Of ``bottleneck extract``, without ``--task``.
+    tasks : int
+        How many.
+    options : sequence of str
+        Of ``sbatch``, after this script's own, so that they prevail.
+    program : sequence of str
+        What starts ``bottleneck``.
+
+    Raises
+    ------
+    InvalidOptionError
+        An option that no ``#SBATCH`` line can hold.
+    """
+    own = (
+        "--job-name=extract",
+        f"--array=0-{tasks - 1}",
+        "--requeue",
+        "--open-mode=append",
+        f"--signal=B:USR1@{_SECONDS_BEFORE_THE_END}",
+    )
+    return _head(own, options) + _ARRAY.format(
+        count=tasks,
+        threads=_THREADS,
+        program=quoted(program),
+        arguments=quoted(arguments),
+        most_restarts=_MOST_RESTARTS,
+    )
+
+
+def job_script(
+    command: Sequence[str],
+    *,
+    cache: Path,
+    layers: Sequence[str] = (),
+    options: Sequence[str] = (),
+    program: Sequence[str] = PROGRAM,
+) -> str:
+    """A batch script of one job that runs a command once a cache is complete, and else ends with 3.
+
+    Parameters
+    ----------
+    command : sequence of str
+        Of ``bottleneck``: its name and its arguments.
+    cache : Path
+        That it reads.
+    layers : sequence of str
+        That must be whole; those that are there, unless some are named.
+    options, program
+        As in `array_script`.
+
+    Raises
+    ------
+    InvalidOptionError
+        As in `array_script`.
+    """
+    return _head((f"--job-name={command[0]}",), options) + _JOB.format(
+        threads=_THREADS,
+        program=quoted(program),
+        layers="".join(f"{quoted(['--layer', layer])} " for layer in layers),
+        cache=quoted([str(cache)]),
+        command=quoted(command),
+    )
+
+
+def submit(script: str) -> str:
+    """Hand a script over to Slurm, as a job of the working directory.
+
+    Returns
+    -------
+    str
+        The job's number.
+
+    Raises
+    ------
+    SchedulerError
+        There is no Slurm here, or it refuses the job.
+    """
+    sbatch = shutil.which("sbatch")
+    if sbatch is None:
+        raise SchedulerError(
+            "there is no sbatch here: submit on a machine of the cluster, or take the script there "
+            "that is printed without --submit"
+        )
+    done = subprocess.run(
+        [sbatch, "--parsable"],
+        input=script.encode("utf-8", errors="surrogateescape"),
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode:
+        said = " ".join(done.stderr.decode(errors="replace").split())
+        raise SchedulerError(f"sbatch refused the job: {said}")
+    return done.stdout.decode().strip().partition(";")[0]  # a federation's adds the cluster
+
+
+def quoted(words: Sequence[str]) -> str:
+    """Words for bash, on one line whatever they hold: a job script must not look like another."""
+    return " ".join(map(_quoted, words))
+
+
+def _quoted(word: str) -> str:
+    if not re.search(r"[\x00-\x1f\x7f]", word):
+        return shlex.quote(word)
+    # Slurm refuses a script with a carriage return, and reads #SBATCH at the head of any line.
+    escaped = re.sub(r"[\x00-\x1f\x7f'\\]", lambda found: f"\\{ord(found[0]):03o}", word)
+    return f"$'{escaped}'"
+
+
+def _head(own: Sequence[str], options: Sequence[str]) -> str:
+    for option in options:
+        if not re.fullmatch(r"[^\s\"'\\#]+", option) or not option.isprintable():
+            raise InvalidOptionError(
+                f"{option!r} cannot stand in a #SBATCH line: leave out --submit, and give it to "
+                "sbatch with the script"
+            )
+    if options and not options[0].startswith("-"):
+        raise InvalidOptionError(
+            f"{options[0]!r} is no option of sbatch: the command stands behind `--`"
+        )
+    lines = [*own, *filter(None, [" ".join(options)])]
+    return "\n".join(["#!/bin/bash", *(f"#SBATCH {line}" for line in lines), ""])
