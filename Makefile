@@ -3,10 +3,10 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all torture lint format bench data docs clean
+.PHONY: help demo test test-all torture lint format bench bench-cluster data docs clean
 
 help: ## show what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -39,6 +39,9 @@ format: $(VENV)/.installed ## let ruff lay the code out
 
 bench: $(VENV)/.installed ## the figures of docs/benchmarks.md
 	$(BIN)/python benchmarks/run.py
+
+bench-cluster: $(VENV)/.installed ## images/s at one and two workers: processes, loky, Dask, Slurm
+	PYTHONPATH=tests $(BIN)/python benchmarks/cluster.py
 
 data: $(VENV)/.installed ## make the bundled sample again
 	$(BIN)/python data/make.py

@@ -7,6 +7,7 @@ did not. An item is run again where its worker died, and nobody else's work is l
 
 import logging
 import os
+import signal
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
@@ -122,8 +123,17 @@ class Processes:
 
         if place not in self._executors:
             environment = self._environments[place]
-            self._executors[place] = ProcessPoolExecutor(max_workers=1, env=environment)
+            self._executors[place] = ProcessPoolExecutor(
+                max_workers=1, env=environment, initializer=_leave_signals_to_the_client
+            )
         return self._executors[place]
+
+
+def _leave_signals_to_the_client() -> None:
+    """A terminal's Ctrl-C, and a scheduler's notice of the end, come to all processes of a job."""
+    for name in ("SIGINT", "SIGUSR1"):
+        if hasattr(signal, name):  # Windows has no SIGUSR1
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 class Cluster:

@@ -86,6 +86,12 @@ def test_no_process_is_left(interrupted: bool) -> None:
     assert [p for p in left if "resource_tracker" not in " ".join(p.cmdline())] == []
 
 
+def test_signals_to_a_whole_job_are_the_clients() -> None:
+    with open_engine("loky", jobs=1) as engine:
+        found = dict(engine.run(engine_kit.signalled, ["SIGINT", "SIGUSR1"]))
+    assert len(set(found.values())) == 1
+
+
 def test_options_that_belong_to_the_other_backend_are_refused() -> None:
     for options in (
         {"backend": "dask"},
