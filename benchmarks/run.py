@@ -8,12 +8,14 @@ import fitting
 import gpu
 import gpu_extraction
 import sample_layers
+import scale
 import startup
 from machine import machine
 
 SECTIONS: dict[str, Callable[[], str]] = {
     "Start-up": startup.markdown,
     "Extraction": extraction.markdown,
+    "Scale": scale.markdown,
     "Compression": compression.markdown,
     "Fitting": fitting.markdown,
     "Extraction on a GPU": gpu_extraction.markdown,

@@ -10,22 +10,24 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 from unittest.mock import patch
 
+import numpy as np
 from alone import run_alone
 
-from bottleneck.images import find_images
+from bottleneck.images import ImageTable, find_images
 from bottleneck.listing import COLUMNS
 from bottleneck.manifest import Layout, Manifest, manifest_text, read_manifest
-from bottleneck.plan import plan_cache
+from bottleneck.plan import merge_images, plan_cache
 from bottleneck.seal import seal
 from bottleneck.shard import KIND
 from bottleneck.share import finish, lacking, own_shards
 from bottleneck.spec import Preprocess, Source, Spec
 from bottleneck.store import Cache, open_cache
+from bottleneck.texts import Texts
 
 LAYER = "layer4"
 _CODE, _BYTES = 2048, 4096
@@ -111,6 +113,16 @@ def _plan(place: Path, tasks: int) -> None:
     assert plan.carry_out().images is images
 
 
+def _merge(place: Path, _: int) -> None:
+    cache = open_cache(place / "cache")
+    old = cache.images
+    kept = np.arange(len(old)) % 10 != 3
+    path, label, split, group = (Texts(compress(column, kept.tolist())) for column in old.texts)
+    before = ImageTable(path, label, split, group, old.size[kept], old.mtime_ns[kept])
+    changes = merge_images(before, old)[2]
+    assert changes.added == len(old) - kept.sum()
+
+
 def _open(place: Path, _: int) -> None:
     open_cache(place / "cache")
 
@@ -142,6 +154,7 @@ _ACTIONS: dict[str, Callable[[Path, int], None]] = {
     "a cache is opened": _open,
     "opened; every task plans, makes its shards, ends": _all_tasks,
     "opened; `status`": _status,
+    "opened; every tenth image is new, in the midst of the others": _merge,
     "opened; the last task ends, the index is there": _end,
 }
 

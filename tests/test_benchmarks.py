@@ -13,6 +13,7 @@ import gpu
 import gpu_extraction
 import numpy as np
 import pytest
+import scale
 import search
 import versus
 from alone import run_alone
@@ -192,3 +193,9 @@ def test_a_stage_is_warm_and_lasts_as_long_as_it_was_asked_to() -> None:
 
     assert seconds_each(once, at_least=0.0) > 0
     assert len(calls) == 2  # one before the time begins
+
+
+def test_scale_is_measured_at_two_sizes() -> None:
+    table = scale.markdown(((2000, 20, 4), (6000, 60, 12)))
+    assert "Most names in one folder: 20 and 60" in table
+    assert table.count("|") == 7 * (len(scale._ACTIONS) + 2)
