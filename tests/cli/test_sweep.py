@@ -257,7 +257,7 @@ def test_the_command_of_the_sentence_knows_every_option_that_fit_shares() -> Non
         if command
     }
     assert names["sweep"] - names["fit"] == {"--plot"}
-    assert names["fit"] - names["sweep"] == {"--save-cv"}
+    assert names["fit"] - names["sweep"] == {"--save-cv", "--backend", "--scheduler"}
 
 
 def test_slow_progress_is_not_told_as_none(
