@@ -19,15 +19,12 @@ from bottleneck.images import find_images
 from bottleneck.lanes import PRECISIONS, best_precision, choose_devices
 from bottleneck.manifest import COMPRESSIONS, DTYPES, Layout, Manifest, is_cache, read_manifest
 from bottleneck.plan import Changes, changed_content, plan_cache
-from bottleneck.preflight import Preflight, inspect_work
+from bottleneck.preflight import Preflight, inspect_work, usual_shard_size
 from bottleneck.share import Task, finish, lacking, own_shards
 from bottleneck.store import Cache, layers_in, open_cache
 from bottleneck.studio import Network, Studio
 from bottleneck.trust import remember_code
 from bottleneck.worker import Crew, Job
-
-_SHARD_ROWS = 4096
-_SHARD_BYTES = 64 << 20  # an unpooled layer gets shards of fewer rows
 
 Progress = Callable[[int, int, Clock], None]  # rows done, rows in all, where the time goes
 
@@ -233,8 +230,7 @@ def _layout(
         return Layout(dtype or own.dtype, shard_size or own.shard_size, compression)
     dtype = dtype or DTYPES[0]
     if shard_size is None:
-        row_bytes = largest_code() * np.dtype(dtype).itemsize
-        shard_size = max(1, min(_SHARD_ROWS, _SHARD_BYTES // row_bytes))
+        shard_size = usual_shard_size(largest_code() * np.dtype(dtype).itemsize)
     return Layout(dtype, shard_size, compression)
 
 

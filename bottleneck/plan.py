@@ -1,9 +1,8 @@
 """The plan of a cache: made once, and brought up to date with images that come, go and change."""
 
 import dataclasses
-import operator
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,9 @@ from bottleneck.manifest import Layout, Manifest, is_cache, manifest_text, read_
 from bottleneck.shard import read_rows
 from bottleneck.spec import Source, Spec
 from bottleneck.store import Cache, open_cache
+from bottleneck.texts import Texts
+
+_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -210,15 +212,17 @@ def merge_images(
     row[added] = np.arange(len(old), count)  # where each of the new table stands in the merged one
     size, mtime = np.full(count, -1, dtype=np.int64), np.full(count, -1, dtype=np.int64)
     size[row], mtime[row] = new.size, new.mtime_ns
+    source = np.full(count, -1, dtype=np.int64)
+    source[row] = np.arange(len(new))
     table = ImageTable(
-        path=_carried(old.path, new.path, row, count),
-        label=_carried(old.label, new.label, row, count),
-        split=_carried(old.split, new.split, row, count),
-        group=_carried(old.group, new.group, row, count),
+        path=_carried(old.path, new.path, source),
+        label=_carried(old.label, new.label, source),
+        split=_carried(old.split, new.split, source),
+        group=_carried(old.group, new.group, source),
         size=size,
         mtime_ns=mtime,
     )
-    before = row[here]
+    before = known[here]
     if changed is None:
         differs = (old.size[before] != new.size[here]) | (
             old.mtime_ns[before] != new.mtime_ns[here]
@@ -232,28 +236,36 @@ def merge_images(
 
 def _rows_among(old: Sequence[str], new: Sequence[str]) -> NDArray[np.int64]:
     """Each new path's row in the old table; -1 where it has none."""
-    # Mostly nothing came or went, or what came stands at the end. A dictionary of ten million
-    # paths takes two gigabytes.
-    if old == new:
-        return np.arange(len(new))
-    if len(new) >= len(old) and all(map(operator.eq, old, new)):
-        rows = np.arange(len(new))
-        rows[len(old) :] = -1
+    if old == new or not len(old):
+        return np.arange(len(new)) if len(old) else np.full(len(new), -1, dtype=np.int64)
+    # By their hashes, each match looked into: a dictionary of ten million paths takes 2 GB.
+    keys, wanted = _hashes(old), _hashes(new)
+    order = np.argsort(keys)
+    keys = keys[order]
+    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    rows = np.where(keys[at] == wanted, order[at], -1)
+    if all(row < 0 or old[row] == path for row, path in zip(_values(rows), new, strict=True)):
         return rows
-    row_of = {path: row for row, path in enumerate(old)}
+    row_of = {path: row for row, path in enumerate(old)}  # two paths of one hash
     return np.fromiter((row_of.get(path, -1) for path in new), np.int64, len(new))
 
 
-def _carried(
-    old: Sequence[str], new: Sequence[str], row: NDArray[np.int64], count: int
-) -> Sequence[str]:
-    """A column of `count` rows: what is new stands in its row, the rest as it was."""
-    if count == len(new) and np.array_equal(row, np.arange(count)):
+def _hashes(paths: Sequence[str]) -> NDArray[np.int64]:
+    return np.fromiter(map(hash, paths), np.int64, len(paths))
+
+
+def _carried(old: Sequence[str], new: Sequence[str], source: NDArray[np.int64]) -> Sequence[str]:
+    """A merged column: each row's text is that of its row in the new table, or as it was."""
+    if len(source) == len(new) and np.array_equal(source, np.arange(len(new))):
         return new
-    column = [*old, *[""] * (count - len(old))]
-    for place, text in zip(row.tolist(), new, strict=True):
-        column[place] = text
-    return column
+    rows = enumerate(_values(source))
+    return Texts(new[place] if place >= 0 else old[row] for row, place in rows)
+
+
+def _values(numbers: NDArray[np.int64]) -> Iterator[int]:
+    """As Python's integers, some thousands at a time, for each takes 32 bytes."""
+    for start in range(0, len(numbers), _AT_ONCE):
+        yield from numbers[start : start + _AT_ONCE].tolist()
 
 
 def _require_free(path: Path) -> None:

@@ -20,6 +20,9 @@ from bottleneck.tables import size
 _BYTES_A_ROW = 400
 _BYTES_A_SHARD = 16_000
 
+_SHARD_ROWS = 4096
+_SHARD_BYTES = 64 << 20  # an unpooled layer gets shards of fewer rows
+
 
 @dataclass(frozen=True)
 class LayerWork:
@@ -126,11 +129,17 @@ def _layer_work(cache: Cache, layer: Layer, shards: Sequence[int]) -> LayerWork:
     pool = cache.spec.pool
     row_bytes = layer.code_size(pool) * np.dtype(cache.layout.dtype).itemsize
     rows = [len(cache.rows(shard)) for shard in shards]
-    total = sum(_shard_bytes(count, row_bytes) for count in rows)
+    total = sum(shard_bytes(count, row_bytes) for count in rows)
     return LayerWork(layer.code_shape(pool), sum(rows), total)
 
 
-def _shard_bytes(rows: int, row_bytes: int) -> int:
+def usual_shard_size(row_bytes: int) -> int:
+    """The rows of a shard where nobody says how many: 4096, or fewer of more than 64 MiB."""
+    return max(1, min(_SHARD_ROWS, _SHARD_BYTES // row_bytes))
+
+
+def shard_bytes(rows: int, row_bytes: int) -> int:
+    """The bytes of a shard, uncompressed, at most; `row_bytes` is those of one code."""
     # In chunks as `write_shard` makes them; the last one is written whole, however little it holds.
     chunk = min(rows, max(1, CHUNK_BYTES // row_bytes))
     codes = math.ceil(rows / chunk) * chunk * row_bytes

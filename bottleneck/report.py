@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bottleneck.clock import Clock, limit
-from bottleneck.tables import printable, size, table
+from bottleneck.tables import duration, printable, size, table
 from bottleneck.tasks import array_expression, shards_left
 
 if TYPE_CHECKING:  # `status` prints without loading PyTorch
     from bottleneck.extract import Extraction
     from bottleneck.layers import Layer
     from bottleneck.preflight import Preflight
+    from bottleneck.sizing import Sizing
     from bottleneck.store import Cache, LayerStatus
     from bottleneck.verify import Bad
 
@@ -70,6 +71,63 @@ def layers_text(layers: Sequence[Layer], *, pool: str, itemsize: int) -> str:
 def shape(values: Sequence[int]) -> str:
     """A shape as 512×13×13."""
     return "×".join(map(str, values))
+
+
+# plan
+
+
+def sizing_text(sizing: Sizing) -> str:
+    """Shards and bytes of each layer, the time of a task, and what would serve better."""
+    pace = sizing.pace
+    lines = [
+        f"{sizing.rows} images, shards a layer: {sizing.shards}, of up to {sizing.shard_size} rows "
+        f"and {size(sizing.shard_bytes)}",
+        table(
+            ["layer", "code", "bytes/image", "all"],
+            (
+                [name, shape(layer.code_shape), size(layer.row_bytes), size(layer.bytes)]
+                for name, layer in sizing.layers.items()
+            ),
+        ),
+        f"{size(sizing.bytes)} in all, uncompressed",
+        "",
+        f"measured here on {pace.images} images: {pace.rate:.1f} images/s, and "
+        f"{pace.startup:.1f} s to start; {advice_on(pace.limit)}",
+        f"one task: {duration(sizing.seconds)}",
+    ]
+    if sizing.tasks > 1:
+        lines.append(
+            f"{sizing.tasks} tasks on machines like this one: {duration(sizing.task_seconds)}, the "
+            f"one with the most shards ({sizing.shards_a_task})"
+        )
+    return "\n".join([*lines, *(f"advice: {text}" for text in sizing.advice())])
+
+
+def sizing_json(sizing: Sizing) -> dict[str, Any]:
+    """What ``plan --json`` prints."""
+    return {
+        "rows": sizing.rows,
+        "shard_size": sizing.shard_size,
+        "shards": sizing.shards,
+        "shard_bytes": sizing.shard_bytes,
+        "bytes": sizing.bytes,
+        "layers": {
+            name: {
+                "code_shape": list(layer.code_shape),
+                "row_bytes": layer.row_bytes,
+                "bytes": layer.bytes,
+            }
+            for name, layer in sizing.layers.items()
+        },
+        "tasks": sizing.tasks,
+        "shards_a_task": sizing.shards_a_task,
+        "images_a_second": sizing.pace.rate,
+        "limit": sizing.pace.limit,
+        "startup_seconds": sizing.pace.startup,
+        "seconds": sizing.seconds,
+        "task_seconds": sizing.task_seconds,
+        "advice": sizing.advice(),
+    }
 
 
 # extract, status, verify
@@ -134,7 +192,12 @@ def extraction_json(done: Extraction) -> dict[str, Any]:
 
 def advice(clock: Clock) -> str:
     """One sentence on the stage that the others wait for."""
-    return _ADVICE[limit(clock)]
+    return advice_on(limit(clock))
+
+
+def advice_on(stage: str) -> str:
+    """One sentence on a stage that the others wait for."""
+    return _ADVICE[stage]
 
 
 def status_text(

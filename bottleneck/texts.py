@@ -2,10 +2,12 @@
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import Any, overload
 
 _ROWS = 4096  # of a block: enough for zlib to find what repeats, few enough to look at one row
+_KEPT = 4  # unpacked blocks
 _FASTEST = 1  # zlib's level; the paths of a data set are alike, and hardly smaller at a higher one
 
 
@@ -24,7 +26,8 @@ class Texts(Sequence[str]):
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self._blocks: list[bytes | list[str]] = []  # of `_ROWS` texts each
         self._rest: list[str] = []  # fewer than that
-        self._unpacked: tuple[int, list[str]] = (-1, [])  # the block that was read last
+        # Of the blocks that were read last: whoever merges two tables reads in several places.
+        self._unpacked = lru_cache(_KEPT)(lambda block: _unpack(self._blocks[block]))
         self.extend(texts)
 
     def extend(self, texts: Iterable[str]) -> None:
@@ -52,7 +55,9 @@ class Texts(Sequence[str]):
         return self._block(block)[place]
 
     def __iter__(self) -> Iterator[str]:
-        return self._from(0)
+        for block in self._blocks:
+            yield from _unpack(block)
+        yield from self._rest
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Texts):  # equal texts are packed into equal bytes
@@ -76,13 +81,7 @@ class Texts(Sequence[str]):
             place = 0
 
     def _block(self, block: int) -> list[str]:
-        if block == len(self._blocks):
-            return self._rest
-        # Read and set in one go each, for threads that read rows side by side.
-        unpacked = self._unpacked
-        if unpacked[0] != block:
-            self._unpacked = unpacked = (block, _unpack(self._blocks[block]))
-        return unpacked[1]
+        return self._rest if block == len(self._blocks) else self._unpacked(block)
 
 
 def _pack(texts: list[str]) -> bytes | list[str]:

@@ -22,7 +22,7 @@ FLOORS = [
         "trust manifest seal hdf5 shard shelves index",
         "codes losses design coordinates descent solver metrics calibration",
         "encode store share salvage stored remote labels plan classifiers linear reference head",
-        "pipeline preflight studio worker extract verify training folds selection lesson",
+        "pipeline preflight studio worker extract sizing verify training folds selection lesson",
         "fit sweep predict evaluate report results plot submit",
         "cli __main__",
     )

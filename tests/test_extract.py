@@ -13,7 +13,7 @@ import pytest
 from conftest import NETWORKS, PLAIN, Extract, photograph, write_photographs
 from torch import nn
 
-from bottleneck import extract as extract_module
+from bottleneck import preflight
 from bottleneck.clock import Clock
 from bottleneck.errors import InvalidOptionError, NonFiniteCodesError, UnknownNameError
 from bottleneck.extract import extract
@@ -136,7 +136,7 @@ def test_large_codes_get_shards_of_few_rows(
 ) -> None:
     options = {"dtype": "float16", "shard_size": None}
     assert extract_tiny(photos, **options).cache.layout.shard_size == 4096
-    monkeypatch.setattr(extract_module, "_SHARD_BYTES", 10 * 8 * 8 * 8 * 2)
+    monkeypatch.setattr(preflight, "_SHARD_BYTES", 10 * 8 * 8 * 8 * 2)
     large = extract_tiny(photos, tmp_path / "large", pool="none", **options).cache
     assert large.layout.shard_size == 10
     assert large.shard_count == 4

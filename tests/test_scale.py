@@ -139,7 +139,7 @@ def test_planning_what_has_not_changed_makes_no_second_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = make_cache(tmp_path, rows=20_000, shards=10)
-    before = (cache.path / "images.csv").stat()
+    before = (cache.path / "images.csv").stat().st_ino
     with instant_stats():
         _, images = find_images(tmp_path / "images.csv")
     monkeypatch.setattr("bottleneck.images.read_blocks", None)
@@ -147,7 +147,7 @@ def test_planning_what_has_not_changed_makes_no_second_table(
     plan = plan_cache(cache.path, images, spec=have.spec, layout=have.layout, source=have.source)
     assert (plan.changes, plan.cache.manifest) == (Changes(), have)
     assert plan.carry_out().images is images
-    assert (cache.path / "images.csv").stat() == before
+    assert (cache.path / "images.csv").stat().st_ino == before
 
 
 def test_a_row_takes_a_few_dozen_bytes(tmp_path: Path) -> None:

@@ -10,13 +10,15 @@ import click
 from bottleneck.cli.interrupts import telling_what_is_kept
 from bottleneck.cli.options import (
     PATH,
-    Numbers,
     Task,
     device_options,
     engine_of,
     engine_options,
     force_option,
     json_option,
+    network_options,
+    preprocess_options,
+    take_preprocess,
 )
 from bottleneck.cli.progress import progress_of
 
@@ -24,28 +26,9 @@ from bottleneck.cli.progress import progress_of
 @click.command()
 @click.argument("images", type=PATH)
 @click.option("-o", "--out", type=PATH, required=True, help="The cache's directory.")
-@click.option("--model", required=True, help="A torchvision name, or path/to/file.py:factory.")
-@click.option(
-    "--weights",
-    default="DEFAULT",
-    show_default=True,
-    help="DEFAULT, a torchvision weights name, none, or a .pth or .safetensors file.",
-)
-@click.option("--layer", "layers", multiple=True, required=True, help="May be given several times.")
-@click.option("--pool", default="avg", show_default=True, help="avg, max, none or a grid's side.")
-@click.option("--relu/--no-relu", default=True, show_default=True, help="Zero what is negative.")
-@click.option(
-    "--dtype", type=click.Choice(["float16", "float32"]), help="Of stored codes.  [float16]"
-)
+@network_options
 @click.option(
     "--compression", type=click.Choice(["none", "lzf", "gzip"]), help="Of stored codes.  [none]"
-)
-@click.option(
-    "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-    default="auto",
-    show_default=True,
-    help="Of weights and activations.",
 )
 @device_options
 @click.option("--workers", type=int, help="Threads that read, and for a GPU decode.  [one a core]")
@@ -57,15 +40,7 @@ from bottleneck.cli.progress import progress_of
     help="Only part I of N, counted from 0.  [as the scheduler says; else all]",
 )
 @engine_options
-@click.option("--resize", type=click.IntRange(min=1), help="Shorter side, in pixels.")
-@click.option("--crop", type=click.IntRange(min=1), help="Side of the centre that is cut out.")
-@click.option("--mean", type=Numbers(), help="Of each channel, on the scale 0 to 1.")
-@click.option("--std", type=Numbers(), help="Of each channel, on the scale 0 to 1.")
-@click.option(
-    "--interpolation",
-    type=click.Choice(["nearest", "bilinear", "bicubic"]),
-    help="How images are resized.",
-)
+@preprocess_options
 @click.option("--retry-rejected", is_flag=True, help="Try rejected images again.")
 @click.option(
     "--check-content", is_flag=True, help="Find changed images by their bytes, not by their times."
@@ -83,11 +58,6 @@ def extract(
     scheduler: str | None,
     strict: bool,
     as_json: bool,
-    resize: int | None,
-    crop: int | None,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
-    interpolation: str | None,
     **options: Any,
 ) -> None:
     """Cache the codes of images at some layers.
@@ -115,13 +85,7 @@ def extract(
     from bottleneck.extract import extract as run
     from bottleneck.lanes import visible_cards
 
-    preprocess = {
-        "resize": resize,
-        "crop": crop,
-        "mean": mean,
-        "std": std,
-        "interpolation": interpolation,
-    }
+    preprocess = take_preprocess(options)
     cards = visible_cards(device) if backend == "loky" else []
     with (
         telling_what_is_kept(out),

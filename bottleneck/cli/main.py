@@ -15,7 +15,7 @@ from bottleneck.cli.interrupts import interrupt_code, interrupt_text, signals_as
 from bottleneck.errors import BottleneckError
 
 COMMANDS = (
-    *("layers", "extract", "status", "verify", "fit", "sweep", "evaluate", "predict"),
+    *("layers", "plan", "extract", "status", "verify", "fit", "sweep", "evaluate", "predict"),
     "submit",
 )
 

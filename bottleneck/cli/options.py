@@ -141,6 +141,69 @@ def engine_of(
         yield engine
 
 
+def network_options(command: F) -> F:
+    """Which codes: the network, its layers, how they are pooled, computed and stored."""
+    options = [
+        click.option(
+            "--model", required=True, help="A torchvision name, or path/to/file.py:factory."
+        ),
+        click.option(
+            "--weights",
+            default="DEFAULT",
+            show_default=True,
+            help="DEFAULT, a torchvision weights name, none, or a .pth or .safetensors file.",
+        ),
+        click.option(
+            "--layer", "layers", multiple=True, required=True, help="May be given several times."
+        ),
+        click.option(
+            "--pool", default="avg", show_default=True, help="avg, max, none or a grid's side."
+        ),
+        click.option(
+            "--relu/--no-relu", default=True, show_default=True, help="Zero what is negative."
+        ),
+        click.option(
+            "--dtype", type=click.Choice(["float16", "float32"]), help="Of stored codes.  [float16]"
+        ),
+        click.option(
+            "--precision",
+            type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+            default="auto",
+            show_default=True,
+            help="Of weights and activations.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def preprocess_options(command: F) -> F:
+    """What replaces the preprocessing that the weights bring."""
+    options = [
+        click.option("--resize", type=click.IntRange(min=1), help="Shorter side, in pixels."),
+        click.option(
+            "--crop", type=click.IntRange(min=1), help="Side of the centre that is cut out."
+        ),
+        click.option("--mean", type=Numbers(), help="Of each channel, on the scale 0 to 1."),
+        click.option("--std", type=Numbers(), help="Of each channel, on the scale 0 to 1."),
+        click.option(
+            "--interpolation",
+            type=click.Choice(["nearest", "bilinear", "bicubic"]),
+            help="How images are resized.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def take_preprocess(options: dict[str, Any]) -> dict[str, Any]:
+    """Take those of `preprocess_options` out of a command's options."""
+    names = ("resize", "crop", "mean", "std", "interpolation")
+    return {name: options.pop(name) for name in names}
+
+
 def moved_network_options(command: F) -> F:
     """``--model`` and ``--weights`` for a network that has moved since extraction."""
     command = click.option(

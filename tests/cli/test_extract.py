@@ -132,6 +132,16 @@ def test_tasks_together_do_every_shard_once(run: Run, photos: Path, tmp_path: Pa
     assert len(stored(tmp_path / "new")) == 36
 
 
+def test_a_task_tells_of_its_own_shards(run: Run, photos: Path) -> None:
+    extract = ("extract", photos, "-o", "new", *TINY, "--shard-size", 8, "--json", "--task")
+    for task, rows in (("0/2", 8 + 8 + 4), ("1/2", 8 + 8)):
+        result = json.loads(run(*extract, task).stdout)
+        assert result["encoded"] == rows
+        assert (result["layers"]["layer2"]["done"], result["complete"]) == (rows, True)
+    status = json.loads(run("status", "new", "--json").stdout)
+    assert (status["layers"]["layer2"]["done"], status["complete"]) == (36, True)
+
+
 def test_a_grid_leaves_the_codes_of_a_classifier_layer_as_they_are(
     run: Run, photos: Path, tmp_path: Path
 ) -> None:

@@ -1,0 +1,43 @@
+"""`bottleneck plan`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bottleneck.cli.options import (
+    PATH,
+    device_options,
+    json_option,
+    network_options,
+    preprocess_options,
+    take_preprocess,
+)
+
+
+@click.command()
+@click.argument("images", type=PATH)
+@network_options
+@device_options
+@click.option("--workers", type=int, help="Threads that read, and for a GPU decode.  [one a core]")
+@click.option("--shard-size", type=int, help="Rows of a shard.  [4096, fewer for large codes]")
+@click.option("--tasks", type=int, default=1, show_default=True, help="That share the work.")
+@preprocess_options
+@json_option
+def plan(images: Path, as_json: bool, **options: Any) -> None:
+    """Say what an extraction will take: shards, bytes, and time.
+
+    The shards are those that `bottleneck extract` would make of IMAGES. The time is measured: some
+    images are encoded here, for about ten seconds; on other machines it is another. Nothing is
+    written. A --model file.py:factory is run: it is code.
+
+    \b
+    Example:
+      bottleneck plan photos --model resnet50 --layer layer3 --layer layer4 --tasks 16
+    """
+    from bottleneck import report
+    from bottleneck.sizing import size_run
+
+    sizing = size_run(images, preprocess=take_preprocess(options), **options)
+    click.echo(json.dumps(report.sizing_json(sizing)) if as_json else report.sizing_text(sizing))
