@@ -78,7 +78,7 @@ class NonFiniteCodesError(BottleneckError, ArithmeticError):
     """The network gave NaN or infinity for an image."""
 
 
-class DeviceMemoryError(BottleneckError, MemoryError):
+class DeviceMemoryError(BottleneckError, RuntimeError):
     """The device's memory does not hold what one image needs."""
 
 

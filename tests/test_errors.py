@@ -37,7 +37,10 @@ def test_a_long_list_of_names_is_cut() -> None:
     assert "m11, … (50 in all)" in str(error)
 
 
-def test_an_error_from_another_process_says_the_same() -> None:
+@pytest.mark.parametrize("by_dask", [False, True])  # which pickles errors in its own way
+def test_an_error_from_another_process_says_the_same(by_dask: bool) -> None:
+    if by_dask:
+        pytest.importorskip("distributed")
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     found: list[BottleneckError] = [
         kind("damaged: mend it")
