@@ -157,6 +157,10 @@ def extraction_text(done: Extraction) -> str:
             "since the last run"
         )
     lines.append(status_text(done.cache, done.cache.status(shards=done.shards), done.rejected))
+    part, parts = done.task
+    if parts > 1:
+        count = f"{len(done.shards)} of {done.cache.shard_count} shards"
+        lines.append(f"of task {part}/{parts}, which has {count}: `bottleneck status` has all")
     lines.append("")
     if done.rows:
         lines += [
@@ -176,8 +180,14 @@ def extraction_text(done: Extraction) -> str:
 
 
 def extraction_json(done: Extraction) -> dict[str, Any]:
-    """What ``extract --json`` prints: the status, and what this run did."""
-    return status_json(done.cache, done.cache.status(shards=done.shards)) | {
+    """What ``extract --json`` prints: the status of this run's shards, and what it did.
+
+    Only ``complete`` is of all shards.
+    """
+    found = status_json(done.cache, done.cache.status(shards=done.shards))
+    return found | {
+        "complete": found["complete"] and done.cache.is_full(found["layers"]),
+        "task": list(done.task),
         "encoded": done.rows,
         "changes": {
             "added": done.changes.added,
@@ -205,9 +215,9 @@ def status_text(
     status: dict[str, LayerStatus],
     rejected: dict[int, str],
     *,
-    tasks: int | None = None,
+    tasks: int = 1,
 ) -> str:
-    """Where a cache stands, for people; with a number of tasks, which of them have work left."""
+    """Where a cache stands, for people; of several tasks, which have work left."""
     spec = cache.spec
     pooled = f"pool {spec.pool}" if spec.pool != "none" else "unpooled"
     lines = [
@@ -232,7 +242,7 @@ def status_text(
     ]
     if any("+" in layer.dtype for layer in status.values()):
         lines.append("some shards are float32: their codes exceed float16's range")
-    if tasks and (left := _left(status, tasks)):
+    if tasks > 1 and (left := _left(status, tasks)):
         lines.append(f"tasks left of {tasks}: --array={array_expression(left)}")
     for row, reason in list(rejected.items())[:_MOST_REJECTED]:
         lines.append(f"rejected: {printable(cache.images.path[row])}: {reason}")
@@ -242,11 +252,9 @@ def status_text(
     return "\n".join(lines)
 
 
-def status_json(
-    cache: Cache, status: dict[str, LayerStatus], *, tasks: int | None = None
-) -> dict[str, Any]:
-    """What ``status --json`` prints; with a number of tasks, what is left for each."""
-    found: dict[str, Any] = {
+def status_json(cache: Cache, status: dict[str, LayerStatus], *, tasks: int = 1) -> dict[str, Any]:
+    """What ``status --json`` prints, with what is left for each of so many tasks."""
+    return {
         "rows": len(cache.images),
         "complete": is_complete(status),
         "spec_digest": cache.spec.digest(),
@@ -263,10 +271,8 @@ def status_json(
             for name, layer in status.items()
         },
         "missing": {name: list(layer.lacking) for name, layer in status.items() if layer.lacking},
+        "by_task": {str(task): shards for task, shards in _left(status, tasks).items()},
     }
-    if tasks:
-        found["by_task"] = {str(task): shards for task, shards in _left(status, tasks).items()}
-    return found
 
 
 def is_complete(status: dict[str, LayerStatus]) -> bool:

@@ -17,10 +17,13 @@ INCOMPLETE = 3  # its exit code; 1 and 2 are errors
     "--layer", "layers", multiple=True, help="One that must be whole.  [those that are there]"
 )
 @click.option(
-    "--tasks", type=click.IntRange(min=1), help="Say which of so many tasks have work left."
+    "--tasks",
+    type=click.IntRange(min=1),
+    default=1,
+    help="Say which of so many tasks have work left.",
 )
 @json_option
-def status(cache: Path, layers: tuple[str, ...], tasks: int | None, as_json: bool) -> None:
+def status(cache: Path, layers: tuple[str, ...], tasks: int, as_json: bool) -> None:
     """Show what a cache holds.
 
     Rows done and missing, rejected images and why, size, spec. Exits with 3 while anything is

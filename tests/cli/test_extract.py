@@ -134,10 +134,10 @@ def test_tasks_together_do_every_shard_once(run: Run, photos: Path, tmp_path: Pa
 
 def test_a_task_tells_of_its_own_shards(run: Run, photos: Path) -> None:
     extract = ("extract", photos, "-o", "new", *TINY, "--shard-size", 8, "--json", "--task")
-    for task, rows in (("0/2", 8 + 8 + 4), ("1/2", 8 + 8)):
+    for task, rows, whole in (("0/2", 8 + 8 + 4, False), ("1/2", 8 + 8, True)):
         result = json.loads(run(*extract, task).stdout)
         assert result["encoded"] == rows
-        assert (result["layers"]["layer2"]["done"], result["complete"]) == (rows, True)
+        assert (result["layers"]["layer2"]["done"], result["complete"]) == (rows, whole)
     status = json.loads(run("status", "new", "--json").stdout)
     assert (status["layers"]["layer2"]["done"], status["complete"]) == (36, True)
 

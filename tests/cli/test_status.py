@@ -111,6 +111,8 @@ def test_what_is_missing_is_told_by_layer_and_by_task(
     text = run("status", cache, "--tasks", 100)
     assert text.exit_code == 3
     assert "tasks left of 100: --array=0,2,4" in text.stdout.splitlines()
+    alone = json.loads(run("status", cache, "--json").stdout)
+    assert alone["by_task"] == {"0": 4}  # one task, which lacks four shards
     assert "--array" not in run("status", cache).stdout
 
 
