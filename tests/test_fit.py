@@ -211,9 +211,9 @@ def test_each_shard_and_the_table_of_images_are_read_once(
         reads[path.name] += 1
         return read_shard(path)
 
-    def csv_spy(path: Path) -> ImageTable:
+    def csv_spy(path: Path, **known: Any) -> ImageTable:
         reads[path.name] += 1
-        return read_csv(path)
+        return read_csv(path, **known)
 
     monkeypatch.setattr("bottleneck.store.read_shard", shard_spy)
     monkeypatch.setattr(ImageTable, "read_csv", csv_spy)

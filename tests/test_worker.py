@@ -1,5 +1,6 @@
 import os
 import stat
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from conftest import NETWORKS, PLAIN, Extract, Run, write_photographs
 from PIL import Image
 
 from bottleneck.clock import Clock
-from bottleneck.engines import open_engine
+from bottleneck.engines import Engine, open_engine
 from bottleneck.errors import EngineError, NonFiniteCodesError, SpecMismatchError
 from bottleneck.spec import Source
 from bottleneck.stopping import Stopped, ask_to_stop, forget_request
@@ -25,6 +26,22 @@ def codes(cache: Path, layer: str) -> np.ndarray[tuple[int, ...], np.dtype[np.fl
         return np.asarray(file[layer][...])
 
 
+@pytest.fixture(scope="module")
+def notes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the network `noted` notes who builds it."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("notes")
+        patch.setenv("NOTED", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def crew(notes: Path) -> Iterator[Engine]:
+    """Two processes for all tests of this file: each imports PyTorch once."""
+    with open_engine("loky", jobs=2) as engine:
+        yield engine
+
+
 @pytest.fixture
 def job(cache: Path, photos: Path) -> Job:
     store = open_cache(cache)
@@ -32,21 +49,20 @@ def job(cache: Path, photos: Path) -> Job:
 
 
 def test_workers_make_the_codes_that_one_process_makes(
-    photos: Path, tmp_path: Path, extract_tiny: Extract
+    photos: Path, tmp_path: Path, extract_tiny: Extract, crew: Engine
 ) -> None:
     (photos / "train" / "ants" / "broken.jpg").write_bytes(b"no image")
     layers = ["layer1", "layer3"]
     alone = extract_tiny(photos, tmp_path / "alone", layers=layers)
     extract_tiny(photos, tmp_path / "crew", layers=["layer1"], task=(1, 2))  # somebody was here
     calls: list[tuple[int, int]] = []
-    with open_engine("loky", jobs=2) as engine:
-        done = extract_tiny(
-            photos,
-            tmp_path / "crew",
-            layers=layers,
-            engine=engine,
-            progress=lambda rows, total, clock: calls.append((rows, total)),
-        )
+    done = extract_tiny(
+        photos,
+        tmp_path / "crew",
+        layers=layers,
+        engine=crew,
+        progress=lambda rows, total, clock: calls.append((rows, total)),
+    )
     assert done.rows == 37
     assert calls[0] == (0, 37)
     assert calls[-1] == (37, 37)
@@ -61,24 +77,18 @@ def test_workers_make_the_codes_that_one_process_makes(
 
 
 def test_the_network_is_built_once_by_each_worker(
-    photos: Path, tmp_path: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
+    photos: Path, extract_tiny: Extract, crew: Engine, notes: Path
 ) -> None:
-    notes = tmp_path / "notes"
-    notes.mkdir()
-    monkeypatch.setenv("NOTED", str(notes))
-    with open_engine("loky", jobs=2) as engine:
-        extract_tiny(photos, model=f"{NETWORKS}:noted", shard_size=2, engine=engine)
-    built = [note.name.partition("-")[0] for note in notes.iterdir()]
+    before = set(notes.iterdir())
+    extract_tiny(photos, model=f"{NETWORKS}:noted", shard_size=2, engine=crew)
+    built = [note.name.partition("-")[0] for note in set(notes.iterdir()) - before]
     assert len(built) == len(set(built))
     assert set(built) - {str(os.getpid())}
 
 
 def test_a_worker_with_several_threads_has_one_network(
-    photos: Path, tmp_path: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
+    photos: Path, tmp_path: Path, extract_tiny: Extract, notes: Path
 ) -> None:
-    notes = tmp_path / "notes"
-    notes.mkdir()
-    monkeypatch.setenv("NOTED", str(notes))
     options = {"model": f"{NETWORKS}:noted", "shard_size": 2}
     expected = codes(extract_tiny(photos, tmp_path / "alone", **options).cache.path, "layer2")
     cache = extract_tiny(photos, task=(17, 18), **options).cache
@@ -93,26 +103,25 @@ def test_a_worker_with_several_threads_has_one_network(
 
 
 def test_what_a_network_does_wrong_is_told_as_by_one_process(
-    tmp_path: Path, extract_tiny: Extract
+    tmp_path: Path, extract_tiny: Extract, crew: Engine
 ) -> None:
     write_photographs(tmp_path / "photos", 4, label="ants")
     Image.new("RGB", (40, 40), "white").save(tmp_path / "photos" / "white.png")
     poisoned = pytest.raises(NonFiniteCodesError, match=r"white\.png")
-    with open_engine("loky", jobs=1) as engine, poisoned:
-        extract_tiny(tmp_path / "photos", model=f"{NETWORKS}:poisoned", engine=engine)
+    with poisoned:
+        extract_tiny(tmp_path / "photos", model=f"{NETWORKS}:poisoned", engine=crew)
 
 
 def test_who_is_asked_to_stop_finishes_the_shards_in_the_making(
-    photos: Path, tmp_path: Path, extract_tiny: Extract
+    photos: Path, tmp_path: Path, extract_tiny: Extract, crew: Engine
 ) -> None:
     def ask(rows: int, total: int, clock: Clock) -> None:
         if rows:
             ask_to_stop()
 
-    stopped = pytest.raises(Stopped)
     try:
-        with open_engine("loky", jobs=2) as engine, stopped:
-            extract_tiny(photos, shard_size=2, engine=engine, progress=ask)
+        with pytest.raises(Stopped):
+            extract_tiny(photos, shard_size=2, engine=crew, progress=ask)
     finally:
         forget_request()
     assert 1 <= len(open_cache(tmp_path / "cache").done("layer2")) <= 3
@@ -176,7 +185,7 @@ def test_workers_of_another_file_system_are_refused_before_any_work(
 
 
 def test_a_worker_with_another_network_is_refused(
-    photos: Path, tmp_path: Path, extract_tiny: Extract
+    photos: Path, tmp_path: Path, extract_tiny: Extract, crew: Engine
 ) -> None:
     network = tmp_path / "net.py"
     network.write_text("from tiny_networks import plain\n")
@@ -184,8 +193,8 @@ def test_a_worker_with_another_network_is_refused(
     job = Job.of(done.cache, done.cache.source, images=photos, **PLACES)
     network.write_text("from tiny_networks import plain  # or another\n")
     refused = pytest.raises(SpecMismatchError, match=r"in a worker on .*same weights and versions")
-    with open_engine("loky", jobs=1) as engine, refused:
-        list(engine.run(job.make, [Piece(("layer2",), 0)]))
+    with refused:
+        list(crew.run(job.make, [Piece(("layer2",), 0)]))
 
 
 def test_the_command_spreads_over_processes(photos: Path, tmp_path: Path, run: Run) -> None:
