@@ -184,15 +184,10 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def markdown(size: ClusterSize = FULL) -> str:
     """Every part, in order."""
-    return "\n\n".join(
-        [
-            "### Images a second\n",
-            scaling(size),
-            "### What an engine costs\n",
-            overhead(size),
-            "### Distributed fits\n",
-            distributed_fit.markdown(),
-        ]
+    fits = distributed_fit.markdown(**(distributed_fit.QUICK if size is QUICK else {}))
+    return (
+        f"### Images a second\n\n{scaling(size)}\n\n### What an engine costs\n\n"
+        f"{overhead(size)}\n\n### Distributed fits\n\n{fits}"
     )
 
 
