@@ -288,6 +288,7 @@ extract(Path(sys.argv[1]), Path(sys.argv[2]), model=sys.argv[3], layers=["layer2
 """
 
 
+@pytest.mark.slow  # tests/faults has the same and more, from a server that has PyTorch already
 def test_killed_at_random_moments_and_started_again_it_ends_the_same(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     for k, label in enumerate(["ants", "bees", "wasps"]):
