@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import stat
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -125,8 +126,10 @@ class _Steps:
 
     def _stepping(self, call: Callable[..., Any], act: Callable[[int], None]) -> Callable[..., Any]:
         def step(*args: Any, **kwargs: Any) -> Any:
-            if call is _OPEN and not args[1] & os.O_CREAT:
-                return call(*args, **kwargs)  # to read
+            to_read = call is _OPEN and not args[1] & os.O_CREAT
+            to_a_pipe = call is _WRITE and not stat.S_ISREG(os.fstat(args[0]).st_mode)
+            if to_read or to_a_pipe:
+                return call(*args, **kwargs)
             now, self.taken = self.taken, self.taken + 1
             act(now)
             return call(*args, **kwargs)
@@ -134,7 +137,7 @@ class _Steps:
         return step
 
 
-_OPEN = os.open
+_OPEN, _WRITE = os.open, os.write
 _STEPS = _Steps()
 
 

@@ -29,7 +29,8 @@ BEGIN, END = "<!-- begin: made by make torture -->\n", "<!-- end -->\n"
 class Amount:
     """How much of each attack."""
 
-    every: int  # n-th step
+    steps: int  # every n-th
+    every: int  # n-th of what else is gone through
     moments: int  # of each signal
     together: int
     flips: int
@@ -37,8 +38,8 @@ class Amount:
     forged: int
 
 
-FULL = Amount(every=1, moments=60, together=12, flips=1500, fuzz=4000, forged=2000)
-QUICK = Amount(every=20, moments=2, together=1, flips=30, fuzz=40, forged=50)
+FULL = Amount(steps=3, every=1, moments=60, together=12, flips=1500, fuzz=4000, forged=2000)
+QUICK = Amount(steps=40, every=20, moments=2, together=1, flips=30, fuzz=40, forged=50)
 
 Row = tuple[str, int, str]
 
@@ -46,10 +47,11 @@ Row = tuple[str, int, str]
 def rows(workshop: Workshop, amount: Amount) -> Iterator[Row]:
     """What was done, how often, and what came of it; a loss that is found ends in an error."""
     whole = "the next run completed each, equal to an undisturbed one"
-    steps = range(0, workshop.steps, amount.every)
+    steps = range(0, workshop.steps, amount.steps)
     for step in steps:
         attacks.killed_at_step(workshop, step)
-    yield "SIGKILL before each open, write, sync, rename and removal", len(steps), whole
+    named = f"of {workshop.steps} opens, writes, syncs, renames and removals"
+    yield f"SIGKILL before one {named}", len(steps), whole
 
     moments = random.Random(0)
     for sent in (signal.SIGKILL, *attacks.ENDS):
@@ -70,7 +72,7 @@ def rows(workshop: Workshop, amount: Amount) -> Iterator[Row]:
             attacks.refused_at_step(workshop, step, number)
         name = errno.errorcode[number]
         yield (
-            f"{name} at an open, write, sync, rename or removal",
+            f"{name} at one {named}",
             len(every),
             f"one line each; {whole}",
         )
