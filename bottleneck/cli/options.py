@@ -111,7 +111,9 @@ def engine_options(command: F) -> F:
             help="Spread the work: loky, over processes of this machine; dask, over a cluster.",
         ),
         click.option(
-            "--jobs", type=click.IntRange(min=1), help="Processes of loky.  [one a GPU; else some]"
+            "--jobs",
+            type=click.IntRange(min=1),
+            help="Processes of loky.  [one a GPU; else one for four cores]",
         ),
         click.option("--scheduler", metavar="ADDRESS", help="Dask's, as tcp://host:8786."),
     ]
