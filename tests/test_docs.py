@@ -112,7 +112,7 @@ def test_the_script_for_slurm_is_what_is_printed() -> None:
     )
     printed = CliRunner().invoke(main, command.split())
     assert printed.exit_code == 0, printed.output
-    expected = printed.stdout.replace(PROGRAM[0], "/home/you/.venv/bin/python")
+    expected = printed.stdout.replace(PROGRAM[0], "/opt/venv/bin/python")
     assert f"```bash\n{expected}```" in CLUSTER
 
 

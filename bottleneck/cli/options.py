@@ -78,6 +78,13 @@ class Task(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         return int(index), int(count)
 
 
+def _with(options: Sequence[Callable[[F], F]], command: F) -> F:
+    """A command with some options, listed in their order."""
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def json_option(command: F) -> F:
     """``--json``."""
     return click.option("as_json", "--json", is_flag=True, help="Print JSON for programs.")(command)
@@ -117,9 +124,7 @@ def engine_options(command: F) -> F:
         ),
         click.option("--scheduler", metavar="ADDRESS", help="Dask's, as tcp://host:8786."),
     ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return _with(options, command)
 
 
 @contextmanager
@@ -175,9 +180,7 @@ def network_options(command: F) -> F:
             help="Of weights and activations.",
         ),
     ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return _with(options, command)
 
 
 def preprocess_options(command: F) -> F:
@@ -195,9 +198,7 @@ def preprocess_options(command: F) -> F:
             help="How images are resized.",
         ),
     ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return _with(options, command)
 
 
 def take_preprocess(options: dict[str, Any]) -> dict[str, Any]:
@@ -263,9 +264,7 @@ def training_options(command: F) -> F:
         ),
         click.option("--device", help="cpu, cuda or cuda:N: train with torch.  [NumPy]"),
     ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return _with(options, command)
 
 
 def cluster_options(command: F) -> F:
