@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from bottleneck.backbone import load_backbone
 from bottleneck.clock import Clock
@@ -16,7 +15,7 @@ from bottleneck.engines import Engine
 from bottleneck.errors import InvalidOptionError
 from bottleneck.files import remove_leavings
 from bottleneck.images import find_images
-from bottleneck.lanes import PRECISIONS, best_precision, choose_devices
+from bottleneck.lanes import choose_devices, resolve_precision
 from bottleneck.manifest import COMPRESSIONS, DTYPES, Layout, Manifest, is_cache, read_manifest
 from bottleneck.plan import Changes, changed_content, plan_cache
 from bottleneck.preflight import Preflight, inspect_work, usual_shard_size
@@ -173,9 +172,10 @@ def extract(
     remember_code(model)
     backbone = load_backbone(model, weights, preprocess=preprocess)
     before = read_manifest(out) if is_cache(out) else None
-    spec = spec_of(
-        backbone, precision=_resolve_precision(precision, before, devices[0]), relu=relu, pool=pool
-    )
+    if before and precision == "auto":  # it was decided when the cache was planned
+        precision = before.spec.precision
+    precision = resolve_precision(precision, devices[0])
+    spec = spec_of(backbone, precision=precision, relu=relu, pool=pool)
     network = Network(backbone)
     if before is None or not set(layers) <= set(layers_in(out)):
         network.largest_code(layers, pool)  # a misspelt layer leaves no cache behind
@@ -242,17 +242,6 @@ def _resolve_compression(compression: str | None, before: Manifest | None) -> st
             f"--compression {compression!r}: must be {', '.join(COMPRESSIONS)}"
         )
     return compression
-
-
-def _resolve_precision(precision: str, before: Manifest | None, device: torch.device) -> str:
-    """``auto`` is decided once, when the cache is planned."""
-    if precision == "auto":
-        return before.spec.precision if before else best_precision(device)
-    if precision not in PRECISIONS:
-        raise InvalidOptionError(
-            f"--precision {precision!r}: must be auto, {', '.join(PRECISIONS)}"
-        )
-    return precision
 
 
 def _require_counts(

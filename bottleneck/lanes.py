@@ -265,6 +265,23 @@ def choose_device(device: str) -> torch.device:
     return torch.device(device)
 
 
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """A key of `PRECISIONS`: the one that is asked for, or for ``"auto"`` the device's best.
+
+    Raises
+    ------
+    InvalidOptionError
+        There is no such precision.
+    """
+    if precision == "auto":
+        return best_precision(device)
+    if precision not in PRECISIONS:
+        raise InvalidOptionError(
+            f"--precision {precision!r}: must be auto, {', '.join(PRECISIONS)}"
+        )
+    return precision
+
+
 def best_precision(device: torch.device) -> str:
     """The fastest precision whose codes are as good: bfloat16 where it is done in hardware.
 

@@ -18,7 +18,7 @@ from bottleneck.clock import Clock, limit
 from bottleneck.encode import Encoder, check_count
 from bottleneck.errors import ImagesNotFoundError, InvalidOptionError
 from bottleneck.images import find_images
-from bottleneck.lanes import PRECISIONS, best_precision, choose_devices
+from bottleneck.lanes import choose_devices, resolve_precision
 from bottleneck.layers import check_pool, choose_layers, list_layers
 from bottleneck.manifest import DTYPES
 from bottleneck.preflight import shard_bytes, usual_shard_size
@@ -245,10 +245,6 @@ def size_run(
     check_count("--shard-size", shard_size)
     check_count("--tasks", tasks)
     check_pool(pool)
-    if precision not in ("auto", *PRECISIONS):
-        raise InvalidOptionError(
-            f"--precision {precision!r}: must be auto, {', '.join(PRECISIONS)}"
-        )
     dtype = dtype or DTYPES[0]
     if dtype not in DTYPES:
         raise InvalidOptionError(f"--dtype {dtype!r}: must be {', '.join(DTYPES)}")
@@ -256,6 +252,7 @@ def size_run(
         raise InvalidOptionError("no layer was named: `bottleneck layers MODEL` lists them")
     start = time.perf_counter()
     devices = choose_devices(device)
+    precision = resolve_precision(precision, devices[0])
     root, table = find_images(images)
     backbone = load_backbone(model, weights, preprocess=preprocess)
     chosen = choose_layers(list_layers(backbone.network, backbone.preprocess.crop), layers)
@@ -266,7 +263,7 @@ def size_run(
         chosen,
         relu=relu,
         pool=pool,
-        precision=best_precision(devices[0]) if precision == "auto" else precision,
+        precision=precision,
         devices=devices,
         clock=Clock(),
     )
