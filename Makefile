@@ -26,7 +26,7 @@ test-all: $(VENV)/.installed ## the slow tests too
 	$(BIN)/python -m pytest
 
 torture: $(VENV)/.installed ## the attacks of docs/reliability.md
-	$(BIN)/python tests/faults/torture.py
+	$(BIN)/python -m tests.faults.torture
 
 lint: $(VENV)/.installed ## ruff format, ruff, mypy
 	$(BIN)/ruff format --check .
@@ -41,7 +41,7 @@ bench: $(VENV)/.installed ## the figures of docs/benchmarks.md
 	$(BIN)/python benchmarks/run.py
 
 bench-cluster: $(VENV)/.installed ## images/s at one and two workers: processes, loky, Dask, Slurm
-	PYTHONPATH=tests $(BIN)/python benchmarks/cluster.py
+	PYTHONPATH=. $(BIN)/python benchmarks/cluster.py
 
 data: $(VENV)/.installed ## make the bundled sample again
 	$(BIN)/python data/make.py

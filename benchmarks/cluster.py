@@ -19,13 +19,13 @@ from functools import partial
 from pathlib import Path
 
 import distributed_fit
-import slurm_kit
-from dask_kit import dask_cluster
 from machine import machine
 from pictures import write_jpegs
 from turns import in_turns, ratio
 
-from bottleneck.engines import Engine, open_engine
+from bottleneck.runtime.executors import Engine, open_engine
+from tests.helpers import slurm as slurm_kit
+from tests.helpers.dask_cluster import dask_cluster
 
 PROGRAM = str(Path(sys.executable).parent / "bottleneck")
 ONE_CORE = {"OMP_NUM_THREADS": "1"}

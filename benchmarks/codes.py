@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 
-from bottleneck.extract import extract
-from bottleneck.labels import class_indices, rows_of_split
-from bottleneck.store import Cache, open_cache
+from bottleneck.cache.store import Cache, open_cache
+from bottleneck.data.labels import class_indices, rows_of_split
+from bottleneck.extraction.extract import extract
 
 SHARED = Path(__file__).parents[2] / "shared"  # photographs and weights that are not ours to ship
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from pictures import write_jpegs
 from turns import in_turns, median
 
-from bottleneck.extract import extract
-from bottleneck.shard import CHUNK_BYTES
+from bottleneck.cache.shard import CHUNK_BYTES
+from bottleneck.extraction.extract import extract
 
 _MODEL, _LAYER = "squeezenet1_0", "features.12"
 _POOLS = {"avg": "pooled", "none": "unpooled"}

@@ -15,10 +15,10 @@ from machine import machine
 from out_of_core import make_cache
 from turns import in_turns, median, ratio
 
-from bottleneck.classifiers import CLASSIFIERS
-from bottleneck.engines import connected
-from bottleneck.fit import Fit, fit
-from bottleneck.training import Method
+from bottleneck.fitting.fit import Fit, fit
+from bottleneck.linear.classifiers import CLASSIFIERS
+from bottleneck.linear.training import Method
+from bottleneck.runtime.executors import connected
 
 QUICK = {"n": 600, "d": 32, "classes": 5}
 

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from pictures import write_jpegs
 from sizes import FULL, Size
 
-from bottleneck.backbone import load_backbone
-from bottleneck.codes import InMemory, fit_preprocessing
-from bottleneck.coordinates import make_design
-from bottleneck.descent import Objective
-from bottleneck.encode import Encoder
-from bottleneck.layers import choose_layers, list_layers
-from bottleneck.losses import Softmax
+from bottleneck.backbones.backbone import load_backbone
+from bottleneck.backbones.layers import choose_layers, list_layers
+from bottleneck.extraction.encoder import Encoder
+from bottleneck.linear.eigenbasis import make_design
+from bottleneck.linear.lbfgs import Objective
+from bottleneck.linear.losses import Softmax
+from bottleneck.linear.matrix import InMemory, fit_preprocessing
 
 MODEL, LAYER = "resnet18", "layer4"
 EPOCHS = 100

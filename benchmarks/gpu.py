@@ -23,9 +23,9 @@ from machine import machine
 from numpy.typing import NDArray
 from sizes import FULL as FITTING
 
-from bottleneck.classifiers import CLASSIFIERS, fit_path
-from bottleneck.codes import InMemory
-from bottleneck.design import Rotated
+from bottleneck.linear.classifiers import CLASSIFIERS, fit_path
+from bottleneck.linear.design import Rotated
+from bottleneck.linear.matrix import InMemory
 
 
 @dataclass(frozen=True)

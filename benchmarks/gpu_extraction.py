@@ -28,9 +28,9 @@ from stages import (
 )
 from torchvision.io import decode_jpeg
 
-from bottleneck.backbone import load_backbone
-from bottleneck.layers import Tap, choose_layers, list_layers
-from bottleneck.tasks import cores
+from bottleneck.backbones.backbone import load_backbone
+from bottleneck.backbones.layers import Tap, choose_layers, list_layers
+from bottleneck.runtime.scheduler import cores
 
 _IN_MEMORY = Path("/dev/shm")
 _ROOM, _JPEG_BYTES = 4, 64 << 10  # room is asked for more than the images, for caches and others

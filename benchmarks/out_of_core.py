@@ -10,12 +10,12 @@ from alone import run_alone
 from numpy.typing import NDArray
 from sizes import FULL, Size
 
-from bottleneck.head import Head
-from bottleneck.images import ImageTable
-from bottleneck.manifest import Layout, Manifest, manifest_text
-from bottleneck.shard import Shard, write_shard
+from bottleneck.cache.manifest import Layout, Manifest, manifest_text
+from bottleneck.cache.shard import Shard, write_shard
+from bottleneck.cache.store import Cache
+from bottleneck.data.table import ImageTable
+from bottleneck.fitting.head import Head
 from bottleneck.spec import Preprocess, Source, Spec
-from bottleneck.store import Cache
 
 _LAYER = "layer4"
 _SPEC = Spec("generated", "0" * 64, Preprocess(), "none", "float32", relu=True, pool="avg")

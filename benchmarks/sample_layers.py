@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bottleneck.codes import InMemory
-from bottleneck.extract import extract
-from bottleneck.fit import fit
-from bottleneck.images import find_images
-from bottleneck.labels import class_indices, rows_of_split
-from bottleneck.selection import choose
-from bottleneck.training import Method, Training, train
+from bottleneck.data.labels import class_indices, rows_of_split
+from bottleneck.data.table import find_images
+from bottleneck.extraction.extract import extract
+from bottleneck.fitting.fit import fit
+from bottleneck.fitting.selection import choose
+from bottleneck.linear.matrix import InMemory
+from bottleneck.linear.training import Method, Training, train
 
 DATA = Path(__file__).parents[1] / "data"
 LAYERS = ["layer1", "layer2", "layer3", "layer4"]

@@ -18,16 +18,16 @@ from unittest.mock import patch
 import numpy as np
 from alone import run_alone
 
-from bottleneck.images import ImageTable, find_images
-from bottleneck.listing import COLUMNS
-from bottleneck.manifest import Layout, Manifest, manifest_text, read_manifest
-from bottleneck.plan import merge_images, plan_cache
-from bottleneck.seal import seal
-from bottleneck.shard import KIND
-from bottleneck.share import finish, lacking, own_shards
+from bottleneck.cache.envelope import seal
+from bottleneck.cache.manifest import Layout, Manifest, manifest_text, read_manifest
+from bottleneck.cache.shard import KIND
+from bottleneck.cache.store import Cache, open_cache
+from bottleneck.cache.update import merge_images, plan_cache
+from bottleneck.data.image_csv import COLUMNS
+from bottleneck.data.string_column import Texts
+from bottleneck.data.table import ImageTable, find_images
+from bottleneck.extraction.work import finish, lacking, own_shards
 from bottleneck.spec import Preprocess, Source, Spec
-from bottleneck.store import Cache, open_cache
-from bottleneck.texts import Texts
 
 LAYER = "layer4"
 _CODE, _BYTES = 2048, 4096
@@ -64,7 +64,7 @@ def _line(row: int) -> str:
 
 def instant_stats() -> Any:
     """Every image is there, and its size and time are known without a look at the disk."""
-    return patch("bottleneck.images._size_and_mtime", _made_up)
+    return patch("bottleneck.data.table._size_and_mtime", _made_up)
 
 
 def _made_up(path: str) -> tuple[int, int]:

@@ -13,11 +13,11 @@ from sizes import FULL, Size
 from sklearn.model_selection import StratifiedKFold
 from versus import taking_turns
 
-from bottleneck.classifiers import CLASSIFIERS, fit_path
-from bottleneck.codes import InMemory, fit_preprocessing
-from bottleneck.reference import reference_path
-from bottleneck.solver import Solution
-from bottleneck.training import SEARCH_TOL
+from bottleneck.linear.classifiers import CLASSIFIERS, fit_path
+from bottleneck.linear.matrix import InMemory, fit_preprocessing
+from bottleneck.linear.path import Solution
+from bottleneck.linear.sklearn_solver import reference_path
+from bottleneck.linear.training import SEARCH_TOL
 
 SolvePath = Callable[..., Iterator[Solution]]  # the classifiers of each C in turn
 

@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from bottleneck.allocator import keeping_pages
-from bottleneck.backbone import load_backbone
-from bottleneck.decode import decode_image, prepare_image
-from bottleneck.encode import Encoder
-from bottleneck.extract import extract
-from bottleneck.lanes import choose_devices
-from bottleneck.layers import choose_layers, list_layers
+from bottleneck.backbones.backbone import load_backbone
+from bottleneck.backbones.layers import choose_layers, list_layers
+from bottleneck.backbones.malloc import keeping_pages
+from bottleneck.backbones.runner import choose_devices
+from bottleneck.data.decode import decode_image, prepare_image
+from bottleneck.extraction.encoder import Encoder
+from bottleneck.extraction.extract import extract
+from bottleneck.runtime.scheduler import cores
 from bottleneck.spec import Preprocess
-from bottleneck.tasks import cores
 
 _BYTES_KEPT = 256  # images whose bytes lie in memory while decoding alone is measured
 _AHEAD = 3  # tasks a thread that are begun or wait

@@ -18,12 +18,12 @@ from sizes import FULL_EXTRACTION, ExtractionSize
 from stages import Job, end_to_end
 from turns import in_turns, median, ratio
 
-from bottleneck.backbone import sketch_network
-from bottleneck.codes import Codes
-from bottleneck.layers import choose_layers, list_layers
-from bottleneck.shard import read_blocks
-from bottleneck.store import Cache, open_cache
-from bottleneck.stored import open_codes
+from bottleneck.backbones.backbone import sketch_network
+from bottleneck.backbones.layers import choose_layers, list_layers
+from bottleneck.cache.shard import read_blocks
+from bottleneck.cache.store import Cache, open_cache
+from bottleneck.fitting.sharded_matrix import open_codes
+from bottleneck.linear.matrix import Codes
 
 _MODEL, _LAYER = "squeezenet1_0", "features.12"
 
@@ -137,7 +137,7 @@ def _kept(job: Job, images: Path) -> float:
 
 
 def _thrown_away(job: Job, images: Path) -> float:
-    with patch("bottleneck.pipeline.write_shard"):
+    with patch("bottleneck.extraction.pipeline.write_shard"):
         return end_to_end(job, images).seconds
 
 

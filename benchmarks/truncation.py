@@ -11,8 +11,8 @@ from sizes import FULL_EXTRACTION, ExtractionSize
 from stages import Job, end_to_end, forward_each
 from turns import in_turns, median, ratio
 
-from bottleneck.backbone import sketch_network
-from bottleneck.layers import choose_layers, list_layers
+from bottleneck.backbones.backbone import sketch_network
+from bottleneck.backbones.layers import choose_layers, list_layers
 
 _LAYERS = ("layer4", "layer3", "layer2")
 

@@ -18,7 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
-from bottleneck.linear import LinearSVM, SoftmaxRegression
+from bottleneck.linear.estimators import LinearSVM, SoftmaxRegression
 
 _TURNS, _LONG = 3, 2.0  # the best of so many turns, but of one where a turn takes so many seconds
 _PAUSE = 0.2  # s, in which the threads of the one before stop waiting for more work

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from bottleneck.errors import InvalidOptionError, SpecMismatchError
-from bottleneck.files import sha256
+from bottleneck.runtime.files import sha256
 
 _MOST_PIXELS = 8192  # of a side: an input of more would need more memory than codes are worth
 

@@ -14,12 +14,12 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from bottleneck.cli import main
-from bottleneck.extract import Extraction, extract
-from bottleneck.fit import fit
-from bottleneck.head import Head
-from bottleneck.training import Method
+from bottleneck.extraction.extract import Extraction, extract
+from bottleneck.fitting.fit import fit
+from bottleneck.fitting.head import Head
+from bottleneck.linear.training import Method
 
-NETWORKS = Path(__file__).parent / "tiny_networks.py"
+NETWORKS = Path(__file__).parent / "helpers" / "tiny_networks.py"
 PLAIN = f"{NETWORKS}:plain"
 
 SCHEDULER = (

@@ -11,11 +11,10 @@ import make_commands
 import pytest
 import sample_layers
 from click.testing import CliRunner
-from test_architecture import FLOORS
 
 from bottleneck.cli import main
 from bottleneck.cli.main import COMMANDS
-from bottleneck.submit import PROGRAM
+from bottleneck.runtime.slurm import PROGRAM
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -92,13 +91,6 @@ def test_the_readmes_table_of_layers_is_what_the_sample_gives() -> None:
 def test_the_configuration_of_the_sample_changes_no_other_networks_codes() -> None:
     config = tomllib.loads((ROOT / "bottleneck.toml").read_text("utf-8"))
     assert set(config["extract"]) == {"images", "out", "model", "weights"}
-
-
-def test_the_page_of_the_architecture_has_every_room_on_its_floor() -> None:
-    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
-    rows = re.findall(r"^\| (\d) \| `(\w+)", page, re.MULTILINE)
-    expected = [(str(n), room) for n, floor in enumerate(FLOORS) for room in floor]
-    assert rows == expected[::-1]
 
 
 # On a cluster

@@ -26,9 +26,9 @@ def evaluate(head: Path, target: Path, as_json: bool, **options: Any) -> None:
       bottleneck evaluate head-svm-layer3.safetensors photos.cache
       bottleneck evaluate head-svm-layer3.safetensors new-photos --split test
     """
-    from bottleneck import results
-    from bottleneck.evaluate import evaluate as run
-    from bottleneck.head import Head
+    from bottleneck.fitting import summary as results
+    from bottleneck.fitting.head import Head
+    from bottleneck.prediction.evaluate import evaluate as run
 
     found, rejected = run(Head.load(head), target, **options)
     if as_json:

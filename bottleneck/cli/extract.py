@@ -81,9 +81,9 @@ def extract(
     With --backend, shards are made by processes of this machine, one for each GPU that is visible,
     or by the workers of a Dask cluster, which must see the same files: the quick make more of them.
     """
-    from bottleneck import report
-    from bottleneck.extract import extract as run
-    from bottleneck.lanes import visible_cards
+    from bottleneck.backbones.runner import visible_cards
+    from bottleneck.extraction import summary as report
+    from bottleneck.extraction.extract import extract as run
 
     preprocess = take_preprocess(options)
     cards = visible_cards(device) if backend == "loky" else []

@@ -55,13 +55,13 @@ def fit(
       bottleneck fit photos.cache --clf svm --layer layer3 --labels colours.csv
       bottleneck fit photos.cache --clf svm --backend dask --scheduler tcp://node1:8786
     """
-    from bottleneck import results
     from bottleneck.errors import InvalidOptionError
-    from bottleneck.files import publish_text
-    from bottleneck.fit import fit as run
-    from bottleneck.head import require_new
-    from bottleneck.lesson import choose_layer
-    from bottleneck.training import Method
+    from bottleneck.fitting import summary as results
+    from bottleneck.fitting.dataset import choose_layer
+    from bottleneck.fitting.fit import fit as run
+    from bottleneck.fitting.head import require_new
+    from bottleneck.linear.training import Method
+    from bottleneck.runtime.files import publish_text
 
     layer = choose_layer(cache, layer)
     out = out or Path(f"head-{clf}-{layer}.safetensors")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from bottleneck.stopping import Stopped, ask_to_stop, forget_request
+from bottleneck.runtime.shutdown import Stopped, ask_to_stop, forget_request
 
 _GOES_ON = "what was finished is kept, the same command goes on"
 
@@ -54,7 +54,7 @@ def telling_what_is_kept(cache: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        from bottleneck import report
+        from bottleneck.extraction import summary as report
 
         interrupt.add_note(report.kept_text(cache))
         raise

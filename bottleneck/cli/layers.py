@@ -35,9 +35,9 @@ def layers(
       bottleneck layers resnet50
       bottleneck layers my_network.py:build --pool 2 --crop 64
     """
-    from bottleneck import report
-    from bottleneck.backbone import sketch_network
-    from bottleneck.layers import check_pool, list_layers
+    from bottleneck.backbones.backbone import sketch_network
+    from bottleneck.backbones.layers import check_pool, list_layers
+    from bottleneck.extraction import summary as report
 
     check_pool(pool)
     network, preprocess = sketch_network(model, weights)

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-from bottleneck.engines import BACKENDS, Engine, connected, open_engine
-from bottleneck.tasks import task_of
+from bottleneck.runtime.executors import BACKENDS, Engine, connected, open_engine
+from bottleneck.runtime.scheduler import task_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -36,8 +36,8 @@ def plan(images: Path, as_json: bool, **options: Any) -> None:
     Example:
       bottleneck plan photos --model resnet50 --layer layer3 --layer layer4 --tasks 16
     """
-    from bottleneck import report
-    from bottleneck.sizing import size_run
+    from bottleneck.extraction import summary as report
+    from bottleneck.extraction.plan import size_run
 
     sizing = size_run(images, preprocess=take_preprocess(options), **options)
     click.echo(json.dumps(report.sizing_json(sizing)) if as_json else report.sizing_text(sizing))

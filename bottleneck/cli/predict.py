@@ -44,10 +44,10 @@ def predict(
       bottleneck predict head-svm-layer3.safetensors new/*.jpg
       bottleneck predict head-softmax-layer3.safetensors new --format jsonl -o new.jsonl
     """
-    from bottleneck import results
-    from bottleneck.files import publish_text
-    from bottleneck.head import Head, require_new
-    from bottleneck.predict import predict as run
+    from bottleneck.fitting import summary as results
+    from bottleneck.fitting.head import Head, require_new
+    from bottleneck.prediction.predict import predict as run
+    from bottleneck.runtime.files import publish_text
 
     if out is not None:
         require_new(out, overwrite=overwrite)

@@ -9,8 +9,8 @@ from typing import Protocol
 
 import click
 
-from bottleneck.clock import Clock, limit
-from bottleneck.tables import duration
+from bottleneck.runtime.formatting import duration
+from bottleneck.runtime.timing import Clock, limit
 
 _SECONDS_TO_FIRST_LINE = 2.0  # a batch log soon has an estimate; a run of a second has no line
 _SECONDS_BETWEEN_LINES = 10.0

@@ -34,8 +34,8 @@ def status(cache: Path, layers: tuple[str, ...], tasks: int, as_json: bool) -> N
       bottleneck status photos.cache
       bottleneck status photos.cache --layer layer3 --tasks 16
     """
-    from bottleneck import report
-    from bottleneck.store import open_cache
+    from bottleneck.cache.store import open_cache
+    from bottleneck.extraction import summary as report
 
     found = open_cache(cache)
     state = found.status(layers)

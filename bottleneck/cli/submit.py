@@ -8,7 +8,7 @@ from click.core import ParameterSource
 from bottleneck.errors import InvalidOptionError, UnknownNameError
 
 _MARK = "--"
-_WORDS = "bottleneck.submit.words"  # where the command behind the mark is kept
+_WORDS = "bottleneck.runtime.slurm.words"  # where the command behind the mark is kept
 _COMMANDS = ("extract", "fit", "sweep")
 
 
@@ -53,7 +53,7 @@ def submit(
       bottleneck submit slurm --submit --dependency=afterany:4711 --mem=32G -- \\
           fit photos.cache --clf svm --layer layer3
     """
-    from bottleneck import submit as jobs
+    from bottleneck.runtime import slurm as jobs
 
     words = ctx.meta[_WORDS]
     if not words:

@@ -18,7 +18,7 @@ from bottleneck.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from bottleneck.sweep import Row
+    from bottleneck.fitting.sweep import Row
 
 
 @click.command()
@@ -75,14 +75,14 @@ def sweep(
       bottleneck sweep photos.cache --layer layer3 --layer layer4 --clf svm --json
       bottleneck sweep photos.cache --backend loky --jobs 4
     """
-    from bottleneck import results
     from bottleneck.cli.progress import progress_of
-    from bottleneck.files import publish_text
-    from bottleneck.head import require_new
-    from bottleneck.plot import plot_sweep, require_picture
-    from bottleneck.sweep import best_row, recommend
-    from bottleneck.sweep import sweep as run
-    from bottleneck.training import Method
+    from bottleneck.fitting import summary as results
+    from bottleneck.fitting.head import require_new
+    from bottleneck.fitting.sweep import best_row, recommend
+    from bottleneck.fitting.sweep import sweep as run
+    from bottleneck.linear.training import Method
+    from bottleneck.reporting.sweep_plot import plot_sweep, require_picture
+    from bottleneck.runtime.files import publish_text
 
     for path, option in ((plot, "--plot"), (out, "-o")):  # before the work, not after it
         if path is not None:

@@ -37,9 +37,9 @@ def verify(cache: Path, images: Path | None, as_json: bool, **options: Any) -> N
       bottleneck verify photos.cache
       bottleneck verify photos.cache --repair photos
     """
-    from bottleneck import report
-    from bottleneck.verify import repair
-    from bottleneck.verify import verify as run
+    from bottleneck.cache.verify import repair
+    from bottleneck.cache.verify import verify as run
+    from bottleneck.extraction import summary as report
 
     if images is not None:
         with telling_what_is_kept(cache), progress_of("images") as progress:

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Extract, Run, write_photographs
-from lesson_kit import calibration_error
 from safetensors.numpy import load_file
 from scipy.special import expit, softmax
 from sklearn.metrics import average_precision_score
 
-import cli
-from cli import Trap, contents, margins, refused, stored
+from tests.conftest import Extract, Run, write_photographs
+from tests.helpers import cli
+from tests.helpers.cli import Trap, contents, margins, refused, stored
+from tests.helpers.datasets import calibration_error
 
 made, photos, cache = cli.made, cli.photos, cli.cache
 

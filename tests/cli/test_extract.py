@@ -19,14 +19,14 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from conftest import NETWORKS, PLAIN, Run, photograph, write_photographs
 from PIL import Image
 from safetensors.torch import save_file
-from tiny_networks import plain, reused
 
-import cli
-from bottleneck.manifest import COMPRESSIONS
-from cli import TINY, Trap, contents, expected_codes, program, refused, stored
+from bottleneck.cache.manifest import COMPRESSIONS
+from tests.conftest import NETWORKS, PLAIN, Run, photograph, write_photographs
+from tests.helpers import cli
+from tests.helpers.cli import TINY, Trap, contents, expected_codes, program, refused, stored
+from tests.helpers.tiny_networks import plain, reused
 
 made, photos, cache = cli.made, cli.photos, cli.cache
 
@@ -721,7 +721,7 @@ def test_a_download_does_not_mix_with_the_json(
 
 SLOW = """
 import time
-from tiny_networks import Plain
+from tests.helpers.tiny_networks import Plain
 
 class Slow(Plain):
     def forward(self, x):

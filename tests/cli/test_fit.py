@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Extract, Run, write_photographs
-from lesson_kit import clouds, written_cache
 from numpy.typing import NDArray
 from safetensors import safe_open
 from sklearn.linear_model import LogisticRegression
@@ -18,10 +16,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import LinearSVC
 
-import cli
+from bottleneck.cache.store import Cache
 from bottleneck.cli.options import Size
-from bottleneck.store import Cache
-from cli import contents, refused, stored, tiny_cache
+from tests.conftest import Extract, Run, write_photographs
+from tests.helpers import cli
+from tests.helpers.cli import contents, refused, stored, tiny_cache
+from tests.helpers.datasets import clouds, written_cache
 
 made, photos, cache = cli.made, cli.photos, cli.cache
 

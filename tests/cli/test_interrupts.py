@@ -12,7 +12,7 @@ from bottleneck.cli.interrupts import (
     signals_as_interrupts,
     telling_what_is_kept,
 )
-from bottleneck.stopping import Stopped
+from bottleneck.runtime.shutdown import Stopped
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import NETWORKS, PLAIN, Run
 from torch import nn
 
-from cli import refused
+from tests.conftest import NETWORKS, PLAIN, Run
+from tests.helpers.cli import refused
 
 
 def _by_name(text: str) -> dict[str, dict[str, object]]:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import click
 import pytest
-from conftest import Run
 
-import cli
 from bottleneck import __version__
 from bottleneck.cli import main
 from bottleneck.cli.main import COMMANDS
-from cli import TINY, contents, process, program, refused
+from tests.conftest import Run
+from tests.helpers import cli
+from tests.helpers.cli import TINY, contents, process, program, refused
 
 made, photos, cache = cli.made, cli.photos, cli.cache
 
@@ -261,7 +261,7 @@ def test_an_error_of_the_system_names_the_file_and_the_reason(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device", "somewhere/00000.h5")
 
-    monkeypatch.setattr("bottleneck.store.open_cache", full)
+    monkeypatch.setattr("bottleneck.cache.store.open_cache", full)
     refused(run("status", cache), "somewhere/00000.h5", "No space left on device")
     assert isinstance(run("--debug", "status", cache).exception, OSError)
 
@@ -278,7 +278,7 @@ def test_an_interrupt_is_one_line_and_what_shells_expect(
         raise KeyboardInterrupt
 
     before = contents(cache)
-    monkeypatch.setattr("bottleneck.store.open_cache", stop)
+    monkeypatch.setattr("bottleneck.cache.store.open_cache", stop)
     refused(run("status", cache), "interrupted", code=130)
     assert contents(cache) == before
 

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import NETWORKS, Extract, Run
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import load_file
 from safetensors.numpy import save_file as save_numpy
 from safetensors.torch import save_file
 from scipy.special import expit, softmax
-from tiny_networks import plain
 
-import cli
-from cli import contents, expected_codes, margins, refused
+from tests.conftest import NETWORKS, Extract, Run
+from tests.helpers import cli
+from tests.helpers.cli import contents, expected_codes, margins, refused
+from tests.helpers.tiny_networks import plain
 
 made, photos, cache = cli.made, cli.photos, cli.cache
 

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from bottleneck.cli.progress import Pace, Progress, progress_of
-from bottleneck.clock import Clock
+from bottleneck.runtime.timing import Clock
 
 
 class Time:

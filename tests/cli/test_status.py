@@ -5,10 +5,10 @@ from pathlib import Path
 
 import h5py
 import pytest
-from conftest import Extract, Run
 
-import cli
-from cli import TINY, contents, refused, stored
+from tests.conftest import Extract, Run
+from tests.helpers import cli
+from tests.helpers.cli import TINY, contents, refused, stored
 
 made, photos, cache = cli.made, cli.photos, cli.cache
 

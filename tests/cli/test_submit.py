@@ -6,13 +6,13 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from conftest import Run
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from test_submit import bash, calls, directives, tool
 
-from bottleneck.submit import PROGRAM, array_script, job_script, quoted
-from cli import refused
+from bottleneck.runtime.slurm import PROGRAM, array_script, job_script, quoted
+from tests.conftest import Run
+from tests.helpers.cli import refused
+from tests.runtime.test_slurm import bash, calls, directives, tool
 
 EXTRACT = ("extract", "photos", "-o", "new.cache", "--model", "resnet50", "--layer", "layer3")
 FIT = ("fit", "new.cache", "--clf", "svm")

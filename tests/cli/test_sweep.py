@@ -15,15 +15,15 @@ from xml.etree import ElementTree
 import click
 import pytest
 from click.testing import Result
-from conftest import Run, write_photographs
-from test_sweep import forget_work
-from tiny_networks import plain
 
-import cli
+from bottleneck.backbones.layers import list_layers
 from bottleneck.cli import main
 from bottleneck.cli.progress import progress_of
-from bottleneck.layers import list_layers
-from cli import contents, refused
+from tests.conftest import Run, write_photographs
+from tests.fitting.test_sweep import forget_work
+from tests.helpers import cli
+from tests.helpers.cli import contents, refused
+from tests.helpers.tiny_networks import plain
 
 made, photos, cache = cli.made, cli.photos, cli.cache
 

@@ -8,10 +8,10 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from conftest import NETWORKS, Extract, Run
 
-import cli
-from cli import contents, refused, stored
+from tests.conftest import NETWORKS, Extract, Run
+from tests.helpers import cli
+from tests.helpers.cli import contents, refused, stored
 
 made, photos, cache = cli.made, cli.photos, cli.cache
 

@@ -12,12 +12,12 @@ import subprocess
 
 import numpy as np
 
-from bottleneck.manifest import is_cache
-from bottleneck.store import open_cache
-from bottleneck.verify import verify
-from faults.child import Fault, printed, start
-from faults.trial import Trial, Workshop, a_trial, copy, require_same
-from faults.trial import codes as codes_of
+from bottleneck.cache.manifest import is_cache
+from bottleneck.cache.store import open_cache
+from bottleneck.cache.verify import verify
+from tests.faults.child import Fault, printed, start
+from tests.faults.trial import Trial, Workshop, a_trial, copy, require_same
+from tests.faults.trial import codes as codes_of
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT)
 ENDS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 138}

@@ -18,9 +18,11 @@ from typing import Any
 
 _SERVER = multiprocessing.get_context("forkserver")
 # The server looks for what it is to load where Python itself does, until version 3.13.
-_TESTS = str(Path(__file__).parents[1])
-os.environ["PYTHONPATH"] = os.pathsep.join([_TESTS, *filter(None, [os.environ.get("PYTHONPATH")])])
-_SERVER.set_forkserver_preload(["bottleneck.extract", "bottleneck.cli.extract", "faults.fuzz"])
+_ROOT = str(Path(__file__).parents[2])
+os.environ["PYTHONPATH"] = os.pathsep.join([_ROOT, *filter(None, [os.environ.get("PYTHONPATH")])])
+_SERVER.set_forkserver_preload(
+    ["bottleneck.extraction.extract", "bottleneck.cli.extract", "tests.faults.fuzz"]
+)
 
 
 @dataclass(frozen=True)
@@ -194,20 +196,20 @@ def _at_call(owner: Any, name: str, at: int, error: BaseException) -> None:
 
 
 def _network(fault: Fault) -> None:
-    from bottleneck.lanes import Lanes
+    from bottleneck.backbones.runner import Lanes
 
     _at_call(Lanes, "_forward", fault.at, RuntimeError("a kernel failed"))
 
 
 def _memory(fault: Fault) -> None:
-    from bottleneck.lanes import Lanes
+    from bottleneck.backbones.runner import Lanes
 
     text = "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"
     _at_call(Lanes, "_forward", fault.at, RuntimeError(text))
 
 
 def _decoder(fault: Fault) -> None:
-    from bottleneck import encode
+    from bottleneck.extraction import encoder as encode
 
     _at_call(encode, "decode_image", fault.at, SystemExit(3))
 

@@ -12,21 +12,21 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from shard_kit import forge
-from test_decode import FILES, image_or_error, mutated
-from tiny_networks import plain
 
+from bottleneck.backbones.weights import load_weights
+from bottleneck.cache.manifest import COMPRESSIONS
+from bottleneck.cache.recovery import salvage
+from bottleneck.cache.shard import check_shard, read_header, read_shard, write_shard
+from bottleneck.cache.store import open_cache
 from bottleneck.errors import CacheError, HeadError, ShardError, WeightsError
-from bottleneck.fit import fit
-from bottleneck.head import Head
-from bottleneck.manifest import COMPRESSIONS
-from bottleneck.salvage import salvage
-from bottleneck.shard import check_shard, read_header, read_shard, write_shard
-from bottleneck.store import open_cache
-from bottleneck.training import Method
-from bottleneck.weights import load_weights
-from faults.child import start_call
-from faults.trial import Workshop, copy
+from bottleneck.fitting.fit import fit
+from bottleneck.fitting.head import Head
+from bottleneck.linear.training import Method
+from tests.data.test_decode import FILES, image_or_error, mutated
+from tests.faults.child import start_call
+from tests.faults.trial import Workshop, copy
+from tests.helpers.shards import forge
+from tests.helpers.tiny_networks import plain
 
 _A_BATCH = 50  # forged shards in one process, which may not live through all of them
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from faults import attacks
-from faults.trial import Workshop, open_workshop
+from tests.faults import attacks
+from tests.faults.trial import Workshop, open_workshop
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked")
 

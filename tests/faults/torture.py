@@ -1,6 +1,6 @@
 """Hundreds of attacks, seeded, and the table of what they found, for docs/reliability.md.
 
-Run from the project's root: make torture; or python tests/faults/torture.py --quick for a try.
+Run from the project's root: make torture; or python -m tests.faults.torture --quick for a try.
 """
 
 import argparse
@@ -16,10 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from faults import attacks, fuzz
-from faults.trial import Workshop, open_workshop
+from tests.faults import attacks, fuzz
+from tests.faults.trial import Workshop, open_workshop
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 BEGIN, END = "<!-- begin: made by make torture -->\n", "<!-- end -->\n"

@@ -12,13 +12,13 @@ from typing import Any
 
 import h5py
 import numpy as np
-from conftest import NETWORKS, write_photographs
 from numpy.typing import NDArray
 
-from bottleneck.manifest import is_cache
-from bottleneck.store import open_cache
-from bottleneck.verify import verify
-from faults.child import Fault, printed, run, steps
+from bottleneck.cache.manifest import is_cache
+from bottleneck.cache.store import open_cache
+from bottleneck.cache.verify import verify
+from tests.conftest import NETWORKS, write_photographs
+from tests.faults.child import Fault, printed, run, steps
 
 LAYERS = ("layer2", "layer3")
 

@@ -1,0 +1,205 @@
+"""Workers: what those must be told that share nothing but files, and what they do.
+
+A worker reads weights and images itself, the weights once for all the shards of a run.
+"""
+
+import dataclasses
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bottleneck.backbones.backbone import load_backbone
+from bottleneck.backbones.runner import choose_device
+from bottleneck.backbones.weights import is_weights_file
+from bottleneck.cache.manifest import cache_state
+from bottleneck.cache.store import Cache, open_cache
+from bottleneck.extraction.encoder import spec_of
+from bottleneck.extraction.local import Network, Studio, Todo
+from bottleneck.runtime.executors import Engine, require_sight
+from bottleneck.runtime.files import publish_text
+from bottleneck.runtime.shutdown import Stopped, held_back
+from bottleneck.runtime.timing import Clock
+from bottleneck.spec import Source
+
+
+class Piece(NamedTuple):
+    """A shard to make: the layers that lack it, and its number."""
+
+    layers: tuple[str, ...]
+    shard: int
+
+    def __str__(self) -> str:
+        return f"shard {self.shard} of {', '.join(self.layers)}"
+
+
+@dataclass(frozen=True)
+class Made:
+    """A shard that stands.
+
+    Attributes
+    ----------
+    rows : int
+        How many images were encoded.
+    seconds : dict of str to float
+        Where the time went, as `bottleneck.runtime.timing.Clock` has it.
+    fitting : int or None
+        As `bottleneck.backbones.runner.Lanes.fitting`.
+    """
+
+    rows: int
+    seconds: dict[str, float]
+    fitting: int | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a worker must be told, so that it can make any shard of a cache.
+
+    Attributes
+    ----------
+    cache : Path
+        Its directory, absolute.
+    state : str
+        Digest of what stands there in ``spec.json`` and at the head of ``images.csv``.
+    images : Path
+        The folder that the images' paths are relative to, absolute.
+    example : str
+        The path of an image in it.
+    source : Source
+        Where the network is, which may have moved since the cache was begun.
+    device : str
+        As in `bottleneck.backbones.runner.choose_device`.
+    batch_size, workers : int or None
+        As in `bottleneck.extraction.local.Studio`.
+    """
+
+    cache: Path
+    state: str
+    images: Path
+    example: str
+    source: Source
+    device: str
+    batch_size: int | None
+    workers: int | None
+
+    @classmethod
+    def of(cls, cache: Cache, source: Source, *, images: Path, **options: Any) -> "Job":
+        """That of a cache which stands as it is planned."""
+        path, there = cache.path.resolve(), cache.images.exists
+        example = cache.images.path[int(there.argmax())] if there.any() else ""
+        return cls(path, cache_state(path), images.resolve(), example, source, **options)
+
+    def make(self, piece: Piece) -> Made:
+        """Make a shard, on a worker.
+
+        Raises
+        ------
+        BottleneckError, OSError
+            As `bottleneck.extraction.extract.extract` does.
+        """
+        with _LOCK:  # of shards that begin together, one loads the network for all
+            studio = _studio(self)
+            studio.encoder(piece.layers)
+        rows = sum(studio.make({piece.layers: [piece.shard]}))
+        return Made(rows, studio.clock.take(), studio.fitting)
+
+    def unseen(self) -> str:
+        """What a worker does not see; empty where it sees all. The cache's folder is written to."""
+        if cache_state(self.cache) != self.state:
+            return f"the cache {self.cache}"
+        code, weights = self.source.model.rpartition(":")[0], self.source.weights
+        image = str(self.images / self.example) if self.example else ""
+        for file in (image, code, weights if is_weights_file(weights) else ""):
+            if file and not Path(file).is_file():
+                return file
+        probe = self.cache / f".seen.{os.getpid()}"
+        try:
+            publish_text(probe, "")
+            probe.unlink()
+        except OSError as error:
+            return f"how to write into {self.cache} ({error.strerror})"
+        return ""
+
+
+class Crew:
+    """Makes shards of a cache by an engine's workers.
+
+    Parameters
+    ----------
+    job : Job
+    engine : Engine
+
+    Attributes
+    ----------
+    clock : Clock
+        Where the workers' time went.
+    fitting : int or None
+        As `bottleneck.backbones.runner.Lanes.fitting`.
+    """
+
+    def __init__(self, job: Job, engine: Engine) -> None:
+        self.clock = Clock()
+        self.fitting: int | None = None
+        self._job, self._engine = job, engine
+
+    def make(self, todo: Todo) -> Iterator[int]:
+        """Make shards.
+
+        Yields
+        ------
+        int
+            Rows that were encoded, shard by shard.
+
+        Raises
+        ------
+        EngineError
+            A worker does not see what this process sees, before any work; or workers die.
+        Stopped
+            Somebody asked for it; what workers were at is whole.
+        BottleneckError, OSError
+            As from a worker.
+        """
+        if not todo:
+            return
+        require_sight(self._engine, self._job.unseen)
+        pieces = [Piece(layers, shard) for layers, shards in todo.items() for shard in shards]
+        done = 0
+        with held_back():
+            for _, made in self._engine.run(self._job.make, pieces):
+                self.clock.add(made.seconds)
+                self.fitting = made.fitting or self.fitting
+                done += 1
+                yield made.rows
+        if done < len(pieces):
+            raise Stopped
+
+
+_LOCK = threading.Lock()
+
+
+@lru_cache(maxsize=1)  # a cluster's worker outlives a run, and the next may be of another network
+def _studio(job: Job) -> Studio:
+    cache = open_cache(job.cache)
+    spec = cache.spec
+    backbone = load_backbone(
+        job.source.model, job.source.weights, preprocess=dataclasses.asdict(spec.preprocess)
+    )
+    spec.require(
+        spec_of(backbone, precision=spec.precision, relu=spec.relu, pool=spec.pool),
+        this=f"cache {job.cache}",
+        that=f"a worker on {socket.gethostname()}",
+        next_step="workers need the same weights and versions as whoever began the cache",
+    )
+    return Studio(
+        cache,
+        Network(backbone),
+        images=job.images,
+        devices=[choose_device(job.device)],
+        batch_size=job.batch_size,
+        workers=job.workers,
+    )

@@ -1,0 +1,287 @@
+"""Sweep: every layer of a cache with every classifier, and which of them to take."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bottleneck.cache.manifest import cache_state
+from bottleneck.cache.store import Cache, layers_in, open_cache
+from bottleneck.data.labels import relabel
+from bottleneck.errors import CacheError, InvalidOptionError
+from bottleneck.fitting.dataset import choose_layer, read_lesson
+from bottleneck.fitting.fit import Fit, learn, require_options
+from bottleneck.fitting.metrics import METRICS, LabelScore, Score
+from bottleneck.fitting.selection import Candidate
+from bottleneck.fitting.sharded_matrix import spare_memory
+from bottleneck.linear.training import Method, Training
+from bottleneck.runtime.executors import Engine, require_sight
+
+Progress = Callable[[int, int], None]  # rows done, rows in all
+
+
+@dataclass(frozen=True)
+class Row:
+    """One layer with one classifier.
+
+    Without the coefficients: those of many layers need not fit into memory together.
+
+    Attributes
+    ----------
+    layer : str
+    clf : str
+    size : int
+        Values in a code.
+    work : float or None
+        Share of the network's multiply-adds up to the layer; None where the cache does not say.
+    cv : Candidate
+        The choice's cross-validation.
+    metric : str
+        What its scores are.
+    heldout : Score, LabelScore or None
+        On the held-out split; nothing is chosen by it.
+    chance : float or None
+        What answering with the most frequent class scores; None for several labels an image.
+    converged : bool
+        Whether the final training met its tolerance for every class.
+    seconds : float
+        From codes that have been read to the judgement.
+    record : dict
+        As ``fit --json`` prints it, without the head's file name.
+    """
+
+    layer: str
+    clf: str
+    size: int
+    work: float | None
+    cv: Candidate
+    metric: str
+    heldout: Score | LabelScore | None
+    chance: float | None
+    converged: bool
+    seconds: float
+    record: dict[str, Any]
+
+    @property
+    def measured(self) -> float | None:
+        """The metric on the held-out split."""
+        return None if self.heldout is None else self.heldout.measure(self.metric)
+
+
+def sweep(
+    cache: Path,
+    methods: Sequence[Method],
+    *,
+    layers: Sequence[str] | None = None,
+    c: Sequence[float] | None = None,
+    cv: int = 5,
+    preprocess: str = "standardize",
+    labels: Path | None = None,
+    memory: int | None = None,
+    engine: Engine | None = None,
+    progress: Progress | None = None,
+) -> list[Row]:
+    """Cross-validate classifiers on the codes of every layer. Needs no network and no images.
+
+    A layer is read once for all classifiers, and forgotten before the next one; where workers
+    train, once for each of them.
+
+    Parameters
+    ----------
+    cache : Path
+        A cache with labels.
+    methods : sequence of Method
+        The classifiers, and how they are chosen and solved; at least one.
+    layers : sequence of str, optional
+        All of the cache unless given.
+    c, preprocess, labels, memory
+        As in `bottleneck.fitting.fit.fit`.
+    cv : int
+        Folds, at least 2.
+    engine : Engine, optional
+        Whose workers train; this process unless given.
+    progress : callable, optional
+        Called with the rows done and the rows to do.
+
+    Returns
+    -------
+    list of Row
+        By the share of the network that the layer needs, those without one last and by name; a
+        layer's rows in the order of `methods`.
+
+    Raises
+    ------
+    UnknownNameError, InvalidOptionError
+        An option's value is not allowed.
+    CacheError, ShardError
+        A layer is not whole; before any classifier is trained.
+    LabelsError
+        There are no labels, fewer than two classes, or too few images of one.
+    EngineError
+        Workers do not see the cache, before any work, or die again and again.
+    """
+    methods = list(dict.fromkeys(methods))
+    _require_comparison(methods, c=c, cv=cv, preprocess=preprocess)
+    names = [choose_layer(cache, layer) for layer in layers] if layers else layers_in(cache)
+    if not names:
+        raise CacheError(f"{cache} has no layer yet: `bottleneck extract --layer` adds one")
+    store = open_cache(cache)
+    works = {name: _work(store, name) for name in names}
+    question = _Question(
+        cache.resolve(),
+        cache_state(cache),
+        labels and labels.resolve(),
+        {"c": c, "cv": cv, "preprocess": preprocess},
+        memory,
+        engine.side_by_side if engine else 1,
+    )
+    rows: dict[tuple[str, Method], Row] = {}
+    if progress:
+        progress(0, len(works) * len(methods))
+    for row, method in question.ask(list(works), methods, engine):
+        rows[row.layer, method] = dataclasses.replace(row, work=works[row.layer])
+        if progress:
+            progress(len(rows), len(works) * len(methods))
+    by_work = sorted(works, key=lambda name: (_or_last(works[name]), name))
+    return [rows[layer, method] for layer in by_work for method in methods]
+
+
+class _Place(NamedTuple):
+    """What one row of the table is of."""
+
+    layer: str
+    method: Method
+
+    def __str__(self) -> str:
+        return f"{self.method.clf} on {self.layer}"
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What is asked of every layer and method: all that a worker must be told."""
+
+    cache: Path
+    state: str
+    labels: Path | None
+    choice: dict[str, Any]
+    memory: int | None
+    neighbours: int  # who take from the same memory
+
+    def ask(
+        self, layers: Sequence[str], methods: Sequence[Method], engine: Engine | None
+    ) -> Iterator[tuple[Row, Method]]:
+        """Rows with their methods, as they come."""
+        if engine is None:
+            for layer in layers:
+                yield from self.rows(layer, methods)
+            return
+        require_sight(engine, self.unseen)
+        places = [_Place(layer, method) for layer in layers for method in methods]
+        for _, found in engine.run(self.row, places):
+            yield found
+
+    def rows(self, layer: str, methods: Sequence[Method]) -> Iterator[tuple[Row, Method]]:
+        """The rows of a layer, which is in memory no longer than this generator lives."""
+        store = open_cache(self.cache)
+        images = relabel(store.images, self.labels) if self.labels else store.images
+        memory = self.memory or spare_memory() // self.neighbours
+        lesson = read_lesson(store, layer, images, memory=memory)
+        for method in methods:
+            yield _row(lesson.training, learn(lesson, method, **self.choice)), method
+
+    def row(self, place: _Place) -> tuple[Row, Method]:
+        """That of a layer and a method, on a worker."""
+        (found,) = self.rows(place.layer, [place.method])
+        return found
+
+    def unseen(self) -> str:
+        """What a worker does not see; empty where it sees all."""
+        if cache_state(self.cache) != self.state:
+            return f"the cache {self.cache}"
+        return str(self.labels) if self.labels and not self.labels.is_file() else ""
+
+
+def best_row(rows: Sequence[Row]) -> Row:
+    """The row with the highest mean; of equals the one with the smallest standard error."""
+    return max(rows, key=lambda row: (row.cv.mean, -row.cv.standard_error))
+
+
+def recommend(rows: Sequence[Row]) -> Row:
+    """The cheapest row that cross-validation cannot tell from the best.
+
+    Of the rows whose mean is within one standard error of the best one's, that whose layer needs
+    the smallest share of the network, where it is known; of equals the one with smaller codes,
+    then the one with the higher mean, then the first. The held-out split has no say.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        At least one, of one metric.
+    """
+    best = best_row(rows)
+    # The rule that selection has for C, here for layers: L. Breiman et al., "Classification and
+    # regression trees" (1984), section 3.4.3.
+    enough = best.cv.mean - best.cv.standard_error
+    return min(
+        (row for row in rows if row.cv.mean >= enough),
+        key=lambda row: (_or_last(row.work), row.size, -row.cv.mean),
+    )
+
+
+def _require_comparison(
+    methods: Sequence[Method], *, c: Sequence[float] | None, cv: int, preprocess: str
+) -> None:
+    if not methods:
+        raise InvalidOptionError("no classifier was named: give --clf svm, softmax or both")
+    for method in methods:
+        require_options(method, c=c, cv=max(cv, 2), preprocess=preprocess)
+    if cv < 2:
+        raise InvalidOptionError(
+            f"--cv {cv}: a sweep compares by cross-validation, which needs at least 2 folds"
+        )
+
+
+def _work(cache: Cache, layer: str) -> float | None:
+    """The share that a layer needs, as any of its shards has it.
+
+    Raises
+    ------
+    CacheError
+        The layer is not whole.
+    """
+    cache.usable(layer)  # an unfinished layer is refused now, not after hours of work on others
+    known = (header.work for header in cache.done(layer).values())
+    return next((work for work in known if work is not None), None)
+
+
+def _or_last(work: float | None) -> float:
+    return math.inf if work is None else work
+
+
+def _row(training: Training, done: Fit) -> Row:
+    assert done.selection is not None  # sweep refuses to go without folds
+    metric = done.selection.metric
+    return Row(
+        layer=done.head.layer,
+        clf=done.head.clf,
+        size=done.head.coef.shape[1],
+        work=None,
+        cv=done.selection.best,
+        metric=metric,
+        heldout=done.heldout,
+        chance=_chance(training, metric),
+        converged=done.converged,
+        seconds=done.seconds,
+        record=done.to_json(),
+    )
+
+
+def _chance(training: Training, metric: str) -> float | None:
+    if training.multilabel:
+        return None
+    constant = np.full_like(training.targets, np.bincount(training.targets).argmax())
+    return METRICS[metric](training.targets, constant, training.classes)

@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import pytest
+
+from bottleneck.backbones.trusted_code import remember_code, require_named_code
+from bottleneck.errors import CodeNotNamedError
+from bottleneck.fitting.fit import fit
+from bottleneck.linear.training import Method
+from bottleneck.prediction.predict import predict
+from tests.conftest import Extract
+
+
+@pytest.fixture(autouse=True)
+def a_new_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state" / "bottleneck" / "named-code"
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    file = tmp_path / "evil.py"
+    file.write_text("raise SystemExit('it was run')")
+    return file
+
+
+def test_code_is_refused_until_it_was_named(code: Path) -> None:
+    model = f"{code}:build"
+    with pytest.raises(
+        CodeNotNamedError, match=r"the head names .*evil\.py:build.*--model"
+    ) as caught:
+        require_named_code(model, where="the head")
+    assert caught.value.exit_code == 2
+    remember_code(model)
+    assert require_named_code(model, where="the head") == model
+
+
+def test_code_that_was_changed_is_other_code_and_a_copy_is_the_same(
+    code: Path, tmp_path: Path
+) -> None:
+    remember_code(f"{code}:build")
+    copy = tmp_path / "copy.py"
+    copy.write_bytes(code.read_bytes())
+    assert require_named_code(f"{copy}:other", where="a cache")
+    code.write_text("import os")
+    with pytest.raises(CodeNotNamedError):
+        require_named_code(f"{code}:build", where="a cache")
+
+
+@pytest.mark.parametrize("model", ["resnet50", "absent.py:build", ":", ""])
+def test_what_is_no_code_needs_no_trust(model: str, a_new_user: Path) -> None:
+    assert require_named_code(model, where="a cache") == model
+    remember_code(model)
+    assert not a_new_user.exists()
+
+
+def test_naming_twice_is_remembered_once(code: Path, a_new_user: Path) -> None:
+    for _ in range(3):
+        remember_code(f"{code}:build")
+    assert len(a_new_user.read_text().splitlines()) == 1
+
+
+def test_who_has_no_home_names_it_each_time(
+    code: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    remember_code(f"{code}:build")
+    with pytest.raises(CodeNotNamedError):
+        require_named_code(f"{code}:build", where="the head")
+
+
+def test_a_head_runs_only_code_that_its_user_has_named(
+    photos: Path, extract_tiny: Extract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = extract_tiny(photos).cache
+    head = fit(cache.path, Method("svm"), c=[1.0], cv=0).head
+    image = str(photos / "train" / "bees")
+    assert len(list(predict(head, [image], device="cpu"))) == 8
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "somebody else's"))
+    with pytest.raises(CodeNotNamedError, match="the head names a network that is code"):
+        list(predict(head, [image], device="cpu"))
+    named = predict(head, [image], model=head.source.model, device="cpu")
+    assert len(list(named)) == 8
+    assert len(list(predict(head, [image], device="cpu"))) == 8

@@ -1,0 +1,42 @@
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from bottleneck.cache.index import IndexedLayer, write_index
+from bottleneck.cache.manifest import COMPRESSIONS
+from bottleneck.cache.shard import read_header
+from tests.helpers.shards import a_shard, sparse, write
+
+
+def test_the_index_shows_shards_of_every_compression_as_one_array(tmp_path: Path) -> None:
+    shards = []
+    for k, compression in enumerate(COMPRESSIONS):
+        path = tmp_path / "codes" / "layer3" / f"{k:05d}.h5"
+        write(path, sparse(start=5 * k), compression=compression)
+        shards.append((path, read_header(path)))
+    write_index(tmp_path / "codes.h5", {"layer3": IndexedLayer(shards, np.ones(15, bool))})
+    with h5py.File(tmp_path / "codes.h5") as index:
+        for k in range(3):
+            here = index["layer3"][5 * k : 5 * k + 5]
+            np.testing.assert_array_equal(here, sparse(start=5 * k).codes)
+
+
+def test_the_index_shows_shards_of_both_types_as_one_array(tmp_path: Path) -> None:
+    folder = tmp_path / "codes" / "layer3"
+    first = a_shard(start=0)
+    last = a_shard(start=10, n=3, scale=1e6)
+    paths = [
+        write(folder / "00000.h5", first, "float16"),
+        write(folder / "00002.h5", last, "float16"),
+    ]
+    valid = np.array([True, True, False, True, True] + [False] * 5 + [True, True, False])
+    shards = [(path, read_header(path)) for path in paths]
+    write_index(tmp_path / "codes.h5", {"layer3": IndexedLayer(shards, valid)})
+    with h5py.File(tmp_path / "codes.h5") as index:
+        codes = index["layer3"][...]
+        np.testing.assert_array_equal(index["layer3:valid"][...], valid)
+    assert codes.dtype == np.float32
+    np.testing.assert_array_equal(codes[:5], first.codes.astype(np.float16))
+    assert np.isnan(codes[5:10]).all()  # the shard that is still missing
+    np.testing.assert_array_equal(codes[10:], last.codes)

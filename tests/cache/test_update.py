@@ -1,0 +1,362 @@
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bottleneck.cache.index import REMOVED
+from bottleneck.cache.store import Cache, open_cache
+from bottleneck.cache.update import Changes, merge_images, plan_cache
+from bottleneck.data.table import ImageTable
+from bottleneck.errors import CacheError, SpecMismatchError
+from tests.conftest import SMALL, Extract, photograph, write_photographs
+
+
+def times(cache: Cache, layer: str = "layer2") -> list[int]:
+    """When each shard was made; 0 where it is missing."""
+    paths = [cache.shard_path(layer, shard) for shard in range(cache.shard_count)]
+    return [path.stat().st_mtime_ns if path.exists() else 0 for path in paths]
+
+
+def touch(path: Path, image_seed: int) -> None:
+    before = path.stat().st_mtime_ns
+    photograph(image_seed, "wasps").save(path)
+    os.utime(path, ns=(before + 10**9, before + 10**9))
+
+
+def killed(*_args: object, **_kwargs: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_changed_image_redoes_its_shard_and_no_other(photos: Path, extract_tiny: Extract) -> None:
+    first = extract_tiny(photos)
+    before, codes = times(first.cache), first.cache.read("layer2", np.arange(36))
+    row = 11
+    touch(photos / first.cache.images.path[row], 999)
+    again = extract_tiny(photos)
+    assert again.changes == Changes(changed=1)
+    assert again.rows == 8
+    assert [a == b for a, b in zip(before, times(again.cache), strict=True)] == [
+        True,
+        False,
+        True,
+        True,
+        True,
+    ]
+    now = again.cache.read("layer2", np.arange(36))
+    same = np.arange(36) != row
+    np.testing.assert_array_equal(now[same], codes[same])
+    assert not np.allclose(now[row], codes[row])
+
+
+def test_codes_of_changed_pixels_survive_in_no_layer(photos: Path, extract_tiny: Extract) -> None:
+    first = extract_tiny(photos, layers=["layer2", "layer3"]).cache
+    touch(photos / first.images.path[11], 999)
+    again = extract_tiny(photos, layers=["layer2"]).cache
+    assert again.missing("layer2") == []
+    assert again.missing("layer3") == [1]
+
+
+def test_the_index_never_calls_a_row_valid_whose_codes_are_gone(
+    photos: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = extract_tiny(photos).cache
+    touch(photos / cache.images.path[11], 999)
+
+    monkeypatch.setattr("bottleneck.extraction.local.make_shards", killed)
+    with pytest.raises(KeyboardInterrupt):
+        extract_tiny(photos)
+    assert not (cache.path / "codes.h5").exists()
+
+
+def test_an_index_that_was_not_written_is_written_by_the_next_run(
+    photos: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = extract_tiny(photos).cache
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Cache, "write_index", killed)
+        extract_tiny(photos, layers=["layer3"])
+    assert extract_tiny(photos, layers=["layer3"]).rows == 0
+    with h5py.File(cache.path / "codes.h5") as index:
+        assert index["layer3:valid"][...].all()
+
+
+def test_new_images_become_rows_at_the_end(photos: Path, extract_tiny: Extract) -> None:
+    first = extract_tiny(photos)
+    old = list(first.cache.images.path)
+    write_photographs(photos / "train" / "aardvarks", 3, label="aardvarks")
+    again = extract_tiny(photos)
+    assert again.changes == Changes(added=3)
+    assert again.cache.images.path[:36] == old
+    assert again.cache.images.path[36:] == [
+        f"train/aardvarks/aardvarks{i:03d}.{'png' if i % 2 else 'jpg'}" for i in range(3)
+    ]
+    assert again.rows == 7  # the last shard had 4 rows and now has 7
+    assert times(first.cache)[:4] == times(again.cache)[:4]
+
+
+def test_removed_images_stay_as_rows_that_are_not_valid(
+    photos: Path, extract_tiny: Extract
+) -> None:
+    first = extract_tiny(photos)
+    before = times(first.cache)
+    gone = first.cache.images.path[5]
+    (photos / gone).unlink()
+    again = extract_tiny(photos)
+    assert again.changes == Changes(removed=1)
+    assert (again.rows, times(again.cache)) == (0, before)
+    assert not again.cache.usable("layer2")[5]
+    assert again.rejected == {5: REMOVED}
+    assert f"5,{gone},{REMOVED}" in (again.cache.path / "rejected.csv").read_text().splitlines()
+    assert extract_tiny(photos).changes == Changes()
+
+
+def test_an_image_that_comes_back_is_done_again(photos: Path, extract_tiny: Extract) -> None:
+    first = extract_tiny(photos)
+    path = photos / first.cache.images.path[5]
+    content = path.read_bytes()
+    path.unlink()
+    extract_tiny(photos)
+    path.write_bytes(content)
+    again = extract_tiny(photos)
+    assert again.changes.changed == 1
+    assert again.cache.usable("layer2").all()
+
+
+def test_labels_splits_and_groups_change_without_extraction(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    paths = sorted(str(path.relative_to(tmp_path)) for path in (photos / "train").rglob("*.*"))
+    table = tmp_path / "images.csv"
+
+    def write(label: str, split: str, group: str) -> None:
+        lines = [f"{path},{label},{split},{group}" for path in paths]
+        table.write_text("\n".join(["path,label,split,group", *lines]))
+
+    write("a", "train", "g")
+    first = extract_tiny(table)
+    write("b", "test", "h")
+    again = extract_tiny(table)
+    assert (again.rows, again.changes) == (0, Changes())
+    images = open_cache(again.cache.path).images
+    assert {*images.label, *images.split, *images.group} == {"b", "test", "h"}
+    assert times(first.cache) == times(again.cache)
+
+
+def test_another_layer_later_leaves_the_first_alone(photos: Path, extract_tiny: Extract) -> None:
+    first = extract_tiny(photos, layers=["layer2"])
+    before = times(first.cache)
+    again = extract_tiny(photos, layers=["layer2", "layer3"])
+    assert again.rows == 36
+    assert times(again.cache) == before
+    assert again.cache.layers == ["layer2", "layer3"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"pool": "max"}, "pool is avg in cache .* and max in this run"),
+        ({"relu": False}, "relu is True in cache .* and False in this run"),
+        ({"precision": "bfloat16"}, "precision is float32 in cache .* and bfloat16 in this run"),
+        ({"preprocess": SMALL | {"crop": 24}}, "crop is 32 in cache .* and 24 in this run"),
+        ({"dtype": "float16"}, "has dtype float32, this run asks for float16"),
+        ({"shard_size": 9}, "has shard_size 8, this run asks for 9"),
+    ],
+)
+def test_another_spec_or_layout_is_refused_and_spelled_out(
+    photos: Path, extract_tiny: Extract, options: dict[str, object], words: str
+) -> None:
+    cache = extract_tiny(photos).cache
+    before = times(cache)
+    with pytest.raises(SpecMismatchError, match=words):
+        extract_tiny(photos, **options)
+    assert times(cache) == before
+
+
+def test_the_caches_own_layout_and_precision_need_not_be_repeated(
+    photos: Path, extract_tiny: Extract
+) -> None:
+    extract_tiny(photos, precision="bfloat16")
+    again = extract_tiny(photos, dtype=None, shard_size=None, precision="auto")
+    assert (again.rows, again.cache.spec.precision) == (0, "bfloat16")
+
+
+def test_other_images_altogether_are_refused(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    cache = extract_tiny(photos).cache
+    write_photographs(tmp_path / "other", 3, label="x")
+    with pytest.raises(SpecMismatchError, match="none of the 3 images is in cache"):
+        extract_tiny(tmp_path / "other")
+    assert len(open_cache(cache.path).images) == 36
+
+
+def test_an_index_without_the_new_images_is_gone_before_they_are_rows(
+    photos: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = extract_tiny(photos).cache
+    write_photographs(photos / "train" / "aardvarks", 3, label="aardvarks")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("bottleneck.extraction.local.make_shards", killed)
+        extract_tiny(photos)
+    assert len(open_cache(cache.path).images) == 39
+    assert not (cache.path / "codes.h5").exists()
+
+
+def test_a_plan_changes_nothing_before_it_is_carried_out(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    cache = extract_tiny(photos).cache
+    before = {path: path.read_bytes() for path in cache.path.rglob("*.*")}
+    images = dataclasses.replace(cache.images, size=cache.images.size + 1)
+    facts: dict[str, Any] = {"spec": cache.spec, "layout": cache.layout, "source": cache.source}
+    plan = plan_cache(cache.path, images, **facts)
+    new = plan_cache(tmp_path / "new", images, **facts)
+    assert (sorted(plan.stale), plan.changes.changed, plan.new) == ([0, 1, 2, 3, 4], 36, False)
+    assert (sorted(new.stale), new.changes, new.new) == ([], Changes(), True)
+    assert {path: path.read_bytes() for path in cache.path.rglob("*.*")} == before
+    assert not (tmp_path / "new").exists()
+    plan.carry_out()
+    assert open_cache(cache.path).missing("layer2") == [0, 1, 2, 3, 4]
+    new.carry_out()
+    assert len(open_cache(tmp_path / "new").images) == 36
+
+
+def test_two_tasks_may_plan_the_same_cache_at_once_but_no_other(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    cache = extract_tiny(photos).cache
+    facts: dict[str, Any] = {"layout": cache.layout, "source": cache.source}
+    plans = [
+        plan_cache(tmp_path / "new", cache.images, spec=spec, **facts)
+        for spec in (cache.spec, cache.spec, dataclasses.replace(cache.spec, pool="max"))
+    ]
+    plans[0].carry_out()
+    plans[1].carry_out()
+    with pytest.raises(SpecMismatchError, match="pool is avg"):
+        plans[2].carry_out()
+    assert open_cache(tmp_path / "new").spec == cache.spec
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_a_place_in_use_is_refused(
+    photos: Path, extract_tiny: Extract, tmp_path: Path, kind: str
+) -> None:
+    out = tmp_path / "thesis"
+    if kind == "folder":
+        out.mkdir()
+        (out / "chapter1.tex").write_text("dear to somebody")
+    else:
+        out.write_text("dear to somebody")
+    with pytest.raises(CacheError, match="is not a cache"):
+        extract_tiny(photos, out)
+    assert not (out / "spec.json").exists()
+
+
+def test_a_plan_that_was_cut_short_is_made_again(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "images.csv").write_text("half")
+    assert extract_tiny(photos).rows == 36
+
+
+# merge_images as a rule
+
+
+def table(names: dict[str, int]) -> ImageTable:
+    paths = sorted(names)
+    sizes = np.array([names[path] for path in paths], dtype=np.int64)
+    blank = [""] * len(paths)
+    return ImageTable(paths, list(blank), list(blank), list(blank), sizes, sizes + 1)
+
+
+FILES = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 3), min_size=1)
+
+
+@given(old=FILES, new=FILES)
+def test_merging_keeps_rows_adds_at_the_end_and_finds_every_change(
+    old: dict[str, int], new: dict[str, int]
+) -> None:
+    before, now = table(old), table(new)
+    merged, stale, changes = merge_images(before, now)
+    assert merged.path[: len(before)] == before.path
+    assert merged.path[len(before) :] == [path for path in now.path if path not in old]
+    assert {merged.path[row] for row in stale} == {p for p in old.keys() & new if old[p] != new[p]}
+    present = {path for path, here in zip(merged.path, merged.exists, strict=True) if here}
+    assert present == set(new)
+    for path, size in zip(merged.path, merged.size.tolist(), strict=True):
+        assert size == new.get(path, -1)
+    assert changes == Changes(len(new.keys() - old), len(stale), len(old.keys() - new))
+    again, stale_again, none = merge_images(merged, now)
+    assert (again.path, stale_again, bool(none)) == (merged.path, [], False)
+
+
+# Content
+
+
+def same_time(path: Path, image_seed: int) -> None:
+    """Other pixels in a file of the same size and time."""
+    status = path.stat()
+    photograph(image_seed, "wasps").save(path)
+    content = path.read_bytes()[: status.st_size].ljust(status.st_size, b"\0")
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_mtime_ns, status.st_mtime_ns))
+
+
+def test_a_change_that_size_and_time_hide_is_found_by_content(
+    photos: Path, extract_tiny: Extract
+) -> None:
+    first = extract_tiny(photos, layers=["layer2", "layer3"])
+    row = 10
+    codes = first.cache.read("layer2", np.arange(36))
+    same_time(photos / first.cache.images.path[row], 999)
+    assert extract_tiny(photos, layers=["layer2", "layer3"]).rows == 0  # nobody can tell
+    again = extract_tiny(photos, layers=["layer2", "layer3"], check_content=True)
+    assert (again.changes, again.rows) == (Changes(changed=1), 8)
+    now = again.cache.read("layer2", np.arange(36))
+    same = np.arange(36) != row
+    np.testing.assert_array_equal(now[same], codes[same])
+    assert not np.allclose(now[row], codes[row])
+    assert extract_tiny(photos, layers=["layer2", "layer3"], check_content=True).rows == 0
+
+
+def test_times_that_moved_are_no_change_by_content(photos: Path, extract_tiny: Extract) -> None:
+    first = extract_tiny(photos)
+    before = times(first.cache)
+    for path in photos.rglob("*.*"):
+        os.utime(path)  # a checkout, or a copy without times
+    again = extract_tiny(photos, check_content=True)
+    assert (again.changes, again.rows) == (Changes(), 0)
+    assert times(again.cache) == before
+    assert extract_tiny(photos).rows == 0  # the new times are known from here on
+
+
+def test_content_tells_of_images_that_came_went_or_broke(
+    photos: Path, extract_tiny: Extract
+) -> None:
+    broken = photos / "train" / "ants" / "broken.jpg"
+    broken.write_bytes(b"no image")
+    first = extract_tiny(photos).cache
+    removed = photos / first.images.path[20]
+    removed.unlink()
+    write_photographs(photos / "new", 1, label="zebra")
+    broken.write_bytes(b"NO image")
+    again = extract_tiny(photos, check_content=True)
+    assert again.changes == Changes(added=1, changed=1, removed=1)
+    assert again.rejected.keys() == {20, first.images.path.index("train/ants/broken.jpg")}
+
+
+def test_a_shard_that_was_made_of_older_bytes_is_made_again(
+    photos: Path, extract_tiny: Extract
+) -> None:
+    first = extract_tiny(photos, layers=["layer2"]).cache
+    same_time(photos / first.images.path[11], 999)
+    extract_tiny(photos, layers=["layer3"])  # of the new pixels, and nobody noticed
+    again = extract_tiny(photos, layers=["layer2", "layer3"], check_content=True)
+    assert (again.changes, again.rows) == (Changes(changed=1), 8)

@@ -1,0 +1,268 @@
+import csv
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from bottleneck.cache.store import open_cache
+from bottleneck.cache.verify import repair, verify
+from bottleneck.errors import CacheError, CodeNotNamedError, ShardError
+from tests.conftest import Extract
+
+
+def by_index(cache: Path, layer: str) -> Any:
+    with h5py.File(cache / "codes.h5") as index:
+        return index[layer][...]
+
+
+def both_layers(cache: Path) -> dict[str, Any]:
+    return {layer: by_index(cache, layer) for layer in ("layer2", "layer3")}
+
+
+def table(cache: Path) -> list[list[str]]:
+    with (cache / "images.csv").open(newline="") as file:
+        return list(csv.reader(file))[1:]
+
+
+def reasons(cache: Path) -> dict[str, str]:
+    return {item.file: item.why for item in verify(cache)}
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 0x10
+    path.write_bytes(content)
+
+
+def test_verify_names_what_is_wrong(cache: Path) -> None:
+    found = open_cache(cache)
+    assert verify(cache) == []
+    found.shard_path("layer2", 0).unlink()
+    with h5py.File(found.shard_path("layer2", 1), "r+") as file:
+        file["codes"][3, 3] += 1
+    shutil.copy(found.shard_path("layer3", 2), found.shard_path("layer2", 2))
+    flip(found.shard_path("layer2", 3), 100)
+    cut = found.shard_path("layer2", 4)
+    cut.write_bytes(cut.read_bytes()[:-1])
+    (cache / "codes" / "layer2" / "00099.h5").write_bytes(b"")
+    flip(cache / "codes.h5", 3000)
+    bad = {name.split("/")[-1]: why for name, why in reasons(cache).items()}
+    assert bad["00000.h5"] == "missing"
+    assert bad["00001.h5"] == "its bytes are not those that were written (sha256 differs)"
+    assert bad["00002.h5"] == "of another spec or layer (layer3)"
+    assert bad["00003.h5"] == "its header is not that which was written (sha256 differs)"
+    assert bad["00004.h5"].startswith("has ")
+    assert bad["00099.h5"] == "not a shard of the plan: remove it by hand"
+    assert bad["codes.h5"].startswith("its bytes are not those that were written")
+    assert len(bad) == 7
+
+
+@pytest.mark.parametrize("position", range(10))
+def test_a_flipped_byte_is_found_wherever_it_is(cache: Path, position: int) -> None:
+    path = open_cache(cache).shard_path("layer2", 0)
+    flip(path, position * path.stat().st_size // 10)
+    assert list(reasons(cache)) == ["codes/layer2/00000.h5"]
+    with pytest.raises(ShardError):
+        open_cache(cache).read("layer2", np.array([0]))
+
+
+def test_repair_makes_again_only_what_is_bad(cache: Path, photos: Path) -> None:
+    before = both_layers(cache)
+    found = open_cache(cache)
+    with h5py.File(found.shard_path("layer2", 1), "r+") as file:
+        file["codes"][0, 0] += 1
+    found.shard_path("layer3", 4).unlink()
+    flip(cache / "codes.h5", 3000)
+    foreign = cache / "codes" / "layer3" / "notes.txt"
+    foreign.write_text("dear to somebody")
+    bad, done = repair(cache, photos)
+    assert {item.file for item in bad if item.shard is not None} == {
+        "codes/layer2/00001.h5",
+        "codes/layer3/00004.h5",
+    }
+    assert done.rows == 8 + 4
+    assert list(reasons(cache)) == ["codes/layer3/notes.txt"]
+    assert foreign.read_text() == "dear to somebody"
+    for layer, expected in before.items():
+        np.testing.assert_allclose(by_index(cache, layer), expected, rtol=1e-6)
+
+
+def test_swapped_shards_are_found(cache: Path) -> None:
+    found = open_cache(cache)
+    a, b = found.shard_path("layer2", 0), found.shard_path("layer2", 1)
+    first, second = a.read_bytes(), b.read_bytes()
+    a.write_bytes(second)
+    b.write_bytes(first)
+    assert list(reasons(cache)) == ["codes/layer2/00000.h5", "codes/layer2/00001.h5"]
+
+
+# The two small files
+
+
+def _edit_spec(cache: Path) -> None:
+    plan = json.loads((cache / "spec.json").read_text())
+    plan["spec"]["pool"] = "max"
+    (cache / "spec.json").write_text(json.dumps(plan))
+
+
+def _edit_source(cache: Path) -> None:
+    plan = json.loads((cache / "spec.json").read_text())
+    plan["source"]["model"] = "resnet18"
+    (cache / "spec.json").write_text(json.dumps(plan))
+
+
+def _lose_spec(cache: Path) -> None:
+    (cache / "spec.json").unlink()
+
+
+def _empty_spec(cache: Path) -> None:
+    (cache / "spec.json").write_bytes(b"")
+
+
+def _edit_label(cache: Path) -> None:
+    path = cache / "images.csv"
+    path.write_bytes(path.read_bytes().replace(b",ants,", b",bees,", 1))
+
+
+def _edit_time(cache: Path) -> None:
+    flip(cache / "images.csv", -5)
+
+
+def _lose_table(cache: Path) -> None:
+    (cache / "images.csv").unlink()
+
+
+def _lose_lines(cache: Path) -> None:
+    path = cache / "images.csv"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-3]))
+
+
+def _lose_both(cache: Path) -> None:
+    _lose_spec(cache)
+    _lose_table(cache)
+
+
+LOSSES: dict[Callable[[Path], None], list[str]] = {
+    _edit_spec: ["spec.json"],
+    _edit_source: ["spec.json"],
+    _lose_spec: ["spec.json"],
+    _empty_spec: ["spec.json"],
+    _edit_label: ["images.csv"],
+    _edit_time: ["images.csv"],
+    _lose_table: ["images.csv"],
+    _lose_lines: ["images.csv"],
+    _lose_both: ["spec.json", "images.csv"],
+}
+
+
+@pytest.mark.parametrize("lose", LOSSES, ids=lambda lose: lose.__name__[1:])
+def test_the_small_files_come_back_from_the_shards_without_a_forward_pass(
+    lose: Callable[[Path], None], cache: Path, photos: Path
+) -> None:
+    before = both_layers(cache)
+    spec, rows = (cache / "spec.json").read_bytes(), table(cache)
+    shards = {path: path.stat().st_ino for path in cache.rglob("0*.h5")}
+    lose(cache)
+    found = reasons(cache)
+    assert list(found) == LOSSES[lose]
+    assert all("\n" not in why and why for why in found.values())
+    with pytest.raises(CacheError):
+        open_cache(cache)
+    bad, done = repair(cache, photos)
+    assert [item.file for item in bad] == LOSSES[lose]
+    assert done.rows == 0
+    assert verify(cache) == []
+    assert (cache / "spec.json").read_bytes() == spec
+    assert table(cache) == rows
+    assert {path: path.stat().st_ino for path in cache.rglob("0*.h5")} == shards
+    for layer, codes in before.items():
+        np.testing.assert_array_equal(by_index(cache, layer), codes)
+
+
+def test_a_lost_table_and_an_image_that_changed_since_give_its_shard_again(
+    cache: Path, photos: Path
+) -> None:
+    changed = photos / "train" / "bees" / "bees000.jpg"
+    shutil.copy(photos / "train" / "ants" / "ants000.jpg", changed)
+    (cache / "images.csv").unlink()
+    _, done = repair(cache, photos)
+    assert done.rows == 8
+    assert verify(cache) == []
+    codes = by_index(cache, "layer2")
+    names = [row[0] for row in table(cache)]
+    np.testing.assert_allclose(
+        codes[names.index("train/bees/bees000.jpg")],
+        codes[names.index("train/ants/ants000.jpg")],
+        rtol=1e-5,
+    )
+
+
+def test_a_lost_table_and_a_lost_shard_lose_no_image(cache: Path, photos: Path) -> None:
+    names = {row[0] for row in table(cache)}
+    for layer in ("layer2", "layer3"):
+        (cache / "codes" / layer / "00001.h5").unlink()
+    (cache / "images.csv").unlink()
+    repair(cache, photos)
+    assert verify(cache) == []
+    found = open_cache(cache)
+    usable = found.usable("layer2")
+    assert {found.images.path[row] for row in np.flatnonzero(usable).tolist()} == names
+    assert len(found.images) == 36 + 8
+
+
+def test_what_no_shard_says_cannot_be_restored(cache: Path, photos: Path) -> None:
+    shutil.rmtree(cache / "codes")
+    _edit_spec(cache)
+    with pytest.raises(CacheError, match=r"spec\.json was edited"):
+        repair(cache, photos)
+    (cache / "codes" / "layer2").mkdir(parents=True)
+    with pytest.raises(CacheError, match=r"makes it again if any shard is sound"):
+        verify(cache)
+
+
+def test_a_cache_of_another_version_is_not_taken_for_a_damaged_one(
+    cache: Path, photos: Path
+) -> None:
+    for shard in cache.rglob("0*.h5"):
+        shard.write_bytes(shard.read_bytes()[2048:])  # as they were, without a seal
+    spec = cache / "spec.json"
+    spec.write_text(spec.read_text().replace('"format_version": 2', '"format_version": 1'))
+    for act in (lambda: verify(cache), lambda: repair(cache, photos)):
+        with pytest.raises(CacheError, match=r"version 1; this program reads.* 2: "):
+            act()
+
+
+def test_code_in_a_cache_is_not_run_by_a_repair_unless_it_was_named(
+    cache: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "somebody else"))
+    (cache / "codes" / "layer2" / "00000.h5").unlink()
+    model = open_cache(cache).source.model
+    with pytest.raises(CodeNotNamedError, match=r"tiny_networks\.py:plain: if you trust that file"):
+        repair(cache, photos)
+    assert repair(cache, photos, model=model)[1].rows == 8
+    (cache / "codes" / "layer2" / "00000.h5").unlink()
+    assert repair(cache, photos)[1].rows == 8  # named once
+
+
+def test_a_shard_of_another_cache_is_found_and_made_again(
+    cache: Path, photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    before = both_layers(cache)
+    other = tmp_path / "elsewhere"
+    shutil.copytree(photos, other)
+    for path in other.rglob("*.jpg"):
+        os.utime(path, ns=(1, 1))
+    foreign = extract_tiny(other, tmp_path / "foreign", layers=["layer2"]).cache
+    shutil.copy(foreign.shard_path("layer2", 3), cache / "codes" / "layer2")
+    assert reasons(cache) == {"codes/layer2/00003.h5": "of another cache"}
+    assert repair(cache, photos)[1].rows == 8
+    assert verify(cache) == []
+    for layer, codes in before.items():
+        np.testing.assert_allclose(by_index(cache, layer), codes, rtol=1e-6)

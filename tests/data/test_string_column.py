@@ -1,0 +1,85 @@
+import pickle
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bottleneck.data import string_column as texts
+from bottleneck.data.string_column import Texts
+
+NAMES = st.binary(max_size=6).map(lambda name: name.decode("utf-8", "surrogateescape"))
+COLUMNS = st.lists(st.one_of(NAMES, st.text(max_size=6), st.just("")), max_size=20)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_blocks() -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(texts, "_ROWS", 4)
+        yield
+
+
+@given(column=COLUMNS, more=COLUMNS)
+def test_a_column_is_read_as_the_list_that_it_was_made_of(
+    column: list[str], more: list[str]
+) -> None:
+    packed = Texts(column)
+    packed.extend(iter(more))
+    whole = column + more
+    assert (list(packed), len(packed)) == (whole, len(whole))
+    assert [packed[row] for row in range(-len(whole), len(whole))] == whole + whole
+    assert packed == whole
+    assert packed == Texts(whole)
+    assert pickle.loads(pickle.dumps(packed)) == whole
+    assert (packed == [*whole, ""]) is (packed == Texts([*whole, ""])) is False
+
+
+@given(
+    column=COLUMNS,
+    start=st.none() | st.integers(-25, 25),
+    stop=st.none() | st.integers(-25, 25),
+    step=st.sampled_from([None, 1, 2, -1, -3]),
+)
+def test_slices_are_those_of_a_list(
+    column: list[str], start: int | None, stop: int | None, step: int | None
+) -> None:
+    assert Texts(column)[start:stop:step] == column[start:stop:step]
+
+
+def test_other_texts_are_not_equal() -> None:
+    column = list("abcdefghij")
+    for row in (0, 5, 9):
+        other = [*column[:row], "x", *column[row + 1 :]]
+        assert Texts(column) != Texts(other)
+        assert Texts(column) != other
+    assert Texts(["a"]) != 1
+
+
+def test_there_is_no_row_behind_the_last() -> None:
+    column = Texts("abcde")
+    for row in (5, -6, 100):
+        with pytest.raises(IndexError):
+            column[row]
+
+
+def test_threads_read_rows_side_by_side() -> None:
+    column = [str(row) for row in range(1000)]
+    packed = Texts(column)
+    rows = [row * 7 % 1000 for row in range(5000)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(packed.__getitem__, rows)) == [column[row] for row in rows]
+
+
+def test_paths_take_a_tenth_of_what_a_list_of_them_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(texts, "_ROWS", 4096)
+    tracemalloc.start()
+    try:
+        packed = Texts(
+            f"train/n{row // 500:08d}/n{row // 500:08d}_{row}.JPEG" for row in range(100_000)
+        )
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(packed) == 100_000
+    assert size < 900_000

@@ -1,0 +1,211 @@
+import os
+import stat
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from bottleneck.cache.store import open_cache
+from bottleneck.errors import EngineError, NonFiniteCodesError, SpecMismatchError
+from bottleneck.extraction.distributed import Job, Piece
+from bottleneck.runtime.executors import Engine, open_engine
+from bottleneck.runtime.shutdown import Stopped, ask_to_stop, forget_request
+from bottleneck.runtime.timing import Clock
+from bottleneck.spec import Source
+from tests.conftest import NETWORKS, PLAIN, Extract, Run, write_photographs
+
+PLACES = {"device": "cpu", "batch_size": None, "workers": None}
+
+
+def codes(cache: Path, layer: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    with h5py.File(cache / "codes.h5") as file:
+        return np.asarray(file[layer][...])
+
+
+@pytest.fixture(scope="module")
+def notes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the network `noted` notes who builds it."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("notes")
+        patch.setenv("NOTED", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def crew(notes: Path) -> Iterator[Engine]:
+    """Two processes for all tests of this file: each imports PyTorch once."""
+    with open_engine("loky", jobs=2) as engine:
+        yield engine
+
+
+@pytest.fixture
+def job(cache: Path, photos: Path) -> Job:
+    store = open_cache(cache)
+    return Job.of(store, store.source, images=photos, **PLACES)
+
+
+def test_workers_make_the_codes_that_one_process_makes(
+    photos: Path, tmp_path: Path, extract_tiny: Extract, crew: Engine
+) -> None:
+    (photos / "train" / "ants" / "broken.jpg").write_bytes(b"no image")
+    layers = ["layer1", "layer3"]
+    alone = extract_tiny(photos, tmp_path / "alone", layers=layers)
+    extract_tiny(photos, tmp_path / "crew", layers=["layer1"], task=(1, 2))  # somebody was here
+    calls: list[tuple[int, int]] = []
+    done = extract_tiny(
+        photos,
+        tmp_path / "crew",
+        layers=layers,
+        engine=crew,
+        progress=lambda rows, total, clock: calls.append((rows, total)),
+    )
+    assert done.rows == 37
+    assert calls[0] == (0, 37)
+    assert calls[-1] == (37, 37)
+    assert [rows for rows, _ in calls] == sorted({rows for rows, _ in calls})
+    assert done.rejected == alone.rejected
+    assert len(done.rejected) == 1
+    assert done.clock.shares("forward")["forward"] > 0
+    for layer in layers:
+        np.testing.assert_array_equal(
+            codes(tmp_path / "crew", layer), codes(tmp_path / "alone", layer)
+        )
+
+
+def test_the_network_is_built_once_by_each_worker(
+    photos: Path, extract_tiny: Extract, crew: Engine, notes: Path
+) -> None:
+    before = set(notes.iterdir())
+    extract_tiny(photos, model=f"{NETWORKS}:noted", shard_size=2, engine=crew)
+    built = [note.name.partition("-")[0] for note in set(notes.iterdir()) - before]
+    assert len(built) == len(set(built))
+    assert set(built) - {str(os.getpid())}
+
+
+def test_a_worker_with_several_threads_has_one_network(
+    photos: Path, tmp_path: Path, extract_tiny: Extract, notes: Path
+) -> None:
+    options = {"model": f"{NETWORKS}:noted", "shard_size": 2}
+    expected = codes(extract_tiny(photos, tmp_path / "alone", **options).cache.path, "layer2")
+    cache = extract_tiny(photos, task=(17, 18), **options).cache
+    before = len(list(notes.iterdir()))
+    job = Job.of(cache, cache.source, images=photos, **PLACES)
+    with ThreadPoolExecutor(4) as threads:
+        made = list(threads.map(job.make, [Piece(("layer2",), shard) for shard in range(17)]))
+    assert sum(piece.rows for piece in made) == 34
+    assert len(list(notes.iterdir())) == before + 1
+    cache.write_index()
+    np.testing.assert_array_equal(codes(cache.path, "layer2"), expected)
+
+
+def test_what_a_network_does_wrong_is_told_as_by_one_process(
+    tmp_path: Path, extract_tiny: Extract, crew: Engine
+) -> None:
+    write_photographs(tmp_path / "photos", 4, label="ants")
+    Image.new("RGB", (40, 40), "white").save(tmp_path / "photos" / "white.png")
+    poisoned = pytest.raises(NonFiniteCodesError, match=r"white\.png")
+    with poisoned:
+        extract_tiny(tmp_path / "photos", model=f"{NETWORKS}:poisoned", engine=crew)
+
+
+def test_who_is_asked_to_stop_finishes_the_shards_in_the_making(
+    photos: Path, tmp_path: Path, extract_tiny: Extract, crew: Engine
+) -> None:
+    def ask(rows: int, total: int, clock: Clock) -> None:
+        if rows:
+            ask_to_stop()
+
+    try:
+        with pytest.raises(Stopped):
+            extract_tiny(photos, shard_size=2, engine=crew, progress=ask)
+    finally:
+        forget_request()
+    assert 1 <= len(open_cache(tmp_path / "cache").done("layer2")) <= 3
+    assert extract_tiny(photos, shard_size=2).cache.missing("layer2") == []
+
+
+def test_a_worker_that_sees_everything_leaves_nothing(job: Job, cache: Path) -> None:
+    before = sorted(cache.rglob("*"))
+    assert job.unseen() == ""
+    assert sorted(cache.rglob("*")) == before
+
+
+def test_what_a_worker_does_not_see_is_named(job: Job, cache: Path, photos: Path) -> None:
+    image = photos / job.example
+    image.rename(photos / "elsewhere")
+    assert job.unseen() == str(image.resolve())
+    (photos / "elsewhere").rename(image)
+    table = (cache / "images.csv").read_bytes()
+    (cache / "images.csv").write_bytes(b"another\n" + table)
+    assert job.unseen() == f"the cache {cache.resolve()}"
+    (cache / "images.csv").unlink()
+    assert job.unseen() == f"the cache {cache.resolve()}"
+
+
+@pytest.mark.parametrize("what", ["model", "weights"])
+def test_a_network_that_a_worker_does_not_see_is_named(
+    what: str, cache: Path, photos: Path
+) -> None:
+    files = {"model": "/nowhere/net.py:make", "weights": "/nowhere/net.pth"}
+    source = Source(**{"model": PLAIN, "weights": "none", what: files[what]})
+    found = Job.of(open_cache(cache), source, images=photos, **PLACES).unseen()
+    assert found == files[what].partition(":")[0]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_cache_that_a_worker_may_not_write_is_named(job: Job, cache: Path) -> None:
+    cache.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    try:
+        assert "how to write into" in job.unseen()
+    finally:
+        cache.chmod(stat.S_IRWXU)
+
+
+class _Elsewhere:
+    """An engine whose workers have another file system."""
+
+    side_by_side = 1
+
+    def ask(self, function: object) -> dict[str, str]:
+        return {"tcp://node7": "the cache /data/photos.cache"}
+
+    def run(self, function: object, items: object) -> None:
+        raise AssertionError("work has begun")
+
+
+def test_workers_of_another_file_system_are_refused_before_any_work(
+    photos: Path, extract_tiny: Extract
+) -> None:
+    with pytest.raises(EngineError, match="worker tcp://node7 does not see the cache /data/photos"):
+        extract_tiny(photos, engine=_Elsewhere())
+
+
+def test_a_worker_with_another_network_is_refused(
+    photos: Path, tmp_path: Path, extract_tiny: Extract, crew: Engine
+) -> None:
+    network = tmp_path / "net.py"
+    network.write_text("from tests.helpers.tiny_networks import plain\n")
+    done = extract_tiny(photos, model=f"{network}:plain")
+    job = Job.of(done.cache, done.cache.source, images=photos, **PLACES)
+    network.write_text("from tests.helpers.tiny_networks import plain  # or another\n")
+    refused = pytest.raises(SpecMismatchError, match=r"in a worker on .*same weights and versions")
+    with refused:
+        list(crew.run(job.make, [Piece(("layer2",), 0)]))
+
+
+def test_the_command_spreads_over_processes(photos: Path, tmp_path: Path, run: Run) -> None:
+    words = ("extract", photos, "--model", PLAIN, "--layer", "layer2", "--crop", 32, "--resize", 32)
+    spread = run(*words, "-o", "spread", "--shard-size", 8, "--backend", "loky", "--jobs", 2)
+    assert spread.exit_code == 0, spread.stderr
+    assert run(*words, "-o", "alone").exit_code == 0
+    np.testing.assert_array_equal(
+        codes(tmp_path / "spread", "layer2"), codes(tmp_path / "alone", "layer2")
+    )
+    for wrong in ([*words, "--jobs", 2], [*words, "--scheduler", "tcp://node1:8786"]):
+        refused = run(*wrong, "-o", "spread")
+        assert refused.exit_code == 2
+        assert "means nothing without --backend loky or dask" in refused.stderr

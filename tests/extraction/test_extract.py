@@ -1,0 +1,315 @@
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from torch import nn
+
+from bottleneck.cache.store import Cache, open_cache
+from bottleneck.cache.verify import verify
+from bottleneck.errors import InvalidOptionError, NonFiniteCodesError, UnknownNameError
+from bottleneck.extraction import disk_space as preflight
+from bottleneck.extraction.extract import extract
+from bottleneck.runtime.timing import Clock
+from tests.conftest import NETWORKS, PLAIN, Extract, photograph, write_photographs
+
+
+def codes(cache: Cache | Path, layer: str = "layer2") -> Any:
+    path = cache.path if isinstance(cache, Cache) else cache
+    with h5py.File(path / "codes.h5") as index:
+        return index[layer][...]
+
+
+def leavings(cache: Path) -> list[Path]:
+    return [path for path in cache.rglob("*") if "tmp" in path.name]
+
+
+def test_every_image_is_a_row_or_a_named_rejection(photos: Path, extract_tiny: Extract) -> None:
+    (photos / "val" / "ants" / "empty.jpg").touch()
+    (photos / "val" / "bees" / "text.png").write_text("no image")
+    done = extract_tiny(photos)
+    rejected = {done.cache.images.path[row]: why for row, why in done.rejected.items()}
+    assert rejected == {
+        "val/ants/empty.jpg": "cannot be decoded: the file is empty",
+        "val/bees/text.png": "cannot be decoded: not an image of a known format",
+    }
+    status = done.cache.status()["layer2"]
+    assert (status.done, status.rejected, status.missing) == (36, 2, 0)
+    assert np.isfinite(codes(done.cache)).all()
+
+
+def test_files_labels_and_rows_keep_in_step(photos: Path, extract_tiny: Extract) -> None:
+    cache = extract_tiny(photos, batch_size=5, workers=4).cache
+    images = cache.images
+    assert images.path == sorted(images.path)
+    assert [path.split("/")[1] for path in images.path] == images.label
+    one_by_one = []
+    for i, path in enumerate(images.path):
+        folder = photos.parent / f"one{i}"
+        folder.mkdir()
+        (folder / Path(path).name).write_bytes((photos / path).read_bytes())
+        one_by_one.append(codes(extract_tiny(folder, folder.with_suffix(".cache")).cache)[0])
+    np.testing.assert_allclose(codes(cache), one_by_one, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+def test_the_cache_is_the_same_for_any_batch_size(
+    photos: Path, extract_tiny: Extract, tmp_path: Path, batch_size: int
+) -> None:
+    reference = codes(extract_tiny(photos, tmp_path / "reference").cache)
+    found = codes(extract_tiny(photos, batch_size=batch_size).cache)
+    np.testing.assert_allclose(found, reference, rtol=1e-5, atol=1e-7)
+
+
+def test_a_second_run_makes_no_forward_pass_and_writes_nothing(
+    photos: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = extract_tiny(photos)
+    stamps = {path: path.stat().st_mtime_ns for path in first.cache.path.rglob("*")}
+    monkeypatch.setattr(nn.Module, "__call__", lambda *_: pytest.fail("a module was called"))
+    again = extract_tiny(photos)
+    assert (again.rows, bool(again.changes)) == (0, False)
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+
+
+def test_several_layers_in_one_pass_are_those_of_one_at_a_time(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    together = extract_tiny(photos, layers=["layer3", "layer1", "layer2.0"]).cache
+    for layer in ("layer1", "layer2.0", "layer3"):
+        alone = extract_tiny(photos, tmp_path / f"{layer}.cache", layers=[layer]).cache
+        np.testing.assert_allclose(
+            codes(together, layer), codes(alone, layer), rtol=1e-5, atol=1e-7
+        )
+
+
+def test_a_misspelt_layer_leaves_no_cache(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean layer2"):
+        extract_tiny(photos, layers=["layr2"])
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_misspelt_layer_leaves_a_cache_as_it_was(photos: Path, extract_tiny: Extract) -> None:
+    cache = extract_tiny(photos).cache
+    with pytest.raises(UnknownNameError):
+        extract_tiny(photos, layers=["layer2", "layr3"])
+    assert open_cache(cache.path).layers == ["layer2"]
+
+
+def test_tasks_together_make_the_whole(photos: Path, extract_tiny: Extract, tmp_path: Path) -> None:
+    reference = codes(extract_tiny(photos, tmp_path / "reference").cache)
+    rows = [extract_tiny(photos, task=(i, 3)).rows for i in (2, 0, 1)]
+    assert sum(rows) == 36
+    assert all(rows)
+    np.testing.assert_array_equal(codes(tmp_path / "cache"), reference)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"layers": []}, {"device": "cuda:99"}],
+)
+def test_layers_and_device_are_checked_before_anything_is_read(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidOptionError):
+        extract(Path("absent"), Path("cache"), model=PLAIN, **({"layers": ["layer2"]} | options))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"task": (3, 3)}, {"task": (0, 0)}, {"batch_size": 0}, {"workers": 0}, {"shard_size": 0}],
+)
+def test_counts_are_checked_before_anything_is_read(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidOptionError, match="must be"):
+        extract(Path("absent"), Path("cache"), model=PLAIN, layers=["layer2"], **options)
+
+
+def test_large_codes_get_shards_of_few_rows(
+    photos: Path, extract_tiny: Extract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"dtype": "float16", "shard_size": None}
+    assert extract_tiny(photos, **options).cache.layout.shard_size == 4096
+    monkeypatch.setattr(preflight, "_SHARD_BYTES", 10 * 8 * 8 * 8 * 2)
+    large = extract_tiny(photos, tmp_path / "large", pool="none", **options).cache
+    assert large.layout.shard_size == 10
+    assert large.shard_count == 4
+
+
+def test_float16_is_stored_rounded(photos: Path, extract_tiny: Extract, tmp_path: Path) -> None:
+    full = codes(extract_tiny(photos, tmp_path / "full").cache)
+    half = codes(extract_tiny(photos, dtype="float16").cache)
+    assert half.dtype == np.float16
+    np.testing.assert_array_equal(half, full.astype(np.float16))
+
+
+@pytest.mark.parametrize("compression", ["lzf", "gzip"])
+def test_compression_is_the_caches_own_and_changes_no_code(
+    photos: Path, extract_tiny: Extract, tmp_path: Path, compression: str
+) -> None:
+    plain = codes(extract_tiny(photos, tmp_path / "plain").cache)
+    cache = extract_tiny(photos, compression=compression).cache
+    np.testing.assert_array_equal(codes(cache), plain)
+    bad = cache.shard_path("layer2", 1)
+    bad.write_bytes(bad.read_bytes()[:-100])
+    assert [found.shard for found in verify(cache.path)] == [1]
+    assert extract_tiny(photos, redo=[("layer2", 1)]).rows == 8
+    assert extract_tiny(photos, compression=compression).rows == 0
+    np.testing.assert_array_equal(codes(cache), plain)
+    for shard in range(cache.shard_count):
+        with h5py.File(cache.shard_path("layer2", shard)) as file:
+            assert file["codes"].compression == compression
+
+
+def test_an_unknown_compression_leaves_no_cache(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidOptionError, match="--compression 'x': must be none, lzf, gzip"):
+        extract_tiny(photos, compression="x")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_an_error_in_the_network_keeps_what_was_finished(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    white = photos / "val" / "wasps" / "white.png"  # the last shard
+    image = photograph(1)
+    image.paste((255, 255, 255), (0, 0, 48, 36))
+    image.save(white)
+    model = f"{NETWORKS}:poisoned"
+    with pytest.raises(NonFiniteCodesError, match=r"white\.png"):
+        extract_tiny(photos, model=model, batch_size=4)
+    assert open_cache(tmp_path / "cache").missing("layer2") == [4]
+    assert leavings(tmp_path / "cache") == []
+    white.unlink()
+    done = extract_tiny(photos, model=model)
+    assert done.rows == 5  # the removed image keeps its row
+    np.testing.assert_allclose(
+        codes(done.cache)[:36], codes(extract_tiny(photos, tmp_path / "r").cache), rtol=1e-5
+    )
+
+
+def test_a_full_disk_keeps_what_was_finished(
+    photos: Path, extract_tiny: Extract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = codes(extract_tiny(photos, tmp_path / "reference").cache)
+    fsync, calls = os.fsync, iter(range(10**6))
+
+    def filling(handle: int) -> None:
+        if next(calls) > 9:  # images.csv, spec.json and a few shards fit
+            raise OSError(28, "No space left on device")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", filling)
+    with pytest.raises(OSError, match="No space left"):
+        extract_tiny(photos)
+    monkeypatch.setattr(os, "fsync", fsync)
+    cache = open_cache(tmp_path / "cache")
+    assert 0 < len(cache.missing("layer2")) < 5
+    assert verify(cache.path) == [bad for bad in verify(cache.path) if bad.why == "missing"]
+    assert leavings(cache.path) == []
+    np.testing.assert_array_equal(codes(extract_tiny(photos).cache), reference)
+
+
+def test_rejected_images_are_tried_again_only_when_asked(
+    photos: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening = os.open
+
+    def denied(path: Any, flags: int, *mode: int) -> int:
+        if Path(path).name == "bees003.png":
+            raise PermissionError(13, "Permission denied")
+        return opening(path, flags, *mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", denied)
+        first = extract_tiny(photos)
+    assert set(first.rejected.values()) == {"cannot be read: Permission denied"}
+    assert extract_tiny(photos).rows == 0
+    again = extract_tiny(photos, retry_rejected=True)
+    assert (again.rows, again.rejected) == (16, {})  # train/ and val/ have one each
+
+
+def test_a_task_tries_again_what_is_its_own(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    for row in (0, 20):
+        path = sorted((photos).rglob("*.*"))[row]
+        path.write_bytes(b"no image")
+    extract_tiny(photos)
+    rows = [extract_tiny(photos, task=(i, 2), retry_rejected=True).rows for i in range(2)]
+    assert rows == [16, 0]  # shards 0 and 2 hold the two
+    assert open_cache(tmp_path / "cache").missing("layer2") == []
+
+
+def test_progress_is_told_after_each_batch(photos: Path, extract_tiny: Extract) -> None:
+    told: list[tuple[int, int, Clock]] = []
+    done = extract_tiny(photos, batch_size=5, progress=lambda *facts: told.append(facts))
+    assert [rows for rows, _, _ in told] == [0, 5, 8, 13, 16, 21, 24, 29, 32, 36]
+    assert all((total, clock) == (36, done.clock) for _, total, clock in told)
+    told.clear()
+    extract_tiny(photos, progress=lambda *facts: told.append(facts))
+    assert told == []  # there was nothing to do
+
+
+def test_rows_out_of_step_are_never_written(
+    photos: Path, extract_tiny: Extract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bottleneck.extraction.encoder import Encoder
+
+    stream = Encoder.stream
+
+    def shuffled(self: Encoder, *args: Any, **kwargs: Any) -> Any:
+        for batch in stream(self, *args, **kwargs):
+            batch.row[:] = batch.row[::-1]
+            yield batch
+
+    monkeypatch.setattr(Encoder, "stream", shuffled)
+    with pytest.raises(AssertionError, match="would hold rows"):
+        extract_tiny(photos)
+    assert list((tmp_path / "cache").rglob("0*.h5")) == []
+
+
+COMMAND = """
+import sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from bottleneck.extraction.extract import extract
+extract(Path(sys.argv[1]), Path(sys.argv[2]), model=sys.argv[3], layers=["layer2", "layer3"],
+        preprocess={"resize": 32, "crop": 32}, shard_size=4, batch_size=3, workers=2, device="cpu",
+        dtype="float32", progress=lambda *_: __import__("time").sleep(0.02))
+"""
+
+
+@pytest.mark.slow  # tests/faults has the same and more, from a server that has PyTorch already
+def test_killed_at_random_moments_and_started_again_it_ends_the_same(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    for k, label in enumerate(["ants", "bees", "wasps"]):
+        write_photographs(photos / label, 40, label=label, first_seed=100 * k)
+    cache = tmp_path / "cache"
+    arguments = [sys.executable, "-c", COMMAND, str(photos), str(cache), PLAIN]
+    moments = random.Random(5)
+    for _ in range(3):
+        process = subprocess.Popen(arguments)
+        made = len(list(cache.rglob("0*.h5")))
+        while len(list(cache.rglob("0*.h5"))) < made + 4 and process.poll() is None:
+            time.sleep(0.005)
+        time.sleep(moments.uniform(0, 0.05))
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        assert all(bad.why == "missing" for bad in verify(cache))
+    subprocess.run(arguments, check=True)
+    assert leavings(cache) == []
+    assert verify(cache) == []
+    reference = tmp_path / "reference"
+    undisturbed = [str(reference) if part == str(cache) else part for part in arguments]
+    subprocess.run(undisturbed, check=True)
+    for layer in ("layer2", "layer3"):
+        np.testing.assert_array_equal(codes(cache, layer), codes(reference, layer))

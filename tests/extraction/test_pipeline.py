@@ -1,0 +1,123 @@
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bottleneck.cache.shard import write_shard
+from bottleneck.cache.store import open_cache
+from bottleneck.extraction.pipeline import _batches, _Writer
+from bottleneck.runtime.shutdown import Stopped, ask_to_stop, forget_request
+from bottleneck.runtime.timing import Clock
+from tests.conftest import Extract
+
+
+def test_batches_cover_a_shard_and_never_leave_it() -> None:
+    assert list(_batches(range(8, 15), 3)) == [range(8, 11), range(11, 14), range(14, 15)]
+    assert list(_batches(range(0, 4), 9)) == [range(0, 4)]
+
+
+def test_shards_are_written_by_a_thread_of_their_own(
+    photos: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+
+    def spy(*args: Any, **kwargs: Any) -> None:
+        threads.append(threading.current_thread().name)
+        write_shard(*args, **kwargs)
+
+    monkeypatch.setattr("bottleneck.extraction.pipeline.write_shard", spy)
+    extract_tiny(photos)
+    assert len(threads) == 5
+    assert all(name.startswith("write") for name in threads)
+
+
+def test_whoever_submits_too_much_waits() -> None:
+    running: list[int] = []
+
+    def slow() -> None:
+        running.append(1)
+        time.sleep(0.02)
+
+    with _Writer(Clock()) as writer:
+        for i in range(6):
+            writer.submit(slow)
+            assert len(running) >= i - 1  # one being written, one waiting
+    assert len(running) == 6
+
+
+def test_an_error_of_the_writer_reaches_the_caller(
+    photos: Path, extract_tiny: Extract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_args: Any, **_kwargs: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr("bottleneck.extraction.pipeline.write_shard", full)
+        extract_tiny(photos)
+    assert open_cache(tmp_path / "cache").missing("layer2") == [0, 1, 2, 3, 4]
+    assert extract_tiny(photos).rows == 36
+
+
+def test_an_error_in_the_very_last_shard_reaches_the_caller_too(
+    photos: Path, extract_tiny: Extract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_at_last(path: Path, *args: Any, **kwargs: Any) -> None:
+        if path.name == "00004.h5":
+            raise OSError(28, "No space left on device")
+        write_shard(path, *args, **kwargs)
+
+    monkeypatch.setattr("bottleneck.extraction.pipeline.write_shard", full_at_last)
+    with pytest.raises(OSError, match="No space left"):
+        extract_tiny(photos)
+    assert open_cache(tmp_path / "cache").missing("layer2") == [4]
+
+
+@pytest.fixture
+def request_to_stop() -> Iterator[None]:
+    yield
+    forget_request()
+
+
+@pytest.mark.usefixtures("request_to_stop")
+@pytest.mark.parametrize(
+    ("rows", "missing"),
+    [(0, [0, 1, 2, 3, 4]), (3, [1, 2, 3, 4]), (8, [1, 2, 3, 4]), (9, [2, 3, 4]), (33, [])],
+)
+def test_whoever_asks_to_stop_gets_the_shard_in_the_making_and_no_other(
+    photos: Path, extract_tiny: Extract, tmp_path: Path, rows: int, missing: list[int]
+) -> None:
+    def progress(done: int, total: int, clock: Clock) -> None:
+        if done >= rows:
+            ask_to_stop()  # a first time, and then again and again
+
+    def run() -> None:
+        extract_tiny(photos, batch_size=3, progress=progress)
+
+    if missing:
+        with pytest.raises(Stopped):
+            run()
+    else:  # nothing is left to stop for
+        run()
+        assert (tmp_path / "cache" / "codes.h5").exists()
+    assert open_cache(tmp_path / "cache").missing("layer2") == missing
+    forget_request()
+    assert extract_tiny(photos).rows == 8 * len(missing) - 4 * (4 in missing)
+
+
+@pytest.mark.usefixtures("request_to_stop")
+def test_a_request_in_the_last_shard_of_one_pass_ends_before_the_next_pass(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    extract_tiny(photos, layers=["layer2"], task=(0, 5))  # then its shard 0 is a pass of its own
+
+    def progress(done: int, total: int, clock: Clock) -> None:
+        if done:
+            ask_to_stop()
+
+    with pytest.raises(Stopped):
+        extract_tiny(photos, layers=["layer2", "layer3"], progress=progress)
+    cache = open_cache(tmp_path / "cache")
+    assert cache.missing("layer2") == cache.missing("layer3") == [1, 2, 3, 4]

@@ -1,0 +1,248 @@
+import dataclasses
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bottleneck.backbones.layers import Layer
+from bottleneck.cache.store import open_cache
+from bottleneck.errors import ImagesNotFoundError, InvalidOptionError, UnknownNameError
+from bottleneck.extraction import plan as sizing
+from bottleneck.extraction.disk_space import inspect_work, usual_shard_size
+from bottleneck.extraction.plan import LayerSize, Pace, Sizing, size_run
+from tests.conftest import PLAIN, SMALL, Extract, Run
+from tests.helpers.cli import TINY, refused
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def a_sizing(
+    rows: int = 1000, *, shard_size: int = 10, tasks: int = 1, rate: float = 1.0, startup: float = 0
+) -> Sizing:
+    size = LayerSize.of((8,), dtype="float16", rows=rows, shard_size=shard_size)
+    return Sizing(rows, shard_size, tasks, {"layer3": size}, Pace(100, 100 / rate, startup, "read"))
+
+
+def size_tiny(images: Path, **options: Any) -> Sizing:
+    known = {"model": PLAIN, "layers": ["layer2"], "preprocess": SMALL, "device": "cpu"}
+    return size_run(images, **(known | options))
+
+
+# The layout
+
+
+def test_the_layout_is_that_of_an_extraction(photos: Path, extract_tiny: Extract) -> None:
+    options: dict[str, Any] = {"layers": ["layer2", "layer3"], "pool": "none", "dtype": "float32"}
+    found = size_tiny(photos, shard_size=7, **options)
+    cache = extract_tiny(photos, shard_size=7, **options).cache
+    status = cache.status()
+    assert (found.rows, found.shards) == (len(cache.images), cache.shard_count)
+    assert list(found.layers) == ["layer2", "layer3"]
+    for name, layer in found.layers.items():
+        assert layer.code_shape == status[name].shape
+        assert status[name].bytes <= layer.bytes < 1.5 * status[name].bytes + 6 * 16_000
+        assert layer.row_bytes == 4 * math.prod(status[name].shape)
+    assert found.bytes == sum(layer.bytes for layer in found.layers.values())
+    largest = max(path.stat().st_size for path in cache.path.rglob("0*.h5"))
+    assert largest <= found.shard_bytes
+
+
+def test_bytes_are_those_that_extract_announces(cache: Path) -> None:
+    planned = open_cache(cache)
+    layer = Layer("layer2", "conv", 0, (1000, 3, 3), False, 0.5)
+    ahead = inspect_work(planned, [layer], {("layer2",): list(range(planned.shard_count))})
+    size = LayerSize.of((1000,), dtype="float32", rows=36, shard_size=8)
+    assert size.bytes == ahead.bytes
+
+
+@pytest.mark.parametrize("pool", ["avg", "none"])
+def test_the_usual_shard_size_is_that_of_a_new_cache(
+    photos: Path, extract_tiny: Extract, pool: str
+) -> None:
+    found = size_tiny(photos, pool=pool)
+    assert extract_tiny(photos, pool=pool, shard_size=None).cache.layout.shard_size == (
+        found.shard_size
+    )
+
+
+@given(rows=st.integers(1, 3000), size=st.integers(1, 300), tasks=st.integers(1, 40))
+def test_the_task_with_most_shards_is_the_one_that_is_timed(
+    rows: int, size: int, tasks: int
+) -> None:
+    found = a_sizing(rows, shard_size=size, tasks=tasks, rate=2, startup=3)
+    parts = [range(task, found.shards, tasks) for task in range(tasks)]
+    assert found.shards_a_task == max(map(len, parts))
+    most = max(sum(min(size, rows - k * size) for k in part) for part in parts)
+    assert 3 + most / 2 <= found.task_seconds <= 3 + (most + size) / 2
+    assert found.seconds == 3 + rows / 2
+    assert found.task_seconds <= found.seconds
+
+
+# The pace
+
+
+def test_the_pace_is_measured_and_nothing_is_written(photos: Path, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    found = size_tiny(photos)
+    assert found.pace.images == 36
+    assert found.pace.rate == 36 / found.pace.seconds > 0
+    assert found.pace.startup > 0
+    assert found.pace.limit in ("read", "decode", "forward")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_measurement_ends_when_its_time_is_over(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sizing, "_SECONDS", 0.0)
+    found = size_tiny(photos, batch_size=2)
+    assert found.rows == 36
+    assert found.pace.images == 2
+
+
+def test_of_many_images_some_from_all_over_are_measured(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sizing, "_IMAGES", 5)
+    assert size_tiny(photos).pace.images == 5
+
+
+def test_images_that_cannot_be_decoded_give_no_pace(tmp_path: Path) -> None:
+    (tmp_path / "ants").mkdir()
+    (tmp_path / "ants" / "1.jpg").write_bytes(b"no image")
+    with pytest.raises(ImagesNotFoundError, match=r"none of the images.*1\.jpg"):
+        size_tiny(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"tasks": 0}, InvalidOptionError),
+        ({"shard_size": 0}, InvalidOptionError),
+        ({"layers": []}, InvalidOptionError),
+        ({"pool": "most"}, InvalidOptionError),
+        ({"precision": "float8"}, InvalidOptionError),
+        ({"dtype": "int8"}, InvalidOptionError),
+        ({"layers": ["layer9"]}, UnknownNameError),
+    ],
+)
+def test_what_extract_refuses_is_refused(
+    photos: Path, options: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        size_tiny(photos, **options)
+
+
+# Advice
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (a_sizing(), []),
+        (a_sizing(tasks=100), []),
+        (a_sizing(tasks=200), [r"100 of 200 tasks have no shard: use 100, or --shard-size 5"]),
+        (a_sizing(5, tasks=8), ["7 of 8 tasks have no shard: use 1, or --shard-size 1$"]),
+        (a_sizing(5, shard_size=1, tasks=8), ["3 of 8 tasks have no shard: use 5$"]),
+        (a_sizing(tasks=60), []),
+        (a_sizing(tasks=70), [r"2 shards and some 1, so that 29% .*: --shard-size 8 deals"]),
+        (
+            a_sizing(tasks=20, startup=60),
+            [r"starts for 60 s and works for 50 s: use no more than 1"],
+        ),
+        (a_sizing(200_000), [r"a task takes more than a day: with 5 tasks"]),
+        (
+            a_sizing(4_000_000, shard_size=4000, tasks=100),
+            [r"loses up to 1 h 7 min: --shard-size 900"],
+        ),
+        (
+            a_sizing(10**6, shard_size=9, rate=100),
+            [r"111112 files .* --shard-size 50 makes 20000$"],
+        ),
+    ],
+)
+def test_advice_names_what_would_serve_better(found: Sizing, said: list[str]) -> None:
+    advice = found.advice()
+    assert len(advice) == len(said)
+    for text, pattern in zip(advice, said, strict=True):
+        assert re.search(pattern, text)
+
+
+@given(rows=st.integers(1, 5000), size=st.integers(1, 400), tasks=st.integers(1, 60))
+def test_the_shard_size_that_is_advised_deals_the_work_out(
+    rows: int, size: int, tasks: int
+) -> None:
+    found = a_sizing(rows, shard_size=size, tasks=tasks)
+    advised = re.search(r"--shard-size (\d+)", " ".join(found.advice()[:1]))
+    if advised:
+        better = dataclasses.replace(found, shard_size=int(advised[1]))
+        assert better.task_seconds <= found.task_seconds
+        assert better.task_seconds <= rows / tasks + found.shards_a_task  # of the best that can be
+
+
+# The command
+
+
+def test_plan_prints_shards_bytes_and_time(run: Run, photos: Path) -> None:
+    result = run("plan", photos, *TINY, "--shard-size", 8, "--tasks", 2)
+    assert result.exit_code == 0
+    assert "36 images, shards a layer: 5, of up to 8 rows" in result.stdout
+    assert re.search(r"\d images/s", result.stdout)
+    assert "2 tasks on machines like this one" in result.stdout
+
+
+def test_plan_prints_json_for_programs(run: Run, photos: Path) -> None:
+    found = json.loads(run("plan", photos, *TINY, "--shard-size", 8, "--tasks", 2, "--json").stdout)
+    assert (found["rows"], found["shards"], found["shards_a_task"]) == (36, 5, 3)
+    assert found["layers"]["layer2"]["code_shape"] == [8]
+    assert found["task_seconds"] < found["seconds"]
+
+
+def test_plan_refuses_a_misspelt_layer(run: Run, photos: Path) -> None:
+    refused(run("plan", photos, "--model", PLAIN, "--layer", "layer22"), "layer2", code=2)
+
+
+# docs/sizing.md
+
+_ROWS = {"ImageNet-21k": 14_197_122, "LAION-400M": 400_000_000}
+_CODES = {"layer4, averaged": (2048,), "layer3, unpooled": (1024, 14, 14)}
+
+
+def measured(layer: str) -> float:
+    """Images a second of docs/benchmarks.md: ResNet-50, bfloat16, generated JPEGs."""
+    page = (DOCS / "benchmarks.md").read_text("utf-8")
+    row = re.search(rf"^\| resnet50 \| {layer} \| auto: bfloat16 \| 2000 .*$", page, re.MULTILINE)
+    assert row
+    return float(row[0].split("|")[6])
+
+
+def computed() -> list[str]:
+    """The lines of the page's table."""
+    lines = []
+    for images, rows in _ROWS.items():
+        for codes, shape in _CODES.items():
+            size = usual_shard_size(2 * math.prod(shape))
+            layer = LayerSize.of(shape, dtype="float16", rows=rows, shard_size=size)
+            pace = Pace(1, 1 / measured(codes.partition(",")[0]), 0.0, "forward")
+            run = Sizing(rows, size, 1, {"": layer}, pace)
+            hours = [
+                dataclasses.replace(run, tasks=tasks).task_seconds / 3600
+                for tasks in (1, 100, 1000)
+            ]
+            cells = [images, codes, f"{rows}", f"{size}", f"{run.shards}"]
+            cells += [f"{layer.bytes / 1e12:.3f}", *(f"{hour:.2f}" for hour in hours)]
+            lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def test_the_page_computes_what_it_says() -> None:
+    page = (DOCS / "sizing.md").read_text("utf-8")
+    for line in computed():
+        assert line in page, line
+    for layer in ("layer3", "layer4"):
+        assert f"{measured(layer)} images/s" in page

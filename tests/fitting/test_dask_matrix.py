@@ -1,0 +1,459 @@
+"""Codes on a real scheduler and three worker processes, some of which are killed."""
+
+import pickle
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bottleneck.cache.store import open_cache
+from bottleneck.errors import EngineError, InvalidOptionError, ShardError
+from bottleneck.fitting import dask_matrix as remote
+from bottleneck.fitting.dask_matrix import RemoteCodes, spread_codes
+from bottleneck.fitting.fit import Fit, fit
+from bottleneck.fitting.head import Head
+from bottleneck.linear.classifiers import fit_path
+from bottleneck.linear.matrix import PREPROCESSING, InMemory, fit_preprocessing
+from bottleneck.linear.path import Solution
+from bottleneck.linear.training import Method
+from bottleneck.runtime import executors as engines
+from tests.conftest import Run
+from tests.helpers.dask_cluster import Cluster, dask_cluster
+from tests.helpers.datasets import clouds, several, written_cache
+
+distributed = pytest.importorskip("distributed")
+
+GRID = (1e-2, 1.0)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with dask_cluster(3) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def client(cluster: Cluster) -> Iterator[Any]:
+    with connected(cluster) as found:
+        yield found
+
+
+def connected(cluster: Cluster) -> Any:
+    client = distributed.Client(cluster.address, set_as_default=False)
+    if cluster.workers:
+        client.wait_for_workers(len(cluster.workers), timeout=60)
+    return client
+
+
+class Watched:
+    """A client that counts what goes through it, and does something at one of its calls."""
+
+    def __init__(
+        self, client: Any, *, at: int = -1, then: Callable[[], object] = lambda: None
+    ) -> None:
+        self.client, self.at, self.then, self.gathered = client, at, then, 0
+        self.sent: list[tuple[str, int]] = []
+        self.received: list[int] = []
+
+    def __enter__(self) -> "Watched":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.client.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.client, name)
+
+    def map(self, function: Any, *iterables: Any, **options: Any) -> Any:
+        plain = [values for values in iterables if not _are_futures(values)]
+        self.sent.append((options["key"], len(pickle.dumps((function, plain)))))
+        return self.client.map(function, *iterables, **options)
+
+    def gather(self, futures: Any) -> Any:
+        self.gathered += 1
+        if self.gathered == self.at:
+            self.then()
+        found = self.client.gather(futures)
+        self.received += [len(pickle.dumps(part)) for part in found]
+        return found
+
+
+def _are_futures(values: Sequence[Any]) -> bool:
+    first = values[0]
+    return _are_futures(first) if isinstance(first, list) else hasattr(first, "add_done_callback")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("remote")
+
+
+@pytest.fixture(scope="module")
+def photos(made: Path) -> Path:
+    """Four classes of 400 rows to learn from and 200 held out, in groups."""
+    X, y = clouds(600, 8, 4)
+    order = np.random.default_rng(1).permutation(600)
+    return written_cache(
+        made / "photos",
+        X[order],
+        ["abcd"[k] for k in y[order]],
+        split=[("train", "train", "test")[row % 3] for row in range(600)],
+        group=[f"g{row // 4}" for row in range(600)],
+        shard_size=70,
+    )
+
+
+@pytest.fixture(scope="module")
+def two(made: Path) -> Path:
+    X, y = clouds(300, 6, 2)
+    return written_cache(made / "two", X, ["ab"[k] for k in y])
+
+
+@pytest.fixture(scope="module")
+def tags(made: Path) -> Path:
+    X, targets = several(300, 6, 3)
+    labels = [
+        "|".join(name for name, has in zip("abc", row, strict=True) if has) for row in targets
+    ]
+    split = ["train" if row % 3 else "test" for row in range(300)]
+    return written_cache(made / "tags", X, labels, split=split)
+
+
+def assert_same(found: Fit, expected: Fit) -> None:
+    """The same choice and scores, and coefficients as near as the solver's tolerance has them."""
+    assert found.head.preprocessing.name == expected.head.preprocessing.name
+    assert (found.c, found.converged) == (expected.c, expected.converged) == (found.c, True)
+    assert found.selection is not None
+    assert expected.selection is not None
+    for one, other in zip(found.selection.candidates, expected.selection.candidates, strict=True):
+        assert (one.preprocess, one.c) == (other.preprocess, other.c)
+        assert one.scores == pytest.approx(other.scores, abs=1e-12)
+    apart = np.linalg.norm(found.solution.coef - expected.solution.coef)
+    assert apart <= sum(from_the_minimiser(each.solution) for each in (found, expected))
+    assert (found.heldout is None) == (expected.heldout is None)
+    if found.heldout is not None and expected.heldout is not None:
+        measure = expected.selection.metric
+        assert found.heldout.measure(measure) == pytest.approx(expected.heldout.measure(measure))
+    assert found.ece == (None if expected.ece is None else pytest.approx(expected.ece, abs=1e-3))
+
+
+def from_the_minimiser(solution: Solution) -> float:
+    """‖w − w*‖ at most, of an objective that is within its gap: ½‖w − w*‖² ≤ gap · objective."""
+    gap = np.maximum(solution.gap, 1e-6)  # objectives are rounded
+    return float(np.sqrt(2 * (gap * solution.objective).sum()))
+
+
+# The same as on one machine
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "options"),
+    [
+        ("photos", Method("svm"), {"preprocess": "auto", "cv": 2}),
+        ("photos", Method("softmax", class_weight="balanced", rule="1se"), {}),
+        ("photos", Method("svm", class_weight="balanced", metric="macro_f1"), {"c": None}),
+        ("two", Method("svm"), {"preprocess": "l2"}),
+        ("two", Method("softmax"), {"preprocess": "none"}),
+        ("tags", Method("svm"), {}),
+        ("tags", Method("softmax", class_weight="balanced"), {}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else getattr(value, "clf", ""),
+)
+def test_a_fit_is_what_it_is_on_one_machine(
+    name: str,
+    method: Method,
+    options: dict[str, Any],
+    client: Any,
+    request: pytest.FixtureRequest,
+) -> None:
+    cache = request.getfixturevalue(name)
+    options = {"c": GRID, "cv": 3, **options}
+    assert_same(fit(cache, method, client=client, **options), fit(cache, method, **options))
+
+
+@pytest.mark.parametrize("clf", ["svm", "softmax"])
+def test_nearer_the_minimum_coefficients_are_nearer(clf: str, photos: Path, client: Any) -> None:
+    cache, rows = open_cache(photos), np.arange(600)
+    targets, weight = clouds(600, 8, 4)[1], np.random.default_rng(0).uniform(0, 2, 600)
+    weight[::7] = 0  # these rows are none
+    options: dict[str, Any] = {"clf": clf, "cs": [0.01, 1.0], "classes": 4, "tol": 1e-10}
+    codes = spread_codes(client, cache, "layer", rows), InMemory(cache.read("layer", rows))
+    both = [fit_path(each, targets, row_weight=weight, **options) for each in codes]
+    for found, expected in zip(*both, strict=True):
+        assert found.converged.all()
+        np.testing.assert_allclose(found.coef, expected.coef, atol=1e-5)
+        np.testing.assert_allclose(found.intercept, expected.intercept, atol=1e-5)
+
+
+@pytest.mark.parametrize("clf", ["svm", "softmax"])
+def test_fewer_rows_than_features_are_brought_here(clf: str, made: Path, client: Any) -> None:
+    X, y = clouds(40, 60, 3)
+    cache = made / f"few-{clf}"
+    written_cache(cache, X, ["abc"[k] for k in y], shard_size=15)
+    options: dict[str, Any] = {"c": GRID, "cv": 3}
+    found = fit(cache, Method(clf), client=client, **options)
+    assert_same(found, fit(cache, Method(clf), **options))
+
+
+def test_codes_are_those_of_the_shards_wherever_they_are_cut(photos: Path, client: Any) -> None:
+    cache, random = open_cache(photos), np.random.default_rng(0)
+    rows = np.flatnonzero(random.random(600) < 0.7)
+    codes, local = spread_codes(client, cache, "layer", rows), cache.read("layer", rows)
+    assert (codes.shape, codes.dtype, codes.in_memory) == (local.shape, local.dtype, False)
+    assert len(codes.parts) == 3  # one for each thread
+    np.testing.assert_array_equal(codes.here().array, local)
+    np.testing.assert_array_equal(np.concatenate(list(codes.blocks())), local)
+    for kept in (np.flatnonzero(random.random(len(rows)) < 0.3), np.arange(20), np.array([300])):
+        taken = codes.take(kept)
+        np.testing.assert_array_equal(taken.here().array, local[kept])
+        again = taken.take(np.array([len(kept) - 1]))
+        np.testing.assert_array_equal(again.here().array, local[kept[-1:]])
+        for name in PREPROCESSING:
+            found, expected = (fit_preprocessing(name, some) for some in (codes, InMemory(local)))
+            np.testing.assert_allclose(found.scale, expected.scale, rtol=1e-6)
+            prepared = taken.prepared(expected)
+            np.testing.assert_array_equal(prepared.here().array, expected(local[kept]))
+
+
+def test_fewer_rows_than_threads_are_a_part_each(photos: Path, client: Any) -> None:
+    codes = spread_codes(client, open_cache(photos), "layer", np.array([3, 500]))
+    assert codes.counts == [1, 1]
+
+
+def test_functions_go_to_the_parts_with_what_belongs_to_their_rows(client: Any) -> None:
+    random = np.random.default_rng(0)
+    tables = [random.normal(size=(b, 2)) for b in (4, 1, 3, *[2] * 20)]  # more than are one sum
+    local, other = np.concatenate(tables), random.normal(size=(48, 1))
+    parts = [client.submit(np.copy, table, pure=False) for table in tables]
+    codes = RemoteCodes(client, parts, [len(table) for table in tables], 2)
+    places = codes.beside(np.arange(48))
+    assert codes.beside(places) is places  # it is there already
+
+    def function(
+        block: NDArray[Any], rows: NDArray[Any], values: NDArray[Any]
+    ) -> tuple[Any, Any, Any]:
+        return block, rows, values
+
+    blocks, rows, values = zip(*codes.map(function, places, other), strict=True)
+    np.testing.assert_array_equal(np.concatenate(blocks), local)
+    np.testing.assert_array_equal(np.concatenate(rows), np.arange(48))
+    np.testing.assert_array_equal(np.concatenate(values), other)
+    total = codes.total(lambda block, value: block.T @ value, other)
+    np.testing.assert_allclose(total, local.T @ other, rtol=1e-12)
+    # Always added up in the same order, as lists can tell.
+    assert codes.total(lambda _, rows: rows.tolist(), places) == list(range(48))
+
+
+# What is moved
+
+
+def test_sums_are_moved_and_no_codes(made: Path, client: Any) -> None:
+    n, d, k = 6000, 30, 3
+    X, y = clouds(n, d, k)
+    cache = written_cache(made / "many", X, ["abc"[i] for i in y], shard_size=1000)
+    watched = Watched(client)
+    done = fit(cache, Method("svm"), c=(0.1,), cv=0, client=watched)
+    frame = 4000  # bytes of pickled names
+    assert max(watched.received) < (d + 1) * d * 8 + frame  # XᵀX in double precision
+    # To the workers: which rows to read, once; targets, once; and coefficients for every pass.
+    kinds = [key.removeprefix("bottleneck-") for key, _ in watched.sent]
+    assert (kinds.count("load"), kinds.count("beside")) == (1, 1)
+    assert kinds.count("map") == done.solution.passes + 2
+    for kind, (_, size) in zip(kinds, watched.sent, strict=True):
+        of_rows = 8 * n if kind in ("load", "beside") else 0
+        assert size < of_rows + (d + 1) * k * 8 + frame
+
+
+def test_workers_forget_what_nobody_asks_for(two: Path, client: Any) -> None:
+    fit(two, Method("svm"), c=GRID, cv=3, client=client)
+    end = time.monotonic() + 20
+
+    def held() -> list[str]:
+        return [key for keys in client.has_what().values() for key in keys]
+
+    while any("bottleneck" in key or "_load" in key for key in held()):
+        assert time.monotonic() < end, held()
+        time.sleep(0.1)
+
+
+# Workers that are lost
+
+
+@pytest.mark.parametrize(("killed", "joining"), [(1, 0), (2, 1)])
+def test_workers_killed_in_the_middle_change_nothing(
+    photos: Path, killed: int, joining: int
+) -> None:
+    options: dict[str, Any] = {"c": GRID, "cv": 3}
+    with dask_cluster(2) as cluster, connected(cluster) as client:
+        calm = Watched(client)
+        expected = fit(photos, Method("svm"), client=calm, **options)
+        lost: list[str] = []
+
+        def lose() -> None:
+            lost.extend(key for keys in client.has_what().values() for key in keys)
+            for name in list(cluster.workers)[:killed]:
+                cluster.kill_worker(name)
+            for _ in range(joining):
+                cluster.start_worker()
+
+        watched = Watched(client, at=calm.gathered // 2, then=lose)
+        found = fit(photos, Method("svm"), client=watched, **options)
+    for kind in ("take", "prepare", "beside"):  # codes and targets that were in use
+        assert sum(f"bottleneck-{kind}" in key for key in lost) >= 2  # on either worker
+    assert watched.gathered >= watched.at
+    assert_same(found, expected)
+
+
+# What is refused
+
+
+def test_a_damaged_shard_is_the_same_error(two: Path, made: Path, client: Any) -> None:
+    cache = made / "damaged"
+    shutil.copytree(two, cache)
+    shard = cache / "codes" / "layer" / "00003.h5"
+    data = bytearray(shard.read_bytes())
+    data[-100] ^= 1
+    shard.write_bytes(data)
+    messages = []
+    for where in (None, client):
+        with pytest.raises(ShardError) as caught:
+            fit(cache, Method("svm"), client=where)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+
+
+class Elsewhere(Watched):
+    """A client whose workers see another file system."""
+
+    def __init__(self, client: Any, spec: Path, content: bytes | None) -> None:
+        super().__init__(client)
+        self.spec, self.content = spec, content
+
+    def run(self, function: Any, *arguments: Any, **options: Any) -> Any:
+        real = self.spec.read_bytes()
+        try:
+            self.spec.unlink()
+            if self.content is not None:
+                self.spec.write_bytes(self.content)
+            return self.client.run(function, *arguments, **options)
+        finally:
+            self.spec.write_bytes(real)
+
+
+@pytest.mark.parametrize("content", [None, b"{}"])
+def test_workers_that_do_not_see_the_cache_are_named_before_any_work(
+    content: bytes | None, two: Path, client: Any
+) -> None:
+    elsewhere = Elsewhere(client, two / "spec.json", content)
+    with pytest.raises(EngineError, match=rf"tcp://127.0.0.1:\d+ does not see the cache {two}"):
+        fit(two, Method("svm"), client=elsewhere)
+    assert elsewhere.sent == []
+
+
+def test_workers_without_the_package_are_named(two: Path, client: Any) -> None:
+    class Bare(Watched):
+        def run(self, *_: Any, **options: Any) -> Any:
+            assert options == {"on_error": "return"}
+            return {"tcp://there:1": ModuleNotFoundError("No module named 'bottleneck'")}
+
+    with pytest.raises(EngineError, match="worker tcp://there:1 cannot run this program"):
+        fit(two, Method("svm"), client=Bare(client))
+
+
+def test_a_scheduler_without_workers_is_refused(two: Path) -> None:
+    refused = pytest.raises(EngineError, match=r"tcp://127.0.0.1:\d+ has no workers: `dask worker")
+    with dask_cluster(0) as cluster, connected(cluster) as client, refused:
+        fit(two, Method("svm"), client=client)
+
+
+def test_codes_that_workers_cannot_hold_are_refused_before_any_work(two: Path, client: Any) -> None:
+    class Small(Watched):
+        limit = 11_599
+
+        def run(self, function: Any, *arguments: Any, **options: Any) -> Any:
+            if function is remote._memory_limit:
+                return {"a": self.limit, "b": 10_000}
+            return self.client.run(function, *arguments, **options)
+
+    small = Small(client)
+    with pytest.raises(EngineError, match="training on 300 codes of 6 values takes"):
+        fit(two, Method("svm"), client=small)
+    assert small.sent == []
+    for small.limit in (11_600, 0):  # 300 × 6 × 4 bytes × 3; no limit
+        fit(two, Method("svm"), c=(1.0,), cv=0, client=small)
+
+
+@pytest.mark.parametrize(
+    ("method", "option"),
+    [
+        (Method("svm", solver="sklearn"), "--solver sklearn"),
+        (Method("svm", device="cpu"), "--device cpu"),
+    ],
+)
+def test_what_workers_do_not_do_is_refused(method: Method, option: str, two: Path) -> None:
+    with pytest.raises(InvalidOptionError, match=f"{option}: codes on other machines"):
+        fit(two, method, client=object())
+
+
+# The command
+
+
+def test_the_command_trains_the_same_head(
+    photos: Path, cluster: Cluster, client: Any, tmp_path: Path, run: Run
+) -> None:
+    options = ["fit", str(photos), "--clf", "svm", "--c", "0.1", "--cv", "3"]
+    dask = ["--backend", "dask", "--scheduler", cluster.address]
+    heads = []
+    for name, more in (("here", []), ("there", dask)):
+        head = tmp_path / name
+        assert run(*options, *more, "-o", str(head)).exit_code == 0
+        heads.append(Head.load(head))
+    size = np.abs(heads[0].coef).max()
+    np.testing.assert_allclose(heads[1].coef, heads[0].coef, atol=1e-4 * size)
+
+
+@pytest.mark.parametrize("given", [["--backend", "dask"], ["--scheduler", "tcp://127.0.0.1:1"]])
+def test_the_backend_and_its_scheduler_need_each_other(
+    given: list[str], two: Path, tmp_path: Path, run: Run
+) -> None:
+    result = run("fit", str(two), "--clf", "svm", "-o", str(tmp_path / "head"), *given)
+    assert result.exit_code == 2
+    assert "need each other: give both" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_nobody_at_the_address_is_one_line(
+    two: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "_SECONDS_TO_ANSWER", 1)
+    dask = ["--backend", "dask", "--scheduler", "tcp://127.0.0.1:1"]
+    result = run("fit", str(two), "--clf", "svm", "-o", str(tmp_path / "head"), *dask)
+    assert result.exit_code == 1
+    assert "no Dask scheduler answers at tcp://127.0.0.1:1" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_scheduler_that_dies_is_one_line(
+    two: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with dask_cluster(1) as cluster:
+        watched = Watched(connected(cluster), at=10, then=cluster.scheduler.kill)
+        monkeypatch.setattr(engines, "_client", lambda _: watched)
+        dask = ["--backend", "dask", "--scheduler", cluster.address]
+        result = run("fit", str(two), "--clf", "svm", "-o", str(tmp_path / "head"), *dask)
+    assert result.exit_code == 1
+    assert f"the Dask scheduler at {cluster.address} is gone" in result.stderr
+    assert not (tmp_path / "head").exists()
+
+
+def test_work_that_kills_every_worker_is_one_error(cluster: Cluster) -> None:
+    killed = distributed.KilledWorker("a-task", SimpleNamespace(address="tcp://there:1"), 3)
+    refused = pytest.raises(EngineError, match=r"gave up .*a-task.*tcp://there:1")
+    with refused, engines.connected(cluster.address):
+        raise killed

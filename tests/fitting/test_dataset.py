@@ -1,0 +1,175 @@
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bottleneck.cache.shard import read_shard
+from bottleneck.cache.store import open_cache
+from bottleneck.errors import CacheError, InvalidOptionError, LabelsError, UnknownNameError
+from bottleneck.fitting.dataset import Lesson, choose_layer, read_lesson, require_rows
+from bottleneck.fitting.sharded_matrix import StoredCodes
+from bottleneck.linear.matrix import Codes, InMemory
+from tests.helpers.datasets import written_cache
+
+CODES = np.arange(24, dtype=np.float32).reshape(12, 2)
+
+
+def lesson_of(folder: Path, labels: list[str], *, memory: int = 1 << 30, **columns: Any) -> Lesson:
+    cache = open_cache(written_cache(folder, CODES[: len(labels)], labels, shard_size=5, **columns))
+    return read_lesson(cache, "layer", cache.images, memory=memory)
+
+
+def rows_in(codes: Codes) -> list[int]:
+    """Which rows of `CODES` these are."""
+    return [int(value) // 2 for value in np.concatenate(list(codes.blocks()))[:, 0]]
+
+
+def held_out(lesson: Lesson) -> tuple[list[int], NDArray[Any]]:
+    assert lesson.heldout is not None
+    return rows_in(lesson.heldout.codes), lesson.heldout.targets
+
+
+@pytest.mark.parametrize("memory", [1 << 30, 1])
+def test_rows_are_those_of_their_split_with_their_labels(tmp_path: Path, memory: int) -> None:
+    split = ["val", "train", "test", "train"] * 3
+    labels = ["x", "b", "a", "a", "x", "b", "", "a", "x", "", "b", "c"]
+    lesson = lesson_of(tmp_path, labels, split=split, memory=memory)
+    assert (lesson.layer, lesson.names, lesson.split) == ("layer", ["a", "b", "c"], "test")
+    assert rows_in(lesson.training.codes) == [1, 3, 5, 7, 11]
+    assert lesson.training.targets.tolist() == [1, 0, 1, 0, 2]
+    rows, targets = held_out(lesson)
+    assert (rows, targets.tolist()) == ([2, 10], [0, 1])
+    assert lesson.heldout is not None
+    assert lesson.training.classes == lesson.heldout.classes == 3
+    assert isinstance(lesson.training.codes, InMemory if memory > 1 else StoredCodes)
+
+
+@pytest.mark.parametrize("split", [None, ["train"] * 12, ["", "train"] * 6])
+def test_without_splits_all_labelled_rows_train(tmp_path: Path, split: list[str] | None) -> None:
+    lesson = lesson_of(tmp_path, ["a", "b", ""] * 4, split=split)
+    assert (lesson.heldout, lesson.split) == (None, "")
+    assert rows_in(lesson.training.codes) == [0, 1, 3, 4, 6, 7, 9, 10]
+
+
+def test_other_splits_take_no_part(tmp_path: Path) -> None:
+    lesson = lesson_of(tmp_path, ["a", "b", "c"] * 4, split=["train", "train", "spare"] * 4)
+    assert (lesson.names, lesson.heldout) == (["a", "b"], None)
+    assert rows_in(lesson.training.codes) == [0, 1, 3, 4, 6, 7, 9, 10]
+
+
+def test_groups_are_those_of_the_training_rows(tmp_path: Path) -> None:
+    split, group = ["test", "train", "train"] * 4, [f"slide{row // 2}" for row in range(12)]
+    lesson = lesson_of(tmp_path, ["a", "b", "a"] * 4, split=split, group=group)
+    assert lesson.training.groups == [f"slide{row // 2}" for row in range(12) if row % 3]
+
+
+def test_several_names_make_several_labels(tmp_path: Path) -> None:
+    labels, split = ["a|b", "b", "c", "c | a"], ["train", "train", "train", "test"]
+    lesson = lesson_of(tmp_path, labels, split=split)
+    assert lesson.names == ["a", "b", "c"]
+    assert lesson.training.multilabel
+    assert lesson.training.targets.tolist() == [
+        [True, True, False],
+        [False, True, False],
+        [False, False, True],
+    ]
+    assert held_out(lesson)[1].tolist() == [[True, False, True]]
+
+
+def test_labels_are_those_of_the_table_that_was_given(tmp_path: Path) -> None:
+    cache = open_cache(written_cache(tmp_path, CODES[:4], ["a", "b", "a", "b"]))
+    other = open_cache(written_cache(tmp_path / "other", CODES[:4], ["x", "x", "", "y"])).images
+    lesson = read_lesson(cache, "layer", other)
+    assert (lesson.names, rows_in(lesson.training.codes)) == (["x", "y"], [0, 1, 3])
+
+
+@pytest.mark.parametrize(
+    ("split", "needed"),
+    [(None, {0, 1, 2}), (["train"] * 5 + ["spare"] * 5 + ["test"] * 2, {0, 2})],
+)
+def test_each_shard_that_is_needed_is_read_once(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    split: list[str] | None,
+    needed: set[int],
+) -> None:
+    reads: Counter[str] = Counter()
+
+    def spy(path: Path) -> Any:
+        reads[path.name] += 1
+        return read_shard(path)
+
+    monkeypatch.setattr("bottleneck.cache.store.read_shard", spy)
+    lesson = lesson_of(tmp_path, ["a", "b"] * 6, split=split)
+    list(lesson.training.codes.blocks())
+    assert reads == {f"{shard:05d}.h5": 1 for shard in needed}
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["a", "b", "a", "z"], "'z' .*knows a, b"),
+        (["a", "b", "a", "a|b"], r"'a\|b'"),  # in the training split no image has two
+        (["a", "b|a", "a", "z|a"], "'z' .*knows a, b"),
+        (["a", "b", "a", ""], "no labelled image with codes in split 'test'"),
+        (["a", "a", "", "b"], "2 classes in split 'train', found 'a'"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(
+    tmp_path: Path, labels: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any, **__: Any) -> Any:
+        raise AssertionError("read codes")
+
+    monkeypatch.setattr("bottleneck.fitting.dataset.open_codes", never)
+    with pytest.raises(LabelsError, match=message):
+        lesson_of(tmp_path, labels, split=["train", "train", "train", "test"])
+
+
+def test_a_layer_that_is_not_whole_is_refused(tmp_path: Path) -> None:
+    cache = open_cache(written_cache(tmp_path, CODES, ["a", "b"] * 6, shard_size=5))
+    cache.shard_path("layer", 1).unlink()
+    with pytest.raises(CacheError, match="lacks 1 of 3 shards"):
+        read_lesson(cache, "layer", cache.images)
+
+
+def test_no_rows_are_refused() -> None:
+    require_rows(np.array([3]), split="val")
+    with pytest.raises(LabelsError, match="no labelled image with codes in split 'val': labels"):
+        require_rows(np.array([], dtype=np.int64), split="val")
+    with pytest.raises(LabelsError, match="no labelled image with codes: labels"):
+        require_rows(np.array([], dtype=np.int64), split="")
+
+
+# Which layer
+
+
+def test_the_only_layer_need_not_be_named(tmp_path: Path) -> None:
+    cache = written_cache(tmp_path, CODES, ["a", "b"] * 6)
+    assert choose_layer(cache, None) == "layer"
+    assert choose_layer(cache, "layer") == "layer"
+
+
+def test_a_layer_is_chosen_among_those_that_there_are(tmp_path: Path) -> None:
+    cache = written_cache(tmp_path, CODES, ["a", "b"] * 6, layers=["layer2", "layer3"])
+    assert choose_layer(cache, "layer3") == "layer3"
+    with pytest.raises(UnknownNameError, match=r"'layr3': did you mean layer3.*extract --layer"):
+        choose_layer(cache, "layr3")
+    with pytest.raises(
+        InvalidOptionError, match=r"2 layers: choose one with --layer \(layer2, layer3\).*sweep"
+    ):
+        choose_layer(cache, None)
+
+
+def test_no_layer_and_no_cache_are_refused(tmp_path: Path) -> None:
+    cache = written_cache(tmp_path / "cache", CODES, ["a", "b"] * 6, layers=[])
+    with pytest.raises(InvalidOptionError, match=r"0 layers.*none is extracted yet"):
+        choose_layer(cache, None)
+    with pytest.raises(CacheError, match="no cache at"):
+        choose_layer(tmp_path / "absent", "layer")

@@ -1,0 +1,186 @@
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedKFold
+
+from bottleneck.errors import InvalidOptionError, LabelsError
+from bottleneck.fitting.folds import Split, make_folds
+from bottleneck.linear.matrix import InMemory
+from bottleneck.linear.training import Training
+
+
+def rows(targets: NDArray[Any], k: int, groups: Sequence[str] | None = None) -> Training:
+    """Only targets and groups make folds: the codes say where a row stood."""
+    place = np.arange(len(targets), dtype=np.float32)[:, None]
+    return Training(InMemory(place), targets, k, groups)
+
+
+@st.composite
+def lessons(draw: st.DrawFn, *, grouped: bool | None = None) -> Training:
+    """At least two rows of every class; maybe several labels; maybe groups, some without a name."""
+    k = draw(st.integers(2, 4))
+    n = draw(st.integers(2 * k, 30))
+    extra = draw(st.lists(st.integers(0, k - 1), min_size=n - 2 * k, max_size=n - 2 * k))
+    targets = np.array(draw(st.permutations([*range(k), *range(k), *extra])))
+    if draw(st.booleans()):
+        several = draw(st.lists(st.integers(0, 2**k - 1), min_size=n, max_size=n))
+        targets = (np.array(several)[:, None] >> np.arange(k)) % 2 == 1
+    if not (draw(st.booleans()) if grouped is None else grouped):
+        return rows(targets, k)
+    names = st.sampled_from(["", *(f"slide{i}" for i in range(draw(st.integers(1, 12))))])
+    return rows(targets, k, draw(st.lists(names, min_size=n, max_size=n)))
+
+
+def sides(splits: Sequence[Split]) -> list[tuple[set[int], set[int]]]:
+    return [(set(here.tolist()), set(held_back.tolist())) for here, held_back in splits]
+
+
+def folds_or_none(training: Training, folds: int) -> list[Split]:
+    """No folds where a class has too few groups for any."""
+    try:
+        return make_folds(training, folds)
+    except LabelsError:
+        assert training.groups is not None
+        return []
+
+
+@settings(deadline=None)
+@given(lessons(), st.integers(2, 8))
+def test_every_row_is_held_back_once_and_learnt_from_otherwise(
+    training: Training, folds: int
+) -> None:
+    splits = folds_or_none(training, folds)
+    n = len(training.targets)
+    assert len(splits) <= folds
+    for here, held_back in splits:
+        assert sorted([*here, *held_back]) == list(range(n))
+        assert len(here)
+        assert len(held_back)
+        assert (np.diff(here) > 0).all()  # codes are read in order
+        assert (np.diff(held_back) > 0).all()
+    if splits:
+        assert sorted(np.concatenate([held_back for _, held_back in splits])) == list(range(n))
+
+
+@settings(deadline=None)
+@given(lessons(grouped=True), st.integers(2, 8))
+def test_no_group_stands_on_both_sides(training: Training, folds: int) -> None:
+    assert training.groups is not None
+    for here, held_back in folds_or_none(training, folds):
+        learnt = {training.groups[row] for row in here.tolist()} - {""}
+        assert not learnt & {training.groups[row] for row in held_back.tolist()}
+
+
+@settings(deadline=None)
+@given(lessons(), st.integers(2, 8))
+def test_every_class_is_learnt_in_every_fold(training: Training, folds: int) -> None:
+    if not training.multilabel:
+        for here, _ in folds_or_none(training, folds):
+            assert set(training.targets[here].tolist()) == set(range(training.classes))
+
+
+@settings(deadline=None)
+@given(lessons(), st.integers(2, 8))
+def test_the_same_rows_have_the_same_folds(training: Training, folds: int) -> None:
+    once, again = folds_or_none(training, folds), folds_or_none(training, folds)
+    assert sides(once) == sides(again)
+
+
+def test_classes_have_their_share_in_every_fold() -> None:
+    targets = np.array([0] * 20 + [1] * 10 + [2] * 5)
+    for _, held_back in make_folds(rows(targets, 3), 5):
+        assert np.bincount(targets[held_back]).tolist() == [4, 2, 1]
+
+
+def test_without_groups_they_are_scikit_learns() -> None:
+    targets = np.random.default_rng(0).integers(0, 3, 50)
+    expected = StratifiedKFold(5, shuffle=True, random_state=0).split(targets, targets)
+    found = make_folds(rows(targets, 3, [""] * 50), 5)
+    for (here, held_back), (other_here, other) in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(here, other_here)
+        np.testing.assert_array_equal(held_back, other)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_rows_without_a_name_are_groups_of_their_own(several: bool) -> None:
+    targets = np.arange(60) % 3
+    groups = ["slide"] * 6 + [""] * 54
+    training = rows(np.eye(3)[targets] == 1 if several else targets, 3, groups)
+    sizes = [len(held_back) for _, held_back in make_folds(training, 5)]
+    assert max(sizes) <= 20  # as one group, the nameless would be a fold of 54
+
+
+def test_groups_are_balanced_by_class() -> None:
+    targets = np.repeat([0, 1], 30)
+    groups = [f"slide{row // 3}" for row in range(60)]
+    for _, held_back in make_folds(rows(targets, 2, groups), 5):
+        assert np.bincount(targets[held_back]).tolist() == [6, 6]
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_folds_do_not_follow_the_order_of_the_rows(several: bool) -> None:
+    targets = np.repeat([0, 1], 50)
+    training = rows(np.eye(2)[targets] == 1 if several else targets, 2)
+    for _, held_back in make_folds(training, 5):
+        assert (np.diff(held_back) > 1).sum() > 5  # five neighbours' rows would be two runs
+
+
+# Too few
+
+
+def test_a_small_class_makes_fewer_folds() -> None:
+    targets = np.array([0] * 27 + [1] * 3)
+    assert len(make_folds(rows(targets, 2), 5)) == 3
+
+
+def test_a_class_of_few_groups_makes_fewer_folds() -> None:
+    targets = np.array([0] * 27 + [1] * 12)
+    groups = [""] * 27 + ["x"] * 4 + ["y"] * 4 + [""] * 4  # class 1 has two and four of its own
+    assert len(make_folds(rows(targets, 2, groups), 9)) == 6
+
+
+def test_several_labels_make_as_many_folds_as_there_are_groups() -> None:
+    targets = np.random.default_rng(0).random((12, 3)) < 0.5
+    assert len(make_folds(rows(targets, 3), 20)) == 12
+    assert len(make_folds(rows(targets, 3, ["a", "b", "c"] * 4), 20)) == 3
+
+
+@pytest.mark.parametrize(
+    ("labels", "groups", "message"),
+    [
+        ([0, 0, 0, 1], None, "1 of 2 classes have a single training image: cross-validation"),
+        ([0, 1, 2], None, "3 of 3 classes have a single training image: cross-validation"),
+        ([0, 0, 1, 1], ["a", "b", "c", "c"], "1 of 2 classes have a single training group: cross"),
+        ([0, 0, 1, 1], ["a", "a", "c", "c"], "2 of 2 classes have a single training group: cross"),
+    ],
+)
+def test_a_single_image_or_group_is_refused_with_a_way_out(
+    labels: list[int], groups: list[str] | None, message: str
+) -> None:
+    with pytest.raises(LabelsError, match=f"^{message}.*--c and.*--cv 0$"):
+        make_folds(rows(np.array(labels), max(labels) + 1, groups), 5)
+
+
+def test_several_labels_in_a_single_group_are_refused() -> None:
+    targets = np.array([[True, False], [False, True], [True, True]])
+    with pytest.raises(LabelsError, match="single training group"):
+        make_folds(rows(targets, 2, ["slide"] * 3), 5)
+
+
+def test_groups_that_leave_a_fold_without_a_class_are_refused() -> None:
+    # Each group's rows come together, and class 0's two groups are the small ones.
+    targets = np.array([1, 2, 1, 2, 2, 0, 0])
+    groups = ["g3", "g0", "g2", "g2", "g3", "g0", "g2"]
+    with pytest.raises(LabelsError, match="groups of a class all stand in one fold: give --cv 0 "):
+        make_folds(rows(targets, 3, groups), 2)
+
+
+@pytest.mark.parametrize("folds", [1, -3])
+def test_fewer_than_two_folds_are_refused(folds: int) -> None:
+    with pytest.raises(InvalidOptionError, match=f"^--cv {folds}: .*at least 2"):
+        make_folds(rows(np.arange(20) % 2, 2), folds)

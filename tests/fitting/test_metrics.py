@@ -1,0 +1,230 @@
+import subprocess
+import sys
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as stn
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    balanced_accuracy_score,
+    confusion_matrix,
+    f1_score,
+    recall_score,
+)
+
+from bottleneck.errors import LabelsError
+from bottleneck.fitting.metrics import (
+    METRICS,
+    expected_calibration_error,
+    mean_average_precision,
+    score,
+    score_labels,
+    wilson_interval,
+)
+
+PAIRS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60)
+
+
+def columns(pairs: list[tuple[int, int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    true, predicted = np.array(pairs, np.int64).T
+    return true, predicted
+
+
+@st.composite
+def labelled(draw: st.DrawFn) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """True labels and margins, of few different values so that many are equal."""
+    shape = draw(st.tuples(st.integers(1, 12), st.integers(1, 4)))
+    true = draw(stn.arrays(np.bool_, shape))
+    return true, draw(stn.arrays(np.float64, shape, elements=st.sampled_from([-2.0, -0.5, 0, 1])))
+
+
+@given(st.integers(1, 500), st.floats(0, 1))
+def test_the_interval_is_wilsons(n: int, share: float) -> None:
+    hits = round(share * n)
+    reference = binomtest(hits, n).proportion_ci(method="wilson")
+    low, high = wilson_interval(hits, n)
+    assert low == pytest.approx(reference.low, abs=1e-9)
+    assert high == pytest.approx(reference.high)
+    assert 0 <= low <= hits / n <= high <= 1
+
+
+@given(PAIRS)
+def test_scores_are_those_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
+    true, predicted = columns(pairs)
+    found = score(true, predicted, ["a", "b", "c", "d"], split="val")
+    assert found.accuracy == pytest.approx(accuracy_score(true, predicted))
+    present = np.unique(true)
+    recall = [float((predicted[true == k] == k).mean()) for k in present]
+    assert found.mean_per_class == pytest.approx(np.mean(recall))
+    if set(predicted) <= set(true) and len(present) > 1:  # scikit-learn warns otherwise
+        balanced = balanced_accuracy_score(true, predicted)
+        assert found.mean_per_class == pytest.approx(balanced)
+    reference = confusion_matrix(true, predicted, labels=range(4))
+    np.testing.assert_array_equal(found.confusion, reference)
+    assert (found.n, found.split) == (len(pairs), "val")
+
+
+def test_json_has_the_promised_keys() -> None:
+    found = score(np.array([0, 1]), np.array([0, 0]), ["a", "b"], split="test").to_json()
+    assert (found["split"], found["n"]) == ("test", 2)
+    assert (found["accuracy"], found["mean_per_class"]) == (0.5, 0.5)
+    assert len(found["ci95"]) == 2
+    assert found["confusion"] == [[1, 0], [1, 0]]
+
+
+@given(PAIRS)
+def test_metrics_are_those_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
+    true, predicted = columns(pairs)
+    recall = recall_score(true, predicted, labels=np.unique(true), average="macro")
+    assert {name: metric(true, predicted, 4) for name, metric in METRICS.items()} == {
+        "accuracy": pytest.approx(accuracy_score(true, predicted)),
+        "balanced": pytest.approx(recall),
+        "macro_f1": pytest.approx(f1_score(true, predicted, average="macro")),
+    }
+
+
+@given(PAIRS)
+def test_metrics_and_scores_agree(pairs: list[tuple[int, int]]) -> None:
+    true, predicted = columns(pairs)
+    found = score(true, predicted, ["a", "b", "c", "d"], split="val")
+    assert METRICS["accuracy"](true, predicted, 4) == found.accuracy
+    assert METRICS["balanced"](true, predicted, 4) == found.mean_per_class
+
+
+def test_macro_f1_counts_a_class_that_is_only_predicted() -> None:
+    true, predicted = columns([(0, 0), (0, 0), (0, 1)])
+    # Class 0: precision 1, recall 2/3, F1 4/5. Class 1 has no image: 0. Class 2 is nowhere.
+    assert METRICS["macro_f1"](true, predicted, 3) == pytest.approx(0.4)
+    assert METRICS["balanced"](true, predicted, 3) == pytest.approx(2 / 3)
+
+
+@given(labelled())
+def test_label_scores_are_those_of_scikit_learn(
+    rows: tuple[NDArray[np.bool_], NDArray[np.float64]],
+) -> None:
+    true, margins = rows
+    names = [f"label {k}" for k in range(true.shape[1])]
+    occurs = np.asarray(true.any(axis=0))
+    if not occurs.any():
+        with pytest.raises(LabelsError, match="no image has any of the"):
+            score_labels(true, margins, names, split="test")
+        with pytest.raises(LabelsError, match="no image has any of the"):
+            mean_average_precision(true, margins)
+        return
+    found = score_labels(true, margins, names, split="test")
+    given_labels = np.asarray(margins > 0)
+    wrong = np.count_nonzero(true != given_labels, axis=1)
+    exact = np.count_nonzero(wrong == 0) / len(true)
+    assert found.accuracy == pytest.approx(exact)
+    assert found.ci95 == wilson_interval(round(exact * len(true)), len(true))
+    recall = [recall_score(true[:, k], given_labels[:, k]) for k in np.flatnonzero(occurs)]
+    assert found.mean_per_class == pytest.approx(np.mean(recall))
+    reference = {
+        name: pytest.approx(average_precision_score(true[:, k], margins[:, k]))
+        for k, name in enumerate(names)
+        if occurs[k]
+    }
+    assert found.average_precision == dict.fromkeys(names) | reference
+    mean = average_precision_score(true[:, occurs], margins[:, occurs], average="macro")
+    assert found.mean_average_precision == pytest.approx(mean)
+    assert mean_average_precision(true, margins) == found.mean_average_precision
+    assert (found.n, found.split, found.classes) == (len(true), "test", names)
+
+
+def test_average_precision_by_hand() -> None:
+    margins = np.array([[3.0], [2.0], [1.0], [0.0]])
+    # Found at ranks 1 and 3, where precision is 1 and 2/3: each adds half of the recall.
+    assert mean_average_precision(np.array([[1], [0], [1], [0]], bool), margins) == pytest.approx(
+        (1 + 2 / 3) / 2
+    )
+    # Where all margins are equal there is one threshold, and precision is the label's share.
+    assert mean_average_precision(np.array([[1], [0], [0], [0]], bool), 0 * margins) == 0.25
+
+
+def test_the_order_of_the_images_does_not_matter() -> None:
+    random = np.random.default_rng(0)
+    true, margins = random.random((40, 3)) < 0.3, random.integers(-3, 3, (40, 3)).astype(float)
+    shuffled = random.permutation(40)
+    assert score_labels(true, margins, "abc", split="") == score_labels(
+        true[shuffled], margins[shuffled], "abc", split=""
+    )
+
+
+def test_json_of_labels_has_the_promised_keys() -> None:
+    true, margins = np.array([[True, False], [True, False]]), np.array([[1.0, 0.0], [-1.0, -1.0]])
+    found = score_labels(true, margins, ["cat", "dog"], split="val").to_json()
+    assert len(found.pop("ci95")) == 2
+    assert found == {
+        "split": "val",
+        "n": 2,
+        "accuracy": 0.5,  # a margin of 0 does not give the label
+        "mean_per_class": 0.5,
+        "mean_average_precision": 1.0,
+        "average_precision": {"cat": 1.0, "dog": None},
+        "classes": ["cat", "dog"],
+        "ece": None,
+    }
+
+
+def slow_calibration_error(confidence: Any, right: Any, bins: int) -> float:
+    """Guo's equation 3, one bin (low, high] after the other."""
+    edges, total = np.linspace(0, 1, bins + 1), 0.0
+    for low, high in pairwise(edges):
+        inside = (confidence > low) & (confidence <= high) | (low == 0) & (confidence == 0)
+        if inside.any():
+            total += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
+    return total
+
+
+@given(
+    st.data(), st.integers(1, 20), st.integers(1, 4), st.sampled_from([1, 2, 10, 15]), st.booleans()
+)
+def test_calibration_error_is_guos(
+    data: st.DataObject, n: int, k: int, bins: int, many_labels: bool
+) -> None:
+    # Fifteenths and tenths lie on the edges of bins.
+    values = st.one_of(
+        st.floats(0, 1), st.sampled_from([i / 15 for i in range(16)] + [0.1, 0.3, 0.5])
+    )
+    probabilities = data.draw(stn.arrays(np.float64, (n, k), elements=values))
+    if many_labels:
+        true: Any = data.draw(stn.arrays(np.bool_, (n, k)))
+        confidence = np.where(probabilities > 0.5, probabilities, 1 - probabilities).ravel()
+        right = np.where(probabilities > 0.5, true, ~true).ravel()
+    else:
+        true = data.draw(stn.arrays(np.int64, n, elements=st.integers(0, k - 1)))
+        confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == true
+    found = expected_calibration_error(probabilities, true, bins=bins)
+    assert found == pytest.approx(slow_calibration_error(confidence, right, bins), abs=1e-12)
+
+
+def test_calibration_error_by_hand() -> None:
+    # Two images at 0.9, one of them right; one at 0.6, right: 2/3 · 0.4 + 1/3 · 0.4.
+    probabilities = np.array([[0.9, 0.1], [0.1, 0.9], [0.4, 0.6]])
+    classes = np.array([0, 0, 1])
+    assert expected_calibration_error(probabilities, classes) == pytest.approx(0.4)
+    # In one bin the two kinds of error cancel out: confidence is 0.8 and two thirds are right.
+    assert expected_calibration_error(probabilities, classes, bins=1) == pytest.approx(0.8 - 2 / 3)
+    # As labels: yes at 0.8 is right, no at 0.8 is wrong.
+    labels = np.array([[True, True]])
+    assert expected_calibration_error(np.array([[0.8, 0.2]]), labels) == pytest.approx(0.3)
+
+
+def test_the_right_edge_belongs_to_its_bin() -> None:
+    # 0.5 is right and 0.7 wrong: apart in (0, ½] and (½, 1], together their errors cancel.
+    probabilities = np.array([[0.5, 0.2, 0.3], [0.7, 0.2, 0.1]])
+    found = expected_calibration_error(probabilities, np.array([0, 1]), bins=2)
+    assert found == pytest.approx((0.5 + 0.7) / 2)
+
+
+def test_metrics_load_no_scikit_learn() -> None:
+    code = "import sys, bottleneck.fitting.metrics\n"
+    code += "sys.exit(bool({'sklearn', 'scipy'} & {*sys.modules}))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

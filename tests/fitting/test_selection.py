@@ -1,0 +1,525 @@
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.special import softmax
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    balanced_accuracy_score,
+    f1_score,
+)
+from sklearn.model_selection import cross_val_predict
+
+from bottleneck.errors import InvalidOptionError, LabelsError, UnknownNameError
+from bottleneck.fitting.folds import make_folds
+from bottleneck.fitting.selection import C_GRID, Selection, calibrate, check_grid, choose
+from bottleneck.fitting.summary import selection_text
+from bottleneck.linear import sklearn_solver as reference
+from bottleneck.linear.calibration import fit_platt, fit_temperature
+from bottleneck.linear.matrix import InMemory
+from bottleneck.linear.path import Solution
+from bottleneck.linear.training import Method, Training
+from tests.helpers.datasets import MODELS, SCALERS, by_sklearn, clouds, several, training
+from tests.helpers.problems import Rows
+
+GRID = (1e-3, 1e-1, 10.0)
+
+
+def chosen(lesson: Training, method: Method | None = None, **options: Any) -> Selection:
+    defaults: dict[str, Any] = {"grid": GRID, "folds": 5, "preprocess": ["standardize"]}
+    return choose(lesson, method or Method("svm"), **(defaults | options))
+
+
+def scores_by_hand(
+    lesson: Training, clf: str, c: float, preprocess: str, *, folds: int = 5, leak: bool = False
+) -> list[float]:
+    """Accuracies of scikit-learn's classifier on the same folds; with a leak, of a wrong one."""
+    assert isinstance(lesson.codes, InMemory)
+    X, y = lesson.codes.array.astype(np.float64), lesson.targets
+    if leak:
+        X, preprocess = SCALERS[preprocess]().fit_transform(X), "none"
+    return [
+        by_sklearn(clf, c, preprocess).fit(X[here], y[here]).score(X[held_back], y[held_back])
+        for here, held_back in make_folds(lesson, folds)
+    ]
+
+
+# The folds' scores
+
+
+@pytest.mark.parametrize("k", [2, 3])
+@pytest.mark.parametrize("preprocess", ["standardize", "l2", "none"])
+@pytest.mark.parametrize("clf", ["svm", "softmax"])
+def test_scores_are_scikit_learns_on_the_same_folds(clf: str, preprocess: str, k: int) -> None:
+    lesson = training(*clouds(k=k))
+    found = chosen(lesson, Method(clf), preprocess=[preprocess])
+    assert [(found.preprocess, found.c) for found in found.candidates] == [
+        (preprocess, c) for c in GRID
+    ]
+    assert (found.folds, found.metric) == (5, "accuracy")
+    for candidate in found.candidates:
+        expected = scores_by_hand(lesson, clf, candidate.c, preprocess)
+        # Both are near the minimum, and so may differ in one of the 48 rows of a fold.
+        np.testing.assert_allclose(candidate.scores, expected, atol=1.01 / 48)
+        assert candidate.mean == pytest.approx(np.mean(candidate.scores))
+        assert candidate.std == pytest.approx(np.std(candidate.scores))
+
+
+@pytest.mark.parametrize(("preprocess", "c"), [("standardize", 1e-6), ("l2", 1e-5)])
+@pytest.mark.parametrize("clf", ["svm", "softmax"])
+def test_the_least_c_still_points_from_class_to_class(clf: str, preprocess: str, c: float) -> None:
+    """As C vanishes, so do coefficients, but not what they say."""
+    lesson = training(*clouds())
+    (found,) = chosen(lesson, Method(clf), grid=[c], preprocess=[preprocess]).candidates
+    expected = np.mean(scores_by_hand(lesson, clf, c, preprocess))
+    assert expected > 0.55
+    assert found.mean == pytest.approx(expected, abs=0.08)
+
+
+@pytest.mark.parametrize("solver", ["path", "sklearn"])
+def test_preprocessing_is_fitted_on_the_training_part_alone(solver: str) -> None:
+    X, y = clouds(n=60, k=2, apart=6)
+    _, held_back = make_folds(training(X, y), 5)[0]
+    X[held_back[0]] *= 1e5  # scaled by it, the other rows would all be the same
+    lesson = training(X, y)
+    grid = (1e-3,)
+    (candidate,) = chosen(lesson, Method("svm", solver=solver), grid=grid).candidates
+    right = scores_by_hand(lesson, "svm", *grid, "standardize")
+    leaking = scores_by_hand(lesson, "svm", *grid, "standardize", leak=True)
+    assert candidate.scores[0] == right[0]
+    assert right[0] > leaking[0] + 0.2
+
+
+@pytest.mark.parametrize("clf", ["svm", "softmax"])
+def test_both_solvers_score_alike(clf: str) -> None:
+    lesson = training(*clouds())
+    ours, theirs = (chosen(lesson, Method(clf, solver=solver)) for solver in ("path", "sklearn"))
+    for mine, other in zip(ours.candidates, theirs.candidates, strict=True):
+        np.testing.assert_allclose(mine.scores, other.scores, atol=1.01 / 48)
+
+
+@pytest.mark.parametrize("clf", ["svm", "softmax"])
+def test_several_labels_are_judged_by_mean_average_precision(clf: str) -> None:
+    X, targets = several()
+    lesson = training(X, targets)
+    found = chosen(lesson, Method(clf, metric="macro_f1"))
+    assert found.metric == "mean_average_precision"
+    splits = make_folds(lesson, 5)
+    for candidate in found.candidates:
+        for score, (here, held_back) in zip(candidate.scores, splits, strict=True):
+            scaler = SCALERS["standardize"]().fit(X[here])
+            rows, unseen = scaler.transform(X[here]), scaler.transform(X[held_back])
+            models = [MODELS[clf](C=candidate.c).fit(rows, label) for label in targets[here].T]
+            margins = np.stack([model.decision_function(unseen) for model in models], axis=1)
+            assert score == pytest.approx(
+                average_precision_score(targets[held_back], margins), abs=0.01
+            )
+
+
+@pytest.mark.parametrize("several_labels", [False, True])
+@pytest.mark.parametrize("clf", ["svm", "softmax"])
+def test_codes_in_blocks_give_the_same_scores(clf: str, several_labels: bool) -> None:
+    X, targets = several() if several_labels else clouds()
+    blocks = Training(Rows(X, [7, 30, 64], in_memory=False), targets, 3)
+    options: dict[str, Any] = {"preprocess": ["standardize", "l2", "none"]}
+    streamed, at_once = (
+        chosen(lesson, Method(clf), **options) for lesson in (blocks, training(X, targets))
+    )
+    for one, other in zip(streamed.candidates, at_once.candidates, strict=True):
+        assert (one.preprocess, one.c) == (other.preprocess, other.c)
+        np.testing.assert_allclose(one.scores, other.scores, atol=1.01 / 48)
+
+
+# Scripted folds: what is chosen, without any solver
+
+Wrong = Callable[[float, int], tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Scripted(Method):
+    """A classifier that for each C and fold is wrong on so many held-back rows of each class.
+
+    Codes are `one_hot`: each row has a margin of its own, and rows that it was not trained on are
+    those whose features are all zero. Standardized codes may have mistakes of their own.
+    """
+
+    wrong: Wrong = lambda _c, _fold: (0, 0)
+    wrong_standardized: Wrong | None = None
+    targets: NDArray[np.int64] | None = None
+    stopped: tuple[float, int] = (0.0, 0)
+    folds: int = 2
+
+    def path(self, training: Training, cs: Sequence[float], *, tol: float) -> Iterator[Solution]:
+        assert isinstance(training.codes, InMemory)
+        assert self.targets is not None
+        seen: NDArray[np.bool_] = np.any(training.codes.array, axis=0)
+        splits = make_folds(one_hot(self.targets), self.folds)
+        fold = next(i for i, (here, _) in enumerate(splits) if seen[here].all())
+        assert list(cs) == sorted(cs)
+        wrong = self.wrong
+        if self.wrong_standardized is not None and (training.codes.array < 0).any():
+            wrong = self.wrong_standardized
+        for c in cs:
+            margins = np.where(seen, 0, np.where(self.targets == 1, 1.0, -1.0))
+            for k, count in enumerate(wrong(c, fold)):
+                margins[np.flatnonzero(~seen & (self.targets == k))[:count]] *= -1
+            nothing, gap = np.zeros(1), np.array([0.5 if (c, fold) == self.stopped else 1e-4])
+            yield Solution(c, margins[None], nothing, nothing + 1, gap, gap < 0.1, 3)
+
+
+def one_hot(targets: NDArray[np.int64]) -> Training:
+    return training(np.eye(len(targets)), targets)
+
+
+def scripted(
+    wrong: Wrong,
+    targets: NDArray[np.int64],
+    *,
+    grid: Sequence[float] | None,
+    folds: int = 2,
+    **options: Any,
+) -> Selection:
+    method = Scripted("svm", wrong=wrong, targets=targets, folds=folds, **options)
+    return choose(one_hot(targets), method, grid=grid, folds=folds, preprocess=["none"])
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.lists(st.integers(0, 8), min_size=4, max_size=4), min_size=1, max_size=6))
+def test_the_highest_mean_wins_and_of_equals_the_smallest_c(counts: list[list[int]]) -> None:
+    grid = [10.0**i for i in range(len(counts))]  # 4 folds of 8 and 8: every mean is exact
+    table = dict(zip(grid, counts, strict=True))
+    found = scripted(lambda c, fold: (table[c][fold], 0), np.arange(64) % 2, grid=grid, folds=4)
+    fewest = min(map(sum, counts))
+    assert found.best.c == grid[[sum(count) for count in counts].index(fewest)]
+    assert found.best.mean == 1 - fewest / 64
+    assert [candidate.c for candidate in found.candidates] == grid
+    assert found.at_edge == (len(grid) > 1 and found.best.c in (grid[0], grid[-1]))
+
+
+def test_rounding_breaks_no_tie() -> None:
+    table = {0.01: [13, 10], 1.0: [12, 11]}  # of 20: 0.35 + 0.5 and 0.4 + 0.45, half of it
+    for rule in ("best", "1se"):
+        found = scripted(
+            lambda c, fold: (table[c][fold] - 5, 5), np.arange(40) % 2, grid=[0.01, 1.0], rule=rule
+        )
+        assert found.best.c == 0.01, rule
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.lists(st.integers(0, 8), min_size=4, max_size=4), min_size=1, max_size=6))
+def test_one_standard_error_below_the_best_the_smallest_c_wins(counts: list[list[int]]) -> None:
+    grid = [10.0**i for i in range(len(counts))]
+    table = dict(zip(grid, counts, strict=True))
+    found = scripted(
+        lambda c, fold: (table[c][fold], 0), np.arange(64) % 2, grid=grid, folds=4, rule="1se"
+    )
+    scores = 1 - np.array(counts) / 16
+    best = scores[scores.mean(axis=1).argmax()]
+    # The mean of 4 folds varies with a quarter of the variance of one, which 3 are left to tell.
+    enough = best.mean() - np.sqrt(((best - best.mean()) ** 2).sum() / 3 / 4)
+    assert found.best.c == grid[int(np.argmax(scores.mean(axis=1) >= enough - 1e-12))]
+
+
+# Of 45 and 5 rows in each fold, the held-back ones that are wrong.
+_METRICS = {
+    0.1: (0, 4, 5),  # all but one of the few are taken for the many
+    1.0: (4, 1, 1),
+    10.0: (9, 0, 0),  # none of the few is missed
+}
+
+
+@pytest.mark.parametrize(
+    ("metric", "best", "by_hand"),
+    [
+        ("accuracy", 0.1, accuracy_score),
+        ("macro_f1", 1.0, lambda y, predicted: f1_score(y, predicted, average="macro")),
+        ("balanced", 10.0, balanced_accuracy_score),
+    ],
+)
+def test_the_metric_decides_where_classes_are_of_unlike_size(
+    metric: str, best: float, by_hand: Callable[..., float]
+) -> None:
+    targets = np.array([0] * 90 + [1] * 10)
+
+    def wrong(c: float, fold: int) -> tuple[int, int]:
+        of_many, *of_few = _METRICS[c]
+        return of_many, of_few[fold]
+
+    found = scripted(wrong, targets, grid=list(_METRICS), metric=metric)
+    assert (found.best.c, found.metric) == (best, metric)
+    true = np.repeat([0, 1], [45, 5])
+    for candidate in found.candidates:
+        for fold, score in enumerate(candidate.scores):
+            many, few = wrong(candidate.c, fold)
+            predicted = np.repeat([1, 0, 0, 1], [many, 45 - many, few, 5 - few])
+            assert score == pytest.approx(by_hand(true, predicted))
+
+
+@pytest.mark.parametrize("peak", [-6.5, -3.0, -1.1, 4.9, 6.0])
+def test_coarse_then_fine_around_the_best(peak: float) -> None:
+    def wrong(c: float, _fold: int) -> tuple[int, int]:
+        return min(200, round(20 * abs(np.log10(c) - peak))), 0
+
+    found = scripted(wrong, np.arange(800) % 2, grid=None)
+    coarse = min(C_GRID, key=lambda c: abs(np.log10(c) - peak))
+    cs = [candidate.c for candidate in found.candidates]
+    assert cs == sorted(cs)
+    fine = np.array(sorted(set(cs) - set(C_GRID)))
+    np.testing.assert_allclose(8 * np.log10(fine / coarse), [-3, -2, -1, 1, 2, 3])
+    assert found.best.c == min(cs, key=lambda c: abs(np.log10(c) - peak))
+    assert found.at_edge == (peak in (-6.5, 6.0))
+    assert found.best in found.candidates
+
+
+def test_the_rule_holds_in_both_stages() -> None:
+    def wrong(c: float, fold: int) -> tuple[int, int]:
+        return round(50 * min(3, abs(np.log10(c)))) + 120 * fold, 0  # folds of 400 rows
+
+    found = scripted(wrong, np.arange(800) % 2, grid=None, rule="1se")
+    means = {candidate.c: candidate.mean for candidate in found.candidates}
+    # At C = 1, the best, folds are 120/400 apart, and half of that is the error of their mean.
+    enough = means[min(means, key=lambda c: abs(np.log10(c)))] - 0.15 - 1e-12
+    coarse = min(c for c in C_GRID if means[c] >= enough)
+    fine = np.array(sorted(set(means) - set(C_GRID)))
+    np.testing.assert_allclose(8 * np.log10(fine / coarse), [-3, -2, -1, 1, 2, 3])
+    assert found.best.c == min(c for c in means if means[c] >= enough)
+    assert coarse > found.best.c > C_GRID[0]
+
+
+def test_values_of_ones_own_are_not_refined() -> None:
+    found = scripted(lambda _c, _fold: (1, 1), np.arange(40) % 2, grid=[0.1, 1.0, 10.0])
+    assert [candidate.c for candidate in found.candidates] == [0.1, 1.0, 10.0]
+
+
+def test_the_grid_spans_eleven_decades_in_halves() -> None:
+    assert C_GRID[0] == pytest.approx(1e-6)
+    assert C_GRID[-1] == pytest.approx(1e5)
+    np.testing.assert_allclose(np.diff(np.log10(C_GRID)), 0.5)
+
+
+def test_a_fold_that_did_not_converge_is_told() -> None:
+    found = scripted(
+        lambda c, _fold: (int(c), 0), np.arange(40) % 2, grid=[1.0, 2.0], stopped=(2.0, 0)
+    )
+    assert [candidate.converged for candidate in found.candidates] == [True, False]
+    assert [candidate.gap for candidate in found.candidates] == [1e-4, 0.5]
+    assert [row["converged"] for row in found.table()["candidates"]] == [True, False]
+    lines = selection_text(found).splitlines()
+    assert lines[1].split()[-1] == "*"
+    assert lines[2].endswith("not converged")
+
+
+# Preprocessing
+
+
+def _nuisance(kind: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Two classes that one preprocessing tells apart better than the others do."""
+    random = np.random.default_rng(0)
+    y = np.arange(120) % 2
+    X = np.abs(random.normal(size=(120, 8)))
+    X[:, 0] += 3 * y
+    if kind == "standardize":  # a small feature says it, large ones drown it
+        X[:, 1:] *= 30
+    if kind == "l2":  # bright and dark images of the same
+        X *= 10 ** random.uniform(-2, 2, size=(120, 1))
+    if kind == "none":  # the brightness says it, and features that hardly vary are noise
+        X = np.hstack([X[:, :1], random.normal(scale=0.01, size=(120, 300))])
+    return X.astype(np.float32), y
+
+
+@pytest.mark.parametrize("kind", ["standardize", "l2", "none"])
+def test_preprocessing_is_chosen_by_the_same_folds(kind: str) -> None:
+    lesson = training(*_nuisance(kind))
+    names = ["standardize", "l2", "none"]
+    found = chosen(lesson, Method("softmax"), preprocess=names, grid=(0.01, 0.1))
+    tried = [(candidate.preprocess, candidate.c) for candidate in found.candidates]
+    assert tried == [(name, c) for name in names for c in (0.01, 0.1)]
+    assert found.best.preprocess == kind
+    expected = scores_by_hand(lesson, "softmax", found.best.c, kind)
+    np.testing.assert_allclose(found.best.scores, expected, atol=1.01 / 24)
+    assert found.at_edge
+
+
+@pytest.mark.parametrize(("rule", "c"), [("best", 10.0), ("1se", 1.0)])
+def test_a_smaller_c_is_looked_for_with_the_best_preprocessing_alone(rule: str, c: float) -> None:
+    targets = np.arange(80) % 2
+    best = {0.1: (10, 10), 1.0: (2, 1), 10.0: (0, 2)}  # of 40 rows in each of two folds
+    other = {0.1: (2, 1), 1.0: (10, 10), 10.0: (10, 10)}
+    method = Scripted(
+        "svm",
+        rule=rule,
+        targets=targets,
+        wrong=lambda c, fold: (best[c][fold], 0),
+        wrong_standardized=lambda c, fold: (other[c][fold], 0),
+    )
+    names = ["standardize", "none"]
+    found = choose(one_hot(targets), method, grid=list(best), folds=2, preprocess=names)
+    assert (found.best.preprocess, found.best.c) == ("none", c)
+    assert found.candidates[0].scores == (0.95, 0.975)
+
+
+def test_only_the_chosen_preprocessing_is_refined() -> None:
+    targets = np.arange(40) % 2
+    method = Scripted("svm", targets=targets)  # one-hot rows have length 1: nothing to choose by
+    found = choose(one_hot(targets), method, grid=None, folds=2, preprocess=["none", "l2"])
+    assert found.best.preprocess == "none"
+    names = [candidate.preprocess for candidate in found.candidates]
+    assert names == ["none"] * (len(C_GRID) + 6) + ["l2"] * len(C_GRID)
+    assert found.at_edge  # of its own preprocessing's values
+
+
+# JSON
+
+
+@pytest.mark.parametrize("solver", ["path", "sklearn"])
+def test_the_table_is_strict_json_of_every_number(solver: str) -> None:
+    found = chosen(training(*clouds(n=60)), Method("svm", solver=solver), grid=(0.1, 1.0))
+    table = json.loads(json.dumps(found.table(), allow_nan=False))
+    assert (table["metric"], table["folds"]) == ("accuracy", 5)
+    assert [row["c"] for row in table["candidates"]] == [0.1, 1.0]
+    for row, candidate in zip(table["candidates"], found.candidates, strict=True):
+        assert row.keys() == {"preprocess", "c", "mean", "std", "scores", "gap", "converged"}
+        assert tuple(row["scores"]) == candidate.scores
+        assert (row["mean"], row["std"]) == (np.mean(row["scores"]), np.std(row["scores"]))
+        assert (row["gap"] is None) == (solver == "sklearn")
+    assert table["best"] in table["candidates"]
+    assert found.to_json() == {
+        "mean": found.best.mean,
+        "std": found.best.std,
+        "folds": 5,
+        "metric": "accuracy",
+    }
+
+
+def test_scikit_learns_solver_tells_where_it_stopped_short(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reference, "_ITERATIONS", 2)
+    found = chosen(training(*clouds()), Method("softmax", solver="sklearn"), grid=(10.0,))
+    assert not found.best.converged
+    assert "not converged" in selection_text(found)
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("method", "error"),
+    [
+        (Method("forest"), UnknownNameError),
+        (Method("svm", metric="loss"), UnknownNameError),
+        (Method("svm", rule="2se"), UnknownNameError),
+        (Method("svm", solver="saga"), UnknownNameError),
+    ],
+)
+def test_unknown_names_are_refused_before_the_work(method: Method, error: type[Exception]) -> None:
+    X, y = clouds(n=30)
+    codes = Rows(X)
+    with pytest.raises(error):
+        chosen(Training(codes, y, 3), method)
+    assert codes.reads == 0
+
+
+def test_too_few_folds_rows_and_unknown_preprocessing_are_refused() -> None:
+    X, y = clouds(n=30)
+    with pytest.raises(InvalidOptionError, match="--cv 1"):
+        chosen(training(X, y), folds=1)
+    with pytest.raises(InvalidOptionError, match="'whiten'"):
+        chosen(training(X, y), preprocess=["whiten"])
+    with pytest.raises(LabelsError, match="1 of 2 classes"):
+        chosen(training(X, (np.arange(30) == 0).astype(np.int64)))
+
+
+@pytest.mark.parametrize("wrong", [0.0, -1.0, float("nan"), float("inf")])
+def test_values_of_c_are_above_0(wrong: float) -> None:
+    with pytest.raises(InvalidOptionError, match="C must be a finite number above 0"):
+        check_grid([1.0, wrong])
+
+
+def test_a_grid_is_sorted_and_each_value_once() -> None:
+    assert check_grid([10.0, 0.1, 10.0]) == (0.1, 10.0)
+
+
+# Calibration
+
+
+def noise(k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """More features than rows, and nothing to learn: rows that were learnt are all right."""
+    X = np.random.default_rng(0).normal(size=(60, 200))
+    return X.astype(np.float32), np.arange(60) % k
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_margins_are_of_rows_that_the_classifier_has_not_seen(k: int) -> None:
+    X, y = noise(k)
+    lesson = training(X, y)
+    found, margins = calibrate(lesson, Method("svm"), c=10.0, preprocess="standardize", folds=5)
+    expected = cross_val_predict(
+        by_sklearn("svm", 10.0), X, y, cv=make_folds(lesson, 5), method="decision_function"
+    )
+    expected = np.stack([-expected, expected], axis=1) if k == 2 else expected
+    np.testing.assert_allclose(margins, expected, atol=0.05)
+    learnt = by_sklearn("svm", 10.0).fit(X, y)
+    assert learnt.score(X, y) == 1  # margins of these rows would make every answer certain
+    assert found.probabilities(margins).max(axis=1).mean() < 1 / k + 0.2
+
+
+@pytest.mark.parametrize("k", [2, 3])
+@pytest.mark.parametrize("clf", ["svm", "softmax"])
+def test_one_class_of_all_has_a_temperature(clf: str, k: int) -> None:
+    X, y = clouds(k=k)
+    found, margins = calibrate(training(X, y), Method(clf), c=0.1, preprocess="l2", folds=4)
+    assert margins.shape == (240, k)
+    assert not found.independent
+    expected = fit_temperature(margins, y)
+    np.testing.assert_array_equal(found.slope, expected.slope)
+    np.testing.assert_array_equal(found.offset, np.zeros(k))
+    np.testing.assert_allclose(
+        found.probabilities(margins), softmax(found.slope[0] * margins, axis=1)
+    )
+
+
+@pytest.mark.parametrize("clf", ["svm", "softmax"])
+def test_several_labels_have_platts_line_each(clf: str) -> None:
+    X, targets = several()
+    lesson = training(X, targets)
+    found, margins = calibrate(lesson, Method(clf), c=0.1, preprocess="standardize", folds=4)
+    assert found.independent
+    expected = fit_platt(margins, targets)
+    np.testing.assert_array_equal(found.slope, expected.slope)
+    np.testing.assert_array_equal(found.offset, expected.offset)
+    for label in range(3):
+        alone = by_sklearn(clf, 0.1)
+        folds = make_folds(lesson, 4)
+        by_hand = cross_val_predict(
+            alone, X, targets[:, label], cv=folds, method="decision_function"
+        )
+        np.testing.assert_allclose(margins[:, label], by_hand, atol=0.05)
+
+
+def test_calibration_reads_blocks_in_their_order() -> None:
+    X, y = clouds()
+    blocks = Training(Rows(X, [7, 30, 64], in_memory=False), y, 3)
+    options: dict[str, Any] = {"c": 0.1, "preprocess": "standardize", "folds": 3}
+    _, streamed = calibrate(blocks, Method("svm"), **options)
+    _, at_once = calibrate(training(X, y), Method("svm"), **options)
+    np.testing.assert_allclose(streamed, at_once, atol=0.01)
+
+
+def test_groups_stay_together_while_margins_are_learnt() -> None:
+    """Copies of a row in one group: a fold that splits them would know the answer."""
+    X, y = noise(2)
+    X, y = np.repeat(X, 2, axis=0), np.repeat(y, 2)
+    groups = [f"slide{row // 2}" for row in range(120)]
+    options: dict[str, Any] = {"c": 10.0, "preprocess": "none", "folds": 5}
+    _, apart = calibrate(training(X, y, groups), Method("svm"), **options)
+    _, leaking = calibrate(training(X, y), Method("svm"), **options)
+    assert (apart.argmax(axis=1) == y).mean() < 0.65
+    assert (leaking.argmax(axis=1) == y).mean() > 0.8

@@ -1,0 +1,384 @@
+"""Sweeps, and the share of the network that shards remember for them."""
+
+import dataclasses
+import gc
+import weakref
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.dummy import DummyClassifier
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+
+from bottleneck.backbones.layers import list_layers
+from bottleneck.cache.shard import Shard, read_header, write_shard
+from bottleneck.cache.store import Cache, open_cache
+from bottleneck.errors import CacheError, InvalidOptionError, UnknownNameError
+from bottleneck.fitting import sweep as module
+from bottleneck.fitting.dataset import Lesson, read_lesson
+from bottleneck.fitting.fit import fit
+from bottleneck.fitting.selection import Candidate
+from bottleneck.fitting.sweep import Row, best_row, recommend, sweep
+from bottleneck.linear.training import Method
+from tests.conftest import Extract
+from tests.helpers.datasets import clouds, several, written_cache
+from tests.helpers.shards import a_manifest, forge
+from tests.helpers.tiny_networks import plain
+
+SVM, SOFTMAX = Method("svm"), Method("softmax")
+CS = (0.01, 1.0)
+
+
+# The share of the network in a shard
+
+
+def a_shard() -> Shard:
+    codes = np.ones((2, 3), dtype=np.float32)
+    row, valid = np.arange(2), np.ones(2, dtype=bool)
+    return Shard(codes, row, ["a", "b"], ["", ""], valid, ["", ""], ["00", "00"])
+
+
+def test_a_shard_remembers_the_share_of_the_network(tmp_path: Path) -> None:
+    path = tmp_path / "0.h5"
+    write_shard(path, a_shard(), manifest=a_manifest(), layer="layer", work=0.25)
+    assert read_header(path).work == 0.25
+
+
+def test_extraction_writes_down_what_the_layers_need(photos: Path, extract_tiny: Extract) -> None:
+    cache = extract_tiny(photos, layers=["layer1", "layer2", "layer3"]).cache
+    listed = {layer.name: layer.work for layer in list_layers(plain(), 32)}
+    # Outputs × weights of each: 6 maps of 16 × 16, 8 and 10 of 8 × 8, and 4 classes.
+    adds = [6 * 16**2 * 3 * 9, 8 * 8**2 * 6 * 9, 10 * 8**2 * 8 * 9, 4 * 10]
+    for turn, layer in enumerate(["layer1", "layer2", "layer3"]):
+        found = {header.work for header in cache.done(layer).values()}
+        assert found == {listed[layer]}
+        assert listed[layer] == pytest.approx(sum(adds[: turn + 1]) / sum(adds))
+
+
+def forget_work(cache: Path, layer: str = "*") -> None:
+    for path in cache.glob(f"codes/{layer}/*.h5"):
+        forge(path, header=partial(_say_work, None))
+
+
+def test_shards_that_do_not_say_are_not_made_again(
+    cache: Path, photos: Path, extract_tiny: Extract
+) -> None:
+    forget_work(cache)
+    assert extract_tiny(photos, layers=["layer2", "layer3"]).rows == 0
+
+
+def test_one_shard_that_says_is_enough(cache: Path) -> None:
+    expected = read_header(cache / "codes" / "layer2" / "00000.h5").work
+    last = cache / "codes" / "layer2" / "00004.h5"
+    whole = last.read_bytes()
+    forget_work(cache, "layer2")
+    last.write_bytes(whole)
+    (row,) = sweep(cache, [SVM], layers=["layer2"], c=[1.0], cv=2)
+    assert row.work == expected is not None
+
+
+# Rows
+
+
+def layered(
+    path: Path,
+    layers: dict[str, tuple[NDArray[Any], float | None]],
+    labels: Sequence[str],
+    **table: Any,
+) -> Path:
+    """A cache whose layers have these codes and shares."""
+    for layer, (codes, work) in layers.items():
+        written_cache(path, codes, labels, layers=[layer], **table)
+        for shard in (path / "codes" / layer).glob("*.h5"):
+            forge(shard, header=partial(_say_work, work))
+    return path
+
+
+def _say_work(work: float | None, header: dict[str, Any]) -> None:
+    header["work"] = work
+
+
+def noisy(apart: float, d: int = 6) -> NDArray[np.float32]:
+    return clouds(120, d, apart=apart, seed=round(10 * apart))[0]
+
+
+CLOUDS = ["abc"[i % 3] for i in range(120)]
+SPLIT = ["test" if i % 4 == 0 else "train" for i in range(120)]
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Path:
+    """A shallow, a middle and a deep layer, whose names are in another order."""
+    layers: dict[str, tuple[NDArray[Any], float | None]] = {
+        "a": (noisy(2.0, 9), 1.0),
+        "b": (noisy(0.3, 4), 0.1),
+        "c": (noisy(1.0), 0.5),
+    }
+    return layered(tmp_path / "three", layers, CLOUDS, split=SPLIT)
+
+
+def places(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    return [(row.layer, row.clf) for row in rows]
+
+
+@pytest.mark.parametrize("preprocess", ["standardize", "auto"])
+def test_a_row_is_what_fit_says_of_that_layer_alone(three: Path, preprocess: str) -> None:
+    options: dict[str, Any] = {"c": CS, "cv": 3, "preprocess": preprocess}
+    rows = sweep(three, [SVM, SOFTMAX], **options)
+    assert places(rows) == [(layer, clf) for layer in "bca" for clf in ("svm", "softmax")]
+    for row in rows:
+        alone = fit(three, Method(row.clf), layer=row.layer, **options)
+        assert row.record | {"seconds": 0} == alone.to_json() | {"seconds": 0}
+        assert alone.selection is not None
+        assert (row.cv, row.metric) == (alone.selection.best, "accuracy")
+        assert row.heldout is not None
+        assert alone.heldout is not None
+        assert row.measured == row.heldout.accuracy == alone.heldout.accuracy
+        assert row.size == alone.head.coef.shape[1] == {"a": 9, "b": 4, "c": 6}[row.layer]
+        assert row.work == {"a": 1.0, "b": 0.1, "c": 0.5}[row.layer]
+        assert (row.converged, row.seconds > 0) == (alone.converged, True)
+
+
+def test_every_shard_is_read_once(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: Counter[tuple[str, int]] = Counter()
+    read_checked = Cache.read_checked
+
+    def spy(self: Cache, layer: str, shard: int) -> NDArray[Any]:
+        reads[layer, shard] += 1
+        return read_checked(self, layer, shard)
+
+    monkeypatch.setattr(Cache, "read_checked", spy)
+    sweep(three, [SVM, SOFTMAX], c=[1.0], cv=2)
+    assert reads == {(layer, shard): 1 for layer in "abc" for shard in range(3)}
+
+
+def test_one_layer_is_in_memory_at_a_time(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before: list[weakref.ref[Any]] = []
+
+    def spy(*arguments: Any, **options: Any) -> Lesson:
+        gc.collect()
+        assert [ref() for ref in before] == [None] * len(before)
+        lesson = read_lesson(*arguments, **options)
+        before.extend(weakref.ref(thing) for thing in (lesson, lesson.training.codes))
+        return lesson
+
+    monkeypatch.setattr(module, "read_lesson", spy)
+    sweep(three, [SVM, SOFTMAX], c=[1.0], cv=2)
+    assert len(before) == 6
+
+
+def test_layers_whose_share_is_unknown_come_last_by_name(tmp_path: Path) -> None:
+    works = {"z": 0.2, "y": None, "deep": 0.9, "x": None}
+    cache = layered(
+        tmp_path / "c", {name: (noisy(1.0), work) for name, work in works.items()}, CLOUDS
+    )
+    rows = sweep(cache, [SVM], c=[1.0], cv=2)
+    assert [(row.layer, row.work) for row in rows] == [
+        ("z", 0.2),
+        ("deep", 0.9),
+        ("x", None),
+        ("y", None),
+    ]
+    assert (rows[0].heldout, rows[0].measured) == (None, None)
+
+
+def test_layers_and_classifiers_can_be_chosen_and_count_once(three: Path) -> None:
+    rows = sweep(three, [SVM, SVM], layers=["c", "b", "c"], c=[1.0], cv=2)
+    assert places(rows) == [("b", "svm"), ("c", "svm")]
+
+
+def test_progress_is_told_after_each_row(three: Path) -> None:
+    told: list[tuple[int, int]] = []
+    sweep(
+        three, [SVM, SOFTMAX], layers=["a", "b"], c=[1.0], cv=2, progress=lambda *n: told.append(n)
+    )
+    assert told == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_labels_from_elsewhere_are_another_question(three: Path, tmp_path: Path) -> None:
+    table = ["path,label", *(f"{i:03d}.jpg,{'even' if i % 2 else 'odd'}" for i in range(120))]
+    (tmp_path / "labels.csv").write_text("\n".join(table) + "\n")
+    (row,) = sweep(three, [SVM], layers=["a"], c=[1.0], cv=2, labels=tmp_path / "labels.csv")
+    alone = fit(three, SVM, layer="a", c=[1.0], cv=2, labels=tmp_path / "labels.csv")
+    assert row.record | {"seconds": 0} == alone.to_json() | {"seconds": 0}
+    assert row.chance == 60 / 90  # the splits stay, and so 60 of the 90 training rows are even
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "balanced", "macro_f1"])
+def test_held_out_rows_and_chance_are_measured_by_the_metric_of_the_folds(
+    tmp_path: Path, metric: str
+) -> None:
+    by_hand = {
+        "accuracy": accuracy_score,
+        "balanced": balanced_accuracy_score,
+        "macro_f1": lambda true, answer: f1_score(true, answer, average="macro", zero_division=0),
+    }[metric]
+    labels = np.array(["abc"[min(i % 7, 2)] for i in range(120)])
+    train = np.array(SPLIT) == "train"
+    cache = layered(tmp_path / "c", {"a": (noisy(0.5), None)}, labels.tolist(), split=SPLIT)
+    method = Method("svm", metric=metric)
+    (row,) = sweep(cache, [method], c=CS, cv=3)
+    head = fit(cache, method, c=CS, cv=3).head
+    answers = np.array(head.classes)[head.margins(noisy(0.5)[~train]).argmax(axis=1)]
+    assert row.measured == pytest.approx(by_hand(labels[~train], answers))
+    dummy = DummyClassifier(strategy="most_frequent").fit(labels[train], labels[train])
+    assert row.chance == pytest.approx(by_hand(labels[train], dummy.predict(labels[train])))
+
+
+def test_several_labels_an_image_have_one_metric_and_no_chance(tmp_path: Path) -> None:
+    X, targets = several(120)
+    labels = ["|".join(np.array(["x", "y", "z"])[row]) for row in targets]
+    cache = layered(tmp_path / "c", {"a": (X, 0.5)}, labels, split=SPLIT)
+    (row,) = sweep(cache, [SOFTMAX], c=[1.0], cv=2)
+    assert (row.metric, row.chance) == ("mean_average_precision", None)
+    assert row.heldout is not None
+    assert row.measured == row.record["heldout"]["mean_average_precision"]
+    assert row.measured != row.heldout.accuracy
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("cv", [0, 1, -2])
+def test_without_folds_there_is_nothing_to_recommend_by(three: Path, cv: int) -> None:
+    with pytest.raises(InvalidOptionError, match=rf"--cv {cv}: a sweep compares .* 2 folds"):
+        sweep(three, [SVM], c=[1.0], cv=cv)
+
+
+def test_wrong_options_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    absent = tmp_path / "absent"
+    with pytest.raises(UnknownNameError, match="unknown classifier 'forest'"):
+        sweep(absent, [SVM, Method("forest")])
+    with pytest.raises(InvalidOptionError, match="--c 0"):
+        sweep(absent, [SVM], c=[0.0])
+    with pytest.raises(InvalidOptionError, match="--preprocess 'whiten'"):
+        sweep(absent, [SVM], preprocess="whiten")
+    with pytest.raises(InvalidOptionError, match="no classifier was named"):
+        sweep(absent, [])
+    with pytest.raises(CacheError, match="no cache at"):
+        sweep(absent, [SVM])
+
+
+def test_a_layer_that_is_not_there_is_refused(three: Path) -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown layer of .* 'd'"):
+        sweep(three, [SVM], layers=["a", "d"])
+
+
+def test_a_cache_without_layers_is_refused(three: Path) -> None:
+    for path in sorted((three / "codes").rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    with pytest.raises(CacheError, match="no layer yet: `bottleneck extract --layer`"):
+        sweep(three, [SVM])
+
+
+def test_an_unfinished_layer_is_refused_before_any_training(
+    three: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "learn", None)
+    open_cache(three).shard_path("a", 1).unlink()  # the deepest one, and so the last
+    with pytest.raises(CacheError, match="layer 'a' lacks 1 of 3 shards"):
+        sweep(three, [SVM])
+
+
+# The recommendation
+
+
+def a_row(
+    layer: str,
+    mean: float,
+    *,
+    error: float = 0.0,
+    work: float | None = 0.5,
+    size: int = 8,
+    clf: str = "svm",
+) -> Row:
+    """Two folds around a mean whose standard error is `error`."""
+    cv = Candidate("standardize", 1.0, (mean - error, mean + error), 0.0, True)
+    assert cv.standard_error == pytest.approx(error)
+    return Row(layer, clf, size, work, cv, "accuracy", None, None, True, 0.0, {})
+
+
+RULES: dict[str, tuple[list[Row], str]] = {
+    "the cheapest within one standard error": (
+        [
+            a_row("poor", 0.5, work=0.1),
+            a_row("good", 0.875, work=0.5, error=0.2),
+            a_row("best", 0.9375, work=0.9, error=0.125),
+        ],
+        "good",
+    ),
+    "the error is the best one's, not its own": (
+        [a_row("good", 0.875, work=0.5, error=0.5), a_row("best", 0.9375, work=0.9)],
+        "best",
+    ),
+    "exactly one standard error is within": (
+        [a_row("good", 0.875, work=0.5), a_row("best", 0.9375, work=0.9, error=0.0625)],
+        "good",
+    ),
+    "of equal shares the smaller code": (
+        [a_row("wide", 0.9, size=512), a_row("narrow", 0.9, size=64), a_row("x", 0.9, size=128)],
+        "narrow",
+    ),
+    "a smaller share is worth a larger code": (
+        [a_row("deep", 0.9, size=8, work=0.6), a_row("shallow", 0.9, size=900, work=0.5)],
+        "shallow",
+    ),
+    "of equal costs the higher mean": (
+        [a_row("a", 0.875), a_row("b", 0.9375, error=0.125)],
+        "b",
+    ),
+    "of equal means the one that is known better sets the error": (
+        [
+            a_row("vague", 0.9375, work=0.9, error=0.5),
+            a_row("sure", 0.9375, work=0.8),
+            a_row("poor", 0.5, work=0.1),
+        ],
+        "sure",
+    ),
+    "an unknown share is no small one": (
+        [a_row("unknown", 0.9, work=None, size=1), a_row("known", 0.9, work=1.0, size=100)],
+        "known",
+    ),
+    "the best may have no share": (
+        [a_row("unknown", 0.9, work=None), a_row("known", 0.5, work=0.1)],
+        "unknown",
+    ),
+    "without any share the smallest code": (
+        [a_row("a", 0.9, work=None, size=64), a_row("b", 0.9, work=None, size=32)],
+        "b",
+    ),
+    "a single row": ([a_row("only", 0.1)], "only"),
+}
+
+
+@pytest.mark.parametrize(("rows", "expected"), RULES.values(), ids=RULES)
+def test_the_recommendation_by_hand(rows: list[Row], expected: str) -> None:
+    for order in permutations(rows):
+        assert recommend(order).layer == expected
+
+
+def test_of_rows_that_are_equal_in_everything_the_first_is_taken() -> None:
+    rows = [a_row("a", 0.9, clf="svm"), a_row("a", 0.9, clf="softmax")]
+    assert recommend(rows) is best_row(rows) is rows[0]
+
+
+def test_the_held_out_split_has_no_say(three: Path, tmp_path: Path) -> None:
+    rows = sweep(three, [SVM, SOFTMAX], c=[1.0], cv=3)
+    wrong = [
+        {"a": "b", "b": "c", "c": "a"}[x] if s == "test" else x
+        for x, s in zip(CLOUDS, SPLIT, strict=True)
+    ]
+    table = ["path,label", *(f"{i:03d}.jpg,{label}" for i, label in enumerate(wrong))]
+    (tmp_path / "wrong.csv").write_text("\n".join(table) + "\n")
+    others = sweep(three, [SVM, SOFTMAX], c=[1.0], cv=3, labels=tmp_path / "wrong.csv")
+    assert [row.cv for row in others] == [row.cv for row in rows]
+    assert [row.measured for row in others] != [row.measured for row in rows]
+    assert places([recommend(others)]) == places([recommend(rows)])
+    worse = [dataclasses.replace(row, heldout=None) for row in rows]
+    assert places([recommend(worse)]) == places([recommend(rows)])

@@ -1,0 +1,105 @@
+"""A Dask cluster of processes on this machine, whose workers can be killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+_ROOT = Path(__file__).parents[2]
+_PATIENCE = 60  # seconds for a process to begin, on a machine that has other work
+
+
+@dataclass
+class Cluster:
+    """A scheduler and its workers.
+
+    Attributes
+    ----------
+    address : str
+        The scheduler's, ``tcp://127.0.0.1:…``.
+    folder : Path
+        Its own, with what its processes print.
+    scheduler : Popen
+    workers : dict of str to Popen
+        Those that were started, by their names in `Client.scheduler_info`.
+    """
+
+    address: str
+    folder: Path
+    scheduler: "subprocess.Popen[bytes]"
+    workers: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+
+    def start_worker(self) -> str:
+        """Start one more, of one thread, and give its name."""
+        name = f"worker-{len(self.workers)}"
+        options = ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--death-timeout", "60"]
+        options += ["--local-directory", str(self.folder), "--name", name]
+        self.workers[name] = _process(self.folder / name, "worker", self.address, *options)
+        return name
+
+    def kill_worker(self, name: str) -> None:
+        """End a worker as a machine that loses its power ends it."""
+        self.workers[name].send_signal(signal.SIGKILL)
+        self.workers[name].wait()
+
+    def log(self) -> str:
+        """What all processes have printed."""
+        return "\n".join(path.read_text() for path in sorted(self.folder.glob("*.log")))
+
+
+@contextmanager
+def dask_cluster(workers: int = 3) -> Iterator[Cluster]:
+    """A scheduler and workers of one thread each on free ports; none is left behind.
+
+    They may still be starting: `Client.wait_for_workers` waits for them.
+    """
+    with TemporaryDirectory(prefix="dask-") as name:
+        folder = Path(name)
+        where = folder / "scheduler.json"
+        options = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-jupyter"]
+        scheduler = _process(
+            folder / "scheduler", "scheduler", *options, "--scheduler-file", str(where)
+        )
+        cluster = None
+        try:
+            cluster = Cluster(_address(where, scheduler, folder), folder, scheduler)
+            for _ in range(workers):
+                cluster.start_worker()
+            yield cluster
+        finally:
+            for process in [scheduler, *(cluster.workers.values() if cluster else ())]:
+                process.kill()
+                process.wait()
+
+
+def _process(log: Path, kind: str, *arguments: str) -> "subprocess.Popen[bytes]":
+    paths = [str(_ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "OMP_NUM_THREADS": "1",
+        "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "10s",
+    }
+    command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", *arguments]
+    with log.with_suffix(".log").open("wb") as output:
+        return subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=log.parent
+        )
+
+
+def _address(file: Path, scheduler: "subprocess.Popen[bytes]", folder: Path) -> str:
+    end = time.monotonic() + _PATIENCE
+    while time.monotonic() < end and scheduler.poll() is None:
+        if file.exists():
+            found: dict[str, Any] = json.loads(file.read_text() or "{}")
+            if found:
+                return str(found["address"])
+        time.sleep(0.05)
+    raise RuntimeError(f"no scheduler: {(folder / 'scheduler.log').read_text()}")

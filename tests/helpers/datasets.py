@@ -1,0 +1,123 @@
+"""Rows to learn from, caches of codes that no network made, scikit-learn as a measure of both."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer, StandardScaler
+from sklearn.svm import LinearSVC
+
+from bottleneck.cache.manifest import Layout
+from bottleneck.cache.shard import Shard, write_shard
+from bottleneck.cache.store import Cache
+from bottleneck.cache.update import plan_cache
+from bottleneck.data.table import ImageTable
+from bottleneck.linear.matrix import InMemory
+from bottleneck.linear.training import Training
+from bottleneck.spec import Preprocess, Source, Spec
+
+SPEC = Spec("net", "ab" * 32, Preprocess(), "pillow-1", "float32", True, "avg")
+
+MODELS: dict[str, Callable[..., Any]] = {
+    "svm": lambda **options: LinearSVC(random_state=0, max_iter=100_000, **options),
+    "softmax": lambda **options: LogisticRegression(max_iter=100_000, tol=1e-6, **options),
+}
+SCALERS: dict[str, Callable[[], Any]] = {
+    "standardize": StandardScaler,
+    "l2": Normalizer,
+    "none": lambda: "passthrough",
+}
+
+
+def by_sklearn(clf: str, c: float, preprocess: str = "standardize", **options: Any) -> Any:
+    """scikit-learn's own pipeline of preprocessing and classifier."""
+    return make_pipeline(SCALERS[preprocess](), MODELS[clf](C=c, **options))
+
+
+def clouds(
+    n: int = 240, d: int = 6, k: int = 3, *, apart: float = 1.5, seed: int = 0
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Rows in k overlapping clouds whose features differ a little in scale."""
+    random = np.random.default_rng(seed)
+    y = np.arange(n) % k
+    X = np.abs(random.normal(size=(n, d)) + apart * np.eye(d)[y]) * np.logspace(-0.3, 0.3, d)
+    return X.astype(np.float32), y
+
+
+def several(
+    n: int = 240, d: int = 6, k: int = 3, *, seed: int = 0
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Rows with some of k labels each, at least one."""
+    random = np.random.default_rng(seed)
+    targets = random.random((n, k)) < 0.4
+    targets[np.arange(n), np.arange(n) % k] |= ~targets.any(axis=1)
+    X = np.abs(random.normal(size=(n, d)) + 1.5 * targets @ np.eye(k, d))
+    return X.astype(np.float32), targets
+
+
+def training(
+    X: NDArray[Any], targets: NDArray[Any], groups: Sequence[str] | None = None
+) -> Training:
+    """These rows in memory."""
+    k = targets.shape[1] if targets.ndim == 2 else int(targets.max()) + 1
+    return Training(InMemory(X), targets, k, groups)
+
+
+def written_cache(
+    path: Path,
+    codes: NDArray[Any],
+    labels: Sequence[str],
+    *,
+    split: Sequence[str] | None = None,
+    group: Sequence[str] | None = None,
+    shard_size: int = 50,
+    layers: Sequence[str] = ("layer",),
+) -> Path:
+    """A finished cache of these codes, float32, of images 000.jpg, 001.jpg, …"""
+    n = len(codes)
+    images = ImageTable(
+        path=[f"{i:03d}.jpg" for i in range(n)],
+        label=list(labels),
+        split=list(split or [""] * n),
+        group=list(group or [""] * n),
+        size=np.ones(n, dtype=np.int64),
+        mtime_ns=np.zeros(n, dtype=np.int64),
+    )
+    layout = Layout("float32", shard_size, "none")
+    plan = plan_cache(path, images, spec=SPEC, layout=layout, source=Source("net", "none"))
+    cache = plan.carry_out()
+    for layer in layers:
+        for shard in range(cache.shard_count):
+            _write(cache, layer, shard, codes)
+    return path
+
+
+def _write(cache: Cache, layer: str, shard: int, codes: NDArray[Any]) -> None:
+    rows = np.array(cache.rows(shard))
+    here = slice(rows[0], rows[-1] + 1)
+    content = Shard(
+        codes=codes[here],
+        row=rows,
+        path=cache.images.path[here],
+        label=cache.images.label[here],
+        valid=np.ones(len(rows), dtype=bool),
+        reason=[""] * len(rows),
+        image_sha256=["00"] * len(rows),
+    )
+    path = cache.shard_path(layer, shard)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_shard(path, content, manifest=cache.manifest, layer=layer)
+
+
+def calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
+    """Guo's equation 3, a bin at a time."""
+    total = 0.0
+    for k in range(15):
+        here = (k / 15 < confidence) & (confidence <= (k + 1) / 15)
+        if here.any():
+            total += here.mean() * abs(right[here].mean() - confidence[here].mean())
+    return total

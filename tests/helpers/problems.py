@@ -1,0 +1,226 @@
+"""Codes in memory and in blocks, and a solver's problems in plain double precision."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logsumexp, softmax
+
+from bottleneck.linear.design import Design, Move, stay
+from bottleneck.linear.eigenbasis import Intercept, make_design
+from bottleneck.linear.losses import Array, Logistic, Loss, Softmax, SquaredHinge, Sums, Targets
+from bottleneck.linear.matrix import Codes
+
+F64 = NDArray[np.float64]
+
+KINDS: list[type[Loss]] = [SquaredHinge, Logistic, Softmax]
+INTERCEPTS: list[Intercept] = ["penalised", "free", "none"]
+
+
+class Rows(Codes):
+    """Codes of an array, in one block or in blocks of the sizes given, in turn."""
+
+    def __init__(
+        self, rows: NDArray[Any], sizes: Sequence[int] = (), *, in_memory: bool = True
+    ) -> None:
+        self.rows, self.sizes, self._in_memory = rows, sizes or (len(rows),), in_memory
+        self.reads = 0
+
+    @property
+    def in_memory(self) -> bool:
+        return self._in_memory
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.rows.shape[0], self.rows.shape[1]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.rows.dtype
+
+    def blocks(self) -> Iterator[NDArray[Any]]:
+        self.reads += 1
+        start = 0
+        for size in cycle(self.sizes):
+            if start >= len(self.rows):
+                return
+            yield self.rows[start : start + size]
+            start += size
+
+    def take(self, rows: NDArray[np.int64]) -> "Rows":
+        return Rows(self.rows[rows], self.sizes, in_memory=self.in_memory)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """½‖w‖² + C Σ s ℓ, straight from the formulas.
+
+    Targets are classes (n,) or membership (n, q); `weight` is of rows, `column_weight` (2, q) of
+    a column's right and wrong rows.
+    """
+
+    rows: NDArray[Any]
+    targets: NDArray[Any]
+    kind: type[Loss]
+    intercept: Intercept = "penalised"
+    weight: F64 | None = None
+    column_weight: F64 | None = None
+
+    @property
+    def hot(self) -> NDArray[np.bool_]:
+        if self.targets.ndim == 2:
+            return self.targets
+        return np.asarray(self.targets[:, None] == np.arange(self.targets.max() + 1))
+
+    @property
+    def columns(self) -> int:
+        return int(self.hot.shape[1])
+
+    @property
+    def share(self) -> F64:
+        """The weight of every row in every column, shape (n, q)."""
+        share = np.ones(self.hot.shape)
+        if self.weight is not None:
+            share = share * self.weight[:, None]
+        if self.column_weight is not None:
+            share = share * np.where(self.hot, *self.column_weight)
+        return share
+
+    def column(self, k: int) -> "Problem":
+        """One column alone."""
+        own = None if self.column_weight is None else self.column_weight[:, [k]]
+        return replace(self, targets=self.hot[:, [k]], column_weight=own)
+
+    def loss(self, move: Move = stay) -> Loss:
+        """The package's own, with weights in the precision of the rows."""
+        weights = {}
+        if self.column_weight is not None:
+            weights["column_weight"] = move(self.column_weight.astype(self.rows.dtype))
+        return self.kind(move(np.arange(self.columns)), **weights)
+
+    def known(self, move: Move = stay) -> Targets:
+        """The package's own targets, with weights in the precision of the rows."""
+        weight = self.weight
+        if weight is not None:
+            weight = move(weight[:, None].astype(self.rows.dtype))
+        return Targets(move(self.targets), weight)
+
+    def design(
+        self, sizes: Sequence[int] = (), *, in_memory: bool = True, **options: Any
+    ) -> Design:
+        """The package's own."""
+        codes = Rows(self.rows, sizes, in_memory=in_memory)
+        return make_design(
+            codes, self.targets, intercept=self.intercept, weight=self.weight, **options
+        )
+
+    def losses(self, margins: F64) -> F64:
+        """Of every row and problem, shape (n, p)."""
+        hot, sign = self.hot, np.where(self.hot, 1.0, -1.0)
+        if self.kind is SquaredHinge:
+            return np.asarray(self.share * np.maximum(0, 1 - sign * margins) ** 2)
+        if self.kind is Logistic:
+            return np.asarray(self.share * np.logaddexp(0, -sign * margins))
+        value = logsumexp(margins, axis=1) - margins[hot]
+        return np.asarray(self.share[:, :1] * value[:, None])
+
+    def slopes(self, margins: F64) -> F64:
+        """The losses' derivative by every margin, shape (n, q)."""
+        sign = np.where(self.hot, 1.0, -1.0)
+        if self.kind is SquaredHinge:
+            return self.share * -2 * sign * np.maximum(0, 1 - sign * margins)
+        if self.kind is Logistic:
+            return np.asarray(self.share * -sign * expit(-sign * margins))
+        return np.asarray(self.share * (softmax(margins, axis=1) - self.hot))
+
+    def second(self, margins: F64) -> F64:
+        """The second derivatives of every row, shape (n, q, q)."""
+        n, q = margins.shape
+        curved = np.zeros((n, q, q))
+        if self.kind is Softmax:
+            p = softmax(margins, axis=1)
+            curved = p[:, :, None] * (np.eye(q) - p[:, None, :])
+        elif self.kind is Logistic:
+            curved[:, range(q), range(q)] = expit(margins) * expit(-margins)
+        else:
+            active = np.where(self.hot, margins, -margins) < 1
+            curved[:, range(q), range(q)] = np.where(active, 2.0, 0.0)
+        return curved * self.share[:, :, None]
+
+    def objective(self, coef: F64, intercept: F64, c: float) -> F64:
+        """Of each problem, shape (p,)."""
+        square = (coef**2).sum(axis=1)
+        if self.intercept == "penalised":
+            square = square + intercept**2
+        if self.kind is Softmax:
+            square = square.sum(keepdims=True)
+        margins = self.rows.astype(np.float64) @ coef.T + intercept
+        return np.asarray(square / 2 + c * self.losses(margins).sum(axis=0))
+
+    def zero(self, c: float) -> F64:
+        """The objectives of zero coefficients, shape (p,)."""
+        none = np.zeros((self.columns, self.rows.shape[1]))
+        return self.objective(none, np.zeros(self.columns), c)
+
+    def scale(self, coef: F64, intercept: F64, c: float) -> F64:
+        """What a gap is a share of: an objective, or what it gained over zero coefficients.
+
+        Counted as the squared coefficients where that is more, of which a gain is at least half.
+        """
+        value = self.objective(coef, intercept, c)
+        gained = np.maximum(self.zero(c) - value, 2 * self.objective(coef, intercept, 0.0))
+        return np.maximum(np.minimum(gained, value), 1e-9 * value)
+
+    def minimum(self, c: float) -> F64:
+        """The least objective that Newton's method finds, of each problem, shape (p,).
+
+        Whatever it finds, no minimum is above it.
+        """
+        if self.kind is Softmax:
+            return np.array([self._newton(c)])
+        return np.array([self.column(k)._newton(c) for k in range(self.columns)])
+
+    def _newton(self, c: float) -> float:
+        n, d = self.rows.shape
+        q = self.columns
+        constant = np.full((n, 1), float(self.intercept != "none"))
+        rows = np.hstack([self.rows.astype(np.float64), constant])
+        ridge = np.append(np.ones(d), float(self.intercept != "free"))[:, None]
+
+        def value(at: F64) -> float:
+            return float((ridge * at**2).sum() / 2 + c * self.losses(rows @ at).sum())
+
+        at = np.zeros((d + 1, q))
+        for _ in range(200):
+            margins = rows @ at
+            gradient = ridge * at + c * rows.T @ self.slopes(margins)
+            bent = np.einsum("nab,ni,nj->aibj", c * self.second(margins), rows, rows, optimize=True)
+            hessian = bent.reshape(q * (d + 1), -1) + np.diag(np.tile(ridge[:, 0], q))
+            hessian += 1e-13 * np.trace(hessian) / len(hessian) * np.eye(len(hessian))
+            step = -np.linalg.solve(hessian, gradient.T.ravel()).reshape(q, d + 1).T
+            now, slope, length = value(at), float((gradient * step).sum()), 1.0
+            while value(at + length * step) > now + 1e-4 * length * slope and length > 1e-9:
+                length /= 2
+            if -slope < 1e-13 * now or length <= 1e-9:
+                break
+            at = at + length * step
+        return value(at)
+
+
+class Seen:
+    """Stands where a loss does: margins are their own residuals, and each block is kept."""
+
+    def __init__(self) -> None:
+        self.blocks: list[Array] = []
+
+    def __call__(self, targets: Targets, margins: Array) -> tuple[Array, Sums]:
+        self.blocks.append(margins * 1)
+        return margins, Sums(margins[0], margins[0])
+
+
+def classes_of(n: int, k: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """Classes of n rows, each of k at least once where there are so many rows."""
+    return random.permutation(np.r_[np.arange(min(n, k)), random.integers(0, k, max(0, n - k))])

@@ -1,0 +1,72 @@
+"""Small shards, whole or forged."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from bottleneck.cache.envelope import seal
+from bottleneck.cache.manifest import Layout, Manifest
+from bottleneck.cache.shard import KIND, Shard, write_shard
+from bottleneck.spec import Preprocess, Source, Spec
+
+SPEC = Spec("net", "ab" * 32, Preprocess(), "pillow-1", "float32", True, "avg")
+
+
+def a_manifest(dtype: str = "float32", *, compression: str = "none") -> Manifest:
+    return Manifest(SPEC, Layout(dtype, 5, compression), Source("net", "none"), "cd" * 32)
+
+
+def a_shard(n: int = 5, start: int = 10, shape: tuple[int, ...] = (7,), scale: float = 1) -> Shard:
+    codes = np.random.default_rng(start).random((n, *shape), dtype=np.float32) * scale
+    valid = np.arange(n) != 2
+    codes[~valid] = 0
+    return Shard(
+        codes=codes,
+        row=np.arange(start, start + n),
+        path=[f"a/{start + i}.jpg" for i in range(n)],
+        label=["ants", "bées", "", "w\udcffps", "a|b\nc"][:n],
+        valid=valid,
+        reason=["", "", "cannot be decoded: x", "", ""][:n],
+        image_sha256=["ab" * 32] * n,
+    )
+
+
+def sparse(n: int = 5, start: int = 0) -> Shard:
+    """A shard of maps that every filter makes smaller."""
+    shard = a_shard(n, start, shape=(8, 5, 5))
+    shard.codes[shard.codes < 0.8] = 0
+    return shard
+
+
+def write(path: Path, shard: Shard, dtype: str = "float32", *, compression: str = "none") -> Path:
+    write_shard(path, shard, manifest=a_manifest(dtype, compression=compression), layer="layer3")
+    return path
+
+
+def forge(
+    path: Path,
+    *,
+    hdf5: Callable[[Any], None] | None = None,
+    header: Callable[[dict[str, Any]], None] | None = None,
+    body: Callable[[bytes], bytes] | None = None,
+) -> Path:
+    """Change a shard as somebody who knows how to seal one."""
+    values = json.loads(path.read_bytes().splitlines()[1])
+    if hdf5 is not None:
+        with h5py.File(path, "r+") as file:
+            hdf5(file)
+    if header is not None:
+        header(values)
+    with h5py.File(path) as file:
+        room = file.userblock_size
+    rest = path.read_bytes()[room:]
+    content = bytearray(room) + (rest if body is None else body(rest))
+    sealed = ("bytes", "sha256")
+    values = {key: value for key, value in values.items() if key not in sealed}
+    lines = seal(content, KIND, values)
+    path.write_bytes(lines + content[len(lines) :])
+    return path

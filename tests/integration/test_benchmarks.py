@@ -1,0 +1,201 @@
+"""The benchmarks run at toy sizes; those of fitting judge by a measure of their own that holds."""
+
+import dataclasses
+import sys
+from functools import partial
+from pathlib import Path
+
+import compression
+import epochs
+import extraction
+import fitting
+import gpu
+import gpu_extraction
+import numpy as np
+import pytest
+import scale
+import search
+import versus
+from alone import run_alone
+from codes import made_codes
+from pictures import photographs, repeat, write_jpegs
+from PIL import Image
+from sizes import QUICK, QUICK_EXTRACTION, ExtractionSize
+from stages import seconds_each
+from turns import in_turns, ratio
+
+from bottleneck.linear.classifiers import CLASSIFIERS, fit_path
+from bottleneck.linear.estimators import LinearSVM, SoftmaxRegression
+from bottleneck.linear.matrix import InMemory
+
+
+def test_generated_codes_are_balanced_standardised_and_repeat() -> None:
+    codes, again = made_codes(60, 8, 3, test=30), made_codes(60, 8, 3, test=30)
+    assert codes.train.dtype == codes.test.dtype == np.float32
+    assert codes.train.shape == (60, 8)
+    assert codes.test.shape == (30, 8)
+    assert np.bincount(codes.train_classes).tolist() == [20, 20, 20]
+    np.testing.assert_allclose(codes.train.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(codes.train.std(axis=0), 1, rtol=1e-5)
+    np.testing.assert_array_equal(codes.test, again.test)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("clf", CLASSIFIERS)
+def test_the_objective_is_what_the_solver_minimises(clf: str, classes: int) -> None:
+    data = made_codes(80, 6, classes, test=1)
+    model = {"svm": LinearSVM, "softmax": SoftmaxRegression}[clf](C=0.1)
+    model.fit(data.train, data.train_classes)
+    (found,) = fit_path(
+        InMemory(data.train), data.train_classes, clf=clf, cs=[0.1], classes=classes
+    )
+    value = versus.objective(model, data.train, data.train_classes, clf=clf)
+    assert value == pytest.approx(float(found.objective.sum()), rel=1e-5)
+
+
+@pytest.mark.parametrize("clf", CLASSIFIERS)
+def test_both_rivals_reach_the_same_minimum(clf: str) -> None:
+    duel = versus.duel(made_codes(200, 8, 3, test=50), clf, 0.1)
+    assert duel.finished == (True, True)
+    assert abs(duel.excess) < 1e-3
+    assert duel.different <= 0.04
+    assert min(duel.seconds) > 0
+
+
+def test_the_search_gets_more_right_than_chance() -> None:
+    data = made_codes(QUICK.n, QUICK.d, QUICK.classes, test=1)
+    found = search.whole_search(data.train, data.train_classes, clf="svm", size=QUICK)
+    assert found.shape == (len(QUICK.grid),)
+    assert found.max() > 1.5 / QUICK.classes
+
+
+def test_every_part_of_fitting_prints_a_table() -> None:
+    text = fitting.markdown(QUICK)
+    for title in fitting.PARTS:
+        assert f"### {title}" in text
+    assert "python benchmarks/fitting.py --quick" in text
+    assert text.count("\n|---|") == len(versus.RIVALS) + 3
+    assert f"multiplied by {epochs.EPOCHS}" in text
+
+
+def test_the_gpu_s_part_runs_on_the_cpu_too(capfd: pytest.CaptureFixture[str]) -> None:
+    text = gpu.measure(gpu.QUICK, "cpu")
+    assert text.count("\n| svm |") == text.count("\n| softmax |") == 2
+    assert "4 of 4, " in text
+    assert capfd.readouterr().err.count("\n") == 4  # a row as soon as it is known
+
+
+def test_the_sizes_of_compression_are_a_table_a_pooling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BOTTLENECK_REAL", raising=False)
+    text = compression.markdown(images=2, mebibytes=1, turns=1)
+    assert "generated JPEGs, random weights" in text
+    for name in compression.FILTERS:
+        assert text.count(f"\n| {name} |") == 2
+    assert text.count("\n| none | 1.000 |") == 2
+
+
+def test_without_a_gpu_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    nothing = "no CUDA device: not measured"
+    assert gpu.markdown() == gpu_extraction.markdown() == nothing
+    assert gpu.both(device="cuda", quick=True) == nothing
+
+
+def test_the_gpu_s_extraction_runs_on_the_cpu_too(capfd: pytest.CaptureFixture[str]) -> None:
+    text = gpu_extraction.measure(gpu_extraction.QUICK, "cpu")
+    assert "needs a CUDA device" in text
+    rows = [line for line in text.splitlines() if line.startswith("| resnet18, layer4 |")]
+    assert len(rows) in (2, 3)  # the first batch size from memory too, where there is room
+    assert all(row in capfd.readouterr().err for row in rows[:1])  # as soon as it is known
+
+
+def test_no_run_on_a_gpu_begins_after_the_limit() -> None:
+    size = dataclasses.replace(gpu_extraction.QUICK, limit=0.0, batches=(2,))
+    text = gpu_extraction.measure(size, "cpu")
+    assert "no time was left" in text
+    assert "| resnet18, layer4 |" not in text
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> ExtractionSize:
+    """Toy sizes, without the photographs."""
+    monkeypatch.delenv("BOTTLENECK_REAL", raising=False)
+    return QUICK_EXTRACTION
+
+
+@pytest.mark.parametrize("part", [part for part in extraction.PARTS if part != "rates"])
+def test_every_other_part_of_extraction_prints_a_table(part: str, toy: ExtractionSize) -> None:
+    text = extraction.markdown(toy, only=[part])
+    assert text.count("### ") == 1
+    assert f"### {extraction.PARTS[part][0]}\n" in text
+    assert "\n|---|" in text
+
+
+def test_rates_tell_each_network_and_layer_and_the_script_by_hand(toy: ExtractionSize) -> None:
+    text = extraction.markdown(toy, only=["squeezenet1_0"])
+    assert "resnet18" not in text
+    for layer in ("features.12", "features.7"):
+        assert f"| squeezenet1_0 | {layer} | auto: " in text
+    assert "| squeezenet1_0, features.12, auto: " in text
+    assert "| squeezenet1_0, features.7, " not in text  # by hand at the last layer only
+    assert "Hymenoptera" not in text
+
+
+def test_photographs_are_a_second_set(
+    toy: ExtractionSize, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_jpegs(tmp_path / "data" / "hymenoptera" / "train", 3)
+    monkeypatch.setenv("BOTTLENECK_REAL", str(tmp_path))
+    assert len(photographs()) == 3
+    network = dataclasses.replace(toy.networks[0], layers=("features.7",), by_hand=False)
+    text = extraction.markdown(dataclasses.replace(toy, networks=(network,)), only=["rates"])
+    assert "The 3 Hymenoptera photographs" in text
+    assert text.count("| squeezenet1_0 | features.7 | auto: ") == 2
+
+
+def test_pictures_are_repeated_in_their_classes(tmp_path: Path) -> None:
+    drawn = write_jpegs(tmp_path / "drawn", 3, size=(64, 48))
+    again = repeat(drawn, tmp_path / "again", 8)
+    assert len({*again}) == 8
+    assert [path.read_bytes() for path in again[3:6]] == [path.read_bytes() for path in drawn]
+    assert [path.parent.name for path in again[:4]] == ["class0", "class1", "class0", "class0"]
+    with Image.open(again[7]) as image:
+        assert image.size == (64, 48)
+
+
+def test_a_child_s_memory_is_its_own() -> None:
+    ballast = np.ones(40 << 20)  # 320 MiB, which a child would be said to have had
+    _, peak = run_alone([sys.executable, "-c", "pass"])
+    assert 1 << 20 < peak < ballast.nbytes // 2
+    with pytest.raises(RuntimeError, match="ended with status 3"):
+        run_alone([sys.executable, "-c", "raise SystemExit(3)"])
+
+
+def test_turns_are_paired_and_alternate() -> None:
+    order: list[str] = []
+
+    def turn(name: str) -> int:
+        order.append(name)
+        return len(order)
+
+    found = in_turns({name: partial(turn, name) for name in "ab"}, 2)
+    assert order == ["a", "b", "b", "a"]
+    assert found == {"a": [1, 4], "b": [2, 3]}
+    assert ratio([2.0, 9.0, 4.0], [1.0, 3.0, 1.0]) == 3.0
+
+
+def test_a_stage_is_warm_and_lasts_as_long_as_it_was_asked_to() -> None:
+    calls: list[int] = []
+
+    def once() -> int:
+        calls.append(1)
+        return 2
+
+    assert seconds_each(once, at_least=0.0) > 0
+    assert len(calls) == 2  # one before the time begins
+
+
+def test_scale_is_measured_at_two_sizes() -> None:
+    table = scale.markdown(((2000, 20, 4), (6000, 60, 12)))
+    assert "Most names in one folder: 20 and 60" in table
+    assert table.count("|") == 7 * (len(scale._ACTIONS) + 2)

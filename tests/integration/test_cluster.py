@@ -1,0 +1,78 @@
+"""Extraction and sweeps by a real Dask cluster: a scheduler and three workers, processes all."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bottleneck.errors import EngineError
+from bottleneck.fitting.sweep import Row, sweep
+from bottleneck.linear.training import Method
+from bottleneck.runtime.executors import open_engine
+from bottleneck.runtime.timing import Clock
+from tests.conftest import NETWORKS, Extract, Run
+from tests.faults.trial import require_same
+from tests.helpers.dask_cluster import Cluster, dask_cluster
+
+pytest.importorskip("distributed")
+
+SLOW = f"{NETWORKS}:slow"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with dask_cluster(workers=3) as found:
+        yield found
+
+
+def test_a_worker_that_is_killed_costs_the_shards_that_it_was_at(
+    photos: Path, tmp_path: Path, extract_tiny: Extract, cluster: Cluster
+) -> None:
+    (photos / "train" / "ants" / "broken.jpg").write_bytes(b"no image")
+    options = {"model": SLOW, "layers": ["layer2", "layer3"], "shard_size": 2}
+    alone = extract_tiny(photos, tmp_path / "alone", **options)
+    standing: dict[Path, int] = {}
+
+    def kill_one(rows: int, total: int, clock: Clock) -> None:
+        if rows >= 6 and not standing:
+            shards = (tmp_path / "crew" / "codes").rglob("*.h5")
+            standing.update({shard: shard.stat().st_ino for shard in shards})
+            cluster.kill_worker("worker-0")
+
+    with open_engine("dask", scheduler=cluster.address) as engine:
+        done = extract_tiny(photos, tmp_path / "crew", engine=engine, progress=kill_one, **options)
+    assert done.rejected == alone.rejected
+    assert len(done.rejected) == 1
+    assert 6 <= len(standing) < 38  # in the middle
+    # At most the one that the worker had made, and not told of.
+    again = [shard for shard in standing if shard.stat().st_ino != standing[shard]]
+    assert len({shard.name for shard in again}) <= 1
+    require_same(tmp_path / "crew", tmp_path / "alone")
+
+
+def test_a_sweep_by_workers_is_that_of_one_process(cache: Path, cluster: Cluster) -> None:
+    methods = [Method("svm"), Method("softmax")]
+    with open_engine("dask", scheduler=cluster.address) as engine:
+        spread = sweep(cache, methods, c=(0.01, 1.0), engine=engine)
+    alone = sweep(cache, methods, c=(0.01, 1.0))
+
+    def said(rows: list[Row]) -> list[dict[str, object]]:
+        return [row.record | {"work": row.work, "cv": row.cv, "seconds": 0} for row in rows]
+
+    assert said(spread) == said(alone)
+
+
+def test_the_command_takes_a_schedulers_address(photos: Path, run: Run, cluster: Cluster) -> None:
+    words = ("extract", photos, "--model", f"{NETWORKS}:plain", "--layer", "layer2")
+    done = run(*words, "-o", "cache", "--backend", "dask", "--scheduler", cluster.address)
+    assert done.exit_code == 0, done.stderr
+    assert "encoded 36 images" in done.stdout
+
+
+def test_a_scheduler_without_workers_is_refused(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bottleneck.runtime.executors._SECONDS_TO_ANSWER", 2)
+    without = pytest.raises(EngineError, match="has no workers: `dask worker")
+    with dask_cluster(workers=0) as empty, without, open_engine("dask", scheduler=empty.address):
+        pass

@@ -1,0 +1,147 @@
+"""Real photographs and a real ImageNet network: run where BOTTLENECK_REAL names their folder."""
+
+import math
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from sklearn.model_selection import StratifiedKFold, cross_val_score
+
+from bottleneck.backbones.backbone import load_backbone
+from bottleneck.cache.store import open_cache
+from bottleneck.data.decode import decode_image, prepare_image
+from bottleneck.extraction.extract import extract
+from bottleneck.fitting.fit import fit
+from bottleneck.linear.training import Method
+from bottleneck.prediction.predict import predict
+from tests.conftest import as_torchvision
+from tests.helpers.datasets import by_sklearn
+
+pytestmark = pytest.mark.real
+
+LAYERS = ["features.12", "features.10"]
+
+
+def extracted(out: Path, precision: str) -> Path:
+    real = Path(os.environ.get("BOTTLENECK_REAL", "/nonexistent"))
+    if not real.is_dir():
+        pytest.skip("BOTTLENECK_REAL does not name a folder of photographs and weights")
+    done = extract(
+        real / "data" / "hymenoptera",
+        out / "cache",
+        model="squeezenet1_0",
+        weights=str(real / "weights" / "squeezenet1_0_imagenet.pth"),
+        layers=LAYERS,
+        precision=precision,
+        device="cpu",
+    )
+    return done.cache.path
+
+
+@pytest.fixture(scope="module")
+def hymenoptera(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return extracted(tmp_path_factory.mktemp("real"), "float32")
+
+
+def test_every_photograph_is_a_row(hymenoptera: Path) -> None:
+    with h5py.File(hymenoptera / "codes.h5") as index:
+        for layer in LAYERS:
+            assert index[layer].shape == (398, 512)
+            assert index[f"{layer}:valid"][...].all()  # the placeholder GIF is an image
+
+
+@pytest.mark.parametrize("clf", ["svm", "softmax"])
+def test_held_out_accuracy_is_that_of_plain_tools(hymenoptera: Path, clf: str) -> None:
+    done = fit(hymenoptera, Method(clf), layer="features.12")
+    assert done.heldout is not None
+    assert (done.heldout.split, done.heldout.n) == ("val", 153)
+    assert done.heldout.accuracy >= 0.89
+
+
+@pytest.mark.parametrize("clf", ["svm", "softmax"])
+def test_folds_score_as_scikit_learn_does(hymenoptera: Path, clf: str) -> None:
+    images = open_cache(hymenoptera).images
+    rows = [row for row, split in enumerate(images.split) if split == "train"]
+    with h5py.File(hymenoptera / "codes.h5") as index:
+        X = index["features.12"][...][rows].astype(np.float64)
+    y = np.array(images.label)[rows]
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    done = fit(hymenoptera, Method(clf), layer="features.12", c=(1e-4, 1e-2, 1.0))
+    assert done.selection is not None
+    for found in done.selection.candidates:
+        expected = cross_val_score(by_sklearn(clf, found.c), X, y, cv=folds)
+        np.testing.assert_allclose(found.scores, expected, atol=1.01 / 48)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_the_bits_give_as_good_codes(
+    hymenoptera: Path, precision: str, tmp_path: Path
+) -> None:
+    half = extracted(tmp_path, precision)
+    with h5py.File(hymenoptera / "codes.h5") as a, h5py.File(half / "codes.h5") as b:
+        for layer in LAYERS:
+            full, low = a[layer][...].astype(np.float64), b[layer][...].astype(np.float64)
+            cosine = (
+                (full * low).sum(1) / np.linalg.norm(full, axis=1) / np.linalg.norm(low, axis=1)
+            )
+            assert cosine.min() >= 0.999
+    for clf in ("svm", "softmax"):
+        for layer in LAYERS:
+            heldout = [
+                fit(cache, Method(clf), layer=layer).heldout for cache in (hymenoptera, half)
+            ]
+            full_accuracy, low_accuracy = (found.accuracy for found in heldout if found)
+            error = math.sqrt(full_accuracy * (1 - full_accuracy) / 153)
+            assert abs(full_accuracy - low_accuracy) <= error
+
+
+def test_codes_are_those_of_a_plain_script(hymenoptera: Path, real: Path) -> None:
+    network = torchvision.models.squeezenet1_0(weights=None).eval()
+    weights = real / "weights" / "squeezenet1_0_imagenet.pth"
+    network.load_state_dict(torch.load(weights, weights_only=True))
+    kept: list[torch.Tensor] = []
+    network.features[12].register_forward_hook(lambda _m, _a, output: kept.append(output.clone()))
+    folder = real / "data" / "hymenoptera"
+    paths = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*"))[::40]
+    with torch.inference_mode():
+        for path in paths:
+            image = Image.open(folder / path).convert("RGB")
+            network(as_torchvision(image, resize=256, crop=224)[None])
+    expected = torch.cat(kept).relu().mean((2, 3)).numpy()
+    lines = (hymenoptera / "images.csv").read_text().splitlines()[1:]
+    rows = {line.split(",")[0]: i for i, line in enumerate(lines)}
+    with h5py.File(hymenoptera / "codes.h5") as index:
+        codes = np.stack([index["features.12"][rows[path]] for path in paths])
+    np.testing.assert_allclose(codes, expected, rtol=2e-3, atol=2e-3)  # float16's rounding
+
+
+def test_the_network_itself_knows_the_insects(real: Path) -> None:
+    weights = str(real / "weights" / "squeezenet1_0_imagenet.pth")
+    backbone = load_backbone("squeezenet1_0", weights)
+    mean = torch.tensor(backbone.preprocess.mean).view(1, 3, 1, 1)
+    std = torch.tensor(backbone.preprocess.std).view(1, 3, 1, 1)
+
+    def predicted(path: Path) -> int:
+        pixels = prepare_image(decode_image(path.read_bytes()), backbone.preprocess)
+        image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
+        with torch.inference_mode():
+            return int(backbone.network((image - mean) / std).argmax())
+
+    folder = real / "data" / "hymenoptera" / "val"
+    ants = sum(predicted(path) == 310 for path in (folder / "ants").iterdir())
+    bees = sum(predicted(path) == 309 for path in (folder / "bees").iterdir())
+    # 38 and 56 by the reference; one photograph's margin is thinner than resizing libraries differ.
+    assert abs(ants - 38) <= 1
+    assert abs(bees - 56) <= 1
+
+
+def test_new_photographs_are_predicted(hymenoptera: Path, real: Path) -> None:
+    head = fit(hymenoptera, Method("softmax"), layer="features.12", c=(0.1,), cv=0).head
+    found = list(predict(head, [str(real / "data" / "hymenoptera" / "val" / "bees")]))
+    assert len(found) == 83
+    assert sum(p.label == "bees" for p in found) > 70

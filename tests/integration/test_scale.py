@@ -1,0 +1,234 @@
+"""Many rows, shards and tasks: what is counted stays linear, and what is held stays small."""
+
+import csv
+import dataclasses
+import os
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from scale import LAYER, instant_stats, make_cache, write_instantly
+
+from bottleneck.cache.manifest import manifest_text
+from bottleneck.cache.recovery import salvage
+from bottleneck.cache.shard import Shard, read_header, write_shard
+from bottleneck.cache.store import Cache, open_cache
+from bottleneck.cache.update import Changes, plan_cache
+from bottleneck.cache.verify import verify
+from bottleneck.data.table import ImageTable, find_images
+from bottleneck.extraction.work import finish, lacking, own_shards
+from tests.cache.test_format import Reader
+
+REJECTED = 100  # of so many instant shards, one has an image without a code
+
+
+class Spy:
+    """Counts the calls of a function, by its first argument."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function, self.calls = function, Counter[str]()
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        self.calls[os.fspath(arguments[0])] += 1
+        return self.function(*arguments, **options)
+
+
+@pytest.fixture
+def headers(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each shard's header was read."""
+    spy = Spy(read_header)
+    monkeypatch.setattr("bottleneck.cache.store.read_header", spy)
+    return spy.calls
+
+
+@pytest.fixture
+def listings(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each folder was listed."""
+    spy = Spy(os.scandir)
+    monkeypatch.setattr(os, "scandir", spy)
+    return spy.calls
+
+
+def anew(cache: Cache) -> Cache:
+    """The same cache, as another process knows it."""
+    return dataclasses.replace(cache, _headers={})
+
+
+def work(cache: Cache, task: tuple[int, int]) -> None:
+    """What a task does to a new cache, with an instant network."""
+    cache = anew(cache)
+    todo = lacking(cache, [LAYER], task)
+    assert todo == {(LAYER,): list(own_shards(cache, task))}
+    write_instantly(cache, todo[(LAYER,)])
+    rejected = finish(cache, [LAYER], task)
+    own = {cache.rows(k).start for k in own_shards(cache, task) if k % REJECTED == 0}
+    assert own <= rejected.keys()
+
+
+def require_complete(cache: Cache) -> None:
+    """The index and the list of rejections show every shard."""
+    rejected = [cache.rows(k).start for k in range(0, cache.shard_count, REJECTED)]
+    with (cache.path / "rejected.csv").open(newline="") as file:
+        assert [int(row["row"]) for row in csv.DictReader(file)] == rejected
+    with h5py.File(cache.path / "codes.h5", locking=False) as index:
+        usable = index[f"{LAYER}:valid"][...]
+        assert len(index[LAYER].virtual_sources()) == cache.shard_count
+    assert np.flatnonzero(~usable).tolist() == rejected
+
+
+@pytest.mark.parametrize(("shards", "tasks"), [(250, 10), (1000, 10), (1000, 40)])
+def test_what_tasks_look_at_is_linear_in_the_shards(
+    tmp_path: Path, headers: Counter[str], listings: Counter[str], shards: int, tasks: int
+) -> None:
+    cache = make_cache(tmp_path, rows=3 * shards, shards=shards)
+    for task in range(tasks):
+        work(cache, (task, tasks))
+    require_complete(cache)
+    assert headers.total() == shards + (tasks - 1) * shards // tasks
+    assert max(headers.values()) == 2  # by its own task, and by the last one
+    assert listings.total() <= 4 * tasks
+
+
+@pytest.mark.parametrize("shards", [250, 1000])
+def test_a_command_reads_a_header_once(tmp_path: Path, headers: Counter[str], shards: int) -> None:
+    cache = make_cache(tmp_path, rows=3 * shards, shards=shards)
+    write_instantly(cache, range(shards))
+    found = cache.status()[LAYER]
+    assert (found.done, found.missing) == (3 * shards - len(cache.rejected()), 0)
+    assert found.rejected == len(cache.write_index()) == -(-shards // REJECTED)
+    assert cache.usable(LAYER).sum() == found.done
+    assert cache.missing(LAYER) == []
+    assert headers.total() == shards
+    write_instantly(cache, [7])  # another file in its place
+    assert cache.missing(LAYER) == []
+    assert headers.total() == shards + 1
+
+
+def test_tasks_that_end_together_leave_a_complete_index(tmp_path: Path) -> None:
+    cache = make_cache(tmp_path, rows=600, shards=200)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda task: work(cache, (task, 40)), range(40)))
+    require_complete(cache)
+
+
+def test_a_task_that_is_not_the_last_leaves_the_index_to_others(tmp_path: Path) -> None:
+    cache = make_cache(tmp_path, rows=30, shards=10)
+    write_instantly(cache, range(9))
+    assert finish(anew(cache), [LAYER], (0, 2)) == {0: "cannot be decoded"}
+    assert not (cache.path / "codes.h5").exists()
+    write_instantly(cache, [9])
+    assert finish(anew(cache), [LAYER], (0, 2)) == {0: "cannot be decoded"}
+    require_complete(cache)
+
+
+def test_a_run_that_is_alone_leaves_an_index_of_what_there_is(tmp_path: Path) -> None:
+    cache = make_cache(tmp_path, rows=30, shards=10)
+    write_instantly(cache, range(9))
+    assert finish(cache, [LAYER], (0, 1)) == {0: "cannot be decoded"}
+    with h5py.File(cache.path / "codes.h5", locking=False) as index:
+        assert len(index[LAYER].virtual_sources()) == 9
+
+
+def test_planning_what_has_not_changed_makes_no_second_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = make_cache(tmp_path, rows=20_000, shards=10)
+    before = (cache.path / "images.csv").stat().st_ino
+    with instant_stats():
+        _, images = find_images(tmp_path / "images.csv")
+    monkeypatch.setattr("bottleneck.data.table.read_blocks", None)
+    have = cache.manifest
+    plan = plan_cache(cache.path, images, spec=have.spec, layout=have.layout, source=have.source)
+    assert (plan.changes, plan.cache.manifest) == (Changes(), have)
+    assert plan.carry_out().images is images
+    assert (cache.path / "images.csv").stat().st_ino == before
+
+
+def test_a_row_takes_a_few_dozen_bytes(tmp_path: Path) -> None:
+    rows = 100_000
+    with instant_stats():
+        cache = make_cache(tmp_path, rows=rows, shards=1000)
+        reads: list[Callable[[], ImageTable]] = [
+            lambda: ImageTable.read_csv(cache.path / "images.csv"),
+            lambda: find_images(tmp_path / "images.csv")[1],
+        ]
+        for read in reads:
+            tracemalloc.start()
+            try:
+                images = read()
+                held, peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+            assert len(images) == rows
+            assert held < 24 * rows + 600_000  # 16 for size and time; as lists, 280
+            assert peak < 40 * rows + 5_000_000
+            assert images.digest == cache.images.digest
+
+
+# Shards on shelves
+
+
+@pytest.fixture
+def sparse(tmp_path: Path) -> Cache:
+    """A cache of 2101 rows and as many shards, of which five are there."""
+    cache = make_cache(tmp_path, rows=2101, shards=2101)
+    for shard in (0, 999, 1000, 1999, 2100):
+        here = slice(shard, shard + 1)
+        content = Shard(
+            codes=np.full((1, 3), shard, dtype=np.float32),
+            row=np.array([shard]),
+            path=cache.images.path[here],
+            label=cache.images.label[here],
+            valid=np.array([True]),
+            reason=[""],
+            image_sha256=["ab" * 32],
+        )
+        path = cache.shard_path(LAYER, shard)
+        write_shard(path, content, manifest=cache.manifest, layer=LAYER)
+    return cache
+
+
+def test_shards_beyond_the_first_thousand_are_read_listed_and_verified(sparse: Cache) -> None:
+    there = [0, 999, 1000, 1999, 2100]
+    assert list(sparse.done(LAYER)) == there
+    assert sparse.shard_path(LAYER, 2100) == sparse.path / "codes" / LAYER / "2" / "02100.h5"
+    codes = sparse.read(LAYER, np.array(there))
+    np.testing.assert_array_equal(codes, np.repeat(there, 3).reshape(5, 3))
+    stranger = sparse.path / "codes" / LAYER / "2" / "00003.h5"
+    stranger.write_bytes(b"")
+    bad = {item.file: item.why for item in verify(sparse.path)}
+    assert bad.pop(stranger.relative_to(sparse.path).as_posix()).startswith("not a shard")
+    assert set(bad.values()) == {"missing"}
+    assert len(bad) == 2101 - 5
+
+
+def test_a_second_reader_finds_shards_on_shelves_and_in_the_index(sparse: Cache) -> None:
+    sparse.write_index()
+    reading = Reader(sparse.path).read(LAYER)
+    assert np.flatnonzero(reading.usable).tolist() == [0, 999, 1000, 1999, 2100]
+    with h5py.File(sparse.path / "codes.h5", locking=False) as index:
+        np.testing.assert_array_equal(index[LAYER][...], reading.codes)
+
+
+def test_lost_files_come_back_from_shards_on_shelves(sparse: Cache) -> None:
+    (sparse.path / "images.csv").unlink()
+    (sparse.path / "spec.json").unlink()
+    found = salvage(sparse.path)
+    assert found.cache.manifest == sparse.manifest
+    assert manifest_text(found.cache.manifest) == manifest_text(sparse.manifest)
+    assert found.cache.images.path[1999:] == [
+        sparse.images.path[1999],
+        *(f"lost: row {row}" for row in range(2000, 2100)),
+        sparse.images.path[2100],
+    ]
+
+
+def test_a_changed_image_takes_its_shard_from_its_shelf(sparse: Cache) -> None:
+    sparse.discard({1000})
+    assert list(open_cache(sparse.path).done(LAYER)) == [0, 999, 1999, 2100]

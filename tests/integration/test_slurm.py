@@ -1,0 +1,173 @@
+"""Arrays on a real Slurm: whatever happens to their tasks, the cache is what it should be."""
+
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import psutil
+import pytest
+from safetensors import safe_open
+
+from bottleneck.runtime.slurm import PROGRAM, quoted
+from tests.conftest import write_photographs
+from tests.helpers import slurm as slurm_kit
+from tests.helpers.slurm import bottleneck, ended, facts, slurm, wait_for
+
+pytestmark = pytest.mark.skipif(bool(slurm_kit.why_not()), reason=slurm_kit.why_not())
+
+ROWS, SHARD_ROWS, TASKS = 48, 1, 4
+SHARDS = ROWS // SHARD_ROWS
+
+# A task that has made a shard waits, while there is a file `hold`, for what the test does to it.
+HELD = f"""
+import os, time
+from pathlib import Path
+from tests.helpers.tiny_networks import Plain
+
+class Held(Plain):
+    def forward(self, x):
+        task = int(os.environ.get("SLURM_ARRAY_TASK_ID", "-1"))
+        shards = Path("photos.cache/codes/layer3").glob("0*.h5")
+        if float(x.sum()) and any(int(path.stem) % {TASKS} == task for path in shards):
+            while Path("hold").exists():
+                time.sleep(0.05)
+        return super().forward(x)
+"""
+
+EXTRACT = (
+    *("extract", "photos", "-o", "photos.cache", "--model", "held.py:Held", "--layer", "layer2"),
+    *("--layer", "layer3", "--resize", "32", "--crop", "32", "--shard-size", SHARD_ROWS),
+    *("--precision", "float32"),
+)
+FIT = ("fit", "photos.cache", "--clf", "svm", "--layer", "layer3", "--cv", "2", "-o", "new.head")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Slurm, for all tests of this file."""
+    with slurm(tmp_path_factory.mktemp("slurm")):
+        paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+        yield
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photographs and a network, and what one process after another makes of them without Slurm."""
+    folder = tmp_path_factory.mktemp("alone")
+    for k, label in enumerate(("ants", "bees", "wasps")):
+        write_photographs(folder / "photos" / label, ROWS // 3, label=label, first_seed=100 * k)
+    (folder / "held.py").write_text(HELD)
+    bottleneck(*EXTRACT, cwd=folder)
+    bottleneck(*FIT, cwd=folder)
+    return folder
+
+
+@pytest.fixture
+def place(alone: Path, tmp_path: Path) -> Path:
+    """A folder with the same photographs and network."""
+    shutil.copytree(alone / "photos", tmp_path / "photos")
+    shutil.copy(alone / "held.py", tmp_path)
+    return tmp_path
+
+
+def submit(place: Path, *words: object) -> str:
+    return bottleneck("submit", "slurm", "--submit", *words, cwd=place).strip()
+
+
+def made(place: Path, task: int) -> int:
+    """How many shards a task has made."""
+    names = (f"{shard:05d}.h5" for shard in range(task, SHARDS, TASKS))
+    return sum((place / "photos.cache" / "codes" / "layer3" / name).exists() for name in names)
+
+
+def run_of(task: int) -> psutil.Process:
+    """The process in which a task extracts."""
+    words = ["extract", "--task", f"{task}/{TASKS}"]
+    (found,) = [
+        process
+        for process in psutil.process_iter()
+        if process.status() != psutil.STATUS_ZOMBIE and process.cmdline()[4:7] == words
+    ]
+    return found
+
+
+def assert_same_codes(one: Path, other: Path) -> None:
+    assert (one / "images.csv").read_text().splitlines()[1:] == (
+        (other / "images.csv").read_text().splitlines()[1:]
+    )
+    with h5py.File(one / "codes.h5") as first, h5py.File(other / "codes.h5") as second:
+        assert set(first) == set(second) >= {"layer2", "layer3"}
+        for layer in ("layer2", "layer3"):
+            codes = first[layer][...]
+            assert codes.shape[0] == ROWS
+            assert codes.tobytes() == second[layer][...].tobytes()
+            assert len(np.unique(codes, axis=0)) == ROWS
+
+
+def test_an_array_comes_to_its_end_whatever_happens_to_its_tasks(alone: Path, place: Path) -> None:
+    (place / "hold").touch()
+    array = submit(place, "--tasks", TASKS, "--output=task-%a.out", "--", *EXTRACT)
+    too_early = submit(place, f"--dependency=afterany:{array}", "--output=fit-1.out", "--", *FIT)
+    wait_for(lambda: all(made(place, task) for task in range(TASKS)), "a shard of each task")
+
+    run_of(0).send_signal(signal.SIGKILL)  # as the kernel does when memory runs out
+    slurm_kit.ask("scontrol", "requeue", f"{array}_1")  # as when another job has precedence
+    slurm_kit.ask("scancel", f"{array}_2")
+    slurm_kit.ask("scancel", "--batch", "--signal=USR1", f"{array}_3")  # as before the time is over
+    assert all(made(place, task) < SHARDS // TASKS - 2 for task in range(TASKS))
+    time.sleep(3)  # for the signals to arrive
+    (place / "hold").unlink()
+
+    # The fit finds out by itself that it is too early.
+    wait_for(lambda: ended(array, too_early), "the array and the fit")
+    assert facts(f"{array}_0")["ExitCode"] == "137:0"
+    assert (facts(f"{array}_1")["ExitCode"], facts(f"{array}_1")["Restarts"]) == ("0:0", "1")
+    assert facts(f"{array}_2")["JobState"] == "CANCELLED"
+    assert (facts(f"{array}_3")["ExitCode"], facts(f"{array}_3")["Restarts"]) == ("0:0", "1")
+    said = (place / "task-3.out").read_text()
+    assert "error: stopped: photos.cache holds " in said
+    assert f"encoded {ROWS // TASKS} images" not in said  # the second time it went on
+    assert "error: terminated: photos.cache holds " in (place / "task-2.out").read_text()
+    assert facts(too_early)["ExitCode"] == "3:0"
+    assert not (place / "new.head").exists()
+
+    # What is left is told as an array, and only that is submitted again.
+    status = ("status", "photos.cache", "--layer", "layer3", "--tasks", TASKS)
+    assert "tasks left of 4: --array=0,2" in bottleneck(*status, cwd=place, code=3)
+    again = submit(place, "--tasks", TASKS, "--array=0,2", "--output=again.out", "--", *EXTRACT)
+    fit = submit(place, f"--dependency=afterany:{again}", "--output=fit-2.out", "--", *FIT)
+    wait_for(lambda: ended(again, fit), "the rest")
+    assert facts(fit)["ExitCode"] == "0:0", (place / "fit-2.out").read_text()
+    assert "tasks left" not in bottleneck(*status, cwd=place)
+
+    assert_same_codes(place / "photos.cache", alone / "photos.cache")
+    with (
+        safe_open(place / "new.head", framework="numpy") as one,
+        safe_open(alone / "new.head", framework="numpy") as other,
+    ):
+        for name in ("coef", "intercept", "mean", "scale"):
+            np.testing.assert_array_equal(one.get_tensor(name), other.get_tensor(name))
+
+
+def test_ranks_within_a_job_take_a_part_each(alone: Path, place: Path) -> None:
+    words = quoted([*PROGRAM, *map(str, EXTRACT), "--json"])
+    job = slurm_kit.ask(
+        "sbatch",
+        "--parsable",
+        f"--chdir={place}",
+        "--ntasks=2",
+        "--output=job.out",
+        f"--wrap=srun --output=rank-%t.out --error=rank-%t.err {words}",
+    ).strip()
+    wait_for(lambda: ended(job), "two ranks")
+    assert facts(job)["ExitCode"] == "0:0", (place / "rank-0.err").read_text()
+    found = [json.loads((place / f"rank-{rank}.out").read_text()) for rank in (0, 1)]
+    assert [rank["encoded"] for rank in found] == [ROWS // 2, ROWS // 2]
+    assert_same_codes(place / "photos.cache", alone / "photos.cache")

@@ -1,0 +1,379 @@
+import math
+import tracemalloc
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from array_api_compat import array_namespace
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from bottleneck.linear.design import Design, Move, Rotated, Streamed, stay
+from bottleneck.linear.eigenbasis import Intercept, _largest_eigenvalue, make_design
+from bottleneck.linear.losses import Logistic, Loss, Softmax
+from bottleneck.linear.path import Solution, solve_path
+from tests.helpers.problems import F64, INTERCEPTS, KINDS, Problem, Rows, Seen
+
+
+@st.composite
+def codes(draw: st.DrawFn) -> NDArray[Any]:
+    """Rows, fewer or more than features; some twice, some features constant, zero or large."""
+    n, d = draw(st.tuples(st.integers(1, 12), st.integers(1, 12)))
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    rows = random.normal(size=(n, d))
+    traits = st.lists(st.sampled_from(["twice", "constant", "zero", "large", "all"]), unique=True)
+    for trait in draw(traits):
+        some = random.random(d) < 0.5
+        if trait == "twice":
+            rows[n // 2 :] = rows[0]
+        elif trait == "constant":
+            rows[:, some] = 3.0
+        elif trait == "zero":
+            rows[:, some] = 0.0
+        elif trait == "large":
+            rows[:, some] *= 10
+        else:  # the mean is far from zero
+            rows += 2.0
+    return rows.astype(draw(st.sampled_from([np.float32, np.float64])))
+
+
+# A curvature that is worth a decomposition, and one that is not.
+STIFFNESS = [math.inf, 0.0]
+
+
+@st.composite
+def designs(draw: st.DrawFn) -> tuple[Design, Problem]:
+    rows, intercept = draw(codes()), draw(st.sampled_from(INTERCEPTS))
+    if intercept == "none" and not rows.any():
+        rows[0, 0] = 1
+    weight = None
+    if draw(st.booleans()):
+        weight = np.random.default_rng(0).uniform(0.1, 3, len(rows))
+    problem = Problem(rows, np.zeros(len(rows), int), Logistic, intercept, weight)
+    sizes = draw(st.lists(st.integers(1, 6), max_size=3))
+    options: dict[str, Any] = {
+        "in_memory": draw(st.booleans()),
+        "stiffness": draw(st.sampled_from(STIFFNESS)),
+    }
+    return problem.design(sizes, **options), problem
+
+
+def is_as_it_is(design: Design, problem: Problem) -> bool:
+    """Whether the rows are their own coordinates, centred perhaps."""
+    n, d = problem.rows.shape
+    if n < d or not isinstance(design, Rotated):
+        return False
+    at = array_namespace(design.spectrum).asarray(np.eye(len(design.spectrum)))
+    coef, _ = design.lift(at[:, :d])
+    return bool(np.array_equal(coef, np.eye(d)))
+
+
+def tolerance(problem: Problem) -> float:
+    """Of rounding, as a share of the largest eigenvalue."""
+    return tolerance_of(problem.rows.dtype)
+
+
+def tolerance_of(dtype: Any) -> float:
+    return 3e-5 if dtype == np.float32 else 1e-10
+
+
+def unlabelled(codes: Rows, **options: Any) -> Design:
+    """A design of rows whose classes do not matter."""
+    return make_design(codes, np.zeros(len(codes.rows), int), **options)
+
+
+def margins(design: Design, n: int, at: NDArray[Any]) -> F64:
+    """What the design makes of coordinates, for every row."""
+    seen = Seen()
+    design.products(at.astype(design.dtype), seen)
+    found = np.vstack(seen.blocks)
+    assert len(found) == n
+    return found
+
+
+@given(designs())
+def test_the_gram_matrix_is_the_spectrum(case: tuple[Design, Problem]) -> None:
+    design, problem = case
+    n, r = len(problem.rows), len(design.spectrum)
+    rows = margins(design, n, np.eye(r))
+    weight = np.ones(n) if problem.weight is None else problem.weight
+    size = design.spectrum.max() + np.linalg.norm(problem.rows.astype(float)) ** 2 * weight.max()
+    gram = rows.T @ (weight[:, None] * rows)
+    if is_as_it_is(design, problem):
+        gram = np.diag(gram.diagonal())
+    np.testing.assert_allclose(gram, np.diag(design.spectrum), atol=tolerance(problem) * size)
+    assert design.spectrum.dtype == design.penalty.dtype == np.float64
+    assert np.all(design.spectrum >= 0)
+    assert design.weight == pytest.approx(weight.sum())
+    assert str(design.dtype) == str(problem.rows.dtype)
+
+
+@given(designs())
+def test_coordinates_are_coefficients_of_the_same_length_and_margins(
+    case: tuple[Design, Problem],
+) -> None:
+    design, problem = case
+    n, r = len(problem.rows), len(design.spectrum)
+    at = np.random.default_rng(1).normal(size=(r, 3)).astype(design.dtype)
+    coef, intercept = design.lift(at)
+    assert coef.shape == (3, problem.rows.shape[1])
+    length = (coef**2).sum(axis=1)
+    if problem.intercept == "penalised":
+        length = length + intercept**2
+    if problem.intercept == "none":
+        np.testing.assert_array_equal(intercept, np.zeros(3))
+    free = problem.intercept == "free"
+    np.testing.assert_array_equal(design.penalty, np.r_[np.ones(r - free), np.zeros(int(free))])
+    exact = at.astype(np.float64)
+    ours = (design.penalty[:, None] * exact**2).sum(axis=0)
+    # Among few rows eigenvalues are kept down to 1e-12 of the largest, and so have few digits.
+    close = 1e-4 if n < problem.rows.shape[1] else 1e-9
+    np.testing.assert_allclose(ours, length, rtol=close, atol=close)
+    raw = problem.rows.astype(np.float64) @ coef.T + intercept
+    size = 1 + np.abs(problem.rows).sum()
+    np.testing.assert_allclose(margins(design, n, at), raw, atol=10 * tolerance(problem) * size)
+
+
+@pytest.mark.parametrize("move", [stay, torch.from_numpy], ids=["numpy", "torch"])
+@pytest.mark.parametrize("intercept", INTERCEPTS)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_as_they_are_have_the_minimiser_of_turned_ones(
+    kind: type[Loss], intercept: Intercept, weighted: bool, move: Move
+) -> None:
+    random = np.random.default_rng(0)
+    weight = random.uniform(0.2, 3, 60) if weighted else None
+    rows = (2.0 + random.normal(size=(60, 7))) * np.linspace(0.2, 2, 7)
+    problem = Problem(rows, np.arange(60) % 3, kind, intercept, weight)
+
+    def solved(stiffness: float) -> tuple[Solution, Design]:
+        design = problem.design([7, 1, 20], stiffness=stiffness, move=move)
+        (found,) = solve_path(design, problem.loss(move), [0.05], tol=1e-13)
+        return found, design
+
+    (turned, decomposed), (plain, as_it_is) = (solved(stiffness) for stiffness in STIFFNESS)
+    assert is_as_it_is(as_it_is, problem) != is_as_it_is(decomposed, problem)
+    assert isinstance(as_it_is, Rotated)
+    np.testing.assert_allclose(plain.objective, turned.objective, rtol=1e-10)
+    np.testing.assert_allclose(plain.objective, problem.minimum(0.05), rtol=1e-10)
+    np.testing.assert_allclose(plain.coef, turned.coef, atol=1e-6)
+    off = plain.margins(rows) - turned.margins(rows)
+    if kind is Softmax:  # only differences of margins matter
+        off -= off.mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(off, 0, atol=2e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("intercept", INTERCEPTS)
+def test_rows_as_they_are_are_copied_with_an_intercepts_ones(
+    intercept: Intercept, dtype: Any
+) -> None:
+    random = np.random.default_rng(0)
+    rows, weight = (5 + random.normal(size=(20, 4))).astype(dtype), random.uniform(0.5, 2, 20)
+    codes, before = Rows(rows, [3, 8]), rows.copy()
+    design = unlabelled(codes, intercept=intercept, weight=weight, stiffness=0.0)
+    assert isinstance(design, Rotated)
+    expected = rows - (weight @ rows / weight.sum() if intercept == "free" else 0)
+    if intercept != "none":
+        expected = np.hstack([expected, np.ones((20, 1))])
+    np.testing.assert_allclose(design.rows, expected, atol=tolerance_of(dtype) * 5)
+    assert design.rows.dtype == dtype
+    assert not np.shares_memory(design.rows, rows)
+    np.testing.assert_array_equal(rows, before)
+    np.testing.assert_allclose(design.spectrum, weight @ expected**2, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("in_memory", "shape"), [(False, (20, 4)), (True, (4, 20))])
+@pytest.mark.parametrize("intercept", INTERCEPTS)
+def test_rows_outside_of_memory_or_few_are_always_turned(
+    intercept: Intercept, in_memory: bool, shape: tuple[int, int]
+) -> None:
+    rows = np.random.default_rng(0).normal(size=shape)
+    problem = Problem(rows, np.zeros(shape[0], int), Logistic, intercept)
+    turned, soft = (problem.design(in_memory=in_memory, stiffness=s) for s in STIFFNESS)
+    assert type(soft) is type(turned)
+    np.testing.assert_array_equal(soft.spectrum, turned.spectrum)
+
+
+@pytest.mark.parametrize("intercept", INTERCEPTS)
+def test_what_is_decomposed_is_what_is_stiff_along_its_longest_direction(
+    intercept: Intercept,
+) -> None:
+    rows = 1.0 + np.random.default_rng(0).normal(size=(50, 6))
+    problem = Problem(rows, np.zeros(50, int), Logistic, intercept)
+    largest = problem.design().spectrum[: 6 if intercept == "free" else None].max()
+    for times, expected in ((0.9, True), (1.15, False)):
+        design = problem.design(stiffness=times * 3 / largest)
+        assert is_as_it_is(design, problem) == expected
+
+
+@pytest.mark.parametrize(("n", "d"), [(400, 60), (60, 60), (20, 60), (50, 2), (9, 1)])
+@pytest.mark.parametrize("mean", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize(("decay", "near"), [(0.0, 0.25), (0.5, 0.1), (1.0, 0.1)])
+def test_the_largest_eigenvalue_is_found_from_below(
+    n: int, d: int, mean: float, decay: float, near: float
+) -> None:
+    # Noise that is alike in all directions is the hardest: none of them stands out.
+    for seed in range(10):
+        rows = mean + np.random.default_rng(seed).normal(size=(n, d))
+        rows = rows * np.arange(1, d + 1) ** -decay
+        gram = rows.T @ rows
+        largest, found = float(np.linalg.eigvalsh(gram).max()), _largest_eigenvalue(gram)
+        assert (1 - near) * largest <= found <= largest * (1 + 1e-12)
+        assert _largest_eigenvalue(torch.from_numpy(gram)) == pytest.approx(found, rel=1e-9)
+
+
+def test_the_largest_eigenvalue_of_nothing_is_none() -> None:
+    assert _largest_eigenvalue(np.zeros((3, 3))) == 0
+
+
+@given(designs())
+def test_no_coefficients_are_lost(case: tuple[Design, Problem]) -> None:
+    # Whatever the coefficients, some coordinates have their margins, and no more length.
+    design, problem = case
+    n, d = problem.rows.shape
+    r = len(design.spectrum)
+    random = np.random.default_rng(2)
+    coef, intercept = random.normal(size=d), float(problem.intercept != "none")
+    wanted = problem.rows.astype(np.float64) @ coef + intercept
+    rows = margins(design, n, np.eye(r))
+    at, *_ = np.linalg.lstsq(rows, wanted, rcond=1e-7 if design.single else 1e-9)
+    size = 1 + np.abs(problem.rows).sum()
+    np.testing.assert_allclose(rows @ at, wanted, atol=max(1e-6, 10 * tolerance(problem)) * size)
+    length = np.sum(coef**2) + (problem.intercept == "penalised") * intercept**2
+    if problem.intercept != "free":
+        assert np.sum(at**2) <= length * (1 + 1e-3) + 1e-3
+
+
+def test_a_free_intercept_is_the_last_coordinate() -> None:
+    random = np.random.default_rng(0)
+    for shape in ((20, 4), (4, 20)):
+        rows, weight = 5 + random.normal(size=shape), random.uniform(0.5, 2, shape[0])
+        design = unlabelled(Rows(rows), intercept="free", weight=weight)
+        assert isinstance(design, Rotated)
+        np.testing.assert_allclose(design.rows[:, -1], 1)
+        np.testing.assert_allclose(weight @ design.rows[:, :-1], 0, atol=1e-9)
+        assert design.spectrum[-1] == pytest.approx(weight.sum())
+
+
+@pytest.mark.parametrize("shape", [(20, 4), (4, 20)])
+@pytest.mark.parametrize("intercept", INTERCEPTS)
+def test_equal_rows_leave_no_coordinate_but_the_intercepts(
+    shape: tuple[int, int], intercept: Intercept
+) -> None:
+    design = unlabelled(Rows(np.full(shape, 2.0)), intercept=intercept)
+    n, d = shape
+    expected = {"penalised": n * (4 * d + 1), "free": n, "none": 4 * n * d}[intercept]
+    assert design.spectrum.sum() == pytest.approx(expected)
+    assert design.spectrum.max() == pytest.approx(expected)
+
+
+def test_rows_that_are_all_zero_are_rows() -> None:
+    for shape in ((6, 4), (4, 6)):
+        for intercept in INTERCEPTS:
+            design = unlabelled(Rows(np.zeros(shape)), intercept=intercept)
+            at = np.ones((len(design.spectrum), 2))
+            coef, intercepts = design.lift(at)
+            assert (coef.shape, intercepts.shape) == ((2, shape[1]), (2,))
+            found = margins(design, shape[0], at)
+            np.testing.assert_allclose(found, np.broadcast_to(intercepts, found.shape))
+
+
+def test_rows_in_memory_are_turned_once_and_others_for_every_product() -> None:
+    rows = np.random.default_rng(0).normal(size=(30, 4))
+    for in_memory, kind in ((True, Rotated), (False, Streamed)):
+        codes = Rows(rows, [7], in_memory=in_memory)
+        design = unlabelled(codes, intercept="free")
+        assert isinstance(design, kind)
+        reads = codes.reads
+        design.products(np.ones((5, 2)), Seen())
+        assert codes.reads - reads == (0 if in_memory else 1)
+    codes = Rows(rows, [7], in_memory=False)
+    unlabelled(codes, intercept="free")
+    assert codes.reads == 1
+
+
+def test_few_rows_of_many_features_are_brought_here_first() -> None:
+    class Away(Rows):
+        def blocks(self) -> Iterator[NDArray[Any]]:
+            raise AssertionError("these lie elsewhere")
+
+        def here(self) -> Rows:
+            return Rows(self.rows)
+
+    rows = np.random.default_rng(0).normal(size=(4, 30))
+    design = unlabelled(Away(rows, in_memory=False), intercept="free")
+    at = np.eye(len(design.spectrum))
+    coef, intercepts = design.lift(at)
+    np.testing.assert_allclose(margins(design, 4, at), rows @ coef.T + intercepts, atol=1e-9)
+
+
+@pytest.mark.parametrize("intercept", INTERCEPTS)
+def test_few_rows_of_many_features_take_little_memory(intercept: Intercept) -> None:
+    # A matrix of d × d would be of 29 GB; the codes are 5 MB, in double precision twice that.
+    rows = np.random.default_rng(0).normal(size=(20, 60_000)).astype(np.float32)
+    design = unlabelled(Rows(rows), intercept=intercept)  # what is loaded once is loaded
+    tracemalloc.start()
+    try:
+        design = unlabelled(Rows(rows), intercept=intercept)
+        _, peak = tracemalloc.get_traced_memory()
+        assert peak < rows.nbytes
+        tracemalloc.reset_peak()
+        before, _ = tracemalloc.get_traced_memory()
+        coef, intercepts = design.lift(np.ones((len(design.spectrum), 1)))
+        assert tracemalloc.get_traced_memory()[1] - before < 2 * rows.nbytes
+    finally:
+        tracemalloc.stop()
+    at = np.ones((len(design.spectrum), 1))
+    raw = rows.astype(np.float64) @ coef.T + intercepts
+    np.testing.assert_allclose(margins(design, 20, at), raw, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(30, 4), (4, 30)])
+@pytest.mark.parametrize("intercept", INTERCEPTS)
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_torch_gives_the_same(
+    shape: tuple[int, int], intercept: Intercept, in_memory: bool
+) -> None:
+    random = np.random.default_rng(0)
+    rows, weight = random.normal(size=shape), random.uniform(0.5, 2, shape[0])
+
+    def made(move: Move) -> Design:
+        codes = Rows(rows, [3, 2], in_memory=in_memory)
+        return unlabelled(codes, intercept=intercept, weight=weight, move=move)
+
+    ours, other = made(stay), made(torch.from_numpy)
+    assert isinstance(other.spectrum, torch.Tensor)
+    assert isinstance(other.penalty, torch.Tensor)
+    size = float(ours.spectrum.max())
+    np.testing.assert_allclose(other.spectrum.numpy(), ours.spectrum, atol=1e-12 * size)
+    np.testing.assert_array_equal(other.penalty.numpy(), ours.penalty)
+    # Eigenvectors have a sign of their own in either library, their squares have not.
+    at = np.eye(len(ours.spectrum))
+    coef, _ = ours.lift(at)
+    moved, _ = other.lift(torch.from_numpy(at))
+    seen = Seen()
+    product = other.products(torch.from_numpy(at), seen).product
+    assert all(isinstance(block, torch.Tensor) for block in [product, *seen.blocks])
+    found = np.vstack([block.numpy() for block in seen.blocks])
+    np.testing.assert_allclose(found**2, margins(ours, shape[0], at) ** 2, atol=1e-8)
+    np.testing.assert_allclose(moved**2, coef**2, atol=1e-8)
+
+
+@pytest.mark.parametrize("mean", [10.0, 100.0])
+@pytest.mark.parametrize("intercept", INTERCEPTS)
+def test_a_large_mean_costs_single_precision_few_digits(mean: float, intercept: Intercept) -> None:
+    # Lengths of coordinates differ by `mean`; margins must not lose as many digits again.
+    random = np.random.default_rng(0)
+    rows = (mean + random.normal(size=(15, 40))).astype(np.float32)
+    design = unlabelled(Rows(rows), intercept=intercept)
+    at = random.normal(size=(len(design.spectrum), 3))
+    coef, intercepts = design.lift(at)
+    raw = rows.astype(np.float64) @ coef.T + intercepts
+    size = float(np.sqrt(design.spectrum.max()))
+    np.testing.assert_allclose(margins(design, 15, at), raw, atol=1e-6 * size)
+    length = (coef**2).sum(axis=1) + (intercept == "penalised") * intercepts**2
+    np.testing.assert_allclose(length, design.penalty @ at**2, rtol=1e-6)

@@ -1,0 +1,558 @@
+import math
+import tracemalloc
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.svm import LinearSVC
+
+from bottleneck.linear import lbfgs as descent
+from bottleneck.linear import path as solver
+from bottleneck.linear.design import Move, stay
+from bottleneck.linear.eigenbasis import Intercept, make_design
+from bottleneck.linear.lbfgs import Minimum, Objective
+from bottleneck.linear.losses import Logistic, Loss, Softmax, SquaredHinge
+from bottleneck.linear.path import Solution, _stages, solve_path
+from tests.helpers.problems import F64, KINDS, Problem, Rows, classes_of
+
+TOL = 1e-3
+SHAPES = [(40, 6), (12, 30), (30, 1)]
+
+
+def solve(problem: Problem, *cs: float, **options: Any) -> list[Solution]:
+    return list(solve_path(problem.design(), problem.loss(), cs, **options))
+
+
+def objective(problem: Problem, solution: Solution) -> F64:
+    return problem.objective(solution.coef, solution.intercept, solution.c)
+
+
+def blobs(n: int, d: int, k: int, *, apart: float = 1.0, dtype: Any = np.float64) -> Problem:
+    random = np.random.default_rng(n + d)
+    y = np.arange(n) % k
+    centers = apart * random.normal(size=(k, d))
+    return Problem((random.normal(size=(n, d)) + centers[y]).astype(dtype), y, SquaredHinge)
+
+
+def two_classes(problem: Problem, kind: type[Loss], intercept: Intercept) -> Problem:
+    return replace(problem, targets=problem.hot[:, [1]], kind=kind, intercept=intercept)
+
+
+def fitted(model: Any, problem: Problem, weight: F64 | None = None) -> tuple[F64, F64]:
+    """scikit-learn's coefficients, as near to its minimum as it comes."""
+    y = problem.targets if problem.targets.ndim == 1 else problem.targets[:, 0]
+    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
+        model.fit(problem.rows.astype(np.float64), y, weight)
+    intercept = np.broadcast_to(model.intercept_, model.coef_.shape[:1])
+    return np.asarray(model.coef_), np.asarray(intercept, dtype=np.float64)
+
+
+def allowed(problem: Problem, solution: Solution, gap: Any = TOL) -> F64:
+    """How far above its minimum an objective of that gap may be, with rounding."""
+    ours = objective(problem, solution)
+    rounding = 1e-6 if problem.rows.dtype == np.float32 else 1e-9
+    return np.asarray(
+        gap * problem.scale(solution.coef, solution.intercept, solution.c) + rounding * ours
+    )
+
+
+def rounding_of(problem: Problem) -> float:
+    """The relative error of an objective that was added up in the precision of the rows."""
+    return 1e-5 if problem.rows.dtype == np.float32 else 1e-9
+
+
+def assert_solved(problem: Problem, solution: Solution, reference: F64) -> None:
+    """As near the minimum as it says; `reference` may be any coefficients' objectives."""
+    ours = objective(problem, solution)
+    assert np.all(solution.converged)
+    assert np.all(ours <= reference + allowed(problem, solution))
+    assert np.all(ours <= reference + allowed(problem, solution, solution.gap))
+    np.testing.assert_allclose(solution.objective, ours, rtol=rounding_of(problem))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("k", [2, 4])
+@pytest.mark.parametrize("intercept", ["penalised", "none"])
+def test_the_hinge_is_linear_svcs(shape: tuple[int, int], k: int, intercept: Intercept) -> None:
+    problem = replace(blobs(*shape, k), intercept=intercept)
+    if k == 2:  # of which scikit-learn has one column
+        problem = two_classes(problem, SquaredHinge, intercept)
+    cs = [1e-6, 1e-2, 1.0, 100.0, 1e5]
+    for solution in solve(problem, *cs, tol=TOL):
+        model = LinearSVC(
+            C=solution.c,
+            dual=False,
+            tol=1e-10,
+            max_iter=10_000,
+            fit_intercept=intercept != "none",
+        )
+        coef, intercepts = fitted(model, problem)
+        assert_solved(problem, solution, problem.objective(coef, intercepts, solution.c))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("k", [2, 4])
+@pytest.mark.parametrize("intercept", ["free", "none"])
+def test_log_losses_are_logistic_regressions(
+    shape: tuple[int, int], k: int, intercept: Intercept
+) -> None:
+    problem = replace(blobs(*shape, k), kind=Softmax, intercept=intercept)
+    if k == 2:
+        problem = two_classes(problem, Logistic, intercept)
+    cs = [1e-6, 1e-2, 1.0, 100.0, 1e4]
+    for solution in solve(problem, *cs, tol=TOL):
+        model = LogisticRegression(
+            C=solution.c, tol=1e-9, max_iter=10_000, fit_intercept=intercept != "none"
+        )
+        coef, intercepts = fitted(model, problem)
+        reference = problem.objective(coef, intercepts, solution.c)
+        assert np.all(solution.converged)
+        assert np.all(objective(problem, solution) <= reference + allowed(problem, solution))
+        np.testing.assert_allclose(solution.objective, objective(problem, solution), rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", [SquaredHinge, Logistic])
+def test_rows_weights_are_scikit_learns(kind: type[Loss]) -> None:
+    weight = np.random.default_rng(0).uniform(0.1, 5, 40)
+    intercept: Intercept = "penalised" if kind is SquaredHinge else "free"
+    problem = replace(two_classes(blobs(40, 6, 2), kind, intercept), weight=weight)
+    hinge = LinearSVC(C=2.0, dual=False, tol=1e-10, max_iter=10_000)
+    model = hinge if kind is SquaredHinge else LogisticRegression(C=2.0, tol=1e-9, max_iter=10_000)
+    reference = problem.objective(*fitted(model, problem, weight), 2.0)
+    (solution,) = solve(problem, 2.0, tol=1e-6)
+    np.testing.assert_allclose(objective(problem, solution), reference, rtol=1e-5)
+
+
+def test_a_columns_weights_are_liblinears() -> None:
+    # LIBLINEAR weighs a class where it is right; where it is the rest it counts as it is.
+    own = np.array([0.3, 2.0, 5.0])
+    problem = replace(blobs(40, 6, 3), column_weight=np.stack([own, np.ones(3)]))
+    model = LinearSVC(
+        C=2.0, dual=False, tol=1e-10, max_iter=10_000, class_weight=dict(enumerate(own))
+    )
+    reference = problem.objective(*fitted(model, problem), 2.0)
+    (solution,) = solve(problem, 2.0, tol=1e-6)
+    np.testing.assert_allclose(objective(problem, solution), reference, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(40, 6), (12, 30)])
+def test_weights_are_those_of_repeated_rows(kind: type[Loss], shape: tuple[int, int]) -> None:
+    problem = replace(blobs(*shape, 3), kind=kind)
+    times = np.random.default_rng(0).integers(1, 4, shape[0])
+    weighted = replace(problem, weight=times.astype(np.float64))
+    repeated = replace(
+        problem, rows=problem.rows.repeat(times, 0), targets=problem.targets.repeat(times)
+    )
+    (one,), (other,) = (solve(p, 3.0, tol=1e-10) for p in (weighted, repeated))
+    np.testing.assert_allclose(one.coef, other.coef, atol=1e-4)
+    np.testing.assert_allclose(one.objective, other.objective, rtol=1e-9)
+
+
+TRAITS = ["constant", "twice", "zero", "single-feature", "large-mean", "one-each", "rare"]
+
+
+@st.composite
+def problems(draw: st.DrawFn, *, free: bool) -> Problem:
+    """Of any shape, with the traits that trouble solvers; a free intercept's, or the others."""
+    trait = draw(st.sampled_from(["", *TRAITS]))
+    n, d, k = draw(st.tuples(st.integers(2, 24), st.integers(1, 14), st.integers(2, 4)))
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    n = k if trait == "one-each" else max(n, k)
+    d = 1 if trait == "single-feature" else d
+    targets: NDArray[Any] = classes_of(n, k, random)
+    if trait == "rare":
+        targets = np.r_[np.arange(k), np.zeros(max(n, 24) - k, int)]
+    rows = random.normal(size=(len(targets), d))
+    rows += draw(st.sampled_from([0.0, 1.0, 3.0])) * random.normal(size=(k, d))[targets]
+    if trait == "constant":
+        rows[:, random.random(d) < 0.5] = 2.0
+    elif trait == "twice":
+        rows[len(rows) // 2 :] = rows[: len(rows) - len(rows) // 2]
+    elif trait == "zero":
+        rows[:, random.random(d) < 0.5] = 0.0
+    elif trait == "large-mean":
+        rows += 5.0
+    others: list[Intercept] = ["penalised", "none"]
+    intercept: Intercept = "free" if free else draw(st.sampled_from(others))
+    kind = draw(st.sampled_from(KINDS[1:] if free else KINDS))
+    if kind is not Softmax and not free and draw(st.booleans()):
+        targets = random.random((len(rows), k)) < 0.4
+    rows = rows.astype(draw(st.sampled_from([np.float32, np.float64])))
+    weight = random.uniform(0.2, 3, len(rows)) if draw(st.booleans()) else None
+    return Problem(rows, targets, kind, intercept, weight)
+
+
+C = st.floats(-6, 5).map(lambda exponent: float(10**exponent))
+
+
+@given(problems(free=False), C)
+@settings(max_examples=200, deadline=None)
+def test_any_problem_is_solved(problem: Problem, c: float) -> None:
+    (solution,) = solve(problem, c, tol=TOL)
+    assert_solved(problem, solution, problem.minimum(c))
+    assert np.all(allowed(problem, solution, solution.gap) >= 0)  # below zero by rounding alone
+
+
+@given(problems(free=True), C)
+@settings(max_examples=200, deadline=None)
+def test_with_a_free_intercept_too(problem: Problem, c: float) -> None:
+    # Its gap is no proof: the error may be some times the tolerance, not more.
+    (solution,) = solve(problem, c, tol=TOL)
+    ours, minimum = objective(problem, solution), problem.minimum(c)
+    assert np.all(solution.converged)
+    np.testing.assert_allclose(solution.objective, ours, rtol=rounding_of(problem))
+    assert np.all(allowed(problem, solution, solution.gap) >= 0)
+    assert np.all(ours <= minimum + 10 * allowed(problem, solution))
+
+
+@pytest.mark.parametrize("k", [2, 5])
+@pytest.mark.parametrize("c", [1e-4, 1e-2, 1.0, 100.0])
+def test_a_free_intercept_of_rare_classes(k: int, c: float) -> None:
+    # At the start, far from the intercept's place, nothing must be taken for proved.
+    random = np.random.default_rng(0)
+    y = np.r_[np.arange(1, k).repeat(4), np.zeros(400, int)]
+    problem = Problem(random.normal(size=(len(y), 8)), y, Softmax, "free")
+    if k == 2:
+        problem = two_classes(problem, Logistic, "free")
+    (solution,) = solve(problem, c, tol=TOL)
+    model = LogisticRegression(C=c, tol=1e-9, max_iter=10_000)
+    reference = problem.objective(*fitted(model, problem), c)
+    assert np.all(solution.converged)
+    assert np.all(solution.gap >= 0)
+    assert np.all(objective(problem, solution) <= reference + 3 * allowed(problem, solution))
+
+
+@pytest.mark.parametrize("always", [True, False])
+def test_a_label_that_says_nothing_has_a_finite_intercept(always: bool) -> None:
+    rows = np.random.default_rng(0).normal(size=(30, 4))
+    targets = np.stack([np.full(30, always), rows[:, 0] > 0], axis=1)
+    problem = Problem(rows, targets, Logistic, "free")
+    for solution in solve(problem, 1e-2, 1.0, 1e3):
+        assert np.all(np.isfinite(solution.coef))
+        assert np.all(np.isfinite(solution.intercept))
+        margins = rows @ solution.coef[0] + solution.intercept[0]
+        assert np.all((margins > 2) if always else (margins < -2))
+        np.testing.assert_allclose(objective(problem, solution), solution.objective, rtol=1e-6)
+
+
+@given(problems(free=False), C)
+@settings(max_examples=30, deadline=None)
+def test_the_gap_bounds_the_error(problem: Problem, c: float) -> None:
+    problem = replace(problem, rows=problem.rows.astype(np.float64))
+    exact = solve(problem, c, tol=1e-10, max_passes=20_000)[0].objective
+    for tol, passes in ((0.1, 1000), (1e-3, 1000), (1e-3, 3)):
+        (solution,) = solve(problem, c, tol=tol, max_passes=passes)
+        error = objective(problem, solution) - exact
+        assert np.all(error <= allowed(problem, solution, solution.gap))
+        np.testing.assert_array_equal(solution.converged, solution.gap <= tol)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_not_reached_is_not_hidden(kind: type[Loss], dtype: Any) -> None:
+    problem = replace(blobs(40, 6, 3, dtype=dtype), kind=kind)
+    (solution,) = solve(problem, 0.1, tol=1e-5, max_passes=1)
+    assert not solution.converged.any()
+    assert np.all(solution.gap > 1e-5)
+    np.testing.assert_allclose(objective(problem, solution), solution.objective, rtol=1e-5)
+    assert solution.passes == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("max_passes", [1, 2, 3, 7, 20])
+def test_the_way_to_a_c_counts_among_its_passes(kind: type[Loss], max_passes: int) -> None:
+    problem = replace(blobs(40, 6, 3, dtype=np.float32), kind=kind)
+    found = list(
+        solve_path(problem.design(), problem.loss(), [1.0, 1e3], tol=1e-8, max_passes=max_passes)
+    )
+    assert all(1 <= solution.passes <= max_passes for solution in found)
+    assert max_passes > 7 or not any(solution.converged.all() for solution in found)
+
+
+def test_some_problems_may_converge_where_others_do_not() -> None:
+    # The first label can be told without an error, which takes long; the second is of no rows.
+    rows = np.random.default_rng(0).normal(size=(60, 20))
+    targets = np.stack([rows[:, 0] > 0, np.random.default_rng(1).random(60) < 0.5], axis=1)
+    problem = Problem(rows, targets, SquaredHinge)
+    (solution,) = solve(problem, 10.0, tol=1e-3, max_passes=12)
+    assert solution.converged.tolist() == [False, True]
+    assert solution.gap[1] <= 1e-3 < solution.gap[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(40, 6), (12, 30)])
+def test_a_path_gives_what_each_c_gives_alone(kind: type[Loss], shape: tuple[int, int]) -> None:
+    problem = replace(blobs(*shape, 3), kind=kind)
+    cs = [1e-5, 3e-5, 1e-2, 0.1, 2.0, 500.0, 1e5]
+    path = solve(problem, *cs, tol=TOL)
+    assert [solution.c for solution in path] == cs
+    for solution in path:
+        (alone,) = solve(problem, solution.c, tol=1e-7)
+        assert_solved(problem, solution, alone.objective)
+        # The objective is strongly convex: coefficients are as near as its values say.
+        near = 2 * (allowed(problem, solution) + allowed(problem, alone, 1e-7)).sum()
+        assert np.linalg.norm(solution.coef - alone.coef) <= 2 * np.sqrt(near)
+
+
+def test_a_path_is_solved_as_it_is_asked_for() -> None:
+    problem = blobs(40, 6, 3)
+    codes = Rows(problem.rows, [9], in_memory=False)
+    design = make_design(codes, problem.targets, intercept="penalised")
+    path = solve_path(design, problem.loss(), [1e-3, 1.0, 1e3], tol=TOL)
+    assert isinstance(path, Iterator)
+    for c in (1e-3, 1.0, 1e3):
+        before = codes.reads
+        solution = next(path)
+        assert (solution.c, solution.passes) == (c, codes.reads - before)
+    with pytest.raises(StopIteration):
+        next(path)
+
+
+def test_a_hinge_that_separates_needs_one_pass_for_the_larger_c() -> None:
+    # What was proved for one C holds for all that follow, once no row is within the margin.
+    problem = blobs(30, 60, 3, apart=3.0)
+    *_, before, last = solve(problem, 1e4, 1e5, 1e6, tol=TOL)
+    assert np.all(last.converged)
+    assert last.passes <= before.passes <= 3
+
+
+def starts(problem: Problem, *cs: float, **options: Any) -> tuple[list[F64], list[F64]]:
+    """Where the search of each C began, and where it ended."""
+    found: tuple[list[F64], list[F64]] = [], []
+
+    def kept(objective: Objective, start: Any, **settings: Any) -> Minimum:
+        minimum = descent.minimise(objective, start, **settings)
+        found[0].append(start)
+        found[1].append(minimum.at)
+        return minimum
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(solver, "minimise", kept)
+        solve(problem, *cs, **options)
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_path_begins_where_the_last_two_minimisers_point_to(kind: type[Loss]) -> None:
+    problem = replace(blobs(60, 30, 3, apart=2.0), kind=kind)
+    cs = [1e-3, 1e-2, 0.1, 1.0, 10.0, 1e2, 3e2, 1e3]
+    began, ended = starts(problem, *cs, tol=1e-8)
+    assert len(began) == len(cs)
+    np.testing.assert_array_equal(began[0], np.zeros_like(began[0]))
+    np.testing.assert_array_equal(began[1], ended[0])
+    course = [problem.kind.course(c) for c in cs]
+    for i in range(2, len(cs)):
+        share = (course[i] - course[i - 1]) / (course[i - 1] - course[i - 2])
+        np.testing.assert_allclose(began[i], ended[i - 1] + share * (ended[i - 1] - ended[i - 2]))
+    # It pays for the largest C, where the course is that of separable classes.
+    assert np.linalg.norm(began[-1] - ended[-1]) < np.linalg.norm(ended[-2] - ended[-1]) / 2
+
+
+@pytest.mark.parametrize("shape", [(200, 40), (40, 200)])
+def test_a_path_takes_far_fewer_passes_than_each_c_alone(shape: tuple[int, int]) -> None:
+    problem = blobs(*shape, 4, apart=1.5)
+    cs = [1.0, 10.0, 100.0, 1e3, 1e4, 1e5]
+    path = solve(problem, *cs, tol=1e-4)
+    alone = [solve(problem, c, tol=1e-4)[0] for c in cs]
+    assert 3 * sum(one.passes for one in path) <= sum(one.passes for one in alone)
+    for one, other in zip(path, alone, strict=True):
+        assert np.all(one.converged)
+        np.testing.assert_allclose(objective(problem, one), objective(problem, other), rtol=1e-3)
+
+
+@pytest.mark.parametrize("move", [stay, torch.from_numpy], ids=["numpy", "torch"])
+@pytest.mark.parametrize("shape", [(40, 6), (12, 30)])
+@pytest.mark.parametrize("kind", [Logistic, Softmax])
+def test_a_free_intercept_begins_where_it_is_told_to(
+    kind: type[Loss], shape: tuple[int, int], move: Move
+) -> None:
+    problem = replace(blobs(*shape, 3), kind=kind, intercept="free")
+    where = np.array([0.5, -1.0, 0.25])
+    design, loss = problem.design(move=move), problem.loss(move)
+    (alone,) = solve(problem, 1e-3, tol=1e-10)
+    (found,) = solve_path(design, loss, [1e-3], intercept=move(where), tol=1e-10)
+    np.testing.assert_allclose(found.objective, alone.objective, rtol=1e-9)
+    # The first point of all is that intercept with no coefficients.
+    (first,) = solve_path(design, loss, [1e-3], intercept=move(where), max_passes=1)
+    np.testing.assert_allclose(first.coef, np.zeros_like(first.coef), atol=1e-15)
+    np.testing.assert_allclose(first.intercept, where)
+    expected = problem.objective(np.zeros_like(first.coef), where, 1e-3)
+    np.testing.assert_allclose(first.objective, expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("intercept", ["penalised", "free"])
+def test_single_precision_is_no_reason_to_go_on(kind: type[Loss], intercept: Intercept) -> None:
+    # With a small C hardly anything is gained, and the objective's rounding is much of that.
+    problem = replace(blobs(400, 20, 3, apart=0.5), kind=kind, intercept=intercept)
+    problem = replace(problem, rows=problem.rows * np.logspace(0, 1.5, 20))
+    single = replace(problem, rows=problem.rows.astype(np.float32))
+    (solution,) = solve(single, 1e-4, tol=1e-7)
+    (exact,) = solve(problem, 1e-4, tol=1e-12)
+    assert solution.passes < 40
+    assert np.all(solution.converged)
+    off = np.linalg.norm(solution.coef - exact.coef) / np.linalg.norm(exact.coef)
+    assert off < 1e-3
+
+
+def test_a_shape_of_everything() -> None:
+    problem = blobs(40, 6, 4)
+    (solution,) = solve(problem, 0.5)
+    assert (solution.coef.shape, solution.intercept.shape) == ((4, 6), (4,))
+    for values in (solution.objective, solution.gap, solution.converged):
+        assert values.shape == (4,)
+    (solution,) = solve(replace(problem, kind=Softmax, intercept="none"), 0.5)
+    assert (solution.coef.shape, solution.intercept.shape) == ((4, 6), (4,))
+    for values in (solution.objective, solution.gap, solution.converged):
+        assert values.shape == (1,)
+    assert solve(problem) == []
+
+
+@given(st.lists(st.integers(-24, 20), min_size=1, max_size=6, unique=True), st.integers(-24, 20))
+def test_no_step_of_a_walk_is_longer_than_tenfold(quarters: list[int], easy: int) -> None:
+    quarters.sort()  # of a decade
+    cs = [10 ** (i / 4) for i in quarters]
+    walk = list(_stages(cs, easy=10 ** (easy / 4)))
+    assert [c for c, wanted in walk if wanted] == cs
+    assert walk[0][0] <= max(cs[0] if quarters[0] <= easy else 0, 10 ** (easy / 4)) * (1 + 1e-9)
+    for (before, _), (c, _) in pairwise(walk):
+        assert before < c <= before * 10 * (1 + 1e-9)
+    # And no more of them than that takes.
+    first = max(0, math.ceil((quarters[0] - easy) / 4))
+    assert len(walk) == 1 + first + sum(math.ceil((b - a) / 4) for a, b in pairwise(quarters))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(60, 8), (20, 50)])
+@pytest.mark.parametrize("cs", [[1e5], [1.0, 1e5]])
+def test_single_precision_gives_way_to_double(
+    kind: type[Loss], shape: tuple[int, int], cs: list[float]
+) -> None:
+    problem = replace(blobs(*shape, 3, apart=4.0, dtype=np.float32), kind=kind)
+    *_, solution = solve(problem, *cs, tol=1e-4)
+    assert solution.coef.dtype == solution.intercept.dtype == np.float64
+    assert np.all(solution.converged)
+    minimum = problem.minimum(1e5)
+    assert np.all(objective(problem, solution) <= minimum + allowed(problem, solution, 1e-4))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cs", [[0.1], [1e-3, 0.1, 10.0]])
+def test_gains_are_counted_from_zero_coefficients(
+    kind: type[Loss], cs: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Wherever a search starts, and also where double precision takes over what single began.
+    problem = replace(blobs(60, 8, 3, dtype=np.float32), kind=kind)
+    zero = problem.losses(np.zeros((60, 3))).sum(axis=0)
+    seen = []
+
+    def not_enough_in_single(objective: Objective, start: Any, **options: Any) -> Minimum:
+        found = descent.minimise(objective, start, **options)
+        seen.append(objective.design.single)
+        np.testing.assert_allclose(np.asarray(objective.zero), objective.c * zero, rtol=1e-6)
+        return replace(found, gap=found.gap + objective.design.single)
+
+    monkeypatch.setattr(descent, "_SHED", 2.0)  # none leaves early
+    monkeypatch.setattr(solver, "minimise", not_enough_in_single)
+    *_, last = solve(problem, *cs, tol=1e-6)
+    assert np.all(last.converged)
+    assert seen[:2] == [True, False]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_objective_in_single_precision_is_what_it_says(kind: type[Loss]) -> None:
+    # Near certainty, where losses are tiny and C makes them count.
+    for n in (2, 3, 5, 8):
+        problem = replace(blobs(n, 20, 2, dtype=np.float32), kind=kind, intercept="none")
+        for solution in solve(problem, 1e2, 1e3, 1e4, 3e4):
+            ours = objective(problem, solution)
+            np.testing.assert_allclose(solution.objective, ours, rtol=1e-5)
+            assert np.all(allowed(problem, solution, solution.gap) >= 0)
+
+
+def test_double_precision_is_not_copied() -> None:
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(20_000, 50))
+    problem = Problem(rows, rows[:, [0]] + random.normal(size=(20_000, 1)) > 0, SquaredHinge)
+    design, loss = problem.design(), problem.loss()
+    tracemalloc.start()
+    try:
+        solutions = list(solve_path(design, loss, [1e3, 1e5], max_passes=30))
+        assert tracemalloc.get_traced_memory()[1] < rows.nbytes
+    finally:
+        tracemalloc.stop()
+    assert [solution.c for solution in solutions] == [1e3, 1e5]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(90, 6), (12, 30)])
+def test_streamed_rows_give_the_same(kind: type[Loss], dtype: Any, shape: tuple[int, int]) -> None:
+    intercept: Intercept = "free" if kind is Softmax else "penalised"
+    problem = replace(blobs(*shape, 3, dtype=dtype), kind=kind, intercept=intercept)
+    codes = Rows(problem.rows, [7, 1, 20], in_memory=False)
+    design = make_design(codes, problem.targets, intercept=intercept)
+    cs = [1e-3, 1.0, 1e3]
+    streamed = solve_path(design, problem.loss(), cs, tol=1e-6)
+    for one, other in zip(streamed, solve(problem, *cs, tol=1e-6), strict=True):
+        np.testing.assert_allclose(one.objective, other.objective, rtol=1e-5)
+        np.testing.assert_allclose(one.objective, objective(problem, one), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(90, 6), (12, 30)])
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_torch_gives_the_same(
+    kind: type[Loss], dtype: Any, shape: tuple[int, int], in_memory: bool
+) -> None:
+    problem = replace(
+        blobs(*shape, 3, dtype=dtype),
+        kind=kind,
+        weight=np.random.default_rng(0).uniform(0.5, 2, shape[0]),
+        column_weight=None if kind is Softmax else np.array([[1.0, 2.0, 3.0], [1.0, 0.5, 1.0]]),
+    )
+
+    def path(move: Move) -> list[Solution]:
+        design = problem.design([5, 40], in_memory=in_memory, move=move)
+        return list(solve_path(design, problem.loss(move), [1e-3, 1.0, 1e5], tol=1e-5))
+
+    for one, other in zip(path(torch.from_numpy), path(stay), strict=True):
+        assert type(one.objective) is type(one.gap) is np.ndarray
+        assert one.coef.dtype == np.float64
+        np.testing.assert_allclose(one.objective, other.objective, rtol=3e-5)
+        np.testing.assert_allclose(one.objective, objective(problem, one), rtol=1e-4)
+        assert np.all(one.converged)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6)])
+@pytest.mark.parametrize("intercept", ["penalised", "none"])
+def test_rows_of_zeros_are_solved(
+    kind: type[Loss], shape: tuple[int, int], intercept: Intercept
+) -> None:
+    problem = Problem(np.zeros(shape), np.arange(shape[0]) % 2, kind, intercept)
+    for solution in solve(problem, 1e-3, 1e3):
+        assert_solved(problem, solution, problem.minimum(solution.c))
+        np.testing.assert_array_equal(solution.coef, np.zeros_like(solution.coef))
+
+
+def test_one_class_is_solved() -> None:
+    rows = np.random.default_rng(0).normal(size=(10, 3))
+    for kind in KINDS:
+        problem = Problem(rows, np.zeros(10, int), kind)
+        (solution,) = solve(problem, 1.0)
+        assert np.all(solution.converged)
+        assert np.all(np.isfinite(solution.gap))
+        assert np.all(objective(problem, solution) <= problem.minimum(1.0) * (1 + TOL))

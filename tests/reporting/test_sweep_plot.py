@@ -1,0 +1,274 @@
+"""Plots: what is drawn is what was found, whole and readable."""
+
+import dataclasses
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from sklearn.isotonic import IsotonicRegression
+
+from bottleneck.errors import InvalidOptionError
+from bottleneck.fitting.metrics import score
+from bottleneck.fitting.selection import Candidate
+from bottleneck.fitting.sweep import Row, best_row, recommend
+from bottleneck.reporting.sweep_plot import _apart, plot_sweep, require_picture, sweep_figure
+
+CLFS = ("svm", "softmax")
+
+
+def a_row(layer: str, clf: str, mean: float, *, error: float = 0.02, work: float | None) -> Row:
+    """Judged on a hundred rows of two classes, a little better than in the folds."""
+    cv = Candidate("standardize", 1.0, (mean - error, mean + error), 0.0, True)
+    true = np.repeat([0, 1], 50)
+    answers = np.where(np.arange(100) < round(100 * (mean + 0.03)), true, 1 - true)
+    heldout = score(true, answers, ["ants", "bees"], split="val")
+    return Row(layer, clf, 8, work, cv, "accuracy", heldout, 0.5, True, 1.0, {})
+
+
+def rows_of(works: dict[str, float | None]) -> list[Row]:
+    """Better and better layers, softmax a little worse than svm."""
+    return [
+        a_row(layer, clf, 0.6 + 0.3 * turn / len(works) - 0.01 * (clf == "softmax"), work=work)
+        for turn, (layer, work) in enumerate(works.items())
+        for clf in CLFS
+    ]
+
+
+THREE: dict[str, float | None] = {"conv1": 0.1, "conv2": 0.4, "fc": 1.0}
+
+
+def drawn(rows: Sequence[Row]) -> tuple[Figure, Axes]:
+    figure = sweep_figure(rows, best=best_row(rows), chosen=recommend(rows))
+    figure.draw_without_rendering()  # but with everything in its place
+    (axes,) = figure.axes
+    return figure, axes
+
+
+def lines_of(axes: Axes, label: str) -> Any:
+    found = [line for line in axes.get_lines() if line.get_label() == label]
+    found += [bars.lines[0] for bars in axes.containers if bars.get_label() == label]  # type: ignore[attr-defined, unused-ignore]
+    (line,) = found
+    return line
+
+
+def texts(axes: Axes) -> list[str]:
+    return [text.get_text() for text in axes.texts]
+
+
+# What is drawn
+
+
+@pytest.mark.parametrize("clf", CLFS)
+def test_a_line_for_each_classifier_is_what_was_found(clf: str) -> None:
+    rows = rows_of(THREE)
+    own = [row for row in rows if row.clf == clf]
+    _, axes = drawn(rows)
+    folds = lines_of(axes, f"{clf}, cross-validation")
+    heldout = lines_of(axes, f"{clf}, held-out val")
+    for line, values in (
+        (folds, np.array([row.cv.mean for row in own])),
+        (heldout, np.array([row.measured for row in own])),
+    ):
+        np.testing.assert_allclose(line.get_xdata().astype(float), [0.1, 0.4, 1.0])
+        np.testing.assert_allclose(line.get_ydata().astype(float), values)
+    assert folds.get_color() == heldout.get_color()
+    assert heldout.get_markerfacecolor() == "white"
+
+
+def test_bars_are_standard_errors() -> None:
+    rows = [row for row in rows_of(THREE) if row.clf == "svm"]
+    _, axes = drawn(rows)
+    (bars,) = axes.containers
+    (segments,) = (bar.get_segments() for bar in bars.lines[2])  # type: ignore[attr-defined, unused-ignore]
+    for segment, row in zip(segments, rows, strict=True):
+        error = row.cv.standard_error
+        expected = [row.cv.mean - error, row.cv.mean + error]
+        np.testing.assert_allclose(segment[:, 1], expected)
+
+
+def test_the_recommended_row_has_the_ring_and_the_bold_name() -> None:
+    rows = rows_of(THREE)
+    rows[2] = a_row("conv2", "svm", best_row(rows).cv.mean - 0.001, work=0.4)
+    chosen = recommend(rows)
+    assert (chosen.layer, chosen.clf) == ("conv2", "svm")
+    _, axes = drawn(rows)
+    ring = lines_of(axes, "recommended")
+    assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (0.4, chosen.cv.mean)
+    bold = [text.get_text() for text in axes.texts if text.get_fontweight() == "bold"]
+    assert bold == ["conv2"]
+
+
+def test_the_band_is_one_standard_error_below_the_best() -> None:
+    rows = rows_of(THREE)
+    best = best_row(rows)
+    _, axes = drawn(rows)
+    (band,) = axes.patches
+    low, high = band.get_path().get_extents(band.get_patch_transform()).intervaly
+    assert (low, high) == pytest.approx((best.cv.mean - best.cv.standard_error, best.cv.mean))
+
+
+def test_chance_is_a_faint_line() -> None:
+    _, axes = drawn(rows_of(THREE))
+    (line,) = [line for line in axes.get_lines() if np.array_equal(line.get_ydata(), [0.5, 0.5])]
+    assert line.get_linewidth() < 1
+    assert "chance 50.0%" in texts(axes)
+
+
+def test_chance_far_below_takes_no_room_from_the_rows() -> None:
+    rows = [dataclasses.replace(row, chance=0.01) for row in rows_of(THREE)]
+    _, axes = drawn(rows)
+    assert "chance 1.0% ↓" in texts(axes)
+    assert axes.get_ylim()[0] > 0.5
+
+
+def test_several_labels_have_no_chance() -> None:
+    _, axes = drawn([dataclasses.replace(row, chance=None) for row in rows_of(THREE)])
+    assert not [text for text in texts(axes) if "chance" in text]
+
+
+def test_without_a_held_out_split_there_are_no_open_markers() -> None:
+    figure, _ = drawn([dataclasses.replace(row, heldout=None) for row in rows_of(THREE)])
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "svm, cross-validation",
+        "softmax, cross-validation",
+        "recommended",
+        "within a standard error of the best",
+    ]
+
+
+@pytest.mark.parametrize("works", [{"b": None, "a": None}, {"b": 0.2, "a": None}])
+def test_where_a_share_is_unknown_layers_stand_in_a_row(works: dict[str, float | None]) -> None:
+    _, axes = drawn(rows_of(works))
+    line = lines_of(axes, "svm, cross-validation")
+    assert list(line.get_xdata()) == [0, 1]
+    assert line.get_linestyle() == "None"  # nothing leads from one to the other
+    assert "not known" in axes.get_xlabel()
+    assert list(axes.get_xticks()) == []
+
+
+def test_a_single_row_can_be_drawn() -> None:
+    drawn(rows_of({"fc": 1.0})[:1])
+    drawn([dataclasses.replace(row, heldout=None, chance=None) for row in rows_of({"fc": None})])
+
+
+# Whether it can be read
+
+
+@pytest.mark.parametrize("n", [1, 15, 30])
+@pytest.mark.parametrize("crowded", [False, True])
+def test_names_and_legend_stand_inside_and_apart(n: int, crowded: bool) -> None:
+    works = [0.99] * n if crowded else np.linspace(0.02, 1, n).tolist()
+    rows = rows_of({f"layer{i}.conv": work for i, work in enumerate(works)})
+    figure, axes = drawn(rows)
+    width, height = figure.bbox.width, figure.bbox.height
+    names = [text for text in axes.texts if text.get_rotation() == 45]
+    assert [text.get_text() for text in names] == [f"layer{i}.conv" for i in range(n)]
+    for thing in (*names, *figure.legends, axes.xaxis.label, axes.yaxis.label):
+        box = thing.get_window_extent()
+        assert box.x0 >= -1
+        assert box.y0 >= -1
+        assert box.x1 <= width + 1
+        assert box.y1 <= height + 1
+    feet = [axes.transAxes.transform(text.get_position())[0] for text in names]
+    letters = 8 * figure.dpi / 72  # pixels of a line of 8 points, √2 as wide where it is slanted
+    assert (np.diff(feet) >= 1.3 * letters).all()
+    assert axes.get_window_extent().height > 0.4 * height
+
+
+def test_a_long_name_keeps_its_end_and_no_name_is_a_formula() -> None:
+    long = "features.denseblock4.denselayer16.conv2"
+    figure, axes = drawn(rows_of({"$x_1$": 0.5, long: 1.0}))
+    assert texts(axes)[-2:] == ["$x_1$", f"…{long[-21:]}"]
+    assert not any(text.get_parse_math() for text in axes.texts[-2:])
+    assert figure.get_size_inches().tolist() == [6.5, 4.0]
+
+
+def test_more_names_than_fit_leave_the_one_that_matters() -> None:
+    rows = rows_of({f"layer{i}": i / 60 for i in range(1, 61)})
+    _, axes = drawn(rows)
+    assert [text for text in texts(axes) if "layer" in text] == [recommend(rows).layer]
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20).map(sorted), st.floats(0.001, 0.05))
+def test_names_move_as_little_as_can_be(wanted: list[float], gap: float) -> None:
+    found = np.array(_apart(wanted, gap))
+    assert found[0] >= -1e-9
+    assert found[-1] <= 1 + 1e-9
+    assert (np.diff(found) >= gap - 1e-9).all()
+    steps = gap * np.arange(len(wanted))
+    model = IsotonicRegression(y_min=0, y_max=1 - steps[-1])
+    expected = model.fit_transform(np.arange(len(wanted)), np.array(wanted) - steps) + steps
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+# The file
+
+
+def write(path: Path) -> Path:
+    rows = rows_of(THREE)
+    plot_sweep(path, rows, best=best_row(rows), chosen=recommend(rows))
+    return path
+
+
+def test_the_suffix_decides_the_format(tmp_path: Path) -> None:
+    data = write(tmp_path / "a" / "b.PNG").read_bytes()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    assert (int.from_bytes(data[16:20]), int.from_bytes(data[20:24])) == (1300, 800)
+    assert write(tmp_path / "b.pdf").read_bytes().startswith(b"%PDF-")
+    svg = ElementTree.parse(write(tmp_path / "b.svg")).getroot()
+    assert svg.tag == "{http://www.w3.org/2000/svg}svg"
+    assert re.findall(r"<!-- (conv1|conv2|fc) -->", (tmp_path / "b.svg").read_text()) == list(THREE)
+
+
+@pytest.mark.parametrize("name", ["b", "b.jpg", "b.svg.gz", "svg", ".svg"])
+def test_another_suffix_is_refused(tmp_path: Path, name: str) -> None:
+    for refuse in (write, require_picture):
+        with pytest.raises(InvalidOptionError, match=r"--plot .* \.svg, \.png, \.pdf"):
+            refuse(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_plot_that_fails_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "b.svg"
+    path.write_text("before")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Figure, "savefig", full)
+    with pytest.raises(OSError, match="No space"):
+        write(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["b.svg"]
+    assert path.read_text() == "before"
+
+
+def _modules_after(code: str) -> set[str]:
+    program = f"import sys; sys.path += {sys.path!r}\n{code}\nprint(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True
+    )
+    return set(done.stdout.split())
+
+
+def test_only_who_draws_pays_for_matplotlib_and_nobody_for_pyplot(tmp_path: Path) -> None:
+    assert "matplotlib" not in _modules_after(
+        "import bottleneck.reporting.sweep_plot, bottleneck.fitting.summary"
+    )
+    code = "import pathlib; from tests.reporting.test_sweep_plot import write\n"
+    code += f"write(pathlib.Path({str(tmp_path / 'b.png')!r}))"
+    loaded = _modules_after(code)
+    assert "matplotlib.figure" in loaded
+    assert "matplotlib.pyplot" not in loaded

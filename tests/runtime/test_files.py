@@ -1,0 +1,136 @@
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bottleneck.runtime.files import publish, publish_text, remove_leavings, sha256
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_published_file_has_its_bytes_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    with publish(tmp_path / "deep" / "a.bin") as temporary:
+        temporary.write_bytes(b"whole")
+    assert (tmp_path / "deep" / "a.bin").read_bytes() == b"whole"
+    assert names(tmp_path / "deep") == ["a.bin"]
+
+
+def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    with pytest.raises(RuntimeError), publish(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise RuntimeError
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["a.bin"]
+
+
+def test_the_name_appears_only_when_the_bytes_are_whole(tmp_path: Path) -> None:
+    with publish(tmp_path / "a.bin") as temporary:
+        temporary.write_bytes(b"half")
+        assert not (tmp_path / "a.bin").exists()
+        assert temporary.parent == tmp_path  # a rename across file systems is no rename
+
+
+def test_bytes_and_folder_are_synced_before_and_after_the_rename(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def spy_fsync(handle: int) -> None:
+        events.append("fsync folder" if Path(f"/proc/self/fd/{handle}").is_dir() else "fsync file")
+        fsync(handle)
+
+    def spy_replace(path: Path, target: Path) -> Path:
+        events.append("rename")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", spy_fsync)
+    monkeypatch.setattr(Path, "replace", spy_replace)
+    publish_text(tmp_path / "a.txt", "x")
+    assert events == ["fsync file", "rename", "fsync folder"]
+
+
+def test_a_failed_sync_publishes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        publish_text(tmp_path / "a.txt", "x")
+    assert names(tmp_path) == []
+
+
+def test_names_of_any_bytes_can_be_written(tmp_path: Path) -> None:
+    publish_text(tmp_path / "a.txt", "caf\udce9")
+    assert (tmp_path / "a.txt").read_bytes() == b"caf\xe9"
+
+
+def test_leavings_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    host = socket.gethostname()
+    gone = tmp_path / "codes" / f".0.h5.{host}.{dead.pid}.abcd.tmp~"
+    kept = [
+        tmp_path / f".0.h5.{host}.{os.getpid()}.abcd.tmp~",
+        tmp_path / f".0.h5.elsewhere.{dead.pid}.abcd.tmp~",
+        tmp_path / "00000.h5",
+        tmp_path / ".hidden",
+    ]
+    gone.parent.mkdir()
+    for path in [gone, *kept]:
+        path.touch()
+    remove_leavings(tmp_path)
+    assert not gone.exists()
+    assert all(path.exists() for path in kept)
+
+
+def test_leavings_that_are_a_day_old_go_whoever_left_them(tmp_path: Path) -> None:
+    old = tmp_path / ".0.h5.elsewhere.1.abcd.tmp~"
+    young = tmp_path / ".1.h5.elsewhere.1.abcd.tmp~"
+    for path, hours in ((old, 25), (young, 23)):
+        path.touch()
+        then = time.time() - hours * 3600
+        os.utime(path, (then, then))
+    remove_leavings(tmp_path)
+    assert names(tmp_path) == [young.name]
+
+
+def test_what_is_lost_while_a_file_is_written_is_known_at_the_sync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The system tells of a failed write only those who had the file open by then.
+    synced: list[int] = []
+    opened: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_ino))
+    with publish(tmp_path / "a.bin") as temporary:
+        here = temporary.stat().st_ino
+        fds = list(Path("/proc/self/fd").iterdir())
+        opened = [path.stat().st_ino for path in fds if path.exists()]
+        temporary.write_bytes(b"x")
+    assert here in opened
+    assert synced[0] == here
+
+
+def test_the_name_that_publish_chooses_is_known_to_the_sweeper(tmp_path: Path) -> None:
+    code = (
+        "import os, pathlib; from bottleneck.runtime.files import publish\n"
+        f"with publish(pathlib.Path({str(tmp_path)!r}) / 'a.h5') as t:\n"
+        "    t.write_bytes(b'half'); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=False)
+    assert len(names(tmp_path)) == 1
+    remove_leavings(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_sha256_is_over_the_parts_in_order() -> None:
+    assert sha256(b"ab", memoryview(b"c")) == hashlib.sha256(b"abc").hexdigest()

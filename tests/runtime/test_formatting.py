@@ -1,0 +1,68 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bottleneck.runtime.formatting import duration, printable, size, table
+
+CELLS = st.text(st.characters(codec="ascii", exclude_categories=["C", "Z"]), min_size=1)
+
+
+def test_columns_stand_under_their_headers() -> None:
+    lines = table(["name", "n"], [["a", "1"], ["longer", "1000"]]).splitlines()
+    assert lines == ["name       n", "a          1", "longer  1000"]
+
+
+def test_a_header_alone_is_a_line() -> None:
+    assert table(["name", "n"], []) == "name  n"
+
+
+@given(st.integers(1, 4).flatmap(lambda n: st.lists(st.lists(CELLS, min_size=n, max_size=n))))
+def test_every_cell_comes_back(rows: list[list[str]]) -> None:
+    header = [f"column{i}" for i in range(len(rows[0]) if rows else 1)]
+    lines = table(header, iter(rows)).split("\n")
+    assert [line.split() for line in lines] == [header, *rows]
+    assert len({len(line) for line in lines}) == 1 or len(header) == 1
+
+
+def test_an_empty_last_cell_leaves_no_blanks() -> None:
+    assert table(["a", ""], [["1", ""], ["2", "*"]]).splitlines() == ["a", "1", "2  *"]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1 kB"),
+        (4096, "4.1 kB"),
+        (2.6e9, "2.6 GB"),
+        (5e14, "500 TB"),
+    ],
+)
+def test_bytes_as_people_read_them(count: float, text: str) -> None:
+    assert size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (26.4, "26 s"),
+        (120.4, "120 s"),
+        (120.6, "2 min 1 s"),
+        (200, "3 min 20 s"),
+        (3599.4, "59 min 59 s"),
+        (3599.6, "1 h 0 min"),
+        (7385, "2 h 3 min"),
+        (100 * 3600 - 1, "100 h 0 min"),
+    ],
+)
+def test_times_as_people_read_them(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("ants", "ants"), ("a\nb", "a\\nb"), ("é", "é"), ("\udcff", "\\udcff")]
+)
+def test_names_keep_to_their_line(text: str, shown: str) -> None:
+    assert printable(text) == shown

@@ -1,0 +1,162 @@
+import os
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bottleneck.errors import InvalidOptionError
+from bottleneck.runtime.scheduler import (
+    array_expression,
+    cores,
+    neighbours_of,
+    shards_left,
+    task_of,
+)
+
+
+def slurm(
+    index: int, first: int, last: int, step: int = 1, count: int | None = None
+) -> dict[str, str]:
+    regular = (last - first) // step + 1
+    values = {"ID": index, "MIN": first, "MAX": last, "STEP": step, "COUNT": count or regular}
+    return {f"SLURM_ARRAY_TASK_{name}": str(value) for name, value in values.items()}
+
+
+def grid_engine(index: int, first: int, last: int, step: int = 1) -> dict[str, str]:
+    names = ("SGE_TASK_ID", "SGE_TASK_FIRST", "SGE_TASK_LAST", "SGE_TASK_STEPSIZE")
+    return dict(zip(names, map(str, (index, first, last, step)), strict=True))
+
+
+def srun(rank: int, *, node: int) -> dict[str, str]:
+    return {
+        "SLURM_LOCALID": str(rank),
+        "SLURM_NODEID": str(node),
+        "SLURM_STEP_TASKS_PER_NODE": "2(x3),1",
+    }
+
+
+def test_without_a_scheduler_a_process_does_all() -> None:
+    assert task_of({}) == (0, 1)
+    # As a job that is no array, or a batch script that started no step, says it.
+    for alone in (
+        {"SGE_TASK_ID": "undefined", "SGE_TASK_FIRST": "undefined"},
+        {"LSB_JOBINDEX": "0"},
+        {"SLURM_JOB_ID": "5", "SLURM_PROCID": "0", "SLURM_NTASKS": "4"},
+    ):
+        assert task_of(alone) == (0, 1)
+
+
+@given(st.integers(0, 50), st.integers(1, 9), st.integers(1, 40), st.sampled_from(["slurm", "sge"]))
+def test_the_elements_of_an_array_are_all_parts_once(
+    first: int, step: int, count: int, scheduler: str
+) -> None:
+    make = slurm if scheduler == "slurm" else grid_engine
+    indices = range(first, first + step * count, step)
+    parts = [task_of(make(index, first, indices[-1], step)) for index in indices]
+    assert parts == [(place, count) for place in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"LSB_JOBINDEX": "1", "LSB_JOBINDEX_END": "4"}, (0, 4)),
+        ({"LSB_JOBINDEX": "7", "LSB_JOBINDEX_END": "9", "LSB_JOBINDEX_STEP": "2"}, (3, 5)),
+        ({"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}, (3, 8)),
+        ({"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_NTASKS": "2"}, (1, 2)),
+        ({"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "3"}, (1, 3)),
+    ],
+)
+def test_other_schedulers_and_ranks(environment: dict[str, str], expected: tuple[int, int]) -> None:
+    assert task_of(environment) == expected
+
+
+@pytest.mark.parametrize("name", ["PBS_ARRAY_INDEX", "JOB_COMPLETION_INDEX"])
+def test_who_does_not_say_how_many_is_told(name: str) -> None:
+    assert task_of({name: "3"}, count=16) == (3, 16)
+    with pytest.raises(InvalidOptionError, match=rf"{name}=3: .*--task auto/N"):
+        task_of({name: "3"})
+    with pytest.raises(InvalidOptionError, match="is task 16 counted from 0, and there are 16"):
+        task_of({name: "16"}, count=16)
+
+
+def test_ranks_within_the_elements_of_an_array_share_its_parts() -> None:
+    parts = Counter(
+        task_of({**slurm(index, 1, 3), "SLURM_PROCID": str(rank), "SLURM_STEP_NUM_TASKS": "2"})
+        for index in (1, 2, 3)
+        for rank in (0, 1)
+    )
+    assert parts == Counter((part, 6) for part in range(6))
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        slurm(7, 3, 7, count=2),  # --array=3,7
+        slurm(4, 1, 9, step=2),
+        slurm(0, 1, 4),
+        {**slurm(1, 1, 4), "SLURM_ARRAY_TASK_ID": "one"},
+        {"RANK": "-1", "WORLD_SIZE": "2"},
+    ],
+)
+def test_what_cannot_be_told_is_refused(environment: dict[str, str]) -> None:
+    with pytest.raises(InvalidOptionError, match="--task I/N"):
+        task_of(environment)
+
+
+def test_a_count_without_a_scheduler_is_refused() -> None:
+    with pytest.raises(InvalidOptionError, match="--task auto/4: no scheduler says"):
+        task_of({}, count=4)
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, (0, 1)),
+        ({"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4", "RANK": "5"}, (1, 4)),
+        ({"OMPI_COMM_WORLD_LOCAL_RANK": "2", "OMPI_COMM_WORLD_LOCAL_SIZE": "3"}, (2, 3)),
+        # srun on nodes of 2, 2, 2 and 1 processes
+        (srun(1, node=2), (1, 2)),
+        (srun(0, node=3), (0, 1)),
+        ({**srun(1, node=2), "SLURM_GPUS_PER_TASK": "2"}, (0, 1)),  # has cards of its own
+        ({"SLURM_LOCALID": "0", "SLURM_PROCID": "0"}, (0, 1)),  # a batch script, no step
+    ],
+)
+def test_the_processes_of_one_machine(
+    environment: dict[str, str], expected: tuple[int, int]
+) -> None:
+    assert neighbours_of(environment) == expected
+
+
+@pytest.mark.parametrize(
+    ("threads", "expected"),
+    [(None, 3), ("2", 2), ("2,1", 2), (" 1 ", 1), ("64", 3), ("0", 3), ("", 3), ("many", 3)],
+)
+def test_cores_are_those_that_the_process_may_use(
+    threads: str | None, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3, 5}, raising=False)
+    if threads is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    assert cores() == expected
+
+
+@given(st.sets(st.integers(0, 40)))
+def test_an_array_expression_is_its_numbers(indices: set[int]) -> None:
+    text = array_expression(indices)
+    found: list[int] = []
+    for part in text.split(",") if text else []:
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    assert found == sorted(indices)
+
+
+def test_numbers_side_by_side_are_one_range() -> None:
+    assert array_expression([5, 0, 3, 4]) == "0,3-5"
+    assert array_expression(range(1000)) == "0-999"
+    assert array_expression([]) == ""
+
+
+def test_missing_shards_fall_to_the_tasks_that_make_them() -> None:
+    assert shards_left([0, 2, 4, 4], 3) == {0: 1, 1: 2, 2: 1}
+    assert shards_left([], 3) == {}
