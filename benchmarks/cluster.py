@@ -23,7 +23,7 @@ from machine import machine
 from pictures import write_jpegs
 from turns import in_turns, ratio
 
-from bottleneck.runtime.executors import Engine, open_engine
+from bottleneck.runtime.executors import Executor, open_executor
 from tests.helpers import slurm as slurm_kit
 from tests.helpers.dask_cluster import dask_cluster
 
@@ -137,17 +137,17 @@ WAYS: dict[str, Way] = {
 def overhead(size: ClusterSize) -> str:
     """Milliseconds for an item that is no work: what an engine adds to every shard."""
     rows = []
-    with open_engine("loky", jobs=2) as engine:
+    with open_executor("loky", jobs=2) as engine:
         rows.append(["loky, 2 processes", _milliseconds(engine, size.items)])
     with (
         dask_cluster(2) as cluster,
-        open_engine("dask", scheduler=cluster.address) as engine,
+        open_executor("dask", scheduler=cluster.address) as engine,
     ):
         rows.append(["Dask, 2 workers", _milliseconds(engine, size.items)])
     return _table(["engine", "ms a shard"], rows)
 
 
-def _milliseconds(engine: Engine, items: int) -> str:
+def _milliseconds(engine: Executor, items: int) -> str:
     list(engine.run(abs, range(10)))  # all have started
     start = time.perf_counter()
     list(engine.run(abs, range(items)))

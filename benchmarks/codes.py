@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 
 from bottleneck.cache.store import Cache, open_cache
-from bottleneck.data.labels import class_indices, rows_of_split
+from bottleneck.data.labels import class_indices, split_rows
 from bottleneck.extraction.extract import extract
 
 SHARED = Path(__file__).parents[2] / "shared"  # photographs and weights that are not ours to ship
@@ -88,8 +88,8 @@ def hymenoptera_codes(folder: Path, *, shared: Path = SHARED) -> Iterator[TrainT
 
 
 def _cached(cache: Cache, layer: str) -> TrainTest:
-    images, usable = cache.images, cache.usable(layer)
-    train, test = (rows_of_split(images, usable, split) for split in ("train", "val"))
+    images, usable = cache.images, cache.valid_rows(layer)
+    train, test = (split_rows(images, usable, split) for split in ("train", "val"))
     rows = np.concatenate([train, test])
     classes = class_indices(images, rows, sorted(set(images.label)))
     learnt = np.arange(len(rows)) < len(train)

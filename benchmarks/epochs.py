@@ -11,12 +11,12 @@ from pictures import write_jpegs
 from sizes import FULL, Size
 
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.backbones.layers import choose_layers, list_layers
+from bottleneck.backbones.layers import list_layers, select_layers
 from bottleneck.extraction.encoder import Encoder
 from bottleneck.linear.eigenbasis import make_design
 from bottleneck.linear.lbfgs import Objective
 from bottleneck.linear.losses import Softmax
-from bottleneck.linear.matrix import InMemory, fit_preprocessing
+from bottleneck.linear.matrix import ArrayMatrix, fit_scaler
 
 MODEL, LAYER = "resnet18", "layer4"
 EPOCHS = 100
@@ -27,7 +27,7 @@ _C = 1e-2
 def network_epoch(paths: list[Path]) -> tuple[float, NDArray[np.float32]]:
     """Seconds of one epoch that decodes all images and runs the network, and its codes."""
     backbone = load_backbone(MODEL, "none")
-    layers = choose_layers(list_layers(backbone.network, backbone.preprocess.crop), [LAYER])
+    layers = select_layers(list_layers(backbone.network, backbone.preprocess.crop), [LAYER])
     encoder = Encoder(
         backbone,
         layers,
@@ -38,9 +38,9 @@ def network_epoch(paths: list[Path]) -> tuple[float, NDArray[np.float32]]:
     )
     rows, size = list(enumerate(paths)), encoder.lanes.batch
     batches = [rows[start : start + size] for start in range(0, len(rows), size)]
-    list(encoder.stream(batches[:1]))  # warm
+    list(encoder.encode(batches[:1]))  # warm
     start = time.perf_counter()
-    found = [batch.codes[LAYER] for batch in encoder.stream(batches)]
+    found = [batch.codes[LAYER] for batch in encoder.encode(batches)]
     return time.perf_counter() - start, np.concatenate(found)
 
 
@@ -51,8 +51,8 @@ def cached_epochs(codes: NDArray[np.float32], classes: int) -> float:
     curvature, which always descends. What the classes are does not matter to the time.
     """
     start = time.perf_counter()
-    rows = InMemory(codes)
-    prepared = rows.prepared(fit_preprocessing("standardize", rows))
+    rows = ArrayMatrix(codes)
+    prepared = rows.prepared(fit_scaler("standardize", rows))
     design = make_design(prepared, np.arange(len(codes)) % classes, intercept="free")
     loss = Softmax(np.arange(classes))
     objective = Objective(design, loss, _C, None, None)

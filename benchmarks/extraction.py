@@ -1,4 +1,4 @@
-"""Extraction: images a second, truncation, further layers, memory, writing and reading.
+"""ExtractionResult: images a second, truncation, further layers, memory, writing and reading.
 
 Run from the project's root: python benchmarks/extraction.py; with --quick for a try, with --only
 for some parts, or some networks of the first part.

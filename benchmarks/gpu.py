@@ -25,7 +25,7 @@ from sizes import FULL as FITTING
 
 from bottleneck.linear.classifiers import CLASSIFIERS, fit_path
 from bottleneck.linear.design import Rotated
-from bottleneck.linear.matrix import InMemory
+from bottleneck.linear.matrix import ArrayMatrix
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def run(
     with counted_products() as products:
         start = time.perf_counter()
         path = fit_path(
-            InMemory(codes[: size.n]),
+            ArrayMatrix(codes[: size.n]),
             classes[: size.n],
             clf=clf,
             cs=cs,
@@ -213,7 +213,8 @@ def run(
         operations=sum(operations for operations, _ in products),
         converged=sum(bool(solution.converged.all()) for solution in found),
         accuracy=max(
-            float((solution.margins(unseen).argmax(axis=1) == true).mean()) for solution in found
+            float((solution.decision_function(unseen).argmax(axis=1) == true).mean())
+            for solution in found
         ),
     )
 
@@ -269,13 +270,13 @@ def _finish(device: str) -> None:
 
 
 def both(*, device: str, quick: bool, limit: float = FULL.limit) -> str:
-    """Extraction and then fitting, each under its title."""
+    """ExtractionResult and then fitting, each under its title."""
     if device.startswith("cuda") and not torch.cuda.is_available():
         return "no CUDA device: not measured"
     images = gpu_extraction.QUICK if quick else gpu_extraction.FULL
     rows = dataclasses.replace(QUICK if quick else FULL, limit=limit)
     parts = {
-        "Extraction": gpu_extraction.measure(images, device),
+        "ExtractionResult": gpu_extraction.measure(images, device),
         "Fitting": measure(rows, device),
     }
     return "\n\n".join(f"## {title}\n\n{text}" for title, text in parts.items())

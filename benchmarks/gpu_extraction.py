@@ -1,4 +1,4 @@
-"""Extraction on a GPU: end to end against the network alone and decoding alone.
+"""ExtractionResult on a GPU: end to end against the network alone and decoding alone.
 
 A part of benchmarks/gpu.py.
 """
@@ -29,8 +29,8 @@ from stages import (
 from torchvision.io import decode_jpeg
 
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.backbones.layers import Tap, choose_layers, list_layers
-from bottleneck.runtime.scheduler import cores
+from bottleneck.backbones.layers import TruncatedNetwork, list_layers, select_layers
+from bottleneck.runtime.resources import available_cpus
 
 _IN_MEMORY = Path("/dev/shm")
 _ROOM, _JPEG_BYTES = 4, 64 << 10  # room is asked for more than the images, for caches and others
@@ -57,7 +57,7 @@ class Size:
     limit : float
         Seconds after which no further run begins.
     preprocess : dict of str to int
-        Fields of `bottleneck.spec.Preprocess` that replace the networks' own.
+        Fields of `bottleneck.spec.InputTransform` that replace the networks' own.
     """
 
     networks: tuple[tuple[str, str], ...] = (("resnet50", "layer4"), ("resnet18", "layer4"))
@@ -107,7 +107,8 @@ def measure(size: Size, device: str) -> str:
             "random weights into a new cache, the network's loading included. *Network* runs on "
             "random images that lie on the device in its precision; *forward* is what the encoder "
             "does with decoded pixels in the host's memory; *decoding* is decoding and resizing "
-            f"from memory, on {cores()} cores. The share is that of the smaller of network and "
+            f"from memory, on {available_cpus()} cores. The share is that of the smaller of "
+            "network and "
             "decoding.",
             "",
             on_card,
@@ -124,9 +125,9 @@ def network_alone(job: Job, *, at_least: float) -> float:
     """Seconds an image of the truncated network on images that lie on the device already."""
     backbone = load_backbone(job.model, "none", preprocess=dict(job.preprocess))
     crop, dtype = backbone.preprocess.crop, getattr(torch, job.precision)
-    layers = choose_layers(list_layers(backbone.network, crop), job.layers)
+    layers = select_layers(list_layers(backbone.network, crop), job.layers)
     network: Any = backbone.network.to(job.device, dtype)
-    tap = Tap(network.to(memory_format=torch.channels_last), layers, pool=job.pool)
+    tap = TruncatedNetwork(network.to(memory_format=torch.channels_last), layers, pool=job.pool)
     images: Any = torch.randn((job.batch or 1, 3, crop, crop), device=job.device).to(dtype)
     images = images.to(memory_format=torch.channels_last)
 

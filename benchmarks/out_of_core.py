@@ -10,15 +10,15 @@ from alone import run_alone
 from numpy.typing import NDArray
 from sizes import FULL, Size
 
-from bottleneck.cache.manifest import Layout, Manifest, manifest_text
+from bottleneck.cache.manifest import Manifest, StorageLayout, manifest_text
 from bottleneck.cache.shard import Shard, write_shard
 from bottleneck.cache.store import Cache
 from bottleneck.data.table import ImageTable
 from bottleneck.fitting.head import Head
-from bottleneck.spec import Preprocess, Source, Spec
+from bottleneck.spec import InputTransform, Source, Spec
 
 _LAYER = "layer4"
-_SPEC = Spec("generated", "0" * 64, Preprocess(), "none", "float32", relu=True, pool="avg")
+_SPEC = Spec("generated", "0" * 64, InputTransform(), "none", "float32", relu=True, pool="avg")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def make_cache(path: Path, *, n: int, d: int, classes: int, shard_size: int = 40
     paths = [f"{label}/{row:07d}.jpg" for row, label in enumerate(labels)]
     numbers = np.zeros(n, dtype=np.int64)
     images = ImageTable(paths, labels, [""] * n, [""] * n, numbers, numbers)
-    layout = Layout("float16", shard_size, "none")
+    layout = StorageLayout("float16", shard_size, "none")
     manifest = Manifest(_SPEC, layout, Source("generated", "none"), identity="generated")
     cache = Cache(path, manifest, images)
     path.mkdir(parents=True)

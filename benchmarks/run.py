@@ -14,11 +14,11 @@ from machine import machine
 
 SECTIONS: dict[str, Callable[[], str]] = {
     "Start-up": startup.markdown,
-    "Extraction": extraction.markdown,
+    "ExtractionResult": extraction.markdown,
     "Scale": scale.markdown,
     "Compression": compression.markdown,
     "Fitting": fitting.markdown,
-    "Extraction on a GPU": gpu_extraction.markdown,
+    "ExtractionResult on a GPU": gpu_extraction.markdown,
     "Fitting on a GPU": gpu.markdown,
     "The bundled sample, layer by layer": lambda: sample_layers.markdown(sample_layers.all_rows()),
 }

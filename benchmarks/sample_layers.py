@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bottleneck.data.labels import class_indices, rows_of_split
-from bottleneck.data.table import find_images
+from bottleneck.data.labels import class_indices, split_rows
+from bottleneck.data.table import open_images
 from bottleneck.extraction.extract import extract
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.selection import choose
-from bottleneck.linear.matrix import InMemory
+from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.training import Method, Training, train
 
 DATA = Path(__file__).parents[1] / "data"
@@ -55,23 +55,23 @@ def layer_rows(pool: str, cache: Path) -> list[Row]:
 
 def pixel_row() -> Row:
     """The same classifiers on the 64 pixels themselves."""
-    root, images = find_images(DATA / "digits")
+    root, images = open_images(DATA / "digits")
     everything = np.ones(len(images), dtype=bool)
     names = sorted(set(images.label))
 
     def read(split: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        rows = rows_of_split(images, everything, split)
+        rows = split_rows(images, everything, split)
         pixels = [np.asarray(Image.open(root / images.path[row])).ravel() for row in rows.tolist()]
         return np.stack(pixels).astype(np.float32), class_indices(images, rows, names)
 
     (pixels, classes), (test, test_classes) = read("train"), read("test")
-    training = Training(InMemory(pixels), classes, len(names))
+    training = Training(ArrayMatrix(pixels), classes, len(names))
     accuracy = {}
     for clf in CLASSIFIERS:
         method = Method(clf)
         best = choose(training, method, grid=None, folds=5, preprocess=["standardize"]).best
         prepare, model = train(training, method, c=best.c, preprocess="standardize")
-        found = model.margins(prepare(test)).argmax(axis=1)
+        found = model.decision_function(prepare(test)).argmax(axis=1)
         accuracy[clf] = float((found == test_classes).mean())
     return Row("raw pixels", pixels.shape[1], accuracy)
 

@@ -19,21 +19,21 @@ import numpy as np
 from alone import run_alone
 
 from bottleneck.cache.envelope import seal
-from bottleneck.cache.manifest import Layout, Manifest, manifest_text, read_manifest
+from bottleneck.cache.manifest import Manifest, StorageLayout, manifest_text, read_manifest
 from bottleneck.cache.shard import KIND
 from bottleneck.cache.store import Cache, open_cache
-from bottleneck.cache.update import merge_images, plan_cache
+from bottleneck.cache.update import merge_images, plan_update
 from bottleneck.data.image_csv import COLUMNS
-from bottleneck.data.string_column import Texts
-from bottleneck.data.table import ImageTable, find_images
-from bottleneck.extraction.work import finish, lacking, own_shards
-from bottleneck.spec import Preprocess, Source, Spec
+from bottleneck.data.string_column import StringColumn
+from bottleneck.data.table import ImageTable, open_images
+from bottleneck.extraction.work import find_missing, finish, own_shards
+from bottleneck.spec import InputTransform, Source, Spec
 
 LAYER = "layer4"
 _CODE, _BYTES = 2048, 4096
 _SIZES = ((1_000_000, 1_000, 100), (10_000_000, 10_000, 1_000))  # rows, shards, tasks
 _CLASS = 500  # images of one: 20 000 classes in ten million
-_SPEC = Spec("net", "ab" * 32, Preprocess(), "pillow-1", "float32", True, "avg")
+_SPEC = Spec("net", "ab" * 32, InputTransform(), "pillow-1", "float32", True, "avg")
 
 
 def make_cache(place: Path, *, rows: int, shards: int) -> Cache:
@@ -41,8 +41,8 @@ def make_cache(place: Path, *, rows: int, shards: int) -> Cache:
     with (place / "images.csv").open("wb") as file:
         _write_listing(file, rows)
     with instant_stats():
-        _, images = find_images(place / "images.csv")
-    layout = Layout("float16", -(-rows // shards), "none")
+        _, images = open_images(place / "images.csv")
+    layout = StorageLayout("float16", -(-rows // shards), "none")
     manifest = Manifest(_SPEC, layout, Source("net", "none"), images.digest)
     cache = Cache(place / "cache", manifest, images)
     images.write_csv(cache.path / "images.csv")
@@ -94,30 +94,32 @@ def write_instantly(cache: Cache, shards: Iterable[int]) -> None:
 
 
 def _find(place: Path, _: int) -> None:
-    find_images(place / "images.csv")
+    open_images(place / "images.csv")
 
 
 def _find_instantly(place: Path, _: int) -> None:
     with instant_stats():
-        find_images(place / "images.csv")
+        open_images(place / "images.csv")
 
 
 def _plan(place: Path, tasks: int) -> None:
     with instant_stats():
-        _, images = find_images(place / "images.csv")
+        _, images = open_images(place / "images.csv")
     have = read_manifest(place / "cache")
-    plan = plan_cache(
+    plan = plan_update(
         place / "cache", images, spec=have.spec, layout=have.layout, source=have.source
     )
-    lacking(plan.cache, [LAYER], (tasks // 2, tasks))
-    assert plan.carry_out().images is images
+    find_missing(plan.cache, [LAYER], (tasks // 2, tasks))
+    assert plan.apply().images is images
 
 
 def _merge(place: Path, _: int) -> None:
     cache = open_cache(place / "cache")
     old = cache.images
     kept = np.arange(len(old)) % 10 != 3
-    path, label, split, group = (Texts(compress(column, kept.tolist())) for column in old.texts)
+    path, label, split, group = (
+        StringColumn(compress(column, kept.tolist())) for column in old.texts
+    )
     before = ImageTable(path, label, split, group, old.size[kept], old.mtime_ns[kept])
     changes = merge_images(before, old)[2]
     assert changes.added == len(old) - kept.sum()
@@ -141,7 +143,7 @@ def _all_tasks(place: Path, tasks: int) -> None:
     cache = open_cache(place / "cache")
     for task in range(tasks):
         own = own_shards(cache, (task, tasks))
-        assert list(lacking(cache, [LAYER], (task, tasks)).values()) == [list(own)]
+        assert list(find_missing(cache, [LAYER], (task, tasks)).values()) == [list(own)]
         write_instantly(cache, own)
         finish(cache, [LAYER], (task, tasks))
     assert (cache.path / "codes.h5").is_file()

@@ -14,9 +14,9 @@ from sklearn.model_selection import StratifiedKFold
 from versus import taking_turns
 
 from bottleneck.linear.classifiers import CLASSIFIERS, fit_path
-from bottleneck.linear.matrix import InMemory, fit_preprocessing
+from bottleneck.linear.matrix import ArrayMatrix, fit_scaler
 from bottleneck.linear.path import Solution
-from bottleneck.linear.sklearn_solver import reference_path
+from bottleneck.linear.sklearn_solver import sklearn_path
 from bottleneck.linear.training import SEARCH_TOL
 
 SolvePath = Callable[..., Iterator[Solution]]  # the classifiers of each C in turn
@@ -37,14 +37,14 @@ def whole_search(
     k = len(np.unique(classes))
     folds = StratifiedKFold(size.folds, shuffle=True, random_state=0)
     for train, unseen in folds.split(codes, classes):
-        rows = InMemory(codes[train])
-        preprocessing = fit_preprocessing("standardize", rows)
+        rows = ArrayMatrix(codes[train])
+        preprocessing = fit_scaler("standardize", rows)
         held_back = preprocessing(codes[unseen])
         prepared = rows.prepared(preprocessing)
         for i, solution in enumerate(
             path(prepared, classes[train], clf=clf, cs=size.grid, classes=k)
         ):
-            margins = solution.margins(held_back)
+            margins = solution.decision_function(held_back)
             found = margins.argmax(axis=1) if k > 2 else (margins[:, 0] > 0).astype(np.int64)
             right[i] += (found == classes[unseen]).sum()
     return right / len(classes)
@@ -84,7 +84,7 @@ def _against_scikit_learn(data: TrainTest, size: Size) -> list[str]:
     for clf in CLASSIFIERS:
         searches = (
             partial(whole_search, data.train, data.train_classes, clf=clf, size=size, path=path)
-            for path in (OURS, reference_path)
+            for path in (OURS, sklearn_path)
         )
         ours, theirs = taking_turns(*searches)
         lines.append(f"| {clf} | {ours:.3f} | {theirs:.3f} | {theirs / ours:.2g} |")

@@ -104,7 +104,7 @@ class ExtractionSize:
     read : tuple of 2 int
         Rows and features of the codes that are read back.
     preprocess : dict of str to int
-        Fields of `bottleneck.spec.Preprocess` that replace the networks' own.
+        Fields of `bottleneck.spec.InputTransform` that replace the networks' own.
     """
 
     networks: tuple[Network, ...] = (

@@ -15,14 +15,14 @@ import numpy as np
 from torch import Tensor
 
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.backbones.layers import choose_layers, list_layers
-from bottleneck.backbones.malloc import keeping_pages
-from bottleneck.backbones.runner import choose_devices
-from bottleneck.data.decode import decode_image, prepare_image
+from bottleneck.backbones.layers import list_layers, select_layers
+from bottleneck.backbones.malloc import retain_freed_memory
+from bottleneck.data.decode import decode_image, resize_and_crop
 from bottleneck.extraction.encoder import Encoder
 from bottleneck.extraction.extract import extract
-from bottleneck.runtime.scheduler import cores
-from bottleneck.spec import Preprocess
+from bottleneck.runtime.devices import choose_devices
+from bottleneck.runtime.resources import available_cpus
+from bottleneck.spec import InputTransform
 
 _BYTES_KEPT = 256  # images whose bytes lie in memory while decoding alone is measured
 _AHEAD = 3  # tasks a thread that are begun or wait
@@ -42,7 +42,7 @@ class Job:
     batch : int, optional
         Images in a forward pass; unless given, as many as bottleneck takes by itself.
     preprocess : dict of str to int
-        Fields of `Preprocess` that replace the network's own.
+        Fields of `InputTransform` that replace the network's own.
     """
 
     model: str
@@ -94,7 +94,7 @@ def end_to_end(job: Job, images: Path) -> Ran:
 def make_encoder(job: Job) -> Encoder:
     """The encoder that `extract` would make, for a precision that is chosen already."""
     backbone = load_backbone(job.model, "none", preprocess=dict(job.preprocess))
-    layers = choose_layers(list_layers(backbone.network, backbone.preprocess.crop), job.layers)
+    layers = select_layers(list_layers(backbone.network, backbone.preprocess.crop), job.layers)
     return Encoder(
         backbone,
         layers,
@@ -112,7 +112,9 @@ def forward_alone(encoder: Encoder, batch: int | None = None, *, at_least: float
     nothing else to do meanwhile. This is the one place that knows how an encoder runs its network.
     """
     lanes, random = encoder.lanes, np.random.default_rng(0)
-    batches = [lanes.staging(batch or lanes.batch, encoder.preprocess.crop) for _ in range(4)]
+    batches = [
+        lanes.allocate_batch(batch or lanes.batch, encoder.preprocess.crop) for _ in range(4)
+    ]
     for images in batches:
         images.numpy()[...] = random.integers(0, 256, images.shape, dtype=np.uint8)
 
@@ -130,16 +132,16 @@ def forward_each(job: Job, *, at_least: float) -> float:
     return forward_alone(make_encoder(job), job.batch, at_least=at_least)
 
 
-def decode_alone(data: Sequence[bytes], preprocess: Preprocess, *, at_least: float) -> float:
+def decode_alone(data: Sequence[bytes], preprocess: InputTransform, *, at_least: float) -> float:
     """Seconds an image from a file's bytes in memory to prepared pixels, a thread on each core."""
 
     def one(content: bytes) -> int:
-        prepare_image(decode_image(content), preprocess)
+        resize_and_crop(decode_image(content), preprocess)
         return 1
 
     tasks = [functools.partial(one, content) for content in data]
-    with keeping_pages(), ThreadPoolExecutor(cores()) as pool:
-        return _kept_busy(pool, cores(), tasks, at_least=at_least)
+    with retain_freed_memory(), ThreadPoolExecutor(available_cpus()) as pool:
+        return _kept_busy(pool, available_cpus(), tasks, at_least=at_least)
 
 
 def read_some(paths: Sequence[Path], count: int = _BYTES_KEPT) -> list[bytes]:

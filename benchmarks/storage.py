@@ -18,11 +18,11 @@ from sizes import FULL_EXTRACTION, ExtractionSize
 from stages import Job, end_to_end
 from turns import in_turns, median, ratio
 
-from bottleneck.backbones.backbone import sketch_network
-from bottleneck.backbones.layers import choose_layers, list_layers
-from bottleneck.cache.shard import read_blocks
+from bottleneck.backbones.backbone import build_skeleton
+from bottleneck.backbones.layers import list_layers, select_layers
+from bottleneck.cache.shard import iter_code_blocks
 from bottleneck.cache.store import Cache, open_cache
-from bottleneck.fitting.sharded_matrix import open_codes
+from bottleneck.fitting.sharded_matrix import open_matrix
 from bottleneck.linear.matrix import Codes
 
 _MODEL, _LAYER = "squeezenet1_0", "features.12"
@@ -71,9 +71,9 @@ def reading(size: ExtractionSize = FULL_EXTRACTION) -> str:
         with (place / "plain").open("wb") as plain:
             for shard in range(cache.shard_count):
                 plain.write(cache.read_checked(layer, shard).tobytes())
-        rows = np.flatnonzero(cache.usable(layer))
+        rows = np.flatnonzero(cache.valid_rows(layer))
         budget = 4 * n * d  # as much as the codes take, which is too little to train in
-        again = open_codes(cache, layer, rows, memory=budget)
+        again = open_matrix(cache, layer, rows, memory=budget)
         things: dict[str, Callable[[], float]] = {
             "numpy.fromfile": lambda: _timed(lambda: _from_file(place / "plain")),
             "shards in blocks of 1024 rows, as they are stored": lambda: _timed(
@@ -83,10 +83,10 @@ def reading(size: ExtractionSize = FULL_EXTRACTION) -> str:
                 lambda: _from_file(place / "plain").astype(np.float32)
             ),
             "into memory, checked": lambda: _timed(
-                lambda: open_codes(cache, layer, rows, memory=64 * budget)
+                lambda: open_matrix(cache, layer, rows, memory=64 * budget)
             ),
             "in blocks, checked": lambda: _timed(
-                lambda: _pass_over(open_codes(cache, layer, rows, memory=budget))
+                lambda: _pass_over(open_matrix(cache, layer, rows, memory=budget))
             ),
             "in blocks, not checked again": lambda: _timed(lambda: _pass_over(again)),
         }
@@ -123,7 +123,7 @@ def _from_file(path: Path) -> NDArray[Any]:
 
 def _stored_codes(cache: Cache, layer: str) -> None:
     for shard in range(cache.shard_count):
-        deque(read_blocks(cache.shard_path(layer, shard), 1024), maxlen=0)
+        deque(iter_code_blocks(cache.shard_path(layer, shard), 1024), maxlen=0)
 
 
 def _pass_over(codes: Codes) -> None:
@@ -142,8 +142,8 @@ def _thrown_away(job: Job, images: Path) -> float:
 
 
 def _code_bytes(job: Job) -> int:
-    network, preprocess = sketch_network(job.model, "none")
-    (layer,) = choose_layers(
+    network, preprocess = build_skeleton(job.model, "none")
+    (layer,) = select_layers(
         list_layers(network, job.preprocess.get("crop", preprocess.crop)), job.layers
     )
     return 2 * layer.code_size(job.pool)

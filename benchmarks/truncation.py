@@ -11,8 +11,8 @@ from sizes import FULL_EXTRACTION, ExtractionSize
 from stages import Job, end_to_end, forward_each
 from turns import in_turns, median, ratio
 
-from bottleneck.backbones.backbone import sketch_network
-from bottleneck.backbones.layers import choose_layers, list_layers
+from bottleneck.backbones.backbone import build_skeleton
+from bottleneck.backbones.layers import list_layers, select_layers
 
 _LAYERS = ("layer4", "layer3", "layer2")
 
@@ -31,9 +31,9 @@ Seconds = dict[str, tuple[list[float], list[float]]]  # of an image: end to end,
 
 def truncation(size: ExtractionSize = FULL_EXTRACTION) -> str:
     """The time to a layer over that to the last one, against its share of the multiply-adds."""
-    network, preprocess = sketch_network(size.truncated, "none")
+    network, preprocess = build_skeleton(size.truncated, "none")
     crop = size.preprocess.get("crop", preprocess.crop)
-    work = {layer.name: layer.work for layer in choose_layers(list_layers(network, crop), _LAYERS)}
+    work = {layer.name: layer.work for layer in select_layers(list_layers(network, crop), _LAYERS)}
     found = _in_turns({layer: _job(size.truncated, (layer,), size) for layer in _LAYERS}, size)
     last_whole, last_forward = found[_LAYERS[0]]
     return "\n".join(

@@ -1,28 +1,106 @@
-"""Typed errors: each is also the builtin that it specialises, and knows its exit code.
+"""Typed errors: each is also the builtin that it specialises, and has an exit code.
 
-A message is one line: the value, what was allowed, the next step. The library raises;
-`bottleneck.cli` alone turns an error into that line on standard error.
+The library raises, and knows no command line. A message is one line: the value, what is allowed,
+the next step. It names a parameter as Python has it, in backticks: `` `cv=0` ``,
+`` `bottleneck.extract` ``. `bottleneck.cli` turns that into its own spelling.
 """
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Self
 
 
 class BottleneckError(Exception):
-    """Anything that a user can mend. `exit_code` is 1, or 2 where the command was used wrongly."""
+    """Base class of every error that a user can mend.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, on one line.
+    parameter : str, optional
+        Name of the Python parameter that is to blame.
+    value : object, optional
+        The value that was given for it.
+    allowed : str, optional
+        What it may be.
+    hint : str
+        The next step.
+
+    Attributes
+    ----------
+    exit_code : int
+        Of the command line: 1, or 2 where it was used wrongly.
+
+    Examples
+    --------
+    >>> str(BottleneckError("no head at a.safetensors", hint="`bottleneck.fit` makes one"))
+    'no head at a.safetensors: `bottleneck.fit` makes one'
+    """
 
     exit_code = 1
 
+    def __init__(
+        self,
+        message: str,
+        *,
+        parameter: str | None = None,
+        value: object = None,
+        allowed: str | None = None,
+        hint: str = "",
+    ) -> None:
+        super().__init__(f"{message}: {hint}" if hint else message)
+        self.parameter, self.value, self.allowed, self.hint = parameter, value, allowed, hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Workers send errors as pickles, which would call a subclass with the message alone.
+        return _restore, (type(self), self.args, self.__dict__)
+
+    @classmethod
+    def _restored(cls, args: tuple[Any, ...], state: dict[str, Any]) -> Self:
+        error = cls.__new__(cls, *args)
+        error.__dict__.update(state)
+        return error
+
+
+def _restore(kind: type[BottleneckError], args: tuple[Any, ...], state: dict[str, Any]) -> Any:
+    return kind._restored(args, state)
+
 
 class InvalidOptionError(BottleneckError, ValueError):
-    """An option's value is outside of what is allowed."""
+    """A parameter has a value that is not allowed.
+
+    Parameters
+    ----------
+    parameter : str
+        Name of the Python parameter.
+    value : object
+        The value that was given.
+    allowed : str
+        What it must be: the message says ``must be`` before it.
+    hint : str
+        The next step.
+
+    Examples
+    --------
+    >>> raise InvalidOptionError("batch_size", 0, "at least 1")
+    Traceback (most recent call last):
+    bottleneck.errors.InvalidOptionError: `batch_size=0`: must be at least 1
+    """
 
     exit_code = 2
 
+    def __init__(self, parameter: str, value: object, allowed: str, hint: str = "") -> None:
+        super().__init__(
+            f"`{parameter}={value!r}`: must be {allowed}",
+            parameter=parameter,
+            value=value,
+            allowed=allowed,
+            hint=hint,
+        )
+
 
 class UnknownNameError(BottleneckError, LookupError):
-    """A layer, model, weights or classifier that does not exist.
+    """A layer, model, weights or classifier does not exist.
 
     Parameters
     ----------
@@ -34,6 +112,12 @@ class UnknownNameError(BottleneckError, LookupError):
         Every allowed name; the nearest ones are suggested.
     hint : str
         The next step, where the suggestions are not enough.
+
+    Examples
+    --------
+    >>> raise UnknownNameError("layer", "layer33", ["layer3", "layer4"])
+    Traceback (most recent call last):
+    bottleneck.errors.UnknownNameError: unknown layer 'layer33': did you mean layer3 or layer4?
     """
 
     exit_code = 2
@@ -41,11 +125,14 @@ class UnknownNameError(BottleneckError, LookupError):
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
         names = list(known)
         near = get_close_matches(name, names, n=3, cutoff=0.5)
-        allowed = f"did you mean {_either(near)}?" if near else f"there is {_listing(names)}"
-        super().__init__(f"unknown {kind} {name!r}: {allowed}{' ' + hint if hint else ''}")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return UnknownNameError.__new__, (UnknownNameError, *self.args)  # by its message
+        suggestion = f"did you mean {_either(near)}?" if near else f"there is {_listing(names)}"
+        super().__init__(
+            f"unknown {kind} {name!r}: {suggestion}{' ' + hint if hint else ''}",
+            parameter=kind,
+            value=name,
+            allowed=_listing(names),
+        )
+        self.hint = hint
 
 
 class ImagesNotFoundError(BottleneckError, FileNotFoundError):
@@ -68,7 +155,7 @@ class WeightsError(BottleneckError, OSError):
     """Weights that cannot be had, read, or loaded into the network."""
 
 
-class CodeNotNamedError(BottleneckError, PermissionError):
+class UntrustedCodeError(BottleneckError, PermissionError):
     """A file asks for a network that is code, and whoever reads the file did not name it."""
 
     exit_code = 2
@@ -86,7 +173,7 @@ class CacheError(BottleneckError, OSError):
     """A cache that is absent, incomplete, or not a cache."""
 
 
-class NoRoomError(BottleneckError, OSError):
+class DiskSpaceError(BottleneckError, OSError):
     """The disk cannot hold what a run would write."""
 
 
@@ -106,7 +193,7 @@ class LabelsError(BottleneckError, ValueError):
     """Labels or splits from which no classifier can be learned or judged."""
 
 
-class EngineError(BottleneckError, ConnectionError):
+class WorkerError(BottleneckError, ConnectionError):
     """Workers that cannot be reached, die, or do not see what they are to work on."""
 
 
@@ -120,7 +207,7 @@ class OutputExistsError(BottleneckError, FileExistsError):
 
 # What the code of somebody else may raise: a network of the user's own, a decoder on hostile
 # bytes. Named one by one, so that an interrupt and the end of the program pass through.
-FOREIGN_ERRORS = (
+USER_CODE_ERRORS = (
     ArithmeticError,
     AssertionError,
     AttributeError,
@@ -138,7 +225,7 @@ FOREIGN_ERRORS = (
 )
 
 
-def one_line(error: BaseException) -> str:
+def format_error(error: BaseException) -> str:
     """An error's kind and message without line breaks; the kind alone where it says nothing."""
     message = " ".join(str(error).split())
     return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -16,7 +16,7 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 
 
 @dataclass(frozen=True)
-class Preprocess:
+class InputTransform:
     """From an RGB image to the network's input.
 
     The shorter side is resized to `resize`, the centre `crop` × `crop` is cut out, the values
@@ -55,7 +55,7 @@ class Spec:
         The architecture: torchvision's name, or a file's name, factory and digest.
     weights_digest : str
         SHA-256 over the state dict that was really loaded.
-    preprocess : Preprocess
+    preprocess : InputTransform
         From image to input.
     decoder : str
         The rule by which a file became an RGB image, with its version.
@@ -69,7 +69,7 @@ class Spec:
 
     model: str
     weights_digest: str
-    preprocess: Preprocess
+    preprocess: InputTransform
     decoder: str
     precision: str
     relu: bool
@@ -88,8 +88,8 @@ class Spec:
         TypeError, KeyError, ValueError, AttributeError
             `values` is not a spec; whoever read it names the file.
         """
-        preprocess = Preprocess(**values["preprocess"])
-        given = preprocess_changes(**dataclasses.asdict(preprocess))  # as if by a user
+        preprocess = InputTransform(**values["preprocess"])
+        given = validate_transform_fields(**dataclasses.asdict(preprocess))  # as if by a user
         if len(given) < len(dataclasses.fields(preprocess)):
             raise TypeError("a field of preprocess is null")
         texts = {key: value for key, value in values.items() if key not in ("preprocess", "relu")}
@@ -104,9 +104,9 @@ class Spec:
 
         Equal digests mean codes that may stand side by side.
         """
-        return sha256(self.canonical(layer).encode())
+        return sha256(self.canonical_json(layer).encode())
 
-    def canonical(self, layer: str = "") -> str:
+    def canonical_json(self, layer: str = "") -> str:
         """The text that is digested: JSON with sorted keys, without spaces, in ASCII."""
         identity = {"spec": self.to_json(), "layer": layer}
         return json.dumps(identity, sort_keys=True, separators=(",", ":"))
@@ -138,8 +138,8 @@ class Spec:
             raise SpecMismatchError(f"another spec: {'; '.join(differences)}: {next_step}")
 
 
-def preprocess_changes(**fields: Any) -> dict[str, Any]:
-    """The fields of `Preprocess` that were given, checked; None means not given.
+def validate_transform_fields(**fields: Any) -> dict[str, Any]:
+    """The fields of `InputTransform` that were given, checked; None means not given.
 
     Raises
     ------
@@ -153,7 +153,7 @@ def preprocess_changes(**fields: Any) -> dict[str, Any]:
         if not _is_allowed(name, value):
             parts = value if isinstance(value, (tuple, list)) else [value]
             shown = ",".join(f"{v:g}" if isinstance(v, float) else str(v) for v in parts)
-            raise InvalidOptionError(f"--{name} {shown}: must be {allowed}")
+            raise InvalidOptionError(name, shown, allowed)
     return given
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from bottleneck.cli import main
-from bottleneck.extraction.extract import Extraction, extract
+from bottleneck.extraction.extract import ExtractionResult, extract
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.head import Head
 from bottleneck.linear.training import Method
@@ -94,14 +94,14 @@ def photos(tmp_path: Path) -> Path:
     return root
 
 
-Extract = Callable[..., Extraction]
+Extract = Callable[..., ExtractionResult]
 
 
 @pytest.fixture
 def extract_tiny(tmp_path: Path) -> Extract:
     """`extract` with a tiny network, small images and small shards, into ``tmp_path/cache``."""
 
-    def run(images: Path, out: Path | None = None, **options: Any) -> Extraction:
+    def run(images: Path, out: Path | None = None, **options: Any) -> ExtractionResult:
         defaults: dict[str, Any] = {
             "model": PLAIN,
             "layers": ["layer2"],

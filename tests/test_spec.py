@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bottleneck.errors import InvalidOptionError, SpecMismatchError
-from bottleneck.spec import Preprocess, Spec, preprocess_changes
+from bottleneck.spec import InputTransform, Spec, validate_transform_fields
 
-SPEC = Spec("resnet50", "ab" * 32, Preprocess(), "pillow-1", "float32", True, "avg")
+SPEC = Spec("resnet50", "ab" * 32, InputTransform(), "pillow-1", "float32", True, "avg")
 
 
 def test_a_spec_survives_json() -> None:
@@ -25,7 +25,7 @@ def test_a_spec_survives_json() -> None:
 def test_any_spec_survives_json_with_its_digest(
     resize: int, mean: tuple[float, float, float], pool: str, relu: bool
 ) -> None:
-    preprocess = Preprocess(resize=resize, mean=mean)
+    preprocess = InputTransform(resize=resize, mean=mean)
     spec = dataclasses.replace(SPEC, preprocess=preprocess, pool=pool, relu=relu)
     again = Spec.from_json(json.loads(json.dumps(spec.to_json())))
     assert (again, again.digest("x")) == (spec, spec.digest("x"))
@@ -34,8 +34,8 @@ def test_any_spec_survives_json_with_its_digest(
 CHANGES: list[dict[str, Any]] = [
     {"model": "resnet18"},
     {"weights_digest": "cd" * 32},
-    {"preprocess": Preprocess(resize=232)},
-    {"preprocess": Preprocess(std=(0.5, 0.5, 0.5))},
+    {"preprocess": InputTransform(resize=232)},
+    {"preprocess": InputTransform(std=(0.5, 0.5, 0.5))},
     {"decoder": "other-1"},
     {"precision": "bfloat16"},
     {"relu": False},
@@ -57,7 +57,7 @@ def test_each_layer_has_a_digest_of_its_own() -> None:
 
 
 def test_a_difference_is_spelled_out_with_both_values() -> None:
-    other = dataclasses.replace(SPEC, pool="max", preprocess=Preprocess(crop=256))
+    other = dataclasses.replace(SPEC, pool="max", preprocess=InputTransform(crop=256))
     with pytest.raises(SpecMismatchError) as caught:
         SPEC.require(other, this="cache x", that="this run", next_step="use -o")
     assert "pool is avg in cache x and max in this run" in str(caught.value)
@@ -70,7 +70,7 @@ def test_equal_specs_may_be_mixed() -> None:
 
 
 def test_only_what_was_given_changes_the_preprocessing() -> None:
-    assert preprocess_changes(resize=None, crop=64, mean=None) == {"crop": 64}
+    assert validate_transform_fields(resize=None, crop=64, mean=None) == {"crop": 64}
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_only_what_was_given_changes_the_preprocessing() -> None:
 )
 def test_channels_are_three_and_deviations_positive(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidOptionError, match="three numbers"):
-        preprocess_changes(**wrong)
+        validate_transform_fields(**wrong)
 
 
 WRONG_VALUES: list[dict[str, Any]] = [
@@ -99,4 +99,4 @@ WRONG_VALUES: list[dict[str, Any]] = [
 @pytest.mark.parametrize("wrong", WRONG_VALUES, ids=str)
 def test_every_field_is_checked(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidOptionError, match=f"--{next(iter(wrong))} .*: must be"):
-        preprocess_changes(**wrong)
+        validate_transform_fields(**wrong)

@@ -22,14 +22,14 @@ from bottleneck.backbones.weights import (
     require_weights_file,
 )
 from bottleneck.errors import (
-    FOREIGN_ERRORS,
+    USER_CODE_ERRORS,
     BackboneError,
     UnknownNameError,
     WeightsError,
-    one_line,
+    format_error,
 )
 from bottleneck.runtime.files import sha256
-from bottleneck.spec import Preprocess, Source, preprocess_changes
+from bottleneck.spec import InputTransform, Source, validate_transform_fields
 
 _SEED = 0  # `--weights none` is the same network every time
 
@@ -46,7 +46,7 @@ class Backbone:
         Identity of the architecture, for the spec.
     weights_digest : str
         SHA-256 over names, types, shapes and bytes of the state dict as loaded.
-    preprocess : Preprocess
+    preprocess : InputTransform
         What the weights expect.
     source : Source
         How to load it again.
@@ -55,7 +55,7 @@ class Backbone:
     network: nn.Module
     model: str
     weights_digest: str
-    preprocess: Preprocess
+    preprocess: InputTransform
     source: Source
 
 
@@ -70,13 +70,13 @@ def load_backbone(
         A torchvision classification model's name, or ``path/to/file.py:factory`` for a function
         that returns the network when called without arguments. That file is run: it is code.
         The network may say what input it expects in a dictionary `preprocess` of the fields of
-        `bottleneck.spec.Preprocess`; else it is ImageNet's usual.
+        `bottleneck.spec.InputTransform`; else it is ImageNet's usual.
     weights : str
         ``"DEFAULT"``, a torchvision weights name, ``"none"`` (random, but the same every time),
         or a ``.pth`` or ``.safetensors`` file. For a factory, ``"DEFAULT"`` and
         ``"none"`` both mean the network as the factory returns it, seeded.
     preprocess : dict, optional
-        Fields of `Preprocess` that replace those which the weights bring; None leaves one alone.
+        Fields of `InputTransform` that replace those of the weights; None leaves one alone.
 
     Returns
     -------
@@ -94,7 +94,7 @@ def load_backbone(
         A field of `preprocess` has a value that cannot be meant.
     """
     file, _, factory = model.rpartition(":")
-    changes = preprocess_changes(**(preprocess or {}))
+    changes = validate_transform_fields(**(preprocess or {}))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
         if file:
@@ -114,7 +114,7 @@ def load_backbone(
     )
 
 
-def sketch_network(model: str, weights: str = "DEFAULT") -> tuple[nn.Module, Preprocess]:
+def build_skeleton(model: str, weights: str = "DEFAULT") -> tuple[nn.Module, InputTransform]:
     """A network without weights, to look at its layers: nothing is downloaded or computed.
 
     Parameters
@@ -126,7 +126,7 @@ def sketch_network(model: str, weights: str = "DEFAULT") -> tuple[nn.Module, Pre
     -------
     network : nn.Module
         Frozen; on the meta device for torchvision's models.
-    preprocess : Preprocess
+    preprocess : InputTransform
         What the weights expect.
     """
     if ":" in model:
@@ -155,7 +155,7 @@ class _ParametersOnMeta(TorchFunctionMode):
         return func(*args, **{**(kwargs or {}), **place})
 
 
-_Loaded = tuple[nn.Module, str, Preprocess]
+_Loaded = tuple[nn.Module, str, InputTransform]
 
 
 # torchvision's models
@@ -212,15 +212,15 @@ def _download(model: str, entry: Any) -> nn.Module:
         name = entry.url.rsplit("/", 1)[-1]
         raise WeightsError(
             f"weights {entry.name} of {model} could not be loaded from {entry.url} "
-            f"({one_line(error)}): put {name} into "
-            f"{Path(torch.hub.get_dir()) / 'checkpoints'}, or give it with --weights FILE"
+            f"({format_error(error)}): put {name} into "
+            f"{Path(torch.hub.get_dir()) / 'checkpoints'}, or give the file as `weights`"
         ) from error
     return network
 
 
-def _preset(entry: Any) -> Preprocess:
+def _preset(entry: Any) -> InputTransform:
     preset = entry.transforms()
-    return Preprocess(
+    return InputTransform(
         resize=preset.resize_size[0],
         crop=preset.crop_size[0],
         mean=tuple(preset.mean),
@@ -246,7 +246,7 @@ def _blank(model: str, entry: Any) -> nn.Module:
 def _from_file(file: Path, factory: str, weights: str) -> _Loaded:
     if not file.is_file():
         raise BackboneError(
-            f"no file {file} to take the network's factory {factory!r} from: --model is a "
+            f"no file {file} to take the network's factory {factory!r} from: `model` is a "
             "torchvision name or path/to/file.py:factory"
         )
     network = _build(file, factory)
@@ -269,8 +269,8 @@ def _build(file: Path, factory: str) -> nn.Module:
         raise UnknownNameError(f"factory in {file}", factory, known)
     try:
         network = build()
-    except FOREIGN_ERRORS as error:
-        raise BackboneError(f"{file}:{factory}() failed: {one_line(error)}") from error
+    except USER_CODE_ERRORS as error:
+        raise BackboneError(f"{file}:{factory}() failed: {format_error(error)}") from error
     if not isinstance(network, nn.Module):
         raise BackboneError(
             f"{file}:{factory}() must return a torch.nn.Module, got {type(network).__name__}"
@@ -278,16 +278,16 @@ def _build(file: Path, factory: str) -> nn.Module:
     return network
 
 
-def _own_preprocess(network: nn.Module, file: Path) -> Preprocess:
+def _own_preprocess(network: nn.Module, file: Path) -> InputTransform:
     """What the network says of its input in a dictionary `preprocess`, or ImageNet's usual."""
     fields = getattr(network, "preprocess", None)
     if not isinstance(fields, dict):
-        return Preprocess()  # no such attribute, or a method of that name
-    known = [field.name for field in dataclasses.fields(Preprocess)]
+        return InputTransform()  # no such attribute, or a method of that name
+    known = [field.name for field in dataclasses.fields(InputTransform)]
     for name in fields:
         if name not in known:
             raise UnknownNameError(f"field of the network's preprocess in {file}", name, known)
-    return Preprocess(**preprocess_changes(**fields))
+    return InputTransform(**validate_transform_fields(**fields))
 
 
 def _defined_in(value: object, module: ModuleType) -> bool:
@@ -303,6 +303,6 @@ def _run_file(file: Path) -> ModuleType:
     sys.modules[name] = module  # dataclasses and pickling look a class's module up there
     try:
         spec.loader.exec_module(module)
-    except FOREIGN_ERRORS as error:
-        raise BackboneError(f"{file} cannot be imported: {one_line(error)}") from error
+    except USER_CODE_ERRORS as error:
+        raise BackboneError(f"{file} cannot be imported: {format_error(error)}") from error
     return module

@@ -42,7 +42,7 @@ _FINITE = {
 }
 
 
-def fuses(device: torch.device, dtype: torch.dtype) -> bool:
+def supports_fusion(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether `fuse` is of use; in float16 it is not: activations overflow, which must be seen."""
     has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call, unused-ignore]
     return device.type == "cpu" and dtype in (torch.float32, torch.bfloat16) and has_onednn
@@ -64,7 +64,7 @@ def fuse(program: fx.GraphModule, dtype: torch.dtype) -> None:
     for i, node in enumerate(list(program.graph.nodes)):
         conv = module_of(program, node)
         if type(conv) is nn.Conv2d and _is_plain(conv):
-            _absorb(program, node, conv, dtype, activations, name=f"convolution{i}")
+            _fuse_chain(program, node, conv, dtype, activations, name=f"convolution{i}")
         elif operation(program, node) is nn.MaxPool2d and dtype is torch.bfloat16:
             _pool_by_bits(program, node, name=f"pool{i}")
     program.delete_all_unused_submodules()
@@ -160,7 +160,7 @@ def _largest(bits: Tensor, axis: int, *, window: tuple[int, int, int], size: int
     return found
 
 
-def _absorb(
+def _fuse_chain(
     program: fx.GraphModule,
     node: fx.Node,
     conv: nn.Conv2d,
@@ -174,7 +174,7 @@ def _absorb(
     follower = _follower(last)
     norm = module_of(program, follower)
     if follower and type(norm) is nn.BatchNorm2d and _is_frozen(norm):
-        weight, bias = _normed(weight, bias, norm)
+        weight, bias = _fold_batch_norm(weight, bias, norm)
         last, follower = follower, _follower(follower)
     if follower and _adds_a_map(follower):
         (other,) = (arg for arg in follower.args if arg is not last)
@@ -244,7 +244,7 @@ def _hooked(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks)  # a user's, who wants them run
 
 
-def _normed(weight: Tensor, bias: Any, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+def _fold_batch_norm(weight: Tensor, bias: Any, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Batch norm's scale and shift in the convolution's weights."""
     mean, var = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
     found = fuse_conv_bn_weights(weight, bias, mean, var, norm.eps, norm.weight, norm.bias)

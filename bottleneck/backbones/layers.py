@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bottleneck.errors import (
-    FOREIGN_ERRORS,
+    USER_CODE_ERRORS,
     BackboneError,
     InvalidOptionError,
     UnknownNameError,
-    one_line,
+    format_error,
 )
 
 # A second look at another size tells space (which grows) from channels (which do not). Two
@@ -71,8 +71,11 @@ class Layer:
         """
         if not self.fits(pool):
             raise InvalidOptionError(
-                f"--pool {pool} needs a map with height and width; layer {self.name!r} gives "
-                f"{' × '.join(map(str, self.shape))}: use avg, max or none"
+                "pool",
+                pool,
+                f"avg, max or none at layer {self.name!r}",
+                "a grid needs a map with height and width, and the layer gives "
+                f"{' × '.join(map(str, self.shape))}",
             )
         if pool == "none" or len(self.shape) == 1:
             return self.shape
@@ -95,9 +98,7 @@ def check_pool(pool: str) -> str:
     """
     if pool in ("avg", "max", "none") or (pool.isdecimal() and int(pool) > 0):
         return pool
-    raise InvalidOptionError(
-        f"--pool {pool!r}: must be avg, max, none, or a whole number K for a K × K grid"
-    )
+    raise InvalidOptionError("pool", pool, "avg, max, none, or a whole number K for a K × K grid")
 
 
 def list_layers(network: nn.Module, size: int) -> list[Layer]:
@@ -125,13 +126,13 @@ def list_layers(network: nn.Module, size: int) -> list[Layer]:
     seen: dict[str, _Output] = {}
     try:
         total = _observe(network, size, seen)
-    except FOREIGN_ERRORS as error:
+    except USER_CODE_ERRORS as error:
         raise BackboneError(
             f"the network does not take images of 3 × {size} × {size}: "
-            f"{one_line(error)[:200]}; if the size is wrong, give the right one with --crop"
+            f"{format_error(error)[:200]}; if the size is wrong, give the right one with `crop`"
         ) from error
     larger: dict[str, _Output] = {}
-    with suppress(*FOREIGN_ERRORS):  # fixed-size networks: known as far as they go
+    with suppress(*USER_CODE_ERRORS):  # fixed-size networks: known as far as they go
         _observe(network, size + _PROBE_GROWTH, larger)
     return [
         Layer(
@@ -146,7 +147,7 @@ def list_layers(network: nn.Module, size: int) -> list[Layer]:
     ]
 
 
-def choose_layers(layers: Sequence[Layer], names: Sequence[str]) -> list[Layer]:
+def select_layers(layers: Sequence[Layer], names: Sequence[str]) -> list[Layer]:
     """The layers of the given names, in the network's order, each once.
 
     Raises
@@ -163,7 +164,7 @@ def choose_layers(layers: Sequence[Layer], names: Sequence[str]) -> list[Layer]:
     return [layer for layer in layers if layer.name in set(names)]
 
 
-class Tap:
+class TruncatedNetwork:
     """The truncated network: images in, the codes of some layers out.
 
     The forward pass ends as soon as the last of the layers is there. Codes are taken the moment
@@ -211,7 +212,11 @@ class Tap:
             The forward pass ended without calling one of the layers.
         """
         codes: dict[str, Tensor] = {}
-        with _hooked(self.network, self.hooks(codes)), torch.inference_mode(), catching():
+        with (
+            _hooked(self.network, self.hooks(codes)),
+            torch.inference_mode(),
+            suppress_early_exit(),
+        ):
             self.network(images)
         missed = [layer.name for layer in self.layers if layer.name not in codes]
         if missed:
@@ -256,20 +261,20 @@ def _code(output: Tensor, layer: Layer, *, relu: bool, pool: str) -> Tensor:
     return nn.functional.adaptive_avg_pool2d(output.float(), int(pool))
 
 
-class _AllCaught(BaseException):
+class _EarlyExit(BaseException):
     """The way out of a forward pass; no Exception, which a network of one's own might catch."""
 
 
 def _stop() -> NoReturn:
-    raise _AllCaught
+    raise _EarlyExit
 
 
 Hook = Callable[[nn.Module, Any, Any], None]  # as nn.Module.register_forward_hook takes it
 
 
-def catching() -> AbstractContextManager[None]:
+def suppress_early_exit() -> AbstractContextManager[None]:
     """Around a forward pass that a tap's hooks may end."""
-    return suppress(_AllCaught)
+    return suppress(_EarlyExit)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ _AFTERWARDS = {
 
 
 @contextmanager
-def keeping_pages() -> Iterator[None]:
+def retain_freed_memory() -> Iterator[None]:
     """Keep freed memory with the process; at the end, give it back and go on as before.
 
     Does nothing where the C library is not glibc.

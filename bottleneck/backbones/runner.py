@@ -1,11 +1,10 @@
-"""Lanes: the truncated network on the devices at hand, in as many threads as keep them busy.
+"""BatchRunner: the truncated network on the devices at hand, in as many threads as keep them busy.
 
 On a CPU, one batch on each core goes through the network faster than all cores on one batch: no
 core waits for another, and a core's activations stay in its own cache. On a GPU, two batches at a
 time hide the transfer of the one behind the work on the other.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -19,19 +18,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bottleneck.backbones.backbone import Backbone
-from bottleneck.backbones.layers import Layer, Tap
-from bottleneck.backbones.malloc import keeping_pages
+from bottleneck.backbones.layers import Layer, TruncatedNetwork
+from bottleneck.backbones.malloc import retain_freed_memory
 from bottleneck.backbones.tracing import Forward, trace
 from bottleneck.errors import (
-    FOREIGN_ERRORS,
+    USER_CODE_ERRORS,
     BackboneError,
     DeviceMemoryError,
-    InvalidOptionError,
-    one_line,
+    format_error,
 )
-from bottleneck.runtime.scheduler import cores, neighbours_of
+from bottleneck.runtime.resources import available_cpus
 
-PRECISIONS = {
+_DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
@@ -57,7 +55,7 @@ class _Place:
     std: Tensor
 
 
-class Lanes:
+class BatchRunner:
     """The truncated network of a backbone, for several threads to run at a time.
 
     Parameters
@@ -67,9 +65,9 @@ class Lanes:
     layers : sequence of Layer
         Of that network.
     relu, pool
-        As in `bottleneck.backbones.layers.Tap`.
+        As in `bottleneck.backbones.layers.TruncatedNetwork`.
     precision : str
-        A key of `PRECISIONS`: of weights and activations; codes are float32.
+        One of `bottleneck.runtime.PRECISIONS`: of weights and activations; codes are float32.
     devices : sequence of torch.device
         Of one kind; each gets the network.
 
@@ -79,7 +77,7 @@ class Lanes:
         How many batches are in the network at a time.
     batch : int
         The images of a forward pass, where the user asks for no other number.
-    fill_the_cores : bool
+    uses_all_cpus : bool
         Whether the lanes' threads are as many as there are cores to compute with.
     fitting : int or None
         Where a batch did not fit into a device's memory: the images that do.
@@ -96,15 +94,15 @@ class Lanes:
         devices: Sequence[torch.device],
     ) -> None:
         self.fitting: int | None = None
-        self._dtype = PRECISIONS[precision]
+        self._dtype = _DTYPES[precision]
         self._here = local()
-        tap = Tap(backbone.network, layers, relu=relu, pool=pool)
+        tap = TruncatedNetwork(backbone.network, layers, relu=relu, pool=pool)
         size = backbone.preprocess.crop
         graphs = [trace(tap, size, dtype=self._dtype, device=device) for device in devices]
         forwards: list[tuple[torch.device, Forward]] = [
             (device, graph) for device, graph in zip(devices, graphs, strict=True) if graph
         ]
-        lanes = _LANES_A_GPU if devices[0].type == "cuda" else min(cores(), _MOST_LANES)
+        lanes = _LANES_A_GPU if devices[0].type == "cuda" else min(available_cpus(), _MOST_LANES)
         if len(forwards) < len(devices):
             # Nothing is known of what such a network does beside: a batch at a time, as it is.
             network = backbone.network.to(devices[0], self._dtype)
@@ -120,7 +118,7 @@ class Lanes:
             for device, forward in forwards
         ] * lanes
         self.count = len(self._places)
-        self.fill_the_cores = devices[0].type == "cpu" and self.count >= cores()
+        self.uses_all_cpus = devices[0].type == "cpu" and self.count >= available_cpus()
         self.batch = _BATCH[devices[0].type]
         if graphs[0] and devices[0].type == "cpu":
             most = _LARGEST_MAP // (graphs[0].largest * self._dtype.itemsize)
@@ -134,7 +132,7 @@ class Lanes:
         and float32 is no less on a GPU; all of this ends with the block.
         """
         before = torch.get_num_threads()
-        share = max(1, cores() // self.count)
+        share = max(1, available_cpus() // self.count)
         places: SimpleQueue[_Place] = SimpleQueue()
         for place in self._places:
             places.put(place)
@@ -160,7 +158,7 @@ class Lanes:
         Parameters
         ----------
         images : Tensor of uint8, shape (n, height, width, 3)
-            At least one; in the memory that `staging` gives.
+            At least one; in the memory that `allocate_batch` gives.
 
         Returns
         -------
@@ -180,13 +178,13 @@ class Lanes:
             try:
                 parts.append(self._forward(images[start : start + size]))
                 start += size
-            except FOREIGN_ERRORS as error:
+            except USER_CODE_ERRORS as error:
                 if not _is_lack_of_memory(error):
-                    raise BackboneError(f"the network failed: {one_line(error)}") from error
+                    raise BackboneError(f"the network failed: {format_error(error)}") from error
                 if size == 1:
                     raise DeviceMemoryError(
                         f"one image does not fit into the memory of {self._here.place.device}: "
-                        "take an earlier --layer, --precision bfloat16 or --device cpu"
+                        "take an earlier layer, `precision=bfloat16` or `device=cpu`"
                     ) from error
                 self.fitting = min(self.fitting or size, size // 2)
             else:
@@ -205,7 +203,7 @@ class Lanes:
             found = place.forward(batch)
             return {layer: codes.cpu().numpy() for layer, codes in found.items()}
 
-    def staging(self, count: int, side: int) -> Tensor:
+    def allocate_batch(self, count: int, side: int) -> Tensor:
         """Memory for so many images, from which a device can fetch them while it works."""
         pinned = self._places[0].device.type == "cuda"
         return torch.empty((count, side, side, 3), dtype=torch.uint8, pin_memory=pinned)
@@ -220,78 +218,6 @@ class _OneAtATime:
     def __call__(self, batch: Tensor) -> dict[str, Tensor]:
         with self._lock:
             return self._forward(batch)
-
-
-def choose_devices(device: str) -> list[torch.device]:
-    """The devices of ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; every GPU where none is named.
-
-    Processes of one job that see the same GPUs divide them among themselves.
-
-    Raises
-    ------
-    InvalidOptionError
-        There is no such device here.
-    """
-    count = torch.cuda.device_count()
-    if count and device in ("auto", "cuda"):
-        rank, size = neighbours_of(os.environ)
-        return [torch.device(f"cuda:{i}") for i in range(rank % min(size, count), count, size)]
-    return [choose_device(device)]
-
-
-def visible_cards(device: str) -> list[str]:
-    """The GPUs of ``auto`` or ``cuda``, each as ``CUDA_VISIBLE_DEVICES`` names it alone."""
-    if device not in ("auto", "cuda"):
-        return []
-    count = torch.cuda.device_count()
-    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    return (named.split(",") if named else [str(i) for i in range(count)])[:count]
-
-
-def choose_device(device: str) -> torch.device:
-    """The one device of ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-
-    Raises
-    ------
-    InvalidOptionError
-        There is no such device here.
-    """
-    count = torch.cuda.device_count()
-    if device == "auto":
-        return torch.device("cuda" if count else "cpu")
-    known = ["auto", "cpu", *(["cuda"] if count else []), *(f"cuda:{i}" for i in range(count))]
-    if device not in known:
-        raise InvalidOptionError(f"--device {device!r}: this machine has {', '.join(known)}")
-    return torch.device(device)
-
-
-def resolve_precision(precision: str, device: torch.device) -> str:
-    """A key of `PRECISIONS`: the one that is asked for, or for ``"auto"`` the device's best.
-
-    Raises
-    ------
-    InvalidOptionError
-        There is no such precision.
-    """
-    if precision == "auto":
-        return best_precision(device)
-    if precision not in PRECISIONS:
-        raise InvalidOptionError(
-            f"--precision {precision!r}: must be auto, {', '.join(PRECISIONS)}"
-        )
-    return precision
-
-
-def best_precision(device: torch.device) -> str:
-    """The fastest precision whose codes are as good: bfloat16 where it is done in hardware.
-
-    It has float32's range, so that no activation overflows.
-    """
-    if device.type == "cuda":
-        native = torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere
-    else:
-        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bfloat16" if native else "float32"
 
 
 def _is_lack_of_memory(error: BaseException) -> bool:
@@ -327,7 +253,7 @@ class _Shared:
 
 
 @contextmanager
-def _all_bits() -> Iterator[None]:
+def _tf32_disabled() -> Iterator[None]:
     """Convolutions in float32 as such: cuDNN's would be in TF32, with ten of its 23 bits."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
@@ -339,7 +265,7 @@ def _all_bits() -> Iterator[None]:
 
 @contextmanager
 def _prepared() -> Iterator[None]:
-    with keeping_pages(), _all_bits():
+    with retain_freed_memory(), _tf32_disabled():
         yield
 
 

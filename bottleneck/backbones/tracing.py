@@ -20,9 +20,9 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 from torch.nn import functional as F  # noqa: N812
 
-from bottleneck.backbones.fusion import ARITHMETIC, fuse, fuses, module_of, operation
-from bottleneck.backbones.layers import Tap, catching
-from bottleneck.errors import FOREIGN_ERRORS
+from bottleneck.backbones.fusion import ARITHMETIC, fuse, module_of, operation, supports_fusion
+from bottleneck.backbones.layers import TruncatedNetwork, suppress_early_exit
+from bottleneck.errors import USER_CODE_ERRORS
 
 Forward = Callable[[Tensor], dict[str, Tensor]]
 
@@ -51,7 +51,7 @@ _OUT_OF_PLACE: dict[Any, Any] = {
 
 
 @dataclass(frozen=True)
-class Graph:
+class TracedNetwork:
     """A forward pass as a program, which any number of threads may run at a time.
 
     Attributes
@@ -65,16 +65,18 @@ class Graph:
     largest: int
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """From images, as a `Tap` takes them, to codes, as it gives them."""
+        """From images, as a `TruncatedNetwork` takes them, to codes, as it gives them."""
         return cast("dict[str, Tensor]", self.program(images))
 
 
-def trace(tap: Tap, size: int, *, dtype: torch.dtype, device: torch.device) -> Graph | None:
+def trace(
+    tap: TruncatedNetwork, size: int, *, dtype: torch.dtype, device: torch.device
+) -> TracedNetwork | None:
     """The tap's forward pass as a graph.
 
     Parameters
     ----------
-    tap : Tap
+    tap : TruncatedNetwork
         Of a network in float32 on the CPU, which is left as it is.
     size : int
         Height and width of the input in pixels.
@@ -85,24 +87,24 @@ def trace(tap: Tap, size: int, *, dtype: torch.dtype, device: torch.device) -> G
 
     Returns
     -------
-    Graph or None
+    TracedNetwork or None
         None where the network cannot be traced, or its graph would give other codes.
     """
     images = _probe(size)
     try:
         expected = tap(images.clone())
         program = _Tracer(tap).traced()
-        _drop_idle(program)
+        _remove_identity_nodes(program)
         if not _make_functional(program):
             return None
         ShapeProp(program).propagate(images)
-        graph = Graph(program, _largest_map(program))
-        if fuses(device, dtype):
+        graph = TracedNetwork(program, _largest_map(program))
+        if supports_fusion(device, dtype):
             fuse(program, dtype)
         program.to(device, dtype).to(memory_format=torch.channels_last)
         with torch.inference_mode():
             found = graph(images.to(device, dtype))
-    except (*FOREIGN_ERRORS, fx.proxy.TraceError):
+    except (*USER_CODE_ERRORS, fx.proxy.TraceError):
         return None
     return graph if _alike(expected, found, _TOLERANCE[dtype]) else None
 
@@ -141,7 +143,7 @@ class _Truncated(nn.Module):
         self._codes = codes
 
     def forward(self, images: Tensor) -> dict[str, Any]:
-        with catching():
+        with suppress_early_exit():
             self.network(images)
         return self._codes
 
@@ -164,7 +166,7 @@ class _Symbol(fx.Proxy):
 class _Tracer(fx.Tracer):
     """Runs the tap's hooks on symbols, as the network's own forward pass runs them on tensors."""
 
-    def __init__(self, tap: Tap) -> None:
+    def __init__(self, tap: TruncatedNetwork) -> None:
         super().__init__()
         self._codes: dict[str, Any] = {}
         self._hooks = tap.hooks(self._codes)
@@ -190,7 +192,7 @@ class _Tracer(fx.Tracer):
 # Making it functional: a step may then move, or be left out, without another's noticing
 
 
-def _drop_idle(program: fx.GraphModule) -> None:
+def _remove_identity_nodes(program: fx.GraphModule) -> None:
     """Leave out what does nothing outside of training, and would stand between others."""
     for node in list(program.graph.nodes):
         if _is_idle(program, node):
@@ -216,7 +218,7 @@ def _make_functional(program: fx.GraphModule) -> bool:
             continue
         old, before = node.args[0], set(nodes[:i])
         known = isinstance(old, fx.Node) and all(
-            _is_unshared(program, each) for each in (old, *(before & old.users.keys()))
+            _owns_memory(program, each) for each in (old, *(before & old.users.keys()))
         )
         if not known or not _turn(program, node):
             return False
@@ -237,13 +239,13 @@ def _writes(program: fx.GraphModule, node: fx.Node) -> bool:
     return in_place or bool(node.kwargs.get("inplace")) or "out" in node.kwargs
 
 
-def _is_unshared(program: fx.GraphModule, node: fx.Node) -> bool:
+def _owns_memory(program: fx.GraphModule, node: fx.Node) -> bool:
     """Whether a result is in memory that no other result has a name for."""
     if node.op == "placeholder" or operation(program, node) in _FRESH:
         return True
     sources = node.all_input_nodes
     alone = all([*source.users] == [node] for source in sources)
-    return node.op != "get_attr" and alone and all(_is_unshared(program, each) for each in sources)
+    return node.op != "get_attr" and alone and all(_owns_memory(program, each) for each in sources)
 
 
 def _turn(program: fx.GraphModule, node: fx.Node) -> bool:

@@ -9,11 +9,11 @@ import contextlib
 import os
 from pathlib import Path
 
-from bottleneck.errors import CodeNotNamedError
+from bottleneck.errors import UntrustedCodeError
 from bottleneck.runtime.files import sha256
 
 
-def remember_code(model: str) -> None:
+def trust_code(model: str) -> None:
     """Remember that the user named a network that is code; any other model is left alone."""
     digest = _digest(model)
     if digest and digest not in _named():
@@ -24,7 +24,7 @@ def remember_code(model: str) -> None:
                 file.write(f"{digest}\n")
 
 
-def require_named_code(model: str, *, where: str) -> str:
+def require_trusted_code(model: str, *, where: str) -> str:
     """The model, unless it is code that the user has never named.
 
     Parameters
@@ -36,14 +36,14 @@ def require_named_code(model: str, *, where: str) -> str:
 
     Raises
     ------
-    CodeNotNamedError
+    UntrustedCodeError
         It is a ``file.py:factory`` that is there and was not named.
     """
     digest = _digest(model)
     if digest and digest not in _named():
-        raise CodeNotNamedError(
+        raise UntrustedCodeError(
             f"{where} names a network that is code, {model}: if you trust that file, run it with "
-            f"--model {model}"
+            f"`model={model}`"
         )
     return model
 

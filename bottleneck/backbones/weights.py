@@ -13,12 +13,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bottleneck.errors import FOREIGN_ERRORS, WeightsError
+from bottleneck.errors import USER_CODE_ERRORS, WeightsError
 from bottleneck.runtime.files import sha256
 
 # What reading raises on bytes that are no state dict, besides refusing them.
 _READ_ERRORS = (
-    *FOREIGN_ERRORS,
+    *USER_CODE_ERRORS,
     SafetensorError,
     pickle.UnpicklingError,
     struct.error,
@@ -37,7 +37,7 @@ def digest_weights(network: nn.Module) -> str:
 
 
 def is_weights_file(weights: str) -> bool:
-    """Whether ``--weights`` names a file, and not torchvision's weights."""
+    """Whether `weights` names a file, and not torchvision's weights."""
     return Path(weights).suffix in (".pth", ".pt", ".bin", ".safetensors") or "/" in weights
 
 
@@ -47,11 +47,11 @@ def require_weights_file(file: Path) -> None:
     Raises
     ------
     WeightsError
-        Says what ``--weights`` may be.
+        Says what `weights` may be.
     """
     if not file.is_file():
         raise WeightsError(
-            f"no weights file {file}: --weights is a .pth or .safetensors file, DEFAULT, none, or "
+            f"no weights file {file}: `weights` is a .pth or .safetensors file, DEFAULT, none, or "
             "one of torchvision's names"
         )
 
@@ -89,7 +89,7 @@ def load_weights(network: nn.Module, file: Path, *, model: str) -> None:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise WeightsError(
             f"{file} does not fit {model}: {problems[0]}{more}; name the model that these "
-            "weights belong to, or give --model file.py:factory that builds it"
+            "weights belong to, or give `model=file.py:factory` that builds it"
         )
     # load_state_dict asks the metadata for each module's version, and MNASNet refuses without.
     versioned = type(expected)(state)

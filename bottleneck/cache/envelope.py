@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from bottleneck.errors import ShardError, one_line
+from bottleneck.errors import ShardError, format_error
 from bottleneck.runtime.files import sha256
 
 _SMALLEST_ROOM = 512  # bytes, as HDF5 wants it; larger ones are powers of two
@@ -38,7 +38,7 @@ class Kind:
     version: int
 
 
-def room_for(kind: Kind, header: dict[str, Any]) -> int:
+def envelope_size(kind: Kind, header: dict[str, Any]) -> int:
     """Bytes to leave free at the beginning of a file for its seal."""
     needed = len(_lines(kind, {**header, "bytes": 1 << 62, "sha256": _NO_DIGEST}))
     return max(_SMALLEST_ROOM, 1 << (needed - 1).bit_length())
@@ -50,7 +50,7 @@ def seal(content: mmap.mmap | bytearray, kind: Kind, header: dict[str, Any]) -> 
     Parameters
     ----------
     content : mmap or bytearray
-        The whole file, whose first `room_for` bytes are zeros.
+        The whole file, whose first `envelope_size` bytes are zeros.
     kind : Kind
     header : dict
         What can be written as JSON; ``bytes`` and ``sha256`` are added.
@@ -62,7 +62,7 @@ def seal(content: mmap.mmap | bytearray, kind: Kind, header: dict[str, Any]) -> 
     return _lines(kind, {**header, "bytes": len(content), "sha256": digest})
 
 
-def read_seal(path: Path, kind: Kind) -> dict[str, Any]:
+def read_envelope(path: Path, kind: Kind) -> dict[str, Any]:
     """What a sealed file says of itself; of the rest, only that its length is right is checked.
 
     Raises
@@ -74,20 +74,20 @@ def read_seal(path: Path, kind: Kind) -> dict[str, Any]:
         return _read_header(path, file, kind)
 
 
-def check_seal(path: Path, kind: Kind) -> dict[str, Any]:
+def verify_envelope(path: Path, kind: Kind) -> dict[str, Any]:
     """What a sealed file says of itself, after every byte of it was compared with its digest.
 
     Raises
     ------
     ShardError
-        As by `read_seal`, or some byte is not as it was written.
+        As by `read_envelope`, or some byte is not as it was written.
     """
     with _opened(path) as file:
         header = _read_header(path, file, kind)
         try:
             found = _digest(file)
         except OSError as error:
-            raise ShardError(f"{path} cannot be read: {one_line(error)}") from error
+            raise ShardError(f"{path} cannot be read: {format_error(error)}") from error
     if found != header["sha256"]:
         raise ShardError(f"{path}: its bytes are not those that were written (sha256 differs)")
     return header
@@ -97,7 +97,7 @@ def _opened(path: Path) -> BinaryIO:
     try:
         return path.open("rb")
     except OSError as error:
-        raise ShardError(f"{path} cannot be opened: {one_line(error)}") from error
+        raise ShardError(f"{path} cannot be opened: {format_error(error)}") from error
 
 
 def _read_header(path: Path, file: BinaryIO, kind: Kind) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def _read_header(path: Path, file: BinaryIO, kind: Kind) -> dict[str, Any]:
         first, second = file.readline(128), file.readline(_LONGEST_LINE)
         length = os.fstat(file.fileno()).st_size
     except OSError as error:
-        raise ShardError(f"{path} cannot be read: {one_line(error)}") from error
+        raise ShardError(f"{path} cannot be read: {format_error(error)}") from error
     found = _FIRST_LINE.fullmatch(first)
     if found is None:
         what = "an HDF5 file without a seal" if first.startswith(_HDF5[:6]) else "something else"
@@ -129,7 +129,7 @@ def _parsed(path: Path, line: bytes) -> dict[str, Any]:
     try:
         header = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise ShardError(f"{path}: its header cannot be read: {one_line(error)}") from error
+        raise ShardError(f"{path}: its header cannot be read: {format_error(error)}") from error
     if not (isinstance(header, dict) and {"bytes", "sha256"} <= header.keys()):
         raise ShardError(f"{path}: its header is none")
     return header

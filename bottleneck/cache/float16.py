@@ -16,7 +16,7 @@ _SIGN_AND_NUMBER = np.int32(0x8FFFE000 - (1 << 32))  # without what the sign's s
 _EXPONENTS_APART = np.float32(2.0**112)
 
 
-def as_float32(codes: NDArray[Any]) -> NDArray[np.float32]:
+def widen_float16(codes: NDArray[Any]) -> NDArray[np.float32]:
     """The same numbers in float32.
 
     Parameters

@@ -17,9 +17,9 @@ import h5py
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from bottleneck.cache.envelope import Kind, room_for, seal
-from bottleneck.errors import ShardError, one_line
-from bottleneck.runtime.files import publish
+from bottleneck.cache.envelope import Kind, envelope_size, seal
+from bottleneck.errors import ShardError, format_error
+from bottleneck.runtime.files import atomic_write
 
 File: TypeAlias = h5py.File
 Dataset: TypeAlias = h5py.Dataset
@@ -58,9 +58,9 @@ def create_hdf5(path: Path, kind: Kind, header: dict[str, Any]) -> Iterator[File
     OSError
         The disk refused it.
     """
-    with publish(path) as temporary, _PatientFile(temporary, "r+") as disk:
+    with atomic_write(path) as temporary, _DeferredErrorFile(temporary, "r+") as disk:
         try:
-            with h5py.File(disk, "w", userblock_size=room_for(kind, header)) as file:
+            with h5py.File(disk, "w", userblock_size=envelope_size(kind, header)) as file:
                 yield file
         finally:
             if disk.refusal:
@@ -73,7 +73,7 @@ def create_hdf5(path: Path, kind: Kind, header: dict[str, Any]) -> Iterator[File
             raise disk.refusal
 
 
-class _PatientFile(io.FileIO):
+class _DeferredErrorFile(io.FileIO):
     """A file that keeps the disk's first refusal for later.
 
     HDF5 cannot close a file that it cannot write, and says so in pages. So it is told that all is
@@ -103,7 +103,7 @@ class _PatientFile(io.FileIO):
 
 
 @contextmanager
-def reading_hdf5(path: Path) -> Iterator[File]:
+def open_hdf5(path: Path) -> Iterator[File]:
     """An open file; what is wrong with it becomes a `ShardError` that names it.
 
     Raises
@@ -117,7 +117,7 @@ def reading_hdf5(path: Path) -> Iterator[File]:
         except ShardError:
             raise
         except _READ_ERRORS as error:
-            raise ShardError(f"{path} cannot be read: {one_line(error)}") from error
+            raise ShardError(f"{path} cannot be read: {format_error(error)}") from error
 
 
 def _open(path: Path) -> File:
@@ -133,7 +133,7 @@ def _open(path: Path) -> File:
             # hold codes.h5 open, which opens the shards behind it with the default.
             return h5py.File(path, "r")
     except OSError as error:
-        raise ShardError(f"{path} cannot be opened: {one_line(error)}") from error
+        raise ShardError(f"{path} cannot be opened: {format_error(error)}") from error
 
 
 def dataset(file: File, name: str) -> Dataset:
@@ -207,7 +207,7 @@ def texts(values: Iterable[str]) -> list[bytes]:
     return [value.encode("utf-8", errors="surrogateescape") for value in values]
 
 
-def read_texts(found: Dataset) -> list[str]:
+def read_strings(found: Dataset) -> list[str]:
     """The inverse of `texts`."""
     return [value.decode("utf-8", errors="surrogateescape") for value in found[...]]
 

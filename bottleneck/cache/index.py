@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.envelope import Kind, check_seal
+from bottleneck.cache.envelope import Kind, verify_envelope
 from bottleneck.cache.hdf5 import create_hdf5, virtual_dataset
 from bottleneck.cache.shard import Header
-from bottleneck.data.csv_chunks import lines_of
+from bottleneck.data.csv_chunks import format_rows
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import ShardError
-from bottleneck.runtime.files import publish_text_if_new, sha256
+from bottleneck.runtime.files import sha256, write_text_if_changed
 
 KIND = Kind("bottleneck-index", 2)
 REMOVED = "removed: the file is not there any more"
@@ -40,7 +40,7 @@ class IndexedLayer:
     valid: NDArray[np.bool_]
 
 
-def outcomes(
+def row_validity(
     images: ImageTable, done: dict[int, Header]
 ) -> tuple[NDArray[np.bool_], dict[int, str]]:
     """What became of the images of finished shards.
@@ -89,7 +89,7 @@ def write_index(path: Path, layers: dict[str, IndexedLayer]) -> None:
     flags = [layer.valid.tobytes() for layer in layers.values()]
     says = sha256(json.dumps(sources).encode(), *flags)
     with contextlib.suppress(ShardError):
-        if check_seal(path, KIND).get("says") == says:
+        if verify_envelope(path, KIND).get("says") == says:
             return
     with create_hdf5(path, KIND, {"says": says}) as file:
         for name, layer in layers.items():
@@ -108,5 +108,5 @@ def _sources(path: Path, layer: IndexedLayer) -> list[tuple[str, int, tuple[int,
 def write_rejected(path: Path, images: ImageTable, reasons: dict[int, str]) -> None:
     """Publish the rows that gave no codes, ascending, each with its path and the reason why."""
     rows, paths = list(map(str, reasons)), [images.path[row] for row in reasons]
-    lines = lines_of([rows, paths, list(reasons.values())])
-    publish_text_if_new(path, f"row,path,reason\r\n{lines}")
+    lines = format_rows([rows, paths, list(reasons.values())])
+    write_text_if_changed(path, f"row,path,reason\r\n{lines}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from bottleneck.errors import CacheError, one_line
+from bottleneck.errors import CacheError, format_error
 from bottleneck.runtime.files import sha256
 from bottleneck.spec import Source, Spec
 
@@ -19,14 +19,14 @@ FORMAT_VERSION = 2
 DTYPES = ("float16", "float32")
 COMPRESSIONS = ("none", "lzf", "gzip")
 
-RESTORE = "`bottleneck verify --repair IMAGES` makes it again if any shard is sound"
+RESTORE = "`bottleneck.repair` makes it again if any shard is sound"
 
 # What parsing raises on JSON that is no manifest.
 PARSE_ERRORS = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)
-class Layout:
+class StorageLayout:
     """How codes are laid down; decides no number but float16's rounding.
 
     Attributes
@@ -63,7 +63,7 @@ class Manifest:
     ----------
     spec : Spec
         What decides its numbers.
-    layout : Layout
+    layout : StorageLayout
         How they are laid down.
     source : Source
         Where the network came from.
@@ -73,7 +73,7 @@ class Manifest:
     """
 
     spec: Spec
-    layout: Layout
+    layout: StorageLayout
     source: Source
     identity: str
 
@@ -95,7 +95,7 @@ class Manifest:
             raise TypeError("identity is no text")
         return cls(
             Spec.from_json(values["spec"]),
-            Layout(**values["layout"]),
+            StorageLayout(**values["layout"]),
             Source(**values["source"]),
             identity,
         )
@@ -144,7 +144,9 @@ def parse_manifest(path: Path, text: bytes) -> Manifest:
             )
         return Manifest.from_json(values)
     except PARSE_ERRORS as error:
-        raise CacheError(f"{path}: spec.json is damaged ({one_line(error)}): {RESTORE}") from error
+        raise CacheError(
+            f"{path}: spec.json is damaged ({format_error(error)}): {RESTORE}"
+        ) from error
 
 
 def _digest(values: dict[str, Any]) -> str:
@@ -164,9 +166,7 @@ def require_cache(path: Path) -> None:
     CacheError
     """
     if not is_cache(path):
-        raise CacheError(
-            f"no cache at {path} (no spec.json in it): `bottleneck extract -o {path}` makes one"
-        )
+        raise CacheError(f"no cache at {path} (no spec.json in it): `bottleneck.extract` makes one")
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -181,7 +181,7 @@ def read_manifest(path: Path) -> Manifest:
     return parse_manifest(path, (path / "spec.json").read_bytes())
 
 
-def cache_state(path: Path) -> str:
+def cache_fingerprint(path: Path) -> str:
     """A digest of what a cache says of itself and of its images; empty where it cannot be read.
 
     Whoever sees another one there, or none, is not on the same file system.

@@ -12,12 +12,12 @@ from urllib.parse import quote, unquote
 _ON_A_SHELF = 1000  # file systems on a network list large folders slowly, or not at all
 
 
-def layer_folder(cache: Path, layer: str) -> Path:
+def layer_dir(cache: Path, layer: str) -> Path:
     """Where a layer's shards stand."""
     return cache / "codes" / quote(layer, safe="")
 
 
-def layers_of(cache: Path) -> list[str]:
+def list_layer_dirs(cache: Path) -> list[str]:
     """The layers that have a folder, by name."""
     folder = cache / "codes"
     if not folder.is_dir():
@@ -25,12 +25,12 @@ def layers_of(cache: Path) -> list[str]:
     return sorted(unquote(found.name) for found in folder.iterdir() if found.is_dir())
 
 
-def place_of(folder: Path, shard: int) -> Path:
+def shard_path(folder: Path, shard: int) -> Path:
     """Where a shard of a layer's folder stands once it is done."""
     return folder / _place(shard)
 
 
-def shards_in(folder: Path) -> list[int]:
+def list_shards(folder: Path) -> list[int]:
     """The shards whose names stand in their places below a layer's folder, ascending.
 
     Folders are listed; no shard is looked at.

@@ -12,18 +12,18 @@ from pathlib import Path
 import numpy as np
 
 from bottleneck.cache.manifest import Manifest, manifest_text, read_manifest
-from bottleneck.cache.paths import files_in, layer_folder, layers_of
-from bottleneck.cache.shard import Shard, check_shard, read_rows
+from bottleneck.cache.paths import files_in, layer_dir, list_layer_dirs
+from bottleneck.cache.shard import Shard, read_shard_metadata, verify_shard
 from bottleneck.cache.store import Cache
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import CacheError, ImagesTableError, ShardError
-from bottleneck.runtime.files import publish_text
+from bottleneck.runtime.files import write_text_atomic
 
 _UNKNOWN = 0  # of size and time: a file that has any other is looked into
 
 
 @dataclass(frozen=True)
-class Salvaged:
+class RecoveredCache:
     """A cache, and what was wrong with the files that say what it is.
 
     Attributes
@@ -48,10 +48,10 @@ class Salvaged:
         if "images.csv" in self.lost:
             self.cache.images.write_csv(self.cache.path / "images.csv")
         if "spec.json" in self.lost:
-            publish_text(self.cache.path / "spec.json", manifest_text(self.cache.manifest))
+            write_text_atomic(self.cache.path / "spec.json", manifest_text(self.cache.manifest))
 
 
-def salvage(path: Path) -> Salvaged:
+def recover_cache(path: Path) -> RecoveredCache:
     """Open a cache, if need be from its shards alone.
 
     Raises
@@ -74,7 +74,7 @@ def salvage(path: Path) -> Salvaged:
     except (FileNotFoundError, ImagesTableError) as error:
         lost["images.csv"] = _why(path / "images.csv", error)
         images = _table_of_shards(path, manifest)
-    return Salvaged(Cache(path, manifest, images), lost)
+    return RecoveredCache(Cache(path, manifest, images), lost)
 
 
 def _why(file: Path, error: OSError | ImagesTableError) -> str:
@@ -82,10 +82,10 @@ def _why(file: Path, error: OSError | ImagesTableError) -> str:
 
 
 def _sound_shards(path: Path) -> Iterator[tuple[Path, Manifest]]:
-    files = [file for layer in layers_of(path) for file in files_in(layer_folder(path, layer))]
+    files = [file for layer in list_layer_dirs(path) for file in files_in(layer_dir(path, layer))]
     for shard in (file for file in files if file.suffix == ".h5"):
         try:
-            yield shard, check_shard(shard).manifest
+            yield shard, verify_shard(shard).manifest
         except ShardError:
             continue  # it says nothing that could be believed; `verify` names it
 
@@ -94,7 +94,7 @@ def _table_of_shards(path: Path, manifest: Manifest) -> ImageTable:
     names: dict[int, tuple[str, str]] = {}
     for shard, own in _sound_shards(path):
         if own.is_of(manifest):
-            rows = read_rows(shard)
+            rows = read_shard_metadata(shard)
             names.update(zip(rows.row.tolist(), _names(rows), strict=True))
     if not names:
         raise CacheError(

@@ -14,19 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.envelope import Kind, check_seal, read_seal
+from bottleneck.cache.envelope import Kind, read_envelope, verify_envelope
 from bottleneck.cache.hdf5 import (
     TEXT,
     File,
     create_hdf5,
     dataset,
+    open_hdf5,
     read_flags,
-    read_texts,
-    reading_hdf5,
+    read_strings,
     texts,
 )
 from bottleneck.cache.manifest import DTYPES, PARSE_ERRORS, Manifest
-from bottleneck.errors import ShardError, one_line
+from bottleneck.errors import ShardError, format_error
 from bottleneck.runtime.files import sha256
 
 KIND = Kind("bottleneck-shard", 2)
@@ -146,7 +146,7 @@ def write_shard(
         file.attrs.update(
             format=KIND.name,
             format_version=KIND.version,
-            spec=spec.canonical(layer),
+            spec=spec.canonical_json(layer),
             spec_digest=spec.digest(layer),
             codes_sha256=_codes_digest(codes),
             rows_sha256=_rows_digest(shard),
@@ -166,10 +166,10 @@ def read_header(path: Path) -> Header:
     ShardError
         It is absent, cut short, or not a shard.
     """
-    return _parsed(path, read_seal(path, KIND))
+    return _parsed(path, read_envelope(path, KIND))
 
 
-def check_shard(path: Path) -> Header:
+def verify_shard(path: Path) -> Header:
     """Compare every byte of a shard with what was written.
 
     Raises
@@ -177,7 +177,7 @@ def check_shard(path: Path) -> Header:
     ShardError
         It is absent, not a shard, or some byte differs.
     """
-    return _parsed(path, check_seal(path, KIND))
+    return _parsed(path, verify_envelope(path, KIND))
 
 
 def read_shard(path: Path) -> Shard:
@@ -193,15 +193,15 @@ def read_shard(path: Path) -> Shard:
     ShardError
         It is absent, not a shard, or its bytes are not those that were written.
     """
-    header = check_shard(path)
-    with reading_hdf5(path) as file:
+    header = verify_shard(path)
+    with open_hdf5(path) as file:
         return dataclasses.replace(_rows_of(file, header), codes=_codes_of(file, header)[...])
 
 
-def read_blocks(path: Path, rows: int) -> Iterator[NDArray[Any]]:
+def iter_code_blocks(path: Path, rows: int) -> Iterator[NDArray[Any]]:
     """Read a shard's codes a few rows at a time, so that no whole shard need fit into memory.
 
-    Whether they are those that were written, `check_shard` says.
+    Whether they are those that were written, `verify_shard` says.
 
     Parameters
     ----------
@@ -220,7 +220,7 @@ def read_blocks(path: Path, rows: int) -> Iterator[NDArray[Any]]:
         It is absent, cut short, or not a shard.
     """
     header = read_header(path)
-    with reading_hdf5(path) as file:
+    with open_hdf5(path) as file:
         codes = _codes_of(file, header)
         for start in range(0, len(codes), rows):
             block = codes[start : start + rows]
@@ -228,7 +228,7 @@ def read_blocks(path: Path, rows: int) -> Iterator[NDArray[Any]]:
             del block  # so that it may be gone before the next one is read
 
 
-def read_rows(path: Path) -> Shard:
+def read_shard_metadata(path: Path) -> Shard:
     """A shard without its codes, in place of which it has none of any row's.
 
     Raises
@@ -237,7 +237,7 @@ def read_rows(path: Path) -> Shard:
         It is absent, cut short, or not a shard.
     """
     header = read_header(path)
-    with reading_hdf5(path) as file:
+    with open_hdf5(path) as file:
         return _rows_of(file, header)
 
 
@@ -272,7 +272,7 @@ def _parsed(path: Path, values: dict[str, Any]) -> Header:
             bytes=int(values["bytes"]),
         )
     except PARSE_ERRORS as error:
-        raise ShardError(f"{path}: its header is damaged: {one_line(error)}") from error
+        raise ShardError(f"{path}: its header is damaged: {format_error(error)}") from error
     sensible = (
         header.dtype in DTYPES
         and len(header.shape) >= 1
@@ -303,7 +303,7 @@ def _codes_of(file: File, header: Header) -> Any:
 
 
 def _rows_of(file: File, header: Header) -> Shard:
-    columns = {name: read_texts(dataset(file, name)) for name in _TEXTS}
+    columns = {name: read_strings(dataset(file, name)) for name in _TEXTS}
     row, valid = dataset(file, "row")[...], read_flags(dataset(file, "valid"))
     lengths = {len(column) for column in (row, valid, *columns.values())}
     if lengths != {header.shape[0]} or row.dtype != np.int64:

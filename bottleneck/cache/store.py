@@ -15,14 +15,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.float16 import as_float32
-from bottleneck.cache.index import IndexedLayer, outcomes, write_index, write_rejected
-from bottleneck.cache.manifest import RESTORE, Layout, Manifest, read_manifest, require_cache
-from bottleneck.cache.paths import layer_folder, layers_of, place_of, shards_in
-from bottleneck.cache.shard import Header, Shard, check_shard, read_header, read_rows, read_shard
+from bottleneck.cache.float16 import widen_float16
+from bottleneck.cache.index import IndexedLayer, row_validity, write_index, write_rejected
+from bottleneck.cache.manifest import RESTORE, Manifest, StorageLayout, read_manifest, require_cache
+from bottleneck.cache.paths import layer_dir, list_layer_dirs, list_shards, shard_path
+from bottleneck.cache.shard import (
+    Header,
+    Shard,
+    read_header,
+    read_shard,
+    read_shard_metadata,
+    verify_shard,
+)
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import CacheError, ImagesTableError, ShardError
-from bottleneck.linear.matrix import consecutive
 from bottleneck.spec import Source, Spec
 
 
@@ -85,7 +91,7 @@ class Cache:
         return self.manifest.spec
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> StorageLayout:
         """How they are laid down."""
         return self.manifest.layout
 
@@ -106,16 +112,16 @@ class Cache:
 
     def folder(self, layer: str) -> Path:
         """Where a layer's shards stand."""
-        return layer_folder(self.path, layer)
+        return layer_dir(self.path, layer)
 
     def shard_path(self, layer: str, shard: int) -> Path:
         """Where a shard stands once it is done."""
-        return place_of(self.folder(layer), shard)
+        return shard_path(self.folder(layer), shard)
 
     @property
     def layers(self) -> list[str]:
         """The layers that extraction has begun, by name."""
-        return layers_of(self.path)
+        return list_layer_dirs(self.path)
 
     def done(self, layer: str, shards: Iterable[int] | None = None) -> dict[int, Header]:
         """The finished shards of a layer: whole, of this cache, and with all of their rows.
@@ -128,9 +134,9 @@ class Cache:
         """
         folder, count = self.folder(layer), self.shard_count
         found: dict[int, Header] = {}
-        for shard in shards_in(folder) if shards is None else shards:
-            header = self._header(place_of(folder, shard)) if shard < count else None
-            if header is not None and not self.why_foreign(layer, shard, header):
+        for shard in list_shards(folder) if shards is None else shards:
+            header = self._header(shard_path(folder, shard)) if shard < count else None
+            if header is not None and not self.mismatch_reason(layer, shard, header):
                 found[shard] = header
         return found
 
@@ -149,17 +155,17 @@ class Cache:
     def is_full(self, layers: Iterable[str]) -> bool:
         """Whether a file stands in every place of some layers; only names are looked at."""
         places = set(range(self.shard_count))
-        return all(places <= set(shards_in(self.folder(layer))) for layer in layers)
+        return all(places <= set(list_shards(self.folder(layer))) for layer in layers)
 
     def missing(self, layer: str) -> list[int]:
         """The shards of a layer that are still to be made."""
         done = self.done(layer)
         return [shard for shard in range(self.shard_count) if shard not in done]
 
-    def discard(self, shards: Collection[int]) -> None:
+    def delete_shards(self, shards: Collection[int]) -> None:
         """Remove shards in every layer, so that they are missing."""
         if shards:
-            self.drop_index()
+            self.delete_derived_files()
         for layer, shard in product(self.layers, shards):
             self.shard_path(layer, shard).unlink(missing_ok=True)
 
@@ -176,7 +182,7 @@ class Cache:
         """The rows that gave no codes, and why, over all layers; of some shards, or of all."""
         reasons: dict[int, str] = {}
         for layer in self.layers:
-            reasons.update(outcomes(self.images, self.done(layer, shards))[1])
+            reasons.update(row_validity(self.images, self.done(layer, shards))[1])
         return dict(sorted(reasons.items()))
 
     def write_index(self) -> dict[int, str]:
@@ -200,7 +206,7 @@ class Cache:
         reasons: dict[int, str] = {}
         indexed: dict[str, IndexedLayer] = {}
         for layer, done in finished.items():
-            valid, why = outcomes(self.images, done)
+            valid, why = row_validity(self.images, done)
             reasons.update(why)
             if done:
                 shards = [(self.shard_path(layer, k), header) for k, header in done.items()]
@@ -210,14 +216,14 @@ class Cache:
         write_index(self.path / "codes.h5", indexed)
         return reasons
 
-    def drop_index(self) -> None:
+    def delete_derived_files(self) -> None:
         """Remove ``rejected.csv`` and ``codes.h5`` before they would say what is not so."""
         for name in ("codes.h5", "rejected.csv"):
             (self.path / name).unlink(missing_ok=True)
 
     def _layer_status(self, layer: str, shards: Collection[int]) -> LayerStatus:
         done = self.done(layer, shards)
-        valid, why = outcomes(self.images, done)
+        valid, why = row_validity(self.images, done)
         headers, lacking = list(done.values()), tuple(k for k in shards if k not in done)
         return LayerStatus(
             done=int(valid.sum()),
@@ -231,7 +237,7 @@ class Cache:
 
     # Reading
 
-    def usable(self, layer: str) -> NDArray[np.bool_]:
+    def valid_rows(self, layer: str) -> NDArray[np.bool_]:
         """Which rows have codes, shape (rows,).
 
         Raises
@@ -242,15 +248,15 @@ class Cache:
         if layer not in self.layers:
             raise CacheError(
                 f"{self.path} has no layer {layer!r}, it has {', '.join(self.layers) or 'none'}: "
-                f"`bottleneck extract --layer {layer}` adds it"
+                f"`bottleneck.extract` with `layers={layer}` adds it"
             )
         done = self.done(layer)
         if len(done) < self.shard_count:
             raise CacheError(
                 f"{self.path}: layer {layer!r} lacks {self.shard_count - len(done)} of "
-                f"{self.shard_count} shards: run the same `bottleneck extract` again to finish it"
+                f"{self.shard_count} shards: run the same `bottleneck.extract` again to finish it"
             )
-        return outcomes(self.images, done)[0]
+        return row_validity(self.images, done)[0]
 
     def read(self, layer: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """The codes of some rows, each flattened, read one shard at a time and checked.
@@ -276,10 +282,10 @@ class Cache:
         for shard in np.unique(rows // size).tolist():
             first, end = np.searchsorted(rows, [shard * size, (shard + 1) * size])
             codes = self.read_checked(layer, shard)
-            codes = codes.reshape(len(codes), -1)[consecutive(rows[first:end] - shard * size)]
+            codes = codes.reshape(len(codes), -1)[rows_as_slice(rows[first:end] - shard * size)]
             if wanted is None:
                 wanted = np.empty((len(rows), codes.shape[1]), dtype=np.float32)
-            wanted[first:end] = as_float32(codes)
+            wanted[first:end] = widen_float16(codes)
         return np.empty((0, 0), dtype=np.float32) if wanted is None else wanted
 
     def read_checked(self, layer: str, shard: int) -> NDArray[Any]:
@@ -292,7 +298,7 @@ class Cache:
         """
         with self._saying_how_to_mend():
             content = read_shard(self.shard_path(layer, shard))
-            self.require_place(layer, shard, content)
+            self.require_matching_rows(layer, shard, content)
         return content.codes
 
     def check(self, layer: str, shard: int) -> None:
@@ -305,18 +311,18 @@ class Cache:
         """
         path = self.shard_path(layer, shard)
         with self._saying_how_to_mend():
-            check_shard(path)
-            self.require_place(layer, shard, read_rows(path))
+            verify_shard(path)
+            self.require_matching_rows(layer, shard, read_shard_metadata(path))
 
     @contextmanager
     def _saying_how_to_mend(self) -> Iterator[None]:
         try:
             yield
         except ShardError as error:
-            mend = f"`bottleneck verify {self.path} --repair IMAGES` makes it again"
+            mend = "`bottleneck.repair` makes it again"
             raise ShardError(f"{error}: {mend}") from error
 
-    def require_place(self, layer: str, shard: int, content: Shard) -> None:
+    def require_matching_rows(self, layer: str, shard: int, content: Shard) -> None:
         """Refuse a shard that holds other rows or images than its place says.
 
         Raises
@@ -324,14 +330,14 @@ class Cache:
         ShardError
         """
         path, rows = self.shard_path(layer, shard), self.rows(shard)
-        if why := self.why_foreign(layer, shard, read_header(path)):
+        if why := self.mismatch_reason(layer, shard, read_header(path)):
             raise ShardError(f"{path} is {why}")
         if not np.array_equal(content.row, rows):
             raise ShardError(f"{path} holds other rows than {rows.start} to {rows.stop - 1}")
         if content.path != self.images.path[rows.start : rows.stop]:
             raise ShardError(f"{path} holds other images than images.csv has in its rows")
 
-    def why_foreign(self, layer: str, shard: int, header: Header) -> str:
+    def mismatch_reason(self, layer: str, shard: int, header: Header) -> str:
         """Why a shard does not belong in a place of this cache; empty where it does."""
         if header.manifest.spec != self.spec or header.layer != layer:
             return f"of another spec or layer ({header.layer})"
@@ -351,7 +357,7 @@ def layers_in(path: Path) -> list[str]:
         There is no cache at `path`.
     """
     require_cache(path)
-    return layers_of(path)
+    return list_layer_dirs(path)
 
 
 def open_cache(path: Path, images: ImageTable | None = None) -> Cache:
@@ -374,3 +380,9 @@ def open_cache(path: Path, images: ImageTable | None = None) -> Cache:
     except (FileNotFoundError, ImagesTableError) as error:
         raise CacheError(f"{path}: images.csv is absent or damaged ({error}): {RESTORE}") from error
     return Cache(path, manifest, images)
+
+
+def rows_as_slice(rows: NDArray[np.int64]) -> NDArray[np.int64] | slice:
+    """Return ascending rows as a slice where they are consecutive, since a slice copies nothing."""
+    first, last = int(rows[0]), int(rows[-1])
+    return slice(first, last + 1) if last - first + 1 == len(rows) else rows

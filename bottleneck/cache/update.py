@@ -10,20 +10,26 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.manifest import Layout, Manifest, is_cache, manifest_text, read_manifest
-from bottleneck.cache.shard import read_rows
+from bottleneck.cache.manifest import (
+    Manifest,
+    StorageLayout,
+    is_cache,
+    manifest_text,
+    read_manifest,
+)
+from bottleneck.cache.shard import read_shard_metadata
 from bottleneck.cache.store import Cache, open_cache
-from bottleneck.data.string_column import Texts
+from bottleneck.data.string_column import StringColumn
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import CacheError, ImageError, SpecMismatchError
-from bottleneck.runtime.files import publish_text, sha256
+from bottleneck.runtime.files import sha256, write_text_atomic
 from bottleneck.spec import Source, Spec
 
 _AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
-class Changes:
+class ImageChanges:
     """What has happened to the images since the cache last looked, in rows."""
 
     added: int = 0
@@ -35,14 +41,14 @@ class Changes:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a cache is to become. Nothing on the disk has changed before `carry_out`.
+class CacheUpdate:
+    """What a cache is to become. Nothing on the disk has changed before `apply`.
 
     Attributes
     ----------
     cache : Cache
         As it will be.
-    changes : Changes
+    changes : ImageChanges
         Since the cache was last planned; none for a new one.
     stale : frozenset of int
         Shards that hold an image that has changed: they are to be made again in every layer.
@@ -51,11 +57,11 @@ class Plan:
     """
 
     cache: Cache
-    changes: Changes
+    changes: ImageChanges
     stale: frozenset[int]
     new: bool
 
-    def carry_out(self) -> Cache:
+    def apply(self) -> Cache:
         """Make the cache, or bring it up to date; stale shards are removed.
 
         Returns
@@ -74,28 +80,28 @@ class Plan:
         if self.new and is_cache(cache.path):  # another task of the same run was quicker
             _require_same(read_manifest(cache.path), cache.path, cache.spec, cache.layout)
         if self.changes.added:
-            cache.drop_index()  # it would be shorter than the shards that are to grow
+            cache.delete_derived_files()  # it would be shorter than the shards that are to grow
         # Stale codes go before the table says that the images are new: killed in between, the
         # next run sees the change again.
-        cache.discard(self.stale)
+        cache.delete_shards(self.stale)
         cache.images.write_csv(cache.path / "images.csv")
         if not is_cache(cache.path):
-            publish_text(cache.path / "spec.json", manifest_text(cache.manifest))  # last
+            write_text_atomic(cache.path / "spec.json", manifest_text(cache.manifest))  # last
         # Tasks that began together have all made it. The last rename holds, and if images came
         # between them, its identity is not that of every one.
         return dataclasses.replace(cache, manifest=read_manifest(cache.path))
 
 
-def plan_cache(
+def plan_update(
     path: Path,
     images: ImageTable,
     *,
     spec: Spec,
-    layout: Layout,
+    layout: StorageLayout,
     source: Source,
     changed: Collection[str] | None = None,
-) -> Plan:
-    """Plan a new cache, or how to bring an existing one up to date with its images.
+) -> CacheUpdate:
+    """CacheUpdate a new cache, or how to bring an existing one up to date with its images.
 
     Existing rows keep their numbers; new images become rows at the end; the rows of images that
     are gone stay and are not valid; shards that hold a changed image are stale in every layer.
@@ -108,17 +114,17 @@ def plan_cache(
         The images as they are now.
     spec : Spec
         What this run would compute.
-    layout : Layout
+    layout : StorageLayout
         How it would lay codes down.
     source : Source
         Where the network came from.
     changed : collection of str, optional
-        The paths of images that are others than those in the shards, as `changed_content` finds
-        them; unless given, those whose size or time is another than in the table.
+        Paths of the images that differ from those in the shards, from `find_modified_images`.
+        Unless given, those whose size or time is another than in the table.
 
     Returns
     -------
-    Plan
+    CacheUpdate
 
     Raises
     ------
@@ -131,15 +137,15 @@ def plan_cache(
         _require_free(path)
     if not is_cache(path):
         manifest = Manifest(spec, layout, source, identity=images.digest)
-        return Plan(Cache(path, manifest, images), Changes(), frozenset(), new=True)
+        return CacheUpdate(Cache(path, manifest, images), ImageChanges(), frozenset(), new=True)
     cache = open_cache(path, images)
     _require_same(cache.manifest, path, spec, layout)
     if cache.images is images and changed is None:  # as in nearly all of many tasks
-        return Plan(cache, Changes(), frozenset(), new=False)
+        return CacheUpdate(cache, ImageChanges(), frozenset(), new=False)
     return _plan_update(cache, images, changed)
 
 
-def _plan_update(cache: Cache, images: ImageTable, changed: Collection[str] | None) -> Plan:
+def _plan_update(cache: Cache, images: ImageTable, changed: Collection[str] | None) -> CacheUpdate:
     merged, stale, changes = merge_images(cache.images, images, changed)
     if changes.added == len(images):
         raise SpecMismatchError(
@@ -148,10 +154,10 @@ def _plan_update(cache: Cache, images: ImageTable, changed: Collection[str] | No
         )
     shards = frozenset(row // cache.layout.shard_size for row in stale)
     planned = dataclasses.replace(cache, images=merged)
-    return Plan(planned, changes, shards, new=False)
+    return CacheUpdate(planned, changes, shards, new=False)
 
 
-def changed_content(cache: Cache, root: Path) -> frozenset[str]:
+def find_modified_images(cache: Cache, root: Path) -> frozenset[str]:
     """The paths of images whose bytes are not those that the shards were made of.
 
     Every image is read, so that neither a time that moved (a checkout) nor one that did not (a
@@ -166,7 +172,7 @@ def changed_content(cache: Cache, root: Path) -> frozenset[str]:
     known: defaultdict[str, set[str]] = defaultdict(set)
     for layer in cache.layers:
         for shard in cache.done(layer):
-            rows = read_rows(cache.shard_path(layer, shard))
+            rows = read_shard_metadata(cache.shard_path(layer, shard))
             for path, digest in zip(rows.path, rows.image_sha256, strict=True):
                 known[path].add(digest)
     with ThreadPoolExecutor() as readers:
@@ -178,24 +184,26 @@ def changed_content(cache: Cache, root: Path) -> frozenset[str]:
 
 def _digest(path: Path) -> str:
     """Of an image's bytes; empty where it cannot be read, as in a shard."""
-    from bottleneck.data.decode import read_image  # loads PyTorch, which no other planning needs
+    from bottleneck.data.decode import (
+        read_image_bytes,  # loads PyTorch, which no other planning needs
+    )
 
     try:
-        return sha256(read_image(path))
+        return sha256(read_image_bytes(path))
     except ImageError:
         return ""
 
 
 def merge_images(
     old: ImageTable, new: ImageTable, changed: Collection[str] | None = None
-) -> tuple[ImageTable, list[int], Changes]:
+) -> tuple[ImageTable, list[int], ImageChanges]:
     """Carry a cache's rows over to the images as they are now.
 
     Parameters
     ----------
     old, new : ImageTable
     changed : collection of str, optional
-        As in `plan_cache`.
+        As in `plan_update`.
 
     Returns
     -------
@@ -203,7 +211,7 @@ def merge_images(
         Old rows in their places, added images after them.
     stale : list of int
         Rows whose image has other bytes than those that were read.
-    changes : Changes
+    changes : ImageChanges
     """
     known = _rows_among(old.path, new.path)
     added, here = known < 0, np.flatnonzero(known >= 0)
@@ -231,7 +239,7 @@ def merge_images(
         differs = np.fromiter((path in changed for path in new.path), bool, len(new))[here]
     stale = before[differs & new.exists[here]].tolist()
     removed = int((old.exists & ~table.exists[: len(old)]).sum())
-    return table, stale, Changes(count - len(old), len(stale), removed)
+    return table, stale, ImageChanges(count - len(old), len(stale), removed)
 
 
 def _rows_among(old: Sequence[str], new: Sequence[str]) -> NDArray[np.int64]:
@@ -259,7 +267,7 @@ def _carried(old: Sequence[str], new: Sequence[str], source: NDArray[np.int64]) 
     if len(source) == len(new) and np.array_equal(source, np.arange(len(new))):
         return new
     rows = enumerate(_values(source))
-    return Texts(new[place] if place >= 0 else old[row] for row, place in rows)
+    return StringColumn(new[place] if place >= 0 else old[row] for row, place in rows)
 
 
 def _values(numbers: NDArray[np.int64]) -> Iterator[int]:
@@ -279,7 +287,7 @@ def _require_free(path: Path) -> None:
         raise CacheError(f"{path} is not a cache, {found}: name an empty or new directory with -o")
 
 
-def _require_same(have: Manifest, path: Path, spec: Spec, layout: Layout) -> None:
+def _require_same(have: Manifest, path: Path, spec: Spec, layout: StorageLayout) -> None:
     have.spec.require(
         spec,
         this=f"cache {path}",

@@ -6,14 +6,14 @@ from typing import Any
 
 import click
 
-from bottleneck.cli.options import PATH, device_options, json_option, moved_network_options
+from bottleneck.cli.options import PATH, device_options, json_option, relocated_model_options
 
 
 @click.command()
 @click.argument("head", type=PATH)
 @click.argument("target", metavar="CACHE|IMAGES", type=PATH)
 @click.option("--split", help="Which split.  [the held-out one: test, or else val]")
-@moved_network_options
+@relocated_model_options
 @device_options
 @json_option
 def evaluate(head: Path, target: Path, as_json: bool, **options: Any) -> None:

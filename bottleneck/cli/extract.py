@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from bottleneck.cli.interrupts import telling_what_is_kept
+from bottleneck.cli.interrupts import note_kept_shards
 from bottleneck.cli.options import (
     PATH,
     Task,
     device_options,
-    engine_of,
-    engine_options,
+    executor_from_options,
+    executor_options,
     force_option,
     json_option,
     network_options,
@@ -39,7 +39,7 @@ from bottleneck.cli.progress import progress_of
     default="auto",
     help="Only part I of N, counted from 0.  [as the scheduler says; else all]",
 )
-@engine_options
+@executor_options
 @preprocess_options
 @click.option("--retry-rejected", is_flag=True, help="Try rejected images again.")
 @click.option(
@@ -81,15 +81,15 @@ def extract(
     With --backend, shards are made by processes of this machine, one for each GPU that is visible,
     or by the workers of a Dask cluster, which must see the same files: the quick make more of them.
     """
-    from bottleneck.backbones.runner import visible_cards
     from bottleneck.extraction import summary as report
     from bottleneck.extraction.extract import extract as run
+    from bottleneck.runtime.devices import visible_gpus
 
     preprocess = take_preprocess(options)
-    cards = visible_cards(device) if backend == "loky" else []
+    cards = visible_gpus(device) if backend == "loky" else []
     with (
-        telling_what_is_kept(out),
-        engine_of(backend, jobs=jobs, scheduler=scheduler, cards=cards) as engine,
+        note_kept_shards(out),
+        executor_from_options(backend, jobs=jobs, scheduler=scheduler, cards=cards) as engine,
         progress_of("images") as progress,
     ):
         done = run(
@@ -99,7 +99,7 @@ def extract(
             task=task,
             device=device,
             engine=engine,
-            announce=lambda ahead: click.echo(report.preflight_text(ahead), err=True),
+            on_start=lambda ahead: click.echo(report.preflight_text(ahead), err=True),
             progress=progress,
             **options,
         )

@@ -8,7 +8,7 @@ import click
 
 from bottleneck.cli.options import (
     PATH,
-    client_of,
+    client_from_options,
     cluster_options,
     json_option,
     overwrite_option,
@@ -55,22 +55,20 @@ def fit(
       bottleneck fit photos.cache --clf svm --layer layer3 --labels colours.csv
       bottleneck fit photos.cache --clf svm --backend dask --scheduler tcp://node1:8786
     """
-    from bottleneck.errors import InvalidOptionError
     from bottleneck.fitting import summary as results
-    from bottleneck.fitting.dataset import choose_layer
+    from bottleneck.fitting.dataset import resolve_layer
     from bottleneck.fitting.fit import fit as run
-    from bottleneck.fitting.head import require_new
     from bottleneck.linear.training import Method
-    from bottleneck.runtime.files import publish_text
+    from bottleneck.runtime.files import require_writable_output, write_text_atomic
 
-    layer = choose_layer(cache, layer)
+    layer = resolve_layer(cache, layer)
     out = out or Path(f"head-{clf}-{layer}.safetensors")
-    require_new(out, overwrite=overwrite)  # before the work, not after it
+    require_writable_output(out, overwrite=overwrite)  # before the work, not after it
     if save_cv is not None:
         if save_cv.resolve() == out.resolve():
-            raise InvalidOptionError(f"-o and --save-cv both name {out}: give two files")
-        require_new(save_cv, overwrite=overwrite, option="--save-cv")
-    with client_of(backend, scheduler) as client:
+            raise click.UsageError(f"-o and --save-cv both name {out}: give two files")
+        require_writable_output(save_cv, overwrite=overwrite, parameter="save_cv")
+    with client_from_options(backend, scheduler) as client:
         done = run(
             cache,
             Method(clf, **method),
@@ -84,7 +82,9 @@ def fit(
         )
     done.head.save(out)
     if save_cv is not None:
-        publish_text(save_cv, json.dumps(done.selection.table() if done.selection else None) + "\n")
+        write_text_atomic(
+            save_cv, json.dumps(done.selection.table() if done.selection else None) + "\n"
+        )
     if as_json:
         click.echo(json.dumps(done.to_json() | {"head": str(out)}))
     else:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from bottleneck.runtime.shutdown import Stopped, ask_to_stop, forget_request
+from bottleneck.runtime.shutdown import StopRequested, clear_stop_request, request_stop
 
 _GOES_ON = "what was finished is kept, the same command goes on"
 
@@ -20,7 +20,7 @@ class Terminated(KeyboardInterrupt):
 def signals_as_interrupts() -> Iterator[None]:
     """Let a scheduler's signals unwind the program as Ctrl-C does: nothing is left half done.
 
-    SIGTERM does so at once. SIGUSR1, by which schedulers announce the end of a job's time, waits
+    SIGTERM does so at once. SIGUSR1, by which schedulers on_start the end of a job's time, waits
     for the end of the shard that is in the making.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -32,7 +32,7 @@ def signals_as_interrupts() -> Iterator[None]:
         for number in signal.Signals  # Windows has no SIGUSR1
         if number.name in handlers
     }
-    forget_request()
+    clear_stop_request()
     try:
         yield
     finally:
@@ -45,11 +45,11 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    ask_to_stop()
+    request_stop()
 
 
 @contextmanager
-def telling_what_is_kept(cache: Path) -> Iterator[None]:
+def note_kept_shards(cache: Path) -> Iterator[None]:
     """Add to an interrupt what the cache holds by then."""
     try:
         yield
@@ -73,7 +73,7 @@ def interrupt_code(interrupt: KeyboardInterrupt) -> int:
 
 def _kind(interrupt: KeyboardInterrupt) -> tuple[str, int]:
     """What happened, and the number of the signal."""
-    if isinstance(interrupt, Stopped):
+    if isinstance(interrupt, StopRequested):
         return "stopped", signal.SIGUSR1
     if isinstance(interrupt, Terminated):
         return "terminated", signal.SIGTERM

@@ -35,12 +35,12 @@ def layers(
       bottleneck layers resnet50
       bottleneck layers my_network.py:build --pool 2 --crop 64
     """
-    from bottleneck.backbones.backbone import sketch_network
+    from bottleneck.backbones.backbone import build_skeleton
     from bottleneck.backbones.layers import check_pool, list_layers
     from bottleneck.extraction import summary as report
 
     check_pool(pool)
-    network, preprocess = sketch_network(model, weights)
+    network, preprocess = build_skeleton(model, weights)
     found = list_layers(network, crop or preprocess.crop)
     itemsize = {"float16": 2, "float32": 4}[dtype]
     if as_json:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from bottleneck import __version__
+from bottleneck.cli.errors import error_text, option_names
 from bottleneck.cli.interrupts import interrupt_code, interrupt_text, signals_as_interrupts
 from bottleneck.errors import BottleneckError
 
@@ -37,6 +38,12 @@ class Program(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def option_names(self, ctx: click.Context) -> dict[str, str]:
+        """Map Python's parameters to options: those of the command that ran before all others."""
+        order = sorted(COMMANDS, key=lambda name: name != ctx.invoked_subcommand)
+        found = (self.get_command(ctx, name) for name in order)
+        return option_names(command for command in found if command is not None)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run, and report what the user can mend in one line."""
         try:
@@ -50,7 +57,7 @@ class Program(click.Group):
         except BottleneckError as error:
             if ctx.params["debug"]:
                 raise
-            _fail(str(error), error.exit_code)
+            _fail(error_text(error, self.option_names(ctx)), error.exit_code)
         except OSError as error:
             if ctx.params["debug"]:
                 raise

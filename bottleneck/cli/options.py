@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-from bottleneck.runtime.executors import BACKENDS, Engine, connected, open_engine
-from bottleneck.runtime.scheduler import task_of
+from bottleneck.runtime.executors import BACKENDS, Executor, connected, open_executor
+from bottleneck.runtime.scheduler import detect_array_task
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -72,7 +72,7 @@ class Task(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         """A pair of integers."""
         index, _, count = str(value).partition("/")
         if index == "auto" and (count.isdecimal() or value == "auto"):
-            return task_of(os.environ, count=int(count) if count else None)
+            return detect_array_task(os.environ, count=int(count) if count else None)
         if not (index.isdecimal() and count.isdecimal()):
             self.fail(f"{value!r} must be I/N, for example 0/8, or auto", param, ctx)
         return int(index), int(count)
@@ -109,7 +109,7 @@ def device_options(command: F) -> F:
     )(command)
 
 
-def engine_options(command: F) -> F:
+def executor_options(command: F) -> F:
     """``--backend``, ``--jobs`` and ``--scheduler``."""
     options = [
         click.option(
@@ -120,7 +120,7 @@ def engine_options(command: F) -> F:
         click.option(
             "--jobs",
             type=click.IntRange(min=1),
-            help="Processes of loky.  [one a GPU; else one for four cores]",
+            help="LokyExecutor of loky.  [one a GPU; else one for four cores]",
         ),
         click.option("--scheduler", metavar="ADDRESS", help="Dask's, as tcp://host:8786."),
     ]
@@ -128,10 +128,10 @@ def engine_options(command: F) -> F:
 
 
 @contextmanager
-def engine_of(
+def executor_from_options(
     backend: str | None, *, jobs: int | None, scheduler: str | None, cards: Sequence[str] = ()
-) -> Iterator[Engine | None]:
-    """The engine that `engine_options` name; None where this process is to do it all.
+) -> Iterator[Executor | None]:
+    """The engine that `executor_options` name; None where this process is to do it all.
 
     Raises
     ------
@@ -144,7 +144,7 @@ def engine_of(
             raise click.UsageError(f"{option} means nothing without --backend loky or dask")
         yield None
         return
-    with open_engine(backend, jobs=jobs, scheduler=scheduler, cards=cards) as engine:
+    with open_executor(backend, jobs=jobs, scheduler=scheduler, cards=cards) as engine:
         yield engine
 
 
@@ -207,7 +207,7 @@ def take_preprocess(options: dict[str, Any]) -> dict[str, Any]:
     return {name: options.pop(name) for name in names}
 
 
-def moved_network_options(command: F) -> F:
+def relocated_model_options(command: F) -> F:
     """``--model`` and ``--weights`` for a network that has moved since extraction."""
     command = click.option(
         "--weights", help="Where the weights are now, if they moved; they must be the same."
@@ -277,14 +277,12 @@ def cluster_options(command: F) -> F:
     )(command)
 
 
-def client_of(backend: str | None, scheduler: str | None) -> AbstractContextManager[Any]:
+def client_from_options(backend: str | None, scheduler: str | None) -> AbstractContextManager[Any]:
     """A client of the scheduler that the two options name, for a block; None if they do not."""
-    from bottleneck.errors import InvalidOptionError
-
     if backend is None and scheduler is None:
         return nullcontext()
     if backend is None or scheduler is None:
-        raise InvalidOptionError(
+        raise click.UsageError(
             "--backend dask and --scheduler tcp://HOST:8786 need each other: give both"
         )
     return connected(scheduler)

@@ -37,7 +37,7 @@ def plan(images: Path, as_json: bool, **options: Any) -> None:
       bottleneck plan photos --model resnet50 --layer layer3 --layer layer4 --tasks 16
     """
     from bottleneck.extraction import summary as report
-    from bottleneck.extraction.plan import size_run
+    from bottleneck.extraction.plan import plan
 
-    sizing = size_run(images, preprocess=take_preprocess(options), **options)
+    sizing = plan(images, preprocess=take_preprocess(options), **options)
     click.echo(json.dumps(report.sizing_json(sizing)) if as_json else report.sizing_text(sizing))

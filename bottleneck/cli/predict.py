@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from bottleneck.cli.options import PATH, device_options, moved_network_options, overwrite_option
+from bottleneck.cli.options import PATH, device_options, overwrite_option, relocated_model_options
 
 
 @click.command()
@@ -22,7 +22,7 @@ from bottleneck.cli.options import PATH, device_options, moved_network_options, 
 @click.option("--top", type=click.IntRange(min=1), help="How many classes.  [1; all for jsonl]")
 @click.option("-o", "--out", type=PATH, help="Write to a file.")
 @overwrite_option
-@moved_network_options
+@relocated_model_options
 @device_options
 def predict(
     head: Path,
@@ -45,15 +45,15 @@ def predict(
       bottleneck predict head-softmax-layer3.safetensors new --format jsonl -o new.jsonl
     """
     from bottleneck.fitting import summary as results
-    from bottleneck.fitting.head import Head, require_new
+    from bottleneck.fitting.head import Head
     from bottleneck.prediction.predict import predict as run
-    from bottleneck.runtime.files import publish_text
+    from bottleneck.runtime.files import require_writable_output, write_text_atomic
 
     if out is not None:
-        require_new(out, overwrite=overwrite)
+        require_writable_output(out, overwrite=overwrite)
     lines = results.prediction_lines(run(Head.load(head), images, **options), style=style, top=top)
     if out is not None:
-        publish_text(out, "".join(f"{line}\n" for line in lines))
+        write_text_atomic(out, "".join(f"{line}\n" for line in lines))
         return
     for line in lines:
         click.echo(line.encode("utf-8", errors="surrogateescape"))

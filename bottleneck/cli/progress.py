@@ -10,7 +10,7 @@ from typing import Protocol
 import click
 
 from bottleneck.runtime.formatting import duration
-from bottleneck.runtime.timing import Clock, limit
+from bottleneck.runtime.timing import StageTimer, slowest_stage
 
 _SECONDS_TO_FIRST_LINE = 2.0  # a batch log soon has an estimate; a run of a second has no line
 _SECONDS_BETWEEN_LINES = 10.0
@@ -20,7 +20,7 @@ _SECONDS_OF_NOW = 10.0
 class Progress(Protocol):
     """Called with the number done and the number to do; the clock says what is the limit."""
 
-    def __call__(self, done: int, total: int, clock: Clock | None = None) -> None:
+    def __call__(self, done: int, total: int, clock: StageTimer | None = None) -> None:
         """Show it, if it is time to."""
 
 
@@ -77,8 +77,8 @@ def _shown(rate: float) -> str:
     return f"{rate:{'.0f' if rate >= 10 else '.2g'}}/s"
 
 
-def _limited(clock: Clock | None) -> str:
-    return f", limited by {limit(clock)}" if clock else ""
+def _limited(clock: StageTimer | None) -> str:
+    return f", limited by {slowest_stage(clock)}" if clock else ""
 
 
 class _PlainLines:
@@ -88,7 +88,7 @@ class _PlainLines:
         self._pace = Pace(start)
         self._next = start + _SECONDS_TO_FIRST_LINE
 
-    def __call__(self, done: int, total: int, clock: Clock | None = None) -> None:
+    def __call__(self, done: int, total: int, clock: StageTimer | None = None) -> None:
         now = time.monotonic()
         self._pace.add(now, done)
         if done == 0:
@@ -117,7 +117,7 @@ class _Bar:
         self._bar: tqdm | None = None
         self._pace = Pace(time.monotonic())
 
-    def __call__(self, done: int, total: int, clock: Clock | None = None) -> None:
+    def __call__(self, done: int, total: int, clock: StageTimer | None = None) -> None:
         self._pace.add(time.monotonic(), done)
         if self._bar is None:
             self._bar = self._make(

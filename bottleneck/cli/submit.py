@@ -5,7 +5,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from bottleneck.errors import InvalidOptionError, UnknownNameError
+from bottleneck.errors import UnknownNameError
 
 _MARK = "--"
 _WORDS = "bottleneck.runtime.slurm.words"  # where the command behind the mark is kept
@@ -61,14 +61,14 @@ def submit(
     name, *arguments = words
     values = _checked(ctx, name, arguments)
     if name == "extract":
-        script = jobs.array_script(arguments, tasks=tasks or 1, options=options)
+        script = jobs.extraction_array_script(arguments, tasks=tasks or 1, options=options)
     elif tasks is None:
         layers = values["layers"] if name == "sweep" else filter(None, [values["layer"]])
         script = jobs.job_script(
             words, cache=values["cache"], layers=tuple(layers), options=options
         )
     else:
-        raise InvalidOptionError(f"--tasks {tasks}: {name} is one job; only extract has tasks")
+        raise click.UsageError(f"--tasks {tasks}: {name} is one job; only extract has tasks")
     if now:
         click.echo(jobs.submit(script))
     else:
@@ -84,7 +84,5 @@ def _checked(ctx: click.Context, name: str, arguments: list[str]) -> dict[str, A
         raise UnknownNameError("command", name, _COMMANDS)
     with command.make_context(name, list(arguments), parent=program) as inner:
         if inner.get_parameter_source("task") is ParameterSource.COMMANDLINE:
-            raise InvalidOptionError(
-                "--task: each task of the array is given its own: leave it out"
-            )
+            raise click.UsageError("--task: each task of the array is given its own: leave it out")
         return dict(inner.params)

@@ -10,8 +10,8 @@ from click.core import ParameterSource
 
 from bottleneck.cli.options import (
     PATH,
-    engine_of,
-    engine_options,
+    executor_from_options,
+    executor_options,
     json_option,
     overwrite_option,
     training_options,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     help="svm or softmax; may be given several times.",
 )
 @training_options
-@engine_options
+@executor_options
 @click.option("--plot", type=PATH, help="Draw the curve too: a .svg, .png or .pdf file.")
 @click.option("-o", "--out", type=PATH, help="Write the table too, as CSV with all digits.")
 @overwrite_option
@@ -77,20 +77,19 @@ def sweep(
     """
     from bottleneck.cli.progress import progress_of
     from bottleneck.fitting import summary as results
-    from bottleneck.fitting.head import require_new
     from bottleneck.fitting.sweep import best_row, recommend
     from bottleneck.fitting.sweep import sweep as run
     from bottleneck.linear.training import Method
     from bottleneck.reporting.sweep_plot import plot_sweep, require_picture
-    from bottleneck.runtime.files import publish_text
+    from bottleneck.runtime.files import require_writable_output, write_text_atomic
 
-    for path, option in ((plot, "--plot"), (out, "-o")):  # before the work, not after it
+    for path, parameter in ((plot, "plot"), (out, "out")):  # before the work, not after it
         if path is not None:
-            require_new(path, overwrite=overwrite, option=option)
+            require_writable_output(path, overwrite=overwrite, parameter=parameter)
     if plot is not None:
         require_picture(plot)
     with (
-        engine_of(backend, jobs=jobs, scheduler=scheduler) as engine,
+        executor_from_options(backend, jobs=jobs, scheduler=scheduler) as engine,
         progress_of("classifiers") as progress,
     ):
         rows = run(
@@ -109,7 +108,7 @@ def sweep(
     if plot is not None:
         plot_sweep(plot, rows, best=best, chosen=chosen)
     if out is not None:
-        publish_text(out, results.sweep_csv(rows, chosen))
+        write_text_atomic(out, results.sweep_csv(rows, chosen))
     if as_json:
         click.echo(json.dumps(results.sweep_json(rows, chosen)))
     else:

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from bottleneck.cli.interrupts import telling_what_is_kept
+from bottleneck.cli.interrupts import note_kept_shards
 from bottleneck.cli.options import (
     PATH,
     device_options,
     force_option,
     json_option,
-    moved_network_options,
+    relocated_model_options,
 )
 from bottleneck.cli.progress import progress_of
 
@@ -21,7 +21,7 @@ from bottleneck.cli.progress import progress_of
 @click.command()
 @click.argument("cache", type=PATH)
 @click.option("--repair", "images", type=PATH, help="Where the images are; extract what is bad.")
-@moved_network_options
+@relocated_model_options
 @device_options
 @force_option
 @json_option
@@ -37,16 +37,16 @@ def verify(cache: Path, images: Path | None, as_json: bool, **options: Any) -> N
       bottleneck verify photos.cache
       bottleneck verify photos.cache --repair photos
     """
-    from bottleneck.cache.verify import repair
     from bottleneck.cache.verify import verify as run
     from bottleneck.extraction import summary as report
+    from bottleneck.extraction.repair import repair
 
     if images is not None:
-        with telling_what_is_kept(cache), progress_of("images") as progress:
+        with note_kept_shards(cache), progress_of("images") as progress:
             repaired, done = repair(
                 cache,
                 images,
-                announce=lambda ahead: click.echo(report.preflight_text(ahead), err=True),
+                on_start=lambda ahead: click.echo(report.preflight_text(ahead), err=True),
                 progress=progress,
                 **options,
             )

@@ -17,7 +17,7 @@ _QUOTED = ',"\r\n'  # what makes the csv module quote a field
 _LINE_END = "\n"  # as a field of its own, so that a row of the wrong length is seen
 
 
-def read_blocks(file: BinaryIO) -> Iterator[str]:
+def iter_chunks(file: BinaryIO) -> Iterator[str]:
     """The rest of a file, some thousands of whole rows at a time.
 
     Yields
@@ -47,13 +47,13 @@ def split_header(block: str) -> tuple[list[str], str]:
     return next(csv.reader(lines), []), lines.read()
 
 
-def plain_columns(block: str, count: int) -> list[list[str]] | None:
+def split_unquoted(block: str, count: int) -> list[list[str]] | None:
     """The columns of a block, if it has so many and each of its lines is one row.
 
     Parameters
     ----------
     block : str
-        As from `read_blocks`.
+        As from `iter_chunks`.
     count : int
 
     Returns
@@ -76,7 +76,7 @@ def plain_columns(block: str, count: int) -> list[list[str]] | None:
     return columns
 
 
-def whole_numbers(column: Sequence[str]) -> NDArray[np.int64] | None:
+def parse_int_column(column: Sequence[str]) -> NDArray[np.int64] | None:
     """A column of whole numbers, shape (n,); None where ``int`` is to be asked for each of them."""
     text = " ".join(column).encode(errors="replace")
     if text.translate(None, b"-0123456789") != b" " * (len(column) - 1):
@@ -87,7 +87,7 @@ def whole_numbers(column: Sequence[str]) -> NDArray[np.int64] | None:
     return numbers if fits else None
 
 
-def lines_of(columns: Sequence[Sequence[str]]) -> str:
+def format_rows(columns: Sequence[Sequence[str]]) -> str:
     """The lines of rows that are given as columns of equal length, each with CR LF at its end."""
     rows = zip(*columns, strict=True)
     if not any(mark in text for text in map("".join, columns) for mark in _QUOTED):

@@ -32,8 +32,8 @@ from PIL import Image, UnidentifiedImageError
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as v2
 
-from bottleneck.errors import FOREIGN_ERRORS, ImageError, one_line
-from bottleneck.spec import Preprocess
+from bottleneck.errors import USER_CODE_ERRORS, ImageError, format_error
+from bottleneck.spec import InputTransform
 
 DECODER = "torchvision-1"
 
@@ -44,7 +44,7 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM")
 Image.init()  # here, once: Pillow would register its readers in the first thread to need one
 
 # What Pillow's readers raise on hostile bytes; two of their errors are of no builtin kind.
-_DECODER_ERRORS = (*FOREIGN_ERRORS, struct.error, zlib.error, Image.DecompressionBombError)
+_DECODER_ERRORS = (*USER_CODE_ERRORS, struct.error, zlib.error, Image.DecompressionBombError)
 
 # EXIF orientation → what makes the image upright (EXIF 2.3, section 4.6.4, tag 0x0112).
 _UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
@@ -84,7 +84,7 @@ _OUTAGES = (
 _READ_AS_RGB = 3  # torchvision.io.ImageReadMode.RGB
 
 
-def read_image(path: Path) -> bytes:
+def read_image_bytes(path: Path) -> bytes:
     """The bytes of an image file.
 
     Raises
@@ -155,7 +155,7 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
     except UnidentifiedImageError as error:
         raise ImageError("cannot be decoded: not an image of a known format") from error
     except _DECODER_ERRORS as error:
-        raise ImageError(f"cannot be decoded: {one_line(error)}") from error
+        raise ImageError(f"cannot be decoded: {format_error(error)}") from error
 
 
 def _require_few_pixels(image: Image.Image) -> None:
@@ -263,14 +263,14 @@ def _high_byte(image: Image.Image) -> Image.Image:
     return grey
 
 
-def prepare_image(pixels: NDArray[np.uint8], preprocess: Preprocess) -> NDArray[np.uint8]:
+def resize_and_crop(pixels: NDArray[np.uint8], preprocess: InputTransform) -> NDArray[np.uint8]:
     """Resize the shorter side and cut out the centre, as torchvision does with tensors.
 
     Parameters
     ----------
     pixels : ndarray of uint8, shape (height, width, 3)
         Writable, as `decode_image` gives it; not changed.
-    preprocess : Preprocess
+    preprocess : InputTransform
         `resize`, `crop` and `interpolation` are used.
 
     Returns

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from bottleneck.data.csv_chunks import plain_columns, read_blocks, split_header
-from bottleneck.data.string_column import Texts
+from bottleneck.data.csv_chunks import iter_chunks, split_header, split_unquoted
+from bottleneck.data.string_column import StringColumn
 from bottleneck.errors import ImagesTableError
 
 COLUMNS = ("path", "label", "split", "group")
 
 
-def read_listing(path: Path) -> tuple[list[str], list[Texts]]:
+def read_image_csv(path: Path) -> tuple[list[str], list[StringColumn]]:
     """Read a CSV with the columns ``path[,label][,split][,group]``, in any order.
 
     Parameters
@@ -27,7 +27,7 @@ def read_listing(path: Path) -> tuple[list[str], list[Texts]]:
     -------
     names : list of str
         What its first line names.
-    columns : list of 4 Texts
+    columns : list of 4 StringColumn
         Path, label, split and group; empty where a line has none.
 
     Raises
@@ -35,11 +35,11 @@ def read_listing(path: Path) -> tuple[list[str], list[Texts]]:
     ImagesTableError
         The CSV lacks a ``path`` column, names a file twice, or is damaged.
     """
-    columns = [Texts() for _ in COLUMNS]
+    columns = [StringColumn() for _ in COLUMNS]
     with path.open("rb") as file:
         if file.read(len(BOM_UTF8)) != BOM_UTF8:
             file.seek(0)
-        blocks = read_blocks(file)
+        blocks = iter_chunks(file)
         names, rest = _header(path, next(blocks, ""))
         line = 1
         for block in chain([rest], blocks):
@@ -66,7 +66,7 @@ def _header(path: Path, block: str) -> tuple[list[str], str]:
 def _texts(path: Path, block: str, names: list[str], line: int) -> list[list[str]]:
     """Path, label, split and group of a block; `line` is how many lines stand before it."""
     place = {name: i for i, name in enumerate(names)}
-    found = plain_columns(block, len(names))
+    found = split_unquoted(block, len(names))
     if found is not None and "" not in found[place["path"]]:
         nothing = [""] * len(found[0])
         return [found[place[name]] if name in place else nothing for name in COLUMNS]
@@ -87,7 +87,7 @@ def _texts(path: Path, block: str, names: list[str], line: int) -> list[list[str
     return columns
 
 
-def _require_once(path: Path, names: Texts) -> None:
+def _require_once(path: Path, names: StringColumn) -> None:
     # By their hashes, which take a tenth of the memory; equal ones are looked into.
     hashes = np.fromiter(map(hash, names), dtype=np.int64, count=len(names))
     hashes.sort()

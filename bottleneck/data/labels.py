@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.data.image_csv import read_listing
+from bottleneck.data.image_csv import read_image_csv
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import LabelsError
 
@@ -23,7 +23,7 @@ SEPARATOR = "|"
 _COLUMNS = "path,label[,split][,group]"
 
 
-def choose_splits(images: ImageTable) -> tuple[str, str]:
+def train_and_heldout_splits(images: ImageTable) -> tuple[str, str]:
     """The split to learn from and the one to be judged on; empty names mean all rows and none.
 
     Raises
@@ -48,7 +48,7 @@ def heldout_split(images: ImageTable) -> str:
     return next((split for split in ("test", "val") if split in found), "")
 
 
-def rows_of_split(images: ImageTable, usable: NDArray[np.bool_], split: str) -> NDArray[np.int64]:
+def split_rows(images: ImageTable, usable: NDArray[np.bool_], split: str) -> NDArray[np.int64]:
     """The usable rows of a split (of all, where it is empty), ascending."""
     if not split:
         return np.flatnonzero(usable)
@@ -105,7 +105,7 @@ def class_names(images: ImageTable, rows: NDArray[np.int64], *, split: str) -> l
     return sorted(counts)
 
 
-def class_targets(
+def encode_targets(
     images: ImageTable, rows: NDArray[np.int64], names: Sequence[str], *, multilabel: bool
 ) -> NDArray[Any]:
     """What a classifier is to answer for each row.
@@ -182,7 +182,7 @@ def relabel(images: ImageTable, csv: Path) -> ImageTable:
     """
     if csv.is_dir() or not csv.exists():
         raise LabelsError(f"no such CSV of labels: {csv}: give a file with the columns {_COLUMNS}")
-    columns, (paths, *given) = read_listing(csv)
+    columns, (paths, *given) = read_image_csv(csv)
     if "label" not in columns:
         raise LabelsError(
             f"{csv}: no column 'label' in its first line; a CSV of labels has {_COLUMNS}"

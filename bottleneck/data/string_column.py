@@ -1,4 +1,4 @@
-"""Texts: a column of text in a fraction of the memory that as many ``str`` take."""
+"""StringColumn: a column of text in a fraction of the memory that as many ``str`` take."""
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +11,7 @@ _KEPT = 4  # unpacked blocks
 _FASTEST = 1  # zlib's level; the paths of a data set are alike, and hardly smaller at a higher one
 
 
-class Texts(Sequence[str]):
+class StringColumn(Sequence[str]):
     """A column of texts, packed in blocks: ten million paths take 60 MB, where a list has 900.
 
     It is read as a list is. Rows in order cost as much as from a list; a row far from the last one
@@ -60,7 +60,7 @@ class Texts(Sequence[str]):
         yield from self._rest
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, Texts):  # equal texts are packed into equal bytes
+        if isinstance(other, StringColumn):  # equal texts are packed into equal bytes
             return (self._blocks, self._rest) == (other._blocks, other._rest)
         if isinstance(other, Sequence):
             return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
@@ -69,7 +69,7 @@ class Texts(Sequence[str]):
     __hash__ = None  # type: ignore[assignment]  # as a list has none
 
     def __repr__(self) -> str:
-        return f"Texts({self[:3]}{'…' if len(self) > 3 else ''}, {len(self)} rows)"
+        return f"StringColumn({self[:3]}{'…' if len(self) > 3 else ''}, {len(self)} rows)"
 
     def __reduce__(self) -> Any:
         return _restored, (self._blocks, self._rest)
@@ -97,7 +97,7 @@ def _unpack(block: bytes | list[str]) -> list[str]:
     return zlib.decompress(block).decode("utf-8", "surrogateescape").split("\0")
 
 
-def _restored(blocks: list[bytes | list[str]], rest: list[str]) -> Texts:
-    texts = Texts(rest)
+def _restored(blocks: list[bytes | list[str]], rest: list[str]) -> StringColumn:
+    texts = StringColumn(rest)
     texts._blocks = blocks
     return texts

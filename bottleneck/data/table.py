@@ -17,11 +17,11 @@ from typing import BinaryIO, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.data.csv_chunks import lines_of, plain_columns, read_blocks, whole_numbers
-from bottleneck.data.image_csv import COLUMNS, read_listing
-from bottleneck.data.string_column import Texts
+from bottleneck.data.csv_chunks import format_rows, iter_chunks, parse_int_column, split_unquoted
+from bottleneck.data.image_csv import COLUMNS, read_image_csv
+from bottleneck.data.string_column import StringColumn
 from bottleneck.errors import ImagesNotFoundError, ImagesTableError
-from bottleneck.runtime.files import publish
+from bottleneck.runtime.files import atomic_write
 
 SPLITS = ("train", "val", "test")
 
@@ -61,8 +61,8 @@ class ImageTable:
     def __post_init__(self) -> None:
         for name in COLUMNS:
             column = getattr(self, name)
-            if not isinstance(column, Texts):
-                object.__setattr__(self, name, Texts(column))
+            if not isinstance(column, StringColumn):
+                object.__setattr__(self, name, StringColumn(column))
 
     def __len__(self) -> int:
         return len(self.size)
@@ -78,7 +78,7 @@ class ImageTable:
         return self.size >= 0
 
     @property
-    def labelled(self) -> NDArray[np.bool_]:
+    def has_label(self) -> NDArray[np.bool_]:
         """Whether row i has a label, shape (n,)."""
         return np.fromiter(map(bool, self.label), dtype=bool, count=len(self))
 
@@ -102,7 +102,7 @@ class ImageTable:
         """
         if _stands(path, self.digest):
             return
-        with publish(path) as temporary, temporary.open("wb") as file:
+        with atomic_write(path) as temporary, temporary.open("wb") as file:
             file.write(f"{','.join(_COLUMNS)},sha256:{self.digest}\r\n".encode())
             file.writelines(self._lines())
 
@@ -111,7 +111,9 @@ class ImageTable:
         for start in range(0, len(self), _ROWS_AT_ONCE):
             rows = slice(start, start + _ROWS_AT_ONCE)
             size, mtime = (list(map(str, n[rows].tolist())) for n in (self.size, self.mtime_ns))
-            lines = lines_of([*(text[rows] for text in self.texts), size, mtime, [""] * len(size)])
+            lines = format_rows(
+                [*(text[rows] for text in self.texts), size, mtime, [""] * len(size)]
+            )
             yield lines.encode("utf-8", errors="surrogateescape")
 
     @classmethod
@@ -133,12 +135,12 @@ class ImageTable:
             digest = _require_digest(path, file)
             if known is not None and known.digest == digest:
                 return known
-            texts = [Texts() for _ in range(4)]
+            texts = [StringColumn() for _ in range(4)]
             numbers = [array("q"), array("q")]  # 8 bytes a value, where a list of int has 40
             file.seek(0)
             file.readline()
             line = 1
-            for block in read_blocks(file):
+            for block in iter_chunks(file):
                 columns = _plain_columns(block) or _quoted_columns(path, block, line)
                 for text, some in zip(texts, columns.texts, strict=True):
                     text.extend(some)
@@ -159,10 +161,10 @@ class _Columns:
 
 
 def _plain_columns(block: str) -> _Columns | None:
-    columns = plain_columns(block, len(_COLUMNS) + 1)
+    columns = split_unquoted(block, len(_COLUMNS) + 1)
     if columns is None:
         return None
-    numbers = [found for column in columns[4:6] if (found := whole_numbers(column)) is not None]
+    numbers = [found for column in columns[4:6] if (found := parse_int_column(column)) is not None]
     return _Columns(columns[:4], numbers) if len(numbers) == 2 else None
 
 
@@ -206,7 +208,7 @@ def _require_digest(path: Path, file: BinaryIO) -> str:
     return found.hexdigest()
 
 
-def find_images(source: Path) -> tuple[Path, ImageTable]:
+def open_images(source: Path) -> tuple[Path, ImageTable]:
     """Find the images of a directory or a CSV, in a fixed order.
 
     A directory of class folders gives labels; one with ``train/ val/ test/`` of class folders
@@ -235,7 +237,7 @@ def find_images(source: Path) -> tuple[Path, ImageTable]:
     if source.is_dir():
         root, columns = source, _folder_columns(source)
     elif source.is_file() and source.suffix.lower() == ".csv":
-        root, (_, columns) = source.parent, read_listing(source)
+        root, (_, columns) = source.parent, read_image_csv(source)
     elif source.exists():
         raise ImagesNotFoundError(f"{source} is neither a directory nor a .csv file of images")
     else:
@@ -253,7 +255,7 @@ def find_images(source: Path) -> tuple[Path, ImageTable]:
 _Inode = tuple[int, int]  # device, number
 
 
-def _folder_columns(root: Path) -> list[Texts]:
+def _folder_columns(root: Path) -> list[StringColumn]:
     label_at = 1 if _has_splits(root) else 0
 
     def row(path: str) -> tuple[str, str, str, str]:
@@ -261,7 +263,7 @@ def _folder_columns(root: Path) -> list[Texts]:
         label = folders[label_at] if len(folders) > label_at else ""
         return path, label, folders[0] if label_at and folders else "", ""
 
-    columns = [Texts() for _ in range(4)]
+    columns = [StringColumn() for _ in range(4)]
     rows = map(row, _walk(str(root)))
     while some := list(islice(rows, _ROWS_AT_ONCE)):
         for column, texts in zip(columns, zip(*some, strict=True), strict=True):
@@ -319,7 +321,7 @@ def _hidden(name: str) -> bool:
     return name.startswith(".")
 
 
-def _table(root: Path, columns: list[Texts]) -> ImageTable:
+def _table(root: Path, columns: list[StringColumn]) -> ImageTable:
     size, mtime = array("q"), array("q")
     for name in columns[0]:
         found = _size_and_mtime(os.path.join(root, name))  # noqa: PTH118  (as `_walk`)

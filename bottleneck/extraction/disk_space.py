@@ -11,7 +11,7 @@ import numpy as np
 from bottleneck.backbones.layers import Layer
 from bottleneck.cache.shard import CHUNK_BYTES
 from bottleneck.cache.store import Cache
-from bottleneck.errors import NoRoomError
+from bottleneck.errors import DiskSpaceError
 from bottleneck.runtime.formatting import size
 
 # What a shard holds beside its codes: path, label, reason, digest and number of each row, and
@@ -25,7 +25,7 @@ _SHARD_BYTES = 64 << 20  # an unpooled layer gets shards of fewer rows
 
 
 @dataclass(frozen=True)
-class LayerWork:
+class LayerEstimate:
     """What a run is to write at one layer.
 
     Attributes
@@ -44,7 +44,7 @@ class LayerWork:
 
 
 @dataclass(frozen=True)
-class Preflight:
+class DiskEstimate:
     """What a run is to do, and the room that there is for it.
 
     Attributes
@@ -53,7 +53,7 @@ class Preflight:
         The cache's directory.
     rows : int
         Images to encode; each goes through the network once, whatever the layers.
-    layers : dict of str to LayerWork
+    layers : dict of str to LayerEstimate
         By name: those at which something is missing.
     free : int
         Bytes free on the disk where the cache stands or will stand. A user's quota is not seen.
@@ -61,7 +61,7 @@ class Preflight:
 
     path: Path
     rows: int
-    layers: dict[str, LayerWork]
+    layers: dict[str, LayerEstimate]
     free: int
 
     @property
@@ -74,25 +74,25 @@ class Preflight:
         """
         return sum(layer.bytes for layer in self.layers.values())
 
-    def require_room(self) -> None:
+    def require_free_space(self) -> None:
         """Refuse a run that the disk cannot hold.
 
         Raises
         ------
-        NoRoomError
+        DiskSpaceError
             Says how much is needed, how much there is, and what to do.
         """
         if self.bytes > self.free:
-            raise NoRoomError(
+            raise DiskSpaceError(
                 f"the codes of {self.rows} images take up to {size(self.bytes)}, and the disk of "
-                f"{self.path} has {size(self.free)} free: try --pool avg, --dtype float16, fewer "
-                "layers, another disk with -o, or --force to go on"
+                f"{self.path} has {size(self.free)} free: try `pool=avg`, `dtype=float16`, "
+                "fewer layers, another disk with `out`, or `force` to go on"
             )
 
 
-def inspect_work(
+def estimate_disk_use(
     cache: Cache, layers: Sequence[Layer], todo: Mapping[tuple[str, ...], Sequence[int]]
-) -> Preflight:
+) -> DiskEstimate:
     """Add up what a run is to write, and look how much room there is.
 
     Parameters
@@ -106,7 +106,7 @@ def inspect_work(
 
     Returns
     -------
-    Preflight
+    DiskEstimate
         With the layers that lack something, in the order of `layers`.
 
     Raises
@@ -122,15 +122,15 @@ def inspect_work(
         if shards:
             work[layer.name] = _layer_work(cache, layer, shards)
     rows = sum(len(cache.rows(shard)) for shards in todo.values() for shard in shards)
-    return Preflight(cache.path, rows, work, _free(cache.path))
+    return DiskEstimate(cache.path, rows, work, _free(cache.path))
 
 
-def _layer_work(cache: Cache, layer: Layer, shards: Sequence[int]) -> LayerWork:
+def _layer_work(cache: Cache, layer: Layer, shards: Sequence[int]) -> LayerEstimate:
     pool = cache.spec.pool
     row_bytes = layer.code_size(pool) * np.dtype(cache.layout.dtype).itemsize
     rows = [len(cache.rows(shard)) for shard in shards]
     total = sum(shard_bytes(count, row_bytes) for count in rows)
-    return LayerWork(layer.code_shape(pool), sum(rows), total)
+    return LayerEstimate(layer.code_shape(pool), sum(rows), total)
 
 
 def usual_shard_size(row_bytes: int) -> int:

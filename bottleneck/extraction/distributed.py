@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.backbones.runner import choose_device
 from bottleneck.backbones.weights import is_weights_file
-from bottleneck.cache.manifest import cache_state
+from bottleneck.cache.manifest import cache_fingerprint
 from bottleneck.cache.store import Cache, open_cache
-from bottleneck.extraction.encoder import spec_of
-from bottleneck.extraction.local import Network, Studio, Todo
-from bottleneck.runtime.executors import Engine, require_sight
-from bottleneck.runtime.files import publish_text
-from bottleneck.runtime.shutdown import Stopped, held_back
-from bottleneck.runtime.timing import Clock
+from bottleneck.extraction.encoder import make_spec
+from bottleneck.extraction.local import LocalRunner, MissingShards, Network
+from bottleneck.runtime.devices import choose_device
+from bottleneck.runtime.executors import Executor, require_shared_paths
+from bottleneck.runtime.files import write_text_atomic
+from bottleneck.runtime.shutdown import StopRequested, defer_stop
+from bottleneck.runtime.timing import StageTimer
 from bottleneck.spec import Source
 
 
@@ -46,9 +46,9 @@ class Made:
     rows : int
         How many images were encoded.
     seconds : dict of str to float
-        Where the time went, as `bottleneck.runtime.timing.Clock` has it.
+        Where the time went, as `bottleneck.runtime.timing.StageTimer` has it.
     fitting : int or None
-        As `bottleneck.backbones.runner.Lanes.fitting`.
+        As `bottleneck.backbones.runner.BatchRunner.fitting`.
     """
 
     rows: int
@@ -75,7 +75,7 @@ class Job:
     device : str
         As in `bottleneck.backbones.runner.choose_device`.
     batch_size, workers : int or None
-        As in `bottleneck.extraction.local.Studio`.
+        As in `bottleneck.extraction.local.LocalRunner`.
     """
 
     cache: Path
@@ -92,7 +92,7 @@ class Job:
         """That of a cache which stands as it is planned."""
         path, there = cache.path.resolve(), cache.images.exists
         example = cache.images.path[int(there.argmax())] if there.any() else ""
-        return cls(path, cache_state(path), images.resolve(), example, source, **options)
+        return cls(path, cache_fingerprint(path), images.resolve(), example, source, **options)
 
     def make(self, piece: Piece) -> Made:
         """Make a shard, on a worker.
@@ -110,7 +110,7 @@ class Job:
 
     def unseen(self) -> str:
         """What a worker does not see; empty where it sees all. The cache's folder is written to."""
-        if cache_state(self.cache) != self.state:
+        if cache_fingerprint(self.cache) != self.state:
             return f"the cache {self.cache}"
         code, weights = self.source.model.rpartition(":")[0], self.source.weights
         image = str(self.images / self.example) if self.example else ""
@@ -119,35 +119,35 @@ class Job:
                 return file
         probe = self.cache / f".seen.{os.getpid()}"
         try:
-            publish_text(probe, "")
+            write_text_atomic(probe, "")
             probe.unlink()
         except OSError as error:
             return f"how to write into {self.cache} ({error.strerror})"
         return ""
 
 
-class Crew:
+class DistributedRunner:
     """Makes shards of a cache by an engine's workers.
 
     Parameters
     ----------
     job : Job
-    engine : Engine
+    engine : Executor
 
     Attributes
     ----------
-    clock : Clock
+    clock : StageTimer
         Where the workers' time went.
     fitting : int or None
-        As `bottleneck.backbones.runner.Lanes.fitting`.
+        As `bottleneck.backbones.runner.BatchRunner.fitting`.
     """
 
-    def __init__(self, job: Job, engine: Engine) -> None:
-        self.clock = Clock()
+    def __init__(self, job: Job, engine: Executor) -> None:
+        self.clock = StageTimer()
         self.fitting: int | None = None
         self._job, self._engine = job, engine
 
-    def make(self, todo: Todo) -> Iterator[int]:
+    def make(self, todo: MissingShards) -> Iterator[int]:
         """Make shards.
 
         Yields
@@ -157,45 +157,45 @@ class Crew:
 
         Raises
         ------
-        EngineError
+        WorkerError
             A worker does not see what this process sees, before any work; or workers die.
-        Stopped
+        StopRequested
             Somebody asked for it; what workers were at is whole.
         BottleneckError, OSError
             As from a worker.
         """
         if not todo:
             return
-        require_sight(self._engine, self._job.unseen)
+        require_shared_paths(self._engine, self._job.unseen)
         pieces = [Piece(layers, shard) for layers, shards in todo.items() for shard in shards]
         done = 0
-        with held_back():
+        with defer_stop():
             for _, made in self._engine.run(self._job.make, pieces):
                 self.clock.add(made.seconds)
                 self.fitting = made.fitting or self.fitting
                 done += 1
                 yield made.rows
         if done < len(pieces):
-            raise Stopped
+            raise StopRequested
 
 
 _LOCK = threading.Lock()
 
 
 @lru_cache(maxsize=1)  # a cluster's worker outlives a run, and the next may be of another network
-def _studio(job: Job) -> Studio:
+def _studio(job: Job) -> LocalRunner:
     cache = open_cache(job.cache)
     spec = cache.spec
     backbone = load_backbone(
         job.source.model, job.source.weights, preprocess=dataclasses.asdict(spec.preprocess)
     )
     spec.require(
-        spec_of(backbone, precision=spec.precision, relu=spec.relu, pool=spec.pool),
+        make_spec(backbone, precision=spec.precision, relu=spec.relu, pool=spec.pool),
         this=f"cache {job.cache}",
         that=f"a worker on {socket.gethostname()}",
         next_step="workers need the same weights and versions as whoever began the cache",
     )
-    return Studio(
+    return LocalRunner(
         cache,
         Network(backbone),
         images=job.images,

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from bottleneck.backbones.backbone import Backbone
 from bottleneck.backbones.layers import Layer, check_pool
-from bottleneck.backbones.runner import Lanes
-from bottleneck.data.decode import DECODER, decode_image, prepare_image, read_image
-from bottleneck.errors import ImageError, InvalidOptionError, NonFiniteCodesError
+from bottleneck.backbones.runner import BatchRunner
+from bottleneck.data.decode import DECODER, decode_image, read_image_bytes, resize_and_crop
+from bottleneck.errors import ImageError, NonFiniteCodesError
 from bottleneck.runtime.files import sha256
-from bottleneck.runtime.scheduler import cores
-from bottleneck.runtime.timing import Clock
+from bottleneck.runtime.resources import available_cpus
+from bottleneck.runtime.timing import StageTimer
 from bottleneck.spec import Spec
 
 _BATCHES_AHEAD = 2  # decoded while every lane works: enough to hide one, and memory is bounded
@@ -89,8 +89,8 @@ class Encoder:
     layers : sequence of Layer
         Of its network.
     relu, pool, precision, devices
-        As in `bottleneck.backbones.runner.Lanes`.
-    clock : Clock, optional
+        As in `bottleneck.backbones.runner.BatchRunner`.
+    clock : StageTimer, optional
         Where the stages ``read``, ``decode`` and ``forward`` are added up, and ``wait``: what the
         lanes' threads spend on getting images, whether they wait for them or decode them.
     """
@@ -104,17 +104,17 @@ class Encoder:
         pool: str,
         precision: str,
         devices: Sequence[torch.device],
-        clock: Clock | None = None,
+        clock: StageTimer | None = None,
     ) -> None:
         self.preprocess = backbone.preprocess
         self.layers = tuple(layers)
-        self.clock = clock or Clock()
-        self.lanes = Lanes(
+        self.clock = clock or StageTimer()
+        self.lanes = BatchRunner(
             backbone, layers, relu=relu, pool=pool, precision=precision, devices=devices
         )
         self._shapes = {layer.name: layer.code_shape(pool) for layer in layers}
 
-    def stream(
+    def encode(
         self, batches: Iterable[Sequence[tuple[int, Path]]], *, workers: int | None = None
     ) -> Generator[Batch, None, None]:
         """Encode batches of files, one after another.
@@ -141,7 +141,7 @@ class Encoder:
             Not even one image fits into the device's memory.
         """
         ahead: deque[Future[Batch]] = deque()
-        with self._threads(workers or cores()) as threads:
+        with self._threads(workers or available_cpus()) as threads:
             for batch in batches:
                 ahead.append(self._begin(batch, threads))
                 if len(ahead) >= self.lanes.count + _BATCHES_AHEAD:
@@ -152,7 +152,7 @@ class Encoder:
     @contextmanager
     def _threads(self, workers: int) -> Iterator[_Threads]:
         with self.lanes.threads() as lanes, _pool("read", workers) as readers:
-            if self.lanes.fill_the_cores:
+            if self.lanes.uses_all_cpus:
                 # Tasks are begun in order, so that nobody waits for an image that is not begun.
                 yield _Threads(readers, lanes, lanes)
             else:
@@ -160,7 +160,7 @@ class Encoder:
                     yield _Threads(readers, decoders, lanes)
 
     def _begin(self, batch: Sequence[tuple[int, Path]], threads: _Threads) -> Future[Batch]:
-        images = self.lanes.staging(len(batch), self.preprocess.crop)
+        images = self.lanes.allocate_batch(len(batch), self.preprocess.crop)
         reading = [threads.readers.submit(self._read, row, path) for row, path in batch]
         decoding = [
             threads.decoders.submit(self._decode, file, place)
@@ -171,7 +171,7 @@ class Encoder:
     def _read(self, row: int, path: Path) -> _Read:
         with self.clock.measure("read"):
             try:
-                data = read_image(path)
+                data = read_image_bytes(path)
             except ImageError as error:
                 return _Read(row, path, b"", "", str(error))
             return _Read(row, path, data, sha256(data), "")
@@ -185,13 +185,13 @@ class Encoder:
     def _pixels_into(self, place: NDArray[np.uint8], data: bytes) -> str:
         with self.clock.measure("decode"):
             try:
-                place[...] = prepare_image(decode_image(data), self.preprocess)
+                place[...] = resize_and_crop(decode_image(data), self.preprocess)
             except ImageError as error:
                 return str(error)
             return ""
 
     def _lanes_wait(self) -> AbstractContextManager[None]:
-        return self.clock.measure("wait") if self.lanes.fill_the_cores else nullcontext()
+        return self.clock.measure("wait") if self.lanes.uses_all_cpus else nullcontext()
 
     def _encode(self, decoding: list[Future[_Decoded]], images: Tensor) -> Batch:
         with self.clock.measure("wait"):
@@ -232,19 +232,7 @@ def _pool(name: str, workers: int) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def check_count(option: str, value: int | None) -> None:
-    """Refuse a number of something that is below 1; None means that it was not given.
-
-    Raises
-    ------
-    InvalidOptionError
-        Names the option.
-    """
-    if value is not None and value < 1:
-        raise InvalidOptionError(f"{option} {value}: must be at least 1")
-
-
-def spec_of(backbone: Backbone, *, precision: str, relu: bool, pool: str) -> Spec:
+def make_spec(backbone: Backbone, *, precision: str, relu: bool, pool: str) -> Spec:
     """The spec of the codes that a backbone gives here and now."""
     return Spec(
         model=backbone.model,
@@ -262,6 +250,6 @@ def _require_finite(layer: str, codes: NDArray[np.float32], images: list[_Decode
     if not finite.all():
         path = images[int(np.argmin(finite))].path
         raise NonFiniteCodesError(
-            f"the network gave NaN or infinity at layer {layer!r} for {path}: try --precision "
-            "float32, and look at the weights and at --mean and --std"
+            f"the network gave NaN or infinity at layer {layer!r} for {path}: try "
+            "`precision=float32`, and look at the weights and at `mean` and `std`"
         )

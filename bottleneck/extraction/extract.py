@@ -1,4 +1,4 @@
-"""Extraction: images → codes → shards. Does only what is missing."""
+"""ExtractionResult: images → codes → shards. Does only what is missing."""
 
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -9,47 +9,48 @@ from typing import Any
 import numpy as np
 
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.backbones.runner import choose_devices, resolve_precision
-from bottleneck.backbones.trusted_code import remember_code
+from bottleneck.backbones.trusted_code import trust_code
 from bottleneck.cache.manifest import (
     COMPRESSIONS,
     DTYPES,
-    Layout,
     Manifest,
+    StorageLayout,
     is_cache,
     read_manifest,
 )
 from bottleneck.cache.store import Cache, layers_in, open_cache
-from bottleneck.cache.update import Changes, changed_content, plan_cache
-from bottleneck.data.table import find_images
+from bottleneck.cache.update import ImageChanges, find_modified_images, plan_update
+from bottleneck.data.table import open_images
 from bottleneck.errors import InvalidOptionError
-from bottleneck.extraction.disk_space import Preflight, inspect_work, usual_shard_size
-from bottleneck.extraction.distributed import Crew, Job
-from bottleneck.extraction.encoder import check_count, spec_of
-from bottleneck.extraction.local import Network, Studio
-from bottleneck.extraction.work import Task, finish, lacking, own_shards
-from bottleneck.runtime.executors import Engine
-from bottleneck.runtime.files import remove_leavings
-from bottleneck.runtime.timing import Clock
+from bottleneck.extraction.disk_space import DiskEstimate, estimate_disk_use, usual_shard_size
+from bottleneck.extraction.distributed import DistributedRunner, Job
+from bottleneck.extraction.encoder import make_spec
+from bottleneck.extraction.local import LocalRunner, Network
+from bottleneck.extraction.work import Task, find_missing, finish, own_shards
+from bottleneck.runtime.devices import choose_devices, resolve_precision
+from bottleneck.runtime.executors import Executor
+from bottleneck.runtime.files import remove_stale_temp_files
+from bottleneck.runtime.timing import StageTimer
+from bottleneck.runtime.validation import require_positive
 
-Progress = Callable[[int, int, Clock], None]  # rows done, rows in all, where the time goes
+Progress = Callable[[int, int, StageTimer], None]  # rows done, rows in all, where the time goes
 
 
 @dataclass(frozen=True)
-class Extraction:
+class ExtractionResult:
     """What a run of `extract` did.
 
     Attributes
     ----------
     cache : Cache
         As it is now.
-    changes : Changes
+    changes : ImageChanges
         What had happened to the images since the last run.
     rows : int
         How many images were encoded in this run.
     rejected : dict of int to str
         The rows that gave no codes, and why: as `bottleneck.extraction.work.finish` says.
-    clock : Clock
+    clock : StageTimer
         Where the time went.
     seconds : float
         From start to end.
@@ -60,10 +61,10 @@ class Extraction:
     """
 
     cache: Cache
-    changes: Changes
+    changes: ImageChanges
     rows: int
     rejected: dict[int, str]
-    clock: Clock
+    clock: StageTimer
     seconds: float
     task: Task
     fitting: int | None = None
@@ -96,10 +97,10 @@ def extract(
     check_content: bool = False,
     redo: Collection[tuple[str, int]] = (),
     force: bool = False,
-    engine: Engine | None = None,
-    announce: Callable[[Preflight], None] | None = None,
+    engine: Executor | None = None,
+    on_start: Callable[[DiskEstimate], None] | None = None,
     progress: Progress | None = None,
-) -> Extraction:
+) -> ExtractionResult:
     """Compute the codes of every image at some layers of a frozen network, into a cache.
 
     Run again, it does only what is missing; images that changed are done again, new ones are
@@ -108,7 +109,7 @@ def extract(
     Parameters
     ----------
     images : Path
-        A directory or CSV, as in `bottleneck.data.table.find_images`.
+        A directory or CSV, as in `bottleneck.data.table.open_images`.
     out : Path
         The cache's directory.
     model, weights, preprocess
@@ -116,7 +117,7 @@ def extract(
     layers : sequence of str
         Names as in `bottleneck.backbones.layers.list_layers`; all are read in one pass.
     pool, relu
-        As in `bottleneck.backbones.layers.Tap`.
+        As in `bottleneck.backbones.layers.TruncatedNetwork`.
     dtype : str, optional
         Of stored codes: the cache's own, and ``"float16"`` for a new one.
     compression : str, optional
@@ -144,26 +145,26 @@ def extract(
         Layers and shards to make again although they are there; each stays until it is replaced.
     force : bool
         Go on though the disk is too small for what is to be written.
-    engine : Engine, optional
+    engine : Executor, optional
         Whose workers make the shards, each with a device of its own; this process unless given.
-    announce : callable, optional
+    on_start : callable, optional
         Called once before any image is read, if there is something to do, with what that is.
     progress : callable, optional
         Called with the rows done, the rows to do in this run, and its clock (whose stages
-        `timing.limit` explains): first with 0 rows, then after each batch, or where
+        `timing.slowest_stage` explains): first with 0 rows, then after each batch, or where
         workers make them, after each shard.
 
     Returns
     -------
-    Extraction
+    ExtractionResult
 
     Raises
     ------
-    NoRoomError
+    DiskSpaceError
         The disk cannot hold the codes. Nothing has been written, or changed in a cache.
     BottleneckError
         Of many kinds, before any image is read: see `bottleneck.errors`.
-    EngineError
+    WorkerError
         Workers do not see the files, before any work, or die again and again.
     NonFiniteCodesError
         The network gave NaN or infinity. What was finished stays.
@@ -173,16 +174,18 @@ def extract(
     start = time.monotonic()
     _require_counts(batch_size=batch_size, workers=workers, shard_size=shard_size, task=task)
     if not layers:
-        raise InvalidOptionError("no layer was named: `bottleneck layers MODEL` lists them")
+        raise InvalidOptionError(
+            "layers", [], "at least one name", "`bottleneck.layers` lists them"
+        )
     devices = choose_devices(device)
-    root, table = find_images(images)
-    remember_code(model)
+    root, table = open_images(images)
+    trust_code(model)
     backbone = load_backbone(model, weights, preprocess=preprocess)
     before = read_manifest(out) if is_cache(out) else None
     if before and precision == "auto":  # it was decided when the cache was planned
         precision = before.spec.precision
     precision = resolve_precision(precision, devices[0])
-    spec = spec_of(backbone, precision=precision, relu=relu, pool=pool)
+    spec = make_spec(backbone, precision=precision, relu=relu, pool=pool)
     network = Network(backbone)
     if before is None or not set(layers) <= set(layers_in(out)):
         network.largest_code(layers, pool)  # a misspelt layer leaves no cache behind
@@ -190,29 +193,31 @@ def extract(
     layout = _layout(
         before, dtype, shard_size, compression, lambda: network.largest_code(layers, pool)
     )
-    changed = changed_content(open_cache(out), root) if before and check_content else None
-    plan = plan_cache(out, table, spec=spec, layout=layout, source=backbone.source, changed=changed)
-    remove_leavings(out)  # they may be what fills the disk
+    changed = find_modified_images(open_cache(out), root) if before and check_content else None
+    plan = plan_update(
+        out, table, spec=spec, layout=layout, source=backbone.source, changed=changed
+    )
+    remove_stale_temp_files(out)  # they may be what fills the disk
     cache, outdated = plan.cache, set(plan.stale)
     if retry_rejected and not plan.new:
         own = own_shards(cache, task)
         outdated |= {row // cache.layout.shard_size for row in cache.rejected(own)}
     again = {*redo, *((layer, shard) for layer in layers for shard in outdated)}
 
-    todo = lacking(cache, layers, task, again)
-    ahead = inspect_work(cache, network.choose(layers) if todo else [], todo)
+    todo = find_missing(cache, layers, task, again)
+    ahead = estimate_disk_use(cache, network.choose(layers) if todo else [], todo)
     if not force:
-        ahead.require_room()
-    cache = plan.carry_out()
-    studio: Studio | Crew
+        ahead.require_free_space()
+    cache = plan.apply()
+    studio: LocalRunner | DistributedRunner
     sizes = {"batch_size": batch_size, "workers": workers}
     if engine is None:
-        studio = Studio(cache, network, images=root, devices=devices, **sizes)
+        studio = LocalRunner(cache, network, images=root, devices=devices, **sizes)
     else:
         job = Job.of(cache, backbone.source, images=root, device=device, **sizes)
-        studio = Crew(job, engine)
-    if todo and announce:
-        announce(ahead)
+        studio = DistributedRunner(job, engine)
+    if todo and on_start:
+        on_start(ahead)
     done, clock = 0, studio.clock
     if todo and progress:
         progress(done, ahead.rows, clock)
@@ -222,7 +227,9 @@ def extract(
             progress(done, ahead.rows, clock)
     rejected = finish(cache, layers, task)
     seconds = time.monotonic() - start
-    return Extraction(cache, plan.changes, done, rejected, clock, seconds, task, studio.fitting)
+    return ExtractionResult(
+        cache, plan.changes, done, rejected, clock, seconds, task, studio.fitting
+    )
 
 
 def _layout(
@@ -231,36 +238,34 @@ def _layout(
     shard_size: int | None,
     compression: str,
     largest_code: Callable[[], int],
-) -> Layout:
+) -> StorageLayout:
     if before is not None:
         own = before.layout
-        return Layout(dtype or own.dtype, shard_size or own.shard_size, compression)
+        return StorageLayout(dtype or own.dtype, shard_size or own.shard_size, compression)
     dtype = dtype or DTYPES[0]
     if shard_size is None:
         shard_size = usual_shard_size(largest_code() * np.dtype(dtype).itemsize)
-    return Layout(dtype, shard_size, compression)
+    return StorageLayout(dtype, shard_size, compression)
 
 
 def _resolve_compression(compression: str | None, before: Manifest | None) -> str:
     if compression is None:
         compression = before.layout.compression if before else COMPRESSIONS[0]
     if compression not in COMPRESSIONS:
-        raise InvalidOptionError(
-            f"--compression {compression!r}: must be {', '.join(COMPRESSIONS)}"
-        )
+        raise InvalidOptionError("compression", compression, f"one of {', '.join(COMPRESSIONS)}")
     return compression
 
 
 def _require_counts(
     *, batch_size: int | None, workers: int | None, shard_size: int | None, task: tuple[int, int]
 ) -> None:
-    check_count("--batch-size", batch_size)
-    check_count("--workers", workers)
-    check_count("--shard-size", shard_size)
+    require_positive("batch_size", batch_size)
+    require_positive("workers", workers)
+    require_positive("shard_size", shard_size)
     index, count = task
     if count < 1:
-        raise InvalidOptionError(f"--task {index}/{count}: N must be at least 1")
+        raise InvalidOptionError("task", f"{index}/{count}", "I/N with N at least 1")
     if not 0 <= index < count:
         raise InvalidOptionError(
-            f"--task {index}/{count}: I counts from 0, so it must be one of 0…{count - 1}"
+            "task", f"{index}/{count}", f"I/N with I one of 0…{count - 1}, counted from 0"
         )

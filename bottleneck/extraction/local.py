@@ -1,4 +1,4 @@
-"""Studio: a cache, a network and devices, with which a process makes shards."""
+"""LocalRunner: a cache, a network and devices, with which a process makes shards."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 
 from bottleneck.backbones.backbone import Backbone
-from bottleneck.backbones.layers import Layer, choose_layers, list_layers
+from bottleneck.backbones.layers import Layer, list_layers, select_layers
 from bottleneck.cache.store import Cache
 from bottleneck.extraction.encoder import Encoder
-from bottleneck.extraction.pipeline import make_shards
-from bottleneck.runtime.timing import Clock
+from bottleneck.extraction.pipeline import write_shards
+from bottleneck.runtime.timing import StageTimer
 
-Todo = dict[tuple[str, ...], list[int]]  # shards to make, by the layers that lack them
+MissingShards = dict[tuple[str, ...], list[int]]  # shards to make, by the layers that lack them
 
 
 class Network:
@@ -31,15 +31,15 @@ class Network:
         return list_layers(self.backbone.network, self.backbone.preprocess.crop)
 
     def choose(self, names: Sequence[str]) -> list[Layer]:
-        """Those of the given names; see `bottleneck.backbones.layers.choose_layers`."""
-        return choose_layers(self.layers, names)
+        """Those of the given names; see `bottleneck.backbones.layers.select_layers`."""
+        return select_layers(self.layers, names)
 
     def largest_code(self, names: Sequence[str], pool: str) -> int:
         """The values of a code, at the layer that has most."""
         return max(layer.code_size(pool) for layer in self.choose(names))
 
 
-class Studio:
+class LocalRunner:
     """Makes shards of a cache, in this process.
 
     Parameters
@@ -58,10 +58,10 @@ class Studio:
 
     Attributes
     ----------
-    clock : Clock
+    clock : StageTimer
         Where the time went.
     fitting : int or None
-        As `bottleneck.backbones.runner.Lanes.fitting`.
+        As `bottleneck.backbones.runner.BatchRunner.fitting`.
     """
 
     def __init__(
@@ -74,13 +74,13 @@ class Studio:
         batch_size: int | None = None,
         workers: int | None = None,
     ) -> None:
-        self.clock = Clock()
+        self.clock = StageTimer()
         self.fitting: int | None = None
         self._cache, self._network, self._images = cache, network, images
         self._devices, self._batch_size, self._workers = devices, batch_size, workers
         self._encoders: dict[tuple[str, ...], Encoder] = {}
 
-    def make(self, todo: Todo) -> Iterator[int]:
+    def make(self, todo: MissingShards) -> Iterator[int]:
         """Make shards.
 
         Yields
@@ -91,11 +91,11 @@ class Studio:
         Raises
         ------
         BottleneckError, OSError
-            As `bottleneck.extraction.pipeline.make_shards` does.
+            As `bottleneck.extraction.pipeline.write_shards` does.
         """
         for names, shards in todo.items():
             encoder = self.encoder(names)
-            yield from make_shards(
+            yield from write_shards(
                 self._cache,
                 shards,
                 encoder,

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from bottleneck.cache.shard import Shard, choose_dtype, write_shard
 from bottleneck.cache.store import Cache
 from bottleneck.extraction.encoder import Batch, Encoder
-from bottleneck.runtime.shutdown import held_back, stop_if_asked
-from bottleneck.runtime.timing import Clock
+from bottleneck.runtime.shutdown import defer_stop, raise_if_stop_requested
+from bottleneck.runtime.timing import StageTimer
 
 _SHARDS_IN_FLIGHT = 2  # one being written while the next fills
 
 
-def make_shards(
+def write_shards(
     cache: Cache,
     shards: Sequence[int],
     encoder: Encoder,
@@ -55,17 +55,17 @@ def make_shards(
     ------
     NonFiniteCodesError, OSError
         As from the network and the disk; the shards that were finished stay.
-    Stopped
+    StopRequested
         Somebody asked for it while a shard was made: that shard is whole, and others are to do.
     """
     plan = [(shard, rows) for shard in shards for rows in _batches(cache.rows(shard), batch_size)]
     paths = cache.images.path
     work = {layer.name: layer.work for layer in encoder.layers}
-    stream = encoder.stream(
+    stream = encoder.encode(
         ([(row, root / paths[row]) for row in rows] for _, rows in plan), workers=workers
     )
     parts: list[Batch] = []
-    with held_back(), _Writer(encoder.clock) as writer, closing(stream):
+    with defer_stop(), _WriteBehind(encoder.clock) as writer, closing(stream):
         for (shard, rows), batch in zip(plan, stream, strict=True):
             parts.append(batch)
             if rows.stop == cache.rows(shard).stop:
@@ -73,7 +73,7 @@ def make_shards(
                 parts = []
             yield len(rows)
             if not parts and shard != shards[-1]:
-                stop_if_asked()  # batches that were encoded ahead are dropped
+                raise_if_stop_requested()  # batches that were encoded ahead are dropped
 
 
 def _batches(rows: range, size: int) -> Iterator[range]:
@@ -122,15 +122,15 @@ def _stored(parts: list[NDArray[np.float32]], dtype: str) -> NDArray[Any]:
     return np.concatenate([torch.from_numpy(part).half().numpy() for part in parts])
 
 
-class _Writer:
+class _WriteBehind:
     """Writes in a thread of its own; when too much waits, whoever submits waits too."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: StageTimer) -> None:
         self._clock = clock
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._pending: deque[Future[None]] = deque()
 
-    def __enter__(self) -> "_Writer":
+    def __enter__(self) -> "_WriteBehind":
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:

@@ -1,4 +1,4 @@
-"""Sizing: how many shards a run makes, what they take on the disk, and how long tasks take.
+"""ExtractionPlan: how many shards a run makes, what they take on the disk, and how long tasks take.
 
 The layout is computed as `extract` would lay it down; the time is measured, on some of the images.
 Nothing is written.
@@ -14,15 +14,16 @@ from typing import Any, Self
 import numpy as np
 
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.backbones.layers import check_pool, choose_layers, list_layers
-from bottleneck.backbones.runner import choose_devices, resolve_precision
+from bottleneck.backbones.layers import check_pool, list_layers, select_layers
 from bottleneck.cache.manifest import DTYPES
-from bottleneck.data.table import find_images
+from bottleneck.data.table import open_images
 from bottleneck.errors import ImagesNotFoundError, InvalidOptionError
 from bottleneck.extraction.disk_space import shard_bytes, usual_shard_size
-from bottleneck.extraction.encoder import Encoder, check_count
+from bottleneck.extraction.encoder import Encoder
+from bottleneck.runtime.devices import choose_devices, resolve_precision
 from bottleneck.runtime.formatting import duration
-from bottleneck.runtime.timing import Clock, limit
+from bottleneck.runtime.timing import StageTimer, slowest_stage
+from bottleneck.runtime.validation import require_positive
 
 _SECONDS = 10.0  # of measuring: enough for all lanes to be at work nearly all of the time
 _IMAGES = 4096  # at most, for a GPU is through them before
@@ -86,7 +87,7 @@ class Pace:
 
 
 @dataclass(frozen=True)
-class Sizing:
+class ExtractionPlan:
     """A run before it is begun.
 
     Attributes
@@ -158,7 +159,7 @@ class Sizing:
     def _on_tasks(self) -> str:
         if self.tasks > self.shards:
             even = math.ceil(self.rows / self.tasks)
-            smaller = f", or --shard-size {even}" if even < self.shard_size else ""
+            smaller = f", or `shard_size={even}`" if even < self.shard_size else ""
             return (
                 f"{self.tasks - self.shards} of {self.tasks} tasks have no shard: use "
                 f"{self.shards}{smaller}"
@@ -169,7 +170,7 @@ class Sizing:
             size = math.ceil(self.rows / (self.tasks * self.shards_a_task))
             return (
                 f"some tasks have {self.shards_a_task} shards and some {self.shards_a_task - 1}, "
-                f"so that {idle:.0%} of the time is lost: --shard-size {size} deals them out evenly"
+                f"so that {idle:.0%} of the time is lost: `shard_size={size}` deals them out evenly"
             )
         return ""
 
@@ -190,18 +191,18 @@ class Sizing:
         if self.shard_seconds > _HOUR and self.shard_size > 1:
             size = max(1, int(self.pace.rate * _HOUR / 4))
             return (
-                f"a task that is killed loses up to {duration(self.shard_seconds)}: --shard-size "
-                f"{size} makes that a quarter of an hour"
+                f"a task that is killed loses up to {duration(self.shard_seconds)}: "
+                f"`shard_size={size}` makes that a quarter of an hour"
             )
         largest = max(layer.row_bytes for layer in self.layers.values())
         size = min(math.ceil(self.rows / _FILES), _LARGE // largest)
         if self.shards > 5 * _FILES and size > self.shard_size:
             files = math.ceil(self.rows / size)
-            return f"{self.shards} files a layer are many: --shard-size {size} makes {files}"
+            return f"{self.shards} files a layer are many: `shard_size={size}` makes {files}"
         return ""
 
 
-def size_run(
+def plan(
     images: Path,
     *,
     model: str,
@@ -217,7 +218,7 @@ def size_run(
     workers: int | None = None,
     shard_size: int | None = None,
     tasks: int = 1,
-) -> Sizing:
+) -> ExtractionPlan:
     """Compute what an extraction would make, and measure how fast it would be here.
 
     Parameters
@@ -233,29 +234,31 @@ def size_run(
 
     Returns
     -------
-    Sizing
+    ExtractionPlan
 
     Raises
     ------
     BottleneckError
         As by `extract`.
     """
-    check_count("--batch-size", batch_size)
-    check_count("--workers", workers)
-    check_count("--shard-size", shard_size)
-    check_count("--tasks", tasks)
+    require_positive("batch_size", batch_size)
+    require_positive("workers", workers)
+    require_positive("shard_size", shard_size)
+    require_positive("tasks", tasks)
     check_pool(pool)
     dtype = dtype or DTYPES[0]
     if dtype not in DTYPES:
-        raise InvalidOptionError(f"--dtype {dtype!r}: must be {', '.join(DTYPES)}")
+        raise InvalidOptionError("dtype", dtype, f"one of {', '.join(DTYPES)}")
     if not layers:
-        raise InvalidOptionError("no layer was named: `bottleneck layers MODEL` lists them")
+        raise InvalidOptionError(
+            "layers", [], "at least one name", "`bottleneck.layers` lists them"
+        )
     start = time.perf_counter()
     devices = choose_devices(device)
     precision = resolve_precision(precision, devices[0])
-    root, table = find_images(images)
+    root, table = open_images(images)
     backbone = load_backbone(model, weights, preprocess=preprocess)
-    chosen = choose_layers(list_layers(backbone.network, backbone.preprocess.crop), layers)
+    chosen = select_layers(list_layers(backbone.network, backbone.preprocess.crop), layers)
     largest = max(layer.code_size(pool) for layer in chosen) * np.dtype(dtype).itemsize
     size = shard_size or usual_shard_size(largest)
     encoder = Encoder(
@@ -265,7 +268,7 @@ def size_run(
         pool=pool,
         precision=precision,
         devices=devices,
-        clock=Clock(),
+        clock=StageTimer(),
     )
     rows = np.linspace(0, len(table) - 1, min(len(table), _IMAGES), dtype=np.int64).tolist()
     paths = [(row, root / table.path[row]) for row in rows]
@@ -276,7 +279,7 @@ def size_run(
         )
         for layer in chosen
     }
-    return Sizing(len(table), size, tasks, sizes, pace)
+    return ExtractionPlan(len(table), size, tasks, sizes, pace)
 
 
 def _measure(
@@ -288,7 +291,7 @@ def _measure(
 ) -> Pace:
     """How fast an encoder is; what it does at first use counts as starting, from `start` on."""
     batches = [paths[i : i + batch_size] for i in range(0, len(paths), batch_size)]
-    first = list(encoder.stream(batches[: encoder.lanes.count], workers=workers))
+    first = list(encoder.encode(batches[: encoder.lanes.count], workers=workers))
     if not any(batch.valid.any() for batch in first):
         raise ImagesNotFoundError(
             f"none of the images that were tried gives codes: {paths[0][1]}: {first[0].reason[0]}"
@@ -303,6 +306,6 @@ def _measure(
             if time.perf_counter() - begin > _SECONDS:
                 return
 
-    done = sum(len(batch.row) for batch in encoder.stream(for_some_seconds(), workers=workers))
+    done = sum(len(batch.row) for batch in encoder.encode(for_some_seconds(), workers=workers))
     seconds = time.perf_counter() - begin
-    return Pace(done, seconds, startup, limit(encoder.clock))
+    return Pace(done, seconds, startup, slowest_stage(encoder.clock))

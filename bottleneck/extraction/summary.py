@@ -7,23 +7,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bottleneck.runtime.formatting import duration, printable, size, table
-from bottleneck.runtime.scheduler import array_expression, shards_left
-from bottleneck.runtime.timing import Clock, limit
+from bottleneck.runtime.scheduler import array_expression, pending_by_task
+from bottleneck.runtime.timing import StageTimer, slowest_stage
 
 if TYPE_CHECKING:  # `status` prints without loading PyTorch
     from bottleneck.backbones.layers import Layer
     from bottleneck.cache.store import Cache, LayerStatus
-    from bottleneck.cache.verify import Bad
-    from bottleneck.extraction.disk_space import Preflight
-    from bottleneck.extraction.extract import Extraction
-    from bottleneck.extraction.plan import Sizing
+    from bottleneck.cache.verify import Problem
+    from bottleneck.extraction.disk_space import DiskEstimate
+    from bottleneck.extraction.extract import ExtractionResult
+    from bottleneck.extraction.plan import ExtractionPlan
 
 _STAGES = ("read", "decode", "forward", "write")
 _MOST_REJECTED = 10
 _MOST_LAYERS = 8
 
 _ADVICE = {
-    "read": "reading is the limit: raise --workers, or move the images to a faster disk",
+    "read": "reading is the limit: raise `workers`, or move the images to a faster disk",
     # No more --workers: they would share the cores that they are short of.
     "decode": "decoding is the limit: store the images smaller, or use more cores",
     "forward": "the network is the limit: a GPU, an earlier layer or a smaller network would help",
@@ -76,7 +76,7 @@ def shape(values: Sequence[int]) -> str:
 # plan
 
 
-def sizing_text(sizing: Sizing) -> str:
+def sizing_text(sizing: ExtractionPlan) -> str:
     """Shards and bytes of each layer, the time of a task, and what would serve better."""
     pace = sizing.pace
     lines = [
@@ -103,7 +103,7 @@ def sizing_text(sizing: Sizing) -> str:
     return "\n".join([*lines, *(f"advice: {text}" for text in sizing.advice())])
 
 
-def sizing_json(sizing: Sizing) -> dict[str, Any]:
+def sizing_json(sizing: ExtractionPlan) -> dict[str, Any]:
     """What ``plan --json`` prints."""
     return {
         "rows": sizing.rows,
@@ -133,7 +133,7 @@ def sizing_json(sizing: Sizing) -> dict[str, Any]:
 # extract, status, verify
 
 
-def preflight_text(ahead: Preflight) -> str:
+def preflight_text(ahead: DiskEstimate) -> str:
     """What a run is about to do, what it takes on the disk, and what is free there."""
     layers = []
     for name, layer in list(ahead.layers.items())[:_MOST_LAYERS]:
@@ -147,7 +147,7 @@ def preflight_text(ahead: Preflight) -> str:
     )
 
 
-def extraction_text(done: Extraction) -> str:
+def extraction_text(done: ExtractionResult) -> str:
     """What was done, where the run's part of each layer stands, where the time went."""
     lines = []
     changes = done.changes
@@ -172,14 +172,14 @@ def extraction_text(done: Extraction) -> str:
         if done.fitting:
             lines.append(
                 f"memory: the device holds {done.fitting} images at a time, larger batches were "
-                f"divided: --batch-size {done.fitting} saves the attempt"
+                f"divided: `batch_size={done.fitting}` saves the attempt"
             )
     else:
         lines.append(f"nothing to do: every code is in the cache ({done.seconds:.1f} s)")
     return "\n".join(lines)
 
 
-def extraction_json(done: Extraction) -> dict[str, Any]:
+def extraction_json(done: ExtractionResult) -> dict[str, Any]:
     """What ``extract --json`` prints: the status of this run's shards, and what it did.
 
     Only ``complete`` is of all shards.
@@ -200,9 +200,9 @@ def extraction_json(done: Extraction) -> dict[str, Any]:
     }
 
 
-def advice(clock: Clock) -> str:
+def advice(clock: StageTimer) -> str:
     """One sentence on the stage that the others wait for."""
-    return advice_on(limit(clock))
+    return advice_on(slowest_stage(clock))
 
 
 def advice_on(stage: str) -> str:
@@ -281,7 +281,7 @@ def is_complete(status: dict[str, LayerStatus]) -> bool:
 
 
 def _left(status: dict[str, LayerStatus], tasks: int) -> dict[int, int]:
-    return shards_left((shard for layer in status.values() for shard in layer.lacking), tasks)
+    return pending_by_task((shard for layer in status.values() for shard in layer.lacking), tasks)
 
 
 def kept_text(path: Path) -> str:
@@ -298,19 +298,19 @@ def kept_text(path: Path) -> str:
     return f"{path} holds {', '.join(kept) or 'no shard yet'}"
 
 
-def verify_text(cache: Path, bad: Sequence[Bad]) -> str:
+def verify_text(cache: Path, bad: Sequence[Problem]) -> str:
     """What failed, or that nothing did."""
     if bad:
         return "\n".join(f"bad: {printable(item.file)}: {item.why}" for item in bad)
     return f"ok: every byte of {cache} is what was written"
 
 
-def verify_json(bad: Sequence[Bad]) -> dict[str, Any]:
+def verify_json(bad: Sequence[Problem]) -> dict[str, Any]:
     """What ``verify --json`` prints."""
     return {"ok": not bad, "bad": [{"file": item.file, "why": item.why} for item in bad]}
 
 
-def repair_text(bad: Sequence[Bad], done: Extraction) -> str:
+def repair_text(bad: Sequence[Problem], done: ExtractionResult) -> str:
     """What was bad before the repair, and how much was done again."""
     left = [item for item in bad if item.layer and item.shard is None]
     lines = [f"repaired: {item.file}: {item.why}" for item in bad if item not in left]

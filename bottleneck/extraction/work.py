@@ -18,7 +18,7 @@ def own_shards(cache: Cache, task: Task) -> range:
     return range(index, cache.shard_count, count)
 
 
-def lacking(
+def find_missing(
     cache: Cache, layers: Sequence[str], task: Task, again: Collection[tuple[str, int]] = ()
 ) -> dict[tuple[str, ...], list[int]]:
     """The shards of a task that are to be made, by the layers that lack them.

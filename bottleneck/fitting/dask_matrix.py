@@ -15,13 +15,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.manifest import cache_state
+from bottleneck.cache.manifest import cache_fingerprint
 from bottleneck.cache.store import Cache, open_cache
-from bottleneck.errors import EngineError
+from bottleneck.errors import WorkerError
 from bottleneck.fitting.sharded_matrix import code_size
-from bottleneck.linear.matrix import Codes, InMemory, Preprocessing
+from bottleneck.linear.matrix import ArrayMatrix, Codes, FeatureScaler
 from bottleneck.runtime import formatting as tables
-from bottleneck.runtime.executors import Cluster, require_sight
+from bottleneck.runtime.executors import Cluster, require_shared_paths
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ class _Beside:
 
 
 @dataclass(frozen=True)
-class RemoteCodes(Codes):
+class DaskMatrix(Codes):
     """Codes whose rows lie in parts on Dask's workers.
 
     Workers forget a part when the last object here that has its future is gone.
@@ -77,11 +77,11 @@ class RemoteCodes(Codes):
         """The parts, each brought here."""
         return map(self.client.gather, self.parts)
 
-    def here(self) -> InMemory:
+    def here(self) -> ArrayMatrix:
         """The same rows in this machine's memory."""
-        return InMemory(np.concatenate(self.client.gather(list(self.parts))))
+        return ArrayMatrix(np.concatenate(self.client.gather(list(self.parts))))
 
-    def take(self, rows: NDArray[np.int64]) -> "RemoteCodes":
+    def take(self, rows: NDArray[np.int64]) -> "DaskMatrix":
         """Only some rows, by ascending place, taken where they lie."""
         kept = []
         for part, where in zip(self.parts, self._places(), strict=True):
@@ -90,12 +90,12 @@ class RemoteCodes(Codes):
                 kept.append((part, rows[first:last] - where.start))
         parts, places = zip(*kept, strict=True)
         taken = self._submit("take", np.take, parts, places, [0] * len(parts))
-        return RemoteCodes(self.client, taken, [len(rows) for rows in places], self.size)
+        return DaskMatrix(self.client, taken, [len(rows) for rows in places], self.size)
 
-    def prepared(self, preprocessing: Preprocessing) -> "RemoteCodes":
+    def prepared(self, preprocessing: FeatureScaler) -> "DaskMatrix":
         """The same rows, prepared at once, where they lie."""
         parts = self._submit("prepare", preprocessing, self.parts)
-        return RemoteCodes(self.client, parts, self.counts, self.size)
+        return DaskMatrix(self.client, parts, self.counts, self.size)
 
     def beside(self, values: Any) -> Any:
         """What belongs to each row, as tasks beside the rows; see `Codes`."""
@@ -134,7 +134,7 @@ class RemoteCodes(Codes):
         return map(slice, [0, *ends], ends)
 
 
-def spread_codes(client: Any, cache: Cache, layer: str, rows: NDArray[np.int64]) -> RemoteCodes:
+def load_on_workers(client: Any, cache: Cache, layer: str, rows: NDArray[np.int64]) -> DaskMatrix:
     """Have Dask's workers read some rows of a layer, a part for each of their threads.
 
     Parameters
@@ -149,14 +149,14 @@ def spread_codes(client: Any, cache: Cache, layer: str, rows: NDArray[np.int64])
 
     Raises
     ------
-    EngineError
+    WorkerError
         A worker does not see the cache or lacks this package, or they have too little memory;
         before anything is read.
     ShardError
         A shard is absent, damaged, or holds other rows than its name says.
     """
     path, size = cache.path.resolve(), code_size(cache, layer)
-    require_sight(Cluster(client), partial(_unseen, path, cache_state(path)))
+    require_shared_paths(Cluster(client), partial(_unseen, path, cache_fingerprint(path)))
     _require_memory(client, len(rows), size)
     threads = sum(client.nthreads().values())
     places = np.array_split(rows, min(threads, len(rows)))
@@ -165,12 +165,12 @@ def spread_codes(client: Any, cache: Cache, layer: str, rows: NDArray[np.int64])
     parts = client.map(load, places, key="bottleneck-load", pure=False)
     # Waits until all are read, so that a damaged shard is told of before anything is computed.
     counts = client.gather(client.map(len, parts, key="bottleneck-count", pure=False))
-    return RemoteCodes(client, parts, counts, size)
+    return DaskMatrix(client, parts, counts, size)
 
 
 def _unseen(path: Path, state: str) -> str:
     """What a worker does not see; empty where it sees all."""
-    return "" if cache_state(path) == state else f"the cache {path}"
+    return "" if cache_fingerprint(path) == state else f"the cache {path}"
 
 
 def _require_memory(client: Any, n: int, d: int) -> None:
@@ -178,9 +178,9 @@ def _require_memory(client: Any, n: int, d: int) -> None:
     limits = list(client.run(_memory_limit).values())
     needed, held = n * d * 4 * _COPIES, sum(limits)
     if all(limits) and needed > held:
-        raise EngineError(
+        raise WorkerError(
             f"training on {n} codes of {d} values takes {tables.size(needed)}, and the workers "
-            f"have {tables.size(held)}: start more of them, or leave --backend out, and codes are "
+            f"have {tables.size(held)}: start more of them, or leave `backend` out, and codes are "
             "read from their shards as they are needed"
         )
 

@@ -1,4 +1,4 @@
-"""Lesson: which rows of a layer to learn from, what they are called, and which are held out."""
+"""The rows of a layer with their targets, split into training and held-out rows."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,22 +9,22 @@ from numpy.typing import NDArray
 
 from bottleneck.cache.store import Cache, layers_in
 from bottleneck.data.labels import (
-    choose_splits,
     class_names,
-    class_targets,
+    encode_targets,
     is_multilabel,
-    rows_of_split,
+    split_rows,
+    train_and_heldout_splits,
 )
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import InvalidOptionError, LabelsError, UnknownNameError
-from bottleneck.fitting.dask_matrix import spread_codes
-from bottleneck.fitting.sharded_matrix import open_codes
+from bottleneck.fitting.dask_matrix import load_on_workers
+from bottleneck.fitting.sharded_matrix import open_matrix
 from bottleneck.linear.matrix import Codes
 from bottleneck.linear.training import Training
 
 
 @dataclass(frozen=True)
-class Lesson:
+class LayerDataset:
     """One layer's rows with what they are called, some to learn from and some held out.
 
     Attributes
@@ -48,14 +48,14 @@ class Lesson:
     split: str
 
 
-def read_lesson(
+def load_dataset(
     cache: Cache,
     layer: str,
     images: ImageTable,
     *,
     memory: int | None = None,
     client: Any | None = None,
-) -> Lesson:
+) -> LayerDataset:
     """Read a layer, once, for all who learn from it.
 
     Parameters
@@ -68,26 +68,26 @@ def read_lesson(
     memory, client : optional
         As in `fit`.
     """
-    train_split, heldout_split = choose_splits(images)
-    labelled = cache.usable(layer) & images.labelled
-    train_rows = rows_of_split(images, labelled, train_split)
+    train_split, heldout_split = train_and_heldout_splits(images)
+    labelled = cache.valid_rows(layer) & images.has_label
+    train_rows = split_rows(images, labelled, train_split)
     names = class_names(images, train_rows, split=train_split)
     multilabel = is_multilabel(images, train_rows)
 
     def targets(rows: NDArray[np.int64]) -> NDArray[Any]:
-        return class_targets(images, rows, names, multilabel=multilabel)
+        return encode_targets(images, rows, names, multilabel=multilabel)
 
     heldout_rows = np.empty(0, dtype=np.int64)
     if heldout_split:
-        heldout_rows = rows_of_split(images, labelled, heldout_split)
+        heldout_rows = split_rows(images, labelled, heldout_split)
         require_rows(heldout_rows, split=heldout_split)
     learnt_targets, unseen_targets = targets(train_rows), targets(heldout_rows)  # before the work
     rows = np.union1d(train_rows, heldout_rows)
     codes: Codes
     if client is None:
-        codes = open_codes(cache, layer, rows, memory=memory)
+        codes = open_matrix(cache, layer, rows, memory=memory)
     else:
-        codes = spread_codes(client, cache, layer, rows)
+        codes = load_on_workers(client, cache, layer, rows)
     groups = [images.group[row] for row in train_rows.tolist()]
     here, k = np.searchsorted(rows, train_rows), len(names)
     learnt = codes if len(here) == len(rows) else codes.take(here)
@@ -96,10 +96,10 @@ def read_lesson(
         unseen = codes.take(np.searchsorted(rows, heldout_rows))
         heldout = Training(unseen, unseen_targets, k)
     training = Training(learnt, learnt_targets, k, groups)
-    return Lesson(cache, layer, names, training, heldout, heldout_split)
+    return LayerDataset(cache, layer, names, training, heldout, heldout_split)
 
 
-def choose_layer(cache: Path, layer: str | None) -> str:
+def resolve_layer(cache: Path, layer: str | None) -> str:
     """The layer of a cache to learn from: the one that was asked for, or the only one.
 
     Raises
@@ -113,14 +113,16 @@ def choose_layer(cache: Path, layer: str | None) -> str:
     if layer is not None:
         if layer not in known:
             raise UnknownNameError(
-                f"layer of {cache}", layer, known, "(`bottleneck extract --layer` adds more)"
+                f"layer of {cache}", layer, known, "(`bottleneck.extract` adds more)"
             )
         return layer
     if len(known) != 1:
         raise InvalidOptionError(
-            f"{cache} has {len(known)} layers: choose one with --layer "
-            f"({', '.join(known) or 'none is extracted yet'}), or compare them all with "
-            "`bottleneck sweep`"
+            "layer",
+            layer,
+            f"one of the {len(known)} layers of {cache} "
+            f"({', '.join(known) or 'none is extracted yet'})",
+            "`bottleneck.sweep` compares them all",
         )
     return known[0]
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from bottleneck.cache.store import open_cache
 from bottleneck.data.labels import relabel
 from bottleneck.errors import InvalidOptionError
-from bottleneck.fitting.dataset import Lesson, choose_layer, read_lesson
+from bottleneck.fitting.dataset import LayerDataset, load_dataset, resolve_layer
 from bottleneck.fitting.folds import require_folds
 from bottleneck.fitting.head import Head
 from bottleneck.fitting.metrics import (
-    LabelScore,
+    MultilabelScore,
     Score,
     expected_calibration_error,
     score,
@@ -25,8 +25,8 @@ from bottleneck.fitting.metrics import (
 )
 from bottleneck.fitting.selection import Selection, calibrate, check_grid, choose
 from bottleneck.linear.calibration import Calibration
-from bottleneck.linear.classifiers import one_row_per_class
-from bottleneck.linear.matrix import PREPROCESSING, Codes, Preprocessing, require_preprocessing
+from bottleneck.linear.classifiers import expand_binary
+from bottleneck.linear.matrix import SCALINGS, Codes, FeatureScaler, require_scaling
 from bottleneck.linear.path import Solution
 from bottleneck.linear.training import Method, Training, train
 
@@ -43,7 +43,7 @@ class Fit:
         The C that was chosen.
     selection : Selection or None
         The search; None where it was left out.
-    heldout : Score, LabelScore or None
+    heldout : Score, MultilabelScore or None
         On the held-out split; None where there is none.
     ece : float or None
         Expected calibration error of the probabilities of rows that the folds held back.
@@ -57,7 +57,7 @@ class Fit:
     head: Head
     c: float
     selection: Selection | None
-    heldout: Score | LabelScore | None
+    heldout: Score | MultilabelScore | None
     ece: float | None
     train: int
     solution: Solution
@@ -116,7 +116,7 @@ def fit(
     cv : int
         Folds; 0 leaves the cross-validation out, with a single value of C.
     preprocess : str
-        One of `bottleneck.linear.matrix.PREPROCESSING`, or ``"auto"`` to choose among them.
+        One of `bottleneck.linear.matrix.SCALINGS`, or ``"auto"`` to choose among them.
     labels : Path, optional
         A CSV of labels to take in place of the cache's own; see `bottleneck.data.labels.relabel`.
     memory : int, optional
@@ -135,7 +135,7 @@ def fit(
         An option's value is not allowed.
     CacheError, ShardError
         The cache is not whole, or a worker does not see it.
-    EngineError
+    WorkerError
         There are no workers.
     LabelsError
         There are no labels, fewer than two classes, or too few images of one.
@@ -143,16 +143,16 @@ def fit(
     start = time.monotonic()
     require_options(method, c=c, cv=cv, preprocess=preprocess)
     if client is not None:
-        method.require_spread()
-    layer = choose_layer(cache, layer)
+        method.require_distributable()
+    layer = resolve_layer(cache, layer)
     store = open_cache(cache)
     images = relabel(store.images, labels) if labels else store.images
-    lesson = read_lesson(store, layer, images, memory=memory, client=client)
+    lesson = load_dataset(store, layer, images, memory=memory, client=client)
     return learn(lesson, method, c=c, cv=cv, preprocess=preprocess, start=start)
 
 
 def learn(
-    lesson: Lesson,
+    lesson: LayerDataset,
     method: Method,
     *,
     c: Sequence[float] | None,
@@ -164,7 +164,7 @@ def learn(
 
     Parameters
     ----------
-    lesson : Lesson
+    lesson : LayerDataset
     method, c, cv, preprocess
         As in `fit`.
     start : float, optional
@@ -174,7 +174,7 @@ def learn(
     training, selection = lesson.training, None
     grid = None if c is None else check_grid(c)
     if cv:
-        tried = PREPROCESSING if preprocess == "auto" else (preprocess,)
+        tried = SCALINGS if preprocess == "auto" else (preprocess,)
         selection = choose(training, method, grid=grid, folds=cv, preprocess=tried)
         best, preprocess = selection.best.c, selection.best.preprocess
     else:
@@ -199,7 +199,9 @@ def learn(
     return dataclasses.replace(found, head=dataclasses.replace(head, record=found.to_json()))
 
 
-def judge(head: Head, codes: Codes, targets: NDArray[Any], *, split: str) -> Score | LabelScore:
+def judge(
+    head: Head, codes: Codes, targets: NDArray[Any], *, split: str
+) -> Score | MultilabelScore:
     """Judge a head on some rows' codes.
 
     Parameters
@@ -208,12 +210,12 @@ def judge(head: Head, codes: Codes, targets: NDArray[Any], *, split: str) -> Sco
     codes : Codes
         n rows, at least one, of the head's spec and layer.
     targets : ndarray of int64, shape (n,), or of bool, shape (n, k)
-        As `bottleneck.data.labels.class_targets` gives them.
+        As `bottleneck.data.labels.encode_targets` gives them.
     split : str
         Which rows these are.
     """
-    margins = np.concatenate(list(codes.map(head.margins)))
-    found: Score | LabelScore
+    margins = np.concatenate(list(codes.map(head.decision_function)))
+    found: Score | MultilabelScore
     if head.multilabel:
         found = score_labels(targets, margins, head.classes, split=split)
     else:
@@ -233,7 +235,7 @@ def require_options(method: Method, *, c: Sequence[float] | None, cv: int, prepr
     """
     method.require()
     if preprocess != "auto":
-        require_preprocessing(preprocess)
+        require_scaling(preprocess)
     grid = None if c is None else check_grid(c)
     if cv:
         require_folds(cv)
@@ -241,11 +243,11 @@ def require_options(method: Method, *, c: Sequence[float] | None, cv: int, prepr
     if grid is None or len(grid) > 1:
         count = "a whole grid" if grid is None else f"{len(grid)} values"
         raise InvalidOptionError(
-            f"--cv 0 leaves nothing to choose among {count} of C: give one with --c"
+            "cv", 0, f"at least 2 to choose among {count} of C", "or give one value of `c`"
         )
     if preprocess == "auto":
         raise InvalidOptionError(
-            f"--cv 0 leaves nothing to choose by: give --preprocess {', '.join(PREPROCESSING)}"
+            "cv", 0, "at least 2 to choose a `preprocess`", f"or give {', '.join(SCALINGS)}"
         )
 
 
@@ -263,15 +265,15 @@ def _calibration(
 
 
 def _head(
-    lesson: Lesson,
+    lesson: LayerDataset,
     clf: str,
-    preprocessing: Preprocessing,
+    preprocessing: FeatureScaler,
     solution: Solution,
     calibration: Calibration | None,
 ) -> Head:
     coef, intercept = solution.coef, solution.intercept
     if len(coef) == 1:
-        coef, intercept = one_row_per_class(clf, coef, intercept)
+        coef, intercept = expand_binary(clf, coef, intercept)
     return Head(
         clf=clf,
         layer=lesson.layer,

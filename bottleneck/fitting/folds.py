@@ -53,7 +53,7 @@ def require_folds(folds: int) -> None:
     InvalidOptionError
     """
     if folds < 2:
-        raise InvalidOptionError(f"--cv {folds}: cross-validation needs at least 2 folds")
+        raise InvalidOptionError("cv", folds, "at least 2 folds, or 0 for none")
 
 
 def _fewest(training: Training, unit: NDArray[Any], name: str) -> int:
@@ -66,7 +66,7 @@ def _fewest(training: Training, unit: NDArray[Any], name: str) -> int:
         raise LabelsError(
             f"{sum(count < 2 for count in counts)} of {len(counts)} classes have a single "
             f"training {name}: cross-validation needs 2 in each; add images, or give one value "
-            "with --c and leave the cross-validation out with --cv 0"
+            "of `c` and leave the cross-validation out with `cv=0`"
         )
     return min(counts)
 
@@ -74,7 +74,7 @@ def _fewest(training: Training, unit: NDArray[Any], name: str) -> int:
 def _require_all_classes(training: Training, splits: Sequence[Split]) -> None:
     for here, _ in splits:
         if len(np.unique(training.targets[here])) < training.classes:
-            fewer = "fewer folds with --cv" if len(splits) > 2 else "--cv 0 and one value of --c"
+            fewer = "fewer folds with `cv`" if len(splits) > 2 else "`cv=0` and one value of `c`"
             raise LabelsError(
                 f"with {len(splits)} folds the groups of a class all stand in one fold: "
                 f"give {fewer}, or smaller groups"

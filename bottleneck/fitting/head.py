@@ -12,11 +12,11 @@ from safetensors.numpy import save
 
 from bottleneck.cache.manifest import PARSE_ERRORS
 from bottleneck.data.labels import SEPARATOR
-from bottleneck.errors import HeadError, OutputExistsError, one_line
+from bottleneck.errors import HeadError, format_error
 from bottleneck.linear.calibration import Calibration
 from bottleneck.linear.classifiers import CLASSIFIERS
-from bottleneck.linear.matrix import PREPROCESSING, Preprocessing
-from bottleneck.runtime.files import publish
+from bottleneck.linear.matrix import SCALINGS, FeatureScaler
+from bottleneck.runtime.files import atomic_write
 from bottleneck.spec import Source, Spec
 
 FORMAT = "bottleneck-head"
@@ -37,7 +37,7 @@ class Head:
         Class names, in the order of the coefficients.
     coef : ndarray of float64, shape (k, d)
     intercept : ndarray of float64, shape (k,)
-    preprocessing : Preprocessing
+    preprocessing : FeatureScaler
         Done to a code first.
     calibration : Calibration or None
         From margins to probabilities; None where nothing was held back to learn it from.
@@ -56,14 +56,14 @@ class Head:
     classes: list[str]
     coef: NDArray[np.float64]
     intercept: NDArray[np.float64]
-    preprocessing: Preprocessing
+    preprocessing: FeatureScaler
     calibration: Calibration | None
     multilabel: bool
     spec: Spec
     source: Source
     record: dict[str, Any]
 
-    def margins(self, codes: NDArray[Any]) -> NDArray[np.float64]:
+    def decision_function(self, codes: NDArray[Any]) -> NDArray[np.float64]:
         """The linear score of each class.
 
         Parameters
@@ -133,7 +133,7 @@ class Head:
             "source": asdict(self.source),
             "record": self.record,
         }
-        with publish(path) as temporary:
+        with atomic_write(path) as temporary:
             # Not safetensors' save_file: its files are for their owner's eyes alone.
             temporary.write_bytes(save(tensors, metadata={"bottleneck": json.dumps(values)}))
 
@@ -159,7 +159,7 @@ class Head:
                 classes=list(values["classes"]),
                 coef=tensors["coef"],
                 intercept=tensors["intercept"],
-                preprocessing=Preprocessing(
+                preprocessing=FeatureScaler(
                     values["preprocess"], tensors["mean"], tensors["scale"]
                 ),
                 calibration=_calibration(tensors, independent=values["multilabel"]),
@@ -171,7 +171,9 @@ class Head:
         except PARSE_ERRORS as error:
             if isinstance(error, HeadError):
                 raise
-            raise HeadError(f"{path} is not a head of this format: {one_line(error)}") from error
+            raise HeadError(
+                f"{path} is not a head of this format: {format_error(error)}"
+            ) from error
         _require_sense(path, head)
         return head
 
@@ -185,26 +187,6 @@ def _calibration(
     if not {"slope", "offset"} & tensors.keys():
         return None
     return Calibration(tensors["slope"], tensors["offset"], independent=independent)
-
-
-def require_new(path: Path, *, overwrite: bool, option: str = "-o") -> None:
-    """Refuse to write over a file that nobody asked to replace; `option` named it.
-
-    Raises
-    ------
-    OutputExistsError
-        It exists and `overwrite` is false.
-    """
-    if path.is_dir():
-        raise OutputExistsError(f"{path} is a folder: name a file with {option}")
-    if path.parent.exists() and not path.parent.is_dir():
-        raise OutputExistsError(
-            f"{path.parent} is a file, not a folder: name another place with {option}"
-        )
-    if path.exists() and not overwrite:
-        raise OutputExistsError(
-            f"{path} exists: name another file with {option}, or replace it with --overwrite"
-        )
 
 
 def _read(path: Path) -> tuple[dict[str, NDArray[np.float64]], dict[str, Any]]:
@@ -227,7 +209,7 @@ def _read(path: Path) -> tuple[dict[str, NDArray[np.float64]], dict[str, Any]]:
 def _require_sense(path: Path, head: Head) -> None:
     for name, value, known in [
         ("clf", head.clf, CLASSIFIERS),
-        ("preprocess", head.preprocessing.name, PREPROCESSING),
+        ("preprocess", head.preprocessing.name, SCALINGS),
     ]:
         if value not in known:
             raise HeadError(f"{path}: {name} is {value!r}, must be one of {', '.join(known)}")

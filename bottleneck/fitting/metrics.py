@@ -69,7 +69,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class LabelScore:
+class MultilabelScore:
     """A classifier's result on images that have any number of labels each.
 
     Attributes
@@ -152,7 +152,7 @@ def score(
 
 def score_labels(
     true: NDArray[np.bool_], margins: NDArray[np.float64], classes: Sequence[str], *, split: str
-) -> LabelScore:
+) -> MultilabelScore:
     """Compare true labels with margins; a label is given where its margin is above 0.
 
     Parameters
@@ -173,7 +173,7 @@ def score_labels(
     given = margins > 0
     hits, n = int((given == true).all(axis=1).sum()), len(true)
     precisions = _average_precisions(true, margins)
-    return LabelScore(
+    return MultilabelScore(
         split=split,
         n=n,
         accuracy=hits / n,

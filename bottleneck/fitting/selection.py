@@ -12,7 +12,7 @@ from bottleneck.errors import InvalidOptionError
 from bottleneck.fitting.folds import Split, make_folds
 from bottleneck.fitting.metrics import METRICS, mean_average_precision
 from bottleneck.linear.calibration import Calibration, fit_platt, fit_temperature
-from bottleneck.linear.matrix import fit_preprocessing
+from bottleneck.linear.matrix import fit_scaler
 from bottleneck.linear.path import Solution
 from bottleneck.linear.training import SEARCH_TOL, Method, Training, train
 
@@ -139,7 +139,7 @@ def choose(
     folds : int
         At most; a class with fewer images makes it fewer.
     preprocess : sequence of str
-        Of `bottleneck.linear.matrix.PREPROCESSING`; fitted on each fold's training part alone.
+        Of `bottleneck.linear.matrix.SCALINGS`; fitted on each fold's training part alone.
 
     Raises
     ------
@@ -182,7 +182,7 @@ def calibrate(
     for here, held_back in make_folds(training, folds):
         preprocessing, solution = train(training.take(here), method, c=c, preprocess=preprocess)
         unseen = training.codes.take(held_back).prepared(preprocessing)
-        found = np.concatenate(list(unseen.map(solution.margins)))
+        found = np.concatenate(list(unseen.map(solution.decision_function)))
         margins[held_back] = np.hstack([-found, found]) if found.shape[1] == 1 else found
     learn = fit_platt if training.multilabel else fit_temperature
     return learn(margins, training.targets), margins
@@ -198,7 +198,7 @@ def check_grid(values: Sequence[float]) -> tuple[float, ...]:
     """
     for c in values:
         if not (np.isfinite(c) and c > 0):
-            raise InvalidOptionError(f"--c {c:g}: C must be a finite number above 0, or `auto`")
+            raise InvalidOptionError("c", f"{c:g}", "a finite number above 0, or auto")
     return tuple(sorted(set(values)))
 
 
@@ -215,7 +215,7 @@ def _cross_validated(
     converged = [True for _ in cs]
     for here, held_back in splits:
         learnt = training.take(here)
-        preprocessing = fit_preprocessing(preprocess, learnt.codes)
+        preprocessing = fit_scaler(preprocess, learnt.codes)
         path = list(method.path(learnt.prepared(preprocessing), cs, tol=SEARCH_TOL))
         judged = _judged(path, training.take(held_back).prepared(preprocessing), method.metric)
         for place, (solution, score) in enumerate(zip(path, judged, strict=True)):
@@ -242,7 +242,7 @@ def _answers(
     block: NDArray[Any], *, path: Sequence[Solution], multilabel: bool
 ) -> list[NDArray[Any]]:
     """What each classifier says of a block: margins of all labels, or the class of the highest."""
-    margins = (solution.margins(block) for solution in path)
+    margins = (solution.decision_function(block) for solution in path)
     return list(margins) if multilabel else [_classes(found) for found in margins]
 
 

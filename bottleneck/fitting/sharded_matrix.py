@@ -10,14 +10,14 @@ from typing import Any
 from weakref import WeakSet
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
-from bottleneck.cache.float16 import as_float32
-from bottleneck.cache.shard import read_blocks
-from bottleneck.cache.store import Cache
-from bottleneck.errors import FOREIGN_ERRORS, BottleneckError
-from bottleneck.linear.matrix import Codes, InMemory, consecutive
+from bottleneck.cache.float16 import widen_float16
+from bottleneck.cache.shard import iter_code_blocks
+from bottleneck.cache.store import Cache, rows_as_slice
+from bottleneck.errors import USER_CODE_ERRORS, BottleneckError
+from bottleneck.linear.matrix import ArrayMatrix, Codes
+from bottleneck.runtime.resources import spare_memory
 
 # Of codes in memory at once: as read, a fold's rows, those prepared, those in their coordinates.
 _COPIES = 4
@@ -27,7 +27,7 @@ _LARGEST_BLOCK = 64 << 20  # bytes; a larger one is no faster
 
 
 @dataclass(frozen=True)
-class StoredCodes(Codes):
+class ShardedMatrix(Codes):
     """Codes that are read from their shards whenever they are asked for, in order.
 
     A shard is checked before it is read for the first time.
@@ -70,9 +70,9 @@ class StoredCodes(Codes):
         """Consecutive rows, each block read while the one before is computed with."""
         return _ahead(self._read())
 
-    def take(self, rows: NDArray[np.int64]) -> "StoredCodes":
+    def take(self, rows: NDArray[np.int64]) -> "ShardedMatrix":
         """Only some rows, by ascending place."""
-        return StoredCodes(
+        return ShardedMatrix(
             self.cache, self.layer, self.rows[rows], self.size, self.block, self._checked
         )
 
@@ -85,15 +85,15 @@ class StoredCodes(Codes):
                 self.cache.check(self.layer, shard)
                 self._checked.add(shard)
             start = 0
-            for stored in read_blocks(path, self.block):
+            for stored in iter_code_blocks(path, self.block):
                 stop = start + len(stored)
                 here = wanted[(start <= wanted) & (wanted < stop)] - start
                 start = stop
                 if len(here):
-                    yield as_float32(stored.reshape(len(stored), -1)[consecutive(here)])
+                    yield widen_float16(stored.reshape(len(stored), -1)[rows_as_slice(here)])
 
 
-def open_codes(cache: Cache, layer: str, rows: NDArray[np.int64], *, memory: int | None) -> Codes:
+def open_matrix(cache: Cache, layer: str, rows: NDArray[np.int64], *, memory: int | None) -> Codes:
     """The codes of some rows of a layer: in memory where they fit into a budget.
 
     Parameters
@@ -115,14 +115,9 @@ def open_codes(cache: Cache, layer: str, rows: NDArray[np.int64], *, memory: int
         memory = spare_memory()
     size = code_size(cache, layer)
     if len(rows) * size * 4 * _COPIES <= memory:
-        return InMemory(cache.read(layer, rows))
+        return ArrayMatrix(cache.read(layer, rows))
     block = min(memory // _SHARE_OF_BLOCK, _LARGEST_BLOCK) // (4 * size)
-    return StoredCodes(cache, layer, rows, size, max(1, block))
-
-
-def spare_memory() -> int:
-    """Bytes that training may take unless somebody says otherwise: half of what is free."""
-    return int(psutil.virtual_memory().available) // 2
+    return ShardedMatrix(cache, layer, rows, size, max(1, block))
 
 
 def code_size(cache: Cache, layer: str) -> int:
@@ -165,7 +160,7 @@ class _Reader(Thread):
         try:
             while self.asked.get():
                 self.made.put(next(self._blocks, None))
-        except (BottleneckError, *FOREIGN_ERRORS) as error:
+        except (BottleneckError, *USER_CODE_ERRORS) as error:
             ended = error
         finally:
             self.made.put(ended)

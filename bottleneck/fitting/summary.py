@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bottleneck.data.labels import SEPARATOR
-from bottleneck.fitting.metrics import LabelScore, Score
+from bottleneck.fitting.metrics import MultilabelScore, Score
 from bottleneck.runtime.formatting import printable, table
 
 if TYPE_CHECKING:  # `fit` prints without loading PyTorch
@@ -152,7 +152,7 @@ def sweep_csv(rows: Sequence[Row], chosen: Row) -> str:
     return out.getvalue()
 
 
-def evaluation_text(found: Score | LabelScore, rejected: dict[str, str]) -> str:
+def evaluation_text(found: Score | MultilabelScore, rejected: dict[str, str]) -> str:
     """The judgement, and the images that could not be judged."""
     lines = [score_text(found)]
     for path, reason in list(rejected.items())[:_MOST_REJECTED]:
@@ -162,22 +162,22 @@ def evaluation_text(found: Score | LabelScore, rejected: dict[str, str]) -> str:
     return "\n".join(lines)
 
 
-def score_text(found: Score | LabelScore) -> str:
+def score_text(found: Score | MultilabelScore) -> str:
     """Accuracy with its interval, mean per class, and what is taken for what."""
     low, high = found.ci95
     name = f"held-out {found.split}" if found.split else "all images"
-    exact = "all labels right" if isinstance(found, LabelScore) else ""
+    exact = "all labels right" if isinstance(found, MultilabelScore) else ""
     return "\n".join(
         [
             f"{name}  {exact}{' for ' if exact else ''}{found.accuracy:.1%} of {found.n} "
             f"(95 % interval {low:.1%} to {high:.1%}), mean per class {found.mean_per_class:.1%}"
             f"{_calibration_text(found.ece)}",
-            precision_text(found) if isinstance(found, LabelScore) else confusion_text(found),
+            precision_text(found) if isinstance(found, MultilabelScore) else confusion_text(found),
         ]
     )
 
 
-def precision_text(found: LabelScore) -> str:
+def precision_text(found: MultilabelScore) -> str:
     """Average precision of each label, and their mean."""
     rows = [
         [printable(name), "-" if value is None else f"{value:.1%}"]

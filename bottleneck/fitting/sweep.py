@@ -9,17 +9,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bottleneck.cache.manifest import cache_state
+from bottleneck.cache.manifest import cache_fingerprint
 from bottleneck.cache.store import Cache, layers_in, open_cache
 from bottleneck.data.labels import relabel
 from bottleneck.errors import CacheError, InvalidOptionError
-from bottleneck.fitting.dataset import choose_layer, read_lesson
+from bottleneck.fitting.dataset import load_dataset, resolve_layer
 from bottleneck.fitting.fit import Fit, learn, require_options
-from bottleneck.fitting.metrics import METRICS, LabelScore, Score
+from bottleneck.fitting.metrics import METRICS, MultilabelScore, Score
 from bottleneck.fitting.selection import Candidate
-from bottleneck.fitting.sharded_matrix import spare_memory
 from bottleneck.linear.training import Method, Training
-from bottleneck.runtime.executors import Engine, require_sight
+from bottleneck.runtime.executors import Executor, require_shared_paths
+from bottleneck.runtime.resources import spare_memory
 
 Progress = Callable[[int, int], None]  # rows done, rows in all
 
@@ -42,7 +42,7 @@ class Row:
         The choice's cross-validation.
     metric : str
         What its scores are.
-    heldout : Score, LabelScore or None
+    heldout : Score, MultilabelScore or None
         On the held-out split; nothing is chosen by it.
     chance : float or None
         What answering with the most frequent class scores; None for several labels an image.
@@ -60,7 +60,7 @@ class Row:
     work: float | None
     cv: Candidate
     metric: str
-    heldout: Score | LabelScore | None
+    heldout: Score | MultilabelScore | None
     chance: float | None
     converged: bool
     seconds: float
@@ -82,7 +82,7 @@ def sweep(
     preprocess: str = "standardize",
     labels: Path | None = None,
     memory: int | None = None,
-    engine: Engine | None = None,
+    engine: Executor | None = None,
     progress: Progress | None = None,
 ) -> list[Row]:
     """Cross-validate classifiers on the codes of every layer. Needs no network and no images.
@@ -102,7 +102,7 @@ def sweep(
         As in `bottleneck.fitting.fit.fit`.
     cv : int
         Folds, at least 2.
-    engine : Engine, optional
+    engine : Executor, optional
         Whose workers train; this process unless given.
     progress : callable, optional
         Called with the rows done and the rows to do.
@@ -121,23 +121,23 @@ def sweep(
         A layer is not whole; before any classifier is trained.
     LabelsError
         There are no labels, fewer than two classes, or too few images of one.
-    EngineError
+    WorkerError
         Workers do not see the cache, before any work, or die again and again.
     """
     methods = list(dict.fromkeys(methods))
     _require_comparison(methods, c=c, cv=cv, preprocess=preprocess)
-    names = [choose_layer(cache, layer) for layer in layers] if layers else layers_in(cache)
+    names = [resolve_layer(cache, layer) for layer in layers] if layers else layers_in(cache)
     if not names:
-        raise CacheError(f"{cache} has no layer yet: `bottleneck extract --layer` adds one")
+        raise CacheError(f"{cache} has no layer yet: `bottleneck.extract` adds one")
     store = open_cache(cache)
     works = {name: _work(store, name) for name in names}
     question = _Question(
         cache.resolve(),
-        cache_state(cache),
+        cache_fingerprint(cache),
         labels and labels.resolve(),
         {"c": c, "cv": cv, "preprocess": preprocess},
         memory,
-        engine.side_by_side if engine else 1,
+        engine.max_concurrency if engine else 1,
     )
     rows: dict[tuple[str, Method], Row] = {}
     if progress:
@@ -172,14 +172,14 @@ class _Question:
     neighbours: int  # who take from the same memory
 
     def ask(
-        self, layers: Sequence[str], methods: Sequence[Method], engine: Engine | None
+        self, layers: Sequence[str], methods: Sequence[Method], engine: Executor | None
     ) -> Iterator[tuple[Row, Method]]:
         """Rows with their methods, as they come."""
         if engine is None:
             for layer in layers:
                 yield from self.rows(layer, methods)
             return
-        require_sight(engine, self.unseen)
+        require_shared_paths(engine, self.unseen)
         places = [_Place(layer, method) for layer in layers for method in methods]
         for _, found in engine.run(self.row, places):
             yield found
@@ -189,7 +189,7 @@ class _Question:
         store = open_cache(self.cache)
         images = relabel(store.images, self.labels) if self.labels else store.images
         memory = self.memory or spare_memory() // self.neighbours
-        lesson = read_lesson(store, layer, images, memory=memory)
+        lesson = load_dataset(store, layer, images, memory=memory)
         for method in methods:
             yield _row(lesson.training, learn(lesson, method, **self.choice)), method
 
@@ -200,7 +200,7 @@ class _Question:
 
     def unseen(self) -> str:
         """What a worker does not see; empty where it sees all."""
-        if cache_state(self.cache) != self.state:
+        if cache_fingerprint(self.cache) != self.state:
             return f"the cache {self.cache}"
         return str(self.labels) if self.labels and not self.labels.is_file() else ""
 
@@ -236,13 +236,11 @@ def _require_comparison(
     methods: Sequence[Method], *, c: Sequence[float] | None, cv: int, preprocess: str
 ) -> None:
     if not methods:
-        raise InvalidOptionError("no classifier was named: give --clf svm, softmax or both")
+        raise InvalidOptionError("clf", [], "svm, softmax or both")
     for method in methods:
         require_options(method, c=c, cv=max(cv, 2), preprocess=preprocess)
     if cv < 2:
-        raise InvalidOptionError(
-            f"--cv {cv}: a sweep compares by cross-validation, which needs at least 2 folds"
-        )
+        raise InvalidOptionError("cv", cv, "at least 2 folds: a sweep compares by cross-validation")
 
 
 def _work(cache: Cache, layer: str) -> float | None:
@@ -253,7 +251,7 @@ def _work(cache: Cache, layer: str) -> float | None:
     CacheError
         The layer is not whole.
     """
-    cache.usable(layer)  # an unfinished layer is refused now, not after hours of work on others
+    cache.valid_rows(layer)  # an unfinished layer is refused now, not after hours of work on others
     known = (header.work for header in cache.done(layer).values())
     return next((work for work in known if work is not None), None)
 

@@ -75,7 +75,7 @@ def fit_path(
         There is no classifier of that name.
     """
     require_classifier(clf)
-    move = mover(device)
+    move = array_mover(device)
     rows, columns = _weights(targets, classes, class_weight, row_weight, clf=clf)
     if rows is not None and not rows.all():  # a row without weight is no row
         kept = np.flatnonzero(rows)
@@ -91,7 +91,7 @@ def fit_path(
         (targets == 1)[:, None] if one else targets,
         intercept=intercept,
         weight=rows,
-        stiffness=loss.at_rest * max(cs, default=0.0),
+        max_curvature=loss.curvature_at_zero * max(cs, default=0.0),
         move=move,
     )
     start = None
@@ -171,7 +171,7 @@ def require_classifier(clf: str) -> None:
         raise UnknownNameError("classifier", clf, CLASSIFIERS)
 
 
-def one_row_per_class(
+def expand_binary(
     clf: str, coef: NDArray[np.float64], intercept: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Coefficients of two classes with a row for each, as more classes have.
@@ -188,7 +188,7 @@ def one_row_per_class(
     return np.vstack([-half * coef, half * coef]), np.hstack([-half * intercept, half * intercept])
 
 
-def mover(device: str | None) -> Move:
+def array_mover(device: str | None) -> Move:
     """What brings NumPy's arrays to where they are computed with.
 
     Parameters
@@ -205,7 +205,7 @@ def mover(device: str | None) -> Move:
         return stay
     import torch  # only who asks for a device pays for it
 
-    from bottleneck.backbones.runner import choose_device
+    from bottleneck.runtime.devices import choose_device
 
     place = choose_device(device)
     if device == "auto" and place.type == "cpu":  # where NumPy is faster

@@ -36,7 +36,7 @@ def make_design(
     *,
     intercept: Intercept,
     weight: NDArray[np.float64] | None = None,
-    stiffness: float = math.inf,
+    max_curvature: float = math.inf,
     move: Move = stay,
 ) -> Design:
     """Find the coordinates in which the curvature's bound is diagonal.
@@ -50,7 +50,7 @@ def make_design(
     intercept : {"penalised", "free", "none"}
     weight : ndarray of float64, shape (n,), optional
         s, each above 0.
-    stiffness : float, optional
+    max_curvature : float, optional
         κC at the largest C that is to come: what a row adds to the curvature along itself.
     move : callable, optional
         From NumPy to the library and device that is to compute.
@@ -61,7 +61,7 @@ def make_design(
     if n < d:  # from wherever they lie: n × d is less than the d × d that would come otherwise
         each = np.ones(n) if weight is None else weight
         return _row_space(codes.here(), known, intercept, each, move)
-    return _column_space(codes, known, intercept, weight, stiffness=stiffness, move=move)
+    return _column_space(codes, known, intercept, weight, max_curvature=max_curvature, move=move)
 
 
 def _column_space(
@@ -70,7 +70,7 @@ def _column_space(
     intercept: Intercept,
     weight: NDArray[np.float64] | None,
     *,
-    stiffness: float,
+    max_curvature: float,
     move: Move,
 ) -> Design:
     """Coordinates from XᵀSX, one pass over the rows."""
@@ -82,7 +82,7 @@ def _column_space(
         gram = xp.concat([xp.concat([gram, sums[:, None]], axis=1), last[None]], axis=0)
     elif intercept == "free":
         gram = gram - total * center[:, None] * center[None]
-    if codes.in_memory and stiffness * _largest_eigenvalue(gram) <= _SOFT:
+    if codes.in_memory and max_curvature * _largest_eigenvalue(gram) <= _SOFT:
         middle = center if intercept == "free" else None
         return _as_they_are(codes, targets, gram, middle, total=total, move=move)
     spectrum, vectors = xp.linalg.eigh(gram)

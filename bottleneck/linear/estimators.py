@@ -19,7 +19,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from bottleneck.linear.calibration import Calibration, fit_temperature
 from bottleneck.linear.classifiers import fit_path
-from bottleneck.linear.matrix import InMemory
+from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.path import Solution
 
 _FOLDS = 5  # of the margins that a temperature is learnt from
@@ -124,7 +124,7 @@ class _Linear(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unused-igno
             if class_weight.min() < 0:
                 raise ValueError(f"class_weight must not be negative. Got {self.class_weight!r}.")
         (found,) = fit_path(
-            InMemory(codes),
+            ArrayMatrix(codes),
             targets,
             clf=self._clf,
             cs=[float(self.C)],
@@ -238,7 +238,7 @@ class LinearSVM(_Linear):
             found = self._trained(
                 codes[train], targets[train], None if weight is None else weight[train]
             )
-            margins[unseen] = found.margins(codes[unseen])
+            margins[unseen] = found.decision_function(codes[unseen])
         one_sided = len(self.classes_) == 2
         margins = _both_sides(margins[:, 0] if one_sided else margins)
         return fit_temperature(margins, targets, weight)

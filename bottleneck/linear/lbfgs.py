@@ -34,7 +34,7 @@ _SHORTEST = 1e-10  # a step shorter than this share of the quasi-Newton step is 
 
 
 @dataclass
-class Proof:
+class DualBound:
     """The best dual point of each problem: linear - norm/2 - square/C is below the minimum."""
 
     linear: Array
@@ -45,27 +45,27 @@ class Proof:
         """The lower bound for a C."""
         return self.linear - self.norm / 2 - self.square / c
 
-    def or_better(self, other: "Proof", c: float) -> "Proof":
+    def or_better(self, other: "DualBound", c: float) -> "DualBound":
         """Of each problem, the one that proves more for a C."""
         xp, better = array_namespace(self.linear), other.at(c) > self.at(c)
-        return Proof(
+        return DualBound(
             xp.where(better, other.linear, self.linear),
             xp.where(better, other.norm, self.norm),
             xp.where(better, other.square, self.square),
         )
 
-    def take(self, kept: Array) -> "Proof":
+    def take(self, kept: Array) -> "DualBound":
         """Those of some of the problems."""
         xp = array_namespace(kept)
-        return Proof(*(xp.take(v, kept, axis=0) for v in (self.linear, self.norm, self.square)))
+        return DualBound(*(xp.take(v, kept, axis=0) for v in (self.linear, self.norm, self.square)))
 
-    def put(self, places: Array, other: "Proof") -> None:
+    def put(self, places: Array, other: "DualBound") -> None:
         """Replace those of some of the problems."""
         self.linear[places], self.norm[places] = other.linear, other.norm
         self.square[places] = other.square
 
     @classmethod
-    def trivial(cls, like: Array) -> "Proof":
+    def trivial(cls, like: Array) -> "DualBound":
         """That no objective is below zero."""
         return cls(*(array_namespace(like).zeros_like(like) for _ in range(3)))
 
@@ -100,7 +100,7 @@ class Objective:
     """f and its gradient for one C, with the best dual point that any of its points has given."""
 
     def __init__(
-        self, design: Design, loss: Loss, c: float, proof: Proof | None, zero: Array | None
+        self, design: Design, loss: Loss, c: float, proof: DualBound | None, zero: Array | None
     ) -> None:
         self.design, self.loss, self.c, self.zero = design, loss, c, zero
         self.xp = array_namespace(design.spectrum)
@@ -191,7 +191,7 @@ class Objective:
         linear, norm, square = 2 * self.c * slack, self.sum(dual * dual), self.c**2 * value
         length = norm + 2 * square / self.c
         scale = linear / self.xp.where(length > 0, length, 1.0)
-        found = Proof(scale * linear, scale**2 * norm, scale**2 * square)
+        found = DualBound(scale * linear, scale**2 * norm, scale**2 * square)
         self.proof = found if self.proof is None else self.proof.or_better(found, self.c)
         return self.proof.at(self.c)
 
@@ -322,7 +322,7 @@ class Minimum:
     at: Array
     value: Array
     gap: Array
-    proof: Proof | None
+    proof: DualBound | None
     zero: Array  # the objectives of zero coefficients
     passes: int = 0
 
@@ -330,7 +330,7 @@ class Minimum:
     def unknown(cls, start: Array, search: _Search) -> "Minimum":
         """To be filled in."""
         at, value, gap = (search.xp.zeros_like(like) for like in (start, *2 * (search.gap,)))
-        proof = None if search.f.proof is None else Proof.trivial(gap)
+        proof = None if search.f.proof is None else DualBound.trivial(gap)
         return cls(at, value, gap, proof, search.f.zero)
 
     def note(self, places: Array, leaving: Array, search: _Search, gap: Array) -> None:

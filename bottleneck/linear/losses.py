@@ -94,7 +94,7 @@ class Loss:
         return int(self.columns.shape[0]) if self.separate else 1
 
     @property
-    def at_rest(self) -> float:
+    def curvature_at_zero(self) -> float:
         """ℓ″ of a row whose margins are all 0."""
         return self.bound
 
@@ -207,7 +207,7 @@ class Softmax(Loss):
     separate: ClassVar[bool] = False
 
     @property
-    def at_rest(self) -> float:
+    def curvature_at_zero(self) -> float:
         """ℓ″ of a row whose margins are all 0; see `Loss`."""
         q = int(self.columns.shape[0])
         return (1 - 1 / q) / q

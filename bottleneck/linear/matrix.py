@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bottleneck.errors import InvalidOptionError
 
-PREPROCESSING = ("standardize", "l2", "none")
+SCALINGS = ("standardize", "l2", "none")
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class Codes(ABC):
     def take(self, rows: NDArray[np.int64]) -> "Codes":
         """Only some rows, by ascending place."""
 
-    def prepared(self, preprocessing: "Preprocessing") -> "Codes":
+    def prepared(self, preprocessing: "FeatureScaler") -> "Codes":
         """The same rows, prepared: as they are read, unless they are in memory."""
         return _Prepared(self, preprocessing)
 
@@ -85,7 +85,7 @@ class Codes(ABC):
 
 
 @dataclass(frozen=True)
-class InMemory(Codes):
+class ArrayMatrix(Codes):
     """Codes that are an array.
 
     Attributes
@@ -119,19 +119,19 @@ class InMemory(Codes):
         """Only some rows, by ascending place."""
         return type(self)(self.array[rows])
 
-    def prepared(self, preprocessing: "Preprocessing") -> "InMemory":
+    def prepared(self, preprocessing: "FeatureScaler") -> "ArrayMatrix":
         """The same rows, prepared at once."""
-        return InMemory(preprocessing(self.array))
+        return ArrayMatrix(preprocessing(self.array))
 
 
 @dataclass(frozen=True)
-class Preprocessing:
+class FeatureScaler:
     """What is done to a code before it meets a classifier.
 
     Attributes
     ----------
     name : str
-        One of `PREPROCESSING`.
+        One of `SCALINGS`.
     mean, scale : ndarray of float64, shape (d,)
         For ``"standardize"``: (code - mean) / scale; else zeros and ones.
     """
@@ -157,7 +157,7 @@ class _Prepared(Codes):
     """Codes outside of memory, prepared as they are read."""
 
     codes: Codes
-    preprocessing: Preprocessing
+    preprocessing: FeatureScaler
 
     @property
     def in_memory(self) -> bool:
@@ -207,13 +207,13 @@ class _Moments:
         return _Moments(total, mean, self.squares + other.squares + between)
 
 
-def fit_preprocessing(name: str, codes: Codes) -> Preprocessing:
+def fit_scaler(name: str, codes: Codes) -> FeatureScaler:
     """Learn preprocessing from training rows.
 
     Parameters
     ----------
     name : str
-        One of `PREPROCESSING`.
+        One of `SCALINGS`.
     codes : Codes
         Read once for ``"standardize"``, and not at all else.
 
@@ -222,26 +222,24 @@ def fit_preprocessing(name: str, codes: Codes) -> Preprocessing:
     InvalidOptionError
         There is no preprocessing of that name.
     """
-    require_preprocessing(name)
+    require_scaling(name)
     d = codes.shape[1]
     if name != "standardize":
-        return Preprocessing(name, np.zeros(d), np.ones(d))
+        return FeatureScaler(name, np.zeros(d), np.ones(d))
     found = codes.total(_Moments.of)
     scale = _scale(found.mean, found.squares / found.count, found.count)
-    return Preprocessing(name, found.mean, scale)
+    return FeatureScaler(name, found.mean, scale)
 
 
-def require_preprocessing(name: str) -> None:
+def require_scaling(name: str) -> None:
     """Refuse the name of no preprocessing.
 
     Raises
     ------
     InvalidOptionError
     """
-    if name not in PREPROCESSING:
-        raise InvalidOptionError(
-            f"--preprocess {name!r}: must be one of {', '.join(PREPROCESSING)}, or auto"
-        )
+    if name not in SCALINGS:
+        raise InvalidOptionError("preprocess", name, f"one of {', '.join(SCALINGS)}, or auto")
 
 
 def _scale(mean: NDArray[np.float64], variance: NDArray[np.float64], n: int) -> NDArray[np.float64]:
@@ -249,9 +247,3 @@ def _scale(mean: NDArray[np.float64], variance: NDArray[np.float64], n: int) -> 
     eps = np.finfo(np.float64).eps
     constant = variance <= n * eps * variance + (n * mean * eps) ** 2
     return np.where(constant, 1.0, np.sqrt(np.where(constant, 1.0, variance)))
-
-
-def consecutive(rows: NDArray[np.int64]) -> NDArray[np.int64] | slice:
-    """Ascending rows, as a slice where they lie one behind another: that copies nothing."""
-    first, last = int(rows[0]), int(rows[-1])
-    return slice(first, last + 1) if last - first + 1 == len(rows) else rows

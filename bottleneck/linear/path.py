@@ -16,7 +16,7 @@ from array_api_compat import array_namespace, device, to_device
 from numpy.typing import NDArray
 
 from bottleneck.linear.design import Design
-from bottleneck.linear.lbfgs import Minimum, Objective, Proof, minimise
+from bottleneck.linear.lbfgs import DualBound, Minimum, Objective, minimise
 from bottleneck.linear.losses import Array, Loss
 
 _STRIDE = 10.0  # a longer way from one C to the next is walked in steps
@@ -54,7 +54,7 @@ class Solution:
     converged: NDArray[np.bool_]
     passes: int
 
-    def margins(self, codes: NDArray[Any]) -> NDArray[Any]:
+    def decision_function(self, codes: NDArray[Any]) -> NDArray[Any]:
         """The linear score of each column, shape (n, q), in the codes' own precision."""
         coef = self.coef.T.astype(codes.dtype)
         return np.asarray(codes @ coef + self.intercept.astype(codes.dtype))
@@ -95,12 +95,12 @@ def solve_path(
     """
     path = _Path(design, loss, intercept)
     passes = 0
-    for c, wanted in _stages([float(c) for c in cs], easy=_EASY / path.mean_spectrum):
+    for c, wanted in _path_steps([float(c) for c in cs], easy=_EASY / path.mean_spectrum):
         rough = not wanted and c <= _HARD / path.mean_spectrum
         allowed = max_passes - passes if wanted else (max_passes - passes) // 2
         if not allowed:
             continue
-        found = path.walk_to(c, tol=max(tol, _ON_THE_WAY) if rough else tol, max_passes=allowed)
+        found = path.solve(c, tol=max(tol, _ON_THE_WAY) if rough else tol, max_passes=allowed)
         passes += found.passes
         if wanted:
             value, gap = _host(found.value), _host(found.gap)
@@ -108,7 +108,7 @@ def solve_path(
             passes = 0
 
 
-def _stages(cs: Sequence[float], *, easy: float) -> Iterator[tuple[float, bool]]:
+def _path_steps(cs: Sequence[float], *, easy: float) -> Iterator[tuple[float, bool]]:
     """Every C to walk through, and whether it is one of those asked for."""
     before: float | None = None
     for c in cs:
@@ -129,14 +129,14 @@ class _Path:
 
     def __init__(self, design: Design, loss: Loss, intercept: Array | None) -> None:
         self.design, self.loss, self.intercept = design, loss, intercept
-        self.proof: Proof | None = None
+        self.proof: DualBound | None = None
         self.last: list[tuple[float, Array]] = []
         self.zero: Array | None = None  # the loss of zero coefficients
         xp = array_namespace(design.spectrum)
         self.largest = float(xp.max(design.spectrum))
         self.mean_spectrum = max(float(xp.mean(design.spectrum)), 1e-300)
 
-    def walk_to(self, c: float, *, tol: float, max_passes: int) -> Minimum:
+    def solve(self, c: float, *, tol: float, max_passes: int) -> Minimum:
         """The minimum for a C, from where the walk has come."""
         # Beyond this, single precision cannot tell a gradient from its rounding.
         if (1 + self.loss.bound * c * self.largest) * np.finfo(np.float32).eps > 1:
@@ -156,7 +156,7 @@ class _Path:
             self.design = self.design.doubled()
 
     def _minimum(
-        self, c: float, start: Array, proof: Proof | None, tol: float, max_passes: int
+        self, c: float, start: Array, proof: DualBound | None, tol: float, max_passes: int
     ) -> Minimum:
         zero = None if self.zero is None else c * self.zero
         objective = Objective(self.design, self.loss, c, proof, zero)

@@ -16,7 +16,7 @@ from bottleneck.linear.path import Solution
 _ITERATIONS = 10_000
 
 
-def reference_path(
+def sklearn_path(
     codes: Codes,
     targets: NDArray[Any],
     *,

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from bottleneck.errors import InvalidOptionError, LabelsError, UnknownNameError
 from bottleneck.fitting.metrics import METRICS
-from bottleneck.linear.classifiers import fit_path, mover, require_classifier
-from bottleneck.linear.matrix import Codes, Preprocessing, fit_preprocessing
+from bottleneck.linear.classifiers import array_mover, fit_path, require_classifier
+from bottleneck.linear.matrix import Codes, FeatureScaler, fit_scaler
 from bottleneck.linear.path import Solution
 
 SOLVERS = ("path", "sklearn")
@@ -50,7 +50,7 @@ class Training:
         """Only some rows, by ascending place."""
         return Training(self.codes.take(rows), self.targets[rows], self.classes)
 
-    def prepared(self, preprocessing: Preprocessing) -> "Training":
+    def prepared(self, preprocessing: FeatureScaler) -> "Training":
         """The same rows with their codes prepared."""
         return Training(self.codes.prepared(preprocessing), self.targets, self.classes)
 
@@ -71,7 +71,7 @@ class Method:
     solver : str
         ``"path"``, this package's, or ``"sklearn"``.
     device : str or None
-        Where ``"path"`` computes with torch, as `bottleneck.linear.classifiers.mover` has it.
+        Where ``"path"`` computes with torch, as `bottleneck.linear.classifiers.array_mover` has it.
     """
 
     clf: str
@@ -95,7 +95,7 @@ class Method:
         if not mixed.any():
             raise LabelsError(
                 f"all {len(training.targets)} images have the same labels: nothing can be learnt "
-                "from them; use more images, or fewer folds with --cv"
+                "from them; use more images, or fewer folds with `cv`"
             )
         learnt = Training(training.codes, training.targets[:, mixed], int(mixed.sum()))
         return (
@@ -106,10 +106,10 @@ class Method:
     def _path(self, training: Training, cs: Sequence[float], *, tol: float) -> Iterator[Solution]:
         if self.solver == "sklearn":
             from bottleneck.linear.sklearn_solver import (
-                reference_path,  # slow to import, seldom wanted
+                sklearn_path,  # slow to import, seldom wanted
             )
 
-            return reference_path(
+            return sklearn_path(
                 training.codes,
                 training.targets,
                 clf=self.clf,
@@ -145,12 +145,11 @@ class Method:
                 raise UnknownNameError(name, value, known)
         if self.solver == "sklearn" and self.device is not None:
             raise InvalidOptionError(
-                f"--device {self.device}: scikit-learn computes on the CPU alone; leave --device "
-                "out, or choose --solver path"
+                "device", self.device, "left out with `solver=sklearn`, which is of the CPU alone"
             )
-        mover(self.device)
+        array_mover(self.device)
 
-    def require_spread(self) -> None:
+    def require_distributable(self) -> None:
         """Refuse what cannot be done where codes lie on other machines.
 
         Raises
@@ -158,21 +157,23 @@ class Method:
         InvalidOptionError
         """
         for option, value, only in [
-            ("--solver", self.solver, "path"),
-            ("--device", self.device, None),
+            ("solver", self.solver, "path"),
+            ("device", self.device, None),
         ]:
             if value != only:
                 raise InvalidOptionError(
-                    f"{option} {value}: codes on other machines are computed with by NumPy and "
-                    f"this package's solver alone; leave out {option} or --backend"
+                    option,
+                    value,
+                    "left out where codes lie on other machines",
+                    "there they are computed with by NumPy and this package's solver alone",
                 )
 
 
 def train(
     training: Training, method: Method, *, c: float, preprocess: str
-) -> tuple[Preprocessing, Solution]:
-    """Preprocessing and classifier for one C, fitted to all rows."""
-    preprocessing = fit_preprocessing(preprocess, training.codes)
+) -> tuple[FeatureScaler, Solution]:
+    """FeatureScaler and classifier for one C, fitted to all rows."""
+    preprocessing = fit_scaler(preprocess, training.codes)
     (solution,) = method.path(training.prepared(preprocessing), [c], tol=_FINAL_TOL)
     return preprocessing, solution
 

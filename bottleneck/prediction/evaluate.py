@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 
 from bottleneck.cache.manifest import is_cache
 from bottleneck.cache.store import open_cache
-from bottleneck.data.labels import class_targets, heldout_split, rows_of_split
-from bottleneck.data.table import ImageTable, find_images
+from bottleneck.data.labels import encode_targets, heldout_split, split_rows
+from bottleneck.data.table import ImageTable, open_images
 from bottleneck.errors import InvalidOptionError, LabelsError, UnknownNameError
 from bottleneck.fitting.dataset import require_rows
 from bottleneck.fitting.fit import judge
 from bottleneck.fitting.head import Head
-from bottleneck.fitting.metrics import LabelScore, Score
-from bottleneck.fitting.sharded_matrix import open_codes
-from bottleneck.linear.matrix import InMemory
+from bottleneck.fitting.metrics import MultilabelScore, Score
+from bottleneck.fitting.sharded_matrix import open_matrix
+from bottleneck.linear.matrix import ArrayMatrix
 
 
 def evaluate(
@@ -28,7 +28,7 @@ def evaluate(
     weights: str | None = None,
     device: str = "auto",
     batch_size: int | None = None,
-) -> tuple[Score | LabelScore, dict[str, str]]:
+) -> tuple[Score | MultilabelScore, dict[str, str]]:
     """Judge a head.
 
     Parameters
@@ -43,7 +43,7 @@ def evaluate(
 
     Returns
     -------
-    score : Score or LabelScore
+    score : Score or MultilabelScore
     rejected : dict of str to str
         Labelled images of the split that gave no codes, and why. They are not in the score.
 
@@ -56,13 +56,13 @@ def evaluate(
     """
     if is_cache(target):
         return _evaluate_cache(head, target, split)
-    from bottleneck.prediction.predict import encode_paths  # only here is a network needed
+    from bottleneck.prediction.predict import encode_files  # only here is a network needed
 
-    root, images = find_images(target)
+    root, images = open_images(target)
     split = _split(images, split)
-    rows = rows_of_split(images, images.labelled, split)
+    rows = split_rows(images, images.has_label, split)
     kept, codes, rejected = [], [], {}
-    encoded = encode_paths(
+    encoded = encode_files(
         head,
         [root / images.path[row] for row in rows.tolist()],
         model=model,
@@ -83,28 +83,28 @@ def evaluate(
             "folders, or a CSV's column"
         )
     targets = _targets(head, images, np.array(kept, dtype=np.int64))
-    return judge(head, InMemory(np.stack(codes)), targets, split=split), rejected
+    return judge(head, ArrayMatrix(np.stack(codes)), targets, split=split), rejected
 
 
 def _evaluate_cache(
     head: Head, path: Path, split: str | None
-) -> tuple[Score | LabelScore, dict[str, str]]:
+) -> tuple[Score | MultilabelScore, dict[str, str]]:
     cache = open_cache(path)
     head.require(cache.spec, where=f"cache {path}")
     images = cache.images
-    usable = cache.usable(head.layer)
+    usable = cache.valid_rows(head.layer)
     split = _split(images, split)
-    wanted = rows_of_split(images, images.labelled, split)
+    wanted = split_rows(images, images.has_label, split)
     rows = wanted[usable[wanted]]
     reasons = cache.rejected()
     rejected = {images.path[row]: reasons[row] for row in wanted.tolist() if row in reasons}
     require_rows(rows, split=split)
-    codes = open_codes(cache, head.layer, rows, memory=None)
+    codes = open_matrix(cache, head.layer, rows, memory=None)
     return judge(head, codes, _targets(head, images, rows), split=split), rejected
 
 
 def _targets(head: Head, images: ImageTable, rows: NDArray[np.int64]) -> NDArray[Any]:
-    return class_targets(images, rows, head.classes, multilabel=head.multilabel)
+    return encode_targets(images, rows, head.classes, multilabel=head.multilabel)
 
 
 def _split(images: ImageTable, split: str | None) -> str:
@@ -113,7 +113,7 @@ def _split(images: ImageTable, split: str | None) -> str:
     known = sorted(set(images.split))
     if known == [""]:
         raise InvalidOptionError(
-            f"--split {split!r}: these images have no splits; leave --split out to judge them all"
+            "split", split, "left out: these images have no splits, and all are judged"
         )
     if split not in known:
         raise UnknownNameError("split", split, [name for name in known if name])

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.backbones.layers import choose_layers, list_layers
-from bottleneck.backbones.runner import choose_devices
-from bottleneck.backbones.trusted_code import remember_code, require_named_code
-from bottleneck.data.table import find_images
+from bottleneck.backbones.layers import list_layers, select_layers
+from bottleneck.backbones.trusted_code import require_trusted_code, trust_code
+from bottleneck.data.table import open_images
 from bottleneck.errors import ImagesNotFoundError
-from bottleneck.extraction.encoder import Encoder, check_count, spec_of
+from bottleneck.extraction.encoder import Encoder, make_spec
 from bottleneck.fitting.head import Head
+from bottleneck.runtime.devices import choose_devices
+from bottleneck.runtime.validation import require_positive
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,13 @@ def predict(
         The network is not the one that the head was trained on.
     """
     paths = [path for name in images for path in expand(name)]
-    for path, codes, reason in encode_paths(
+    for path, codes, reason in encode_files(
         head, paths, model=model, weights=weights, device=device, batch_size=batch_size
     ):
         yield Prediction(path, "", {}, reason) if codes is None else _predicted(head, path, codes)
 
 
-def encode_paths(
+def encode_files(
     head: Head,
     paths: Sequence[Path],
     *,
@@ -101,12 +102,12 @@ def encode_paths(
     reason : str
         Why there are none.
     """
-    check_count("--batch-size", batch_size)
+    require_positive("batch_size", batch_size)
     encoder = _encoder(head, model=model, weights=weights, device=device)
     size = batch_size or encoder.lanes.batch
     starts = range(0, len(paths), size)
     batches = ([(i, paths[i]) for i in range(s, min(s + size, len(paths)))] for s in starts)
-    for batch in encoder.stream(batches):
+    for batch in encoder.encode(batches):
         codes = batch.codes[head.layer]
         for i, row in enumerate(batch.row.tolist()):
             yield paths[row], codes[i].reshape(-1) if batch.valid[i] else None, batch.reason[i]
@@ -134,7 +135,7 @@ def expand(name: str) -> list[Path]:
 def _images_at(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    root, table = find_images(path)
+    root, table = open_images(path)
     return [root / relative for relative in table.path]
 
 
@@ -145,12 +146,12 @@ def _encoder(head: Head, *, model: str | None, weights: str | None, device: str)
         weights or head.source.weights,
         preprocess=dataclasses.asdict(spec.preprocess),
     )
-    now = spec_of(backbone, precision=spec.precision, relu=spec.relu, pool=spec.pool)
+    now = make_spec(backbone, precision=spec.precision, relu=spec.relu, pool=spec.pool)
     head.require(now, where=f"{backbone.source.model} with weights {backbone.source.weights}")
     layers = list_layers(backbone.network, backbone.preprocess.crop)
     return Encoder(
         backbone,
-        choose_layers(layers, [head.layer]),
+        select_layers(layers, [head.layer]),
         relu=spec.relu,
         pool=spec.pool,
         precision=spec.precision,
@@ -160,13 +161,13 @@ def _encoder(head: Head, *, model: str | None, weights: str | None, device: str)
 
 def _named(model: str | None, head: Head) -> str:
     if model is None:
-        return require_named_code(head.source.model, where="the head")
-    remember_code(model)
+        return require_trusted_code(head.source.model, where="the head")
+    trust_code(model)
     return model
 
 
 def _predicted(head: Head, path: Path, codes: NDArray[np.float32]) -> Prediction:
-    margins = head.margins(codes[np.newaxis])
+    margins = head.decision_function(codes[np.newaxis])
     values = head.scores(margins)[0]
     order = np.argsort(-values, kind="stable").tolist()
     scores = {head.classes[k]: float(values[k]) for k in order}

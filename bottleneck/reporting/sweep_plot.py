@@ -13,7 +13,7 @@ import numpy as np
 
 from bottleneck.errors import InvalidOptionError
 from bottleneck.fitting.sweep import Row
-from bottleneck.runtime.files import publish
+from bottleneck.runtime.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +42,7 @@ def require_picture(path: Path) -> None:
     InvalidOptionError
     """
     if path.suffix.lower() not in PICTURES:
-        raise InvalidOptionError(f"--plot {path}: its name must end in {', '.join(PICTURES)}")
+        raise InvalidOptionError("plot", str(path), f"a name that ends in {', '.join(PICTURES)}")
 
 
 def plot_sweep(path: Path, rows: Sequence[Row], *, best: Row, chosen: Row) -> None:
@@ -68,7 +68,7 @@ def plot_sweep(path: Path, rows: Sequence[Row], *, best: Row, chosen: Row) -> No
     picture = io.BytesIO()
     figure = sweep_figure(rows, best=best, chosen=chosen)
     figure.savefig(picture, format=path.suffix[1:].lower(), dpi=200)
-    with publish(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(picture.getvalue())
 
 

@@ -14,9 +14,9 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
-from bottleneck.errors import EngineError, InvalidOptionError, one_line
-from bottleneck.runtime.scheduler import cores
-from bottleneck.runtime.shutdown import is_asked
+from bottleneck.errors import InvalidOptionError, WorkerError, format_error
+from bottleneck.runtime.resources import available_cpus
+from bottleneck.runtime.shutdown import stop_requested
 
 BACKENDS = ("loky", "dask")
 
@@ -32,11 +32,11 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Engine(Protocol):
+class Executor(Protocol):
     """Workers that run a function for many items. Functions, items and results are pickled."""
 
     @property
-    def side_by_side(self) -> int:
+    def max_concurrency(self) -> int:
         """How many items, at most, are at work on one machine and in its memory."""
         ...
 
@@ -49,7 +49,7 @@ class Engine(Protocol):
 
         Raises
         ------
-        EngineError
+        WorkerError
             Workers died again and again at one item, or cannot be reached any more.
         BottleneckError, OSError
             What the function raised. What others were at is given up.
@@ -61,8 +61,8 @@ class Engine(Protocol):
         ...
 
 
-class Processes:
-    """Processes of this machine, by loky: each an executor of its own, which dies alone.
+class LokyExecutor:
+    """LokyExecutor of this machine, by loky: each an executor of its own, which dies alone.
 
     Parameters
     ----------
@@ -75,21 +75,21 @@ class Processes:
         self._executors: dict[int, Any] = {}
 
     @property
-    def side_by_side(self) -> int:
+    def max_concurrency(self) -> int:
         """One for each process."""
         return len(self._environments)
 
     def run(
         self, function: Callable[[Item], Result], items: Sequence[Item]
     ) -> Iterator[tuple[Item, Result]]:
-        """Each item with its result; see `Engine`."""
+        """Each item with its result; see `Executor`."""
         from joblib.externals.loky.process_executor import BrokenProcessPool
 
         waiting, idle = deque(items), deque(range(len(self._environments)))
         running: dict[Future[Result], tuple[int, Item]] = {}
         deaths: Counter[int] = Counter()  # by the item's identity: an item need not be hashable
         while waiting or running:
-            if is_asked():
+            if stop_requested():
                 waiting.clear()
             while waiting and idle:
                 place, item = idle.popleft(), waiting.popleft()
@@ -148,7 +148,7 @@ class Cluster:
         self.client = client
 
     @property
-    def side_by_side(self) -> int:
+    def max_concurrency(self) -> int:
         """The threads of the workers of one machine."""
         threads: Counter[str] = Counter()
         for address, count in self.client.ncores().items():
@@ -158,7 +158,7 @@ class Cluster:
     def run(
         self, function: Callable[[Item], Result], items: Sequence[Item]
     ) -> Iterator[tuple[Item, Result]]:
-        """Each item with its result; see `Engine`. A worker may be at as many as it has threads."""
+        """Each item with its result; see `Executor`. A worker runs one item a thread."""
         from distributed import KilledWorker, as_completed
 
         futures = self.client.map(_OneCore(function), items, pure=False)
@@ -171,7 +171,7 @@ class Cluster:
                 except KilledWorker as error:
                     raise _deadly(item, error) from error
                 yield item, result
-                if is_asked():
+                if stop_requested():
                     return  # what workers are at, they finish
         finally:
             self.client.cancel(list(item_of))
@@ -183,9 +183,9 @@ class Cluster:
             raise _without_workers(self.client.scheduler.address)
         for worker, result in found.items():
             if isinstance(result, BaseException):
-                raise EngineError(
-                    f"worker {worker} cannot run this program ({one_line(result)}): install the "
-                    "same version of bottleneck-features where the workers run, and restart them"
+                raise WorkerError(
+                    f"worker {worker} cannot run this program ({format_error(result)}): install "
+                    "the same version of bottleneck-features there, and restart them"
                 ) from result
         return dict(found)
 
@@ -204,36 +204,36 @@ class _OneCore:
         return self._function(item)
 
 
-def require_sight(engine: Engine, unseen: Callable[[], str]) -> None:
+def require_shared_paths(engine: Executor, unseen: Callable[[], str]) -> None:
     """Refuse workers that do not see what this process sees, before any work.
 
     Parameters
     ----------
-    engine : Engine
+    engine : Executor
     unseen : callable
         Run on each worker: what it does not see, or nothing where it sees all.
 
     Raises
     ------
-    EngineError
+    WorkerError
         Names the first of them.
     """
     for worker, what in engine.ask(unseen).items():
         if what:
-            raise EngineError(
+            raise WorkerError(
                 f"worker {worker} does not see {what}: all that a run reads and writes must be on "
                 "a file system that its workers share, under the same paths"
             )
 
 
 @contextmanager
-def open_engine(
+def open_executor(
     backend: str,
     *,
     jobs: int | None = None,
     scheduler: str | None = None,
     cards: Sequence[str] = (),
-) -> Iterator[Engine]:
+) -> Iterator[Executor]:
     """An engine for the length of a block.
 
     Parameters
@@ -252,21 +252,23 @@ def open_engine(
     ------
     InvalidOptionError
         An option that belongs to the other backend, or is missing.
-    EngineError
+    WorkerError
         No scheduler answers, it has no workers, or Dask is not installed.
     """
     if backend == "dask":
         if scheduler is None or jobs is not None:
             raise InvalidOptionError(
-                "--backend dask needs --scheduler ADDRESS, and has as many workers as were "
-                "started: --jobs is for --backend loky"
+                "backend",
+                "dask",
+                "given with `scheduler`, and without `jobs`",
+                "a Dask cluster has as many workers as were started",
             )
         with connected(scheduler) as client:
             yield Cluster(client)
         return
     if scheduler is not None:
-        raise InvalidOptionError(f"--scheduler {scheduler} is for --backend dask")
-    processes, kill = Processes(_environments(jobs, cards)), True
+        raise InvalidOptionError("scheduler", scheduler, "given with `backend=dask`")
+    processes, kill = LokyExecutor(_environments(jobs, cards)), True
     try:
         yield processes
         kill = False  # only who was interrupted does not wait for the shards in the making
@@ -289,7 +291,7 @@ def connected(scheduler: str) -> Iterator[Any]:
 
     Raises
     ------
-    EngineError
+    WorkerError
         Nothing answers there, it has no workers, or Dask is not installed; or the scheduler is
         lost in the block, or gives up on what it was given.
     """
@@ -304,14 +306,14 @@ def connected(scheduler: str) -> Iterator[Any]:
         try:
             yield client
         except (CancelledError, CommClosedError) as error:
-            raise EngineError(
+            raise WorkerError(
                 f"the Dask scheduler at {scheduler} is gone: what was finished is kept, the same "
-                "command goes on with another --scheduler"
+                "command goes on with another `scheduler`"
             ) from error
         except KilledWorker as error:
-            raise EngineError(
-                f"the Dask scheduler at {scheduler} gave up ({one_line(error)}): what its workers "
-                "print says why they died"
+            raise WorkerError(
+                f"the Dask scheduler at {scheduler} gave up ({format_error(error)}): what its "
+                "workers print says why they died"
             ) from error
 
 
@@ -320,7 +322,7 @@ def _client(scheduler: str) -> Any:
         import dask
         from distributed import Client
     except ImportError as error:
-        raise EngineError(
+        raise WorkerError(
             "Dask is not installed: `pip install 'bottleneck-features[dask]'`, here and where the "
             "workers run"
         ) from error
@@ -333,15 +335,15 @@ def _client(scheduler: str) -> Any:
     try:
         return Client(scheduler, timeout=_SECONDS_TO_ANSWER, set_as_default=False)
     except (OSError, ValueError) as error:  # TimeoutError among them
-        raise EngineError(
-            f"no Dask scheduler answers at {scheduler} ({one_line(error)}): `dask scheduler` "
+        raise WorkerError(
+            f"no Dask scheduler answers at {scheduler} ({format_error(error)}): `dask scheduler` "
             "prints the address that it has"
         ) from error
 
 
 def _environments(jobs: int | None, cards: Sequence[str]) -> list[dict[str, str]]:
-    jobs = jobs or len(cards) or max(2, cores() // 4)
-    shared = dict.fromkeys(_THREADS, str(max(1, cores() // jobs)))
+    jobs = jobs or len(cards) or max(2, available_cpus() // 4)
+    shared = dict.fromkeys(_THREADS, str(max(1, available_cpus() // jobs)))
     filters = os.environ.get("PYTHONWARNINGS", "")
     shared["PYTHONWARNINGS"] = f"{filters},{_NAMESAKE}".lstrip(",")
     if not cards:
@@ -349,14 +351,14 @@ def _environments(jobs: int | None, cards: Sequence[str]) -> list[dict[str, str]
     return [{**shared, "CUDA_VISIBLE_DEVICES": cards[i % len(cards)]} for i in range(jobs)]
 
 
-def _without_workers(scheduler: str) -> EngineError:
-    return EngineError(
+def _without_workers(scheduler: str) -> WorkerError:
+    return WorkerError(
         f"the Dask scheduler at {scheduler} has no workers: `dask worker {scheduler}` starts one"
     )
 
 
-def _deadly(item: object, error: BaseException) -> EngineError:
-    return EngineError(
-        f"{_MOST_DEATHS} workers died at {item}, one after the other ({one_line(error)}): is there "
-        "enough memory for what each holds? --batch-size and --jobs make it less"
+def _deadly(item: object, error: BaseException) -> WorkerError:
+    return WorkerError(
+        f"{_MOST_DEATHS} workers died at {item}, one after the other ({format_error(error)}): is "
+        "there enough memory for what each holds? A smaller `batch_size` and fewer `jobs` need less"
     )

@@ -9,12 +9,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from bottleneck.errors import OutputExistsError
+
 _MARK = ".tmp~"
 _DAY = 24 * 3600
 
 
 @contextlib.contextmanager
-def publish(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Write a file whole or not at all.
 
     The block writes to the temporary path that it is given, in the same folder. When the block
@@ -54,16 +56,16 @@ def publish(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def publish_text(path: Path, text: str) -> None:
+def write_text_atomic(path: Path, text: str) -> None:
     """Write a UTF-8 text file whole or not at all (file names in it may hold any bytes)."""
-    with publish(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(_encoded(text))
 
 
-def publish_text_if_new(path: Path, text: str) -> None:
-    """`publish_text`, but a file that holds this text already is left alone."""
+def write_text_if_changed(path: Path, text: str) -> None:
+    """`write_text_atomic`, but a file that holds this text already is left alone."""
     if not path.is_file() or path.read_bytes() != _encoded(text):
-        publish_text(path, text)
+        write_text_atomic(path, text)
 
 
 def _encoded(text: str) -> bytes:
@@ -79,7 +81,38 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def remove_leavings(folder: Path) -> None:
+def require_writable_output(path: Path, *, overwrite: bool, parameter: str = "out") -> None:
+    """Refuse to write over a file that nobody asked to replace.
+
+    Parameters
+    ----------
+    path : Path
+        The file to be written.
+    overwrite : bool
+        Whether a file that exists may be replaced.
+    parameter : str
+        The parameter that named it, for the message.
+
+    Raises
+    ------
+    OutputExistsError
+        It exists and `overwrite` is false, or it cannot be a file.
+    """
+    if path.is_dir():
+        raise OutputExistsError(f"{path} is a folder", hint=f"name a file with `{parameter}`")
+    if path.parent.exists() and not path.parent.is_dir():
+        raise OutputExistsError(
+            f"{path.parent} is a file, not a folder",
+            hint=f"name another place with `{parameter}`",
+        )
+    if path.exists() and not overwrite:
+        raise OutputExistsError(
+            f"{path} exists",
+            hint=f"name another file with `{parameter}`, or replace it with `overwrite`",
+        )
+
+
+def remove_stale_temp_files(folder: Path) -> None:
     """Remove the temporary files under `folder` that dead processes left.
 
     Whether a writer on another machine lives cannot be seen from here; but none writes to one file

@@ -4,7 +4,6 @@ Tasks share nothing but the cache's directory. Whatever a task finds done it lea
 one which is queued again, or runs twice, does only what is missing.
 """
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -60,7 +59,7 @@ _ARRAYS = (
     _Array("Kubernetes", "JOB_COMPLETION_INDEX"),
 )
 
-# Processes of one job, side by side: the rank and how many there are.
+# LokyExecutor of one job, side by side: the rank and how many there are.
 _RANKS = (
     ("RANK", "WORLD_SIZE"),  # torchrun
     ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),  # srun; a batch script alone has no step
@@ -74,7 +73,9 @@ _LOCAL_RANKS = (
 )
 
 
-def task_of(environment: Mapping[str, str], *, count: int | None = None) -> tuple[int, int]:
+def detect_array_task(
+    environment: Mapping[str, str], *, count: int | None = None
+) -> tuple[int, int]:
     """The part (i, n) of a run that is this process's: part i of n, counted from 0.
 
     An element of an array is a part, and so is each of the processes that it starts side by side.
@@ -101,7 +102,7 @@ def task_of(environment: Mapping[str, str], *, count: int | None = None) -> tupl
     return index * size + rank, total * size
 
 
-def neighbours_of(environment: Mapping[str, str]) -> tuple[int, int]:
+def local_rank(environment: Mapping[str, str]) -> tuple[int, int]:
     """The place (i, n) of this process among the n of its job that share its machine and its cards.
 
     Parameters
@@ -132,20 +133,7 @@ def neighbours_of(environment: Mapping[str, str]) -> tuple[int, int]:
     return 0, 1
 
 
-def cores() -> int:
-    """The processor's cores that this process may use.
-
-    Those that the system allows it, or fewer where ``OMP_NUM_THREADS`` says so, as torchrun, Dask
-    and batch scripts tell a process how many threads it may have.
-    """
-    allowed = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return min(allowed, int(asked)) if asked.isdecimal() and int(asked) else allowed
-
-
-def shards_left(missing: Iterable[int], count: int) -> dict[int, int]:
+def pending_by_task(missing: Iterable[int], count: int) -> dict[int, int]:
     """How many missing shards each of `count` parts has, if any: shard i is part i % count's."""
     return dict(sorted(Counter(shard % count for shard in missing).items()))
 
@@ -168,8 +156,10 @@ def _element(environment: Mapping[str, str], count: int | None) -> tuple[int, in
             return _place_in(array, environment, _number(array.index, value), count)
     if count is not None:
         raise InvalidOptionError(
-            f"--task auto/{count}: no scheduler says which task this is; looked for "
-            f"{', '.join(array.index for array in _ARRAYS)}: give --task I/{count}"
+            "task",
+            f"auto/{count}",
+            f"I/{count}, since no scheduler says which task this is",
+            f"looked for {', '.join(array.index for array in _ARRAYS)}",
         )
     return 0, 1
 
@@ -185,8 +175,10 @@ def _place_in(
         total = count
         if total is None:
             raise InvalidOptionError(
-                f"{array.index}={index}: {array.name} does not say how many tasks there are: give "
-                "--task auto/N"
+                "task",
+                "auto",
+                "auto/N",
+                f"{array.index}={index}, and {array.name} does not say how many tasks there are",
             )
         place = index
     else:
@@ -196,13 +188,18 @@ def _place_in(
         total = count or regular
         if rest or told(array.count, regular) != regular:
             raise InvalidOptionError(
-                f"{array.index}={index}: the tasks of this array are not evenly numbered, so that "
-                "each one's part cannot be told: give --task I/N"
+                "task",
+                "auto",
+                "I/N",
+                f"{array.index}={index}, and the tasks of this array are not evenly numbered, so "
+                "that each one's part cannot be told",
             )
     if not 0 <= place < total:
         raise InvalidOptionError(
-            f"{array.index}={index} is task {place} counted from 0, and there are {total}: give "
-            "--task I/N"
+            "task",
+            "auto",
+            "I/N",
+            f"{array.index}={index} is task {place} counted from 0, and there are {total}",
         )
     return place, total
 
@@ -222,5 +219,5 @@ def _expanded(sizes: str) -> list[int]:
 
 def _number(name: str, value: str) -> int:
     if not value.isdecimal():
-        raise InvalidOptionError(f"{name}={value}: must be a whole number; give --task I/N")
+        raise InvalidOptionError("task", "auto", "I/N", f"{name}={value} is no whole number")
     return int(value)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Stopped(KeyboardInterrupt):
+class StopRequested(KeyboardInterrupt):
     """Somebody asked for an end ahead of time; what was in the making is whole."""
 
 
@@ -19,31 +19,31 @@ class _Request:
     held = 0
 
 
-def ask_to_stop() -> None:
-    """Ask for an end: at once, or where it is held back at the next `stop_if_asked`.
+def request_stop() -> None:
+    """Ask for an end: at once, or where it is held back at the next `raise_if_stop_requested`.
 
     To ask again changes nothing. May be called from the handler of a signal.
 
     Raises
     ------
-    Stopped
+    StopRequested
         Nobody holds it back.
     """
     first, _Request.made = not _Request.made, True
     if first and not _Request.held:
-        raise Stopped
+        raise StopRequested
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
-    """Let a request to stop wait while the block runs, for the block to ask with `stop_if_asked`.
+def defer_stop() -> Iterator[None]:
+    """Defer a request to stop while the block runs, which calls `raise_if_stop_requested`.
 
     Raises
     ------
-    Stopped
+    StopRequested
         It was made before.
     """
-    stop_if_asked()
+    raise_if_stop_requested()
     _Request.held += 1
     try:
         yield
@@ -51,23 +51,23 @@ def held_back() -> Iterator[None]:
         _Request.held -= 1
 
 
-def is_asked() -> bool:
+def stop_requested() -> bool:
     """Whether somebody asked for an end, so that nothing more should be begun."""
     return _Request.made
 
 
-def stop_if_asked() -> None:
+def raise_if_stop_requested() -> None:
     """Here is a good place to end.
 
     Raises
     ------
-    Stopped
+    StopRequested
         Somebody asked for it.
     """
     if _Request.made:
-        raise Stopped
+        raise StopRequested
 
 
-def forget_request() -> None:
+def clear_stop_request() -> None:
     """Begin anew: what was asked of an earlier command is not asked of the next."""
     _Request.made = False

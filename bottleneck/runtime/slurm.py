@@ -51,7 +51,7 @@ exec {program} {command}
 """
 
 
-def array_script(
+def extraction_array_script(
     arguments: Sequence[str],
     *,
     tasks: int,
@@ -111,12 +111,12 @@ def job_script(
     layers : sequence of str
         That must be whole; those that are there, unless some are named.
     options, program
-        As in `array_script`.
+        As in `extraction_array_script`.
 
     Raises
     ------
     InvalidOptionError
-        As in `array_script`.
+        As in `extraction_array_script`.
     """
     return _head((f"--job-name={command[0]}",), options) + _JOB.format(
         threads=_THREADS,
@@ -143,8 +143,8 @@ def submit(script: str) -> str:
     sbatch = shutil.which("sbatch")
     if sbatch is None:
         raise SchedulerError(
-            "there is no sbatch here: submit on a machine of the cluster, or take the script there "
-            "that is printed without --submit"
+            "there is no sbatch here",
+            hint="submit on a machine of the cluster, or print the script and take it there",
         )
     done = subprocess.run(
         [sbatch, "--parsable"],
@@ -175,12 +175,14 @@ def _head(own: Sequence[str], options: Sequence[str]) -> str:
     for option in options:
         if not re.fullmatch(r"[^\s\"'\\#]+", option) or not option.isprintable():
             raise InvalidOptionError(
-                f"{option!r} cannot stand in a #SBATCH line: leave out --submit, and give it to "
-                "sbatch with the script"
+                "options",
+                option,
+                "able to stand in a #SBATCH line",
+                "print the script, and give the option to sbatch with it",
             )
     if options and not options[0].startswith("-"):
         raise InvalidOptionError(
-            f"{options[0]!r} is no option of sbatch: the command stands behind `--`"
+            "options", options[0], "an option of sbatch", "the command stands behind `--`"
         )
     lines = [*own, *filter(None, [" ".join(options)])]
     return "\n".join(["#!/bin/bash", *(f"#SBATCH {line}" for line in lines), ""])

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 
-class Clock:
+class StageTimer:
     """Seconds spent in each stage, added up over threads."""
 
     def __init__(self) -> None:
@@ -44,12 +44,12 @@ class Clock:
         return {stage: spent / total if total else 0.0 for stage, spent in seconds.items()}
 
 
-def limit(clock: Clock) -> str:
+def slowest_stage(clock: StageTimer) -> str:
     """The stage of an extraction that the others wait for.
 
     Parameters
     ----------
-    clock : Clock
+    clock : StageTimer
         With the stages ``read`` and ``decode``, ``forward`` and ``wait`` (what the network's
         threads spend on getting images), and ``blocked`` (waiting for the writer).
 

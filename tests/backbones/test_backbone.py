@@ -6,14 +6,14 @@ import pytest
 import torch
 import torchvision
 
-from bottleneck.backbones.backbone import load_backbone, sketch_network
+from bottleneck.backbones.backbone import build_skeleton, load_backbone
 from bottleneck.errors import (
     BackboneError,
     InvalidOptionError,
     UnknownNameError,
     WeightsError,
 )
-from bottleneck.spec import Preprocess
+from bottleneck.spec import InputTransform
 from tests.conftest import NETWORKS, PLAIN
 
 
@@ -42,14 +42,14 @@ def test_a_weights_file_brings_the_preprocessing_of_the_default_weights(tmp_path
 
 
 def test_a_transformer_is_built_for_the_size_of_its_default_weights() -> None:
-    network, preprocess = sketch_network("vit_h_14")
+    network, preprocess = build_skeleton("vit_h_14")
     assert network.get_parameter("encoder.pos_embedding").shape[1] == (518 // 14) ** 2 + 1
     assert preprocess.crop == 518
 
 
 def test_given_preprocessing_replaces_the_weights_own() -> None:
     found = load_backbone("resnet18", "none", preprocess={"crop": 64, "resize": 72}).preprocess
-    assert found == Preprocess(resize=72, crop=64)
+    assert found == InputTransform(resize=72, crop=64)
 
 
 @pytest.fixture
@@ -164,13 +164,13 @@ def test_factories_that_do_not_work(model: str, error: type[Exception], message:
 @pytest.mark.parametrize(
     ("own", "expected"),
     [
-        ('{"crop": 64, "mean": (0, 0, 0)}', Preprocess(crop=64, mean=(0.0, 0.0, 0.0))),
-        ("{}", Preprocess()),
-        ("lambda x: x", Preprocess()),  # another network's method of that name
+        ('{"crop": 64, "mean": (0, 0, 0)}', InputTransform(crop=64, mean=(0.0, 0.0, 0.0))),
+        ("{}", InputTransform()),
+        ("lambda x: x", InputTransform()),  # another network's method of that name
     ],
 )
 def test_a_network_may_say_what_input_it_expects(
-    tmp_path: Path, own: str, expected: Preprocess
+    tmp_path: Path, own: str, expected: InputTransform
 ) -> None:
     code = f"import torch\nclass Net(torch.nn.Identity):\n    preprocess = {own}\n"
     (tmp_path / "net.py").write_text(code)
@@ -217,11 +217,11 @@ def test_the_source_leads_back_from_any_folder(
 
 
 def test_a_sketch_needs_no_weights_and_computes_nothing(hub: Path) -> None:
-    network, preprocess = sketch_network("vit_h_14")
+    network, preprocess = build_skeleton("vit_h_14")
     assert next(network.parameters()).device.type == "meta"
     assert preprocess.crop == 518
     assert list(hub.iterdir()) == []
 
 
 def test_a_sketch_has_the_input_of_the_weights_that_are_named() -> None:
-    assert sketch_network("vit_h_14", "IMAGENET1K_SWAG_LINEAR_V1")[1].crop == 224
+    assert build_skeleton("vit_h_14", "IMAGENET1K_SWAG_LINEAR_V1")[1].crop == 224

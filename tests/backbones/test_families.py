@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from bottleneck.backbones.backbone import sketch_network
+from bottleneck.backbones.backbone import build_skeleton
 from bottleneck.backbones.layers import list_layers
 from bottleneck.extraction.extract import extract
 from tests.conftest import as_torchvision, photograph
@@ -117,7 +117,7 @@ def test_codes_are_those_of_the_whole_network(family: str, tmp_path: Path) -> No
 @pytest.mark.slow
 @pytest.mark.parametrize("model", torchvision.models.list_models(module=torchvision.models))
 def test_every_torchvision_model_lists_its_layers(model: str) -> None:
-    network, preprocess = sketch_network(model)
+    network, preprocess = build_skeleton(model)
     work = [layer.work for layer in list_layers(network, preprocess.crop)]
     assert len(work) > 10
     assert work == sorted(work)

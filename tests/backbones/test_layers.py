@@ -7,8 +7,14 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from bottleneck.backbones.backbone import sketch_network
-from bottleneck.backbones.layers import Layer, Tap, check_pool, choose_layers, list_layers
+from bottleneck.backbones.backbone import build_skeleton
+from bottleneck.backbones.layers import (
+    Layer,
+    TruncatedNetwork,
+    check_pool,
+    list_layers,
+    select_layers,
+)
 from bottleneck.errors import BackboneError, InvalidOptionError, UnknownNameError
 from tests.helpers.tiny_networks import Plain, Reused
 
@@ -17,8 +23,8 @@ def frozen(network: nn.Module) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def tap(network: nn.Module, *names: str, size: int = 32, **options: Any) -> Tap:
-    return Tap(network, choose_layers(list_layers(network, size), names), **options)
+def tap(network: nn.Module, *names: str, size: int = 32, **options: Any) -> TruncatedNetwork:
+    return TruncatedNetwork(network, select_layers(list_layers(network, size), names), **options)
 
 
 def whole(network: nn.Module, images: Tensor, module: str, call: int = 0) -> Tensor:
@@ -65,7 +71,7 @@ def test_work_is_the_share_of_multiply_adds_counted_by_hand() -> None:
 
 @pytest.mark.parametrize("model", ["resnet50", "squeezenet1_0", "vit_b_16", "swin_t"])
 def test_total_work_is_what_torchvision_publishes(model: str) -> None:
-    network, preprocess = sketch_network(model)
+    network, preprocess = build_skeleton(model)
     from torch.utils.flop_counter import FlopCounterMode
 
     size = preprocess.crop
@@ -78,7 +84,7 @@ def test_total_work_is_what_torchvision_publishes(model: str) -> None:
 
 @pytest.mark.parametrize("model", ["regnet_y_400mf", "vit_h_14", "maxvit_t", "swin_v2_t"])
 def test_unusual_builders_and_sizes_can_be_listed(model: str) -> None:
-    network, preprocess = sketch_network(model)
+    network, preprocess = build_skeleton(model)
     assert list_layers(network, preprocess.crop)[-1].shape == (1000,)
 
 
@@ -122,7 +128,7 @@ def test_outputs_that_are_no_tensor_of_images_are_not_listed() -> None:
 def test_channels_are_told_from_space(
     model: str, layer: str, channels_last: bool, channels: int
 ) -> None:
-    network, preprocess = sketch_network(model)
+    network, preprocess = build_skeleton(model)
     found = {found.name: found for found in list_layers(network, preprocess.crop)}[layer]
     assert (found.channels_last, found.channels) == (channels_last, channels)
 
@@ -130,12 +136,12 @@ def test_channels_are_told_from_space(
 def test_a_misspelt_layer_gets_the_nearest_names() -> None:
     layers = list_layers(frozen(Plain()), 32)
     with pytest.raises(UnknownNameError, match=r"'layr3'.*did you mean layer3.*bottleneck layers"):
-        choose_layers(layers, ["layer1", "layr3"])
+        select_layers(layers, ["layer1", "layr3"])
 
 
 def test_layers_are_chosen_in_the_networks_order_and_once() -> None:
     layers = list_layers(frozen(Plain()), 32)
-    chosen = choose_layers(layers, ["layer3", "layer1", "layer3"])
+    chosen = select_layers(layers, ["layer3", "layer1", "layer3"])
     assert [layer.name for layer in chosen] == ["layer1", "layer3"]
 
 
@@ -245,7 +251,7 @@ def test_nothing_after_the_deepest_layer_is_computed() -> None:
     network.get_submodule("fc").register_forward_pre_hook(lambda *_: pytest.fail("fc was called"))
     network.get_submodule("layer3").register_forward_pre_hook(lambda *_: pytest.fail("layer3"))
     layer = Layer("layer2", "layer2", 0, (8, 8, 8), False, 0.5)
-    assert Tap(network, [layer])(images())["layer2"].shape == (3, 8)
+    assert TruncatedNetwork(network, [layer])(images())["layer2"].shape == (3, 8)
 
 
 def test_several_layers_come_from_one_pass() -> None:
@@ -284,7 +290,7 @@ def test_codes_share_no_memory_with_activations() -> None:
 def test_a_layer_that_the_pass_does_not_reach_is_an_error() -> None:
     ghost = Layer("relu_7", "relu", 7, (6, 32, 32), False, 1.0)
     with pytest.raises(BackboneError, match="relu_7"):
-        Tap(frozen(Reused()), [ghost])(images())
+        TruncatedNetwork(frozen(Reused()), [ghost])(images())
 
 
 def test_a_network_that_catches_exceptions_cannot_catch_the_way_out() -> None:

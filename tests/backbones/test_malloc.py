@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from bottleneck.backbones.malloc import keeping_pages
+from bottleneck.backbones.malloc import retain_freed_memory
 
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc alone")
 
@@ -14,7 +14,7 @@ glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc a
 FAULTS = """
 import resource
 import numpy as np
-from bottleneck.backbones.malloc import keeping_pages
+from bottleneck.backbones.malloc import retain_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -27,7 +27,7 @@ def resident():
         return int(file.read().split()[1])
 
 found = [faults()]
-with keeping_pages():
+with retain_freed_memory():
     np.ones(50_000_000, dtype=np.uint8)
     found += [faults(), resident()]
 print(*found, resident(), faults())
@@ -50,7 +50,7 @@ IN_A_THREAD = """
 import resource
 from threading import Thread
 import numpy as np
-from bottleneck.backbones.malloc import keeping_pages
+from bottleneck.backbones.malloc import retain_freed_memory
 
 def pass_of_a_network():  # more than a heap of 64 MB holds
     return [np.ones(30_000_000, dtype=np.uint8) for _ in range(5)]
@@ -62,7 +62,7 @@ def work():
         pass_of_a_network()
     print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
-with keeping_pages():
+with retain_freed_memory():
     thread = Thread(target=work)
     thread.start()
     thread.join()
@@ -80,7 +80,7 @@ def test_a_threads_memory_stays_too() -> None:
 AFTERWARDS = """
 import resource
 import numpy as np
-from bottleneck.backbones.malloc import keeping_pages
+from bottleneck.backbones.malloc import retain_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -90,7 +90,7 @@ def faults():
 
 faults()
 before = faults()
-with keeping_pages():
+with retain_freed_memory():
     pass
 faults()
 print(before, faults())
@@ -118,7 +118,7 @@ def test_an_error_inside_ends_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
             calls.append(arguments)
 
     monkeypatch.setattr("bottleneck.backbones.malloc.ctypes.CDLL", lambda _: Libc())
-    with pytest.raises(KeyError), keeping_pages():
+    with pytest.raises(KeyError), retain_freed_memory():
         raise KeyError
     kept = [(-4, 0), (-1, 2**31 - 1), (-2, 2**27)]
     assert calls == [*kept, (-4, 65536), (-3, 2**25), (-1, 2**26), (-2, 2**17), (0,)]
@@ -127,5 +127,5 @@ def test_an_error_inside_ends_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_elsewhere_it_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     monkeypatch.setattr("bottleneck.backbones.malloc.ctypes.CDLL", None)
-    with keeping_pages():
+    with retain_freed_memory():
         pass

@@ -1,4 +1,4 @@
-"""Lanes: devices and precisions, many threads and few, memory that runs out, errors on the way."""
+"""Devices and precisions, many threads and few, memory that runs out, errors on the way."""
 
 import threading
 import time
@@ -17,17 +17,12 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from bottleneck.backbones import runner as module
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.backbones.layers import Tap, choose_layers, list_layers
-from bottleneck.backbones.runner import (
-    Lanes,
-    best_precision,
-    choose_device,
-    choose_devices,
-    visible_cards,
-)
-from bottleneck.backbones.tracing import Graph, trace
+from bottleneck.backbones.layers import TruncatedNetwork, list_layers, select_layers
+from bottleneck.backbones.runner import BatchRunner
+from bottleneck.backbones.tracing import TracedNetwork, trace
 from bottleneck.errors import BackboneError, DeviceMemoryError, ImageError, InvalidOptionError
 from bottleneck.extraction.encoder import Encoder
+from bottleneck.runtime.devices import best_precision, choose_device, choose_devices, visible_gpus
 from tests.conftest import NETWORKS, PLAIN, SMALL, write_photographs
 
 CPU = torch.device("cpu")
@@ -40,20 +35,20 @@ Codes = dict[str, NDArray[np.float32]]
 @pytest.fixture(params=[1, 2, 5])
 def several(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """A machine of so many cores."""
-    monkeypatch.setattr(module, "cores", lambda: request.param)
+    monkeypatch.setattr(module, "available_cpus", lambda: request.param)
     return int(request.param)
 
 
 def options(model: str, **changes: Any) -> tuple[Any, Any, dict[str, Any]]:
     backbone = load_backbone(model, preprocess=SMALL)
-    found = choose_layers(list_layers(backbone.network, 32), LAYERS[model])
+    found = select_layers(list_layers(backbone.network, 32), LAYERS[model])
     defaults: dict[str, Any] = {"relu": True, "pool": "avg", "precision": "float32"}
     return backbone, found, defaults | {"devices": [CPU]} | changes
 
 
-def make(model: str = PLAIN, **changes: Any) -> Lanes:
+def make(model: str = PLAIN, **changes: Any) -> BatchRunner:
     backbone, layers, found = options(model, **changes)
-    return Lanes(backbone, layers, **found)
+    return BatchRunner(backbone, layers, **found)
 
 
 def encoder(model: str = PLAIN, **changes: Any) -> Encoder:
@@ -73,7 +68,7 @@ def joined(parts: list[Codes]) -> Codes:
     return {layer: np.concatenate([part[layer] for part in parts]) for layer in parts[0]}
 
 
-def run(lanes: Lanes, images: Tensor, size: int, *, at_once: bool = True) -> Codes:
+def run(lanes: BatchRunner, images: Tensor, size: int, *, at_once: bool = True) -> Codes:
     with lanes.threads() as pool:
         if at_once:
             return joined(list(pool.map(lanes.codes, batches(images, size))))
@@ -188,7 +183,7 @@ def test_cards_are_named_as_the_scheduler_names_them(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if named:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
-    assert visible_cards(device) == expected
+    assert visible_gpus(device) == expected
 
 
 @pytest.mark.parametrize(
@@ -230,7 +225,7 @@ def test_bfloat16_where_the_gpu_has_it(
 def test_a_lane_for_each_core_up_to_sixteen(
     count: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "cores", lambda: count)
+    monkeypatch.setattr(module, "available_cpus", lambda: count)
     assert make().count == expected
     assert make(BRANCHING).count == 1
 
@@ -287,14 +282,14 @@ def test_images_are_left_as_they_were() -> None:
 def test_the_backbones_network_is_left_as_it_was_where_it_is_traced() -> None:
     backbone, layers, found = options(RESIDUAL, precision="bfloat16")
     before = {name: value.clone() for name, value in backbone.network.state_dict().items()}
-    run(Lanes(backbone, layers, **found), pixels(4), 2)
+    run(BatchRunner(backbone, layers, **found), pixels(4), 2)
     after = backbone.network.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
     assert {value.dtype for value in after.values()} == {torch.float32, torch.int64}
 
 
 def test_staging_holds_images_as_they_are_decoded() -> None:
-    staging = make().staging(5, 32)
+    staging = make().allocate_batch(5, 32)
     assert staging.shape == (5, 32, 32, 3)
     assert staging.dtype == torch.uint8
     assert staging.device == CPU
@@ -343,7 +338,7 @@ def test_arithmetic_threads_are_as_before_after_a_stream(
 ) -> None:
     paths = write_photographs(tmp_path, 6, label="ants")
     for stop in (None, 1):
-        stream = encoder().stream([[(i, path)] for i, path in enumerate(paths)], workers=2)
+        stream = encoder().encode([[(i, path)] for i, path in enumerate(paths)], workers=2)
         for _ in range(stop or 6):
             next(stream)
         stream.close()
@@ -352,7 +347,7 @@ def test_arithmetic_threads_are_as_before_after_a_stream(
 
 @pytest.mark.parametrize(("count", "share"), [(1, 1), (5, 1), (40, 2)])
 def test_lanes_share_the_cores(count: int, share: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "cores", lambda: count)
+    monkeypatch.setattr(module, "available_cpus", lambda: count)
     lanes = make()
     with lanes.threads() as pool:
         assert pool.submit(torch.get_num_threads).result() == share
@@ -380,9 +375,9 @@ def test_convolutions_in_float32_have_all_of_its_bits(
 def test_a_batchs_largest_map_is_at_most_32_mib(
     largest: int, precision: str, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def known(*args: Any, **options: Any) -> Graph | None:
+    def known(*args: Any, **options: Any) -> TracedNetwork | None:
         graph = trace(*args, **options)
-        return graph and Graph(graph.program, largest)
+        return graph and TracedNetwork(graph.program, largest)
 
     monkeypatch.setattr(module, "trace", known)
     assert make(precision=precision).batch == batch
@@ -390,8 +385,8 @@ def test_a_batchs_largest_map_is_at_most_32_mib(
 
 def test_a_map_is_as_large_as_the_networks_largest_output() -> None:
     backbone = load_backbone(f"{NETWORKS}:reused", preprocess=SMALL)
-    layers = choose_layers(list_layers(backbone.network, 32), ["relu"])
-    graph = trace(Tap(backbone.network, layers), 32, dtype=torch.float32, device=CPU)
+    layers = select_layers(list_layers(backbone.network, 32), ["relu"])
+    graph = trace(TruncatedNetwork(backbone.network, layers), 32, dtype=torch.float32, device=CPU)
     assert graph
     assert graph.largest == 6 * 32 * 32
 
@@ -439,13 +434,13 @@ def test_as_many_batches_at_a_time_as_there_are_lanes(
 ) -> None:
     lanes = make()
     all_in = threading.Barrier(lanes.count, timeout=30)
-    plain = Lanes._forward
+    plain = BatchRunner._forward
 
-    def together(self: Lanes, images: Tensor) -> Codes:
+    def together(self: BatchRunner, images: Tensor) -> Codes:
         all_in.wait()
         return plain(self, images)
 
-    monkeypatch.setattr(Lanes, "_forward", together)
+    monkeypatch.setattr(BatchRunner, "_forward", together)
     images = pixels(4 * lanes.count)
     found = run(lanes, images, 2)
     monkeypatch.undo()
@@ -458,15 +453,15 @@ def test_as_many_batches_at_a_time_as_there_are_lanes(
 def limit_memory(monkeypatch: pytest.MonkeyPatch, most: int) -> list[int]:
     """Let no more images than that through at a time; the sizes that were tried."""
     tried: list[int] = []
-    plain = Lanes._forward
+    plain = BatchRunner._forward
 
-    def forward(self: Lanes, images: Tensor) -> Codes:
+    def forward(self: BatchRunner, images: Tensor) -> Codes:
         tried.append(len(images))
         if len(images) > most:
             raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
         return plain(self, images)
 
-    monkeypatch.setattr(Lanes, "_forward", forward)
+    monkeypatch.setattr(BatchRunner, "_forward", forward)
     return tried
 
 
@@ -504,12 +499,12 @@ def test_lanes_learn_what_fits_from_each_other(
 
 def test_what_fits_never_grows_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lane that fails late with a large batch must not undo what another has learnt."""
-    monkeypatch.setattr(module, "cores", lambda: 2)
+    monkeypatch.setattr(module, "available_cpus", lambda: 2)
     lanes = make()
-    plain, large_is_in, small_is_known = Lanes._forward, threading.Event(), threading.Event()
+    plain, large_is_in, small_is_known = BatchRunner._forward, threading.Event(), threading.Event()
     tried: list[int] = []
 
-    def forward(self: Lanes, images: Tensor) -> Codes:
+    def forward(self: BatchRunner, images: Tensor) -> Codes:
         tried.append(len(images))
         if len(images) == 16:
             large_is_in.set()
@@ -521,7 +516,7 @@ def test_what_fits_never_grows_again(monkeypatch: pytest.MonkeyPatch) -> None:
         small_is_known.set()
         return plain(self, images)
 
-    monkeypatch.setattr(Lanes, "_forward", forward)
+    monkeypatch.setattr(BatchRunner, "_forward", forward)
     with lanes.threads() as pool:
         large, small = pool.submit(lanes.codes, pixels(16)), pool.submit(lanes.codes, pixels(4))
         large.result(), small.result()
@@ -567,16 +562,16 @@ def test_an_error_in_a_lane_reaches_the_caller(
     several: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = write_photographs(tmp_path, 20, label="ants")
-    plain, count = Lanes._forward, iter(range(1000))
+    plain, count = BatchRunner._forward, iter(range(1000))
 
-    def forward(self: Lanes, images: Tensor) -> Codes:
+    def forward(self: BatchRunner, images: Tensor) -> Codes:
         if next(count) == 5:
             raise RuntimeError("the network's own")
         return plain(self, images)
 
-    monkeypatch.setattr(Lanes, "_forward", forward)
+    monkeypatch.setattr(BatchRunner, "_forward", forward)
     with pytest.raises(BackboneError, match="the network failed: RuntimeError: the network's own"):
-        list(encoder().stream(asked(paths, 2), workers=3))
+        list(encoder().encode(asked(paths, 2), workers=3))
     assert not left_behind()
 
 
@@ -585,7 +580,7 @@ def test_too_little_memory_reaches_the_caller(
 ) -> None:
     limit_memory(monkeypatch, 0)
     with pytest.raises(DeviceMemoryError):
-        list(encoder().stream(asked(write_photographs(tmp_path, 3, label="ants"), 2)))
+        list(encoder().encode(asked(write_photographs(tmp_path, 3, label="ants"), 2)))
     assert not left_behind()
 
 
@@ -597,7 +592,7 @@ def test_an_error_in_a_decoder_that_is_not_the_images_reaches_the_caller(
 
     monkeypatch.setattr("bottleneck.extraction.encoder.decode_image", broken)
     with pytest.raises(MemoryError, match="no memory to decode"):
-        list(encoder().stream(asked(write_photographs(tmp_path, 6, label="ants"), 2)))
+        list(encoder().encode(asked(write_photographs(tmp_path, 6, label="ants"), 2)))
     assert not left_behind()
 
 
@@ -609,7 +604,7 @@ def test_an_error_of_who_names_the_images_reaches_the_caller(several: int, tmp_p
         raise LookupError("no more names")
 
     with pytest.raises(LookupError, match="no more names"):
-        list(encoder().stream(naming()))
+        list(encoder().encode(naming()))
     assert not left_behind()
 
 
@@ -618,7 +613,7 @@ def test_a_stream_that_is_closed_early_leaves_no_thread(
     several: int, taken: int, tmp_path: Path
 ) -> None:
     paths = write_photographs(tmp_path, 40, label="ants")
-    stream = encoder().stream(asked(paths, 2), workers=3)
+    stream = encoder().encode(asked(paths, 2), workers=3)
     for _ in range(taken):
         next(stream)
     stream.close()
@@ -636,7 +631,7 @@ def test_a_stream_closed_while_a_lane_waits_for_a_slow_image_ends(
         return decode_image(data)
 
     monkeypatch.setattr("bottleneck.extraction.encoder.decode_image", slow)
-    stream = encoder().stream(asked(paths, 4), workers=1)
+    stream = encoder().encode(asked(paths, 4), workers=1)
     next(stream)
     begun = time.monotonic()
     stream.close()
@@ -648,15 +643,15 @@ def test_a_finished_stream_leaves_no_thread_and_keeps_the_order(
     several: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = write_photographs(tmp_path, 31, label="bees")
-    plain, delays = Lanes._forward, iter([0.05, 0, 0.03, 0.01] * 10)
+    plain, delays = BatchRunner._forward, iter([0.05, 0, 0.03, 0.01] * 10)
 
-    def forward(self: Lanes, images: Tensor) -> Codes:
+    def forward(self: BatchRunner, images: Tensor) -> Codes:
         time.sleep(next(delays))
         return plain(self, images)
 
-    one_by_one = joined([batch.codes for batch in encoder().stream(asked(paths, 1))])
-    monkeypatch.setattr(Lanes, "_forward", forward)
-    found = list(encoder().stream(asked(paths, 3), workers=4))
+    one_by_one = joined([batch.codes for batch in encoder().encode(asked(paths, 1))])
+    monkeypatch.setattr(BatchRunner, "_forward", forward)
+    found = list(encoder().encode(asked(paths, 3), workers=4))
     assert np.concatenate([batch.row for batch in found]).tolist() == list(range(31))
     assert_close(joined([batch.codes for batch in found]), one_by_one)
     assert not left_behind()
@@ -667,11 +662,11 @@ def test_images_that_are_not_valid_are_not_run(
     bad: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = write_photographs(tmp_path, 5, label="ants")
-    (good,) = encoder().stream([list(enumerate(paths))])
+    (good,) = encoder().encode([list(enumerate(paths))])
     for i in bad:
         paths[i].write_bytes(b"no image")
     tried = limit_memory(monkeypatch, 5)
-    (batch,) = encoder().stream([list(enumerate(paths))])
+    (batch,) = encoder().encode([list(enumerate(paths))])
     kept = [i for i in range(5) if i not in bad]
     assert tried == ([len(kept)] if kept else [])
     assert np.flatnonzero(batch.valid).tolist() == kept
@@ -691,8 +686,8 @@ def test_an_image_that_fails_after_half_of_its_pixels_were_written_gives_zeros(
     def refuse(*_: Any) -> None:
         raise ImageError("refused")
 
-    monkeypatch.setattr("bottleneck.extraction.encoder.prepare_image", refuse)
-    (batch,) = encoder().stream([list(enumerate(paths))])
+    monkeypatch.setattr("bottleneck.extraction.encoder.resize_and_crop", refuse)
+    (batch,) = encoder().encode([list(enumerate(paths))])
     assert not batch.valid.any()
     assert batch.reason == ["refused"] * 3
     assert not any(codes.any() for codes in batch.codes.values())
@@ -704,7 +699,7 @@ def test_a_network_that_cannot_be_traced_goes_through_the_stream(
     paths = write_photographs(tmp_path, 7, label="ants")
     odd = encoder(BRANCHING)
     assert odd.lanes.count == 1
-    found = joined([batch.codes for batch in odd.stream(asked(paths, 2), workers=3)])
-    plain = joined([batch.codes for batch in encoder(BRANCHING).stream(asked(paths, 7))])
+    found = joined([batch.codes for batch in odd.encode(asked(paths, 2), workers=3)])
+    plain = joined([batch.codes for batch in encoder(BRANCHING).encode(asked(paths, 7))])
     assert_close(found, plain)
     assert found["layer3"].any()

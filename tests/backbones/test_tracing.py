@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor, fx, nn
 from torch.nn import functional as F  # noqa: N812
 
-from bottleneck.backbones.layers import Layer, Tap, choose_layers, list_layers
+from bottleneck.backbones.layers import Layer, TruncatedNetwork, list_layers, select_layers
 from bottleneck.backbones.tracing import Forward, trace
 from tests.helpers.tiny_networks import Branching, Plain, Residual, Reused, Wired, frozen
 
@@ -45,8 +45,8 @@ def every_module(network: nn.Module) -> list[str]:
     return [layer.name for layer in list_layers(network, SIZE)]
 
 
-def tap(network: nn.Module, names: list[str], **options: Any) -> Tap:
-    return Tap(network, choose_layers(list_layers(network, SIZE), names), **options)
+def tap(network: nn.Module, names: list[str], **options: Any) -> TruncatedNetwork:
+    return TruncatedNetwork(network, select_layers(list_layers(network, SIZE), names), **options)
 
 
 def traced(
@@ -65,7 +65,7 @@ def truth(
     network: nn.Module, names: list[str], batch: Tensor, *, relu: bool, pool: str
 ) -> dict[str, Tensor]:
     """Codes from a full forward pass of the network, by hooks that copy."""
-    layers = choose_layers(list_layers(network, SIZE), names)
+    layers = select_layers(list_layers(network, SIZE), names)
     outputs: dict[tuple[str, int], Tensor] = {}
     calls: Counter[str] = Counter()
 
@@ -952,7 +952,7 @@ def test_a_layer_that_the_pass_does_not_reach_gives_no_graph_or_the_taps_error()
     from bottleneck.errors import BackboneError
 
     ghost = Layer("relu_7", "relu", 7, (6, SIZE, SIZE), False, 1.0)
-    caught = Tap(frozen(Reused()), [ghost])
+    caught = TruncatedNetwork(frozen(Reused()), [ghost])
     try:
         assert trace(caught, SIZE, dtype=torch.float32, device=CPU) is None
     except BackboneError as error:
@@ -1166,7 +1166,7 @@ def test_any_network_gives_its_own_codes_as_a_graph(
     names = data.draw(
         st.lists(st.sampled_from([layer.name for layer in layers]), min_size=1, unique=True)
     )
-    caught = Tap(network, choose_layers(layers, names), relu=relu, pool=pool)
+    caught = TruncatedNetwork(network, select_layers(layers, names), relu=relu, pool=pool)
     batch = images(3, size)
     expected = truth(network, names, batch, relu=relu, pool=pool)
     for dtype in (torch.float32, torch.bfloat16):
@@ -1178,7 +1178,7 @@ def test_any_network_gives_its_own_codes_as_a_graph(
             assert_close(run(graph, batch), expected, dtype)
         else:
             rounded = copy.deepcopy(network).to(dtype)
-            plain = Tap(rounded, caught.layers, relu=relu, pool=pool)(batch.to(dtype))
+            plain = TruncatedNetwork(rounded, caught.layers, relu=relu, pool=pool)(batch.to(dtype))
             found = run(graph, batch, dtype)
             for name in names:
                 error = float((plain[name] - expected[name]).norm())
@@ -1227,8 +1227,10 @@ def by_bits(graph: Forward | None) -> bool:
 @pytest.mark.parametrize("kind", POOLS)
 def test_pooling_by_bits_is_pytorchs_bit_by_bit(kind: str, size: int) -> None:
     network = behind(lambda m, x: m.relu(m.bn(m.conv(x))), POOLS[kind]())
-    layers = choose_layers(list_layers(network, size), ["relu", "pool"])
-    graph = trace(Tap(network, layers, pool="none"), size, dtype=torch.bfloat16, device=CPU)
+    layers = select_layers(list_layers(network, size), ["relu", "pool"])
+    graph = trace(
+        TruncatedNetwork(network, layers, pool="none"), size, dtype=torch.bfloat16, device=CPU
+    )
     assert graph
     assert by_bits(graph.program) == (kind != "dilated")
     found = run(graph, images(3, size), torch.bfloat16)

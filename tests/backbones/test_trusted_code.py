@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from bottleneck.backbones.trusted_code import remember_code, require_named_code
-from bottleneck.errors import CodeNotNamedError
+from bottleneck.backbones.trusted_code import require_trusted_code, trust_code
+from bottleneck.errors import UntrustedCodeError
 from bottleneck.fitting.fit import fit
 from bottleneck.linear.training import Method
 from bottleneck.prediction.predict import predict
@@ -26,36 +26,36 @@ def code(tmp_path: Path) -> Path:
 def test_code_is_refused_until_it_was_named(code: Path) -> None:
     model = f"{code}:build"
     with pytest.raises(
-        CodeNotNamedError, match=r"the head names .*evil\.py:build.*--model"
+        UntrustedCodeError, match=r"the head names .*evil\.py:build.*--model"
     ) as caught:
-        require_named_code(model, where="the head")
+        require_trusted_code(model, where="the head")
     assert caught.value.exit_code == 2
-    remember_code(model)
-    assert require_named_code(model, where="the head") == model
+    trust_code(model)
+    assert require_trusted_code(model, where="the head") == model
 
 
 def test_code_that_was_changed_is_other_code_and_a_copy_is_the_same(
     code: Path, tmp_path: Path
 ) -> None:
-    remember_code(f"{code}:build")
+    trust_code(f"{code}:build")
     copy = tmp_path / "copy.py"
     copy.write_bytes(code.read_bytes())
-    assert require_named_code(f"{copy}:other", where="a cache")
+    assert require_trusted_code(f"{copy}:other", where="a cache")
     code.write_text("import os")
-    with pytest.raises(CodeNotNamedError):
-        require_named_code(f"{code}:build", where="a cache")
+    with pytest.raises(UntrustedCodeError):
+        require_trusted_code(f"{code}:build", where="a cache")
 
 
 @pytest.mark.parametrize("model", ["resnet50", "absent.py:build", ":", ""])
 def test_what_is_no_code_needs_no_trust(model: str, a_new_user: Path) -> None:
-    assert require_named_code(model, where="a cache") == model
-    remember_code(model)
+    assert require_trusted_code(model, where="a cache") == model
+    trust_code(model)
     assert not a_new_user.exists()
 
 
 def test_naming_twice_is_remembered_once(code: Path, a_new_user: Path) -> None:
     for _ in range(3):
-        remember_code(f"{code}:build")
+        trust_code(f"{code}:build")
     assert len(a_new_user.read_text().splitlines()) == 1
 
 
@@ -64,9 +64,9 @@ def test_who_has_no_home_names_it_each_time(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
-    remember_code(f"{code}:build")
-    with pytest.raises(CodeNotNamedError):
-        require_named_code(f"{code}:build", where="the head")
+    trust_code(f"{code}:build")
+    with pytest.raises(UntrustedCodeError):
+        require_trusted_code(f"{code}:build", where="the head")
 
 
 def test_a_head_runs_only_code_that_its_user_has_named(
@@ -77,7 +77,7 @@ def test_a_head_runs_only_code_that_its_user_has_named(
     image = str(photos / "train" / "bees")
     assert len(list(predict(head, [image], device="cpu"))) == 8
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "somebody else's"))
-    with pytest.raises(CodeNotNamedError, match="the head names a network that is code"):
+    with pytest.raises(UntrustedCodeError, match="the head names a network that is code"):
         list(predict(head, [image], device="cpu"))
     named = predict(head, [image], model=head.source.model, device="cpu")
     assert len(list(named)) == 8

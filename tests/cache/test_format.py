@@ -139,7 +139,7 @@ class Reader:
         for rows, path in self.shards(layer):
             if not path.exists():
                 continue
-            header = read_seal(path, b"bottleneck-shard")
+            header = read_envelope(path, b"bottleneck-shard")
             if header is None or not self._is_of(header, layer, rows):
                 continue
             assert header["sha256"] == sha256(path.read_bytes().split(b"\n", 2)[2])
@@ -190,7 +190,7 @@ def plan_digest(plan: dict[str, Any]) -> str:
     return sha256(strict_json(rest, ",", ":").encode("ascii"))
 
 
-def read_seal(path: Path, kind: bytes) -> dict[str, Any] | None:
+def read_envelope(path: Path, kind: bytes) -> dict[str, Any] | None:
     """The header of a file whose seal is whole."""
     lines = path.read_bytes().split(b"\n", 2)
     if len(lines) != 3 or lines[0] != b"%s 2 %s" % (kind, sha256(lines[1] + b"\n").encode()):
@@ -277,7 +277,7 @@ def answer_by_hand(path: Path, code: NDArray[Any]) -> Answer:
 def agrees(head: Head, path: Path, codes: NDArray[Any]) -> list[Answer]:
     """The package's margins, probabilities and labels are those by hand, which are returned."""
     answers = [answer_by_hand(path, code) for code in codes]
-    margins = head.margins(codes.reshape(len(codes), -1))
+    margins = head.decision_function(codes.reshape(len(codes), -1))
     np.testing.assert_allclose(
         margins, [answer.margins for answer in answers], rtol=1e-12, atol=1e-12
     )
@@ -678,7 +678,9 @@ def test_the_page_names_every_column_attribute_and_dataset_and_no_other(cache: P
     )
     images[-1] = images[-1][: len("sha256:")] + "<digest>"
     assert [images, rejected] == tables("column")
-    headers = [read_seal(path, b"bottleneck-shard") or {} for path in cache.glob("codes/*/*.h5")]
+    headers = [
+        read_envelope(path, b"bottleneck-shard") or {} for path in cache.glob("codes/*/*.h5")
+    ]
     assert {tuple(header) for header in headers} == {tuple(tables("header")[0])}
     assert {tuple(header["manifest"]) for header in headers} == {
         ("spec", "layout", "source", "identity")
@@ -696,7 +698,7 @@ def test_the_page_names_every_column_attribute_and_dataset_and_no_other(cache: P
         assert not index.attrs
         found = {re.sub("layer[23]", "<layer>", name) for name in index}
         assert found == set(index_datasets)
-    header = read_seal(cache / "codes.h5", b"bottleneck-index") or {}
+    header = read_envelope(cache / "codes.h5", b"bottleneck-index") or {}
     assert set(header) == {"says", "bytes", "sha256"}
     assert "`says`" in PAGE
 
@@ -986,7 +988,7 @@ def test_the_package_reads_a_cache_that_another_program_wrote(written: Written) 
     assert verify(written.path) == []
     assert cache.layers == [LAYER]
     assert cache.images.label == written.label
-    usable = cache.usable(LAYER)
+    usable = cache.valid_rows(LAYER)
     assert np.flatnonzero(~usable).tolist() == [REJECTED, REMOVED]
     assert list(cache.rejected()) == [REJECTED, REMOVED]
     rows = np.flatnonzero(usable)
@@ -1010,7 +1012,7 @@ def test_the_package_extracts_nothing_where_another_program_has_done_it(
     for (rows, datasets, attributes), (_, target) in zip(
         contents, reader.shards("layer2"), strict=True
     ):
-        header = read_seal(target, b"bottleneck-shard") or {}
+        header = read_envelope(target, b"bottleneck-shard") or {}
         target.unlink()
         with h5py.File(target, "w", userblock_size=2048) as shard:
             shard["codes"] = datasets.pop("codes") + 1

@@ -9,14 +9,14 @@ import h5py
 import numpy as np
 import pytest
 
-from bottleneck.cache.shard import read_blocks, read_rows, read_shard
+from bottleneck.cache.shard import iter_code_blocks, read_shard, read_shard_metadata
 from bottleneck.errors import ShardError
 from tests.helpers.shards import a_shard, forge, sparse, write
 
 
 def refused(path: Path, why: str) -> None:
     def in_blocks(path: Path) -> list[Any]:
-        return list(read_blocks(path, 2))
+        return list(iter_code_blocks(path, 2))
 
     for read in (read_shard, in_blocks):
         with pytest.raises(ShardError, match=why) as caught:
@@ -81,7 +81,7 @@ def test_no_column_is_read_that_lies_elsewhere(tmp_path: Path, secret: Path, nam
 
     path = forge(write(tmp_path / "0.h5", a_shard()), hdf5=replace)
     with pytest.raises(ShardError, match=f"no dataset '{name}' of its own"):
-        read_rows(path)
+        read_shard_metadata(path)
 
 
 @pytest.mark.parametrize("chunks", [None, (1 << 20, 7)])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bottleneck.cache.manifest import Layout, Manifest, manifest_text, parse_manifest
+from bottleneck.cache.manifest import Manifest, StorageLayout, manifest_text, parse_manifest
 from bottleneck.errors import CacheError
 from tests.helpers.shards import a_manifest
 
@@ -90,7 +90,7 @@ def test_a_value_of_any_other_kind_is_refused_or_as_it_should_be(
 )
 def test_a_layout_that_cannot_be_is_none(layout: tuple[Any, Any, Any]) -> None:
     with pytest.raises(ValueError, match=r"no layout|no shard"):
-        Layout(*layout)
+        StorageLayout(*layout)
 
 
 def test_shards_are_of_one_cache_by_spec_and_identity() -> None:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from bottleneck.cache.manifest import COMPRESSIONS
 from bottleneck.cache.shard import (
     Shard,
-    check_shard,
-    read_blocks,
+    iter_code_blocks,
     read_header,
-    read_rows,
     read_shard,
+    read_shard_metadata,
+    verify_shard,
     write_shard,
 )
 from bottleneck.errors import ShardError
@@ -70,15 +70,15 @@ def test_blocks_together_are_the_codes_in_their_type(
     blank = [""] * n
     shard = Shard(codes, np.arange(n), blank, blank, np.ones(n, bool), blank, blank)
     path = write(tmp_path_factory.mktemp("shard") / "0.h5", shard, dtype)
-    blocks = list(read_blocks(path, rows))
+    blocks = list(iter_code_blocks(path, rows))
     assert [len(block) for block in blocks] == [min(rows, n - s) for s in range(0, n, rows)]
     assert {block.dtype.name for block in blocks} == {dtype}
     np.testing.assert_array_equal(np.concatenate(blocks), codes.astype(dtype))
 
 
 def in_blocks(path: Path) -> list[NDArray[Any]]:
-    check_shard(path)
-    return list(read_blocks(path, 2))
+    verify_shard(path)
+    return list(iter_code_blocks(path, 2))
 
 
 def joined_blocks(path: Path) -> NDArray[Any]:
@@ -99,7 +99,7 @@ def test_any_changed_bit_of_the_file_is_found(
     content = bytearray(write(path, sparse(), compression=compression).read_bytes())
     content[int(at * len(content))] ^= 1 << bit
     path.write_bytes(content)
-    for read in (in_blocks, read_shard, check_shard):
+    for read in (in_blocks, read_shard, verify_shard):
         with pytest.raises(ShardError, match=r"0\.h5") as caught:
             read(path)
         assert "\n" not in str(caught.value)
@@ -123,7 +123,7 @@ def test_codes_of_another_shape_or_type_than_the_headers_are_refused(
 def test_rows_and_paths_are_read_without_the_codes(tmp_path: Path) -> None:
     shard = dataclasses.replace(a_shard(), path=["a", "é", "c\udcff", "d", "e|\n"])
     path = write(tmp_path / "0.h5", shard)
-    rows = read_rows(path)
+    rows = read_shard_metadata(path)
     assert rows.row.tolist() == [10, 11, 12, 13, 14]
     assert rows.path == shard.path
     assert rows.codes.shape == (5, 0)
@@ -176,12 +176,18 @@ def test_a_column_of_another_length_is_found(tmp_path: Path) -> None:
         file["path"] = short
 
     path = forge(write(tmp_path / "0.h5", a_shard()), hdf5=shorten)
-    for read in (read_shard, read_rows):
+    for read in (read_shard, read_shard_metadata):
         with pytest.raises(ShardError, match="columns do not belong together"):
             read(path)
 
 
-READS: list[Callable[[Path], Any]] = [read_header, check_shard, read_shard, read_rows, in_blocks]
+READS: list[Callable[[Path], Any]] = [
+    read_header,
+    verify_shard,
+    read_shard,
+    read_shard_metadata,
+    in_blocks,
+]
 
 
 def test_files_that_are_no_shards_are_refused(tmp_path: Path) -> None:
@@ -254,7 +260,7 @@ def test_blocks_across_compressed_chunks_are_the_codes(tmp_path: Path) -> None:
     shard = Shard(codes, np.arange(n), blank, blank, np.ones(n, bool), blank, blank)
     path = write(tmp_path / "0.h5", shard, compression="gzip")
     for rows in (1, 50, 64, 100, 1000):
-        blocks = list(read_blocks(path, rows))
+        blocks = list(iter_code_blocks(path, rows))
         np.testing.assert_array_equal(np.concatenate(blocks), codes)
 
 

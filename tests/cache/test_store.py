@@ -13,7 +13,7 @@ from bottleneck.cache.shard import read_shard, write_shard
 from bottleneck.cache.store import open_cache
 from bottleneck.cache.verify import verify
 from bottleneck.errors import CacheError, ShardError
-from bottleneck.fitting.sharded_matrix import StoredCodes
+from bottleneck.fitting.sharded_matrix import ShardedMatrix
 from tests.conftest import Extract
 
 
@@ -50,7 +50,7 @@ def test_a_missing_shard_is_missing(cache: Path) -> None:
     assert (status["layer2"].done, status["layer2"].missing) == (28, 8)
     assert (status["layer3"].done, status["layer3"].missing) == (36, 0)
     with pytest.raises(CacheError, match=r"'layer2' lacks 1 of 5 shards"):
-        found.usable("layer2")
+        found.valid_rows("layer2")
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "text", "other layer"])
@@ -96,14 +96,14 @@ def test_a_shards_rows_and_images_must_be_those_of_its_place(cache: Path) -> Non
     found = open_cache(cache)
     path = found.shard_path("layer2", 4)
     content = read_shard(path)
-    found.require_place("layer2", 4, content)
+    found.require_matching_rows("layer2", 4, content)
     row, images = content.row, content.path
     for other in (row - 1, row[::-1], row[:3], np.arange(32, 40)):
         with pytest.raises(ShardError, match=r"00004\.h5 holds other rows than 32 to 35"):
-            found.require_place("layer2", 4, dataclasses.replace(content, row=other))
+            found.require_matching_rows("layer2", 4, dataclasses.replace(content, row=other))
     for others in (images[::-1], images[:3], [*images[:3], "other.jpg"]):
         with pytest.raises(ShardError, match=r"00004\.h5 holds other images than images\.csv"):
-            found.require_place("layer2", 4, dataclasses.replace(content, path=others))
+            found.require_matching_rows("layer2", 4, dataclasses.replace(content, path=others))
 
 
 def test_status_and_plan_open_no_hdf5(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +112,7 @@ def test_status_and_plan_open_no_hdf5(cache: Path, monkeypatch: pytest.MonkeyPat
     assert found.missing("layer2") == []
     assert found.status()["layer2"].done == 36
     assert found.rejected() == {}
-    assert found.usable("layer3").all()
+    assert found.valid_rows("layer3").all()
 
 
 def test_a_notebook_that_holds_the_index_open_is_no_obstacle(cache: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_compressed_cache_is_read_as_any_and_its_bytes_are_those_on_disk(
     cache = extract_tiny(photos, compression=compression, **options).cache
     rows = np.array([0, 1, 17, 35])
     np.testing.assert_array_equal(cache.read("layer2", rows), plain.read("layer2", rows))
-    blocks = StoredCodes(cache, "layer2", rows, 8 * 8 * 8, 10).blocks()
+    blocks = ShardedMatrix(cache, "layer2", rows, 8 * 8 * 8, 10).blocks()
     np.testing.assert_array_equal(np.concatenate(list(blocks)), plain.read("layer2", rows))
     assert verify(cache.path) == []
     size = cache.status()["layer2"].bytes

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bottleneck.cache.index import REMOVED
 from bottleneck.cache.store import Cache, open_cache
-from bottleneck.cache.update import Changes, merge_images, plan_cache
+from bottleneck.cache.update import ImageChanges, merge_images, plan_update
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import CacheError, SpecMismatchError
 from tests.conftest import SMALL, Extract, photograph, write_photographs
@@ -39,7 +39,7 @@ def test_a_changed_image_redoes_its_shard_and_no_other(photos: Path, extract_tin
     row = 11
     touch(photos / first.cache.images.path[row], 999)
     again = extract_tiny(photos)
-    assert again.changes == Changes(changed=1)
+    assert again.changes == ImageChanges(changed=1)
     assert again.rows == 8
     assert [a == b for a, b in zip(before, times(again.cache), strict=True)] == [
         True,
@@ -68,7 +68,7 @@ def test_the_index_never_calls_a_row_valid_whose_codes_are_gone(
     cache = extract_tiny(photos).cache
     touch(photos / cache.images.path[11], 999)
 
-    monkeypatch.setattr("bottleneck.extraction.local.make_shards", killed)
+    monkeypatch.setattr("bottleneck.extraction.local.write_shards", killed)
     with pytest.raises(KeyboardInterrupt):
         extract_tiny(photos)
     assert not (cache.path / "codes.h5").exists()
@@ -91,7 +91,7 @@ def test_new_images_become_rows_at_the_end(photos: Path, extract_tiny: Extract) 
     old = list(first.cache.images.path)
     write_photographs(photos / "train" / "aardvarks", 3, label="aardvarks")
     again = extract_tiny(photos)
-    assert again.changes == Changes(added=3)
+    assert again.changes == ImageChanges(added=3)
     assert again.cache.images.path[:36] == old
     assert again.cache.images.path[36:] == [
         f"train/aardvarks/aardvarks{i:03d}.{'png' if i % 2 else 'jpg'}" for i in range(3)
@@ -108,12 +108,12 @@ def test_removed_images_stay_as_rows_that_are_not_valid(
     gone = first.cache.images.path[5]
     (photos / gone).unlink()
     again = extract_tiny(photos)
-    assert again.changes == Changes(removed=1)
+    assert again.changes == ImageChanges(removed=1)
     assert (again.rows, times(again.cache)) == (0, before)
-    assert not again.cache.usable("layer2")[5]
+    assert not again.cache.valid_rows("layer2")[5]
     assert again.rejected == {5: REMOVED}
     assert f"5,{gone},{REMOVED}" in (again.cache.path / "rejected.csv").read_text().splitlines()
-    assert extract_tiny(photos).changes == Changes()
+    assert extract_tiny(photos).changes == ImageChanges()
 
 
 def test_an_image_that_comes_back_is_done_again(photos: Path, extract_tiny: Extract) -> None:
@@ -125,7 +125,7 @@ def test_an_image_that_comes_back_is_done_again(photos: Path, extract_tiny: Extr
     path.write_bytes(content)
     again = extract_tiny(photos)
     assert again.changes.changed == 1
-    assert again.cache.usable("layer2").all()
+    assert again.cache.valid_rows("layer2").all()
 
 
 def test_labels_splits_and_groups_change_without_extraction(
@@ -142,7 +142,7 @@ def test_labels_splits_and_groups_change_without_extraction(
     first = extract_tiny(table)
     write("b", "test", "h")
     again = extract_tiny(table)
-    assert (again.rows, again.changes) == (0, Changes())
+    assert (again.rows, again.changes) == (0, ImageChanges())
     images = open_cache(again.cache.path).images
     assert {*images.label, *images.split, *images.group} == {"b", "test", "h"}
     assert times(first.cache) == times(again.cache)
@@ -202,7 +202,7 @@ def test_an_index_without_the_new_images_is_gone_before_they_are_rows(
     cache = extract_tiny(photos).cache
     write_photographs(photos / "train" / "aardvarks", 3, label="aardvarks")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("bottleneck.extraction.local.make_shards", killed)
+        patch.setattr("bottleneck.extraction.local.write_shards", killed)
         extract_tiny(photos)
     assert len(open_cache(cache.path).images) == 39
     assert not (cache.path / "codes.h5").exists()
@@ -215,15 +215,15 @@ def test_a_plan_changes_nothing_before_it_is_carried_out(
     before = {path: path.read_bytes() for path in cache.path.rglob("*.*")}
     images = dataclasses.replace(cache.images, size=cache.images.size + 1)
     facts: dict[str, Any] = {"spec": cache.spec, "layout": cache.layout, "source": cache.source}
-    plan = plan_cache(cache.path, images, **facts)
-    new = plan_cache(tmp_path / "new", images, **facts)
+    plan = plan_update(cache.path, images, **facts)
+    new = plan_update(tmp_path / "new", images, **facts)
     assert (sorted(plan.stale), plan.changes.changed, plan.new) == ([0, 1, 2, 3, 4], 36, False)
-    assert (sorted(new.stale), new.changes, new.new) == ([], Changes(), True)
+    assert (sorted(new.stale), new.changes, new.new) == ([], ImageChanges(), True)
     assert {path: path.read_bytes() for path in cache.path.rglob("*.*")} == before
     assert not (tmp_path / "new").exists()
-    plan.carry_out()
+    plan.apply()
     assert open_cache(cache.path).missing("layer2") == [0, 1, 2, 3, 4]
-    new.carry_out()
+    new.apply()
     assert len(open_cache(tmp_path / "new").images) == 36
 
 
@@ -233,13 +233,13 @@ def test_two_tasks_may_plan_the_same_cache_at_once_but_no_other(
     cache = extract_tiny(photos).cache
     facts: dict[str, Any] = {"layout": cache.layout, "source": cache.source}
     plans = [
-        plan_cache(tmp_path / "new", cache.images, spec=spec, **facts)
+        plan_update(tmp_path / "new", cache.images, spec=spec, **facts)
         for spec in (cache.spec, cache.spec, dataclasses.replace(cache.spec, pool="max"))
     ]
-    plans[0].carry_out()
-    plans[1].carry_out()
+    plans[0].apply()
+    plans[1].apply()
     with pytest.raises(SpecMismatchError, match="pool is avg"):
-        plans[2].carry_out()
+        plans[2].apply()
     assert open_cache(tmp_path / "new").spec == cache.spec
 
 
@@ -292,7 +292,7 @@ def test_merging_keeps_rows_adds_at_the_end_and_finds_every_change(
     assert present == set(new)
     for path, size in zip(merged.path, merged.size.tolist(), strict=True):
         assert size == new.get(path, -1)
-    assert changes == Changes(len(new.keys() - old), len(stale), len(old.keys() - new))
+    assert changes == ImageChanges(len(new.keys() - old), len(stale), len(old.keys() - new))
     again, stale_again, none = merge_images(merged, now)
     assert (again.path, stale_again, bool(none)) == (merged.path, [], False)
 
@@ -318,7 +318,7 @@ def test_a_change_that_size_and_time_hide_is_found_by_content(
     same_time(photos / first.cache.images.path[row], 999)
     assert extract_tiny(photos, layers=["layer2", "layer3"]).rows == 0  # nobody can tell
     again = extract_tiny(photos, layers=["layer2", "layer3"], check_content=True)
-    assert (again.changes, again.rows) == (Changes(changed=1), 8)
+    assert (again.changes, again.rows) == (ImageChanges(changed=1), 8)
     now = again.cache.read("layer2", np.arange(36))
     same = np.arange(36) != row
     np.testing.assert_array_equal(now[same], codes[same])
@@ -332,7 +332,7 @@ def test_times_that_moved_are_no_change_by_content(photos: Path, extract_tiny: E
     for path in photos.rglob("*.*"):
         os.utime(path)  # a checkout, or a copy without times
     again = extract_tiny(photos, check_content=True)
-    assert (again.changes, again.rows) == (Changes(), 0)
+    assert (again.changes, again.rows) == (ImageChanges(), 0)
     assert times(again.cache) == before
     assert extract_tiny(photos).rows == 0  # the new times are known from here on
 
@@ -348,7 +348,7 @@ def test_content_tells_of_images_that_came_went_or_broke(
     write_photographs(photos / "new", 1, label="zebra")
     broken.write_bytes(b"NO image")
     again = extract_tiny(photos, check_content=True)
-    assert again.changes == Changes(added=1, changed=1, removed=1)
+    assert again.changes == ImageChanges(added=1, changed=1, removed=1)
     assert again.rejected.keys() == {20, first.images.path.index("train/ants/broken.jpg")}
 
 
@@ -359,4 +359,4 @@ def test_a_shard_that_was_made_of_older_bytes_is_made_again(
     same_time(photos / first.images.path[11], 999)
     extract_tiny(photos, layers=["layer3"])  # of the new pixels, and nobody noticed
     again = extract_tiny(photos, layers=["layer2", "layer3"], check_content=True)
-    assert (again.changes, again.rows) == (Changes(changed=1), 8)
+    assert (again.changes, again.rows) == (ImageChanges(changed=1), 8)

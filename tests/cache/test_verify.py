@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from bottleneck.cache.store import open_cache
-from bottleneck.cache.verify import repair, verify
-from bottleneck.errors import CacheError, CodeNotNamedError, ShardError
+from bottleneck.cache.verify import verify
+from bottleneck.errors import CacheError, ShardError, UntrustedCodeError
+from bottleneck.extraction.repair import repair
 from tests.conftest import Extract
 
 
@@ -211,7 +212,7 @@ def test_a_lost_table_and_a_lost_shard_lose_no_image(cache: Path, photos: Path) 
     repair(cache, photos)
     assert verify(cache) == []
     found = open_cache(cache)
-    usable = found.usable("layer2")
+    usable = found.valid_rows("layer2")
     assert {found.images.path[row] for row in np.flatnonzero(usable).tolist()} == names
     assert len(found.images) == 36 + 8
 
@@ -244,7 +245,9 @@ def test_code_in_a_cache_is_not_run_by_a_repair_unless_it_was_named(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "somebody else"))
     (cache / "codes" / "layer2" / "00000.h5").unlink()
     model = open_cache(cache).source.model
-    with pytest.raises(CodeNotNamedError, match=r"tiny_networks\.py:plain: if you trust that file"):
+    with pytest.raises(
+        UntrustedCodeError, match=r"tiny_networks\.py:plain: if you trust that file"
+    ):
         repair(cache, photos)
     assert repair(cache, photos, model=model)[1].rows == 8
     (cache / "codes" / "layer2" / "00000.h5").unlink()

@@ -9,14 +9,14 @@ from bottleneck.cli.interrupts import (
     Terminated,
     interrupt_code,
     interrupt_text,
+    note_kept_shards,
     signals_as_interrupts,
-    telling_what_is_kept,
 )
-from bottleneck.runtime.shutdown import Stopped
+from bottleneck.runtime.shutdown import StopRequested
 
 
 @pytest.mark.parametrize(
-    ("sent", "kind"), [(signal.SIGTERM, Terminated), (signal.SIGUSR1, Stopped)]
+    ("sent", "kind"), [(signal.SIGTERM, Terminated), (signal.SIGUSR1, StopRequested)]
 )
 def test_a_signal_unwinds_and_its_handler_is_put_back(
     sent: signal.Signals, kind: type[KeyboardInterrupt]
@@ -55,11 +55,11 @@ def test_another_thread_leaves_signals_alone() -> None:
 def test_codes_are_what_shells_expect() -> None:
     assert interrupt_code(KeyboardInterrupt()) == 130
     assert interrupt_code(Terminated()) == 143
-    assert interrupt_code(Stopped()) == 138
+    assert interrupt_code(StopRequested()) == 138
 
 
 def test_an_interrupt_says_what_is_kept(tmp_path: Path) -> None:
-    with pytest.raises(Terminated) as caught, telling_what_is_kept(tmp_path / "new.cache"):
+    with pytest.raises(Terminated) as caught, note_kept_shards(tmp_path / "new.cache"):
         raise Terminated
     assert interrupt_text(caught.value) == (
         f"terminated: {tmp_path / 'new.cache'} was not begun; what was finished is kept, the same "

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from bottleneck.cli.progress import Pace, Progress, progress_of
-from bottleneck.runtime.timing import Clock
+from bottleneck.runtime.timing import StageTimer
 
 
 class Time:
@@ -26,8 +26,8 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Time:
     return moved
 
 
-def clock(**seconds: float) -> Clock:
-    made = Clock()
+def clock(**seconds: float) -> StageTimer:
+    made = StageTimer()
     made.seconds.update(seconds)
     return made
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from bottleneck.runtime.slurm import PROGRAM, array_script, job_script, quoted
+from bottleneck.runtime.slurm import PROGRAM, extraction_array_script, job_script, quoted
 from tests.conftest import Run
 from tests.helpers.cli import refused
 from tests.runtime.test_slurm import bash, calls, directives, tool
@@ -28,7 +28,7 @@ def sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_is_printed_is_the_script_and_nothing_else(run: Run) -> None:
     result = run("submit", "slurm", "--tasks", 16, "--time=2:00:00", "-p", "gpu", "--", *EXTRACT)
     assert result.exit_code == 0
-    assert result.stdout == array_script(
+    assert result.stdout == extraction_array_script(
         EXTRACT[1:], tasks=16, options=["--time=2:00:00", "-p", "gpu"]
     )
     assert subprocess.run(["bash", "-n"], input=result.stdout, text=True, check=True)
@@ -105,7 +105,7 @@ def test_what_would_fail_in_every_job_fails_here(
 def test_submitted_the_number_alone_is_printed(run: Run, sbatch: Path) -> None:
     result = run("submit", "slurm", "--tasks", 2, "--submit", "--", *EXTRACT)
     assert (result.exit_code, result.stdout) == (0, "4711\n")
-    assert Path(f"{sbatch}.script").read_text() == array_script(EXTRACT[1:], tasks=2)
+    assert Path(f"{sbatch}.script").read_text() == extraction_array_script(EXTRACT[1:], tasks=2)
 
 
 def test_without_slurm_there_is_one_line(

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from bottleneck.data import csv_chunks as csv_blocks
 from bottleneck.data.csv_chunks import (
-    lines_of,
-    plain_columns,
-    read_blocks,
+    format_rows,
+    split_unquoted,
+    iter_chunks,
     split_header,
-    whole_numbers,
+    parse_int_column,
 )
 
 CELLS = st.text(',"\n\r é\udcffa1', max_size=4)
@@ -34,18 +34,18 @@ def parsed(text: str) -> list[list[str]]:
 @given(ROWS)
 def test_lines_are_those_that_the_csv_module_writes(rows: list[tuple[str, ...]]) -> None:
     columns = [[row[i] for row in rows] for i in range(3)]
-    assert lines_of(columns) == written(rows)
+    assert format_rows(columns) == written(rows)
 
 
 @given(ROWS)
 def test_plain_columns_are_what_the_csv_module_reads_or_none(rows: list[tuple[str, ...]]) -> None:
     text = written(rows)
     for block in (text, text.replace("\r\n", "\n")):
-        found = plain_columns(block, 3)
+        found = split_unquoted(block, 3)
         if found is not None:
             assert [list(row) for row in zip(*found, strict=True)] == parsed(block)
     if rows and not any(set(cell) & set(',"\r\n') for row in rows for cell in row):
-        assert plain_columns(text, 3) == [[row[i] for row in rows] for i in range(3)]
+        assert split_unquoted(text, 3) == [[row[i] for row in rows] for i in range(3)]
 
 
 @given(st.text('a,\r\n"', max_size=14), st.integers(1, 3))
@@ -53,7 +53,7 @@ def test_plain_columns_are_what_the_csv_module_reads_or_none(rows: list[tuple[st
 @example("a\rb,c\r\n", 2)
 @example("a,b\r\n\nc,d\r\n", 2)
 def test_a_block_that_is_not_plain_is_left_to_the_csv_module(block: str, count: int) -> None:
-    found = plain_columns(block, count)
+    found = split_unquoted(block, count)
     if found is not None:
         rows = [list(row) for row in zip(*found, strict=True)]
         assert rows == [row or [""] for row in parsed(block)]  # a blank line, of one column
@@ -68,7 +68,7 @@ def test_blocks_are_whole_rows(
     path.write_bytes(written(rows).encode("utf-8", "surrogateescape"))
     with pytest.MonkeyPatch.context() as patch, path.open("rb") as file:
         patch.setattr(csv_blocks, "_AT_ONCE", at_once)
-        blocks = list(read_blocks(file))
+        blocks = list(iter_chunks(file))
     assert "".join(blocks) == written(rows)
     assert [row for block in blocks for row in parsed(block)] == [list(row) for row in rows]
 
@@ -81,7 +81,7 @@ def test_a_header_may_be_quoted_over_two_lines() -> None:
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 2), min_size=1))
 def test_whole_numbers_are_read(numbers: list[int]) -> None:
-    found = whole_numbers([str(number) for number in numbers])
+    found = parse_int_column([str(number) for number in numbers])
     assert found is not None
     assert found.dtype == np.int64
     assert found.tolist() == numbers
@@ -91,10 +91,10 @@ def test_whole_numbers_are_read(numbers: list[int]) -> None:
     "odd", ["", " ", "1.5", "x", "1e3", "-", "1 2", "9" * 20, "-" + "9" * 20, "é"]
 )
 def test_what_is_no_number_is_left_to_who_can_name_it(odd: str) -> None:
-    assert whole_numbers(["1", odd, "2"]) is None
+    assert parse_int_column(["1", odd, "2"]) is None
 
 
 def test_a_file_that_ends_within_quotes_is_one_block(tmp_path: Path) -> None:
     (tmp_path / "open.csv").write_text('a,b\n"c,d\ne,f\n')
     with (tmp_path / "open.csv").open("rb") as file:
-        assert list(read_blocks(file)) == ['a,b\n"c,d\ne,f\n']
+        assert list(iter_chunks(file)) == ['a,b\n"c,d\ne,f\n']

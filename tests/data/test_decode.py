@@ -28,10 +28,10 @@ from torchvision.transforms import functional as F  # noqa: N812  (the name it h
 from bottleneck.data import decode as decode
 from bottleneck.backbones.backbone import Backbone
 from bottleneck.backbones.layers import list_layers
-from bottleneck.data.decode import decode_image, prepare_image, read_image
+from bottleneck.data.decode import decode_image, resize_and_crop, read_image_bytes
 from bottleneck.errors import ImageError
 from bottleneck.extraction.encoder import Encoder
-from bottleneck.spec import INTERPOLATIONS, Preprocess, Source
+from bottleneck.spec import INTERPOLATIONS, InputTransform, Source
 from tests.conftest import Extract
 
 Pixels = NDArray[np.uint8]
@@ -498,7 +498,7 @@ def test_an_empty_file_is_named_as_such() -> None:
 def test_a_text_named_jpg_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "notes.jpg").write_text("these are no pixels\n" * 100)
     with pytest.raises(ImageError, match="not an image of a known format"):
-        decode_image(read_image(tmp_path / "notes.jpg"))
+        decode_image(read_image_bytes(tmp_path / "notes.jpg"))
 
 
 def right_or_rejected(cut: bytes, whole: bytes) -> bool:
@@ -846,25 +846,25 @@ def test_a_decoder_that_rounds_otherwise_is_not_used(monkeypatch: pytest.MonkeyP
 def test_a_files_bytes_are_read(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(FILES["png"])
     (tmp_path / "link.png").symlink_to("a.png")
-    assert read_image(tmp_path / "a.png") == read_image(tmp_path / "link.png") == FILES["png"]
+    assert read_image_bytes(tmp_path / "a.png") == read_image_bytes(tmp_path / "link.png") == FILES["png"]
 
 
 def test_a_missing_file_is_an_image_error(tmp_path: Path) -> None:
     (tmp_path / "link.jpg").symlink_to("gone.jpg")
     for name in ["gone.jpg", "link.jpg", "gone/a.jpg"]:
         with pytest.raises(ImageError, match="cannot be read: No such file"):
-            read_image(tmp_path / name)
+            read_image_bytes(tmp_path / name)
 
 
 def test_a_name_that_no_file_can_have_is_an_image_error(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="cannot be read"):
-        read_image(tmp_path / ("x" * 300 + ".jpg"))
+        read_image_bytes(tmp_path / ("x" * 300 + ".jpg"))
 
 
 def test_a_directory_is_no_image(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").mkdir()
     with pytest.raises(ImageError, match="not a regular file"):
-        read_image(tmp_path / "a.jpg")
+        read_image_bytes(tmp_path / "a.jpg")
 
 
 @pytest.mark.timeout(10)
@@ -872,14 +872,14 @@ def test_a_directory_is_no_image(tmp_path: Path) -> None:
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.jpg")
     with pytest.raises(ImageError, match="not a regular file"):
-        read_image(tmp_path / "a.jpg")
+        read_image_bytes(tmp_path / "a.jpg")
 
 
 @pytest.mark.timeout(10)
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no such device")
 def test_a_file_without_end_is_not_read() -> None:
     with pytest.raises(ImageError, match="not a regular file"):
-        read_image(Path("/dev/zero"))
+        read_image_bytes(Path("/dev/zero"))
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.ENOENT, errno.EIO])
@@ -892,7 +892,7 @@ def test_a_file_that_the_system_refuses_is_an_image_error(
     (tmp_path / "a.jpg").write_bytes(FILES["jpeg"])
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(ImageError) as caught:
-        read_image(tmp_path / "a.jpg")
+        read_image_bytes(tmp_path / "a.jpg")
     assert str(caught.value) == f"cannot be read: {os.strerror(number)}"
 
 
@@ -934,15 +934,15 @@ def test_a_file_that_changes_while_it_is_read_is_an_image_error(
 
     monkeypatch.setattr(os, "fstat", write_then_stat)
     with pytest.raises(ImageError, match="changed while it was being read"):
-        read_image(path)
-    read_image(path)
+        read_image_bytes(path)
+    read_image_bytes(path)
 
 
 def test_a_file_larger_than_any_image_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "a.jpg").open("wb") as file:
         file.truncate(1 << 40)  # takes no room on the disk
     with pytest.raises(ImageError, match="cannot be read: 1099511627776 bytes, more than"):
-        read_image(tmp_path / "a.jpg")
+        read_image_bytes(tmp_path / "a.jpg")
 
 
 def test_a_jpeg_of_very_many_scans_is_refused_and_a_usual_one_is_not() -> None:
@@ -969,13 +969,13 @@ def test_a_file_that_may_not_be_read_is_an_image_error(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(FILES["jpeg"])
     (tmp_path / "a.jpg").chmod(0)
     with pytest.raises(ImageError, match="cannot be read: Permission denied"):
-        read_image(tmp_path / "a.jpg")
+        read_image_bytes(tmp_path / "a.jpg")
 
 
 # Preparation
 
 
-def on_tensors(preprocess: Preprocess) -> v2.Compose:
+def on_tensors(preprocess: InputTransform) -> v2.Compose:
     return v2.Compose(
         [
             v2.Resize(preprocess.resize, InterpolationMode(preprocess.interpolation)),
@@ -984,7 +984,7 @@ def on_tensors(preprocess: Preprocess) -> v2.Compose:
     )
 
 
-def prepared_by_torchvision(pixels: Pixels, preprocess: Preprocess) -> Pixels:
+def prepared_by_torchvision(pixels: Pixels, preprocess: InputTransform) -> Pixels:
     image = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
     prepared: Pixels = on_tensors(preprocess)(image).permute(1, 2, 0).numpy()
     return prepared
@@ -1007,8 +1007,8 @@ def test_preparation_equals_torchvisions_bit_by_bit(
     width: int, height: int, resize: int, crop: int, interpolation: str
 ) -> None:
     image = noise(height, width, 3)
-    preprocess = Preprocess(resize=resize, crop=crop, interpolation=interpolation)
-    pixels = prepare_image(image, preprocess)
+    preprocess = InputTransform(resize=resize, crop=crop, interpolation=interpolation)
+    pixels = resize_and_crop(image, preprocess)
     assert pixels.shape == (crop, crop, 3)
     assert pixels.dtype == np.uint8
     assert pixels.flags.c_contiguous
@@ -1019,15 +1019,15 @@ def test_preparation_equals_torchvisions_bit_by_bit(
 @pytest.mark.parametrize("size", [(500, 333), (333, 500), (256, 256), (640, 480)])
 def test_preparation_of_a_photographs_size_equals_torchvisions(size: tuple[int, int]) -> None:
     image = noise(size[1], size[0], 3)
-    expected = prepared_by_torchvision(image, Preprocess())
-    np.testing.assert_array_equal(prepare_image(image, Preprocess()), expected)
+    expected = prepared_by_torchvision(image, InputTransform())
+    np.testing.assert_array_equal(resize_and_crop(image, InputTransform()), expected)
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_an_image_is_resized_to_one_pixel(interpolation: str) -> None:
-    one = Preprocess(resize=1, crop=1, interpolation=interpolation)
+    one = InputTransform(resize=1, crop=1, interpolation=interpolation)
     mean = noise(5, 5, 3).mean(axis=(0, 1))
-    assert np.abs(prepare_image(noise(5, 5, 3), one)[0, 0] - mean).max() < 25
+    assert np.abs(resize_and_crop(noise(5, 5, 3), one)[0, 0] - mean).max() < 25
 
 
 @pytest.mark.parametrize(("interpolation", "most"), [("bilinear", 1), ("bicubic", 2)])
@@ -1036,9 +1036,9 @@ def test_preparation_is_nearly_that_of_torchvisions_preset_on_pil_images(
     size: tuple[int, int], interpolation: str, most: int
 ) -> None:
     image = noise(size[1], size[0], 3)
-    preset = v2.Compose([on_tensors(Preprocess(interpolation=interpolation)), v2.PILToTensor()])
+    preset = v2.Compose([on_tensors(InputTransform(interpolation=interpolation)), v2.PILToTensor()])
     expected = preset(Image.fromarray(image)).permute(1, 2, 0).numpy()
-    pixels = prepare_image(image, Preprocess(interpolation=interpolation))
+    pixels = resize_and_crop(image, InputTransform(interpolation=interpolation))
     differences = np.abs(pixels.astype(int) - expected)
     assert differences.max() <= most
     assert (differences > 0).mean() < 0.02
@@ -1050,7 +1050,7 @@ def test_every_interpolation_has_torchvisions_name() -> None:
 
 def test_what_a_large_crop_adds_is_black() -> None:
     white = np.full((4, 4, 3), 255, dtype=np.uint8)
-    pixels = prepare_image(white, Preprocess(resize=4, crop=8))
+    pixels = resize_and_crop(white, InputTransform(resize=4, crop=8))
     expected = np.zeros((8, 8, 3))
     expected[2:6, 2:6] = 255
     np.testing.assert_array_equal(pixels, expected)
@@ -1064,19 +1064,19 @@ def test_the_resized_image_may_have_as_many_pixels_as_pillow_allows(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10 * 100)
     image = np.zeros((length, 10, 3) if turned else (10, length, 3), dtype=np.uint8)
     if fits:
-        assert prepare_image(image, Preprocess(resize=10, crop=8)).shape == (8, 8, 3)
+        assert resize_and_crop(image, InputTransform(resize=10, crop=8)).shape == (8, 8, 3)
     else:
         with pytest.raises(ImageError, match="too long and thin"):
-            prepare_image(image, Preprocess(resize=10, crop=8))
+            resize_and_crop(image, InputTransform(resize=10, crop=8))
 
 
 THIN = """
 import resource
 from pathlib import Path
 import numpy as np
-from bottleneck.data.decode import prepare_image
+from bottleneck.data.decode import resize_and_crop
 from bottleneck.errors import ImageError
-from bottleneck.spec import Preprocess
+from bottleneck.spec import InputTransform
 
 def kibibytes(name):
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -1088,7 +1088,7 @@ resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 before = kibibytes("VmHWM:")
 for size in [(65500, 1), (1, 65500)]:
     try:
-        prepare_image(np.zeros((size[1], size[0], 3), dtype=np.uint8), Preprocess())
+        resize_and_crop(np.zeros((size[1], size[0], 3), dtype=np.uint8), InputTransform())
     except ImageError as error:
         assert "too long and thin" in str(error) and f"{size[0]} × {size[1]}" in str(error)
     else:
@@ -1118,7 +1118,7 @@ class Glass(nn.Module):
         return torch.as_tensor(self.pane(x))
 
 
-def inputs_of(paths: list[Path], preprocess: Preprocess) -> NDArray[np.float32]:
+def inputs_of(paths: list[Path], preprocess: InputTransform) -> NDArray[np.float32]:
     """What a network is given for some files, shape (n, 3, crop, crop)."""
     network = Glass().eval()
     layers = list_layers(network, preprocess.crop)
@@ -1131,7 +1131,7 @@ def inputs_of(paths: list[Path], preprocess: Preprocess) -> NDArray[np.float32]:
         precision="float32",
         devices=[torch.device("cpu")],
     )
-    (batch,) = encoder.stream([list(enumerate(paths))], workers=2)
+    (batch,) = encoder.encode([list(enumerate(paths))], workers=2)
     assert batch.reason == [""] * len(paths)
     return batch.codes["pane"]
 
@@ -1159,7 +1159,7 @@ def test_the_whole_path_equals_torchvisions_on_tensors(tmp_path: Path, preset: A
     paths = [tmp_path / name for name in ["wide.jpg", "tall.png", "grey.png", "small.bmp"]]
     for path, shape in zip(paths, [(90, 131, 3), (131, 90, 3), (77, 80), (9, 7, 3)], strict=True):
         Image.fromarray(noise(*shape)).save(path)
-    preprocess = Preprocess(
+    preprocess = InputTransform(
         resize=preset.resize_size[0],
         crop=preset.crop_size[0],
         mean=tuple(preset.mean),
@@ -1178,7 +1178,7 @@ def test_the_whole_path_equals_torchvisions_on_tensors(tmp_path: Path, preset: A
 
 def test_the_preprocessing_by_default_is_that_of_torchvisions_resnet() -> None:
     preset = preset_of("ResNet50_Weights.IMAGENET1K_V1")
-    assert Preprocess() == Preprocess(
+    assert InputTransform() == InputTransform(
         resize=preset.resize_size[0],
         crop=preset.crop_size[0],
         mean=tuple(preset.mean),
@@ -1308,7 +1308,7 @@ THREADS = """
 import hashlib, json, sys, threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from bottleneck.data.decode import decode_image, read_image
+from bottleneck.data.decode import decode_image, read_image_bytes
 
 paths = sorted(Path(sys.argv[1]).iterdir())
 together = threading.Barrier(8)
@@ -1317,7 +1317,7 @@ def decode(start):
     together.wait()
     found = {}
     for path in paths[start:] + paths[:start]:
-        image = decode_image(read_image(path))
+        image = decode_image(read_image_bytes(path))
         found[path.name] = hashlib.sha256(image.tobytes()).hexdigest()
     return found
 

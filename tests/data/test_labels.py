@@ -13,16 +13,16 @@ from sklearn.preprocessing import LabelEncoder, MultiLabelBinarizer
 
 from bottleneck.data.labels import (
     SEPARATOR,
-    choose_splits,
+    train_and_heldout_splits,
     class_indices,
     class_names,
-    class_targets,
+    encode_targets,
     heldout_split,
     is_multilabel,
     relabel,
-    rows_of_split,
+    split_rows,
 )
-from bottleneck.data.table import ImageTable, find_images
+from bottleneck.data.table import ImageTable, open_images
 from bottleneck.errors import ImagesTableError, LabelsError
 
 
@@ -54,7 +54,7 @@ def names_of(*labels: str) -> list[str]:
     return class_names(images, every(images), split="")
 
 
-def one_line(error: pytest.ExceptionInfo[Exception]) -> bool:
+def format_error(error: pytest.ExceptionInfo[Exception]) -> bool:
     return "\n" not in str(error.value)
 
 
@@ -74,19 +74,19 @@ def one_line(error: pytest.ExceptionInfo[Exception]) -> bool:
     ],
 )
 def test_which_split_trains_and_which_judges(splits: list[str], expected: tuple[str, str]) -> None:
-    assert choose_splits(table(*splits, split=splits)) == expected
+    assert train_and_heldout_splits(table(*splits, split=splits)) == expected
 
 
 def test_splits_without_train_are_refused_and_said() -> None:
     images = table("a", "b", "c", split=["val", "", "test"])
     with pytest.raises(LabelsError, match="in split 'train'; found test, val: name the") as caught:
-        choose_splits(images)
-    assert one_line(caught)
+        train_and_heldout_splits(images)
+    assert format_error(caught)
 
 
 def test_a_split_of_removed_images_is_no_split() -> None:
     images = table("a", "b", "c", split=["train", "test", "val"], size=[1, -1, 1])
-    assert choose_splits(images) == ("train", "val")
+    assert train_and_heldout_splits(images) == ("train", "val")
     assert heldout_split(images) == "val"
     assert heldout_split(table("a", split=["train"])) == ""
 
@@ -94,9 +94,9 @@ def test_a_split_of_removed_images_is_no_split() -> None:
 def test_rows_of_a_split_are_its_usable_ones() -> None:
     images = table(*"abcd", split=["val", "train", "val", "val"])
     usable = np.array([True, True, False, True])
-    assert rows_of_split(images, usable, "val").tolist() == [0, 3]
-    assert rows_of_split(images, usable, "").tolist() == [0, 1, 3]
-    assert rows_of_split(images, usable, "test").tolist() == []
+    assert split_rows(images, usable, "val").tolist() == [0, 3]
+    assert split_rows(images, usable, "").tolist() == [0, 1, 3]
+    assert split_rows(images, usable, "test").tolist() == []
 
 
 # One name a label
@@ -128,7 +128,7 @@ def test_fewer_than_two_classes_are_refused(
     images = table(*labels)
     with pytest.raises(LabelsError, match=re.escape(message)) as caught:
         class_names(images, every(images), split=split)
-    assert one_line(caught)
+    assert format_error(caught)
 
 
 @given(st.lists(st.text("abé|日", min_size=1), min_size=1))
@@ -138,7 +138,7 @@ def test_class_indices_are_what_scikit_learn_encodes(labels: list[str]) -> None:
     found = class_indices(images, every(images), list(encoder.classes_))
     assert found.dtype == np.int64
     np.testing.assert_array_equal(found, encoder.transform(labels))
-    single = class_targets(images, every(images), list(encoder.classes_), multilabel=False)
+    single = encode_targets(images, every(images), list(encoder.classes_), multilabel=False)
     assert single.dtype == np.int64
     np.testing.assert_array_equal(single, found)
 
@@ -147,7 +147,7 @@ def test_class_indices_are_what_scikit_learn_encodes(labels: list[str]) -> None:
 def test_targets_of_no_rows_have_a_shape(multilabel: bool) -> None:
     images = table("cat", "dog")
     rows = np.array([], dtype=np.int64)
-    found = class_targets(images, rows, ["cat", "dog"], multilabel=multilabel)
+    found = encode_targets(images, rows, ["cat", "dog"], multilabel=multilabel)
     assert found.shape == ((0, 2) if multilabel else (0,))
     assert found.dtype == (np.bool_ if multilabel else np.int64)
 
@@ -159,7 +159,7 @@ def test_a_separator_in_any_label_makes_every_label_a_list_of_names() -> None:
     images = table("dog", " cat | dog", "cat\t", "emu|emu")
     assert is_multilabel(images, every(images))
     assert class_names(images, every(images), split="") == ["cat", "dog", "emu"]
-    targets = class_targets(images, every(images), ["cat", "dog", "emu"], multilabel=True)
+    targets = encode_targets(images, every(images), ["cat", "dog", "emu"], multilabel=True)
     assert targets.dtype == np.bool_
     assert targets.tolist() == [
         [False, True, False],
@@ -171,13 +171,13 @@ def test_a_separator_in_any_label_makes_every_label_a_list_of_names() -> None:
 
 def test_a_head_for_several_names_takes_labels_of_one() -> None:
     images = table("dog", "cat ")
-    targets = class_targets(images, every(images), ["cat", "dog", "emu"], multilabel=True)
+    targets = encode_targets(images, every(images), ["cat", "dog", "emu"], multilabel=True)
     assert targets.tolist() == [[False, True, False], [True, False, False]]
 
 
 def test_targets_follow_the_order_of_rows_and_names() -> None:
     images = table("a|b", "b", "c")
-    targets = class_targets(images, np.array([2, 0]), ["c", "b", "a"], multilabel=True)
+    targets = encode_targets(images, np.array([2, 0]), ["c", "b", "a"], multilabel=True)
     assert targets.tolist() == [[True, False, False], [False, True, True]]
 
 
@@ -185,7 +185,7 @@ def test_a_class_folder_may_hold_several_names(tmp_path: Path) -> None:
     for folder in ("cat|dog", "dog"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "1.jpg").write_bytes(b"x")
-    _, images = find_images(tmp_path)
+    _, images = open_images(tmp_path)
     assert class_names(images, every(images), split="") == ["cat", "dog"]
 
 
@@ -219,7 +219,7 @@ def test_names_survive_the_way_into_labels_and_back(
         return
     found = class_names(images, every(images), split="")
     assert found == list(binarizer.classes_)
-    targets = class_targets(images, every(images), found, multilabel=True)
+    targets = encode_targets(images, every(images), found, multilabel=True)
     assert targets.dtype == np.bool_
     np.testing.assert_array_equal(targets, binarizer.transform(images_names))
 
@@ -230,9 +230,9 @@ def test_an_empty_name_is_refused_with_its_image(label: str) -> None:
     said = re.escape(f"image '1.jpg' has the label {label!r}, where a name is empty: write 'cat'")
     with pytest.raises(LabelsError, match=said) as caught:
         class_names(images, every(images), split="")
-    assert one_line(caught)
+    assert format_error(caught)
     with pytest.raises(LabelsError, match=said):
-        class_targets(images, every(images), ["cat", "dog"], multilabel=True)
+        encode_targets(images, every(images), ["cat", "dog"], multilabel=True)
 
 
 @pytest.mark.parametrize("label", ["", " "])
@@ -261,7 +261,7 @@ def test_names_that_tell_no_images_apart_are_refused(
     images = table(*labels)
     with pytest.raises(LabelsError, match=re.escape(message)) as caught:
         class_names(images, every(images), split=split)
-    assert one_line(caught)
+    assert format_error(caught)
 
 
 @pytest.mark.parametrize(
@@ -278,8 +278,8 @@ def test_names_unknown_to_the_head_are_counted(
     images = table(*labels)
     said = re.escape(message).replace(r"\.\*", ".*") + "; it knows cat, dog$"
     with pytest.raises(LabelsError, match=said) as caught:
-        class_targets(images, every(images), ["cat", "dog"], multilabel=multilabel)
-    assert one_line(caught)
+        encode_targets(images, every(images), ["cat", "dog"], multilabel=multilabel)
+    assert format_error(caught)
 
 
 # Other labels for the same images
@@ -327,8 +327,8 @@ def test_without_the_columns_split_and_group_stay(tmp_path: Path) -> None:
 def test_a_split_of_unnamed_images_judges_nothing(tmp_path: Path) -> None:
     labelled = write(tmp_path, "path,label", "train/a.jpg,x", "train/b.jpg,y")
     found = relabel(OURS, labelled)
-    assert choose_splits(found) == ("", "")
-    assert rows_of_split(found, found.labelled, "").tolist() == [0, 1]
+    assert train_and_heldout_splits(found) == ("", "")
+    assert split_rows(found, found.has_label, "").tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -395,7 +395,7 @@ def test_a_csv_that_does_not_fit_the_cache_is_refused(
     path = write(tmp_path, *lines)
     with pytest.raises(kind, match=re.escape(f"{path}: {message}")) as caught:
         relabel(OURS, path)
-    assert one_line(caught)
+    assert format_error(caught)
 
 
 @pytest.mark.parametrize("name", ["gone.csv", "."])

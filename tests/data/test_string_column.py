@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bottleneck.data import string_column as texts
-from bottleneck.data.string_column import Texts
+from bottleneck.data.string_column import StringColumn
 
 NAMES = st.binary(max_size=6).map(lambda name: name.decode("utf-8", "surrogateescape"))
 COLUMNS = st.lists(st.one_of(NAMES, st.text(max_size=6), st.just("")), max_size=20)
@@ -24,15 +24,15 @@ def small_blocks() -> object:
 def test_a_column_is_read_as_the_list_that_it_was_made_of(
     column: list[str], more: list[str]
 ) -> None:
-    packed = Texts(column)
+    packed = StringColumn(column)
     packed.extend(iter(more))
     whole = column + more
     assert (list(packed), len(packed)) == (whole, len(whole))
     assert [packed[row] for row in range(-len(whole), len(whole))] == whole + whole
     assert packed == whole
-    assert packed == Texts(whole)
+    assert packed == StringColumn(whole)
     assert pickle.loads(pickle.dumps(packed)) == whole
-    assert (packed == [*whole, ""]) is (packed == Texts([*whole, ""])) is False
+    assert (packed == [*whole, ""]) is (packed == StringColumn([*whole, ""])) is False
 
 
 @given(
@@ -44,20 +44,20 @@ def test_a_column_is_read_as_the_list_that_it_was_made_of(
 def test_slices_are_those_of_a_list(
     column: list[str], start: int | None, stop: int | None, step: int | None
 ) -> None:
-    assert Texts(column)[start:stop:step] == column[start:stop:step]
+    assert StringColumn(column)[start:stop:step] == column[start:stop:step]
 
 
 def test_other_texts_are_not_equal() -> None:
     column = list("abcdefghij")
     for row in (0, 5, 9):
         other = [*column[:row], "x", *column[row + 1 :]]
-        assert Texts(column) != Texts(other)
-        assert Texts(column) != other
-    assert Texts(["a"]) != 1
+        assert StringColumn(column) != StringColumn(other)
+        assert StringColumn(column) != other
+    assert StringColumn(["a"]) != 1
 
 
 def test_there_is_no_row_behind_the_last() -> None:
-    column = Texts("abcde")
+    column = StringColumn("abcde")
     for row in (5, -6, 100):
         with pytest.raises(IndexError):
             column[row]
@@ -65,7 +65,7 @@ def test_there_is_no_row_behind_the_last() -> None:
 
 def test_threads_read_rows_side_by_side() -> None:
     column = [str(row) for row in range(1000)]
-    packed = Texts(column)
+    packed = StringColumn(column)
     rows = [row * 7 % 1000 for row in range(5000)]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(packed.__getitem__, rows)) == [column[row] for row in rows]
@@ -75,7 +75,7 @@ def test_paths_take_a_tenth_of_what_a_list_of_them_takes(monkeypatch: pytest.Mon
     monkeypatch.setattr(texts, "_ROWS", 4096)
     tracemalloc.start()
     try:
-        packed = Texts(
+        packed = StringColumn(
             f"train/n{row // 500:08d}/n{row // 500:08d}_{row}.JPEG" for row in range(100_000)
         )
         size, _ = tracemalloc.get_traced_memory()

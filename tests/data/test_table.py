@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bottleneck.data.image_csv import read_listing
-from bottleneck.data.table import SUFFIXES, ImageTable, find_images, is_image_name
+from bottleneck.data.image_csv import read_image_csv
+from bottleneck.data.table import SUFFIXES, ImageTable, open_images, is_image_name
 from bottleneck.errors import ImagesNotFoundError, ImagesTableError
 
 HEADER = "path,label,split,group,size,mtime_ns"
@@ -31,7 +31,7 @@ def touch(root: Path, *names: str) -> Path:
 
 def found(source: Path) -> list[tuple[str, str, str]]:
     """Path, label and split of every row."""
-    _, table = find_images(source)
+    _, table = open_images(source)
     return list(zip(table.path, table.label, table.split, strict=True))
 
 
@@ -143,7 +143,7 @@ def test_folders_inside_of_a_splits_class_belong_to_it(tmp_path: Path) -> None:
 
 
 def test_a_directory_gives_no_groups(tmp_path: Path) -> None:
-    _, table = find_images(touch(tmp_path, "ants/1.jpg", "bees/2.jpg"))
+    _, table = open_images(touch(tmp_path, "ants/1.jpg", "bees/2.jpg"))
     assert table.group == ["", ""]
 
 
@@ -208,7 +208,7 @@ def test_a_folder_named_like_an_image_is_a_folder(tmp_path: Path) -> None:
 def test_a_name_that_is_not_unicode_is_found(tmp_path: Path) -> None:
     folder = os.fsencode(tmp_path)
     Path(os.fsdecode(folder + b"/\xff.jpg")).write_bytes(b"x")
-    _, table = find_images(tmp_path)
+    _, table = open_images(tmp_path)
     assert [os.fsencode(name) for name in table.path] == [b"\xff.jpg"]
     assert table.size.tolist() == [1]
 
@@ -238,7 +238,7 @@ def test_a_linked_image_is_a_row_of_its_targets_size(tmp_path: Path) -> None:
     (tmp_path / "elsewhere.bin").write_bytes(b"12345")
     root = touch(tmp_path / "photos", "ants/1.jpg")
     (root / "ants/2.jpg").symlink_to(tmp_path / "elsewhere.bin")
-    _, table = find_images(root)
+    _, table = open_images(root)
     assert (table.path, table.size.tolist()) == (["ants/1.jpg", "ants/2.jpg"], [1, 5])
 
 
@@ -253,7 +253,7 @@ def test_a_loop_of_links_ends_and_repeats_no_image(tmp_path: Path) -> None:
 def test_a_broken_link_is_a_row_without_a_file(tmp_path: Path) -> None:
     touch(tmp_path, "ants/1.jpg")
     (tmp_path / "ants/2.jpg").symlink_to("gone.jpg")
-    _, table = find_images(tmp_path)
+    _, table = open_images(tmp_path)
     assert table.path == ["ants/1.jpg", "ants/2.jpg"]
     assert table.size.tolist() == [1, -1]
     assert table.mtime_ns[1] == -1
@@ -263,7 +263,7 @@ def test_a_broken_link_is_a_row_without_a_file(tmp_path: Path) -> None:
 def test_a_link_to_itself_is_a_row_without_a_file(tmp_path: Path) -> None:
     touch(tmp_path, "ants/1.jpg")
     (tmp_path / "ants/2.jpg").symlink_to("2.jpg")
-    _, table = find_images(tmp_path)
+    _, table = open_images(tmp_path)
     assert (table.path, table.size.tolist()) == (["ants/1.jpg", "ants/2.jpg"], [1, -1])
 
 
@@ -285,7 +285,7 @@ def locked(tmp_path: Path) -> Iterator[Path]:
 )
 def test_an_unreadable_folder_is_an_error(locked: Path) -> None:
     with pytest.raises(PermissionError, match="locked"):
-        find_images(locked)
+        open_images(locked)
 
 
 def test_a_folder_that_cannot_be_listed_is_an_error(
@@ -300,38 +300,38 @@ def test_a_folder_that_cannot_be_listed_is_an_error(
 
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(PermissionError, match="locked"):
-        find_images(locked)
+        open_images(locked)
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ImagesNotFoundError, match=re.escape(str(tmp_path / "gone"))) as caught:
-        find_images(tmp_path / "gone")
+        open_images(tmp_path / "gone")
     assert isinstance(caught.value, FileNotFoundError)
 
 
 def test_a_folder_without_images_says_what_was_looked_for(tmp_path: Path) -> None:
     touch(tmp_path, "ants/notes.txt")
     with pytest.raises(ImagesNotFoundError, match=r"no images in .*\.jpg .*\.png"):
-        find_images(tmp_path)
+        open_images(tmp_path)
 
 
 def test_an_empty_folder_has_no_images(tmp_path: Path) -> None:
     with pytest.raises(ImagesNotFoundError, match=re.escape(f"no images in {tmp_path}")):
-        find_images(tmp_path)
+        open_images(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["one.jpg", "list.txt", "csv"])
 def test_a_file_that_is_no_csv_is_refused(tmp_path: Path, name: str) -> None:
     touch(tmp_path, name)
     with pytest.raises(ImagesNotFoundError, match=r"neither a directory nor a \.csv"):
-        find_images(tmp_path / name)
+        open_images(tmp_path / name)
 
 
 # Paths, order, size and time
 
 
 def test_the_root_is_the_folder_that_was_given(tmp_path: Path) -> None:
-    root, table = find_images(touch(tmp_path / "photos", "ants/1.jpg"))
+    root, table = open_images(touch(tmp_path / "photos", "ants/1.jpg"))
     assert root == tmp_path / "photos"
     assert all((root / path).is_file() for path in table.path)
 
@@ -363,7 +363,7 @@ def test_size_and_time_are_the_files(tmp_path: Path) -> None:
     for i, name in enumerate(["a.jpg", "b.jpg"], start=1):
         (tmp_path / name).write_bytes(b"x" * (10 * i))
         os.utime(tmp_path / name, ns=(0, 1_600_000_000_000_000_000 + i * 1_000))
-    _, table = find_images(tmp_path)
+    _, table = open_images(tmp_path)
     assert table.size.tolist() == [10, 20]
     assert table.mtime_ns.tolist() == [1_600_000_000_000_001_000, 1_600_000_000_000_002_000]
     assert table.size.dtype == table.mtime_ns.dtype == np.int64
@@ -371,7 +371,7 @@ def test_size_and_time_are_the_files(tmp_path: Path) -> None:
 
 def test_an_empty_file_exists(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
-    _, table = find_images(tmp_path)
+    _, table = open_images(tmp_path)
     assert (table.size.tolist(), table.exists.tolist()) == ([0], [True])
 
 
@@ -380,7 +380,7 @@ def test_an_empty_file_exists(tmp_path: Path) -> None:
 
 def test_a_csv_gives_label_split_and_group(tmp_path: Path) -> None:
     text = "path,label,split,group\nb.jpg,bees,val,hive 1\na.jpg,ants,train,hill 2\n"
-    _, table = find_images(write_csv(tmp_path, text))
+    _, table = open_images(write_csv(tmp_path, text))
     assert table.path == ["b.jpg", "a.jpg"]  # the file's order
     assert table.label == ["bees", "ants"]
     assert table.split == ["val", "train"]
@@ -403,21 +403,21 @@ def test_a_csv_gives_label_split_and_group(tmp_path: Path) -> None:
 def test_columns_but_the_path_are_optional_and_in_any_order(
     tmp_path: Path, text: str, row: tuple[str, ...]
 ) -> None:
-    _, table = find_images(write_csv(tmp_path, text))
+    _, table = open_images(write_csv(tmp_path, text))
     assert list(zip(table.path, table.label, table.split, table.group, strict=True)) == [row]
 
 
 def test_the_rows_of_a_csv_need_no_images_and_come_with_its_columns(tmp_path: Path) -> None:
     source = write_csv(tmp_path, "group,path,camera\nhill,gone.jpg,left\n", "list.txt")
-    names, columns = read_listing(source)
+    names, columns = read_image_csv(source)
     assert names == ["group", "path", "camera"]
     assert [list(column) for column in columns] == [["gone.jpg"], [""], [""], ["hill"]]
-    names, columns = read_listing(write_csv(tmp_path, "path,label\n"))
+    names, columns = read_image_csv(write_csv(tmp_path, "path,label\n"))
     assert (names, [len(column) for column in columns]) == (["path", "label"], [0] * 4)
 
 
 def test_a_short_row_has_empty_cells(tmp_path: Path) -> None:
-    _, table = find_images(write_csv(tmp_path, "path,label,split\na.jpg,ants,val\nb.jpg\n"))
+    _, table = open_images(write_csv(tmp_path, "path,label,split\na.jpg,ants,val\nb.jpg\n"))
     assert (table.path, table.label, table.split) == (["a.jpg", "b.jpg"], ["ants", ""], ["val", ""])
 
 
@@ -441,21 +441,21 @@ def test_paths_in_a_csv_are_relative_to_its_folder(
     touch(tmp_path / "lists", "ants/1.jpg")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    root, table = find_images(write_csv(tmp_path / "lists", "path\nants/1.jpg\n"))
+    root, table = open_images(write_csv(tmp_path / "lists", "path\nants/1.jpg\n"))
     assert (root, table.size.tolist()) == (tmp_path / "lists", [1])
 
 
 def test_a_csv_may_name_files_anywhere(tmp_path: Path) -> None:
     touch(tmp_path, "1.jpg", "ants/2.jpg")
     text = f"path\n../1.jpg\n{(tmp_path / 'ants/2.jpg').as_posix()}\n"
-    _, table = find_images(write_csv(tmp_path / "lists", text))
+    _, table = open_images(write_csv(tmp_path / "lists", text))
     assert table.size.tolist() == [1, 1]
 
 
 def test_size_and_time_in_a_csv_are_the_files(tmp_path: Path) -> None:
     touch(tmp_path, "1.jpg")
     os.utime(tmp_path / "1.jpg", ns=(0, 123_456_789_000))
-    _, table = find_images(write_csv(tmp_path, "path\n1.jpg\n"))
+    _, table = open_images(write_csv(tmp_path, "path\n1.jpg\n"))
     assert (table.size.tolist(), table.mtime_ns.tolist()) == ([1], [123_456_789_000])
 
 
@@ -466,7 +466,7 @@ def test_size_and_time_in_a_csv_are_the_files(tmp_path: Path) -> None:
 )
 def test_a_missing_file_in_a_csv_is_a_row_without_a_file(tmp_path: Path, name: str) -> None:
     touch(tmp_path, "1.jpg")
-    _, table = find_images(write_csv(tmp_path, f"path,label\n{name},ants\n1.jpg,bees\n"))
+    _, table = open_images(write_csv(tmp_path, f"path,label\n{name},ants\n1.jpg,bees\n"))
     assert table.path == [name, "1.jpg"]
     assert table.label == ["ants", "bees"]
     assert table.size.tolist() == [-1, 1]
@@ -477,14 +477,14 @@ def test_a_missing_file_in_a_csv_is_a_row_without_a_file(tmp_path: Path, name: s
 def test_a_path_that_stands_twice_is_refused_with_both_lines(tmp_path: Path) -> None:
     source = write_csv(tmp_path, "path,label\na.jpg,ants\nb.jpg,bees\nc.jpg,ants\nb.jpg,ants\n")
     with pytest.raises(ImagesTableError, match=r"'b\.jpg' .*lines 3 and 5") as caught:
-        find_images(source)
+        open_images(source)
     assert str(source) in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["file,label\na.jpg,ants\n", "", "a.jpg\nb.jpg\n", "path;label\n"])
 def test_a_csv_without_a_path_column_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ImagesTableError, match="no column 'path'") as caught:
-        find_images(write_csv(tmp_path, text))
+        open_images(write_csv(tmp_path, text))
     assert isinstance(caught.value, ValueError)
 
 
@@ -497,20 +497,20 @@ def test_a_row_that_names_no_file_is_refused_with_its_line(
 ) -> None:
     source = write_csv(tmp_path, f"{header}\na.jpg,b.jpg\n{line}\n")
     with pytest.raises(ImagesTableError, match="line 3") as caught:
-        find_images(source)
+        open_images(source)
     assert str(source) in str(caught.value)
 
 
 def test_a_csv_without_rows_has_no_images(tmp_path: Path) -> None:
     with pytest.raises(ImagesNotFoundError, match="no images"):
-        find_images(write_csv(tmp_path, "path,label\n"))
+        open_images(write_csv(tmp_path, "path,label\n"))
 
 
 @pytest.mark.parametrize("start", ['path\n"a.jpg\n', '"path\n'], ids=["row", "header"])
 def test_a_quote_that_never_closes_is_refused(tmp_path: Path, start: str) -> None:
     text = start + "b.jpg\n" * 30_000  # longer than the csv module lets a field be
     with pytest.raises(ImagesTableError, match=r"images\.csv: line \d+: field larger"):
-        find_images(write_csv(tmp_path, text))
+        open_images(write_csv(tmp_path, text))
 
 
 def test_any_name_that_the_csv_module_writes_is_read(tmp_path: Path) -> None:
@@ -594,7 +594,7 @@ def test_a_table_is_what_the_csv_module_reads(
 def test_what_was_found_survives_the_way_there_and_back(tmp_path: Path) -> None:
     touch(tmp_path / "photos", "train/ants, red/1.jpg", "val/bees/2.png")
     (tmp_path / "photos/val/bees/gone.jpg").symlink_to("nowhere")
-    _, table = find_images(tmp_path / "photos")
+    _, table = open_images(tmp_path / "photos")
     write_table(table, tmp_path / "images.csv")
     assert same(ImageTable.read_csv(tmp_path / "images.csv"), table)
 

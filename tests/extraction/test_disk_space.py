@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from bottleneck.backbones.layers import Layer
-from bottleneck.cache.manifest import Layout
+from bottleneck.cache.manifest import StorageLayout
 from bottleneck.cache.shard import Shard, write_shard
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.data.table import ImageTable
-from bottleneck.errors import NoRoomError
-from bottleneck.extraction.disk_space import LayerWork, Preflight, inspect_work
+from bottleneck.errors import DiskSpaceError
+from bottleneck.extraction.disk_space import DiskEstimate, LayerEstimate, estimate_disk_use
 from tests.conftest import PLAIN, SMALL, Extract, photograph
 
 WIDE = Layer("wide", "wide", 0, (1000, 3, 3), False, 0.5)
@@ -42,7 +42,7 @@ def test_each_layer_counts_the_rows_that_it_lacks(
     planned: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk(monkeypatch, 123)
-    found = inspect_work(planned, [WIDE, FLAT], {("wide", "flat"): [0, 4], ("wide",): [1]})
+    found = estimate_disk_use(planned, [WIDE, FLAT], {("wide", "flat"): [0, 4], ("wide",): [1]})
     assert (found.path, found.rows, found.free) == (planned.path, 20, 123)
     assert list(found.layers) == ["wide", "flat"]
     assert (found.layers["wide"].code_shape, found.layers["wide"].rows) == ((1000,), 20)
@@ -54,8 +54,8 @@ def test_each_layer_counts_the_rows_that_it_lacks(
 
 
 def test_a_layer_that_lacks_nothing_is_not_named(planned: Cache) -> None:
-    assert list(inspect_work(planned, [WIDE, FLAT], {("flat",): [0]}).layers) == ["flat"]
-    nothing = inspect_work(planned, [], {})
+    assert list(estimate_disk_use(planned, [WIDE, FLAT], {("flat",): [0]}).layers) == ["flat"]
+    nothing = estimate_disk_use(planned, [], {})
     assert (nothing.rows, nothing.bytes, nothing.layers) == (0, 0, {})
 
 
@@ -79,14 +79,14 @@ def test_a_real_shard_takes_no_more_and_not_much_less(
         reason=[""] * rows,
         image_sha256=["f" * 64] * rows,
     )
-    layout = Layout(dtype, rows, "none")
+    layout = StorageLayout(dtype, rows, "none")
     manifest = dataclasses.replace(planned.manifest, layout=layout)
     write_shard(written, shard, manifest=manifest, layer="flat")
     blank, zeros = [""] * rows, np.zeros(rows, dtype=np.int64)
     many = ImageTable(blank, blank, blank, blank, zeros, zeros)
     cache = Cache(planned.path, manifest, many)
     layer = Layer("flat", "flat", 0, (size,), False, 1.0)
-    counted = inspect_work(cache, [layer], {("flat",): [0]}).bytes
+    counted = estimate_disk_use(cache, [layer], {("flat",): [0]}).bytes
     real = written.stat().st_size
     assert real <= counted <= real + 300 * rows + 10_000
 
@@ -98,15 +98,15 @@ def test_the_disk_is_that_of_the_nearest_folder_that_exists(
     monkeypatch.chdir(tmp_path)
     for place in (planned.path, tmp_path / "not" / "yet", Path("neither")):
         there = dataclasses.replace(planned, path=place)
-        inspect_work(there, [], {})
+        estimate_disk_use(there, [], {})
     assert asked == [planned.path, tmp_path, tmp_path]
 
 
 def test_a_disk_that_is_just_large_enough_will_do() -> None:
-    work = {"flat": LayerWork((10,), 3, 100)}
-    Preflight(Path("cache"), 3, work, 100).require_room()
-    with pytest.raises(NoRoomError) as caught:
-        Preflight(Path("cache"), 3, work, 99).require_room()
+    work = {"flat": LayerEstimate((10,), 3, 100)}
+    DiskEstimate(Path("cache"), 3, work, 100).require_free_space()
+    with pytest.raises(DiskSpaceError) as caught:
+        DiskEstimate(Path("cache"), 3, work, 99).require_free_space()
     assert str(caught.value) == (
         "the codes of 3 images take up to 100 B, and the disk of cache has 99 B free: try --pool "
         "avg, --dtype float16, fewer layers, another disk with -o, or --force to go on"
@@ -119,31 +119,31 @@ def test_a_disk_that_is_just_large_enough_will_do() -> None:
 def test_it_is_announced_once_before_any_image_is_read(
     photos: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[Preflight | str] = []
+    told: list[DiskEstimate | str] = []
 
     def read(_path: Path) -> bytes:
         told.append("read")
         return b""
 
-    monkeypatch.setattr("bottleneck.extraction.encoder.read_image", read)
-    done = extract_tiny(photos, layers=["layer3", "layer2"], announce=told.append)
-    (ahead,) = (item for item in told if isinstance(item, Preflight))
+    monkeypatch.setattr("bottleneck.extraction.encoder.read_image_bytes", read)
+    done = extract_tiny(photos, layers=["layer3", "layer2"], on_start=told.append)
+    (ahead,) = (item for item in told if isinstance(item, DiskEstimate))
     assert told[0] is ahead
     assert {name: work.rows for name, work in ahead.layers.items()} == {"layer2": 36, "layer3": 36}
     assert ahead.rows == done.rows == 36
 
 
 def test_only_what_is_missing_is_announced(photos: Path, extract_tiny: Extract) -> None:
-    told: list[Preflight] = []
-    extract_tiny(photos, task=(1, 2), announce=told.append)
+    told: list[DiskEstimate] = []
+    extract_tiny(photos, task=(1, 2), on_start=told.append)
     assert told.pop().rows == 16  # shards 1 and 3 of 0…4
-    extract_tiny(photos, announce=told.append)
+    extract_tiny(photos, on_start=told.append)
     assert told.pop().rows == 20
-    extract_tiny(photos, announce=told.append)
+    extract_tiny(photos, on_start=told.append)
     assert told == []
     changed = sorted(photos.rglob("*.*"))[11]
     photograph(999, "wasps", (60, 60)).save(changed)
-    extract_tiny(photos, layers=["layer2", "layer3"], announce=told.append)
+    extract_tiny(photos, layers=["layer2", "layer3"], on_start=told.append)
     (ahead,) = told
     assert ahead.rows == 36
     assert {name: work.rows for name, work in ahead.layers.items()} == {"layer2": 8, "layer3": 36}
@@ -153,9 +153,9 @@ def test_a_refused_run_leaves_no_trace(
     photos: Path, extract_tiny: Extract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk(monkeypatch, 1000)
-    told: list[Preflight] = []
-    with pytest.raises(NoRoomError):
-        extract_tiny(photos, announce=told.append)
+    told: list[DiskEstimate] = []
+    with pytest.raises(DiskSpaceError):
+        extract_tiny(photos, on_start=told.append)
     assert not (tmp_path / "cache").exists()
     assert told == []
     assert extract_tiny(photos, force=True).rows == 36
@@ -169,11 +169,11 @@ def test_a_refused_run_leaves_a_cache_as_it_was_though_images_came_and_changed(
     before = {path: path.read_bytes() for path in cache.path.rglob("*.*")}
     photograph(999, "wasps", (60, 60)).save(photos / cache.images.path[11])
     photograph(1000, "wasps").save(photos / "train" / "wasps" / "zz.png")
-    with monkeypatch.context() as patch, pytest.raises(NoRoomError):
+    with monkeypatch.context() as patch, pytest.raises(DiskSpaceError):
         disk(patch, 1000)
         extract_tiny(photos)
     assert {path: path.read_bytes() for path in cache.path.rglob("*.*")} == before
-    assert open_cache(cache.path).usable("layer2").all()
+    assert open_cache(cache.path).valid_rows("layer2").all()
     again = extract_tiny(photos)
     assert (again.rows, again.changes.added, again.changes.changed) == (13, 1, 1)
 
@@ -183,6 +183,6 @@ def test_a_refused_run_can_be_mended_at_the_same_place(
 ) -> None:
     disk(monkeypatch, 60_000)
     options: dict[str, Any] = {"model": PLAIN, "preprocess": SMALL, "shard_size": None}
-    with pytest.raises(NoRoomError):
+    with pytest.raises(DiskSpaceError):
         extract_tiny(photos, pool="none", **options)
     assert extract_tiny(photos, pool="avg", **options).rows == 36

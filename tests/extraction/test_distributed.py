@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from bottleneck.cache.store import open_cache
-from bottleneck.errors import EngineError, NonFiniteCodesError, SpecMismatchError
+from bottleneck.errors import NonFiniteCodesError, SpecMismatchError, WorkerError
 from bottleneck.extraction.distributed import Job, Piece
-from bottleneck.runtime.executors import Engine, open_engine
-from bottleneck.runtime.shutdown import Stopped, ask_to_stop, forget_request
-from bottleneck.runtime.timing import Clock
+from bottleneck.runtime.executors import Executor, open_executor
+from bottleneck.runtime.shutdown import StopRequested, clear_stop_request, request_stop
+from bottleneck.runtime.timing import StageTimer
 from bottleneck.spec import Source
 from tests.conftest import NETWORKS, PLAIN, Extract, Run, write_photographs
 
@@ -36,9 +36,9 @@ def notes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def crew(notes: Path) -> Iterator[Engine]:
+def crew(notes: Path) -> Iterator[Executor]:
     """Two processes for all tests of this file: each imports PyTorch once."""
-    with open_engine("loky", jobs=2) as engine:
+    with open_executor("loky", jobs=2) as engine:
         yield engine
 
 
@@ -49,7 +49,7 @@ def job(cache: Path, photos: Path) -> Job:
 
 
 def test_workers_make_the_codes_that_one_process_makes(
-    photos: Path, tmp_path: Path, extract_tiny: Extract, crew: Engine
+    photos: Path, tmp_path: Path, extract_tiny: Extract, crew: Executor
 ) -> None:
     (photos / "train" / "ants" / "broken.jpg").write_bytes(b"no image")
     layers = ["layer1", "layer3"]
@@ -77,7 +77,7 @@ def test_workers_make_the_codes_that_one_process_makes(
 
 
 def test_the_network_is_built_once_by_each_worker(
-    photos: Path, extract_tiny: Extract, crew: Engine, notes: Path
+    photos: Path, extract_tiny: Extract, crew: Executor, notes: Path
 ) -> None:
     before = set(notes.iterdir())
     extract_tiny(photos, model=f"{NETWORKS}:noted", shard_size=2, engine=crew)
@@ -103,7 +103,7 @@ def test_a_worker_with_several_threads_has_one_network(
 
 
 def test_what_a_network_does_wrong_is_told_as_by_one_process(
-    tmp_path: Path, extract_tiny: Extract, crew: Engine
+    tmp_path: Path, extract_tiny: Extract, crew: Executor
 ) -> None:
     write_photographs(tmp_path / "photos", 4, label="ants")
     Image.new("RGB", (40, 40), "white").save(tmp_path / "photos" / "white.png")
@@ -113,17 +113,17 @@ def test_what_a_network_does_wrong_is_told_as_by_one_process(
 
 
 def test_who_is_asked_to_stop_finishes_the_shards_in_the_making(
-    photos: Path, tmp_path: Path, extract_tiny: Extract, crew: Engine
+    photos: Path, tmp_path: Path, extract_tiny: Extract, crew: Executor
 ) -> None:
-    def ask(rows: int, total: int, clock: Clock) -> None:
+    def ask(rows: int, total: int, clock: StageTimer) -> None:
         if rows:
-            ask_to_stop()
+            request_stop()
 
     try:
-        with pytest.raises(Stopped):
+        with pytest.raises(StopRequested):
             extract_tiny(photos, shard_size=2, engine=crew, progress=ask)
     finally:
-        forget_request()
+        clear_stop_request()
     assert 1 <= len(open_cache(tmp_path / "cache").done("layer2")) <= 3
     assert extract_tiny(photos, shard_size=2).cache.missing("layer2") == []
 
@@ -168,7 +168,7 @@ def test_a_cache_that_a_worker_may_not_write_is_named(job: Job, cache: Path) -> 
 class _Elsewhere:
     """An engine whose workers have another file system."""
 
-    side_by_side = 1
+    max_concurrency = 1
 
     def ask(self, function: object) -> dict[str, str]:
         return {"tcp://node7": "the cache /data/photos.cache"}
@@ -180,12 +180,12 @@ class _Elsewhere:
 def test_workers_of_another_file_system_are_refused_before_any_work(
     photos: Path, extract_tiny: Extract
 ) -> None:
-    with pytest.raises(EngineError, match="worker tcp://node7 does not see the cache /data/photos"):
+    with pytest.raises(WorkerError, match="worker tcp://node7 does not see the cache /data/photos"):
         extract_tiny(photos, engine=_Elsewhere())
 
 
 def test_a_worker_with_another_network_is_refused(
-    photos: Path, tmp_path: Path, extract_tiny: Extract, crew: Engine
+    photos: Path, tmp_path: Path, extract_tiny: Extract, crew: Executor
 ) -> None:
     network = tmp_path / "net.py"
     network.write_text("from tests.helpers.tiny_networks import plain\n")

@@ -9,13 +9,13 @@ import torch
 
 from bottleneck.backbones import runner as lanes
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.backbones.layers import choose_layers, list_layers
+from bottleneck.backbones.layers import list_layers, select_layers
 from bottleneck.data.decode import decode_image
 from bottleneck.errors import NonFiniteCodesError
 from bottleneck.extraction import encoder as module
 from bottleneck.extraction.encoder import Batch, Encoder
-from bottleneck.runtime.scheduler import cores
-from bottleneck.runtime.timing import limit
+from bottleneck.runtime.resources import available_cpus
+from bottleneck.runtime.timing import slowest_stage
 from tests.conftest import NETWORKS, PLAIN, SMALL, as_torchvision, photograph, write_photographs
 
 
@@ -27,14 +27,14 @@ def encoder(model: str = PLAIN, layers: tuple[str, ...] = ("layer2",), **options
         "precision": "float32",
         "devices": [torch.device("cpu")],
     }
-    found = choose_layers(list_layers(backbone.network, 32), layers)
+    found = select_layers(list_layers(backbone.network, 32), layers)
     return Encoder(backbone, found, **(defaults | options))
 
 
 def encode(encoder: Encoder, paths: list[Path], size: int = 4, workers: int = 2) -> list[Batch]:
     rows = list(enumerate(paths))
     batches = [rows[i : i + size] for i in range(0, len(rows), size)]
-    return list(encoder.stream(batches, workers=workers))
+    return list(encoder.encode(batches, workers=workers))
 
 
 def joined(batches: list[Batch], layer: str = "layer2") -> np.ndarray[Any, Any]:
@@ -70,7 +70,7 @@ def test_lanes_that_fill_the_cores_decode_as_well(
     model: str, threads: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others have threads for that: a network that nobody can trace is one lane on all cores."""
-    monkeypatch.setattr(lanes, "cores", lambda: 2)
+    monkeypatch.setattr(lanes, "available_cpus", lambda: 2)
     names = set()
 
     def decode(data: bytes) -> Any:
@@ -83,7 +83,9 @@ def test_lanes_that_fill_the_cores_decode_as_well(
 
 
 @pytest.mark.parametrize("model", [PLAIN, f"{NETWORKS}:branching"])
-@pytest.mark.parametrize(("slow", "stage"), [("read_image", "read"), ("decode_image", "decode")])
+@pytest.mark.parametrize(
+    ("slow", "stage"), [("read_image_bytes", "read"), ("decode_image", "decode")]
+)
 def test_a_slow_stage_is_named_as_the_limit(
     slow: str, stage: str, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,7 +98,7 @@ def test_a_slow_stage_is_named_as_the_limit(
     monkeypatch.setattr(module, slow, slowly)
     used = encoder(model)
     encode(used, write_photographs(tmp_path, 12, label="ants"))
-    assert limit(used.clock) == stage
+    assert slowest_stage(used.clock) == stage
 
 
 @pytest.mark.parametrize("size", [1, 7, 64])
@@ -154,9 +156,9 @@ def test_what_is_decoded_ahead_is_bounded(tmp_path: Path) -> None:
             taken.append(i)
             yield [(i, paths[i % 3])]
 
-    stream = encoder().stream(batches(), workers=2)
+    stream = encoder().encode(batches(), workers=2)
     next(stream)
-    assert len(taken) <= cores() + 3
+    assert len(taken) <= available_cpus() + 3
     stream.close()
 
 

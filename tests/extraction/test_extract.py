@@ -17,7 +17,7 @@ from bottleneck.cache.verify import verify
 from bottleneck.errors import InvalidOptionError, NonFiniteCodesError, UnknownNameError
 from bottleneck.extraction import disk_space as preflight
 from bottleneck.extraction.extract import extract
-from bottleneck.runtime.timing import Clock
+from bottleneck.runtime.timing import StageTimer
 from tests.conftest import NETWORKS, PLAIN, Extract, photograph, write_photographs
 
 
@@ -249,7 +249,7 @@ def test_a_task_tries_again_what_is_its_own(
 
 
 def test_progress_is_told_after_each_batch(photos: Path, extract_tiny: Extract) -> None:
-    told: list[tuple[int, int, Clock]] = []
+    told: list[tuple[int, int, StageTimer]] = []
     done = extract_tiny(photos, batch_size=5, progress=lambda *facts: told.append(facts))
     assert [rows for rows, _, _ in told] == [0, 5, 8, 13, 16, 21, 24, 29, 32, 36]
     assert all((total, clock) == (36, done.clock) for _, total, clock in told)
@@ -263,14 +263,14 @@ def test_rows_out_of_step_are_never_written(
 ) -> None:
     from bottleneck.extraction.encoder import Encoder
 
-    stream = Encoder.stream
+    stream = Encoder.encode
 
     def shuffled(self: Encoder, *args: Any, **kwargs: Any) -> Any:
         for batch in stream(self, *args, **kwargs):
             batch.row[:] = batch.row[::-1]
             yield batch
 
-    monkeypatch.setattr(Encoder, "stream", shuffled)
+    monkeypatch.setattr(Encoder, "encode", shuffled)
     with pytest.raises(AssertionError, match="would hold rows"):
         extract_tiny(photos)
     assert list((tmp_path / "cache").rglob("0*.h5")) == []

@@ -8,9 +8,9 @@ import pytest
 
 from bottleneck.cache.shard import write_shard
 from bottleneck.cache.store import open_cache
-from bottleneck.extraction.pipeline import _batches, _Writer
-from bottleneck.runtime.shutdown import Stopped, ask_to_stop, forget_request
-from bottleneck.runtime.timing import Clock
+from bottleneck.extraction.pipeline import _batches, _WriteBehind
+from bottleneck.runtime.shutdown import StopRequested, clear_stop_request, request_stop
+from bottleneck.runtime.timing import StageTimer
 from tests.conftest import Extract
 
 
@@ -41,7 +41,7 @@ def test_whoever_submits_too_much_waits() -> None:
         running.append(1)
         time.sleep(0.02)
 
-    with _Writer(Clock()) as writer:
+    with _WriteBehind(StageTimer()) as writer:
         for i in range(6):
             writer.submit(slow)
             assert len(running) >= i - 1  # one being written, one waiting
@@ -78,7 +78,7 @@ def test_an_error_in_the_very_last_shard_reaches_the_caller_too(
 @pytest.fixture
 def request_to_stop() -> Iterator[None]:
     yield
-    forget_request()
+    clear_stop_request()
 
 
 @pytest.mark.usefixtures("request_to_stop")
@@ -89,21 +89,21 @@ def request_to_stop() -> Iterator[None]:
 def test_whoever_asks_to_stop_gets_the_shard_in_the_making_and_no_other(
     photos: Path, extract_tiny: Extract, tmp_path: Path, rows: int, missing: list[int]
 ) -> None:
-    def progress(done: int, total: int, clock: Clock) -> None:
+    def progress(done: int, total: int, clock: StageTimer) -> None:
         if done >= rows:
-            ask_to_stop()  # a first time, and then again and again
+            request_stop()  # a first time, and then again and again
 
     def run() -> None:
         extract_tiny(photos, batch_size=3, progress=progress)
 
     if missing:
-        with pytest.raises(Stopped):
+        with pytest.raises(StopRequested):
             run()
     else:  # nothing is left to stop for
         run()
         assert (tmp_path / "cache" / "codes.h5").exists()
     assert open_cache(tmp_path / "cache").missing("layer2") == missing
-    forget_request()
+    clear_stop_request()
     assert extract_tiny(photos).rows == 8 * len(missing) - 4 * (4 in missing)
 
 
@@ -113,11 +113,11 @@ def test_a_request_in_the_last_shard_of_one_pass_ends_before_the_next_pass(
 ) -> None:
     extract_tiny(photos, layers=["layer2"], task=(0, 5))  # then its shard 0 is a pass of its own
 
-    def progress(done: int, total: int, clock: Clock) -> None:
+    def progress(done: int, total: int, clock: StageTimer) -> None:
         if done:
-            ask_to_stop()
+            request_stop()
 
-    with pytest.raises(Stopped):
+    with pytest.raises(StopRequested):
         extract_tiny(photos, layers=["layer2", "layer3"], progress=progress)
     cache = open_cache(tmp_path / "cache")
     assert cache.missing("layer2") == cache.missing("layer3") == [1, 2, 3, 4]

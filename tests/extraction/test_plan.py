@@ -13,8 +13,8 @@ from bottleneck.backbones.layers import Layer
 from bottleneck.cache.store import open_cache
 from bottleneck.errors import ImagesNotFoundError, InvalidOptionError, UnknownNameError
 from bottleneck.extraction import plan as sizing
-from bottleneck.extraction.disk_space import inspect_work, usual_shard_size
-from bottleneck.extraction.plan import LayerSize, Pace, Sizing, size_run
+from bottleneck.extraction.disk_space import estimate_disk_use, usual_shard_size
+from bottleneck.extraction.plan import ExtractionPlan, LayerSize, Pace, plan
 from tests.conftest import PLAIN, SMALL, Extract, Run
 from tests.helpers.cli import TINY, refused
 
@@ -23,14 +23,16 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 def a_sizing(
     rows: int = 1000, *, shard_size: int = 10, tasks: int = 1, rate: float = 1.0, startup: float = 0
-) -> Sizing:
+) -> ExtractionPlan:
     size = LayerSize.of((8,), dtype="float16", rows=rows, shard_size=shard_size)
-    return Sizing(rows, shard_size, tasks, {"layer3": size}, Pace(100, 100 / rate, startup, "read"))
+    return ExtractionPlan(
+        rows, shard_size, tasks, {"layer3": size}, Pace(100, 100 / rate, startup, "read")
+    )
 
 
-def size_tiny(images: Path, **options: Any) -> Sizing:
+def size_tiny(images: Path, **options: Any) -> ExtractionPlan:
     known = {"model": PLAIN, "layers": ["layer2"], "preprocess": SMALL, "device": "cpu"}
-    return size_run(images, **(known | options))
+    return plan(images, **(known | options))
 
 
 # The layout
@@ -55,7 +57,7 @@ def test_the_layout_is_that_of_an_extraction(photos: Path, extract_tiny: Extract
 def test_bytes_are_those_that_extract_announces(cache: Path) -> None:
     planned = open_cache(cache)
     layer = Layer("layer2", "conv", 0, (1000, 3, 3), False, 0.5)
-    ahead = inspect_work(planned, [layer], {("layer2",): list(range(planned.shard_count))})
+    ahead = estimate_disk_use(planned, [layer], {("layer2",): list(range(planned.shard_count))})
     size = LayerSize.of((1000,), dtype="float32", rows=36, shard_size=8)
     assert size.bytes == ahead.bytes
 
@@ -166,7 +168,7 @@ def test_what_extract_refuses_is_refused(
         ),
     ],
 )
-def test_advice_names_what_would_serve_better(found: Sizing, said: list[str]) -> None:
+def test_advice_names_what_would_serve_better(found: ExtractionPlan, said: list[str]) -> None:
     advice = found.advice()
     assert len(advice) == len(said)
     for text, pattern in zip(advice, said, strict=True):
@@ -229,7 +231,7 @@ def computed() -> list[str]:
             size = usual_shard_size(2 * math.prod(shape))
             layer = LayerSize.of(shape, dtype="float16", rows=rows, shard_size=size)
             pace = Pace(1, 1 / measured(codes.partition(",")[0]), 0.0, "forward")
-            run = Sizing(rows, size, 1, {"": layer}, pace)
+            run = ExtractionPlan(rows, size, 1, {"": layer}, pace)
             hours = [
                 dataclasses.replace(run, tasks=tasks).task_seconds / 3600
                 for tasks in (1, 100, 1000)

@@ -1,1 +1,1 @@
-"""Extraction that is killed, starved and refused, and must lose nothing by it."""
+"""ExtractionResult that is killed, starved and refused, and must lose nothing by it."""

@@ -148,7 +148,7 @@ def require_one_line(trial: Trial, code: int) -> None:
 
 
 def together(workshop: Workshop, seed: int, *, count: int = 8) -> int:
-    """Processes that begin at once on an empty directory, some killed; how many were."""
+    """LokyExecutor that begin at once on an empty directory, some killed; how many were."""
     moments = random.Random(seed)
     with a_trial(workshop) as trial:
         parts = [("--task", f"{i % 4}/4") if moments.random() < 0.7 else () for i in range(count)]

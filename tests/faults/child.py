@@ -196,16 +196,16 @@ def _at_call(owner: Any, name: str, at: int, error: BaseException) -> None:
 
 
 def _network(fault: Fault) -> None:
-    from bottleneck.backbones.runner import Lanes
+    from bottleneck.backbones.runner import BatchRunner
 
-    _at_call(Lanes, "_forward", fault.at, RuntimeError("a kernel failed"))
+    _at_call(BatchRunner, "_forward", fault.at, RuntimeError("a kernel failed"))
 
 
 def _memory(fault: Fault) -> None:
-    from bottleneck.backbones.runner import Lanes
+    from bottleneck.backbones.runner import BatchRunner
 
     text = "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"
-    _at_call(Lanes, "_forward", fault.at, RuntimeError(text))
+    _at_call(BatchRunner, "_forward", fault.at, RuntimeError(text))
 
 
 def _decoder(fault: Fault) -> None:

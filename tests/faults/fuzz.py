@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from bottleneck.backbones.weights import load_weights
 from bottleneck.cache.manifest import COMPRESSIONS
-from bottleneck.cache.recovery import salvage
-from bottleneck.cache.shard import check_shard, read_header, read_shard, write_shard
+from bottleneck.cache.recovery import recover_cache
+from bottleneck.cache.shard import read_header, read_shard, verify_shard, write_shard
 from bottleneck.cache.store import open_cache
 from bottleneck.errors import CacheError, HeadError, ShardError, WeightsError
 from bottleneck.fitting.fit import fit
@@ -47,7 +47,7 @@ def heads(workshop: Workshop, seed: int, count: int) -> int:
 
     def load(changed: Path) -> None:
         head = Head.load(changed)
-        assert np.isfinite(head.margins(np.ones((1, head.coef.shape[1])))).any()
+        assert np.isfinite(head.decision_function(np.ones((1, head.coef.shape[1])))).any()
 
     return _mutate(path, load, HeadError, seed, count)
 
@@ -85,17 +85,17 @@ def caches(workshop: Workshop, seed: int, count: int) -> int:
         _mutate(workshop.reference / name, load, CacheError, seed, count // 4)
         _mutate(workshop.reference / name, load, CacheError, seed, count // 4, digest=True)
         (cache / name).write_bytes(whole)
-    assert salvage(cache).lost == {}
+    assert recover_cache(cache).lost == {}
     shutil.rmtree(cache)
     return count
 
 
 def shards(workshop: Workshop, seed: int, count: int) -> int:
-    """`check_shard`, without which nothing is read: it refuses every change."""
+    """`verify_shard`, without which nothing is read: it refuses every change."""
     path = workshop.reference / "codes" / "layer2" / "00000.h5"
 
     def load(changed: Path) -> None:
-        check_shard(changed)
+        verify_shard(changed)
         raise AssertionError("a changed shard passed for a whole one")
 
     return _mutate(path, load, ShardError, seed, count)

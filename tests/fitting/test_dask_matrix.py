@@ -13,13 +13,13 @@ import pytest
 from numpy.typing import NDArray
 
 from bottleneck.cache.store import open_cache
-from bottleneck.errors import EngineError, InvalidOptionError, ShardError
+from bottleneck.errors import InvalidOptionError, ShardError, WorkerError
 from bottleneck.fitting import dask_matrix as remote
-from bottleneck.fitting.dask_matrix import RemoteCodes, spread_codes
+from bottleneck.fitting.dask_matrix import DaskMatrix, load_on_workers
 from bottleneck.fitting.fit import Fit, fit
 from bottleneck.fitting.head import Head
 from bottleneck.linear.classifiers import fit_path
-from bottleneck.linear.matrix import PREPROCESSING, InMemory, fit_preprocessing
+from bottleneck.linear.matrix import SCALINGS, ArrayMatrix, fit_scaler
 from bottleneck.linear.path import Solution
 from bottleneck.linear.training import Method
 from bottleneck.runtime import executors as engines
@@ -183,7 +183,7 @@ def test_nearer_the_minimum_coefficients_are_nearer(clf: str, photos: Path, clie
     targets, weight = clouds(600, 8, 4)[1], np.random.default_rng(0).uniform(0, 2, 600)
     weight[::7] = 0  # these rows are none
     options: dict[str, Any] = {"clf": clf, "cs": [0.01, 1.0], "classes": 4, "tol": 1e-10}
-    codes = spread_codes(client, cache, "layer", rows), InMemory(cache.read("layer", rows))
+    codes = load_on_workers(client, cache, "layer", rows), ArrayMatrix(cache.read("layer", rows))
     both = [fit_path(each, targets, row_weight=weight, **options) for each in codes]
     for found, expected in zip(*both, strict=True):
         assert found.converged.all()
@@ -204,7 +204,7 @@ def test_fewer_rows_than_features_are_brought_here(clf: str, made: Path, client:
 def test_codes_are_those_of_the_shards_wherever_they_are_cut(photos: Path, client: Any) -> None:
     cache, random = open_cache(photos), np.random.default_rng(0)
     rows = np.flatnonzero(random.random(600) < 0.7)
-    codes, local = spread_codes(client, cache, "layer", rows), cache.read("layer", rows)
+    codes, local = load_on_workers(client, cache, "layer", rows), cache.read("layer", rows)
     assert (codes.shape, codes.dtype, codes.in_memory) == (local.shape, local.dtype, False)
     assert len(codes.parts) == 3  # one for each thread
     np.testing.assert_array_equal(codes.here().array, local)
@@ -214,15 +214,15 @@ def test_codes_are_those_of_the_shards_wherever_they_are_cut(photos: Path, clien
         np.testing.assert_array_equal(taken.here().array, local[kept])
         again = taken.take(np.array([len(kept) - 1]))
         np.testing.assert_array_equal(again.here().array, local[kept[-1:]])
-        for name in PREPROCESSING:
-            found, expected = (fit_preprocessing(name, some) for some in (codes, InMemory(local)))
+        for name in SCALINGS:
+            found, expected = (fit_scaler(name, some) for some in (codes, ArrayMatrix(local)))
             np.testing.assert_allclose(found.scale, expected.scale, rtol=1e-6)
             prepared = taken.prepared(expected)
             np.testing.assert_array_equal(prepared.here().array, expected(local[kept]))
 
 
 def test_fewer_rows_than_threads_are_a_part_each(photos: Path, client: Any) -> None:
-    codes = spread_codes(client, open_cache(photos), "layer", np.array([3, 500]))
+    codes = load_on_workers(client, open_cache(photos), "layer", np.array([3, 500]))
     assert codes.counts == [1, 1]
 
 
@@ -231,7 +231,7 @@ def test_functions_go_to_the_parts_with_what_belongs_to_their_rows(client: Any) 
     tables = [random.normal(size=(b, 2)) for b in (4, 1, 3, *[2] * 20)]  # more than are one sum
     local, other = np.concatenate(tables), random.normal(size=(48, 1))
     parts = [client.submit(np.copy, table, pure=False) for table in tables]
-    codes = RemoteCodes(client, parts, [len(table) for table in tables], 2)
+    codes = DaskMatrix(client, parts, [len(table) for table in tables], 2)
     places = codes.beside(np.arange(48))
     assert codes.beside(places) is places  # it is there already
 
@@ -351,7 +351,7 @@ def test_workers_that_do_not_see_the_cache_are_named_before_any_work(
     content: bytes | None, two: Path, client: Any
 ) -> None:
     elsewhere = Elsewhere(client, two / "spec.json", content)
-    with pytest.raises(EngineError, match=rf"tcp://127.0.0.1:\d+ does not see the cache {two}"):
+    with pytest.raises(WorkerError, match=rf"tcp://127.0.0.1:\d+ does not see the cache {two}"):
         fit(two, Method("svm"), client=elsewhere)
     assert elsewhere.sent == []
 
@@ -362,12 +362,12 @@ def test_workers_without_the_package_are_named(two: Path, client: Any) -> None:
             assert options == {"on_error": "return"}
             return {"tcp://there:1": ModuleNotFoundError("No module named 'bottleneck'")}
 
-    with pytest.raises(EngineError, match="worker tcp://there:1 cannot run this program"):
+    with pytest.raises(WorkerError, match="worker tcp://there:1 cannot run this program"):
         fit(two, Method("svm"), client=Bare(client))
 
 
 def test_a_scheduler_without_workers_is_refused(two: Path) -> None:
-    refused = pytest.raises(EngineError, match=r"tcp://127.0.0.1:\d+ has no workers: `dask worker")
+    refused = pytest.raises(WorkerError, match=r"tcp://127.0.0.1:\d+ has no workers: `dask worker")
     with dask_cluster(0) as cluster, connected(cluster) as client, refused:
         fit(two, Method("svm"), client=client)
 
@@ -382,7 +382,7 @@ def test_codes_that_workers_cannot_hold_are_refused_before_any_work(two: Path, c
             return self.client.run(function, *arguments, **options)
 
     small = Small(client)
-    with pytest.raises(EngineError, match="training on 300 codes of 6 values takes"):
+    with pytest.raises(WorkerError, match="training on 300 codes of 6 values takes"):
         fit(two, Method("svm"), client=small)
     assert small.sent == []
     for small.limit in (11_600, 0):  # 300 × 6 × 4 bytes × 3; no limit
@@ -454,6 +454,6 @@ def test_a_scheduler_that_dies_is_one_line(
 
 def test_work_that_kills_every_worker_is_one_error(cluster: Cluster) -> None:
     killed = distributed.KilledWorker("a-task", SimpleNamespace(address="tcp://there:1"), 3)
-    refused = pytest.raises(EngineError, match=r"gave up .*a-task.*tcp://there:1")
+    refused = pytest.raises(WorkerError, match=r"gave up .*a-task.*tcp://there:1")
     with refused, engines.connected(cluster.address):
         raise killed

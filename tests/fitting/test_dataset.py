@@ -9,17 +9,19 @@ from numpy.typing import NDArray
 from bottleneck.cache.shard import read_shard
 from bottleneck.cache.store import open_cache
 from bottleneck.errors import CacheError, InvalidOptionError, LabelsError, UnknownNameError
-from bottleneck.fitting.dataset import Lesson, choose_layer, read_lesson, require_rows
-from bottleneck.fitting.sharded_matrix import StoredCodes
-from bottleneck.linear.matrix import Codes, InMemory
+from bottleneck.fitting.dataset import LayerDataset, load_dataset, require_rows, resolve_layer
+from bottleneck.fitting.sharded_matrix import ShardedMatrix
+from bottleneck.linear.matrix import ArrayMatrix, Codes
 from tests.helpers.datasets import written_cache
 
 CODES = np.arange(24, dtype=np.float32).reshape(12, 2)
 
 
-def lesson_of(folder: Path, labels: list[str], *, memory: int = 1 << 30, **columns: Any) -> Lesson:
+def lesson_of(
+    folder: Path, labels: list[str], *, memory: int = 1 << 30, **columns: Any
+) -> LayerDataset:
     cache = open_cache(written_cache(folder, CODES[: len(labels)], labels, shard_size=5, **columns))
-    return read_lesson(cache, "layer", cache.images, memory=memory)
+    return load_dataset(cache, "layer", cache.images, memory=memory)
 
 
 def rows_in(codes: Codes) -> list[int]:
@@ -27,7 +29,7 @@ def rows_in(codes: Codes) -> list[int]:
     return [int(value) // 2 for value in np.concatenate(list(codes.blocks()))[:, 0]]
 
 
-def held_out(lesson: Lesson) -> tuple[list[int], NDArray[Any]]:
+def held_out(lesson: LayerDataset) -> tuple[list[int], NDArray[Any]]:
     assert lesson.heldout is not None
     return rows_in(lesson.heldout.codes), lesson.heldout.targets
 
@@ -44,7 +46,7 @@ def test_rows_are_those_of_their_split_with_their_labels(tmp_path: Path, memory:
     assert (rows, targets.tolist()) == ([2, 10], [0, 1])
     assert lesson.heldout is not None
     assert lesson.training.classes == lesson.heldout.classes == 3
-    assert isinstance(lesson.training.codes, InMemory if memory > 1 else StoredCodes)
+    assert isinstance(lesson.training.codes, ArrayMatrix if memory > 1 else ShardedMatrix)
 
 
 @pytest.mark.parametrize("split", [None, ["train"] * 12, ["", "train"] * 6])
@@ -82,7 +84,7 @@ def test_several_names_make_several_labels(tmp_path: Path) -> None:
 def test_labels_are_those_of_the_table_that_was_given(tmp_path: Path) -> None:
     cache = open_cache(written_cache(tmp_path, CODES[:4], ["a", "b", "a", "b"]))
     other = open_cache(written_cache(tmp_path / "other", CODES[:4], ["x", "x", "", "y"])).images
-    lesson = read_lesson(cache, "layer", other)
+    lesson = load_dataset(cache, "layer", other)
     assert (lesson.names, rows_in(lesson.training.codes)) == (["x", "y"], [0, 1, 3])
 
 
@@ -127,7 +129,7 @@ def test_labels_that_do_not_fit_are_refused(
     def never(*_: Any, **__: Any) -> Any:
         raise AssertionError("read codes")
 
-    monkeypatch.setattr("bottleneck.fitting.dataset.open_codes", never)
+    monkeypatch.setattr("bottleneck.fitting.dataset.open_matrix", never)
     with pytest.raises(LabelsError, match=message):
         lesson_of(tmp_path, labels, split=["train", "train", "train", "test"])
 
@@ -136,7 +138,7 @@ def test_a_layer_that_is_not_whole_is_refused(tmp_path: Path) -> None:
     cache = open_cache(written_cache(tmp_path, CODES, ["a", "b"] * 6, shard_size=5))
     cache.shard_path("layer", 1).unlink()
     with pytest.raises(CacheError, match="lacks 1 of 3 shards"):
-        read_lesson(cache, "layer", cache.images)
+        load_dataset(cache, "layer", cache.images)
 
 
 def test_no_rows_are_refused() -> None:
@@ -152,24 +154,24 @@ def test_no_rows_are_refused() -> None:
 
 def test_the_only_layer_need_not_be_named(tmp_path: Path) -> None:
     cache = written_cache(tmp_path, CODES, ["a", "b"] * 6)
-    assert choose_layer(cache, None) == "layer"
-    assert choose_layer(cache, "layer") == "layer"
+    assert resolve_layer(cache, None) == "layer"
+    assert resolve_layer(cache, "layer") == "layer"
 
 
 def test_a_layer_is_chosen_among_those_that_there_are(tmp_path: Path) -> None:
     cache = written_cache(tmp_path, CODES, ["a", "b"] * 6, layers=["layer2", "layer3"])
-    assert choose_layer(cache, "layer3") == "layer3"
+    assert resolve_layer(cache, "layer3") == "layer3"
     with pytest.raises(UnknownNameError, match=r"'layr3': did you mean layer3.*extract --layer"):
-        choose_layer(cache, "layr3")
+        resolve_layer(cache, "layr3")
     with pytest.raises(
         InvalidOptionError, match=r"2 layers: choose one with --layer \(layer2, layer3\).*sweep"
     ):
-        choose_layer(cache, None)
+        resolve_layer(cache, None)
 
 
 def test_no_layer_and_no_cache_are_refused(tmp_path: Path) -> None:
     cache = written_cache(tmp_path / "cache", CODES, ["a", "b"] * 6, layers=[])
     with pytest.raises(InvalidOptionError, match=r"0 layers.*none is extracted yet"):
-        choose_layer(cache, None)
+        resolve_layer(cache, None)
     with pytest.raises(CacheError, match="no cache at"):
-        choose_layer(tmp_path / "absent", "layer")
+        resolve_layer(tmp_path / "absent", "layer")

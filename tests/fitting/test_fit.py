@@ -20,10 +20,10 @@ from bottleneck.errors import (
     LabelsError,
     UnknownNameError,
 )
-from bottleneck.fitting.dataset import read_lesson
+from bottleneck.fitting.dataset import load_dataset
 from bottleneck.fitting.fit import Fit, fit, learn, require_options
 from bottleneck.fitting.head import Head
-from bottleneck.fitting.metrics import LabelScore, Score
+from bottleneck.fitting.metrics import MultilabelScore, Score
 from bottleneck.fitting.selection import calibrate
 from bottleneck.linear import sklearn_solver as reference
 from bottleneck.linear.training import Method
@@ -123,7 +123,7 @@ def test_coefficients_are_those_of_all_training_rows(
     # ½‖w − w*‖² is at most the gap, a ten-thousandth of the objective.
     allowed = np.sqrt(2e-4 * done.solution.objective.sum())
     assert np.linalg.norm(done.head.coef - model[-1].coef_) <= allowed
-    predicted = done.head.margins(unseen).argmax(axis=1)
+    predicted = done.head.decision_function(unseen).argmax(axis=1)
     assert (predicted == model.predict(unseen)).mean() > 0.97
     assert score_of(done).accuracy == pytest.approx((predicted == true).mean())
     np.testing.assert_array_equal(
@@ -162,13 +162,13 @@ def test_held_out_rows_decide_nothing_but_their_own_score(tmp_path: Path) -> Non
 
 def test_the_held_out_split_is_judged_once(split: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    margins = Head.margins
+    margins = Head.decision_function
 
     def spy(self: Head, codes: NDArray[Any]) -> NDArray[np.float64]:
         calls.append(f"{len(codes)} rows")
         return margins(self, codes)
 
-    monkeypatch.setattr(Head, "margins", spy)
+    monkeypatch.setattr(Head, "decision_function", spy)
     run(split)
     assert calls == ["80 rows"]
 
@@ -314,12 +314,12 @@ def test_several_labels_from_a_csv(tmp_path: Path, clf: str) -> None:
     assert (done.head.multilabel, done.head.classes) == (True, ["a", "b", "c"])
     assert told(done)["cv"]["metric"] == "mean_average_precision"
     learnt, true_learnt, unseen, true = sides(X.astype(np.float64), targets)
-    margins = done.head.margins(unseen)
+    margins = done.head.decision_function(unseen)
     for label in range(3):
         model = by_sklearn(clf, done.c).fit(learnt, true_learnt[:, label])
         np.testing.assert_allclose(margins[:, label], model.decision_function(unseen), atol=0.1)
     found = done.heldout
-    assert isinstance(found, LabelScore)
+    assert isinstance(found, MultilabelScore)
     assert (found.split, found.n) == ("test", 80)
     assert found.mean_average_precision == pytest.approx(average_precision_score(true, margins))
     assert found.accuracy == pytest.approx(((margins > 0) == true).all(axis=1).mean())
@@ -343,7 +343,7 @@ def test_two_classes_have_a_row_of_coefficients_each(tmp_path: Path, clf: str) -
     learnt, targets, unseen, true = sides(X.astype(np.float64), y)
     model = by_sklearn(clf, 0.1).fit(learnt, targets)
     assert done.head.coef.shape == (2, 6)
-    margins = done.head.margins(unseen)
+    margins = done.head.decision_function(unseen)
     np.testing.assert_allclose(margins[:, 0], -margins[:, 1])
     # softmax of ∓m/2 has the ratio that the logistic of m has
     twice = 2 if clf == "softmax" else 1
@@ -382,7 +382,7 @@ def test_an_svms_probabilities_are_learnt_from_what_the_folds_held_back(split: P
     assert done.head.calibration is not None
     np.testing.assert_allclose(done.head.calibration.slope, expected.slope)
     assert done.ece == pytest.approx(ece_by_hand(expected.probabilities(margins), targets))
-    probabilities = done.head.scores(done.head.margins(unseen))
+    probabilities = done.head.scores(done.head.decision_function(unseen))
     assert score_of(done).ece == pytest.approx(ece_by_hand(probabilities, true))
     assert told(done)["heldout"]["ece"] == score_of(done).ece
 
@@ -391,7 +391,7 @@ def test_a_softmaxs_probabilities_are_its_own(split: Path) -> None:
     done = run(split, "softmax")
     learnt, targets, unseen, true = sides(*shuffled(*clouds()))
     model = by_sklearn("softmax", done.c).fit(learnt, targets)
-    probabilities = done.head.scores(done.head.margins(unseen))
+    probabilities = done.head.scores(done.head.decision_function(unseen))
     np.testing.assert_allclose(probabilities, model.predict_proba(unseen), atol=0.02)
     assert done.ece is None  # nothing was learnt of it that folds could judge
     assert score_of(done).ece == pytest.approx(ece_by_hand(probabilities, true))
@@ -455,7 +455,9 @@ def test_the_preprocessing_that_the_folds_chose_is_the_heads(tmp_path: Path) -> 
     assert told(done)["preprocess"] == "l2"
     learnt = by_sklearn("svm", done.c, "l2").fit(X.astype(np.float64), y)
     np.testing.assert_allclose(
-        done.head.margins(X)[:, 1], learnt.decision_function(X.astype(np.float64)), atol=0.03
+        done.head.decision_function(X)[:, 1],
+        learnt.decision_function(X.astype(np.float64)),
+        atol=0.03,
     )
 
 
@@ -478,7 +480,7 @@ def test_the_metric_and_the_rule_reach_the_choice(tmp_path: Path) -> None:
 
 def test_learning_from_a_lesson_is_the_same(split: Path) -> None:
     cache = open_cache(split)
-    lesson = read_lesson(cache, "layer", cache.images)
+    lesson = load_dataset(cache, "layer", cache.images)
     done = learn(lesson, Method("svm"), c=GRID, cv=4, preprocess="standardize")
     assert told(done) == told(run(split))
 

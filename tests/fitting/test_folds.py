@@ -10,14 +10,14 @@ from sklearn.model_selection import StratifiedKFold
 
 from bottleneck.errors import InvalidOptionError, LabelsError
 from bottleneck.fitting.folds import Split, make_folds
-from bottleneck.linear.matrix import InMemory
+from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.training import Training
 
 
 def rows(targets: NDArray[Any], k: int, groups: Sequence[str] | None = None) -> Training:
     """Only targets and groups make folds: the codes say where a row stood."""
     place = np.arange(len(targets), dtype=np.float32)[:, None]
-    return Training(InMemory(place), targets, k, groups)
+    return Training(ArrayMatrix(place), targets, k, groups)
 
 
 @st.composite

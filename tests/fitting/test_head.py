@@ -20,13 +20,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
 from bottleneck.errors import HeadError, OutputExistsError, SpecMismatchError
-from bottleneck.fitting.head import Head, require_new
+from bottleneck.fitting.head import Head
 from bottleneck.linear.calibration import Calibration
-from bottleneck.linear.classifiers import one_row_per_class
-from bottleneck.linear.matrix import Preprocessing
-from bottleneck.spec import Preprocess, Source, Spec
+from bottleneck.linear.classifiers import expand_binary
+from bottleneck.linear.matrix import FeatureScaler
+from bottleneck.runtime.files import require_writable_output
+from bottleneck.spec import InputTransform, Source, Spec
 
-SPEC = Spec("net", "ab" * 32, Preprocess(), "pillow-1", "float32", True, "avg")
+SPEC = Spec("net", "ab" * 32, InputTransform(), "pillow-1", "float32", True, "avg")
 
 PLATT = Calibration(np.array([2.0, 0.5, 0.0]), np.array([0.1, -3.0, 0.2]), independent=True)
 TEMPERATURE = Calibration(np.full(3, 0.7), np.array([0.0, 0.1, -0.2]), independent=False)
@@ -40,7 +41,7 @@ def a_head(**changes: Any) -> Head:
         "classes": ["ants", "bées", "wasps"],
         "coef": random.normal(size=(3, 5)),
         "intercept": random.normal(size=3),
-        "preprocessing": Preprocessing(
+        "preprocessing": FeatureScaler(
             "standardize", random.normal(size=5), random.uniform(1, 2, size=5)
         ),
         "calibration": None,
@@ -95,32 +96,32 @@ def test_scores_are_those_of_scikit_learns_pipeline(
     pipeline = make_pipeline(transformer, LogisticRegression()).fit(X, y)
     coef, intercept = pipeline[-1].coef_, pipeline[-1].intercept_
     if classes == 2:
-        coef, intercept = one_row_per_class("softmax", coef, intercept)
+        coef, intercept = expand_binary("softmax", coef, intercept)
     scaler = transformer if preprocess == "standardize" else None
     head = a_head(
         classes=[str(k) for k in range(classes)],
         coef=coef,
         intercept=intercept,
-        preprocessing=Preprocessing(
+        preprocessing=FeatureScaler(
             preprocess,
             scaler.mean_ if scaler else np.zeros(6),
             scaler.scale_ if scaler else np.ones(6),
         ),
         calibration=Calibration(np.ones(classes), np.zeros(classes), independent=False),
     )
-    margins = head.margins(X)
+    margins = head.decision_function(X)
     expected = pipeline.predict_proba(X)
     np.testing.assert_allclose(head.scores(margins), expected, rtol=1e-5, atol=1e-9)
     assert head.labels(margins) == [str(k) for k in pipeline.predict(X).tolist()]
 
 
 def test_codes_are_prepared_in_double_precision() -> None:
-    far = Preprocessing("standardize", np.full(5, 1e6), np.full(5, 1e-3))
+    far = FeatureScaler("standardize", np.full(5, 1e6), np.full(5, 1e-3))
     codes = np.full((1, 5), 1e6, np.float32)
     codes[0, 0] += 0.0625  # the next number of single precision
     head = a_head(preprocessing=far, coef=np.eye(3, 5), intercept=np.zeros(3))
-    assert head.margins(codes).tolist() == [[62.5, 0, 0]]
-    assert head.margins(codes).dtype == np.float64
+    assert head.decision_function(codes).tolist() == [[62.5, 0, 0]]
+    assert head.decision_function(codes).dtype == np.float64
 
 
 MARGINS = st.lists(
@@ -163,11 +164,11 @@ def test_labels_of_several_are_in_the_order_of_the_classes() -> None:
 def test_codes_of_another_size_are_refused() -> None:
     for shape in [(2, 6), (5,), (2, 5, 1)]:
         with pytest.raises(HeadError, match=f"codes of size 5, got shape {re.escape(str(shape))}"):
-            a_head().margins(np.zeros(shape))
+            a_head().decision_function(np.zeros(shape))
 
 
 def test_another_spec_is_refused() -> None:
-    other = Spec("net", "cd" * 32, Preprocess(), "pillow-1", "float32", True, "max")
+    other = Spec("net", "cd" * 32, InputTransform(), "pillow-1", "float32", True, "max")
     with pytest.raises(SpecMismatchError, match="pool is avg in the head and max in cache x"):
         a_head().require(other, where="cache x")
 
@@ -292,15 +293,15 @@ def test_any_damage_is_a_head_or_a_head_error(
         assert "\n" not in str(error)
     else:
         with np.errstate(all="ignore"):  # bytes of a number that were changed are another number
-            margins = head.margins(np.ones((1, 5)))
+            margins = head.decision_function(np.ones((1, 5)))
             assert head.scores(margins).dtype == np.float64
             assert isinstance(head.labels(margins)[0], str)
 
 
 def test_what_is_in_the_way_stays_unless_asked(tmp_path: Path) -> None:
     path = tmp_path / "head"
-    require_new(path, overwrite=False)
+    require_writable_output(path, overwrite=False)
     path.touch()
     with pytest.raises(OutputExistsError, match="--overwrite"):
-        require_new(path, overwrite=False)
-    require_new(path, overwrite=True)
+        require_writable_output(path, overwrite=False)
+    require_writable_output(path, overwrite=True)

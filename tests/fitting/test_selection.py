@@ -23,7 +23,7 @@ from bottleneck.fitting.selection import C_GRID, Selection, calibrate, check_gri
 from bottleneck.fitting.summary import selection_text
 from bottleneck.linear import sklearn_solver as reference
 from bottleneck.linear.calibration import fit_platt, fit_temperature
-from bottleneck.linear.matrix import InMemory
+from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.path import Solution
 from bottleneck.linear.training import Method, Training
 from tests.helpers.datasets import MODELS, SCALERS, by_sklearn, clouds, several, training
@@ -41,7 +41,7 @@ def scores_by_hand(
     lesson: Training, clf: str, c: float, preprocess: str, *, folds: int = 5, leak: bool = False
 ) -> list[float]:
     """Accuracies of scikit-learn's classifier on the same folds; with a leak, of a wrong one."""
-    assert isinstance(lesson.codes, InMemory)
+    assert isinstance(lesson.codes, ArrayMatrix)
     X, y = lesson.codes.array.astype(np.float64), lesson.targets
     if leak:
         X, preprocess = SCALERS[preprocess]().fit_transform(X), "none"
@@ -157,7 +157,7 @@ class Scripted(Method):
     folds: int = 2
 
     def path(self, training: Training, cs: Sequence[float], *, tol: float) -> Iterator[Solution]:
-        assert isinstance(training.codes, InMemory)
+        assert isinstance(training.codes, ArrayMatrix)
         assert self.targets is not None
         seen: NDArray[np.bool_] = np.any(training.codes.array, axis=0)
         splits = make_folds(one_hot(self.targets), self.folds)
@@ -316,7 +316,7 @@ def test_a_fold_that_did_not_converge_is_told() -> None:
     assert lines[2].endswith("not converged")
 
 
-# Preprocessing
+# FeatureScaler
 
 
 def _nuisance(kind: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -17,17 +17,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import bottleneck
-from bottleneck.cache.manifest import Layout, Manifest
-from bottleneck.cache.shard import Header, Shard, check_shard, read_blocks, write_shard
+from bottleneck.cache.manifest import Manifest, StorageLayout
+from bottleneck.cache.shard import Header, Shard, iter_code_blocks, verify_shard, write_shard
 from bottleneck.cache.store import Cache
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import ShardError
-from bottleneck.fitting.sharded_matrix import StoredCodes, open_codes
-from bottleneck.linear.matrix import Codes, InMemory
-from bottleneck.spec import Preprocess, Source, Spec
+from bottleneck.fitting.sharded_matrix import ShardedMatrix, open_matrix
+from bottleneck.linear.matrix import ArrayMatrix, Codes
+from bottleneck.spec import InputTransform, Source, Spec
 from tests.conftest import Extract
 
-SPEC = Spec("net", "ab" * 32, Preprocess(), "pillow-1", "float32", True, "none")
+SPEC = Spec("net", "ab" * 32, InputTransform(), "pillow-1", "float32", True, "none")
 LAYER = "layer1"
 
 
@@ -38,7 +38,7 @@ def a_cache(
     n = len(codes)
     names, blank = [f"{row}.png" for row in range(n)], [""] * n
     images = ImageTable(names, blank, blank, blank, np.ones(n, np.int64), np.ones(n, np.int64))
-    layout = Layout(dtype, shard_size, "none")
+    layout = StorageLayout(dtype, shard_size, "none")
     cache = Cache(path, Manifest(SPEC, layout, Source("net", "DEFAULT"), "00"), images)
     for k in range(cache.shard_count):
         rows = cache.rows(k)
@@ -53,9 +53,9 @@ def random_codes(*shape: int) -> NDArray[np.float32]:
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
-def of_shards(cache: Cache, rows: NDArray[np.int64], *, block: int) -> StoredCodes:
+def of_shards(cache: Cache, rows: NDArray[np.int64], *, block: int) -> ShardedMatrix:
     size = int(np.prod(cache.done(LAYER)[0].shape[1:]))
-    return StoredCodes(cache, LAYER, rows, size, block)
+    return ShardedMatrix(cache, LAYER, rows, size, block)
 
 
 def together(codes: Codes) -> NDArray[np.float32]:
@@ -63,7 +63,7 @@ def together(codes: Codes) -> NDArray[np.float32]:
     return np.concatenate(blocks)
 
 
-def begin(codes: StoredCodes) -> Generator[NDArray[np.float32], None, None]:
+def begin(codes: ShardedMatrix) -> Generator[NDArray[np.float32], None, None]:
     """Blocks that can be closed."""
     blocks = codes.blocks()
     assert isinstance(blocks, Generator)
@@ -129,7 +129,7 @@ def test_unpooled_codes_of_a_real_extraction_come_flattened(
     with h5py.File(cache.path / "codes.h5") as index:
         expected = index["layer2"][...].astype(np.float32)
     assert expected.shape == (36, 8, 8, 8)
-    codes = open_codes(cache, "layer2", rows, memory=memory)
+    codes = open_matrix(cache, "layer2", rows, memory=memory)
     assert codes.in_memory == (memory is None)
     assert codes.shape == (5, 512)
     assert codes.dtype == np.float32
@@ -147,11 +147,11 @@ def test_blocks_can_be_read_by_two_at_once(ten: Cache) -> None:
 
 def test_codes_are_in_memory_where_four_copies_fit(ten: Cache) -> None:
     rows, need = np.arange(1, 10), 9 * 3 * 4 * 4
-    fits = open_codes(ten, LAYER, rows, memory=need)
-    assert isinstance(fits, InMemory)
+    fits = open_matrix(ten, LAYER, rows, memory=need)
+    assert isinstance(fits, ArrayMatrix)
     np.testing.assert_array_equal(fits.array, random_codes(10, 3)[1:])
-    too_large = open_codes(ten, LAYER, rows, memory=need - 1)
-    assert isinstance(too_large, StoredCodes)
+    too_large = open_matrix(ten, LAYER, rows, memory=need - 1)
+    assert isinstance(too_large, ShardedMatrix)
     np.testing.assert_array_equal(together(too_large), fits.array)
 
 
@@ -162,7 +162,7 @@ def test_half_of_the_free_memory_is_the_budget_unless_one_is_given(
     for free, in_memory in [(2 * need, True), (2 * need - 2, False)]:
         now = SimpleNamespace(available=free)
         monkeypatch.setattr("psutil.virtual_memory", lambda now=now: now)
-        assert open_codes(ten, LAYER, np.arange(10), memory=None).in_memory == in_memory
+        assert open_matrix(ten, LAYER, np.arange(10), memory=None).in_memory == in_memory
 
 
 @pytest.mark.parametrize("shard_size", [64, 1024])
@@ -170,7 +170,7 @@ def test_reading_stays_within_the_budget(tmp_path: Path, shard_size: int) -> Non
     codes = random_codes(1024, 1024)
     cache = a_cache(tmp_path, codes, shard_size=shard_size)
     budget = codes.nbytes // 8
-    found = open_codes(cache, LAYER, np.arange(1024), memory=budget)
+    found = open_matrix(cache, LAYER, np.arange(1024), memory=budget)
     sizes = []
     tracemalloc.start()
     try:
@@ -187,11 +187,11 @@ def test_reading_stays_within_the_budget(tmp_path: Path, shard_size: int) -> Non
 def test_a_block_is_a_row_at_least_and_64_mib_at_most(tmp_path: Path) -> None:
     codes = random_codes(100, 3)
     cache = a_cache(tmp_path, codes, shard_size=100)
-    tiny = open_codes(cache, LAYER, np.arange(100), memory=0)
+    tiny = open_matrix(cache, LAYER, np.arange(100), memory=0)
     assert [len(block) for block in tiny.blocks()] == [1] * 100
     wide = a_cache(tmp_path / "wide", np.zeros((1, 1 << 18), np.float32), shard_size=1)  # 1 MiB
-    large = open_codes(wide, LAYER, np.zeros(1000, np.int64), memory=2 << 30)
-    assert isinstance(large, StoredCodes)
+    large = open_matrix(wide, LAYER, np.zeros(1000, np.int64), memory=2 << 30)
+    assert isinstance(large, ShardedMatrix)
     assert large.block == 64
 
 
@@ -244,11 +244,11 @@ def test_a_damaged_shard_is_refused_whichever_way_it_is_read(
     memory = 1 << 20 if way == "memory" else 0
     found = None
     if way != "memory":
-        found = open_codes(ten, LAYER, rows, memory=memory)  # before the damage
+        found = open_matrix(ten, LAYER, rows, memory=memory)  # before the damage
     _damage(ten, kind)
     for _ in range(2):  # what failed once fails again
         with pytest.raises(ShardError, match=r"0000[01]\.h5"):
-            together(found or open_codes(ten, LAYER, rows, memory=memory))
+            together(found or open_matrix(ten, LAYER, rows, memory=memory))
 
 
 def test_shards_without_wanted_rows_are_not_read(ten: Cache) -> None:
@@ -264,15 +264,15 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
 
     def checked(path: Path) -> Header:
         begun.append((path.stem, True))
-        return check_shard(path)
+        return verify_shard(path)
 
     def noted(path: Path, rows: int) -> Iterator[NDArray[Any]]:
         if begun[-1:] != [(path.stem, True)]:
             begun.append((path.stem, False))
-        return read_blocks(path, rows)
+        return iter_code_blocks(path, rows)
 
-    monkeypatch.setattr("bottleneck.cache.store.check_shard", checked)
-    monkeypatch.setattr("bottleneck.fitting.sharded_matrix.read_blocks", noted)
+    monkeypatch.setattr("bottleneck.cache.store.verify_shard", checked)
+    monkeypatch.setattr("bottleneck.fitting.sharded_matrix.iter_code_blocks", noted)
     return begun
 
 
@@ -292,7 +292,7 @@ def test_a_shard_is_checked_before_it_is_read_for_the_first_time(
     together(codes)
     assert checks == [("00000", False), ("00001", False), ("00002", True)]
     checks.clear()
-    together(open_codes(ten, LAYER, np.arange(10), memory=0))  # who opens anew checks anew
+    together(open_matrix(ten, LAYER, np.arange(10), memory=0))  # who opens anew checks anew
     assert checks == [("00000", True), ("00001", True), ("00002", True)]
 
 
@@ -300,7 +300,7 @@ def test_a_shard_is_checked_before_it_is_read_for_the_first_time(
 
 
 class Reader:
-    """In place of `read_blocks`: says which rows were read, by which thread, and waits at some."""
+    """In place of `iter_code_blocks`: notes which rows which thread read, and waits at some."""
 
     def __init__(self, *, rows: int, wait_at: int = -1) -> None:
         self.threads: list[int] = []
@@ -321,7 +321,7 @@ def test_one_block_is_read_while_another_is_used(
     ten: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader = Reader(rows=4)
-    monkeypatch.setattr("bottleneck.fitting.sharded_matrix.read_blocks", reader)
+    monkeypatch.setattr("bottleneck.fitting.sharded_matrix.iter_code_blocks", reader)
     blocks = of_shards(ten, np.arange(4), block=1).blocks()
     next(blocks)
     assert reader.read[1].wait(10)  # nobody has asked for it
@@ -336,7 +336,7 @@ def test_who_stops_does_not_wait_for_the_next_block(
     # The garbage collector may close an iteration while its thread has h5py's lock, which the
     # reading thread is waiting for.
     reader = Reader(rows=4, wait_at=1)
-    monkeypatch.setattr("bottleneck.fitting.sharded_matrix.read_blocks", reader)
+    monkeypatch.setattr("bottleneck.fitting.sharded_matrix.iter_code_blocks", reader)
     threads = threading.active_count()
     blocks = begin(of_shards(ten, np.arange(4), block=1))
     next(blocks)
@@ -388,7 +388,7 @@ def test_an_iteration_that_ends_early_leaves_no_thread_and_no_file(ten: Cache, e
     _settled(threads, files)
 
 
-def _fails_in_the_middle(codes: StoredCodes) -> None:
+def _fails_in_the_middle(codes: ShardedMatrix) -> None:
     for i, _ in enumerate(codes.blocks()):
         1 / (3 - i)
 

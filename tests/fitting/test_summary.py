@@ -9,7 +9,7 @@ import pytest
 
 from bottleneck.fitting.fit import Fit
 from bottleneck.fitting.head import Head
-from bottleneck.fitting.metrics import LabelScore, Score, score, score_labels
+from bottleneck.fitting.metrics import MultilabelScore, Score, score, score_labels
 from bottleneck.fitting.selection import Candidate, Selection
 from bottleneck.fitting.summary import (
     confusion_text,
@@ -20,7 +20,7 @@ from bottleneck.fitting.summary import (
     score_text,
     selection_text,
 )
-from bottleneck.linear.matrix import Preprocessing
+from bottleneck.linear.matrix import FeatureScaler
 from bottleneck.linear.path import Solution
 from bottleneck.prediction.predict import Prediction
 from bottleneck.spec import Source
@@ -74,7 +74,7 @@ def a_fit(**changes: Any) -> Fit:
         classes=["ants", "bees"],
         coef=np.zeros((k, d)),
         intercept=np.zeros(k),
-        preprocessing=Preprocessing("l2", np.zeros(d), np.ones(d)),
+        preprocessing=FeatureScaler("l2", np.zeros(d), np.ones(d)),
         calibration=None,
         multilabel=False,
         spec=SPEC,
@@ -175,7 +175,7 @@ def test_probabilities_have_their_error_and_rows_without_splits_a_name() -> None
     assert line.endswith("mean per class 75.0%, calibration error 5.1%")
 
 
-def labels_score() -> LabelScore:
+def labels_score() -> MultilabelScore:
     true = np.array([[True, False, False], [False, True, False]])
     margins = np.array([[1.0, -1.0, -1.0], [2.0, 1.0, -1.0]])
     return score_labels(true, margins, ["ants", "b\nees", "none"], split="test")
@@ -195,7 +195,7 @@ def test_several_labels_have_their_precisions() -> None:
 
 
 @pytest.mark.parametrize("found", [HELD_OUT, labels_score()], ids=["classes", "labels"])
-def test_an_evaluation_names_what_could_not_be_judged(found: Score | LabelScore) -> None:
+def test_an_evaluation_names_what_could_not_be_judged(found: Score | MultilabelScore) -> None:
     assert evaluation_text(found, {}) == score_text(found)
     lines = evaluation_text(found, {f"{i}\n.jpg": "empty" for i in range(12)}).splitlines()
     rejected = lines[len(score_text(found).splitlines()) :]

@@ -21,7 +21,7 @@ from bottleneck.cache.shard import Shard, read_header, write_shard
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.errors import CacheError, InvalidOptionError, UnknownNameError
 from bottleneck.fitting import sweep as module
-from bottleneck.fitting.dataset import Lesson, read_lesson
+from bottleneck.fitting.dataset import LayerDataset, load_dataset
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.selection import Candidate
 from bottleneck.fitting.sweep import Row, best_row, recommend, sweep
@@ -161,14 +161,14 @@ def test_every_shard_is_read_once(three: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_one_layer_is_in_memory_at_a_time(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before: list[weakref.ref[Any]] = []
 
-    def spy(*arguments: Any, **options: Any) -> Lesson:
+    def spy(*arguments: Any, **options: Any) -> LayerDataset:
         gc.collect()
         assert [ref() for ref in before] == [None] * len(before)
-        lesson = read_lesson(*arguments, **options)
+        lesson = load_dataset(*arguments, **options)
         before.extend(weakref.ref(thing) for thing in (lesson, lesson.training.codes))
         return lesson
 
-    monkeypatch.setattr(module, "read_lesson", spy)
+    monkeypatch.setattr(module, "load_dataset", spy)
     sweep(three, [SVM, SOFTMAX], c=[1.0], cv=2)
     assert len(before) == 6
 
@@ -225,7 +225,7 @@ def test_held_out_rows_and_chance_are_measured_by_the_metric_of_the_folds(
     method = Method("svm", metric=metric)
     (row,) = sweep(cache, [method], c=CS, cv=3)
     head = fit(cache, method, c=CS, cv=3).head
-    answers = np.array(head.classes)[head.margins(noisy(0.5)[~train]).argmax(axis=1)]
+    answers = np.array(head.classes)[head.decision_function(noisy(0.5)[~train]).argmax(axis=1)]
     assert row.measured == pytest.approx(by_hand(labels[~train], answers))
     dummy = DummyClassifier(strategy="most_frequent").fit(labels[train], labels[train])
     assert row.chance == pytest.approx(by_hand(labels[train], dummy.predict(labels[train])))

@@ -11,16 +11,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import LinearSVC
 
-from bottleneck.cache.manifest import Layout
+from bottleneck.cache.manifest import StorageLayout
 from bottleneck.cache.shard import Shard, write_shard
 from bottleneck.cache.store import Cache
-from bottleneck.cache.update import plan_cache
+from bottleneck.cache.update import plan_update
 from bottleneck.data.table import ImageTable
-from bottleneck.linear.matrix import InMemory
+from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.training import Training
-from bottleneck.spec import Preprocess, Source, Spec
+from bottleneck.spec import InputTransform, Source, Spec
 
-SPEC = Spec("net", "ab" * 32, Preprocess(), "pillow-1", "float32", True, "avg")
+SPEC = Spec("net", "ab" * 32, InputTransform(), "pillow-1", "float32", True, "avg")
 
 MODELS: dict[str, Callable[..., Any]] = {
     "svm": lambda **options: LinearSVC(random_state=0, max_iter=100_000, **options),
@@ -64,7 +64,7 @@ def training(
 ) -> Training:
     """These rows in memory."""
     k = targets.shape[1] if targets.ndim == 2 else int(targets.max()) + 1
-    return Training(InMemory(X), targets, k, groups)
+    return Training(ArrayMatrix(X), targets, k, groups)
 
 
 def written_cache(
@@ -87,9 +87,9 @@ def written_cache(
         size=np.ones(n, dtype=np.int64),
         mtime_ns=np.zeros(n, dtype=np.int64),
     )
-    layout = Layout("float32", shard_size, "none")
-    plan = plan_cache(path, images, spec=SPEC, layout=layout, source=Source("net", "none"))
-    cache = plan.carry_out()
+    layout = StorageLayout("float32", shard_size, "none")
+    plan = plan_update(path, images, spec=SPEC, layout=layout, source=Source("net", "none"))
+    cache = plan.apply()
     for layer in layers:
         for shard in range(cache.shard_count):
             _write(cache, layer, shard, codes)

@@ -9,15 +9,15 @@ import h5py
 import numpy as np
 
 from bottleneck.cache.envelope import seal
-from bottleneck.cache.manifest import Layout, Manifest
+from bottleneck.cache.manifest import Manifest, StorageLayout
 from bottleneck.cache.shard import KIND, Shard, write_shard
-from bottleneck.spec import Preprocess, Source, Spec
+from bottleneck.spec import InputTransform, Source, Spec
 
-SPEC = Spec("net", "ab" * 32, Preprocess(), "pillow-1", "float32", True, "avg")
+SPEC = Spec("net", "ab" * 32, InputTransform(), "pillow-1", "float32", True, "avg")
 
 
 def a_manifest(dtype: str = "float32", *, compression: str = "none") -> Manifest:
-    return Manifest(SPEC, Layout(dtype, 5, compression), Source("net", "none"), "cd" * 32)
+    return Manifest(SPEC, StorageLayout(dtype, 5, compression), Source("net", "none"), "cd" * 32)
 
 
 def a_shard(n: int = 5, start: int = 10, shape: tuple[int, ...] = (7,), scale: float = 1) -> Shard:

@@ -26,7 +26,7 @@ from turns import in_turns, ratio
 
 from bottleneck.linear.classifiers import CLASSIFIERS, fit_path
 from bottleneck.linear.estimators import LinearSVM, SoftmaxRegression
-from bottleneck.linear.matrix import InMemory
+from bottleneck.linear.matrix import ArrayMatrix
 
 
 def test_generated_codes_are_balanced_standardised_and_repeat() -> None:
@@ -47,7 +47,7 @@ def test_the_objective_is_what_the_solver_minimises(clf: str, classes: int) -> N
     model = {"svm": LinearSVM, "softmax": SoftmaxRegression}[clf](C=0.1)
     model.fit(data.train, data.train_classes)
     (found,) = fit_path(
-        InMemory(data.train), data.train_classes, clf=clf, cs=[0.1], classes=classes
+        ArrayMatrix(data.train), data.train_classes, clf=clf, cs=[0.1], classes=classes
     )
     value = versus.objective(model, data.train, data.train_classes, clf=clf)
     assert value == pytest.approx(float(found.objective.sum()), rel=1e-5)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from bottleneck.errors import EngineError
+from bottleneck.errors import WorkerError
 from bottleneck.fitting.sweep import Row, sweep
 from bottleneck.linear.training import Method
-from bottleneck.runtime.executors import open_engine
-from bottleneck.runtime.timing import Clock
+from bottleneck.runtime.executors import open_executor
+from bottleneck.runtime.timing import StageTimer
 from tests.conftest import NETWORKS, Extract, Run
 from tests.faults.trial import require_same
 from tests.helpers.dask_cluster import Cluster, dask_cluster
@@ -33,13 +33,13 @@ def test_a_worker_that_is_killed_costs_the_shards_that_it_was_at(
     alone = extract_tiny(photos, tmp_path / "alone", **options)
     standing: dict[Path, int] = {}
 
-    def kill_one(rows: int, total: int, clock: Clock) -> None:
+    def kill_one(rows: int, total: int, clock: StageTimer) -> None:
         if rows >= 6 and not standing:
             shards = (tmp_path / "crew" / "codes").rglob("*.h5")
             standing.update({shard: shard.stat().st_ino for shard in shards})
             cluster.kill_worker("worker-0")
 
-    with open_engine("dask", scheduler=cluster.address) as engine:
+    with open_executor("dask", scheduler=cluster.address) as engine:
         done = extract_tiny(photos, tmp_path / "crew", engine=engine, progress=kill_one, **options)
     assert done.rejected == alone.rejected
     assert len(done.rejected) == 1
@@ -52,7 +52,7 @@ def test_a_worker_that_is_killed_costs_the_shards_that_it_was_at(
 
 def test_a_sweep_by_workers_is_that_of_one_process(cache: Path, cluster: Cluster) -> None:
     methods = [Method("svm"), Method("softmax")]
-    with open_engine("dask", scheduler=cluster.address) as engine:
+    with open_executor("dask", scheduler=cluster.address) as engine:
         spread = sweep(cache, methods, c=(0.01, 1.0), engine=engine)
     alone = sweep(cache, methods, c=(0.01, 1.0))
 
@@ -73,6 +73,6 @@ def test_a_scheduler_without_workers_is_refused(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bottleneck.runtime.executors._SECONDS_TO_ANSWER", 2)
-    without = pytest.raises(EngineError, match="has no workers: `dask worker")
-    with dask_cluster(workers=0) as empty, without, open_engine("dask", scheduler=empty.address):
+    without = pytest.raises(WorkerError, match="has no workers: `dask worker")
+    with dask_cluster(workers=0) as empty, without, open_executor("dask", scheduler=empty.address):
         pass

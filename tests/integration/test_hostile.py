@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from bottleneck.data.table import find_images
+from bottleneck.data.table import open_images
 from tests.conftest import Extract
 from tests.helpers.hostile import Hostile, write_corpus
 
@@ -84,10 +84,10 @@ def test_files_that_vanish_between_listing_and_reading_are_named(
     photos: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def find_then_lose(source: Path) -> object:
-        found = find_images(source)
+        found = open_images(source)
         (photos / "train" / "bees" / "bees003.png").unlink()
         return found
 
-    monkeypatch.setattr("bottleneck.extraction.extract.find_images", find_then_lose)
+    monkeypatch.setattr("bottleneck.extraction.extract.open_images", find_then_lose)
     done = extract_tiny(photos)
     assert list(done.rejected.values()) == ["cannot be read: No such file or directory"]

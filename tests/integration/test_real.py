@@ -14,7 +14,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.cache.store import open_cache
-from bottleneck.data.decode import decode_image, prepare_image
+from bottleneck.data.decode import decode_image, resize_and_crop
 from bottleneck.extraction.extract import extract
 from bottleneck.fitting.fit import fit
 from bottleneck.linear.training import Method
@@ -127,7 +127,7 @@ def test_the_network_itself_knows_the_insects(real: Path) -> None:
     std = torch.tensor(backbone.preprocess.std).view(1, 3, 1, 1)
 
     def predicted(path: Path) -> int:
-        pixels = prepare_image(decode_image(path.read_bytes()), backbone.preprocess)
+        pixels = resize_and_crop(decode_image(path.read_bytes()), backbone.preprocess)
         image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
         with torch.inference_mode():
             return int(backbone.network((image - mean) / std).argmax())

@@ -16,13 +16,13 @@ import pytest
 from scale import LAYER, instant_stats, make_cache, write_instantly
 
 from bottleneck.cache.manifest import manifest_text
-from bottleneck.cache.recovery import salvage
+from bottleneck.cache.recovery import recover_cache
 from bottleneck.cache.shard import Shard, read_header, write_shard
 from bottleneck.cache.store import Cache, open_cache
-from bottleneck.cache.update import Changes, plan_cache
+from bottleneck.cache.update import ImageChanges, plan_update
 from bottleneck.cache.verify import verify
-from bottleneck.data.table import ImageTable, find_images
-from bottleneck.extraction.work import finish, lacking, own_shards
+from bottleneck.data.table import ImageTable, open_images
+from bottleneck.extraction.work import find_missing, finish, own_shards
 from tests.cache.test_format import Reader
 
 REJECTED = 100  # of so many instant shards, one has an image without a code
@@ -63,7 +63,7 @@ def anew(cache: Cache) -> Cache:
 def work(cache: Cache, task: tuple[int, int]) -> None:
     """What a task does to a new cache, with an instant network."""
     cache = anew(cache)
-    todo = lacking(cache, [LAYER], task)
+    todo = find_missing(cache, [LAYER], task)
     assert todo == {(LAYER,): list(own_shards(cache, task))}
     write_instantly(cache, todo[(LAYER,)])
     rejected = finish(cache, [LAYER], task)
@@ -102,7 +102,7 @@ def test_a_command_reads_a_header_once(tmp_path: Path, headers: Counter[str], sh
     found = cache.status()[LAYER]
     assert (found.done, found.missing) == (3 * shards - len(cache.rejected()), 0)
     assert found.rejected == len(cache.write_index()) == -(-shards // REJECTED)
-    assert cache.usable(LAYER).sum() == found.done
+    assert cache.valid_rows(LAYER).sum() == found.done
     assert cache.missing(LAYER) == []
     assert headers.total() == shards
     write_instantly(cache, [7])  # another file in its place
@@ -141,12 +141,12 @@ def test_planning_what_has_not_changed_makes_no_second_table(
     cache = make_cache(tmp_path, rows=20_000, shards=10)
     before = (cache.path / "images.csv").stat().st_ino
     with instant_stats():
-        _, images = find_images(tmp_path / "images.csv")
-    monkeypatch.setattr("bottleneck.data.table.read_blocks", None)
+        _, images = open_images(tmp_path / "images.csv")
+    monkeypatch.setattr("bottleneck.data.table.iter_chunks", None)
     have = cache.manifest
-    plan = plan_cache(cache.path, images, spec=have.spec, layout=have.layout, source=have.source)
-    assert (plan.changes, plan.cache.manifest) == (Changes(), have)
-    assert plan.carry_out().images is images
+    plan = plan_update(cache.path, images, spec=have.spec, layout=have.layout, source=have.source)
+    assert (plan.changes, plan.cache.manifest) == (ImageChanges(), have)
+    assert plan.apply().images is images
     assert (cache.path / "images.csv").stat().st_ino == before
 
 
@@ -156,7 +156,7 @@ def test_a_row_takes_a_few_dozen_bytes(tmp_path: Path) -> None:
         cache = make_cache(tmp_path, rows=rows, shards=1000)
         reads: list[Callable[[], ImageTable]] = [
             lambda: ImageTable.read_csv(cache.path / "images.csv"),
-            lambda: find_images(tmp_path / "images.csv")[1],
+            lambda: open_images(tmp_path / "images.csv")[1],
         ]
         for read in reads:
             tracemalloc.start()
@@ -219,7 +219,7 @@ def test_a_second_reader_finds_shards_on_shelves_and_in_the_index(sparse: Cache)
 def test_lost_files_come_back_from_shards_on_shelves(sparse: Cache) -> None:
     (sparse.path / "images.csv").unlink()
     (sparse.path / "spec.json").unlink()
-    found = salvage(sparse.path)
+    found = recover_cache(sparse.path)
     assert found.cache.manifest == sparse.manifest
     assert manifest_text(found.cache.manifest) == manifest_text(sparse.manifest)
     assert found.cache.images.path[1999:] == [
@@ -230,5 +230,5 @@ def test_lost_files_come_back_from_shards_on_shelves(sparse: Cache) -> None:
 
 
 def test_a_changed_image_takes_its_shard_from_its_shelf(sparse: Cache) -> None:
-    sparse.discard({1000})
+    sparse.delete_shards({1000})
     assert list(open_cache(sparse.path).done(LAYER)) == [0, 999, 1999, 2100]

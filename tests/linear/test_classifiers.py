@@ -18,12 +18,12 @@ from bottleneck.linear.classifiers import (
     CLASSIFIERS,
     _best_constant,
     _weights,
+    array_mover,
+    expand_binary,
     fit_path,
-    mover,
-    one_row_per_class,
     require_classifier,
 )
-from bottleneck.linear.matrix import InMemory
+from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.path import Solution
 from tests.helpers.problems import F64, KINDS, Problem, Rows, classes_of
 
@@ -49,7 +49,7 @@ RARE = {2: [0.93, 0.07], 4: [0.7, 0.2, 0.05, 0.05]}
 def train(X: NDArray[Any], y: NDArray[Any], clf: str, c: float = 1.0, **options: Any) -> Solution:
     classes = y.shape[1] if y.ndim == 2 else int(y.max()) + 1
     settings: dict[str, Any] = {"classes": classes, "tol": TIGHT} | options
-    (found,) = fit_path(InMemory(X), y, clf=clf, cs=[c], **settings)
+    (found,) = fit_path(ArrayMatrix(X), y, clf=clf, cs=[c], **settings)
     return found
 
 
@@ -109,16 +109,16 @@ def test_a_small_c_with_classes_of_unequal_sizes_is_logistic_regression(
     X, y = data(shares, 2400, 20)
     X, unseen, y = prepare(X[:400]).astype(dtype), prepare(X[400:]).astype(dtype), y[:400]
     cs = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2]
-    path = fit_path(InMemory(X), y, clf="softmax", cs=cs, classes=len(shares))
+    path = fit_path(ArrayMatrix(X), y, clf="softmax", cs=cs, classes=len(shares))
     for c, found in zip(cs, path, strict=True):
-        (alone,) = fit_path(InMemory(X), y, clf="softmax", cs=[c], classes=len(shares))
+        (alone,) = fit_path(ArrayMatrix(X), y, clf="softmax", cs=[c], classes=len(shares))
         reference = LogisticRegression(C=c, tol=1e-10, max_iter=10_000).fit(X.astype(float), y)
         expected = reference.decision_function(unseen).reshape(len(unseen), -1)
         for solution in (found, alone):
             assert solution.converged.all()
             off = np.linalg.norm(solution.coef - reference.coef_)
             assert off <= 1e-2 * np.linalg.norm(reference.coef_)
-            same = decided(solution.margins(unseen)) == decided(expected)
+            same = decided(solution.decision_function(unseen)) == decided(expected)
             assert same.mean() >= 0.995
 
 
@@ -260,7 +260,7 @@ def test_a_row_without_weight_is_no_row(clf: str, k: int, n: int, d: int) -> Non
 def test_a_label_that_no_image_has_or_all_have(clf: str, class_weight: Any) -> None:
     X, _ = data(BALANCED[2], 40, 3)
     has = np.stack([np.zeros(40, bool), X[:, 0] > 0, np.ones(40, bool)], axis=1)
-    margins = train(X, has, clf, class_weight=class_weight, tol=1e-4).margins(X)
+    margins = train(X, has, clf, class_weight=class_weight, tol=1e-4).decision_function(X)
     assert (margins[:, 0] < 0).all()
     assert (margins[:, 2] > 0).all()
 
@@ -330,7 +330,7 @@ def test_no_other_coefficients_are_better(
     case: tuple[str, Problem, dict[str, Any]], c: float
 ) -> None:
     clf, problem, given_targets = case
-    codes = InMemory(problem.rows)
+    codes = ArrayMatrix(problem.rows)
     (found,) = fit_path(
         codes, clf=clf, cs=[c], row_weight=problem.weight, tol=1e-6, **given_targets
     )
@@ -365,12 +365,14 @@ def test_both_precisions_report_the_objective_that_they_reached(
     X, y = data(RARE[k], n, d, dtype)
     found, exact = train(X, y, clf, 3.0, tol=1e-4), train(X.astype(np.float64), y, clf, 3.0)
     assert found.coef.dtype == found.intercept.dtype == found.objective.dtype == np.float64
-    assert found.margins(X).dtype == dtype
+    assert found.decision_function(X).dtype == dtype
     value = objective_by_hand(found, X.astype(np.float64), y, clf, 3.0)
     np.testing.assert_allclose(found.objective, value, rtol=1e-5 if dtype == np.float32 else 1e-9)
     least = objective_by_hand(exact, X.astype(np.float64), y, clf, 3.0)
     assert (value <= least * (1 + 1.5e-4)).all()
-    np.testing.assert_allclose(found.margins(X), X @ found.coef.T + found.intercept, rtol=1e-3)
+    np.testing.assert_allclose(
+        found.decision_function(X), X @ found.coef.T + found.intercept, rtol=1e-3
+    )
 
 
 @pytest.mark.parametrize("clf", CLASSIFIERS)
@@ -380,7 +382,7 @@ def test_codes_outside_of_memory_have_the_same_minimum(clf: str, k: int, n: int,
     X, y = data(RARE[k], n, d)
     options: Any = {"clf": clf, "cs": [1.0], "classes": k, "tol": TIGHT}
     options |= {"class_weight": "balanced", "row_weight": repeated(y)}
-    (inside,) = fit_path(InMemory(X), y, **options)
+    (inside,) = fit_path(ArrayMatrix(X), y, **options)
     (outside,) = fit_path(Rows(X, [7, 1, 13], in_memory=False), y, **options)
     np.testing.assert_allclose(outside.coef, inside.coef, atol=1e-4)
     np.testing.assert_allclose(
@@ -407,10 +409,10 @@ def test_torch_computes_what_numpy_does(clf: str, k: int, n: int, d: int, severa
 
 def test_a_device_gets_what_numpy_has() -> None:
     table = np.arange(6.0).reshape(2, 3).T  # not contiguous
-    moved = mover("cpu")(table)
+    moved = array_mover("cpu")(table)
     assert isinstance(moved, torch.Tensor)
     np.testing.assert_array_equal(moved.numpy(), table)
-    assert mover(None)(table) is table
+    assert array_mover(None)(table) is table
 
 
 @pytest.fixture
@@ -425,7 +427,7 @@ def torch_warns_always() -> Any:
 def test_codes_that_may_not_be_written_move_without_a_warning() -> None:
     table = np.arange(6.0).reshape(2, 3)
     table.flags.writeable = False  # as joblib hands large arrays to its workers
-    np.testing.assert_array_equal(mover("cpu")(table).numpy(), table)
+    np.testing.assert_array_equal(array_mover("cpu")(table).numpy(), table)
 
 
 @pytest.mark.parametrize("clf", CLASSIFIERS)
@@ -448,7 +450,7 @@ def test_a_row_for_each_of_two_classes_says_the_same(X: F64, intercept: float) -
     coef = X[:1]
     margin = X @ coef[0] + intercept
     rows: Callable[[str], F64] = lambda clf: (  # noqa: E731
-        X @ (found := one_row_per_class(clf, coef, np.array([intercept])))[0].T + found[1]
+        X @ (found := expand_binary(clf, coef, np.array([intercept])))[0].T + found[1]
     )
     np.testing.assert_allclose(rows("svm"), np.stack([-margin, margin], axis=1), atol=1e-9)
     np.testing.assert_allclose(softmax(rows("softmax"), axis=1)[:, 1], expit(margin), atol=1e-9)
@@ -461,7 +463,7 @@ def test_a_row_for_each_of_two_classes_says_the_same(X: F64, intercept: float) -
 def test_a_row_for_each_of_two_classes_decides_as_scikit_learn(clf: str) -> None:
     X, y = data(RARE[2], *SHAPES[0])
     found = train(X, y, clf)
-    coef, intercept = one_row_per_class(clf, found.coef, found.intercept)
+    coef, intercept = expand_binary(clf, found.coef, found.intercept)
     assert (coef.shape, intercept.shape) == ((2, X.shape[1]), (2,))
     reference = sklearns(clf, 1.0, rows=False).fit(X, y)
     margins = X @ coef.T + intercept

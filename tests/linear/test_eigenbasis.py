@@ -56,7 +56,7 @@ def designs(draw: st.DrawFn) -> tuple[Design, Problem]:
     sizes = draw(st.lists(st.integers(1, 6), max_size=3))
     options: dict[str, Any] = {
         "in_memory": draw(st.booleans()),
-        "stiffness": draw(st.sampled_from(STIFFNESS)),
+        "max_curvature": draw(st.sampled_from(STIFFNESS)),
     }
     return problem.design(sizes, **options), problem
 
@@ -149,18 +149,18 @@ def test_rows_as_they_are_have_the_minimiser_of_turned_ones(
     rows = (2.0 + random.normal(size=(60, 7))) * np.linspace(0.2, 2, 7)
     problem = Problem(rows, np.arange(60) % 3, kind, intercept, weight)
 
-    def solved(stiffness: float) -> tuple[Solution, Design]:
-        design = problem.design([7, 1, 20], stiffness=stiffness, move=move)
+    def solved(max_curvature: float) -> tuple[Solution, Design]:
+        design = problem.design([7, 1, 20], max_curvature=max_curvature, move=move)
         (found,) = solve_path(design, problem.loss(move), [0.05], tol=1e-13)
         return found, design
 
-    (turned, decomposed), (plain, as_it_is) = (solved(stiffness) for stiffness in STIFFNESS)
+    (turned, decomposed), (plain, as_it_is) = (solved(max_curvature) for max_curvature in STIFFNESS)
     assert is_as_it_is(as_it_is, problem) != is_as_it_is(decomposed, problem)
     assert isinstance(as_it_is, Rotated)
     np.testing.assert_allclose(plain.objective, turned.objective, rtol=1e-10)
     np.testing.assert_allclose(plain.objective, problem.minimum(0.05), rtol=1e-10)
     np.testing.assert_allclose(plain.coef, turned.coef, atol=1e-6)
-    off = plain.margins(rows) - turned.margins(rows)
+    off = plain.decision_function(rows) - turned.decision_function(rows)
     if kind is Softmax:  # only differences of margins matter
         off -= off.mean(axis=1, keepdims=True)
     np.testing.assert_allclose(off, 0, atol=2e-5)
@@ -174,7 +174,7 @@ def test_rows_as_they_are_are_copied_with_an_intercepts_ones(
     random = np.random.default_rng(0)
     rows, weight = (5 + random.normal(size=(20, 4))).astype(dtype), random.uniform(0.5, 2, 20)
     codes, before = Rows(rows, [3, 8]), rows.copy()
-    design = unlabelled(codes, intercept=intercept, weight=weight, stiffness=0.0)
+    design = unlabelled(codes, intercept=intercept, weight=weight, max_curvature=0.0)
     assert isinstance(design, Rotated)
     expected = rows - (weight @ rows / weight.sum() if intercept == "free" else 0)
     if intercept != "none":
@@ -193,7 +193,7 @@ def test_rows_outside_of_memory_or_few_are_always_turned(
 ) -> None:
     rows = np.random.default_rng(0).normal(size=shape)
     problem = Problem(rows, np.zeros(shape[0], int), Logistic, intercept)
-    turned, soft = (problem.design(in_memory=in_memory, stiffness=s) for s in STIFFNESS)
+    turned, soft = (problem.design(in_memory=in_memory, max_curvature=s) for s in STIFFNESS)
     assert type(soft) is type(turned)
     np.testing.assert_array_equal(soft.spectrum, turned.spectrum)
 
@@ -206,7 +206,7 @@ def test_what_is_decomposed_is_what_is_stiff_along_its_longest_direction(
     problem = Problem(rows, np.zeros(50, int), Logistic, intercept)
     largest = problem.design().spectrum[: 6 if intercept == "free" else None].max()
     for times, expected in ((0.9, True), (1.15, False)):
-        design = problem.design(stiffness=times * 3 / largest)
+        design = problem.design(max_curvature=times * 3 / largest)
         assert is_as_it_is(design, problem) == expected
 
 

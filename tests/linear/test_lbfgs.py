@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 
 from bottleneck.linear.design import Move, stay
 from bottleneck.linear.eigenbasis import Intercept
-from bottleneck.linear.lbfgs import _MEMORY, Minimum, Objective, Proof, _Search, minimise
+from bottleneck.linear.lbfgs import _MEMORY, DualBound, Minimum, Objective, _Search, minimise
 from bottleneck.linear.losses import Logistic, Loss, Softmax, SquaredHinge
 from tests.helpers.problems import F64, INTERCEPTS, KINDS, Problem, classes_of
 
@@ -37,11 +37,13 @@ def problems(draw: st.DrawFn, *, free: bool = True) -> Problem:
     return Problem(1 + random.normal(size=(n, d)), targets, kind, intercept, weight, columns)
 
 
-def objective(problem: Problem, c: float, proof: Proof | None = None, **options: Any) -> Objective:
+def objective(
+    problem: Problem, c: float, proof: DualBound | None = None, **options: Any
+) -> Objective:
     return Objective(problem.design(**options), problem.loss(), c, proof, problem.zero(c))
 
 
-def proof_of(f: Objective) -> Proof:
+def proof_of(f: Objective) -> DualBound:
     assert f.proof is not None
     return f.proof
 
@@ -238,7 +240,7 @@ def test_an_earlier_proof_is_kept_where_it_is_better() -> None:
     f = objective(problem, 1.0)
     best = minimise(f, start(f), tol=1e-9, max_passes=1000).proof
     assert best is not None
-    mixed = Proof(
+    mixed = DualBound(
         *(np.where([True, False, True], v, 0) for v in (best.linear, best.norm, best.square))
     )
     later = objective(problem, 1.0, mixed)

@@ -133,7 +133,7 @@ def test_only_the_hinge_gives_its_slack(case: tuple[Problem, F64]) -> None:
 def test_at_rest_is_the_curvature_of_zero_margins(kind: type[Loss], q: int) -> None:
     problem = Problem(np.ones((q, 1)), np.arange(q), kind)
     curvature = np.einsum("nkk->nk", problem.second(np.zeros((q, q))))
-    np.testing.assert_allclose(curvature, problem.loss().at_rest, rtol=1e-12)
+    np.testing.assert_allclose(curvature, problem.loss().curvature_at_zero, rtol=1e-12)
 
 
 @pytest.mark.parametrize(("kind", "near"), [(SquaredHinge, 1e-3), (Logistic, 0.1)])

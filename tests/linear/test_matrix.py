@@ -9,12 +9,12 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 
 from bottleneck.errors import InvalidOptionError
 from bottleneck.linear.matrix import (
-    PREPROCESSING,
+    SCALINGS,
+    ArrayMatrix,
     Codes,
-    InMemory,
-    Preprocessing,
-    fit_preprocessing,
-    require_preprocessing,
+    FeatureScaler,
+    fit_scaler,
+    require_scaling,
 )
 from tests.helpers.problems import Rows
 
@@ -50,7 +50,7 @@ def test_standardize_is_scikit_learns(
     table: NDArray[Any], sizes: list[int], in_memory: bool
 ) -> None:
     reference = StandardScaler().fit(table.astype(np.float64))
-    found = fit_preprocessing("standardize", Rows(table, sizes, in_memory=in_memory))
+    found = fit_scaler("standardize", Rows(table, sizes, in_memory=in_memory))
     # Both means are sums, whose rounding grows with what is added up.
     rounding = 1e-14 * np.abs(table.astype(np.float64)).max(axis=0)
     assert (np.abs(found.mean - reference.mean_) <= rounding).all()
@@ -67,7 +67,7 @@ def test_a_huge_mean_hides_no_variance(dtype: Any, sizes: list[int]) -> None:
     random = np.random.default_rng(0)
     table = (1e6 + 0.03 + 0.1 * random.normal(size=(300, 4))).astype(dtype)
     reference = StandardScaler().fit(table.astype(np.float64))
-    found = fit_preprocessing("standardize", outside(table, sizes))
+    found = fit_scaler("standardize", outside(table, sizes))
     np.testing.assert_allclose(found.mean, reference.mean_, rtol=1e-14)
     np.testing.assert_allclose(found.scale, reference.scale_, rtol=1e-6)
 
@@ -76,17 +76,17 @@ def test_a_huge_mean_hides_no_variance(dtype: Any, sizes: list[int]) -> None:
 def test_constant_features_are_centred_and_not_divided(dtype: Any) -> None:
     # The mean of many 0.1 is not 0.1, and so leaves a variance of rounding.
     table = np.tile(np.array([0.1, 0.0, -1e6, 1 / 3, 1e-20], dtype), (1001, 1))
-    found = fit_preprocessing("standardize", outside(table, [100, 3, 250]))
+    found = fit_scaler("standardize", outside(table, [100, 3, 250]))
     np.testing.assert_array_equal(found.scale, np.ones(5))
     np.testing.assert_array_equal(found.scale, StandardScaler().fit(table).scale_)
     np.testing.assert_allclose(found(table), 0, atol=1e-9)
 
 
-@given(tables(), st.sampled_from(PREPROCESSING))
+@given(tables(), st.sampled_from(SCALINGS))
 def test_prepared_codes_are_scikit_learns_in_their_own_precision(
     table: NDArray[Any], name: str
 ) -> None:
-    preprocessing = fit_preprocessing(name, InMemory(table))
+    preprocessing = fit_scaler(name, ArrayMatrix(table))
     found, exact = preprocessing(table), table.astype(np.float64)
     assert found.dtype == table.dtype
     reference = {"standardize": StandardScaler(), "l2": Normalizer(), "none": None}[name]
@@ -100,18 +100,18 @@ def test_prepared_codes_are_scikit_learns_in_their_own_precision(
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_l2_leaves_rows_of_zeros(dtype: Any) -> None:
     table = np.array([[3, -4], [0, 0], [0, 1e-3]], dtype)
-    found = fit_preprocessing("l2", InMemory(table))(table)
+    found = fit_scaler("l2", ArrayMatrix(table))(table)
     expected = np.array([[0.6, -0.8], [0, 0], [0, 1]])
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     np.testing.assert_allclose(found, Normalizer().fit_transform(table), rtol=1e-6)
 
 
-@given(tables(), BLOCKS, st.sampled_from(PREPROCESSING))
+@given(tables(), BLOCKS, st.sampled_from(SCALINGS))
 def test_in_memory_or_not_the_prepared_rows_are_the_same(
     table: NDArray[Any], sizes: list[int], name: str
 ) -> None:
-    preprocessing = fit_preprocessing(name, InMemory(table))
-    inside = InMemory(table).prepared(preprocessing)
+    preprocessing = fit_scaler(name, ArrayMatrix(table))
+    inside = ArrayMatrix(table).prepared(preprocessing)
     read = outside(table, sizes).prepared(preprocessing)
     assert (inside.in_memory, read.in_memory) == (True, False)
     assert inside.shape == read.shape == table.shape
@@ -122,7 +122,7 @@ def test_in_memory_or_not_the_prepared_rows_are_the_same(
     assert together(read).dtype == table.dtype
 
 
-@given(tables(), BLOCKS, st.sampled_from(PREPROCESSING), st.data())
+@given(tables(), BLOCKS, st.sampled_from(SCALINGS), st.data())
 def test_take_and_prepare_may_change_places(
     table: NDArray[Any], sizes: list[int], name: str, data: st.DataObject
 ) -> None:
@@ -130,8 +130,8 @@ def test_take_and_prepare_may_change_places(
     rows = kept[kept < len(table)]
     if not len(rows):
         rows = np.array([0])
-    preprocessing = fit_preprocessing(name, InMemory(table))
-    whole: list[Codes] = [InMemory(table), outside(table, sizes)]
+    preprocessing = fit_scaler(name, ArrayMatrix(table))
+    whole: list[Codes] = [ArrayMatrix(table), outside(table, sizes)]
     for codes in whole:
         taken = codes.prepared(preprocessing).take(rows)
         assert taken.shape == (len(rows), table.shape[1])
@@ -145,7 +145,7 @@ def test_a_function_meets_every_block_with_what_belongs_to_its_rows(
     table: NDArray[Any], sizes: list[int]
 ) -> None:
     n, plain = len(table), table.astype(np.float64)
-    for codes in (InMemory(plain), outside(plain, sizes)):
+    for codes in (ArrayMatrix(plain), outside(plain, sizes)):
         assert codes.here() is codes
         places, weight = codes.beside(np.arange(n)), np.linspace(1, 2, n)
         found = list(codes.map(lambda *given: given, places, weight))
@@ -159,7 +159,7 @@ def test_a_function_meets_every_block_with_what_belongs_to_its_rows(
 @pytest.mark.parametrize(("name", "reads"), [("standardize", 1), ("l2", 0), ("none", 0)])
 def test_codes_outside_of_memory_are_not_read_more_than_promised(name: str, reads: int) -> None:
     codes = outside(np.arange(12.0).reshape(6, 2), [4])
-    preprocessing = fit_preprocessing(name, codes)
+    preprocessing = fit_scaler(name, codes)
     assert codes.reads == reads
     prepared = codes.prepared(preprocessing)
     assert codes.reads == reads  # only who asks for its blocks reads it
@@ -168,28 +168,28 @@ def test_codes_outside_of_memory_are_not_read_more_than_promised(name: str, read
     assert codes.reads == reads + 1
 
 
-@pytest.mark.parametrize("name", PREPROCESSING)
+@pytest.mark.parametrize("name", SCALINGS)
 def test_the_codes_that_were_given_stay_as_they_were(name: str) -> None:
     table = np.random.default_rng(0).normal(size=(9, 3))
     before = table.copy()
-    InMemory(table).prepared(fit_preprocessing(name, InMemory(table)))
+    ArrayMatrix(table).prepared(fit_scaler(name, ArrayMatrix(table)))
     np.testing.assert_array_equal(table, before)
     table.flags.writeable = False
-    InMemory(table).prepared(fit_preprocessing(name, InMemory(table)))
+    ArrayMatrix(table).prepared(fit_scaler(name, ArrayMatrix(table)))
 
 
 def test_what_was_learnt_from_training_rows_serves_others() -> None:
     random = np.random.default_rng(0)
     train, other = random.normal(3, 2, (50, 4)), random.normal(1, 5, (20, 4))
-    found = fit_preprocessing("standardize", InMemory(train))
+    found = fit_scaler("standardize", ArrayMatrix(train))
     expected = StandardScaler().fit(train).transform(other)
     np.testing.assert_allclose(found(other), expected)
-    np.testing.assert_allclose(together(InMemory(other).prepared(found)), expected)
+    np.testing.assert_allclose(together(ArrayMatrix(other).prepared(found)), expected)
 
 
 @pytest.mark.parametrize("name", ["l2", "none"])
 def test_only_standardize_has_a_mean_and_a_scale(name: str) -> None:
-    found = fit_preprocessing(name, InMemory(np.ones((3, 2), np.float32)))
+    found = fit_scaler(name, ArrayMatrix(np.ones((3, 2), np.float32)))
     np.testing.assert_array_equal(found.mean, [0, 0])
     np.testing.assert_array_equal(found.scale, [1, 1])
     assert found.mean.dtype == found.scale.dtype == np.float64
@@ -197,18 +197,18 @@ def test_only_standardize_has_a_mean_and_a_scale(name: str) -> None:
 
 def test_none_costs_nothing() -> None:
     table = np.ones((3, 2), np.float32)
-    assert Preprocessing("none", np.zeros(2), np.ones(2))(table) is table
+    assert FeatureScaler("none", np.zeros(2), np.ones(2))(table) is table
 
 
 @pytest.mark.parametrize("name", ["standardise", "auto", ""])
 def test_unknown_preprocessing_is_refused(name: str) -> None:
     message = f"--preprocess '{name}': must be one of standardize, l2, none"
     with pytest.raises(InvalidOptionError, match=message):
-        fit_preprocessing(name, InMemory(np.ones((3, 2))))
+        fit_scaler(name, ArrayMatrix(np.ones((3, 2))))
     with pytest.raises(InvalidOptionError, match=message):
-        require_preprocessing(name)
+        require_scaling(name)
 
 
-@pytest.mark.parametrize("name", PREPROCESSING)
+@pytest.mark.parametrize("name", SCALINGS)
 def test_known_preprocessing_is_not_refused(name: str) -> None:
-    require_preprocessing(name)
+    require_scaling(name)

@@ -22,7 +22,7 @@ from bottleneck.linear.design import Move, stay
 from bottleneck.linear.eigenbasis import Intercept, make_design
 from bottleneck.linear.lbfgs import Minimum, Objective
 from bottleneck.linear.losses import Logistic, Loss, Softmax, SquaredHinge
-from bottleneck.linear.path import Solution, _stages, solve_path
+from bottleneck.linear.path import Solution, _path_steps, solve_path
 from tests.helpers.problems import F64, KINDS, Problem, Rows, classes_of
 
 TOL = 1e-3
@@ -423,7 +423,7 @@ def test_a_shape_of_everything() -> None:
 def test_no_step_of_a_walk_is_longer_than_tenfold(quarters: list[int], easy: int) -> None:
     quarters.sort()  # of a decade
     cs = [10 ** (i / 4) for i in quarters]
-    walk = list(_stages(cs, easy=10 ** (easy / 4)))
+    walk = list(_path_steps(cs, easy=10 ** (easy / 4)))
     assert [c for c, wanted in walk if wanted] == cs
     assert walk[0][0] <= max(cs[0] if quarters[0] <= easy else 0, 10 ** (easy / 4)) * (1 + 1e-9)
     for (before, _), (c, _) in pairwise(walk):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from bottleneck.linear import sklearn_solver as reference
-from bottleneck.linear.matrix import InMemory
+from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.path import Solution
-from bottleneck.linear.sklearn_solver import reference_path
+from bottleneck.linear.sklearn_solver import sklearn_path
 from tests.helpers.datasets import MODELS, clouds, several
 from tests.helpers.problems import Rows
 
@@ -15,7 +15,7 @@ CS = [1e-2, 1.0]
 
 def solved(X: Any, targets: Any, clf: str, **options: Any) -> list[Solution]:
     k = targets.shape[1] if targets.ndim == 2 else int(targets.max()) + 1
-    return list(reference_path(InMemory(X), targets, clf=clf, cs=CS, classes=k, **options))
+    return list(sklearn_path(ArrayMatrix(X), targets, clf=clf, cs=CS, classes=k, **options))
 
 
 @pytest.mark.parametrize("class_weight", [None, "balanced"])
@@ -28,7 +28,7 @@ def test_it_is_scikit_learns_estimator(clf: str, k: int, class_weight: str | Non
     assert [solution.c for solution in found] == CS
     for solution in found:
         model = MODELS[clf](C=solution.c, class_weight=class_weight).fit(X, y)
-        margins = solution.margins(X)
+        margins = solution.decision_function(X)
         assert margins.shape == (80, 1 if k == 2 else k)
         expected = model.decision_function(X).reshape(margins.shape)
         np.testing.assert_allclose(margins, expected, rtol=1e-2, atol=1e-2)
@@ -44,7 +44,7 @@ def test_several_labels_are_a_classifier_each(clf: str) -> None:
         for label in range(3):
             alone = MODELS[clf](C=solution.c).fit(X, targets[:, label])
             expected = alone.decision_function(X)
-            np.testing.assert_allclose(solution.margins(X)[:, label], expected, atol=1e-2)
+            np.testing.assert_allclose(solution.decision_function(X)[:, label], expected, atol=1e-2)
 
 
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
@@ -68,7 +68,7 @@ def test_stopping_short_is_told_and_warns_of_nothing(
 def test_blocks_are_the_same_rows_and_fits_repeat(clf: str) -> None:
     X, y = clouds(n=80, d=200)  # with more features than rows LIBLINEAR draws at random
     blocks = Rows(X, [7, 30], in_memory=False)
-    found = reference_path(blocks, y, clf=clf, cs=CS, classes=3)
+    found = sklearn_path(blocks, y, clf=clf, cs=CS, classes=3)
     for streamed, at_once in zip(found, solved(X, y, clf), strict=True):
         np.testing.assert_array_equal(streamed.coef, at_once.coef)
         np.testing.assert_array_equal(streamed.intercept, at_once.intercept)

@@ -6,10 +6,10 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 
 from bottleneck.errors import LabelsError, UnknownNameError
-from bottleneck.linear.classifiers import mover
+from bottleneck.linear.classifiers import array_mover
 from bottleneck.linear.eigenbasis import Intercept
 from bottleneck.linear.losses import Logistic, Softmax, SquaredHinge
-from bottleneck.linear.matrix import InMemory, fit_preprocessing
+from bottleneck.linear.matrix import ArrayMatrix, fit_scaler
 from bottleneck.linear.path import Solution
 from bottleneck.linear.training import Method, Training, train
 from tests.helpers.datasets import MODELS, clouds, several, training
@@ -62,12 +62,12 @@ def test_taken_rows_keep_their_targets_and_prepared_rows_their_order(
     X = np.arange(len(targets) * 2, dtype=np.float32).reshape(-1, 2)
     whole, rows = training(X, targets), np.array([3, 4, 90])
     taken = whole.take(rows)
-    assert isinstance(taken.codes, InMemory)
+    assert isinstance(taken.codes, ArrayMatrix)
     np.testing.assert_array_equal(taken.codes.array, X[rows])
     np.testing.assert_array_equal(taken.targets, targets[rows])
     assert (taken.classes, taken.multilabel) == (whole.classes, targets.ndim == 2)
-    prepared = whole.prepared(fit_preprocessing("standardize", whole.codes))
-    assert isinstance(prepared.codes, InMemory)
+    prepared = whole.prepared(fit_scaler("standardize", whole.codes))
+    assert isinstance(prepared.codes, ArrayMatrix)
     np.testing.assert_allclose(prepared.codes.array, standardized(X), atol=1e-6)
     np.testing.assert_array_equal(prepared.targets, targets)
     assert prepared.classes == whole.classes
@@ -111,7 +111,7 @@ def test_both_solvers_find_the_same_minimum(
         values = [problem.objective(s.coef, s.intercept, s.c) for s in (mine, other)]
         np.testing.assert_allclose(values[0], values[1], rtol=1e-3)
         assert (values[0] <= values[1] * (1 + 1e-5)).all()
-        margins = [found.margins(rows) for found in (mine, other)]
+        margins = [found.decision_function(rows) for found in (mine, other)]
         answers = [m[:, 0] > 0 if k == 2 else m.argmax(axis=1) for m in margins]
         assert (answers[0] == answers[1]).mean() >= 0.99
 
@@ -154,9 +154,9 @@ def test_arrays_are_moved_where_they_shall_be_computed_with(
 
     def spy(where: str | None) -> Any:
         asked.append(where)
-        return mover(where)
+        return array_mover(where)
 
-    monkeypatch.setattr("bottleneck.linear.classifiers.mover", spy)
+    monkeypatch.setattr("bottleneck.linear.classifiers.array_mover", spy)
     list(Method("svm", device=device).path(training(*clouds(n=30)), [1.0], tol=1e-3))
     assert asked == [device]
 
@@ -213,7 +213,7 @@ def test_training_prepares_the_rows_and_solves_for_one_c(
     clf: str, preprocess: str, in_memory: bool
 ) -> None:
     X, y = clouds()
-    codes = InMemory(X) if in_memory else Rows(X, [7, 100], in_memory=False)
+    codes = ArrayMatrix(X) if in_memory else Rows(X, [7, 100], in_memory=False)
     preprocessing, found = train(Training(codes, y, 3), Method(clf), c=0.1, preprocess=preprocess)
     assert isinstance(found, Solution)
     assert found.c == 0.1

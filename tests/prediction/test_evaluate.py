@@ -14,7 +14,7 @@ from sklearn.metrics import accuracy_score, average_precision_score, recall_scor
 from bottleneck.errors import LabelsError, SpecMismatchError, UnknownNameError
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.head import Head
-from bottleneck.fitting.metrics import LabelScore, Score
+from bottleneck.fitting.metrics import MultilabelScore, Score
 from bottleneck.linear.calibration import Calibration
 from bottleneck.linear.training import Method
 from bottleneck.prediction.evaluate import evaluate
@@ -150,7 +150,7 @@ def test_several_labels_are_judged_by_every_one(many: Path) -> None:
     assert true.sum(axis=1).tolist().count(2) == 8
     margins = by_hand(head, codes)
     found, _ = evaluate(head, many, split="train")
-    assert isinstance(found, LabelScore)
+    assert isinstance(found, MultilabelScore)
     assert (found.split, found.n, found.classes) == ("train", 24, ["bright", "green", "red"])
     assert found.accuracy == pytest.approx(accuracy_score(true, margins > 0))
     assert 0 < found.accuracy < 1
@@ -184,7 +184,7 @@ def test_a_head_of_several_labels_judges_images_that_have_one_each(
     ones = [label.removesuffix("|bright").strip() for label in labels]
     true = np.array([[name == label for name in head.classes] for label in ones])
     assert true.sum(axis=1).tolist() == [1] * 12
-    assert isinstance(found, LabelScore)
+    assert isinstance(found, MultilabelScore)
     expected = average_precision_score(true, by_hand(head, codes), average=None)
     assert list(found.average_precision.values()) == pytest.approx(expected.tolist())
 

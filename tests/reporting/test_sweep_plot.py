@@ -54,7 +54,7 @@ def drawn(rows: Sequence[Row]) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def lines_of(axes: Axes, label: str) -> Any:
+def format_rows(axes: Axes, label: str) -> Any:
     found = [line for line in axes.get_lines() if line.get_label() == label]
     found += [bars.lines[0] for bars in axes.containers if bars.get_label() == label]  # type: ignore[attr-defined, unused-ignore]
     (line,) = found
@@ -73,8 +73,8 @@ def test_a_line_for_each_classifier_is_what_was_found(clf: str) -> None:
     rows = rows_of(THREE)
     own = [row for row in rows if row.clf == clf]
     _, axes = drawn(rows)
-    folds = lines_of(axes, f"{clf}, cross-validation")
-    heldout = lines_of(axes, f"{clf}, held-out val")
+    folds = format_rows(axes, f"{clf}, cross-validation")
+    heldout = format_rows(axes, f"{clf}, held-out val")
     for line, values in (
         (folds, np.array([row.cv.mean for row in own])),
         (heldout, np.array([row.measured for row in own])),
@@ -102,7 +102,7 @@ def test_the_recommended_row_has_the_ring_and_the_bold_name() -> None:
     chosen = recommend(rows)
     assert (chosen.layer, chosen.clf) == ("conv2", "svm")
     _, axes = drawn(rows)
-    ring = lines_of(axes, "recommended")
+    ring = format_rows(axes, "recommended")
     assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (0.4, chosen.cv.mean)
     bold = [text.get_text() for text in axes.texts if text.get_fontweight() == "bold"]
     assert bold == ["conv2"]
@@ -150,7 +150,7 @@ def test_without_a_held_out_split_there_are_no_open_markers() -> None:
 @pytest.mark.parametrize("works", [{"b": None, "a": None}, {"b": 0.2, "a": None}])
 def test_where_a_share_is_unknown_layers_stand_in_a_row(works: dict[str, float | None]) -> None:
     _, axes = drawn(rows_of(works))
-    line = lines_of(axes, "svm, cross-validation")
+    line = format_rows(axes, "svm, cross-validation")
     assert list(line.get_xdata()) == [0, 1]
     assert line.get_linestyle() == "None"  # nothing leads from one to the other
     assert "not known" in axes.get_xlabel()

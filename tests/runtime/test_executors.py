@@ -4,32 +4,32 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bottleneck.errors import EngineError, InvalidOptionError, UnknownNameError
-from bottleneck.runtime.executors import open_engine, require_sight
+from bottleneck.errors import InvalidOptionError, UnknownNameError, WorkerError
+from bottleneck.runtime.executors import open_executor, require_shared_paths
 from tests.helpers import worker_functions
 from tests.helpers.worker_functions import Recorded
 
 
 def test_each_item_comes_with_its_result() -> None:
-    with open_engine("loky", jobs=2) as engine:
+    with open_executor("loky", jobs=2) as engine:
         assert dict(engine.run(worker_functions.square, range(20))) == {i: i * i for i in range(20)}
         processes = {process for _, process in engine.run(worker_functions.process, range(6))}
         assert len(processes) == 2
         assert list(engine.run(worker_functions.square, [])) == []
-        assert engine.side_by_side == 2
+        assert engine.max_concurrency == 2
 
 
 def test_a_worker_that_dies_loses_what_it_was_at_and_nothing_else(tmp_path: Path) -> None:
     function = Recorded(tmp_path, deadly=1, deaths=1)
-    with open_engine("loky", jobs=2) as engine:
+    with open_executor("loky", jobs=2) as engine:
         assert sorted(item for item, _ in engine.run(function, range(6))) == list(range(6))
     assert [function.times(item) for item in range(6)] == [1, 2, 1, 1, 1, 1]
 
 
 def test_an_item_at_which_workers_die_is_named(tmp_path: Path) -> None:
     function = Recorded(tmp_path, deadly=3, deaths=99)
-    with open_engine("loky", jobs=2) as engine:
-        with pytest.raises(EngineError, match=r"3 workers died at 3, .*--batch-size"):
+    with open_executor("loky", jobs=2) as engine:
+        with pytest.raises(WorkerError, match=r"3 workers died at 3, .*--batch-size"):
             list(engine.run(function, range(6)))
         assert function.times(3) == 3
         assert dict(engine.run(worker_functions.square, [5])) == {5: 25}
@@ -37,7 +37,7 @@ def test_an_item_at_which_workers_die_is_named(tmp_path: Path) -> None:
 
 def test_an_error_is_what_it_was_where_it_was_raised() -> None:
     with (
-        open_engine("loky", jobs=1) as engine,
+        open_executor("loky", jobs=1) as engine,
         pytest.raises(UnknownNameError, match="mean layer3"),
     ):
         list(engine.run(worker_functions.misspelt, [1]))
@@ -48,7 +48,7 @@ def test_each_process_has_a_card_and_its_share_of_the_cores(
 ) -> None:
     monkeypatch.setattr("bottleneck.runtime.executors.cores", lambda: 7)
     monkeypatch.setenv("PYTHONWARNINGS", "ignore::ImportWarning")
-    with open_engine("loky", cards=["GPU-a", "GPU-b", "GPU-c"]) as engine:
+    with open_executor("loky", cards=["GPU-a", "GPU-b", "GPU-c"]) as engine:
         found = [seen for _, seen in engine.run(worker_functions.variables, range(3))]
     assert sorted(seen["CUDA_VISIBLE_DEVICES"] for seen in found) == ["GPU-a", "GPU-b", "GPU-c"]
     assert {seen["OMP_NUM_THREADS"] for seen in found} == {"2"}
@@ -56,7 +56,7 @@ def test_each_process_has_a_card_and_its_share_of_the_cores(
 
 
 def test_who_is_slow_is_given_less() -> None:
-    with open_engine("loky", cards=["first", "second"]) as engine:
+    with open_executor("loky", cards=["first", "second"]) as engine:
         list(engine.run(worker_functions.process, range(4)))  # both have started
         cards = Counter(
             card for _, card in engine.run(worker_functions.slow_on_the_first_card, range(16))
@@ -69,7 +69,7 @@ def test_no_process_is_left(interrupted: bool) -> None:
     before = set(psutil.Process().children(recursive=True))
 
     def use() -> set[psutil.Process]:
-        with open_engine("loky", jobs=2) as engine:
+        with open_executor("loky", jobs=2) as engine:
             for _, process in engine.run(worker_functions.process, range(4)):
                 if interrupted:
                     raise KeyboardInterrupt
@@ -87,7 +87,7 @@ def test_no_process_is_left(interrupted: bool) -> None:
 
 
 def test_signals_to_a_whole_job_are_the_clients() -> None:
-    with open_engine("loky", jobs=1) as engine:
+    with open_executor("loky", jobs=1) as engine:
         found = dict(engine.run(worker_functions.signalled, ["SIGINT", "SIGUSR1"]))
     assert len(set(found.values())) == 1
 
@@ -98,7 +98,7 @@ def test_options_that_belong_to_the_other_backend_are_refused() -> None:
         {"backend": "dask", "scheduler": "tcp://127.0.0.1:1", "jobs": 2},
         {"backend": "loky", "scheduler": "tcp://127.0.0.1:1"},
     ):
-        with pytest.raises(InvalidOptionError, match="--backend dask"), open_engine(**options):
+        with pytest.raises(InvalidOptionError, match="--backend dask"), open_executor(**options):
             pass
 
 
@@ -106,8 +106,8 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPat
     pytest.importorskip("distributed")
     monkeypatch.setattr("bottleneck.runtime.executors._SECONDS_TO_ANSWER", 1)
     with (
-        pytest.raises(EngineError, match=r"no Dask scheduler answers at tcp://127.0.0.1:1 "),
-        open_engine("dask", scheduler="tcp://127.0.0.1:1"),
+        pytest.raises(WorkerError, match=r"no Dask scheduler answers at tcp://127.0.0.1:1 "),
+        open_executor("dask", scheduler="tcp://127.0.0.1:1"),
     ):
         pass
 
@@ -115,12 +115,12 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPat
 class _Blind:
     """An engine of which one worker does not see something."""
 
-    side_by_side = 1
+    max_concurrency = 1
 
     def ask(self, function: object) -> dict[str, str]:
         return {"tcp://one": "", "tcp://two": "/data/photos.cache"}
 
 
 def test_who_does_not_see_the_files_is_named() -> None:
-    with pytest.raises(EngineError, match=r"worker tcp://two does not see /data/photos.cache"):
-        require_sight(_Blind(), str)  # type: ignore[arg-type]
+    with pytest.raises(WorkerError, match=r"worker tcp://two does not see /data/photos.cache"):
+        require_shared_paths(_Blind(), str)  # type: ignore[arg-type]

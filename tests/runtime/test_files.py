@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from bottleneck.runtime.files import publish, publish_text, remove_leavings, sha256
+from bottleneck.runtime.files import (
+    atomic_write,
+    remove_stale_temp_files,
+    sha256,
+    write_text_atomic,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -16,7 +21,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_a_published_file_has_its_bytes_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
-    with publish(tmp_path / "deep" / "a.bin") as temporary:
+    with atomic_write(tmp_path / "deep" / "a.bin") as temporary:
         temporary.write_bytes(b"whole")
     assert (tmp_path / "deep" / "a.bin").read_bytes() == b"whole"
     assert names(tmp_path / "deep") == ["a.bin"]
@@ -25,7 +30,7 @@ def test_a_published_file_has_its_bytes_and_leaves_nothing_beside_it(tmp_path: P
 def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
-    with pytest.raises(RuntimeError), publish(path) as temporary:
+    with pytest.raises(RuntimeError), atomic_write(path) as temporary:
         temporary.write_bytes(b"half")
         raise RuntimeError
     assert path.read_bytes() == b"old"
@@ -33,7 +38,7 @@ def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
 
 
 def test_the_name_appears_only_when_the_bytes_are_whole(tmp_path: Path) -> None:
-    with publish(tmp_path / "a.bin") as temporary:
+    with atomic_write(tmp_path / "a.bin") as temporary:
         temporary.write_bytes(b"half")
         assert not (tmp_path / "a.bin").exists()
         assert temporary.parent == tmp_path  # a rename across file systems is no rename
@@ -55,7 +60,7 @@ def test_bytes_and_folder_are_synced_before_and_after_the_rename(
 
     monkeypatch.setattr(os, "fsync", spy_fsync)
     monkeypatch.setattr(Path, "replace", spy_replace)
-    publish_text(tmp_path / "a.txt", "x")
+    write_text_atomic(tmp_path / "a.txt", "x")
     assert events == ["fsync file", "rename", "fsync folder"]
 
 
@@ -65,12 +70,12 @@ def test_a_failed_sync_publishes_nothing(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        publish_text(tmp_path / "a.txt", "x")
+        write_text_atomic(tmp_path / "a.txt", "x")
     assert names(tmp_path) == []
 
 
 def test_names_of_any_bytes_can_be_written(tmp_path: Path) -> None:
-    publish_text(tmp_path / "a.txt", "caf\udce9")
+    write_text_atomic(tmp_path / "a.txt", "caf\udce9")
     assert (tmp_path / "a.txt").read_bytes() == b"caf\xe9"
 
 
@@ -88,7 +93,7 @@ def test_leavings_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path) ->
     gone.parent.mkdir()
     for path in [gone, *kept]:
         path.touch()
-    remove_leavings(tmp_path)
+    remove_stale_temp_files(tmp_path)
     assert not gone.exists()
     assert all(path.exists() for path in kept)
 
@@ -100,7 +105,7 @@ def test_leavings_that_are_a_day_old_go_whoever_left_them(tmp_path: Path) -> Non
         path.touch()
         then = time.time() - hours * 3600
         os.utime(path, (then, then))
-    remove_leavings(tmp_path)
+    remove_stale_temp_files(tmp_path)
     assert names(tmp_path) == [young.name]
 
 
@@ -111,7 +116,7 @@ def test_what_is_lost_while_a_file_is_written_is_known_at_the_sync(
     synced: list[int] = []
     opened: list[int] = []
     monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_ino))
-    with publish(tmp_path / "a.bin") as temporary:
+    with atomic_write(tmp_path / "a.bin") as temporary:
         here = temporary.stat().st_ino
         fds = list(Path("/proc/self/fd").iterdir())
         opened = [path.stat().st_ino for path in fds if path.exists()]
@@ -122,13 +127,13 @@ def test_what_is_lost_while_a_file_is_written_is_known_at_the_sync(
 
 def test_the_name_that_publish_chooses_is_known_to_the_sweeper(tmp_path: Path) -> None:
     code = (
-        "import os, pathlib; from bottleneck.runtime.files import publish\n"
-        f"with publish(pathlib.Path({str(tmp_path)!r}) / 'a.h5') as t:\n"
+        "import os, pathlib; from bottleneck.runtime.files import atomic_write\n"
+        f"with atomic_write(pathlib.Path({str(tmp_path)!r}) / 'a.h5') as t:\n"
         "    t.write_bytes(b'half'); os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", code], check=False)
     assert len(names(tmp_path)) == 1
-    remove_leavings(tmp_path)
+    remove_stale_temp_files(tmp_path)
     assert names(tmp_path) == []
 
 

@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bottleneck.errors import InvalidOptionError
+from bottleneck.runtime.resources import available_cpus
 from bottleneck.runtime.scheduler import (
     array_expression,
-    cores,
-    neighbours_of,
-    shards_left,
-    task_of,
+    detect_array_task,
+    local_rank,
+    pending_by_task,
 )
 
 
@@ -37,14 +37,14 @@ def srun(rank: int, *, node: int) -> dict[str, str]:
 
 
 def test_without_a_scheduler_a_process_does_all() -> None:
-    assert task_of({}) == (0, 1)
+    assert detect_array_task({}) == (0, 1)
     # As a job that is no array, or a batch script that started no step, says it.
     for alone in (
         {"SGE_TASK_ID": "undefined", "SGE_TASK_FIRST": "undefined"},
         {"LSB_JOBINDEX": "0"},
         {"SLURM_JOB_ID": "5", "SLURM_PROCID": "0", "SLURM_NTASKS": "4"},
     ):
-        assert task_of(alone) == (0, 1)
+        assert detect_array_task(alone) == (0, 1)
 
 
 @given(st.integers(0, 50), st.integers(1, 9), st.integers(1, 40), st.sampled_from(["slurm", "sge"]))
@@ -53,7 +53,7 @@ def test_the_elements_of_an_array_are_all_parts_once(
 ) -> None:
     make = slurm if scheduler == "slurm" else grid_engine
     indices = range(first, first + step * count, step)
-    parts = [task_of(make(index, first, indices[-1], step)) for index in indices]
+    parts = [detect_array_task(make(index, first, indices[-1], step)) for index in indices]
     assert parts == [(place, count) for place in range(count)]
 
 
@@ -68,21 +68,23 @@ def test_the_elements_of_an_array_are_all_parts_once(
     ],
 )
 def test_other_schedulers_and_ranks(environment: dict[str, str], expected: tuple[int, int]) -> None:
-    assert task_of(environment) == expected
+    assert detect_array_task(environment) == expected
 
 
 @pytest.mark.parametrize("name", ["PBS_ARRAY_INDEX", "JOB_COMPLETION_INDEX"])
 def test_who_does_not_say_how_many_is_told(name: str) -> None:
-    assert task_of({name: "3"}, count=16) == (3, 16)
+    assert detect_array_task({name: "3"}, count=16) == (3, 16)
     with pytest.raises(InvalidOptionError, match=rf"{name}=3: .*--task auto/N"):
-        task_of({name: "3"})
+        detect_array_task({name: "3"})
     with pytest.raises(InvalidOptionError, match="is task 16 counted from 0, and there are 16"):
-        task_of({name: "16"}, count=16)
+        detect_array_task({name: "16"}, count=16)
 
 
 def test_ranks_within_the_elements_of_an_array_share_its_parts() -> None:
     parts = Counter(
-        task_of({**slurm(index, 1, 3), "SLURM_PROCID": str(rank), "SLURM_STEP_NUM_TASKS": "2"})
+        detect_array_task(
+            {**slurm(index, 1, 3), "SLURM_PROCID": str(rank), "SLURM_STEP_NUM_TASKS": "2"}
+        )
         for index in (1, 2, 3)
         for rank in (0, 1)
     )
@@ -101,12 +103,12 @@ def test_ranks_within_the_elements_of_an_array_share_its_parts() -> None:
 )
 def test_what_cannot_be_told_is_refused(environment: dict[str, str]) -> None:
     with pytest.raises(InvalidOptionError, match="--task I/N"):
-        task_of(environment)
+        detect_array_task(environment)
 
 
 def test_a_count_without_a_scheduler_is_refused() -> None:
     with pytest.raises(InvalidOptionError, match="--task auto/4: no scheduler says"):
-        task_of({}, count=4)
+        detect_array_task({}, count=4)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,7 @@ def test_a_count_without_a_scheduler_is_refused() -> None:
 def test_the_processes_of_one_machine(
     environment: dict[str, str], expected: tuple[int, int]
 ) -> None:
-    assert neighbours_of(environment) == expected
+    assert local_rank(environment) == expected
 
 
 @pytest.mark.parametrize(
@@ -138,7 +140,7 @@ def test_cores_are_those_that_the_process_may_use(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3, 5}, raising=False)
     if threads is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", threads)
-    assert cores() == expected
+    assert available_cpus() == expected
 
 
 @given(st.sets(st.integers(0, 40)))
@@ -158,5 +160,5 @@ def test_numbers_side_by_side_are_one_range() -> None:
 
 
 def test_missing_shards_fall_to_the_tasks_that_make_them() -> None:
-    assert shards_left([0, 2, 4, 4], 3) == {0: 1, 1: 2, 2: 1}
-    assert shards_left([], 3) == {}
+    assert pending_by_task([0, 2, 4, 4], 3) == {0: 1, 1: 2, 2: 1}
+    assert pending_by_task([], 3) == {}

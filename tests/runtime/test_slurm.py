@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bottleneck.errors import InvalidOptionError, SchedulerError
-from bottleneck.runtime.slurm import PROGRAM, array_script, job_script, quoted, submit
+from bottleneck.runtime.slurm import PROGRAM, extraction_array_script, job_script, quoted, submit
 
 # What bash and a command line can hold: any bytes but NUL, as Python reads them.
 WORDS = st.lists(
@@ -101,7 +101,7 @@ def test_each_task_gets_the_words_and_its_part(words: list[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="a b'") as name:
         folder = Path(name)
         program = tool(folder, "program")
-        script = array_script(words, tasks=16, program=[str(program), "-P"])
+        script = extraction_array_script(words, tasks=16, program=[str(program), "-P"])
         assert bash(script, folder).returncode == 0
         assert calls(program) == [["-P", "extract", "--task", "3/16", *words]]
 
@@ -137,7 +137,7 @@ def directives(script: str) -> list[str]:
 
 
 def test_an_array_may_be_queued_again_and_is_told_of_its_end() -> None:
-    script = array_script(["photos"], tasks=16, options=["--time=2:00:00", "-p", "gpu"])
+    script = extraction_array_script(["photos"], tasks=16, options=["--time=2:00:00", "-p", "gpu"])
     assert script.startswith("#!/bin/bash\n#SBATCH --job-name=extract\n#SBATCH --array=0-15\n")
     assert directives(script) == [
         *("--job-name=extract", "--array=0-15", "--requeue", "--open-mode=append"),
@@ -148,7 +148,7 @@ def test_an_array_may_be_queued_again_and_is_told_of_its_end() -> None:
 
 
 def test_a_word_cannot_pass_for_an_option_of_slurm() -> None:
-    script = array_script(["a\n#SBATCH --exclusive\n"], tasks=1)
+    script = extraction_array_script(["a\n#SBATCH --exclusive\n"], tasks=1)
     assert not any(line.startswith("#SBATCH --exclusive") for line in script.splitlines())
 
 
@@ -157,12 +157,12 @@ def test_a_word_cannot_pass_for_an_option_of_slurm() -> None:
 )
 def test_what_a_line_for_slurm_cannot_hold_is_refused(option: str) -> None:
     with pytest.raises(InvalidOptionError, match="cannot stand in a #SBATCH line"):
-        array_script(["photos"], tasks=2, options=["--time=1", option])
+        extraction_array_script(["photos"], tasks=2, options=["--time=1", option])
 
 
 def test_a_word_before_the_options_is_refused() -> None:
     with pytest.raises(InvalidOptionError, match="'photos' is no option of sbatch"):
-        array_script([], tasks=2, options=["photos", "--time=1"])
+        extraction_array_script([], tasks=2, options=["photos", "--time=1"])
 
 
 def test_the_program_is_this_python_wherever_it_is_started(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_the_program_is_this_python_wherever_it_is_started(tmp_path: Path) -> No
 def test_cores_are_those_of_the_job(tmp_path: Path) -> None:
     program = tool(tmp_path, "program", '#!/bin/bash\necho "$OMP_NUM_THREADS" >> "$0.threads"\n')
     for script in (
-        array_script([], tasks=1, program=[str(program)]),
+        extraction_array_script([], tasks=1, program=[str(program)]),
         job_script(["fit"], cache=Path("c"), program=[str(program)]),
     ):
         bash(script, tmp_path)
@@ -198,7 +198,7 @@ def test_a_run_that_was_stopped_is_queued_again_but_not_for_ever(
     scontrol = tool(tmp_path, "scontrol")
     program = tool(tmp_path, "program", f"#!/bin/bash\nexit {code}\n")
     more = {"SLURM_RESTART_COUNT": restarts} if restarts else {}
-    done = bash(array_script([], tasks=4, program=[str(program)]), tmp_path, **more)
+    done = bash(extraction_array_script([], tasks=4, program=[str(program)]), tmp_path, **more)
     assert done.returncode == code
     assert calls(scontrol) == ([["requeue", "7_3"]] if queued else [])
 
@@ -231,7 +231,7 @@ def test_a_shell_that_is_terminated_lets_its_run_end_in_order(tmp_path: Path) ->
 
 def _signalled(program: Path, signals: Sequence[signal.Signals]) -> int:
     folder = program.parent
-    script = array_script([], tasks=4, program=[str(program)])
+    script = extraction_array_script([], tasks=4, program=[str(program)])
     with subprocess.Popen(started(script, folder), env=job_environment(folder)) as shell:
         limit = time.monotonic() + 30
         while not Path(f"{program}.begun").exists():
@@ -249,7 +249,7 @@ def _signalled(program: Path, signals: Sequence[signal.Signals]) -> int:
 def test_a_script_is_handed_over_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sbatch = tool(tmp_path, "sbatch", f'{RECORD}cat > "$0.script"\necho "4711;cluster"\n')
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    script = array_script(["ä", "\udcff"], tasks=2)
+    script = extraction_array_script(["ä", "\udcff"], tasks=2)
     assert submit(script) == "4711"
     assert calls(sbatch) == [["--parsable"]]
     assert Path(f"{sbatch}.script").read_bytes() == os.fsencode(script)

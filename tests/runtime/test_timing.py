@@ -3,11 +3,11 @@ import time
 
 import pytest
 
-from bottleneck.runtime.timing import Clock, limit
+from bottleneck.runtime.timing import StageTimer, slowest_stage
 
 
 def test_a_stage_adds_up_over_threads() -> None:
-    clock = Clock()
+    clock = StageTimer()
 
     def work() -> None:
         with clock.measure("decode"):
@@ -22,18 +22,18 @@ def test_a_stage_adds_up_over_threads() -> None:
 
 
 def test_a_stage_that_raises_is_counted() -> None:
-    clock = Clock()
+    clock = StageTimer()
     with pytest.raises(RuntimeError), clock.measure("write"):
         raise RuntimeError
     assert clock.seconds["write"] > 0
 
 
 def test_shares_are_of_the_stages_that_are_asked_for() -> None:
-    clock = Clock()
+    clock = StageTimer()
     clock.seconds.update(read=1.0, decode=3.0, wait=100.0)
     assert clock.shares("read", "decode", "write") == {"read": 0.25, "decode": 0.75, "write": 0.0}
-    assert Clock().shares("read") == {"read": 0.0}
-    assert dict(Clock().seconds) == {}
+    assert StageTimer().shares("read") == {"read": 0.0}
+    assert dict(StageTimer().seconds) == {}
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,6 @@ def test_shares_are_of_the_stages_that_are_asked_for() -> None:
 def test_the_limit_is_the_stage_that_the_others_wait_for(
     seconds: dict[str, float], stage: str
 ) -> None:
-    clock = Clock()
+    clock = StageTimer()
     clock.seconds.update(seconds)
-    assert limit(clock) == stage
+    assert slowest_stage(clock) == stage

@@ -1,0 +1,79 @@
+"""Errors on the command line: a library's message in the command line's own spelling, one line.
+
+The library names its parameters as Python has them, in backticks: `` `cv=0` ``, `` `layers` ``,
+`` `bottleneck.extract` ``. Here, and nowhere else, these become ``--cv 0``, ``--layer`` and
+``bottleneck extract``.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+
+import click
+
+from bottleneck.errors import BottleneckError
+
+_PARAMETER = re.compile(r"`(\w+)(?:=([^`]*))?`")
+_QUOTES = "'\""
+_VERB = re.compile(r"`bottleneck\.repair`|`bottleneck\.(\w+)`")
+
+
+def option_names(commands: Iterable[click.Command]) -> dict[str, str]:
+    """Map each Python parameter of some commands to the option that stands for it.
+
+    Parameters
+    ----------
+    commands : iterable of click.Command
+        The first one that has a parameter decides.
+    """
+    names: dict[str, str] = {}
+    for command in commands:
+        for parameter in command.params:
+            if isinstance(parameter, click.Option) and parameter.name:
+                names.setdefault(parameter.name, parameter.opts[0])
+            elif parameter.name:
+                names.setdefault(parameter.name, str(parameter.metavar or parameter.name).upper())
+    return names
+
+
+def error_text(error: BottleneckError, options: Mapping[str, str]) -> str:
+    """Return an error's message with options in place of Python's parameters.
+
+    Parameters
+    ----------
+    error : BottleneckError
+        As the library raised it.
+    options : mapping of str to str
+        From `option_names`.
+
+    Examples
+    --------
+    >>> from bottleneck.errors import InvalidOptionError
+    >>> error_text(InvalidOptionError("cv", 1, "at least 2 folds"), {"cv": "--cv"})
+    '--cv 1: must be at least 2 folds'
+    """
+    return in_options(str(error), options)
+
+
+def in_options(text: str, options: Mapping[str, str]) -> str:
+    """Return a text of the library with options in place of Python's parameters.
+
+    Parameters
+    ----------
+    text : str
+        With parameters, and verbs of the package, in backticks.
+    options : mapping of str to str
+        From `option_names`.
+    """
+
+    def option(found: re.Match[str]) -> str:
+        name, value = found[1], found[2]
+        if name not in options:
+            return found[0]
+        if value is None or value == "True":
+            return options[name]
+        return f"{options[name]} {value.strip(_QUOTES)}"
+
+    def verb(found: re.Match[str]) -> str:
+        return f"`bottleneck {found[1]}`" if found[1] else "`bottleneck verify --repair IMAGES`"
+
+    return _PARAMETER.sub(option, _VERB.sub(verb, text))

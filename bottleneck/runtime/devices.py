@@ -1,0 +1,135 @@
+"""Devices and precisions: which of them this machine has, and which is the best.
+
+PyTorch is imported when a device is looked for, so that importing this module costs nothing.
+"""
+
+import os
+from typing import TYPE_CHECKING
+
+from bottleneck.errors import InvalidOptionError
+from bottleneck.runtime.scheduler import local_rank
+
+if TYPE_CHECKING:
+    import torch
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+
+
+def choose_devices(device: str) -> "list[torch.device]":
+    """Return the devices of ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    ``auto`` and ``cuda`` mean every visible GPU. Processes of one job that see the same GPUs
+    divide them among themselves.
+
+    Parameters
+    ----------
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+
+    Returns
+    -------
+    list of torch.device
+        At least one, all of one kind.
+
+    Raises
+    ------
+    InvalidOptionError
+        This machine has no such device.
+
+    Examples
+    --------
+    >>> choose_devices("cpu")
+    [device(type='cpu')]
+    """
+    import torch
+
+    count = torch.cuda.device_count()
+    if count and device in ("auto", "cuda"):
+        rank, size = local_rank(os.environ)
+        return [torch.device(f"cuda:{i}") for i in range(rank % min(size, count), count, size)]
+    return [choose_device(device)]
+
+
+def choose_device(device: str) -> "torch.device":
+    """Return the one device of ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Parameters
+    ----------
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+
+    Raises
+    ------
+    InvalidOptionError
+        This machine has no such device.
+
+    Examples
+    --------
+    >>> choose_device("cpu")
+    device(type='cpu')
+    """
+    import torch
+
+    count = torch.cuda.device_count()
+    if device == "auto":
+        return torch.device("cuda" if count else "cpu")
+    known = ["auto", "cpu", *(["cuda"] if count else []), *(f"cuda:{i}" for i in range(count))]
+    if device not in known:
+        raise InvalidOptionError("device", device, f"one of this machine's: {', '.join(known)}")
+    return torch.device(device)
+
+
+def visible_gpus(device: str) -> list[str]:
+    """Return the GPUs of ``auto`` or ``cuda``, each as ``CUDA_VISIBLE_DEVICES`` names it alone.
+
+    Parameters
+    ----------
+    device : str
+        ``"auto"`` or ``"cuda"``; any other device gives none.
+    """
+    if device not in ("auto", "cuda"):
+        return []
+    import torch
+
+    count = torch.cuda.device_count()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return (named.split(",") if named else [str(i) for i in range(count)])[:count]
+
+
+def resolve_precision(precision: str, device: "torch.device") -> str:
+    """Return a name of `PRECISIONS`: the one that is asked for, or for ``"auto"`` the best.
+
+    Parameters
+    ----------
+    precision : str
+        ``"auto"`` or a name of `PRECISIONS`.
+    device : torch.device
+        Where the network runs.
+
+    Raises
+    ------
+    InvalidOptionError
+        There is no such precision.
+    """
+    if precision == "auto":
+        return best_precision(device)
+    if precision not in PRECISIONS:
+        raise InvalidOptionError("precision", precision, f"one of auto, {', '.join(PRECISIONS)}")
+    return precision
+
+
+def best_precision(device: "torch.device") -> str:
+    """Return the fastest precision with float32's range: bfloat16 where hardware computes in it.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where the network runs.
+    """
+    import torch
+
+    if device.type == "cuda":
+        native = torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere
+    else:
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if native else "float32"
