@@ -15,7 +15,7 @@ from machine import machine
 from out_of_core import make_cache
 from turns import in_turns, median, ratio
 
-from bottleneck.fitting.fit import Fit, fit
+from bottleneck.fitting.fit import FitResult, fit
 from bottleneck.linear.classifiers import CLASSIFIERS
 from bottleneck.linear.training import Method
 from bottleneck.runtime.executors import connected
@@ -70,7 +70,7 @@ def _compared(
     )
 
 
-def _apart(one: Fit, other: Fit) -> float:
+def _apart(one: FitResult, other: FitResult) -> float:
     """The norm of the coefficients' difference, as a share of their norm."""
     assert one.c == other.c
     coef = one.head.coef

@@ -15,7 +15,7 @@ from bottleneck.data.labels import class_indices, split_rows
 from bottleneck.data.table import open_images
 from bottleneck.extraction.extract import extract
 from bottleneck.fitting.fit import fit
-from bottleneck.fitting.selection import choose
+from bottleneck.fitting.selection import select_c
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.training import Method, Training, train
 
@@ -69,7 +69,7 @@ def pixel_row() -> Row:
     accuracy = {}
     for clf in CLASSIFIERS:
         method = Method(clf)
-        best = choose(training, method, grid=None, folds=5, preprocess=["standardize"]).best
+        best = select_c(training, method, grid=None, folds=5, preprocess=["standardize"]).best
         prepare, model = train(training, method, c=best.c, preprocess="standardize")
         found = model.decision_function(prepare(test)).argmax(axis=1)
         accuracy[clf] = float((found == test_classes).mean())

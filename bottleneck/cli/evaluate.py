@@ -32,6 +32,6 @@ def evaluate(head: Path, target: Path, as_json: bool, **options: Any) -> None:
 
     found, rejected = run(Head.load(head), target, **options)
     if as_json:
-        click.echo(json.dumps({"heldout": found.to_json(), "rejected": rejected}))
+        click.echo(json.dumps({"heldout": found.to_dict(), "rejected": rejected}))
     else:
         click.echo(results.evaluation_text(found, rejected))

@@ -86,6 +86,6 @@ def fit(
             save_cv, json.dumps(done.selection.table() if done.selection else None) + "\n"
         )
     if as_json:
-        click.echo(json.dumps(done.to_json() | {"head": str(out)}))
+        click.echo(json.dumps(done.to_dict() | {"head": str(out)}))
     else:
         click.echo(results.fit_text(done, str(out)))

@@ -18,7 +18,10 @@ from bottleneck.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from bottleneck.fitting.sweep import Row
+    pass
+
+if TYPE_CHECKING:
+    from bottleneck.fitting.sweep import SweepRow
 
 
 @click.command()
@@ -122,7 +125,7 @@ _OF_SWEEP_ALONE = {
 }
 
 
-def _fit_command(ctx: click.Context, row: "Row") -> str:
+def _fit_command(ctx: click.Context, row: "SweepRow") -> str:
     """What trains a row: with every option that decided it and was not left at its default."""
     words = ["bottleneck", "fit", ctx.params["cache"], "--clf", row.clf, "--layer", row.layer]
     for option in ctx.command.params:

@@ -17,13 +17,13 @@ from bottleneck.fitting.dataset import LayerDataset, load_dataset, resolve_layer
 from bottleneck.fitting.folds import require_folds
 from bottleneck.fitting.head import Head
 from bottleneck.fitting.metrics import (
+    ClassificationScore,
     MultilabelScore,
-    Score,
     expected_calibration_error,
     score,
     score_labels,
 )
-from bottleneck.fitting.selection import Selection, calibrate, check_grid, choose
+from bottleneck.fitting.selection import SearchResult, check_grid, cross_val_calibrate, select_c
 from bottleneck.linear.calibration import Calibration
 from bottleneck.linear.classifiers import expand_binary
 from bottleneck.linear.matrix import SCALINGS, Codes, FeatureScaler, require_scaling
@@ -32,7 +32,7 @@ from bottleneck.linear.training import Method, Training, train
 
 
 @dataclass(frozen=True)
-class Fit:
+class FitResult:
     """What `fit` found.
 
     Attributes
@@ -41,9 +41,9 @@ class Fit:
         Trained on all training rows.
     c : float
         The C that was chosen.
-    selection : Selection or None
+    selection : SearchResult or None
         The search; None where it was left out.
-    heldout : Score, MultilabelScore or None
+    heldout : ClassificationScore, MultilabelScore or None
         On the held-out split; None where there is none.
     ece : float or None
         Expected calibration error of the probabilities of rows that the folds held back.
@@ -56,8 +56,8 @@ class Fit:
 
     head: Head
     c: float
-    selection: Selection | None
-    heldout: Score | MultilabelScore | None
+    selection: SearchResult | None
+    heldout: ClassificationScore | MultilabelScore | None
     ece: float | None
     train: int
     solution: Solution
@@ -68,7 +68,7 @@ class Fit:
         """Whether the final training met its tolerance for every class."""
         return bool(self.solution.converged.all())
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain values, as ``fit --json`` prints them, beside the head's file name."""
         gap = float(self.solution.gap.max())
         return {
@@ -76,8 +76,8 @@ class Fit:
             "layer": self.head.layer,
             "c": self.c,
             "preprocess": self.head.preprocessing.name,
-            "cv": self.selection.to_json() if self.selection else None,
-            "heldout": self.heldout.to_json() if self.heldout else None,
+            "cv": self.selection.to_dict() if self.selection else None,
+            "heldout": self.heldout.to_dict() if self.heldout else None,
             "ece": self.ece,
             "train": self.train,
             "converged": self.converged,
@@ -97,7 +97,7 @@ def fit(
     labels: Path | None = None,
     memory: int | None = None,
     client: Any | None = None,
-) -> Fit:
+) -> FitResult:
     """Train a linear classifier on the codes of a layer. Needs no network and no images.
 
     Where a split other than ``train`` exists, it learns from ``train`` alone and is judged on
@@ -148,10 +148,10 @@ def fit(
     store = open_cache(cache)
     images = relabel(store.images, labels) if labels else store.images
     lesson = load_dataset(store, layer, images, memory=memory, client=client)
-    return learn(lesson, method, c=c, cv=cv, preprocess=preprocess, start=start)
+    return fit_dataset(lesson, method, c=c, cv=cv, preprocess=preprocess, start=start)
 
 
-def learn(
+def fit_dataset(
     lesson: LayerDataset,
     method: Method,
     *,
@@ -159,7 +159,7 @@ def learn(
     cv: int,
     preprocess: str,
     start: float | None = None,
-) -> Fit:
+) -> FitResult:
     """Choose C and preprocessing, train on all training rows, judge once on the held-out ones.
 
     Parameters
@@ -175,7 +175,7 @@ def learn(
     grid = None if c is None else check_grid(c)
     if cv:
         tried = SCALINGS if preprocess == "auto" else (preprocess,)
-        selection = choose(training, method, grid=grid, folds=cv, preprocess=tried)
+        selection = select_c(training, method, grid=grid, folds=cv, preprocess=tried)
         best, preprocess = selection.best.c, selection.best.preprocess
     else:
         (best,) = grid or ()
@@ -185,8 +185,8 @@ def learn(
     heldout = None
     if lesson.heldout is not None:  # once, and after everything has been chosen
         unseen = lesson.heldout
-        heldout = judge(head, unseen.codes, unseen.targets, split=lesson.split)
-    found = Fit(
+        heldout = score_head(head, unseen.codes, unseen.targets, split=lesson.split)
+    found = FitResult(
         head=head,
         c=best,
         selection=selection,
@@ -196,12 +196,14 @@ def learn(
         solution=solution,
         seconds=time.monotonic() - start,
     )
-    return dataclasses.replace(found, head=dataclasses.replace(head, record=found.to_json()))
+    return dataclasses.replace(
+        found, head=dataclasses.replace(head, training_record=found.to_dict())
+    )
 
 
-def judge(
+def score_head(
     head: Head, codes: Codes, targets: NDArray[Any], *, split: str
-) -> Score | MultilabelScore:
+) -> ClassificationScore | MultilabelScore:
     """Judge a head on some rows' codes.
 
     Parameters
@@ -215,7 +217,7 @@ def judge(
         Which rows these are.
     """
     margins = np.concatenate(list(codes.map(head.decision_function)))
-    found: Score | MultilabelScore
+    found: ClassificationScore | MultilabelScore
     if head.multilabel:
         found = score_labels(targets, margins, head.classes, split=split)
     else:
@@ -260,7 +262,7 @@ def _calibration(
         return Calibration(np.ones(k), np.zeros(k), independent=training.multilabel), None
     if not folds:
         return None, None
-    found, margins = calibrate(training, method, c=c, preprocess=preprocess, folds=folds)
+    found, margins = cross_val_calibrate(training, method, c=c, preprocess=preprocess, folds=folds)
     return found, expected_calibration_error(found.probabilities(margins), training.targets)
 
 
@@ -285,5 +287,5 @@ def _head(
         multilabel=lesson.training.multilabel,
         spec=lesson.cache.spec,
         source=lesson.cache.source,
-        record={},
+        training_record={},
     )

@@ -12,10 +12,10 @@ from bottleneck.linear.training import Training
 
 _SEED = 0  # the folds are the same whenever the rows are
 
-Split = tuple[NDArray[np.int64], NDArray[np.int64]]
+Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
-def make_folds(training: Training, folds: int) -> list[Split]:
+def make_folds(training: Training, folds: int) -> list[Fold]:
     """Rows to learn from and rows held back, ascending, of each fold; alike whenever rows are.
 
     Classes have their share in every fold; rows that may have several labels are dealt at random.
@@ -71,7 +71,7 @@ def _fewest(training: Training, unit: NDArray[Any], name: str) -> int:
     return min(counts)
 
 
-def _require_all_classes(training: Training, splits: Sequence[Split]) -> None:
+def _require_all_classes(training: Training, splits: Sequence[Fold]) -> None:
     for here, _ in splits:
         if len(np.unique(training.targets[here])) < training.classes:
             fewer = "fewer folds with `cv`" if len(splits) > 2 else "`cv=0` and one value of `c`"

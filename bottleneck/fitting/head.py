@@ -47,7 +47,7 @@ class Head:
         What decided the codes that it was trained on.
     source : Source
         Where their network came from.
-    record : dict
+    training_record : dict
         How it was trained and what it scored, as `fit --json` prints it; for people.
     """
 
@@ -61,7 +61,7 @@ class Head:
     multilabel: bool
     spec: Spec
     source: Source
-    record: dict[str, Any]
+    training_record: dict[str, Any]
 
     def decision_function(self, codes: NDArray[Any]) -> NDArray[np.float64]:
         """The linear score of each class.
@@ -86,11 +86,11 @@ class Head:
             )
         return self.preprocessing(codes.astype(np.float64)) @ self.coef.T + self.intercept
 
-    def scores(self, margins: NDArray[np.float64]) -> NDArray[np.float64]:
+    def predict_scores(self, margins: NDArray[np.float64]) -> NDArray[np.float64]:
         """Probabilities where the head is calibrated, else the margins; shape (n, k)."""
         return margins if self.calibration is None else self.calibration.probabilities(margins)
 
-    def labels(self, margins: NDArray[np.float64]) -> list[str]:
+    def predict_labels(self, margins: NDArray[np.float64]) -> list[str]:
         """The class of the highest margin of each row; all of positive margins for multi-label."""
         if not self.multilabel:
             return [self.classes[k] for k in margins.argmax(axis=1).tolist()]
@@ -131,7 +131,7 @@ class Head:
             "multilabel": self.multilabel,
             "spec": self.spec.to_json(),
             "source": asdict(self.source),
-            "record": self.record,
+            "record": self.training_record,
         }
         with atomic_write(path) as temporary:
             # Not safetensors' save_file: its files are for their owner's eyes alone.
@@ -166,7 +166,7 @@ class Head:
                 multilabel=values["multilabel"],
                 spec=Spec.from_json(values["spec"]),
                 source=Source(**values["source"]),
-                record=dict(values["record"]),
+                training_record=dict(values["record"]),
             )
         except PARSE_ERRORS as error:
             if isinstance(error, HeadError):

@@ -14,7 +14,7 @@ _Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
 
 
 @dataclass(frozen=True)
-class Score:
+class ClassificationScore:
     """A classifier's result on some labelled images.
 
     Attributes
@@ -46,7 +46,7 @@ class Score:
     confusion: NDArray[np.int64]
     ece: float | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain values, as ``fit --json`` and ``evaluate --json`` print them."""
         return {
             "split": self.split,
@@ -104,7 +104,7 @@ class MultilabelScore:
     classes: list[str]
     ece: float | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain values, as ``fit --json`` and ``evaluate --json`` print them."""
         return {
             "split": self.split,
@@ -125,7 +125,7 @@ class MultilabelScore:
 
 def score(
     true: NDArray[np.int64], predicted: NDArray[np.int64], classes: Sequence[str], *, split: str
-) -> Score:
+) -> ClassificationScore:
     """Compare true and predicted classes.
 
     Parameters
@@ -139,7 +139,7 @@ def score(
     """
     confusion = confusion_matrix(true, predicted, len(classes))
     hits, n = int(np.trace(confusion)), len(true)
-    return Score(
+    return ClassificationScore(
         split=split,
         n=n,
         accuracy=hits / n,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import InvalidOptionError
-from bottleneck.fitting.folds import Split, make_folds
+from bottleneck.fitting.folds import Fold, make_folds
 from bottleneck.fitting.metrics import METRICS, mean_average_precision
 from bottleneck.linear.calibration import Calibration, fit_platt, fit_temperature
 from bottleneck.linear.matrix import fit_scaler
@@ -61,7 +61,7 @@ class Candidate:
         """Of the mean."""
         return float(np.std(self.scores, ddof=1) / np.sqrt(len(self.scores)))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Every number, as ``--save-cv`` writes it."""
         return {
             "preprocess": self.preprocess,
@@ -75,7 +75,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Selection:
+class SearchResult:
     """The outcome of a search.
 
     Attributes
@@ -101,7 +101,7 @@ class Selection:
         tried = [found.c for found in self.candidates if found.preprocess == self.best.preprocess]
         return len(tried) > 1 and self.best.c in (min(tried), max(tried))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The choice's cross-validation, as ``fit --json`` prints it."""
         return {
             "mean": self.best.mean,
@@ -115,19 +115,19 @@ class Selection:
         return {
             "metric": self.metric,
             "folds": self.folds,
-            "best": self.best.to_json(),
-            "candidates": [found.to_json() for found in self.candidates],
+            "best": self.best.to_dict(),
+            "candidates": [found.to_dict() for found in self.candidates],
         }
 
 
-def choose(
+def select_c(
     training: Training,
     method: Method,
     *,
     grid: Sequence[float] | None,
     folds: int,
     preprocess: Sequence[str],
-) -> Selection:
+) -> SearchResult:
     """Cross-validate every C of a grid with every preprocessing.
 
     Parameters
@@ -163,10 +163,10 @@ def choose(
     order = {name: place for place, name in enumerate(preprocess)}
     found.sort(key=lambda candidate: (order[candidate.preprocess], candidate.c))
     metric = "mean_average_precision" if training.multilabel else method.metric
-    return Selection(best, found, len(splits), metric)
+    return SearchResult(best, found, len(splits), metric)
 
 
-def calibrate(
+def cross_val_calibrate(
     training: Training, method: Method, *, c: float, preprocess: str, folds: int
 ) -> tuple[Calibration, NDArray[np.float64]]:
     """Learn probabilities from the margins of rows that were held back.
@@ -205,7 +205,7 @@ def check_grid(values: Sequence[float]) -> tuple[float, ...]:
 def _cross_validated(
     training: Training,
     method: Method,
-    splits: Sequence[Split],
+    splits: Sequence[Fold],
     grid: Sequence[float],
     preprocess: str,
 ) -> list[Candidate]:

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bottleneck.data.labels import SEPARATOR
-from bottleneck.fitting.metrics import MultilabelScore, Score
+from bottleneck.fitting.metrics import ClassificationScore, MultilabelScore
 from bottleneck.runtime.formatting import printable, table
 
 if TYPE_CHECKING:  # `fit` prints without loading PyTorch
-    from bottleneck.fitting.fit import Fit
-    from bottleneck.fitting.selection import Selection
-    from bottleneck.fitting.sweep import Row
+    from bottleneck.fitting.fit import FitResult
+    from bottleneck.fitting.selection import SearchResult
+    from bottleneck.fitting.sweep import SweepRow
     from bottleneck.prediction.predict import Prediction
 
 _MOST_CLASSES = 12  # a larger confusion matrix is no longer read; its worst cells are
 _MOST_REJECTED = 10
 
 
-def fit_text(done: Fit, saved: str) -> str:
+def fit_text(done: FitResult, saved: str) -> str:
     """The search, the choice, the judgement, and where the head is."""
     lines = []
     if done.selection:
@@ -54,7 +54,7 @@ def fit_text(done: Fit, saved: str) -> str:
     return "\n".join(lines)
 
 
-def selection_text(selection: Selection) -> str:
+def selection_text(selection: SearchResult) -> str:
     """Every candidate with its folds' mean and deviation; an asterisk at the chosen one."""
     several = len({candidate.preprocess for candidate in selection.candidates}) > 1
     head = ["preprocess"] if several else []
@@ -82,13 +82,13 @@ def _calibration_text(ece: float | None) -> str:
     return "" if ece is None else f", calibration error {ece:.1%}"
 
 
-def sweep_text(rows: Sequence[Row], *, best: Row, chosen: Row, command: str) -> str:
+def sweep_text(rows: Sequence[SweepRow], *, best: SweepRow, chosen: SweepRow, command: str) -> str:
     """Every row, an asterisk at the chosen one; and in a sentence why, and what trains it.
 
     Parameters
     ----------
-    rows : sequence of Row
-    best, chosen : Row
+    rows : sequence of SweepRow
+    best, chosen : SweepRow
         As `bottleneck.fitting.sweep.best_row` and `bottleneck.fitting.sweep.recommend` give them.
     command : str
         The whole `bottleneck fit`.
@@ -105,7 +105,7 @@ def sweep_text(rows: Sequence[Row], *, best: Row, chosen: Row, command: str) -> 
     return f"{_sweep_table(rows, chosen)}\n\n{_row_name(chosen)} {why}{caveat}: `{command}`"
 
 
-def _sweep_table(rows: Sequence[Row], chosen: Row) -> str:
+def _sweep_table(rows: Sequence[SweepRow], chosen: SweepRow) -> str:
     metric = _metric(chosen.metric)
     columns = {
         "layer": [printable(row.layer) for row in rows],
@@ -126,11 +126,11 @@ def _sweep_table(rows: Sequence[Row], chosen: Row) -> str:
     return table(list(columns), zip(*columns.values(), strict=True))
 
 
-def _row_name(row: Row) -> str:
+def _row_name(row: SweepRow) -> str:
     return f"{row.clf} on {printable(row.layer)}"
 
 
-def sweep_json(rows: Sequence[Row], chosen: Row) -> list[dict[str, Any]]:
+def sweep_json(rows: Sequence[SweepRow], chosen: SweepRow) -> list[dict[str, Any]]:
     """What ``sweep --json`` prints: for each row what `fit` says of it, and what it costs."""
     return [
         row.record | {"size": row.size, "work": row.work, "recommended": row is chosen}
@@ -138,7 +138,7 @@ def sweep_json(rows: Sequence[Row], chosen: Row) -> list[dict[str, Any]]:
     ]
 
 
-def sweep_csv(rows: Sequence[Row], chosen: Row) -> str:
+def sweep_csv(rows: Sequence[SweepRow], chosen: SweepRow) -> str:
     """The table with all digits, as ``sweep -o`` writes it; empty where nothing is known."""
     head = ["layer", "clf", "size", "work", "preprocess", "c", "metric", "folds", "mean", "std"]
     lines: list[list[object]] = [[*head, "standard_error", "heldout", "seconds", "recommended"]]
@@ -152,7 +152,7 @@ def sweep_csv(rows: Sequence[Row], chosen: Row) -> str:
     return out.getvalue()
 
 
-def evaluation_text(found: Score | MultilabelScore, rejected: dict[str, str]) -> str:
+def evaluation_text(found: ClassificationScore | MultilabelScore, rejected: dict[str, str]) -> str:
     """The judgement, and the images that could not be judged."""
     lines = [score_text(found)]
     for path, reason in list(rejected.items())[:_MOST_REJECTED]:
@@ -162,7 +162,7 @@ def evaluation_text(found: Score | MultilabelScore, rejected: dict[str, str]) ->
     return "\n".join(lines)
 
 
-def score_text(found: Score | MultilabelScore) -> str:
+def score_text(found: ClassificationScore | MultilabelScore) -> str:
     """Accuracy with its interval, mean per class, and what is taken for what."""
     low, high = found.ci95
     name = f"held-out {found.split}" if found.split else "all images"
@@ -188,7 +188,7 @@ def precision_text(found: MultilabelScore) -> str:
     )
 
 
-def confusion_text(found: Score) -> str:
+def confusion_text(found: ClassificationScore) -> str:
     """The confusion matrix, or its largest errors where it would be too large to read."""
     names = [printable(name) for name in found.classes]
     if len(names) <= _MOST_CLASSES:

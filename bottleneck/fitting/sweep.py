@@ -14,8 +14,8 @@ from bottleneck.cache.store import Cache, layers_in, open_cache
 from bottleneck.data.labels import relabel
 from bottleneck.errors import CacheError, InvalidOptionError
 from bottleneck.fitting.dataset import load_dataset, resolve_layer
-from bottleneck.fitting.fit import Fit, learn, require_options
-from bottleneck.fitting.metrics import METRICS, MultilabelScore, Score
+from bottleneck.fitting.fit import FitResult, fit_dataset, require_options
+from bottleneck.fitting.metrics import METRICS, ClassificationScore, MultilabelScore
 from bottleneck.fitting.selection import Candidate
 from bottleneck.linear.training import Method, Training
 from bottleneck.runtime.executors import Executor, require_shared_paths
@@ -25,7 +25,7 @@ Progress = Callable[[int, int], None]  # rows done, rows in all
 
 
 @dataclass(frozen=True)
-class Row:
+class SweepRow:
     """One layer with one classifier.
 
     Without the coefficients: those of many layers need not fit into memory together.
@@ -42,7 +42,7 @@ class Row:
         The choice's cross-validation.
     metric : str
         What its scores are.
-    heldout : Score, MultilabelScore or None
+    heldout : ClassificationScore, MultilabelScore or None
         On the held-out split; nothing is chosen by it.
     chance : float or None
         What answering with the most frequent class scores; None for several labels an image.
@@ -60,8 +60,8 @@ class Row:
     work: float | None
     cv: Candidate
     metric: str
-    heldout: Score | MultilabelScore | None
-    chance: float | None
+    heldout: ClassificationScore | MultilabelScore | None
+    majority_baseline: float | None
     converged: bool
     seconds: float
     record: dict[str, Any]
@@ -84,7 +84,7 @@ def sweep(
     memory: int | None = None,
     engine: Executor | None = None,
     progress: Progress | None = None,
-) -> list[Row]:
+) -> list[SweepRow]:
     """Cross-validate classifiers on the codes of every layer. Needs no network and no images.
 
     A layer is read once for all classifiers, and forgotten before the next one; where workers
@@ -139,7 +139,7 @@ def sweep(
         memory,
         engine.max_concurrency if engine else 1,
     )
-    rows: dict[tuple[str, Method], Row] = {}
+    rows: dict[tuple[str, Method], SweepRow] = {}
     if progress:
         progress(0, len(works) * len(methods))
     for row, method in question.ask(list(works), methods, engine):
@@ -173,7 +173,7 @@ class _Question:
 
     def ask(
         self, layers: Sequence[str], methods: Sequence[Method], engine: Executor | None
-    ) -> Iterator[tuple[Row, Method]]:
+    ) -> Iterator[tuple[SweepRow, Method]]:
         """Rows with their methods, as they come."""
         if engine is None:
             for layer in layers:
@@ -184,16 +184,16 @@ class _Question:
         for _, found in engine.run(self.row, places):
             yield found
 
-    def rows(self, layer: str, methods: Sequence[Method]) -> Iterator[tuple[Row, Method]]:
+    def rows(self, layer: str, methods: Sequence[Method]) -> Iterator[tuple[SweepRow, Method]]:
         """The rows of a layer, which is in memory no longer than this generator lives."""
         store = open_cache(self.cache)
         images = relabel(store.images, self.labels) if self.labels else store.images
         memory = self.memory or spare_memory() // self.neighbours
         lesson = load_dataset(store, layer, images, memory=memory)
         for method in methods:
-            yield _row(lesson.training, learn(lesson, method, **self.choice)), method
+            yield _row(lesson.training, fit_dataset(lesson, method, **self.choice)), method
 
-    def row(self, place: _Place) -> tuple[Row, Method]:
+    def row(self, place: _Place) -> tuple[SweepRow, Method]:
         """That of a layer and a method, on a worker."""
         (found,) = self.rows(place.layer, [place.method])
         return found
@@ -205,12 +205,12 @@ class _Question:
         return str(self.labels) if self.labels and not self.labels.is_file() else ""
 
 
-def best_row(rows: Sequence[Row]) -> Row:
+def best_row(rows: Sequence[SweepRow]) -> SweepRow:
     """The row with the highest mean; of equals the one with the smallest standard error."""
     return max(rows, key=lambda row: (row.cv.mean, -row.cv.standard_error))
 
 
-def recommend(rows: Sequence[Row]) -> Row:
+def recommend(rows: Sequence[SweepRow]) -> SweepRow:
     """The cheapest row that cross-validation cannot tell from the best.
 
     Of the rows whose mean is within one standard error of the best one's, that whose layer needs
@@ -219,7 +219,7 @@ def recommend(rows: Sequence[Row]) -> Row:
 
     Parameters
     ----------
-    rows : sequence of Row
+    rows : sequence of SweepRow
         At least one, of one metric.
     """
     best = best_row(rows)
@@ -260,10 +260,10 @@ def _or_last(work: float | None) -> float:
     return math.inf if work is None else work
 
 
-def _row(training: Training, done: Fit) -> Row:
+def _row(training: Training, done: FitResult) -> SweepRow:
     assert done.selection is not None  # sweep refuses to go without folds
     metric = done.selection.metric
-    return Row(
+    return SweepRow(
         layer=done.head.layer,
         clf=done.head.clf,
         size=done.head.coef.shape[1],
@@ -271,10 +271,10 @@ def _row(training: Training, done: Fit) -> Row:
         cv=done.selection.best,
         metric=metric,
         heldout=done.heldout,
-        chance=_chance(training, metric),
+        majority_baseline=_chance(training, metric),
         converged=done.converged,
         seconds=done.seconds,
-        record=done.to_json(),
+        record=done.to_dict(),
     )
 
 

@@ -12,9 +12,9 @@ from bottleneck.data.labels import encode_targets, heldout_split, split_rows
 from bottleneck.data.table import ImageTable, open_images
 from bottleneck.errors import InvalidOptionError, LabelsError, UnknownNameError
 from bottleneck.fitting.dataset import require_rows
-from bottleneck.fitting.fit import judge
+from bottleneck.fitting.fit import score_head
 from bottleneck.fitting.head import Head
-from bottleneck.fitting.metrics import MultilabelScore, Score
+from bottleneck.fitting.metrics import ClassificationScore, MultilabelScore
 from bottleneck.fitting.sharded_matrix import open_matrix
 from bottleneck.linear.matrix import ArrayMatrix
 
@@ -28,7 +28,7 @@ def evaluate(
     weights: str | None = None,
     device: str = "auto",
     batch_size: int | None = None,
-) -> tuple[Score | MultilabelScore, dict[str, str]]:
+) -> tuple[ClassificationScore | MultilabelScore, dict[str, str]]:
     """Judge a head.
 
     Parameters
@@ -43,7 +43,7 @@ def evaluate(
 
     Returns
     -------
-    score : Score or MultilabelScore
+    score : ClassificationScore or MultilabelScore
     rejected : dict of str to str
         Labelled images of the split that gave no codes, and why. They are not in the score.
 
@@ -83,12 +83,12 @@ def evaluate(
             "folders, or a CSV's column"
         )
     targets = _targets(head, images, np.array(kept, dtype=np.int64))
-    return judge(head, ArrayMatrix(np.stack(codes)), targets, split=split), rejected
+    return score_head(head, ArrayMatrix(np.stack(codes)), targets, split=split), rejected
 
 
 def _evaluate_cache(
     head: Head, path: Path, split: str | None
-) -> tuple[Score | MultilabelScore, dict[str, str]]:
+) -> tuple[ClassificationScore | MultilabelScore, dict[str, str]]:
     cache = open_cache(path)
     head.require(cache.spec, where=f"cache {path}")
     images = cache.images
@@ -100,7 +100,7 @@ def _evaluate_cache(
     rejected = {images.path[row]: reasons[row] for row in wanted.tolist() if row in reasons}
     require_rows(rows, split=split)
     codes = open_matrix(cache, head.layer, rows, memory=None)
-    return judge(head, codes, _targets(head, images, rows), split=split), rejected
+    return score_head(head, codes, _targets(head, images, rows), split=split), rejected
 
 
 def _targets(head: Head, images: ImageTable, rows: NDArray[np.int64]) -> NDArray[Any]:

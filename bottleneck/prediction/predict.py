@@ -168,7 +168,7 @@ def _named(model: str | None, head: Head) -> str:
 
 def _predicted(head: Head, path: Path, codes: NDArray[np.float32]) -> Prediction:
     margins = head.decision_function(codes[np.newaxis])
-    values = head.scores(margins)[0]
+    values = head.predict_scores(margins)[0]
     order = np.argsort(-values, kind="stable").tolist()
     scores = {head.classes[k]: float(values[k]) for k in order}
-    return Prediction(path, head.labels(margins)[0], scores, "")
+    return Prediction(path, head.predict_labels(margins)[0], scores, "")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bottleneck.errors import InvalidOptionError
-from bottleneck.fitting.sweep import Row
+from bottleneck.fitting.sweep import SweepRow
 from bottleneck.runtime.files import atomic_write
 
 if TYPE_CHECKING:
@@ -45,16 +45,16 @@ def require_picture(path: Path) -> None:
         raise InvalidOptionError("plot", str(path), f"a name that ends in {', '.join(PICTURES)}")
 
 
-def plot_sweep(path: Path, rows: Sequence[Row], *, best: Row, chosen: Row) -> None:
+def plot_sweep(path: Path, rows: Sequence[SweepRow], *, best: SweepRow, chosen: SweepRow) -> None:
     """Draw a sweep into a file, whole or not at all.
 
     Parameters
     ----------
     path : Path
         Its suffix, one of `PICTURES`, decides the format.
-    rows : sequence of Row
+    rows : sequence of SweepRow
         In order of depth.
-    best, chosen : Row
+    best, chosen : SweepRow
         As `bottleneck.fitting.sweep.best_row` and `bottleneck.fitting.sweep.recommend` give them.
 
     Raises
@@ -72,7 +72,7 @@ def plot_sweep(path: Path, rows: Sequence[Row], *, best: Row, chosen: Row) -> No
         temporary.write_bytes(picture.getvalue())
 
 
-def sweep_figure(rows: Sequence[Row], *, best: Row, chosen: Row) -> "Figure":
+def sweep_figure(rows: Sequence[SweepRow], *, best: SweepRow, chosen: SweepRow) -> "Figure":
     """The figure itself; arguments as in `plot_sweep`.
 
     A line for each classifier: the mean of the folds with its standard error, the held-out split
@@ -101,7 +101,7 @@ def sweep_figure(rows: Sequence[Row], *, best: Row, chosen: Row) -> "Figure":
     return figure
 
 
-def _places(rows: Sequence[Row]) -> dict[str, float]:
+def _places(rows: Sequence[SweepRow]) -> dict[str, float]:
     """Where each layer stands, by the share of the network or else by its turn."""
     shares = {row.layer: row.work for row in rows}
     known = {layer: work for layer, work in shares.items() if work is not None}
@@ -111,7 +111,7 @@ def _places(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def _draw_rows(
-    axes: "Axes", rows: Sequence[Row], places: dict[str, float], *, step: float, line: str
+    axes: "Axes", rows: Sequence[SweepRow], places: dict[str, float], *, step: float, line: str
 ) -> list[Any]:
     """One classifier: its means with their errors, and its held-out markers."""
     clf, x = rows[0].clf, [places[row.layer] for row in rows]
@@ -156,13 +156,13 @@ def _aside(axes: "Axes", step: float) -> "Transform":
     return axes.transData + ScaledTranslation(step / 72, 0, axes.figure.dpi_scale_trans)
 
 
-def _draw_band(axes: "Axes", best: Row) -> Any:
+def _draw_band(axes: "Axes", best: SweepRow) -> Any:
     least = best.cv.mean - best.cv.standard_error
     label = "within a standard error of the best"
     return axes.axhspan(least, best.cv.mean, color=_BAND, linewidth=0, zorder=0, label=label)
 
 
-def _set_scales(axes: "Axes", rows: Sequence[Row], *, known: bool) -> None:
+def _set_scales(axes: "Axes", rows: Sequence[SweepRow], *, known: bool) -> None:
     if known:
         axes.set_xlim(0, 1.02)
         axes.xaxis.set_major_formatter(_percent)
@@ -186,23 +186,23 @@ def _set_scales(axes: "Axes", rows: Sequence[Row], *, known: bool) -> None:
     axes.spines[["left", "bottom"]].set_color(_FAINT)
 
 
-def _draw_chance(axes: "Axes", rows: Sequence[Row]) -> None:
+def _draw_chance(axes: "Axes", rows: Sequence[SweepRow]) -> None:
     """The level of chance, as a line where it leaves at least half of the height to the rows."""
-    chance = rows[0].chance
-    if chance is None:
+    majority_baseline = rows[0].majority_baseline
+    if majority_baseline is None:
         return
     low, high = axes.get_ylim()
     text: dict[str, Any] = {"color": _FAINT, "fontsize": 8, "ha": "right", "va": "bottom"}
     edge = axes.get_yaxis_transform()
-    if chance < low - (high - low):
-        axes.text(0.995, low, f"chance {chance:.1%} ↓", transform=edge, **text)
+    if majority_baseline < low - (high - low):
+        axes.text(0.995, low, f"chance {majority_baseline:.1%} ↓", transform=edge, **text)
         return
-    axes.set_ylim(*_widened(min(low, chance), max(high, chance)))
-    axes.axhline(chance, color=_FAINT, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
-    axes.text(0.995, chance, f"chance {chance:.1%}", transform=edge, **text)
+    axes.set_ylim(*_widened(min(low, majority_baseline), max(high, majority_baseline)))
+    axes.axhline(majority_baseline, color=_FAINT, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
+    axes.text(0.995, majority_baseline, f"chance {majority_baseline:.1%}", transform=edge, **text)
 
 
-def _write_names(axes: "Axes", places: dict[str, float], chosen: Row) -> None:
+def _write_names(axes: "Axes", places: dict[str, float], chosen: SweepRow) -> None:
     """The layers' names above their places, or where they would not fit beside each other."""
     names = sorted(places, key=lambda name: places[name])
     if len(names) > _MOST_NAMES:

@@ -281,13 +281,13 @@ def agrees(head: Head, path: Path, codes: NDArray[Any]) -> list[Answer]:
     np.testing.assert_allclose(
         margins, [answer.margins for answer in answers], rtol=1e-12, atol=1e-12
     )
-    assert head.labels(margins) == [answer.label for answer in answers]
+    assert head.predict_labels(margins) == [answer.label for answer in answers]
     probabilities = [answer.probabilities for answer in answers]
     if head.calibration is None:
         assert probabilities == [None] * len(codes)
-        assert np.array_equal(head.scores(margins), margins)
+        assert np.array_equal(head.predict_scores(margins), margins)
     else:
-        np.testing.assert_allclose(head.scores(margins), np.array(probabilities), rtol=1e-9)
+        np.testing.assert_allclose(head.predict_scores(margins), np.array(probabilities), rtol=1e-9)
     return answers
 
 

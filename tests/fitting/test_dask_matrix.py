@@ -16,7 +16,7 @@ from bottleneck.cache.store import open_cache
 from bottleneck.errors import InvalidOptionError, ShardError, WorkerError
 from bottleneck.fitting import dask_matrix as remote
 from bottleneck.fitting.dask_matrix import DaskMatrix, load_on_workers
-from bottleneck.fitting.fit import Fit, fit
+from bottleneck.fitting.fit import FitResult, fit
 from bottleneck.fitting.head import Head
 from bottleneck.linear.classifiers import fit_path
 from bottleneck.linear.matrix import SCALINGS, ArrayMatrix, fit_scaler
@@ -125,7 +125,7 @@ def tags(made: Path) -> Path:
     return written_cache(made / "tags", X, labels, split=split)
 
 
-def assert_same(found: Fit, expected: Fit) -> None:
+def assert_same(found: FitResult, expected: FitResult) -> None:
     """The same choice and scores, and coefficients as near as the solver's tolerance has them."""
     assert found.head.preprocessing.name == expected.head.preprocessing.name
     assert (found.c, found.converged) == (expected.c, expected.converged) == (found.c, True)

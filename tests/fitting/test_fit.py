@@ -21,10 +21,10 @@ from bottleneck.errors import (
     UnknownNameError,
 )
 from bottleneck.fitting.dataset import load_dataset
-from bottleneck.fitting.fit import Fit, fit, learn, require_options
+from bottleneck.fitting.fit import FitResult, fit, fit_dataset, require_options
 from bottleneck.fitting.head import Head
-from bottleneck.fitting.metrics import MultilabelScore, Score
-from bottleneck.fitting.selection import calibrate
+from bottleneck.fitting.metrics import ClassificationScore, MultilabelScore
+from bottleneck.fitting.selection import cross_val_calibrate
 from bottleneck.linear import sklearn_solver as reference
 from bottleneck.linear.training import Method
 from tests.conftest import Extract, write_photographs
@@ -33,7 +33,7 @@ from tests.helpers.datasets import by_sklearn, clouds, several, training, writte
 GRID = (1e-3, 1e-1, 10.0)
 
 
-def run(cache: Path, clf: str = "svm", **options: Any) -> Fit:
+def run(cache: Path, clf: str = "svm", **options: Any) -> FitResult:
     """`fit`, quick unless told otherwise; options of the method by their names."""
     names = ("class_weight", "metric", "rule", "solver", "device")
     method = Method(clf, **{name: options.pop(name) for name in names if name in options})
@@ -64,14 +64,14 @@ def sides(X: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[Any], ...]:
     return X[~held_out], y[~held_out], X[held_out], y[held_out]
 
 
-def score_of(done: Fit) -> Score:
-    assert isinstance(done.heldout, Score)
+def score_of(done: FitResult) -> ClassificationScore:
+    assert isinstance(done.heldout, ClassificationScore)
     return done.heldout
 
 
-def told(done: Fit) -> dict[str, Any]:
+def told(done: FitResult) -> dict[str, Any]:
     """What `fit` says, as strict JSON, but for how long it took."""
-    found: dict[str, Any] = json.loads(json.dumps(done.to_json(), allow_nan=False))
+    found: dict[str, Any] = json.loads(json.dumps(done.to_dict(), allow_nan=False))
     return {name: value for name, value in found.items() if name != "seconds"}
 
 
@@ -177,7 +177,7 @@ def test_without_splits_all_rows_train_and_none_judges(tmp_path: Path) -> None:
     X, y = clouds(n=60)
     done = run(written_cache(tmp_path / "c", X, ["abc"[i] for i in y]))
     assert (done.train, done.heldout) == (60, None)
-    assert done.to_json()["heldout"] is None
+    assert done.to_dict()["heldout"] is None
     assert done.ece is not None
 
 
@@ -293,7 +293,7 @@ def test_groups_keep_together(tmp_path: Path, of: str) -> None:
     assert score_free_ece(apart) < 0.2  # and no such margin makes a probability
 
 
-def score_free_ece(done: Fit) -> float:
+def score_free_ece(done: FitResult) -> float:
     assert done.ece is not None
     return done.ece
 
@@ -325,7 +325,7 @@ def test_several_labels_from_a_csv(tmp_path: Path, clf: str) -> None:
     assert found.accuracy == pytest.approx(((margins > 0) == true).all(axis=1).mean())
     recalls = [np.mean(margins[true[:, k], k] > 0) for k in range(3)]
     assert found.mean_per_class == pytest.approx(np.mean(recalls))
-    probabilities = done.head.scores(margins)
+    probabilities = done.head.predict_scores(margins)
     assert done.head.calibration is not None
     assert done.head.calibration.independent
     assert found.ece == pytest.approx(ece_by_hand(probabilities, true))
@@ -348,7 +348,7 @@ def test_two_classes_have_a_row_of_coefficients_each(tmp_path: Path, clf: str) -
     # softmax of ∓m/2 has the ratio that the logistic of m has
     twice = 2 if clf == "softmax" else 1
     np.testing.assert_allclose(margins[:, 1] * twice, model.decision_function(unseen), atol=0.03)
-    probabilities = done.head.scores(margins)
+    probabilities = done.head.predict_scores(margins)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
     if clf == "softmax":
         np.testing.assert_allclose(probabilities, model.predict_proba(unseen), atol=0.01)
@@ -378,11 +378,11 @@ def test_an_svms_probabilities_are_learnt_from_what_the_folds_held_back(split: P
     X, y = shuffled(*clouds())
     learnt, targets, unseen, true = sides(X, y)
     options: dict[str, Any] = {"c": done.c, "preprocess": "standardize", "folds": 4}
-    expected, margins = calibrate(training(learnt, targets), Method("svm"), **options)
+    expected, margins = cross_val_calibrate(training(learnt, targets), Method("svm"), **options)
     assert done.head.calibration is not None
     np.testing.assert_allclose(done.head.calibration.slope, expected.slope)
     assert done.ece == pytest.approx(ece_by_hand(expected.probabilities(margins), targets))
-    probabilities = done.head.scores(done.head.decision_function(unseen))
+    probabilities = done.head.predict_scores(done.head.decision_function(unseen))
     assert score_of(done).ece == pytest.approx(ece_by_hand(probabilities, true))
     assert told(done)["heldout"]["ece"] == score_of(done).ece
 
@@ -391,7 +391,7 @@ def test_a_softmaxs_probabilities_are_its_own(split: Path) -> None:
     done = run(split, "softmax")
     learnt, targets, unseen, true = sides(*shuffled(*clouds()))
     model = by_sklearn("softmax", done.c).fit(learnt, targets)
-    probabilities = done.head.scores(done.head.decision_function(unseen))
+    probabilities = done.head.predict_scores(done.head.decision_function(unseen))
     np.testing.assert_allclose(probabilities, model.predict_proba(unseen), atol=0.02)
     assert done.ece is None  # nothing was learnt of it that folds could judge
     assert score_of(done).ece == pytest.approx(ece_by_hand(probabilities, true))
@@ -441,7 +441,7 @@ def test_stopping_short_is_told(split: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_the_record_is_in_the_head(split: Path, tmp_path: Path) -> None:
     done = run(split)
     done.head.save(tmp_path / "head")
-    assert Head.load(tmp_path / "head").record == done.to_json()
+    assert Head.load(tmp_path / "head").training_record == done.to_dict()
     assert done.seconds > 0
 
 
@@ -481,7 +481,7 @@ def test_the_metric_and_the_rule_reach_the_choice(tmp_path: Path) -> None:
 def test_learning_from_a_lesson_is_the_same(split: Path) -> None:
     cache = open_cache(split)
     lesson = load_dataset(cache, "layer", cache.images)
-    done = learn(lesson, Method("svm"), c=GRID, cv=4, preprocess="standardize")
+    done = fit_dataset(lesson, Method("svm"), c=GRID, cv=4, preprocess="standardize")
     assert told(done) == told(run(split))
 
 

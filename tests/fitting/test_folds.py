@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold
 
 from bottleneck.errors import InvalidOptionError, LabelsError
-from bottleneck.fitting.folds import Split, make_folds
+from bottleneck.fitting.folds import Fold, make_folds
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.training import Training
 
@@ -36,11 +36,11 @@ def lessons(draw: st.DrawFn, *, grouped: bool | None = None) -> Training:
     return rows(targets, k, draw(st.lists(names, min_size=n, max_size=n)))
 
 
-def sides(splits: Sequence[Split]) -> list[tuple[set[int], set[int]]]:
+def sides(splits: Sequence[Fold]) -> list[tuple[set[int], set[int]]]:
     return [(set(here.tolist()), set(held_back.tolist())) for here, held_back in splits]
 
 
-def folds_or_none(training: Training, folds: int) -> list[Split]:
+def folds_or_none(training: Training, folds: int) -> list[Fold]:
     """No folds where a class has too few groups for any."""
     try:
         return make_folds(training, folds)

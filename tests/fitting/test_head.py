@@ -48,7 +48,7 @@ def a_head(**changes: Any) -> Head:
         "multilabel": False,
         "spec": SPEC,
         "source": Source("net", "DEFAULT"),
-        "record": {"c": 0.1},
+        "training_record": {"c": 0.1},
     }
     return Head(**(values | changes))
 
@@ -111,8 +111,8 @@ def test_scores_are_those_of_scikit_learns_pipeline(
     )
     margins = head.decision_function(X)
     expected = pipeline.predict_proba(X)
-    np.testing.assert_allclose(head.scores(margins), expected, rtol=1e-5, atol=1e-9)
-    assert head.labels(margins) == [str(k) for k in pipeline.predict(X).tolist()]
+    np.testing.assert_allclose(head.predict_scores(margins), expected, rtol=1e-5, atol=1e-9)
+    assert head.predict_labels(margins) == [str(k) for k in pipeline.predict(X).tolist()]
 
 
 def test_codes_are_prepared_in_double_precision() -> None:
@@ -133,12 +133,12 @@ MARGINS = st.lists(
 def test_scores_are_margins_or_probabilities_of_straight_lines_through_them(
     margins: NDArray[np.float64],
 ) -> None:
-    assert a_head().scores(margins) is margins
+    assert a_head().predict_scores(margins) is margins
     logits = TEMPERATURE.slope * margins + TEMPERATURE.offset
-    found = a_head(calibration=TEMPERATURE).scores(margins)
+    found = a_head(calibration=TEMPERATURE).predict_scores(margins)
     np.testing.assert_allclose(found, softmax(logits, axis=1), rtol=1e-9, atol=1e-300)
     logits = PLATT.slope * margins + PLATT.offset
-    found = a_head(calibration=PLATT, multilabel=True).scores(margins)
+    found = a_head(calibration=PLATT, multilabel=True).predict_scores(margins)
     np.testing.assert_allclose(found, expit(logits), rtol=1e-9, atol=1e-300)
 
 
@@ -148,7 +148,7 @@ def test_labels_are_the_highest_margin_or_all_above_zero(margins: NDArray[np.flo
     one = a_head(calibration=TEMPERATURE)
     several = a_head(calibration=PLATT, multilabel=True)
     for row, label, labels in zip(
-        margins.tolist(), one.labels(margins), several.labels(margins), strict=True
+        margins.tolist(), one.predict_labels(margins), several.predict_labels(margins), strict=True
     ):
         assert label == one.classes[row.index(max(row))]  # the first of equals
         given_names = [name for name, m in zip(one.classes, row, strict=True) if m > 0]
@@ -158,7 +158,7 @@ def test_labels_are_the_highest_margin_or_all_above_zero(margins: NDArray[np.flo
 def test_labels_of_several_are_in_the_order_of_the_classes() -> None:
     head = a_head(multilabel=True)
     margins = np.array([[1.0, -1, 2], [0, 0, 0], [-1, 5, -1], [3, 2, 1]])
-    assert head.labels(margins) == ["ants|wasps", "", "bées", "ants|bées|wasps"]
+    assert head.predict_labels(margins) == ["ants|wasps", "", "bées", "ants|bées|wasps"]
 
 
 def test_codes_of_another_size_are_refused() -> None:
@@ -294,8 +294,8 @@ def test_any_damage_is_a_head_or_a_head_error(
     else:
         with np.errstate(all="ignore"):  # bytes of a number that were changed are another number
             margins = head.decision_function(np.ones((1, 5)))
-            assert head.scores(margins).dtype == np.float64
-            assert isinstance(head.labels(margins)[0], str)
+            assert head.predict_scores(margins).dtype == np.float64
+            assert isinstance(head.predict_labels(margins)[0], str)
 
 
 def test_what_is_in_the_way_stays_unless_asked(tmp_path: Path) -> None:

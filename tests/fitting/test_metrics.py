@@ -72,7 +72,7 @@ def test_scores_are_those_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
 
 
 def test_json_has_the_promised_keys() -> None:
-    found = score(np.array([0, 1]), np.array([0, 0]), ["a", "b"], split="test").to_json()
+    found = score(np.array([0, 1]), np.array([0, 0]), ["a", "b"], split="test").to_dict()
     assert (found["split"], found["n"]) == ("test", 2)
     assert (found["accuracy"], found["mean_per_class"]) == (0.5, 0.5)
     assert len(found["ci95"]) == 2
@@ -159,7 +159,7 @@ def test_the_order_of_the_images_does_not_matter() -> None:
 
 def test_json_of_labels_has_the_promised_keys() -> None:
     true, margins = np.array([[True, False], [True, False]]), np.array([[1.0, 0.0], [-1.0, -1.0]])
-    found = score_labels(true, margins, ["cat", "dog"], split="val").to_json()
+    found = score_labels(true, margins, ["cat", "dog"], split="val").to_dict()
     assert len(found.pop("ci95")) == 2
     assert found == {
         "split": "val",

@@ -19,7 +19,13 @@ from sklearn.model_selection import cross_val_predict
 
 from bottleneck.errors import InvalidOptionError, LabelsError, UnknownNameError
 from bottleneck.fitting.folds import make_folds
-from bottleneck.fitting.selection import C_GRID, Selection, calibrate, check_grid, choose
+from bottleneck.fitting.selection import (
+    C_GRID,
+    SearchResult,
+    check_grid,
+    cross_val_calibrate,
+    select_c,
+)
 from bottleneck.fitting.summary import selection_text
 from bottleneck.linear import sklearn_solver as reference
 from bottleneck.linear.calibration import fit_platt, fit_temperature
@@ -32,9 +38,9 @@ from tests.helpers.problems import Rows
 GRID = (1e-3, 1e-1, 10.0)
 
 
-def chosen(lesson: Training, method: Method | None = None, **options: Any) -> Selection:
+def chosen(lesson: Training, method: Method | None = None, **options: Any) -> SearchResult:
     defaults: dict[str, Any] = {"grid": GRID, "folds": 5, "preprocess": ["standardize"]}
-    return choose(lesson, method or Method("svm"), **(defaults | options))
+    return select_c(lesson, method or Method("svm"), **(defaults | options))
 
 
 def scores_by_hand(
@@ -185,9 +191,9 @@ def scripted(
     grid: Sequence[float] | None,
     folds: int = 2,
     **options: Any,
-) -> Selection:
+) -> SearchResult:
     method = Scripted("svm", wrong=wrong, targets=targets, folds=folds, **options)
-    return choose(one_hot(targets), method, grid=grid, folds=folds, preprocess=["none"])
+    return select_c(one_hot(targets), method, grid=grid, folds=folds, preprocess=["none"])
 
 
 @settings(deadline=None, max_examples=50)
@@ -360,7 +366,7 @@ def test_a_smaller_c_is_looked_for_with_the_best_preprocessing_alone(rule: str, 
         wrong_standardized=lambda c, fold: (other[c][fold], 0),
     )
     names = ["standardize", "none"]
-    found = choose(one_hot(targets), method, grid=list(best), folds=2, preprocess=names)
+    found = select_c(one_hot(targets), method, grid=list(best), folds=2, preprocess=names)
     assert (found.best.preprocess, found.best.c) == ("none", c)
     assert found.candidates[0].scores == (0.95, 0.975)
 
@@ -368,7 +374,7 @@ def test_a_smaller_c_is_looked_for_with_the_best_preprocessing_alone(rule: str, 
 def test_only_the_chosen_preprocessing_is_refined() -> None:
     targets = np.arange(40) % 2
     method = Scripted("svm", targets=targets)  # one-hot rows have length 1: nothing to choose by
-    found = choose(one_hot(targets), method, grid=None, folds=2, preprocess=["none", "l2"])
+    found = select_c(one_hot(targets), method, grid=None, folds=2, preprocess=["none", "l2"])
     assert found.best.preprocess == "none"
     names = [candidate.preprocess for candidate in found.candidates]
     assert names == ["none"] * (len(C_GRID) + 6) + ["l2"] * len(C_GRID)
@@ -390,7 +396,7 @@ def test_the_table_is_strict_json_of_every_number(solver: str) -> None:
         assert (row["mean"], row["std"]) == (np.mean(row["scores"]), np.std(row["scores"]))
         assert (row["gap"] is None) == (solver == "sklearn")
     assert table["best"] in table["candidates"]
-    assert found.to_json() == {
+    assert found.to_dict() == {
         "mean": found.best.mean,
         "std": found.best.std,
         "folds": 5,
@@ -460,7 +466,9 @@ def noise(k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 def test_margins_are_of_rows_that_the_classifier_has_not_seen(k: int) -> None:
     X, y = noise(k)
     lesson = training(X, y)
-    found, margins = calibrate(lesson, Method("svm"), c=10.0, preprocess="standardize", folds=5)
+    found, margins = cross_val_calibrate(
+        lesson, Method("svm"), c=10.0, preprocess="standardize", folds=5
+    )
     expected = cross_val_predict(
         by_sklearn("svm", 10.0), X, y, cv=make_folds(lesson, 5), method="decision_function"
     )
@@ -475,7 +483,9 @@ def test_margins_are_of_rows_that_the_classifier_has_not_seen(k: int) -> None:
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
 def test_one_class_of_all_has_a_temperature(clf: str, k: int) -> None:
     X, y = clouds(k=k)
-    found, margins = calibrate(training(X, y), Method(clf), c=0.1, preprocess="l2", folds=4)
+    found, margins = cross_val_calibrate(
+        training(X, y), Method(clf), c=0.1, preprocess="l2", folds=4
+    )
     assert margins.shape == (240, k)
     assert not found.independent
     expected = fit_temperature(margins, y)
@@ -490,7 +500,9 @@ def test_one_class_of_all_has_a_temperature(clf: str, k: int) -> None:
 def test_several_labels_have_platts_line_each(clf: str) -> None:
     X, targets = several()
     lesson = training(X, targets)
-    found, margins = calibrate(lesson, Method(clf), c=0.1, preprocess="standardize", folds=4)
+    found, margins = cross_val_calibrate(
+        lesson, Method(clf), c=0.1, preprocess="standardize", folds=4
+    )
     assert found.independent
     expected = fit_platt(margins, targets)
     np.testing.assert_array_equal(found.slope, expected.slope)
@@ -508,8 +520,8 @@ def test_calibration_reads_blocks_in_their_order() -> None:
     X, y = clouds()
     blocks = Training(Rows(X, [7, 30, 64], in_memory=False), y, 3)
     options: dict[str, Any] = {"c": 0.1, "preprocess": "standardize", "folds": 3}
-    _, streamed = calibrate(blocks, Method("svm"), **options)
-    _, at_once = calibrate(training(X, y), Method("svm"), **options)
+    _, streamed = cross_val_calibrate(blocks, Method("svm"), **options)
+    _, at_once = cross_val_calibrate(training(X, y), Method("svm"), **options)
     np.testing.assert_allclose(streamed, at_once, atol=0.01)
 
 
@@ -519,7 +531,7 @@ def test_groups_stay_together_while_margins_are_learnt() -> None:
     X, y = np.repeat(X, 2, axis=0), np.repeat(y, 2)
     groups = [f"slide{row // 2}" for row in range(120)]
     options: dict[str, Any] = {"c": 10.0, "preprocess": "none", "folds": 5}
-    _, apart = calibrate(training(X, y, groups), Method("svm"), **options)
-    _, leaking = calibrate(training(X, y), Method("svm"), **options)
+    _, apart = cross_val_calibrate(training(X, y, groups), Method("svm"), **options)
+    _, leaking = cross_val_calibrate(training(X, y), Method("svm"), **options)
     assert (apart.argmax(axis=1) == y).mean() < 0.65
     assert (leaking.argmax(axis=1) == y).mean() > 0.8

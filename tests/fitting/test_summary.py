@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bottleneck.fitting.fit import Fit
+from bottleneck.fitting.fit import FitResult
 from bottleneck.fitting.head import Head
-from bottleneck.fitting.metrics import MultilabelScore, Score, score, score_labels
-from bottleneck.fitting.selection import Candidate, Selection
+from bottleneck.fitting.metrics import ClassificationScore, MultilabelScore, score, score_labels
+from bottleneck.fitting.selection import Candidate, SearchResult
 from bottleneck.fitting.summary import (
     confusion_text,
     evaluation_text,
@@ -40,7 +40,7 @@ def words(text: str) -> list[list[str]]:
 
 def test_the_chosen_c_is_marked_and_what_did_not_converge_is_said() -> None:
     low, high = candidate(0.1, 0.5, 0.7), candidate(1.0, 0.4, 0.4, converged=False)
-    lines = words(selection_text(Selection(low, [low, high], 2, "accuracy")))
+    lines = words(selection_text(SearchResult(low, [low, high], 2, "accuracy")))
     assert lines == [
         ["C", "accuracy", "±", "std"],
         ["0.1", "60.0%", "10.0%", "*"],
@@ -50,12 +50,12 @@ def test_the_chosen_c_is_marked_and_what_did_not_converge_is_said() -> None:
 
 def test_the_chosen_one_may_be_the_one_that_did_not_converge() -> None:
     only = candidate(0.1, 0.5, 0.7, converged=False)
-    assert selection_text(Selection(only, [only], 2, "balanced")).endswith("* not converged")
+    assert selection_text(SearchResult(only, [only], 2, "balanced")).endswith("* not converged")
 
 
 def test_several_preprocessings_have_a_column() -> None:
     found = [candidate(0.1, 0.5, name="l2"), candidate(0.1, 0.6, name="none")]
-    lines = words(selection_text(Selection(found[1], found, 1, "mean_average_precision")))
+    lines = words(selection_text(SearchResult(found[1], found, 1, "mean_average_precision")))
     assert lines[0][:5] == ["preprocess", "C", "mean", "average", "precision"]
     assert [line[0] for line in lines[1:]] == ["l2", "none"]
     assert [line[-1] for line in lines[1:]] == ["0.0%", "*"]
@@ -66,7 +66,7 @@ def test_several_preprocessings_have_a_column() -> None:
 HELD_OUT = score(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]), ["ants", "bees"], split="val")
 
 
-def a_fit(**changes: Any) -> Fit:
+def a_fit(**changes: Any) -> FitResult:
     k, d = 2, 3
     head = Head(
         clf="svm",
@@ -79,15 +79,15 @@ def a_fit(**changes: Any) -> Fit:
         multilabel=False,
         spec=SPEC,
         source=Source("net", "none"),
-        record={},
+        training_record={},
     )
     best = candidate(0.1, 0.5, 0.7)
     tried = [candidate(0.01, 0.4, 0.4), best, candidate(1.0, 0.4, 0.4)]
     ones = np.ones(1)
-    done = Fit(
+    done = FitResult(
         head=head,
         c=0.1,
-        selection=Selection(best, tried, 2, "accuracy"),
+        selection=SearchResult(best, tried, 2, "accuracy"),
         heldout=HELD_OUT,
         ece=0.034,
         train=123,
@@ -131,7 +131,7 @@ def test_a_fit_says_the_search_the_choice_the_judgement_and_where_the_head_is() 
         ),
         (
             {
-                "selection": Selection(
+                "selection": SearchResult(
                     candidate(1.0, 0.9, 0.9),
                     [candidate(0.1, 0.4, 0.5), candidate(1.0, 0.9, 0.9)],
                     2,
@@ -195,7 +195,9 @@ def test_several_labels_have_their_precisions() -> None:
 
 
 @pytest.mark.parametrize("found", [HELD_OUT, labels_score()], ids=["classes", "labels"])
-def test_an_evaluation_names_what_could_not_be_judged(found: Score | MultilabelScore) -> None:
+def test_an_evaluation_names_what_could_not_be_judged(
+    found: ClassificationScore | MultilabelScore,
+) -> None:
     assert evaluation_text(found, {}) == score_text(found)
     lines = evaluation_text(found, {f"{i}\n.jpg": "empty" for i in range(12)}).splitlines()
     rejected = lines[len(score_text(found).splitlines()) :]

@@ -24,7 +24,7 @@ from bottleneck.fitting import sweep as module
 from bottleneck.fitting.dataset import LayerDataset, load_dataset
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.selection import Candidate
-from bottleneck.fitting.sweep import Row, best_row, recommend, sweep
+from bottleneck.fitting.sweep import SweepRow, best_row, recommend, sweep
 from bottleneck.linear.training import Method
 from tests.conftest import Extract
 from tests.helpers.datasets import clouds, several, written_cache
@@ -123,7 +123,7 @@ def three(tmp_path: Path) -> Path:
     return layered(tmp_path / "three", layers, CLOUDS, split=SPLIT)
 
 
-def places(rows: Sequence[Row]) -> list[tuple[str, str]]:
+def places(rows: Sequence[SweepRow]) -> list[tuple[str, str]]:
     return [(row.layer, row.clf) for row in rows]
 
 
@@ -134,7 +134,7 @@ def test_a_row_is_what_fit_says_of_that_layer_alone(three: Path, preprocess: str
     assert places(rows) == [(layer, clf) for layer in "bca" for clf in ("svm", "softmax")]
     for row in rows:
         alone = fit(three, Method(row.clf), layer=row.layer, **options)
-        assert row.record | {"seconds": 0} == alone.to_json() | {"seconds": 0}
+        assert row.record | {"seconds": 0} == alone.to_dict() | {"seconds": 0}
         assert alone.selection is not None
         assert (row.cv, row.metric) == (alone.selection.best, "accuracy")
         assert row.heldout is not None
@@ -206,8 +206,10 @@ def test_labels_from_elsewhere_are_another_question(three: Path, tmp_path: Path)
     (tmp_path / "labels.csv").write_text("\n".join(table) + "\n")
     (row,) = sweep(three, [SVM], layers=["a"], c=[1.0], cv=2, labels=tmp_path / "labels.csv")
     alone = fit(three, SVM, layer="a", c=[1.0], cv=2, labels=tmp_path / "labels.csv")
-    assert row.record | {"seconds": 0} == alone.to_json() | {"seconds": 0}
-    assert row.chance == 60 / 90  # the splits stay, and so 60 of the 90 training rows are even
+    assert row.record | {"seconds": 0} == alone.to_dict() | {"seconds": 0}
+    assert (
+        row.majority_baseline == 60 / 90
+    )  # the splits stay, and so 60 of the 90 training rows are even
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "balanced", "macro_f1"])
@@ -228,7 +230,9 @@ def test_held_out_rows_and_chance_are_measured_by_the_metric_of_the_folds(
     answers = np.array(head.classes)[head.decision_function(noisy(0.5)[~train]).argmax(axis=1)]
     assert row.measured == pytest.approx(by_hand(labels[~train], answers))
     dummy = DummyClassifier(strategy="most_frequent").fit(labels[train], labels[train])
-    assert row.chance == pytest.approx(by_hand(labels[train], dummy.predict(labels[train])))
+    assert row.majority_baseline == pytest.approx(
+        by_hand(labels[train], dummy.predict(labels[train]))
+    )
 
 
 def test_several_labels_an_image_have_one_metric_and_no_chance(tmp_path: Path) -> None:
@@ -236,7 +240,7 @@ def test_several_labels_an_image_have_one_metric_and_no_chance(tmp_path: Path) -
     labels = ["|".join(np.array(["x", "y", "z"])[row]) for row in targets]
     cache = layered(tmp_path / "c", {"a": (X, 0.5)}, labels, split=SPLIT)
     (row,) = sweep(cache, [SOFTMAX], c=[1.0], cv=2)
-    assert (row.metric, row.chance) == ("mean_average_precision", None)
+    assert (row.metric, row.majority_baseline) == ("mean_average_precision", None)
     assert row.heldout is not None
     assert row.measured == row.record["heldout"]["mean_average_precision"]
     assert row.measured != row.heldout.accuracy
@@ -280,7 +284,7 @@ def test_a_cache_without_layers_is_refused(three: Path) -> None:
 def test_an_unfinished_layer_is_refused_before_any_training(
     three: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "learn", None)
+    monkeypatch.setattr(module, "fit_dataset", None)
     open_cache(three).shard_path("a", 1).unlink()  # the deepest one, and so the last
     with pytest.raises(CacheError, match="layer 'a' lacks 1 of 3 shards"):
         sweep(three, [SVM])
@@ -297,14 +301,14 @@ def a_row(
     work: float | None = 0.5,
     size: int = 8,
     clf: str = "svm",
-) -> Row:
+) -> SweepRow:
     """Two folds around a mean whose standard error is `error`."""
     cv = Candidate("standardize", 1.0, (mean - error, mean + error), 0.0, True)
     assert cv.standard_error == pytest.approx(error)
-    return Row(layer, clf, size, work, cv, "accuracy", None, None, True, 0.0, {})
+    return SweepRow(layer, clf, size, work, cv, "accuracy", None, None, True, 0.0, {})
 
 
-RULES: dict[str, tuple[list[Row], str]] = {
+RULES: dict[str, tuple[list[SweepRow], str]] = {
     "the cheapest within one standard error": (
         [
             a_row("poor", 0.5, work=0.1),
@@ -358,7 +362,7 @@ RULES: dict[str, tuple[list[Row], str]] = {
 
 
 @pytest.mark.parametrize(("rows", "expected"), RULES.values(), ids=RULES)
-def test_the_recommendation_by_hand(rows: list[Row], expected: str) -> None:
+def test_the_recommendation_by_hand(rows: list[SweepRow], expected: str) -> None:
     for order in permutations(rows):
         assert recommend(order).layer == expected
 

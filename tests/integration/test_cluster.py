@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bottleneck.errors import WorkerError
-from bottleneck.fitting.sweep import Row, sweep
+from bottleneck.fitting.sweep import SweepRow, sweep
 from bottleneck.linear.training import Method
 from bottleneck.runtime.executors import open_executor
 from bottleneck.runtime.timing import StageTimer
@@ -56,7 +56,7 @@ def test_a_sweep_by_workers_is_that_of_one_process(cache: Path, cluster: Cluster
         spread = sweep(cache, methods, c=(0.01, 1.0), engine=engine)
     alone = sweep(cache, methods, c=(0.01, 1.0))
 
-    def said(rows: list[Row]) -> list[dict[str, object]]:
+    def said(rows: list[SweepRow]) -> list[dict[str, object]]:
         return [row.record | {"work": row.work, "cv": row.cv, "seconds": 0} for row in rows]
 
     assert said(spread) == said(alone)

@@ -14,7 +14,7 @@ from sklearn.metrics import accuracy_score, average_precision_score, recall_scor
 from bottleneck.errors import LabelsError, SpecMismatchError, UnknownNameError
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.head import Head
-from bottleneck.fitting.metrics import MultilabelScore, Score
+from bottleneck.fitting.metrics import ClassificationScore, MultilabelScore
 from bottleneck.linear.calibration import Calibration
 from bottleneck.linear.training import Method
 from bottleneck.prediction.evaluate import evaluate
@@ -25,7 +25,7 @@ from tests.helpers.datasets import calibration_error
 def test_a_cache_and_its_images_are_judged_alike(head: Head, cache: Path, photos: Path) -> None:
     on_cache, _ = evaluate(head, cache)
     on_images, _ = evaluate(head, photos, device="cpu")
-    assert on_cache.to_json() == on_images.to_json()
+    assert on_cache.to_dict() == on_images.to_dict()
     assert (on_cache.split, on_cache.n) == ("val", 12)
 
 
@@ -54,7 +54,7 @@ def test_a_score_is_that_of_the_heads_own_numbers(head: Head, cache: Path) -> No
     margins = by_hand(blurred, codes)
     true, predicted = np.searchsorted(head.classes, labels), margins.argmax(axis=1)
     found, _ = evaluate(blurred, cache, split="train")
-    assert isinstance(found, Score)
+    assert isinstance(found, ClassificationScore)
     assert 0.2 < found.accuracy < 0.9
     assert found.accuracy == pytest.approx(accuracy_score(true, predicted))
     assert found.mean_per_class == pytest.approx(recall_score(true, predicted, average="macro"))
@@ -170,7 +170,7 @@ def test_a_cache_and_its_images_of_several_labels_are_judged_alike(
     head = of_labels(many, cv=0)
     on_cache, _ = evaluate(head, many)
     on_images, _ = evaluate(head, several, device="cpu")
-    assert on_cache.to_json() == on_images.to_json()
+    assert on_cache.to_dict() == on_images.to_dict()
     assert (on_cache.split, on_cache.n, on_cache.ece) == ("val", 12, None)
 
 

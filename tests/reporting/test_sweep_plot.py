@@ -20,22 +20,24 @@ from sklearn.isotonic import IsotonicRegression
 from bottleneck.errors import InvalidOptionError
 from bottleneck.fitting.metrics import score
 from bottleneck.fitting.selection import Candidate
-from bottleneck.fitting.sweep import Row, best_row, recommend
+from bottleneck.fitting.sweep import SweepRow, best_row, recommend
 from bottleneck.reporting.sweep_plot import _apart, plot_sweep, require_picture, sweep_figure
 
 CLFS = ("svm", "softmax")
 
 
-def a_row(layer: str, clf: str, mean: float, *, error: float = 0.02, work: float | None) -> Row:
+def a_row(
+    layer: str, clf: str, mean: float, *, error: float = 0.02, work: float | None
+) -> SweepRow:
     """Judged on a hundred rows of two classes, a little better than in the folds."""
     cv = Candidate("standardize", 1.0, (mean - error, mean + error), 0.0, True)
     true = np.repeat([0, 1], 50)
     answers = np.where(np.arange(100) < round(100 * (mean + 0.03)), true, 1 - true)
     heldout = score(true, answers, ["ants", "bees"], split="val")
-    return Row(layer, clf, 8, work, cv, "accuracy", heldout, 0.5, True, 1.0, {})
+    return SweepRow(layer, clf, 8, work, cv, "accuracy", heldout, 0.5, True, 1.0, {})
 
 
-def rows_of(works: dict[str, float | None]) -> list[Row]:
+def rows_of(works: dict[str, float | None]) -> list[SweepRow]:
     """Better and better layers, softmax a little worse than svm."""
     return [
         a_row(layer, clf, 0.6 + 0.3 * turn / len(works) - 0.01 * (clf == "softmax"), work=work)
@@ -47,7 +49,7 @@ def rows_of(works: dict[str, float | None]) -> list[Row]:
 THREE: dict[str, float | None] = {"conv1": 0.1, "conv2": 0.4, "fc": 1.0}
 
 
-def drawn(rows: Sequence[Row]) -> tuple[Figure, Axes]:
+def drawn(rows: Sequence[SweepRow]) -> tuple[Figure, Axes]:
     figure = sweep_figure(rows, best=best_row(rows), chosen=recommend(rows))
     figure.draw_without_rendering()  # but with everything in its place
     (axes,) = figure.axes
@@ -125,14 +127,14 @@ def test_chance_is_a_faint_line() -> None:
 
 
 def test_chance_far_below_takes_no_room_from_the_rows() -> None:
-    rows = [dataclasses.replace(row, chance=0.01) for row in rows_of(THREE)]
+    rows = [dataclasses.replace(row, majority_baseline=0.01) for row in rows_of(THREE)]
     _, axes = drawn(rows)
     assert "chance 1.0% ↓" in texts(axes)
     assert axes.get_ylim()[0] > 0.5
 
 
 def test_several_labels_have_no_chance() -> None:
-    _, axes = drawn([dataclasses.replace(row, chance=None) for row in rows_of(THREE)])
+    _, axes = drawn([dataclasses.replace(row, majority_baseline=None) for row in rows_of(THREE)])
     assert not [text for text in texts(axes) if "chance" in text]
 
 
@@ -159,7 +161,12 @@ def test_where_a_share_is_unknown_layers_stand_in_a_row(works: dict[str, float |
 
 def test_a_single_row_can_be_drawn() -> None:
     drawn(rows_of({"fc": 1.0})[:1])
-    drawn([dataclasses.replace(row, heldout=None, chance=None) for row in rows_of({"fc": None})])
+    drawn(
+        [
+            dataclasses.replace(row, heldout=None, majority_baseline=None)
+            for row in rows_of({"fc": None})
+        ]
+    )
 
 
 # Whether it can be read
