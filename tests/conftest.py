@@ -1,7 +1,7 @@
 """Fixtures: generated photographs, tiny networks, caches made of both."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +9,17 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from PIL import Image
-from torch import Tensor
-from torchvision.transforms import v2
 
 from bottleneck.cli import main
 from bottleneck.extraction.extract import ExtractionResult, extract
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.head import Head
 from bottleneck.linear.training import Method
+from tests.helpers.fixture_types import Extract, Run
+from tests.helpers.networks import PLAIN, SMALL
+from tests.helpers.photographs import COLOURS, write_photographs
 
-NETWORKS = Path(__file__).parent / "helpers" / "tiny_networks.py"
-PLAIN = f"{NETWORKS}:plain"
-
-SCHEDULER = (
+_SCHEDULER = (
     "SLURM_ARRAY_TASK_ID",
     "SGE_TASK_ID",
     "LSB_JOBINDEX",
@@ -34,16 +31,12 @@ SCHEDULER = (
     "OMP_NUM_THREADS",
 )
 
-SMALL = {"resize": 32, "crop": 32}  # preprocessing that keeps tests quick
-
-_COLOURS = {"ants": (180, 60, 40), "bees": (60, 160, 40), "wasps": (50, 70, 190)}
-
 
 @pytest.fixture(autouse=True, scope="session")
 def state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What the program remembers of its user is not written into the home of whoever tests it."""
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
-    for name in SCHEDULER:  # the tests may be part of a job themselves
+    for name in _SCHEDULER:  # the tests may be part of a job themselves
         os.environ.pop(name, None)
 
 
@@ -54,47 +47,14 @@ def seeds_fixed() -> Iterator[None]:
     yield
 
 
-def photograph(seed: int, label: str = "ants", size: tuple[int, int] = (48, 36)) -> Image.Image:
-    """A noisy image with its class's colour, width × height."""
-    noise = np.random.default_rng(seed).integers(0, 90, (size[1], size[0], 3))
-    colour = np.array(_COLOURS.get(label, (100, 100, 100)))
-    return Image.fromarray((noise + colour).clip(0, 255).astype(np.uint8))
-
-
-def as_torchvision(image: Image.Image, *, resize: int, crop: int) -> Tensor:
-    """The network's input by torchvision's own transforms of tensors, ImageNet's normalisation."""
-    transform = v2.Compose(
-        [
-            v2.PILToTensor(),
-            v2.Resize(resize, antialias=True),
-            v2.CenterCrop(crop),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
-        ]
-    )
-    return torch.as_tensor(transform(image))
-
-
-def write_photographs(folder: Path, count: int, *, label: str, first_seed: int = 0) -> list[Path]:
-    """`count` JPEGs and PNGs in a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{label}{i:03d}.{'png' if i % 2 else 'jpg'}" for i in range(count)]
-    for i, path in enumerate(paths):
-        photograph(first_seed + i, label).save(path)
-    return paths
-
-
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """Three classes, split into train (8 each) and val (4 each)."""
     root = tmp_path / "photos"
-    for k, label in enumerate(_COLOURS):
+    for k, label in enumerate(COLOURS):
         write_photographs(root / "train" / label, 8, label=label, first_seed=100 * k)
         write_photographs(root / "val" / label, 4, label=label, first_seed=100 * k + 50)
     return root
-
-
-Extract = Callable[..., ExtractionResult]
 
 
 @pytest.fixture
@@ -126,9 +86,6 @@ def cache(photos: Path, extract_tiny: Extract) -> Path:
 def head(cache: Path) -> Head:
     """A softmax head on layer2 of `cache`."""
     return fit(cache, Method("softmax"), layer="layer2", c=(1.0,)).head
-
-
-Run = Callable[..., Result]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from bottleneck.errors import (
     WeightsError,
 )
 from bottleneck.spec import InputTransform
-from tests.conftest import NETWORKS, PLAIN
+from tests.helpers.networks import NETWORKS, PLAIN
 
 
 def test_the_network_is_frozen() -> None:

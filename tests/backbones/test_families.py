@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from bottleneck.backbones.backbone import build_skeleton
 from bottleneck.backbones.layers import list_layers
 from bottleneck.extraction.extract import extract
-from tests.conftest import as_torchvision, photograph
+from tests.helpers.photographs import as_torchvision, photograph
 
 # An early, a middle and a late layer of each: outputs that an in-place ReLU rewrites further on
 # (bn1 of ResNet, features.0 of VGG, norm5 of DenseNet, every conv of GoogLeNet), and modules that

@@ -23,7 +23,8 @@ from bottleneck.backbones.tracing import TracedNetwork, trace
 from bottleneck.errors import BackboneError, DeviceMemoryError, ImageError, InvalidOptionError
 from bottleneck.extraction.encoder import Encoder
 from bottleneck.runtime.devices import best_precision, choose_device, choose_devices, visible_gpus
-from tests.conftest import NETWORKS, PLAIN, SMALL, write_photographs
+from tests.helpers.networks import NETWORKS, PLAIN, SMALL
+from tests.helpers.photographs import write_photographs
 
 CPU = torch.device("cpu")
 RESIDUAL, BRANCHING = f"{NETWORKS}:residual", f"{NETWORKS}:branching"

@@ -7,7 +7,7 @@ from bottleneck.errors import UntrustedCodeError
 from bottleneck.fitting.fit import fit
 from bottleneck.linear.training import Method
 from bottleneck.prediction.predict import predict
-from tests.conftest import Extract
+from tests.helpers.fixture_types import Extract
 
 
 @pytest.fixture(autouse=True)

@@ -32,7 +32,9 @@ from bottleneck.fitting.fit import fit
 from bottleneck.fitting.head import Head
 from bottleneck.linear.training import Method
 from bottleneck.prediction.predict import predict
-from tests.conftest import PLAIN, SMALL, Extract, write_photographs
+from tests.helpers.fixture_types import Extract
+from tests.helpers.networks import PLAIN, SMALL
+from tests.helpers.photographs import write_photographs
 from tests.helpers.tiny_networks import plain
 
 PAGE = (Path(__file__).parents[2] / "docs" / "format.md").read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ from bottleneck.cache.store import open_cache
 from bottleneck.cache.verify import verify
 from bottleneck.errors import CacheError, ShardError
 from bottleneck.fitting.sharded_matrix import ShardedMatrix
-from tests.conftest import Extract
+from tests.helpers.fixture_types import Extract
 
 
 def test_a_cache_opens_with_its_plan(cache: Path) -> None:

@@ -14,7 +14,9 @@ from bottleneck.cache.store import Cache, open_cache
 from bottleneck.cache.update import ImageChanges, merge_images, plan_update
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import CacheError, SpecMismatchError
-from tests.conftest import SMALL, Extract, photograph, write_photographs
+from tests.helpers.fixture_types import Extract
+from tests.helpers.networks import SMALL
+from tests.helpers.photographs import photograph, write_photographs
 
 
 def times(cache: Cache, layer: str = "layer2") -> list[int]:

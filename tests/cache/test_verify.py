@@ -14,7 +14,7 @@ from bottleneck.cache.store import open_cache
 from bottleneck.cache.verify import verify
 from bottleneck.errors import CacheError, ShardError, UntrustedCodeError
 from bottleneck.extraction.repair import repair
-from tests.conftest import Extract
+from tests.helpers.fixture_types import Extract
 
 
 def by_index(cache: Path, layer: str) -> Any:

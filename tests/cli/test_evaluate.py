@@ -12,10 +12,11 @@ from safetensors.numpy import load_file
 from scipy.special import expit, softmax
 from sklearn.metrics import average_precision_score
 
-from tests.conftest import Extract, Run, write_photographs
 from tests.helpers import cli
 from tests.helpers.cli import Trap, contents, margins, refused, stored
 from tests.helpers.datasets import calibration_error
+from tests.helpers.fixture_types import Extract, Run
+from tests.helpers.photographs import write_photographs
 
 made, photos, cache = cli.made, cli.photos, cli.cache
 

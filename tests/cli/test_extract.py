@@ -23,9 +23,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from bottleneck.cache.manifest import COMPRESSIONS
-from tests.conftest import NETWORKS, PLAIN, Run, photograph, write_photographs
 from tests.helpers import cli
 from tests.helpers.cli import TINY, Trap, contents, expected_codes, program, refused, stored
+from tests.helpers.fixture_types import Run
+from tests.helpers.networks import NETWORKS, PLAIN
+from tests.helpers.photographs import photograph, write_photographs
 from tests.helpers.tiny_networks import plain, reused
 
 made, photos, cache = cli.made, cli.photos, cli.cache

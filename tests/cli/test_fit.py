@@ -18,10 +18,11 @@ from sklearn.svm import LinearSVC
 
 from bottleneck.cache.store import Cache
 from bottleneck.cli.options import Size
-from tests.conftest import Extract, Run, write_photographs
 from tests.helpers import cli
 from tests.helpers.cli import contents, refused, stored, tiny_cache
 from tests.helpers.datasets import clouds, written_cache
+from tests.helpers.fixture_types import Extract, Run
+from tests.helpers.photographs import write_photographs
 
 made, photos, cache = cli.made, cli.photos, cli.cache
 

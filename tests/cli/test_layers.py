@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from tests.conftest import NETWORKS, PLAIN, Run
 from tests.helpers.cli import refused
+from tests.helpers.fixture_types import Run
+from tests.helpers.networks import NETWORKS, PLAIN
 
 
 def _by_name(text: str) -> dict[str, dict[str, object]]:

@@ -15,9 +15,9 @@ import pytest
 from bottleneck import __version__
 from bottleneck.cli import main
 from bottleneck.cli.main import COMMANDS
-from tests.conftest import Run
 from tests.helpers import cli
 from tests.helpers.cli import TINY, contents, process, program, refused
+from tests.helpers.fixture_types import Run
 
 made, photos, cache = cli.made, cli.photos, cli.cache
 

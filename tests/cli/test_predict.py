@@ -16,9 +16,10 @@ from safetensors.numpy import save_file as save_numpy
 from safetensors.torch import save_file
 from scipy.special import expit, softmax
 
-from tests.conftest import NETWORKS, Extract, Run
 from tests.helpers import cli
 from tests.helpers.cli import contents, expected_codes, margins, refused
+from tests.helpers.fixture_types import Extract, Run
+from tests.helpers.networks import NETWORKS
 from tests.helpers.tiny_networks import plain
 
 made, photos, cache = cli.made, cli.photos, cli.cache

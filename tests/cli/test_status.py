@@ -6,9 +6,9 @@ from pathlib import Path
 import h5py
 import pytest
 
-from tests.conftest import Extract, Run
 from tests.helpers import cli
 from tests.helpers.cli import TINY, contents, refused, stored
+from tests.helpers.fixture_types import Extract, Run
 
 made, photos, cache = cli.made, cli.photos, cli.cache
 

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bottleneck.runtime.slurm import PROGRAM, extraction_array_script, job_script, quoted
-from tests.conftest import Run
 from tests.helpers.cli import refused
+from tests.helpers.fixture_types import Run
 from tests.runtime.test_slurm import bash, calls, directives, tool
 
 EXTRACT = ("extract", "photos", "-o", "new.cache", "--model", "resnet50", "--layer", "layer3")

@@ -19,10 +19,11 @@ from click.testing import Result
 from bottleneck.backbones.layers import list_layers
 from bottleneck.cli import main
 from bottleneck.cli.progress import progress_of
-from tests.conftest import Run, write_photographs
 from tests.fitting.test_sweep import forget_work
 from tests.helpers import cli
 from tests.helpers.cli import contents, refused
+from tests.helpers.fixture_types import Run
+from tests.helpers.photographs import write_photographs
 from tests.helpers.tiny_networks import plain
 
 made, photos, cache = cli.made, cli.photos, cli.cache

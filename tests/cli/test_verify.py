@@ -9,9 +9,10 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import NETWORKS, Extract, Run
 from tests.helpers import cli
 from tests.helpers.cli import contents, refused, stored
+from tests.helpers.fixture_types import Extract, Run
+from tests.helpers.networks import NETWORKS
 
 made, photos, cache = cli.made, cli.photos, cli.cache
 

@@ -32,7 +32,7 @@ from bottleneck.data.decode import decode_image, resize_and_crop, read_image_byt
 from bottleneck.errors import ImageError
 from bottleneck.extraction.encoder import Encoder
 from bottleneck.spec import INTERPOLATIONS, InputTransform, Source
-from tests.conftest import Extract
+from tests.helpers.fixture_types import Extract
 
 Pixels = NDArray[np.uint8]
 

@@ -14,7 +14,9 @@ from bottleneck.cache.store import Cache, open_cache
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import DiskSpaceError
 from bottleneck.extraction.disk_space import DiskEstimate, LayerEstimate, estimate_disk_use
-from tests.conftest import PLAIN, SMALL, Extract, photograph
+from tests.helpers.fixture_types import Extract
+from tests.helpers.networks import PLAIN, SMALL
+from tests.helpers.photographs import photograph
 
 WIDE = Layer("wide", "wide", 0, (1000, 3, 3), False, 0.5)
 FLAT = Layer("flat", "flat", 0, (10,), False, 1.0)

@@ -16,7 +16,9 @@ from bottleneck.runtime.executors import Executor, open_executor
 from bottleneck.runtime.shutdown import StopRequested, clear_stop_request, request_stop
 from bottleneck.runtime.timing import StageTimer
 from bottleneck.spec import Source
-from tests.conftest import NETWORKS, PLAIN, Extract, Run, write_photographs
+from tests.helpers.fixture_types import Extract, Run
+from tests.helpers.networks import NETWORKS, PLAIN
+from tests.helpers.photographs import write_photographs
 
 PLACES = {"device": "cpu", "batch_size": None, "workers": None}
 

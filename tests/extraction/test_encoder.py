@@ -16,7 +16,8 @@ from bottleneck.extraction import encoder as module
 from bottleneck.extraction.encoder import Batch, Encoder
 from bottleneck.runtime.resources import available_cpus
 from bottleneck.runtime.timing import slowest_stage
-from tests.conftest import NETWORKS, PLAIN, SMALL, as_torchvision, photograph, write_photographs
+from tests.helpers.networks import NETWORKS, PLAIN, SMALL
+from tests.helpers.photographs import as_torchvision, photograph, write_photographs
 
 
 def encoder(model: str = PLAIN, layers: tuple[str, ...] = ("layer2",), **options: Any) -> Encoder:

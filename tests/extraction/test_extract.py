@@ -18,7 +18,9 @@ from bottleneck.errors import InvalidOptionError, NonFiniteCodesError, UnknownNa
 from bottleneck.extraction import disk_space as preflight
 from bottleneck.extraction.extract import extract
 from bottleneck.runtime.timing import StageTimer
-from tests.conftest import NETWORKS, PLAIN, Extract, photograph, write_photographs
+from tests.helpers.fixture_types import Extract
+from tests.helpers.networks import NETWORKS, PLAIN
+from tests.helpers.photographs import photograph, write_photographs
 
 
 def codes(cache: Cache | Path, layer: str = "layer2") -> Any:

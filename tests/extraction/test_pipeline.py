@@ -11,7 +11,7 @@ from bottleneck.cache.store import open_cache
 from bottleneck.extraction.pipeline import _batches, _WriteBehind
 from bottleneck.runtime.shutdown import StopRequested, clear_stop_request, request_stop
 from bottleneck.runtime.timing import StageTimer
-from tests.conftest import Extract
+from tests.helpers.fixture_types import Extract
 
 
 def test_batches_cover_a_shard_and_never_leave_it() -> None:

@@ -15,8 +15,9 @@ from bottleneck.errors import ImagesNotFoundError, InvalidOptionError, UnknownNa
 from bottleneck.extraction import plan as sizing
 from bottleneck.extraction.disk_space import estimate_disk_use, usual_shard_size
 from bottleneck.extraction.plan import ExtractionPlan, LayerSize, Pace, plan
-from tests.conftest import PLAIN, SMALL, Extract, Run
 from tests.helpers.cli import TINY, refused
+from tests.helpers.fixture_types import Extract, Run
+from tests.helpers.networks import PLAIN, SMALL
 
 DOCS = Path(__file__).parents[2] / "docs"
 

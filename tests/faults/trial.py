@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from bottleneck.cache.manifest import is_cache
 from bottleneck.cache.store import open_cache
 from bottleneck.cache.verify import verify
-from tests.conftest import NETWORKS, write_photographs
 from tests.faults.child import Fault, printed, run, steps
+from tests.helpers.networks import NETWORKS
+from tests.helpers.photographs import write_photographs
 
 LAYERS = ("layer2", "layer3")
 

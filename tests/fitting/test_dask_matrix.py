@@ -23,9 +23,9 @@ from bottleneck.linear.matrix import SCALINGS, ArrayMatrix, fit_scaler
 from bottleneck.linear.path import Solution
 from bottleneck.linear.training import Method
 from bottleneck.runtime import executors as engines
-from tests.conftest import Run
 from tests.helpers.dask_cluster import Cluster, dask_cluster
 from tests.helpers.datasets import clouds, several, written_cache
+from tests.helpers.fixture_types import Run
 
 distributed = pytest.importorskip("distributed")
 

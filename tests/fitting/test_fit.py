@@ -27,8 +27,9 @@ from bottleneck.fitting.metrics import ClassificationScore, MultilabelScore
 from bottleneck.fitting.selection import cross_val_calibrate
 from bottleneck.linear import sklearn_solver as reference
 from bottleneck.linear.training import Method
-from tests.conftest import Extract, write_photographs
 from tests.helpers.datasets import by_sklearn, clouds, several, training, written_cache
+from tests.helpers.fixture_types import Extract
+from tests.helpers.photographs import write_photographs
 
 GRID = (1e-3, 1e-1, 10.0)
 

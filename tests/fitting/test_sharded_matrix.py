@@ -25,7 +25,7 @@ from bottleneck.errors import ShardError
 from bottleneck.fitting.sharded_matrix import ShardedMatrix, open_matrix
 from bottleneck.linear.matrix import ArrayMatrix, Codes
 from bottleneck.spec import InputTransform, Source, Spec
-from tests.conftest import Extract
+from tests.helpers.fixture_types import Extract
 
 SPEC = Spec("net", "ab" * 32, InputTransform(), "pillow-1", "float32", True, "none")
 LAYER = "layer1"

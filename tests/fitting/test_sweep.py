@@ -26,8 +26,8 @@ from bottleneck.fitting.fit import fit
 from bottleneck.fitting.selection import Candidate
 from bottleneck.fitting.sweep import SweepRow, best_row, recommend, sweep
 from bottleneck.linear.training import Method
-from tests.conftest import Extract
 from tests.helpers.datasets import clouds, several, written_cache
+from tests.helpers.fixture_types import Extract
 from tests.helpers.shards import a_manifest, forge
 from tests.helpers.tiny_networks import plain
 

@@ -20,7 +20,8 @@ from PIL import Image
 from safetensors import safe_open
 
 from bottleneck.extraction.extract import extract
-from tests.conftest import PLAIN, SMALL, as_torchvision, write_photographs
+from tests.helpers.networks import PLAIN, SMALL
+from tests.helpers.photographs import as_torchvision, write_photographs
 from tests.helpers.tiny_networks import plain
 
 # The options that `conftest.extract_tiny` stands for: the same spec, and so the same cache.

@@ -10,9 +10,10 @@ from bottleneck.fitting.sweep import SweepRow, sweep
 from bottleneck.linear.training import Method
 from bottleneck.runtime.executors import open_executor
 from bottleneck.runtime.timing import StageTimer
-from tests.conftest import NETWORKS, Extract, Run
 from tests.faults.trial import require_same
 from tests.helpers.dask_cluster import Cluster, dask_cluster
+from tests.helpers.fixture_types import Extract, Run
+from tests.helpers.networks import NETWORKS
 
 pytest.importorskip("distributed")
 

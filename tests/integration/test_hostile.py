@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bottleneck.data.table import open_images
-from tests.conftest import Extract
+from tests.helpers.fixture_types import Extract
 from tests.helpers.hostile import Hostile, write_corpus
 
 LIMIT = 120  # seconds; it takes some

@@ -19,8 +19,8 @@ from bottleneck.extraction.extract import extract
 from bottleneck.fitting.fit import fit
 from bottleneck.linear.training import Method
 from bottleneck.prediction.predict import predict
-from tests.conftest import as_torchvision
 from tests.helpers.datasets import by_sklearn
+from tests.helpers.photographs import as_torchvision
 
 pytestmark = pytest.mark.real
 

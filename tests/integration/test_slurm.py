@@ -15,8 +15,8 @@ import pytest
 from safetensors import safe_open
 
 from bottleneck.runtime.slurm import PROGRAM, quoted
-from tests.conftest import write_photographs
 from tests.helpers import slurm as slurm_kit
+from tests.helpers.photographs import write_photographs
 from tests.helpers.slurm import bottleneck, ended, facts, slurm, wait_for
 
 pytestmark = pytest.mark.skipif(bool(slurm_kit.why_not()), reason=slurm_kit.why_not())

@@ -18,8 +18,9 @@ from bottleneck.fitting.metrics import ClassificationScore, MultilabelScore
 from bottleneck.linear.calibration import Calibration
 from bottleneck.linear.training import Method
 from bottleneck.prediction.evaluate import evaluate
-from tests.conftest import Extract, write_photographs
 from tests.helpers.datasets import calibration_error
+from tests.helpers.fixture_types import Extract
+from tests.helpers.photographs import write_photographs
 
 
 def test_a_cache_and_its_images_are_judged_alike(head: Head, cache: Path, photos: Path) -> None:
