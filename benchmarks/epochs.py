@@ -11,8 +11,7 @@ from pictures import write_jpegs
 from sizes import FULL, Size
 
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.backbones.layers import list_layers, select_layers
-from bottleneck.extraction.encoder import Encoder
+from bottleneck.extraction.encoder import Encoder, make_spec
 from bottleneck.linear.eigenbasis import make_design
 from bottleneck.linear.lbfgs import Objective
 from bottleneck.linear.losses import Softmax
@@ -27,16 +26,9 @@ _C = 1e-2
 def network_epoch(paths: list[Path]) -> tuple[float, NDArray[np.float32]]:
     """Seconds of one epoch that decodes all images and runs the network, and its codes."""
     backbone = load_backbone(MODEL, "none")
-    layers = select_layers(list_layers(backbone.network, backbone.preprocess.crop), [LAYER])
-    encoder = Encoder(
-        backbone,
-        layers,
-        relu=True,
-        pool="avg",
-        precision="float32",
-        devices=[torch.device("cpu")],
-    )
-    rows, size = list(enumerate(paths)), encoder.lanes.batch
+    spec = make_spec(backbone, precision="float32", relu=True, pool="avg")
+    encoder = Encoder(backbone, backbone.select_layers([LAYER]), spec, [torch.device("cpu")])
+    rows, size = list(enumerate(paths)), encoder.runner.default_batch_size
     batches = [rows[start : start + size] for start in range(0, len(rows), size)]
     list(encoder.encode(batches[:1]))  # warm
     start = time.perf_counter()

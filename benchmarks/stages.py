@@ -15,10 +15,9 @@ import numpy as np
 from torch import Tensor
 
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.backbones.layers import list_layers, select_layers
 from bottleneck.backbones.malloc import retain_freed_memory
 from bottleneck.data.decode import decode_image, resize_and_crop
-from bottleneck.extraction.encoder import Encoder
+from bottleneck.extraction.encoder import Encoder, make_spec
 from bottleneck.extraction.extract import extract
 from bottleneck.runtime.devices import choose_devices
 from bottleneck.runtime.resources import available_cpus
@@ -94,15 +93,9 @@ def end_to_end(job: Job, images: Path) -> Ran:
 def make_encoder(job: Job) -> Encoder:
     """The encoder that `extract` would make, for a precision that is chosen already."""
     backbone = load_backbone(job.model, "none", preprocess=dict(job.preprocess))
-    layers = select_layers(list_layers(backbone.network, backbone.preprocess.crop), job.layers)
-    return Encoder(
-        backbone,
-        layers,
-        relu=True,
-        pool=job.pool,
-        precision=job.precision,
-        devices=choose_devices(job.device),
-    )
+    spec = make_spec(backbone, precision=job.precision, relu=True, pool=job.pool)
+    layers = backbone.select_layers(job.layers)
+    return Encoder(backbone, layers, spec, choose_devices(job.device))
 
 
 def forward_alone(encoder: Encoder, batch: int | None = None, *, at_least: float) -> float:
@@ -111,20 +104,21 @@ def forward_alone(encoder: Encoder, batch: int | None = None, *, at_least: float
     Random batches go through the encoder's lanes as decoded ones do, for `at_least` seconds, with
     nothing else to do meanwhile. This is the one place that knows how an encoder runs its network.
     """
-    lanes, random = encoder.lanes, np.random.default_rng(0)
+    lanes, random = encoder.runner, np.random.default_rng(0)
     batches = [
-        lanes.allocate_batch(batch or lanes.batch, encoder.preprocess.crop) for _ in range(4)
+        lanes.allocate_batch(batch or lanes.default_batch_size, encoder.preprocess.crop)
+        for _ in range(4)
     ]
     for images in batches:
         images.numpy()[...] = random.integers(0, 256, images.shape, dtype=np.uint8)
 
     def one(images: Tensor) -> int:
-        lanes.codes(images)
+        lanes.run(images)
         return len(images)
 
     tasks = [functools.partial(one, images) for images in batches]
     with lanes.threads() as pool:
-        return _kept_busy(pool, lanes.count, tasks, at_least=at_least)
+        return _kept_busy(pool, lanes.parallel_batches, tasks, at_least=at_least)
 
 
 def forward_each(job: Job, *, at_least: float) -> float:

@@ -33,7 +33,7 @@ def truncation(size: ExtractionSize = FULL_EXTRACTION) -> str:
     """The time to a layer over that to the last one, against its share of the multiply-adds."""
     network, preprocess = build_skeleton(size.truncated, "none")
     crop = size.preprocess.get("crop", preprocess.crop)
-    work = {layer.name: layer.work for layer in select_layers(list_layers(network, crop), _LAYERS)}
+    work = {layer.name: layer.cost for layer in select_layers(list_layers(network, crop), _LAYERS)}
     found = _in_turns({layer: _job(size.truncated, (layer,), size) for layer in _LAYERS}, size)
     last_whole, last_forward = found[_LAYERS[0]]
     return "\n".join(

@@ -5,7 +5,9 @@ import dataclasses
 import importlib.util
 import sys
 import urllib.error
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +17,7 @@ import torchvision
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from bottleneck.backbones.layers import Layer, list_layers, select_layers
 from bottleneck.backbones.weights import (
     digest_weights,
     is_weights_file,
@@ -57,6 +60,37 @@ class Backbone:
     weights_digest: str
     preprocess: InputTransform
     source: Source
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """Every layer, in the order of computation.
+
+        Computed on first use, because it takes a forward pass. See
+        `bottleneck.backbones.layers.list_layers`.
+        """
+        return tuple(list_layers(self.network, self.preprocess.crop))
+
+    def select_layers(self, names: Sequence[str]) -> list[Layer]:
+        """Return the layers of the given names, in the order of computation, each once.
+
+        Raises
+        ------
+        UnknownNameError
+            There is no such layer; the nearest names are suggested.
+        """
+        return select_layers(self.layers, names)
+
+    def largest_code(self, names: Sequence[str], pool: str) -> int:
+        """Return the number of values in the largest code among the given layers.
+
+        Raises
+        ------
+        UnknownNameError
+            There is no such layer.
+        InvalidOptionError
+            A layer does not support this pooling.
+        """
+        return max(layer.code_size(pool) for layer in self.select_layers(names))
 
 
 def load_backbone(

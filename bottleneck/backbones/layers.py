@@ -41,7 +41,7 @@ class Layer:
         Of one image's output: (C, H, W), (H, W, C), (tokens, C) or (C,).
     channels_last : bool
         Whether the last axis holds the channels.
-    work : float
+    cost : float
         Share of the whole network's multiply-adds that is done when this output is there.
     """
 
@@ -50,14 +50,14 @@ class Layer:
     call: int
     shape: tuple[int, ...]
     channels_last: bool
-    work: float
+    cost: float
 
     @property
     def channels(self) -> int:
         """The number of channels."""
         return self.shape[-1 if self.channels_last else 0]
 
-    def fits(self, pool: str) -> bool:
+    def supports_pooling(self, pool: str) -> bool:
         """Whether this layer can be pooled so: a grid needs a height and a width."""
         return pool in ("avg", "max", "none") or len(self.shape) in (1, 3)
 
@@ -69,7 +69,7 @@ class Layer:
         InvalidOptionError
             A grid was asked of a layer that has no height and width.
         """
-        if not self.fits(pool):
+        if not self.supports_pooling(pool):
             raise InvalidOptionError(
                 "pool",
                 pool,
@@ -141,7 +141,7 @@ def list_layers(network: nn.Module, size: int) -> list[Layer]:
             call=output.call,
             shape=output.shape,
             channels_last=_channels_last(output, larger.get(name)),
-            work=output.work / total if total else 1.0,
+            cost=output.flops / total if total else 1.0,
         )
         for name, output in seen.items()
     ]
@@ -294,7 +294,7 @@ class _Output:
     module: str
     call: int
     shape: tuple[int, ...]
-    work: int
+    flops: int
 
 
 def _observe(network: nn.Module, size: int, seen: dict[str, _Output]) -> int:

@@ -28,6 +28,7 @@ from bottleneck.errors import (
     format_error,
 )
 from bottleneck.runtime.resources import available_cpus
+from bottleneck.spec import Spec
 
 _DTYPES = {
     "float32": torch.float32,
@@ -64,22 +65,21 @@ class BatchRunner:
         Its network is copied, or, where it cannot be traced, moved to the device and precision.
     layers : sequence of Layer
         Of that network.
-    relu, pool
-        As in `bottleneck.backbones.layers.TruncatedNetwork`.
-    precision : str
-        One of `bottleneck.runtime.PRECISIONS`: of weights and activations; codes are float32.
+    spec : Spec
+        Its `relu`, `pool` and `precision` are used; `precision` is that of weights and
+        activations, codes are float32.
     devices : sequence of torch.device
         Of one kind; each gets the network.
 
     Attributes
     ----------
-    count : int
+    parallel_batches : int
         How many batches are in the network at a time.
-    batch : int
+    default_batch_size : int
         The images of a forward pass, where the user asks for no other number.
     uses_all_cpus : bool
         Whether the lanes' threads are as many as there are cores to compute with.
-    fitting : int or None
+    max_batch_size : int or None
         Where a batch did not fit into a device's memory: the images that do.
     """
 
@@ -87,16 +87,13 @@ class BatchRunner:
         self,
         backbone: Backbone,
         layers: Sequence[Layer],
-        *,
-        relu: bool,
-        pool: str,
-        precision: str,
+        spec: Spec,
         devices: Sequence[torch.device],
     ) -> None:
-        self.fitting: int | None = None
-        self._dtype = _DTYPES[precision]
+        self.max_batch_size: int | None = None
+        self._dtype = _DTYPES[spec.precision]
         self._here = local()
-        tap = TruncatedNetwork(backbone.network, layers, relu=relu, pool=pool)
+        tap = TruncatedNetwork(backbone.network, layers, relu=spec.relu, pool=spec.pool)
         size = backbone.preprocess.crop
         graphs = [trace(tap, size, dtype=self._dtype, device=device) for device in devices]
         forwards: list[tuple[torch.device, Forward]] = [
@@ -117,22 +114,22 @@ class BatchRunner:
             )
             for device, forward in forwards
         ] * lanes
-        self.count = len(self._places)
-        self.uses_all_cpus = devices[0].type == "cpu" and self.count >= available_cpus()
-        self.batch = _BATCH[devices[0].type]
+        self.parallel_batches = len(self._places)
+        self.uses_all_cpus = devices[0].type == "cpu" and self.parallel_batches >= available_cpus()
+        self.default_batch_size = _BATCH[devices[0].type]
         if graphs[0] and devices[0].type == "cpu":
             most = _LARGEST_MAP // (graphs[0].largest * self._dtype.itemsize)
-            self.batch = min(1 << max(0, most.bit_length() - 1), _LARGEST_BATCH)
+            self.default_batch_size = min(1 << max(0, most.bit_length() - 1), _LARGEST_BATCH)
 
     @contextmanager
     def threads(self) -> Iterator[ThreadPoolExecutor]:
-        """The threads in which `codes` may be called, one a lane, for as long as they are needed.
+        """The threads in which `run` may be called, one a lane, for as long as they are needed.
 
         Threads that do arithmetic share the cores among them, freed memory stays with the process,
         and float32 is no less on a GPU; all of this ends with the block.
         """
         before = torch.get_num_threads()
-        share = max(1, available_cpus() // self.count)
+        share = max(1, available_cpus() // self.parallel_batches)
         places: SimpleQueue[_Place] = SimpleQueue()
         for place in self._places:
             places.put(place)
@@ -144,7 +141,9 @@ class BatchRunner:
                 torch.cuda.set_device(place.device)
                 torch.cuda.set_stream(torch.cuda.Stream(place.device))  # type: ignore[no-untyped-call, unused-ignore]
 
-        pool = ThreadPoolExecutor(self.count, thread_name_prefix="lane", initializer=enter)
+        pool = ThreadPoolExecutor(
+            self.parallel_batches, thread_name_prefix="lane", initializer=enter
+        )
         with _PREPARED:
             try:
                 yield pool
@@ -152,7 +151,7 @@ class BatchRunner:
                 pool.shutdown(cancel_futures=True)
                 torch.set_num_threads(before)  # what threads to come begin with
 
-    def codes(self, images: Tensor) -> dict[str, NDArray[np.float32]]:
+    def run(self, images: Tensor) -> dict[str, NDArray[np.float32]]:
         """The codes of a batch, in one of `threads`.
 
         Parameters
@@ -174,7 +173,7 @@ class BatchRunner:
         """
         parts, start = [], 0
         while start < len(images):
-            size = min(self.fitting or len(images), len(images) - start)
+            size = min(self.max_batch_size or len(images), len(images) - start)
             try:
                 parts.append(self._forward(images[start : start + size]))
                 start += size
@@ -186,7 +185,7 @@ class BatchRunner:
                         f"one image does not fit into the memory of {self._here.place.device}: "
                         "take an earlier layer, `precision=bfloat16` or `device=cpu`"
                     ) from error
-                self.fitting = min(self.fitting or size, size // 2)
+                self.max_batch_size = min(self.max_batch_size or size, size // 2)
             else:
                 continue
             if self._here.place.device.type == "cuda":

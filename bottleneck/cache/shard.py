@@ -92,7 +92,7 @@ class Header:
         One of `bottleneck.cache.manifest.DTYPES`.
     rejected : dict of int to str
         The rows that gave no codes, counted from the shard's first, and why.
-    work : float or None
+    cost : float or None
         Share of the network's multiply-adds up to the layer; None where it was not written down.
     bytes : int
         Of the whole file.
@@ -104,7 +104,7 @@ class Header:
     shape: tuple[int, ...]
     dtype: str
     rejected: dict[int, str]
-    work: float | None
+    cost: float | None
     bytes: int
 
     @property
@@ -114,7 +114,7 @@ class Header:
 
 
 def write_shard(
-    path: Path, shard: Shard, *, manifest: Manifest, layer: str, work: float | None = None
+    path: Path, shard: Shard, *, manifest: Manifest, layer: str, cost: float | None = None
 ) -> None:
     """Publish a shard under its name, whole or not at all.
 
@@ -129,8 +129,8 @@ def write_shard(
         float32.
     layer : str
         The layer's name.
-    work : float, optional
-        `bottleneck.backbones.layers.Layer.work`, for those who compare layers without the network.
+    cost : float, optional
+        `bottleneck.backbones.layers.Layer.cost`, for those who compare layers without the network.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def write_shard(
     codes = np.ascontiguousarray(shard.codes, dtype=choose_dtype(shard.codes, layout.dtype))
     rows_a_chunk = max(1, CHUNK_BYTES // max(1, codes[:1].nbytes))
     chunks = (min(len(codes), rows_a_chunk), *codes.shape[1:])
-    header = _header(dataclasses.replace(shard, codes=codes), manifest, layer, work)
+    header = _header(dataclasses.replace(shard, codes=codes), manifest, layer, cost)
     with create_hdf5(path, KIND, header) as file:
         file.attrs.update(
             format=KIND.name,
@@ -247,14 +247,14 @@ def choose_dtype(codes: NDArray[Any], dtype: str) -> str:
     return dtype if known or max(codes.max(), -codes.min()) <= _FLOAT16_MAX else "float32"
 
 
-def _header(shard: Shard, manifest: Manifest, layer: str, work: float | None) -> dict[str, Any]:
+def _header(shard: Shard, manifest: Manifest, layer: str, cost: float | None) -> dict[str, Any]:
     return {
         "layer": layer,
         "start": int(shard.row[0]),
         "shape": shard.codes.shape,
         "dtype": shard.codes.dtype.name,
         "rejected": {str(i): shard.reason[i] for i in np.flatnonzero(~shard.valid).tolist()},
-        "work": work,
+        "work": cost,
         "manifest": manifest.to_json(),
     }
 
@@ -268,7 +268,7 @@ def _parsed(path: Path, values: dict[str, Any]) -> Header:
             shape=tuple(int(size) for size in values["shape"]),
             dtype=str(values["dtype"]),
             rejected={int(row): str(why) for row, why in values["rejected"].items()},
-            work=None if values["work"] is None else float(values["work"]),
+            cost=None if values["work"] is None else float(values["work"]),
             bytes=int(values["bytes"]),
         )
     except PARSE_ERRORS as error:
@@ -279,7 +279,7 @@ def _parsed(path: Path, values: dict[str, Any]) -> Header:
         and min(header.shape) >= 1
         and header.start >= 0
         and all(0 <= row < header.shape[0] for row in header.rejected)
-        and (header.work is None or 0 <= header.work <= 1)
+        and (header.cost is None or 0 <= header.cost <= 1)
     )
     if not sensible:
         raise ShardError(f"{path}: its header makes no sense")

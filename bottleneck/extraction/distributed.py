@@ -18,7 +18,7 @@ from bottleneck.backbones.weights import is_weights_file
 from bottleneck.cache.manifest import cache_fingerprint
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.extraction.encoder import make_spec
-from bottleneck.extraction.local import LocalRunner, MissingShards, Network
+from bottleneck.extraction.local import LocalRunner, MissingShards
 from bottleneck.runtime.devices import choose_device
 from bottleneck.runtime.executors import Executor, require_shared_paths
 from bottleneck.runtime.files import write_text_atomic
@@ -48,7 +48,7 @@ class Made:
     seconds : dict of str to float
         Where the time went, as `bottleneck.runtime.timing.StageTimer` has it.
     fitting : int or None
-        As `bottleneck.backbones.runner.BatchRunner.fitting`.
+        As `bottleneck.backbones.runner.BatchRunner.max_batch_size`.
     """
 
     rows: int
@@ -139,7 +139,7 @@ class DistributedRunner:
     clock : StageTimer
         Where the workers' time went.
     fitting : int or None
-        As `bottleneck.backbones.runner.BatchRunner.fitting`.
+        As `bottleneck.backbones.runner.BatchRunner.max_batch_size`.
     """
 
     def __init__(self, job: Job, engine: Executor) -> None:
@@ -197,7 +197,7 @@ def _studio(job: Job) -> LocalRunner:
     )
     return LocalRunner(
         cache,
-        Network(backbone),
+        backbone,
         images=job.images,
         devices=[choose_device(job.device)],
         batch_size=job.batch_size,

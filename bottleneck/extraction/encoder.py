@@ -88,7 +88,9 @@ class Encoder:
     backbone : Backbone
     layers : sequence of Layer
         Of its network.
-    relu, pool, precision, devices
+    spec : Spec
+        Of the codes.
+    devices : sequence of torch.device
         As in `bottleneck.backbones.runner.BatchRunner`.
     clock : StageTimer, optional
         Where the stages ``read``, ``decode`` and ``forward`` are added up, and ``wait``: what the
@@ -99,20 +101,16 @@ class Encoder:
         self,
         backbone: Backbone,
         layers: Sequence[Layer],
-        *,
-        relu: bool,
-        pool: str,
-        precision: str,
+        spec: Spec,
         devices: Sequence[torch.device],
+        *,
         clock: StageTimer | None = None,
     ) -> None:
         self.preprocess = backbone.preprocess
         self.layers = tuple(layers)
         self.clock = clock or StageTimer()
-        self.lanes = BatchRunner(
-            backbone, layers, relu=relu, pool=pool, precision=precision, devices=devices
-        )
-        self._shapes = {layer.name: layer.code_shape(pool) for layer in layers}
+        self.runner = BatchRunner(backbone, layers, spec, devices)
+        self._shapes = {layer.name: layer.code_shape(spec.pool) for layer in layers}
 
     def encode(
         self, batches: Iterable[Sequence[tuple[int, Path]]], *, workers: int | None = None
@@ -144,15 +142,15 @@ class Encoder:
         with self._threads(workers or available_cpus()) as threads:
             for batch in batches:
                 ahead.append(self._begin(batch, threads))
-                if len(ahead) >= self.lanes.count + _BATCHES_AHEAD:
+                if len(ahead) >= self.runner.parallel_batches + _BATCHES_AHEAD:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
 
     @contextmanager
     def _threads(self, workers: int) -> Iterator[_Threads]:
-        with self.lanes.threads() as lanes, _pool("read", workers) as readers:
-            if self.lanes.uses_all_cpus:
+        with self.runner.threads() as lanes, _pool("read", workers) as readers:
+            if self.runner.uses_all_cpus:
                 # Tasks are begun in order, so that nobody waits for an image that is not begun.
                 yield _Threads(readers, lanes, lanes)
             else:
@@ -160,7 +158,7 @@ class Encoder:
                     yield _Threads(readers, decoders, lanes)
 
     def _begin(self, batch: Sequence[tuple[int, Path]], threads: _Threads) -> Future[Batch]:
-        images = self.lanes.allocate_batch(len(batch), self.preprocess.crop)
+        images = self.runner.allocate_batch(len(batch), self.preprocess.crop)
         reading = [threads.readers.submit(self._read, row, path) for row, path in batch]
         decoding = [
             threads.decoders.submit(self._decode, file, place)
@@ -191,7 +189,7 @@ class Encoder:
             return ""
 
     def _lanes_wait(self) -> AbstractContextManager[None]:
-        return self.clock.measure("wait") if self.lanes.uses_all_cpus else nullcontext()
+        return self.clock.measure("wait") if self.runner.uses_all_cpus else nullcontext()
 
     def _encode(self, decoding: list[Future[_Decoded]], images: Tensor) -> Batch:
         with self.clock.measure("wait"):
@@ -211,13 +209,13 @@ class Encoder:
 
     def _codes(self, images: Tensor, valid: NDArray[np.bool_]) -> dict[str, NDArray[np.float32]]:
         if valid.all():
-            return self.lanes.codes(images)
+            return self.runner.run(images)
         codes = {
             layer: np.zeros((len(valid), *shape), dtype=np.float32)
             for layer, shape in self._shapes.items()
         }
         if valid.any():
-            for layer, found in self.lanes.codes(images[torch.from_numpy(valid)]).items():
+            for layer, found in self.runner.run(images[torch.from_numpy(valid)]).items():
                 codes[layer][valid] = found
         return codes
 

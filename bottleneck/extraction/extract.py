@@ -25,7 +25,7 @@ from bottleneck.errors import InvalidOptionError
 from bottleneck.extraction.disk_space import DiskEstimate, estimate_disk_use, usual_shard_size
 from bottleneck.extraction.distributed import DistributedRunner, Job
 from bottleneck.extraction.encoder import make_spec
-from bottleneck.extraction.local import LocalRunner, Network
+from bottleneck.extraction.local import LocalRunner
 from bottleneck.extraction.work import Task, find_missing, finish, own_shards
 from bottleneck.runtime.devices import choose_devices, resolve_precision
 from bottleneck.runtime.executors import Executor
@@ -186,12 +186,11 @@ def extract(
         precision = before.spec.precision
     precision = resolve_precision(precision, devices[0])
     spec = make_spec(backbone, precision=precision, relu=relu, pool=pool)
-    network = Network(backbone)
     if before is None or not set(layers) <= set(layers_in(out)):
-        network.largest_code(layers, pool)  # a misspelt layer leaves no cache behind
+        backbone.largest_code(layers, pool)  # a misspelt layer leaves no cache behind
     compression = _resolve_compression(compression, before)
     layout = _layout(
-        before, dtype, shard_size, compression, lambda: network.largest_code(layers, pool)
+        before, dtype, shard_size, compression, lambda: backbone.largest_code(layers, pool)
     )
     changed = find_modified_images(open_cache(out), root) if before and check_content else None
     plan = plan_update(
@@ -205,14 +204,14 @@ def extract(
     again = {*redo, *((layer, shard) for layer in layers for shard in outdated)}
 
     todo = find_missing(cache, layers, task, again)
-    ahead = estimate_disk_use(cache, network.choose(layers) if todo else [], todo)
+    ahead = estimate_disk_use(cache, backbone.select_layers(layers) if todo else [], todo)
     if not force:
         ahead.require_free_space()
     cache = plan.apply()
     studio: LocalRunner | DistributedRunner
     sizes = {"batch_size": batch_size, "workers": workers}
     if engine is None:
-        studio = LocalRunner(cache, network, images=root, devices=devices, **sizes)
+        studio = LocalRunner(cache, backbone, images=root, devices=devices, **sizes)
     else:
         job = Job.of(cache, backbone.source, images=root, device=device, **sizes)
         studio = DistributedRunner(job, engine)

@@ -1,42 +1,17 @@
 """LocalRunner: a cache, a network and devices, with which a process makes shards."""
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from pathlib import Path
 
 import torch
 
 from bottleneck.backbones.backbone import Backbone
-from bottleneck.backbones.layers import Layer, list_layers, select_layers
 from bottleneck.cache.store import Cache
 from bottleneck.extraction.encoder import Encoder
 from bottleneck.extraction.pipeline import write_shards
 from bottleneck.runtime.timing import StageTimer
 
 MissingShards = dict[tuple[str, ...], list[int]]  # shards to make, by the layers that lack them
-
-
-class Network:
-    """A backbone whose layers are looked at only when somebody asks for them.
-
-    Looking is a forward pass, and a run that has nothing to do shall not make one.
-    """
-
-    def __init__(self, backbone: Backbone) -> None:
-        self.backbone = backbone
-
-    @cached_property
-    def layers(self) -> list[Layer]:
-        """All of them; see `bottleneck.backbones.layers.list_layers`."""
-        return list_layers(self.backbone.network, self.backbone.preprocess.crop)
-
-    def choose(self, names: Sequence[str]) -> list[Layer]:
-        """Those of the given names; see `bottleneck.backbones.layers.select_layers`."""
-        return select_layers(self.layers, names)
-
-    def largest_code(self, names: Sequence[str], pool: str) -> int:
-        """The values of a code, at the layer that has most."""
-        return max(layer.code_size(pool) for layer in self.choose(names))
 
 
 class LocalRunner:
@@ -46,7 +21,7 @@ class LocalRunner:
     ----------
     cache : Cache
         As it stands.
-    network : Network
+    backbone : Backbone
         Of the cache's spec.
     images : Path
         The folder that the images' paths are relative to.
@@ -61,13 +36,13 @@ class LocalRunner:
     clock : StageTimer
         Where the time went.
     fitting : int or None
-        As `bottleneck.backbones.runner.BatchRunner.fitting`.
+        As `bottleneck.backbones.runner.BatchRunner.max_batch_size`.
     """
 
     def __init__(
         self,
         cache: Cache,
-        network: Network,
+        backbone: Backbone,
         *,
         images: Path,
         devices: Sequence[torch.device],
@@ -76,7 +51,7 @@ class LocalRunner:
     ) -> None:
         self.clock = StageTimer()
         self.fitting: int | None = None
-        self._cache, self._network, self._images = cache, network, images
+        self._cache, self._backbone, self._images = cache, backbone, images
         self._devices, self._batch_size, self._workers = devices, batch_size, workers
         self._encoders: dict[tuple[str, ...], Encoder] = {}
 
@@ -100,22 +75,19 @@ class LocalRunner:
                 shards,
                 encoder,
                 root=self._images,
-                batch_size=self._batch_size or encoder.lanes.batch,
+                batch_size=self._batch_size or encoder.runner.default_batch_size,
                 workers=self._workers,
             )
-            self.fitting = encoder.lanes.fitting or self.fitting
+            self.fitting = encoder.runner.max_batch_size or self.fitting
 
     def encoder(self, names: tuple[str, ...]) -> Encoder:
         """That of some layers; made once, which takes a few forward passes."""
         if names not in self._encoders:
-            spec = self._cache.spec
             self._encoders[names] = Encoder(
-                self._network.backbone,
-                self._network.choose(names),
-                relu=spec.relu,
-                pool=spec.pool,
-                precision=spec.precision,
-                devices=self._devices,
+                self._backbone,
+                self._backbone.select_layers(names),
+                self._cache.spec,
+                self._devices,
                 clock=self.clock,
             )
         return self._encoders[names]

@@ -60,7 +60,7 @@ def write_shards(
     """
     plan = [(shard, rows) for shard in shards for rows in _batches(cache.rows(shard), batch_size)]
     paths = cache.images.path
-    work = {layer.name: layer.work for layer in encoder.layers}
+    cost = {layer.name: layer.cost for layer in encoder.layers}
     stream = encoder.encode(
         ([(row, root / paths[row]) for row in rows] for _, rows in plan), workers=workers
     )
@@ -69,7 +69,7 @@ def write_shards(
         for (shard, rows), batch in zip(plan, stream, strict=True):
             parts.append(batch)
             if rows.stop == cache.rows(shard).stop:
-                writer.submit(_write_task(cache, shard, parts, work))
+                writer.submit(_write_task(cache, shard, parts, cost))
                 parts = []
             yield len(rows)
             if not parts and shard != shards[-1]:
@@ -83,7 +83,7 @@ def _batches(rows: range, size: int) -> Iterator[range]:
 
 
 def _write_task(
-    cache: Cache, shard: int, parts: list[Batch], work: dict[str, float]
+    cache: Cache, shard: int, parts: list[Batch], cost: dict[str, float]
 ) -> Callable[[], None]:
     def write() -> None:
         for layer in parts[0].codes:
@@ -92,7 +92,7 @@ def _write_task(
                 _joined(cache, shard, layer, parts),
                 manifest=cache.manifest,
                 layer=layer,
-                work=work[layer],
+                cost=cost[layer],
             )
 
     return write

@@ -14,12 +14,12 @@ from typing import Any, Self
 import numpy as np
 
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.backbones.layers import check_pool, list_layers, select_layers
+from bottleneck.backbones.layers import check_pool
 from bottleneck.cache.manifest import DTYPES
 from bottleneck.data.table import open_images
 from bottleneck.errors import ImagesNotFoundError, InvalidOptionError
 from bottleneck.extraction.disk_space import shard_bytes, usual_shard_size
-from bottleneck.extraction.encoder import Encoder
+from bottleneck.extraction.encoder import Encoder, make_spec
 from bottleneck.runtime.devices import choose_devices, resolve_precision
 from bottleneck.runtime.formatting import duration
 from bottleneck.runtime.timing import StageTimer, slowest_stage
@@ -258,21 +258,14 @@ def plan(
     precision = resolve_precision(precision, devices[0])
     root, table = open_images(images)
     backbone = load_backbone(model, weights, preprocess=preprocess)
-    chosen = select_layers(list_layers(backbone.network, backbone.preprocess.crop), layers)
+    chosen = backbone.select_layers(layers)
     largest = max(layer.code_size(pool) for layer in chosen) * np.dtype(dtype).itemsize
     size = shard_size or usual_shard_size(largest)
-    encoder = Encoder(
-        backbone,
-        chosen,
-        relu=relu,
-        pool=pool,
-        precision=precision,
-        devices=devices,
-        clock=StageTimer(),
-    )
+    spec = make_spec(backbone, precision=precision, relu=relu, pool=pool)
+    encoder = Encoder(backbone, chosen, spec, devices, clock=StageTimer())
     rows = np.linspace(0, len(table) - 1, min(len(table), _IMAGES), dtype=np.int64).tolist()
     paths = [(row, root / table.path[row]) for row in rows]
-    pace = _measure(encoder, paths, batch_size or encoder.lanes.batch, workers, start)
+    pace = _measure(encoder, paths, batch_size or encoder.runner.default_batch_size, workers, start)
     sizes = {
         layer.name: LayerSize.of(
             layer.code_shape(pool), dtype=dtype, rows=len(table), shard_size=size
@@ -291,7 +284,7 @@ def _measure(
 ) -> Pace:
     """How fast an encoder is; what it does at first use counts as starting, from `start` on."""
     batches = [paths[i : i + batch_size] for i in range(0, len(paths), batch_size)]
-    first = list(encoder.encode(batches[: encoder.lanes.count], workers=workers))
+    first = list(encoder.encode(batches[: encoder.runner.parallel_batches], workers=workers))
     if not any(batch.valid.any() for batch in first):
         raise ImagesNotFoundError(
             f"none of the images that were tried gives codes: {paths[0][1]}: {first[0].reason[0]}"

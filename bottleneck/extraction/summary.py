@@ -43,10 +43,10 @@ def layers_json(layers: Sequence[Layer], *, pool: str, itemsize: int) -> list[di
             "code_shape": list(layer.code_shape(pool)),
             "size": layer.code_size(pool),
             "bytes": layer.code_size(pool) * itemsize,
-            "work": layer.work,
+            "work": layer.cost,
         }
         for layer in layers
-        if layer.fits(pool)
+        if layer.supports_pooling(pool)
     ]
 
 
@@ -60,10 +60,10 @@ def layers_text(layers: Sequence[Layer], *, pool: str, itemsize: int) -> str:
                 shape(layer.shape),
                 shape(layer.code_shape(pool)),
                 size(layer.code_size(pool) * itemsize),
-                f"{layer.work:.1%}",
+                f"{layer.cost:.1%}",
             ]
             for layer in layers
-            if layer.fits(pool)
+            if layer.supports_pooling(pool)
         ),
     )
 

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.backbones.layers import list_layers, select_layers
 from bottleneck.backbones.trusted_code import require_trusted_code, trust_code
 from bottleneck.data.table import open_images
 from bottleneck.errors import ImagesNotFoundError
@@ -104,7 +103,7 @@ def encode_files(
     """
     require_positive("batch_size", batch_size)
     encoder = _encoder(head, model=model, weights=weights, device=device)
-    size = batch_size or encoder.lanes.batch
+    size = batch_size or encoder.runner.default_batch_size
     starts = range(0, len(paths), size)
     batches = ([(i, paths[i]) for i in range(s, min(s + size, len(paths)))] for s in starts)
     for batch in encoder.encode(batches):
@@ -148,15 +147,8 @@ def _encoder(head: Head, *, model: str | None, weights: str | None, device: str)
     )
     now = make_spec(backbone, precision=spec.precision, relu=spec.relu, pool=spec.pool)
     head.require(now, where=f"{backbone.source.model} with weights {backbone.source.weights}")
-    layers = list_layers(backbone.network, backbone.preprocess.crop)
-    return Encoder(
-        backbone,
-        select_layers(layers, [head.layer]),
-        relu=spec.relu,
-        pool=spec.pool,
-        precision=spec.precision,
-        devices=choose_devices(device),
-    )
+    layers = backbone.select_layers([head.layer])
+    return Encoder(backbone, layers, spec, choose_devices(device))
 
 
 def _named(model: str | None, head: Head) -> str:

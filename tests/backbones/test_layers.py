@@ -56,7 +56,7 @@ def test_layers_have_the_shapes_that_the_network_gives() -> None:
 
 
 def test_work_is_the_share_of_multiply_adds_counted_by_hand() -> None:
-    layers = {layer.name: layer.work for layer in list_layers(frozen(Plain()), 32)}
+    layers = {layer.name: layer.cost for layer in list_layers(frozen(Plain()), 32)}
     steps = {
         "layer1": 16 * 16 * 6 * 3 * 9,
         "layer2": 8 * 8 * 8 * 6 * 9,
@@ -79,7 +79,7 @@ def test_total_work_is_what_torchvision_publishes(model: str) -> None:
         network(torch.zeros(1, 3, size, size, device="meta"))
     published = torchvision.models.get_model_weights(model).DEFAULT.meta["_ops"]
     assert counter.get_total_flops() / 2e9 == pytest.approx(published, rel=1e-2)
-    assert list_layers(network, size)[-1].work == pytest.approx(1.0)
+    assert list_layers(network, size)[-1].cost == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("model", ["regnet_y_400mf", "vit_h_14", "maxvit_t", "swin_v2_t"])

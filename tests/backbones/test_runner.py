@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,13 +16,14 @@ from torch import Tensor
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from bottleneck.backbones import runner as module
-from bottleneck.backbones.backbone import load_backbone
-from bottleneck.backbones.layers import TruncatedNetwork, list_layers, select_layers
+from bottleneck.backbones.backbone import Backbone, load_backbone
+from bottleneck.backbones.layers import Layer, TruncatedNetwork, list_layers, select_layers
 from bottleneck.backbones.runner import BatchRunner
 from bottleneck.backbones.tracing import TracedNetwork, trace
 from bottleneck.errors import BackboneError, DeviceMemoryError, ImageError, InvalidOptionError
-from bottleneck.extraction.encoder import Encoder
+from bottleneck.extraction.encoder import Encoder, make_spec
 from bottleneck.runtime.devices import best_precision, choose_device, choose_devices, visible_gpus
+from bottleneck.spec import Spec
 from tests.helpers.networks import NETWORKS, PLAIN, SMALL
 from tests.helpers.photographs import write_photographs
 
@@ -40,21 +41,21 @@ def several(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return int(request.param)
 
 
-def options(model: str, **changes: Any) -> tuple[Any, Any, dict[str, Any]]:
+def parts(
+    model: str, *, precision: str = "float32", devices: Sequence[torch.device] = (CPU,)
+) -> tuple[Backbone, list[Layer], Spec, Sequence[torch.device]]:
+    """What a `BatchRunner` and an `Encoder` are made of."""
     backbone = load_backbone(model, preprocess=SMALL)
-    found = select_layers(list_layers(backbone.network, 32), LAYERS[model])
-    defaults: dict[str, Any] = {"relu": True, "pool": "avg", "precision": "float32"}
-    return backbone, found, defaults | {"devices": [CPU]} | changes
+    spec = make_spec(backbone, precision=precision, relu=True, pool="avg")
+    return backbone, backbone.select_layers(LAYERS[model]), spec, devices
 
 
 def make(model: str = PLAIN, **changes: Any) -> BatchRunner:
-    backbone, layers, found = options(model, **changes)
-    return BatchRunner(backbone, layers, **found)
+    return BatchRunner(*parts(model, **changes))
 
 
 def encoder(model: str = PLAIN, **changes: Any) -> Encoder:
-    backbone, layers, found = options(model, **changes)
-    return Encoder(backbone, layers, **found)
+    return Encoder(*parts(model, **changes))
 
 
 def pixels(count: int) -> Tensor:
@@ -72,8 +73,8 @@ def joined(parts: list[Codes]) -> Codes:
 def run(lanes: BatchRunner, images: Tensor, size: int, *, at_once: bool = True) -> Codes:
     with lanes.threads() as pool:
         if at_once:
-            return joined(list(pool.map(lanes.codes, batches(images, size))))
-        return joined([pool.submit(lanes.codes, batch).result() for batch in batches(images, size)])
+            return joined(list(pool.map(lanes.run, batches(images, size))))
+        return joined([pool.submit(lanes.run, batch).result() for batch in batches(images, size)])
 
 
 def truth(model: str, images: Tensor) -> Codes:
@@ -227,8 +228,8 @@ def test_a_lane_for_each_core_up_to_sixteen(
     count: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "available_cpus", lambda: count)
-    assert make().count == expected
-    assert make(BRANCHING).count == 1
+    assert make().parallel_batches == expected
+    assert make(BRANCHING).parallel_batches == 1
 
 
 # Codes
@@ -237,7 +238,7 @@ def test_a_lane_for_each_core_up_to_sixteen(
 @pytest.mark.parametrize("model", LAYERS)
 def test_codes_are_those_of_the_network(model: str, several: int) -> None:
     images, lanes = pixels(23), make(model)
-    assert lanes.count == (1 if model == BRANCHING else several)
+    assert lanes.parallel_batches == (1 if model == BRANCHING else several)
     expected = truth(model, images)
     for size in (1, 4, 23):
         assert_close(run(lanes, images, size), expected)
@@ -281,9 +282,9 @@ def test_images_are_left_as_they_were() -> None:
 
 
 def test_the_backbones_network_is_left_as_it_was_where_it_is_traced() -> None:
-    backbone, layers, found = options(RESIDUAL, precision="bfloat16")
+    backbone, layers, spec, devices = parts(RESIDUAL, precision="bfloat16")
     before = {name: value.clone() for name, value in backbone.network.state_dict().items()}
-    run(BatchRunner(backbone, layers, **found), pixels(4), 2)
+    run(BatchRunner(backbone, layers, spec, devices), pixels(4), 2)
     after = backbone.network.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
     assert {value.dtype for value in after.values()} == {torch.float32, torch.int64}
@@ -328,7 +329,7 @@ def test_arithmetic_threads_are_as_before_after_the_block(arithmetic: int, sever
 def test_arithmetic_threads_are_as_before_after_an_error(arithmetic: int, several: int) -> None:
     lanes = make()
     with pytest.raises(ZeroDivisionError), lanes.threads() as pool:
-        list(pool.map(lanes.codes, batches(pixels(20), 2)))
+        list(pool.map(lanes.run, batches(pixels(20), 2)))
         raise ZeroDivisionError
     assert (torch.get_num_threads(), fresh()) == (arithmetic, arithmetic)
     assert not left_behind()
@@ -381,7 +382,7 @@ def test_a_batchs_largest_map_is_at_most_32_mib(
         return graph and TracedNetwork(graph.program, largest)
 
     monkeypatch.setattr(module, "trace", known)
-    assert make(precision=precision).batch == batch
+    assert make(precision=precision).default_batch_size == batch
 
 
 def test_a_map_is_as_large_as_the_networks_largest_output() -> None:
@@ -401,10 +402,10 @@ def test_streams_side_by_side_share_what_is_of_the_whole_process(
     expected = run(lanes, images, 6)
     with ExitStack() as first, lanes.threads() as second:
         pool = first.enter_context(lanes.threads())
-        assert_equal(pool.submit(lanes.codes, images).result(), expected)
+        assert_equal(pool.submit(lanes.run, images).result(), expected)
         first.close()
         assert not torch.backends.cudnn.allow_tf32
-        assert_equal(second.submit(lanes.codes, images).result(), expected)
+        assert_equal(second.submit(lanes.run, images).result(), expected)
     assert torch.backends.cudnn.allow_tf32
 
 
@@ -419,7 +420,7 @@ def test_an_untraced_network_has_one_batch_at_a_time_whatever_the_streams() -> N
         inside -= 1
 
     with register_module_forward_pre_hook(count), lanes.threads() as one, lanes.threads() as two:
-        for future in [pool.submit(lanes.codes, pixels(3)) for pool in (one, two) * 5]:
+        for future in [pool.submit(lanes.run, pixels(3)) for pool in (one, two) * 5]:
             future.result()
     assert max(most) == 1
 
@@ -434,7 +435,7 @@ def test_as_many_batches_at_a_time_as_there_are_lanes(
     several: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lanes = make()
-    all_in = threading.Barrier(lanes.count, timeout=30)
+    all_in = threading.Barrier(lanes.parallel_batches, timeout=30)
     plain = BatchRunner._forward
 
     def together(self: BatchRunner, images: Tensor) -> Codes:
@@ -442,7 +443,7 @@ def test_as_many_batches_at_a_time_as_there_are_lanes(
         return plain(self, images)
 
     monkeypatch.setattr(BatchRunner, "_forward", together)
-    images = pixels(4 * lanes.count)
+    images = pixels(4 * lanes.parallel_batches)
     found = run(lanes, images, 2)
     monkeypatch.undo()
     assert_close(found, truth(PLAIN, images))
@@ -475,13 +476,13 @@ def test_a_batch_that_does_not_fit_is_halved(
     expected = run(make(), images, size)
     tried = limit_memory(monkeypatch, most)
     lanes = make()
-    assert lanes.fitting is None
+    assert lanes.max_batch_size is None
     assert_close(run(lanes, images, size, at_once=False), expected)
     if size <= most:
-        assert lanes.fitting is None
+        assert lanes.max_batch_size is None
     else:
-        assert lanes.fitting == min(count for count in tried if count > most) // 2
-        assert lanes.fitting in range(1, most + 1)
+        assert lanes.max_batch_size == min(count for count in tried if count > most) // 2
+        assert lanes.max_batch_size in range(1, most + 1)
         too_large = [i for i, count in enumerate(tried) if count > most]
         assert len(too_large) <= 5  # 25, 12, 6, 3, 1: learnt once
         assert too_large == list(range(len(too_large)))
@@ -495,7 +496,7 @@ def test_lanes_learn_what_fits_from_each_other(
     limit_memory(monkeypatch, 3)
     lanes = make()
     assert_close(run(lanes, images, 10), expected)
-    assert lanes.fitting == 2  # 10, 5, 2
+    assert lanes.max_batch_size == 2  # 10, 5, 2
 
 
 def test_what_fits_never_grows_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -519,9 +520,9 @@ def test_what_fits_never_grows_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(BatchRunner, "_forward", forward)
     with lanes.threads() as pool:
-        large, small = pool.submit(lanes.codes, pixels(16)), pool.submit(lanes.codes, pixels(4))
+        large, small = pool.submit(lanes.run, pixels(16)), pool.submit(lanes.run, pixels(4))
         large.result(), small.result()
-    assert lanes.fitting == 2
+    assert lanes.max_batch_size == 2
     assert sorted(set(tried)) == [2, 4, 16]
 
 
@@ -699,7 +700,7 @@ def test_a_network_that_cannot_be_traced_goes_through_the_stream(
 ) -> None:
     paths = write_photographs(tmp_path, 7, label="ants")
     odd = encoder(BRANCHING)
-    assert odd.lanes.count == 1
+    assert odd.runner.parallel_batches == 1
     found = joined([batch.codes for batch in odd.encode(asked(paths, 2), workers=3)])
     plain = joined([batch.codes for batch in encoder(BRANCHING).encode(asked(paths, 7))])
     assert_close(found, plain)

@@ -997,7 +997,7 @@ def test_the_package_reads_a_cache_that_another_program_wrote(written: Written) 
     expected = written.codes.reshape(18, -1)[rows]
     assert np.array_equal(cache.read(LAYER, rows), expected)
     assert cache.status()[LAYER].dtype == "float16+float32"
-    assert {header.work for header in cache.done(LAYER).values()} == {None}
+    assert {header.cost for header in cache.done(LAYER).values()} == {None}
     head = fit(written.path, Method("svm"), c=[1.0], cv=0).head
     assert head.classes == ["ants", HOSTILE]
 

@@ -45,7 +45,7 @@ def test_a_header_says_what_the_shard_holds_without_hdf5(
     assert (header.manifest, header.layer) == (a_manifest("float16"), "layer3")
     assert (header.rows, header.shape, header.dtype) == (range(10, 15), (5, 7), "float16")
     assert header.rejected == {2: "cannot be decoded: x"}
-    assert header.work is None
+    assert header.cost is None
 
 
 def test_a_shard_in_which_every_image_was_rejected_says_why(tmp_path: Path) -> None:
@@ -131,8 +131,8 @@ def test_rows_and_paths_are_read_without_the_codes(tmp_path: Path) -> None:
 
 def test_a_layers_share_of_the_network_comes_back_where_it_is_one(tmp_path: Path) -> None:
     path = tmp_path / "0.h5"
-    write_shard(path, a_shard(), manifest=a_manifest(), layer="layer3", work=0.25)
-    assert read_header(path).work == 0.25
+    write_shard(path, a_shard(), manifest=a_manifest(), layer="layer3", cost=0.25)
+    assert read_header(path).cost == 0.25
     for value in (-0.1, 1.5, np.nan, "half", [0.1]):
 
         def other(header: dict[str, Any], value: Any = value) -> None:

@@ -47,7 +47,7 @@ def _sweep(run: Run, *arguments: object) -> list[dict[str, Any]]:
 
 def test_json_is_a_list_of_what_fit_says_with_size_and_work(run: Run, cache: Path) -> None:
     rows = _sweep(run, cache, *QUICK)
-    shares = {layer.name: layer.work for layer in list_layers(plain(), 32)}
+    shares = {layer.name: layer.cost for layer in list_layers(plain(), 32)}
     assert [(row["layer"], row["clf"]) for row in rows] == [
         *(("layer2", "svm"), ("layer2", "softmax")),
         *(("layer3", "svm"), ("layer3", "softmax")),

@@ -27,10 +27,9 @@ from torchvision.transforms import functional as F  # noqa: N812  (the name it h
 
 from bottleneck.data import decode as decode
 from bottleneck.backbones.backbone import Backbone
-from bottleneck.backbones.layers import list_layers
 from bottleneck.data.decode import decode_image, resize_and_crop, read_image_bytes
 from bottleneck.errors import ImageError
-from bottleneck.extraction.encoder import Encoder
+from bottleneck.extraction.encoder import Encoder, make_spec
 from bottleneck.spec import INTERPOLATIONS, InputTransform, Source
 from tests.helpers.fixture_types import Extract
 
@@ -1121,16 +1120,9 @@ class Glass(nn.Module):
 def inputs_of(paths: list[Path], preprocess: InputTransform) -> NDArray[np.float32]:
     """What a network is given for some files, shape (n, 3, crop, crop)."""
     network = Glass().eval()
-    layers = list_layers(network, preprocess.crop)
     backbone = Backbone(network, "glass", "", preprocess, Source("glass", "none"))
-    encoder = Encoder(
-        backbone,
-        layers,
-        relu=False,
-        pool="none",
-        precision="float32",
-        devices=[torch.device("cpu")],
-    )
+    spec = make_spec(backbone, precision="float32", relu=False, pool="none")
+    encoder = Encoder(backbone, backbone.layers, spec, [torch.device("cpu")])
     (batch,) = encoder.encode([list(enumerate(paths))], workers=2)
     assert batch.reason == [""] * len(paths)
     return batch.codes["pane"]

@@ -9,11 +9,10 @@ import torch
 
 from bottleneck.backbones import runner as lanes
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.backbones.layers import list_layers, select_layers
 from bottleneck.data.decode import decode_image
 from bottleneck.errors import NonFiniteCodesError
 from bottleneck.extraction import encoder as module
-from bottleneck.extraction.encoder import Batch, Encoder
+from bottleneck.extraction.encoder import Batch, Encoder, make_spec
 from bottleneck.runtime.resources import available_cpus
 from bottleneck.runtime.timing import slowest_stage
 from tests.helpers.networks import NETWORKS, PLAIN, SMALL
@@ -22,14 +21,10 @@ from tests.helpers.photographs import as_torchvision, photograph, write_photogra
 
 def encoder(model: str = PLAIN, layers: tuple[str, ...] = ("layer2",), **options: Any) -> Encoder:
     backbone = load_backbone(model, preprocess=SMALL)
-    defaults: dict[str, Any] = {
-        "relu": True,
-        "pool": "avg",
-        "precision": "float32",
-        "devices": [torch.device("cpu")],
-    }
-    found = select_layers(list_layers(backbone.network, 32), layers)
-    return Encoder(backbone, found, **(defaults | options))
+    defaults: dict[str, Any] = {"relu": True, "pool": "avg", "precision": "float32"}
+    devices, clock = options.pop("devices", [torch.device("cpu")]), options.pop("clock", None)
+    spec = make_spec(backbone, **(defaults | options))
+    return Encoder(backbone, backbone.select_layers(layers), spec, devices, clock=clock)
 
 
 def encode(encoder: Encoder, paths: list[Path], size: int = 4, workers: int = 2) -> list[Batch]:

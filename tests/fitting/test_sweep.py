@@ -46,17 +46,17 @@ def a_shard() -> Shard:
 
 def test_a_shard_remembers_the_share_of_the_network(tmp_path: Path) -> None:
     path = tmp_path / "0.h5"
-    write_shard(path, a_shard(), manifest=a_manifest(), layer="layer", work=0.25)
-    assert read_header(path).work == 0.25
+    write_shard(path, a_shard(), manifest=a_manifest(), layer="layer", cost=0.25)
+    assert read_header(path).cost == 0.25
 
 
 def test_extraction_writes_down_what_the_layers_need(photos: Path, extract_tiny: Extract) -> None:
     cache = extract_tiny(photos, layers=["layer1", "layer2", "layer3"]).cache
-    listed = {layer.name: layer.work for layer in list_layers(plain(), 32)}
+    listed = {layer.name: layer.cost for layer in list_layers(plain(), 32)}
     # Outputs × weights of each: 6 maps of 16 × 16, 8 and 10 of 8 × 8, and 4 classes.
     adds = [6 * 16**2 * 3 * 9, 8 * 8**2 * 6 * 9, 10 * 8**2 * 8 * 9, 4 * 10]
     for turn, layer in enumerate(["layer1", "layer2", "layer3"]):
-        found = {header.work for header in cache.done(layer).values()}
+        found = {header.cost for header in cache.done(layer).values()}
         assert found == {listed[layer]}
         assert listed[layer] == pytest.approx(sum(adds[: turn + 1]) / sum(adds))
 
@@ -74,7 +74,7 @@ def test_shards_that_do_not_say_are_not_made_again(
 
 
 def test_one_shard_that_says_is_enough(cache: Path) -> None:
-    expected = read_header(cache / "codes" / "layer2" / "00000.h5").work
+    expected = read_header(cache / "codes" / "layer2" / "00000.h5").cost
     last = cache / "codes" / "layer2" / "00004.h5"
     whole = last.read_bytes()
     forget_work(cache, "layer2")
