@@ -26,12 +26,7 @@ def evaluate(head: Path, target: Path, as_json: bool, **options: Any) -> None:
       bottleneck evaluate head-svm-layer3.safetensors photos.cache
       bottleneck evaluate head-svm-layer3.safetensors new-photos --split test
     """
-    from bottleneck.fitting import summary as results
-    from bottleneck.fitting.head import Head
     from bottleneck.prediction.evaluate import evaluate as run
 
-    found, rejected = run(Head.load(head), target, **options)
-    if as_json:
-        click.echo(json.dumps({"heldout": found.to_dict(), "rejected": rejected}))
-    else:
-        click.echo(results.evaluation_text(found, rejected))
+    evaluation = run(head, target, **options)
+    click.echo(json.dumps(evaluation.to_dict()) if as_json else str(evaluation))

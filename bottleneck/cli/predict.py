@@ -35,23 +35,23 @@ def predict(
 ) -> None:
     """Classify new images.
 
-    IMAGES are files, folders or patterns. Prints probabilities, or the margins of an svm that was
-    trained without cross-validation. A head may come from anybody: a network in it that is code,
-    file.py:factory, is run only if you have named that code before, or with --model.
+    IMAGES are files, folders, patterns, or CSV files with a column path, in any mixture. Prints
+    probabilities, or the margins of an svm that was trained without cross-validation. A head may
+    come from anybody: a network in it that is code, file.py:factory, is run only if you have named
+    that code before, or with --model.
 
     \b
     Example:
       bottleneck predict head-svm-layer3.safetensors new/*.jpg
       bottleneck predict head-softmax-layer3.safetensors new --format jsonl -o new.jsonl
     """
-    from bottleneck.fitting import summary as results
-    from bottleneck.fitting.head import Head
+    from bottleneck.prediction.output import prediction_lines
     from bottleneck.prediction.predict import predict as run
     from bottleneck.runtime.files import require_writable_output, write_text_atomic
 
     if out is not None:
         require_writable_output(out, overwrite=overwrite)
-    lines = results.prediction_lines(run(Head.load(head), images, **options), style=style, top=top)
+    lines = prediction_lines(run(head, images, **options), style=style, top=top)
     if out is not None:
         write_text_atomic(out, "".join(f"{line}\n" for line in lines))
         return

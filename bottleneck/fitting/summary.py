@@ -1,16 +1,14 @@
-"""Results of classifiers: what `fit`, `sweep`, `evaluate` and `predict` print."""
+"""Results of classifiers: what `fit`, `sweep` and `evaluate` print."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bottleneck.data.labels import SEPARATOR
 from bottleneck.fitting.metrics import ClassificationScore, MultilabelScore
 from bottleneck.runtime.formatting import printable, table
 
@@ -18,10 +16,8 @@ if TYPE_CHECKING:  # `fit` prints without loading PyTorch
     from bottleneck.fitting.fit import FitResult
     from bottleneck.fitting.selection import SearchResult
     from bottleneck.fitting.sweep import SweepRow
-    from bottleneck.prediction.predict import Prediction
 
 _MOST_CLASSES = 12  # a larger confusion matrix is no longer read; its worst cells are
-_MOST_REJECTED = 10
 
 
 def fit_text(done: FitResult, saved: str) -> str:
@@ -152,16 +148,6 @@ def sweep_csv(rows: Sequence[SweepRow], chosen: SweepRow) -> str:
     return out.getvalue()
 
 
-def evaluation_text(found: ClassificationScore | MultilabelScore, rejected: dict[str, str]) -> str:
-    """The judgement, and the images that could not be judged."""
-    lines = [score_text(found)]
-    for path, reason in list(rejected.items())[:_MOST_REJECTED]:
-        lines.append(f"rejected, and not in the score: {printable(path)}: {reason}")
-    if len(rejected) > _MOST_REJECTED:
-        lines.append(f"… and {len(rejected) - _MOST_REJECTED} more")
-    return "\n".join(lines)
-
-
 def score_text(found: ClassificationScore | MultilabelScore) -> str:
     """Accuracy with its interval, mean per class, and what is taken for what."""
     low, high = found.ci95
@@ -210,67 +196,3 @@ def confusion_text(found: ClassificationScore) -> str:
         ["most often confused", "taken for", "times"],
         ([names[true], names[predicted], str(count)] for count, true, predicted in worst),
     )
-
-
-def prediction_lines(
-    predictions: Iterable[Prediction], *, style: str, top: int | None
-) -> Iterator[str]:
-    """A line an image, as ``predict --format`` prints them.
-
-    Parameters
-    ----------
-    predictions : iterable of Prediction
-    style : str
-        ``"table"``, ``"csv"`` or ``"jsonl"``.
-    top : int, optional
-        How many classes; for ``jsonl`` all of them unless given, else the best one.
-    """
-    write = {"table": _table_lines, "csv": _csv_lines, "jsonl": _json_lines}[style]
-    return write(predictions, top)
-
-
-def _table_lines(predictions: Iterable[Prediction], top: int | None) -> Iterator[str]:
-    for prediction in predictions:
-        path = printable(str(prediction.path))
-        if prediction.reason:
-            yield f"{path}  rejected: {prediction.reason}"
-        else:
-            best = list(prediction.scores.items())[: top or 1]
-            if top is None and prediction.label not in prediction.scores:
-                given = prediction.label.split(SEPARATOR)  # several labels, or none
-                best = [pair for pair in prediction.scores.items() if pair[0] in given]
-            yield "  ".join([path, *(f"{printable(name)} {value:.3f}" for name, value in best)])
-
-
-def _csv_lines(predictions: Iterable[Prediction], top: int | None) -> Iterator[str]:
-    count = top or 1
-    names = [
-        "label",
-        "score",
-        *(f"{n}_{i}" for i in range(2, count + 1) for n in ("label", "score")),
-    ]
-    yield _csv_line(["path", *names, "reason"])
-    for prediction in predictions:
-        best = [cell for pair in list(prediction.scores.items())[:count] for cell in pair]
-        best += [""] * (2 * count - len(best))
-        best[0] = prediction.label
-        yield _csv_line([str(prediction.path), *best, prediction.reason])
-
-
-def _csv_line(cells: Sequence[object]) -> str:
-    out = io.StringIO()
-    csv.writer(out).writerow(cells)  # Python 3.11 quotes a line break only where lines end in one
-    return out.getvalue().removesuffix("\r\n")
-
-
-def _json_lines(predictions: Iterable[Prediction], top: int | None) -> Iterator[str]:
-    for prediction in predictions:
-        scores = dict(list(prediction.scores.items())[:top])
-        line: dict[str, Any] = {
-            "path": str(prediction.path),
-            "label": None if prediction.reason else prediction.label,
-            "scores": scores,
-        }
-        if prediction.reason:
-            line["reason"] = prediction.reason
-        yield json.dumps(line)

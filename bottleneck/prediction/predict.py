@@ -1,7 +1,6 @@
-"""Predict: a head and its network on new images."""
+"""Predict: classify new images with a head and its network."""
 
-import dataclasses
-import glob
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,30 +8,25 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.backbones.backbone import load_backbone
-from bottleneck.backbones.trusted_code import require_trusted_code, trust_code
-from bottleneck.data.table import open_images
-from bottleneck.errors import ImagesNotFoundError
-from bottleneck.extraction.encoder import Encoder, make_spec
 from bottleneck.fitting.head import Head
-from bottleneck.runtime.devices import choose_devices
-from bottleneck.runtime.validation import require_positive
+from bottleneck.prediction.encoding import encode_files
+from bottleneck.prediction.inputs import expand_paths, open_head
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a head says of one image.
+    """Labels and scores of one image.
 
     Attributes
     ----------
     path : Path
     label : str
-        The class of the highest score, or for several labels an image those that it has, with
-        ``|`` between them; empty where the image gave no codes, or has none of them.
+        The class of the highest score. For a multi-label head, all labels of the image with ``|``
+        between them, or ``""``. Empty where the image gave no codes.
     scores : dict of str to float
-        Every class, highest first: probabilities, or margins of a head that is not calibrated.
+        Score of every class, highest first: probabilities, or margins of an uncalibrated head.
     reason : str
-        Why there is no label; empty where there is one.
+        Why the image gave no codes; ``""`` where it did.
     """
 
     path: Path
@@ -42,8 +36,8 @@ class Prediction:
 
 
 def predict(
-    head: Head,
-    images: Sequence[str],
+    head: Head | str | os.PathLike[str],
+    images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     model: str | None = None,
     weights: str | None = None,
@@ -52,115 +46,78 @@ def predict(
 ) -> Iterator[Prediction]:
     """Classify new images.
 
+    The head, the names of the images and the network are checked when this function is called;
+    images are read and classified during iteration, one batch at a time.
+
     Parameters
     ----------
-    head : Head
-    images : sequence of str
-        Files, folders (all images below them), or patterns such as ``"new/*.jpg"``.
+    head : Head or path
+        A head, or the file of one.
+    images : path or sequence of paths
+        Files, folders, patterns such as ``"new/*.jpg"`` and CSVs with a column ``path``, mixed as
+        needed.
     model, weights : str, optional
-        Where the network is now, if it moved since; it must be the same network.
+        The network's present location, if it moved; it must be the same network.
     device : str
-        As in `bottleneck.backbones.runner.choose_devices`.
+        As in `bottleneck.runtime.devices.choose_devices`.
     batch_size : int, optional
-        Images in one forward pass.
+        Images in one forward pass; chosen for the device unless given.
 
-    Yields
-    ------
-    Prediction
-        One an image, in the order found.
+    Returns
+    -------
+    iterator of Prediction
+        One for each image, in the given order.
 
     Raises
     ------
+    HeadError
+        The file is not a head.
     ImagesNotFoundError
-        A name stands for no image.
+        A name matches no image.
     SpecMismatchError
         The network is not the one that the head was trained on.
+
+    Examples
+    --------
+    >>> for prediction in predict("head-svm-layer3.safetensors", "new/*.jpg"):  # doctest: +SKIP
+    ...     print(prediction.path, prediction.label)
+    new/a.jpg cat
+    new/b.jpg dog
     """
-    paths = [path for name in images for path in expand(name)]
-    for path, codes, reason in encode_files(
+    head = open_head(head)
+    names = [images] if isinstance(images, str | os.PathLike) else images
+    paths = [path for name in names for path in expand_paths(name)]
+    batches = encode_files(
         head, paths, model=model, weights=weights, device=device, batch_size=batch_size
-    ):
-        yield Prediction(path, "", {}, reason) if codes is None else _predicted(head, path, codes)
-
-
-def encode_files(
-    head: Head,
-    paths: Sequence[Path],
-    *,
-    model: str | None = None,
-    weights: str | None = None,
-    device: str = "auto",
-    batch_size: int | None = None,
-) -> Iterator[tuple[Path, NDArray[np.float32] | None, str]]:
-    """The codes that a head reads, of files.
-
-    Yields
-    ------
-    path : Path
-    codes : ndarray of float32, shape (d,), or None
-    reason : str
-        Why there are none.
-    """
-    require_positive("batch_size", batch_size)
-    encoder = _encoder(head, model=model, weights=weights, device=device)
-    size = batch_size or encoder.runner.default_batch_size
-    starts = range(0, len(paths), size)
-    batches = ([(i, paths[i]) for i in range(s, min(s + size, len(paths)))] for s in starts)
-    for batch in encoder.encode(batches):
-        codes = batch.codes[head.layer]
-        for i, row in enumerate(batch.row.tolist()):
-            yield paths[row], codes[i].reshape(-1) if batch.valid[i] else None, batch.reason[i]
-
-
-def expand(name: str) -> list[Path]:
-    """The image files that a name stands for: a file, a folder or a pattern.
-
-    Raises
-    ------
-    ImagesNotFoundError
-        It stands for none.
-    """
-    path = Path(name)
-    if path.exists():
-        return _images_at(path)
-    matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  (Path has no "**/" of its own)
-    if not matches:
-        raise ImagesNotFoundError(
-            f"no image, folder or pattern of images: {name}: quote a pattern, and look at the path"
-        )
-    return [image for match in matches for image in _images_at(Path(match))]
-
-
-def _images_at(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    root, table = open_images(path)
-    return [root / relative for relative in table.path]
-
-
-def _encoder(head: Head, *, model: str | None, weights: str | None, device: str) -> Encoder:
-    spec = head.spec
-    backbone = load_backbone(
-        _named(model, head),
-        weights or head.source.weights,
-        preprocess=dataclasses.asdict(spec.preprocess),
     )
-    now = make_spec(backbone, precision=spec.precision, relu=spec.relu, pool=spec.pool)
-    head.require(now, where=f"{backbone.source.model} with weights {backbone.source.weights}")
-    layers = backbone.select_layers([head.layer])
-    return Encoder(backbone, layers, spec, choose_devices(device))
+    return (
+        prediction
+        for batch in batches
+        for prediction in _classify(
+            head,
+            [paths[row] for row in batch.row.tolist()],
+            batch.codes[head.layer],
+            batch.valid,
+            batch.reason,
+        )
+    )
 
 
-def _named(model: str | None, head: Head) -> str:
-    if model is None:
-        return require_trusted_code(head.source.model, where="the head")
-    trust_code(model)
-    return model
-
-
-def _predicted(head: Head, path: Path, codes: NDArray[np.float32]) -> Prediction:
-    margins = head.decision_function(codes[np.newaxis])
-    values = head.predict_scores(margins)[0]
-    order = np.argsort(-values, kind="stable").tolist()
-    scores = {head.classes[k]: float(values[k]) for k in order}
-    return Prediction(path, head.predict_labels(margins)[0], scores, "")
+def _classify(
+    head: Head,
+    paths: list[Path],
+    codes: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    reasons: list[str],
+) -> Iterator[Prediction]:
+    codes = codes.reshape(len(codes), -1)[valid]
+    margins = head.decision_function(codes)
+    scores = head.predict_scores(margins)
+    order = np.argsort(-scores, axis=1, kind="stable")
+    rows = zip(head.predict_labels(margins), scores.tolist(), order.tolist(), strict=True)
+    for path, reason, is_valid in zip(paths, reasons, valid.tolist(), strict=True):
+        if not is_valid:
+            yield Prediction(path, "", {}, reason)
+            continue
+        label, values, ranking = next(rows)
+        yield Prediction(path, label, {head.classes[k]: values[k] for k in ranking}, "")

@@ -185,8 +185,8 @@ def test_an_incomplete_cache_is_refused_with_what_it_lacks(
     [
         (["cache", "--split", "test"], ["'test'", "train", "val"], 2),
         (["photos", "--split", "tran"], ["'tran'", "train"], 2),
-        (["photos/train", "--split", "train"], ["'train'"], 2),
-        (["photos", "--device", "cuda:99"], ["'cuda:99'", "cpu"], 2),
+        (["photos/train", "--split", "train"], ["--split train", "left out"], 2),
+        (["photos", "--device", "cuda:99"], ["--device cuda:99", "cpu"], 2),
         (["photos", "--batch-size", "0"], ["--batch-size 0", "at least 1"], 2),
         (["photos", "--batch-size", "-1"], ["--batch-size -1", "at least 1"], 2),
         (["photos", "--model", "absent.py:plain"], ["absent.py"], 1),

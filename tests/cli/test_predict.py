@@ -220,17 +220,26 @@ def test_the_format_can_be_configured(run: Run, svm: Path, new: Path) -> None:
         (["new/**/*2.jpg"], ["ants/ants002.jpg", "bees/bees002.jpg", "wasps/wasps002.jpg"]),
         (["new/w*"], ["wasps/wasps000.jpg", "wasps/wasps001.png", "wasps/wasps002.jpg"]),
         (
+            ["new.csv", "new/w*/*1.png", "lists/*.csv"],
+            ["wasps/wasps002.jpg", "ants/ants000.jpg", "wasps/wasps001.png", "ants/ants002.jpg"],
+        ),
+        (
             ["new/wasps/wasps002.jpg", "new/ants/*2.jpg", "new/wasps/wasps002.jpg"],
             ["wasps/wasps002.jpg", "ants/ants002.jpg", "wasps/wasps002.jpg"],
         ),
     ],
     ids=" ".join,
 )
-def test_files_folders_and_patterns_are_taken_in_their_order(
+def test_files_folders_patterns_and_csvs_are_taken_in_their_order(
     run: Run, svm: Path, new: Path, names: list[str], found: list[str]
 ) -> None:
+    Path("new.csv").write_text("label,path\n,new/wasps/wasps002.jpg\nx,new/ants/ants000.jpg\n")
+    Path("lists").mkdir()
+    Path("lists", "some.csv").write_text("path\n../new/ants/ants002.jpg\n")
     lines = _json(run, svm, *names)
-    assert [line["path"] for line in lines] == [f"new/{name}" for name in found]
+    assert [line["path"].removeprefix("lists/../") for line in lines] == [
+        f"new/{name}" for name in found
+    ]
     assert all(line["label"] for line in lines)
 
 
@@ -301,7 +310,7 @@ def test_a_folder_in_the_way_is_refused_by_its_name(
         (["new", "--top", "all"], ["--top", "'all'"], 2),
         (["new", "--batch-size", "0"], ["--batch-size 0", "at least 1"], 2),
         (["new", "--batch-size", "-1"], ["--batch-size -1", "at least 1"], 2),
-        (["new", "--device", "cuda:99"], ["'cuda:99'", "cpu"], 2),
+        (["new", "--device", "cuda:99"], ["--device cuda:99", "cpu"], 2),
         (["new", "--model", "absent.py:plain"], ["absent.py"], 1),
         (["new", "--weights", "absent.pth"], ["absent.pth"], 1),
         (["new", "--weights", "DEFAUT"], ["'DEFAUT'", "DEFAULT"], 2),

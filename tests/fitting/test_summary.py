@@ -1,7 +1,4 @@
-import csv
 import dataclasses
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,20 +6,17 @@ import pytest
 
 from bottleneck.fitting.fit import FitResult
 from bottleneck.fitting.head import Head
-from bottleneck.fitting.metrics import ClassificationScore, MultilabelScore, score, score_labels
+from bottleneck.fitting.metrics import MultilabelScore, score, score_labels
 from bottleneck.fitting.selection import Candidate, SearchResult
 from bottleneck.fitting.summary import (
     confusion_text,
-    evaluation_text,
     fit_text,
     precision_text,
-    prediction_lines,
     score_text,
     selection_text,
 )
 from bottleneck.linear.matrix import FeatureScaler
 from bottleneck.linear.path import Solution
-from bottleneck.prediction.predict import Prediction
 from bottleneck.spec import Source
 from tests.helpers.datasets import SPEC
 
@@ -194,75 +188,9 @@ def test_several_labels_have_their_precisions() -> None:
     assert "\n".join(lines[1:]) == precision_text(labels_score())
 
 
-@pytest.mark.parametrize("found", [HELD_OUT, labels_score()], ids=["classes", "labels"])
-def test_an_evaluation_names_what_could_not_be_judged(
-    found: ClassificationScore | MultilabelScore,
-) -> None:
-    assert evaluation_text(found, {}) == score_text(found)
-    lines = evaluation_text(found, {f"{i}\n.jpg": "empty" for i in range(12)}).splitlines()
-    rejected = lines[len(score_text(found).splitlines()) :]
-    assert rejected[0] == "rejected, and not in the score: 0\\n.jpg: empty"
-    assert len(rejected) == 11
-    assert rejected[-1] == "… and 2 more"
-
-
 def test_of_many_classes_the_worst_confusions_are_shown() -> None:
     names = [f"class{k}" for k in range(30)]
     true = np.array([7, 3, 3, 3, 9])
     predicted = np.array([8, 4, 4, 4, 9])
     lines = words(confusion_text(score(true, predicted, names, split="")))
     assert lines[1:] == [["class3", "class4", "3"], ["class7", "class8", "1"]]
-
-
-# Predictions
-
-PREDICTIONS = [
-    Prediction(Path("a,b.jpg"), "ants", {"ants": 0.75, "bees": 0.25}, ""),
-    Prediction(Path("c\n.jpg"), "", {}, "cannot be decoded: the file is empty"),
-]
-
-
-def test_a_table_of_predictions_keeps_each_to_its_line() -> None:
-    assert list(prediction_lines(PREDICTIONS, style="table", top=2)) == [
-        "a,b.jpg  ants 0.750  bees 0.250",
-        "c\\n.jpg  rejected: cannot be decoded: the file is empty",
-    ]
-    (first, _) = prediction_lines(PREDICTIONS, style="table", top=None)
-    assert first == "a,b.jpg  ants 0.750"
-
-
-def test_csv_predictions_are_read_back_by_a_csv_reader() -> None:
-    text = "\n".join(prediction_lines(PREDICTIONS, style="csv", top=2))
-    assert list(csv.DictReader(text.splitlines(keepends=True))) == [
-        {
-            "path": "a,b.jpg",
-            "label": "ants",
-            "score": "0.75",
-            "label_2": "bees",
-            "score_2": "0.25",
-            "reason": "",
-        },
-        {
-            "path": "c\n.jpg",
-            "label": "",
-            "score": "",
-            "label_2": "",
-            "score_2": "",
-            "reason": "cannot be decoded: the file is empty",
-        },
-    ]
-
-
-def test_json_predictions_have_all_scores_unless_fewer_are_asked_for() -> None:
-    everything = [
-        json.loads(line) for line in prediction_lines(PREDICTIONS, style="jsonl", top=None)
-    ]
-    assert everything[0] == {
-        "path": "a,b.jpg",
-        "label": "ants",
-        "scores": {"ants": 0.75, "bees": 0.25},
-    }
-    assert everything[1]["label"] is None
-    assert "empty" in everything[1]["reason"]
-    (first, _) = prediction_lines(PREDICTIONS, style="jsonl", top=1)
-    assert json.loads(first)["scores"] == {"ants": 0.75}

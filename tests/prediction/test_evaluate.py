@@ -1,7 +1,11 @@
 import csv
 import dataclasses
+import os
 import shutil
+import tracemalloc
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -14,18 +18,21 @@ from sklearn.metrics import accuracy_score, average_precision_score, recall_scor
 from bottleneck.errors import LabelsError, SpecMismatchError, UnknownNameError
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.head import Head
-from bottleneck.fitting.metrics import ClassificationScore, MultilabelScore
+from bottleneck.fitting.metrics import ClassificationScore, MultilabelScore, score, score_labels
+from bottleneck.fitting.summary import score_text
 from bottleneck.linear.calibration import Calibration
+from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.training import Method
-from bottleneck.prediction.evaluate import evaluate
+from bottleneck.prediction import encoding
+from bottleneck.prediction.evaluate import Evaluation, evaluate
 from tests.helpers.datasets import calibration_error
 from tests.helpers.fixture_types import Extract
 from tests.helpers.photographs import write_photographs
 
 
 def test_a_cache_and_its_images_are_judged_alike(head: Head, cache: Path, photos: Path) -> None:
-    on_cache, _ = evaluate(head, cache)
-    on_images, _ = evaluate(head, photos, device="cpu")
+    on_cache = evaluate(head, cache).score
+    on_images = evaluate(head, photos, device="cpu").score
     assert on_cache.to_dict() == on_images.to_dict()
     assert (on_cache.split, on_cache.n) == ("val", 12)
 
@@ -40,7 +47,7 @@ def judged_rows(cache: Path, split: str) -> tuple[NDArray[np.float64], list[str]
     return codes, [rows[i]["label"] for i in chosen]
 
 
-def by_hand(head: Head, codes: NDArray[np.float64]) -> NDArray[np.float64]:
+def margins_of(head: Head, codes: NDArray[np.float64]) -> NDArray[np.float64]:
     """Margins of a head that standardizes."""
     prepared = (codes - head.preprocessing.mean) / head.preprocessing.scale
     return np.asarray(prepared @ head.coef.T + head.intercept)
@@ -52,9 +59,9 @@ def test_a_score_is_that_of_the_heads_own_numbers(head: Head, cache: Path) -> No
     lines = Calibration(np.array([0.8, 0.5, 0.6]), np.array([0.0, 0.2, -0.1]), independent=False)
     blurred = dataclasses.replace(head, coef=head.coef * 0.1 + blur, calibration=lines)
     codes, labels = judged_rows(cache, "train")
-    margins = by_hand(blurred, codes)
+    margins = margins_of(blurred, codes)
     true, predicted = np.searchsorted(head.classes, labels), margins.argmax(axis=1)
-    found, _ = evaluate(blurred, cache, split="train")
+    found = evaluate(blurred, cache, split="train").score
     assert isinstance(found, ClassificationScore)
     assert 0.2 < found.accuracy < 0.9
     assert found.accuracy == pytest.approx(accuracy_score(true, predicted))
@@ -62,23 +69,23 @@ def test_a_score_is_that_of_the_heads_own_numbers(head: Head, cache: Path) -> No
     probabilities = softmax(lines.slope * margins + lines.offset, axis=1)
     ece = calibration_error(probabilities.max(axis=1), probabilities.argmax(axis=1) == true)
     assert found.ece == pytest.approx(ece)
-    assert evaluate(dataclasses.replace(blurred, calibration=None), cache)[0].ece is None
+    assert evaluate(dataclasses.replace(blurred, calibration=None), cache).score.ece is None
 
 
 def test_a_split_can_be_chosen(head: Head, cache: Path) -> None:
-    assert evaluate(head, cache, split="train")[0].n == 24
+    assert evaluate(head, cache, split="train").score.n == 24
     with pytest.raises(UnknownNameError, match="unknown split 'tests'"):
         evaluate(head, cache, split="tests")
 
 
 def test_new_images_need_no_training_split(head: Head, photos: Path) -> None:
     shutil.rmtree(photos / "train")
-    found, _ = evaluate(head, photos, device="cpu")
+    found = evaluate(head, photos, device="cpu").score
     assert (found.split, found.n) == ("val", 12)
 
 
 def test_images_without_splits_are_all_judged(head: Head, photos: Path) -> None:
-    found, _ = evaluate(head, photos / "val", device="cpu")
+    found = evaluate(head, photos / "val", device="cpu").score
     assert (found.split, found.n) == ("", 12)
 
 
@@ -88,9 +95,9 @@ def test_rejected_images_are_named_and_not_judged(
     (photos / "val" / "bees" / "bees001.png").write_bytes(b"no image")
     cache = extract_tiny(photos, tmp_path / "again").cache.path
     for target in (cache, photos):
-        found, rejected = evaluate(head, target, device="cpu")
-        assert found.n == 11
-        assert list(rejected) == ["val/bees/bees001.png"]
+        evaluation = evaluate(head, target, device="cpu")
+        assert evaluation.score.n == 11
+        assert list(evaluation.rejected) == ["val/bees/bees001.png"]
 
 
 def test_labels_that_the_head_never_saw_are_refused(head: Head, photos: Path) -> None:
@@ -149,8 +156,8 @@ def test_several_labels_are_judged_by_every_one(many: Path) -> None:
     codes, labels = judged_rows(many, "train")
     true = np.array([[name in label for name in head.classes] for label in labels])
     assert true.sum(axis=1).tolist().count(2) == 8
-    margins = by_hand(head, codes)
-    found, _ = evaluate(head, many, split="train")
+    margins = margins_of(head, codes)
+    found = evaluate(head, many, split="train").score
     assert isinstance(found, MultilabelScore)
     assert (found.split, found.n, found.classes) == ("train", 24, ["bright", "green", "red"])
     assert found.accuracy == pytest.approx(accuracy_score(true, margins > 0))
@@ -169,8 +176,8 @@ def test_a_cache_and_its_images_of_several_labels_are_judged_alike(
     many: Path, several: Path
 ) -> None:
     head = of_labels(many, cv=0)
-    on_cache, _ = evaluate(head, many)
-    on_images, _ = evaluate(head, several, device="cpu")
+    on_cache = evaluate(head, many).score
+    on_images = evaluate(head, several, device="cpu").score
     assert on_cache.to_dict() == on_images.to_dict()
     assert (on_cache.split, on_cache.n, on_cache.ece) == ("val", 12, None)
 
@@ -180,13 +187,13 @@ def test_a_head_of_several_labels_judges_images_that_have_one_each(
 ) -> None:
     head = of_labels(many, cv=0)
     several.write_text(several.read_text().replace("green|bright", "green"))
-    found, _ = evaluate(head, several, device="cpu")
+    found = evaluate(head, several, device="cpu").score
     codes, labels = judged_rows(many, "val")
     ones = [label.removesuffix("|bright").strip() for label in labels]
     true = np.array([[name == label for name in head.classes] for label in ones])
     assert true.sum(axis=1).tolist() == [1] * 12
     assert isinstance(found, MultilabelScore)
-    expected = average_precision_score(true, by_hand(head, codes), average=None)
+    expected = average_precision_score(true, margins_of(head, codes), average=None)
     assert list(found.average_precision.values()) == pytest.approx(expected.tolist())
 
 
@@ -202,3 +209,103 @@ def test_a_head_of_one_label_refuses_images_of_several(head: Head, several: Path
     several.write_text("".join(lines[:1] + [line for line in lines if "|" in line]))
     with pytest.raises(LabelsError, match=r"'green\|bright' \(4 images\).*ants, bees, wasps"):
         evaluate(head, several, device="cpu")
+
+
+# Which images are not in the score, and what is known before images are read
+
+
+def test_rejections_of_another_layer_are_not_those_of_the_heads(
+    head: Head, photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    image = photos / "val" / "bees" / "bees001.png"
+    data, status = image.read_bytes(), image.stat()
+    image.write_bytes(bytes(len(data)))  # for a while it cannot be decoded
+    os.utime(image, ns=(status.st_atime_ns, status.st_mtime_ns))
+    path = extract_tiny(photos, tmp_path / "again", layers=["layer3"]).cache.path
+    image.write_bytes(data)
+    os.utime(image, ns=(status.st_atime_ns, status.st_mtime_ns))
+    extract_tiny(photos, path, layers=["layer2"])
+    evaluation = evaluate(head, path)
+    assert (evaluation.score.n, evaluation.rejected) == (12, {})
+    other = fit(path, Method("softmax"), layer="layer3", c=(1.0,)).head
+    evaluation = evaluate(other, path)
+    assert evaluation.score.n == 11
+    assert list(evaluation.rejected) == ["val/bees/bees001.png"]
+
+
+def test_an_unknown_label_is_found_before_any_image_is_read(
+    head: Head, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_photographs(photos / "val" / "moths", 2, label="moths")
+    monkeypatch.setattr(encoding, "encode_files", lambda *_, **__: pytest.fail("it was encoded"))
+    with pytest.raises(LabelsError, match="'moths'"):
+        evaluate(head, photos)
+
+
+def test_codes_are_in_memory_once(
+    head: Head, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    d, peaks = 200_000, []
+    wide = dataclasses.replace(head, coef=np.zeros((3, d)))
+
+    def encode_files(_: Head, paths: Sequence[Path], **__: Any) -> Iterator[SimpleNamespace]:
+        tracemalloc.start()
+        for row in range(len(paths)):
+            codes = np.full((1, d), row, dtype=np.float32)
+            valid = np.array([row != 5])
+            yield SimpleNamespace(
+                row=np.array([row]), valid=valid, reason=[""], codes={"layer2": codes}
+            )
+
+    def score_head(_: Head, codes: ArrayMatrix, targets: NDArray[Any], *, split: str) -> None:
+        peaks.append(tracemalloc.get_traced_memory()[1] / codes.array.nbytes)
+        tracemalloc.stop()
+        assert codes.array[:, -1].tolist() == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11]
+        assert targets.tolist() == [0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2]
+
+    monkeypatch.setattr(encoding, "encode_files", encode_files)
+    monkeypatch.setattr("bottleneck.prediction.evaluate.score_head", score_head)
+    assert list(evaluate(wide, photos).rejected) == ["val/bees/bees001.png"]
+    assert peaks[0] < 1.5  # the batch that is being copied, and one rejected row
+
+
+# The result
+
+
+@pytest.fixture(params=["classes", "labels"])
+def judged(request: pytest.FixtureRequest) -> ClassificationScore | MultilabelScore:
+    if request.param == "classes":
+        predicted = np.array([0, 1, 1, 1])
+        return score(np.array([0, 0, 1, 1]), predicted, ["ants", "bees"], split="val")
+    true = np.array([[True, False], [False, True]])
+    return score_labels(true, np.array([[1.0, -1.0], [2.0, 1.0]]), ["ants", "bees"], split="test")
+
+
+def test_an_evaluation_names_what_could_not_be_judged(
+    judged: ClassificationScore | MultilabelScore,
+) -> None:
+    assert str(Evaluation(judged, {})) == score_text(judged)
+    lines = str(Evaluation(judged, {f"{i}\n.jpg": "empty" for i in range(12)})).splitlines()
+    rejected = lines[len(score_text(judged).splitlines()) :]
+    assert rejected[0] == "rejected, and not in the score: 0\\n.jpg: empty"
+    assert len(rejected) == 11
+    assert rejected[-1] == "… and 2 more"
+
+
+def test_an_evaluation_is_a_dictionary_and_html(
+    judged: ClassificationScore | MultilabelScore,
+) -> None:
+    evaluation = Evaluation(judged, {"<a>.jpg": "empty"})
+    assert evaluation.to_dict() == {"heldout": judged.to_dict(), "rejected": {"<a>.jpg": "empty"}}
+    page = evaluation._repr_html_()
+    assert page.startswith("<pre>")
+    assert "&lt;a&gt;.jpg: empty" in page
+
+
+def test_the_head_may_be_a_path_and_the_target_a_string(
+    head: Head, cache: Path, tmp_path: Path
+) -> None:
+    head.save(tmp_path / "a.head")
+    expected = evaluate(head, cache).to_dict()
+    assert evaluate(tmp_path / "a.head", str(cache)).to_dict() == expected
+    assert evaluate(str(tmp_path / "a.head"), cache).to_dict() == expected

@@ -1,15 +1,17 @@
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
-from bottleneck.errors import ImagesNotFoundError, SpecMismatchError
+from bottleneck.errors import ImagesNotFoundError, InvalidOptionError, SpecMismatchError
 from bottleneck.fitting.head import Head
 from bottleneck.linear.calibration import Calibration
-from bottleneck.prediction.predict import expand, predict
+from bottleneck.prediction.predict import predict
 
 TEMPERATURE = Calibration(np.full(3, 0.3), np.zeros(3), independent=False)
 PLATT = Calibration(np.array([0.3, 2.0, 0.0]), np.array([-1.0, 0.5, 3.0]), independent=True)
@@ -59,21 +61,6 @@ def test_a_bad_image_is_named_and_the_others_are_predicted(head: Head, photos: P
     assert [p.label for p in found if not p.reason] == ["ants"] * 3
 
 
-def test_names_stand_for_files_folders_and_patterns(photos: Path, tmp_path: Path) -> None:
-    folder = photos / "val" / "ants"
-    files = sorted(folder.iterdir())
-    assert expand(str(files[0])) == [files[0]]
-    assert expand(str(folder)) == files
-    assert expand(str(folder / "*.png")) == [path for path in files if path.suffix == ".png"]
-    assert expand(str(photos / "val" / "**" / "ants000.jpg")) == [folder / "ants000.jpg"]
-    odd = tmp_path / "a[1].jpg"  # a file's own name goes before a pattern
-    odd.touch()
-    assert expand(str(odd)) == [odd]
-    for absent in ("absent.jpg", "absent/*.jpg"):
-        with pytest.raises(ImagesNotFoundError, match="absent"):
-            expand(absent)
-
-
 def test_another_network_is_refused(head: Head, photos: Path, tmp_path: Path) -> None:
     import torch
 
@@ -83,3 +70,52 @@ def test_another_network_is_refused(head: Head, photos: Path, tmp_path: Path) ->
     torch.save(Plain().state_dict(), tmp_path / "other.pth")
     with pytest.raises(SpecMismatchError, match=r"weights_digest is .* in the head"):
         list(predict(head, [str(photos)], weights=str(tmp_path / "other.pth")))
+
+
+def test_a_batch_goes_through_the_head_at_once(
+    head: Head, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    decide = Head.decision_function
+
+    def counted(self: Head, codes: NDArray[Any]) -> NDArray[np.float64]:
+        sizes.append(len(codes))
+        return decide(self, codes)
+
+    monkeypatch.setattr(Head, "decision_function", counted)
+    assert len(list(predict(head, photos / "val", device="cpu", batch_size=5))) == 12
+    assert sizes == [5, 5, 2]
+
+
+def test_a_batch_without_any_good_image_is_no_error(head: Head, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"")
+    (prediction,) = predict(head, tmp_path / "a.jpg", device="cpu")
+    assert (prediction.label, prediction.scores) == ("", {})
+    assert "the file is empty" in prediction.reason
+
+
+def test_the_head_may_be_a_path_and_the_images_of_every_kind(
+    head: Head, photos: Path, tmp_path: Path
+) -> None:
+    head.save(tmp_path / "new.head")
+    (photos / "list.csv").write_text("path,label\nval/bees/bees002.jpg,\nval/bees/bees001.png,x\n")
+    images: list[Path | str] = [
+        photos / "val" / "ants" / "ants001.png",
+        str(photos / "val" / "wasps"),
+        photos / "list.csv",
+        str(photos / "val" / "ants" / "*3.png"),
+    ]
+    predictions = list(predict(str(tmp_path / "new.head"), images, device="cpu"))
+    wasps = [f"wasps00{i}.{'png' if i % 2 else 'jpg'}" for i in range(4)]
+    names = ["ants001.png", *wasps, "bees002.jpg", "bees001.png", "ants003.png"]
+    assert [prediction.path.name for prediction in predictions] == names
+    assert [prediction.label[:4] for prediction in predictions] == [name[:4] for name in names]
+
+
+def test_what_is_wrong_is_said_before_the_first_prediction_is_asked_for(
+    head: Head, photos: Path
+) -> None:
+    with pytest.raises(ImagesNotFoundError, match="absent"):
+        predict(head, [str(photos), "absent.jpg"])
+    with pytest.raises(InvalidOptionError, match="batch_size=0"):
+        predict(head, photos, batch_size=0)

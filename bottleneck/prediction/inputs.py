@@ -1,0 +1,68 @@
+"""Turn the arguments of `predict` and `evaluate` into a head and image files."""
+
+import glob
+import os
+from pathlib import Path
+
+from bottleneck.data.table import open_images
+from bottleneck.errors import ImagesNotFoundError
+from bottleneck.fitting.head import Head
+
+
+def open_head(head: Head | str | os.PathLike[str]) -> Head:
+    """Return a head, read from its file where a path is given.
+
+    Raises
+    ------
+    HeadError
+        There is no such file, or it is not a head.
+    """
+    return head if isinstance(head, Head) else Head.load(Path(head))
+
+
+def expand_paths(name: str | os.PathLike[str]) -> list[Path]:
+    """Return the image files of a file, folder, CSV or pattern.
+
+    Parameters
+    ----------
+    name : str or path-like
+        An image; a folder, for all images below it; a ``.csv`` file with a column ``path``, whose
+        paths are relative to the CSV's folder; or a pattern such as ``"new/**/*.jpg"``, each match
+        of which is one of these. An existing path is not a pattern, whatever its characters.
+
+    Returns
+    -------
+    list of Path
+        In the order of the CSV, and sorted otherwise.
+
+    Raises
+    ------
+    ImagesNotFoundError
+        Nothing matches, or there is no image in a folder or CSV.
+    ImagesTableError
+        A CSV lacks a ``path`` column or names a file twice.
+
+    Examples
+    --------
+    >>> [path.name for path in expand_paths("data/digits/test/7/000*.png")]
+    ['0007.png']
+    >>> len(expand_paths("data/digits/train"))
+    50
+    """
+    path = Path(name)
+    if path.exists():
+        return _images_at(path)
+    # Path.glob has no "**/" of its own, and refuses absolute patterns.
+    matches = sorted(glob.glob(os.fspath(name), recursive=True))  # noqa: PTH207
+    if not matches:
+        raise ImagesNotFoundError(
+            f"no image, folder or pattern of images: {path}: quote a pattern, and look at the path"
+        )
+    return [image for match in matches for image in _images_at(Path(match))]
+
+
+def _images_at(path: Path) -> list[Path]:
+    if not path.is_dir() and path.suffix.lower() != ".csv":
+        return [path]
+    root, table = open_images(path)
+    return [root / relative for relative in table.path]

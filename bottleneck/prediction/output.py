@@ -1,0 +1,93 @@
+"""Format predictions as lines of a table, CSV or JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bottleneck.data.labels import SEPARATOR
+from bottleneck.runtime.formatting import printable
+
+if TYPE_CHECKING:  # importing it imports torch
+    from bottleneck.prediction.predict import Prediction
+
+
+def prediction_lines(
+    predictions: Iterable[Prediction], *, style: str, top: int | None = None
+) -> Iterator[str]:
+    """Format one line for each image, as ``bottleneck predict --format`` prints them.
+
+    Parameters
+    ----------
+    predictions : iterable of Prediction
+    style : str
+        ``"table"``, ``"csv"`` (with a header line) or ``"jsonl"``.
+    top : int, optional
+        How many classes a line has, best first. By default all for ``"jsonl"``, else the label.
+
+    Yields
+    ------
+    str
+        A line without its line break. A CSV line may contain quoted line breaks.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> cat = SimpleNamespace(path="a.jpg", label="cat", scores={"cat": 0.9, "dog": 0.1}, reason="")
+    >>> list(prediction_lines([cat], style="table", top=2))
+    ['a.jpg  cat 0.900  dog 0.100']
+    >>> list(prediction_lines([cat], style="csv", top=None))
+    ['path,label,score,reason', 'a.jpg,cat,0.9,']
+    """
+    write = {"table": _table_lines, "csv": _csv_lines, "jsonl": _json_lines}[style]
+    return write(predictions, top)
+
+
+def _table_lines(predictions: Iterable[Prediction], top: int | None) -> Iterator[str]:
+    for prediction in predictions:
+        path = printable(str(prediction.path))
+        if prediction.reason:
+            yield f"{path}  rejected: {prediction.reason}"
+        else:
+            best = list(prediction.scores.items())[: top or 1]
+            if top is None and prediction.label not in prediction.scores:
+                labels = prediction.label.split(SEPARATOR)  # several labels, or none
+                best = [pair for pair in prediction.scores.items() if pair[0] in labels]
+            yield "  ".join([path, *(f"{printable(name)} {value:.3f}" for name, value in best)])
+
+
+def _csv_lines(predictions: Iterable[Prediction], top: int | None) -> Iterator[str]:
+    count = top or 1
+    names = [
+        "label",
+        "score",
+        *(f"{n}_{i}" for i in range(2, count + 1) for n in ("label", "score")),
+    ]
+    yield _csv_line(["path", *names, "reason"])
+    for prediction in predictions:
+        best = [cell for pair in list(prediction.scores.items())[:count] for cell in pair]
+        best += [""] * (2 * count - len(best))
+        best[0] = prediction.label
+        yield _csv_line([str(prediction.path), *best, prediction.reason])
+
+
+def _csv_line(cells: Sequence[object]) -> str:
+    out = io.StringIO()
+    csv.writer(out).writerow(cells)  # Python 3.11 quotes a line break only where lines end in one
+    return out.getvalue().removesuffix("\r\n")
+
+
+def _json_lines(predictions: Iterable[Prediction], top: int | None) -> Iterator[str]:
+    for prediction in predictions:
+        scores = dict(list(prediction.scores.items())[:top])
+        line: dict[str, Any] = {
+            "path": str(prediction.path),
+            "label": None if prediction.reason else prediction.label,
+            "scores": scores,
+        }
+        if prediction.reason:
+            line["reason"] = prediction.reason
+        yield json.dumps(line)

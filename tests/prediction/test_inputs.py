@@ -1,0 +1,45 @@
+"""Arguments of predict and evaluate become a head and image files."""
+
+from pathlib import Path
+
+import pytest
+
+from bottleneck.errors import HeadError, ImagesNotFoundError, ImagesTableError
+from bottleneck.fitting.head import Head
+from bottleneck.prediction.inputs import expand_paths, open_head
+
+
+def test_names_are_files_folders_and_patterns(photos: Path, tmp_path: Path) -> None:
+    folder = photos / "val" / "ants"
+    files = sorted(folder.iterdir())
+    assert expand_paths(str(files[0])) == [files[0]]
+    assert expand_paths(folder) == files
+    assert expand_paths(str(folder / "*.png")) == [path for path in files if path.suffix == ".png"]
+    assert expand_paths(str(photos / "val" / "**" / "ants000.jpg")) == [folder / "ants000.jpg"]
+    odd = tmp_path / "a[1].jpg"  # a file's own name goes before a pattern
+    odd.touch()
+    assert expand_paths(str(odd)) == [odd]
+    for absent in ("absent.jpg", "absent/*.jpg"):
+        with pytest.raises(ImagesNotFoundError, match="absent"):
+            expand_paths(absent)
+
+
+def test_a_csv_gives_its_paths_in_its_order(tmp_path: Path) -> None:
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "some.CSV").write_text("label,path\nx,b.jpg\ny,../a.jpg\n")
+    (tmp_path / "lists" / "more.csv").write_text("path\nc.jpg\n")
+    folder = tmp_path / "lists"
+    assert expand_paths(folder / "some.CSV") == [folder / "b.jpg", folder / "../a.jpg"]
+    assert expand_paths(str(folder / "*.csv")) == [folder / "c.jpg"]
+    (folder / "bad.csv").write_text("file\na.jpg\n")
+    with pytest.raises(ImagesTableError, match="no column 'path'"):
+        expand_paths(folder / "bad.csv")
+
+
+def test_a_head_is_itself_or_read_from_its_file(head: Head, tmp_path: Path) -> None:
+    head.save(tmp_path / "a.head")
+    assert open_head(head) is head
+    for path in (tmp_path / "a.head", str(tmp_path / "a.head")):
+        assert open_head(path).coef.tolist() == head.coef.tolist()
+    with pytest.raises(HeadError, match="no head at"):
+        open_head(tmp_path / "absent.head")
