@@ -93,4 +93,4 @@ def _cached(cache: Cache, layer: str) -> TrainTest:
     rows = np.concatenate([train, test])
     classes = class_indices(images, rows, sorted(set(images.label)))
     learnt = np.arange(len(rows)) < len(train)
-    return standardised(f"Hymenoptera, {layer}", cache.read(layer, rows), classes, learnt)
+    return standardised(f"Hymenoptera, {layer}", cache.read_codes(layer, rows), classes, learnt)

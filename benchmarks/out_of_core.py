@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sizes import FULL, Size
 
 from bottleneck.cache.manifest import Manifest, StorageLayout, manifest_text
-from bottleneck.cache.shard import Shard, write_shard
+from bottleneck.cache.shard import ShardData, write_shard
 from bottleneck.cache.store import Cache
 from bottleneck.data.table import ImageTable
 from bottleneck.fitting.head import Head
@@ -39,7 +39,7 @@ def make_cache(path: Path, *, n: int, d: int, classes: int, shard_size: int = 40
     numbers = np.zeros(n, dtype=np.int64)
     images = ImageTable(paths, labels, [""] * n, [""] * n, numbers, numbers)
     layout = StorageLayout("float16", shard_size, "none")
-    manifest = Manifest(_SPEC, layout, Source("generated", "none"), identity="generated")
+    manifest = Manifest(_SPEC, layout, Source("generated", "none"), cache_id="generated")
     cache = Cache(path, manifest, images)
     path.mkdir(parents=True)
     (path / "spec.json").write_text(manifest_text(manifest))
@@ -54,7 +54,7 @@ def make_cache(path: Path, *, n: int, d: int, classes: int, shard_size: int = 40
 
 def _write(cache: Cache, shard: int, rows: NDArray[np.int64], codes: NDArray[np.float32]) -> None:
     here, nothing = slice(rows[0], rows[-1] + 1), [""] * len(rows)
-    content = Shard(
+    content = ShardData(
         codes=codes,
         row=rows,
         path=cache.images.path[here],

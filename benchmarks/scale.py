@@ -18,9 +18,9 @@ from unittest.mock import patch
 import numpy as np
 from alone import run_alone
 
-from bottleneck.cache.envelope import seal
+from bottleneck.cache.envelope import build_envelope
 from bottleneck.cache.manifest import Manifest, StorageLayout, manifest_text, read_manifest
-from bottleneck.cache.shard import KIND
+from bottleneck.cache.shard import FILE_TYPE
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.cache.update import merge_images, plan_update
 from bottleneck.data.image_csv import COLUMNS
@@ -87,7 +87,7 @@ def write_instantly(cache: Cache, shards: Iterable[int]) -> None:
             "manifest": manifest,
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(seal(bytearray(_BYTES), KIND, header).ljust(_BYTES, b"\0"))
+        path.write_bytes(build_envelope(bytearray(_BYTES), FILE_TYPE, header).ljust(_BYTES, b"\0"))
 
 
 # What is measured, each in a process of its own
@@ -107,7 +107,7 @@ def _plan(place: Path, tasks: int) -> None:
         _, images = open_images(place / "images.csv")
     have = read_manifest(place / "cache")
     plan = plan_update(
-        place / "cache", images, spec=have.spec, layout=have.layout, source=have.source
+        place / "cache", images, spec=have.spec, layout=have.layout, reference=have.reference
     )
     find_missing(plan.cache, [LAYER], (tasks // 2, tasks))
     assert plan.apply().images is images

@@ -31,38 +31,40 @@ _NO_DIGEST = "0" * 64
 
 
 @dataclass(frozen=True)
-class Kind:
+class FileType:
     """What a sealed file is: a name of small letters and dashes, and the version of its format."""
 
     name: str
     version: int
 
 
-def envelope_size(kind: Kind, header: dict[str, Any]) -> int:
+def envelope_size(file_type: FileType, header: dict[str, Any]) -> int:
     """Bytes to leave free at the beginning of a file for its seal."""
-    needed = len(_lines(kind, {**header, "bytes": 1 << 62, "sha256": _NO_DIGEST}))
+    needed = len(_lines(file_type, {**header, "bytes": 1 << 62, "sha256": _NO_DIGEST}))
     return max(_SMALLEST_ROOM, 1 << (needed - 1).bit_length())
 
 
-def seal(content: mmap.mmap | bytearray, kind: Kind, header: dict[str, Any]) -> bytes:
+def build_envelope(
+    content: mmap.mmap | bytearray, file_type: FileType, header: dict[str, Any]
+) -> bytes:
     """The seal of a file: what is to be written at its beginning.
 
     Parameters
     ----------
     content : mmap or bytearray
         The whole file, whose first `envelope_size` bytes are zeros.
-    kind : Kind
+    file_type : FileType
     header : dict
         What can be written as JSON; ``bytes`` and ``sha256`` are added.
     """
     # The digest has the same length whatever it is, so the header's end is known before it.
-    end = len(_lines(kind, {**header, "bytes": len(content), "sha256": _NO_DIGEST}))
+    end = len(_lines(file_type, {**header, "bytes": len(content), "sha256": _NO_DIGEST}))
     with memoryview(content) as view, view[end:] as rest:
         digest = sha256(rest)
-    return _lines(kind, {**header, "bytes": len(content), "sha256": digest})
+    return _lines(file_type, {**header, "bytes": len(content), "sha256": digest})
 
 
-def read_envelope(path: Path, kind: Kind) -> dict[str, Any]:
+def read_envelope(path: Path, file_type: FileType) -> dict[str, Any]:
     """What a sealed file says of itself; of the rest, only that its length is right is checked.
 
     Raises
@@ -71,10 +73,10 @@ def read_envelope(path: Path, kind: Kind) -> dict[str, Any]:
         It is absent, of another kind or version, cut short, or its first lines were changed.
     """
     with _opened(path) as file:
-        return _read_header(path, file, kind)
+        return _read_header(path, file, file_type)
 
 
-def verify_envelope(path: Path, kind: Kind) -> dict[str, Any]:
+def verify_envelope(path: Path, file_type: FileType) -> dict[str, Any]:
     """What a sealed file says of itself, after every byte of it was compared with its digest.
 
     Raises
@@ -83,7 +85,7 @@ def verify_envelope(path: Path, kind: Kind) -> dict[str, Any]:
         As by `read_envelope`, or some byte is not as it was written.
     """
     with _opened(path) as file:
-        header = _read_header(path, file, kind)
+        header = _read_header(path, file, file_type)
         try:
             found = _digest(file)
         except OSError as error:
@@ -100,7 +102,7 @@ def _opened(path: Path) -> BinaryIO:
         raise ShardError(f"{path} cannot be opened: {format_error(error)}") from error
 
 
-def _read_header(path: Path, file: BinaryIO, kind: Kind) -> dict[str, Any]:
+def _read_header(path: Path, file: BinaryIO, file_type: FileType) -> dict[str, Any]:
     try:
         first, second = file.readline(128), file.readline(_LONGEST_LINE)
         length = os.fstat(file.fileno()).st_size
@@ -109,13 +111,13 @@ def _read_header(path: Path, file: BinaryIO, kind: Kind) -> dict[str, Any]:
     found = _FIRST_LINE.fullmatch(first)
     if found is None:
         what = "an HDF5 file without a seal" if first.startswith(_HDF5[:6]) else "something else"
-        raise ShardError(f"{path} is no {kind.name}, it is {what}")
+        raise ShardError(f"{path} is no {file_type.name}, it is {what}")
     name, version, digest = found[1].decode(), int(found[2]), found[3].decode()
-    if name != kind.name:
-        raise ShardError(f"{path} is no {kind.name}, it is a {name}")
-    if version != kind.version:
+    if name != file_type.name:
+        raise ShardError(f"{path} is no {file_type.name}, it is a {name}")
+    if version != file_type.version:
         raise ShardError(
-            f"{path} has format version {version}; this program reads version {kind.version}"
+            f"{path} has format version {version}; this program reads version {file_type.version}"
         )
     if sha256(second) != digest:
         raise ShardError(f"{path}: its header is not that which was written (sha256 differs)")
@@ -135,9 +137,9 @@ def _parsed(path: Path, line: bytes) -> dict[str, Any]:
     return header
 
 
-def _lines(kind: Kind, header: dict[str, Any]) -> bytes:
+def _lines(file_type: FileType, header: dict[str, Any]) -> bytes:
     line = json.dumps(header).encode() + b"\n"
-    return f"{kind.name} {kind.version} {sha256(line)}\n".encode() + line
+    return f"{file_type.name} {file_type.version} {sha256(line)}\n".encode() + line
 
 
 def _digest(file: BinaryIO) -> str:

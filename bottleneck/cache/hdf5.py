@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from bottleneck.cache.envelope import Kind, envelope_size, seal
+from bottleneck.cache.envelope import FileType, build_envelope, envelope_size
 from bottleneck.errors import ShardError, format_error
 from bottleneck.runtime.files import atomic_write
 
@@ -37,14 +37,14 @@ _READ_ERRORS = (KeyError, AttributeError, OSError, RuntimeError, ValueError, Typ
 
 
 @contextmanager
-def create_hdf5(path: Path, kind: Kind, header: dict[str, Any]) -> Iterator[File]:
+def create_hdf5(path: Path, file_type: FileType, header: dict[str, Any]) -> Iterator[File]:
     """Publish a sealed HDF5 file, whole or not at all.
 
     Parameters
     ----------
     path : Path
         Where it shall stand.
-    kind : Kind
+    file_type : FileType
     header : dict
         What the seal says beside the file's length and digest.
 
@@ -60,13 +60,13 @@ def create_hdf5(path: Path, kind: Kind, header: dict[str, Any]) -> Iterator[File
     """
     with atomic_write(path) as temporary, _DeferredErrorFile(temporary, "r+") as disk:
         try:
-            with h5py.File(disk, "w", userblock_size=envelope_size(kind, header)) as file:
+            with h5py.File(disk, "w", userblock_size=envelope_size(file_type, header)) as file:
                 yield file
         finally:
             if disk.refusal:
                 raise disk.refusal
         with mmap.mmap(disk.fileno(), 0, prot=mmap.PROT_READ) as content:
-            lines = seal(content, kind, header)
+            lines = build_envelope(content, file_type, header)
         disk.seek(0)
         disk.write(lines)
         if disk.refusal:
@@ -202,13 +202,13 @@ def virtual_dataset(
     file.create_virtual_dataset(name, layout, fillvalue=np.nan)
 
 
-def texts(values: Iterable[str]) -> list[bytes]:
+def encode_strings(values: Iterable[str]) -> list[bytes]:
     """Strings as HDF5 stores them; file names may hold bytes that are no UTF-8."""
     return [value.encode("utf-8", errors="surrogateescape") for value in values]
 
 
 def read_strings(found: Dataset) -> list[str]:
-    """The inverse of `texts`."""
+    """The inverse of `encode_strings`."""
     return [value.decode("utf-8", errors="surrogateescape") for value in found[...]]
 
 

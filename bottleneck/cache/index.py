@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.envelope import Kind, verify_envelope
+from bottleneck.cache.envelope import FileType, verify_envelope
 from bottleneck.cache.hdf5 import create_hdf5, virtual_dataset
-from bottleneck.cache.shard import Header
+from bottleneck.cache.shard import ShardHeader
 from bottleneck.data.csv_chunks import format_rows
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import ShardError
 from bottleneck.runtime.files import sha256, write_text_if_changed
 
-KIND = Kind("bottleneck-index", 2)
+FILE_TYPE = FileType("bottleneck-index", 2)
 REMOVED = "removed: the file is not there any more"
 
 
@@ -30,25 +30,25 @@ class IndexedLayer:
 
     Attributes
     ----------
-    shards : list of (Path, Header)
+    shards : list of (Path, ShardHeader)
         Finished shards, at least one.
     valid : ndarray of bool, shape (rows,)
         Which rows may be used.
     """
 
-    shards: list[tuple[Path, Header]]
+    shards: list[tuple[Path, ShardHeader]]
     valid: NDArray[np.bool_]
 
 
 def row_validity(
-    images: ImageTable, done: dict[int, Header]
+    images: ImageTable, done: dict[int, ShardHeader]
 ) -> tuple[NDArray[np.bool_], dict[int, str]]:
     """What became of the images of finished shards.
 
     Parameters
     ----------
     images : ImageTable
-    done : dict of int to Header
+    done : dict of int to ShardHeader
         A layer's, ascending.
 
     Returns
@@ -89,9 +89,9 @@ def write_index(path: Path, layers: dict[str, IndexedLayer]) -> None:
     flags = [layer.valid.tobytes() for layer in layers.values()]
     says = sha256(json.dumps(sources).encode(), *flags)
     with contextlib.suppress(ShardError):
-        if verify_envelope(path, KIND).get("says") == says:
+        if verify_envelope(path, FILE_TYPE).get("says") == says:
             return
-    with create_hdf5(path, KIND, {"says": says}) as file:
+    with create_hdf5(path, FILE_TYPE, {"says": says}) as file:
         for name, layer in layers.items():
             shape = (len(layer.valid), *layer.shards[0][1].shape[1:])
             virtual_dataset(file, name, shape, sources[name])

@@ -65,21 +65,26 @@ class Manifest:
         What decides its numbers.
     layout : StorageLayout
         How they are laid down.
-    source : Source
+    reference : Source
         Where the network came from.
-    identity : str
+    cache_id : str
         The digest of the table of images that the cache began with: of two caches with one spec,
         each knows its own shards.
     """
 
     spec: Spec
     layout: StorageLayout
-    source: Source
-    identity: str
+    reference: Source
+    cache_id: str
 
     def to_json(self) -> dict[str, Any]:
-        """A dictionary of plain values."""
-        return dataclasses.asdict(self)
+        """Return the manifest as a dictionary of plain values, with the keys of ``spec.json``."""
+        return {
+            "spec": self.spec.to_json(),
+            "layout": dataclasses.asdict(self.layout),
+            "source": dataclasses.asdict(self.reference),
+            "identity": self.cache_id,
+        }
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
@@ -90,19 +95,19 @@ class Manifest:
         ValueError, KeyError, TypeError, AttributeError
             `values` is no manifest (all are among `PARSE_ERRORS`); whoever read it names the file.
         """
-        identity = values["identity"]
-        if not isinstance(identity, str):
+        cache_id = values["identity"]
+        if not isinstance(cache_id, str):
             raise TypeError("identity is no text")
         return cls(
             Spec.from_json(values["spec"]),
             StorageLayout(**values["layout"]),
             Source(**values["source"]),
-            identity,
+            cache_id,
         )
 
     def is_of(self, other: "Manifest") -> bool:
         """Whether shards of the two are of one cache; their layouts and sources may differ."""
-        return (self.identity, self.spec) == (other.identity, other.spec)
+        return (self.cache_id, self.spec) == (other.cache_id, other.spec)
 
 
 def manifest_text(manifest: Manifest) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from bottleneck.cache.manifest import Manifest, manifest_text, read_manifest
 from bottleneck.cache.paths import files_in, layer_dir, list_layer_dirs
-from bottleneck.cache.shard import Shard, read_shard_metadata, verify_shard
+from bottleneck.cache.shard import ShardData, read_shard_metadata, verify_shard
 from bottleneck.cache.store import Cache
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import CacheError, ImagesTableError, ShardError
@@ -111,5 +111,5 @@ def _table_of_shards(path: Path, manifest: Manifest) -> ImageTable:
     )
 
 
-def _names(rows: Shard) -> Iterator[tuple[str, str]]:
+def _names(rows: ShardData) -> Iterator[tuple[str, str]]:
     return zip(rows.path, rows.label, strict=True)

@@ -14,22 +14,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.envelope import Kind, read_envelope, verify_envelope
+from bottleneck.cache.envelope import FileType, read_envelope, verify_envelope
 from bottleneck.cache.hdf5 import (
     TEXT,
     File,
     create_hdf5,
     dataset,
+    encode_strings,
     open_hdf5,
     read_flags,
     read_strings,
-    texts,
 )
 from bottleneck.cache.manifest import DTYPES, PARSE_ERRORS, Manifest
 from bottleneck.errors import ShardError, format_error
 from bottleneck.runtime.files import sha256
 
-KIND = Kind("bottleneck-shard", 2)
+FILE_TYPE = FileType("bottleneck-shard", 2)
 
 CHUNK_BYTES = 1 << 20  # fitting reads whole shards in order: few, large chunks
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
@@ -45,7 +45,7 @@ _FILTERS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Shard:
+class ShardData:
     """Consecutive rows of one layer.
 
     Attributes
@@ -76,7 +76,7 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Header:
+class ShardHeader:
     """What a shard says of itself in its seal, read without HDF5.
 
     Attributes
@@ -114,7 +114,7 @@ class Header:
 
 
 def write_shard(
-    path: Path, shard: Shard, *, manifest: Manifest, layer: str, cost: float | None = None
+    path: Path, shard: ShardData, *, manifest: Manifest, layer: str, cost: float | None = None
 ) -> None:
     """Publish a shard under its name, whole or not at all.
 
@@ -122,7 +122,7 @@ def write_shard(
     ----------
     path : Path
         Where it shall stand.
-    shard : Shard
+    shard : ShardData
         At least one row. Codes in float32, or in the type that `choose_dtype` says.
     manifest : Manifest
         Of its cache, whose layout says how codes are stored; those that float16 cannot hold become
@@ -142,10 +142,10 @@ def write_shard(
     rows_a_chunk = max(1, CHUNK_BYTES // max(1, codes[:1].nbytes))
     chunks = (min(len(codes), rows_a_chunk), *codes.shape[1:])
     header = _header(dataclasses.replace(shard, codes=codes), manifest, layer, cost)
-    with create_hdf5(path, KIND, header) as file:
+    with create_hdf5(path, FILE_TYPE, header) as file:
         file.attrs.update(
-            format=KIND.name,
-            format_version=KIND.version,
+            format=FILE_TYPE.name,
+            format_version=FILE_TYPE.version,
             spec=spec.canonical_json(layer),
             spec_digest=spec.digest(layer),
             codes_sha256=_codes_digest(codes),
@@ -155,10 +155,10 @@ def write_shard(
         file.create_dataset("row", data=shard.row)
         file.create_dataset("valid", data=shard.valid)
         for name in _TEXTS:
-            file.create_dataset(name, data=texts(getattr(shard, name)), dtype=TEXT)
+            file.create_dataset(name, data=encode_strings(getattr(shard, name)), dtype=TEXT)
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path) -> ShardHeader:
     """Read what a shard says of itself. A few hundred bytes are read; its length is checked.
 
     Raises
@@ -166,10 +166,10 @@ def read_header(path: Path) -> Header:
     ShardError
         It is absent, cut short, or not a shard.
     """
-    return _parsed(path, read_envelope(path, KIND))
+    return _parsed(path, read_envelope(path, FILE_TYPE))
 
 
-def verify_shard(path: Path) -> Header:
+def verify_shard(path: Path) -> ShardHeader:
     """Compare every byte of a shard with what was written.
 
     Raises
@@ -177,15 +177,15 @@ def verify_shard(path: Path) -> Header:
     ShardError
         It is absent, not a shard, or some byte differs.
     """
-    return _parsed(path, verify_envelope(path, KIND))
+    return _parsed(path, verify_envelope(path, FILE_TYPE))
 
 
-def read_shard(path: Path) -> Shard:
+def read_shard(path: Path) -> ShardData:
     """Check a shard and read all of it.
 
     Returns
     -------
-    Shard
+    ShardData
         Codes in the stored type.
 
     Raises
@@ -228,7 +228,7 @@ def iter_code_blocks(path: Path, rows: int) -> Iterator[NDArray[Any]]:
             del block  # so that it may be gone before the next one is read
 
 
-def read_shard_metadata(path: Path) -> Shard:
+def read_shard_metadata(path: Path) -> ShardData:
     """A shard without its codes, in place of which it has none of any row's.
 
     Raises
@@ -247,7 +247,7 @@ def choose_dtype(codes: NDArray[Any], dtype: str) -> str:
     return dtype if known or max(codes.max(), -codes.min()) <= _FLOAT16_MAX else "float32"
 
 
-def _header(shard: Shard, manifest: Manifest, layer: str, cost: float | None) -> dict[str, Any]:
+def _header(shard: ShardData, manifest: Manifest, layer: str, cost: float | None) -> dict[str, Any]:
     return {
         "layer": layer,
         "start": int(shard.row[0]),
@@ -259,9 +259,9 @@ def _header(shard: Shard, manifest: Manifest, layer: str, cost: float | None) ->
     }
 
 
-def _parsed(path: Path, values: dict[str, Any]) -> Header:
+def _parsed(path: Path, values: dict[str, Any]) -> ShardHeader:
     try:
-        header = Header(
+        header = ShardHeader(
             manifest=_manifest(json.dumps(values["manifest"])),
             layer=str(values["layer"]),
             start=int(values["start"]),
@@ -292,7 +292,7 @@ def _manifest(text: str) -> Manifest:
     return Manifest.from_json(json.loads(text))
 
 
-def _codes_of(file: File, header: Header) -> Any:
+def _codes_of(file: File, header: ShardHeader) -> Any:
     codes = dataset(file, "codes")
     if (codes.shape, codes.dtype.name) != (header.shape, header.dtype):
         raise ShardError(
@@ -302,13 +302,13 @@ def _codes_of(file: File, header: Header) -> Any:
     return codes
 
 
-def _rows_of(file: File, header: Header) -> Shard:
+def _rows_of(file: File, header: ShardHeader) -> ShardData:
     columns = {name: read_strings(dataset(file, name)) for name in _TEXTS}
     row, valid = dataset(file, "row")[...], read_flags(dataset(file, "valid"))
     lengths = {len(column) for column in (row, valid, *columns.values())}
     if lengths != {header.shape[0]} or row.dtype != np.int64:
         raise ShardError(f"{file.filename}: its columns do not belong together")
-    return Shard(codes=np.empty((header.shape[0], 0)), row=row, valid=valid, **columns)
+    return ShardData(codes=np.empty((header.shape[0], 0)), row=row, valid=valid, **columns)
 
 
 def _codes_digest(codes: NDArray[Any]) -> str:
@@ -317,7 +317,7 @@ def _codes_digest(codes: NDArray[Any]) -> str:
     return sha256(head.encode(), codes.reshape(-1).view(np.uint8).data)
 
 
-def _rows_digest(shard: Shard) -> str:
+def _rows_digest(shard: ShardData) -> str:
     """Over everything but the codes, each row a line, so that a second reader can do the same."""
     numbers = (shard.row.tolist(), shard.valid.tolist())
     lines = zip(*numbers, *(getattr(shard, name) for name in _TEXTS), strict=True)

@@ -20,8 +20,8 @@ from bottleneck.cache.index import IndexedLayer, row_validity, write_index, writ
 from bottleneck.cache.manifest import RESTORE, Manifest, StorageLayout, read_manifest, require_cache
 from bottleneck.cache.paths import layer_dir, list_layer_dirs, list_shards, shard_path
 from bottleneck.cache.shard import (
-    Header,
-    Shard,
+    ShardData,
+    ShardHeader,
     read_header,
     read_shard,
     read_shard_metadata,
@@ -40,7 +40,7 @@ class LayerStatus:
     ----------
     done, rejected, missing : int
         Rows that gave codes, gave none, and are still to do; together all rows.
-    lacking : tuple of int
+    missing_shards : tuple of int
         The shards that are still to do.
     shape : tuple of int
         Of one image's code; empty while no shard is done.
@@ -53,7 +53,7 @@ class LayerStatus:
     done: int
     rejected: int
     missing: int
-    lacking: tuple[int, ...]
+    missing_shards: tuple[int, ...]
     shape: tuple[int, ...]
     dtype: str
     bytes: int
@@ -79,7 +79,7 @@ class Cache:
     path: Path
     manifest: Manifest
     images: ImageTable
-    _headers: dict[Path, tuple[_Mark, Header]] = field(
+    _headers: dict[Path, tuple[_Mark, ShardHeader]] = field(
         default_factory=dict, repr=False, compare=False
     )
 
@@ -96,9 +96,9 @@ class Cache:
         return self.manifest.layout
 
     @property
-    def source(self) -> Source:
+    def reference(self) -> Source:
         """Where the network came from."""
-        return self.manifest.source
+        return self.manifest.reference
 
     @property
     def shard_count(self) -> int:
@@ -123,7 +123,9 @@ class Cache:
         """The layers that extraction has begun, by name."""
         return list_layer_dirs(self.path)
 
-    def done(self, layer: str, shards: Iterable[int] | None = None) -> dict[int, Header]:
+    def finished_shards(
+        self, layer: str, shards: Iterable[int] | None = None
+    ) -> dict[int, ShardHeader]:
         """The finished shards of a layer: whole, of this cache, and with all of their rows.
 
         Parameters
@@ -133,14 +135,14 @@ class Cache:
             Those that are looked at: of many tasks, each cares for its own. Unless given, all.
         """
         folder, count = self.folder(layer), self.shard_count
-        found: dict[int, Header] = {}
+        found: dict[int, ShardHeader] = {}
         for shard in list_shards(folder) if shards is None else shards:
             header = self._header(shard_path(folder, shard)) if shard < count else None
             if header is not None and not self.mismatch_reason(layer, shard, header):
                 found[shard] = header
         return found
 
-    def _header(self, path: Path) -> Header | None:
+    def _header(self, path: Path) -> ShardHeader | None:
         """What a shard says of itself; read once, unless another has taken its place since."""
         try:
             status = path.stat()
@@ -156,11 +158,6 @@ class Cache:
         """Whether a file stands in every place of some layers; only names are looked at."""
         places = set(range(self.shard_count))
         return all(places <= set(list_shards(self.folder(layer))) for layer in layers)
-
-    def missing(self, layer: str) -> list[int]:
-        """The shards of a layer that are still to be made."""
-        done = self.done(layer)
-        return [shard for shard in range(self.shard_count) if shard not in done]
 
     def delete_shards(self, shards: Collection[int]) -> None:
         """Remove shards in every layer, so that they are missing."""
@@ -182,7 +179,7 @@ class Cache:
         """The rows that gave no codes, and why, over all layers; of some shards, or of all."""
         reasons: dict[int, str] = {}
         for layer in self.layers:
-            reasons.update(row_validity(self.images, self.done(layer, shards))[1])
+            reasons.update(row_validity(self.images, self.finished_shards(layer, shards))[1])
         return dict(sorted(reasons.items()))
 
     def write_index(self) -> dict[int, str]:
@@ -193,16 +190,16 @@ class Cache:
         dict of int to str
             What `rejected` returns.
         """
-        finished = {layer: self.done(layer) for layer in self.layers}
+        finished = {layer: self.finished_shards(layer) for layer in self.layers}
         reasons = self._write_index(finished)
         # Of tasks that end together, one may have written what was so before another's last shard.
         # Whoever writes last looks again, and so it is right in the end.
-        while (now := {layer: self.done(layer) for layer in self.layers}) != finished:
+        while (now := {layer: self.finished_shards(layer) for layer in self.layers}) != finished:
             finished = now
             reasons = self._write_index(finished)
         return reasons
 
-    def _write_index(self, finished: dict[str, dict[int, Header]]) -> dict[int, str]:
+    def _write_index(self, finished: dict[str, dict[int, ShardHeader]]) -> dict[int, str]:
         reasons: dict[int, str] = {}
         indexed: dict[str, IndexedLayer] = {}
         for layer, done in finished.items():
@@ -222,14 +219,14 @@ class Cache:
             (self.path / name).unlink(missing_ok=True)
 
     def _layer_status(self, layer: str, shards: Collection[int]) -> LayerStatus:
-        done = self.done(layer, shards)
+        done = self.finished_shards(layer, shards)
         valid, why = row_validity(self.images, done)
-        headers, lacking = list(done.values()), tuple(k for k in shards if k not in done)
+        headers, missing_shards = list(done.values()), tuple(k for k in shards if k not in done)
         return LayerStatus(
             done=int(valid.sum()),
             rejected=len(why),
-            missing=sum(len(self.rows(shard)) for shard in lacking),
-            lacking=lacking,
+            missing=sum(len(self.rows(shard)) for shard in missing_shards),
+            missing_shards=missing_shards,
             shape=headers[0].shape[1:] if headers else (),
             dtype="+".join(sorted({header.dtype for header in headers})) or self.layout.dtype,
             bytes=sum(header.bytes for header in headers),
@@ -250,7 +247,7 @@ class Cache:
                 f"{self.path} has no layer {layer!r}, it has {', '.join(self.layers) or 'none'}: "
                 f"`bottleneck.extract` with `layers={layer}` adds it"
             )
-        done = self.done(layer)
+        done = self.finished_shards(layer)
         if len(done) < self.shard_count:
             raise CacheError(
                 f"{self.path}: layer {layer!r} lacks {self.shard_count - len(done)} of "
@@ -258,7 +255,7 @@ class Cache:
             )
         return row_validity(self.images, done)[0]
 
-    def read(self, layer: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def read_codes(self, layer: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """The codes of some rows, each flattened, read one shard at a time and checked.
 
         Parameters
@@ -296,12 +293,12 @@ class Cache:
         ShardError
             They are not.
         """
-        with self._saying_how_to_mend():
+        with self._errors_name_the_repair():
             content = read_shard(self.shard_path(layer, shard))
             self.require_matching_rows(layer, shard, content)
         return content.codes
 
-    def check(self, layer: str, shard: int) -> None:
+    def verify_shard(self, layer: str, shard: int) -> None:
         """`read_checked` without the codes, for who reads them a few rows at a time.
 
         Raises
@@ -310,19 +307,19 @@ class Cache:
             They are not what they should be.
         """
         path = self.shard_path(layer, shard)
-        with self._saying_how_to_mend():
+        with self._errors_name_the_repair():
             verify_shard(path)
             self.require_matching_rows(layer, shard, read_shard_metadata(path))
 
     @contextmanager
-    def _saying_how_to_mend(self) -> Iterator[None]:
+    def _errors_name_the_repair(self) -> Iterator[None]:
         try:
             yield
         except ShardError as error:
             mend = "`bottleneck.repair` makes it again"
             raise ShardError(f"{error}: {mend}") from error
 
-    def require_matching_rows(self, layer: str, shard: int, content: Shard) -> None:
+    def require_matching_rows(self, layer: str, shard: int, content: ShardData) -> None:
         """Refuse a shard that holds other rows or images than its place says.
 
         Raises
@@ -337,11 +334,11 @@ class Cache:
         if content.path != self.images.path[rows.start : rows.stop]:
             raise ShardError(f"{path} holds other images than images.csv has in its rows")
 
-    def mismatch_reason(self, layer: str, shard: int, header: Header) -> str:
+    def mismatch_reason(self, layer: str, shard: int, header: ShardHeader) -> str:
         """Why a shard does not belong in a place of this cache; empty where it does."""
         if header.manifest.spec != self.spec or header.layer != layer:
             return f"of another spec or layer ({header.layer})"
-        if header.manifest.identity != self.manifest.identity:
+        if header.manifest.cache_id != self.manifest.cache_id:
             return "of another cache"
         if header.rows != self.rows(shard):
             return f"of rows {header.start} to {header.rows.stop - 1}, which is another place"

@@ -88,7 +88,7 @@ class CacheUpdate:
         if not is_cache(cache.path):
             write_text_atomic(cache.path / "spec.json", manifest_text(cache.manifest))  # last
         # Tasks that began together have all made it. The last rename holds, and if images came
-        # between them, its identity is not that of every one.
+        # between them, its cache_id is not that of every one.
         return dataclasses.replace(cache, manifest=read_manifest(cache.path))
 
 
@@ -98,7 +98,7 @@ def plan_update(
     *,
     spec: Spec,
     layout: StorageLayout,
-    source: Source,
+    reference: Source,
     changed: Collection[str] | None = None,
 ) -> CacheUpdate:
     """CacheUpdate a new cache, or how to bring an existing one up to date with its images.
@@ -116,7 +116,7 @@ def plan_update(
         What this run would compute.
     layout : StorageLayout
         How it would lay codes down.
-    source : Source
+    reference : Source
         Where the network came from.
     changed : collection of str, optional
         Paths of the images that differ from those in the shards, from `find_modified_images`.
@@ -136,7 +136,7 @@ def plan_update(
     if not is_cache(path):
         _require_free(path)
     if not is_cache(path):
-        manifest = Manifest(spec, layout, source, identity=images.digest)
+        manifest = Manifest(spec, layout, reference, cache_id=images.digest)
         return CacheUpdate(Cache(path, manifest, images), ImageChanges(), frozenset(), new=True)
     cache = open_cache(path, images)
     _require_same(cache.manifest, path, spec, layout)
@@ -171,7 +171,7 @@ def find_modified_images(cache: Cache, root: Path) -> frozenset[str]:
     """
     known: defaultdict[str, set[str]] = defaultdict(set)
     for layer in cache.layers:
-        for shard in cache.done(layer):
+        for shard in cache.finished_shards(layer):
             rows = read_shard_metadata(cache.shard_path(layer, shard))
             for path, digest in zip(rows.path, rows.image_sha256, strict=True):
                 known[path].add(digest)

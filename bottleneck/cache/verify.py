@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bottleneck.cache.envelope import verify_envelope
-from bottleneck.cache.index import KIND as INDEX
+from bottleneck.cache.index import FILE_TYPE as INDEX
 from bottleneck.cache.paths import files_in
 from bottleneck.cache.recovery import RecoveredCache, recover_cache
 from bottleneck.cache.shard import read_shard

@@ -194,7 +194,7 @@ def extract(
     )
     changed = find_modified_images(open_cache(out), root) if before and check_content else None
     plan = plan_update(
-        out, table, spec=spec, layout=layout, source=backbone.source, changed=changed
+        out, table, spec=spec, layout=layout, reference=backbone.source, changed=changed
     )
     remove_stale_temp_files(out)  # they may be what fills the disk
     cache, outdated = plan.cache, set(plan.stale)

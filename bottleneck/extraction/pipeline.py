@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bottleneck.cache.shard import Shard, choose_dtype, write_shard
+from bottleneck.cache.shard import ShardData, choose_dtype, write_shard
 from bottleneck.cache.store import Cache
 from bottleneck.extraction.encoder import Batch, Encoder
 from bottleneck.runtime.shutdown import defer_stop, raise_if_stop_requested
@@ -98,12 +98,12 @@ def _write_task(
     return write
 
 
-def _joined(cache: Cache, shard: int, layer: str, parts: list[Batch]) -> Shard:
+def _joined(cache: Cache, shard: int, layer: str, parts: list[Batch]) -> ShardData:
     rows = cache.rows(shard)
     row = np.concatenate([part.row for part in parts])
     if not np.array_equal(row, rows):  # order is data, and this is where it is proved
         raise AssertionError(f"shard {shard} would hold rows {row} in place of {rows}")
-    return Shard(
+    return ShardData(
         codes=_stored([part.codes[layer] for part in parts], cache.layout.dtype),
         row=row,
         path=cache.images.path[rows.start : rows.stop],

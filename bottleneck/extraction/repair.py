@@ -47,13 +47,13 @@ def repair(
     """
     found = recover_cache(path)
     cache, bad = found.cache, find_problems(found)
-    model = model or require_trusted_code(cache.source.model, where=f"cache {path}")
+    model = model or require_trusted_code(cache.reference.model, where=f"cache {path}")
     found.restore()
     done = extract(
         images,
         path,
         model=model,
-        weights=weights or cache.source.weights,
+        weights=weights or cache.reference.weights,
         layers=cache.layers,
         preprocess=dataclasses.asdict(cache.spec.preprocess),
         pool=cache.spec.pool,

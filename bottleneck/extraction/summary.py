@@ -270,18 +270,24 @@ def status_json(cache: Cache, status: dict[str, LayerStatus], *, tasks: int = 1)
             }
             for name, layer in status.items()
         },
-        "missing": {name: list(layer.lacking) for name, layer in status.items() if layer.lacking},
+        "missing": {
+            name: list(layer.missing_shards)
+            for name, layer in status.items()
+            if layer.missing_shards
+        },
         "by_task": {str(task): shards for task, shards in _left(status, tasks).items()},
     }
 
 
 def is_complete(status: dict[str, LayerStatus]) -> bool:
     """Whether there are layers, and nothing is missing in them."""
-    return bool(status) and not any(layer.lacking for layer in status.values())
+    return bool(status) and not any(layer.missing_shards for layer in status.values())
 
 
 def _left(status: dict[str, LayerStatus], tasks: int) -> dict[int, int]:
-    return pending_by_task((shard for layer in status.values() for shard in layer.lacking), tasks)
+    return pending_by_task(
+        (shard for layer in status.values() for shard in layer.missing_shards), tasks
+    )
 
 
 def kept_text(path: Path) -> str:
@@ -293,7 +299,8 @@ def kept_text(path: Path) -> str:
         return f"{path} was not begun"
     cache = open_cache(path)
     kept = [
-        f"{len(cache.done(name))} of {cache.shard_count} shards of {name}" for name in cache.layers
+        f"{len(cache.finished_shards(name))} of {cache.shard_count} shards of {name}"
+        for name in cache.layers
     ]
     return f"{path} holds {', '.join(kept) or 'no shard yet'}"
 

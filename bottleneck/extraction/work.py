@@ -35,7 +35,7 @@ def find_missing(
     shards = own_shards(cache, task)
     by_shard: defaultdict[int, list[str]] = defaultdict(list)
     for layer in dict.fromkeys(layers):
-        done = cache.done(layer, shards)
+        done = cache.finished_shards(layer, shards)
         for shard in shards:
             if shard not in done or (layer, shard) in again:
                 by_shard[shard].append(layer)

@@ -191,7 +191,7 @@ def _memory_limit(dask_worker: Any) -> int:
 
 
 def _load(path: Path, layer: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    return open_cache(path).read(layer, rows)
+    return open_cache(path).read_codes(layer, rows)
 
 
 def _same(value: T) -> T:

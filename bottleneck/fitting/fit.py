@@ -286,6 +286,6 @@ def _head(
         calibration=calibration,
         multilabel=lesson.training.multilabel,
         spec=lesson.cache.spec,
-        source=lesson.cache.source,
+        source=lesson.cache.reference,
         training_record={},
     )

@@ -82,7 +82,7 @@ class ShardedMatrix(Codes):
             path, first = self.cache.shard_path(self.layer, shard), self.cache.rows(shard).start
             wanted = self.rows[shard_of == shard] - first
             if shard not in self._checked:
-                self.cache.check(self.layer, shard)
+                self.cache.verify_shard(self.layer, shard)
                 self._checked.add(shard)
             start = 0
             for stored in iter_code_blocks(path, self.block):
@@ -115,14 +115,14 @@ def open_matrix(cache: Cache, layer: str, rows: NDArray[np.int64], *, memory: in
         memory = spare_memory()
     size = code_size(cache, layer)
     if len(rows) * size * 4 * _COPIES <= memory:
-        return ArrayMatrix(cache.read(layer, rows))
+        return ArrayMatrix(cache.read_codes(layer, rows))
     block = min(memory // _SHARE_OF_BLOCK, _LARGEST_BLOCK) // (4 * size)
     return ShardedMatrix(cache, layer, rows, size, max(1, block))
 
 
 def code_size(cache: Cache, layer: str) -> int:
     """Values in a flattened code of a layer that has been begun."""
-    return math.prod(next(iter(cache.done(layer).values())).shape[1:])
+    return math.prod(next(iter(cache.finished_shards(layer).values())).shape[1:])
 
 
 def _ahead(blocks: Generator[Any, None, None]) -> Iterator[Any]:

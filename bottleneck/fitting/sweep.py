@@ -252,7 +252,7 @@ def _work(cache: Cache, layer: str) -> float | None:
         The layer is not whole.
     """
     cache.valid_rows(layer)  # an unfinished layer is refused now, not after hours of work on others
-    known = (header.cost for header in cache.done(layer).values())
+    known = (header.cost for header in cache.finished_shards(layer).values())
     return next((work for work in known if work is not None), None)
 
 

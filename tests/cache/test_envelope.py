@@ -7,10 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bottleneck.cache.envelope import Kind, envelope_size, read_envelope, seal, verify_envelope
+from bottleneck.cache.envelope import (
+    FileType,
+    build_envelope,
+    envelope_size,
+    read_envelope,
+    verify_envelope,
+)
 from bottleneck.errors import ShardError
 
-KIND = Kind("test-kind", 7)
+FILE_TYPE = FileType("test-kind", 7)
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -20,8 +26,8 @@ VALUES = st.recursive(
 
 
 def sealed(path: Path, header: dict[str, Any], body: bytes = b"some bytes") -> Path:
-    content = bytearray(envelope_size(KIND, header)) + body
-    lines = seal(content, KIND, header)
+    content = bytearray(envelope_size(FILE_TYPE, header)) + body
+    lines = build_envelope(content, FILE_TYPE, header)
     path.write_bytes(lines + content[len(lines) :])
     return path
 
@@ -32,8 +38,8 @@ def test_a_header_comes_back_and_the_file_is_that_which_was_sealed(
 ) -> None:
     path = tmp_path_factory.mktemp("seal") / "file"
     sealed(path, header, body)
-    found = verify_envelope(path, KIND)
-    assert found == read_envelope(path, KIND)
+    found = verify_envelope(path, FILE_TYPE)
+    assert found == read_envelope(path, FILE_TYPE)
     assert {key: found[key] for key in header if key not in ("bytes", "sha256")} == {
         key: value for key, value in header.items() if key not in ("bytes", "sha256")
     }
@@ -51,7 +57,7 @@ def test_a_header_comes_back_and_the_file_is_that_which_was_sealed(
 @pytest.mark.parametrize("length", [0, 1, 300, 301, 302, 303, 304, 305, 306, 5000])
 def test_room_is_what_hdf5_allows_and_holds_the_header(tmp_path: Path, length: int) -> None:
     header = {"text": "x" * length}
-    room = envelope_size(KIND, header)
+    room = envelope_size(FILE_TYPE, header)
     assert room >= 512
     assert room & (room - 1) == 0
     path = sealed(tmp_path / "file", header, b"body")
@@ -67,14 +73,14 @@ def test_any_changed_byte_is_found(tmp_path: Path) -> None:
             content[place] ^= 1 << bit
             path.write_bytes(content)
             with pytest.raises(ShardError):
-                verify_envelope(path, KIND)
+                verify_envelope(path, FILE_TYPE)
 
 
 def test_a_changed_header_is_found_without_reading_the_rest(tmp_path: Path) -> None:
     path = sealed(tmp_path / "file", {"rows": 3})
     path.write_bytes(path.read_bytes().replace(b'"rows": 3', b'"rows": 4'))
     with pytest.raises(ShardError, match="its header is not that which was written"):
-        read_envelope(path, KIND)
+        read_envelope(path, FILE_TYPE)
 
 
 @pytest.mark.parametrize("by", [-1, -9, 1, 1000])
@@ -83,7 +89,7 @@ def test_a_file_of_another_length_is_found_without_reading_it(tmp_path: Path, by
     whole = path.read_bytes()
     path.write_bytes(whole[:by] if by < 0 else whole + bytes(by))
     with pytest.raises(ShardError, match=rf"has {len(whole) + by} bytes in place of {len(whole)}"):
-        read_envelope(path, KIND)
+        read_envelope(path, FILE_TYPE)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +107,7 @@ def test_what_is_not_sealed_is_refused(tmp_path: Path, content: bytes, why: str)
     path = tmp_path / "file"
     path.write_bytes(content)
     with pytest.raises(ShardError, match=why):
-        read_envelope(path, KIND)
+        read_envelope(path, FILE_TYPE)
 
 
 @pytest.mark.parametrize(
@@ -114,18 +120,18 @@ def test_a_header_that_is_none_is_refused_whatever_its_digest_says(
     digest = hashlib.sha256(line + b"\n").hexdigest()
     path.write_bytes(f"test-kind 7 {digest}\n".encode() + line + b"\n")
     with pytest.raises(ShardError, match="its header"):
-        read_envelope(path, KIND)
+        read_envelope(path, FILE_TYPE)
 
 
 def test_another_kind_and_another_version_are_named(tmp_path: Path) -> None:
     path = sealed(tmp_path / "file", {})
     with pytest.raises(ShardError, match="is no other, it is a test-kind"):
-        read_envelope(path, Kind("other", 7))
+        read_envelope(path, FileType("other", 7))
     with pytest.raises(ShardError, match="version 7; this program reads version 8"):
-        read_envelope(path, Kind("test-kind", 8))
+        read_envelope(path, FileType("test-kind", 8))
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "absent"):
         with pytest.raises(ShardError, match="cannot be opened"):
-            read_envelope(path, KIND)
+            read_envelope(path, FILE_TYPE)

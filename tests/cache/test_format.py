@@ -364,7 +364,7 @@ def test_shards_stitched_by_row_numbers_are_what_the_package_reads(cache: Path) 
         reading = Reader(cache).read(layer)
         assert reading.usable.all()
         assert reading.types == ["float32"] * 5
-        assert np.array_equal(open_cache(cache).read(layer, np.arange(36)), reading.codes)
+        assert np.array_equal(open_cache(cache).read_codes(layer, np.arange(36)), reading.codes)
 
 
 def test_codes_h5_is_the_stitched_array_from_any_working_directory(
@@ -501,7 +501,7 @@ def test_a_shard_counts_only_at_its_own_layer_and_with_all_of_its_rows(cache: Pa
     reader = Reader(cache)
     for layer in ("layer2", "layer3"):
         done = [rows.start // 8 for rows, _ in reader.done(layer)]
-        assert done == list(open_cache(cache).done(layer))
+        assert done == list(open_cache(cache).finished_shards(layer))
         assert done == ([0, 2] if layer == "layer2" else [0, 2, 3, 4])
 
 
@@ -526,11 +526,11 @@ def test_lines_of_images_csv_that_were_moved_are_found(moved: slice, cache: Path
     ]
     opened = open_cache(cache)
     with pytest.raises(ShardError, match=why):
-        opened.read("layer2", np.arange(36))
+        opened.read_codes("layer2", np.arange(36))
     with pytest.raises(AssertionError):
         Reader(cache).read("layer2")
     other = np.array([row for row in range(36) if row // 8 not in shards], dtype=np.int64)
-    assert len(opened.read("layer2", other)) == len(other)
+    assert len(opened.read_codes("layer2", other)) == len(other)
 
 
 def test_derived_files_are_removed_before_any_shard(
@@ -995,9 +995,9 @@ def test_the_package_reads_a_cache_that_another_program_wrote(written: Written) 
     assert list(cache.rejected()) == [REJECTED, REMOVED]
     rows = np.flatnonzero(usable)
     expected = written.codes.reshape(18, -1)[rows]
-    assert np.array_equal(cache.read(LAYER, rows), expected)
+    assert np.array_equal(cache.read_codes(LAYER, rows), expected)
     assert cache.status()[LAYER].dtype == "float16+float32"
-    assert {header.cost for header in cache.done(LAYER).values()} == {None}
+    assert {header.cost for header in cache.finished_shards(LAYER).values()} == {None}
     head = fit(written.path, Method("svm"), c=[1.0], cv=0).head
     assert head.classes == ["ants", HOSTILE]
 

@@ -93,9 +93,9 @@ def test_a_layout_that_cannot_be_is_none(layout: tuple[Any, Any, Any]) -> None:
         StorageLayout(*layout)
 
 
-def test_shards_are_of_one_cache_by_spec_and_identity() -> None:
+def test_shards_are_of_one_cache_by_spec_and_cache_id() -> None:
     manifest = a_manifest()
     assert manifest.is_of(a_manifest("float16"))
-    assert not manifest.is_of(dataclasses.replace(manifest, identity="other"))
+    assert not manifest.is_of(dataclasses.replace(manifest, cache_id="other"))
     other = dataclasses.replace(manifest.spec, pool="max")
     assert not manifest.is_of(dataclasses.replace(manifest, spec=other))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bottleneck.cache.manifest import COMPRESSIONS
 from bottleneck.cache.shard import (
-    Shard,
+    ShardData,
     iter_code_blocks,
     read_header,
     read_shard,
@@ -52,7 +52,7 @@ def test_a_shard_in_which_every_image_was_rejected_says_why(tmp_path: Path) -> N
     reasons = [f"cannot be decoded: {'x' * i} \udcff\n" for i in range(300)]
     blank = [""] * 300
     codes, valid = np.zeros((300, 2), np.float32), np.zeros(300, bool)
-    shard = Shard(codes, np.arange(300), blank, blank, valid, reasons, blank)
+    shard = ShardData(codes, np.arange(300), blank, blank, valid, reasons, blank)
     path = write(tmp_path / "0.h5", shard)
     assert list(read_header(path).rejected.values()) == reasons
     assert read_shard(path).reason == reasons  # HDF5 begins behind 64 KiB of header
@@ -68,7 +68,7 @@ def test_blocks_together_are_the_codes_in_their_type(
     dtype = data.draw(st.sampled_from(["float16", "float32"]))
     codes = np.random.default_rng(n).random((n, *shape), dtype=np.float32)
     blank = [""] * n
-    shard = Shard(codes, np.arange(n), blank, blank, np.ones(n, bool), blank, blank)
+    shard = ShardData(codes, np.arange(n), blank, blank, np.ones(n, bool), blank, blank)
     path = write(tmp_path_factory.mktemp("shard") / "0.h5", shard, dtype)
     blocks = list(iter_code_blocks(path, rows))
     assert [len(block) for block in blocks] == [min(rows, n - s) for s in range(0, n, rows)]
@@ -164,7 +164,7 @@ def test_chunks_hold_many_rows(tmp_path: Path) -> None:
     n = 3000
     blank = [""] * n
     codes = np.zeros((n, 512), np.float32)
-    shard = Shard(codes, np.arange(n), blank, blank, np.ones(n, bool), blank, blank)
+    shard = ShardData(codes, np.arange(n), blank, blank, np.ones(n, bool), blank, blank)
     with h5py.File(write(tmp_path / "0.h5", shard, "float16")) as file:
         assert file["codes"].chunks == (1024, 512)  # 1 MiB
 
@@ -257,7 +257,7 @@ def test_blocks_across_compressed_chunks_are_the_codes(tmp_path: Path) -> None:
     blank = [""] * n
     codes = np.random.default_rng(0).random((n, 4096), dtype=np.float32)
     codes[codes < 0.7] = 0
-    shard = Shard(codes, np.arange(n), blank, blank, np.ones(n, bool), blank, blank)
+    shard = ShardData(codes, np.arange(n), blank, blank, np.ones(n, bool), blank, blank)
     path = write(tmp_path / "0.h5", shard, compression="gzip")
     for rows in (1, 50, 64, 100, 1000):
         blocks = list(iter_code_blocks(path, rows))

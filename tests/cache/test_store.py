@@ -15,13 +15,14 @@ from bottleneck.cache.verify import verify
 from bottleneck.errors import CacheError, ShardError
 from bottleneck.fitting.sharded_matrix import ShardedMatrix
 from tests.helpers.fixture_types import Extract
+from tests.helpers.shards import missing_shards
 
 
 def test_a_cache_opens_with_its_plan(cache: Path) -> None:
     found = open_cache(cache)
     assert (found.layers, found.shard_count) == (["layer2", "layer3"], 5)  # 36 images, 8 a shard
     assert [len(found.rows(shard)) for shard in range(5)] == [8, 8, 8, 8, 4]
-    assert found.missing("layer2") == []
+    assert missing_shards(found, "layer2") == []
     assert len(found.images) == 36
 
 
@@ -32,20 +33,20 @@ def test_codes_are_read_by_row_over_shards(cache: Path) -> None:
     for row in rows.tolist():
         with h5py.File(cache / "codes" / "layer3" / f"{row // 8:05d}.h5") as shard:
             expected.append(shard["codes"][row % 8])
-    codes = found.read("layer3", rows)
+    codes = found.read_codes("layer3", rows)
     assert codes.dtype == np.float32
     np.testing.assert_array_equal(codes, expected)
 
 
 def test_maps_are_read_flat(photos: Path, extract_tiny: Extract) -> None:
     done = extract_tiny(photos, pool="none", layers=["layer2"])
-    assert done.cache.read("layer2", np.array([0, 1])).shape == (2, 8 * 8 * 8)
+    assert done.cache.read_codes("layer2", np.array([0, 1])).shape == (2, 8 * 8 * 8)
 
 
 def test_a_missing_shard_is_missing(cache: Path) -> None:
     found = open_cache(cache)
     found.shard_path("layer2", 3).unlink()
-    assert found.missing("layer2") == [3]
+    assert missing_shards(found, "layer2") == [3]
     status = found.status()
     assert (status["layer2"].done, status["layer2"].missing) == (28, 8)
     assert (status["layer3"].done, status["layer3"].missing) == (36, 0)
@@ -62,7 +63,7 @@ def test_a_shard_that_is_not_whole_is_missing(cache: Path, damage: str) -> None:
     else:
         whole = path.read_bytes()
         path.write_bytes({"cut": whole[:2000], "empty": b"", "text": b"text"}[damage])
-    assert found.missing("layer2") == [1]
+    assert missing_shards(found, "layer2") == [1]
 
 
 def test_swapped_shards_are_missing_and_are_not_read(cache: Path) -> None:
@@ -71,9 +72,9 @@ def test_swapped_shards_are_missing_and_are_not_read(cache: Path) -> None:
     first, second = a.read_bytes(), b.read_bytes()
     a.write_bytes(second)
     b.write_bytes(first)
-    assert found.missing("layer2") == [0, 1]
+    assert missing_shards(found, "layer2") == [0, 1]
     with pytest.raises(ShardError, match="of rows 8 to 15, which is another place"):
-        found.read("layer2", np.array([0]))
+        found.read_codes("layer2", np.array([0]))
 
 
 def test_a_shard_of_another_cache_is_missing_and_is_not_read(
@@ -87,9 +88,9 @@ def test_a_shard_of_another_cache_is_missing_and_is_not_read(
     other = extract_tiny(photos, tmp_path / "other", layers=["layer2", "layer3"]).cache
     shutil.copy(other.shard_path("layer2", 2), cache / "codes" / "layer2")
     found = open_cache(cache)
-    assert found.missing("layer2") == [2]
+    assert missing_shards(found, "layer2") == [2]
     with pytest.raises(ShardError, match=r"00002\.h5 is of another cache"):
-        found.read("layer2", np.array([16]))
+        found.read_codes("layer2", np.array([16]))
 
 
 def test_a_shards_rows_and_images_must_be_those_of_its_place(cache: Path) -> None:
@@ -109,7 +110,7 @@ def test_a_shards_rows_and_images_must_be_those_of_its_place(cache: Path) -> Non
 def test_status_and_plan_open_no_hdf5(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(h5py, "File", None)
     found = open_cache(cache)
-    assert found.missing("layer2") == []
+    assert missing_shards(found, "layer2") == []
     assert found.status()["layer2"].done == 36
     assert found.rejected() == {}
     assert found.valid_rows("layer3").all()
@@ -118,7 +119,9 @@ def test_status_and_plan_open_no_hdf5(cache: Path, monkeypatch: pytest.MonkeyPat
 def test_a_notebook_that_holds_the_index_open_is_no_obstacle(cache: Path) -> None:
     with h5py.File(cache / "codes.h5") as index:
         expected = index["layer2"][...]
-        np.testing.assert_array_equal(open_cache(cache).read("layer2", np.arange(36)), expected)
+        np.testing.assert_array_equal(
+            open_cache(cache).read_codes("layer2", np.arange(36)), expected
+        )
 
 
 def test_a_layer_can_be_deleted_without_touching_another(cache: Path) -> None:
@@ -152,9 +155,11 @@ def test_a_compressed_cache_is_read_as_any_and_its_bytes_are_those_on_disk(
     plain = extract_tiny(photos, tmp_path / "plain", **options).cache
     cache = extract_tiny(photos, compression=compression, **options).cache
     rows = np.array([0, 1, 17, 35])
-    np.testing.assert_array_equal(cache.read("layer2", rows), plain.read("layer2", rows))
+    np.testing.assert_array_equal(
+        cache.read_codes("layer2", rows), plain.read_codes("layer2", rows)
+    )
     blocks = ShardedMatrix(cache, "layer2", rows, 8 * 8 * 8, 10).blocks()
-    np.testing.assert_array_equal(np.concatenate(list(blocks)), plain.read("layer2", rows))
+    np.testing.assert_array_equal(np.concatenate(list(blocks)), plain.read_codes("layer2", rows))
     assert verify(cache.path) == []
     size = cache.status()["layer2"].bytes
     assert size == cache.shard_path("layer2", 0).stat().st_size

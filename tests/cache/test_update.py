@@ -17,6 +17,7 @@ from bottleneck.errors import CacheError, SpecMismatchError
 from tests.helpers.fixture_types import Extract
 from tests.helpers.networks import SMALL
 from tests.helpers.photographs import photograph, write_photographs
+from tests.helpers.shards import missing_shards
 
 
 def times(cache: Cache, layer: str = "layer2") -> list[int]:
@@ -37,7 +38,7 @@ def killed(*_args: object, **_kwargs: object) -> None:
 
 def test_a_changed_image_redoes_its_shard_and_no_other(photos: Path, extract_tiny: Extract) -> None:
     first = extract_tiny(photos)
-    before, codes = times(first.cache), first.cache.read("layer2", np.arange(36))
+    before, codes = times(first.cache), first.cache.read_codes("layer2", np.arange(36))
     row = 11
     touch(photos / first.cache.images.path[row], 999)
     again = extract_tiny(photos)
@@ -50,7 +51,7 @@ def test_a_changed_image_redoes_its_shard_and_no_other(photos: Path, extract_tin
         True,
         True,
     ]
-    now = again.cache.read("layer2", np.arange(36))
+    now = again.cache.read_codes("layer2", np.arange(36))
     same = np.arange(36) != row
     np.testing.assert_array_equal(now[same], codes[same])
     assert not np.allclose(now[row], codes[row])
@@ -60,8 +61,8 @@ def test_codes_of_changed_pixels_survive_in_no_layer(photos: Path, extract_tiny:
     first = extract_tiny(photos, layers=["layer2", "layer3"]).cache
     touch(photos / first.images.path[11], 999)
     again = extract_tiny(photos, layers=["layer2"]).cache
-    assert again.missing("layer2") == []
-    assert again.missing("layer3") == [1]
+    assert missing_shards(again, "layer2") == []
+    assert missing_shards(again, "layer3") == [1]
 
 
 def test_the_index_never_calls_a_row_valid_whose_codes_are_gone(
@@ -216,7 +217,11 @@ def test_a_plan_changes_nothing_before_it_is_carried_out(
     cache = extract_tiny(photos).cache
     before = {path: path.read_bytes() for path in cache.path.rglob("*.*")}
     images = dataclasses.replace(cache.images, size=cache.images.size + 1)
-    facts: dict[str, Any] = {"spec": cache.spec, "layout": cache.layout, "source": cache.source}
+    facts: dict[str, Any] = {
+        "spec": cache.spec,
+        "layout": cache.layout,
+        "reference": cache.reference,
+    }
     plan = plan_update(cache.path, images, **facts)
     new = plan_update(tmp_path / "new", images, **facts)
     assert (sorted(plan.stale), plan.changes.changed, plan.new) == ([0, 1, 2, 3, 4], 36, False)
@@ -224,7 +229,7 @@ def test_a_plan_changes_nothing_before_it_is_carried_out(
     assert {path: path.read_bytes() for path in cache.path.rglob("*.*")} == before
     assert not (tmp_path / "new").exists()
     plan.apply()
-    assert open_cache(cache.path).missing("layer2") == [0, 1, 2, 3, 4]
+    assert missing_shards(open_cache(cache.path), "layer2") == [0, 1, 2, 3, 4]
     new.apply()
     assert len(open_cache(tmp_path / "new").images) == 36
 
@@ -233,7 +238,7 @@ def test_two_tasks_may_plan_the_same_cache_at_once_but_no_other(
     photos: Path, extract_tiny: Extract, tmp_path: Path
 ) -> None:
     cache = extract_tiny(photos).cache
-    facts: dict[str, Any] = {"layout": cache.layout, "source": cache.source}
+    facts: dict[str, Any] = {"layout": cache.layout, "reference": cache.reference}
     plans = [
         plan_update(tmp_path / "new", cache.images, spec=spec, **facts)
         for spec in (cache.spec, cache.spec, dataclasses.replace(cache.spec, pool="max"))
@@ -316,12 +321,12 @@ def test_a_change_that_size_and_time_hide_is_found_by_content(
 ) -> None:
     first = extract_tiny(photos, layers=["layer2", "layer3"])
     row = 10
-    codes = first.cache.read("layer2", np.arange(36))
+    codes = first.cache.read_codes("layer2", np.arange(36))
     same_time(photos / first.cache.images.path[row], 999)
     assert extract_tiny(photos, layers=["layer2", "layer3"]).rows == 0  # nobody can tell
     again = extract_tiny(photos, layers=["layer2", "layer3"], check_content=True)
     assert (again.changes, again.rows) == (ImageChanges(changed=1), 8)
-    now = again.cache.read("layer2", np.arange(36))
+    now = again.cache.read_codes("layer2", np.arange(36))
     same = np.arange(36) != row
     np.testing.assert_array_equal(now[same], codes[same])
     assert not np.allclose(now[row], codes[row])

@@ -70,7 +70,7 @@ def test_a_flipped_byte_is_found_wherever_it_is(cache: Path, position: int) -> N
     flip(path, position * path.stat().st_size // 10)
     assert list(reasons(cache)) == ["codes/layer2/00000.h5"]
     with pytest.raises(ShardError):
-        open_cache(cache).read("layer2", np.array([0]))
+        open_cache(cache).read_codes("layer2", np.array([0]))
 
 
 def test_repair_makes_again_only_what_is_bad(cache: Path, photos: Path) -> None:
@@ -244,7 +244,7 @@ def test_code_in_a_cache_is_not_run_by_a_repair_unless_it_was_named(
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "somebody else"))
     (cache / "codes" / "layer2" / "00000.h5").unlink()
-    model = open_cache(cache).source.model
+    model = open_cache(cache).reference.model
     with pytest.raises(
         UntrustedCodeError, match=r"tiny_networks\.py:plain: if you trust that file"
     ):

@@ -9,7 +9,7 @@ import pytest
 
 from bottleneck.backbones.layers import Layer
 from bottleneck.cache.manifest import StorageLayout
-from bottleneck.cache.shard import Shard, write_shard
+from bottleneck.cache.shard import ShardData, write_shard
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import DiskSpaceError
@@ -72,7 +72,7 @@ def test_a_real_shard_takes_no_more_and_not_much_less(
     rows, size = shape
     written = tmp_path / "shard.h5"
     rng = np.random.default_rng(0)
-    shard = Shard(
+    shard = ShardData(
         codes=rng.random((rows, size), dtype=np.float32),
         row=np.arange(rows),
         path=[path] * rows,

@@ -47,7 +47,7 @@ def crew(notes: Path) -> Iterator[Executor]:
 @pytest.fixture
 def job(cache: Path, photos: Path) -> Job:
     store = open_cache(cache)
-    return Job.of(store, store.source, images=photos, **PLACES)
+    return Job.of(store, store.reference, images=photos, **PLACES)
 
 
 def test_workers_make_the_codes_that_one_process_makes(
@@ -95,7 +95,7 @@ def test_a_worker_with_several_threads_has_one_network(
     expected = codes(extract_tiny(photos, tmp_path / "alone", **options).cache.path, "layer2")
     cache = extract_tiny(photos, task=(17, 18), **options).cache
     before = len(list(notes.iterdir()))
-    job = Job.of(cache, cache.source, images=photos, **PLACES)
+    job = Job.of(cache, cache.reference, images=photos, **PLACES)
     with ThreadPoolExecutor(4) as threads:
         made = list(threads.map(job.make, [Piece(("layer2",), shard) for shard in range(17)]))
     assert sum(piece.rows for piece in made) == 34
@@ -126,8 +126,8 @@ def test_who_is_asked_to_stop_finishes_the_shards_in_the_making(
             extract_tiny(photos, shard_size=2, engine=crew, progress=ask)
     finally:
         clear_stop_request()
-    assert 1 <= len(open_cache(tmp_path / "cache").done("layer2")) <= 3
-    assert extract_tiny(photos, shard_size=2).cache.missing("layer2") == []
+    assert 1 <= len(open_cache(tmp_path / "cache").finished_shards("layer2")) <= 3
+    assert missing_shards(extract_tiny(photos, shard_size=2).cache, "layer2") == []
 
 
 def test_a_worker_that_sees_everything_leaves_nothing(job: Job, cache: Path) -> None:
@@ -192,7 +192,7 @@ def test_a_worker_with_another_network_is_refused(
     network = tmp_path / "net.py"
     network.write_text("from tests.helpers.tiny_networks import plain\n")
     done = extract_tiny(photos, model=f"{network}:plain")
-    job = Job.of(done.cache, done.cache.source, images=photos, **PLACES)
+    job = Job.of(done.cache, done.cache.reference, images=photos, **PLACES)
     network.write_text("from tests.helpers.tiny_networks import plain  # or another\n")
     refused = pytest.raises(SpecMismatchError, match=r"in a worker on .*same weights and versions")
     with refused:

@@ -21,6 +21,7 @@ from bottleneck.runtime.timing import StageTimer
 from tests.helpers.fixture_types import Extract
 from tests.helpers.networks import NETWORKS, PLAIN
 from tests.helpers.photographs import photograph, write_photographs
+from tests.helpers.shards import missing_shards
 
 
 def codes(cache: Cache | Path, layer: str = "layer2") -> Any:
@@ -187,7 +188,7 @@ def test_an_error_in_the_network_keeps_what_was_finished(
     model = f"{NETWORKS}:poisoned"
     with pytest.raises(NonFiniteCodesError, match=r"white\.png"):
         extract_tiny(photos, model=model, batch_size=4)
-    assert open_cache(tmp_path / "cache").missing("layer2") == [4]
+    assert missing_shards(open_cache(tmp_path / "cache"), "layer2") == [4]
     assert leavings(tmp_path / "cache") == []
     white.unlink()
     done = extract_tiny(photos, model=model)
@@ -213,7 +214,7 @@ def test_a_full_disk_keeps_what_was_finished(
         extract_tiny(photos)
     monkeypatch.setattr(os, "fsync", fsync)
     cache = open_cache(tmp_path / "cache")
-    assert 0 < len(cache.missing("layer2")) < 5
+    assert 0 < len(missing_shards(cache, "layer2")) < 5
     assert verify(cache.path) == [bad for bad in verify(cache.path) if bad.why == "missing"]
     assert leavings(cache.path) == []
     np.testing.assert_array_equal(codes(extract_tiny(photos).cache), reference)
@@ -247,7 +248,7 @@ def test_a_task_tries_again_what_is_its_own(
     extract_tiny(photos)
     rows = [extract_tiny(photos, task=(i, 2), retry_rejected=True).rows for i in range(2)]
     assert rows == [16, 0]  # shards 0 and 2 hold the two
-    assert open_cache(tmp_path / "cache").missing("layer2") == []
+    assert missing_shards(open_cache(tmp_path / "cache"), "layer2") == []
 
 
 def test_progress_is_told_after_each_batch(photos: Path, extract_tiny: Extract) -> None:

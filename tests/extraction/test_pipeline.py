@@ -12,6 +12,7 @@ from bottleneck.extraction.pipeline import _batches, _WriteBehind
 from bottleneck.runtime.shutdown import StopRequested, clear_stop_request, request_stop
 from bottleneck.runtime.timing import StageTimer
 from tests.helpers.fixture_types import Extract
+from tests.helpers.shards import missing_shards
 
 
 def test_batches_cover_a_shard_and_never_leave_it() -> None:
@@ -57,7 +58,7 @@ def test_an_error_of_the_writer_reaches_the_caller(
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
         patch.setattr("bottleneck.extraction.pipeline.write_shard", full)
         extract_tiny(photos)
-    assert open_cache(tmp_path / "cache").missing("layer2") == [0, 1, 2, 3, 4]
+    assert missing_shards(open_cache(tmp_path / "cache"), "layer2") == [0, 1, 2, 3, 4]
     assert extract_tiny(photos).rows == 36
 
 
@@ -72,7 +73,7 @@ def test_an_error_in_the_very_last_shard_reaches_the_caller_too(
     monkeypatch.setattr("bottleneck.extraction.pipeline.write_shard", full_at_last)
     with pytest.raises(OSError, match="No space left"):
         extract_tiny(photos)
-    assert open_cache(tmp_path / "cache").missing("layer2") == [4]
+    assert missing_shards(open_cache(tmp_path / "cache"), "layer2") == [4]
 
 
 @pytest.fixture
@@ -102,7 +103,7 @@ def test_whoever_asks_to_stop_gets_the_shard_in_the_making_and_no_other(
     else:  # nothing is left to stop for
         run()
         assert (tmp_path / "cache" / "codes.h5").exists()
-    assert open_cache(tmp_path / "cache").missing("layer2") == missing
+    assert missing_shards(open_cache(tmp_path / "cache"), "layer2") == missing
     clear_stop_request()
     assert extract_tiny(photos).rows == 8 * len(missing) - 4 * (4 in missing)
 
@@ -120,4 +121,4 @@ def test_a_request_in_the_last_shard_of_one_pass_ends_before_the_next_pass(
     with pytest.raises(StopRequested):
         extract_tiny(photos, layers=["layer2", "layer3"], progress=progress)
     cache = open_cache(tmp_path / "cache")
-    assert cache.missing("layer2") == cache.missing("layer3") == [1, 2, 3, 4]
+    assert missing_shards(cache, "layer2") == missing_shards(cache, "layer3") == [1, 2, 3, 4]

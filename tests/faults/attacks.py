@@ -107,7 +107,7 @@ def read_while_written(workshop: Workshop) -> int:
                 continue
             cache = open_cache(trial.cache)
             for layer in cache.layers:
-                for shard in cache.done(layer):
+                for shard in cache.finished_shards(layer):
                     rows = cache.rows(shard)
                     found = cache.read_checked(layer, shard)
                     np.testing.assert_array_equal(found, expected[layer][rows.start : rows.stop])

@@ -109,7 +109,7 @@ class Trial:
         cache = open_cache(self.cache)
         for layer, status in cache.status().items():
             whole = {path.name for path in cache.folder(layer).glob("[0-9]*.h5")}
-            assert len(whole) == len(cache.done(layer))
+            assert len(whole) == len(cache.finished_shards(layer))
             assert status.done + status.rejected + status.missing == len(cache.images)
 
     def require_completion(self) -> None:

@@ -183,7 +183,10 @@ def test_nearer_the_minimum_coefficients_are_nearer(clf: str, photos: Path, clie
     targets, weight = clouds(600, 8, 4)[1], np.random.default_rng(0).uniform(0, 2, 600)
     weight[::7] = 0  # these rows are none
     options: dict[str, Any] = {"clf": clf, "cs": [0.01, 1.0], "classes": 4, "tol": 1e-10}
-    codes = load_on_workers(client, cache, "layer", rows), ArrayMatrix(cache.read("layer", rows))
+    codes = (
+        load_on_workers(client, cache, "layer", rows),
+        ArrayMatrix(cache.read_codes("layer", rows)),
+    )
     both = [fit_path(each, targets, row_weight=weight, **options) for each in codes]
     for found, expected in zip(*both, strict=True):
         assert found.converged.all()
@@ -204,7 +207,7 @@ def test_fewer_rows_than_features_are_brought_here(clf: str, made: Path, client:
 def test_codes_are_those_of_the_shards_wherever_they_are_cut(photos: Path, client: Any) -> None:
     cache, random = open_cache(photos), np.random.default_rng(0)
     rows = np.flatnonzero(random.random(600) < 0.7)
-    codes, local = load_on_workers(client, cache, "layer", rows), cache.read("layer", rows)
+    codes, local = load_on_workers(client, cache, "layer", rows), cache.read_codes("layer", rows)
     assert (codes.shape, codes.dtype, codes.in_memory) == (local.shape, local.dtype, False)
     assert len(codes.parts) == 3  # one for each thread
     np.testing.assert_array_equal(codes.here().array, local)

@@ -18,7 +18,13 @@ from numpy.typing import NDArray
 
 import bottleneck
 from bottleneck.cache.manifest import Manifest, StorageLayout
-from bottleneck.cache.shard import Header, Shard, iter_code_blocks, verify_shard, write_shard
+from bottleneck.cache.shard import (
+    ShardData,
+    ShardHeader,
+    iter_code_blocks,
+    verify_shard,
+    write_shard,
+)
 from bottleneck.cache.store import Cache
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import ShardError
@@ -44,7 +50,7 @@ def a_cache(
         rows = cache.rows(k)
         here, none = slice(rows.start, rows.stop), [""] * len(rows)
         valid = np.ones(len(rows), dtype=bool)
-        shard = Shard(codes[here], np.array(rows), names[here], none, valid, none, none)
+        shard = ShardData(codes[here], np.array(rows), names[here], none, valid, none, none)
         write_shard(cache.shard_path(LAYER, k), shard, manifest=cache.manifest, layer=LAYER)
     return cache
 
@@ -54,7 +60,7 @@ def random_codes(*shape: int) -> NDArray[np.float32]:
 
 
 def of_shards(cache: Cache, rows: NDArray[np.int64], *, block: int) -> ShardedMatrix:
-    size = int(np.prod(cache.done(LAYER)[0].shape[1:]))
+    size = int(np.prod(cache.finished_shards(LAYER)[0].shape[1:]))
     return ShardedMatrix(cache, LAYER, rows, size, block)
 
 
@@ -108,7 +114,7 @@ def test_blocks_are_the_rows_whatever_the_rows_the_block_and_the_shards(
         assert {one.dtype for one in blocks} == {np.dtype(np.float32)}
         assert all(0 < len(one) <= block for one in blocks)
         np.testing.assert_array_equal(np.concatenate(blocks), expected[rows])
-    np.testing.assert_array_equal(cache.read(LAYER, rows), expected[rows])
+    np.testing.assert_array_equal(cache.read_codes(LAYER, rows), expected[rows])
 
     places = st.lists(st.integers(0, len(rows) - 1), unique=True, min_size=1).map(sorted)
     first = np.array(data.draw(places))
@@ -262,7 +268,7 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
     """Which shards were begun, and whether to be checked."""
     begun: list[tuple[str, bool]] = []
 
-    def checked(path: Path) -> Header:
+    def checked(path: Path) -> ShardHeader:
         begun.append((path.stem, True))
         return verify_shard(path)
 

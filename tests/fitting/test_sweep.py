@@ -17,7 +17,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from bottleneck.backbones.layers import list_layers
-from bottleneck.cache.shard import Shard, read_header, write_shard
+from bottleneck.cache.shard import ShardData, read_header, write_shard
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.errors import CacheError, InvalidOptionError, UnknownNameError
 from bottleneck.fitting import sweep as module
@@ -38,10 +38,10 @@ CS = (0.01, 1.0)
 # The share of the network in a shard
 
 
-def a_shard() -> Shard:
+def a_shard() -> ShardData:
     codes = np.ones((2, 3), dtype=np.float32)
     row, valid = np.arange(2), np.ones(2, dtype=bool)
-    return Shard(codes, row, ["a", "b"], ["", ""], valid, ["", ""], ["00", "00"])
+    return ShardData(codes, row, ["a", "b"], ["", ""], valid, ["", ""], ["00", "00"])
 
 
 def test_a_shard_remembers_the_share_of_the_network(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_extraction_writes_down_what_the_layers_need(photos: Path, extract_tiny:
     # Outputs × weights of each: 6 maps of 16 × 16, 8 and 10 of 8 × 8, and 4 classes.
     adds = [6 * 16**2 * 3 * 9, 8 * 8**2 * 6 * 9, 10 * 8**2 * 8 * 9, 4 * 10]
     for turn, layer in enumerate(["layer1", "layer2", "layer3"]):
-        found = {header.cost for header in cache.done(layer).values()}
+        found = {header.cost for header in cache.finished_shards(layer).values()}
         assert found == {listed[layer]}
         assert listed[layer] == pytest.approx(sum(adds[: turn + 1]) / sum(adds))
 

@@ -12,7 +12,7 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import LinearSVC
 
 from bottleneck.cache.manifest import StorageLayout
-from bottleneck.cache.shard import Shard, write_shard
+from bottleneck.cache.shard import ShardData, write_shard
 from bottleneck.cache.store import Cache
 from bottleneck.cache.update import plan_update
 from bottleneck.data.table import ImageTable
@@ -88,7 +88,7 @@ def written_cache(
         mtime_ns=np.zeros(n, dtype=np.int64),
     )
     layout = StorageLayout("float32", shard_size, "none")
-    plan = plan_update(path, images, spec=SPEC, layout=layout, source=Source("net", "none"))
+    plan = plan_update(path, images, spec=SPEC, layout=layout, reference=Source("net", "none"))
     cache = plan.apply()
     for layer in layers:
         for shard in range(cache.shard_count):
@@ -99,7 +99,7 @@ def written_cache(
 def _write(cache: Cache, layer: str, shard: int, codes: NDArray[Any]) -> None:
     rows = np.array(cache.rows(shard))
     here = slice(rows[0], rows[-1] + 1)
-    content = Shard(
+    content = ShardData(
         codes=codes[here],
         row=rows,
         path=cache.images.path[here],

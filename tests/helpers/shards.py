@@ -8,9 +8,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from bottleneck.cache.envelope import seal
+from bottleneck.cache.envelope import build_envelope
 from bottleneck.cache.manifest import Manifest, StorageLayout
-from bottleneck.cache.shard import KIND, Shard, write_shard
+from bottleneck.cache.shard import FILE_TYPE, ShardData, write_shard
+from bottleneck.cache.store import Cache
 from bottleneck.spec import InputTransform, Source, Spec
 
 SPEC = Spec("net", "ab" * 32, InputTransform(), "pillow-1", "float32", True, "avg")
@@ -20,11 +21,13 @@ def a_manifest(dtype: str = "float32", *, compression: str = "none") -> Manifest
     return Manifest(SPEC, StorageLayout(dtype, 5, compression), Source("net", "none"), "cd" * 32)
 
 
-def a_shard(n: int = 5, start: int = 10, shape: tuple[int, ...] = (7,), scale: float = 1) -> Shard:
+def a_shard(
+    n: int = 5, start: int = 10, shape: tuple[int, ...] = (7,), scale: float = 1
+) -> ShardData:
     codes = np.random.default_rng(start).random((n, *shape), dtype=np.float32) * scale
     valid = np.arange(n) != 2
     codes[~valid] = 0
-    return Shard(
+    return ShardData(
         codes=codes,
         row=np.arange(start, start + n),
         path=[f"a/{start + i}.jpg" for i in range(n)],
@@ -35,14 +38,16 @@ def a_shard(n: int = 5, start: int = 10, shape: tuple[int, ...] = (7,), scale: f
     )
 
 
-def sparse(n: int = 5, start: int = 0) -> Shard:
+def sparse(n: int = 5, start: int = 0) -> ShardData:
     """A shard of maps that every filter makes smaller."""
     shard = a_shard(n, start, shape=(8, 5, 5))
     shard.codes[shard.codes < 0.8] = 0
     return shard
 
 
-def write(path: Path, shard: Shard, dtype: str = "float32", *, compression: str = "none") -> Path:
+def write(
+    path: Path, shard: ShardData, dtype: str = "float32", *, compression: str = "none"
+) -> Path:
     write_shard(path, shard, manifest=a_manifest(dtype, compression=compression), layer="layer3")
     return path
 
@@ -67,6 +72,12 @@ def forge(
     content = bytearray(room) + (rest if body is None else body(rest))
     sealed = ("bytes", "sha256")
     values = {key: value for key, value in values.items() if key not in sealed}
-    lines = seal(content, KIND, values)
+    lines = build_envelope(content, FILE_TYPE, values)
     path.write_bytes(lines + content[len(lines) :])
     return path
+
+
+def missing_shards(cache: Cache, layer: str) -> list[int]:
+    """Return the shards of a layer that are not finished."""
+    finished = cache.finished_shards(layer)
+    return [shard for shard in range(cache.shard_count) if shard not in finished]

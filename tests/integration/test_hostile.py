@@ -60,7 +60,7 @@ def test_every_hostile_file_is_a_code_or_a_named_rejection_and_harms_no_other(
     alone = extract_tiny(tmp_path / "alone", tmp_path / "alone.cache", layers=["layer2"]).cache
     for row, name in enumerate(alone.images.path):
         np.testing.assert_allclose(
-            codes[name], alone.read("layer2", np.array([row]))[0], rtol=1e-5, atol=1e-6
+            codes[name], alone.read_codes("layer2", np.array([row]))[0], rtol=1e-5, atol=1e-6
         )
     same = codes["hostile/format png.jpg"]
     for one in made:

@@ -17,13 +17,14 @@ from scale import LAYER, instant_stats, make_cache, write_instantly
 
 from bottleneck.cache.manifest import manifest_text
 from bottleneck.cache.recovery import recover_cache
-from bottleneck.cache.shard import Shard, read_header, write_shard
+from bottleneck.cache.shard import ShardData, read_header, write_shard
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.cache.update import ImageChanges, plan_update
 from bottleneck.cache.verify import verify
 from bottleneck.data.table import ImageTable, open_images
 from bottleneck.extraction.work import find_missing, finish, own_shards
 from tests.cache.test_format import Reader
+from tests.helpers.shards import missing_shards
 
 REJECTED = 100  # of so many instant shards, one has an image without a code
 
@@ -103,10 +104,10 @@ def test_a_command_reads_a_header_once(tmp_path: Path, headers: Counter[str], sh
     assert (found.done, found.missing) == (3 * shards - len(cache.rejected()), 0)
     assert found.rejected == len(cache.write_index()) == -(-shards // REJECTED)
     assert cache.valid_rows(LAYER).sum() == found.done
-    assert cache.missing(LAYER) == []
+    assert missing_shards(cache, LAYER) == []
     assert headers.total() == shards
     write_instantly(cache, [7])  # another file in its place
-    assert cache.missing(LAYER) == []
+    assert missing_shards(cache, LAYER) == []
     assert headers.total() == shards + 1
 
 
@@ -144,7 +145,9 @@ def test_planning_what_has_not_changed_makes_no_second_table(
         _, images = open_images(tmp_path / "images.csv")
     monkeypatch.setattr("bottleneck.data.table.iter_chunks", None)
     have = cache.manifest
-    plan = plan_update(cache.path, images, spec=have.spec, layout=have.layout, source=have.source)
+    plan = plan_update(
+        cache.path, images, spec=have.spec, layout=have.layout, reference=have.reference
+    )
     assert (plan.changes, plan.cache.manifest) == (ImageChanges(), have)
     assert plan.apply().images is images
     assert (cache.path / "images.csv").stat().st_ino == before
@@ -180,7 +183,7 @@ def sparse(tmp_path: Path) -> Cache:
     cache = make_cache(tmp_path, rows=2101, shards=2101)
     for shard in (0, 999, 1000, 1999, 2100):
         here = slice(shard, shard + 1)
-        content = Shard(
+        content = ShardData(
             codes=np.full((1, 3), shard, dtype=np.float32),
             row=np.array([shard]),
             path=cache.images.path[here],
@@ -196,9 +199,9 @@ def sparse(tmp_path: Path) -> Cache:
 
 def test_shards_beyond_the_first_thousand_are_read_listed_and_verified(sparse: Cache) -> None:
     there = [0, 999, 1000, 1999, 2100]
-    assert list(sparse.done(LAYER)) == there
+    assert list(sparse.finished_shards(LAYER)) == there
     assert sparse.shard_path(LAYER, 2100) == sparse.path / "codes" / LAYER / "2" / "02100.h5"
-    codes = sparse.read(LAYER, np.array(there))
+    codes = sparse.read_codes(LAYER, np.array(there))
     np.testing.assert_array_equal(codes, np.repeat(there, 3).reshape(5, 3))
     stranger = sparse.path / "codes" / LAYER / "2" / "00003.h5"
     stranger.write_bytes(b"")
@@ -231,4 +234,4 @@ def test_lost_files_come_back_from_shards_on_shelves(sparse: Cache) -> None:
 
 def test_a_changed_image_takes_its_shard_from_its_shelf(sparse: Cache) -> None:
     sparse.delete_shards({1000})
-    assert list(open_cache(sparse.path).done(LAYER)) == [0, 999, 1999, 2100]
+    assert list(open_cache(sparse.path).finished_shards(LAYER)) == [0, 999, 1999, 2100]
