@@ -135,7 +135,7 @@ def test_a_layer_can_be_deleted_without_touching_another(cache: Path) -> None:
 
 def test_a_folder_that_is_no_cache_says_how_to_make_one(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "absent", Path(__file__)):
-        with pytest.raises(CacheError, match=r"no cache at.*bottleneck extract -o"):
+        with pytest.raises(CacheError, match=r"no cache at.*`bottleneck.extract` makes one"):
             open_cache(path)
 
 

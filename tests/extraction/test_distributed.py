@@ -19,6 +19,7 @@ from bottleneck.spec import Source
 from tests.helpers.fixture_types import Extract, Run
 from tests.helpers.networks import NETWORKS, PLAIN
 from tests.helpers.photographs import write_photographs
+from tests.helpers.shards import missing_shards
 
 PLACES = {"device": "cpu", "batch_size": None, "workers": None}
 
