@@ -161,7 +161,7 @@ def _evaluate_cache(head: Head, cache: Cache, split: str | None) -> Evaluation:
     labelled = split_rows(images, images.has_label, split)
     rows = labelled[usable[labelled]]
     # Not `cache.rejected()`: an image may have codes at this layer and none at another.
-    reasons = row_validity(images, cache.done(head.layer))[1]
+    reasons = row_validity(images, cache.finished_shards(head.layer))[1]
     rejected = {images.path[row]: reasons[row] for row in labelled.tolist() if row in reasons}
     require_rows(rows, split=split)
     codes = open_matrix(cache, head.layer, rows, memory=None)

@@ -32,6 +32,7 @@ from bottleneck.errors import ImageError
 from bottleneck.extraction.encoder import Encoder, make_spec
 from bottleneck.spec import INTERPOLATIONS, InputTransform, Source
 from tests.helpers.fixture_types import Extract
+from tests.helpers.shards import missing_shards
 
 Pixels = NDArray[np.uint8]
 
@@ -912,7 +913,7 @@ def test_a_disk_that_is_out_of_reach_is_no_fault_of_the_images(
         with pytest.raises(OSError, match=os.strerror(number)):
             extract_tiny(photos)
     done = extract_tiny(photos)
-    assert (done.rejected, done.cache.missing("layer2")) == ({}, [])
+    assert (done.rejected, missing_shards(done.cache, "layer2")) == ({}, [])
 
 
 @pytest.mark.parametrize("change", ["longer", "shorter", "same length"])
