@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.data.labels import class_indices, split_rows
 from bottleneck.extraction.extract import extract
+from bottleneck.extraction.options import ComputeOptions
 
 SHARED = Path(__file__).parents[2] / "shared"  # photographs and weights that are not ours to ship
 
@@ -80,8 +80,14 @@ def hymenoptera_codes(folder: Path, *, shared: Path = SHARED) -> Iterator[TrainT
     if not (images.is_dir() and (shared / "weights" / weights).is_file()):
         return
     layers = ["features.12", "features.10"]
-    options: dict[str, Any] = {"model": "squeezenet1_0", "layers": layers, "device": "cpu"}
-    extract(images, folder / "cache", weights=str(shared / "weights" / weights), **options)
+    extract(
+        images,
+        folder / "cache",
+        model="squeezenet1_0",
+        layers=layers,
+        weights=str(shared / "weights" / weights),
+        compute=ComputeOptions(device="cpu"),
+    )
     cache = open_cache(folder / "cache")
     for layer in layers:
         yield _cached(cache, layer)

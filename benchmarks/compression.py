@@ -21,6 +21,7 @@ from turns import in_turns, median
 
 from bottleneck.cache.shard import CHUNK_BYTES
 from bottleneck.extraction.extract import extract
+from bottleneck.extraction.options import ComputeOptions, StorageOptions
 
 _MODEL, _LAYER = "squeezenet1_0", "features.12"
 _POOLS = {"avg": "pooled", "none": "unpooled"}
@@ -90,8 +91,16 @@ def _codes(folder: Path, pool: str, options: dict[str, Any], least: int) -> NDAr
     """The codes of one pooling, repeated up to so many bytes."""
     cache = folder / pool
     # The fewer bits the network computes with, the smaller its codes become.
-    fixed: dict[str, Any] = {"dtype": "float16", "precision": "float32"}
-    extract(out=cache, model=_MODEL, layers=[_LAYER], pool=pool, **fixed, **options)
+    storage, compute = StorageOptions(dtype="float16"), ComputeOptions(precision="float32")
+    extract(
+        out=cache,
+        model=_MODEL,
+        layers=[_LAYER],
+        pool=pool,
+        storage=storage,
+        compute=compute,
+        **options,
+    )
     with h5py.File(cache / "codes.h5", "r", locking=False) as file:
         codes: NDArray[np.float16] = file[_LAYER][...]
     rows = max(len(codes), -(-least // codes[0].nbytes))

@@ -14,6 +14,7 @@ from PIL import Image
 from bottleneck.data.labels import class_indices, split_rows
 from bottleneck.data.table import open_images
 from bottleneck.extraction.extract import extract
+from bottleneck.extraction.options import ComputeOptions
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.selection import select_c
 from bottleneck.linear.matrix import ArrayMatrix
@@ -42,7 +43,7 @@ def layer_rows(pool: str, cache: Path) -> list[Row]:
         weights=str(DATA / "digits_resnet.safetensors"),
         layers=LAYERS,
         pool=pool,
-        precision="float32",  # the same figures on every machine
+        compute=ComputeOptions(precision="float32"),  # the same figures on every machine
     )
     name = "averaged" if pool == "avg" else f"{pool} × {pool} grid"
     rows = []

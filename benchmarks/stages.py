@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -19,6 +18,7 @@ from bottleneck.backbones.malloc import retain_freed_memory
 from bottleneck.data.decode import decode_image, resize_and_crop
 from bottleneck.extraction.encoder import Encoder, make_spec
 from bottleneck.extraction.extract import extract
+from bottleneck.extraction.options import ComputeOptions
 from bottleneck.runtime.devices import choose_devices
 from bottleneck.runtime.resources import available_cpus
 from bottleneck.spec import InputTransform
@@ -69,7 +69,6 @@ class Ran:
 
 def end_to_end(job: Job, images: Path) -> Ran:
     """Extract a folder into a new cache beside it, loading the network and finishing included."""
-    given: dict[str, Any] = {} if job.batch is None else {"batch_size": job.batch}
     with tempfile.TemporaryDirectory(dir=images.parent) as place:
         start = time.perf_counter()
         done = extract(
@@ -78,11 +77,11 @@ def end_to_end(job: Job, images: Path) -> Ran:
             model=job.model,
             weights="none",
             layers=job.layers,
-            preprocess=dict(job.preprocess),
+            transform=dict(job.preprocess),
             pool=job.pool,
-            precision=job.precision,
-            device=job.device,
-            **given,
+            compute=ComputeOptions(
+                precision=job.precision, device=job.device, batch_size=job.batch
+            ),
         )
         seconds = time.perf_counter() - start
     if done.rejected:

@@ -17,6 +17,7 @@ from bottleneck.fitting.head import Head
 from bottleneck.linear.training import Method
 from tests.helpers.fixture_types import Extract, Run
 from tests.helpers.networks import PLAIN, SMALL
+from tests.helpers.options import grouped
 from tests.helpers.photographs import COLOURS, write_photographs
 
 _SCHEDULER = (
@@ -65,13 +66,13 @@ def extract_tiny(tmp_path: Path) -> Extract:
         defaults: dict[str, Any] = {
             "model": PLAIN,
             "layers": ["layer2"],
-            "preprocess": SMALL,
+            "transform": SMALL,
             "dtype": "float32",
             "shard_size": 8,
             "precision": "float32",  # `auto` differs from machine to machine
             "device": "cpu",
         }
-        return extract(images, out or tmp_path / "cache", **(defaults | options))
+        return extract(images, out or tmp_path / "cache", **grouped(defaults | options))
 
     return run
 

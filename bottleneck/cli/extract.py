@@ -18,9 +18,10 @@ from bottleneck.cli.options import (
     json_option,
     network_options,
     preprocess_options,
+    take,
     take_preprocess,
 )
-from bottleneck.cli.progress import progress_of
+from bottleneck.cli.progress import extraction_progress
 
 
 @click.command()
@@ -51,7 +52,6 @@ from bottleneck.cli.progress import progress_of
 def extract(
     images: Path,
     out: Path,
-    task: tuple[int, int],
     device: str,
     backend: str | None,
     jobs: int | None,
@@ -83,24 +83,23 @@ def extract(
     """
     from bottleneck.extraction import summary as report
     from bottleneck.extraction.extract import extract as run
+    from bottleneck.extraction.options import ComputeOptions, RefreshOptions, StorageOptions
     from bottleneck.runtime.devices import visible_gpus
 
-    preprocess = take_preprocess(options)
     cards = visible_gpus(device) if backend == "loky" else []
     with (
         note_kept_shards(out),
-        executor_from_options(backend, jobs=jobs, scheduler=scheduler, cards=cards) as engine,
-        progress_of("images") as progress,
+        executor_from_options(backend, jobs=jobs, scheduler=scheduler, cards=cards) as executor,
+        extraction_progress() as on_progress,
     ):
         done = run(
             images,
             out,
-            preprocess=preprocess,
-            task=task,
-            device=device,
-            engine=engine,
-            on_start=lambda ahead: click.echo(report.preflight_text(ahead), err=True),
-            progress=progress,
+            transform=take_preprocess(options),
+            storage=take(StorageOptions, options),
+            compute=take(ComputeOptions, options, device=device, executor=executor),
+            refresh=take(RefreshOptions, options),
+            on_progress=on_progress,
             **options,
         )
     if as_json:

@@ -1,5 +1,6 @@
 """Option types and options that several commands share."""
 
+import dataclasses
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ from bottleneck.runtime.executors import BACKENDS, Executor, connected, open_exe
 from bottleneck.runtime.scheduler import detect_array_task
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 PATH = click.Path(path_type=Path)
 
@@ -199,6 +201,27 @@ def preprocess_options(command: F) -> F:
         ),
     ]
     return _with(options, command)
+
+
+def take(kind: type[T], options: dict[str, Any], **known: Any) -> T:
+    """Take the fields of an options class out of a command's options, and build the class.
+
+    Parameters
+    ----------
+    kind : type
+        A dataclass of options.
+    options : dict
+        The command's options by parameter; those that are fields of `kind` are removed.
+    known
+        Fields that the command determines itself.
+
+    Raises
+    ------
+    InvalidOptionError
+        A value is not allowed.
+    """
+    names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: options.pop(name) for name in names if name in options}, **known)
 
 
 def take_preprocess(options: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from bottleneck.cli.options import (
     json_option,
     network_options,
     preprocess_options,
+    take,
     take_preprocess,
 )
 
@@ -37,7 +38,14 @@ def plan(images: Path, as_json: bool, **options: Any) -> None:
       bottleneck plan photos --model resnet50 --layer layer3 --layer layer4 --tasks 16
     """
     from bottleneck.extraction import summary as report
+    from bottleneck.extraction.options import ComputeOptions, StorageOptions
     from bottleneck.extraction.plan import plan
 
-    sizing = plan(images, preprocess=take_preprocess(options), **options)
+    sizing = plan(
+        images,
+        transform=take_preprocess(options),
+        storage=take(StorageOptions, options),
+        compute=take(ComputeOptions, options),
+        **options,
+    )
     click.echo(json.dumps(report.sizing_json(sizing)) if as_json else report.sizing_text(sizing))

@@ -14,8 +14,9 @@ from bottleneck.cli.options import (
     force_option,
     json_option,
     relocated_model_options,
+    take,
 )
-from bottleneck.cli.progress import progress_of
+from bottleneck.cli.progress import extraction_progress
 
 
 @click.command()
@@ -39,15 +40,16 @@ def verify(cache: Path, images: Path | None, as_json: bool, **options: Any) -> N
     """
     from bottleneck.cache.verify import verify as run
     from bottleneck.extraction import summary as report
+    from bottleneck.extraction.options import ComputeOptions
     from bottleneck.extraction.repair import repair
 
     if images is not None:
-        with note_kept_shards(cache), progress_of("images") as progress:
+        with note_kept_shards(cache), extraction_progress() as on_progress:
             repaired, done = repair(
                 cache,
                 images,
-                on_start=lambda ahead: click.echo(report.preflight_text(ahead), err=True),
-                progress=progress,
+                compute=take(ComputeOptions, options),
+                on_progress=on_progress,
                 **options,
             )
         if not as_json:

@@ -1,14 +1,17 @@
 """ExtractionResult: images → codes → shards. Does only what is missing."""
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from bottleneck.backbones.backbone import load_backbone
+from bottleneck.backbones.backbone import Backbone, load_backbone
 from bottleneck.backbones.trusted_code import trust_code
 from bottleneck.cache.manifest import (
     COMPRESSIONS,
@@ -19,21 +22,38 @@ from bottleneck.cache.manifest import (
     read_manifest,
 )
 from bottleneck.cache.store import Cache, layers_in, open_cache
-from bottleneck.cache.update import ImageChanges, find_modified_images, plan_update
+from bottleneck.cache.update import CacheUpdate, ImageChanges, find_modified_images, plan_update
 from bottleneck.data.table import open_images
 from bottleneck.errors import InvalidOptionError
 from bottleneck.extraction.disk_space import DiskEstimate, estimate_disk_use, usual_shard_size
 from bottleneck.extraction.distributed import DistributedRunner, Job
 from bottleneck.extraction.encoder import make_spec
-from bottleneck.extraction.local import LocalRunner
+from bottleneck.extraction.local import LocalRunner, MissingShards
+from bottleneck.extraction.options import ComputeOptions, RefreshOptions, StorageOptions
 from bottleneck.extraction.work import Task, find_missing, finish, own_shards
 from bottleneck.runtime.devices import choose_devices, resolve_precision
-from bottleneck.runtime.executors import Executor
 from bottleneck.runtime.files import remove_stale_temp_files
 from bottleneck.runtime.timing import StageTimer
-from bottleneck.runtime.validation import require_positive
 
-Progress = Callable[[int, int, StageTimer], None]  # rows done, rows in all, where the time goes
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come.
+
+    Attributes
+    ----------
+    done, total : int
+        Images that were encoded, and that are to be encoded in this run.
+    stats : StageTimer
+        Where the time goes; see `bottleneck.runtime.timing.slowest_stage`.
+    estimate : DiskEstimate
+        What the run writes.
+    """
+
+    done: int
+    total: int
+    stats: StageTimer
+    estimate: DiskEstimate
 
 
 @dataclass(frozen=True)
@@ -76,83 +96,53 @@ class ExtractionResult:
 
 
 def extract(
-    images: Path,
-    out: Path,
+    images: str | PathLike[str],
+    out: str | PathLike[str],
     *,
     model: str,
     layers: Sequence[str],
     weights: str = "DEFAULT",
-    preprocess: dict[str, Any] | None = None,
+    transform: dict[str, Any] | None = None,
     pool: str = "avg",
     relu: bool = True,
-    dtype: str | None = None,
-    compression: str | None = None,
-    precision: str = "auto",
-    device: str = "auto",
-    batch_size: int | None = None,
-    workers: int | None = None,
-    shard_size: int | None = None,
-    task: Task = (0, 1),
-    retry_rejected: bool = False,
-    check_content: bool = False,
-    redo: Collection[tuple[str, int]] = (),
-    force: bool = False,
-    engine: Executor | None = None,
-    on_start: Callable[[DiskEstimate], None] | None = None,
-    progress: Progress | None = None,
+    storage: StorageOptions = StorageOptions(),
+    compute: ComputeOptions = ComputeOptions(),
+    refresh: RefreshOptions = RefreshOptions(),
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> ExtractionResult:
     """Compute the codes of every image at some layers of a frozen network, into a cache.
 
-    Run again, it does only what is missing; images that changed are done again, new ones are
-    added. Each shard is whole or absent, whenever the run ends.
+    A second run computes only what is missing: new images, and images that have changed. A shard
+    is written completely or not at all, whenever the run ends.
 
     Parameters
     ----------
-    images : Path
-        A directory or CSV, as in `bottleneck.data.table.open_images`.
-    out : Path
+    images : path-like
+        A directory or CSV; see `bottleneck.data.table.open_images`.
+    out : path-like
         The cache's directory.
-    model, weights, preprocess
-        As in `bottleneck.backbones.backbone.load_backbone`.
+    model : str
+        A torchvision name, or ``path/to/file.py:factory``, which is run: it is code.
     layers : sequence of str
-        Names as in `bottleneck.backbones.layers.list_layers`; all are read in one pass.
-    pool, relu
-        As in `bottleneck.backbones.layers.TruncatedNetwork`.
-    dtype : str, optional
-        Of stored codes: the cache's own, and ``"float16"`` for a new one.
-    compression : str, optional
-        Of stored codes, one of `COMPRESSIONS`: the cache's own, and ``"none"``
-        for a new one.
-    precision : str
-        Of weights and activations. ``"auto"`` is the cache's own, and for a new one
-        `bottleneck.backbones.runner.best_precision` of the device.
-    device : str
-        As in `bottleneck.backbones.runner.choose_devices`.
-    batch_size : int, optional
-        Images in one forward pass; what serves the device best unless given.
-    workers : int, optional
-        As in `bottleneck.extraction.encoder.Encoder.stream`.
-    shard_size : int, optional
-        Rows of a shard: the cache's own, and for a new one 4096, or fewer where that would
-        be more than 64 MiB.
-    task : tuple of 2 int
-        (i, n): do every n-th shard, from the i-th, counted from 0.
-    retry_rejected : bool
-        Try the rejected images again, though their files look unchanged.
-    check_content : bool
-        Compare the digest of every image with that in the shards, in place of size and time.
-    redo : collection of (str, int)
-        Layers and shards to make again although they are there; each stays until it is replaced.
-    force : bool
-        Go on though the disk is too small for what is to be written.
-    engine : Executor, optional
-        Whose workers make the shards, each with a device of its own; this process unless given.
-    on_start : callable, optional
-        Called once before any image is read, if there is something to do, with what that is.
-    progress : callable, optional
-        Called with the rows done, the rows to do in this run, and its clock (whose stages
-        `timing.slowest_stage` explains): first with 0 rows, then after each batch, or where
-        workers make them, after each shard.
+        Names of layers; `bottleneck.layers` lists them. One forward pass computes all of them.
+    weights : str
+        ``"DEFAULT"``, a torchvision weights name, ``"none"``, or a .pth or .safetensors file.
+    transform : dict, optional
+        Fields of `bottleneck.spec.InputTransform` that replace those of the weights.
+    pool : str
+        ``"avg"``, ``"max"``, ``"none"`` or the side of a grid of averages, for example ``"2"``.
+    relu : bool
+        Whether negative activations are set to zero before pooling.
+    storage : StorageOptions
+        How the codes are stored.
+    compute : ComputeOptions
+        Where the codes are computed, and which part of them.
+    refresh : RefreshOptions
+        What is computed again although the cache has it.
+    on_progress : callable, optional
+        Called with a `Progress`: first with 0 images done, before any image is read, then after
+        each batch, or after each shard if an executor's workers make them. Not called if there
+        is nothing to do.
 
     Returns
     -------
@@ -161,110 +151,129 @@ def extract(
     Raises
     ------
     DiskSpaceError
-        The disk cannot hold the codes. Nothing has been written, or changed in a cache.
-    BottleneckError
-        Of many kinds, before any image is read: see `bottleneck.errors`.
+        The disk cannot hold the codes. Nothing has been written.
+    InvalidOptionError, UnknownNameError, ImagesNotFoundError, BackboneError, WeightsError
+        An argument is wrong. Nothing has been written.
+    SpecMismatchError
+        The cache has codes of another network, transform or layout. Nothing has been written.
     WorkerError
-        Workers do not see the files, before any work, or die again and again.
+        The executor's workers do not see the files, or die repeatedly.
     NonFiniteCodesError
-        The network gave NaN or infinity. What was finished stays.
+        The network gave NaN or infinity. Finished shards stay.
     OSError
-        The disk refused something. What was finished stays.
+        The disk refused something. Finished shards stay.
     """
     start = time.monotonic()
-    _require_counts(batch_size=batch_size, workers=workers, shard_size=shard_size, task=task)
+    out = Path(out)
+    require_layers(layers)
+    devices = choose_devices(compute.device)
+    root, table = open_images(Path(images))
+    trust_code(model)
+    backbone = load_backbone(model, weights, preprocess=transform)
+    existing = read_manifest(out) if is_cache(out) else None
+    precision = _resolve_precision(compute, existing, devices)
+    spec = make_spec(backbone, precision=precision, relu=relu, pool=pool)
+    if existing is None or not set(layers) <= set(layers_in(out)):
+        backbone.largest_code(layers, pool)  # a misspelt layer leaves no cache behind
+    layout = _resolve_layout(storage, existing, lambda: backbone.largest_code(layers, pool))
+    check_content = existing is not None and refresh.check_content
+    changed = find_modified_images(open_cache(out), root) if check_content else None
+    update = plan_update(
+        out, table, spec=spec, layout=layout, reference=backbone.source, changed=changed
+    )
+    remove_stale_temp_files(out)  # they may be what fills the disk
+    again = _shards_to_redo(update, layers, compute.task, refresh)
+    missing = find_missing(update.cache, layers, compute.task, again)
+    needed = backbone.select_layers(layers) if missing else []
+    estimate = estimate_disk_use(update.cache, needed, missing)
+    if not storage.force:
+        estimate.require_free_space()
+    cache = update.apply()
+    runner = _make_runner(cache, backbone, root, devices, compute)
+    rows = _run(runner, missing, estimate, on_progress)
+    return ExtractionResult(
+        cache=cache,
+        changes=update.changes,
+        rows=rows,
+        rejected=finish(cache, layers, compute.task),
+        clock=runner.clock,
+        seconds=time.monotonic() - start,
+        task=compute.task,
+        fitting=runner.fitting,
+    )
+
+
+def require_layers(layers: Sequence[str]) -> None:
+    """Refuse an empty sequence of layers.
+
+    Raises
+    ------
+    InvalidOptionError
+        It is empty.
+    """
     if not layers:
         raise InvalidOptionError(
             "layers", [], "at least one name", "`bottleneck.layers` lists them"
         )
-    devices = choose_devices(device)
-    root, table = open_images(images)
-    trust_code(model)
-    backbone = load_backbone(model, weights, preprocess=preprocess)
-    before = read_manifest(out) if is_cache(out) else None
-    if before and precision == "auto":  # it was decided when the cache was planned
-        precision = before.spec.precision
-    precision = resolve_precision(precision, devices[0])
-    spec = make_spec(backbone, precision=precision, relu=relu, pool=pool)
-    if before is None or not set(layers) <= set(layers_in(out)):
-        backbone.largest_code(layers, pool)  # a misspelt layer leaves no cache behind
-    compression = _resolve_compression(compression, before)
-    layout = _layout(
-        before, dtype, shard_size, compression, lambda: backbone.largest_code(layers, pool)
-    )
-    changed = find_modified_images(open_cache(out), root) if before and check_content else None
-    plan = plan_update(
-        out, table, spec=spec, layout=layout, reference=backbone.source, changed=changed
-    )
-    remove_stale_temp_files(out)  # they may be what fills the disk
-    cache, outdated = plan.cache, set(plan.stale)
-    if retry_rejected and not plan.new:
-        own = own_shards(cache, task)
-        outdated |= {row // cache.layout.shard_size for row in cache.rejected(own)}
-    again = {*redo, *((layer, shard) for layer in layers for shard in outdated)}
-
-    todo = find_missing(cache, layers, task, again)
-    ahead = estimate_disk_use(cache, backbone.select_layers(layers) if todo else [], todo)
-    if not force:
-        ahead.require_free_space()
-    cache = plan.apply()
-    studio: LocalRunner | DistributedRunner
-    sizes = {"batch_size": batch_size, "workers": workers}
-    if engine is None:
-        studio = LocalRunner(cache, backbone, images=root, devices=devices, **sizes)
-    else:
-        job = Job.of(cache, backbone.source, images=root, device=device, **sizes)
-        studio = DistributedRunner(job, engine)
-    if todo and on_start:
-        on_start(ahead)
-    done, clock = 0, studio.clock
-    if todo and progress:
-        progress(done, ahead.rows, clock)
-    for rows in studio.make(todo):
-        done += rows
-        if progress:
-            progress(done, ahead.rows, clock)
-    rejected = finish(cache, layers, task)
-    seconds = time.monotonic() - start
-    return ExtractionResult(
-        cache, plan.changes, done, rejected, clock, seconds, task, studio.fitting
-    )
 
 
-def _layout(
-    before: Manifest | None,
-    dtype: str | None,
-    shard_size: int | None,
-    compression: str,
-    largest_code: Callable[[], int],
+def _resolve_precision(
+    compute: ComputeOptions, existing: Manifest | None, devices: Sequence[torch.device]
+) -> str:
+    if existing is not None and compute.precision == "auto":
+        return existing.spec.precision
+    return resolve_precision(compute.precision, devices[0])
+
+
+def _resolve_layout(
+    storage: StorageOptions, existing: Manifest | None, largest_code: Callable[[], int]
 ) -> StorageLayout:
-    if before is not None:
-        own = before.layout
-        return StorageLayout(dtype or own.dtype, shard_size or own.shard_size, compression)
-    dtype = dtype or DTYPES[0]
+    """Fill in what `storage` leaves open, from the existing cache or the defaults of a new one."""
+    own = existing.layout if existing else None
+    dtype = storage.dtype or (own.dtype if own else DTYPES[0])
+    compression = storage.compression or (own.compression if own else COMPRESSIONS[0])
+    shard_size = storage.shard_size or (own.shard_size if own else None)
     if shard_size is None:
         shard_size = usual_shard_size(largest_code() * np.dtype(dtype).itemsize)
     return StorageLayout(dtype, shard_size, compression)
 
 
-def _resolve_compression(compression: str | None, before: Manifest | None) -> str:
-    if compression is None:
-        compression = before.layout.compression if before else COMPRESSIONS[0]
-    if compression not in COMPRESSIONS:
-        raise InvalidOptionError("compression", compression, f"one of {', '.join(COMPRESSIONS)}")
-    return compression
+def _shards_to_redo(
+    update: CacheUpdate, layers: Sequence[str], task: Task, refresh: RefreshOptions
+) -> set[tuple[str, int]]:
+    shards = set(update.stale)
+    if refresh.retry_rejected and not update.new:
+        rejected = update.cache.rejected(own_shards(update.cache, task))
+        shards |= {row // update.cache.layout.shard_size for row in rejected}
+    return {*refresh.redo, *product(layers, shards)}
 
 
-def _require_counts(
-    *, batch_size: int | None, workers: int | None, shard_size: int | None, task: tuple[int, int]
-) -> None:
-    require_positive("batch_size", batch_size)
-    require_positive("workers", workers)
-    require_positive("shard_size", shard_size)
-    index, count = task
-    if count < 1:
-        raise InvalidOptionError("task", f"{index}/{count}", "I/N with N at least 1")
-    if not 0 <= index < count:
-        raise InvalidOptionError(
-            "task", f"{index}/{count}", f"I/N with I one of 0…{count - 1}, counted from 0"
-        )
+def _make_runner(
+    cache: Cache,
+    backbone: Backbone,
+    root: Path,
+    devices: Sequence[torch.device],
+    compute: ComputeOptions,
+) -> LocalRunner | DistributedRunner:
+    sizes = {"batch_size": compute.batch_size, "workers": compute.workers}
+    if compute.executor is None:
+        return LocalRunner(cache, backbone, images=root, devices=devices, **sizes)
+    job = Job.of(cache, backbone.source, images=root, device=compute.device, **sizes)
+    return DistributedRunner(job, compute.executor)
+
+
+def _run(
+    runner: LocalRunner | DistributedRunner,
+    missing: MissingShards,
+    estimate: DiskEstimate,
+    on_progress: Callable[[Progress], None] | None,
+) -> int:
+    """Make the missing shards and report progress; return the number of images encoded."""
+    done = 0
+    if missing and on_progress:
+        on_progress(Progress(done, estimate.rows, runner.clock, estimate))
+    for rows in runner.make(missing):
+        done += rows
+        if on_progress:
+            on_progress(Progress(done, estimate.rows, runner.clock, estimate))
+    return done

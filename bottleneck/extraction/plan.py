@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,9 +18,11 @@ from bottleneck.backbones.backbone import load_backbone
 from bottleneck.backbones.layers import check_pool
 from bottleneck.cache.manifest import DTYPES
 from bottleneck.data.table import open_images
-from bottleneck.errors import ImagesNotFoundError, InvalidOptionError
+from bottleneck.errors import ImagesNotFoundError
 from bottleneck.extraction.disk_space import shard_bytes, usual_shard_size
 from bottleneck.extraction.encoder import Encoder, make_spec
+from bottleneck.extraction.extract import require_layers
+from bottleneck.extraction.options import ComputeOptions, StorageOptions
 from bottleneck.runtime.devices import choose_devices, resolve_precision
 from bottleneck.runtime.formatting import duration
 from bottleneck.runtime.timing import StageTimer, slowest_stage
@@ -203,34 +206,45 @@ class ExtractionPlan:
 
 
 def plan(
-    images: Path,
+    images: str | PathLike[str],
     *,
     model: str,
     layers: Sequence[str],
     weights: str = "DEFAULT",
-    preprocess: dict[str, Any] | None = None,
+    transform: dict[str, Any] | None = None,
     pool: str = "avg",
     relu: bool = True,
-    dtype: str | None = None,
-    precision: str = "auto",
-    device: str = "auto",
-    batch_size: int | None = None,
-    workers: int | None = None,
-    shard_size: int | None = None,
+    storage: StorageOptions = StorageOptions(),
+    compute: ComputeOptions = ComputeOptions(),
     tasks: int = 1,
 ) -> ExtractionPlan:
-    """Compute what an extraction would make, and measure how fast it would be here.
+    """Compute what an extraction would write, and measure how fast this machine is.
+
+    Some of the images are encoded, for about ten seconds. Nothing is written.
 
     Parameters
     ----------
-    images, model, layers, weights, preprocess, pool, relu, precision, device, batch_size, workers
-        As in `bottleneck.extraction.extract.extract`.
-    dtype : str, optional
-        Of stored codes: ``"float16"`` unless given.
-    shard_size : int, optional
-        Rows of a shard; what `extract` chooses for a new cache unless given.
+    images : path-like
+        A directory or CSV; see `bottleneck.data.table.open_images`.
+    model : str
+        A torchvision name, or ``path/to/file.py:factory``, which is run: it is code.
+    layers : sequence of str
+        Names of layers.
+    weights : str
+        ``"DEFAULT"``, a torchvision weights name, ``"none"``, or a .pth or .safetensors file.
+    transform : dict, optional
+        Fields of `bottleneck.spec.InputTransform` that replace those of the weights.
+    pool : str
+        ``"avg"``, ``"max"``, ``"none"`` or the side of a grid of averages, for example ``"2"``.
+    relu : bool
+        Whether negative activations are set to zero before pooling.
+    storage : StorageOptions
+        How the codes would be stored: `dtype` and `shard_size` are used.
+    compute : ComputeOptions
+        Where the codes would be computed: `device`, `precision`, `batch_size` and `workers` are
+        used.
     tasks : int
-        Among which the shards would be dealt out.
+        Tasks that would share the shards.
 
     Returns
     -------
@@ -238,34 +252,29 @@ def plan(
 
     Raises
     ------
-    BottleneckError
-        As by `extract`.
+    InvalidOptionError, UnknownNameError, BackboneError, WeightsError
+        An argument is wrong.
+    ImagesNotFoundError
+        There are no images, or none of those that were tried can be decoded.
     """
-    require_positive("batch_size", batch_size)
-    require_positive("workers", workers)
-    require_positive("shard_size", shard_size)
+    start = time.perf_counter()
     require_positive("tasks", tasks)
     check_pool(pool)
-    dtype = dtype or DTYPES[0]
-    if dtype not in DTYPES:
-        raise InvalidOptionError("dtype", dtype, f"one of {', '.join(DTYPES)}")
-    if not layers:
-        raise InvalidOptionError(
-            "layers", [], "at least one name", "`bottleneck.layers` lists them"
-        )
-    start = time.perf_counter()
-    devices = choose_devices(device)
-    precision = resolve_precision(precision, devices[0])
-    root, table = open_images(images)
-    backbone = load_backbone(model, weights, preprocess=preprocess)
+    require_layers(layers)
+    devices = choose_devices(compute.device)
+    precision = resolve_precision(compute.precision, devices[0])
+    root, table = open_images(Path(images))
+    backbone = load_backbone(model, weights, preprocess=transform)
     chosen = backbone.select_layers(layers)
+    dtype = storage.dtype or DTYPES[0]
     largest = max(layer.code_size(pool) for layer in chosen) * np.dtype(dtype).itemsize
-    size = shard_size or usual_shard_size(largest)
+    size = storage.shard_size or usual_shard_size(largest)
     spec = make_spec(backbone, precision=precision, relu=relu, pool=pool)
     encoder = Encoder(backbone, chosen, spec, devices, clock=StageTimer())
     rows = np.linspace(0, len(table) - 1, min(len(table), _IMAGES), dtype=np.int64).tolist()
     paths = [(row, root / table.path[row]) for row in rows]
-    pace = _measure(encoder, paths, batch_size or encoder.runner.default_batch_size, workers, start)
+    batch_size = compute.batch_size or encoder.runner.default_batch_size
+    pace = _measure(encoder, paths, batch_size, compute.workers, start)
     sizes = {
         layer.name: LayerSize.of(
             layer.code_shape(pool), dtype=dtype, rows=len(table), shard_size=size

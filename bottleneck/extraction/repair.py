@@ -1,65 +1,83 @@
 """Repair a cache: extract again what fails its checks."""
 
 import dataclasses
+from collections.abc import Callable
+from os import PathLike
 from pathlib import Path
-from typing import Any
 
 from bottleneck.backbones.trusted_code import require_trusted_code
 from bottleneck.cache.recovery import recover_cache
 from bottleneck.cache.verify import Problem, find_problems
-from bottleneck.extraction.extract import ExtractionResult, extract
+from bottleneck.extraction.extract import ExtractionResult, Progress, extract
+from bottleneck.extraction.options import ComputeOptions, RefreshOptions, StorageOptions
 
 
 def repair(
-    path: Path,
-    images: Path,
+    path: str | PathLike[str],
+    images: str | PathLike[str],
     *,
     model: str | None = None,
     weights: str | None = None,
-    **options: Any,
+    compute: ComputeOptions = ComputeOptions(),
+    force: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> tuple[list[Problem], ExtractionResult]:
-    """Find what fails its checks in a cache, and make that again.
+    """Find what fails its checks in a cache, and compute it again.
 
     ``spec.json`` and ``images.csv`` are restored from the shards, shards are extracted. Files that
-    are no part of the plan are named, and left for the user to remove.
+    do not belong to the cache are named, and left for the user to remove.
 
     Parameters
     ----------
-    path : Path
-        The cache.
-    images : Path
-        Where its images are now.
-    model, weights : str, optional
-        Where the network is now, if it moved since, or if it is code that was never named.
-    options
-        As in `extract`: device, batch_size, workers, force, on_start, progress.
+    path : path-like
+        The cache's directory.
+    images : path-like
+        The cache's images: a directory or CSV.
+    model : str, optional
+        The network, if its file has moved, or if it is code that you have not named before.
+    weights : str, optional
+        The weights, if their file has moved.
+    compute : ComputeOptions
+        Where the codes are computed.
+    force : bool
+        Whether to start although the disk may be too small.
+    on_progress : callable, optional
+        Called with a `Progress`; see `bottleneck.extraction.extract.extract`.
 
     Returns
     -------
     bad : list of Problem
-        What failed, before it was repaired.
+        What failed, before the repair.
     extraction : ExtractionResult
 
     Raises
     ------
-    BottleneckError
-        As `extract` does.
+    CacheError
+        There is no cache at `path`, or no sound shard to restore it from.
+    UntrustedCodeError
+        The cache's network is code that you have not named before.
+    BottleneckError, OSError
+        The extraction failed.
     """
-    found = recover_cache(path)
-    cache, bad = found.cache, find_problems(found)
+    recovered = recover_cache(Path(path))
+    cache, bad = recovered.cache, find_problems(recovered)
     model = model or require_trusted_code(cache.reference.model, where=f"cache {path}")
-    found.restore()
+    recovered.restore()
     done = extract(
         images,
         path,
         model=model,
         weights=weights or cache.reference.weights,
         layers=cache.layers,
-        preprocess=dataclasses.asdict(cache.spec.preprocess),
+        transform=dataclasses.asdict(cache.spec.preprocess),
         pool=cache.spec.pool,
         relu=cache.spec.relu,
-        redo=[(item.layer, item.shard) for item in bad if item.shard is not None],
-        check_content="images.csv" in found.lost,  # sizes and times were lost with it
-        **options,
+        storage=StorageOptions(force=force),
+        compute=compute,
+        refresh=RefreshOptions(
+            check_content="images.csv" in recovered.lost,  # sizes and times were lost with it
+            redo=[(item.layer, item.shard) for item in bad if item.shard is not None],
+        ),
+        on_progress=on_progress,
     )
     return bad, done

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from bottleneck.backbones.backbone import build_skeleton
 from bottleneck.backbones.layers import list_layers
 from bottleneck.extraction.extract import extract
+from bottleneck.extraction.options import ComputeOptions, StorageOptions
 from tests.helpers.photographs import as_torchvision, photograph
 
 # An early, a middle and a late layer of each: outputs that an in-place ReLU rewrites further on
@@ -99,10 +100,9 @@ def test_codes_are_those_of_the_whole_network(family: str, tmp_path: Path) -> No
         model=family,
         weights=str(tmp_path / "weights.pth"),
         layers=layers,
-        preprocess={"resize": SIZE + 8, "crop": SIZE, "interpolation": "bilinear"},
-        dtype="float32",
-        precision="float32",
-        device="cpu",
+        transform={"resize": SIZE + 8, "crop": SIZE, "interpolation": "bilinear"},
+        storage=StorageOptions(dtype="float32"),
+        compute=ComputeOptions(precision="float32", device="cpu"),
     )
 
     expected = whole_network_codes(network, images, layers)

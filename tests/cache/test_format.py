@@ -28,6 +28,7 @@ from bottleneck.cache.store import open_cache
 from bottleneck.cache.verify import verify
 from bottleneck.errors import CacheError, ShardError
 from bottleneck.extraction.extract import extract
+from bottleneck.extraction.options import ComputeOptions
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.head import Head
 from bottleneck.linear.training import Method
@@ -650,7 +651,7 @@ def test_mean_and_std_are_floats_whatever_they_were_given_as(
     photos: Path, extract_tiny: Extract
 ) -> None:
     given = SMALL | {"mean": (0, 0.5, np.float64(1)), "std": [1, True, 2]}
-    reader = Reader(extract_tiny(photos, preprocess=given).cache.path)  # checks the digest
+    reader = Reader(extract_tiny(photos, transform=given).cache.path)  # checks the digest
     preprocess = reader.plan["spec"]["preprocess"]
     assert [preprocess["mean"], preprocess["std"]] == [[0, 0.5, 1], [1, 1, 2]]
     assert {type(value) for name in ("mean", "std") for value in preprocess[name]} == {float}
@@ -1025,7 +1026,8 @@ def test_the_package_extracts_nothing_where_another_program_has_done_it(
             shard.attrs.update(attributes)
         write_seal(target, header, room=2048)
         assert len(rows) == len(datasets["row"])
-    again = extract(photos, path, model=PLAIN, layers=["layer2"], preprocess=SMALL, device="cpu")
+    cpu = ComputeOptions(device="cpu")
+    again = extract(photos, path, model=PLAIN, layers=["layer2"], transform=SMALL, compute=cpu)
     assert again.rows == 0
     assert verify(path) == []
 

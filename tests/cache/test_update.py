@@ -166,7 +166,7 @@ def test_another_layer_later_leaves_the_first_alone(photos: Path, extract_tiny: 
         ({"pool": "max"}, "pool is avg in cache .* and max in this run"),
         ({"relu": False}, "relu is True in cache .* and False in this run"),
         ({"precision": "bfloat16"}, "precision is float32 in cache .* and bfloat16 in this run"),
-        ({"preprocess": SMALL | {"crop": 24}}, "crop is 32 in cache .* and 24 in this run"),
+        ({"transform": SMALL | {"crop": 24}}, "crop is 32 in cache .* and 24 in this run"),
         ({"dtype": "float16"}, "has dtype float32, this run asks for float16"),
         ({"shard_size": 9}, "has shard_size 8, this run asks for 9"),
     ],

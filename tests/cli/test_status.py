@@ -79,7 +79,7 @@ def test_codes_that_float16_cannot_hold_are_reported(
 ) -> None:
     # A deviation of 1e-6 makes the input, and so the codes, a million times larger.
     tiny = {"resize": 32, "crop": 32, "std": (1e-6, 1e-6, 1e-6)}
-    cache = extract_tiny(photos, preprocess=tiny, dtype="float16").cache.path
+    cache = extract_tiny(photos, transform=tiny, dtype="float16").cache.path
     with h5py.File(cache / "codes" / "layer2" / "00000.h5") as file:
         assert file["codes"].dtype == "float32"
         assert file["codes"][...].max() > 65504

@@ -1,5 +1,6 @@
 import dataclasses
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from bottleneck.cache.store import Cache, open_cache
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import DiskSpaceError
 from bottleneck.extraction.disk_space import DiskEstimate, LayerEstimate, estimate_disk_use
+from bottleneck.extraction.extract import Progress
 from tests.helpers.fixture_types import Extract
 from tests.helpers.networks import PLAIN, SMALL
 from tests.helpers.photographs import photograph
@@ -110,12 +112,22 @@ def test_a_disk_that_is_just_large_enough_will_do() -> None:
     with pytest.raises(DiskSpaceError) as caught:
         DiskEstimate(Path("cache"), 3, work, 99).require_free_space()
     assert str(caught.value) == (
-        "the codes of 3 images take up to 100 B, and the disk of cache has 99 B free: try --pool "
-        "avg, --dtype float16, fewer layers, another disk with -o, or --force to go on"
+        "the codes of 3 images take up to 100 B, and the disk of cache has 99 B free: try "
+        "`pool=avg`, `dtype=float16`, fewer layers, another disk with `out`, or `force` to go on"
     )
 
 
 # In a run
+
+
+def first(told: list[Any]) -> Callable[[Progress], None]:
+    """Put the estimate into the list when a run tells its progress for the first time."""
+
+    def on_progress(progress: Progress) -> None:
+        if progress.done == 0:
+            told.append(progress.estimate)
+
+    return on_progress
 
 
 def test_it_is_announced_once_before_any_image_is_read(
@@ -128,7 +140,7 @@ def test_it_is_announced_once_before_any_image_is_read(
         return b""
 
     monkeypatch.setattr("bottleneck.extraction.encoder.read_image_bytes", read)
-    done = extract_tiny(photos, layers=["layer3", "layer2"], on_start=told.append)
+    done = extract_tiny(photos, layers=["layer3", "layer2"], on_progress=first(told))
     (ahead,) = (item for item in told if isinstance(item, DiskEstimate))
     assert told[0] is ahead
     assert {name: work.rows for name, work in ahead.layers.items()} == {"layer2": 36, "layer3": 36}
@@ -137,15 +149,15 @@ def test_it_is_announced_once_before_any_image_is_read(
 
 def test_only_what_is_missing_is_announced(photos: Path, extract_tiny: Extract) -> None:
     told: list[DiskEstimate] = []
-    extract_tiny(photos, task=(1, 2), on_start=told.append)
+    extract_tiny(photos, task=(1, 2), on_progress=first(told))
     assert told.pop().rows == 16  # shards 1 and 3 of 0…4
-    extract_tiny(photos, on_start=told.append)
+    extract_tiny(photos, on_progress=first(told))
     assert told.pop().rows == 20
-    extract_tiny(photos, on_start=told.append)
+    extract_tiny(photos, on_progress=first(told))
     assert told == []
     changed = sorted(photos.rglob("*.*"))[11]
     photograph(999, "wasps", (60, 60)).save(changed)
-    extract_tiny(photos, layers=["layer2", "layer3"], on_start=told.append)
+    extract_tiny(photos, layers=["layer2", "layer3"], on_progress=first(told))
     (ahead,) = told
     assert ahead.rows == 36
     assert {name: work.rows for name, work in ahead.layers.items()} == {"layer2": 8, "layer3": 36}
@@ -157,7 +169,7 @@ def test_a_refused_run_leaves_no_trace(
     disk(monkeypatch, 1000)
     told: list[DiskEstimate] = []
     with pytest.raises(DiskSpaceError):
-        extract_tiny(photos, on_start=told.append)
+        extract_tiny(photos, on_progress=first(told))
     assert not (tmp_path / "cache").exists()
     assert told == []
     assert extract_tiny(photos, force=True).rows == 36
@@ -184,7 +196,7 @@ def test_a_refused_run_can_be_mended_at_the_same_place(
     photos: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk(monkeypatch, 60_000)
-    options: dict[str, Any] = {"model": PLAIN, "preprocess": SMALL, "shard_size": None}
+    options: dict[str, Any] = {"model": PLAIN, "transform": SMALL, "shard_size": None}
     with pytest.raises(DiskSpaceError):
         extract_tiny(photos, pool="none", **options)
     assert extract_tiny(photos, pool="avg", **options).rows == 36

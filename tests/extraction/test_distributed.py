@@ -12,9 +12,9 @@ from PIL import Image
 from bottleneck.cache.store import open_cache
 from bottleneck.errors import NonFiniteCodesError, SpecMismatchError, WorkerError
 from bottleneck.extraction.distributed import Job, Piece
+from bottleneck.extraction.extract import Progress
 from bottleneck.runtime.executors import Executor, open_executor
 from bottleneck.runtime.shutdown import StopRequested, clear_stop_request, request_stop
-from bottleneck.runtime.timing import StageTimer
 from bottleneck.spec import Source
 from tests.helpers.fixture_types import Extract, Run
 from tests.helpers.networks import NETWORKS, PLAIN
@@ -63,8 +63,8 @@ def test_workers_make_the_codes_that_one_process_makes(
         photos,
         tmp_path / "crew",
         layers=layers,
-        engine=crew,
-        progress=lambda rows, total, clock: calls.append((rows, total)),
+        executor=crew,
+        on_progress=lambda at: calls.append((at.done, at.total)),
     )
     assert done.rows == 37
     assert calls[0] == (0, 37)
@@ -83,7 +83,7 @@ def test_the_network_is_built_once_by_each_worker(
     photos: Path, extract_tiny: Extract, crew: Executor, notes: Path
 ) -> None:
     before = set(notes.iterdir())
-    extract_tiny(photos, model=f"{NETWORKS}:noted", shard_size=2, engine=crew)
+    extract_tiny(photos, model=f"{NETWORKS}:noted", shard_size=2, executor=crew)
     built = [note.name.partition("-")[0] for note in set(notes.iterdir()) - before]
     assert len(built) == len(set(built))
     assert set(built) - {str(os.getpid())}
@@ -112,19 +112,19 @@ def test_what_a_network_does_wrong_is_told_as_by_one_process(
     Image.new("RGB", (40, 40), "white").save(tmp_path / "photos" / "white.png")
     poisoned = pytest.raises(NonFiniteCodesError, match=r"white\.png")
     with poisoned:
-        extract_tiny(tmp_path / "photos", model=f"{NETWORKS}:poisoned", engine=crew)
+        extract_tiny(tmp_path / "photos", model=f"{NETWORKS}:poisoned", executor=crew)
 
 
 def test_who_is_asked_to_stop_finishes_the_shards_in_the_making(
     photos: Path, tmp_path: Path, extract_tiny: Extract, crew: Executor
 ) -> None:
-    def ask(rows: int, total: int, clock: StageTimer) -> None:
-        if rows:
+    def ask(progress: Progress) -> None:
+        if progress.done:
             request_stop()
 
     try:
         with pytest.raises(StopRequested):
-            extract_tiny(photos, shard_size=2, engine=crew, progress=ask)
+            extract_tiny(photos, shard_size=2, executor=crew, on_progress=ask)
     finally:
         clear_stop_request()
     assert 1 <= len(open_cache(tmp_path / "cache").finished_shards("layer2")) <= 3
@@ -184,7 +184,7 @@ def test_workers_of_another_file_system_are_refused_before_any_work(
     photos: Path, extract_tiny: Extract
 ) -> None:
     with pytest.raises(WorkerError, match="worker tcp://node7 does not see the cache /data/photos"):
-        extract_tiny(photos, engine=_Elsewhere())
+        extract_tiny(photos, executor=_Elsewhere())
 
 
 def test_a_worker_with_another_network_is_refused(

@@ -16,10 +16,10 @@ from bottleneck.cache.store import Cache, open_cache
 from bottleneck.cache.verify import verify
 from bottleneck.errors import InvalidOptionError, NonFiniteCodesError, UnknownNameError
 from bottleneck.extraction import disk_space as preflight
-from bottleneck.extraction.extract import extract
-from bottleneck.runtime.timing import StageTimer
+from bottleneck.extraction.extract import Progress, extract
 from tests.helpers.fixture_types import Extract
 from tests.helpers.networks import NETWORKS, PLAIN
+from tests.helpers.options import grouped
 from tests.helpers.photographs import photograph, write_photographs
 from tests.helpers.shards import missing_shards
 
@@ -122,7 +122,7 @@ def test_tasks_together_make_the_whole(photos: Path, extract_tiny: Extract, tmp_
 )
 def test_layers_and_device_are_checked_before_anything_is_read(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidOptionError):
-        extract(Path("absent"), Path("cache"), model=PLAIN, **({"layers": ["layer2"]} | options))
+        extract("absent", "cache", model=PLAIN, **grouped({"layers": ["layer2"]} | options))
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_layers_and_device_are_checked_before_anything_is_read(options: dict[str
 )
 def test_counts_are_checked_before_anything_is_read(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidOptionError, match="must be"):
-        extract(Path("absent"), Path("cache"), model=PLAIN, layers=["layer2"], **options)
+        extract("absent", "cache", model=PLAIN, layers=["layer2"], **grouped(options))
 
 
 def test_large_codes_get_shards_of_few_rows(
@@ -173,7 +173,9 @@ def test_compression_is_the_caches_own_and_changes_no_code(
 def test_an_unknown_compression_leaves_no_cache(
     photos: Path, extract_tiny: Extract, tmp_path: Path
 ) -> None:
-    with pytest.raises(InvalidOptionError, match="--compression 'x': must be none, lzf, gzip"):
+    with pytest.raises(
+        InvalidOptionError, match="`compression='x'`: must be one of none, lzf, gzip"
+    ):
         extract_tiny(photos, compression="x")
     assert not (tmp_path / "cache").exists()
 
@@ -252,12 +254,12 @@ def test_a_task_tries_again_what_is_its_own(
 
 
 def test_progress_is_told_after_each_batch(photos: Path, extract_tiny: Extract) -> None:
-    told: list[tuple[int, int, StageTimer]] = []
-    done = extract_tiny(photos, batch_size=5, progress=lambda *facts: told.append(facts))
-    assert [rows for rows, _, _ in told] == [0, 5, 8, 13, 16, 21, 24, 29, 32, 36]
-    assert all((total, clock) == (36, done.clock) for _, total, clock in told)
+    told: list[Progress] = []
+    done = extract_tiny(photos, batch_size=5, on_progress=told.append)
+    assert [progress.done for progress in told] == [0, 5, 8, 13, 16, 21, 24, 29, 32, 36]
+    assert all((at.total, at.stats) == (36, done.clock) for at in told)
     told.clear()
-    extract_tiny(photos, progress=lambda *facts: told.append(facts))
+    extract_tiny(photos, on_progress=told.append)
     assert told == []  # there was nothing to do
 
 
@@ -285,9 +287,12 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from bottleneck.extraction.extract import extract
+from bottleneck.extraction.options import ComputeOptions, StorageOptions
 extract(Path(sys.argv[1]), Path(sys.argv[2]), model=sys.argv[3], layers=["layer2", "layer3"],
-        preprocess={"resize": 32, "crop": 32}, shard_size=4, batch_size=3, workers=2, device="cpu",
-        dtype="float32", progress=lambda *_: __import__("time").sleep(0.02))
+        transform={"resize": 32, "crop": 32},
+        storage=StorageOptions(dtype="float32", shard_size=4),
+        compute=ComputeOptions(device="cpu", batch_size=3, workers=2),
+        on_progress=lambda _: __import__("time").sleep(0.02))
 """
 
 

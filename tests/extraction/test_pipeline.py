@@ -8,6 +8,7 @@ import pytest
 
 from bottleneck.cache.shard import write_shard
 from bottleneck.cache.store import open_cache
+from bottleneck.extraction.extract import Progress
 from bottleneck.extraction.pipeline import _batches, _WriteBehind
 from bottleneck.runtime.shutdown import StopRequested, clear_stop_request, request_stop
 from bottleneck.runtime.timing import StageTimer
@@ -90,12 +91,12 @@ def request_to_stop() -> Iterator[None]:
 def test_whoever_asks_to_stop_gets_the_shard_in_the_making_and_no_other(
     photos: Path, extract_tiny: Extract, tmp_path: Path, rows: int, missing: list[int]
 ) -> None:
-    def progress(done: int, total: int, clock: StageTimer) -> None:
-        if done >= rows:
+    def on_progress(progress: Progress) -> None:
+        if progress.done >= rows:
             request_stop()  # a first time, and then again and again
 
     def run() -> None:
-        extract_tiny(photos, batch_size=3, progress=progress)
+        extract_tiny(photos, batch_size=3, on_progress=on_progress)
 
     if missing:
         with pytest.raises(StopRequested):
@@ -114,11 +115,11 @@ def test_a_request_in_the_last_shard_of_one_pass_ends_before_the_next_pass(
 ) -> None:
     extract_tiny(photos, layers=["layer2"], task=(0, 5))  # then its shard 0 is a pass of its own
 
-    def progress(done: int, total: int, clock: StageTimer) -> None:
-        if done:
+    def on_progress(progress: Progress) -> None:
+        if progress.done:
             request_stop()
 
     with pytest.raises(StopRequested):
-        extract_tiny(photos, layers=["layer2", "layer3"], progress=progress)
+        extract_tiny(photos, layers=["layer2", "layer3"], on_progress=on_progress)
     cache = open_cache(tmp_path / "cache")
     assert missing_shards(cache, "layer2") == missing_shards(cache, "layer3") == [1, 2, 3, 4]

@@ -18,6 +18,7 @@ from bottleneck.extraction.plan import ExtractionPlan, LayerSize, Pace, plan
 from tests.helpers.cli import TINY, refused
 from tests.helpers.fixture_types import Extract, Run
 from tests.helpers.networks import PLAIN, SMALL
+from tests.helpers.options import grouped
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -32,8 +33,8 @@ def a_sizing(
 
 
 def size_tiny(images: Path, **options: Any) -> ExtractionPlan:
-    known = {"model": PLAIN, "layers": ["layer2"], "preprocess": SMALL, "device": "cpu"}
-    return plan(images, **(known | options))
+    known = {"model": PLAIN, "layers": ["layer2"], "transform": SMALL, "device": "cpu"}
+    return plan(images, **grouped(known | options))
 
 
 # The layout
@@ -149,11 +150,11 @@ def test_what_extract_refuses_is_refused(
     [
         (a_sizing(), []),
         (a_sizing(tasks=100), []),
-        (a_sizing(tasks=200), [r"100 of 200 tasks have no shard: use 100, or --shard-size 5"]),
-        (a_sizing(5, tasks=8), ["7 of 8 tasks have no shard: use 1, or --shard-size 1$"]),
+        (a_sizing(tasks=200), [r"100 of 200 tasks have no shard: use 100, or `shard_size=5`"]),
+        (a_sizing(5, tasks=8), ["7 of 8 tasks have no shard: use 1, or `shard_size=1`$"]),
         (a_sizing(5, shard_size=1, tasks=8), ["3 of 8 tasks have no shard: use 5$"]),
         (a_sizing(tasks=60), []),
-        (a_sizing(tasks=70), [r"2 shards and some 1, so that 29% .*: --shard-size 8 deals"]),
+        (a_sizing(tasks=70), [r"2 shards and some 1, so that 29% .*: `shard_size=8` deals"]),
         (
             a_sizing(tasks=20, startup=60),
             [r"starts for 60 s and works for 50 s: use no more than 1"],
@@ -161,11 +162,11 @@ def test_what_extract_refuses_is_refused(
         (a_sizing(200_000), [r"a task takes more than a day: with 5 tasks"]),
         (
             a_sizing(4_000_000, shard_size=4000, tasks=100),
-            [r"loses up to 1 h 7 min: --shard-size 900"],
+            [r"loses up to 1 h 7 min: `shard_size=900`"],
         ),
         (
             a_sizing(10**6, shard_size=9, rate=100),
-            [r"111112 files .* --shard-size 50 makes 20000$"],
+            [r"111112 files .* `shard_size=50` makes 20000$"],
         ),
     ],
 )

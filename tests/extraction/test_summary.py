@@ -52,9 +52,9 @@ def test_the_advice_names_what_the_others_wait_for(seconds: dict[str, float], wo
 def test_decoders_short_of_cores_are_not_told_to_be_more() -> None:
     clock = StageTimer()
     clock.seconds.update(wait=6.0, forward=4.0, decode=9.0, read=1.0)
-    assert "--workers" not in advice(clock)
+    assert "`workers`" not in advice(clock)
     clock.seconds.update(read=10.0)
-    assert "--workers" in advice(clock)
+    assert "`workers`" in advice(clock)
 
 
 def test_what_lies_ahead_is_one_line() -> None:

@@ -20,6 +20,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from bottleneck.extraction.extract import extract
+from bottleneck.extraction.options import ComputeOptions, StorageOptions
 from tests.helpers.networks import PLAIN, SMALL
 from tests.helpers.photographs import as_torchvision, write_photographs
 from tests.helpers.tiny_networks import plain
@@ -80,11 +81,9 @@ def tiny_cache(images: Path, out: Path, *layers: str) -> Path:
         out,
         model=PLAIN,
         layers=layers,
-        preprocess=SMALL,
-        dtype="float32",
-        shard_size=8,
-        precision="float32",
-        device="cpu",
+        transform=SMALL,
+        storage=StorageOptions(dtype="float32", shard_size=8),
+        compute=ComputeOptions(precision="float32", device="cpu"),
     )
     return out
 

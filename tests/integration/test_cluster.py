@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from bottleneck.errors import WorkerError
+from bottleneck.extraction.extract import Progress
 from bottleneck.fitting.sweep import SweepRow, sweep
 from bottleneck.linear.training import Method
 from bottleneck.runtime.executors import open_executor
-from bottleneck.runtime.timing import StageTimer
 from tests.faults.trial import require_same
 from tests.helpers.dask_cluster import Cluster, dask_cluster
 from tests.helpers.fixture_types import Extract, Run
@@ -34,14 +34,16 @@ def test_a_worker_that_is_killed_costs_the_shards_that_it_was_at(
     alone = extract_tiny(photos, tmp_path / "alone", **options)
     standing: dict[Path, int] = {}
 
-    def kill_one(rows: int, total: int, clock: StageTimer) -> None:
-        if rows >= 6 and not standing:
+    def kill_one(progress: Progress) -> None:
+        if progress.done >= 6 and not standing:
             shards = (tmp_path / "crew" / "codes").rglob("*.h5")
             standing.update({shard: shard.stat().st_ino for shard in shards})
             cluster.kill_worker("worker-0")
 
     with open_executor("dask", scheduler=cluster.address) as engine:
-        done = extract_tiny(photos, tmp_path / "crew", engine=engine, progress=kill_one, **options)
+        done = extract_tiny(
+            photos, tmp_path / "crew", executor=engine, on_progress=kill_one, **options
+        )
     assert done.rejected == alone.rejected
     assert len(done.rejected) == 1
     assert 6 <= len(standing) < 38  # in the middle

@@ -16,6 +16,7 @@ from bottleneck.backbones.backbone import load_backbone
 from bottleneck.cache.store import open_cache
 from bottleneck.data.decode import decode_image, resize_and_crop
 from bottleneck.extraction.extract import extract
+from bottleneck.extraction.options import ComputeOptions
 from bottleneck.fitting.fit import fit
 from bottleneck.linear.training import Method
 from bottleneck.prediction.predict import predict
@@ -37,8 +38,7 @@ def extracted(out: Path, precision: str) -> Path:
         model="squeezenet1_0",
         weights=str(real / "weights" / "squeezenet1_0_imagenet.pth"),
         layers=LAYERS,
-        precision=precision,
-        device="cpu",
+        compute=ComputeOptions(precision=precision, device="cpu"),
     )
     return done.cache.path
 

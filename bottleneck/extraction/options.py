@@ -1,0 +1,128 @@
+"""Options of an extraction: how codes are stored and computed, and what is computed again."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bottleneck.cache.manifest import COMPRESSIONS, DTYPES
+from bottleneck.errors import InvalidOptionError
+from bottleneck.runtime.devices import PRECISIONS
+from bottleneck.runtime.executors import Executor
+from bottleneck.runtime.validation import require_one_of, require_positive
+
+
+@dataclass(frozen=True)
+class StorageOptions:
+    """How codes are stored. None means the cache's own value, or the default for a new cache.
+
+    Parameters
+    ----------
+    dtype : str, optional
+        ``"float16"``, the default for a new cache, or ``"float32"``.
+    compression : str, optional
+        ``"none"``, the default for a new cache, ``"lzf"`` or ``"gzip"``.
+    shard_size : int, optional
+        Rows per shard. The default for a new cache is 4096, or fewer if these would take more
+        than 64 MiB.
+    force : bool
+        Whether to start although the disk may be too small for the codes.
+
+    Raises
+    ------
+    InvalidOptionError
+        A value is not allowed.
+
+    Examples
+    --------
+    >>> StorageOptions(dtype="float32", shard_size=512)
+    StorageOptions(dtype='float32', compression=None, shard_size=512, force=False)
+    """
+
+    dtype: str | None = None
+    compression: str | None = None
+    shard_size: int | None = None
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        require_one_of("dtype", self.dtype, DTYPES)
+        require_one_of("compression", self.compression, COMPRESSIONS)
+        require_positive("shard_size", self.shard_size)
+
+
+@dataclass(frozen=True)
+class ComputeOptions:
+    """Where and how fast codes are computed.
+
+    Parameters
+    ----------
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``. ``"auto"`` takes every visible GPU, or
+        the CPU if there is none.
+    precision : str
+        Of weights and activations: ``"float32"``, ``"bfloat16"``, ``"float16"`` or ``"auto"``.
+        ``"auto"`` is the precision of an existing cache, and for a new one the fastest with
+        float32's range.
+    batch_size : int, optional
+        Images in one forward pass. The default suits the network and the device.
+    workers : int, optional
+        Threads that read files and, for a GPU, those that decode. The default is one per core.
+    executor : Executor, optional
+        Workers that make the shards, each with a device of its own. The default is this process.
+    task : tuple of 2 int
+        Which part of the shards to make, as (index, count), counted from 0.
+
+    Raises
+    ------
+    InvalidOptionError
+        A value is not allowed.
+
+    Examples
+    --------
+    >>> ComputeOptions(device="cpu", batch_size=16).precision
+    'auto'
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+    batch_size: int | None = None
+    workers: int | None = None
+    executor: Executor | None = None
+    task: tuple[int, int] = (0, 1)
+
+    def __post_init__(self) -> None:
+        require_one_of("precision", self.precision, ("auto", *PRECISIONS))
+        require_positive("batch_size", self.batch_size)
+        require_positive("workers", self.workers)
+        index, count = self.task
+        if count < 1:
+            raise InvalidOptionError("task", f"{index}/{count}", "I/N with N at least 1")
+        if not 0 <= index < count:
+            raise InvalidOptionError(
+                "task", f"{index}/{count}", f"I/N with I one of 0…{count - 1}, counted from 0"
+            )
+
+
+@dataclass(frozen=True)
+class RefreshOptions:
+    """What is computed again although the cache has it.
+
+    Parameters
+    ----------
+    retry_rejected : bool
+        Whether to try rejected images again although their files look unchanged.
+    check_content : bool
+        Whether to find changed images by the digest of their bytes, not by size and time.
+    redo : iterable of (str, int)
+        Layers and shard numbers to compute again. Each shard stays until it is replaced.
+
+    Examples
+    --------
+    >>> RefreshOptions(redo=[("layer3", 0)]).redo
+    (('layer3', 0),)
+    """
+
+    retry_rejected: bool = False
+    check_content: bool = False
+    redo: Iterable[tuple[str, int]] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "redo", tuple(self.redo))

@@ -1,0 +1,19 @@
+"""Options of an extraction by their names alone, for tests."""
+
+import dataclasses
+from typing import Any
+
+from bottleneck.extraction.options import ComputeOptions, RefreshOptions, StorageOptions
+
+_KINDS = {"storage": StorageOptions, "compute": ComputeOptions, "refresh": RefreshOptions}
+
+
+def grouped(options: dict[str, Any]) -> dict[str, Any]:
+    """Return arguments of `extract`, `plan` or `repair` with options put into their classes."""
+    rest = dict(options)
+    groups = {}
+    for name, kind in _KINDS.items():
+        fields = [field.name for field in dataclasses.fields(kind) if field.name in rest]
+        if fields:
+            groups[name] = kind(**{field: rest.pop(field) for field in fields})
+    return rest | groups
