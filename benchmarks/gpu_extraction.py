@@ -29,7 +29,8 @@ from stages import (
 from torchvision.io import decode_jpeg
 
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.backbones.layers import TruncatedNetwork, list_layers, select_layers
+from bottleneck.backbones.layers import list_layers, select_layers
+from bottleneck.backbones.truncated import TruncatedNetwork
 from bottleneck.runtime.resources import available_cpus
 
 _IN_MEMORY = Path("/dev/shm")

@@ -20,7 +20,7 @@ DOORS = {
     "h5py": {"cache.hdf5"},
     "tqdm": {"cli.progress"},
     "PIL": {"data.decode"},
-    "torchvision": {"backbones.backbone", "data.decode"},
+    "torchvision": {"backbones.torchvision_models", "data.decode"},
     "safetensors": {"backbones.weights", "fitting.head"},
     "sklearn": {"linear.estimators", "linear.sklearn_solver", "fitting.folds"},
     "scipy": {"linear.calibration"},

@@ -1,16 +1,17 @@
-"""Layers: the name, shape and cost of each; the truncated tap that reads several in one pass."""
+"""Layers of a network: list them with their shape and cost, and select them by name."""
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from bottleneck.backbones.hooks import Hook, forward_hooks
 from bottleneck.errors import (
     USER_CODE_ERRORS,
     BackboneError,
@@ -19,30 +20,36 @@ from bottleneck.errors import (
     format_error,
 )
 
-# A second look at another size tells space (which grows) from channels (which do not). Two
+# A second pass at another input size tells space (which grows) from channels (which do not). Two
 # strides of 32 pixels, the deepest stride in use, so that every map grows.
 _PROBE_GROWTH = 64
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One output of one module in one forward pass.
+    """One output of one module in a forward pass.
 
     Attributes
     ----------
     name : str
-        The module's dotted name. A module called more than once has a name for each call, as
-        torchvision's feature extraction names them: ``relu``, ``relu_1``, ``relu_2``.
+        The module's dotted name. A module that is called more than once has a name for each call,
+        as in torchvision's feature extraction: ``relu``, ``relu_1``, ``relu_2``.
     module : str
         The module's dotted name, without the call.
     call : int
-        Which call of the module, from 0.
+        Number of the call of this module, from 0.
     shape : tuple of int
-        Of one image's output: (C, H, W), (H, W, C), (tokens, C) or (C,).
+        Of the output for one image: (C, H, W), (H, W, C), (tokens, C) or (C,).
     channels_last : bool
         Whether the last axis holds the channels.
     cost : float
-        Share of the whole network's multiply-adds that is done when this output is there.
+        Fraction of the network's multiply-adds that is needed to compute this output, 0…1.
+
+    Examples
+    --------
+    >>> layer = Layer("conv2", "conv2", 0, (64, 14, 14), channels_last=False, cost=0.5)
+    >>> layer.channels, layer.code_shape("avg"), layer.code_shape("2"), layer.code_size("2")
+    (64, (64,), (64, 2, 2), 256)
     """
 
     name: str
@@ -58,16 +65,21 @@ class Layer:
         return self.shape[-1 if self.channels_last else 0]
 
     def supports_pooling(self, pool: str) -> bool:
-        """Whether this layer can be pooled so: a grid needs a height and a width."""
+        """Return whether this layer can be pooled so: a grid needs a height and a width."""
         return pool in ("avg", "max", "none") or len(self.shape) in (1, 3)
 
     def code_shape(self, pool: str) -> tuple[int, ...]:
-        """The shape of one image's code, for ``"avg"``, ``"max"``, ``"none"`` or a grid's side.
+        """Return the shape of one image's code.
+
+        Parameters
+        ----------
+        pool : str
+            ``"avg"``, ``"max"``, ``"none"`` or a grid's side.
 
         Raises
         ------
         InvalidOptionError
-            A grid was asked of a layer that has no height and width.
+            `pool` is a grid, and the layer has no height and width.
         """
         if not self.supports_pooling(pool):
             raise InvalidOptionError(
@@ -84,7 +96,7 @@ class Layer:
         return (self.channels, int(pool), int(pool))
 
     def code_size(self, pool: str) -> int:
-        """The number of values in one image's code."""
+        """Return the number of values in one image's code, with `pool` as for `code_shape`."""
         return math.prod(self.code_shape(pool))
 
 
@@ -95,6 +107,11 @@ def check_pool(pool: str) -> str:
     ------
     InvalidOptionError
         It is none of these.
+
+    Examples
+    --------
+    >>> check_pool("2")
+    '2'
     """
     if pool in ("avg", "max", "none") or (pool.isdecimal() and int(pool) > 0):
         return pool
@@ -102,26 +119,33 @@ def check_pool(pool: str) -> str:
 
 
 def list_layers(network: nn.Module, size: int) -> list[Layer]:
-    """Every layer of a network that can be tapped, in the order in which they are done.
+    """List every layer whose codes can be extracted, in the order of computation.
 
-    Runs one forward pass of zeros, and as far as it goes a second one at a larger size.
+    Runs one forward pass of zeros, and a second one at a larger size, which may fail.
 
     Parameters
     ----------
     network : nn.Module
-        Frozen; on any device, ``"meta"`` included, where nothing is computed.
+        Frozen; on any device, including ``"meta"``, where nothing is computed.
     size : int
         Height and width of the input in pixels.
 
     Returns
     -------
     list of Layer
-        Outputs that are one tensor with the images first.
+        Outputs that are one floating-point tensor with the images on the first axis.
 
     Raises
     ------
     BackboneError
         The network does not take an image of that size.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> network = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.Conv2d(8, 16, 3))
+    >>> [(layer.name, layer.shape) for layer in list_layers(network.eval(), size=32)]
+    [('0', (8, 15, 15)), ('1', (8, 15, 15)), ('2', (16, 13, 13))]
     """
     seen: dict[str, _Output] = {}
     try:
@@ -132,7 +156,7 @@ def list_layers(network: nn.Module, size: int) -> list[Layer]:
             f"{format_error(error)[:200]}; if the size is wrong, give the right one with `crop`"
         ) from error
     larger: dict[str, _Output] = {}
-    with suppress(*USER_CODE_ERRORS):  # fixed-size networks: known as far as they go
+    with suppress(*USER_CODE_ERRORS):  # networks of a fixed size: layers before the error are known
         _observe(network, size + _PROBE_GROWTH, larger)
     return [
         Layer(
@@ -148,7 +172,7 @@ def list_layers(network: nn.Module, size: int) -> list[Layer]:
 
 
 def select_layers(layers: Sequence[Layer], names: Sequence[str]) -> list[Layer]:
-    """The layers of the given names, in the network's order, each once.
+    """Return the layers of the given names, in the order of `layers`, each once.
 
     Raises
     ------
@@ -158,135 +182,8 @@ def select_layers(layers: Sequence[Layer], names: Sequence[str]) -> list[Layer]:
     by_name = {layer.name: layer for layer in layers}
     for name in names:
         if name not in by_name:
-            raise UnknownNameError(
-                "layer", name, by_name, "(`bottleneck layers MODEL` lists them all)"
-            )
+            raise UnknownNameError("layer", name, by_name, "(`bottleneck.layers` lists them all)")
     return [layer for layer in layers if layer.name in set(names)]
-
-
-class TruncatedNetwork:
-    """The truncated network: images in, the codes of some layers out.
-
-    The forward pass ends as soon as the last of the layers is there. Codes are taken the moment
-    that a module returns, so that no in-place operation further on can rewrite them.
-
-    Parameters
-    ----------
-    network : nn.Module
-        Frozen: in eval mode, without gradients.
-    layers : sequence of Layer
-        As `list_layers` gave them for this network.
-    relu : bool
-        Whether negative activations become zero, before pooling.
-    pool : str
-        ``"avg"`` or ``"max"`` over space, ``"none"``, or a grid's side: adaptive average.
-    """
-
-    def __init__(
-        self, network: nn.Module, layers: Sequence[Layer], *, relu: bool = True, pool: str = "avg"
-    ) -> None:
-        for layer in layers:
-            layer.code_shape(check_pool(pool))  # refuse before any image is read
-        self.network = network
-        self.layers = tuple(layers)
-        self.relu = relu
-        self.pool = pool
-
-    def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """The codes of a batch.
-
-        Parameters
-        ----------
-        images : Tensor, shape (n, 3, H, W)
-            Normalised, on the network's device and in its precision.
-
-        Returns
-        -------
-        dict of str to Tensor
-            For each layer's name float32, shape (n, *code_shape), sharing no memory with the
-            network's activations.
-
-        Raises
-        ------
-        BackboneError
-            The forward pass ended without calling one of the layers.
-        """
-        codes: dict[str, Tensor] = {}
-        with (
-            _hooked(self.network, self.hooks(codes)),
-            torch.inference_mode(),
-            suppress_early_exit(),
-        ):
-            self.network(images)
-        missed = [layer.name for layer in self.layers if layer.name not in codes]
-        if missed:
-            raise BackboneError(f"the forward pass did not reach layer {', '.join(missed)}")
-        return codes
-
-    def hooks(self, codes: dict[str, Tensor]) -> "dict[str, Hook]":
-        """For one forward pass: what to call with the output of each module that has a layer.
-
-        They put the codes into `codes`, and end the forward pass (see `catching`) with the last.
-        """
-        wanted = {(layer.module, layer.call): layer for layer in self.layers}
-        calls: Counter[str] = Counter()
-
-        def hook_of(module: str) -> Hook:
-            def hook(_module: nn.Module, _args: Any, output: Any) -> None:
-                layer = wanted.get((module, calls[module]))
-                calls[module] += 1
-                if layer is None:
-                    return
-                codes[layer.name] = _code(output, layer, relu=self.relu, pool=self.pool)
-                if len(codes) == len(wanted):
-                    _stop()
-
-            return hook
-
-        return {layer.module: hook_of(layer.module) for layer in self.layers}
-
-
-def _code(output: Tensor, layer: Layer, *, relu: bool, pool: str) -> Tensor:
-    """Relu, then pool, in memory of its own."""
-    output = torch.relu(output) if relu else output.clone()
-    if pool == "none" or len(layer.shape) == 1:
-        return output.float()
-    if layer.channels_last:
-        output = output.movedim(-1, 1)
-    space = tuple(range(2, len(layer.shape) + 1))
-    if pool == "avg":
-        return output.mean(space, dtype=torch.float32)
-    if pool == "max":
-        return output.amax(space).float()
-    return nn.functional.adaptive_avg_pool2d(output.float(), int(pool))
-
-
-class _EarlyExit(BaseException):
-    """The way out of a forward pass; no Exception, which a network of one's own might catch."""
-
-
-def _stop() -> NoReturn:
-    raise _EarlyExit
-
-
-Hook = Callable[[nn.Module, Any, Any], None]  # as nn.Module.register_forward_hook takes it
-
-
-def suppress_early_exit() -> AbstractContextManager[None]:
-    """Around a forward pass that a tap's hooks may end."""
-    return suppress(_EarlyExit)
-
-
-@contextmanager
-def _hooked(network: nn.Module, hooks: dict[str, Hook]) -> Iterator[None]:
-    handles = [
-        network.get_submodule(name).register_forward_hook(hook) for name, hook in hooks.items()
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @dataclass(frozen=True)
@@ -300,7 +197,7 @@ class _Output:
 def _observe(network: nn.Module, size: int, seen: dict[str, _Output]) -> int:
     """Fill `seen` with every output of one forward pass; return its multiply-adds.
 
-    Filled as the pass goes, so that what came before an error is known.
+    The caller passes `seen` in, so that it has the outputs that came before an error.
     """
     modules = {name for name, _ in network.named_modules() if name}
     calls: Counter[str] = Counter()
@@ -313,7 +210,7 @@ def _observe(network: nn.Module, size: int, seen: dict[str, _Output]) -> int:
             calls[module] += 1
             name = f"{module}_{call}" if call else module
             if call and name in modules:
-                return  # a module of that very name exists, and has the better claim to it
+                return  # a module has that name already
             if isinstance(output, Tensor) and output.ndim > 1 and output.is_floating_point():
                 shape = tuple(output.shape[1:])
                 seen[name] = _Output(module, call, shape, counter.get_total_flops())
@@ -321,7 +218,7 @@ def _observe(network: nn.Module, size: int, seen: dict[str, _Output]) -> int:
         return hook
 
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        with _hooked(network, {name: hook_of(name) for name in modules}):
+        with forward_hooks(network, {name: hook_of(name) for name in modules}):
             network(image)
         return int(counter.get_total_flops())
 

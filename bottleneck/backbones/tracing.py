@@ -21,7 +21,7 @@ from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 from torch.nn import functional as F  # noqa: N812
 
 from bottleneck.backbones.fusion import ARITHMETIC, fuse, module_of, operation, supports_fusion
-from bottleneck.backbones.layers import TruncatedNetwork, suppress_early_exit
+from bottleneck.backbones.truncated import TruncatedNetwork, suppress_early_exit
 from bottleneck.errors import USER_CODE_ERRORS
 
 Forward = Callable[[Tensor], dict[str, Tensor]]

@@ -1,10 +1,11 @@
-"""Weights: read them from a file without running code, load them, and digest what was loaded."""
+"""Weights files: read them without running code, load them into a network, and digest them."""
 
 import pickle
 import re
 import struct
 import warnings
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bottleneck.errors import USER_CODE_ERRORS, WeightsError
+from bottleneck.errors import USER_CODE_ERRORS, UnknownNameError, WeightsError
 from bottleneck.runtime.files import sha256
 
 # What reading raises on bytes that are no state dict, besides refusing them.
@@ -27,7 +28,14 @@ _READ_ERRORS = (
 
 
 def digest_weights(network: nn.Module) -> str:
-    """SHA-256 over the names, types, shapes and bytes of a network's state dict."""
+    """Return the SHA-256 over the names, types, shapes and bytes of a network's state dict.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> digest_weights(nn.Flatten())[:12]  # no weights: the digest of nothing
+    'e3b0c44298fc'
+    """
     parts: list[bytes | memoryview] = []
     for name, tensor in sorted(network.state_dict().items()):
         parts.append(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -37,17 +45,23 @@ def digest_weights(network: nn.Module) -> str:
 
 
 def is_weights_file(weights: str) -> bool:
-    """Whether `weights` names a file, and not torchvision's weights."""
+    """Return whether `weights` names a file, rather than published weights.
+
+    Examples
+    --------
+    >>> is_weights_file("resnet50.pth"), is_weights_file("IMAGENET1K_V2")
+    (True, False)
+    """
     return Path(weights).suffix in (".pth", ".pt", ".bin", ".safetensors") or "/" in weights
 
 
 def require_weights_file(file: Path) -> None:
-    """Refuse a weights file that is not there.
+    """Check that a weights file exists.
 
     Raises
     ------
     WeightsError
-        Says what `weights` may be.
+        It does not; says what `weights` may be.
     """
     if not file.is_file():
         raise WeightsError(
@@ -56,27 +70,55 @@ def require_weights_file(file: Path) -> None:
         )
 
 
-def load_weights(network: nn.Module, file: Path, *, model: str) -> None:
-    """Load a file's weights into a network, every tensor or none.
+def load_own_weights(network: nn.Module, weights: str, *, model: str) -> None:
+    """Load a weights file into a network that has no published weights.
+
+    Parameters
+    ----------
+    network : nn.Module
+        As its author builds it.
+    weights : str
+        A weights file, or ``"DEFAULT"`` or ``"none"``, which leave the network as it is.
+    model : str
+        The network's name, for messages.
+
+    Raises
+    ------
+    UnknownNameError
+        `weights` is something else.
+    WeightsError
+        The file is absent, is not plain weights, or belongs to another network.
+    """
+    if is_weights_file(weights):
+        load_weights(network, read_weights(Path(weights)), file=Path(weights), model=model)
+    elif weights not in ("DEFAULT", "none"):
+        raise UnknownNameError(f"weights of {model}", weights, ["DEFAULT", "none"], "(or a file)")
+
+
+def load_weights(
+    network: nn.Module, state: Mapping[str, Tensor], *, file: Path, model: str
+) -> None:
+    """Load a state dict into a network, every tensor or none.
 
     Parameters
     ----------
     network : nn.Module
         Built without weights.
+    state : mapping of str to Tensor
+        From `read_weights`.
     file : Path
-        ``.safetensors``, or what `torch.save` wrote of a state dict; no code in it is run.
+        Where the state dict was read, for messages.
     model : str
         The network's name, for messages.
 
     Raises
     ------
     WeightsError
-        The file is absent, is not plain weights, or belongs to another network.
+        The weights belong to another network.
     """
     expected = network.state_dict()
-    state = {_modern_name(name): value for name, value in _read_state(file).items()}
     problems = [
-        *(f"{name!r} is missing in the file" for name in expected if _needed(name, state)),
+        *(f"{name!r} is missing in the file" for name in expected if _is_missing(name, state)),
         *(f"the network has no {name!r}" for name in state if name not in expected),
         *(
             f"{name!r} is {tuple(state[name].shape)} in the file and {tuple(value.shape)} in the "
@@ -91,13 +133,13 @@ def load_weights(network: nn.Module, file: Path, *, model: str) -> None:
             f"{file} does not fit {model}: {problems[0]}{more}; name the model that these "
             "weights belong to, or give `model=file.py:factory` that builds it"
         )
-    # load_state_dict asks the metadata for each module's version, and MNASNet refuses without.
+    # load_state_dict reads each module's version from the metadata; MNASNet requires it.
     versioned = type(expected)(state)
     versioned._metadata = expected._metadata  # type: ignore[attr-defined]
     network.load_state_dict(versioned, strict=False)
 
 
-def _needed(name: str, state: dict[str, Tensor]) -> bool:
+def _is_missing(name: str, state: Mapping[str, Tensor]) -> bool:
     # Weights older than PyTorch 0.4.1 do not count batches; in eval mode nothing reads the count.
     return name not in state and not name.endswith("num_batches_tracked")
 
@@ -110,15 +152,32 @@ def _modern_name(name: str) -> str:
     return _DENSENET_OLD.sub(r"\1\2", name)
 
 
-def _read_state(file: Path) -> dict[str, Tensor]:
-    """The tensors of a weights file, by name; runs no code of the file's."""
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """Read the tensors of a weights file, without running code that it may contain.
+
+    Parameters
+    ----------
+    file : Path
+        ``.safetensors``, or a state dict written by ``torch.save``, bare or under one of the usual
+        keys of a checkpoint.
+
+    Returns
+    -------
+    dict of str to Tensor
+        Names as in the current version of torchvision.
+
+    Raises
+    ------
+    WeightsError
+        The file is absent or is not plain weights.
+    """
     require_weights_file(file)
     try:
         if file.suffix == ".safetensors":
             state: Any = load_file(file)
         else:
-            _require_no_bomb(file)
-            with warnings.catch_warnings(action="ignore"):  # the refusal below says it all
+            _refuse_bomb(file)
+            with warnings.catch_warnings(action="ignore"):  # the error below says it all
                 state = torch.load(file, map_location="cpu", weights_only=True)
     except _READ_ERRORS as error:
         # PyTorch's own message advises weights_only=False, which would run the file.
@@ -127,10 +186,10 @@ def _read_state(file: Path) -> dict[str, Tensor]:
             "torch.save or safetensors; anything else is refused, because reading it could run "
             "code"
         ) from error
-    return _unwrapped(state, file)
+    return {_modern_name(name): value for name, value in _unwrap(state, file).items()}
 
 
-def _require_no_bomb(file: Path) -> None:
+def _refuse_bomb(file: Path) -> None:
     """Refuse an archive that unpacks to more than it takes; torch.save compresses nothing."""
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
@@ -138,8 +197,8 @@ def _require_no_bomb(file: Path) -> None:
                 raise ValueError("it unpacks to more than it takes")
 
 
-def _unwrapped(state: Any, file: Path) -> dict[str, Tensor]:
-    """The state dict itself, where a training script saved it beside other things."""
+def _unwrap(state: Any, file: Path) -> dict[str, Tensor]:
+    """Return the state dict itself, if a training script saved it beside other things."""
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from bottleneck.backbones.backbone import build_skeleton
 from bottleneck.backbones.layers import (
     Layer,
-    TruncatedNetwork,
     check_pool,
     list_layers,
     select_layers,
 )
+from bottleneck.backbones.truncated import TruncatedNetwork
 from bottleneck.errors import BackboneError, InvalidOptionError, UnknownNameError
 from tests.helpers.tiny_networks import Plain, Reused
 
@@ -101,7 +101,7 @@ def test_a_module_called_again_has_torchvisions_node_names() -> None:
 
 def test_a_network_that_takes_another_size_says_so() -> None:
     network = frozen(nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 5)))
-    with pytest.raises(BackboneError, match=r"3 × 32 × 32.*--crop"):
+    with pytest.raises(BackboneError, match=r"3 × 32 × 32.*`crop`"):
         list_layers(network, 32)
     assert [layer.shape for layer in list_layers(network, 8)] == [(192,), (5,)]
 
@@ -135,7 +135,7 @@ def test_channels_are_told_from_space(
 
 def test_a_misspelt_layer_gets_the_nearest_names() -> None:
     layers = list_layers(frozen(Plain()), 32)
-    with pytest.raises(UnknownNameError, match=r"'layr3'.*did you mean layer3.*bottleneck layers"):
+    with pytest.raises(UnknownNameError, match=r"'layr3'.*did you mean layer3.*bottleneck.layers`"):
         select_layers(layers, ["layer1", "layr3"])
 
 
@@ -175,7 +175,7 @@ def test_code_shapes(
 
 
 def test_a_grid_of_tokens_is_refused() -> None:
-    with pytest.raises(InvalidOptionError, match=r"--pool 2.*'x'.*197 × 16"):
+    with pytest.raises(InvalidOptionError, match=r"`pool='2'`.*'x'.*197 × 16"):
         Layer("x", "x", 0, (197, 16), True, 1.0).code_shape("2")
 
 

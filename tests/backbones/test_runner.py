@@ -17,9 +17,10 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from bottleneck.backbones import runner as module
 from bottleneck.backbones.backbone import Backbone, load_backbone
-from bottleneck.backbones.layers import Layer, TruncatedNetwork, list_layers, select_layers
+from bottleneck.backbones.layers import Layer, list_layers, select_layers
 from bottleneck.backbones.runner import BatchRunner
 from bottleneck.backbones.tracing import TracedNetwork, trace
+from bottleneck.backbones.truncated import TruncatedNetwork
 from bottleneck.errors import BackboneError, DeviceMemoryError, ImageError, InvalidOptionError
 from bottleneck.extraction.encoder import Encoder, make_spec
 from bottleneck.runtime.devices import best_precision, choose_device, choose_devices, visible_gpus
@@ -70,11 +71,11 @@ def joined(parts: list[Codes]) -> Codes:
     return {layer: np.concatenate([part[layer] for part in parts]) for layer in parts[0]}
 
 
-def run(lanes: BatchRunner, images: Tensor, size: int, *, at_once: bool = True) -> Codes:
-    with lanes.threads() as pool:
+def run(runner: BatchRunner, images: Tensor, size: int, *, at_once: bool = True) -> Codes:
+    with runner.threads() as pool:
         if at_once:
-            return joined(list(pool.map(lanes.run, batches(images, size))))
-        return joined([pool.submit(lanes.run, batch).result() for batch in batches(images, size)])
+            return joined(list(pool.map(runner.run, batches(images, size))))
+        return joined([pool.submit(runner.run, batch).result() for batch in batches(images, size)])
 
 
 def truth(model: str, images: Tensor) -> Codes:
@@ -124,7 +125,9 @@ def test_devices_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     for choose in (choose_device, choose_devices):
         for wrong in ("cuda", "cuda:0", "cuda:99", "tpu", "", "CPU", "mps"):
-            with pytest.raises(InvalidOptionError, match=r"this machine has auto, cpu$") as caught:
+            with pytest.raises(
+                InvalidOptionError, match=r"one of this machine's: auto, cpu$"
+            ) as caught:
                 choose(wrong)
             assert repr(wrong) in str(caught.value)
 
@@ -149,7 +152,7 @@ def test_every_gpu_is_a_device_where_none_is_named(monkeypatch: pytest.MonkeyPat
     assert choose_device("cuda:1") == both[1]
     for choose in (choose_device, choose_devices):
         with pytest.raises(
-            InvalidOptionError, match=r"'cuda:2': this machine has auto, cpu, cuda, cuda:0, cuda:1"
+            InvalidOptionError, match=r"device='cuda:2'`.*: auto, cpu, cuda, cuda:0, cuda:1$"
         ):
             choose("cuda:2")
 
@@ -224,7 +227,7 @@ def test_bfloat16_where_the_gpu_has_it(
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1, 1), (3, 3), (64, 16)])
-def test_a_lane_for_each_core_up_to_sixteen(
+def test_one_batch_for_each_core_up_to_sixteen(
     count: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "available_cpus", lambda: count)
@@ -237,28 +240,28 @@ def test_a_lane_for_each_core_up_to_sixteen(
 
 @pytest.mark.parametrize("model", LAYERS)
 def test_codes_are_those_of_the_network(model: str, several: int) -> None:
-    images, lanes = pixels(23), make(model)
-    assert lanes.parallel_batches == (1 if model == BRANCHING else several)
+    images, runner = pixels(23), make(model)
+    assert runner.parallel_batches == (1 if model == BRANCHING else several)
     expected = truth(model, images)
     for size in (1, 4, 23):
-        assert_close(run(lanes, images, size), expected)
+        assert_close(run(runner, images, size), expected)
 
 
 @pytest.mark.parametrize("model", LAYERS)
 def test_threads_at_once_give_the_bits_of_one_at_a_time(model: str, several: int) -> None:
-    images, lanes = pixels(40), make(model)
-    alone = run(lanes, images, 4, at_once=False)
+    images, runner = pixels(40), make(model)
+    alone = run(runner, images, 4, at_once=False)
     for _ in range(5):
-        assert_equal(run(lanes, images, 4), alone)
+        assert_equal(run(runner, images, 4), alone)
 
 
 @pytest.mark.parametrize("model", [PLAIN, RESIDUAL])
 def test_codes_do_not_depend_on_the_batch(model: str) -> None:
-    images, lanes = pixels(24), make(model)
-    reference = run(lanes, images, 24)
+    images, runner = pixels(24), make(model)
+    reference = run(runner, images, 24)
     for size in (2, 3, 5, 7, 16):
-        assert_equal(run(lanes, images, size), reference)
-    assert_close(run(lanes, images, 1), reference)
+        assert_equal(run(runner, images, size), reference)
+    assert_close(run(runner, images, 1), reference)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
@@ -275,22 +278,34 @@ def test_lower_precisions_are_close_and_float32_outside(model: str, precision: s
 
 
 def test_images_are_left_as_they_were() -> None:
-    images, lanes = pixels(5), make()
+    images, runner = pixels(5), make()
     before = images.clone()
-    run(lanes, images, 5)
+    run(runner, images, 5)
     assert torch.equal(images, before)
 
 
-def test_the_backbones_network_is_left_as_it_was_where_it_is_traced() -> None:
-    backbone, layers, spec, devices = parts(RESIDUAL, precision="bfloat16")
-    before = {name: value.clone() for name, value in backbone.network.state_dict().items()}
+@pytest.mark.parametrize("model", [RESIDUAL, BRANCHING])
+def test_the_backbones_network_is_left_as_it_was(model: str) -> None:
+    """Traced or not, rounded or not: it is the caller's."""
+    backbone, layers, spec, devices = parts(model, precision="bfloat16")
+    network = backbone.network
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    strides = [value.stride() for value in network.parameters()]
     run(BatchRunner(backbone, layers, spec, devices), pixels(4), 2)
-    after = backbone.network.state_dict()
-    assert all(torch.equal(after[name], value) for name, value in before.items())
-    assert {value.dtype for value in after.values()} == {torch.float32, torch.int64}
+    assert [value.stride() for value in network.parameters()] == strides
+    for name, value in network.state_dict().items():
+        assert value.dtype == before[name].dtype
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
 
 
-def test_staging_holds_images_as_they_are_decoded() -> None:
+def test_a_network_that_can_be_neither_traced_nor_copied_is_refused() -> None:
+    backbone, layers, spec, devices = parts(BRANCHING)
+    backbone.network.lock = threading.Lock()  # type: ignore[assignment]
+    with pytest.raises(BackboneError, match=r"neither traced nor copied.*deepcopy"):
+        BatchRunner(backbone, layers, spec, devices)
+
+
+def test_allocated_batches_hold_images_as_they_are_decoded() -> None:
     staging = make().allocate_batch(5, 32)
     assert staging.shape == (5, 32, 32, 3)
     assert staging.dtype == torch.uint8
@@ -320,16 +335,16 @@ def arithmetic(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 def test_arithmetic_threads_are_as_before_after_the_block(arithmetic: int, several: int) -> None:
-    lanes = make()
+    runner = make()
     assert fresh() == arithmetic
-    run(lanes, pixels(40), 2)
+    run(runner, pixels(40), 2)
     assert (torch.get_num_threads(), fresh()) == (arithmetic, arithmetic)
 
 
 def test_arithmetic_threads_are_as_before_after_an_error(arithmetic: int, several: int) -> None:
-    lanes = make()
-    with pytest.raises(ZeroDivisionError), lanes.threads() as pool:
-        list(pool.map(lanes.run, batches(pixels(20), 2)))
+    runner = make()
+    with pytest.raises(ZeroDivisionError), runner.threads() as pool:
+        list(pool.map(runner.run, batches(pixels(20), 2)))
         raise ZeroDivisionError
     assert (torch.get_num_threads(), fresh()) == (arithmetic, arithmetic)
     assert not left_behind()
@@ -348,10 +363,10 @@ def test_arithmetic_threads_are_as_before_after_a_stream(
 
 
 @pytest.mark.parametrize(("count", "share"), [(1, 1), (5, 1), (40, 2)])
-def test_lanes_share_the_cores(count: int, share: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_share_the_cores(count: int, share: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "available_cpus", lambda: count)
-    lanes = make()
-    with lanes.threads() as pool:
+    runner = make()
+    with runner.threads() as pool:
         assert pool.submit(torch.get_num_threads).result() == share
 
 
@@ -398,19 +413,19 @@ def test_streams_side_by_side_share_what_is_of_the_whole_process(
 ) -> None:
     """The first to end does not take it from the other."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    lanes, images = make(), pixels(6)
-    expected = run(lanes, images, 6)
-    with ExitStack() as first, lanes.threads() as second:
-        pool = first.enter_context(lanes.threads())
-        assert_equal(pool.submit(lanes.run, images).result(), expected)
+    runner, images = make(), pixels(6)
+    expected = run(runner, images, 6)
+    with ExitStack() as first, runner.threads() as second:
+        pool = first.enter_context(runner.threads())
+        assert_equal(pool.submit(runner.run, images).result(), expected)
         first.close()
         assert not torch.backends.cudnn.allow_tf32
-        assert_equal(second.submit(lanes.run, images).result(), expected)
+        assert_equal(second.submit(runner.run, images).result(), expected)
     assert torch.backends.cudnn.allow_tf32
 
 
 def test_an_untraced_network_has_one_batch_at_a_time_whatever_the_streams() -> None:
-    lanes, inside, most = make(BRANCHING), 0, []
+    runner, inside, most = make(BRANCHING), 0, []
 
     def count(module: object, arguments: object) -> None:
         nonlocal inside
@@ -419,23 +434,23 @@ def test_an_untraced_network_has_one_batch_at_a_time_whatever_the_streams() -> N
         time.sleep(0.01)
         inside -= 1
 
-    with register_module_forward_pre_hook(count), lanes.threads() as one, lanes.threads() as two:
-        for future in [pool.submit(lanes.run, pixels(3)) for pool in (one, two) * 5]:
+    with register_module_forward_pre_hook(count), runner.threads() as one, runner.threads() as two:
+        for future in [pool.submit(runner.run, pixels(3)) for pool in (one, two) * 5]:
             future.result()
     assert max(most) == 1
 
 
 def test_a_block_can_be_entered_again(several: int) -> None:
-    lanes, images = make(), pixels(12)
-    first = run(lanes, images, 3)
-    assert_equal(run(lanes, images, 3), first)
+    runner, images = make(), pixels(12)
+    first = run(runner, images, 3)
+    assert_equal(run(runner, images, 3), first)
 
 
-def test_as_many_batches_at_a_time_as_there_are_lanes(
+def test_as_many_batches_at_a_time_as_the_runner_says(
     several: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lanes = make()
-    all_in = threading.Barrier(lanes.parallel_batches, timeout=30)
+    runner = make()
+    all_in = threading.Barrier(runner.parallel_batches, timeout=30)
     plain = BatchRunner._forward
 
     def together(self: BatchRunner, images: Tensor) -> Codes:
@@ -443,8 +458,8 @@ def test_as_many_batches_at_a_time_as_there_are_lanes(
         return plain(self, images)
 
     monkeypatch.setattr(BatchRunner, "_forward", together)
-    images = pixels(4 * lanes.parallel_batches)
-    found = run(lanes, images, 2)
+    images = pixels(4 * runner.parallel_batches)
+    found = run(runner, images, 2)
     monkeypatch.undo()
     assert_close(found, truth(PLAIN, images))
 
@@ -475,34 +490,34 @@ def test_a_batch_that_does_not_fit_is_halved(
     images = pixels(25)
     expected = run(make(), images, size)
     tried = limit_memory(monkeypatch, most)
-    lanes = make()
-    assert lanes.max_batch_size is None
-    assert_close(run(lanes, images, size, at_once=False), expected)
+    runner = make()
+    assert runner.max_batch_size is None
+    assert_close(run(runner, images, size, at_once=False), expected)
     if size <= most:
-        assert lanes.max_batch_size is None
+        assert runner.max_batch_size is None
     else:
-        assert lanes.max_batch_size == min(count for count in tried if count > most) // 2
-        assert lanes.max_batch_size in range(1, most + 1)
+        assert runner.max_batch_size == min(count for count in tried if count > most) // 2
+        assert runner.max_batch_size in range(1, most + 1)
         too_large = [i for i, count in enumerate(tried) if count > most]
         assert len(too_large) <= 5  # 25, 12, 6, 3, 1: learnt once
         assert too_large == list(range(len(too_large)))
 
 
-def test_lanes_learn_what_fits_from_each_other(
+def test_threads_learn_the_largest_batch_from_each_other(
     several: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = pixels(100)
     expected = run(make(), images, 10)
     limit_memory(monkeypatch, 3)
-    lanes = make()
-    assert_close(run(lanes, images, 10), expected)
-    assert lanes.max_batch_size == 2  # 10, 5, 2
+    runner = make()
+    assert_close(run(runner, images, 10), expected)
+    assert runner.max_batch_size == 2  # 10, 5, 2
 
 
 def test_what_fits_never_grows_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lane that fails late with a large batch must not undo what another has learnt."""
+    """A thread that fails late with a large batch must not undo what another has learnt."""
     monkeypatch.setattr(module, "available_cpus", lambda: 2)
-    lanes = make()
+    runner = make()
     plain, large_is_in, small_is_known = BatchRunner._forward, threading.Event(), threading.Event()
     tried: list[int] = []
 
@@ -519,10 +534,10 @@ def test_what_fits_never_grows_again(monkeypatch: pytest.MonkeyPatch) -> None:
         return plain(self, images)
 
     monkeypatch.setattr(BatchRunner, "_forward", forward)
-    with lanes.threads() as pool:
-        large, small = pool.submit(lanes.run, pixels(16)), pool.submit(lanes.run, pixels(4))
+    with runner.threads() as pool:
+        large, small = pool.submit(runner.run, pixels(16)), pool.submit(runner.run, pixels(4))
         large.result(), small.result()
-    assert lanes.max_batch_size == 2
+    assert runner.max_batch_size == 2
     assert sorted(set(tried)) == [2, 4, 16]
 
 
@@ -530,12 +545,12 @@ def test_one_image_that_does_not_fit_is_an_error_that_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     limit_memory(monkeypatch, 0)
-    lanes = make()
+    runner = make()
     with pytest.raises(DeviceMemoryError) as caught:
-        run(lanes, pixels(4), 4)
+        run(runner, pixels(4), 4)
     message = str(caught.value)
     assert "\n" not in message
-    for part in ("one image", "cpu", "--layer", "--precision bfloat16", "--device"):
+    for part in ("one image", "cpu", "earlier layer", "`precision=bfloat16`", "`device=cpu`"):
         assert part in message
     assert isinstance(caught.value.__cause__, torch.OutOfMemoryError)
     assert isinstance(caught.value, RuntimeError)  # as torch.OutOfMemoryError is
@@ -549,7 +564,7 @@ def left_behind(seconds: float = 5) -> list[str]:
     deadline = time.monotonic() + seconds
     while True:
         names = [thread.name for thread in threading.enumerate()]
-        ours = [name for name in names if name.startswith(("lane", "decode"))]
+        ours = [name for name in names if name.startswith(("network", "decode", "read"))]
         if not ours or time.monotonic() > deadline:
             return ours
         time.sleep(0.01)
@@ -560,7 +575,7 @@ def asked(paths: list[Path], size: int) -> list[list[tuple[int, Path]]]:
     return [rows[i : i + size] for i in range(0, len(rows), size)]
 
 
-def test_an_error_in_a_lane_reaches_the_caller(
+def test_an_error_in_a_network_thread_reaches_the_caller(
     several: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = write_photographs(tmp_path, 20, label="ants")
@@ -622,7 +637,7 @@ def test_a_stream_that_is_closed_early_leaves_no_thread(
     assert not left_behind()
 
 
-def test_a_stream_closed_while_a_lane_waits_for_a_slow_image_ends(
+def test_a_stream_closed_while_a_thread_waits_for_a_slow_image_ends(
     several: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = write_photographs(tmp_path, 40, label="ants")

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from torch import Tensor, fx, nn
 from torch.nn import functional as F  # noqa: N812
 
-from bottleneck.backbones.layers import Layer, TruncatedNetwork, list_layers, select_layers
+from bottleneck.backbones.layers import Layer, list_layers, select_layers
 from bottleneck.backbones.tracing import Forward, trace
+from bottleneck.backbones.truncated import TruncatedNetwork
 from tests.helpers.tiny_networks import Branching, Plain, Residual, Reused, Wired, frozen
 
 CPU = torch.device("cpu")

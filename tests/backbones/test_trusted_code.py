@@ -26,7 +26,7 @@ def code(tmp_path: Path) -> Path:
 def test_code_is_refused_until_it_was_named(code: Path) -> None:
     model = f"{code}:build"
     with pytest.raises(
-        UntrustedCodeError, match=r"the head names .*evil\.py:build.*--model"
+        UntrustedCodeError, match=r"the head names .*evil\.py:build.*`model="
     ) as caught:
         require_trusted_code(model, where="the head")
     assert caught.value.exit_code == 2

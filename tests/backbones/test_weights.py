@@ -10,7 +10,11 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from bottleneck.backbones.weights import digest_weights, is_weights_file, load_weights
+from bottleneck.backbones.weights import (
+    digest_weights,
+    is_weights_file,
+    load_own_weights,
+)
 from bottleneck.errors import WeightsError
 from tests.helpers.tiny_networks import Plain
 
@@ -24,7 +28,7 @@ def trained() -> nn.Module:
 def load(path: Path) -> nn.Module:
     torch.manual_seed(8)
     network = Plain()
-    load_weights(network, path, model="plain")
+    load_own_weights(network, str(path), model="plain")
     return network
 
 
@@ -58,7 +62,7 @@ def test_names_that_only_begin_alike_keep_their_letters(tmp_path: Path) -> None:
             self.module_ = nn.Linear(2, 2)
 
     torch.save(Dull().state_dict(), tmp_path / "w.pth")
-    load_weights(Dull(), tmp_path / "w.pth", model="dull")
+    load_own_weights(Dull(), str(tmp_path / "w.pth"), model="dull")
 
 
 def test_weights_without_batch_counts_load(trained: nn.Module, tmp_path: Path) -> None:
@@ -75,13 +79,17 @@ def test_published_densenet_files_with_old_names_load(tmp_path: Path) -> None:
         old[published] = value
     assert any(".norm.1." in name for name in old)
     torch.save(old, tmp_path / "w.pth")
-    load_weights(torchvision.models.densenet121(weights=None), tmp_path / "w.pth", model="x")
+    load_own_weights(
+        torchvision.models.densenet121(weights=None), str(tmp_path / "w.pth"), model="x"
+    )
 
 
 def test_mnasnet_loads_from_a_file_without_versions(tmp_path: Path) -> None:
     network = torchvision.models.mnasnet0_5(weights=None)
     save_file(network.state_dict(), tmp_path / "w.safetensors")
-    load_weights(torchvision.models.mnasnet0_5(weights=None), tmp_path / "w.safetensors", model="x")
+    load_own_weights(
+        torchvision.models.mnasnet0_5(weights=None), str(tmp_path / "w.safetensors"), model="x"
+    )
 
 
 def changed(state: dict[str, Tensor], kind: str) -> dict[str, Tensor]:

@@ -60,7 +60,7 @@ def test_rows_travel_with_their_images_through_many_threads(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("model", "threads"), [(PLAIN, "lane"), (f"{NETWORKS}:branching", "decode")]
+    ("model", "threads"), [(PLAIN, "network"), (f"{NETWORKS}:branching", "decode")]
 )
 def test_lanes_that_fill_the_cores_decode_as_well(
     model: str, threads: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from bottleneck.backbones.weights import load_weights
+from bottleneck.backbones.weights import load_weights, read_weights
 from bottleneck.cache.manifest import COMPRESSIONS
 from bottleneck.cache.recovery import recover_cache
 from bottleneck.cache.shard import read_header, read_shard, verify_shard, write_shard
@@ -58,7 +58,7 @@ def weights(workshop: Workshop, seed: int, count: int) -> int:
     before = {name: value.shape for name, value in network.state_dict().items()}
 
     def load(changed: Path) -> None:
-        load_weights(network, changed, model="plain")
+        load_weights(network, read_weights(changed), file=changed, model="plain")
         assert {name: value.shape for name, value in network.state_dict().items()} == before
 
     torch.save(network.state_dict(), workshop.place / "weights.pth")

@@ -1,0 +1,126 @@
+"""Digest of a network's architecture: the classes, code and settings that are not weights."""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bottleneck.runtime.files import sha256
+
+_STATE_OF_EVERY_MODULE = frozenset(vars(nn.Module()))  # `training`, parameters, hooks …
+_NOT_ARCHITECTURE = _STATE_OF_EVERY_MODULE | {"preprocess"}
+_PLAIN = (bool, int, float, complex, str, bytes, torch.dtype, torch.device, type(None))
+
+
+def architecture_digest(network: nn.Module) -> str:
+    """Return the SHA-256 of what decides a network's outputs beside its weights.
+
+    Covers the names and classes of its modules, their settings, buffers that are not in the state
+    dict, hooks, and the source code of classes that are not PyTorch's. Code that these classes
+    call elsewhere is not covered.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> digests = {architecture_digest(nn.Conv2d(3, 8, 3, padding=k)) for k in (0, 1, 1)}
+    >>> len(digests)
+    2
+    """
+    lines: list[str] = []
+    sources: dict[str, None] = {}  # of each class once, in the order of first use
+    for name, module in network.named_modules(remove_duplicate=False):
+        lines.append(f"{name}: {type(module).__qualname__}")
+        lines += _settings(module)
+        sources.update(dict.fromkeys(_class_code(type(module))))
+    return sha256("\n".join([*lines, *sources]).encode())
+
+
+def _settings(module: nn.Module) -> Iterator[str]:
+    private = not _is_pytorch(type(module))  # PyTorch's private attributes change with versions
+    for key, value in sorted(vars(module).items()):
+        if key not in _NOT_ARCHITECTURE and (private or not key.startswith("_")):
+            yield f"  {key} = {_describe(value)}"
+    for key in sorted(module._non_persistent_buffers_set):
+        yield f"  {key} = {_describe(module._buffers[key])}"
+    for hooks in (module._forward_pre_hooks, module._forward_hooks):
+        yield from (f"  hook {_describe(hook)}" for hook in hooks.values())
+
+
+@functools.singledispatch
+def _describe(value: Any) -> str:
+    """Describe a value by a text that is the same in every process."""
+    if isinstance(value, _PLAIN):
+        return repr(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return f"{type(value).__qualname__} {_describe(vars(value))}"
+    if hasattr(value, "__code__") or hasattr(value, "__func__"):
+        return _function_code(value)
+    return str(getattr(value, "__qualname__", type(value).__qualname__))
+
+
+@_describe.register(list)
+@_describe.register(tuple)
+def _(value: Sequence[Any]) -> str:
+    return f"[{', '.join(map(_describe, value))}]"
+
+
+@_describe.register(set)
+@_describe.register(frozenset)
+def _(value: frozenset[Any]) -> str:
+    return f"{{{', '.join(sorted(map(_describe, value)))}}}"
+
+
+@_describe.register(dict)
+def _(value: dict[Any, Any]) -> str:
+    items = (f"{_describe(key)}: {_describe(item)}" for key, item in value.items())
+    return f"{{{', '.join(sorted(items))}}}"
+
+
+@_describe.register(Tensor)
+def _(value: Tensor) -> str:
+    data = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return f"{value.dtype} {tuple(value.shape)} {sha256(data.numpy().tobytes())}"
+
+
+@_describe.register(np.ndarray)
+def _(value: np.ndarray[Any, Any]) -> str:
+    return f"{value.dtype} {value.shape} {sha256(value.tobytes())}"
+
+
+@_describe.register(functools.partial)
+def _(value: functools.partial[Any]) -> str:
+    return _describe((value.func, value.args, value.keywords))
+
+
+def _class_code(cls: type) -> Iterator[str]:
+    """Yield the functions and plain attributes of a class and its bases, without PyTorch's."""
+    for base in cls.__mro__:
+        if _is_pytorch(base) or base is object:
+            continue
+        for key, value in sorted(vars(base).items()):
+            function = getattr(value, "fget", None) or getattr(value, "__func__", value)
+            if inspect.isfunction(function):
+                yield f"{base.__qualname__}.{key}: {_function_code(function)}"
+            elif isinstance(value, _PLAIN) and not key.startswith("__"):
+                yield f"{base.__qualname__}.{key} = {value!r}"
+
+
+def _function_code(function: Callable[..., Any]) -> str:
+    if _is_pytorch(function):
+        return function.__qualname__
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):  # defined in an interactive session, whose lines are not kept
+        code = inspect.unwrap(getattr(function, "__func__", function)).__code__
+        constants = [value for value in code.co_consts if isinstance(value, _PLAIN)]
+        return f"{code.co_code.hex()} {code.co_names} {constants}"
+
+
+def _is_pytorch(value: Any) -> bool:
+    module = getattr(value, "__module__", None) or ""
+    return module.partition(".")[0] in ("torch", "torchvision")

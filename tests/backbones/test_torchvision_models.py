@@ -1,0 +1,155 @@
+"""torchvision's models: weights by name and by file, and skeletons."""
+
+import urllib.error
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from bottleneck.backbones.backbone import build_skeleton, load_backbone
+from bottleneck.errors import UnknownNameError, WeightsError
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A hub folder of our own, without a network behind it."""
+
+    def unreachable(*_args: Any, **_kwargs: Any) -> None:
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))  # set_dir would outlast us
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    return tmp_path / "hub" / "checkpoints"
+
+
+def published_name(entry: Any) -> str:
+    return str(entry.url.rsplit("/", 1)[-1])
+
+
+def test_a_failed_download_names_the_file_and_where_to_put_it(hub: Path) -> None:
+    name = published_name(torchvision.models.ResNet18_Weights.DEFAULT)
+    with pytest.raises(WeightsError) as caught:
+        load_backbone("resnet18")
+    assert f"put {name} into {hub}, or give the file as `weights`" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("model", ["squeezenet1_0", "googlenet"])
+def test_weights_by_name_and_by_file_are_the_same_network(hub: Path, model: str) -> None:
+    entry = torchvision.models.get_model_weights(model).DEFAULT
+    options = {"init_weights": False} if model == "googlenet" else {}
+    trained = torchvision.models.get_model(model, weights=None, **options)
+    torch.save(trained.state_dict(), hub / published_name(entry))
+    by_name = load_backbone(model, "DEFAULT")
+    by_entry = load_backbone(model, entry.name)
+    by_file = load_backbone(model, str(hub / published_name(entry)))
+    assert by_name.weights_digest == by_entry.weights_digest == by_file.weights_digest
+    image = torch.randn(1, 3, 64, 64)
+    expected = torchvision.models.get_model(model, weights=entry).eval()(image)
+    torch.testing.assert_close(by_file.network(image), expected)
+
+
+def test_default_weights_of_two_versions_are_two_digests(hub: Path) -> None:
+    digests = []
+    for seed, entry in enumerate(torchvision.models.ResNet50_Weights):
+        torch.manual_seed(seed)
+        state = torchvision.models.resnet50(weights=None).state_dict()
+        torch.save(state, hub / published_name(entry))
+        digests.append(load_backbone("resnet50", entry.name).weights_digest)
+    assert len(set(digests)) == 2
+
+
+def test_a_weights_file_brings_the_preprocessing_of_the_default_weights(tmp_path: Path) -> None:
+    torch.save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / "w.pth")
+    preset = torchvision.models.ResNet18_Weights.DEFAULT.transforms()
+    found = load_backbone("resnet18", str(tmp_path / "w.pth")).preprocess
+    assert (found.resize, found.crop) == (preset.resize_size[0], preset.crop_size[0])
+    assert (found.mean, found.std) == (tuple(preset.mean), tuple(preset.std))
+    assert found.interpolation == preset.interpolation.value
+
+
+def test_a_transformer_is_built_for_the_size_of_its_default_weights() -> None:
+    network, preprocess = build_skeleton("vit_h_14")
+    assert network.get_parameter("encoder.pos_embedding").shape[1] == (518 // 14) ** 2 + 1
+    assert preprocess.crop == 518
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("resnet51", "did you mean resnet50"),
+        ("fcn_resnet50", "unknown model"),  # segmentation: no classification network
+        ("", "unknown model"),
+    ],
+)
+def test_models_that_do_not_exist(model: str, message: str) -> None:
+    with pytest.raises(UnknownNameError, match=message):
+        load_backbone(model, "none")
+
+
+def test_weights_that_do_not_exist() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean IMAGENET1K_V1"):
+        load_backbone("resnet18", "IMAGENET1K_V3")
+
+
+# Auxiliary heads
+
+
+def untrained(model: str) -> nn.Module:
+    """The network as torchvision builds it for its published weights."""
+    options = {"transform_input": True, "aux_logits": True, "init_weights": False}
+    network: nn.Module = torchvision.models.get_model(model, weights=None, **options)
+    return network
+
+
+def without_heads(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in state.items() if not name.lower().startswith("aux")}
+
+
+@pytest.mark.parametrize("model", ["googlenet", "inception_v3"])
+def test_auxiliary_heads_may_be_missing_in_a_file(tmp_path: Path, model: str) -> None:
+    trained = untrained(model).eval()
+    state = trained.state_dict()
+    assert len(without_heads(state)) < len(state)
+    torch.save(state, tmp_path / "with.pth")
+    torch.save(without_heads(state), tmp_path / "without.pth")
+    image = torch.randn(1, 3, 96, 96)
+    with torch.inference_mode():
+        expected = trained(image)
+        for name in ("with", "without"):
+            network = load_backbone(model, str(tmp_path / f"{name}.pth")).network
+            torch.testing.assert_close(network(image), expected)
+
+
+def test_half_an_auxiliary_head_is_refused(tmp_path: Path) -> None:
+    state = dict(untrained("googlenet").state_dict())
+    del state["aux2.fc2.bias"]
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"'aux2\.fc2\.bias' is missing"):
+        load_backbone("googlenet", str(tmp_path / "w.pth"))
+
+
+def test_a_file_without_heads_is_still_refused_for_other_missing_weights(tmp_path: Path) -> None:
+    state = without_heads(dict(untrained("googlenet").state_dict()))
+    del state["fc.bias"]
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"'fc\.bias' is missing"):
+        load_backbone("googlenet", str(tmp_path / "w.pth"))
+
+
+# Skeletons
+
+
+def test_a_skeleton_needs_no_weights_and_computes_nothing(hub: Path) -> None:
+    network, transform = build_skeleton("vit_h_14")
+    assert next(network.parameters()).device.type == "meta"
+    assert transform.crop == 518
+    assert list(hub.iterdir()) == []
+
+
+def test_a_skeleton_has_the_input_of_the_weights_that_are_named() -> None:
+    assert build_skeleton("vit_h_14", "IMAGENET1K_SWAG_LINEAR_V1")[1].crop == 224
