@@ -1,4 +1,4 @@
-"""Reports on networks and caches: what `layers`, `extract`, `status` and `verify` print."""
+"""Reports on caches: what `extract`, `status` and `verify` print."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bottleneck.runtime.formatting import duration, printable, size, table
+from bottleneck.runtime.formatting import duration, format_shape, printable, size, table
 from bottleneck.runtime.scheduler import array_expression, pending_by_task
 from bottleneck.runtime.timing import StageTimer, slowest_stage
 
 if TYPE_CHECKING:  # `status` prints without loading PyTorch
-    from bottleneck.backbones.layers import Layer
     from bottleneck.cache.store import Cache, LayerStatus
     from bottleneck.cache.verify import Problem
     from bottleneck.extraction.disk_space import DiskEstimate
@@ -31,48 +30,6 @@ _ADVICE = {
 }
 
 
-# layers
-
-
-def layers_json(layers: Sequence[Layer], *, pool: str, itemsize: int) -> list[dict[str, Any]]:
-    """What ``layers --json`` prints: a row for each layer that can be pooled so."""
-    return [
-        {
-            "layer": layer.name,
-            "shape": list(layer.shape),
-            "code_shape": list(layer.code_shape(pool)),
-            "size": layer.code_size(pool),
-            "bytes": layer.code_size(pool) * itemsize,
-            "work": layer.cost,
-        }
-        for layer in layers
-        if layer.supports_pooling(pool)
-    ]
-
-
-def layers_text(layers: Sequence[Layer], *, pool: str, itemsize: int) -> str:
-    """Each layer that can be pooled so: map, code, bytes an image, the network's work up to it."""
-    return table(
-        ["layer", "shape", "code", "bytes/image", "work"],
-        (
-            [
-                layer.name,
-                shape(layer.shape),
-                shape(layer.code_shape(pool)),
-                size(layer.code_size(pool) * itemsize),
-                f"{layer.cost:.1%}",
-            ]
-            for layer in layers
-            if layer.supports_pooling(pool)
-        ),
-    )
-
-
-def shape(values: Sequence[int]) -> str:
-    """A shape as 512×13×13."""
-    return "×".join(map(str, values))
-
-
 # plan
 
 
@@ -85,7 +42,7 @@ def sizing_text(sizing: ExtractionPlan) -> str:
         table(
             ["layer", "code", "bytes/image", "all"],
             (
-                [name, shape(layer.code_shape), size(layer.row_bytes), size(layer.bytes)]
+                [name, format_shape(layer.code_shape), size(layer.row_bytes), size(layer.bytes)]
                 for name, layer in sizing.layers.items()
             ),
         ),
@@ -138,7 +95,7 @@ def preflight_text(ahead: DiskEstimate) -> str:
     layers = []
     for name, layer in list(ahead.layers.items())[:_MOST_LAYERS]:
         fewer = f", {layer.rows} images" if layer.rows < ahead.rows else ""
-        layers.append(f"{name} ({shape(layer.code_shape)}{fewer})")
+        layers.append(f"{name} ({format_shape(layer.code_shape)}{fewer})")
     if len(ahead.layers) > _MOST_LAYERS:
         layers.append(f"… and {len(ahead.layers) - _MOST_LAYERS} more")
     return (
@@ -232,7 +189,7 @@ def status_text(
                     str(layer.done),
                     str(layer.rejected),
                     str(layer.missing),
-                    shape(layer.shape),
+                    format_shape(layer.shape),
                     layer.dtype,
                     size(layer.bytes),
                 ]

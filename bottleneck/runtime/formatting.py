@@ -36,6 +36,17 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
+def format_shape(sides: Sequence[int]) -> str:
+    """Return a shape as text.
+
+    Examples
+    --------
+    >>> format_shape((512, 13, 13))
+    '512×13×13'
+    """
+    return "×".join(map(str, sides))
+
+
 def printable(text: str) -> str:
     """A name that keeps to its line, whatever bytes it holds."""
     return text if text.isprintable() else repr(text)[1:-1]

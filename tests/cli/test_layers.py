@@ -83,9 +83,9 @@ def test_torchvisions_models_are_listed_without_a_download(
     [
         (["squeezenet"], ["'squeezenet'", "squeezenet1_0"], 2),
         (["squeezenet1_0", "--weights", "IMAGENET1K_V9"], ["_V9'", "IMAGENET1K_V1"], 2),
-        ([PLAIN, "--pool", "median"], ["'median'", "avg, max, none"], 2),
-        ([PLAIN, "--pool", "0"], ["'0'", "avg, max, none"], 2),
-        ([PLAIN, "--pool", "-2"], ["'-2'", "avg, max, none"], 2),
+        ([PLAIN, "--pool", "median"], ["--pool median", "avg, max, none"], 2),
+        ([PLAIN, "--pool", "0"], ["--pool 0", "avg, max, none"], 2),
+        ([PLAIN, "--pool", "-2"], ["--pool -2", "avg, max, none"], 2),
         ([PLAIN, "--crop", "0"], ["--crop", "0"], 2),
         ([PLAIN, "--dtype", "int8"], ["int8", "float16", "float32"], 2),
         (["squeezenet1_0", "--crop", "1"], ["3 × 1 × 1", "--crop"], 1),

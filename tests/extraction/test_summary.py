@@ -2,36 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from bottleneck.backbones.layers import Layer
 from bottleneck.extraction.disk_space import DiskEstimate, LayerEstimate
-from bottleneck.extraction.summary import advice, layers_json, layers_text, preflight_text, shape
+from bottleneck.extraction.summary import advice, preflight_text
 from bottleneck.runtime.timing import StageTimer
-
-LAYERS = [
-    Layer("map", "map", 0, (8, 5, 5), False, 0.5),
-    Layer("tokens", "tokens", 0, (197, 16), True, 1.0),
-]
-
-
-def test_layers_that_cannot_be_pooled_so_are_left_out() -> None:
-    assert "tokens" in layers_text(LAYERS, pool="avg", itemsize=2)
-    text = layers_text(LAYERS, pool="2", itemsize=2)
-    assert "tokens" not in text
-    assert text.splitlines()[1].split() == ["map", "8×5×5", "8×2×2", "64", "B", "50.0%"]
-    assert layers_json(LAYERS, pool="2", itemsize=2) == [
-        {
-            "layer": "map",
-            "shape": [8, 5, 5],
-            "code_shape": [8, 2, 2],
-            "size": 32,
-            "bytes": 64,
-            "work": 0.5,
-        }
-    ]
-
-
-def test_a_shape_is_its_sides() -> None:
-    assert (shape((512, 13, 13)), shape((10,))) == ("512×13×13", "10")
 
 
 @pytest.mark.parametrize(

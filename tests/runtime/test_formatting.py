@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bottleneck.runtime.formatting import duration, printable, size, table
+from bottleneck.runtime.formatting import duration, format_shape, printable, size, table
 
 CELLS = st.text(st.characters(codec="ascii", exclude_categories=["C", "Z"]), min_size=1)
 
@@ -66,3 +66,7 @@ def test_times_as_people_read_them(seconds: float, text: str) -> None:
 )
 def test_names_keep_to_their_line(text: str, shown: str) -> None:
     assert printable(text) == shown
+
+
+def test_a_shape_is_its_sides() -> None:
+    assert (format_shape((512, 13, 13)), format_shape((10,))) == ("512×13×13", "10")

@@ -1,0 +1,159 @@
+"""The table of a network's layers: what `bottleneck layers` prints."""
+
+import html
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+from torch import nn
+
+from bottleneck.backbones.backbone import build_skeleton
+from bottleneck.backbones.layers import Layer, check_pool, list_layers
+from bottleneck.runtime.formatting import format_shape, size, table
+from bottleneck.runtime.validation import require_one_of, require_positive
+
+_ITEM_SIZES = {"float16": 2, "float32": 4}
+
+
+@dataclass(frozen=True)
+class LayerTable(Sequence[Layer]):
+    """The layers of a network that support a pooling, in the order of computation.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+    pool : str
+        ``"avg"``, ``"max"``, ``"none"`` or a grid's side.
+    dtype : str
+        Of stored codes: ``"float16"`` or ``"float32"``.
+
+    Examples
+    --------
+    >>> conv = Layer("conv", "conv", 0, (8, 5, 5), channels_last=False, cost=0.5)
+    >>> tokens = Layer("norm", "norm", 0, (197, 16), channels_last=True, cost=1.0)
+    >>> table = LayerTable((conv, tokens), pool="avg", dtype="float16")
+    >>> print(table)
+    layer   shape  code  bytes/image    work
+    conv    8×5×5     8         16 B   50.0%
+    norm   197×16    16         32 B  100.0%
+    >>> table[0].name, table.to_list()[0]["bytes"]
+    ('conv', 16)
+    """
+
+    layers: tuple[Layer, ...]
+    pool: str
+    dtype: str
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers)
+
+    @overload
+    def __getitem__(self, index: int) -> Layer: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Layer, ...]: ...
+    def __getitem__(self, index: int | slice) -> Layer | tuple[Layer, ...]:
+        return self.layers[index]
+
+    def __str__(self) -> str:
+        return table(
+            ["layer", "shape", "code", "bytes/image", "work"],
+            (
+                [
+                    layer.name,
+                    format_shape(layer.shape),
+                    format_shape(layer.code_shape(self.pool)),
+                    size(self._code_bytes(layer)),
+                    f"{layer.cost:.1%}",
+                ]
+                for layer in self.layers
+            ),
+        )
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """Return a row for each layer, as ``bottleneck layers --json`` prints them.
+
+        Returns
+        -------
+        list of dict
+            With the keys ``layer``, ``shape``, ``code_shape``, ``size`` (values of a code),
+            ``bytes`` (of a stored code) and ``work`` (`Layer.cost`).
+        """
+        return [
+            {
+                "layer": layer.name,
+                "shape": list(layer.shape),
+                "code_shape": list(layer.code_shape(self.pool)),
+                "size": layer.code_size(self.pool),
+                "bytes": self._code_bytes(layer),
+                "work": layer.cost,
+            }
+            for layer in self.layers
+        ]
+
+    def _code_bytes(self, layer: Layer) -> int:
+        return layer.code_size(self.pool) * _ITEM_SIZES[self.dtype]
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+
+def describe_layers(
+    model: str | nn.Module,
+    *,
+    weights: str = "DEFAULT",
+    pool: str = "avg",
+    dtype: str = "float16",
+    crop: int | None = None,
+) -> LayerTable:
+    """List the layers whose codes can be extracted, with shape, code size and cost.
+
+    No weights are downloaded.
+
+    Parameters
+    ----------
+    model : str or nn.Module
+        A torchvision classification model's name; ``path/to/file.py:factory``, which is executed;
+        or a network, which is copied.
+    weights : str
+        ``"DEFAULT"``, a torchvision weights name, ``"none"`` or a weights file: decides nothing
+        but the size of the input.
+    pool : str
+        ``"avg"`` or ``"max"`` over space, ``"none"``, or a grid's side. Layers that do not support
+        it are left out.
+    dtype : str
+        Of stored codes: ``"float16"`` or ``"float32"``.
+    crop : int, optional
+        Height and width of the input in pixels; what the weights expect unless given.
+
+    Returns
+    -------
+    LayerTable
+
+    Raises
+    ------
+    UnknownNameError
+        No model or weights of that name.
+    BackboneError
+        The network cannot be built, or does not take an input of that size.
+    InvalidOptionError
+        `pool`, `dtype` or `crop` is not allowed.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2))
+    >>> print(describe_layers(network, crop=32))
+    layer     shape  code  bytes/image    work
+    0       8×30×30     8         16 B   46.3%
+    1       8×30×30     8         16 B   46.3%
+    2      16×14×14    16         32 B  100.0%
+    """
+    check_pool(pool)
+    require_one_of("dtype", dtype, _ITEM_SIZES)
+    require_positive("crop", crop)
+    network, transform = build_skeleton(model, weights)
+    layers = list_layers(network, crop or transform.crop)
+    return LayerTable(tuple(layer for layer in layers if layer.supports_pooling(pool)), pool, dtype)

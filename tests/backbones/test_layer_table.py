@@ -1,0 +1,67 @@
+"""The table of layers: its text, its rows, and what is left out."""
+
+import pytest
+import torch
+
+from bottleneck.backbones.layer_table import LayerTable, describe_layers
+from bottleneck.backbones.layers import Layer
+from bottleneck.errors import InvalidOptionError
+from tests.helpers.networks import NETWORKS, PLAIN
+from tests.helpers.tiny_networks import Plain
+
+MAP = Layer("map", "map", 0, (8, 5, 5), False, 0.5)
+
+
+def test_the_text_has_a_line_for_each_layer() -> None:
+    lines = str(LayerTable((MAP,), "2", "float16")).splitlines()
+    assert lines[0].split() == ["layer", "shape", "code", "bytes/image", "work"]
+    assert lines[1].split() == ["map", "8×5×5", "8×2×2", "64", "B", "50.0%"]
+
+
+def test_rows_have_the_keys_of_the_commands_json() -> None:
+    assert LayerTable((MAP,), "2", "float32").to_list() == [
+        {
+            "layer": "map",
+            "shape": [8, 5, 5],
+            "code_shape": [8, 2, 2],
+            "size": 32,
+            "bytes": 128,
+            "work": 0.5,
+        }
+    ]
+
+
+def test_it_is_a_sequence_of_layers() -> None:
+    table = describe_layers(PLAIN, crop=32)
+    assert [layer.name for layer in table][-1] == table[-1].name == "fc"
+    assert (len(table), table[:2]) == (len(list(table)), (table[0], table[1]))
+    assert table[0] in table
+
+
+def test_names_are_escaped_in_a_notebook() -> None:
+    html = LayerTable((Layer("<b>", "<b>", 0, (8,), False, 1.0),), "avg", "float16")._repr_html_()
+    assert html.startswith("<pre>layer")
+    assert "<b>" not in html
+    assert "&lt;b&gt;" in html
+
+
+def test_layers_that_do_not_support_the_pooling_are_left_out() -> None:
+    names = [layer.name for layer in describe_layers("vit_b_16", pool="2")]
+    assert "conv_proj" in names
+    assert "encoder.ln" not in names
+    assert "encoder.ln" in [layer.name for layer in describe_layers("vit_b_16")]
+
+
+def test_a_module_may_be_given_and_is_not_changed() -> None:
+    network = Plain().train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    given = describe_layers(network, crop=32)
+    assert given == describe_layers(f"{NETWORKS}:plain", crop=32)
+    assert network.training
+    assert all(torch.equal(network.state_dict()[name], value) for name, value in before.items())
+
+
+@pytest.mark.parametrize("wrong", [{"pool": "mean"}, {"dtype": "int8"}, {"crop": 0}])
+def test_wrong_options_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(InvalidOptionError, match=next(iter(wrong))):
+        describe_layers(PLAIN, **wrong)  # type: ignore[arg-type]
