@@ -11,6 +11,7 @@ from pictures import write_jpegs
 from sizes import FULL, Size
 
 from bottleneck.backbones.backbone import load_backbone
+from bottleneck.data.sources.files import FileSource
 from bottleneck.extraction.encoder import Encoder, make_spec
 from bottleneck.linear.eigenbasis import make_design
 from bottleneck.linear.lbfgs import Objective
@@ -28,11 +29,12 @@ def network_epoch(paths: list[Path]) -> tuple[float, NDArray[np.float32]]:
     backbone = load_backbone(MODEL, "none")
     spec = make_spec(backbone, precision="float32", relu=True, pool="avg")
     encoder = Encoder(backbone, backbone.select_layers([LAYER]), spec, [torch.device("cpu")])
-    rows, size = list(enumerate(paths)), encoder.runner.default_batch_size
+    source, size = FileSource.from_paths(paths), encoder.runner.default_batch_size
+    rows = range(len(paths))
     batches = [rows[start : start + size] for start in range(0, len(rows), size)]
-    list(encoder.encode(batches[:1]))  # warm
+    list(encoder.encode(source, batches[:1]))  # warm
     start = time.perf_counter()
-    found = [batch.codes[LAYER] for batch in encoder.encode(batches)]
+    found = [batch.codes[LAYER] for batch in encoder.encode(source, batches)]
     return time.perf_counter() - start, np.concatenate(found)
 
 

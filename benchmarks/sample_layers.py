@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from bottleneck.data.images import open_images
 from bottleneck.data.labels import class_indices, split_rows
-from bottleneck.data.table import open_images
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.fitting.fit import fit
@@ -56,13 +56,14 @@ def layer_rows(pool: str, cache: Path) -> list[Row]:
 
 def pixel_row() -> Row:
     """The same classifiers on the 64 pixels themselves."""
-    root, images = open_images(DATA / "digits")
+    source = open_images(DATA / "digits")
+    images = source.table
     everything = np.ones(len(images), dtype=bool)
     names = sorted(set(images.label))
 
     def read(split: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         rows = split_rows(images, everything, split)
-        pixels = [np.asarray(Image.open(root / images.path[row])).ravel() for row in rows.tolist()]
+        pixels = [np.asarray(Image.open(source.path(row))).ravel() for row in rows.tolist()]
         return np.stack(pixels).astype(np.float32), class_indices(images, rows, names)
 
     (pixels, classes), (test, test_classes) = read("train"), read("test")

@@ -23,9 +23,9 @@ from bottleneck.cache.manifest import Manifest, StorageLayout, manifest_text, re
 from bottleneck.cache.shard import FILE_TYPE
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.cache.update import merge_images, plan_update
-from bottleneck.data.image_csv import COLUMNS
+from bottleneck.data.images import open_images
 from bottleneck.data.string_column import StringColumn
-from bottleneck.data.table import ImageTable, open_images
+from bottleneck.data.table import TEXT_COLUMNS, ImageTable
 from bottleneck.extraction.work import find_missing, finish, own_shards
 from bottleneck.spec import InputTransform, Source, Spec
 
@@ -41,7 +41,7 @@ def make_cache(place: Path, *, rows: int, shards: int) -> Cache:
     with (place / "images.csv").open("wb") as file:
         _write_listing(file, rows)
     with instant_stats():
-        _, images = open_images(place / "images.csv")
+        images = open_images(place / "images.csv").table
     layout = StorageLayout("float16", -(-rows // shards), "none")
     manifest = Manifest(_SPEC, layout, Source("net", "none"), images.digest)
     cache = Cache(place / "cache", manifest, images)
@@ -51,7 +51,7 @@ def make_cache(place: Path, *, rows: int, shards: int) -> Cache:
 
 
 def _write_listing(file: BinaryIO, rows: int) -> None:
-    file.write(f"{','.join(COLUMNS)}\n".encode())
+    file.write(f"{','.join(TEXT_COLUMNS)}\n".encode())
     lines = map(_line, range(rows))
     while some := "".join(islice(lines, 100_000)):
         file.write(some.encode())
@@ -64,7 +64,7 @@ def _line(row: int) -> str:
 
 def instant_stats() -> Any:
     """Every image is there, and its size and time are known without a look at the disk."""
-    return patch("bottleneck.data.table._size_and_mtime", _made_up)
+    return patch("bottleneck.data.sources.files._size_and_mtime", _made_up)
 
 
 def _made_up(path: str) -> tuple[int, int]:
@@ -104,7 +104,7 @@ def _find_instantly(place: Path, _: int) -> None:
 
 def _plan(place: Path, tasks: int) -> None:
     with instant_stats():
-        _, images = open_images(place / "images.csv")
+        images = open_images(place / "images.csv").table
     have = read_manifest(place / "cache")
     plan = plan_update(
         place / "cache", images, spec=have.spec, layout=have.layout, reference=have.reference

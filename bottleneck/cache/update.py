@@ -19,6 +19,7 @@ from bottleneck.cache.manifest import (
 )
 from bottleneck.cache.shard import read_shard_metadata
 from bottleneck.cache.store import Cache, open_cache
+from bottleneck.data.images import ImageSource
 from bottleneck.data.string_column import StringColumn
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import CacheError, ImageError, SpecMismatchError
@@ -157,7 +158,7 @@ def _plan_update(cache: Cache, images: ImageTable, changed: Collection[str] | No
     return CacheUpdate(planned, changes, shards, new=False)
 
 
-def find_modified_images(cache: Cache, root: Path) -> frozenset[str]:
+def find_modified_images(cache: Cache, source: ImageSource) -> frozenset[str]:
     """The paths of images whose bytes are not those that the shards were made of.
 
     Every image is read, so that neither a time that moved (a checkout) nor one that did not (a
@@ -166,30 +167,29 @@ def find_modified_images(cache: Cache, root: Path) -> frozenset[str]:
     Parameters
     ----------
     cache : Cache
-    root : Path
-        The folder that the images' paths are relative to.
+    source : ImageSource
+        The images as they are now.
     """
-    known: defaultdict[str, set[str]] = defaultdict(set)
+    source = source.with_table(cache.images)
+    known: defaultdict[int, set[str]] = defaultdict(set)
     for layer in cache.layers:
         for shard in cache.finished_shards(layer):
             rows = read_shard_metadata(cache.shard_path(layer, shard))
-            for path, digest in zip(rows.path, rows.image_sha256, strict=True):
-                known[path].add(digest)
+            for row, digest in zip(rows.row.tolist(), rows.image_sha256, strict=True):
+                known[row].add(digest)
     with ThreadPoolExecutor() as readers:
-        now = readers.map(lambda path: _digest(root / path), known)
+        now = readers.map(lambda row: _digest(source, row), known)
         return frozenset(
-            path for path, digest in zip(known, now, strict=True) if {digest} != known[path]
+            cache.images.path[row]
+            for row, digest in zip(known, now, strict=True)
+            if {digest} != known[row]
         )
 
 
-def _digest(path: Path) -> str:
+def _digest(source: ImageSource, row: int) -> str:
     """Of an image's bytes; empty where it cannot be read, as in a shard."""
-    from bottleneck.data.decode import (
-        read_image_bytes,  # loads PyTorch, which no other planning needs
-    )
-
     try:
-        return sha256(read_image_bytes(path))
+        return sha256(source.read(row))
     except ImageError:
         return ""
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.data.image_csv import read_image_csv
+from bottleneck.data.sources.image_csv import read_image_csv
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import LabelsError
 

@@ -1,16 +1,13 @@
-"""Images: find them, with their labels, splits and groups; the table of rows that they become."""
+"""The table of images: one row per image, stored as ``images.csv``."""
 
 import csv
-import errno
 import hashlib
 import io
-import os
 import re
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -18,18 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.data.csv_chunks import format_rows, iter_chunks, parse_int_column, split_unquoted
-from bottleneck.data.image_csv import COLUMNS, read_image_csv
 from bottleneck.data.string_column import StringColumn
-from bottleneck.errors import ImagesNotFoundError, ImagesTableError
+from bottleneck.errors import ImagesTableError
 from bottleneck.runtime.files import atomic_write
 
-SPLITS = ("train", "val", "test")
+TEXT_COLUMNS = ("path", "label", "split", "group")
 
-_JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
-_PNM = (".ppm", ".pgm", ".pbm", ".pnm")
-SUFFIXES = frozenset((*_JPEG, ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", *_PNM))
-
-_COLUMNS = (*COLUMNS, "size", "mtime_ns")
+_COLUMNS = (*TEXT_COLUMNS, "size", "mtime_ns")
 _ROWS_AT_ONCE = 4096
 
 # The name of one more column, which is empty: of all that follows the first line. There it cannot
@@ -37,7 +29,7 @@ _ROWS_AT_ONCE = 4096
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageTable:
     """Images as columns; row i of every column, and of every layer's codes, is one image.
 
@@ -59,13 +51,24 @@ class ImageTable:
     mtime_ns: NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        for name in COLUMNS:
+        for name in TEXT_COLUMNS:
             column = getattr(self, name)
             if not isinstance(column, StringColumn):
                 object.__setattr__(self, name, StringColumn(column))
 
     def __len__(self) -> int:
         return len(self.size)
+
+    def __eq__(self, other: object) -> bool:
+        return self.digest == other.digest if isinstance(other, ImageTable) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def take(self, rows: NDArray[np.int64]) -> "ImageTable":
+        """Return a table of some rows, in the order of `rows`."""
+        path, label, split, group = ([text[row] for row in rows.tolist()] for text in self.texts)
+        return ImageTable(path, label, split, group, self.size[rows], self.mtime_ns[rows])
 
     @property
     def texts(self) -> tuple[Sequence[str], ...]:
@@ -206,141 +209,3 @@ def _require_digest(path: Path, file: BinaryIO) -> str:
             f"{path}: its lines are not those that were written (sha256 differs)"
         )
     return found.hexdigest()
-
-
-def open_images(source: Path) -> tuple[Path, ImageTable]:
-    """Find the images of a directory or a CSV, in a fixed order.
-
-    A directory of class folders gives labels; one with ``train/ val/ test/`` of class folders
-    gives splits as well; a flat one gives neither. A CSV has the columns
-    ``path[,label][,split][,group]``, paths relative to its own folder.
-
-    Parameters
-    ----------
-    source : Path
-        A directory or a CSV file.
-
-    Returns
-    -------
-    root : Path
-        The folder that paths are relative to.
-    table : ImageTable
-        Sorted by path (a directory) or in the file's order (a CSV).
-
-    Raises
-    ------
-    ImagesNotFoundError
-        There is no such place, or no image in it.
-    ImagesTableError
-        The CSV lacks a ``path`` column or names a file twice.
-    """
-    if source.is_dir():
-        root, columns = source, _folder_columns(source)
-    elif source.is_file() and source.suffix.lower() == ".csv":
-        root, (_, columns) = source.parent, read_image_csv(source)
-    elif source.exists():
-        raise ImagesNotFoundError(f"{source} is neither a directory nor a .csv file of images")
-    else:
-        raise ImagesNotFoundError(
-            f"no such directory or CSV of images: {source}: give a folder of class folders, a flat "
-            "folder, or a .csv file"
-        )
-    if not columns[0]:
-        raise ImagesNotFoundError(
-            f"no images in {source}: looked for {' '.join(sorted(SUFFIXES))} in it and below"
-        )
-    return root, _table(root, columns)
-
-
-_Inode = tuple[int, int]  # device, number
-
-
-def _folder_columns(root: Path) -> list[StringColumn]:
-    label_at = 1 if _has_splits(root) else 0
-
-    def row(path: str) -> tuple[str, str, str, str]:
-        folders = path.split("/")[:-1]
-        label = folders[label_at] if len(folders) > label_at else ""
-        return path, label, folders[0] if label_at and folders else "", ""
-
-    columns = [StringColumn() for _ in range(4)]
-    rows = map(row, _walk(str(root)))
-    while some := list(islice(rows, _ROWS_AT_ONCE)):
-        for column, texts in zip(columns, zip(*some, strict=True), strict=True):
-            column.extend(texts)
-    return columns
-
-
-def _has_splits(root: Path) -> bool:
-    """Whether the first level names splits, and not classes one of which is called "train"."""
-    folders = [path for path in root.iterdir() if path.is_dir() and not _hidden(path.name)]
-    named = [path for path in folders if path.name in SPLITS]
-    return bool(named) and (
-        len(named) == len(folders)
-        or any(
-            child.is_dir() and not _hidden(child.name)
-            for folder in named
-            for child in folder.iterdir()
-        )
-    )
-
-
-def _walk(folder: str, prefix: str = "", above: frozenset[_Inode] = frozenset()) -> Iterator[str]:
-    """Every image file below a folder, relative to it, in the order of these paths.
-
-    Links are followed, but not back up.
-    """
-    status = os.stat(folder)  # noqa: PTH116  (a Path for each of a million files is slow)
-    here = (status.st_dev, status.st_ino)
-    if here in above:
-        return
-    with os.scandir(folder) as entries:
-        # A folder's place among its neighbours is that of the paths in it.
-        shown = [entry for entry in entries if not _hidden(entry.name)]
-    named = sorted((f"{e.name}/" if _is_folder(e) else e.name, e.path) for e in shown)
-    for name, path in named:
-        if name.endswith("/"):
-            yield from _walk(path, prefix + name, above | {here})
-        elif is_image_name(name):
-            yield prefix + name
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False  # a link that leads nowhere; if it is named like an image, its row says so
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a file's name ends like an image's."""
-    return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122  (millions of names)
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith(".")
-
-
-def _table(root: Path, columns: list[StringColumn]) -> ImageTable:
-    size, mtime = array("q"), array("q")
-    for name in columns[0]:
-        found = _size_and_mtime(os.path.join(root, name))  # noqa: PTH118  (as `_walk`)
-        size.append(found[0])
-        mtime.append(found[1])
-    path, label, split, group = columns
-    sizes, times = (np.frombuffer(number, dtype=np.int64) for number in (size, mtime))
-    return ImageTable(path, label, split, group, sizes, times)
-
-
-# There is no such file: absent, below a file, a link to itself, a name longer than names can be.
-_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
-
-
-def _size_and_mtime(path: str) -> tuple[int, int]:
-    try:
-        status = os.stat(path)  # noqa: PTH116  (as `_walk`)
-    except OSError as error:
-        if error.errno not in _NOWHERE:
-            raise  # a disk that fails for a moment must not make every image look removed
-        return -1, -1  # named in a CSV, a broken link, or gone since: its row says so
-    return status.st_size, status.st_mtime_ns

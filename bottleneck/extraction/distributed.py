@@ -13,10 +13,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.backbones.weights import is_weights_file
 from bottleneck.cache.manifest import cache_fingerprint
 from bottleneck.cache.store import Cache, open_cache
+from bottleneck.data.images import ImageSource
 from bottleneck.extraction.encoder import make_spec
 from bottleneck.extraction.local import LocalRunner, MissingShards
 from bottleneck.runtime.devices import choose_device
@@ -66,10 +69,8 @@ class Job:
         Its directory, absolute.
     state : str
         Digest of what stands there in ``spec.json`` and at the head of ``images.csv``.
-    images : Path
-        The folder that the images' paths are relative to, absolute.
-    example : str
-        The path of an image in it.
+    images : ImageSource
+        Without its table, which a worker takes from the cache, but for one image that exists.
     source : Source
         Where the network is, which may have moved since the cache was begun.
     device : str
@@ -80,19 +81,18 @@ class Job:
 
     cache: Path
     state: str
-    images: Path
-    example: str
+    images: ImageSource
     source: Source
     device: str
     batch_size: int | None
     workers: int | None
 
     @classmethod
-    def of(cls, cache: Cache, source: Source, *, images: Path, **options: Any) -> "Job":
+    def of(cls, cache: Cache, source: Source, *, images: ImageSource, **options: Any) -> "Job":
         """That of a cache which stands as it is planned."""
-        path, there = cache.path.resolve(), cache.images.exists
-        example = cache.images.path[int(there.argmax())] if there.any() else ""
-        return cls(path, cache_fingerprint(path), images.resolve(), example, source, **options)
+        path = cache.path.resolve()
+        example = images.with_table(cache.images.take(np.flatnonzero(cache.images.exists)[:1]))
+        return cls(path, cache_fingerprint(path), example, source, **options)
 
     def make(self, piece: Piece) -> Made:
         """Make a shard, on a worker.
@@ -112,9 +112,10 @@ class Job:
         """What a worker does not see; empty where it sees all. The cache's folder is written to."""
         if cache_fingerprint(self.cache) != self.state:
             return f"the cache {self.cache}"
+        if image := self.images.missing_here():
+            return image
         code, weights = self.source.model.rpartition(":")[0], self.source.weights
-        image = str(self.images / self.example) if self.example else ""
-        for file in (image, code, weights if is_weights_file(weights) else ""):
+        for file in (code, weights if is_weights_file(weights) else ""):
             if file and not Path(file).is_file():
                 return file
         probe = self.cache / f".seen.{os.getpid()}"

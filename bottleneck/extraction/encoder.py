@@ -5,7 +5,6 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +14,8 @@ from torch import Tensor
 from bottleneck.backbones.backbone import Backbone
 from bottleneck.backbones.layers import Layer, check_pool
 from bottleneck.backbones.runner import BatchRunner
-from bottleneck.data.decode import DECODER, decode_image, read_image_bytes, resize_and_crop
+from bottleneck.data.decode import DECODER, decode_image, resize_and_crop
+from bottleneck.data.images import ImageSource
 from bottleneck.errors import ImageError, NonFiniteCodesError
 from bottleneck.runtime.files import sha256
 from bottleneck.runtime.resources import available_cpus
@@ -53,7 +53,6 @@ class Batch:
 @dataclass(frozen=True)
 class _Read:
     row: int
-    path: Path
     data: bytes
     sha256: str
     reason: str  # why it gives no codes; empty where nothing is wrong so far
@@ -62,7 +61,6 @@ class _Read:
 @dataclass(frozen=True)
 class _Decoded:
     row: int
-    path: Path
     sha256: str
     reason: str
 
@@ -113,13 +111,19 @@ class Encoder:
         self._shapes = {layer.name: layer.code_shape(spec.pool) for layer in layers}
 
     def encode(
-        self, batches: Iterable[Sequence[tuple[int, Path]]], *, workers: int | None = None
+        self,
+        source: ImageSource,
+        batches: Iterable[Sequence[int]],
+        *,
+        workers: int | None = None,
     ) -> Generator[Batch, None, None]:
-        """Encode batches of files, one after another.
+        """Encode batches of images, one after another.
 
         Parameters
         ----------
-        batches : iterable of sequences of (row, path)
+        source : ImageSource
+        batches : iterable of sequences of int
+            Rows of the source's table.
             Each becomes one forward pass, so that its size bounds the memory.
         workers : int, optional
             Threads that read files ahead, and those that decode for a GPU; one a core unless
@@ -141,7 +145,7 @@ class Encoder:
         ahead: deque[Future[Batch]] = deque()
         with self._threads(workers or available_cpus()) as threads:
             for batch in batches:
-                ahead.append(self._begin(batch, threads))
+                ahead.append(self._begin(source, batch, threads))
                 if len(ahead) >= self.runner.parallel_batches + _BATCHES_AHEAD:
                     yield ahead.popleft().result()
             while ahead:
@@ -157,28 +161,28 @@ class Encoder:
                 with _pool("decode", workers) as decoders:
                     yield _Threads(readers, decoders, lanes)
 
-    def _begin(self, batch: Sequence[tuple[int, Path]], threads: _Threads) -> Future[Batch]:
+    def _begin(self, source: ImageSource, batch: Sequence[int], threads: _Threads) -> Future[Batch]:
         images = self.runner.allocate_batch(len(batch), self.preprocess.crop)
-        reading = [threads.readers.submit(self._read, row, path) for row, path in batch]
+        reading = [threads.readers.submit(self._read, source, row) for row in batch]
         decoding = [
             threads.decoders.submit(self._decode, file, place)
             for file, place in zip(reading, images.numpy(), strict=True)
         ]
-        return threads.lanes.submit(self._encode, decoding, images)
+        return threads.lanes.submit(self._encode, source, decoding, images)
 
-    def _read(self, row: int, path: Path) -> _Read:
+    def _read(self, source: ImageSource, row: int) -> _Read:
         with self.clock.measure("read"):
             try:
-                data = read_image_bytes(path)
+                data = source.read(row)
             except ImageError as error:
-                return _Read(row, path, b"", "", str(error))
-            return _Read(row, path, data, sha256(data), "")
+                return _Read(row, b"", "", str(error))
+            return _Read(row, data, sha256(data), "")
 
     def _decode(self, reading: Future[_Read], place: NDArray[np.uint8]) -> _Decoded:
         with self._lanes_wait():
             file = reading.result()
             reason = file.reason or self._pixels_into(place, file.data)
-            return _Decoded(file.row, file.path, file.sha256, reason)
+            return _Decoded(file.row, file.sha256, reason)
 
     def _pixels_into(self, place: NDArray[np.uint8], data: bytes) -> str:
         with self.clock.measure("decode"):
@@ -191,14 +195,16 @@ class Encoder:
     def _lanes_wait(self) -> AbstractContextManager[None]:
         return self.clock.measure("wait") if self.runner.uses_all_cpus else nullcontext()
 
-    def _encode(self, decoding: list[Future[_Decoded]], images: Tensor) -> Batch:
+    def _encode(
+        self, source: ImageSource, decoding: list[Future[_Decoded]], images: Tensor
+    ) -> Batch:
         with self.clock.measure("wait"):
             decoded = [future.result() for future in decoding]
         valid = np.array([image.valid for image in decoded], dtype=bool)
         with self.clock.measure("forward"):
             found = self._codes(images, valid)
         for layer, codes in found.items():
-            _require_finite(layer, codes, decoded)
+            _require_finite(layer, codes, source, decoded)
         return Batch(
             row=np.array([image.row for image in decoded], dtype=np.int64),
             valid=valid,
@@ -243,10 +249,12 @@ def make_spec(backbone: Backbone, *, precision: str, relu: bool, pool: str) -> S
     )
 
 
-def _require_finite(layer: str, codes: NDArray[np.float32], images: list[_Decoded]) -> None:
+def _require_finite(
+    layer: str, codes: NDArray[np.float32], source: ImageSource, images: list[_Decoded]
+) -> None:
     finite = np.isfinite(codes).all(axis=tuple(range(1, codes.ndim)))
     if not finite.all():
-        path = images[int(np.argmin(finite))].path
+        path = source.path(images[int(np.argmin(finite))].row)
         raise NonFiniteCodesError(
             f"the network gave NaN or infinity at layer {layer!r} for {path}: try "
             "`precision=float32`, and look at the weights and at `mean` and `std`"

@@ -23,7 +23,7 @@ from bottleneck.cache.manifest import (
 )
 from bottleneck.cache.store import Cache, layers_in, open_cache
 from bottleneck.cache.update import CacheUpdate, ImageChanges, find_modified_images, plan_update
-from bottleneck.data.table import open_images
+from bottleneck.data.images import ImageSource, open_images
 from bottleneck.errors import InvalidOptionError
 from bottleneck.extraction.disk_space import DiskEstimate, estimate_disk_use, usual_shard_size
 from bottleneck.extraction.distributed import DistributedRunner, Job
@@ -96,7 +96,7 @@ class ExtractionResult:
 
 
 def extract(
-    images: str | PathLike[str],
+    images: str | PathLike[str] | ImageSource,
     out: str | PathLike[str],
     *,
     model: str,
@@ -117,8 +117,8 @@ def extract(
 
     Parameters
     ----------
-    images : path-like
-        A directory or CSV; see `bottleneck.data.table.open_images`.
+    images : path-like or ImageSource
+        A directory or CSV; see `bottleneck.data.images.open_images`.
     out : path-like
         The cache's directory.
     model : str
@@ -167,7 +167,7 @@ def extract(
     out = Path(out)
     require_layers(layers)
     devices = choose_devices(compute.device)
-    root, table = open_images(Path(images))
+    source = open_images(images)
     trust_code(model)
     backbone = load_backbone(model, weights, preprocess=transform)
     existing = read_manifest(out) if is_cache(out) else None
@@ -177,9 +177,9 @@ def extract(
         backbone.largest_code(layers, pool)  # a misspelt layer leaves no cache behind
     layout = _resolve_layout(storage, existing, lambda: backbone.largest_code(layers, pool))
     check_content = existing is not None and refresh.check_content
-    changed = find_modified_images(open_cache(out), root) if check_content else None
+    changed = find_modified_images(open_cache(out), source) if check_content else None
     update = plan_update(
-        out, table, spec=spec, layout=layout, reference=backbone.source, changed=changed
+        out, source.table, spec=spec, layout=layout, reference=backbone.source, changed=changed
     )
     remove_stale_temp_files(out)  # they may be what fills the disk
     again = _shards_to_redo(update, layers, compute.task, refresh)
@@ -189,7 +189,7 @@ def extract(
     if not storage.force:
         estimate.require_free_space()
     cache = update.apply()
-    runner = _make_runner(cache, backbone, root, devices, compute)
+    runner = _make_runner(cache, backbone, source, devices, compute)
     rows = _run(runner, missing, estimate, on_progress)
     return ExtractionResult(
         cache=cache,
@@ -251,14 +251,14 @@ def _shards_to_redo(
 def _make_runner(
     cache: Cache,
     backbone: Backbone,
-    root: Path,
+    source: ImageSource,
     devices: Sequence[torch.device],
     compute: ComputeOptions,
 ) -> LocalRunner | DistributedRunner:
     sizes = {"batch_size": compute.batch_size, "workers": compute.workers}
     if compute.executor is None:
-        return LocalRunner(cache, backbone, images=root, devices=devices, **sizes)
-    job = Job.of(cache, backbone.source, images=root, device=compute.device, **sizes)
+        return LocalRunner(cache, backbone, images=source, devices=devices, **sizes)
+    job = Job.of(cache, backbone.source, images=source, device=compute.device, **sizes)
     return DistributedRunner(job, compute.executor)
 
 

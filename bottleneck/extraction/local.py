@@ -1,12 +1,12 @@
 """LocalRunner: a cache, a network and devices, with which a process makes shards."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import torch
 
 from bottleneck.backbones.backbone import Backbone
 from bottleneck.cache.store import Cache
+from bottleneck.data.images import ImageSource
 from bottleneck.extraction.encoder import Encoder
 from bottleneck.extraction.pipeline import write_shards
 from bottleneck.runtime.timing import StageTimer
@@ -23,8 +23,8 @@ class LocalRunner:
         As it stands.
     backbone : Backbone
         Of the cache's spec.
-    images : Path
-        The folder that the images' paths are relative to.
+    images : ImageSource
+        Of the cache's images.
     devices : sequence of torch.device
     batch_size : int, optional
         Images in one forward pass; what serves the device best unless given.
@@ -44,14 +44,14 @@ class LocalRunner:
         cache: Cache,
         backbone: Backbone,
         *,
-        images: Path,
+        images: ImageSource,
         devices: Sequence[torch.device],
         batch_size: int | None = None,
         workers: int | None = None,
     ) -> None:
         self.clock = StageTimer()
         self.fitting: int | None = None
-        self._cache, self._backbone, self._images = cache, backbone, images
+        self._cache, self._backbone, self._images = cache, backbone, images.with_table(cache.images)
         self._devices, self._batch_size, self._workers = devices, batch_size, workers
         self._encoders: dict[tuple[str, ...], Encoder] = {}
 
@@ -74,7 +74,7 @@ class LocalRunner:
                 self._cache,
                 shards,
                 encoder,
-                root=self._images,
+                source=self._images,
                 batch_size=self._batch_size or encoder.runner.default_batch_size,
                 workers=self._workers,
             )

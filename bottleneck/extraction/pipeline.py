@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from bottleneck.cache.shard import ShardData, choose_dtype, write_shard
 from bottleneck.cache.store import Cache
+from bottleneck.data.images import ImageSource
 from bottleneck.extraction.encoder import Batch, Encoder
 from bottleneck.runtime.shutdown import defer_stop, raise_if_stop_requested
 from bottleneck.runtime.timing import StageTimer
@@ -25,7 +25,7 @@ def write_shards(
     shards: Sequence[int],
     encoder: Encoder,
     *,
-    root: Path,
+    source: ImageSource,
     batch_size: int,
     workers: int | None,
 ) -> Iterator[int]:
@@ -39,8 +39,8 @@ def write_shards(
         Which.
     encoder : Encoder
         Of the layers that lack them.
-    root : Path
-        The folder that the images' paths are relative to.
+    source : ImageSource
+        Of the cache's images.
     batch_size : int
         Images in one forward pass.
     workers : int or None
@@ -59,11 +59,8 @@ def write_shards(
         Somebody asked for it while a shard was made: that shard is whole, and others are to do.
     """
     plan = [(shard, rows) for shard in shards for rows in _batches(cache.rows(shard), batch_size)]
-    paths = cache.images.path
     cost = {layer.name: layer.cost for layer in encoder.layers}
-    stream = encoder.encode(
-        ([(row, root / paths[row]) for row in rows] for _, rows in plan), workers=workers
-    )
+    stream = encoder.encode(source, (rows for _, rows in plan), workers=workers)
     parts: list[Batch] = []
     with defer_stop(), _WriteBehind(encoder.clock) as writer, closing(stream):
         for (shard, rows), batch in zip(plan, stream, strict=True):

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -17,7 +16,7 @@ import numpy as np
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.backbones.layers import check_pool
 from bottleneck.cache.manifest import DTYPES
-from bottleneck.data.table import open_images
+from bottleneck.data.images import ImageSource, open_images
 from bottleneck.errors import ImagesNotFoundError
 from bottleneck.extraction.disk_space import shard_bytes, usual_shard_size
 from bottleneck.extraction.encoder import Encoder, make_spec
@@ -206,7 +205,7 @@ class ExtractionPlan:
 
 
 def plan(
-    images: str | PathLike[str],
+    images: str | PathLike[str] | ImageSource,
     *,
     model: str,
     layers: Sequence[str],
@@ -224,8 +223,8 @@ def plan(
 
     Parameters
     ----------
-    images : path-like
-        A directory or CSV; see `bottleneck.data.table.open_images`.
+    images : path-like or ImageSource
+        A directory or CSV; see `bottleneck.data.images.open_images`.
     model : str
         A torchvision name, or ``path/to/file.py:factory``, which is run: it is code.
     layers : sequence of str
@@ -263,7 +262,7 @@ def plan(
     require_layers(layers)
     devices = choose_devices(compute.device)
     precision = resolve_precision(compute.precision, devices[0])
-    root, table = open_images(Path(images))
+    source = open_images(images)
     backbone = load_backbone(model, weights, preprocess=transform)
     chosen = backbone.select_layers(layers)
     dtype = storage.dtype or DTYPES[0]
@@ -271,43 +270,48 @@ def plan(
     size = storage.shard_size or usual_shard_size(largest)
     spec = make_spec(backbone, precision=precision, relu=relu, pool=pool)
     encoder = Encoder(backbone, chosen, spec, devices, clock=StageTimer())
-    rows = np.linspace(0, len(table) - 1, min(len(table), _IMAGES), dtype=np.int64).tolist()
-    paths = [(row, root / table.path[row]) for row in rows]
     batch_size = compute.batch_size or encoder.runner.default_batch_size
-    pace = _measure(encoder, paths, batch_size, compute.workers, start)
+    pace = _measure(encoder, source, batch_size, compute.workers, start)
     sizes = {
         layer.name: LayerSize.of(
-            layer.code_shape(pool), dtype=dtype, rows=len(table), shard_size=size
+            layer.code_shape(pool), dtype=dtype, rows=len(source.table), shard_size=size
         )
         for layer in chosen
     }
-    return ExtractionPlan(len(table), size, tasks, sizes, pace)
+    return ExtractionPlan(len(source.table), size, tasks, sizes, pace)
 
 
 def _measure(
     encoder: Encoder,
-    paths: Sequence[tuple[int, Path]],
+    source: ImageSource,
     batch_size: int,
     workers: int | None,
     start: float,
 ) -> Pace:
     """How fast an encoder is; what it does at first use counts as starting, from `start` on."""
-    batches = [paths[i : i + batch_size] for i in range(0, len(paths), batch_size)]
-    first = list(encoder.encode(batches[: encoder.runner.parallel_batches], workers=workers))
+    n = len(source.table)
+    rows = np.linspace(0, n - 1, min(n, _IMAGES), dtype=np.int64).tolist()
+    batches = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+    first = list(
+        encoder.encode(source, batches[: encoder.runner.parallel_batches], workers=workers)
+    )
     if not any(batch.valid.any() for batch in first):
         raise ImagesNotFoundError(
-            f"none of the images that were tried gives codes: {paths[0][1]}: {first[0].reason[0]}"
+            f"none of the images that were tried gives codes: {source.path(rows[0])}: "
+            f"{first[0].reason[0]}"
         )
     startup = time.perf_counter() - start
     encoder.clock.seconds.clear()
     begin = time.perf_counter()
 
-    def for_some_seconds() -> Iterator[Sequence[tuple[int, Path]]]:
+    def for_some_seconds() -> Iterator[Sequence[int]]:
         for batch in batches:
             yield batch
             if time.perf_counter() - begin > _SECONDS:
                 return
 
-    done = sum(len(batch.row) for batch in encoder.encode(for_some_seconds(), workers=workers))
+    done = sum(
+        len(batch.row) for batch in encoder.encode(source, for_some_seconds(), workers=workers)
+    )
     seconds = time.perf_counter() - begin
     return Pace(done, seconds, startup, slowest_stage(encoder.clock))

@@ -8,13 +8,14 @@ from pathlib import Path
 from bottleneck.backbones.trusted_code import require_trusted_code
 from bottleneck.cache.recovery import recover_cache
 from bottleneck.cache.verify import Problem, find_problems
+from bottleneck.data.images import ImageSource
 from bottleneck.extraction.extract import ExtractionResult, Progress, extract
 from bottleneck.extraction.options import ComputeOptions, RefreshOptions, StorageOptions
 
 
 def repair(
     path: str | PathLike[str],
-    images: str | PathLike[str],
+    images: str | PathLike[str] | ImageSource,
     *,
     model: str | None = None,
     weights: str | None = None,
@@ -31,7 +32,7 @@ def repair(
     ----------
     path : path-like
         The cache's directory.
-    images : path-like
+    images : path-like or ImageSource
         The cache's images: a directory or CSV.
     model : str, optional
         The network, if its file has moved, or if it is code that you have not named before.

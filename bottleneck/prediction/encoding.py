@@ -1,27 +1,28 @@
-"""Encode image files with the network and the spec of a head."""
+"""Encode images with the network and the spec of a head."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.backbones.trusted_code import require_trusted_code, trust_code
+from bottleneck.data.images import ImageSource
 from bottleneck.extraction.encoder import Batch, Encoder, make_spec
 from bottleneck.fitting.head import Head
 from bottleneck.runtime.devices import choose_devices
 from bottleneck.runtime.validation import require_positive
 
 
-def encode_files(
+def encode_images(
     head: Head,
-    paths: Sequence[Path],
+    source: ImageSource,
+    rows: Sequence[int],
     *,
     model: str | None = None,
     weights: str | None = None,
     device: str = "auto",
     batch_size: int | None = None,
 ) -> Iterator[Batch]:
-    """Encode image files as the training images of a head were encoded.
+    """Encode images as the training images of a head were encoded.
 
     The network is loaded and checked when this function is called; images are read during
     iteration.
@@ -29,7 +30,9 @@ def encode_files(
     Parameters
     ----------
     head : Head
-    paths : sequence of Path
+    source : ImageSource
+    rows : sequence of int
+        Rows of its table.
     model, weights : str, optional
         The network's present location, if it moved; it must be the same network.
     device : str
@@ -40,8 +43,7 @@ def encode_files(
     Returns
     -------
     iterator of Batch
-        Consecutive batches in the order of `paths`; ``row`` is the index into `paths`, ``codes``
-        has the head's layer.
+        Consecutive batches in the order of `rows`; ``codes`` has the head's layer.
 
     Raises
     ------
@@ -51,11 +53,8 @@ def encode_files(
     require_positive("batch_size", batch_size)
     encoder = _load_encoder(head, model=model, weights=weights, device=device)
     size = batch_size or encoder.runner.default_batch_size
-    starts = range(0, len(paths), size)
-    return encoder.encode(
-        [(row, paths[row]) for row in range(start, min(start + size, len(paths)))]
-        for start in starts
-    )
+    batches = (rows[start : start + size] for start in range(0, len(rows), size))
+    return encoder.encode(source, batches)
 
 
 def _load_encoder(head: Head, *, model: str | None, weights: str | None, device: str) -> Encoder:

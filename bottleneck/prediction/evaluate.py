@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from bottleneck.cache.index import row_validity
 from bottleneck.cache.manifest import is_cache
 from bottleneck.cache.store import Cache, open_cache
+from bottleneck.data.images import open_images
 from bottleneck.data.labels import encode_targets, heldout_split, split_rows
-from bottleneck.data.table import ImageTable, open_images
+from bottleneck.data.table import ImageTable
 from bottleneck.errors import InvalidOptionError, LabelsError, UnknownNameError
 from bottleneck.fitting.dataset import require_rows
 from bottleneck.fitting.fit import score_head
@@ -126,9 +127,10 @@ def evaluate(
 
 
 def _evaluate_images(head: Head, path: Path, split: str | None, **options: Any) -> Evaluation:
-    from bottleneck.prediction.encoding import encode_files  # imports torch: not for a cache
+    from bottleneck.prediction.encoding import encode_images  # imports torch: not for a cache
 
-    root, images = open_images(path)
+    source = open_images(path)
+    images = source.table
     split = _require_split(images, split)
     rows = split_rows(images, images.has_label, split)
     targets = _targets(head, images, rows)  # before the images are encoded, which takes long
@@ -136,13 +138,13 @@ def _evaluate_images(head: Head, path: Path, split: str | None, **options: Any) 
     valid = np.zeros(len(rows), dtype=bool)
     rejected: dict[str, str] = {}
     count = 0
-    for batch in encode_files(head, [root / images.path[row] for row in rows.tolist()], **options):
+    for batch in encode_images(head, source, rows.tolist(), **options):
         block = batch.codes[head.layer].reshape(len(batch.row), -1)[batch.valid]
         codes[count : count + len(block)] = block
         count += len(block)
-        valid[batch.row] = batch.valid
+        valid[np.searchsorted(rows, batch.row)] = batch.valid
         for i in np.flatnonzero(~batch.valid).tolist():
-            rejected[images.path[int(rows[batch.row[i]])]] = batch.reason[i]
+            rejected[images.path[int(batch.row[i])]] = batch.reason[i]
     if not count:
         where = f"in split {split!r} " if split else ""
         raise LabelsError(

@@ -4,7 +4,7 @@ import glob
 import os
 from pathlib import Path
 
-from bottleneck.data.table import open_images
+from bottleneck.data.images import open_images
 from bottleneck.errors import ImagesNotFoundError
 from bottleneck.fitting.head import Head
 
@@ -64,5 +64,5 @@ def expand_paths(name: str | os.PathLike[str]) -> list[Path]:
 def _images_at(path: Path) -> list[Path]:
     if not path.is_dir() and path.suffix.lower() != ".csv":
         return [path]
-    root, table = open_images(path)
-    return [root / relative for relative in table.path]
+    images = open_images(path)
+    return [Path(images.path(row)) for row in range(len(images.table))]

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.data.sources.files import FileSource
 from bottleneck.fitting.head import Head
-from bottleneck.prediction.encoding import encode_files
+from bottleneck.prediction.encoding import encode_images
 from bottleneck.prediction.inputs import expand_paths, open_head
 
 
@@ -87,8 +88,14 @@ def predict(
     head = open_head(head)
     names = [images] if isinstance(images, str | os.PathLike) else images
     paths = [path for name in names for path in expand_paths(name)]
-    batches = encode_files(
-        head, paths, model=model, weights=weights, device=device, batch_size=batch_size
+    batches = encode_images(
+        head,
+        FileSource.from_paths(paths),
+        range(len(paths)),
+        model=model,
+        weights=weights,
+        device=device,
+        batch_size=batch_size,
     )
     return (
         prediction

@@ -21,6 +21,7 @@ from bottleneck.backbones.layers import Layer, list_layers, select_layers
 from bottleneck.backbones.runner import BatchRunner
 from bottleneck.backbones.tracing import TracedNetwork, trace
 from bottleneck.backbones.truncated import TruncatedNetwork
+from bottleneck.data.sources.files import FileSource
 from bottleneck.errors import BackboneError, DeviceMemoryError, ImageError, InvalidOptionError
 from bottleneck.extraction.encoder import Encoder, make_spec
 from bottleneck.runtime.devices import best_precision, choose_device, choose_devices, visible_gpus
@@ -355,7 +356,7 @@ def test_arithmetic_threads_are_as_before_after_a_stream(
 ) -> None:
     paths = write_photographs(tmp_path, 6, label="ants")
     for stop in (None, 1):
-        stream = encoder().encode([[(i, path)] for i, path in enumerate(paths)], workers=2)
+        stream = encoder().encode(*asked(paths, 1), workers=2)
         for _ in range(stop or 6):
             next(stream)
         stream.close()
@@ -570,9 +571,9 @@ def left_behind(seconds: float = 5) -> list[str]:
         time.sleep(0.01)
 
 
-def asked(paths: list[Path], size: int) -> list[list[tuple[int, Path]]]:
-    rows = list(enumerate(paths))
-    return [rows[i : i + size] for i in range(0, len(rows), size)]
+def asked(paths: list[Path], size: int) -> tuple[FileSource, list[range]]:
+    rows = range(len(paths))
+    return FileSource.from_paths(paths), [rows[i : i + size] for i in range(0, len(rows), size)]
 
 
 def test_an_error_in_a_network_thread_reaches_the_caller(
@@ -588,7 +589,7 @@ def test_an_error_in_a_network_thread_reaches_the_caller(
 
     monkeypatch.setattr(BatchRunner, "_forward", forward)
     with pytest.raises(BackboneError, match="the network failed: RuntimeError: the network's own"):
-        list(encoder().encode(asked(paths, 2), workers=3))
+        list(encoder().encode(*asked(paths, 2), workers=3))
     assert not left_behind()
 
 
@@ -597,7 +598,7 @@ def test_too_little_memory_reaches_the_caller(
 ) -> None:
     limit_memory(monkeypatch, 0)
     with pytest.raises(DeviceMemoryError):
-        list(encoder().encode(asked(write_photographs(tmp_path, 3, label="ants"), 2)))
+        list(encoder().encode(*asked(write_photographs(tmp_path, 3, label="ants"), 2)))
     assert not left_behind()
 
 
@@ -609,19 +610,21 @@ def test_an_error_in_a_decoder_that_is_not_the_images_reaches_the_caller(
 
     monkeypatch.setattr("bottleneck.extraction.encoder.decode_image", broken)
     with pytest.raises(MemoryError, match="no memory to decode"):
-        list(encoder().encode(asked(write_photographs(tmp_path, 6, label="ants"), 2)))
+        list(encoder().encode(*asked(write_photographs(tmp_path, 6, label="ants"), 2)))
     assert not left_behind()
 
 
 def test_an_error_of_who_names_the_images_reaches_the_caller(several: int, tmp_path: Path) -> None:
     paths = write_photographs(tmp_path, 12, label="ants")
 
-    def naming() -> Iterator[list[tuple[int, Path]]]:
-        yield from asked(paths, 2)
+    source, batches = asked(paths, 2)
+
+    def naming() -> Iterator[range]:
+        yield from batches
         raise LookupError("no more names")
 
     with pytest.raises(LookupError, match="no more names"):
-        list(encoder().encode(naming()))
+        list(encoder().encode(source, naming()))
     assert not left_behind()
 
 
@@ -630,7 +633,7 @@ def test_a_stream_that_is_closed_early_leaves_no_thread(
     several: int, taken: int, tmp_path: Path
 ) -> None:
     paths = write_photographs(tmp_path, 40, label="ants")
-    stream = encoder().encode(asked(paths, 2), workers=3)
+    stream = encoder().encode(*asked(paths, 2), workers=3)
     for _ in range(taken):
         next(stream)
     stream.close()
@@ -648,7 +651,7 @@ def test_a_stream_closed_while_a_thread_waits_for_a_slow_image_ends(
         return decode_image(data)
 
     monkeypatch.setattr("bottleneck.extraction.encoder.decode_image", slow)
-    stream = encoder().encode(asked(paths, 4), workers=1)
+    stream = encoder().encode(*asked(paths, 4), workers=1)
     next(stream)
     begun = time.monotonic()
     stream.close()
@@ -666,9 +669,9 @@ def test_a_finished_stream_leaves_no_thread_and_keeps_the_order(
         time.sleep(next(delays))
         return plain(self, images)
 
-    one_by_one = joined([batch.codes for batch in encoder().encode(asked(paths, 1))])
+    one_by_one = joined([batch.codes for batch in encoder().encode(*asked(paths, 1))])
     monkeypatch.setattr(BatchRunner, "_forward", forward)
-    found = list(encoder().encode(asked(paths, 3), workers=4))
+    found = list(encoder().encode(*asked(paths, 3), workers=4))
     assert np.concatenate([batch.row for batch in found]).tolist() == list(range(31))
     assert_close(joined([batch.codes for batch in found]), one_by_one)
     assert not left_behind()
@@ -679,11 +682,11 @@ def test_images_that_are_not_valid_are_not_run(
     bad: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = write_photographs(tmp_path, 5, label="ants")
-    (good,) = encoder().encode([list(enumerate(paths))])
+    (good,) = encoder().encode(*asked(paths, len(paths)))
     for i in bad:
         paths[i].write_bytes(b"no image")
     tried = limit_memory(monkeypatch, 5)
-    (batch,) = encoder().encode([list(enumerate(paths))])
+    (batch,) = encoder().encode(*asked(paths, len(paths)))
     kept = [i for i in range(5) if i not in bad]
     assert tried == ([len(kept)] if kept else [])
     assert np.flatnonzero(batch.valid).tolist() == kept
@@ -704,7 +707,7 @@ def test_an_image_that_fails_after_half_of_its_pixels_were_written_gives_zeros(
         raise ImageError("refused")
 
     monkeypatch.setattr("bottleneck.extraction.encoder.resize_and_crop", refuse)
-    (batch,) = encoder().encode([list(enumerate(paths))])
+    (batch,) = encoder().encode(*asked(paths, len(paths)))
     assert not batch.valid.any()
     assert batch.reason == ["refused"] * 3
     assert not any(codes.any() for codes in batch.codes.values())
@@ -716,7 +719,7 @@ def test_a_network_that_cannot_be_traced_goes_through_the_stream(
     paths = write_photographs(tmp_path, 7, label="ants")
     odd = encoder(BRANCHING)
     assert odd.runner.parallel_batches == 1
-    found = joined([batch.codes for batch in odd.encode(asked(paths, 2), workers=3)])
-    plain = joined([batch.codes for batch in encoder(BRANCHING).encode(asked(paths, 7))])
+    found = joined([batch.codes for batch in odd.encode(*asked(paths, 2), workers=3)])
+    plain = joined([batch.codes for batch in encoder(BRANCHING).encode(*asked(paths, 7))])
     assert_close(found, plain)
     assert found["layer3"].any()

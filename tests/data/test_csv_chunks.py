@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from bottleneck.data import csv_chunks as csv_blocks
 from bottleneck.data.csv_chunks import (
     format_rows,
-    split_unquoted,
     iter_chunks,
-    split_header,
     parse_int_column,
+    split_header,
+    split_unquoted,
 )
 
 CELLS = st.text(',"\n\r é\udcffa1', max_size=4)

@@ -25,9 +25,11 @@ from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms import functional as F  # noqa: N812  (the name it has everywhere)
 
-from bottleneck.data import decode as decode
 from bottleneck.backbones.backbone import Backbone
-from bottleneck.data.decode import decode_image, resize_and_crop, read_image_bytes
+from bottleneck.data import decode
+from bottleneck.data.decode import decode_image, resize_and_crop
+from bottleneck.data.reading import read_image_bytes
+from bottleneck.data.sources.files import FileSource
 from bottleneck.errors import ImageError
 from bottleneck.extraction.encoder import Encoder, make_spec
 from bottleneck.spec import INTERPOLATIONS, InputTransform, Source
@@ -846,7 +848,11 @@ def test_a_decoder_that_rounds_otherwise_is_not_used(monkeypatch: pytest.MonkeyP
 def test_a_files_bytes_are_read(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(FILES["png"])
     (tmp_path / "link.png").symlink_to("a.png")
-    assert read_image_bytes(tmp_path / "a.png") == read_image_bytes(tmp_path / "link.png") == FILES["png"]
+    assert (
+        read_image_bytes(tmp_path / "a.png")
+        == read_image_bytes(tmp_path / "link.png")
+        == FILES["png"]
+    )
 
 
 def test_a_missing_file_is_an_image_error(tmp_path: Path) -> None:
@@ -1124,7 +1130,7 @@ def inputs_of(paths: list[Path], preprocess: InputTransform) -> NDArray[np.float
     backbone = Backbone(network, "glass", "", preprocess, Source("glass", "none"))
     spec = make_spec(backbone, precision="float32", relu=False, pool="none")
     encoder = Encoder(backbone, backbone.layers, spec, [torch.device("cpu")])
-    (batch,) = encoder.encode([list(enumerate(paths))], workers=2)
+    (batch,) = encoder.encode(FileSource.from_paths(paths), [range(len(paths))], workers=2)
     assert batch.reason == [""] * len(paths)
     return batch.codes["pane"]
 
@@ -1301,7 +1307,8 @@ THREADS = """
 import hashlib, json, sys, threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from bottleneck.data.decode import decode_image, read_image_bytes
+from bottleneck.data.decode import decode_image
+from bottleneck.data.reading import read_image_bytes
 
 paths = sorted(Path(sys.argv[1]).iterdir())
 together = threading.Barrier(8)

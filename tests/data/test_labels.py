@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.preprocessing import LabelEncoder, MultiLabelBinarizer
 
+from bottleneck.data.images import open_images
 from bottleneck.data.labels import (
     SEPARATOR,
-    train_and_heldout_splits,
     class_indices,
     class_names,
     encode_targets,
@@ -21,8 +21,9 @@ from bottleneck.data.labels import (
     is_multilabel,
     relabel,
     split_rows,
+    train_and_heldout_splits,
 )
-from bottleneck.data.table import ImageTable, open_images
+from bottleneck.data.table import ImageTable
 from bottleneck.errors import ImagesTableError, LabelsError
 
 
@@ -185,7 +186,7 @@ def test_a_class_folder_may_hold_several_names(tmp_path: Path) -> None:
     for folder in ("cat|dog", "dog"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "1.jpg").write_bytes(b"x")
-    _, images = open_images(tmp_path)
+    images = open_images(tmp_path).table
     assert class_names(images, every(images), split="") == ["cat", "dog"]
 
 

@@ -13,8 +13,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bottleneck.data.image_csv import read_image_csv
-from bottleneck.data.table import SUFFIXES, ImageTable, open_images, is_image_name
+from bottleneck.data.images import open_images
+from bottleneck.data.sources.folder import SUFFIXES, is_image_name
+from bottleneck.data.sources.image_csv import read_image_csv
+from bottleneck.data.table import ImageTable
 from bottleneck.errors import ImagesNotFoundError, ImagesTableError
 
 HEADER = "path,label,split,group,size,mtime_ns"
@@ -31,7 +33,7 @@ def touch(root: Path, *names: str) -> Path:
 
 def found(source: Path) -> list[tuple[str, str, str]]:
     """Path, label and split of every row."""
-    _, table = open_images(source)
+    table = open_images(source).table
     return list(zip(table.path, table.label, table.split, strict=True))
 
 
@@ -143,7 +145,7 @@ def test_folders_inside_of_a_splits_class_belong_to_it(tmp_path: Path) -> None:
 
 
 def test_a_directory_gives_no_groups(tmp_path: Path) -> None:
-    _, table = open_images(touch(tmp_path, "ants/1.jpg", "bees/2.jpg"))
+    table = open_images(touch(tmp_path, "ants/1.jpg", "bees/2.jpg")).table
     assert table.group == ["", ""]
 
 
@@ -208,7 +210,7 @@ def test_a_folder_named_like_an_image_is_a_folder(tmp_path: Path) -> None:
 def test_a_name_that_is_not_unicode_is_found(tmp_path: Path) -> None:
     folder = os.fsencode(tmp_path)
     Path(os.fsdecode(folder + b"/\xff.jpg")).write_bytes(b"x")
-    _, table = open_images(tmp_path)
+    table = open_images(tmp_path).table
     assert [os.fsencode(name) for name in table.path] == [b"\xff.jpg"]
     assert table.size.tolist() == [1]
 
@@ -238,7 +240,7 @@ def test_a_linked_image_is_a_row_of_its_targets_size(tmp_path: Path) -> None:
     (tmp_path / "elsewhere.bin").write_bytes(b"12345")
     root = touch(tmp_path / "photos", "ants/1.jpg")
     (root / "ants/2.jpg").symlink_to(tmp_path / "elsewhere.bin")
-    _, table = open_images(root)
+    table = open_images(root).table
     assert (table.path, table.size.tolist()) == (["ants/1.jpg", "ants/2.jpg"], [1, 5])
 
 
@@ -253,7 +255,7 @@ def test_a_loop_of_links_ends_and_repeats_no_image(tmp_path: Path) -> None:
 def test_a_broken_link_is_a_row_without_a_file(tmp_path: Path) -> None:
     touch(tmp_path, "ants/1.jpg")
     (tmp_path / "ants/2.jpg").symlink_to("gone.jpg")
-    _, table = open_images(tmp_path)
+    table = open_images(tmp_path).table
     assert table.path == ["ants/1.jpg", "ants/2.jpg"]
     assert table.size.tolist() == [1, -1]
     assert table.mtime_ns[1] == -1
@@ -263,7 +265,7 @@ def test_a_broken_link_is_a_row_without_a_file(tmp_path: Path) -> None:
 def test_a_link_to_itself_is_a_row_without_a_file(tmp_path: Path) -> None:
     touch(tmp_path, "ants/1.jpg")
     (tmp_path / "ants/2.jpg").symlink_to("2.jpg")
-    _, table = open_images(tmp_path)
+    table = open_images(tmp_path).table
     assert (table.path, table.size.tolist()) == (["ants/1.jpg", "ants/2.jpg"], [1, -1])
 
 
@@ -331,9 +333,9 @@ def test_a_file_that_is_no_csv_is_refused(tmp_path: Path, name: str) -> None:
 
 
 def test_the_root_is_the_folder_that_was_given(tmp_path: Path) -> None:
-    root, table = open_images(touch(tmp_path / "photos", "ants/1.jpg"))
-    assert root == tmp_path / "photos"
-    assert all((root / path).is_file() for path in table.path)
+    source = open_images(touch(tmp_path / "photos", "ants/1.jpg"))
+    assert source.path(0) == str(tmp_path / "photos" / "ants" / "1.jpg")
+    assert source.read(0) == b"x"
 
 
 def test_the_working_directory_is_a_root_like_any_other(
@@ -363,7 +365,7 @@ def test_size_and_time_are_the_files(tmp_path: Path) -> None:
     for i, name in enumerate(["a.jpg", "b.jpg"], start=1):
         (tmp_path / name).write_bytes(b"x" * (10 * i))
         os.utime(tmp_path / name, ns=(0, 1_600_000_000_000_000_000 + i * 1_000))
-    _, table = open_images(tmp_path)
+    table = open_images(tmp_path).table
     assert table.size.tolist() == [10, 20]
     assert table.mtime_ns.tolist() == [1_600_000_000_000_001_000, 1_600_000_000_000_002_000]
     assert table.size.dtype == table.mtime_ns.dtype == np.int64
@@ -371,7 +373,7 @@ def test_size_and_time_are_the_files(tmp_path: Path) -> None:
 
 def test_an_empty_file_exists(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
-    _, table = open_images(tmp_path)
+    table = open_images(tmp_path).table
     assert (table.size.tolist(), table.exists.tolist()) == ([0], [True])
 
 
@@ -380,7 +382,7 @@ def test_an_empty_file_exists(tmp_path: Path) -> None:
 
 def test_a_csv_gives_label_split_and_group(tmp_path: Path) -> None:
     text = "path,label,split,group\nb.jpg,bees,val,hive 1\na.jpg,ants,train,hill 2\n"
-    _, table = open_images(write_csv(tmp_path, text))
+    table = open_images(write_csv(tmp_path, text)).table
     assert table.path == ["b.jpg", "a.jpg"]  # the file's order
     assert table.label == ["bees", "ants"]
     assert table.split == ["val", "train"]
@@ -403,7 +405,7 @@ def test_a_csv_gives_label_split_and_group(tmp_path: Path) -> None:
 def test_columns_but_the_path_are_optional_and_in_any_order(
     tmp_path: Path, text: str, row: tuple[str, ...]
 ) -> None:
-    _, table = open_images(write_csv(tmp_path, text))
+    table = open_images(write_csv(tmp_path, text)).table
     assert list(zip(table.path, table.label, table.split, table.group, strict=True)) == [row]
 
 
@@ -417,7 +419,7 @@ def test_the_rows_of_a_csv_need_no_images_and_come_with_its_columns(tmp_path: Pa
 
 
 def test_a_short_row_has_empty_cells(tmp_path: Path) -> None:
-    _, table = open_images(write_csv(tmp_path, "path,label,split\na.jpg,ants,val\nb.jpg\n"))
+    table = open_images(write_csv(tmp_path, "path,label,split\na.jpg,ants,val\nb.jpg\n")).table
     assert (table.path, table.label, table.split) == (["a.jpg", "b.jpg"], ["ants", ""], ["val", ""])
 
 
@@ -441,21 +443,22 @@ def test_paths_in_a_csv_are_relative_to_its_folder(
     touch(tmp_path / "lists", "ants/1.jpg")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    root, table = open_images(write_csv(tmp_path / "lists", "path\nants/1.jpg\n"))
-    assert (root, table.size.tolist()) == (tmp_path / "lists", [1])
+    source = open_images(write_csv(tmp_path / "lists", "path\nants/1.jpg\n"))
+    assert source.path(0) == str(tmp_path / "lists" / "ants" / "1.jpg")
+    assert source.table.size.tolist() == [1]
 
 
 def test_a_csv_may_name_files_anywhere(tmp_path: Path) -> None:
     touch(tmp_path, "1.jpg", "ants/2.jpg")
     text = f"path\n../1.jpg\n{(tmp_path / 'ants/2.jpg').as_posix()}\n"
-    _, table = open_images(write_csv(tmp_path / "lists", text))
+    table = open_images(write_csv(tmp_path / "lists", text)).table
     assert table.size.tolist() == [1, 1]
 
 
 def test_size_and_time_in_a_csv_are_the_files(tmp_path: Path) -> None:
     touch(tmp_path, "1.jpg")
     os.utime(tmp_path / "1.jpg", ns=(0, 123_456_789_000))
-    _, table = open_images(write_csv(tmp_path, "path\n1.jpg\n"))
+    table = open_images(write_csv(tmp_path, "path\n1.jpg\n")).table
     assert (table.size.tolist(), table.mtime_ns.tolist()) == ([1], [123_456_789_000])
 
 
@@ -466,7 +469,7 @@ def test_size_and_time_in_a_csv_are_the_files(tmp_path: Path) -> None:
 )
 def test_a_missing_file_in_a_csv_is_a_row_without_a_file(tmp_path: Path, name: str) -> None:
     touch(tmp_path, "1.jpg")
-    _, table = open_images(write_csv(tmp_path, f"path,label\n{name},ants\n1.jpg,bees\n"))
+    table = open_images(write_csv(tmp_path, f"path,label\n{name},ants\n1.jpg,bees\n")).table
     assert table.path == [name, "1.jpg"]
     assert table.label == ["ants", "bees"]
     assert table.size.tolist() == [-1, 1]
@@ -594,7 +597,7 @@ def test_a_table_is_what_the_csv_module_reads(
 def test_what_was_found_survives_the_way_there_and_back(tmp_path: Path) -> None:
     touch(tmp_path / "photos", "train/ants, red/1.jpg", "val/bees/2.png")
     (tmp_path / "photos/val/bees/gone.jpg").symlink_to("nowhere")
-    _, table = open_images(tmp_path / "photos")
+    table = open_images(tmp_path / "photos").table
     write_table(table, tmp_path / "images.csv")
     assert same(ImageTable.read_csv(tmp_path / "images.csv"), table)
 

@@ -139,7 +139,7 @@ def test_it_is_announced_once_before_any_image_is_read(
         told.append("read")
         return b""
 
-    monkeypatch.setattr("bottleneck.extraction.encoder.read_image_bytes", read)
+    monkeypatch.setattr("bottleneck.data.sources.files.read_image_bytes", read)
     done = extract_tiny(photos, layers=["layer3", "layer2"], on_progress=first(told))
     (ahead,) = (item for item in told if isinstance(item, DiskEstimate))
     assert told[0] is ahead

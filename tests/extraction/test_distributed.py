@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from bottleneck.cache.store import open_cache
+from bottleneck.data.images import open_images
 from bottleneck.errors import NonFiniteCodesError, SpecMismatchError, WorkerError
 from bottleneck.extraction.distributed import Job, Piece
 from bottleneck.extraction.extract import Progress
@@ -48,7 +49,7 @@ def crew(notes: Path) -> Iterator[Executor]:
 @pytest.fixture
 def job(cache: Path, photos: Path) -> Job:
     store = open_cache(cache)
-    return Job.of(store, store.reference, images=photos, **PLACES)
+    return Job.of(store, store.reference, images=open_images(photos), **PLACES)
 
 
 def test_workers_make_the_codes_that_one_process_makes(
@@ -96,7 +97,7 @@ def test_a_worker_with_several_threads_has_one_network(
     expected = codes(extract_tiny(photos, tmp_path / "alone", **options).cache.path, "layer2")
     cache = extract_tiny(photos, task=(17, 18), **options).cache
     before = len(list(notes.iterdir()))
-    job = Job.of(cache, cache.reference, images=photos, **PLACES)
+    job = Job.of(cache, cache.reference, images=open_images(photos), **PLACES)
     with ThreadPoolExecutor(4) as threads:
         made = list(threads.map(job.make, [Piece(("layer2",), shard) for shard in range(17)]))
     assert sum(piece.rows for piece in made) == 34
@@ -138,7 +139,7 @@ def test_a_worker_that_sees_everything_leaves_nothing(job: Job, cache: Path) -> 
 
 
 def test_what_a_worker_does_not_see_is_named(job: Job, cache: Path, photos: Path) -> None:
-    image = photos / job.example
+    image = photos / job.images.table.path[0]
     image.rename(photos / "elsewhere")
     assert job.unseen() == str(image.resolve())
     (photos / "elsewhere").rename(image)
@@ -155,7 +156,7 @@ def test_a_network_that_a_worker_does_not_see_is_named(
 ) -> None:
     files = {"model": "/nowhere/net.py:make", "weights": "/nowhere/net.pth"}
     source = Source(**{"model": PLAIN, "weights": "none", what: files[what]})
-    found = Job.of(open_cache(cache), source, images=photos, **PLACES).unseen()
+    found = Job.of(open_cache(cache), source, images=open_images(photos), **PLACES).unseen()
     assert found == files[what].partition(":")[0]
 
 
@@ -193,7 +194,7 @@ def test_a_worker_with_another_network_is_refused(
     network = tmp_path / "net.py"
     network.write_text("from tests.helpers.tiny_networks import plain\n")
     done = extract_tiny(photos, model=f"{network}:plain")
-    job = Job.of(done.cache, done.cache.reference, images=photos, **PLACES)
+    job = Job.of(done.cache, done.cache.reference, images=open_images(photos), **PLACES)
     network.write_text("from tests.helpers.tiny_networks import plain  # or another\n")
     refused = pytest.raises(SpecMismatchError, match=r"in a worker on .*same weights and versions")
     with refused:

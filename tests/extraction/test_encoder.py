@@ -10,6 +10,8 @@ import torch
 from bottleneck.backbones import runner as lanes
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.data.decode import decode_image
+from bottleneck.data.sources import files
+from bottleneck.data.sources.files import FileSource
 from bottleneck.errors import NonFiniteCodesError
 from bottleneck.extraction import encoder as module
 from bottleneck.extraction.encoder import Batch, Encoder, make_spec
@@ -28,9 +30,9 @@ def encoder(model: str = PLAIN, layers: tuple[str, ...] = ("layer2",), **options
 
 
 def encode(encoder: Encoder, paths: list[Path], size: int = 4, workers: int = 2) -> list[Batch]:
-    rows = list(enumerate(paths))
+    rows = range(len(paths))
     batches = [rows[i : i + size] for i in range(0, len(rows), size)]
-    return list(encoder.encode(batches, workers=workers))
+    return list(encoder.encode(FileSource.from_paths(paths), batches, workers=workers))
 
 
 def joined(batches: list[Batch], layer: str = "layer2") -> np.ndarray[Any, Any]:
@@ -80,18 +82,19 @@ def test_lanes_that_fill_the_cores_decode_as_well(
 
 @pytest.mark.parametrize("model", [PLAIN, f"{NETWORKS}:branching"])
 @pytest.mark.parametrize(
-    ("slow", "stage"), [("read_image_bytes", "read"), ("decode_image", "decode")]
+    ("slow", "stage"),
+    [((files, "read_image_bytes"), "read"), ((module, "decode_image"), "decode")],
 )
 def test_a_slow_stage_is_named_as_the_limit(
-    slow: str, stage: str, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    slow: tuple[Any, str], stage: str, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = getattr(module, slow)
+    plain = getattr(*slow)
 
     def slowly(what: Any) -> Any:
         time.sleep(0.05)
         return plain(what)
 
-    monkeypatch.setattr(module, slow, slowly)
+    monkeypatch.setattr(*slow, slowly)
     used = encoder(model)
     encode(used, write_photographs(tmp_path, 12, label="ants"))
     assert slowest_stage(used.clock) == stage
@@ -150,9 +153,9 @@ def test_what_is_decoded_ahead_is_bounded(tmp_path: Path) -> None:
     def batches() -> Any:
         for i in range(50):
             taken.append(i)
-            yield [(i, paths[i % 3])]
+            yield [i % 3]
 
-    stream = encoder().encode(batches(), workers=2)
+    stream = encoder().encode(FileSource.from_paths(paths), batches(), workers=2)
     next(stream)
     assert len(taken) <= available_cpus() + 3
     stream.close()

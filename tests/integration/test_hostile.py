@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from bottleneck.data.table import open_images
+from bottleneck.data.images import open_images
 from tests.helpers.fixture_types import Extract
 from tests.helpers.hostile import Hostile, write_corpus
 

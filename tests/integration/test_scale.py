@@ -21,7 +21,8 @@ from bottleneck.cache.shard import ShardData, read_header, write_shard
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.cache.update import ImageChanges, plan_update
 from bottleneck.cache.verify import verify
-from bottleneck.data.table import ImageTable, open_images
+from bottleneck.data.images import open_images
+from bottleneck.data.table import ImageTable
 from bottleneck.extraction.work import find_missing, finish, own_shards
 from tests.cache.test_format import Reader
 from tests.helpers.shards import missing_shards
@@ -142,7 +143,7 @@ def test_planning_what_has_not_changed_makes_no_second_table(
     cache = make_cache(tmp_path, rows=20_000, shards=10)
     before = (cache.path / "images.csv").stat().st_ino
     with instant_stats():
-        _, images = open_images(tmp_path / "images.csv")
+        images = open_images(tmp_path / "images.csv").table
     monkeypatch.setattr("bottleneck.data.table.iter_chunks", None)
     have = cache.manifest
     plan = plan_update(
@@ -159,7 +160,7 @@ def test_a_row_takes_a_few_dozen_bytes(tmp_path: Path) -> None:
         cache = make_cache(tmp_path, rows=rows, shards=1000)
         reads: list[Callable[[], ImageTable]] = [
             lambda: ImageTable.read_csv(cache.path / "images.csv"),
-            lambda: open_images(tmp_path / "images.csv")[1],
+            lambda: open_images(tmp_path / "images.csv").table,
         ]
         for read in reads:
             tracemalloc.start()

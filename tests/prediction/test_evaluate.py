@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, softmax
 from sklearn.metrics import accuracy_score, average_precision_score, recall_score
 
+from bottleneck.data.images import ImageSource
 from bottleneck.errors import LabelsError, SpecMismatchError, UnknownNameError
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.head import Head
@@ -237,7 +238,7 @@ def test_an_unknown_label_is_found_before_any_image_is_read(
     head: Head, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_photographs(photos / "val" / "moths", 2, label="moths")
-    monkeypatch.setattr(encoding, "encode_files", lambda *_, **__: pytest.fail("it was encoded"))
+    monkeypatch.setattr(encoding, "encode_images", lambda *_, **__: pytest.fail("it was encoded"))
     with pytest.raises(LabelsError, match="'moths'"):
         evaluate(head, photos)
 
@@ -248,11 +249,13 @@ def test_codes_are_in_memory_once(
     d, peaks = 200_000, []
     wide = dataclasses.replace(head, coef=np.zeros((3, d)))
 
-    def encode_files(_: Head, paths: Sequence[Path], **__: Any) -> Iterator[SimpleNamespace]:
+    def encode_images(
+        _: Head, source: ImageSource, rows: Sequence[int], **__: Any
+    ) -> Iterator[SimpleNamespace]:
         tracemalloc.start()
-        for row in range(len(paths)):
-            codes = np.full((1, d), row, dtype=np.float32)
-            valid = np.array([row != 5])
+        for i, row in enumerate(rows):
+            codes = np.full((1, d), i, dtype=np.float32)
+            valid = np.array([i != 5])
             yield SimpleNamespace(
                 row=np.array([row]), valid=valid, reason=[""], codes={"layer2": codes}
             )
@@ -263,7 +266,7 @@ def test_codes_are_in_memory_once(
         assert codes.array[:, -1].tolist() == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11]
         assert targets.tolist() == [0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2]
 
-    monkeypatch.setattr(encoding, "encode_files", encode_files)
+    monkeypatch.setattr(encoding, "encode_images", encode_images)
     monkeypatch.setattr("bottleneck.prediction.evaluate.score_head", score_head)
     assert list(evaluate(wide, photos).rejected) == ["val/bees/bees001.png"]
     assert peaks[0] < 1.5  # the batch that is being copied, and one rejected row

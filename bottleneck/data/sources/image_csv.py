@@ -10,9 +10,8 @@ import numpy as np
 
 from bottleneck.data.csv_chunks import iter_chunks, split_header, split_unquoted
 from bottleneck.data.string_column import StringColumn
+from bottleneck.data.table import TEXT_COLUMNS
 from bottleneck.errors import ImagesTableError
-
-COLUMNS = ("path", "label", "split", "group")
 
 
 def read_image_csv(path: Path) -> tuple[list[str], list[StringColumn]]:
@@ -35,7 +34,7 @@ def read_image_csv(path: Path) -> tuple[list[str], list[StringColumn]]:
     ImagesTableError
         The CSV lacks a ``path`` column, names a file twice, or is damaged.
     """
-    columns = [StringColumn() for _ in COLUMNS]
+    columns = [StringColumn() for _ in TEXT_COLUMNS]
     with path.open("rb") as file:
         if file.read(len(BOM_UTF8)) != BOM_UTF8:
             file.seek(0)
@@ -69,12 +68,12 @@ def _texts(path: Path, block: str, names: list[str], line: int) -> list[list[str
     found = split_unquoted(block, len(names))
     if found is not None and "" not in found[place["path"]]:
         nothing = [""] * len(found[0])
-        return [found[place[name]] if name in place else nothing for name in COLUMNS]
-    columns: list[list[str]] = [[] for _ in COLUMNS]
+        return [found[place[name]] if name in place else nothing for name in TEXT_COLUMNS]
+    columns: list[list[str]] = [[] for _ in TEXT_COLUMNS]
     reader = csv.DictReader(io.StringIO(block, newline=""), names, restval="")
     try:
         for record in reader:
-            row = [record.get(name) or "" for name in COLUMNS]
+            row = [record.get(name) or "" for name in TEXT_COLUMNS]
             if not row[0] or "\0" in "".join(row):
                 raise ImagesTableError(
                     f"{path}: line {line + reader.line_num} has no path, or a NUL character in a "

@@ -1,0 +1,102 @@
+"""ImageSource: where images come from, whatever they are stored in."""
+
+import os
+from pathlib import Path
+from typing import Protocol, Self
+
+from bottleneck.data.sources.files import FileSource
+from bottleneck.data.sources.folder import SUFFIXES, read_folder
+from bottleneck.data.sources.image_csv import read_image_csv
+from bottleneck.data.table import ImageTable
+from bottleneck.errors import ImagesNotFoundError
+
+
+class ImageSource(Protocol):
+    """A table of images, and the bytes of each of them. Sources can be pickled."""
+
+    @property
+    def table(self) -> ImageTable:
+        """The images; its rows number them."""
+        ...
+
+    def read(self, row: int) -> bytes:
+        """Return the bytes of an encoded image, such as a JPEG.
+
+        Raises
+        ------
+        ImageError
+            This image cannot be read.
+        OSError
+            The storage is out of reach: no image can be read.
+        """
+        ...
+
+    def path(self, row: int) -> str:
+        """Return a name by which a user can find an image, to be used in messages."""
+        ...
+
+    def with_table(self, table: ImageTable) -> Self:
+        """Return the source of the same images, numbered by the rows of another table.
+
+        A cache keeps the row numbers of its images: after an update they differ from those of the
+        source that the update was made from. Images are identified by their paths.
+        """
+        ...
+
+    def missing_here(self) -> str:
+        """Return the path of something that this process cannot see; empty if it sees the images.
+
+        Workers on other machines call this before a run.
+        """
+        ...
+
+
+def open_images(source: str | os.PathLike[str] | ImageSource) -> ImageSource:
+    """Find the images of a directory or a CSV, in a fixed order.
+
+    A directory of class folders gives labels; one with ``train/ val/ test/`` of class folders
+    gives splits as well; a flat one gives neither. A CSV has the columns
+    ``path[,label][,split][,group]``, paths relative to its own folder.
+
+    Parameters
+    ----------
+    source : path-like or ImageSource
+        A directory or a CSV file; an `ImageSource` is returned as it is.
+
+    Returns
+    -------
+    ImageSource
+        Its table is sorted by path (a directory) or in the file's order (a CSV).
+
+    Raises
+    ------
+    ImagesNotFoundError
+        The path does not exist, or there is no image in it.
+    ImagesTableError
+        The CSV lacks a ``path`` column or names a file twice.
+
+    Examples
+    --------
+    >>> images = open_images("data/digits")
+    >>> len(images.table), images.path(0)
+    (700, 'data/digits/test/0/0001.png')
+    """
+    if not isinstance(source, (str, os.PathLike)):
+        return source
+    path = Path(source)
+    if path.is_dir():
+        root, columns = path, read_folder(path)
+    elif path.is_file() and path.suffix.lower() == ".csv":
+        root, (_, columns) = path.parent, read_image_csv(path)
+    elif path.exists():
+        raise ImagesNotFoundError(f"{path} is neither a directory nor a .csv file of images")
+    else:
+        raise ImagesNotFoundError(
+            f"no such directory or CSV of images: {path}: give a folder of class folders, a flat "
+            "folder, or a .csv file"
+        )
+    if not columns[0]:
+        raise ImagesNotFoundError(
+            f"no images in {path}: looked for {' '.join(sorted(SUFFIXES))} in it and below"
+        )
+    return FileSource.from_columns(root, columns)

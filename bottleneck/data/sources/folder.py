@@ -1,0 +1,85 @@
+"""Find the image files below a folder, with labels and splits from the names of its folders."""
+
+import os
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from bottleneck.data.string_column import StringColumn
+
+SPLITS = ("train", "val", "test")
+
+_JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
+_PNM = (".ppm", ".pgm", ".pbm", ".pnm")
+SUFFIXES = frozenset((*_JPEG, ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", *_PNM))
+
+_ROWS_AT_ONCE = 4096
+
+_Inode = tuple[int, int]  # device, number
+
+
+def read_folder(root: Path) -> list[StringColumn]:
+    """Return path, label, split and group of each image file below a folder, sorted by path."""
+    label_at = 1 if _has_splits(root) else 0
+
+    def row(path: str) -> tuple[str, str, str, str]:
+        folders = path.split("/")[:-1]
+        label = folders[label_at] if len(folders) > label_at else ""
+        return path, label, folders[0] if label_at and folders else "", ""
+
+    columns = [StringColumn() for _ in range(4)]
+    rows = map(row, _walk(str(root)))
+    while some := list(islice(rows, _ROWS_AT_ONCE)):
+        for column, texts in zip(columns, zip(*some, strict=True), strict=True):
+            column.extend(texts)
+    return columns
+
+
+def _has_splits(root: Path) -> bool:
+    """Whether the first level names splits, and not classes one of which is called "train"."""
+    folders = [path for path in root.iterdir() if path.is_dir() and not _hidden(path.name)]
+    named = [path for path in folders if path.name in SPLITS]
+    return bool(named) and (
+        len(named) == len(folders)
+        or any(
+            child.is_dir() and not _hidden(child.name)
+            for folder in named
+            for child in folder.iterdir()
+        )
+    )
+
+
+def _walk(folder: str, prefix: str = "", above: frozenset[_Inode] = frozenset()) -> Iterator[str]:
+    """Every image file below a folder, relative to it, in the order of these paths.
+
+    Links are followed, but not back up.
+    """
+    status = os.stat(folder)  # noqa: PTH116  (a Path for each of a million files is slow)
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        return
+    with os.scandir(folder) as entries:
+        # A folder's place among its neighbours is that of the paths in it.
+        shown = [entry for entry in entries if not _hidden(entry.name)]
+    named = sorted((f"{e.name}/" if _is_folder(e) else e.name, e.path) for e in shown)
+    for name, path in named:
+        if name.endswith("/"):
+            yield from _walk(path, prefix + name, above | {here})
+        elif is_image_name(name):
+            yield prefix + name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # a link that leads nowhere; if it is named like an image, its row says so
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file's name ends like an image's."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122  (millions of names)
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".")
