@@ -1,8 +1,8 @@
-"""Allocator: pages of memory that stay with the process for as long as they are needed again.
+"""glibc's allocator: keep freed memory with the process while a network runs.
 
 A forward pass allocates hundreds of megabytes of activations and frees them, and the next one does
-the same. glibc gives such blocks back to the system at once and asks for them anew, and the system
-fills every page with zeros on the way: half of the time of a forward pass on a CPU.
+the same. By default glibc returns such blocks to the system at once and requests them again, and
+the system fills every page with zeros: half of the time of a forward pass on a CPU.
 """
 
 import ctypes
@@ -11,15 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4  # of <malloc.h>
-_NEVER = (1 << 31) - 1  # a threshold that nothing reaches
+_NEVER = (1 << 31) - 1  # a threshold that is never reached
 
-# The memory of a thread is made of heaps of 64 MiB, the last of which goes back to the system as
-# soon as it is empty, unless the one before it has less room than this (malloc/arena.c, heap_trim).
+# A thread's memory consists of heaps of 64 MiB. The last of them is returned to the system as soon
+# as it is empty, unless the one before it has less free memory than this (malloc/arena.c,
+# heap_trim).
 _TWO_HEAPS = 128 << 20
 
 # glibc raises its thresholds as a program frees larger blocks, up to these (malloc/malloc.c,
-# DEFAULT_MMAP_THRESHOLD_MAX), until somebody sets one: then they stay. So they are left where a
-# program that works with large arrays would have brought them.
+# DEFAULT_MMAP_THRESHOLD_MAX), until a program sets one itself: from then on they are fixed. So
+# they are left as they would be in a program that works with large arrays.
 _AFTERWARDS = {
     _MMAP_MAX: 1 << 16,
     _MMAP_THRESHOLD: 32 << 20,
@@ -30,9 +31,14 @@ _AFTERWARDS = {
 
 @contextmanager
 def retain_freed_memory() -> Iterator[None]:
-    """Keep freed memory with the process; at the end, give it back and go on as before.
+    """Keep freed memory with the process until the block ends, and return it then.
 
-    Does nothing where the C library is not glibc.
+    Does nothing if the C library is not glibc.
+
+    Examples
+    --------
+    >>> with retain_freed_memory():
+    ...     blocks = [bytearray(1 << 20) for _ in range(3)]
     """
     if platform.libc_ver()[0] != "glibc":
         yield

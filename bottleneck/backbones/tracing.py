@@ -1,11 +1,10 @@
-"""Graphs: the truncated network as one straight program.
+"""Tracing of the truncated network into a straight program (torch.fx).
 
-The forward pass is traced once (torch.fx). As a program it holds no more than leads to the layers
-asked for, any number of threads may run it, and on a CPU its convolutions take in what follows
-them (`bottleneck.backbones.fusion`).
+The program contains only what leads to the chosen layers, any number of threads may run it, and on
+a CPU its convolutions are fused with what follows them (`bottleneck.backbones.fusion`).
 
-Nothing here is trusted: a network that cannot be traced, or whose graph gives other codes for two
-probing images than its own forward pass, has no graph.
+The result of tracing is not trusted. A network that cannot be traced, or whose program gives other
+codes for two random images than its own forward pass, is not traced.
 """
 
 import copy
@@ -26,13 +25,13 @@ from bottleneck.errors import USER_CODE_ERRORS
 
 Forward = Callable[[Tensor], dict[str, Tensor]]
 
-# How far a layer's codes may be from those in float32, beside the length of all of them.
+# Largest allowed difference of a layer's codes from those in float32, relative to their norm.
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.015, torch.float16: 0.005}
 
-_IDLE = {nn.Identity, nn.Dropout, nn.Dropout2d}  # outside of training
+_IDENTITY_IN_EVAL = {nn.Identity, nn.Dropout, nn.Dropout2d}
 
-# What makes memory of its own: no views, nothing that may return what it is given.
-_FRESH = {
+# Operations whose result is in new memory: no views, nothing that may return its argument.
+_NEW_MEMORY = {
     *(*ARITHMETIC, nn.LayerNorm, nn.GroupNorm, nn.GELU, nn.LeakyReLU, nn.ConvTranspose2d),
     *(operator.add, operator.sub, operator.mul, operator.truediv, operator.neg),
     *(torch.add, torch.mul, torch.cat, torch.stack, torch.relu, torch.clone),
@@ -40,7 +39,7 @@ _FRESH = {
     *("add", "sub", "mul", "div", "clone", "relu", "mean", "size", "dim"),
 }
 
-# What writes into its first argument, and what gives the same without.
+# Operations that write into their first argument, and the same operation out of place.
 _OUT_OF_PLACE: dict[Any, Any] = {
     torch.relu_: torch.relu,
     operator.iadd: operator.add,
@@ -58,59 +57,79 @@ class TracedNetwork:
     ----------
     program : fx.GraphModule
     largest : int
-        Numbers in the largest of an image's maps.
+        Number of values in the largest map of one image.
     """
 
     program: fx.GraphModule
     largest: int
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """From images, as a `TruncatedNetwork` takes them, to codes, as it gives them."""
+        """Compute the codes of a batch.
+
+        Parameters
+        ----------
+        images : Tensor, shape (n, 3, height, width)
+            Normalised, on the program's device and in its precision.
+
+        Returns
+        -------
+        dict of str to Tensor of float32, shape (n, *code_shape)
+            By layer.
+        """
         return cast("dict[str, Tensor]", self.program(images))
 
 
 def trace(
-    tap: TruncatedNetwork, size: int, *, dtype: torch.dtype, device: torch.device
+    truncated: TruncatedNetwork, size: int, *, dtype: torch.dtype, device: torch.device
 ) -> TracedNetwork | None:
-    """The tap's forward pass as a graph.
+    """Trace the forward pass of a truncated network.
 
     Parameters
     ----------
-    tap : TruncatedNetwork
-        Of a network in float32 on the CPU, which is left as it is.
+    truncated : TruncatedNetwork
+        Of a network in float32 on the CPU. The network is copied and stays as it is.
     size : int
         Height and width of the input in pixels.
     dtype : torch.dtype
-        Of the graph's weights and activations; what is folded is folded before it is rounded.
+        Of the program's weights and activations. Weights are folded before they are rounded.
     device : torch.device
-        Where the graph runs.
+        Of the program.
 
     Returns
     -------
     TracedNetwork or None
-        None where the network cannot be traced, or its graph would give other codes.
+        None if the network cannot be traced, or its program would give other codes.
+
+    Examples
+    --------
+    >>> from bottleneck.backbones.layers import list_layers
+    >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten()).eval()
+    >>> truncated = TruncatedNetwork(network, list_layers(network, size=8)[:2])
+    >>> traced = trace(truncated, 8, dtype=torch.float32, device=torch.device("cpu"))
+    >>> {layer: tuple(code.shape) for layer, code in traced(torch.zeros(2, 3, 8, 8)).items()}
+    {'0': (2, 8), '1': (2, 8)}
     """
     images = _probe(size)
     try:
-        expected = tap(images.clone())
-        program = _Tracer(tap).traced()
+        expected = truncated(images.clone())
+        program = _Tracer(truncated).trace_program()
         _remove_identity_nodes(program)
         if not _make_functional(program):
             return None
         ShapeProp(program).propagate(images)
-        graph = TracedNetwork(program, _largest_map(program))
+        traced = TracedNetwork(program, _largest_map(program))
         if supports_fusion(device, dtype):
             fuse(program, dtype)
         program.to(device, dtype).to(memory_format=torch.channels_last)
         with torch.inference_mode():
-            found = graph(images.to(device, dtype))
+            codes = traced(images.to(device, dtype))
     except (*USER_CODE_ERRORS, fx.proxy.TraceError):
         return None
-    return graph if _alike(expected, found, _TOLERANCE[dtype]) else None
+    return traced if _are_close(expected, codes, _TOLERANCE[dtype]) else None
 
 
 def _probe(size: int) -> Tensor:
-    """Two images: one would hide what is broadcast over a batch."""
+    """Return two random images: with one, a broadcast over the batch would not be noticed."""
     noise = torch.Generator().manual_seed(0)
     images = torch.randn(2, 3, size, size, generator=noise)
     return images.to(memory_format=torch.channels_last)
@@ -121,21 +140,21 @@ def _largest_map(program: fx.GraphModule) -> int:
     return max(prod(meta.shape[1:]) for meta in metas if isinstance(meta, TensorMetadata))
 
 
-def _alike(expected: dict[str, Tensor], found: dict[str, Tensor], tolerance: float) -> bool:
-    def near(a: Tensor, b: Tensor) -> bool:
+def _are_close(expected: dict[str, Tensor], codes: dict[str, Tensor], tolerance: float) -> bool:
+    def is_close(a: Tensor, b: Tensor) -> bool:
         a, b = a.double().cpu(), b.double().cpu()
         return a.shape == b.shape and float((a - b).norm()) <= tolerance * float(a.norm())
 
-    return found.keys() == expected.keys() and all(
-        near(expected[layer], found[layer]) for layer in expected
+    return codes.keys() == expected.keys() and all(
+        is_close(expected[layer], codes[layer]) for layer in expected
     )
 
 
 # Tracing
 
 
-class _Truncated(nn.Module):
-    """A network that ends where its tap has all codes; only to be traced."""
+class _EndsEarly(nn.Module):
+    """A network that ends when all codes are known; only to be traced."""
 
     def __init__(self, network: nn.Module, codes: dict[str, Any]) -> None:
         super().__init__()
@@ -155,7 +174,7 @@ def _assigning(function: Callable[..., Any]) -> Callable[[fx.Proxy, Any], fx.Pro
 
 
 class _Symbol(fx.Proxy):
-    """Takes ``x += y`` for what it is to a tensor, where torch.fx would have ``x = x + y``."""
+    """A symbol whose ``x += y`` is traced as in-place; torch.fx would trace ``x = x + y``."""
 
     __iadd__ = _assigning(operator.iadd)
     __isub__ = _assigning(operator.isub)
@@ -164,17 +183,17 @@ class _Symbol(fx.Proxy):
 
 
 class _Tracer(fx.Tracer):
-    """Runs the tap's hooks on symbols, as the network's own forward pass runs them on tensors."""
+    """Run a truncated network's hooks on symbols, as its forward pass runs them on tensors."""
 
-    def __init__(self, tap: TruncatedNetwork) -> None:
+    def __init__(self, truncated: TruncatedNetwork) -> None:
         super().__init__()
         self._codes: dict[str, Any] = {}
-        self._hooks = tap.hooks(self._codes)
-        # A copy: its weights are folded and rounded, and another tap may want the network's own.
-        self._truncated = _Truncated(copy.deepcopy(tap.network), self._codes)
+        self._hooks = truncated.hooks(self._codes)
+        # A copy, because weights are folded and rounded, and others use the network's own.
+        self._root = _EndsEarly(copy.deepcopy(truncated.network), self._codes)
 
-    def traced(self) -> fx.GraphModule:
-        return fx.GraphModule(self._truncated, self.trace(self._truncated))
+    def trace_program(self) -> fx.GraphModule:
+        return fx.GraphModule(self._root, self.trace(self._root))
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Symbol(node, self)
@@ -189,47 +208,48 @@ class _Tracer(fx.Tracer):
         return output
 
 
-# Making it functional: a step may then move, or be left out, without another's noticing
+# Making the program functional, so that nodes can be moved or removed independently
 
 
 def _remove_identity_nodes(program: fx.GraphModule) -> None:
-    """Leave out what does nothing outside of training, and would stand between others."""
+    """Remove nodes that do nothing in eval mode, and would prevent the fusion of others."""
     for node in list(program.graph.nodes):
-        if _is_idle(program, node):
+        if _is_identity(program, node):
             node.replace_all_uses_with(node.all_input_nodes[0])
             program.graph.erase_node(node)
 
 
-def _is_idle(program: fx.GraphModule, node: fx.Node) -> bool:
+def _is_identity(program: fx.GraphModule, node: fx.Node) -> bool:
     if getattr(node.target, "__name__", "") == "stochastic_depth":  # torchvision's
         return node.args[-1] is False  # training
     module = module_of(program, node)
-    return module is not None and operation(program, node) in _IDLE and not module.training
+    known = operation(program, node) in _IDENTITY_IN_EVAL
+    return module is not None and known and not module.training
 
 
 def _make_functional(program: fx.GraphModule) -> bool:
-    """Let no step write into another's result; False where that cannot be done, or not be known.
+    """Replace in-place operations; return False if that is impossible or its effect unknown.
 
-    Who read the result after it was written into, reads the writer's own from now on.
+    Nodes that read a result after it was overwritten read the new result of the writer instead.
     """
     nodes = list(program.graph.nodes)
     for i, node in enumerate(nodes):
-        if not _writes(program, node):
+        if not _is_in_place(program, node):
             continue
-        old, before = node.args[0], set(nodes[:i])
-        known = isinstance(old, fx.Node) and all(
-            _owns_memory(program, each) for each in (old, *(before & old.users.keys()))
+        target, before = node.args[0], set(nodes[:i])
+        is_known = isinstance(target, fx.Node) and all(
+            _owns_memory(program, each) for each in (target, *(before & target.users.keys()))
         )
-        if not known or not _turn(program, node):
+        if not is_known or not _make_out_of_place(program, node):
             return False
         later = set(nodes[i + 1 :])
-        old.replace_all_uses_with(node, delete_user_cb=later.__contains__)
+        target.replace_all_uses_with(node, delete_user_cb=later.__contains__)
     program.recompile()
     return True
 
 
-def _writes(program: fx.GraphModule, node: fx.Node) -> bool:
-    """Whether it writes into its first argument."""
+def _is_in_place(program: fx.GraphModule, node: fx.Node) -> bool:
+    """Return whether a node writes into its first argument."""
     if node.op not in ("call_module", "call_function", "call_method"):
         return False
     if module := module_of(program, node):
@@ -240,18 +260,22 @@ def _writes(program: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def _owns_memory(program: fx.GraphModule, node: fx.Node) -> bool:
-    """Whether a result is in memory that no other result has a name for."""
-    if node.op == "placeholder" or operation(program, node) in _FRESH:
+    """Return whether no other result shares this one's memory."""
+    if node.op == "placeholder" or operation(program, node) in _NEW_MEMORY:
         return True
     sources = node.all_input_nodes
-    alone = all([*source.users] == [node] for source in sources)
-    return node.op != "get_attr" and alone and all(_owns_memory(program, each) for each in sources)
+    is_only_reader = all([*source.users] == [node] for source in sources)
+    return (
+        node.op != "get_attr"
+        and is_only_reader
+        and all(_owns_memory(program, source) for source in sources)
+    )
 
 
-def _turn(program: fx.GraphModule, node: fx.Node) -> bool:
-    """Have a writer give a result of its own, if there is such an operation."""
+def _make_out_of_place(program: fx.GraphModule, node: fx.Node) -> bool:
+    """Let an in-place node return a new result; return False if there is no such operation."""
     if module := module_of(program, node):
-        setattr(module, "inplace", False)  # noqa: B010  (no module's type has one)
+        setattr(module, "inplace", False)  # noqa: B010  (nn.Module declares no such attribute)
     elif "inplace" in node.kwargs:
         node.update_kwarg("inplace", False)
     elif node.target in _OUT_OF_PLACE:

@@ -1,8 +1,9 @@
-"""Trust: which files of code may be run because a head or a cache names them.
+"""Trusted code: which Python files may be executed because a head or a cache names them.
 
-Heads and caches come from anybody, so a network in them that is code, ``file.py:factory``, is run
-only if the user has named that very code to this program before. Its digest is remembered, not its
-place: a file that was changed is another. (So does direnv with its ``.envrc``.)
+Heads and caches are untrusted input. If one names a network that is code, ``file.py:factory``, that
+file is executed only if the user has given the same code to this program before. The digest of the
+file is remembered, not its path: a file that was changed is another one. (direnv does the same
+with its ``.envrc``.)
 """
 
 import contextlib
@@ -13,54 +14,67 @@ from bottleneck.errors import UntrustedCodeError
 from bottleneck.runtime.files import sha256
 
 
-def trust_code(model: str) -> None:
-    """Remember that the user named a network that is code; any other model is left alone."""
+def trust_code(model: object) -> None:
+    """Remember that the user gave a network that is code.
+
+    Parameters
+    ----------
+    model : str or nn.Module
+        ``path/to/file.py:factory``; nothing is remembered of anything else.
+    """
     digest = _digest(model)
-    if digest and digest not in _named():
-        # Whoever has no home that can be written to names the file each time.
+    if digest and digest not in _trusted_digests():
+        # Without a writable home directory nothing is remembered, and the user is asked each time.
         with contextlib.suppress(OSError):
-            _place().parent.mkdir(parents=True, exist_ok=True)
-            with _place().open("a", encoding="ascii") as file:
+            _trust_file().parent.mkdir(parents=True, exist_ok=True)
+            with _trust_file().open("a", encoding="ascii") as file:
                 file.write(f"{digest}\n")
 
 
 def require_trusted_code(model: str, *, where: str) -> str:
-    """The model, unless it is code that the user has never named.
+    """Return the model, unless it is code that the user has never given.
 
     Parameters
     ----------
     model : str
-        As a head or a cache says.
+        As a head or a cache names it.
     where : str
-        Which, for the message.
+        Name of that head or cache, for the message.
 
     Raises
     ------
     UntrustedCodeError
-        It is a ``file.py:factory`` that is there and was not named.
+        It is a ``file.py:factory`` that exists and is not trusted.
+
+    Examples
+    --------
+    >>> require_trusted_code("resnet50", where="the head")
+    'resnet50'
     """
     digest = _digest(model)
-    if digest and digest not in _named():
+    if digest and digest not in _trusted_digests():
         raise UntrustedCodeError(
-            f"{where} names a network that is code, {model}: if you trust that file, run it with "
-            f"`model={model}`"
+            f"{where} names a network that is code, {model}",
+            hint=f"if you trust that file, run it with `model={model}`",
         )
     return model
 
 
-def _digest(model: str) -> str:
-    """Of the file that would be run; empty where there is none."""
+def _digest(model: object) -> str:
+    """Return the digest of the file that would be executed, or an empty string."""
+    if not isinstance(model, str):
+        return ""
     file = Path(model.rpartition(":")[0])
     return sha256(file.read_bytes()) if file.is_file() else ""
 
 
-def _named() -> set[str]:
+def _trusted_digests() -> set[str]:
     try:
-        return set(_place().read_text("ascii", errors="replace").split())
-    except OSError:  # there is none, or it is somebody else's
+        return set(_trust_file().read_text("ascii", errors="replace").split())
+    except OSError:  # absent, or not readable
         return set()
 
 
-def _place() -> Path:
+def _trust_file() -> Path:
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(state) / "bottleneck" / "named-code"
