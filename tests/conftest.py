@@ -11,7 +11,8 @@ import torch
 from click.testing import CliRunner, Result
 
 from bottleneck.cli import main
-from bottleneck.extraction.extract import ExtractionResult, extract
+from bottleneck.extraction.extract import extract
+from bottleneck.extraction.result import ExtractionResult
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.head import Head
 from bottleneck.linear.training import Method

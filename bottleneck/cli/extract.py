@@ -1,6 +1,5 @@
 """`bottleneck extract`."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from bottleneck.cli.options import (
     take,
     take_preprocess,
 )
+from bottleneck.cli.output import print_result
 from bottleneck.cli.progress import extraction_progress
 
 
@@ -81,7 +81,6 @@ def extract(
     With --backend, shards are made by processes of this machine, one for each GPU that is visible,
     or by the workers of a Dask cluster, which must see the same files: the quick make more of them.
     """
-    from bottleneck.extraction import summary as report
     from bottleneck.extraction.extract import extract as run
     from bottleneck.extraction.options import ComputeOptions, RefreshOptions, StorageOptions
     from bottleneck.runtime.devices import visible_gpus
@@ -92,7 +91,7 @@ def extract(
         executor_from_options(backend, jobs=jobs, scheduler=scheduler, cards=cards) as executor,
         extraction_progress() as on_progress,
     ):
-        done = run(
+        result = run(
             images,
             out,
             transform=take_preprocess(options),
@@ -102,9 +101,6 @@ def extract(
             on_progress=on_progress,
             **options,
         )
-    if as_json:
-        click.echo(json.dumps(report.extraction_json(done)))
-    else:
-        click.echo(report.extraction_text(done))
-    if strict and done.rejected:
+    print_result(result, as_json=as_json)
+    if strict and result.rejected:
         sys.exit(1)

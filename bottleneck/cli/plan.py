@@ -15,6 +15,7 @@ from bottleneck.cli.options import (
     take,
     take_preprocess,
 )
+from bottleneck.cli.output import as_options
 
 
 @click.command()
@@ -37,15 +38,19 @@ def plan(images: Path, as_json: bool, **options: Any) -> None:
     Example:
       bottleneck plan photos --model resnet50 --layer layer3 --layer layer4 --tasks 16
     """
-    from bottleneck.extraction import summary as report
     from bottleneck.extraction.options import ComputeOptions, StorageOptions
-    from bottleneck.extraction.plan import plan
+    from bottleneck.extraction.plan import plan as run
 
-    sizing = plan(
+    result = run(
         images,
         transform=take_preprocess(options),
         storage=take(StorageOptions, options),
         compute=take(ComputeOptions, options),
         **options,
     )
-    click.echo(json.dumps(report.sizing_json(sizing)) if as_json else report.sizing_text(sizing))
+    if as_json:
+        values = result.to_dict()
+        values["advice"] = [as_options(text) for text in values["advice"]]
+        click.echo(json.dumps(values))
+    else:
+        click.echo(as_options(str(result)))

@@ -13,7 +13,7 @@ from bottleneck.runtime.formatting import duration
 from bottleneck.runtime.timing import StageTimer, slowest_stage
 
 if TYPE_CHECKING:
-    from bottleneck.extraction.extract import Progress as ExtractionProgress
+    from bottleneck.extraction.result import Progress as ExtractionProgress
 
 _SECONDS_TO_FIRST_LINE = 2.0  # a batch log soon has an estimate; a run of a second has no line
 _SECONDS_BETWEEN_LINES = 10.0
@@ -40,13 +40,11 @@ def progress_of(what: str) -> Iterator[Progress]:
 @contextmanager
 def extraction_progress() -> Iterator["Callable[[ExtractionProgress], None]"]:
     """Yield the `on_progress` of an extraction: it prints the estimate first, then the progress."""
-    from bottleneck.extraction.summary import preflight_text
-
     with progress_of("images") as show:
 
         def on_progress(progress: "ExtractionProgress") -> None:
             if progress.done == 0:
-                click.echo(preflight_text(progress.estimate), err=True)
+                click.echo(str(progress.estimate), err=True)
             show(progress.done, progress.total, progress.stats)
 
         yield on_progress

@@ -45,7 +45,7 @@ def verify(cache: Path, images: Path | None, as_json: bool, **options: Any) -> N
 
     if images is not None:
         with note_kept_shards(cache), extraction_progress() as on_progress:
-            repaired, done = repair(
+            repaired = repair(
                 cache,
                 images,
                 compute=take(ComputeOptions, options),
@@ -53,7 +53,7 @@ def verify(cache: Path, images: Path | None, as_json: bool, **options: Any) -> N
                 **options,
             )
         if not as_json:
-            click.echo(report.repair_text(repaired, done))
+            click.echo(str(repaired))
     bad = run(cache)
     if as_json:
         click.echo(json.dumps(report.verify_json(bad)))

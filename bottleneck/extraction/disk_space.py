@@ -1,10 +1,12 @@
-"""Before a run: which images, at which layers, and whether the disk can hold their codes."""
+"""Disk space of an extraction: the size of shards, and whether the disk can hold them."""
 
 import math
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -12,51 +14,84 @@ from bottleneck.backbones.layers import Layer
 from bottleneck.cache.shard import CHUNK_BYTES
 from bottleneck.cache.store import Cache
 from bottleneck.errors import DiskSpaceError
-from bottleneck.runtime.formatting import size
+from bottleneck.runtime.formatting import format_shape, size
 
 # What a shard holds beside its codes: path, label, reason, digest and number of each row, and
 # its spec. Measured: in 4096 rows 260 bytes a row with paths of 36 characters, 388 with paths of
 # 161; 12 kB for a shard of one row.
-_BYTES_A_ROW = 400
-_BYTES_A_SHARD = 16_000
+_BYTES_PER_ROW = 400
+_BYTES_PER_SHARD = 16_000
 
 _SHARD_ROWS = 4096
 _SHARD_BYTES = 64 << 20  # an unpooled layer gets shards of fewer rows
 
+_MAX_LAYERS_SHOWN = 8
+
 
 @dataclass(frozen=True)
 class LayerEstimate:
-    """What a run is to write at one layer.
+    """What the codes of some images at one layer take on the disk.
 
     Attributes
     ----------
     code_shape : tuple of int
-        Of one image.
+        Shape of one image's code.
+    row_bytes : int
+        Bytes of one image's code.
     rows : int
-        Images whose codes are to be written.
+        Images.
     bytes : int
-        That these codes take on the disk, with their paths and digests, uncompressed.
+        Bytes of the shards with paths and digests, uncompressed, at most.
     """
 
     code_shape: tuple[int, ...]
+    row_bytes: int
     rows: int
     bytes: int
+
+    @classmethod
+    def from_shards(
+        cls, code_shape: tuple[int, ...], dtype: str, shard_rows: Mapping[int, int]
+    ) -> Self:
+        """Add up shards.
+
+        Parameters
+        ----------
+        code_shape : tuple of int
+            Shape of one image's code.
+        dtype : str
+            Of the stored codes.
+        shard_rows : mapping of int to int
+            How many shards there are, by their number of rows.
+
+        Examples
+        --------
+        >>> LayerEstimate.from_shards((512,), "float16", {4096: 2, 1000: 1})
+        LayerEstimate(code_shape=(512,), row_bytes=1024, rows=9192, bytes=14157824)
+        """
+        row_bytes = math.prod(code_shape) * np.dtype(dtype).itemsize
+        return cls(
+            code_shape,
+            row_bytes,
+            sum(rows * count for rows, count in shard_rows.items()),
+            sum(shard_bytes(rows, row_bytes) * count for rows, count in shard_rows.items()),
+        )
 
 
 @dataclass(frozen=True)
 class DiskEstimate:
-    """What a run is to do, and the room that there is for it.
+    """What an extraction is to write, and the free space of its disk. `str` gives one line.
 
     Attributes
     ----------
     path : Path
         The cache's directory.
     rows : int
-        Images to encode; each goes through the network once, whatever the layers.
+        Images to encode. Each goes through the network once, whatever the number of layers.
     layers : dict of str to LayerEstimate
-        By name: those at which something is missing.
+        The layers that lack something, by name, with what they lack.
     free : int
-        Bytes free on the disk where the cache stands or will stand. A user's quota is not seen.
+        Bytes free on the disk of `path`. A user's quota is not taken into account.
     """
 
     path: Path
@@ -66,11 +101,11 @@ class DiskEstimate:
 
     @property
     def bytes(self) -> int:
-        """What the run writes, at most.
+        """Bytes that the run writes, at most.
 
         Compressed shards take less. Shards that are made again count in full, because each stays
-        until it is replaced. The one thing that can take more are codes beyond float16's range,
-        which are stored as float32.
+        until it is replaced. Only codes beyond float16's range, which are stored as float32, can
+        take more.
         """
         return sum(layer.bytes for layer in self.layers.values())
 
@@ -80,7 +115,7 @@ class DiskEstimate:
         Raises
         ------
         DiskSpaceError
-            Says how much is needed, how much there is, and what to do.
+            The message says how much is needed, how much is free, and what to do.
         """
         if self.bytes > self.free:
             raise DiskSpaceError(
@@ -89,25 +124,37 @@ class DiskEstimate:
                 "fewer layers, another disk with `out`, or `force` to go on"
             )
 
+    def __str__(self) -> str:
+        layers = []
+        for name, layer in list(self.layers.items())[:_MAX_LAYERS_SHOWN]:
+            fewer = f", {layer.rows} images" if layer.rows < self.rows else ""
+            layers.append(f"{name} ({format_shape(layer.code_shape)}{fewer})")
+        if len(self.layers) > _MAX_LAYERS_SHOWN:
+            layers.append(f"… and {len(self.layers) - _MAX_LAYERS_SHOWN} more")
+        return (
+            f"{self.rows} images to encode at {', '.join(layers)}: at most {size(self.bytes)}, "
+            f"{size(self.free)} free on the disk"
+        )
+
 
 def estimate_disk_use(
-    cache: Cache, layers: Sequence[Layer], todo: Mapping[tuple[str, ...], Sequence[int]]
+    cache: Cache, layers: Sequence[Layer], missing: Mapping[tuple[str, ...], Sequence[int]]
 ) -> DiskEstimate:
-    """Add up what a run is to write, and look how much room there is.
+    """Estimate what an extraction is to write.
 
     Parameters
     ----------
     cache : Cache
-        As it is planned; its directory need not exist yet.
+        The cache as it will be. Its directory need not exist yet.
     layers : sequence of Layer
-        Those of the run.
-    todo : mapping of tuple of str to sequence of int
+        The layers of the run.
+    missing : mapping of tuple of str to sequence of int
         The shards to make, by the names of the layers that lack them.
 
     Returns
     -------
     DiskEstimate
-        With the layers that lack something, in the order of `layers`.
+        Its layers are in the order of `layers`.
 
     Raises
     ------
@@ -116,38 +163,52 @@ def estimate_disk_use(
     OSError
         The disk does not say how much is free.
     """
-    work = {}
+    estimates = {}
     for layer in layers:
-        shards = [shard for names in todo if layer.name in names for shard in todo[names]]
-        if shards:
-            work[layer.name] = _layer_work(cache, layer, shards)
-    rows = sum(len(cache.rows(shard)) for shards in todo.values() for shard in shards)
-    return DiskEstimate(cache.path, rows, work, _free(cache.path))
+        lacking = [shards for names, shards in missing.items() if layer.name in names]
+        if lacking:
+            shard_rows = Counter(len(cache.rows(shard)) for shards in lacking for shard in shards)
+            estimates[layer.name] = LayerEstimate.from_shards(
+                layer.code_shape(cache.spec.pool), cache.layout.dtype, shard_rows
+            )
+    rows = sum(len(cache.rows(shard)) for shards in missing.values() for shard in shards)
+    return DiskEstimate(cache.path, rows, estimates, _free_bytes(cache.path))
 
 
-def _layer_work(cache: Cache, layer: Layer, shards: Sequence[int]) -> LayerEstimate:
-    pool = cache.spec.pool
-    row_bytes = layer.code_size(pool) * np.dtype(cache.layout.dtype).itemsize
-    rows = [len(cache.rows(shard)) for shard in shards]
-    total = sum(shard_bytes(count, row_bytes) for count in rows)
-    return LayerEstimate(layer.code_shape(pool), sum(rows), total)
+def default_shard_size(row_bytes: int) -> int:
+    """Return the default rows per shard: 4096, or fewer if these would take more than 64 MiB.
 
+    Parameters
+    ----------
+    row_bytes : int
+        Bytes of one image's code at the layer with the largest codes.
 
-def usual_shard_size(row_bytes: int) -> int:
-    """The rows of a shard where nobody says how many: 4096, or fewer of more than 64 MiB."""
+    Examples
+    --------
+    >>> default_shard_size(1024), default_shard_size(1 << 20)
+    (4096, 64)
+    """
     return max(1, min(_SHARD_ROWS, _SHARD_BYTES // row_bytes))
 
 
 def shard_bytes(rows: int, row_bytes: int) -> int:
-    """The bytes of a shard, uncompressed, at most; `row_bytes` is those of one code."""
-    # In chunks as `write_shard` makes them; the last one is written whole, however little it holds.
+    """Return the bytes of a shard, uncompressed, at most.
+
+    Parameters
+    ----------
+    rows : int
+        Rows of the shard.
+    row_bytes : int
+        Bytes of one image's code.
+    """
+    # In chunks as `write_shard` makes them; the last one takes its full size, however few its rows.
     chunk = min(rows, max(1, CHUNK_BYTES // row_bytes))
     codes = math.ceil(rows / chunk) * chunk * row_bytes
-    return codes + rows * _BYTES_A_ROW + _BYTES_A_SHARD
+    return codes + rows * _BYTES_PER_ROW + _BYTES_PER_SHARD
 
 
-def _free(path: Path) -> int:
-    """Bytes free on the disk of a path that may not exist yet."""
-    here = path.absolute()
-    existing = next(place for place in (here, *here.parents) if place.exists())
+def _free_bytes(path: Path) -> int:
+    """Return the bytes free on the disk of a path that may not exist yet."""
+    absolute = path.absolute()
+    existing = next(folder for folder in (absolute, *absolute.parents) if folder.exists())
     return shutil.disk_usage(existing).free

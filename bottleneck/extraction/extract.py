@@ -1,8 +1,7 @@
-"""ExtractionResult: images → codes → shards. Does only what is missing."""
+"""Extract: compute the codes of images that are missing in a cache."""
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import product
 from os import PathLike
 from pathlib import Path
@@ -22,77 +21,18 @@ from bottleneck.cache.manifest import (
     read_manifest,
 )
 from bottleneck.cache.store import Cache, layers_in, open_cache
-from bottleneck.cache.update import CacheUpdate, ImageChanges, find_modified_images, plan_update
+from bottleneck.cache.update import CacheUpdate, find_modified_images, plan_update
 from bottleneck.data.images import ImageSource, open_images
 from bottleneck.errors import InvalidOptionError
-from bottleneck.extraction.disk_space import DiskEstimate, estimate_disk_use, usual_shard_size
+from bottleneck.extraction.disk_space import DiskEstimate, default_shard_size, estimate_disk_use
 from bottleneck.extraction.distributed import DistributedRunner, Job
 from bottleneck.extraction.encoder import make_spec
 from bottleneck.extraction.local import LocalRunner, MissingShards
 from bottleneck.extraction.options import ComputeOptions, RefreshOptions, StorageOptions
+from bottleneck.extraction.result import ExtractionResult, Progress
 from bottleneck.extraction.work import Task, find_missing, finish, own_shards
 from bottleneck.runtime.devices import choose_devices, resolve_precision
 from bottleneck.runtime.files import remove_stale_temp_files
-from bottleneck.runtime.timing import StageTimer
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run has come.
-
-    Attributes
-    ----------
-    done, total : int
-        Images that were encoded, and that are to be encoded in this run.
-    stats : StageTimer
-        Where the time goes; see `bottleneck.runtime.timing.slowest_stage`.
-    estimate : DiskEstimate
-        What the run writes.
-    """
-
-    done: int
-    total: int
-    stats: StageTimer
-    estimate: DiskEstimate
-
-
-@dataclass(frozen=True)
-class ExtractionResult:
-    """What a run of `extract` did.
-
-    Attributes
-    ----------
-    cache : Cache
-        As it is now.
-    changes : ImageChanges
-        What had happened to the images since the last run.
-    rows : int
-        How many images were encoded in this run.
-    rejected : dict of int to str
-        The rows that gave no codes, and why: as `bottleneck.extraction.work.finish` says.
-    clock : StageTimer
-        Where the time went.
-    seconds : float
-        From start to end.
-    task : tuple of 2 int
-        Which part of the cache's shards the run was for.
-    fitting : int or None
-        Where a batch did not fit into the device's memory: the images that do.
-    """
-
-    cache: Cache
-    changes: ImageChanges
-    rows: int
-    rejected: dict[int, str]
-    clock: StageTimer
-    seconds: float
-    task: Task
-    fitting: int | None = None
-
-    @property
-    def shards(self) -> range:
-        """Those that the run was for."""
-        return own_shards(self.cache, self.task)
 
 
 def extract(
@@ -196,10 +136,10 @@ def extract(
         changes=update.changes,
         rows=rows,
         rejected=finish(cache, layers, compute.task),
-        clock=runner.clock,
+        stats=runner.clock,
         seconds=time.monotonic() - start,
         task=compute.task,
-        fitting=runner.fitting,
+        max_batch_size=runner.fitting,
     )
 
 
@@ -234,7 +174,7 @@ def _resolve_layout(
     compression = storage.compression or (own.compression if own else COMPRESSIONS[0])
     shard_size = storage.shard_size or (own.shard_size if own else None)
     if shard_size is None:
-        shard_size = usual_shard_size(largest_code() * np.dtype(dtype).itemsize)
+        shard_size = default_shard_size(largest_code() * np.dtype(dtype).itemsize)
     return StorageLayout(dtype, shard_size, compression)
 
 

@@ -1,15 +1,9 @@
-"""ExtractionPlan: how many shards a run makes, what they take on the disk, and how long tasks take.
+"""Plan: compute what an extraction would write, and measure how fast this machine is."""
 
-The layout is computed as `extract` would lay it down; the time is measured, on some of the images.
-Nothing is written.
-"""
-
-import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from os import PathLike
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -18,190 +12,17 @@ from bottleneck.backbones.layers import check_pool
 from bottleneck.cache.manifest import DTYPES
 from bottleneck.data.images import ImageSource, open_images
 from bottleneck.errors import ImagesNotFoundError
-from bottleneck.extraction.disk_space import shard_bytes, usual_shard_size
+from bottleneck.extraction.disk_space import LayerEstimate, default_shard_size
 from bottleneck.extraction.encoder import Encoder, make_spec
 from bottleneck.extraction.extract import require_layers
+from bottleneck.extraction.extraction_plan import ExtractionPlan, Throughput
 from bottleneck.extraction.options import ComputeOptions, StorageOptions
 from bottleneck.runtime.devices import choose_devices, resolve_precision
-from bottleneck.runtime.formatting import duration
 from bottleneck.runtime.timing import StageTimer, slowest_stage
 from bottleneck.runtime.validation import require_positive
 
-_SECONDS = 10.0  # of measuring: enough for all lanes to be at work nearly all of the time
-_IMAGES = 4096  # at most, for a GPU is through them before
-_HOUR, _DAY = 3600.0, 86_400.0
-_FILES = 20_000  # of a layer: as many as any disk lists in a moment
-_LARGE = 1 << 30  # bytes of a shard: what a reader may have to check before it has the first row
-
-
-@dataclass(frozen=True)
-class LayerSize:
-    """What one layer takes on the disk.
-
-    Attributes
-    ----------
-    code_shape : tuple of int
-        Of one image.
-    row_bytes : int
-        Of one code.
-    bytes : int
-        Of all shards, with paths and digests, uncompressed.
-    """
-
-    code_shape: tuple[int, ...]
-    row_bytes: int
-    bytes: int
-
-    @classmethod
-    def of(cls, code_shape: tuple[int, ...], *, dtype: str, rows: int, shard_size: int) -> Self:
-        """The size of a layer of so many rows."""
-        row_bytes = math.prod(code_shape) * np.dtype(dtype).itemsize
-        full, rest = divmod(rows, shard_size)
-        last = shard_bytes(rest, row_bytes) if rest else 0
-        return cls(code_shape, row_bytes, full * shard_bytes(shard_size, row_bytes) + last)
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How fast this machine is.
-
-    Attributes
-    ----------
-    images : int
-        That were encoded.
-    seconds : float
-        That this took.
-    startup : float
-        Seconds before the first image: finding the images, loading the network.
-    limit : str
-        The stage that the others wait for: ``"read"``, ``"decode"`` or ``"forward"``.
-    """
-
-    images: int
-    seconds: float
-    startup: float
-    limit: str
-
-    @property
-    def rate(self) -> float:
-        """Images a second."""
-        return self.images / self.seconds
-
-
-@dataclass(frozen=True)
-class ExtractionPlan:
-    """A run before it is begun.
-
-    Attributes
-    ----------
-    rows : int
-        Images.
-    shard_size : int
-        Rows of a shard.
-    tasks : int
-        Among which the shards are dealt out.
-    layers : dict of str to LayerSize
-        By name.
-    pace : Pace
-        Of one task, if each has a machine like this one.
-    """
-
-    rows: int
-    shard_size: int
-    tasks: int
-    layers: dict[str, LayerSize]
-    pace: Pace
-
-    @property
-    def shards(self) -> int:
-        """How many each layer has."""
-        return math.ceil(self.rows / self.shard_size)
-
-    @property
-    def bytes(self) -> int:
-        """What the cache takes on the disk, at most."""
-        return sum(layer.bytes for layer in self.layers.values())
-
-    @property
-    def shard_bytes(self) -> int:
-        """What a shard takes at the layer with the largest codes."""
-        return max(
-            shard_bytes(self._rows_a_shard, layer.row_bytes) for layer in self.layers.values()
-        )
-
-    @property
-    def shards_a_task(self) -> int:
-        """Of the task with the most."""
-        return math.ceil(self.shards / self.tasks)
-
-    @property
-    def seconds(self) -> float:
-        """One task for everything."""
-        return self.pace.startup + self.rows / self.pace.rate
-
-    @property
-    def task_seconds(self) -> float:
-        """The task with the most shards."""
-        rows = min(self.rows, self.shards_a_task * self.shard_size)
-        return self.pace.startup + rows / self.pace.rate
-
-    @property
-    def shard_seconds(self) -> float:
-        """What a task that is killed loses, at most."""
-        return self._rows_a_shard / self.pace.rate
-
-    @property
-    def _rows_a_shard(self) -> int:
-        return min(self.rows, self.shard_size)
-
-    def advice(self) -> list[str]:
-        """What would serve better, a sentence each; empty where nothing stands out."""
-        return [text for text in (self._on_tasks(), self._on_time(), self._on_shards()) if text]
-
-    def _on_tasks(self) -> str:
-        if self.tasks > self.shards:
-            even = math.ceil(self.rows / self.tasks)
-            smaller = f", or `shard_size={even}`" if even < self.shard_size else ""
-            return (
-                f"{self.tasks - self.shards} of {self.tasks} tasks have no shard: use "
-                f"{self.shards}{smaller}"
-            )
-        # The others wait for the task that has one shard more.
-        idle = 1 - self.shards / (self.shards_a_task * self.tasks)
-        if idle > 0.2:
-            size = math.ceil(self.rows / (self.tasks * self.shards_a_task))
-            return (
-                f"some tasks have {self.shards_a_task} shards and some {self.shards_a_task - 1}, "
-                f"so that {idle:.0%} of the time is lost: `shard_size={size}` deals them out evenly"
-            )
-        return ""
-
-    def _on_time(self) -> str:
-        work = self.task_seconds - self.pace.startup
-        if self.tasks > 1 and self.pace.startup > work:
-            fewer = max(1, int(self.seconds / (10 * self.pace.startup)))
-            return (
-                f"a task starts for {duration(self.pace.startup)} and works for {duration(work)}: "
-                f"use no more than {fewer}"
-            )
-        if self.task_seconds > _DAY:
-            more = math.ceil(self.rows / self.pace.rate / (_DAY / 2))
-            return f"a task takes more than a day: with {more} tasks it takes half of one"
-        return ""
-
-    def _on_shards(self) -> str:
-        if self.shard_seconds > _HOUR and self.shard_size > 1:
-            size = max(1, int(self.pace.rate * _HOUR / 4))
-            return (
-                f"a task that is killed loses up to {duration(self.shard_seconds)}: "
-                f"`shard_size={size}` makes that a quarter of an hour"
-            )
-        largest = max(layer.row_bytes for layer in self.layers.values())
-        size = min(math.ceil(self.rows / _FILES), _LARGE // largest)
-        if self.shards > 5 * _FILES and size > self.shard_size:
-            files = math.ceil(self.rows / size)
-            return f"{self.shards} files a layer are many: `shard_size={size}` makes {files}"
-        return ""
+_SECONDS = 10.0  # of measuring: enough for all threads to be busy nearly all of the time
+_IMAGES = 4096  # at most: a GPU encodes them in less time
 
 
 def plan(
@@ -267,18 +88,18 @@ def plan(
     chosen = backbone.select_layers(layers)
     dtype = storage.dtype or DTYPES[0]
     largest = max(layer.code_size(pool) for layer in chosen) * np.dtype(dtype).itemsize
-    size = storage.shard_size or usual_shard_size(largest)
+    size = storage.shard_size or default_shard_size(largest)
     spec = make_spec(backbone, precision=precision, relu=relu, pool=pool)
     encoder = Encoder(backbone, chosen, spec, devices, clock=StageTimer())
     batch_size = compute.batch_size or encoder.runner.default_batch_size
-    pace = _measure(encoder, source, batch_size, compute.workers, start)
-    sizes = {
-        layer.name: LayerSize.of(
-            layer.code_shape(pool), dtype=dtype, rows=len(source.table), shard_size=size
-        )
+    throughput = _measure(encoder, source, batch_size, compute.workers, start)
+    full, rest = divmod(len(source.table), size)
+    shard_rows = {size: full} | ({rest: 1} if rest else {})
+    estimates = {
+        layer.name: LayerEstimate.from_shards(layer.code_shape(pool), dtype, shard_rows)
         for layer in chosen
     }
-    return ExtractionPlan(len(source.table), size, tasks, sizes, pace)
+    return ExtractionPlan(len(source.table), size, tasks, estimates, throughput)
 
 
 def _measure(
@@ -287,7 +108,7 @@ def _measure(
     batch_size: int,
     workers: int | None,
     start: float,
-) -> Pace:
+) -> Throughput:
     """How fast an encoder is; what it does at first use counts as starting, from `start` on."""
     n = len(source.table)
     rows = np.linspace(0, n - 1, min(n, _IMAGES), dtype=np.int64).tolist()
@@ -314,4 +135,4 @@ def _measure(
         len(batch.row) for batch in encoder.encode(source, for_some_seconds(), workers=workers)
     )
     seconds = time.perf_counter() - begin
-    return Pace(done, seconds, startup, slowest_stage(encoder.clock))
+    return Throughput(done, seconds, startup, slowest_stage(encoder.clock))

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from bottleneck.backbones.trusted_code import require_trusted_code
 from bottleneck.cache.recovery import recover_cache
-from bottleneck.cache.verify import Problem, find_problems
+from bottleneck.cache.verify import find_problems
 from bottleneck.data.images import ImageSource
-from bottleneck.extraction.extract import ExtractionResult, Progress, extract
+from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions, RefreshOptions, StorageOptions
+from bottleneck.extraction.result import Progress, RepairResult
 
 
 def repair(
@@ -22,7 +23,7 @@ def repair(
     compute: ComputeOptions = ComputeOptions(),
     force: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
-) -> tuple[list[Problem], ExtractionResult]:
+) -> RepairResult:
     """Find what fails its checks in a cache, and compute it again.
 
     ``spec.json`` and ``images.csv`` are restored from the shards, shards are extracted. Files that
@@ -47,9 +48,7 @@ def repair(
 
     Returns
     -------
-    bad : list of Problem
-        What failed, before the repair.
-    extraction : ExtractionResult
+    RepairResult
 
     Raises
     ------
@@ -61,7 +60,7 @@ def repair(
         The extraction failed.
     """
     recovered = recover_cache(Path(path))
-    cache, bad = recovered.cache, find_problems(recovered)
+    cache, problems = recovered.cache, find_problems(recovered)
     model = model or require_trusted_code(cache.reference.model, where=f"cache {path}")
     recovered.restore()
     done = extract(
@@ -77,8 +76,8 @@ def repair(
         compute=compute,
         refresh=RefreshOptions(
             check_content="images.csv" in recovered.lost,  # sizes and times were lost with it
-            redo=[(item.layer, item.shard) for item in bad if item.shard is not None],
+            redo=[(item.layer, item.shard) for item in problems if item.shard is not None],
         ),
         on_progress=on_progress,
     )
-    return bad, done
+    return RepairResult(problems, done)

@@ -82,7 +82,8 @@ def test_repair_makes_again_only_what_is_bad(cache: Path, photos: Path) -> None:
     flip(cache / "codes.h5", 3000)
     foreign = cache / "codes" / "layer3" / "notes.txt"
     foreign.write_text("dear to somebody")
-    bad, done = repair(cache, photos)
+    repaired = repair(cache, photos)
+    bad, done = repaired.problems, repaired.extraction
     assert {item.file for item in bad if item.shard is not None} == {
         "codes/layer2/00001.h5",
         "codes/layer3/00004.h5",
@@ -175,7 +176,8 @@ def test_the_small_files_come_back_from_the_shards_without_a_forward_pass(
     assert all("\n" not in why and why for why in found.values())
     with pytest.raises(CacheError):
         open_cache(cache)
-    bad, done = repair(cache, photos)
+    repaired = repair(cache, photos)
+    bad, done = repaired.problems, repaired.extraction
     assert [item.file for item in bad] == LOSSES[lose]
     assert done.rows == 0
     assert verify(cache) == []
@@ -192,7 +194,7 @@ def test_a_lost_table_and_an_image_that_changed_since_give_its_shard_again(
     changed = photos / "train" / "bees" / "bees000.jpg"
     shutil.copy(photos / "train" / "ants" / "ants000.jpg", changed)
     (cache / "images.csv").unlink()
-    _, done = repair(cache, photos)
+    done = repair(cache, photos).extraction
     assert done.rows == 8
     assert verify(cache) == []
     codes = by_index(cache, "layer2")
@@ -249,9 +251,9 @@ def test_code_in_a_cache_is_not_run_by_a_repair_unless_it_was_named(
         UntrustedCodeError, match=r"tiny_networks\.py:plain: if you trust that file"
     ):
         repair(cache, photos)
-    assert repair(cache, photos, model=model)[1].rows == 8
+    assert repair(cache, photos, model=model).extraction.rows == 8
     (cache / "codes" / "layer2" / "00000.h5").unlink()
-    assert repair(cache, photos)[1].rows == 8  # named once
+    assert repair(cache, photos).extraction.rows == 8  # named once
 
 
 def test_a_shard_of_another_cache_is_found_and_made_again(
@@ -265,7 +267,7 @@ def test_a_shard_of_another_cache_is_found_and_made_again(
     foreign = extract_tiny(other, tmp_path / "foreign", layers=["layer2"]).cache
     shutil.copy(foreign.shard_path("layer2", 3), cache / "codes" / "layer2")
     assert reasons(cache) == {"codes/layer2/00003.h5": "of another cache"}
-    assert repair(cache, photos)[1].rows == 8
+    assert repair(cache, photos).extraction.rows == 8
     assert verify(cache) == []
     for layer, codes in before.items():
         np.testing.assert_allclose(by_index(cache, layer), codes, rtol=1e-6)

@@ -15,7 +15,7 @@ from bottleneck.cache.store import Cache, open_cache
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import DiskSpaceError
 from bottleneck.extraction.disk_space import DiskEstimate, LayerEstimate, estimate_disk_use
-from bottleneck.extraction.extract import Progress
+from bottleneck.extraction.result import Progress
 from tests.helpers.fixture_types import Extract
 from tests.helpers.networks import PLAIN, SMALL
 from tests.helpers.photographs import photograph
@@ -107,7 +107,7 @@ def test_the_disk_is_that_of_the_nearest_folder_that_exists(
 
 
 def test_a_disk_that_is_just_large_enough_will_do() -> None:
-    work = {"flat": LayerEstimate((10,), 3, 100)}
+    work = {"flat": LayerEstimate((10,), 20, 3, 100)}
     DiskEstimate(Path("cache"), 3, work, 100).require_free_space()
     with pytest.raises(DiskSpaceError) as caught:
         DiskEstimate(Path("cache"), 3, work, 99).require_free_space()
@@ -115,6 +115,23 @@ def test_a_disk_that_is_just_large_enough_will_do() -> None:
         "the codes of 3 images take up to 100 B, and the disk of cache has 99 B free: try "
         "`pool=avg`, `dtype=float16`, fewer layers, another disk with `out`, or `force` to go on"
     )
+
+
+def test_what_lies_ahead_is_one_line() -> None:
+    layers = {
+        "layer3": LayerEstimate((1024,), 2048, 3000, 6 * 10**6),
+        "fc": LayerEstimate((2, 7, 7), 196, 10, 10**6),
+    }
+    assert str(DiskEstimate(Path("cache"), 3000, layers, 52 * 10**9)) == (
+        "3000 images to encode at layer3 (1024), fc (2×7×7, 10 images): at most 7 MB, 52 GB free "
+        "on the disk"
+    )
+
+
+def test_of_many_layers_the_first_are_named() -> None:
+    layers = {f"l{i}": LayerEstimate((i,), 2 * i, 5, 100) for i in range(1, 11)}
+    text = str(DiskEstimate(Path("cache"), 5, layers, 10**6))
+    assert "l7 (7), l8 (8), … and 2 more: at most 1 kB, 1 MB free" in text
 
 
 # In a run

@@ -13,7 +13,7 @@ from bottleneck.cache.store import open_cache
 from bottleneck.data.images import open_images
 from bottleneck.errors import NonFiniteCodesError, SpecMismatchError, WorkerError
 from bottleneck.extraction.distributed import Job, Piece
-from bottleneck.extraction.extract import Progress
+from bottleneck.extraction.result import Progress
 from bottleneck.runtime.executors import Executor, open_executor
 from bottleneck.runtime.shutdown import StopRequested, clear_stop_request, request_stop
 from bottleneck.spec import Source
@@ -73,7 +73,7 @@ def test_workers_make_the_codes_that_one_process_makes(
     assert [rows for rows, _ in calls] == sorted({rows for rows, _ in calls})
     assert done.rejected == alone.rejected
     assert len(done.rejected) == 1
-    assert done.clock.shares("forward")["forward"] > 0
+    assert done.stats.shares("forward")["forward"] > 0
     for layer in layers:
         np.testing.assert_array_equal(
             codes(tmp_path / "crew", layer), codes(tmp_path / "alone", layer)

@@ -16,7 +16,8 @@ from bottleneck.cache.store import Cache, open_cache
 from bottleneck.cache.verify import verify
 from bottleneck.errors import InvalidOptionError, NonFiniteCodesError, UnknownNameError
 from bottleneck.extraction import disk_space as preflight
-from bottleneck.extraction.extract import Progress, extract
+from bottleneck.extraction.extract import extract
+from bottleneck.extraction.result import Progress
 from tests.helpers.fixture_types import Extract
 from tests.helpers.networks import NETWORKS, PLAIN
 from tests.helpers.options import grouped
@@ -257,7 +258,7 @@ def test_progress_is_told_after_each_batch(photos: Path, extract_tiny: Extract) 
     told: list[Progress] = []
     done = extract_tiny(photos, batch_size=5, on_progress=told.append)
     assert [progress.done for progress in told] == [0, 5, 8, 13, 16, 21, 24, 29, 32, 36]
-    assert all((at.total, at.stats) == (36, done.clock) for at in told)
+    assert all((at.total, at.stats) == (36, done.stats) for at in told)
     told.clear()
     extract_tiny(photos, on_progress=told.append)
     assert told == []  # there was nothing to do

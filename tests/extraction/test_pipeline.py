@@ -8,8 +8,8 @@ import pytest
 
 from bottleneck.cache.shard import write_shard
 from bottleneck.cache.store import open_cache
-from bottleneck.extraction.extract import Progress
 from bottleneck.extraction.pipeline import _batches, _WriteBehind
+from bottleneck.extraction.result import Progress
 from bottleneck.runtime.shutdown import StopRequested, clear_stop_request, request_stop
 from bottleneck.runtime.timing import StageTimer
 from tests.helpers.fixture_types import Extract

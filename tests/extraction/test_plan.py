@@ -13,8 +13,9 @@ from bottleneck.backbones.layers import Layer
 from bottleneck.cache.store import open_cache
 from bottleneck.errors import ImagesNotFoundError, InvalidOptionError, UnknownNameError
 from bottleneck.extraction import plan as sizing
-from bottleneck.extraction.disk_space import estimate_disk_use, usual_shard_size
-from bottleneck.extraction.plan import ExtractionPlan, LayerSize, Pace, plan
+from bottleneck.extraction.disk_space import LayerEstimate, default_shard_size, estimate_disk_use
+from bottleneck.extraction.extraction_plan import ExtractionPlan, Throughput
+from bottleneck.extraction.plan import plan
 from tests.helpers.cli import TINY, refused
 from tests.helpers.fixture_types import Extract, Run
 from tests.helpers.networks import PLAIN, SMALL
@@ -26,10 +27,15 @@ DOCS = Path(__file__).parents[2] / "docs"
 def a_sizing(
     rows: int = 1000, *, shard_size: int = 10, tasks: int = 1, rate: float = 1.0, startup: float = 0
 ) -> ExtractionPlan:
-    size = LayerSize.of((8,), dtype="float16", rows=rows, shard_size=shard_size)
-    return ExtractionPlan(
-        rows, shard_size, tasks, {"layer3": size}, Pace(100, 100 / rate, startup, "read")
-    )
+    speed = Throughput(100, 100 / rate, startup, "read")
+    return ExtractionPlan(rows, shard_size, tasks, {"layer3": estimate(rows, shard_size)}, speed)
+
+
+def estimate(
+    rows: int, shard_size: int, shape: tuple[int, ...] = (8,), dtype: str = "float16"
+) -> LayerEstimate:
+    full, rest = divmod(rows, shard_size)
+    return LayerEstimate.from_shards(shape, dtype, {shard_size: full} | ({rest: 1} if rest else {}))
 
 
 def size_tiny(images: Path, **options: Any) -> ExtractionPlan:
@@ -60,12 +66,11 @@ def test_bytes_are_those_that_extract_announces(cache: Path) -> None:
     planned = open_cache(cache)
     layer = Layer("layer2", "conv", 0, (1000, 3, 3), False, 0.5)
     ahead = estimate_disk_use(planned, [layer], {("layer2",): list(range(planned.shard_count))})
-    size = LayerSize.of((1000,), dtype="float32", rows=36, shard_size=8)
-    assert size.bytes == ahead.bytes
+    assert estimate(36, 8, (1000,), "float32").bytes == ahead.bytes
 
 
 @pytest.mark.parametrize("pool", ["avg", "none"])
-def test_the_usual_shard_size_is_that_of_a_new_cache(
+def test_the_default_shard_size_is_that_of_a_new_cache(
     photos: Path, extract_tiny: Extract, pool: str
 ) -> None:
     found = size_tiny(photos, pool=pool)
@@ -80,7 +85,7 @@ def test_the_task_with_most_shards_is_the_one_that_is_timed(
 ) -> None:
     found = a_sizing(rows, shard_size=size, tasks=tasks, rate=2, startup=3)
     parts = [range(task, found.shards, tasks) for task in range(tasks)]
-    assert found.shards_a_task == max(map(len, parts))
+    assert found.max_shards_per_task == max(map(len, parts))
     most = max(sum(min(size, rows - k * size) for k in part) for part in parts)
     assert 3 + most / 2 <= found.task_seconds <= 3 + (most + size) / 2
     assert found.seconds == 3 + rows / 2
@@ -93,10 +98,10 @@ def test_the_task_with_most_shards_is_the_one_that_is_timed(
 def test_the_pace_is_measured_and_nothing_is_written(photos: Path, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     found = size_tiny(photos)
-    assert found.pace.images == 36
-    assert found.pace.rate == 36 / found.pace.seconds > 0
-    assert found.pace.startup > 0
-    assert found.pace.limit in ("read", "decode", "forward")
+    assert found.throughput.images == 36
+    assert found.throughput.rate == 36 / found.throughput.seconds > 0
+    assert found.throughput.startup > 0
+    assert found.throughput.slowest_stage in ("read", "decode", "forward")
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -106,14 +111,14 @@ def test_the_measurement_ends_when_its_time_is_over(
     monkeypatch.setattr(sizing, "_SECONDS", 0.0)
     found = size_tiny(photos, batch_size=2)
     assert found.rows == 36
-    assert found.pace.images == 2
+    assert found.throughput.images == 2
 
 
 def test_of_many_images_some_from_all_over_are_measured(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sizing, "_IMAGES", 5)
-    assert size_tiny(photos).pace.images == 5
+    assert size_tiny(photos).throughput.images == 5
 
 
 def test_images_that_cannot_be_decoded_give_no_pace(tmp_path: Path) -> None:
@@ -182,11 +187,13 @@ def test_the_shard_size_that_is_advised_deals_the_work_out(
     rows: int, size: int, tasks: int
 ) -> None:
     found = a_sizing(rows, shard_size=size, tasks=tasks)
-    advised = re.search(r"--shard-size (\d+)", " ".join(found.advice()[:1]))
+    advised = re.search(r"`shard_size=(\d+)`", " ".join(found.advice()[:1]))
     if advised:
         better = dataclasses.replace(found, shard_size=int(advised[1]))
         assert better.task_seconds <= found.task_seconds
-        assert better.task_seconds <= rows / tasks + found.shards_a_task  # of the best that can be
+        assert (
+            better.task_seconds <= rows / tasks + found.max_shards_per_task
+        )  # of the best that can be
 
 
 # The command
@@ -230,10 +237,10 @@ def computed() -> list[str]:
     lines = []
     for images, rows in _ROWS.items():
         for codes, shape in _CODES.items():
-            size = usual_shard_size(2 * math.prod(shape))
-            layer = LayerSize.of(shape, dtype="float16", rows=rows, shard_size=size)
-            pace = Pace(1, 1 / measured(codes.partition(",")[0]), 0.0, "forward")
-            run = ExtractionPlan(rows, size, 1, {"": layer}, pace)
+            size = default_shard_size(2 * math.prod(shape))
+            layer = estimate(rows, size, shape)
+            speed = Throughput(1, 1 / measured(codes.partition(",")[0]), 0.0, "forward")
+            run = ExtractionPlan(rows, size, 1, {"": layer}, speed)
             hours = [
                 dataclasses.replace(run, tasks=tasks).task_seconds / 3600
                 for tasks in (1, 100, 1000)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from click.testing import Result
 
-from bottleneck.extraction.extract import ExtractionResult
+from bottleneck.extraction.result import ExtractionResult
 
 Extract = Callable[..., ExtractionResult]
 Run = Callable[..., Result]

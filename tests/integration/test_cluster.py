@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bottleneck.errors import WorkerError
-from bottleneck.extraction.extract import Progress
+from bottleneck.extraction.result import Progress
 from bottleneck.fitting.sweep import SweepRow, sweep
 from bottleneck.linear.training import Method
 from bottleneck.runtime.executors import open_executor

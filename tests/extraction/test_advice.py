@@ -1,10 +1,11 @@
-from pathlib import Path
-
 import pytest
 
-from bottleneck.extraction.disk_space import DiskEstimate, LayerEstimate
-from bottleneck.extraction.summary import advice, preflight_text
-from bottleneck.runtime.timing import StageTimer
+from bottleneck.extraction.advice import stage_advice
+from bottleneck.runtime.timing import StageTimer, slowest_stage
+
+
+def advice(timer: StageTimer) -> str:
+    return stage_advice(slowest_stage(timer))
 
 
 @pytest.mark.parametrize(
@@ -28,20 +29,3 @@ def test_decoders_short_of_cores_are_not_told_to_be_more() -> None:
     assert "`workers`" not in advice(clock)
     clock.seconds.update(read=10.0)
     assert "`workers`" in advice(clock)
-
-
-def test_what_lies_ahead_is_one_line() -> None:
-    layers = {
-        "layer3": LayerEstimate((1024,), 3000, 6 * 10**6),
-        "fc": LayerEstimate((2, 7, 7), 10, 10**6),
-    }
-    assert preflight_text(DiskEstimate(Path("cache"), 3000, layers, 52 * 10**9)) == (
-        "3000 images to encode at layer3 (1024), fc (2×7×7, 10 images): at most 7 MB, 52 GB free "
-        "on the disk"
-    )
-
-
-def test_of_many_layers_the_first_are_named() -> None:
-    layers = {f"l{i}": LayerEstimate((i,), 5, 100) for i in range(1, 11)}
-    text = preflight_text(DiskEstimate(Path("cache"), 5, layers, 10**6))
-    assert "l7 (7), l8 (8), … and 2 more: at most 1 kB, 1 MB free" in text

@@ -1,0 +1,44 @@
+"""Print results: as text with options in place of Python's parameters, or as JSON."""
+
+import json
+from typing import TYPE_CHECKING, Any, Protocol
+
+import click
+
+from bottleneck.cli.errors import in_options
+
+if TYPE_CHECKING:
+    from bottleneck.cli.main import Program
+
+
+class Result(Protocol):
+    """What a verb of the library returns."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+
+
+def print_result(result: Result, *, as_json: bool) -> None:
+    """Print a result of the library on standard output.
+
+    Parameters
+    ----------
+    result : Result
+        With a text, as `str` gives it, and plain values.
+    as_json : bool
+        Whether to print the plain values.
+    """
+    click.echo(json.dumps(result.to_dict()) if as_json else as_options(str(result)))
+
+
+def as_options(text: str) -> str:
+    """Return a text of the library with the options of the running command in it.
+
+    Parameters
+    ----------
+    text : str
+        With parameters in backticks; see `bottleneck.cli.errors`.
+    """
+    root = click.get_current_context().find_root()
+    program: Program = root.command  # type: ignore[assignment]
+    return in_options(text, program.option_names(root))

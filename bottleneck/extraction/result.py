@@ -1,0 +1,182 @@
+"""What a running extraction reports, and its result."""
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bottleneck.cache.store import Cache
+from bottleneck.cache.update import ImageChanges
+from bottleneck.cache.verify import Problem
+from bottleneck.extraction.advice import stage_advice
+from bottleneck.extraction.disk_space import DiskEstimate
+from bottleneck.extraction.summary import status_json, status_text
+from bottleneck.extraction.work import Task, own_shards
+from bottleneck.runtime.timing import StageTimer, slowest_stage
+
+_STAGES = ("read", "decode", "forward", "write")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an extraction has come.
+
+    Attributes
+    ----------
+    done, total : int
+        Images that were encoded in this run, and that are to be encoded.
+    stats : StageTimer
+        The time of each stage so far.
+    estimate : DiskEstimate
+        What the run writes.
+    """
+
+    done: int
+    total: int
+    stats: StageTimer
+    estimate: DiskEstimate
+
+
+@dataclass(frozen=True)
+class ExtractionResult:
+    """What a run of `bottleneck.extraction.extract.extract` did. `str` gives a summary.
+
+    Attributes
+    ----------
+    cache : Cache
+        The cache after the run.
+    changes : ImageChanges
+        How the images differ from those of the last run.
+    rows : int
+        Images that were encoded in this run.
+    rejected : dict of int to str
+        Rows without codes, and why. Those of the whole cache, or of several tasks' cache that is
+        not complete, those of this task.
+    stats : StageTimer
+        The time of each stage.
+    seconds : float
+        Duration of the run.
+    task : tuple of 2 int
+        Which part of the cache's shards the run was for.
+    max_batch_size : int or None
+        If a batch did not fit into the device's memory: how many images do.
+    """
+
+    cache: Cache
+    changes: ImageChanges
+    rows: int
+    rejected: dict[int, str]
+    stats: StageTimer
+    seconds: float
+    task: Task
+    max_batch_size: int | None = None
+
+    @property
+    def shards(self) -> range:
+        """The shards that the run was for."""
+        return own_shards(self.cache, self.task)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain values, as ``extract --json`` prints them.
+
+        The status is that of this run's shards; only ``complete`` is about all shards.
+        """
+        status = status_json(self.cache, self.cache.status(shards=self.shards))
+        return status | {
+            "complete": status["complete"] and self.cache.is_full(status["layers"]),
+            "task": list(self.task),
+            "encoded": self.rows,
+            "changes": {
+                "added": self.changes.added,
+                "changed": self.changes.changed,
+                "removed": self.changes.removed,
+            },
+            "rejected": {self.cache.images.path[row]: why for row, why in self.rejected.items()},
+            "seconds": self.seconds,
+            "shares": self.stats.shares(*_STAGES),
+        }
+
+    def __str__(self) -> str:
+        status = self.cache.status(shards=self.shards)
+        lines = [
+            *self._changes_text(),
+            status_text(self.cache, status, self.rejected),
+            *self._task_text(),
+            "",
+            *self._time_text(),
+        ]
+        return "\n".join(lines)
+
+    def _changes_text(self) -> list[str]:
+        changes = self.changes
+        if not changes:
+            return []
+        return [
+            f"images: {changes.added} added, {changes.changed} changed, {changes.removed} removed "
+            "since the last run"
+        ]
+
+    def _task_text(self) -> list[str]:
+        index, tasks = self.task
+        if tasks == 1:
+            return []
+        count = f"{len(self.shards)} of {self.cache.shard_count} shards"
+        return [f"of task {index}/{tasks}, which has {count}: `bottleneck status` has all"]
+
+    def _time_text(self) -> list[str]:
+        if not self.rows:
+            return [f"nothing to do: every code is in the cache ({self.seconds:.1f} s)"]
+        lines = [
+            f"encoded {self.rows} images in {self.seconds:.1f} s "
+            f"({self.rows / self.seconds:.0f} images/s)",
+            "time: " + ", ".join(f"{k} {v:.0%}" for k, v in self.stats.shares(*_STAGES).items()),
+            stage_advice(slowest_stage(self.stats)),
+        ]
+        if self.max_batch_size:
+            lines.append(
+                f"memory: the device holds {self.max_batch_size} images at a time, larger batches "
+                f"were divided: `batch_size={self.max_batch_size}` saves the attempt"
+            )
+        return lines
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+
+@dataclass(frozen=True)
+class RepairResult:
+    """What a repair found and made again. `str` gives a line per file.
+
+    Attributes
+    ----------
+    problems : sequence of Problem
+        What failed its checks before the repair.
+    extraction : ExtractionResult
+        The run that made it again.
+    """
+
+    problems: Sequence[Problem]
+    extraction: ExtractionResult
+
+    @property
+    def cache(self) -> Cache:
+        """The cache after the repair."""
+        return self.extraction.cache
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain values."""
+        return {
+            "repaired": [{"file": bad.file, "why": bad.why} for bad in self._repaired()],
+            "extraction": self.extraction.to_dict(),
+        }
+
+    def __str__(self) -> str:
+        lines = [f"repaired: {bad.file}: {bad.why}" for bad in self._repaired()]
+        return "\n".join([*lines, f"{self.extraction.rows} images encoded again"])
+
+    def _repaired(self) -> list[Problem]:
+        # A file that does not belong to the cache is left alone.
+        return [bad for bad in self.problems if not bad.layer or bad.shard is not None]
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
