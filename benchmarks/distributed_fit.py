@@ -16,8 +16,8 @@ from out_of_core import make_cache
 from turns import in_turns, median, ratio
 
 from bottleneck.fitting.fit import FitResult, fit
+from bottleneck.fitting.options import SearchOptions
 from bottleneck.linear.classifiers import CLASSIFIERS
-from bottleneck.linear.training import Method
 from bottleneck.runtime.executors import connected
 
 QUICK = {"n": 600, "d": 32, "classes": 5}
@@ -46,20 +46,20 @@ def markdown(*, n: int = 20_000, d: int = 512, classes: int = 50, turns: int = 1
         cache = Path(folder) / "cache"
         make_cache(cache, n=n, d=d, classes=classes)
         for clf in CLASSIFIERS:
-            for what, options in (
-                (f"{clf}, C = {_CS[1]:g}", {"c": _CS[1:2], "cv": 0}),
-                (f"{clf}, {len(_CS)} C in 3 folds", {"c": _CS, "cv": 3}),
+            for what, search in (
+                (f"{clf}, C = {_CS[1]:g}", SearchOptions(c=_CS[1:2], cv=0)),
+                (f"{clf}, {len(_CS)} C in 3 folds", SearchOptions(c=_CS, cv=3)),
             ):
-                found = _compared(cache, clf, client, options, turns)
+                found = _compared(cache, clf, client, search, turns)
                 lines.append(f"| {what} | {' | '.join(found)} |")
     return "\n".join(lines)
 
 
 def _compared(
-    cache: Path, clf: str, client: Any, options: dict[str, Any], turns: int
+    cache: Path, clf: str, client: Any, search: SearchOptions, turns: int
 ) -> tuple[str, ...]:
     """The cells of a line: seconds of both, their ratio, the largest relative difference."""
-    train = partial(fit, cache, Method(clf), memory=1 << 40, **options)
+    train = partial(fit, cache, clf, search=search, memory=1 << 40)
     made = in_turns({"here": train, "workers": partial(train, client=client)}, turns)
     seconds = {name: [done.seconds for done in found] for name, found in made.items()}
     apart = max(map(_apart, made["here"], made["workers"]))

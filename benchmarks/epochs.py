@@ -16,7 +16,8 @@ from bottleneck.extraction.encoder import Encoder, make_spec
 from bottleneck.linear.eigenbasis import make_design
 from bottleneck.linear.lbfgs import Objective
 from bottleneck.linear.losses import Softmax
-from bottleneck.linear.matrix import ArrayMatrix, fit_scaler
+from bottleneck.linear.matrix import ArrayMatrix
+from bottleneck.linear.scaling import fit_scaler
 
 MODEL, LAYER = "resnet18", "layer4"
 EPOCHS = 100
@@ -46,8 +47,8 @@ def cached_epochs(codes: NDArray[np.float32], classes: int) -> float:
     """
     start = time.perf_counter()
     rows = ArrayMatrix(codes)
-    prepared = rows.prepared(fit_scaler("standardize", rows))
-    design = make_design(prepared, np.arange(len(codes)) % classes, intercept="free")
+    scaled = rows.scaled(fit_scaler("standardize", rows))
+    design = make_design(scaled, np.arange(len(codes)) % classes, intercept="free")
     loss = Softmax(np.arange(classes))
     objective = Objective(design, loss, _C, None, None)
     diagonal = objective.diagonal(np.full(classes, loss.bound, dtype=codes.dtype))

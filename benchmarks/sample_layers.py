@@ -16,9 +16,10 @@ from bottleneck.data.labels import class_indices, split_rows
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.fitting.fit import fit
+from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.selection import select_c
 from bottleneck.linear.matrix import ArrayMatrix
-from bottleneck.linear.training import Method, Training, train
+from bottleneck.linear.training import ClassifierOptions, TrainingSet, train
 
 DATA = Path(__file__).parents[1] / "data"
 LAYERS = ["layer1", "layer2", "layer3", "layer4"]
@@ -48,7 +49,7 @@ def layer_rows(pool: str, cache: Path) -> list[Row]:
     name = "averaged" if pool == "avg" else f"{pool} × {pool} grid"
     rows = []
     for layer in LAYERS:
-        fits = {clf: fit(cache, Method(clf), layer=layer) for clf in CLASSIFIERS}
+        fits = {clf: fit(cache, clf, layer=layer) for clf in CLASSIFIERS}
         scores = {clf: done.heldout.accuracy for clf, done in fits.items() if done.heldout}
         rows.append(Row(f"{layer}, {name}", fits["svm"].head.coef.shape[1], scores))
     return rows
@@ -67,13 +68,13 @@ def pixel_row() -> Row:
         return np.stack(pixels).astype(np.float32), class_indices(images, rows, names)
 
     (pixels, classes), (test, test_classes) = read("train"), read("test")
-    training = Training(ArrayMatrix(pixels), classes, len(names))
+    training = TrainingSet(ArrayMatrix(pixels), classes, len(names))
     accuracy = {}
     for clf in CLASSIFIERS:
-        method = Method(clf)
-        best = select_c(training, method, grid=None, folds=5, preprocess=["standardize"]).best
-        prepare, model = train(training, method, c=best.c, preprocess="standardize")
-        found = model.decision_function(prepare(test)).argmax(axis=1)
+        options = ClassifierOptions(clf)
+        best = select_c(training, options, SearchOptions()).best
+        scaler, model = train(training, options, c=best.c, scaling="standardize")
+        found = model.decision_function(scaler(test)).argmax(axis=1)
         accuracy[clf] = float((found == test_classes).mean())
     return Row("raw pixels", pixels.shape[1], accuracy)
 

@@ -11,12 +11,13 @@ from codes import TrainTest, hymenoptera_codes, made_codes
 from numpy.typing import NDArray
 from sizes import FULL, Size
 from sklearn.model_selection import StratifiedKFold
+from sklearn_solver import sklearn_path
 from versus import taking_turns
 
 from bottleneck.linear.classifiers import CLASSIFIERS, fit_path
-from bottleneck.linear.matrix import ArrayMatrix, fit_scaler
+from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.path import Solution
-from bottleneck.linear.sklearn_solver import sklearn_path
+from bottleneck.linear.scaling import fit_scaler
 from bottleneck.linear.training import SEARCH_TOL
 
 SolvePath = Callable[..., Iterator[Solution]]  # the classifiers of each C in turn
@@ -38,11 +39,11 @@ def whole_search(
     folds = StratifiedKFold(size.folds, shuffle=True, random_state=0)
     for train, unseen in folds.split(codes, classes):
         rows = ArrayMatrix(codes[train])
-        preprocessing = fit_scaler("standardize", rows)
-        held_back = preprocessing(codes[unseen])
-        prepared = rows.prepared(preprocessing)
+        scaler = fit_scaler("standardize", rows)
+        held_back = scaler(codes[unseen])
+        scaled = rows.scaled(scaler)
         for i, solution in enumerate(
-            path(prepared, classes[train], clf=clf, cs=size.grid, classes=k)
+            path(scaled, classes[train], clf=clf, cs=size.grid, classes=k)
         ):
             margins = solution.decision_function(held_back)
             found = margins.argmax(axis=1) if k > 2 else (margins[:, 0] > 0).astype(np.int64)
@@ -63,7 +64,7 @@ def markdown(size: Size = FULL) -> str:
         lines.append(f"| {clf} | {seconds:.2f} | {best:.2g} | {accuracy.max():.1%} |")
     parts = [
         f"{data.caption}; {len(size.grid)} C from {size.grid[0]:g} to {size.grid[-1]:g}, "
-        f"{size.folds} folds, each with its own preprocessing: "
+        f"{size.folds} folds, each with its own scaling: "
         f"{len(size.grid) * size.folds} fits of each classifier, measured once.",
         "",
         "| classifier | seconds | best C | its accuracy in the folds |",

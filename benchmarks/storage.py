@@ -23,7 +23,7 @@ from bottleneck.backbones.layers import list_layers, select_layers
 from bottleneck.cache.shard import iter_code_blocks
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.fitting.sharded_matrix import open_matrix
-from bottleneck.linear.matrix import Codes
+from bottleneck.linear.matrix import CodeMatrix
 
 _MODEL, _LAYER = "squeezenet1_0", "features.12"
 
@@ -126,7 +126,7 @@ def _stored_codes(cache: Cache, layer: str) -> None:
         deque(iter_code_blocks(cache.shard_path(layer, shard), 1024), maxlen=0)
 
 
-def _pass_over(codes: Codes) -> None:
+def _pass_over(codes: CodeMatrix) -> None:
     """All rows once, as an epoch out of memory reads them."""
     for _ in codes.blocks():
         pass

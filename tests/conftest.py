@@ -15,7 +15,7 @@ from bottleneck.extraction.extract import extract
 from bottleneck.extraction.result import ExtractionResult
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.head import Head
-from bottleneck.linear.training import Method
+from bottleneck.fitting.options import SearchOptions
 from tests.helpers.fixture_types import Extract, Run
 from tests.helpers.networks import PLAIN, SMALL
 from tests.helpers.options import grouped
@@ -87,7 +87,7 @@ def cache(photos: Path, extract_tiny: Extract) -> Path:
 @pytest.fixture
 def head(cache: Path) -> Head:
     """A softmax head on layer2 of `cache`."""
-    return fit(cache, Method("softmax"), layer="layer2", c=(1.0,)).head
+    return fit(cache, "softmax", layer="layer2", search=SearchOptions(c=(1.0,))).head
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ DOORS = {
     "PIL": {"data.decode"},
     "torchvision": {"backbones.torchvision_models", "data.decode"},
     "safetensors": {"backbones.weights", "fitting.head"},
-    "sklearn": {"linear.estimators", "linear.sklearn_solver", "fitting.folds"},
+    "sklearn": {"linear.estimators", "fitting.folds"},
     "scipy": {"linear.calibration"},
     "psutil": {"fitting.sharded_matrix"},
     "matplotlib": {"reporting.sweep_plot"},

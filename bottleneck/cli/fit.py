@@ -12,6 +12,7 @@ from bottleneck.cli.options import (
     cluster_options,
     json_option,
     overwrite_option,
+    take_search_options,
     training_options,
 )
 
@@ -30,9 +31,6 @@ def fit(
     cache: Path,
     clf: str,
     layer: str | None,
-    c: tuple[float, ...],
-    cv: int,
-    preprocess: str,
     labels: Path | None,
     memory: int | None,
     backend: str | None,
@@ -41,7 +39,7 @@ def fit(
     out: Path | None,
     overwrite: bool,
     as_json: bool,
-    **method: Any,
+    **training: Any,
 ) -> None:
     """Train a linear classifier on cached codes.
 
@@ -58,9 +56,11 @@ def fit(
     from bottleneck.fitting import summary as results
     from bottleneck.fitting.dataset import resolve_layer
     from bottleneck.fitting.fit import fit as run
-    from bottleneck.linear.training import Method
+    from bottleneck.linear.training import ClassifierOptions
     from bottleneck.runtime.files import require_writable_output, write_text_atomic
 
+    search = take_search_options(training)
+    options = ClassifierOptions(clf, **training)
     layer = resolve_layer(cache, layer)
     out = out or Path(f"head-{clf}-{layer}.safetensors")
     require_writable_output(out, overwrite=overwrite)  # before the work, not after it
@@ -71,11 +71,9 @@ def fit(
     with client_from_options(backend, scheduler) as client:
         done = run(
             cache,
-            Method(clf, **method),
+            options,
             layer=layer,
-            c=c or None,
-            cv=cv,
-            preprocess=preprocess,
+            search=search,
             labels=labels,
             memory=memory,
             client=client,

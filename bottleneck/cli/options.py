@@ -6,12 +6,15 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from bottleneck.runtime.executors import BACKENDS, Executor, connected, open_executor
 from bottleneck.runtime.scheduler import detect_array_task
+
+if TYPE_CHECKING:
+    from bottleneck.fitting.options import SearchOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -250,6 +253,7 @@ def training_options(command: F) -> F:
         click.option("--cv", type=int, default=5, show_default=True, help="Folds; 0 for none."),
         click.option(
             "--preprocess",
+            "scaling",
             type=click.Choice(["standardize", "l2", "none", "auto"]),
             default="standardize",
             show_default=True,
@@ -278,16 +282,21 @@ def training_options(command: F) -> F:
         click.option(
             "--memory", type=Size(), help="What training may take: 8G.  [half of what is free]"
         ),
-        click.option(
-            "--solver",
-            type=click.Choice(["path", "sklearn"]),
-            default="path",
-            show_default=True,
-            help="sklearn: scikit-learn's, slower.",
-        ),
         click.option("--device", help="cpu, cuda or cuda:N: train with torch.  [NumPy]"),
     ]
     return _with(options, command)
+
+
+def take_search_options(options: dict[str, Any]) -> "SearchOptions":
+    """Remove how C and the scaling are chosen from a command's `training_options`.
+
+    What is left are the options of the classifier.
+    """
+    from bottleneck.fitting.options import SearchOptions
+
+    names = ("c", "cv", "scaling", "metric", "rule")
+    values = {name: options.pop(name) for name in names}
+    return SearchOptions(**values | {"c": values["c"] or None})
 
 
 def cluster_options(command: F) -> F:

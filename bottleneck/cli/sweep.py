@@ -14,6 +14,7 @@ from bottleneck.cli.options import (
     executor_options,
     json_option,
     overwrite_option,
+    take_search_options,
     training_options,
 )
 
@@ -48,9 +49,6 @@ def sweep(
     cache: Path,
     layers: tuple[str, ...],
     clfs: tuple[str, ...],
-    c: tuple[float, ...],
-    cv: int,
-    preprocess: str,
     labels: Path | None,
     memory: int | None,
     backend: str | None,
@@ -60,7 +58,7 @@ def sweep(
     out: Path | None,
     overwrite: bool,
     as_json: bool,
-    **method: Any,
+    **training: Any,
 ) -> None:
     """Find the layer that serves you best.
 
@@ -82,10 +80,12 @@ def sweep(
     from bottleneck.fitting import summary as results
     from bottleneck.fitting.sweep import best_row, recommend
     from bottleneck.fitting.sweep import sweep as run
-    from bottleneck.linear.training import Method
+    from bottleneck.linear.training import ClassifierOptions
     from bottleneck.reporting.sweep_plot import plot_sweep, require_picture
     from bottleneck.runtime.files import require_writable_output, write_text_atomic
 
+    search = take_search_options(training)
+    options = [ClassifierOptions(clf, **training) for clf in clfs]
     for path, parameter in ((plot, "plot"), (out, "out")):  # before the work, not after it
         if path is not None:
             require_writable_output(path, overwrite=overwrite, parameter=parameter)
@@ -97,11 +97,9 @@ def sweep(
     ):
         rows = run(
             cache,
-            [Method(clf, **method) for clf in clfs],
+            options,
             layers=layers or None,
-            c=c or None,
-            cv=cv,
-            preprocess=preprocess,
+            search=search,
             labels=labels,
             memory=memory,
             engine=engine,

@@ -19,7 +19,7 @@ from bottleneck.cache.manifest import cache_fingerprint
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.errors import WorkerError
 from bottleneck.fitting.sharded_matrix import code_size
-from bottleneck.linear.matrix import ArrayMatrix, Codes, FeatureScaler
+from bottleneck.linear.matrix import ArrayMatrix, CodeMatrix, RowFunction
 from bottleneck.runtime import formatting as tables
 from bottleneck.runtime.executors import Cluster, require_shared_paths
 
@@ -30,14 +30,14 @@ _FAN_IN = 8  # sums that are added up in one place
 
 
 @dataclass(frozen=True)
-class _Beside:
+class _Aligned:
     """What belongs to the rows of each part, as futures, where the part is."""
 
     parts: Sequence[Any]
 
 
 @dataclass(frozen=True)
-class DaskMatrix(Codes):
+class DaskMatrix(CodeMatrix):
     """Codes whose rows lie in parts on Dask's workers.
 
     Workers forget a part when the last object here that has its future is gone.
@@ -77,7 +77,7 @@ class DaskMatrix(Codes):
         """The parts, each brought here."""
         return map(self.client.gather, self.parts)
 
-    def here(self) -> ArrayMatrix:
+    def to_local(self) -> ArrayMatrix:
         """The same rows in this machine's memory."""
         return ArrayMatrix(np.concatenate(self.client.gather(list(self.parts))))
 
@@ -92,33 +92,33 @@ class DaskMatrix(Codes):
         taken = self._submit("take", np.take, parts, places, [0] * len(parts))
         return DaskMatrix(self.client, taken, [len(rows) for rows in places], self.size)
 
-    def prepared(self, preprocessing: FeatureScaler) -> "DaskMatrix":
+    def scaled(self, scaler: RowFunction) -> "DaskMatrix":
         """The same rows, prepared at once, where they lie."""
-        parts = self._submit("prepare", preprocessing, self.parts)
+        parts = self._submit("scale", scaler, self.parts)
         return DaskMatrix(self.client, parts, self.counts, self.size)
 
-    def beside(self, values: Any) -> Any:
-        """What belongs to each row, as tasks beside the rows; see `Codes`."""
-        if isinstance(values, _Beside):
+    def align(self, values: Any) -> Any:
+        """What belongs to each row, as tasks beside the rows; see `CodeMatrix`."""
+        if isinstance(values, _Aligned):
             return values
         slices = [values[where] for where in self._places()]
-        return _Beside(self._submit("beside", _values, self.parts, slices))
+        return _Aligned(self._submit("align", _values, self.parts, slices))
 
-    def map(self, function: Callable[..., T], *beside: Any) -> Iterator[T]:
-        """What a function makes of every part, on its worker; see `Codes`."""
-        return iter(self.client.gather(self._mapped(function, beside)))
+    def map_blocks(self, function: Callable[..., T], *aligned: Any) -> Iterator[T]:
+        """What a function makes of every part, on its worker; see `CodeMatrix`."""
+        return iter(self.client.gather(self._mapped(function, aligned)))
 
-    def total(self, function: Callable[..., T], *beside: Any) -> T:
-        """The sum of what `map` gives, always in the same order; see `Codes`."""
-        sums = self._mapped(function, beside)
+    def sum_blocks(self, function: Callable[..., T], *aligned: Any) -> T:
+        """The sum of what `map_blocks` gives, always in the same order; see `CodeMatrix`."""
+        sums = self._mapped(function, aligned)
         while len(sums) > _FAN_IN:
             groups = [sums[start : start + _FAN_IN] for start in range(0, len(sums), _FAN_IN)]
             sums = self._submit("add", _sum, groups)
         found: T = _sum(self.client.gather(sums))
         return found
 
-    def _mapped(self, function: Callable[..., Any], beside: Sequence[Any]) -> list[Any]:
-        values = [self.beside(each).parts for each in beside]
+    def _mapped(self, function: Callable[..., Any], aligned: Sequence[Any]) -> list[Any]:
+        values = [self.align(each).parts for each in aligned]
         # Sent once, whatever the parts: workers have it of each other, a copy for all threads.
         (shared,) = self._submit("share", _same, [function])
         return self._submit("map", _called, [shared] * len(self.parts), self.parts, *values)

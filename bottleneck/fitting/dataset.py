@@ -19,8 +19,8 @@ from bottleneck.data.table import ImageTable
 from bottleneck.errors import InvalidOptionError, LabelsError, UnknownNameError
 from bottleneck.fitting.dask_matrix import load_on_workers
 from bottleneck.fitting.sharded_matrix import open_matrix
-from bottleneck.linear.matrix import Codes
-from bottleneck.linear.training import Training
+from bottleneck.linear.matrix import CodeMatrix
+from bottleneck.linear.training import TrainingSet
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class LayerDataset:
     layer : str
     names : list of k str
         Class names.
-    training : Training
-    heldout : Training or None
+    training : TrainingSet
+    heldout : TrainingSet or None
         None where there is no such split.
     split : str
         The held-out split's name; empty where there is none.
@@ -43,8 +43,8 @@ class LayerDataset:
     cache: Cache
     layer: str
     names: list[str]
-    training: Training
-    heldout: Training | None
+    training: TrainingSet
+    heldout: TrainingSet | None
     split: str
 
 
@@ -83,7 +83,7 @@ def load_dataset(
         require_rows(heldout_rows, split=heldout_split)
     learnt_targets, unseen_targets = targets(train_rows), targets(heldout_rows)  # before the work
     rows = np.union1d(train_rows, heldout_rows)
-    codes: Codes
+    codes: CodeMatrix
     if client is None:
         codes = open_matrix(cache, layer, rows, memory=memory)
     else:
@@ -94,8 +94,8 @@ def load_dataset(
     heldout = None
     if heldout_split:
         unseen = codes.take(np.searchsorted(rows, heldout_rows))
-        heldout = Training(unseen, unseen_targets, k)
-    training = Training(learnt, learnt_targets, k, groups)
+        heldout = TrainingSet(unseen, unseen_targets, k)
+    training = TrainingSet(learnt, learnt_targets, k, groups)
     return LayerDataset(cache, layer, names, training, heldout, heldout_split)
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,7 @@ from numpy.typing import NDArray
 
 from bottleneck.cache.store import open_cache
 from bottleneck.data.labels import relabel
-from bottleneck.errors import InvalidOptionError
 from bottleneck.fitting.dataset import LayerDataset, load_dataset, resolve_layer
-from bottleneck.fitting.folds import require_folds
 from bottleneck.fitting.head import Head
 from bottleneck.fitting.metrics import (
     ClassificationScore,
@@ -23,12 +20,14 @@ from bottleneck.fitting.metrics import (
     score,
     score_labels,
 )
-from bottleneck.fitting.selection import SearchResult, check_grid, cross_val_calibrate, select_c
+from bottleneck.fitting.options import SearchOptions
+from bottleneck.fitting.selection import SearchResult, cross_val_calibrate, select_c
 from bottleneck.linear.calibration import Calibration
 from bottleneck.linear.classifiers import expand_binary
-from bottleneck.linear.matrix import SCALINGS, Codes, FeatureScaler, require_scaling
+from bottleneck.linear.matrix import CodeMatrix
 from bottleneck.linear.path import Solution
-from bottleneck.linear.training import Method, Training, train
+from bottleneck.linear.scaling import FeatureScaler
+from bottleneck.linear.training import ClassifierOptions, TrainingSet, train
 
 
 @dataclass(frozen=True)
@@ -88,12 +87,10 @@ class FitResult:
 
 def fit(
     cache: Path,
-    method: Method,
+    clf: str | ClassifierOptions,
     *,
     layer: str | None = None,
-    c: Sequence[float] | None = None,
-    cv: int = 5,
-    preprocess: str = "standardize",
+    search: SearchOptions | None = None,
     labels: Path | None = None,
     memory: int | None = None,
     client: Any | None = None,
@@ -107,16 +104,12 @@ def fit(
     ----------
     cache : Path
         A cache with labels.
-    method : Method
-        The classifier, and how it is chosen and solved.
+    clf : str or ClassifierOptions
+        ``"svm"``, ``"softmax"``, or one of them with its options.
     layer : str, optional
         Needed where the cache has several.
-    c : sequence of float, optional
-        Values of C to choose from; a coarse and then a fine grid unless given.
-    cv : int
-        Folds; 0 leaves the cross-validation out, with a single value of C.
-    preprocess : str
-        One of `bottleneck.linear.matrix.SCALINGS`, or ``"auto"`` to choose among them.
+    search : SearchOptions, optional
+        How C and the scaling are chosen; the defaults of `SearchOptions` unless given.
     labels : Path, optional
         A CSV of labels to take in place of the cache's own; see `bottleneck.data.labels.relabel`.
     memory : int, optional
@@ -141,47 +134,43 @@ def fit(
         There are no labels, fewer than two classes, or too few images of one.
     """
     start = time.monotonic()
-    require_options(method, c=c, cv=cv, preprocess=preprocess)
+    options = clf if isinstance(clf, ClassifierOptions) else ClassifierOptions(clf)
     if client is not None:
-        method.require_distributable()
+        options.require_distributable()
     layer = resolve_layer(cache, layer)
     store = open_cache(cache)
     images = relabel(store.images, labels) if labels else store.images
     lesson = load_dataset(store, layer, images, memory=memory, client=client)
-    return fit_dataset(lesson, method, c=c, cv=cv, preprocess=preprocess, start=start)
+    return fit_dataset(lesson, options, search or SearchOptions(), start=start)
 
 
 def fit_dataset(
     lesson: LayerDataset,
-    method: Method,
+    options: ClassifierOptions,
+    search: SearchOptions,
     *,
-    c: Sequence[float] | None,
-    cv: int,
-    preprocess: str,
     start: float | None = None,
 ) -> FitResult:
-    """Choose C and preprocessing, train on all training rows, judge once on the held-out ones.
+    """Choose C and the scaling, train on all training rows, judge once on the held-out ones.
 
     Parameters
     ----------
     lesson : LayerDataset
-    method, c, cv, preprocess
-        As in `fit`.
+    options : ClassifierOptions
+    search : SearchOptions
     start : float, optional
         When the work began, by the monotonic clock; now unless given.
     """
     start = time.monotonic() if start is None else start
-    training, selection = lesson.training, None
-    grid = None if c is None else check_grid(c)
-    if cv:
-        tried = SCALINGS if preprocess == "auto" else (preprocess,)
-        selection = select_c(training, method, grid=grid, folds=cv, preprocess=tried)
-        best, preprocess = selection.best.c, selection.best.preprocess
+    training, selection, scaling = lesson.training, None, search.scaling
+    if search.cv:
+        selection = select_c(training, options, search)
+        best, scaling = selection.best.c, selection.best.preprocess
     else:
-        (best,) = grid or ()
-    preprocessing, solution = train(training, method, c=best, preprocess=preprocess)
-    calibration, ece = _calibration(training, method, c=best, preprocess=preprocess, folds=cv)
-    head = _head(lesson, method.clf, preprocessing, solution, calibration)
+        (best,) = search.c or ()
+    scaler, solution = train(training, options, c=best, scaling=scaling)
+    calibration, ece = _calibration(training, options, c=best, scaling=scaling, folds=search.cv)
+    head = _head(lesson, options.clf, scaler, solution, calibration)
     heldout = None
     if lesson.heldout is not None:  # once, and after everything has been chosen
         unseen = lesson.heldout
@@ -202,21 +191,21 @@ def fit_dataset(
 
 
 def score_head(
-    head: Head, codes: Codes, targets: NDArray[Any], *, split: str
+    head: Head, codes: CodeMatrix, targets: NDArray[Any], *, split: str
 ) -> ClassificationScore | MultilabelScore:
     """Judge a head on some rows' codes.
 
     Parameters
     ----------
     head : Head
-    codes : Codes
+    codes : CodeMatrix
         n rows, at least one, of the head's spec and layer.
     targets : ndarray of int64, shape (n,), or of bool, shape (n, k)
         As `bottleneck.data.labels.encode_targets` gives them.
     split : str
         Which rows these are.
     """
-    margins = np.concatenate(list(codes.map(head.decision_function)))
+    margins = np.concatenate(list(codes.map_blocks(head.decision_function)))
     found: ClassificationScore | MultilabelScore
     if head.multilabel:
         found = score_labels(targets, margins, head.classes, split=split)
@@ -228,48 +217,23 @@ def score_head(
     return dataclasses.replace(found, ece=ece)
 
 
-def require_options(method: Method, *, c: Sequence[float] | None, cv: int, preprocess: str) -> None:
-    """Refuse values that are not allowed, before any work.
-
-    Raises
-    ------
-    UnknownNameError, InvalidOptionError
-    """
-    method.require()
-    if preprocess != "auto":
-        require_scaling(preprocess)
-    grid = None if c is None else check_grid(c)
-    if cv:
-        require_folds(cv)
-        return
-    if grid is None or len(grid) > 1:
-        count = "a whole grid" if grid is None else f"{len(grid)} values"
-        raise InvalidOptionError(
-            "cv", 0, f"at least 2 to choose among {count} of C", "or give one value of `c`"
-        )
-    if preprocess == "auto":
-        raise InvalidOptionError(
-            "cv", 0, "at least 2 to choose a `preprocess`", f"or give {', '.join(SCALINGS)}"
-        )
-
-
 def _calibration(
-    training: Training, method: Method, *, c: float, preprocess: str, folds: int
+    training: TrainingSet, options: ClassifierOptions, *, c: float, scaling: str, folds: int
 ) -> tuple[Calibration | None, float | None]:
     """From margins to probabilities, and their error on rows that folds held back."""
     k = training.classes
-    if method.clf == "softmax":  # its margins are logarithms of probabilities already
+    if options.clf == "softmax":  # its margins are logarithms of probabilities already
         return Calibration(np.ones(k), np.zeros(k), independent=training.multilabel), None
     if not folds:
         return None, None
-    found, margins = cross_val_calibrate(training, method, c=c, preprocess=preprocess, folds=folds)
+    found, margins = cross_val_calibrate(training, options, c=c, scaling=scaling, folds=folds)
     return found, expected_calibration_error(found.probabilities(margins), training.targets)
 
 
 def _head(
     lesson: LayerDataset,
     clf: str,
-    preprocessing: FeatureScaler,
+    scaler: FeatureScaler,
     solution: Solution,
     calibration: Calibration | None,
 ) -> Head:
@@ -282,7 +246,7 @@ def _head(
         classes=lesson.names,
         coef=coef,
         intercept=intercept,
-        preprocessing=preprocessing,
+        preprocessing=scaler,
         calibration=calibration,
         multilabel=lesson.training.multilabel,
         spec=lesson.cache.spec,

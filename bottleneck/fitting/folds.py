@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
 from bottleneck.errors import InvalidOptionError, LabelsError
-from bottleneck.linear.training import Training
+from bottleneck.linear.training import TrainingSet
 
 _SEED = 0  # the folds are the same whenever the rows are
 
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
-def make_folds(training: Training, folds: int) -> list[Fold]:
+def make_folds(training: TrainingSet, folds: int) -> list[Fold]:
     """Rows to learn from and rows held back, ascending, of each fold; alike whenever rows are.
 
     Classes have their share in every fold; rows that may have several labels are dealt at random.
@@ -56,7 +56,7 @@ def require_folds(folds: int) -> None:
         raise InvalidOptionError("cv", folds, "at least 2 folds, or 0 for none")
 
 
-def _fewest(training: Training, unit: NDArray[Any], name: str) -> int:
+def _fewest(training: TrainingSet, unit: NDArray[Any], name: str) -> int:
     """The smallest number of images or groups that a class has; at least 2."""
     if training.multilabel:
         counts = [len(np.unique(unit))]
@@ -71,7 +71,7 @@ def _fewest(training: Training, unit: NDArray[Any], name: str) -> int:
     return min(counts)
 
 
-def _require_all_classes(training: Training, splits: Sequence[Fold]) -> None:
+def _require_all_classes(training: TrainingSet, splits: Sequence[Fold]) -> None:
     for here, _ in splits:
         if len(np.unique(training.targets[here])) < training.classes:
             fewer = "fewer folds with `cv`" if len(splits) > 2 else "`cv=0` and one value of `c`"

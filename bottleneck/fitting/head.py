@@ -15,7 +15,7 @@ from bottleneck.data.labels import SEPARATOR
 from bottleneck.errors import HeadError, format_error
 from bottleneck.linear.calibration import Calibration
 from bottleneck.linear.classifiers import CLASSIFIERS
-from bottleneck.linear.matrix import SCALINGS, FeatureScaler
+from bottleneck.linear.scaling import SCALINGS, FeatureScaler
 from bottleneck.runtime.files import atomic_write
 from bottleneck.spec import Source, Spec
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.errors import InvalidOptionError
 from bottleneck.fitting.folds import Fold, make_folds
 from bottleneck.fitting.metrics import METRICS, mean_average_precision
+from bottleneck.fitting.options import SearchOptions
 from bottleneck.linear.calibration import Calibration, fit_platt, fit_temperature
-from bottleneck.linear.matrix import fit_scaler
 from bottleneck.linear.path import Solution
-from bottleneck.linear.training import SEARCH_TOL, Method, Training, train
+from bottleneck.linear.scaling import fit_scaler
+from bottleneck.linear.training import SEARCH_TOL, ClassifierOptions, TrainingSet, train
 
 # The best C differs by five decades between data sets (S. Kornblith, J. Shlens and Q. Le, "Do
 # better ImageNet models transfer better?", 2019); then eighths of a decade around the best.
@@ -121,53 +121,49 @@ class SearchResult:
 
 
 def select_c(
-    training: Training,
-    method: Method,
-    *,
-    grid: Sequence[float] | None,
-    folds: int,
-    preprocess: Sequence[str],
+    training: TrainingSet, options: ClassifierOptions, search: SearchOptions
 ) -> SearchResult:
-    """Cross-validate every C of a grid with every preprocessing.
+    """Cross-validate every C of a grid with every scaling of the features.
 
     Parameters
     ----------
-    training : Training
-    method : Method
-    grid : sequence of float or None
-        Values of C, each above 0; None walks `C_GRID` and then more finely around the best.
-    folds : int
-        At most; a class with fewer images makes it fewer.
-    preprocess : sequence of str
-        Of `bottleneck.linear.matrix.SCALINGS`; fitted on each fold's training part alone.
+    training : TrainingSet
+    options : ClassifierOptions
+    search : SearchOptions
+        Without values of C, `C_GRID` is tried, and then finer steps around the best value. The
+        number of folds is at most ``cv``: a class with fewer images makes it fewer. Scalings are
+        fitted on each fold's training part alone.
 
     Raises
     ------
     LabelsError
         A class, or a class's groups, are too few for two folds.
-    UnknownNameError, InvalidOptionError
-        An option's value is not allowed.
+    InvalidOptionError
+        There are no folds.
     """
-    method.require()
-    splits = make_folds(training, folds)
-    found = [
+    splits = make_folds(training, search.cv)
+    candidates = [
         candidate
-        for name in preprocess
-        for candidate in _cross_validated(training, method, splits, grid or C_GRID, name)
+        for scaling in search.scalings
+        for candidate in _cross_validated(
+            training, options, splits, search.c or C_GRID, scaling=scaling, metric=search.metric
+        )
     ]
-    best = _best(found, method.rule)
-    if grid is None:
+    best = _best(candidates, search.rule)
+    if search.c is None:
         fine = [best.c * factor for factor in _FINE]
-        found += _cross_validated(training, method, splits, fine, best.preprocess)
-        best = _best(found, method.rule)
-    order = {name: place for place, name in enumerate(preprocess)}
-    found.sort(key=lambda candidate: (order[candidate.preprocess], candidate.c))
-    metric = "mean_average_precision" if training.multilabel else method.metric
-    return SearchResult(best, found, len(splits), metric)
+        candidates += _cross_validated(
+            training, options, splits, fine, scaling=best.preprocess, metric=search.metric
+        )
+        best = _best(candidates, search.rule)
+    order = {name: index for index, name in enumerate(search.scalings)}
+    candidates.sort(key=lambda candidate: (order[candidate.preprocess], candidate.c))
+    metric = "mean_average_precision" if training.multilabel else search.metric
+    return SearchResult(best, candidates, len(splits), metric)
 
 
 def cross_val_calibrate(
-    training: Training, method: Method, *, c: float, preprocess: str, folds: int
+    training: TrainingSet, options: ClassifierOptions, *, c: float, scaling: str, folds: int
 ) -> tuple[Calibration, NDArray[np.float64]]:
     """Learn probabilities from the margins of rows that were held back.
 
@@ -180,34 +176,22 @@ def cross_val_calibrate(
     """
     margins = np.zeros((len(training.targets), training.classes))
     for here, held_back in make_folds(training, folds):
-        preprocessing, solution = train(training.take(here), method, c=c, preprocess=preprocess)
-        unseen = training.codes.take(held_back).prepared(preprocessing)
-        found = np.concatenate(list(unseen.map(solution.decision_function)))
+        scaler, solution = train(training.take(here), options, c=c, scaling=scaling)
+        unseen = training.codes.take(held_back).scaled(scaler)
+        found = np.concatenate(list(unseen.map_blocks(solution.decision_function)))
         margins[held_back] = np.hstack([-found, found]) if found.shape[1] == 1 else found
     learn = fit_platt if training.multilabel else fit_temperature
     return learn(margins, training.targets), margins
 
 
-def check_grid(values: Sequence[float]) -> tuple[float, ...]:
-    """Values of C in ascending order, each once.
-
-    Raises
-    ------
-    InvalidOptionError
-        One of them is not a finite number above 0.
-    """
-    for c in values:
-        if not (np.isfinite(c) and c > 0):
-            raise InvalidOptionError("c", f"{c:g}", "a finite number above 0, or auto")
-    return tuple(sorted(set(values)))
-
-
 def _cross_validated(
-    training: Training,
-    method: Method,
+    training: TrainingSet,
+    options: ClassifierOptions,
     splits: Sequence[Fold],
     grid: Sequence[float],
-    preprocess: str,
+    *,
+    scaling: str,
+    metric: str,
 ) -> list[Candidate]:
     cs = sorted(grid)
     scores: list[list[float]] = [[] for _ in cs]
@@ -215,23 +199,23 @@ def _cross_validated(
     converged = [True for _ in cs]
     for here, held_back in splits:
         learnt = training.take(here)
-        preprocessing = fit_scaler(preprocess, learnt.codes)
-        path = list(method.path(learnt.prepared(preprocessing), cs, tol=SEARCH_TOL))
-        judged = _judged(path, training.take(held_back).prepared(preprocessing), method.metric)
+        scaler = fit_scaler(scaling, learnt.codes)
+        path = list(options.path(learnt.scaled(scaler), cs, tol=SEARCH_TOL))
+        judged = _judged(path, training.take(held_back).scaled(scaler), metric)
         for place, (solution, score) in enumerate(zip(path, judged, strict=True)):
             scores[place].append(score)
             gaps[place].append(float(solution.gap.max()))
             converged[place] &= bool(solution.converged.all())
     return [
-        Candidate(preprocess, c, tuple(score), max(gap), met)
+        Candidate(scaling, c, tuple(score), max(gap), met)
         for c, score, gap, met in zip(cs, scores, gaps, converged, strict=True)
     ]
 
 
-def _judged(path: Sequence[Solution], unseen: Training, metric: str) -> list[float]:
+def _judged(path: Sequence[Solution], unseen: TrainingSet, metric: str) -> list[float]:
     """The metric of each classifier on rows that it has not seen, read once for all of them."""
     answers = partial(_answers, path=path, multilabel=unseen.multilabel)
-    found = map(np.concatenate, zip(*unseen.codes.map(answers), strict=True))
+    found = map(np.concatenate, zip(*unseen.codes.map_blocks(answers), strict=True))
     targets, k = unseen.targets, unseen.classes
     if unseen.multilabel:
         return [mean_average_precision(targets, margins) for margins in found]

@@ -16,7 +16,7 @@ from bottleneck.cache.float16 import widen_float16
 from bottleneck.cache.shard import iter_code_blocks
 from bottleneck.cache.store import Cache, rows_as_slice
 from bottleneck.errors import USER_CODE_ERRORS, BottleneckError
-from bottleneck.linear.matrix import ArrayMatrix, Codes
+from bottleneck.linear.matrix import ArrayMatrix, CodeMatrix
 from bottleneck.runtime.resources import spare_memory
 
 # Of codes in memory at once: as read, a fold's rows, those prepared, those in their coordinates.
@@ -27,7 +27,7 @@ _LARGEST_BLOCK = 64 << 20  # bytes; a larger one is no faster
 
 
 @dataclass(frozen=True)
-class ShardedMatrix(Codes):
+class ShardedMatrix(CodeMatrix):
     """Codes that are read from their shards whenever they are asked for, in order.
 
     A shard is checked before it is read for the first time.
@@ -93,7 +93,9 @@ class ShardedMatrix(Codes):
                     yield widen_float16(stored.reshape(len(stored), -1)[rows_as_slice(here)])
 
 
-def open_matrix(cache: Cache, layer: str, rows: NDArray[np.int64], *, memory: int | None) -> Codes:
+def open_matrix(
+    cache: Cache, layer: str, rows: NDArray[np.int64], *, memory: int | None
+) -> CodeMatrix:
     """The codes of some rows of a layer: in memory where they fit into a budget.
 
     Parameters

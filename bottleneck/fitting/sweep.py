@@ -14,10 +14,11 @@ from bottleneck.cache.store import Cache, layers_in, open_cache
 from bottleneck.data.labels import relabel
 from bottleneck.errors import CacheError, InvalidOptionError
 from bottleneck.fitting.dataset import load_dataset, resolve_layer
-from bottleneck.fitting.fit import FitResult, fit_dataset, require_options
+from bottleneck.fitting.fit import FitResult, fit_dataset
 from bottleneck.fitting.metrics import METRICS, ClassificationScore, MultilabelScore
+from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.selection import Candidate
-from bottleneck.linear.training import Method, Training
+from bottleneck.linear.training import ClassifierOptions, TrainingSet
 from bottleneck.runtime.executors import Executor, require_shared_paths
 from bottleneck.runtime.resources import spare_memory
 
@@ -74,12 +75,10 @@ class SweepRow:
 
 def sweep(
     cache: Path,
-    methods: Sequence[Method],
+    clfs: Sequence[str | ClassifierOptions] = ("svm", "softmax"),
     *,
     layers: Sequence[str] | None = None,
-    c: Sequence[float] | None = None,
-    cv: int = 5,
-    preprocess: str = "standardize",
+    search: SearchOptions | None = None,
     labels: Path | None = None,
     memory: int | None = None,
     engine: Executor | None = None,
@@ -94,14 +93,15 @@ def sweep(
     ----------
     cache : Path
         A cache with labels.
-    methods : sequence of Method
-        The classifiers, and how they are chosen and solved; at least one.
+    clfs : sequence of str or ClassifierOptions
+        The classifiers, ``"svm"`` or ``"softmax"``, or one of them with its options; at least one.
     layers : sequence of str, optional
         All of the cache unless given.
-    c, preprocess, labels, memory
+    search : SearchOptions, optional
+        How C and the scaling are chosen, by at least 2 folds; the defaults of `SearchOptions`
+        unless given.
+    labels, memory
         As in `bottleneck.fitting.fit.fit`.
-    cv : int
-        Folds, at least 2.
     engine : Executor, optional
         Whose workers train; this process unless given.
     progress : callable, optional
@@ -111,7 +111,7 @@ def sweep(
     -------
     list of Row
         By the share of the network that the layer needs, those without one last and by name; a
-        layer's rows in the order of `methods`.
+        layer's rows in the order of `clfs`.
 
     Raises
     ------
@@ -124,8 +124,13 @@ def sweep(
     WorkerError
         Workers do not see the cache, before any work, or die again and again.
     """
-    methods = list(dict.fromkeys(methods))
-    _require_comparison(methods, c=c, cv=cv, preprocess=preprocess)
+    search = search or SearchOptions()
+    methods = list(
+        dict.fromkeys(
+            clf if isinstance(clf, ClassifierOptions) else ClassifierOptions(clf) for clf in clfs
+        )
+    )
+    _require_comparison(methods, search)
     names = [resolve_layer(cache, layer) for layer in layers] if layers else layers_in(cache)
     if not names:
         raise CacheError(f"{cache} has no layer yet: `bottleneck.extract` adds one")
@@ -135,11 +140,11 @@ def sweep(
         cache.resolve(),
         cache_fingerprint(cache),
         labels and labels.resolve(),
-        {"c": c, "cv": cv, "preprocess": preprocess},
+        search,
         memory,
         engine.max_concurrency if engine else 1,
     )
-    rows: dict[tuple[str, Method], SweepRow] = {}
+    rows: dict[tuple[str, ClassifierOptions], SweepRow] = {}
     if progress:
         progress(0, len(works) * len(methods))
     for row, method in question.ask(list(works), methods, engine):
@@ -154,7 +159,7 @@ class _Place(NamedTuple):
     """What one row of the table is of."""
 
     layer: str
-    method: Method
+    method: ClassifierOptions
 
     def __str__(self) -> str:
         return f"{self.method.clf} on {self.layer}"
@@ -167,13 +172,13 @@ class _Question:
     cache: Path
     state: str
     labels: Path | None
-    choice: dict[str, Any]
+    search: SearchOptions
     memory: int | None
     neighbours: int  # who take from the same memory
 
     def ask(
-        self, layers: Sequence[str], methods: Sequence[Method], engine: Executor | None
-    ) -> Iterator[tuple[SweepRow, Method]]:
+        self, layers: Sequence[str], methods: Sequence[ClassifierOptions], engine: Executor | None
+    ) -> Iterator[tuple[SweepRow, ClassifierOptions]]:
         """Rows with their methods, as they come."""
         if engine is None:
             for layer in layers:
@@ -184,16 +189,18 @@ class _Question:
         for _, found in engine.run(self.row, places):
             yield found
 
-    def rows(self, layer: str, methods: Sequence[Method]) -> Iterator[tuple[SweepRow, Method]]:
+    def rows(
+        self, layer: str, methods: Sequence[ClassifierOptions]
+    ) -> Iterator[tuple[SweepRow, ClassifierOptions]]:
         """The rows of a layer, which is in memory no longer than this generator lives."""
         store = open_cache(self.cache)
         images = relabel(store.images, self.labels) if self.labels else store.images
         memory = self.memory or spare_memory() // self.neighbours
         lesson = load_dataset(store, layer, images, memory=memory)
         for method in methods:
-            yield _row(lesson.training, fit_dataset(lesson, method, **self.choice)), method
+            yield _row(lesson.training, fit_dataset(lesson, method, self.search)), method
 
-    def row(self, place: _Place) -> tuple[SweepRow, Method]:
+    def row(self, place: _Place) -> tuple[SweepRow, ClassifierOptions]:
         """That of a layer and a method, on a worker."""
         (found,) = self.rows(place.layer, [place.method])
         return found
@@ -232,15 +239,13 @@ def recommend(rows: Sequence[SweepRow]) -> SweepRow:
     )
 
 
-def _require_comparison(
-    methods: Sequence[Method], *, c: Sequence[float] | None, cv: int, preprocess: str
-) -> None:
+def _require_comparison(methods: Sequence[ClassifierOptions], search: SearchOptions) -> None:
     if not methods:
-        raise InvalidOptionError("clf", [], "svm, softmax or both")
-    for method in methods:
-        require_options(method, c=c, cv=max(cv, 2), preprocess=preprocess)
-    if cv < 2:
-        raise InvalidOptionError("cv", cv, "at least 2 folds: a sweep compares by cross-validation")
+        raise InvalidOptionError("clfs", [], "svm, softmax or both")
+    if search.cv < 2:
+        raise InvalidOptionError(
+            "cv", search.cv, "at least 2 folds: a sweep compares by cross-validation"
+        )
 
 
 def _work(cache: Cache, layer: str) -> float | None:
@@ -260,7 +265,7 @@ def _or_last(work: float | None) -> float:
     return math.inf if work is None else work
 
 
-def _row(training: Training, done: FitResult) -> SweepRow:
+def _row(training: TrainingSet, done: FitResult) -> SweepRow:
     assert done.selection is not None  # sweep refuses to go without folds
     metric = done.selection.metric
     return SweepRow(
@@ -278,7 +283,7 @@ def _row(training: Training, done: FitResult) -> SweepRow:
     )
 
 
-def _chance(training: Training, metric: str) -> float | None:
+def _chance(training: TrainingSet, metric: str) -> float | None:
     if training.multilabel:
         return None
     constant = np.full_like(training.targets, np.bincount(training.targets).argmax())

@@ -15,7 +15,7 @@ from bottleneck.errors import UnknownNameError
 from bottleneck.linear.design import Move, stay
 from bottleneck.linear.eigenbasis import Intercept, make_design
 from bottleneck.linear.losses import Logistic, Loss, Softmax, SquaredHinge
-from bottleneck.linear.matrix import Codes
+from bottleneck.linear.matrix import CodeMatrix
 from bottleneck.linear.path import Solution, solve_path
 
 CLASSIFIERS = ("svm", "softmax")
@@ -24,7 +24,7 @@ ClassWeight = Literal["balanced"] | NDArray[np.float64] | None
 
 
 def fit_path(
-    codes: Codes,
+    codes: CodeMatrix,
     targets: NDArray[Any],
     *,
     clf: str,
@@ -41,7 +41,7 @@ def fit_path(
 
     Parameters
     ----------
-    codes : Codes
+    codes : CodeMatrix
         n rows of d features.
     targets : ndarray of int64, shape (n,), or of bool, shape (n, k)
         Each row's class; or which of k labels it has, each learnt against the rest.

@@ -15,7 +15,7 @@ from array_api_compat import array_namespace, device, to_device
 from numpy.typing import NDArray
 
 from bottleneck.linear.losses import Array, Sums, Targets
-from bottleneck.linear.matrix import Codes
+from bottleneck.linear.matrix import CodeMatrix
 
 # A block's margins: small enough for a core's cache, large enough to keep an accelerator busy.
 _MARGINS, _MARGINS_ELSEWHERE = 1 << 20, 1 << 26
@@ -150,7 +150,7 @@ class Streamed(Design):
 
     Parameters
     ----------
-    codes : Codes
+    codes : CodeMatrix
     targets : Targets
         Of the same rows, where they are computed with.
     basis : array, shape (d + 1, r)
@@ -161,7 +161,7 @@ class Streamed(Design):
 
     def __init__(
         self,
-        codes: Codes,
+        codes: CodeMatrix,
         targets: Targets,
         basis: Array,
         move: Move,
@@ -172,7 +172,7 @@ class Streamed(Design):
         weight: float,
     ) -> None:
         self._codes, self._basis, self._move, self._dtype = codes, basis, move, dtype
-        self._targets = codes.beside(targets)
+        self._targets = codes.align(targets)
         self.spectrum, self.penalty, self.weight = spectrum, penalty, weight
 
     @property
@@ -184,7 +184,7 @@ class Streamed(Design):
         """XᵀR; see `Design`."""
         basis = array_namespace(coefficients).astype(self._basis, self.dtype, copy=False)
         of_block = partial(_of_block, lifted=basis @ coefficients, loss=loss, move=self._move)
-        found = self._codes.total(of_block, self._targets)
+        found = self._codes.sum_blocks(of_block, self._targets)
         return Pass(basis.T @ found.product, found.sums)
 
     def lift(self, coefficients: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bottleneck.linear.design import Design, Move, Rotated, Streamed, stay
 from bottleneck.linear.losses import Array, Targets
-from bottleneck.linear.matrix import Codes
+from bottleneck.linear.matrix import CodeMatrix
 
 # LIBLINEAR's intercept is one more coefficient, penalised as the others; LogisticRegression's is
 # free of the penalty.
@@ -31,7 +31,7 @@ _RANK = 1e-13  # eigenvalues below this share of all before centring are roundin
 
 
 def make_design(
-    codes: Codes,
+    codes: CodeMatrix,
     targets: NDArray[Any],
     *,
     intercept: Intercept,
@@ -43,7 +43,7 @@ def make_design(
 
     Parameters
     ----------
-    codes : Codes
+    codes : CodeMatrix
         n rows of d features.
     targets : ndarray of int64, shape (n,), or of bool, shape (n, q)
         Each row's right column, or of every column whether it is right.
@@ -60,12 +60,12 @@ def make_design(
     known = Targets(move(targets), counted)
     if n < d:  # from wherever they lie: n × d is less than the d × d that would come otherwise
         each = np.ones(n) if weight is None else weight
-        return _row_space(codes.here(), known, intercept, each, move)
+        return _row_space(codes.to_local(), known, intercept, each, move)
     return _column_space(codes, known, intercept, weight, max_curvature=max_curvature, move=move)
 
 
 def _column_space(
-    codes: Codes,
+    codes: CodeMatrix,
     targets: Targets,
     intercept: Intercept,
     weight: NDArray[np.float64] | None,
@@ -107,7 +107,13 @@ def _column_space(
 
 
 def _as_they_are(
-    codes: Codes, targets: Targets, gram: Array, center: Array | None, *, total: float, move: Move
+    codes: CodeMatrix,
+    targets: Targets,
+    gram: Array,
+    center: Array | None,
+    *,
+    total: float,
+    move: Move,
 ) -> Design:
     """The codes' own coordinates, centred where the intercept is free, and one of 1 for it."""
     xp, (n, d) = array_namespace(gram), codes.shape
@@ -144,11 +150,11 @@ def _largest_eigenvalue(gram: Array) -> float:
 
 
 def _moments(
-    codes: Codes, weight: NDArray[np.float64] | None, move: Move
+    codes: CodeMatrix, weight: NDArray[np.float64] | None, move: Move
 ) -> tuple[Array, Array, float]:
     """XᵀSX, shape (d, d), Xᵀs, shape (d,), and Σ s, in double precision."""
     of_block = partial(_moments_of, move=move)
-    found = codes.total(of_block) if weight is None else codes.total(of_block, weight)
+    found = codes.sum_blocks(of_block) if weight is None else codes.sum_blocks(of_block, weight)
     return found[:-1], found[-1], float(codes.shape[0] if weight is None else weight.sum())
 
 
@@ -168,7 +174,7 @@ def _moments_of(
     return found
 
 
-def _placed(codes: Codes, move: Move) -> Iterator[tuple[slice, Array]]:
+def _placed(codes: CodeMatrix, move: Move) -> Iterator[tuple[slice, Array]]:
     """Blocks, moved to where they are computed with, and their places."""
     start = 0
     for block in codes.blocks():
@@ -176,7 +182,7 @@ def _placed(codes: Codes, move: Move) -> Iterator[tuple[slice, Array]]:
         start += len(block)
 
 
-def _rotate(codes: Codes, basis: Array, move: Move) -> Array:
+def _rotate(codes: CodeMatrix, basis: Array, move: Move) -> Array:
     """[X 1]·basis, shape (n, r), in the precision of the codes."""
     rows = None
     for where, block in _placed(codes, move):
@@ -190,7 +196,7 @@ def _rotate(codes: Codes, basis: Array, move: Move) -> Array:
 
 
 def _row_space(
-    codes: Codes,
+    codes: CodeMatrix,
     targets: Targets,
     intercept: Intercept,
     weight: NDArray[np.float64],
@@ -235,7 +241,7 @@ def _row_space(
     return Rotated(xp.astype(rows, dtype), targets, lifting, **found)
 
 
-def _kernel(codes: Codes, move: Move) -> Array:
+def _kernel(codes: CodeMatrix, move: Move) -> Array:
     """XXᵀ, shape (n, n), in double precision."""
     n, kernel = codes.shape[0], None
     for here, left in _placed(codes, move):
@@ -249,7 +255,7 @@ def _kernel(codes: Codes, move: Move) -> Array:
     return kernel
 
 
-def _transposed(codes: Codes, combination: Array, move: Move) -> Array:
+def _transposed(codes: CodeMatrix, combination: Array, move: Move) -> Array:
     """Xᵀ·combination, shape (d, q), in double precision."""
     xp, d = array_namespace(combination), codes.shape[1]
     found = xp.zeros((d, combination.shape[1]), dtype=xp.float64, device=device(combination))

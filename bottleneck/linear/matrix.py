@@ -1,4 +1,4 @@
-"""Codes: rows of codes as training reads them, in memory or not, and their preprocessing."""
+"""Matrices of codes that are read block by block, whether they are in memory or not."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -10,87 +10,129 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.errors import InvalidOptionError
-
-SCALINGS = ("standardize", "l2", "none")
-
 T = TypeVar("T")
 
+RowFunction = Callable[[NDArray[Any]], NDArray[Any]]  # maps each row of (b, d) on its own
 
-class Codes(ABC):
-    """Rows of codes in blocks, wherever these lie.
 
-    Attributes
-    ----------
-    shape : tuple of 2 int
-        n rows of d features.
-    dtype : dtype
-        float32 or float64.
-    in_memory : bool
-        Whether reading them again costs nothing.
+class CodeMatrix(ABC):
+    """A matrix of codes with n rows and d features, read in blocks of consecutive rows.
+
+    Subclasses say where the rows are stored: in memory (`ArrayMatrix`), in the shards of a cache,
+    or in the memory of other machines.
     """
 
     @property
     @abstractmethod
-    def shape(self) -> tuple[int, int]: ...
+    def shape(self) -> tuple[int, int]:
+        """Number of rows n and of features d."""
 
     @property
     @abstractmethod
-    def dtype(self) -> np.dtype[Any]: ...
+    def dtype(self) -> np.dtype[Any]:
+        """Float32 or float64."""
 
     @property
     @abstractmethod
-    def in_memory(self) -> bool: ...
+    def in_memory(self) -> bool:
+        """Whether the rows are in this process's memory, so that reading them costs nothing."""
 
     @abstractmethod
     def blocks(self) -> Iterator[NDArray[Any]]:
-        """Consecutive rows, together all; each of shape (b, d), at least one row."""
+        """Yield all rows in order, as arrays of shape (b, d) with b >= 1."""
 
     @abstractmethod
-    def take(self, rows: NDArray[np.int64]) -> "Codes":
-        """Only some rows, by ascending place."""
+    def take(self, rows: NDArray[np.int64]) -> "CodeMatrix":
+        """Return a matrix of some rows, given by ascending index."""
 
-    def prepared(self, preprocessing: "FeatureScaler") -> "Codes":
-        """The same rows, prepared: as they are read, unless they are in memory."""
-        return _Prepared(self, preprocessing)
+    def scaled(self, scaler: RowFunction) -> "CodeMatrix":
+        """Return a matrix whose rows are scaled, lazily unless it is in memory.
 
-    def here(self) -> "Codes":
-        """The same rows, on this machine."""
+        Parameters
+        ----------
+        scaler : callable
+            A `FeatureScaler`, or any function of a block (b, d) that maps each row on its own.
+        """
+        return _ScaledMatrix(self, scaler)
+
+    def to_local(self) -> "CodeMatrix":
+        """Return a matrix whose blocks this machine can read; the matrix itself if it can."""
         return self
 
-    def beside(self, values: T) -> T:
-        """What belongs to each row, brought once to where the rows are, for `map` and `total`."""
+    def align(self, values: T) -> T:
+        """Send one value a row to where the rows are, once for many calls of `map_blocks`.
+
+        Parameters
+        ----------
+        values : array of length n, or another object that a slice of rows can index
+
+        Returns
+        -------
+        aligned
+            To be given to `map_blocks` and `sum_blocks` of this matrix. The values themselves if
+            the rows are on this machine.
+        """
         return values
 
-    def map(self, function: Callable[..., T], *beside: Any) -> Iterator[T]:
-        """What a function makes of every block, where the block lies, in order.
+    def map_blocks(self, function: Callable[..., T], *aligned: Any) -> Iterator[T]:
+        """Call a function with each block, on the machine that has it, and yield the results.
 
         Parameters
         ----------
         function : callable
-            Called with a block, and of what stands beside it that of the same rows. Where blocks
-            lie on other machines it is pickled, as is what it returns.
-        beside
-            Arrays of n, or what else can be indexed with a slice of rows.
+            Called with a block (b, d), and with the same rows of every array in `aligned`. If the
+            rows are on other machines, the function and its results are pickled.
+        *aligned
+            Arrays of length n, or what `align` returned for them.
+
+        Examples
+        --------
+        >>> matrix = ArrayMatrix(np.array([[1.0, 2.0], [3.0, 4.0]]))
+        >>> weight = np.array([1.0, 10.0])
+        >>> [result.tolist() for result in matrix.map_blocks(lambda rows, s: s @ rows, weight)]
+        [[31.0, 42.0]]
         """
         start = 0
         for block in self.blocks():
             rows = slice(start, start + len(block))
-            yield function(block, *(values[rows] for values in beside))
+            yield function(block, *(values[rows] for values in aligned))
             start = rows.stop
 
-    def total(self, function: Callable[..., T], *beside: Any) -> T:
-        """The sum of what `map` gives."""
-        return reduce(add, self.map(function, *beside))
+    def sum_blocks(self, function: Callable[..., T], *aligned: Any) -> T:
+        """Return the sum of a function over all blocks.
+
+        Parameters
+        ----------
+        function : callable
+            Called with a block (b, d), and with the same rows of every array in `aligned`; its
+            results are added with ``+``.
+        *aligned
+            Arrays of length n, or what `align` returned for them.
+
+        Examples
+        --------
+        >>> matrix = ArrayMatrix(np.array([[1.0, 2.0], [3.0, 4.0]]))
+        >>> matrix.sum_blocks(lambda rows: rows.sum(axis=0)).tolist()
+        [4.0, 6.0]
+        """
+        return reduce(add, self.map_blocks(function, *aligned))
 
 
 @dataclass(frozen=True)
-class ArrayMatrix(Codes):
-    """Codes that are an array.
+class ArrayMatrix(CodeMatrix):
+    """A matrix of codes that is one NumPy array.
 
     Attributes
     ----------
     array : ndarray of float32 or float64, shape (n, d)
+
+    Examples
+    --------
+    >>> matrix = ArrayMatrix(np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]))
+    >>> matrix.shape, matrix.in_memory
+    ((3, 2), True)
+    >>> matrix.take(np.array([0, 2])).array.tolist()
+    [[1.0, 2.0], [5.0, 6.0]]
     """
 
     array: NDArray[Any]
@@ -102,62 +144,34 @@ class ArrayMatrix(Codes):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows n and features d."""
+        """Number of rows n and of features d."""
         n, d = self.array.shape
         return n, d
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """That of the array."""
+        """Dtype of the array."""
         return self.array.dtype
 
     def blocks(self) -> Iterator[NDArray[Any]]:
-        """The array as one block."""
+        """Yield the array as one block."""
         yield self.array
 
     def take(self, rows: NDArray[np.int64]) -> Self:
-        """Only some rows, by ascending place."""
+        """Return a matrix of some rows, given by ascending index."""
         return type(self)(self.array[rows])
 
-    def prepared(self, preprocessing: "FeatureScaler") -> "ArrayMatrix":
-        """The same rows, prepared at once."""
-        return ArrayMatrix(preprocessing(self.array))
+    def scaled(self, scaler: RowFunction) -> "ArrayMatrix":
+        """Return a matrix whose rows are scaled at once, by a function of a block (b, d)."""
+        return ArrayMatrix(scaler(self.array))
 
 
 @dataclass(frozen=True)
-class FeatureScaler:
-    """What is done to a code before it meets a classifier.
+class _ScaledMatrix(CodeMatrix):
+    """Codes outside of memory that are scaled as they are read."""
 
-    Attributes
-    ----------
-    name : str
-        One of `SCALINGS`.
-    mean, scale : ndarray of float64, shape (d,)
-        For ``"standardize"``: (code - mean) / scale; else zeros and ones.
-    """
-
-    name: str
-    mean: NDArray[np.float64]
-    scale: NDArray[np.float64]
-
-    def __call__(self, codes: NDArray[Any]) -> NDArray[Any]:
-        """Codes of shape (n, d), prepared in their own precision."""
-        if self.name == "l2":
-            norms = np.linalg.norm(codes, axis=1, keepdims=True)
-            return np.asarray(codes / np.where(norms == 0, 1, norms))
-        if self.name == "none":
-            return codes
-        prepared = codes - self.mean.astype(codes.dtype)
-        prepared /= self.scale.astype(codes.dtype)
-        return np.asarray(prepared)
-
-
-@dataclass(frozen=True)
-class _Prepared(Codes):
-    """Codes outside of memory, prepared as they are read."""
-
-    codes: Codes
-    preprocessing: FeatureScaler
+    codes: CodeMatrix
+    scaler: RowFunction
 
     @property
     def in_memory(self) -> bool:
@@ -172,78 +186,7 @@ class _Prepared(Codes):
         return self.codes.dtype
 
     def blocks(self) -> Iterator[NDArray[Any]]:
-        return map(self.preprocessing, self.codes.blocks())
+        return map(self.scaler, self.codes.blocks())
 
-    def take(self, rows: NDArray[np.int64]) -> "_Prepared":
-        return _Prepared(self.codes.take(rows), self.preprocessing)
-
-
-@dataclass(frozen=True)
-class _Moments:
-    """Of some rows: how many, their mean, and the sum of squares about it, both of shape (d,).
-
-    T. Chan, G. Golub and R. LeVeque, "Updating formulae and a pairwise algorithm for computing
-    sample variances" (1979): no mean square from which a large mean is taken.
-    """
-
-    count: int
-    mean: NDArray[np.float64]
-    squares: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, block: NDArray[Any]) -> Self:
-        """Those of a block."""
-        mean = block.mean(axis=0, dtype=np.float64)
-        spread = block - mean.astype(block.dtype)
-        squares = np.einsum("ij,ij->j", spread, spread, dtype=np.float64)
-        # What the precision of a block rounds its mean by is no variance.
-        squares -= spread.sum(axis=0, dtype=np.float64) ** 2 / len(block)
-        return cls(len(block), mean, squares)
-
-    def __add__(self, other: "_Moments") -> "_Moments":
-        total, shift = self.count + other.count, other.mean - self.mean
-        between = shift**2 * (self.count * other.count / total)
-        mean = self.mean + shift * (other.count / total)
-        return _Moments(total, mean, self.squares + other.squares + between)
-
-
-def fit_scaler(name: str, codes: Codes) -> FeatureScaler:
-    """Learn preprocessing from training rows.
-
-    Parameters
-    ----------
-    name : str
-        One of `SCALINGS`.
-    codes : Codes
-        Read once for ``"standardize"``, and not at all else.
-
-    Raises
-    ------
-    InvalidOptionError
-        There is no preprocessing of that name.
-    """
-    require_scaling(name)
-    d = codes.shape[1]
-    if name != "standardize":
-        return FeatureScaler(name, np.zeros(d), np.ones(d))
-    found = codes.total(_Moments.of)
-    scale = _scale(found.mean, found.squares / found.count, found.count)
-    return FeatureScaler(name, found.mean, scale)
-
-
-def require_scaling(name: str) -> None:
-    """Refuse the name of no preprocessing.
-
-    Raises
-    ------
-    InvalidOptionError
-    """
-    if name not in SCALINGS:
-        raise InvalidOptionError("preprocess", name, f"one of {', '.join(SCALINGS)}, or auto")
-
-
-def _scale(mean: NDArray[np.float64], variance: NDArray[np.float64], n: int) -> NDArray[np.float64]:
-    """Standard deviations; 1 for a feature whose variance is rounding, as scikit-learn has it."""
-    eps = np.finfo(np.float64).eps
-    constant = variance <= n * eps * variance + (n * mean * eps) ** 2
-    return np.where(constant, 1.0, np.sqrt(np.where(constant, 1.0, variance)))
+    def take(self, rows: NDArray[np.int64]) -> "_ScaledMatrix":
+        return _ScaledMatrix(self.codes.take(rows), self.scaler)

@@ -1,4 +1,4 @@
-"""Training: rows with what they are to be called, and one classifier learnt from them."""
+"""Training sets, options of a classifier, and training of a scaler and a classifier for one C."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -7,36 +7,43 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.errors import InvalidOptionError, LabelsError, UnknownNameError
-from bottleneck.fitting.metrics import METRICS
+from bottleneck.errors import InvalidOptionError, LabelsError
 from bottleneck.linear.classifiers import array_mover, fit_path, require_classifier
-from bottleneck.linear.matrix import Codes, FeatureScaler, fit_scaler
+from bottleneck.linear.matrix import CodeMatrix, RowFunction
 from bottleneck.linear.path import Solution
+from bottleneck.linear.scaling import FeatureScaler, fit_scaler
 
-SOLVERS = ("path", "sklearn")
-RULES = ("best", "1se")
-
-SEARCH_TOL = 1e-3  # the predictions of minimisers that are nearer hardly differ
-_FINAL_TOL = 1e-5  # so near that coefficients agree however the rows are read
+SEARCH_TOL = 1e-3  # minimisers within this gap hardly differ in their predictions
+_FINAL_TOL = 1e-5  # coefficients agree, however the rows are divided into blocks
 
 
 @dataclass(frozen=True)
-class Training:
-    """Rows to learn from.
+class TrainingSet:
+    """Codes with their targets.
 
     Attributes
     ----------
-    codes : Codes
+    codes : CodeMatrix
         n rows.
     targets : ndarray of int64, shape (n,), or of bool, shape (n, k)
-        Their classes, or for several labels an image which of k they have.
+        Class of each row, or with several labels an image which of the k labels each row has.
     classes : int
-        k.
+        Number of classes or labels, k.
     groups : sequence of n str, or None
-        Rows of one group never stand on both sides of a fold; an empty name is a group of its own.
+        Rows with the same group are kept on one side of every fold. A row whose group is empty
+        is a group of its own.
+
+    Examples
+    --------
+    >>> from bottleneck.linear.matrix import ArrayMatrix
+    >>> codes = ArrayMatrix(np.array([[0.0, 1.0], [2.0, 1.0], [4.0, 5.0]]))
+    >>> training = TrainingSet(codes, np.array([0, 1, 1]), classes=2, groups=["a", "b", "b"])
+    >>> some = training.take(np.array([0, 2]))
+    >>> some.targets.tolist(), some.groups
+    ([0, 1], ['a', 'b'])
     """
 
-    codes: Codes
+    codes: CodeMatrix
     targets: NDArray[Any]
     classes: int
     groups: Sequence[str] | None = None
@@ -46,77 +53,96 @@ class Training:
         """Whether a row may have several labels."""
         return self.targets.ndim == 2
 
-    def take(self, rows: NDArray[np.int64]) -> "Training":
-        """Only some rows, by ascending place."""
-        return Training(self.codes.take(rows), self.targets[rows], self.classes)
+    def take(self, rows: NDArray[np.int64]) -> "TrainingSet":
+        """Return some rows with their targets and groups, given by ascending index."""
+        groups = None if self.groups is None else [self.groups[row] for row in rows.tolist()]
+        return replace(self, codes=self.codes.take(rows), targets=self.targets[rows], groups=groups)
 
-    def prepared(self, preprocessing: FeatureScaler) -> "Training":
-        """The same rows with their codes prepared."""
-        return Training(self.codes.prepared(preprocessing), self.targets, self.classes)
+    def scaled(self, scaler: RowFunction) -> "TrainingSet":
+        """Return the same rows with scaled codes."""
+        return replace(self, codes=self.codes.scaled(scaler))
 
 
 @dataclass(frozen=True)
-class Method:
-    """How to learn from them, but for C and preprocessing.
+class ClassifierOptions:
+    """Options of a linear classifier, except for C and the scaling of the features.
 
-    Attributes
+    Parameters
     ----------
     clf : str
         ``"svm"`` or ``"softmax"``.
     class_weight : None or "balanced"
-    metric : str
-        One of `METRICS`; several labels an image are judged by mean average precision.
-    rule : str
-        ``"best"``, or ``"1se"`` for the smallest C within a standard error of the best.
-    solver : str
-        ``"path"``, this package's, or ``"sklearn"``.
-    device : str or None
-        Where ``"path"`` computes with torch, as `bottleneck.linear.classifiers.array_mover` has it.
+        ``"balanced"`` gives every class the same total weight.
+    device : str, optional
+        ``"cpu"``, ``"cuda"`` or ``"cuda:N"`` computes with torch on that device, ``"auto"`` on a
+        GPU if there is one. NumPy unless given.
+
+    Raises
+    ------
+    UnknownNameError
+        There is no such classifier.
+    InvalidOptionError
+        The class weight is not allowed, or there is no such device.
+
+    Examples
+    --------
+    >>> ClassifierOptions("svm", class_weight="balanced")
+    ClassifierOptions(clf='svm', class_weight='balanced', device=None)
+    >>> ClassifierOptions("smv")
+    Traceback (most recent call last):
+    bottleneck.errors.UnknownNameError: unknown classifier 'smv': did you mean svm?
     """
 
     clf: str
     class_weight: Literal["balanced"] | None = None
-    metric: str = "accuracy"
-    rule: str = "best"
-    solver: str = "path"
     device: str | None = None
 
-    def path(self, training: Training, cs: Sequence[float], *, tol: float) -> Iterator[Solution]:
-        """Classifiers for some C, ascending, trained on prepared rows.
+    def __post_init__(self) -> None:
+        require_classifier(self.clf)
+        if self.class_weight not in (None, "balanced"):
+            raise InvalidOptionError("class_weight", self.class_weight, "'balanced' or None")
+        array_mover(self.device)
+
+    def path(self, training: TrainingSet, cs: Sequence[float], *, tol: float) -> Iterator[Solution]:
+        """Train a classifier for each C, starting from the solution for the C before it.
+
+        Parameters
+        ----------
+        training : TrainingSet
+            Rows whose codes are already scaled.
+        cs : sequence of float
+            Ascending, each above 0.
+        tol : float
+            Largest relative distance of an objective from its minimum.
+
+        Returns
+        -------
+        iterator of Solution
+            One for each C, in order, computed when it is asked for. A label that all rows have or
+            none has gets zero coefficients and an intercept that says so.
 
         Raises
         ------
         LabelsError
-            Of several labels an image, none tells these rows apart.
+            With several labels an image, all rows have the same ones.
         """
         if not training.multilabel:
-            return self._path(training, cs, tol=tol)
+            return self._solve(training, cs, tol=tol)
         mixed = np.asarray(training.targets.any(axis=0) & ~training.targets.all(axis=0))
         if not mixed.any():
             raise LabelsError(
                 f"all {len(training.targets)} images have the same labels: nothing can be learnt "
                 "from them; use more images, or fewer folds with `cv`"
             )
-        learnt = Training(training.codes, training.targets[:, mixed], int(mixed.sum()))
+        learnable = TrainingSet(training.codes, training.targets[:, mixed], int(mixed.sum()))
         return (
-            _with_constants(found, training.targets, mixed)
-            for found in self._path(learnt, cs, tol=tol)
+            _with_constant_labels(solution, training.targets, mixed)
+            for solution in self._solve(learnable, cs, tol=tol)
         )
 
-    def _path(self, training: Training, cs: Sequence[float], *, tol: float) -> Iterator[Solution]:
-        if self.solver == "sklearn":
-            from bottleneck.linear.sklearn_solver import (
-                sklearn_path,  # slow to import, seldom wanted
-            )
-
-            return sklearn_path(
-                training.codes,
-                training.targets,
-                clf=self.clf,
-                cs=cs,
-                classes=training.classes,
-                class_weight=self.class_weight,
-            )
+    def _solve(
+        self, training: TrainingSet, cs: Sequence[float], *, tol: float
+    ) -> Iterator[Solution]:
         return fit_path(
             training.codes,
             training.targets,
@@ -128,65 +154,80 @@ class Method:
             device=self.device,
         )
 
-    def require(self) -> None:
-        """Refuse values that are not known.
-
-        Raises
-        ------
-        UnknownNameError, InvalidOptionError
-        """
-        require_classifier(self.clf)
-        for name, value, known in [
-            ("metric", self.metric, METRICS),
-            ("rule", self.rule, RULES),
-            ("solver", self.solver, SOLVERS),
-        ]:
-            if value not in known:
-                raise UnknownNameError(name, value, known)
-        if self.solver == "sklearn" and self.device is not None:
-            raise InvalidOptionError(
-                "device", self.device, "left out with `solver=sklearn`, which is of the CPU alone"
-            )
-        array_mover(self.device)
-
     def require_distributable(self) -> None:
-        """Refuse what cannot be done where codes lie on other machines.
+        """Raise an error if codes on other machines cannot be trained on with these options.
 
         Raises
         ------
         InvalidOptionError
+            A device is given.
+
+        Examples
+        --------
+        >>> ClassifierOptions("svm").require_distributable()
         """
-        for option, value, only in [
-            ("solver", self.solver, "path"),
-            ("device", self.device, None),
-        ]:
-            if value != only:
-                raise InvalidOptionError(
-                    option,
-                    value,
-                    "left out where codes lie on other machines",
-                    "there they are computed with by NumPy and this package's solver alone",
-                )
+        if self.device is not None:
+            raise InvalidOptionError(
+                "device",
+                self.device,
+                "left out where codes lie on other machines",
+                "there they are computed with by NumPy alone",
+            )
 
 
 def train(
-    training: Training, method: Method, *, c: float, preprocess: str
+    training: TrainingSet, options: ClassifierOptions, *, c: float, scaling: str
 ) -> tuple[FeatureScaler, Solution]:
-    """FeatureScaler and classifier for one C, fitted to all rows."""
-    preprocessing = fit_scaler(preprocess, training.codes)
-    (solution,) = method.path(training.prepared(preprocessing), [c], tol=_FINAL_TOL)
-    return preprocessing, solution
+    """Fit a scaler and a classifier for one C to all rows.
 
+    Parameters
+    ----------
+    training : TrainingSet
+    options : ClassifierOptions
+    c : float
+        Weight of the loss against the penalty, above 0.
+    scaling : str
+        ``"standardize"``, ``"l2"`` or ``"none"``.
 
-def _with_constants(
-    found: Solution, targets: NDArray[np.bool_], mixed: NDArray[np.bool_]
-) -> Solution:
-    """The same with the labels that all rows have or none has, which have no minimiser.
+    Returns
+    -------
+    scaler : FeatureScaler
+        Fitted to these rows.
+    solution : Solution
+        Coefficients for the scaled codes.
 
-    Their intercept is the logarithm of the odds by Laplace's rule of succession.
+    Raises
+    ------
+    InvalidOptionError
+        There is no such scaling.
+    LabelsError
+        With several labels an image, all rows have the same ones.
+
+    Examples
+    --------
+    >>> from bottleneck.linear.matrix import ArrayMatrix
+    >>> codes = np.array([[0.0, 1.0], [1.0, 0.0], [4.0, 5.0], [5.0, 4.0]])
+    >>> training = TrainingSet(ArrayMatrix(codes), np.array([0, 0, 1, 1]), classes=2)
+    >>> scaler, solution = train(
+    ...     training, ClassifierOptions("svm"), c=1.0, scaling="standardize"
+    ... )
+    >>> (solution.decision_function(scaler(codes))[:, 0] > 0).tolist()
+    [False, False, True, True]
     """
-    (n, k), d = targets.shape, found.coef.shape[1]
-    odds = np.log(n + 1)
-    coef, intercept = np.zeros((k, d)), np.where(targets[0], odds, -odds)
-    coef[mixed], intercept[mixed] = found.coef, found.intercept
-    return replace(found, coef=coef, intercept=intercept)
+    scaler = fit_scaler(scaling, training.codes)
+    (solution,) = options.path(training.scaled(scaler), [c], tol=_FINAL_TOL)
+    return scaler, solution
+
+
+def _with_constant_labels(
+    solution: Solution, targets: NDArray[np.bool_], mixed: NDArray[np.bool_]
+) -> Solution:
+    """Add the labels that all rows have or none has, whose objective has no minimiser.
+
+    Their intercept is the log odds of Laplace's rule of succession.
+    """
+    (n, k), d = targets.shape, solution.coef.shape[1]
+    log_odds = np.log(n + 1)
+    coef, intercept = np.zeros((k, d)), np.where(targets[0], log_odds, -log_odds)
+    coef[mixed], intercept[mixed] = solution.coef, solution.intercept
+    return replace(solution, coef=coef, intercept=intercept)

@@ -5,7 +5,7 @@ import pytest
 from bottleneck.backbones.trusted_code import require_trusted_code, trust_code
 from bottleneck.errors import UntrustedCodeError
 from bottleneck.fitting.fit import fit
-from bottleneck.linear.training import Method
+from bottleneck.fitting.options import SearchOptions
 from bottleneck.prediction.predict import predict
 from tests.helpers.fixture_types import Extract
 
@@ -73,7 +73,7 @@ def test_a_head_runs_only_code_that_its_user_has_named(
     photos: Path, extract_tiny: Extract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = extract_tiny(photos).cache
-    head = fit(cache.path, Method("svm"), c=[1.0], cv=0).head
+    head = fit(cache.path, "svm", search=SearchOptions(c=[1.0], cv=0)).head
     image = str(photos / "train" / "bees")
     assert len(list(predict(head, [image], device="cpu"))) == 8
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "somebody else's"))

@@ -31,7 +31,7 @@ from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.head import Head
-from bottleneck.linear.training import Method
+from bottleneck.fitting.options import SearchOptions
 from bottleneck.prediction.predict import predict
 from tests.helpers.fixture_types import Extract
 from tests.helpers.networks import PLAIN, SMALL
@@ -728,8 +728,8 @@ SEVERAL = {"ants": "red", "bees": "green|bright", "wasps": "bright"}
 
 
 def train(cache: Path, path: Path, clf: str, preprocess: str, folds: int = 0) -> Head:
-    method = Method(clf)
-    head = fit(cache, method, layer="layer2", c=[0.1], cv=folds, preprocess=preprocess).head
+    search = SearchOptions(c=[0.1], cv=folds, scaling=preprocess)
+    head = fit(cache, clf, layer="layer2", search=search).head
     head.save(path)
     return Head.load(path)
 
@@ -999,7 +999,7 @@ def test_the_package_reads_a_cache_that_another_program_wrote(written: Written) 
     assert np.array_equal(cache.read_codes(LAYER, rows), expected)
     assert cache.status()[LAYER].dtype == "float16+float32"
     assert {header.cost for header in cache.finished_shards(LAYER).values()} == {None}
-    head = fit(written.path, Method("svm"), c=[1.0], cv=0).head
+    head = fit(written.path, "svm", search=SearchOptions(c=[1.0], cv=0)).head
     assert head.classes == ["ants", HOSTILE]
 
 

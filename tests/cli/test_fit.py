@@ -169,7 +169,6 @@ def test_the_only_layer_needs_no_name(run: Run, hard: Path) -> None:
         (["--preprocess", "auto", "--c", "0.1"], {"c": 0.1}),
         (["--metric", "balanced", "--c", "0.1"], {"cv.metric": "balanced"}),
         (["--metric", "macro_f1", "--c", "0.1"], {"cv.metric": "macro_f1"}),
-        (["--solver", "sklearn", "--c", "0.1"], {"gap": None, "converged": True}),
         (["--device", "cpu", "--c", "0.1"], {"converged": True}),
         (["--cv", "3", "--c", "0.1"], {"cv.folds": 3}),
     ],
@@ -186,9 +185,7 @@ def test_every_option_reaches_the_training(
         assert part == value
 
 
-@pytest.mark.parametrize(
-    "option", [["--memory", "1K"], ["--device", "cpu"], ["--solver", "sklearn"]]
-)
+@pytest.mark.parametrize("option", [["--memory", "1K"], ["--device", "cpu"]])
 def test_every_way_to_the_minimum_ends_there(
     run: Run, hard: Path, option: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -374,7 +371,6 @@ REFUSED: list[tuple[list[str], list[str]]] = [
     (["--class-weight", "equal"], ["'equal'", "balanced"]),
     (["--metric", "loss"], ["'loss'", "accuracy", "balanced", "macro_f1"]),
     (["--rule", "2se"], ["'2se'", "best", "1se"]),
-    (["--solver", "saga"], ["'saga'", "path", "sklearn"]),
     (["--memory", "0"], ["--memory", "'0'", "8G"]),
     (["--memory", "-1G"], ["--memory", "'-1G'", "8G"]),
     (["--memory", "8X"], ["--memory", "'8X'", "8G"]),

@@ -21,7 +21,7 @@ from bottleneck.cache.store import open_cache
 from bottleneck.errors import CacheError, HeadError, ShardError, WeightsError
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.head import Head
-from bottleneck.linear.training import Method
+from bottleneck.fitting.options import SearchOptions
 from tests.data.test_decode import FILES, image_or_error, mutated
 from tests.faults.child import start_call
 from tests.faults.trial import Workshop, copy
@@ -43,7 +43,9 @@ def images(workshop: Workshop, seed: int, count: int) -> int:
 def heads(workshop: Workshop, seed: int, count: int) -> int:
     """`Head.load`: a head that makes sense, or an error of one line."""
     path = workshop.place / f"head {seed}.safetensors"
-    fit(workshop.reference, Method("softmax"), layer="layer2", c=[1.0], cv=2).head.save(path)
+    fit(
+        workshop.reference, "softmax", layer="layer2", search=SearchOptions(c=[1.0], cv=2)
+    ).head.save(path)
 
     def load(changed: Path) -> None:
         head = Head.load(changed)

@@ -18,10 +18,12 @@ from bottleneck.fitting import dask_matrix as remote
 from bottleneck.fitting.dask_matrix import DaskMatrix, load_on_workers
 from bottleneck.fitting.fit import FitResult, fit
 from bottleneck.fitting.head import Head
+from bottleneck.fitting.options import SearchOptions
 from bottleneck.linear.classifiers import fit_path
-from bottleneck.linear.matrix import SCALINGS, ArrayMatrix, fit_scaler
+from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.path import Solution
-from bottleneck.linear.training import Method
+from bottleneck.linear.scaling import SCALINGS, fit_scaler
+from bottleneck.linear.training import ClassifierOptions
 from bottleneck.runtime import executors as engines
 from tests.helpers.dask_cluster import Cluster, dask_cluster
 from tests.helpers.datasets import clouds, several, written_cache
@@ -155,26 +157,31 @@ def from_the_minimiser(solution: Solution) -> float:
 @pytest.mark.parametrize(
     ("name", "method", "options"),
     [
-        ("photos", Method("svm"), {"preprocess": "auto", "cv": 2}),
-        ("photos", Method("softmax", class_weight="balanced", rule="1se"), {}),
-        ("photos", Method("svm", class_weight="balanced", metric="macro_f1"), {"c": None}),
-        ("two", Method("svm"), {"preprocess": "l2"}),
-        ("two", Method("softmax"), {"preprocess": "none"}),
-        ("tags", Method("svm"), {}),
-        ("tags", Method("softmax", class_weight="balanced"), {}),
+        ("photos", ClassifierOptions("svm"), {"scaling": "auto", "cv": 2}),
+        ("photos", ClassifierOptions("softmax", class_weight="balanced"), {"rule": "1se"}),
+        (
+            "photos",
+            ClassifierOptions("svm", class_weight="balanced"),
+            {"c": None, "metric": "macro_f1"},
+        ),
+        ("two", ClassifierOptions("svm"), {"scaling": "l2"}),
+        ("two", ClassifierOptions("softmax"), {"scaling": "none"}),
+        ("tags", ClassifierOptions("svm"), {}),
+        ("tags", ClassifierOptions("softmax", class_weight="balanced"), {}),
     ],
     ids=lambda value: value if isinstance(value, str) else getattr(value, "clf", ""),
 )
 def test_a_fit_is_what_it_is_on_one_machine(
     name: str,
-    method: Method,
+    method: ClassifierOptions,
     options: dict[str, Any],
     client: Any,
     request: pytest.FixtureRequest,
 ) -> None:
     cache = request.getfixturevalue(name)
-    options = {"c": GRID, "cv": 3, **options}
-    assert_same(fit(cache, method, client=client, **options), fit(cache, method, **options))
+    search = SearchOptions(**{"c": GRID, "cv": 3, **options})
+    found = fit(cache, method, search=search, client=client)
+    assert_same(found, fit(cache, method, search=search))
 
 
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
@@ -199,9 +206,9 @@ def test_fewer_rows_than_features_are_brought_here(clf: str, made: Path, client:
     X, y = clouds(40, 60, 3)
     cache = made / f"few-{clf}"
     written_cache(cache, X, ["abc"[k] for k in y], shard_size=15)
-    options: dict[str, Any] = {"c": GRID, "cv": 3}
-    found = fit(cache, Method(clf), client=client, **options)
-    assert_same(found, fit(cache, Method(clf), **options))
+    search = SearchOptions(c=GRID, cv=3)
+    found = fit(cache, clf, search=search, client=client)
+    assert_same(found, fit(cache, clf, search=search))
 
 
 def test_codes_are_those_of_the_shards_wherever_they_are_cut(photos: Path, client: Any) -> None:
@@ -210,18 +217,18 @@ def test_codes_are_those_of_the_shards_wherever_they_are_cut(photos: Path, clien
     codes, local = load_on_workers(client, cache, "layer", rows), cache.read_codes("layer", rows)
     assert (codes.shape, codes.dtype, codes.in_memory) == (local.shape, local.dtype, False)
     assert len(codes.parts) == 3  # one for each thread
-    np.testing.assert_array_equal(codes.here().array, local)
+    np.testing.assert_array_equal(codes.to_local().array, local)
     np.testing.assert_array_equal(np.concatenate(list(codes.blocks())), local)
     for kept in (np.flatnonzero(random.random(len(rows)) < 0.3), np.arange(20), np.array([300])):
         taken = codes.take(kept)
-        np.testing.assert_array_equal(taken.here().array, local[kept])
+        np.testing.assert_array_equal(taken.to_local().array, local[kept])
         again = taken.take(np.array([len(kept) - 1]))
-        np.testing.assert_array_equal(again.here().array, local[kept[-1:]])
+        np.testing.assert_array_equal(again.to_local().array, local[kept[-1:]])
         for name in SCALINGS:
             found, expected = (fit_scaler(name, some) for some in (codes, ArrayMatrix(local)))
             np.testing.assert_allclose(found.scale, expected.scale, rtol=1e-6)
-            prepared = taken.prepared(expected)
-            np.testing.assert_array_equal(prepared.here().array, expected(local[kept]))
+            prepared = taken.scaled(expected)
+            np.testing.assert_array_equal(prepared.to_local().array, expected(local[kept]))
 
 
 def test_fewer_rows_than_threads_are_a_part_each(photos: Path, client: Any) -> None:
@@ -235,22 +242,22 @@ def test_functions_go_to_the_parts_with_what_belongs_to_their_rows(client: Any) 
     local, other = np.concatenate(tables), random.normal(size=(48, 1))
     parts = [client.submit(np.copy, table, pure=False) for table in tables]
     codes = DaskMatrix(client, parts, [len(table) for table in tables], 2)
-    places = codes.beside(np.arange(48))
-    assert codes.beside(places) is places  # it is there already
+    places = codes.align(np.arange(48))
+    assert codes.align(places) is places  # it is there already
 
     def function(
         block: NDArray[Any], rows: NDArray[Any], values: NDArray[Any]
     ) -> tuple[Any, Any, Any]:
         return block, rows, values
 
-    blocks, rows, values = zip(*codes.map(function, places, other), strict=True)
+    blocks, rows, values = zip(*codes.map_blocks(function, places, other), strict=True)
     np.testing.assert_array_equal(np.concatenate(blocks), local)
     np.testing.assert_array_equal(np.concatenate(rows), np.arange(48))
     np.testing.assert_array_equal(np.concatenate(values), other)
-    total = codes.total(lambda block, value: block.T @ value, other)
+    total = codes.sum_blocks(lambda block, value: block.T @ value, other)
     np.testing.assert_allclose(total, local.T @ other, rtol=1e-12)
     # Always added up in the same order, as lists can tell.
-    assert codes.total(lambda _, rows: rows.tolist(), places) == list(range(48))
+    assert codes.sum_blocks(lambda _, rows: rows.tolist(), places) == list(range(48))
 
 
 # What is moved
@@ -261,20 +268,20 @@ def test_sums_are_moved_and_no_codes(made: Path, client: Any) -> None:
     X, y = clouds(n, d, k)
     cache = written_cache(made / "many", X, ["abc"[i] for i in y], shard_size=1000)
     watched = Watched(client)
-    done = fit(cache, Method("svm"), c=(0.1,), cv=0, client=watched)
+    done = fit(cache, "svm", search=SearchOptions(c=(0.1,), cv=0), client=watched)
     frame = 4000  # bytes of pickled names
     assert max(watched.received) < (d + 1) * d * 8 + frame  # XᵀX in double precision
     # To the workers: which rows to read, once; targets, once; and coefficients for every pass.
     kinds = [key.removeprefix("bottleneck-") for key, _ in watched.sent]
-    assert (kinds.count("load"), kinds.count("beside")) == (1, 1)
+    assert (kinds.count("load"), kinds.count("align")) == (1, 1)
     assert kinds.count("map") == done.solution.passes + 2
     for kind, (_, size) in zip(kinds, watched.sent, strict=True):
-        of_rows = 8 * n if kind in ("load", "beside") else 0
+        of_rows = 8 * n if kind in ("load", "align") else 0
         assert size < of_rows + (d + 1) * k * 8 + frame
 
 
 def test_workers_forget_what_nobody_asks_for(two: Path, client: Any) -> None:
-    fit(two, Method("svm"), c=GRID, cv=3, client=client)
+    fit(two, "svm", search=SearchOptions(c=GRID, cv=3), client=client)
     end = time.monotonic() + 20
 
     def held() -> list[str]:
@@ -292,10 +299,10 @@ def test_workers_forget_what_nobody_asks_for(two: Path, client: Any) -> None:
 def test_workers_killed_in_the_middle_change_nothing(
     photos: Path, killed: int, joining: int
 ) -> None:
-    options: dict[str, Any] = {"c": GRID, "cv": 3}
+    search = SearchOptions(c=GRID, cv=3)
     with dask_cluster(2) as cluster, connected(cluster) as client:
         calm = Watched(client)
-        expected = fit(photos, Method("svm"), client=calm, **options)
+        expected = fit(photos, "svm", search=search, client=calm)
         lost: list[str] = []
 
         def lose() -> None:
@@ -306,7 +313,7 @@ def test_workers_killed_in_the_middle_change_nothing(
                 cluster.start_worker()
 
         watched = Watched(client, at=calm.gathered // 2, then=lose)
-        found = fit(photos, Method("svm"), client=watched, **options)
+        found = fit(photos, "svm", search=search, client=watched)
     for kind in ("take", "prepare", "beside"):  # codes and targets that were in use
         assert sum(f"bottleneck-{kind}" in key for key in lost) >= 2  # on either worker
     assert watched.gathered >= watched.at
@@ -326,7 +333,7 @@ def test_a_damaged_shard_is_the_same_error(two: Path, made: Path, client: Any) -
     messages = []
     for where in (None, client):
         with pytest.raises(ShardError) as caught:
-            fit(cache, Method("svm"), client=where)
+            fit(cache, "svm", client=where)
         messages.append(str(caught.value))
     assert messages[0] == messages[1]
 
@@ -355,7 +362,7 @@ def test_workers_that_do_not_see_the_cache_are_named_before_any_work(
 ) -> None:
     elsewhere = Elsewhere(client, two / "spec.json", content)
     with pytest.raises(WorkerError, match=rf"tcp://127.0.0.1:\d+ does not see the cache {two}"):
-        fit(two, Method("svm"), client=elsewhere)
+        fit(two, "svm", client=elsewhere)
     assert elsewhere.sent == []
 
 
@@ -366,13 +373,13 @@ def test_workers_without_the_package_are_named(two: Path, client: Any) -> None:
             return {"tcp://there:1": ModuleNotFoundError("No module named 'bottleneck'")}
 
     with pytest.raises(WorkerError, match="worker tcp://there:1 cannot run this program"):
-        fit(two, Method("svm"), client=Bare(client))
+        fit(two, "svm", client=Bare(client))
 
 
 def test_a_scheduler_without_workers_is_refused(two: Path) -> None:
     refused = pytest.raises(WorkerError, match=r"tcp://127.0.0.1:\d+ has no workers: `dask worker")
     with dask_cluster(0) as cluster, connected(cluster) as client, refused:
-        fit(two, Method("svm"), client=client)
+        fit(two, "svm", client=client)
 
 
 def test_codes_that_workers_cannot_hold_are_refused_before_any_work(two: Path, client: Any) -> None:
@@ -386,22 +393,15 @@ def test_codes_that_workers_cannot_hold_are_refused_before_any_work(two: Path, c
 
     small = Small(client)
     with pytest.raises(WorkerError, match="training on 300 codes of 6 values takes"):
-        fit(two, Method("svm"), client=small)
+        fit(two, "svm", client=small)
     assert small.sent == []
     for small.limit in (11_600, 0):  # 300 × 6 × 4 bytes × 3; no limit
-        fit(two, Method("svm"), c=(1.0,), cv=0, client=small)
+        fit(two, "svm", search=SearchOptions(c=(1.0,), cv=0), client=small)
 
 
-@pytest.mark.parametrize(
-    ("method", "option"),
-    [
-        (Method("svm", solver="sklearn"), "--solver sklearn"),
-        (Method("svm", device="cpu"), "--device cpu"),
-    ],
-)
-def test_what_workers_do_not_do_is_refused(method: Method, option: str, two: Path) -> None:
-    with pytest.raises(InvalidOptionError, match=f"{option}: codes on other machines"):
-        fit(two, method, client=object())
+def test_a_device_is_refused_where_workers_have_the_codes(two: Path) -> None:
+    with pytest.raises(InvalidOptionError, match=r"`device='cpu'`: .* codes lie on other machines"):
+        fit(two, ClassifierOptions("svm", device="cpu"), client=object())
 
 
 # The command

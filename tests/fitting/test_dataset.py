@@ -11,7 +11,7 @@ from bottleneck.cache.store import open_cache
 from bottleneck.errors import CacheError, InvalidOptionError, LabelsError, UnknownNameError
 from bottleneck.fitting.dataset import LayerDataset, load_dataset, require_rows, resolve_layer
 from bottleneck.fitting.sharded_matrix import ShardedMatrix
-from bottleneck.linear.matrix import ArrayMatrix, Codes
+from bottleneck.linear.matrix import ArrayMatrix, CodeMatrix
 from tests.helpers.datasets import written_cache
 
 CODES = np.arange(24, dtype=np.float32).reshape(12, 2)
@@ -24,7 +24,7 @@ def lesson_of(
     return load_dataset(cache, "layer", cache.images, memory=memory)
 
 
-def rows_in(codes: Codes) -> list[int]:
+def rows_in(codes: CodeMatrix) -> list[int]:
     """Which rows of `CODES` these are."""
     return [int(value) // 2 for value in np.concatenate(list(codes.blocks()))[:, 0]]
 

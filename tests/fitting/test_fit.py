@@ -7,6 +7,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import sklearn_solver as reference
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
@@ -21,25 +22,31 @@ from bottleneck.errors import (
     UnknownNameError,
 )
 from bottleneck.fitting.dataset import load_dataset
-from bottleneck.fitting.fit import FitResult, fit, fit_dataset, require_options
+from bottleneck.fitting.fit import FitResult, fit, fit_dataset
 from bottleneck.fitting.head import Head
 from bottleneck.fitting.metrics import ClassificationScore, MultilabelScore
+from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.selection import cross_val_calibrate
-from bottleneck.linear import sklearn_solver as reference
-from bottleneck.linear.training import Method
+from bottleneck.linear.training import ClassifierOptions
 from tests.helpers.datasets import by_sklearn, clouds, several, training, written_cache
 from tests.helpers.fixture_types import Extract
 from tests.helpers.photographs import write_photographs
+from tests.helpers.sklearn_options import SklearnOptions
 
 GRID = (1e-3, 1e-1, 10.0)
 
 
 def run(cache: Path, clf: str = "svm", **options: Any) -> FitResult:
-    """`fit`, quick unless told otherwise; options of the method by their names."""
-    names = ("class_weight", "metric", "rule", "solver", "device")
-    method = Method(clf, **{name: options.pop(name) for name in names if name in options})
-    defaults: dict[str, Any] = {"c": GRID, "cv": 4}
-    return fit(cache, method, **(defaults | options))
+    """Call `fit` with quick defaults, and with the options of its option objects by name."""
+    kind = SklearnOptions if options.pop("sklearn", False) else ClassifierOptions
+    names = ("class_weight", "device")
+    classifier = kind(clf, **{name: options.pop(name) for name in names if name in options})
+    values: dict[str, Any] = {"c": GRID, "cv": 4}
+    for name in ("c", "cv", "scaling", "metric", "rule"):
+        if name in options:
+            values[name] = options.pop(name)
+    search = SearchOptions(**values)
+    return fit(cache, classifier, search=search, **options)
 
 
 def half(n: int) -> list[str]:
@@ -109,18 +116,18 @@ def test_colours_are_learned(cache: Path, clf: str) -> None:
 
 
 @pytest.mark.parametrize("class_weight", [None, "balanced"])
-@pytest.mark.parametrize("preprocess", ["standardize", "l2", "none"])
+@pytest.mark.parametrize("scaling", ["standardize", "l2", "none"])
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
 def test_coefficients_are_those_of_all_training_rows(
-    tmp_path: Path, clf: str, preprocess: str, class_weight: str | None
+    tmp_path: Path, clf: str, scaling: str, class_weight: str | None
 ) -> None:
     X, y = shuffled(*clouds())
     y[:50] = 0  # far more of one class
     cache = written_cache(tmp_path / "c", X, ["abc"[i] for i in y], split=half(240))
-    options: dict[str, Any] = {"preprocess": preprocess, "class_weight": class_weight}
+    options: dict[str, Any] = {"scaling": scaling, "class_weight": class_weight}
     done = run(cache, clf, c=(0.1,), cv=0, **options)
     learnt, targets, unseen, true = sides(X.astype(np.float64), y)
-    model = by_sklearn(clf, 0.1, preprocess, class_weight=class_weight).fit(learnt, targets)
+    model = by_sklearn(clf, 0.1, scaling, class_weight=class_weight).fit(learnt, targets)
     # ½‖w − w*‖² is at most the gap, a ten-thousandth of the objective.
     allowed = np.sqrt(2e-4 * done.solution.objective.sum())
     assert np.linalg.norm(done.head.coef - model[-1].coef_) <= allowed
@@ -145,7 +152,7 @@ def test_held_out_rows_decide_nothing_but_their_own_score(tmp_path: Path) -> Non
     done, other = (
         run(
             written_cache(tmp_path / name, codes, ["abc"[i] for i in labels], split=half(240)),
-            preprocess="auto",
+            scaling="auto",
             c=None,
         )
         for name, codes, labels in [("one", X, y), ("other", X_other, y_other)]
@@ -194,7 +201,7 @@ def test_a_bad_held_out_label_is_refused_before_the_training(
     def never(*_: Any, **__: Any) -> Any:
         raise AssertionError("trained")
 
-    monkeypatch.setattr(Method, "path", never)
+    monkeypatch.setattr(ClassifierOptions, "path", never)
     with pytest.raises(LabelsError, match="'z'" if bad else "no labelled image .* 'test'"):
         run(cache)
 
@@ -218,7 +225,7 @@ def test_each_shard_and_the_table_of_images_are_read_once(
 
     monkeypatch.setattr("bottleneck.cache.store.read_shard", shard_spy)
     monkeypatch.setattr(ImageTable, "read_csv", csv_spy)
-    run(split, preprocess="auto")
+    run(split, scaling="auto")
     assert reads == {"images.csv": 1, **{f"{shard:05d}.h5": 1 for shard in range(5)}}
 
 
@@ -378,8 +385,10 @@ def test_an_svms_probabilities_are_learnt_from_what_the_folds_held_back(split: P
     done = run(split)
     X, y = shuffled(*clouds())
     learnt, targets, unseen, true = sides(X, y)
-    options: dict[str, Any] = {"c": done.c, "preprocess": "standardize", "folds": 4}
-    expected, margins = cross_val_calibrate(training(learnt, targets), Method("svm"), **options)
+    options: dict[str, Any] = {"c": done.c, "scaling": "standardize", "folds": 4}
+    expected, margins = cross_val_calibrate(
+        training(learnt, targets), ClassifierOptions("svm"), **options
+    )
     assert done.head.calibration is not None
     np.testing.assert_allclose(done.head.calibration.slope, expected.slope)
     assert done.ece == pytest.approx(ece_by_hand(expected.probabilities(margins), targets))
@@ -410,10 +419,10 @@ def test_without_folds_only_softmax_has_probabilities(split: Path, clf: str, kno
 # What it says
 
 
-@pytest.mark.parametrize("solver", ["path", "sklearn"])
+@pytest.mark.parametrize("sklearn", [False, True])
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
-def test_the_json_has_what_is_promised(split: Path, clf: str, solver: str) -> None:
-    found = told(run(split, clf, solver=solver))
+def test_the_json_has_what_is_promised(split: Path, clf: str, sklearn: bool) -> None:
+    found = told(run(split, clf, sklearn=sklearn))
     assert found.keys() == {
         *("clf", "layer", "c", "preprocess", "cv", "heldout", "ece", "train", "converged", "gap")
     }
@@ -421,12 +430,12 @@ def test_the_json_has_what_is_promised(split: Path, clf: str, solver: str) -> No
     assert found["heldout"].keys() >= {"split", "n", "accuracy", "ci95", "mean_per_class", "ece"}
     assert (found["clf"], found["layer"], found["train"]) == (clf, "layer", 160)
     assert found["c"] in GRID
-    assert (found["gap"] is None) == (solver == "sklearn")
+    assert (found["gap"] is None) == sklearn
     assert found["converged"] is True
 
 
 def test_both_solvers_make_the_same_head(split: Path) -> None:
-    ours, theirs = (run(split, solver=solver) for solver in ("path", "sklearn"))
+    ours, theirs = (run(split, sklearn=sklearn) for sklearn in (False, True))
     assert ours.c == theirs.c
     np.testing.assert_allclose(ours.head.coef, theirs.head.coef, atol=0.02)
     assert score_of(ours).accuracy == pytest.approx(score_of(theirs).accuracy, abs=0.02)
@@ -434,7 +443,7 @@ def test_both_solvers_make_the_same_head(split: Path) -> None:
 
 def test_stopping_short_is_told(split: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reference, "_ITERATIONS", 1)
-    done = run(split, "softmax", solver="sklearn")
+    done = run(split, "softmax", sklearn=True)
     assert not done.converged
     assert told(done)["converged"] is False
 
@@ -450,7 +459,7 @@ def test_the_preprocessing_that_the_folds_chose_is_the_heads(tmp_path: Path) -> 
     X, y = clouds(n=120, k=2, apart=3)
     X *= 10 ** np.random.default_rng(0).uniform(-2, 2, size=(120, 1)).astype(np.float32)
     cache = written_cache(tmp_path / "c", X, ["ab"[i] for i in y])
-    done = run(cache, preprocess="auto", c=(0.1, 1.0))
+    done = run(cache, scaling="auto", c=(0.1, 1.0))
     assert done.selection is not None
     assert done.head.preprocessing.name == done.selection.best.preprocess == "l2"
     assert told(done)["preprocess"] == "l2"
@@ -482,7 +491,7 @@ def test_the_metric_and_the_rule_reach_the_choice(tmp_path: Path) -> None:
 def test_learning_from_a_lesson_is_the_same(split: Path) -> None:
     cache = open_cache(split)
     lesson = load_dataset(cache, "layer", cache.images)
-    done = fit_dataset(lesson, Method("svm"), c=GRID, cv=4, preprocess="standardize")
+    done = fit_dataset(lesson, ClassifierOptions("svm"), SearchOptions(c=GRID, cv=4))
     assert told(done) == told(run(split))
 
 
@@ -494,21 +503,20 @@ def test_learning_from_a_lesson_is_the_same(split: Path) -> None:
     [
         ({"clf": "forest"}, UnknownNameError, "unknown classifier 'forest'"),
         ({"metric": "loss"}, UnknownNameError, "unknown metric 'loss'"),
-        ({"preprocess": "whiten"}, InvalidOptionError, "'whiten'.*standardize, l2, none, or auto"),
-        ({"c": (1.0, 0.0)}, InvalidOptionError, "--c 0: "),
-        ({"cv": 1}, InvalidOptionError, "^--cv 1: "),
-        ({"cv": -3}, InvalidOptionError, "^--cv -3: "),
+        ({"scaling": "whiten"}, InvalidOptionError, "'whiten'.*standardize, l2, none, or auto"),
+        ({"c": (1.0, 0.0)}, InvalidOptionError, r"^`c='0'`: must be a finite number above 0"),
+        ({"cv": 1}, InvalidOptionError, "^`cv=1`: must be at least 2 folds"),
+        ({"cv": -3}, InvalidOptionError, "^`cv=-3`: must be at least 2 folds"),
         (
-            {"solver": "sklearn", "device": "cpu"},
+            {"cv": 0},
             InvalidOptionError,
-            "^--device cpu: scikit-learn .* --solver path",
+            "^`cv=0`: .* among 3 values of C: or give one value of `c`",
         ),
-        ({"cv": 0}, InvalidOptionError, "--cv 0 leaves nothing to choose among 3 values of C"),
-        ({"cv": 0, "c": None}, InvalidOptionError, "--cv 0 .* among a whole grid of C"),
+        ({"cv": 0, "c": None}, InvalidOptionError, "^`cv=0`: .* among a whole grid of C"),
         (
-            {"cv": 0, "c": (1.0,), "preprocess": "auto"},
+            {"cv": 0, "c": (1.0,), "scaling": "auto"},
             InvalidOptionError,
-            "--cv 0 leaves nothing to choose by: give --preprocess standardize, l2, none",
+            "^`cv=0`: .* to choose a `scaling`: or give standardize, l2, none",
         ),
     ],
 )
@@ -517,10 +525,6 @@ def test_wrong_options_are_refused_before_anything_is_read(
 ) -> None:
     with pytest.raises(error, match=message):
         run(tmp_path / "absent", **options)
-
-
-def test_one_value_twice_is_one_value() -> None:
-    require_options(Method("svm"), c=(1.0, 1.0), cv=0, preprocess="l2")
 
 
 def test_splits_without_train_are_refused(photos: Path, extract_tiny: Extract) -> None:

@@ -11,17 +11,17 @@ from sklearn.model_selection import StratifiedKFold
 from bottleneck.errors import InvalidOptionError, LabelsError
 from bottleneck.fitting.folds import Fold, make_folds
 from bottleneck.linear.matrix import ArrayMatrix
-from bottleneck.linear.training import Training
+from bottleneck.linear.training import TrainingSet
 
 
-def rows(targets: NDArray[Any], k: int, groups: Sequence[str] | None = None) -> Training:
+def rows(targets: NDArray[Any], k: int, groups: Sequence[str] | None = None) -> TrainingSet:
     """Only targets and groups make folds: the codes say where a row stood."""
     place = np.arange(len(targets), dtype=np.float32)[:, None]
-    return Training(ArrayMatrix(place), targets, k, groups)
+    return TrainingSet(ArrayMatrix(place), targets, k, groups)
 
 
 @st.composite
-def lessons(draw: st.DrawFn, *, grouped: bool | None = None) -> Training:
+def lessons(draw: st.DrawFn, *, grouped: bool | None = None) -> TrainingSet:
     """At least two rows of every class; maybe several labels; maybe groups, some without a name."""
     k = draw(st.integers(2, 4))
     n = draw(st.integers(2 * k, 30))
@@ -40,7 +40,7 @@ def sides(splits: Sequence[Fold]) -> list[tuple[set[int], set[int]]]:
     return [(set(here.tolist()), set(held_back.tolist())) for here, held_back in splits]
 
 
-def folds_or_none(training: Training, folds: int) -> list[Fold]:
+def folds_or_none(training: TrainingSet, folds: int) -> list[Fold]:
     """No folds where a class has too few groups for any."""
     try:
         return make_folds(training, folds)
@@ -52,7 +52,7 @@ def folds_or_none(training: Training, folds: int) -> list[Fold]:
 @settings(deadline=None)
 @given(lessons(), st.integers(2, 8))
 def test_every_row_is_held_back_once_and_learnt_from_otherwise(
-    training: Training, folds: int
+    training: TrainingSet, folds: int
 ) -> None:
     splits = folds_or_none(training, folds)
     n = len(training.targets)
@@ -69,7 +69,7 @@ def test_every_row_is_held_back_once_and_learnt_from_otherwise(
 
 @settings(deadline=None)
 @given(lessons(grouped=True), st.integers(2, 8))
-def test_no_group_stands_on_both_sides(training: Training, folds: int) -> None:
+def test_no_group_stands_on_both_sides(training: TrainingSet, folds: int) -> None:
     assert training.groups is not None
     for here, held_back in folds_or_none(training, folds):
         learnt = {training.groups[row] for row in here.tolist()} - {""}
@@ -78,7 +78,7 @@ def test_no_group_stands_on_both_sides(training: Training, folds: int) -> None:
 
 @settings(deadline=None)
 @given(lessons(), st.integers(2, 8))
-def test_every_class_is_learnt_in_every_fold(training: Training, folds: int) -> None:
+def test_every_class_is_learnt_in_every_fold(training: TrainingSet, folds: int) -> None:
     if not training.multilabel:
         for here, _ in folds_or_none(training, folds):
             assert set(training.targets[here].tolist()) == set(range(training.classes))
@@ -86,7 +86,7 @@ def test_every_class_is_learnt_in_every_fold(training: Training, folds: int) -> 
 
 @settings(deadline=None)
 @given(lessons(), st.integers(2, 8))
-def test_the_same_rows_have_the_same_folds(training: Training, folds: int) -> None:
+def test_the_same_rows_have_the_same_folds(training: TrainingSet, folds: int) -> None:
     once, again = folds_or_none(training, folds), folds_or_none(training, folds)
     assert sides(once) == sides(again)
 

@@ -23,7 +23,7 @@ from bottleneck.errors import HeadError, OutputExistsError, SpecMismatchError
 from bottleneck.fitting.head import Head
 from bottleneck.linear.calibration import Calibration
 from bottleneck.linear.classifiers import expand_binary
-from bottleneck.linear.matrix import FeatureScaler
+from bottleneck.linear.scaling import FeatureScaler
 from bottleneck.runtime.files import require_writable_output
 from bottleneck.spec import InputTransform, Source, Spec
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sklearn_solver as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -17,42 +18,46 @@ from sklearn.metrics import (
 )
 from sklearn.model_selection import cross_val_predict
 
-from bottleneck.errors import InvalidOptionError, LabelsError, UnknownNameError
+from bottleneck.errors import InvalidOptionError, LabelsError
 from bottleneck.fitting.folds import make_folds
+from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.selection import (
     C_GRID,
     SearchResult,
-    check_grid,
     cross_val_calibrate,
     select_c,
 )
 from bottleneck.fitting.summary import selection_text
-from bottleneck.linear import sklearn_solver as reference
 from bottleneck.linear.calibration import fit_platt, fit_temperature
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.path import Solution
-from bottleneck.linear.training import Method, Training
+from bottleneck.linear.training import ClassifierOptions, TrainingSet
 from tests.helpers.datasets import MODELS, SCALERS, by_sklearn, clouds, several, training
 from tests.helpers.problems import Rows
+from tests.helpers.sklearn_options import SklearnOptions
 
 GRID = (1e-3, 1e-1, 10.0)
 
 
-def chosen(lesson: Training, method: Method | None = None, **options: Any) -> SearchResult:
-    defaults: dict[str, Any] = {"grid": GRID, "folds": 5, "preprocess": ["standardize"]}
-    return select_c(lesson, method or Method("svm"), **(defaults | options))
+def chosen(
+    lesson: TrainingSet, options: ClassifierOptions | None = None, **search: Any
+) -> SearchResult:
+    defaults: dict[str, Any] = {"c": GRID}
+    return select_c(
+        lesson, options or ClassifierOptions("svm"), SearchOptions(**(defaults | search))
+    )
 
 
 def scores_by_hand(
-    lesson: Training, clf: str, c: float, preprocess: str, *, folds: int = 5, leak: bool = False
+    lesson: TrainingSet, clf: str, c: float, scaling: str, *, folds: int = 5, leak: bool = False
 ) -> list[float]:
     """Accuracies of scikit-learn's classifier on the same folds; with a leak, of a wrong one."""
     assert isinstance(lesson.codes, ArrayMatrix)
     X, y = lesson.codes.array.astype(np.float64), lesson.targets
     if leak:
-        X, preprocess = SCALERS[preprocess]().fit_transform(X), "none"
+        X, scaling = SCALERS[scaling]().fit_transform(X), "none"
     return [
-        by_sklearn(clf, c, preprocess).fit(X[here], y[here]).score(X[held_back], y[held_back])
+        by_sklearn(clf, c, scaling).fit(X[here], y[here]).score(X[held_back], y[held_back])
         for here, held_back in make_folds(lesson, folds)
     ]
 
@@ -61,42 +66,42 @@ def scores_by_hand(
 
 
 @pytest.mark.parametrize("k", [2, 3])
-@pytest.mark.parametrize("preprocess", ["standardize", "l2", "none"])
+@pytest.mark.parametrize("scaling", ["standardize", "l2", "none"])
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
-def test_scores_are_scikit_learns_on_the_same_folds(clf: str, preprocess: str, k: int) -> None:
+def test_scores_are_scikit_learns_on_the_same_folds(clf: str, scaling: str, k: int) -> None:
     lesson = training(*clouds(k=k))
-    found = chosen(lesson, Method(clf), preprocess=[preprocess])
+    found = chosen(lesson, ClassifierOptions(clf), scaling=scaling)
     assert [(found.preprocess, found.c) for found in found.candidates] == [
-        (preprocess, c) for c in GRID
+        (scaling, c) for c in GRID
     ]
     assert (found.folds, found.metric) == (5, "accuracy")
     for candidate in found.candidates:
-        expected = scores_by_hand(lesson, clf, candidate.c, preprocess)
+        expected = scores_by_hand(lesson, clf, candidate.c, scaling)
         # Both are near the minimum, and so may differ in one of the 48 rows of a fold.
         np.testing.assert_allclose(candidate.scores, expected, atol=1.01 / 48)
         assert candidate.mean == pytest.approx(np.mean(candidate.scores))
         assert candidate.std == pytest.approx(np.std(candidate.scores))
 
 
-@pytest.mark.parametrize(("preprocess", "c"), [("standardize", 1e-6), ("l2", 1e-5)])
+@pytest.mark.parametrize(("scaling", "c"), [("standardize", 1e-6), ("l2", 1e-5)])
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
-def test_the_least_c_still_points_from_class_to_class(clf: str, preprocess: str, c: float) -> None:
+def test_the_least_c_still_points_from_class_to_class(clf: str, scaling: str, c: float) -> None:
     """As C vanishes, so do coefficients, but not what they say."""
     lesson = training(*clouds())
-    (found,) = chosen(lesson, Method(clf), grid=[c], preprocess=[preprocess]).candidates
-    expected = np.mean(scores_by_hand(lesson, clf, c, preprocess))
+    (found,) = chosen(lesson, ClassifierOptions(clf), c=[c], scaling=scaling).candidates
+    expected = np.mean(scores_by_hand(lesson, clf, c, scaling))
     assert expected > 0.55
     assert found.mean == pytest.approx(expected, abs=0.08)
 
 
-@pytest.mark.parametrize("solver", ["path", "sklearn"])
-def test_preprocessing_is_fitted_on_the_training_part_alone(solver: str) -> None:
+@pytest.mark.parametrize("kind", [ClassifierOptions, SklearnOptions])
+def test_scaling_is_fitted_on_the_training_part_alone(kind: type[ClassifierOptions]) -> None:
     X, y = clouds(n=60, k=2, apart=6)
     _, held_back = make_folds(training(X, y), 5)[0]
     X[held_back[0]] *= 1e5  # scaled by it, the other rows would all be the same
     lesson = training(X, y)
     grid = (1e-3,)
-    (candidate,) = chosen(lesson, Method("svm", solver=solver), grid=grid).candidates
+    (candidate,) = chosen(lesson, kind("svm"), c=grid).candidates
     right = scores_by_hand(lesson, "svm", *grid, "standardize")
     leaking = scores_by_hand(lesson, "svm", *grid, "standardize", leak=True)
     assert candidate.scores[0] == right[0]
@@ -106,7 +111,7 @@ def test_preprocessing_is_fitted_on_the_training_part_alone(solver: str) -> None
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
 def test_both_solvers_score_alike(clf: str) -> None:
     lesson = training(*clouds())
-    ours, theirs = (chosen(lesson, Method(clf, solver=solver)) for solver in ("path", "sklearn"))
+    ours, theirs = (chosen(lesson, kind(clf)) for kind in (ClassifierOptions, SklearnOptions))
     for mine, other in zip(ours.candidates, theirs.candidates, strict=True):
         np.testing.assert_allclose(mine.scores, other.scores, atol=1.01 / 48)
 
@@ -115,7 +120,7 @@ def test_both_solvers_score_alike(clf: str) -> None:
 def test_several_labels_are_judged_by_mean_average_precision(clf: str) -> None:
     X, targets = several()
     lesson = training(X, targets)
-    found = chosen(lesson, Method(clf, metric="macro_f1"))
+    found = chosen(lesson, ClassifierOptions(clf), metric="macro_f1")
     assert found.metric == "mean_average_precision"
     splits = make_folds(lesson, 5)
     for candidate in found.candidates:
@@ -133,10 +138,10 @@ def test_several_labels_are_judged_by_mean_average_precision(clf: str) -> None:
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
 def test_codes_in_blocks_give_the_same_scores(clf: str, several_labels: bool) -> None:
     X, targets = several() if several_labels else clouds()
-    blocks = Training(Rows(X, [7, 30, 64], in_memory=False), targets, 3)
-    options: dict[str, Any] = {"preprocess": ["standardize", "l2", "none"]}
+    blocks = TrainingSet(Rows(X, [7, 30, 64], in_memory=False), targets, 3)
     streamed, at_once = (
-        chosen(lesson, Method(clf), **options) for lesson in (blocks, training(X, targets))
+        chosen(lesson, ClassifierOptions(clf), scaling="auto")
+        for lesson in (blocks, training(X, targets))
     )
     for one, other in zip(streamed.candidates, at_once.candidates, strict=True):
         assert (one.preprocess, one.c) == (other.preprocess, other.c)
@@ -149,7 +154,7 @@ Wrong = Callable[[float, int], tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class Scripted(Method):
+class Scripted(ClassifierOptions):
     """A classifier that for each C and fold is wrong on so many held-back rows of each class.
 
     Codes are `one_hot`: each row has a margin of its own, and rows that it was not trained on are
@@ -162,7 +167,7 @@ class Scripted(Method):
     stopped: tuple[float, int] = (0.0, 0)
     folds: int = 2
 
-    def path(self, training: Training, cs: Sequence[float], *, tol: float) -> Iterator[Solution]:
+    def path(self, training: TrainingSet, cs: Sequence[float], *, tol: float) -> Iterator[Solution]:
         assert isinstance(training.codes, ArrayMatrix)
         assert self.targets is not None
         seen: NDArray[np.bool_] = np.any(training.codes.array, axis=0)
@@ -180,7 +185,7 @@ class Scripted(Method):
             yield Solution(c, margins[None], nothing, nothing + 1, gap, gap < 0.1, 3)
 
 
-def one_hot(targets: NDArray[np.int64]) -> Training:
+def one_hot(targets: NDArray[np.int64]) -> TrainingSet:
     return training(np.eye(len(targets)), targets)
 
 
@@ -190,10 +195,12 @@ def scripted(
     *,
     grid: Sequence[float] | None,
     folds: int = 2,
+    stopped: tuple[float, int] = (0.0, 0),
     **options: Any,
 ) -> SearchResult:
-    method = Scripted("svm", wrong=wrong, targets=targets, folds=folds, **options)
-    return select_c(one_hot(targets), method, grid=grid, folds=folds, preprocess=["none"])
+    method = Scripted("svm", wrong=wrong, targets=targets, folds=folds, stopped=stopped)
+    search = SearchOptions(c=grid, cv=folds, scaling="none", **options)
+    return select_c(one_hot(targets), method, search)
 
 
 @settings(deadline=None, max_examples=50)
@@ -344,7 +351,7 @@ def _nuisance(kind: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 def test_preprocessing_is_chosen_by_the_same_folds(kind: str) -> None:
     lesson = training(*_nuisance(kind))
     names = ["standardize", "l2", "none"]
-    found = chosen(lesson, Method("softmax"), preprocess=names, grid=(0.01, 0.1))
+    found = chosen(lesson, ClassifierOptions("softmax"), scaling="auto", c=(0.01, 0.1))
     tried = [(candidate.preprocess, candidate.c) for candidate in found.candidates]
     assert tried == [(name, c) for name in names for c in (0.01, 0.1)]
     assert found.best.preprocess == kind
@@ -360,33 +367,34 @@ def test_a_smaller_c_is_looked_for_with_the_best_preprocessing_alone(rule: str, 
     other = {0.1: (2, 1), 1.0: (10, 10), 10.0: (10, 10)}
     method = Scripted(
         "svm",
-        rule=rule,
         targets=targets,
         wrong=lambda c, fold: (best[c][fold], 0),
         wrong_standardized=lambda c, fold: (other[c][fold], 0),
     )
-    names = ["standardize", "none"]
-    found = select_c(one_hot(targets), method, grid=list(best), folds=2, preprocess=names)
-    assert (found.best.preprocess, found.best.c) == ("none", c)
+    search = SearchOptions(c=list(best), cv=2, scaling="auto", rule=rule)
+    found = select_c(one_hot(targets), method, search)
+    # One-hot rows have length 1, and so l2 is the same as none, and before it.
+    assert (found.best.preprocess, found.best.c) == ("l2", c)
     assert found.candidates[0].scores == (0.95, 0.975)
 
 
 def test_only_the_chosen_preprocessing_is_refined() -> None:
     targets = np.arange(40) % 2
-    method = Scripted("svm", targets=targets)  # one-hot rows have length 1: nothing to choose by
-    found = select_c(one_hot(targets), method, grid=None, folds=2, preprocess=["none", "l2"])
-    assert found.best.preprocess == "none"
+    method = Scripted("svm", targets=targets)  # always right: nothing to choose by
+    found = select_c(one_hot(targets), method, SearchOptions(cv=2, scaling="auto"))
+    assert found.best.preprocess == "standardize"
     names = [candidate.preprocess for candidate in found.candidates]
-    assert names == ["none"] * (len(C_GRID) + 6) + ["l2"] * len(C_GRID)
+    grid = len(C_GRID)
+    assert names == ["standardize"] * (grid + 6) + ["l2"] * grid + ["none"] * grid
     assert found.at_edge  # of its own preprocessing's values
 
 
 # JSON
 
 
-@pytest.mark.parametrize("solver", ["path", "sklearn"])
-def test_the_table_is_strict_json_of_every_number(solver: str) -> None:
-    found = chosen(training(*clouds(n=60)), Method("svm", solver=solver), grid=(0.1, 1.0))
+@pytest.mark.parametrize("kind", [ClassifierOptions, SklearnOptions])
+def test_the_table_is_strict_json_of_every_number(kind: type[ClassifierOptions]) -> None:
+    found = chosen(training(*clouds(n=60)), kind("svm"), c=(0.1, 1.0))
     table = json.loads(json.dumps(found.table(), allow_nan=False))
     assert (table["metric"], table["folds"]) == ("accuracy", 5)
     assert [row["c"] for row in table["candidates"]] == [0.1, 1.0]
@@ -394,7 +402,7 @@ def test_the_table_is_strict_json_of_every_number(solver: str) -> None:
         assert row.keys() == {"preprocess", "c", "mean", "std", "scores", "gap", "converged"}
         assert tuple(row["scores"]) == candidate.scores
         assert (row["mean"], row["std"]) == (np.mean(row["scores"]), np.std(row["scores"]))
-        assert (row["gap"] is None) == (solver == "sklearn")
+        assert (row["gap"] is None) == (kind is SklearnOptions)
     assert table["best"] in table["candidates"]
     assert found.to_dict() == {
         "mean": found.best.mean,
@@ -408,7 +416,7 @@ def test_scikit_learns_solver_tells_where_it_stopped_short(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reference, "_ITERATIONS", 2)
-    found = chosen(training(*clouds()), Method("softmax", solver="sklearn"), grid=(10.0,))
+    found = chosen(training(*clouds()), SklearnOptions("softmax"), c=(10.0,))
     assert not found.best.converged
     assert "not converged" in selection_text(found)
 
@@ -416,41 +424,12 @@ def test_scikit_learns_solver_tells_where_it_stopped_short(
 # Refusals
 
 
-@pytest.mark.parametrize(
-    ("method", "error"),
-    [
-        (Method("forest"), UnknownNameError),
-        (Method("svm", metric="loss"), UnknownNameError),
-        (Method("svm", rule="2se"), UnknownNameError),
-        (Method("svm", solver="saga"), UnknownNameError),
-    ],
-)
-def test_unknown_names_are_refused_before_the_work(method: Method, error: type[Exception]) -> None:
+def test_too_few_folds_and_rows_are_refused() -> None:
     X, y = clouds(n=30)
-    codes = Rows(X)
-    with pytest.raises(error):
-        chosen(Training(codes, y, 3), method)
-    assert codes.reads == 0
-
-
-def test_too_few_folds_rows_and_unknown_preprocessing_are_refused() -> None:
-    X, y = clouds(n=30)
-    with pytest.raises(InvalidOptionError, match="--cv 1"):
-        chosen(training(X, y), folds=1)
-    with pytest.raises(InvalidOptionError, match="'whiten'"):
-        chosen(training(X, y), preprocess=["whiten"])
+    with pytest.raises(InvalidOptionError, match="`cv=0`: must be at least 2 folds"):
+        chosen(training(X, y), c=[1.0], cv=0)
     with pytest.raises(LabelsError, match="1 of 2 classes"):
         chosen(training(X, (np.arange(30) == 0).astype(np.int64)))
-
-
-@pytest.mark.parametrize("wrong", [0.0, -1.0, float("nan"), float("inf")])
-def test_values_of_c_are_above_0(wrong: float) -> None:
-    with pytest.raises(InvalidOptionError, match="C must be a finite number above 0"):
-        check_grid([1.0, wrong])
-
-
-def test_a_grid_is_sorted_and_each_value_once() -> None:
-    assert check_grid([10.0, 0.1, 10.0]) == (0.1, 10.0)
 
 
 # Calibration
@@ -467,7 +446,7 @@ def test_margins_are_of_rows_that_the_classifier_has_not_seen(k: int) -> None:
     X, y = noise(k)
     lesson = training(X, y)
     found, margins = cross_val_calibrate(
-        lesson, Method("svm"), c=10.0, preprocess="standardize", folds=5
+        lesson, ClassifierOptions("svm"), c=10.0, scaling="standardize", folds=5
     )
     expected = cross_val_predict(
         by_sklearn("svm", 10.0), X, y, cv=make_folds(lesson, 5), method="decision_function"
@@ -484,7 +463,7 @@ def test_margins_are_of_rows_that_the_classifier_has_not_seen(k: int) -> None:
 def test_one_class_of_all_has_a_temperature(clf: str, k: int) -> None:
     X, y = clouds(k=k)
     found, margins = cross_val_calibrate(
-        training(X, y), Method(clf), c=0.1, preprocess="l2", folds=4
+        training(X, y), ClassifierOptions(clf), c=0.1, scaling="l2", folds=4
     )
     assert margins.shape == (240, k)
     assert not found.independent
@@ -501,7 +480,7 @@ def test_several_labels_have_platts_line_each(clf: str) -> None:
     X, targets = several()
     lesson = training(X, targets)
     found, margins = cross_val_calibrate(
-        lesson, Method(clf), c=0.1, preprocess="standardize", folds=4
+        lesson, ClassifierOptions(clf), c=0.1, scaling="standardize", folds=4
     )
     assert found.independent
     expected = fit_platt(margins, targets)
@@ -518,10 +497,10 @@ def test_several_labels_have_platts_line_each(clf: str) -> None:
 
 def test_calibration_reads_blocks_in_their_order() -> None:
     X, y = clouds()
-    blocks = Training(Rows(X, [7, 30, 64], in_memory=False), y, 3)
-    options: dict[str, Any] = {"c": 0.1, "preprocess": "standardize", "folds": 3}
-    _, streamed = cross_val_calibrate(blocks, Method("svm"), **options)
-    _, at_once = cross_val_calibrate(training(X, y), Method("svm"), **options)
+    blocks = TrainingSet(Rows(X, [7, 30, 64], in_memory=False), y, 3)
+    options: dict[str, Any] = {"c": 0.1, "scaling": "standardize", "folds": 3}
+    _, streamed = cross_val_calibrate(blocks, ClassifierOptions("svm"), **options)
+    _, at_once = cross_val_calibrate(training(X, y), ClassifierOptions("svm"), **options)
     np.testing.assert_allclose(streamed, at_once, atol=0.01)
 
 
@@ -530,8 +509,8 @@ def test_groups_stay_together_while_margins_are_learnt() -> None:
     X, y = noise(2)
     X, y = np.repeat(X, 2, axis=0), np.repeat(y, 2)
     groups = [f"slide{row // 2}" for row in range(120)]
-    options: dict[str, Any] = {"c": 10.0, "preprocess": "none", "folds": 5}
-    _, apart = cross_val_calibrate(training(X, y, groups), Method("svm"), **options)
-    _, leaking = cross_val_calibrate(training(X, y), Method("svm"), **options)
+    options: dict[str, Any] = {"c": 10.0, "scaling": "none", "folds": 5}
+    _, apart = cross_val_calibrate(training(X, y, groups), ClassifierOptions("svm"), **options)
+    _, leaking = cross_val_calibrate(training(X, y), ClassifierOptions("svm"), **options)
     assert (apart.argmax(axis=1) == y).mean() < 0.65
     assert (leaking.argmax(axis=1) == y).mean() > 0.8

@@ -29,7 +29,7 @@ from bottleneck.cache.store import Cache
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import ShardError
 from bottleneck.fitting.sharded_matrix import ShardedMatrix, open_matrix
-from bottleneck.linear.matrix import ArrayMatrix, Codes
+from bottleneck.linear.matrix import ArrayMatrix, CodeMatrix
 from bottleneck.spec import InputTransform, Source, Spec
 from tests.helpers.fixture_types import Extract
 
@@ -64,7 +64,7 @@ def of_shards(cache: Cache, rows: NDArray[np.int64], *, block: int) -> ShardedMa
     return ShardedMatrix(cache, LAYER, rows, size, block)
 
 
-def together(codes: Codes) -> NDArray[np.float32]:
+def together(codes: CodeMatrix) -> NDArray[np.float32]:
     blocks: list[NDArray[np.float32]] = list(codes.blocks())
     return np.concatenate(blocks)
 

@@ -15,8 +15,8 @@ from bottleneck.fitting.summary import (
     score_text,
     selection_text,
 )
-from bottleneck.linear.matrix import FeatureScaler
 from bottleneck.linear.path import Solution
+from bottleneck.linear.scaling import FeatureScaler
 from bottleneck.spec import Source
 from tests.helpers.datasets import SPEC
 

@@ -23,15 +23,16 @@ from bottleneck.errors import CacheError, InvalidOptionError, UnknownNameError
 from bottleneck.fitting import sweep as module
 from bottleneck.fitting.dataset import LayerDataset, load_dataset
 from bottleneck.fitting.fit import fit
+from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.selection import Candidate
 from bottleneck.fitting.sweep import SweepRow, best_row, recommend, sweep
-from bottleneck.linear.training import Method
+from bottleneck.linear.training import ClassifierOptions
 from tests.helpers.datasets import clouds, several, written_cache
 from tests.helpers.fixture_types import Extract
 from tests.helpers.shards import a_manifest, forge
 from tests.helpers.tiny_networks import plain
 
-SVM, SOFTMAX = Method("svm"), Method("softmax")
+SVM, SOFTMAX = ClassifierOptions("svm"), ClassifierOptions("softmax")
 CS = (0.01, 1.0)
 
 
@@ -79,7 +80,7 @@ def test_one_shard_that_says_is_enough(cache: Path) -> None:
     whole = last.read_bytes()
     forget_work(cache, "layer2")
     last.write_bytes(whole)
-    (row,) = sweep(cache, [SVM], layers=["layer2"], c=[1.0], cv=2)
+    (row,) = sweep(cache, [SVM], layers=["layer2"], search=SearchOptions(c=[1.0], cv=2))
     assert row.work == expected is not None
 
 
@@ -127,13 +128,13 @@ def places(rows: Sequence[SweepRow]) -> list[tuple[str, str]]:
     return [(row.layer, row.clf) for row in rows]
 
 
-@pytest.mark.parametrize("preprocess", ["standardize", "auto"])
-def test_a_row_is_what_fit_says_of_that_layer_alone(three: Path, preprocess: str) -> None:
-    options: dict[str, Any] = {"c": CS, "cv": 3, "preprocess": preprocess}
-    rows = sweep(three, [SVM, SOFTMAX], **options)
+@pytest.mark.parametrize("scaling", ["standardize", "auto"])
+def test_a_row_is_what_fit_says_of_that_layer_alone(three: Path, scaling: str) -> None:
+    search = SearchOptions(c=CS, cv=3, scaling=scaling)
+    rows = sweep(three, [SVM, SOFTMAX], search=search)
     assert places(rows) == [(layer, clf) for layer in "bca" for clf in ("svm", "softmax")]
     for row in rows:
-        alone = fit(three, Method(row.clf), layer=row.layer, **options)
+        alone = fit(three, row.clf, layer=row.layer, search=search)
         assert row.record | {"seconds": 0} == alone.to_dict() | {"seconds": 0}
         assert alone.selection is not None
         assert (row.cv, row.metric) == (alone.selection.best, "accuracy")
@@ -154,7 +155,7 @@ def test_every_shard_is_read_once(three: Path, monkeypatch: pytest.MonkeyPatch) 
         return read_checked(self, layer, shard)
 
     monkeypatch.setattr(Cache, "read_checked", spy)
-    sweep(three, [SVM, SOFTMAX], c=[1.0], cv=2)
+    sweep(three, [SVM, SOFTMAX], search=SearchOptions(c=[1.0], cv=2))
     assert reads == {(layer, shard): 1 for layer in "abc" for shard in range(3)}
 
 
@@ -169,7 +170,7 @@ def test_one_layer_is_in_memory_at_a_time(three: Path, monkeypatch: pytest.Monke
         return lesson
 
     monkeypatch.setattr(module, "load_dataset", spy)
-    sweep(three, [SVM, SOFTMAX], c=[1.0], cv=2)
+    sweep(three, [SVM, SOFTMAX], search=SearchOptions(c=[1.0], cv=2))
     assert len(before) == 6
 
 
@@ -178,7 +179,7 @@ def test_layers_whose_share_is_unknown_come_last_by_name(tmp_path: Path) -> None
     cache = layered(
         tmp_path / "c", {name: (noisy(1.0), work) for name, work in works.items()}, CLOUDS
     )
-    rows = sweep(cache, [SVM], c=[1.0], cv=2)
+    rows = sweep(cache, [SVM], search=SearchOptions(c=[1.0], cv=2))
     assert [(row.layer, row.work) for row in rows] == [
         ("z", 0.2),
         ("deep", 0.9),
@@ -189,14 +190,18 @@ def test_layers_whose_share_is_unknown_come_last_by_name(tmp_path: Path) -> None
 
 
 def test_layers_and_classifiers_can_be_chosen_and_count_once(three: Path) -> None:
-    rows = sweep(three, [SVM, SVM], layers=["c", "b", "c"], c=[1.0], cv=2)
+    rows = sweep(three, [SVM, SVM], layers=["c", "b", "c"], search=SearchOptions(c=[1.0], cv=2))
     assert places(rows) == [("b", "svm"), ("c", "svm")]
 
 
 def test_progress_is_told_after_each_row(three: Path) -> None:
     told: list[tuple[int, int]] = []
     sweep(
-        three, [SVM, SOFTMAX], layers=["a", "b"], c=[1.0], cv=2, progress=lambda *n: told.append(n)
+        three,
+        [SVM, SOFTMAX],
+        layers=["a", "b"],
+        search=SearchOptions(c=[1.0], cv=2),
+        progress=lambda *n: told.append(n),
     )
     assert told == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
 
@@ -204,8 +209,16 @@ def test_progress_is_told_after_each_row(three: Path) -> None:
 def test_labels_from_elsewhere_are_another_question(three: Path, tmp_path: Path) -> None:
     table = ["path,label", *(f"{i:03d}.jpg,{'even' if i % 2 else 'odd'}" for i in range(120))]
     (tmp_path / "labels.csv").write_text("\n".join(table) + "\n")
-    (row,) = sweep(three, [SVM], layers=["a"], c=[1.0], cv=2, labels=tmp_path / "labels.csv")
-    alone = fit(three, SVM, layer="a", c=[1.0], cv=2, labels=tmp_path / "labels.csv")
+    (row,) = sweep(
+        three,
+        [SVM],
+        layers=["a"],
+        search=SearchOptions(c=[1.0], cv=2),
+        labels=tmp_path / "labels.csv",
+    )
+    alone = fit(
+        three, SVM, layer="a", search=SearchOptions(c=[1.0], cv=2), labels=tmp_path / "labels.csv"
+    )
     assert row.record | {"seconds": 0} == alone.to_dict() | {"seconds": 0}
     assert (
         row.majority_baseline == 60 / 90
@@ -224,9 +237,9 @@ def test_held_out_rows_and_chance_are_measured_by_the_metric_of_the_folds(
     labels = np.array(["abc"[min(i % 7, 2)] for i in range(120)])
     train = np.array(SPLIT) == "train"
     cache = layered(tmp_path / "c", {"a": (noisy(0.5), None)}, labels.tolist(), split=SPLIT)
-    method = Method("svm", metric=metric)
-    (row,) = sweep(cache, [method], c=CS, cv=3)
-    head = fit(cache, method, c=CS, cv=3).head
+    search = SearchOptions(c=CS, cv=3, metric=metric)
+    (row,) = sweep(cache, [SVM], search=search)
+    head = fit(cache, "svm", search=search).head
     answers = np.array(head.classes)[head.decision_function(noisy(0.5)[~train]).argmax(axis=1)]
     assert row.measured == pytest.approx(by_hand(labels[~train], answers))
     dummy = DummyClassifier(strategy="most_frequent").fit(labels[train], labels[train])
@@ -239,7 +252,7 @@ def test_several_labels_an_image_have_one_metric_and_no_chance(tmp_path: Path) -
     X, targets = several(120)
     labels = ["|".join(np.array(["x", "y", "z"])[row]) for row in targets]
     cache = layered(tmp_path / "c", {"a": (X, 0.5)}, labels, split=SPLIT)
-    (row,) = sweep(cache, [SOFTMAX], c=[1.0], cv=2)
+    (row,) = sweep(cache, [SOFTMAX], search=SearchOptions(c=[1.0], cv=2))
     assert (row.metric, row.majority_baseline) == ("mean_average_precision", None)
     assert row.heldout is not None
     assert row.measured == row.record["heldout"]["mean_average_precision"]
@@ -249,21 +262,17 @@ def test_several_labels_an_image_have_one_metric_and_no_chance(tmp_path: Path) -
 # Refusals
 
 
-@pytest.mark.parametrize("cv", [0, 1, -2])
+@pytest.mark.parametrize("cv", [0])
 def test_without_folds_there_is_nothing_to_recommend_by(three: Path, cv: int) -> None:
-    with pytest.raises(InvalidOptionError, match=rf"--cv {cv}: a sweep compares .* 2 folds"):
-        sweep(three, [SVM], c=[1.0], cv=cv)
+    with pytest.raises(InvalidOptionError, match=rf"^`cv={cv}`: must be at least 2 folds: a sweep"):
+        sweep(three, [SVM], search=SearchOptions(c=[1.0], cv=cv))
 
 
 def test_wrong_options_are_refused_before_anything_is_read(tmp_path: Path) -> None:
     absent = tmp_path / "absent"
     with pytest.raises(UnknownNameError, match="unknown classifier 'forest'"):
-        sweep(absent, [SVM, Method("forest")])
-    with pytest.raises(InvalidOptionError, match="--c 0"):
-        sweep(absent, [SVM], c=[0.0])
-    with pytest.raises(InvalidOptionError, match="--preprocess 'whiten'"):
-        sweep(absent, [SVM], preprocess="whiten")
-    with pytest.raises(InvalidOptionError, match="no classifier was named"):
+        sweep(absent, [SVM, "forest"])
+    with pytest.raises(InvalidOptionError, match=r"`clfs=.*svm, softmax or both"):
         sweep(absent, [])
     with pytest.raises(CacheError, match="no cache at"):
         sweep(absent, [SVM])
@@ -277,7 +286,7 @@ def test_a_layer_that_is_not_there_is_refused(three: Path) -> None:
 def test_a_cache_without_layers_is_refused(three: Path) -> None:
     for path in sorted((three / "codes").rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()
-    with pytest.raises(CacheError, match="no layer yet: `bottleneck extract --layer`"):
+    with pytest.raises(CacheError, match=r"no layer yet: `bottleneck\.extract`"):
         sweep(three, [SVM])
 
 
@@ -373,14 +382,16 @@ def test_of_rows_that_are_equal_in_everything_the_first_is_taken() -> None:
 
 
 def test_the_held_out_split_has_no_say(three: Path, tmp_path: Path) -> None:
-    rows = sweep(three, [SVM, SOFTMAX], c=[1.0], cv=3)
+    rows = sweep(three, [SVM, SOFTMAX], search=SearchOptions(c=[1.0], cv=3))
     wrong = [
         {"a": "b", "b": "c", "c": "a"}[x] if s == "test" else x
         for x, s in zip(CLOUDS, SPLIT, strict=True)
     ]
     table = ["path,label", *(f"{i:03d}.jpg,{label}" for i, label in enumerate(wrong))]
     (tmp_path / "wrong.csv").write_text("\n".join(table) + "\n")
-    others = sweep(three, [SVM, SOFTMAX], c=[1.0], cv=3, labels=tmp_path / "wrong.csv")
+    others = sweep(
+        three, [SVM, SOFTMAX], search=SearchOptions(c=[1.0], cv=3), labels=tmp_path / "wrong.csv"
+    )
     assert [row.cv for row in others] == [row.cv for row in rows]
     assert [row.measured for row in others] != [row.measured for row in rows]
     assert places([recommend(others)]) == places([recommend(rows)])

@@ -17,7 +17,7 @@ from bottleneck.cache.store import Cache
 from bottleneck.cache.update import plan_update
 from bottleneck.data.table import ImageTable
 from bottleneck.linear.matrix import ArrayMatrix
-from bottleneck.linear.training import Training
+from bottleneck.linear.training import TrainingSet
 from bottleneck.spec import InputTransform, Source, Spec
 
 SPEC = Spec("net", "ab" * 32, InputTransform(), "pillow-1", "float32", True, "avg")
@@ -61,10 +61,10 @@ def several(
 
 def training(
     X: NDArray[Any], targets: NDArray[Any], groups: Sequence[str] | None = None
-) -> Training:
+) -> TrainingSet:
     """These rows in memory."""
     k = targets.shape[1] if targets.ndim == 2 else int(targets.max()) + 1
-    return Training(ArrayMatrix(X), targets, k, groups)
+    return TrainingSet(ArrayMatrix(X), targets, k, groups)
 
 
 def written_cache(

@@ -6,21 +6,37 @@ from itertools import cycle
 from typing import Any
 
 import numpy as np
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.special import expit, logsumexp, softmax
 
 from bottleneck.linear.design import Design, Move, stay
 from bottleneck.linear.eigenbasis import Intercept, make_design
 from bottleneck.linear.losses import Array, Logistic, Loss, Softmax, SquaredHinge, Sums, Targets
-from bottleneck.linear.matrix import Codes
+from bottleneck.linear.matrix import CodeMatrix
 
 F64 = NDArray[np.float64]
 
 KINDS: list[type[Loss]] = [SquaredHinge, Logistic, Softmax]
 INTERCEPTS: list[Intercept] = ["penalised", "free", "none"]
 
+# Sizes of a matrix's blocks, repeated in turn; an empty list is one block.
+BLOCK_SIZES = st.lists(st.integers(1, 9), max_size=4)
 
-class Rows(Codes):
+
+@st.composite
+def tables(draw: st.DrawFn) -> NDArray[Any]:
+    """Features of every size and spread, constant ones and rows of zeros among them."""
+    n, d = draw(st.integers(1, 30)), draw(st.integers(1, 6))
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    sizes = st.lists(st.sampled_from([0.0, 0.3, 17.1, -1e4, 1e6]), min_size=d, max_size=d)
+    spreads = st.lists(st.sampled_from([0.0, 1e-3, 1.0, 300.0]), min_size=d, max_size=d)
+    table = draw(sizes) + np.array(draw(spreads)) * random.normal(size=(n, d))
+    table[random.random(n) < draw(st.sampled_from([0.0, 0.3]))] = 0
+    return table.astype(draw(st.sampled_from([np.float32, np.float64])))
+
+
+class Rows(CodeMatrix):
     """Codes of an array, in one block or in blocks of the sizes given, in turn."""
 
     def __init__(

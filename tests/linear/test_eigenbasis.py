@@ -301,7 +301,7 @@ def test_few_rows_of_many_features_are_brought_here_first() -> None:
         def blocks(self) -> Iterator[NDArray[Any]]:
             raise AssertionError("these lie elsewhere")
 
-        def here(self) -> Rows:
+        def to_local(self) -> Rows:
             return Rows(self.rows)
 
     rows = np.random.default_rng(0).normal(size=(4, 30))

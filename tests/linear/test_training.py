@@ -5,15 +5,17 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 
-from bottleneck.errors import LabelsError, UnknownNameError
+from bottleneck.errors import BottleneckError, InvalidOptionError, LabelsError, UnknownNameError
 from bottleneck.linear.classifiers import array_mover
 from bottleneck.linear.eigenbasis import Intercept
 from bottleneck.linear.losses import Logistic, Softmax, SquaredHinge
-from bottleneck.linear.matrix import ArrayMatrix, fit_scaler
+from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.path import Solution
-from bottleneck.linear.training import Method, Training, train
+from bottleneck.linear.scaling import fit_scaler
+from bottleneck.linear.training import ClassifierOptions, TrainingSet, train
 from tests.helpers.datasets import MODELS, clouds, several, training
 from tests.helpers.problems import Problem, Rows
+from tests.helpers.sklearn_options import SklearnOptions
 
 
 def standardized(X: NDArray[Any]) -> NDArray[np.float64]:
@@ -29,26 +31,32 @@ def distance_allowed(objective: NDArray[np.float64], gap: float) -> float:
 
 
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
-@pytest.mark.parametrize("solver", ["path", "sklearn"])
-@pytest.mark.parametrize("metric", ["accuracy", "balanced", "macro_f1"])
-@pytest.mark.parametrize("rule", ["best", "1se"])
-def test_what_is_known_is_allowed(clf: str, solver: str, metric: str, rule: str) -> None:
-    Method(clf, solver=solver, metric=metric, rule=rule).require()
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+@pytest.mark.parametrize("device", [None, "auto", "cpu"])
+def test_known_values_are_allowed(
+    clf: str, class_weight: Literal["balanced"] | None, device: str | None
+) -> None:
+    ClassifierOptions(clf, class_weight, device)
 
 
 @pytest.mark.parametrize(
-    ("method", "message"),
+    ("options", "error", "message"),
     [
-        (Method("smv"), "unknown classifier 'smv': did you mean svm?"),
-        (Method("forest"), "unknown classifier 'forest': there is svm, softmax"),
-        (Method("svm", metric="acuracy"), "unknown metric 'acuracy': did you mean accuracy"),
-        (Method("svm", rule="2"), "unknown rule '2': there is best, 1se"),
-        (Method("svm", solver="skleran"), "unknown solver 'skleran': did you mean sklearn?"),
+        (("smv",), UnknownNameError, "unknown classifier 'smv': did you mean svm?"),
+        (("forest",), UnknownNameError, "unknown classifier 'forest': there is svm, softmax"),
+        (
+            ("svm", "even"),
+            InvalidOptionError,
+            "`class_weight='even'`: must be 'balanced' or None",
+        ),
+        (("svm", None, "gpu"), InvalidOptionError, "`device='gpu'`: must be"),
     ],
 )
-def test_what_is_unknown_is_refused_with_what_is_known(method: Method, message: str) -> None:
-    with pytest.raises(UnknownNameError) as caught:
-        method.require()
+def test_other_values_are_refused_when_the_options_are_made(
+    options: tuple[Any, ...], error: type[BottleneckError], message: str
+) -> None:
+    with pytest.raises(error) as caught:
+        ClassifierOptions(*options)
     assert str(caught.value).startswith(message)
 
 
@@ -56,21 +64,24 @@ def test_what_is_unknown_is_refused_with_what_is_known(method: Method, message: 
 
 
 @pytest.mark.parametrize("targets", [clouds()[1], several()[1]], ids=["one", "several"])
-def test_taken_rows_keep_their_targets_and_prepared_rows_their_order(
+def test_taken_and_scaled_rows_keep_their_targets_and_groups(
     targets: NDArray[Any],
 ) -> None:
     X = np.arange(len(targets) * 2, dtype=np.float32).reshape(-1, 2)
-    whole, rows = training(X, targets), np.array([3, 4, 90])
+    groups = [f"slide{row // 2}" for row in range(len(targets))]
+    whole, rows = training(X, targets, groups), np.array([3, 4, 90])
     taken = whole.take(rows)
+    assert taken.groups == ["slide1", "slide2", "slide45"]
+    assert training(X, targets).take(rows).groups is None
     assert isinstance(taken.codes, ArrayMatrix)
     np.testing.assert_array_equal(taken.codes.array, X[rows])
     np.testing.assert_array_equal(taken.targets, targets[rows])
     assert (taken.classes, taken.multilabel) == (whole.classes, targets.ndim == 2)
-    prepared = whole.prepared(fit_scaler("standardize", whole.codes))
-    assert isinstance(prepared.codes, ArrayMatrix)
-    np.testing.assert_allclose(prepared.codes.array, standardized(X), atol=1e-6)
-    np.testing.assert_array_equal(prepared.targets, targets)
-    assert prepared.classes == whole.classes
+    scaled = whole.scaled(fit_scaler("standardize", whole.codes))
+    assert isinstance(scaled.codes, ArrayMatrix)
+    np.testing.assert_allclose(scaled.codes.array, standardized(X), atol=1e-6)
+    np.testing.assert_array_equal(scaled.targets, targets)
+    assert (scaled.classes, scaled.groups) == (whole.classes, groups)
 
 
 # Solvers
@@ -102,8 +113,8 @@ def test_both_solvers_find_the_same_minimum(
     y[: 60 - 60 % k] = 0  # unlike numbers of rows: weights matter
     rows, cs = standardized(X), [1e-3, 1e-1, 10.0]
     problem = problem_of(clf, rows, y, balanced=class_weight is not None)
-    ours = list(Method(clf, class_weight).path(training(rows, y), cs, tol=1e-6))
-    reference = Method(clf, class_weight, solver="sklearn")
+    ours = list(ClassifierOptions(clf, class_weight).path(training(rows, y), cs, tol=1e-6))
+    reference = SklearnOptions(clf, class_weight)
     theirs = list(reference.path(training(rows, y), cs, tol=1e-6))
     assert [found.c for found in ours] == [found.c for found in theirs] == cs
     for mine, other in zip(ours, theirs, strict=True):
@@ -123,7 +134,7 @@ def test_what_is_said_of_the_objective_is_so(clf: str, k: int, c: float) -> None
     X, y = clouds(k=k)
     y[20:200] = 0  # far from even: the intercept has a way to go
     rows = standardized(X)
-    (found,) = Method(clf).path(training(rows, y), [c], tol=1e-3)
+    (found,) = ClassifierOptions(clf).path(training(rows, y), [c], tol=1e-3)
     problem = problem_of(clf, rows, y, balanced=False)
     formula = problem.objective(found.coef, found.intercept, c)
     np.testing.assert_allclose(found.objective, formula, rtol=1e-9)
@@ -138,8 +149,8 @@ def test_what_is_said_of_the_objective_is_so(clf: str, k: int, c: float) -> None
 @pytest.mark.parametrize("targets", [clouds()[1], several()[1]], ids=["one", "several"])
 def test_torch_finds_what_numpy_finds(clf: str, targets: NDArray[Any]) -> None:
     lesson, cs = training(standardized(clouds()[0]).astype(np.float32), targets), [1e-2, 1.0]
-    with_numpy = Method(clf).path(lesson, cs, tol=1e-5)
-    with_torch = Method(clf, device="cpu").path(lesson, cs, tol=1e-5)
+    with_numpy = ClassifierOptions(clf).path(lesson, cs, tol=1e-5)
+    with_torch = ClassifierOptions(clf, device="cpu").path(lesson, cs, tol=1e-5)
     for mine, other in zip(with_numpy, with_torch, strict=True):
         assert isinstance(other.coef, np.ndarray)
         allowed = 2 * distance_allowed(mine.objective, 1e-5)
@@ -157,16 +168,18 @@ def test_arrays_are_moved_where_they_shall_be_computed_with(
         return array_mover(where)
 
     monkeypatch.setattr("bottleneck.linear.classifiers.array_mover", spy)
-    list(Method("svm", device=device).path(training(*clouds(n=30)), [1.0], tol=1e-3))
+    list(ClassifierOptions("svm", device=device).path(training(*clouds(n=30)), [1.0], tol=1e-3))
     assert asked == [device]
 
 
-@pytest.mark.parametrize("solver", ["path", "sklearn"])
+@pytest.mark.parametrize("kind", [ClassifierOptions, SklearnOptions])
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
-def test_several_labels_are_each_learnt_against_the_rest(clf: str, solver: str) -> None:
+def test_several_labels_are_each_learnt_against_the_rest(
+    clf: str, kind: type[ClassifierOptions]
+) -> None:
     X, targets = several()
     rows = standardized(X)
-    (found,) = Method(clf, solver=solver).path(training(rows, targets), [0.1], tol=1e-6)
+    (found,) = kind(clf).path(training(rows, targets), [0.1], tol=1e-6)
     for label in range(3):
         alone = MODELS[clf](C=0.1).fit(rows, targets[:, label])
         np.testing.assert_allclose(found.coef[label], alone.coef_[0], atol=0.01)
@@ -176,16 +189,15 @@ def test_several_labels_are_each_learnt_against_the_rest(clf: str, solver: str) 
 # Labels that all rows have, or none
 
 
-@pytest.mark.parametrize("solver", ["path", "sklearn"])
+@pytest.mark.parametrize("kind", [ClassifierOptions, SklearnOptions])
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
 def test_a_label_that_all_have_or_none_has_is_answered_alike_for_every_row(
-    clf: str, solver: str
+    clf: str, kind: type[ClassifierOptions]
 ) -> None:
     X, targets = several()
     targets[:, 0], targets[:, 2] = True, False
     rows = standardized(X)
-    method = Method(clf, solver=solver)
-    first, second = method.path(training(rows, targets), [0.1, 1.0], tol=1e-6)
+    first, second = kind(clf).path(training(rows, targets), [0.1, 1.0], tol=1e-6)
     assert [first.c, second.c] == [0.1, 1.0]
     assert (first.coef[[0, 2]] == 0).all()
     odds = 1 / (1 + np.exp(-first.intercept))
@@ -200,32 +212,32 @@ def test_labels_that_tell_no_row_from_another_are_refused() -> None:
     X, targets = several(n=12)
     targets[:] = [True, False, True]
     with pytest.raises(LabelsError, match="all 12 images have the same labels"):
-        Method("svm").path(training(X, targets), [1.0], tol=1e-3)
+        ClassifierOptions("svm").path(training(X, targets), [1.0], tol=1e-3)
 
 
 # train
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
-@pytest.mark.parametrize("preprocess", ["standardize", "l2", "none"])
+@pytest.mark.parametrize("scaling", ["standardize", "l2", "none"])
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
-def test_training_prepares_the_rows_and_solves_for_one_c(
-    clf: str, preprocess: str, in_memory: bool
+def test_train_scales_the_rows_and_solves_for_one_c(
+    clf: str, scaling: str, in_memory: bool
 ) -> None:
     X, y = clouds()
     codes = ArrayMatrix(X) if in_memory else Rows(X, [7, 100], in_memory=False)
-    preprocessing, found = train(Training(codes, y, 3), Method(clf), c=0.1, preprocess=preprocess)
+    scaler, found = train(TrainingSet(codes, y, 3), ClassifierOptions(clf), c=0.1, scaling=scaling)
     assert isinstance(found, Solution)
     assert found.c == 0.1
     assert found.converged.all()
     assert (found.gap <= 1e-4).all()
-    assert preprocessing.name == preprocess
+    assert scaler.name == scaling
     rows: NDArray[Any] = X.astype(np.float64)
-    if preprocess == "standardize":
+    if scaling == "standardize":
         rows = standardized(X)
-    elif preprocess == "l2":
+    elif scaling == "l2":
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    np.testing.assert_allclose(preprocessing(X), rows, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(scaler(X), rows, rtol=1e-4, atol=1e-5)
     expected = MODELS[clf](C=0.1).fit(rows, y)
     away = np.linalg.norm(found.coef - expected.coef_)
     assert away <= distance_allowed(found.objective, 1e-4) + 1e-3

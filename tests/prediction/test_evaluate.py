@@ -20,10 +20,10 @@ from bottleneck.errors import LabelsError, SpecMismatchError, UnknownNameError
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.head import Head
 from bottleneck.fitting.metrics import ClassificationScore, MultilabelScore, score, score_labels
+from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.summary import score_text
 from bottleneck.linear.calibration import Calibration
 from bottleneck.linear.matrix import ArrayMatrix
-from bottleneck.linear.training import Method
 from bottleneck.prediction import encoding
 from bottleneck.prediction.evaluate import Evaluation, evaluate
 from tests.helpers.datasets import calibration_error
@@ -146,7 +146,8 @@ def many(several: Path, extract_tiny: Extract, tmp_path: Path) -> Path:
 
 def of_labels(cache: Path, **options: Any) -> Head:
     """A multi-label head on layer2, not a perfect one."""
-    head = fit(cache, Method("svm"), layer="layer2", c=(1.0,), **({"cv": 3} | options)).head
+    search = SearchOptions(c=(1.0,), **({"cv": 3} | options))
+    head = fit(cache, "svm", layer="layer2", search=search).head
     assert head.classes == ["bright", "green", "red"]
     blur = np.random.default_rng(2).normal(size=head.coef.shape)
     return dataclasses.replace(head, coef=head.coef * 0.2 + blur)

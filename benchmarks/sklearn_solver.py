@@ -1,4 +1,4 @@
-"""Reference: the same classifiers by scikit-learn's own solvers, to compare with."""
+"""scikit-learn's own solvers behind the signature of `fit_path`, to compare with."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -10,14 +10,14 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
-from bottleneck.linear.matrix import Codes
+from bottleneck.linear.matrix import CodeMatrix
 from bottleneck.linear.path import Solution
 
 _ITERATIONS = 10_000
 
 
 def sklearn_path(
-    codes: Codes,
+    codes: CodeMatrix,
     targets: NDArray[Any],
     *,
     clf: str,
@@ -25,18 +25,25 @@ def sklearn_path(
     classes: int,
     class_weight: str | None = None,
 ) -> Iterator[Solution]:
-    """The same as `fit_path` by scikit-learn's solvers, as a reference.
+    """Train scikit-learn's LinearSVC or LogisticRegression for each C.
 
     Parameters
     ----------
-    codes, targets, clf, cs, classes
-        As there; codes that are not in memory are read into it.
+    codes : CodeMatrix
+        n rows of d features; read into memory.
+    targets : ndarray of int64, shape (n,), or of bool, shape (n, k)
+        Class of each row, or which of k labels it has.
+    clf : str
+        ``"svm"`` or ``"softmax"``.
+    cs : sequence of float
+    classes : int
+        Not used; `fit_path` needs it.
     class_weight : None or "balanced"
 
     Returns
     -------
     iterator of Solution
-        Their gap is NaN: these solvers prove nothing.
+        Objective and gap are NaN, because these solvers give no bound.
     """
     rows = np.concatenate(list(codes.blocks()))
     columns = [targets] if targets.ndim == 1 else list(targets.T)

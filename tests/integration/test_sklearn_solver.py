@@ -2,11 +2,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sklearn_solver as reference
+from sklearn_solver import sklearn_path
 
-from bottleneck.linear import sklearn_solver as reference
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.path import Solution
-from bottleneck.linear.sklearn_solver import sklearn_path
 from tests.helpers.datasets import MODELS, clouds, several
 from tests.helpers.problems import Rows
 
