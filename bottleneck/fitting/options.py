@@ -42,8 +42,8 @@ class SearchOptions:
     (0.1, 1.0)
     >>> SearchOptions(cv=0)
     Traceback (most recent call last):
-    bottleneck.errors.InvalidOptionError: `cv=0`: must be at least 2 to choose among a whole grid \
-of C: or give one value of `c`
+    bottleneck.errors.InvalidOptionError: `cv=0`: must be at least 2 folds to choose among a \
+whole grid of C: or give one value of `c`
     """
 
     c: Sequence[float] | None = None
@@ -67,11 +67,17 @@ of C: or give one value of `c`
         if self.c is None or len(self.c) > 1:
             count = "a whole grid" if self.c is None else f"{len(self.c)} values"
             raise InvalidOptionError(
-                "cv", 0, f"at least 2 to choose among {count} of C", "or give one value of `c`"
+                "cv",
+                0,
+                f"at least 2 folds to choose among {count} of C",
+                "or give one value of `c`",
             )
         if self.scaling == "auto":
             raise InvalidOptionError(
-                "cv", 0, "at least 2 to choose a `scaling`", f"or give {', '.join(SCALINGS)}"
+                "cv",
+                0,
+                "at least 2 folds to choose a scaling",
+                "or give `scaling='standardize'`, 'l2' or 'none'",
             )
 
     @property

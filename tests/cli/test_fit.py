@@ -352,7 +352,7 @@ REFUSED: list[tuple[list[str], list[str]]] = [
     (["--clf", "smv"], ["'smv'", "svm"]),
     (["--clf", "forest"], ["'forest'", "svm", "softmax"]),
     (["--layer", "layr3"], ["'layr3'", "layer3"]),
-    (["--layer", "fc"], ["'fc'", "layer2, layer3", "extract --layer"]),
+    (["--layer", "fc"], ["'fc'", "layer2, layer3", "bottleneck extract"]),
     (["--c", "0"], ["--c 0", "above 0"]),
     (["--c", "-1"], ["--c -1", "above 0"]),
     (["--c", "nan"], ["--c nan", "above 0"]),
@@ -374,8 +374,8 @@ REFUSED: list[tuple[list[str], list[str]]] = [
     (["--memory", "0"], ["--memory", "'0'", "8G"]),
     (["--memory", "-1G"], ["--memory", "'-1G'", "8G"]),
     (["--memory", "8X"], ["--memory", "'8X'", "8G"]),
-    (["--device", "gpu"], ["--device", "'gpu'", "cpu"]),
-    (["--device", "cuda:99"], ["--device", "'cuda:99'", "cpu"]),
+    (["--device", "gpu"], ["--device gpu", "auto, cpu"]),
+    (["--device", "cuda:99"], ["--device cuda:99", "auto, cpu"]),
 ]
 
 

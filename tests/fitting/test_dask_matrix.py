@@ -314,7 +314,7 @@ def test_workers_killed_in_the_middle_change_nothing(
 
         watched = Watched(client, at=calm.gathered // 2, then=lose)
         found = fit(photos, "svm", search=search, client=watched)
-    for kind in ("take", "prepare", "beside"):  # codes and targets that were in use
+    for kind in ("take", "scale", "align"):  # codes and targets that were in use
         assert sum(f"bottleneck-{kind}" in key for key in lost) >= 2  # on either worker
     assert watched.gathered >= watched.at
     assert_same(found, expected)

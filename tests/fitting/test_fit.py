@@ -516,7 +516,7 @@ def test_learning_from_a_lesson_is_the_same(split: Path) -> None:
         (
             {"cv": 0, "c": (1.0,), "scaling": "auto"},
             InvalidOptionError,
-            "^`cv=0`: .* to choose a `scaling`: or give standardize, l2, none",
+            "^`cv=0`: .* to choose a scaling: or give `scaling='standardize'`, 'l2' or 'none'",
         ),
     ],
 )
