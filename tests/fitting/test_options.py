@@ -38,7 +38,8 @@ def test_known_names_are_allowed(scaling: str, metric: str, rule: str) -> None:
         (
             {"cv": 0, "c": (1.0, 2.0)},
             InvalidOptionError,
-            "`cv=0`: must be at least 2 folds to choose among 2 values of C: or give one value of `c`",
+            "`cv=0`: must be at least 2 folds to choose among 2 values of C: or give one value "
+            "of `c`",
         ),
         (
             {"cv": 0},
@@ -48,7 +49,8 @@ def test_known_names_are_allowed(scaling: str, metric: str, rule: str) -> None:
         (
             {"cv": 0, "c": (1.0,), "scaling": "auto"},
             InvalidOptionError,
-            "`cv=0`: must be at least 2 folds to choose a scaling: or give `scaling='standardize'`, 'l2' or 'none'",
+            "`cv=0`: must be at least 2 folds to choose a scaling: "
+            "or give `scaling='standardize'`, 'l2' or 'none'",
         ),
     ],
 )

@@ -229,7 +229,7 @@ def test_rejections_of_another_layer_are_not_those_of_the_heads(
     extract_tiny(photos, path, layers=["layer2"])
     evaluation = evaluate(head, path)
     assert (evaluation.score.n, evaluation.rejected) == (12, {})
-    other = fit(path, Method("softmax"), layer="layer3", c=(1.0,)).head
+    other = fit(path, "softmax", layer="layer3", search=SearchOptions(c=(1.0,))).head
     evaluation = evaluate(other, path)
     assert evaluation.score.n == 11
     assert list(evaluation.rejected) == ["val/bees/bees001.png"]
