@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 
 from bottleneck.cache.store import Cache, open_cache
-from bottleneck.data.labels import class_indices, split_rows
+from bottleneck.data.labels import encode_targets, split_rows
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions
 
@@ -97,6 +97,6 @@ def _cached(cache: Cache, layer: str) -> TrainTest:
     images, usable = cache.images, cache.valid_rows(layer)
     train, test = (split_rows(images, usable, split) for split in ("train", "val"))
     rows = np.concatenate([train, test])
-    classes = class_indices(images, rows, sorted(set(images.label)))
+    classes = encode_targets(images, rows, sorted(images.label.categories), multilabel=False)
     learnt = np.arange(len(rows)) < len(train)
     return standardised(f"Hymenoptera, {layer}", cache.read_codes(layer, rows), classes, learnt)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bottleneck.data.images import open_images
-from bottleneck.data.labels import class_indices, split_rows
+from bottleneck.data.labels import encode_targets, split_rows
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.fitting.fit import fit
@@ -60,12 +60,14 @@ def pixel_row() -> Row:
     source = open_images(DATA / "digits")
     images = source.table
     everything = np.ones(len(images), dtype=bool)
-    names = sorted(set(images.label))
+    names = sorted(images.label.categories)
 
     def read(split: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         rows = split_rows(images, everything, split)
         pixels = [np.asarray(Image.open(source.path(row))).ravel() for row in rows.tolist()]
-        return np.stack(pixels).astype(np.float32), class_indices(images, rows, names)
+        return np.stack(pixels).astype(np.float32), encode_targets(
+            images, rows, names, multilabel=False
+        )
 
     (pixels, classes), (test, test_classes) = read("train"), read("test")
     training = TrainingSet(ArrayMatrix(pixels), classes, len(names))

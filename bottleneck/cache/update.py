@@ -19,6 +19,7 @@ from bottleneck.cache.manifest import (
 )
 from bottleneck.cache.shard import read_shard_metadata
 from bottleneck.cache.store import Cache, open_cache
+from bottleneck.data.categorical_column import CategoricalColumn
 from bottleneck.data.images import ImageSource
 from bottleneck.data.string_column import StringColumn
 from bottleneck.data.table import ImageTable
@@ -224,9 +225,9 @@ def merge_images(
     source[row] = np.arange(len(new))
     table = ImageTable(
         path=_carried(old.path, new.path, source),
-        label=_carried(old.label, new.label, source),
-        split=_carried(old.split, new.split, source),
-        group=_carried(old.group, new.group, source),
+        label=_merged(old.label, new.label, source),
+        split=_merged(old.split, new.split, source),
+        group=_merged(old.group, new.group, source),
         size=size,
         mtime_ns=mtime,
     )
@@ -268,6 +269,14 @@ def _carried(old: Sequence[str], new: Sequence[str], source: NDArray[np.int64]) 
         return new
     rows = enumerate(_values(source))
     return StringColumn(new[place] if place >= 0 else old[row] for row, place in rows)
+
+
+def _merged(
+    old: CategoricalColumn, new: CategoricalColumn, source: NDArray[np.int64]
+) -> CategoricalColumn:
+    """`_carried` for a categorical column."""
+    rows = np.where(source >= 0, len(old) + source, np.arange(len(source)))
+    return old.concatenate(new).take(rows)
 
 
 def _values(numbers: NDArray[np.int64]) -> Iterator[int]:

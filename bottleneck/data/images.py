@@ -95,7 +95,7 @@ def open_images(source: str | os.PathLike[str] | ImageSource) -> ImageSource:
             f"no such directory or CSV of images: {path}: give a folder of class folders, a flat "
             "folder, or a .csv file"
         )
-    if not columns[0]:
+    if not columns.path:
         raise ImagesNotFoundError(
             f"no images in {path}: looked for {' '.join(sorted(SUFFIXES))} in it and below"
         )

@@ -5,15 +5,16 @@ import hashlib
 import io
 import re
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.data.categorical_column import CategoricalColumn
 from bottleneck.data.csv_chunks import format_rows, iter_chunks, parse_int_column, split_unquoted
 from bottleneck.data.string_column import StringColumn
 from bottleneck.errors import ImagesTableError
@@ -29,7 +30,29 @@ _ROWS_AT_ONCE = 4096
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
-@dataclass(frozen=True, eq=False)
+class TextColumns(NamedTuple):
+    """Path, label, split and group of some images."""
+
+    path: StringColumn
+    label: CategoricalColumn
+    split: CategoricalColumn
+    group: CategoricalColumn
+
+    @classmethod
+    def empty(cls) -> "TextColumns":
+        """Return columns without rows, to be extended."""
+        return cls(StringColumn(), CategoricalColumn(), CategoricalColumn(), CategoricalColumn())
+
+    def extend(self, columns: Iterable[Iterable[str]]) -> None:
+        """Append rows, given as four columns of equal length."""
+        path, label, split, group = columns
+        self.path.extend(path)
+        self.label.extend(label)
+        self.split.extend(split)
+        self.group.extend(group)
+
+
+@dataclass(frozen=True, eq=False, init=False)
 class ImageTable:
     """Images as columns; row i of every column, and of every layer's codes, is one image.
 
@@ -43,18 +66,31 @@ class ImageTable:
         Bytes and nanoseconds; -1 where there is no such file, or none any more.
     """
 
-    path: Sequence[str]
-    label: Sequence[str]
-    split: Sequence[str]
-    group: Sequence[str]
+    path: StringColumn
+    label: CategoricalColumn
+    split: CategoricalColumn
+    group: CategoricalColumn
     size: NDArray[np.int64]
     mtime_ns: NDArray[np.int64]
 
-    def __post_init__(self) -> None:
-        for name in TEXT_COLUMNS:
-            column = getattr(self, name)
-            if not isinstance(column, StringColumn):
-                object.__setattr__(self, name, StringColumn(column))
+    def __init__(  # noqa: PLR0917  (the columns of images.csv in their order)
+        self,
+        path: Sequence[str],
+        label: Sequence[str],
+        split: Sequence[str],
+        group: Sequence[str],
+        size: NDArray[np.int64],
+        mtime_ns: NDArray[np.int64],
+    ) -> None:
+        columns = {
+            "path": path if isinstance(path, StringColumn) else StringColumn(path),
+            "label": _categorical(label),
+            "split": _categorical(split),
+            "group": _categorical(group),
+            "size": size,
+            "mtime_ns": mtime_ns,
+        }
+        self.__dict__.update(columns)  # the class is frozen
 
     def __len__(self) -> int:
         return len(self.size)
@@ -67,8 +103,14 @@ class ImageTable:
 
     def take(self, rows: NDArray[np.int64]) -> "ImageTable":
         """Return a table of some rows, in the order of `rows`."""
-        path, label, split, group = ([text[row] for row in rows.tolist()] for text in self.texts)
-        return ImageTable(path, label, split, group, self.size[rows], self.mtime_ns[rows])
+        return ImageTable(
+            [self.path[row] for row in rows.tolist()],
+            self.label.take(rows),
+            self.split.take(rows),
+            self.group.take(rows),
+            self.size[rows],
+            self.mtime_ns[rows],
+        )
 
     @property
     def texts(self) -> tuple[Sequence[str], ...]:
@@ -83,7 +125,7 @@ class ImageTable:
     @property
     def has_label(self) -> NDArray[np.bool_]:
         """Whether row i has a label, shape (n,)."""
-        return np.fromiter(map(bool, self.label), dtype=bool, count=len(self))
+        return ~self.label.equals("")
 
     @cached_property
     def digest(self) -> str:
@@ -138,21 +180,23 @@ class ImageTable:
             digest = _require_digest(path, file)
             if known is not None and known.digest == digest:
                 return known
-            texts = [StringColumn() for _ in range(4)]
+            texts = TextColumns.empty()
             numbers = [array("q"), array("q")]  # 8 bytes a value, where a list of int has 40
             file.seek(0)
             file.readline()
             line = 1
             for block in iter_chunks(file):
                 columns = _plain_columns(block) or _quoted_columns(path, block, line)
-                for text, some in zip(texts, columns.texts, strict=True):
-                    text.extend(some)
+                texts.extend(columns.texts)
                 for number, values in zip(numbers, columns.numbers, strict=True):
                     number.frombytes(values.tobytes())
                 line += block.count("\n")
-        names, label, split, group = texts
         size, mtime = (np.frombuffer(number, dtype=np.int64) for number in numbers)
-        return cls(names, label, split, group, size, mtime)
+        return cls(*texts, size, mtime)
+
+
+def _categorical(texts: Sequence[str]) -> CategoricalColumn:
+    return texts if isinstance(texts, CategoricalColumn) else CategoricalColumn(texts)
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def load_dataset(
     layer : str
         A whole layer of it.
     images : ImageTable
-        The cache's own, or `bottleneck.data.labels.relabel`'s.
+        The cache's own, or `bottleneck.data.labels.with_labels_from_csv`'s.
     memory, client : optional
         As in `fit`.
     """

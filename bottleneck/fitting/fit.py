@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache.store import open_cache
-from bottleneck.data.labels import relabel
+from bottleneck.data.labels import with_labels_from_csv
 from bottleneck.fitting.dataset import LayerDataset, load_dataset, resolve_layer
 from bottleneck.fitting.head import Head
 from bottleneck.fitting.metrics import (
@@ -111,7 +111,8 @@ def fit(
     search : SearchOptions, optional
         How C and the scaling are chosen; the defaults of `SearchOptions` unless given.
     labels : Path, optional
-        A CSV of labels to take in place of the cache's own; see `bottleneck.data.labels.relabel`.
+        A CSV of labels to take in place of the cache's own; see
+        `bottleneck.data.labels.with_labels_from_csv`.
     memory : int, optional
         Bytes that training may take; codes that do not fit are read from their shards.
     client : distributed.Client, optional
@@ -139,7 +140,7 @@ def fit(
         options.require_distributable()
     layer = resolve_layer(cache, layer)
     store = open_cache(cache)
-    images = relabel(store.images, labels) if labels else store.images
+    images = with_labels_from_csv(store.images, labels) if labels else store.images
     lesson = load_dataset(store, layer, images, memory=memory, client=client)
     return fit_dataset(lesson, options, search or SearchOptions(), start=start)
 

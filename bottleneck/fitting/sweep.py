@@ -11,7 +11,7 @@ import numpy as np
 
 from bottleneck.cache.manifest import cache_fingerprint
 from bottleneck.cache.store import Cache, layers_in, open_cache
-from bottleneck.data.labels import relabel
+from bottleneck.data.labels import with_labels_from_csv
 from bottleneck.errors import CacheError, InvalidOptionError
 from bottleneck.fitting.dataset import load_dataset, resolve_layer
 from bottleneck.fitting.fit import FitResult, fit_dataset
@@ -194,7 +194,7 @@ class _Question:
     ) -> Iterator[tuple[SweepRow, ClassifierOptions]]:
         """The rows of a layer, which is in memory no longer than this generator lives."""
         store = open_cache(self.cache)
-        images = relabel(store.images, self.labels) if self.labels else store.images
+        images = with_labels_from_csv(store.images, self.labels) if self.labels else store.images
         memory = self.memory or spare_memory() // self.neighbours
         lesson = load_dataset(store, layer, images, memory=memory)
         for method in methods:

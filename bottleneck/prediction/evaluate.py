@@ -177,7 +177,7 @@ def _targets(head: Head, images: ImageTable, rows: NDArray[np.int64]) -> NDArray
 def _require_split(images: ImageTable, split: str | None) -> str:
     if split is None:
         return heldout_split(images)
-    known = sorted(set(images.split))
+    known = sorted(images.split.categories)
     if known == [""]:
         raise InvalidOptionError(
             "split", split, "left out: these images have no splits, and all are judged"

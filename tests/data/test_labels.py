@@ -14,14 +14,13 @@ from sklearn.preprocessing import LabelEncoder, MultiLabelBinarizer
 from bottleneck.data.images import open_images
 from bottleneck.data.labels import (
     SEPARATOR,
-    class_indices,
     class_names,
     encode_targets,
     heldout_split,
     is_multilabel,
-    relabel,
     split_rows,
     train_and_heldout_splits,
+    with_labels_from_csv,
 )
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import ImagesTableError, LabelsError
@@ -133,15 +132,12 @@ def test_fewer_than_two_classes_are_refused(
 
 
 @given(st.lists(st.text("abé|日", min_size=1), min_size=1))
-def test_class_indices_are_what_scikit_learn_encodes(labels: list[str]) -> None:
+def test_single_targets_are_what_scikit_learn_encodes(labels: list[str]) -> None:
     images = table(*labels)
     encoder = LabelEncoder().fit(labels)
-    found = class_indices(images, every(images), list(encoder.classes_))
-    assert found.dtype == np.int64
-    np.testing.assert_array_equal(found, encoder.transform(labels))
-    single = encode_targets(images, every(images), list(encoder.classes_), multilabel=False)
-    assert single.dtype == np.int64
-    np.testing.assert_array_equal(single, found)
+    targets = encode_targets(images, every(images), list(encoder.classes_), multilabel=False)
+    assert targets.dtype == np.int64
+    np.testing.assert_array_equal(targets, encoder.transform(labels))
 
 
 @pytest.mark.parametrize("multilabel", [False, True])
@@ -182,11 +178,33 @@ def test_targets_follow_the_order_of_rows_and_names() -> None:
     assert targets.tolist() == [[True, False, False], [False, True, True]]
 
 
-def test_a_class_folder_may_hold_several_names(tmp_path: Path) -> None:
+@pytest.mark.parametrize("above", [".", "train"])
+def test_the_name_of_a_folder_is_one_name(tmp_path: Path, above: str) -> None:
     for folder in ("cat|dog", "dog"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "1.jpg").write_bytes(b"x")
-    images = open_images(tmp_path).table
+        (tmp_path / above / folder).mkdir(parents=True)
+        (tmp_path / above / folder / "1.jpg").write_bytes(b"x")
+    open_images(tmp_path).table.write_csv(tmp_path / "images.csv")
+    for images in (open_images(tmp_path).table, ImageTable.read_csv(tmp_path / "images.csv")):
+        assert not is_multilabel(images, every(images))
+        assert class_names(images, every(images), split="") == ["cat|dog", "dog"]
+        targets = encode_targets(images, every(images), ["cat|dog", "dog"], multilabel=False)
+        assert targets.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("label", "path"),
+    [
+        ("cat|dog", "cat|dog.jpg"),
+        ("cat|dog", "cat/dog/1.jpg"),
+        ("cat | dog", "cat|dog/1.jpg"),
+        ("dog|cat", "cat|dog/1.jpg"),
+        ("dog|cat", "a/b|c/dog|cat"),
+    ],
+)
+def test_a_label_that_is_no_folder_of_its_image_may_be_several_names(label: str, path: str) -> None:
+    images = table("dog", "cat|dog", label, path=["1.jpg", "cat|dog/2.jpg", path])
+    assert not is_multilabel(images, np.array([0, 1]))
+    assert is_multilabel(images, every(images))
     assert class_names(images, every(images), split="") == ["cat", "dog"]
 
 
@@ -307,13 +325,13 @@ def rows(images: ImageTable) -> list[tuple[str, str, str]]:
 
 def test_label_split_and_group_are_the_csvs_alone(tmp_path: Path) -> None:
     path = write(tmp_path, "group,path,split,label", "7,test/c.jpg,val,wings", ",train/a.jpg,,legs")
-    found = relabel(OURS, path)
+    found = with_labels_from_csv(OURS, path)
     assert rows(found) == [("legs", "", ""), ("", "", ""), ("wings", "val", "7"), ("", "", "")]
 
 
 def test_rows_and_files_stay_as_they_are(tmp_path: Path) -> None:
     before = dataclasses.replace(OURS).digest
-    found = relabel(OURS, write(tmp_path, "path,label", "test/c.jpg,wings"))
+    found = with_labels_from_csv(OURS, write(tmp_path, "path,label", "test/c.jpg,wings"))
     assert found.path == OURS.path
     np.testing.assert_array_equal(found.size, OURS.size)
     np.testing.assert_array_equal(found.mtime_ns, OURS.mtime_ns)
@@ -321,13 +339,15 @@ def test_rows_and_files_stay_as_they_are(tmp_path: Path) -> None:
 
 
 def test_without_the_columns_split_and_group_stay(tmp_path: Path) -> None:
-    found = relabel(OURS, write(tmp_path, "path,label", "test/c.jpg,wings", "train/a.jpg,"))
+    found = with_labels_from_csv(
+        OURS, write(tmp_path, "path,label", "test/c.jpg,wings", "train/a.jpg,")
+    )
     assert rows(found) == [("", "train", "1"), ("", "", "1"), ("wings", "test", "2"), ("", "", "")]
 
 
 def test_a_split_of_unnamed_images_judges_nothing(tmp_path: Path) -> None:
     labelled = write(tmp_path, "path,label", "train/a.jpg,x", "train/b.jpg,y")
-    found = relabel(OURS, labelled)
+    found = with_labels_from_csv(OURS, labelled)
     assert train_and_heldout_splits(found) == ("", "")
     assert split_rows(found, found.has_label, "").tolist() == [0, 1]
 
@@ -337,7 +357,7 @@ def test_a_split_of_unnamed_images_judges_nothing(tmp_path: Path) -> None:
     [("./train/a.jpg", 0), ("train/a.jpg", 0), ("./d.jpg", 3), ("d.jpg", 3)],
 )
 def test_a_leading_dot_makes_no_difference(tmp_path: Path, path: str, row: int) -> None:
-    found = relabel(OURS, write(tmp_path, "path,label", f"{path},wings"))
+    found = with_labels_from_csv(OURS, write(tmp_path, "path,label", f"{path},wings"))
     assert [i for i, label in enumerate(found.label) if label == "wings"] == [row]
 
 
@@ -346,13 +366,13 @@ def test_a_cache_that_has_both_spellings_is_taken_at_its_word(
     tmp_path: Path, paths: list[str]
 ) -> None:
     labels = write(tmp_path, "path,label", "./a.jpg,dot", "a.jpg,none")
-    found = relabel(table("", "", path=paths), labels)
+    found = with_labels_from_csv(table("", "", path=paths), labels)
     assert dict(zip(paths, found.label, strict=True)) == {"./a.jpg": "dot", "a.jpg": "none"}
 
 
 def test_several_names_come_through_a_csv(tmp_path: Path) -> None:
     labels = write(tmp_path, "path,label", "train/a.jpg,cat|dog", "train/b.jpg,dog")
-    found = relabel(OURS, labels)
+    found = with_labels_from_csv(OURS, labels)
     assert class_names(found, np.array([0, 1]), split="train") == ["cat", "dog"]
 
 
@@ -395,7 +415,7 @@ def test_a_csv_that_does_not_fit_the_cache_is_refused(
 ) -> None:
     path = write(tmp_path, *lines)
     with pytest.raises(kind, match=re.escape(f"{path}: {message}")) as caught:
-        relabel(OURS, path)
+        with_labels_from_csv(OURS, path)
     assert format_error(caught)
 
 
@@ -404,7 +424,7 @@ def test_a_csv_must_be_there(tmp_path: Path, name: str) -> None:
     with pytest.raises(
         LabelsError, match=r"no such CSV of labels: .* columns path,label\["
     ) as caught:
-        relabel(OURS, tmp_path / name)
+        with_labels_from_csv(OURS, tmp_path / name)
     assert str(tmp_path / name) in str(caught.value)
 
 
@@ -445,5 +465,5 @@ def test_any_csv_is_what_a_dictionary_would_look_up(
         split=(cells[1] for cells in own),
         group=(cells[2] for cells in own),
     )
-    found = relabel(ours, file)
+    found = with_labels_from_csv(ours, file)
     assert dict(zip(found.path, rows(found), strict=True)) == expected

@@ -241,7 +241,7 @@ def test_a_linked_image_is_a_row_of_its_targets_size(tmp_path: Path) -> None:
     root = touch(tmp_path / "photos", "ants/1.jpg")
     (root / "ants/2.jpg").symlink_to(tmp_path / "elsewhere.bin")
     table = open_images(root).table
-    assert (table.path, table.size.tolist()) == (["ants/1.jpg", "ants/2.jpg"], [1, 5])
+    assert (list(table.path), table.size.tolist()) == (["ants/1.jpg", "ants/2.jpg"], [1, 5])
 
 
 @pytest.mark.timeout(20)
@@ -266,7 +266,7 @@ def test_a_link_to_itself_is_a_row_without_a_file(tmp_path: Path) -> None:
     touch(tmp_path, "ants/1.jpg")
     (tmp_path / "ants/2.jpg").symlink_to("2.jpg")
     table = open_images(tmp_path).table
-    assert (table.path, table.size.tolist()) == (["ants/1.jpg", "ants/2.jpg"], [1, -1])
+    assert (list(table.path), table.size.tolist()) == (["ants/1.jpg", "ants/2.jpg"], [1, -1])
 
 
 # Where there is nothing to be had
@@ -420,7 +420,8 @@ def test_the_rows_of_a_csv_need_no_images_and_come_with_its_columns(tmp_path: Pa
 
 def test_a_short_row_has_empty_cells(tmp_path: Path) -> None:
     table = open_images(write_csv(tmp_path, "path,label,split\na.jpg,ants,val\nb.jpg\n")).table
-    assert (table.path, table.label, table.split) == (["a.jpg", "b.jpg"], ["ants", ""], ["val", ""])
+    columns = [list(column) for column in (table.path, table.label, table.split)]
+    assert columns == [["a.jpg", "b.jpg"], ["ants", ""], ["val", ""]]
 
 
 def test_a_byte_order_mark_is_no_part_of_the_column(tmp_path: Path) -> None:

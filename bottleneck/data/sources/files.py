@@ -10,9 +10,10 @@ from typing import Any, Self
 
 import numpy as np
 
+from bottleneck.data.categorical_column import CategoricalColumn
 from bottleneck.data.reading import read_image_bytes
 from bottleneck.data.string_column import StringColumn
-from bottleneck.data.table import ImageTable
+from bottleneck.data.table import ImageTable, TextColumns
 
 # The file does not exist: absent, below a file, a link to itself, or a name longer than allowed.
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
@@ -39,7 +40,7 @@ class FileSource:
     table: ImageTable
 
     @classmethod
-    def from_columns(cls, root: Path, columns: Iterable[StringColumn]) -> Self:
+    def from_columns(cls, root: Path, columns: TextColumns) -> Self:
         """Return the source of a path, label, split and group column; sizes and times are read.
 
         Raises
@@ -47,20 +48,20 @@ class FileSource:
         OSError
             The disk fails. A file that does not exist is not an error.
         """
-        path, label, split, group = columns
         size, mtime = array("q"), array("q")  # 8 bytes per value, where a list of int takes 40
-        for name in path:
+        for name in columns.path:
             status = _size_and_mtime(os.path.join(root, name))  # noqa: PTH118  (a Path is slow)
             size.append(status[0])
             mtime.append(status[1])
         sizes, times = (np.frombuffer(number, dtype=np.int64) for number in (size, mtime))
-        return cls(root, ImageTable(path, label, split, group, sizes, times))
+        return cls(root, ImageTable(*columns, sizes, times))
 
     @classmethod
     def from_paths(cls, paths: Iterable[str | os.PathLike[str]]) -> Self:
         """Return the source of single files, without labels, splits and groups."""
         path = StringColumn(os.fspath(path) for path in paths)
-        return cls.from_columns(Path(), [path, *(StringColumn([""] * len(path)),) * 3])
+        empty = CategoricalColumn([""] * len(path))
+        return cls.from_columns(Path(), TextColumns(path, empty, empty, empty))
 
     def read(self, row: int) -> bytes:
         """Return the bytes of an image file; see `bottleneck.data.reading.read_image_bytes`."""

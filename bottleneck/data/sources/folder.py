@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from bottleneck.data.string_column import StringColumn
+from bottleneck.data.table import TextColumns
 
 SPLITS = ("train", "val", "test")
 
@@ -18,7 +18,7 @@ _ROWS_AT_ONCE = 4096
 _Inode = tuple[int, int]  # device, number
 
 
-def read_folder(root: Path) -> list[StringColumn]:
+def read_folder(root: Path) -> TextColumns:
     """Return path, label, split and group of each image file below a folder, sorted by path."""
     label_at = 1 if _has_splits(root) else 0
 
@@ -27,11 +27,10 @@ def read_folder(root: Path) -> list[StringColumn]:
         label = folders[label_at] if len(folders) > label_at else ""
         return path, label, folders[0] if label_at and folders else "", ""
 
-    columns = [StringColumn() for _ in range(4)]
+    columns = TextColumns.empty()
     rows = map(row, _walk(str(root)))
     while some := list(islice(rows, _ROWS_AT_ONCE)):
-        for column, texts in zip(columns, zip(*some, strict=True), strict=True):
-            column.extend(texts)
+        columns.extend(zip(*some, strict=True))
     return columns
 
 

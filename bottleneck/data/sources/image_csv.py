@@ -10,11 +10,11 @@ import numpy as np
 
 from bottleneck.data.csv_chunks import iter_chunks, split_header, split_unquoted
 from bottleneck.data.string_column import StringColumn
-from bottleneck.data.table import TEXT_COLUMNS
+from bottleneck.data.table import TEXT_COLUMNS, TextColumns
 from bottleneck.errors import ImagesTableError
 
 
-def read_image_csv(path: Path) -> tuple[list[str], list[StringColumn]]:
+def read_image_csv(path: Path) -> tuple[list[str], TextColumns]:
     """Read a CSV with the columns ``path[,label][,split][,group]``, in any order.
 
     Parameters
@@ -26,15 +26,15 @@ def read_image_csv(path: Path) -> tuple[list[str], list[StringColumn]]:
     -------
     names : list of str
         What its first line names.
-    columns : list of 4 StringColumn
-        Path, label, split and group; empty where a line has none.
+    columns : TextColumns
+        Empty text where a line has none.
 
     Raises
     ------
     ImagesTableError
         The CSV lacks a ``path`` column, names a file twice, or is damaged.
     """
-    columns = [StringColumn() for _ in TEXT_COLUMNS]
+    columns = TextColumns.empty()
     with path.open("rb") as file:
         if file.read(len(BOM_UTF8)) != BOM_UTF8:
             file.seek(0)
@@ -42,10 +42,9 @@ def read_image_csv(path: Path) -> tuple[list[str], list[StringColumn]]:
         names, rest = _header(path, next(blocks, ""))
         line = 1
         for block in chain([rest], blocks):
-            for column, texts in zip(columns, _texts(path, block, names, line), strict=True):
-                column.extend(texts)
+            columns.extend(_texts(path, block, names, line))
             line += block.count("\n")
-    _require_once(path, columns[0])
+    _require_once(path, columns.path)
     return names, columns
 
 
