@@ -28,7 +28,7 @@ def by_hand(job: Job, folder: Path, few: Path, batch: int, workers: int) -> floa
     task = {
         "model": job.model,
         "layer": job.layers[0],
-        "sizes": {f"{name}_size": side for name, side in job.preprocess.items()},
+        "sizes": {f"{name}_size": side for name, side in job.transform.items()},
         "folders": [str(few), str(folder)],
         "batch": batch,
         "workers": workers,

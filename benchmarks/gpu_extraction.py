@@ -57,7 +57,7 @@ class Size:
         That a stage alone is measured for.
     limit : float
         Seconds after which no further run begins.
-    preprocess : dict of str to int
+    transform : dict of str to int
         Fields of `bottleneck.spec.InputTransform` that replace the networks' own.
     """
 
@@ -69,7 +69,7 @@ class Size:
     work: float = 30.0
     seconds: float = 3.0
     limit: float = 120.0
-    preprocess: dict[str, int] = field(default_factory=dict)
+    transform: dict[str, int] = field(default_factory=dict)
 
 
 FULL = Size()
@@ -81,7 +81,7 @@ QUICK = Size(
     few=4,
     work=0.0,
     seconds=0.0,
-    preprocess={"resize": 64, "crop": 64},
+    transform={"resize": 64, "crop": 64},
 )
 
 
@@ -124,8 +124,8 @@ def measure(size: Size, device: str) -> str:
 
 def network_alone(job: Job, *, at_least: float) -> float:
     """Seconds an image of the truncated network on images that lie on the device already."""
-    backbone = load_backbone(job.model, "none", preprocess=dict(job.preprocess))
-    crop, dtype = backbone.preprocess.crop, getattr(torch, job.precision)
+    backbone = load_backbone(job.model, "none", transform=dict(job.transform))
+    crop, dtype = backbone.transform.crop, getattr(torch, job.precision)
     layers = select_layers(list_layers(backbone.network, crop), job.layers)
     network: Any = backbone.network.to(job.device, dtype)
     tap = TruncatedNetwork(network.to(memory_format=torch.channels_last), layers, pool=job.pool)
@@ -152,9 +152,9 @@ def _rows(
     """A line for each network, batch size and place, said at once, until the time is over."""
     end = time.perf_counter() + size.limit
     for model, layer in size.networks:
-        asked = Job(model, (layer,), "auto", device=device, preprocess=size.preprocess)
-        preprocess = make_encoder(dataclasses.replace(asked, precision="float32")).preprocess
-        decode = decode_alone(data, preprocess, at_least=size.seconds)
+        asked = Job(model, (layer,), "auto", device=device, transform=size.transform)
+        transform = make_encoder(dataclasses.replace(asked, precision="float32")).transform
+        decode = decode_alone(data, transform, at_least=size.seconds)
         with _repeated(drawn["disk"], places["disk"], size.few) as few:
             chosen = end_to_end(asked, few).precision  # and what is done at first use
         for batch in size.batches:

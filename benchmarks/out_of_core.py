@@ -15,7 +15,7 @@ from bottleneck.cache.shard import ShardData, write_shard
 from bottleneck.cache.store import Cache
 from bottleneck.data.table import ImageTable
 from bottleneck.fitting.head import Head
-from bottleneck.spec import InputTransform, Source, Spec
+from bottleneck.spec import InputTransform, ModelReference, Spec
 
 _LAYER = "layer4"
 _SPEC = Spec("generated", "0" * 64, InputTransform(), "none", "float32", relu=True, pool="avg")
@@ -39,7 +39,7 @@ def make_cache(path: Path, *, n: int, d: int, classes: int, shard_size: int = 40
     numbers = np.zeros(n, dtype=np.int64)
     images = ImageTable(paths, labels, [""] * n, [""] * n, numbers, numbers)
     layout = StorageLayout("float16", shard_size, "none")
-    manifest = Manifest(_SPEC, layout, Source("generated", "none"), cache_id="generated")
+    manifest = Manifest(_SPEC, layout, ModelReference("generated", "none"), cache_id="generated")
     cache = Cache(path, manifest, images)
     path.mkdir(parents=True)
     (path / "spec.json").write_text(manifest_text(manifest))

@@ -139,7 +139,7 @@ class Found:
 
 def measured(network: Network, layer: str, pictures: Pictures, size: ExtractionSize) -> Found:
     """Run all that belongs to one layer, in turns."""
-    plain = Job(network.model, (layer,), batch=size.batch, preprocess=size.preprocess)
+    plain = Job(network.model, (layer,), batch=size.batch, transform=size.transform)
     few = pictures.folders[size.few]
     # What `auto` means here; and what is done at first use is out of the way.
     chosen = {"auto": end_to_end(dataclasses.replace(plain, precision="auto"), few).precision}
@@ -151,9 +151,9 @@ def measured(network: Network, layer: str, pictures: Pictures, size: ExtractionS
         asked, alone = (dataclasses.replace(plain, precision=p) for p in (name, precision))
         things[f"whole {name}"] = functools.partial(_whole_each, asked, images)
         things[f"forward {name}"] = functools.partial(forward_each, alone, at_least=size.seconds)
-    preprocess = make_encoder(plain).preprocess
+    transform = make_encoder(plain).transform
     things["decode"] = functools.partial(
-        decode_alone, pictures.data, preprocess, at_least=size.seconds
+        decode_alone, pictures.data, transform, at_least=size.seconds
     )
     script = (0, 0)
     if network.by_hand and layer == network.layers[0]:

@@ -27,7 +27,7 @@ from bottleneck.data.images import open_images
 from bottleneck.data.string_column import StringColumn
 from bottleneck.data.table import TEXT_COLUMNS, ImageTable
 from bottleneck.extraction.work import find_missing, finish, own_shards
-from bottleneck.spec import InputTransform, Source, Spec
+from bottleneck.spec import InputTransform, ModelReference, Spec
 
 LAYER = "layer4"
 _CODE, _BYTES = 2048, 4096
@@ -43,7 +43,7 @@ def make_cache(place: Path, *, rows: int, shards: int) -> Cache:
     with instant_stats():
         images = open_images(place / "images.csv").table
     layout = StorageLayout("float16", -(-rows // shards), "none")
-    manifest = Manifest(_SPEC, layout, Source("net", "none"), images.digest)
+    manifest = Manifest(_SPEC, layout, ModelReference("net", "none"), images.digest)
     cache = Cache(place / "cache", manifest, images)
     images.write_csv(cache.path / "images.csv")
     (cache.path / "spec.json").write_text(manifest_text(manifest))

@@ -103,7 +103,7 @@ class ExtractionSize:
         Images whose codes are written.
     read : tuple of 2 int
         Rows and features of the codes that are read back.
-    preprocess : dict of str to int
+    transform : dict of str to int
         Fields of `bottleneck.spec.InputTransform` that replace the networks' own.
     """
 
@@ -124,7 +124,7 @@ class ExtractionSize:
     memory: tuple[int, int] = (2000, 20_000)
     written: int = 2000
     read: tuple[int, int] = (50_000, 2048)
-    preprocess: dict[str, int] = field(default_factory=dict)
+    transform: dict[str, int] = field(default_factory=dict)
 
 
 FULL_EXTRACTION = ExtractionSize()
@@ -144,5 +144,5 @@ QUICK_EXTRACTION = ExtractionSize(
     memory=(4, 8),
     written=4,
     read=(40, 16),
-    preprocess={"resize": 64, "crop": 64},
+    transform={"resize": 64, "crop": 64},
 )

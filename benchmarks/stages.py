@@ -40,7 +40,7 @@ class Job:
     pool, device : str
     batch : int, optional
         Images in a forward pass; unless given, as many as bottleneck takes by itself.
-    preprocess : dict of str to int
+    transform : dict of str to int
         Fields of `InputTransform` that replace the network's own.
     """
 
@@ -50,7 +50,7 @@ class Job:
     pool: str = "avg"
     device: str = "cpu"
     batch: int | None = None
-    preprocess: dict[str, int] = field(default_factory=dict)
+    transform: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def end_to_end(job: Job, images: Path) -> Ran:
             model=job.model,
             weights="none",
             layers=job.layers,
-            transform=dict(job.preprocess),
+            transform=dict(job.transform),
             pool=job.pool,
             compute=ComputeOptions(
                 precision=job.precision, device=job.device, batch_size=job.batch
@@ -91,7 +91,7 @@ def end_to_end(job: Job, images: Path) -> Ran:
 
 def make_encoder(job: Job) -> Encoder:
     """The encoder that `extract` would make, for a precision that is chosen already."""
-    backbone = load_backbone(job.model, "none", preprocess=dict(job.preprocess))
+    backbone = load_backbone(job.model, "none", transform=dict(job.transform))
     spec = make_spec(backbone, precision=job.precision, relu=True, pool=job.pool)
     layers = backbone.select_layers(job.layers)
     return Encoder(backbone, layers, spec, choose_devices(job.device))
@@ -105,7 +105,7 @@ def forward_alone(encoder: Encoder, batch: int | None = None, *, at_least: float
     """
     lanes, random = encoder.runner, np.random.default_rng(0)
     batches = [
-        lanes.allocate_batch(batch or lanes.default_batch_size, encoder.preprocess.crop)
+        lanes.allocate_batch(batch or lanes.default_batch_size, encoder.transform.crop)
         for _ in range(4)
     ]
     for images in batches:
@@ -125,11 +125,11 @@ def forward_each(job: Job, *, at_least: float) -> float:
     return forward_alone(make_encoder(job), job.batch, at_least=at_least)
 
 
-def decode_alone(data: Sequence[bytes], preprocess: InputTransform, *, at_least: float) -> float:
+def decode_alone(data: Sequence[bytes], transform: InputTransform, *, at_least: float) -> float:
     """Seconds an image from a file's bytes in memory to prepared pixels, a thread on each core."""
 
     def one(content: bytes) -> int:
-        resize_and_crop(decode_image(content), preprocess)
+        resize_and_crop(decode_image(content), transform)
         return 1
 
     tasks = [functools.partial(one, content) for content in data]

@@ -42,7 +42,7 @@ def writing(size: ExtractionSize = FULL_EXTRACTION) -> str:
         images = Path(place) / "images"
         write_jpegs(images, size.written)
         for pool in ("avg", "none"):
-            job = Job(_MODEL, (_LAYER,), pool=pool, batch=size.batch, preprocess=size.preprocess)
+            job = Job(_MODEL, (_LAYER,), pool=pool, batch=size.batch, transform=size.transform)
             _thrown_away(job, images)  # what is done at first use
             found = in_turns(
                 {
@@ -142,8 +142,8 @@ def _thrown_away(job: Job, images: Path) -> float:
 
 
 def _code_bytes(job: Job) -> int:
-    network, preprocess = build_skeleton(job.model, "none")
+    network, transform = build_skeleton(job.model, "none")
     (layer,) = select_layers(
-        list_layers(network, job.preprocess.get("crop", preprocess.crop)), job.layers
+        list_layers(network, job.transform.get("crop", transform.crop)), job.layers
     )
     return 2 * layer.code_size(job.pool)

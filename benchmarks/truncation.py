@@ -31,8 +31,8 @@ Seconds = dict[str, tuple[list[float], list[float]]]  # of an image: end to end,
 
 def truncation(size: ExtractionSize = FULL_EXTRACTION) -> str:
     """The time to a layer over that to the last one, against its share of the multiply-adds."""
-    network, preprocess = build_skeleton(size.truncated, "none")
-    crop = size.preprocess.get("crop", preprocess.crop)
+    network, transform = build_skeleton(size.truncated, "none")
+    crop = size.transform.get("crop", transform.crop)
     work = {layer.name: layer.cost for layer in select_layers(list_layers(network, crop), _LAYERS)}
     found = _in_turns({layer: _job(size.truncated, (layer,), size) for layer in _LAYERS}, size)
     last_whole, last_forward = found[_LAYERS[0]]
@@ -81,7 +81,7 @@ def more_layers(size: ExtractionSize = FULL_EXTRACTION) -> str:
 
 
 def _job(model: str, layers: tuple[str, ...], size: ExtractionSize) -> Job:
-    return Job(model, layers, batch=size.batch, preprocess=size.preprocess)
+    return Job(model, layers, batch=size.batch, transform=size.transform)
 
 
 def _in_turns(jobs: Mapping[str, Job], size: ExtractionSize) -> Seconds:

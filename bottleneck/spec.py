@@ -1,6 +1,7 @@
 """The spec: everything that decides the numbers of a code, frozen, with one digest."""
 
 import dataclasses
+import hashlib
 import json
 import math
 import re
@@ -8,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from bottleneck.errors import InvalidOptionError, SpecMismatchError
-from bottleneck.runtime.files import sha256
 
 _MOST_PIXELS = 8192  # of a side: an input of more would need more memory than codes are worth
 
@@ -55,7 +55,7 @@ class Spec:
         The architecture: torchvision's name, or a file's name, factory and digest.
     weights_digest : str
         SHA-256 over the state dict that was really loaded.
-    preprocess : InputTransform
+    transform : InputTransform
         From image to input.
     decoder : str
         The rule by which a file became an RGB image, with its version.
@@ -69,7 +69,7 @@ class Spec:
 
     model: str
     weights_digest: str
-    preprocess: InputTransform
+    transform: InputTransform
     decoder: str
     precision: str
     relu: bool
@@ -77,7 +77,9 @@ class Spec:
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain values, as it stands in ``spec.json``, shards and heads."""
-        return dataclasses.asdict(self)
+        values = dataclasses.asdict(self)
+        # The key that files have; the order of keys is that of the fields.
+        return {"preprocess" if key == "transform" else key: value for key, value in values.items()}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
@@ -88,23 +90,24 @@ class Spec:
         TypeError, KeyError, ValueError, AttributeError
             `values` is not a spec; whoever read it names the file.
         """
-        preprocess = InputTransform(**values["preprocess"])
-        given = validate_transform_fields(**dataclasses.asdict(preprocess))  # as if by a user
-        if len(given) < len(dataclasses.fields(preprocess)):
+        transform = InputTransform(**values["preprocess"])
+        given = validate_transform_fields(**dataclasses.asdict(transform))  # as if by a user
+        if len(given) < len(dataclasses.fields(transform)):
             raise TypeError("a field of preprocess is null")
-        texts = {key: value for key, value in values.items() if key not in ("preprocess", "relu")}
+        others = {key: value for key, value in values.items() if key != "preprocess"}
+        texts = {key: value for key, value in others.items() if key != "relu"}
         if not all(isinstance(value, str) for value in texts.values()):
             raise TypeError(f"not all of {', '.join(texts)} are text")
         if not isinstance(values["relu"], bool):
             raise TypeError(f"relu is {values['relu']!r}")
-        return cls(**{**values, "preprocess": preprocess})
+        return cls(**others, transform=transform)
 
     def digest(self, layer: str = "") -> str:
         """SHA-256 of the spec, or of the spec at one layer.
 
         Equal digests mean codes that may stand side by side.
         """
-        return sha256(self.canonical_json(layer).encode())
+        return hashlib.sha256(self.canonical_json(layer).encode()).hexdigest()
 
     def canonical_json(self, layer: str = "") -> str:
         """The text that is digested: JSON with sorted keys, without spaces, in ASCII."""
@@ -179,7 +182,7 @@ def _is_allowed(name: str, value: Any) -> bool:
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelReference:
     """Where the network came from, so that it can be loaded again. Decides no number.
 
     Attributes

@@ -25,8 +25,8 @@ def test_a_spec_survives_json() -> None:
 def test_any_spec_survives_json_with_its_digest(
     resize: int, mean: tuple[float, float, float], pool: str, relu: bool
 ) -> None:
-    preprocess = InputTransform(resize=resize, mean=mean)
-    spec = dataclasses.replace(SPEC, preprocess=preprocess, pool=pool, relu=relu)
+    transform = InputTransform(resize=resize, mean=mean)
+    spec = dataclasses.replace(SPEC, transform=transform, pool=pool, relu=relu)
     again = Spec.from_json(json.loads(json.dumps(spec.to_json())))
     assert (again, again.digest("x")) == (spec, spec.digest("x"))
 
@@ -34,8 +34,8 @@ def test_any_spec_survives_json_with_its_digest(
 CHANGES: list[dict[str, Any]] = [
     {"model": "resnet18"},
     {"weights_digest": "cd" * 32},
-    {"preprocess": InputTransform(resize=232)},
-    {"preprocess": InputTransform(std=(0.5, 0.5, 0.5))},
+    {"transform": InputTransform(resize=232)},
+    {"transform": InputTransform(std=(0.5, 0.5, 0.5))},
     {"decoder": "other-1"},
     {"precision": "bfloat16"},
     {"relu": False},
@@ -57,7 +57,7 @@ def test_each_layer_has_a_digest_of_its_own() -> None:
 
 
 def test_a_difference_is_spelled_out_with_both_values() -> None:
-    other = dataclasses.replace(SPEC, pool="max", preprocess=InputTransform(crop=256))
+    other = dataclasses.replace(SPEC, pool="max", transform=InputTransform(crop=256))
     with pytest.raises(SpecMismatchError) as caught:
         SPEC.require(other, this="cache x", that="this run", next_step="use -o")
     assert "pool is avg in cache x and max in this run" in str(caught.value)

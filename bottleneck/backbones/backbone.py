@@ -13,7 +13,7 @@ from torch import nn
 from bottleneck.backbones.layers import Layer, list_layers, select_layers
 from bottleneck.backbones.sources import find_source
 from bottleneck.backbones.weights import digest_weights, is_weights_file
-from bottleneck.spec import InputTransform, Source, validate_transform_fields
+from bottleneck.spec import InputTransform, ModelReference, validate_transform_fields
 
 _SEED = 0  # so that `weights="none"` is the same network every time
 
@@ -30,16 +30,16 @@ class Backbone:
         Identity of the architecture, for the spec.
     weights_digest : str
         SHA-256 over names, types, shapes and bytes of the state dict as loaded.
-    preprocess : InputTransform
+    transform : InputTransform
         What the weights expect.
-    source : Source
+    reference : ModelReference
         How to load it again.
 
     Examples
     --------
     >>> from torch import nn
     >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
-    >>> backbone = load_backbone(network, preprocess={"crop": 32, "resize": 32})
+    >>> backbone = load_backbone(network, transform={"crop": 32, "resize": 32})
     >>> [layer.name for layer in backbone.layers]
     ['0', '1', '2']
     >>> backbone.largest_code(["0", "2"], pool="avg")
@@ -49,8 +49,8 @@ class Backbone:
     network: nn.Module
     model: str
     weights_digest: str
-    preprocess: InputTransform
-    source: Source
+    transform: InputTransform
+    reference: ModelReference
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -59,7 +59,7 @@ class Backbone:
         Computed on first use, because it takes a forward pass. See
         `bottleneck.backbones.layers.list_layers`.
         """
-        return tuple(list_layers(self.network, self.preprocess.crop))
+        return tuple(list_layers(self.network, self.transform.crop))
 
     def select_layers(self, names: Sequence[str]) -> list[Layer]:
         """Return the layers of the given names, in the order of computation, each once.
@@ -85,7 +85,7 @@ class Backbone:
 
 
 def load_backbone(
-    model: str | nn.Module, weights: str = "DEFAULT", *, preprocess: dict[str, Any] | None = None
+    model: str | nn.Module, weights: str = "DEFAULT", *, transform: dict[str, Any] | None = None
 ) -> Backbone:
     """Load a frozen network.
 
@@ -105,7 +105,7 @@ def load_backbone(
         ``"DEFAULT"``, a torchvision weights name, ``"none"`` (random, but the same every time),
         or a ``.pth`` or ``.safetensors`` file. For a network of your own, ``"DEFAULT"`` and
         ``"none"`` both mean the weights that it has.
-    preprocess : dict, optional
+    transform : dict, optional
         Fields of `InputTransform` that replace those of the weights; None leaves one alone.
 
     Returns
@@ -129,18 +129,18 @@ def load_backbone(
     >>> backbone.model, len(backbone.weights_digest), backbone.network.training
     ('squeezenet1_1', 64, False)
     """
-    changes = validate_transform_fields(**(preprocess or {}))
+    changes = validate_transform_fields(**(transform or {}))
     source = find_source(model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
-        network, identity, transform = source.build(weights)
+        network, identity, preset = source.build(weights)
     network.eval().requires_grad_(False)
     return Backbone(
         network=network,
         model=identity,
         weights_digest=digest_weights(network),
-        preprocess=dataclasses.replace(transform, **changes),
-        source=Source(
+        transform=dataclasses.replace(preset, **changes),
+        reference=ModelReference(
             source.reference,
             str(Path(weights).resolve()) if is_weights_file(weights) else weights,
         ),

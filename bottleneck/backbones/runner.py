@@ -104,7 +104,7 @@ class BatchRunner:
         self._dtype = _DTYPES[spec.precision]
         self._thread = local()
         truncated = TruncatedNetwork(backbone.network, layers, relu=spec.relu, pool=spec.pool)
-        size = backbone.preprocess.crop
+        size = backbone.transform.crop
         traced = [trace(truncated, size, dtype=self._dtype, device=device) for device in devices]
         per_device = (
             _BATCHES_PER_GPU
@@ -121,8 +121,8 @@ class BatchRunner:
             _Replica(
                 device,
                 forward,
-                _repeat_channels(backbone.preprocess.mean, size, device),
-                _repeat_channels(backbone.preprocess.std, size, device),
+                _repeat_channels(backbone.transform.mean, size, device),
+                _repeat_channels(backbone.transform.std, size, device),
             )
             for device, forward in forwards
         ] * per_device

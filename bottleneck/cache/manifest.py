@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from bottleneck.errors import CacheError, format_error
 from bottleneck.runtime.files import sha256
-from bottleneck.spec import Source, Spec
+from bottleneck.spec import ModelReference, Spec
 
 FORMAT = "bottleneck-cache"
 FORMAT_VERSION = 2
@@ -65,7 +65,7 @@ class Manifest:
         What decides its numbers.
     layout : StorageLayout
         How they are laid down.
-    reference : Source
+    reference : ModelReference
         Where the network came from.
     cache_id : str
         The digest of the table of images that the cache began with: of two caches with one spec,
@@ -74,7 +74,7 @@ class Manifest:
 
     spec: Spec
     layout: StorageLayout
-    reference: Source
+    reference: ModelReference
     cache_id: str
 
     def to_json(self) -> dict[str, Any]:
@@ -101,7 +101,7 @@ class Manifest:
         return cls(
             Spec.from_json(values["spec"]),
             StorageLayout(**values["layout"]),
-            Source(**values["source"]),
+            ModelReference(**values["source"]),
             cache_id,
         )
 

@@ -29,7 +29,7 @@ from bottleneck.cache.shard import (
 )
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import CacheError, ImagesTableError, ShardError
-from bottleneck.spec import Source, Spec
+from bottleneck.spec import ModelReference, Spec
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Cache:
         return self.manifest.layout
 
     @property
-    def reference(self) -> Source:
+    def reference(self) -> ModelReference:
         """Where the network came from."""
         return self.manifest.reference
 

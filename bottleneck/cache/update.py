@@ -25,7 +25,7 @@ from bottleneck.data.string_column import StringColumn
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import CacheError, ImageError, SpecMismatchError
 from bottleneck.runtime.files import sha256, write_text_atomic
-from bottleneck.spec import Source, Spec
+from bottleneck.spec import ModelReference, Spec
 
 _AT_ONCE = 4096
 
@@ -100,7 +100,7 @@ def plan_update(
     *,
     spec: Spec,
     layout: StorageLayout,
-    reference: Source,
+    reference: ModelReference,
     changed: Collection[str] | None = None,
 ) -> CacheUpdate:
     """CacheUpdate a new cache, or how to bring an existing one up to date with its images.
@@ -118,7 +118,7 @@ def plan_update(
         What this run would compute.
     layout : StorageLayout
         How it would lay codes down.
-    reference : Source
+    reference : ModelReference
         Where the network came from.
     changed : collection of str, optional
         Paths of the images that differ from those in the shards, from `find_modified_images`.

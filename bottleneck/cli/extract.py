@@ -88,7 +88,7 @@ def extract(
     cards = visible_gpus(device) if backend == "loky" else []
     with (
         note_kept_shards(out),
-        executor_from_options(backend, jobs=jobs, scheduler=scheduler, cards=cards) as executor,
+        executor_from_options(backend, jobs=jobs, scheduler=scheduler, gpus=cards) as executor,
         extraction_progress() as on_progress,
     ):
         result = run(

@@ -134,7 +134,7 @@ def executor_options(command: F) -> F:
 
 @contextmanager
 def executor_from_options(
-    backend: str | None, *, jobs: int | None, scheduler: str | None, cards: Sequence[str] = ()
+    backend: str | None, *, jobs: int | None, scheduler: str | None, gpus: Sequence[str] = ()
 ) -> Iterator[Executor | None]:
     """The engine that `executor_options` name; None where this process is to do it all.
 
@@ -149,7 +149,7 @@ def executor_from_options(
             raise click.UsageError(f"{option} means nothing without --backend loky or dask")
         yield None
         return
-    with open_executor(backend, jobs=jobs, scheduler=scheduler, cards=cards) as engine:
+    with open_executor(backend, jobs=jobs, scheduler=scheduler, gpus=gpus) as engine:
         yield engine
 
 

@@ -206,14 +206,14 @@ def _high_byte(image: Image.Image) -> Image.Image:
     return grey
 
 
-def resize_and_crop(pixels: NDArray[np.uint8], preprocess: InputTransform) -> NDArray[np.uint8]:
+def resize_and_crop(pixels: NDArray[np.uint8], transform: InputTransform) -> NDArray[np.uint8]:
     """Resize the shorter side and cut out the centre, as torchvision does with tensors.
 
     Parameters
     ----------
     pixels : ndarray of uint8, shape (height, width, 3)
         Writable, as `decode_image` gives it; not changed.
-    preprocess : InputTransform
+    transform : InputTransform
         `resize`, `crop` and `interpolation` are used.
 
     Returns
@@ -228,15 +228,15 @@ def resize_and_crop(pixels: NDArray[np.uint8], preprocess: InputTransform) -> ND
         So long and thin that the resized image would have too many pixels.
     """
     height, width, _ = pixels.shape
-    _require_few_resized_pixels(width, height, preprocess.resize)
+    _require_few_resized_pixels(width, height, transform.resize)
     # Channels last in memory, which is what torch resizes fastest.
     resized = v2.resize(
         torch.from_numpy(pixels).permute(2, 0, 1),
-        [preprocess.resize],
-        interpolation=InterpolationMode(preprocess.interpolation),
+        [transform.resize],
+        interpolation=InterpolationMode(transform.interpolation),
         antialias=True,
     )
-    cut = v2.center_crop(resized, [preprocess.crop])
+    cut = v2.center_crop(resized, [transform.crop])
     # NumPy copies: torch would start more threads for it, in each of the decoding threads.
     return np.ascontiguousarray(cut.permute(1, 2, 0).numpy())
 

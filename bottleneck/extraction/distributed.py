@@ -27,7 +27,7 @@ from bottleneck.runtime.executors import Executor, require_shared_paths
 from bottleneck.runtime.files import write_text_atomic
 from bottleneck.runtime.shutdown import StopRequested, defer_stop
 from bottleneck.runtime.timing import StageTimer
-from bottleneck.spec import Source
+from bottleneck.spec import ModelReference
 
 
 class Piece(NamedTuple):
@@ -71,7 +71,7 @@ class Job:
         Digest of what stands there in ``spec.json`` and at the head of ``images.csv``.
     images : ImageSource
         Without its table, which a worker takes from the cache, but for one image that exists.
-    source : Source
+    reference : ModelReference
         Where the network is, which may have moved since the cache was begun.
     device : str
         As in `bottleneck.backbones.runner.choose_device`.
@@ -82,17 +82,19 @@ class Job:
     cache: Path
     state: str
     images: ImageSource
-    source: Source
+    reference: ModelReference
     device: str
     batch_size: int | None
     workers: int | None
 
     @classmethod
-    def of(cls, cache: Cache, source: Source, *, images: ImageSource, **options: Any) -> "Job":
+    def of(
+        cls, cache: Cache, reference: ModelReference, *, images: ImageSource, **options: Any
+    ) -> "Job":
         """That of a cache which stands as it is planned."""
         path = cache.path.resolve()
         example = images.with_table(cache.images.take(np.flatnonzero(cache.images.exists)[:1]))
-        return cls(path, cache_fingerprint(path), example, source, **options)
+        return cls(path, cache_fingerprint(path), example, reference, **options)
 
     def make(self, piece: Piece) -> Made:
         """Make a shard, on a worker.
@@ -114,7 +116,7 @@ class Job:
             return f"the cache {self.cache}"
         if image := self.images.missing_here():
             return image
-        code, weights = self.source.model.rpartition(":")[0], self.source.weights
+        code, weights = self.reference.model.rpartition(":")[0], self.reference.weights
         for file in (code, weights if is_weights_file(weights) else ""):
             if file and not Path(file).is_file():
                 return file
@@ -171,7 +173,7 @@ class DistributedRunner:
         pieces = [Piece(layers, shard) for layers, shards in todo.items() for shard in shards]
         done = 0
         with defer_stop():
-            for _, made in self._engine.run(self._job.make, pieces):
+            for _, made in self._engine.map_unordered(self._job.make, pieces):
                 self.clock.add(made.seconds)
                 self.fitting = made.fitting or self.fitting
                 done += 1
@@ -188,7 +190,7 @@ def _studio(job: Job) -> LocalRunner:
     cache = open_cache(job.cache)
     spec = cache.spec
     backbone = load_backbone(
-        job.source.model, job.source.weights, preprocess=dataclasses.asdict(spec.preprocess)
+        job.reference.model, job.reference.weights, transform=dataclasses.asdict(spec.transform)
     )
     spec.require(
         make_spec(backbone, precision=spec.precision, relu=spec.relu, pool=spec.pool),

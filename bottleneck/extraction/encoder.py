@@ -104,7 +104,7 @@ class Encoder:
         *,
         clock: StageTimer | None = None,
     ) -> None:
-        self.preprocess = backbone.preprocess
+        self.transform = backbone.transform
         self.layers = tuple(layers)
         self.clock = clock or StageTimer()
         self.runner = BatchRunner(backbone, layers, spec, devices)
@@ -162,7 +162,7 @@ class Encoder:
                     yield _Threads(readers, decoders, lanes)
 
     def _begin(self, source: ImageSource, batch: Sequence[int], threads: _Threads) -> Future[Batch]:
-        images = self.runner.allocate_batch(len(batch), self.preprocess.crop)
+        images = self.runner.allocate_batch(len(batch), self.transform.crop)
         reading = [threads.readers.submit(self._read, source, row) for row in batch]
         decoding = [
             threads.decoders.submit(self._decode, file, place)
@@ -187,7 +187,7 @@ class Encoder:
     def _pixels_into(self, place: NDArray[np.uint8], data: bytes) -> str:
         with self.clock.measure("decode"):
             try:
-                place[...] = resize_and_crop(decode_image(data), self.preprocess)
+                place[...] = resize_and_crop(decode_image(data), self.transform)
             except ImageError as error:
                 return str(error)
             return ""
@@ -241,7 +241,7 @@ def make_spec(backbone: Backbone, *, precision: str, relu: bool, pool: str) -> S
     return Spec(
         model=backbone.model,
         weights_digest=backbone.weights_digest,
-        preprocess=backbone.preprocess,
+        transform=backbone.transform,
         decoder=DECODER,
         precision=precision,
         relu=relu,

@@ -109,7 +109,7 @@ def extract(
     devices = choose_devices(compute.device)
     source = open_images(images)
     trust_code(model)
-    backbone = load_backbone(model, weights, preprocess=transform)
+    backbone = load_backbone(model, weights, transform=transform)
     existing = read_manifest(out) if is_cache(out) else None
     precision = _resolve_precision(compute, existing, devices)
     spec = make_spec(backbone, precision=precision, relu=relu, pool=pool)
@@ -119,7 +119,7 @@ def extract(
     check_content = existing is not None and refresh.check_content
     changed = find_modified_images(open_cache(out), source) if check_content else None
     update = plan_update(
-        out, source.table, spec=spec, layout=layout, reference=backbone.source, changed=changed
+        out, source.table, spec=spec, layout=layout, reference=backbone.reference, changed=changed
     )
     remove_stale_temp_files(out)  # they may be what fills the disk
     again = _shards_to_redo(update, layers, compute.task, refresh)
@@ -198,7 +198,7 @@ def _make_runner(
     sizes = {"batch_size": compute.batch_size, "workers": compute.workers}
     if compute.executor is None:
         return LocalRunner(cache, backbone, images=source, devices=devices, **sizes)
-    job = Job.of(cache, backbone.source, images=source, device=compute.device, **sizes)
+    job = Job.of(cache, backbone.reference, images=source, device=compute.device, **sizes)
     return DistributedRunner(job, compute.executor)
 
 

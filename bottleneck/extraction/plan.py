@@ -84,7 +84,7 @@ def plan(
     devices = choose_devices(compute.device)
     precision = resolve_precision(compute.precision, devices[0])
     source = open_images(images)
-    backbone = load_backbone(model, weights, preprocess=transform)
+    backbone = load_backbone(model, weights, transform=transform)
     chosen = backbone.select_layers(layers)
     dtype = storage.dtype or DTYPES[0]
     largest = max(layer.code_size(pool) for layer in chosen) * np.dtype(dtype).itemsize

@@ -69,7 +69,7 @@ def repair(
         model=model,
         weights=weights or cache.reference.weights,
         layers=cache.layers,
-        transform=dataclasses.asdict(cache.spec.preprocess),
+        transform=dataclasses.asdict(cache.spec.transform),
         pool=cache.spec.pool,
         relu=cache.spec.relu,
         storage=StorageOptions(force=force),

@@ -28,7 +28,7 @@ def status_text(
     pooled = f"pool {spec.pool}" if spec.pool != "none" else "unpooled"
     lines = [
         f"cache {cache.path}: {len(cache.images)} rows of {spec.model}, weights "
-        f"{spec.weights_digest[:12]}, {spec.preprocess.crop} px, {spec.precision}, "
+        f"{spec.weights_digest[:12]}, {spec.transform.crop} px, {spec.precision}, "
         f"{'relu, ' if spec.relu else ''}{pooled}",
         table(
             ["layer", "done", "rejected", "missing", "code", "dtype", "size"],

@@ -21,7 +21,7 @@ from bottleneck.errors import WorkerError
 from bottleneck.fitting.sharded_matrix import code_size
 from bottleneck.linear.matrix import ArrayMatrix, CodeMatrix, RowFunction
 from bottleneck.runtime import formatting as tables
-from bottleneck.runtime.executors import Cluster, require_shared_paths
+from bottleneck.runtime.executors import DaskExecutor, require_shared_paths
 
 T = TypeVar("T")
 
@@ -156,7 +156,7 @@ def load_on_workers(client: Any, cache: Cache, layer: str, rows: NDArray[np.int6
         A shard is absent, damaged, or holds other rows than its name says.
     """
     path, size = cache.path.resolve(), code_size(cache, layer)
-    require_shared_paths(Cluster(client), partial(_unseen, path, cache_fingerprint(path)))
+    require_shared_paths(DaskExecutor(client), partial(_unseen, path, cache_fingerprint(path)))
     _require_memory(client, len(rows), size)
     threads = sum(client.nthreads().values())
     places = np.array_split(rows, min(threads, len(rows)))

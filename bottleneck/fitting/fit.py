@@ -251,6 +251,6 @@ def _head(
         calibration=calibration,
         multilabel=lesson.training.multilabel,
         spec=lesson.cache.spec,
-        source=lesson.cache.reference,
+        reference=lesson.cache.reference,
         training_record={},
     )

@@ -17,7 +17,7 @@ from bottleneck.linear.calibration import Calibration
 from bottleneck.linear.classifiers import CLASSIFIERS
 from bottleneck.linear.scaling import SCALINGS, FeatureScaler
 from bottleneck.runtime.files import atomic_write
-from bottleneck.spec import Source, Spec
+from bottleneck.spec import ModelReference, Spec
 
 FORMAT = "bottleneck-head"
 FORMAT_VERSION = 1
@@ -45,7 +45,7 @@ class Head:
         Whether an image may have several of the classes, or none: those of margins above 0.
     spec : Spec
         What decided the codes that it was trained on.
-    source : Source
+    reference : ModelReference
         Where their network came from.
     training_record : dict
         How it was trained and what it scored, as `fit --json` prints it; for people.
@@ -60,7 +60,7 @@ class Head:
     calibration: Calibration | None
     multilabel: bool
     spec: Spec
-    source: Source
+    reference: ModelReference
     training_record: dict[str, Any]
 
     def decision_function(self, codes: NDArray[Any]) -> NDArray[np.float64]:
@@ -130,7 +130,7 @@ class Head:
             "preprocess": self.preprocessing.name,
             "multilabel": self.multilabel,
             "spec": self.spec.to_json(),
-            "source": asdict(self.source),
+            "source": asdict(self.reference),
             "record": self.training_record,
         }
         with atomic_write(path) as temporary:
@@ -165,7 +165,7 @@ class Head:
                 calibration=_calibration(tensors, independent=values["multilabel"]),
                 multilabel=values["multilabel"],
                 spec=Spec.from_json(values["spec"]),
-                source=Source(**values["source"]),
+                reference=ModelReference(**values["source"]),
                 training_record=dict(values["record"]),
             )
         except PARSE_ERRORS as error:

@@ -186,7 +186,7 @@ class _Question:
             return
         require_shared_paths(engine, self.unseen)
         places = [_Place(layer, method) for layer in layers for method in methods]
-        for _, found in engine.run(self.row, places):
+        for _, found in engine.map_unordered(self.row, places):
             yield found
 
     def rows(

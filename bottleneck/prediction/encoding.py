@@ -61,17 +61,17 @@ def _load_encoder(head: Head, *, model: str | None, weights: str | None, device:
     spec = head.spec
     backbone = load_backbone(
         _trusted_model(model, head),
-        weights or head.source.weights,
-        preprocess=dataclasses.asdict(spec.preprocess),
+        weights or head.reference.weights,
+        transform=dataclasses.asdict(spec.transform),
     )
     actual = make_spec(backbone, precision=spec.precision, relu=spec.relu, pool=spec.pool)
-    head.require(actual, where=f"{backbone.source.model} with weights {backbone.source.weights}")
+    head.require(actual, where=f"{backbone.reference.model}, weights {backbone.reference.weights}")
     layers = backbone.select_layers([head.layer])
     return Encoder(backbone, layers, spec, choose_devices(device))
 
 
 def _trusted_model(model: str | None, head: Head) -> str:
     if model is None:
-        return require_trusted_code(head.source.model, where="the head")
+        return require_trusted_code(head.reference.model, where="the head")
     trust_code(model)
     return model

@@ -40,7 +40,7 @@ class Executor(Protocol):
         """How many items, at most, are at work on one machine and in its memory."""
         ...
 
-    def run(
+    def map_unordered(
         self, function: Callable[[Item], Result], items: Sequence[Item]
     ) -> Iterator[tuple[Item, Result]]:
         """Each item with its result, as they come; whoever is quick is given more.
@@ -56,7 +56,7 @@ class Executor(Protocol):
         """
         ...
 
-    def ask(self, function: Callable[[], Result]) -> dict[str, Result]:
+    def run_on_each_worker(self, function: Callable[[], Result]) -> dict[str, Result]:
         """What a function returns on each worker that may know less than this process does."""
         ...
 
@@ -79,7 +79,7 @@ class LokyExecutor:
         """One for each process."""
         return len(self._environments)
 
-    def run(
+    def map_unordered(
         self, function: Callable[[Item], Result], items: Sequence[Item]
     ) -> Iterator[tuple[Item, Result]]:
         """Each item with its result; see `Executor`."""
@@ -109,7 +109,7 @@ class LokyExecutor:
                 else:
                     yield item, result
 
-    def ask(self, function: Callable[[], Result]) -> dict[str, Result]:
+    def run_on_each_worker(self, function: Callable[[], Result]) -> dict[str, Result]:
         """Nothing: they are of this machine, and know what this process knows."""
         return {}
 
@@ -136,7 +136,7 @@ def _leave_signals_to_the_client() -> None:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
-class Cluster:
+class DaskExecutor:
     """A Dask cluster that is there, however it was started.
 
     Parameters
@@ -155,7 +155,7 @@ class Cluster:
             threads[address.rpartition(":")[0]] += count
         return max(threads.values(), default=1)
 
-    def run(
+    def map_unordered(
         self, function: Callable[[Item], Result], items: Sequence[Item]
     ) -> Iterator[tuple[Item, Result]]:
         """Each item with its result; see `Executor`. A worker runs one item a thread."""
@@ -176,7 +176,7 @@ class Cluster:
         finally:
             self.client.cancel(list(item_of))
 
-    def ask(self, function: Callable[[], Result]) -> dict[str, Result]:
+    def run_on_each_worker(self, function: Callable[[], Result]) -> dict[str, Result]:
         """What a function returns on each worker, by the worker's address."""
         found = self.client.run(function, on_error="return")
         if not found:
@@ -204,13 +204,13 @@ class _OneCore:
         return self._function(item)
 
 
-def require_shared_paths(engine: Executor, unseen: Callable[[], str]) -> None:
+def require_shared_paths(executor: Executor, missing: Callable[[], str]) -> None:
     """Refuse workers that do not see what this process sees, before any work.
 
     Parameters
     ----------
-    engine : Executor
-    unseen : callable
+    executor : Executor
+    missing : callable
         Run on each worker: what it does not see, or nothing where it sees all.
 
     Raises
@@ -218,7 +218,7 @@ def require_shared_paths(engine: Executor, unseen: Callable[[], str]) -> None:
     WorkerError
         Names the first of them.
     """
-    for worker, what in engine.ask(unseen).items():
+    for worker, what in executor.run_on_each_worker(missing).items():
         if what:
             raise WorkerError(
                 f"worker {worker} does not see {what}: all that a run reads and writes must be on "
@@ -232,7 +232,7 @@ def open_executor(
     *,
     jobs: int | None = None,
     scheduler: str | None = None,
-    cards: Sequence[str] = (),
+    gpus: Sequence[str] = (),
 ) -> Iterator[Executor]:
     """An engine for the length of a block.
 
@@ -241,11 +241,11 @@ def open_executor(
     backend : str
         One of `BACKENDS`: ``"loky"``, processes of this machine, or ``"dask"``, a cluster.
     jobs : int, optional
-        How many processes of loky; one for each of `cards`, and without any one for four cores,
+        How many processes of loky; one for each of `gpus`, and without any one for four cores,
         at least two.
     scheduler : str, optional
         The address of Dask's: ``tcp://host:8786``.
-    cards : sequence of str
+    gpus : sequence of str
         This machine's GPUs, as ``CUDA_VISIBLE_DEVICES`` names them; processes have one each.
 
     Raises
@@ -264,11 +264,11 @@ def open_executor(
                 "a Dask cluster has as many workers as were started",
             )
         with connected(scheduler) as client:
-            yield Cluster(client)
+            yield DaskExecutor(client)
         return
     if scheduler is not None:
         raise InvalidOptionError("scheduler", scheduler, "given with `backend=dask`")
-    processes, kill = LokyExecutor(_environments(jobs, cards)), True
+    processes, kill = LokyExecutor(_environments(jobs, gpus)), True
     try:
         yield processes
         kill = False  # only who was interrupted does not wait for the shards in the making
@@ -341,14 +341,14 @@ def _client(scheduler: str) -> Any:
         ) from error
 
 
-def _environments(jobs: int | None, cards: Sequence[str]) -> list[dict[str, str]]:
-    jobs = jobs or len(cards) or max(2, available_cpus() // 4)
+def _environments(jobs: int | None, gpus: Sequence[str]) -> list[dict[str, str]]:
+    jobs = jobs or len(gpus) or max(2, available_cpus() // 4)
     shared = dict.fromkeys(_THREADS, str(max(1, available_cpus() // jobs)))
     filters = os.environ.get("PYTHONWARNINGS", "")
     shared["PYTHONWARNINGS"] = f"{filters},{_NAMESAKE}".lstrip(",")
-    if not cards:
+    if not gpus:
         return [shared] * jobs
-    return [{**shared, "CUDA_VISIBLE_DEVICES": cards[i % len(cards)]} for i in range(jobs)]
+    return [{**shared, "CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} for i in range(jobs)]
 
 
 def _without_workers(scheduler: str) -> WorkerError:

@@ -24,7 +24,7 @@ def test_no_weights_are_the_same_weights_every_time() -> None:
 
 
 def test_given_preprocessing_replaces_the_weights_own() -> None:
-    found = load_backbone("resnet18", "none", preprocess={"crop": 64, "resize": 72}).preprocess
+    found = load_backbone("resnet18", "none", transform={"crop": 64, "resize": 72}).transform
     assert found == InputTransform(resize=72, crop=64)
 
 
@@ -35,5 +35,5 @@ def test_the_source_leads_back_from_any_folder(
     monkeypatch.chdir(tmp_path)
     first = load_backbone("net.py:plain")
     monkeypatch.chdir("/")
-    again = load_backbone(first.source.model, first.source.weights)
+    again = load_backbone(first.reference.model, first.reference.weights)
     assert (again.model, again.weights_digest) == (first.model, first.weights_digest)

@@ -71,10 +71,10 @@ def test_work_is_the_share_of_multiply_adds_counted_by_hand() -> None:
 
 @pytest.mark.parametrize("model", ["resnet50", "squeezenet1_0", "vit_b_16", "swin_t"])
 def test_total_work_is_what_torchvision_publishes(model: str) -> None:
-    network, preprocess = build_skeleton(model)
+    network, transform = build_skeleton(model)
     from torch.utils.flop_counter import FlopCounterMode
 
-    size = preprocess.crop
+    size = transform.crop
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         network(torch.zeros(1, 3, size, size, device="meta"))
     published = torchvision.models.get_model_weights(model).DEFAULT.meta["_ops"]
@@ -84,8 +84,8 @@ def test_total_work_is_what_torchvision_publishes(model: str) -> None:
 
 @pytest.mark.parametrize("model", ["regnet_y_400mf", "vit_h_14", "maxvit_t", "swin_v2_t"])
 def test_unusual_builders_and_sizes_can_be_listed(model: str) -> None:
-    network, preprocess = build_skeleton(model)
-    assert list_layers(network, preprocess.crop)[-1].shape == (1000,)
+    network, transform = build_skeleton(model)
+    assert list_layers(network, transform.crop)[-1].shape == (1000,)
 
 
 def test_a_module_called_again_has_torchvisions_node_names() -> None:
@@ -128,8 +128,8 @@ def test_outputs_that_are_no_tensor_of_images_are_not_listed() -> None:
 def test_channels_are_told_from_space(
     model: str, layer: str, channels_last: bool, channels: int
 ) -> None:
-    network, preprocess = build_skeleton(model)
-    found = {found.name: found for found in list_layers(network, preprocess.crop)}[layer]
+    network, transform = build_skeleton(model)
+    found = {found.name: found for found in list_layers(network, transform.crop)}[layer]
     assert (found.channels_last, found.channels) == (channels_last, channels)
 
 

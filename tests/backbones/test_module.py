@@ -46,7 +46,7 @@ def test_identity_and_reference_name_the_class() -> None:
     backbone = load_backbone(Plain())
     name, _, digest = backbone.model.partition("@")
     assert (name, len(digest)) == ("module:Plain", 16)
-    assert (backbone.source.model, backbone.source.weights) == ("module:Plain", "DEFAULT")
+    assert (backbone.reference.model, backbone.reference.weights) == ("module:Plain", "DEFAULT")
 
 
 def test_weights_are_those_of_the_network_or_of_a_file(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_weights_are_those_of_the_network_or_of_a_file(tmp_path: Path) -> None:
     loaded = load_backbone(one, str(tmp_path / "w.pth"))
     assert digests[0] == digests[1] == load_backbone(copy.deepcopy(one)).weights_digest
     assert loaded.weights_digest == load_backbone(other).weights_digest != digests[0]
-    assert loaded.source.weights == str(tmp_path / "w.pth")
+    assert loaded.reference.weights == str(tmp_path / "w.pth")
     with pytest.raises(UnknownNameError, match="weights of Plain"):
         load_backbone(one, "IMAGENET1K_V1")
     with pytest.raises(WeightsError, match="no weights file"):
@@ -66,7 +66,7 @@ def test_weights_are_those_of_the_network_or_of_a_file(tmp_path: Path) -> None:
 def test_its_preprocess_dictionary_is_honoured() -> None:
     network = Plain()
     network.preprocess = {"crop": 48, "resize": 50}  # type: ignore[assignment]
-    assert load_backbone(network).preprocess.crop == 48
+    assert load_backbone(network).transform.crop == 48
     assert build_skeleton(network)[1].resize == 50
     network.preprocess = {"crp": 48}  # type: ignore[assignment]
     with pytest.raises(UnknownNameError, match="preprocess in Plain"):

@@ -62,8 +62,8 @@ def test_a_network_may_say_what_input_it_expects(
     code = f"import torch\nclass Net(torch.nn.Identity):\n    preprocess = {own}\n"
     (tmp_path / "net.py").write_text(code)
     model = f"{tmp_path}/net.py:Net"
-    assert load_backbone(model).preprocess == expected
-    assert load_backbone(model, preprocess={"crop": 7}).preprocess.crop == 7
+    assert load_backbone(model).transform == expected
+    assert load_backbone(model, transform={"crop": 7}).transform.crop == 7
 
 
 @pytest.mark.parametrize(

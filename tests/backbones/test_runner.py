@@ -47,7 +47,7 @@ def parts(
     model: str, *, precision: str = "float32", devices: Sequence[torch.device] = (CPU,)
 ) -> tuple[Backbone, list[Layer], Spec, Sequence[torch.device]]:
     """What a `BatchRunner` and an `Encoder` are made of."""
-    backbone = load_backbone(model, preprocess=SMALL)
+    backbone = load_backbone(model, transform=SMALL)
     spec = make_spec(backbone, precision=precision, relu=True, pool="avg")
     return backbone, backbone.select_layers(LAYERS[model]), spec, devices
 
@@ -81,7 +81,7 @@ def run(runner: BatchRunner, images: Tensor, size: int, *, at_once: bool = True)
 
 def truth(model: str, images: Tensor) -> Codes:
     """By hooks on the whole network, one image at a time, normalised with numpy."""
-    backbone = load_backbone(model, preprocess=SMALL)
+    backbone = load_backbone(model, transform=SMALL)
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     found: dict[str, list[Tensor]] = {}
     calls: dict[str, int] = {}
@@ -402,7 +402,7 @@ def test_a_batchs_largest_map_is_at_most_32_mib(
 
 
 def test_a_map_is_as_large_as_the_networks_largest_output() -> None:
-    backbone = load_backbone(f"{NETWORKS}:reused", preprocess=SMALL)
+    backbone = load_backbone(f"{NETWORKS}:reused", transform=SMALL)
     layers = select_layers(list_layers(backbone.network, 32), ["relu"])
     graph = trace(TruncatedNetwork(backbone.network, layers), 32, dtype=torch.float32, device=CPU)
     assert graph

@@ -66,16 +66,16 @@ def test_default_weights_of_two_versions_are_two_digests(hub: Path) -> None:
 def test_a_weights_file_brings_the_preprocessing_of_the_default_weights(tmp_path: Path) -> None:
     torch.save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / "w.pth")
     preset = torchvision.models.ResNet18_Weights.DEFAULT.transforms()
-    found = load_backbone("resnet18", str(tmp_path / "w.pth")).preprocess
+    found = load_backbone("resnet18", str(tmp_path / "w.pth")).transform
     assert (found.resize, found.crop) == (preset.resize_size[0], preset.crop_size[0])
     assert (found.mean, found.std) == (tuple(preset.mean), tuple(preset.std))
     assert found.interpolation == preset.interpolation.value
 
 
 def test_a_transformer_is_built_for_the_size_of_its_default_weights() -> None:
-    network, preprocess = build_skeleton("vit_h_14")
+    network, transform = build_skeleton("vit_h_14")
     assert network.get_parameter("encoder.pos_embedding").shape[1] == (518 // 14) ** 2 + 1
-    assert preprocess.crop == 518
+    assert transform.crop == 518
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,6 @@ def test_a_head_runs_only_code_that_its_user_has_named(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "somebody else's"))
     with pytest.raises(UntrustedCodeError, match="the head names a network that is code"):
         list(predict(head, [image], device="cpu"))
-    named = predict(head, [image], model=head.source.model, device="cpu")
+    named = predict(head, [image], model=head.reference.model, device="cpu")
     assert len(list(named)) == 8
     assert len(list(predict(head, [image], device="cpu"))) == 8

@@ -71,8 +71,8 @@ def test_a_value_of_any_other_kind_is_refused_or_as_it_should_be(
     for field in ("model", "weights_digest", "decoder", "precision", "pool"):
         assert isinstance(getattr(found.spec, field), str)
     assert isinstance(found.spec.relu, bool)
-    assert 1 <= found.spec.preprocess.crop <= 8192
-    assert 1 <= found.spec.preprocess.resize <= 8192
+    assert 1 <= found.spec.transform.crop <= 8192
+    assert 1 <= found.spec.transform.resize <= 8192
     assert found.layout.shard_size >= 1
 
 

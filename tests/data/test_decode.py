@@ -32,7 +32,7 @@ from bottleneck.data.reading import read_image_bytes
 from bottleneck.data.sources.files import FileSource
 from bottleneck.errors import ImageError
 from bottleneck.extraction.encoder import Encoder, make_spec
-from bottleneck.spec import INTERPOLATIONS, InputTransform, Source
+from bottleneck.spec import INTERPOLATIONS, InputTransform, ModelReference
 from tests.helpers.fixture_types import Extract
 from tests.helpers.shards import missing_shards
 
@@ -981,18 +981,18 @@ def test_a_file_that_may_not_be_read_is_an_image_error(tmp_path: Path) -> None:
 # Preparation
 
 
-def on_tensors(preprocess: InputTransform) -> v2.Compose:
+def on_tensors(transform: InputTransform) -> v2.Compose:
     return v2.Compose(
         [
-            v2.Resize(preprocess.resize, InterpolationMode(preprocess.interpolation)),
-            v2.CenterCrop(preprocess.crop),
+            v2.Resize(transform.resize, InterpolationMode(transform.interpolation)),
+            v2.CenterCrop(transform.crop),
         ]
     )
 
 
-def prepared_by_torchvision(pixels: Pixels, preprocess: InputTransform) -> Pixels:
+def prepared_by_torchvision(pixels: Pixels, transform: InputTransform) -> Pixels:
     image = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
-    prepared: Pixels = on_tensors(preprocess)(image).permute(1, 2, 0).numpy()
+    prepared: Pixels = on_tensors(transform)(image).permute(1, 2, 0).numpy()
     return prepared
 
 
@@ -1013,12 +1013,12 @@ def test_preparation_equals_torchvisions_bit_by_bit(
     width: int, height: int, resize: int, crop: int, interpolation: str
 ) -> None:
     image = noise(height, width, 3)
-    preprocess = InputTransform(resize=resize, crop=crop, interpolation=interpolation)
-    pixels = resize_and_crop(image, preprocess)
+    transform = InputTransform(resize=resize, crop=crop, interpolation=interpolation)
+    pixels = resize_and_crop(image, transform)
     assert pixels.shape == (crop, crop, 3)
     assert pixels.dtype == np.uint8
     assert pixels.flags.c_contiguous
-    np.testing.assert_array_equal(pixels, prepared_by_torchvision(image, preprocess))
+    np.testing.assert_array_equal(pixels, prepared_by_torchvision(image, transform))
     np.testing.assert_array_equal(image, noise(height, width, 3))  # as it was
 
 
@@ -1124,10 +1124,10 @@ class Glass(nn.Module):
         return torch.as_tensor(self.pane(x))
 
 
-def inputs_of(paths: list[Path], preprocess: InputTransform) -> NDArray[np.float32]:
+def inputs_of(paths: list[Path], transform: InputTransform) -> NDArray[np.float32]:
     """What a network is given for some files, shape (n, 3, crop, crop)."""
     network = Glass().eval()
-    backbone = Backbone(network, "glass", "", preprocess, Source("glass", "none"))
+    backbone = Backbone(network, "glass", "", transform, ModelReference("glass", "none"))
     spec = make_spec(backbone, precision="float32", relu=False, pool="none")
     encoder = Encoder(backbone, backbone.layers, spec, [torch.device("cpu")])
     (batch,) = encoder.encode(FileSource.from_paths(paths), [range(len(paths))], workers=2)
@@ -1158,17 +1158,17 @@ def test_the_whole_path_equals_torchvisions_on_tensors(tmp_path: Path, preset: A
     paths = [tmp_path / name for name in ["wide.jpg", "tall.png", "grey.png", "small.bmp"]]
     for path, shape in zip(paths, [(90, 131, 3), (131, 90, 3), (77, 80), (9, 7, 3)], strict=True):
         Image.fromarray(noise(*shape)).save(path)
-    preprocess = InputTransform(
+    transform = InputTransform(
         resize=preset.resize_size[0],
         crop=preset.crop_size[0],
         mean=tuple(preset.mean),
         std=tuple(preset.std),
         interpolation=preset.interpolation.value,
     )
-    inputs = torch.from_numpy(inputs_of(paths, preprocess))
+    inputs = torch.from_numpy(inputs_of(paths, transform))
     for given_input, path in zip(inputs, paths, strict=True):
         with Image.open(path) as image:
-            pixels = on_tensors(preprocess)(v2.functional.pil_to_tensor(image.convert("RGB")))
+            pixels = on_tensors(transform)(v2.functional.pil_to_tensor(image.convert("RGB")))
         # As the preset ends; v2's normalize rounds in another order.
         scaled = F.convert_image_dtype(pixels, torch.float32)
         expected = F.normalize(scaled, mean=preset.mean, std=preset.std)

@@ -16,7 +16,7 @@ from bottleneck.extraction.distributed import Job, Piece
 from bottleneck.extraction.result import Progress
 from bottleneck.runtime.executors import Executor, open_executor
 from bottleneck.runtime.shutdown import StopRequested, clear_stop_request, request_stop
-from bottleneck.spec import Source
+from bottleneck.spec import ModelReference
 from tests.helpers.fixture_types import Extract, Run
 from tests.helpers.networks import NETWORKS, PLAIN
 from tests.helpers.photographs import write_photographs
@@ -155,7 +155,7 @@ def test_a_network_that_a_worker_does_not_see_is_named(
     what: str, cache: Path, photos: Path
 ) -> None:
     files = {"model": "/nowhere/net.py:make", "weights": "/nowhere/net.pth"}
-    source = Source(**{"model": PLAIN, "weights": "none", what: files[what]})
+    source = ModelReference(**{"model": PLAIN, "weights": "none", what: files[what]})
     found = Job.of(open_cache(cache), source, images=open_images(photos), **PLACES).unseen()
     assert found == files[what].partition(":")[0]
 
@@ -198,7 +198,7 @@ def test_a_worker_with_another_network_is_refused(
     network.write_text("from tests.helpers.tiny_networks import plain  # or another\n")
     refused = pytest.raises(SpecMismatchError, match=r"in a worker on .*same weights and versions")
     with refused:
-        list(crew.run(job.make, [Piece(("layer2",), 0)]))
+        list(crew.map_unordered(job.make, [Piece(("layer2",), 0)]))
 
 
 def test_the_command_spreads_over_processes(photos: Path, tmp_path: Path, run: Run) -> None:

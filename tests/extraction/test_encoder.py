@@ -22,7 +22,7 @@ from tests.helpers.photographs import as_torchvision, photograph, write_photogra
 
 
 def encoder(model: str = PLAIN, layers: tuple[str, ...] = ("layer2",), **options: Any) -> Encoder:
-    backbone = load_backbone(model, preprocess=SMALL)
+    backbone = load_backbone(model, transform=SMALL)
     defaults: dict[str, Any] = {"relu": True, "pool": "avg", "precision": "float32"}
     devices, clock = options.pop("devices", [torch.device("cpu")]), options.pop("clock", None)
     spec = make_spec(backbone, **(defaults | options))

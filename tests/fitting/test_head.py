@@ -25,7 +25,7 @@ from bottleneck.linear.calibration import Calibration
 from bottleneck.linear.classifiers import expand_binary
 from bottleneck.linear.scaling import FeatureScaler
 from bottleneck.runtime.files import require_writable_output
-from bottleneck.spec import InputTransform, Source, Spec
+from bottleneck.spec import InputTransform, ModelReference, Spec
 
 SPEC = Spec("net", "ab" * 32, InputTransform(), "pillow-1", "float32", True, "avg")
 
@@ -47,7 +47,7 @@ def a_head(**changes: Any) -> Head:
         "calibration": None,
         "multilabel": False,
         "spec": SPEC,
-        "source": Source("net", "DEFAULT"),
+        "source": ModelReference("net", "DEFAULT"),
         "training_record": {"c": 0.1},
     }
     return Head(**(values | changes))

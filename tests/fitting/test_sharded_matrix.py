@@ -30,7 +30,7 @@ from bottleneck.data.table import ImageTable
 from bottleneck.errors import ShardError
 from bottleneck.fitting.sharded_matrix import ShardedMatrix, open_matrix
 from bottleneck.linear.matrix import ArrayMatrix, CodeMatrix
-from bottleneck.spec import InputTransform, Source, Spec
+from bottleneck.spec import InputTransform, ModelReference, Spec
 from tests.helpers.fixture_types import Extract
 
 SPEC = Spec("net", "ab" * 32, InputTransform(), "pillow-1", "float32", True, "none")
@@ -45,7 +45,7 @@ def a_cache(
     names, blank = [f"{row}.png" for row in range(n)], [""] * n
     images = ImageTable(names, blank, blank, blank, np.ones(n, np.int64), np.ones(n, np.int64))
     layout = StorageLayout(dtype, shard_size, "none")
-    cache = Cache(path, Manifest(SPEC, layout, Source("net", "DEFAULT"), "00"), images)
+    cache = Cache(path, Manifest(SPEC, layout, ModelReference("net", "DEFAULT"), "00"), images)
     for k in range(cache.shard_count):
         rows = cache.rows(k)
         here, none = slice(rows.start, rows.stop), [""] * len(rows)

@@ -17,7 +17,7 @@ from bottleneck.fitting.summary import (
 )
 from bottleneck.linear.path import Solution
 from bottleneck.linear.scaling import FeatureScaler
-from bottleneck.spec import Source
+from bottleneck.spec import ModelReference
 from tests.helpers.datasets import SPEC
 
 
@@ -72,7 +72,7 @@ def a_fit(**changes: Any) -> FitResult:
         calibration=None,
         multilabel=False,
         spec=SPEC,
-        source=Source("net", "none"),
+        reference=ModelReference("net", "none"),
         training_record={},
     )
     best = candidate(0.1, 0.5, 0.7)

@@ -18,7 +18,7 @@ from bottleneck.cache.update import plan_update
 from bottleneck.data.table import ImageTable
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.training import TrainingSet
-from bottleneck.spec import InputTransform, Source, Spec
+from bottleneck.spec import InputTransform, ModelReference, Spec
 
 SPEC = Spec("net", "ab" * 32, InputTransform(), "pillow-1", "float32", True, "avg")
 
@@ -88,7 +88,9 @@ def written_cache(
         mtime_ns=np.zeros(n, dtype=np.int64),
     )
     layout = StorageLayout("float32", shard_size, "none")
-    plan = plan_update(path, images, spec=SPEC, layout=layout, reference=Source("net", "none"))
+    plan = plan_update(
+        path, images, spec=SPEC, layout=layout, reference=ModelReference("net", "none")
+    )
     cache = plan.apply()
     for layer in layers:
         for shard in range(cache.shard_count):

@@ -12,13 +12,15 @@ from bottleneck.cache.envelope import build_envelope
 from bottleneck.cache.manifest import Manifest, StorageLayout
 from bottleneck.cache.shard import FILE_TYPE, ShardData, write_shard
 from bottleneck.cache.store import Cache
-from bottleneck.spec import InputTransform, Source, Spec
+from bottleneck.spec import InputTransform, ModelReference, Spec
 
 SPEC = Spec("net", "ab" * 32, InputTransform(), "pillow-1", "float32", True, "avg")
 
 
 def a_manifest(dtype: str = "float32", *, compression: str = "none") -> Manifest:
-    return Manifest(SPEC, StorageLayout(dtype, 5, compression), Source("net", "none"), "cd" * 32)
+    return Manifest(
+        SPEC, StorageLayout(dtype, 5, compression), ModelReference("net", "none"), "cd" * 32
+    )
 
 
 def a_shard(

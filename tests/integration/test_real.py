@@ -121,11 +121,11 @@ def test_codes_are_those_of_a_plain_script(hymenoptera: Path, real: Path) -> Non
 def test_the_network_itself_knows_the_insects(real: Path) -> None:
     weights = str(real / "weights" / "squeezenet1_0_imagenet.pth")
     backbone = load_backbone("squeezenet1_0", weights)
-    mean = torch.tensor(backbone.preprocess.mean).view(1, 3, 1, 1)
-    std = torch.tensor(backbone.preprocess.std).view(1, 3, 1, 1)
+    mean = torch.tensor(backbone.transform.mean).view(1, 3, 1, 1)
+    std = torch.tensor(backbone.transform.std).view(1, 3, 1, 1)
 
     def predicted(path: Path) -> int:
-        pixels = resize_and_crop(decode_image(path.read_bytes()), backbone.preprocess)
+        pixels = resize_and_crop(decode_image(path.read_bytes()), backbone.transform)
         image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
         with torch.inference_mode():
             return int(backbone.network((image - mean) / std).argmax())

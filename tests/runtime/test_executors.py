@@ -12,17 +12,23 @@ from tests.helpers.worker_functions import Recorded
 
 def test_each_item_comes_with_its_result() -> None:
     with open_executor("loky", jobs=2) as engine:
-        assert dict(engine.run(worker_functions.square, range(20))) == {i: i * i for i in range(20)}
-        processes = {process for _, process in engine.run(worker_functions.process, range(6))}
+        assert dict(engine.map_unordered(worker_functions.square, range(20))) == {
+            i: i * i for i in range(20)
+        }
+        processes = {
+            process for _, process in engine.map_unordered(worker_functions.process, range(6))
+        }
         assert len(processes) == 2
-        assert list(engine.run(worker_functions.square, [])) == []
+        assert list(engine.map_unordered(worker_functions.square, [])) == []
         assert engine.max_concurrency == 2
 
 
 def test_a_worker_that_dies_loses_what_it_was_at_and_nothing_else(tmp_path: Path) -> None:
     function = Recorded(tmp_path, deadly=1, deaths=1)
     with open_executor("loky", jobs=2) as engine:
-        assert sorted(item for item, _ in engine.run(function, range(6))) == list(range(6))
+        assert sorted(item for item, _ in engine.map_unordered(function, range(6))) == list(
+            range(6)
+        )
     assert [function.times(item) for item in range(6)] == [1, 2, 1, 1, 1, 1]
 
 
@@ -30,9 +36,9 @@ def test_an_item_at_which_workers_die_is_named(tmp_path: Path) -> None:
     function = Recorded(tmp_path, deadly=3, deaths=99)
     with open_executor("loky", jobs=2) as engine:
         with pytest.raises(WorkerError, match=r"3 workers died at 3, .*--batch-size"):
-            list(engine.run(function, range(6)))
+            list(engine.map_unordered(function, range(6)))
         assert function.times(3) == 3
-        assert dict(engine.run(worker_functions.square, [5])) == {5: 25}
+        assert dict(engine.map_unordered(worker_functions.square, [5])) == {5: 25}
 
 
 def test_an_error_is_what_it_was_where_it_was_raised() -> None:
@@ -40,7 +46,7 @@ def test_an_error_is_what_it_was_where_it_was_raised() -> None:
         open_executor("loky", jobs=1) as engine,
         pytest.raises(UnknownNameError, match="mean layer3"),
     ):
-        list(engine.run(worker_functions.misspelt, [1]))
+        list(engine.map_unordered(worker_functions.misspelt, [1]))
 
 
 def test_each_process_has_a_card_and_its_share_of_the_cores(
@@ -48,18 +54,19 @@ def test_each_process_has_a_card_and_its_share_of_the_cores(
 ) -> None:
     monkeypatch.setattr("bottleneck.runtime.executors.cores", lambda: 7)
     monkeypatch.setenv("PYTHONWARNINGS", "ignore::ImportWarning")
-    with open_executor("loky", cards=["GPU-a", "GPU-b", "GPU-c"]) as engine:
-        found = [seen for _, seen in engine.run(worker_functions.variables, range(3))]
+    with open_executor("loky", gpus=["GPU-a", "GPU-b", "GPU-c"]) as engine:
+        found = [seen for _, seen in engine.map_unordered(worker_functions.variables, range(3))]
     assert sorted(seen["CUDA_VISIBLE_DEVICES"] for seen in found) == ["GPU-a", "GPU-b", "GPU-c"]
     assert {seen["OMP_NUM_THREADS"] for seen in found} == {"2"}
     assert all(seen["PYTHONWARNINGS"].startswith("ignore::ImportWarning,") for seen in found)
 
 
 def test_who_is_slow_is_given_less() -> None:
-    with open_executor("loky", cards=["first", "second"]) as engine:
-        list(engine.run(worker_functions.process, range(4)))  # both have started
+    with open_executor("loky", gpus=["first", "second"]) as engine:
+        list(engine.map_unordered(worker_functions.process, range(4)))  # both have started
         cards = Counter(
-            card for _, card in engine.run(worker_functions.slow_on_the_first_card, range(16))
+            card
+            for _, card in engine.map_unordered(worker_functions.slow_on_the_first_card, range(16))
         )
     assert cards["first"] < cards["second"] / 2
 
@@ -70,7 +77,7 @@ def test_no_process_is_left(interrupted: bool) -> None:
 
     def use() -> set[psutil.Process]:
         with open_executor("loky", jobs=2) as engine:
-            for _, process in engine.run(worker_functions.process, range(4)):
+            for _, process in engine.map_unordered(worker_functions.process, range(4)):
                 if interrupted:
                     raise KeyboardInterrupt
                 assert process
@@ -88,7 +95,7 @@ def test_no_process_is_left(interrupted: bool) -> None:
 
 def test_signals_to_a_whole_job_are_the_clients() -> None:
     with open_executor("loky", jobs=1) as engine:
-        found = dict(engine.run(worker_functions.signalled, ["SIGINT", "SIGUSR1"]))
+        found = dict(engine.map_unordered(worker_functions.signalled, ["SIGINT", "SIGUSR1"]))
     assert len(set(found.values())) == 1
 
 
