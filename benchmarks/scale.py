@@ -26,7 +26,8 @@ from bottleneck.cache.update import merge_images, plan_update
 from bottleneck.data.images import open_images
 from bottleneck.data.string_column import StringColumn
 from bottleneck.data.table import TEXT_COLUMNS, ImageTable
-from bottleneck.extraction.work import find_missing, finish, own_shards
+from bottleneck.extraction.work import find_missing, finish
+from bottleneck.runtime.scheduler import ArrayTask
 from bottleneck.spec import InputTransform, ModelReference, Spec
 
 LAYER = "layer4"
@@ -109,7 +110,7 @@ def _plan(place: Path, tasks: int) -> None:
     plan = plan_update(
         place / "cache", images, spec=have.spec, layout=have.layout, reference=have.reference
     )
-    find_missing(plan.cache, [LAYER], (tasks // 2, tasks))
+    find_missing(plan.cache, [LAYER], ArrayTask(tasks // 2, tasks))
     assert plan.apply().images is images
 
 
@@ -136,16 +137,17 @@ def _status(place: Path, _: int) -> None:
 
 
 def _end(place: Path, tasks: int) -> None:
-    finish(open_cache(place / "cache"), [LAYER], (tasks // 2, tasks))
+    finish(open_cache(place / "cache"), [LAYER], ArrayTask(tasks // 2, tasks))
 
 
 def _all_tasks(place: Path, tasks: int) -> None:
     cache = open_cache(place / "cache")
-    for task in range(tasks):
-        own = own_shards(cache, (task, tasks))
-        assert list(find_missing(cache, [LAYER], (task, tasks)).values()) == [list(own)]
+    for index in range(tasks):
+        task = ArrayTask(index, tasks)
+        own = task.shards(cache.shard_count)
+        assert list(find_missing(cache, [LAYER], task).values()) == [list(own)]
         write_instantly(cache, own)
-        finish(cache, [LAYER], (task, tasks))
+        finish(cache, [LAYER], task)
     assert (cache.path / "codes.h5").is_file()
 
 

@@ -3,7 +3,7 @@ import pickle
 import pytest
 
 from bottleneck import errors
-from bottleneck.errors import BottleneckError, UnknownNameError
+from bottleneck.errors import BottleneckError, InvalidOptionError, UnknownNameError
 
 
 def test_every_error_is_ours_and_a_builtin() -> None:
@@ -45,9 +45,20 @@ def test_an_error_from_another_process_says_the_same(by_dask: bool) -> None:
     found: list[BottleneckError] = [
         kind("damaged: mend it")
         for kind in kinds
-        if issubclass(kind, BottleneckError) and kind is not UnknownNameError
+        if issubclass(kind, BottleneckError) and kind not in (UnknownNameError, InvalidOptionError)
     ]
-    for error in [*found, UnknownNameError("layer", "fcc", ["fc"])]:
+    found += [UnknownNameError("layer", "fcc", ["fc"]), InvalidOptionError("cv", 1, "at least 2")]
+    found += [BottleneckError("no head", parameter="head", value="a", allowed="a file", hint="fit")]
+    for error in found:
         again = pickle.loads(pickle.dumps(error))
         assert type(again) is type(error)
         assert str(again) == str(error)
+        assert vars(again) == vars(error)
+        assert again.exit_code == error.exit_code
+
+
+def test_an_error_has_what_its_message_says() -> None:
+    error = InvalidOptionError("batch_size", 0, "at least 1", "leave it out")
+    assert str(error) == "`batch_size=0`: must be at least 1: leave it out"
+    assert (error.parameter, error.value, error.allowed) == ("batch_size", 0, "at least 1")
+    assert error.hint == "leave it out"

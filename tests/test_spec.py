@@ -98,5 +98,5 @@ WRONG_VALUES: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("wrong", WRONG_VALUES, ids=str)
 def test_every_field_is_checked(wrong: dict[str, Any]) -> None:
-    with pytest.raises(InvalidOptionError, match=f"--{next(iter(wrong))} .*: must be"):
+    with pytest.raises(InvalidOptionError, match=f"`{next(iter(wrong))}=.*: must be"):
         validate_transform_fields(**wrong)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from bottleneck.runtime.executors import BACKENDS, Executor, connected, open_executor
-from bottleneck.runtime.scheduler import detect_array_task
+from bottleneck.runtime.scheduler import ArrayTask, detect_array_task
 
 if TYPE_CHECKING:
     from bottleneck.fitting.options import SearchOptions
@@ -73,14 +73,16 @@ class Task(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
-        """A pair of integers."""
+    ) -> ArrayTask:
+        """Return the part of the run."""
+        if isinstance(value, ArrayTask):
+            return value
         index, _, count = str(value).partition("/")
         if index == "auto" and (count.isdecimal() or value == "auto"):
             return detect_array_task(os.environ, count=int(count) if count else None)
         if not (index.isdecimal() and count.isdecimal()):
             self.fail(f"{value!r} must be I/N, for example 0/8, or auto", param, ctx)
-        return int(index), int(count)
+        return ArrayTask(int(index), int(count))
 
 
 def _with(options: Sequence[Callable[[F], F]], command: F) -> F:

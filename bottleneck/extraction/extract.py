@@ -30,9 +30,10 @@ from bottleneck.extraction.encoder import make_spec
 from bottleneck.extraction.local import LocalRunner, MissingShards
 from bottleneck.extraction.options import ComputeOptions, RefreshOptions, StorageOptions
 from bottleneck.extraction.result import ExtractionResult, Progress
-from bottleneck.extraction.work import Task, find_missing, finish, own_shards
+from bottleneck.extraction.work import find_missing, finish
 from bottleneck.runtime.devices import choose_devices, resolve_precision
 from bottleneck.runtime.files import remove_stale_temp_files
+from bottleneck.runtime.scheduler import ArrayTask
 
 
 def extract(
@@ -179,11 +180,11 @@ def _resolve_layout(
 
 
 def _shards_to_redo(
-    update: CacheUpdate, layers: Sequence[str], task: Task, refresh: RefreshOptions
+    update: CacheUpdate, layers: Sequence[str], task: ArrayTask, refresh: RefreshOptions
 ) -> set[tuple[str, int]]:
     shards = set(update.stale)
     if refresh.retry_rejected and not update.new:
-        rejected = update.cache.rejected(own_shards(update.cache, task))
+        rejected = update.cache.rejected(task.shards(update.cache.shard_count))
         shards |= {row // update.cache.layout.shard_size for row in rejected}
     return {*refresh.redo, *product(layers, shards)}
 

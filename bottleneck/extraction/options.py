@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bottleneck.cache.manifest import COMPRESSIONS, DTYPES
-from bottleneck.errors import InvalidOptionError
 from bottleneck.runtime.devices import PRECISIONS
 from bottleneck.runtime.executors import Executor
+from bottleneck.runtime.scheduler import ArrayTask
 from bottleneck.runtime.validation import require_one_of, require_positive
 
 
@@ -67,8 +67,8 @@ class ComputeOptions:
         Threads that read files and, for a GPU, those that decode. The default is one per core.
     executor : Executor, optional
         Workers that make the shards, each with a device of its own. The default is this process.
-    task : tuple of 2 int
-        Which part of the shards to make, as (index, count), counted from 0.
+    task : ArrayTask
+        Which part of the shards to make. The default is all of them.
 
     Raises
     ------
@@ -86,19 +86,12 @@ class ComputeOptions:
     batch_size: int | None = None
     workers: int | None = None
     executor: Executor | None = None
-    task: tuple[int, int] = (0, 1)
+    task: ArrayTask = ArrayTask()  # noqa: RUF009  (frozen)
 
     def __post_init__(self) -> None:
         require_one_of("precision", self.precision, ("auto", *PRECISIONS))
         require_positive("batch_size", self.batch_size)
         require_positive("workers", self.workers)
-        index, count = self.task
-        if count < 1:
-            raise InvalidOptionError("task", f"{index}/{count}", "I/N with N at least 1")
-        if not 0 <= index < count:
-            raise InvalidOptionError(
-                "task", f"{index}/{count}", f"I/N with I one of 0…{count - 1}, counted from 0"
-            )
 
 
 @dataclass(frozen=True)

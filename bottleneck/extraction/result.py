@@ -11,7 +11,7 @@ from bottleneck.cache.verify import Problem
 from bottleneck.extraction.advice import stage_advice
 from bottleneck.extraction.disk_space import DiskEstimate
 from bottleneck.extraction.summary import status_json, status_text
-from bottleneck.extraction.work import Task, own_shards
+from bottleneck.runtime.scheduler import ArrayTask
 from bottleneck.runtime.timing import StageTimer, slowest_stage
 
 _STAGES = ("read", "decode", "forward", "write")
@@ -56,7 +56,7 @@ class ExtractionResult:
         The time of each stage.
     seconds : float
         Duration of the run.
-    task : tuple of 2 int
+    task : ArrayTask
         Which part of the cache's shards the run was for.
     max_batch_size : int or None
         If a batch did not fit into the device's memory: how many images do.
@@ -68,13 +68,13 @@ class ExtractionResult:
     rejected: dict[int, str]
     stats: StageTimer
     seconds: float
-    task: Task
+    task: ArrayTask
     max_batch_size: int | None = None
 
     @property
     def shards(self) -> range:
         """The shards that the run was for."""
-        return own_shards(self.cache, self.task)
+        return self.task.shards(self.cache.shard_count)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain values, as ``extract --json`` prints them.
@@ -84,7 +84,7 @@ class ExtractionResult:
         status = status_json(self.cache, self.cache.status(shards=self.shards))
         return status | {
             "complete": status["complete"] and self.cache.is_full(status["layers"]),
-            "task": list(self.task),
+            "task": [self.task.index, self.task.count],
             "encoded": self.rows,
             "changes": {
                 "added": self.changes.added,
@@ -117,7 +117,7 @@ class ExtractionResult:
         ]
 
     def _task_text(self) -> list[str]:
-        index, tasks = self.task
+        index, tasks = self.task.index, self.task.count
         if tasks == 1:
             return []
         count = f"{len(self.shards)} of {self.cache.shard_count} shards"

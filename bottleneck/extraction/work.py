@@ -8,18 +8,11 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 
 from bottleneck.cache.store import Cache
-
-Task = tuple[int, int]  # part i of n, counted from 0
-
-
-def own_shards(cache: Cache, task: Task) -> range:
-    """The shards that are a task's: every n-th, from the i-th."""
-    index, count = task
-    return range(index, cache.shard_count, count)
+from bottleneck.runtime.scheduler import ArrayTask
 
 
 def find_missing(
-    cache: Cache, layers: Sequence[str], task: Task, again: Collection[tuple[str, int]] = ()
+    cache: Cache, layers: Sequence[str], task: ArrayTask, again: Collection[tuple[str, int]] = ()
 ) -> dict[tuple[str, ...], list[int]]:
     """The shards of a task that are to be made, by the layers that lack them.
 
@@ -28,11 +21,11 @@ def find_missing(
     cache : Cache
     layers : sequence of str
         Those of the run.
-    task : tuple of 2 int
+    task : ArrayTask
     again : collection of (str, int)
         Layers and shards that are to be made though they are there.
     """
-    shards = own_shards(cache, task)
+    shards = task.shards(cache.shard_count)
     by_shard: defaultdict[int, list[str]] = defaultdict(list)
     for layer in dict.fromkeys(layers):
         done = cache.finished_shards(layer, shards)
@@ -45,7 +38,7 @@ def find_missing(
     return dict(todo)
 
 
-def finish(cache: Cache, layers: Sequence[str], task: Task) -> dict[int, str]:
+def finish(cache: Cache, layers: Sequence[str], task: ArrayTask) -> dict[int, str]:
     """Bring ``rejected.csv`` and ``codes.h5`` up to date, or leave that to a task that ends later.
 
     If each of a thousand tasks looked into ten thousand shards for that, they would open ten
@@ -59,6 +52,6 @@ def finish(cache: Cache, layers: Sequence[str], task: Task) -> dict[int, str]:
         The rows that gave no codes, and why: of all shards where the files were brought up to
         date, else of the task's own.
     """
-    if task[1] == 1 or cache.is_full(layers):
+    if task.count == 1 or cache.is_full(layers):
         return cache.write_index()
-    return cache.rejected(own_shards(cache, task))
+    return cache.rejected(task.shards(cache.shard_count))

@@ -1,7 +1,7 @@
-"""Tasks: which part of a run, and of its machine, is this process's, as its scheduler told it.
+"""Detect the part of a run that a batch scheduler gives to this process.
 
-Tasks share nothing but the cache's directory. Whatever a task finds done it leaves alone, so that
-one which is queued again, or runs twice, does only what is missing.
+Tasks share only the cache's directory. A task skips what is done, so that a task that is queued
+again or runs twice does only what is missing.
 """
 
 import re
@@ -14,18 +14,18 @@ from bottleneck.errors import InvalidOptionError
 
 @dataclass(frozen=True)
 class _Array:
-    """The variables by which a scheduler tells a job which element of an array it is.
+    """Names of the variables by which a scheduler tells a job its element of an array.
 
     Attributes
     ----------
     name : str
-        The scheduler's.
+        Name of the scheduler.
     index : str
-        The element's own number.
+        Variable of the element's own number.
     first, last, step, count : str
-        Of the array's numbers; empty where the scheduler does not tell.
+        Variables of the array's numbers; empty if the scheduler does not set them.
     none : str
-        What stands in `index` where there is no array.
+        Value of `index` outside of an array.
     """
 
     name: str
@@ -59,66 +59,114 @@ _ARRAYS = (
     _Array("Kubernetes", "JOB_COMPLETION_INDEX"),
 )
 
-# LokyExecutor of one job, side by side: the rank and how many there are.
+
+@dataclass(frozen=True)
+class ArrayTask:
+    """One part of a run that several tasks share: of every `count` shards, the one at `index`.
+
+    Parameters
+    ----------
+    index : int
+        Number of the part, counted from 0.
+    count : int
+        Number of parts.
+
+    Raises
+    ------
+    InvalidOptionError
+        The count is below 1, or the index is not below the count.
+
+    Examples
+    --------
+    >>> list(ArrayTask(1, 4).shards(10))
+    [1, 5, 9]
+    >>> str(ArrayTask(1, 4))
+    '1/4'
+    """
+
+    index: int = 0
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise InvalidOptionError("task", str(self), "I/N with N at least 1")
+        if not 0 <= self.index < self.count:
+            raise InvalidOptionError(
+                "task", str(self), f"I/N with I one of 0…{self.count - 1}, counted from 0"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+    def shards(self, shard_count: int) -> range:
+        """Return the numbers of this task's shards, of so many in all."""
+        return range(self.index, shard_count, self.count)
+
+
+# Parallel processes of one job: the variables of the rank and of the number of ranks.
 _RANKS = (
     ("RANK", "WORLD_SIZE"),  # torchrun
     ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),  # srun; a batch script alone has no step
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
 )
 
-# The same among those of one machine.
+# The same among the processes on one machine.
 _LOCAL_RANKS = (
     ("LOCAL_RANK", "LOCAL_WORLD_SIZE"),
     ("OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"),
 )
 
 
-def detect_array_task(
-    environment: Mapping[str, str], *, count: int | None = None
-) -> tuple[int, int]:
-    """The part (i, n) of a run that is this process's: part i of n, counted from 0.
+def detect_array_task(environment: Mapping[str, str], *, count: int | None = None) -> ArrayTask:
+    """Return the part of a run that the scheduler gives to this process.
 
-    An element of an array is a part, and so is each of the processes that it starts side by side.
+    Each element of an array is a part. If an element starts parallel ranks, each rank is one.
 
     Parameters
     ----------
     environment : mapping of str to str
-        As `os.environ`.
+        The process's variables, as in `os.environ`.
     count : int, optional
-        How many elements the array has, where the scheduler does not tell (PBS, Kubernetes).
+        Number of elements of the array, for schedulers that do not tell (PBS, Kubernetes).
 
     Returns
     -------
-    tuple of 2 int
-        (0, 1) where no scheduler says otherwise.
+    ArrayTask
+        The whole run if no scheduler says otherwise.
 
     Raises
     ------
     InvalidOptionError
-        The array is not regular, or nobody says how many elements it has.
+        The array's numbers are irregular, or the number of elements is not known.
+
+    Examples
+    --------
+    >>> str(detect_array_task({"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_MAX": "7",
+    ...                        "SLURM_ARRAY_TASK_MIN": "0"}))
+    '3/8'
     """
     index, total = _element(environment, count)
     rank, size = _rank(environment)
-    return index * size + rank, total * size
+    return ArrayTask(index * size + rank, total * size)
 
 
 def local_rank(environment: Mapping[str, str]) -> tuple[int, int]:
-    """The place (i, n) of this process among the n of its job that share its machine and its cards.
+    """Return (i, n): this process is number i of the n in its job that share its machine and GPUs.
 
     Parameters
     ----------
     environment : mapping of str to str
-        As `os.environ`.
+        The process's variables, as in `os.environ`.
 
     Returns
     -------
     tuple of 2 int
-        (0, 1) where it is alone, or has cards that its scheduler gave to nobody else.
+        (0, 1) if it is alone, or has GPUs that its scheduler gave to no other process.
 
     Raises
     ------
     InvalidOptionError
-        What the scheduler says makes no sense.
+        The scheduler's variables contradict each other.
     """
     if "SLURM_GPUS_PER_TASK" in environment:
         return 0, 1
@@ -134,12 +182,18 @@ def local_rank(environment: Mapping[str, str]) -> tuple[int, int]:
 
 
 def pending_by_task(missing: Iterable[int], count: int) -> dict[int, int]:
-    """How many missing shards each of `count` parts has, if any: shard i is part i % count's."""
+    """Count missing shards by task, where shard i belongs to task i % `count`."""
     return dict(sorted(Counter(shard % count for shard in missing).items()))
 
 
 def array_expression(indices: Iterable[int]) -> str:
-    """Numbers as ``sbatch --array`` takes them: ``0,3-5``."""
+    """Format numbers as ``sbatch --array`` takes them.
+
+    Examples
+    --------
+    >>> array_expression([5, 0, 3, 4])
+    '0,3-5'
+    """
     runs: list[list[int]] = []
     for index in sorted(set(indices)):
         if runs and runs[-1][1] == index - 1:
@@ -153,7 +207,7 @@ def _element(environment: Mapping[str, str], count: int | None) -> tuple[int, in
     for array in _ARRAYS:
         value = environment.get(array.index, array.none)
         if value != array.none:
-            return _place_in(array, environment, _number(array.index, value), count)
+            return _element_in(array, environment, _number(array.index, value), count)
     if count is not None:
         raise InvalidOptionError(
             "task",
@@ -164,14 +218,14 @@ def _element(environment: Mapping[str, str], count: int | None) -> tuple[int, in
     return 0, 1
 
 
-def _place_in(
+def _element_in(
     array: _Array, environment: Mapping[str, str], index: int, count: int | None
 ) -> tuple[int, int]:
-    def told(name: str, default: int) -> int:
+    def number(name: str, default: int) -> int:
         value = environment.get(name, "") if name else ""
         return _number(name, value) if value else default
 
-    if not array.last:  # numbered from 0, and no more is told
+    if not array.last:  # numbered from 0; nothing else is known
         total = count
         if total is None:
             raise InvalidOptionError(
@@ -180,13 +234,13 @@ def _place_in(
                 "auto/N",
                 f"{array.index}={index}, and {array.name} does not say how many tasks there are",
             )
-        place = index
+        position = index
     else:
-        first, step = told(array.first, 1), max(1, told(array.step, 1))
-        place, rest = divmod(index - first, step)
-        regular = (told(array.last, index) - first) // step + 1
+        first, step = number(array.first, 1), max(1, number(array.step, 1))
+        position, rest = divmod(index - first, step)
+        regular = (number(array.last, index) - first) // step + 1
         total = count or regular
-        if rest or told(array.count, regular) != regular:
+        if rest or number(array.count, regular) != regular:
             raise InvalidOptionError(
                 "task",
                 "auto",
@@ -194,14 +248,14 @@ def _place_in(
                 f"{array.index}={index}, and the tasks of this array are not evenly numbered, so "
                 "that each one's part cannot be told",
             )
-    if not 0 <= place < total:
+    if not 0 <= position < total:
         raise InvalidOptionError(
             "task",
             "auto",
             "I/N",
-            f"{array.index}={index} is task {place} counted from 0, and there are {total}",
+            f"{array.index}={index} is task {position} counted from 0, and there are {total}",
         )
-    return place, total
+    return position, total
 
 
 def _rank(environment: Mapping[str, str]) -> tuple[int, int]:

@@ -33,6 +33,7 @@ from bottleneck.fitting.fit import fit
 from bottleneck.fitting.head import Head
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.prediction.predict import predict
+from bottleneck.runtime.scheduler import ArrayTask
 from tests.helpers.fixture_types import Extract
 from tests.helpers.networks import PLAIN, SMALL
 from tests.helpers.photographs import write_photographs
@@ -483,7 +484,7 @@ def test_labels_that_hold_are_those_of_images_csv(
 
 
 def test_rows_of_shards_that_are_not_there_yet_are_nan(photos: Path, extract_tiny: Extract) -> None:
-    cache = extract_tiny(photos, task=(1, 2)).cache
+    cache = extract_tiny(photos, task=ArrayTask(1, 2)).cache
     cache.write_index()
     path = cache.path
     reading = Reader(path).read("layer2")

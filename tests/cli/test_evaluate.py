@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 from scipy.special import expit, softmax
 from sklearn.metrics import average_precision_score
 
+from bottleneck.runtime.scheduler import ArrayTask
 from tests.helpers import cli
 from tests.helpers.cli import Trap, contents, margins, refused, stored
 from tests.helpers.datasets import calibration_error
@@ -176,7 +177,7 @@ def test_a_layer_that_the_cache_lacks_is_named(
 def test_an_incomplete_cache_is_refused_with_what_it_lacks(
     run: Run, head: Path, photos: Path, tmp_path: Path, extract_tiny: Extract
 ) -> None:
-    extract_tiny(photos, out=tmp_path / "other", task=(0, 2))
+    extract_tiny(photos, out=tmp_path / "other", task=ArrayTask(0, 2))
     refused(run("evaluate", head, "other"), "2 of 5 shards", "bottleneck extract")
 
 

@@ -18,6 +18,7 @@ from sklearn.svm import LinearSVC
 
 from bottleneck.cache.store import Cache
 from bottleneck.cli.options import Size
+from bottleneck.runtime.scheduler import ArrayTask
 from tests.helpers import cli
 from tests.helpers.cli import contents, refused, stored, tiny_cache
 from tests.helpers.datasets import clouds, written_cache
@@ -423,7 +424,7 @@ def test_the_classifier_has_to_be_named(run: Run, cache: Path) -> None:
 def test_an_incomplete_layer_is_refused_with_what_it_lacks(
     run: Run, photos: Path, tmp_path: Path, extract_tiny: Extract
 ) -> None:
-    extract_tiny(photos, task=(0, 2))
+    extract_tiny(photos, task=ArrayTask(0, 2))
     refused(run("fit", "cache", "--clf", "svm"), "'layer2'", "2 of 5 shards", "bottleneck extract")
     assert not list(tmp_path.glob("head*"))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import h5py
 import pytest
 
+from bottleneck.runtime.scheduler import ArrayTask
 from tests.helpers import cli
 from tests.helpers.cli import TINY, contents, refused, stored
 from tests.helpers.fixture_types import Extract, Run
@@ -37,7 +38,7 @@ def test_done_rejected_and_missing_are_all_rows(
     run: Run, photos: Path, extract_tiny: Extract
 ) -> None:
     (photos / "train" / "ants" / "ants000.jpg").write_bytes(b"")
-    cache = extract_tiny(photos, task=(0, 2)).cache.path  # shards 0, 2 and 4 of 5
+    cache = extract_tiny(photos, task=ArrayTask(0, 2)).cache.path  # shards 0, 2 and 4 of 5
     found = json.loads(run("status", cache, "--json").stdout)
     assert found["complete"] is False
     layer = found["layers"]["layer2"]
@@ -89,7 +90,7 @@ def test_codes_that_float16_cannot_hold_are_reported(
 def test_a_plan_without_codes_is_not_complete(
     run: Run, photos: Path, extract_tiny: Extract
 ) -> None:
-    cache = extract_tiny(photos, shard_size=100, task=(1, 2)).cache.path
+    cache = extract_tiny(photos, shard_size=100, task=ArrayTask(1, 2)).cache.path
     result = run("status", cache, "--json")
     found = json.loads(result.stdout)
     assert (found["rows"], found["complete"], result.exit_code) == (36, False, 3)
@@ -99,7 +100,7 @@ def test_a_plan_without_codes_is_not_complete(
 def test_what_is_missing_is_told_by_layer_and_by_task(
     run: Run, photos: Path, extract_tiny: Extract
 ) -> None:
-    extract_tiny(photos, task=(1, 2))  # shards 1 and 3 of 5
+    extract_tiny(photos, task=ArrayTask(1, 2))  # shards 1 and 3 of 5
     cache = extract_tiny(photos, layers=["layer3"]).cache.path
     (cache / "codes" / "layer3" / "00004.h5").unlink()
     result = run("status", cache, "--json", "--tasks", 3)
@@ -119,11 +120,11 @@ def test_what_is_missing_is_told_by_layer_and_by_task(
 def test_the_tasks_that_are_left_are_those_that_finish_it(
     run: Run, photos: Path, extract_tiny: Extract
 ) -> None:
-    cache = extract_tiny(photos, task=(2, 4), shard_size=3).cache.path
+    cache = extract_tiny(photos, task=ArrayTask(2, 4), shard_size=3).cache.path
     left = json.loads(run("status", cache, "--json", "--tasks", 4).stdout)["by_task"]
     assert left == {"0": 3, "1": 3, "3": 3}
     for task in left:
-        extract_tiny(photos, task=(int(task), 4), shard_size=3)
+        extract_tiny(photos, task=ArrayTask(int(task), 4), shard_size=3)
     found = run("status", cache, "--json", "--tasks", 4)
     assert (found.exit_code, json.loads(found.stdout)["by_task"]) == (0, {})
     assert "tasks left" not in run("status", cache, "--tasks", 4).stdout
@@ -131,7 +132,7 @@ def test_the_tasks_that_are_left_are_those_that_finish_it(
 
 def test_layers_that_are_named_must_be_whole(run: Run, photos: Path, extract_tiny: Extract) -> None:
     cache = extract_tiny(photos, layers=["layer2"]).cache.path
-    extract_tiny(photos, layers=["layer3"], task=(0, 2))
+    extract_tiny(photos, layers=["layer3"], task=ArrayTask(0, 2))
     assert run("status", cache).exit_code == 3
     assert run("status", cache, "--layer", "layer2").exit_code == 0
     assert run("status", cache, "--layer", "layer2", "--layer", "layer3").exit_code == 3

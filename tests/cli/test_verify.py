@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
+from bottleneck.runtime.scheduler import ArrayTask
 from tests.helpers import cli
 from tests.helpers.cli import contents, refused, stored
 from tests.helpers.fixture_types import Extract, Run
@@ -155,7 +156,7 @@ def test_repair_leaves_sound_shards_alone(run: Run, cache: Path, photos: Path) -
 
 
 def test_repair_finishes_what_was_never_done(run: Run, photos: Path, extract_tiny: Extract) -> None:
-    cache = extract_tiny(photos, task=(0, 2)).cache.path
+    cache = extract_tiny(photos, task=ArrayTask(0, 2)).cache.path
     code, found = _verify(run, cache)
     assert (code, [item["why"] for item in found["bad"]]) == (1, ["missing", "missing"])
     assert run("verify", cache, "--repair", photos).exit_code == 0

@@ -16,6 +16,7 @@ from bottleneck.data.table import ImageTable
 from bottleneck.errors import DiskSpaceError
 from bottleneck.extraction.disk_space import DiskEstimate, LayerEstimate, estimate_disk_use
 from bottleneck.extraction.result import Progress
+from bottleneck.runtime.scheduler import ArrayTask
 from tests.helpers.fixture_types import Extract
 from tests.helpers.networks import PLAIN, SMALL
 from tests.helpers.photographs import photograph
@@ -166,7 +167,7 @@ def test_it_is_announced_once_before_any_image_is_read(
 
 def test_only_what_is_missing_is_announced(photos: Path, extract_tiny: Extract) -> None:
     told: list[DiskEstimate] = []
-    extract_tiny(photos, task=(1, 2), on_progress=first(told))
+    extract_tiny(photos, task=ArrayTask(1, 2), on_progress=first(told))
     assert told.pop().rows == 16  # shards 1 and 3 of 0…4
     extract_tiny(photos, on_progress=first(told))
     assert told.pop().rows == 20

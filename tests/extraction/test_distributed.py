@@ -15,6 +15,7 @@ from bottleneck.errors import NonFiniteCodesError, SpecMismatchError, WorkerErro
 from bottleneck.extraction.distributed import Job, Piece
 from bottleneck.extraction.result import Progress
 from bottleneck.runtime.executors import Executor, open_executor
+from bottleneck.runtime.scheduler import ArrayTask
 from bottleneck.runtime.shutdown import StopRequested, clear_stop_request, request_stop
 from bottleneck.spec import ModelReference
 from tests.helpers.fixture_types import Extract, Run
@@ -58,7 +59,7 @@ def test_workers_make_the_codes_that_one_process_makes(
     (photos / "train" / "ants" / "broken.jpg").write_bytes(b"no image")
     layers = ["layer1", "layer3"]
     alone = extract_tiny(photos, tmp_path / "alone", layers=layers)
-    extract_tiny(photos, tmp_path / "crew", layers=["layer1"], task=(1, 2))  # somebody was here
+    extract_tiny(photos, tmp_path / "crew", layers=["layer1"], task=ArrayTask(1, 2))
     calls: list[tuple[int, int]] = []
     done = extract_tiny(
         photos,
@@ -95,7 +96,7 @@ def test_a_worker_with_several_threads_has_one_network(
 ) -> None:
     options = {"model": f"{NETWORKS}:noted", "shard_size": 2}
     expected = codes(extract_tiny(photos, tmp_path / "alone", **options).cache.path, "layer2")
-    cache = extract_tiny(photos, task=(17, 18), **options).cache
+    cache = extract_tiny(photos, task=ArrayTask(17, 18), **options).cache
     before = len(list(notes.iterdir()))
     job = Job.of(cache, cache.reference, images=open_images(photos), **PLACES)
     with ThreadPoolExecutor(4) as threads:

@@ -18,6 +18,7 @@ from bottleneck.errors import InvalidOptionError, NonFiniteCodesError, UnknownNa
 from bottleneck.extraction import disk_space as preflight
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.result import Progress
+from bottleneck.runtime.scheduler import ArrayTask
 from tests.helpers.fixture_types import Extract
 from tests.helpers.networks import NETWORKS, PLAIN
 from tests.helpers.options import grouped
@@ -111,7 +112,7 @@ def test_a_misspelt_layer_leaves_a_cache_as_it_was(photos: Path, extract_tiny: E
 
 def test_tasks_together_make_the_whole(photos: Path, extract_tiny: Extract, tmp_path: Path) -> None:
     reference = codes(extract_tiny(photos, tmp_path / "reference").cache)
-    rows = [extract_tiny(photos, task=(i, 3)).rows for i in (2, 0, 1)]
+    rows = [extract_tiny(photos, task=ArrayTask(i, 3)).rows for i in (2, 0, 1)]
     assert sum(rows) == 36
     assert all(rows)
     np.testing.assert_array_equal(codes(tmp_path / "cache"), reference)
@@ -128,7 +129,7 @@ def test_layers_and_device_are_checked_before_anything_is_read(options: dict[str
 
 @pytest.mark.parametrize(
     "options",
-    [{"task": (3, 3)}, {"task": (0, 0)}, {"batch_size": 0}, {"workers": 0}, {"shard_size": 0}],
+    [{"batch_size": 0}, {"workers": 0}, {"shard_size": 0}],
 )
 def test_counts_are_checked_before_anything_is_read(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidOptionError, match="must be"):
@@ -249,7 +250,7 @@ def test_a_task_tries_again_what_is_its_own(
         path = sorted((photos).rglob("*.*"))[row]
         path.write_bytes(b"no image")
     extract_tiny(photos)
-    rows = [extract_tiny(photos, task=(i, 2), retry_rejected=True).rows for i in range(2)]
+    rows = [extract_tiny(photos, task=ArrayTask(i, 2), retry_rejected=True).rows for i in range(2)]
     assert rows == [16, 0]  # shards 0 and 2 hold the two
     assert missing_shards(open_cache(tmp_path / "cache"), "layer2") == []
 

@@ -10,6 +10,7 @@ from bottleneck.cache.shard import write_shard
 from bottleneck.cache.store import open_cache
 from bottleneck.extraction.pipeline import _batches, _WriteBehind
 from bottleneck.extraction.result import Progress
+from bottleneck.runtime.scheduler import ArrayTask
 from bottleneck.runtime.shutdown import StopRequested, clear_stop_request, request_stop
 from bottleneck.runtime.timing import StageTimer
 from tests.helpers.fixture_types import Extract
@@ -113,7 +114,7 @@ def test_whoever_asks_to_stop_gets_the_shard_in_the_making_and_no_other(
 def test_a_request_in_the_last_shard_of_one_pass_ends_before_the_next_pass(
     photos: Path, extract_tiny: Extract, tmp_path: Path
 ) -> None:
-    extract_tiny(photos, layers=["layer2"], task=(0, 5))  # then its shard 0 is a pass of its own
+    extract_tiny(photos, layers=["layer2"], task=ArrayTask(0, 5))
 
     def on_progress(progress: Progress) -> None:
         if progress.done:

@@ -23,7 +23,8 @@ from bottleneck.cache.update import ImageChanges, plan_update
 from bottleneck.cache.verify import verify
 from bottleneck.data.images import open_images
 from bottleneck.data.table import ImageTable
-from bottleneck.extraction.work import find_missing, finish, own_shards
+from bottleneck.extraction.work import find_missing, finish
+from bottleneck.runtime.scheduler import ArrayTask
 from tests.cache.test_format import Reader
 from tests.helpers.shards import missing_shards
 
@@ -62,14 +63,14 @@ def anew(cache: Cache) -> Cache:
     return dataclasses.replace(cache, _headers={})
 
 
-def work(cache: Cache, task: tuple[int, int]) -> None:
+def work(cache: Cache, task: ArrayTask) -> None:
     """What a task does to a new cache, with an instant network."""
     cache = anew(cache)
     todo = find_missing(cache, [LAYER], task)
-    assert todo == {(LAYER,): list(own_shards(cache, task))}
+    assert todo == {(LAYER,): list(task.shards(cache.shard_count))}
     write_instantly(cache, todo[(LAYER,)])
     rejected = finish(cache, [LAYER], task)
-    own = {cache.rows(k).start for k in own_shards(cache, task) if k % REJECTED == 0}
+    own = {cache.rows(k).start for k in task.shards(cache.shard_count) if k % REJECTED == 0}
     assert own <= rejected.keys()
 
 
@@ -90,7 +91,7 @@ def test_what_tasks_look_at_is_linear_in_the_shards(
 ) -> None:
     cache = make_cache(tmp_path, rows=3 * shards, shards=shards)
     for task in range(tasks):
-        work(cache, (task, tasks))
+        work(cache, ArrayTask(task, tasks))
     require_complete(cache)
     assert headers.total() == shards + (tasks - 1) * shards // tasks
     assert max(headers.values()) == 2  # by its own task, and by the last one
@@ -115,24 +116,24 @@ def test_a_command_reads_a_header_once(tmp_path: Path, headers: Counter[str], sh
 def test_tasks_that_end_together_leave_a_complete_index(tmp_path: Path) -> None:
     cache = make_cache(tmp_path, rows=600, shards=200)
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda task: work(cache, (task, 40)), range(40)))
+        list(pool.map(lambda task: work(cache, ArrayTask(task, 40)), range(40)))
     require_complete(cache)
 
 
 def test_a_task_that_is_not_the_last_leaves_the_index_to_others(tmp_path: Path) -> None:
     cache = make_cache(tmp_path, rows=30, shards=10)
     write_instantly(cache, range(9))
-    assert finish(anew(cache), [LAYER], (0, 2)) == {0: "cannot be decoded"}
+    assert finish(anew(cache), [LAYER], ArrayTask(0, 2)) == {0: "cannot be decoded"}
     assert not (cache.path / "codes.h5").exists()
     write_instantly(cache, [9])
-    assert finish(anew(cache), [LAYER], (0, 2)) == {0: "cannot be decoded"}
+    assert finish(anew(cache), [LAYER], ArrayTask(0, 2)) == {0: "cannot be decoded"}
     require_complete(cache)
 
 
 def test_a_run_that_is_alone_leaves_an_index_of_what_there_is(tmp_path: Path) -> None:
     cache = make_cache(tmp_path, rows=30, shards=10)
     write_instantly(cache, range(9))
-    assert finish(cache, [LAYER], (0, 1)) == {0: "cannot be decoded"}
+    assert finish(cache, [LAYER], ArrayTask(0, 1)) == {0: "cannot be decoded"}
     with h5py.File(cache.path / "codes.h5", locking=False) as index:
         assert len(index[LAYER].virtual_sources()) == 9
 

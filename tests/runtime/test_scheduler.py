@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from bottleneck.errors import InvalidOptionError
 from bottleneck.runtime.resources import available_cpus
 from bottleneck.runtime.scheduler import (
+    ArrayTask,
     array_expression,
     detect_array_task,
     local_rank,
@@ -37,14 +38,14 @@ def srun(rank: int, *, node: int) -> dict[str, str]:
 
 
 def test_without_a_scheduler_a_process_does_all() -> None:
-    assert detect_array_task({}) == (0, 1)
+    assert detect_array_task({}) == ArrayTask(0, 1)
     # As a job that is no array, or a batch script that started no step, says it.
     for alone in (
         {"SGE_TASK_ID": "undefined", "SGE_TASK_FIRST": "undefined"},
         {"LSB_JOBINDEX": "0"},
         {"SLURM_JOB_ID": "5", "SLURM_PROCID": "0", "SLURM_NTASKS": "4"},
     ):
-        assert detect_array_task(alone) == (0, 1)
+        assert detect_array_task(alone) == ArrayTask(0, 1)
 
 
 @given(st.integers(0, 50), st.integers(1, 9), st.integers(1, 40), st.sampled_from(["slurm", "sge"]))
@@ -54,7 +55,7 @@ def test_the_elements_of_an_array_are_all_parts_once(
     make = slurm if scheduler == "slurm" else grid_engine
     indices = range(first, first + step * count, step)
     parts = [detect_array_task(make(index, first, indices[-1], step)) for index in indices]
-    assert parts == [(place, count) for place in range(count)]
+    assert parts == [ArrayTask(index, count) for index in range(count)]
 
 
 @pytest.mark.parametrize(
@@ -68,13 +69,13 @@ def test_the_elements_of_an_array_are_all_parts_once(
     ],
 )
 def test_other_schedulers_and_ranks(environment: dict[str, str], expected: tuple[int, int]) -> None:
-    assert detect_array_task(environment) == expected
+    assert detect_array_task(environment) == ArrayTask(*expected)
 
 
 @pytest.mark.parametrize("name", ["PBS_ARRAY_INDEX", "JOB_COMPLETION_INDEX"])
 def test_who_does_not_say_how_many_is_told(name: str) -> None:
-    assert detect_array_task({name: "3"}, count=16) == (3, 16)
-    with pytest.raises(InvalidOptionError, match=rf"{name}=3: .*--task auto/N"):
+    assert detect_array_task({name: "3"}, count=16) == ArrayTask(3, 16)
+    with pytest.raises(InvalidOptionError, match=rf"must be auto/N: {name}=3, "):
         detect_array_task({name: "3"})
     with pytest.raises(InvalidOptionError, match="is task 16 counted from 0, and there are 16"):
         detect_array_task({name: "16"}, count=16)
@@ -88,7 +89,7 @@ def test_ranks_within_the_elements_of_an_array_share_its_parts() -> None:
         for index in (1, 2, 3)
         for rank in (0, 1)
     )
-    assert parts == Counter((part, 6) for part in range(6))
+    assert parts == Counter(ArrayTask(part, 6) for part in range(6))
 
 
 @pytest.mark.parametrize(
@@ -102,12 +103,14 @@ def test_ranks_within_the_elements_of_an_array_share_its_parts() -> None:
     ],
 )
 def test_what_cannot_be_told_is_refused(environment: dict[str, str]) -> None:
-    with pytest.raises(InvalidOptionError, match="--task I/N"):
+    with pytest.raises(InvalidOptionError, match="must be I/N"):
         detect_array_task(environment)
 
 
 def test_a_count_without_a_scheduler_is_refused() -> None:
-    with pytest.raises(InvalidOptionError, match="--task auto/4: no scheduler says"):
+    with pytest.raises(
+        InvalidOptionError, match="^`task='auto/4'`: must be I/4, since no scheduler says"
+    ):
         detect_array_task({}, count=4)
 
 
@@ -162,3 +165,15 @@ def test_numbers_side_by_side_are_one_range() -> None:
 def test_missing_shards_fall_to_the_tasks_that_make_them() -> None:
     assert pending_by_task([0, 2, 4, 4], 3) == {0: 1, 1: 2, 2: 1}
     assert pending_by_task([], 3) == {}
+
+
+@pytest.mark.parametrize(("index", "count"), [(3, 3), (0, 0), (-1, 2)])
+def test_a_part_is_one_of_those_that_there_are(index: int, count: int) -> None:
+    with pytest.raises(InvalidOptionError, match=f"`task='{index}/{count}'`: must be I/N"):
+        ArrayTask(index, count)
+
+
+@given(st.integers(1, 20), st.integers(0, 100))
+def test_tasks_have_each_shard_once(count: int, shards: int) -> None:
+    parts = [shard for index in range(count) for shard in ArrayTask(index, count).shards(shards)]
+    assert sorted(parts) == list(range(shards))
