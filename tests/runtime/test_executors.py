@@ -106,7 +106,7 @@ def test_options_that_belong_to_the_other_backend_are_refused() -> None:
         {"backend": "loky", "scheduler": "tcp://127.0.0.1:1"},
     ):
         with (
-            pytest.raises(InvalidOptionError, match="`(backend|scheduler)=.*: must be given with"),
+            pytest.raises(InvalidOptionError, match=r"`(backend|scheduler)=.*: must be given with"),
             open_executor(**options),
         ):
             pass

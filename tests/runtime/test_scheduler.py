@@ -109,7 +109,7 @@ def test_what_cannot_be_told_is_refused(environment: dict[str, str]) -> None:
 
 def test_a_count_without_a_scheduler_is_refused() -> None:
     with pytest.raises(
-        InvalidOptionError, match="^`task='auto/4'`: must be I/4, since no scheduler says"
+        InvalidOptionError, match=r"^`task='auto/4'`: must be I/4, since no scheduler says"
     ):
         detect_array_task({}, count=4)
 
