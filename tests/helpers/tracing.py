@@ -3,12 +3,13 @@
 import itertools
 from collections import Counter
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 import torch
 from torch import Tensor, fx, nn
 
-from bottleneck.backbones.layers import list_layers, select_layers
+from bottleneck.backbones.layers import Layer, list_layers, select_layers
 from bottleneck.backbones.tracing import Forward, trace
 from bottleneck.backbones.truncated import TruncatedNetwork
 
@@ -33,12 +34,22 @@ def images(count: int = 3, size: int = SIZE) -> Tensor:
     return torch.randn(count, 3, size, size)
 
 
+def layers_of(network: nn.Module) -> list[Layer]:
+    """All layers of a network; listed once, because that takes as long as tracing it."""
+    if network not in _LAYERS:
+        _LAYERS[network] = list_layers(network, SIZE)
+    return _LAYERS[network]
+
+
+_LAYERS: WeakKeyDictionary[nn.Module, list[Layer]] = WeakKeyDictionary()
+
+
 def every_module(network: nn.Module) -> list[str]:
-    return [layer.name for layer in list_layers(network, SIZE)]
+    return [layer.name for layer in layers_of(network)]
 
 
 def tap(network: nn.Module, names: list[str], **options: Any) -> TruncatedNetwork:
-    return TruncatedNetwork(network, select_layers(list_layers(network, SIZE), names), **options)
+    return TruncatedNetwork(network, select_layers(layers_of(network), names), **options)
 
 
 def traced(
@@ -57,7 +68,7 @@ def truth(
     network: nn.Module, names: list[str], batch: Tensor, *, relu: bool, pool: str
 ) -> dict[str, Tensor]:
     """Codes from a full forward pass of the network, by hooks that copy."""
-    layers = select_layers(list_layers(network, SIZE), names)
+    layers = select_layers(layers_of(network), names)
     outputs: dict[tuple[str, int], Tensor] = {}
     calls: Counter[str] = Counter()
 
