@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -149,7 +149,8 @@ def list_layers(network: nn.Module, size: int) -> list[Layer]:
     """
     seen: dict[str, _Output] = {}
     try:
-        total = _observe(network, size, seen)
+        with FlopCounterMode(display=False) as counter:
+            _observe(network, size, seen, counter.get_total_flops)
     except USER_CODE_ERRORS as error:
         raise BackboneError(
             f"the network does not take images of 3 × {size} × {size}: "
@@ -157,7 +158,8 @@ def list_layers(network: nn.Module, size: int) -> list[Layer]:
         ) from error
     larger: dict[str, _Output] = {}
     with suppress(*USER_CODE_ERRORS):  # networks of a fixed size: layers before the error are known
-        _observe(network, size + _PROBE_GROWTH, larger)
+        _observe(network, size + _PROBE_GROWTH, larger, int)
+    total = counter.get_total_flops()
     return [
         Layer(
             name=name,
@@ -194,8 +196,10 @@ class _Output:
     flops: int
 
 
-def _observe(network: nn.Module, size: int, seen: dict[str, _Output]) -> int:
-    """Fill `seen` with every output of one forward pass; return its multiply-adds.
+def _observe(
+    network: nn.Module, size: int, seen: dict[str, _Output], count_flops: Callable[[], int]
+) -> None:
+    """Fill `seen` with every output of one forward pass, with what `count_flops` says then.
 
     The caller passes `seen` in, so that it has the outputs that came before an error.
     """
@@ -213,14 +217,13 @@ def _observe(network: nn.Module, size: int, seen: dict[str, _Output]) -> int:
                 return  # a module has that name already
             if isinstance(output, Tensor) and output.ndim > 1 and output.is_floating_point():
                 shape = tuple(output.shape[1:])
-                seen[name] = _Output(module, call, shape, counter.get_total_flops())
+                seen[name] = _Output(module, call, shape, count_flops())
 
         return hook
 
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        with forward_hooks(network, {name: hook_of(name) for name in modules}):
-            network(image)
-        return int(counter.get_total_flops())
+    hooks = {name: hook_of(name) for name in modules}
+    with torch.inference_mode(), forward_hooks(network, hooks):
+        network(image)
 
 
 def _channels_last(output: _Output, larger: _Output | None) -> bool:

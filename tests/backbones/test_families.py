@@ -54,6 +54,21 @@ AS_TRAINED: dict[str, dict[str, Any]] = {
     "inception_v3": {"transform_input": True, "aux_logits": True, "init_weights": False},
 }
 
+# Both have a classifier of 100 million weights in layers of this width.
+WIDE, NARROW = 4096, 64
+
+
+@pytest.fixture
+def narrow_classifiers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Build AlexNet and VGG with a narrower classifier, which is quicker to save and to load."""
+    init = nn.Linear.__init__
+
+    def narrow(self: nn.Linear, in_features: int, out_features: int, **options: Any) -> None:
+        inputs, outputs = (NARROW if size == WIDE else size for size in (in_features, out_features))
+        init(self, inputs, outputs, **options)
+
+    monkeypatch.setattr(nn.Linear, "__init__", narrow)
+
 
 def whole_network_codes(
     network: nn.Module, images: list[Image.Image], layers: list[str]
@@ -83,6 +98,7 @@ def whole_network_codes(
     }
 
 
+@pytest.mark.usefixtures("narrow_classifiers")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_codes_are_those_of_the_whole_network(family: str, tmp_path: Path) -> None:
     layers = FAMILIES[family]
