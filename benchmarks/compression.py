@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pictures import write_jpegs
 from turns import in_turns, median
 
-from bottleneck.cache.shard import CHUNK_BYTES
+from bottleneck.cache.shard_writer import CHUNK_BYTES
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions, StorageOptions
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from sizes import FULL, Size
 
 from bottleneck.cache.manifest import Manifest, StorageLayout, manifest_text
-from bottleneck.cache.shard import ShardData, write_shard
+from bottleneck.cache.shard import ShardData
+from bottleneck.cache.shard_writer import write_shard
 from bottleneck.cache.store import Cache
 from bottleneck.data.table import ImageTable
 from bottleneck.fitting.head import Head

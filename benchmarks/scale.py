@@ -20,9 +20,10 @@ from alone import run_alone
 
 from bottleneck.cache.envelope import build_envelope
 from bottleneck.cache.manifest import Manifest, StorageLayout, manifest_text, read_manifest
+from bottleneck.cache.merge import merge_images
 from bottleneck.cache.shard import FILE_TYPE
 from bottleneck.cache.store import Cache, open_cache
-from bottleneck.cache.update import merge_images, plan_update
+from bottleneck.cache.update import plan_update
 from bottleneck.data.images import open_images
 from bottleneck.data.string_column import StringColumn
 from bottleneck.data.table import TEXT_COLUMNS, ImageTable
@@ -132,7 +133,7 @@ def _open(place: Path, _: int) -> None:
 
 def _status(place: Path, _: int) -> None:
     cache = open_cache(place / "cache")
-    assert cache.status()[LAYER].missing == 0
+    assert cache.status().layers[LAYER].missing == 0
     assert cache.rejected()
 
 

@@ -134,7 +134,6 @@ def test_no_broad_except() -> None:
         "fitting.sweep",
         "fitting.head",
         "reporting.sweep_plot",
-        "extraction.summary",
         "cache.verify",
     ],
 )

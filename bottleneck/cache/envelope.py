@@ -1,13 +1,13 @@
-"""Sealed files: two lines in front say what a file is and what all of its bytes must be.
+"""Write and verify the text envelope at the beginning of each HDF5 file of a cache.
 
-HDF5 leaves whoever writes a file some room before its own beginning (the *user block*), and every
-HDF5 reader skips it. There stand
+HDF5 allows free space at the beginning of a file (the *user block*), which every HDF5 reader
+skips. The envelope is two lines in that space:
 
-* the file's kind and version, and the digest of the second line;
-* a header in JSON, among it the length of the file and the digest of all that follows.
+* the type and version of the file, and the digest of the second line;
+* a header in JSON, which includes the length of the file and the digest of all bytes after it.
 
-So a few hundred bytes tell whether a file is whole, and of what; one pass over it finds any byte
-that is not as it was written, before HDF5 looks at a single one.
+A few hundred bytes therefore say what a file holds and whether it has its full length. One pass
+over the file detects any changed byte before HDF5 parses anything.
 """
 
 import hashlib
@@ -15,6 +15,8 @@ import json
 import mmap
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,9 +24,9 @@ from typing import Any, BinaryIO
 from bottleneck.errors import ShardError, format_error
 from bottleneck.runtime.files import sha256
 
-_SMALLEST_ROOM = 512  # bytes, as HDF5 wants it; larger ones are powers of two
-_LONGEST_LINE = 1 << 26  # of a header: a shard in which every image was rejected, with reasons
-_AT_ONCE = 1 << 18
+_MIN_SIZE = 512  # bytes: HDF5 requires 512 or a larger power of two
+_MAX_HEADER = 1 << 26  # bytes: enough for a shard in which every image was rejected
+_READ_SIZE = 1 << 18
 _FIRST_LINE = re.compile(rb"([a-z-]{1,32}) (\d{1,9}) ([0-9a-f]{64})\n")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _NO_DIGEST = "0" * 64
@@ -32,87 +34,177 @@ _NO_DIGEST = "0" * 64
 
 @dataclass(frozen=True)
 class FileType:
-    """What a sealed file is: a name of small letters and dashes, and the version of its format."""
+    """Type of a file with an envelope.
+
+    Attributes
+    ----------
+    name : str
+        Small letters and dashes.
+    version : int
+        Version of the format.
+    """
 
     name: str
     version: int
 
 
+@dataclass(frozen=True)
+class EnvelopeFile:
+    """An open file whose envelope was read.
+
+    Attributes
+    ----------
+    path : Path
+    file : binary file
+        Open for reading.
+    header : dict
+        The header, with ``bytes`` and ``sha256``.
+    """
+
+    path: Path
+    file: BinaryIO
+    header: dict[str, Any]
+    _content_start: int
+
+    def verify(self) -> None:
+        """Compare every byte after the envelope with the digest in the header.
+
+        Raises
+        ------
+        ShardError
+            A byte differs, or the file cannot be read.
+        """
+        try:
+            self.file.seek(self._content_start)
+            digest = _digest(self.file)
+        except OSError as error:
+            raise ShardError(f"{self.path} cannot be read: {format_error(error)}") from error
+        if digest != self.header["sha256"]:
+            raise ShardError(
+                f"{self.path}: its bytes are not those that were written (sha256 differs)"
+            )
+
+
 def envelope_size(file_type: FileType, header: dict[str, Any]) -> int:
-    """Bytes to leave free at the beginning of a file for its seal."""
+    """Return how many bytes to leave free for the envelope at the beginning of a file.
+
+    Examples
+    --------
+    >>> envelope_size(FileType("example", 1), {"layer": "conv1"})
+    512
+    """
     needed = len(_lines(file_type, {**header, "bytes": 1 << 62, "sha256": _NO_DIGEST}))
-    return max(_SMALLEST_ROOM, 1 << (needed - 1).bit_length())
+    return max(_MIN_SIZE, 1 << (needed - 1).bit_length())
 
 
 def build_envelope(
     content: mmap.mmap | bytearray, file_type: FileType, header: dict[str, Any]
 ) -> bytes:
-    """The seal of a file: what is to be written at its beginning.
+    r"""Return the envelope of a file, to be written at its beginning.
 
     Parameters
     ----------
     content : mmap or bytearray
-        The whole file, whose first `envelope_size` bytes are zeros.
+        All bytes of the file. The first `envelope_size` bytes must be zeros.
     file_type : FileType
     header : dict
-        What can be written as JSON; ``bytes`` and ``sha256`` are added.
+        Values that JSON can store. The keys ``bytes`` and ``sha256`` are added.
+
+    Examples
+    --------
+    >>> lines = build_envelope(bytearray(600), FileType("example", 1), {"layer": "conv1"})
+    >>> lines.count(b"\n"), lines.startswith(b"example 1 ")
+    (2, True)
     """
-    # The digest has the same length whatever it is, so the header's end is known before it.
+    # A digest always has the same length, so the end of the header is known before the digest.
     end = len(_lines(file_type, {**header, "bytes": len(content), "sha256": _NO_DIGEST}))
     with memoryview(content) as view, view[end:] as rest:
         digest = sha256(rest)
     return _lines(file_type, {**header, "bytes": len(content), "sha256": digest})
 
 
-def read_envelope(path: Path, file_type: FileType) -> dict[str, Any]:
-    """What a sealed file says of itself; of the rest, only that its length is right is checked.
+@contextmanager
+def open_envelope(path: Path, file_type: FileType) -> Iterator[EnvelopeFile]:
+    """Open a file and read its envelope.
+
+    Only the envelope and the length of the file are checked; `EnvelopeFile.verify` checks the
+    remaining bytes on the same file handle.
+
+    Parameters
+    ----------
+    path : Path
+    file_type : FileType
+        The type and version that the file must have.
+
+    Yields
+    ------
+    EnvelopeFile
 
     Raises
     ------
     ShardError
-        It is absent, of another kind or version, cut short, or its first lines were changed.
+        The file is absent, of another type or version, or cut short, or its envelope was changed.
     """
-    with _opened(path) as file:
-        return _read_header(path, file, file_type)
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise ShardError(f"{path} cannot be opened: {format_error(error)}") from error
+    with file:
+        yield _read_header(path, file, file_type)
+
+
+def read_envelope(path: Path, file_type: FileType) -> dict[str, Any]:
+    """Read the header of a file; of the content, only the length is checked.
+
+    Parameters
+    ----------
+    path : Path
+    file_type : FileType
+        The type and version that the file must have.
+
+    Raises
+    ------
+    ShardError
+        The file is absent, of another type or version, or cut short, or its envelope was changed.
+    """
+    with open_envelope(path, file_type) as opened:
+        return opened.header
 
 
 def verify_envelope(path: Path, file_type: FileType) -> dict[str, Any]:
-    """What a sealed file says of itself, after every byte of it was compared with its digest.
+    """Compare every byte of a file with its digest and return its header.
+
+    Parameters
+    ----------
+    path : Path
+    file_type : FileType
+        The type and version that the file must have.
 
     Raises
     ------
     ShardError
-        As by `read_envelope`, or some byte is not as it was written.
+        The file is absent, of another type or version, or cut short, or any byte was changed.
     """
-    with _opened(path) as file:
-        header = _read_header(path, file, file_type)
-        try:
-            found = _digest(file)
-        except OSError as error:
-            raise ShardError(f"{path} cannot be read: {format_error(error)}") from error
-    if found != header["sha256"]:
-        raise ShardError(f"{path}: its bytes are not those that were written (sha256 differs)")
-    return header
+    with open_envelope(path, file_type) as opened:
+        opened.verify()
+        return opened.header
 
 
-def _opened(path: Path) -> BinaryIO:
+def _read_header(path: Path, file: BinaryIO, file_type: FileType) -> EnvelopeFile:
     try:
-        return path.open("rb")
-    except OSError as error:
-        raise ShardError(f"{path} cannot be opened: {format_error(error)}") from error
-
-
-def _read_header(path: Path, file: BinaryIO, file_type: FileType) -> dict[str, Any]:
-    try:
-        first, second = file.readline(128), file.readline(_LONGEST_LINE)
+        first, second = file.readline(128), file.readline(_MAX_HEADER)
         length = os.fstat(file.fileno()).st_size
     except OSError as error:
         raise ShardError(f"{path} cannot be read: {format_error(error)}") from error
-    found = _FIRST_LINE.fullmatch(first)
-    if found is None:
-        what = "an HDF5 file without a seal" if first.startswith(_HDF5[:6]) else "something else"
+    match = _FIRST_LINE.fullmatch(first)
+    if match is None:
+        what = (
+            "an HDF5 file without an envelope"
+            if first.startswith(_HDF5[:6])
+            else "some other kind of file"
+        )
         raise ShardError(f"{path} is no {file_type.name}, it is {what}")
-    name, version, digest = found[1].decode(), int(found[2]), found[3].decode()
+    name, version, digest = match[1].decode(), int(match[2]), match[3].decode()
     if name != file_type.name:
         raise ShardError(f"{path} is no {file_type.name}, it is a {name}")
     if version != file_type.version:
@@ -121,19 +213,19 @@ def _read_header(path: Path, file: BinaryIO, file_type: FileType) -> dict[str, A
         )
     if sha256(second) != digest:
         raise ShardError(f"{path}: its header is not that which was written (sha256 differs)")
-    header = _parsed(path, second)
+    header = _parse_header(path, second)
     if header["bytes"] != length:
         raise ShardError(f"{path} has {length} bytes in place of {header['bytes']}")
-    return header
+    return EnvelopeFile(path, file, header, len(first) + len(second))
 
 
-def _parsed(path: Path, line: bytes) -> dict[str, Any]:
+def _parse_header(path: Path, line: bytes) -> dict[str, Any]:
     try:
         header = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise ShardError(f"{path}: its header cannot be read: {format_error(error)}") from error
     if not (isinstance(header, dict) and {"bytes", "sha256"} <= header.keys()):
-        raise ShardError(f"{path}: its header is none")
+        raise ShardError(f"{path}: its header lacks bytes or sha256")
     return header
 
 
@@ -143,9 +235,9 @@ def _lines(file_type: FileType, header: dict[str, Any]) -> bytes:
 
 
 def _digest(file: BinaryIO) -> str:
-    """Of all from here to the end."""
+    """Digest from the current position to the end."""
     digest = hashlib.sha256()
-    buffer = memoryview(bytearray(_AT_ONCE))
+    buffer = memoryview(bytearray(_READ_SIZE))
     while count := file.readinto(buffer):  # type: ignore[attr-defined]
         digest.update(buffer[:count])
     return digest.hexdigest()

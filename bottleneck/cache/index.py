@@ -1,7 +1,7 @@
-"""What is derived from a cache's shards, for those who have other programs.
+"""Write the derived files of a cache, which other programs can read.
 
-``codes.h5`` is each layer as one virtual array over its shards, ``rejected.csv`` the rows that gave
-no codes. Nobody here reads them; they can be made again from the shards at any time.
+``codes.h5`` shows each layer as one virtual array over its shards. ``rejected.csv`` lists the rows
+that gave no codes. This package never reads them; they can be rebuilt from the shards.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.cache.directory import CacheDirectory, row_validity
 from bottleneck.cache.envelope import FileType, verify_envelope
 from bottleneck.cache.hdf5 import create_hdf5, virtual_dataset
 from bottleneck.cache.shard import ShardHeader
@@ -21,7 +22,6 @@ from bottleneck.errors import ShardError
 from bottleneck.runtime.files import sha256, write_text_if_changed
 
 FILE_TYPE = FileType("bottleneck-index", 2)
-REMOVED = "removed: the file is not there any more"
 
 
 @dataclass(frozen=True)
@@ -33,57 +33,68 @@ class IndexedLayer:
     shards : list of (Path, ShardHeader)
         Finished shards, at least one.
     valid : ndarray of bool, shape (rows,)
-        Which rows may be used.
+        Which rows have codes.
     """
 
     shards: list[tuple[Path, ShardHeader]]
     valid: NDArray[np.bool_]
 
 
-def row_validity(
-    images: ImageTable, done: dict[int, ShardHeader]
-) -> tuple[NDArray[np.bool_], dict[int, str]]:
-    """What became of the images of finished shards.
+def write_derived_files(cache: CacheDirectory) -> dict[int, str]:
+    """Bring ``rejected.csv`` and ``codes.h5`` up to date with the shards.
 
     Parameters
     ----------
-    images : ImageTable
-    done : dict of int to ShardHeader
-        A layer's, ascending.
+    cache : CacheDirectory
 
     Returns
     -------
-    valid : ndarray of bool, shape (rows,)
-        Which rows may be used; none of shards that are not finished.
-    why : dict of int to str
-        Why others of their rows may not.
+    dict of int to str
+        The rows that gave no codes in any layer, with the reason of each.
     """
-    exists = images.exists
-    valid = np.zeros(len(images), dtype=bool)
-    why: dict[int, str] = {}
-    for header in done.values():
-        rows = header.rows
-        here = valid[rows.start : rows.stop]
-        here[:] = exists[rows.start : rows.stop]
-        here[list(header.rejected)] = False
-        for place in np.flatnonzero(~here).tolist():
-            why[rows.start + place] = header.rejected.get(place, REMOVED)
-    return valid, why
+    finished = {layer: cache.finished_shards(layer) for layer in cache.layers}
+    reasons = _write(cache, finished)
+    # If several tasks end together, one may write a state that lacks the last shard of another.
+    # Each looks again after it has written, so that the last write is complete.
+    while (now := {layer: cache.finished_shards(layer) for layer in cache.layers}) != finished:
+        finished = now
+        reasons = _write(cache, finished)
+    return reasons
+
+
+def delete_derived_files(cache: CacheDirectory) -> None:
+    """Remove ``rejected.csv`` and ``codes.h5`` before the shards change."""
+    for name in ("codes.h5", "rejected.csv"):
+        (cache.path / name).unlink(missing_ok=True)
+
+
+def _write(cache: CacheDirectory, finished: dict[str, dict[int, ShardHeader]]) -> dict[int, str]:
+    reasons: dict[int, str] = {}
+    layers: dict[str, IndexedLayer] = {}
+    for layer, headers in finished.items():
+        valid, why = row_validity(cache.images, headers)
+        reasons.update(why)
+        if headers:
+            shards = [(cache.shard_path(layer, shard), h) for shard, h in headers.items()]
+            layers[layer] = IndexedLayer(shards, valid)
+    reasons = dict(sorted(reasons.items()))
+    write_rejected(cache.path / "rejected.csv", cache.images, reasons)
+    write_index(cache.path / "codes.h5", layers)
+    return reasons
 
 
 def write_index(path: Path, layers: dict[str, IndexedLayer]) -> None:
-    """Publish an HDF5 file in which each layer is one virtual array over its shards.
+    """Write an HDF5 file in which each layer is one virtual array over its shards.
 
-    ``file[layer]`` holds the codes, NaN where there is no shard yet, and
-    ``file[f"{layer}:valid"]`` which rows may be used. An index that is whole and says the same
-    already is left alone.
+    ``file[layer]`` holds the codes, NaN for rows without a shard. ``file[f"{layer}:valid"]`` says
+    which rows have codes. An intact index with the same content is not written again.
 
     Parameters
     ----------
     path : Path
-        The index; shards are named relative to its folder.
+        The index. Shards are named relative to its folder.
     layers : dict of str to IndexedLayer
-        By the layer's name.
+        By the name of the layer.
     """
     sources = {name: _sources(path, layer) for name, layer in layers.items()}
     flags = [layer.valid.tobytes() for layer in layers.values()]
@@ -98,15 +109,23 @@ def write_index(path: Path, layers: dict[str, IndexedLayer]) -> None:
             file[f"{name}:valid"] = layer.valid
 
 
+def write_rejected(path: Path, images: ImageTable, reasons: dict[int, str]) -> None:
+    """Write the CSV of rows that gave no codes, unless it has this content already.
+
+    Parameters
+    ----------
+    path : Path
+    images : ImageTable
+    reasons : dict of int to str
+        Reason by row, ascending.
+    """
+    rows, paths = list(map(str, reasons)), [images.path[row] for row in reasons]
+    lines = format_rows([rows, paths, list(reasons.values())])
+    write_text_if_changed(path, f"row,path,reason\r\n{lines}")
+
+
 def _sources(path: Path, layer: IndexedLayer) -> list[tuple[str, int, tuple[int, ...], str]]:
     return [
         (shard.relative_to(path.parent).as_posix(), header.start, header.shape, header.dtype)
         for shard, header in layer.shards
     ]
-
-
-def write_rejected(path: Path, images: ImageTable, reasons: dict[int, str]) -> None:
-    """Publish the rows that gave no codes, ascending, each with its path and the reason why."""
-    rows, paths = list(map(str, reasons)), [images.path[row] for row in reasons]
-    lines = format_rows([rows, paths, list(reasons.values())])
-    write_text_if_changed(path, f"row,path,reason\r\n{lines}")

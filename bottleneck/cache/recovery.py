@@ -1,7 +1,7 @@
-"""Salvage: a cache whose ``spec.json`` or ``images.csv`` is lost, read from its shards.
+"""Recover a cache whose ``spec.json`` or ``images.csv`` is lost from its shards.
 
-Every shard says whose it is and which images it holds, so that days of work do not hang on two
-small files.
+Every shard contains the manifest of its cache and the paths of its images, so that no codes are
+lost with the two small files.
 """
 
 from collections import Counter
@@ -13,37 +13,37 @@ import numpy as np
 
 from bottleneck.cache.manifest import Manifest, manifest_text, read_manifest
 from bottleneck.cache.paths import files_in, layer_dir, list_layer_dirs
-from bottleneck.cache.shard import ShardData, read_shard_metadata, verify_shard
+from bottleneck.cache.shard import ShardData, open_shard
 from bottleneck.cache.store import Cache
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import CacheError, ImagesTableError, ShardError
 from bottleneck.runtime.files import write_text_atomic
 
-_UNKNOWN = 0  # of size and time: a file that has any other is looked into
+_UNKNOWN = 0  # size and time of a recovered row: the next extraction compares the image's content
 
 
 @dataclass(frozen=True)
 class RecoveredCache:
-    """A cache, and what was wrong with the files that say what it is.
+    """A cache, and the files that had to be recovered from its shards.
 
     Attributes
     ----------
     cache : Cache
-        Read from them where they are sound, and else from its shards.
+        Made from ``spec.json`` and ``images.csv`` where they are intact, else from the shards.
     lost : dict of str to str
-        The names of those that are not, and why.
+        Names of the lost files, and what is wrong with each.
     """
 
     cache: Cache
     lost: dict[str, str]
 
     def restore(self) -> None:
-        """Write what was lost anew.
+        """Write the lost files.
 
         Raises
         ------
         OSError
-            The disk refused it.
+            A file could not be written.
         """
         if "images.csv" in self.lost:
             self.cache.images.write_csv(self.cache.path / "images.csv")
@@ -52,64 +52,74 @@ class RecoveredCache:
 
 
 def recover_cache(path: Path) -> RecoveredCache:
-    """Open a cache, if need be from its shards alone.
+    """Open a cache, if necessary from its shards alone.
+
+    Parameters
+    ----------
+    path : Path
 
     Raises
     ------
     CacheError
-        There is no cache at `path`, or no sound shard to read it from.
+        There is no cache at `path`, or no intact shard to recover it from.
+
+    Examples
+    --------
+    >>> recover_cache(Path("tests/data/before/cache")).lost
+    {}
     """
     lost: dict[str, str] = {}
     try:
         manifest = read_manifest(path)
     except CacheError as error:
-        found = Counter(manifest for _, manifest in _sound_shards(path))
-        if not found:
+        counts = Counter(manifest for manifest, _ in _intact_shards(path))
+        if not counts:
             raise
-        lost["spec.json"] = _why(path / "spec.json", error)
-        # A shard of another cache may have been put among them, so the most have it.
-        ((manifest, _),) = found.most_common(1)
+        lost["spec.json"] = _reason(path / "spec.json", error)
+        # A shard of another cache may have been copied into this one: the majority decides.
+        ((manifest, _),) = counts.most_common(1)
     try:
         images = ImageTable.read_csv(path / "images.csv")
     except (FileNotFoundError, ImagesTableError) as error:
-        lost["images.csv"] = _why(path / "images.csv", error)
+        lost["images.csv"] = _reason(path / "images.csv", error)
         images = _table_of_shards(path, manifest)
     return RecoveredCache(Cache(path, manifest, images), lost)
 
 
-def _why(file: Path, error: OSError | ImagesTableError) -> str:
+def _reason(file: Path, error: OSError | ImagesTableError) -> str:
     return str(error).rpartition(f"{file.name}")[2].lstrip(": ") if file.is_file() else "missing"
 
 
-def _sound_shards(path: Path) -> Iterator[tuple[Path, Manifest]]:
+def _intact_shards(path: Path) -> Iterator[tuple[Manifest, ShardData]]:
+    """Verify all shards, and read the rows of those that are intact."""
     files = [file for layer in list_layer_dirs(path) for file in files_in(layer_dir(path, layer))]
-    for shard in (file for file in files if file.suffix == ".h5"):
-        try:
-            yield shard, verify_shard(shard).manifest
-        except ShardError:
-            continue  # it says nothing that could be believed; `verify` names it
+    for file in files:
+        if file.suffix == ".h5":
+            try:
+                with open_shard(file) as shard:
+                    shard.verify()
+                    content = shard.header.manifest, shard.metadata()
+            except ShardError:
+                continue  # `verify` names it
+            yield content
 
 
 def _table_of_shards(path: Path, manifest: Manifest) -> ImageTable:
     names: dict[int, tuple[str, str]] = {}
-    for shard, own in _sound_shards(path):
+    for own, rows in _intact_shards(path):
         if own.is_of(manifest):
-            rows = read_shard_metadata(shard)
-            names.update(zip(rows.row.tolist(), _names(rows), strict=True))
+            columns = zip(rows.path, rows.label, strict=True)
+            names.update(zip(rows.row.tolist(), columns, strict=True))
     if not names:
         raise CacheError(
-            f"{path}: images.csv is lost, and no shard is sound that would say what stood there: "
-            "extract into a new directory"
+            f"{path}: images.csv is lost, and no shard is intact from which it could be "
+            "recovered: extract into a new directory"
         )
     count = max(names) + 1
-    # A row that no shard tells of stays without an image; the image comes back as a new row.
+    # A row that is in no intact shard stays without an image; the image becomes a new row.
     table = [names.get(row, (f"lost: row {row}", "")) for row in range(count)]
     size = np.array([_UNKNOWN if row in names else -1 for row in range(count)], dtype=np.int64)
-    nothing = [""] * count
+    blank = [""] * count
     return ImageTable(
-        [name for name, _ in table], [label for _, label in table], nothing, nothing, size, size
+        [name for name, _ in table], [label for _, label in table], blank, blank, size, size
     )
-
-
-def _names(rows: ShardData) -> Iterator[tuple[str, str]]:
-    return zip(rows.path, rows.label, strict=True)

@@ -1,11 +1,13 @@
-"""One shard of codes, a sealed HDF5 file: written whole or not at all, read, checked.
+"""Read and verify one shard of codes, an HDF5 file with an envelope.
 
-`docs/format.md` describes it for other readers.
+`bottleneck.cache.shard_writer` writes shards. ``docs/format.md`` describes the file for other
+readers.
 """
 
 import dataclasses
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,34 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.envelope import FileType, read_envelope, verify_envelope
-from bottleneck.cache.hdf5 import (
-    TEXT,
-    File,
-    create_hdf5,
-    dataset,
-    encode_strings,
-    open_hdf5,
-    read_flags,
-    read_strings,
-)
+from bottleneck.cache.envelope import EnvelopeFile, FileType, open_envelope
+from bottleneck.cache.hdf5 import Dataset, UntrustedFile, read_hdf5
 from bottleneck.cache.manifest import DTYPES, PARSE_ERRORS, Manifest
 from bottleneck.errors import ShardError, format_error
-from bottleneck.runtime.files import sha256
 
 FILE_TYPE = FileType("bottleneck-shard", 2)
 
-CHUNK_BYTES = 1 << 20  # fitting reads whole shards in order: few, large chunks
-_FLOAT16_MAX = float(np.finfo(np.float16).max)
-_TEXTS = ("path", "label", "reason", "image_sha256")
-
-# Those that every h5py reads. Level 4 makes sparse codes a tenth smaller than level 1; a byte
-# shuffle in front makes them larger, since runs of zeros are what there is to gain.
-_FILTERS: dict[str, dict[str, Any]] = {
-    "none": {},
-    "lzf": {"compression": "lzf"},
-    "gzip": {"compression": "gzip", "compression_opts": 4},
-}
+STRING_COLUMNS = ("path", "label", "reason", "image_sha256")
 
 
 @dataclass(frozen=True)
@@ -55,15 +37,15 @@ class ShardData:
     row : ndarray of int64, shape (n,)
         Row numbers in ``images.csv``.
     path : sequence of n str
-        The image's path in ``images.csv``, so that a shard says by itself what it holds.
+        Path of each image, as in ``images.csv``; a shard thus describes itself.
     label : sequence of n str
-        As they were at extraction, for people; ``images.csv`` has the labels that hold.
+        Labels at the time of extraction, for information; those of ``images.csv`` are used.
     valid : ndarray of bool, shape (n,)
         Whether the image gave codes.
     reason : sequence of n str
-        Why not, where it is not valid; else empty.
+        Why an image gave no codes; empty where it is valid.
     image_sha256 : sequence of n str
-        Of the bytes that were decoded, hexadecimal; empty where none could be read.
+        Digest of the bytes that were decoded, hexadecimal; empty where none could be read.
     """
 
     codes: NDArray[Any]
@@ -77,25 +59,25 @@ class ShardData:
 
 @dataclass(frozen=True)
 class ShardHeader:
-    """What a shard says of itself in its seal, read without HDF5.
+    """Header of a shard, which is read from its envelope without HDF5.
 
     Attributes
     ----------
     manifest : Manifest
-        Of its cache.
+        Manifest of the cache that the shard belongs to.
     layer : str
     start : int
-        Its first row.
+        First row.
     shape : tuple of int
-        Of the codes, rows first.
+        Shape of the codes, rows first.
     dtype : str
         One of `bottleneck.cache.manifest.DTYPES`.
     rejected : dict of int to str
-        The rows that gave no codes, counted from the shard's first, and why.
+        Reason by row, for rows that gave no codes; rows are counted from the start of the shard.
     cost : float or None
-        Share of the network's multiply-adds up to the layer; None where it was not written down.
+        Share of the network's multiply-adds up to the layer; None where it is not known.
     bytes : int
-        Of the whole file.
+        Length of the file.
     """
 
     manifest: Manifest
@@ -109,79 +91,178 @@ class ShardHeader:
 
     @property
     def rows(self) -> range:
-        """Which rows of ``images.csv`` the shard holds."""
+        """Return the rows of ``images.csv`` that the shard holds."""
         return range(self.start, self.start + self.shape[0])
 
 
-def write_shard(
-    path: Path, shard: ShardData, *, manifest: Manifest, layer: str, cost: float | None = None
-) -> None:
-    """Publish a shard under its name, whole or not at all.
+@dataclass(frozen=True)
+class OpenShard:
+    """Shard that is open for reading: header, digest and codes through one file handle.
+
+    Attributes
+    ----------
+    path : Path
+    header : ShardHeader
+    """
+
+    path: Path
+    header: ShardHeader
+    _envelope: EnvelopeFile
+
+    def verify(self) -> None:
+        """Compare every byte of the shard with its digest.
+
+        Raises
+        ------
+        ShardError
+            A byte differs.
+        """
+        self._envelope.verify()
+
+    def metadata(self) -> ShardData:
+        """Read all columns but the codes, in place of which the data have shape (n, 0).
+
+        Raises
+        ------
+        ShardError
+            A column is absent or has another length, or the codes are not those of the header.
+        """
+        with read_hdf5(self.path, self._envelope.file) as file:
+            self._codes(file)
+            return self._metadata(file)
+
+    def read(self) -> ShardData:
+        """Read all columns, codes in the stored type.
+
+        Raises
+        ------
+        ShardError
+            A column is absent or has another length, or the codes are not those of the header.
+        """
+        with read_hdf5(self.path, self._envelope.file) as file:
+            return dataclasses.replace(self._metadata(file), codes=self._codes(file)[...])
+
+    @contextmanager
+    def codes(self) -> Iterator[Dataset]:
+        """Open the stored codes, of which the caller reads some rows.
+
+        Yields
+        ------
+        h5py.Dataset
+
+        Raises
+        ------
+        ShardError
+            The codes are absent or not those of the header.
+        """
+        with read_hdf5(self.path, self._envelope.file) as file:
+            yield self._codes(file)
+
+    def blocks(self, rows: int) -> Iterator[NDArray[Any]]:
+        """Read the codes block by block.
+
+        Parameters
+        ----------
+        rows : int
+            Maximum rows of a block.
+
+        Yields
+        ------
+        ndarray of shape (at most `rows`, ...)
+            In order, in the stored type.
+
+        Raises
+        ------
+        ShardError
+            The codes are absent or not those of the header.
+        """
+        with self.codes() as codes:
+            for start in range(0, len(codes), rows):
+                block = codes[start : start + rows]
+                yield block
+                del block  # free it before the next one is read
+
+    def _codes(self, file: UntrustedFile) -> Dataset:
+        header, codes = self.header, file.dataset("codes")
+        if (codes.shape, codes.dtype.name) != (header.shape, header.dtype):
+            raise ShardError(
+                f"{self.path} holds {codes.dtype} codes of shape {codes.shape}, its header says "
+                f"{header.dtype} of {header.shape}"
+            )
+        return codes
+
+    def _metadata(self, file: UntrustedFile) -> ShardData:
+        columns = {name: file.strings(name) for name in STRING_COLUMNS}
+        row, valid = file.dataset("row")[...], file.flags("valid")
+        lengths = {len(column) for column in (row, valid, *columns.values())}
+        count = self.header.shape[0]
+        if lengths != {count} or row.dtype != np.int64:
+            raise ShardError(f"{self.path}: its columns do not belong together")
+        return ShardData(codes=np.empty((count, 0)), row=row, valid=valid, **columns)
+
+
+@contextmanager
+def open_shard(path: Path) -> Iterator[OpenShard]:
+    """Open a shard and read its header.
+
+    Of its content, only the length is checked; `OpenShard.verify` checks every byte.
 
     Parameters
     ----------
     path : Path
-        Where it shall stand.
-    shard : ShardData
-        At least one row. Codes in float32, or in the type that `choose_dtype` says.
-    manifest : Manifest
-        Of its cache, whose layout says how codes are stored; those that float16 cannot hold become
-        float32.
-    layer : str
-        The layer's name.
-    cost : float, optional
-        `bottleneck.backbones.layers.Layer.cost`, for those who compare layers without the network.
+
+    Yields
+    ------
+    OpenShard
 
     Raises
     ------
-    OSError
-        The disk refused it.
+    ShardError
+        The file is absent, cut short, or not a shard.
     """
-    spec, layout = manifest.spec, manifest.layout
-    codes = np.ascontiguousarray(shard.codes, dtype=choose_dtype(shard.codes, layout.dtype))
-    rows_a_chunk = max(1, CHUNK_BYTES // max(1, codes[:1].nbytes))
-    chunks = (min(len(codes), rows_a_chunk), *codes.shape[1:])
-    header = _header(dataclasses.replace(shard, codes=codes), manifest, layer, cost)
-    with create_hdf5(path, FILE_TYPE, header) as file:
-        file.attrs.update(
-            format=FILE_TYPE.name,
-            format_version=FILE_TYPE.version,
-            spec=spec.canonical_json(layer),
-            spec_digest=spec.digest(layer),
-            codes_sha256=_codes_digest(codes),
-            rows_sha256=_rows_digest(shard),
-        )
-        file.create_dataset("codes", data=codes, chunks=chunks, **_FILTERS[layout.compression])
-        file.create_dataset("row", data=shard.row)
-        file.create_dataset("valid", data=shard.valid)
-        for name in _TEXTS:
-            file.create_dataset(name, data=encode_strings(getattr(shard, name)), dtype=TEXT)
+    with open_envelope(path, FILE_TYPE) as envelope:
+        yield OpenShard(path, _parse_header(path, envelope.header), envelope)
 
 
 def read_header(path: Path) -> ShardHeader:
-    """Read what a shard says of itself. A few hundred bytes are read; its length is checked.
+    """Read the header of a shard: a few hundred bytes. The length of the file is checked.
+
+    Parameters
+    ----------
+    path : Path
 
     Raises
     ------
     ShardError
-        It is absent, cut short, or not a shard.
+        The file is absent, cut short, or not a shard.
     """
-    return _parsed(path, read_envelope(path, FILE_TYPE))
+    with open_shard(path) as shard:
+        return shard.header
 
 
 def verify_shard(path: Path) -> ShardHeader:
-    """Compare every byte of a shard with what was written.
+    """Compare every byte of a shard with its digest and return its header.
+
+    Parameters
+    ----------
+    path : Path
 
     Raises
     ------
     ShardError
-        It is absent, not a shard, or some byte differs.
+        The file is absent or not a shard, or any byte differs.
     """
-    return _parsed(path, verify_envelope(path, FILE_TYPE))
+    with open_shard(path) as shard:
+        shard.verify()
+        return shard.header
 
 
 def read_shard(path: Path) -> ShardData:
-    """Check a shard and read all of it.
+    """Verify a shard and read all of it.
+
+    Parameters
+    ----------
+    path : Path
 
     Returns
     -------
@@ -191,75 +272,58 @@ def read_shard(path: Path) -> ShardData:
     Raises
     ------
     ShardError
-        It is absent, not a shard, or its bytes are not those that were written.
+        The file is absent or not a shard, or any byte differs.
     """
-    header = verify_shard(path)
-    with open_hdf5(path) as file:
-        return dataclasses.replace(_rows_of(file, header), codes=_codes_of(file, header)[...])
+    with open_shard(path) as shard:
+        shard.verify()
+        return shard.read()
 
 
 def iter_code_blocks(path: Path, rows: int) -> Iterator[NDArray[Any]]:
-    """Read a shard's codes a few rows at a time, so that no whole shard need fit into memory.
-
-    Whether they are those that were written, `verify_shard` says.
+    """Read the codes of a shard block by block, without verifying the shard.
 
     Parameters
     ----------
     path : Path
     rows : int
-        Of a block, at most.
+        Maximum rows of a block.
 
     Yields
     ------
-    ndarray
-        In the stored type, in order.
+    ndarray of shape (at most `rows`, ...)
+        In order, in the stored type.
 
     Raises
     ------
     ShardError
-        It is absent, cut short, or not a shard.
+        The file is absent, cut short, or not a shard.
     """
-    header = read_header(path)
-    with open_hdf5(path) as file:
-        codes = _codes_of(file, header)
-        for start in range(0, len(codes), rows):
-            block = codes[start : start + rows]
-            yield block
-            del block  # so that it may be gone before the next one is read
+    with open_shard(path) as shard:
+        yield from shard.blocks(rows)
 
 
 def read_shard_metadata(path: Path) -> ShardData:
-    """A shard without its codes, in place of which it has none of any row's.
+    """Read a shard without its codes and without verifying it.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    ShardData
+        Codes have shape (n, 0).
 
     Raises
     ------
     ShardError
-        It is absent, cut short, or not a shard.
+        The file is absent, cut short, or not a shard.
     """
-    header = read_header(path)
-    with open_hdf5(path) as file:
-        return _rows_of(file, header)
+    with open_shard(path) as shard:
+        return shard.metadata()
 
 
-def choose_dtype(codes: NDArray[Any], dtype: str) -> str:
-    """The type to store codes in: `dtype`, or float32 where they are beyond float16's range."""
-    known = codes.size == 0 or codes.dtype.name == dtype
-    return dtype if known or max(codes.max(), -codes.min()) <= _FLOAT16_MAX else "float32"
-
-
-def _header(shard: ShardData, manifest: Manifest, layer: str, cost: float | None) -> dict[str, Any]:
-    return {
-        "layer": layer,
-        "start": int(shard.row[0]),
-        "shape": shard.codes.shape,
-        "dtype": shard.codes.dtype.name,
-        "rejected": {str(i): shard.reason[i] for i in np.flatnonzero(~shard.valid).tolist()},
-        "work": cost,
-        "manifest": manifest.to_json(),
-    }
-
-
-def _parsed(path: Path, values: dict[str, Any]) -> ShardHeader:
+def _parse_header(path: Path, values: dict[str, Any]) -> ShardHeader:
     try:
         header = ShardHeader(
             manifest=_manifest(json.dumps(values["manifest"])),
@@ -273,7 +337,7 @@ def _parsed(path: Path, values: dict[str, Any]) -> ShardHeader:
         )
     except PARSE_ERRORS as error:
         raise ShardError(f"{path}: its header is damaged: {format_error(error)}") from error
-    sensible = (
+    consistent = (
         header.dtype in DTYPES
         and len(header.shape) >= 1
         and min(header.shape) >= 1
@@ -281,44 +345,12 @@ def _parsed(path: Path, values: dict[str, Any]) -> ShardHeader:
         and all(0 <= row < header.shape[0] for row in header.rejected)
         and (header.cost is None or 0 <= header.cost <= 1)
     )
-    if not sensible:
+    if not consistent:
         raise ShardError(f"{path}: its header makes no sense")
     return header
 
 
 @lru_cache(maxsize=16)
 def _manifest(text: str) -> Manifest:
-    """All shards of a cache hold the same one: it is looked at, and held, once."""
+    """Parse a manifest once for all shards of a cache, which repeat it."""
     return Manifest.from_json(json.loads(text))
-
-
-def _codes_of(file: File, header: ShardHeader) -> Any:
-    codes = dataset(file, "codes")
-    if (codes.shape, codes.dtype.name) != (header.shape, header.dtype):
-        raise ShardError(
-            f"{file.filename} holds {codes.dtype} codes of shape {codes.shape}, its header says "
-            f"{header.dtype} of {header.shape}"
-        )
-    return codes
-
-
-def _rows_of(file: File, header: ShardHeader) -> ShardData:
-    columns = {name: read_strings(dataset(file, name)) for name in _TEXTS}
-    row, valid = dataset(file, "row")[...], read_flags(dataset(file, "valid"))
-    lengths = {len(column) for column in (row, valid, *columns.values())}
-    if lengths != {header.shape[0]} or row.dtype != np.int64:
-        raise ShardError(f"{file.filename}: its columns do not belong together")
-    return ShardData(codes=np.empty((header.shape[0], 0)), row=row, valid=valid, **columns)
-
-
-def _codes_digest(codes: NDArray[Any]) -> str:
-    """Over type, shape and bytes, so that equal bytes of other shapes differ."""
-    head = f"{codes.dtype.name} {'x'.join(map(str, codes.shape))}\n"
-    return sha256(head.encode(), codes.reshape(-1).view(np.uint8).data)
-
-
-def _rows_digest(shard: ShardData) -> str:
-    """Over everything but the codes, each row a line, so that a second reader can do the same."""
-    numbers = (shard.row.tolist(), shard.valid.tolist())
-    lines = zip(*numbers, *(getattr(shard, name) for name in _TEXTS), strict=True)
-    return sha256("".join(json.dumps(line) + "\n" for line in lines).encode())

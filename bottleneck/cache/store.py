@@ -1,186 +1,96 @@
-"""The cache directory: what is in it, what is missing, its codes, its index, its checks.
+"""Open a cache, read its codes and report its status.
 
-``bottleneck.cache.update`` makes one and brings it up to date; ``docs/format.md``
-describes the files.
+`bottleneck.cache.update` creates a cache and brings it up to date. ``docs/format.md`` describes
+the files.
 """
 
-import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import os
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.cache.directory import CacheDirectory
 from bottleneck.cache.float16 import widen_float16
-from bottleneck.cache.index import IndexedLayer, row_validity, write_index, write_rejected
-from bottleneck.cache.manifest import RESTORE, Manifest, StorageLayout, read_manifest, require_cache
-from bottleneck.cache.paths import layer_dir, list_layer_dirs, list_shards, shard_path
-from bottleneck.cache.shard import (
-    ShardData,
-    ShardHeader,
-    read_header,
-    read_shard,
-    read_shard_metadata,
-    verify_shard,
+from bottleneck.cache.index import delete_derived_files, write_derived_files
+from bottleneck.cache.manifest import (
+    RESTORE,
+    cache_fingerprint,
+    is_cache,
+    read_manifest,
+    require_cache,
 )
+from bottleneck.cache.paths import list_layer_dirs
+from bottleneck.cache.shard import OpenShard, open_shard
+from bottleneck.cache.status import CacheStatus, describe
+from bottleneck.data.labels import split_rows
 from bottleneck.data.table import ImageTable
-from bottleneck.errors import CacheError, ImagesTableError, ShardError
-from bottleneck.spec import ModelReference, Spec
+from bottleneck.errors import CacheError, ImagesTableError, ShardError, UnknownNameError
+
+if TYPE_CHECKING:
+    from torch.utils.data import Dataset
 
 
 @dataclass(frozen=True)
-class LayerStatus:
-    """Where one layer stands.
+class Cache(CacheDirectory):
+    """A cache of codes: a directory with one array of codes for each layer.
 
-    Attributes
-    ----------
-    done, rejected, missing : int
-        Rows that gave codes, gave none, and are still to do; together all rows.
-    missing_shards : tuple of int
-        The shards that are still to do.
-    shape : tuple of int
-        Of one image's code; empty while no shard is done.
-    dtype : str
-        Of the stored codes; ``"float16+float32"`` where float16 could not hold a shard.
-    bytes : int
-        Of the layer's files.
-    """
-
-    done: int
-    rejected: int
-    missing: int
-    missing_shards: tuple[int, ...]
-    shape: tuple[int, ...]
-    dtype: str
-    bytes: int
-
-
-_Mark = tuple[int, int, int]  # of a file as it was read: its number, time and size
-
-
-@dataclass(frozen=True)
-class Cache:
-    """A cache directory that has been planned.
+    Open one with `open_cache`.
 
     Attributes
     ----------
     path : Path
         The directory.
     manifest : Manifest
-        What it says of itself.
+        Spec, storage layout, model reference and cache id.
     images : ImageTable
         Row i of every layer is image i.
+
+    Examples
+    --------
+    >>> cache = open_cache("tests/data/before/cache")
+    >>> cache.layers, len(cache.images)
+    (['layer1', 'layer2'], 19)
+    >>> X, y = cache.load("layer1", split="train")
+    >>> X.shape, X.dtype, str(y[0])
+    ((12, 6), dtype('float32'), 'ants')
     """
 
-    path: Path
-    manifest: Manifest
-    images: ImageTable
-    _headers: dict[Path, tuple[_Mark, ShardHeader]] = field(
-        default_factory=dict, repr=False, compare=False
-    )
+    def __str__(self) -> str:
+        return str(self.status())
 
-    # The plan
+    def _repr_html_(self) -> str:
+        return self.status()._repr_html_()
 
-    @property
-    def spec(self) -> Spec:
-        """What decides its numbers."""
-        return self.manifest.spec
+    # Status
 
-    @property
-    def layout(self) -> StorageLayout:
-        """How they are laid down."""
-        return self.manifest.layout
-
-    @property
-    def reference(self) -> ModelReference:
-        """Where the network came from."""
-        return self.manifest.reference
-
-    @property
-    def shard_count(self) -> int:
-        """How many shards a whole layer has."""
-        return math.ceil(len(self.images) / self.layout.shard_size)
-
-    def rows(self, shard: int) -> range:
-        """The rows that a shard holds."""
-        start = shard * self.layout.shard_size
-        return range(start, min(start + self.layout.shard_size, len(self.images)))
-
-    def folder(self, layer: str) -> Path:
-        """Where a layer's shards stand."""
-        return layer_dir(self.path, layer)
-
-    def shard_path(self, layer: str, shard: int) -> Path:
-        """Where a shard stands once it is done."""
-        return shard_path(self.folder(layer), shard)
-
-    @property
-    def layers(self) -> list[str]:
-        """The layers that extraction has begun, by name."""
-        return list_layer_dirs(self.path)
-
-    def finished_shards(
-        self, layer: str, shards: Iterable[int] | None = None
-    ) -> dict[int, ShardHeader]:
-        """The finished shards of a layer: whole, of this cache, and with all of their rows.
+    def status(
+        self,
+        layers: Sequence[str] = (),
+        *,
+        shards: Collection[int] | None = None,
+        tasks: int = 1,
+    ) -> CacheStatus:
+        """Return finished, rejected and missing rows of each layer.
 
         Parameters
         ----------
-        layer : str
-        shards : iterable of int, optional
-            Those that are looked at: of many tasks, each cares for its own. Unless given, all.
+        layers : sequence of str
+            The layers to describe, whether begun or not. All that were begun unless given.
+        shards : collection of int, optional
+            The shards to look at. All unless given.
+        tasks : int
+            Number of array tasks among which the missing shards are divided.
         """
-        folder, count = self.folder(layer), self.shard_count
-        found: dict[int, ShardHeader] = {}
-        for shard in list_shards(folder) if shards is None else shards:
-            header = self._header(shard_path(folder, shard)) if shard < count else None
-            if header is not None and not self.mismatch_reason(layer, shard, header):
-                found[shard] = header
-        return found
+        return describe(self, layers, shards=shards, tasks=tasks)
 
-    def _header(self, path: Path) -> ShardHeader | None:
-        """What a shard says of itself; read once, unless another has taken its place since."""
-        try:
-            status = path.stat()
-            mark = (status.st_ino, status.st_mtime_ns, status.st_size)
-            known = self._headers.get(path)
-            if known is None or known[0] != mark:
-                known = self._headers[path] = (mark, read_header(path))
-        except (FileNotFoundError, ShardError):
-            return None  # to be made, or made again; `verify` says what is wrong with it
-        return known[1]
-
-    def is_full(self, layers: Iterable[str]) -> bool:
-        """Whether a file stands in every place of some layers; only names are looked at."""
-        places = set(range(self.shard_count))
-        return all(places <= set(list_shards(self.folder(layer))) for layer in layers)
-
-    def delete_shards(self, shards: Collection[int]) -> None:
-        """Remove shards in every layer, so that they are missing."""
-        if shards:
-            self.delete_derived_files()
-        for layer, shard in product(self.layers, shards):
-            self.shard_path(layer, shard).unlink(missing_ok=True)
-
-    # What became of the images
-
-    def status(
-        self, layers: Sequence[str] = (), *, shards: Collection[int] | None = None
-    ) -> dict[str, LayerStatus]:
-        """Where layers stand: the named ones, begun or not, or all; by some shards or all."""
-        shards = range(self.shard_count) if shards is None else shards
-        return {layer: self._layer_status(layer, shards) for layer in layers or self.layers}
-
-    def rejected(self, shards: Iterable[int] | None = None) -> dict[int, str]:
-        """The rows that gave no codes, and why, over all layers; of some shards, or of all."""
-        reasons: dict[int, str] = {}
-        for layer in self.layers:
-            reasons.update(row_validity(self.images, self.finished_shards(layer, shards))[1])
-        return dict(sorted(reasons.items()))
+    # Maintenance
 
     def write_index(self) -> dict[int, str]:
         """Bring ``rejected.csv`` and ``codes.h5`` up to date with the shards.
@@ -188,82 +98,142 @@ class Cache:
         Returns
         -------
         dict of int to str
-            What `rejected` returns.
+            The rows that gave no codes in any layer, with the reason of each.
         """
-        finished = {layer: self.finished_shards(layer) for layer in self.layers}
-        reasons = self._write_index(finished)
-        # Of tasks that end together, one may have written what was so before another's last shard.
-        # Whoever writes last looks again, and so it is right in the end.
-        while (now := {layer: self.finished_shards(layer) for layer in self.layers}) != finished:
-            finished = now
-            reasons = self._write_index(finished)
-        return reasons
-
-    def _write_index(self, finished: dict[str, dict[int, ShardHeader]]) -> dict[int, str]:
-        reasons: dict[int, str] = {}
-        indexed: dict[str, IndexedLayer] = {}
-        for layer, done in finished.items():
-            valid, why = row_validity(self.images, done)
-            reasons.update(why)
-            if done:
-                shards = [(self.shard_path(layer, k), header) for k, header in done.items()]
-                indexed[layer] = IndexedLayer(shards, valid)
-        reasons = dict(sorted(reasons.items()))
-        write_rejected(self.path / "rejected.csv", self.images, reasons)
-        write_index(self.path / "codes.h5", indexed)
-        return reasons
+        return write_derived_files(self)
 
     def delete_derived_files(self) -> None:
-        """Remove ``rejected.csv`` and ``codes.h5`` before they would say what is not so."""
-        for name in ("codes.h5", "rejected.csv"):
-            (self.path / name).unlink(missing_ok=True)
+        """Remove ``rejected.csv`` and ``codes.h5`` before the shards change."""
+        delete_derived_files(self)
 
-    def _layer_status(self, layer: str, shards: Collection[int]) -> LayerStatus:
-        done = self.finished_shards(layer, shards)
-        valid, why = row_validity(self.images, done)
-        headers, missing_shards = list(done.values()), tuple(k for k in shards if k not in done)
-        return LayerStatus(
-            done=int(valid.sum()),
-            rejected=len(why),
-            missing=sum(len(self.rows(shard)) for shard in missing_shards),
-            missing_shards=missing_shards,
-            shape=headers[0].shape[1:] if headers else (),
-            dtype="+".join(sorted({header.dtype for header in headers})) or self.layout.dtype,
-            bytes=sum(header.bytes for header in headers),
-        )
+    def delete_shards(self, shards: Collection[int]) -> None:
+        """Delete shards in every layer, so that they are extracted again."""
+        if shards:
+            self.delete_derived_files()
+        for layer, shard in product(self.layers, shards):
+            self.shard_path(layer, shard).unlink(missing_ok=True)
 
-    # Reading
+    # Codes
 
-    def valid_rows(self, layer: str) -> NDArray[np.bool_]:
-        """Which rows have codes, shape (rows,).
+    def load(
+        self, layer: str, split: str | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        """Return the codes and labels of a layer, for any estimator.
+
+        Images without a label or without codes are left out.
+
+        Parameters
+        ----------
+        layer : str
+        split : str, optional
+            The split to load, for example ``"train"``. All rows unless given.
+
+        Returns
+        -------
+        X : ndarray of float32, shape (n, d)
+            Codes, flattened.
+        y : ndarray of str, shape (n,)
+            Labels.
 
         Raises
         ------
         CacheError
-            The layer is not in the cache, or not whole.
+            The cache has no such layer, or the layer is not complete.
+        UnknownNameError
+            The cache has no such split.
+        ShardError
+            A shard is damaged.
+        """
+        rows = self.labelled_rows(layer, split)
+        return self.read_codes(layer, rows), np.array([self.images.label[row] for row in rows])
+
+    def dataset(self, layer: str, split: str | None = None) -> "Dataset[Any]":
+        """Return the codes and labels of a layer as a PyTorch dataset.
+
+        Shards are read lazily, each verified before its first use. Images without a label or
+        without codes are left out.
+
+        Parameters
+        ----------
+        layer : str
+        split : str, optional
+            The split to read, for example ``"train"``. All rows unless given.
+
+        Returns
+        -------
+        torch.utils.data.Dataset
+            Item i is a float32 tensor (the code) and an int (the index of its label in the
+            attribute ``classes``, which is the same for all splits). If labels are several names
+            (``cat|dog``), the second is a float32 tensor of zeros and ones, one for each class.
+
+        Raises
+        ------
+        CacheError
+            The cache has no such layer, or the layer is not complete.
+        UnknownNameError
+            The cache has no such split.
+        """
+        from bottleneck.cache.dataset import CodeReader, class_targets, make_dataset
+
+        rows = self.labelled_rows(layer, split)
+        classes, targets = class_targets(self.images, rows)
+        return make_dataset(CodeReader(self, layer, rows), targets, classes)
+
+    def labelled_rows(self, layer: str, split: str | None = None) -> NDArray[np.int64]:
+        """Return the rows of a layer that have a label and codes, ascending.
+
+        Parameters
+        ----------
+        layer : str
+        split : str, optional
+            Only rows of this split.
+
+        Raises
+        ------
+        CacheError
+            The cache has no such layer, or the layer is not complete.
+        UnknownNameError
+            The cache has no such split.
+        """
+        usable = self.valid_rows(layer) & self.images.has_label
+        if split is not None and split not in (splits := set(self.images.split)):
+            raise UnknownNameError(f"split of {self.path}", split, sorted(splits - {""}))
+        return split_rows(self.images, usable, split or "")
+
+    def valid_rows(self, layer: str) -> NDArray[np.bool_]:
+        """Return which rows of a complete layer have codes, shape (rows,).
+
+        Parameters
+        ----------
+        layer : str
+
+        Raises
+        ------
+        CacheError
+            The cache has no such layer, or the layer is not complete.
         """
         if layer not in self.layers:
             raise CacheError(
                 f"{self.path} has no layer {layer!r}, it has {', '.join(self.layers) or 'none'}: "
                 f"`bottleneck.extract` with `layers={layer}` adds it"
             )
-        done = self.finished_shards(layer)
-        if len(done) < self.shard_count:
+        missing = self.shard_count - len(self.finished_shards(layer))
+        if missing:
             raise CacheError(
-                f"{self.path}: layer {layer!r} lacks {self.shard_count - len(done)} of "
-                f"{self.shard_count} shards: run the same `bottleneck.extract` again to finish it"
+                f"{self.path}: layer {layer!r} lacks {missing} of {self.shard_count} shards: run "
+                "the same `bottleneck.extract` again to finish it"
             )
-        return row_validity(self.images, done)[0]
+        return self.row_validity(layer)[0]
 
     def read_codes(self, layer: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The codes of some rows, each flattened, read one shard at a time and checked.
+        """Read the codes of some rows, flattened. Each shard is verified and read once.
 
         Parameters
         ----------
         layer : str
-            A whole layer.
+            A complete layer.
         rows : ndarray of int64, shape (n,)
-            Ascending row numbers, each usable.
+            Ascending row numbers, each valid.
 
         Returns
         -------
@@ -275,102 +245,132 @@ class Cache:
             A shard is absent, damaged, or holds other rows than its name says.
         """
         size = self.layout.shard_size
-        wanted: NDArray[np.float32] | None = None
+        result: NDArray[np.float32] | None = None
         for shard in np.unique(rows // size).tolist():
             first, end = np.searchsorted(rows, [shard * size, (shard + 1) * size])
             codes = self.read_checked(layer, shard)
             codes = codes.reshape(len(codes), -1)[rows_as_slice(rows[first:end] - shard * size)]
-            if wanted is None:
-                wanted = np.empty((len(rows), codes.shape[1]), dtype=np.float32)
-            wanted[first:end] = widen_float16(codes)
-        return np.empty((0, 0), dtype=np.float32) if wanted is None else wanted
+            if result is None:
+                result = np.empty((len(rows), codes.shape[1]), dtype=np.float32)
+            result[first:end] = widen_float16(codes)
+        return np.empty((0, 0), dtype=np.float32) if result is None else result
 
     def read_checked(self, layer: str, shard: int) -> NDArray[Any]:
-        """A shard's codes, if its bytes, rows and images are what they should be.
+        """Verify a shard and read its codes, in the stored type.
+
+        Parameters
+        ----------
+        layer : str
+        shard : int
 
         Raises
         ------
         ShardError
-            They are not.
+            The shard is absent, damaged, or holds other rows or images.
         """
-        with self._errors_name_the_repair():
-            content = read_shard(self.shard_path(layer, shard))
-            self.require_matching_rows(layer, shard, content)
+        with self._open(layer, shard) as opened:
+            opened.verify()
+            content = opened.read()
+            self.require_matching_rows(layer, shard, opened.header, content)
         return content.codes
 
-    def verify_shard(self, layer: str, shard: int) -> None:
-        """`read_checked` without the codes, for who reads them a few rows at a time.
+    def read_blocks(
+        self, layer: str, shard: int, rows: int, *, verify: bool
+    ) -> Iterator[NDArray[Any]]:
+        """Read the codes of a shard block by block.
+
+        Parameters
+        ----------
+        layer : str
+        shard : int
+        rows : int
+            Maximum rows of a block.
+        verify : bool
+            Whether to verify the shard first; needed once in a run.
+
+        Yields
+        ------
+        ndarray of shape (at most `rows`, ...)
+            In order, in the stored type.
 
         Raises
         ------
         ShardError
-            They are not what they should be.
+            The shard is absent, damaged, or holds other rows or images.
         """
-        path = self.shard_path(layer, shard)
-        with self._errors_name_the_repair():
-            verify_shard(path)
-            self.require_matching_rows(layer, shard, read_shard_metadata(path))
+        with self._open(layer, shard) as opened:
+            if verify:
+                self._verify(layer, shard, opened)
+            yield from opened.blocks(rows)
+
+    def verify_shard(self, layer: str, shard: int) -> None:
+        """Verify a shard: every byte, and that it holds the rows and images of this cache.
+
+        The codes are not decompressed.
+
+        Parameters
+        ----------
+        layer : str
+        shard : int
+
+        Raises
+        ------
+        ShardError
+            The shard is absent, damaged, or holds other rows or images.
+        """
+        with self._open(layer, shard) as opened:
+            self._verify(layer, shard, opened)
+
+    def _verify(self, layer: str, shard: int, opened: OpenShard) -> None:
+        opened.verify()
+        self.require_matching_rows(layer, shard, opened.header, opened.metadata())
 
     @contextmanager
-    def _errors_name_the_repair(self) -> Iterator[None]:
+    def _open(self, layer: str, shard: int) -> Iterator[OpenShard]:
+        """Open a shard; errors say how to repair it."""
         try:
-            yield
+            with open_shard(self.shard_path(layer, shard)) as opened:
+                yield opened
         except ShardError as error:
-            mend = "`bottleneck.repair` makes it again"
-            raise ShardError(f"{error}: {mend}") from error
-
-    def require_matching_rows(self, layer: str, shard: int, content: ShardData) -> None:
-        """Refuse a shard that holds other rows or images than its place says.
-
-        Raises
-        ------
-        ShardError
-        """
-        path, rows = self.shard_path(layer, shard), self.rows(shard)
-        if why := self.mismatch_reason(layer, shard, read_header(path)):
-            raise ShardError(f"{path} is {why}")
-        if not np.array_equal(content.row, rows):
-            raise ShardError(f"{path} holds other rows than {rows.start} to {rows.stop - 1}")
-        if content.path != self.images.path[rows.start : rows.stop]:
-            raise ShardError(f"{path} holds other images than images.csv has in its rows")
-
-    def mismatch_reason(self, layer: str, shard: int, header: ShardHeader) -> str:
-        """Why a shard does not belong in a place of this cache; empty where it does."""
-        if header.manifest.spec != self.spec or header.layer != layer:
-            return f"of another spec or layer ({header.layer})"
-        if header.manifest.cache_id != self.manifest.cache_id:
-            return "of another cache"
-        if header.rows != self.rows(shard):
-            return f"of rows {header.start} to {header.rows.stop - 1}, which is another place"
-        return ""
+            raise ShardError(f"{error}: `bottleneck.repair` makes it again") from error
 
 
-def layers_in(path: Path) -> list[str]:
-    """The layers of a cache by name, without reading its table of images.
+class HasCache(Protocol):
+    """Result of a run that made or used a cache."""
 
-    Raises
-    ------
-    CacheError
-        There is no cache at `path`.
-    """
-    require_cache(path)
-    return list_layer_dirs(path)
+    @property
+    def cache(self) -> Cache:
+        """Return the cache."""
 
 
-def open_cache(path: Path, images: ImageTable | None = None) -> Cache:
+CacheLike: TypeAlias = str | os.PathLike[str] | Cache | HasCache
+
+
+def open_cache(cache: CacheLike, images: ImageTable | None = None) -> Cache:
     """Open a cache for reading.
 
     Parameters
     ----------
-    path : Path
+    cache : str, path, Cache or object with an attribute ``cache``
+        A cache that is open already is returned as it is.
     images : ImageTable, optional
-        What the cache's table may well be; a second one is made only where it is another.
+        Used in place of a second table if it equals the cache's own.
 
     Raises
     ------
     CacheError
-        There is none at `path`, or its ``spec.json`` or ``images.csv`` is damaged.
+        There is no cache at the path, or its ``spec.json`` or ``images.csv`` is damaged.
+
+    Examples
+    --------
+    >>> open_cache("tests/data/before/cache").layers
+    ['layer1', 'layer2']
     """
+    if isinstance(cache, Cache):
+        return cache
+    if not isinstance(cache, (str, os.PathLike)):
+        return cache.cache
+    path = Path(cache)
     manifest = read_manifest(path)
     try:
         images = ImageTable.read_csv(path / "images.csv", known=images)
@@ -379,7 +379,107 @@ def open_cache(path: Path, images: ImageTable | None = None) -> Cache:
     return Cache(path, manifest, images)
 
 
+def open_shared_cache(path: Path) -> Cache:
+    """Open a cache once in a process, for worker processes that get many small parts of a job.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    CacheError
+        There is no cache at the path, or its ``spec.json`` or ``images.csv`` is damaged.
+    """
+    return _open_shared_cache(path, cache_fingerprint(path))
+
+
+@lru_cache(maxsize=4)
+def _open_shared_cache(path: Path, fingerprint: str) -> Cache:
+    return open_cache(path)
+
+
+def cache_status(cache: CacheLike, layers: Sequence[str] = (), tasks: int = 1) -> CacheStatus:
+    """Return finished, rejected and missing rows of each layer of a cache.
+
+    Parameters
+    ----------
+    cache : str, path, Cache or object with an attribute ``cache``
+    layers : sequence of str
+        The layers to describe, whether begun or not. All that were begun unless given.
+    tasks : int
+        Number of array tasks among which the missing shards are divided.
+
+    Raises
+    ------
+    CacheError
+        There is no cache at the path, or its ``spec.json`` or ``images.csv`` is damaged.
+
+    Examples
+    --------
+    >>> cache_status("tests/data/before/cache").complete
+    True
+    """
+    return open_cache(cache).status(layers, tasks=tasks)
+
+
+def layers_in(cache: CacheLike) -> list[str]:
+    """Return the names of a cache's layers without reading its table of images.
+
+    Parameters
+    ----------
+    cache : str, path, Cache or object with an attribute ``cache``
+
+    Raises
+    ------
+    CacheError
+        There is no cache at the path.
+
+    Examples
+    --------
+    >>> layers_in("tests/data/before/cache")
+    ['layer1', 'layer2']
+    """
+    if not isinstance(cache, (str, os.PathLike)):
+        return open_cache(cache).layers
+    require_cache(Path(cache))
+    return list_layer_dirs(Path(cache))
+
+
+def kept_text(path: Path) -> str:
+    """Return one line that says what a cache holds after an interrupt.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    CacheError
+        The cache's ``spec.json`` or ``images.csv`` is damaged.
+
+    Examples
+    --------
+    >>> kept_text(Path("tests/data/before/cache"))
+    'tests/data/before/cache holds 3 of 3 shards of layer1, 3 of 3 shards of layer2'
+    """
+    if not is_cache(path):
+        return f"{path} was not begun"
+    cache = open_cache(path)
+    kept = [
+        f"{len(cache.finished_shards(layer))} of {cache.shard_count} shards of {layer}"
+        for layer in cache.layers
+    ]
+    return f"{path} holds {', '.join(kept) or 'no shard yet'}"
+
+
 def rows_as_slice(rows: NDArray[np.int64]) -> NDArray[np.int64] | slice:
-    """Return ascending rows as a slice where they are consecutive, since a slice copies nothing."""
+    """Return ascending rows as a slice where they are consecutive, since a slice copies nothing.
+
+    Examples
+    --------
+    >>> rows_as_slice(np.array([4, 5, 6]))
+    slice(4, 7, None)
+    """
     first, last = int(rows[0]), int(rows[-1])
     return slice(first, last + 1) if last - first + 1 == len(rows) else rows

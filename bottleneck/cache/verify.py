@@ -1,31 +1,37 @@
-"""Verify a cache: read every byte that counts, and compare it with its digest."""
+"""Verify a cache: compare every byte of its files with the digests that were written."""
 
-from collections.abc import Iterator
+import html
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, overload
 
+from bottleneck.cache.directory import CacheDirectory
 from bottleneck.cache.envelope import verify_envelope
 from bottleneck.cache.index import FILE_TYPE as INDEX
 from bottleneck.cache.paths import files_in
 from bottleneck.cache.recovery import RecoveredCache, recover_cache
-from bottleneck.cache.shard import read_shard
-from bottleneck.cache.store import Cache
+from bottleneck.cache.shard import open_shard
+from bottleneck.cache.store import CacheLike, open_cache
 from bottleneck.errors import ShardError
+from bottleneck.runtime.formatting import printable
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A file that fails a check.
+    """A file that fails verification.
 
     Attributes
     ----------
     file : str
-        Relative to the cache.
+        Path relative to the cache.
     why : str
+        What is wrong with it.
     layer : str
-        Whose folder it is in; empty for a file of the whole cache.
+        Layer whose folder the file is in; empty for a file of the entire cache.
     shard : int or None
-        Which shard it should be; None for a file that has no place in the plan.
+        Number of the shard; None for a file that is not a shard of this cache.
     """
 
     file: str
@@ -33,70 +39,129 @@ class Problem:
     layer: str
     shard: int | None
 
+    def __str__(self) -> str:
+        return f"{printable(self.file)}: {self.why}"
 
-def verify(path: Path) -> list[Problem]:
-    """Say what is absent, damaged or foreign in a cache.
 
-    Every byte that counts is read and compared with what was written. Where ``spec.json`` or
-    ``images.csv`` is damaged, the shards say what stood there, and are compared with each other.
+@dataclass(frozen=True)
+class VerificationReport(Sequence[Problem]):
+    """Problems of a cache, a sequence of `Problem`; empty if every byte is as it was written.
 
-    Parameters
+    Attributes
     ----------
     path : Path
         The cache.
+    problems : tuple of Problem
+    """
+
+    path: Path
+    problems: tuple[Problem, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Return whether there is no problem."""
+        return not self.problems
+
+    @overload
+    def __getitem__(self, index: int) -> Problem: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Problem, ...]: ...
+    def __getitem__(self, index: int | slice) -> Problem | tuple[Problem, ...]:
+        return self.problems[index]
+
+    def __len__(self) -> int:
+        return len(self.problems)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what ``bottleneck verify --json`` prints."""
+        return {"ok": self.ok, "bad": [{"file": item.file, "why": item.why} for item in self]}
+
+    def __str__(self) -> str:
+        if self.ok:
+            return f"ok: every byte of {self.path} is what was written"
+        return "\n".join(f"bad: {problem}" for problem in self)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+
+def verify(cache: CacheLike) -> VerificationReport:
+    """Find files of a cache that are absent, damaged or foreign.
+
+    Every byte of each shard is compared with its digest, and its rows and paths with
+    ``images.csv``. Where ``spec.json`` or ``images.csv`` is damaged, their content is recovered
+    from the shards, which are then compared with each other.
+
+    Parameters
+    ----------
+    cache : str, path, Cache or object with an attribute ``cache``
 
     Returns
     -------
-    list of Problem
-        Empty where everything is there and is what was written.
+    VerificationReport
 
     Raises
     ------
     CacheError
-        There is no cache at `path`, or none of its files is sound.
+        There is no cache at the path, or no shard is intact from which it could be recovered.
+
+    Examples
+    --------
+    >>> print(verify("tests/data/before/cache"))
+    ok: every byte of tests/data/before/cache is what was written
     """
+    path = Path(cache) if isinstance(cache, (str, os.PathLike)) else open_cache(cache).path
     return find_problems(recover_cache(path))
 
 
-def find_problems(found: RecoveredCache) -> list[Problem]:
-    """Say what is absent, damaged or foreign in a cache that has been opened."""
-    cache = found.cache
-    return [
-        *(Problem(name, why, "", None) for name, why in found.lost.items()),
+def find_problems(recovered: RecoveredCache) -> VerificationReport:
+    """Find files of an open cache that are absent, damaged or foreign.
+
+    Parameters
+    ----------
+    recovered : RecoveredCache
+        As from `recover_cache`.
+    """
+    cache = recovered.cache
+    problems = [
+        *(Problem(name, why, "", None) for name, why in recovered.lost.items()),
         *_verify_index(cache),
-        *(bad for layer in cache.layers for bad in _verify_layer(cache, layer)),
+        *(problem for layer in cache.layers for problem in _verify_layer(cache, layer)),
     ]
+    return VerificationReport(cache.path, tuple(problems))
 
 
-def _verify_index(cache: Cache) -> Iterator[Problem]:
+def _verify_index(cache: CacheDirectory) -> Iterator[Problem]:
     path = cache.path / "codes.h5"
     if path.exists():
         try:
             verify_envelope(path, INDEX)
         except ShardError as error:
-            yield Problem(
-                path.name, f"{_without_path(path, error)}: any extract makes it again", "", None
-            )
+            why = f"{_without_path(path, error)}: any extract makes it again"
+            yield Problem(path.name, why, "", None)
 
 
-def _verify_layer(cache: Cache, layer: str) -> Iterator[Problem]:
+def _verify_layer(cache: CacheDirectory, layer: str) -> Iterator[Problem]:
     expected = {cache.shard_path(layer, shard): shard for shard in range(cache.shard_count)}
     for path in files_in(cache.folder(layer)):
         if path not in expected:
             why = "not a shard of the plan: remove it by hand"
             yield Problem(path.relative_to(cache.path).as_posix(), why, layer, None)
     for path, shard in expected.items():
-        why = _why_bad(cache, layer, shard)
-        if why:
+        if why := _verify_shard(cache, layer, shard):
             yield Problem(path.relative_to(cache.path).as_posix(), why, layer, shard)
 
 
-def _why_bad(cache: Cache, layer: str, shard: int) -> str:
+def _verify_shard(cache: CacheDirectory, layer: str, shard: int) -> str:
+    """Return what is wrong with a shard; empty if nothing is."""
     path = cache.shard_path(layer, shard)
     if not path.exists():
         return "missing"
     try:
-        cache.require_matching_rows(layer, shard, read_shard(path))
+        with open_shard(path) as opened:
+            opened.verify()
+            # The digest covers the codes, so they need not be decompressed.
+            cache.require_matching_rows(layer, shard, opened.header, opened.metadata())
     except ShardError as error:
         return _without_path(path, error)
     return ""

@@ -54,9 +54,9 @@ def note_kept_shards(cache: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        from bottleneck.extraction import summary as report
+        from bottleneck.cache.store import kept_text
 
-        interrupt.add_note(report.kept_text(cache))
+        interrupt.add_note(kept_text(cache))
         raise
 
 

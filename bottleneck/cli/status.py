@@ -34,14 +34,9 @@ def status(cache: Path, layers: tuple[str, ...], tasks: int, as_json: bool) -> N
       bottleneck status photos.cache
       bottleneck status photos.cache --layer layer3 --tasks 16
     """
-    from bottleneck.cache.store import open_cache
-    from bottleneck.extraction import summary as report
+    from bottleneck.cache.store import cache_status
 
-    found = open_cache(cache)
-    state = found.status(layers)
-    if as_json:
-        click.echo(json.dumps(report.status_json(found, state, tasks=tasks)))
-    else:
-        click.echo(report.status_text(found, state, found.rejected(), tasks=tasks))
-    if not report.is_complete(state):
+    found = cache_status(cache, layers, tasks)
+    click.echo(json.dumps(found.to_dict()) if as_json else str(found))
+    if not found.complete:
         sys.exit(INCOMPLETE)

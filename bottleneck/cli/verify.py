@@ -39,7 +39,6 @@ def verify(cache: Path, images: Path | None, as_json: bool, **options: Any) -> N
       bottleneck verify photos.cache --repair photos
     """
     from bottleneck.cache.verify import verify as run
-    from bottleneck.extraction import summary as report
     from bottleneck.extraction.options import ComputeOptions
     from bottleneck.extraction.repair import repair
 
@@ -54,10 +53,7 @@ def verify(cache: Path, images: Path | None, as_json: bool, **options: Any) -> N
             )
         if not as_json:
             click.echo(str(repaired))
-    bad = run(cache)
-    if as_json:
-        click.echo(json.dumps(report.verify_json(bad)))
-    else:
-        click.echo(report.verify_text(cache, bad))
-    if bad:
+    found = run(cache)
+    click.echo(json.dumps(found.to_dict()) if as_json else str(found))
+    if not found.ok:
         sys.exit(1)

@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 
 from bottleneck.backbones.layers import Layer
-from bottleneck.cache.shard import CHUNK_BYTES
+from bottleneck.cache.shard_writer import CHUNK_BYTES
 from bottleneck.cache.store import Cache
 from bottleneck.errors import DiskSpaceError
 from bottleneck.runtime.formatting import format_shape, size

@@ -15,12 +15,10 @@ from bottleneck.backbones.trusted_code import trust_code
 from bottleneck.cache.manifest import (
     COMPRESSIONS,
     DTYPES,
-    Manifest,
     StorageLayout,
     is_cache,
-    read_manifest,
 )
-from bottleneck.cache.store import Cache, layers_in, open_cache
+from bottleneck.cache.store import Cache, open_cache
 from bottleneck.cache.update import CacheUpdate, find_modified_images, plan_update
 from bottleneck.data.images import ImageSource, open_images
 from bottleneck.errors import InvalidOptionError
@@ -111,16 +109,20 @@ def extract(
     source = open_images(images)
     trust_code(model)
     backbone = load_backbone(model, weights, transform=transform)
-    existing = read_manifest(out) if is_cache(out) else None
+    existing = open_cache(out, source.table) if is_cache(out) else None
     precision = _resolve_precision(compute, existing, devices)
     spec = make_spec(backbone, precision=precision, relu=relu, pool=pool)
-    if existing is None or not set(layers) <= set(layers_in(out)):
+    if existing is None or not set(layers) <= set(existing.layers):
         backbone.largest_code(layers, pool)  # a misspelt layer leaves no cache behind
     layout = _resolve_layout(storage, existing, lambda: backbone.largest_code(layers, pool))
-    check_content = existing is not None and refresh.check_content
-    changed = find_modified_images(open_cache(out), source) if check_content else None
+    changed = find_modified_images(existing, source) if existing and refresh.check_content else None
     update = plan_update(
-        out, source.table, spec=spec, layout=layout, reference=backbone.reference, changed=changed
+        existing or out,
+        source.table,
+        spec=spec,
+        layout=layout,
+        reference=backbone.reference,
+        changed=changed,
     )
     remove_stale_temp_files(out)  # they may be what fills the disk
     again = _shards_to_redo(update, layers, compute.task, refresh)
@@ -159,7 +161,7 @@ def require_layers(layers: Sequence[str]) -> None:
 
 
 def _resolve_precision(
-    compute: ComputeOptions, existing: Manifest | None, devices: Sequence[torch.device]
+    compute: ComputeOptions, existing: Cache | None, devices: Sequence[torch.device]
 ) -> str:
     if existing is not None and compute.precision == "auto":
         return existing.spec.precision
@@ -167,7 +169,7 @@ def _resolve_precision(
 
 
 def _resolve_layout(
-    storage: StorageOptions, existing: Manifest | None, largest_code: Callable[[], int]
+    storage: StorageOptions, existing: Cache | None, largest_code: Callable[[], int]
 ) -> StorageLayout:
     """Fill in what `storage` leaves open, from the existing cache or the defaults of a new one."""
     own = existing.layout if existing else None

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bottleneck.cache.shard import ShardData, choose_dtype, write_shard
+from bottleneck.cache.shard import ShardData
+from bottleneck.cache.shard_writer import choose_dtype, write_shard
 from bottleneck.cache.store import Cache
 from bottleneck.data.images import ImageSource
 from bottleneck.extraction.encoder import Batch, Encoder

@@ -2,15 +2,14 @@
 
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from bottleneck.cache.merge import ImageChanges
 from bottleneck.cache.store import Cache
-from bottleneck.cache.update import ImageChanges
 from bottleneck.cache.verify import Problem
 from bottleneck.extraction.advice import stage_advice
 from bottleneck.extraction.disk_space import DiskEstimate
-from bottleneck.extraction.summary import status_json, status_text
 from bottleneck.runtime.scheduler import ArrayTask
 from bottleneck.runtime.timing import StageTimer, slowest_stage
 
@@ -81,7 +80,7 @@ class ExtractionResult:
 
         The status is that of this run's shards; only ``complete`` is about all shards.
         """
-        status = status_json(self.cache, self.cache.status(shards=self.shards))
+        status = self.cache.status(shards=self.shards).to_dict()
         return status | {
             "complete": status["complete"] and self.cache.is_full(status["layers"]),
             "task": [self.task.index, self.task.count],
@@ -97,10 +96,12 @@ class ExtractionResult:
         }
 
     def __str__(self) -> str:
-        status = self.cache.status(shards=self.shards)
+        images = self.cache.images
+        rejected = {images.path[row]: why for row, why in self.rejected.items()}
+        status = replace(self.cache.status(shards=self.shards), rejected=rejected)
         lines = [
             *self._changes_text(),
-            status_text(self.cache, status, self.rejected),
+            str(status),
             *self._task_text(),
             "",
             *self._time_text(),

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.index import row_validity
 from bottleneck.cache.manifest import is_cache
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.data.images import open_images
@@ -163,7 +162,7 @@ def _evaluate_cache(head: Head, cache: Cache, split: str | None) -> Evaluation:
     labelled = split_rows(images, images.has_label, split)
     rows = labelled[usable[labelled]]
     # Not `cache.rejected()`: an image may have codes at this layer and none at another.
-    reasons = row_validity(images, cache.finished_shards(head.layer))[1]
+    reasons = cache.row_validity(head.layer)[1]
     rejected = {images.path[row]: reasons[row] for row in labelled.tolist() if row in reasons}
     require_rows(rows, split=split)
     codes = open_matrix(cache, head.layer, rows, memory=None)

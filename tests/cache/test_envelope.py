@@ -95,11 +95,11 @@ def test_a_file_of_another_length_is_found_without_reading_it(tmp_path: Path, by
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"", "it is something else"),
-        (b"text\n", "it is something else"),
-        (b"\x89HDF\r\n\x1a\n" + bytes(600), "it is an HDF5 file without a seal"),
-        (b"test-kind 7 " + b"0" * 63 + b"\n{}\n", "it is something else"),
-        (b"test-kind 7 " + b"A" * 64 + b"\n{}\n", "it is something else"),
+        (b"", "it is some other kind of file"),
+        (b"text\n", "it is some other kind of file"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(600), "it is an HDF5 file without an envelope"),
+        (b"test-kind 7 " + b"0" * 63 + b"\n{}\n", "it is some other kind of file"),
+        (b"test-kind 7 " + b"A" * 64 + b"\n{}\n", "it is some other kind of file"),
         (b"test-kind 7 " + b"0" * 64 + b"\n{}\n", "its header is not that which was written"),
     ],
 )

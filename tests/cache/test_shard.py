@@ -18,8 +18,8 @@ from bottleneck.cache.shard import (
     read_shard,
     read_shard_metadata,
     verify_shard,
-    write_shard,
 )
+from bottleneck.cache.shard_writer import write_shard
 from bottleneck.errors import ShardError
 from tests.helpers.shards import a_manifest, a_shard, forge, sparse, write
 

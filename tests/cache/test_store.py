@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from bottleneck.cache.index import IndexedLayer, write_index
-from bottleneck.cache.shard import read_shard, write_shard
+from bottleneck.cache.shard import read_header, read_shard
+from bottleneck.cache.shard_writer import write_shard
 from bottleneck.cache.store import open_cache
 from bottleneck.cache.verify import verify
 from bottleneck.errors import CacheError, ShardError
@@ -47,7 +48,7 @@ def test_a_missing_shard_is_missing(cache: Path) -> None:
     found = open_cache(cache)
     found.shard_path("layer2", 3).unlink()
     assert missing_shards(found, "layer2") == [3]
-    status = found.status()
+    status = found.status().layers
     assert (status["layer2"].done, status["layer2"].missing) == (28, 8)
     assert (status["layer3"].done, status["layer3"].missing) == (36, 0)
     with pytest.raises(CacheError, match=r"'layer2' lacks 1 of 5 shards"):
@@ -96,22 +97,26 @@ def test_a_shard_of_another_cache_is_missing_and_is_not_read(
 def test_a_shards_rows_and_images_must_be_those_of_its_place(cache: Path) -> None:
     found = open_cache(cache)
     path = found.shard_path("layer2", 4)
-    content = read_shard(path)
-    found.require_matching_rows("layer2", 4, content)
+    header, content = read_header(path), read_shard(path)
+    found.require_matching_rows("layer2", 4, header, content)
     row, images = content.row, content.path
     for other in (row - 1, row[::-1], row[:3], np.arange(32, 40)):
         with pytest.raises(ShardError, match=r"00004\.h5 holds other rows than 32 to 35"):
-            found.require_matching_rows("layer2", 4, dataclasses.replace(content, row=other))
+            found.require_matching_rows(
+                "layer2", 4, header, dataclasses.replace(content, row=other)
+            )
     for others in (images[::-1], images[:3], [*images[:3], "other.jpg"]):
         with pytest.raises(ShardError, match=r"00004\.h5 holds other images than images\.csv"):
-            found.require_matching_rows("layer2", 4, dataclasses.replace(content, path=others))
+            found.require_matching_rows(
+                "layer2", 4, header, dataclasses.replace(content, path=others)
+            )
 
 
 def test_status_and_plan_open_no_hdf5(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(h5py, "File", None)
     found = open_cache(cache)
     assert missing_shards(found, "layer2") == []
-    assert found.status()["layer2"].done == 36
+    assert found.status().layers["layer2"].done == 36
     assert found.rejected() == {}
     assert found.valid_rows("layer3").all()
 
@@ -160,10 +165,10 @@ def test_a_compressed_cache_is_read_as_any_and_its_bytes_are_those_on_disk(
     )
     blocks = ShardedMatrix(cache, "layer2", rows, 8 * 8 * 8, 10).blocks()
     np.testing.assert_array_equal(np.concatenate(list(blocks)), plain.read_codes("layer2", rows))
-    assert verify(cache.path) == []
-    size = cache.status()["layer2"].bytes
+    assert verify(cache.path).ok
+    size = cache.status().layers["layer2"].bytes
     assert size == cache.shard_path("layer2", 0).stat().st_size
-    assert size < plain.status()["layer2"].bytes
+    assert size < plain.status().layers["layer2"].bytes
 
 
 @pytest.mark.parametrize(
@@ -190,12 +195,12 @@ def test_an_absent_image_table_is_refused(cache: Path) -> None:
 
 def test_float32_shards_of_a_float16_cache_are_shown(photos: Path, extract_tiny: Extract) -> None:
     cache = extract_tiny(photos, dtype="float16").cache
-    assert cache.status()["layer2"].dtype == "float16"
+    assert cache.status().layers["layer2"].dtype == "float16"
     path = cache.shard_path("layer2", 0)
     old = read_shard(path)
     large = dataclasses.replace(old, codes=old.codes.astype(np.float32) * 1e7)
     write_shard(path, large, manifest=cache.manifest, layer="layer2")
-    assert cache.status()["layer2"].dtype == "float16+float32"
+    assert cache.status().layers["layer2"].dtype == "float16+float32"
 
 
 def test_of_tasks_that_end_together_the_last_index_has_all_shards(
@@ -210,7 +215,7 @@ def test_of_tasks_that_end_together_the_last_index_has_all_shards(
         write_index(path, layers)
         late.write_bytes(whole)  # another task's, which has written its own index before this one
 
-    monkeypatch.setattr("bottleneck.cache.store.write_index", slowly)
+    monkeypatch.setattr("bottleneck.cache.index.write_index", slowly)
     found.write_index()
     with h5py.File(cache / "codes.h5") as index:
         assert index["layer2:valid"][...].all()

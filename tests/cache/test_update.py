@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bottleneck.cache.index import REMOVED
+from bottleneck.cache.directory import REMOVED
+from bottleneck.cache.merge import ImageChanges, merge_images
 from bottleneck.cache.store import Cache, open_cache
-from bottleneck.cache.update import ImageChanges, merge_images, plan_update
+from bottleneck.cache.update import plan_update
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import CacheError, SpecMismatchError
 from tests.helpers.fixture_types import Extract

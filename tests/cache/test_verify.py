@@ -43,7 +43,7 @@ def flip(path: Path, place: int) -> None:
 
 def test_verify_names_what_is_wrong(cache: Path) -> None:
     found = open_cache(cache)
-    assert verify(cache) == []
+    assert verify(cache).ok
     found.shard_path("layer2", 0).unlink()
     with h5py.File(found.shard_path("layer2", 1), "r+") as file:
         file["codes"][3, 3] += 1
@@ -180,7 +180,7 @@ def test_the_small_files_come_back_from_the_shards_without_a_forward_pass(
     bad, done = repaired.problems, repaired.extraction
     assert [item.file for item in bad] == LOSSES[lose]
     assert done.rows == 0
-    assert verify(cache) == []
+    assert verify(cache).ok
     assert (cache / "spec.json").read_bytes() == spec
     assert table(cache) == rows
     assert {path: path.stat().st_ino for path in cache.rglob("0*.h5")} == shards
@@ -196,7 +196,7 @@ def test_a_lost_table_and_an_image_that_changed_since_give_its_shard_again(
     (cache / "images.csv").unlink()
     done = repair(cache, photos).extraction
     assert done.rows == 8
-    assert verify(cache) == []
+    assert verify(cache).ok
     codes = by_index(cache, "layer2")
     names = [row[0] for row in table(cache)]
     np.testing.assert_allclose(
@@ -212,7 +212,7 @@ def test_a_lost_table_and_a_lost_shard_lose_no_image(cache: Path, photos: Path) 
         (cache / "codes" / layer / "00001.h5").unlink()
     (cache / "images.csv").unlink()
     repair(cache, photos)
-    assert verify(cache) == []
+    assert verify(cache).ok
     found = open_cache(cache)
     usable = found.valid_rows("layer2")
     assert {found.images.path[row] for row in np.flatnonzero(usable).tolist()} == names
@@ -268,6 +268,6 @@ def test_a_shard_of_another_cache_is_found_and_made_again(
     shutil.copy(foreign.shard_path("layer2", 3), cache / "codes" / "layer2")
     assert reasons(cache) == {"codes/layer2/00003.h5": "of another cache"}
     assert repair(cache, photos).extraction.rows == 8
-    assert verify(cache) == []
+    assert verify(cache).ok
     for layer, codes in before.items():
         np.testing.assert_allclose(by_index(cache, layer), codes, rtol=1e-6)

@@ -50,7 +50,7 @@ def test_the_layout_is_that_of_an_extraction(photos: Path, extract_tiny: Extract
     options: dict[str, Any] = {"layers": ["layer2", "layer3"], "pool": "none", "dtype": "float32"}
     found = size_tiny(photos, shard_size=7, **options)
     cache = extract_tiny(photos, shard_size=7, **options).cache
-    status = cache.status()
+    status = cache.status().layers
     assert (found.rows, found.shards) == (len(cache.images), cache.shard_count)
     assert list(found.layers) == ["layer2", "layer3"]
     for name, layer in found.layers.items():

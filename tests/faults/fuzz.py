@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from bottleneck.backbones.weights import load_weights, read_weights
 from bottleneck.cache.manifest import COMPRESSIONS
 from bottleneck.cache.recovery import recover_cache
-from bottleneck.cache.shard import read_header, read_shard, verify_shard, write_shard
+from bottleneck.cache.shard import read_header, read_shard, verify_shard
+from bottleneck.cache.shard_writer import write_shard
 from bottleneck.cache.store import open_cache
 from bottleneck.errors import CacheError, HeadError, ShardError, WeightsError
 from bottleneck.fitting.fit import fit

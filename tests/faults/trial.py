@@ -107,7 +107,7 @@ class Trial:
             return
         assert {bad.why for bad in verify(self.cache)} <= {"missing"}
         cache = open_cache(self.cache)
-        for layer, status in cache.status().items():
+        for layer, status in cache.status().layers.items():
             whole = {path.name for path in cache.folder(layer).glob("[0-9]*.h5")}
             assert len(whole) == len(cache.finished_shards(layer))
             assert status.done + status.rejected + status.missing == len(cache.images)

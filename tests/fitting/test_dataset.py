@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bottleneck.cache.shard import read_shard
+from bottleneck.cache.shard import open_shard
 from bottleneck.cache.store import open_cache
 from bottleneck.errors import CacheError, InvalidOptionError, LabelsError, UnknownNameError
 from bottleneck.fitting.dataset import LayerDataset, load_dataset, require_rows, resolve_layer
@@ -102,9 +102,9 @@ def test_each_shard_that_is_needed_is_read_once(
 
     def spy(path: Path) -> Any:
         reads[path.name] += 1
-        return read_shard(path)
+        return open_shard(path)
 
-    monkeypatch.setattr("bottleneck.cache.store.read_shard", spy)
+    monkeypatch.setattr("bottleneck.cache.store.open_shard", spy)
     lesson = lesson_of(tmp_path, ["a", "b"] * 6, split=split)
     list(lesson.training.codes.blocks())
     assert reads == {f"{shard:05d}.h5": 1 for shard in needed}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
-from bottleneck.cache.shard import read_shard
+from bottleneck.cache.shard import open_shard
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import (
@@ -217,13 +217,13 @@ def test_each_shard_and_the_table_of_images_are_read_once(
 
     def shard_spy(path: Path) -> Any:
         reads[path.name] += 1
-        return read_shard(path)
+        return open_shard(path)
 
     def csv_spy(path: Path, **known: Any) -> ImageTable:
         reads[path.name] += 1
         return read_csv(path, **known)
 
-    monkeypatch.setattr("bottleneck.cache.store.read_shard", shard_spy)
+    monkeypatch.setattr("bottleneck.cache.store.open_shard", shard_spy)
     monkeypatch.setattr(ImageTable, "read_csv", csv_spy)
     run(split, scaling="auto")
     assert reads == {"images.csv": 1, **{f"{shard:05d}.h5": 1 for shard in range(5)}}
@@ -234,7 +234,7 @@ def test_little_memory_gives_the_same_head(
     split: Path, clf: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_once = run(split, clf, memory=1 << 30, c=(1e-2, 1.0))
-    monkeypatch.setattr(Cache, "read", None)  # of all rows at once
+    monkeypatch.setattr(Cache, "read_codes", None)  # of all rows at once
     streamed = run(split, clf, memory=1 << 10, c=(1e-2, 1.0))
     assert streamed.c == at_once.c
     for name in ("coef", "intercept"):

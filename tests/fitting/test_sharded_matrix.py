@@ -18,13 +18,8 @@ from numpy.typing import NDArray
 
 import bottleneck
 from bottleneck.cache.manifest import Manifest, StorageLayout
-from bottleneck.cache.shard import (
-    ShardData,
-    ShardHeader,
-    iter_code_blocks,
-    verify_shard,
-    write_shard,
-)
+from bottleneck.cache.shard import ShardData, iter_code_blocks
+from bottleneck.cache.shard_writer import write_shard
 from bottleneck.cache.store import Cache
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import ShardError
@@ -268,16 +263,18 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
     """Which shards were begun, and whether to be checked."""
     begun: list[tuple[str, bool]] = []
 
-    def checked(path: Path) -> ShardHeader:
-        begun.append((path.stem, True))
-        return verify_shard(path)
+    verify_shard = Cache.verify_shard
+
+    def checked(cache: Cache, layer: str, shard: int) -> None:
+        begun.append((f"{shard:05d}", True))
+        verify_shard(cache, layer, shard)
 
     def noted(path: Path, rows: int) -> Iterator[NDArray[Any]]:
         if begun[-1:] != [(path.stem, True)]:
             begun.append((path.stem, False))
         return iter_code_blocks(path, rows)
 
-    monkeypatch.setattr("bottleneck.cache.store.verify_shard", checked)
+    monkeypatch.setattr(Cache, "verify_shard", checked)
     monkeypatch.setattr("bottleneck.fitting.sharded_matrix.iter_code_blocks", noted)
     return begun
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from bottleneck.cache.envelope import build_envelope
 from bottleneck.cache.manifest import Manifest, StorageLayout
-from bottleneck.cache.shard import FILE_TYPE, ShardData, write_shard
+from bottleneck.cache.shard import FILE_TYPE, ShardData
+from bottleneck.cache.shard_writer import write_shard
 from bottleneck.cache.store import Cache
 from bottleneck.spec import InputTransform, ModelReference, Spec
 

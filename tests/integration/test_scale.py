@@ -16,10 +16,12 @@ import pytest
 from scale import LAYER, instant_stats, make_cache, write_instantly
 
 from bottleneck.cache.manifest import manifest_text
+from bottleneck.cache.merge import ImageChanges
 from bottleneck.cache.recovery import recover_cache
-from bottleneck.cache.shard import ShardData, read_header, write_shard
+from bottleneck.cache.shard import ShardData, read_header
+from bottleneck.cache.shard_writer import write_shard
 from bottleneck.cache.store import Cache, open_cache
-from bottleneck.cache.update import ImageChanges, plan_update
+from bottleneck.cache.update import plan_update
 from bottleneck.cache.verify import verify
 from bottleneck.data.images import open_images
 from bottleneck.data.table import ImageTable
@@ -46,7 +48,7 @@ class Spy:
 def headers(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each shard's header was read."""
     spy = Spy(read_header)
-    monkeypatch.setattr("bottleneck.cache.store.read_header", spy)
+    monkeypatch.setattr("bottleneck.cache.directory.read_header", spy)
     return spy.calls
 
 
@@ -102,7 +104,7 @@ def test_what_tasks_look_at_is_linear_in_the_shards(
 def test_a_command_reads_a_header_once(tmp_path: Path, headers: Counter[str], shards: int) -> None:
     cache = make_cache(tmp_path, rows=3 * shards, shards=shards)
     write_instantly(cache, range(shards))
-    found = cache.status()[LAYER]
+    found = cache.status().layers[LAYER]
     assert (found.done, found.missing) == (3 * shards - len(cache.rejected()), 0)
     assert found.rejected == len(cache.write_index()) == -(-shards // REJECTED)
     assert cache.valid_rows(LAYER).sum() == found.done

@@ -1,0 +1,183 @@
+"""Give a PyTorch dataset of codes and labels, reading shards lazily."""
+
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.cache.directory import CacheDirectory
+from bottleneck.cache.float16 import widen_float16
+from bottleneck.cache.hdf5 import Dataset as StoredCodes
+from bottleneck.cache.shard import open_shard
+from bottleneck.data.labels import class_names, encode_targets, is_multilabel
+from bottleneck.data.table import ImageTable
+
+if TYPE_CHECKING:
+    from torch.utils.data import Dataset
+
+_MAX_OPEN_SHARDS = 32
+
+
+@dataclass(frozen=True)
+class CodeReader:
+    """Random access to rows of a layer, through a limited number of open shards.
+
+    Attributes
+    ----------
+    cache : CacheDirectory
+    layer : str
+        A complete layer.
+    rows : ndarray of int64, shape (n,)
+        Rows of the cache, each valid; item i is row ``rows[i]``.
+    """
+
+    cache: CacheDirectory
+    layer: str
+    rows: NDArray[np.int64]
+    _open: OrderedDict[int, tuple[ExitStack, StoredCodes]] = field(default_factory=OrderedDict)
+    _verified: set[int] = field(default_factory=set)
+    _owner: list[int] = field(default_factory=lambda: [os.getpid()])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __reduce__(self) -> Any:
+        return CodeReader, (self.cache, self.layer, self.rows)  # open files stay behind
+
+    def read(self, items: Sequence[int]) -> NDArray[np.float32]:
+        """Read some items in any order; an item may occur several times.
+
+        Parameters
+        ----------
+        items : sequence of int
+            At least one.
+
+        Returns
+        -------
+        ndarray of float32, shape (len(items), ...)
+            Codes in the shape in which they are stored.
+
+        Raises
+        ------
+        ShardError
+            A shard is absent, damaged, or holds other rows than its name says.
+        """
+        shards, offsets = np.divmod(self.rows[np.asarray(items)], self.cache.layout.shard_size)
+        result: NDArray[np.float32] | None = None
+        for shard in np.unique(shards).tolist():
+            (where,) = np.nonzero(shards == shard)
+            wanted, inverse = np.unique(offsets[where], return_inverse=True)
+            stored = self._codes(shard)
+            if wanted[-1] - wanted[0] + 1 == len(wanted):
+                block = stored[int(wanted[0]) : int(wanted[-1]) + 1]
+            else:
+                block = np.stack([stored[int(offset)] for offset in wanted])
+            if result is None:
+                result = np.empty((len(items), *stored.shape[1:]), dtype=np.float32)
+            result[where] = widen_float16(block)[inverse]
+        assert result is not None
+        return result
+
+    def _codes(self, shard: int) -> StoredCodes:
+        if self._owner[0] != os.getpid():  # a forked process must not share file offsets
+            self._open.clear()
+            self._owner[0] = os.getpid()
+        if shard in self._open:
+            self._open.move_to_end(shard)
+            return self._open[shard][1]
+        if len(self._open) >= _MAX_OPEN_SHARDS:
+            self._open.popitem(last=False)[1][0].close()
+        with ExitStack() as stack:
+            opened = stack.enter_context(open_shard(self.cache.shard_path(self.layer, shard)))
+            if shard not in self._verified:
+                opened.verify()
+                self.cache.require_matching_rows(
+                    self.layer, shard, opened.header, opened.metadata()
+                )
+                self._verified.add(shard)
+            codes = stack.enter_context(opened.codes())
+            self._open[shard] = (stack.pop_all(), codes)
+        return codes
+
+
+def class_targets(images: ImageTable, rows: NDArray[np.int64]) -> tuple[list[str], NDArray[Any]]:
+    """Return class names and the target of each row.
+
+    Class names come from all labelled images, so that they are the same for all splits.
+
+    Parameters
+    ----------
+    images : ImageTable
+    rows : ndarray of int64, shape (n,)
+        Labelled rows.
+
+    Returns
+    -------
+    classes : list of k str
+    targets : ndarray
+        int64 of shape (n,), the index of each row's class; or bool of shape (n, k) if labels are
+        several names (``cat|dog``).
+
+    Raises
+    ------
+    LabelsError
+        There are fewer than two classes, or a name in a label is empty.
+    """
+    labelled = np.flatnonzero(images.has_label)
+    classes = class_names(images, labelled, split="")
+    multilabel = is_multilabel(images, labelled)
+    return classes, encode_targets(images, rows, classes, multilabel=multilabel)
+
+
+def make_dataset(
+    reader: CodeReader, targets: NDArray[Any], classes: Sequence[str]
+) -> "Dataset[Any]":
+    """Return a PyTorch dataset of codes and targets.
+
+    Parameters
+    ----------
+    reader : CodeReader
+    targets : ndarray of int64, shape (n,), or of bool, shape (n, k)
+        As from `class_targets`.
+    classes : sequence of k str
+
+    Returns
+    -------
+    torch.utils.data.Dataset
+        With the attribute ``classes``. It can be sent to worker processes.
+    """
+    import torch
+    from torch.utils.data import Dataset
+
+    class CodeDataset(Dataset[Any]):  # defined here, since importing this module loads no PyTorch
+        """Codes of a layer with the targets of their images."""
+
+        def __init__(self) -> None:
+            self.classes = list(classes)
+
+        def __len__(self) -> int:
+            return len(reader)
+
+        def __getitem__(self, item: int) -> tuple[torch.Tensor, Any]:
+            return self.__getitems__([item])[0]
+
+        def __getitems__(self, items: Sequence[int]) -> list[tuple[torch.Tensor, Any]]:
+            """Return a batch: PyTorch's loaders call this, so that shards are read in order."""
+            for item in items:
+                if not -len(reader) <= item < len(reader):
+                    raise IndexError(f"item {item} of a dataset of {len(reader)}")
+            codes = torch.from_numpy(reader.read(items))
+            return list(zip(codes, [_target(targets[item]) for item in items], strict=True))
+
+        def __reduce__(self) -> Any:
+            return make_dataset, (reader, targets, classes)
+
+    def _target(value: Any) -> Any:
+        return torch.from_numpy(value.astype(np.float32)) if value.ndim else int(value)
+
+    return CodeDataset()

@@ -1,0 +1,235 @@
+"""Find the finished shards of a cache, and check that a shard belongs where it is."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.cache.manifest import Manifest, StorageLayout
+from bottleneck.cache.paths import layer_dir, list_layer_dirs, list_shards, shard_path
+from bottleneck.cache.shard import ShardData, ShardHeader, read_header
+from bottleneck.data.table import ImageTable
+from bottleneck.errors import ShardError
+from bottleneck.spec import ModelReference, Spec
+
+REMOVED = "removed: the file is not there any more"
+
+_FileStamp = tuple[int, int, int]  # inode, modification time and size of a file
+
+
+@dataclass(frozen=True)
+class CacheDirectory:
+    """The files of a cache: where each shard is, and which are finished.
+
+    Attributes
+    ----------
+    path : Path
+        The directory.
+    manifest : Manifest
+        Spec, storage layout, model reference and cache id.
+    images : ImageTable
+        Row i of every layer is image i.
+    """
+
+    path: Path
+    manifest: Manifest
+    images: ImageTable
+    _headers: dict[Path, tuple[_FileStamp, ShardHeader]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    @property
+    def spec(self) -> Spec:
+        """Return what determines the values of the codes."""
+        return self.manifest.spec
+
+    @property
+    def layout(self) -> StorageLayout:
+        """Return how the codes are stored."""
+        return self.manifest.layout
+
+    @property
+    def reference(self) -> ModelReference:
+        """Return where the network came from."""
+        return self.manifest.reference
+
+    @property
+    def shard_count(self) -> int:
+        """Return how many shards a complete layer has."""
+        return math.ceil(len(self.images) / self.layout.shard_size)
+
+    @property
+    def layers(self) -> list[str]:
+        """Return the names of the layers for which extraction has begun, sorted."""
+        return list_layer_dirs(self.path)
+
+    def rows(self, shard: int) -> range:
+        """Return the rows that a shard holds."""
+        start = shard * self.layout.shard_size
+        return range(start, min(start + self.layout.shard_size, len(self.images)))
+
+    def folder(self, layer: str) -> Path:
+        """Return the folder of a layer's shards."""
+        return layer_dir(self.path, layer)
+
+    def shard_path(self, layer: str, shard: int) -> Path:
+        """Return the file of a finished shard."""
+        return shard_path(self.folder(layer), shard)
+
+    def finished_shards(
+        self, layer: str, shards: Iterable[int] | None = None
+    ) -> dict[int, ShardHeader]:
+        """Return the headers of a layer's finished shards.
+
+        A shard is finished if its file has its full length, belongs to this cache, and holds all
+        of its rows. Headers are kept, so that each is read once while its file does not change.
+
+        Parameters
+        ----------
+        layer : str
+        shards : iterable of int, optional
+            The shards to look at, for example those of one array task. All unless given.
+
+        Returns
+        -------
+        dict of int to ShardHeader
+            By shard number.
+        """
+        folder, count = self.folder(layer), self.shard_count
+        finished: dict[int, ShardHeader] = {}
+        for shard in list_shards(folder) if shards is None else shards:
+            header = self._header(shard_path(folder, shard)) if shard < count else None
+            if header is not None and not self.mismatch_reason(layer, shard, header):
+                finished[shard] = header
+        return finished
+
+    def _header(self, path: Path) -> ShardHeader | None:
+        try:
+            status = path.stat()
+            stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
+            known = self._headers.get(path)
+            if known is None or known[0] != stamp:
+                known = self._headers[path] = (stamp, read_header(path))
+        except (FileNotFoundError, ShardError):
+            return None  # to be extracted; `verify` says what is wrong with it
+        return known[1]
+
+    def is_full(self, layers: Iterable[str]) -> bool:
+        """Return whether all shard files of some layers exist; only names are looked at."""
+        shards = set(range(self.shard_count))
+        return all(shards <= set(list_shards(self.folder(layer))) for layer in layers)
+
+    def row_validity(
+        self, layer: str, shards: Iterable[int] | None = None
+    ) -> tuple[NDArray[np.bool_], dict[int, str]]:
+        """Return which rows of a layer have codes.
+
+        Parameters
+        ----------
+        layer : str
+        shards : iterable of int, optional
+            The shards to look at. All unless given.
+
+        Returns
+        -------
+        valid : ndarray of bool, shape (rows,)
+            False for all rows of shards that are not finished.
+        reasons : dict of int to str
+            Why a row of a finished shard is not valid.
+        """
+        return row_validity(self.images, self.finished_shards(layer, shards))
+
+    def rejected(self, shards: Iterable[int] | None = None) -> dict[int, str]:
+        """Return the rows that gave no codes in any layer, with the reason of each.
+
+        Parameters
+        ----------
+        shards : iterable of int, optional
+            The shards to look at. All unless given.
+        """
+        reasons: dict[int, str] = {}
+        for layer in self.layers:
+            reasons.update(self.row_validity(layer, shards)[1])
+        return dict(sorted(reasons.items()))
+
+    def mismatch_reason(self, layer: str, shard: int, header: ShardHeader) -> str:
+        """Return why a header is not that of a shard of this cache; empty if it is.
+
+        Parameters
+        ----------
+        layer : str
+            The layer that the shard should be of.
+        shard : int
+            Its number.
+        header : ShardHeader
+            The header of the file under its name.
+        """
+        if header.manifest.spec != self.spec or header.layer != layer:
+            return f"of another spec or layer ({header.layer})"
+        if header.manifest.cache_id != self.manifest.cache_id:
+            return "of another cache"
+        if header.rows != self.rows(shard):
+            return f"of rows {header.start} to {header.rows.stop - 1}, which is another place"
+        return ""
+
+    def require_matching_rows(
+        self, layer: str, shard: int, header: ShardHeader, content: ShardData
+    ) -> None:
+        """Require that a shard holds the rows and images that this cache has for it.
+
+        Parameters
+        ----------
+        layer : str
+            The layer that the shard should be of.
+        shard : int
+            Its number.
+        header : ShardHeader
+        content : ShardData
+            Rows and paths are compared; codes are not needed.
+
+        Raises
+        ------
+        ShardError
+            It is of another cache, layer or place, or holds other rows or images.
+        """
+        path, rows = self.shard_path(layer, shard), self.rows(shard)
+        if reason := self.mismatch_reason(layer, shard, header):
+            raise ShardError(f"{path} is {reason}")
+        if not np.array_equal(content.row, rows):
+            raise ShardError(f"{path} holds other rows than {rows.start} to {rows.stop - 1}")
+        if content.path != self.images.path[rows.start : rows.stop]:
+            raise ShardError(f"{path} holds other images than images.csv has in its rows")
+
+
+def row_validity(
+    images: ImageTable, finished: dict[int, ShardHeader]
+) -> tuple[NDArray[np.bool_], dict[int, str]]:
+    """Return which rows of a layer have codes.
+
+    Parameters
+    ----------
+    images : ImageTable
+    finished : dict of int to ShardHeader
+        Headers of the layer's finished shards, ascending.
+
+    Returns
+    -------
+    valid : ndarray of bool, shape (rows,)
+        False for all rows of shards that are not finished.
+    reasons : dict of int to str
+        Why a row of a finished shard is not valid.
+    """
+    exists = images.exists
+    valid = np.zeros(len(images), dtype=bool)
+    reasons: dict[int, str] = {}
+    for header in finished.values():
+        rows = header.rows
+        flags = valid[rows.start : rows.stop]
+        flags[:] = exists[rows.start : rows.stop]
+        flags[list(header.rejected)] = False
+        for i in np.flatnonzero(~flags).tolist():
+            reasons[rows.start + i] = header.rejected.get(i, REMOVED)
+    return valid, reasons

@@ -1,0 +1,201 @@
+"""Describe what a cache holds: finished, rejected and missing rows of each layer."""
+
+import html
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bottleneck.cache.directory import CacheDirectory, row_validity
+from bottleneck.cache.shard import ShardHeader
+from bottleneck.runtime.formatting import printable, size, table
+from bottleneck.runtime.scheduler import array_expression, pending_by_task
+from bottleneck.spec import Spec
+
+_MAX_REJECTED = 10  # lines
+
+
+@dataclass(frozen=True)
+class LayerStatus:
+    """State of one layer.
+
+    Attributes
+    ----------
+    done, rejected, missing : int
+        Rows that gave codes, gave none, and are still to be extracted. Together all rows.
+    missing_shards : tuple of int
+        The shards that are still to be extracted.
+    shape : tuple of int
+        Shape of one image's code; empty while no shard is finished.
+    dtype : str
+        Type of the stored codes; ``"float16+float32"`` where float16 could not hold a shard.
+    bytes : int
+        Size of the layer's files.
+    """
+
+    done: int
+    rejected: int
+    missing: int
+    missing_shards: tuple[int, ...]
+    shape: tuple[int, ...]
+    dtype: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class CacheStatus:
+    """State of a cache, as `bottleneck status` prints it.
+
+    Attributes
+    ----------
+    path : Path
+    rows : int
+        Rows of the cache: images that it knows.
+    spec : Spec
+    layers : mapping of str to LayerStatus
+        By the name of the layer.
+    rejected : mapping of str to str
+        Why an image gave no codes, by its path.
+    tasks : int
+        Number of array tasks among which the missing shards are divided.
+    """
+
+    path: Path
+    rows: int
+    spec: Spec
+    layers: Mapping[str, LayerStatus]
+    rejected: Mapping[str, str]
+    tasks: int = 1
+
+    @property
+    def complete(self) -> bool:
+        """Return whether there are layers, and nothing is missing in them."""
+        return bool(self.layers) and not any(s.missing_shards for s in self.layers.values())
+
+    @property
+    def pending_by_task(self) -> dict[int, int]:
+        """Return how many shards each array task has still to extract, if any."""
+        missing = (shard for layer in self.layers.values() for shard in layer.missing_shards)
+        return pending_by_task(missing, self.tasks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what ``bottleneck status --json`` prints."""
+        return {
+            "rows": self.rows,
+            "complete": self.complete,
+            "spec_digest": self.spec.digest(),
+            "spec": self.spec.to_json(),
+            "layers": {
+                name: {
+                    "done": layer.done,
+                    "missing": layer.missing,
+                    "rejected": layer.rejected,
+                    "shape": list(layer.shape),
+                    "dtype": layer.dtype,
+                    "bytes": layer.bytes,
+                }
+                for name, layer in self.layers.items()
+            },
+            "missing": {
+                name: list(layer.missing_shards)
+                for name, layer in self.layers.items()
+                if layer.missing_shards
+            },
+            "by_task": {str(task): shards for task, shards in self.pending_by_task.items()},
+        }
+
+    def __str__(self) -> str:
+        lines = [self._headline(), self._table()]
+        if any("+" in layer.dtype for layer in self.layers.values()):
+            lines.append("some shards are float32: their codes exceed float16's range")
+        if self.tasks > 1 and (pending := self.pending_by_task):
+            lines.append(f"tasks left of {self.tasks}: --array={array_expression(pending)}")
+        for path, reason in list(self.rejected.items())[:_MAX_REJECTED]:
+            lines.append(f"rejected: {printable(path)}: {reason}")
+        if len(self.rejected) > _MAX_REJECTED:
+            more = len(self.rejected) - _MAX_REJECTED
+            lines.append(f"… and {more} more: {self.path / 'rejected.csv'} names them all")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+    def _headline(self) -> str:
+        spec = self.spec
+        pooled = f"pool {spec.pool}" if spec.pool != "none" else "unpooled"
+        return (
+            f"cache {self.path}: {self.rows} rows of {spec.model}, weights "
+            f"{spec.weights_digest[:12]}, {spec.transform.crop} px, {spec.precision}, "
+            f"{'relu, ' if spec.relu else ''}{pooled}"
+        )
+
+    def _table(self) -> str:
+        return table(
+            ["layer", "done", "rejected", "missing", "code", "dtype", "size"],
+            (
+                [
+                    name,
+                    str(layer.done),
+                    str(layer.rejected),
+                    str(layer.missing),
+                    "×".join(map(str, layer.shape)),
+                    layer.dtype,
+                    size(layer.bytes),
+                ]
+                for name, layer in self.layers.items()
+            ),
+        )
+
+
+def describe(
+    cache: CacheDirectory,
+    layers: Sequence[str] = (),
+    *,
+    shards: Collection[int] | None = None,
+    tasks: int = 1,
+) -> CacheStatus:
+    """Return the status of a cache.
+
+    Parameters
+    ----------
+    cache : CacheDirectory
+    layers : sequence of str
+        The layers to describe, whether begun or not. All that were begun unless given.
+    shards : collection of int, optional
+        The shards to look at. All unless given.
+    tasks : int
+        Number of array tasks among which the missing shards are divided.
+    """
+    shards = range(cache.shard_count) if shards is None else shards
+    begun = cache.layers
+    status: dict[str, LayerStatus] = {}
+    reasons: dict[int, str] = {}
+    for layer in dict.fromkeys([*(layers or begun), *begun]):
+        finished = cache.finished_shards(layer, shards)
+        valid, why = row_validity(cache.images, finished)
+        if layer in begun:
+            reasons.update(why)
+        if not layers or layer in layers:
+            status[layer] = _layer_status(cache, finished, shards, int(valid.sum()), len(why))
+    rejected = {cache.images.path[row]: reasons[row] for row in sorted(reasons)}
+    return CacheStatus(cache.path, len(cache.images), cache.spec, status, rejected, tasks)
+
+
+def _layer_status(
+    cache: CacheDirectory,
+    finished: dict[int, ShardHeader],
+    shards: Collection[int],
+    done: int,
+    rejected: int,
+) -> LayerStatus:
+    headers = list(finished.values())
+    missing = tuple(shard for shard in shards if shard not in finished)
+    return LayerStatus(
+        done=done,
+        rejected=rejected,
+        missing=sum(len(cache.rows(shard)) for shard in missing),
+        missing_shards=missing,
+        shape=headers[0].shape[1:] if headers else (),
+        dtype="+".join(sorted({header.dtype for header in headers})) or cache.layout.dtype,
+        bytes=sum(header.bytes for header in headers),
+    )
