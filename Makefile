@@ -15,7 +15,7 @@ $(VENV)/.installed: pyproject.toml
 
 demo: $(VENV)/.installed ## extract, fit and predict on the bundled sample
 	@rm -rf digits.cache head-svm-layer3.safetensors
-	$(BIN)/bottleneck extract --layer layer3
+	$(BIN)/bottleneck extract --model data/digits_resnet.py:digits_resnet --layer layer3
 	$(BIN)/bottleneck fit --clf svm
 	$(BIN)/bottleneck predict head-svm-layer3.safetensors 'data/digits/test/7/00*.png'
 

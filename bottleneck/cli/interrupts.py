@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -50,13 +50,21 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def note_kept_shards(cache: Path) -> Iterator[None]:
-    """Add to an interrupt what the cache holds by then."""
+    """Add to an interrupt what the cache holds by then.
+
+    Parameters
+    ----------
+    cache : Path
+        The cache that the block writes.
+    """
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        from bottleneck.cache.store import kept_text
+        # Whatever goes wrong, a second Ctrl-C too: the first interrupt decides the exit code.
+        with suppress(Exception, KeyboardInterrupt):
+            from bottleneck.cache.store import kept_text
 
-        interrupt.add_note(kept_text(cache))
+            interrupt.add_note(kept_text(cache))
         raise
 
 

@@ -4,11 +4,11 @@ import json
 
 import click
 
-from bottleneck.cli.options import json_option
+from bottleneck.cli.options import json_option, require_typed_code
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", callback=require_typed_code)
 @click.option(
     "--weights", default="DEFAULT", show_default=True, help="Decide the size of the input."
 )

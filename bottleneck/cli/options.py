@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from bottleneck.runtime.executors import BACKENDS, Executor, connected, open_executor
 from bottleneck.runtime.scheduler import ArrayTask, detect_array_task
@@ -155,11 +156,37 @@ def executor_from_options(
         yield engine
 
 
+def require_typed_code(
+    ctx: click.Context, parameter: click.Parameter, model: str | None
+) -> str | None:
+    """Return a model, unless it is code that the user has never given; a callback of click.
+
+    `bottleneck.toml` may come from anybody, as the folder that it lies in. So it alone cannot have
+    a ``file.py:factory`` executed; a model on the command line is the user's own word.
+
+    Raises
+    ------
+    UntrustedCodeError
+        `bottleneck.toml` names code that is not trusted yet.
+    """
+    from bottleneck.backbones.trusted_code import require_trusted_code, trust_code
+
+    if model is None:
+        return None
+    if ctx.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE:
+        trust_code(model)
+        return model
+    return require_trusted_code(model, where="bottleneck.toml")
+
+
 def network_options(command: F) -> F:
     """Which codes: the network, its layers, how they are pooled, computed and stored."""
     options = [
         click.option(
-            "--model", required=True, help="A torchvision name, or path/to/file.py:factory."
+            "--model",
+            required=True,
+            callback=require_typed_code,
+            help="A torchvision name, or path/to/file.py:factory.",
         ),
         click.option(
             "--weights",
@@ -242,6 +269,7 @@ def relocated_model_options(command: F) -> F:
     )(command)
     return click.option(
         "--model",
+        callback=require_typed_code,
         help="Where the network is now, if it moved; a file.py:factory is run: it is code.",
     )(command)
 

@@ -39,10 +39,11 @@ def verify(cache: Path, images: Path | None, as_json: bool, **options: Any) -> N
       bottleneck verify photos.cache --repair photos
     """
     from bottleneck.cache.verify import verify as run
-    from bottleneck.extraction.options import ComputeOptions
-    from bottleneck.extraction.repair import repair
 
     if images is not None:
+        from bottleneck.extraction.options import ComputeOptions
+        from bottleneck.extraction.repair import repair
+
         with note_kept_shards(cache), extraction_progress() as on_progress:
             repaired = repair(
                 cache,

@@ -41,7 +41,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     # The host and the process are part of the name, so that a later run can tell the leavings
     # of a dead process from the work of a live one.
-    name = f".{path.name}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}{_MARK}"
+    name = f".{path.name}.{_host_id()}.{os.getpid()}.{secrets.token_hex(4)}{_MARK}"
     temporary = path.parent / name
     # Open from before the first byte until after the last: a network file system may only say at
     # the sync that it lost something, and says so to those who had the file open.
@@ -113,17 +113,40 @@ def require_writable_output(path: Path, *, overwrite: bool, parameter: str = "ou
 
 
 def remove_stale_temp_files(folder: Path) -> None:
-    """Remove the temporary files under `folder` that dead processes left.
+    """Remove the temporary files under a folder that dead processes left.
 
-    Whether a writer on another machine lives cannot be seen from here; but none writes to one file
-    for a day.
+    A process ID says something only on the machine, and in the container, that gave it. Files of
+    other writers are removed when they are a day old: nobody writes to one file for that long.
+
+    Parameters
+    ----------
+    folder : Path
+        Searched with all folders below it.
     """
-    host = socket.gethostname()
+    host = _host_id()
     for path in folder.rglob(f".*{_MARK}"):
-        owner = path.name.removesuffix(_MARK).rsplit(".", 2)
-        here = owner[0].endswith(f".{host}") and owner[1].isdecimal()
-        if (here and not _alive(int(owner[1]))) or _older_than_a_day(path):
+        owner, _, pid = path.name.removesuffix(_MARK).rpartition(".")[0].rpartition(".")
+        is_ours = owner.endswith(f".{host}") and pid.isdecimal()
+        if (is_ours and not _alive(int(pid))) or _older_than_a_day(path):
             path.unlink(missing_ok=True)
+
+
+def _host_id() -> str:
+    """Return the host's name, and on Linux a digest of what gives process IDs their meaning."""
+    namespace = _process_namespace()
+    return "-".join([socket.gethostname(), *([sha256(namespace)[:8]] if namespace else [])])
+
+
+def _process_namespace() -> bytes:
+    """Return what tells apart the process IDs of containers and of machines of one host name.
+
+    Each container counts its processes itself; a machine draws a new ID whenever it starts.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_bytes()
+        return boot + str(Path("/proc/self/ns/pid").stat().st_ino).encode()
+    except OSError:  # not Linux, or hidden
+        return b""
 
 
 def _older_than_a_day(path: Path) -> bool:

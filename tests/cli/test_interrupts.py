@@ -12,6 +12,7 @@ from bottleneck.cli.interrupts import (
     note_kept_shards,
     signals_as_interrupts,
 )
+from bottleneck.errors import CacheError
 from bottleneck.runtime.shutdown import StopRequested
 
 
@@ -68,3 +69,24 @@ def test_an_interrupt_says_what_is_kept(tmp_path: Path) -> None:
     assert interrupt_text(KeyboardInterrupt()) == (
         "interrupted: what was finished is kept, the same command goes on"
     )
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [OSError(5, "Input/output error"), CacheError("no cache"), MemoryError(), Terminated()],
+)
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt(), Terminated()])
+def test_an_error_while_saying_what_is_kept_does_not_replace_the_interrupt(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: BaseException,
+    interrupt: KeyboardInterrupt,
+) -> None:
+    def fail(_cache: Path) -> str:
+        raise failure
+
+    monkeypatch.setattr("bottleneck.cache.store.kept_text", fail)
+    with pytest.raises(KeyboardInterrupt) as caught, note_kept_shards(tmp_path):
+        raise interrupt
+    assert caught.value is interrupt
+    assert interrupt_text(interrupt).endswith("what was finished is kept, the same command goes on")

@@ -18,6 +18,7 @@ from bottleneck.cli.main import COMMANDS
 from tests.helpers import cli
 from tests.helpers.cli import TINY, contents, process, program, refused
 from tests.helpers.fixture_types import Run
+from tests.helpers.networks import PLAIN
 
 made, photos, cache = cli.made, cli.photos, cli.cache
 
@@ -240,6 +241,65 @@ def test_a_configuration_that_is_not_utf8_is_wrong_usage(run: Run, tmp_path: Pat
 def test_a_broken_configuration_does_not_hide_the_help(run: Run, tmp_path: Path) -> None:
     _configure(tmp_path, "[status")
     assert run("--help").exit_code == 0
+
+
+# Code that bottleneck.toml names
+
+
+@pytest.fixture
+def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that nobody has trusted, and that leaves a mark when it is executed."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    file = tmp_path / "evil.py"
+    file.write_text(
+        "import pathlib\npathlib.Path('mark').touch()\n"
+        f"exec(pathlib.Path({PLAIN.rpartition(':')[0]!r}).read_text())\n"
+    )
+    return file
+
+
+_WITH_A_MODEL = {
+    "layers": [],
+    "plan": ["photos", "--layer", "layer2"],
+    "extract": ["photos", "-o", "new", "--layer", "layer2"],
+    "verify": ["cache", "--repair", "photos"],
+    "evaluate": ["head", "photos"],
+    "predict": ["head", "photos"],
+}
+
+
+@pytest.mark.parametrize("name", _WITH_A_MODEL)
+@pytest.mark.usefixtures("evil", "cache")
+def test_the_configuration_alone_cannot_have_code_executed(
+    run: Run, tmp_path: Path, name: str
+) -> None:
+    _configure(tmp_path, f"[{name}]\nmodel = 'evil.py:plain'\n")
+    option = "MODEL" if name == "layers" else "--model"
+    result = run(name, *_WITH_A_MODEL[name])
+    refused(result, "bottleneck.toml names", f"`{option} evil.py:plain`".strip("`"), code=2)
+    assert not (tmp_path / "mark").exists()
+    assert not (tmp_path / "new").exists()
+
+
+def test_every_command_that_takes_a_model_is_among_these() -> None:
+    takers = {name for name in COMMANDS if "model" in {p.name for p in _command(name).params}}
+    assert takers == set(_WITH_A_MODEL)
+
+
+@pytest.mark.usefixtures("evil")
+def test_code_that_was_typed_once_may_be_configured_until_it_changes(
+    run: Run, evil: Path, tmp_path: Path
+) -> None:
+    assert run("layers", "evil.py:plain").exit_code == 0
+    _configure(tmp_path, "[layers]\nmodel = 'evil.py:plain'\n")
+    assert run("layers").exit_code == 0
+    evil.write_text(evil.read_text() + "# changed\n")
+    refused(run("layers"), "bottleneck.toml names", code=2)
+
+
+def test_a_model_by_name_may_be_configured(run: Run, tmp_path: Path) -> None:
+    _configure(tmp_path, "[layers]\nmodel = 'squeezenet1_1'\n")
+    assert run("layers").exit_code == 0
 
 
 # Errors

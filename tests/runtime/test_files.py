@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from bottleneck.runtime import files
 from bottleneck.runtime.files import (
+    _host_id,
     atomic_write,
     remove_stale_temp_files,
     sha256,
@@ -82,11 +84,12 @@ def test_names_of_any_bytes_can_be_written(tmp_path: Path) -> None:
 def test_leavings_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    host = socket.gethostname()
+    host = _host_id()
     gone = tmp_path / "codes" / f".0.h5.{host}.{dead.pid}.abcd.tmp~"
     kept = [
         tmp_path / f".0.h5.{host}.{os.getpid()}.abcd.tmp~",
         tmp_path / f".0.h5.elsewhere.{dead.pid}.abcd.tmp~",
+        tmp_path / f".0.h5.{socket.gethostname()}.{dead.pid}.abcd.tmp~",  # perhaps a container's
         tmp_path / "00000.h5",
         tmp_path / ".hidden",
     ]
@@ -96,6 +99,32 @@ def test_leavings_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path) ->
     remove_stale_temp_files(tmp_path)
     assert not gone.exists()
     assert all(path.exists() for path in kept)
+
+
+def test_a_container_of_the_same_host_name_keeps_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In its own namespace the other process lives, under a number that is free in this one.
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    monkeypatch.setattr(os, "getpid", lambda: dead.pid)
+    with monkeypatch.context() as container:
+        container.setattr(files, "_process_namespace", lambda: b"another")
+        writer = atomic_write(tmp_path / "a.bin")
+        temporary = writer.__enter__()
+    temporary.write_bytes(b"half")
+    remove_stale_temp_files(tmp_path)
+    assert temporary.exists()
+    writer.__exit__(None, None, None)
+    assert names(tmp_path) == ["a.bin"]
+
+
+def test_without_proc_the_host_name_is_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(_path: Path) -> bytes:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_bytes", absent)
+    assert _host_id() == socket.gethostname()
 
 
 def test_leavings_that_are_a_day_old_go_whoever_left_them(tmp_path: Path) -> None:
