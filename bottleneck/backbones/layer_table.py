@@ -9,7 +9,7 @@ from torch import nn
 
 from bottleneck.backbones.backbone import build_skeleton
 from bottleneck.backbones.layers import Layer, check_pool, list_layers
-from bottleneck.runtime.formatting import format_shape, size, table
+from bottleneck.runtime.formatting import format_shape, format_size, format_table
 from bottleneck.runtime.validation import require_one_of, require_positive
 
 _ITEM_SIZES = {"float16": 2, "float32": 4}
@@ -58,14 +58,14 @@ class LayerTable(Sequence[Layer]):
         return self.layers[index]
 
     def __str__(self) -> str:
-        return table(
+        return format_table(
             ["layer", "shape", "code", "bytes/image", "work"],
             (
                 [
                     layer.name,
                     format_shape(layer.shape),
                     format_shape(layer.code_shape(self.pool)),
-                    size(self._code_bytes(layer)),
+                    format_size(self._code_bytes(layer)),
                     f"{layer.cost:.1%}",
                 ]
                 for layer in self.layers

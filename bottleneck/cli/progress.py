@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
-from bottleneck.runtime.formatting import duration
+from bottleneck.runtime.formatting import format_duration
 from bottleneck.runtime.timing import StageTimer, slowest_stage
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class _PlainLines:
             self._next = now + _SECONDS_TO_FIRST_LINE
         elif now >= self._next:
             self._next = now + _SECONDS_BETWEEN_LINES
-            left = duration((total - done) / self._pace.average)
+            left = format_duration((total - done) / self._pace.average)
             click.echo(
                 f"{done} of {total} {self._what}, {_shown(self._pace.now)} now, "
                 f"{_shown(self._pace.average)} on average, {left} left{_limited(clock)}",

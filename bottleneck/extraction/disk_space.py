@@ -14,7 +14,7 @@ from bottleneck.backbones.layers import Layer
 from bottleneck.cache.shard_writer import CHUNK_BYTES
 from bottleneck.cache.store import Cache
 from bottleneck.errors import DiskSpaceError
-from bottleneck.runtime.formatting import format_shape, size
+from bottleneck.runtime.formatting import format_shape, format_size
 
 # What a shard holds beside its codes: path, label, reason, digest and number of each row, and
 # its spec. Measured: in 4096 rows 260 bytes a row with paths of 36 characters, 388 with paths of
@@ -119,8 +119,8 @@ class DiskEstimate:
         """
         if self.bytes > self.free:
             raise DiskSpaceError(
-                f"the codes of {self.rows} images take up to {size(self.bytes)}, and the disk of "
-                f"{self.path} has {size(self.free)} free: try `pool=avg`, `dtype=float16`, "
+                f"the codes of {self.rows} images take up to {format_size(self.bytes)}, and the disk "
+                f"of {self.path} has {format_size(self.free)} free: try `pool=avg`, `dtype=float16`, "
                 "fewer layers, another disk with `out`, or `force` to go on"
             )
 
@@ -132,8 +132,8 @@ class DiskEstimate:
         if len(self.layers) > _MAX_LAYERS_SHOWN:
             layers.append(f"… and {len(self.layers) - _MAX_LAYERS_SHOWN} more")
         return (
-            f"{self.rows} images to encode at {', '.join(layers)}: at most {size(self.bytes)}, "
-            f"{size(self.free)} free on the disk"
+            f"{self.rows} images to encode at {', '.join(layers)}: at most "
+            f"{format_size(self.bytes)}, {format_size(self.free)} free on the disk"
         )
 
 

@@ -108,7 +108,7 @@ class Job:
             studio = _studio(self)
             studio.encoder(piece.layers)
         rows = sum(studio.make({piece.layers: [piece.shard]}))
-        return Made(rows, studio.clock.take(), studio.fitting)
+        return Made(rows, studio.clock.drain(), studio.fitting)
 
     def unseen(self) -> str:
         """What a worker does not see; empty where it sees all. The cache's folder is written to."""

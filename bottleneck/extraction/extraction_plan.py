@@ -7,7 +7,7 @@ from typing import Any
 
 from bottleneck.extraction.advice import stage_advice
 from bottleneck.extraction.disk_space import LayerEstimate, shard_bytes
-from bottleneck.runtime.formatting import duration, format_shape, size, table
+from bottleneck.runtime.formatting import format_duration, format_shape, format_size, format_table
 
 _HOUR, _DAY = 3600.0, 86_400.0
 _MAX_IDLE = 0.2  # of the time of all tasks, without a word
@@ -159,23 +159,28 @@ class ExtractionPlan:
         measured = self.throughput
         lines = [
             f"{self.rows} images, shards a layer: {self.shards}, of up to {self.shard_size} rows "
-            f"and {size(self.shard_bytes)}",
-            table(
+            f"and {format_size(self.shard_bytes)}",
+            format_table(
                 ["layer", "code", "bytes/image", "all"],
                 (
-                    [name, format_shape(layer.code_shape), size(layer.row_bytes), size(layer.bytes)]
+                    [
+                        name,
+                        format_shape(layer.code_shape),
+                        format_size(layer.row_bytes),
+                        format_size(layer.bytes),
+                    ]
                     for name, layer in self.layers.items()
                 ),
             ),
-            f"{size(self.bytes)} in all, uncompressed",
+            f"{format_size(self.bytes)} in all, uncompressed",
             "",
             f"measured here on {measured.images} images: {measured.rate:.1f} images/s, and "
             f"{measured.startup:.1f} s to start; {stage_advice(measured.slowest_stage)}",
-            f"one task: {duration(self.seconds)}",
+            f"one task: {format_duration(self.seconds)}",
         ]
         if self.tasks > 1:
             lines.append(
-                f"{self.tasks} tasks on machines like this one: {duration(self.task_seconds)}, the "
+                f"{self.tasks} tasks on machines like this one: {format_duration(self.task_seconds)}, the "
                 f"one with the most shards ({self.max_shards_per_task})"
             )
         return "\n".join([*lines, *(f"advice: {text}" for text in self.advice())])
@@ -210,7 +215,7 @@ def _time_advice(plan: ExtractionPlan) -> str:
     if plan.tasks > 1 and startup > encoding:
         fewer = max(1, int(plan.seconds / (10 * startup)))
         return (
-            f"a task starts for {duration(startup)} and works for {duration(encoding)}: "
+            f"a task starts for {format_duration(startup)} and works for {format_duration(encoding)}: "
             f"use no more than {fewer}"
         )
     if plan.task_seconds > _DAY:
@@ -223,7 +228,7 @@ def _shard_advice(plan: ExtractionPlan) -> str:
     if plan.shard_seconds > _HOUR and plan.shard_size > 1:
         size = max(1, int(plan.throughput.rate * _HOUR / 4))
         return (
-            f"a task that is killed loses up to {duration(plan.shard_seconds)}: "
+            f"a task that is killed loses up to {format_duration(plan.shard_seconds)}: "
             f"`shard_size={size}` makes that a quarter of an hour"
         )
     largest = max(layer.row_bytes for layer in plan.layers.values())

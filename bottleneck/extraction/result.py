@@ -92,7 +92,7 @@ class ExtractionResult:
             },
             "rejected": {self.cache.images.path[row]: why for row, why in self.rejected.items()},
             "seconds": self.seconds,
-            "shares": self.stats.shares(*_STAGES),
+            "shares": self.stats.fractions(*_STAGES),
         }
 
     def __str__(self) -> str:
@@ -130,7 +130,7 @@ class ExtractionResult:
         lines = [
             f"encoded {self.rows} images in {self.seconds:.1f} s "
             f"({self.rows / self.seconds:.0f} images/s)",
-            "time: " + ", ".join(f"{k} {v:.0%}" for k, v in self.stats.shares(*_STAGES).items()),
+            "time: " + ", ".join(f"{k} {v:.0%}" for k, v in self.stats.fractions(*_STAGES).items()),
             stage_advice(slowest_stage(self.stats)),
         ]
         if self.max_batch_size:

@@ -20,7 +20,7 @@ from bottleneck.cache.store import Cache, open_cache
 from bottleneck.errors import WorkerError
 from bottleneck.fitting.sharded_matrix import code_size
 from bottleneck.linear.matrix import ArrayMatrix, CodeMatrix, RowFunction
-from bottleneck.runtime import formatting as tables
+from bottleneck.runtime import formatting
 from bottleneck.runtime.executors import DaskExecutor, require_shared_paths
 
 T = TypeVar("T")
@@ -179,8 +179,8 @@ def _require_memory(client: Any, n: int, d: int) -> None:
     needed, held = n * d * 4 * _COPIES, sum(limits)
     if all(limits) and needed > held:
         raise WorkerError(
-            f"training on {n} codes of {d} values takes {tables.size(needed)}, and the workers "
-            f"have {tables.size(held)}: start more of them, or leave `backend` out, and codes are "
+            f"training on {n} codes of {d} values takes {formatting.format_size(needed)}, and the workers "
+            f"have {formatting.format_size(held)}: start more of them, or leave `backend` out, and codes are "
             "read from their shards as they are needed"
         )
 

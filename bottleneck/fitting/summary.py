@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bottleneck.fitting.metrics import ClassificationScore, MultilabelScore
-from bottleneck.runtime.formatting import printable, table
+from bottleneck.runtime.formatting import escape_unprintable, format_table
 
 if TYPE_CHECKING:  # `fit` prints without loading PyTorch
     from bottleneck.fitting.fit import FitResult
@@ -54,7 +54,7 @@ def selection_text(selection: SearchResult) -> str:
     """Every candidate with its folds' mean and deviation; an asterisk at the chosen one."""
     several = len({candidate.preprocess for candidate in selection.candidates}) > 1
     head = ["preprocess"] if several else []
-    return table(
+    return format_table(
         [*head, "C", _metric(selection.metric), "± std", ""],
         (
             [
@@ -104,7 +104,7 @@ def sweep_text(rows: Sequence[SweepRow], *, best: SweepRow, chosen: SweepRow, co
 def _sweep_table(rows: Sequence[SweepRow], chosen: SweepRow) -> str:
     metric = _metric(chosen.metric)
     columns = {
-        "layer": [printable(row.layer) for row in rows],
+        "layer": [escape_unprintable(row.layer) for row in rows],
         "network": ["-" if row.work is None else f"{row.work:.1%}" for row in rows],
         "code": [str(row.size) for row in rows],
         "clf": [row.clf for row in rows],
@@ -119,11 +119,11 @@ def _sweep_table(rows: Sequence[SweepRow], chosen: SweepRow) -> str:
     columns[""] = [
         ("*" if row is chosen else "") + ("" if row.converged else " not converged") for row in rows
     ]
-    return table(list(columns), zip(*columns.values(), strict=True))
+    return format_table(list(columns), zip(*columns.values(), strict=True))
 
 
 def _row_name(row: SweepRow) -> str:
-    return f"{row.clf} on {printable(row.layer)}"
+    return f"{row.clf} on {escape_unprintable(row.layer)}"
 
 
 def sweep_json(rows: Sequence[SweepRow], chosen: SweepRow) -> list[dict[str, Any]]:
@@ -166,19 +166,19 @@ def score_text(found: ClassificationScore | MultilabelScore) -> str:
 def precision_text(found: MultilabelScore) -> str:
     """Average precision of each label, and their mean."""
     rows = [
-        [printable(name), "-" if value is None else f"{value:.1%}"]
+        [escape_unprintable(name), "-" if value is None else f"{value:.1%}"]
         for name, value in found.average_precision.items()
     ]
-    return table(
+    return format_table(
         ["label", "average precision"], [*rows, ["mean", f"{found.mean_average_precision:.1%}"]]
     )
 
 
 def confusion_text(found: ClassificationScore) -> str:
     """The confusion matrix, or its largest errors where it would be too large to read."""
-    names = [printable(name) for name in found.classes]
+    names = [escape_unprintable(name) for name in found.classes]
     if len(names) <= _MOST_CLASSES:
-        return table(
+        return format_table(
             ["true \\ predicted", *names],
             (
                 [name, *map(str, row)]
@@ -192,7 +192,7 @@ def confusion_text(found: ClassificationScore) -> str:
         if count and true != predicted
     ]
     worst = sorted(errors, key=lambda error: -error[0])[:_MOST_CLASSES]
-    return table(
+    return format_table(
         ["most often confused", "taken for", "times"],
         ([names[true], names[predicted], str(count)] for count, true, predicted in worst),
     )

@@ -23,7 +23,7 @@ from bottleneck.fitting.sharded_matrix import open_matrix
 from bottleneck.fitting.summary import score_text
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.prediction.inputs import open_head
-from bottleneck.runtime.formatting import printable
+from bottleneck.runtime.formatting import escape_unprintable
 
 _MOST_REJECTED = 10  # lines of rejected images in the text
 
@@ -59,7 +59,7 @@ class Evaluation:
     def __str__(self) -> str:
         lines = [score_text(self.score)]
         for path, reason in list(self.rejected.items())[:_MOST_REJECTED]:
-            lines.append(f"rejected, and not in the score: {printable(path)}: {reason}")
+            lines.append(f"rejected, and not in the score: {escape_unprintable(path)}: {reason}")
         if len(self.rejected) > _MOST_REJECTED:
             lines.append(f"… and {len(self.rejected) - _MOST_REJECTED} more")
         return "\n".join(lines)

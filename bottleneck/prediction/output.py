@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bottleneck.data.labels import SEPARATOR
-from bottleneck.runtime.formatting import printable
+from bottleneck.runtime.formatting import escape_unprintable
 
 if TYPE_CHECKING:  # importing it imports torch
     from bottleneck.prediction.predict import Prediction
@@ -48,7 +48,7 @@ def prediction_lines(
 
 def _table_lines(predictions: Iterable[Prediction], top: int | None) -> Iterator[str]:
     for prediction in predictions:
-        path = printable(str(prediction.path))
+        path = escape_unprintable(str(prediction.path))
         if prediction.reason:
             yield f"{path}  rejected: {prediction.reason}"
         else:
@@ -56,7 +56,9 @@ def _table_lines(predictions: Iterable[Prediction], top: int | None) -> Iterator
             if top is None and prediction.label not in prediction.scores:
                 labels = prediction.label.split(SEPARATOR)  # several labels, or none
                 best = [pair for pair in prediction.scores.items() if pair[0] in labels]
-            yield "  ".join([path, *(f"{printable(name)} {value:.3f}" for name, value in best)])
+            yield "  ".join(
+                [path, *(f"{escape_unprintable(name)} {value:.3f}" for name, value in best)]
+            )
 
 
 def _csv_lines(predictions: Iterable[Prediction], top: int | None) -> Iterator[str]:

@@ -1,10 +1,18 @@
-"""Tables: text in columns, sizes and names that people can read."""
+"""Format tables, sizes, durations and names for people."""
 
 from collections.abc import Iterable, Sequence
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Columns under a header: the first to the left, the others to the right."""
+def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Format columns under a header: the first column to the left, the others to the right.
+
+    Examples
+    --------
+    >>> print(format_table(["layer", "size"], [["layer3", "256"], ["layer4", "2048"]]))
+    layer   size
+    layer3   256
+    layer4  2048
+    """
     lines = [list(header), *(list(row) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     return "\n".join(
@@ -16,8 +24,14 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     )
 
 
-def size(count: float) -> str:
-    """Bytes as people read them, in powers of 1000."""
+def format_size(count: float) -> str:
+    """Format a number of bytes in powers of 1000.
+
+    Examples
+    --------
+    >>> format_size(297_000)
+    '297 kB'
+    """
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.3g} {unit}" if unit != "B" else f"{count:.0f} B"
@@ -25,8 +39,14 @@ def size(count: float) -> str:
     return f"{count:.3g} TB"
 
 
-def duration(seconds: float) -> str:
-    """A time as people read it: in seconds up to two minutes, then in minutes, then in hours."""
+def format_duration(seconds: float) -> str:
+    """Format a duration in seconds up to two minutes, then in minutes, then in hours.
+
+    Examples
+    --------
+    >>> format_duration(150)
+    '2 min 30 s'
+    """
     whole = round(seconds)
     if whole <= 120:
         return f"{whole} s"
@@ -36,17 +56,23 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def format_shape(sides: Sequence[int]) -> str:
-    """Return a shape as text.
+def format_shape(shape: Sequence[int]) -> str:
+    """Format the shape of an array.
 
     Examples
     --------
     >>> format_shape((512, 13, 13))
     '512×13×13'
     """
-    return "×".join(map(str, sides))
+    return "×".join(map(str, shape))
 
 
-def printable(text: str) -> str:
-    """A name that keeps to its line, whatever bytes it holds."""
+def escape_unprintable(text: str) -> str:
+    r"""Escape the characters of a name that would break its line.
+
+    Examples
+    --------
+    >>> escape_unprintable("a\nb")
+    'a\\nb'
+    """
     return text if text.isprintable() else repr(text)[1:-1]

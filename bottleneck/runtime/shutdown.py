@@ -1,7 +1,7 @@
-"""Stopping: a request to end that waits until what is in the making is whole.
+"""Stop a run on request, between two shards.
 
-A scheduler announces the end of a job's time by a signal, and a signal knows nothing of shards. So
-whoever makes them holds such a request back, and lets it through between two of them.
+A scheduler announces a job's time limit by a signal, which may arrive at any moment. The code that
+makes shards defers such a request, and checks for it after each shard.
 """
 
 from collections.abc import Iterator
@@ -9,65 +9,71 @@ from contextlib import contextmanager
 
 
 class StopRequested(KeyboardInterrupt):
-    """Somebody asked for an end ahead of time; what was in the making is whole."""
+    """A run was asked to stop early; its current shard is finished."""
 
 
 class _Request:
-    """The one request of this process, as signals are the process's."""
+    """The one request of this process: signals belong to the process, too."""
 
     made = False
-    held = 0
+    deferred = 0
 
 
 def request_stop() -> None:
-    """Ask for an end: at once, or where it is held back at the next `raise_if_stop_requested`.
+    """Request a stop: now, or if it is deferred, at the next `raise_if_stop_requested`.
 
-    To ask again changes nothing. May be called from the handler of a signal.
+    A second request changes nothing. A signal handler may call this.
 
     Raises
     ------
     StopRequested
-        Nobody holds it back.
+        The request is not deferred.
     """
     first, _Request.made = not _Request.made, True
-    if first and not _Request.held:
+    if first and not _Request.deferred:
         raise StopRequested
 
 
 @contextmanager
 def defer_stop() -> Iterator[None]:
-    """Defer a request to stop while the block runs, which calls `raise_if_stop_requested`.
+    """Defer requests to stop while the block runs; it calls `raise_if_stop_requested` itself.
 
     Raises
     ------
     StopRequested
-        It was made before.
+        A stop was requested before.
+
+    Examples
+    --------
+    >>> with defer_stop():
+    ...     for shard in range(2):
+    ...         raise_if_stop_requested()
     """
     raise_if_stop_requested()
-    _Request.held += 1
+    _Request.deferred += 1
     try:
         yield
     finally:
-        _Request.held -= 1
+        _Request.deferred -= 1
 
 
 def stop_requested() -> bool:
-    """Whether somebody asked for an end, so that nothing more should be begun."""
+    """Return whether a stop was requested, so that nothing new should be started."""
     return _Request.made
 
 
 def raise_if_stop_requested() -> None:
-    """Here is a good place to end.
+    """Stop here if a stop was requested.
 
     Raises
     ------
     StopRequested
-        Somebody asked for it.
+        A stop was requested.
     """
     if _Request.made:
         raise StopRequested
 
 
 def clear_stop_request() -> None:
-    """Begin anew: what was asked of an earlier command is not asked of the next."""
+    """Forget an earlier request, which a new command must not obey."""
     _Request.made = False

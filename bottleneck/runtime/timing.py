@@ -1,14 +1,25 @@
-"""A stopwatch for the stages of a pipeline that run side by side."""
+"""Measure the seconds that a run spends in its stages, which run in parallel threads."""
 
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 
 class StageTimer:
-    """Seconds spent in each stage, added up over threads."""
+    """Seconds spent in each stage, summed over threads.
+
+    Examples
+    --------
+    >>> timer = StageTimer()
+    >>> with timer.measure("decode"):
+    ...     pass
+    >>> timer.add({"forward": 3.0, "write": 1.0})
+    >>> timer.fractions("forward", "write")
+    {'forward': 0.75, 'write': 0.25}
+    """
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -25,45 +36,81 @@ class StageTimer:
             with self._lock:
                 self.seconds[stage] += elapsed
 
-    def take(self) -> dict[str, float]:
-        """The seconds of each stage since the last time, and begin anew."""
+    def drain(self) -> dict[str, float]:
+        """Return the seconds of each stage since the last call, and start again from zero."""
         with self._lock:
             seconds, self.seconds = dict(self.seconds), defaultdict(float)
         return seconds
 
     def add(self, seconds: Mapping[str, float]) -> None:
-        """Add what another clock has measured."""
+        """Add seconds that another timer has measured, by stage."""
         with self._lock:
             for stage, spent in seconds.items():
                 self.seconds[stage] += spent
 
-    def shares(self, *stages: str) -> dict[str, float]:
-        """Each stage's part of the time that these stages took together, 0…1."""
+    def fractions(self, *stages: str) -> dict[str, float]:
+        """Return each stage's fraction of the time of these stages, from 0 to 1."""
         seconds = {stage: self.seconds.get(stage, 0.0) for stage in stages}
         total = sum(seconds.values())
         return {stage: spent / total if total else 0.0 for stage, spent in seconds.items()}
 
 
-def slowest_stage(clock: StageTimer) -> str:
-    """The stage of an extraction that the others wait for.
+@dataclass
+class RunStats:
+    """What a run learns about itself while it runs; the run owns it and hands it to its parts.
+
+    Attributes
+    ----------
+    timer : StageTimer
+        Seconds of each stage.
+    max_batch_size : int or None
+        Images that fit into the device's memory at once, if a larger batch did not.
+
+    Examples
+    --------
+    >>> stats = RunStats()
+    >>> stats.merge({"forward": 2.0}, max_batch_size=8)
+    >>> stats.max_batch_size
+    8
+    """
+
+    timer: StageTimer = field(default_factory=StageTimer)
+    max_batch_size: int | None = None
+
+    def merge(self, seconds: Mapping[str, float], max_batch_size: int | None) -> None:
+        """Add what a part of the run has measured, for example on a worker."""
+        self.timer.add(seconds)
+        self.max_batch_size = max_batch_size or self.max_batch_size
+
+
+def slowest_stage(timer: StageTimer) -> str:
+    """Return the stage of an extraction that limits its speed.
 
     Parameters
     ----------
-    clock : StageTimer
-        With the stages ``read`` and ``decode``, ``forward`` and ``wait`` (what the network's
-        threads spend on getting images), and ``blocked`` (waiting for the writer).
+    timer : StageTimer
+        With the stages ``read`` and ``decode``; ``forward`` and ``wait``, which the network's
+        threads spend on getting images; and ``blocked``, which they spend on waiting for the
+        writer.
 
     Returns
     -------
     str
         ``"read"``, ``"decode"``, ``"forward"`` or ``"write"``.
+
+    Examples
+    --------
+    >>> timer = StageTimer()
+    >>> timer.add({"wait": 3.0, "forward": 1.0, "read": 0.1, "decode": 2.0})
+    >>> slowest_stage(timer)
+    'decode'
     """
-    shares = clock.shares("wait", "forward", "blocked")
-    # Where the writer keeps up nobody ever waits for it, so that a fifth is much. For images a
-    # network on the CPU always waits a little, with decoding on the same cores: half is much.
-    if shares["blocked"] > 0.2:
+    fractions = timer.fractions("wait", "forward", "blocked")
+    # If the writer keeps up, nothing ever waits for it: a fifth is much. A network on the CPU always
+    # waits a little for images, which are decoded on the same cores: half is much.
+    if fractions["blocked"] > 0.2:
         return "write"
-    if shares["wait"] > 0.5:
-        decoding = clock.shares("read", "decode")
+    if fractions["wait"] > 0.5:
+        decoding = timer.fractions("read", "decode")
         return "read" if decoding["read"] > decoding["decode"] else "decode"
     return "forward"

@@ -74,7 +74,7 @@ def test_workers_make_the_codes_that_one_process_makes(
     assert [rows for rows, _ in calls] == sorted({rows for rows, _ in calls})
     assert done.rejected == alone.rejected
     assert len(done.rejected) == 1
-    assert done.stats.shares("forward")["forward"] > 0
+    assert done.stats.fractions("forward")["forward"] > 0
     for layer in layers:
         np.testing.assert_array_equal(
             codes(tmp_path / "crew", layer), codes(tmp_path / "alone", layer)

@@ -2,30 +2,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bottleneck.runtime.formatting import duration, format_shape, printable, size, table
+from bottleneck.runtime.formatting import (
+    escape_unprintable,
+    format_duration,
+    format_shape,
+    format_size,
+    format_table,
+)
 
 CELLS = st.text(st.characters(codec="ascii", exclude_categories=["C", "Z"]), min_size=1)
 
 
 def test_columns_stand_under_their_headers() -> None:
-    lines = table(["name", "n"], [["a", "1"], ["longer", "1000"]]).splitlines()
+    lines = format_table(["name", "n"], [["a", "1"], ["longer", "1000"]]).splitlines()
     assert lines == ["name       n", "a          1", "longer  1000"]
 
 
 def test_a_header_alone_is_a_line() -> None:
-    assert table(["name", "n"], []) == "name  n"
+    assert format_table(["name", "n"], []) == "name  n"
 
 
 @given(st.integers(1, 4).flatmap(lambda n: st.lists(st.lists(CELLS, min_size=n, max_size=n))))
 def test_every_cell_comes_back(rows: list[list[str]]) -> None:
     header = [f"column{i}" for i in range(len(rows[0]) if rows else 1)]
-    lines = table(header, iter(rows)).split("\n")
+    lines = format_table(header, iter(rows)).split("\n")
     assert [line.split() for line in lines] == [header, *rows]
     assert len({len(line) for line in lines}) == 1 or len(header) == 1
 
 
 def test_an_empty_last_cell_leaves_no_blanks() -> None:
-    assert table(["a", ""], [["1", ""], ["2", "*"]]).splitlines() == ["a", "1", "2  *"]
+    assert format_table(["a", ""], [["1", ""], ["2", "*"]]).splitlines() == ["a", "1", "2  *"]
 
 
 @pytest.mark.parametrize(
@@ -40,7 +46,7 @@ def test_an_empty_last_cell_leaves_no_blanks() -> None:
     ],
 )
 def test_bytes_as_people_read_them(count: float, text: str) -> None:
-    assert size(count) == text
+    assert format_size(count) == text
 
 
 @pytest.mark.parametrize(
@@ -58,14 +64,14 @@ def test_bytes_as_people_read_them(count: float, text: str) -> None:
     ],
 )
 def test_times_as_people_read_them(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text
 
 
 @pytest.mark.parametrize(
     ("text", "shown"), [("ants", "ants"), ("a\nb", "a\\nb"), ("é", "é"), ("\udcff", "\\udcff")]
 )
 def test_names_keep_to_their_line(text: str, shown: str) -> None:
-    assert printable(text) == shown
+    assert escape_unprintable(text) == shown
 
 
 def test_a_shape_is_its_sides() -> None:

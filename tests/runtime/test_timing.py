@@ -31,8 +31,12 @@ def test_a_stage_that_raises_is_counted() -> None:
 def test_shares_are_of_the_stages_that_are_asked_for() -> None:
     clock = StageTimer()
     clock.seconds.update(read=1.0, decode=3.0, wait=100.0)
-    assert clock.shares("read", "decode", "write") == {"read": 0.25, "decode": 0.75, "write": 0.0}
-    assert StageTimer().shares("read") == {"read": 0.0}
+    assert clock.fractions("read", "decode", "write") == {
+        "read": 0.25,
+        "decode": 0.75,
+        "write": 0.0,
+    }
+    assert StageTimer().fractions("read") == {"read": 0.0}
     assert dict(StageTimer().seconds) == {}
 
 
