@@ -58,6 +58,7 @@ class BottleneckError(Exception):
     @classmethod
     def _restored(cls, args: tuple[Any, ...], state: dict[str, Any]) -> Self:
         error = cls.__new__(cls, *args)
+        error.args = args  # OSError sets them in __init__ alone
         error.__dict__.update(state)
         return error
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from bottleneck.cache.directory import CacheDirectory, row_validity
 from bottleneck.cache.shard import ShardHeader
-from bottleneck.runtime.formatting import printable, size, table
+from bottleneck.runtime.formatting import escape_unprintable, format_size, format_table
 from bottleneck.runtime.scheduler import array_expression, pending_by_task
 from bottleneck.spec import Spec
 
@@ -111,7 +111,7 @@ class CacheStatus:
         if self.tasks > 1 and (pending := self.pending_by_task):
             lines.append(f"tasks left of {self.tasks}: --array={array_expression(pending)}")
         for path, reason in list(self.rejected.items())[:_MAX_REJECTED]:
-            lines.append(f"rejected: {printable(path)}: {reason}")
+            lines.append(f"rejected: {escape_unprintable(path)}: {reason}")
         if len(self.rejected) > _MAX_REJECTED:
             more = len(self.rejected) - _MAX_REJECTED
             lines.append(f"… and {more} more: {self.path / 'rejected.csv'} names them all")
@@ -130,7 +130,7 @@ class CacheStatus:
         )
 
     def _table(self) -> str:
-        return table(
+        return format_table(
             ["layer", "done", "rejected", "missing", "code", "dtype", "size"],
             (
                 [
@@ -140,7 +140,7 @@ class CacheStatus:
                     str(layer.missing),
                     "×".join(map(str, layer.shape)),
                     layer.dtype,
-                    size(layer.bytes),
+                    format_size(layer.bytes),
                 ]
                 for name, layer in self.layers.items()
             ),

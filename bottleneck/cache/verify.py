@@ -15,7 +15,7 @@ from bottleneck.cache.recovery import RecoveredCache, recover_cache
 from bottleneck.cache.shard import open_shard
 from bottleneck.cache.store import CacheLike, open_cache
 from bottleneck.errors import ShardError
-from bottleneck.runtime.formatting import printable
+from bottleneck.runtime.formatting import escape_unprintable
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Problem:
     shard: int | None
 
     def __str__(self) -> str:
-        return f"{printable(self.file)}: {self.why}"
+        return f"{escape_unprintable(self.file)}: {self.why}"
 
 
 @dataclass(frozen=True)

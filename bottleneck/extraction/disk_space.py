@@ -119,9 +119,9 @@ class DiskEstimate:
         """
         if self.bytes > self.free:
             raise DiskSpaceError(
-                f"the codes of {self.rows} images take up to {format_size(self.bytes)}, and the disk "
-                f"of {self.path} has {format_size(self.free)} free: try `pool=avg`, `dtype=float16`, "
-                "fewer layers, another disk with `out`, or `force` to go on"
+                f"the codes of {self.rows} images take up to {format_size(self.bytes)}, and the "
+                f"disk of {self.path} has {format_size(self.free)} free: try `pool=avg`, "
+                "`dtype=float16`, fewer layers, another disk with `out`, or `force` to go on"
             )
 
     def __str__(self) -> str:

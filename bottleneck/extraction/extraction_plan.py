@@ -180,8 +180,8 @@ class ExtractionPlan:
         ]
         if self.tasks > 1:
             lines.append(
-                f"{self.tasks} tasks on machines like this one: {format_duration(self.task_seconds)}, the "
-                f"one with the most shards ({self.max_shards_per_task})"
+                f"{self.tasks} tasks on machines like this one: {format_duration(self.task_seconds)}, "
+                f"the one with the most shards ({self.max_shards_per_task})"
             )
         return "\n".join([*lines, *(f"advice: {text}" for text in self.advice())])
 
@@ -215,8 +215,8 @@ def _time_advice(plan: ExtractionPlan) -> str:
     if plan.tasks > 1 and startup > encoding:
         fewer = max(1, int(plan.seconds / (10 * startup)))
         return (
-            f"a task starts for {format_duration(startup)} and works for {format_duration(encoding)}: "
-            f"use no more than {fewer}"
+            f"a task starts for {format_duration(startup)} and works for "
+            f"{format_duration(encoding)}: use no more than {fewer}"
         )
     if plan.task_seconds > _DAY:
         more = math.ceil(plan.rows / plan.throughput.rate / (_DAY / 2))

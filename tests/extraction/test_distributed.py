@@ -175,7 +175,7 @@ class _Elsewhere:
 
     max_concurrency = 1
 
-    def ask(self, function: object) -> dict[str, str]:
+    def run_on_each_worker(self, function: object) -> dict[str, str]:
         return {"tcp://node7": "the cache /data/photos.cache"}
 
     def run(self, function: object, items: object) -> None:
