@@ -180,7 +180,8 @@ class ExtractionPlan:
         ]
         if self.tasks > 1:
             lines.append(
-                f"{self.tasks} tasks on machines like this one: {format_duration(self.task_seconds)}, "
+                f"{self.tasks} tasks on machines like this one: "
+                f"{format_duration(self.task_seconds)}, "
                 f"the one with the most shards ({self.max_shards_per_task})"
             )
         return "\n".join([*lines, *(f"advice: {text}" for text in self.advice())])

@@ -20,8 +20,8 @@ from bottleneck.cache.store import Cache, open_cache
 from bottleneck.errors import WorkerError
 from bottleneck.fitting.sharded_matrix import code_size
 from bottleneck.linear.matrix import ArrayMatrix, CodeMatrix, RowFunction
-from bottleneck.runtime import formatting
 from bottleneck.runtime.executors import DaskExecutor, require_shared_paths
+from bottleneck.runtime.formatting import format_size
 
 T = TypeVar("T")
 
@@ -179,9 +179,9 @@ def _require_memory(client: Any, n: int, d: int) -> None:
     needed, held = n * d * 4 * _COPIES, sum(limits)
     if all(limits) and needed > held:
         raise WorkerError(
-            f"training on {n} codes of {d} values takes {formatting.format_size(needed)}, and the workers "
-            f"have {formatting.format_size(held)}: start more of them, or leave `backend` out, and codes are "
-            "read from their shards as they are needed"
+            f"training on {n} codes of {d} values takes {format_size(needed)}, and the "
+            f"workers have {format_size(held)}: start more of them, or leave `backend` out, and "
+            "codes are read from their shards as they are needed"
         )
 
 
