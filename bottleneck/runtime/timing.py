@@ -106,8 +106,8 @@ def slowest_stage(timer: StageTimer) -> str:
     'decode'
     """
     fractions = timer.fractions("wait", "forward", "blocked")
-    # If the writer keeps up, nothing ever waits for it: a fifth is much. A network on the CPU always
-    # waits a little for images, which are decoded on the same cores: half is much.
+    # If the writer keeps up, nothing ever waits for it: a fifth is much. A network on the CPU
+    # always waits a little for images, which the same cores decode: half is much.
     if fractions["blocked"] > 0.2:
         return "write"
     if fractions["wait"] > 0.5:
