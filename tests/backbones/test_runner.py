@@ -1,39 +1,43 @@
-"""Devices and precisions, many threads and few, memory that runs out, errors on the way."""
+"""A batch runner: codes in many threads and few, its threads, and memory that runs out."""
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from bottleneck.backbones import runner as module
-from bottleneck.backbones.backbone import Backbone, load_backbone
-from bottleneck.backbones.layers import Layer, list_layers, select_layers
+from bottleneck.backbones.backbone import load_backbone
+from bottleneck.backbones.layers import list_layers, select_layers
 from bottleneck.backbones.runner import BatchRunner
 from bottleneck.backbones.tracing import TracedNetwork, trace
 from bottleneck.backbones.truncated import TruncatedNetwork
-from bottleneck.data.sources.files import FileSource
-from bottleneck.errors import BackboneError, DeviceMemoryError, ImageError, InvalidOptionError
-from bottleneck.extraction.encoder import Encoder, make_spec
-from bottleneck.runtime.devices import best_precision, choose_device, choose_devices, visible_gpus
-from bottleneck.spec import Spec
+from bottleneck.errors import BackboneError, DeviceMemoryError
 from tests.helpers.networks import NETWORKS, PLAIN, SMALL
-from tests.helpers.photographs import write_photographs
-
-CPU = torch.device("cpu")
-RESIDUAL, BRANCHING = f"{NETWORKS}:residual", f"{NETWORKS}:branching"
-LAYERS = {PLAIN: ("layer1", "layer3"), RESIDUAL: ("bn1", "relu_1"), BRANCHING: ("layer1", "layer3")}
-
-Codes = dict[str, NDArray[np.float32]]
+from tests.helpers.runners import (
+    BRANCHING,
+    CPU,
+    LAYERS,
+    RESIDUAL,
+    Codes,
+    assert_close,
+    assert_equal,
+    batches,
+    left_behind,
+    limit_memory,
+    make,
+    parts,
+    pixels,
+    run,
+    truth,
+)
 
 
 @pytest.fixture(params=[1, 2, 5])
@@ -41,190 +45,6 @@ def several(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """A machine of so many cores."""
     monkeypatch.setattr(module, "available_cpus", lambda: request.param)
     return int(request.param)
-
-
-def parts(
-    model: str, *, precision: str = "float32", devices: Sequence[torch.device] = (CPU,)
-) -> tuple[Backbone, list[Layer], Spec, Sequence[torch.device]]:
-    """What a `BatchRunner` and an `Encoder` are made of."""
-    backbone = load_backbone(model, transform=SMALL)
-    spec = make_spec(backbone, precision=precision, relu=True, pool="avg")
-    return backbone, backbone.select_layers(LAYERS[model]), spec, devices
-
-
-def make(model: str = PLAIN, **changes: Any) -> BatchRunner:
-    return BatchRunner(*parts(model, **changes))
-
-
-def encoder(model: str = PLAIN, **changes: Any) -> Encoder:
-    return Encoder(*parts(model, **changes))
-
-
-def pixels(count: int) -> Tensor:
-    return torch.randint(0, 256, (count, 32, 32, 3), dtype=torch.uint8)
-
-
-def batches(images: Tensor, size: int) -> list[Tensor]:
-    return [images[i : i + size] for i in range(0, len(images), size)]
-
-
-def joined(parts: list[Codes]) -> Codes:
-    return {layer: np.concatenate([part[layer] for part in parts]) for layer in parts[0]}
-
-
-def run(runner: BatchRunner, images: Tensor, size: int, *, at_once: bool = True) -> Codes:
-    with runner.threads() as pool:
-        if at_once:
-            return joined(list(pool.map(runner.run, batches(images, size))))
-        return joined([pool.submit(runner.run, batch).result() for batch in batches(images, size)])
-
-
-def truth(model: str, images: Tensor) -> Codes:
-    """By hooks on the whole network, one image at a time, normalised with numpy."""
-    backbone = load_backbone(model, transform=SMALL)
-    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    found: dict[str, list[Tensor]] = {}
-    calls: dict[str, int] = {}
-
-    def keep(name: str) -> Any:
-        def hook(_module: Any, _args: Any, output: Tensor) -> None:
-            call = calls.get(name, 0)
-            calls[name] = call + 1
-            code = output.clone().clamp(min=0).mean((2, 3))
-            found.setdefault(f"{name}_{call}" if call else name, []).append(code)
-
-        return hook
-
-    for name in {layer.removesuffix("_1") for layer in LAYERS[model]}:
-        backbone.network.get_submodule(name).register_forward_hook(keep(name))
-    for image in images.numpy():
-        calls.clear()
-        normalised = (image / 255 - mean) / std
-        with torch.inference_mode():
-            backbone.network(torch.from_numpy(normalised).float().permute(2, 0, 1)[None])
-    return {layer: torch.cat(found[layer]).numpy() for layer in LAYERS[model]}
-
-
-def assert_equal(found: Codes, expected: Codes) -> None:
-    assert found.keys() == expected.keys()
-    for layer, codes in expected.items():
-        np.testing.assert_array_equal(found[layer], codes)
-
-
-def assert_close(found: Codes, expected: Codes) -> None:
-    assert found.keys() == expected.keys()
-    for layer, codes in expected.items():
-        assert found[layer].dtype == np.float32
-        scale = float(np.abs(codes).max())
-        np.testing.assert_allclose(found[layer], codes, rtol=1e-5, atol=1e-5 * scale)
-
-
-# Devices and precisions
-
-
-def test_devices_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    for choose in (choose_device, choose_devices):
-        for wrong in ("cuda", "cuda:0", "cuda:99", "tpu", "", "CPU", "mps"):
-            with pytest.raises(
-                InvalidOptionError, match=r"one of this machine's: auto, cpu$"
-            ) as caught:
-                choose(wrong)
-            assert repr(wrong) in str(caught.value)
-
-
-@pytest.mark.parametrize("device", ["auto", "cpu"])
-def test_the_processor_is_the_device_without_a_gpu(
-    device: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert choose_device(device) == CPU
-    assert choose_devices(device) == [CPU]
-
-
-def test_every_gpu_is_a_device_where_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    both = [torch.device("cuda:0"), torch.device("cuda:1")]
-    assert choose_devices("auto") == both
-    assert choose_devices("cuda") == both
-    assert choose_devices("cuda:1") == both[1:]
-    assert choose_devices("cpu") == [CPU]
-    assert choose_device("auto") == choose_device("cuda") == torch.device("cuda")
-    assert choose_device("cuda:1") == both[1]
-    for choose in (choose_device, choose_devices):
-        with pytest.raises(
-            InvalidOptionError, match=r"device='cuda:2'`.*: auto, cpu, cuda, cuda:0, cuda:1$"
-        ):
-            choose("cuda:2")
-
-
-@pytest.mark.parametrize(
-    ("cards", "ranks", "expected"),
-    [(4, 1, [[0, 1, 2, 3]]), (4, 2, [[0, 2], [1, 3]]), (2, 2, [[0], [1]]), (2, 3, [[0], [1], [0]])],
-)
-def test_processes_side_by_side_divide_the_cards(
-    cards: int, ranks: int, expected: list[list[int]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: cards)
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks))
-    for rank, own in enumerate(expected):
-        monkeypatch.setenv("LOCAL_RANK", str(rank))
-        assert choose_devices("auto") == [torch.device(f"cuda:{card}") for card in own]
-
-
-@pytest.mark.parametrize(
-    ("device", "named", "expected"),
-    [
-        ("auto", None, ["0", "1"]),
-        ("cuda", "5,3", ["5", "3"]),
-        ("auto", "GPU-1f,GPU-2e,GPU-of-a-broken-card", ["GPU-1f", "GPU-2e"]),
-        ("cpu", None, []),
-        ("cuda:1", "5,3", []),
-    ],
-)
-def test_cards_are_named_as_the_scheduler_names_them(
-    device: str, named: str | None, expected: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    if named:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
-    assert visible_gpus(device) == expected
-
-
-@pytest.mark.parametrize(
-    ("avx", "amx", "expected"),
-    [
-        (False, False, "float32"),
-        (True, False, "bfloat16"),
-        (False, True, "bfloat16"),
-        (True, True, "bfloat16"),
-    ],
-)
-def test_bfloat16_where_the_processor_has_it(
-    avx: bool, amx: bool, expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    assert best_precision(CPU) == expected
-
-
-@pytest.mark.parametrize(
-    ("capability", "expected"),
-    [((7, 5), "float32"), ((8, 0), "bfloat16"), ((8, 9), "bfloat16"), ((10, 0), "bfloat16")],
-)
-def test_bfloat16_where_the_gpu_has_it(
-    capability: tuple[int, int], expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[torch.device] = []
-
-    def tell(device: torch.device) -> tuple[int, int]:
-        asked.append(device)
-        return capability
-
-    monkeypatch.setattr(torch.cuda, "get_device_capability", tell)
-    assert best_precision(torch.device("cuda:1")) == expected
-    assert asked == [torch.device("cuda:1")]
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1, 1), (3, 3), (64, 16)])
@@ -351,18 +171,6 @@ def test_arithmetic_threads_are_as_before_after_an_error(arithmetic: int, severa
     assert not left_behind()
 
 
-def test_arithmetic_threads_are_as_before_after_a_stream(
-    arithmetic: int, several: int, tmp_path: Path
-) -> None:
-    paths = write_photographs(tmp_path, 6, label="ants")
-    for stop in (None, 1):
-        stream = encoder().encode(*asked(paths, 1), workers=2)
-        for _ in range(stop or 6):
-            next(stream)
-        stream.close()
-        assert (torch.get_num_threads(), fresh()) == (arithmetic, arithmetic)
-
-
 @pytest.mark.parametrize(("count", "share"), [(1, 1), (5, 1), (40, 2)])
 def test_threads_share_the_cores(count: int, share: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "available_cpus", lambda: count)
@@ -468,21 +276,6 @@ def test_as_many_batches_at_a_time_as_the_runner_says(
 # Memory that runs out
 
 
-def limit_memory(monkeypatch: pytest.MonkeyPatch, most: int) -> list[int]:
-    """Let no more images than that through at a time; the sizes that were tried."""
-    tried: list[int] = []
-    plain = BatchRunner._forward
-
-    def forward(self: BatchRunner, images: Tensor) -> Codes:
-        tried.append(len(images))
-        if len(images) > most:
-            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
-        return plain(self, images)
-
-    monkeypatch.setattr(BatchRunner, "_forward", forward)
-    return tried
-
-
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7, 16, 25])
 @pytest.mark.parametrize("most", [1, 2, 3])
 def test_a_batch_that_does_not_fit_is_halved(
@@ -555,171 +348,3 @@ def test_one_image_that_does_not_fit_is_an_error_that_says_what_to_do(
         assert part in message
     assert isinstance(caught.value.__cause__, torch.OutOfMemoryError)
     assert isinstance(caught.value, RuntimeError)  # as torch.OutOfMemoryError is
-
-
-# The encoder's stream
-
-
-def left_behind(seconds: float = 5) -> list[str]:
-    """Threads of ours that do not end."""
-    deadline = time.monotonic() + seconds
-    while True:
-        names = [thread.name for thread in threading.enumerate()]
-        ours = [name for name in names if name.startswith(("network", "decode", "read"))]
-        if not ours or time.monotonic() > deadline:
-            return ours
-        time.sleep(0.01)
-
-
-def asked(paths: list[Path], size: int) -> tuple[FileSource, list[range]]:
-    rows = range(len(paths))
-    return FileSource.from_paths(paths), [rows[i : i + size] for i in range(0, len(rows), size)]
-
-
-def test_an_error_in_a_network_thread_reaches_the_caller(
-    several: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    paths = write_photographs(tmp_path, 20, label="ants")
-    plain, count = BatchRunner._forward, iter(range(1000))
-
-    def forward(self: BatchRunner, images: Tensor) -> Codes:
-        if next(count) == 5:
-            raise RuntimeError("the network's own")
-        return plain(self, images)
-
-    monkeypatch.setattr(BatchRunner, "_forward", forward)
-    with pytest.raises(BackboneError, match="the network failed: RuntimeError: the network's own"):
-        list(encoder().encode(*asked(paths, 2), workers=3))
-    assert not left_behind()
-
-
-def test_too_little_memory_reaches_the_caller(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    limit_memory(monkeypatch, 0)
-    with pytest.raises(DeviceMemoryError):
-        list(encoder().encode(*asked(write_photographs(tmp_path, 3, label="ants"), 2)))
-    assert not left_behind()
-
-
-def test_an_error_in_a_decoder_that_is_not_the_images_reaches_the_caller(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(_data: bytes) -> None:
-        raise MemoryError("no memory to decode")
-
-    monkeypatch.setattr("bottleneck.extraction.encoder.decode_image", broken)
-    with pytest.raises(MemoryError, match="no memory to decode"):
-        list(encoder().encode(*asked(write_photographs(tmp_path, 6, label="ants"), 2)))
-    assert not left_behind()
-
-
-def test_an_error_of_who_names_the_images_reaches_the_caller(several: int, tmp_path: Path) -> None:
-    paths = write_photographs(tmp_path, 12, label="ants")
-
-    source, batches = asked(paths, 2)
-
-    def naming() -> Iterator[range]:
-        yield from batches
-        raise LookupError("no more names")
-
-    with pytest.raises(LookupError, match="no more names"):
-        list(encoder().encode(source, naming()))
-    assert not left_behind()
-
-
-@pytest.mark.parametrize("taken", [0, 1, 3])
-def test_a_stream_that_is_closed_early_leaves_no_thread(
-    several: int, taken: int, tmp_path: Path
-) -> None:
-    paths = write_photographs(tmp_path, 40, label="ants")
-    stream = encoder().encode(*asked(paths, 2), workers=3)
-    for _ in range(taken):
-        next(stream)
-    stream.close()
-    assert not left_behind()
-
-
-def test_a_stream_closed_while_a_thread_waits_for_a_slow_image_ends(
-    several: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    paths = write_photographs(tmp_path, 40, label="ants")
-    from bottleneck.data.decode import decode_image
-
-    def slow(data: bytes) -> Any:
-        time.sleep(0.05)
-        return decode_image(data)
-
-    monkeypatch.setattr("bottleneck.extraction.encoder.decode_image", slow)
-    stream = encoder().encode(*asked(paths, 4), workers=1)
-    next(stream)
-    begun = time.monotonic()
-    stream.close()
-    assert time.monotonic() - begun < 0.5  # what has not begun does not begin
-    assert not left_behind()
-
-
-def test_a_finished_stream_leaves_no_thread_and_keeps_the_order(
-    several: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    paths = write_photographs(tmp_path, 31, label="bees")
-    plain, delays = BatchRunner._forward, iter([0.05, 0, 0.03, 0.01] * 10)
-
-    def forward(self: BatchRunner, images: Tensor) -> Codes:
-        time.sleep(next(delays))
-        return plain(self, images)
-
-    one_by_one = joined([batch.codes for batch in encoder().encode(*asked(paths, 1))])
-    monkeypatch.setattr(BatchRunner, "_forward", forward)
-    found = list(encoder().encode(*asked(paths, 3), workers=4))
-    assert np.concatenate([batch.row for batch in found]).tolist() == list(range(31))
-    assert_close(joined([batch.codes for batch in found]), one_by_one)
-    assert not left_behind()
-
-
-@pytest.mark.parametrize("bad", [[0, 1, 2, 3, 4], [2], [0], [4], [0, 1, 3, 4]])
-def test_images_that_are_not_valid_are_not_run(
-    bad: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    paths = write_photographs(tmp_path, 5, label="ants")
-    (good,) = encoder().encode(*asked(paths, len(paths)))
-    for i in bad:
-        paths[i].write_bytes(b"no image")
-    tried = limit_memory(monkeypatch, 5)
-    (batch,) = encoder().encode(*asked(paths, len(paths)))
-    kept = [i for i in range(5) if i not in bad]
-    assert tried == ([len(kept)] if kept else [])
-    assert np.flatnonzero(batch.valid).tolist() == kept
-    assert batch.codes.keys() == good.codes.keys()
-    for layer, codes in batch.codes.items():
-        assert codes.shape == good.codes[layer].shape
-        assert codes.dtype == np.float32
-        assert not codes[bad].any()
-        np.testing.assert_allclose(codes[kept], good.codes[layer][kept], rtol=1e-5, atol=1e-7)
-
-
-def test_an_image_that_fails_after_half_of_its_pixels_were_written_gives_zeros(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    paths = write_photographs(tmp_path, 3, label="ants")
-
-    def refuse(*_: Any) -> None:
-        raise ImageError("refused")
-
-    monkeypatch.setattr("bottleneck.extraction.encoder.resize_and_crop", refuse)
-    (batch,) = encoder().encode(*asked(paths, len(paths)))
-    assert not batch.valid.any()
-    assert batch.reason == ["refused"] * 3
-    assert not any(codes.any() for codes in batch.codes.values())
-
-
-def test_a_network_that_cannot_be_traced_goes_through_the_stream(
-    several: int, tmp_path: Path
-) -> None:
-    paths = write_photographs(tmp_path, 7, label="ants")
-    odd = encoder(BRANCHING)
-    assert odd.runner.parallel_batches == 1
-    found = joined([batch.codes for batch in odd.encode(*asked(paths, 2), workers=3)])
-    plain = joined([batch.codes for batch in encoder(BRANCHING).encode(*asked(paths, 7))])
-    assert_close(found, plain)
-    assert found["layer3"].any()
