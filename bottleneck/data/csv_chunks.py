@@ -1,7 +1,6 @@
-"""CSV in blocks of many rows: where nothing in a block is quoted, several times as fast.
+"""Read and write CSV many rows at a time, several times as fast as row by row.
 
-What is read and written is what the csv module reads and writes (RFC 4180), which does the work in
-blocks where anything is quoted.
+The result is that of the csv module (RFC 4180), which is used for chunks with quoted fields.
 """
 
 import csv
@@ -12,86 +11,118 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-_AT_ONCE = 1 << 17  # bytes: some thousands of rows
-_QUOTED = ',"\r\n'  # what makes the csv module quote a field
-_LINE_END = "\n"  # as a field of its own, so that a row of the wrong length is seen
+_CHUNK_BYTES = 1 << 17  # some thousands of rows
+_QUOTED = ',"\r\n'  # characters for which the csv module quotes a field
+_LINE_END = "\n"  # an additional field at the end of each row, to detect rows of a wrong length
 
 
 def iter_chunks(file: BinaryIO) -> Iterator[str]:
-    """The rest of a file, some thousands of whole rows at a time.
+    r"""Read the rest of a file, some thousands of complete rows at a time.
 
     Yields
     ------
     str
-        In which bytes that are no UTF-8 are escaped, as in file names.
+        Bytes that are not UTF-8 are escaped (``surrogateescape``), as in file names.
+
+    Examples
+    --------
+    >>> list(iter_chunks(io.BytesIO(b"a,1\nb,2\n")))
+    ['a,1\nb,2\n']
     """
-    while block := file.read(_AT_ONCE):
-        block += file.readline()
-        # A line ends within a field if the quotes up to there are odd in number.
-        odd = block.count(b'"') % 2
+    while chunk := file.read(_CHUNK_BYTES):
+        chunk += file.readline()
+        # A line ends within a field if the number of quotes before its end is odd.
+        odd = chunk.count(b'"') % 2
         while odd and (line := file.readline()):
-            block += line
+            chunk += line
             odd ^= line.count(b'"') % 2
-        yield block.decode("utf-8", errors="surrogateescape")
+        yield chunk.decode("utf-8", errors="surrogateescape")
 
 
-def split_header(block: str) -> tuple[list[str], str]:
-    """The fields of a block's first row, and the rows behind it.
+def split_header(chunk: str) -> tuple[list[str], str]:
+    r"""Split a chunk into the fields of its first row and the text of the other rows.
 
     Raises
     ------
     csv.Error
-        It cannot be read.
+        The first row is not valid CSV.
+
+    Examples
+    --------
+    >>> split_header("path,label\n1.jpg,cat\n")
+    (['path', 'label'], '1.jpg,cat\n')
     """
-    lines = io.StringIO(block, newline="")
+    lines = io.StringIO(chunk, newline="")
     return next(csv.reader(lines), []), lines.read()
 
 
-def split_unquoted(block: str, count: int) -> list[list[str]] | None:
-    """The columns of a block, if it has so many and each of its lines is one row.
+def split_unquoted(chunk: str, count: int) -> list[list[str]] | None:
+    r"""Split a chunk into columns, if no field is quoted and every row has `count` fields.
 
     Parameters
     ----------
-    block : str
-        As from `iter_chunks`.
+    chunk : str
+        Complete rows, from `iter_chunks`.
     count : int
+        Number of columns.
 
     Returns
     -------
     list of `count` lists of str, or None
-        None where the csv module is to be asked, which names what is wrong.
+        None if the csv module is needed: to read quoted fields, or to report an error.
+
+    Examples
+    --------
+    >>> split_unquoted("a,1\nb,2\n", 2)
+    [['a', 'b'], ['1', '2']]
+    >>> split_unquoted('"a",1\n', 2)
     """
-    if '"' in block or "\0" in block or not block.endswith("\n"):
+    if '"' in chunk or "\0" in chunk or not chunk.endswith("\n"):
         return None
-    end = "\r\n" if block.endswith("\r\n") else "\n"
-    marked = block.replace(end, f",{_LINE_END},")
+    end = "\r\n" if chunk.endswith("\r\n") else "\n"
+    marked = chunk.replace(end, f",{_LINE_END},")
     fields = marked.split(",")
-    fields.pop()  # behind the last line
+    fields.pop()  # after the last line end
     columns = [fields[i :: count + 1] for i in range(count + 1)]
     ends = columns.pop()
-    # Not one field more or less in any line: then each mark of an end stands in its place.
-    whole = len(fields) == len(ends) * (count + 1) and ends == [_LINE_END] * len(ends)
-    if not whole or "\r" in marked or marked.count("\n") != len(ends):
+    # If every row has `count` fields, this column holds all line ends and nothing else.
+    regular = len(fields) == len(ends) * (count + 1) and ends == [_LINE_END] * len(ends)
+    if not regular or "\r" in marked or marked.count("\n") != len(ends):
         return None
     return columns
 
 
 def parse_int_column(column: Sequence[str]) -> NDArray[np.int64] | None:
-    """A column of whole numbers, shape (n,); None where ``int`` is to be asked for each of them."""
+    """Convert decimal integers to an array of shape (n,).
+
+    None means that a text is not a plain decimal integer of 64 bits; ``int`` may still accept it.
+
+    Examples
+    --------
+    >>> parse_int_column(["12", "-1"])
+    array([12, -1])
+    >>> parse_int_column(["1_000"])
+    """
     text = " ".join(column).encode(errors="replace")
     if text.translate(None, b"-0123456789") != b" " * (len(column) - 1):
         return None
     numbers = np.fromstring(text, dtype=np.int64, sep=" ")
-    # What is too large for 64 bits becomes the largest.
+    # Numbers beyond 64 bits become the largest int64.
     fits = len(numbers) == len(column) and numbers.max(initial=0) < np.iinfo(np.int64).max
     return numbers if fits else None
 
 
 def format_rows(columns: Sequence[Sequence[str]]) -> str:
-    """The lines of rows that are given as columns of equal length, each with CR LF at its end."""
+    r"""Format columns of equal length as CSV rows that end in CR LF.
+
+    Examples
+    --------
+    >>> format_rows([["a", "b"], ["1", "2,5"]])
+    'a,1\r\nb,"2,5"\r\n'
+    """
     rows = zip(*columns, strict=True)
     if not any(mark in text for text in map("".join, columns) for mark in _QUOTED):
         return "".join(f"{line}\r\n" for line in map(",".join, rows))
     out = io.StringIO()
-    csv.writer(out).writerows(rows)  # Python 3.11 quotes a \r only where lines end in one
+    csv.writer(out).writerows(rows)  # Python 3.11 quotes \r only if the line terminator has it
     return out.getvalue()

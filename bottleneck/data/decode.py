@@ -1,17 +1,18 @@
-"""Decoding: from a file's bytes to the pixels that the network is given.
+"""Decode image files to RGB pixels, and resize and crop them for a network.
 
-The rule by which any file becomes RGB (`DECODER` names it, the spec records it):
+The rule by which any file becomes RGB (`DECODER` names it, and the spec records it):
 
-* the first frame or page; EXIF (or XMP) orientation applied, an unreadable block is upright;
-* 16-bit values keep their high byte; 32-bit integers must lie in 0…65535 and do the same;
-  floating-point pixels have no stated range and are rejected;
-* transparency is laid over white, as a viewer would show it;
-* grey is repeated, a palette is looked up, CMYK and YCCK are converted without their profiles;
-  colour profiles are ignored, as every ImageNet pipeline does.
+* The first frame or page is used. EXIF (or XMP) orientation is applied; if it cannot be read, the
+  image is taken as upright.
+* 16-bit values keep their high byte. 32-bit integers must be in 0…65535 and do the same.
+  Floating-point pixels have no defined range and are rejected.
+* Transparent pixels are blended with white, as a viewer shows them.
+* Grey is repeated, palettes are looked up, CMYK and YCCK are converted without their profiles.
+  Colour profiles are ignored, as in every ImageNet pipeline.
 
-That is RGB as Pillow gives it, bit by bit, whichever of two decoders produced it: torchvision's
-is faster and does the usual JPEGs, Pillow does all others and has the last word on damage.
-The pixels are then resized and cropped as torchvision's v2 transforms do with a uint8 tensor.
+Two decoders give the same bits: torchvision decodes the usual JPEGs, faster; Pillow decodes all
+other files, and decides whether a file is damaged. Pixels are resized and cropped as torchvision's
+v2 transforms do with a uint8 tensor.
 """
 
 import io
@@ -33,16 +34,17 @@ from bottleneck.spec import InputTransform
 
 DECODER = "torchvision-1"
 
-# Only these: Pillow's other readers cost safety (EPS starts a program) and serve nobody here.
-# (JPEG's reader is also that of MPO, a camera's JPEG with more pictures behind the first.)
+# Pillow's other readers are less safe (EPS starts a program) and not needed. The JPEG reader also
+# reads MPO, a camera's JPEG that has more pictures after the first.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM")
 
-Image.init()  # here, once: Pillow would register its readers in the first thread to need one
+Image.init()  # during the first decoding, as Pillow would do it, is not thread-safe
 
-# What Pillow's readers raise on hostile bytes; two of their errors are of no builtin kind.
+# Exceptions of Pillow's readers on hostile bytes.
 _DECODER_ERRORS = (*USER_CODE_ERRORS, struct.error, zlib.error, Image.DecompressionBombError)
 
-# EXIF orientation → what makes the image upright (EXIF 2.3, section 4.6.4, tag 0x0112).
+# The operation that makes an image of each EXIF orientation upright (EXIF 2.3, section 4.6.4,
+# tag 0x0112).
 _UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
     2: lambda pixels: pixels[:, ::-1],
     3: lambda pixels: pixels[::-1, ::-1],
@@ -53,25 +55,25 @@ _UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
     8: lambda pixels: pixels[:, ::-1].transpose(1, 0, 2),
 }
 
-# Markers of a JPEG (ITU-T T.81, table B.1). A frame of SOF0, SOF1 or SOF2 is Huffman-coded, and
-# before it may stand DHT, DQT, DRI, COM and APP0 to APP15.
+# Markers of a JPEG (ITU-T T.81, table B.1). SOF0, SOF1 and SOF2 begin a Huffman-coded frame; DHT,
+# DQT, DRI, COM and APP0 to APP15 may come before it.
 _HUFFMAN_FRAMES = (0xC0, 0xC1, 0xC2)
 _BEFORE_A_FRAME = (0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0))
 
-# A progressive JPEG is decoded once for each of its scans: ten or so, unless it is made to be slow.
-_MOST_SCANS = 100
-_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # none stands among coded pixels
+# Decoding a progressive JPEG takes time for each scan. Usual files have about ten of them.
+_MAX_SCANS = 100
+_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # does not occur within coded pixels
 
 _READ_AS_RGB = 3  # torchvision.io.ImageReadMode.RGB
 
 
 def decode_image(data: bytes) -> NDArray[np.uint8]:
-    """Turn a file's bytes into upright RGB pixels by the rule at the head of this module.
+    r"""Decode an image file to upright RGB pixels, by the rule in this module's docstring.
 
     Parameters
     ----------
     data : bytes
-        JPEG, PNG, WebP, GIF, BMP, TIFF or PNM, whole.
+        A complete JPEG, PNG, WebP, GIF, BMP, TIFF or PNM file.
 
     Returns
     -------
@@ -81,7 +83,12 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
     Raises
     ------
     ImageError
-        The bytes are no such image, are cut short, or declare too many pixels.
+        The bytes are not such a file, are truncated, or declare too many pixels.
+
+    Examples
+    --------
+    >>> decode_image(b"P6 2 1 255\n" + bytes([255, 0, 0, 0, 0, 255])).tolist()
+    [[[255, 0, 0], [0, 0, 255]]]
     """
     if not data:
         raise ImageError("cannot be decoded: the file is empty")
@@ -111,76 +118,76 @@ def _require_few_pixels(image: Image.Image) -> None:
 
 
 def _require_few_scans(image: Image.Image, data: bytes) -> None:
-    # The quick count also finds the two bytes in what follows a picture, such as a film.
-    many = image.format in ("JPEG", "MPO") and data.count(b"\xff\xda") > _MOST_SCANS
-    if many and _count_scans(data) > _MOST_SCANS:
-        raise ImageError(f"cannot be decoded: more than {_MOST_SCANS} scans")
+    # The fast count includes these two bytes in data after the picture, such as a film.
+    many = image.format in ("JPEG", "MPO") and data.count(b"\xff\xda") > _MAX_SCANS
+    if many and _count_scans(data) > _MAX_SCANS:
+        raise ImageError(f"cannot be decoded: more than {_MAX_SCANS} scans")
 
 
 def _count_scans(data: bytes) -> int:
-    """How many scans a JPEG has before its end."""
-    count, place = 0, 2
-    while (found := _MARKER.search(data, place)) and found[1] != b"\xd9":
-        count += found[1] == b"\xda"
-        place = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+    """Return the number of scans of a JPEG before its end marker."""
+    count, offset = 0, 2
+    while (marker := _MARKER.search(data, offset)) and marker[1] != b"\xd9":
+        count += marker[1] == b"\xda"
+        offset = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
     return count
 
 
 def _pixels_of_usual_jpeg(image: Image.Image, data: bytes) -> NDArray[np.uint8] | None:
-    """What torchvision decodes where that is what Pillow would; None leaves it to Pillow."""
+    """Decode by torchvision if the result is that of Pillow; None if Pillow has to decode."""
     usual = (
         image.format == "JPEG"
         and image.mode in ("RGB", "L")
         and _is_huffman_coded(data)
         and _decoders_agree()
     )
-    return _decoded_by_torchvision(data) if usual else None
+    return _decode_by_torchvision(data) if usual else None
 
 
 def _is_huffman_coded(data: bytes) -> bool:
-    # Pillow cannot decode more than 64 KiB of arithmetic coding, torchvision can: those, and any
-    # header that is not plainly one segment behind another, are Pillow's to accept or refuse.
-    place = 2
-    while data[place : place + 1] == b"\xff" and place + 4 <= len(data):
-        if data[place + 1] not in _BEFORE_A_FRAME:
-            return data[place + 1] in _HUFFMAN_FRAMES
-        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    # Pillow cannot decode more than 64 KiB of arithmetic coding, but torchvision can. Pillow has to
+    # accept or refuse those, and any header that is not a plain sequence of segments.
+    offset = 2
+    while data[offset : offset + 1] == b"\xff" and offset + 4 <= len(data):
+        if data[offset + 1] not in _BEFORE_A_FRAME:
+            return data[offset + 1] in _HUFFMAN_FRAMES
+        offset += 2 + int.from_bytes(data[offset + 2 : offset + 4], "big")
     return False
 
 
 @cache
 def _decoders_agree() -> bool:
-    # Both are libjpeg-turbo in their usual builds. One that was built with another libjpeg rounds
-    # in another way, and must not decide what an image looks like.
+    # The usual builds of both use libjpeg-turbo. A build with another libjpeg rounds differently;
+    # then only Pillow is used.
     probe = Image.fromarray((np.arange(41 * 59 * 3) ** 2 % 251).astype(np.uint8).reshape(41, 59, 3))
     for subsampling in ("4:4:4", "4:2:2", "4:2:0"):
         file = io.BytesIO()
         probe.save(file, "JPEG", subsampling=subsampling)
-        found = _decoded_by_torchvision(file.getvalue())
-        if found is None or not np.array_equal(found, np.asarray(Image.open(file))):
+        pixels = _decode_by_torchvision(file.getvalue())
+        if pixels is None or not np.array_equal(pixels, np.asarray(Image.open(file))):
             return False
     return True
 
 
-def _decoded_by_torchvision(data: bytes) -> NDArray[np.uint8] | None:
+def _decode_by_torchvision(data: bytes) -> NDArray[np.uint8] | None:
     encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)  # bytes are not writable
     try:
-        # Not torchvision.io.decode_jpeg: since 0.29 that warns, each time, that it will be removed.
+        # torchvision.io.decode_jpeg warns since 0.29, at each call, that it will be removed.
         pixels: torch.Tensor = torch.ops.image.decode_jpeg(encoded, _READ_AS_RGB)
-    except (RuntimeError, AttributeError):  # refused; no such operator in this build
+    except (RuntimeError, AttributeError):  # refused, or this build lacks the operator
         return None
     return pixels.permute(1, 2, 0).numpy()
 
 
 def _upright(pixels: NDArray[np.uint8], image: Image.Image) -> NDArray[np.uint8]:
-    # ImageOps.exif_transpose would also rewrite the EXIF block, and fail where it is broken.
-    # Where Pillow decodes, after that: it turns a TIFF itself, and drops the tag.
+    # ImageOps.exif_transpose would also rewrite the EXIF block, and fail if it is broken. The tag
+    # is read after decoding, since Pillow rotates a TIFF itself and then removes the tag.
     try:
         orientation = image.getexif().get(0x0112)
     except _DECODER_ERRORS:
         return pixels
-    turn = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-    return pixels if turn is None else turn(pixels)
+    operation = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return pixels if operation is None else operation(pixels)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -190,8 +197,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     elif image.mode == "F":
         raise ImageError("cannot be decoded: floating-point pixels have no stated range")
     if image.has_transparency_data:
-        paper = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(paper, image.convert("RGBA"))
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
     return image.convert("RGB")
 
 
@@ -200,19 +207,19 @@ def _high_byte(image: Image.Image) -> Image.Image:
     if values.min() < 0 or values.max() > 0xFFFF:
         raise ImageError("cannot be decoded: integer pixels outside of 0…65535")
     grey = Image.fromarray((values >> 8).astype(np.uint8))
-    transparent = image.info.get("transparency")  # a PNG may name one grey that is not there
+    transparent = image.info.get("transparency")  # a PNG may declare one grey as transparent
     if isinstance(transparent, int):
         grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
     return grey
 
 
 def resize_and_crop(pixels: NDArray[np.uint8], transform: InputTransform) -> NDArray[np.uint8]:
-    """Resize the shorter side and cut out the centre, as torchvision does with tensors.
+    """Resize the shorter side and crop the centre, as torchvision does with tensors.
 
     Parameters
     ----------
     pixels : ndarray of uint8, shape (height, width, 3)
-        Writable, as `decode_image` gives it; not changed.
+        Writable, from `decode_image`; it is not changed.
     transform : InputTransform
         `resize`, `crop` and `interpolation` are used.
 
@@ -225,20 +232,26 @@ def resize_and_crop(pixels: NDArray[np.uint8], transform: InputTransform) -> NDA
     Raises
     ------
     ImageError
-        So long and thin that the resized image would have too many pixels.
+        The image is so long and thin that it would have too many pixels when resized.
+
+    Examples
+    --------
+    >>> pixels = np.zeros((300, 400, 3), dtype=np.uint8)
+    >>> resize_and_crop(pixels, InputTransform(resize=256, crop=224)).shape
+    (224, 224, 3)
     """
     height, width, _ = pixels.shape
     _require_few_resized_pixels(width, height, transform.resize)
-    # Channels last in memory, which is what torch resizes fastest.
+    # Channels last in memory: torch resizes them fastest.
     resized = v2.resize(
         torch.from_numpy(pixels).permute(2, 0, 1),
         [transform.resize],
         interpolation=InterpolationMode(transform.interpolation),
         antialias=True,
     )
-    cut = v2.center_crop(resized, [transform.crop])
-    # NumPy copies: torch would start more threads for it, in each of the decoding threads.
-    return np.ascontiguousarray(cut.permute(1, 2, 0).numpy())
+    cropped = v2.center_crop(resized, [transform.crop])
+    # Copied by NumPy, since torch would start more threads in each of the decoding threads.
+    return np.ascontiguousarray(cropped.permute(1, 2, 0).numpy())
 
 
 def _require_few_resized_pixels(width: int, height: int, shorter: int) -> None:

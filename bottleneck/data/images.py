@@ -1,4 +1,4 @@
-"""ImageSource: where images come from, whatever they are stored in."""
+"""ImageSource: a table of images and their bytes, independent of how they are stored."""
 
 import os
 from pathlib import Path
@@ -79,7 +79,7 @@ def open_images(source: str | os.PathLike[str] | ImageSource) -> ImageSource:
     --------
     >>> images = open_images("data/digits")
     >>> len(images.table), images.path(0)
-    (700, 'data/digits/test/0/0001.png')
+    (896, 'data/digits/test/5/0015.png')
     """
     if not isinstance(source, (str, os.PathLike)):
         return source

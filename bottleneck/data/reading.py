@@ -1,4 +1,4 @@
-"""Read the bytes of an image file, whatever it turns out to be. No torch is needed for it."""
+"""Read the bytes of an image file."""
 
 import errno
 import os
@@ -7,10 +7,11 @@ from pathlib import Path
 
 from bottleneck.errors import ImageError
 
-_MOST_BYTES = 1 << 30  # of a file: 16-bit pixels, as many as Pillow allows, uncompressed, twice
+_MAX_BYTES = 1 << 30  # twice what the most pixels that Pillow allows take as 16-bit RGB
 
-# No fault of an image's: rejected for it, thousands would have to be tried again by name.
-_OUTAGES = (
+# Errors of the storage, not of an image: if images were rejected for them, thousands would have to
+# be retried by name.
+_STORAGE_ERRORS = (
     errno.ESTALE,
     errno.ETIMEDOUT,
     errno.ENOTCONN,
@@ -25,28 +26,33 @@ _OUTAGES = (
 
 
 def read_image_bytes(path: Path) -> bytes:
-    """The bytes of an image file.
+    r"""Return the bytes of an image file, of whatever format.
 
     Raises
     ------
     ImageError
-        It is not there, not a regular file (a pipe would never end), may not be read, is larger
-        than any image, or changed meanwhile.
+        The file does not exist, is not a regular file (a pipe might never end), must not be read,
+        is larger than any image, or changed while it was read.
     OSError
-        The disk that it is on is out of reach.
+        The storage fails. Other images cannot be read either.
+
+    Examples
+    --------
+    >>> read_image_bytes(Path("data/digits/test/5/0015.png"))[:4]
+    b'\x89PNG'
     """
     try:
-        # A pipe that nobody writes to would keep whoever opens it waiting, but for O_NONBLOCK.
+        # Without O_NONBLOCK, opening a pipe blocks until another process writes to it.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            before = _require_sensible(os.fstat(handle))
+            before = _require_readable(os.fstat(handle))
             with open(handle, "rb", closefd=False) as file:
                 data = file.read(before.st_size + 1)
             after = os.fstat(handle)
         finally:
             os.close(handle)
     except OSError as error:
-        if error.errno in _OUTAGES:
+        if error.errno in _STORAGE_ERRORS:
             raise
         raise ImageError(f"cannot be read: {error.strerror or error}") from error
     if len(data) != before.st_size or before.st_mtime_ns != after.st_mtime_ns:
@@ -54,9 +60,9 @@ def read_image_bytes(path: Path) -> bytes:
     return data
 
 
-def _require_sensible(status: os.stat_result) -> os.stat_result:
+def _require_readable(status: os.stat_result) -> os.stat_result:
     if not stat.S_ISREG(status.st_mode):
         raise ImageError("not a regular file")
-    if status.st_size > _MOST_BYTES:
-        raise ImageError(f"cannot be read: {status.st_size} bytes, more than {_MOST_BYTES}")
+    if status.st_size > _MAX_BYTES:
+        raise ImageError(f"cannot be read: {status.st_size} bytes, more than {_MAX_BYTES}")
     return status

@@ -1,4 +1,4 @@
-"""StringColumn: a column of text in a fraction of the memory that as many ``str`` take."""
+"""StringColumn: a compressed column of text, such as the paths of images."""
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -6,40 +6,48 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, overload
 
-_ROWS = 4096  # of a block: enough for zlib to find what repeats, few enough to look at one row
-_KEPT = 4  # unpacked blocks
-_FASTEST = 1  # zlib's level; the paths of a data set are alike, and hardly smaller at a higher one
+_BLOCK_ROWS = 4096  # enough for zlib to find repetitions, and few enough to read a single row
+_KEPT_BLOCKS = 4  # decompressed blocks that are kept
+_ZLIB_LEVEL = 1  # the fastest; the paths of a data set are hardly smaller at a higher level
 
 
 class StringColumn(Sequence[str]):
-    """A column of texts, packed in blocks: ten million paths take 60 MB, where a list has 900.
+    """A column of text, compressed in blocks: ten million paths take 60 MB, as a list 900 MB.
 
-    It is read as a list is. Rows in order cost as much as from a list; a row far from the last one
-    that was read costs 0.2 ms, for its block is unpacked.
+    The column can be read as a list of str. Consecutive rows are as fast as from a list; a row in
+    a block that was not read recently takes 0.2 ms, because the block is decompressed.
 
     Parameters
     ----------
     texts : iterable of str
-        Bytes of file names that are no UTF-8 are escaped in them.
+        Bytes of file names that are not UTF-8 are escaped (``surrogateescape``).
+
+    Examples
+    --------
+    >>> paths = StringColumn(["ants/1.jpg", "ants/2.jpg"])
+    >>> paths.extend(["bees/3.jpg"])
+    >>> paths[-1], paths[:2], len(paths)
+    ('bees/3.jpg', ['ants/1.jpg', 'ants/2.jpg'], 3)
     """
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
-        self._blocks: list[bytes | list[str]] = []  # of `_ROWS` texts each
+        self._blocks: list[bytes | list[str]] = []  # of `_BLOCK_ROWS` texts each
         self._rest: list[str] = []  # fewer than that
-        # Of the blocks that were read last: whoever merges two tables reads in several places.
-        self._unpacked = lru_cache(_KEPT)(lambda block: _unpack(self._blocks[block]))
+        # Several blocks, since merging two tables reads from two columns in turn.
+        self._decompressed = lru_cache(_KEPT_BLOCKS)(lambda block: _decompress(self._blocks[block]))
         self.extend(texts)
 
     def extend(self, texts: Iterable[str]) -> None:
-        """Put texts at the end."""
-        more = iter(texts)
-        while len(self._rest) + len(new := list(islice(more, _ROWS - len(self._rest)))) == _ROWS:
-            self._blocks.append(_pack([*self._rest, *new]))
-            self._rest = []
-        self._rest = [*self._rest, *new]
+        """Append rows."""
+        remaining = iter(texts)
+        while new := list(islice(remaining, _BLOCK_ROWS - len(self._rest))):
+            self._rest = [*self._rest, *new]
+            if len(self._rest) == _BLOCK_ROWS:
+                self._blocks.append(_compress(self._rest))
+                self._rest = []
 
     def __len__(self) -> int:
-        return len(self._blocks) * _ROWS + len(self._rest)
+        return len(self._blocks) * _BLOCK_ROWS + len(self._rest)
 
     @overload
     def __getitem__(self, key: int) -> str: ...
@@ -51,16 +59,16 @@ class StringColumn(Sequence[str]):
             if step == 1:
                 return list(islice(self._from(start), max(0, stop - start)))
             return [self[row] for row in range(start, stop, step)]
-        block, place = divmod(range(len(self))[key], _ROWS)
-        return self._block(block)[place]
+        block, offset = divmod(range(len(self))[key], _BLOCK_ROWS)
+        return self._block(block)[offset]
 
     def __iter__(self) -> Iterator[str]:
         for block in self._blocks:
-            yield from _unpack(block)
+            yield from _decompress(block)
         yield from self._rest
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, StringColumn):  # equal texts are packed into equal bytes
+        if isinstance(other, StringColumn):  # equal texts are compressed into equal bytes
             return (self._blocks, self._rest) == (other._blocks, other._rest)
         if isinstance(other, Sequence):
             return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
@@ -72,32 +80,32 @@ class StringColumn(Sequence[str]):
         return f"StringColumn({self[:3]}{'…' if len(self) > 3 else ''}, {len(self)} rows)"
 
     def __reduce__(self) -> Any:
-        return _restored, (self._blocks, self._rest)
+        return _restore, (self._blocks, self._rest)
 
     def _from(self, row: int) -> Iterator[str]:
-        block, place = divmod(row, _ROWS)
-        for later in range(block, len(self._blocks) + 1):
-            yield from self._block(later)[place:]
-            place = 0
+        block, offset = divmod(row, _BLOCK_ROWS)
+        for k in range(block, len(self._blocks) + 1):
+            yield from self._block(k)[offset:]
+            offset = 0
 
     def _block(self, block: int) -> list[str]:
-        return self._rest if block == len(self._blocks) else self._unpacked(block)
+        return self._rest if block == len(self._blocks) else self._decompressed(block)
 
 
-def _pack(texts: list[str]) -> bytes | list[str]:
+def _compress(texts: list[str]) -> bytes | list[str]:
     joined = "\0".join(texts)
     if joined.count("\0") >= len(texts):
-        return texts  # no name of a file holds a NUL; whatever does stays as it is
-    return zlib.compress(joined.encode("utf-8", "surrogateescape"), _FASTEST)
+        return texts  # a text contains the separator, as no path can
+    return zlib.compress(joined.encode("utf-8", "surrogateescape"), _ZLIB_LEVEL)
 
 
-def _unpack(block: bytes | list[str]) -> list[str]:
+def _decompress(block: bytes | list[str]) -> list[str]:
     if isinstance(block, list):
         return block
     return zlib.decompress(block).decode("utf-8", "surrogateescape").split("\0")
 
 
-def _restored(blocks: list[bytes | list[str]], rest: list[str]) -> StringColumn:
+def _restore(blocks: list[bytes | list[str]], rest: list[str]) -> StringColumn:
     texts = StringColumn(rest)
     texts._blocks = blocks
     return texts

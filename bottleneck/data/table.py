@@ -1,4 +1,4 @@
-"""The table of images: one row per image, stored as ``images.csv``."""
+"""ImageTable: one row per image, stored as ``images.csv`` in a cache."""
 
 import csv
 import hashlib
@@ -23,15 +23,23 @@ from bottleneck.runtime.files import atomic_write
 TEXT_COLUMNS = ("path", "label", "split", "group")
 
 _COLUMNS = (*TEXT_COLUMNS, "size", "mtime_ns")
-_ROWS_AT_ONCE = 4096
+_ROWS_AT_ONCE = 4096  # the whole text of ten million rows would take 800 MB
 
-# The name of one more column, which is empty: of all that follows the first line. There it cannot
-# come apart from the table, as a file of its own would between two renames.
+# Name of the last column, whose fields are empty: the digest of everything after the first line.
+# Within the file it cannot be separated from the table, as a second file could between two renames.
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class TextColumns(NamedTuple):
-    """Path, label, split and group of some images."""
+    """Path, label, split and group of some images.
+
+    Examples
+    --------
+    >>> columns = TextColumns.empty()
+    >>> columns.extend([["1.jpg", "2.jpg"], ["cat", "dog"], ["train", "test"], ["", ""]])
+    >>> columns.label[:]
+    ['cat', 'dog']
+    """
 
     path: StringColumn
     label: CategoricalColumn
@@ -54,16 +62,33 @@ class TextColumns(NamedTuple):
 
 @dataclass(frozen=True, eq=False, init=False)
 class ImageTable:
-    """Images as columns; row i of every column, and of every layer's codes, is one image.
+    """Images as columns. Row i of every column, and of every layer's codes, is one image.
+
+    Two tables are equal if all their columns are.
+
+    Parameters
+    ----------
+    path : sequence of str
+        Relative to the folder of the images, with forward slashes; each path once.
+    label, split, group : sequence of str
+        Empty text means none.
+    size, mtime_ns : ndarray of int64, shape (n,)
+        Bytes, and the time of the last change in nanoseconds; -1 if the file does not exist.
 
     Attributes
     ----------
-    path : sequence of str
-        Relative to the images' root, with forward slashes, each once.
-    label, split, group : sequence of str
-        Empty where there is none. These four are packed, whatever they are given as.
+    path : StringColumn
+    label, split, group : CategoricalColumn
     size, mtime_ns : ndarray of int64, shape (n,)
-        Bytes and nanoseconds; -1 where there is no such file, or none any more.
+
+    Examples
+    --------
+    >>> n = np.zeros(2, dtype=np.int64)
+    >>> images = ImageTable(["1.jpg", "2.jpg"], ["cat", ""], ["", ""], ["", ""], n, n)
+    >>> images.label.categories, images.has_label.tolist(), images.exists.tolist()
+    (['cat', ''], [True, False], [True, True])
+    >>> images.take(np.array([1])).path[:]
+    ['2.jpg']
     """
 
     path: StringColumn
@@ -113,52 +138,50 @@ class ImageTable:
         )
 
     @property
-    def texts(self) -> tuple[Sequence[str], ...]:
+    def texts(self) -> TextColumns:
         """Path, label, split and group."""
-        return self.path, self.label, self.split, self.group
+        return TextColumns(self.path, self.label, self.split, self.group)
 
     @property
     def exists(self) -> NDArray[np.bool_]:
-        """Whether row i's file was there when the table was made, shape (n,)."""
+        """Whether each image's file existed when the table was made, shape (n,)."""
         return self.size >= 0
 
     @property
     def has_label(self) -> NDArray[np.bool_]:
-        """Whether row i has a label, shape (n,)."""
+        """Whether each image has a label, shape (n,)."""
         return ~self.label.equals("")
 
     @cached_property
     def digest(self) -> str:
-        """Of the rows as they stand in ``images.csv``: of two tables, whether they are equal."""
+        """SHA-256 of the rows as they are written to ``images.csv``, in hexadecimal."""
         digest = hashlib.sha256()
         for lines in self._lines():
             digest.update(lines)
         return digest.hexdigest()
 
     def write_csv(self, path: Path) -> None:
-        """Publish ``images.csv``, whole or not at all; one that has these rows is left alone.
+        """Write ``images.csv`` atomically; a file that has these rows already is not touched.
 
-        Any file name survives the way there and back.
+        `read_csv` restores any file name, also one that is not UTF-8.
 
         Raises
         ------
         OSError
-            The disk refused it.
+            The file cannot be written.
         """
-        if _stands(path, self.digest):
+        if _has_digest(path, self.digest):
             return
         with atomic_write(path) as temporary, temporary.open("wb") as file:
             file.write(f"{','.join(_COLUMNS)},sha256:{self.digest}\r\n".encode())
             file.writelines(self._lines())
 
     def _lines(self) -> Iterator[bytes]:
-        """Some thousands of rows at a time: of ten million, the whole text would be 800 MB."""
         for start in range(0, len(self), _ROWS_AT_ONCE):
             rows = slice(start, start + _ROWS_AT_ONCE)
             size, mtime = (list(map(str, n[rows].tolist())) for n in (self.size, self.mtime_ns))
-            lines = format_rows(
-                [*(text[rows] for text in self.texts), size, mtime, [""] * len(size)]
-            )
+            texts = (column[rows] for column in self.texts)
+            lines = format_rows([*texts, size, mtime, [""] * len(size)])
             yield lines.encode("utf-8", errors="surrogateescape")
 
     @classmethod
@@ -169,28 +192,31 @@ class ImageTable:
         ----------
         path : Path
         known : ImageTable, optional
-            Given back in place of a second table where the file has just its rows.
+            A table that may be the same: if the file has its digest, it is returned, and the file
+            is not parsed.
 
         Raises
         ------
         ImagesTableError
-            The file is not such a table, or was edited.
+            The file is not such a table, or its digest is wrong.
+        FileNotFoundError
+            The file does not exist.
         """
         with path.open("rb") as file:
             digest = _require_digest(path, file)
             if known is not None and known.digest == digest:
                 return known
             texts = TextColumns.empty()
-            numbers = [array("q"), array("q")]  # 8 bytes a value, where a list of int has 40
+            numbers = [array("q"), array("q")]  # 8 bytes per value, where a list of int takes 40
             file.seek(0)
             file.readline()
             line = 1
-            for block in iter_chunks(file):
-                columns = _plain_columns(block) or _quoted_columns(path, block, line)
+            for chunk in iter_chunks(file):
+                columns = _split_columns(chunk) or _parse_columns(path, chunk, line)
                 texts.extend(columns.texts)
                 for number, values in zip(numbers, columns.numbers, strict=True):
                     number.frombytes(values.tobytes())
-                line += block.count("\n")
+                line += chunk.count("\n")
         size, mtime = (np.frombuffer(number, dtype=np.int64) for number in numbers)
         return cls(*texts, size, mtime)
 
@@ -201,25 +227,25 @@ def _categorical(texts: Sequence[str]) -> CategoricalColumn:
 
 @dataclass(frozen=True)
 class _Columns:
-    """Of some rows: path, label, split and group; size and time."""
+    """Some rows of a table."""
 
-    texts: list[list[str]]
-    numbers: list[NDArray[np.int64]]
+    texts: list[list[str]]  # path, label, split and group
+    numbers: list[NDArray[np.int64]]  # size and time
 
 
-def _plain_columns(block: str) -> _Columns | None:
-    columns = split_unquoted(block, len(_COLUMNS) + 1)
+def _split_columns(chunk: str) -> _Columns | None:
+    columns = split_unquoted(chunk, len(_COLUMNS) + 1)
     if columns is None:
         return None
-    numbers = [found for column in columns[4:6] if (found := parse_int_column(column)) is not None]
-    return _Columns(columns[:4], numbers) if len(numbers) == 2 else None
+    size, mtime = (parse_int_column(column) for column in columns[4:6])
+    return None if size is None or mtime is None else _Columns(columns[:4], [size, mtime])
 
 
-def _quoted_columns(path: Path, block: str, line: int) -> _Columns:
-    """By the csv module, row by row; `line` is how many lines stand before the block."""
+def _parse_columns(path: Path, chunk: str, line: int) -> _Columns:
+    """Parse a chunk with the csv module; `line` is the number of lines before it."""
     texts: list[list[str]] = [[], [], [], []]
     numbers = [array("q"), array("q")]
-    reader = csv.reader(io.StringIO(block, newline=""))
+    reader = csv.reader(io.StringIO(chunk, newline=""))
     try:
         for *row, size, mtime, _ in reader:
             for column, text in zip(texts, row, strict=True):
@@ -231,7 +257,7 @@ def _quoted_columns(path: Path, block: str, line: int) -> _Columns:
     return _Columns(texts, [np.array(number, dtype=np.int64) for number in numbers])
 
 
-def _stands(path: Path, digest: str) -> bool:
+def _has_digest(path: Path, digest: str) -> bool:
     try:
         with path.open("rb") as file:
             return _require_digest(path, file) == digest
@@ -240,16 +266,16 @@ def _stands(path: Path, digest: str) -> bool:
 
 
 def _require_digest(path: Path, file: BinaryIO) -> str:
-    """The digest of a table's lines; one whose lines are not those that were written is refused."""
+    """Return the digest of a table's rows, which must be the one in its first line."""
     *columns, name = file.readline(256).decode("utf-8", errors="replace").strip().split(",")
     if tuple(columns) != _COLUMNS or not _DIGEST.fullmatch(name):
         first = ",".join((*_COLUMNS, "sha256:…"))
         raise ImagesTableError(f"{path}: the first line must be {first}")
-    found = hashlib.sha256()
-    while block := file.read(1 << 20):
-        found.update(block)
-    if name != f"sha256:{found.hexdigest()}":
+    digest = hashlib.sha256()
+    while data := file.read(1 << 20):
+        digest.update(data)
+    if name != f"sha256:{digest.hexdigest()}":
         raise ImagesTableError(
             f"{path}: its lines are not those that were written (sha256 differs)"
         )
-    return found.hexdigest()
+    return digest.hexdigest()

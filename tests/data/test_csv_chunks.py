@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bottleneck.data import csv_chunks as csv_blocks
+from bottleneck.data import csv_chunks
 from bottleneck.data.csv_chunks import (
     format_rows,
     iter_chunks,
@@ -67,7 +67,7 @@ def test_blocks_are_whole_rows(
     path = tmp_path_factory.getbasetemp() / "blocks.csv"
     path.write_bytes(written(rows).encode("utf-8", "surrogateescape"))
     with pytest.MonkeyPatch.context() as patch, path.open("rb") as file:
-        patch.setattr(csv_blocks, "_AT_ONCE", at_once)
+        patch.setattr(csv_chunks, "_CHUNK_BYTES", at_once)
         blocks = list(iter_chunks(file))
     assert "".join(blocks) == written(rows)
     assert [row for block in blocks for row in parsed(block)] == [list(row) for row in rows]

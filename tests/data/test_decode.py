@@ -620,14 +620,14 @@ def same_as_pillow(data: bytes) -> bool:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """What torchvision is asked to decode, while a test lasts."""
     asked: list[bytes] = []
-    by_torchvision = decode._decoded_by_torchvision
+    by_torchvision = decode._decode_by_torchvision
 
     def watched(data: bytes) -> Pixels | None:
         asked.append(data)
         return by_torchvision(data)
 
     decode_image(FILES["jpeg"])  # the decoders are compared once, before the first of them
-    monkeypatch.setattr(decode, "_decoded_by_torchvision", watched)
+    monkeypatch.setattr(decode, "_decode_by_torchvision", watched)
     return asked
 
 
@@ -730,7 +730,7 @@ USUAL = ["jpeg", "jpeg-progressive", "jpeg-grey"]
 
 
 @pytest.mark.parametrize("name", USUAL)
-def test_a_usual_jpeg_is_decoded_by_torchvision(name: str, asked: list[bytes]) -> None:
+def test_a_usual_jpeg_is_decode_by_torchvision(name: str, asked: list[bytes]) -> None:
     assert same_as_pillow(FILES[name])
     assert asked == [FILES[name]]
 
@@ -832,13 +832,13 @@ def test_without_torchvisions_decoder_pillow_decodes(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.usefixtures("compared_anew")
 def test_a_decoder_that_rounds_otherwise_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    by_torchvision = decode._decoded_by_torchvision
+    by_torchvision = decode._decode_by_torchvision
 
     def off_by_one(data: bytes) -> Pixels | None:
         pixels = by_torchvision(data)
         return None if pixels is None else pixels ^ np.uint8(1)
 
-    monkeypatch.setattr(decode, "_decoded_by_torchvision", off_by_one)
+    monkeypatch.setattr(decode, "_decode_by_torchvision", off_by_one)
     assert same_as_pillow(FILES["jpeg"])
 
 

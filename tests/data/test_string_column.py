@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bottleneck.data import string_column as texts
+from bottleneck.data import string_column as module
 from bottleneck.data.string_column import StringColumn
 
 NAMES = st.binary(max_size=6).map(lambda name: name.decode("utf-8", "surrogateescape"))
@@ -16,7 +16,7 @@ COLUMNS = st.lists(st.one_of(NAMES, st.text(max_size=6), st.just("")), max_size=
 @pytest.fixture(autouse=True, scope="module")
 def small_blocks() -> object:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(texts, "_ROWS", 4)
+        patch.setattr(module, "_BLOCK_ROWS", 4)
         yield
 
 
@@ -72,7 +72,7 @@ def test_threads_read_rows_side_by_side() -> None:
 
 
 def test_paths_take_a_tenth_of_what_a_list_of_them_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(texts, "_ROWS", 4096)
+    monkeypatch.setattr(module, "_BLOCK_ROWS", 4096)
     tracemalloc.start()
     try:
         packed = StringColumn(

@@ -19,7 +19,32 @@ _Inode = tuple[int, int]  # device, number
 
 
 def read_folder(root: Path) -> TextColumns:
-    """Return path, label, split and group of each image file below a folder, sorted by path."""
+    """Return the columns of all image files below a folder, sorted by path.
+
+    Hidden files and folders are ignored, and links are followed.
+
+    Parameters
+    ----------
+    root : Path
+        If its folders are named train, val and test, these are splits, and the folders below them
+        are classes. Otherwise its folders are classes. Images directly in it have no label.
+
+    Returns
+    -------
+    TextColumns
+        Paths are relative to `root`; groups are empty.
+
+    Raises
+    ------
+    OSError
+        A folder cannot be listed.
+
+    Examples
+    --------
+    >>> columns = read_folder(Path("data/digits"))
+    >>> columns.path[0], columns.label[0], columns.split[0]
+    ('test/5/0015.png', '5', 'test')
+    """
     label_at = 1 if _has_splits(root) else 0
 
     def row(path: str) -> tuple[str, str, str, str]:
@@ -35,7 +60,7 @@ def read_folder(root: Path) -> TextColumns:
 
 
 def _has_splits(root: Path) -> bool:
-    """Whether the first level names splits, and not classes one of which is called "train"."""
+    """Return whether the first level are splits, not classes one of which is called "train"."""
     folders = [path for path in root.iterdir() if path.is_dir() and not _hidden(path.name)]
     named = [path for path in folders if path.name in SPLITS]
     return bool(named) and (
@@ -49,21 +74,18 @@ def _has_splits(root: Path) -> bool:
 
 
 def _walk(folder: str, prefix: str = "", above: frozenset[_Inode] = frozenset()) -> Iterator[str]:
-    """Every image file below a folder, relative to it, in the order of these paths.
-
-    Links are followed, but not back up.
-    """
+    """Yield the paths of the image files below a folder, sorted; `above` breaks cycles of links."""
     status = os.stat(folder)  # noqa: PTH116  (a Path for each of a million files is slow)
-    here = (status.st_dev, status.st_ino)
-    if here in above:
+    inode = (status.st_dev, status.st_ino)
+    if inode in above:
         return
     with os.scandir(folder) as entries:
-        # A folder's place among its neighbours is that of the paths in it.
         shown = [entry for entry in entries if not _hidden(entry.name)]
+    # With its slash, a folder is sorted as the paths in it.
     named = sorted((f"{e.name}/" if _is_folder(e) else e.name, e.path) for e in shown)
     for name, path in named:
         if name.endswith("/"):
-            yield from _walk(path, prefix + name, above | {here})
+            yield from _walk(path, prefix + name, above | {inode})
         elif is_image_name(name):
             yield prefix + name
 
@@ -72,11 +94,17 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:
-        return False  # a link that leads nowhere; if it is named like an image, its row says so
+        return False  # a broken link; if it has the name of an image, it becomes a row
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file's name ends like an image's."""
+    """Return whether a file name has the suffix of an image format.
+
+    Examples
+    --------
+    >>> is_image_name("1.JPG"), is_image_name("notes.txt")
+    (True, False)
+    """
     return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122  (millions of names)
 
 

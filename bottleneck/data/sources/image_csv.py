@@ -1,4 +1,4 @@
-"""A listing: a CSV in which a user names images, with what they are to be called."""
+"""Read a CSV that lists images, with labels, splits and groups."""
 
 import csv
 import io
@@ -15,42 +15,51 @@ from bottleneck.errors import ImagesTableError
 
 
 def read_image_csv(path: Path) -> tuple[list[str], TextColumns]:
-    """Read a CSV with the columns ``path[,label][,split][,group]``, in any order.
+    r"""Read a CSV with the columns ``path[,label][,split][,group]``, in any order.
 
     Parameters
     ----------
     path : Path
-        Only its text is read; the images need not be there.
+        The CSV. The images that it lists are not looked for.
 
     Returns
     -------
     names : list of str
-        What its first line names.
+        The fields of the first line.
     columns : TextColumns
-        Empty text where a line has none.
+        Empty text for columns that the CSV does not have.
 
     Raises
     ------
     ImagesTableError
         The CSV lacks a ``path`` column, names a file twice, or is damaged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
+    ...     print("path,label\n1.jpg,cat", file=file, flush=True)
+    ...     names, columns = read_image_csv(Path(file.name))
+    >>> names, columns.label[:]
+    (['path', 'label'], ['cat'])
     """
     columns = TextColumns.empty()
     with path.open("rb") as file:
         if file.read(len(BOM_UTF8)) != BOM_UTF8:
             file.seek(0)
-        blocks = iter_chunks(file)
-        names, rest = _header(path, next(blocks, ""))
+        chunks = iter_chunks(file)
+        names, rest = _read_header(path, next(chunks, ""))
         line = 1
-        for block in chain([rest], blocks):
-            columns.extend(_texts(path, block, names, line))
-            line += block.count("\n")
-    _require_once(path, columns.path)
+        for chunk in chain([rest], chunks):
+            columns.extend(_parse_columns(path, chunk, names, line))
+            line += chunk.count("\n")
+    _require_distinct(path, columns.path)
     return names, columns
 
 
-def _header(path: Path, block: str) -> tuple[list[str], str]:
+def _read_header(path: Path, chunk: str) -> tuple[list[str], str]:
     try:
-        names, rest = split_header(block)
+        names, rest = split_header(chunk)
     except csv.Error as error:
         raise ImagesTableError(f"{path}: line 1: {error}") from error
     if "path" not in names:
@@ -61,15 +70,16 @@ def _header(path: Path, block: str) -> tuple[list[str], str]:
     return names, rest
 
 
-def _texts(path: Path, block: str, names: list[str], line: int) -> list[list[str]]:
-    """Path, label, split and group of a block; `line` is how many lines stand before it."""
-    place = {name: i for i, name in enumerate(names)}
-    found = split_unquoted(block, len(names))
-    if found is not None and "" not in found[place["path"]]:
-        nothing = [""] * len(found[0])
-        return [found[place[name]] if name in place else nothing for name in TEXT_COLUMNS]
-    columns: list[list[str]] = [[] for _ in TEXT_COLUMNS]
-    reader = csv.DictReader(io.StringIO(block, newline=""), names, restval="")
+def _parse_columns(path: Path, chunk: str, names: list[str], line: int) -> list[list[str]]:
+    """Return path, label, split and group of a chunk; `line` is the number of lines before it."""
+    columns = split_unquoted(chunk, len(names))
+    if columns is not None:
+        by_name = dict(zip(names, columns, strict=True))
+        if "" not in by_name["path"]:
+            empty = [""] * len(columns[0])
+            return [by_name.get(name, empty) for name in TEXT_COLUMNS]
+    columns = [[] for _ in TEXT_COLUMNS]
+    reader = csv.DictReader(io.StringIO(chunk, newline=""), names, restval="")
     try:
         for record in reader:
             row = [record.get(name) or "" for name in TEXT_COLUMNS]
@@ -85,8 +95,8 @@ def _texts(path: Path, block: str, names: list[str], line: int) -> list[list[str
     return columns
 
 
-def _require_once(path: Path, names: StringColumn) -> None:
-    # By their hashes, which take a tenth of the memory; equal ones are looked into.
+def _require_distinct(path: Path, names: StringColumn) -> None:
+    # Hashes take a tenth of the memory of a set of paths; paths of equal hashes are compared.
     hashes = np.fromiter(map(hash, names), dtype=np.int64, count=len(names))
     hashes.sort()
     suspects = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
