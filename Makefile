@@ -38,10 +38,10 @@ format: $(VENV)/.installed ## let ruff lay the code out
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.installed ## the figures of docs/benchmarks.md
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m benchmarks.run
 
 bench-cluster: $(VENV)/.installed ## images/s at one and two workers: processes, loky, Dask, Slurm
-	PYTHONPATH=. $(BIN)/python benchmarks/cluster.py
+	$(BIN)/python -m benchmarks.cluster.scaling
 
 data: $(VENV)/.installed ## make the bundled sample again
 	$(BIN)/python data/make.py

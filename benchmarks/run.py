@@ -1,24 +1,22 @@
-"""Every figure of docs/benchmarks.md, in the order in which it stands there."""
+"""Print every figure of docs/benchmarks.md, in the order of that page."""
 
 from collections.abc import Callable
 
-import compression
-import extraction
-import fitting
-import gpu
-import gpu_extraction
-import sample_layers
-import scale
-import startup
-from machine import machine
+from benchmarks import sample_layers, startup
+from benchmarks.extraction import compression, scale
+from benchmarks.extraction import report as extraction
+from benchmarks.fitting import report as fitting
+from benchmarks.gpu import extraction as gpu_extraction
+from benchmarks.gpu import fitting as gpu
+from benchmarks.helpers.machine import machine
 
 SECTIONS: dict[str, Callable[[], str]] = {
     "Start-up": startup.markdown,
-    "ExtractionResult": extraction.markdown,
+    "Extraction": extraction.markdown,
     "Scale": scale.markdown,
     "Compression": compression.markdown,
     "Fitting": fitting.markdown,
-    "ExtractionResult on a GPU": gpu_extraction.markdown,
+    "Extraction on a GPU": gpu_extraction.markdown,
     "Fitting on a GPU": gpu.markdown,
     "The bundled sample, layer by layer": lambda: sample_layers.markdown(sample_layers.all_rows()),
 }

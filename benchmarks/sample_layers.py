@@ -1,6 +1,6 @@
-"""Which layer serves the bundled digits: every layer, pooled two ways, beside the raw pixels.
+"""Compare the layers of the bundled sample's network with each other and with raw pixels.
 
-Prints the table of the README. Run from the project's root: python benchmarks/sample_layers.py
+Prints the table of the README. Run from the project's root: python -m benchmarks.sample_layers
 """
 
 import tempfile
@@ -28,7 +28,7 @@ CLASSIFIERS = ["svm", "softmax"]
 
 @dataclass(frozen=True)
 class Row:
-    """One kind of code: its size, and the test accuracy of each classifier."""
+    """One row: the kind and size of the codes, and the test accuracy of each classifier."""
 
     codes: str
     size: int
@@ -36,7 +36,7 @@ class Row:
 
 
 def layer_rows(pool: str, cache: Path) -> list[Row]:
-    """Every layer of the network with one pooling."""
+    """Fit on every layer of the network with one pooling."""
     extract(
         DATA / "digits",
         cache,
@@ -56,7 +56,7 @@ def layer_rows(pool: str, cache: Path) -> list[Row]:
 
 
 def pixel_row() -> Row:
-    """The same classifiers on the 64 pixels themselves."""
+    """Fit on the 64 pixels of each image."""
     source = open_images(DATA / "digits")
     images = source.table
     everything = np.ones(len(images), dtype=bool)
@@ -82,14 +82,14 @@ def pixel_row() -> Row:
 
 
 def all_rows() -> list[Row]:
-    """Raw pixels, then every layer with both poolings."""
+    """Return the row of raw pixels, then every layer with both poolings."""
     with tempfile.TemporaryDirectory() as folder:
         layers = [row for pool in ("avg", "2") for row in layer_rows(pool, Path(folder) / pool)]
     return [pixel_row(), *layers]
 
 
 def markdown(rows: list[Row]) -> str:
-    """The table, best of each classifier in bold."""
+    """Format the table, with the best of each classifier in bold."""
     best = {clf: max(row.accuracy[clf] for row in rows) for clf in CLASSIFIERS}
     lines = ["| codes | size | svm | softmax |", "|---|---|---|---|"]
     for row in rows:

@@ -1,4 +1,4 @@
-"""What a user waits for before any work: help, and a run that has nothing to do."""
+"""Measure the start-up time of commands: help, and a run that has nothing to do."""
 
 import statistics
 import subprocess
@@ -13,7 +13,7 @@ REPEATS = 7
 
 
 def seconds(*command: str) -> float:
-    """The median time of a command in the project's root, after one run to warm the disk."""
+    """Return the median time of a command in the project's root, after a warm-up run."""
 
     def once() -> float:
         start = time.perf_counter()
@@ -25,7 +25,7 @@ def seconds(*command: str) -> float:
 
 
 def markdown() -> str:
-    """Help, the imports that extraction cannot do without, and a second identical extraction."""
+    """Return a table: help, the imports that extraction needs, and a second same extraction."""
     with tempfile.TemporaryDirectory() as folder:
         extract = [PROGRAM, "extract", "--layer", "layer3", "--out", f"{folder}/digits.cache"]
         subprocess.run(extract, cwd=ROOT, check=True, capture_output=True)

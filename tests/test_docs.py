@@ -9,9 +9,9 @@ from typing import Any
 import click
 import make_commands
 import pytest
-import sample_layers
 from click.testing import CliRunner
 
+from benchmarks import sample_layers
 from bottleneck.cli import main
 from bottleneck.cli.main import COMMANDS
 from bottleneck.runtime.slurm import PROGRAM

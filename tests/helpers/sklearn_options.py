@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sklearn_solver import sklearn_path
-
+from benchmarks.fitting.sklearn_solver import sklearn_path
 from bottleneck.linear.path import Solution
 from bottleneck.linear.training import ClassifierOptions, TrainingSet
 

@@ -5,32 +5,29 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import compression
-import epochs
-import extraction
-import fitting
-import gpu
-import gpu_extraction
 import numpy as np
 import pytest
-import scale
-import search
-import versus
-from alone import run_alone
-from codes import made_codes
-from pictures import photographs, repeat, write_jpegs
 from PIL import Image
-from sizes import QUICK, QUICK_EXTRACTION, ExtractionSize
-from stages import seconds_each
-from turns import in_turns, ratio
 
+from benchmarks.extraction import compression, scale
+from benchmarks.extraction import report as extraction
+from benchmarks.extraction.stages import seconds_each
+from benchmarks.fitting import epochs, search, vs_sklearn
+from benchmarks.fitting import report as fitting
+from benchmarks.gpu import extraction as gpu_extraction
+from benchmarks.gpu import fitting as gpu
+from benchmarks.helpers.interleave import interleave, ratio
+from benchmarks.helpers.isolated_process import run_isolated
+from benchmarks.helpers.synthetic_codes import synthetic_codes
+from benchmarks.helpers.synthetic_images import photographs, repeat, write_jpegs
+from benchmarks.profiles import QUICK_EXTRACTION, QUICK_FITTING, ExtractionProfile
 from bottleneck.linear.classifiers import CLASSIFIERS, fit_path
 from bottleneck.linear.estimators import LinearSVM, SoftmaxRegression
 from bottleneck.linear.matrix import ArrayMatrix
 
 
 def test_generated_codes_are_balanced_standardised_and_repeat() -> None:
-    codes, again = made_codes(60, 8, 3, test=30), made_codes(60, 8, 3, test=30)
+    codes, again = synthetic_codes(60, 8, 3, test=30), synthetic_codes(60, 8, 3, test=30)
     assert codes.train.dtype == codes.test.dtype == np.float32
     assert codes.train.shape == (60, 8)
     assert codes.test.shape == (30, 8)
@@ -43,38 +40,38 @@ def test_generated_codes_are_balanced_standardised_and_repeat() -> None:
 @pytest.mark.parametrize("classes", [2, 4])
 @pytest.mark.parametrize("clf", CLASSIFIERS)
 def test_the_objective_is_what_the_solver_minimises(clf: str, classes: int) -> None:
-    data = made_codes(80, 6, classes, test=1)
+    data = synthetic_codes(80, 6, classes, test=1)
     model = {"svm": LinearSVM, "softmax": SoftmaxRegression}[clf](C=0.1)
     model.fit(data.train, data.train_classes)
     (found,) = fit_path(
         ArrayMatrix(data.train), data.train_classes, clf=clf, cs=[0.1], classes=classes
     )
-    value = versus.objective(model, data.train, data.train_classes, clf=clf)
+    value = vs_sklearn.objective(model, data.train, data.train_classes, clf=clf)
     assert value == pytest.approx(float(found.objective.sum()), rel=1e-5)
 
 
 @pytest.mark.parametrize("clf", CLASSIFIERS)
-def test_both_rivals_reach_the_same_minimum(clf: str) -> None:
-    duel = versus.duel(made_codes(200, 8, 3, test=50), clf, 0.1)
-    assert duel.finished == (True, True)
-    assert abs(duel.excess) < 1e-3
-    assert duel.different <= 0.04
-    assert min(duel.seconds) > 0
+def test_both_estimators_reach_the_same_minimum(clf: str) -> None:
+    comparison = vs_sklearn.compare(synthetic_codes(200, 8, 3, test=50), clf, 0.1)
+    assert comparison.finished == (True, True)
+    assert abs(comparison.excess) < 1e-3
+    assert comparison.different <= 0.04
+    assert min(comparison.seconds) > 0
 
 
 def test_the_search_gets_more_right_than_chance() -> None:
-    data = made_codes(QUICK.n, QUICK.d, QUICK.classes, test=1)
-    found = search.whole_search(data.train, data.train_classes, clf="svm", size=QUICK)
-    assert found.shape == (len(QUICK.grid),)
-    assert found.max() > 1.5 / QUICK.classes
+    data = synthetic_codes(QUICK_FITTING.n, QUICK_FITTING.d, QUICK_FITTING.classes, test=1)
+    found = search.whole_search(data.train, data.train_classes, clf="svm", profile=QUICK_FITTING)
+    assert found.shape == (len(QUICK_FITTING.grid),)
+    assert found.max() > 1.5 / QUICK_FITTING.classes
 
 
 def test_every_part_of_fitting_prints_a_table() -> None:
-    text = fitting.markdown(QUICK)
+    text = fitting.markdown(QUICK_FITTING)
     for title in fitting.PARTS:
         assert f"### {title}" in text
-    assert "python benchmarks/fitting.py --quick" in text
-    assert text.count("\n|---|") == len(versus.RIVALS) + 3
+    assert "python -m benchmarks.fitting.report --quick" in text
+    assert text.count("\n|---|") == len(vs_sklearn.ESTIMATORS) + 3
     assert f"multiplied by {epochs.EPOCHS}" in text
 
 
@@ -117,43 +114,45 @@ def test_no_run_on_a_gpu_begins_after_the_limit() -> None:
 
 
 @pytest.fixture
-def toy(monkeypatch: pytest.MonkeyPatch) -> ExtractionSize:
+def toy(monkeypatch: pytest.MonkeyPatch) -> ExtractionProfile:
     """Toy sizes, without the photographs."""
     monkeypatch.delenv("BOTTLENECK_REAL", raising=False)
     return QUICK_EXTRACTION
 
 
-@pytest.mark.parametrize("part", [part for part in extraction.PARTS if part != "rates"])
-def test_every_other_part_of_extraction_prints_a_table(part: str, toy: ExtractionSize) -> None:
+@pytest.mark.parametrize("part", [part for part in extraction.PARTS if part != "throughput"])
+def test_every_other_part_of_extraction_prints_a_table(part: str, toy: ExtractionProfile) -> None:
     text = extraction.markdown(toy, only=[part])
     assert text.count("### ") == 1
     assert f"### {extraction.PARTS[part][0]}\n" in text
     assert "\n|---|" in text
 
 
-def test_rates_tell_each_network_and_layer_and_the_script_by_hand(toy: ExtractionSize) -> None:
+def test_throughput_has_each_network_and_layer_and_the_naive_script(toy: ExtractionProfile) -> None:
     text = extraction.markdown(toy, only=["squeezenet1_0"])
     assert "resnet18" not in text
     for layer in ("features.12", "features.7"):
         assert f"| squeezenet1_0 | {layer} | auto: " in text
     assert "| squeezenet1_0, features.12, auto: " in text
-    assert "| squeezenet1_0, features.7, " not in text  # by hand at the last layer only
+    assert (
+        "| squeezenet1_0, features.7, " not in text
+    )  # the naive script runs at the last layer only
     assert "Hymenoptera" not in text
 
 
 def test_photographs_are_a_second_set(
-    toy: ExtractionSize, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy: ExtractionProfile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_jpegs(tmp_path / "data" / "hymenoptera" / "train", 3)
     monkeypatch.setenv("BOTTLENECK_REAL", str(tmp_path))
     assert len(photographs()) == 3
-    network = dataclasses.replace(toy.networks[0], layers=("features.7",), by_hand=False)
-    text = extraction.markdown(dataclasses.replace(toy, networks=(network,)), only=["rates"])
+    network = dataclasses.replace(toy.networks[0], layers=("features.7",), naive_script=False)
+    text = extraction.markdown(dataclasses.replace(toy, networks=(network,)), only=["throughput"])
     assert "The 3 Hymenoptera photographs" in text
     assert text.count("| squeezenet1_0 | features.7 | auto: ") == 2
 
 
-def test_pictures_are_repeated_in_their_classes(tmp_path: Path) -> None:
+def test_images_are_repeated_in_their_classes(tmp_path: Path) -> None:
     drawn = write_jpegs(tmp_path / "drawn", 3, size=(64, 48))
     again = repeat(drawn, tmp_path / "again", 8)
     assert len({*again}) == 8
@@ -165,20 +164,20 @@ def test_pictures_are_repeated_in_their_classes(tmp_path: Path) -> None:
 
 def test_a_child_s_memory_is_its_own() -> None:
     ballast = np.ones(40 << 20)  # 320 MiB, which a child would be said to have had
-    _, peak = run_alone([sys.executable, "-c", "pass"])
+    _, peak = run_isolated([sys.executable, "-c", "pass"])
     assert 1 << 20 < peak < ballast.nbytes // 2
     with pytest.raises(RuntimeError, match="ended with status 3"):
-        run_alone([sys.executable, "-c", "raise SystemExit(3)"])
+        run_isolated([sys.executable, "-c", "raise SystemExit(3)"])
 
 
-def test_turns_are_paired_and_alternate() -> None:
+def test_interleaved_rounds_are_paired_and_alternate() -> None:
     order: list[str] = []
 
     def turn(name: str) -> int:
         order.append(name)
         return len(order)
 
-    found = in_turns({name: partial(turn, name) for name in "ab"}, 2)
+    found = interleave({name: partial(turn, name) for name in "ab"}, 2)
     assert order == ["a", "b", "b", "a"]
     assert found == {"a": [1, 4], "b": [2, 3]}
     assert ratio([2.0, 9.0, 4.0], [1.0, 3.0, 1.0]) == 3.0

@@ -13,8 +13,8 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from scale import LAYER, instant_stats, make_cache, write_instantly
 
+from benchmarks.extraction.scale import LAYER, instant_stats, make_cache, write_instantly
 from bottleneck.cache.manifest import manifest_text
 from bottleneck.cache.merge import ImageChanges
 from bottleneck.cache.recovery import recover_cache

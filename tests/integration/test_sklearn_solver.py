@@ -3,8 +3,8 @@ from typing import Any
 import numpy as np
 import pytest
 import sklearn_solver as reference
-from sklearn_solver import sklearn_path
 
+from benchmarks.fitting.sklearn_solver import sklearn_path
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.path import Solution
 from tests.helpers.datasets import MODELS, clouds, several

@@ -1,4 +1,4 @@
-"""The whole search: every C of the grid, in every fold, for both classifiers."""
+"""Measure the search over C: every C of the grid in every fold, for both classifiers."""
 
 import tempfile
 import time
@@ -7,20 +7,20 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from codes import TrainTest, hymenoptera_codes, made_codes
 from numpy.typing import NDArray
-from sizes import FULL, Size
 from sklearn.model_selection import StratifiedKFold
-from sklearn_solver import sklearn_path
-from versus import taking_turns
 
+from benchmarks.fitting.sklearn_solver import sklearn_path
+from benchmarks.fitting.vs_sklearn import best_seconds
+from benchmarks.helpers.synthetic_codes import TrainTest, hymenoptera_codes, synthetic_codes
+from benchmarks.profiles import FULL_FITTING, FittingProfile
 from bottleneck.linear.classifiers import CLASSIFIERS, fit_path
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.path import Solution
 from bottleneck.linear.scaling import fit_scaler
 from bottleneck.linear.training import SEARCH_TOL
 
-SolvePath = Callable[..., Iterator[Solution]]  # the classifiers of each C in turn
+SolvePath = Callable[..., Iterator[Solution]]  # from training data to a solution for each C
 
 OURS: SolvePath = partial(fit_path, tol=SEARCH_TOL)
 
@@ -30,20 +30,20 @@ def whole_search(
     classes: NDArray[np.int64],
     *,
     clf: str,
-    size: Size,
+    profile: FittingProfile,
     path: SolvePath = OURS,
 ) -> NDArray[np.float64]:
-    """The share of held-back rows that each C gets right, shape (len(size.grid),)."""
-    right = np.zeros(len(size.grid))
+    """Return the cross-validated accuracy of each C, shape (len(profile.grid),)."""
+    right = np.zeros(len(profile.grid))
     k = len(np.unique(classes))
-    folds = StratifiedKFold(size.folds, shuffle=True, random_state=0)
+    folds = StratifiedKFold(profile.folds, shuffle=True, random_state=0)
     for train, unseen in folds.split(codes, classes):
         rows = ArrayMatrix(codes[train])
         scaler = fit_scaler("standardize", rows)
         held_back = scaler(codes[unseen])
         scaled = rows.scaled(scaler)
         for i, solution in enumerate(
-            path(scaled, classes[train], clf=clf, cs=size.grid, classes=k)
+            path(scaled, classes[train], clf=clf, cs=profile.grid, classes=k)
         ):
             margins = solution.decision_function(held_back)
             found = margins.argmax(axis=1) if k > 2 else (margins[:, 0] > 0).astype(np.int64)
@@ -51,43 +51,45 @@ def whole_search(
     return right / len(classes)
 
 
-def markdown(size: Size = FULL) -> str:
-    """Seconds of each classifier and of both; on photographs scikit-learn's too."""
-    data = made_codes(size.n, size.d, size.classes, test=size.test)
+def markdown(profile: FittingProfile = FULL_FITTING) -> str:
+    """Return the seconds of each classifier; for photographs, scikit-learn's as well."""
+    data = synthetic_codes(profile.n, profile.d, profile.classes, test=profile.test)
     lines, total = [], 0.0
     for clf in CLASSIFIERS:
         start = time.perf_counter()
-        accuracy = whole_search(data.train, data.train_classes, clf=clf, size=size)
+        accuracy = whole_search(data.train, data.train_classes, clf=clf, profile=profile)
         seconds = time.perf_counter() - start
         total += seconds
-        best = size.grid[int(accuracy.argmax())]
+        best = profile.grid[int(accuracy.argmax())]
         lines.append(f"| {clf} | {seconds:.2f} | {best:.2g} | {accuracy.max():.1%} |")
     parts = [
-        f"{data.caption}; {len(size.grid)} C from {size.grid[0]:g} to {size.grid[-1]:g}, "
-        f"{size.folds} folds, each with its own scaling: "
-        f"{len(size.grid) * size.folds} fits of each classifier, measured once.",
+        f"{data.caption}; {len(profile.grid)} C from {profile.grid[0]:g} to {profile.grid[-1]:g}, "
+        f"{profile.folds} folds, each with its own scaling: "
+        f"{len(profile.grid) * profile.folds} fits of each classifier, measured once.",
         "",
         "| classifier | seconds | best C | its accuracy in the folds |",
         "|---|---|---|---|",
         *lines,
         f"| both | {total:.2f} | | |",
     ]
-    if size.photographs:
+    if profile.photographs:
         with tempfile.TemporaryDirectory() as folder:
             for photographs in hymenoptera_codes(Path(folder)):
-                parts += ["", *_against_scikit_learn(photographs, size)]
+                parts += ["", *_against_scikit_learn(photographs, profile)]
     return "\n".join(parts)
 
 
-def _against_scikit_learn(data: TrainTest, size: Size) -> list[str]:
-    """The same search with this package's solver and with scikit-learn's, in turns."""
+def _against_scikit_learn(data: TrainTest, profile: FittingProfile) -> list[str]:
+    """Compare the same search with this package's solver and with scikit-learn's."""
     lines = []
     for clf in CLASSIFIERS:
         searches = (
-            partial(whole_search, data.train, data.train_classes, clf=clf, size=size, path=path)
+            partial(
+                whole_search, data.train, data.train_classes, clf=clf, profile=profile, path=path
+            )
             for path in (OURS, sklearn_path)
         )
-        ours, theirs = taking_turns(*searches)
+        ours, theirs = best_seconds(*searches)
         lines.append(f"| {clf} | {ours:.3f} | {theirs:.3f} | {theirs / ours:.2g} |")
     return [
         f"{data.caption}: the same search, best of turns.",

@@ -1,12 +1,15 @@
-"""A command in a process of its own: how long it took and how much memory it had at most."""
+"""Run a command in its own process, and measure its time and its peak memory."""
 
 import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-# Started by a small process in between: Linux counts into a child's peak what the process that
-# started it had at its peak, and benchmarks have had much.
+ROOT = Path(__file__).parents[2]  # modules of this package are found from it
+
+# A small process starts the command: Linux counts the peak of the parent into that of the child,
+# and a benchmark's own peak is high.
 _STARTER = """
 import json, resource, subprocess, sys, time
 start = time.perf_counter()
@@ -17,11 +20,11 @@ print(json.dumps([done.returncode, done.stderr[-2000:], seconds, peak]))
 """
 
 
-def run_alone(command: Sequence[str]) -> tuple[float, int]:
-    """Seconds and peak resident bytes of a command, which must succeed."""
+def run_isolated(command: Sequence[str]) -> tuple[float, int]:
+    """Run a command, which must succeed; return its seconds and its peak resident bytes."""
     starter = [sys.executable, "-c", _STARTER, *command]
-    found = subprocess.run(starter, check=True, capture_output=True, text=True)
-    status, errors, seconds, peak = json.loads(found.stdout)
+    run = subprocess.run(starter, check=True, capture_output=True, text=True, cwd=ROOT)
+    status, errors, seconds, peak = json.loads(run.stdout)
     if status:
         raise RuntimeError(f"{' '.join(command)} ended with status {status}: {errors}")
     return seconds, peak

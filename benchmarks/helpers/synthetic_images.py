@@ -1,4 +1,4 @@
-"""Images to extract from: generated JPEGs, photographs where they are at hand, and repetitions."""
+"""Make images to extract from: generated JPEGs, real photographs, and repetitions of both."""
 
 import os
 import shutil
@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-_BLOCK = 6  # pixels of one independent colour and more, so that files have a photograph's size
+_BLOCK = 6  # pixels per independent colour; makes files as large as photographs
 
 
 def write_jpegs(folder: Path, count: int, *, size: tuple[int, int] = (500, 375)) -> list[Path]:
-    """Draw smooth noise, width × height, in two class folders; the same for the same count."""
+    """Write `count` JPEGs of smooth noise into two class folders; image i is always the same."""
     for label in ("class0", "class1"):
         (folder / label).mkdir(parents=True, exist_ok=True)
     paths = [folder / f"class{i % 2}" / f"{i:06d}.jpg" for i in range(count)]
@@ -25,15 +25,15 @@ def write_jpegs(folder: Path, count: int, *, size: tuple[int, int] = (500, 375))
         large = Image.fromarray(small).resize(size, Image.Resampling.BICUBIC)
         large.save(paths[seed], quality=90)
 
-    with ThreadPoolExecutor() as pool:  # Pillow works outside of Python's lock
+    with ThreadPoolExecutor() as pool:  # Pillow releases the GIL
         list(pool.map(draw, range(count)))
     return paths
 
 
 def repeat(images: Sequence[Path], folder: Path, count: int) -> list[Path]:
-    """Copy images into another folder, in their class folders, and link the copies up to `count`.
+    """Copy images into another folder, in their class folders, and repeat them as links.
 
-    The links are hard, so that nothing that looks at a path sees fewer files than there are.
+    The links are hard links, so that every path looks like a file of its own.
     """
     paths: list[Path] = []
     for i in range(count):
@@ -49,7 +49,7 @@ def repeat(images: Sequence[Path], folder: Path, count: int) -> list[Path]:
 
 
 def photographs() -> list[Path]:
-    """The Hymenoptera photographs in the folder that BOTTLENECK_REAL names; none without it."""
+    """List the Hymenoptera photographs below the folder BOTTLENECK_REAL; none if it is not set."""
     folder = os.environ.get("BOTTLENECK_REAL")
     if not folder:
         return []

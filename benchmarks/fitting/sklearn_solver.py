@@ -1,4 +1,4 @@
-"""scikit-learn's own solvers behind the signature of `fit_path`, to compare with."""
+"""Wrap the solvers of scikit-learn in the signature of `fit_path`, for comparisons."""
 
 import warnings
 from collections.abc import Iterator, Sequence

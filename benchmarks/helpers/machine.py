@@ -1,4 +1,4 @@
-"""What a figure was measured on."""
+"""Describe the machine that figures are measured on."""
 
 import os
 import platform
@@ -8,7 +8,7 @@ import torch
 
 
 def machine() -> str:
-    """The date, the processor and the library that did the arithmetic."""
+    """Return the date, the processor and the version of the libraries, on one line."""
     simd = torch.backends.cpu.get_cpu_capability()
     return (
         f"{date.today()}, {os.cpu_count()} cores, {platform.machine()}, {simd}, "

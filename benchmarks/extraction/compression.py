@@ -1,8 +1,8 @@
-"""What compressing codes saves and costs: pooled and unpooled, by each of h5py's filters.
+"""Measure size and speed of h5py's compression filters on pooled and unpooled codes.
 
-float16 codes of SqueezeNet 1.0 at features.12, in chunks as shards have them: of the Hymenoptera
-photographs with ImageNet weights where BOTTLENECK_REAL names their folder, else of generated JPEGs
-with random weights.
+The codes are float16, of SqueezeNet 1.0 at features.12, chunked as in shards. The images are the
+Hymenoptera photographs, with ImageNet weights, where BOTTLENECK_REAL names their folder, and
+generated JPEGs with random weights otherwise.
 """
 
 import os
@@ -16,9 +16,9 @@ from typing import Any
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from pictures import write_jpegs
-from turns import in_turns, median
 
+from benchmarks.helpers.interleave import interleave, median
+from benchmarks.helpers.synthetic_images import write_jpegs
 from bottleneck.cache.shard_writer import CHUNK_BYTES
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions, StorageOptions
@@ -39,8 +39,8 @@ FILTERS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Turn:
-    """One writing and reading: bytes of the file, and seconds of both."""
+class Run:
+    """One write and read: bytes of the file, and seconds of each."""
 
     size: int
     write: float
@@ -48,16 +48,16 @@ class Turn:
 
 
 def markdown(*, images: int = 398, mebibytes: int = 64, turns: int = 5) -> str:
-    """A table a pooling: the size beside no filter, seconds and speed of writing and reading.
+    """Return a table for each pooling: relative size, seconds and speed of writing and reading.
 
     Parameters
     ----------
     images : int
-        That are generated; of photographs all are taken.
+        Number of generated images; of photographs, all are used.
     mebibytes : int
-        Of codes, at least: rows are repeated, far beyond the reach of the filters' windows.
+        Least amount of codes; rows are repeated, far beyond the window of any filter.
     turns : int
-        How often each filter is measured.
+        Runs of each filter.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -77,7 +77,7 @@ def markdown(*, images: int = 398, mebibytes: int = 64, turns: int = 5) -> str:
 
 
 def _network_and_images(folder: Path, count: int) -> tuple[str, dict[str, Any]]:
-    """What is extracted, in words and as arguments of `extract`."""
+    """Return a description of the data and the arguments of `extract`."""
     real = os.environ.get("BOTTLENECK_REAL")
     if real:
         weights = Path(real) / "weights" / "squeezenet1_0_imagenet.pth"
@@ -88,9 +88,9 @@ def _network_and_images(folder: Path, count: int) -> tuple[str, dict[str, Any]]:
 
 
 def _codes(folder: Path, pool: str, options: dict[str, Any], least: int) -> NDArray[np.float16]:
-    """The codes of one pooling, repeated up to so many bytes."""
+    """Return the codes of one pooling, repeated up to at least `least` bytes."""
     cache = folder / pool
-    # The fewer bits the network computes with, the smaller its codes become.
+    # Fixed, because codes computed in fewer bits compress better.
     storage, compute = StorageOptions(dtype="float16"), ComputeOptions(precision="float32")
     extract(
         out=cache,
@@ -108,8 +108,9 @@ def _codes(folder: Path, pool: str, options: dict[str, Any], least: int) -> NDAr
 
 
 def _table(pool: str, codes: NDArray[np.float16], path: Path, turns: int) -> str:
-    found = in_turns(
-        {name: partial(_turn, codes, path, options) for name, options in FILTERS.items()}, turns
+    found = interleave(
+        {name: partial(_write_and_read, codes, path, options) for name, options in FILTERS.items()},
+        turns,
     )
     lines = [
         f"{_POOLS[pool].capitalize()}: {' × '.join(map(str, codes.shape))}, "
@@ -129,7 +130,7 @@ def _table(pool: str, codes: NDArray[np.float16], path: Path, turns: int) -> str
     return "\n".join(lines)
 
 
-def _turn(codes: NDArray[np.float16], path: Path, options: dict[str, Any]) -> Turn:
+def _write_and_read(codes: NDArray[np.float16], path: Path, options: dict[str, Any]) -> Run:
     chunks = (min(len(codes), max(1, CHUNK_BYTES // codes[0].nbytes)), *codes.shape[1:])
     start = time.perf_counter()
     with h5py.File(path, "w", locking=False) as file:
@@ -140,7 +141,7 @@ def _turn(codes: NDArray[np.float16], path: Path, options: dict[str, Any]) -> Tu
     read = time.perf_counter()
     if not np.array_equal(again, codes):
         raise AssertionError(f"{options} gave other codes back")
-    return Turn(path.stat().st_size, written - start, read - written)
+    return Run(path.stat().st_size, written - start, read - written)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Codes to fit: generated ones, and those of the Hymenoptera photographs where they are at hand."""
+"""Make codes to fit: generated ones, and those of the Hymenoptera photographs if available."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,25 +13,25 @@ from bottleneck.data.labels import encode_targets, split_rows
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions
 
-SHARED = Path(__file__).parents[2] / "shared"  # photographs and weights that are not ours to ship
+SHARED = Path(__file__).parents[3] / "shared"  # photographs and weights that are not ours to ship
 
-# With these the best C gets 0.83 (svm) and 0.76 (softmax) of the test rows right: as hard as
+# With these the best C has a test accuracy of 0.83 (svm) and 0.76 (softmax): as hard as
 # Caltech-101 with 30 images a class.
-_BETWEEN = 0.225  # the spread of the classes' means
-_OWN, _COMMON = 0.6, 0.7  # of the noise: each dimension's own, and what they have in common
+_BETWEEN = 0.225  # scale of the class means
+_OWN, _COMMON = 0.6, 0.7  # scales of the independent and of the correlated noise
 
 
 @dataclass(frozen=True)
 class TrainTest:
-    """Standardised codes with their classes; the test rows' scaling is that of the training rows.
+    """Codes and classes of training and test rows, standardised by the training rows.
 
     Attributes
     ----------
     name : str
-        What they are, for a table's caption.
+        For a table's caption.
     train, test : ndarray of float32, shape (n, d)
     train_classes, test_classes : ndarray of int64, shape (n,)
-        From 0, each in both parts.
+        From 0; each class is in both parts.
     """
 
     name: str
@@ -42,16 +42,16 @@ class TrainTest:
 
     @property
     def caption(self) -> str:
-        """The name with the sizes."""
+        """Return the name with the sizes."""
         n, d = self.train.shape
         k = len(np.unique(self.train_classes))
         return f"{self.name}: {n} × {d}, {k} classes, {len(self.test)} test rows"
 
 
-def made_codes(
+def synthetic_codes(
     n: int = 3030, d: int = 512, classes: int = 101, seed: int = 0, test: int = 5050
 ) -> TrainTest:
-    """Codes that are drawn: class means, plus correlated heavy-tailed noise, then a ReLU.
+    """Draw codes: class means plus correlated heavy-tailed noise, then a ReLU.
 
     Means and noise are of Student's t with 3 degrees of freedom; classes are balanced.
     """
@@ -68,14 +68,14 @@ def made_codes(
 def standardised(
     name: str, codes: NDArray[np.float32], classes: NDArray[np.int64], train: NDArray[np.bool_]
 ) -> TrainTest:
-    """Split rows into training and test, and bring both to the training rows' mean and scale."""
+    """Split rows into training and test rows, and standardise both by the training rows."""
     scaler = StandardScaler().fit(codes[train])
     parts = scaler.transform(codes[train]), scaler.transform(codes[~train])
     return TrainTest(name, parts[0], classes[train], parts[1], classes[~train])
 
 
 def hymenoptera_codes(folder: Path, *, shared: Path = SHARED) -> Iterator[TrainTest]:
-    """Ants and bees at two layers of SqueezeNet, extracted into a folder; none without them."""
+    """Yield codes of ants and bees at two layers of SqueezeNet; nothing without the photographs."""
     images, weights = shared / "data" / "hymenoptera", "squeezenet1_0_imagenet.pth"
     if not (images.is_dir() and (shared / "weights" / weights).is_file()):
         return
@@ -98,5 +98,5 @@ def _cached(cache: Cache, layer: str) -> TrainTest:
     train, test = (split_rows(images, usable, split) for split in ("train", "val"))
     rows = np.concatenate([train, test])
     classes = encode_targets(images, rows, sorted(images.label.categories), multilabel=False)
-    learnt = np.arange(len(rows)) < len(train)
-    return standardised(f"Hymenoptera, {layer}", cache.read_codes(layer, rows), classes, learnt)
+    is_train = np.arange(len(rows)) < len(train)
+    return standardised(f"Hymenoptera, {layer}", cache.read_codes(layer, rows), classes, is_train)

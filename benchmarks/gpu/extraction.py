@@ -1,11 +1,10 @@
-"""ExtractionResult on a GPU: end to end against the network alone and decoding alone.
+"""Measure extraction on a GPU: end to end, the network alone, and decoding alone.
 
-A part of benchmarks/gpu.py.
+`benchmarks.gpu.fitting` runs it.
 """
 
 import dataclasses
 import shutil
-import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -16,8 +15,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from pictures import repeat, write_jpegs
-from stages import (
+from torchvision.io import decode_jpeg
+
+from benchmarks.extraction.stages import (
     Job,
     decode_alone,
     end_to_end,
@@ -26,21 +26,21 @@ from stages import (
     read_some,
     seconds_each,
 )
-from torchvision.io import decode_jpeg
-
+from benchmarks.helpers.log import log_row
+from benchmarks.helpers.synthetic_images import repeat, write_jpegs
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.backbones.layers import list_layers, select_layers
 from bottleneck.backbones.truncated import TruncatedNetwork
 from bottleneck.runtime.resources import available_cpus
 
 _IN_MEMORY = Path("/dev/shm")
-_ROOM, _JPEG_BYTES = 4, 64 << 10  # room is asked for more than the images, for caches and others
-_AT_ONCE = 10  # passes of the network that are in its queue before anything waits for them
+_SPACE_FACTOR, _JPEG_BYTES = 4, 64 << 10  # more space than the images take: caches come too
+_PASSES_QUEUED = 10  # forward passes in the device's queue before a synchronisation
 _NVJPEG_BATCH = 64
 
 
 @dataclass(frozen=True)
-class Size:
+class Profile:
     """How much is measured.
 
     Attributes
@@ -50,11 +50,11 @@ class Size:
     batches : tuple of int
         Images in a forward pass.
     drawn, most, few : int
-        Different images; images of a run at most, the others being links; of a run to warm up.
+        Different images; most images of a run (the others are links); images of a warm-up run.
     work : float
-        Seconds that a run shall last, as far as `most` allows.
+        Target seconds of a run, as far as `most` allows.
     seconds : float
-        That a stage alone is measured for.
+        For which a stage alone is measured.
     limit : float
         Seconds after which no further run begins.
     transform : dict of str to int
@@ -72,8 +72,8 @@ class Size:
     transform: dict[str, int] = field(default_factory=dict)
 
 
-FULL = Size()
-QUICK = Size(
+FULL = Profile()
+QUICK = Profile(
     networks=(("resnet18", "layer4"),),
     batches=(2, 4),
     drawn=6,
@@ -86,24 +86,26 @@ QUICK = Size(
 
 
 def markdown() -> str:
-    """The section of the report, where there is a GPU."""
+    """Return the section of the report, or a note where there is no GPU."""
     if not torch.cuda.is_available():
         return "no CUDA device: not measured"
     return measure(FULL, "cuda")
 
 
-def measure(size: Size, device: str) -> str:
-    """What was measured, as a table."""
-    with _places(size) as places:
-        drawn = {name: write_jpegs(place / "drawn", size.drawn) for name, place in places.items()}
-        data = read_some(drawn["disk"], size.drawn)
-        on_card = _told(
-            f"nvJPEG (decoding on the card, no resizing): {_nvjpeg(data, device, size)}"
+def measure(profile: Profile, device: str) -> str:
+    """Measure everything and return it as a table."""
+    with _places(profile) as places:
+        drawn = {
+            name: write_jpegs(place / "drawn", profile.drawn) for name, place in places.items()
+        }
+        data = read_some(drawn["disk"], profile.drawn)
+        on_card = log_row(
+            f"nvJPEG (decoding on the card, no resizing): {_nvjpeg(data, device, profile)}"
         )
-        rows = list(_rows(size, device, places, drawn, data))
+        rows = list(_rows(profile, device, places, drawn, data))
     return "\n".join(
         [
-            f"Generated JPEGs of 500 × 375, {size.drawn} different ones and links to them, on "
+            f"Generated JPEGs of 500 × 375, {profile.drawn} different ones and links to them, on "
             f"{' and in '.join(places)}, the disk's in the system's file cache; `extract` with "
             "random weights into a new cache, the network's loading included. *Network* runs on "
             "random images that lie on the device in its precision; *forward* is what the encoder "
@@ -123,7 +125,7 @@ def measure(size: Size, device: str) -> str:
 
 
 def network_alone(job: Job, *, at_least: float) -> float:
-    """Seconds an image of the truncated network on images that lie on the device already."""
+    """Return seconds per image of the truncated network on images already on the device."""
     backbone = load_backbone(job.model, "none", transform=dict(job.transform))
     crop, dtype = backbone.transform.crop, getattr(torch, job.precision)
     layers = select_layers(list_layers(backbone.network, crop), job.layers)
@@ -133,44 +135,44 @@ def network_alone(job: Job, *, at_least: float) -> float:
     images = images.to(memory_format=torch.channels_last)
 
     def once() -> int:
-        for _ in range(_AT_ONCE):
+        for _ in range(_PASSES_QUEUED):
             tap(images)
         if job.device.startswith("cuda"):
             torch.cuda.synchronize(job.device)
-        return _AT_ONCE * len(images)
+        return _PASSES_QUEUED * len(images)
 
     return seconds_each(once, at_least=at_least)
 
 
 def _rows(
-    size: Size,
+    profile: Profile,
     device: str,
     places: dict[str, Path],
     drawn: dict[str, list[Path]],
     data: list[bytes],
 ) -> Iterator[str]:
-    """A line for each network, batch size and place, said at once, until the time is over."""
-    end = time.perf_counter() + size.limit
-    for model, layer in size.networks:
-        asked = Job(model, (layer,), "auto", device=device, transform=size.transform)
+    """Yield a row for each network, batch size and folder, until the time limit."""
+    end = time.perf_counter() + profile.limit
+    for model, layer in profile.networks:
+        asked = Job(model, (layer,), "auto", device=device, transform=profile.transform)
         transform = make_encoder(dataclasses.replace(asked, precision="float32")).transform
-        decode = decode_alone(data, transform, at_least=size.seconds)
-        with _repeated(drawn["disk"], places["disk"], size.few) as few:
+        decode = decode_alone(data, transform, at_least=profile.seconds)
+        with _repeated(drawn["disk"], places["disk"], profile.few) as few:
             chosen = end_to_end(asked, few).precision  # and what is done at first use
-        for batch in size.batches:
+        for batch in profile.batches:
             job = dataclasses.replace(asked, precision=chosen, batch=batch)
-            network = network_alone(job, at_least=size.seconds)
-            forward = forward_each(job, at_least=size.seconds)
-            count = round(size.work / max(network, decode))
-            count = min(max(count, size.few), size.most)
-            # Where files lie is compared at one batch size, batch sizes where files lie best.
-            for place in places if batch == size.batches[0] else list(places)[-1:]:
+            network = network_alone(job, at_least=profile.seconds)
+            forward = forward_each(job, at_least=profile.seconds)
+            count = round(profile.work / max(network, decode))
+            count = min(max(count, profile.few), profile.most)
+            # Disk and memory are compared at one batch size; batch sizes in memory.
+            for place in places if batch == profile.batches[0] else list(places)[-1:]:
                 if time.perf_counter() > end:
-                    yield _told(f"| {model} | {place} | | {batch} | no time was left | | | | | |")
+                    yield log_row(f"| {model} | {place} | | {batch} | no time was left | | | | | |")
                     continue
                 with _repeated(drawn[place], places[place], count) as images:
                     ran = end_to_end(dataclasses.replace(job, precision="auto"), images)
-                yield _told(
+                yield log_row(
                     f"| {model}, {layer} | {place} | {ran.precision} | {batch} | {ran.images} "
                     f"| {ran.rate:.0f} | {1 / network:.0f} | {1 / forward:.0f} | {1 / decode:.0f} "
                     f"| {ran.rate * max(network, decode):.2f} |"
@@ -178,11 +180,11 @@ def _rows(
 
 
 @contextmanager
-def _places(size: Size) -> Iterator[dict[str, Path]]:
-    """A folder on the disk, and one in memory where the system has room for it."""
+def _places(profile: Profile) -> Iterator[dict[str, Path]]:
+    """Make a folder on disk, and one in memory where there is enough of it."""
     with ExitStack() as stack:
         found = {"disk": Path(stack.enter_context(TemporaryDirectory()))}
-        needed = _ROOM * _JPEG_BYTES * size.drawn
+        needed = _SPACE_FACTOR * _JPEG_BYTES * profile.drawn
         if _IN_MEMORY.is_dir() and shutil.disk_usage(_IN_MEMORY).free > needed:
             found["memory"] = Path(stack.enter_context(TemporaryDirectory(dir=_IN_MEMORY)))
         yield found
@@ -190,14 +192,14 @@ def _places(size: Size) -> Iterator[dict[str, Path]]:
 
 @contextmanager
 def _repeated(drawn: Sequence[Path], place: Path, count: int) -> Iterator[Path]:
-    """A folder of so many images, for as long as it is needed."""
+    """Make a temporary folder of `count` images."""
     with TemporaryDirectory(dir=place) as folder:
         repeat(drawn, Path(folder) / "images", count)
         yield Path(folder) / "images"
 
 
-def _nvjpeg(data: Sequence[bytes], device: str, size: Size) -> str:
-    """How many images a second torchvision decodes on the device, or why it does not."""
+def _nvjpeg(data: Sequence[bytes], device: str, profile: Profile) -> str:
+    """Return how many images per second torchvision decodes on the device, or why it cannot."""
     if not device.startswith("cuda"):
         return "needs a CUDA device"
     tensors = [torch.frombuffer(bytearray(content), dtype=torch.uint8) for content in data]
@@ -211,12 +213,6 @@ def _nvjpeg(data: Sequence[bytes], device: str, size: Size) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecated from torchvision 0.29 on
-            return f"{1 / seconds_each(once, at_least=size.seconds):.0f} images/s"
+            return f"{1 / seconds_each(once, at_least=profile.seconds):.0f} images/s"
     except (RuntimeError, TypeError) as error:  # built without it, or of another signature
         return f"not available ({str(error).splitlines()[0][:100]})"
-
-
-def _told(row: str) -> str:
-    """The same, said at once: a lent machine may end."""
-    print(row, file=sys.stderr, flush=True)
-    return row

@@ -1,7 +1,6 @@
-"""What writing shards adds to an extraction, and how fast a cache is read back."""
+"""Measure what writing shards adds to an extraction, and how fast a cache is read back."""
 
 import functools
-import sys
 import tempfile
 import time
 from collections import deque
@@ -12,12 +11,13 @@ from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
-from out_of_core import make_cache
-from pictures import write_jpegs
-from sizes import FULL_EXTRACTION, ExtractionSize
-from stages import Job, end_to_end
-from turns import in_turns, median, ratio
 
+from benchmarks.extraction.stages import Job, end_to_end
+from benchmarks.fitting.out_of_core import make_cache
+from benchmarks.helpers.interleave import interleave, median, ratio
+from benchmarks.helpers.log import log_row
+from benchmarks.helpers.synthetic_images import write_jpegs
+from benchmarks.profiles import FULL_EXTRACTION, ExtractionProfile
 from bottleneck.backbones.backbone import build_skeleton
 from bottleneck.backbones.layers import list_layers, select_layers
 from bottleneck.cache.shard import iter_code_blocks
@@ -28,41 +28,43 @@ from bottleneck.linear.matrix import CodeMatrix
 _MODEL, _LAYER = "squeezenet1_0", "features.12"
 
 
-def writing(size: ExtractionSize = FULL_EXTRACTION) -> str:
-    """Runs with shards over runs that throw the same codes away."""
+def writing(profile: ExtractionProfile = FULL_EXTRACTION) -> str:
+    """Compare runs that write shards with runs that discard the same codes."""
     lines = [
-        f"{_MODEL}, {_LAYER}, float32 codes stored as float16, {size.written} generated JPEGs of "
-        f"500 × 375, each pair in turns, medians of {size.turns}. Thrown away: the same pipeline, "
-        "its `write_shard` replaced by nothing.",
+        f"{_MODEL}, {_LAYER}, float32 codes stored as float16, {profile.written} generated JPEGs "
+        f"of 500 × 375, each pair in turns, medians of {profile.turns}. Thrown away: the same "
+        "pipeline, its `write_shard` replaced by nothing.",
         "",
         "| pool | KiB an image | with shards, s | thrown away, s | ratio |",
         "|---|---|---|---|---|",
     ]
     with tempfile.TemporaryDirectory() as place:
         images = Path(place) / "images"
-        write_jpegs(images, size.written)
+        write_jpegs(images, profile.written)
         for pool in ("avg", "none"):
-            job = Job(_MODEL, (_LAYER,), pool=pool, batch=size.batch, transform=size.transform)
-            _thrown_away(job, images)  # what is done at first use
-            found = in_turns(
+            job = Job(
+                _MODEL, (_LAYER,), pool=pool, batch=profile.batch, transform=profile.transform
+            )
+            _without_writing(job, images)  # warm-up
+            found = interleave(
                 {
-                    "kept": functools.partial(_kept, job, images),
-                    "thrown": functools.partial(_thrown_away, job, images),
+                    "kept": functools.partial(_with_writing, job, images),
+                    "thrown": functools.partial(_without_writing, job, images),
                 },
-                size.turns,
+                profile.turns,
             )
             kept, thrown = found["kept"], found["thrown"]
             lines.append(
                 f"| {pool} | {_code_bytes(job) / 1024:.1f} | {median(kept):.2f} "
                 f"| {median(thrown):.2f} | {ratio(kept, thrown):.3f} |"
             )
-            print(lines[-1], file=sys.stderr, flush=True)
+            log_row(lines[-1])
     return "\n".join(lines)
 
 
-def reading(size: ExtractionSize = FULL_EXTRACTION) -> str:
-    """All codes of a layer, read as `fit` reads them, over numpy.fromfile of the same bytes."""
-    n, d = size.read
+def reading(profile: ExtractionProfile = FULL_EXTRACTION) -> str:
+    """Compare reading all codes of a layer as `fit` does with numpy.fromfile of the same bytes."""
+    n, d = profile.read
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         make_cache(place / "cache", n=n, d=d, classes=10)
@@ -72,7 +74,7 @@ def reading(size: ExtractionSize = FULL_EXTRACTION) -> str:
             for shard in range(cache.shard_count):
                 plain.write(cache.read_checked(layer, shard).tobytes())
         rows = np.flatnonzero(cache.valid_rows(layer))
-        budget = 4 * n * d  # as much as the codes take, which is too little to train in
+        budget = 4 * n * d  # bytes of the codes alone, which is too little to train in memory
         again = open_matrix(cache, layer, rows, memory=budget)
         things: dict[str, Callable[[], float]] = {
             "numpy.fromfile": lambda: _timed(lambda: _from_file(place / "plain")),
@@ -86,19 +88,19 @@ def reading(size: ExtractionSize = FULL_EXTRACTION) -> str:
                 lambda: open_matrix(cache, layer, rows, memory=64 * budget)
             ),
             "in blocks, checked": lambda: _timed(
-                lambda: _pass_over(open_matrix(cache, layer, rows, memory=budget))
+                lambda: _read_blocks(open_matrix(cache, layer, rows, memory=budget))
             ),
-            "in blocks, not checked again": lambda: _timed(lambda: _pass_over(again)),
+            "in blocks, not checked again": lambda: _timed(lambda: _read_blocks(again)),
         }
-        in_turns(things, 1)  # the files are in the system's memory from here on
-        found = in_turns(things, size.turns)
+        interleave(things, 1)  # the files are in the system's memory from here on
+        found = interleave(things, profile.turns)
     plain_seconds = found["numpy.fromfile"]
     return "\n".join(
         [
             f"{n} × {d} codes in float16 shards; files in the system's memory; medians of "
-            f"{size.turns} turns. The last three are what `fit` does, in float32: blocks are read "
-            "ahead while the ones before are used, and checked against their digests in the first "
-            "pass only.",
+            f"{profile.turns} turns. The last three are what `fit` does, in float32: blocks are "
+            "read ahead while the ones before are used, and checked against their digests in the "
+            "first pass only.",
             "",
             "| how | seconds | GB/s of stored bytes | numpy.fromfile's time over it |",
             "|---|---|---|---|",
@@ -126,17 +128,17 @@ def _stored_codes(cache: Cache, layer: str) -> None:
         deque(iter_code_blocks(cache.shard_path(layer, shard), 1024), maxlen=0)
 
 
-def _pass_over(codes: CodeMatrix) -> None:
-    """All rows once, as an epoch out of memory reads them."""
+def _read_blocks(codes: CodeMatrix) -> None:
+    """Read all rows once, as an epoch of out-of-core training does."""
     for _ in codes.blocks():
         pass
 
 
-def _kept(job: Job, images: Path) -> float:
+def _with_writing(job: Job, images: Path) -> float:
     return end_to_end(job, images).seconds
 
 
-def _thrown_away(job: Job, images: Path) -> float:
+def _without_writing(job: Job, images: Path) -> float:
     with patch("bottleneck.extraction.pipeline.write_shard"):
         return end_to_end(job, images).seconds
 

@@ -1,4 +1,4 @@
-"""An extraction from end to end, and each of its stages alone: what a machine would allow."""
+"""Measure an extraction end to end, and each of its stages alone."""
 
 import functools
 import itertools
@@ -23,23 +23,23 @@ from bottleneck.runtime.devices import choose_devices
 from bottleneck.runtime.resources import available_cpus
 from bottleneck.spec import InputTransform
 
-_BYTES_KEPT = 256  # images whose bytes lie in memory while decoding alone is measured
-_AHEAD = 3  # tasks a thread that are begun or wait
+_FILES_IN_MEMORY = 256  # while decoding alone is measured
+_TASKS_PER_THREAD = 3  # running or queued
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is extracted, with random weights: speed does not depend on them.
+    """One extraction; its weights are random, because speed does not depend on them.
 
     Attributes
     ----------
     model : str
     layers : tuple of str
     precision : str
-        ``"auto"`` too, where it is run from end to end.
+        ``"auto"`` is allowed where the job runs end to end.
     pool, device : str
     batch : int, optional
-        Images in a forward pass; unless given, as many as bottleneck takes by itself.
+        Images in a forward pass; by default the package's own choice.
     transform : dict of str to int
         Fields of `InputTransform` that replace the network's own.
     """
@@ -54,8 +54,8 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Ran:
-    """One extraction: its seconds, its images, and the precision that it chose."""
+class Run:
+    """Seconds, images and actual precision of one extraction."""
 
     seconds: float
     images: int
@@ -63,12 +63,12 @@ class Ran:
 
     @property
     def rate(self) -> float:
-        """Images a second."""
+        """Return images per second."""
         return self.images / self.seconds
 
 
-def end_to_end(job: Job, images: Path) -> Ran:
-    """Extract a folder into a new cache beside it, loading the network and finishing included."""
+def end_to_end(job: Job, images: Path) -> Run:
+    """Extract a folder into a new cache beside it; the time includes loading the network."""
     with tempfile.TemporaryDirectory(dir=images.parent) as place:
         start = time.perf_counter()
         done = extract(
@@ -86,11 +86,11 @@ def end_to_end(job: Job, images: Path) -> Ran:
         seconds = time.perf_counter() - start
     if done.rejected:
         raise RuntimeError(f"images were rejected: {next(iter(done.rejected.values()))}")
-    return Ran(seconds, done.rows, done.cache.spec.precision)
+    return Run(seconds, done.rows, done.cache.spec.precision)
 
 
 def make_encoder(job: Job) -> Encoder:
-    """The encoder that `extract` would make, for a precision that is chosen already."""
+    """Make the encoder that `extract` would make; the precision must not be ``"auto"``."""
     backbone = load_backbone(job.model, "none", transform=dict(job.transform))
     spec = make_spec(backbone, precision=job.precision, relu=True, pool=job.pool)
     layers = backbone.select_layers(job.layers)
@@ -98,35 +98,35 @@ def make_encoder(job: Job) -> Encoder:
 
 
 def forward_alone(encoder: Encoder, batch: int | None = None, *, at_least: float) -> float:
-    """Seconds an image from decoded pixels in memory to codes, on all cores or on the device.
+    """Return seconds per image from decoded pixels in memory to codes, on all cores or the device.
 
-    Random batches go through the encoder's lanes as decoded ones do, for `at_least` seconds, with
-    nothing else to do meanwhile. This is the one place that knows how an encoder runs its network.
+    Random batches go through the encoder's runner as decoded ones do, for `at_least` seconds. No
+    other benchmark depends on how an encoder runs its network.
     """
-    lanes, random = encoder.runner, np.random.default_rng(0)
+    runner, random = encoder.runner, np.random.default_rng(0)
     batches = [
-        lanes.allocate_batch(batch or lanes.default_batch_size, encoder.transform.crop)
+        runner.allocate_batch(batch or runner.default_batch_size, encoder.transform.crop)
         for _ in range(4)
     ]
     for images in batches:
         images.numpy()[...] = random.integers(0, 256, images.shape, dtype=np.uint8)
 
     def one(images: Tensor) -> int:
-        lanes.run(images)
+        runner.run(images)
         return len(images)
 
     tasks = [functools.partial(one, images) for images in batches]
-    with lanes.threads() as pool:
-        return _kept_busy(pool, lanes.parallel_batches, tasks, at_least=at_least)
+    with runner.threads() as pool:
+        return _seconds_per_item(pool, runner.parallel_batches, tasks, at_least=at_least)
 
 
 def forward_each(job: Job, *, at_least: float) -> float:
-    """`forward_alone` of a network that is made for it, and dropped afterwards."""
+    """Return `forward_alone` of a new network, which is released afterwards."""
     return forward_alone(make_encoder(job), job.batch, at_least=at_least)
 
 
 def decode_alone(data: Sequence[bytes], transform: InputTransform, *, at_least: float) -> float:
-    """Seconds an image from a file's bytes in memory to prepared pixels, a thread on each core."""
+    """Return seconds per image from bytes in memory to cropped pixels, one thread on each core."""
 
     def one(content: bytes) -> int:
         resize_and_crop(decode_image(content), transform)
@@ -134,31 +134,31 @@ def decode_alone(data: Sequence[bytes], transform: InputTransform, *, at_least: 
 
     tasks = [functools.partial(one, content) for content in data]
     with retain_freed_memory(), ThreadPoolExecutor(available_cpus()) as pool:
-        return _kept_busy(pool, available_cpus(), tasks, at_least=at_least)
+        return _seconds_per_item(pool, available_cpus(), tasks, at_least=at_least)
 
 
-def read_some(paths: Sequence[Path], count: int = _BYTES_KEPT) -> list[bytes]:
-    """The bytes of the first files."""
+def read_some(paths: Sequence[Path], count: int = _FILES_IN_MEMORY) -> list[bytes]:
+    """Return the contents of the first files."""
     return [path.read_bytes() for path in paths[:count]]
 
 
-def _kept_busy(
+def _seconds_per_item(
     pool: ThreadPoolExecutor,
     threads: int,
     tasks: Sequence[Callable[[], int]],
     *,
     at_least: float,
 ) -> float:
-    """Seconds for one of the things that tasks do, begun for so long, again from the first.
+    """Return seconds per item of tasks that are repeated in a cycle for `at_least` seconds.
 
-    There is always a task more than a thread could begin, or a pause of the last threads would
-    make the stage look slower than it is.
+    More tasks are queued than threads can start, so that no thread is ever idle: idle threads at
+    the end would make the stage look slower than it is.
     """
     endless = itertools.cycle(tasks)
     for warm in [pool.submit(next(endless)) for _ in range(threads)]:
         warm.result()
     done, start = 0, time.perf_counter()
-    ahead = deque(pool.submit(next(endless)) for _ in range(_AHEAD * threads))
+    ahead = deque(pool.submit(next(endless)) for _ in range(_TASKS_PER_THREAD * threads))
     while ahead:
         done += ahead.popleft().result()
         if time.perf_counter() - start < at_least:
@@ -167,8 +167,8 @@ def _kept_busy(
 
 
 def seconds_each(once: Callable[[], int], *, at_least: float) -> float:
-    """Seconds for one of the things that `once` does, called until so many seconds are over."""
-    once()  # what is made at first use is no part of it
+    """Return seconds per item of `once`, called for `at_least` seconds."""
+    once()  # warm-up
     done, start = 0, time.perf_counter()
     while (seconds := time.perf_counter() - start) < at_least or not done:
         done += once()

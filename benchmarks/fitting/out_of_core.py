@@ -1,4 +1,4 @@
-"""Training on more codes than memory may hold, against the same training with all in memory."""
+"""Compare training under a small memory budget with training on all codes in memory."""
 
 import sys
 import tempfile
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from alone import run_alone
 from numpy.typing import NDArray
-from sizes import FULL, Size
 
+from benchmarks.helpers.isolated_process import run_isolated
+from benchmarks.profiles import FULL_FITTING, FittingProfile
 from bottleneck.cache.manifest import Manifest, StorageLayout, manifest_text
 from bottleneck.cache.shard import ShardData
 from bottleneck.cache.shard_writer import write_shard
@@ -24,7 +24,7 @@ _SPEC = Spec("generated", "0" * 64, InputTransform(), "none", "float32", relu=Tr
 
 @dataclass(frozen=True)
 class Run:
-    """One `bottleneck fit`: seconds, peak resident memory in bytes, and the head that it made."""
+    """Seconds, peak resident bytes and head of one `bottleneck fit`."""
 
     seconds: float
     peak: int
@@ -54,32 +54,32 @@ def make_cache(path: Path, *, n: int, d: int, classes: int, shard_size: int = 40
 
 
 def _write(cache: Cache, shard: int, rows: NDArray[np.int64], codes: NDArray[np.float32]) -> None:
-    here, nothing = slice(rows[0], rows[-1] + 1), [""] * len(rows)
+    block, empty = slice(rows[0], rows[-1] + 1), [""] * len(rows)
     content = ShardData(
         codes=codes,
         row=rows,
-        path=cache.images.path[here],
-        label=cache.images.label[here],
+        path=cache.images.path[block],
+        label=cache.images.label[block],
         valid=np.ones(len(rows), dtype=bool),
-        reason=nothing,
-        image_sha256=nothing,
+        reason=empty,
+        image_sha256=empty,
     )
     path = cache.shard_path(_LAYER, shard)
     write_shard(path, content, manifest=cache.manifest, layer=_LAYER)
 
 
 def run_fit(cache: Path, clf: str, *, memory: str, c: float) -> Run:
-    """Run the command in a process of its own, so that its memory can be told."""
+    """Run `bottleneck fit` in its own process, so that its memory can be measured."""
     head = cache.parent / f"{clf}-{memory}.safetensors"
     program = str(Path(sys.executable).with_name("bottleneck"))
     command = [program, "fit", str(cache), "--clf", clf]
     command += ["--c", str(c), "--cv", "0", "--memory", memory, "-o", str(head)]
-    seconds, peak = run_alone(command)
+    seconds, peak = run_isolated(command)
     return Run(seconds, peak, Head.load(head))
 
 
 def markdown(*, n: int = 100_000, d: int = 2048, classes: int = 100, c: float = 1e-3) -> str:
-    """A table: the same training under a budget of 1 GiB and with all codes in memory."""
+    """Return a table: the same training under a budget of 1 GiB and with all codes in memory."""
     lines = [
         f"{n} × {d} codes of {classes} classes in float16 shards, C = {c:g}, standardised, no "
         "cross-validation; each `bottleneck fit` in a process of its own.",
@@ -102,9 +102,9 @@ def markdown(*, n: int = 100_000, d: int = 2048, classes: int = 100, c: float = 
     return "\n".join(lines)
 
 
-def at_size(size: Size) -> str:
-    """The same at full size, or as a try."""
-    return markdown() if size == FULL else markdown(n=600, d=32, classes=5)
+def at_size(profile: FittingProfile) -> str:
+    """Run `markdown` at full or toy size."""
+    return markdown() if profile == FULL_FITTING else markdown(n=600, d=32, classes=5)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Fitting on a GPU: ImageNet's size, and what share of the card's product rate it uses.
+"""Measure fitting on a GPU at ImageNet's size, and the share of the peak matmul rate that it uses.
 
-Run from the project's root: python benchmarks/gpu.py, which measures extraction (gpu_extraction.py)
-too, in under eight minutes in all. With --quick it is a toy, and with --device cpu it needs no
-GPU. Each path over C ends early after --limit seconds.
+Run from the project's root: python -m benchmarks.gpu.fitting. This measures extraction too
+(benchmarks/gpu/extraction.py), in under eight minutes in all. --quick runs toy sizes, --device cpu
+needs no GPU. Each path over C ends early after --limit seconds.
 """
 
 import argparse
@@ -16,20 +16,20 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-import gpu_extraction
 import numpy as np
 import torch
-from machine import machine
 from numpy.typing import NDArray
-from sizes import FULL as FITTING
 
+from benchmarks.gpu import extraction as gpu_extraction
+from benchmarks.helpers.machine import machine
+from benchmarks.profiles import FULL_FITTING
 from bottleneck.linear.classifiers import CLASSIFIERS, fit_path
 from bottleneck.linear.design import Rotated
 from bottleneck.linear.matrix import ArrayMatrix
 
 
 @dataclass(frozen=True)
-class Size:
+class Profile:
     """How much is measured.
 
     Attributes
@@ -51,41 +51,41 @@ class Size:
     classes: int = 1000
     test: int = 10_000
     c: float = 1e-4
-    grid: tuple[float, ...] = FITTING.grid
+    grid: tuple[float, ...] = FULL_FITTING.grid
     product: int = 8192
     limit: float = 90.0
 
 
-FULL = Size()
-QUICK = Size(n=500, d=24, classes=4, test=100, grid=FITTING.grid[4:14:3], product=128)
+FULL = Profile()
+QUICK = Profile(n=500, d=24, classes=4, test=100, grid=FULL_FITTING.grid[4:14:3], product=128)
 
 _BLOCK = 1 << 14  # rows that are made at a time
-_BETWEEN, _OWN, _COMMON = 0.1, 0.6, 0.7  # as in `codes.made_codes`, for more features
+_BETWEEN, _OWN, _COMMON = 0.1, 0.6, 0.7  # as in helpers/synthetic_codes.py, for more features
 
-# Copies of the codes that are alive at once while they are decomposed, and a spare one: on the
-# device the rows, two in their precision, one in double; on the host the rows and a copy.
+# Copies of the codes that are alive at once during the decomposition, and a spare one. Device: the
+# rows, two in their precision, one in double. Host: the rows and a copy.
 _ON_DEVICE, _ON_HOST = 6, 3
 
 
 @dataclass(frozen=True)
 class Run:
-    """A path over C; `prepared` are the seconds of the move to the device and the decomposition.
+    """Measurements of one path over C.
 
     Attributes
     ----------
     clf : str
     cs : tuple of float
-        That were reached.
+        The values that were reached.
     prepared, seconds : float
-        Until the first pass, and in all.
+        Seconds of the move to the device and the decomposition, and of everything.
     passes, doubled : int
-        Over the rows, and how many of them in double precision.
+        Passes over the rows, and how many of them in double precision.
     operations : float
-        Of the products.
+        Floating-point operations of the matrix products.
     converged : int
-        How many C met the tolerance.
+        How many values of C met the tolerance.
     accuracy : float
-        The best C's, on test rows.
+        Accuracy of the best C on test rows.
     """
 
     clf: str
@@ -100,33 +100,33 @@ class Run:
 
 
 def markdown() -> str:
-    """The section of the report, where there is a GPU."""
+    """Return the section of the report, or a note where there is no GPU."""
     if not torch.cuda.is_available():
         return "no CUDA device: not measured"
     return measure(FULL, "cuda")
 
 
-def measure(size: Size, device: str) -> str:
-    """What was measured, as a table."""
-    fitting = dataclasses.replace(size, n=_rows_that_fit(size, device))
-    codes, classes = made_on(fitting, device)
-    rate = product_rate(size.product, device)
+def measure(profile: Profile, device: str) -> str:
+    """Measure everything and return it as a table."""
+    fitting = dataclasses.replace(profile, n=_rows_that_fit(profile, device))
+    codes, classes = synthetic_codes_on(fitting, device)
+    rate = product_rate(profile.product, device)
     rows = []
-    for cs in ((size.c,), size.grid):
+    for cs in ((profile.c,), profile.grid):
         for clf in CLASSIFIERS:
             found = run(codes, classes, fitting, clf=clf, cs=cs, device=device)
             rows.append(_row(found, asked=len(cs), rate=rate))
-            print(rows[-1], file=sys.stderr, flush=True)  # what a lent machine's end cannot take
+            print(rows[-1], file=sys.stderr, flush=True)  # at once: a borrowed machine may end
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else "the CPU"
-    fewer = "" if fitting.n == size.n else f" (memory allows no more; {size.n} were wanted)"
+    fewer = "" if fitting.n == profile.n else f" (memory allows no more; {profile.n} were wanted)"
     return "\n".join(
         [
             f"Generated codes, rounded to float16 and stored as float32: {fitting.n}{fewer} × "
-            f"{size.d}, {size.classes} classes, from NumPy in the host's memory through "
+            f"{profile.d}, {profile.classes} classes, from NumPy in the host's memory through "
             f"`fit_path(device={device!r})`, measured once. A product of float32 matrices of "
-            f"{size.product} × {size.product} runs at {rate / 1e12:.3g} TFLOP/s on {name}; the "
-            "share is that of the products alone in the seconds after the decomposition. A path "
-            f"asks for no further C after {size.limit:g} s.",
+            f"{profile.product} × {profile.product} runs at {rate / 1e12:.3g} TFLOP/s on {name}; "
+            "the share is that of the products alone in the seconds after the decomposition. A "
+            f"path asks for no further C after {profile.limit:g} s.",
             "",
             "| classifier | C | seconds | of them until decomposed | passes, of them in double "
             "| share of the product rate | C that met the tolerance | best test accuracy |",
@@ -136,23 +136,29 @@ def measure(size: Size, device: str) -> str:
     )
 
 
-def made_on(
-    size: Size, device: str, seed: int = 0
+def synthetic_codes_on(
+    profile: Profile, device: str, seed: int = 0
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Codes of n + test rows, drawn on the device in blocks, in the host's memory; their classes.
+    """Draw codes of n + test rows on the device, in blocks, and return them in the host's memory.
 
-    As `codes.made_codes`, standardised by the first block.
+    The distribution is that of `benchmarks.helpers.synthetic_codes`; mean and scale are those of
+    the first block.
+
+    Returns
+    -------
+    codes : ndarray of float32, shape (n + test, d)
+    classes : ndarray of int64, shape (n + test,)
     """
     random = torch.Generator(device).manual_seed(seed)
-    means = _BETWEEN * _student((size.classes, size.d), random)
-    mixing = torch.randn((size.d, size.d), generator=random, device=device)
-    mixing = _OWN * torch.eye(size.d, device=device) + _COMMON / size.d**0.5 * mixing
-    classes = np.arange(size.n + size.test) % size.classes
-    codes = np.empty((len(classes), size.d), dtype=np.float32)
+    means = _BETWEEN * _student((profile.classes, profile.d), random)
+    mixing = torch.randn((profile.d, profile.d), generator=random, device=device)
+    mixing = _OWN * torch.eye(profile.d, device=device) + _COMMON / profile.d**0.5 * mixing
+    classes = np.arange(profile.n + profile.test) % profile.classes
+    codes = np.empty((len(classes), profile.d), dtype=np.float32)
     mean = scale = None
     for start in range(0, len(classes), _BLOCK):
         target = torch.from_numpy(classes[start : start + _BLOCK]).to(device)
-        noise = _student((len(target), size.d), random) @ mixing
+        noise = _student((len(target), profile.d), random) @ mixing
         block = (means[target] + noise).relu().half().float()
         if mean is None or scale is None:
             mean, scale = block.mean(0), block.std(0)
@@ -161,7 +167,7 @@ def made_on(
 
 
 def product_rate(side: int, device: str) -> float:
-    """Operations a second of a float32 product, the best of 5."""
+    """Return the operations per second of a float32 matrix product, the best of 5."""
     one, other = (torch.randn((side, side), device=device) for _ in range(2))
 
     def once() -> float:
@@ -177,32 +183,32 @@ def product_rate(side: int, device: str) -> float:
 def run(
     codes: NDArray[np.float32],
     classes: NDArray[np.int64],
-    size: Size,
+    profile: Profile,
     *,
     clf: str,
     cs: tuple[float, ...],
     device: str,
 ) -> Run:
-    """Fit a path over C, and judge it outside of the time."""
+    """Fit a path over C, and score it outside of the measured time."""
     found = []
     with counted_products() as products:
         start = time.perf_counter()
         path = fit_path(
-            ArrayMatrix(codes[: size.n]),
-            classes[: size.n],
+            ArrayMatrix(codes[: profile.n]),
+            classes[: profile.n],
             clf=clf,
             cs=cs,
-            classes=size.classes,
+            classes=profile.classes,
             device=device,
         )
         _finish(device)
         prepared = time.perf_counter() - start
         for solution in path:
             found.append(solution)
-            if time.perf_counter() - start > size.limit:
+            if time.perf_counter() - start > profile.limit:
                 break
         seconds = time.perf_counter() - start
-    unseen, true = codes[size.n :], classes[size.n :]
+    unseen, true = codes[profile.n :], classes[profile.n :]
     return Run(
         clf=clf,
         cs=tuple(solution.c for solution in found),
@@ -221,9 +227,9 @@ def run(
 
 @contextmanager
 def counted_products() -> Iterator[list[tuple[float, bool]]]:
-    """Operations of every pass over the rows, and whether it was in double precision.
+    """Record the operations of every pass over the rows, and whether it was in double precision.
 
-    Counted where they are made, because classes that are done leave the product.
+    They are counted inside the solver, because converged classes leave the product.
     """
     plain, found = Rotated.products, []
 
@@ -237,19 +243,19 @@ def counted_products() -> Iterator[list[tuple[float, bool]]]:
 
 
 def _student(shape: tuple[int, int], random: torch.Generator) -> torch.Tensor:
-    """Draws of Student's t with 3 degrees of freedom."""
+    """Draw from Student's t distribution with 3 degrees of freedom."""
     normal, *others = (torch.randn(shape, generator=random, device=random.device) for _ in range(4))
     squares = sum((other.square() for other in others), torch.zeros((), device=random.device))
     return normal / (squares / 3).sqrt()
 
 
-def _rows_that_fit(size: Size, device: str) -> int:
-    row = 4 * size.d
+def _rows_that_fit(profile: Profile, device: str) -> int:
+    row = 4 * profile.d
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if not device.startswith("cuda"):
-        return min(size.n, free // (row * (_ON_DEVICE + _ON_HOST)))
+        return min(profile.n, free // (row * (_ON_DEVICE + _ON_HOST)))
     card, _ = torch.cuda.mem_get_info(device)
-    return min(size.n, card // (row * _ON_DEVICE), free // (row * _ON_HOST))
+    return min(profile.n, card // (row * _ON_DEVICE), free // (row * _ON_HOST))
 
 
 def _row(found: Run, *, asked: int, rate: float) -> str:
@@ -270,13 +276,13 @@ def _finish(device: str) -> None:
 
 
 def both(*, device: str, quick: bool, limit: float = FULL.limit) -> str:
-    """ExtractionResult and then fitting, each under its title."""
+    """Measure extraction and then fitting; return each under its title."""
     if device.startswith("cuda") and not torch.cuda.is_available():
         return "no CUDA device: not measured"
     images = gpu_extraction.QUICK if quick else gpu_extraction.FULL
     rows = dataclasses.replace(QUICK if quick else FULL, limit=limit)
     parts = {
-        "ExtractionResult": gpu_extraction.measure(images, device),
+        "Extraction": gpu_extraction.measure(images, device),
         "Fitting": measure(rows, device),
     }
     return "\n\n".join(f"## {title}\n\n{text}" for title, text in parts.items())

@@ -1,6 +1,8 @@
-"""The script that a user would write by hand: ImageFolder, DataLoader, create_feature_extractor.
+"""Extract codes with the script that a user would write without this package.
 
-python benchmarks/by_hand.py '{"model": …}' prints its seconds an image, imports not included.
+It uses ImageFolder, DataLoader and create_feature_extractor. Called as
+``python -m benchmarks.extraction.naive_script '{"model": …}'``, it prints seconds per image,
+without imports.
 """
 
 import json
@@ -13,17 +15,19 @@ from typing import Any
 import numpy as np
 import torch
 import torchvision
-from stages import Job
 from torch.utils.data import DataLoader
 from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.transforms._presets import ImageClassification
 
+from benchmarks.extraction.stages import Job
+from benchmarks.helpers.isolated_process import ROOT
 
-def by_hand(job: Job, folder: Path, few: Path, batch: int, workers: int) -> float:
-    """Seconds an image at the first of a job's layers, after a run over a few images.
 
-    In a process of its own: `extract` leaves the allocator of its process in another state than a
-    user's script would find it in, which costs such a script a part of its speed.
+def run_naive_script(job: Job, folder: Path, few: Path, batch: int, workers: int) -> float:
+    """Return seconds per image at the first of a job's layers, after a run over a few images.
+
+    The script runs in its own process, because `extract` changes the memory allocator of its
+    process, which would slow the script down.
     """
     task = {
         "model": job.model,
@@ -33,23 +37,24 @@ def by_hand(job: Job, folder: Path, few: Path, batch: int, workers: int) -> floa
         "batch": batch,
         "workers": workers,
     }
-    command = [sys.executable, __file__, json.dumps(task)]
-    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    command = [sys.executable, "-m", __spec__.name, json.dumps(task)]
+    run = subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=ROOT)
+    return float(run.stdout)
 
 
 def script(
     folder: str, *, model: str, layer: str, sizes: dict[str, int], batch: int, workers: int
 ) -> float:
-    """Seconds an image, the making of the network included."""
+    """Return seconds per image, including the construction of the network."""
     start = time.perf_counter()
     preset = ImageClassification(**(sizes or {"crop_size": 224}))
     dataset = torchvision.datasets.ImageFolder(folder, preset)
     network = torchvision.models.get_model(model, weights=None).eval()
-    tap = create_feature_extractor(network, {layer: "codes"})
+    truncated = create_feature_extractor(network, {layer: "codes"})
     codes = []
     with torch.no_grad():
         for images, _ in DataLoader(dataset, batch_size=batch, num_workers=workers):
-            codes.append(tap(images)["codes"].relu().mean((2, 3)).numpy())
+            codes.append(truncated(images)["codes"].relu().mean((2, 3)).numpy())
     np.concatenate(codes)
     return (time.perf_counter() - start) / len(dataset)
 
@@ -57,7 +62,7 @@ def script(
 def _main(folders: list[str], **task: Any) -> None:
     for folder in folders:
         seconds = script(folder, **task)
-    print(seconds)  # the last one's: the first was to warm up
+    print(seconds)  # of the last folder: the first is the warm-up
 
 
 if __name__ == "__main__":

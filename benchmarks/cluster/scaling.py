@@ -1,7 +1,7 @@
-"""Spread over workers: images a second at one and at two, what an engine costs, distributed fits.
+"""Measure extraction on one and two workers, the overhead of executors, and distributed fits.
 
-Run from the project's root: make bench-cluster; with --quick for a try. Every worker has one core,
-and so one machine of two cores is a cluster of two.
+Run from the project's root: make bench-cluster, or python -m benchmarks.cluster.scaling --quick for
+toy sizes. Every worker has one core, so a machine of two cores is a cluster of two.
 """
 
 import argparse
@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import distributed_fit
-from machine import machine
-from pictures import write_jpegs
-from turns import in_turns, ratio
-
+from benchmarks.cluster import distributed_fit
+from benchmarks.helpers.interleave import interleave, ratio
+from benchmarks.helpers.machine import machine
+from benchmarks.helpers.synthetic_images import write_jpegs
 from bottleneck.runtime.executors import Executor, open_executor
 from tests.helpers import slurm as slurm_kit
 from tests.helpers.dask_cluster import dask_cluster
@@ -32,7 +31,7 @@ ONE_CORE = {"OMP_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
-class ClusterSize:
+class ClusterProfile:
     """How much is measured."""
 
     model: str
@@ -43,22 +42,22 @@ class ClusterSize:
     items: int
 
 
-FULL = ClusterSize("squeezenet1_0", "features.12", 6000, 50, 1, 2000)
-QUICK = ClusterSize("squeezenet1_0", "features.12", 200, 10, 1, 100)
+FULL = ClusterProfile("squeezenet1_0", "features.12", 6000, 50, 1, 2000)
+QUICK = ClusterProfile("squeezenet1_0", "features.12", 200, 10, 1, 100)
 
 
-def scaling(size: ClusterSize) -> str:
-    """Images a second of one worker and of two, by each way of spreading shards."""
+def scaling(profile: ClusterProfile) -> str:
+    """Return images per second of one and two workers, for each way to distribute shards."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_jpegs(folder / "photos", size.images)
+        write_jpegs(folder / "photos", profile.images)
         words = [
-            *("extract", str(folder / "photos"), "--model", size.model, "--weights", "none"),
-            *("--layer", size.layer, "--precision", "float32", "--json"),
-            *("--shard-size", str(size.shard_rows)),
+            *("extract", str(folder / "photos"), "--model", profile.model, "--weights", "none"),
+            *("--layer", profile.layer, "--precision", "float32", "--json"),
+            *("--shard-size", str(profile.shard_rows)),
         ]
         rows = [
-            _row(name, way(words, folder), size)
+            _row(name, way(words, folder), profile)
             for name, way in WAYS.items()
             if name != "Slurm array" or not slurm_kit.why_not()
         ]
@@ -68,12 +67,12 @@ def scaling(size: ClusterSize) -> str:
     )
 
 
-# A way of spreading: from the command's words to a function from workers to the seconds taken.
+# A way to distribute: (command, folder) -> (number of workers -> seconds).
 Way = Callable[[list[str], Path], Callable[[int], float]]
 
 
 def _processes(words: list[str], folder: Path) -> Callable[[int], float]:
-    """Each a part of the shards, as a loop over machines starts them."""
+    """Start a process for each task, as a loop over machines does."""
 
     def run(workers: int) -> float:
         with _cache(folder) as cache:
@@ -134,30 +133,30 @@ WAYS: dict[str, Way] = {
 }
 
 
-def overhead(size: ClusterSize) -> str:
-    """Milliseconds for an item that is no work: what an engine adds to every shard."""
+def overhead(profile: ClusterProfile) -> str:
+    """Return the milliseconds of an empty item: what an executor adds to every shard."""
     rows = []
-    with open_executor("loky", jobs=2) as engine:
-        rows.append(["loky, 2 processes", _milliseconds(engine, size.items)])
+    with open_executor("loky", jobs=2) as executor:
+        rows.append(["loky, 2 processes", _milliseconds(executor, profile.items)])
     with (
         dask_cluster(2) as cluster,
-        open_executor("dask", scheduler=cluster.address) as engine,
+        open_executor("dask", scheduler=cluster.address) as executor,
     ):
-        rows.append(["Dask, 2 workers", _milliseconds(engine, size.items)])
-    return _table(["engine", "ms a shard"], rows)
+        rows.append(["Dask, 2 workers", _milliseconds(executor, profile.items)])
+    return _table(["executor", "ms a shard"], rows)
 
 
-def _milliseconds(engine: Executor, items: int) -> str:
-    list(engine.map_unordered(abs, range(10)))  # all have started
+def _milliseconds(executor: Executor, items: int) -> str:
+    list(executor.map_unordered(abs, range(10)))  # all have started
     start = time.perf_counter()
-    list(engine.map_unordered(abs, range(items)))
+    list(executor.map_unordered(abs, range(items)))
     return f"{1e3 * (time.perf_counter() - start) / items:.2f}"
 
 
-def _row(name: str, run: Callable[[int], float], size: ClusterSize) -> list[str]:
-    seconds = in_turns({workers: partial(run, workers) for workers in (1, 2)}, size.turns)
+def _row(name: str, run: Callable[[int], float], profile: ClusterProfile) -> list[str]:
+    seconds = interleave({workers: partial(run, workers) for workers in (1, 2)}, profile.turns)
     faster = ratio(seconds[1], seconds[2])
-    rates = [f"{size.images / min(seconds[workers]):.1f}" for workers in (1, 2)]
+    rates = [f"{profile.images / min(seconds[workers]):.1f}" for workers in (1, 2)]
     return [name, *rates, f"{faster:.2f}", f"{faster / 2:.2f}"]
 
 
@@ -167,7 +166,7 @@ def _printed(command: Sequence[str]) -> bytes:
 
 
 def _seconds(printed: bytes) -> float:
-    """Of an extraction, from its own account: the import of its libraries is not in it."""
+    """Return the seconds that an extraction reports; imports are not included."""
     return float(json.loads(printed)["seconds"])
 
 
@@ -182,12 +181,12 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def markdown(size: ClusterSize = FULL) -> str:
-    """Every part, in order."""
-    fits = distributed_fit.markdown(**(distributed_fit.QUICK if size is QUICK else {}))
+def markdown(profile: ClusterProfile = FULL) -> str:
+    """Measure all parts, in order."""
+    fits = distributed_fit.markdown(**(distributed_fit.QUICK if profile is QUICK else {}))
     return (
-        f"### Images a second\n\n{scaling(size)}\n\n### What an engine costs\n\n"
-        f"{overhead(size)}\n\n### Distributed fits\n\n{fits}"
+        f"### Images a second\n\n{scaling(profile)}\n\n### What an executor costs\n\n"
+        f"{overhead(profile)}\n\n### Distributed fits\n\n{fits}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Epochs on cached codes against epochs that run the frozen network on every image each time."""
+"""Compare epochs on cached codes with epochs that run the frozen network on every image."""
 
 import tempfile
 import time
@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pictures import write_jpegs
-from sizes import FULL, Size
 
+from benchmarks.helpers.synthetic_images import write_jpegs
+from benchmarks.profiles import FULL_FITTING, FittingProfile
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.data.sources.files import FileSource
 from bottleneck.extraction.encoder import Encoder, make_spec
@@ -26,7 +26,7 @@ _C = 1e-2
 
 
 def network_epoch(paths: list[Path]) -> tuple[float, NDArray[np.float32]]:
-    """Seconds of one epoch that decodes all images and runs the network, and its codes."""
+    """Run one epoch that decodes all images and runs the network; return seconds and codes."""
     backbone = load_backbone(MODEL, "none")
     spec = make_spec(backbone, precision="float32", relu=True, pool="avg")
     encoder = Encoder(backbone, backbone.select_layers([LAYER]), spec, [torch.device("cpu")])
@@ -40,10 +40,10 @@ def network_epoch(paths: list[Path]) -> tuple[float, NDArray[np.float32]]:
 
 
 def cached_epochs(codes: NDArray[np.float32], classes: int) -> float:
-    """Seconds of all epochs of softmax training on codes, the decomposition included.
+    """Return the seconds of all epochs of softmax training on codes, decomposition included.
 
-    An epoch is a pass over all rows, for loss and gradient, and a step by the bound on the
-    curvature, which always descends. What the classes are does not matter to the time.
+    An epoch computes loss and gradient over all rows and takes a step by the bound on the
+    curvature, which always descends. The classes do not matter to the time.
     """
     start = time.perf_counter()
     rows = ArrayMatrix(codes)
@@ -58,17 +58,17 @@ def cached_epochs(codes: NDArray[np.float32], classes: int) -> float:
     return time.perf_counter() - start
 
 
-def markdown(size: Size = FULL) -> str:
-    """Both, and their ratio with and without the one run that fills the cache."""
+def markdown(profile: FittingProfile = FULL_FITTING) -> str:
+    """Return both times, and their ratio with and without the run that fills the cache."""
     with tempfile.TemporaryDirectory() as name:
-        write_jpegs(Path(name), size.images)
+        write_jpegs(Path(name), profile.images)
         network, codes = network_epoch(sorted(Path(name).rglob("*.jpg")))
-    cached = min(cached_epochs(codes, size.classes) for _ in range(3))
+    cached = min(cached_epochs(codes, profile.classes) for _ in range(3))
     every = EPOCHS * network
     return "\n".join(
         [
-            f"{MODEL} with random weights up to {LAYER}, {size.images} generated JPEGs of "
-            f"500 × 375, decoded and resized as `extract` does it; softmax over {size.classes} "
+            f"{MODEL} with random weights up to {LAYER}, {profile.images} generated JPEGs of "
+            f"500 × 375, decoded and resized as `extract` does it; softmax over {profile.classes} "
             f"classes on its {codes.shape[1]} codes an image. One epoch of the network was "
             f"measured and multiplied by {EPOCHS}; the {EPOCHS} epochs on codes were measured, "
             "the best of 3.",

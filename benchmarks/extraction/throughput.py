@@ -1,17 +1,14 @@
-"""Images a second from end to end, against what the machine allows and a script by hand."""
+"""Compare images per second end to end with each stage alone and with a naive script."""
 
 import dataclasses
 import functools
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from by_hand import by_hand
-from pictures import photographs, repeat, write_jpegs
-from sizes import FULL_EXTRACTION, ExtractionSize, Network
-from stages import (
+from benchmarks.extraction.naive_script import run_naive_script
+from benchmarks.extraction.stages import (
     Job,
     decode_alone,
     end_to_end,
@@ -19,20 +16,23 @@ from stages import (
     make_encoder,
     read_some,
 )
-from turns import in_turns, median, ratio
+from benchmarks.helpers.interleave import interleave, median, ratio
+from benchmarks.helpers.log import log_row
+from benchmarks.helpers.synthetic_images import photographs, repeat, write_jpegs
+from benchmarks.profiles import FULL_EXTRACTION, ExtractionProfile, NetworkProfile
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """A set of images, in as many folders as there are counts of them.
+class ImageSet:
+    """A set of images, in one folder for each number of images that is needed.
 
     Attributes
     ----------
     name : str
     folders : dict of int to Path
-        By how many images they hold.
+        Folder by number of images.
     data : list of bytes
-        Some of the files.
+        Contents of some of the files.
     """
 
     name: str
@@ -40,8 +40,8 @@ class Pictures:
     data: list[bytes]
 
 
-def markdown(size: ExtractionSize = FULL_EXTRACTION) -> str:
-    """The tables of each set of images."""
+def markdown(profile: ExtractionProfile = FULL_EXTRACTION) -> str:
+    """Return the tables of each set of images."""
     caption = (
         "`extract` into a new cache on the CPU, the network's loading included. *Forward* is the "
         "truncated network alone, as the encoder runs it in the same precision, and *decoding* "
@@ -49,119 +49,116 @@ def markdown(size: ExtractionSize = FULL_EXTRACTION) -> str:
         "after the other they allow 1 / (1 / forward + 1 / decoding) images a second, and *of what "
         "they allow* says how much of that is reached from end to end. Medians of turns, ratios of "
         "pairs of one turn. By hand: ImageFolder, DataLoader and create_feature_extractor in "
-        "float32 (benchmarks/by_hand.py), in a process of its own whose imports do not count."
+        "float32 (benchmarks/extraction/naive_script.py), in a process of its own whose imports do "
+        "not count."
     )
     with tempfile.TemporaryDirectory() as place:
-        tables = [_tables(pictures, size) for pictures in _all_pictures(size, Path(place))]
+        tables = [_tables(image_set, profile) for image_set in _image_sets(profile, Path(place))]
     return "\n\n".join([caption, *tables])
 
 
-def _all_pictures(size: ExtractionSize, place: Path) -> list[Pictures]:
-    generated = write_jpegs(place / "generated" / "drawn", size.images)
+def _image_sets(profile: ExtractionProfile, place: Path) -> list[ImageSet]:
+    generated = write_jpegs(place / "generated" / "drawn", profile.images)
     sets = {"Generated JPEGs of 500 × 375": generated}
     if found := photographs():
         sets[f"The {len(found)} Hymenoptera photographs, repeated"] = found
     return [
-        _spread(name, paths, place / str(i), size) for i, (name, paths) in enumerate(sets.items())
+        _spread(name, paths, place / str(i), profile)
+        for i, (name, paths) in enumerate(sets.items())
     ]
 
 
-def _spread(name: str, paths: Sequence[Path], place: Path, size: ExtractionSize) -> Pictures:
-    counts = {size.images, size.few}
-    counts |= {count for network in size.networks for count in (network.auto, network.float32)}
+def _spread(name: str, paths: Sequence[Path], place: Path, profile: ExtractionProfile) -> ImageSet:
+    counts = {profile.images, profile.few}
+    counts |= {count for network in profile.networks for count in (network.auto, network.float32)}
     folders = {count: place / f"{count}" for count in counts}
     for count, folder in folders.items():
         repeat(paths, folder, count)
-    return Pictures(name, folders, read_some(paths))
+    return ImageSet(name, folders, read_some(paths))
 
 
-def _tables(pictures: Pictures, size: ExtractionSize) -> str:
+def _tables(image_set: ImageSet, profile: ExtractionProfile) -> str:
     rows: list[str] = []
-    hand: list[str] = []
-    for network in size.networks:
+    naive: list[str] = []
+    for network in profile.networks:
         for layer in network.layers:
-            found = measured(network, layer, pictures, size)
-            rows += _told(_rows(found))
-            hand += _told(_rows_by_hand(found))
+            found = measure(network, layer, image_set, profile)
+            rows += map(log_row, _rows(found))
+            naive += map(log_row, _naive_script_rows(found))
     lines = [
-        f"{pictures.name}:",
+        f"{image_set.name}:",
         "",
         "| network | layer | precision | images | turns | end to end, images/s | forward "
         "| decoding | of what they allow | over float32 |",
         "|---|---|---|---|---|---|---|---|---|---|",
         *rows,
     ]
-    if hand:
+    if naive:
         lines += [
             "",
             "| by hand against | its batch size and num_workers | by hand, images/s "
             "| end to end, images/s | ratio |",
             "|---|---|---|---|---|",
-            *hand,
+            *naive,
         ]
     return "\n".join(lines)
 
 
-def _told(rows: list[str]) -> list[str]:
-    """The same, said at once: the whole takes half an hour."""
-    for row in rows:
-        print(row, file=sys.stderr, flush=True)
-    return rows
-
-
 @dataclass(frozen=True)
-class Found:
-    """What was measured in turns at one layer of one network: seconds an image.
+class Measurement:
+    """Seconds per image at one layer of one network, from interleaved runs.
 
     Attributes
     ----------
-    network : Network
+    network : NetworkProfile
     layer : str
     chosen : dict of str to str
-        The precisions that were run, by what was asked for.
+        Precision that ran, by the one that was asked for.
     script : tuple of 2 int
-        The best batch size and num_workers by hand.
+        Best batch size and num_workers of the naive script.
     whole, forward : dict of str to list of float
-        From end to end, and of the network alone, by the precision that was asked for.
-    decode, hand : list of float
-        Of decoding alone, and of the script by hand; empty where there is none.
+        End to end, and the network alone, by the precision that was asked for.
+    decode, naive : list of float
+        Decoding alone, and the naive script; empty where it does not run.
     """
 
-    network: Network
+    network: NetworkProfile
     layer: str
     chosen: dict[str, str]
     script: tuple[int, int]
     whole: dict[str, list[float]]
     forward: dict[str, list[float]]
     decode: list[float]
-    hand: list[float]
+    naive: list[float]
 
 
-def measured(network: Network, layer: str, pictures: Pictures, size: ExtractionSize) -> Found:
-    """Run all that belongs to one layer, in turns."""
-    plain = Job(network.model, (layer,), batch=size.batch, transform=size.transform)
-    few = pictures.folders[size.few]
-    # What `auto` means here; and what is done at first use is out of the way.
+def measure(
+    network: NetworkProfile, layer: str, image_set: ImageSet, profile: ExtractionProfile
+) -> Measurement:
+    """Measure everything at one layer, interleaved."""
+    plain = Job(network.model, (layer,), batch=profile.batch, transform=profile.transform)
+    few = image_set.folders[profile.few]
+    # Find out what `auto` is on this machine; this is the warm-up as well.
     chosen = {"auto": end_to_end(dataclasses.replace(plain, precision="auto"), few).precision}
     if chosen["auto"] != "float32":
         chosen["float32"] = end_to_end(plain, few).precision
     things: dict[str, Callable[[], float]] = {}
     for name, precision in chosen.items():
-        images = pictures.folders[getattr(network, name)]
+        images = image_set.folders[getattr(network, name)]
         asked, alone = (dataclasses.replace(plain, precision=p) for p in (name, precision))
         things[f"whole {name}"] = functools.partial(_whole_each, asked, images)
-        things[f"forward {name}"] = functools.partial(forward_each, alone, at_least=size.seconds)
+        things[f"forward {name}"] = functools.partial(forward_each, alone, at_least=profile.seconds)
     transform = make_encoder(plain).transform
     things["decode"] = functools.partial(
-        decode_alone, pictures.data, transform, at_least=size.seconds
+        decode_alone, image_set.data, transform, at_least=profile.seconds
     )
     script = (0, 0)
-    if network.by_hand and layer == network.layers[0]:
-        script = _best_script(plain, few, size)
-        images = pictures.folders[size.images]
-        things["hand"] = functools.partial(by_hand, plain, images, few, *script)
-    found = in_turns(things, network.turns)
-    return Found(
+    if network.naive_script and layer == network.layers[0]:
+        script = _best_script(plain, few, profile)
+        images = image_set.folders[profile.images]
+        things["naive"] = functools.partial(run_naive_script, plain, images, few, *script)
+    found = interleave(things, network.turns)
+    return Measurement(
         network=network,
         layer=layer,
         chosen=chosen,
@@ -169,22 +166,22 @@ def measured(network: Network, layer: str, pictures: Pictures, size: ExtractionS
         whole={name: found[f"whole {name}"] for name in chosen},
         forward={name: found[f"forward {name}"] for name in chosen},
         decode=found["decode"],
-        hand=found.get("hand", []),
+        naive=found.get("naive", []),
     )
 
 
-def _best_script(job: Job, few: Path, size: ExtractionSize) -> tuple[int, int]:
-    if len(size.scripts) == 1:
-        return size.scripts[0]
-    return min(size.scripts, key=lambda script: by_hand(job, few, few, *script))
+def _best_script(job: Job, few: Path, profile: ExtractionProfile) -> tuple[int, int]:
+    if len(profile.scripts) == 1:
+        return profile.scripts[0]
+    return min(profile.scripts, key=lambda script: run_naive_script(job, few, few, *script))
 
 
 def _whole_each(job: Job, images: Path) -> float:
     return 1 / end_to_end(job, images).rate
 
 
-def _rows(found: Found) -> list[str]:
-    """A line for each precision."""
+def _rows(found: Measurement) -> list[str]:
+    """Format a row for each precision."""
     lines = []
     for name in found.chosen:
         whole, forward, decode = found.whole[name], found.forward[name], found.decode
@@ -199,19 +196,19 @@ def _rows(found: Found) -> list[str]:
     return lines
 
 
-def _rows_by_hand(found: Found) -> list[str]:
-    """A line for each precision against the script by hand; none where there is no script."""
-    if not found.hand:
+def _naive_script_rows(found: Measurement) -> list[str]:
+    """Format a row for each precision against the naive script; none where it did not run."""
+    if not found.naive:
         return []
     batch, workers = found.script
     return [
         f"| {found.network.model}, {found.layer}, {_shown(found, name)} | {batch}, {workers} "
-        f"| {_rate(found.hand)} | {_rate(whole)} | {ratio(found.hand, whole):.2f} |"
+        f"| {_rate(found.naive)} | {_rate(whole)} | {ratio(found.naive, whole):.2f} |"
         for name, whole in found.whole.items()
     ]
 
 
-def _shown(found: Found, name: str) -> str:
+def _shown(found: Measurement, name: str) -> str:
     return f"auto: {found.chosen[name]}" if name == "auto" else name
 
 

@@ -1,12 +1,12 @@
-"""Peak resident memory of an extraction, of few images and of many."""
+"""Measure the peak resident memory of an extraction of few images and of many."""
 
 import sys
 import tempfile
 from pathlib import Path
 
-from alone import run_alone
-from pictures import repeat, write_jpegs
-from sizes import FULL_EXTRACTION, ExtractionSize
+from benchmarks.helpers.isolated_process import run_isolated
+from benchmarks.helpers.synthetic_images import repeat, write_jpegs
+from benchmarks.profiles import FULL_EXTRACTION, ExtractionProfile
 
 _MODEL, _LAYER = "squeezenet1_0", "features.12"
 _SMALL = {"resize": 64, "crop": 64}  # so that many images take a minute
@@ -14,21 +14,21 @@ _DRAWN = 500  # different images; the others are links
 
 
 def peak(images: Path, cache: Path) -> int:
-    """Bytes that `bottleneck extract` had at most, in a process of its own."""
+    """Return the peak resident bytes of `bottleneck extract` in its own process."""
     program = str(Path(sys.executable).with_name("bottleneck"))
     command = [program, "extract", str(images), "-o", str(cache), "--device", "cpu"]
     command += ["--model", _MODEL, "--weights", "none", "--layer", _LAYER]
     command += [part for name, value in _SMALL.items() for part in (f"--{name}", str(value))]
-    return run_alone(command)[1]
+    return run_isolated(command)[1]
 
 
-def markdown(size: ExtractionSize = FULL_EXTRACTION) -> str:
-    """Both, and their ratio."""
+def markdown(profile: ExtractionProfile = FULL_EXTRACTION) -> str:
+    """Return both peaks and their ratio."""
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
-        drawn = write_jpegs(place / "drawn", min(_DRAWN, *size.memory), size=(64, 48))
+        drawn = write_jpegs(place / "drawn", min(_DRAWN, *profile.memory), size=(64, 48))
         found = []
-        for count in size.memory:
+        for count in profile.memory:
             repeat(drawn, place / f"{count}", count)
             found.append(peak(place / f"{count}", place / f"{count}.cache"))
     few, many = found
@@ -41,7 +41,7 @@ def markdown(size: ExtractionSize = FULL_EXTRACTION) -> str:
             "|---|---|",
             *(
                 f"| {n} | {bytes_ / 2**20:.0f} |"
-                for n, bytes_ in zip(size.memory, found, strict=True)
+                for n, bytes_ in zip(profile.memory, found, strict=True)
             ),
             f"| ratio | {many / few:.3f} |",
         ]

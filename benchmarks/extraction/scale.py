@@ -1,7 +1,7 @@
-"""A cache of ten million rows in ten thousand shards: what a task, `status` and finishing take.
+"""Measure planning, `status` and finishing on a cache of ten million rows in ten thousand shards.
 
-The network is an instant one. Its shards are headers with nothing behind them, for no more of a
-shard is looked at by planning, by `status` and by the index; its images are names in a CSV.
+The shards have a header and no codes, because planning, `status` and the index read no more. The
+images are names in a CSV.
 """
 
 import sys
@@ -16,8 +16,8 @@ from typing import Any, BinaryIO
 from unittest.mock import patch
 
 import numpy as np
-from alone import run_alone
 
+from benchmarks.helpers.isolated_process import run_isolated
 from bottleneck.cache.envelope import build_envelope
 from bottleneck.cache.manifest import Manifest, StorageLayout, manifest_text, read_manifest
 from bottleneck.cache.merge import merge_images
@@ -39,9 +39,9 @@ _SPEC = Spec("net", "ab" * 32, InputTransform(), "pillow-1", "float32", True, "a
 
 
 def make_cache(place: Path, *, rows: int, shards: int) -> Cache:
-    """A planned cache without a shard, and beside it the CSV of images that it was made of."""
+    """Make an empty cache, and beside it the CSV of its images."""
     with (place / "images.csv").open("wb") as file:
-        _write_listing(file, rows)
+        _write_image_csv(file, rows)
     with instant_stats():
         images = open_images(place / "images.csv").table
     layout = StorageLayout("float16", -(-rows // shards), "none")
@@ -52,7 +52,7 @@ def make_cache(place: Path, *, rows: int, shards: int) -> Cache:
     return cache
 
 
-def _write_listing(file: BinaryIO, rows: int) -> None:
+def _write_image_csv(file: BinaryIO, rows: int) -> None:
     file.write(f"{','.join(TEXT_COLUMNS)}\n".encode())
     lines = map(_line, range(rows))
     while some := "".join(islice(lines, 100_000)):
@@ -65,17 +65,17 @@ def _line(row: int) -> str:
 
 
 def instant_stats() -> Any:
-    """Every image is there, and its size and time are known without a look at the disk."""
-    return patch("bottleneck.data.sources.files._size_and_mtime", _made_up)
+    """Pretend that every image exists: sizes and times are computed from the paths."""
+    return patch("bottleneck.data.sources.files._size_and_mtime", _invented_stat)
 
 
-def _made_up(path: str) -> tuple[int, int]:
+def _invented_stat(path: str) -> tuple[int, int]:
     number = zlib.crc32(path.encode())
     return 50_000 + number % 100_000, 1_600_000_000_000_000_000 + 10_000_019 * number
 
 
 def write_instantly(cache: Cache, shards: Iterable[int]) -> None:
-    """Publish shards that have a header and no codes."""
+    """Write shards that have a header and no codes."""
     manifest = cache.manifest.to_json()
     for shard in shards:
         rows, path = cache.rows(shard), cache.shard_path(LAYER, shard)
@@ -165,14 +165,14 @@ _ACTIONS: dict[str, Callable[[Path, int], None]] = {
 
 
 def measure(rows: int, shards: int, tasks: int) -> tuple[dict[str, tuple[float, int]], int]:
-    """Seconds and peak bytes of each action, and the most names in any folder of the cache."""
+    """Return seconds and peak bytes of each action, and the most names in one folder."""
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         make_cache(place, rows=rows, shards=shards)
         found = {}
         for action in _ACTIONS:
-            command = [sys.executable, __file__, action, str(place), str(tasks)]
-            _, peak = run_alone(command)
+            command = [sys.executable, "-m", __spec__.name, action, str(place), str(tasks)]
+            _, peak = run_isolated(command)
             found[action] = float((place / "seconds").read_text()), peak
             print(f"{rows} {action}: {found[action]}", file=sys.stderr, flush=True)
         folders = Counter(path.parent for path in (place / "cache").rglob("*"))
@@ -180,7 +180,7 @@ def measure(rows: int, shards: int, tasks: int) -> tuple[dict[str, tuple[float, 
 
 
 def markdown(sizes: tuple[tuple[int, int, int], ...] = _SIZES) -> str:
-    """A table of the processor's seconds and peak MiB, of each size and their ratio."""
+    """Return a table of CPU seconds and peak MiB for two sizes, and their ratio."""
     small, large = (measure(*size) for size in sizes)
     columns = " | ".join(f"{rows:,} rows: s | MiB".replace(",", " ") for rows, _, _ in sizes)
     lines = [
@@ -206,7 +206,7 @@ if __name__ == "__main__":
     if len(sys.argv) > 1:
         action, place, tasks = sys.argv[1:]
         _ACTIONS[action](Path(place), int(tasks))
-        # The processor's, which do not depend on who else is at work on the machine.
+        # CPU time, which does not depend on other processes of the machine.
         (Path(place) / "seconds").write_text(str(time.process_time()))
     else:
         print(markdown())

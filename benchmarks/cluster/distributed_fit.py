@@ -1,6 +1,6 @@
-"""Training with the codes on two Dask workers, against the same training in one process.
+"""Compare training with the codes on two Dask workers with the same training in one process.
 
-Run from the project's root: python benchmarks/distributed_fit.py, or with --quick for a try.
+Run from the project's root: python -m benchmarks.cluster.distributed_fit; --quick runs toy sizes.
 """
 
 import argparse
@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 from distributed import LocalCluster
-from machine import machine
-from out_of_core import make_cache
-from turns import in_turns, median, ratio
 
+from benchmarks.fitting.out_of_core import make_cache
+from benchmarks.helpers.interleave import interleave, median, ratio
+from benchmarks.helpers.machine import machine
 from bottleneck.fitting.fit import FitResult, fit
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.linear.classifiers import CLASSIFIERS
@@ -23,11 +23,11 @@ from bottleneck.runtime.executors import connected
 QUICK = {"n": 600, "d": 32, "classes": 5}
 
 _WORKERS = 2
-_CS = (1e-4, 1e-3, 1e-2)  # of the search; its middle is what the single trainings have
+_CS = (1e-4, 1e-3, 1e-2)  # of the search; the single fits use the middle one
 
 
 def markdown(*, n: int = 20_000, d: int = 512, classes: int = 50, turns: int = 1) -> str:
-    """A table: seconds here and on the workers, and how far apart the coefficients are."""
+    """Return a table of seconds in one process and on the workers, and of their difference."""
     lines = [
         f"{n} × {d} codes of {classes} classes in float16 shards; {_WORKERS} workers of one thread "
         f"each, on this machine, against one process with all of its cores; reading the shards is "
@@ -58,20 +58,20 @@ def markdown(*, n: int = 20_000, d: int = 512, classes: int = 50, turns: int = 1
 def _compared(
     cache: Path, clf: str, client: Any, search: SearchOptions, turns: int
 ) -> tuple[str, ...]:
-    """The cells of a line: seconds of both, their ratio, the largest relative difference."""
+    """Return the cells of a row: both times, their ratio, the largest relative difference."""
     train = partial(fit, cache, clf, search=search, memory=1 << 40)
-    made = in_turns({"here": train, "workers": partial(train, client=client)}, turns)
+    made = interleave({"local": train, "workers": partial(train, client=client)}, turns)
     seconds = {name: [done.seconds for done in found] for name, found in made.items()}
-    apart = max(map(_apart, made["here"], made["workers"]))
+    apart = max(map(_apart, made["local"], made["workers"]))
     return (
         *(f"{median(each):.1f}" for each in seconds.values()),
-        f"{ratio(seconds['workers'], seconds['here']):.2f}",
+        f"{ratio(seconds['workers'], seconds['local']):.2f}",
         f"{apart:.1e}",
     )
 
 
 def _apart(one: FitResult, other: FitResult) -> float:
-    """The norm of the coefficients' difference, as a share of their norm."""
+    """Return the norm of the difference of the coefficients over the norm of the first."""
     assert one.c == other.c
     coef = one.head.coef
     return float(np.linalg.norm(coef - other.head.coef) / np.linalg.norm(coef))
