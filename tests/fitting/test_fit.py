@@ -7,11 +7,11 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-import sklearn_solver as reference
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
+from benchmarks.fitting import sklearn_solver as reference
 from bottleneck.cache.shard import open_shard
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.data.table import ImageTable

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import sklearn_solver as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from sklearn.metrics import (
 )
 from sklearn.model_selection import cross_val_predict
 
+from benchmarks.fitting import sklearn_solver as reference
 from bottleneck.errors import InvalidOptionError, LabelsError
 from bottleneck.fitting.folds import make_folds
 from bottleneck.fitting.options import SearchOptions

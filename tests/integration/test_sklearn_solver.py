@@ -2,8 +2,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import sklearn_solver as reference
 
+from benchmarks.fitting import sklearn_solver as reference
 from benchmarks.fitting.sklearn_solver import sklearn_path
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.path import Solution
