@@ -1,0 +1,162 @@
+"""Caches and heads that earlier versions of the program made open, verify and predict as before."""
+
+import csv
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from bottleneck.cache.store import open_cache
+from bottleneck.cache.verify import verify
+from bottleneck.extraction.extract import extract
+from bottleneck.extraction.options import RefreshOptions
+from bottleneck.fitting.fit import fit
+from bottleneck.fitting.head import Head
+from bottleneck.fitting.options import SearchOptions
+from bottleneck.prediction.predict import predict
+from tests.helpers.cli import contents
+
+BEFORE = Path(__file__).parents[1] / "data" / "before"
+CACHES = ["cache", "cache.grid"]
+HEADS = ["svm", "softmax", "margins", "several"]
+
+
+@pytest.fixture
+def before(tmp_path: Path) -> Path:
+    """A copy of the old folder; the images have the times that the caches have recorded."""
+    copy = tmp_path / "before"
+    shutil.copytree(BEFORE, copy)
+    for path, _, _, _, size, mtime_ns in stored_rows(copy / "cache"):
+        image = copy / "images" / path
+        assert image.stat().st_size == int(size)
+        os.utime(image, ns=(int(mtime_ns), int(mtime_ns)))
+    return copy
+
+
+def stored_rows(cache: Path) -> list[list[str]]:
+    """The columns path, label, split, group, size and mtime_ns of images.csv, by row."""
+    with (cache / "images.csv").open(newline="") as file:
+        return [row[:6] for row in list(csv.reader(file))[1:]]
+
+
+def stored_columns(cache: Path, layer: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """The codes and valid flags of a layer, read from its shards by h5py alone."""
+    codes, valid = [], []
+    for path in sorted((cache / "codes" / layer).glob("*.h5")):
+        with h5py.File(path) as file:
+            codes.append(file["codes"][...])
+            valid.append(file["valid"][...])
+    return np.concatenate(codes), np.concatenate(valid).astype(bool)
+
+
+def record(head: str) -> dict[str, Any]:
+    """The training record of an old head, read by safetensors alone."""
+    with safe_open(BEFORE / f"head-{head}.safetensors", "np") as file:
+        values: dict[str, Any] = json.loads(file.metadata()["bottleneck"])
+    return dict(values["record"])
+
+
+@pytest.mark.parametrize("name", CACHES)
+def test_an_old_cache_opens_and_verifies(name: str) -> None:
+    cache = open_cache(BEFORE / name)
+    assert verify(cache).ok
+    assert cache.status().complete
+    assert cache.reference.model == "/data/old/network.py:build"
+    columns = zip(cache.images.path, cache.images.label, cache.images.split, strict=True)
+    assert list(columns) == [tuple(row[:3]) for row in stored_rows(BEFORE / name)]
+    assert cache.rejected() == {12: "cannot be decoded: not an image of a known format"}
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"), [("cache", "layer1"), ("cache", "layer2"), ("cache.grid", "layer1")]
+)
+def test_the_codes_of_an_old_cache_are_those_in_its_shards(name: str, layer: str) -> None:
+    codes, valid = stored_columns(BEFORE / name, layer)
+    cache = open_cache(BEFORE / name)
+    np.testing.assert_array_equal(cache.valid_rows(layer), valid)
+    rows = np.flatnonzero(valid)
+    expected = codes[rows].reshape(len(rows), -1).astype(np.float32)
+    np.testing.assert_array_equal(cache.read_codes(layer, rows), expected)
+    features, labels = cache.load(layer)
+    np.testing.assert_array_equal(features, expected)
+    assert labels.tolist() == [stored_rows(BEFORE / name)[row][1] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("cache", {"layers": ["layer1", "layer2"]}),
+        ("cache.grid", {"layers": ["layer1"], "pool": "2", "relu": False}),
+    ],
+)
+@pytest.mark.parametrize("check_content", [False, True])
+def test_an_old_cache_is_complete_for_an_extraction(
+    before: Path, name: str, options: dict[str, Any], check_content: bool
+) -> None:
+    shards = contents(before / name / "codes")
+    manifest = (before / name / "spec.json").read_bytes()
+    done = extract(
+        before / "images",
+        before / name,
+        model=f"{before / 'network.py'}:build",
+        weights=str(before / "network.safetensors"),
+        refresh=RefreshOptions(check_content=check_content),
+        **options,
+    )
+    assert (done.rows, bool(done.changes)) == (0, False)
+    assert contents(before / name / "codes") == shards
+    assert (before / name / "spec.json").read_bytes() == manifest
+    assert verify(done).ok
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_an_old_head_predicts_as_before(
+    before: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(before)
+    lines = Path(f"predictions-{name}.jsonl").read_text().splitlines()
+    expected = [json.loads(line) for line in lines]
+    head = Head.load(Path(f"head-{name}.safetensors"))
+    predictions = predict(
+        head,
+        [Path(line["path"]) for line in expected],
+        model="network.py:build",
+        weights="network.safetensors",
+    )
+    for prediction, line in zip(predictions, expected, strict=True):
+        assert str(prediction.path) == line["path"]
+        assert prediction.label == line["label"]
+        assert prediction.scores == pytest.approx(line["scores"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "clf", "options"),
+    [
+        ("svm", "svm", {}),
+        ("softmax", "softmax", {}),
+        ("margins", "svm", {"search": SearchOptions(c=[1.0], cv=0)}),
+        ("several", "svm", {"labels": BEFORE / "several.csv"}),
+    ],
+)
+def test_a_fit_on_an_old_cache_gives_the_old_record(
+    name: str, clf: str, options: dict[str, Any]
+) -> None:
+    old = record(name)
+    new = fit(BEFORE / "cache", clf, layer=old["layer"], **options).to_dict()
+    measured = {"seconds", "gap"}  # of the run, not of the result
+    assert approximately(new, {key: old[key] for key in old.keys() - measured})
+
+
+def approximately(new: Any, old: Any) -> bool:
+    """Compare nested values, floats within 1e-6."""
+    if isinstance(old, dict):
+        return set(old) <= set(new) and all(approximately(new[key], old[key]) for key in old)
+    if isinstance(old, list):
+        return len(new) == len(old) and all(map(approximately, new, old))
+    return bool(new == pytest.approx(old, abs=1e-6))
