@@ -145,7 +145,9 @@ class Cache(CacheDirectory):
             A shard is damaged.
         """
         rows = self.labelled_rows(layer, split)
-        return self.read_codes(layer, rows), np.array([self.images.label[row] for row in rows])
+        label = self.images.label
+        names = np.array(label.categories, dtype=np.str_)
+        return self.read_codes(layer, rows), names[label.codes[rows]]
 
     def dataset(self, layer: str, split: str | None = None) -> "Dataset[Any]":
         """Return the codes and labels of a layer as a PyTorch dataset.
@@ -196,8 +198,8 @@ class Cache(CacheDirectory):
             The cache has no such split.
         """
         usable = self.valid_rows(layer) & self.images.has_label
-        if split is not None and split not in (splits := set(self.images.split)):
-            raise UnknownNameError(f"split of {self.path}", split, sorted(splits - {""}))
+        if split is not None and split not in (splits := self.images.split.categories):
+            raise UnknownNameError(f"split of {self.path}", split, sorted(set(splits) - {""}))
         return split_rows(self.images, usable, split or "")
 
     def valid_rows(self, layer: str) -> NDArray[np.bool_]:

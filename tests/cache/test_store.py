@@ -1,18 +1,30 @@
 import dataclasses
+import html
 import json
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 
+from bottleneck.cache import manifest
 from bottleneck.cache.index import IndexedLayer, write_index
 from bottleneck.cache.shard import read_header, read_shard
 from bottleneck.cache.shard_writer import write_shard
-from bottleneck.cache.store import open_cache
+from bottleneck.cache.store import (
+    cache_status,
+    kept_text,
+    layers_in,
+    open_cache,
+    open_shared_cache,
+)
 from bottleneck.cache.verify import verify
+from bottleneck.data.table import ImageTable
 from bottleneck.errors import CacheError, ShardError
 from bottleneck.fitting.sharded_matrix import ShardedMatrix
 from tests.helpers.fixture_types import Extract
@@ -220,3 +232,118 @@ def test_of_tasks_that_end_together_the_last_index_has_all_shards(
     with h5py.File(cache / "codes.h5") as index:
         assert index["layer2:valid"][...].all()
         assert np.isfinite(index["layer2"][...]).all()
+
+
+# How often files are opened and parsed
+
+
+@pytest.fixture
+def opens(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each file was opened: by Python, or by HDF5 itself, which would take a path."""
+    counts: Counter[str] = Counter()
+    open_path, open_file = Path.open, h5py.File
+
+    def spy(path: Path, *arguments: Any, **options: Any) -> Any:
+        counts[path.name] += 1
+        return open_path(path, *arguments, **options)
+
+    def spy_hdf5(file: Any, *arguments: Any, **options: Any) -> Any:
+        if isinstance(file, (str, os.PathLike)):
+            counts[Path(file).name] += 1
+        return open_file(file, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", spy)
+    monkeypatch.setattr("bottleneck.cache.hdf5.h5py.File", spy_hdf5)
+    return counts
+
+
+SHARDS = [f"{shard:05d}.h5" for shard in range(5)]
+
+
+def test_a_shard_is_opened_once_for_its_header_and_once_to_be_read(
+    cache: Path, opens: Counter[str]
+) -> None:
+    store = open_cache(cache)
+    for _ in range(3):
+        assert store.valid_rows("layer2").all()
+        assert store.status().complete
+        assert store.rejected() == {}
+    assert {name: opens[name] for name in SHARDS} == dict.fromkeys(SHARDS, 2)  # of two layers
+    opens.clear()
+    store.read_codes("layer2", np.arange(36))
+    assert opens == dict.fromkeys(SHARDS, 1)
+    opens.clear()
+    assert len(list(store.read_blocks("layer2", 0, 3, verify=True))) == 3
+    assert opens == {"00000.h5": 1}
+    opens.clear()
+    store.verify_shard("layer2", 0)
+    assert opens == {"00000.h5": 1}
+
+
+def test_verify_opens_each_file_once(cache: Path, opens: Counter[str]) -> None:
+    assert verify(cache).ok
+    opens.pop("spec.json", None)
+    assert opens.pop("images.csv") == opens.pop("codes.h5") == 1
+    assert opens == dict.fromkeys(SHARDS, 2)  # of two layers
+
+
+def test_an_extraction_opens_the_small_files_of_a_complete_cache_once(
+    cache: Path, photos: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: Counter[str] = Counter()
+    parse, read_csv = manifest.parse_manifest, ImageTable.read_csv
+
+    def parse_spy(path: Path, text: bytes) -> Any:
+        parsed["spec.json"] += 1
+        return parse(path, text)
+
+    def csv_spy(path: Path, **known: Any) -> ImageTable:
+        parsed["images.csv"] += 1
+        return read_csv(path, **known)
+
+    monkeypatch.setattr(manifest, "parse_manifest", parse_spy)
+    monkeypatch.setattr(ImageTable, "read_csv", csv_spy)
+    for options in ({}, {"check_content": True}):
+        parsed.clear()
+        assert extract_tiny(photos, cache, layers=["layer2", "layer3"], **options).rows == 0
+        assert parsed == {"spec.json": 1, "images.csv": 1}
+
+
+# What is accepted as a cache
+
+
+def test_a_cache_is_a_path_a_string_a_cache_or_a_result(cache: Path) -> None:
+    store = open_cache(str(cache))
+    assert store.path == cache
+    assert open_cache(store) is store
+    assert open_cache(SimpleNamespace(cache=store)) is store
+    assert layers_in(store) == layers_in(str(cache)) == ["layer2", "layer3"]
+    assert cache_status(store) == cache_status(cache) == store.status()
+
+
+def test_a_cache_prints_its_status(cache: Path) -> None:
+    store = open_cache(cache)
+    assert str(store) == str(store.status())
+    assert str(store).startswith(f"cache {cache}: 36 rows of ")
+    assert store._repr_html_() == f"<pre>{html.escape(str(store))}</pre>"
+
+
+def test_what_is_kept_is_counted_by_layer(cache: Path, tmp_path: Path) -> None:
+    store = open_cache(cache)
+    store.shard_path("layer3", 1).unlink()
+    assert kept_text(cache) == f"{cache} holds 5 of 5 shards of layer2, 4 of 5 shards of layer3"
+    assert kept_text(tmp_path / "absent") == f"{tmp_path / 'absent'} was not begun"
+    shutil.rmtree(cache / "codes")
+    assert kept_text(cache) == f"{cache} holds no shard yet"
+
+
+def test_a_process_opens_a_shared_cache_again_only_when_it_has_changed(
+    cache: Path, photos: Path, extract_tiny: Extract
+) -> None:
+    first = open_shared_cache(cache)
+    assert open_shared_cache(cache) is first
+    shutil.copy(
+        photos / "train" / "bees" / "bees000.jpg", photos / "train" / "bees" / "bees999.jpg"
+    )
+    extract_tiny(photos, cache, layers=["layer2", "layer3"])
+    assert len(open_shared_cache(cache).images) == 37

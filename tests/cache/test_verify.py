@@ -104,6 +104,43 @@ def test_swapped_shards_are_found(cache: Path) -> None:
     assert list(reasons(cache)) == ["codes/layer2/00000.h5", "codes/layer2/00001.h5"]
 
 
+def test_verify_decompresses_no_codes(
+    photos: Path, extract_tiny: Extract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = extract_tiny(photos, tmp_path / "gzip", compression="gzip", layers=["layer2"]).cache
+    names: set[str] = set()
+    getitem = h5py.Dataset.__getitem__
+
+    def spy(dataset: Any, *arguments: Any, **options: Any) -> Any:
+        names.add(dataset.name)
+        return getitem(dataset, *arguments, **options)
+
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", spy)
+    assert verify(cache).ok
+    assert "/row" in names
+    assert "/codes" not in names
+
+
+def test_a_report_is_a_sequence_that_prints_each_problem(cache: Path) -> None:
+    report = verify(cache)
+    assert (report.ok, len(report), report.to_dict()) == (True, 0, {"ok": True, "bad": []})
+    assert str(report) == f"ok: every byte of {cache} is what was written"
+    open_cache(cache).shard_path("layer2", 0).unlink()
+    (cache / "codes" / "layer2" / "<b>\n.h5").touch()
+    report = verify(open_cache(cache))
+    assert [problem.why for problem in report] == [
+        "not a shard of the plan: remove it by hand",
+        "missing",
+    ]
+    assert (report[1].shard, report[1].layer, report.ok) == (0, "layer2", False)
+    assert str(report).splitlines() == [
+        "bad: codes/layer2/<b>\\n.h5: not a shard of the plan: remove it by hand",
+        "bad: codes/layer2/00000.h5: missing",
+    ]
+    assert "&lt;b&gt;" in report._repr_html_()
+    assert report.to_dict()["bad"][1] == {"file": "codes/layer2/00000.h5", "why": "missing"}
+
+
 # The two small files
 
 
