@@ -27,7 +27,7 @@ from bottleneck.cache.update import plan_update
 from bottleneck.data.images import open_images
 from bottleneck.data.string_column import StringColumn
 from bottleneck.data.table import TEXT_COLUMNS, ImageTable
-from bottleneck.extraction.work import find_missing, finish
+from bottleneck.extraction.work import find_missing, finish_task
 from bottleneck.runtime.scheduler import ArrayTask
 from bottleneck.spec import InputTransform, ModelReference, Spec
 
@@ -138,7 +138,7 @@ def _status(place: Path, _: int) -> None:
 
 
 def _end(place: Path, tasks: int) -> None:
-    finish(open_cache(place / "cache"), [LAYER], ArrayTask(tasks // 2, tasks))
+    finish_task(open_cache(place / "cache"), [LAYER], ArrayTask(tasks // 2, tasks))
 
 
 def _all_tasks(place: Path, tasks: int) -> None:
@@ -148,7 +148,7 @@ def _all_tasks(place: Path, tasks: int) -> None:
         own = task.shards(cache.shard_count)
         assert list(find_missing(cache, [LAYER], task).values()) == [list(own)]
         write_instantly(cache, own)
-        finish(cache, [LAYER], task)
+        finish_task(cache, [LAYER], task)
     assert (cache.path / "codes.h5").is_file()
 
 

@@ -45,7 +45,7 @@ def extraction_progress() -> Iterator["Callable[[ExtractionProgress], None]"]:
         def on_progress(progress: "ExtractionProgress") -> None:
             if progress.done == 0:
                 click.echo(str(progress.estimate), err=True)
-            show(progress.done, progress.total, progress.stats)
+            show(progress.done, progress.total, progress.stats.timer)
 
         yield on_progress
 

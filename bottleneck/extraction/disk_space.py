@@ -22,9 +22,6 @@ from bottleneck.runtime.formatting import format_shape, format_size
 _BYTES_PER_ROW = 400
 _BYTES_PER_SHARD = 16_000
 
-_SHARD_ROWS = 4096
-_SHARD_BYTES = 64 << 20  # an unpooled layer gets shards of fewer rows
-
 _MAX_LAYERS_SHOWN = 8
 
 
@@ -173,22 +170,6 @@ def estimate_disk_use(
             )
     rows = sum(len(cache.rows(shard)) for shards in missing.values() for shard in shards)
     return DiskEstimate(cache.path, rows, estimates, _free_bytes(cache.path))
-
-
-def default_shard_size(row_bytes: int) -> int:
-    """Return the default rows per shard: 4096, or fewer if these would take more than 64 MiB.
-
-    Parameters
-    ----------
-    row_bytes : int
-        Bytes of one image's code at the layer with the largest codes.
-
-    Examples
-    --------
-    >>> default_shard_size(1024), default_shard_size(1 << 20)
-    (4096, 64)
-    """
-    return max(1, min(_SHARD_ROWS, _SHARD_BYTES // row_bytes))
 
 
 def shard_bytes(rows: int, row_bytes: int) -> int:

@@ -1,6 +1,6 @@
-"""Workers: what those must be told that share nothing but files, and what they do.
+"""DistributedRunner: make shards by workers that share only a file system with this process.
 
-A worker reads weights and images itself, the weights once for all the shards of a run.
+A worker reads weights and images itself. It loads the network once for all shards of a run.
 """
 
 import dataclasses
@@ -11,26 +11,27 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
-from bottleneck.backbones.backbone import load_backbone
 from bottleneck.backbones.weights import is_weights_file
 from bottleneck.cache.manifest import cache_fingerprint
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.data.images import ImageSource
-from bottleneck.extraction.encoder import make_spec
-from bottleneck.extraction.local import LocalRunner, MissingShards
+from bottleneck.extraction.encoder import load_matching_backbone
+from bottleneck.extraction.local import LocalRunner
+from bottleneck.extraction.options import ComputeOptions
+from bottleneck.extraction.work import MissingShards
 from bottleneck.runtime.devices import choose_device
 from bottleneck.runtime.executors import Executor, require_shared_paths
 from bottleneck.runtime.files import write_text_atomic
 from bottleneck.runtime.shutdown import StopRequested, defer_stop
-from bottleneck.runtime.timing import StageTimer
+from bottleneck.runtime.timing import RunStats
 from bottleneck.spec import ModelReference
 
 
-class Piece(NamedTuple):
+class ShardTask(NamedTuple):
     """A shard to make: the layers that lack it, and its number."""
 
     layers: tuple[str, ...]
@@ -41,78 +42,78 @@ class Piece(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Made:
-    """A shard that stands.
+class ShardResult:
+    """What a worker reports of a shard that it has made.
 
     Attributes
     ----------
     rows : int
-        How many images were encoded.
+        Images that were encoded.
     seconds : dict of str to float
-        Where the time went, as `bottleneck.runtime.timing.StageTimer` has it.
-    fitting : int or None
-        As `bottleneck.backbones.runner.BatchRunner.max_batch_size`.
+        The time of each stage.
+    max_batch_size : int or None
+        If a batch did not fit into the device's memory: how many images do.
     """
 
     rows: int
     seconds: dict[str, float]
-    fitting: int | None
+    max_batch_size: int | None
 
 
 @dataclass(frozen=True)
-class Job:
-    """All that a worker must be told, so that it can make any shard of a cache.
+class WorkerJob:
+    """What a worker must know to make any shard of a cache. It is sent to workers as a pickle.
 
     Attributes
     ----------
     cache : Path
-        Its directory, absolute.
-    state : str
-        Digest of what stands there in ``spec.json`` and at the head of ``images.csv``.
+        The cache's directory, absolute.
+    fingerprint : str
+        Digest of its ``spec.json`` and of the head of its ``images.csv``.
     images : ImageSource
-        Without its table, which a worker takes from the cache, but for one image that exists.
+        The images. Its table has one image that exists; a worker takes the table from the cache.
     reference : ModelReference
-        Where the network is, which may have moved since the cache was begun.
-    device : str
-        As in `bottleneck.backbones.runner.choose_device`.
-    batch_size, workers : int or None
-        As in `bottleneck.extraction.local.LocalRunner`.
+        Where the network is now.
+    compute : ComputeOptions
+        `device`, `batch_size` and `workers` are used.
     """
 
     cache: Path
-    state: str
+    fingerprint: str
     images: ImageSource
     reference: ModelReference
-    device: str
-    batch_size: int | None
-    workers: int | None
+    compute: ComputeOptions
 
     @classmethod
-    def of(
-        cls, cache: Cache, reference: ModelReference, *, images: ImageSource, **options: Any
-    ) -> "Job":
-        """That of a cache which stands as it is planned."""
+    def from_cache(
+        cls, cache: Cache, reference: ModelReference, images: ImageSource, compute: ComputeOptions
+    ) -> Self:
+        """Describe the job of a cache that is on the disk."""
         path = cache.path.resolve()
         example = images.with_table(cache.images.take(np.flatnonzero(cache.images.exists)[:1]))
-        return cls(path, cache_fingerprint(path), example, reference, **options)
+        own = dataclasses.replace(compute, executor=None)  # an executor cannot be pickled
+        return cls(path, cache_fingerprint(path), example, reference, own)
 
-    def make(self, piece: Piece) -> Made:
-        """Make a shard, on a worker.
+    def make(self, task: ShardTask) -> ShardResult:
+        """Make a shard. Workers call this.
 
         Raises
         ------
         BottleneckError, OSError
-            As `bottleneck.extraction.extract.extract` does.
+            The shard cannot be made.
         """
-        with _LOCK:  # of shards that begin together, one loads the network for all
-            studio = _studio(self)
-            studio.encoder(piece.layers)
-        rows = sum(studio.make({piece.layers: [piece.shard]}))
-        return Made(rows, studio.clock.drain(), studio.fitting)
+        with _LOCK:  # of shards that begin at the same time, one loads the network for all
+            runner = _load_runner(self)
+            runner.encoder(task.layers)
+        rows = sum(runner.make({task.layers: [task.shard]}))
+        return ShardResult(rows, runner.stats.timer.drain(), runner.stats.max_batch_size)
 
-    def unseen(self) -> str:
-        """What a worker does not see; empty where it sees all. The cache's folder is written to."""
-        if cache_fingerprint(self.cache) != self.state:
+    def missing_on_worker(self) -> str:
+        """Return what this worker does not see; empty if it sees everything.
+
+        Workers call this before a run. A file is written into the cache's directory and removed.
+        """
+        if cache_fingerprint(self.cache) != self.fingerprint:
             return f"the cache {self.cache}"
         if image := self.images.missing_here():
             return image
@@ -130,55 +131,58 @@ class Job:
 
 
 class DistributedRunner:
-    """Makes shards of a cache by an engine's workers.
+    """Make shards of a cache by the workers of an executor.
 
     Parameters
     ----------
-    job : Job
-    engine : Executor
+    job : WorkerJob
+        What the workers must know.
+    executor : Executor
+        The workers.
 
     Attributes
     ----------
-    clock : StageTimer
-        Where the workers' time went.
-    fitting : int or None
-        As `bottleneck.backbones.runner.BatchRunner.max_batch_size`.
+    stats : RunStats
+        The time of each stage, summed over workers.
     """
 
-    def __init__(self, job: Job, engine: Executor) -> None:
-        self.clock = StageTimer()
-        self.fitting: int | None = None
-        self._job, self._engine = job, engine
+    def __init__(self, job: WorkerJob, executor: Executor) -> None:
+        self.stats = RunStats()
+        self._job, self._executor = job, executor
 
-    def make(self, todo: MissingShards) -> Iterator[int]:
+    def make(self, missing: MissingShards) -> Iterator[int]:
         """Make shards.
+
+        Parameters
+        ----------
+        missing : dict of tuple of str to list of int
+            Shards by the names of the layers that lack them.
 
         Yields
         ------
         int
-            Rows that were encoded, shard by shard.
+            Images that were encoded, shard by shard.
 
         Raises
         ------
         WorkerError
-            A worker does not see what this process sees, before any work; or workers die.
+            A worker does not see what this process sees; nothing was computed. Or workers died.
         StopRequested
-            Somebody asked for it; what workers were at is whole.
+            A stop was requested. Shards in progress were finished.
         BottleneckError, OSError
-            As from a worker.
+            A worker could not make a shard.
         """
-        if not todo:
+        if not missing:
             return
-        require_shared_paths(self._engine, self._job.unseen)
-        pieces = [Piece(layers, shard) for layers, shards in todo.items() for shard in shards]
-        done = 0
+        require_shared_paths(self._executor, self._job.missing_on_worker)
+        tasks = [ShardTask(layers, shard) for layers, shards in missing.items() for shard in shards]
+        finished = 0
         with defer_stop():
-            for _, made in self._engine.map_unordered(self._job.make, pieces):
-                self.clock.add(made.seconds)
-                self.fitting = made.fitting or self.fitting
-                done += 1
-                yield made.rows
-        if done < len(pieces):
+            for _, result in self._executor.map_unordered(self._job.make, tasks):
+                self.stats.merge(result.seconds, result.max_batch_size)
+                finished += 1
+                yield result.rows
+        if finished < len(tasks):
             raise StopRequested
 
 
@@ -186,23 +190,16 @@ _LOCK = threading.Lock()
 
 
 @lru_cache(maxsize=1)  # a cluster's worker outlives a run, and the next may be of another network
-def _studio(job: Job) -> LocalRunner:
+def _load_runner(job: WorkerJob) -> LocalRunner:
     cache = open_cache(job.cache)
-    spec = cache.spec
-    backbone = load_backbone(
-        job.reference.model, job.reference.weights, transform=dataclasses.asdict(spec.transform)
-    )
-    spec.require(
-        make_spec(backbone, precision=spec.precision, relu=spec.relu, pool=spec.pool),
-        this=f"cache {job.cache}",
-        that=f"a worker on {socket.gethostname()}",
+    backbone = load_matching_backbone(
+        cache.spec,
+        job.reference.model,
+        job.reference.weights,
+        owner=f"cache {job.cache}",
+        place=f"a worker on {socket.gethostname()}",
         next_step="workers need the same weights and versions as whoever began the cache",
     )
     return LocalRunner(
-        cache,
-        backbone,
-        images=job.images,
-        devices=[choose_device(job.device)],
-        batch_size=job.batch_size,
-        workers=job.workers,
+        cache, backbone, job.images, [choose_device(job.compute.device)], job.compute
     )

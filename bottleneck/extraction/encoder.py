@@ -1,5 +1,6 @@
-"""Images in, codes out: decode in threads, run the truncated network in lanes, keep the order."""
+"""Encoder: read and decode images in threads, run the truncated network, keep the order."""
 
+import dataclasses
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,38 +10,40 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from bottleneck.backbones.backbone import Backbone
+from bottleneck.backbones.backbone import Backbone, load_backbone
 from bottleneck.backbones.layers import Layer, check_pool
 from bottleneck.backbones.runner import BatchRunner
+from bottleneck.backbones.trusted_code import require_trusted_code, trust_code
 from bottleneck.data.decode import DECODER, decode_image, resize_and_crop
 from bottleneck.data.images import ImageSource
 from bottleneck.errors import ImageError, NonFiniteCodesError
+from bottleneck.runtime.devices import choose_devices
 from bottleneck.runtime.files import sha256
 from bottleneck.runtime.resources import available_cpus
-from bottleneck.runtime.timing import StageTimer
-from bottleneck.spec import Spec
+from bottleneck.runtime.timing import RunStats
+from bottleneck.spec import ModelReference, Spec
 
-_BATCHES_AHEAD = 2  # decoded while every lane works: enough to hide one, and memory is bounded
+_BATCHES_AHEAD = 2  # decoded while all of the network's threads are busy: hides one, bounds memory
 
 
 @dataclass(frozen=True)
-class Batch:
-    """The outcome of some images, in the order in which they were asked for.
+class EncodedBatch:
+    """The codes of a batch of images, in the order of the rows that were asked for.
 
     Attributes
     ----------
     row : ndarray of int64, shape (n,)
-        As they were given; they travelled with the images.
+        Rows of the source's table, handed through with the images.
     valid : ndarray of bool, shape (n,)
         Whether the image gave codes.
     reason : list of n str
-        Why not; empty where it did.
+        Why an image gave no codes; empty if it did.
     image_sha256 : list of n str
-        Of the bytes that were decoded; empty where none could be read.
+        SHA-256 of the image's bytes; empty if they could not be read.
     codes : dict of str to ndarray of float32, shape (n, ...)
-        By layer; zeros where a row is not valid.
+        By layer; zeros in rows that are not valid.
     """
 
     row: NDArray[np.int64]
@@ -55,7 +58,7 @@ class _Read:
     row: int
     data: bytes
     sha256: str
-    reason: str  # why it gives no codes; empty where nothing is wrong so far
+    reason: str  # why the image gives no codes; empty if nothing is wrong so far
 
 
 @dataclass(frozen=True)
@@ -71,28 +74,51 @@ class _Decoded:
 
 @dataclass(frozen=True)
 class _Threads:
-    """Who reads, who decodes and who runs the network; the latter two may be the same."""
+    """Pools of threads; the network's threads may be the decoders as well."""
 
     readers: ThreadPoolExecutor
     decoders: ThreadPoolExecutor
-    lanes: ThreadPoolExecutor
+    network: ThreadPoolExecutor
 
 
 class Encoder:
-    """A frozen network with its preprocessing, from files to the codes of some layers.
+    """A frozen network that turns images into the codes of some layers.
 
     Parameters
     ----------
     backbone : Backbone
+        The network; it is copied.
     layers : sequence of Layer
-        Of its network.
+        Layers of that network.
     spec : Spec
-        Of the codes.
+        The spec of the codes.
     devices : sequence of torch.device
-        As in `bottleneck.backbones.runner.BatchRunner`.
-    clock : StageTimer, optional
-        Where the stages ``read``, ``decode`` and ``forward`` are added up, and ``wait``: what the
-        lanes' threads spend on getting images, whether they wait for them or decode them.
+        Devices of one kind, each of which gets a copy of the network.
+    stats : RunStats, optional
+        Where the stages ``read``, ``decode`` and ``forward`` are added up, and ``wait``: the time
+        that the network's threads spend on getting images, by waiting or by decoding.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+    transform : InputTransform
+    runner : BatchRunner
+        Runs the network.
+    stats : RunStats
+
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> from bottleneck.data.sources.files import FileSource
+    >>> path = getfixture("tmp_path") / "a.png"
+    >>> Image.new("RGB", (40, 30), "red").save(path)
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3))
+    >>> backbone = load_backbone(network, transform={"resize": 32, "crop": 32})
+    >>> spec = make_spec(backbone, precision="float32", relu=True, pool="avg")
+    >>> encoder = Encoder(backbone, backbone.layers, spec, [torch.device("cpu")])
+    >>> (batch,) = encoder.encode(FileSource.from_paths([path]), [[0]])
+    >>> batch.codes["0"].shape
+    (1, 8)
     """
 
     def __init__(
@@ -102,12 +128,12 @@ class Encoder:
         spec: Spec,
         devices: Sequence[torch.device],
         *,
-        clock: StageTimer | None = None,
+        stats: RunStats | None = None,
     ) -> None:
-        self.transform = backbone.transform
         self.layers = tuple(layers)
-        self.clock = clock or StageTimer()
         self.runner = BatchRunner(backbone, layers, spec, devices)
+        self.stats = stats or RunStats()
+        self.transform = backbone.transform
         self._shapes = {layer.name: layer.code_shape(spec.pool) for layer in layers}
 
     def encode(
@@ -116,33 +142,33 @@ class Encoder:
         batches: Iterable[Sequence[int]],
         *,
         workers: int | None = None,
-    ) -> Generator[Batch, None, None]:
-        """Encode batches of images, one after another.
+    ) -> Generator[EncodedBatch, None, None]:
+        """Yield the codes of batches of images, in order.
 
         Parameters
         ----------
         source : ImageSource
+            The images.
         batches : iterable of sequences of int
-            Rows of the source's table.
-            Each becomes one forward pass, so that its size bounds the memory.
+            Rows of the source's table. Each batch is one forward pass: its size bounds the memory.
         workers : int, optional
-            Threads that read files ahead, and those that decode for a GPU; one a core unless
-            given. On a CPU the lanes' own threads decode: as many threads as cores have work, and
-            none takes another's place in a core's cache.
+            Threads that read files ahead, and for a GPU those that decode. The default is one per
+            core. On a CPU the network's own threads decode: there are as many as cores, so that no
+            thread displaces another's data from a core's cache.
 
         Yields
         ------
-        Batch
-            One for each of `batches`, in their order.
+        EncodedBatch
+            One per batch, in the given order.
 
         Raises
         ------
         NonFiniteCodesError
-            The network gave NaN or infinity; names the image and the layer.
+            The network gave NaN or infinity; the message names the image and the layer.
         DeviceMemoryError
             Not even one image fits into the device's memory.
         """
-        ahead: deque[Future[Batch]] = deque()
+        ahead: deque[Future[EncodedBatch]] = deque()
         with self._threads(workers or available_cpus()) as threads:
             for batch in batches:
                 ahead.append(self._begin(source, batch, threads))
@@ -153,82 +179,91 @@ class Encoder:
 
     @contextmanager
     def _threads(self, workers: int) -> Iterator[_Threads]:
-        with self.runner.threads() as lanes, _pool("read", workers) as readers:
+        with self.runner.threads() as network, _pool("read", workers) as readers:
             if self.runner.uses_all_cpus:
-                # Tasks are begun in order, so that nobody waits for an image that is not begun.
-                yield _Threads(readers, lanes, lanes)
+                # Tasks start in order, so that no batch waits for an image that has not started.
+                yield _Threads(readers, network, network)
             else:
                 with _pool("decode", workers) as decoders:
-                    yield _Threads(readers, decoders, lanes)
+                    yield _Threads(readers, decoders, network)
 
-    def _begin(self, source: ImageSource, batch: Sequence[int], threads: _Threads) -> Future[Batch]:
+    def _begin(
+        self, source: ImageSource, batch: Sequence[int], threads: _Threads
+    ) -> Future[EncodedBatch]:
         images = self.runner.allocate_batch(len(batch), self.transform.crop)
         reading = [threads.readers.submit(self._read, source, row) for row in batch]
         decoding = [
-            threads.decoders.submit(self._decode, file, place)
-            for file, place in zip(reading, images.numpy(), strict=True)
+            threads.decoders.submit(self._decode, file, pixels)
+            for file, pixels in zip(reading, images.numpy(), strict=True)
         ]
-        return threads.lanes.submit(self._encode, source, decoding, images)
+        return threads.network.submit(self._encode, source, decoding, images)
 
     def _read(self, source: ImageSource, row: int) -> _Read:
-        with self.clock.measure("read"):
+        with self.stats.timer.measure("read"):
             try:
                 data = source.read(row)
             except ImageError as error:
                 return _Read(row, b"", "", str(error))
             return _Read(row, data, sha256(data), "")
 
-    def _decode(self, reading: Future[_Read], place: NDArray[np.uint8]) -> _Decoded:
-        with self._lanes_wait():
+    def _decode(self, reading: Future[_Read], pixels: NDArray[np.uint8]) -> _Decoded:
+        with self._measure_wait():
             file = reading.result()
-            reason = file.reason or self._pixels_into(place, file.data)
+            reason = file.reason or self._decode_into(pixels, file.data)
             return _Decoded(file.row, file.sha256, reason)
 
-    def _pixels_into(self, place: NDArray[np.uint8], data: bytes) -> str:
-        with self.clock.measure("decode"):
+    def _decode_into(self, pixels: NDArray[np.uint8], data: bytes) -> str:
+        with self.stats.timer.measure("decode"):
             try:
-                place[...] = resize_and_crop(decode_image(data), self.transform)
+                pixels[...] = resize_and_crop(decode_image(data), self.transform)
             except ImageError as error:
                 return str(error)
             return ""
 
-    def _lanes_wait(self) -> AbstractContextManager[None]:
-        return self.clock.measure("wait") if self.runner.uses_all_cpus else nullcontext()
+    def _measure_wait(self) -> AbstractContextManager[None]:
+        return self.stats.timer.measure("wait") if self.runner.uses_all_cpus else nullcontext()
 
     def _encode(
         self, source: ImageSource, decoding: list[Future[_Decoded]], images: Tensor
-    ) -> Batch:
-        with self.clock.measure("wait"):
+    ) -> EncodedBatch:
+        with self.stats.timer.measure("wait"):
             decoded = [future.result() for future in decoding]
         valid = np.array([image.valid for image in decoded], dtype=bool)
-        with self.clock.measure("forward"):
-            found = self._codes(images, valid)
-        for layer, codes in found.items():
-            _require_finite(layer, codes, source, decoded)
-        return Batch(
+        with self.stats.timer.measure("forward"):
+            codes = self._run_network(images, valid)
+        for layer, values in codes.items():
+            _require_finite(layer, values, source, decoded)
+        return EncodedBatch(
             row=np.array([image.row for image in decoded], dtype=np.int64),
             valid=valid,
             reason=[image.reason for image in decoded],
             image_sha256=[image.sha256 for image in decoded],
-            codes=found,
+            codes=codes,
         )
 
-    def _codes(self, images: Tensor, valid: NDArray[np.bool_]) -> dict[str, NDArray[np.float32]]:
+    def _run_network(
+        self, images: Tensor, valid: NDArray[np.bool_]
+    ) -> dict[str, NDArray[np.float32]]:
         if valid.all():
-            return self.runner.run(images)
+            return self._run(images)
         codes = {
             layer: np.zeros((len(valid), *shape), dtype=np.float32)
             for layer, shape in self._shapes.items()
         }
         if valid.any():
-            for layer, found in self.runner.run(images[torch.from_numpy(valid)]).items():
-                codes[layer][valid] = found
+            for layer, values in self._run(images[torch.from_numpy(valid)]).items():
+                codes[layer][valid] = values
+        return codes
+
+    def _run(self, images: Tensor) -> dict[str, NDArray[np.float32]]:
+        codes = self.runner.run(images)
+        self.stats.merge({}, self.runner.max_batch_size)
         return codes
 
 
 @contextmanager
 def _pool(name: str, workers: int) -> Iterator[ThreadPoolExecutor]:
-    # The images of a batch are side by side already, so none is worth more than one core.
+    # The images of a batch are decoded at the same time, so that each gets one core.
     pool = ThreadPoolExecutor(workers, name, initializer=torch.set_num_threads, initargs=(1,))
     try:
         yield pool
@@ -237,7 +272,23 @@ def _pool(name: str, workers: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def make_spec(backbone: Backbone, *, precision: str, relu: bool, pool: str) -> Spec:
-    """The spec of the codes that a backbone gives here and now."""
+    """Return the spec of the codes that a backbone gives with this version of the program.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    precision : str
+        Of weights and activations: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+    relu : bool
+        Whether negative activations are set to zero before pooling.
+    pool : str
+        ``"avg"``, ``"max"``, ``"none"`` or a grid's side as digits.
+
+    Raises
+    ------
+    InvalidOptionError
+        There is no such pooling.
+    """
     return Spec(
         model=backbone.model,
         weights_digest=backbone.weights_digest,
@@ -247,6 +298,128 @@ def make_spec(backbone: Backbone, *, precision: str, relu: bool, pool: str) -> S
         relu=relu,
         pool=check_pool(pool),
     )
+
+
+def load_encoder(
+    spec: Spec,
+    reference: ModelReference,
+    layers: Sequence[str],
+    *,
+    model: str | nn.Module | None = None,
+    weights: str | None = None,
+    device: str = "auto",
+    owner: str,
+    next_step: str,
+    stats: RunStats | None = None,
+) -> Encoder:
+    """Load the network of existing codes again, to compute further codes of the same spec.
+
+    Parameters
+    ----------
+    spec : Spec
+        The spec of the existing codes.
+    reference : ModelReference
+        The network as a head or cache names it. If that is code, it must be trusted.
+    layers : sequence of str
+        Names of layers.
+    model : str or nn.Module, optional
+        The network, if its file has moved or it was given as an object; it must be the same.
+    weights : str, optional
+        The weights, if their file has moved; they must be the same.
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+    owner : str
+        What has the spec, for messages: ``"the head"``.
+    next_step : str
+        What the user can do if the network is another one, for messages.
+    stats : RunStats, optional
+        Where times are added up.
+
+    Raises
+    ------
+    UntrustedCodeError
+        The network is code that the user has never given.
+    SpecMismatchError
+        The network, its weights or this program's decoder are not those of the spec.
+    BottleneckError
+        The network cannot be loaded, or has no such layer.
+    """
+    model, weights = locate_network(reference, model, weights, owner=owner)
+    backbone = load_matching_backbone(spec, model, weights, owner=owner, next_step=next_step)
+    return Encoder(
+        backbone, backbone.select_layers(layers), spec, choose_devices(device), stats=stats
+    )
+
+
+def locate_network(
+    reference: ModelReference,
+    model: str | nn.Module | None,
+    weights: str | None,
+    *,
+    owner: str,
+) -> tuple[str | nn.Module, str]:
+    """Return the model and weights to load: those that the user gives, else those referred to.
+
+    Parameters
+    ----------
+    reference : ModelReference
+        The network as a head or cache names it.
+    model, weights : optional
+        What the user gives in its place.
+    owner : str
+        What names the network, for messages: ``"the head"``.
+
+    Raises
+    ------
+    UntrustedCodeError
+        The reference is code that the user has never given.
+    """
+    if model is None:
+        model = require_trusted_code(reference.model, where=owner)
+    else:
+        trust_code(model)
+    return model, weights or reference.weights
+
+
+def load_matching_backbone(
+    spec: Spec,
+    model: str | nn.Module,
+    weights: str,
+    *,
+    owner: str,
+    next_step: str,
+    place: str = "",
+) -> Backbone:
+    """Load a network and refuse it unless it is that of a spec.
+
+    Parameters
+    ----------
+    spec : Spec
+        The spec of existing codes.
+    model : str or nn.Module
+        A torchvision name, ``path/to/file.py:factory``, which is executed, or a network.
+    weights : str
+        A weights name or file.
+    owner : str
+        What has the spec, for messages: ``"cache x"``.
+    next_step : str
+        What the user can do if it is another network, for messages.
+    place : str
+        Where the network is loaded, for messages: ``"a worker on node7"``. The default is its name
+        and that of its weights.
+
+    Raises
+    ------
+    SpecMismatchError
+        The network, its weights or this program's decoder are not those of the spec.
+    BottleneckError
+        The network cannot be loaded.
+    """
+    backbone = load_backbone(model, weights, transform=dataclasses.asdict(spec.transform))
+    actual = make_spec(backbone, precision=spec.precision, relu=spec.relu, pool=spec.pool)
+    place = place or f"{backbone.reference.model} with weights {backbone.reference.weights}"
+    spec.require(actual, this=owner, that=place, next_step=next_step)
+    return backbone
 
 
 def _require_finite(

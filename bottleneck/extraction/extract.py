@@ -7,28 +7,25 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from torch import nn
 
 from bottleneck.backbones.backbone import Backbone, load_backbone
 from bottleneck.backbones.trusted_code import trust_code
 from bottleneck.cache.manifest import (
-    COMPRESSIONS,
-    DTYPES,
-    StorageLayout,
     is_cache,
 )
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.cache.update import CacheUpdate, find_modified_images, plan_update
 from bottleneck.data.images import ImageSource, open_images
 from bottleneck.errors import InvalidOptionError
-from bottleneck.extraction.disk_space import DiskEstimate, default_shard_size, estimate_disk_use
-from bottleneck.extraction.distributed import DistributedRunner, Job
+from bottleneck.extraction.disk_space import DiskEstimate, estimate_disk_use
+from bottleneck.extraction.distributed import DistributedRunner, WorkerJob
 from bottleneck.extraction.encoder import make_spec
-from bottleneck.extraction.local import LocalRunner, MissingShards
+from bottleneck.extraction.local import LocalRunner
 from bottleneck.extraction.options import ComputeOptions, RefreshOptions, StorageOptions
 from bottleneck.extraction.result import ExtractionResult, Progress
-from bottleneck.extraction.work import find_missing, finish
+from bottleneck.extraction.work import MissingShards, find_missing, finish_task
 from bottleneck.runtime.devices import choose_devices, resolve_precision
 from bottleneck.runtime.files import remove_stale_temp_files
 from bottleneck.runtime.scheduler import ArrayTask
@@ -38,7 +35,7 @@ def extract(
     images: str | PathLike[str] | ImageSource,
     out: str | PathLike[str],
     *,
-    model: str,
+    model: str | nn.Module,
     layers: Sequence[str],
     weights: str = "DEFAULT",
     transform: dict[str, Any] | None = None,
@@ -60,8 +57,9 @@ def extract(
         A directory or CSV; see `bottleneck.data.images.open_images`.
     out : path-like
         The cache's directory.
-    model : str
-        A torchvision name, or ``path/to/file.py:factory``, which is run: it is code.
+    model : str or nn.Module
+        A torchvision name; ``path/to/file.py:factory``, which is executed; or a network, which is
+        copied and never changed.
     layers : sequence of str
         Names of layers; `bottleneck.layers` lists them. One forward pass computes all of them.
     weights : str
@@ -105,16 +103,19 @@ def extract(
     start = time.monotonic()
     out = Path(out)
     require_layers(layers)
+    _require_loadable_by_workers(model, compute)
     devices = choose_devices(compute.device)
     source = open_images(images)
     trust_code(model)
     backbone = load_backbone(model, weights, transform=transform)
     existing = open_cache(out, source.table) if is_cache(out) else None
-    precision = _resolve_precision(compute, existing, devices)
+    precision = _choose_precision(compute, existing, devices)
     spec = make_spec(backbone, precision=precision, relu=relu, pool=pool)
     if existing is None or not set(layers) <= set(existing.layers):
         backbone.largest_code(layers, pool)  # a misspelt layer leaves no cache behind
-    layout = _resolve_layout(storage, existing, lambda: backbone.largest_code(layers, pool))
+    layout = storage.choose_layout(
+        existing.layout if existing else None, lambda: backbone.largest_code(layers, pool)
+    )
     changed = find_modified_images(existing, source) if existing and refresh.check_content else None
     update = plan_update(
         existing or out,
@@ -125,8 +126,8 @@ def extract(
         changed=changed,
     )
     remove_stale_temp_files(out)  # they may be what fills the disk
-    again = _shards_to_redo(update, layers, compute.task, refresh)
-    missing = find_missing(update.cache, layers, compute.task, again)
+    redo = _shards_to_redo(update, layers, compute.task, refresh)
+    missing = find_missing(update.cache, layers, compute.task, redo)
     needed = backbone.select_layers(layers) if missing else []
     estimate = estimate_disk_use(update.cache, needed, missing)
     if not storage.force:
@@ -138,11 +139,10 @@ def extract(
         cache=cache,
         changes=update.changes,
         rows=rows,
-        rejected=finish(cache, layers, compute.task),
-        stats=runner.clock,
+        rejected=finish_task(cache, layers, compute.task),
+        stats=runner.stats,
         seconds=time.monotonic() - start,
         task=compute.task,
-        max_batch_size=runner.fitting,
     )
 
 
@@ -160,7 +160,17 @@ def require_layers(layers: Sequence[str]) -> None:
         )
 
 
-def _resolve_precision(
+def _require_loadable_by_workers(model: str | nn.Module, compute: ComputeOptions) -> None:
+    if compute.executor is not None and isinstance(model, nn.Module):
+        raise InvalidOptionError(
+            "model",
+            type(model).__name__,
+            "a torchvision name or path/to/file.py:factory if there is an `executor`",
+            "its workers cannot load a network that is an object of this process",
+        )
+
+
+def _choose_precision(
     compute: ComputeOptions, existing: Cache | None, devices: Sequence[torch.device]
 ) -> str:
     if existing is not None and compute.precision == "auto":
@@ -168,26 +178,13 @@ def _resolve_precision(
     return resolve_precision(compute.precision, devices[0])
 
 
-def _resolve_layout(
-    storage: StorageOptions, existing: Cache | None, largest_code: Callable[[], int]
-) -> StorageLayout:
-    """Fill in what `storage` leaves open, from the existing cache or the defaults of a new one."""
-    own = existing.layout if existing else None
-    dtype = storage.dtype or (own.dtype if own else DTYPES[0])
-    compression = storage.compression or (own.compression if own else COMPRESSIONS[0])
-    shard_size = storage.shard_size or (own.shard_size if own else None)
-    if shard_size is None:
-        shard_size = default_shard_size(largest_code() * np.dtype(dtype).itemsize)
-    return StorageLayout(dtype, shard_size, compression)
-
-
 def _shards_to_redo(
     update: CacheUpdate, layers: Sequence[str], task: ArrayTask, refresh: RefreshOptions
 ) -> set[tuple[str, int]]:
-    shards = set(update.stale)
+    cache, shards = update.cache, set(update.stale)
     if refresh.retry_rejected and not update.new:
-        rejected = update.cache.rejected(task.shards(update.cache.shard_count))
-        shards |= {row // update.cache.layout.shard_size for row in rejected}
+        rejected = cache.rejected(task.shards(cache.shard_count))
+        shards |= {row // cache.layout.shard_size for row in rejected}
     return {*refresh.redo, *product(layers, shards)}
 
 
@@ -198,10 +195,9 @@ def _make_runner(
     devices: Sequence[torch.device],
     compute: ComputeOptions,
 ) -> LocalRunner | DistributedRunner:
-    sizes = {"batch_size": compute.batch_size, "workers": compute.workers}
     if compute.executor is None:
-        return LocalRunner(cache, backbone, images=source, devices=devices, **sizes)
-    job = Job.of(cache, backbone.reference, images=source, device=compute.device, **sizes)
+        return LocalRunner(cache, backbone, source, devices, compute)
+    job = WorkerJob.from_cache(cache, backbone.reference, source, compute)
     return DistributedRunner(job, compute.executor)
 
 
@@ -214,9 +210,9 @@ def _run(
     """Make the missing shards and report progress; return the number of images encoded."""
     done = 0
     if missing and on_progress:
-        on_progress(Progress(done, estimate.rows, runner.clock, estimate))
+        on_progress(Progress(done, estimate.rows, runner.stats, estimate))
     for rows in runner.make(missing):
         done += rows
         if on_progress:
-            on_progress(Progress(done, estimate.rows, runner.clock, estimate))
+            on_progress(Progress(done, estimate.rows, runner.stats, estimate))
     return done

@@ -1,4 +1,4 @@
-"""LocalRunner: a cache, a network and devices, with which a process makes shards."""
+"""LocalRunner: make shards of a cache in this process."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,86 +8,80 @@ from bottleneck.backbones.backbone import Backbone
 from bottleneck.cache.store import Cache
 from bottleneck.data.images import ImageSource
 from bottleneck.extraction.encoder import Encoder
+from bottleneck.extraction.options import ComputeOptions
 from bottleneck.extraction.pipeline import write_shards
-from bottleneck.runtime.timing import StageTimer
-
-MissingShards = dict[tuple[str, ...], list[int]]  # shards to make, by the layers that lack them
+from bottleneck.extraction.work import MissingShards
+from bottleneck.runtime.timing import RunStats
 
 
 class LocalRunner:
-    """Makes shards of a cache, in this process.
+    """Make shards of a cache in this process.
 
     Parameters
     ----------
     cache : Cache
-        As it stands.
+        The cache on the disk.
     backbone : Backbone
-        Of the cache's spec.
+        The network of the cache's spec.
     images : ImageSource
-        Of the cache's images.
+        The images of the cache, in any order.
     devices : sequence of torch.device
-    batch_size : int, optional
-        Images in one forward pass; what serves the device best unless given.
-    workers : int, optional
-        As in `bottleneck.extraction.encoder.Encoder.stream`.
+        Devices of one kind.
+    compute : ComputeOptions
+        `batch_size` and `workers` are used.
 
     Attributes
     ----------
-    clock : StageTimer
-        Where the time went.
-    fitting : int or None
-        As `bottleneck.backbones.runner.BatchRunner.max_batch_size`.
+    stats : RunStats
+        The time of each stage, and the largest batch that fits into the device's memory.
     """
 
     def __init__(
         self,
         cache: Cache,
         backbone: Backbone,
-        *,
         images: ImageSource,
         devices: Sequence[torch.device],
-        batch_size: int | None = None,
-        workers: int | None = None,
+        compute: ComputeOptions,
     ) -> None:
-        self.clock = StageTimer()
-        self.fitting: int | None = None
+        self.stats = RunStats()
         self._cache, self._backbone, self._images = cache, backbone, images.with_table(cache.images)
-        self._devices, self._batch_size, self._workers = devices, batch_size, workers
+        self._devices, self._compute = devices, compute
         self._encoders: dict[tuple[str, ...], Encoder] = {}
 
-    def make(self, todo: MissingShards) -> Iterator[int]:
+    def make(self, missing: MissingShards) -> Iterator[int]:
         """Make shards.
+
+        Parameters
+        ----------
+        missing : dict of tuple of str to list of int
+            Shards by the names of the layers that lack them.
 
         Yields
         ------
         int
-            Rows that were encoded, batch by batch.
+            Images that were encoded, batch by batch.
 
         Raises
         ------
-        BottleneckError, OSError
-            As `bottleneck.extraction.pipeline.write_shards` does.
+        NonFiniteCodesError, OSError
+            The network or the disk failed. Finished shards stay.
+        StopRequested
+            A stop was requested. The shard in progress was finished.
         """
-        for names, shards in todo.items():
-            encoder = self.encoder(names)
+        for layers, shards in missing.items():
             yield from write_shards(
-                self._cache,
-                shards,
-                encoder,
-                source=self._images,
-                batch_size=self._batch_size or encoder.runner.default_batch_size,
-                workers=self._workers,
+                self._cache, shards, self.encoder(layers), self._images, self._compute
             )
-            self.fitting = encoder.runner.max_batch_size or self.fitting
 
-    def encoder(self, names: tuple[str, ...]) -> Encoder:
-        """That of some layers; made once, which takes a few forward passes."""
-        if names not in self._encoders:
-            self._encoders[names] = Encoder(
+    def encoder(self, layers: tuple[str, ...]) -> Encoder:
+        """Return the encoder of some layers. It is made once, which takes a few forward passes."""
+        if layers not in self._encoders:
+            self._encoders[layers] = Encoder(
                 self._backbone,
-                self._backbone.select_layers(names),
+                self._backbone.select_layers(layers),
                 self._cache.spec,
                 self._devices,
-                clock=self.clock,
+                stats=self.stats,
             )
-        return self._encoders[names]
+        return self._encoders[layers]

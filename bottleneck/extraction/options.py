@@ -1,13 +1,34 @@
 """Options of an extraction: how codes are stored and computed, and what is computed again."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from bottleneck.cache.manifest import COMPRESSIONS, DTYPES
+import numpy as np
+
+from bottleneck.cache.manifest import COMPRESSIONS, DTYPES, StorageLayout
 from bottleneck.runtime.devices import PRECISIONS
 from bottleneck.runtime.executors import Executor
 from bottleneck.runtime.scheduler import ArrayTask
 from bottleneck.runtime.validation import require_one_of, require_positive
+
+_SHARD_ROWS = 4096
+_SHARD_BYTES = 64 << 20  # an unpooled layer gets shards of fewer rows
+
+
+def default_shard_size(row_bytes: int) -> int:
+    """Return the default rows per shard: 4096, or fewer if these would take more than 64 MiB.
+
+    Parameters
+    ----------
+    row_bytes : int
+        Bytes of one image's code at the layer with the largest codes.
+
+    Examples
+    --------
+    >>> default_shard_size(1024), default_shard_size(1 << 20)
+    (4096, 64)
+    """
+    return max(1, min(_SHARD_ROWS, _SHARD_BYTES // row_bytes))
 
 
 @dataclass(frozen=True)
@@ -46,6 +67,32 @@ class StorageOptions:
         require_one_of("dtype", self.dtype, DTYPES)
         require_one_of("compression", self.compression, COMPRESSIONS)
         require_positive("shard_size", self.shard_size)
+
+    def choose_layout(
+        self, existing: StorageLayout | None, largest_code: Callable[[], int]
+    ) -> StorageLayout:
+        """Return the layout of a cache: the given values, else its own, else the defaults.
+
+        Parameters
+        ----------
+        existing : StorageLayout, optional
+            That of the cache, if it exists.
+        largest_code : callable
+            Returns the number of values in the largest code of the run. Called only if the default
+            of `shard_size` is needed.
+
+        Examples
+        --------
+        >>> StorageOptions(dtype="float32").choose_layout(None, lambda: 100_352)
+        StorageLayout(dtype='float32', shard_size=167, compression='none')
+        """
+        known = (existing.dtype, existing.compression, existing.shard_size) if existing else None
+        dtype, compression, shard_size = known or (DTYPES[0], COMPRESSIONS[0], None)
+        dtype = self.dtype or dtype
+        shard_size = self.shard_size or shard_size
+        if shard_size is None:
+            shard_size = default_shard_size(largest_code() * np.dtype(dtype).itemsize)
+        return StorageLayout(dtype, shard_size, self.compression or compression)
 
 
 @dataclass(frozen=True)
@@ -86,7 +133,7 @@ class ComputeOptions:
     batch_size: int | None = None
     workers: int | None = None
     executor: Executor | None = None
-    task: ArrayTask = ArrayTask()  # noqa: RUF009  (frozen)
+    task: ArrayTask = ArrayTask()
 
     def __post_init__(self) -> None:
         require_one_of("precision", self.precision, ("auto", *PRECISIONS))

@@ -1,4 +1,4 @@
-"""The pipeline from batches of images to finished shards: encode, collect, write behind."""
+"""Pipeline from images to finished shards: encode, collect, write in the background."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +14,8 @@ from bottleneck.cache.shard import ShardData
 from bottleneck.cache.shard_writer import choose_dtype, write_shard
 from bottleneck.cache.store import Cache
 from bottleneck.data.images import ImageSource
-from bottleneck.extraction.encoder import Batch, Encoder
+from bottleneck.extraction.encoder import EncodedBatch, Encoder
+from bottleneck.extraction.options import ComputeOptions
 from bottleneck.runtime.shutdown import defer_stop, raise_if_stop_requested
 from bottleneck.runtime.timing import StageTimer
 
@@ -25,49 +26,46 @@ def write_shards(
     cache: Cache,
     shards: Sequence[int],
     encoder: Encoder,
-    *,
-    source: ImageSource,
-    batch_size: int,
-    workers: int | None,
+    images: ImageSource,
+    compute: ComputeOptions,
 ) -> Iterator[int]:
     """Make shards one after another, without a pause between them.
 
     Parameters
     ----------
     cache : Cache
-        Where they belong.
+        The cache on the disk.
     shards : sequence of int
-        Which.
+        Numbers of the shards to make.
     encoder : Encoder
         Of the layers that lack them.
-    source : ImageSource
-        Of the cache's images.
-    batch_size : int
-        Images in one forward pass.
-    workers : int or None
-        As in `bottleneck.extraction.encoder.Encoder.stream`.
+    images : ImageSource
+        The images, in the order of the cache's rows.
+    compute : ComputeOptions
+        `batch_size` and `workers` are used.
 
     Yields
     ------
     int
-        Rows that were encoded, batch by batch.
+        Images that were encoded, batch by batch.
 
     Raises
     ------
     NonFiniteCodesError, OSError
-        As from the network and the disk; the shards that were finished stay.
+        The network or the disk failed. Finished shards stay.
     StopRequested
-        Somebody asked for it while a shard was made: that shard is whole, and others are to do.
+        A stop was requested. The shard in progress was finished, and others are missing.
     """
-    plan = [(shard, rows) for shard in shards for rows in _batches(cache.rows(shard), batch_size)]
-    cost = {layer.name: layer.cost for layer in encoder.layers}
-    stream = encoder.encode(source, (rows for _, rows in plan), workers=workers)
-    parts: list[Batch] = []
-    with defer_stop(), _WriteBehind(encoder.clock) as writer, closing(stream):
+    size = compute.batch_size or encoder.runner.default_batch_size
+    plan = [(shard, rows) for shard in shards for rows in _batches(cache.rows(shard), size)]
+    costs = {layer.name: layer.cost for layer in encoder.layers}
+    stream = encoder.encode(images, (rows for _, rows in plan), workers=compute.workers)
+    parts: list[EncodedBatch] = []
+    with defer_stop(), _WriteBehind(encoder.stats.timer) as writer, closing(stream):
         for (shard, rows), batch in zip(plan, stream, strict=True):
             parts.append(batch)
             if rows.stop == cache.rows(shard).stop:
-                writer.submit(_write_task(cache, shard, parts, cost))
+                writer.submit(_write_task(cache, shard, parts, costs))
                 parts = []
             yield len(rows)
             if not parts and shard != shards[-1]:
@@ -81,28 +79,28 @@ def _batches(rows: range, size: int) -> Iterator[range]:
 
 
 def _write_task(
-    cache: Cache, shard: int, parts: list[Batch], cost: dict[str, float]
+    cache: Cache, shard: int, parts: list[EncodedBatch], costs: dict[str, float]
 ) -> Callable[[], None]:
     def write() -> None:
         for layer in parts[0].codes:
             write_shard(
                 cache.shard_path(layer, shard),
-                _joined(cache, shard, layer, parts),
+                _concatenate(cache, shard, layer, parts),
                 manifest=cache.manifest,
                 layer=layer,
-                cost=cost[layer],
+                cost=costs[layer],
             )
 
     return write
 
 
-def _joined(cache: Cache, shard: int, layer: str, parts: list[Batch]) -> ShardData:
+def _concatenate(cache: Cache, shard: int, layer: str, parts: list[EncodedBatch]) -> ShardData:
     rows = cache.rows(shard)
     row = np.concatenate([part.row for part in parts])
-    if not np.array_equal(row, rows):  # order is data, and this is where it is proved
+    if not np.array_equal(row, rows):  # the proof that codes are stored in the order of the images
         raise AssertionError(f"shard {shard} would hold rows {row} in place of {rows}")
     return ShardData(
-        codes=_stored([part.codes[layer] for part in parts], cache.layout.dtype),
+        codes=_concatenate_codes([part.codes[layer] for part in parts], cache.layout.dtype),
         row=row,
         path=cache.images.path[rows.start : rows.stop],
         label=cache.images.label[rows.start : rows.stop],
@@ -112,19 +110,19 @@ def _joined(cache: Cache, shard: int, layer: str, parts: list[Batch]) -> ShardDa
     )
 
 
-def _stored(parts: list[NDArray[np.float32]], dtype: str) -> NDArray[Any]:
-    """Batches of codes as one array, in float16 already where that is asked for and holds them."""
+def _concatenate_codes(parts: list[NDArray[np.float32]], dtype: str) -> NDArray[Any]:
+    """Return batches of codes as one array, as float16 if `dtype` is that and holds them."""
     if any(choose_dtype(part, dtype) != "float16" for part in parts):
         return np.concatenate(parts)
-    # By PyTorch, which rounds many numbers at a time where NumPy rounds one.
+    # By PyTorch, which rounds many numbers at a time; NumPy rounds them one by one.
     return np.concatenate([torch.from_numpy(part).half().numpy() for part in parts])
 
 
 class _WriteBehind:
-    """Writes in a thread of its own; when too much waits, whoever submits waits too."""
+    """Write in a thread of its own; `submit` blocks while too much is pending."""
 
-    def __init__(self, clock: StageTimer) -> None:
-        self._clock = clock
+    def __init__(self, timer: StageTimer) -> None:
+        self._timer = timer
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._pending: deque[Future[None]] = deque()
 
@@ -132,20 +130,20 @@ class _WriteBehind:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self._pool.shutdown()  # what was encoded whole is written, whatever happened after it
+        self._pool.shutdown()  # shards that were encoded completely are written, whatever failed
         if error is None:
-            self._drain(0)
+            self._wait_until(0)
 
     def submit(self, write: Callable[[], None]) -> None:
-        self._drain(_SHARDS_IN_FLIGHT - 1)
-        self._pending.append(self._pool.submit(self._timed, write))
+        self._wait_until(_SHARDS_IN_FLIGHT - 1)
+        self._pending.append(self._pool.submit(self._measured, write))
 
-    def _timed(self, write: Callable[[], None]) -> None:
-        with self._clock.measure("write"):
+    def _measured(self, write: Callable[[], None]) -> None:
+        with self._timer.measure("write"):
             write()
 
-    def _drain(self, most: int) -> None:
-        """Wait until at most so many are pending; raise what any of them raised."""
-        with self._clock.measure("blocked"):
-            while len(self._pending) > most:
+    def _wait_until(self, pending: int) -> None:
+        """Wait until at most so many writes are pending; raise what any of them raised."""
+        with self._timer.measure("blocked"):
+            while len(self._pending) > pending:
                 self._pending.popleft().result()

@@ -6,19 +6,19 @@ from os import PathLike
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.backbones.layers import check_pool
-from bottleneck.cache.manifest import DTYPES
 from bottleneck.data.images import ImageSource, open_images
 from bottleneck.errors import ImagesNotFoundError
-from bottleneck.extraction.disk_space import LayerEstimate, default_shard_size
+from bottleneck.extraction.disk_space import LayerEstimate
 from bottleneck.extraction.encoder import Encoder, make_spec
 from bottleneck.extraction.extract import require_layers
 from bottleneck.extraction.extraction_plan import ExtractionPlan, Throughput
 from bottleneck.extraction.options import ComputeOptions, StorageOptions
 from bottleneck.runtime.devices import choose_devices, resolve_precision
-from bottleneck.runtime.timing import StageTimer, slowest_stage
+from bottleneck.runtime.timing import slowest_stage
 from bottleneck.runtime.validation import require_positive
 
 _SECONDS = 10.0  # of measuring: enough for all threads to be busy nearly all of the time
@@ -28,7 +28,7 @@ _IMAGES = 4096  # at most: a GPU encodes them in less time
 def plan(
     images: str | PathLike[str] | ImageSource,
     *,
-    model: str,
+    model: str | nn.Module,
     layers: Sequence[str],
     weights: str = "DEFAULT",
     transform: dict[str, Any] | None = None,
@@ -46,8 +46,9 @@ def plan(
     ----------
     images : path-like or ImageSource
         A directory or CSV; see `bottleneck.data.images.open_images`.
-    model : str
-        A torchvision name, or ``path/to/file.py:factory``, which is run: it is code.
+    model : str or nn.Module
+        A torchvision name; ``path/to/file.py:factory``, which is executed; or a network, which is
+        copied and never changed.
     layers : sequence of str
         Names of layers.
     weights : str
@@ -86,53 +87,62 @@ def plan(
     source = open_images(images)
     backbone = load_backbone(model, weights, transform=transform)
     chosen = backbone.select_layers(layers)
-    dtype = storage.dtype or DTYPES[0]
-    largest = max(layer.code_size(pool) for layer in chosen) * np.dtype(dtype).itemsize
-    size = storage.shard_size or default_shard_size(largest)
+    layout = storage.choose_layout(None, lambda: backbone.largest_code(layers, pool))
     spec = make_spec(backbone, precision=precision, relu=relu, pool=pool)
-    encoder = Encoder(backbone, chosen, spec, devices, clock=StageTimer())
-    batch_size = compute.batch_size or encoder.runner.default_batch_size
-    throughput = _measure(encoder, source, batch_size, compute.workers, start)
-    full, rest = divmod(len(source.table), size)
-    shard_rows = {size: full} | ({rest: 1} if rest else {})
-    estimates = {
-        layer.name: LayerEstimate.from_shards(layer.code_shape(pool), dtype, shard_rows)
-        for layer in chosen
-    }
-    return ExtractionPlan(len(source.table), size, tasks, estimates, throughput)
+    encoder = Encoder(backbone, chosen, spec, devices)
+    batches = _sample_batches(source, compute.batch_size or encoder.runner.default_batch_size)
+    _warm_up(encoder, source, batches, compute.workers)
+    startup = time.perf_counter() - start
+    encoded, seconds = _measure(encoder, source, batches, compute.workers)
+    full, rest = divmod(len(source.table), layout.shard_size)
+    shard_rows = {layout.shard_size: full} | ({rest: 1} if rest else {})
+    return ExtractionPlan(
+        rows=len(source.table),
+        shard_size=layout.shard_size,
+        tasks=tasks,
+        layers={
+            layer.name: LayerEstimate.from_shards(layer.code_shape(pool), layout.dtype, shard_rows)
+            for layer in chosen
+        },
+        throughput=Throughput(encoded, seconds, startup, slowest_stage(encoder.stats.timer)),
+    )
 
 
-def _measure(
-    encoder: Encoder,
-    source: ImageSource,
-    batch_size: int,
-    workers: int | None,
-    start: float,
-) -> Throughput:
-    """How fast an encoder is; what it does at first use counts as starting, from `start` on."""
-    n = len(source.table)
-    rows = np.linspace(0, n - 1, min(n, _IMAGES), dtype=np.int64).tolist()
-    batches = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+def _sample_batches(source: ImageSource, size: int) -> list[list[int]]:
+    """Return batches of rows that are spread evenly over the images."""
+    count = len(source.table)
+    rows = np.linspace(0, count - 1, min(count, _IMAGES), dtype=np.int64).tolist()
+    return [rows[i : i + size] for i in range(0, len(rows), size)]
+
+
+def _warm_up(
+    encoder: Encoder, source: ImageSource, batches: list[list[int]], workers: int | None
+) -> None:
+    """Encode a batch on every device, because the first use of a device is slow."""
     first = list(
         encoder.encode(source, batches[: encoder.runner.parallel_batches], workers=workers)
     )
     if not any(batch.valid.any() for batch in first):
         raise ImagesNotFoundError(
-            f"none of the images that were tried gives codes: {source.path(rows[0])}: "
+            f"none of the images that were tried gives codes: {source.path(batches[0][0])}: "
             f"{first[0].reason[0]}"
         )
-    startup = time.perf_counter() - start
-    encoder.clock.seconds.clear()
-    begin = time.perf_counter()
+    encoder.stats.timer.drain()
+
+
+def _measure(
+    encoder: Encoder, source: ImageSource, batches: list[list[int]], workers: int | None
+) -> tuple[int, float]:
+    """Encode batches for some seconds; return how many images, and the seconds."""
+    start = time.perf_counter()
 
     def for_some_seconds() -> Iterator[Sequence[int]]:
         for batch in batches:
             yield batch
-            if time.perf_counter() - begin > _SECONDS:
+            if time.perf_counter() - start > _SECONDS:
                 return
 
-    done = sum(
+    encoded = sum(
         len(batch.row) for batch in encoder.encode(source, for_some_seconds(), workers=workers)
     )
-    seconds = time.perf_counter() - begin
-    return Throughput(done, seconds, startup, slowest_stage(encoder.clock))
+    return encoded, time.perf_counter() - start

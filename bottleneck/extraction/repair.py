@@ -5,10 +5,12 @@ from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 
-from bottleneck.backbones.trusted_code import require_trusted_code
+from torch import nn
+
 from bottleneck.cache.recovery import recover_cache
 from bottleneck.cache.verify import find_problems
 from bottleneck.data.images import ImageSource
+from bottleneck.extraction.encoder import locate_network
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions, RefreshOptions, StorageOptions
 from bottleneck.extraction.result import Progress, RepairResult
@@ -18,7 +20,7 @@ def repair(
     path: str | PathLike[str],
     images: str | PathLike[str] | ImageSource,
     *,
-    model: str | None = None,
+    model: str | nn.Module | None = None,
     weights: str | None = None,
     compute: ComputeOptions = ComputeOptions(),
     force: bool = False,
@@ -35,8 +37,9 @@ def repair(
         The cache's directory.
     images : path-like or ImageSource
         The cache's images: a directory or CSV.
-    model : str, optional
-        The network, if its file has moved, or if it is code that you have not named before.
+    model : str or nn.Module, optional
+        The network, if its file has moved, if it is code that you have not given before, or if it
+        was given as an object.
     weights : str, optional
         The weights, if their file has moved.
     compute : ComputeOptions
@@ -61,13 +64,13 @@ def repair(
     """
     recovered = recover_cache(Path(path))
     cache, problems = recovered.cache, find_problems(recovered)
-    model = model or require_trusted_code(cache.reference.model, where=f"cache {path}")
+    model, weights = locate_network(cache.reference, model, weights, owner=f"cache {path}")
     recovered.restore()
     done = extract(
         images,
         path,
         model=model,
-        weights=weights or cache.reference.weights,
+        weights=weights,
         layers=cache.layers,
         transform=dataclasses.asdict(cache.spec.transform),
         pool=cache.spec.pool,

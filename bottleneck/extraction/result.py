@@ -11,7 +11,7 @@ from bottleneck.cache.verify import Problem
 from bottleneck.extraction.advice import stage_advice
 from bottleneck.extraction.disk_space import DiskEstimate
 from bottleneck.runtime.scheduler import ArrayTask
-from bottleneck.runtime.timing import StageTimer, slowest_stage
+from bottleneck.runtime.timing import RunStats, slowest_stage
 
 _STAGES = ("read", "decode", "forward", "write")
 
@@ -24,7 +24,7 @@ class Progress:
     ----------
     done, total : int
         Images that were encoded in this run, and that are to be encoded.
-    stats : StageTimer
+    stats : RunStats
         The time of each stage so far.
     estimate : DiskEstimate
         What the run writes.
@@ -32,7 +32,7 @@ class Progress:
 
     done: int
     total: int
-    stats: StageTimer
+    stats: RunStats
     estimate: DiskEstimate
 
 
@@ -51,24 +51,21 @@ class ExtractionResult:
     rejected : dict of int to str
         Rows without codes, and why. Those of the whole cache, or of several tasks' cache that is
         not complete, those of this task.
-    stats : StageTimer
-        The time of each stage.
+    stats : RunStats
+        The time of each stage, and the largest batch that fits into the device's memory.
     seconds : float
         Duration of the run.
     task : ArrayTask
         Which part of the cache's shards the run was for.
-    max_batch_size : int or None
-        If a batch did not fit into the device's memory: how many images do.
     """
 
     cache: Cache
     changes: ImageChanges
     rows: int
     rejected: dict[int, str]
-    stats: StageTimer
+    stats: RunStats
     seconds: float
     task: ArrayTask
-    max_batch_size: int | None = None
 
     @property
     def shards(self) -> range:
@@ -92,7 +89,7 @@ class ExtractionResult:
             },
             "rejected": {self.cache.images.path[row]: why for row, why in self.rejected.items()},
             "seconds": self.seconds,
-            "shares": self.stats.fractions(*_STAGES),
+            "shares": self.stats.timer.fractions(*_STAGES),
         }
 
     def __str__(self) -> str:
@@ -118,25 +115,25 @@ class ExtractionResult:
         ]
 
     def _task_text(self) -> list[str]:
-        index, tasks = self.task.index, self.task.count
-        if tasks == 1:
+        if self.task.count == 1:
             return []
         count = f"{len(self.shards)} of {self.cache.shard_count} shards"
-        return [f"of task {index}/{tasks}, which has {count}: `bottleneck status` has all"]
+        return [f"of task {self.task}, which has {count}: `bottleneck status` has all"]
 
     def _time_text(self) -> list[str]:
         if not self.rows:
             return [f"nothing to do: every code is in the cache ({self.seconds:.1f} s)"]
+        parts = self.stats.timer.fractions(*_STAGES)
         lines = [
             f"encoded {self.rows} images in {self.seconds:.1f} s "
             f"({self.rows / self.seconds:.0f} images/s)",
-            "time: " + ", ".join(f"{k} {v:.0%}" for k, v in self.stats.fractions(*_STAGES).items()),
-            stage_advice(slowest_stage(self.stats)),
+            "time: " + ", ".join(f"{stage} {part:.0%}" for stage, part in parts.items()),
+            stage_advice(slowest_stage(self.stats.timer)),
         ]
-        if self.max_batch_size:
+        if limit := self.stats.max_batch_size:
             lines.append(
-                f"memory: the device holds {self.max_batch_size} images at a time, larger batches "
-                f"were divided: `batch_size={self.max_batch_size}` saves the attempt"
+                f"memory: the device holds {limit} images at a time, larger batches were divided: "
+                f"`batch_size={limit}` saves the attempt"
             )
         return lines
 

@@ -12,10 +12,10 @@ from PIL import Image
 from bottleneck.cache.store import open_cache
 from bottleneck.data.images import open_images
 from bottleneck.errors import NonFiniteCodesError, SpecMismatchError, WorkerError
-from bottleneck.extraction.distributed import Job, Piece
+from bottleneck.extraction.distributed import ShardTask, WorkerJob
+from bottleneck.extraction.options import ComputeOptions
 from bottleneck.extraction.result import Progress
 from bottleneck.runtime.executors import Executor, open_executor
-from bottleneck.runtime.scheduler import ArrayTask
 from bottleneck.runtime.shutdown import StopRequested, clear_stop_request, request_stop
 from bottleneck.spec import ModelReference
 from tests.helpers.fixture_types import Extract, Run
@@ -23,7 +23,7 @@ from tests.helpers.networks import NETWORKS, PLAIN
 from tests.helpers.photographs import write_photographs
 from tests.helpers.shards import missing_shards
 
-PLACES = {"device": "cpu", "batch_size": None, "workers": None}
+CPU = ComputeOptions(device="cpu")
 
 
 def codes(cache: Path, layer: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
@@ -48,9 +48,9 @@ def crew(notes: Path) -> Iterator[Executor]:
 
 
 @pytest.fixture
-def job(cache: Path, photos: Path) -> Job:
+def job(cache: Path, photos: Path) -> WorkerJob:
     store = open_cache(cache)
-    return Job.of(store, store.reference, images=open_images(photos), **PLACES)
+    return WorkerJob.from_cache(store, store.reference, open_images(photos), CPU)
 
 
 def test_workers_make_the_codes_that_one_process_makes(
@@ -59,7 +59,7 @@ def test_workers_make_the_codes_that_one_process_makes(
     (photos / "train" / "ants" / "broken.jpg").write_bytes(b"no image")
     layers = ["layer1", "layer3"]
     alone = extract_tiny(photos, tmp_path / "alone", layers=layers)
-    extract_tiny(photos, tmp_path / "crew", layers=["layer1"], task=ArrayTask(1, 2))
+    extract_tiny(photos, tmp_path / "crew", layers=["layer1"], task=(1, 2))  # somebody was here
     calls: list[tuple[int, int]] = []
     done = extract_tiny(
         photos,
@@ -74,7 +74,7 @@ def test_workers_make_the_codes_that_one_process_makes(
     assert [rows for rows, _ in calls] == sorted({rows for rows, _ in calls})
     assert done.rejected == alone.rejected
     assert len(done.rejected) == 1
-    assert done.stats.fractions("forward")["forward"] > 0
+    assert done.stats.timer.fractions("forward")["forward"] > 0
     for layer in layers:
         np.testing.assert_array_equal(
             codes(tmp_path / "crew", layer), codes(tmp_path / "alone", layer)
@@ -96,11 +96,11 @@ def test_a_worker_with_several_threads_has_one_network(
 ) -> None:
     options = {"model": f"{NETWORKS}:noted", "shard_size": 2}
     expected = codes(extract_tiny(photos, tmp_path / "alone", **options).cache.path, "layer2")
-    cache = extract_tiny(photos, task=ArrayTask(17, 18), **options).cache
+    cache = extract_tiny(photos, task=(17, 18), **options).cache
     before = len(list(notes.iterdir()))
-    job = Job.of(cache, cache.reference, images=open_images(photos), **PLACES)
+    job = WorkerJob.from_cache(cache, cache.reference, open_images(photos), CPU)
     with ThreadPoolExecutor(4) as threads:
-        made = list(threads.map(job.make, [Piece(("layer2",), shard) for shard in range(17)]))
+        made = list(threads.map(job.make, [ShardTask(("layer2",), shard) for shard in range(17)]))
     assert sum(piece.rows for piece in made) == 34
     assert len(list(notes.iterdir())) == before + 1
     cache.write_index()
@@ -133,22 +133,22 @@ def test_who_is_asked_to_stop_finishes_the_shards_in_the_making(
     assert missing_shards(extract_tiny(photos, shard_size=2).cache, "layer2") == []
 
 
-def test_a_worker_that_sees_everything_leaves_nothing(job: Job, cache: Path) -> None:
+def test_a_worker_that_sees_everything_leaves_nothing(job: WorkerJob, cache: Path) -> None:
     before = sorted(cache.rglob("*"))
-    assert job.unseen() == ""
+    assert job.missing_on_worker() == ""
     assert sorted(cache.rglob("*")) == before
 
 
-def test_what_a_worker_does_not_see_is_named(job: Job, cache: Path, photos: Path) -> None:
+def test_what_a_worker_does_not_see_is_named(job: WorkerJob, cache: Path, photos: Path) -> None:
     image = photos / job.images.table.path[0]
     image.rename(photos / "elsewhere")
-    assert job.unseen() == str(image.resolve())
+    assert job.missing_on_worker() == str(image.resolve())
     (photos / "elsewhere").rename(image)
     table = (cache / "images.csv").read_bytes()
     (cache / "images.csv").write_bytes(b"another\n" + table)
-    assert job.unseen() == f"the cache {cache.resolve()}"
+    assert job.missing_on_worker() == f"the cache {cache.resolve()}"
     (cache / "images.csv").unlink()
-    assert job.unseen() == f"the cache {cache.resolve()}"
+    assert job.missing_on_worker() == f"the cache {cache.resolve()}"
 
 
 @pytest.mark.parametrize("what", ["model", "weights"])
@@ -157,15 +157,17 @@ def test_a_network_that_a_worker_does_not_see_is_named(
 ) -> None:
     files = {"model": "/nowhere/net.py:make", "weights": "/nowhere/net.pth"}
     source = ModelReference(**{"model": PLAIN, "weights": "none", what: files[what]})
-    found = Job.of(open_cache(cache), source, images=open_images(photos), **PLACES).unseen()
+    found = WorkerJob.from_cache(
+        open_cache(cache), source, open_images(photos), CPU
+    ).missing_on_worker()
     assert found == files[what].partition(":")[0]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_cache_that_a_worker_may_not_write_is_named(job: Job, cache: Path) -> None:
+def test_a_cache_that_a_worker_may_not_write_is_named(job: WorkerJob, cache: Path) -> None:
     cache.chmod(stat.S_IRUSR | stat.S_IXUSR)
     try:
-        assert "how to write into" in job.unseen()
+        assert "how to write into" in job.missing_on_worker()
     finally:
         cache.chmod(stat.S_IRWXU)
 
@@ -178,7 +180,7 @@ class _Elsewhere:
     def run_on_each_worker(self, function: object) -> dict[str, str]:
         return {"tcp://node7": "the cache /data/photos.cache"}
 
-    def run(self, function: object, items: object) -> None:
+    def map_unordered(self, function: object, items: object) -> None:
         raise AssertionError("work has begun")
 
 
@@ -195,11 +197,11 @@ def test_a_worker_with_another_network_is_refused(
     network = tmp_path / "net.py"
     network.write_text("from tests.helpers.tiny_networks import plain\n")
     done = extract_tiny(photos, model=f"{network}:plain")
-    job = Job.of(done.cache, done.cache.reference, images=open_images(photos), **PLACES)
+    job = WorkerJob.from_cache(done.cache, done.cache.reference, open_images(photos), CPU)
     network.write_text("from tests.helpers.tiny_networks import plain  # or another\n")
     refused = pytest.raises(SpecMismatchError, match=r"in a worker on .*same weights and versions")
     with refused:
-        list(crew.map_unordered(job.make, [Piece(("layer2",), 0)]))
+        list(crew.map_unordered(job.make, [ShardTask(("layer2",), 0)]))
 
 
 def test_the_command_spreads_over_processes(photos: Path, tmp_path: Path, run: Run) -> None:

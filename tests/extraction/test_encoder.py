@@ -14,7 +14,7 @@ from bottleneck.data.sources import files
 from bottleneck.data.sources.files import FileSource
 from bottleneck.errors import NonFiniteCodesError
 from bottleneck.extraction import encoder as module
-from bottleneck.extraction.encoder import Batch, Encoder, make_spec
+from bottleneck.extraction.encoder import EncodedBatch, Encoder, make_spec
 from bottleneck.runtime.resources import available_cpus
 from bottleneck.runtime.timing import slowest_stage
 from tests.helpers.networks import NETWORKS, PLAIN, SMALL
@@ -24,18 +24,20 @@ from tests.helpers.photographs import as_torchvision, photograph, write_photogra
 def encoder(model: str = PLAIN, layers: tuple[str, ...] = ("layer2",), **options: Any) -> Encoder:
     backbone = load_backbone(model, transform=SMALL)
     defaults: dict[str, Any] = {"relu": True, "pool": "avg", "precision": "float32"}
-    devices, clock = options.pop("devices", [torch.device("cpu")]), options.pop("clock", None)
+    devices = options.pop("devices", [torch.device("cpu")])
     spec = make_spec(backbone, **(defaults | options))
-    return Encoder(backbone, backbone.select_layers(layers), spec, devices, clock=clock)
+    return Encoder(backbone, backbone.select_layers(layers), spec, devices)
 
 
-def encode(encoder: Encoder, paths: list[Path], size: int = 4, workers: int = 2) -> list[Batch]:
+def encode(
+    encoder: Encoder, paths: list[Path], size: int = 4, workers: int = 2
+) -> list[EncodedBatch]:
     rows = range(len(paths))
     batches = [rows[i : i + size] for i in range(0, len(rows), size)]
     return list(encoder.encode(FileSource.from_paths(paths), batches, workers=workers))
 
 
-def joined(batches: list[Batch], layer: str = "layer2") -> np.ndarray[Any, Any]:
+def joined(batches: list[EncodedBatch], layer: str = "layer2") -> np.ndarray[Any, Any]:
     return np.concatenate([batch.codes[layer] for batch in batches])
 
 
@@ -97,7 +99,7 @@ def test_a_slow_stage_is_named_as_the_limit(
     monkeypatch.setattr(*slow, slowly)
     used = encoder(model)
     encode(used, write_photographs(tmp_path, 12, label="ants"))
-    assert slowest_stage(used.clock) == stage
+    assert slowest_stage(used.stats.timer) == stage
 
 
 @pytest.mark.parametrize("size", [1, 7, 64])
@@ -175,7 +177,7 @@ def test_lower_precision_is_close_and_not_equal(tmp_path: Path, precision: str) 
 def test_stages_are_timed(tmp_path: Path) -> None:
     encoder_ = encoder()
     encode(encoder_, write_photographs(tmp_path, 4, label="ants"))
-    assert {"read", "decode", "wait", "forward"} <= set(encoder_.clock.seconds)
+    assert {"read", "decode", "wait", "forward"} <= set(encoder_.stats.timer.seconds)
 
 
 @pytest.mark.gpu

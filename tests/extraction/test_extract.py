@@ -15,7 +15,7 @@ from torch import nn
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.cache.verify import verify
 from bottleneck.errors import InvalidOptionError, NonFiniteCodesError, UnknownNameError
-from bottleneck.extraction import disk_space as preflight
+from bottleneck.extraction import options as module
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.result import Progress
 from bottleneck.runtime.scheduler import ArrayTask
@@ -141,7 +141,7 @@ def test_large_codes_get_shards_of_few_rows(
 ) -> None:
     options = {"dtype": "float16", "shard_size": None}
     assert extract_tiny(photos, **options).cache.layout.shard_size == 4096
-    monkeypatch.setattr(preflight, "_SHARD_BYTES", 10 * 8 * 8 * 8 * 2)
+    monkeypatch.setattr(module, "_SHARD_BYTES", 10 * 8 * 8 * 8 * 2)
     large = extract_tiny(photos, tmp_path / "large", pool="none", **options).cache
     assert large.layout.shard_size == 10
     assert large.shard_count == 4

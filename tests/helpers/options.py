@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from bottleneck.extraction.options import ComputeOptions, RefreshOptions, StorageOptions
+from bottleneck.runtime.scheduler import ArrayTask
 
 _KINDS = {"storage": StorageOptions, "compute": ComputeOptions, "refresh": RefreshOptions}
 
@@ -11,6 +12,8 @@ _KINDS = {"storage": StorageOptions, "compute": ComputeOptions, "refresh": Refre
 def grouped(options: dict[str, Any]) -> dict[str, Any]:
     """Return arguments of `extract`, `plan` or `repair` with options put into their classes."""
     rest = dict(options)
+    if isinstance(rest.get("task"), tuple):
+        rest["task"] = ArrayTask(*rest["task"])
     groups = {}
     for name, kind in _KINDS.items():
         fields = [field.name for field in dataclasses.fields(kind) if field.name in rest]

@@ -25,7 +25,7 @@ from bottleneck.cache.update import plan_update
 from bottleneck.cache.verify import verify
 from bottleneck.data.images import open_images
 from bottleneck.data.table import ImageTable
-from bottleneck.extraction.work import find_missing, finish
+from bottleneck.extraction.work import find_missing, finish_task
 from bottleneck.runtime.scheduler import ArrayTask
 from tests.cache.test_format import Reader
 from tests.helpers.shards import missing_shards
@@ -71,7 +71,7 @@ def work(cache: Cache, task: ArrayTask) -> None:
     todo = find_missing(cache, [LAYER], task)
     assert todo == {(LAYER,): list(task.shards(cache.shard_count))}
     write_instantly(cache, todo[(LAYER,)])
-    rejected = finish(cache, [LAYER], task)
+    rejected = finish_task(cache, [LAYER], task)
     own = {cache.rows(k).start for k in task.shards(cache.shard_count) if k % REJECTED == 0}
     assert own <= rejected.keys()
 
@@ -125,17 +125,17 @@ def test_tasks_that_end_together_leave_a_complete_index(tmp_path: Path) -> None:
 def test_a_task_that_is_not_the_last_leaves_the_index_to_others(tmp_path: Path) -> None:
     cache = make_cache(tmp_path, rows=30, shards=10)
     write_instantly(cache, range(9))
-    assert finish(anew(cache), [LAYER], ArrayTask(0, 2)) == {0: "cannot be decoded"}
+    assert finish_task(anew(cache), [LAYER], ArrayTask(0, 2)) == {0: "cannot be decoded"}
     assert not (cache.path / "codes.h5").exists()
     write_instantly(cache, [9])
-    assert finish(anew(cache), [LAYER], ArrayTask(0, 2)) == {0: "cannot be decoded"}
+    assert finish_task(anew(cache), [LAYER], ArrayTask(0, 2)) == {0: "cannot be decoded"}
     require_complete(cache)
 
 
 def test_a_run_that_is_alone_leaves_an_index_of_what_there_is(tmp_path: Path) -> None:
     cache = make_cache(tmp_path, rows=30, shards=10)
     write_instantly(cache, range(9))
-    assert finish(cache, [LAYER], ArrayTask(0, 1)) == {0: "cannot be decoded"}
+    assert finish_task(cache, [LAYER], ArrayTask(0, 1)) == {0: "cannot be decoded"}
     with h5py.File(cache.path / "codes.h5", locking=False) as index:
         assert len(index[LAYER].virtual_sources()) == 9
 
