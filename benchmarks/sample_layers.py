@@ -49,7 +49,7 @@ def layer_rows(pool: str, cache: Path) -> list[Row]:
     name = "averaged" if pool == "avg" else f"{pool} × {pool} grid"
     rows = []
     for layer in LAYERS:
-        fits = {clf: fit(cache, clf, layer=layer) for clf in CLASSIFIERS}
+        fits = {clf: fit(cache, clf, layers=layer) for clf in CLASSIFIERS}
         scores = {clf: done.heldout.accuracy for clf, done in fits.items() if done.heldout}
         rows.append(Row(f"{layer}, {name}", fits["svm"].head.coef.shape[1], scores))
     return rows

@@ -87,7 +87,7 @@ def cache(photos: Path, extract_tiny: Extract) -> Path:
 @pytest.fixture
 def head(cache: Path) -> Head:
     """A softmax head on layer2 of `cache`."""
-    return fit(cache, "softmax", layer="layer2", search=SearchOptions(c=(1.0,))).head
+    return fit(cache, "softmax", layers="layer2", search=SearchOptions(c=(1.0,))).head
 
 
 @pytest.fixture

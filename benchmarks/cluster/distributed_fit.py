@@ -15,7 +15,8 @@ from distributed import LocalCluster
 from benchmarks.fitting.out_of_core import make_cache
 from benchmarks.helpers.interleave import interleave, median, ratio
 from benchmarks.helpers.machine import machine
-from bottleneck.fitting.fit import FitResult, fit
+from bottleneck.fitting.fit import fit
+from bottleneck.fitting.fit_result import FitResult
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.linear.classifiers import CLASSIFIERS
 from bottleneck.runtime.executors import connected

@@ -8,7 +8,7 @@ import click
 
 from bottleneck.cli.options import (
     PATH,
-    client_from_options,
+    cluster_from_options,
     cluster_options,
     json_option,
     overwrite_option,
@@ -31,14 +31,14 @@ def fit(
     cache: Path,
     clf: str,
     layer: str | None,
-    labels: Path | None,
-    memory: int | None,
-    backend: str | None,
-    scheduler: str | None,
     save_cv: Path | None,
     out: Path | None,
     overwrite: bool,
     as_json: bool,
+    labels: Path | None,
+    memory: int | None,
+    backend: str | None,
+    scheduler: str | None,
     **training: Any,
 ) -> None:
     """Train a linear classifier on cached codes.
@@ -53,7 +53,7 @@ def fit(
       bottleneck fit photos.cache --clf svm --layer layer3 --labels colours.csv
       bottleneck fit photos.cache --clf svm --backend dask --scheduler tcp://node1:8786
     """
-    from bottleneck.fitting import summary as results
+    from bottleneck.cache.store import open_cache
     from bottleneck.fitting.dataset import resolve_layer
     from bottleneck.fitting.fit import fit as run
     from bottleneck.linear.training import ClassifierOptions
@@ -61,29 +61,29 @@ def fit(
 
     search = take_search_options(training)
     options = ClassifierOptions(clf, **training)
-    layer = resolve_layer(cache, layer)
+    store = open_cache(cache)
+    layer = resolve_layer(store, layer)
     out = out or Path(f"head-{clf}-{layer}.safetensors")
-    require_writable_output(out, overwrite=overwrite)  # before the work, not after it
+    require_writable_output(out, overwrite=overwrite)  # before the training, not after it
     if save_cv is not None:
         if save_cv.resolve() == out.resolve():
             raise click.UsageError(f"-o and --save-cv both name {out}: give two files")
         require_writable_output(save_cv, overwrite=overwrite, parameter="save_cv")
-    with client_from_options(backend, scheduler) as client:
-        done = run(
-            cache,
+    with cluster_from_options(backend, scheduler) as executor:
+        result = run(
+            store,
             options,
-            layer=layer,
+            layers=layer,
             search=search,
             labels=labels,
             memory=memory,
-            client=client,
+            executor=executor,
         )
-    done.head.save(out)
+    result.head.save(out)
     if save_cv is not None:
-        write_text_atomic(
-            save_cv, json.dumps(done.selection.table() if done.selection else None) + "\n"
-        )
+        numbers = result.search.to_dict() if result.search else None
+        write_text_atomic(save_cv, json.dumps(numbers) + "\n")
     if as_json:
-        click.echo(json.dumps(done.to_dict() | {"head": str(out)}))
+        click.echo(json.dumps(result.to_dict() | {"head": str(out)}))
     else:
-        click.echo(results.fit_text(done, str(out)))
+        click.echo(f"{result}\nsaved {out} ({result.seconds:.1f} s)")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from bottleneck.runtime.executors import BACKENDS, Executor, connected, open_executor
+from bottleneck.runtime.executors import BACKENDS, Executor, open_executor
 from bottleneck.runtime.scheduler import ArrayTask, detect_array_task
 
 if TYPE_CHECKING:
@@ -339,15 +339,17 @@ def cluster_options(command: F) -> F:
     )(command)
 
 
-def client_from_options(backend: str | None, scheduler: str | None) -> AbstractContextManager[Any]:
-    """A client of the scheduler that the two options name, for a block; None if they do not."""
+def cluster_from_options(
+    backend: str | None, scheduler: str | None
+) -> AbstractContextManager[Executor | None]:
+    """Connect to the Dask cluster that `cluster_options` name; None without them."""
     if backend is None and scheduler is None:
         return nullcontext()
     if backend is None or scheduler is None:
         raise click.UsageError(
             "--backend dask and --scheduler tcp://HOST:8786 need each other: give both"
         )
-    return connected(scheduler)
+    return open_executor("dask", scheduler=scheduler)
 
 
 def overwrite_option(command: F) -> F:

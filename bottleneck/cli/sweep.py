@@ -19,10 +19,7 @@ from bottleneck.cli.options import (
 )
 
 if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
-    from bottleneck.fitting.sweep import SweepRow
+    from bottleneck.fitting.sweep_result import SweepRow
 
 
 @click.command()
@@ -49,16 +46,13 @@ def sweep(
     cache: Path,
     layers: tuple[str, ...],
     clfs: tuple[str, ...],
-    labels: Path | None,
-    memory: int | None,
-    backend: str | None,
-    jobs: int | None,
-    scheduler: str | None,
     plot: Path | None,
     out: Path | None,
     overwrite: bool,
     as_json: bool,
-    **training: Any,
+    labels: Path | None,
+    memory: int | None,
+    **options: Any,
 ) -> None:
     """Find the layer that serves you best.
 
@@ -77,44 +71,40 @@ def sweep(
       bottleneck sweep photos.cache --backend loky --jobs 4
     """
     from bottleneck.cli.progress import progress_of
-    from bottleneck.fitting import summary as results
-    from bottleneck.fitting.sweep import best_row, recommend
     from bottleneck.fitting.sweep import sweep as run
     from bottleneck.linear.training import ClassifierOptions
-    from bottleneck.reporting.sweep_plot import plot_sweep, require_picture
+    from bottleneck.reporting.sweep_plot import require_picture
     from bottleneck.runtime.files import require_writable_output, write_text_atomic
 
-    search = take_search_options(training)
-    options = [ClassifierOptions(clf, **training) for clf in clfs]
-    for path, parameter in ((plot, "plot"), (out, "out")):  # before the work, not after it
+    search = take_search_options(options)
+    backend = {name: options.pop(name) for name in ("backend", "jobs", "scheduler")}
+    for path, parameter in ((plot, "plot"), (out, "out")):  # before the training, not after it
         if path is not None:
             require_writable_output(path, overwrite=overwrite, parameter=parameter)
     if plot is not None:
         require_picture(plot)
     with (
-        executor_from_options(backend, jobs=jobs, scheduler=scheduler) as engine,
-        progress_of("classifiers") as progress,
+        executor_from_options(**backend) as executor,
+        progress_of("classifiers") as on_progress,
     ):
-        rows = run(
+        result = run(
             cache,
-            options,
+            [ClassifierOptions(clf, **options) for clf in clfs],
             layers=layers or None,
             search=search,
             labels=labels,
             memory=memory,
-            engine=engine,
-            progress=progress,
+            executor=executor,
+            on_progress=on_progress,
         )
-    best, chosen = best_row(rows), recommend(rows)
     if plot is not None:
-        plot_sweep(plot, rows, best=best, chosen=chosen)
+        result.plot(plot)
     if out is not None:
-        write_text_atomic(out, results.sweep_csv(rows, chosen))
+        write_text_atomic(out, result.to_csv())
     if as_json:
-        click.echo(json.dumps(results.sweep_json(rows, chosen)))
+        click.echo(json.dumps(result.to_list()))
     else:
-        command = _fit_command(ctx, chosen)
-        click.echo(results.sweep_text(rows, best=best, chosen=chosen, command=command))
+        click.echo(result.format(_fit_command(ctx, result.recommended)))
 
 
 _OF_SWEEP_ALONE = {
@@ -124,7 +114,7 @@ _OF_SWEEP_ALONE = {
 
 
 def _fit_command(ctx: click.Context, row: "SweepRow") -> str:
-    """What trains a row: with every option that decided it and was not left at its default."""
+    """Return the command that trains a row, with every option that is not at its default."""
     words = ["bottleneck", "fit", ctx.params["cache"], "--clf", row.clf, "--layer", row.layer]
     for option in ctx.command.params:
         name = option.name or ""

@@ -1,12 +1,12 @@
-"""Remote: a layer's rows in the memory of Dask's workers, from which only sums come back.
+"""Codes of a layer in the memory of Dask workers, which return only sums over their rows.
 
-Each part of the rows is what one task read from the shards. All that is made of it is made by tasks
-too, whose arguments the scheduler keeps: a worker that is lost takes nothing along that another
-would not read, prepare and add up again. (What is scattered would be lost with it.)
+Each part of the rows is the result of a task that reads shards, and everything derived from it is
+the result of a task too. If a worker is lost, the scheduler runs its tasks on another worker. (What
+is scattered instead is lost with its worker.)
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 from operator import add
 from pathlib import Path
@@ -16,41 +16,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache.manifest import cache_fingerprint
-from bottleneck.cache.store import Cache, open_cache
+from bottleneck.cache.store import Cache
 from bottleneck.errors import WorkerError
 from bottleneck.fitting.sharded_matrix import code_size
+from bottleneck.fitting.worker_cache import open_on_worker
 from bottleneck.linear.matrix import ArrayMatrix, CodeMatrix, RowFunction
 from bottleneck.runtime.executors import DaskExecutor, require_shared_paths
 from bottleneck.runtime.formatting import format_size
 
 T = TypeVar("T")
 
-_COPIES = 3  # of codes on the workers at once: as read, a fold's rows, those prepared
-_FAN_IN = 8  # sums that are added up in one place
+_COPIES = 3  # of the codes on the workers at once: as read, the rows of a fold, scaled
+_FAN_IN = 8  # results that one task adds up
 
 
 @dataclass(frozen=True)
-class _Aligned:
-    """What belongs to the rows of each part, as futures, where the part is."""
+class _AlignedValues:
+    """Values of the rows of each part, as futures on the worker that holds the part."""
 
     parts: Sequence[Any]
 
 
 @dataclass(frozen=True)
 class DaskMatrix(CodeMatrix):
-    """Codes whose rows lie in parts on Dask's workers.
+    """Codes whose rows are divided into parts on Dask workers.
 
-    Workers forget a part when the last object here that has its future is gone.
+    Workers release a part when the last object that refers to its future is deleted.
 
     Attributes
     ----------
     client : distributed.Client
+        Client of the cluster.
     parts : sequence of distributed.Future
         Consecutive rows, each an array of float32, shape (b, d).
     counts : sequence of int
-        The rows of each part, at least one.
+        Number of rows b of each part, at least one.
     size : int
-        d.
+        Number of values d of a flattened code.
     """
 
     client: Any
@@ -60,7 +62,7 @@ class DaskMatrix(CodeMatrix):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows n and features d."""
+        """Number of rows n and of features d."""
         return sum(self.counts), self.size
 
     @property
@@ -70,140 +72,148 @@ class DaskMatrix(CodeMatrix):
 
     @property
     def in_memory(self) -> bool:
-        """False: not in this machine's."""
+        """False: the rows are not in the memory of this process."""
         return False
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """The parts, each brought here."""
+        """Yield the parts, each copied from its worker."""
         return map(self.client.gather, self.parts)
 
     def to_local(self) -> ArrayMatrix:
-        """The same rows in this machine's memory."""
+        """Return the rows in the memory of this process."""
         return ArrayMatrix(np.concatenate(self.client.gather(list(self.parts))))
 
     def take(self, rows: NDArray[np.int64]) -> "DaskMatrix":
-        """Only some rows, by ascending place, taken where they lie."""
+        """Return a matrix of some rows, given by ascending index, on the same workers."""
         kept = []
-        for part, where in zip(self.parts, self._places(), strict=True):
-            first, last = np.searchsorted(rows, [where.start, where.stop])
+        for part, part_rows in zip(self.parts, self._part_slices(), strict=True):
+            first, last = np.searchsorted(rows, [part_rows.start, part_rows.stop])
             if first < last:
-                kept.append((part, rows[first:last] - where.start))
-        parts, places = zip(*kept, strict=True)
-        taken = self._submit("take", np.take, parts, places, [0] * len(parts))
-        return DaskMatrix(self.client, taken, [len(rows) for rows in places], self.size)
+                kept.append((part, rows[first:last] - part_rows.start))
+        parts, indices = zip(*kept, strict=True)
+        taken = self._submit("take", np.take, parts, indices, [0] * len(parts))
+        return replace(self, parts=taken, counts=[len(each) for each in indices])
 
     def scaled(self, scaler: RowFunction) -> "DaskMatrix":
-        """The same rows, prepared at once, where they lie."""
-        parts = self._submit("scale", scaler, self.parts)
-        return DaskMatrix(self.client, parts, self.counts, self.size)
+        """Return a matrix of scaled rows, computed at once on the same workers."""
+        return replace(self, parts=self._submit("scale", scaler, self.parts))
 
     def align(self, values: Any) -> Any:
-        """What belongs to each row, as tasks beside the rows; see `CodeMatrix`."""
-        if isinstance(values, _Aligned):
+        """Send one value a row to the workers that hold the rows, as tasks."""
+        if isinstance(values, _AlignedValues):
             return values
-        slices = [values[where] for where in self._places()]
-        return _Aligned(self._submit("align", _values, self.parts, slices))
+        slices = [values[rows] for rows in self._part_slices()]
+        return _AlignedValues(self._submit("align", _second, self.parts, slices))
 
     def map_blocks(self, function: Callable[..., T], *aligned: Any) -> Iterator[T]:
-        """What a function makes of every part, on its worker; see `CodeMatrix`."""
-        return iter(self.client.gather(self._mapped(function, aligned)))
+        """Call a function with each part, on its worker, and yield the results in order."""
+        return iter(self.client.gather(self._map_parts(function, aligned)))
 
     def sum_blocks(self, function: Callable[..., T], *aligned: Any) -> T:
-        """The sum of what `map_blocks` gives, always in the same order; see `CodeMatrix`."""
-        sums = self._mapped(function, aligned)
+        """Return the sum of a function over all parts, always added in the same order."""
+        sums = self._map_parts(function, aligned)
         while len(sums) > _FAN_IN:
             groups = [sums[start : start + _FAN_IN] for start in range(0, len(sums), _FAN_IN)]
             sums = self._submit("add", _sum, groups)
-        found: T = _sum(self.client.gather(sums))
-        return found
+        total: T = _sum(self.client.gather(sums))
+        return total
 
-    def _mapped(self, function: Callable[..., Any], aligned: Sequence[Any]) -> list[Any]:
+    def _map_parts(self, function: Callable[..., Any], aligned: Sequence[Any]) -> list[Any]:
         values = [self.align(each).parts for each in aligned]
-        # Sent once, whatever the parts: workers have it of each other, a copy for all threads.
-        (shared,) = self._submit("share", _same, [function])
-        return self._submit("map", _called, [shared] * len(self.parts), self.parts, *values)
+        # The function is sent to the cluster once; workers copy it from each other.
+        (shared,) = self._submit("share", _identity, [function])
+        return self._submit("map", _call, [shared] * len(self.parts), self.parts, *values)
 
     def _submit(self, name: str, function: Callable[..., Any], *each: Sequence[Any]) -> list[Any]:
-        """Futures of a function of each part, which runs where the most of its arguments is."""
+        """Return futures of a function of each part; they run where most of its arguments are."""
         arguments = [list(values) for values in each]
         futures = self.client.map(function, *arguments, key=f"bottleneck-{name}", pure=False)
         return list(futures)
 
-    def _places(self) -> Iterator[slice]:
+    def _part_slices(self) -> Iterator[slice]:
         ends = np.cumsum(self.counts).tolist()
         return map(slice, [0, *ends], ends)
 
 
-def load_on_workers(client: Any, cache: Cache, layer: str, rows: NDArray[np.int64]) -> DaskMatrix:
-    """Have Dask's workers read some rows of a layer, a part for each of their threads.
+def load_on_workers(
+    executor: DaskExecutor, cache: Cache, layer: str, rows: NDArray[np.int64]
+) -> DaskMatrix:
+    """Load some rows of a layer into the memory of Dask workers, one part for each thread.
 
     Parameters
     ----------
-    client : distributed.Client
+    executor : DaskExecutor
+        Cluster to use.
     cache : Cache
-        In a directory that every worker sees by the same absolute path.
+        Cache in a directory that every worker sees by the same absolute path.
     layer : str
-        A whole layer.
+        Finished layer of the cache.
     rows : ndarray of int64, shape (n,)
-        Ascending, each usable.
+        Row numbers, ascending; each row has codes.
+
+    Returns
+    -------
+    DaskMatrix
 
     Raises
     ------
     WorkerError
-        A worker does not see the cache or lacks this package, or they have too little memory;
-        before anything is read.
+        A worker does not see the cache or lacks this package, or the workers have too little
+        memory; raised before anything is read.
     ShardError
         A shard is absent, damaged, or holds other rows than its name says.
     """
-    path, size = cache.path.resolve(), code_size(cache, layer)
-    require_shared_paths(DaskExecutor(client), partial(_unseen, path, cache_fingerprint(path)))
+    client, path, size = executor.client, cache.path.resolve(), code_size(cache, layer)
+    fingerprint = cache_fingerprint(path)
+    require_shared_paths(executor, partial(_missing_on_worker, path, fingerprint))
     _require_memory(client, len(rows), size)
     threads = sum(client.nthreads().values())
-    places = np.array_split(rows, min(threads, len(rows)))
-    # To no worker by name: Dask would wait for that one to come back, were all of them lost.
-    load = partial(_load, path, layer)
-    parts = client.map(load, places, key="bottleneck-load", pure=False)
-    # Waits until all are read, so that a damaged shard is told of before anything is computed.
+    part_rows = np.array_split(rows, min(threads, len(rows)))
+    # Not assigned to a worker by name: if all of them were lost, Dask would wait for that one.
+    load = partial(_load, path, fingerprint, layer)
+    parts = client.map(load, part_rows, key="bottleneck-load", pure=False)
+    # Waits until all parts are read, so that a damaged shard is reported before any training.
     counts = client.gather(client.map(len, parts, key="bottleneck-count", pure=False))
     return DaskMatrix(client, parts, counts, size)
 
 
-def _unseen(path: Path, state: str) -> str:
-    """What a worker does not see; empty where it sees all."""
-    return "" if cache_fingerprint(path) == state else f"the cache {path}"
+def _missing_on_worker(path: Path, fingerprint: str) -> str:
+    """Return what this worker does not see; empty if it sees everything."""
+    return "" if cache_fingerprint(path) == fingerprint else f"the cache {path}"
 
 
 def _require_memory(client: Any, n: int, d: int) -> None:
-    """Refuse codes that the workers cannot hold, rather than have Dask end them one by one."""
+    """Refuse codes that the workers cannot hold, before Dask ends the workers one by one."""
     limits = list(client.run(_memory_limit).values())
-    needed, held = n * d * 4 * _COPIES, sum(limits)
-    if all(limits) and needed > held:
+    needed, available = n * d * 4 * _COPIES, sum(limits)
+    if all(limits) and needed > available:
         raise WorkerError(
-            f"training on {n} codes of {d} values takes {format_size(needed)}, and the "
-            f"workers have {format_size(held)}: start more of them, or leave `backend` out, and "
-            "codes are read from their shards as they are needed"
+            f"training on {n} codes of {d} values takes {format_size(needed)}, and the workers "
+            f"have {format_size(available)}: start more of them, or leave `backend` out, and codes "
+            "are read from their shards as they are needed"
         )
 
 
 def _memory_limit(dask_worker: Any) -> int:
-    """Of the worker that Dask gives; 0 where it has none."""
+    """Return the memory limit of a worker in bytes; 0 without one."""
     return int(dask_worker.memory_manager.memory_limit or 0)
 
 
-def _load(path: Path, layer: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    return open_cache(path).read_codes(layer, rows)
+def _load(path: Path, fingerprint: str, layer: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    cache, _ = open_on_worker(path, fingerprint)
+    return cache.read_codes(layer, rows)
 
 
-def _same(value: T) -> T:
+def _identity(value: T) -> T:
     return value
 
 
-def _called(function: Callable[..., T], block: NDArray[Any], *values: Any) -> T:
+def _call(function: Callable[..., T], block: NDArray[Any], *values: Any) -> T:
     return function(block, *values)
 
 
-def _values(_: NDArray[Any], values: T) -> T:
-    """What lies beside a part, made where the part is because it is asked for with it."""
+def _second(_: NDArray[Any], values: T) -> T:
+    """Return values, on the worker that holds the part because the part is an argument too."""
     return values
 
 

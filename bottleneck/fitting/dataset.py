@@ -1,13 +1,13 @@
-"""The rows of a layer with their targets, split into training and held-out rows."""
+"""Load the codes of a layer with their targets, split into training and held-out rows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.store import Cache, layers_in
+from bottleneck.cache.store import Cache
 from bottleneck.data.labels import (
     class_names,
     encode_targets,
@@ -16,28 +16,33 @@ from bottleneck.data.labels import (
     train_and_heldout_splits,
 )
 from bottleneck.data.table import ImageTable
-from bottleneck.errors import InvalidOptionError, LabelsError, UnknownNameError
+from bottleneck.errors import CacheError, InvalidOptionError, LabelsError, UnknownNameError
 from bottleneck.fitting.dask_matrix import load_on_workers
+from bottleneck.fitting.folds import group_codes
 from bottleneck.fitting.sharded_matrix import open_matrix
 from bottleneck.linear.matrix import CodeMatrix
 from bottleneck.linear.training import TrainingSet
+from bottleneck.runtime.executors import DaskExecutor
 
 
 @dataclass(frozen=True)
 class LayerDataset:
-    """One layer's rows with what they are called, some to learn from and some held out.
+    """Codes and targets of one layer: training rows and held-out rows.
 
     Attributes
     ----------
     cache : Cache
+        Source of the codes.
     layer : str
+        Layer of the cache.
     names : list of k str
         Class names.
     training : TrainingSet
+        Training rows.
     heldout : TrainingSet or None
-        None where there is no such split.
+        Held-out rows; None without a held-out split.
     split : str
-        The held-out split's name; empty where there is none.
+        Name of the held-out split; empty without one.
     """
 
     cache: Cache
@@ -54,19 +59,32 @@ def load_dataset(
     images: ImageTable,
     *,
     memory: int | None = None,
-    client: Any | None = None,
+    executor: DaskExecutor | None = None,
 ) -> LayerDataset:
-    """Read a layer, once, for all who learn from it.
+    """Load a layer for all classifiers that train on it.
 
     Parameters
     ----------
     cache : Cache
+        Source of the codes.
     layer : str
-        A whole layer of it.
+        Finished layer of the cache.
     images : ImageTable
-        The cache's own, or `bottleneck.data.labels.with_labels_from_csv`'s.
-    memory, client : optional
-        As in `fit`.
+        The cache's own table, or the same rows with other labels.
+    memory : int, optional
+        Bytes that training may use; half of the free memory by default. Codes that do not fit are
+        read from their shards block by block.
+    executor : DaskExecutor, optional
+        Cluster whose workers hold the codes; this process by default.
+
+    Raises
+    ------
+    CacheError, ShardError
+        The layer is not finished, or a shard is damaged.
+    LabelsError
+        There are fewer than two classes, or a split has no labelled images.
+    WorkerError
+        The workers do not see the cache, or have too little memory.
     """
     train_split, heldout_split = train_and_heldout_splits(images)
     labelled = cache.valid_rows(layer) & images.has_label
@@ -81,58 +99,100 @@ def load_dataset(
     if heldout_split:
         heldout_rows = split_rows(images, labelled, heldout_split)
         require_rows(heldout_rows, split=heldout_split)
-    learnt_targets, unseen_targets = targets(train_rows), targets(heldout_rows)  # before the work
-    rows = np.union1d(train_rows, heldout_rows)
+    # Targets first: a wrong label is reported before any code is read.
+    train_targets, heldout_targets = targets(train_rows), targets(heldout_rows)
+    rows, k = np.union1d(train_rows, heldout_rows), len(names)
     codes: CodeMatrix
-    if client is None:
+    if executor is None:
         codes = open_matrix(cache, layer, rows, memory=memory)
     else:
-        codes = load_on_workers(client, cache, layer, rows)
-    groups = [images.group[row] for row in train_rows.tolist()]
-    here, k = np.searchsorted(rows, train_rows), len(names)
-    learnt = codes if len(here) == len(rows) else codes.take(here)
+        codes = load_on_workers(executor, cache, layer, rows)
     heldout = None
     if heldout_split:
-        unseen = codes.take(np.searchsorted(rows, heldout_rows))
-        heldout = TrainingSet(unseen, unseen_targets, k)
-    training = TrainingSet(learnt, learnt_targets, k, groups)
+        heldout_codes = codes.take(np.searchsorted(rows, heldout_rows))
+        heldout = TrainingSet(heldout_codes, heldout_targets, k)
+        codes = codes.take(np.searchsorted(rows, train_rows))
+    groups = _groups(images, train_rows)
+    training = TrainingSet(codes, train_targets, k, groups)
     return LayerDataset(cache, layer, names, training, heldout, heldout_split)
 
 
-def resolve_layer(cache: Path, layer: str | None) -> str:
-    """The layer of a cache to learn from: the one that was asked for, or the only one.
+def resolve_layer(cache: Cache, layer: str | None) -> str:
+    """Return the layer to train on: the one that was named, or the cache's only one.
+
+    Parameters
+    ----------
+    cache : Cache
+        Cache with the layer.
+    layer : str, optional
+        Name of the layer; needed where the cache has several.
 
     Raises
     ------
     UnknownNameError
         The cache has no such layer.
     InvalidOptionError
-        None was asked for, and the cache has several or none.
+        No layer was named, and the cache has several or none.
     """
-    known = layers_in(cache)
+    known = cache.layers
     if layer is not None:
         if layer not in known:
-            raise UnknownNameError(
-                f"layer of {cache}", layer, known, "(`bottleneck.extract` adds more)"
-            )
+            hint = "(`bottleneck.extract` adds more)"
+            raise UnknownNameError(f"layer of {cache.path}", layer, known, hint)
         return layer
     if len(known) != 1:
         raise InvalidOptionError(
-            "layer",
+            "layers",
             layer,
-            f"one of the {len(known)} layers of {cache} "
+            f"one of the {len(known)} layers of {cache.path} "
             f"({', '.join(known) or 'none is extracted yet'})",
             "`bottleneck.sweep` compares them all",
         )
     return known[0]
 
 
+def resolve_layers(cache: Cache, layers: str | Sequence[str] | None) -> list[str]:
+    """Return the layers to compare, each once: those that were named, or all of the cache.
+
+    Parameters
+    ----------
+    cache : Cache
+        Cache with the layers.
+    layers : str or sequence of str, optional
+        Names of layers.
+
+    Raises
+    ------
+    UnknownNameError
+        The cache has no such layer.
+    CacheError
+        No layer was named, and the cache has none.
+    """
+    named = [layers] if isinstance(layers, str) else layers
+    names = [resolve_layer(cache, layer) for layer in named] if named else cache.layers
+    if not names:
+        raise CacheError(f"{cache.path} has no layer yet: `bottleneck.extract` adds one")
+    return list(dict.fromkeys(names))
+
+
 def require_rows(rows: NDArray[np.int64], *, split: str) -> None:
-    """Refuse to judge on nothing.
+    """Refuse an empty set of labelled rows.
+
+    Parameters
+    ----------
+    rows : ndarray of int64, shape (n,)
+        Labelled rows with codes.
+    split : str
+        Their split, for the message; empty without splits.
 
     Raises
     ------
     LabelsError
+        There are no rows.
+
+    Examples
+    --------
+    >>> require_rows(np.array([3]), split="val")
     """
     if not len(rows):
         where = f" in split {split!r}" if split else ""
@@ -140,3 +200,8 @@ def require_rows(rows: NDArray[np.int64], *, split: str) -> None:
             f"no labelled image with codes{where}: labels are the names of class folders, or a "
             "CSV's column"
         )
+
+
+def _groups(images: ImageTable, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    column = images.group
+    return group_codes(column.codes[rows], column.categories)

@@ -1,238 +1,211 @@
-"""Fit: from the cached codes of one layer to a head, judged once on the held-out split."""
+"""Fit a linear classifier to the cached codes of one layer, and score it on the held-out split."""
 
 import dataclasses
 import time
-from dataclasses import dataclass
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache.store import open_cache
-from bottleneck.data.labels import with_labels_from_csv
+from bottleneck.errors import InvalidOptionError
 from bottleneck.fitting.dataset import LayerDataset, load_dataset, resolve_layer
+from bottleneck.fitting.fit_result import FitResult
 from bottleneck.fitting.head import Head
-from bottleneck.fitting.metrics import (
-    ClassificationScore,
-    MultilabelScore,
-    expected_calibration_error,
-    score,
-    score_labels,
-)
+from bottleneck.fitting.metrics import expected_calibration_error
 from bottleneck.fitting.options import SearchOptions
-from bottleneck.fitting.selection import SearchResult, cross_val_calibrate, select_c
+from bottleneck.fitting.scores import Score, score_classes, score_labels
+from bottleneck.fitting.selection import cross_val_calibrate, select_c
+from bottleneck.fitting.worker_cache import labelled_images
 from bottleneck.linear.calibration import Calibration
 from bottleneck.linear.classifiers import expand_binary
 from bottleneck.linear.matrix import CodeMatrix
 from bottleneck.linear.path import Solution
 from bottleneck.linear.scaling import FeatureScaler
 from bottleneck.linear.training import ClassifierOptions, TrainingSet, train
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """What `fit` found.
-
-    Attributes
-    ----------
-    head : Head
-        Trained on all training rows.
-    c : float
-        The C that was chosen.
-    selection : SearchResult or None
-        The search; None where it was left out.
-    heldout : ClassificationScore, MultilabelScore or None
-        On the held-out split; None where there is none.
-    ece : float or None
-        Expected calibration error of the probabilities of rows that the folds held back.
-    train : int
-        Training rows.
-    solution : Solution
-        Of the final training: whether it converged, how near the minimum it is.
-    seconds : float
-    """
-
-    head: Head
-    c: float
-    selection: SearchResult | None
-    heldout: ClassificationScore | MultilabelScore | None
-    ece: float | None
-    train: int
-    solution: Solution
-    seconds: float
-
-    @property
-    def converged(self) -> bool:
-        """Whether the final training met its tolerance for every class."""
-        return bool(self.solution.converged.all())
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as ``fit --json`` prints them, beside the head's file name."""
-        gap = float(self.solution.gap.max())
-        return {
-            "clf": self.head.clf,
-            "layer": self.head.layer,
-            "c": self.c,
-            "preprocess": self.head.preprocessing.name,
-            "cv": self.selection.to_dict() if self.selection else None,
-            "heldout": self.heldout.to_dict() if self.heldout else None,
-            "ece": self.ece,
-            "train": self.train,
-            "converged": self.converged,
-            "gap": gap if np.isfinite(gap) else None,
-            "seconds": self.seconds,
-        }
+from bottleneck.runtime.executors import DaskExecutor, Executor
 
 
 def fit(
-    cache: Path,
+    cache: Any,
     clf: str | ClassifierOptions,
     *,
-    layer: str | None = None,
+    layers: str | None = None,
     search: SearchOptions | None = None,
-    labels: Path | None = None,
+    labels: str | PathLike[str] | None = None,
     memory: int | None = None,
-    client: Any | None = None,
+    executor: Executor | None = None,
 ) -> FitResult:
-    """Train a linear classifier on the codes of a layer. Needs no network and no images.
+    """Train a linear classifier on the codes of a layer; no network and no images are needed.
 
-    Where a split other than ``train`` exists, it learns from ``train`` alone and is judged on
-    ``test``, or else on ``val``. Without splits it learns from all rows.
+    If there is a split other than ``train``, the classifier is trained on ``train`` alone and
+    scored once on ``test``, or else on ``val``. Without splits it is trained on all rows.
 
     Parameters
     ----------
-    cache : Path
-        A cache with labels.
+    cache : str, PathLike, Cache or object with a ``cache``
+        Cache with labels.
     clf : str or ClassifierOptions
         ``"svm"``, ``"softmax"``, or one of them with its options.
-    layer : str, optional
-        Needed where the cache has several.
+    layers : str, optional
+        Layer of the cache; needed where it has several.
     search : SearchOptions, optional
-        How C and the scaling are chosen; the defaults of `SearchOptions` unless given.
-    labels : Path, optional
-        A CSV of labels to take in place of the cache's own; see
-        `bottleneck.data.labels.with_labels_from_csv`.
+        Search over C and scalings; 5 folds with standardized features by default.
+    labels : str or PathLike, optional
+        CSV with the columns ``path,label[,split][,group]`` that replaces the cache's labels.
     memory : int, optional
-        Bytes that training may take; codes that do not fit are read from their shards.
-    client : distributed.Client, optional
-        Codes lie on the workers of this client's scheduler, who must see the cache by the same
-        path; this machine needs no memory for them.
+        Bytes that training may use; half of the free memory by default. Codes that do not fit are
+        read from their shards block by block.
+    executor : DaskExecutor, optional
+        Dask cluster whose workers hold the codes; this process by default. The workers must see the
+        cache by the same path.
 
     Returns
     -------
-    Fit
+    FitResult
 
     Raises
     ------
     UnknownNameError, InvalidOptionError
-        An option's value is not allowed.
+        An option has a value that is not allowed.
     CacheError, ShardError
-        The cache is not whole, or a worker does not see it.
+        The cache is incomplete or damaged.
     WorkerError
-        There are no workers.
+        There are no workers, or one does not see the cache.
     LabelsError
         There are no labels, fewer than two classes, or too few images of one.
+
+    Examples
+    --------
+    >>> import bottleneck as bn  # doctest: +SKIP
+    >>> result = bn.fit("photos.cache", "svm", layers="layer3")  # doctest: +SKIP
+    >>> result.score  # doctest: +SKIP
+    0.93
+    >>> result.head.save("head.safetensors")  # doctest: +SKIP
     """
     start = time.monotonic()
-    options = clf if isinstance(clf, ClassifierOptions) else ClassifierOptions(clf)
-    if client is not None:
+    options = classifier_options(clf)
+    if executor is not None:
         options.require_distributable()
-    layer = resolve_layer(cache, layer)
+        if not isinstance(executor, DaskExecutor):
+            hint = "`bottleneck.sweep` takes other executors too"
+            raise InvalidOptionError("executor", executor, "a DaskExecutor", hint)
     store = open_cache(cache)
-    images = with_labels_from_csv(store.images, labels) if labels else store.images
-    lesson = load_dataset(store, layer, images, memory=memory, client=client)
-    return fit_dataset(lesson, options, search or SearchOptions(), start=start)
+    layer = resolve_layer(store, layers)
+    images = labelled_images(store, labels)
+    dataset = load_dataset(store, layer, images, memory=memory, executor=executor)
+    result = fit_dataset(dataset, options, search or SearchOptions())
+    return result.with_seconds(time.monotonic() - start)
 
 
 def fit_dataset(
-    lesson: LayerDataset,
-    options: ClassifierOptions,
-    search: SearchOptions,
-    *,
-    start: float | None = None,
+    dataset: LayerDataset, options: ClassifierOptions, search: SearchOptions
 ) -> FitResult:
-    """Choose C and the scaling, train on all training rows, judge once on the held-out ones.
+    """Select C and scaling, train on all training rows, and score once on the held-out rows.
 
     Parameters
     ----------
-    lesson : LayerDataset
+    dataset : LayerDataset
+        Codes and targets.
     options : ClassifierOptions
+        Classifier.
     search : SearchOptions
-    start : float, optional
-        When the work began, by the monotonic clock; now unless given.
+        Search over C and scalings.
+
+    Returns
+    -------
+    FitResult
+        Its time does not include loading the dataset.
     """
-    start = time.monotonic() if start is None else start
-    training, selection, scaling = lesson.training, None, search.scaling
+    start = time.monotonic()
+    training, result = dataset.training, None
     if search.cv:
-        selection = select_c(training, options, search)
-        best, scaling = selection.best.c, selection.best.preprocess
+        result = select_c(training, options, search)
+        c, scaling = result.best.c, result.best.scaling
     else:
-        (best,) = search.c or ()
-    scaler, solution = train(training, options, c=best, scaling=scaling)
-    calibration, ece = _calibration(training, options, c=best, scaling=scaling, folds=search.cv)
-    head = _head(lesson, options.clf, scaler, solution, calibration)
+        (c,), scaling = search.grid or (), search.scaling
+    scaler, solution = train(training, options, c=c, scaling=scaling)
+    calibration, ece = _calibrate(training, options, c=c, scaling=scaling, folds=search.cv)
+    head = _make_head(dataset, options.clf, scaler, solution, calibration)
     heldout = None
-    if lesson.heldout is not None:  # once, and after everything has been chosen
-        unseen = lesson.heldout
-        heldout = score_head(head, unseen.codes, unseen.targets, split=lesson.split)
-    found = FitResult(
+    if dataset.heldout is not None:  # used once, after everything has been selected
+        rows = dataset.heldout
+        heldout = score_head(head, rows.codes, rows.targets, split=dataset.split)
+    return FitResult(
         head=head,
-        c=best,
-        selection=selection,
+        c=c,
+        search=result,
         heldout=heldout,
         ece=ece,
         train=training.codes.shape[0],
         solution=solution,
-        seconds=time.monotonic() - start,
-    )
-    return dataclasses.replace(
-        found, head=dataclasses.replace(head, training_record=found.to_dict())
-    )
+        seconds=0.0,
+    ).with_seconds(time.monotonic() - start)
 
 
-def score_head(
-    head: Head, codes: CodeMatrix, targets: NDArray[Any], *, split: str
-) -> ClassificationScore | MultilabelScore:
-    """Judge a head on some rows' codes.
+def score_head(head: Head, codes: CodeMatrix, targets: NDArray[Any], *, split: str) -> Score:
+    """Score a head on codes with known targets.
 
     Parameters
     ----------
     head : Head
+        Trained classifier.
     codes : CodeMatrix
-        n rows, at least one, of the head's spec and layer.
+        Codes of the head's spec and layer, n rows, at least one.
     targets : ndarray of int64, shape (n,), or of bool, shape (n, k)
-        As `bottleneck.data.labels.encode_targets` gives them.
+        Class of each row, or which labels it has, in the order of the head's classes.
     split : str
-        Which rows these are.
+        Name of the split, stored in the score; empty without splits.
+
+    Returns
+    -------
+    ClassificationScore or MultilabelScore
     """
-    margins = np.concatenate(list(codes.map_blocks(head.decision_function)))
-    found: ClassificationScore | MultilabelScore
+    values = np.concatenate(list(codes.map_blocks(head.decision_function)))
+    score: Score
     if head.multilabel:
-        found = score_labels(targets, margins, head.classes, split=split)
+        score = score_labels(targets, values, head.classes, split=split)
     else:
-        found = score(targets, margins.argmax(axis=1), head.classes, split=split)
+        score = score_classes(targets, values.argmax(axis=1), head.classes, split=split)
     if head.calibration is None:
-        return found
-    ece = expected_calibration_error(head.calibration.probabilities(margins), targets)
-    return dataclasses.replace(found, ece=ece)
+        return score
+    ece = expected_calibration_error(head.calibration.probabilities(values), targets)
+    return dataclasses.replace(score, ece=ece)
 
 
-def _calibration(
+def classifier_options(clf: str | ClassifierOptions) -> ClassifierOptions:
+    """Return the options of a classifier that was given by name or with its options.
+
+    Raises
+    ------
+    UnknownNameError
+        There is no such classifier.
+
+    Examples
+    --------
+    >>> classifier_options("svm").clf
+    'svm'
+    """
+    return ClassifierOptions(clf) if isinstance(clf, str) else clf
+
+
+def _calibrate(
     training: TrainingSet, options: ClassifierOptions, *, c: float, scaling: str, folds: int
 ) -> tuple[Calibration | None, float | None]:
-    """From margins to probabilities, and their error on rows that folds held back."""
+    """Return the calibration and its error on the folds' validation rows."""
     k = training.classes
-    if options.clf == "softmax":  # its margins are logarithms of probabilities already
+    if options.clf == "softmax":  # its decision values are log-probabilities already
         return Calibration(np.ones(k), np.zeros(k), independent=training.multilabel), None
     if not folds:
         return None, None
-    found, margins = cross_val_calibrate(training, options, c=c, scaling=scaling, folds=folds)
-    return found, expected_calibration_error(found.probabilities(margins), training.targets)
+    calibration, values = cross_val_calibrate(training, options, c=c, scaling=scaling, folds=folds)
+    probabilities = calibration.probabilities(values)
+    return calibration, expected_calibration_error(probabilities, training.targets)
 
 
-def _head(
-    lesson: LayerDataset,
+def _make_head(
+    dataset: LayerDataset,
     clf: str,
     scaler: FeatureScaler,
     solution: Solution,
@@ -243,14 +216,14 @@ def _head(
         coef, intercept = expand_binary(clf, coef, intercept)
     return Head(
         clf=clf,
-        layer=lesson.layer,
-        classes=lesson.names,
+        layer=dataset.layer,
+        classes=dataset.names,
         coef=coef,
         intercept=intercept,
-        preprocessing=scaler,
+        scaler=scaler,
         calibration=calibration,
-        multilabel=lesson.training.multilabel,
-        spec=lesson.cache.spec,
-        reference=lesson.cache.reference,
+        multilabel=dataset.training.multilabel,
+        spec=dataset.cache.spec,
+        reference=dataset.cache.reference,
         training_record={},
     )

@@ -1,81 +1,141 @@
-"""Folds: rows to learn from and rows held back, so that no group and no preprocessing leaks."""
+"""Cross-validation folds that keep the rows of a group together."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
 from bottleneck.errors import InvalidOptionError, LabelsError
 from bottleneck.linear.training import TrainingSet
 
-_SEED = 0  # the folds are the same whenever the rows are
+_SEED = 0  # the same rows always have the same folds
 
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Training rows and validation rows of a fold, ascending."""
 
 
 def make_folds(training: TrainingSet, folds: int) -> list[Fold]:
-    """Rows to learn from and rows held back, ascending, of each fold; alike whenever rows are.
+    """Split rows into folds, in the same way whenever the rows are the same.
 
-    Classes have their share in every fold; rows that may have several labels are dealt at random.
+    The folds are stratified by class. Rows with several labels an image are assigned at random.
+    Rows of one group are in one fold.
+
+    Parameters
+    ----------
+    training : TrainingSet
+        Rows to split.
+    folds : int
+        Number of folds, at least 2; fewer are made where a class has fewer images or groups.
+
+    Returns
+    -------
+    list of Fold
+        Training rows and validation rows of each fold, ascending.
 
     Raises
     ------
     InvalidOptionError
-        Fewer than two folds are asked for.
+        `folds` is below 2.
     LabelsError
-        A class, or a class's groups, are too few for two folds.
+        A class has too few images or groups for two folds.
+
+    Examples
+    --------
+    >>> from bottleneck.linear.matrix import ArrayMatrix
+    >>> training = TrainingSet(ArrayMatrix(np.zeros((6, 1))), np.array([0, 0, 0, 1, 1, 1]), 2)
+    >>> [validation.tolist() for _, validation in make_folds(training, 3)]
+    [[2, 4], [1, 5], [0, 3]]
     """
+    # Importing scikit-learn takes most of a second, which `import bottleneck.fitting` avoids.
+    from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+
     require_folds(folds)
-    targets, rows = training.targets, np.zeros(len(training.targets))
-    grouped = training.groups is not None and any(training.groups)
-    names = training.groups if grouped and training.groups is not None else [""] * len(rows)
-    unit = np.array([name or f"\0{row}" for row, name in enumerate(names)])
-    folds = min(folds, _fewest(training, unit, "group" if grouped else "image"))
-    seeded = {"n_splits": folds, "shuffle": True, "random_state": _SEED}
+    targets, groups = training.targets, training.groups
+    folds = min(folds, _smallest_class(training))
+    options: dict[str, Any] = {"n_splits": folds, "shuffle": True, "random_state": _SEED}
     if training.multilabel:
-        kind = GroupKFold(**seeded) if grouped else KFold(**seeded)
-    else:
-        kind = StratifiedGroupKFold(**seeded) if grouped else StratifiedKFold(**seeded)
-    classes = None if training.multilabel else targets
-    splits = list(kind.split(rows, classes, unit if grouped else None))
-    if grouped and not training.multilabel:
+        splitter = KFold(**options) if groups is None else GroupKFold(**options)
+        return list(splitter.split(targets, None, groups))
+    splitter = StratifiedKFold(**options) if groups is None else StratifiedGroupKFold(**options)
+    splits = list(splitter.split(targets, targets, groups))
+    if groups is not None:
         _require_all_classes(training, splits)
     return splits
 
 
 def require_folds(folds: int) -> None:
-    """Refuse a number of folds that nothing can be learnt from.
+    """Refuse fewer than two folds.
 
     Raises
     ------
     InvalidOptionError
+        `folds` is below 2.
+
+    Examples
+    --------
+    >>> require_folds(5)
     """
     if folds < 2:
         raise InvalidOptionError("cv", folds, "at least 2 folds, or 0 for none")
 
 
-def _fewest(training: TrainingSet, unit: NDArray[Any], name: str) -> int:
-    """The smallest number of images or groups that a class has; at least 2."""
+def group_codes(codes: NDArray[np.integer[Any]], names: Sequence[str]) -> NDArray[np.int64] | None:
+    """Return integer groups in which every row without a group name is a group of its own.
+
+    Parameters
+    ----------
+    codes : ndarray of int, shape (n,)
+        Index into `names` for each row.
+    names : sequence of str
+        Group names; the empty name means no group.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,), or None
+        None where no row has a group name.
+
+    Examples
+    --------
+    >>> group_codes(np.array([0, 1, 0, 1]), ["", "slide1"])
+    array([0, 3, 1, 3])
+    """
+    order = np.argsort(np.asarray(names, dtype=object), kind="stable")  # folds follow the names
+    rank = np.empty(len(names), dtype=np.int64)
+    rank[order] = np.arange(len(names))
+    unnamed = np.isin(codes, [code for code, name in enumerate(names) if not name])
+    if unnamed.all():
+        return None
+    groups: NDArray[np.int64] = rank[codes] + int(unnamed.sum())
+    groups[unnamed] = np.arange(unnamed.sum())
+    return groups
+
+
+def _smallest_class(training: TrainingSet) -> int:
+    """Return the number of images or groups of the smallest class; at least 2."""
+    targets, groups, k = training.targets, training.groups, training.classes
     if training.multilabel:
-        counts = [len(np.unique(unit))]
+        counts = np.array([len(targets) if groups is None else len(np.unique(groups))])
+    elif groups is None:
+        counts = np.bincount(targets, minlength=k)
     else:
-        counts = [len(np.unique(unit[training.targets == k])) for k in range(training.classes)]
-    if min(counts) < 2:
+        width = int(groups.max()) + 1
+        counts = np.bincount(np.unique(targets * width + groups) // width, minlength=k)
+    if counts.min() < 2:
+        unit = "image" if groups is None else "group"
         raise LabelsError(
-            f"{sum(count < 2 for count in counts)} of {len(counts)} classes have a single "
-            f"training {name}: cross-validation needs 2 in each; add images, or give one value "
-            "of `c` and leave the cross-validation out with `cv=0`"
+            f"{(counts < 2).sum()} of {len(counts)} classes have a single training {unit}: "
+            "cross-validation needs 2 in each; add images, or give one value of `c` and leave the "
+            "cross-validation out with `cv=0`"
         )
-    return min(counts)
+    return int(counts.min())
 
 
 def _require_all_classes(training: TrainingSet, splits: Sequence[Fold]) -> None:
-    for here, _ in splits:
-        if len(np.unique(training.targets[here])) < training.classes:
+    for rows, _ in splits:
+        if np.bincount(training.targets[rows], minlength=training.classes).min() == 0:
             fewer = "fewer folds with `cv`" if len(splits) > 2 else "`cv=0` and one value of `c`"
             raise LabelsError(
-                f"with {len(splits)} folds the groups of a class all stand in one fold: "
+                f"with {len(splits)} folds the groups of a class are all in one fold: "
                 f"give {fewer}, or smaller groups"
             )

@@ -1,7 +1,8 @@
-"""The head: a trained linear classifier with everything it needs to be used again, as data."""
+"""Heads: trained linear classifiers with all data that prediction needs, stored as safetensors."""
 
 import json
 from dataclasses import asdict, dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,30 +26,32 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class Head:
-    """A linear classifier on the codes of one layer.
+    """Linear classifier for the codes of one layer.
 
     Attributes
     ----------
     clf : str
         ``"svm"`` or ``"softmax"``.
     layer : str
-        The layer whose codes it reads.
+        Layer whose codes it classifies.
     classes : list of k str
         Class names, in the order of the coefficients.
     coef : ndarray of float64, shape (k, d)
+        Coefficients.
     intercept : ndarray of float64, shape (k,)
-    preprocessing : FeatureScaler
-        Done to a code first.
+        Intercepts.
+    scaler : FeatureScaler
+        Scaling that is applied to the codes first.
     calibration : Calibration or None
-        From margins to probabilities; None where nothing was held back to learn it from.
+        Map from decision values to probabilities; None where it was trained without folds.
     multilabel : bool
-        Whether an image may have several of the classes, or none: those of margins above 0.
+        Whether an image may have several classes, or none: those with decision values above 0.
     spec : Spec
-        What decided the codes that it was trained on.
+        Spec of the codes that it was trained on.
     reference : ModelReference
-        Where their network came from.
+        Origin of the network.
     training_record : dict
-        How it was trained and what it scored, as `fit --json` prints it; for people.
+        Training and score, as ``fit --json`` prints them; for information only.
     """
 
     clf: str
@@ -56,7 +59,7 @@ class Head:
     classes: list[str]
     coef: NDArray[np.float64]
     intercept: NDArray[np.float64]
-    preprocessing: FeatureScaler
+    scaler: FeatureScaler
     calibration: Calibration | None
     multilabel: bool
     spec: Spec
@@ -64,12 +67,12 @@ class Head:
     training_record: dict[str, Any]
 
     def decision_function(self, codes: NDArray[Any]) -> NDArray[np.float64]:
-        """The linear score of each class.
+        """Return the linear score of each class.
 
         Parameters
         ----------
         codes : ndarray, shape (n, d)
-            Of this head's spec and layer, flattened.
+            Flattened codes of this head's spec and layer.
 
         Returns
         -------
@@ -84,23 +87,54 @@ class Head:
             raise HeadError(
                 f"the head reads codes of size {self.coef.shape[1]}, got shape {codes.shape}"
             )
-        return self.preprocessing(codes.astype(np.float64)) @ self.coef.T + self.intercept
+        return self.scaler(codes.astype(np.float64)) @ self.coef.T + self.intercept
 
-    def predict_scores(self, margins: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Probabilities where the head is calibrated, else the margins; shape (n, k)."""
-        return margins if self.calibration is None else self.calibration.probabilities(margins)
+    def predict_scores(self, decision_values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return probabilities, or the decision values of a head without calibration.
 
-    def predict_labels(self, margins: NDArray[np.float64]) -> list[str]:
-        """The class of the highest margin of each row; all of positive margins for multi-label."""
+        Parameters
+        ----------
+        decision_values : ndarray of float64, shape (n, k)
+            Result of `decision_function`.
+
+        Returns
+        -------
+        ndarray of float64, shape (n, k)
+        """
+        if self.calibration is None:
+            return decision_values
+        return self.calibration.probabilities(decision_values)
+
+    def predict_labels(self, decision_values: NDArray[np.float64]) -> list[str]:
+        """Return the class of the highest value of each row.
+
+        With several labels an image, the labels with values above 0 are joined by ``|``.
+
+        Parameters
+        ----------
+        decision_values : ndarray of float64, shape (n, k)
+            Result of `decision_function`.
+
+        Returns
+        -------
+        list of n str
+        """
         if not self.multilabel:
-            return [self.classes[k] for k in margins.argmax(axis=1).tolist()]
+            return [self.classes[k] for k in decision_values.argmax(axis=1).tolist()]
         return [
             SEPARATOR.join(name for name, given in zip(self.classes, row, strict=True) if given)
-            for row in (margins > 0).tolist()
+            for row in (decision_values > 0).tolist()
         ]
 
     def require(self, spec: Spec, *, where: str) -> None:
         """Refuse codes of another spec.
+
+        Parameters
+        ----------
+        spec : Spec
+            Spec of the codes.
+        where : str
+            Origin of the codes, for the message.
 
         Raises
         ------
@@ -114,10 +148,16 @@ class Head:
             next_step="a head reads only codes of its own spec; `bottleneck fit` makes another",
         )
 
-    def save(self, path: Path) -> None:
-        """Write it as safetensors, coefficients as tensors and the rest as JSON metadata."""
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the head as safetensors: coefficients as tensors, the rest as JSON metadata.
+
+        Parameters
+        ----------
+        path : str or PathLike
+            Output file; an existing one is replaced atomically.
+        """
         tensors = {"coef": self.coef, "intercept": self.intercept}
-        tensors |= {"mean": self.preprocessing.mean, "scale": self.preprocessing.scale}
+        tensors |= {"mean": self.scaler.mean, "scale": self.scaler.scale}
         if self.calibration is not None:
             tensors |= {"slope": self.calibration.slope, "offset": self.calibration.offset}
         tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
@@ -127,25 +167,31 @@ class Head:
             "clf": self.clf,
             "layer": self.layer,
             "classes": self.classes,
-            "preprocess": self.preprocessing.name,
+            "preprocess": self.scaler.name,
             "multilabel": self.multilabel,
             "spec": self.spec.to_json(),
             "source": asdict(self.reference),
             "record": self.training_record,
         }
-        with atomic_write(path) as temporary:
-            # Not safetensors' save_file: its files are for their owner's eyes alone.
+        with atomic_write(Path(path)) as temporary:
+            # Not safetensors' save_file, whose files only their owner may read.
             temporary.write_bytes(save(tensors, metadata={"bottleneck": json.dumps(values)}))
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read a head; runs no code of the file's.
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Read a head; no code in the file is executed.
+
+        Parameters
+        ----------
+        path : str or PathLike
+            File that `save` wrote.
 
         Raises
         ------
         HeadError
-            There is no such file, it is no head, or its parts do not fit together.
+            There is no such file, it is not a head, or it is damaged.
         """
+        path = Path(path)
         tensors, values = _read(path)
         try:
             if (values["format"], values["format_version"]) != (FORMAT, FORMAT_VERSION):
@@ -159,9 +205,7 @@ class Head:
                 classes=list(values["classes"]),
                 coef=tensors["coef"],
                 intercept=tensors["intercept"],
-                preprocessing=FeatureScaler(
-                    values["preprocess"], tensors["mean"], tensors["scale"]
-                ),
+                scaler=FeatureScaler(values["preprocess"], tensors["mean"], tensors["scale"]),
                 calibration=_calibration(tensors, independent=values["multilabel"]),
                 multilabel=values["multilabel"],
                 spec=Spec.from_json(values["spec"]),
@@ -174,7 +218,7 @@ class Head:
             raise HeadError(
                 f"{path} is not a head of this format: {format_error(error)}"
             ) from error
-        _require_sense(path, head)
+        _validate(path, head)
         return head
 
 
@@ -206,10 +250,10 @@ def _read(path: Path) -> tuple[dict[str, NDArray[np.float64]], dict[str, Any]]:
     return tensors, values
 
 
-def _require_sense(path: Path, head: Head) -> None:
+def _validate(path: Path, head: Head) -> None:
     for name, value, known in [
         ("clf", head.clf, CLASSIFIERS),
-        ("preprocess", head.preprocessing.name, SCALINGS),
+        ("preprocess", head.scaler.name, SCALINGS),
     ]:
         if value not in known:
             raise HeadError(f"{path}: {name} is {value!r}, must be one of {', '.join(known)}")
@@ -221,8 +265,8 @@ def _require_sense(path: Path, head: Head) -> None:
     expected = [
         ("coef", head.coef, (k, d)),
         ("intercept", head.intercept, (k,)),
-        ("mean", head.preprocessing.mean, (d,)),
-        ("scale", head.preprocessing.scale, (d,)),
+        ("mean", head.scaler.mean, (d,)),
+        ("scale", head.scaler.scale, (d,)),
     ]
     if head.calibration is not None:
         expected += [

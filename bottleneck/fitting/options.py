@@ -1,11 +1,12 @@
-"""Options of the search for C and for the scaling of features by cross-validation."""
+"""Options of the search over C and feature scalings."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from bottleneck.errors import InvalidOptionError, UnknownNameError
+from bottleneck.fitting.folds import require_folds
 from bottleneck.fitting.metrics import METRICS
 from bottleneck.linear.scaling import SCALINGS, require_scaling
 
@@ -14,20 +15,20 @@ RULES = ("best", "1se")
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """Which values of C and which scalings are tried, and how one of them is chosen.
+    """Options of the search over C and feature scalings, validated when created.
 
-    Parameters
+    Attributes
     ----------
-    c : sequence of float, optional
-        Values of C to choose from, each above 0; a coarse and then a fine grid unless given.
-        Stored as a tuple in ascending order, each value once.
+    c : float or sequence of float, optional
+        Values of C to try; without it a coarse grid, then a fine one around the best. Stored as an
+        ascending tuple without duplicates.
     cv : int
-        Number of folds, at least 2; 0 leaves the cross-validation out, and needs one value of C.
+        Number of cross-validation folds; 0 for none, which needs a single value of C.
     scaling : str
-        ``"standardize"``, ``"l2"``, ``"none"``, or ``"auto"`` to choose among these three.
+        One of `bottleneck.linear.scaling.SCALINGS`, or ``"auto"`` to try all of them.
     metric : str
-        ``"accuracy"``, ``"balanced"`` or ``"macro_f1"``; with several labels an image the metric
-        is always mean average precision.
+        Metric that the search maximises: ``"accuracy"``, ``"balanced"`` or ``"macro_f1"``.
+        Several labels an image always use the mean average precision.
     rule : str
         ``"best"``, or ``"1se"`` for the smallest C within one standard error of the best.
 
@@ -38,34 +39,32 @@ class SearchOptions:
 
     Examples
     --------
-    >>> SearchOptions(c=[1.0, 0.1, 1.0]).c
+    >>> SearchOptions(c=[1.0, 0.1]).c
     (0.1, 1.0)
-    >>> SearchOptions(cv=0)
+    >>> SearchOptions(cv=1)
     Traceback (most recent call last):
-    bottleneck.errors.InvalidOptionError: `cv=0`: must be at least 2 folds to choose among a \
-whole grid of C: or give one value of `c`
+    bottleneck.errors.InvalidOptionError: `cv=1`: must be at least 2 folds, or 0 for none
     """
 
-    c: Sequence[float] | None = None
+    c: float | Sequence[float] | None = None
     cv: int = 5
     scaling: str = "standardize"
     metric: str = "accuracy"
     rule: str = "best"
 
     def __post_init__(self) -> None:
-        for name, value, known in [("metric", self.metric, METRICS), ("rule", self.rule, RULES)]:
+        for name, value, known in (("metric", self.metric, METRICS), ("rule", self.rule, RULES)):
             if value not in known:
                 raise UnknownNameError(name, value, known)
         if self.scaling != "auto":
             require_scaling(self.scaling)
-        if self.c is not None:
-            object.__setattr__(self, "c", check_grid(self.c))
+        grid = self.grid
+        object.__setattr__(self, "c", grid)
         if self.cv:
-            if self.cv < 2:
-                raise InvalidOptionError("cv", self.cv, "at least 2 folds, or 0 for none")
+            require_folds(self.cv)
             return
-        if self.c is None or len(self.c) > 1:
-            count = "a whole grid" if self.c is None else f"{len(self.c)} values"
+        if grid is None or len(grid) > 1:
+            count = "a whole grid" if grid is None else f"{len(grid)} values"
             raise InvalidOptionError(
                 "cv",
                 0,
@@ -81,13 +80,20 @@ whole grid of C: or give one value of `c`
             )
 
     @property
+    def grid(self) -> tuple[float, ...] | None:
+        """Values of C in ascending order; None for the default grids."""
+        if self.c is None:
+            return None
+        return require_grid(self.c if isinstance(self.c, Iterable) else (self.c,))
+
+    @property
     def scalings(self) -> tuple[str, ...]:
-        """Names of the scalings to try."""
+        """Scalings to try."""
         return SCALINGS if self.scaling == "auto" else (self.scaling,)
 
 
-def check_grid(values: Sequence[float]) -> tuple[float, ...]:
-    """Return values of C in ascending order, each once.
+def require_grid(values: Iterable[float]) -> tuple[float, ...]:
+    """Return values of C in ascending order without duplicates.
 
     Raises
     ------
@@ -96,10 +102,13 @@ def check_grid(values: Sequence[float]) -> tuple[float, ...]:
 
     Examples
     --------
-    >>> check_grid([1, 0.1, 1])
-    (0.1, 1)
+    >>> require_grid([1.0, 0.1, 1.0])
+    (0.1, 1.0)
     """
-    for c in values:
+    cs = tuple(values)
+    for c in cs:
         if not (np.isfinite(c) and c > 0):
             raise InvalidOptionError("c", f"{c:g}", "a finite number above 0, or auto")
-    return tuple(sorted(set(values)))
+    if not cs:
+        raise InvalidOptionError("c", cs, "at least one value")
+    return tuple(sorted(set(cs)))

@@ -1,7 +1,6 @@
-"""Selection: which C, and which preprocessing, by cross-validation on the training rows alone."""
+"""Select C and the feature scaling by cross-validation on the training rows."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from bottleneck.fitting.folds import Fold, make_folds
 from bottleneck.fitting.metrics import METRICS, mean_average_precision
 from bottleneck.fitting.options import SearchOptions
+from bottleneck.fitting.search_result import Candidate, SearchResult
 from bottleneck.linear.calibration import Calibration, fit_platt, fit_temperature
 from bottleneck.linear.path import Solution
 from bottleneck.linear.scaling import fit_scaler
@@ -19,145 +19,62 @@ from bottleneck.linear.training import SEARCH_TOL, ClassifierOptions, TrainingSe
 # The best C differs by five decades between data sets (S. Kornblith, J. Shlens and Q. Le, "Do
 # better ImageNet models transfer better?", 2019); then eighths of a decade around the best.
 C_GRID: tuple[float, ...] = tuple(float(c) for c in np.logspace(-6, 5, 23))
-_DIGITS = 12  # of a mean; beyond them is rounding, which breaks no tie
-_FINE = tuple(10 ** (step / 8) for step in (-3, -2, -1, 1, 2, 3))
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One preprocessing and C, and what the folds said of it.
-
-    Attributes
-    ----------
-    preprocess : str
-    c : float
-    scores : tuple of float
-        The metric on each fold's held-back part.
-    gap : float
-        The largest of any fold: objectives are within this share of their minimum. NaN where
-        the solver proves nothing.
-    converged : bool
-        Whether the solver met its tolerance in every fold.
-    """
-
-    preprocess: str
-    c: float
-    scores: tuple[float, ...]
-    gap: float
-    converged: bool
-
-    @property
-    def mean(self) -> float:
-        """Mean over the folds."""
-        return float(np.mean(self.scores))
-
-    @property
-    def std(self) -> float:
-        """Standard deviation over the folds."""
-        return float(np.std(self.scores))
-
-    @property
-    def standard_error(self) -> float:
-        """Of the mean."""
-        return float(np.std(self.scores, ddof=1) / np.sqrt(len(self.scores)))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Every number, as ``--save-cv`` writes it."""
-        return {
-            "preprocess": self.preprocess,
-            "c": self.c,
-            "mean": self.mean,
-            "std": self.std,
-            "scores": list(self.scores),
-            "gap": self.gap if np.isfinite(self.gap) else None,
-            "converged": self.converged,
-        }
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """The outcome of a search.
-
-    Attributes
-    ----------
-    best : Candidate
-        The chosen one.
-    candidates : list of Candidate
-        By preprocessing, then C.
-    folds : int
-        How many there were.
-    metric : str
-        What scores are.
-    """
-
-    best: Candidate
-    candidates: list[Candidate]
-    folds: int
-    metric: str
-
-    @property
-    def at_edge(self) -> bool:
-        """Whether the best C is the first or last of several, so that a better may lie beyond."""
-        tried = [found.c for found in self.candidates if found.preprocess == self.best.preprocess]
-        return len(tried) > 1 and self.best.c in (min(tried), max(tried))
-
-    def to_dict(self) -> dict[str, Any]:
-        """The choice's cross-validation, as ``fit --json`` prints it."""
-        return {
-            "mean": self.best.mean,
-            "std": self.best.std,
-            "folds": self.folds,
-            "metric": self.metric,
-        }
-
-    def table(self) -> dict[str, Any]:
-        """Every number of the search, as ``--save-cv`` writes it."""
-        return {
-            "metric": self.metric,
-            "folds": self.folds,
-            "best": self.best.to_dict(),
-            "candidates": [found.to_dict() for found in self.candidates],
-        }
+_FINE_FACTORS = tuple(10 ** (step / 8) for step in (-3, -2, -1, 1, 2, 3))
+_DIGITS = 12  # of a mean; further digits are rounding errors, which must not break ties
 
 
 def select_c(
     training: TrainingSet, options: ClassifierOptions, search: SearchOptions
 ) -> SearchResult:
-    """Cross-validate every C of a grid with every scaling of the features.
+    """Cross-validate values of C and scalings, and select the best candidate.
+
+    Scalings and classifiers are fitted to the training rows of each fold alone.
 
     Parameters
     ----------
     training : TrainingSet
+        Training rows.
     options : ClassifierOptions
+        Classifier.
     search : SearchOptions
-        Without values of C, `C_GRID` is tried, and then finer steps around the best value. The
-        number of folds is at most ``cv``: a class with fewer images makes it fewer. Scalings are
-        fitted on each fold's training part alone.
+        Values of C, scalings, folds, metric and rule; `cv` is at least 2.
+
+    Returns
+    -------
+    SearchResult
 
     Raises
     ------
-    LabelsError
-        A class, or a class's groups, are too few for two folds.
     InvalidOptionError
-        There are no folds.
+        `cv` is below 2.
+    LabelsError
+        A class has too few images or groups for two folds.
+
+    Examples
+    --------
+    >>> from bottleneck.linear.matrix import ArrayMatrix
+    >>> codes = np.random.default_rng(0).normal(size=(40, 2)) + 4 * np.eye(2)[np.arange(40) % 2]
+    >>> training = TrainingSet(ArrayMatrix(codes), np.arange(40) % 2, 2)
+    >>> result = select_c(training, ClassifierOptions("svm"), SearchOptions(c=[0.1, 1.0], cv=4))
+    >>> len(result.candidates), result.folds, result.best.mean > 0.9
+    (2, 4, True)
     """
     splits = make_folds(training, search.cv)
-    candidates = [
-        candidate
-        for scaling in search.scalings
-        for candidate in _cross_validated(
-            training, options, splits, search.c or C_GRID, scaling=scaling, metric=search.metric
+    scalings = search.scalings
+    candidates: list[Candidate] = []
+    for scaling in scalings:
+        grid = search.grid or C_GRID
+        candidates += _cross_validate(
+            training, options, splits, grid, scaling=scaling, metric=search.metric
         )
-    ]
     best = _best(candidates, search.rule)
-    if search.c is None:
-        fine = [best.c * factor for factor in _FINE]
-        candidates += _cross_validated(
-            training, options, splits, fine, scaling=best.preprocess, metric=search.metric
+    if search.grid is None:
+        fine = [best.c * factor for factor in _FINE_FACTORS]
+        candidates += _cross_validate(
+            training, options, splits, fine, scaling=best.scaling, metric=search.metric
         )
         best = _best(candidates, search.rule)
-    order = {name: index for index, name in enumerate(search.scalings)}
-    candidates.sort(key=lambda candidate: (order[candidate.preprocess], candidate.c))
+    candidates.sort(key=lambda candidate: (scalings.index(candidate.scaling), candidate.c))
     metric = "mean_average_precision" if training.multilabel else search.metric
     return SearchResult(best, candidates, len(splits), metric)
 
@@ -165,30 +82,44 @@ def select_c(
 def cross_val_calibrate(
     training: TrainingSet, options: ClassifierOptions, *, c: float, scaling: str, folds: int
 ) -> tuple[Calibration, NDArray[np.float64]]:
-    """Learn probabilities from the margins of rows that were held back.
+    """Fit a calibration to the decision values of validation rows.
+
+    Parameters
+    ----------
+    training : TrainingSet
+        Training rows.
+    options : ClassifierOptions
+        Classifier.
+    c : float
+        C of the classifier.
+    scaling : str
+        Scaling of the features.
+    folds : int
+        Number of folds, at least 2.
 
     Returns
     -------
     calibration : Calibration
-        A temperature; for several labels an image, Platt's slope and offset of each.
-    margins : ndarray of float64, shape (n, k)
-        What it was learnt from: each row's, by a classifier that has not seen it.
+        A temperature; for several labels an image, the slope and offset of each label (Platt).
+    decision_values : ndarray of float64, shape (n, k)
+        The values that it was fitted to: those of each row, by a classifier that was trained
+        without it.
     """
-    margins = np.zeros((len(training.targets), training.classes))
-    for here, held_back in make_folds(training, folds):
-        scaler, solution = train(training.take(here), options, c=c, scaling=scaling)
-        unseen = training.codes.take(held_back).scaled(scaler)
-        found = np.concatenate(list(unseen.map_blocks(solution.decision_function)))
-        margins[held_back] = np.hstack([-found, found]) if found.shape[1] == 1 else found
-    learn = fit_platt if training.multilabel else fit_temperature
-    return learn(margins, training.targets), margins
+    values = np.zeros((len(training.targets), training.classes))
+    for rows, validation in make_folds(training, folds):
+        scaler, solution = train(training.take(rows), options, c=c, scaling=scaling)
+        codes = training.codes.take(validation).scaled(scaler)
+        part = np.concatenate(list(codes.map_blocks(solution.decision_function)))
+        values[validation] = np.hstack([-part, part]) if part.shape[1] == 1 else part
+    fit = fit_platt if training.multilabel else fit_temperature
+    return fit(values, training.targets), values
 
 
-def _cross_validated(
+def _cross_validate(
     training: TrainingSet,
     options: ClassifierOptions,
     splits: Sequence[Fold],
-    grid: Sequence[float],
+    grid: Iterable[float],
     *,
     scaling: str,
     metric: str,
@@ -197,55 +128,55 @@ def _cross_validated(
     scores: list[list[float]] = [[] for _ in cs]
     gaps: list[list[float]] = [[] for _ in cs]
     converged = [True for _ in cs]
-    for here, held_back in splits:
-        learnt = training.take(here)
-        scaler = fit_scaler(scaling, learnt.codes)
-        path = list(options.path(learnt.scaled(scaler), cs, tol=SEARCH_TOL))
-        judged = _judged(path, training.take(held_back).scaled(scaler), metric)
-        for place, (solution, score) in enumerate(zip(path, judged, strict=True)):
-            scores[place].append(score)
-            gaps[place].append(float(solution.gap.max()))
-            converged[place] &= bool(solution.converged.all())
+    for rows, validation in splits:
+        fold = training.take(rows)
+        scaler = fit_scaler(scaling, fold.codes)
+        path = list(options.path(fold.scaled(scaler), cs, tol=SEARCH_TOL))
+        fold_scores = _scores(path, training.take(validation).scaled(scaler), metric)
+        for i, (solution, score) in enumerate(zip(path, fold_scores, strict=True)):
+            scores[i].append(score)
+            gaps[i].append(float(solution.gap.max()))
+            converged[i] &= bool(solution.converged.all())
     return [
         Candidate(scaling, c, tuple(score), max(gap), met)
         for c, score, gap, met in zip(cs, scores, gaps, converged, strict=True)
     ]
 
 
-def _judged(path: Sequence[Solution], unseen: TrainingSet, metric: str) -> list[float]:
-    """The metric of each classifier on rows that it has not seen, read once for all of them."""
-    answers = partial(_answers, path=path, multilabel=unseen.multilabel)
-    found = map(np.concatenate, zip(*unseen.codes.map_blocks(answers), strict=True))
-    targets, k = unseen.targets, unseen.classes
-    if unseen.multilabel:
-        return [mean_average_precision(targets, margins) for margins in found]
-    return [METRICS[metric](targets, classes, k) for classes in found]
+def _scores(path: Sequence[Solution], validation: TrainingSet, metric: str) -> list[float]:
+    """Return the metric of each classifier on validation rows, which are read once."""
+    predict = partial(_predict, path=path, multilabel=validation.multilabel)
+    predictions = map(np.concatenate, zip(*validation.codes.map_blocks(predict), strict=True))
+    targets, k = validation.targets, validation.classes
+    if validation.multilabel:
+        return [mean_average_precision(targets, values) for values in predictions]
+    return [METRICS[metric](targets, classes, k) for classes in predictions]
 
 
-def _answers(
+def _predict(
     block: NDArray[Any], *, path: Sequence[Solution], multilabel: bool
 ) -> list[NDArray[Any]]:
-    """What each classifier says of a block: margins of all labels, or the class of the highest."""
-    margins = (solution.decision_function(block) for solution in path)
-    return list(margins) if multilabel else [_classes(found) for found in margins]
+    """Return each classifier's class of every row; its decision values for several labels."""
+    values = (solution.decision_function(block) for solution in path)
+    return list(values) if multilabel else [_classes(each) for each in values]
 
 
-def _classes(margins: NDArray[Any]) -> NDArray[np.int64]:
-    """The class of the highest margin, from one margin for two classes."""
-    if margins.shape[1] == 1:
-        return (margins[:, 0] > 0).astype(np.int64)
-    return np.asarray(margins.argmax(axis=1))
+def _classes(decision_values: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the class of the highest value; two classes have a single column."""
+    if decision_values.shape[1] == 1:
+        return (decision_values[:, 0] > 0).astype(np.int64)
+    return np.asarray(decision_values.argmax(axis=1))
 
 
 def _best(candidates: Sequence[Candidate], rule: str) -> Candidate:
-    """The highest mean; of equals the smallest C, which regularises most."""
-    best = max(candidates, key=lambda found: (round(found.mean, _DIGITS), -found.c))
+    """Return the candidate of the highest mean; of equal means the one of the smallest C."""
+    best = max(candidates, key=lambda candidate: (round(candidate.mean, _DIGITS), -candidate.c))
     if rule == "best":
         return best
     # L. Breiman et al., "Classification and regression trees" (1984), section 3.4.3.
-    enough = round(best.mean - best.standard_error, _DIGITS)
-    rivals = [found for found in candidates if found.preprocess == best.preprocess]
+    threshold = round(best.mean - best.standard_error, _DIGITS)
+    same_scaling = [one for one in candidates if one.scaling == best.scaling]
     return min(
-        (found for found in rivals if round(found.mean, _DIGITS) >= enough),
-        key=lambda found: found.c,
+        (one for one in same_scaling if round(one.mean, _DIGITS) >= threshold),
+        key=lambda one: one.c,
     )

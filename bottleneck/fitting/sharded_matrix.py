@@ -1,9 +1,9 @@
-"""Stored codes: a layer's rows as training reads them, in memory if they fit, else from shards."""
+"""Codes of a layer as training reads them: in memory if they fit, otherwise from their shards."""
 
 import atexit
 import math
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any
@@ -19,29 +19,35 @@ from bottleneck.errors import USER_CODE_ERRORS, BottleneckError
 from bottleneck.linear.matrix import ArrayMatrix, CodeMatrix
 from bottleneck.runtime.resources import spare_memory
 
-# Of codes in memory at once: as read, a fold's rows, those prepared, those in their coordinates.
+# Copies of the codes in memory at once: as read, the rows of a fold, scaled, in the eigenbasis.
 _COPIES = 4
-# Of a budget, for a block that is computed with; the next is read meanwhile, and each has a copy.
-_SHARE_OF_BLOCK = 16
-_LARGEST_BLOCK = 64 << 20  # bytes; a larger one is no faster
+# Copies where training needs the rows themselves only: as read and scaled.
+_LOCAL_COPIES = 2
+# Blocks per budget: the next block is read while one is used, and each has a scaled copy.
+_BLOCKS_PER_BUDGET = 16
+_MAX_BLOCK = 64 << 20  # bytes; larger blocks are no faster
 
 
 @dataclass(frozen=True)
 class ShardedMatrix(CodeMatrix):
-    """Codes that are read from their shards whenever they are asked for, in order.
+    """Codes that are read from their shards in blocks, in order, whenever they are needed.
 
-    A shard is checked before it is read for the first time.
+    Each shard is verified before it is read for the first time.
 
     Attributes
     ----------
     cache : Cache
+        Source of the codes.
     layer : str
+        Finished layer of the cache.
     rows : ndarray of int64, shape (n,)
-        Ascending rows of the cache, each usable.
+        Row numbers in the cache, ascending; each row has codes.
     size : int
-        d, of a flattened code.
+        Number of values d of a flattened code.
     block : int
         Rows that are read at a time.
+    memory : int
+        Bytes that training may use.
     """
 
     cache: Cache
@@ -49,7 +55,8 @@ class ShardedMatrix(CodeMatrix):
     rows: NDArray[np.int64]
     size: int
     block: int
-    _checked: set[int] = field(default_factory=set)
+    memory: int = 0
+    _verified: set[int] = field(default_factory=set)
 
     @property
     def in_memory(self) -> bool:
@@ -63,50 +70,68 @@ class ShardedMatrix(CodeMatrix):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows n and features d."""
+        """Number of rows n and of features d."""
         return len(self.rows), self.size
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """Consecutive rows, each block read while the one before is computed with."""
-        return _ahead(self._read())
+        """Yield consecutive rows; the next block is read while one is used."""
+        return _read_ahead(self._read())
 
     def take(self, rows: NDArray[np.int64]) -> "ShardedMatrix":
-        """Only some rows, by ascending place."""
-        return ShardedMatrix(
-            self.cache, self.layer, self.rows[rows], self.size, self.block, self._checked
-        )
+        """Return a matrix of some rows, given by ascending index."""
+        return replace(self, rows=self.rows[rows])
+
+    def to_local(self) -> CodeMatrix:
+        """Return the rows in memory where the budget holds two copies of them."""
+        n, d = self.shape
+        if n == 0 or n * d * 4 * _LOCAL_COPIES > self.memory:
+            return self
+        codes, start = np.empty((n, d), dtype=np.float32), 0
+        for block in self.blocks():
+            codes[start : start + len(block)] = block
+            start += len(block)
+        return ArrayMatrix(codes)
 
     def _read(self) -> Generator[NDArray[np.float32], None, None]:
-        shard_of = self.rows // self.cache.layout.shard_size
-        for shard in np.unique(shard_of).tolist():
-            path, first = self.cache.shard_path(self.layer, shard), self.cache.rows(shard).start
-            wanted = self.rows[shard_of == shard] - first
-            if shard not in self._checked:
+        shard_size = self.cache.layout.shard_size
+        shards = np.unique(self.rows // shard_size)
+        bounds = np.searchsorted(self.rows, np.append(shards, shards[-1:] + 1) * shard_size)
+        for i, shard in enumerate(shards.tolist()):
+            wanted = self.rows[bounds[i] : bounds[i + 1]] - shard * shard_size
+            if shard not in self._verified:
                 self.cache.verify_shard(self.layer, shard)
-                self._checked.add(shard)
-            start = 0
+                self._verified.add(shard)
+            start = first = 0
+            path = self.cache.shard_path(self.layer, shard)
             for stored in iter_code_blocks(path, self.block):
-                stop = start + len(stored)
-                here = wanted[(start <= wanted) & (wanted < stop)] - start
-                start = stop
-                if len(here):
-                    yield widen_float16(stored.reshape(len(stored), -1)[rows_as_slice(here)])
+                start += len(stored)
+                last = int(np.searchsorted(wanted, start))
+                if first < last:
+                    rows = rows_as_slice(wanted[first:last] - (start - len(stored)))
+                    yield widen_float16(stored.reshape(len(stored), -1)[rows])
+                first = last
 
 
 def open_matrix(
     cache: Cache, layer: str, rows: NDArray[np.int64], *, memory: int | None
 ) -> CodeMatrix:
-    """The codes of some rows of a layer: in memory where they fit into a budget.
+    """Return the codes of some rows of a layer, in memory where they fit into a budget.
 
     Parameters
     ----------
     cache : Cache
+        Source of the codes.
     layer : str
-        A whole layer.
+        Finished layer of the cache.
     rows : ndarray of int64, shape (n,)
-        Ascending, each usable.
+        Row numbers, ascending; each row has codes.
     memory : int, optional
-        Bytes that training may take; half of what is free unless given.
+        Bytes that training may use; half of the free memory by default.
+
+    Returns
+    -------
+    CodeMatrix
+        An `ArrayMatrix` where the budget holds four copies of the codes, else a `ShardedMatrix`.
 
     Raises
     ------
@@ -118,54 +143,54 @@ def open_matrix(
     size = code_size(cache, layer)
     if len(rows) * size * 4 * _COPIES <= memory:
         return ArrayMatrix(cache.read_codes(layer, rows))
-    block = min(memory // _SHARE_OF_BLOCK, _LARGEST_BLOCK) // (4 * size)
-    return ShardedMatrix(cache, layer, rows, size, max(1, block))
+    block = min(memory // _BLOCKS_PER_BUDGET, _MAX_BLOCK) // (4 * size)
+    return ShardedMatrix(cache, layer, rows, size, max(1, block), memory)
 
 
 def code_size(cache: Cache, layer: str) -> int:
-    """Values in a flattened code of a layer that has been begun."""
+    """Return the number of values of a flattened code of a layer with at least one shard."""
     return math.prod(next(iter(cache.finished_shards(layer).values())).shape[1:])
 
 
-def _ahead(blocks: Generator[Any, None, None]) -> Iterator[Any]:
-    """The same blocks, each made in a thread while the one before is used."""
+def _read_ahead(blocks: Generator[Any, None, None]) -> Iterator[Any]:
+    """Yield the same blocks, each made in a thread while the one before is used."""
     reader = _Reader(blocks)
     reader.start()
     try:
-        reader.asked.put(True)
-        while (block := reader.made.get()) is not None:
+        reader.requests.put(True)
+        while (block := reader.results.get()) is not None:
             if isinstance(block, BaseException):
                 raise block
-            reader.asked.put(True)
+            reader.requests.put(True)
             yield block
     finally:
-        reader.asked.put(False)
+        reader.requests.put(False)
 
 
 class _Reader(Thread):
-    """Makes a block whenever one is asked for, until none is wanted or there are no more.
+    """Thread that makes a block at each request, until the last block or a request to stop.
 
-    A plain thread and two queues: whoever forgets an iteration leaves its end to the garbage
-    collector, which may come while an executor has its lock; these queues can be put into anywhere.
+    A plain thread with two queues: an iteration that is dropped is ended by the garbage collector,
+    which may run while an executor holds its lock. `SimpleQueue.put` is safe even then.
     """
 
     def __init__(self, blocks: Generator[Any, None, None]) -> None:
         super().__init__(daemon=True)
-        self.asked: SimpleQueue[bool] = SimpleQueue()
-        self.made: SimpleQueue[Any] = SimpleQueue()
+        self.requests: SimpleQueue[bool] = SimpleQueue()
+        self.results: SimpleQueue[Any] = SimpleQueue()
         self._blocks = blocks
         _READERS.add(self)
 
     def run(self) -> None:
-        """Read; what goes wrong is raised where the block was asked for."""
-        ended: Any = RuntimeError("the thread that reads blocks ended without a reason")
+        """Read blocks; an error is raised by the thread that requested the block."""
+        last: Any = RuntimeError("the thread that reads blocks ended without a reason")
         try:
-            while self.asked.get():
-                self.made.put(next(self._blocks, None))
+            while self.requests.get():
+                self.results.put(next(self._blocks, None))
         except (BottleneckError, *USER_CODE_ERRORS) as error:
-            ended = error
+            last = error
         finally:
-            self.made.put(ended)
+            self.results.put(last)
             self._blocks.close()
 
 
@@ -174,7 +199,7 @@ _READERS: WeakSet[_Reader] = WeakSet()
 
 @atexit.register
 def _end_readers() -> None:
-    """Let none be reading when Python ends: it would keep h5py's lock, and Python wait for that."""
+    """Stop all readers before Python ends: one that holds h5py's lock would block the exit."""
     for reader in list(_READERS):
-        reader.asked.put(False)
+        reader.requests.put(False)
         reader.join()

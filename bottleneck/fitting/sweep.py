@@ -1,289 +1,236 @@
-"""Sweep: every layer of a cache with every classifier, and which of them to take."""
+"""Compare layers and classifiers by cross-validation, here or on the workers of an executor."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from bottleneck.cache.manifest import cache_fingerprint
-from bottleneck.cache.store import Cache, layers_in, open_cache
-from bottleneck.data.labels import with_labels_from_csv
-from bottleneck.errors import CacheError, InvalidOptionError
-from bottleneck.fitting.dataset import load_dataset, resolve_layer
-from bottleneck.fitting.fit import FitResult, fit_dataset
-from bottleneck.fitting.metrics import METRICS, ClassificationScore, MultilabelScore
+from bottleneck.cache.store import Cache, open_cache
+from bottleneck.data.table import ImageTable
+from bottleneck.errors import InvalidOptionError
+from bottleneck.fitting.dataset import load_dataset, resolve_layers
+from bottleneck.fitting.fit import classifier_options, fit_dataset
+from bottleneck.fitting.fit_result import FitResult
+from bottleneck.fitting.metrics import METRICS
 from bottleneck.fitting.options import SearchOptions
-from bottleneck.fitting.selection import Candidate
+from bottleneck.fitting.sweep_result import SweepResult, SweepRow, cost_or_infinity
+from bottleneck.fitting.worker_cache import labelled_images, open_on_worker
 from bottleneck.linear.training import ClassifierOptions, TrainingSet
 from bottleneck.runtime.executors import Executor, require_shared_paths
 from bottleneck.runtime.resources import spare_memory
 
-Progress = Callable[[int, int], None]  # rows done, rows in all
-
-
-@dataclass(frozen=True)
-class SweepRow:
-    """One layer with one classifier.
-
-    Without the coefficients: those of many layers need not fit into memory together.
-
-    Attributes
-    ----------
-    layer : str
-    clf : str
-    size : int
-        Values in a code.
-    work : float or None
-        Share of the network's multiply-adds up to the layer; None where the cache does not say.
-    cv : Candidate
-        The choice's cross-validation.
-    metric : str
-        What its scores are.
-    heldout : ClassificationScore, MultilabelScore or None
-        On the held-out split; nothing is chosen by it.
-    chance : float or None
-        What answering with the most frequent class scores; None for several labels an image.
-    converged : bool
-        Whether the final training met its tolerance for every class.
-    seconds : float
-        From codes that have been read to the judgement.
-    record : dict
-        As ``fit --json`` prints it, without the head's file name.
-    """
-
-    layer: str
-    clf: str
-    size: int
-    work: float | None
-    cv: Candidate
-    metric: str
-    heldout: ClassificationScore | MultilabelScore | None
-    majority_baseline: float | None
-    converged: bool
-    seconds: float
-    record: dict[str, Any]
-
-    @property
-    def measured(self) -> float | None:
-        """The metric on the held-out split."""
-        return None if self.heldout is None else self.heldout.measure(self.metric)
+OnProgress = Callable[[int, int], None]
+"""Called with the number of finished rows and the number of all rows."""
 
 
 def sweep(
-    cache: Path,
-    clfs: Sequence[str | ClassifierOptions] = ("svm", "softmax"),
+    cache: Any,
+    clfs: str | ClassifierOptions | Sequence[str | ClassifierOptions] = ("svm", "softmax"),
     *,
-    layers: Sequence[str] | None = None,
+    layers: str | Sequence[str] | None = None,
     search: SearchOptions | None = None,
-    labels: Path | None = None,
+    labels: str | PathLike[str] | None = None,
     memory: int | None = None,
-    engine: Executor | None = None,
-    progress: Progress | None = None,
-) -> list[SweepRow]:
-    """Cross-validate classifiers on the codes of every layer. Needs no network and no images.
+    executor: Executor | None = None,
+    on_progress: OnProgress | None = None,
+) -> SweepResult:
+    """Cross-validate classifiers on every layer of a cache; no network and no images are needed.
 
-    A layer is read once for all classifiers, and forgotten before the next one; where workers
-    train, once for each of them.
+    A layer is read once for all classifiers and released before the next one. The workers of an
+    executor read it once for each classifier.
 
     Parameters
     ----------
-    cache : Path
-        A cache with labels.
-    clfs : sequence of str or ClassifierOptions
-        The classifiers, ``"svm"`` or ``"softmax"``, or one of them with its options; at least one.
-    layers : sequence of str, optional
-        All of the cache unless given.
+    cache : str, PathLike, Cache or object with a ``cache``
+        Cache with labels.
+    clfs : str, ClassifierOptions or sequence of them
+        Classifiers to compare.
+    layers : str or sequence of str, optional
+        Layers to compare; all of the cache by default.
     search : SearchOptions, optional
-        How C and the scaling are chosen, by at least 2 folds; the defaults of `SearchOptions`
-        unless given.
-    labels, memory
-        As in `bottleneck.fitting.fit.fit`.
-    engine : Executor, optional
-        Whose workers train; this process unless given.
-    progress : callable, optional
-        Called with the rows done and the rows to do.
+        Search over C and scalings, with at least 2 folds; 5 folds with standardized features by
+        default.
+    labels : str or PathLike, optional
+        CSV with the columns ``path,label[,split][,group]`` that replaces the cache's labels.
+    memory : int, optional
+        Bytes that training may use; half of the free memory by default.
+    executor : Executor, optional
+        Its workers train one row each; this process trains all rows by default.
+    on_progress : callable, optional
+        Called with the number of finished rows and the number of all rows, first with 0.
 
     Returns
     -------
-    list of Row
-        By the share of the network that the layer needs, those without one last and by name; a
-        layer's rows in the order of `clfs`.
+    SweepResult
+        Ordered by the share of the network that a layer needs, unknown shares last, then by name;
+        within a layer in the order of `clfs`.
 
     Raises
     ------
     UnknownNameError, InvalidOptionError
-        An option's value is not allowed.
+        An option has a value that is not allowed.
     CacheError, ShardError
-        A layer is not whole; before any classifier is trained.
+        A layer is not finished; raised before any training.
     LabelsError
         There are no labels, fewer than two classes, or too few images of one.
     WorkerError
-        Workers do not see the cache, before any work, or die again and again.
+        A worker does not see the cache, or workers die repeatedly.
+
+    Examples
+    --------
+    >>> import bottleneck as bn  # doctest: +SKIP
+    >>> sweep = bn.sweep("photos.cache")  # doctest: +SKIP
+    >>> sweep.recommended.layer  # doctest: +SKIP
+    'layer3'
     """
     search = search or SearchOptions()
-    methods = list(
-        dict.fromkeys(
-            clf if isinstance(clf, ClassifierOptions) else ClassifierOptions(clf) for clf in clfs
-        )
-    )
-    _require_comparison(methods, search)
-    names = [resolve_layer(cache, layer) for layer in layers] if layers else layers_in(cache)
-    if not names:
-        raise CacheError(f"{cache} has no layer yet: `bottleneck.extract` adds one")
+    classifiers = _require_comparison(clfs, search)
     store = open_cache(cache)
-    works = {name: _work(store, name) for name in names}
-    question = _Question(
-        cache.resolve(),
-        cache_fingerprint(cache),
-        labels and labels.resolve(),
-        search,
-        memory,
-        engine.max_concurrency if engine else 1,
-    )
-    rows: dict[tuple[str, ClassifierOptions], SweepRow] = {}
-    if progress:
-        progress(0, len(works) * len(methods))
-    for row, method in question.ask(list(works), methods, engine):
-        rows[row.layer, method] = dataclasses.replace(row, work=works[row.layer])
-        if progress:
-            progress(len(rows), len(works) * len(methods))
-    by_work = sorted(works, key=lambda name: (_or_last(works[name]), name))
-    return [rows[layer, method] for layer in by_work for method in methods]
+    images = labelled_images(store, labels)
+    costs = {layer: layer_cost(store, layer) for layer in resolve_layers(store, layers)}
+    tasks = [_Task(layer, options) for layer in costs for options in classifiers]
+    on_progress = on_progress or (lambda done, total: None)
+    on_progress(0, len(tasks))
+    results: dict[_Task, SweepRow] = {}
+    if executor is None:
+        trained = _train_in_process(store, images, tasks, search, memory)
+    else:
+        trained = _train_on_workers(store, labels, tasks, search, memory=memory, executor=executor)
+    for task, row in trained:
+        results[task] = dataclasses.replace(row, cost=costs[task.layer])
+        on_progress(len(results), len(tasks))
+    ordered = sorted(costs, key=lambda layer: (cost_or_infinity(costs[layer]), layer))
+    return SweepResult(results[_Task(layer, clf)] for layer in ordered for clf in classifiers)
 
 
-class _Place(NamedTuple):
-    """What one row of the table is of."""
-
-    layer: str
-    method: ClassifierOptions
-
-    def __str__(self) -> str:
-        return f"{self.method.clf} on {self.layer}"
-
-
-@dataclass(frozen=True)
-class _Question:
-    """What is asked of every layer and method: all that a worker must be told."""
-
-    cache: Path
-    state: str
-    labels: Path | None
-    search: SearchOptions
-    memory: int | None
-    neighbours: int  # who take from the same memory
-
-    def ask(
-        self, layers: Sequence[str], methods: Sequence[ClassifierOptions], engine: Executor | None
-    ) -> Iterator[tuple[SweepRow, ClassifierOptions]]:
-        """Rows with their methods, as they come."""
-        if engine is None:
-            for layer in layers:
-                yield from self.rows(layer, methods)
-            return
-        require_shared_paths(engine, self.unseen)
-        places = [_Place(layer, method) for layer in layers for method in methods]
-        for _, found in engine.map_unordered(self.row, places):
-            yield found
-
-    def rows(
-        self, layer: str, methods: Sequence[ClassifierOptions]
-    ) -> Iterator[tuple[SweepRow, ClassifierOptions]]:
-        """The rows of a layer, which is in memory no longer than this generator lives."""
-        store = open_cache(self.cache)
-        images = with_labels_from_csv(store.images, self.labels) if self.labels else store.images
-        memory = self.memory or spare_memory() // self.neighbours
-        lesson = load_dataset(store, layer, images, memory=memory)
-        for method in methods:
-            yield _row(lesson.training, fit_dataset(lesson, method, self.search)), method
-
-    def row(self, place: _Place) -> tuple[SweepRow, ClassifierOptions]:
-        """That of a layer and a method, on a worker."""
-        (found,) = self.rows(place.layer, [place.method])
-        return found
-
-    def unseen(self) -> str:
-        """What a worker does not see; empty where it sees all."""
-        if cache_fingerprint(self.cache) != self.state:
-            return f"the cache {self.cache}"
-        return str(self.labels) if self.labels and not self.labels.is_file() else ""
-
-
-def best_row(rows: Sequence[SweepRow]) -> SweepRow:
-    """The row with the highest mean; of equals the one with the smallest standard error."""
-    return max(rows, key=lambda row: (row.cv.mean, -row.cv.standard_error))
-
-
-def recommend(rows: Sequence[SweepRow]) -> SweepRow:
-    """The cheapest row that cross-validation cannot tell from the best.
-
-    Of the rows whose mean is within one standard error of the best one's, that whose layer needs
-    the smallest share of the network, where it is known; of equals the one with smaller codes,
-    then the one with the higher mean, then the first. The held-out split has no say.
-
-    Parameters
-    ----------
-    rows : sequence of SweepRow
-        At least one, of one metric.
-    """
-    best = best_row(rows)
-    # The rule that selection has for C, here for layers: L. Breiman et al., "Classification and
-    # regression trees" (1984), section 3.4.3.
-    enough = best.cv.mean - best.cv.standard_error
-    return min(
-        (row for row in rows if row.cv.mean >= enough),
-        key=lambda row: (_or_last(row.work), row.size, -row.cv.mean),
-    )
-
-
-def _require_comparison(methods: Sequence[ClassifierOptions], search: SearchOptions) -> None:
-    if not methods:
-        raise InvalidOptionError("clfs", [], "svm, softmax or both")
-    if search.cv < 2:
-        raise InvalidOptionError(
-            "cv", search.cv, "at least 2 folds: a sweep compares by cross-validation"
-        )
-
-
-def _work(cache: Cache, layer: str) -> float | None:
-    """The share that a layer needs, as any of its shards has it.
+def layer_cost(cache: Cache, layer: str) -> float | None:
+    """Return the share of the network's multiply-adds up to a layer, as its shards record it.
 
     Raises
     ------
     CacheError
-        The layer is not whole.
+        The layer is not finished.
     """
-    cache.valid_rows(layer)  # an unfinished layer is refused now, not after hours of work on others
-    known = (header.cost for header in cache.finished_shards(layer).values())
-    return next((work for work in known if work is not None), None)
+    cache.valid_rows(layer)  # an unfinished layer is refused now, not after hours of training
+    costs = (header.cost for header in cache.finished_shards(layer).values())
+    return next((cost for cost in costs if cost is not None), None)
 
 
-def _or_last(work: float | None) -> float:
-    return math.inf if work is None else work
+class _Task(NamedTuple):
+    """One row of the result."""
+
+    layer: str
+    options: ClassifierOptions
+
+    def __str__(self) -> str:
+        return f"{self.options.clf} on {self.layer}"
 
 
-def _row(training: TrainingSet, done: FitResult) -> SweepRow:
-    assert done.selection is not None  # sweep refuses to go without folds
-    metric = done.selection.metric
+def _require_comparison(
+    clfs: str | ClassifierOptions | Sequence[str | ClassifierOptions], search: SearchOptions
+) -> list[ClassifierOptions]:
+    given = [clfs] if isinstance(clfs, (str, ClassifierOptions)) else clfs
+    classifiers = list(dict.fromkeys(classifier_options(clf) for clf in given))
+    if not classifiers:
+        raise InvalidOptionError("clfs", [], "svm, softmax or both")
+    if search.cv < 2:
+        allowed = "at least 2 folds: a sweep compares by cross-validation"
+        raise InvalidOptionError("cv", search.cv, allowed)
+    return classifiers
+
+
+def _train_in_process(
+    cache: Cache,
+    images: ImageTable,
+    tasks: Sequence[_Task],
+    search: SearchOptions,
+    memory: int | None,
+) -> Iterator[tuple[_Task, SweepRow]]:
+    """Train every task; one layer is in memory at a time."""
+    for layer in dict.fromkeys(task.layer for task in tasks):
+        of_layer = [task for task in tasks if task.layer == layer]
+        yield from _train_layer(cache, images, of_layer, search, memory)
+
+
+def _train_layer(
+    cache: Cache,
+    images: ImageTable,
+    tasks: Sequence[_Task],
+    search: SearchOptions,
+    memory: int | None,
+) -> Iterator[tuple[_Task, SweepRow]]:
+    """Train the tasks of one layer, which is released when this generator ends."""
+    dataset = load_dataset(cache, tasks[0].layer, images, memory=memory)
+    for task in tasks:
+        result = fit_dataset(dataset, task.options, search)
+        yield task, _make_row(dataset.training, result)
+
+
+def _train_on_workers(
+    cache: Cache,
+    labels: str | PathLike[str] | None,
+    tasks: Sequence[_Task],
+    search: SearchOptions,
+    *,
+    memory: int | None,
+    executor: Executor,
+) -> Iterator[tuple[_Task, SweepRow]]:
+    """Train every task on the workers of an executor, in completion order."""
+    path, csv = cache.path.resolve(), None if labels is None else Path(labels).resolve()
+    job = _WorkerJob(path, cache_fingerprint(path), csv, search, memory, executor.max_concurrency)
+    require_shared_paths(executor, job.missing_on_worker)
+    return executor.map_unordered(job.train, tasks)
+
+
+@dataclass(frozen=True)
+class _WorkerJob:
+    """Everything that a worker needs to train a task."""
+
+    cache: Path
+    fingerprint: str
+    labels: Path | None
+    search: SearchOptions
+    memory: int | None
+    concurrency: int  # tasks that share a machine's memory
+
+    def train(self, task: _Task) -> SweepRow:
+        """Train one task on a worker."""
+        cache, images = open_on_worker(self.cache, self.fingerprint, self.labels)
+        memory = self.memory or spare_memory() // self.concurrency
+        ((_, row),) = _train_layer(cache, images, [task], self.search, memory)
+        return row
+
+    def missing_on_worker(self) -> str:
+        """Return what this worker does not see; empty if it sees everything."""
+        if cache_fingerprint(self.cache) != self.fingerprint:
+            return f"the cache {self.cache}"
+        return str(self.labels) if self.labels and not self.labels.is_file() else ""
+
+
+def _make_row(training: TrainingSet, result: FitResult) -> SweepRow:
+    search = result.search
+    assert search is not None  # a sweep always has folds
     return SweepRow(
-        layer=done.head.layer,
-        clf=done.head.clf,
-        size=done.head.coef.shape[1],
-        work=None,
-        cv=done.selection.best,
-        metric=metric,
-        heldout=done.heldout,
-        majority_baseline=_chance(training, metric),
-        converged=done.converged,
-        seconds=done.seconds,
-        record=done.to_dict(),
+        layer=result.head.layer,
+        clf=result.head.clf,
+        size=result.head.coef.shape[1],
+        cost=None,
+        cv=search.best,
+        metric=search.metric,
+        heldout=result.heldout,
+        majority_baseline=_majority_baseline(training, search.metric),
+        converged=result.converged,
+        seconds=result.seconds,
+        record=result.to_dict(),
     )
 
 
-def _chance(training: TrainingSet, metric: str) -> float | None:
+def _majority_baseline(training: TrainingSet, metric: str) -> float | None:
     if training.multilabel:
         return None
     constant = np.full_like(training.targets, np.bincount(training.targets).argmax())

@@ -29,24 +29,23 @@ class TrainingSet:
         Class of each row, or with several labels an image which of the k labels each row has.
     classes : int
         Number of classes or labels, k.
-    groups : sequence of n str, or None
-        Rows with the same group are kept on one side of every fold. A row whose group is empty
-        is a group of its own.
+    groups : ndarray of int64, shape (n,), or None
+        Rows with the same group are kept on one side of every fold.
 
     Examples
     --------
     >>> from bottleneck.linear.matrix import ArrayMatrix
     >>> codes = ArrayMatrix(np.array([[0.0, 1.0], [2.0, 1.0], [4.0, 5.0]]))
-    >>> training = TrainingSet(codes, np.array([0, 1, 1]), classes=2, groups=["a", "b", "b"])
+    >>> training = TrainingSet(codes, np.array([0, 1, 1]), classes=2, groups=np.array([0, 7, 7]))
     >>> some = training.take(np.array([0, 2]))
-    >>> some.targets.tolist(), some.groups
-    ([0, 1], ['a', 'b'])
+    >>> some.targets.tolist(), some.groups.tolist()
+    ([0, 1], [0, 7])
     """
 
     codes: CodeMatrix
     targets: NDArray[Any]
     classes: int
-    groups: Sequence[str] | None = None
+    groups: NDArray[np.int64] | None = None
 
     @property
     def multilabel(self) -> bool:
@@ -55,7 +54,7 @@ class TrainingSet:
 
     def take(self, rows: NDArray[np.int64]) -> "TrainingSet":
         """Return some rows with their targets and groups, given by ascending index."""
-        groups = None if self.groups is None else [self.groups[row] for row in rows.tolist()]
+        groups = None if self.groups is None else self.groups[rows]
         return replace(self, codes=self.codes.take(rows), targets=self.targets[rows], groups=groups)
 
     def scaled(self, scaler: RowFunction) -> "TrainingSet":

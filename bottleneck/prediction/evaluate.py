@@ -18,9 +18,8 @@ from bottleneck.errors import InvalidOptionError, LabelsError, UnknownNameError
 from bottleneck.fitting.dataset import require_rows
 from bottleneck.fitting.fit import score_head
 from bottleneck.fitting.head import Head
-from bottleneck.fitting.metrics import ClassificationScore, MultilabelScore
+from bottleneck.fitting.scores import Score
 from bottleneck.fitting.sharded_matrix import open_matrix
-from bottleneck.fitting.summary import score_text
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.prediction.inputs import open_head
 from bottleneck.runtime.formatting import escape_unprintable
@@ -40,8 +39,8 @@ class Evaluation:
 
     Examples
     --------
-    >>> from bottleneck.fitting.metrics import score
-    >>> judged = score(np.array([0, 1]), np.array([0, 0]), ["ants", "bees"], split="test")
+    >>> from bottleneck.fitting.scores import score_classes
+    >>> judged = score_classes(np.array([0, 1]), np.array([0, 0]), ["ants", "bees"], split="test")
     >>> evaluation = Evaluation(judged, {"c.jpg": "the file is empty"})
     >>> print(evaluation)
     held-out test  50.0% of 2 (95 % interval 9.5% to 90.5%), mean per class 50.0%
@@ -53,11 +52,11 @@ class Evaluation:
     0.5
     """
 
-    score: ClassificationScore | MultilabelScore
+    score: Score
     rejected: dict[str, str]
 
     def __str__(self) -> str:
-        lines = [score_text(self.score)]
+        lines = [str(self.score)]
         for path, reason in list(self.rejected.items())[:_MOST_REJECTED]:
             lines.append(f"rejected, and not in the score: {escape_unprintable(path)}: {reason}")
         if len(self.rejected) > _MOST_REJECTED:

@@ -1,18 +1,15 @@
-"""Plot: how good the codes of a layer are against the share of the network that they need.
+"""Plot the accuracy of layers against the share of the network that each needs.
 
-The only module that imports matplotlib, and only when something is drawn. Figures are objects of
-their own: no pyplot, no display, nothing that outlives the call.
+This is the only module that imports matplotlib, and it does so only to draw. Figures are plain
+`Figure` objects: pyplot and its global state are not used.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bottleneck.errors import InvalidOptionError
-from bottleneck.fitting.sweep import SweepRow
 from bottleneck.runtime.files import atomic_write
 
 if TYPE_CHECKING:
@@ -22,102 +19,199 @@ if TYPE_CHECKING:
 
 PICTURES = (".svg", ".png", ".pdf")
 
-# M. Okabe and K. Ito, "Color universal design" (2008): told apart by every kind of eye. The
-# markers tell them apart on paper without colours.
+# M. Okabe and K. Ito, "Color universal design" (2008): distinguishable with any colour vision. The
+# markers distinguish the classifiers in print without colours.
 _STYLES = {"svm": ("#0072B2", "o"), "softmax": ("#D55E00", "s")}
 _INK, _FAINT, _BAND, _GRID = "#262626", "#8c8c8c", "#e2e2e2", "#eeeeee"
 
 _SIZE = (6.5, 4.0)  # inches
-_SIDESTEP = 2.2  # points by which classifiers of one layer stand beside each other
-_NAME_WIDTH = 0.034  # of the axes: what a slanted name needs
-_MOST_NAMES = 30  # as many slanted names as stand beside each other
-_LONGEST_NAME = 22  # characters; of a longer name the end says where it is
+_OFFSET = 2.2  # points between the classifiers of one layer
+_NAME_WIDTH = 0.034  # share of the axes that a slanted name needs
+_MAX_NAMES = 30  # as many slanted names as fit beside each other
+_MAX_NAME_LENGTH = 22  # characters; of a longer name the end is shown
+
+
+class CrossValidation(Protocol):
+    """Mean of the folds and its standard error."""
+
+    @property
+    def mean(self) -> float:
+        """Mean over the folds."""
+        ...
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of the mean."""
+        ...
+
+
+class HeldOut(Protocol):
+    """Score on a held-out split."""
+
+    @property
+    def split(self) -> str:
+        """Name of the split."""
+        ...
+
+
+class PlottedRow(Protocol):
+    """Result of one classifier on one layer."""
+
+    @property
+    def layer(self) -> str:
+        """Name of the layer."""
+        ...
+
+    @property
+    def clf(self) -> str:
+        """``"svm"`` or ``"softmax"``."""
+        ...
+
+    @property
+    def cost(self) -> float | None:
+        """Share of the network that the layer needs; None if unknown."""
+        ...
+
+    @property
+    def cv(self) -> CrossValidation:
+        """Cross-validation."""
+        ...
+
+    @property
+    def metric(self) -> str:
+        """Name of the metric."""
+        ...
+
+    @property
+    def heldout(self) -> HeldOut | None:
+        """Score on the held-out split; None without one."""
+        ...
+
+    @property
+    def heldout_metric(self) -> float | None:
+        """The metric on the held-out split; None without one."""
+        ...
+
+    @property
+    def majority_baseline(self) -> float | None:
+        """The metric of always predicting the most frequent class; None if undefined."""
+        ...
+
+
+class PlottedSweep(Protocol):
+    """Rows in order of depth, with the best and the recommended one."""
+
+    def __iter__(self) -> Iterator[PlottedRow]:
+        """Iterate over the rows."""
+        ...
+
+    @property
+    def best(self) -> PlottedRow:
+        """The row with the highest mean."""
+        ...
+
+    @property
+    def recommended(self) -> PlottedRow:
+        """The row to mark."""
+        ...
 
 
 def require_picture(path: Path) -> None:
-    """Refuse a file that is not named as a picture.
+    """Refuse a file name whose suffix is not that of a supported picture.
 
     Raises
     ------
     InvalidOptionError
+        The suffix is not in `PICTURES`.
+
+    Examples
+    --------
+    >>> require_picture(Path("layers.svg"))
     """
     if path.suffix.lower() not in PICTURES:
         raise InvalidOptionError("plot", str(path), f"a name that ends in {', '.join(PICTURES)}")
 
 
-def plot_sweep(path: Path, rows: Sequence[SweepRow], *, best: SweepRow, chosen: SweepRow) -> None:
-    """Draw a sweep into a file, whole or not at all.
+def plot_sweep(path: Path, sweep: PlottedSweep) -> None:
+    """Plot a sweep into a file, which is written atomically.
 
     Parameters
     ----------
     path : Path
         Its suffix, one of `PICTURES`, decides the format.
-    rows : sequence of SweepRow
-        In order of depth.
-    best, chosen : SweepRow
-        As `bottleneck.fitting.sweep.best_row` and `bottleneck.fitting.sweep.recommend` give them.
+    sweep : PlottedSweep
+        Rows in order of depth, such as a `bottleneck.fitting.sweep_result.SweepResult`.
 
     Raises
     ------
     InvalidOptionError
-        The suffix is another.
+        The suffix is not in `PICTURES`.
     OSError
-        The disk refused it.
+        The file cannot be written.
     """
     require_picture(path)
     picture = io.BytesIO()
-    figure = sweep_figure(rows, best=best, chosen=chosen)
-    figure.savefig(picture, format=path.suffix[1:].lower(), dpi=200)
+    sweep_figure(sweep).savefig(picture, format=path.suffix[1:].lower(), dpi=200)
     with atomic_write(path) as temporary:
         temporary.write_bytes(picture.getvalue())
 
 
-def sweep_figure(rows: Sequence[SweepRow], *, best: SweepRow, chosen: SweepRow) -> "Figure":
-    """The figure itself; arguments as in `plot_sweep`.
+def sweep_figure(sweep: PlottedSweep) -> "Figure":
+    """Plot a sweep as a matplotlib figure.
 
-    A line for each classifier: the mean of the folds with its standard error, the held-out split
-    as open markers. A band marks what is within one standard error of the best, a ring what is
-    recommended. Where the share of a layer is not known, layers stand at equal distances.
+    Each classifier has a line: the mean of the folds with its standard error. Open markers show
+    the held-out split. A band marks what is within one standard error of the best row, a ring the
+    recommended row. If the share of a layer is unknown, layers have equal distances.
+
+    Parameters
+    ----------
+    sweep : PlottedSweep
+        Rows in order of depth, such as a `bottleneck.fitting.sweep_result.SweepResult`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
     """
     from matplotlib.figure import Figure
 
+    rows, chosen = list(sweep), sweep.recommended
     figure = Figure(figsize=_SIZE, layout="constrained")
     axes = figure.add_subplot()
-    places, known = _places(rows), all(row.work is not None for row in rows)
+    x_of, known = _positions(rows), all(row.cost is not None for row in rows)
     clfs = list(dict.fromkeys(row.clf for row in rows))
-    steps = {clf: _SIDESTEP * (2 * i - len(clfs) + 1) for i, clf in enumerate(clfs)}
-    drawn: list[Any] = []
-    for clf, step in steps.items():
+    offsets = {clf: _OFFSET * (2 * i - len(clfs) + 1) for i, clf in enumerate(clfs)}
+    handles: list[Any] = []
+    for clf, offset in offsets.items():
         own = [row for row in rows if row.clf == clf]
-        drawn += _draw_rows(axes, own, places, step=step, line="-" if known else "none")
-    drawn += _draw_ring(axes, places[chosen.layer], chosen.cv.mean, step=steps[chosen.clf])
-    drawn.append(_draw_band(axes, best))
+        handles += _draw_rows(axes, own, x_of, offset=offset, line="-" if known else "none")
+    handles += _draw_ring(axes, x_of[chosen.layer], chosen.cv.mean, offset=offsets[chosen.clf])
+    handles.append(_draw_band(axes, sweep.best))
     _set_scales(axes, rows, known=known)
-    _draw_chance(axes, rows)
-    _write_names(axes, places, chosen)
-    # Filled column by column: one for each classifier, and one for what concerns them all.
+    _draw_baseline(axes, rows)
+    _write_names(axes, x_of, chosen)
+    # The legend is filled by column: one for each classifier, the last for what concerns both.
     style: dict[str, Any] = {"ncols": len(clfs) + 1, "frameon": False, "fontsize": 8}
-    figure.legend(handles=drawn, loc="outside lower center", **style)
+    figure.legend(handles=handles, loc="outside lower center", **style)
     return figure
 
 
-def _places(rows: Sequence[SweepRow]) -> dict[str, float]:
-    """Where each layer stands, by the share of the network or else by its turn."""
-    shares = {row.layer: row.work for row in rows}
-    known = {layer: work for layer, work in shares.items() if work is not None}
+def _positions(rows: Sequence[PlottedRow]) -> dict[str, float]:
+    """Return the x of each layer: its share of the network, or its index if one is unknown."""
+    shares = {row.layer: row.cost for row in rows}
+    known = {layer: cost for layer, cost in shares.items() if cost is not None}
     if len(known) == len(shares):
         return known
-    return {layer: float(turn) for turn, layer in enumerate(shares)}
+    return {layer: float(index) for index, layer in enumerate(shares)}
 
 
 def _draw_rows(
-    axes: "Axes", rows: Sequence[SweepRow], places: dict[str, float], *, step: float, line: str
+    axes: "Axes", rows: Sequence[PlottedRow], x_of: dict[str, float], *, offset: float, line: str
 ) -> list[Any]:
-    """One classifier: its means with their errors, and its held-out markers."""
-    clf, x = rows[0].clf, [places[row.layer] for row in rows]
+    """Draw the means of one classifier with their errors, and its held-out markers."""
+    clf, x = rows[0].clf, [x_of[row.layer] for row in rows]
     colour, marker = _STYLES[clf]
     style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 5}
-    style["transform"] = _aside(axes, step)
+    style["transform"] = _offset_transform(axes, offset)
     means = axes.errorbar(
         x,
         [row.cv.mean for row in rows],
@@ -131,11 +225,11 @@ def _draw_rows(
     if not rows[0].heldout:
         return [means]
     style |= {"markerfacecolor": "white", "linestyle": "none"}
-    found = [row.measured for row in rows if row.measured is not None]
-    return [means, *axes.plot(x, found, label=f"{clf}, held-out {rows[0].heldout.split}", **style)]
+    values = [row.heldout_metric for row in rows if row.heldout_metric is not None]
+    return [means, *axes.plot(x, values, label=f"{clf}, held-out {rows[0].heldout.split}", **style)]
 
 
-def _draw_ring(axes: "Axes", x: float, y: float, *, step: float) -> list[Any]:
+def _draw_ring(axes: "Axes", x: float, y: float, *, offset: float) -> list[Any]:
     return axes.plot(
         [x],
         [y],
@@ -145,37 +239,37 @@ def _draw_ring(axes: "Axes", x: float, y: float, *, step: float) -> list[Any]:
         markersize=12,
         markerfacecolor="none",
         linestyle="none",
-        transform=_aside(axes, step),
+        transform=_offset_transform(axes, offset),
     )
 
 
-def _aside(axes: "Axes", step: float) -> "Transform":
-    """Where the data are, but so many points to the right."""
+def _offset_transform(axes: "Axes", offset: float) -> "Transform":
+    """Return the data's transform, moved to the right by so many points."""
     from matplotlib.transforms import ScaledTranslation
 
-    return axes.transData + ScaledTranslation(step / 72, 0, axes.figure.dpi_scale_trans)
+    return axes.transData + ScaledTranslation(offset / 72, 0, axes.figure.dpi_scale_trans)
 
 
-def _draw_band(axes: "Axes", best: SweepRow) -> Any:
-    least = best.cv.mean - best.cv.standard_error
+def _draw_band(axes: "Axes", best: PlottedRow) -> Any:
+    lower = best.cv.mean - best.cv.standard_error
     label = "within a standard error of the best"
-    return axes.axhspan(least, best.cv.mean, color=_BAND, linewidth=0, zorder=0, label=label)
+    return axes.axhspan(lower, best.cv.mean, color=_BAND, linewidth=0, zorder=0, label=label)
 
 
-def _set_scales(axes: "Axes", rows: Sequence[SweepRow], *, known: bool) -> None:
+def _set_scales(axes: "Axes", rows: Sequence[PlottedRow], *, known: bool) -> None:
     if known:
         axes.set_xlim(0, 1.02)
         axes.xaxis.set_major_formatter(_percent)
-        below = "share of the network's multiply-adds up to the layer"
+        label = "share of the network's multiply-adds up to the layer"
     else:
         axes.set_xlim(-0.5, len({row.layer for row in rows}) - 0.5)
         axes.set_xticks([])
-        below = "layers (the share of the network that each needs is not known)"
-    axes.set_xlabel(below, color=_INK, fontsize=9)
+        label = "layers (the share of the network that each needs is not known)"
+    axes.set_xlabel(label, color=_INK, fontsize=9)
     errors = [(row.cv.mean, row.cv.standard_error) for row in rows]
-    drawn = [mean + side * error for mean, error in errors for side in (-1, 1)]
-    drawn += [row.measured for row in rows if row.measured is not None]
-    axes.set_ylim(*_widened(min(drawn), max(drawn)))
+    values = [mean + side * error for mean, error in errors for side in (-1, 1)]
+    values += [row.heldout_metric for row in rows if row.heldout_metric is not None]
+    axes.set_ylim(*_with_margin(min(values), max(values)))
     axes.yaxis.set_major_formatter(_percent)
     metric = rows[0].metric.replace("_", " ")
     axes.set_ylabel(f"{metric} (folds: mean ± standard error)", color=_INK, fontsize=9)
@@ -186,67 +280,62 @@ def _set_scales(axes: "Axes", rows: Sequence[SweepRow], *, known: bool) -> None:
     axes.spines[["left", "bottom"]].set_color(_FAINT)
 
 
-def _draw_chance(axes: "Axes", rows: Sequence[SweepRow]) -> None:
-    """The level of chance, as a line where it leaves at least half of the height to the rows."""
-    majority_baseline = rows[0].majority_baseline
-    if majority_baseline is None:
+def _draw_baseline(axes: "Axes", rows: Sequence[PlottedRow]) -> None:
+    """Draw the majority baseline as a line where the rows keep at least half of the height."""
+    baseline = rows[0].majority_baseline
+    if baseline is None:
         return
     low, high = axes.get_ylim()
     text: dict[str, Any] = {"color": _FAINT, "fontsize": 8, "ha": "right", "va": "bottom"}
-    edge = axes.get_yaxis_transform()
-    if majority_baseline < low - (high - low):
-        axes.text(0.995, low, f"chance {majority_baseline:.1%} ↓", transform=edge, **text)
+    right_edge = axes.get_yaxis_transform()
+    if baseline < low - (high - low):
+        axes.text(0.995, low, f"chance {baseline:.1%} ↓", transform=right_edge, **text)
         return
-    axes.set_ylim(*_widened(min(low, majority_baseline), max(high, majority_baseline)))
-    axes.axhline(majority_baseline, color=_FAINT, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
-    axes.text(0.995, majority_baseline, f"chance {majority_baseline:.1%}", transform=edge, **text)
+    axes.set_ylim(*_with_margin(min(low, baseline), max(high, baseline)))
+    axes.axhline(baseline, color=_FAINT, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
+    axes.text(0.995, baseline, f"chance {baseline:.1%}", transform=right_edge, **text)
 
 
-def _write_names(axes: "Axes", places: dict[str, float], chosen: SweepRow) -> None:
-    """The layers' names above their places, or where they would not fit beside each other."""
-    names = sorted(places, key=lambda name: places[name])
-    if len(names) > _MOST_NAMES:
+def _write_names(axes: "Axes", x_of: dict[str, float], chosen: PlottedRow) -> None:
+    """Write the layers' names above the axes; only the recommended one if they do not all fit."""
+    names = sorted(x_of, key=lambda name: x_of[name])
+    if len(names) > _MAX_NAMES:
         names = [chosen.layer]
     left, right = axes.get_xlim()
-    wanted = [(places[name] - left) / (right - left) for name in names]
-    inside: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False}
-    for name, place, aside in zip(names, wanted, _apart(wanted, _NAME_WIDTH), strict=True):
-        axes.plot([place, aside], [1, 1.03], color=_FAINT, linewidth=0.6, **inside)
+    wanted = [(x_of[name] - left) / (right - left) for name in names]
+    style: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False}
+    for name, x, text_x in zip(names, wanted, _spread(wanted, _NAME_WIDTH), strict=True):
+        axes.plot([x, text_x], [1, 1.03], color=_FAINT, linewidth=0.6, **style)
         axes.text(
-            aside,
+            text_x,
             1.045,
-            name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}",
+            name if len(name) <= _MAX_NAME_LENGTH else f"…{name[1 - _MAX_NAME_LENGTH :]}",
             color=_INK,
             fontsize=8,
             fontweight="bold" if name == chosen.layer else "normal",
             rotation=45,
             rotation_mode="anchor",
             parse_math=False,
-            **inside,
+            **style,
         )
 
 
-def _apart(wanted: Sequence[float], gap: float) -> list[float]:
-    """Places from 0 to 1, ascending, a gap apart, as near as can be to those that are wanted.
-
-    Less a gap for each one before it, a place need only be no smaller than the one before: that
-    is isotonic regression, solved by pooling neighbours (M. Ayer et al., "An empirical
-    distribution function for sampling with incomplete information", 1955).
-    """
-    pools: list[list[float]] = []
-    for turn, place in enumerate(wanted):
-        pools.append([place - turn * gap])
-        while len(pools) > 1 and np.mean(pools[-2]) > np.mean(pools[-1]):
-            pools[-2:] = [pools[-2] + pools[-1]]
-    free = [float(np.mean(pool)) for pool in pools for _ in pool]
-    most = 1 - (len(wanted) - 1) * gap
-    return [min(max(place, 0.0), most) + turn * gap for turn, place in enumerate(free)]
+def _spread(wanted: Sequence[float], gap: float) -> list[float]:
+    """Move ascending positions to the right until they are a gap apart, then back to at most 1."""
+    spread: list[float] = []
+    for x in wanted:
+        spread.append(max(x, spread[-1] + gap) if spread else x)
+    limit = 1.0
+    for i in reversed(range(len(spread))):
+        spread[i] = min(spread[i], limit)
+        limit = spread[i] - gap
+    return spread
 
 
 def _percent(share: float, _tick: float) -> str:
     return f"{100 * share:.6g}%"
 
 
-def _widened(low: float, high: float) -> tuple[float, float]:
+def _with_margin(low: float, high: float) -> tuple[float, float]:
     margin = 0.05 * (high - low) or 0.01
     return low - margin, high + margin

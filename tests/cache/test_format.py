@@ -730,7 +730,7 @@ SEVERAL = {"ants": "red", "bees": "green|bright", "wasps": "bright"}
 
 def train(cache: Path, path: Path, clf: str, preprocess: str, folds: int = 0) -> Head:
     search = SearchOptions(c=[0.1], cv=folds, scaling=preprocess)
-    head = fit(cache, clf, layer="layer2", search=search).head
+    head = fit(cache, clf, layers="layer2", search=search).head
     head.save(path)
     return Head.load(path)
 

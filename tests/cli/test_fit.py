@@ -192,7 +192,7 @@ def test_every_way_to_the_minimum_ends_there(
 ) -> None:
     _fit(run, hard, "--clf", "svm", "--c", "0.1", "--cv", "0", "-o", "a")
     if "--memory" in option:
-        monkeypatch.setattr(Cache, "read", None)  # of all rows at once
+        monkeypatch.setattr(Cache, "read_codes", None)  # of all rows at once
     _fit(run, hard, "--clf", "svm", "--c", "0.1", "--cv", "0", "-o", "b", *option)
     codes, _ = _data(hard, "test")
     one, other = (cli.margins(Path(head), codes)[1] for head in "ab")

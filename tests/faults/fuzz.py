@@ -45,7 +45,7 @@ def heads(workshop: Workshop, seed: int, count: int) -> int:
     """`Head.load`: a head that makes sense, or an error of one line."""
     path = workshop.place / f"head {seed}.safetensors"
     fit(
-        workshop.reference, "softmax", layer="layer2", search=SearchOptions(c=[1.0], cv=2)
+        workshop.reference, "softmax", layers="layer2", search=SearchOptions(c=[1.0], cv=2)
     ).head.save(path)
 
     def load(changed: Path) -> None:

@@ -16,7 +16,8 @@ from bottleneck.cache.store import open_cache
 from bottleneck.errors import InvalidOptionError, ShardError, WorkerError
 from bottleneck.fitting import dask_matrix as remote
 from bottleneck.fitting.dask_matrix import DaskMatrix, load_on_workers
-from bottleneck.fitting.fit import FitResult, fit
+from bottleneck.fitting.fit import fit
+from bottleneck.fitting.fit_result import FitResult
 from bottleneck.fitting.head import Head
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.linear.classifiers import fit_path
@@ -25,6 +26,7 @@ from bottleneck.linear.path import Solution
 from bottleneck.linear.scaling import SCALINGS, fit_scaler
 from bottleneck.linear.training import ClassifierOptions
 from bottleneck.runtime import executors as engines
+from bottleneck.runtime.executors import DaskExecutor
 from tests.helpers.dask_cluster import Cluster, dask_cluster
 from tests.helpers.datasets import clouds, several, written_cache
 from tests.helpers.fixture_types import Run
@@ -129,19 +131,19 @@ def tags(made: Path) -> Path:
 
 def assert_same(found: FitResult, expected: FitResult) -> None:
     """The same choice and scores, and coefficients as near as the solver's tolerance has them."""
-    assert found.head.preprocessing.name == expected.head.preprocessing.name
+    assert found.head.scaler.name == expected.head.scaler.name
     assert (found.c, found.converged) == (expected.c, expected.converged) == (found.c, True)
-    assert found.selection is not None
-    assert expected.selection is not None
-    for one, other in zip(found.selection.candidates, expected.selection.candidates, strict=True):
-        assert (one.preprocess, one.c) == (other.preprocess, other.c)
+    assert found.search is not None
+    assert expected.search is not None
+    for one, other in zip(found.search.candidates, expected.search.candidates, strict=True):
+        assert (one.scaling, one.c) == (other.scaling, other.c)
         assert one.scores == pytest.approx(other.scores, abs=1e-12)
     apart = np.linalg.norm(found.solution.coef - expected.solution.coef)
     assert apart <= sum(from_the_minimiser(each.solution) for each in (found, expected))
     assert (found.heldout is None) == (expected.heldout is None)
     if found.heldout is not None and expected.heldout is not None:
-        measure = expected.selection.metric
-        assert found.heldout.measure(measure) == pytest.approx(expected.heldout.measure(measure))
+        measure = expected.search.metric
+        assert found.heldout.metric(measure) == pytest.approx(expected.heldout.metric(measure))
     assert found.ece == (None if expected.ece is None else pytest.approx(expected.ece, abs=1e-3))
 
 
@@ -180,7 +182,7 @@ def test_a_fit_is_what_it_is_on_one_machine(
 ) -> None:
     cache = request.getfixturevalue(name)
     search = SearchOptions(**{"c": GRID, "cv": 3, **options})
-    found = fit(cache, method, search=search, client=client)
+    found = fit(cache, method, search=search, executor=DaskExecutor(client))
     assert_same(found, fit(cache, method, search=search))
 
 
@@ -191,7 +193,7 @@ def test_nearer_the_minimum_coefficients_are_nearer(clf: str, photos: Path, clie
     weight[::7] = 0  # these rows are none
     options: dict[str, Any] = {"clf": clf, "cs": [0.01, 1.0], "classes": 4, "tol": 1e-10}
     codes = (
-        load_on_workers(client, cache, "layer", rows),
+        load_on_workers(DaskExecutor(client), cache, "layer", rows),
         ArrayMatrix(cache.read_codes("layer", rows)),
     )
     both = [fit_path(each, targets, row_weight=weight, **options) for each in codes]
@@ -207,14 +209,17 @@ def test_fewer_rows_than_features_are_brought_here(clf: str, made: Path, client:
     cache = made / f"few-{clf}"
     written_cache(cache, X, ["abc"[k] for k in y], shard_size=15)
     search = SearchOptions(c=GRID, cv=3)
-    found = fit(cache, clf, search=search, client=client)
+    found = fit(cache, clf, search=search, executor=DaskExecutor(client))
     assert_same(found, fit(cache, clf, search=search))
 
 
 def test_codes_are_those_of_the_shards_wherever_they_are_cut(photos: Path, client: Any) -> None:
     cache, random = open_cache(photos), np.random.default_rng(0)
     rows = np.flatnonzero(random.random(600) < 0.7)
-    codes, local = load_on_workers(client, cache, "layer", rows), cache.read_codes("layer", rows)
+    codes, local = (
+        load_on_workers(DaskExecutor(client), cache, "layer", rows),
+        cache.read_codes("layer", rows),
+    )
     assert (codes.shape, codes.dtype, codes.in_memory) == (local.shape, local.dtype, False)
     assert len(codes.parts) == 3  # one for each thread
     np.testing.assert_array_equal(codes.to_local().array, local)
@@ -232,7 +237,7 @@ def test_codes_are_those_of_the_shards_wherever_they_are_cut(photos: Path, clien
 
 
 def test_fewer_rows_than_threads_are_a_part_each(photos: Path, client: Any) -> None:
-    codes = load_on_workers(client, open_cache(photos), "layer", np.array([3, 500]))
+    codes = load_on_workers(DaskExecutor(client), open_cache(photos), "layer", np.array([3, 500]))
     assert codes.counts == [1, 1]
 
 
@@ -268,7 +273,7 @@ def test_sums_are_moved_and_no_codes(made: Path, client: Any) -> None:
     X, y = clouds(n, d, k)
     cache = written_cache(made / "many", X, ["abc"[i] for i in y], shard_size=1000)
     watched = Watched(client)
-    done = fit(cache, "svm", search=SearchOptions(c=(0.1,), cv=0), client=watched)
+    done = fit(cache, "svm", search=SearchOptions(c=(0.1,), cv=0), executor=DaskExecutor(watched))
     frame = 4000  # bytes of pickled names
     assert max(watched.received) < (d + 1) * d * 8 + frame  # XᵀX in double precision
     # To the workers: which rows to read, once; targets, once; and coefficients for every pass.
@@ -281,7 +286,7 @@ def test_sums_are_moved_and_no_codes(made: Path, client: Any) -> None:
 
 
 def test_workers_forget_what_nobody_asks_for(two: Path, client: Any) -> None:
-    fit(two, "svm", search=SearchOptions(c=GRID, cv=3), client=client)
+    fit(two, "svm", search=SearchOptions(c=GRID, cv=3), executor=DaskExecutor(client))
     end = time.monotonic() + 20
 
     def held() -> list[str]:
@@ -302,7 +307,7 @@ def test_workers_killed_in_the_middle_change_nothing(
     search = SearchOptions(c=GRID, cv=3)
     with dask_cluster(2) as cluster, connected(cluster) as client:
         calm = Watched(client)
-        expected = fit(photos, "svm", search=search, client=calm)
+        expected = fit(photos, "svm", search=search, executor=DaskExecutor(calm))
         lost: list[str] = []
 
         def lose() -> None:
@@ -313,7 +318,7 @@ def test_workers_killed_in_the_middle_change_nothing(
                 cluster.start_worker()
 
         watched = Watched(client, at=calm.gathered // 2, then=lose)
-        found = fit(photos, "svm", search=search, client=watched)
+        found = fit(photos, "svm", search=search, executor=DaskExecutor(watched))
     for kind in ("take", "scale", "align"):  # codes and targets that were in use
         assert sum(f"bottleneck-{kind}" in key for key in lost) >= 2  # on either worker
     assert watched.gathered >= watched.at
@@ -331,9 +336,9 @@ def test_a_damaged_shard_is_the_same_error(two: Path, made: Path, client: Any) -
     data[-100] ^= 1
     shard.write_bytes(data)
     messages = []
-    for where in (None, client):
+    for where in (None, DaskExecutor(client)):
         with pytest.raises(ShardError) as caught:
-            fit(cache, "svm", client=where)
+            fit(cache, "svm", executor=where)
         messages.append(str(caught.value))
     assert messages[0] == messages[1]
 
@@ -362,7 +367,7 @@ def test_workers_that_do_not_see_the_cache_are_named_before_any_work(
 ) -> None:
     elsewhere = Elsewhere(client, two / "spec.json", content)
     with pytest.raises(WorkerError, match=rf"tcp://127.0.0.1:\d+ does not see the cache {two}"):
-        fit(two, "svm", client=elsewhere)
+        fit(two, "svm", executor=DaskExecutor(elsewhere))
     assert elsewhere.sent == []
 
 
@@ -373,13 +378,13 @@ def test_workers_without_the_package_are_named(two: Path, client: Any) -> None:
             return {"tcp://there:1": ModuleNotFoundError("No module named 'bottleneck'")}
 
     with pytest.raises(WorkerError, match="worker tcp://there:1 cannot run this program"):
-        fit(two, "svm", client=Bare(client))
+        fit(two, "svm", executor=DaskExecutor(Bare(client)))
 
 
 def test_a_scheduler_without_workers_is_refused(two: Path) -> None:
     refused = pytest.raises(WorkerError, match=r"tcp://127.0.0.1:\d+ has no workers: `dask worker")
     with dask_cluster(0) as cluster, connected(cluster) as client, refused:
-        fit(two, "svm", client=client)
+        fit(two, "svm", executor=DaskExecutor(client))
 
 
 def test_codes_that_workers_cannot_hold_are_refused_before_any_work(two: Path, client: Any) -> None:
@@ -393,15 +398,15 @@ def test_codes_that_workers_cannot_hold_are_refused_before_any_work(two: Path, c
 
     small = Small(client)
     with pytest.raises(WorkerError, match="training on 300 codes of 6 values takes"):
-        fit(two, "svm", client=small)
+        fit(two, "svm", executor=DaskExecutor(small))
     assert small.sent == []
     for small.limit in (11_600, 0):  # 300 × 6 × 4 bytes × 3; no limit
-        fit(two, "svm", search=SearchOptions(c=(1.0,), cv=0), client=small)
+        fit(two, "svm", search=SearchOptions(c=(1.0,), cv=0), executor=DaskExecutor(small))
 
 
 def test_a_device_is_refused_where_workers_have_the_codes(two: Path) -> None:
     with pytest.raises(InvalidOptionError, match=r"`device='cpu'`: .* codes lie on other machines"):
-        fit(two, ClassifierOptions("svm", device="cpu"), client=object())
+        fit(two, ClassifierOptions("svm", device="cpu"), executor=DaskExecutor(object()))
 
 
 # The command

@@ -22,10 +22,11 @@ from bottleneck.errors import (
     UnknownNameError,
 )
 from bottleneck.fitting.dataset import load_dataset
-from bottleneck.fitting.fit import FitResult, fit, fit_dataset
+from bottleneck.fitting.fit import fit, fit_dataset
+from bottleneck.fitting.fit_result import FitResult
 from bottleneck.fitting.head import Head
-from bottleneck.fitting.metrics import ClassificationScore, MultilabelScore
 from bottleneck.fitting.options import SearchOptions
+from bottleneck.fitting.scores import ClassificationScore, MultilabelScore
 from bottleneck.fitting.selection import cross_val_calibrate
 from bottleneck.linear.training import ClassifierOptions
 from tests.helpers.datasets import by_sklearn, clouds, several, training, written_cache
@@ -96,12 +97,12 @@ def by_hand(cache: Path, split: str) -> tuple[Any, Any]:
 
 
 def test_it_is_what_scikit_learn_would_do_by_hand(cache: Path) -> None:
-    done = run(cache, layer="layer2")
+    done = run(cache, layers="layer2")
     X, y = by_hand(cache, "train")
     folds = StratifiedKFold(4, shuffle=True, random_state=0)
     search = GridSearchCV(by_sklearn("svm", 1.0), {"linearsvc__C": GRID}, cv=folds).fit(X, y)
-    assert done.selection is not None
-    assert done.selection.best.mean == pytest.approx(search.best_score_)
+    assert done.search is not None
+    assert done.search.best.mean == pytest.approx(search.best_score_)
     assert done.c == search.best_params_["linearsvc__C"]
     codes, labels = by_hand(cache, "val")
     assert (score_of(done).split, score_of(done).n) == ("val", 12)
@@ -112,7 +113,7 @@ def test_it_is_what_scikit_learn_would_do_by_hand(cache: Path) -> None:
 
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
 def test_colours_are_learned(cache: Path, clf: str) -> None:
-    assert score_of(run(cache, clf, layer="layer2")).accuracy == 1.0
+    assert score_of(run(cache, clf, layers="layer2")).accuracy == 1.0
 
 
 @pytest.mark.parametrize("class_weight", [None, "balanced"])
@@ -157,7 +158,7 @@ def test_held_out_rows_decide_nothing_but_their_own_score(tmp_path: Path) -> Non
         )
         for name, codes, labels in [("one", X, y), ("other", X_other, y_other)]
     )
-    assert other.selection == done.selection
+    assert other.search == done.search
     for name in ("coef", "intercept"):
         np.testing.assert_array_equal(getattr(other.head, name), getattr(done.head, name))
     assert done.head.calibration is not None
@@ -269,8 +270,8 @@ def test_labels_of_a_csv_are_learned_without_extraction(tmp_path: Path, split: P
     assert {path: path.read_bytes() for path in split.rglob("*.*")} == before
     assert done.head.classes == ["x", "y"]
     assert (done.train, score_of(done).n) == (160, 80)  # its splits are the cache's still
-    assert done.selection is not None
-    assert done.selection.best.mean < 0.7  # these labels have nothing to do with the codes
+    assert done.search is not None
+    assert done.search.best.mean < 0.7  # these labels have nothing to do with the codes
 
 
 def test_a_csv_brings_its_own_splits(tmp_path: Path, split: Path) -> None:
@@ -294,10 +295,10 @@ def test_groups_keep_together(tmp_path: Path, of: str) -> None:
         csv = write_labels(tmp_path / "labels.csv", "path,label,group", lines)
     apart = run(cache, c=(10.0,), labels=csv)
     leaking = run(written_cache(tmp_path / "leaking", X, labels), c=(10.0,))
-    assert apart.selection is not None
-    assert leaking.selection is not None
-    assert apart.selection.best.mean < 0.65
-    assert leaking.selection.best.mean > 0.8
+    assert apart.search is not None
+    assert leaking.search is not None
+    assert apart.search.best.mean < 0.65
+    assert leaking.search.best.mean > 0.8
     assert score_free_ece(apart) < 0.2  # and no such margin makes a probability
 
 
@@ -410,7 +411,7 @@ def test_a_softmaxs_probabilities_are_its_own(split: Path) -> None:
 @pytest.mark.parametrize(("clf", "known"), [("svm", False), ("softmax", True)])
 def test_without_folds_only_softmax_has_probabilities(split: Path, clf: str, known: bool) -> None:
     done = run(split, clf, c=(0.5,), cv=0)
-    assert (done.selection, done.c, done.ece) == (None, 0.5, None)
+    assert (done.search, done.c, done.ece) == (None, 0.5, None)
     assert (done.head.calibration is not None) == known
     assert (score_of(done).ece is not None) == known
     assert told(done)["cv"] is None
@@ -460,8 +461,8 @@ def test_the_preprocessing_that_the_folds_chose_is_the_heads(tmp_path: Path) -> 
     X *= 10 ** np.random.default_rng(0).uniform(-2, 2, size=(120, 1)).astype(np.float32)
     cache = written_cache(tmp_path / "c", X, ["ab"[i] for i in y])
     done = run(cache, scaling="auto", c=(0.1, 1.0))
-    assert done.selection is not None
-    assert done.head.preprocessing.name == done.selection.best.preprocess == "l2"
+    assert done.search is not None
+    assert done.head.scaler.name == done.search.best.scaling == "l2"
     assert told(done)["preprocess"] == "l2"
     learnt = by_sklearn("svm", done.c, "l2").fit(X.astype(np.float64), y)
     np.testing.assert_allclose(
@@ -481,10 +482,10 @@ def test_the_metric_and_the_rule_reach_the_choice(tmp_path: Path) -> None:
     )
     assert told(balanced)["cv"]["metric"] == "balanced"
     assert told(plain)["cv"]["metric"] == "accuracy"
-    assert balanced.selection is not None
-    assert cautious.selection is not None
-    near = balanced.selection.best.mean - balanced.selection.best.standard_error
-    rivals = [found.c for found in balanced.selection.candidates if found.mean >= near]
+    assert balanced.search is not None
+    assert cautious.search is not None
+    near = balanced.search.best.mean - balanced.search.best.standard_error
+    rivals = [found.c for found in balanced.search.candidates if found.mean >= near]
     assert cautious.c == min(rivals)
 
 
@@ -562,5 +563,5 @@ def test_an_unfinished_cache_is_refused(split: Path) -> None:
 
 
 def test_a_layer_must_be_chosen_among_several(cache: Path) -> None:
-    with pytest.raises(InvalidOptionError, match=r"2 layers: choose one.*layer2, layer3"):
+    with pytest.raises(InvalidOptionError, match=r"the 2 layers .*\(layer2, layer3\).*sweep"):
         run(cache)

@@ -41,13 +41,11 @@ def a_head(**changes: Any) -> Head:
         "classes": ["ants", "bées", "wasps"],
         "coef": random.normal(size=(3, 5)),
         "intercept": random.normal(size=3),
-        "preprocessing": FeatureScaler(
-            "standardize", random.normal(size=5), random.uniform(1, 2, size=5)
-        ),
+        "scaler": FeatureScaler("standardize", random.normal(size=5), random.uniform(1, 2, size=5)),
         "calibration": None,
         "multilabel": False,
         "spec": SPEC,
-        "source": ModelReference("net", "DEFAULT"),
+        "reference": ModelReference("net", "DEFAULT"),
         "training_record": {"c": 0.1},
     }
     return Head(**(values | changes))
@@ -59,8 +57,8 @@ def plain_values(head: Head) -> dict[str, Any]:
     def array(values: Any) -> Any:
         return values.dtype.str, values.tolist()
 
-    found, prepared, lines = vars(head).copy(), head.preprocessing, head.calibration
-    found["preprocessing"] = prepared.name, array(prepared.mean), array(prepared.scale)
+    found, prepared, lines = vars(head).copy(), head.scaler, head.calibration
+    found["scaler"] = prepared.name, array(prepared.mean), array(prepared.scale)
     if lines is not None:
         found["calibration"] = array(lines.slope), array(lines.offset), lines.independent
     return found | {"coef": array(head.coef), "intercept": array(head.intercept)}
@@ -102,7 +100,7 @@ def test_scores_are_those_of_scikit_learns_pipeline(
         classes=[str(k) for k in range(classes)],
         coef=coef,
         intercept=intercept,
-        preprocessing=FeatureScaler(
+        scaler=FeatureScaler(
             preprocess,
             scaler.mean_ if scaler else np.zeros(6),
             scaler.scale_ if scaler else np.ones(6),
@@ -119,7 +117,7 @@ def test_codes_are_prepared_in_double_precision() -> None:
     far = FeatureScaler("standardize", np.full(5, 1e6), np.full(5, 1e-3))
     codes = np.full((1, 5), 1e6, np.float32)
     codes[0, 0] += 0.0625  # the next number of single precision
-    head = a_head(preprocessing=far, coef=np.eye(3, 5), intercept=np.zeros(3))
+    head = a_head(scaler=far, coef=np.eye(3, 5), intercept=np.zeros(3))
     assert head.decision_function(codes).tolist() == [[62.5, 0, 0]]
     assert head.decision_function(codes).dtype == np.float64
 
@@ -302,6 +300,6 @@ def test_what_is_in_the_way_stays_unless_asked(tmp_path: Path) -> None:
     path = tmp_path / "head"
     require_writable_output(path, overwrite=False)
     path.touch()
-    with pytest.raises(OutputExistsError, match="--overwrite"):
+    with pytest.raises(OutputExistsError, match="`overwrite`"):
         require_writable_output(path, overwrite=False)
     require_writable_output(path, overwrite=True)

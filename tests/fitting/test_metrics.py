@@ -12,20 +12,14 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from sklearn.metrics import (
     accuracy_score,
-    average_precision_score,
-    balanced_accuracy_score,
-    confusion_matrix,
     f1_score,
     recall_score,
 )
 
-from bottleneck.errors import LabelsError
 from bottleneck.fitting.metrics import (
     METRICS,
     expected_calibration_error,
     mean_average_precision,
-    score,
-    score_labels,
     wilson_interval,
 )
 
@@ -56,30 +50,6 @@ def test_the_interval_is_wilsons(n: int, share: float) -> None:
 
 
 @given(PAIRS)
-def test_scores_are_those_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
-    true, predicted = columns(pairs)
-    found = score(true, predicted, ["a", "b", "c", "d"], split="val")
-    assert found.accuracy == pytest.approx(accuracy_score(true, predicted))
-    present = np.unique(true)
-    recall = [float((predicted[true == k] == k).mean()) for k in present]
-    assert found.mean_per_class == pytest.approx(np.mean(recall))
-    if set(predicted) <= set(true) and len(present) > 1:  # scikit-learn warns otherwise
-        balanced = balanced_accuracy_score(true, predicted)
-        assert found.mean_per_class == pytest.approx(balanced)
-    reference = confusion_matrix(true, predicted, labels=range(4))
-    np.testing.assert_array_equal(found.confusion, reference)
-    assert (found.n, found.split) == (len(pairs), "val")
-
-
-def test_json_has_the_promised_keys() -> None:
-    found = score(np.array([0, 1]), np.array([0, 0]), ["a", "b"], split="test").to_dict()
-    assert (found["split"], found["n"]) == ("test", 2)
-    assert (found["accuracy"], found["mean_per_class"]) == (0.5, 0.5)
-    assert len(found["ci95"]) == 2
-    assert found["confusion"] == [[1, 0], [1, 0]]
-
-
-@given(PAIRS)
 def test_metrics_are_those_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
     true, predicted = columns(pairs)
     recall = recall_score(true, predicted, labels=np.unique(true), average="macro")
@@ -90,52 +60,11 @@ def test_metrics_are_those_of_scikit_learn(pairs: list[tuple[int, int]]) -> None
     }
 
 
-@given(PAIRS)
-def test_metrics_and_scores_agree(pairs: list[tuple[int, int]]) -> None:
-    true, predicted = columns(pairs)
-    found = score(true, predicted, ["a", "b", "c", "d"], split="val")
-    assert METRICS["accuracy"](true, predicted, 4) == found.accuracy
-    assert METRICS["balanced"](true, predicted, 4) == found.mean_per_class
-
-
 def test_macro_f1_counts_a_class_that_is_only_predicted() -> None:
     true, predicted = columns([(0, 0), (0, 0), (0, 1)])
     # Class 0: precision 1, recall 2/3, F1 4/5. Class 1 has no image: 0. Class 2 is nowhere.
     assert METRICS["macro_f1"](true, predicted, 3) == pytest.approx(0.4)
     assert METRICS["balanced"](true, predicted, 3) == pytest.approx(2 / 3)
-
-
-@given(labelled())
-def test_label_scores_are_those_of_scikit_learn(
-    rows: tuple[NDArray[np.bool_], NDArray[np.float64]],
-) -> None:
-    true, margins = rows
-    names = [f"label {k}" for k in range(true.shape[1])]
-    occurs = np.asarray(true.any(axis=0))
-    if not occurs.any():
-        with pytest.raises(LabelsError, match="no image has any of the"):
-            score_labels(true, margins, names, split="test")
-        with pytest.raises(LabelsError, match="no image has any of the"):
-            mean_average_precision(true, margins)
-        return
-    found = score_labels(true, margins, names, split="test")
-    given_labels = np.asarray(margins > 0)
-    wrong = np.count_nonzero(true != given_labels, axis=1)
-    exact = np.count_nonzero(wrong == 0) / len(true)
-    assert found.accuracy == pytest.approx(exact)
-    assert found.ci95 == wilson_interval(round(exact * len(true)), len(true))
-    recall = [recall_score(true[:, k], given_labels[:, k]) for k in np.flatnonzero(occurs)]
-    assert found.mean_per_class == pytest.approx(np.mean(recall))
-    reference = {
-        name: pytest.approx(average_precision_score(true[:, k], margins[:, k]))
-        for k, name in enumerate(names)
-        if occurs[k]
-    }
-    assert found.average_precision == dict.fromkeys(names) | reference
-    mean = average_precision_score(true[:, occurs], margins[:, occurs], average="macro")
-    assert found.mean_average_precision == pytest.approx(mean)
-    assert mean_average_precision(true, margins) == found.mean_average_precision
-    assert (found.n, found.split, found.classes) == (len(true), "test", names)
 
 
 def test_average_precision_by_hand() -> None:
@@ -146,31 +75,6 @@ def test_average_precision_by_hand() -> None:
     )
     # Where all margins are equal there is one threshold, and precision is the label's share.
     assert mean_average_precision(np.array([[1], [0], [0], [0]], bool), 0 * margins) == 0.25
-
-
-def test_the_order_of_the_images_does_not_matter() -> None:
-    random = np.random.default_rng(0)
-    true, margins = random.random((40, 3)) < 0.3, random.integers(-3, 3, (40, 3)).astype(float)
-    shuffled = random.permutation(40)
-    assert score_labels(true, margins, "abc", split="") == score_labels(
-        true[shuffled], margins[shuffled], "abc", split=""
-    )
-
-
-def test_json_of_labels_has_the_promised_keys() -> None:
-    true, margins = np.array([[True, False], [True, False]]), np.array([[1.0, 0.0], [-1.0, -1.0]])
-    found = score_labels(true, margins, ["cat", "dog"], split="val").to_dict()
-    assert len(found.pop("ci95")) == 2
-    assert found == {
-        "split": "val",
-        "n": 2,
-        "accuracy": 0.5,  # a margin of 0 does not give the label
-        "mean_per_class": 0.5,
-        "mean_average_precision": 1.0,
-        "average_precision": {"cat": 1.0, "dog": None},
-        "classes": ["cat", "dog"],
-        "ece": None,
-    }
 
 
 def slow_calibration_error(confidence: Any, right: Any, bins: int) -> float:

@@ -1,76 +1,69 @@
+import dataclasses
 from typing import Any
 
+import numpy as np
 import pytest
 
-from bottleneck.errors import BottleneckError, InvalidOptionError, UnknownNameError
-from bottleneck.fitting.options import SearchOptions, check_grid
+from bottleneck.errors import InvalidOptionError, UnknownNameError
+from bottleneck.fitting.options import SearchOptions
+from bottleneck.linear.scaling import SCALINGS
 
 
-@pytest.mark.parametrize("scaling", ["standardize", "l2", "none", "auto"])
-@pytest.mark.parametrize("metric", ["accuracy", "balanced", "macro_f1"])
-@pytest.mark.parametrize("rule", ["best", "1se"])
-def test_known_names_are_allowed(scaling: str, metric: str, rule: str) -> None:
-    SearchOptions(scaling=scaling, metric=metric, rule=rule)
+def test_values_of_c_are_ascending_and_each_once() -> None:
+    assert SearchOptions(c=[1.0, 0.1, 1.0]).grid == (0.1, 1.0)
+    assert SearchOptions(c=(2.0, 1.0)).grid == (1.0, 2.0)
+    assert SearchOptions(c=0.5).grid == (0.5,)
+    assert SearchOptions().grid is None
+
+
+def test_options_of_the_same_search_are_equal_and_hashable() -> None:
+    assert len({SearchOptions(c=[1, 0.1]), SearchOptions(c=(0.1, 1.0, 1.0))}) == 1
+
+
+def test_one_value_twice_is_one_value() -> None:
+    assert SearchOptions(c=(1.0, 1.0), cv=0, scaling="l2").grid == (1.0,)
+
+
+def test_automatic_scaling_tries_all() -> None:
+    assert SearchOptions(scaling="auto").scalings == SCALINGS
+    assert SearchOptions(scaling="l2").scalings == ("l2",)
+
+
+def test_options_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        SearchOptions().cv = 3  # type: ignore[misc]
+    with pytest.raises(InvalidOptionError):
+        dataclasses.replace(SearchOptions(), cv=1)
 
 
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
+        ({"metric": "loss"}, UnknownNameError, "unknown metric 'loss'"),
+        ({"rule": "worst"}, UnknownNameError, "unknown rule 'worst'"),
+        ({"scaling": "whiten"}, InvalidOptionError, "'whiten'.*standardize, l2, none, or auto"),
+        ({"c": (1.0, 0.0)}, InvalidOptionError, "^`c='0'`: must be a finite number above 0"),
+        ({"c": (-1.0,)}, InvalidOptionError, "^`c='-1'`: must be a finite number above 0"),
+        ({"c": (np.nan,)}, InvalidOptionError, "^`c='nan'`: must be a finite number above 0"),
+        ({"c": (np.inf,)}, InvalidOptionError, "^`c='inf'`: must be a finite number above 0"),
+        ({"c": ()}, InvalidOptionError, "at least one value"),
+        ({"cv": 1}, InvalidOptionError, "^`cv=1`: must be at least 2 folds, or 0 for none"),
+        ({"cv": -3}, InvalidOptionError, "^`cv=-3`: must be at least 2 folds, or 0 for none"),
         (
-            {"metric": "acuracy"},
-            UnknownNameError,
-            "unknown metric 'acuracy': did you mean accuracy?",
-        ),
-        ({"metric": "loss"}, UnknownNameError, "unknown metric 'loss': there is"),
-        ({"rule": "2"}, UnknownNameError, "unknown rule '2': there is best, 1se"),
-        (
-            {"scaling": "whiten"},
+            {"cv": 0, "c": (1.0, 2.0, 3.0)},
             InvalidOptionError,
-            "`scaling='whiten'`: must be one of standardize, l2, none, or auto",
+            "^`cv=0`: must be at least 2 folds to choose among 3 values of C: or give one value",
         ),
-        (
-            {"c": (1.0, 0.0)},
-            InvalidOptionError,
-            "`c='0'`: must be a finite number above 0, or auto",
-        ),
-        ({"cv": 1}, InvalidOptionError, "`cv=1`: must be at least 2 folds, or 0 for none"),
-        ({"cv": -3}, InvalidOptionError, "`cv=-3`: must be at least 2 folds, or 0 for none"),
-        (
-            {"cv": 0, "c": (1.0, 2.0)},
-            InvalidOptionError,
-            "`cv=0`: must be at least 2 folds to choose among 2 values of C: or give one value "
-            "of `c`",
-        ),
-        (
-            {"cv": 0},
-            InvalidOptionError,
-            "`cv=0`: must be at least 2 folds to choose among a whole grid of C",
-        ),
+        ({"cv": 0}, InvalidOptionError, "^`cv=0`: .* among a whole grid of C"),
         (
             {"cv": 0, "c": (1.0,), "scaling": "auto"},
             InvalidOptionError,
-            "`cv=0`: must be at least 2 folds to choose a scaling: "
-            "or give `scaling='standardize'`, 'l2' or 'none'",
+            "^`cv=0`: must be at least 2 folds to choose a scaling: or give `scaling=",
         ),
     ],
 )
-def test_other_values_are_refused_when_the_options_are_made(
-    options: dict[str, Any], error: type[BottleneckError], message: str
+def test_wrong_values_are_refused_when_the_options_are_made(
+    options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(error) as caught:
+    with pytest.raises(error, match=message):
         SearchOptions(**options)
-    assert str(caught.value).startswith(message)
-
-
-def test_one_value_twice_is_one_value() -> None:
-    assert SearchOptions(c=(1.0, 1.0), cv=0).c == (1.0,)
-
-
-@pytest.mark.parametrize("wrong", [0.0, -1.0, float("nan"), float("inf")])
-def test_values_of_c_are_above_0(wrong: float) -> None:
-    with pytest.raises(InvalidOptionError, match="must be a finite number above 0"):
-        check_grid([1.0, wrong])
-
-
-def test_a_grid_is_sorted_and_each_value_once() -> None:
-    assert check_grid([10.0, 0.1, 10.0]) == (0.1, 10.0)

@@ -21,13 +21,12 @@ from benchmarks.fitting import sklearn_solver as reference
 from bottleneck.errors import InvalidOptionError, LabelsError
 from bottleneck.fitting.folds import make_folds
 from bottleneck.fitting.options import SearchOptions
+from bottleneck.fitting.search_result import SearchResult
 from bottleneck.fitting.selection import (
     C_GRID,
-    SearchResult,
     cross_val_calibrate,
     select_c,
 )
-from bottleneck.fitting.summary import selection_text
 from bottleneck.linear.calibration import fit_platt, fit_temperature
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.path import Solution
@@ -71,9 +70,7 @@ def scores_by_hand(
 def test_scores_are_scikit_learns_on_the_same_folds(clf: str, scaling: str, k: int) -> None:
     lesson = training(*clouds(k=k))
     found = chosen(lesson, ClassifierOptions(clf), scaling=scaling)
-    assert [(found.preprocess, found.c) for found in found.candidates] == [
-        (scaling, c) for c in GRID
-    ]
+    assert [(found.scaling, found.c) for found in found.candidates] == [(scaling, c) for c in GRID]
     assert (found.folds, found.metric) == (5, "accuracy")
     for candidate in found.candidates:
         expected = scores_by_hand(lesson, clf, candidate.c, scaling)
@@ -144,7 +141,7 @@ def test_codes_in_blocks_give_the_same_scores(clf: str, several_labels: bool) ->
         for lesson in (blocks, training(X, targets))
     )
     for one, other in zip(streamed.candidates, at_once.candidates, strict=True):
-        assert (one.preprocess, one.c) == (other.preprocess, other.c)
+        assert (one.scaling, one.c) == (other.scaling, other.c)
         np.testing.assert_allclose(one.scores, other.scores, atol=1.01 / 48)
 
 
@@ -323,8 +320,8 @@ def test_a_fold_that_did_not_converge_is_told() -> None:
     )
     assert [candidate.converged for candidate in found.candidates] == [True, False]
     assert [candidate.gap for candidate in found.candidates] == [1e-4, 0.5]
-    assert [row["converged"] for row in found.table()["candidates"]] == [True, False]
-    lines = selection_text(found).splitlines()
+    assert [row["converged"] for row in found.to_dict()["candidates"]] == [True, False]
+    lines = str(found).splitlines()
     assert lines[1].split()[-1] == "*"
     assert lines[2].endswith("not converged")
 
@@ -352,9 +349,9 @@ def test_preprocessing_is_chosen_by_the_same_folds(kind: str) -> None:
     lesson = training(*_nuisance(kind))
     names = ["standardize", "l2", "none"]
     found = chosen(lesson, ClassifierOptions("softmax"), scaling="auto", c=(0.01, 0.1))
-    tried = [(candidate.preprocess, candidate.c) for candidate in found.candidates]
+    tried = [(candidate.scaling, candidate.c) for candidate in found.candidates]
     assert tried == [(name, c) for name in names for c in (0.01, 0.1)]
-    assert found.best.preprocess == kind
+    assert found.best.scaling == kind
     expected = scores_by_hand(lesson, "softmax", found.best.c, kind)
     np.testing.assert_allclose(found.best.scores, expected, atol=1.01 / 24)
     assert found.at_edge
@@ -374,7 +371,7 @@ def test_a_smaller_c_is_looked_for_with_the_best_preprocessing_alone(rule: str, 
     search = SearchOptions(c=list(best), cv=2, scaling="auto", rule=rule)
     found = select_c(one_hot(targets), method, search)
     # One-hot rows have length 1, and so l2 is the same as none, and before it.
-    assert (found.best.preprocess, found.best.c) == ("l2", c)
+    assert (found.best.scaling, found.best.c) == ("l2", c)
     assert found.candidates[0].scores == (0.95, 0.975)
 
 
@@ -382,8 +379,8 @@ def test_only_the_chosen_preprocessing_is_refined() -> None:
     targets = np.arange(40) % 2
     method = Scripted("svm", targets=targets)  # always right: nothing to choose by
     found = select_c(one_hot(targets), method, SearchOptions(cv=2, scaling="auto"))
-    assert found.best.preprocess == "standardize"
-    names = [candidate.preprocess for candidate in found.candidates]
+    assert found.best.scaling == "standardize"
+    names = [candidate.scaling for candidate in found.candidates]
     grid = len(C_GRID)
     assert names == ["standardize"] * (grid + 6) + ["l2"] * grid + ["none"] * grid
     assert found.at_edge  # of its own preprocessing's values
@@ -395,7 +392,7 @@ def test_only_the_chosen_preprocessing_is_refined() -> None:
 @pytest.mark.parametrize("kind", [ClassifierOptions, SklearnOptions])
 def test_the_table_is_strict_json_of_every_number(kind: type[ClassifierOptions]) -> None:
     found = chosen(training(*clouds(n=60)), kind("svm"), c=(0.1, 1.0))
-    table = json.loads(json.dumps(found.table(), allow_nan=False))
+    table = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert (table["metric"], table["folds"]) == ("accuracy", 5)
     assert [row["c"] for row in table["candidates"]] == [0.1, 1.0]
     for row, candidate in zip(table["candidates"], found.candidates, strict=True):
@@ -404,7 +401,7 @@ def test_the_table_is_strict_json_of_every_number(kind: type[ClassifierOptions])
         assert (row["mean"], row["std"]) == (np.mean(row["scores"]), np.std(row["scores"]))
         assert (row["gap"] is None) == (kind is SklearnOptions)
     assert table["best"] in table["candidates"]
-    assert found.to_dict() == {
+    assert found.summary() == {
         "mean": found.best.mean,
         "std": found.best.std,
         "folds": 5,
@@ -418,7 +415,7 @@ def test_scikit_learns_solver_tells_where_it_stopped_short(
     monkeypatch.setattr(reference, "_ITERATIONS", 2)
     found = chosen(training(*clouds()), SklearnOptions("softmax"), c=(10.0,))
     assert not found.best.converged
-    assert "not converged" in selection_text(found)
+    assert "not converged" in str(found)
 
 
 # Refusals

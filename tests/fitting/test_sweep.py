@@ -6,7 +6,6 @@ import weakref
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
-from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,8 @@ from bottleneck.fitting import sweep as module
 from bottleneck.fitting.dataset import LayerDataset, load_dataset
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.options import SearchOptions
-from bottleneck.fitting.selection import Candidate
-from bottleneck.fitting.sweep import SweepRow, best_row, recommend, sweep
+from bottleneck.fitting.sweep import sweep
+from bottleneck.fitting.sweep_result import SweepResult, SweepRow
 from bottleneck.linear.training import ClassifierOptions
 from tests.helpers.datasets import clouds, several, written_cache
 from tests.helpers.fixture_types import Extract
@@ -82,7 +81,7 @@ def test_one_shard_that_says_is_enough(cache: Path) -> None:
     forget_work(cache, "layer2")
     last.write_bytes(whole)
     (row,) = sweep(cache, [SVM], layers=["layer2"], search=SearchOptions(c=[1.0], cv=2))
-    assert row.work == expected is not None
+    assert row.cost == expected is not None
 
 
 # Rows
@@ -135,15 +134,15 @@ def test_a_row_is_what_fit_says_of_that_layer_alone(three: Path, scaling: str) -
     rows = sweep(three, [SVM, SOFTMAX], search=search)
     assert places(rows) == [(layer, clf) for layer in "bca" for clf in ("svm", "softmax")]
     for row in rows:
-        alone = fit(three, row.clf, layer=row.layer, search=search)
+        alone = fit(three, row.clf, layers=row.layer, search=search)
         assert row.record | {"seconds": 0} == alone.to_dict() | {"seconds": 0}
-        assert alone.selection is not None
-        assert (row.cv, row.metric) == (alone.selection.best, "accuracy")
+        assert alone.search is not None
+        assert (row.cv, row.metric) == (alone.search.best, "accuracy")
         assert row.heldout is not None
         assert alone.heldout is not None
-        assert row.measured == row.heldout.accuracy == alone.heldout.accuracy
+        assert row.heldout_metric == row.heldout.accuracy == alone.heldout.accuracy
         assert row.size == alone.head.coef.shape[1] == {"a": 9, "b": 4, "c": 6}[row.layer]
-        assert row.work == {"a": 1.0, "b": 0.1, "c": 0.5}[row.layer]
+        assert row.cost == {"a": 1.0, "b": 0.1, "c": 0.5}[row.layer]
         assert (row.converged, row.seconds > 0) == (alone.converged, True)
 
 
@@ -181,13 +180,13 @@ def test_layers_whose_share_is_unknown_come_last_by_name(tmp_path: Path) -> None
         tmp_path / "c", {name: (noisy(1.0), work) for name, work in works.items()}, CLOUDS
     )
     rows = sweep(cache, [SVM], search=SearchOptions(c=[1.0], cv=2))
-    assert [(row.layer, row.work) for row in rows] == [
+    assert [(row.layer, row.cost) for row in rows] == [
         ("z", 0.2),
         ("deep", 0.9),
         ("x", None),
         ("y", None),
     ]
-    assert (rows[0].heldout, rows[0].measured) == (None, None)
+    assert (rows[0].heldout, rows[0].heldout_metric) == (None, None)
 
 
 def test_layers_and_classifiers_can_be_chosen_and_count_once(three: Path) -> None:
@@ -202,7 +201,7 @@ def test_progress_is_told_after_each_row(three: Path) -> None:
         [SVM, SOFTMAX],
         layers=["a", "b"],
         search=SearchOptions(c=[1.0], cv=2),
-        progress=lambda *n: told.append(n),
+        on_progress=lambda *n: told.append(n),
     )
     assert told == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
 
@@ -218,7 +217,7 @@ def test_labels_from_elsewhere_are_another_question(three: Path, tmp_path: Path)
         labels=tmp_path / "labels.csv",
     )
     alone = fit(
-        three, SVM, layer="a", search=SearchOptions(c=[1.0], cv=2), labels=tmp_path / "labels.csv"
+        three, SVM, layers="a", search=SearchOptions(c=[1.0], cv=2), labels=tmp_path / "labels.csv"
     )
     assert row.record | {"seconds": 0} == alone.to_dict() | {"seconds": 0}
     assert (
@@ -242,7 +241,7 @@ def test_held_out_rows_and_chance_are_measured_by_the_metric_of_the_folds(
     (row,) = sweep(cache, [SVM], search=search)
     head = fit(cache, "svm", search=search).head
     answers = np.array(head.classes)[head.decision_function(noisy(0.5)[~train]).argmax(axis=1)]
-    assert row.measured == pytest.approx(by_hand(labels[~train], answers))
+    assert row.heldout_metric == pytest.approx(by_hand(labels[~train], answers))
     dummy = DummyClassifier(strategy="most_frequent").fit(labels[train], labels[train])
     assert row.majority_baseline == pytest.approx(
         by_hand(labels[train], dummy.predict(labels[train]))
@@ -256,8 +255,8 @@ def test_several_labels_an_image_have_one_metric_and_no_chance(tmp_path: Path) -
     (row,) = sweep(cache, [SOFTMAX], search=SearchOptions(c=[1.0], cv=2))
     assert (row.metric, row.majority_baseline) == ("mean_average_precision", None)
     assert row.heldout is not None
-    assert row.measured == row.record["heldout"]["mean_average_precision"]
-    assert row.measured != row.heldout.accuracy
+    assert row.heldout_metric == row.record["heldout"]["mean_average_precision"]
+    assert row.heldout_metric != row.heldout.accuracy
 
 
 # Refusals
@@ -300,88 +299,6 @@ def test_an_unfinished_layer_is_refused_before_any_training(
         sweep(three, [SVM])
 
 
-# The recommendation
-
-
-def a_row(
-    layer: str,
-    mean: float,
-    *,
-    error: float = 0.0,
-    work: float | None = 0.5,
-    size: int = 8,
-    clf: str = "svm",
-) -> SweepRow:
-    """Two folds around a mean whose standard error is `error`."""
-    cv = Candidate("standardize", 1.0, (mean - error, mean + error), 0.0, True)
-    assert cv.standard_error == pytest.approx(error)
-    return SweepRow(layer, clf, size, work, cv, "accuracy", None, None, True, 0.0, {})
-
-
-RULES: dict[str, tuple[list[SweepRow], str]] = {
-    "the cheapest within one standard error": (
-        [
-            a_row("poor", 0.5, work=0.1),
-            a_row("good", 0.875, work=0.5, error=0.2),
-            a_row("best", 0.9375, work=0.9, error=0.125),
-        ],
-        "good",
-    ),
-    "the error is the best one's, not its own": (
-        [a_row("good", 0.875, work=0.5, error=0.5), a_row("best", 0.9375, work=0.9)],
-        "best",
-    ),
-    "exactly one standard error is within": (
-        [a_row("good", 0.875, work=0.5), a_row("best", 0.9375, work=0.9, error=0.0625)],
-        "good",
-    ),
-    "of equal shares the smaller code": (
-        [a_row("wide", 0.9, size=512), a_row("narrow", 0.9, size=64), a_row("x", 0.9, size=128)],
-        "narrow",
-    ),
-    "a smaller share is worth a larger code": (
-        [a_row("deep", 0.9, size=8, work=0.6), a_row("shallow", 0.9, size=900, work=0.5)],
-        "shallow",
-    ),
-    "of equal costs the higher mean": (
-        [a_row("a", 0.875), a_row("b", 0.9375, error=0.125)],
-        "b",
-    ),
-    "of equal means the one that is known better sets the error": (
-        [
-            a_row("vague", 0.9375, work=0.9, error=0.5),
-            a_row("sure", 0.9375, work=0.8),
-            a_row("poor", 0.5, work=0.1),
-        ],
-        "sure",
-    ),
-    "an unknown share is no small one": (
-        [a_row("unknown", 0.9, work=None, size=1), a_row("known", 0.9, work=1.0, size=100)],
-        "known",
-    ),
-    "the best may have no share": (
-        [a_row("unknown", 0.9, work=None), a_row("known", 0.5, work=0.1)],
-        "unknown",
-    ),
-    "without any share the smallest code": (
-        [a_row("a", 0.9, work=None, size=64), a_row("b", 0.9, work=None, size=32)],
-        "b",
-    ),
-    "a single row": ([a_row("only", 0.1)], "only"),
-}
-
-
-@pytest.mark.parametrize(("rows", "expected"), RULES.values(), ids=RULES)
-def test_the_recommendation_by_hand(rows: list[SweepRow], expected: str) -> None:
-    for order in permutations(rows):
-        assert recommend(order).layer == expected
-
-
-def test_of_rows_that_are_equal_in_everything_the_first_is_taken() -> None:
-    rows = [a_row("a", 0.9, clf="svm"), a_row("a", 0.9, clf="softmax")]
-    assert recommend(rows) is best_row(rows) is rows[0]
-
-
 def test_the_held_out_split_has_no_say(three: Path, tmp_path: Path) -> None:
     rows = sweep(three, [SVM, SOFTMAX], search=SearchOptions(c=[1.0], cv=3))
     wrong = [
@@ -394,7 +311,7 @@ def test_the_held_out_split_has_no_say(three: Path, tmp_path: Path) -> None:
         three, [SVM, SOFTMAX], search=SearchOptions(c=[1.0], cv=3), labels=tmp_path / "wrong.csv"
     )
     assert [row.cv for row in others] == [row.cv for row in rows]
-    assert [row.measured for row in others] != [row.measured for row in rows]
-    assert places([recommend(others)]) == places([recommend(rows)])
+    assert [row.heldout_metric for row in others] != [row.heldout_metric for row in rows]
+    assert places([others.recommended]) == places([rows.recommended])
     worse = [dataclasses.replace(row, heldout=None) for row in rows]
-    assert places([recommend(worse)]) == places([recommend(rows)])
+    assert places([SweepResult(worse).recommended]) == places([rows.recommended])

@@ -17,11 +17,13 @@ from bottleneck.cache.shard_writer import write_shard
 from bottleneck.cache.store import Cache
 from bottleneck.cache.update import plan_update
 from bottleneck.data.table import ImageTable
+from bottleneck.fitting.folds import group_codes
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.training import TrainingSet
 from bottleneck.spec import InputTransform, ModelReference, Spec
 
 SPEC = Spec("net", "ab" * 32, InputTransform(), "pillow-1", "float32", True, "avg")
+REFERENCE = ModelReference("net", "none")
 
 MODELS: dict[str, Callable[..., Any]] = {
     "svm": lambda **options: LinearSVC(random_state=0, max_iter=100_000, **options),
@@ -63,9 +65,17 @@ def several(
 def training(
     X: NDArray[Any], targets: NDArray[Any], groups: Sequence[str] | None = None
 ) -> TrainingSet:
-    """These rows in memory."""
+    """Return these rows in memory; an empty group name is no group."""
     k = targets.shape[1] if targets.ndim == 2 else int(targets.max()) + 1
-    return TrainingSet(ArrayMatrix(X), targets, k, groups)
+    return TrainingSet(ArrayMatrix(X), targets, k, integer_groups(groups))
+
+
+def integer_groups(groups: Sequence[str] | None) -> NDArray[np.int64] | None:
+    """Return groups as a training set has them, from their names."""
+    if groups is None:
+        return None
+    names = sorted(set(groups))
+    return group_codes(np.array([names.index(name) for name in groups]), names)
 
 
 def written_cache(
@@ -89,9 +99,7 @@ def written_cache(
         mtime_ns=np.zeros(n, dtype=np.int64),
     )
     layout = StorageLayout("float32", shard_size, "none")
-    plan = plan_update(
-        path, images, spec=SPEC, layout=layout, reference=ModelReference("net", "none")
-    )
+    plan = plan_update(path, images, spec=SPEC, layout=layout, reference=REFERENCE)
     cache = plan.apply()
     for layer in layers:
         for shard in range(cache.shard_count):

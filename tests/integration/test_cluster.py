@@ -8,7 +8,8 @@ import pytest
 from bottleneck.errors import WorkerError
 from bottleneck.extraction.result import Progress
 from bottleneck.fitting.options import SearchOptions
-from bottleneck.fitting.sweep import SweepRow, sweep
+from bottleneck.fitting.sweep import sweep
+from bottleneck.fitting.sweep_result import SweepResult
 from bottleneck.runtime.executors import open_executor
 from tests.faults.trial import require_same
 from tests.helpers.dask_cluster import Cluster, dask_cluster
@@ -56,11 +57,11 @@ def test_a_worker_that_is_killed_costs_the_shards_that_it_was_at(
 def test_a_sweep_by_workers_is_that_of_one_process(cache: Path, cluster: Cluster) -> None:
     clfs = ["svm", "softmax"]
     with open_executor("dask", scheduler=cluster.address) as engine:
-        spread = sweep(cache, clfs, search=SearchOptions(c=(0.01, 1.0)), engine=engine)
+        spread = sweep(cache, clfs, search=SearchOptions(c=(0.01, 1.0)), executor=engine)
     alone = sweep(cache, clfs, search=SearchOptions(c=(0.01, 1.0)))
 
-    def said(rows: list[SweepRow]) -> list[dict[str, object]]:
-        return [row.record | {"work": row.work, "cv": row.cv, "seconds": 0} for row in rows]
+    def said(rows: SweepResult) -> list[dict[str, object]]:
+        return [row.record | {"cost": row.cost, "cv": row.cv, "seconds": 0} for row in rows]
 
     assert said(spread) == said(alone)
 

@@ -57,7 +57,7 @@ def test_every_photograph_is_a_row(hymenoptera: Path) -> None:
 
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
 def test_held_out_accuracy_is_that_of_plain_tools(hymenoptera: Path, clf: str) -> None:
-    done = fit(hymenoptera, clf, layer="features.12")
+    done = fit(hymenoptera, clf, layers="features.12")
     assert done.heldout is not None
     assert (done.heldout.split, done.heldout.n) == ("val", 153)
     assert done.heldout.accuracy >= 0.89
@@ -71,9 +71,9 @@ def test_folds_score_as_scikit_learn_does(hymenoptera: Path, clf: str) -> None:
         X = index["features.12"][...][rows].astype(np.float64)
     y = np.array(images.label)[rows]
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
-    done = fit(hymenoptera, clf, layer="features.12", search=SearchOptions(c=(1e-4, 1e-2, 1.0)))
-    assert done.selection is not None
-    for found in done.selection.candidates:
+    done = fit(hymenoptera, clf, layers="features.12", search=SearchOptions(c=(1e-4, 1e-2, 1.0)))
+    assert done.search is not None
+    for found in done.search.candidates:
         expected = cross_val_score(by_sklearn(clf, found.c), X, y, cv=folds)
         np.testing.assert_allclose(found.scores, expected, atol=1.01 / 48)
 
@@ -92,7 +92,7 @@ def test_half_the_bits_give_as_good_codes(
             assert cosine.min() >= 0.999
     for clf in ("svm", "softmax"):
         for layer in LAYERS:
-            heldout = [fit(cache, clf, layer=layer).heldout for cache in (hymenoptera, half)]
+            heldout = [fit(cache, clf, layers=layer).heldout for cache in (hymenoptera, half)]
             full_accuracy, low_accuracy = (found.accuracy for found in heldout if found)
             error = math.sqrt(full_accuracy * (1 - full_accuracy) / 153)
             assert abs(full_accuracy - low_accuracy) <= error
@@ -140,7 +140,7 @@ def test_the_network_itself_knows_the_insects(real: Path) -> None:
 
 def test_new_photographs_are_predicted(hymenoptera: Path, real: Path) -> None:
     head = fit(
-        hymenoptera, "softmax", layer="features.12", search=SearchOptions(c=(0.1,), cv=0)
+        hymenoptera, "softmax", layers="features.12", search=SearchOptions(c=(0.1,), cv=0)
     ).head
     found = list(predict(head, [str(real / "data" / "hymenoptera" / "val" / "bees")]))
     assert len(found) == 83

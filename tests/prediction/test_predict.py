@@ -26,7 +26,7 @@ def test_predictions_are_the_heads_on_the_cached_codes(
     found = list(predict(head, [str(photos / "val")], device="cpu"))
     with h5py.File(cache / "codes.h5") as index:
         codes = index["layer2"][24:].astype(np.float64)  # train comes before val
-    prepared = (codes - head.preprocessing.mean) / head.preprocessing.scale
+    prepared = (codes - head.scaler.mean) / head.scaler.scale
     margins = prepared @ head.coef.T + head.intercept
     expected = margins
     if calibration is not None:

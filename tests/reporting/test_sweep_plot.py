@@ -15,33 +15,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from sklearn.isotonic import IsotonicRegression
 
 from bottleneck.errors import InvalidOptionError
-from bottleneck.fitting.metrics import score
-from bottleneck.fitting.selection import Candidate
-from bottleneck.fitting.sweep import SweepRow, best_row, recommend
-from bottleneck.reporting.sweep_plot import _apart, plot_sweep, require_picture, sweep_figure
+from bottleneck.fitting.scores import score_classes
+from bottleneck.fitting.search_result import Candidate
+from bottleneck.fitting.sweep_result import SweepResult, SweepRow
+from bottleneck.reporting.sweep_plot import _spread, plot_sweep, require_picture, sweep_figure
 
 CLFS = ("svm", "softmax")
 
 
 def a_row(
-    layer: str, clf: str, mean: float, *, error: float = 0.02, work: float | None
+    layer: str, clf: str, mean: float, *, error: float = 0.02, cost: float | None
 ) -> SweepRow:
     """Judged on a hundred rows of two classes, a little better than in the folds."""
     cv = Candidate("standardize", 1.0, (mean - error, mean + error), 0.0, True)
     true = np.repeat([0, 1], 50)
     answers = np.where(np.arange(100) < round(100 * (mean + 0.03)), true, 1 - true)
-    heldout = score(true, answers, ["ants", "bees"], split="val")
-    return SweepRow(layer, clf, 8, work, cv, "accuracy", heldout, 0.5, True, 1.0, {})
+    heldout = score_classes(true, answers, ["ants", "bees"], split="val")
+    return SweepRow(layer, clf, 8, cost, cv, "accuracy", heldout, 0.5, True, 1.0, {})
 
 
-def rows_of(works: dict[str, float | None]) -> list[SweepRow]:
+def rows_of(costs: dict[str, float | None]) -> list[SweepRow]:
     """Better and better layers, softmax a little worse than svm."""
     return [
-        a_row(layer, clf, 0.6 + 0.3 * turn / len(works) - 0.01 * (clf == "softmax"), work=work)
-        for turn, (layer, work) in enumerate(works.items())
+        a_row(layer, clf, 0.6 + 0.3 * turn / len(costs) - 0.01 * (clf == "softmax"), cost=cost)
+        for turn, (layer, cost) in enumerate(costs.items())
         for clf in CLFS
     ]
 
@@ -50,7 +49,7 @@ THREE: dict[str, float | None] = {"conv1": 0.1, "conv2": 0.4, "fc": 1.0}
 
 
 def drawn(rows: Sequence[SweepRow]) -> tuple[Figure, Axes]:
-    figure = sweep_figure(rows, best=best_row(rows), chosen=recommend(rows))
+    figure = sweep_figure(SweepResult(rows))
     figure.draw_without_rendering()  # but with everything in its place
     (axes,) = figure.axes
     return figure, axes
@@ -79,7 +78,7 @@ def test_a_line_for_each_classifier_is_what_was_found(clf: str) -> None:
     heldout = format_rows(axes, f"{clf}, held-out val")
     for line, values in (
         (folds, np.array([row.cv.mean for row in own])),
-        (heldout, np.array([row.measured for row in own])),
+        (heldout, np.array([row.heldout_metric for row in own])),
     ):
         np.testing.assert_allclose(line.get_xdata().astype(float), [0.1, 0.4, 1.0])
         np.testing.assert_allclose(line.get_ydata().astype(float), values)
@@ -100,8 +99,8 @@ def test_bars_are_standard_errors() -> None:
 
 def test_the_recommended_row_has_the_ring_and_the_bold_name() -> None:
     rows = rows_of(THREE)
-    rows[2] = a_row("conv2", "svm", best_row(rows).cv.mean - 0.001, work=0.4)
-    chosen = recommend(rows)
+    rows[2] = a_row("conv2", "svm", SweepResult(rows).best.cv.mean - 0.001, cost=0.4)
+    chosen = SweepResult(rows).recommended
     assert (chosen.layer, chosen.clf) == ("conv2", "svm")
     _, axes = drawn(rows)
     ring = format_rows(axes, "recommended")
@@ -112,7 +111,7 @@ def test_the_recommended_row_has_the_ring_and_the_bold_name() -> None:
 
 def test_the_band_is_one_standard_error_below_the_best() -> None:
     rows = rows_of(THREE)
-    best = best_row(rows)
+    best = SweepResult(rows).best
     _, axes = drawn(rows)
     (band,) = axes.patches
     low, high = band.get_path().get_extents(band.get_patch_transform()).intervaly
@@ -149,9 +148,9 @@ def test_without_a_held_out_split_there_are_no_open_markers() -> None:
     ]
 
 
-@pytest.mark.parametrize("works", [{"b": None, "a": None}, {"b": 0.2, "a": None}])
-def test_where_a_share_is_unknown_layers_stand_in_a_row(works: dict[str, float | None]) -> None:
-    _, axes = drawn(rows_of(works))
+@pytest.mark.parametrize("costs", [{"b": None, "a": None}, {"b": 0.2, "a": None}])
+def test_where_a_share_is_unknown_layers_stand_in_a_row(costs: dict[str, float | None]) -> None:
+    _, axes = drawn(rows_of(costs))
     line = format_rows(axes, "svm, cross-validation")
     assert list(line.get_xdata()) == [0, 1]
     assert line.get_linestyle() == "None"  # nothing leads from one to the other
@@ -175,8 +174,8 @@ def test_a_single_row_can_be_drawn() -> None:
 @pytest.mark.parametrize("n", [1, 15, 30])
 @pytest.mark.parametrize("crowded", [False, True])
 def test_names_and_legend_stand_inside_and_apart(n: int, crowded: bool) -> None:
-    works = [0.99] * n if crowded else np.linspace(0.02, 1, n).tolist()
-    rows = rows_of({f"layer{i}.conv": work for i, work in enumerate(works)})
+    costs = [0.99] * n if crowded else np.linspace(0.02, 1, n).tolist()
+    rows = rows_of({f"layer{i}.conv": cost for i, cost in enumerate(costs)})
     figure, axes = drawn(rows)
     width, height = figure.bbox.width, figure.bbox.height
     names = [text for text in axes.texts if text.get_rotation() == 45]
@@ -204,19 +203,23 @@ def test_a_long_name_keeps_its_end_and_no_name_is_a_formula() -> None:
 def test_more_names_than_fit_leave_the_one_that_matters() -> None:
     rows = rows_of({f"layer{i}": i / 60 for i in range(1, 61)})
     _, axes = drawn(rows)
-    assert [text for text in texts(axes) if "layer" in text] == [recommend(rows).layer]
+    assert [text for text in texts(axes) if "layer" in text] == [
+        SweepResult(rows).recommended.layer
+    ]
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20).map(sorted), st.floats(0.001, 0.05))
-def test_names_move_as_little_as_can_be(wanted: list[float], gap: float) -> None:
-    found = np.array(_apart(wanted, gap))
-    assert found[0] >= -1e-9
-    assert found[-1] <= 1 + 1e-9
-    assert (np.diff(found) >= gap - 1e-9).all()
-    steps = gap * np.arange(len(wanted))
-    model = IsotonicRegression(y_min=0, y_max=1 - steps[-1])
-    expected = model.fit_transform(np.arange(len(wanted)), np.array(wanted) - steps) + steps
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+def test_names_are_a_gap_apart_inside_the_axes_and_in_order(
+    wanted: list[float], gap: float
+) -> None:
+    spread = np.array(_spread(wanted, gap))
+    assert spread[0] >= -1e-9
+    assert spread[-1] <= 1 + 1e-9
+    assert (np.diff(spread) >= gap - 1e-9).all()
+
+
+def test_names_that_are_apart_already_stay_where_they_are() -> None:
+    assert _spread([0.1, 0.2, 0.9], 0.05) == [0.1, 0.2, 0.9]
 
 
 # The file
@@ -224,7 +227,7 @@ def test_names_move_as_little_as_can_be(wanted: list[float], gap: float) -> None
 
 def write(path: Path) -> Path:
     rows = rows_of(THREE)
-    plot_sweep(path, rows, best=best_row(rows), chosen=recommend(rows))
+    plot_sweep(path, SweepResult(rows))
     return path
 
 
@@ -241,7 +244,7 @@ def test_the_suffix_decides_the_format(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["b", "b.jpg", "b.svg.gz", "svg", ".svg"])
 def test_another_suffix_is_refused(tmp_path: Path, name: str) -> None:
     for refuse in (write, require_picture):
-        with pytest.raises(InvalidOptionError, match=r"--plot .* \.svg, \.png, \.pdf"):
+        with pytest.raises(InvalidOptionError, match=r"`plot=.* \.svg, \.png, \.pdf"):
             refuse(tmp_path / name)
     assert not list(tmp_path.iterdir())
 
@@ -272,7 +275,7 @@ def _modules_after(code: str) -> set[str]:
 
 def test_only_who_draws_pays_for_matplotlib_and_nobody_for_pyplot(tmp_path: Path) -> None:
     assert "matplotlib" not in _modules_after(
-        "import bottleneck.reporting.sweep_plot, bottleneck.fitting.summary"
+        "import bottleneck.reporting.sweep_plot, bottleneck.fitting.sweep_result"
     )
     code = "import pathlib; from tests.reporting.test_sweep_plot import write\n"
     code += f"write(pathlib.Path({str(tmp_path / 'b.png')!r}))"

@@ -1,0 +1,115 @@
+"""Result of a fit: the head, the search that selected its C, and its score."""
+
+import html
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+
+from bottleneck.fitting.head import Head
+from bottleneck.fitting.metrics import format_metric
+from bottleneck.fitting.scores import Score, format_calibration_error
+from bottleneck.fitting.search_result import SearchResult
+from bottleneck.linear.path import Solution
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """Result of `bottleneck.fit`. Printed, it is the text that ``bottleneck fit`` prints.
+
+    Attributes
+    ----------
+    head : Head
+        Classifier, trained on all training rows.
+    c : float
+        Selected C.
+    search : SearchResult or None
+        Search over C and scalings; None without cross-validation.
+    heldout : ClassificationScore, MultilabelScore or None
+        Score on the held-out split; None without one.
+    ece : float or None
+        Expected calibration error on the validation rows of the folds.
+    train : int
+        Number of training rows.
+    solution : Solution
+        Final training: its convergence and its distance from the minimum.
+    seconds : float
+        Elapsed time.
+    """
+
+    head: Head
+    c: float
+    search: SearchResult | None
+    heldout: Score | None
+    ece: float | None
+    train: int
+    solution: Solution
+    seconds: float
+
+    @property
+    def converged(self) -> bool:
+        """Whether the final training met its tolerance for every class."""
+        return bool(self.solution.converged.all())
+
+    @property
+    def score(self) -> float | None:
+        """Held-out accuracy; without a held-out split the folds' mean; None without either."""
+        if self.heldout is not None:
+            return self.heldout.accuracy
+        return None if self.search is None else self.search.best.mean
+
+    def with_seconds(self, seconds: float) -> Self:
+        """Return a copy with this time, and with the result as the head's training record."""
+        timed = replace(self, seconds=seconds)
+        return replace(timed, head=replace(self.head, training_record=timed.to_dict()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as ``fit --json`` prints them with the file name of the head."""
+        gap = float(self.solution.gap.max())
+        return {
+            "clf": self.head.clf,
+            "layer": self.head.layer,
+            "c": self.c,
+            "preprocess": self.head.scaler.name,
+            "cv": self.search.summary() if self.search else None,
+            "heldout": self.heldout.to_dict() if self.heldout else None,
+            "ece": self.ece,
+            "train": self.train,
+            "converged": self.converged,
+            "gap": gap if np.isfinite(gap) else None,
+            "seconds": self.seconds,
+        }
+
+    def __str__(self) -> str:
+        """Format the search, the selected C, its cross-validation and the held-out score."""
+        head, lines = self.head, []
+        if self.search:
+            lines += [str(self.search), ""]
+        lines.append(
+            f"{head.clf} on {head.layer}: {self.train} images of {len(head.classes)} classes, "
+            f"codes of size {head.coef.shape[1]}, {head.scaler.name}, C = {self.c:.3g}"
+        )
+        if self.search:
+            best = self.search.best
+            lines.append(
+                f"cross-validation  {format_metric(self.search.metric)} {best.mean:.1%} ± "
+                f"{best.std:.1%} in {self.search.folds} folds{format_calibration_error(self.ece)}"
+            )
+            if self.search.at_edge:
+                lines.append(
+                    "the best C is at the edge of the grid: a better one may lie beyond it"
+                )
+        if not self.converged:
+            gap = self.solution.gap.max()
+            limit = f"within {gap:.1e} of" if np.isfinite(gap) else "short of"
+            lines.append(f"the solver stopped {limit} its minimum: a smaller C converges sooner")
+        no_split = "no held-out split: the cross-validation is all that can be said"
+        lines.append(str(self.heldout) if self.heldout else no_split)
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        """Return a short description."""
+        return f"<FitResult: {self.head.clf} on {self.head.layer}, score {self.score}>"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"

@@ -1,0 +1,285 @@
+"""Scores of a classifier on labelled images, for one class or several labels an image."""
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.fitting.metrics import (
+    average_precisions,
+    confusion_matrix,
+    mean_f1,
+    mean_of_known,
+    mean_ratio,
+    mean_recall,
+    wilson_interval,
+)
+from bottleneck.runtime.formatting import escape_unprintable, format_table
+
+_MAX_CLASSES = 12  # a larger confusion matrix is unreadable: its largest errors are shown instead
+
+
+@dataclass(frozen=True)
+class ClassificationScore:
+    """Score of a classifier on images that have one class each.
+
+    Attributes
+    ----------
+    split : str
+        Split of the images; empty where they have no splits.
+    n : int
+        Number of images.
+    accuracy : float
+        Share of correct predictions.
+    ci95 : tuple of 2 float
+        95 % confidence interval of the accuracy (Wilson).
+    mean_per_class : float
+        Mean over classes of the share of correct predictions.
+    classes : list of k str
+        Class names in the order of the confusion matrix.
+    confusion : ndarray of int64, shape (k, k)
+        Image counts by true class (row) and predicted class (column).
+    ece : float or None
+        Expected calibration error; None without probabilities.
+    """
+
+    split: str
+    n: int
+    accuracy: float
+    ci95: tuple[float, float]
+    mean_per_class: float
+    classes: list[str]
+    confusion: NDArray[np.int64]
+    ece: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as ``fit --json`` and ``evaluate --json`` print them."""
+        return {
+            "split": self.split,
+            "n": self.n,
+            "accuracy": self.accuracy,
+            "ci95": list(self.ci95),
+            "mean_per_class": self.mean_per_class,
+            "classes": self.classes,
+            "confusion": self.confusion.tolist(),
+            "ece": self.ece,
+        }
+
+    def metric(self, name: str) -> float:
+        """Return the value of one of `bottleneck.fitting.metrics.METRICS` on these images."""
+        return {
+            "accuracy": self.accuracy,
+            "balanced": self.mean_per_class,
+            "macro_f1": mean_f1(self.confusion),
+        }[name]
+
+    def __str__(self) -> str:
+        """Format the accuracy, its interval and the confusion matrix."""
+        return f"{_summary_line(self, '')}\n{self.format_confusion()}"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+    def format_confusion(self) -> str:
+        """Format the confusion matrix, or of more than 12 classes its largest errors."""
+        names = [escape_unprintable(name) for name in self.classes]
+        counts = self.confusion.tolist()
+        if len(names) <= _MAX_CLASSES:
+            return format_table(
+                ["true \\ predicted", *names],
+                ([name, *map(str, row)] for name, row in zip(names, counts, strict=True)),
+            )
+        errors = [
+            (count, true, predicted)
+            for true, row in enumerate(counts)
+            for predicted, count in enumerate(row)
+            if count and true != predicted
+        ]
+        largest = sorted(errors, key=lambda error: -error[0])[:_MAX_CLASSES]
+        return format_table(
+            ["most often confused", "taken for", "times"],
+            ([names[true], names[predicted], str(count)] for count, true, predicted in largest),
+        )
+
+
+@dataclass(frozen=True)
+class MultilabelScore:
+    """Score of a classifier on images that have any number of labels each.
+
+    Attributes
+    ----------
+    split : str
+        Split of the images; empty where they have no splits.
+    n : int
+        Number of images.
+    accuracy : float
+        Share of images whose labels are all correct, none missing and none too many.
+    ci95 : tuple of 2 float
+        95 % confidence interval of the accuracy (Wilson).
+    mean_per_class : float
+        Mean recall over the labels that occur.
+    mean_average_precision : float
+        Mean average precision over the labels that occur.
+    average_precision : dict of str to float or None
+        Average precision of each label, as `bottleneck.fitting.metrics.mean_average_precision`
+        defines it; None for a label that no image has.
+    classes : list of k str
+        Labels.
+    ece : float or None
+        Expected calibration error; None without probabilities.
+    """
+
+    split: str
+    n: int
+    accuracy: float
+    ci95: tuple[float, float]
+    mean_per_class: float
+    mean_average_precision: float
+    average_precision: dict[str, float | None]
+    classes: list[str]
+    ece: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as ``fit --json`` and ``evaluate --json`` print them."""
+        return {
+            "split": self.split,
+            "n": self.n,
+            "accuracy": self.accuracy,
+            "ci95": list(self.ci95),
+            "mean_per_class": self.mean_per_class,
+            "mean_average_precision": self.mean_average_precision,
+            "average_precision": dict(self.average_precision),
+            "classes": self.classes,
+            "ece": self.ece,
+        }
+
+    def metric(self, name: str) -> float:
+        """Return the mean average precision, the only metric of several labels an image."""
+        return {"mean_average_precision": self.mean_average_precision}[name]
+
+    def __str__(self) -> str:
+        """Format the accuracy, its interval and the average precision of each label."""
+        return f"{_summary_line(self, 'all labels right for ')}\n{self.format_precisions()}"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+    def format_precisions(self) -> str:
+        """Format the average precision of each label and their mean as a table."""
+        rows = [
+            [escape_unprintable(name), "-" if value is None else f"{value:.1%}"]
+            for name, value in self.average_precision.items()
+        ]
+        return format_table(
+            ["label", "average precision"], [*rows, ["mean", f"{self.mean_average_precision:.1%}"]]
+        )
+
+
+Score = ClassificationScore | MultilabelScore
+
+
+def score_classes(
+    true: NDArray[np.int64], predicted: NDArray[np.int64], classes: Sequence[str], *, split: str
+) -> ClassificationScore:
+    r"""Compare true and predicted classes.
+
+    Parameters
+    ----------
+    true, predicted : ndarray of int64, shape (n,)
+        Indices into `classes`; n is at least 1.
+    classes : sequence of k str
+        Class names.
+    split : str
+        Split of these images; empty where they have no splits.
+
+    Examples
+    --------
+    >>> score = score_classes(np.array([0, 0, 1]), np.array([0, 1, 1]), ["ant", "bee"], split="val")
+    >>> print(score)
+    held-out val  66.7% of 3 (95 % interval 20.8% to 93.9%), mean per class 75.0%
+    true \ predicted  ant  bee
+    ant                 1    1
+    bee                 0    1
+    """
+    confusion = confusion_matrix(true, predicted, len(classes))
+    hits, n = int(np.trace(confusion)), len(true)
+    return ClassificationScore(
+        split=split,
+        n=n,
+        accuracy=hits / n,
+        ci95=wilson_interval(hits, n),
+        mean_per_class=mean_recall(confusion),
+        classes=list(classes),
+        confusion=confusion,
+    )
+
+
+def score_labels(
+    true: NDArray[np.bool_],
+    decision_values: NDArray[np.float64],
+    classes: Sequence[str],
+    *,
+    split: str,
+) -> MultilabelScore:
+    """Compare true labels with decision values; a label is predicted where its value is above 0.
+
+    Parameters
+    ----------
+    true : ndarray of bool, shape (n, k)
+        Whether image i has label j; n is at least 1.
+    decision_values : ndarray of float64, shape (n, k)
+        Score of each label.
+    classes : sequence of k str
+        Labels.
+    split : str
+        Split of these images; empty where they have no splits.
+
+    Raises
+    ------
+    LabelsError
+        No image has any label.
+
+    Examples
+    --------
+    >>> true = np.array([[True, False], [True, True]])
+    >>> score = score_labels(true, np.array([[1.0, -2.0], [0.5, 1.0]]), ["ant", "bee"], split="val")
+    >>> score.accuracy, score.mean_average_precision
+    (1.0, 1.0)
+    """
+    predicted = decision_values > 0
+    hits, n = int((predicted == true).all(axis=1).sum()), len(true)
+    precisions = average_precisions(true, decision_values)
+    return MultilabelScore(
+        split=split,
+        n=n,
+        accuracy=hits / n,
+        ci95=wilson_interval(hits, n),
+        mean_per_class=mean_ratio((predicted & true).sum(axis=0), true.sum(axis=0)),
+        mean_average_precision=mean_of_known(precisions),
+        average_precision=dict(zip(classes, precisions, strict=True)),
+        classes=list(classes),
+    )
+
+
+def _summary_line(score: Score, measured: str) -> str:
+    low, high = score.ci95
+    name = f"held-out {score.split}" if score.split else "all images"
+    return (
+        f"{name}  {measured}{score.accuracy:.1%} of {score.n} "
+        f"(95 % interval {low:.1%} to {high:.1%}), mean per class {score.mean_per_class:.1%}"
+        f"{format_calibration_error(score.ece)}"
+    )
+
+
+def format_calibration_error(ece: float | None) -> str:
+    """Return the end of a line that states a calibration error; empty without one.
+
+    Examples
+    --------
+    >>> format_calibration_error(0.034)
+    ', calibration error 3.4%'
+    """
+    return "" if ece is None else f", calibration error {ece:.1%}"

@@ -1,0 +1,139 @@
+"""Result of the search over C and scalings: every candidate with its scores on the folds."""
+
+import html
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bottleneck.fitting.metrics import format_metric
+from bottleneck.runtime.formatting import format_table
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One C with one scaling, and its cross-validation.
+
+    Attributes
+    ----------
+    scaling : str
+        Scaling of the features.
+    c : float
+        C of the classifier.
+    scores : tuple of float
+        Metric on the validation rows of each fold.
+    gap : float
+        Largest relative distance of an objective from its minimum in any fold; NaN where the
+        solver has no bound for it.
+    converged : bool
+        Whether the solver met its tolerance in every fold.
+
+    Examples
+    --------
+    >>> Candidate("l2", 0.1, (0.8, 0.9), 1e-4, True).mean
+    0.8500000000000001
+    """
+
+    scaling: str
+    c: float
+    scores: tuple[float, ...]
+    gap: float
+    converged: bool
+
+    @property
+    def mean(self) -> float:
+        """Mean over the folds."""
+        return float(np.mean(self.scores))
+
+    @property
+    def std(self) -> float:
+        """Standard deviation over the folds."""
+        return float(np.std(self.scores))
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of the mean over the folds."""
+        return float(np.std(self.scores, ddof=1) / np.sqrt(len(self.scores)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as ``fit --save-cv`` writes them."""
+        return {
+            "preprocess": self.scaling,
+            "c": self.c,
+            "mean": self.mean,
+            "std": self.std,
+            "scores": list(self.scores),
+            "gap": self.gap if np.isfinite(self.gap) else None,
+            "converged": self.converged,
+        }
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """Result of a search over C and scalings. Printed, it is a table of all candidates.
+
+    Attributes
+    ----------
+    best : Candidate
+        The selected candidate.
+    candidates : list of Candidate
+        All candidates, ordered by scaling and C.
+    folds : int
+        Number of folds.
+    metric : str
+        Name of the metric in the candidates' scores.
+
+    Examples
+    --------
+    >>> low = Candidate("l2", 0.1, (0.5, 0.7), gap=0, converged=True)
+    >>> high = Candidate("l2", 1.0, (0.4, 0.4), gap=0, converged=True)
+    >>> print(SearchResult(low, [low, high], 2, "accuracy"))
+    C    accuracy  ± std
+    0.1     60.0%  10.0%  *
+    1       40.0%   0.0%
+    """
+
+    best: Candidate
+    candidates: list[Candidate]
+    folds: int
+    metric: str
+
+    @property
+    def at_edge(self) -> bool:
+        """Whether the best C is the smallest or largest of several that were tried."""
+        cs = [one.c for one in self.candidates if one.scaling == self.best.scaling]
+        return len(cs) > 1 and self.best.c in (min(cs), max(cs))
+
+    def summary(self) -> dict[str, Any]:
+        """Return the cross-validation of the best candidate, as ``fit --json`` prints it."""
+        return {
+            "mean": self.best.mean,
+            "std": self.best.std,
+            "folds": self.folds,
+            "metric": self.metric,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every number of the search, as ``fit --save-cv`` writes it."""
+        return {
+            "metric": self.metric,
+            "folds": self.folds,
+            "best": self.best.to_dict(),
+            "candidates": [candidate.to_dict() for candidate in self.candidates],
+        }
+
+    def __str__(self) -> str:
+        """Format every candidate with the mean and deviation of its folds; ``*`` marks the best."""
+        several = len({candidate.scaling for candidate in self.candidates}) > 1
+        rows = []
+        for candidate in self.candidates:
+            scaling = [candidate.scaling] if several else []
+            mark = "*" if candidate is self.best else ""
+            mark += "" if candidate.converged else " not converged"
+            scores = [f"{candidate.mean:.1%}", f"{candidate.std:.1%}", mark]
+            rows.append([*scaling, f"{candidate.c:.3g}", *scores])
+        header = ["preprocess"] if several else []
+        return format_table([*header, "C", format_metric(self.metric), "± std", ""], rows)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"

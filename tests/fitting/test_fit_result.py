@@ -1,0 +1,124 @@
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bottleneck.fitting.fit_result import FitResult
+from bottleneck.fitting.head import Head
+from bottleneck.fitting.scores import score_classes
+from bottleneck.fitting.search_result import Candidate, SearchResult
+from bottleneck.linear.path import Solution
+from bottleneck.linear.scaling import FeatureScaler
+from tests.helpers.datasets import REFERENCE, SPEC
+
+HELD_OUT = score_classes(
+    np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]), ["ants", "bees"], split="val"
+)
+
+
+def candidate(c: float, *scores: float) -> Candidate:
+    return Candidate("l2", c, scores, 1e-4, True)
+
+
+def a_fit(**changes: Any) -> FitResult:
+    k, d = 2, 3
+    head = Head(
+        clf="svm",
+        layer="layer3",
+        classes=["ants", "bees"],
+        coef=np.zeros((k, d)),
+        intercept=np.zeros(k),
+        scaler=FeatureScaler("l2", np.zeros(d), np.ones(d)),
+        calibration=None,
+        multilabel=False,
+        spec=SPEC,
+        reference=REFERENCE,
+        training_record={},
+    )
+    best = candidate(0.1, 0.5, 0.7)
+    candidates = [candidate(0.01, 0.4, 0.4), best, candidate(1.0, 0.4, 0.4)]
+    ones = np.ones(1)
+    result = FitResult(
+        head=head,
+        c=0.1,
+        search=SearchResult(best, candidates, 2, "accuracy"),
+        heldout=HELD_OUT,
+        ece=0.034,
+        train=123,
+        solution=Solution(0.1, ones[None], ones, ones, ones * 0.02, ones > 0, 7),
+        seconds=1.26,
+    )
+    return dataclasses.replace(result, **changes)
+
+
+def stopped(gap: float) -> Solution:
+    solution = a_fit().solution
+    return dataclasses.replace(solution, gap=np.array([gap]), converged=np.array([False]))
+
+
+def test_the_text_has_the_search_the_choice_and_the_score() -> None:
+    search, rest = str(a_fit()).split("\n\n")
+    assert search == str(a_fit().search)
+    assert rest.splitlines() == [
+        "svm on layer3: 123 images of 2 classes, codes of size 3, l2, C = 0.1",
+        "cross-validation  accuracy 60.0% ± 10.0% in 2 folds, calibration error 3.4%",
+        *str(HELD_OUT).splitlines(),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"heldout": None}, "no held-out split: the cross-validation is all that can be said"),
+        ({"ece": None}, "cross-validation  accuracy 60.0% ± 10.0% in 2 folds"),
+        (
+            {"solution": stopped(0.02)},
+            "the solver stopped within 2.0e-02 of its minimum: a smaller C converges sooner",
+        ),
+        (
+            {"solution": stopped(np.nan)},
+            "the solver stopped short of its minimum: a smaller C converges sooner",
+        ),
+        (
+            {
+                "search": SearchResult(
+                    candidate(1.0, 0.9, 0.9),
+                    [candidate(0.1, 0.4, 0.5), candidate(1.0, 0.9, 0.9)],
+                    2,
+                    "macro_f1",
+                )
+            },
+            "the best C is at the edge of the grid: a better one may lie beyond it",
+        ),
+    ],
+)
+def test_what_is_not_as_it_should_be_has_a_line(changes: dict[str, Any], line: str) -> None:
+    assert line in str(a_fit(**changes)).splitlines()
+    assert line not in str(a_fit()).splitlines()
+
+
+def test_without_a_search_the_text_has_none() -> None:
+    lines = str(a_fit(search=None, ece=None)).splitlines()
+    assert lines[0].startswith("svm on layer3: 123 images")
+    assert lines[1].startswith("held-out val")
+
+
+def test_the_score_is_the_held_out_accuracy_or_else_the_mean_of_the_folds() -> None:
+    assert a_fit().score == 0.75
+    assert a_fit(heldout=None).score == pytest.approx(0.6)
+    assert a_fit(heldout=None, search=None).score is None
+
+
+def test_the_training_record_is_the_result() -> None:
+    result = a_fit().with_seconds(2.5)
+    assert result.seconds == 2.5
+    assert result.head.training_record == result.to_dict()
+
+
+def test_notebooks_show_the_text_escaped() -> None:
+    html = a_fit()._repr_html_()
+    assert html.startswith("<pre>")
+    assert "true \\ predicted" in html
+    scaled = dataclasses.replace(a_fit().head, layer="<b>")
+    assert "<b>" not in a_fit(head=scaled)._repr_html_()

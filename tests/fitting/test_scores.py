@@ -1,0 +1,172 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from numpy.typing import NDArray
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    balanced_accuracy_score,
+    confusion_matrix,
+    recall_score,
+)
+
+from bottleneck.errors import LabelsError
+from bottleneck.fitting.metrics import METRICS, mean_average_precision, wilson_interval
+from bottleneck.fitting.scores import MultilabelScore, score_classes, score_labels
+from tests.fitting.test_metrics import PAIRS, columns, labelled
+
+
+@given(PAIRS)
+def test_scores_are_those_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
+    true, predicted = columns(pairs)
+    found = score_classes(true, predicted, ["a", "b", "c", "d"], split="val")
+    assert found.accuracy == pytest.approx(accuracy_score(true, predicted))
+    present = np.unique(true)
+    recall = [float((predicted[true == k] == k).mean()) for k in present]
+    assert found.mean_per_class == pytest.approx(np.mean(recall))
+    if set(predicted) <= set(true) and len(present) > 1:  # scikit-learn warns otherwise
+        balanced = balanced_accuracy_score(true, predicted)
+        assert found.mean_per_class == pytest.approx(balanced)
+    reference = confusion_matrix(true, predicted, labels=range(4))
+    np.testing.assert_array_equal(found.confusion, reference)
+    assert (found.n, found.split) == (len(pairs), "val")
+
+
+def test_json_has_the_promised_keys() -> None:
+    found = score_classes(np.array([0, 1]), np.array([0, 0]), ["a", "b"], split="test").to_dict()
+    assert (found["split"], found["n"]) == ("test", 2)
+    assert (found["accuracy"], found["mean_per_class"]) == (0.5, 0.5)
+    assert len(found["ci95"]) == 2
+    assert found["confusion"] == [[1, 0], [1, 0]]
+
+
+@given(PAIRS)
+def test_metrics_and_scores_agree(pairs: list[tuple[int, int]]) -> None:
+    true, predicted = columns(pairs)
+    found = score_classes(true, predicted, ["a", "b", "c", "d"], split="val")
+    assert METRICS["accuracy"](true, predicted, 4) == found.accuracy
+    assert METRICS["balanced"](true, predicted, 4) == found.mean_per_class
+
+
+@given(labelled())
+def test_label_scores_are_those_of_scikit_learn(
+    rows: tuple[NDArray[np.bool_], NDArray[np.float64]],
+) -> None:
+    true, margins = rows
+    names = [f"label {k}" for k in range(true.shape[1])]
+    occurs = np.asarray(true.any(axis=0))
+    if not occurs.any():
+        with pytest.raises(LabelsError, match="no image has any of the"):
+            score_labels(true, margins, names, split="test")
+        with pytest.raises(LabelsError, match="no image has any of the"):
+            mean_average_precision(true, margins)
+        return
+    found = score_labels(true, margins, names, split="test")
+    given_labels = np.asarray(margins > 0)
+    wrong = np.count_nonzero(true != given_labels, axis=1)
+    exact = np.count_nonzero(wrong == 0) / len(true)
+    assert found.accuracy == pytest.approx(exact)
+    assert found.ci95 == wilson_interval(round(exact * len(true)), len(true))
+    recall = [recall_score(true[:, k], given_labels[:, k]) for k in np.flatnonzero(occurs)]
+    assert found.mean_per_class == pytest.approx(np.mean(recall))
+    reference = {
+        name: pytest.approx(average_precision_score(true[:, k], margins[:, k]))
+        for k, name in enumerate(names)
+        if occurs[k]
+    }
+    assert found.average_precision == dict.fromkeys(names) | reference
+    mean = average_precision_score(true[:, occurs], margins[:, occurs], average="macro")
+    assert found.mean_average_precision == pytest.approx(mean)
+    assert mean_average_precision(true, margins) == found.mean_average_precision
+    assert (found.n, found.split, found.classes) == (len(true), "test", names)
+
+
+def test_the_order_of_the_images_does_not_matter() -> None:
+    random = np.random.default_rng(0)
+    true, margins = random.random((40, 3)) < 0.3, random.integers(-3, 3, (40, 3)).astype(float)
+    shuffled = random.permutation(40)
+    assert score_labels(true, margins, "abc", split="") == score_labels(
+        true[shuffled], margins[shuffled], "abc", split=""
+    )
+
+
+def test_json_of_labels_has_the_promised_keys() -> None:
+    true, margins = np.array([[True, False], [True, False]]), np.array([[1.0, 0.0], [-1.0, -1.0]])
+    found = score_labels(true, margins, ["cat", "dog"], split="val").to_dict()
+    assert len(found.pop("ci95")) == 2
+    assert found == {
+        "split": "val",
+        "n": 2,
+        "accuracy": 0.5,  # a margin of 0 does not give the label
+        "mean_per_class": 0.5,
+        "mean_average_precision": 1.0,
+        "average_precision": {"cat": 1.0, "dog": None},
+        "classes": ["cat", "dog"],
+        "ece": None,
+    }
+
+
+# The text
+
+HELD_OUT = score_classes(
+    np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]), ["ants", "bees"], split="val"
+)
+
+
+def words(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines()]
+
+
+def test_a_score_has_its_interval_and_its_matrix() -> None:
+    lines = str(HELD_OUT).splitlines()
+    assert lines[0] == (
+        "held-out val  75.0% of 4 (95 % interval 30.1% to 95.4%), mean per class 75.0%"
+    )
+    assert words("\n".join(lines[1:])) == [
+        ["true", "\\", "predicted", "ants", "bees"],
+        ["ants", "1", "1"],
+        ["bees", "0", "2"],
+    ]
+
+
+def test_probabilities_have_their_error_and_rows_without_splits_a_name() -> None:
+    found = dataclasses.replace(HELD_OUT, split="", ece=0.051)
+    line = str(found).splitlines()[0]
+    assert line.startswith("all images  75.0% of 4")
+    assert line.endswith("mean per class 75.0%, calibration error 5.1%")
+
+
+def labels_score() -> MultilabelScore:
+    true = np.array([[True, False, False], [False, True, False]])
+    margins = np.array([[1.0, -1.0, -1.0], [2.0, 1.0, -1.0]])
+    return score_labels(true, margins, ["ants", "b\nees", "none"], split="test")
+
+
+def test_several_labels_have_their_precisions() -> None:
+    lines = str(labels_score()).splitlines()
+    assert lines[0].startswith("held-out test  all labels right for 50.0% of 2 (95 % interval")
+    assert words(labels_score().format_precisions()) == [
+        ["label", "average", "precision"],
+        ["ants", "50.0%"],  # the second image's margin is above the first's
+        ["b\\nees", "100.0%"],
+        ["none", "-"],
+        ["mean", "75.0%"],
+    ]
+    assert "\n".join(lines[1:]) == labels_score().format_precisions()
+
+
+def test_of_many_classes_the_worst_confusions_are_shown() -> None:
+    names = [f"class{k}" for k in range(30)]
+    true = np.array([7, 3, 3, 3, 9])
+    predicted = np.array([8, 4, 4, 4, 9])
+    lines = words(score_classes(true, predicted, names, split="").format_confusion())
+    assert lines[1:] == [["class3", "class4", "3"], ["class7", "class8", "1"]]
+
+
+def test_notebooks_show_the_text_escaped() -> None:
+    for score in (dataclasses.replace(HELD_OUT, classes=["<b>", "&"]), labels_score()):
+        html = score._repr_html_()
+        assert html.startswith("<pre>")
+        assert "<b>" not in html
