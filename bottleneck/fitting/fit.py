@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.store import open_cache
+from bottleneck.cache.store import CacheLike, open_cache
 from bottleneck.errors import InvalidOptionError
 from bottleneck.fitting.dataset import LayerDataset, load_dataset, resolve_layer
 from bottleneck.fitting.fit_result import FitResult
@@ -28,7 +28,7 @@ from bottleneck.runtime.executors import DaskExecutor, Executor
 
 
 def fit(
-    cache: Any,
+    cache: CacheLike,
     clf: str | ClassifierOptions,
     *,
     layers: str | None = None,

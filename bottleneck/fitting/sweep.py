@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from bottleneck.cache.manifest import cache_fingerprint
-from bottleneck.cache.store import Cache, open_cache
+from bottleneck.cache.store import Cache, CacheLike, open_cache
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import InvalidOptionError
 from bottleneck.fitting.dataset import load_dataset, resolve_layers
@@ -29,7 +29,7 @@ OnProgress = Callable[[int, int], None]
 
 
 def sweep(
-    cache: Any,
+    cache: CacheLike,
     clfs: str | ClassifierOptions | Sequence[str | ClassifierOptions] = ("svm", "softmax"),
     *,
     layers: str | Sequence[str] | None = None,

@@ -19,9 +19,13 @@ from bottleneck.data.images import ImageSource
 from bottleneck.errors import LabelsError, SpecMismatchError, UnknownNameError
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.head import Head
-from bottleneck.fitting.metrics import ClassificationScore, MultilabelScore, score, score_labels
 from bottleneck.fitting.options import SearchOptions
-from bottleneck.fitting.summary import score_text
+from bottleneck.fitting.scores import (
+    ClassificationScore,
+    MultilabelScore,
+    score_classes,
+    score_labels,
+)
 from bottleneck.linear.calibration import Calibration
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.prediction import encoding
@@ -50,7 +54,7 @@ def judged_rows(cache: Path, split: str) -> tuple[NDArray[np.float64], list[str]
 
 def margins_of(head: Head, codes: NDArray[np.float64]) -> NDArray[np.float64]:
     """Margins of a head that standardizes."""
-    prepared = (codes - head.preprocessing.mean) / head.preprocessing.scale
+    prepared = (codes - head.scaler.mean) / head.scaler.scale
     return np.asarray(prepared @ head.coef.T + head.intercept)
 
 
@@ -147,7 +151,7 @@ def many(several: Path, extract_tiny: Extract, tmp_path: Path) -> Path:
 def of_labels(cache: Path, **options: Any) -> Head:
     """A multi-label head on layer2, not a perfect one."""
     search = SearchOptions(c=(1.0,), **({"cv": 3} | options))
-    head = fit(cache, "svm", layer="layer2", search=search).head
+    head = fit(cache, "svm", layers="layer2", search=search).head
     assert head.classes == ["bright", "green", "red"]
     blur = np.random.default_rng(2).normal(size=head.coef.shape)
     return dataclasses.replace(head, coef=head.coef * 0.2 + blur)
@@ -229,7 +233,7 @@ def test_rejections_of_another_layer_are_not_those_of_the_heads(
     extract_tiny(photos, path, layers=["layer2"])
     evaluation = evaluate(head, path)
     assert (evaluation.score.n, evaluation.rejected) == (12, {})
-    other = fit(path, "softmax", layer="layer3", search=SearchOptions(c=(1.0,))).head
+    other = fit(path, "softmax", layers="layer3", search=SearchOptions(c=(1.0,))).head
     evaluation = evaluate(other, path)
     assert evaluation.score.n == 11
     assert list(evaluation.rejected) == ["val/bees/bees001.png"]
@@ -280,7 +284,7 @@ def test_codes_are_in_memory_once(
 def judged(request: pytest.FixtureRequest) -> ClassificationScore | MultilabelScore:
     if request.param == "classes":
         predicted = np.array([0, 1, 1, 1])
-        return score(np.array([0, 0, 1, 1]), predicted, ["ants", "bees"], split="val")
+        return score_classes(np.array([0, 0, 1, 1]), predicted, ["ants", "bees"], split="val")
     true = np.array([[True, False], [False, True]])
     return score_labels(true, np.array([[1.0, -1.0], [2.0, 1.0]]), ["ants", "bees"], split="test")
 
@@ -288,9 +292,9 @@ def judged(request: pytest.FixtureRequest) -> ClassificationScore | MultilabelSc
 def test_an_evaluation_names_what_could_not_be_judged(
     judged: ClassificationScore | MultilabelScore,
 ) -> None:
-    assert str(Evaluation(judged, {})) == score_text(judged)
+    assert str(Evaluation(judged, {})) == str(judged)
     lines = str(Evaluation(judged, {f"{i}\n.jpg": "empty" for i in range(12)})).splitlines()
-    rejected = lines[len(score_text(judged).splitlines()) :]
+    rejected = lines[len(str(judged).splitlines()) :]
     assert rejected[0] == "rejected, and not in the score: 0\\n.jpg: empty"
     assert len(rejected) == 11
     assert rejected[-1] == "… and 2 more"
