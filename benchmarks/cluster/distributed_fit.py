@@ -19,7 +19,7 @@ from bottleneck.fitting.fit import fit
 from bottleneck.fitting.fit_result import FitResult
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.linear.classifiers import CLASSIFIERS
-from bottleneck.runtime.executors import connected
+from bottleneck.runtime.executors import DaskExecutor, connected
 
 QUICK = {"n": 600, "d": 32, "classes": 5}
 
@@ -61,7 +61,7 @@ def _compared(
 ) -> tuple[str, ...]:
     """Return the cells of a row: both times, their ratio, the largest relative difference."""
     train = partial(fit, cache, clf, search=search, memory=1 << 40)
-    made = interleave({"local": train, "workers": partial(train, client=client)}, turns)
+    made = interleave({"local": train, "workers": partial(train, executor=DaskExecutor(client))}, turns)
     seconds = {name: [done.seconds for done in found] for name, found in made.items()}
     apart = max(map(_apart, made["local"], made["workers"]))
     return (
