@@ -61,7 +61,9 @@ def _compared(
 ) -> tuple[str, ...]:
     """Return the cells of a row: both times, their ratio, the largest relative difference."""
     train = partial(fit, cache, clf, search=search, memory=1 << 40)
-    made = interleave({"local": train, "workers": partial(train, executor=DaskExecutor(client))}, turns)
+    made = interleave(
+        {"local": train, "workers": partial(train, executor=DaskExecutor(client))}, turns
+    )
     seconds = {name: [done.seconds for done in found] for name, found in made.items()}
     apart = max(map(_apart, made["local"], made["workers"]))
     return (
