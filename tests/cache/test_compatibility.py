@@ -148,7 +148,7 @@ def test_a_fit_on_an_old_cache_gives_the_old_record(
     name: str, clf: str, options: dict[str, Any]
 ) -> None:
     old = record(name)
-    new = fit(BEFORE / "cache", clf, layer=old["layer"], **options).to_dict()
+    new = fit(BEFORE / "cache", clf, layers=old["layer"], **options).to_dict()
     measured = {"seconds", "gap"}  # of the run, not of the result
     assert approximately(new, {key: old[key] for key in old.keys() - measured})
 
