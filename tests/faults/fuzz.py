@@ -23,9 +23,9 @@ from bottleneck.errors import CacheError, HeadError, ShardError, WeightsError
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.head import Head
 from bottleneck.fitting.options import SearchOptions
-from tests.data.test_decode import FILES, image_or_error, mutated
 from tests.faults.child import start_call
 from tests.faults.trial import Workshop, copy
+from tests.helpers.image_files import FILES, image_or_error, mutated
 from tests.helpers.shards import forge
 from tests.helpers.tiny_networks import plain
 

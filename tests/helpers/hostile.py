@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.data.test_decode import BOMBS, BROKEN_EXIF, FILES, RARE, RGB, encode
+from tests.helpers.image_files import BOMBS, BROKEN_EXIF, FILES, RARE, RGB, encode
 
 GOOD = encode(RGB, "PNG")
 
