@@ -14,9 +14,9 @@ from bottleneck.backbones.backbone import load_backbone
 from bottleneck.data.sources.files import FileSource
 from bottleneck.extraction.encoder import Encoder, make_spec
 from bottleneck.linear.eigenbasis import make_design
-from bottleneck.linear.lbfgs import Objective
 from bottleneck.linear.losses import Softmax
 from bottleneck.linear.matrix import ArrayMatrix
+from bottleneck.linear.objective import Objective
 from bottleneck.linear.scaling import fit_scaler
 
 MODEL, LAYER = "resnet18", "layer4"
@@ -51,7 +51,7 @@ def cached_epochs(codes: NDArray[np.float32], classes: int) -> float:
     design = make_design(scaled, np.arange(len(codes)) % classes, intercept="free")
     loss = Softmax(np.arange(classes))
     objective = Objective(design, loss, _C, None, None)
-    diagonal = objective.diagonal(np.full(classes, loss.bound, dtype=codes.dtype))
+    diagonal = objective.diagonal(np.full(classes, loss.curvature_bound, dtype=codes.dtype))
     at = np.zeros(diagonal.shape, dtype=codes.dtype)
     for _ in range(EPOCHS):
         at -= objective(at).gradient / diagonal

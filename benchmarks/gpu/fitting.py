@@ -24,7 +24,7 @@ from benchmarks.gpu import extraction as gpu_extraction
 from benchmarks.helpers.machine import machine
 from benchmarks.profiles import FULL_FITTING
 from bottleneck.linear.classifiers import CLASSIFIERS, fit_path
-from bottleneck.linear.design import Rotated
+from bottleneck.linear.design import ArrayDesign
 from bottleneck.linear.matrix import ArrayMatrix
 
 
@@ -231,14 +231,14 @@ def counted_products() -> Iterator[list[tuple[float, bool]]]:
 
     They are counted inside the solver, because converged classes leave the product.
     """
-    plain, found = Rotated.products, []
+    plain, found = ArrayDesign.gradient, []
 
-    def products(design: Rotated, coefficients: Any, loss: Callable[..., Any]) -> Any:
+    def gradient(design: ArrayDesign, coefficients: Any, loss: Callable[..., Any]) -> Any:
         r, q = coefficients.shape
-        found.append((4.0 * design.rows.shape[0] * r * q, not design.single))
+        found.append((4.0 * design.rows.shape[0] * r * q, not design.is_float32))
         return plain(design, coefficients, loss)
 
-    with patch.object(Rotated, "products", products):
+    with patch.object(ArrayDesign, "gradient", gradient):
         yield found
 
 

@@ -1,8 +1,9 @@
-"""Classifiers: what the names svm and softmax mean, and their training over a path of C.
+"""The classifiers "svm" and "softmax", trained for a sequence of C.
 
-Both are scikit-learn's objectives, ½‖w‖² + C Σᵢ sᵢ ℓ(yᵢ, xᵢ·w). "svm" is LinearSVC's: the squared
-hinge, one class against the rest, the intercept penalised as one more coefficient. "softmax" is
-LogisticRegression's: the log loss over all classes, or of one margin for two, the intercept free.
+Both minimise scikit-learn's objectives, ½‖w‖² + C Σᵢ sᵢ ℓ(yᵢ, xᵢ·w). "svm" is LinearSVC: the
+squared hinge, one class against the rest, with the intercept penalised as one more coefficient.
+"softmax" is LogisticRegression: the log loss over all classes, or of one margin for two classes,
+with an intercept that is not penalised.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import UnknownNameError
-from bottleneck.linear.design import Move, stay
+from bottleneck.linear.design import ToDevice, keep_numpy
 from bottleneck.linear.eigenbasis import Intercept, make_design
 from bottleneck.linear.losses import Logistic, Loss, Softmax, SquaredHinge
 from bottleneck.linear.matrix import CodeMatrix
@@ -37,66 +38,80 @@ def fit_path(
     max_passes: int = 1000,
     device: str | None = None,
 ) -> Iterator[Solution]:
-    """Train a classifier for some C, each from the one before.
+    """Train a classifier for each C, starting from the solution for the C before it.
 
     Parameters
     ----------
     codes : CodeMatrix
         n rows of d features.
     targets : ndarray of int64, shape (n,), or of bool, shape (n, k)
-        Each row's class; or which of k labels it has, each learnt against the rest.
+        Class of each row; or which of k labels it has, each learned against the rest.
     clf : str
-        One of `CLASSIFIERS`.
+        ``"svm"`` or ``"softmax"``.
     cs : sequence of float
         Ascending, each above 0.
     classes : int
-        k.
+        Number of classes or labels, k.
     class_weight : None, "balanced" or ndarray of float64, shape (k,)
-        ``"balanced"`` gives every class the same weight in all.
+        ``"balanced"`` gives every class the same total weight.
     row_weight : ndarray of float64, shape (n,), optional
-        Each above 0.
+        Weight of each row, not negative; rows of weight 0 are left out. 1 unless given.
     fit_intercept : bool
+        Whether the classifier has an intercept.
     tol : float
-        How far an objective may be above its minimum, as a share of it.
+        Largest relative distance of an objective from its minimum.
     max_passes : int
-        Over the rows, for one C.
+        Largest number of passes over the rows for one C.
     device : str, optional
-        ``"cpu"``, ``"cuda"``, ... computes with torch there; NumPy unless given.
+        ``"cpu"``, ``"cuda"`` or ``"cuda:N"`` computes with torch on that device, ``"auto"`` on a
+        GPU if there is one. NumPy unless given.
 
     Returns
     -------
     iterator of Solution
-        One for each C, in order, solved as it is asked for. Two classes have one row of
-        coefficients, that of the second class.
+        One for each C, in order, computed when it is asked for. Two classes have one row of
+        coefficients, those of the second class.
 
     Raises
     ------
     UnknownNameError
         There is no classifier of that name.
+    InvalidOptionError
+        There is no such device.
+
+    Examples
+    --------
+    >>> from bottleneck.linear.matrix import ArrayMatrix
+    >>> codes = ArrayMatrix(np.array([[-2.0], [-1.0], [1.0], [2.0]]))
+    >>> targets = np.array([0, 0, 1, 1])
+    >>> for solution in fit_path(codes, targets, clf="svm", cs=[0.1, 1.0], classes=2, tol=1e-9):
+    ...     print(solution.c, solution.coef.round(3).tolist(), solution.converged.tolist())
+    0.1 [[0.4]] [True]
+    1.0 [[0.8]] [True]
     """
     require_classifier(clf)
-    move = array_mover(device)
+    to_device = array_mover(device)
     rows, columns = _weights(targets, classes, class_weight, row_weight, clf=clf)
-    if rows is not None and not rows.all():  # a row without weight is no row
+    if rows is not None and not rows.all():
         kept = np.flatnonzero(rows)
         codes, targets, rows = codes.take(kept), targets[kept], rows[kept]
     intercept: Intercept = "none"
     if fit_intercept:
         intercept = "penalised" if clf == "svm" else "free"
     one = _one_margin(targets, classes)
-    weights = {} if columns is None else {"column_weight": move(columns.astype(codes.dtype))}
-    loss = _loss(targets, classes, clf=clf)(move(np.arange(1 if one else classes)), **weights)
+    weights = {} if columns is None else {"column_weight": to_device(columns.astype(codes.dtype))}
+    loss = _loss(targets, classes, clf=clf)(to_device(np.arange(1 if one else classes)), **weights)
     design = make_design(
         codes,
         (targets == 1)[:, None] if one else targets,
         intercept=intercept,
         weight=rows,
         max_curvature=loss.curvature_at_zero * max(cs, default=0.0),
-        move=move,
+        to_device=to_device,
     )
     start = None
     if intercept == "free":
-        start = move(_best_constant(targets, classes, rows, columns).astype(codes.dtype))
+        start = to_device(_best_constant(targets, classes, rows, columns).astype(codes.dtype))
     return solve_path(design, loss, cs, intercept=start, tol=tol, max_passes=max_passes)
 
 
@@ -106,9 +121,9 @@ def _best_constant(
     rows: NDArray[np.float64] | None,
     columns: NDArray[np.float64] | None,
 ) -> NDArray[np.float64]:
-    """The intercepts that minimise the log loss of zero coefficients, shape (q,).
+    """Return the intercepts that minimise the log loss at zero coefficients, shape (q,).
 
-    A class without rows is given half of one, for else they would have no end.
+    A class without rows counts as half a row: its intercept would be infinite otherwise.
     """
     each = np.ones(len(targets)) if rows is None else rows
     if targets.ndim == 1:
@@ -129,7 +144,7 @@ def _one_margin(targets: NDArray[Any], classes: int) -> bool:
 def _loss(targets: NDArray[Any], classes: int, *, clf: str) -> type[Loss]:
     if clf == "svm":
         return SquaredHinge
-    # Labels that do not exclude each other have a log loss each, and so have two classes.
+    # Labels that do not exclude each other have a log loss each; so do two classes.
     return Softmax if targets.ndim == 1 and not _one_margin(targets, classes) else Logistic
 
 
@@ -141,7 +156,7 @@ def _weights(
     *,
     clf: str,
 ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
-    """The weights of rows, shape (n,), and of columns' right and wrong rows, shape (2, q)."""
+    """Return the weights of rows, shape (n,), and of each column's own and other rows, (2, q)."""
     if class_weight is None:
         return rows, None
     each = np.ones(len(targets)) if rows is None else rows
@@ -154,18 +169,25 @@ def _weights(
     else:
         of_class = class_weight
     if several or (clf == "svm" and not _one_margin(targets, classes)):
-        # LIBLINEAR weighs a class where it is right; where it is the rest it counts as it is.
+        # LIBLINEAR applies a class weight to the rows of the class, not to the rest.
         return rows, np.stack([of_class, np.ones(classes)])
     weight = of_class[targets]
     return (weight if rows is None else rows * weight), None
 
 
 def require_classifier(clf: str) -> None:
-    """Refuse the name of no classifier.
+    """Raise an error unless a classifier has this name.
 
     Raises
     ------
     UnknownNameError
+
+    Examples
+    --------
+    >>> require_classifier("softmax")
+    >>> require_classifier("sofmax")
+    Traceback (most recent call last):
+    bottleneck.errors.UnknownNameError: unknown classifier 'sofmax': did you mean softmax?
     """
     if clf not in CLASSIFIERS:
         raise UnknownNameError("classifier", clf, CLASSIFIERS)
@@ -174,40 +196,60 @@ def require_classifier(clf: str) -> None:
 def expand_binary(
     clf: str, coef: NDArray[np.float64], intercept: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Coefficients of two classes with a row for each, as more classes have.
+    """Give each of two classes a row of coefficients, from the one row of a binary classifier.
 
-    The one margin m becomes -m and m for svm, and -m/2 and m/2 for softmax, whose exponentials then
-    have the ratio that the logistic has.
+    The one margin m becomes -m and m for "svm", and -m/2 and m/2 for "softmax", so that the
+    softmax of both is the logistic function of m.
+
+    Parameters
+    ----------
+    clf : str
+        ``"svm"`` or ``"softmax"``.
+    coef : ndarray of float64, shape (1, d)
+    intercept : ndarray of float64, shape (1,)
 
     Returns
     -------
     coef : ndarray, shape (2, d)
     intercept : ndarray, shape (2,)
+
+    Examples
+    --------
+    >>> coef, intercept = expand_binary("softmax", np.array([[2.0, 4.0]]), np.array([1.0]))
+    >>> coef.tolist(), intercept.tolist()
+    ([[-1.0, -2.0], [1.0, 2.0]], [-0.5, 0.5])
     """
     half = 0.5 if clf == "softmax" else 1.0
     return np.vstack([-half * coef, half * coef]), np.hstack([-half * intercept, half * intercept])
 
 
-def array_mover(device: str | None) -> Move:
-    """What brings NumPy's arrays to where they are computed with.
+def array_mover(device: str | None) -> ToDevice:
+    """Return a function that converts NumPy arrays for computations on a device.
 
     Parameters
     ----------
     device : str or None
-        As in `choose_device`; NumPy for None, and for ``"auto"`` without a GPU.
+        ``"cpu"``, ``"cuda"`` or ``"cuda:N"`` for tensors on that device; None for NumPy arrays,
+        and ``"auto"`` for tensors on a GPU if there is one, else NumPy arrays.
 
     Raises
     ------
     InvalidOptionError
-        There is no such device here.
+        This machine has no such device.
+
+    Examples
+    --------
+    >>> array = np.ones(2)
+    >>> array_mover(None)(array) is array
+    True
     """
     if device is None:
-        return stay
-    import torch  # only who asks for a device pays for it
+        return keep_numpy
+    import torch  # slow to import, and needed for a device alone
 
     from bottleneck.runtime.devices import choose_device
 
-    place = choose_device(device)
-    if device == "auto" and place.type == "cpu":  # where NumPy is faster
-        return stay
-    return lambda array: torch.from_numpy(np.require(array, requirements=["C", "W"])).to(place)
+    target = choose_device(device)
+    if device == "auto" and target.type == "cpu":  # NumPy is faster there
+        return keep_numpy
+    return lambda array: torch.from_numpy(np.require(array, requirements=["C", "W"])).to(target)

@@ -1,7 +1,7 @@
-"""Design: the rows of a problem as a solver reads them, by two products alone.
+"""Rows of a problem behind one operation, the gradient, in memory, on a device or streamed.
 
-In memory they are already in the coordinates that `bottleneck.linear.eigenbasis` finds; outside of
-memory they are read for every product, a block at a time, and the coefficients are turned instead.
+Rows in memory are already in the coordinates of `bottleneck.linear.eigenbasis`. Rows outside of
+memory are read block by block for every gradient, and the coefficients are transformed instead.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,48 +10,62 @@ from functools import partial, reduce
 from operator import add
 from typing import Any
 
+import array_api_compat
 import numpy as np
-from array_api_compat import array_namespace, device, to_device
+from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
-from bottleneck.linear.losses import Array, Sums, Targets
+from bottleneck.linear.losses import Array, LossSums, Targets
 from bottleneck.linear.matrix import CodeMatrix
 
-# A block's margins: small enough for a core's cache, large enough to keep an accelerator busy.
+# Margins computed at once: few enough for a core's cache, enough to keep an accelerator busy.
 _MARGINS, _MARGINS_ELSEWHERE = 1 << 20, 1 << 26
 
-Move = Callable[[NDArray[Any]], Array]  # from NumPy to the library and device that computes
-Residuals = Callable[[Targets, Array], tuple[Array, Sums]]  # of margins: a `Loss`
+ToDevice = Callable[[NDArray[Any]], Array]  # from NumPy to the library and device that computes
+Residuals = Callable[[Targets, Array], tuple[Array, LossSums]]  # of margins: a `Loss`
 
 
-def stay(array: NDArray[Any]) -> NDArray[Any]:
-    """The `Move` of what is computed with by NumPy."""
+def keep_numpy(array: NDArray[Any]) -> NDArray[Any]:
+    """Return the array itself: the `ToDevice` of computations with NumPy."""
     return array
 
 
+def to_numpy(values: Array) -> NDArray[np.float64]:
+    """Copy an array of any library and device to a NumPy array of float64."""
+    return np.asarray(array_api_compat.to_device(values, "cpu"), dtype=np.float64)
+
+
 @dataclass(frozen=True)
-class Pass:
-    """What a pass over the rows gives: XᵀR, shape (r, q), and the sums of the loss."""
+class GradientPass:
+    """Result of one pass over rows X; results of blocks can be added.
 
-    product: Array
-    sums: Sums
+    Attributes
+    ----------
+    gradient : array, shape (r, q)
+        Gradient XᵀR of the summed loss by the coefficients, from the residuals R.
+    sums : LossSums
+        Sums of the loss over the rows.
+    """
 
-    def __add__(self, other: "Pass") -> "Pass":
-        """That of two blocks."""
-        return Pass(self.product + other.product, self.sums + other.sums)
+    gradient: Array
+    sums: LossSums
+
+    def __add__(self, other: "GradientPass") -> "GradientPass":
+        """Return the result for the rows of both."""
+        return GradientPass(self.gradient + other.gradient, self.sums + other.sums)
 
 
 class Design:
-    """The rows X of a problem with their targets, known by two products alone.
+    """Rows X of a problem with their targets, in coordinates of which XᵀSX is diagonal.
 
     Attributes
     ----------
     spectrum : array of float64, shape (r,)
-        Λ: the squared length of all rows along each coordinate.
+        Diagonal Λ of XᵀSX: weighted sum of squares of each coordinate.
     penalty : array of float64, shape (r,)
-        1, or 0 for a free intercept's coordinate, which is then the last.
+        1, or 0 for the coordinate of a free intercept, which is then the last one.
     weight : float
-        Σ s over the rows.
+        Σ s, the total weight of the rows.
     """
 
     spectrum: Array
@@ -60,103 +74,127 @@ class Design:
 
     @property
     def dtype(self) -> Any:
-        """The precision that products are made in."""
+        """Dtype in which margins and gradients are computed."""
         raise NotImplementedError
 
     @property
-    def single(self) -> bool:
-        """Whether that is single precision."""
+    def is_float32(self) -> bool:
+        """Whether that dtype is float32."""
         return str(self.dtype).endswith("float32")
 
-    def products(self, coefficients: Array, loss: Residuals) -> Pass:
-        """XᵀR, R the residuals at X·coefficients: the only way in which a solver touches the data.
+    def gradient(self, coefficients: Array, loss: Residuals) -> GradientPass:
+        """Compute the gradient of the loss in one pass over the rows.
 
         Parameters
         ----------
         coefficients : array, shape (r, q)
         loss : callable
-            From targets and margins, shape (b, q), to residuals and sums.
+            Maps targets and margins of shape (b, q) to residuals and sums.
         """
         raise NotImplementedError
 
-    def lift(self, coefficients: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Coefficients and intercepts for the rows as they were given, shapes (q, d) and (q,)."""
+    def to_coefficients(
+        self, coordinates: Array
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Transform coordinates to coefficients and intercepts for the rows as they were given.
+
+        Parameters
+        ----------
+        coordinates : array, shape (r, q)
+
+        Returns
+        -------
+        coef : ndarray, shape (q, d)
+        intercept : ndarray, shape (q,)
+        """
         raise NotImplementedError
 
-    def doubled(self) -> "Design":
-        """The same in double precision."""
+    def in_float64(self) -> "Design":
+        """Return the same design, computed in double precision."""
         raise NotImplementedError
 
 
-class Rotated(Design):
-    """Rows in memory, on any device, already in their coordinates.
+class ArrayDesign(Design):
+    """Rows in memory, on any device, already transformed to the coordinates.
 
     Parameters
     ----------
     rows : array, shape (n, r)
     targets : Targets
-        Of the same rows, where they are.
-    lifting : callable
-        From coordinates (r, q) to coefficients and intercept (d + 1, q).
+        Of the same rows, on the same device.
+    from_coordinates : callable
+        Maps coordinates (r, q) to coefficients and intercept (d + 1, q).
+    spectrum, penalty : array of float64, shape (r,)
+        Attributes of `Design`.
+    weight : float
+        Total weight of the rows.
     """
 
     def __init__(
         self,
         rows: Array,
         targets: Targets,
-        lifting: Callable[[Array], Array],
+        from_coordinates: Callable[[Array], Array],
         *,
         spectrum: Array,
         penalty: Array,
         weight: float,
     ) -> None:
-        self.rows, self._targets, self._lifting = rows, targets, lifting
+        self.rows, self._targets, self._from_coordinates = rows, targets, from_coordinates
         self.spectrum, self.penalty, self.weight = spectrum, penalty, weight
 
     @property
     def dtype(self) -> Any:
-        """The precision of the rows."""
+        """Dtype of the rows."""
         return self.rows.dtype
 
-    def products(self, coefficients: Array, loss: Residuals) -> Pass:
-        """XᵀR; see `Design`."""
+    def gradient(self, coefficients: Array, loss: Residuals) -> GradientPass:
+        """Compute the gradient, one slice of rows after the other."""
 
-        def of_rows(where: slice) -> Pass:
-            block = self.rows[where]
-            residuals, sums = loss(self._targets[where], block @ coefficients)
-            return Pass(block.T @ residuals, sums)
+        def of_rows(rows: slice) -> GradientPass:
+            block = self.rows[rows]
+            residuals, sums = loss(self._targets[rows], block @ coefficients)
+            return GradientPass(block.T @ residuals, sums)
 
         return reduce(add, map(of_rows, _slices(self.rows.shape[0], coefficients)))
 
-    def lift(self, coefficients: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Coefficients and intercepts; see `Design`."""
-        return _split(self._lifting(coefficients))
+    def to_coefficients(
+        self, coordinates: Array
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Transform coordinates (r, q) to coefficients (q, d) and intercepts (q,)."""
+        return _split(self._from_coordinates(coordinates))
 
-    def doubled(self) -> "Rotated":
-        """The same in double precision; see `Design`."""
+    def in_float64(self) -> "ArrayDesign":
+        """Return a copy whose rows are float64."""
         xp = array_namespace(self.rows)
-        return Rotated(
+        return ArrayDesign(
             xp.astype(self.rows, xp.float64),
             self._targets,
-            self._lifting,
+            self._from_coordinates,
             spectrum=self.spectrum,
             penalty=self.penalty,
             weight=self.weight,
         )
 
 
-class Streamed(Design):
-    """Rows outside of memory: every product is made a block at a time, where the block is read.
+class StreamedDesign(Design):
+    """Rows outside of memory: each gradient reads them once, and is computed where a block is.
 
     Parameters
     ----------
     codes : CodeMatrix
     targets : Targets
-        Of the same rows, where they are computed with.
+        Of the same rows, on the device that computes.
     basis : array, shape (d + 1, r)
-        From coordinates to coefficients and intercept.
-    move : callable
-        From NumPy to the library and device that computes.
+        Transforms coordinates to coefficients and intercept.
+    to_device : callable
+        Converts NumPy arrays to the library and device that computes.
+    dtype : dtype of that library
+        Dtype that blocks are converted to.
+    spectrum, penalty : array of float64, shape (r,)
+        Attributes of `Design`.
+    weight : float
+        Total weight of the rows.
     """
 
     def __init__(
@@ -164,41 +202,45 @@ class Streamed(Design):
         codes: CodeMatrix,
         targets: Targets,
         basis: Array,
-        move: Move,
+        to_device: ToDevice,
         *,
         dtype: Any,
         spectrum: Array,
         penalty: Array,
         weight: float,
     ) -> None:
-        self._codes, self._basis, self._move, self._dtype = codes, basis, move, dtype
+        self._codes, self._basis, self._to_device, self._dtype = codes, basis, to_device, dtype
         self._targets = codes.align(targets)
         self.spectrum, self.penalty, self.weight = spectrum, penalty, weight
 
     @property
     def dtype(self) -> Any:
-        """The precision that blocks are brought to."""
+        """Dtype that blocks are converted to."""
         return self._dtype
 
-    def products(self, coefficients: Array, loss: Residuals) -> Pass:
-        """XᵀR; see `Design`."""
+    def gradient(self, coefficients: Array, loss: Residuals) -> GradientPass:
+        """Compute the gradient, reading every block of codes once."""
         basis = array_namespace(coefficients).astype(self._basis, self.dtype, copy=False)
-        of_block = partial(_of_block, lifted=basis @ coefficients, loss=loss, move=self._move)
+        of_block = partial(
+            _block_gradient, coef=basis @ coefficients, loss=loss, to_device=self._to_device
+        )
         found = self._codes.sum_blocks(of_block, self._targets)
-        return Pass(basis.T @ found.product, found.sums)
+        return GradientPass(basis.T @ found.gradient, found.sums)
 
-    def lift(self, coefficients: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Coefficients and intercepts; see `Design`."""
-        xp = array_namespace(coefficients)
-        return _split(self._basis @ xp.astype(coefficients, xp.float64, copy=False))
+    def to_coefficients(
+        self, coordinates: Array
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Transform coordinates (r, q) to coefficients (q, d) and intercepts (q,)."""
+        xp = array_namespace(coordinates)
+        return _split(self._basis @ xp.astype(coordinates, xp.float64, copy=False))
 
-    def doubled(self) -> "Streamed":
-        """The same in double precision; see `Design`."""
-        return Streamed(
+    def in_float64(self) -> "StreamedDesign":
+        """Return a design that converts blocks to float64."""
+        return StreamedDesign(
             self._codes,
             self._targets,
             self._basis,
-            self._move,
+            self._to_device,
             dtype=array_namespace(self._basis).float64,
             spectrum=self.spectrum,
             penalty=self.penalty,
@@ -206,32 +248,32 @@ class Streamed(Design):
         )
 
 
-def _of_block(
-    block: NDArray[Any], targets: Targets, *, lifted: Array, loss: Residuals, move: Move
-) -> Pass:
-    """What a block of rows adds to a pass: [X 1]ᵀR, shape (d + 1, q), and its sums.
+def _block_gradient(
+    block: NDArray[Any], targets: Targets, *, coef: Array, loss: Residuals, to_device: ToDevice
+) -> GradientPass:
+    """Compute [X 1]ᵀR of a block, shape (d + 1, q), and its sums.
 
-    It knows nothing else, so that it can be called wherever the block is.
+    It has no other state, so that it can be sent to the machine that holds the block.
     """
-    xp, rows = array_namespace(lifted), move(block)
-    product, sums = xp.zeros_like(lifted), []
-    for where in _slices(rows.shape[0], lifted):
-        here = xp.astype(rows[where], lifted.dtype, copy=False)
-        residuals, part = loss(targets[where], here @ lifted[:-1] + lifted[-1:])
-        product[:-1] += here.T @ residuals
-        product[-1] += xp.sum(residuals, axis=0)
-        sums.append(part)
-    return Pass(product, reduce(add, sums))
+    xp, rows = array_namespace(coef), to_device(block)
+    gradient, sums = xp.zeros_like(coef), []
+    for part in _slices(rows.shape[0], coef):
+        x = xp.astype(rows[part], coef.dtype, copy=False)
+        residuals, of_part = loss(targets[part], x @ coef[:-1] + coef[-1:])
+        gradient[:-1] += x.T @ residuals
+        gradient[-1] += xp.sum(residuals, axis=0)
+        sums.append(of_part)
+    return GradientPass(gradient, reduce(add, sums))
 
 
 def _slices(n: int, coefficients: Array) -> Iterator[slice]:
-    """All of n rows, as many at a time as are computed with best."""
+    """Divide n rows into slices whose margins fit into the cache of the processor."""
     margins = _MARGINS if str(device(coefficients)) == "cpu" else _MARGINS_ELSEWHERE
     size = max(64, margins // int(coefficients.shape[1]))
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
-def _split(lifted: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Coefficients (q, d) and intercepts (q,) from both in one array (d + 1, q)."""
-    host = np.asarray(to_device(lifted, "cpu"), dtype=np.float64)
+def _split(coefficients: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Split an array (d + 1, q) into coefficients (q, d) and intercepts (q,)."""
+    host = to_numpy(coefficients)
     return np.ascontiguousarray(host[:-1].T), host[-1].copy()

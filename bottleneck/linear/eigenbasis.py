@@ -1,10 +1,12 @@
-"""Coordinates: those in which the curvature's bound is diagonal, for every C, class and loss.
+"""Coordinates in which one bound of the Hessian is diagonal, for every C, class and loss.
 
-A linear classifier's Hessian is at most I + κC·XᵀSX, and XᵀSX = QΛQᵀ. In the coordinates u = Qᵀw
-that bound is diagonal: one eigendecomposition serves every C, every class and both losses. Where
-there are fewer rows than features, the same is done in the space of the rows, and no matrix of
-d × d is formed. Where C is so small that the penalty is most of the Hessian, the rows serve as they
-are: a decomposition of 512 features costs as much as seven passes over 3000 rows.
+The Hessian of a linear classifier is at most I + κC·XᵀSX, where κ bounds the second derivative of
+the loss and S are the weights of the rows. With the eigendecomposition XᵀSX = QΛQᵀ and the
+coordinates u = Qᵀw this bound is the diagonal matrix I + κCΛ: one decomposition serves every C,
+every class and both losses. With fewer rows than features, the n × n matrix of the rows' products
+is decomposed instead, and no d × d matrix is formed. If C is so small that the penalty dominates
+the Hessian, the rows are used as they are: a decomposition of 512 features costs as much as seven
+passes over 3000 rows.
 """
 
 import math
@@ -16,18 +18,17 @@ import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
-from bottleneck.linear.design import Design, Move, Rotated, Streamed, stay
+from bottleneck.linear.design import ArrayDesign, Design, StreamedDesign, ToDevice, keep_numpy
 from bottleneck.linear.losses import Array, Targets
 from bottleneck.linear.matrix import CodeMatrix
 
-# LIBLINEAR's intercept is one more coefficient, penalised as the others; LogisticRegression's is
-# free of the penalty.
+# LIBLINEAR penalises the intercept as one more coefficient; LogisticRegression does not.
 Intercept = Literal["penalised", "free", "none"]
 
-_COLUMNS = 4096  # of a product in double precision at a time, so that no whole copy is made
+_COLUMNS = 4096  # columns converted to double precision at a time, to avoid a copy of all codes
 _SOFT = 3.0  # κCλ₁ up to which a decomposition saves fewer passes than it costs
-_POWERS, _NOTHING = 10, 1e-300  # of a matrix that estimate its largest eigenvalue
-_RANK = 1e-13  # eigenvalues below this share of all before centring are rounding
+_POWERS, _NOTHING = 10, 1e-300  # steps of the power iteration, and the least length divided by
+_RANK = 1e-13  # eigenvalues below this share of the trace before centring are rounding
 
 
 def make_design(
@@ -37,31 +38,47 @@ def make_design(
     intercept: Intercept,
     weight: NDArray[np.float64] | None = None,
     max_curvature: float = math.inf,
-    move: Move = stay,
+    to_device: ToDevice = keep_numpy,
 ) -> Design:
-    """Find the coordinates in which the curvature's bound is diagonal.
+    """Transform the rows of a problem to coordinates in which the bound of the Hessian is diagonal.
 
     Parameters
     ----------
     codes : CodeMatrix
         n rows of d features.
     targets : ndarray of int64, shape (n,), or of bool, shape (n, q)
-        Each row's right column, or of every column whether it is right.
+        Index of each row's class, or for every column whether the row belongs to it.
     intercept : {"penalised", "free", "none"}
     weight : ndarray of float64, shape (n,), optional
-        s, each above 0.
+        Weight s of each row, above 0; 1 unless given.
     max_curvature : float, optional
-        κC at the largest C that is to come: what a row adds to the curvature along itself.
-    move : callable, optional
-        From NumPy to the library and device that is to compute.
+        κC for the largest C to be solved: if it is small, the rows are not decomposed.
+    to_device : callable, optional
+        Converts NumPy arrays to the library and device that computes; NumPy unless given.
+
+    Returns
+    -------
+    Design
+        An `ArrayDesign` if the codes are in memory or fewer than the features, else a
+        `StreamedDesign`.
+
+    Examples
+    --------
+    >>> from bottleneck.linear.matrix import ArrayMatrix
+    >>> codes = ArrayMatrix(np.array([[3.0, 4.0], [-4.0, 3.0], [0.0, 0.0]]))
+    >>> design = make_design(codes, np.array([0, 1, 1]), intercept="none")
+    >>> design.spectrum.round(6).tolist()
+    [25.0, 25.0]
     """
     n, d = codes.shape
-    counted = None if weight is None else move(weight.astype(codes.dtype)[:, None])
-    known = Targets(move(targets), counted)
-    if n < d:  # from wherever they lie: n × d is less than the d × d that would come otherwise
+    row_weight = None if weight is None else to_device(weight.astype(codes.dtype)[:, None])
+    known = Targets(to_device(targets), row_weight)
+    if n < d:  # n × d codes are fewer than the d × d products, so they are copied to this machine
         each = np.ones(n) if weight is None else weight
-        return _row_space(codes.to_local(), known, intercept, each, move)
-    return _column_space(codes, known, intercept, weight, max_curvature=max_curvature, move=move)
+        return _row_space(codes.to_local(), known, intercept, each, to_device)
+    return _column_space(
+        codes, known, intercept, weight, max_curvature=max_curvature, to_device=to_device
+    )
 
 
 def _column_space(
@@ -71,10 +88,10 @@ def _column_space(
     weight: NDArray[np.float64] | None,
     *,
     max_curvature: float,
-    move: Move,
+    to_device: ToDevice,
 ) -> Design:
-    """Coordinates from XᵀSX, one pass over the rows."""
-    gram, sums, total = _moments(codes, weight, move)
+    """Return a design in the eigenvectors of XᵀSX, which takes one pass over the rows."""
+    gram, sums, total = _gram(codes, weight, to_device)
     xp, d = array_namespace(gram), codes.shape[1]
     center = sums / total
     if intercept == "penalised":
@@ -84,7 +101,7 @@ def _column_space(
         gram = gram - total * center[:, None] * center[None]
     if codes.in_memory and max_curvature * _largest_eigenvalue(gram) <= _SOFT:
         middle = center if intercept == "free" else None
-        return _as_they_are(codes, targets, gram, middle, total=total, move=move)
+        return _undecomposed(codes, targets, gram, middle, total=total, to_device=to_device)
     spectrum, vectors = xp.linalg.eigh(gram)
     spectrum, penalty = xp.where(spectrum > 0, spectrum, 0), xp.ones_like(spectrum)
     if intercept != "penalised":
@@ -95,50 +112,52 @@ def _column_space(
         basis = xp.zeros((d + 1, d + 1), dtype=vectors.dtype, device=device(vectors))
         basis[:, :d], basis[d, d] = vectors, 1
         vectors, spectrum, penalty = basis, _append(spectrum, total), _append(penalty, 0)
-    found = {"spectrum": spectrum, "penalty": penalty, "weight": total}
+    parts = {"spectrum": spectrum, "penalty": penalty, "weight": total}
     if not codes.in_memory:
-        dtype = move(np.empty(0, dtype=codes.dtype)).dtype
-        return Streamed(codes, targets, vectors, move, dtype=dtype, **found)
+        dtype = to_device(np.empty(0, dtype=codes.dtype)).dtype
+        return StreamedDesign(codes, targets, vectors, to_device, dtype=dtype, **parts)
 
-    def lifting(coefficients: Array) -> Array:
-        return vectors @ xp.astype(coefficients, vectors.dtype, copy=False)
+    def from_coordinates(coordinates: Array) -> Array:
+        return vectors @ xp.astype(coordinates, vectors.dtype, copy=False)
 
-    return Rotated(_rotate(codes, vectors, move), targets, lifting, **found)
+    return ArrayDesign(_rotate(codes, vectors, to_device), targets, from_coordinates, **parts)
 
 
-def _as_they_are(
+def _undecomposed(
     codes: CodeMatrix,
     targets: Targets,
     gram: Array,
     center: Array | None,
     *,
     total: float,
-    move: Move,
+    to_device: ToDevice,
 ) -> Design:
-    """The codes' own coordinates, centred where the intercept is free, and one of 1 for it."""
+    """Return a design of the features themselves, centred if a free intercept needs it."""
     xp, (n, d) = array_namespace(gram), codes.shape
     spectrum, penalty = xp.clip(xp.linalg.diagonal(gram), 0, None), xp.ones_like(gram[0])
     if center is not None:
         spectrum, penalty = _append(spectrum, total), _append(penalty, 0)
     rows = None
-    for where, block in _placed(codes, move):
-        if rows is None:
+    for part, block in _device_blocks(codes, to_device):
+        if rows is None:  # the columns after d are the ones of the intercept
             shape = (n, spectrum.shape[0])
             rows = xp.ones(shape, dtype=block.dtype, device=device(block))
-        rows[where, :d] = block if center is None else block - xp.astype(center, block.dtype)
+        rows[part, :d] = block if center is None else block - xp.astype(center, block.dtype)
 
-    def lifting(coefficients: Array) -> Array:
-        lifted = xp.astype(coefficients, xp.float64, copy=False)
-        features, last = lifted[:d], xp.sum(lifted[d:], axis=0, keepdims=True)
+    def from_coordinates(coordinates: Array) -> Array:
+        exact = xp.astype(coordinates, xp.float64, copy=False)
+        features, last = exact[:d], xp.sum(exact[d:], axis=0, keepdims=True)
         if center is not None:
             last = last - center[None] @ features
         return xp.concat([features, last], axis=0)
 
-    return Rotated(rows, targets, lifting, spectrum=spectrum, penalty=penalty, weight=total)
+    return ArrayDesign(
+        rows, targets, from_coordinates, spectrum=spectrum, penalty=penalty, weight=total
+    )
 
 
 def _largest_eigenvalue(gram: Array) -> float:
-    """Nearly, and not from above: by powers of the matrix, from its longest column."""
+    """Estimate the largest eigenvalue from below, by power iteration from the longest column."""
     xp = array_namespace(gram)
     vector = gram[:, int(xp.argmax(xp.linalg.diagonal(gram)))]
     length = 0.0
@@ -149,49 +168,49 @@ def _largest_eigenvalue(gram: Array) -> float:
     return length
 
 
-def _moments(
-    codes: CodeMatrix, weight: NDArray[np.float64] | None, move: Move
+def _gram(
+    codes: CodeMatrix, weight: NDArray[np.float64] | None, to_device: ToDevice
 ) -> tuple[Array, Array, float]:
-    """XᵀSX, shape (d, d), Xᵀs, shape (d,), and Σ s, in double precision."""
-    of_block = partial(_moments_of, move=move)
-    found = codes.sum_blocks(of_block) if weight is None else codes.sum_blocks(of_block, weight)
-    return found[:-1], found[-1], float(codes.shape[0] if weight is None else weight.sum())
+    """Return XᵀSX, shape (d, d), Xᵀs, shape (d,), and Σ s, in double precision."""
+    of_block = partial(_block_gram, to_device=to_device)
+    both = codes.sum_blocks(of_block) if weight is None else codes.sum_blocks(of_block, weight)
+    return both[:-1], both[-1], float(codes.shape[0] if weight is None else weight.sum())
 
 
-def _moments_of(
-    block: NDArray[Any], weight: NDArray[np.float64] | None = None, *, move: Move
+def _block_gram(
+    block: NDArray[Any], weight: NDArray[np.float64] | None = None, *, to_device: ToDevice
 ) -> Array:
-    """[X 1]ᵀSX of a block, shape (d + 1, d), in double precision."""
-    rows = move(block)
+    """Return [X 1]ᵀSX of a block, shape (d + 1, d), in double precision."""
+    rows = to_device(block)
     xp, d = array_namespace(rows), block.shape[1]
-    found = xp.empty((d + 1, d), dtype=xp.float64, device=device(rows))
+    both = xp.empty((d + 1, d), dtype=xp.float64, device=device(rows))
     if weight is None:
-        found[:-1], found[-1] = rows.T @ rows, xp.sum(rows, axis=0, dtype=xp.float64)
+        both[:-1], both[-1] = rows.T @ rows, xp.sum(rows, axis=0, dtype=xp.float64)
     else:
-        s = xp.astype(move(weight), rows.dtype)[:, None]
+        s = xp.astype(to_device(weight), rows.dtype)[:, None]
         scaled = rows * xp.sqrt(s)
-        found[:-1], found[-1] = scaled.T @ scaled, xp.sum(rows * s, axis=0, dtype=xp.float64)
-    return found
+        both[:-1], both[-1] = scaled.T @ scaled, xp.sum(rows * s, axis=0, dtype=xp.float64)
+    return both
 
 
-def _placed(codes: CodeMatrix, move: Move) -> Iterator[tuple[slice, Array]]:
-    """Blocks, moved to where they are computed with, and their places."""
+def _device_blocks(codes: CodeMatrix, to_device: ToDevice) -> Iterator[tuple[slice, Array]]:
+    """Yield the rows of each block, and the block on the device that computes."""
     start = 0
     for block in codes.blocks():
-        yield slice(start, start + len(block)), move(block)
+        yield slice(start, start + len(block)), to_device(block)
         start += len(block)
 
 
-def _rotate(codes: CodeMatrix, basis: Array, move: Move) -> Array:
-    """[X 1]·basis, shape (n, r), in the precision of the codes."""
+def _rotate(codes: CodeMatrix, basis: Array, to_device: ToDevice) -> Array:
+    """Return [X 1]·basis, shape (n, r), in the dtype of the codes."""
     rows = None
-    for where, block in _placed(codes, move):
+    for part, block in _device_blocks(codes, to_device):
         xp = array_namespace(block)
         if rows is None:
             basis = xp.astype(basis, block.dtype)
             shape = (codes.shape[0], basis.shape[1])
             rows = xp.empty(shape, dtype=block.dtype, device=device(block))
-        rows[where] = block @ basis[:-1] + basis[-1:]
+        rows[part] = block @ basis[:-1] + basis[-1:]
     return rows
 
 
@@ -200,12 +219,12 @@ def _row_space(
     targets: Targets,
     intercept: Intercept,
     weight: NDArray[np.float64],
-    move: Move,
+    to_device: ToDevice,
 ) -> Design:
-    """Coordinates from S½XXᵀS½, whose eigenvectors, scaled, are the rows' own coordinates."""
-    kernel, dtype = _kernel(codes, move), move(np.empty(0, dtype=codes.dtype)).dtype
+    """Return a design in the eigenvectors of S½XXᵀS½, whose scaled entries are the coordinates."""
+    kernel, dtype = _kernel(codes, to_device), to_device(np.empty(0, dtype=codes.dtype)).dtype
     xp = array_namespace(kernel)
-    s, total = move(weight), float(weight.sum())
+    s, total = to_device(weight), float(weight.sum())
     root = xp.sqrt(s)[:, None]
     if intercept == "penalised":
         kernel = kernel + 1
@@ -215,7 +234,7 @@ def _row_space(
         kernel = kernel - to_mean[:, None] - to_mean[None, :] + (s @ to_mean) / total
     spectrum, vectors = xp.linalg.eigh(kernel * root * root.T)
     rank = int(xp.sum(xp.astype(spectrum > rounding, xp.int64)))
-    if intercept == "none":  # codes of nothing but zeros keep one coordinate, of no length
+    if intercept == "none":  # codes that are all zero keep one coordinate
         rank = max(1, rank)
     kept = slice(spectrum.shape[0] - rank, None)  # the largest come last
     spectrum, vectors = xp.where(spectrum > rounding, spectrum, 0)[kept], vectors[:, kept]
@@ -225,48 +244,48 @@ def _row_space(
     if intercept == "free":
         rows = xp.concat([rows, xp.ones_like(root)], axis=1)
         spectrum, penalty = _append(spectrum, total), _append(penalty, 0)
-    center = _transposed(codes, s[:, None] / total, move) if intercept == "free" else None
+    center = _transposed(codes, s[:, None] / total, to_device) if intercept == "free" else None
 
-    def lifting(coefficients: Array) -> Array:
-        coordinates = xp.astype(coefficients, xp.float64, copy=False)
-        combination = duals @ coordinates[:rank]
+    def from_coordinates(coordinates: Array) -> Array:
+        exact = xp.astype(coordinates, xp.float64, copy=False)
+        combination = duals @ exact[:rank]
         sums = xp.sum(combination, axis=0, keepdims=True)
         if center is None:
-            features = _transposed(codes, combination, move)
+            features = _transposed(codes, combination, to_device)
             return xp.concat([features, sums if intercept == "penalised" else 0 * sums], axis=0)
-        features = _transposed(codes, combination, move) - center * sums
-        return xp.concat([features, coordinates[rank:] - center.T @ features], axis=0)
+        features = _transposed(codes, combination, to_device) - center * sums
+        return xp.concat([features, exact[rank:] - center.T @ features], axis=0)
 
-    found = {"spectrum": spectrum, "penalty": penalty, "weight": total}
-    return Rotated(xp.astype(rows, dtype), targets, lifting, **found)
+    parts = {"spectrum": spectrum, "penalty": penalty, "weight": total}
+    return ArrayDesign(xp.astype(rows, dtype), targets, from_coordinates, **parts)
 
 
-def _kernel(codes: CodeMatrix, move: Move) -> Array:
-    """XXᵀ, shape (n, n), in double precision."""
+def _kernel(codes: CodeMatrix, to_device: ToDevice) -> Array:
+    """Return XXᵀ, shape (n, n), in double precision."""
     n, kernel = codes.shape[0], None
-    for here, left in _placed(codes, move):
+    for i, left in _device_blocks(codes, to_device):
         xp = array_namespace(left)
         if kernel is None:
             kernel = xp.zeros((n, n), dtype=xp.float64, device=device(left))
-        for there, right in _placed(codes, move):
+        for j, right in _device_blocks(codes, to_device):
             for columns in _column_parts(codes.shape[1]):
                 one, other = left[:, columns], right[:, columns]
-                kernel[here, there] += xp.astype(one, xp.float64) @ xp.astype(other, xp.float64).T
+                kernel[i, j] += xp.astype(one, xp.float64) @ xp.astype(other, xp.float64).T
     return kernel
 
 
-def _transposed(codes: CodeMatrix, combination: Array, move: Move) -> Array:
-    """Xᵀ·combination, shape (d, q), in double precision."""
+def _transposed(codes: CodeMatrix, combination: Array, to_device: ToDevice) -> Array:
+    """Return Xᵀ·combination, shape (d, q), in double precision."""
     xp, d = array_namespace(combination), codes.shape[1]
-    found = xp.zeros((d, combination.shape[1]), dtype=xp.float64, device=device(combination))
-    for where, block in _placed(codes, move):
+    result = xp.zeros((d, combination.shape[1]), dtype=xp.float64, device=device(combination))
+    for part, block in _device_blocks(codes, to_device):
         for columns in _column_parts(d):
-            found[columns] += xp.astype(block[:, columns], xp.float64).T @ combination[where]
-    return found
+            result[columns] += xp.astype(block[:, columns], xp.float64).T @ combination[part]
+    return result
 
 
 def _column_parts(d: int) -> Iterator[slice]:
-    """All columns, as many at a time as may be copied in double precision."""
+    """Divide d columns into slices that are converted to double precision one at a time."""
     return (slice(start, start + _COLUMNS) for start in range(0, d, _COLUMNS))
 
 

@@ -1,8 +1,8 @@
-"""Losses of linear classifiers: from margins to residuals, with the sums that a solver needs.
+"""Losses of linear classifiers: residuals of margins, and the sums that a solver needs.
 
-Margins are blocks of shape (b, q): b rows, q columns. One-vs-rest losses have a *problem* in every
-column; softmax is one problem of q columns. Problems share the rows and nothing else. Arrays are
-of NumPy, torch, or whatever has the array API: nothing here names a library.
+Margins are blocks of shape (b, q): b rows, q columns. A one-vs-rest loss (`SquaredHinge`,
+`Logistic`) has an independent problem in every column; `Softmax` is one problem of q columns. The
+number of problems is p. Arrays are of NumPy, torch or any other library with the array API.
 """
 
 import math
@@ -11,22 +11,22 @@ from typing import Any, ClassVar, Self
 
 from array_api_compat import array_namespace, device
 
-Array = Any  # of any library with the array API, for which Python's typing has no name yet
+Array = Any  # of any library with the array API, for which typing has no name yet
 
 
 @dataclass(frozen=True)
-class Sums:
-    """What a pass over the rows adds up, in double precision.
+class LossSums:
+    """Sums of a loss over rows, in double precision; they can be added.
 
     Attributes
     ----------
     value : array, shape (p,)
         Σ s ℓ of each problem.
     curvature : array, shape (q,)
-        Σ s ℓ″ of each column, the second derivative by the column's own margin.
+        Σ s ∂²ℓ/∂m² of each column, with respect to the column's own margin.
     slack : array, shape (p,), or None
-        Σ s max(0, 1 ∓ m), of the hinge: its residuals r are a point of the dual, where the
-        objective is at least 2C·slack - ½‖C Σ rᵢxᵢ‖² - C·value.
+        Σ s max(0, 1 ∓ m), of the hinge alone: its residuals r are a dual point, at which the dual
+        objective is 2C·slack - ½‖C Σ rᵢxᵢ‖² - C·value.
     """
 
     value: Array
@@ -34,7 +34,7 @@ class Sums:
     slack: Array | None = None
 
     def __add__(self, other: Self) -> Self:
-        """The sums of two blocks."""
+        """Return the sums over the rows of both."""
         return replace(
             self,
             value=self.value + other.value,
@@ -45,90 +45,128 @@ class Sums:
 
 @dataclass(frozen=True)
 class Targets:
-    """What the rows are to be called, and what each of them counts.
+    """Targets and weights of rows; a slice of rows indexes them.
 
     Attributes
     ----------
     right : array of int, shape (n,), or of bool, shape (n, q)
-        Each row's right column, or of every column whether it is right.
+        Index of each row's class, or for every column whether the row belongs to it.
     weight : array, shape (n, 1), or None
-        sᵢ; None where all are 1.
+        Weight s of each row; None if all are 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Targets(np.array([0, 2, 1]))[1:].right
+    array([2, 1])
     """
 
     right: Array
     weight: Array | None = None
 
     def __getitem__(self, rows: slice) -> Self:
-        """Those of some of the rows."""
+        """Return the targets and weights of some rows."""
         weight = None if self.weight is None else self.weight[rows]
         return replace(self, right=self.right[rows], weight=weight)
 
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss, which knows no rows; each kind is a subclass.
+    """A loss ℓ of margins; `SquaredHinge`, `Logistic` and `Softmax` are its kinds.
 
     Attributes
     ----------
     columns : array of int, shape (q,)
-        The columns that margins have; fewer than the targets' once some are done.
+        Column of the targets that each column of the margins belongs to; fewer than the targets
+        have, once some problems have converged.
+
+    Examples
+    --------
+    Two rows, the first of class 0 and the second of class 1:
+
+    >>> import numpy as np
+    >>> loss, targets = Softmax(np.arange(2)), Targets(np.array([0, 1]))
+    >>> residuals, sums = loss(targets, np.zeros((2, 2)))
+    >>> residuals
+    array([[-0.5,  0.5],
+           [ 0.5, -0.5]])
+    >>> bool(np.isclose(sums.value[0], 2 * np.log(2)))
+    True
+    >>> residuals, sums = SquaredHinge(np.arange(2))(targets, np.array([[2.0, 0.0], [0.0, 1.0]]))
+    >>> residuals
+    array([[-0.,  2.],
+           [ 2., -0.]])
+    >>> sums.value
+    array([1., 1.])
     """
 
     columns: Array
 
-    # No row's curvature is above it.
-    bound: ClassVar[float]
+    # Upper bound of a row's second derivative (of softmax: of its Hessian's eigenvalues).
+    curvature_bound: ClassVar[float]
     # Whether every column is a problem of its own.
-    separate: ClassVar[bool] = True
+    one_vs_rest: ClassVar[bool] = True
 
-    def __call__(self, targets: Targets, margins: Array) -> tuple[Array, Sums]:
-        """Residuals s ∂ℓ/∂m of b rows, of shape (b, q) as their margins, and their sums.
+    def __call__(self, targets: Targets, margins: Array) -> tuple[Array, LossSums]:
+        """Compute the residuals and the sums of a block of rows.
 
-        May write over the margins.
+        Parameters
+        ----------
+        targets : Targets
+            Of the b rows of the block.
+        margins : array, shape (b, q)
+            May be overwritten.
+
+        Returns
+        -------
+        residuals : array, shape (b, q)
+            s ∂ℓ/∂m, in the dtype of the margins.
+        sums : LossSums
         """
         raise NotImplementedError
 
     @property
     def problems(self) -> int:
-        """p, how many there are at hand."""
-        return int(self.columns.shape[0]) if self.separate else 1
+        """Number p of independent problems."""
+        return int(self.columns.shape[0]) if self.one_vs_rest else 1
 
     @property
     def curvature_at_zero(self) -> float:
-        """ℓ″ of a row whose margins are all 0."""
-        return self.bound
+        """Second derivative of a row whose margins are all 0."""
+        return self.curvature_bound
 
     @staticmethod
-    def course(c: float) -> float:
-        """What of C the minimiser moves evenly with, where classes can be separated.
+    def path_coordinate(c: float) -> float:
+        """Return the function of C in which the minimiser of separable classes is about linear.
 
-        Log losses never reach zero, and the minimiser grows without end.
+        A path of C is extrapolated linearly in it. Log losses never reach zero, and so their
+        minimiser grows with log C.
         """
         return math.log(c)
 
     def of_problems(self, sums: Array) -> Array:
-        """Sums of columns, shape (q,), as sums of problems, shape (p,)."""
-        return sums if self.separate else array_namespace(sums).sum(sums, axis=0, keepdims=True)
+        """Return sums of the columns, shape (q,), as sums of the problems, shape (p,)."""
+        return sums if self.one_vs_rest else array_namespace(sums).sum(sums, axis=0, keepdims=True)
 
     def take(self, kept: Array) -> Self:
-        """Only some of the problems, by their places among those at hand."""
+        """Return the loss of some problems, given by their index among the present ones."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class _OneVsRest(Loss):
-    """Every column for itself.
+    """A loss of each column on its own.
 
     Attributes
     ----------
     column_weight : array, shape (2, q), or None
-        A further weight of a column's right rows, and of its wrong ones.
+        Further weight of the rows that belong to a column, and of those that do not.
     """
 
     column_weight: Array | None = None
 
     def take(self, kept: Array) -> Self:
-        """Only some of the columns; see `Loss`."""
+        """Return the loss of some columns, given by their index among the present ones."""
         xp, weight = array_namespace(self.columns), self.column_weight
         return replace(
             self,
@@ -137,7 +175,7 @@ class _OneVsRest(Loss):
         )
 
     def _signs_and_weight(self, targets: Targets, like: Array) -> tuple[Array, Array | None]:
-        """-1 where a column is right for a row, else 1; and the weights, None where all are 1."""
+        """Return -1 where a row belongs to a column, else 1; and weights, None if all are 1."""
         hot = self._hot(targets.right)
         xp = array_namespace(hot)
         signs = xp.astype(hot, like.dtype)
@@ -150,6 +188,7 @@ class _OneVsRest(Loss):
         return signs, weight
 
     def _hot(self, right: Array) -> Array:
+        """Return whether each row belongs to each column, shape (b, q)."""
         if right.ndim == 1:
             return right[:, None] == self.columns[None, :]
         same = self.columns.shape[0] == right.shape[1]
@@ -157,65 +196,67 @@ class _OneVsRest(Loss):
 
 
 class SquaredHinge(_OneVsRest):
-    """max(0, 1 ∓ m)², one class against the rest: LIBLINEAR's L2-loss SVM."""
+    """Squared hinge max(0, 1 ∓ m)², one class against the rest: LIBLINEAR's L2-loss SVM."""
 
-    bound: ClassVar[float] = 2.0
+    curvature_bound: ClassVar[float] = 2.0
 
     @staticmethod
-    def course(c: float) -> float:
-        """The minimiser comes to rest at the widest margin; see `Loss`."""
+    def path_coordinate(c: float) -> float:
+        """Return -1/C: the minimiser of separable classes converges to the widest margin."""
         return -1 / c
 
-    def __call__(self, targets: Targets, margins: Array) -> tuple[Array, Sums]:
-        """Residuals and sums; see `Loss`."""
+    def __call__(self, targets: Targets, margins: Array) -> tuple[Array, LossSums]:
+        """Compute residuals and sums of a block; it overwrites the margins."""
         xp = array_namespace(margins)
         signs, weight = self._signs_and_weight(targets, margins)
         margins *= signs
         margins += 1
         active = xp.astype(margins > 0, margins.dtype)
         slack = xp.clip(margins, 0, None)
-        weighted = _times(slack, weight)
-        value = _total(weighted * slack)
+        weighted = _weigh(slack, weight)
+        value = _sum_rows(weighted * slack)
         signs *= 2
         signs *= weighted
-        return signs, Sums(value, 2 * _total(_times(active, weight)), _total(weighted))
+        curvature = 2 * _sum_rows(_weigh(active, weight))
+        return signs, LossSums(value, curvature, _sum_rows(weighted))
 
 
 class Logistic(_OneVsRest):
-    """log(1 + exp(∓m)), one class against the rest; for two classes, LogisticRegression's loss."""
+    """Log loss log(1 + exp(∓m)), one class against the rest; LogisticRegression's for two."""
 
-    bound: ClassVar[float] = 0.25
+    curvature_bound: ClassVar[float] = 0.25
 
-    def __call__(self, targets: Targets, margins: Array) -> tuple[Array, Sums]:
-        """Residuals and sums; see `Loss`."""
+    def __call__(self, targets: Targets, margins: Array) -> tuple[Array, LossSums]:
+        """Compute residuals and sums of a block."""
         xp = array_namespace(margins)
         signs, weight = self._signs_and_weight(targets, margins)
-        wrong = margins * signs  # the margin of the wrong answer
+        wrong = margins * signs  # margin of the wrong answer
         small = xp.exp(-xp.abs(wrong))
         probability = xp.where(wrong > 0, 1.0, small) / (1 + small)
         value = xp.log1p(small)
         value += xp.where(wrong > 0, wrong, 0)
-        curvature = _total(_times(probability * (1 - probability), weight))
-        signs *= _times(probability, weight)
-        return signs, Sums(_total(_times(value, weight)), curvature)
+        curvature = _sum_rows(_weigh(probability * (1 - probability), weight))
+        signs *= _weigh(probability, weight)
+        return signs, LossSums(_sum_rows(_weigh(value, weight)), curvature)
 
 
 class Softmax(Loss):
-    """-log softmax(m) of the right class: LogisticRegression's loss for three classes or more."""
+    """Multinomial log loss -log softmax(m): LogisticRegression's for three or more classes."""
 
-    bound: ClassVar[float] = 0.5  # D. Böhning, Ann. Inst. Stat. Math. 44 (1992)
-    separate: ClassVar[bool] = False
+    curvature_bound: ClassVar[float] = 0.5  # D. Böhning, Ann. Inst. Stat. Math. 44 (1992)
+    one_vs_rest: ClassVar[bool] = False
 
     @property
     def curvature_at_zero(self) -> float:
-        """ℓ″ of a row whose margins are all 0; see `Loss`."""
+        """Second derivative by one margin, of a row whose margins are all 0."""
         q = int(self.columns.shape[0])
         return (1 - 1 / q) / q
 
-    def __call__(self, targets: Targets, margins: Array) -> tuple[Array, Sums]:
-        """Residuals and sums; see `Loss`.
+    def __call__(self, targets: Targets, margins: Array) -> tuple[Array, LossSums]:
+        """Compute residuals and sums of a block; it overwrites the margins.
 
-        No probability is taken from 1: where one is near 1, only the others say how near.
+        The residual of the right class is summed from the other probabilities and not computed as
+        p - 1, which would lose its digits where p is near 1.
         """
         xp = array_namespace(margins)
         right = xp.arange(margins.shape[0], device=device(margins)), targets.right
@@ -224,23 +265,23 @@ class Softmax(Loss):
         own_margin, own = margins[right], residual[right]
         residual[right] = 0
         others = xp.sum(residual, axis=1)
-        # log(others + own), where own is 1 if the right class is the likeliest.
+        # log(others + own), where own is 1 if the right class is the most probable one.
         value = xp.log1p(others - (1 - own)) - own_margin
-        residual /= (others + own)[:, None]  # now the others' probabilities
+        residual /= (others + own)[:, None]  # now the probabilities of the wrong classes
         residual[right] = others / (others + own)
-        flat = residual * residual
-        flat -= residual
-        curvature = -_total(_times(flat, targets.weight))
+        variance = residual * residual
+        variance -= residual
+        curvature = -_sum_rows(_weigh(variance, targets.weight))
         residual[right] *= -1
-        value = _total(_times(value[:, None], targets.weight))
-        return _times(residual, targets.weight), Sums(value, curvature)
+        value = _sum_rows(_weigh(value[:, None], targets.weight))
+        return _weigh(residual, targets.weight), LossSums(value, curvature)
 
 
-def _times(values: Array, weight: Array | None) -> Array:
+def _weigh(values: Array, weight: Array | None) -> Array:
     return values if weight is None else values * weight
 
 
-def _total(values: Array) -> Array:
-    """Sums over a block's rows, in double precision; shape (q,)."""
+def _sum_rows(values: Array) -> Array:
+    """Return sums over a block's rows, in double precision; shape (q,)."""
     xp = array_namespace(values)
     return xp.sum(values, axis=0, dtype=xp.float64)

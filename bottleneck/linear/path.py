@@ -1,9 +1,9 @@
-"""Solver: the minimisers of ½‖w‖² + C Σᵢ sᵢ ℓ(yᵢ, xᵢ·w) along a path of C.
+"""Minimisers of ½‖w‖² + C Σᵢ sᵢ ℓ(yᵢ, xᵢ·w) for an ascending sequence of C.
 
-Each C starts where the minimisers of the two before it point to, as predictor-corrector methods do
-(E. Allgower and K. Georg, "Numerical continuation methods", 1990). A dual point of the hinge serves
-every larger C, so that where classes can be separated, what was proved for one C soon proves all
-that follow.
+The search for each C starts at the linear extrapolation of the two minimisers before it, as in
+predictor-corrector methods (E. Allgower and K. Georg, "Numerical continuation methods", 1990). A
+dual point of the hinge gives a lower bound for every larger C, so that the solutions of separable
+classes need few passes.
 """
 
 import math
@@ -12,38 +12,47 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device, to_device
+from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
-from bottleneck.linear.design import Design
-from bottleneck.linear.lbfgs import DualBound, Minimum, Objective, minimise
+from bottleneck.linear.design import Design, to_numpy
+from bottleneck.linear.lbfgs import Minimum, minimise
 from bottleneck.linear.losses import Array, Loss
+from bottleneck.linear.objective import DualBound, Objective
 
-_STRIDE = 10.0  # a longer way from one C to the next is walked in steps
-_EASY = 10.0  # times 1/mean(Λ): up to this C a start from zero is as good as a walk
-# The tolerance of a C that is only walked through, up to the second times 1/mean(Λ). Beyond, a
-# hinge that starts from nowhere near its widest margin hardly gets there.
-_ON_THE_WAY, _HARD = 0.1, 1e3
+_STRIDE = 10.0  # a larger ratio of consecutive C is divided by intermediate values of C
+_EASY = 10.0  # up to this C, in units of 1/mean(Λ), starting from zero needs no intermediate C
+# Tolerance of an intermediate C, if it is below the second value in units of 1/mean(Λ). Above it
+# the search for the hinge needs a start near the widest margin.
+_INTERMEDIATE_TOL, _HARD = 0.1, 1e3
 
 
 @dataclass(frozen=True)
 class Solution:
-    """The minimiser for one C.
+    """Coefficients that minimise the objective for one C.
 
     Attributes
     ----------
     c : float
+        Weight of the loss against the penalty.
     coef : ndarray of float64, shape (q, d)
     intercept : ndarray of float64, shape (q,)
     objective : ndarray of float64, shape (p,)
-        Of each problem: a class of a one-vs-rest classifier, or softmax as a whole.
+        Of each problem: one for every class of a one-vs-rest classifier, one for softmax.
     gap : ndarray of float64, shape (p,)
-        The objective is within this share of its minimum, or of what it gained over zero
-        coefficients where that is less.
+        Upper bound of objective - minimum, relative to the objective or to its decrease from zero
+        coefficients, whichever is smaller.
     converged : ndarray of bool, shape (p,)
         Whether the gap is within the tolerance.
     passes : int
-        How often the rows were read for it.
+        Number of passes over the rows, those for intermediate C included.
+
+    Examples
+    --------
+    >>> one = np.ones(1)
+    >>> solution = Solution(1.0, np.array([[2.0, -1.0]]), one, one, 0 * one, one > 0, 3)
+    >>> solution.decision_function(np.array([[1.0, 0.0], [0.0, 2.0]])).tolist()
+    [[3.0], [-1.0]]
     """
 
     c: float
@@ -55,7 +64,12 @@ class Solution:
     passes: int
 
     def decision_function(self, codes: NDArray[Any]) -> NDArray[Any]:
-        """The linear score of each column, shape (n, q), in the codes' own precision."""
+        """Return the linear score of each column, shape (n, q), in the dtype of the codes.
+
+        Parameters
+        ----------
+        codes : ndarray of float32 or float64, shape (n, d)
+        """
         coef = self.coef.T.astype(codes.dtype)
         return np.asarray(codes @ coef + self.intercept.astype(codes.dtype))
 
@@ -69,29 +83,41 @@ def solve_path(
     tol: float = 1e-3,
     max_passes: int = 1000,
 ) -> Iterator[Solution]:
-    """The minimisers for some C, each from the one before.
+    """Minimise the objective for each C, starting from the solutions before it.
 
     Parameters
     ----------
     design : Design
-        The rows.
+        Rows and targets.
     loss : Loss
-        Of the same rows, on the same device.
+        With its arrays on the same device.
     cs : sequence of float
         Ascending, each above 0.
     intercept : array, shape (q,), optional
-        Where it is free, what is best with zero coefficients: a gain is counted from there. 0
-        unless given.
+        Best free intercepts for zero coefficients, where the search starts. 0 unless given.
     tol : float
-        How far an objective may be above its minimum, as a share of it.
+        Largest `Solution.gap`.
     max_passes : int
-        Give up on a C after so many passes over the rows, those on the way to it among them; its
-        `Solution.gap` says how near it is.
+        Largest number of passes over the rows for one C, including those for intermediate C. If
+        it is reached, the solution has not converged.
 
     Yields
     ------
     Solution
         For each C, in order.
+
+    Examples
+    --------
+    >>> from bottleneck.linear.eigenbasis import make_design
+    >>> from bottleneck.linear.losses import SquaredHinge
+    >>> from bottleneck.linear.matrix import ArrayMatrix
+    >>> codes = ArrayMatrix(np.array([[-2.0], [-1.0], [1.0], [2.0]]))
+    >>> belongs = np.array([[False], [False], [True], [True]])
+    >>> design = make_design(codes, belongs, intercept="none")
+    >>> for solution in solve_path(design, SquaredHinge(np.arange(1)), [0.1, 1.0], tol=1e-9):
+    ...     print(solution.c, solution.coef.round(4).tolist())
+    0.1 [[0.4]]
+    1.0 [[0.8]]
     """
     path = _Path(design, loss, intercept)
     passes = 0
@@ -100,16 +126,17 @@ def solve_path(
         allowed = max_passes - passes if wanted else (max_passes - passes) // 2
         if not allowed:
             continue
-        found = path.solve(c, tol=max(tol, _ON_THE_WAY) if rough else tol, max_passes=allowed)
-        passes += found.passes
+        c_tol = max(tol, _INTERMEDIATE_TOL) if rough else tol
+        minimum = path.solve(c, tol=c_tol, max_passes=allowed)
+        passes += minimum.passes
         if wanted:
-            value, gap = _host(found.value), _host(found.gap)
-            yield Solution(c, *design.lift(found.at), value, gap, gap <= tol, passes)
+            value, gap = to_numpy(minimum.value), to_numpy(minimum.gap)
+            yield Solution(c, *design.to_coefficients(minimum.at), value, gap, gap <= tol, passes)
             passes = 0
 
 
 def _path_steps(cs: Sequence[float], *, easy: float) -> Iterator[tuple[float, bool]]:
-    """Every C to walk through, and whether it is one of those asked for."""
+    """Yield every C to solve, and whether it is one of `cs` or an intermediate value."""
     before: float | None = None
     for c in cs:
         steps = 1
@@ -125,48 +152,50 @@ def _path_steps(cs: Sequence[float], *, easy: float) -> Iterator[tuple[float, bo
 
 
 class _Path:
-    """Walks from C to C, and knows the last two minimisers and what was proved on the way."""
+    """State of a path: the last two minimisers, and the best dual points so far."""
 
     def __init__(self, design: Design, loss: Loss, intercept: Array | None) -> None:
         self.design, self.loss, self.intercept = design, loss, intercept
-        self.proof: DualBound | None = None
+        self.dual_bound: DualBound | None = None
         self.last: list[tuple[float, Array]] = []
-        self.zero: Array | None = None  # the loss of zero coefficients
+        self.loss_at_zero: Array | None = None  # of zero coefficients
         xp = array_namespace(design.spectrum)
         self.largest = float(xp.max(design.spectrum))
         self.mean_spectrum = max(float(xp.mean(design.spectrum)), 1e-300)
 
     def solve(self, c: float, *, tol: float, max_passes: int) -> Minimum:
-        """The minimum for a C, from where the walk has come."""
-        # Beyond this, single precision cannot tell a gradient from its rounding.
-        if (1 + self.loss.bound * c * self.largest) * np.finfo(np.float32).eps > 1:
-            self._double()
-        found = self._minimum(c, self._predicted(c), self.proof, tol, max_passes)
-        passes = found.passes
-        if self.design.single and passes < max_passes and bool(np.any(_host(found.gap) > tol)):
-            self._double()
-            found = self._minimum(c, found.at, found.proof, tol, max_passes - passes)
-            found.passes += passes
-        self.last = [*self.last[-1:], (c, found.at)]
-        self.proof = found.proof
-        return found
+        """Minimise the objective for a C, in double precision if float32 does not suffice."""
+        # Above this product a float32 gradient is mostly rounding.
+        if (1 + self.loss.curvature_bound * c * self.largest) * np.finfo(np.float32).eps > 1:
+            self._use_float64()
+        minimum = self._minimum(c, self._extrapolate(c), self.dual_bound, tol, max_passes)
+        passes = minimum.passes
+        unfinished = passes < max_passes and bool(np.any(to_numpy(minimum.gap) > tol))
+        if self.design.is_float32 and unfinished:
+            self._use_float64()
+            minimum = self._minimum(c, minimum.at, minimum.dual_bound, tol, max_passes - passes)
+            minimum.passes += passes
+        self.last = [*self.last[-1:], (c, minimum.at)]
+        self.dual_bound = minimum.dual_bound
+        return minimum
 
-    def _double(self) -> None:
-        if self.design.single:
-            self.design = self.design.doubled()
+    def _use_float64(self) -> None:
+        if self.design.is_float32:
+            self.design = self.design.in_float64()
 
     def _minimum(
-        self, c: float, start: Array, proof: DualBound | None, tol: float, max_passes: int
+        self, c: float, start: Array, bound: DualBound | None, tol: float, max_passes: int
     ) -> Minimum:
-        zero = None if self.zero is None else c * self.zero
-        objective = Objective(self.design, self.loss, c, proof, zero)
+        value_at_zero = None if self.loss_at_zero is None else c * self.loss_at_zero
+        objective = Objective(self.design, self.loss, c, bound, value_at_zero)
         start = objective.xp.astype(start, self.design.dtype, copy=False)
-        found = minimise(objective, start, tol=tol, max_passes=max_passes)
-        if self.zero is None:
-            self.zero = found.zero / c
-        return found
+        minimum = minimise(objective, start, tol=tol, max_passes=max_passes)
+        if self.loss_at_zero is None:
+            self.loss_at_zero = minimum.value_at_zero / c
+        return minimum
 
-    def _predicted(self, c: float) -> Array:
+    def _extrapolate(self, c: float) -> Array:
+        """Return the start for a C: the linear extrapolation of the last two minimisers."""
         xp, spectrum = array_namespace(self.design.spectrum), self.design.spectrum
         if not self.last:
             shape = (spectrum.shape[0], self.loss.columns.shape[0])
@@ -174,13 +203,9 @@ class _Path:
             if self.intercept is not None:
                 start[-1] = self.intercept
             return start
-        here, at = self.last[-1]
-        if len(self.last) > 1:
-            before, was = self.last[0]
-            done, ahead = (self.loss.course(to) - self.loss.course(here) for to in (before, c))
-            at = at - (at - was) * (ahead / done)
-        return at
-
-
-def _host(values: Array) -> NDArray[np.float64]:
-    return np.asarray(to_device(values, "cpu"), dtype=np.float64)
+        last_c, last = self.last[-1]
+        if len(self.last) == 1:
+            return last
+        first_c, first = self.last[0]
+        now, then, target = (self.loss.path_coordinate(each) for each in (last_c, first_c, c))
+        return last - (last - first) * ((target - now) / (then - now))

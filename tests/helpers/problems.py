@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.special import expit, logsumexp, softmax
 
-from bottleneck.linear.design import Design, Move, stay
+from bottleneck.linear.design import Design, ToDevice, keep_numpy
 from bottleneck.linear.eigenbasis import Intercept, make_design
-from bottleneck.linear.losses import Array, Logistic, Loss, Softmax, SquaredHinge, Sums, Targets
+from bottleneck.linear.losses import Array, Logistic, Loss, LossSums, Softmax, SquaredHinge, Targets
 from bottleneck.linear.matrix import CodeMatrix
 
 F64 = NDArray[np.float64]
@@ -110,19 +110,19 @@ class Problem:
         own = None if self.column_weight is None else self.column_weight[:, [k]]
         return replace(self, targets=self.hot[:, [k]], column_weight=own)
 
-    def loss(self, move: Move = stay) -> Loss:
+    def loss(self, to_device: ToDevice = keep_numpy) -> Loss:
         """The package's own, with weights in the precision of the rows."""
         weights = {}
         if self.column_weight is not None:
-            weights["column_weight"] = move(self.column_weight.astype(self.rows.dtype))
-        return self.kind(move(np.arange(self.columns)), **weights)
+            weights["column_weight"] = to_device(self.column_weight.astype(self.rows.dtype))
+        return self.kind(to_device(np.arange(self.columns)), **weights)
 
-    def known(self, move: Move = stay) -> Targets:
+    def known(self, to_device: ToDevice = keep_numpy) -> Targets:
         """The package's own targets, with weights in the precision of the rows."""
         weight = self.weight
         if weight is not None:
-            weight = move(weight[:, None].astype(self.rows.dtype))
-        return Targets(move(self.targets), weight)
+            weight = to_device(weight[:, None].astype(self.rows.dtype))
+        return Targets(to_device(self.targets), weight)
 
     def design(
         self, sizes: Sequence[int] = (), *, in_memory: bool = True, **options: Any
@@ -232,9 +232,9 @@ class Seen:
     def __init__(self) -> None:
         self.blocks: list[Array] = []
 
-    def __call__(self, targets: Targets, margins: Array) -> tuple[Array, Sums]:
+    def __call__(self, targets: Targets, margins: Array) -> tuple[Array, LossSums]:
         self.blocks.append(margins * 1)
-        return margins, Sums(margins[0], margins[0])
+        return margins, LossSums(margins[0], margins[0])
 
 
 def classes_of(n: int, k: int, random: np.random.Generator) -> NDArray[np.int64]:

@@ -9,31 +9,39 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bottleneck.linear import design as module
-from bottleneck.linear.design import Design, Move, Rotated, Streamed, stay
-from bottleneck.linear.losses import Array, Sums, Targets
+from bottleneck.linear.design import ArrayDesign, Design, StreamedDesign, ToDevice, keep_numpy
+from bottleneck.linear.losses import Array, LossSums, Targets
 from tests.helpers.problems import F64, Rows
 
 SIZES = st.lists(st.integers(1, 150), min_size=1, max_size=4)
 
 
-def rotated(rows: Array, scale: Array, lifting: Callable[[Array], Array] = stay) -> Rotated:
+def rotated(
+    rows: Array, scale: Array, lifting: Callable[[Array], Array] = keep_numpy
+) -> ArrayDesign:
     ones = np.ones(rows.shape[1])
-    return Rotated(rows, Targets(scale), lifting, spectrum=2 * ones, penalty=ones, weight=7.0)
+    return ArrayDesign(rows, Targets(scale), lifting, spectrum=2 * ones, penalty=ones, weight=7.0)
 
 
 def streamed(
-    rows: NDArray[Any], scale: NDArray[Any], basis: F64, sizes: list[int], move: Move = stay
-) -> tuple[Streamed, Rows]:
+    rows: NDArray[Any],
+    scale: NDArray[Any],
+    basis: F64,
+    sizes: list[int],
+    to_device: ToDevice = keep_numpy,
+) -> tuple[StreamedDesign, Rows]:
     codes, ones = Rows(rows, sizes, in_memory=False), np.ones(basis.shape[1])
-    dtype = move(rows[:0]).dtype
-    parts = {"spectrum": move(2 * ones), "penalty": move(ones), "weight": 7.0}
-    return Streamed(codes, Targets(move(scale)), move(basis), move, dtype=dtype, **parts), codes
+    dtype = to_device(rows[:0]).dtype
+    parts = {"spectrum": to_device(2 * ones), "penalty": to_device(ones), "weight": 7.0}
+    return StreamedDesign(
+        codes, Targets(to_device(scale)), to_device(basis), to_device, dtype=dtype, **parts
+    ), codes
 
 
-def bent(targets: Targets, margins: Array) -> tuple[Array, Sums]:
+def bent(targets: Targets, margins: Array) -> tuple[Array, LossSums]:
     """Residuals that depend on the margins and on which rows they are of."""
     residuals = margins * margins * targets.right
-    return residuals, Sums(residuals.sum(0), margins.sum(0))
+    return residuals, LossSums(residuals.sum(0), margins.sum(0))
 
 
 def data(n: int, d: int, r: int, q: int) -> tuple[F64, F64, F64, F64]:
@@ -53,9 +61,9 @@ def test_products_are_plain_ones(n: int, q: int, margins: int, sizes: list[int])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_MARGINS", margins)
         for design in (rotated(turned, scale), found):
-            result = design.products(coefficients, bent)
+            result = design.gradient(coefficients, bent)
             for found_sum, expected in [
-                (result.product, turned.T @ residuals),
+                (result.gradient, turned.T @ residuals),
                 (result.sums.value, residuals.sum(axis=0)),
                 (result.sums.curvature, (turned @ coefficients).sum(axis=0)),
             ]:
@@ -74,12 +82,12 @@ def test_a_block_of_margins_is_kept_small(kind: str, monkeypatch: pytest.MonkeyP
     )
     sizes: list[int] = []
 
-    def counted(targets: Targets, margins: F64) -> tuple[F64, Sums]:
+    def counted(targets: Targets, margins: F64) -> tuple[F64, LossSums]:
         sizes.append(margins.size)
         assert len(margins) == len(targets.right)
         return bent(targets, margins)
 
-    design.products(coefficients, counted)
+    design.gradient(coefficients, counted)
     assert sizes == [500] * 9 + [250]
 
 
@@ -90,7 +98,7 @@ def test_coefficients_are_lifted_to_rows_as_they_were_given() -> None:
         rotated(turned, scale, lambda at: basis @ at),
         streamed(rows, scale, basis, [7])[0],
     ):
-        coef, intercept = design.lift(coefficients)
+        coef, intercept = design.to_coefficients(coefficients)
         assert (coef.shape, intercept.shape) == ((5, 3), (5,))
         assert coef.flags.c_contiguous
         np.testing.assert_allclose(rows @ coef.T + intercept, turned @ coefficients)
@@ -99,7 +107,9 @@ def test_coefficients_are_lifted_to_rows_as_they_were_given() -> None:
 def test_lifting_single_precision_is_done_in_double() -> None:
     rows, basis, coefficients, scale = data(20, 3, 4, 5)
     single = coefficients.astype(np.float32)
-    coef, intercept = streamed(rows.astype(np.float32), scale, basis, [7])[0].lift(single)
+    coef, intercept = streamed(rows.astype(np.float32), scale, basis, [7])[0].to_coefficients(
+        single
+    )
     exact = basis @ single.astype(np.float64)
     np.testing.assert_allclose(np.hstack([coef, intercept[:, None]]), exact.T, rtol=1e-14)
     assert coef.dtype == intercept.dtype == np.float64
@@ -109,7 +119,7 @@ def test_lifting_single_precision_is_done_in_double() -> None:
 def test_torch_gives_the_same(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MARGINS", 1)  # 64 rows a block
     rows, basis, coefficients, scale = data(200, 3, 4, 5)
-    expected = streamed(rows, scale, basis, [50])[0].products(coefficients, bent).product
+    expected = streamed(rows, scale, basis, [50])[0].gradient(coefficients, bent).gradient
     rows, coefficients, scale = (a.astype(dtype) for a in (rows, coefficients, scale))
     turned = (np.hstack([rows, np.ones((200, 1))]) @ basis).astype(dtype)
 
@@ -122,11 +132,11 @@ def test_torch_gives_the_same(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> No
         streamed(rows, scale, basis, [50, 90], torch.from_numpy)[0],
     )
     for design in designs:
-        assert design.single == (dtype == np.float32)
-        product = design.products(torch.from_numpy(coefficients), bent).product
+        assert design.is_float32 == (dtype == np.float32)
+        product = design.gradient(torch.from_numpy(coefficients), bent).gradient
         assert str(product.dtype) == f"torch.{np.dtype(dtype)}"
         np.testing.assert_allclose(product.numpy(), expected, rtol=tolerance, atol=tolerance)
-        coef, intercept = design.lift(torch.from_numpy(coefficients))
+        coef, intercept = design.to_coefficients(torch.from_numpy(coefficients))
         assert isinstance(coef, np.ndarray)
         assert coef.dtype == np.float64
         lifted = np.hstack([coef, intercept[:, None]])
@@ -134,26 +144,30 @@ def test_torch_gives_the_same(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("kind", ["rotated", "streamed"])
-@pytest.mark.parametrize("move", [stay, torch.from_numpy], ids=["numpy", "torch"])
-def test_doubled_is_the_same_in_double_precision(kind: str, move: Move) -> None:
+@pytest.mark.parametrize("to_device", [keep_numpy, torch.from_numpy], ids=["numpy", "torch"])
+def test_doubled_is_the_same_in_double_precision(kind: str, to_device: ToDevice) -> None:
     rows, basis, coefficients, scale = data(200, 3, 4, 5)
     single = rows.astype(np.float32)
     turned = np.hstack([single, np.ones((200, 1), np.float32)]) @ basis
     if kind == "rotated":
         turned = turned.astype(np.float32)
-        design: Design = rotated(move(turned), move(scale), lambda at: move(basis) @ at)
+        design: Design = rotated(
+            to_device(turned), to_device(scale), lambda at: to_device(basis) @ at
+        )
     else:
-        design = streamed(single, scale, basis, [50], move)[0]
-    doubled = design.doubled()
-    assert (design.single, doubled.single) == (True, False)
+        design = streamed(single, scale, basis, [50], to_device)[0]
+    doubled = design.in_float64()
+    assert (design.is_float32, doubled.is_float32) == (True, False)
     np.testing.assert_array_equal(doubled.spectrum, design.spectrum)
     np.testing.assert_array_equal(doubled.penalty, design.penalty)
     assert doubled.weight == design.weight
     exact = turned.astype(np.float64)
     expected = exact.T @ ((exact @ coefficients) ** 2 * scale)
-    product = doubled.products(move(coefficients), bent).product
+    product = doubled.gradient(to_device(coefficients), bent).gradient
     np.testing.assert_allclose(np.asarray(product), expected, rtol=1e-11, atol=1e-11)
     for one, other in zip(
-        doubled.lift(move(coefficients)), design.lift(move(coefficients)), strict=True
+        doubled.to_coefficients(to_device(coefficients)),
+        design.to_coefficients(to_device(coefficients)),
+        strict=True,
     ):
         np.testing.assert_array_equal(one, other)

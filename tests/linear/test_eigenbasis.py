@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bottleneck.linear.design import Design, Move, Rotated, Streamed, stay
+from bottleneck.linear.design import ArrayDesign, Design, StreamedDesign, ToDevice, keep_numpy
 from bottleneck.linear.eigenbasis import Intercept, _largest_eigenvalue, make_design
 from bottleneck.linear.losses import Logistic, Loss, Softmax
 from bottleneck.linear.path import Solution, solve_path
@@ -64,10 +64,10 @@ def designs(draw: st.DrawFn) -> tuple[Design, Problem]:
 def is_as_it_is(design: Design, problem: Problem) -> bool:
     """Whether the rows are their own coordinates, centred perhaps."""
     n, d = problem.rows.shape
-    if n < d or not isinstance(design, Rotated):
+    if n < d or not isinstance(design, ArrayDesign):
         return False
     at = array_namespace(design.spectrum).asarray(np.eye(len(design.spectrum)))
-    coef, _ = design.lift(at[:, :d])
+    coef, _ = design.to_coefficients(at[:, :d])
     return bool(np.array_equal(coef, np.eye(d)))
 
 
@@ -88,7 +88,7 @@ def unlabelled(codes: Rows, **options: Any) -> Design:
 def margins(design: Design, n: int, at: NDArray[Any]) -> F64:
     """What the design makes of coordinates, for every row."""
     seen = Seen()
-    design.products(at.astype(design.dtype), seen)
+    design.gradient(at.astype(design.dtype), seen)
     found = np.vstack(seen.blocks)
     assert len(found) == n
     return found
@@ -118,7 +118,7 @@ def test_coordinates_are_coefficients_of_the_same_length_and_margins(
     design, problem = case
     n, r = len(problem.rows), len(design.spectrum)
     at = np.random.default_rng(1).normal(size=(r, 3)).astype(design.dtype)
-    coef, intercept = design.lift(at)
+    coef, intercept = design.to_coefficients(at)
     assert coef.shape == (3, problem.rows.shape[1])
     length = (coef**2).sum(axis=1)
     if problem.intercept == "penalised":
@@ -137,12 +137,12 @@ def test_coordinates_are_coefficients_of_the_same_length_and_margins(
     np.testing.assert_allclose(margins(design, n, at), raw, atol=10 * tolerance(problem) * size)
 
 
-@pytest.mark.parametrize("move", [stay, torch.from_numpy], ids=["numpy", "torch"])
+@pytest.mark.parametrize("to_device", [keep_numpy, torch.from_numpy], ids=["numpy", "torch"])
 @pytest.mark.parametrize("intercept", INTERCEPTS)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_as_they_are_have_the_minimiser_of_turned_ones(
-    kind: type[Loss], intercept: Intercept, weighted: bool, move: Move
+    kind: type[Loss], intercept: Intercept, weighted: bool, to_device: ToDevice
 ) -> None:
     random = np.random.default_rng(0)
     weight = random.uniform(0.2, 3, 60) if weighted else None
@@ -150,13 +150,13 @@ def test_rows_as_they_are_have_the_minimiser_of_turned_ones(
     problem = Problem(rows, np.arange(60) % 3, kind, intercept, weight)
 
     def solved(max_curvature: float) -> tuple[Solution, Design]:
-        design = problem.design([7, 1, 20], max_curvature=max_curvature, move=move)
-        (found,) = solve_path(design, problem.loss(move), [0.05], tol=1e-13)
+        design = problem.design([7, 1, 20], max_curvature=max_curvature, to_device=to_device)
+        (found,) = solve_path(design, problem.loss(to_device), [0.05], tol=1e-13)
         return found, design
 
     (turned, decomposed), (plain, as_it_is) = (solved(max_curvature) for max_curvature in STIFFNESS)
     assert is_as_it_is(as_it_is, problem) != is_as_it_is(decomposed, problem)
-    assert isinstance(as_it_is, Rotated)
+    assert isinstance(as_it_is, ArrayDesign)
     np.testing.assert_allclose(plain.objective, turned.objective, rtol=1e-10)
     np.testing.assert_allclose(plain.objective, problem.minimum(0.05), rtol=1e-10)
     np.testing.assert_allclose(plain.coef, turned.coef, atol=1e-6)
@@ -175,7 +175,7 @@ def test_rows_as_they_are_are_copied_with_an_intercepts_ones(
     rows, weight = (5 + random.normal(size=(20, 4))).astype(dtype), random.uniform(0.5, 2, 20)
     codes, before = Rows(rows, [3, 8]), rows.copy()
     design = unlabelled(codes, intercept=intercept, weight=weight, max_curvature=0.0)
-    assert isinstance(design, Rotated)
+    assert isinstance(design, ArrayDesign)
     expected = rows - (weight @ rows / weight.sum() if intercept == "free" else 0)
     if intercept != "none":
         expected = np.hstack([expected, np.ones((20, 1))])
@@ -240,7 +240,7 @@ def test_no_coefficients_are_lost(case: tuple[Design, Problem]) -> None:
     coef, intercept = random.normal(size=d), float(problem.intercept != "none")
     wanted = problem.rows.astype(np.float64) @ coef + intercept
     rows = margins(design, n, np.eye(r))
-    at, *_ = np.linalg.lstsq(rows, wanted, rcond=1e-7 if design.single else 1e-9)
+    at, *_ = np.linalg.lstsq(rows, wanted, rcond=1e-7 if design.is_float32 else 1e-9)
     size = 1 + np.abs(problem.rows).sum()
     np.testing.assert_allclose(rows @ at, wanted, atol=max(1e-6, 10 * tolerance(problem)) * size)
     length = np.sum(coef**2) + (problem.intercept == "penalised") * intercept**2
@@ -253,7 +253,7 @@ def test_a_free_intercept_is_the_last_coordinate() -> None:
     for shape in ((20, 4), (4, 20)):
         rows, weight = 5 + random.normal(size=shape), random.uniform(0.5, 2, shape[0])
         design = unlabelled(Rows(rows), intercept="free", weight=weight)
-        assert isinstance(design, Rotated)
+        assert isinstance(design, ArrayDesign)
         np.testing.assert_allclose(design.rows[:, -1], 1)
         np.testing.assert_allclose(weight @ design.rows[:, :-1], 0, atol=1e-9)
         assert design.spectrum[-1] == pytest.approx(weight.sum())
@@ -276,7 +276,7 @@ def test_rows_that_are_all_zero_are_rows() -> None:
         for intercept in INTERCEPTS:
             design = unlabelled(Rows(np.zeros(shape)), intercept=intercept)
             at = np.ones((len(design.spectrum), 2))
-            coef, intercepts = design.lift(at)
+            coef, intercepts = design.to_coefficients(at)
             assert (coef.shape, intercepts.shape) == ((2, shape[1]), (2,))
             found = margins(design, shape[0], at)
             np.testing.assert_allclose(found, np.broadcast_to(intercepts, found.shape))
@@ -284,12 +284,12 @@ def test_rows_that_are_all_zero_are_rows() -> None:
 
 def test_rows_in_memory_are_turned_once_and_others_for_every_product() -> None:
     rows = np.random.default_rng(0).normal(size=(30, 4))
-    for in_memory, kind in ((True, Rotated), (False, Streamed)):
+    for in_memory, kind in ((True, ArrayDesign), (False, StreamedDesign)):
         codes = Rows(rows, [7], in_memory=in_memory)
         design = unlabelled(codes, intercept="free")
         assert isinstance(design, kind)
         reads = codes.reads
-        design.products(np.ones((5, 2)), Seen())
+        design.gradient(np.ones((5, 2)), Seen())
         assert codes.reads - reads == (0 if in_memory else 1)
     codes = Rows(rows, [7], in_memory=False)
     unlabelled(codes, intercept="free")
@@ -307,7 +307,7 @@ def test_few_rows_of_many_features_are_brought_here_first() -> None:
     rows = np.random.default_rng(0).normal(size=(4, 30))
     design = unlabelled(Away(rows, in_memory=False), intercept="free")
     at = np.eye(len(design.spectrum))
-    coef, intercepts = design.lift(at)
+    coef, intercepts = design.to_coefficients(at)
     np.testing.assert_allclose(margins(design, 4, at), rows @ coef.T + intercepts, atol=1e-9)
 
 
@@ -323,7 +323,7 @@ def test_few_rows_of_many_features_take_little_memory(intercept: Intercept) -> N
         assert peak < rows.nbytes
         tracemalloc.reset_peak()
         before, _ = tracemalloc.get_traced_memory()
-        coef, intercepts = design.lift(np.ones((len(design.spectrum), 1)))
+        coef, intercepts = design.to_coefficients(np.ones((len(design.spectrum), 1)))
         assert tracemalloc.get_traced_memory()[1] - before < 2 * rows.nbytes
     finally:
         tracemalloc.stop()
@@ -341,11 +341,11 @@ def test_torch_gives_the_same(
     random = np.random.default_rng(0)
     rows, weight = random.normal(size=shape), random.uniform(0.5, 2, shape[0])
 
-    def made(move: Move) -> Design:
+    def made(to_device: ToDevice) -> Design:
         codes = Rows(rows, [3, 2], in_memory=in_memory)
-        return unlabelled(codes, intercept=intercept, weight=weight, move=move)
+        return unlabelled(codes, intercept=intercept, weight=weight, to_device=to_device)
 
-    ours, other = made(stay), made(torch.from_numpy)
+    ours, other = made(keep_numpy), made(torch.from_numpy)
     assert isinstance(other.spectrum, torch.Tensor)
     assert isinstance(other.penalty, torch.Tensor)
     size = float(ours.spectrum.max())
@@ -353,10 +353,10 @@ def test_torch_gives_the_same(
     np.testing.assert_array_equal(other.penalty.numpy(), ours.penalty)
     # Eigenvectors have a sign of their own in either library, their squares have not.
     at = np.eye(len(ours.spectrum))
-    coef, _ = ours.lift(at)
-    moved, _ = other.lift(torch.from_numpy(at))
+    coef, _ = ours.to_coefficients(at)
+    moved, _ = other.to_coefficients(torch.from_numpy(at))
     seen = Seen()
-    product = other.products(torch.from_numpy(at), seen).product
+    product = other.gradient(torch.from_numpy(at), seen).gradient
     assert all(isinstance(block, torch.Tensor) for block in [product, *seen.blocks])
     found = np.vstack([block.numpy() for block in seen.blocks])
     np.testing.assert_allclose(found**2, margins(ours, shape[0], at) ** 2, atol=1e-8)
@@ -371,7 +371,7 @@ def test_a_large_mean_costs_single_precision_few_digits(mean: float, intercept: 
     rows = (mean + random.normal(size=(15, 40))).astype(np.float32)
     design = unlabelled(Rows(rows), intercept=intercept)
     at = random.normal(size=(len(design.spectrum), 3))
-    coef, intercepts = design.lift(at)
+    coef, intercepts = design.to_coefficients(at)
     raw = rows.astype(np.float64) @ coef.T + intercepts
     size = float(np.sqrt(design.spectrum.max()))
     np.testing.assert_allclose(margins(design, 15, at), raw, atol=1e-6 * size)

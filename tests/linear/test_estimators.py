@@ -266,7 +266,9 @@ def test_a_device_changes_nothing_but_where_it_is_computed(kind: Any, k: int) ->
 @each
 def test_a_device_that_torch_does_not_know_is_refused(kind: Any) -> None:
     X, y = data(2)
-    with pytest.raises(InvalidOptionError, match="'abacus': this machine has auto, cpu"):
+    with pytest.raises(
+        InvalidOptionError, match="`device='abacus'`: must be one of this machine's: auto, cpu"
+    ):
         kind(device="abacus").fit(X, y)
 
 

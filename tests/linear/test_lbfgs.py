@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from bottleneck.linear.design import Move, stay
+from bottleneck.linear.design import ToDevice, keep_numpy
 from bottleneck.linear.eigenbasis import Intercept
-from bottleneck.linear.lbfgs import _MEMORY, DualBound, Minimum, Objective, _Search, minimise
+from bottleneck.linear.lbfgs import _MEMORY, Minimum, _Search, minimise
 from bottleneck.linear.losses import Logistic, Loss, Softmax, SquaredHinge
+from bottleneck.linear.objective import DualBound, Objective
 from tests.helpers.problems import F64, INTERCEPTS, KINDS, Problem, classes_of
 
 C = st.floats(-3, 3).map(lambda e: float(10**e))
@@ -38,14 +39,14 @@ def problems(draw: st.DrawFn, *, free: bool = True) -> Problem:
 
 
 def objective(
-    problem: Problem, c: float, proof: DualBound | None = None, **options: Any
+    problem: Problem, c: float, bound: DualBound | None = None, **options: Any
 ) -> Objective:
-    return Objective(problem.design(**options), problem.loss(), c, proof, problem.zero(c))
+    return Objective(problem.design(**options), problem.loss(), c, bound, problem.zero(c))
 
 
-def proof_of(f: Objective) -> DualBound:
-    assert f.proof is not None
-    return f.proof
+def bound_of(f: Objective) -> DualBound:
+    assert f.dual_bound is not None
+    return f.dual_bound
 
 
 def hinges() -> st.SearchStrategy[Problem]:
@@ -75,7 +76,7 @@ def test_value_and_gradient_are_the_objectives(problem: Problem, c: float) -> No
     at, along = anywhere(f), anywhere(f, seed=1)
 
     def value(where: F64) -> F64:
-        return problem.objective(*f.design.lift(where), c)
+        return problem.objective(*f.design.to_coefficients(where), c)
 
     point = f(at)
     np.testing.assert_allclose(point.value, value(at), rtol=1e-7)
@@ -97,7 +98,7 @@ def test_the_diagonal_is_above_the_curvature(problem: Problem, c: float) -> None
         f = objective(problem, c)
     step = 1e-5 * along
     curved = (f(at + step).gradient - f(at - step).gradient) * along / 2e-5
-    bound = f.diagonal(np.full(problem.columns, problem.kind.bound)) * along**2
+    bound = f.diagonal(np.full(problem.columns, problem.kind.curvature_bound)) * along**2
     assert curved.sum() <= bound.sum() * (1 + 1e-5) + 1e-5
 
 
@@ -105,7 +106,7 @@ def test_the_diagonal_is_above_the_curvature(problem: Problem, c: float) -> None
 def test_curvature_is_the_rows_mean(problem: Problem, c: float) -> None:
     f = objective(problem, c)
     at = anywhere(f)
-    coef, intercept = f.design.lift(at)
+    coef, intercept = f.design.to_coefficients(at)
     second = problem.second(problem.rows @ coef.T + intercept).sum(axis=0).diagonal()
     total = len(problem.rows) if problem.weight is None else problem.weight.sum()
     np.testing.assert_allclose(f(at).curvature, second / total, rtol=1e-6, atol=1e-12)
@@ -115,7 +116,7 @@ def test_curvature_is_the_rows_mean(problem: Problem, c: float) -> None:
 def test_a_free_intercept_has_a_lower_floor_of_curvature_than_codes(
     problem: Problem, c: float, exponent: float
 ) -> None:
-    f, bound = objective(problem, c), problem.kind.bound
+    f, bound = objective(problem, c), problem.kind.curvature_bound
     mean = bound * 10**exponent * np.linspace(0.1, 1, problem.columns)
     expected = f.design.penalty[:, None] + c * np.outer(
         f.design.spectrum, np.maximum(mean, 3e-2 * bound)
@@ -132,7 +133,7 @@ def test_an_excess_is_half_the_squared_gradient_with_ten_of_an_intercepts_steps(
     # Its step is Newton's, along it alone: rows are centred, so that coefficients stay.
     f = objective(problem, c)
     at = anywhere(f)
-    coef, intercept = f.design.lift(at)
+    coef, intercept = f.design.to_coefficients(at)
     weight = np.ones(len(problem.rows)) if problem.weight is None else problem.weight
     rows, margins = problem.rows, problem.rows @ coef.T + intercept
     slopes, gradient = c * problem.slopes(margins), 0.0
@@ -185,33 +186,33 @@ def test_every_point_of_a_hinge_proves_a_lower_bound(
     problem: Problem, c: float, other: float
 ) -> None:
     f = objective(problem, c)
-    assert f.proof is None
+    assert f.dual_bound is None
     minimum, best = problem.minimum(c), np.zeros(problem.columns)
     for seed, scale in enumerate((0.0, 0.1, 1.0, 10.0)):
         point = f(anywhere(f, scale, seed))
-        now = proof_of(f).at(c)
+        now = bound_of(f).at(c)
         assert np.all(now >= best)
         assert np.all(now <= minimum * (1 + 1e-9))
         assert np.all(point.excess <= (point.value - now) * (1 + 1e-9))
         best = now
     # Dual points serve every C.
-    assert np.all(proof_of(f).at(other) <= problem.minimum(other) * (1 + 1e-9))
+    assert np.all(bound_of(f).at(other) <= problem.minimum(other) * (1 + 1e-9))
 
 
 @given(problems(), C)
-def test_only_a_hinge_without_a_free_intercept_has_a_proof(problem: Problem, c: float) -> None:
+def test_only_a_hinge_without_a_free_intercept_has_a_dual_bound(problem: Problem, c: float) -> None:
     f = objective(problem, c)
     found = minimise(f, start(f), tol=1e-2, max_passes=3)
     proved = problem.kind is SquaredHinge and problem.intercept != "free"
-    assert (f.proof is not None) == (found.proof is not None) == proved
+    assert (f.dual_bound is not None) == (found.dual_bound is not None) == proved
 
 
 @given(hinges(), C)
-def test_at_the_minimum_the_proof_is_tight(problem: Problem, c: float) -> None:
+def test_at_the_minimum_the_dual_bound_is_tight(problem: Problem, c: float) -> None:
     f = objective(problem, c)
     found = minimise(f, start(f), tol=1e-10, max_passes=5000)
-    assert found.proof is not None
-    np.testing.assert_allclose(found.proof.at(c), found.value, rtol=2e-10 + 1e-14 * c)
+    assert found.dual_bound is not None
+    np.testing.assert_allclose(found.dual_bound.at(c), found.value, rtol=2e-10 + 1e-14 * c)
 
 
 @given(hinges(), C)
@@ -219,12 +220,12 @@ def test_a_hinge_takes_the_best_multiple_of_its_dual_point(problem: Problem, c: 
     f = objective(problem, c)
     at = anywhere(f)
     f(at)
-    coef, intercept = f.design.lift(at)
+    coef, intercept = f.design.to_coefficients(at)
     margins = problem.rows @ coef.T + intercept
     last = np.full((len(problem.rows), 1), float(problem.intercept == "penalised"))
     dual = c * np.hstack([problem.rows, last]).T @ problem.slopes(margins)
     slack = np.maximum(0, 1 - np.where(problem.hot, margins, -margins))
-    for k, proved in enumerate(proof_of(f).at(c)):
+    for k, proved in enumerate(bound_of(f).at(c)):
         share = problem.share[:, k]
         linear = 2 * c * float(share @ slack[:, k])
         square = float(dual[:, k] @ dual[:, k]) / 2 + c * float(share @ slack[:, k] ** 2)
@@ -235,19 +236,19 @@ def test_a_hinge_takes_the_best_multiple_of_its_dual_point(problem: Problem, c: 
         assert proved == pytest.approx(-best.fun, rel=1e-6)
 
 
-def test_an_earlier_proof_is_kept_where_it_is_better() -> None:
+def test_an_earlier_dual_point_is_kept_where_it_is_better() -> None:
     problem = hard(k=3)
     f = objective(problem, 1.0)
-    best = minimise(f, start(f), tol=1e-9, max_passes=1000).proof
+    best = minimise(f, start(f), tol=1e-9, max_passes=1000).dual_bound
     assert best is not None
     mixed = DualBound(
         *(np.where([True, False, True], v, 0) for v in (best.linear, best.norm, best.square))
     )
     later = objective(problem, 1.0, mixed)
     later(start(later))
-    assert later.proof is not None
-    np.testing.assert_array_equal(later.proof.at(1.0)[[0, 2]], best.at(1.0)[[0, 2]])
-    assert 0 < later.proof.at(1.0)[1] < best.at(1.0)[1]
+    assert later.dual_bound is not None
+    np.testing.assert_array_equal(later.dual_bound.at(1.0)[[0, 2]], best.at(1.0)[[0, 2]])
+    assert 0 < later.dual_bound.at(1.0)[1] < best.at(1.0)[1]
 
 
 def by_itself(problem: Problem, k: int, c: float, tol: float) -> Minimum:
@@ -262,28 +263,28 @@ def test_together_each_problem_is_solved_as_if_alone(
 ) -> None:
     problem, c = hard(kind), 10.0
     f = objective(problem, c)
-    products, widths = f.design.products, []
+    gradient, widths = f.design.gradient, []
 
     def counted(coefficients: Any, loss: Any) -> Any:
         widths.append(coefficients.shape[1])
-        return products(coefficients, loss)
+        return gradient(coefficients, loss)
 
-    monkeypatch.setattr(f.design, "products", counted)
+    monkeypatch.setattr(f.design, "gradient", counted)
     found = minimise(f, start(f), tol=tol, max_passes=5000)
     assert found.passes == f.passes == len(widths)
     assert (widths[0], sorted(widths, reverse=True)) == (8, widths)
     assert widths[-1] < 8  # those that were done have left
     assert np.all(found.gap <= tol)
-    coef, intercept = f.design.lift(found.at)
+    coef, intercept = f.design.to_coefficients(found.at)
     np.testing.assert_allclose(found.value, problem.objective(coef, intercept, c), rtol=1e-9)
     again, proved = (
-        objective(problem, c, found.proof),
+        objective(problem, c, found.dual_bound),
         found.gap * problem.scale(coef, intercept, c),
     )
     np.testing.assert_allclose(proved, again(found.at).excess, rtol=1e-6)
     minimum = problem.minimum(c)
-    if found.proof is not None:
-        assert np.all(found.proof.at(c) <= minimum * (1 + 1e-9))
+    if found.dual_bound is not None:
+        assert np.all(found.dual_bound.at(c) <= minimum * (1 + 1e-9))
     assert np.all(found.value <= minimum + proved + 1e-12 * minimum)
     for k in range(8):
         one = by_itself(problem, k, c, tol)
@@ -345,7 +346,7 @@ def test_a_gap_is_a_share_of_the_objective_or_of_what_was_gained(kind: type[Loss
         if kind is Softmax:
             square = square.sum(keepdims=True)
         shares.append(np.maximum(gained, square).mean() / found.value.mean())
-        fresh = objective(problem, c, found.proof)
+        fresh = objective(problem, c, found.dual_bound)
         point = fresh(found.at)
         share = np.maximum(np.minimum(found.value, np.maximum(gained, square)), 1e-9 * found.value)
         np.testing.assert_allclose(fresh.gap(point), point.excess / share, rtol=1e-6)
@@ -361,9 +362,11 @@ def test_passes_are_no_more_than_allowed(kind: type[Loss], passes: int) -> None:
     found = minimise(f, start(f), tol=1e-9, max_passes=passes)
     assert found.passes == f.passes == passes
     assert np.all(found.gap > 1e-9)
-    np.testing.assert_allclose(found.value, problem.objective(*f.design.lift(found.at), 1.0))
+    np.testing.assert_allclose(
+        found.value, problem.objective(*f.design.to_coefficients(found.at), 1.0)
+    )
     error = found.value - problem.minimum(1.0)
-    assert np.all(error <= found.gap * problem.scale(*f.design.lift(found.at), 1.0))
+    assert np.all(error <= found.gap * problem.scale(*f.design.to_coefficients(found.at), 1.0))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -404,13 +407,13 @@ def test_torch_gives_the_same(
     targets, weight = np.arange(shape[0]) % 3, random.uniform(0.5, 2, shape[0])
     problem = Problem(random.normal(size=shape), targets, kind, intercept, weight)
 
-    def solved(move: Move) -> tuple[Minimum, tuple[F64, F64]]:
-        f = Objective(problem.design(move=move), problem.loss(move), 3.0, None, None)
-        found = minimise(f, move(anywhere(f, 0.0)), tol=1e-9, max_passes=2000)
-        np.testing.assert_allclose(found.zero, problem.zero(3.0), rtol=1e-12)
-        return found, f.design.lift(found.at)
+    def solved(to_device: ToDevice) -> tuple[Minimum, tuple[F64, F64]]:
+        f = Objective(problem.design(to_device=to_device), problem.loss(to_device), 3.0, None, None)
+        found = minimise(f, to_device(anywhere(f, 0.0)), tol=1e-9, max_passes=2000)
+        np.testing.assert_allclose(found.value_at_zero, problem.zero(3.0), rtol=1e-12)
+        return found, f.design.to_coefficients(found.at)
 
-    (ours, coefficients), (other, moved) = solved(stay), solved(torch.from_numpy)
+    (ours, coefficients), (other, moved) = solved(keep_numpy), solved(torch.from_numpy)
     assert isinstance(other.at, torch.Tensor)
     np.testing.assert_allclose(other.value.numpy(), ours.value, rtol=1e-8)
     for one, same in zip(coefficients, moved, strict=True):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from bottleneck.linear.losses import Logistic, Loss, Softmax, SquaredHinge, Sums, Targets
+from bottleneck.linear.losses import Logistic, Loss, LossSums, Softmax, SquaredHinge, Targets
 from tests.helpers.problems import F64, KINDS, Problem, classes_of
 
 
@@ -33,12 +33,12 @@ def cases(draw: st.DrawFn, *, softmax: bool = True) -> tuple[Problem, F64]:
 
 def everything(
     problem: Problem, margins: NDArray[Any], loss: Loss | None = None
-) -> tuple[Any, Sums]:
+) -> tuple[Any, LossSums]:
     return (loss or problem.loss())(problem.known(), margins.copy())
 
 
 def assert_same(
-    sums: Sums, expected: Sums, columns: Any = slice(None), *, rtol: float, atol: float
+    sums: LossSums, expected: LossSums, columns: Any = slice(None), *, rtol: float, atol: float
 ) -> None:
     """Every sum, of some of the columns that were expected."""
     names = ["value", "curvature", *([] if expected.slack is None else ["slack"])]
@@ -78,15 +78,15 @@ def test_residuals_and_curvature_are_derivatives(case: tuple[Problem, F64]) -> N
 def test_no_row_curves_more_than_the_bound(case: tuple[Problem, F64]) -> None:
     problem, margins = case
     plain = Problem(problem.rows, problem.targets, problem.kind)
-    assert np.linalg.eigvalsh(plain.second(margins)).max() <= problem.kind.bound + 1e-12
+    assert np.linalg.eigvalsh(plain.second(margins)).max() <= problem.kind.curvature_bound + 1e-12
     _, sums = everything(plain, margins)
-    assert np.all(sums.curvature <= problem.kind.bound * len(margins) + 1e-12)
+    assert np.all(sums.curvature <= problem.kind.curvature_bound * len(margins) + 1e-12)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_bound_is_reached(kind: type[Loss]) -> None:
     problem = Problem(np.ones((2, 1)), np.array([0, 1]), kind)
-    assert np.linalg.eigvalsh(problem.second(np.zeros((2, 2)))).max() == kind.bound
+    assert np.linalg.eigvalsh(problem.second(np.zeros((2, 2)))).max() == kind.curvature_bound
 
 
 @given(cases(), st.floats(1e-3, 1e3))
@@ -148,7 +148,7 @@ def test_the_minimiser_of_separable_rows_moves_evenly_along_the_course(
         return float(w + c * (problem.rows.T @ problem.slopes(w * problem.rows)).item())
 
     minimisers = [brentq(slope, 0, 100, (c,), xtol=1e-15, rtol=1e-14) for c in cs]
-    speeds = np.diff(minimisers) / np.diff([kind.course(c) for c in cs])
+    speeds = np.diff(minimisers) / np.diff([kind.path_coordinate(c) for c in cs])
     assert speeds[0] > 0
     assert speeds[1] == pytest.approx(speeds[0], rel=near)
 

@@ -18,10 +18,11 @@ from sklearn.svm import LinearSVC
 
 from bottleneck.linear import lbfgs as descent
 from bottleneck.linear import path as solver
-from bottleneck.linear.design import Move, stay
+from bottleneck.linear.design import ToDevice, keep_numpy
 from bottleneck.linear.eigenbasis import Intercept, make_design
-from bottleneck.linear.lbfgs import Minimum, Objective
+from bottleneck.linear.lbfgs import Minimum
 from bottleneck.linear.losses import Logistic, Loss, Softmax, SquaredHinge
+from bottleneck.linear.objective import Objective
 from bottleneck.linear.path import Solution, _path_steps, solve_path
 from tests.helpers.problems import F64, KINDS, Problem, Rows, classes_of
 
@@ -351,7 +352,7 @@ def test_a_path_begins_where_the_last_two_minimisers_point_to(kind: type[Loss]) 
     assert len(began) == len(cs)
     np.testing.assert_array_equal(began[0], np.zeros_like(began[0]))
     np.testing.assert_array_equal(began[1], ended[0])
-    course = [problem.kind.course(c) for c in cs]
+    course = [problem.kind.path_coordinate(c) for c in cs]
     for i in range(2, len(cs)):
         share = (course[i] - course[i - 1]) / (course[i - 1] - course[i - 2])
         np.testing.assert_allclose(began[i], ended[i - 1] + share * (ended[i - 1] - ended[i - 2]))
@@ -371,20 +372,20 @@ def test_a_path_takes_far_fewer_passes_than_each_c_alone(shape: tuple[int, int])
         np.testing.assert_allclose(objective(problem, one), objective(problem, other), rtol=1e-3)
 
 
-@pytest.mark.parametrize("move", [stay, torch.from_numpy], ids=["numpy", "torch"])
+@pytest.mark.parametrize("to_device", [keep_numpy, torch.from_numpy], ids=["numpy", "torch"])
 @pytest.mark.parametrize("shape", [(40, 6), (12, 30)])
 @pytest.mark.parametrize("kind", [Logistic, Softmax])
 def test_a_free_intercept_begins_where_it_is_told_to(
-    kind: type[Loss], shape: tuple[int, int], move: Move
+    kind: type[Loss], shape: tuple[int, int], to_device: ToDevice
 ) -> None:
     problem = replace(blobs(*shape, 3), kind=kind, intercept="free")
     where = np.array([0.5, -1.0, 0.25])
-    design, loss = problem.design(move=move), problem.loss(move)
+    design, loss = problem.design(to_device=to_device), problem.loss(to_device)
     (alone,) = solve(problem, 1e-3, tol=1e-10)
-    (found,) = solve_path(design, loss, [1e-3], intercept=move(where), tol=1e-10)
+    (found,) = solve_path(design, loss, [1e-3], intercept=to_device(where), tol=1e-10)
     np.testing.assert_allclose(found.objective, alone.objective, rtol=1e-9)
     # The first point of all is that intercept with no coefficients.
-    (first,) = solve_path(design, loss, [1e-3], intercept=move(where), max_passes=1)
+    (first,) = solve_path(design, loss, [1e-3], intercept=to_device(where), max_passes=1)
     np.testing.assert_allclose(first.coef, np.zeros_like(first.coef), atol=1e-15)
     np.testing.assert_allclose(first.intercept, where)
     expected = problem.objective(np.zeros_like(first.coef), where, 1e-3)
@@ -459,9 +460,11 @@ def test_gains_are_counted_from_zero_coefficients(
 
     def not_enough_in_single(objective: Objective, start: Any, **options: Any) -> Minimum:
         found = descent.minimise(objective, start, **options)
-        seen.append(objective.design.single)
-        np.testing.assert_allclose(np.asarray(objective.zero), objective.c * zero, rtol=1e-6)
-        return replace(found, gap=found.gap + objective.design.single)
+        seen.append(objective.design.is_float32)
+        np.testing.assert_allclose(
+            np.asarray(objective.value_at_zero), objective.c * zero, rtol=1e-6
+        )
+        return replace(found, gap=found.gap + objective.design.is_float32)
 
     monkeypatch.setattr(descent, "_SHED", 2.0)  # none leaves early
     monkeypatch.setattr(solver, "minimise", not_enough_in_single)
@@ -524,11 +527,11 @@ def test_torch_gives_the_same(
         column_weight=None if kind is Softmax else np.array([[1.0, 2.0, 3.0], [1.0, 0.5, 1.0]]),
     )
 
-    def path(move: Move) -> list[Solution]:
-        design = problem.design([5, 40], in_memory=in_memory, move=move)
-        return list(solve_path(design, problem.loss(move), [1e-3, 1.0, 1e5], tol=1e-5))
+    def path(to_device: ToDevice) -> list[Solution]:
+        design = problem.design([5, 40], in_memory=in_memory, to_device=to_device)
+        return list(solve_path(design, problem.loss(to_device), [1e-3, 1.0, 1e5], tol=1e-5))
 
-    for one, other in zip(path(torch.from_numpy), path(stay), strict=True):
+    for one, other in zip(path(torch.from_numpy), path(keep_numpy), strict=True):
         assert type(one.objective) is type(one.gap) is np.ndarray
         assert one.coef.dtype == np.float64
         np.testing.assert_allclose(one.objective, other.objective, rtol=3e-5)
