@@ -12,7 +12,8 @@ from benchmarks.helpers.synthetic_images import write_jpegs
 from benchmarks.profiles import FULL_FITTING, FittingProfile
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.data.sources.files import FileSource
-from bottleneck.extraction.encoder import Encoder, make_spec
+from bottleneck.extraction.encoder import Encoder
+from bottleneck.extraction.loading import make_spec
 from bottleneck.linear.eigenbasis import make_design
 from bottleneck.linear.losses import Softmax
 from bottleneck.linear.matrix import ArrayMatrix

@@ -64,7 +64,7 @@ class LayerEstimate:
         Examples
         --------
         >>> LayerEstimate.from_shards((512,), "float16", {4096: 2, 1000: 1})
-        LayerEstimate(code_shape=(512,), row_bytes=1024, rows=9192, bytes=14157824)
+        LayerEstimate(code_shape=(512,), row_bytes=1024, rows=9192, bytes=13137408)
         """
         row_bytes = math.prod(code_shape) * np.dtype(dtype).itemsize
         return cls(

@@ -19,7 +19,7 @@ from bottleneck.backbones.weights import is_weights_file
 from bottleneck.cache.manifest import cache_fingerprint
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.data.images import ImageSource
-from bottleneck.extraction.encoder import load_matching_backbone
+from bottleneck.extraction.loading import load_matching_backbone
 from bottleneck.extraction.local import LocalRunner
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.extraction.work import MissingShards

@@ -1,6 +1,5 @@
 """Encoder: read and decode images in threads, run the truncated network, keep the order."""
 
-import dataclasses
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,20 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from bottleneck.backbones.backbone import Backbone, load_backbone
-from bottleneck.backbones.layers import Layer, check_pool
+from bottleneck.backbones.backbone import Backbone
+from bottleneck.backbones.layers import Layer
 from bottleneck.backbones.runner import BatchRunner
-from bottleneck.backbones.trusted_code import require_trusted_code, trust_code
-from bottleneck.data.decode import DECODER, decode_image, resize_and_crop
+from bottleneck.data.decode import decode_image, resize_and_crop
 from bottleneck.data.images import ImageSource
 from bottleneck.errors import ImageError, NonFiniteCodesError
-from bottleneck.runtime.devices import choose_devices
 from bottleneck.runtime.files import sha256
 from bottleneck.runtime.resources import available_cpus
 from bottleneck.runtime.timing import RunStats
-from bottleneck.spec import ModelReference, Spec
+from bottleneck.spec import Spec
 
 _BATCHES_AHEAD = 2  # decoded while all of the network's threads are busy: hides one, bounds memory
 
@@ -109,7 +106,9 @@ class Encoder:
     Examples
     --------
     >>> from PIL import Image
+    >>> from bottleneck.backbones.backbone import load_backbone
     >>> from bottleneck.data.sources.files import FileSource
+    >>> from bottleneck.extraction.loading import make_spec
     >>> path = getfixture("tmp_path") / "a.png"
     >>> Image.new("RGB", (40, 30), "red").save(path)
     >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3))
@@ -269,157 +268,6 @@ def _pool(name: str, workers: int) -> Iterator[ThreadPoolExecutor]:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def make_spec(backbone: Backbone, *, precision: str, relu: bool, pool: str) -> Spec:
-    """Return the spec of the codes that a backbone gives with this version of the program.
-
-    Parameters
-    ----------
-    backbone : Backbone
-    precision : str
-        Of weights and activations: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
-    relu : bool
-        Whether negative activations are set to zero before pooling.
-    pool : str
-        ``"avg"``, ``"max"``, ``"none"`` or a grid's side as digits.
-
-    Raises
-    ------
-    InvalidOptionError
-        There is no such pooling.
-    """
-    return Spec(
-        model=backbone.model,
-        weights_digest=backbone.weights_digest,
-        transform=backbone.transform,
-        decoder=DECODER,
-        precision=precision,
-        relu=relu,
-        pool=check_pool(pool),
-    )
-
-
-def load_encoder(
-    spec: Spec,
-    reference: ModelReference,
-    layers: Sequence[str],
-    *,
-    model: str | nn.Module | None = None,
-    weights: str | None = None,
-    device: str = "auto",
-    owner: str,
-    next_step: str,
-    stats: RunStats | None = None,
-) -> Encoder:
-    """Load the network of existing codes again, to compute further codes of the same spec.
-
-    Parameters
-    ----------
-    spec : Spec
-        The spec of the existing codes.
-    reference : ModelReference
-        The network as a head or cache names it. If that is code, it must be trusted.
-    layers : sequence of str
-        Names of layers.
-    model : str or nn.Module, optional
-        The network, if its file has moved or it was given as an object; it must be the same.
-    weights : str, optional
-        The weights, if their file has moved; they must be the same.
-    device : str
-        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
-    owner : str
-        What has the spec, for messages: ``"the head"``.
-    next_step : str
-        What the user can do if the network is another one, for messages.
-    stats : RunStats, optional
-        Where times are added up.
-
-    Raises
-    ------
-    UntrustedCodeError
-        The network is code that the user has never given.
-    SpecMismatchError
-        The network, its weights or this program's decoder are not those of the spec.
-    BottleneckError
-        The network cannot be loaded, or has no such layer.
-    """
-    model, weights = locate_network(reference, model, weights, owner=owner)
-    backbone = load_matching_backbone(spec, model, weights, owner=owner, next_step=next_step)
-    return Encoder(
-        backbone, backbone.select_layers(layers), spec, choose_devices(device), stats=stats
-    )
-
-
-def locate_network(
-    reference: ModelReference,
-    model: str | nn.Module | None,
-    weights: str | None,
-    *,
-    owner: str,
-) -> tuple[str | nn.Module, str]:
-    """Return the model and weights to load: those that the user gives, else those referred to.
-
-    Parameters
-    ----------
-    reference : ModelReference
-        The network as a head or cache names it.
-    model, weights : optional
-        What the user gives in its place.
-    owner : str
-        What names the network, for messages: ``"the head"``.
-
-    Raises
-    ------
-    UntrustedCodeError
-        The reference is code that the user has never given.
-    """
-    if model is None:
-        model = require_trusted_code(reference.model, where=owner)
-    else:
-        trust_code(model)
-    return model, weights or reference.weights
-
-
-def load_matching_backbone(
-    spec: Spec,
-    model: str | nn.Module,
-    weights: str,
-    *,
-    owner: str,
-    next_step: str,
-    place: str = "",
-) -> Backbone:
-    """Load a network and refuse it unless it is that of a spec.
-
-    Parameters
-    ----------
-    spec : Spec
-        The spec of existing codes.
-    model : str or nn.Module
-        A torchvision name, ``path/to/file.py:factory``, which is executed, or a network.
-    weights : str
-        A weights name or file.
-    owner : str
-        What has the spec, for messages: ``"cache x"``.
-    next_step : str
-        What the user can do if it is another network, for messages.
-    place : str
-        Where the network is loaded, for messages: ``"a worker on node7"``. The default is its name
-        and that of its weights.
-
-    Raises
-    ------
-    SpecMismatchError
-        The network, its weights or this program's decoder are not those of the spec.
-    BottleneckError
-        The network cannot be loaded.
-    """
-    backbone = load_backbone(model, weights, transform=dataclasses.asdict(spec.transform))
-    actual = make_spec(backbone, precision=spec.precision, relu=spec.relu, pool=spec.pool)
-    place = place or f"{backbone.reference.model} with weights {backbone.reference.weights}"
-    spec.require(actual, this=owner, that=place, next_step=next_step)
-    return backbone
 
 
 def _require_finite(

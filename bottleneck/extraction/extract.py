@@ -21,7 +21,7 @@ from bottleneck.data.images import ImageSource, open_images
 from bottleneck.errors import InvalidOptionError
 from bottleneck.extraction.disk_space import DiskEstimate, estimate_disk_use
 from bottleneck.extraction.distributed import DistributedRunner, WorkerJob
-from bottleneck.extraction.encoder import make_spec
+from bottleneck.extraction.loading import make_spec
 from bottleneck.extraction.local import LocalRunner
 from bottleneck.extraction.options import ComputeOptions, RefreshOptions, StorageOptions
 from bottleneck.extraction.result import ExtractionResult, Progress

@@ -13,9 +13,10 @@ from bottleneck.backbones.layers import check_pool
 from bottleneck.data.images import ImageSource, open_images
 from bottleneck.errors import ImagesNotFoundError
 from bottleneck.extraction.disk_space import LayerEstimate
-from bottleneck.extraction.encoder import Encoder, make_spec
+from bottleneck.extraction.encoder import Encoder
 from bottleneck.extraction.extract import require_layers
 from bottleneck.extraction.extraction_plan import ExtractionPlan, Throughput
+from bottleneck.extraction.loading import make_spec
 from bottleneck.extraction.options import ComputeOptions, StorageOptions
 from bottleneck.runtime.devices import choose_devices, resolve_precision
 from bottleneck.runtime.timing import slowest_stage

@@ -10,8 +10,8 @@ from torch import nn
 from bottleneck.cache.recovery import recover_cache
 from bottleneck.cache.verify import find_problems
 from bottleneck.data.images import ImageSource
-from bottleneck.extraction.encoder import locate_network
 from bottleneck.extraction.extract import extract
+from bottleneck.extraction.loading import locate_network
 from bottleneck.extraction.options import ComputeOptions, RefreshOptions, StorageOptions
 from bottleneck.extraction.result import Progress, RepairResult
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from bottleneck.data.images import ImageSource
-from bottleneck.extraction.encoder import EncodedBatch, load_encoder
+from bottleneck.extraction.encoder import EncodedBatch
+from bottleneck.extraction.loading import load_encoder
 from bottleneck.fitting.head import Head
 from bottleneck.runtime.validation import require_positive
 

@@ -19,7 +19,8 @@ from bottleneck.backbones.backbone import Backbone
 from bottleneck.data.decode import resize_and_crop
 from bottleneck.data.sources.files import FileSource
 from bottleneck.errors import ImageError
-from bottleneck.extraction.encoder import Encoder, make_spec
+from bottleneck.extraction.encoder import Encoder
+from bottleneck.extraction.loading import make_spec
 from bottleneck.spec import INTERPOLATIONS, InputTransform, ModelReference
 from tests.helpers.image_files import (
     Pixels,

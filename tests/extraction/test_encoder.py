@@ -14,7 +14,8 @@ from bottleneck.data.sources import files
 from bottleneck.data.sources.files import FileSource
 from bottleneck.errors import NonFiniteCodesError
 from bottleneck.extraction import encoder as module
-from bottleneck.extraction.encoder import EncodedBatch, Encoder, make_spec
+from bottleneck.extraction.encoder import EncodedBatch, Encoder
+from bottleneck.extraction.loading import make_spec
 from bottleneck.runtime.resources import available_cpus
 from bottleneck.runtime.timing import slowest_stage
 from tests.helpers.networks import NETWORKS, PLAIN, SMALL
