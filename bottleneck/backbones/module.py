@@ -112,5 +112,5 @@ def declared_transform(network: nn.Module, *, where: str) -> InputTransform:
     known = [field.name for field in dataclasses.fields(InputTransform)]
     for name in fields:
         if name not in known:
-            raise UnknownNameError(f"field of the network's transform in {where}", name, known)
+            raise UnknownNameError(f"field of the network's preprocess in {where}", name, known)
     return InputTransform(**validate_transform_fields(**fields))

@@ -1,11 +1,9 @@
-"""Layers: their names, shapes and costs; the tap against a hook on the whole network."""
-
-from typing import Any
+"""Layers: their names, shapes, costs and codes; their selection by name."""
 
 import pytest
 import torch
 import torchvision
-from torch import Tensor, nn
+from torch import nn
 
 from bottleneck.backbones.backbone import build_skeleton
 from bottleneck.backbones.layers import (
@@ -14,33 +12,12 @@ from bottleneck.backbones.layers import (
     list_layers,
     select_layers,
 )
-from bottleneck.backbones.truncated import TruncatedNetwork
 from bottleneck.errors import BackboneError, InvalidOptionError, UnknownNameError
-from tests.helpers.tiny_networks import Plain, Reused
+from tests.helpers.tiny_networks import Plain
 
 
 def frozen(network: nn.Module) -> nn.Module:
     return network.eval().requires_grad_(False)
-
-
-def tap(network: nn.Module, *names: str, size: int = 32, **options: Any) -> TruncatedNetwork:
-    return TruncatedNetwork(network, select_layers(list_layers(network, size), names), **options)
-
-
-def whole(network: nn.Module, images: Tensor, module: str, call: int = 0) -> Tensor:
-    """A module's output at its n-th call in a full forward pass, copied at that moment."""
-    seen: list[Tensor] = []
-    handle = network.get_submodule(module).register_forward_hook(
-        lambda _module, _args, output: seen.append(output.clone())
-    )
-    with torch.inference_mode():
-        network(images)
-    handle.remove()
-    return seen[call]
-
-
-def images(count: int = 3, size: int = 32) -> Tensor:
-    return torch.randn(count, 3, size, size)
 
 
 # Listing
@@ -55,7 +32,7 @@ def test_layers_have_the_shapes_that_the_network_gives() -> None:
     assert found["fc"] == (4,)
 
 
-def test_work_is_the_share_of_multiply_adds_counted_by_hand() -> None:
+def test_cost_is_the_fraction_of_multiply_adds_counted_by_hand() -> None:
     layers = {layer.name: layer.cost for layer in list_layers(frozen(Plain()), 32)}
     steps = {
         "layer1": 16 * 16 * 6 * 3 * 9,
@@ -70,7 +47,7 @@ def test_work_is_the_share_of_multiply_adds_counted_by_hand() -> None:
 
 
 @pytest.mark.parametrize("model", ["resnet50", "squeezenet1_0", "vit_b_16", "swin_t"])
-def test_total_work_is_what_torchvision_publishes(model: str) -> None:
+def test_total_cost_is_what_torchvision_publishes(model: str) -> None:
     network, transform = build_skeleton(model)
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -177,136 +154,3 @@ def test_code_shapes(
 def test_a_grid_of_tokens_is_refused() -> None:
     with pytest.raises(InvalidOptionError, match=r"`pool='2'`.*'x'.*197 × 16"):
         Layer("x", "x", 0, (197, 16), True, 1.0).code_shape("2")
-
-
-def test_pooling_is_of_the_relu_and_not_the_relu_of_the_pool() -> None:
-    network, batch = frozen(Plain()), images()
-    out = whole(network, batch, "layer3")
-    assert (out < 0).any()
-    relu = out.clamp(min=0)
-    expected = {
-        "avg": relu.mean((2, 3)),
-        "max": relu.amax((2, 3)),
-        "none": relu,
-        "2": relu.reshape(3, 10, 2, 4, 2, 4).mean((3, 5)),  # 8 × 8 into 2 × 2 blocks
-    }
-    for pool, code in expected.items():
-        torch.testing.assert_close(tap(network, "layer3", pool=pool)(batch)["layer3"], code)
-
-
-def test_without_relu_codes_keep_their_sign() -> None:
-    network, batch = frozen(Plain()), images()
-    code = tap(network, "layer3", relu=False)(batch)["layer3"]
-    torch.testing.assert_close(code, whole(network, batch, "layer3").mean((2, 3)))
-    assert (code < 0).any()
-
-
-def test_channels_last_maps_pool_over_space() -> None:
-    network = frozen(torchvision.models.swin_t(weights=None))
-    batch = images(2, 64)
-    code = tap(network, "features.3", size=64)(batch)["features.3"]
-    torch.testing.assert_close(code, whole(network, batch, "features.3").clamp(min=0).mean((1, 2)))
-
-
-def test_tokens_pool_over_tokens() -> None:
-    network = frozen(torchvision.models.vit_b_16(weights=None, image_size=32))
-    batch = images(2, 32)
-    code = tap(network, "encoder.ln")(batch)["encoder.ln"]
-    torch.testing.assert_close(code, whole(network, batch, "encoder.ln").clamp(min=0).mean(1))
-
-
-# The tap
-
-
-def test_a_later_in_place_relu_does_not_rewrite_what_was_caught() -> None:
-    network, batch = frozen(Plain()), images()
-    code = tap(network, "layer1.1", "layer2", relu=False, pool="none")(batch)["layer1.1"]
-    assert (code < 0).any()  # layer1.2 is an in-place ReLU on this very tensor
-    torch.testing.assert_close(code, whole(network, batch, "layer1.1"))
-
-
-@pytest.mark.parametrize(("name", "call"), [("relu", 0), ("relu_1", 1), ("relu_2", 2)])
-def test_each_call_of_a_reused_module_is_a_layer(name: str, call: int) -> None:
-    network, batch = frozen(Reused()), images()
-    code = tap(network, name, pool="none")(batch)[name]
-    torch.testing.assert_close(code, whole(network, batch, "relu", call))
-
-
-def test_a_module_has_a_better_claim_to_a_name_than_a_call() -> None:
-    class Clash(Reused):
-        def __init__(self) -> None:
-            super().__init__()
-            self.relu_1 = nn.Identity()
-
-        def forward(self, x: Tensor) -> Tensor:
-            return torch.as_tensor(self.relu_1(super().forward(x)))
-
-    network, batch = frozen(Clash()), images()
-    code = tap(network, "relu_1", pool="none")(batch)["relu_1"]
-    torch.testing.assert_close(code, whole(network, batch, "relu_1"))
-
-
-def test_nothing_after_the_deepest_layer_is_computed() -> None:
-    network = frozen(Plain())
-    network.get_submodule("fc").register_forward_pre_hook(lambda *_: pytest.fail("fc was called"))
-    network.get_submodule("layer3").register_forward_pre_hook(lambda *_: pytest.fail("layer3"))
-    layer = Layer("layer2", "layer2", 0, (8, 8, 8), False, 0.5)
-    assert TruncatedNetwork(network, [layer])(images())["layer2"].shape == (3, 8)
-
-
-def test_several_layers_come_from_one_pass() -> None:
-    network, batch = frozen(Plain()), images()
-    several = tap(network, "layer3", "layer1", "fc")
-    passes: list[int] = []
-    network.get_submodule("layer1").register_forward_pre_hook(lambda *_: passes.append(1))
-    codes = several(batch)
-    assert len(passes) == 1
-    for name in ("layer1", "layer3", "fc"):
-        torch.testing.assert_close(codes[name], tap(network, name)(batch)[name])
-
-
-def test_hooks_are_gone_after_a_pass_and_after_an_error() -> None:
-    network = frozen(Plain())
-    caught = tap(network, "layer2")
-    caught(images())
-    with pytest.raises(RuntimeError):
-        caught(torch.zeros(1, 5, 32, 32))
-    assert not any(module._forward_hooks for module in network.modules())
-
-
-def test_codes_share_no_memory_with_activations() -> None:
-    network, batch = frozen(Plain()), images()
-    kept: list[Tensor] = []
-    network.get_submodule("layer2").register_forward_hook(
-        lambda _module, _args, output: kept.append(output)
-    )
-    code = tap(network, "layer2", pool="none", relu=False)(batch)["layer2"]
-    before = code.clone()
-    with torch.inference_mode():
-        kept[-1].zero_()
-    torch.testing.assert_close(code, before)
-
-
-def test_a_layer_that_the_pass_does_not_reach_is_an_error() -> None:
-    ghost = Layer("relu_7", "relu", 7, (6, 32, 32), False, 1.0)
-    with pytest.raises(BackboneError, match="relu_7"):
-        TruncatedNetwork(frozen(Reused()), [ghost])(images())
-
-
-def test_a_network_that_catches_exceptions_cannot_catch_the_way_out() -> None:
-    class Careful(Plain):
-        def forward(self, x: Tensor) -> Tensor:
-            try:
-                return super().forward(x)
-            except Exception:  # noqa: BLE001
-                return x
-
-    network, batch = frozen(Careful()), images()
-    code = tap(network, "layer2")(batch)["layer2"]
-    torch.testing.assert_close(code, whole(network, batch, "layer2").mean((2, 3)))
-
-
-def test_codes_are_float32_whatever_the_precision() -> None:
-    network = frozen(Plain()).to(torch.bfloat16)
-    code = tap(network, "layer2")(images().to(torch.bfloat16))["layer2"]
-    assert code.dtype == torch.float32

@@ -31,7 +31,7 @@ from tests.helpers.tracing import (
     truth,
 )
 
-# What a tap reads
+# Layers and their codes
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
@@ -54,7 +54,9 @@ def test_calls_of_one_module_are_told_apart(names: list[str], relu: bool) -> Non
 @pytest.mark.parametrize("pool", ["avg", "max", "none", "1", "2", "3"])
 @pytest.mark.parametrize("relu", [True, False])
 @pytest.mark.parametrize("dtype", PRECISIONS)
-def test_codes_are_pooled_as_a_tap_pools_them(pool: str, relu: bool, dtype: torch.dtype) -> None:
+def test_codes_are_pooled_as_a_truncated_network_pools_them(
+    pool: str, relu: bool, dtype: torch.dtype
+) -> None:
     assert_alike(frozen(Residual()), ["stem", "bn1", "relu_1"], dtype, relu=relu, pool=pool)
 
 
@@ -76,7 +78,7 @@ def test_maps_with_channels_last_and_tokens() -> None:
 
 
 @pytest.mark.parametrize("inplace", [True, False])
-def test_a_map_that_is_rewritten_after_the_tap_has_read_it(inplace: bool) -> None:
+def test_a_map_that_is_rewritten_after_its_code_was_taken(inplace: bool) -> None:
     def wiring(m: Any, x: Tensor) -> Any:
         x = m.conv(x)
         m.relu(x).mul_(2).add_(1)
@@ -259,7 +261,7 @@ def test_a_graph_with_codes_a_little_off_is_not_used(error: float) -> None:
     assert traced(frozen(Wired(wiring, conv=conv(3), end=conv(bias=False))), ["end"]) is None
 
 
-def test_a_layer_that_the_pass_does_not_reach_gives_no_graph_or_the_taps_error() -> None:
+def test_a_layer_that_the_pass_does_not_reach_gives_no_graph_or_an_error() -> None:
     from bottleneck.errors import BackboneError
 
     ghost = Layer("relu_7", "relu", 7, (6, SIZE, SIZE), False, 1.0)

@@ -48,14 +48,14 @@ def every_module(network: nn.Module) -> list[str]:
     return [layer.name for layer in layers_of(network)]
 
 
-def tap(network: nn.Module, names: list[str], **options: Any) -> TruncatedNetwork:
+def truncated(network: nn.Module, names: list[str], **options: Any) -> TruncatedNetwork:
     return TruncatedNetwork(network, select_layers(layers_of(network), names), **options)
 
 
 def traced(
     network: nn.Module, names: list[str], dtype: torch.dtype = torch.float32, **options: Any
 ) -> Forward | None:
-    graph = trace(tap(network, names, **options), SIZE, dtype=dtype, device=CPU)
+    graph = trace(truncated(network, names, **options), SIZE, dtype=dtype, device=CPU)
     return graph and graph.program
 
 
