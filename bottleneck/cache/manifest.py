@@ -1,6 +1,6 @@
-"""The manifest: what a cache says of itself, in ``spec.json`` and at the head of every shard.
+"""Read and write the manifest of a cache, which is in ``spec.json`` and in every shard's header.
 
-Whoever reads one has not written it: every value is looked at before it is used.
+Manifests are untrusted input: every field is validated.
 """
 
 import dataclasses
@@ -27,21 +27,26 @@ PARSE_ERRORS = (ValueError, KeyError, TypeError, AttributeError, OverflowError, 
 
 @dataclass(frozen=True)
 class StorageLayout:
-    """How codes are laid down; decides no number but float16's rounding.
+    """How codes are stored. Changes no value, except for the rounding of float16.
 
     Attributes
     ----------
     dtype : str
-        One of `DTYPES`.
+        Type of the codes, one of `DTYPES`.
     shard_size : int
         Rows of a shard, at least 1.
     compression : str
-        Of the codes: one of `COMPRESSIONS`.
+        Compression of the codes, one of `COMPRESSIONS`.
 
     Raises
     ------
     ValueError
-        A value is none of these.
+        A value is not allowed.
+
+    Examples
+    --------
+    >>> StorageLayout("float16", 4096, "none").shard_size
+    4096
     """
 
     dtype: str
@@ -57,19 +62,19 @@ class StorageLayout:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a cache is, apart from its images and its codes; the same as long as it lives.
+    """Description of a cache, apart from its images and codes. It never changes.
 
     Attributes
     ----------
     spec : Spec
-        What decides its numbers.
+        What determines the values of the codes.
     layout : StorageLayout
-        How they are laid down.
+        How the codes are stored.
     reference : ModelReference
         Where the network came from.
     cache_id : str
-        The digest of the table of images that the cache began with: of two caches with one spec,
-        each knows its own shards.
+        Digest of the first table of images of the cache. It tells the shards of two caches with
+        the same spec apart.
     """
 
     spec: Spec
@@ -88,12 +93,16 @@ class Manifest:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `to_json`.
+        """Return a manifest from what `to_json` returned.
+
+        Parameters
+        ----------
+        values : dict
 
         Raises
         ------
         ValueError, KeyError, TypeError, AttributeError
-            `values` is no manifest (all are among `PARSE_ERRORS`); whoever read it names the file.
+            The values are not a manifest. All are among `PARSE_ERRORS`; the caller names the file.
         """
         cache_id = values["identity"]
         if not isinstance(cache_id, str):
@@ -106,12 +115,12 @@ class Manifest:
         )
 
     def is_of(self, other: "Manifest") -> bool:
-        """Whether shards of the two are of one cache; their layouts and sources may differ."""
+        """Return whether two manifests are of one cache; layout and reference may differ."""
         return (self.cache_id, self.spec) == (other.cache_id, other.spec)
 
 
 def manifest_text(manifest: Manifest) -> str:
-    """What stands in ``spec.json``."""
+    """Return the content of ``spec.json``."""
     values = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -122,18 +131,19 @@ def manifest_text(manifest: Manifest) -> str:
 
 
 def parse_manifest(path: Path, text: bytes) -> Manifest:
-    """Read what stands in ``spec.json``.
+    """Parse the content of ``spec.json``.
 
     Parameters
     ----------
     path : Path
         The cache, for messages.
     text : bytes
+        Content of the file.
 
     Raises
     ------
     CacheError
-        It is of another format or version, damaged, or was edited.
+        The content has another format or version, is damaged, or was edited.
     """
     try:
         values = json.loads(text)
@@ -159,37 +169,58 @@ def _digest(values: dict[str, Any]) -> str:
 
 
 def is_cache(path: Path) -> bool:
-    """Whether a directory is a cache, that is, holds a ``spec.json``."""
+    """Return whether a directory is a cache, that is, contains a ``spec.json``.
+
+    Examples
+    --------
+    >>> is_cache(Path("tests/data/before/cache")), is_cache(Path("tests"))
+    (True, False)
+    """
     return (path / "spec.json").is_file()
 
 
 def require_cache(path: Path) -> None:
-    """Refuse a directory that is no cache.
+    """Require that a directory is a cache.
 
     Raises
     ------
     CacheError
+        It contains no ``spec.json``.
     """
     if not is_cache(path):
         raise CacheError(f"no cache at {path} (no spec.json in it): `bottleneck.extract` makes one")
 
 
 def read_manifest(path: Path) -> Manifest:
-    """What a cache says of itself, without its table of images.
+    """Read the manifest of a cache.
+
+    Parameters
+    ----------
+    path : Path
 
     Raises
     ------
     CacheError
-        There is none at `path`, or its ``spec.json`` is damaged.
+        There is no cache at `path`, or its ``spec.json`` is damaged.
+
+    Examples
+    --------
+    >>> read_manifest(Path("tests/data/before/cache")).layout
+    StorageLayout(dtype='float16', shard_size=8, compression='none')
     """
     require_cache(path)
     return parse_manifest(path, (path / "spec.json").read_bytes())
 
 
 def cache_fingerprint(path: Path) -> str:
-    """A digest of what a cache says of itself and of its images; empty where it cannot be read.
+    """Return a digest of a cache's manifest and images; empty if they cannot be read.
 
-    Whoever sees another one there, or none, is not on the same file system.
+    A worker that gets another fingerprint at the same path is not on the same file system, or the
+    cache has changed since.
+
+    Parameters
+    ----------
+    path : Path
     """
     try:
         with (path / "images.csv").open("rb") as table:  # its first line has the digest of all

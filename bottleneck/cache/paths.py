@@ -1,7 +1,7 @@
-"""Shelves: where the shards of a cache stand, no more than some thousands of names to a folder.
+"""Map layers and shards to files, so that no folder holds more than some thousand names.
 
-The first thousand of a layer stand in its folder, each further thousand in a folder of its own
-below that: ``codes/layer3/00000.h5``, ``codes/layer3/7/07123.h5``.
+The first thousand shards of a layer are in its folder, each further thousand in a subfolder:
+``codes/layer3/00000.h5``, ``codes/layer3/7/07123.h5``.
 """
 
 import os
@@ -9,52 +9,83 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-_ON_A_SHELF = 1000  # file systems on a network list large folders slowly, or not at all
+_SHARDS_PER_FOLDER = 1000  # network file systems list large folders slowly, or not at all
 
 
 def layer_dir(cache: Path, layer: str) -> Path:
-    """Where a layer's shards stand."""
+    """Return the folder of a layer's shards.
+
+    Examples
+    --------
+    >>> layer_dir(Path("photos.cache"), "block/1").as_posix()
+    'photos.cache/codes/block%2F1'
+    """
     return cache / "codes" / quote(layer, safe="")
 
 
 def list_layer_dirs(cache: Path) -> list[str]:
-    """The layers that have a folder, by name."""
+    """Return the names of the layers that have a folder, sorted."""
     folder = cache / "codes"
     if not folder.is_dir():
         return []
-    return sorted(unquote(found.name) for found in folder.iterdir() if found.is_dir())
+    return sorted(unquote(child.name) for child in folder.iterdir() if child.is_dir())
 
 
 def shard_path(folder: Path, shard: int) -> Path:
-    """Where a shard of a layer's folder stands once it is done."""
-    return folder / _place(shard)
+    """Return the file of a finished shard.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the layer.
+    shard : int
+        Number of the shard.
+
+    Examples
+    --------
+    >>> shard_path(Path("layer3"), 7123).as_posix()
+    'layer3/7/07123.h5'
+    """
+    return folder / _relative_path(shard)
 
 
 def list_shards(folder: Path) -> list[int]:
-    """The shards whose names stand in their places below a layer's folder, ascending.
+    """Return the numbers of a layer's shards whose files exist, ascending.
 
-    Folders are listed; no shard is looked at.
+    Only names are looked at; no file is opened.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the layer.
     """
-    return sorted(shard for place in _listed(folder) if (shard := _shard(place)) is not None)
+    return sorted(shard for name in _walk(folder) if (shard := _shard_number(name)) is not None)
 
 
 def files_in(folder: Path) -> list[Path]:
-    """What stands in a layer's folder and on its shelves, but for unfinished work."""
-    return [folder / place for place in sorted(_listed(folder))]
+    """Return all files in a layer's folder and its subfolders, except temporary ones.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the layer.
+    """
+    return [folder / name for name in sorted(_walk(folder))]
 
 
-def _place(shard: int) -> str:
-    shelf = shard // _ON_A_SHELF
-    return f"{shelf}/{shard:05d}.h5" if shelf else f"{shard:05d}.h5"
+def _relative_path(shard: int) -> str:
+    subfolder = shard // _SHARDS_PER_FOLDER
+    return f"{subfolder}/{shard:05d}.h5" if subfolder else f"{shard:05d}.h5"
 
 
-def _shard(place: str) -> int | None:
-    number = place.rpartition("/")[2].removesuffix(".h5")
-    is_number = number.isascii() and number.isdecimal()
-    return int(number) if is_number and _place(int(number)) == place else None
+def _shard_number(name: str) -> int | None:
+    """Return the number of the shard that has a relative path; None if no shard has it."""
+    digits = name.rpartition("/")[2].removesuffix(".h5")
+    is_number = digits.isascii() and digits.isdecimal()
+    return int(digits) if is_number and _relative_path(int(digits)) == name else None
 
 
-def _listed(folder: Path) -> Iterator[str]:
+def _walk(folder: Path) -> Iterator[str]:
     if not folder.is_dir():
         return
     with os.scandir(folder) as entries:
@@ -62,6 +93,6 @@ def _listed(folder: Path) -> Iterator[str]:
             if entry.name.startswith("."):
                 continue
             if entry.name.isdecimal() and entry.is_dir():
-                yield from (f"{entry.name}/{place}" for place in _listed(Path(entry.path)))
+                yield from (f"{entry.name}/{name}" for name in _walk(Path(entry.path)))
             else:
                 yield entry.name
