@@ -1,4 +1,4 @@
-"""Calibration: margins become probabilities that come true as often as they say."""
+"""Calibration: probabilities from the margins of a classifier."""
 
 import math
 from collections.abc import Callable
@@ -7,20 +7,26 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_NO_GAP = 1e-100  # margins nearer than this count as equal, so that no slope overflows
+_NO_GAP = 1e-100  # smaller differences of margins count as 0, so that no slope overflows
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Straight lines through the margins, and what makes probabilities of them.
+    """Map of margins to probabilities: a linear function of each margin, then softmax or logistic.
 
     Attributes
     ----------
     slope, offset : ndarray of float64, shape (k,)
-        A line for each class; a slope is never negative.
+        Logits are slope · margin + offset; slopes are not negative.
     independent : bool
-        Whether every label has a probability of its own (the logistic of its line), or one class
-        of all is the true one (the softmax of all lines).
+        Whether each label has its own probability, the logistic function of its logit; otherwise
+        exactly one class is true, and probabilities are the softmax of all logits.
+
+    Examples
+    --------
+    >>> softmax = Calibration(np.array([2.0, 2.0]), np.zeros(2), independent=False)
+    >>> softmax.probabilities(np.array([[0.0, 0.0], [1.0, -1.0]])).round(3).tolist()
+    [[0.5, 0.5], [0.982, 0.018]]
     """
 
     slope: NDArray[np.float64]
@@ -28,7 +34,17 @@ class Calibration:
     independent: bool
 
     def probabilities(self, margins: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Probabilities of margins, both of shape (n, k); rows sum to 1 unless independent."""
+        """Return the probabilities of margins.
+
+        Parameters
+        ----------
+        margins : ndarray of float64, shape (n, k)
+
+        Returns
+        -------
+        ndarray of float64, shape (n, k)
+            Rows sum to 1 unless the labels are independent.
+        """
         logits = self.slope * margins + self.offset
         return _logistic(logits) if self.independent else _softmax(logits)
 
@@ -38,57 +54,71 @@ def fit_temperature(
     true: NDArray[np.int64],
     weight: NDArray[np.float64] | None = None,
 ) -> Calibration:
-    """One slope 1/T for all classes, the one whose softmax has the smallest log loss.
+    """Fit one temperature T for all classes, by the log loss of the softmax of margins / T.
 
     C. Guo et al., "On calibration of modern neural networks", ICML 2017. The loss is convex in
-    1/T, and the order of the classes stays as it was. Where no image is wrong the loss falls for
-    ever as the slope grows; so mean confidence ends at (n + 1) / (n + 2), which is all that n
-    images can show when every one is right (Laplace's rule of succession).
+    1/T, and the order of the classes does not change. If the classifier is right on all n images,
+    the loss decreases for every smaller T; therefore the mean confidence is limited to
+    (n + 1) / (n + 2), Laplace's rule of succession for n successes.
 
     Parameters
     ----------
     margins : ndarray of float64, shape (n, k)
-        Of images from which the classifier did not learn; finite, in the range of float32. n and
-        k are at least 1.
+        Margins of images that the classifier was not trained on; finite, in the range of float32.
+        n and k are at least 1.
     true : ndarray of int64, shape (n,)
-        Their classes, from 0 to k - 1.
+        Class of each image, from 0 to k - 1.
     weight : ndarray of float64, shape (n,), optional
-        How often each counts; once unless given.
+        Weight of each image; 1 unless given.
 
     Returns
     -------
     Calibration
-        Not independent, with offsets of 0. The slope is 1 where every row's margins are equal,
-        and all but 0 where margins are worse than chance.
+        Not independent, with slopes 1/T and offsets of 0. The slope is 1 if the margins of every
+        row are equal, and nearly 0 if the margins are worse than chance.
+
+    Examples
+    --------
+    >>> margins = np.array([[4.0, -4.0], [-4.0, 4.0], [4.0, -4.0], [4.0, -4.0]])
+    >>> calibration = fit_temperature(margins, np.array([0, 1, 0, 1]))  # one of 4 is wrong
+    >>> calibration.probabilities(margins).max(axis=1).round(3).tolist()
+    [0.75, 0.75, 0.75, 0.75]
     """
     k = margins.shape[1]
-    # Softmax does not see a shift of its row: with 0 for the highest, nothing overflows.
+    # Softmax is invariant to a shift of a row: with 0 for the highest, nothing overflows.
     below = margins - margins.max(axis=1, keepdims=True)
     slope = _best_slope(below, true, np.ones(len(true)) if weight is None else weight)
     return Calibration(np.full(k, slope), np.zeros(k), independent=False)
 
 
 def fit_platt(margins: NDArray[np.float64], true: NDArray[np.bool_]) -> Calibration:
-    """A slope and an offset for each label, whose logistic has the smallest log loss.
+    """Fit a slope and an offset for each label, by the log loss of the logistic function.
 
     J. Platt, "Probabilistic outputs for support vector machines", 1999, in the form of H.-T. Lin,
     C.-J. Lin and R. C. Weng, "A note on Platt's probabilistic outputs", Machine Learning 68
-    (2007). Platt's targets, a little inside of 0 and 1, keep the line finite for a label that
-    margins separate, and for one that all images have or none has.
+    (2007). Platt's targets lie slightly inside of 0 and 1, so that slope and offset are finite for
+    a label that the margins separate, and for one that all images have or none has.
 
     Parameters
     ----------
     margins : ndarray of float64, shape (n, k)
-        Of images from which the classifier did not learn; finite, in the range of float32. n is
-        at least 1.
+        Margins of images that the classifier was not trained on; finite, in the range of float32.
+        n is at least 1.
     true : ndarray of bool, shape (n, k)
-        Which image has which label.
+        Whether each image has each label.
 
     Returns
     -------
     Calibration
-        Independent. A slope is 0 where a label's margins are worse than chance: the best of the
-        lines that do not turn the order of the images around.
+        Independent. The slope of a label whose margins are worse than chance is 0, so that the
+        order of the images is never reversed.
+
+    Examples
+    --------
+    >>> margins = np.array([[-1.0], [-1.0], [1.0], [1.0]])
+    >>> calibration = fit_platt(margins, margins > 0)
+    >>> calibration.probabilities(margins).round(3).tolist()
+    [[0.25], [0.25], [0.75], [0.75]]
     """
     lines = [_platt_line(*label) for label in zip(margins.T, true.T, strict=True)]
     slope, offset = np.array(lines, np.float64).reshape(-1, 2).T
@@ -98,11 +128,11 @@ def fit_platt(margins: NDArray[np.float64], true: NDArray[np.bool_]) -> Calibrat
 def _best_slope(
     below: NDArray[np.float64], true: NDArray[np.int64], weight: NDArray[np.float64]
 ) -> float:
-    """The slope for margins of which each row's highest is 0."""
+    """Return the slope 1/T for margins whose highest in each row is 0."""
     gaps = -below[below < -_NO_GAP]
     if not gaps.size:
         return 1.0
-    # Flatter, all probabilities of a row are equal; steeper, they are 0 and 1 to the last digit.
+    # With a smaller slope all probabilities are equal; with a larger one they are exactly 0 and 1.
     flattest, steepest = 1e-6 / float(gaps.max()), 40 / float(gaps.min())
     of_true = below[np.arange(len(true)), true]
     count = float(weight.sum())
@@ -120,8 +150,8 @@ def _best_slope(
 
 
 def _crossing(rising: Callable[[float], float], low: float, high: float) -> float:
-    """Where a rising function of a slope becomes 0; the nearer end where it does not."""
-    from scipy.optimize import brentq  # half a second that nobody else should wait for
+    """Return the zero of an increasing function of a slope, or the nearer end of the interval."""
+    from scipy.optimize import brentq  # takes half a second to import
 
     def at(log_slope: float) -> float:
         return rising(math.exp(log_slope))
@@ -135,13 +165,13 @@ def _crossing(rising: Callable[[float], float], low: float, high: float) -> floa
 
 
 def _platt_line(margins: NDArray[np.float64], true: NDArray[np.bool_]) -> tuple[float, float]:
-    """Slope and offset for one label."""
+    """Return the slope and the offset for one label."""
     from scipy.optimize import minimize
 
     yes = int(true.sum())
     no = len(true) - yes
     target = np.where(true, (yes + 1) / (yes + 2), 1 / (no + 2))
-    # In units of their own width, margins of every size give the minimiser one problem.
+    # Scaled to a range of 1, so that the tolerances of the minimiser fit margins of any size.
     width = float(np.ptp(margins))
     centre, unit = float(margins.mean()), width if width > _NO_GAP else 1.0
     x = (margins - centre) / unit
@@ -153,7 +183,7 @@ def _platt_line(margins: NDArray[np.float64], true: NDArray[np.bool_]) -> tuple[
         return float(loss.mean()), np.array([(error * x).mean(), error.mean()])
 
     rate = float(target.mean())
-    found = minimize(
+    result = minimize(
         loss_and_gradient,
         np.array([0.0, math.log(rate / (1 - rate))]),
         jac=True,
@@ -161,8 +191,8 @@ def _platt_line(margins: NDArray[np.float64], true: NDArray[np.bool_]) -> tuple[
         bounds=[(0, None), (None, None)],
         options={"ftol": 1e-15, "gtol": 1e-10},
     )
-    slope = float(found.x[0]) / unit
-    return slope, float(found.x[1]) - slope * centre
+    slope = float(result.x[0]) / unit
+    return slope, float(result.x[1]) - slope * centre
 
 
 def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

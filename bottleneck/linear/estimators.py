@@ -1,7 +1,7 @@
-"""Linear classifiers with scikit-learn's estimator interface, on this package's solver.
+"""Linear classifiers with scikit-learn's estimator interface and this package's solver.
 
-Objectives and options are those of scikit-learn's LinearSVC and LogisticRegression, so that one may
-stand where the other stood; here the minimum is reached faster, and how near it is is proved.
+Objectives and parameters are those of scikit-learn's LinearSVC and LogisticRegression, so that each
+can replace the other. This solver is faster on many rows, and bounds the distance from the minimum.
 """
 
 import warnings
@@ -22,11 +22,11 @@ from bottleneck.linear.classifiers import fit_path
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.path import Solution
 
-_FOLDS = 5  # of the margins that a temperature is learnt from
+_FOLDS = 5  # that give the margins from which a temperature is learned
 
 
 class _Linear(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unused-ignore]
-    """What both classifiers share."""
+    """Base class of both classifiers."""
 
     _clf: ClassVar[str]
 
@@ -48,48 +48,59 @@ class _Linear(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unused-igno
         self.device = device
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Train on codes of shape (n, d) and classes of shape (n,).
+        """Train the classifier.
+
+        Parameters
+        ----------
+        X : array-like of float, shape (n, d)
+            Codes; float32 is not converted.
+        y : array-like, shape (n,)
+            Class of each row.
+        sample_weight : array-like of float, shape (n,), optional
+            Weight of each row, not negative; 1 unless given.
+
+        Returns
+        -------
+        self
 
         Raises
         ------
         ValueError
             Shapes or values that scikit-learn's estimators refuse, or a single class.
         """
-        codes, targets, weight = self._validated(X, y, sample_weight)
-        found = self._trained(codes, targets, weight)
-        self.coef_, self.intercept_ = (
-            found.coef.astype(codes.dtype),
-            found.intercept.astype(codes.dtype),
-        )
-        self.n_iter_, self.gap_ = found.passes, found.gap
-        self.converged_ = bool(found.converged.all())
+        codes, targets, weight = self._validate(X, y, sample_weight)
+        solution = self._solve(codes, targets, weight)
+        self.coef_ = solution.coef.astype(codes.dtype)
+        self.intercept_ = solution.intercept.astype(codes.dtype)
+        self.n_iter_, self.gap_ = solution.passes, solution.gap
+        self.converged_ = bool(solution.converged.all())
         if not self.converged_:
             warnings.warn(
-                f"{type(self).__name__} stopped after {found.passes} passes: the objective is "
-                f"within {found.gap.max():.1e} of its minimum, not {self.tol:g}; raise max_iter, "
-                "lower C, or scale the features",
+                f"{type(self).__name__} stopped after {solution.passes} passes: the objective is "
+                f"within {solution.gap.max():.1e} of its minimum, not {self.tol:g}; raise "
+                "max_iter, lower C, or scale the features",
                 ConvergenceWarning,
                 stacklevel=2,
             )
         return self
 
     def decision_function(self, X: ArrayLike) -> NDArray[Any]:
-        """Margins, of shape (n, k), or of the second class, shape (n,), for two classes."""
+        """Return margins of shape (n, k), or for two classes those of the second, shape (n,)."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         margins = X @ self.coef_.T + self.intercept_
         return np.asarray(margins[:, 0] if len(self.classes_) == 2 else margins)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """The class of the highest margin, shape (n,)."""
+        """Return the class with the highest margin, shape (n,)."""
         margins = self.decision_function(X)
         best = (margins > 0).astype(np.intp) if margins.ndim == 1 else margins.argmax(axis=1)
         return np.asarray(self.classes_[best])
 
-    def _validated(
+    def _validate(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
     ) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.float64] | None]:
-        """Codes, the places of their classes in `classes_`, and weights above 0."""
+        """Return the rows of positive weight: codes, indices into `classes_`, and weights."""
         if not (0 < self.C < np.inf and self.tol > 0 and self.max_iter >= 1):
             raise ValueError(
                 "C and tol must be above 0, C finite, and max_iter at least 1. "
@@ -102,7 +113,7 @@ class _Linear(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unused-igno
             weight = _check_sample_weight(
                 sample_weight, codes, dtype=np.float64, ensure_non_negative=True
             )
-            # A row without weight is no row, and a class without rows is no class.
+            # Rows of weight 0 are left out, and so are classes that have no other rows.
             kept = weight > 0
             codes, labels, weight = codes[kept], labels[kept], weight[kept]
         self.classes_, targets = np.unique(labels, return_inverse=True)
@@ -113,7 +124,7 @@ class _Linear(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unused-igno
             )
         return codes, targets, weight
 
-    def _trained(
+    def _solve(
         self, codes: NDArray[Any], targets: NDArray[np.int64], weight: NDArray[np.float64] | None
     ) -> Solution:
         class_weight: Any = self.class_weight
@@ -123,7 +134,7 @@ class _Linear(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unused-igno
             )
             if class_weight.min() < 0:
                 raise ValueError(f"class_weight must not be negative. Got {self.class_weight!r}.")
-        (found,) = fit_path(
+        (solution,) = fit_path(
             ArrayMatrix(codes),
             targets,
             clf=self._clf,
@@ -136,7 +147,7 @@ class _Linear(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unused-igno
             max_passes=self.max_iter,
             device=self.device,
         )
-        return found
+        return solution
 
 
 def _wants_probability(estimator: Any) -> bool:
@@ -146,38 +157,55 @@ def _wants_probability(estimator: Any) -> bool:
 
 
 class LinearSVM(_Linear):
-    """Squared hinge, one class against the rest, intercept penalised as one more coefficient.
+    """Linear support vector machine with the squared hinge loss, one class against the rest.
 
-    scikit-learn's ``LinearSVC(loss="squared_hinge", penalty="l2")``; R.-E. Fan et al., "LIBLINEAR:
-    a library for large linear classification", JMLR 9 (2008).
+    The objective is that of scikit-learn's ``LinearSVC(loss="squared_hinge", penalty="l2")``, which
+    penalises the intercept as one more coefficient; R.-E. Fan et al., "LIBLINEAR: a library for
+    large linear classification", JMLR 9 (2008).
 
     Parameters
     ----------
     C : float
-        Weight of the loss against ½‖w‖².
+        Weight of the loss against the penalty ½‖w‖², above 0.
     fit_intercept : bool
+        Whether the classifier has an intercept.
     class_weight : dict, "balanced" or None
-        As in LinearSVC.
+        Weight of each class's own rows; ``"balanced"`` is n / (k · number of its rows).
     tol : float
-        How far an objective may be above its minimum, as a share of it; proved by duality.
+        Largest relative distance of an objective from its minimum, bounded by duality.
     max_iter : int
-        Passes over the rows.
+        Largest number of passes over the rows.
     device : str, optional
-        ``"cuda"``, ``"cpu"``, ... trains with torch there; NumPy unless given.
+        ``"cpu"``, ``"cuda"`` or ``"cuda:N"`` trains with torch on that device, ``"auto"`` on a
+        GPU if there is one. NumPy unless given.
     probability : bool
-        Whether to learn a temperature from cross-validated margins, for `predict_proba`; as SVC.
+        Whether `fit` also learns a temperature from cross-validated margins, which
+        `predict_proba` needs.
 
     Attributes
     ----------
     coef_ : ndarray of shape (k, d), or (1, d) for two classes
+        Coefficients.
     intercept_ : ndarray of shape (k,), or (1,)
+        Intercepts.
     classes_ : ndarray of shape (k,)
+        Names of the classes, sorted.
     n_iter_ : int
-        Passes over the rows.
+        Number of passes over the rows.
     gap_ : ndarray of shape (k,), or (1,)
-        Each class's objective is within this share of its minimum.
+        Upper bound of each objective's relative distance from its minimum.
     converged_ : bool
-        Whether every gap is within `tol`; if not, a ConvergenceWarning said so.
+        Whether every gap is within `tol`; if not, `fit` emitted a ConvergenceWarning.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.array([[-2.0, 0.0], [-1.0, 1.0], [1.0, 0.0], [2.0, 1.0]])
+    >>> classifier = LinearSVM(C=1.0).fit(X, ["ant", "ant", "bee", "bee"])
+    >>> classifier.predict([[-3.0, 0.5], [0.5, 0.5]]).tolist()
+    ['ant', 'bee']
+    >>> classifier.decision_function([[0.0, 0.0]]).shape, classifier.converged_
+    ((1,), True)
     """
 
     _clf = "svm"
@@ -204,7 +232,20 @@ class LinearSVM(_Linear):
         self.probability = probability
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Train on codes of shape (n, d) and classes of shape (n,).
+        """Train the classifier, and with `probability` its calibration.
+
+        Parameters
+        ----------
+        X : array-like of float, shape (n, d)
+            Codes; float32 is not converted.
+        y : array-like, shape (n,)
+            Class of each row.
+        sample_weight : array-like of float, shape (n,), optional
+            Weight of each row, not negative; 1 unless given.
+
+        Returns
+        -------
+        self
 
         Raises
         ------
@@ -214,18 +255,19 @@ class LinearSVM(_Linear):
         """
         super().fit(X, y, sample_weight)
         if self.probability:
-            self.calibration_ = self._calibrated(*self._validated(X, y, sample_weight))
+            self.calibration_ = self._calibrate(*self._validate(X, y, sample_weight))
         return self
 
     @available_if(_wants_probability)  # type: ignore[untyped-decorator, unused-ignore]
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Probabilities of shape (n, k), at a temperature learnt from margins of unseen rows."""
+        """Return probabilities of shape (n, k), from margins divided by the learned temperature."""
         check_is_fitted(self, "calibration_")
-        return self.calibration_.probabilities(_both_sides(self.decision_function(X)))
+        return self.calibration_.probabilities(_margin_per_class(self.decision_function(X)))
 
-    def _calibrated(
+    def _calibrate(
         self, codes: NDArray[Any], targets: NDArray[np.int64], weight: NDArray[np.float64] | None
     ) -> Calibration:
+        """Learn a temperature from margins of rows that the classifier was not trained on."""
         fewest = int(np.bincount(targets).min())
         if fewest < 2:
             raise ValueError(
@@ -235,48 +277,79 @@ class LinearSVM(_Linear):
         folds = StratifiedKFold(min(_FOLDS, fewest), shuffle=True, random_state=0)
         margins = np.empty((len(targets), len(self.coef_)))
         for train, unseen in folds.split(codes, targets):
-            found = self._trained(
+            solution = self._solve(
                 codes[train], targets[train], None if weight is None else weight[train]
             )
-            margins[unseen] = found.decision_function(codes[unseen])
-        one_sided = len(self.classes_) == 2
-        margins = _both_sides(margins[:, 0] if one_sided else margins)
+            margins[unseen] = solution.decision_function(codes[unseen])
+        if len(self.classes_) == 2:
+            margins = _margin_per_class(margins[:, 0])
         return fit_temperature(margins, targets, weight)
 
 
 class SoftmaxRegression(_Linear):
-    """Multinomial log loss (logistic for two classes), intercept not penalised.
+    """Logistic regression with the multinomial log loss and an intercept without penalty.
 
-    scikit-learn's ``LogisticRegression()``.
+    The objective is that of scikit-learn's ``LogisticRegression()``: the softmax of all classes, or
+    the logistic function of one margin for two classes.
 
     Parameters
     ----------
-    C, fit_intercept, class_weight, tol, max_iter, device
-        As in `LinearSVM`; `class_weight` as in LogisticRegression.
+    C : float
+        Weight of the loss against the penalty ½‖w‖², above 0.
+    fit_intercept : bool
+        Whether the classifier has an intercept.
+    class_weight : dict, "balanced" or None
+        Weight of the rows of each class; ``"balanced"`` is n / (k · number of its rows).
+    tol : float
+        Largest relative distance of the objective from its minimum.
+    max_iter : int
+        Largest number of passes over the rows.
+    device : str, optional
+        ``"cpu"``, ``"cuda"`` or ``"cuda:N"`` trains with torch on that device, ``"auto"`` on a
+        GPU if there is one. NumPy unless given.
 
     Attributes
     ----------
-    coef_, intercept_, classes_, n_iter_, converged_
-        As in `LinearSVM`.
+    coef_ : ndarray of shape (k, d), or (1, d) for two classes
+        Coefficients.
+    intercept_ : ndarray of shape (k,), or (1,)
+        Intercepts.
+    classes_ : ndarray of shape (k,)
+        Names of the classes, sorted.
+    n_iter_ : int
+        Number of passes over the rows.
     gap_ : ndarray of shape (1,)
-        The objective is within this share of its minimum.
+        Bound of the objective's relative distance from its minimum; the intercept's part of it is
+        estimated.
+    converged_ : bool
+        Whether the gap is within `tol`; if not, `fit` emitted a ConvergenceWarning.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.array([[-2.0, 0.0], [-1.0, 1.0], [1.0, 0.0], [2.0, 1.0]])
+    >>> classifier = SoftmaxRegression(C=1.0).fit(X, ["ant", "ant", "bee", "bee"])
+    >>> classifier.predict([[-3.0, 0.5], [0.5, 0.5]]).tolist()
+    ['ant', 'bee']
+    >>> classifier.predict_proba([[0.0, 0.5]]).round(2).tolist()
+    [[0.5, 0.5]]
     """
 
     _clf = "softmax"
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Probabilities of shape (n, k)."""
+        """Return probabilities of shape (n, k)."""
         margins = self.decision_function(X)
         if margins.ndim == 1:
-            margins = _both_sides(margins) / 2
+            margins = _margin_per_class(margins) / 2
         k = margins.shape[1]
         return Calibration(np.ones(k), np.zeros(k), independent=False).probabilities(margins)
 
     def predict_log_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Logarithms of probabilities, shape (n, k)."""
+        """Return logarithms of probabilities, shape (n, k)."""
         return np.log(self.predict_proba(X))
 
 
-def _both_sides(margins: NDArray[Any]) -> NDArray[Any]:
-    """Margins of shape (n, k) from those of a classifier that may have one for two classes."""
+def _margin_per_class(margins: NDArray[Any]) -> NDArray[Any]:
+    """Return margins of shape (n, k), given those of shape (n,) for two classes."""
     return np.stack([-margins, margins], axis=1) if margins.ndim == 1 else margins

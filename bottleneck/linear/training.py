@@ -130,7 +130,7 @@ class ClassifierOptions:
         mixed = np.asarray(training.targets.any(axis=0) & ~training.targets.all(axis=0))
         if not mixed.any():
             raise LabelsError(
-                f"all {len(training.targets)} images have the same labels: nothing can be learnt "
+                f"all {len(training.targets)} images have the same labels: nothing can be learned "
                 "from them; use more images, or fewer folds with `cv`"
             )
         learnable = TrainingSet(training.codes, training.targets[:, mixed], int(mixed.sum()))
@@ -169,8 +169,8 @@ class ClassifierOptions:
             raise InvalidOptionError(
                 "device",
                 self.device,
-                "left out where codes lie on other machines",
-                "there they are computed with by NumPy alone",
+                "left out if the codes are on other machines",
+                "which compute with NumPy",
             )
 
 

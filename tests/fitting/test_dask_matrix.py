@@ -405,7 +405,7 @@ def test_codes_that_workers_cannot_hold_are_refused_before_any_work(two: Path, c
 
 
 def test_a_device_is_refused_where_workers_have_the_codes(two: Path) -> None:
-    with pytest.raises(InvalidOptionError, match=r"`device='cpu'`: .* codes lie on other machines"):
+    with pytest.raises(InvalidOptionError, match=r"`device='cpu'`: .* codes are on other machines"):
         fit(two, ClassifierOptions("svm", device="cpu"), executor=DaskExecutor(object()))
 
 
