@@ -1,8 +1,4 @@
-import csv
-import json
-import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +8,8 @@ import pytest
 
 from bottleneck.cache.store import open_cache
 from bottleneck.cache.verify import verify
-from bottleneck.errors import CacheError, ShardError, UntrustedCodeError
-from bottleneck.extraction.repair import repair
+from bottleneck.errors import ShardError
 from tests.helpers.fixture_types import Extract
-
-
-def by_index(cache: Path, layer: str) -> Any:
-    with h5py.File(cache / "codes.h5") as index:
-        return index[layer][...]
-
-
-def both_layers(cache: Path) -> dict[str, Any]:
-    return {layer: by_index(cache, layer) for layer in ("layer2", "layer3")}
-
-
-def table(cache: Path) -> list[list[str]]:
-    with (cache / "images.csv").open(newline="") as file:
-        return list(csv.reader(file))[1:]
 
 
 def reasons(cache: Path) -> dict[str, str]:
@@ -71,28 +52,6 @@ def test_a_flipped_byte_is_found_wherever_it_is(cache: Path, position: int) -> N
     assert list(reasons(cache)) == ["codes/layer2/00000.h5"]
     with pytest.raises(ShardError):
         open_cache(cache).read_codes("layer2", np.array([0]))
-
-
-def test_repair_makes_again_only_what_is_bad(cache: Path, photos: Path) -> None:
-    before = both_layers(cache)
-    found = open_cache(cache)
-    with h5py.File(found.shard_path("layer2", 1), "r+") as file:
-        file["codes"][0, 0] += 1
-    found.shard_path("layer3", 4).unlink()
-    flip(cache / "codes.h5", 3000)
-    foreign = cache / "codes" / "layer3" / "notes.txt"
-    foreign.write_text("dear to somebody")
-    repaired = repair(cache, photos)
-    bad, done = repaired.problems, repaired.extraction
-    assert {item.file for item in bad if item.shard is not None} == {
-        "codes/layer2/00001.h5",
-        "codes/layer3/00004.h5",
-    }
-    assert done.rows == 8 + 4
-    assert list(reasons(cache)) == ["codes/layer3/notes.txt"]
-    assert foreign.read_text() == "dear to somebody"
-    for layer, expected in before.items():
-        np.testing.assert_allclose(by_index(cache, layer), expected, rtol=1e-6)
 
 
 def test_swapped_shards_are_found(cache: Path) -> None:
@@ -139,172 +98,3 @@ def test_a_report_is_a_sequence_that_prints_each_problem(cache: Path) -> None:
     ]
     assert "&lt;b&gt;" in report._repr_html_()
     assert report.to_dict()["bad"][1] == {"file": "codes/layer2/00000.h5", "why": "missing"}
-
-
-# The two small files
-
-
-def _edit_spec(cache: Path) -> None:
-    plan = json.loads((cache / "spec.json").read_text())
-    plan["spec"]["pool"] = "max"
-    (cache / "spec.json").write_text(json.dumps(plan))
-
-
-def _edit_source(cache: Path) -> None:
-    plan = json.loads((cache / "spec.json").read_text())
-    plan["source"]["model"] = "resnet18"
-    (cache / "spec.json").write_text(json.dumps(plan))
-
-
-def _lose_spec(cache: Path) -> None:
-    (cache / "spec.json").unlink()
-
-
-def _empty_spec(cache: Path) -> None:
-    (cache / "spec.json").write_bytes(b"")
-
-
-def _edit_label(cache: Path) -> None:
-    path = cache / "images.csv"
-    path.write_bytes(path.read_bytes().replace(b",ants,", b",bees,", 1))
-
-
-def _edit_time(cache: Path) -> None:
-    flip(cache / "images.csv", -5)
-
-
-def _lose_table(cache: Path) -> None:
-    (cache / "images.csv").unlink()
-
-
-def _lose_lines(cache: Path) -> None:
-    path = cache / "images.csv"
-    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-3]))
-
-
-def _lose_both(cache: Path) -> None:
-    _lose_spec(cache)
-    _lose_table(cache)
-
-
-LOSSES: dict[Callable[[Path], None], list[str]] = {
-    _edit_spec: ["spec.json"],
-    _edit_source: ["spec.json"],
-    _lose_spec: ["spec.json"],
-    _empty_spec: ["spec.json"],
-    _edit_label: ["images.csv"],
-    _edit_time: ["images.csv"],
-    _lose_table: ["images.csv"],
-    _lose_lines: ["images.csv"],
-    _lose_both: ["spec.json", "images.csv"],
-}
-
-
-@pytest.mark.parametrize("lose", LOSSES, ids=lambda lose: lose.__name__[1:])
-def test_the_small_files_come_back_from_the_shards_without_a_forward_pass(
-    lose: Callable[[Path], None], cache: Path, photos: Path
-) -> None:
-    before = both_layers(cache)
-    spec, rows = (cache / "spec.json").read_bytes(), table(cache)
-    shards = {path: path.stat().st_ino for path in cache.rglob("0*.h5")}
-    lose(cache)
-    found = reasons(cache)
-    assert list(found) == LOSSES[lose]
-    assert all("\n" not in why and why for why in found.values())
-    with pytest.raises(CacheError):
-        open_cache(cache)
-    repaired = repair(cache, photos)
-    bad, done = repaired.problems, repaired.extraction
-    assert [item.file for item in bad] == LOSSES[lose]
-    assert done.rows == 0
-    assert verify(cache).ok
-    assert (cache / "spec.json").read_bytes() == spec
-    assert table(cache) == rows
-    assert {path: path.stat().st_ino for path in cache.rglob("0*.h5")} == shards
-    for layer, codes in before.items():
-        np.testing.assert_array_equal(by_index(cache, layer), codes)
-
-
-def test_a_lost_table_and_an_image_that_changed_since_give_its_shard_again(
-    cache: Path, photos: Path
-) -> None:
-    changed = photos / "train" / "bees" / "bees000.jpg"
-    shutil.copy(photos / "train" / "ants" / "ants000.jpg", changed)
-    (cache / "images.csv").unlink()
-    done = repair(cache, photos).extraction
-    assert done.rows == 8
-    assert verify(cache).ok
-    codes = by_index(cache, "layer2")
-    names = [row[0] for row in table(cache)]
-    np.testing.assert_allclose(
-        codes[names.index("train/bees/bees000.jpg")],
-        codes[names.index("train/ants/ants000.jpg")],
-        rtol=1e-5,
-    )
-
-
-def test_a_lost_table_and_a_lost_shard_lose_no_image(cache: Path, photos: Path) -> None:
-    names = {row[0] for row in table(cache)}
-    for layer in ("layer2", "layer3"):
-        (cache / "codes" / layer / "00001.h5").unlink()
-    (cache / "images.csv").unlink()
-    repair(cache, photos)
-    assert verify(cache).ok
-    found = open_cache(cache)
-    usable = found.valid_rows("layer2")
-    assert {found.images.path[row] for row in np.flatnonzero(usable).tolist()} == names
-    assert len(found.images) == 36 + 8
-
-
-def test_what_no_shard_says_cannot_be_restored(cache: Path, photos: Path) -> None:
-    shutil.rmtree(cache / "codes")
-    _edit_spec(cache)
-    with pytest.raises(CacheError, match=r"spec\.json was edited"):
-        repair(cache, photos)
-    (cache / "codes" / "layer2").mkdir(parents=True)
-    with pytest.raises(CacheError, match=r"makes it again if any shard is sound"):
-        verify(cache)
-
-
-def test_a_cache_of_another_version_is_not_taken_for_a_damaged_one(
-    cache: Path, photos: Path
-) -> None:
-    for shard in cache.rglob("0*.h5"):
-        shard.write_bytes(shard.read_bytes()[2048:])  # as they were, without a seal
-    spec = cache / "spec.json"
-    spec.write_text(spec.read_text().replace('"format_version": 2', '"format_version": 1'))
-    for act in (lambda: verify(cache), lambda: repair(cache, photos)):
-        with pytest.raises(CacheError, match=r"version 1; this program reads.* 2: "):
-            act()
-
-
-def test_code_in_a_cache_is_not_run_by_a_repair_unless_it_was_named(
-    cache: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "somebody else"))
-    (cache / "codes" / "layer2" / "00000.h5").unlink()
-    model = open_cache(cache).reference.model
-    with pytest.raises(
-        UntrustedCodeError, match=r"tiny_networks\.py:plain: if you trust that file"
-    ):
-        repair(cache, photos)
-    assert repair(cache, photos, model=model).extraction.rows == 8
-    (cache / "codes" / "layer2" / "00000.h5").unlink()
-    assert repair(cache, photos).extraction.rows == 8  # named once
-
-
-def test_a_shard_of_another_cache_is_found_and_made_again(
-    cache: Path, photos: Path, extract_tiny: Extract, tmp_path: Path
-) -> None:
-    before = both_layers(cache)
-    other = tmp_path / "elsewhere"
-    shutil.copytree(photos, other)
-    for path in other.rglob("*.jpg"):
-        os.utime(path, ns=(1, 1))
-    foreign = extract_tiny(other, tmp_path / "foreign", layers=["layer2"]).cache
-    shutil.copy(foreign.shard_path("layer2", 3), cache / "codes" / "layer2")
-    assert reasons(cache) == {"codes/layer2/00003.h5": "of another cache"}
-    assert repair(cache, photos).extraction.rows == 8
-    assert verify(cache).ok
-    for layer, codes in before.items():
-        np.testing.assert_allclose(by_index(cache, layer), codes, rtol=1e-6)

@@ -10,20 +10,31 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.cache.verify import verify
-from bottleneck.errors import InvalidOptionError, NonFiniteCodesError, UnknownNameError
+from bottleneck.data.images import open_images
+from bottleneck.errors import (
+    BackboneError,
+    InvalidOptionError,
+    NonFiniteCodesError,
+    SpecMismatchError,
+    UnknownNameError,
+)
 from bottleneck.extraction import options as module
 from bottleneck.extraction.extract import extract
+from bottleneck.extraction.repair import repair
 from bottleneck.extraction.result import Progress
+from bottleneck.runtime.executors import open_executor
 from bottleneck.runtime.scheduler import ArrayTask
 from tests.helpers.fixture_types import Extract
 from tests.helpers.networks import NETWORKS, PLAIN
 from tests.helpers.options import grouped
 from tests.helpers.photographs import photograph, write_photographs
 from tests.helpers.shards import missing_shards
+from tests.helpers.tiny_networks import plain
 
 
 def codes(cache: Cache | Path, layer: str = "layer2") -> Any:
@@ -180,6 +191,47 @@ def test_an_unknown_compression_leaves_no_cache(
     ):
         extract_tiny(photos, compression="x")
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_network_of_ones_own_is_an_object_and_is_not_changed(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    network = plain().double().train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    done = extract_tiny(photos, model=network, layers=["layer2", "layer3"])
+    assert done.rows == 36
+    assert network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert done.cache.reference.model == f"module:{type(network).__name__}"
+    assert extract_tiny(photos, model=network).rows == 0
+    torch.manual_seed(5)
+    with pytest.raises(SpecMismatchError, match="weights"):
+        extract_tiny(photos, model=plain())
+    bad = done.cache.shard_path("layer2", 1)
+    bad.unlink()
+    with pytest.raises(BackboneError, match="given as an object"):
+        repair(done.cache.path, photos)
+    assert repair(done.cache.path, photos, model=network).extraction.rows == 8
+
+
+def test_workers_are_not_given_a_network_that_is_an_object(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    with (
+        open_executor("loky", jobs=1) as executor,
+        pytest.raises(InvalidOptionError, match=r"`model='.*`: must be a torchvision name or path"),
+    ):
+        extract_tiny(photos, model=plain(), executor=executor)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_paths_may_be_text_and_images_a_source(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    first = extract_tiny(str(photos), str(tmp_path / "text"))
+    assert first.cache.path == tmp_path / "text"
+    second = extract_tiny(open_images(photos), tmp_path / "source")
+    np.testing.assert_array_equal(codes(first.cache), codes(second.cache))
 
 
 def test_an_error_in_the_network_keeps_what_was_finished(

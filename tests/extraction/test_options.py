@@ -1,0 +1,66 @@
+import pickle
+from typing import Any
+
+import pytest
+
+from bottleneck.cache.manifest import StorageLayout
+from bottleneck.errors import InvalidOptionError
+from bottleneck.extraction.options import (
+    ComputeOptions,
+    RefreshOptions,
+    StorageOptions,
+    default_shard_size,
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        (StorageOptions, {"dtype": "int8"}, "`dtype='int8'`: must be one of float16, float32"),
+        (StorageOptions, {"compression": "x"}, "`compression='x'`: must be one of none, lzf, gzip"),
+        (StorageOptions, {"shard_size": 0}, "`shard_size=0`: must be at least 1"),
+        (ComputeOptions, {"precision": "half"}, "`precision='half'`: must be one of auto, float32"),
+        (ComputeOptions, {"batch_size": 0}, "`batch_size=0`: must be at least 1"),
+        (ComputeOptions, {"workers": -1}, "`workers=-1`: must be at least 1"),
+    ],
+)
+def test_wrong_values_are_refused_by_name(kind: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidOptionError) as caught:
+        kind(**options)
+    assert str(caught.value).startswith(message)
+    assert caught.value.parameter == next(iter(options))
+
+
+@pytest.mark.parametrize("options", [StorageOptions(), ComputeOptions(), RefreshOptions()])
+def test_options_are_frozen_and_can_be_sent_to_workers(options: Any) -> None:
+    with pytest.raises(AttributeError):
+        options.other = 1
+    assert pickle.loads(pickle.dumps(options)) == options
+
+
+def test_shards_to_redo_are_kept_whatever_they_are_given_as() -> None:
+    assert RefreshOptions(redo=(pair for pair in [("layer2", 1)])).redo == (("layer2", 1),)
+
+
+def test_the_layout_is_what_is_given_then_the_caches_own_then_the_default() -> None:
+    own = StorageLayout("float32", 100, "lzf")
+
+    def never() -> int:
+        raise AssertionError("nobody asked for the size of a code")
+
+    assert StorageOptions().choose_layout(own, never) == own
+    given = StorageOptions(dtype="float16", compression="gzip", shard_size=8)
+    for existing in (own, None):
+        assert given.choose_layout(existing, never) == StorageLayout("float16", 8, "gzip")
+    default = StorageOptions().choose_layout(None, lambda: 1 << 20)
+    assert default == StorageLayout("float16", 32, "none")
+
+
+def test_the_default_shard_has_4096_rows_or_64_mebibytes() -> None:
+    assert [default_shard_size(size) for size in (1, 16384, 16385, 1 << 26, 1 << 27)] == [
+        4096,
+        4096,
+        4095,
+        1,
+        1,
+    ]
