@@ -1,4 +1,4 @@
-"""Tiny seeded networks, as a user's own file: ``tests/helpers/tiny_networks.py:plain``."""
+"""Tiny networks, in a file as a user may have one: ``tests/helpers/tiny_networks.py:plain``."""
 
 import os
 import time
@@ -72,7 +72,7 @@ class Residual(nn.Module):
 
 
 class Branching(Plain):
-    """Looks at its values to decide what to do, so that nobody can trace it."""
+    """Decides by its values what to compute, and so cannot be traced."""
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.layer1(x)
@@ -81,7 +81,7 @@ class Branching(Plain):
 
 
 class Wired(nn.Module):
-    """Modules, and a function that says how an image goes through them."""
+    """Modules, and a function that passes an image through them."""
 
     def __init__(self, wiring: Callable[[Any, Tensor], Any], **modules: nn.Module) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class Wired(nn.Module):
 
 
 def frozen(network: nn.Module) -> nn.Module:
-    """As a backbone is, and with statistics and scales that are not 0 and 1."""
+    """Freeze a network, and give its norms statistics and scales other than 0 and 1."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             if module.running_mean is not None and module.running_var is not None:
@@ -131,13 +131,13 @@ def not_a_network() -> str:
 
 
 def noted() -> nn.Module:
-    """`Plain`, which notes each process that builds it in the folder that NOTED names."""
+    """Build `Plain`, and leave a file for this process in the folder of the variable NOTED."""
     (Path(os.environ["NOTED"]) / f"{os.getpid()}-{time.monotonic_ns()}").touch()
     return Plain()
 
 
 class Slow(Branching):
-    """Takes a tenth of a second for a batch, in which it can be interrupted."""
+    """Takes a tenth of a second for a batch, during which it can be interrupted."""
 
     def forward(self, x: Tensor) -> Tensor:
         time.sleep(0.1)
