@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from bottleneck.cli.options import PATH, device_options, json_option, relocated_model_options
+from bottleneck.cli.options import PATH, device_options, json_option, relocated_model_options, take
 
 
 @click.command()
@@ -26,7 +26,9 @@ def evaluate(head: Path, target: Path, as_json: bool, **options: Any) -> None:
       bottleneck evaluate head-svm-layer3.safetensors photos.cache
       bottleneck evaluate head-svm-layer3.safetensors new-photos --split test
     """
+    from bottleneck.extraction.options import ComputeOptions
     from bottleneck.prediction.evaluate import evaluate as run
 
-    evaluation = run(head, target, **options)
+    compute = take(ComputeOptions, options)
+    evaluation = run(head, target, compute=compute, **options)
     click.echo(json.dumps(evaluation.to_dict()) if as_json else str(evaluation))

@@ -5,7 +5,13 @@ from typing import Any
 
 import click
 
-from bottleneck.cli.options import PATH, device_options, overwrite_option, relocated_model_options
+from bottleneck.cli.options import (
+    PATH,
+    device_options,
+    overwrite_option,
+    relocated_model_options,
+    take,
+)
 
 
 @click.command()
@@ -45,13 +51,16 @@ def predict(
       bottleneck predict head-svm-layer3.safetensors new/*.jpg
       bottleneck predict head-softmax-layer3.safetensors new --format jsonl -o new.jsonl
     """
+    from bottleneck.extraction.options import ComputeOptions
     from bottleneck.prediction.output import prediction_lines
     from bottleneck.prediction.predict import predict as run
     from bottleneck.runtime.files import require_writable_output, write_text_atomic
 
     if out is not None:
         require_writable_output(out, overwrite=overwrite)
-    lines = prediction_lines(run(head, images, **options), style=style, top=top)
+    compute = take(ComputeOptions, options)
+    predictions = run(head, images, compute=compute, **options)
+    lines = prediction_lines(predictions, style=style, top=top)
     if out is not None:
         write_text_atomic(out, "".join(f"{line}\n" for line in lines))
         return

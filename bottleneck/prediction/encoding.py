@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 
+from torch import nn
+
 from bottleneck.data.images import ImageSource
 from bottleneck.extraction.encoder import EncodedBatch
 from bottleneck.extraction.loading import load_encoder
+from bottleneck.extraction.options import ComputeOptions
 from bottleneck.fitting.head import Head
-from bottleneck.runtime.validation import require_positive
 
 
 def encode_images(
@@ -14,10 +16,9 @@ def encode_images(
     source: ImageSource,
     rows: Sequence[int],
     *,
-    model: str | None = None,
+    model: str | nn.Module | None = None,
     weights: str | None = None,
-    device: str = "auto",
-    batch_size: int | None = None,
+    compute: ComputeOptions = ComputeOptions(),
 ) -> Iterator[EncodedBatch]:
     """Encode images as the training images of a head were encoded.
 
@@ -30,12 +31,12 @@ def encode_images(
     source : ImageSource
     rows : sequence of int
         Rows of its table.
-    model, weights : str, optional
-        The network's present location, if it moved; it must be the same network.
-    device : str
-        As in `bottleneck.runtime.devices.choose_devices`.
-    batch_size : int, optional
-        Images in one forward pass; chosen for the device unless given.
+    model : str or nn.Module, optional
+        The network, if its file has moved or it was given as an object; it must be the same.
+    weights : str, optional
+        The weights, if their file has moved; they must be the same.
+    compute : ComputeOptions
+        Device, batch size and threads. The precision is that of the head's spec.
 
     Returns
     -------
@@ -44,20 +45,21 @@ def encode_images(
 
     Raises
     ------
+    UntrustedCodeError
+        The network is code that the user has never given.
     SpecMismatchError
         The network is not the one that the head was trained on.
     """
-    require_positive("batch_size", batch_size)
     encoder = load_encoder(
         head.spec,
         head.reference,
         [head.layer],
         model=model,
         weights=weights,
-        device=device,
+        device=compute.device,
         owner="the head",
         next_step="a head reads only codes of its own spec; `bottleneck.fit` makes another",
     )
-    size = batch_size or encoder.runner.default_batch_size
+    size = compute.batch_size or encoder.runner.default_batch_size
     batches = (rows[start : start + size] for start in range(0, len(rows), size))
-    return encoder.encode(source, batches)
+    return encoder.encode(source, batches, workers=compute.workers)

@@ -4,17 +4,18 @@ import html
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache.manifest import is_cache
-from bottleneck.cache.store import Cache, open_cache
-from bottleneck.data.images import open_images
+from bottleneck.cache.store import Cache, CacheLike, open_cache
+from bottleneck.data.images import ImageSource, open_images
 from bottleneck.data.labels import encode_targets, heldout_split, split_rows
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import InvalidOptionError, LabelsError, UnknownNameError
+from bottleneck.extraction.options import ComputeOptions
 from bottleneck.fitting.dataset import require_rows
 from bottleneck.fitting.fit import score_head
 from bottleneck.fitting.head import Head
@@ -23,6 +24,9 @@ from bottleneck.fitting.sharded_matrix import open_matrix
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.prediction.inputs import open_head
 from bottleneck.runtime.formatting import escape_unprintable
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _MOST_REJECTED = 10  # lines of rejected images in the text
 
@@ -73,13 +77,12 @@ class Evaluation:
 
 def evaluate(
     head: Head | str | os.PathLike[str],
-    target: str | os.PathLike[str],
+    target: CacheLike | ImageSource,
     *,
     split: str | None = None,
-    model: str | None = None,
+    model: "str | nn.Module | None" = None,
     weights: str | None = None,
-    device: str = "auto",
-    batch_size: int | None = None,
+    compute: ComputeOptions = ComputeOptions(),
 ) -> Evaluation:
     """Score a head on labelled images.
 
@@ -87,17 +90,18 @@ def evaluate(
     ----------
     head : Head or path
         A head, or the file of one.
-    target : path
-        A cache of the head's spec, or images with labels: a folder or a CSV.
+    target : path, Cache, object with an attribute ``cache``, or ImageSource
+        A cache of the head's spec, or images with labels: a folder, a CSV or a source.
     split : str, optional
         The split to score; by default the held-out one (``test``, else ``val``), and all images
         where there are no splits.
-    model, weights : str, optional
-        For images: the network's present location, if it moved; it must be the same network.
-    device : str
-        For images: as in `bottleneck.runtime.devices.choose_devices`.
-    batch_size : int, optional
-        For images: how many go into one forward pass; chosen for the device unless given.
+    model : str or nn.Module, optional
+        For images: the network, if its file has moved or it was given as an object; it must be the
+        same.
+    weights : str, optional
+        For images: the weights, if their file has moved; they must be the same.
+    compute : ComputeOptions
+        For images: device, batch size and threads. The precision is that of the head's spec.
 
     Raises
     ------
@@ -116,18 +120,26 @@ def evaluate(
     held-out test  75.0% of 4 (95 % interval 30.1% to 95.4%), mean per class 75.0%
     ...
     """
-    head, path = open_head(head), Path(target)
-    if is_cache(path):
-        return _evaluate_cache(head, open_cache(path), split)
+    head = open_head(head)
+    is_path = isinstance(target, str | os.PathLike)
+    if isinstance(target, Cache) or (
+        is_cache(Path(target))
+        if isinstance(target, str | os.PathLike)
+        else hasattr(target, "cache")
+    ):
+        return _evaluate_cache(head, open_cache(cast(CacheLike, target)), split)
+    source = open_images(cast(ImageSource, target))
+    name = str(target) if is_path else "the source"
     return _evaluate_images(
-        head, path, split, model=model, weights=weights, device=device, batch_size=batch_size
+        head, source, name, split, model=model, weights=weights, compute=compute
     )
 
 
-def _evaluate_images(head: Head, path: Path, split: str | None, **options: Any) -> Evaluation:
+def _evaluate_images(
+    head: Head, source: ImageSource, name: str, split: str | None, **options: Any
+) -> Evaluation:
     from bottleneck.prediction.encoding import encode_images  # imports torch: not for a cache
 
-    source = open_images(path)
     images = source.table
     split = _require_split(images, split)
     rows = split_rows(images, images.has_label, split)
@@ -146,7 +158,7 @@ def _evaluate_images(head: Head, path: Path, split: str | None, **options: Any) 
     if not count:
         where = f"in split {split!r} " if split else ""
         raise LabelsError(
-            f"no labelled image of {path} {where}gave codes: labels are the names of class "
+            f"no labelled image of {name} {where}gave codes: labels are the names of class "
             "folders, or a CSV's column"
         )
     score = score_head(head, ArrayMatrix(codes[:count]), targets[valid], split=split)

@@ -2,9 +2,11 @@
 
 import glob
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from bottleneck.data.images import open_images
+from bottleneck.data.images import ImageSource, open_images
+from bottleneck.data.sources.files import FileSource
 from bottleneck.errors import ImagesNotFoundError
 from bottleneck.fitting.head import Head
 
@@ -18,6 +20,34 @@ def open_head(head: Head | str | os.PathLike[str]) -> Head:
         There is no such file, or it is not a head.
     """
     return head if isinstance(head, Head) else Head.load(Path(head))
+
+
+def open_sources(
+    images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | ImageSource,
+) -> ImageSource:
+    """Return all images that are named, as one source.
+
+    Parameters
+    ----------
+    images : path, sequence of paths, or ImageSource
+        Each path is expanded by `expand_paths`; an `ImageSource` is returned as it is.
+
+    Raises
+    ------
+    ImagesNotFoundError
+        A name matches no image.
+
+    Examples
+    --------
+    >>> source = open_sources(["data/digits/test/7", "data/digits/test/8/000*.png"])
+    >>> source.path(len(source.table) - 1)
+    'data/digits/test/8/0008.png'
+    """
+    if isinstance(images, str | os.PathLike):
+        images = [images]
+    if not isinstance(images, Sequence):
+        return images
+    return FileSource.from_paths(path for name in images for path in expand_paths(name))
 
 
 def expand_paths(name: str | os.PathLike[str]) -> list[Path]:

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from torch import nn
 
-from bottleneck.data.sources.files import FileSource
+from bottleneck.data.images import ImageSource
+from bottleneck.extraction.encoder import EncodedBatch
+from bottleneck.extraction.options import ComputeOptions
 from bottleneck.fitting.head import Head
 from bottleneck.prediction.encoding import encode_images
-from bottleneck.prediction.inputs import expand_paths, open_head
+from bottleneck.prediction.inputs import open_head, open_sources
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,11 @@ class Prediction:
 
 def predict(
     head: Head | str | os.PathLike[str],
-    images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | ImageSource,
     *,
-    model: str | None = None,
+    model: str | nn.Module | None = None,
     weights: str | None = None,
-    device: str = "auto",
-    batch_size: int | None = None,
+    compute: ComputeOptions = ComputeOptions(),
 ) -> Iterator[Prediction]:
     """Classify new images.
 
@@ -54,15 +55,15 @@ def predict(
     ----------
     head : Head or path
         A head, or the file of one.
-    images : path or sequence of paths
+    images : path, sequence of paths, or ImageSource
         Files, folders, patterns such as ``"new/*.jpg"`` and CSVs with a column ``path``, mixed as
         needed.
-    model, weights : str, optional
-        The network's present location, if it moved; it must be the same network.
-    device : str
-        As in `bottleneck.runtime.devices.choose_devices`.
-    batch_size : int, optional
-        Images in one forward pass; chosen for the device unless given.
+    model : str or nn.Module, optional
+        The network, if its file has moved or it was given as an object; it must be the same.
+    weights : str, optional
+        The weights, if their file has moved; they must be the same.
+    compute : ComputeOptions
+        Device, batch size and threads. The precision is that of the head's spec.
 
     Returns
     -------
@@ -75,6 +76,8 @@ def predict(
         The file is not a head.
     ImagesNotFoundError
         A name matches no image.
+    UntrustedCodeError
+        The network is code that the user has never given.
     SpecMismatchError
         The network is not the one that the head was trained on.
 
@@ -86,43 +89,22 @@ def predict(
     new/b.jpg dog
     """
     head = open_head(head)
-    names = [images] if isinstance(images, str | os.PathLike) else images
-    paths = [path for name in names for path in expand_paths(name)]
-    batches = encode_images(
-        head,
-        FileSource.from_paths(paths),
-        range(len(paths)),
-        model=model,
-        weights=weights,
-        device=device,
-        batch_size=batch_size,
-    )
-    return (
-        prediction
-        for batch in batches
-        for prediction in _classify(
-            head,
-            [paths[row] for row in batch.row.tolist()],
-            batch.codes[head.layer],
-            batch.valid,
-            batch.reason,
-        )
-    )
+    source = open_sources(images)
+    rows = range(len(source.table))
+    batches = encode_images(head, source, rows, model=model, weights=weights, compute=compute)
+    return (prediction for batch in batches for prediction in _classify_batch(head, source, batch))
 
 
-def _classify(
-    head: Head,
-    paths: list[Path],
-    codes: NDArray[np.float32],
-    valid: NDArray[np.bool_],
-    reasons: list[str],
-) -> Iterator[Prediction]:
-    codes = codes.reshape(len(codes), -1)[valid]
+def _classify_batch(head: Head, source: ImageSource, batch: EncodedBatch) -> Iterator[Prediction]:
+    codes = batch.codes[head.layer].reshape(len(batch.row), -1)[batch.valid]
     margins = head.decision_function(codes)
     scores = head.predict_scores(margins)
     order = np.argsort(-scores, axis=1, kind="stable")
     rows = zip(head.predict_labels(margins), scores.tolist(), order.tolist(), strict=True)
-    for path, reason, is_valid in zip(paths, reasons, valid.tolist(), strict=True):
+    for row, is_valid, reason in zip(
+        batch.row.tolist(), batch.valid.tolist(), batch.reason, strict=True
+    ):
+        path = Path(source.path(row))
         if not is_valid:
             yield Prediction(path, "", {}, reason)
             continue

@@ -4,10 +4,13 @@ import pytest
 
 from bottleneck.backbones.trusted_code import require_trusted_code, trust_code
 from bottleneck.errors import UntrustedCodeError
+from bottleneck.extraction.options import ComputeOptions
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.prediction.predict import predict
 from tests.helpers.fixture_types import Extract
+
+CPU = ComputeOptions(device="cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -75,10 +78,10 @@ def test_a_head_runs_only_code_that_its_user_has_named(
     cache = extract_tiny(photos).cache
     head = fit(cache.path, "svm", search=SearchOptions(c=[1.0], cv=0)).head
     image = str(photos / "train" / "bees")
-    assert len(list(predict(head, [image], device="cpu"))) == 8
+    assert len(list(predict(head, [image], compute=CPU))) == 8
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "somebody else's"))
     with pytest.raises(UntrustedCodeError, match="the head names a network that is code"):
-        list(predict(head, [image], device="cpu"))
-    named = predict(head, [image], model=head.reference.model, device="cpu")
+        list(predict(head, [image], compute=CPU))
+    named = predict(head, [image], model=head.reference.model, compute=CPU)
     assert len(list(named)) == 8
-    assert len(list(predict(head, [image], device="cpu"))) == 8
+    assert len(list(predict(head, [image], compute=CPU))) == 8

@@ -563,6 +563,8 @@ def test_derived_files_are_removed_before_any_shard(
 LOUD = """
 from torch import nn
 
+CPU = ComputeOptions(device="cpu")
+
 def loud():
     network = nn.Sequential()
     network.add_module("{name}", nn.Conv2d(3, 4, 1))
@@ -760,7 +762,9 @@ def test_answers_by_hand_are_the_packages(
 
     rows = [0, 10, 20, 35]
     names = [str(photos / reader.images[row]["path"]) for row in rows]
-    for row, prediction in zip(rows, predict(head, names, device="cpu"), strict=True):
+    for row, prediction in zip(
+        rows, predict(head, names, compute=ComputeOptions(device="cpu")), strict=True
+    ):
         answer = answers[row]
         assert prediction.label == answer.label
         scores = answer.probabilities or answer.margins.tolist()

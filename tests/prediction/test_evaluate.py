@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from scipy.special import expit, softmax
 from sklearn.metrics import accuracy_score, average_precision_score, recall_score
 
-from bottleneck.data.images import ImageSource
+from bottleneck.cache.store import open_cache
+from bottleneck.data.images import ImageSource, open_images
 from bottleneck.errors import LabelsError, SpecMismatchError, UnknownNameError
+from bottleneck.extraction.options import ComputeOptions
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.head import Head
 from bottleneck.fitting.options import SearchOptions
@@ -34,10 +36,12 @@ from tests.helpers.datasets import calibration_error
 from tests.helpers.fixture_types import Extract
 from tests.helpers.photographs import write_photographs
 
+CPU = ComputeOptions(device="cpu")
+
 
 def test_a_cache_and_its_images_are_judged_alike(head: Head, cache: Path, photos: Path) -> None:
     on_cache = evaluate(head, cache).score
-    on_images = evaluate(head, photos, device="cpu").score
+    on_images = evaluate(head, photos, compute=CPU).score
     assert on_cache.to_dict() == on_images.to_dict()
     assert (on_cache.split, on_cache.n) == ("val", 12)
 
@@ -85,12 +89,12 @@ def test_a_split_can_be_chosen(head: Head, cache: Path) -> None:
 
 def test_new_images_need_no_training_split(head: Head, photos: Path) -> None:
     shutil.rmtree(photos / "train")
-    found = evaluate(head, photos, device="cpu").score
+    found = evaluate(head, photos, compute=CPU).score
     assert (found.split, found.n) == ("val", 12)
 
 
 def test_images_without_splits_are_all_judged(head: Head, photos: Path) -> None:
-    found = evaluate(head, photos / "val", device="cpu").score
+    found = evaluate(head, photos / "val", compute=CPU).score
     assert (found.split, found.n) == ("", 12)
 
 
@@ -100,7 +104,7 @@ def test_rejected_images_are_named_and_not_judged(
     (photos / "val" / "bees" / "bees001.png").write_bytes(b"no image")
     cache = extract_tiny(photos, tmp_path / "again").cache.path
     for target in (cache, photos):
-        evaluation = evaluate(head, target, device="cpu")
+        evaluation = evaluate(head, target, compute=CPU)
         assert evaluation.score.n == 11
         assert list(evaluation.rejected) == ["val/bees/bees001.png"]
 
@@ -108,7 +112,7 @@ def test_rejected_images_are_named_and_not_judged(
 def test_labels_that_the_head_never_saw_are_refused(head: Head, photos: Path) -> None:
     write_photographs(photos / "val" / "moths", 2, label="moths")
     with pytest.raises(LabelsError, match=r"2 images have labels.*'moths'.*ants, bees, wasps"):
-        evaluate(head, photos, device="cpu")
+        evaluate(head, photos, compute=CPU)
 
 
 def test_a_cache_of_another_spec_is_refused(
@@ -123,7 +127,7 @@ def test_nothing_to_judge_is_refused(head: Head, photos: Path) -> None:
     shutil.rmtree(photos / "val")
     write_photographs(photos / "val", 2, label="ants")  # without classes
     with pytest.raises(LabelsError, match="no labelled image"):
-        evaluate(head, photos, device="cpu")
+        evaluate(head, photos, compute=CPU)
 
 
 # Several labels an image
@@ -183,7 +187,7 @@ def test_a_cache_and_its_images_of_several_labels_are_judged_alike(
 ) -> None:
     head = of_labels(many, cv=0)
     on_cache = evaluate(head, many).score
-    on_images = evaluate(head, several, device="cpu").score
+    on_images = evaluate(head, several, compute=CPU).score
     assert on_cache.to_dict() == on_images.to_dict()
     assert (on_cache.split, on_cache.n, on_cache.ece) == ("val", 12, None)
 
@@ -193,7 +197,7 @@ def test_a_head_of_several_labels_judges_images_that_have_one_each(
 ) -> None:
     head = of_labels(many, cv=0)
     several.write_text(several.read_text().replace("green|bright", "green"))
-    found = evaluate(head, several, device="cpu").score
+    found = evaluate(head, several, compute=CPU).score
     codes, labels = judged_rows(many, "val")
     ones = [label.removesuffix("|bright").strip() for label in labels]
     true = np.array([[name == label for name in head.classes] for label in ones])
@@ -207,14 +211,14 @@ def test_a_label_that_a_head_of_several_never_saw_is_refused(many: Path, several
     head = of_labels(many, cv=0)
     several.write_text(several.read_text().replace("green|", "green|loud|"))
     with pytest.raises(LabelsError, match=r"4 images have labels.*'loud'.*bright, green, red"):
-        evaluate(head, several, device="cpu")
+        evaluate(head, several, compute=CPU)
 
 
 def test_a_head_of_one_label_refuses_images_of_several(head: Head, several: Path) -> None:
     lines = several.read_text().splitlines(keepends=True)
     several.write_text("".join(lines[:1] + [line for line in lines if "|" in line]))
     with pytest.raises(LabelsError, match=r"'green\|bright' \(4 images\).*ants, bees, wasps"):
-        evaluate(head, several, device="cpu")
+        evaluate(head, several, compute=CPU)
 
 
 # Which images are not in the score, and what is known before images are read
@@ -317,3 +321,12 @@ def test_the_head_may_be_a_path_and_the_target_a_string(
     expected = evaluate(head, cache).to_dict()
     assert evaluate(tmp_path / "a.head", str(cache)).to_dict() == expected
     assert evaluate(str(tmp_path / "a.head"), cache).to_dict() == expected
+
+
+def test_the_target_may_be_an_open_cache_a_result_or_a_source(
+    head: Head, cache: Path, photos: Path
+) -> None:
+    expected = evaluate(head, cache).to_dict()
+    opened = open_cache(cache)
+    for target in (opened, SimpleNamespace(cache=opened), open_images(photos)):
+        assert evaluate(head, target, compute=CPU).to_dict() == expected

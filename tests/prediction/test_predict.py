@@ -8,10 +8,14 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
+from bottleneck.data.images import open_images
 from bottleneck.errors import ImagesNotFoundError, InvalidOptionError, SpecMismatchError
+from bottleneck.extraction.options import ComputeOptions
 from bottleneck.fitting.head import Head
 from bottleneck.linear.calibration import Calibration
 from bottleneck.prediction.predict import predict
+
+CPU = ComputeOptions(device="cpu")
 
 TEMPERATURE = Calibration(np.full(3, 0.3), np.zeros(3), independent=False)
 PLATT = Calibration(np.array([0.3, 2.0, 0.0]), np.array([-1.0, 0.5, 3.0]), independent=True)
@@ -23,7 +27,7 @@ def test_predictions_are_the_heads_on_the_cached_codes(
 ) -> None:
     several = calibration is PLATT
     head = dataclasses.replace(head, calibration=calibration, multilabel=several)
-    found = list(predict(head, [str(photos / "val")], device="cpu"))
+    found = list(predict(head, [str(photos / "val")], compute=CPU))
     with h5py.File(cache / "codes.h5") as index:
         codes = index["layer2"][24:].astype(np.float64)  # train comes before val
     prepared = (codes - head.scaler.mean) / head.scaler.scale
@@ -48,14 +52,14 @@ def test_predictions_are_the_heads_on_the_cached_codes(
 def test_an_image_may_have_none_of_several_labels_or_all(head: Head, photos: Path) -> None:
     for intercept, label in [(-1e3, ""), (1e3, "ants|bees|wasps")]:
         every = dataclasses.replace(head, multilabel=True, intercept=np.full(3, intercept))
-        found = list(predict(every, [str(photos / "val" / "ants")], device="cpu"))
+        found = list(predict(every, [str(photos / "val" / "ants")], compute=CPU))
         assert [(p.label, p.reason, len(p.scores)) for p in found] == [(label, "", 3)] * 4
 
 
 def test_a_bad_image_is_named_and_the_others_are_predicted(head: Head, photos: Path) -> None:
     folder = photos / "val" / "ants"
     (folder / "ants001.png").write_bytes(b"no image")
-    found = list(predict(head, [str(folder)], device="cpu", batch_size=2))
+    found = list(predict(head, [str(folder)], compute=ComputeOptions(device="cpu", batch_size=2)))
     assert [bool(p.reason) for p in found] == [False, True, False, False]
     assert (found[1].label, found[1].scores) == ("", {})
     assert [p.label for p in found if not p.reason] == ["ants"] * 3
@@ -83,13 +87,16 @@ def test_a_batch_goes_through_the_head_at_once(
         return decide(self, codes)
 
     monkeypatch.setattr(Head, "decision_function", counted)
-    assert len(list(predict(head, photos / "val", device="cpu", batch_size=5))) == 12
+    assert (
+        len(list(predict(head, photos / "val", compute=ComputeOptions(device="cpu", batch_size=5))))
+        == 12
+    )
     assert sizes == [5, 5, 2]
 
 
 def test_a_batch_without_any_good_image_is_no_error(head: Head, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"")
-    (prediction,) = predict(head, tmp_path / "a.jpg", device="cpu")
+    (prediction,) = predict(head, tmp_path / "a.jpg", compute=CPU)
     assert (prediction.label, prediction.scores) == ("", {})
     assert "the file is empty" in prediction.reason
 
@@ -105,7 +112,7 @@ def test_the_head_may_be_a_path_and_the_images_of_every_kind(
         photos / "list.csv",
         str(photos / "val" / "ants" / "*3.png"),
     ]
-    predictions = list(predict(str(tmp_path / "new.head"), images, device="cpu"))
+    predictions = list(predict(str(tmp_path / "new.head"), images, compute=CPU))
     wasps = [f"wasps00{i}.{'png' if i % 2 else 'jpg'}" for i in range(4)]
     names = ["ants001.png", *wasps, "bees002.jpg", "bees001.png", "ants003.png"]
     assert [prediction.path.name for prediction in predictions] == names
@@ -118,4 +125,10 @@ def test_what_is_wrong_is_said_before_the_first_prediction_is_asked_for(
     with pytest.raises(ImagesNotFoundError, match="absent"):
         predict(head, [str(photos), "absent.jpg"])
     with pytest.raises(InvalidOptionError, match="batch_size=0"):
-        predict(head, photos, batch_size=0)
+        predict(head, photos, compute=ComputeOptions(batch_size=0))
+
+
+def test_images_may_be_a_source(head: Head, photos: Path, cache: Path) -> None:
+    images = open_images(photos / "val")
+    expected = list(predict(head, photos / "val", compute=CPU))
+    assert list(predict(head, images, compute=CPU)) == expected
