@@ -1,4 +1,5 @@
 import os
+import pickle
 import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -131,6 +132,14 @@ def test_who_is_asked_to_stop_finishes_the_shards_in_the_making(
         clear_stop_request()
     assert 1 <= len(open_cache(tmp_path / "cache").finished_shards("layer2")) <= 3
     assert missing_shards(extract_tiny(photos, shard_size=2).cache, "layer2") == []
+
+
+def test_a_job_is_sent_to_workers_without_the_table_of_images(job: WorkerJob, photos: Path) -> None:
+    assert len(job.images.table) == 1
+    assert len(pickle.dumps(job)) < 4000
+    again = pickle.loads(pickle.dumps(job))
+    assert (again, hash(again)) == (job, hash(job))  # a worker keeps the network of equal jobs
+    assert again.images.read(0) == (photos / job.images.table.path[0]).read_bytes()
 
 
 def test_a_worker_that_sees_everything_leaves_nothing(job: WorkerJob, cache: Path) -> None:
