@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bottleneck.data.images import open_images
-from bottleneck.data.labels import encode_targets, split_rows
+from bottleneck.data.labels import encode_targets
+from bottleneck.data.splits import split_rows
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.fitting.fit import fit

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 
 from bottleneck.cache.store import Cache, open_cache
-from bottleneck.data.labels import encode_targets, split_rows
+from bottleneck.data.labels import encode_targets
+from bottleneck.data.splits import split_rows
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions
 

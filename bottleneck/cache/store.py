@@ -29,7 +29,7 @@ from bottleneck.cache.manifest import (
 from bottleneck.cache.paths import list_layer_dirs
 from bottleneck.cache.shard import OpenShard, open_shard
 from bottleneck.cache.status import CacheStatus, describe
-from bottleneck.data.labels import split_rows
+from bottleneck.data.splits import split_rows
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import CacheError, ImagesTableError, ShardError, UnknownNameError
 

@@ -8,13 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache.store import Cache
-from bottleneck.data.labels import (
-    class_names,
-    encode_targets,
-    is_multilabel,
-    split_rows,
-    train_and_heldout_splits,
-)
+from bottleneck.data.labels import class_names, encode_targets, is_multilabel
+from bottleneck.data.splits import split_rows, train_and_heldout_splits
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import CacheError, InvalidOptionError, LabelsError, UnknownNameError
 from bottleneck.fitting.dask_matrix import load_on_workers

@@ -6,7 +6,7 @@ from pathlib import Path
 from threading import Lock
 
 from bottleneck.cache.store import Cache, open_cache
-from bottleneck.data.labels import with_labels_from_csv
+from bottleneck.data.label_csv import with_labels_from_csv
 from bottleneck.data.table import ImageTable
 
 _LOCK = Lock()  # a Dask worker runs tasks in several threads

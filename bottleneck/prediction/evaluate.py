@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from bottleneck.cache.manifest import is_cache
 from bottleneck.cache.store import Cache, CacheLike, open_cache
 from bottleneck.data.images import ImageSource, open_images
-from bottleneck.data.labels import encode_targets, heldout_split, split_rows
+from bottleneck.data.labels import encode_targets
+from bottleneck.data.splits import heldout_split, split_rows
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import InvalidOptionError, LabelsError, UnknownNameError
 from bottleneck.extraction.options import ComputeOptions

@@ -1,0 +1,80 @@
+"""The split to train on, the one to judge on, and their rows."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.data.table import ImageTable
+from bottleneck.errors import LabelsError
+
+
+def train_and_heldout_splits(images: ImageTable) -> tuple[str, str]:
+    """Return the names of the split to train on and of the one to judge on.
+
+    Returns
+    -------
+    train, heldout : str
+        Empty names mean all rows and no rows.
+
+    Raises
+    ------
+    LabelsError
+        There are splits, but no ``train``.
+
+    Examples
+    --------
+    >>> from bottleneck.data.images import open_images
+    >>> train_and_heldout_splits(open_images("data/digits").table)
+    ('train', 'test')
+    """
+    splits = _splits(images)
+    if splits <= {"", "train"}:
+        return "", ""
+    if "train" not in splits:
+        raise LabelsError(
+            f"no image is in split 'train'; found {', '.join(sorted(splits - {''}))}: name the "
+            "training images' split train"
+        )
+    return "train", heldout_split(images)
+
+
+def heldout_split(images: ImageTable) -> str:
+    """Return the split to judge on: ``test``, or else ``val``; empty if there is neither.
+
+    Examples
+    --------
+    >>> from bottleneck.data.images import open_images
+    >>> heldout_split(open_images("data/digits").table)
+    'test'
+    """
+    splits = _splits(images)
+    return next((split for split in ("test", "val") if split in splits), "")
+
+
+def split_rows(images: ImageTable, usable: NDArray[np.bool_], split: str) -> NDArray[np.int64]:
+    """Return the usable rows of a split, ascending.
+
+    Parameters
+    ----------
+    images : ImageTable
+        n rows.
+    usable : ndarray of bool, shape (n,)
+    split : str
+        If empty, all usable rows are returned.
+
+    Returns
+    -------
+    ndarray of int64, shape (m,)
+
+    Examples
+    --------
+    >>> from bottleneck.data.images import open_images
+    >>> images = open_images("data/digits").table
+    >>> len(split_rows(images, images.has_label, "train"))
+    50
+    """
+    return np.flatnonzero(usable & images.split.equals(split) if split else usable)
+
+
+def _splits(images: ImageTable) -> set[str]:
+    """Return the splits of the images that exist."""
+    return set(images.split.take(np.flatnonzero(images.exists)).categories)

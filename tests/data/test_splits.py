@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+
+from bottleneck.data.splits import heldout_split, split_rows, train_and_heldout_splits
+from bottleneck.errors import LabelsError
+from tests.helpers.image_tables import one_line, table
+
+
+@pytest.mark.parametrize(
+    ("splits", "expected"),
+    [
+        (["train", "val", "test"], ("train", "test")),
+        (["train", "val"], ("train", "val")),
+        (["train"], ("", "")),
+        ([""], ("", "")),
+        (["", "train"], ("", "")),
+        (["train", "extra"], ("train", "")),
+        (["", "train", "val"], ("train", "val")),
+    ],
+)
+def test_which_split_trains_and_which_judges(splits: list[str], expected: tuple[str, str]) -> None:
+    assert train_and_heldout_splits(table(*splits, split=splits)) == expected
+
+
+def test_splits_without_train_are_refused_and_said() -> None:
+    images = table("a", "b", "c", split=["val", "", "test"])
+    with pytest.raises(LabelsError, match="in split 'train'; found test, val: name the") as caught:
+        train_and_heldout_splits(images)
+    assert one_line(caught)
+
+
+def test_a_split_of_removed_images_is_no_split() -> None:
+    images = table("a", "b", "c", split=["train", "test", "val"], size=[1, -1, 1])
+    assert train_and_heldout_splits(images) == ("train", "val")
+    assert heldout_split(images) == "val"
+    assert heldout_split(table("a", split=["train"])) == ""
+
+
+def test_rows_of_a_split_are_its_usable_ones() -> None:
+    images = table(*"abcd", split=["val", "train", "val", "val"])
+    usable = np.array([True, True, False, True])
+    assert split_rows(images, usable, "val").tolist() == [0, 3]
+    assert split_rows(images, usable, "").tolist() == [0, 1, 3]
+    assert split_rows(images, usable, "test").tolist() == []
