@@ -24,7 +24,7 @@ DOORS = {
     "safetensors": {"backbones.weights", "fitting.head"},
     "sklearn": {"linear.estimators", "fitting.folds"},
     "scipy": {"linear.calibration"},
-    "psutil": {"fitting.sharded_matrix"},
+    "psutil": {"runtime.resources"},
     "matplotlib": {"reporting.sweep_plot"},
     "joblib": {"runtime.executors"},
     "dask": {"runtime.executors"},

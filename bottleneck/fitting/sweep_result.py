@@ -9,16 +9,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 from bottleneck.fitting.metrics import format_metric
 from bottleneck.fitting.scores import Score
 from bottleneck.fitting.search_result import Candidate
 from bottleneck.reporting.sweep_plot import plot_sweep, sweep_figure
 from bottleneck.runtime.formatting import escape_unprintable, format_table
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -140,7 +137,7 @@ class SweepResult(Sequence[SweepRow]):
             key=lambda row: (cost_or_infinity(row.cost), row.size, -row.cv.mean),
         )
 
-    def plot(self, path: str | PathLike[str] | None = None) -> "Figure | None":
+    def plot(self, path: str | PathLike[str] | None = None) -> Any:
         """Plot accuracy against the share of the network that each layer needs.
 
         Parameters

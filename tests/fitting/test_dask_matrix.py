@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bottleneck.cache.store import open_cache
 from bottleneck.errors import InvalidOptionError, ShardError, WorkerError
 from bottleneck.fitting import dask_matrix as remote
+from bottleneck.fitting import selection
 from bottleneck.fitting.dask_matrix import DaskMatrix, load_on_workers
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.fit_result import FitResult
@@ -46,6 +47,13 @@ def cluster() -> Iterator[Cluster]:
 def client(cluster: Cluster) -> Iterator[Any]:
     with connected(cluster) as found:
         yield found
+
+
+@pytest.fixture(autouse=True)
+def few_values_of_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the default search short: each C takes many messages to the workers."""
+    monkeypatch.setattr(selection, "C_GRID", (1e-3, 1e-1, 1e1))
+    monkeypatch.setattr(selection, "_FINE_FACTORS", (0.5, 2.0))
 
 
 def connected(cluster: Cluster) -> Any:
@@ -159,7 +167,7 @@ def from_the_minimiser(solution: Solution) -> float:
 @pytest.mark.parametrize(
     ("name", "method", "options"),
     [
-        ("photos", ClassifierOptions("svm"), {"scaling": "auto", "cv": 2}),
+        ("photos", ClassifierOptions("svm"), {"scaling": "auto", "cv": 2, "c": GRID[:1]}),
         ("photos", ClassifierOptions("softmax", class_weight="balanced"), {"rule": "1se"}),
         (
             "photos",
@@ -304,7 +312,7 @@ def test_workers_forget_what_nobody_asks_for(two: Path, client: Any) -> None:
 def test_workers_killed_in_the_middle_change_nothing(
     photos: Path, killed: int, joining: int
 ) -> None:
-    search = SearchOptions(c=GRID, cv=3)
+    search = SearchOptions(c=GRID, cv=2)
     with dask_cluster(2) as cluster, connected(cluster) as client:
         calm = Watched(client)
         expected = fit(photos, "svm", search=search, executor=DaskExecutor(calm))
@@ -432,7 +440,8 @@ def test_the_backend_and_its_scheduler_need_each_other(
 ) -> None:
     result = run("fit", str(two), "--clf", "svm", "-o", str(tmp_path / "head"), *given)
     assert result.exit_code == 2
-    assert "need each other: give both" in result.stderr
+    assert "--backend dask" in result.stderr
+    assert "--scheduler" in result.stderr
     assert result.stderr.count("\n") == 1
 
 
