@@ -563,8 +563,6 @@ def test_derived_files_are_removed_before_any_shard(
 LOUD = """
 from torch import nn
 
-CPU = ComputeOptions(device="cpu")
-
 def loud():
     network = nn.Sequential()
     network.add_module("{name}", nn.Conv2d(3, 4, 1))

@@ -2,10 +2,14 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pytest
 
 from bottleneck.cache.index import IndexedLayer, write_index
 from bottleneck.cache.manifest import COMPRESSIONS
 from bottleneck.cache.shard import read_header
+from bottleneck.cache.store import (
+    open_cache,
+)
 from tests.helpers.shards import a_shard, sparse, write
 
 
@@ -40,3 +44,22 @@ def test_the_index_shows_shards_of_both_types_as_one_array(tmp_path: Path) -> No
     np.testing.assert_array_equal(codes[:5], first.codes.astype(np.float16))
     assert np.isnan(codes[5:10]).all()  # the shard that is still missing
     np.testing.assert_array_equal(codes[10:], last.codes)
+
+
+def test_of_tasks_that_end_together_the_last_index_has_all_shards(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = open_cache(cache)
+    late = found.shard_path("layer2", 4)
+    whole = late.read_bytes()
+    late.unlink()
+
+    def slowly(path: Path, layers: dict[str, IndexedLayer]) -> None:
+        write_index(path, layers)
+        late.write_bytes(whole)  # another task's, which has written its own index before this one
+
+    monkeypatch.setattr("bottleneck.cache.index.write_index", slowly)
+    found.write_index()
+    with h5py.File(cache / "codes.h5") as index:
+        assert index["layer2:valid"][...].all()
+        assert np.isfinite(index["layer2"][...]).all()

@@ -1,5 +1,6 @@
 import dataclasses
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from bottleneck.cache.manifest import COMPRESSIONS
 from bottleneck.cache.shard import (
@@ -21,7 +21,14 @@ from bottleneck.cache.shard import (
 )
 from bottleneck.cache.shard_writer import write_shard
 from bottleneck.errors import ShardError
-from tests.helpers.shards import a_manifest, a_shard, forge, sparse, write
+from tests.helpers.shards import (
+    a_manifest,
+    a_shard,
+    forge,
+    in_blocks,
+    sparse,
+    write,
+)
 
 
 @pytest.mark.parametrize("shape", [(7,), (3, 2, 2), ()])
@@ -76,17 +83,9 @@ def test_blocks_together_are_the_codes_in_their_type(
     np.testing.assert_array_equal(np.concatenate(blocks), codes.astype(dtype))
 
 
-def in_blocks(path: Path) -> list[NDArray[Any]]:
-    verify_shard(path)
-    return list(iter_code_blocks(path, 2))
-
-
-def joined_blocks(path: Path) -> NDArray[Any]:
-    return np.concatenate(in_blocks(path))
-
-
-def codes_of(path: Path) -> NDArray[Any]:
-    return read_shard(path).codes
+@cache
+def whole_shard(compression: str, folder: Path) -> bytes:
+    return write(folder / "whole.h5", sparse(), compression=compression).read_bytes()
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
@@ -95,8 +94,8 @@ def codes_of(path: Path) -> NDArray[Any]:
 def test_any_changed_bit_of_the_file_is_found(
     compression: str, at: float, bit: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    path = tmp_path_factory.mktemp("shard") / "0.h5"
-    content = bytearray(write(path, sparse(), compression=compression).read_bytes())
+    path = tmp_path_factory.getbasetemp() / "changed0.h5"
+    content = bytearray(whole_shard(compression, tmp_path_factory.getbasetemp()))
     content[int(at * len(content))] ^= 1 << bit
     path.write_bytes(content)
     for read in (in_blocks, read_shard, verify_shard):
@@ -142,33 +141,6 @@ def test_a_layers_share_of_the_network_comes_back_where_it_is_one(tmp_path: Path
             read_header(forge(path, header=other))
 
 
-def test_codes_beyond_float16_are_stored_as_float32(tmp_path: Path) -> None:
-    large = a_shard(scale=1e6)
-    path = write(tmp_path / "0.h5", large, "float16")
-    assert read_header(path).dtype == "float32"
-    np.testing.assert_array_equal(read_shard(path).codes, large.codes)
-
-
-def test_the_largest_float16_is_still_float16(tmp_path: Path) -> None:
-    shard = a_shard()
-    shard.codes[0, 0] = 65504
-    assert read_header(write(tmp_path / "0.h5", shard, "float16")).dtype == "float16"
-
-
-def test_the_same_shard_is_the_same_bytes(tmp_path: Path) -> None:
-    a, b = write(tmp_path / "a.h5", a_shard()), write(tmp_path / "b.h5", a_shard())
-    assert a.read_bytes() == b.read_bytes()
-
-
-def test_chunks_hold_many_rows(tmp_path: Path) -> None:
-    n = 3000
-    blank = [""] * n
-    codes = np.zeros((n, 512), np.float32)
-    shard = ShardData(codes, np.arange(n), blank, blank, np.ones(n, bool), blank, blank)
-    with h5py.File(write(tmp_path / "0.h5", shard, "float16")) as file:
-        assert file["codes"].chunks == (1024, 512)  # 1 MiB
-
-
 def test_a_column_of_another_length_is_found(tmp_path: Path) -> None:
     def shorten(file: Any) -> None:
         short = file["path"][:-1]
@@ -210,46 +182,6 @@ def test_a_later_format_is_refused_by_its_number(tmp_path: Path) -> None:
     for read in READS:
         with pytest.raises(ShardError, match="version 3; this program reads version 2"):
             read(path)
-
-
-def test_an_interrupted_write_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_args: Any, **_kwargs: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(h5py.Group, "create_dataset", full)
-    with pytest.raises(OSError, match="No space left"):
-        write(tmp_path / "0.h5", a_shard())
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("dtype", ["float16", "float32"])
-@pytest.mark.parametrize("compression", ["lzf", "gzip"])
-def test_a_compressed_shard_is_smaller_and_the_same_to_every_reader(
-    tmp_path: Path, compression: str, dtype: str
-) -> None:
-    plain = write(tmp_path / "plain.h5", sparse(), dtype)
-    path = write(tmp_path / "0.h5", sparse(), dtype, compression=compression)
-    with h5py.File(plain) as expected, h5py.File(path) as file:
-        assert file["codes"].compression == compression
-        assert file["codes"].id.get_storage_size() < 0.6 * expected["codes"].id.get_storage_size()
-        assert dict(file.attrs) == dict(expected.attrs)  # the digests too
-        np.testing.assert_array_equal(file["codes"][...], expected["codes"][...])
-    assert read_header(path).shape == read_header(plain).shape
-    for read in (joined_blocks, codes_of):
-        np.testing.assert_array_equal(read(path), read(plain))
-
-
-@pytest.mark.parametrize("compression", COMPRESSIONS)
-@pytest.mark.parametrize("shape", [(7,), (3, 2, 2), ()])
-def test_codes_that_no_filter_makes_smaller_come_back_too(
-    tmp_path: Path, shape: tuple[int, ...], compression: str
-) -> None:
-    shard = a_shard(shape=shape)
-    path = write(tmp_path / "0.h5", shard, compression=compression)
-    for read in (joined_blocks, codes_of):
-        np.testing.assert_array_equal(read(path), shard.codes)
 
 
 def test_blocks_across_compressed_chunks_are_the_codes(tmp_path: Path) -> None:

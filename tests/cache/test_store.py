@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from bottleneck.cache import manifest
-from bottleneck.cache.index import IndexedLayer, write_index
-from bottleneck.cache.shard import read_header, read_shard
+from bottleneck.cache.shard import read_shard
 from bottleneck.cache.shard_writer import write_shard
 from bottleneck.cache.store import (
     cache_status,
@@ -29,14 +28,6 @@ from bottleneck.errors import CacheError, ShardError
 from bottleneck.fitting.sharded_matrix import ShardedMatrix
 from tests.helpers.fixture_types import Extract
 from tests.helpers.shards import missing_shards
-
-
-def test_a_cache_opens_with_its_plan(cache: Path) -> None:
-    found = open_cache(cache)
-    assert (found.layers, found.shard_count) == (["layer2", "layer3"], 5)  # 36 images, 8 a shard
-    assert [len(found.rows(shard)) for shard in range(5)] == [8, 8, 8, 8, 4]
-    assert missing_shards(found, "layer2") == []
-    assert len(found.images) == 36
 
 
 def test_codes_are_read_by_row_over_shards(cache: Path) -> None:
@@ -67,18 +58,6 @@ def test_a_missing_shard_is_missing(cache: Path) -> None:
         found.valid_rows("layer2")
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "text", "other layer"])
-def test_a_shard_that_is_not_whole_is_missing(cache: Path, damage: str) -> None:
-    found = open_cache(cache)
-    path = found.shard_path("layer2", 1)
-    if damage == "other layer":
-        shutil.copy(found.shard_path("layer3", 1), path)
-    else:
-        whole = path.read_bytes()
-        path.write_bytes({"cut": whole[:2000], "empty": b"", "text": b"text"}[damage])
-    assert missing_shards(found, "layer2") == [1]
-
-
 def test_swapped_shards_are_missing_and_are_not_read(cache: Path) -> None:
     found = open_cache(cache)
     a, b = found.shard_path("layer2", 0), found.shard_path("layer2", 1)
@@ -104,24 +83,6 @@ def test_a_shard_of_another_cache_is_missing_and_is_not_read(
     assert missing_shards(found, "layer2") == [2]
     with pytest.raises(ShardError, match=r"00002\.h5 is of another cache"):
         found.read_codes("layer2", np.array([16]))
-
-
-def test_a_shards_rows_and_images_must_be_those_of_its_place(cache: Path) -> None:
-    found = open_cache(cache)
-    path = found.shard_path("layer2", 4)
-    header, content = read_header(path), read_shard(path)
-    found.require_matching_rows("layer2", 4, header, content)
-    row, images = content.row, content.path
-    for other in (row - 1, row[::-1], row[:3], np.arange(32, 40)):
-        with pytest.raises(ShardError, match=r"00004\.h5 holds other rows than 32 to 35"):
-            found.require_matching_rows(
-                "layer2", 4, header, dataclasses.replace(content, row=other)
-            )
-    for others in (images[::-1], images[:3], [*images[:3], "other.jpg"]):
-        with pytest.raises(ShardError, match=r"00004\.h5 holds other images than images\.csv"):
-            found.require_matching_rows(
-                "layer2", 4, header, dataclasses.replace(content, path=others)
-            )
 
 
 def test_status_and_plan_open_no_hdf5(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,25 +174,6 @@ def test_float32_shards_of_a_float16_cache_are_shown(photos: Path, extract_tiny:
     large = dataclasses.replace(old, codes=old.codes.astype(np.float32) * 1e7)
     write_shard(path, large, manifest=cache.manifest, layer="layer2")
     assert cache.status().layers["layer2"].dtype == "float16+float32"
-
-
-def test_of_tasks_that_end_together_the_last_index_has_all_shards(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = open_cache(cache)
-    late = found.shard_path("layer2", 4)
-    whole = late.read_bytes()
-    late.unlink()
-
-    def slowly(path: Path, layers: dict[str, IndexedLayer]) -> None:
-        write_index(path, layers)
-        late.write_bytes(whole)  # another task's, which has written its own index before this one
-
-    monkeypatch.setattr("bottleneck.cache.index.write_index", slowly)
-    found.write_index()
-    with h5py.File(cache / "codes.h5") as index:
-        assert index["layer2:valid"][...].all()
-        assert np.isfinite(index["layer2"][...]).all()
 
 
 # How often files are opened and parsed

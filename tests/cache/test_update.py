@@ -6,14 +6,11 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bottleneck.cache.directory import REMOVED
-from bottleneck.cache.merge import ImageChanges, merge_images
+from bottleneck.cache.merge import ImageChanges
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.cache.update import plan_update
-from bottleneck.data.table import ImageTable
 from bottleneck.errors import CacheError, SpecMismatchError
 from tests.helpers.fixture_types import Extract
 from tests.helpers.networks import SMALL
@@ -272,37 +269,6 @@ def test_a_plan_that_was_cut_short_is_made_again(
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "images.csv").write_text("half")
     assert extract_tiny(photos).rows == 36
-
-
-# merge_images as a rule
-
-
-def table(names: dict[str, int]) -> ImageTable:
-    paths = sorted(names)
-    sizes = np.array([names[path] for path in paths], dtype=np.int64)
-    blank = [""] * len(paths)
-    return ImageTable(paths, list(blank), list(blank), list(blank), sizes, sizes + 1)
-
-
-FILES = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 3), min_size=1)
-
-
-@given(old=FILES, new=FILES)
-def test_merging_keeps_rows_adds_at_the_end_and_finds_every_change(
-    old: dict[str, int], new: dict[str, int]
-) -> None:
-    before, now = table(old), table(new)
-    merged, stale, changes = merge_images(before, now)
-    assert merged.path[: len(before)] == before.path
-    assert merged.path[len(before) :] == [path for path in now.path if path not in old]
-    assert {merged.path[row] for row in stale} == {p for p in old.keys() & new if old[p] != new[p]}
-    present = {path for path, here in zip(merged.path, merged.exists, strict=True) if here}
-    assert present == set(new)
-    for path, size in zip(merged.path, merged.size.tolist(), strict=True):
-        assert size == new.get(path, -1)
-    assert changes == ImageChanges(len(new.keys() - old), len(stale), len(old.keys() - new))
-    again, stale_again, none = merge_images(merged, now)
-    assert (again.path, stale_again, bool(none)) == (merged.path, [], False)
 
 
 # Content

@@ -7,10 +7,11 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from bottleneck.cache.envelope import build_envelope
 from bottleneck.cache.manifest import Manifest, StorageLayout
-from bottleneck.cache.shard import FILE_TYPE, ShardData
+from bottleneck.cache.shard import FILE_TYPE, ShardData, iter_code_blocks, read_shard, verify_shard
 from bottleneck.cache.shard_writer import write_shard
 from bottleneck.cache.store import Cache
 from bottleneck.spec import InputTransform, ModelReference, Spec
@@ -84,3 +85,19 @@ def missing_shards(cache: Cache, layer: str) -> list[int]:
     """Return the shards of a layer that are not finished."""
     finished = cache.finished_shards(layer)
     return [shard for shard in range(cache.shard_count) if shard not in finished]
+
+
+def in_blocks(path: Path) -> list[NDArray[Any]]:
+    """Verify a shard and read its codes in blocks of two rows."""
+    verify_shard(path)
+    return list(iter_code_blocks(path, 2))
+
+
+def joined_blocks(path: Path) -> NDArray[Any]:
+    """Return the codes of a shard, read in blocks."""
+    return np.concatenate(in_blocks(path))
+
+
+def codes_of(path: Path) -> NDArray[Any]:
+    """Return the codes of a shard, read at once."""
+    return read_shard(path).codes

@@ -1,0 +1,51 @@
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bottleneck.cache.shard import read_header, read_shard
+from bottleneck.cache.store import (
+    open_cache,
+)
+from bottleneck.errors import ShardError
+from tests.helpers.shards import missing_shards
+
+
+def test_a_cache_opens_with_its_plan(cache: Path) -> None:
+    found = open_cache(cache)
+    assert (found.layers, found.shard_count) == (["layer2", "layer3"], 5)  # 36 images, 8 a shard
+    assert [len(found.rows(shard)) for shard in range(5)] == [8, 8, 8, 8, 4]
+    assert missing_shards(found, "layer2") == []
+    assert len(found.images) == 36
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "other layer"])
+def test_a_shard_that_is_not_whole_is_missing(cache: Path, damage: str) -> None:
+    found = open_cache(cache)
+    path = found.shard_path("layer2", 1)
+    if damage == "other layer":
+        shutil.copy(found.shard_path("layer3", 1), path)
+    else:
+        whole = path.read_bytes()
+        path.write_bytes({"cut": whole[:2000], "empty": b"", "text": b"text"}[damage])
+    assert missing_shards(found, "layer2") == [1]
+
+
+def test_a_shards_rows_and_images_must_be_those_of_its_place(cache: Path) -> None:
+    found = open_cache(cache)
+    path = found.shard_path("layer2", 4)
+    header, content = read_header(path), read_shard(path)
+    found.require_matching_rows("layer2", 4, header, content)
+    row, images = content.row, content.path
+    for other in (row - 1, row[::-1], row[:3], np.arange(32, 40)):
+        with pytest.raises(ShardError, match=r"00004\.h5 holds other rows than 32 to 35"):
+            found.require_matching_rows(
+                "layer2", 4, header, dataclasses.replace(content, row=other)
+            )
+    for others in (images[::-1], images[:3], [*images[:3], "other.jpg"]):
+        with pytest.raises(ShardError, match=r"00004\.h5 holds other images than images\.csv"):
+            found.require_matching_rows(
+                "layer2", 4, header, dataclasses.replace(content, path=others)
+            )
