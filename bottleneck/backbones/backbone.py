@@ -167,6 +167,12 @@ def build_skeleton(
         Frozen; on the meta device for torchvision's models.
     transform : InputTransform
         What the weights expect.
+
+    Examples
+    --------
+    >>> network, transform = build_skeleton("resnet18")
+    >>> network.fc.weight.device.type, transform.resize, transform.crop
+    ('meta', 256, 224)
     """
     source = find_source(model)
     with torch.random.fork_rng(devices=[]):

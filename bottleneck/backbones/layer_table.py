@@ -73,7 +73,7 @@ class LayerTable(Sequence[Layer]):
         )
 
     def to_list(self) -> list[dict[str, Any]]:
-        """Return a row for each layer, as ``bottleneck layers --json`` prints them.
+        """Return a row of plain values for each layer, for JSON.
 
         Returns
         -------

@@ -180,6 +180,12 @@ def select_layers(layers: Sequence[Layer], names: Sequence[str]) -> list[Layer]:
     ------
     UnknownNameError
         There is no such layer; the nearest names are suggested.
+
+    Examples
+    --------
+    >>> layers = [Layer(name, name, 0, (8,), False, 0.5) for name in ("a", "b", "c")]
+    >>> [layer.name for layer in select_layers(layers, ["c", "a", "c"])]
+    ['a', 'c']
     """
     by_name = {layer.name: layer for layer in layers}
     for name in names:

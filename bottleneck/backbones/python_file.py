@@ -33,6 +33,16 @@ class PythonFile:
     ------
     BackboneError
         There is no such file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "mine.py"
+    ...     _ = file.write_text("from torch.nn import Conv2d; build = lambda: Conv2d(3, 8, 3)")
+    ...     network, identity, transform = PythonFile(file, "build").build("none")
+    >>> network, identity.partition("@")[0], transform.crop
+    (Conv2d(3, 8, kernel_size=(3, 3), stride=(1, 1)), 'mine.py:build', 224)
     """
 
     file: Path

@@ -91,6 +91,20 @@ class BatchRunner:
         A layer does not support this pooling.
     BackboneError
         The network can be neither traced nor copied.
+
+    Examples
+    --------
+    >>> from bottleneck.backbones.backbone import load_backbone
+    >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
+    >>> backbone = load_backbone(network, transform={"resize": 32, "crop": 32})
+    >>> spec = Spec(backbone.model, backbone.weights_digest, backbone.transform, decoder="",
+    ...             precision="float32", relu=True, pool="avg")
+    >>> runner = BatchRunner(backbone, backbone.layers[:1], spec, [torch.device("cpu")])
+    >>> images = runner.allocate_batch(5, side=32)
+    >>> with runner.threads() as threads:
+    ...     codes = threads.submit(runner.run, images).result()
+    >>> codes["0"].shape, codes["0"].dtype
+    ((5, 8), dtype('float32'))
     """
 
     def __init__(

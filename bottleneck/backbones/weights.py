@@ -88,6 +88,11 @@ def load_own_weights(network: nn.Module, weights: str, *, model: str) -> None:
         `weights` is something else.
     WeightsError
         The file is absent, is not plain weights, or belongs to another network.
+
+    Examples
+    --------
+    >>> network = nn.Linear(2, 2)
+    >>> load_own_weights(network, "none", model="mine")  # stays as it is
     """
     if is_weights_file(weights):
         load_weights(network, read_weights(Path(weights)), file=Path(weights), model=model)
@@ -170,6 +175,15 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     ------
     WeightsError
         The file is absent or is not plain weights.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     torch.save(nn.Linear(3, 2).state_dict(), Path(folder) / "weights.pth")
+    ...     state = read_weights(Path(folder) / "weights.pth")
+    >>> {name: tuple(value.shape) for name, value in state.items()}
+    {'weight': (2, 3), 'bias': (2,)}
     """
     require_weights_file(file)
     try:
