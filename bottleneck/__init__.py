@@ -1,8 +1,61 @@
 """Linear classifiers on the cached codes of a frozen CNN.
 
-The data's way: images → codes → shards → head → prediction. Importing the package imports
-nothing heavy (pandas tries to import any package of this name): take what you need from its
-modules, `bottleneck.extraction.extract`, `bottleneck.fitting.fit`, `bottleneck.prediction.predict`.
+A frozen network is a fixed function. `extract` runs it once over the images and caches the ReLU'd
+activations ("CNN codes") of any layer in HDF5 shards. `fit` and `sweep` train linear classifiers on
+the cached codes; `predict` and `evaluate` apply them.
+
+Importing this package imports nothing else: each name below is loaded when it is first used.
+
+Examples
+--------
+>>> import bottleneck as bn
+>>> cache = bn.extract(
+...     "photos", "photos.cache", model="resnet50", layers=["layer3"]
+... )  # doctest: +SKIP
+>>> result = bn.fit(cache, "svm")  # doctest: +SKIP
+>>> result.head.save("head.safetensors")  # doctest: +SKIP
 """
 
 __version__ = "0.1.0"
+
+# Each public name and the module that defines it. `__init__.pyi` says the same to type checkers.
+_HOMES = {
+    "ArrayTask": "runtime.scheduler",
+    "BottleneckError": "errors",
+    "Cache": "cache.store",
+    "ClassifierOptions": "linear.training",
+    "ComputeOptions": "extraction.options",
+    "Head": "fitting.head",
+    "InputTransform": "spec",
+    "RefreshOptions": "extraction.options",
+    "SearchOptions": "fitting.options",
+    "StorageOptions": "extraction.options",
+    "evaluate": "prediction.evaluate",
+    "extract": "extraction.extract",
+    "fit": "fitting.fit",
+    "layers": "backbones.layer_table",
+    "open_cache": "cache.store",
+    "open_executor": "runtime.executors",
+    "plan": "extraction.plan",
+    "predict": "prediction.predict",
+    "repair": "extraction.repair",
+    "status": "cache.status",
+    "sweep": "fitting.sweep",
+    "verify": "cache.verify",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*_HOMES, "__version__"]

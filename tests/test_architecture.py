@@ -1,20 +1,38 @@
-"""The architecture: which package may import which, one door for each outside library."""
+"""The architecture: allowed imports, no cycles, faces, one door for each outside library, sizes."""
 
 import ast
 import graphlib
 import importlib
 import inspect
+import io
 import pkgutil
+import re
 import subprocess
 import sys
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
+import make_architecture
 import pytest
+from make_architecture import PACKAGES, imported_names, module_graph, modules, package_graph
 
 import bottleneck
 
-PACKAGE = Path(bottleneck.__file__).parent
+# What each package may import, besides `errors` and `spec`, which stand below all of them.
+ALLOWED = {
+    "runtime": "",
+    "data": "runtime",
+    "backbones": "runtime",
+    "cache": "runtime data",
+    "extraction": "runtime data backbones cache",
+    "linear": "runtime",
+    "reporting": "runtime",
+    "fitting": "runtime data cache linear reporting",
+    "prediction": "runtime data cache extraction fitting",
+    "cli": "runtime backbones cache extraction fitting prediction",
+}
+FOUNDATION = {"errors", "spec"}
 
 DOORS = {
     "h5py": {"cache.hdf5"},
@@ -31,42 +49,56 @@ DOORS = {
     "distributed": {"runtime.executors"},
 }
 
-MODULES = {
-    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
-    for path in sorted(PACKAGE.rglob("*.py"))
-}
+TORCH_FREE = ("runtime", "data", "cache", "linear", "fitting", "reporting", "cli")
+
+MODULES = modules()
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Every dotted name that a file imports, inside its functions and for its types as well."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} has a relative import"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+def test_every_package_has_its_row() -> None:
+    folders = {path.parent.name for path in make_architecture.PACKAGE.glob("*/__init__.py")}
+    assert folders == set(PACKAGES) == set(ALLOWED)
 
 
-def imported_modules(path: Path) -> set[str]:
-    """The package's own modules that a file imports, by their dotted names inside the package."""
-    found = set()
-    for name in imports(path):
-        inside = name.removeprefix("bottleneck.")
-        for candidate in (inside, inside.rpartition(".")[0]):
-            if name != inside and candidate in MODULES:
-                found.add(candidate)
-                break
-    return found
+def test_packages_import_what_they_may_and_nothing_else() -> None:
+    assert package_graph() == {name: set(allowed.split()) for name, allowed in ALLOWED.items()}
+    assert sum(map(len, package_graph().values())) <= 26
 
 
-def test_modules_import_each_other_in_no_circle() -> None:
-    graphlib.TopologicalSorter(
-        {name: imported_modules(path) for name, path in MODULES.items()}
-    ).prepare()
+def test_neither_packages_nor_modules_import_in_a_circle() -> None:
+    graphlib.TopologicalSorter(package_graph()).prepare()
+    graphlib.TopologicalSorter(module_graph()).prepare()
+
+
+def test_the_foundation_imports_no_package() -> None:
+    for name in FOUNDATION:
+        assert module_graph()[name] <= FOUNDATION
 
 
 def test_importing_the_package_imports_nothing() -> None:
-    assert list(imports(MODULES["__init__"])) == []
+    statements = ast.parse(MODULES[""].read_text("utf-8")).body
+    assert not any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in statements)
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_only_what_a_face_exports_crosses_packages(name: str) -> None:
+    for module, path in MODULES.items():
+        package = module.split(".")[0]
+        if package in ("", name):
+            continue
+        for source, imported in imported_names(path):
+            if source.startswith(f"bottleneck.{name}."):
+                pytest.fail(f"{module} imports {imported} from inside of {source}")
+            if source == f"bottleneck.{name}":
+                face = importlib.import_module(source)
+                assert imported in face.__all__, f"{module} imports {imported} from {source}"
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_a_face_has_all_that_it_exports(name: str) -> None:
+    face = importlib.import_module(f"bottleneck.{name}")
+    assert face.__all__ == sorted(set(face.__all__))
+    for exported in face.__all__:
+        assert getattr(face, exported) is not None
 
 
 @pytest.mark.parametrize("library", DOORS)
@@ -74,19 +106,30 @@ def test_each_library_has_its_doors(library: str) -> None:
     users = {
         name
         for name, path in MODULES.items()
-        if any(found.split(".")[0] == library for found in imports(path))
+        if any(module.split(".")[0] == library for module, _ in imported_names(path))
     }
     assert users == DOORS[library]
 
 
 def test_the_command_line_alone_knows_click() -> None:
     users = {
-        name
+        name.split(".")[0]
         for name, path in MODULES.items()
-        if any(found.split(".")[0] == "click" for found in imports(path))
+        if any(module.split(".")[0] == "click" for module, _ in imported_names(path))
     }
-    assert users
-    assert {name.split(".")[0] for name in users} == {"cli"}
+    assert users == {"cli"}
+
+
+@pytest.mark.parametrize("name", TORCH_FREE)
+def test_a_package_that_needs_no_torch_loads_none(name: str) -> None:
+    inside = [module for module in MODULES if module.split(".")[0] == name]
+    heavy = {"data.decode"}
+    code = "".join(f"import bottleneck.{module}\n" for module in inside if module not in heavy)
+    code += "import sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# Sizes
 
 
 def test_modules_stay_small() -> None:
@@ -94,14 +137,48 @@ def test_modules_stay_small() -> None:
     assert {name: n for name, n in lengths.items() if n > 400} == {}
 
 
+def _functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    for name, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                yield f"{name}.{node.name}", node
+
+
+def _code_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    lines = (node.end_lineno or 0) - node.lineno + 1
+    first = node.body[0]
+    if ast.get_docstring(node, clean=False) is not None:
+        lines -= (first.end_lineno or 0) - first.lineno + 1
+    return lines
+
+
+def test_functions_stay_small() -> None:
+    long = {name: _code_lines(node) for name, node in _functions() if _code_lines(node) > 60}
+    assert long == {}
+
+
+def test_functions_have_few_parameters() -> None:
+    def count(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+        every = node.args
+        own = [*every.posonlyargs, *every.args, *every.kwonlyargs]
+        return sum(argument.arg not in ("self", "cls") for argument in own)
+
+    # A click command has a parameter for each of its options.
+    counts = {name: count(node) for name, node in _functions() if not name.startswith("cli.")}
+    assert {name: n for name, n in counts.items() if n > 12} == {}
+
+
+# Documentation
+
+
 def _public() -> Iterator[tuple[str, object]]:
-    for found in pkgutil.walk_packages(bottleneck.__path__, "bottleneck."):
-        if found.name in ("bottleneck.__main__",):
+    for info in pkgutil.walk_packages(bottleneck.__path__, "bottleneck."):
+        if info.name == "bottleneck.__main__":
             continue
-        for name, value in vars(importlib.import_module(found.name)).items():
-            own = getattr(value, "__module__", "") == found.name
+        for name, value in vars(importlib.import_module(info.name)).items():
+            own = getattr(value, "__module__", "") == info.name
             if own and not name.startswith("_") and callable(value):
-                yield f"{found.name.removeprefix('bottleneck.')}.{name}", value
+                yield f"{info.name.removeprefix('bottleneck.')}.{name}", value
 
 
 PUBLIC = list(_public())
@@ -116,6 +193,25 @@ def test_what_is_public_has_a_docstring(name: str, value: object) -> None:
                 assert function.__doc__, f"{name}.{method}"
 
 
+@pytest.mark.parametrize("name", sorted(bottleneck.__all__))
+def test_what_a_user_calls_has_an_example(name: str) -> None:
+    assert ">>>" in (getattr(bottleneck, name).__doc__ or ""), name
+
+
+def test_the_stub_names_what_the_package_has() -> None:
+    stub = Path(bottleneck.__file__).with_suffix(".pyi").read_text("utf-8")
+    homes = dict(re.findall(r"^from bottleneck\.(\S+) import \w+ as (\w+)$", stub, re.M))
+    named = {
+        name: home for home, name in re.findall(r"from bottleneck\.(\S+) import \w+ as (\w+)", stub)
+    }
+    assert homes
+    assert named == bottleneck._HOMES  # type: ignore[attr-defined]
+    for name in bottleneck.__all__:
+        assert getattr(bottleneck, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nanmean'"):
+        bottleneck.nanmean  # type: ignore[attr-defined]  # noqa: B018
+
+
 def test_no_broad_except() -> None:
     for name, path in MODULES.items():
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -124,19 +220,16 @@ def test_no_broad_except() -> None:
                 assert caught not in ("", "Exception", "BaseException"), name
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "cache.store",
-        "cache.update",
-        "extraction.work",
-        "fitting.fit",
-        "fitting.sweep",
-        "fitting.head",
-        "reporting.sweep_plot",
-        "cache.verify",
-    ],
-)
-def test_fitting_loads_no_torch(module: str) -> None:
-    code = f"import sys, bottleneck.{module}; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+def test_the_command_line_alone_spells_options() -> None:
+    for name, path in MODULES.items():
+        if name.split(".")[0] == "cli" or name == "runtime.slurm":  # which writes command lines
+            continue
+        for token in tokenize.generate_tokens(io.StringIO(path.read_text("utf-8")).readline):
+            text = token.string if token.type in (tokenize.STRING, tokenize.COMMENT) else ""
+            assert not re.search(r"(?<![\w-])--[a-z][a-z-]+", text), f"{name}: {token.line.strip()}"
+
+
+def test_the_page_and_the_drawing_are_those_of_the_code() -> None:
+    text = make_architecture.PAGE.read_text("utf-8")
+    assert text == make_architecture.page(text), "run `make docs`"
+    assert make_architecture.DRAWING.read_text("utf-8") == make_architecture.drawing()
