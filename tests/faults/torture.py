@@ -115,7 +115,7 @@ def rows(workshop: Workshop, amount: Amount) -> Iterator[Row]:
         yield f"changed {what.__name__} opened", done, "sound, or refused in one line"
     done, crashed = fuzz.forged_shards(workshop, 0, amount.forged)
     said = f"refused or read; {crashed} processes of 50 shards each were ended by HDF5 itself"
-    yield "changed shards under a right seal", done, said
+    yield "changed shards under a valid envelope", done, said
 
 
 def table(amount: Amount) -> str:
