@@ -46,8 +46,9 @@ bench-cluster: $(VENV)/.installed ## images/s at one and two workers: processes,
 data: $(VENV)/.installed ## make the bundled sample again
 	$(BIN)/python data/make.py
 
-docs: $(VENV)/.installed ## write docs/commands.md from the help texts
+docs: $(VENV)/.installed ## write the generated parts of docs from help texts and imports
 	$(BIN)/python docs/make_commands.py
+	$(BIN)/python docs/make_architecture.py
 
 clean: ## remove what demo and test leave behind
 	rm -rf digits.cache head-*.safetensors .pytest_cache .mypy_cache .ruff_cache .hypothesis

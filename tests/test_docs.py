@@ -1,5 +1,6 @@
 """The documents are true: commands exist, links lead somewhere, figures are those of the code."""
 
+import doctest
 import re
 import subprocess
 import tomllib
@@ -91,6 +92,21 @@ def test_the_readmes_table_of_layers_is_what_the_sample_gives() -> None:
 def test_the_configuration_of_the_sample_changes_no_other_networks_codes() -> None:
     config = tomllib.loads((ROOT / "bottleneck.toml").read_text("utf-8"))
     assert set(config["extract"]) == {"images", "out", "weights"}
+
+
+@pytest.mark.parametrize("name", ["python.md", "digits.md"])
+def test_the_examples_of_a_page_run(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    monkeypatch.chdir(tmp_path)
+    text = re.sub(r"```(python)?\n", "\n", (ROOT / "docs" / name).read_text("utf-8"))
+    examples = doctest.DocTestParser().get_doctest(text, {}, name, name, 0)
+    assert len(examples.examples) > 10
+    printed: list[str] = []
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    runner.run(examples, out=printed.append)
+    assert runner.failures == 0, "".join(printed)
 
 
 # On a cluster
