@@ -18,7 +18,8 @@ Examples
 
 __version__ = "0.1.0"
 
-# Each public name and the module that defines it. `__init__.pyi` says the same to type checkers.
+# Each public name and the module that defines it, with the name there if it is another.
+# `__init__.pyi` says the same to type checkers.
 _HOMES = {
     "ArrayTask": "runtime.scheduler",
     "BottleneckError": "errors",
@@ -33,13 +34,13 @@ _HOMES = {
     "evaluate": "prediction.evaluate",
     "extract": "extraction.extract",
     "fit": "fitting.fit",
-    "layers": "backbones.layer_table",
+    "layers": "backbones.layer_table:describe_layers",
     "open_cache": "cache.store",
     "open_executor": "runtime.executors",
     "plan": "extraction.plan",
     "predict": "prediction.predict",
     "repair": "extraction.repair",
-    "status": "cache.status",
+    "status": "cache.store:cache_status",
     "sweep": "fitting.sweep",
     "verify": "cache.verify",
 }
@@ -52,7 +53,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    module, _, attribute = _HOMES[name].partition(":")
+    value = getattr(import_module(f"{__name__}.{module}"), attribute or name)
     globals()[name] = value
     return value
 

@@ -1,5 +1,3 @@
-from bottleneck.backbones.layer_table import layers as layers
-from bottleneck.cache.status import status as status
 from bottleneck.cache.store import Cache as Cache
 from bottleneck.cache.store import open_cache as open_cache
 from bottleneck.cache.verify import verify as verify
