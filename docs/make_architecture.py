@@ -1,4 +1,4 @@
-"""Write the generated part of docs/architecture.md and its drawing (python docs/make_architecture.py).
+"""Write the generated part of docs/architecture.md and its drawing.
 
 The tables come from the code: each package's sentence is its docstring's first, each dot of the
 matrix an import. `tests/test_architecture.py` reads the code through the functions of this module.
