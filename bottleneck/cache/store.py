@@ -381,6 +381,21 @@ def open_cache(cache: CacheLike, images: ImageTable | None = None) -> Cache:
     return Cache(path, manifest, images)
 
 
+def cache_path(cache: CacheLike) -> Path:
+    """Return the directory of a cache, which need not exist.
+
+    Parameters
+    ----------
+    cache : str, path, Cache or object with an attribute ``cache``
+
+    Examples
+    --------
+    >>> cache_path("photos.cache").name
+    'photos.cache'
+    """
+    return Path(cache) if isinstance(cache, (str, os.PathLike)) else open_cache(cache).path
+
+
 def open_shared_cache(path: Path) -> Cache:
     """Open a cache once in a process, for worker processes that get many small parts of a job.
 

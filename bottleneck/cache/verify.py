@@ -1,7 +1,6 @@
 """Verify a cache: compare every byte of its files with the digests that were written."""
 
 import html
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from bottleneck.cache.index import FILE_TYPE as INDEX
 from bottleneck.cache.paths import files_in
 from bottleneck.cache.recovery import RecoveredCache, recover_cache
 from bottleneck.cache.shard import open_shard
-from bottleneck.cache.store import CacheLike, open_cache
+from bottleneck.cache.store import CacheLike, cache_path
 from bottleneck.errors import ShardError
 from bottleneck.runtime.formatting import escape_unprintable
 
@@ -110,8 +109,7 @@ def verify(cache: CacheLike) -> VerificationReport:
     >>> print(verify("tests/data/before/cache"))
     ok: every byte of tests/data/before/cache is what was written
     """
-    path = Path(cache) if isinstance(cache, (str, os.PathLike)) else open_cache(cache).path
-    return find_problems(recover_cache(path))
+    return find_problems(recover_cache(cache_path(cache)))
 
 
 def find_problems(recovered: RecoveredCache) -> VerificationReport:

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import product
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from bottleneck.backbones.trusted_code import trust_code
 from bottleneck.cache.manifest import (
     is_cache,
 )
-from bottleneck.cache.store import Cache, open_cache
+from bottleneck.cache.store import Cache, CacheLike, cache_path, open_cache
 from bottleneck.cache.update import CacheUpdate, find_modified_images, plan_update
 from bottleneck.data.images import ImageSource, open_images
 from bottleneck.errors import InvalidOptionError
@@ -33,7 +32,7 @@ from bottleneck.runtime.scheduler import ArrayTask
 
 def extract(
     images: str | PathLike[str] | ImageSource,
-    out: str | PathLike[str],
+    out: CacheLike,
     *,
     model: str | nn.Module,
     layers: Sequence[str],
@@ -55,8 +54,8 @@ def extract(
     ----------
     images : path-like or ImageSource
         A directory or CSV; see `bottleneck.data.images.open_images`.
-    out : path-like
-        The cache's directory.
+    out : path-like, Cache or result with a cache
+        The cache's directory; a new one is made.
     model : str or nn.Module
         A torchvision name; ``path/to/file.py:factory``, which is executed; or a network, which is
         copied and never changed.
@@ -101,14 +100,14 @@ def extract(
         The disk refused something. Finished shards stay.
     """
     start = time.monotonic()
-    out = Path(out)
+    path = cache_path(out)
     require_layers(layers)
     _require_loadable_by_workers(model, compute)
     devices = choose_devices(compute.device)
     source = open_images(images)
     trust_code(model)
     backbone = load_backbone(model, weights, transform=transform)
-    existing = open_cache(out, source.table) if is_cache(out) else None
+    existing = open_cache(path, source.table) if is_cache(path) else None
     precision = _choose_precision(compute, existing, devices)
     spec = make_spec(backbone, precision=precision, relu=relu, pool=pool)
     if existing is None or not set(layers) <= set(existing.layers):
@@ -118,14 +117,14 @@ def extract(
     )
     changed = find_modified_images(existing, source) if existing and refresh.check_content else None
     update = plan_update(
-        existing or out,
+        existing or path,
         source.table,
         spec=spec,
         layout=layout,
         reference=backbone.reference,
         changed=changed,
     )
-    remove_stale_temp_files(out)  # they may be what fills the disk
+    remove_stale_temp_files(path)  # they may be what fills the disk
     redo = _shards_to_redo(update, layers, compute.task, refresh)
     missing = find_missing(update.cache, layers, compute.task, redo)
     needed = backbone.select_layers(layers) if missing else []
@@ -147,17 +146,18 @@ def extract(
 
 
 def require_layers(layers: Sequence[str]) -> None:
-    """Refuse an empty sequence of layers.
+    """Refuse an empty sequence of layers, and a name that is not in a sequence.
 
     Raises
     ------
     InvalidOptionError
-        It is empty.
+        It is empty, or text.
     """
+    hint = "`bottleneck.layers` lists them"
+    if isinstance(layers, str):
+        raise InvalidOptionError("layers", layers, "a list of names", hint)
     if not layers:
-        raise InvalidOptionError(
-            "layers", [], "at least one name", "`bottleneck.layers` lists them"
-        )
+        raise InvalidOptionError("layers", [], "at least one name", hint)
 
 
 def _require_loadable_by_workers(model: str | nn.Module, compute: ComputeOptions) -> None:

@@ -3,11 +3,11 @@
 import dataclasses
 from collections.abc import Callable
 from os import PathLike
-from pathlib import Path
 
 from torch import nn
 
 from bottleneck.cache.recovery import recover_cache
+from bottleneck.cache.store import CacheLike, cache_path
 from bottleneck.cache.verify import find_problems
 from bottleneck.data.images import ImageSource
 from bottleneck.extraction.extract import extract
@@ -17,7 +17,7 @@ from bottleneck.extraction.result import Progress, RepairResult
 
 
 def repair(
-    path: str | PathLike[str],
+    cache: CacheLike,
     images: str | PathLike[str] | ImageSource,
     *,
     model: str | nn.Module | None = None,
@@ -33,8 +33,8 @@ def repair(
 
     Parameters
     ----------
-    path : path-like
-        The cache's directory.
+    cache : path-like, Cache or result with a cache
+        The cache.
     images : path-like or ImageSource
         The cache's images: a directory or CSV.
     model : str or nn.Module, optional
@@ -56,25 +56,27 @@ def repair(
     Raises
     ------
     CacheError
-        There is no cache at `path`, or no sound shard to restore it from.
+        There is no cache, or no sound shard to restore it from.
     UntrustedCodeError
         The cache's network is code that you have not named before.
     BottleneckError, OSError
         The extraction failed.
     """
-    recovered = recover_cache(Path(path))
-    cache, problems = recovered.cache, find_problems(recovered)
-    model, weights = locate_network(cache.reference, model, weights, owner=f"cache {path}")
+    path = cache_path(cache)
+    recovered = recover_cache(path)
+    problems, spec = find_problems(recovered), recovered.cache.spec
+    reference = recovered.cache.reference
+    model, weights = locate_network(reference, model, weights, owner=f"cache {path}")
     recovered.restore()
     done = extract(
         images,
         path,
         model=model,
         weights=weights,
-        layers=cache.layers,
-        transform=dataclasses.asdict(cache.spec.transform),
-        pool=cache.spec.pool,
-        relu=cache.spec.relu,
+        layers=recovered.cache.layers,
+        transform=dataclasses.asdict(spec.transform),
+        pool=spec.pool,
+        relu=spec.relu,
         storage=StorageOptions(force=force),
         compute=compute,
         refresh=RefreshOptions(

@@ -131,7 +131,7 @@ def test_tasks_together_make_the_whole(photos: Path, extract_tiny: Extract, tmp_
 
 @pytest.mark.parametrize(
     "options",
-    [{"layers": []}, {"device": "cuda:99"}],
+    [{"layers": []}, {"layers": "layer2"}, {"device": "cuda:99"}],
 )
 def test_layers_and_device_are_checked_before_anything_is_read(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidOptionError):
@@ -232,6 +232,9 @@ def test_paths_may_be_text_and_images_a_source(
     assert first.cache.path == tmp_path / "text"
     second = extract_tiny(open_images(photos), tmp_path / "source")
     np.testing.assert_array_equal(codes(first.cache), codes(second.cache))
+    for known in (first, first.cache):
+        assert extract_tiny(photos, known).rows == 0
+        assert repair(known, photos).extraction.rows == 0
 
 
 def test_an_error_in_the_network_keeps_what_was_finished(
