@@ -12,7 +12,16 @@ from bottleneck.errors import ImagesNotFoundError
 
 
 class ImageSource(Protocol):
-    """A table of images, and the bytes of each of them. Sources can be pickled."""
+    """A table of images, and the bytes of each of them. Sources can be pickled.
+
+    Examples
+    --------
+    >>> images = open_images("data/digits")
+    >>> images.read(0)[1:4], images.path(0)
+    (b'PNG', 'data/digits/test/5/0015.png')
+    >>> images.missing_here()
+    ''
+    """
 
     @property
     def table(self) -> ImageTable:

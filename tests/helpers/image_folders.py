@@ -14,7 +14,7 @@ def touch(root: Path, *names: str) -> Path:
     return root
 
 
-def found(source: Path) -> list[tuple[str, str, str]]:
+def rows_of(source: Path) -> list[tuple[str, str, str]]:
     """Path, label and split of every row."""
     table = open_images(source).table
     return list(zip(table.path, table.label, table.split, strict=True))

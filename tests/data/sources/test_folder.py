@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from bottleneck.data.images import open_images
 from bottleneck.data.sources.folder import SUFFIXES, is_image_name
 from bottleneck.errors import ImagesNotFoundError
-from tests.helpers.image_folders import found, touch
+from tests.helpers.image_folders import rows_of, touch
 
 # A directory's layout
 
 
 def test_class_folders_give_labels(tmp_path: Path) -> None:
     touch(tmp_path, "bees/2.png", "ants/1.jpg", "ants/3.jpg")
-    assert found(tmp_path) == [
+    assert rows_of(tmp_path) == [
         ("ants/1.jpg", "ants", ""),
         ("ants/3.jpg", "ants", ""),
         ("bees/2.png", "bees", ""),
@@ -30,7 +30,7 @@ def test_class_folders_give_labels(tmp_path: Path) -> None:
 
 def test_split_folders_give_splits_and_labels(tmp_path: Path) -> None:
     touch(tmp_path, "train/ants/1.jpg", "val/bees/2.jpg", "test/ants/3.jpg")
-    assert found(tmp_path) == [
+    assert rows_of(tmp_path) == [
         ("test/ants/3.jpg", "ants", "test"),
         ("train/ants/1.jpg", "ants", "train"),
         ("val/bees/2.jpg", "bees", "val"),
@@ -39,7 +39,7 @@ def test_split_folders_give_splits_and_labels(tmp_path: Path) -> None:
 
 def test_one_split_folder_alone_is_a_split(tmp_path: Path) -> None:
     touch(tmp_path, "train/ants/1.jpg", "train/bees/2.jpg")
-    assert found(tmp_path) == [
+    assert rows_of(tmp_path) == [
         ("train/ants/1.jpg", "ants", "train"),
         ("train/bees/2.jpg", "bees", "train"),
     ]
@@ -47,7 +47,7 @@ def test_one_split_folder_alone_is_a_split(tmp_path: Path) -> None:
 
 def test_a_class_called_train_beside_other_classes_is_a_class(tmp_path: Path) -> None:
     touch(tmp_path, "plane/1.jpg", "train/2.jpg", "ship/3.jpg")
-    assert found(tmp_path) == [
+    assert rows_of(tmp_path) == [
         ("plane/1.jpg", "plane", ""),
         ("ship/3.jpg", "ship", ""),
         ("train/2.jpg", "train", ""),
@@ -56,24 +56,24 @@ def test_a_class_called_train_beside_other_classes_is_a_class(tmp_path: Path) ->
 
 def test_hidden_folders_make_no_split_of_a_class_called_train(tmp_path: Path) -> None:
     touch(tmp_path, "plane/1.jpg", "train/2.jpg", "train/.thumbnails/2.jpg")
-    assert found(tmp_path) == [("plane/1.jpg", "plane", ""), ("train/2.jpg", "train", "")]
+    assert rows_of(tmp_path) == [("plane/1.jpg", "plane", ""), ("train/2.jpg", "train", "")]
 
 
 def test_split_folders_without_classes_give_no_labels(tmp_path: Path) -> None:
     touch(tmp_path, "train/1.jpg", "val/2.jpg")
-    assert found(tmp_path) == [("train/1.jpg", "", "train"), ("val/2.jpg", "", "val")]
+    assert rows_of(tmp_path) == [("train/1.jpg", "", "train"), ("val/2.jpg", "", "val")]
 
 
 def test_a_hidden_folder_beside_splits_without_classes_makes_them_no_classes(
     tmp_path: Path,
 ) -> None:
     touch(tmp_path, "train/1.jpg", "val/2.jpg", ".cache/3.jpg")
-    assert found(tmp_path) == [("train/1.jpg", "", "train"), ("val/2.jpg", "", "val")]
+    assert rows_of(tmp_path) == [("train/1.jpg", "", "train"), ("val/2.jpg", "", "val")]
 
 
 def test_a_split_folder_named_otherwise_beside_train_is_a_split(tmp_path: Path) -> None:
     touch(tmp_path, "train/ants/1.jpg", "val/ants/2.jpg", "holdout/ants/3.jpg")
-    assert found(tmp_path) == [
+    assert rows_of(tmp_path) == [
         ("holdout/ants/3.jpg", "ants", "holdout"),
         ("train/ants/1.jpg", "ants", "train"),
         ("val/ants/2.jpg", "ants", "val"),
@@ -82,17 +82,17 @@ def test_a_split_folder_named_otherwise_beside_train_is_a_split(tmp_path: Path) 
 
 def test_a_flat_folder_gives_neither_labels_nor_splits(tmp_path: Path) -> None:
     touch(tmp_path, "2.jpg", "1.png")
-    assert found(tmp_path) == [("1.png", "", ""), ("2.jpg", "", "")]
+    assert rows_of(tmp_path) == [("1.png", "", ""), ("2.jpg", "", "")]
 
 
 def test_an_image_beside_the_class_folders_has_no_label(tmp_path: Path) -> None:
     touch(tmp_path, "ants/1.jpg", "2.jpg")
-    assert found(tmp_path) == [("2.jpg", "", ""), ("ants/1.jpg", "ants", "")]
+    assert rows_of(tmp_path) == [("2.jpg", "", ""), ("ants/1.jpg", "ants", "")]
 
 
 def test_an_image_beside_the_split_folders_has_neither(tmp_path: Path) -> None:
     touch(tmp_path, "train/ants/1.jpg", "train/2.jpg", "3.jpg")
-    assert found(tmp_path) == [
+    assert rows_of(tmp_path) == [
         ("3.jpg", "", ""),
         ("train/2.jpg", "", "train"),
         ("train/ants/1.jpg", "ants", "train"),
@@ -101,7 +101,7 @@ def test_an_image_beside_the_split_folders_has_neither(tmp_path: Path) -> None:
 
 def test_folders_inside_of_a_class_belong_to_it(tmp_path: Path) -> None:
     touch(tmp_path, "ants/red/big/1.jpg", "ants/2.jpg", "bees/wild/3.jpg")
-    assert found(tmp_path) == [
+    assert rows_of(tmp_path) == [
         ("ants/2.jpg", "ants", ""),
         ("ants/red/big/1.jpg", "ants", ""),
         ("bees/wild/3.jpg", "bees", ""),
@@ -110,7 +110,7 @@ def test_folders_inside_of_a_class_belong_to_it(tmp_path: Path) -> None:
 
 def test_folders_inside_of_a_splits_class_belong_to_it(tmp_path: Path) -> None:
     touch(tmp_path, "train/ants/red/1.jpg", "val/ants/2.jpg")
-    assert found(tmp_path) == [
+    assert rows_of(tmp_path) == [
         ("train/ants/red/1.jpg", "ants", "train"),
         ("val/ants/2.jpg", "ants", "val"),
     ]
@@ -129,12 +129,12 @@ def test_a_directory_gives_no_groups(tmp_path: Path) -> None:
 )
 def test_hidden_files_and_folders_are_ignored(tmp_path: Path, name: str) -> None:
     touch(tmp_path, name, "ants/seen.jpg")
-    assert found(tmp_path) == [("ants/seen.jpg", "ants", "")]
+    assert rows_of(tmp_path) == [("ants/seen.jpg", "ants", "")]
 
 
 def test_the_source_itself_may_be_hidden(tmp_path: Path) -> None:
     touch(tmp_path, ".photos/ants/1.jpg")
-    assert found(tmp_path / ".photos") == [("ants/1.jpg", "ants", "")]
+    assert rows_of(tmp_path / ".photos") == [("ants/1.jpg", "ants", "")]
 
 
 @pytest.mark.parametrize("suffix", sorted(SUFFIXES))
@@ -156,7 +156,7 @@ def test_the_formats_that_are_decoded_are_found_by_their_usual_names(tmp_path: P
         "a.pgm",
         "a.pbm",
     ]
-    assert [path for path, _, _ in found(touch(tmp_path, *names))] == sorted(names)
+    assert [path for path, _, _ in rows_of(touch(tmp_path, *names))] == sorted(names)
 
 
 @pytest.mark.parametrize(
@@ -164,18 +164,18 @@ def test_the_formats_that_are_decoded_are_found_by_their_usual_names(tmp_path: P
 )
 def test_other_names_are_ignored(tmp_path: Path, name: str) -> None:
     touch(tmp_path, f"ants/{name}", "ants/seen.JPG")
-    assert found(tmp_path) == [("ants/seen.JPG", "ants", "")]
+    assert rows_of(tmp_path) == [("ants/seen.JPG", "ants", "")]
 
 
 def test_equal_stems_are_two_rows(tmp_path: Path) -> None:
     touch(tmp_path, "ants/1.jpg", "ants/1.png", "bees/1.jpg")
-    assert [path for path, _, _ in found(tmp_path)] == ["ants/1.jpg", "ants/1.png", "bees/1.jpg"]
+    assert [path for path, _, _ in rows_of(tmp_path)] == ["ants/1.jpg", "ants/1.png", "bees/1.jpg"]
 
 
 def test_a_folder_named_like_an_image_is_a_folder(tmp_path: Path) -> None:
     touch(tmp_path, "x.jpg/1.png")
     (tmp_path / "empty.jpg").mkdir()
-    assert found(tmp_path) == [("x.jpg/1.png", "x.jpg", "")]
+    assert rows_of(tmp_path) == [("x.jpg/1.png", "x.jpg", "")]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are any bytes on Linux")
@@ -194,7 +194,7 @@ def test_a_linked_folder_is_followed(tmp_path: Path) -> None:
     touch(tmp_path / "elsewhere", "1.jpg", "red/2.jpg")
     root = touch(tmp_path / "photos", "bees/3.jpg")
     (root / "ants").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
-    assert found(root) == [
+    assert rows_of(root) == [
         ("ants/1.jpg", "ants", ""),
         ("ants/red/2.jpg", "ants", ""),
         ("bees/3.jpg", "bees", ""),
@@ -205,7 +205,7 @@ def test_a_linked_split_folder_is_a_split(tmp_path: Path) -> None:
     touch(tmp_path / "elsewhere", "ants/1.jpg")
     root = touch(tmp_path / "photos", "val/ants/2.jpg")
     (root / "train").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
-    assert [split for _, _, split in found(root)] == ["train", "val"]
+    assert [split for _, _, split in rows_of(root)] == ["train", "val"]
 
 
 def test_a_linked_image_is_a_row_of_its_targets_size(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_a_loop_of_links_ends_and_repeats_no_image(tmp_path: Path) -> None:
     touch(tmp_path, "ants/1.jpg", "bees/2.jpg")
     (tmp_path / "ants/up").symlink_to(tmp_path, target_is_directory=True)
     (tmp_path / "bees/self").symlink_to(tmp_path / "bees", target_is_directory=True)
-    assert found(tmp_path) == [("ants/1.jpg", "ants", ""), ("bees/2.jpg", "bees", "")]
+    assert rows_of(tmp_path) == [("ants/1.jpg", "ants", ""), ("bees/2.jpg", "bees", "")]
 
 
 def test_a_broken_link_is_a_row_without_a_file(tmp_path: Path) -> None:
@@ -314,13 +314,13 @@ def test_the_working_directory_is_a_root_like_any_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(touch(tmp_path, "ants/1.jpg", "2.jpg"))
-    assert found(Path()) == found(tmp_path) == [("2.jpg", "", ""), ("ants/1.jpg", "ants", "")]
+    assert rows_of(Path()) == rows_of(tmp_path) == [("2.jpg", "", ""), ("ants/1.jpg", "ants", "")]
 
 
 def test_rows_are_sorted_by_path(tmp_path: Path) -> None:
     names = ["z.jpg", "a/2.jpg", "a/10.jpg", "a-b/1.jpg", "B/1.jpg", "a/b/1.jpg", "a.jpg", "é.jpg"]
     touch(tmp_path, *names)
-    assert [path for path, _, _ in found(tmp_path)] == sorted(names)
+    assert [path for path, _, _ in rows_of(tmp_path)] == sorted(names)
 
 
 @settings(deadline=None, max_examples=20)
@@ -330,7 +330,7 @@ def test_the_order_does_not_depend_on_the_order_of_creation(
 ) -> None:
     root = touch(tmp_path_factory.mktemp("order"), *(f"{i % 3}/{i:02d}.jpg" for i in order))
     expected = sorted(f"{i % 3}/{i:02d}.jpg" for i in range(12))
-    assert [path for path, _, _ in found(root)] == expected
+    assert [path for path, _, _ in rows_of(root)] == expected
 
 
 def test_size_and_time_are_the_files(tmp_path: Path) -> None:

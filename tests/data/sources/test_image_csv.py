@@ -7,7 +7,7 @@ import pytest
 from bottleneck.data.images import open_images
 from bottleneck.data.sources.image_csv import read_image_csv
 from bottleneck.errors import ImagesNotFoundError, ImagesTableError
-from tests.helpers.image_folders import found, touch, write_csv
+from tests.helpers.image_folders import rows_of, touch, write_csv
 
 
 def test_a_csv_gives_label_split_and_group(tmp_path: Path) -> None:
@@ -56,16 +56,16 @@ def test_a_short_row_has_empty_cells(tmp_path: Path) -> None:
 
 def test_a_byte_order_mark_is_no_part_of_the_column(tmp_path: Path) -> None:
     text = "\ufeffpath,label\na.jpg,ants\n"
-    assert found(write_csv(tmp_path, text)) == [("a.jpg", "ants", "")]
+    assert rows_of(write_csv(tmp_path, text)) == [("a.jpg", "ants", "")]
 
 
 def test_a_csvs_suffix_may_be_upper_case(tmp_path: Path) -> None:
-    assert found(write_csv(tmp_path, "path\na.jpg\n", "LIST.CSV")) == [("a.jpg", "", "")]
+    assert rows_of(write_csv(tmp_path, "path\na.jpg\n", "LIST.CSV")) == [("a.jpg", "", "")]
 
 
 def test_a_folder_named_like_a_csv_is_a_folder(tmp_path: Path) -> None:
     touch(tmp_path, "list.csv/ants/1.jpg")
-    assert found(tmp_path / "list.csv") == [("ants/1.jpg", "ants", "")]
+    assert rows_of(tmp_path / "list.csv") == [("ants/1.jpg", "ants", "")]
 
 
 def test_paths_in_a_csv_are_relative_to_its_folder(
@@ -151,10 +151,10 @@ def test_any_name_that_the_csv_module_writes_is_read(tmp_path: Path) -> None:
     rows = [["a,b.jpg", 'the "big" one'], ["c\nd.jpg", "é, ü"], [" e .jpg", "''"], ["f.jpg", "\t"]]
     with (tmp_path / "list.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["path", "label"], *rows])
-    assert [[path, label] for path, label, _ in found(tmp_path / "list.csv")] == rows
+    assert [[path, label] for path, label, _ in rows_of(tmp_path / "list.csv")] == rows
 
 
 def test_a_csv_that_is_not_unicode_names_the_file_of_these_bytes(tmp_path: Path) -> None:
-    (path, label, _), *_ = found(write_csv(tmp_path, b"path,label\n\xe9.jpg,\xe9t\xe9\n"))
+    (path, label, _), *_ = rows_of(write_csv(tmp_path, b"path,label\n\xe9.jpg,\xe9t\xe9\n"))
     assert path.encode("utf-8", "surrogateescape") == b"\xe9.jpg"
     assert label.encode("utf-8", "surrogateescape") == b"\xe9t\xe9"
