@@ -8,7 +8,6 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -21,7 +20,6 @@ from bottleneck.cache.float16 import widen_float16
 from bottleneck.cache.index import delete_derived_files, write_derived_files
 from bottleneck.cache.manifest import (
     RESTORE,
-    cache_fingerprint,
     is_cache,
     read_manifest,
     require_cache,
@@ -394,26 +392,6 @@ def cache_path(cache: CacheLike) -> Path:
     'photos.cache'
     """
     return Path(cache) if isinstance(cache, (str, os.PathLike)) else open_cache(cache).path
-
-
-def open_shared_cache(path: Path) -> Cache:
-    """Open a cache once in a process, for worker processes that get many small parts of a job.
-
-    Parameters
-    ----------
-    path : Path
-
-    Raises
-    ------
-    CacheError
-        There is no cache at the path, or its ``spec.json`` or ``images.csv`` is damaged.
-    """
-    return _open_shared_cache(path, cache_fingerprint(path))
-
-
-@lru_cache(maxsize=4)
-def _open_shared_cache(path: Path, fingerprint: str) -> Cache:
-    return open_cache(path)
 
 
 def cache_status(cache: CacheLike, layers: Sequence[str] = (), tasks: int = 1) -> CacheStatus:

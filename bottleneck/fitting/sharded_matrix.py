@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache.float16 import widen_float16
-from bottleneck.cache.shard import iter_code_blocks
 from bottleneck.cache.store import Cache, rows_as_slice
 from bottleneck.errors import USER_CODE_ERRORS, BottleneckError
 from bottleneck.linear.matrix import ArrayMatrix, CodeMatrix
@@ -98,12 +97,10 @@ class ShardedMatrix(CodeMatrix):
         bounds = np.searchsorted(self.rows, np.append(shards, shards[-1:] + 1) * shard_size)
         for i, shard in enumerate(shards.tolist()):
             wanted = self.rows[bounds[i] : bounds[i + 1]] - shard * shard_size
-            if shard not in self._verified:
-                self.cache.verify_shard(self.layer, shard)
-                self._verified.add(shard)
             start = first = 0
-            path = self.cache.shard_path(self.layer, shard)
-            for stored in iter_code_blocks(path, self.block):
+            verify = shard not in self._verified
+            for stored in self.cache.read_blocks(self.layer, shard, self.block, verify=verify):
+                self._verified.add(shard)
                 start += len(stored)
                 last = int(np.searchsorted(wanted, start))
                 if first < last:

@@ -20,7 +20,6 @@ from bottleneck.cache.store import (
     kept_text,
     layers_in,
     open_cache,
-    open_shared_cache,
 )
 from bottleneck.cache.verify import verify
 from bottleneck.data.table import ImageTable
@@ -277,15 +276,3 @@ def test_what_is_kept_is_counted_by_layer(cache: Path, tmp_path: Path) -> None:
     assert kept_text(tmp_path / "absent") == f"{tmp_path / 'absent'} was not begun"
     shutil.rmtree(cache / "codes")
     assert kept_text(cache) == f"{cache} holds no shard yet"
-
-
-def test_a_process_opens_a_shared_cache_again_only_when_it_has_changed(
-    cache: Path, photos: Path, extract_tiny: Extract
-) -> None:
-    first = open_shared_cache(cache)
-    assert open_shared_cache(cache) is first
-    shutil.copy(
-        photos / "train" / "bees" / "bees000.jpg", photos / "train" / "bees" / "bees999.jpg"
-    )
-    extract_tiny(photos, cache, layers=["layer2", "layer3"])
-    assert len(open_shared_cache(cache).images) == 37

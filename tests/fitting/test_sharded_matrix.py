@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 import bottleneck
 from bottleneck.cache.manifest import Manifest, StorageLayout
-from bottleneck.cache.shard import ShardData, iter_code_blocks
+from bottleneck.cache.shard import ShardData
 from bottleneck.cache.shard_writer import write_shard
 from bottleneck.cache.store import Cache
 from bottleneck.data.table import ImageTable
@@ -263,19 +263,15 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
     """Which shards were begun, and whether to be checked."""
     begun: list[tuple[str, bool]] = []
 
-    verify_shard = Cache.verify_shard
+    read_blocks = Cache.read_blocks
 
-    def checked(cache: Cache, layer: str, shard: int) -> None:
-        begun.append((f"{shard:05d}", True))
-        verify_shard(cache, layer, shard)
+    def noted(
+        cache: Cache, layer: str, shard: int, rows: int, *, verify: bool
+    ) -> Iterator[NDArray[Any]]:
+        begun.append((f"{shard:05d}", verify))
+        return read_blocks(cache, layer, shard, rows, verify=verify)
 
-    def noted(path: Path, rows: int) -> Iterator[NDArray[Any]]:
-        if begun[-1:] != [(path.stem, True)]:
-            begun.append((path.stem, False))
-        return iter_code_blocks(path, rows)
-
-    monkeypatch.setattr(Cache, "verify_shard", checked)
-    monkeypatch.setattr("bottleneck.fitting.sharded_matrix.iter_code_blocks", noted)
+    monkeypatch.setattr(Cache, "read_blocks", noted)
     return begun
 
 
@@ -303,7 +299,7 @@ def test_a_shard_is_checked_before_it_is_read_for_the_first_time(
 
 
 class Reader:
-    """In place of `iter_code_blocks`: notes which rows which thread read, and waits at some."""
+    """In place of `Cache.read_blocks`: notes which rows which thread read, and waits at some."""
 
     def __init__(self, *, rows: int, wait_at: int = -1) -> None:
         self.threads: list[int] = []
@@ -311,7 +307,7 @@ class Reader:
         self.go_on = threading.Event()
         self.wait_at = wait_at
 
-    def __call__(self, _path: Path, _rows: int) -> Iterator[NDArray[Any]]:
+    def __call__(self, *_arguments: object, **_options: object) -> Iterator[NDArray[Any]]:
         for row, read in enumerate(self.read):
             self.threads.append(threading.get_ident())
             read.set()
@@ -324,7 +320,7 @@ def test_one_block_is_read_while_another_is_used(
     ten: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader = Reader(rows=4)
-    monkeypatch.setattr("bottleneck.fitting.sharded_matrix.iter_code_blocks", reader)
+    monkeypatch.setattr(Cache, "read_blocks", reader)
     blocks = of_shards(ten, np.arange(4), block=1).blocks()
     next(blocks)
     assert reader.read[1].wait(10)  # nobody has asked for it
@@ -339,7 +335,7 @@ def test_who_stops_does_not_wait_for_the_next_block(
     # The garbage collector may close an iteration while its thread has h5py's lock, which the
     # reading thread is waiting for.
     reader = Reader(rows=4, wait_at=1)
-    monkeypatch.setattr("bottleneck.fitting.sharded_matrix.iter_code_blocks", reader)
+    monkeypatch.setattr(Cache, "read_blocks", reader)
     threads = threading.active_count()
     blocks = begin(of_shards(ten, np.arange(4), block=1))
     next(blocks)
