@@ -197,7 +197,7 @@ def _load_runner(job: WorkerJob) -> LocalRunner:
         job.reference.model,
         job.reference.weights,
         owner=f"cache {job.cache}",
-        place=f"a worker on {socket.gethostname()}",
+        loaded_by=f"a worker on {socket.gethostname()}",
         next_step="workers need the same weights and versions as whoever began the cache",
     )
     return LocalRunner(

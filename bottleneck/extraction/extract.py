@@ -98,6 +98,21 @@ def extract(
         The network gave NaN or infinity. Finished shards stay.
     OSError
         The disk refused something. Finished shards stay.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
+    >>> options = {"model": network, "transform": {"resize": 32, "crop": 32}}
+    >>> folder = TemporaryDirectory()
+    >>> extract("data/digits/test/7", folder.name, layers=["1"], **options).rows
+    169
+    >>> again = extract("data/digits/test/7", folder.name, layers=["1", "2"], **options)
+    >>> again.rows, again.cache.layers
+    (169, ['1', '2'])
+    >>> extract("data/digits/test/7", folder.name, layers=["1"], **options).rows
+    0
+    >>> folder.cleanup()
     """
     start = time.monotonic()
     path = cache_path(out)

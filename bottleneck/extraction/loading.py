@@ -32,6 +32,12 @@ def make_spec(backbone: Backbone, *, precision: str, relu: bool, pool: str) -> S
     ------
     InvalidOptionError
         There is no such pooling.
+
+    Examples
+    --------
+    >>> backbone = load_backbone(nn.Sequential(nn.Conv2d(3, 8, 3)))
+    >>> make_spec(backbone, precision="float32", relu=True, pool="max").pool
+    'max'
     """
     return Spec(
         model=backbone.model,
@@ -87,6 +93,23 @@ def load_encoder(
         The network, its weights or this program's decoder are not those of the spec.
     BottleneckError
         The network cannot be loaded, or has no such layer.
+
+    Examples
+    --------
+    >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
+    >>> backbone = load_backbone(network)
+    >>> spec = make_spec(backbone, precision="float32", relu=True, pool="avg")
+    >>> encoder = load_encoder(
+    ...     spec,
+    ...     backbone.reference,
+    ...     ["1"],
+    ...     model=network,
+    ...     device="cpu",
+    ...     owner="cache a",
+    ...     next_step="give the same network",
+    ... )
+    >>> [layer.name for layer in encoder.layers]
+    ['1']
     """
     model, weights = locate_network(reference, model, weights, owner=owner)
     backbone = load_matching_backbone(spec, model, weights, owner=owner, next_step=next_step)
@@ -108,8 +131,10 @@ def locate_network(
     ----------
     reference : ModelReference
         The network as a head or cache names it.
-    model, weights : optional
-        What the user gives in its place.
+    model : str or nn.Module, optional
+        The network that the user gives instead.
+    weights : str, optional
+        The weights that the user gives instead.
     owner : str
         What names the network, for messages: ``"the head"``.
 
@@ -132,7 +157,7 @@ def load_matching_backbone(
     *,
     owner: str,
     next_step: str,
-    place: str = "",
+    loaded_by: str = "",
 ) -> Backbone:
     """Load a network and refuse it unless it is that of a spec.
 
@@ -148,8 +173,8 @@ def load_matching_backbone(
         What has the spec, for messages: ``"cache x"``.
     next_step : str
         What the user can do if it is another network, for messages.
-    place : str
-        Where the network is loaded, for messages: ``"a worker on node7"``. The default is its name
+    loaded_by : str
+        What loads the network, for messages: ``"a worker on node7"``. The default is its name
         and that of its weights.
 
     Raises
@@ -161,6 +186,8 @@ def load_matching_backbone(
     """
     backbone = load_backbone(model, weights, transform=dataclasses.asdict(spec.transform))
     actual = make_spec(backbone, precision=spec.precision, relu=spec.relu, pool=spec.pool)
-    place = place or f"{backbone.reference.model} with weights {backbone.reference.weights}"
-    spec.require(actual, this=owner, that=place, next_step=next_step)
+    actual_owner = (
+        loaded_by or f"{backbone.reference.model} with weights {backbone.reference.weights}"
+    )
+    spec.require(actual, this=owner, that=actual_owner, next_step=next_step)
     return backbone

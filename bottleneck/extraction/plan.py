@@ -78,6 +78,13 @@ def plan(
         An argument is wrong.
     ImagesNotFoundError
         There are no images, or none of those that were tried can be decoded.
+
+    Examples
+    --------
+    >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
+    >>> found = plan("data/digits/test/7", model=network, layers=["1"], transform={"crop": 32})
+    >>> found.rows, found.layers["1"].code_shape, found.throughput.rate > 0
+    (169, (8,), True)
     """
     start = time.perf_counter()
     require_positive("tasks", tasks)

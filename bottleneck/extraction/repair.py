@@ -61,6 +61,18 @@ def repair(
         The cache's network is code that you have not named before.
     BottleneckError, OSError
         The extraction failed.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> network, folder = nn.Sequential(nn.Conv2d(3, 8, 3)), TemporaryDirectory()
+    >>> options = {"layers": ["0"], "transform": {"resize": 32, "crop": 32}}
+    >>> result = extract("data/digits/test/7", folder.name, model=network, **options)
+    >>> result.cache.shard_path("0", 0).unlink()
+    >>> print(repair(result, "data/digits/test/7", model=network))
+    repaired: codes/0/00000.h5: missing
+    169 images encoded again
+    >>> folder.cleanup()
     """
     path = cache_path(cache)
     recovered = recover_cache(path)

@@ -33,6 +33,7 @@ def find_missing(
     Returns
     -------
     dict of tuple of str to list of int
+        The shards, by the names of the layers that lack them.
     """
     shards = task.shards(cache.shard_count)
     lacking: defaultdict[int, list[str]] = defaultdict(list)
