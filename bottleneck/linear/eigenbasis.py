@@ -267,10 +267,15 @@ def _kernel(codes: CodeMatrix, to_device: ToDevice) -> Array:
         xp = array_namespace(left)
         if kernel is None:
             kernel = xp.zeros((n, n), dtype=xp.float64, device=device(left))
-        for j, right in _device_blocks(codes, to_device):
+        # XXᵀ is symmetric: only the rows from this block on are read again.
+        rest = codes.take(np.arange(i.start, n)) if i.start else codes
+        for part, right in _device_blocks(rest, to_device):
+            j = slice(i.start + part.start, i.start + part.stop)
+            product = xp.zeros_like(kernel[i, j])
             for columns in _column_parts(codes.shape[1]):
                 one, other = left[:, columns], right[:, columns]
-                kernel[i, j] += xp.astype(one, xp.float64) @ xp.astype(other, xp.float64).T
+                product += xp.astype(one, xp.float64) @ xp.astype(other, xp.float64).T
+            kernel[i, j], kernel[j, i] = product, product.T
     return kernel
 
 

@@ -56,7 +56,10 @@ class CodeMatrix(ABC):
         return _ScaledMatrix(self, scaler)
 
     def to_local(self) -> "CodeMatrix":
-        """Return a matrix whose blocks this machine can read; the matrix itself if it can."""
+        """Return a matrix whose blocks this machine can read, in memory if they fit.
+
+        The matrix itself if there is nothing to gain.
+        """
         return self
 
     def align(self, values: T) -> T:
@@ -190,3 +193,7 @@ class _ScaledMatrix(CodeMatrix):
 
     def take(self, rows: NDArray[np.int64]) -> "_ScaledMatrix":
         return _ScaledMatrix(self.codes.take(rows), self.scaler)
+
+    def to_local(self) -> CodeMatrix:
+        local = self.codes.to_local()
+        return local.scaled(self.scaler) if local.in_memory else self

@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 import tracemalloc
+from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +25,7 @@ from bottleneck.cache.store import Cache
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import ShardError
 from bottleneck.fitting.sharded_matrix import ShardedMatrix, open_matrix
+from bottleneck.linear.eigenbasis import make_design
 from bottleneck.linear.matrix import ArrayMatrix, CodeMatrix
 from bottleneck.spec import InputTransform, ModelReference, Spec
 from tests.helpers.fixture_types import Extract
@@ -436,3 +438,68 @@ def test_blocks_that_nobody_asks_for_start_nothing(ten: Cache) -> None:
     blocks = of_shards(ten, np.arange(10), block=1).blocks()
     assert threading.active_count() == threads
     assert len(next(iter(blocks))) == 1
+
+
+# How much is read
+
+
+class Compared(np.ndarray[Any, Any]):
+    """Row numbers that count the numbers which NumPy's functions read of them."""
+
+    count = 0
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        Compared.count += max(np.size(each) for each in inputs)
+        plain = [np.asarray(each) if isinstance(each, Compared) else each for each in inputs]
+        result = getattr(ufunc, method)(*plain, **options)
+        return result.view(Compared) if isinstance(result, np.ndarray) else result
+
+
+def test_finding_the_rows_of_a_shard_does_not_look_at_all_rows(tmp_path: Path) -> None:
+    cache = a_cache(tmp_path, random_codes(160, 2), shard_size=2)
+    codes = of_shards(cache, np.arange(160).view(Compared), block=1)
+    Compared.count = 0
+    np.testing.assert_array_equal(together(codes), random_codes(160, 2))
+    assert Compared.count < 20 * 160  # comparing all rows for each of 80 shards: 80 · 160
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How many rows were read of each shard."""
+    rows: Counter[str] = Counter()
+
+    def counted(path: Path, block: int) -> Iterator[NDArray[Any]]:
+        for codes in iter_code_blocks(path, block):
+            rows[path.stem] += len(codes)
+            yield codes
+
+    monkeypatch.setattr("bottleneck.fitting.sharded_matrix.iter_code_blocks", counted)
+    return rows
+
+
+def test_rows_are_local_where_two_copies_fit(ten: Cache, reads: Counter[str]) -> None:
+    rows, need = np.arange(1, 10), 9 * 3 * 4 * 2
+    codes = open_matrix(ten, LAYER, rows, memory=need)
+    assert isinstance(codes, ShardedMatrix)
+    local = codes.to_local()
+    assert isinstance(local, ArrayMatrix)
+    np.testing.assert_array_equal(local.array, random_codes(10, 3)[1:])
+    assert reads == {"00000": 4, "00001": 4, "00002": 2}
+    small = open_matrix(ten, LAYER, rows, memory=need - 1)
+    assert small.to_local() is small
+    assert isinstance(codes.take(np.arange(4)).scaled(np.negative).to_local(), ArrayMatrix)
+
+
+@pytest.mark.parametrize(("copies", "passes"), [(2, 1), (0.5, 20)])
+def test_fewer_rows_than_features_are_read_once_or_a_few_times(
+    tmp_path: Path, reads: Counter[str], copies: float, passes: int
+) -> None:
+    X = random_codes(32, 64)
+    cache = a_cache(tmp_path, X, shard_size=1)
+    codes = open_matrix(cache, LAYER, np.arange(32), memory=round(copies * X.nbytes))
+    assert isinstance(codes, ShardedMatrix)
+    design = make_design(codes, np.arange(32) % 2, intercept="free")
+    expected = make_design(ArrayMatrix(X), np.arange(32) % 2, intercept="free")
+    np.testing.assert_allclose(design.spectrum, expected.spectrum, rtol=1e-6)
+    # In 32 blocks: one pass for the left rows, half of 32 for the right ones, one for the mean.
+    assert sum(reads.values()) <= passes * 32
