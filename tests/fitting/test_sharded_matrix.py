@@ -464,27 +464,30 @@ def test_finding_the_rows_of_a_shard_does_not_look_at_all_rows(tmp_path: Path) -
 
 
 @pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
     """How many rows were read of each shard."""
-    rows: Counter[str] = Counter()
+    rows: Counter[int] = Counter()
+    read_blocks = Cache.read_blocks
 
-    def counted(path: Path, block: int) -> Iterator[NDArray[Any]]:
-        for codes in iter_code_blocks(path, block):
-            rows[path.stem] += len(codes)
+    def counted(
+        cache: Cache, layer: str, shard: int, block: int, *, verify: bool
+    ) -> Iterator[NDArray[Any]]:
+        for codes in read_blocks(cache, layer, shard, block, verify=verify):
+            rows[shard] += len(codes)
             yield codes
 
-    monkeypatch.setattr("bottleneck.fitting.sharded_matrix.iter_code_blocks", counted)
+    monkeypatch.setattr(Cache, "read_blocks", counted)
     return rows
 
 
-def test_rows_are_local_where_two_copies_fit(ten: Cache, reads: Counter[str]) -> None:
+def test_rows_are_local_where_two_copies_fit(ten: Cache, reads: Counter[int]) -> None:
     rows, need = np.arange(1, 10), 9 * 3 * 4 * 2
     codes = open_matrix(ten, LAYER, rows, memory=need)
     assert isinstance(codes, ShardedMatrix)
     local = codes.to_local()
     assert isinstance(local, ArrayMatrix)
     np.testing.assert_array_equal(local.array, random_codes(10, 3)[1:])
-    assert reads == {"00000": 4, "00001": 4, "00002": 2}
+    assert reads == {0: 4, 1: 4, 2: 2}
     small = open_matrix(ten, LAYER, rows, memory=need - 1)
     assert small.to_local() is small
     assert isinstance(codes.take(np.arange(4)).scaled(np.negative).to_local(), ArrayMatrix)
@@ -492,7 +495,7 @@ def test_rows_are_local_where_two_copies_fit(ten: Cache, reads: Counter[str]) ->
 
 @pytest.mark.parametrize(("copies", "passes"), [(2, 1), (0.5, 20)])
 def test_fewer_rows_than_features_are_read_once_or_a_few_times(
-    tmp_path: Path, reads: Counter[str], copies: float, passes: int
+    tmp_path: Path, reads: Counter[int], copies: float, passes: int
 ) -> None:
     X = random_codes(32, 64)
     cache = a_cache(tmp_path, X, shard_size=1)
