@@ -28,7 +28,7 @@ def test_given_preprocessing_replaces_the_weights_own() -> None:
     assert found == InputTransform(resize=72, crop=64)
 
 
-def test_the_source_leads_back_from_any_folder(
+def test_the_reference_loads_the_network_from_any_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "net.py").write_text(NETWORKS.read_text())

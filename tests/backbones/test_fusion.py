@@ -120,7 +120,7 @@ CHAINS: dict[str, tuple[Callable[[], nn.Module], list[str]]] = {
 
 @fuses
 @pytest.mark.parametrize("chain", CHAINS)
-def test_a_convolution_takes_in_what_follows_it_alone(chain: str) -> None:
+def test_a_convolution_is_fused_with_what_only_it_feeds(chain: str) -> None:
     build, expected = CHAINS[chain]
     graph = assert_alike(frozen(build()), ["end"])
     assert steps(graph) == [*expected, "Convolution"]
@@ -317,7 +317,7 @@ def doubled_by_another_name(m: Any, x: Tensor) -> Any:
     ],
     ids=lambda wiring: str(wiring.__name__),
 )
-def test_what_two_images_of_noise_do_not_show(
+def test_differences_that_two_random_images_do_not_show(
     wiring: Callable[[Any, Tensor], Any], dtype: torch.dtype
 ) -> None:
     network = Wired(

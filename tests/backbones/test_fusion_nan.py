@@ -98,7 +98,7 @@ def test_nan_of_power_pooling_stays_nan(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("relu", [True, False])
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize("where", ["stem.0.weight", "bn1.weight", "bn1.running_mean", "conv2.bias"])
-def test_weights_that_are_no_numbers_are_not_hidden(where: str, value: float, relu: bool) -> None:
+def test_weights_that_are_not_finite_are_not_hidden(where: str, value: float, relu: bool) -> None:
     network = Residual()
     network.conv2 = nn.Conv2d(7, 9, 3, 2, 1)
     frozen(network)

@@ -54,7 +54,7 @@ def behind(activate: Callable[[Any, Tensor], Tensor], pool: nn.Module) -> nn.Mod
     )
 
 
-def by_bits(graph: Forward | None) -> bool:
+def pools_by_integers(graph: Forward | None) -> bool:
     assert isinstance(graph, fx.GraphModule)
     return "IntegerMaxPool" in steps(graph)
 
@@ -63,14 +63,14 @@ def by_bits(graph: Forward | None) -> bool:
 @fuses
 @pytest.mark.parametrize("size", [8, 13, 16])
 @pytest.mark.parametrize("kind", POOLS)
-def test_pooling_by_bits_is_pytorchs_bit_by_bit(kind: str, size: int) -> None:
+def test_pooling_by_integers_equals_pytorchs_bit_by_bit(kind: str, size: int) -> None:
     network = behind(lambda m, x: m.relu(m.bn(m.conv(x))), POOLS[kind]())
     layers = select_layers(list_layers(network, size), ["relu", "pool"])
     graph = trace(
         TruncatedNetwork(network, layers, pool="none"), size, dtype=torch.bfloat16, device=CPU
     )
     assert graph
-    assert by_bits(graph.program) == (kind != "dilated")
+    assert pools_by_integers(graph.program) == (kind != "dilated")
     found = run(graph, images(3, size), torch.bfloat16)
     assert torch.equal(found["pool"], network.get_submodule("pool")(found["relu"]))
 
@@ -91,16 +91,16 @@ def test_pooling_by_bits_is_pytorchs_bit_by_bit(kind: str, size: int) -> None:
         (lambda m, x: m.relu(m.conv(x / x.abs().amax())), False),  # may be NaN
     ],
 )
-def test_only_what_a_relu_leaves_is_pooled_by_bits(
+def test_only_maps_after_a_relu_are_pooled_by_integers(
     activate: Callable[[Any, Tensor], Tensor], expected: bool
 ) -> None:
     network = behind(activate, nn.MaxPool2d(3, 2, 1))
     graph = assert_alike(network, ["pool"], torch.bfloat16)
-    assert by_bits(graph) == expected
+    assert pools_by_integers(graph) == expected
 
 
 @fuses
-def test_float32_is_pooled_as_ever() -> None:
+def test_float32_is_pooled_by_pytorch() -> None:
     network = behind(lambda m, x: m.relu(m.conv(x)), nn.MaxPool2d(3, 2, 1))
     graph = assert_alike(network, ["pool"])
     assert "MaxPool2d" in steps(graph)

@@ -70,7 +70,7 @@ with retain_freed_memory():
 
 
 @glibc
-def test_a_threads_memory_stays_too() -> None:
+def test_memory_of_other_threads_is_kept_too() -> None:
     done = subprocess.run(
         [sys.executable, "-c", IN_A_THREAD], capture_output=True, text=True, check=True, timeout=60
     )
@@ -107,7 +107,7 @@ def test_a_program_that_goes_on_is_as_fast_as_before() -> None:
 
 
 @glibc
-def test_an_error_inside_ends_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_restores_the_thresholds(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[int, ...]] = []
 
     class Libc:
@@ -124,7 +124,7 @@ def test_an_error_inside_ends_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert calls == [*kept, (-4, 65536), (-3, 2**25), (-1, 2**26), (-2, 2**17), (0,)]
 
 
-def test_elsewhere_it_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_glibc_it_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     monkeypatch.setattr("bottleneck.backbones.malloc.ctypes.CDLL", None)
     with retain_freed_memory():

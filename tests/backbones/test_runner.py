@@ -217,7 +217,7 @@ def test_a_map_is_as_large_as_the_networks_largest_output() -> None:
     assert graph.largest == 6 * 32 * 32
 
 
-def test_streams_side_by_side_share_what_is_of_the_whole_process(
+def test_concurrent_runners_share_the_settings_of_the_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The first to end does not take it from the other."""
@@ -308,7 +308,7 @@ def test_threads_learn_the_largest_batch_from_each_other(
     assert runner.max_batch_size == 2  # 10, 5, 2
 
 
-def test_what_fits_never_grows_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_largest_batch_never_grows_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that fails late with a large batch must not undo what another has learnt."""
     monkeypatch.setattr(module, "available_cpus", lambda: 2)
     runner = make()

@@ -111,7 +111,7 @@ def test_a_submodule_called_network() -> None:
     assert_alike(network, ["network", "network.network", "end"])
 
 
-def test_nothing_behind_the_deepest_layer_is_in_the_graph() -> None:
+def test_nothing_after_the_deepest_layer_is_in_the_program() -> None:
     graph = traced(frozen(Residual()), ["bn1"], relu=False)
     assert isinstance(graph, fx.GraphModule)
     assert [name for name in graph.state_dict() if "2" in name or "fc" in name] == []
@@ -226,12 +226,12 @@ UNTRACEABLE: dict[str, tuple[Callable[[], nn.Module], str]] = {
 
 
 @pytest.mark.parametrize("kind", UNTRACEABLE)
-def test_no_graph_of_a_network_that_it_would_not_be_like(kind: str) -> None:
+def test_a_network_whose_program_would_differ_is_not_traced(kind: str) -> None:
     build, layer = UNTRACEABLE[kind]
     assert traced(frozen(build()), [layer]) is None
 
 
-def test_no_graph_where_a_users_hook_changes_a_convolution() -> None:
+def test_a_network_with_a_hook_on_a_convolution_is_not_traced() -> None:
     """Or one that does as the hook does."""
     network = frozen(Plain())
     network.get_submodule("layer2.0").register_forward_hook(lambda _m, _args, output: 2 * output)
@@ -243,7 +243,7 @@ def test_no_graph_where_a_users_hook_changes_a_convolution() -> None:
 
 
 @pytest.mark.parametrize("factor", [0.5, 0.98, 1.001, 1.02, 2])
-def test_a_graph_with_codes_of_another_scale_is_not_used(factor: float) -> None:
+def test_a_program_with_codes_of_another_scale_is_not_used(factor: float) -> None:
     """Direction alone does not tell."""
 
     def wiring(m: Any, x: Tensor) -> Any:
@@ -253,7 +253,7 @@ def test_a_graph_with_codes_of_another_scale_is_not_used(factor: float) -> None:
 
 
 @pytest.mark.parametrize("error", [1e-3, 1e-2, 1])
-def test_a_graph_with_codes_a_little_off_is_not_used(error: float) -> None:
+def test_a_program_with_codes_a_little_off_is_not_used(error: float) -> None:
     def wiring(m: Any, x: Tensor) -> Any:
         x = m.conv(x)
         return m.end(x if isinstance(x, Tensor) else x + error * x.flip(1))
@@ -261,7 +261,7 @@ def test_a_graph_with_codes_a_little_off_is_not_used(error: float) -> None:
     assert traced(frozen(Wired(wiring, conv=conv(3), end=conv(bias=False))), ["end"]) is None
 
 
-def test_a_layer_that_the_pass_does_not_reach_gives_no_graph_or_an_error() -> None:
+def test_a_layer_that_is_never_computed_is_not_traced_or_an_error() -> None:
     from bottleneck.errors import BackboneError
 
     ghost = Layer("relu_7", "relu", 7, (6, SIZE, SIZE), False, 1.0)
@@ -308,7 +308,7 @@ def test_the_network_is_left_as_it_was(build: Callable[[], nn.Module], dtype: to
     assert nn.Module.__call__ is type(network).__call__
 
 
-def test_a_graph_shares_no_memory_with_the_network() -> None:
+def test_a_program_shares_no_memory_with_the_network() -> None:
     network = frozen(Residual())
     graph, batch = traced(network, ["fc"]), images()
     assert graph

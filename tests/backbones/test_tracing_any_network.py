@@ -161,7 +161,7 @@ class Planned(nn.Module):
     pool=st.sampled_from(["avg", "max", "none", "2"]),
     data=st.data(),
 )
-def test_any_network_gives_its_own_codes_as_a_graph(
+def test_any_network_gives_the_same_codes_when_traced(
     plan: tuple[list[Step], int], relu: bool, pool: str, data: st.DataObject
 ) -> None:
     steps_, size = plan

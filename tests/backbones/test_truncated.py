@@ -91,7 +91,7 @@ def test_each_call_of_a_reused_module_is_a_layer(name: str, call: int) -> None:
     torch.testing.assert_close(code, whole(network, batch, "relu", call))
 
 
-def test_a_module_has_a_better_claim_to_a_name_than_a_call() -> None:
+def test_a_modules_own_name_precedes_that_of_a_call() -> None:
     class Clash(Reused):
         def __init__(self) -> None:
             super().__init__()

@@ -26,7 +26,7 @@ def code(tmp_path: Path) -> Path:
     return file
 
 
-def test_code_is_refused_until_it_was_named(code: Path) -> None:
+def test_code_is_refused_until_the_user_gave_it(code: Path) -> None:
     model = f"{code}:build"
     with pytest.raises(
         UntrustedCodeError, match=r"the head names .*evil\.py:build.*`model="
@@ -56,13 +56,13 @@ def test_what_is_no_code_needs_no_trust(model: str, a_new_user: Path) -> None:
     assert not a_new_user.exists()
 
 
-def test_naming_twice_is_remembered_once(code: Path, a_new_user: Path) -> None:
+def test_code_given_twice_is_remembered_once(code: Path, a_new_user: Path) -> None:
     for _ in range(3):
         trust_code(f"{code}:build")
     assert len(a_new_user.read_text().splitlines()) == 1
 
 
-def test_who_has_no_home_names_it_each_time(
+def test_without_a_writable_home_code_is_given_each_time(
     code: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
@@ -72,7 +72,7 @@ def test_who_has_no_home_names_it_each_time(
         require_trusted_code(f"{code}:build", where="the head")
 
 
-def test_a_head_runs_only_code_that_its_user_has_named(
+def test_a_head_runs_only_code_that_its_user_has_given(
     photos: Path, extract_tiny: Extract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = extract_tiny(photos).cache

@@ -55,7 +55,7 @@ def test_the_prefix_of_data_parallel_is_taken_off(trained: nn.Module, tmp_path: 
     assert_same_weights(trained, load(tmp_path / "w.pth"))
 
 
-def test_names_that_only_begin_alike_keep_their_letters(tmp_path: Path) -> None:
+def test_names_with_a_similar_prefix_are_unchanged(tmp_path: Path) -> None:
     class Dull(nn.Module):  # str.lstrip("module.") would leave "" of this name
         def __init__(self) -> None:
             super().__init__()
