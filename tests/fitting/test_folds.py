@@ -1,3 +1,6 @@
+import dataclasses
+import subprocess
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold
 
 from bottleneck.errors import InvalidOptionError, LabelsError
-from bottleneck.fitting.folds import Fold, make_folds
+from bottleneck.fitting.folds import Fold, _smallest_class, group_codes, make_folds
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.training import TrainingSet
 from tests.helpers.datasets import integer_groups
@@ -186,3 +189,54 @@ def test_groups_that_leave_a_fold_without_a_class_are_refused() -> None:
 def test_fewer_than_two_folds_are_refused(folds: int) -> None:
     with pytest.raises(InvalidOptionError, match=f"^`cv={folds}`: .*at least 2"):
         make_folds(rows(np.arange(20) % 2, 2), folds)
+
+
+# Groups as integers
+
+
+def test_rows_without_a_group_name_are_groups_of_their_own_as_integers() -> None:
+    codes = np.array([2, 0, 1, 0, 2], dtype=np.int8)
+    groups = group_codes(codes, ["", "b", "a"])
+    assert groups is not None
+    assert len(set(groups.tolist())) == 4  # "a" twice, "b", and two rows without a name
+    assert groups[0] == groups[4] < groups[2]  # in the order of the names
+    assert group_codes(np.array([0, 0]), [""]) is None
+
+
+def test_groups_do_not_depend_on_the_order_of_their_codes() -> None:
+    one = group_codes(np.array([0, 1, 2, 1]), ["x", "y", "z"])
+    other = group_codes(np.array([2, 0, 1, 0]), ["y", "z", "x"])
+    assert one is not None
+    assert other is not None
+    assert one.tolist() == other.tolist()
+
+
+class Compared(np.ndarray[Any, Any]):
+    """Numbers that count how many of them NumPy's functions read."""
+
+    count = 0
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        Compared.count += max(np.size(each) for each in inputs)
+        plain = [np.asarray(each) if isinstance(each, Compared) else each for each in inputs]
+        result = getattr(ufunc, method)(*plain, **options)
+        return result.view(Compared) if isinstance(result, np.ndarray) else result
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_counting_the_rows_of_classes_does_not_look_at_all_rows_for_each_class(
+    grouped: bool,
+) -> None:
+    targets = np.repeat(np.arange(300), 2)
+    groups = [str(i) for i in range(600)] if grouped else None
+    training = rows(targets, 300, groups)
+    watched = dataclasses.replace(training, targets=targets.view(Compared))
+    Compared.count = 0
+    assert _smallest_class(watched) == 2
+    assert Compared.count < 20 * 600  # comparing all rows for each of 300 classes: 300 · 600
+
+
+def test_importing_folds_loads_no_scikit_learn() -> None:
+    code = "import sys, bottleneck.fitting.fit, bottleneck.fitting.sweep\n"
+    code += "sys.exit(bool({'sklearn', 'torch', 'matplotlib', 'scipy'} & {*sys.modules}))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,81 @@
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bottleneck.cache.manifest import cache_fingerprint
+from bottleneck.data.table import ImageTable
+from bottleneck.fitting.options import SearchOptions
+from bottleneck.fitting.sweep import sweep
+from bottleneck.fitting.worker_cache import labelled_images, open_on_worker
+from bottleneck.runtime.executors import open_executor
+from tests.helpers.datasets import clouds, written_cache
+
+
+@pytest.fixture
+def layers(tmp_path: Path) -> Path:
+    """Three layers of the same 60 rows of three classes."""
+    X, y = clouds(n=60)
+    return written_cache(tmp_path / "c", X, ["abc"[i] for i in y], layers=["x", "y", "z"])
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often a table of images was parsed."""
+    counts: Counter[str] = Counter()
+    read_csv = ImageTable.read_csv
+
+    def counted(path: Path, **options: ImageTable | None) -> ImageTable:
+        counts[path.name] += 1
+        return read_csv(path, **options)
+
+    monkeypatch.setattr(ImageTable, "read_csv", counted)
+    return counts
+
+
+def test_a_worker_parses_a_cache_once_for_all_of_its_tasks(
+    layers: Path, parsed: Counter[str]
+) -> None:
+    fingerprint = cache_fingerprint(layers)
+    first, images = open_on_worker(layers, fingerprint)
+    again, same = open_on_worker(layers, fingerprint)
+    assert (again, same) == (first, images)
+    assert parsed == {"images.csv": 1}
+    open_on_worker(layers, "another state")
+    assert parsed == {"images.csv": 2}
+
+
+def test_labels_that_changed_are_read_again(layers: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    for turn, name in enumerate("xy"):
+        labels.write_text("path,label\n" + "".join(f"{i:03d}.jpg,{name}\n" for i in range(60)))
+        os.utime(labels, ns=(turn, turn))
+        _, images = open_on_worker(layers, "state", labels)
+        assert set(images.label) == {name}
+
+
+def test_labels_are_the_caches_own_unless_others_are_given(layers: Path, tmp_path: Path) -> None:
+    cache, images = open_on_worker(layers, cache_fingerprint(layers))
+    assert labelled_images(cache, None) is images is cache.images
+    (tmp_path / "labels.csv").write_text("path,label\n000.jpg,q\n")
+    assert labelled_images(cache, str(tmp_path / "labels.csv")).label[0] == "q"
+
+
+def test_a_sweep_parses_the_table_once_whatever_the_layers(
+    layers: Path, parsed: Counter[str]
+) -> None:
+    result = sweep(layers, search=SearchOptions(c=1.0, cv=2))
+    assert len(result) == 6
+    assert parsed == {"images.csv": 1}
+
+
+def test_a_sweep_by_processes_is_that_of_this_one(layers: Path) -> None:
+    search = SearchOptions(c=1.0, cv=2)
+    with open_executor("loky", jobs=2) as executor:
+        spread = sweep(layers, "svm", search=search, executor=executor)
+    alone = sweep(layers, "svm", search=search)
+    assert [row.cv for row in spread] == [row.cv for row in alone]
+    assert [row.layer for row in spread] == ["x", "y", "z"]
+    assert all(np.isfinite(row.seconds) for row in spread)
