@@ -44,9 +44,9 @@ DOORS = {
     "scipy": {"linear.calibration"},
     "psutil": {"runtime.resources"},
     "matplotlib": {"reporting.sweep_plot"},
-    "joblib": {"runtime.executors"},
-    "dask": {"runtime.executors"},
-    "distributed": {"runtime.executors"},
+    "joblib": {"runtime.loky_executor"},
+    "dask": {"runtime.dask_executor"},
+    "distributed": {"runtime.dask_executor"},
 }
 
 TORCH_FREE = ("runtime", "data", "cache", "linear", "fitting", "reporting", "cli")

@@ -19,7 +19,7 @@ from bottleneck.fitting.fit import fit
 from bottleneck.fitting.fit_result import FitResult
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.linear.classifiers import CLASSIFIERS
-from bottleneck.runtime.executors import DaskExecutor, connected
+from bottleneck.runtime.dask_executor import DaskExecutor, connect
 
 QUICK = {"n": 600, "d": 32, "classes": 5}
 
@@ -42,7 +42,7 @@ def markdown(*, n: int = 20_000, d: int = 512, classes: int = 50, turns: int = 1
     with (
         tempfile.TemporaryDirectory() as folder,
         local as cluster,
-        connected(cluster.scheduler_address) as client,
+        connect(cluster.scheduler_address) as client,
     ):
         cache = Path(folder) / "cache"
         make_cache(cache, n=n, d=d, classes=classes)

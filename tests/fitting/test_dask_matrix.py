@@ -26,7 +26,7 @@ from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.path import Solution
 from bottleneck.linear.scaling import SCALINGS, fit_scaler
 from bottleneck.linear.training import ClassifierOptions
-from bottleneck.runtime import executors as engines
+from bottleneck.runtime import dask_executor
 from bottleneck.runtime.executors import DaskExecutor
 from tests.helpers.dask_cluster import Cluster, dask_cluster
 from tests.helpers.datasets import clouds, several, written_cache
@@ -448,7 +448,7 @@ def test_the_backend_and_its_scheduler_need_each_other(
 def test_nobody_at_the_address_is_one_line(
     two: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "_SECONDS_TO_ANSWER", 1)
+    monkeypatch.setattr(dask_executor, "_SECONDS_TO_ANSWER", 1)
     dask = ["--backend", "dask", "--scheduler", "tcp://127.0.0.1:1"]
     result = run("fit", str(two), "--clf", "svm", "-o", str(tmp_path / "head"), *dask)
     assert result.exit_code == 1
@@ -461,7 +461,7 @@ def test_a_scheduler_that_dies_is_one_line(
 ) -> None:
     with dask_cluster(1) as cluster:
         watched = Watched(connected(cluster), at=10, then=cluster.scheduler.kill)
-        monkeypatch.setattr(engines, "_client", lambda _: watched)
+        monkeypatch.setattr(dask_executor, "_client", lambda _: watched)
         dask = ["--backend", "dask", "--scheduler", cluster.address]
         result = run("fit", str(two), "--clf", "svm", "-o", str(tmp_path / "head"), *dask)
     assert result.exit_code == 1
@@ -472,5 +472,5 @@ def test_a_scheduler_that_dies_is_one_line(
 def test_work_that_kills_every_worker_is_one_error(cluster: Cluster) -> None:
     killed = distributed.KilledWorker("a-task", SimpleNamespace(address="tcp://there:1"), 3)
     refused = pytest.raises(WorkerError, match=r"gave up .*a-task.*tcp://there:1")
-    with refused, engines.connected(cluster.address):
+    with refused, dask_executor.connect(cluster.address):
         raise killed

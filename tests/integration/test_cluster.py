@@ -76,7 +76,7 @@ def test_the_command_takes_a_schedulers_address(photos: Path, run: Run, cluster:
 def test_a_scheduler_without_workers_is_refused(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bottleneck.runtime.executors._SECONDS_TO_ANSWER", 2)
+    monkeypatch.setattr("bottleneck.runtime.dask_executor._SECONDS_TO_ANSWER", 2)
     without = pytest.raises(WorkerError, match="has no workers: `dask worker")
     with dask_cluster(workers=0) as empty, without, open_executor("dask", scheduler=empty.address):
         pass

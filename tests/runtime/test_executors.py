@@ -1,10 +1,15 @@
+import logging
+import os
+import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
 
 from bottleneck.errors import InvalidOptionError, UnknownNameError, WorkerError
+from bottleneck.runtime.dask_executor import _OneCore
 from bottleneck.runtime.executors import open_executor, require_shared_paths
 from tests.helpers import worker_functions
 from tests.helpers.worker_functions import Recorded
@@ -52,7 +57,7 @@ def test_an_error_is_what_it_was_where_it_was_raised() -> None:
 def test_each_process_has_a_card_and_its_share_of_the_cores(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("bottleneck.runtime.executors.available_cpus", lambda: 7)
+    monkeypatch.setattr("bottleneck.runtime.loky_executor.available_cpus", lambda: 7)
     monkeypatch.setenv("PYTHONWARNINGS", "ignore::ImportWarning")
     with open_executor("loky", gpus=["GPU-a", "GPU-b", "GPU-c"]) as engine:
         found = [seen for _, seen in engine.map_unordered(worker_functions.variables, range(3))]
@@ -114,7 +119,7 @@ def test_options_that_belong_to_the_other_backend_are_refused() -> None:
 
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed")
-    monkeypatch.setattr("bottleneck.runtime.executors._SECONDS_TO_ANSWER", 1)
+    monkeypatch.setattr("bottleneck.runtime.dask_executor._SECONDS_TO_ANSWER", 1)
     with (
         pytest.raises(WorkerError, match=r"no Dask scheduler answers at tcp://127.0.0.1:1 "),
         open_executor("dask", scheduler="tcp://127.0.0.1:1"),
@@ -134,3 +139,74 @@ class _Blind:
 def test_who_does_not_see_the_files_is_named() -> None:
     with pytest.raises(WorkerError, match=r"worker tcp://two does not see /data/photos.cache"):
         require_shared_paths(_Blind(), str)  # type: ignore[arg-type]
+
+
+# What belongs to a program that uses the package
+
+
+def test_a_dask_workers_threads_are_limited_while_it_computes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    function = _OneCore(worker_functions.variables)
+    assert function(0)["OMP_NUM_THREADS"] == "1"
+    assert "OMP_NUM_THREADS" not in os.environ
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert function(0)["OMP_NUM_THREADS"] == "4"
+    assert os.environ["OMP_NUM_THREADS"] == "4"
+
+
+def test_the_last_of_several_threads_restores_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    both, first_left = threading.Barrier(2, timeout=10), threading.Event()
+
+    def compute(item: int) -> str | None:
+        both.wait()
+        if item:
+            first_left.wait(10)
+        return os.environ.get("OMP_NUM_THREADS")
+
+    function = _OneCore(compute)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.submit(function, 0), pool.submit(function, 1)
+        assert first.result(10) == "1"
+        first_left.set()
+        assert second.result(10) == "1"
+    assert "OMP_NUM_THREADS" not in os.environ
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense://"])
+def test_log_levels_and_dasks_configuration_are_restored(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    pytest.importorskip("distributed")
+    import dask
+
+    monkeypatch.setattr("bottleneck.runtime.dask_executor._SECONDS_TO_ANSWER", 1)
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
+
+    def state() -> tuple[list[int], object]:
+        threshold = dask.config.get("distributed.admin.large-graph-warning-threshold")
+        return [logger.level for logger in loggers], threshold
+
+    before = state()
+    with pytest.raises(WorkerError), open_executor("dask", scheduler=address):
+        pass
+    assert state() == before
+
+
+def test_the_environment_is_the_same_after_loky() -> None:
+    before = dict(os.environ)
+    with open_executor("loky", jobs=1) as executor:
+        list(executor.map_unordered(worker_functions.square, [1]))
+    assert dict(os.environ) == before
+
+
+def test_an_unknown_backend_is_refused() -> None:
+    refused = pytest.raises(
+        InvalidOptionError, match="`backend='threads'`: must be one of loky, dask"
+    )
+    with refused, open_executor("threads"):
+        pass

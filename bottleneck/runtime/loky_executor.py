@@ -1,0 +1,138 @@
+"""An executor of processes on this machine, by loky.
+
+Each process has an executor of loky's for itself: when one dies, the others lose nothing.
+"""
+
+import os
+import signal
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Any
+
+from bottleneck.runtime.executor_protocol import (
+    MAX_WORKER_DEATHS,
+    Item,
+    Result,
+    worker_deaths_error,
+)
+from bottleneck.runtime.resources import available_cpus
+from bottleneck.runtime.shutdown import stop_requested
+
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+# pandas, where scikit-learn finds it, looks for PyData's package of our name.
+_NAMESAKE = "ignore:Pandas requires version:UserWarning"
+
+
+class LokyExecutor:
+    """Processes of this machine; see `bottleneck.runtime.executor_protocol.Executor`.
+
+    Parameters
+    ----------
+    environments : sequence of dict of str to str
+        One process is started for each, with these variables beside those of this process.
+
+    Examples
+    --------
+    >>> executor = LokyExecutor(worker_environments(jobs=2))
+    >>> executor.max_concurrency
+    2
+    >>> executor.close(kill=False)
+    """
+
+    def __init__(self, environments: Sequence[dict[str, str]]) -> None:
+        self._environments = environments
+        self._executors: dict[int, Any] = {}
+
+    @property
+    def max_concurrency(self) -> int:
+        """The number of processes."""
+        return len(self._environments)
+
+    def map_unordered(
+        self, function: Callable[[Item], Result], items: Sequence[Item]
+    ) -> Iterator[tuple[Item, Result]]:
+        """Yield (item, result) pairs in completion order; see `Executor`."""
+        from joblib.externals.loky.process_executor import BrokenProcessPool
+
+        waiting, idle = deque(items), deque(range(len(self._environments)))
+        running: dict[Future[Result], tuple[int, Item]] = {}
+        deaths: Counter[int] = Counter()  # by the item's identity: an item need not be hashable
+        while waiting or running:
+            if stop_requested():
+                waiting.clear()
+            while waiting and idle:
+                slot, item = idle.popleft(), waiting.popleft()
+                running[self._executor(slot).submit(function, item)] = slot, item
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                slot, item = running.pop(future)
+                idle.append(slot)
+                try:
+                    result = future.result()
+                except BrokenProcessPool as error:
+                    self._executors.pop(slot).shutdown()
+                    deaths[id(item)] += 1
+                    if deaths[id(item)] == MAX_WORKER_DEATHS:
+                        raise worker_deaths_error(item, error) from error
+                    waiting.appendleft(item)
+                else:
+                    yield item, result
+
+    def run_on_each_worker(self, function: Callable[[], Result]) -> dict[str, Result]:
+        """Return nothing: every process runs on this machine and sees what this one sees."""
+        return {}
+
+    def close(self, *, kill: bool) -> None:
+        """End every process.
+
+        Parameters
+        ----------
+        kill : bool
+            Whether to end them at once, instead of after the item that each computes.
+        """
+        for executor in self._executors.values():
+            executor.shutdown(kill_workers=kill)
+
+    def _executor(self, slot: int) -> Any:
+        from joblib.externals.loky.process_executor import ProcessPoolExecutor
+
+        if slot not in self._executors:
+            self._executors[slot] = ProcessPoolExecutor(
+                max_workers=1, env=self._environments[slot], initializer=_ignore_signals_to_the_job
+            )
+        return self._executors[slot]
+
+
+def worker_environments(jobs: int | None = None, gpus: Sequence[str] = ()) -> list[dict[str, str]]:
+    """Return the environment variables of each process that shares this machine.
+
+    Parameters
+    ----------
+    jobs : int, optional
+        Number of processes. The default is one per GPU, or without GPUs one per four CPUs and at
+        least two.
+    gpus : sequence of str
+        The GPUs, as ``CUDA_VISIBLE_DEVICES`` names them; each process gets one.
+
+    Examples
+    --------
+    >>> [env["CUDA_VISIBLE_DEVICES"] for env in worker_environments(gpus=["0", "1"])]
+    ['0', '1']
+    """
+    jobs = jobs or len(gpus) or max(2, available_cpus() // 4)
+    shared = dict.fromkeys(_THREADS, str(max(1, available_cpus() // jobs)))
+    filters = os.environ.get("PYTHONWARNINGS", "")
+    shared["PYTHONWARNINGS"] = f"{filters},{_NAMESAKE}".lstrip(",")
+    if not gpus:
+        return [shared] * jobs
+    return [{**shared, "CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} for i in range(jobs)]
+
+
+def _ignore_signals_to_the_job() -> None:
+    # Ctrl-C, and a scheduler's warning before the time limit, reach every process of a job; only
+    # the process that started the others acts on them.
+    for name in ("SIGINT", "SIGUSR1"):
+        if hasattr(signal, name):  # Windows has no SIGUSR1
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
