@@ -9,7 +9,8 @@ from typing import Any
 from bottleneck.cache.directory import CacheDirectory, row_validity
 from bottleneck.cache.shard import ShardHeader
 from bottleneck.runtime.formatting import escape_unprintable, format_size, format_table
-from bottleneck.runtime.scheduler import array_expression, pending_by_task
+from bottleneck.runtime.scheduler import pending_by_task
+from bottleneck.runtime.slurm import array_option
 from bottleneck.spec import Spec
 
 _MAX_REJECTED = 10  # lines
@@ -79,7 +80,7 @@ class CacheStatus:
         return pending_by_task(missing, self.tasks)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what ``bottleneck status --json`` prints."""
+        """Return the status as plain values, which can be written as JSON."""
         return {
             "rows": self.rows,
             "complete": self.complete,
@@ -109,7 +110,7 @@ class CacheStatus:
         if any("+" in layer.dtype for layer in self.layers.values()):
             lines.append("some shards are float32: their codes exceed float16's range")
         if self.tasks > 1 and (pending := self.pending_by_task):
-            lines.append(f"tasks left of {self.tasks}: --array={array_expression(pending)}")
+            lines.append(f"tasks left of {self.tasks}: {array_option(pending)}")
         for path, reason in list(self.rejected.items())[:_MAX_REJECTED]:
             lines.append(f"rejected: {escape_unprintable(path)}: {reason}")
         if len(self.rejected) > _MAX_REJECTED:

@@ -72,7 +72,7 @@ class VerificationReport(Sequence[Problem]):
         return len(self.problems)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what ``bottleneck verify --json`` prints."""
+        """Return the report as plain values, which can be written as JSON."""
         return {"ok": self.ok, "bad": [{"file": item.file, "why": item.why} for item in self]}
 
     def __str__(self) -> str:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache.float16 import widen_float16
-from bottleneck.cache.store import Cache, rows_as_slice
+from bottleneck.cache.reading import rows_as_slice
+from bottleneck.cache.store import Cache
 from bottleneck.errors import USER_CODE_ERRORS, BottleneckError
 from bottleneck.linear.matrix import ArrayMatrix, CodeMatrix
 from bottleneck.runtime.resources import spare_memory

@@ -9,10 +9,11 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bottleneck.errors import InvalidOptionError, SchedulerError
+from bottleneck.runtime.scheduler import array_expression
 
 # The Python that submits is the one that runs; -P: a folder of the data hides no module of its.
 PROGRAM = (sys.executable, "-P", "-m", "bottleneck")
@@ -49,6 +50,17 @@ _JOB = """\
 {program} status {layers}-- {cache} || exit
 exec {program} {command}
 """
+
+
+def array_option(tasks: Iterable[int]) -> str:
+    """Return the option by which ``sbatch`` runs only some tasks of an array.
+
+    Examples
+    --------
+    >>> array_option([0, 3, 4, 5])
+    '--array=0,3-5'
+    """
+    return f"--array={array_expression(tasks)}"
 
 
 def extraction_array_script(

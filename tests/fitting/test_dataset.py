@@ -112,7 +112,7 @@ def test_each_shard_that_is_needed_is_read_once(
         reads[path.name] += 1
         return open_shard(path)
 
-    monkeypatch.setattr("bottleneck.cache.store.open_shard", spy)
+    monkeypatch.setattr("bottleneck.cache.reading.open_shard", spy)
     lesson = lesson_of(tmp_path, ["a", "b"] * 6, split=split)
     list(lesson.training.codes.blocks())
     assert reads == {f"{shard:05d}.h5": 1 for shard in needed}

@@ -224,7 +224,7 @@ def test_each_shard_and_the_table_of_images_are_read_once(
         reads[path.name] += 1
         return read_csv(path, **known)
 
-    monkeypatch.setattr("bottleneck.cache.store.open_shard", shard_spy)
+    monkeypatch.setattr("bottleneck.cache.reading.open_shard", shard_spy)
     monkeypatch.setattr(ImageTable, "read_csv", csv_spy)
     run(split, scaling="auto")
     assert reads == {"images.csv": 1, **{f"{shard:05d}.h5": 1 for shard in range(5)}}

@@ -1,0 +1,187 @@
+"""Read the codes of a cache, verifying each shard."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.cache.directory import CacheDirectory
+from bottleneck.cache.float16 import widen_float16
+from bottleneck.cache.shard import OpenShard, open_shard
+from bottleneck.data.splits import split_rows
+from bottleneck.errors import CacheError, ShardError, UnknownNameError
+
+
+@dataclass(frozen=True)
+class CacheReader(CacheDirectory):
+    """The directory of a cache, and the codes in it."""
+
+    def labelled_rows(self, layer: str, split: str | None = None) -> NDArray[np.int64]:
+        """Return the rows of a layer that have a label and codes, ascending.
+
+        Parameters
+        ----------
+        layer : str
+        split : str, optional
+            Only rows of this split.
+
+        Raises
+        ------
+        CacheError
+            The cache has no such layer, or the layer is not complete.
+        UnknownNameError
+            The cache has no such split.
+        """
+        usable = self.valid_rows(layer) & self.images.has_label
+        if split is not None and split not in (splits := self.images.split.categories):
+            raise UnknownNameError(f"split of {self.path}", split, sorted(set(splits) - {""}))
+        return split_rows(self.images, usable, split or "")
+
+    def valid_rows(self, layer: str) -> NDArray[np.bool_]:
+        """Return which rows of a complete layer have codes, shape (rows,).
+
+        Parameters
+        ----------
+        layer : str
+
+        Raises
+        ------
+        CacheError
+            The cache has no such layer, or the layer is not complete.
+        """
+        if layer not in self.layers:
+            raise CacheError(
+                f"{self.path} has no layer {layer!r}, it has {', '.join(self.layers) or 'none'}: "
+                f"`bottleneck.extract` with `layers={layer}` adds it"
+            )
+        missing = self.shard_count - len(self.finished_shards(layer))
+        if missing:
+            raise CacheError(
+                f"{self.path}: layer {layer!r} lacks {missing} of {self.shard_count} shards: run "
+                "the same `bottleneck.extract` again to finish it"
+            )
+        return self.row_validity(layer)[0]
+
+    def read_codes(self, layer: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Read the codes of some rows, flattened. Each shard is verified and read once.
+
+        Parameters
+        ----------
+        layer : str
+            A complete layer.
+        rows : ndarray of int64, shape (n,)
+            Ascending row numbers, each valid.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, d)
+
+        Raises
+        ------
+        ShardError
+            A shard is absent, damaged, or holds other rows than its name says.
+        """
+        size = self.layout.shard_size
+        result: NDArray[np.float32] | None = None
+        for shard in np.unique(rows // size).tolist():
+            first, end = np.searchsorted(rows, [shard * size, (shard + 1) * size])
+            codes = self.read_checked(layer, shard)
+            codes = codes.reshape(len(codes), -1)[rows_as_slice(rows[first:end] - shard * size)]
+            if result is None:
+                result = np.empty((len(rows), codes.shape[1]), dtype=np.float32)
+            result[first:end] = widen_float16(codes)
+        return np.empty((0, 0), dtype=np.float32) if result is None else result
+
+    def read_checked(self, layer: str, shard: int) -> NDArray[Any]:
+        """Verify a shard and read its codes, in the stored type.
+
+        Parameters
+        ----------
+        layer : str
+        shard : int
+
+        Raises
+        ------
+        ShardError
+            The shard is absent, damaged, or holds other rows or images.
+        """
+        with self._open(layer, shard) as opened:
+            opened.verify()
+            content = opened.read()
+            self.require_matching_rows(layer, shard, opened.header, content)
+        return content.codes
+
+    def read_blocks(
+        self, layer: str, shard: int, rows: int, *, verify: bool
+    ) -> Iterator[NDArray[Any]]:
+        """Read the codes of a shard block by block.
+
+        Parameters
+        ----------
+        layer : str
+        shard : int
+        rows : int
+            Maximum rows of a block.
+        verify : bool
+            Whether to verify the shard first; needed once in a run.
+
+        Yields
+        ------
+        ndarray of shape (at most `rows`, ...)
+            In order, in the stored type.
+
+        Raises
+        ------
+        ShardError
+            The shard is absent, damaged, or holds other rows or images.
+        """
+        with self._open(layer, shard) as opened:
+            if verify:
+                self._verify(layer, shard, opened)
+            yield from opened.blocks(rows)
+
+    def verify_shard(self, layer: str, shard: int) -> None:
+        """Verify a shard: every byte, and that it holds the rows and images of this cache.
+
+        The codes are not decompressed.
+
+        Parameters
+        ----------
+        layer : str
+        shard : int
+
+        Raises
+        ------
+        ShardError
+            The shard is absent, damaged, or holds other rows or images.
+        """
+        with self._open(layer, shard) as opened:
+            self._verify(layer, shard, opened)
+
+    def _verify(self, layer: str, shard: int, opened: OpenShard) -> None:
+        opened.verify()
+        self.require_matching_rows(layer, shard, opened.header, opened.metadata())
+
+    @contextmanager
+    def _open(self, layer: str, shard: int) -> Iterator[OpenShard]:
+        """Open a shard; errors say how to repair it."""
+        try:
+            with open_shard(self.shard_path(layer, shard)) as opened:
+                yield opened
+        except ShardError as error:
+            raise ShardError(f"{error}: `bottleneck.repair` makes it again") from error
+
+
+def rows_as_slice(rows: NDArray[np.int64]) -> NDArray[np.int64] | slice:
+    """Return ascending rows as a slice where they are consecutive, since a slice copies nothing.
+
+    Examples
+    --------
+    >>> rows_as_slice(np.array([4, 5, 6]))
+    slice(4, 7, None)
+    """
+    first, last = int(rows[0]), int(rows[-1])
+    return slice(first, last + 1) if last - first + 1 == len(rows) else rows
