@@ -121,7 +121,7 @@ def test_the_tasks_of_an_array_do_every_shard_once(
     assert json.loads(run("status", "new", "--json").stdout)["complete"] is True
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
     result = run("extract", photos, "-o", "new", *TINY, "--task", "auto/2")
-    refused(result, "task 2", "--task I/N", code=2)
+    refused(result, "task 2", "--task auto: must be I/N", code=2)
 
 
 def test_tasks_together_do_every_shard_once(run: Run, photos: Path, tmp_path: Path) -> None:
@@ -413,14 +413,14 @@ REFUSED: list[tuple[list[str], list[str], int]] = [
     (["--weights", "IMAGENET1K_V1"], ["'IMAGENET1K_V1'", "DEFAULT", "file"], 2),
     (["--weights", "absent.pth"], ["absent.pth"], 1),
     (["--weights", "absent.safetensors"], ["absent.safetensors"], 1),
-    (["--pool", "wrong"], ["'wrong'", "avg, max, none"], 2),
-    (["--pool", "0"], ["'0'", "avg, max, none"], 2),
-    (["--pool", "1.5"], ["'1.5'", "avg, max, none"], 2),
+    (["--pool", "wrong"], ["--pool wrong", "avg, max, none"], 2),
+    (["--pool", "0"], ["--pool 0", "avg, max, none"], 2),
+    (["--pool", "1.5"], ["--pool 1.5", "avg, max, none"], 2),
     (["--dtype", "int8"], ["int8", "float16", "float32"], 2),
     (["--compression", "zstd"], ["zstd", "none", "lzf", "gzip"], 2),
     (["--precision", "float64"], ["float64", "bfloat16"], 2),
-    (["--device", "gpu"], ["'gpu'", "cpu"], 2),
-    (["--device", "cuda:99"], ["'cuda:99'", "cpu"], 2),
+    (["--device", "gpu"], ["--device gpu", "auto, cpu"], 2),
+    (["--device", "cuda:99"], ["--device cuda:99", "auto, cpu"], 2),
     (["--batch-size", "0"], ["--batch-size 0", "at least 1"], 2),
     (["--batch-size", "-1"], ["--batch-size -1", "at least 1"], 2),
     (["--batch-size", "many"], ["--batch-size", "many"], 2),
@@ -482,7 +482,7 @@ def test_a_wrong_device_loses_no_finished_shards(run: Run, broken: Path) -> None
     run("extract", broken, "-o", "new", *TINY)
     before = contents(Path("new"))
     again = ("extract", broken, "-o", "new", *TINY, "--retry-rejected", "--device", "cuda:99")
-    refused(run(*again), "'cuda:99'", code=2)
+    refused(run(*again), "--device cuda:99", code=2)
     assert contents(Path("new")) == before
 
 
@@ -699,7 +699,7 @@ def test_a_download_that_fails_names_the_file_and_where_it_goes(
     assert len(errors) == 1
     assert errors[0].startswith("error: ")
     file = torchvision.models.get_model_weights("squeezenet1_1").IMAGENET1K_V1.url.split("/")[-1]
-    for part in (file, str(tmp_path / "home" / "hub" / "checkpoints"), "--weights FILE"):
+    for part in (file, str(tmp_path / "home" / "hub" / "checkpoints"), "file as --weights"):
         assert part in errors[0]
     assert not (tmp_path / "new").exists()
 
