@@ -19,11 +19,14 @@ demo: $(VENV)/.installed ## extract, fit and predict on the bundled sample
 	$(BIN)/bottleneck fit --clf svm
 	$(BIN)/bottleneck predict head-svm-layer3.safetensors 'data/digits/test/7/00*.png'
 
-test: $(VENV)/.installed ## the tests, under ten minutes on two cores
-	$(BIN)/python -m pytest -m 'not slow'
+# A process for each core, with one thread each; a file's tests stay in one process.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder
+
+test: $(VENV)/.installed ## the tests, under six minutes on two cores
+	$(PYTEST) -m 'not slow'
 
 test-all: $(VENV)/.installed ## the slow tests too
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 torture: $(VENV)/.installed ## the attacks of docs/reliability.md
 	$(BIN)/python -m tests.faults.torture

@@ -1,6 +1,7 @@
 """Fixtures: generated photographs, tiny networks, caches made of both."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,41 @@ _SCHEDULER = (
     "OMP_NUM_THREADS",
 )
 
+_TINY: dict[str, Any] = {
+    "model": PLAIN,
+    "layers": ["layer2"],
+    "transform": SMALL,
+    "dtype": "float32",
+    "shard_size": 8,
+    "precision": "float32",  # `auto` differs from machine to machine
+    "device": "cpu",
+}
+
+# Files of tests in the order in which parallel workers begin them: those that take longest first,
+# and all others after them. A file stays on one worker, so that what it makes is made once, and
+# that no two tests at a time start a Slurm or a cluster.
+_LONGEST_FIRST = (
+    "fitting/test_dask_matrix.py",
+    "integration/test_benchmarks.py",
+    "integration/test_slurm.py",
+    "integration/test_real.py",
+    "backbones/test_families.py",
+    "cli/test_extract.py",
+    "faults/test_faults.py",
+    "integration/test_cluster.py",
+    "test_docs.py",
+    "extraction/test_distributed.py",
+    "backbones/test_layers.py",
+    "data/test_decode.py",
+    "cache/test_format.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first, each with its tests in their order."""
+    rank = {Path(__file__).parent / name: i for i, name in enumerate(_LONGEST_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
 
 @pytest.fixture(autouse=True, scope="session")
 def state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -49,14 +85,27 @@ def seeds_fixed() -> Iterator[None]:
     yield
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """Three classes, split into train (8 each) and val (4 each)."""
-    root = tmp_path / "photos"
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what `photos`, `cache` and `head` copy: made once, as it takes a while."""
+    folder = tmp_path_factory.mktemp("template")
     for k, label in enumerate(COLOURS):
-        write_photographs(root / "train" / label, 8, label=label, first_seed=100 * k)
-        write_photographs(root / "val" / label, 4, label=label, first_seed=100 * k + 50)
-    return root
+        for split, count, seed in (("train", 8, 100 * k), ("val", 4, 100 * k + 50)):
+            write_photographs(
+                folder / "photos" / split / label, count, label=label, first_seed=seed
+            )
+    options = grouped(_TINY | {"layers": ["layer2", "layer3"]})
+    cache = extract(folder / "photos", folder / "cache", **options).cache
+    fit(cache, "softmax", layers="layer2", search=SearchOptions(c=(1.0,))).head.save(
+        folder / "head"
+    )
+    return folder
+
+
+@pytest.fixture
+def photos(template: Path, tmp_path: Path) -> Path:
+    """Three classes, split into train (8 each) and val (4 each)."""
+    return Path(shutil.copytree(template / "photos", tmp_path / "photos"))
 
 
 @pytest.fixture
@@ -64,30 +113,21 @@ def extract_tiny(tmp_path: Path) -> Extract:
     """`extract` with a tiny network, small images and small shards, into ``tmp_path/cache``."""
 
     def run(images: Path, out: Path | None = None, **options: Any) -> ExtractionResult:
-        defaults: dict[str, Any] = {
-            "model": PLAIN,
-            "layers": ["layer2"],
-            "transform": SMALL,
-            "dtype": "float32",
-            "shard_size": 8,
-            "precision": "float32",  # `auto` differs from machine to machine
-            "device": "cpu",
-        }
-        return extract(images, out or tmp_path / "cache", **grouped(defaults | options))
+        return extract(images, out or tmp_path / "cache", **grouped(_TINY | options))
 
     return run
 
 
 @pytest.fixture
-def cache(photos: Path, extract_tiny: Extract) -> Path:
+def cache(template: Path, photos: Path, tmp_path: Path) -> Path:
     """A finished cache of `photos` with the layers layer2 and layer3."""
-    return extract_tiny(photos, layers=["layer2", "layer3"]).cache.path
+    return Path(shutil.copytree(template / "cache", tmp_path / "cache"))
 
 
 @pytest.fixture
-def head(cache: Path) -> Head:
+def head(template: Path) -> Head:
     """A softmax head on layer2 of `cache`."""
-    return fit(cache, "softmax", layers="layer2", search=SearchOptions(c=(1.0,))).head
+    return Head.load(template / "head")
 
 
 @pytest.fixture

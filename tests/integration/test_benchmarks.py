@@ -26,6 +26,12 @@ from bottleneck.linear.estimators import LinearSVM, SoftmaxRegression
 from bottleneck.linear.matrix import ArrayMatrix
 
 
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Times do not matter in these tests."""
+    monkeypatch.setattr(vs_sklearn, "_PAUSE", 0.0)
+
+
 def test_generated_codes_are_balanced_standardised_and_repeat() -> None:
     codes, again = synthetic_codes(60, 8, 3, test=30), synthetic_codes(60, 8, 3, test=30)
     assert codes.train.dtype == codes.test.dtype == np.float32
