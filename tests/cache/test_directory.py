@@ -13,7 +13,7 @@ from bottleneck.errors import ShardError
 from tests.helpers.shards import missing_shards
 
 
-def test_a_cache_opens_with_its_plan(cache: Path) -> None:
+def test_a_cache_has_layers_shards_and_rows(cache: Path) -> None:
     found = open_cache(cache)
     assert (found.layers, found.shard_count) == (["layer2", "layer3"], 5)  # 36 images, 8 a shard
     assert [len(found.rows(shard)) for shard in range(5)] == [8, 8, 8, 8, 4]
@@ -22,7 +22,7 @@ def test_a_cache_opens_with_its_plan(cache: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "text", "other layer"])
-def test_a_shard_that_is_not_whole_is_missing(cache: Path, damage: str) -> None:
+def test_a_damaged_shard_is_missing(cache: Path, damage: str) -> None:
     found = open_cache(cache)
     path = found.shard_path("layer2", 1)
     if damage == "other layer":
@@ -33,7 +33,7 @@ def test_a_shard_that_is_not_whole_is_missing(cache: Path, damage: str) -> None:
     assert missing_shards(found, "layer2") == [1]
 
 
-def test_a_shards_rows_and_images_must_be_those_of_its_place(cache: Path) -> None:
+def test_a_shard_must_hold_the_rows_and_images_of_its_number(cache: Path) -> None:
     found = open_cache(cache)
     path = found.shard_path("layer2", 4)
     header, content = read_header(path), read_shard(path)

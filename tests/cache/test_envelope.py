@@ -26,7 +26,7 @@ VALUES = st.recursive(
 )
 
 
-def sealed(path: Path, header: dict[str, Any], body: bytes = b"some bytes") -> Path:
+def with_envelope(path: Path, header: dict[str, Any], body: bytes = b"some bytes") -> Path:
     content = bytearray(envelope_size(FILE_TYPE, header)) + body
     lines = build_envelope(content, FILE_TYPE, header)
     path.write_bytes(lines + content[len(lines) :])
@@ -34,11 +34,11 @@ def sealed(path: Path, header: dict[str, Any], body: bytes = b"some bytes") -> P
 
 
 @given(header=st.dictionaries(st.text(), VALUES, max_size=4), body=st.binary(max_size=3000))
-def test_a_header_comes_back_and_the_file_is_that_which_was_sealed(
+def test_a_header_and_a_file_are_read_as_they_were_written(
     header: dict[str, Any], body: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    path = tmp_path_factory.mktemp("seal") / "file"
-    sealed(path, header, body)
+    path = tmp_path_factory.mktemp("envelope") / "file"
+    with_envelope(path, header, body)
     found = verify_envelope(path, FILE_TYPE)
     assert found == read_envelope(path, FILE_TYPE)
     assert {key: found[key] for key in header if key not in ("bytes", "sha256")} == {
@@ -61,7 +61,7 @@ def test_room_is_what_hdf5_allows_and_holds_the_header(tmp_path: Path, length: i
     room = envelope_size(FILE_TYPE, header)
     assert room >= 512
     assert room & (room - 1) == 0
-    path = sealed(tmp_path / "file", header, b"body")
+    path = with_envelope(tmp_path / "file", header, b"body")
     assert path.read_bytes()[room:] == b"body"
 
 
@@ -71,7 +71,7 @@ def write_at(file: io.FileIO, offset: int, byte: int) -> None:
 
 
 def test_any_changed_byte_is_found(tmp_path: Path) -> None:
-    whole = sealed(tmp_path / "file", {"a": 1.5, "b": "text"}).read_bytes()
+    whole = with_envelope(tmp_path / "file", {"a": 1.5, "b": "text"}).read_bytes()
     path = tmp_path / "file"
     with path.open("r+b", buffering=0) as file:  # writing the file anew each time takes longer
         for offset in range(len(whole)):
@@ -84,7 +84,7 @@ def test_any_changed_byte_is_found(tmp_path: Path) -> None:
 
 
 def test_a_changed_header_is_found_without_reading_the_rest(tmp_path: Path) -> None:
-    path = sealed(tmp_path / "file", {"rows": 3})
+    path = with_envelope(tmp_path / "file", {"rows": 3})
     path.write_bytes(path.read_bytes().replace(b'"rows": 3', b'"rows": 4'))
     with pytest.raises(ShardError, match="its header is not that which was written"):
         read_envelope(path, FILE_TYPE)
@@ -92,7 +92,7 @@ def test_a_changed_header_is_found_without_reading_the_rest(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("by", [-1, -9, 1, 1000])
 def test_a_file_of_another_length_is_found_without_reading_it(tmp_path: Path, by: int) -> None:
-    path = sealed(tmp_path / "file", {})
+    path = with_envelope(tmp_path / "file", {})
     whole = path.read_bytes()
     path.write_bytes(whole[:by] if by < 0 else whole + bytes(by))
     with pytest.raises(ShardError, match=rf"has {len(whole) + by} bytes in place of {len(whole)}"):
@@ -110,7 +110,7 @@ def test_a_file_of_another_length_is_found_without_reading_it(tmp_path: Path, by
         (b"test-kind 7 " + b"0" * 64 + b"\n{}\n", "its header is not that which was written"),
     ],
 )
-def test_what_is_not_sealed_is_refused(tmp_path: Path, content: bytes, why: str) -> None:
+def test_a_file_without_an_envelope_is_refused(tmp_path: Path, content: bytes, why: str) -> None:
     path = tmp_path / "file"
     path.write_bytes(content)
     with pytest.raises(ShardError, match=why):
@@ -120,7 +120,7 @@ def test_what_is_not_sealed_is_refused(tmp_path: Path, content: bytes, why: str)
 @pytest.mark.parametrize(
     "line", [b"", b"[]", b"{}", b'{"bytes": 5}', b"[" * 100_000, b"\xff", b"{"]
 )
-def test_a_header_that_is_none_is_refused_whatever_its_digest_says(
+def test_a_malformed_header_is_refused_even_with_a_right_digest(
     tmp_path: Path, line: bytes
 ) -> None:
     path = tmp_path / "file"
@@ -130,8 +130,8 @@ def test_a_header_that_is_none_is_refused_whatever_its_digest_says(
         read_envelope(path, FILE_TYPE)
 
 
-def test_another_kind_and_another_version_are_named(tmp_path: Path) -> None:
-    path = sealed(tmp_path / "file", {})
+def test_another_file_type_or_version_is_reported(tmp_path: Path) -> None:
+    path = with_envelope(tmp_path / "file", {})
     with pytest.raises(ShardError, match="is no other, it is a test-kind"):
         read_envelope(path, FileType("other", 7))
     with pytest.raises(ShardError, match="version 7; this program reads version 8"):

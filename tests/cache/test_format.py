@@ -195,7 +195,7 @@ def plan_digest(plan: dict[str, Any]) -> str:
 
 
 def read_envelope(path: Path, kind: bytes) -> dict[str, Any] | None:
-    """The header of a file whose seal is whole."""
+    """Return the header of a file whose envelope is intact."""
     lines = path.read_bytes().split(b"\n", 2)
     if len(lines) != 3 or lines[0] != b"%s 2 %s" % (kind, sha256(lines[1] + b"\n").encode()):
         return None
@@ -974,10 +974,10 @@ def write_shard(
         "manifest": {key: plan[key] for key in ("spec", "layout", "source", "identity")},
         "written_by": "another program",
     }
-    write_seal(path, header, room=4096)
+    write_envelope(path, header, room=4096)
 
 
-def write_seal(path: Path, header: dict[str, Any], *, room: int) -> None:
+def write_envelope(path: Path, header: dict[str, Any], *, room: int) -> None:
     body = path.read_bytes()[room:]
     values = {key: value for key, value in header.items() if key not in ("bytes", "sha256")}
     rest = b""
@@ -1027,7 +1027,7 @@ def test_the_package_extracts_nothing_where_another_program_has_done_it(
                 shard.create_dataset(name, data=values, dtype=text)
             attributes["codes_sha256"] = codes_digest(shard["codes"][...])
             shard.attrs.update(attributes)
-        write_seal(target, header, room=2048)
+        write_envelope(target, header, room=2048)
         assert len(rows) == len(datasets["row"])
     cpu = ComputeOptions(device="cpu")
     again = extract(photos, path, model=PLAIN, layers=["layer2"], transform=SMALL, compute=cpu)

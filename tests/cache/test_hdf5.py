@@ -1,4 +1,4 @@
-"""Shards by somebody who means harm: sealed rightly, and with something else inside."""
+"""Forged shards: with a right envelope and hostile HDF5 content."""
 
 import tracemalloc
 from collections.abc import Callable
@@ -60,7 +60,7 @@ def group(file: Any, _secret: Path) -> None:
 @pytest.mark.parametrize(
     "put", [external_link, soft_link, virtual, external_storage, group], ids=lambda f: f.__name__
 )
-def test_nothing_is_read_that_lies_elsewhere(
+def test_codes_outside_the_file_are_refused(
     tmp_path: Path, secret: Path, put: Callable[[Any, Path], None]
 ) -> None:
     def replace(file: Any) -> None:
@@ -74,7 +74,7 @@ def test_nothing_is_read_that_lies_elsewhere(
 
 
 @pytest.mark.parametrize("name", ["row", "valid", "path", "image_sha256"])
-def test_no_column_is_read_that_lies_elsewhere(tmp_path: Path, secret: Path, name: str) -> None:
+def test_columns_outside_the_file_are_refused(tmp_path: Path, secret: Path, name: str) -> None:
     def replace(file: Any) -> None:
         del file[name]
         file[name] = h5py.ExternalLink(str(secret), "codes")
@@ -134,7 +134,7 @@ def test_shuffled_codes_of_another_writer_are_read(tmp_path: Path, compression: 
     np.testing.assert_array_equal(read_shard(path).codes, shard.codes)
 
 
-def test_codes_that_are_all_zeros_are_not_taken_for_a_bomb(tmp_path: Path) -> None:
+def test_codes_of_zeros_are_not_refused_as_a_decompression_bomb(tmp_path: Path) -> None:
     shard = a_shard(5, shape=(512, 14, 14))
     shard.codes[...] = 0
     for compression in ("gzip", "lzf"):

@@ -14,7 +14,7 @@ from tests.helpers.shards import a_manifest
 PATH = Path("some.cache")
 
 
-def test_a_manifest_comes_back() -> None:
+def test_a_manifest_is_read_as_it_was_written() -> None:
     manifest = a_manifest("float16", compression="gzip")
     assert parse_manifest(PATH, manifest_text(manifest).encode()) == manifest
     assert Manifest.from_json(json.loads(json.dumps(manifest.to_json()))) == manifest
@@ -88,7 +88,7 @@ def test_a_value_of_any_other_kind_is_refused_or_as_it_should_be(
         ("float16", 5, "zip"),
     ],
 )
-def test_a_layout_that_cannot_be_is_none(layout: tuple[Any, Any, Any]) -> None:
+def test_an_impossible_layout_is_refused(layout: tuple[Any, Any, Any]) -> None:
     with pytest.raises(ValueError, match=r"no layout|no shard"):
         StorageLayout(*layout)
 

@@ -32,7 +32,7 @@ from tests.helpers.shards import (
 
 
 @pytest.mark.parametrize("shape", [(7,), (3, 2, 2), ()])
-def test_a_shard_comes_back_as_it_was(tmp_path: Path, shape: tuple[int, ...]) -> None:
+def test_a_shard_is_read_as_it_was_written(tmp_path: Path, shape: tuple[int, ...]) -> None:
     shard = a_shard(shape=shape)
     again = read_shard(write(tmp_path / "0.h5", shard))
     np.testing.assert_array_equal(again.codes, shard.codes)
@@ -128,7 +128,7 @@ def test_rows_and_paths_are_read_without_the_codes(tmp_path: Path) -> None:
     assert rows.codes.shape == (5, 0)
 
 
-def test_a_layers_share_of_the_network_comes_back_where_it_is_one(tmp_path: Path) -> None:
+def test_the_cost_of_a_layer_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "0.h5"
     write_shard(path, a_shard(), manifest=a_manifest(), layer="layer3", cost=0.25)
     assert read_header(path).cost == 0.25

@@ -84,7 +84,7 @@ def test_a_shard_of_another_cache_is_missing_and_is_not_read(
         found.read_codes("layer2", np.array([16]))
 
 
-def test_status_and_plan_open_no_hdf5(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_status_reads_no_hdf5(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(h5py, "File", None)
     found = open_cache(cache)
     assert missing_shards(found, "layer2") == []
@@ -93,7 +93,7 @@ def test_status_and_plan_open_no_hdf5(cache: Path, monkeypatch: pytest.MonkeyPat
     assert found.valid_rows("layer3").all()
 
 
-def test_a_notebook_that_holds_the_index_open_is_no_obstacle(cache: Path) -> None:
+def test_codes_are_read_while_a_notebook_holds_the_index_open(cache: Path) -> None:
     with h5py.File(cache / "codes.h5") as index:
         expected = index["layer2"][...]
         np.testing.assert_array_equal(
@@ -110,7 +110,7 @@ def test_a_layer_can_be_deleted_without_touching_another(cache: Path) -> None:
         assert set(index) == {"layer3", "layer3:valid"}
 
 
-def test_a_folder_that_is_no_cache_says_how_to_make_one(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_cache_is_refused_with_the_next_step(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "absent", Path(__file__)):
         with pytest.raises(CacheError, match=r"no cache at.*`bottleneck.extract` makes one"):
             open_cache(path)
@@ -125,7 +125,7 @@ def test_an_edited_spec_is_refused(cache: Path) -> None:
 
 
 @pytest.mark.parametrize("compression", ["lzf", "gzip"])
-def test_a_compressed_cache_is_read_as_any_and_its_bytes_are_those_on_disk(
+def test_a_compressed_cache_gives_the_same_codes_and_reports_its_size_on_disk(
     photos: Path, extract_tiny: Extract, tmp_path: Path, compression: str
 ) -> None:
     options = {"pool": "none", "shard_size": 36}

@@ -117,7 +117,7 @@ def test_removed_images_stay_as_rows_that_are_not_valid(
     assert extract_tiny(photos).changes == ImageChanges()
 
 
-def test_an_image_that_comes_back_is_done_again(photos: Path, extract_tiny: Extract) -> None:
+def test_an_image_that_exists_again_is_extracted_again(photos: Path, extract_tiny: Extract) -> None:
     first = extract_tiny(photos)
     path = photos / first.cache.images.path[5]
     content = path.read_bytes()
@@ -187,7 +187,7 @@ def test_the_caches_own_layout_and_precision_need_not_be_repeated(
     assert (again.rows, again.cache.spec.precision) == (0, "bfloat16")
 
 
-def test_other_images_altogether_are_refused(
+def test_entirely_different_images_are_refused(
     photos: Path, extract_tiny: Extract, tmp_path: Path
 ) -> None:
     cache = extract_tiny(photos).cache
@@ -209,7 +209,7 @@ def test_an_index_without_the_new_images_is_gone_before_they_are_rows(
     assert not (cache.path / "codes.h5").exists()
 
 
-def test_a_plan_changes_nothing_before_it_is_carried_out(
+def test_an_update_changes_nothing_before_it_is_applied(
     photos: Path, extract_tiny: Extract, tmp_path: Path
 ) -> None:
     cache = extract_tiny(photos).cache
@@ -249,7 +249,7 @@ def test_two_tasks_may_plan_the_same_cache_at_once_but_no_other(
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
-def test_a_place_in_use_is_refused(
+def test_a_directory_in_use_is_refused(
     photos: Path, extract_tiny: Extract, tmp_path: Path, kind: str
 ) -> None:
     out = tmp_path / "thesis"
@@ -263,7 +263,7 @@ def test_a_place_in_use_is_refused(
     assert not (out / "spec.json").exists()
 
 
-def test_a_plan_that_was_cut_short_is_made_again(
+def test_an_interrupted_creation_is_repeated(
     photos: Path, extract_tiny: Extract, tmp_path: Path
 ) -> None:
     (tmp_path / "cache").mkdir()

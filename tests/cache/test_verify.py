@@ -22,7 +22,7 @@ def flip(path: Path, place: int) -> None:
     path.write_bytes(content)
 
 
-def test_verify_names_what_is_wrong(cache: Path) -> None:
+def test_verify_reports_each_kind_of_damage(cache: Path) -> None:
     found = open_cache(cache)
     assert verify(cache).ok
     found.shard_path("layer2", 0).unlink()
@@ -46,7 +46,7 @@ def test_verify_names_what_is_wrong(cache: Path) -> None:
 
 
 @pytest.mark.parametrize("position", range(10))
-def test_a_flipped_byte_is_found_wherever_it_is(cache: Path, position: int) -> None:
+def test_a_changed_byte_is_found_at_any_offset(cache: Path, position: int) -> None:
     path = open_cache(cache).shard_path("layer2", 0)
     flip(path, position * path.stat().st_size // 10)
     assert list(reasons(cache)) == ["codes/layer2/00000.h5"]

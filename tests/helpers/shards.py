@@ -63,7 +63,7 @@ def forge(
     header: Callable[[dict[str, Any]], None] | None = None,
     body: Callable[[bytes], bytes] | None = None,
 ) -> Path:
-    """Change a shard as somebody who knows how to seal one."""
+    """Change a shard and give it a right envelope, as an attacker would."""
     values = json.loads(path.read_bytes().splitlines()[1])
     if hdf5 is not None:
         with h5py.File(path, "r+") as file:
@@ -74,8 +74,8 @@ def forge(
         room = file.userblock_size
     rest = path.read_bytes()[room:]
     content = bytearray(room) + (rest if body is None else body(rest))
-    sealed = ("bytes", "sha256")
-    values = {key: value for key, value in values.items() if key not in sealed}
+    computed = ("bytes", "sha256")
+    values = {key: value for key, value in values.items() if key not in computed}
     lines = build_envelope(content, FILE_TYPE, values)
     path.write_bytes(lines + content[len(lines) :])
     return path
