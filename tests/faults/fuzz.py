@@ -105,7 +105,7 @@ def shards(workshop: Workshop, seed: int, count: int) -> int:
 
 
 def forged_shards(workshop: Workshop, seed: int, count: int) -> tuple[int, int]:
-    """Read changed shards with a right envelope in processes; return how many, and how many crashed.
+    """Read forged shards in processes of their own; return how many, and how many crashed.
 
     What reads them is HDF5's own code, so whoever forges a shard may stop the process that reads
     it; nothing else.
