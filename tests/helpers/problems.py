@@ -1,4 +1,4 @@
-"""Codes in memory and in blocks, and a solver's problems in plain double precision."""
+"""Code matrices in blocks, and reference problems computed from the formulas."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ BLOCK_SIZES = st.lists(st.integers(1, 9), max_size=4)
 
 @st.composite
 def tables(draw: st.DrawFn) -> NDArray[Any]:
-    """Features of every size and spread, constant ones and rows of zeros among them."""
+    """Draw features of different means and spreads, with constant columns and rows of zeros."""
     n, d = draw(st.integers(1, 30)), draw(st.integers(1, 6))
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
     sizes = st.lists(st.sampled_from([0.0, 0.3, 17.1, -1e4, 1e6]), min_size=d, max_size=d)
@@ -37,7 +37,7 @@ def tables(draw: st.DrawFn) -> NDArray[Any]:
 
 
 class Rows(CodeMatrix):
-    """Codes of an array, in one block or in blocks of the sizes given, in turn."""
+    """A matrix of an array that is read in blocks of given sizes, and counts its reads."""
 
     def __init__(
         self, rows: NDArray[Any], sizes: Sequence[int] = (), *, in_memory: bool = True
@@ -72,7 +72,7 @@ class Rows(CodeMatrix):
 
 @dataclass(frozen=True)
 class Problem:
-    """½‖w‖² + C Σ s ℓ, straight from the formulas.
+    """The objective ½‖w‖² + C Σ s ℓ and its derivatives, computed from the formulas.
 
     Targets are classes (n,) or membership (n, q); `weight` is of rows, `column_weight` (2, q) of
     a column's right and wrong rows.
@@ -97,7 +97,7 @@ class Problem:
 
     @property
     def share(self) -> F64:
-        """The weight of every row in every column, shape (n, q)."""
+        """Return the weight of every row in every column, shape (n, q)."""
         share = np.ones(self.hot.shape)
         if self.weight is not None:
             share = share * self.weight[:, None]
@@ -106,19 +106,19 @@ class Problem:
         return share
 
     def column(self, k: int) -> "Problem":
-        """One column alone."""
+        """Return the problem of one column."""
         own = None if self.column_weight is None else self.column_weight[:, [k]]
         return replace(self, targets=self.hot[:, [k]], column_weight=own)
 
     def loss(self, to_device: ToDevice = keep_numpy) -> Loss:
-        """The package's own, with weights in the precision of the rows."""
+        """Return the package's loss, with weights in the dtype of the rows."""
         weights = {}
         if self.column_weight is not None:
             weights["column_weight"] = to_device(self.column_weight.astype(self.rows.dtype))
         return self.kind(to_device(np.arange(self.columns)), **weights)
 
     def known(self, to_device: ToDevice = keep_numpy) -> Targets:
-        """The package's own targets, with weights in the precision of the rows."""
+        """Return the package's targets, with weights in the dtype of the rows."""
         weight = self.weight
         if weight is not None:
             weight = to_device(weight[:, None].astype(self.rows.dtype))
@@ -127,14 +127,14 @@ class Problem:
     def design(
         self, sizes: Sequence[int] = (), *, in_memory: bool = True, **options: Any
     ) -> Design:
-        """The package's own."""
+        """Return the package's design."""
         codes = Rows(self.rows, sizes, in_memory=in_memory)
         return make_design(
             codes, self.targets, intercept=self.intercept, weight=self.weight, **options
         )
 
     def losses(self, margins: F64) -> F64:
-        """Of every row and problem, shape (n, p)."""
+        """Return the loss of every row and problem, shape (n, p)."""
         hot, sign = self.hot, np.where(self.hot, 1.0, -1.0)
         if self.kind is SquaredHinge:
             return np.asarray(self.share * np.maximum(0, 1 - sign * margins) ** 2)
@@ -144,7 +144,7 @@ class Problem:
         return np.asarray(self.share[:, :1] * value[:, None])
 
     def slopes(self, margins: F64) -> F64:
-        """The losses' derivative by every margin, shape (n, q)."""
+        """Return the derivatives of the losses by the margins, shape (n, q)."""
         sign = np.where(self.hot, 1.0, -1.0)
         if self.kind is SquaredHinge:
             return self.share * -2 * sign * np.maximum(0, 1 - sign * margins)
@@ -153,7 +153,7 @@ class Problem:
         return np.asarray(self.share * (softmax(margins, axis=1) - self.hot))
 
     def second(self, margins: F64) -> F64:
-        """The second derivatives of every row, shape (n, q, q)."""
+        """Return the second derivatives of every row, shape (n, q, q)."""
         n, q = margins.shape
         curved = np.zeros((n, q, q))
         if self.kind is Softmax:
@@ -167,7 +167,7 @@ class Problem:
         return curved * self.share[:, :, None]
 
     def objective(self, coef: F64, intercept: F64, c: float) -> F64:
-        """Of each problem, shape (p,)."""
+        """Return the objective of each problem, shape (p,)."""
         square = (coef**2).sum(axis=1)
         if self.intercept == "penalised":
             square = square + intercept**2
@@ -177,12 +177,12 @@ class Problem:
         return np.asarray(square / 2 + c * self.losses(margins).sum(axis=0))
 
     def zero(self, c: float) -> F64:
-        """The objectives of zero coefficients, shape (p,)."""
+        """Return the objective of zero coefficients of each problem, shape (p,)."""
         none = np.zeros((self.columns, self.rows.shape[1]))
         return self.objective(none, np.zeros(self.columns), c)
 
     def scale(self, coef: F64, intercept: F64, c: float) -> F64:
-        """What a gap is a share of: an objective, or what it gained over zero coefficients.
+        """Return what a gap is relative to: the objective or its decrease from zero coefficients.
 
         Counted as the squared coefficients where that is more, of which a gain is at least half.
         """
@@ -191,7 +191,7 @@ class Problem:
         return np.maximum(np.minimum(gained, value), 1e-9 * value)
 
     def minimum(self, c: float) -> F64:
-        """The least objective that Newton's method finds, of each problem, shape (p,).
+        """Return the smallest objective that Newton's method finds for each problem, shape (p,).
 
         Whatever it finds, no minimum is above it.
         """
@@ -226,8 +226,8 @@ class Problem:
         return value(at)
 
 
-class Seen:
-    """Stands where a loss does: margins are their own residuals, and each block is kept."""
+class RecordedMargins:
+    """A substitute for a loss that returns the margins as residuals and keeps each block."""
 
     def __init__(self) -> None:
         self.blocks: list[Array] = []
@@ -238,5 +238,5 @@ class Seen:
 
 
 def classes_of(n: int, k: int, random: np.random.Generator) -> NDArray[np.int64]:
-    """Classes of n rows, each of k at least once where there are so many rows."""
+    """Draw classes of n rows, each of the k classes at least once if n is large enough."""
     return random.permutation(np.r_[np.arange(min(n, k)), random.integers(0, k, max(0, n - k))])

@@ -160,7 +160,7 @@ def test_the_best_constant_is_the_least_log_loss_of_intercepts_alone(
 
 @pytest.mark.parametrize("k", [2, 4])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_a_class_without_rows_has_half_of_one(k: int, weighted: bool) -> None:
+def test_a_class_without_rows_counts_as_half_a_row(k: int, weighted: bool) -> None:
     y = np.zeros(10, int)
     y[:4] = k - 2  # none is of the last class
     weight = np.linspace(0.5, 1.5, 10) if weighted else None
@@ -246,7 +246,7 @@ def test_weights_of_labels_are_of_the_images_that_have_them(clf: str) -> None:
 @pytest.mark.parametrize("clf", CLASSIFIERS)
 @pytest.mark.parametrize("k", [2, 4])
 @pytest.mark.parametrize(("n", "d"), SHAPES)
-def test_a_row_without_weight_is_no_row(clf: str, k: int, n: int, d: int) -> None:
+def test_rows_of_weight_zero_are_left_out(clf: str, k: int, n: int, d: int) -> None:
     X, y = data(RARE[k], n, d)
     weight = repeated(y)
     weight[2 * k :: 3] = 0
@@ -278,7 +278,7 @@ def test_without_an_intercept(clf: str, k: int, n: int, d: int) -> None:
 
 @pytest.mark.parametrize("clf", CLASSIFIERS)
 @pytest.mark.parametrize("k", [2, 3])
-def test_codes_of_nothing_have_no_coefficients(clf: str, k: int) -> None:
+def test_zero_codes_have_zero_coefficients(clf: str, k: int) -> None:
     for n, d in [(4, 6), (6, 4)]:
         y = np.arange(n) % k
         found = train(np.zeros((n, d)), y, clf, fit_intercept=False)
@@ -287,7 +287,7 @@ def test_codes_of_nothing_have_no_coefficients(clf: str, k: int) -> None:
 
 @pytest.mark.parametrize("clf", CLASSIFIERS)
 @pytest.mark.parametrize("k", [2, 4])
-def test_a_path_has_every_minimum_in_order_when_it_is_asked_for(clf: str, k: int) -> None:
+def test_a_path_yields_every_minimum_in_order_and_lazily(clf: str, k: int) -> None:
     X, y = data(RARE[k], *SHAPES[0])
     codes, cs = Rows(X), [1e-3, 0.1, 5.0, 100.0]
     path = fit_path(codes, y, clf=clf, cs=cs, classes=k, tol=TIGHT)
@@ -407,7 +407,7 @@ def test_torch_computes_what_numpy_does(clf: str, k: int, n: int, d: int, severa
     np.testing.assert_allclose(found.objective, expected.objective, rtol=1e-7)
 
 
-def test_a_device_gets_what_numpy_has() -> None:
+def test_arrays_on_a_device_have_the_same_values() -> None:
     table = np.arange(6.0).reshape(2, 3).T  # not contiguous
     moved = array_mover("cpu")(table)
     assert isinstance(moved, torch.Tensor)
@@ -424,14 +424,14 @@ def torch_warns_always() -> Any:
 
 
 @pytest.mark.usefixtures("torch_warns_always")
-def test_codes_that_may_not_be_written_move_without_a_warning() -> None:
+def test_read_only_codes_are_converted_without_a_warning() -> None:
     table = np.arange(6.0).reshape(2, 3)
     table.flags.writeable = False  # as joblib hands large arrays to its workers
     np.testing.assert_array_equal(array_mover("cpu")(table).numpy(), table)
 
 
 @pytest.mark.parametrize("clf", CLASSIFIERS)
-def test_what_was_given_stays_as_it_was(clf: str) -> None:
+def test_arguments_are_not_changed(clf: str) -> None:
     X, y = data(RARE[4], *SHAPES[0])
     weight = repeated(y)
     before = [X.copy(), y.copy(), weight.copy()]
@@ -446,7 +446,7 @@ def test_what_was_given_stays_as_it_was(clf: str) -> None:
     ),
     st.floats(-30, 30),
 )
-def test_a_row_for_each_of_two_classes_says_the_same(X: F64, intercept: float) -> None:
+def test_expanded_binary_coefficients_give_the_same_probabilities(X: F64, intercept: float) -> None:
     coef = X[:1]
     margin = X @ coef[0] + intercept
     rows: Callable[[str], F64] = lambda clf: (  # noqa: E731
@@ -460,7 +460,7 @@ def test_a_row_for_each_of_two_classes_says_the_same(X: F64, intercept: float) -
 
 
 @pytest.mark.parametrize("clf", CLASSIFIERS)
-def test_a_row_for_each_of_two_classes_decides_as_scikit_learn(clf: str) -> None:
+def test_expanded_binary_coefficients_predict_as_scikit_learn(clf: str) -> None:
     X, y = data(RARE[2], *SHAPES[0])
     found = train(X, y, clf)
     coef, intercept = expand_binary(clf, found.coef, found.intercept)

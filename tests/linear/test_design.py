@@ -53,7 +53,9 @@ def data(n: int, d: int, r: int, q: int) -> tuple[F64, F64, F64, F64]:
 
 
 @given(st.integers(1, 300), st.integers(1, 4), st.sampled_from([1, 100 << 1, 1 << 20]), SIZES)
-def test_products_are_plain_ones(n: int, q: int, margins: int, sizes: list[int]) -> None:
+def test_gradients_are_the_plain_matrix_products(
+    n: int, q: int, margins: int, sizes: list[int]
+) -> None:
     rows, basis, coefficients, scale = data(n, 3, 2, q)
     turned = np.hstack([rows, np.ones((n, 1))]) @ basis
     residuals = (turned @ coefficients) ** 2 * scale
@@ -91,7 +93,7 @@ def test_a_block_of_margins_is_kept_small(kind: str, monkeypatch: pytest.MonkeyP
     assert sizes == [500] * 9 + [250]
 
 
-def test_coefficients_are_lifted_to_rows_as_they_were_given() -> None:
+def test_coordinates_become_coefficients_of_the_given_rows() -> None:
     rows, basis, coefficients, scale = data(20, 3, 4, 5)
     turned = np.hstack([rows, np.ones((20, 1))]) @ basis
     for design in (
@@ -104,7 +106,7 @@ def test_coefficients_are_lifted_to_rows_as_they_were_given() -> None:
         np.testing.assert_allclose(rows @ coef.T + intercept, turned @ coefficients)
 
 
-def test_lifting_single_precision_is_done_in_double() -> None:
+def test_float32_coordinates_are_transformed_in_double_precision() -> None:
     rows, basis, coefficients, scale = data(20, 3, 4, 5)
     single = coefficients.astype(np.float32)
     coef, intercept = streamed(rows.astype(np.float32), scale, basis, [7])[0].to_coefficients(
@@ -145,7 +147,7 @@ def test_torch_gives_the_same(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("kind", ["rotated", "streamed"])
 @pytest.mark.parametrize("to_device", [keep_numpy, torch.from_numpy], ids=["numpy", "torch"])
-def test_doubled_is_the_same_in_double_precision(kind: str, to_device: ToDevice) -> None:
+def test_in_float64_is_the_same_design_in_double_precision(kind: str, to_device: ToDevice) -> None:
     rows, basis, coefficients, scale = data(200, 3, 4, 5)
     single = rows.astype(np.float32)
     turned = np.hstack([single, np.ones((200, 1), np.float32)]) @ basis

@@ -15,7 +15,7 @@ from bottleneck.linear.design import ArrayDesign, Design, StreamedDesign, ToDevi
 from bottleneck.linear.eigenbasis import Intercept, _largest_eigenvalue, make_design
 from bottleneck.linear.losses import Logistic, Loss, Softmax
 from bottleneck.linear.path import Solution, solve_path
-from tests.helpers.problems import F64, INTERCEPTS, KINDS, Problem, Rows, Seen
+from tests.helpers.problems import F64, INTERCEPTS, KINDS, Problem, RecordedMargins, Rows
 
 
 @st.composite
@@ -87,7 +87,7 @@ def unlabelled(codes: Rows, **options: Any) -> Design:
 
 def margins(design: Design, n: int, at: NDArray[Any]) -> F64:
     """What the design makes of coordinates, for every row."""
-    seen = Seen()
+    seen = RecordedMargins()
     design.gradient(at.astype(design.dtype), seen)
     found = np.vstack(seen.blocks)
     assert len(found) == n
@@ -141,7 +141,7 @@ def test_coordinates_are_coefficients_of_the_same_length_and_margins(
 @pytest.mark.parametrize("intercept", INTERCEPTS)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_rows_as_they_are_have_the_minimiser_of_turned_ones(
+def test_undecomposed_rows_have_the_same_minimiser(
     kind: type[Loss], intercept: Intercept, weighted: bool, to_device: ToDevice
 ) -> None:
     random = np.random.default_rng(0)
@@ -168,7 +168,7 @@ def test_rows_as_they_are_have_the_minimiser_of_turned_ones(
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("intercept", INTERCEPTS)
-def test_rows_as_they_are_are_copied_with_an_intercepts_ones(
+def test_undecomposed_rows_are_copied_with_a_column_of_ones(
     intercept: Intercept, dtype: Any
 ) -> None:
     random = np.random.default_rng(0)
@@ -188,7 +188,7 @@ def test_rows_as_they_are_are_copied_with_an_intercepts_ones(
 
 @pytest.mark.parametrize(("in_memory", "shape"), [(False, (20, 4)), (True, (4, 20))])
 @pytest.mark.parametrize("intercept", INTERCEPTS)
-def test_rows_outside_of_memory_or_few_are_always_turned(
+def test_rows_outside_of_memory_or_few_are_always_decomposed(
     intercept: Intercept, in_memory: bool, shape: tuple[int, int]
 ) -> None:
     rows = np.random.default_rng(0).normal(size=shape)
@@ -199,7 +199,7 @@ def test_rows_outside_of_memory_or_few_are_always_turned(
 
 
 @pytest.mark.parametrize("intercept", INTERCEPTS)
-def test_what_is_decomposed_is_what_is_stiff_along_its_longest_direction(
+def test_rows_are_decomposed_if_the_largest_curvature_is_large(
     intercept: Intercept,
 ) -> None:
     rows = 1.0 + np.random.default_rng(0).normal(size=(50, 6))
@@ -213,7 +213,7 @@ def test_what_is_decomposed_is_what_is_stiff_along_its_longest_direction(
 @pytest.mark.parametrize(("n", "d"), [(400, 60), (60, 60), (20, 60), (50, 2), (9, 1)])
 @pytest.mark.parametrize("mean", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize(("decay", "near"), [(0.0, 0.25), (0.5, 0.1), (1.0, 0.1)])
-def test_the_largest_eigenvalue_is_found_from_below(
+def test_the_largest_eigenvalue_is_estimated_from_below(
     n: int, d: int, mean: float, decay: float, near: float
 ) -> None:
     # Noise that is alike in all directions is the hardest: none of them stands out.
@@ -226,12 +226,12 @@ def test_the_largest_eigenvalue_is_found_from_below(
         assert _largest_eigenvalue(torch.from_numpy(gram)) == pytest.approx(found, rel=1e-9)
 
 
-def test_the_largest_eigenvalue_of_nothing_is_none() -> None:
+def test_the_largest_eigenvalue_of_a_zero_matrix_is_zero() -> None:
     assert _largest_eigenvalue(np.zeros((3, 3))) == 0
 
 
 @given(designs())
-def test_no_coefficients_are_lost(case: tuple[Design, Problem]) -> None:
+def test_all_coefficients_can_be_represented(case: tuple[Design, Problem]) -> None:
     # Whatever the coefficients, some coordinates have their margins, and no more length.
     design, problem = case
     n, d = problem.rows.shape
@@ -271,7 +271,7 @@ def test_equal_rows_leave_no_coordinate_but_the_intercepts(
     assert design.spectrum.max() == pytest.approx(expected)
 
 
-def test_rows_that_are_all_zero_are_rows() -> None:
+def test_rows_may_be_all_zero() -> None:
     for shape in ((6, 4), (4, 6)):
         for intercept in INTERCEPTS:
             design = unlabelled(Rows(np.zeros(shape)), intercept=intercept)
@@ -282,21 +282,21 @@ def test_rows_that_are_all_zero_are_rows() -> None:
             np.testing.assert_allclose(found, np.broadcast_to(intercepts, found.shape))
 
 
-def test_rows_in_memory_are_turned_once_and_others_for_every_product() -> None:
+def test_rows_in_memory_are_transformed_once_and_others_in_every_pass() -> None:
     rows = np.random.default_rng(0).normal(size=(30, 4))
     for in_memory, kind in ((True, ArrayDesign), (False, StreamedDesign)):
         codes = Rows(rows, [7], in_memory=in_memory)
         design = unlabelled(codes, intercept="free")
         assert isinstance(design, kind)
         reads = codes.reads
-        design.gradient(np.ones((5, 2)), Seen())
+        design.gradient(np.ones((5, 2)), RecordedMargins())
         assert codes.reads - reads == (0 if in_memory else 1)
     codes = Rows(rows, [7], in_memory=False)
     unlabelled(codes, intercept="free")
     assert codes.reads == 1
 
 
-def test_few_rows_of_many_features_are_brought_here_first() -> None:
+def test_few_rows_of_many_features_are_copied_to_this_machine() -> None:
     class Away(Rows):
         def blocks(self) -> Iterator[NDArray[Any]]:
             raise AssertionError("these lie elsewhere")
@@ -355,7 +355,7 @@ def test_torch_gives_the_same(
     at = np.eye(len(ours.spectrum))
     coef, _ = ours.to_coefficients(at)
     moved, _ = other.to_coefficients(torch.from_numpy(at))
-    seen = Seen()
+    seen = RecordedMargins()
     product = other.gradient(torch.from_numpy(at), seen).gradient
     assert all(isinstance(block, torch.Tensor) for block in [product, *seen.blocks])
     found = np.vstack([block.numpy() for block in seen.blocks])

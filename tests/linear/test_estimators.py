@@ -71,7 +71,7 @@ def test_they_are_scikit_learns_estimators(estimator: BaseEstimator, check: Any)
     ],
     ids=str,
 )
-def test_they_answer_as_scikit_learns(kind: Any, k: int, options: dict[str, Any]) -> None:
+def test_predictions_are_scikit_learns(kind: Any, k: int, options: dict[str, Any]) -> None:
     X, y = data(k)
     unseen, _ = data(k, seed=1)
     found, expected = kind(tol=1e-10, **options).fit(X, y), sklearns(kind, **options).fit(X, y)
@@ -134,7 +134,7 @@ def test_sample_weights_are_scikit_learns(kind: Any, k: int) -> None:
 @each
 @two_and_more
 @pytest.mark.parametrize("n", [120, 30])
-def test_a_weight_of_zero_is_no_row(kind: Any, k: int, n: int) -> None:
+def test_rows_of_weight_zero_are_left_out(kind: Any, k: int, n: int) -> None:
     X, y = data(k, n, 40)
     weight = np.where(np.arange(n) < 2 * k, 1.0, np.arange(n) % 3)
     kept = weight > 0
@@ -146,7 +146,7 @@ def test_a_weight_of_zero_is_no_row(kind: Any, k: int, n: int) -> None:
 
 
 @each
-def test_a_class_without_weight_is_no_class(kind: Any) -> None:
+def test_classes_of_weight_zero_are_left_out(kind: Any) -> None:
     X, y = data(4)
     found = kind().fit(X, y, np.where(y == "ant", 0.0, 1.0))
     np.testing.assert_array_equal(found.classes_, ["bee", "elk", "yak"])
@@ -255,7 +255,7 @@ def test_coefficients_have_the_precision_of_the_codes(kind: Any, k: int, dtype: 
 
 @each
 @two_and_more
-def test_a_device_changes_nothing_but_where_it_is_computed(kind: Any, k: int) -> None:
+def test_a_device_gives_the_same_classifier(kind: Any, k: int) -> None:
     X, y = data(k)
     plain, moved = (kind(0.1, tol=1e-8, device=device).fit(X, y) for device in (None, "cpu"))
     assert isinstance(moved.coef_, np.ndarray)
@@ -277,7 +277,7 @@ def test_a_device_that_torch_does_not_know_is_refused(kind: Any) -> None:
 
 @each
 @two_and_more
-def test_stopping_early_is_said(kind: Any, k: int) -> None:
+def test_stopping_early_warns(kind: Any, k: int) -> None:
     X, y = data(k)
     model = kind(0.02, max_iter=1)  # a larger C is walked to, with as many passes for each step
     with pytest.warns(
@@ -289,7 +289,7 @@ def test_stopping_early_is_said(kind: Any, k: int) -> None:
     assert model.predict(X).shape == (len(X),)  # such as it is
 
 
-def test_one_class_of_many_that_stops_early_is_said() -> None:
+def test_one_class_of_many_that_stops_early_warns() -> None:
     X, y = data(4)
     X[:, 0] = 20 * (y == "yak")  # the others are harder
     seen = set()
@@ -319,7 +319,7 @@ def test_convergence_is_reported(kind: Any, k: int) -> None:
 # ---- probabilities of an SVM
 
 
-def test_an_svm_without_probabilities_says_where_they_are() -> None:
+def test_predict_proba_without_probability_names_the_option() -> None:
     X, y = data(3)
     model = LinearSVM().fit(X, y)
     assert not hasattr(model, "predict_proba")
@@ -462,7 +462,7 @@ def test_a_single_class_is_refused(kind: Any) -> None:
 
 @each
 @pytest.mark.parametrize("method", ["predict", "decision_function"])
-def test_only_fitted_ones_answer(kind: Any, method: str) -> None:
+def test_unfitted_estimators_raise_an_error(kind: Any, method: str) -> None:
     X, y = data(3)
     with pytest.raises(NotFittedError):
         getattr(kind(), method)(X)

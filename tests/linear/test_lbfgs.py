@@ -92,7 +92,7 @@ def test_no_step_goes_uphill(problem: Problem, exponent: float) -> None:
 
 
 @pytest.mark.parametrize("leaves", [None, 4])
-def test_every_problem_goes_at_its_own_pace(leaves: int | None) -> None:
+def test_problems_have_their_own_step_lengths(leaves: int | None) -> None:
     # Steps that fail for one problem, and problems that leave, change nothing for the others,
     # for as long as all of the steps are remembered.
     problem, c = hard(k=5), 1e4
@@ -141,7 +141,7 @@ def test_at_the_minimum_one_pass_is_enough(kind: type[Loss]) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("scale", [1.0, 1e3])
-def test_it_comes_back_from_afar(kind: type[Loss], scale: float) -> None:
+def test_a_distant_start_converges(kind: type[Loss], scale: float) -> None:
     problem = hard(kind, k=3)
     f = objective(problem, 1.0)
     found = minimise(f, anywhere(f, scale), tol=1e-6, max_passes=1000)
@@ -150,7 +150,7 @@ def test_it_comes_back_from_afar(kind: type[Loss], scale: float) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_where_rounding_ends_it_it_ends(kind: type[Loss]) -> None:
+def test_the_search_ends_where_rounding_prevents_progress(kind: type[Loss]) -> None:
     # No point is proved to be so near in single precision: it has to stop all the same.
     f = objective(hard(kind, k=3, dtype=np.float32), 10.0)
     found = minimise(f, start(f), tol=1e-14, max_passes=3000)

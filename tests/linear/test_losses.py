@@ -130,14 +130,14 @@ def test_only_the_hinge_gives_its_slack(case: tuple[Problem, F64]) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("q", [2, 3, 10])
-def test_at_rest_is_the_curvature_of_zero_margins(kind: type[Loss], q: int) -> None:
+def test_curvature_at_zero_is_that_of_zero_margins(kind: type[Loss], q: int) -> None:
     problem = Problem(np.ones((q, 1)), np.arange(q), kind)
     curvature = np.einsum("nkk->nk", problem.second(np.zeros((q, q))))
     np.testing.assert_allclose(curvature, problem.loss().curvature_at_zero, rtol=1e-12)
 
 
 @pytest.mark.parametrize(("kind", "near"), [(SquaredHinge, 1e-3), (Logistic, 0.1)])
-def test_the_minimiser_of_separable_rows_moves_evenly_along_the_course(
+def test_the_minimiser_of_separable_rows_is_linear_in_the_path_coordinate(
     kind: type[Loss], near: float
 ) -> None:
     # One coefficient, a right row and a wrong one; C grows tenfold, and tenfold again.
@@ -253,7 +253,7 @@ def test_sums_of_many_rows_keep_their_digits(kind: type[Loss]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_targets_and_weights_stay_as_they_are(kind: type[Loss]) -> None:
+def test_targets_and_weights_are_not_changed(kind: type[Loss]) -> None:
     random = np.random.default_rng(0)
     columns = None if kind is Softmax else np.ones((2, 3))
     problem = Problem(

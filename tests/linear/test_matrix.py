@@ -83,7 +83,7 @@ def test_codes_outside_of_memory_are_not_read_more_than_promised(name: str, read
 
 
 @pytest.mark.parametrize("name", SCALINGS)
-def test_the_codes_that_were_given_stay_as_they_were(name: str) -> None:
+def test_the_given_codes_are_not_changed(name: str) -> None:
     table = np.random.default_rng(0).normal(size=(9, 3))
     before = table.copy()
     ArrayMatrix(table).scaled(fit_scaler(name, ArrayMatrix(table)))

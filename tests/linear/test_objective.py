@@ -119,7 +119,7 @@ def is_free_and_finite(problem: Problem) -> bool:
 
 @given(problems().filter(is_free_and_finite), C_VALUES)
 @settings(max_examples=60, deadline=None)
-def test_nor_is_one_near_the_minimum_where_the_intercept_is_free(
+def test_the_excess_is_a_bound_near_the_minimum_with_a_free_intercept_too(
     problem: Problem, c: float
 ) -> None:
     f = objective(problem, c)

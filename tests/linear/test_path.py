@@ -207,7 +207,7 @@ def test_any_problem_is_solved(problem: Problem, c: float) -> None:
 
 @given(problems(free=True), C)
 @settings(max_examples=200, deadline=None)
-def test_with_a_free_intercept_too(problem: Problem, c: float) -> None:
+def test_any_problem_with_a_free_intercept_is_solved(problem: Problem, c: float) -> None:
     # Its gap is no proof: the error may be some times the tolerance, not more.
     (solution,) = solve(problem, c, tol=TOL)
     ours, minimum = objective(problem, solution), problem.minimum(c)
@@ -235,7 +235,7 @@ def test_a_free_intercept_of_rare_classes(k: int, c: float) -> None:
 
 
 @pytest.mark.parametrize("always", [True, False])
-def test_a_label_that_says_nothing_has_a_finite_intercept(always: bool) -> None:
+def test_a_constant_label_has_a_finite_intercept(always: bool) -> None:
     rows = np.random.default_rng(0).normal(size=(30, 4))
     targets = np.stack([np.full(30, always), rows[:, 0] > 0], axis=1)
     problem = Problem(rows, targets, Logistic, "free")
@@ -261,7 +261,7 @@ def test_the_gap_bounds_the_error(problem: Problem, c: float) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_what_is_not_reached_is_not_hidden(kind: type[Loss], dtype: Any) -> None:
+def test_a_solution_that_has_not_converged_says_so(kind: type[Loss], dtype: Any) -> None:
     problem = replace(blobs(40, 6, 3, dtype=dtype), kind=kind)
     (solution,) = solve(problem, 0.1, tol=1e-5, max_passes=1)
     assert not solution.converged.any()
@@ -272,7 +272,7 @@ def test_what_is_not_reached_is_not_hidden(kind: type[Loss], dtype: Any) -> None
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("max_passes", [1, 2, 3, 7, 20])
-def test_the_way_to_a_c_counts_among_its_passes(kind: type[Loss], max_passes: int) -> None:
+def test_passes_for_intermediate_c_are_counted(kind: type[Loss], max_passes: int) -> None:
     problem = replace(blobs(40, 6, 3, dtype=np.float32), kind=kind)
     found = list(
         solve_path(problem.design(), problem.loss(), [1.0, 1e3], tol=1e-8, max_passes=max_passes)
@@ -345,7 +345,7 @@ def starts(problem: Problem, *cs: float, **options: Any) -> tuple[list[F64], lis
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_path_begins_where_the_last_two_minimisers_point_to(kind: type[Loss]) -> None:
+def test_each_c_starts_at_the_extrapolation_of_the_last_two_minimisers(kind: type[Loss]) -> None:
     problem = replace(blobs(60, 30, 3, apart=2.0), kind=kind)
     cs = [1e-3, 1e-2, 0.1, 1.0, 10.0, 1e2, 3e2, 1e3]
     began, ended = starts(problem, *cs, tol=1e-8)
@@ -375,7 +375,7 @@ def test_a_path_takes_far_fewer_passes_than_each_c_alone(shape: tuple[int, int])
 @pytest.mark.parametrize("to_device", [keep_numpy, torch.from_numpy], ids=["numpy", "torch"])
 @pytest.mark.parametrize("shape", [(40, 6), (12, 30)])
 @pytest.mark.parametrize("kind", [Logistic, Softmax])
-def test_a_free_intercept_begins_where_it_is_told_to(
+def test_a_free_intercept_starts_at_the_given_value(
     kind: type[Loss], shape: tuple[int, int], to_device: ToDevice
 ) -> None:
     problem = replace(blobs(*shape, 3), kind=kind, intercept="free")
@@ -394,7 +394,7 @@ def test_a_free_intercept_begins_where_it_is_told_to(
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("intercept", ["penalised", "free"])
-def test_single_precision_is_no_reason_to_go_on(kind: type[Loss], intercept: Intercept) -> None:
+def test_a_converged_float32_solution_is_final(kind: type[Loss], intercept: Intercept) -> None:
     # With a small C hardly anything is gained, and the objective's rounding is much of that.
     problem = replace(blobs(400, 20, 3, apart=0.5), kind=kind, intercept=intercept)
     problem = replace(problem, rows=problem.rows * np.logspace(0, 1.5, 20))
@@ -407,7 +407,7 @@ def test_single_precision_is_no_reason_to_go_on(kind: type[Loss], intercept: Int
     assert off < 1e-3
 
 
-def test_a_shape_of_everything() -> None:
+def test_solutions_have_the_documented_shapes() -> None:
     problem = blobs(40, 6, 4)
     (solution,) = solve(problem, 0.5)
     assert (solution.coef.shape, solution.intercept.shape) == ((4, 6), (4,))
@@ -421,7 +421,7 @@ def test_a_shape_of_everything() -> None:
 
 
 @given(st.lists(st.integers(-24, 20), min_size=1, max_size=6, unique=True), st.integers(-24, 20))
-def test_no_step_of_a_walk_is_longer_than_tenfold(quarters: list[int], easy: int) -> None:
+def test_consecutive_c_differ_by_a_factor_of_ten_at_most(quarters: list[int], easy: int) -> None:
     quarters.sort()  # of a decade
     cs = [10 ** (i / 4) for i in quarters]
     walk = list(_path_steps(cs, easy=10 ** (easy / 4)))
@@ -437,7 +437,7 @@ def test_no_step_of_a_walk_is_longer_than_tenfold(quarters: list[int], easy: int
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", [(60, 8), (20, 50)])
 @pytest.mark.parametrize("cs", [[1e5], [1.0, 1e5]])
-def test_single_precision_gives_way_to_double(
+def test_double_precision_replaces_single_if_needed(
     kind: type[Loss], shape: tuple[int, int], cs: list[float]
 ) -> None:
     problem = replace(blobs(*shape, 3, apart=4.0, dtype=np.float32), kind=kind)
@@ -474,7 +474,7 @@ def test_gains_are_counted_from_zero_coefficients(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_objective_in_single_precision_is_what_it_says(kind: type[Loss]) -> None:
+def test_a_float32_objective_has_the_reported_value(kind: type[Loss]) -> None:
     # Near certainty, where losses are tiny and C makes them count.
     for n in (2, 3, 5, 8):
         problem = replace(blobs(n, 20, 2, dtype=np.float32), kind=kind, intercept="none")

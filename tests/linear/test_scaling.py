@@ -81,7 +81,7 @@ def test_l2_leaves_rows_of_zeros(dtype: Any) -> None:
     np.testing.assert_allclose(found, Normalizer().fit_transform(table), rtol=1e-6)
 
 
-def test_what_was_learnt_from_training_rows_serves_others() -> None:
+def test_a_scaler_of_training_rows_scales_other_rows() -> None:
     random = np.random.default_rng(0)
     train, other = random.normal(3, 2, (50, 4)), random.normal(1, 5, (20, 4))
     found = fit_scaler("standardize", ArrayMatrix(train))

@@ -132,7 +132,7 @@ def test_both_solvers_find_the_same_minimum(
 @pytest.mark.parametrize("c", [1e-3, 0.3, 30.0])
 @pytest.mark.parametrize("k", [2, 3])
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
-def test_what_is_said_of_the_objective_is_so(clf: str, k: int, c: float) -> None:
+def test_objective_and_gap_are_reported_correctly(clf: str, k: int, c: float) -> None:
     X, y = clouds(k=k)
     y[20:200] = 0  # far from even: the intercept has a way to go
     rows = standardized(X)
@@ -160,7 +160,7 @@ def test_torch_finds_what_numpy_finds(clf: str, targets: NDArray[Any]) -> None:
 
 
 @pytest.mark.parametrize("device", [None, "cpu"])
-def test_arrays_are_moved_where_they_shall_be_computed_with(
+def test_arrays_are_converted_for_the_device(
     monkeypatch: pytest.MonkeyPatch, device: str | None
 ) -> None:
     asked: list[str | None] = []
@@ -193,9 +193,7 @@ def test_several_labels_are_each_learnt_against_the_rest(
 
 @pytest.mark.parametrize("kind", [ClassifierOptions, SklearnOptions])
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
-def test_a_label_that_all_have_or_none_has_is_answered_alike_for_every_row(
-    clf: str, kind: type[ClassifierOptions]
-) -> None:
+def test_a_constant_label_gets_zero_coefficients(clf: str, kind: type[ClassifierOptions]) -> None:
     X, targets = several()
     targets[:, 0], targets[:, 2] = True, False
     rows = standardized(X)
@@ -210,7 +208,7 @@ def test_a_label_that_all_have_or_none_has_is_answered_alike_for_every_row(
     np.testing.assert_allclose(first.intercept[1], alone.intercept_[0], atol=0.01)
 
 
-def test_labels_that_tell_no_row_from_another_are_refused() -> None:
+def test_identical_labels_of_all_rows_are_refused() -> None:
     X, targets = several(n=12)
     targets[:] = [True, False, True]
     with pytest.raises(LabelsError, match="all 12 images have the same labels"):
