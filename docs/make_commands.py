@@ -13,8 +13,8 @@ PAGE = Path(__file__).parent / "commands.md"
 
 
 def help_of(*command: str) -> str:
-    """What ``bottleneck COMMAND --help`` prints, 88 columns wide."""
-    # Away from bottleneck.toml, whose defaults help would show.
+    """Return what ``bottleneck COMMAND --help`` prints, 88 columns wide."""
+    # In another folder, because help would show the defaults of bottleneck.toml.
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         result = CliRunner().invoke(
             main, [*command, "--help"], prog_name="bottleneck", terminal_width=88, color=False
@@ -24,7 +24,7 @@ def help_of(*command: str) -> str:
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the text of docs/commands.md."""
     sections = [
         "# Commands\n\nMade from `--help` by `make docs`; a test holds the two together.",
         f"## bottleneck\n\n```\n{help_of()}\n```",

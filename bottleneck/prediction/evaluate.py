@@ -122,15 +122,14 @@ def evaluate(
     ...
     """
     head = open_head(head)
-    is_path = isinstance(target, str | os.PathLike)
-    if isinstance(target, Cache) or (
-        is_cache(Path(target))
-        if isinstance(target, str | os.PathLike)
-        else hasattr(target, "cache")
-    ):
+    name = "the source"
+    if isinstance(target, str | os.PathLike):
+        name, has_codes = str(target), is_cache(Path(target))
+    else:
+        has_codes = isinstance(target, Cache) or hasattr(target, "cache")
+    if has_codes:
         return _evaluate_cache(head, open_cache(cast(CacheLike, target)), split)
     source = open_images(cast(ImageSource, target))
-    name = str(target) if is_path else "the source"
     return _evaluate_images(
         head, source, name, split, model=model, weights=weights, compute=compute
     )
@@ -145,12 +144,14 @@ def _evaluate_images(
     split = _require_split(images, split)
     rows = split_rows(images, images.has_label, split)
     targets = _targets(head, images, rows)  # before the images are encoded, which takes long
-    codes = np.empty((len(rows), head.coef.shape[1]), dtype=np.float32)
+    codes = np.empty((0, 0), dtype=np.float32)
     valid = np.zeros(len(rows), dtype=bool)
     rejected: dict[str, str] = {}
     count = 0
     for batch in encode_images(head, source, rows.tolist(), **options):
         block = batch.codes[head.layer].reshape(len(batch.row), -1)[batch.valid]
+        if not codes.size:  # one array for all images: a list of batches would be a second copy
+            codes = np.empty((len(rows), block.shape[1]), dtype=np.float32)
         codes[count : count + len(block)] = block
         count += len(block)
         valid[np.searchsorted(rows, batch.row)] = batch.valid
