@@ -235,6 +235,11 @@ def read_header(path: Path) -> ShardHeader:
     ------
     ShardError
         The file is absent, cut short, or not a shard.
+
+    Examples
+    --------
+    >>> read_header(Path("tests/data/before/cache/codes/layer1/00001.h5")).rows
+    range(8, 16)
     """
     with open_shard(path) as shard:
         return shard.header
@@ -273,6 +278,12 @@ def read_shard(path: Path) -> ShardData:
     ------
     ShardError
         The file is absent or not a shard, or any byte differs.
+
+    Examples
+    --------
+    >>> shard = read_shard(Path("tests/data/before/cache/codes/layer1/00001.h5"))
+    >>> shard.codes.shape, shard.path[0], bool(shard.valid[0])
+    ((8, 6), 'train/ants/ants2.png', True)
     """
     with open_shard(path) as shard:
         shard.verify()
