@@ -94,7 +94,7 @@ def test_a_slow_stage_is_named_as_the_limit(
     plain = getattr(*slow)
 
     def slowly(what: Any) -> Any:
-        time.sleep(0.05)
+        time.sleep(0.15)
         return plain(what)
 
     used, paths = encoder(model), write_photographs(tmp_path, 12, label="ants")
