@@ -130,7 +130,7 @@ class ExtractionPlan:
         return [text for text in texts if text]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plan as plain values, as ``plan --json`` prints them."""
+        """Return the plan as plain values, as `bottleneck plan` prints them in JSON."""
         return {
             "rows": self.rows,
             "shard_size": self.shard_size,

@@ -73,7 +73,7 @@ class ExtractionResult:
         return self.task.shards(self.cache.shard_count)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the result as plain values, as ``extract --json`` prints them.
+        """Return the result as plain values, as `bottleneck extract` prints them in JSON.
 
         The status is that of this run's shards; only ``complete`` is about all shards.
         """
