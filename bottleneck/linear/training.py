@@ -170,7 +170,7 @@ class ClassifierOptions:
                 "device",
                 self.device,
                 "left out if the codes are on other machines",
-                "which compute with NumPy",
+                "Dask workers compute with NumPy",
             )
 
 
