@@ -56,7 +56,7 @@ def fit(
     from bottleneck.cache.store import open_cache
     from bottleneck.fitting.dataset import resolve_layer
     from bottleneck.fitting.fit import fit as run
-    from bottleneck.linear.training import ClassifierOptions
+    from bottleneck.fitting.options import ClassifierOptions
     from bottleneck.runtime.files import require_writable_output, write_text_atomic
 
     search = take_search_options(training)

@@ -71,8 +71,8 @@ def sweep(
       bottleneck sweep photos.cache --backend loky --jobs 4
     """
     from bottleneck.cli.progress import progress_of
+    from bottleneck.fitting.options import ClassifierOptions
     from bottleneck.fitting.sweep import sweep as run
-    from bottleneck.linear.training import ClassifierOptions
     from bottleneck.reporting.sweep_plot import require_picture
     from bottleneck.runtime.files import require_writable_output, write_text_atomic
 

@@ -20,7 +20,7 @@ from bottleneck.fitting.selection import cross_val_calibrate, select_c
 from bottleneck.fitting.worker_cache import labelled_images
 from bottleneck.linear.calibration import Calibration
 from bottleneck.linear.classifiers import expand_binary
-from bottleneck.linear.matrix import CodeMatrix
+from bottleneck.linear.matrix import ArrayMatrix, CodeMatrix
 from bottleneck.linear.path import Solution
 from bottleneck.linear.scaling import FeatureScaler
 from bottleneck.linear.training import ClassifierOptions, TrainingSet, train
@@ -144,14 +144,16 @@ def fit_dataset(
     ).with_seconds(time.monotonic() - start)
 
 
-def score_head(head: Head, codes: CodeMatrix, targets: NDArray[Any], *, split: str) -> Score:
+def score_head(
+    head: Head, codes: CodeMatrix | NDArray[Any], targets: NDArray[Any], *, split: str
+) -> Score:
     """Score a head on codes with known targets.
 
     Parameters
     ----------
     head : Head
         Trained classifier.
-    codes : CodeMatrix
+    codes : CodeMatrix or ndarray, shape (n, d)
         Codes of the head's spec and layer, n rows, at least one.
     targets : ndarray of int64, shape (n,), or of bool, shape (n, k)
         Class of each row, or which labels it has, in the order of the head's classes.
@@ -162,7 +164,8 @@ def score_head(head: Head, codes: CodeMatrix, targets: NDArray[Any], *, split: s
     -------
     ClassificationScore or MultilabelScore
     """
-    values = np.concatenate(list(codes.map_blocks(head.decision_function)))
+    matrix = ArrayMatrix(codes) if isinstance(codes, np.ndarray) else codes
+    values = np.concatenate(list(matrix.map_blocks(head.decision_function)))
     score: Score
     if head.multilabel:
         score = score_labels(targets, values, head.classes, split=split)

@@ -64,7 +64,7 @@ class FitResult:
         return replace(timed, head=replace(self.head, training_record=timed.to_dict()))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, as ``fit --json`` prints them with the file name of the head."""
+        """Return plain values, as ``fit`` prints them as JSON with the file name of the head."""
         gap = float(self.solution.gap.max())
         return {
             "clf": self.head.clf,

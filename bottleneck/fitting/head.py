@@ -51,7 +51,14 @@ class Head:
     reference : ModelReference
         Origin of the network.
     training_record : dict
-        Training and score, as ``fit --json`` prints them; for information only.
+        Training and score, as ``fit`` prints them as JSON; for information only.
+
+    Examples
+    --------
+    >>> head = Head.load("tests/data/before/head-svm.safetensors")
+    >>> values = head.decision_function(np.zeros((1, head.coef.shape[1])))
+    >>> head.predict_scores(values).shape == (1, len(head.classes))
+    True
     """
 
     clf: str

@@ -9,6 +9,9 @@ from bottleneck.errors import InvalidOptionError, UnknownNameError
 from bottleneck.fitting.folds import require_folds
 from bottleneck.fitting.metrics import METRICS
 from bottleneck.linear.scaling import SCALINGS, require_scaling
+from bottleneck.linear.training import ClassifierOptions
+
+__all__ = ["RULES", "ClassifierOptions", "SearchOptions", "require_grid"]
 
 RULES = ("best", "1se")
 

@@ -56,7 +56,7 @@ class ClassificationScore:
     ece: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, as ``fit --json`` and ``evaluate --json`` print them."""
+        """Return plain values, as ``fit`` and ``evaluate`` print them as JSON."""
         return {
             "split": self.split,
             "n": self.n,
@@ -143,7 +143,7 @@ class MultilabelScore:
     ece: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, as ``fit --json`` and ``evaluate --json`` print them."""
+        """Return plain values, as ``fit`` and ``evaluate`` print them as JSON."""
         return {
             "split": self.split,
             "n": self.n,

@@ -56,7 +56,7 @@ class Candidate:
         return float(np.std(self.scores, ddof=1) / np.sqrt(len(self.scores)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, as ``fit --save-cv`` writes them."""
+        """Return plain values for JSON."""
         return {
             "preprocess": self.scaling,
             "c": self.c,
@@ -105,7 +105,7 @@ class SearchResult:
         return len(cs) > 1 and self.best.c in (min(cs), max(cs))
 
     def summary(self) -> dict[str, Any]:
-        """Return the cross-validation of the best candidate, as ``fit --json`` prints it."""
+        """Return the cross-validation of the best candidate, as ``fit`` prints it as JSON."""
         return {
             "mean": self.best.mean,
             "std": self.best.std,
@@ -114,7 +114,7 @@ class SearchResult:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Return every number of the search, as ``fit --save-cv`` writes it."""
+        """Return every number of the search, for JSON."""
         return {
             "metric": self.metric,
             "folds": self.folds,

@@ -47,7 +47,7 @@ class SweepRow:
     seconds : float
         Training time, without reading the codes.
     record : dict
-        The output of ``fit --json`` for this row, without the file name of the head.
+        `FitResult.to_dict` of this row.
     """
 
     layer: str
@@ -161,7 +161,7 @@ class SweepResult(Sequence[SweepRow]):
         return None
 
     def to_list(self) -> list[dict[str, Any]]:
-        """Return the rows as ``sweep --json`` prints them."""
+        """Return the rows as ``sweep`` prints them as JSON."""
         return [
             row.record
             | {"size": row.size, "work": row.cost, "recommended": row is self.recommended}

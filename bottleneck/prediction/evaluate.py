@@ -22,7 +22,6 @@ from bottleneck.fitting.fit import score_head
 from bottleneck.fitting.head import Head
 from bottleneck.fitting.scores import Score
 from bottleneck.fitting.sharded_matrix import open_matrix
-from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.prediction.inputs import open_head
 from bottleneck.runtime.formatting import escape_unprintable
 
@@ -163,7 +162,7 @@ def _evaluate_images(
             f"no labelled image of {name} {where}gave codes: labels are the names of class "
             "folders, or a CSV's column"
         )
-    score = score_head(head, ArrayMatrix(codes[:count]), targets[valid], split=split)
+    score = score_head(head, codes[:count], targets[valid], split=split)
     return Evaluation(score, rejected)
 
 

@@ -29,7 +29,6 @@ from bottleneck.fitting.scores import (
     score_labels,
 )
 from bottleneck.linear.calibration import Calibration
-from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.prediction import encoding
 from bottleneck.prediction.evaluate import Evaluation, evaluate
 from tests.helpers.datasets import calibration_error
@@ -269,10 +268,10 @@ def test_codes_are_in_memory_once(
                 row=np.array([row]), valid=valid, reason=[""], codes={"layer2": codes}
             )
 
-    def score_head(_: Head, codes: ArrayMatrix, targets: NDArray[Any], *, split: str) -> None:
-        peaks.append(tracemalloc.get_traced_memory()[1] / codes.array.nbytes)
+    def score_head(_: Head, codes: NDArray[Any], targets: NDArray[Any], *, split: str) -> None:
+        peaks.append(tracemalloc.get_traced_memory()[1] / codes.nbytes)
         tracemalloc.stop()
-        assert codes.array[:, -1].tolist() == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11]
+        assert codes[:, -1].tolist() == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11]
         assert targets.tolist() == [0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2]
 
     monkeypatch.setattr(encoding, "encode_images", encode_images)
