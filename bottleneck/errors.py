@@ -206,8 +206,8 @@ class OutputExistsError(BottleneckError, FileExistsError):
     """A file is in the way and nobody asked to overwrite it."""
 
 
-# What the code of somebody else may raise: a network of the user's own, a decoder on hostile
-# bytes. Named one by one, so that an interrupt and the end of the program pass through.
+# What foreign code may raise: a user's network, or a decoder on malformed bytes. They are listed
+# one by one, so that KeyboardInterrupt and SystemExit pass through.
 USER_CODE_ERRORS = (
     ArithmeticError,
     AssertionError,
@@ -227,7 +227,13 @@ USER_CODE_ERRORS = (
 
 
 def format_error(error: BaseException) -> str:
-    """An error's kind and message without line breaks; the kind alone where it says nothing."""
+    """Return an error's type and message on one line; the type alone if there is no message.
+
+    Examples
+    --------
+    >>> format_error(ValueError("bad"))
+    'ValueError: bad'
+    """
     message = " ".join(str(error).split())
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 

@@ -31,6 +31,11 @@ class InputTransform:
         A channel's, in red, green, blue, on the scale 0…1.
     interpolation : str
         ``"bilinear"`` or ``"bicubic"``, antialiased, or ``"nearest"``.
+
+    Examples
+    --------
+    >>> InputTransform(resize=32, crop=32).mean
+    (0.485, 0.456, 0.406)
     """
 
     resize: int = 256
@@ -76,14 +81,14 @@ class Spec:
     pool: str
 
     def to_json(self) -> dict[str, Any]:
-        """A dictionary of plain values, as it stands in ``spec.json``, shards and heads."""
+        """Return plain values, as ``spec.json``, shards and heads contain them."""
         values = dataclasses.asdict(self)
         # The key that files have; the order of keys is that of the fields.
         return {"preprocess" if key == "transform" else key: value for key, value in values.items()}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `to_json`.
+        """Build a spec from the plain values of `to_json`.
 
         Raises
         ------
@@ -103,14 +108,14 @@ class Spec:
         return cls(**others, transform=transform)
 
     def digest(self, layer: str = "") -> str:
-        """SHA-256 of the spec, or of the spec at one layer.
+        """Return the SHA-256 of the spec, or of the spec at one layer.
 
-        Equal digests mean codes that may stand side by side.
+        Codes of equal digests are comparable.
         """
         return hashlib.sha256(self.canonical_json(layer).encode()).hexdigest()
 
     def canonical_json(self, layer: str = "") -> str:
-        """The text that is digested: JSON with sorted keys, without spaces, in ASCII."""
+        """Return the text that is digested: JSON with sorted keys, without spaces, in ASCII."""
         identity = {"spec": self.to_json(), "layer": layer}
         return json.dumps(identity, sort_keys=True, separators=(",", ":"))
 
@@ -142,7 +147,7 @@ class Spec:
 
 
 def validate_transform_fields(**fields: Any) -> dict[str, Any]:
-    """The fields of `InputTransform` that were given, checked; None means not given.
+    """Validate fields of `InputTransform`, and return those that are not None.
 
     Raises
     ------

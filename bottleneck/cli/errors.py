@@ -31,7 +31,11 @@ def option_names(commands: Iterable[click.Command]) -> dict[str, str]:
             if isinstance(parameter, click.Option) and parameter.name:
                 names.setdefault(parameter.name, parameter.opts[0])
             elif parameter.name:
-                names.setdefault(parameter.name, str(parameter.metavar or parameter.name).upper())
+                metavar = str(parameter.metavar or parameter.name).upper()
+                # A pattern such as [OPTION]... is no name: the value alone is shown.
+                names.setdefault(
+                    parameter.name, metavar if metavar.replace("|", "").isalpha() else ""
+                )
     return names
 
 
@@ -69,6 +73,8 @@ def in_options(text: str, options: Mapping[str, str]) -> str:
         name, value = found[1], found[2]
         if name not in options:
             return found[0]
+        if not options[name]:
+            return value or name
         if value is None or value == "True":
             return options[name]
         return f"{options[name]} {value.strip(_QUOTES)}"

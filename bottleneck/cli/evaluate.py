@@ -12,14 +12,14 @@ from bottleneck.cli.options import PATH, device_options, json_option, relocated_
 @click.command()
 @click.argument("head", type=PATH)
 @click.argument("target", metavar="CACHE|IMAGES", type=PATH)
-@click.option("--split", help="Which split.  [the held-out one: test, or else val]")
+@click.option("--split", help="Split to measure on.  [the held-out one: test, or else val]")
 @relocated_model_options
 @device_options
 @json_option
 def evaluate(head: Path, target: Path, as_json: bool, **options: Any) -> None:
-    """Judge a head on labelled images.
+    """Measure a head's accuracy on labelled images.
 
-    Those of a cache of the same spec, or files.
+    CACHE|IMAGES is a cache of the same spec, or images as `extract` takes them.
 
     \b
     Example:

@@ -29,22 +29,28 @@ from bottleneck.cli.progress import extraction_progress
 @click.option("-o", "--out", type=PATH, required=True, help="The cache's directory.")
 @network_options
 @click.option(
-    "--compression", type=click.Choice(["none", "lzf", "gzip"]), help="Of stored codes.  [none]"
+    "--compression",
+    type=click.Choice(["none", "lzf", "gzip"]),
+    help="Compression of stored codes.  [none]",
 )
 @device_options
-@click.option("--workers", type=int, help="Threads that read, and for a GPU decode.  [one a core]")
-@click.option("--shard-size", type=int, help="Rows of a shard.  [4096, fewer for large codes]")
+@click.option(
+    "--workers",
+    type=int,
+    help="Threads that read images, and for a GPU decode them.  [one per core]",
+)
+@click.option("--shard-size", type=int, help="Rows per shard.  [4096, fewer for large codes]")
 @click.option(
     "--task",
     type=Task(),
     default="auto",
-    help="Only part I of N, counted from 0.  [as the scheduler says; else all]",
+    help="Make only part I of N, counted from 0.  [as the scheduler says; else all]",
 )
 @executor_options
 @preprocess_options
 @click.option("--retry-rejected", is_flag=True, help="Try rejected images again.")
 @click.option(
-    "--check-content", is_flag=True, help="Find changed images by their bytes, not by their times."
+    "--check-content", is_flag=True, help="Compare images by content, not by size and time."
 )
 @click.option("--strict", is_flag=True, help="Exit with 1 if any image was rejected.")
 @force_option
@@ -64,10 +70,11 @@ def extract(
 
     Runs the frozen network once over IMAGES: a directory of class folders, one with train/ val/
     test/ of class folders, a flat directory, or a CSV with path[,label][,split][,group]. Run
-    again, it does only what is missing. It first says what that is and what room it takes, and
-    refuses what the disk cannot hold. The weights bring their own preprocessing; --resize,
-    --crop, --mean, --std and --interpolation replace it. A --model file.py:factory is run: it is
-    code; the network that it returns may have a dictionary `preprocess` of these five.
+    again, it makes only what is missing. It first prints an estimate of the disk space, and
+    refuses to start if the disk is too small. The weights define the image preprocessing;
+    --resize, --crop, --mean, --std and --interpolation replace parts of it. A --model
+    file.py:factory is executed. The network that it returns may have an attribute `preprocess`:
+    a dictionary of these five fields.
 
     \b
     Example:
@@ -75,11 +82,11 @@ def extract(
       bottleneck extract photos -o photos.cache --model resnet50 --layer layer2 --task 3/16
       bottleneck extract photos -o photos.cache --model resnet50 --layer layer2 --backend loky
 
-    In an array of Slurm, Grid Engine or LSF, and beside other ranks of srun, torchrun or mpirun,
-    each process knows its part; in one of PBS or Kubernetes, with --task auto/N for N of them.
+    In an array job of Slurm, Grid Engine or LSF, and under srun, torchrun or mpirun, each process
+    makes its own part. In an array of N jobs of PBS or Kubernetes, give --task auto/N.
 
-    With --backend, shards are made by processes of this machine, one for each GPU that is visible,
-    or by the workers of a Dask cluster, which must see the same files: the quick make more of them.
+    With --backend, shards are made by processes of this machine, one per visible GPU, or by the
+    workers of a Dask cluster. Workers must see the same files under the same paths.
     """
     from bottleneck.extraction.extract import extract as run
     from bottleneck.extraction.options import ComputeOptions, RefreshOptions, StorageOptions

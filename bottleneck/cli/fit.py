@@ -8,8 +8,8 @@ import click
 
 from bottleneck.cli.options import (
     PATH,
-    cluster_from_options,
     cluster_options,
+    executor_from_options,
     json_option,
     overwrite_option,
     take_search_options,
@@ -19,12 +19,16 @@ from bottleneck.cli.options import (
 
 @click.command()
 @click.argument("cache", type=PATH)
-@click.option("--clf", required=True, help="svm or softmax.")
-@click.option("--layer", help="Needed where the cache has several.")
+@click.option("--clf", required=True, help="Classifier: svm or softmax.")
+@click.option("--layer", help="Layer of the cache.  [the only one]")
 @training_options
 @cluster_options
-@click.option("--save-cv", type=PATH, help="Write every number of the search, as JSON.")
-@click.option("-o", "--out", type=PATH, help="The head.  [head-CLF-LAYER.safetensors]")
+@click.option(
+    "--save-cv", type=PATH, help="Write the scores of every C and fold to this file, as JSON."
+)
+@click.option(
+    "-o", "--out", type=PATH, help="File of the trained head.  [head-CLF-LAYER.safetensors]"
+)
 @overwrite_option
 @json_option
 def fit(
@@ -44,7 +48,7 @@ def fit(
     """Train a linear classifier on cached codes.
 
     Needs no GPU, no images and no weights. C is chosen by cross-validation on the training split
-    alone; the held-out split (test, or else val) is touched once, after the choice.
+    alone. The held-out split (test, or else val) is used once, after that, to measure accuracy.
 
     \b
     Example:
@@ -69,7 +73,7 @@ def fit(
         if save_cv.resolve() == out.resolve():
             raise click.UsageError(f"-o and --save-cv both name {out}: give two files")
         require_writable_output(save_cv, overwrite=overwrite, parameter="save_cv")
-    with cluster_from_options(backend, scheduler) as executor:
+    with executor_from_options(backend, jobs=None, scheduler=scheduler) as executor:
         result = run(
             store,
             options,

@@ -18,10 +18,10 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def signals_as_interrupts() -> Iterator[None]:
-    """Let a scheduler's signals unwind the program as Ctrl-C does: nothing is left half done.
+    """Turn a scheduler's signals into exceptions within a block, as Python does with Ctrl-C.
 
-    SIGTERM does so at once. SIGUSR1, by which schedulers on_start the end of a job's time, waits
-    for the end of the shard that is in the making.
+    SIGTERM does so at once. SIGUSR1, by which schedulers announce a time limit, waits until the
+    current shard is finished.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # Python lets only the main thread look after signals
@@ -69,18 +69,18 @@ def note_kept_shards(cache: Path) -> Iterator[None]:
 
 
 def interrupt_text(interrupt: KeyboardInterrupt) -> str:
-    """What to tell whoever interrupted."""
+    """Return the one line that tells what was interrupted and what is kept."""
     kept = getattr(interrupt, "__notes__", [])
     return f"{_kind(interrupt)[0]}: {'; '.join([*kept, _GOES_ON])}"
 
 
 def interrupt_code(interrupt: KeyboardInterrupt) -> int:
-    """The exit code that shells expect: 128 and the signal's number."""
+    """Return the exit code that shells expect: 128 plus the signal's number."""
     return 128 + _kind(interrupt)[1]
 
 
 def _kind(interrupt: KeyboardInterrupt) -> tuple[str, int]:
-    """What happened, and the number of the signal."""
+    """Return what happened, and the number of the signal."""
     if isinstance(interrupt, StopRequested):
         return "stopped", signal.SIGUSR1
     if isinstance(interrupt, Terminated):

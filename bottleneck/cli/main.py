@@ -1,4 +1,4 @@
-"""The program: finds commands by name, reads bottleneck.toml, turns errors into one line."""
+"""The program: import commands by name, read bottleneck.toml, print errors in one line."""
 
 import importlib
 import importlib.metadata
@@ -27,11 +27,11 @@ class Program(click.Group):
     """Commands that are imported when they are needed, and the one place that reports errors."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order in which a user meets them."""
+        """Return the names of the commands, in the order of a usual session."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """The command of module `bottleneck.cli.<name>`."""
+        """Import and return the command of module `bottleneck.cli.<name>`."""
         if name not in COMMANDS:
             return None
         command = getattr(importlib.import_module(f"bottleneck.cli.{name}"), name)
@@ -45,7 +45,7 @@ class Program(click.Group):
         return option_names(command for command in found if command is not None)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run, and report what the user can mend in one line."""
+        """Run a command; report errors that the user can correct in one line."""
         try:
             ctx.default_map = _defaults(self, ctx)
             with signals_as_interrupts():
@@ -71,8 +71,8 @@ class Program(click.Group):
 def main(debug: bool) -> None:
     """Run a frozen CNN once, cache the codes of any layer, train linear classifiers on them.
 
-    Defaults for any option can stand in bottleneck.toml in the working directory, under the
-    command's name.
+    Defaults for any option can be set in bottleneck.toml in the working directory, in a table
+    with the command's name. A model that is code runs from there only if you have run it before.
 
     \b
     Example:
@@ -88,7 +88,7 @@ def main(debug: bool) -> None:
 
 
 def _defaults(program: Program, ctx: click.Context) -> dict[str, Any]:
-    """What bottleneck.toml gives, by command and parameter."""
+    """Read bottleneck.toml: values by command and parameter."""
     if not CONFIG.is_file():
         return {}
     try:

@@ -4,7 +4,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,7 +32,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[float, ...]:
-        """A tuple of floats."""
+        """Return a tuple of floats."""
         try:
             parts = value if isinstance(value, (list, tuple)) else str(value).split(",")
             return tuple(float(part) for part in parts)
@@ -48,7 +48,7 @@ class GridOfC(Numbers):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[float, ...]:
-        """A tuple of floats, empty for ``auto``."""
+        """Return a tuple of floats, empty for ``auto``."""
         return () if value in ("auto", ()) else super().convert(value, param, ctx)
 
 
@@ -58,7 +58,7 @@ class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     name = "SIZE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """A number of bytes."""
+        """Return a number of bytes."""
         found = re.fullmatch(
             r"(\d+(?:\.\d*)?)\s*([KMGT]?)(?:i?B)?", str(value).strip(), re.IGNORECASE
         )
@@ -87,7 +87,7 @@ class Task(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 
 
 def _with(options: Sequence[Callable[[F], F]], command: F) -> F:
-    """A command with some options, listed in their order."""
+    """Add options to a command, in the order of its help text."""
     for option in reversed(options):
         command = option(command)
     return command
@@ -100,9 +100,7 @@ def json_option(command: F) -> F:
 
 def force_option(command: F) -> F:
     """``--force``."""
-    return click.option("--force", is_flag=True, help="Go on though the disk is too small.")(
-        command
-    )
+    return click.option("--force", is_flag=True, help="Run even if the disk is too small.")(command)
 
 
 def device_options(command: F) -> F:
@@ -110,10 +108,10 @@ def device_options(command: F) -> F:
     command = click.option(
         "--batch-size",
         type=int,
-        help="Images in a forward pass.  [what suits the network and the device]",
+        help="Images per forward pass.  [chosen for the network and the device]",
     )(command)
     return click.option(
-        "--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."
+        "--device", default="auto", show_default=True, help="Device: auto, cpu, cuda or cuda:N."
     )(command)
 
 
@@ -123,14 +121,14 @@ def executor_options(command: F) -> F:
         click.option(
             "--backend",
             type=click.Choice(BACKENDS),
-            help="Spread the work: loky, over processes of this machine; dask, over a cluster.",
+            help="Compute in parallel: loky uses processes of this machine, dask a cluster.",
         ),
         click.option(
             "--jobs",
             type=click.IntRange(min=1),
-            help="LokyExecutor of loky.  [one a GPU; else one for four cores]",
+            help="Processes of loky.  [one per GPU; without GPUs one per four cores]",
         ),
-        click.option("--scheduler", metavar="ADDRESS", help="Dask's, as tcp://host:8786."),
+        click.option("--scheduler", metavar="ADDRESS", help="Of Dask: tcp://host:8786."),
     ]
     return _with(options, command)
 
@@ -139,30 +137,33 @@ def executor_options(command: F) -> F:
 def executor_from_options(
     backend: str | None, *, jobs: int | None, scheduler: str | None, gpus: Sequence[str] = ()
 ) -> Iterator[Executor | None]:
-    """The engine that `executor_options` name; None where this process is to do it all.
+    """Open the executor that `executor_options` name; None means to compute in this process.
 
     Raises
     ------
     click.UsageError
-        An option was given that means nothing without a backend.
+        An option was given that needs a backend.
     """
     if backend is None:
         if jobs is not None or scheduler is not None:
-            option = "--jobs" if jobs is not None else "--scheduler"
-            raise click.UsageError(f"{option} means nothing without --backend loky or dask")
+            raise click.UsageError(
+                "--jobs needs --backend loky"
+                if jobs is not None
+                else "--scheduler needs --backend dask"
+            )
         yield None
         return
-    with open_executor(backend, jobs=jobs, scheduler=scheduler, gpus=gpus) as engine:
-        yield engine
+    with open_executor(backend, jobs=jobs, scheduler=scheduler, gpus=gpus) as executor:
+        yield executor
 
 
 def require_typed_code(
     ctx: click.Context, parameter: click.Parameter, model: str | None
 ) -> str | None:
-    """Return a model, unless it is code that the user has never given; a callback of click.
+    """Return a model, unless it is code that the user has never given; a callback for click.
 
-    `bottleneck.toml` may come from anybody, as the folder that it lies in. So it alone cannot have
-    a ``file.py:factory`` executed; a model on the command line is the user's own word.
+    `bottleneck.toml` is untrusted input, like the folder that holds it: it cannot cause a
+    ``file.py:factory`` to be executed. A model on the command line was typed by the user.
 
     Raises
     ------
@@ -180,7 +181,7 @@ def require_typed_code(
 
 
 def network_options(command: F) -> F:
-    """Which codes: the network, its layers, how they are pooled, computed and stored."""
+    """Add the options that decide codes: network, layers, pooling, precision, data type."""
     options = [
         click.option(
             "--model",
@@ -195,41 +196,58 @@ def network_options(command: F) -> F:
             help="DEFAULT, a torchvision weights name, none, or a .pth or .safetensors file.",
         ),
         click.option(
-            "--layer", "layers", multiple=True, required=True, help="May be given several times."
+            "--layer",
+            "layers",
+            multiple=True,
+            required=True,
+            help="Name of a layer; may be given several times.",
         ),
         click.option(
-            "--pool", default="avg", show_default=True, help="avg, max, none or a grid's side."
+            "--pool",
+            default="avg",
+            show_default=True,
+            help="Spatial pooling: avg, max, none, or N for an N×N grid of averages.",
         ),
         click.option(
-            "--relu/--no-relu", default=True, show_default=True, help="Zero what is negative."
+            "--relu/--no-relu", default=True, show_default=True, help="Apply ReLU before pooling."
         ),
         click.option(
-            "--dtype", type=click.Choice(["float16", "float32"]), help="Of stored codes.  [float16]"
+            "--dtype",
+            type=click.Choice(["float16", "float32"]),
+            help="Data type of stored codes.  [float16]",
         ),
         click.option(
             "--precision",
             type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
             default="auto",
             show_default=True,
-            help="Of weights and activations.",
+            help="Data type of weights and activations.",
         ),
     ]
     return _with(options, command)
 
 
 def preprocess_options(command: F) -> F:
-    """What replaces the preprocessing that the weights bring."""
+    """Add the options that replace fields of the weights' own image preprocessing."""
     options = [
-        click.option("--resize", type=click.IntRange(min=1), help="Shorter side, in pixels."),
         click.option(
-            "--crop", type=click.IntRange(min=1), help="Side of the centre that is cut out."
+            "--resize",
+            type=click.IntRange(min=1),
+            help="Resize the shorter side to this many pixels.",
         ),
-        click.option("--mean", type=Numbers(), help="Of each channel, on the scale 0 to 1."),
-        click.option("--std", type=Numbers(), help="Of each channel, on the scale 0 to 1."),
+        click.option(
+            "--crop",
+            type=click.IntRange(min=1),
+            help="Side of the square that is cut out of the centre, in pixels.",
+        ),
+        click.option("--mean", type=Numbers(), help="Mean of each channel, on the scale 0 to 1."),
+        click.option(
+            "--std", type=Numbers(), help="Standard deviation of each channel, on the scale 0 to 1."
+        ),
         click.option(
             "--interpolation",
             type=click.Choice(["nearest", "bilinear", "bicubic"]),
-            help="How images are resized.",
+            help="Interpolation for resizing.",
         ),
     ]
     return _with(options, command)
@@ -264,40 +282,52 @@ def take_preprocess(options: dict[str, Any]) -> dict[str, Any]:
 
 def relocated_model_options(command: F) -> F:
     """``--model`` and ``--weights`` for a network that has moved since extraction."""
-    command = click.option(
-        "--weights", help="Where the weights are now, if they moved; they must be the same."
-    )(command)
+    command = click.option("--weights", help="New location of the same weights, if they moved.")(
+        command
+    )
     return click.option(
         "--model",
         callback=require_typed_code,
-        help="Where the network is now, if it moved; a file.py:factory is run: it is code.",
+        help="New location of the network, if it moved. A file.py:factory is executed.",
     )(command)
 
 
 def training_options(command: F) -> F:
-    """What `fit` and `sweep` share: how classifiers are chosen and trained."""
+    """Add the options of the search for C and of training, for `fit` and `sweep`."""
     options = [
         click.option(
-            "--c", type=GridOfC(), default="auto", show_default=True, help="C, by cross-validation."
+            "--c",
+            type=GridOfC(),
+            default="auto",
+            show_default=True,
+            help="Values of C to compare by cross-validation.",
         ),
-        click.option("--cv", type=int, default=5, show_default=True, help="Folds; 0 for none."),
+        click.option(
+            "--cv",
+            type=int,
+            default=5,
+            show_default=True,
+            help="Number of folds; 0 for no cross-validation.",
+        ),
         click.option(
             "--preprocess",
             "scaling",
             type=click.Choice(["standardize", "l2", "none", "auto"]),
             default="standardize",
             show_default=True,
-            help="Done to the codes, fitted on training folds alone; auto: the folds choose.",
+            help="Scaling of the codes, fitted on training folds alone; auto: the best of these.",
         ),
         click.option(
-            "--class-weight", type=click.Choice(["balanced"]), help="Every class counts the same."
+            "--class-weight",
+            type=click.Choice(["balanced"]),
+            help="Weight examples so that classes count the same.",
         ),
         click.option(
             "--metric",
             type=click.Choice(["accuracy", "balanced", "macro_f1"]),
             default="accuracy",
             show_default=True,
-            help="What the folds choose by.",
+            help="Metric that cross-validation maximises.",
         ),
         click.option(
             "--rule",
@@ -307,12 +337,16 @@ def training_options(command: F) -> F:
             help="1se: the smallest C within one standard error of the best.",
         ),
         click.option(
-            "--labels", type=PATH, help="A CSV path,label[,split][,group]: another question."
+            "--labels",
+            type=PATH,
+            help="CSV path,label[,split][,group] of labels that replace those in the cache.",
         ),
         click.option(
-            "--memory", type=Size(), help="What training may take: 8G.  [half of what is free]"
+            "--memory",
+            type=Size(),
+            help="Memory for training, such as 8G.  [half of the free memory]",
         ),
-        click.option("--device", help="cpu, cuda or cuda:N: train with torch.  [NumPy]"),
+        click.option("--device", help="Train with PyTorch on cpu, cuda or cuda:N.  [NumPy]"),
     ]
     return _with(options, command)
 
@@ -331,25 +365,14 @@ def take_search_options(options: dict[str, Any]) -> "SearchOptions":
 
 def cluster_options(command: F) -> F:
     """``--backend`` and ``--scheduler``."""
-    command = click.option("--scheduler", metavar="ADDRESS", help="Dask's: tcp://HOST:8786.")(
+    command = click.option("--scheduler", metavar="ADDRESS", help="Of Dask: tcp://host:8786.")(
         command
     )
     return click.option(
-        "--backend", type=click.Choice(["dask"]), help="Compute on a cluster.  [this machine]"
+        "--backend", type=click.Choice(["dask"]), help="Compute on a Dask cluster.  [this machine]"
     )(command)
-
-
-def cluster_from_options(
-    backend: str | None, scheduler: str | None
-) -> AbstractContextManager[Executor | None]:
-    """Connect to the Dask cluster that `cluster_options` name; None without them."""
-    if backend is None and scheduler is None:
-        return nullcontext()
-    return open_executor(backend or "loky", scheduler=scheduler)  # "loky" refuses a scheduler
 
 
 def overwrite_option(command: F) -> F:
     """``--overwrite``."""
-    return click.option("--overwrite", is_flag=True, help="Replace the file that is in the way.")(
-        command
-    )
+    return click.option("--overwrite", is_flag=True, help="Replace an existing file.")(command)

@@ -22,17 +22,21 @@ from bottleneck.cli.output import as_options
 @click.argument("images", type=PATH)
 @network_options
 @device_options
-@click.option("--workers", type=int, help="Threads that read, and for a GPU decode.  [one a core]")
-@click.option("--shard-size", type=int, help="Rows of a shard.  [4096, fewer for large codes]")
-@click.option("--tasks", type=int, default=1, show_default=True, help="That share the work.")
+@click.option(
+    "--workers",
+    type=int,
+    help="Threads that read images, and for a GPU decode them.  [one per core]",
+)
+@click.option("--shard-size", type=int, help="Rows per shard.  [4096, fewer for large codes]")
+@click.option("--tasks", type=int, default=1, show_default=True, help="Number of array tasks.")
 @preprocess_options
 @json_option
 def plan(images: Path, as_json: bool, **options: Any) -> None:
-    """Say what an extraction will take: shards, bytes, and time.
+    """Estimate shards, disk space and time of an extraction.
 
-    The shards are those that `bottleneck extract` would make of IMAGES. The time is measured: some
-    images are encoded here, for about ten seconds; on other machines it is another. Nothing is
-    written. A --model file.py:factory is run: it is code.
+    The shards are those that `bottleneck extract` would write. The time is measured on this
+    machine: some of the images are encoded for about ten seconds. Nothing is written. A --model
+    file.py:factory is executed.
 
     \b
     Example:

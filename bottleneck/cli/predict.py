@@ -23,10 +23,12 @@ from bottleneck.cli.options import (
     type=click.Choice(["table", "csv", "jsonl"]),
     default="table",
     show_default=True,
-    help="How predictions are printed.",
+    help="Output format.",
 )
-@click.option("--top", type=click.IntRange(min=1), help="How many classes.  [1; all for jsonl]")
-@click.option("-o", "--out", type=PATH, help="Write to a file.")
+@click.option(
+    "--top", type=click.IntRange(min=1), help="Number of classes to print.  [1; all for jsonl]"
+)
+@click.option("-o", "--out", type=PATH, help="Write to this file.  [standard output]")
 @overwrite_option
 @relocated_model_options
 @device_options
@@ -42,9 +44,9 @@ def predict(
     """Classify new images.
 
     IMAGES are files, folders, patterns, or CSV files with a column path, in any mixture. Prints
-    probabilities, or the margins of an svm that was trained without cross-validation. A head may
-    come from anybody: a network in it that is code, file.py:factory, is run only if you have named
-    that code before, or with --model.
+    probabilities; for an svm that was trained without cross-validation, its margins. Heads are
+    untrusted: if the network is code, file.py:factory, it is executed only if you have used that
+    code before, or give it as --model.
 
     \b
     Example:

@@ -29,7 +29,7 @@ class Progress(Protocol):
 
 @contextmanager
 def progress_of(what: str) -> Iterator[Progress]:
-    """A function to call as the work goes on; its time begins here, or when 0 are done."""
+    """Yield a function that shows progress; rates count from the call with 0 done."""
     if sys.stderr.isatty():
         with closing(_Bar(what)) as bar:
             yield bar

@@ -14,20 +14,23 @@ INCOMPLETE = 3  # its exit code; 1 and 2 are errors
 @click.command()
 @click.argument("cache", type=PATH)
 @click.option(
-    "--layer", "layers", multiple=True, help="One that must be whole.  [those that are there]"
+    "--layer",
+    "layers",
+    multiple=True,
+    help="Layer that must be complete; may be given several times.  [all in the cache]",
 )
 @click.option(
     "--tasks",
     type=click.IntRange(min=1),
     default=1,
-    help="Say which of so many tasks have work left.",
+    help="Number of array tasks; lists those with missing shards.",
 )
 @json_option
 def status(cache: Path, layers: tuple[str, ...], tasks: int, as_json: bool) -> None:
     """Show what a cache holds.
 
-    Rows done and missing, rejected images and why, size, spec. Exits with 3 while anything is
-    missing, so that a job can wait for what others make.
+    Lists finished and missing rows, rejected images with the reason, sizes, and the spec. Exits
+    with 3 while rows are missing, so that a job can wait for others.
 
     \b
     Example:

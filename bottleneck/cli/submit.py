@@ -13,7 +13,7 @@ _COMMANDS = ("extract", "fit", "sweep")
 
 
 class _Submission(click.Command):
-    """Reads its own options before the mark, and leaves what stands behind it as it is."""
+    """A command that parses its options before ``--`` and keeps the words behind it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Split at the mark."""
@@ -31,7 +31,7 @@ class _Submission(click.Command):
     metavar="[SBATCH-OPTION]... -- COMMAND...",
 )
 @click.option(
-    "--tasks", type=click.IntRange(min=1), help="Of the array that an extraction is.  [1]"
+    "--tasks", type=click.IntRange(min=1), help="Number of array tasks of an extraction.  [1]"
 )
 @click.option("--submit", "now", is_flag=True, help="Submit it, and print the job's number.")
 @click.pass_context
@@ -40,11 +40,11 @@ def submit(
 ) -> None:
     """Print a batch script that runs a command on a cluster.
 
-    The command, extract, fit or sweep, stands behind `--` and is checked at once. An extraction
-    becomes an array of tasks, each of which does what is missing of its part; before its time is
-    over, it finishes the shard in the making and is queued again. A fit or sweep first looks
-    whether its layers are complete, and ends with 3 where they are not. Options that are none of
-    these are sbatch's.
+    The command follows `--`: extract, fit or sweep. Its options are checked at once. An extraction
+    becomes an array of tasks; each makes the missing shards of its part. Shortly before its time
+    limit, a task finishes the current shard and is queued again. A fit or sweep first checks that
+    its layers are complete, and exits with 3 if they are not. All other options before `--` are
+    passed to sbatch.
 
     \b
     Example:
@@ -70,13 +70,13 @@ def submit(
     else:
         raise click.UsageError(f"--tasks {tasks}: {name} is one job; only extract has tasks")
     if now:
-        click.echo(jobs.submit(script))
+        click.echo(jobs.sbatch(script))
     else:
         click.echo(script.encode("utf-8", errors="surrogateescape"), nl=False)
 
 
 def _checked(ctx: click.Context, name: str, arguments: list[str]) -> dict[str, Any]:
-    """What a command understands of its arguments, so that it is not each job that does not."""
+    """Parse the arguments of a command now, so that not every job fails at a mistake."""
     program = ctx.find_root()
     assert isinstance(program.command, click.Group)
     command = program.command.get_command(program, name) if name in _COMMANDS else None

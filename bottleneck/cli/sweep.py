@@ -24,19 +24,23 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("cache", type=PATH)
-@click.option("--layer", "layers", multiple=True, help="May be given several times.  [all]")
+@click.option(
+    "--layer", "layers", multiple=True, help="Layer to compare; may be given several times.  [all]"
+)
 @click.option(
     "--clf",
     "clfs",
     multiple=True,
     default=["svm", "softmax"],
     show_default=True,
-    help="svm or softmax; may be given several times.",
+    help="Classifier, svm or softmax; may be given several times.",
 )
 @training_options
 @executor_options
-@click.option("--plot", type=PATH, help="Draw the curve too: a .svg, .png or .pdf file.")
-@click.option("-o", "--out", type=PATH, help="Write the table too, as CSV with all digits.")
+@click.option(
+    "--plot", type=PATH, help="Also draw accuracy by layer, in a .svg, .png or .pdf file."
+)
+@click.option("-o", "--out", type=PATH, help="Also write the table as CSV, in full precision.")
 @overwrite_option
 @json_option
 @click.pass_context
@@ -54,14 +58,14 @@ def sweep(
     memory: int | None,
     **options: Any,
 ) -> None:
-    """Find the layer that serves you best.
+    """Compare the layers of a cache.
 
-    Every layer of the cache with every classifier, cross-validated as `fit` does it, by the share
-    of the network that it needs. The cheapest within one standard error of the best is marked and
-    comes with the command that trains it; held-out figures are shown, and have no say in it.
+    Trains every classifier on every layer, cross-validated as `fit` does it, in the order of the
+    layers' cost. Recommends the cheapest layer within one standard error of the best, and prints
+    the command that trains it. Held-out accuracy is shown, and does not influence the choice.
 
-    With --backend, processes of this machine or workers of a Dask cluster, which must see the
-    cache, train one row of the table each.
+    With --backend, each row of the table is computed by a process of this machine, or by a worker
+    of a Dask cluster that sees the cache under the same path.
 
     \b
     Example:

@@ -21,7 +21,9 @@ from bottleneck.cli.progress import extraction_progress
 
 @click.command()
 @click.argument("cache", type=PATH)
-@click.option("--repair", "images", type=PATH, help="Where the images are; extract what is bad.")
+@click.option(
+    "--repair", "images", type=PATH, help="Extract damaged shards again from these images."
+)
 @relocated_model_options
 @device_options
 @force_option
@@ -30,8 +32,8 @@ def verify(cache: Path, images: Path | None, as_json: bool, **options: Any) -> N
     """Check every byte of a cache against its checksums.
 
     Exits with 1 if any fails. With --repair, shards that fail are extracted again, and spec.json
-    and images.csv are restored from the shards. A cache may come from anybody: a network in it
-    that is code, file.py:factory, is run only if you have named that code before, or with --model.
+    and images.csv are restored from the shards. Caches are untrusted: if the network is code,
+    file.py:factory, it is executed only if you have used that code before, or give it as --model.
 
     \b
     Example:

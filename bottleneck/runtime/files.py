@@ -167,7 +167,13 @@ def _alive(pid: int) -> bool:
 
 
 def sha256(*parts: bytes | memoryview) -> str:
-    """The hexadecimal SHA-256 of the parts, one after another."""
+    """Return the hexadecimal SHA-256 of the parts, one after another.
+
+    Examples
+    --------
+    >>> sha256(b"ab", b"c")[:16]
+    'ba7816bf8f01cfea'
+    """
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)

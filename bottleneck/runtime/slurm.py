@@ -70,7 +70,7 @@ def extraction_array_script(
     options: Sequence[str] = (),
     program: Sequence[str] = PROGRAM,
 ) -> str:
-    """A batch script of an array that extracts, each task its part.
+    """Return the batch script of an array job whose tasks each extract a part.
 
     Parameters
     ----------
@@ -98,8 +98,8 @@ def extraction_array_script(
     return _head(own, options) + _ARRAY.format(
         count=tasks,
         threads=_THREADS,
-        program=quoted(program),
-        arguments=quoted(arguments),
+        program=quote_args(program),
+        arguments=quote_args(arguments),
         most_restarts=_MOST_RESTARTS,
     )
 
@@ -112,7 +112,9 @@ def job_script(
     options: Sequence[str] = (),
     program: Sequence[str] = PROGRAM,
 ) -> str:
-    """A batch script of one job that runs a command once a cache is complete, and else ends with 3.
+    """Return the batch script of a job that runs a command on a complete cache.
+
+    The job exits with 3 if the cache is incomplete.
 
     Parameters
     ----------
@@ -132,15 +134,15 @@ def job_script(
     """
     return _head((f"--job-name={command[0]}",), options) + _JOB.format(
         threads=_THREADS,
-        program=quoted(program),
-        layers="".join(f"{quoted(['--layer', layer])} " for layer in layers),
-        cache=quoted([str(cache)]),
-        command=quoted(command),
+        program=quote_args(program),
+        layers="".join(f"{quote_args(['--layer', layer])} " for layer in layers),
+        cache=quote_args([str(cache)]),
+        command=quote_args(command),
     )
 
 
-def submit(script: str) -> str:
-    """Hand a script over to Slurm, as a job of the working directory.
+def sbatch(script: str) -> str:
+    """Submit a script to Slurm, as a job of the working directory.
 
     Returns
     -------
@@ -152,14 +154,14 @@ def submit(script: str) -> str:
     SchedulerError
         There is no Slurm here, or it refuses the job.
     """
-    sbatch = shutil.which("sbatch")
-    if sbatch is None:
+    program = shutil.which("sbatch")
+    if program is None:
         raise SchedulerError(
             "there is no sbatch here",
             hint="submit on a machine of the cluster, or print the script and take it there",
         )
     done = subprocess.run(
-        [sbatch, "--parsable"],
+        [program, "--parsable"],
         input=script.encode("utf-8", errors="surrogateescape"),
         capture_output=True,
         check=False,
@@ -170,12 +172,23 @@ def submit(script: str) -> str:
     return done.stdout.decode().strip().partition(";")[0]  # a federation's adds the cluster
 
 
-def quoted(words: Sequence[str]) -> str:
-    """Words for bash, on one line whatever they hold: a job script must not look like another."""
-    return " ".join(map(_quoted, words))
+def quote_args(words: Sequence[str]) -> str:
+    """Quote words for bash, on one line whatever they contain.
+
+    Parameters
+    ----------
+    words : sequence of str
+        The words of one command.
+
+    Examples
+    --------
+    >>> quote_args(["my file", "a\\nb"])
+    "'my file' $'a\\\\012b'"
+    """
+    return " ".join(map(_quote, words))
 
 
-def _quoted(word: str) -> str:
+def _quote(word: str) -> str:
     if not re.search(r"[\x00-\x1f\x7f]", word):
         return shlex.quote(word)
     # Slurm refuses a script with a carriage return, and reads #SBATCH at the head of any line.

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from bottleneck.runtime.slurm import PROGRAM, extraction_array_script, job_script, quoted
+from bottleneck.runtime.slurm import PROGRAM, extraction_array_script, job_script, quote_args
 from tests.helpers.cli import refused
 from tests.helpers.fixture_types import Run
 from tests.runtime.test_slurm import bash, calls, directives, tool
@@ -72,7 +72,7 @@ def test_paths_reach_the_tasks_as_they_were_given(run: Run, name: str) -> None:
     script = run("submit", "slurm", "--tasks", 4, "--", "extract", *words).stdout_bytes.decode()
     with tempfile.TemporaryDirectory() as folder:
         program = tool(Path(folder), "program")
-        assert bash(script.replace(quoted(PROGRAM), "program"), Path(folder)).returncode == 0
+        assert bash(script.replace(quote_args(PROGRAM), "program"), Path(folder)).returncode == 0
         assert calls(program) == [["extract", "--task", "3/4", *words]]
 
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from safetensors import safe_open
 
-from bottleneck.runtime.slurm import PROGRAM, quoted
+from bottleneck.runtime.slurm import PROGRAM, quote_args
 from tests.helpers import slurm as slurm_kit
 from tests.helpers.photographs import write_photographs
 from tests.helpers.slurm import bottleneck, ended, facts, slurm, wait_for
@@ -157,7 +157,7 @@ def test_an_array_comes_to_its_end_whatever_happens_to_its_tasks(alone: Path, pl
 
 
 def test_ranks_within_a_job_take_a_part_each(alone: Path, place: Path) -> None:
-    words = quoted([*PROGRAM, *map(str, EXTRACT), "--json"])
+    words = quote_args([*PROGRAM, *map(str, EXTRACT), "--json"])
     job = slurm_kit.ask(
         "sbatch",
         "--parsable",

@@ -13,7 +13,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bottleneck.errors import InvalidOptionError, SchedulerError
-from bottleneck.runtime.slurm import PROGRAM, extraction_array_script, job_script, quoted, submit
+from bottleneck.runtime.slurm import (
+    PROGRAM,
+    extraction_array_script,
+    job_script,
+    quote_args,
+    sbatch,
+)
 
 # What bash and a command line can hold: any bytes but NUL, as Python reads them.
 WORDS = st.lists(
@@ -86,7 +92,7 @@ def job_environment(folder: Path, **more: str) -> dict[str, str]:
 @given(WORDS)
 @example(HARD)
 def test_words_arrive_as_they_were_given_and_keep_to_one_line(words: list[str]) -> None:
-    text = quoted(words)
+    text = quote_args(words)
     assert not set("\r\n") & set(text)
     script = b"printf '%s\\0' " + os.fsencode(text)
     found = subprocess.run(["bash", "-c", script], capture_output=True, check=True).stdout
@@ -250,7 +256,7 @@ def test_a_script_is_handed_over_whole(tmp_path: Path, monkeypatch: pytest.Monke
     sbatch = tool(tmp_path, "sbatch", f'{RECORD}cat > "$0.script"\necho "4711;cluster"\n')
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     script = extraction_array_script(["ä", "\udcff"], tasks=2)
-    assert submit(script) == "4711"
+    assert sbatch(script) == "4711"
     assert calls(sbatch) == [["--parsable"]]
     assert Path(f"{sbatch}.script").read_bytes() == os.fsencode(script)
 
@@ -259,7 +265,7 @@ def test_a_refusal_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.Monke
     tool(tmp_path, "sbatch", "#!/bin/bash\nprintf 'no such\\npartition\\n' >&2\nexit 1\n")
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     with pytest.raises(SchedulerError, match=r"^sbatch refused the job: no such partition$"):
-        submit("")
+        sbatch("")
 
 
 def test_where_there_is_no_slurm_nothing_is_submitted(
@@ -267,4 +273,4 @@ def test_where_there_is_no_slurm_nothing_is_submitted(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SchedulerError, match="no sbatch here"):
-        submit("")
+        sbatch("")
