@@ -173,7 +173,7 @@ def sbatch(script: str) -> str:
 
 
 def quote_args(words: Sequence[str]) -> str:
-    """Quote words for bash, on one line whatever they contain.
+    r"""Quote words for bash, on one line whatever they contain.
 
     Parameters
     ----------
@@ -182,8 +182,8 @@ def quote_args(words: Sequence[str]) -> str:
 
     Examples
     --------
-    >>> quote_args(["my file", "a\\nb"])
-    "'my file' $'a\\\\012b'"
+    >>> quote_args(["my file", "a\nb"])
+    "'my file' $'a\\012b'"
     """
     return " ".join(map(_quote, words))
 

@@ -91,7 +91,7 @@ def test_paths_reach_the_tasks_as_they_were_given(run: Run, name: str) -> None:
         (["slurm", "--", *EXTRACT, "--task", "0/4"], ["--task: each task"], 2),
         (["slurm", "--tasks", "4", "--", *FIT], ["--tasks 4: fit is one job"], 2),
         (["slurm", "--tasks", "0", "--", *EXTRACT], ["--tasks"], 2),
-        (["slurm", "photos", "--", *EXTRACT], ["'photos' is no option of sbatch"], 2),
+        (["slurm", "photos", "--", *EXTRACT], ["'photos': must be an option of sbatch"], 2),
         (["slurm", "--comment=a b", "--", *EXTRACT], ["'--comment=a b'", "#SBATCH"], 2),
     ],
 )

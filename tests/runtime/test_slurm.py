@@ -253,12 +253,12 @@ def _signalled(program: Path, signals: Sequence[signal.Signals]) -> int:
 
 
 def test_a_script_is_handed_over_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sbatch = tool(tmp_path, "sbatch", f'{RECORD}cat > "$0.script"\necho "4711;cluster"\n')
+    program = tool(tmp_path, "sbatch", f'{RECORD}cat > "$0.script"\necho "4711;cluster"\n')
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     script = extraction_array_script(["ä", "\udcff"], tasks=2)
     assert sbatch(script) == "4711"
-    assert calls(sbatch) == [["--parsable"]]
-    assert Path(f"{sbatch}.script").read_bytes() == os.fsencode(script)
+    assert calls(program) == [["--parsable"]]
+    assert Path(f"{program}.script").read_bytes() == os.fsencode(script)
 
 
 def test_a_refusal_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
