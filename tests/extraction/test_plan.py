@@ -215,6 +215,14 @@ def test_plan_prints_json_for_programs(run: Run, photos: Path) -> None:
     assert found["task_seconds"] < found["seconds"]
 
 
+def test_the_command_gives_its_advice_in_its_own_options(run: Run, photos: Path) -> None:
+    words = ("plan", photos, *TINY, "--shard-size", 8, "--tasks", 36)
+    advice = "31 of 36 tasks have no shard: use 5, or --shard-size 1"
+    assert f"advice: {advice}" in run(*words).stdout.splitlines()
+    assert json.loads(run(*words, "--json").stdout)["advice"][0] == advice
+    assert "`shard_size=1`" in str(size_tiny(photos, shard_size=8, tasks=36))
+
+
 def test_plan_refuses_a_misspelt_layer(run: Run, photos: Path) -> None:
     refused(run("plan", photos, "--model", PLAIN, "--layer", "layer22"), "layer2", code=2)
 
