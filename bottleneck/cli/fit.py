@@ -27,7 +27,7 @@ from bottleneck.cli.options import (
     "--save-cv", type=PATH, help="Write the scores of every C and fold to this file, as JSON."
 )
 @click.option(
-    "-o", "--out", type=PATH, help="File of the trained head.  [head-CLF-LAYER.safetensors]"
+    "-o", "--out", type=PATH, help="Head file.  [head-CLF-LAYER.safetensors]"
 )
 @overwrite_option
 @json_option
