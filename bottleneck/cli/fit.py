@@ -26,9 +26,7 @@ from bottleneck.cli.options import (
 @click.option(
     "--save-cv", type=PATH, help="Write the scores of every C and fold to this file, as JSON."
 )
-@click.option(
-    "-o", "--out", type=PATH, help="Head file.  [head-CLF-LAYER.safetensors]"
-)
+@click.option("-o", "--out", type=PATH, help="Head file.  [head-CLF-LAYER.safetensors]")
 @overwrite_option
 @json_option
 def fit(
