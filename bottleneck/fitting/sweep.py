@@ -1,4 +1,4 @@
-"""Compare layers and classifiers by cross-validation, here or on the workers of an executor."""
+"""Compare layers and classifiers by cross-validation, in this process or on workers."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
