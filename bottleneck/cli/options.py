@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from bottleneck.errors import InvalidOptionError
 from bottleneck.runtime.executors import BACKENDS, Executor, open_executor
 from bottleneck.runtime.scheduler import ArrayTask, detect_array_task
 
@@ -141,16 +142,14 @@ def executor_from_options(
 
     Raises
     ------
-    click.UsageError
+    InvalidOptionError
         An option was given that needs a backend.
     """
     if backend is None:
-        if jobs is not None or scheduler is not None:
-            raise click.UsageError(
-                "--jobs needs --backend loky"
-                if jobs is not None
-                else "--scheduler needs --backend dask"
-            )
+        if jobs is not None:
+            raise InvalidOptionError("jobs", jobs, "given with `backend=loky`")
+        if scheduler is not None:
+            raise InvalidOptionError("scheduler", scheduler, "given with `backend=dask`")
         yield None
         return
     with open_executor(backend, jobs=jobs, scheduler=scheduler, gpus=gpus) as executor:

@@ -224,4 +224,4 @@ def test_the_command_spreads_over_processes(photos: Path, tmp_path: Path, run: R
     for wrong in ([*words, "--jobs", 2], [*words, "--scheduler", "tcp://node1:8786"]):
         refused = run(*wrong, "-o", "spread")
         assert refused.exit_code == 2
-        assert " needs --backend " in refused.stderr
+        assert "given with --backend " in refused.stderr
