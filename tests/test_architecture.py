@@ -30,7 +30,7 @@ ALLOWED = {
     "reporting": "runtime",
     "fitting": "runtime data cache linear reporting",
     "prediction": "runtime data cache extraction fitting",
-    "cli": "runtime backbones cache extraction fitting prediction",
+    "cli": "runtime cache extraction reporting fitting prediction",
 }
 FOUNDATION = {"errors", "spec"}
 

@@ -169,7 +169,7 @@ def require_typed_code(
     UntrustedCodeError
         `bottleneck.toml` names code that is not trusted yet.
     """
-    from bottleneck.backbones.trusted_code import require_trusted_code, trust_code
+    from bottleneck.runtime.trusted_code import require_trusted_code, trust_code
 
     if model is None:
         return None

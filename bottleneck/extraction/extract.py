@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from bottleneck.backbones.backbone import Backbone, load_backbone
-from bottleneck.backbones.trusted_code import trust_code
 from bottleneck.cache.manifest import (
     is_cache,
 )
@@ -28,6 +27,7 @@ from bottleneck.extraction.work import MissingShards, find_missing, finish_task
 from bottleneck.runtime.devices import choose_devices, resolve_precision
 from bottleneck.runtime.files import remove_stale_temp_files
 from bottleneck.runtime.scheduler import ArrayTask
+from bottleneck.runtime.trusted_code import trust_code
 
 
 def extract(

@@ -7,11 +7,11 @@ from torch import nn
 
 from bottleneck.backbones.backbone import Backbone, load_backbone
 from bottleneck.backbones.layers import check_pool
-from bottleneck.backbones.trusted_code import require_trusted_code, trust_code
 from bottleneck.data.decode import DECODER
 from bottleneck.extraction.encoder import Encoder
 from bottleneck.runtime.devices import choose_devices
 from bottleneck.runtime.timing import RunStats
+from bottleneck.runtime.trusted_code import require_trusted_code, trust_code
 from bottleneck.spec import ModelReference, Spec
 
 
