@@ -18,8 +18,7 @@ Examples
 
 __version__ = "0.1.0"
 
-# Each public name and the module that defines it, with the name there if it is another.
-# `__init__.pyi` says the same to type checkers.
+# Each public name and the module that defines it. `__init__.pyi` says the same to type checkers.
 _HOMES = {
     "ArrayTask": "runtime.scheduler",
     "BottleneckError": "errors",
@@ -34,13 +33,13 @@ _HOMES = {
     "evaluate": "prediction.evaluate",
     "extract": "extraction.extract",
     "fit": "fitting.fit",
-    "layers": "backbones.layer_table:describe_layers",
+    "layers": "backbones.layer_table",
     "open_cache": "cache.store",
     "open_executor": "runtime.executors",
     "plan": "extraction.plan",
     "predict": "prediction.predict",
     "repair": "extraction.repair",
-    "status": "cache.store:cache_status",
+    "status": "cache.store",
     "sweep": "fitting.sweep",
     "verify": "cache.verify",
 }
@@ -53,8 +52,7 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    module, _, attribute = _HOMES[name].partition(":")
-    value = getattr(import_module(f"{__name__}.{module}"), attribute or name)
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
 

@@ -1,5 +1,7 @@
+from bottleneck.backbones.layer_table import layers as layers
 from bottleneck.cache.store import Cache as Cache
 from bottleneck.cache.store import open_cache as open_cache
+from bottleneck.cache.store import status as status
 from bottleneck.cache.verify import verify as verify
 from bottleneck.errors import BottleneckError as BottleneckError
 from bottleneck.extraction.extract import extract as extract

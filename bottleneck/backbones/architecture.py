@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bottleneck.runtime.files import sha256
+from bottleneck.runtime import sha256
 
 _STATE_OF_EVERY_MODULE = frozenset(vars(nn.Module()))  # `training`, parameters, hooks …
 _NOT_ARCHITECTURE = _STATE_OF_EVERY_MODULE | {"preprocess"}

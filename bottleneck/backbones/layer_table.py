@@ -9,8 +9,13 @@ from torch import nn
 
 from bottleneck.backbones.backbone import build_skeleton
 from bottleneck.backbones.layers import Layer, check_pool, list_layers
-from bottleneck.runtime.formatting import format_shape, format_size, format_table
-from bottleneck.runtime.validation import require_one_of, require_positive
+from bottleneck.runtime import (
+    format_shape,
+    format_size,
+    format_table,
+    require_one_of,
+    require_positive,
+)
 
 _ITEM_SIZES = {"float16": 2, "float32": 4}
 
@@ -100,7 +105,7 @@ class LayerTable(Sequence[Layer]):
         return f"<pre>{html.escape(str(self))}</pre>"
 
 
-def describe_layers(
+def layers(
     model: str | nn.Module,
     *,
     weights: str = "DEFAULT",
@@ -145,7 +150,7 @@ def describe_layers(
     --------
     >>> from torch import nn
     >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2))
-    >>> print(describe_layers(network, crop=32))
+    >>> print(layers(network, crop=32))
     layer     shape  code  bytes/image    work
     0       8×30×30     8         16 B   46.3%
     1       8×30×30     8         16 B   46.3%
@@ -155,5 +160,5 @@ def describe_layers(
     require_one_of("dtype", dtype, _ITEM_SIZES)
     require_positive("crop", crop)
     network, transform = build_skeleton(model, weights)
-    layers = list_layers(network, crop or transform.crop)
-    return LayerTable(tuple(layer for layer in layers if layer.supports_pooling(pool)), pool, dtype)
+    found = list_layers(network, crop or transform.crop)
+    return LayerTable(tuple(layer for layer in found if layer.supports_pooling(pool)), pool, dtype)

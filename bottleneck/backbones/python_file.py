@@ -13,7 +13,7 @@ from torch import nn
 from bottleneck.backbones.module import declared_transform
 from bottleneck.backbones.weights import load_own_weights
 from bottleneck.errors import USER_CODE_ERRORS, BackboneError, UnknownNameError, format_error
-from bottleneck.runtime.files import sha256
+from bottleneck.runtime import sha256
 from bottleneck.spec import InputTransform
 
 

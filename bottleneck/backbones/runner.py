@@ -29,7 +29,7 @@ from bottleneck.errors import (
     DeviceMemoryError,
     format_error,
 )
-from bottleneck.runtime.resources import available_cpus
+from bottleneck.runtime import available_cpus
 from bottleneck.spec import Spec
 
 _DTYPES = {

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bottleneck.errors import USER_CODE_ERRORS, UnknownNameError, WeightsError
-from bottleneck.runtime.files import sha256
+from bottleneck.runtime import sha256
 
 # What reading raises on bytes that are no state dict, besides refusing them.
 _READ_ERRORS = (

@@ -14,8 +14,7 @@ from bottleneck.cache.directory import CacheDirectory
 from bottleneck.cache.float16 import widen_float16
 from bottleneck.cache.hdf5 import Dataset as StoredCodes
 from bottleneck.cache.shard import open_shard
-from bottleneck.data.labels import class_names, encode_targets, is_multilabel
-from bottleneck.data.table import ImageTable
+from bottleneck.data import ImageTable, class_names, encode_targets, is_multilabel
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset

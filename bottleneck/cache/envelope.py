@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from bottleneck.errors import ShardError, format_error
-from bottleneck.runtime.files import sha256
+from bottleneck.runtime import sha256
 
 _MIN_SIZE = 512  # bytes: HDF5 requires 512 or a larger power of two
 _MAX_HEADER = 1 << 26  # bytes: enough for a shard in which every image was rejected

@@ -21,7 +21,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from bottleneck.cache.envelope import FileType, build_envelope, envelope_size
 from bottleneck.errors import ShardError, format_error
-from bottleneck.runtime.files import atomic_write
+from bottleneck.runtime import atomic_write
 
 File: TypeAlias = h5py.File
 Dataset: TypeAlias = h5py.Dataset

@@ -16,10 +16,9 @@ from bottleneck.cache.directory import CacheDirectory, row_validity
 from bottleneck.cache.envelope import FileType, verify_envelope
 from bottleneck.cache.hdf5 import create_hdf5, virtual_dataset
 from bottleneck.cache.shard import ShardHeader
-from bottleneck.data.csv_chunks import format_rows
-from bottleneck.data.table import ImageTable
+from bottleneck.data import ImageTable, format_rows
 from bottleneck.errors import ShardError
-from bottleneck.runtime.files import sha256, write_text_if_changed
+from bottleneck.runtime import sha256, write_text_if_changed
 
 FILE_TYPE = FileType("bottleneck-index", 2)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bottleneck.errors import CacheError, format_error
-from bottleneck.runtime.files import sha256
+from bottleneck.runtime import sha256
 from bottleneck.spec import ModelReference, Spec
 
 FORMAT = "bottleneck-cache"

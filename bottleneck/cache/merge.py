@@ -6,9 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.data.categorical_column import CategoricalColumn
-from bottleneck.data.string_column import StringColumn
-from bottleneck.data.table import ImageTable
+from bottleneck.data import CategoricalColumn, ImageTable, StringColumn
 
 _CHUNK = 4096  # rows
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bottleneck.cache.directory import CacheDirectory
 from bottleneck.cache.float16 import widen_float16
 from bottleneck.cache.shard import OpenShard, open_shard
-from bottleneck.data.splits import split_rows
+from bottleneck.data import split_rows
 from bottleneck.errors import CacheError, ShardError, UnknownNameError
 
 

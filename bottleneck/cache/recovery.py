@@ -15,9 +15,9 @@ from bottleneck.cache.manifest import Manifest, manifest_text, read_manifest
 from bottleneck.cache.paths import files_in, layer_dir, list_layer_dirs
 from bottleneck.cache.shard import ShardData, open_shard
 from bottleneck.cache.store import Cache
-from bottleneck.data.table import ImageTable
+from bottleneck.data import ImageTable
 from bottleneck.errors import CacheError, ImagesTableError, ShardError
-from bottleneck.runtime.files import write_text_atomic
+from bottleneck.runtime import write_text_atomic
 
 _UNKNOWN = 0  # size and time of a recovered row: the next extraction compares the image's content
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bottleneck.cache.hdf5 import TEXT, create_hdf5, encode_strings
 from bottleneck.cache.manifest import Manifest
 from bottleneck.cache.shard import FILE_TYPE, STRING_COLUMNS, ShardData
-from bottleneck.runtime.files import sha256
+from bottleneck.runtime import sha256
 
 CHUNK_BYTES = 1 << 20  # fitting reads entire shards in order: few, large chunks
 _FLOAT16_MAX = float(np.finfo(np.float16).max)

@@ -8,9 +8,13 @@ from typing import Any
 
 from bottleneck.cache.directory import CacheDirectory, row_validity
 from bottleneck.cache.shard import ShardHeader
-from bottleneck.runtime.formatting import escape_unprintable, format_size, format_table
-from bottleneck.runtime.scheduler import pending_by_task
-from bottleneck.runtime.slurm import array_option
+from bottleneck.runtime import (
+    array_option,
+    escape_unprintable,
+    format_size,
+    format_table,
+    pending_by_task,
+)
 from bottleneck.spec import Spec
 
 _MAX_REJECTED = 10  # lines

@@ -24,7 +24,7 @@ from bottleneck.cache.manifest import (
 from bottleneck.cache.paths import list_layer_dirs
 from bottleneck.cache.reading import CacheReader
 from bottleneck.cache.status import CacheStatus, describe
-from bottleneck.data.table import ImageTable
+from bottleneck.data import ImageTable
 from bottleneck.errors import CacheError, ImagesTableError
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ def cache_path(cache: CacheLike) -> Path:
     return Path(cache) if isinstance(cache, (str, os.PathLike)) else open_cache(cache).path
 
 
-def cache_status(cache: CacheLike, layers: Sequence[str] = (), tasks: int = 1) -> CacheStatus:
+def status(cache: CacheLike, layers: Sequence[str] = (), tasks: int = 1) -> CacheStatus:
     """Return finished, rejected and missing rows of each layer of a cache.
 
     Parameters
@@ -253,7 +253,7 @@ def cache_status(cache: CacheLike, layers: Sequence[str] = (), tasks: int = 1) -
 
     Examples
     --------
-    >>> cache_status("tests/data/before/cache").complete
+    >>> status("tests/data/before/cache").complete
     True
     """
     return open_cache(cache).status(layers, tasks=tasks)

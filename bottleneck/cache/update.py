@@ -17,10 +17,9 @@ from bottleneck.cache.manifest import (
 from bottleneck.cache.merge import ImageChanges, merge_images
 from bottleneck.cache.shard import read_shard_metadata
 from bottleneck.cache.store import Cache, open_cache
-from bottleneck.data.images import ImageSource
-from bottleneck.data.table import ImageTable
+from bottleneck.data import ImageSource, ImageTable
 from bottleneck.errors import CacheError, ImageError, SpecMismatchError
-from bottleneck.runtime.files import sha256, write_text_atomic
+from bottleneck.runtime import sha256, write_text_atomic
 from bottleneck.spec import ModelReference, Spec
 
 

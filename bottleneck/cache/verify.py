@@ -14,7 +14,7 @@ from bottleneck.cache.recovery import RecoveredCache, recover_cache
 from bottleneck.cache.shard import open_shard
 from bottleneck.cache.store import CacheLike, cache_path
 from bottleneck.errors import ShardError
-from bottleneck.runtime.formatting import escape_unprintable
+from bottleneck.runtime import escape_unprintable
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ def evaluate(head: Path, target: Path, as_json: bool, **options: Any) -> None:
       bottleneck evaluate head-svm-layer3.safetensors photos.cache
       bottleneck evaluate head-svm-layer3.safetensors new-photos --split test
     """
-    from bottleneck.extraction.options import ComputeOptions
-    from bottleneck.prediction.evaluate import evaluate as run
+    from bottleneck import evaluate as run
+    from bottleneck.extraction import ComputeOptions
 
     compute = take(ComputeOptions, options)
     evaluation = run(head, target, compute=compute, **options)

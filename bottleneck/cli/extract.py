@@ -88,9 +88,9 @@ def extract(
     With --backend, shards are made by processes of this machine, one per visible GPU, or by the
     workers of a Dask cluster. Workers must see the same files under the same paths.
     """
-    from bottleneck.extraction.extract import extract as run
-    from bottleneck.extraction.options import ComputeOptions, RefreshOptions, StorageOptions
-    from bottleneck.runtime.devices import visible_gpus
+    from bottleneck import extract as run
+    from bottleneck.extraction import ComputeOptions, RefreshOptions, StorageOptions
+    from bottleneck.runtime import visible_gpus
 
     cards = visible_gpus(device) if backend == "loky" else []
     with (

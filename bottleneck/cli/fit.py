@@ -55,11 +55,10 @@ def fit(
       bottleneck fit photos.cache --clf svm --layer layer3 --labels colours.csv
       bottleneck fit photos.cache --clf svm --backend dask --scheduler tcp://node1:8786
     """
-    from bottleneck.cache.store import open_cache
-    from bottleneck.fitting.dataset import resolve_layer
-    from bottleneck.fitting.fit import fit as run
-    from bottleneck.fitting.options import ClassifierOptions
-    from bottleneck.runtime.files import require_writable_output, write_text_atomic
+    from bottleneck import fit as run
+    from bottleneck import open_cache
+    from bottleneck.fitting import ClassifierOptions, resolve_layer
+    from bottleneck.runtime import require_writable_output, write_text_atomic
 
     search = take_search_options(training)
     options = ClassifierOptions(clf, **training)

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from bottleneck.runtime.shutdown import StopRequested, clear_stop_request, request_stop
+from bottleneck.runtime import StopRequested, clear_stop_request, request_stop
 
 _GOES_ON = "what was finished is kept, the same command goes on"
 
@@ -62,7 +62,7 @@ def note_kept_shards(cache: Path) -> Iterator[None]:
     except KeyboardInterrupt as interrupt:
         # Whatever goes wrong, a second Ctrl-C too: the first interrupt decides the exit code.
         with suppress(Exception, KeyboardInterrupt):
-            from bottleneck.cache.store import kept_text
+            from bottleneck.cache import kept_text
 
             interrupt.add_note(kept_text(cache))
         raise

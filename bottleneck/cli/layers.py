@@ -37,7 +37,7 @@ def layers(
       bottleneck layers resnet50
       bottleneck layers my_network.py:build --pool 2 --crop 64
     """
-    from bottleneck.backbones.layer_table import describe_layers
+    from bottleneck import layers as run
 
-    table = describe_layers(model, weights=weights, pool=pool, dtype=dtype, crop=crop)
+    table = run(model, weights=weights, pool=pool, dtype=dtype, crop=crop)
     click.echo(json.dumps(table.to_list()) if as_json else str(table))

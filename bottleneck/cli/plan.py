@@ -42,8 +42,8 @@ def plan(images: Path, as_json: bool, **options: Any) -> None:
     Example:
       bottleneck plan photos --model resnet50 --layer layer3 --layer layer4 --tasks 16
     """
-    from bottleneck.extraction.options import ComputeOptions, StorageOptions
-    from bottleneck.extraction.plan import plan as run
+    from bottleneck import plan as run
+    from bottleneck.extraction import ComputeOptions, StorageOptions
 
     result = run(
         images,

@@ -53,10 +53,10 @@ def predict(
       bottleneck predict head-svm-layer3.safetensors new/*.jpg
       bottleneck predict head-softmax-layer3.safetensors new --format jsonl -o new.jsonl
     """
-    from bottleneck.extraction.options import ComputeOptions
-    from bottleneck.prediction.output import prediction_lines
-    from bottleneck.prediction.predict import predict as run
-    from bottleneck.runtime.files import require_writable_output, write_text_atomic
+    from bottleneck import predict as run
+    from bottleneck.extraction import ComputeOptions
+    from bottleneck.prediction import prediction_lines
+    from bottleneck.runtime import require_writable_output, write_text_atomic
 
     if out is not None:
         require_writable_output(out, overwrite=overwrite)

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
-from bottleneck.runtime.formatting import format_duration
-from bottleneck.runtime.timing import StageTimer, slowest_stage
+from bottleneck.runtime import StageTimer, format_duration, slowest_stage
 
 if TYPE_CHECKING:
-    from bottleneck.extraction.result import Progress as ExtractionProgress
+    from bottleneck.extraction import Progress as ExtractionProgress
 
 _SECONDS_TO_FIRST_LINE = 2.0  # a batch log soon has an estimate; a run of a second has no line
 _SECONDS_BETWEEN_LINES = 10.0

@@ -37,9 +37,9 @@ def status(cache: Path, layers: tuple[str, ...], tasks: int, as_json: bool) -> N
       bottleneck status photos.cache
       bottleneck status photos.cache --layer layer3 --tasks 16
     """
-    from bottleneck.cache.store import cache_status
+    from bottleneck import status as run
 
-    found = cache_status(cache, layers, tasks)
+    found = run(cache, layers, tasks)
     click.echo(json.dumps(found.to_dict()) if as_json else str(found))
     if not found.complete:
         sys.exit(INCOMPLETE)

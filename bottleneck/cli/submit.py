@@ -8,7 +8,7 @@ from click.core import ParameterSource
 from bottleneck.errors import UnknownNameError
 
 _MARK = "--"
-_WORDS = "bottleneck.runtime.slurm.words"  # where the command behind the mark is kept
+_WORDS = "bottleneck.submit.words"  # where the command behind the mark is kept
 _COMMANDS = ("extract", "fit", "sweep")
 
 
@@ -53,7 +53,7 @@ def submit(
       bottleneck submit slurm --submit --dependency=afterany:4711 --mem=32G -- \\
           fit photos.cache --clf svm --layer layer3
     """
-    from bottleneck.runtime import slurm as jobs
+    from bottleneck.runtime import extraction_array_script, job_script, sbatch
 
     words = ctx.meta[_WORDS]
     if not words:
@@ -61,16 +61,14 @@ def submit(
     name, *arguments = words
     values = _checked(ctx, name, arguments)
     if name == "extract":
-        script = jobs.extraction_array_script(arguments, tasks=tasks or 1, options=options)
+        script = extraction_array_script(arguments, tasks=tasks or 1, options=options)
     elif tasks is None:
         layers = values["layers"] if name == "sweep" else filter(None, [values["layer"]])
-        script = jobs.job_script(
-            words, cache=values["cache"], layers=tuple(layers), options=options
-        )
+        script = job_script(words, cache=values["cache"], layers=tuple(layers), options=options)
     else:
         raise click.UsageError(f"--tasks {tasks}: {name} is one job; only extract has tasks")
     if now:
-        click.echo(jobs.sbatch(script))
+        click.echo(sbatch(script))
     else:
         click.echo(script.encode("utf-8", errors="surrogateescape"), nl=False)
 

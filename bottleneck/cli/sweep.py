@@ -19,7 +19,7 @@ from bottleneck.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from bottleneck.fitting.sweep_result import SweepRow
+    from bottleneck.fitting import SweepRow
 
 
 @click.command()
@@ -74,11 +74,11 @@ def sweep(
       bottleneck sweep photos.cache --layer layer3 --layer layer4 --clf svm --json
       bottleneck sweep photos.cache --backend loky --jobs 4
     """
+    from bottleneck import sweep as run
     from bottleneck.cli.progress import progress_of
-    from bottleneck.fitting.options import ClassifierOptions
-    from bottleneck.fitting.sweep import sweep as run
-    from bottleneck.reporting.sweep_plot import require_picture
-    from bottleneck.runtime.files import require_writable_output, write_text_atomic
+    from bottleneck.fitting import ClassifierOptions
+    from bottleneck.reporting import require_picture
+    from bottleneck.runtime import require_writable_output, write_text_atomic
 
     search = take_search_options(options)
     backend = {name: options.pop(name) for name in ("backend", "jobs", "scheduler")}

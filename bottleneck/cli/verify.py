@@ -40,11 +40,11 @@ def verify(cache: Path, images: Path | None, as_json: bool, **options: Any) -> N
       bottleneck verify photos.cache
       bottleneck verify photos.cache --repair photos
     """
-    from bottleneck.cache.verify import verify as run
+    from bottleneck import verify as run
 
     if images is not None:
-        from bottleneck.extraction.options import ComputeOptions
-        from bottleneck.extraction.repair import repair
+        from bottleneck import repair
+        from bottleneck.extraction import ComputeOptions
 
         with note_kept_shards(cache), extraction_progress() as on_progress:
             repaired = repair(

@@ -18,7 +18,7 @@ from bottleneck.data.categorical_column import CategoricalColumn
 from bottleneck.data.csv_chunks import format_rows, iter_chunks, parse_int_column, split_unquoted
 from bottleneck.data.string_column import StringColumn
 from bottleneck.errors import ImagesTableError
-from bottleneck.runtime.files import atomic_write
+from bottleneck.runtime import atomic_write
 
 TEXT_COLUMNS = ("path", "label", "split", "group")
 

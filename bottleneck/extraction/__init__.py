@@ -1,0 +1,5 @@
+"""Images to codes to shards: what is missing, made here or by workers; planning, repair."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -10,11 +10,10 @@ from typing import Self
 
 import numpy as np
 
-from bottleneck.backbones.layers import Layer
-from bottleneck.cache.shard_writer import CHUNK_BYTES
-from bottleneck.cache.store import Cache
+from bottleneck.backbones import Layer
+from bottleneck.cache import CHUNK_BYTES, Cache
 from bottleneck.errors import DiskSpaceError
-from bottleneck.runtime.formatting import format_shape, format_size
+from bottleneck.runtime import format_shape, format_size
 
 # What a shard holds beside its codes: path, label, reason, digest and number of each row, and
 # its spec. Measured: in 4096 rows 260 bytes a row with paths of 36 characters, 388 with paths of

@@ -15,19 +15,22 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from bottleneck.backbones.weights import is_weights_file
-from bottleneck.cache.manifest import cache_fingerprint
-from bottleneck.cache.store import Cache, open_cache
-from bottleneck.data.images import ImageSource
+from bottleneck.backbones import is_weights_file
+from bottleneck.cache import Cache, cache_fingerprint, open_cache
+from bottleneck.data import ImageSource
 from bottleneck.extraction.loading import load_matching_backbone
 from bottleneck.extraction.local import LocalRunner
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.extraction.work import MissingShards
-from bottleneck.runtime.devices import choose_device
-from bottleneck.runtime.executors import Executor, require_shared_paths
-from bottleneck.runtime.files import write_text_atomic
-from bottleneck.runtime.shutdown import StopRequested, defer_stop
-from bottleneck.runtime.timing import RunStats
+from bottleneck.runtime import (
+    Executor,
+    RunStats,
+    StopRequested,
+    choose_device,
+    defer_stop,
+    require_shared_paths,
+    write_text_atomic,
+)
 from bottleneck.spec import ModelReference
 
 

@@ -11,15 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bottleneck.backbones.backbone import Backbone
-from bottleneck.backbones.layers import Layer
-from bottleneck.backbones.runner import BatchRunner
-from bottleneck.data.decode import decode_image, resize_and_crop
-from bottleneck.data.images import ImageSource
+from bottleneck.backbones import Backbone, BatchRunner, Layer
+from bottleneck.data import ImageSource, decode_image, resize_and_crop
 from bottleneck.errors import ImageError, NonFiniteCodesError
-from bottleneck.runtime.files import sha256
-from bottleneck.runtime.resources import available_cpus
-from bottleneck.runtime.timing import RunStats
+from bottleneck.runtime import RunStats, available_cpus, sha256
 from bottleneck.spec import Spec
 
 _BATCHES_AHEAD = 2  # decoded while all of the network's threads are busy: hides one, bounds memory

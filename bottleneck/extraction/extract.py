@@ -9,13 +9,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from bottleneck.backbones.backbone import Backbone, load_backbone
-from bottleneck.cache.manifest import (
+from bottleneck.backbones import Backbone, load_backbone
+from bottleneck.cache import (
+    Cache,
+    CacheLike,
+    CacheUpdate,
+    cache_path,
+    find_modified_images,
     is_cache,
+    open_cache,
+    plan_update,
 )
-from bottleneck.cache.store import Cache, CacheLike, cache_path, open_cache
-from bottleneck.cache.update import CacheUpdate, find_modified_images, plan_update
-from bottleneck.data.images import ImageSource, open_images
+from bottleneck.data import ImageSource, open_images
 from bottleneck.errors import InvalidOptionError
 from bottleneck.extraction.disk_space import DiskEstimate, estimate_disk_use
 from bottleneck.extraction.distributed import DistributedRunner, WorkerJob
@@ -24,10 +29,13 @@ from bottleneck.extraction.local import LocalRunner
 from bottleneck.extraction.options import ComputeOptions, RefreshOptions, StorageOptions
 from bottleneck.extraction.result import ExtractionResult, Progress
 from bottleneck.extraction.work import MissingShards, find_missing, finish_task
-from bottleneck.runtime.devices import choose_devices, resolve_precision
-from bottleneck.runtime.files import remove_stale_temp_files
-from bottleneck.runtime.scheduler import ArrayTask
-from bottleneck.runtime.trusted_code import trust_code
+from bottleneck.runtime import (
+    ArrayTask,
+    choose_devices,
+    remove_stale_temp_files,
+    resolve_precision,
+    trust_code,
+)
 
 
 def extract(

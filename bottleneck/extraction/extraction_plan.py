@@ -7,7 +7,7 @@ from typing import Any
 
 from bottleneck.extraction.advice import stage_advice
 from bottleneck.extraction.disk_space import LayerEstimate, shard_bytes
-from bottleneck.runtime.formatting import format_duration, format_shape, format_size, format_table
+from bottleneck.runtime import format_duration, format_shape, format_size, format_table
 
 _HOUR, _DAY = 3600.0, 86_400.0
 _MAX_IDLE = 0.2  # of the time of all tasks, without a word

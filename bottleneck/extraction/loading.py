@@ -5,13 +5,10 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from bottleneck.backbones.backbone import Backbone, load_backbone
-from bottleneck.backbones.layers import check_pool
-from bottleneck.data.decode import DECODER
+from bottleneck.backbones import Backbone, check_pool, load_backbone
+from bottleneck.data import DECODER
 from bottleneck.extraction.encoder import Encoder
-from bottleneck.runtime.devices import choose_devices
-from bottleneck.runtime.timing import RunStats
-from bottleneck.runtime.trusted_code import require_trusted_code, trust_code
+from bottleneck.runtime import RunStats, choose_devices, require_trusted_code, trust_code
 from bottleneck.spec import ModelReference, Spec
 
 

@@ -4,14 +4,14 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from bottleneck.backbones.backbone import Backbone
-from bottleneck.cache.store import Cache
-from bottleneck.data.images import ImageSource
+from bottleneck.backbones import Backbone
+from bottleneck.cache import Cache
+from bottleneck.data import ImageSource
 from bottleneck.extraction.encoder import Encoder
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.extraction.pipeline import write_shards
 from bottleneck.extraction.work import MissingShards
-from bottleneck.runtime.timing import RunStats
+from bottleneck.runtime import RunStats
 
 
 class LocalRunner:

@@ -5,11 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bottleneck.cache.manifest import COMPRESSIONS, DTYPES, StorageLayout
-from bottleneck.runtime.devices import PRECISIONS
-from bottleneck.runtime.executors import Executor
-from bottleneck.runtime.scheduler import ArrayTask
-from bottleneck.runtime.validation import require_one_of, require_positive
+from bottleneck.cache import COMPRESSIONS, DTYPES, StorageLayout
+from bottleneck.runtime import PRECISIONS, ArrayTask, Executor, require_one_of, require_positive
 
 _SHARD_ROWS = 4096
 _SHARD_BYTES = 64 << 20  # an unpooled layer gets shards of fewer rows

@@ -10,14 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bottleneck.cache.shard import ShardData
-from bottleneck.cache.shard_writer import choose_dtype, write_shard
-from bottleneck.cache.store import Cache
-from bottleneck.data.images import ImageSource
+from bottleneck.cache import Cache, ShardData, choose_dtype, write_shard
+from bottleneck.data import ImageSource
 from bottleneck.extraction.encoder import EncodedBatch, Encoder
 from bottleneck.extraction.options import ComputeOptions
-from bottleneck.runtime.shutdown import defer_stop, raise_if_stop_requested
-from bottleneck.runtime.timing import StageTimer
+from bottleneck.runtime import StageTimer, defer_stop, raise_if_stop_requested
 
 _SHARDS_IN_FLIGHT = 2  # one being written while the next fills
 

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from bottleneck.backbones.backbone import load_backbone
-from bottleneck.backbones.layers import check_pool
-from bottleneck.data.images import ImageSource, open_images
+from bottleneck.backbones import check_pool, load_backbone
+from bottleneck.data import ImageSource, open_images
 from bottleneck.errors import ImagesNotFoundError
 from bottleneck.extraction.disk_space import LayerEstimate
 from bottleneck.extraction.encoder import Encoder
@@ -18,9 +17,7 @@ from bottleneck.extraction.extract import require_layers
 from bottleneck.extraction.extraction_plan import ExtractionPlan, Throughput
 from bottleneck.extraction.loading import make_spec
 from bottleneck.extraction.options import ComputeOptions, StorageOptions
-from bottleneck.runtime.devices import choose_devices, resolve_precision
-from bottleneck.runtime.timing import slowest_stage
-from bottleneck.runtime.validation import require_positive
+from bottleneck.runtime import choose_devices, require_positive, resolve_precision, slowest_stage
 
 _SECONDS = 10.0  # of measuring: enough for all threads to be busy nearly all of the time
 _IMAGES = 4096  # at most: a GPU encodes them in less time

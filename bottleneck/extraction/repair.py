@@ -6,10 +6,8 @@ from os import PathLike
 
 from torch import nn
 
-from bottleneck.cache.recovery import recover_cache
-from bottleneck.cache.store import CacheLike, cache_path
-from bottleneck.cache.verify import find_problems
-from bottleneck.data.images import ImageSource
+from bottleneck.cache import CacheLike, cache_path, find_problems, recover_cache
+from bottleneck.data import ImageSource
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.loading import locate_network
 from bottleneck.extraction.options import ComputeOptions, RefreshOptions, StorageOptions

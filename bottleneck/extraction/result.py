@@ -5,13 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bottleneck.cache.merge import ImageChanges
-from bottleneck.cache.store import Cache
-from bottleneck.cache.verify import Problem
+from bottleneck.cache import Cache, ImageChanges, Problem
 from bottleneck.extraction.advice import stage_advice
 from bottleneck.extraction.disk_space import DiskEstimate
-from bottleneck.runtime.scheduler import ArrayTask
-from bottleneck.runtime.timing import RunStats, slowest_stage
+from bottleneck.runtime import ArrayTask, RunStats, slowest_stage
 
 _STAGES = ("read", "decode", "forward", "write")
 

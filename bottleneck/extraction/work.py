@@ -7,8 +7,8 @@ opens its own shards alone, and looks only at the names of the others.
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 
-from bottleneck.cache.store import Cache
-from bottleneck.runtime.scheduler import ArrayTask
+from bottleneck.cache import Cache
+from bottleneck.runtime import ArrayTask
 
 # Shards to make, by the names of the layers that lack them: one forward pass gives all of these.
 MissingShards = dict[tuple[str, ...], list[int]]

@@ -15,14 +15,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.manifest import cache_fingerprint
-from bottleneck.cache.store import Cache
+from bottleneck.cache import Cache, cache_fingerprint
 from bottleneck.errors import WorkerError
 from bottleneck.fitting.sharded_matrix import code_size
 from bottleneck.fitting.worker_cache import open_on_worker
-from bottleneck.linear.matrix import ArrayMatrix, CodeMatrix, RowFunction
-from bottleneck.runtime.executors import DaskExecutor, require_shared_paths
-from bottleneck.runtime.formatting import format_size
+from bottleneck.linear import ArrayMatrix, CodeMatrix, RowFunction
+from bottleneck.runtime import DaskExecutor, format_size, require_shared_paths
 
 T = TypeVar("T")
 

@@ -7,17 +7,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.store import Cache
-from bottleneck.data.labels import class_names, encode_targets, is_multilabel
-from bottleneck.data.splits import split_rows, train_and_heldout_splits
-from bottleneck.data.table import ImageTable
+from bottleneck.cache import Cache
+from bottleneck.data import (
+    ImageTable,
+    class_names,
+    encode_targets,
+    is_multilabel,
+    split_rows,
+    train_and_heldout_splits,
+)
 from bottleneck.errors import CacheError, InvalidOptionError, LabelsError, UnknownNameError
 from bottleneck.fitting.dask_matrix import load_on_workers
 from bottleneck.fitting.folds import group_codes
 from bottleneck.fitting.sharded_matrix import open_matrix
-from bottleneck.linear.matrix import CodeMatrix
-from bottleneck.linear.training import TrainingSet
-from bottleneck.runtime.executors import DaskExecutor
+from bottleneck.linear import CodeMatrix, TrainingSet
+from bottleneck.runtime import DaskExecutor
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.store import CacheLike, open_cache
+from bottleneck.cache import CacheLike, open_cache
 from bottleneck.errors import InvalidOptionError
 from bottleneck.fitting.dataset import LayerDataset, load_dataset, resolve_layer
 from bottleneck.fitting.fit_result import FitResult
@@ -18,13 +18,18 @@ from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.scores import Score, score_classes, score_labels
 from bottleneck.fitting.selection import cross_val_calibrate, select_c
 from bottleneck.fitting.worker_cache import labelled_images
-from bottleneck.linear.calibration import Calibration
-from bottleneck.linear.classifiers import expand_binary
-from bottleneck.linear.matrix import ArrayMatrix, CodeMatrix
-from bottleneck.linear.path import Solution
-from bottleneck.linear.scaling import FeatureScaler
-from bottleneck.linear.training import ClassifierOptions, TrainingSet, train
-from bottleneck.runtime.executors import DaskExecutor, Executor
+from bottleneck.linear import (
+    ArrayMatrix,
+    Calibration,
+    ClassifierOptions,
+    CodeMatrix,
+    FeatureScaler,
+    Solution,
+    TrainingSet,
+    expand_binary,
+    train,
+)
+from bottleneck.runtime import DaskExecutor, Executor
 
 
 def fit(

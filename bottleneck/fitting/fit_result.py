@@ -10,7 +10,7 @@ from bottleneck.fitting.head import Head
 from bottleneck.fitting.metrics import format_metric
 from bottleneck.fitting.scores import Score, format_calibration_error
 from bottleneck.fitting.search_result import SearchResult
-from bottleneck.linear.path import Solution
+from bottleneck.linear import Solution
 
 
 @dataclass(frozen=True)

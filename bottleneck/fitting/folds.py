@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import InvalidOptionError, LabelsError
-from bottleneck.linear.training import TrainingSet
+from bottleneck.linear import TrainingSet
 
 _SEED = 0  # the same rows always have the same folds
 

@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from bottleneck.cache.manifest import PARSE_ERRORS
-from bottleneck.data.labels import SEPARATOR
+from bottleneck.cache import PARSE_ERRORS
+from bottleneck.data import SEPARATOR
 from bottleneck.errors import HeadError, format_error
-from bottleneck.linear.calibration import Calibration
-from bottleneck.linear.classifiers import CLASSIFIERS
-from bottleneck.linear.scaling import SCALINGS, FeatureScaler
-from bottleneck.runtime.files import atomic_write
+from bottleneck.linear import CLASSIFIERS, SCALINGS, Calibration, FeatureScaler
+from bottleneck.runtime import atomic_write
 from bottleneck.spec import ModelReference, Spec
 
 FORMAT = "bottleneck-head"

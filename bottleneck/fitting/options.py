@@ -8,8 +8,7 @@ import numpy as np
 from bottleneck.errors import InvalidOptionError, UnknownNameError
 from bottleneck.fitting.folds import require_folds
 from bottleneck.fitting.metrics import METRICS
-from bottleneck.linear.scaling import SCALINGS, require_scaling
-from bottleneck.linear.training import ClassifierOptions
+from bottleneck.linear import SCALINGS, ClassifierOptions, require_scaling
 
 __all__ = ["RULES", "ClassifierOptions", "SearchOptions", "require_grid"]
 

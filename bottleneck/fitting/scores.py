@@ -17,7 +17,7 @@ from bottleneck.fitting.metrics import (
     mean_recall,
     wilson_interval,
 )
-from bottleneck.runtime.formatting import escape_unprintable, format_table
+from bottleneck.runtime import escape_unprintable, format_table
 
 _MAX_CLASSES = 12  # a larger confusion matrix is unreadable: its largest errors are shown instead
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bottleneck.fitting.metrics import format_metric
-from bottleneck.runtime.formatting import format_table
+from bottleneck.runtime import format_table
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,17 @@ from bottleneck.fitting.folds import Fold, make_folds
 from bottleneck.fitting.metrics import METRICS, mean_average_precision
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.search_result import Candidate, SearchResult
-from bottleneck.linear.calibration import Calibration, fit_platt, fit_temperature
-from bottleneck.linear.path import Solution
-from bottleneck.linear.scaling import fit_scaler
-from bottleneck.linear.training import SEARCH_TOL, ClassifierOptions, TrainingSet, train
+from bottleneck.linear import (
+    SEARCH_TOL,
+    Calibration,
+    ClassifierOptions,
+    Solution,
+    TrainingSet,
+    fit_platt,
+    fit_scaler,
+    fit_temperature,
+    train,
+)
 
 # The best C differs by five decades between data sets (S. Kornblith, J. Shlens and Q. Le, "Do
 # better ImageNet models transfer better?", 2019); then eighths of a decade around the best.

@@ -12,12 +12,10 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.float16 import widen_float16
-from bottleneck.cache.reading import rows_as_slice
-from bottleneck.cache.store import Cache
+from bottleneck.cache import Cache, rows_as_slice, widen_float16
 from bottleneck.errors import USER_CODE_ERRORS, BottleneckError
-from bottleneck.linear.matrix import ArrayMatrix, CodeMatrix
-from bottleneck.runtime.resources import spare_memory
+from bottleneck.linear import ArrayMatrix, CodeMatrix
+from bottleneck.runtime import spare_memory
 
 # Copies of the codes in memory at once: as read, the rows of a fold, scaled, in the eigenbasis.
 _COPIES = 4

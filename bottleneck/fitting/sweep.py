@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bottleneck.cache.manifest import cache_fingerprint
-from bottleneck.cache.store import Cache, CacheLike, open_cache
-from bottleneck.data.table import ImageTable
+from bottleneck.cache import Cache, CacheLike, cache_fingerprint, open_cache
+from bottleneck.data import ImageTable
 from bottleneck.errors import InvalidOptionError
 from bottleneck.fitting.dataset import load_dataset, resolve_layers
 from bottleneck.fitting.fit import classifier_options, fit_dataset
@@ -20,9 +19,8 @@ from bottleneck.fitting.metrics import METRICS
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.sweep_result import SweepResult, SweepRow, cost_or_infinity
 from bottleneck.fitting.worker_cache import labelled_images, open_on_worker
-from bottleneck.linear.training import ClassifierOptions, TrainingSet
-from bottleneck.runtime.executors import Executor, require_shared_paths
-from bottleneck.runtime.resources import spare_memory
+from bottleneck.linear import ClassifierOptions, TrainingSet
+from bottleneck.runtime import Executor, require_shared_paths, spare_memory
 
 OnProgress = Callable[[int, int], None]
 """Called with the number of finished rows and the number of all rows."""

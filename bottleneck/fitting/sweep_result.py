@@ -14,8 +14,8 @@ from typing import Any, overload
 from bottleneck.fitting.metrics import format_metric
 from bottleneck.fitting.scores import Score
 from bottleneck.fitting.search_result import Candidate
-from bottleneck.reporting.sweep_plot import plot_sweep, sweep_figure
-from bottleneck.runtime.formatting import escape_unprintable, format_table
+from bottleneck.reporting import plot_sweep, sweep_figure
+from bottleneck.runtime import escape_unprintable, format_table
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,8 @@ from os import PathLike
 from pathlib import Path
 from threading import Lock
 
-from bottleneck.cache.store import Cache, open_cache
-from bottleneck.data.label_csv import with_labels_from_csv
-from bottleneck.data.table import ImageTable
+from bottleneck.cache import Cache, open_cache
+from bottleneck.data import ImageTable, with_labels_from_csv
 
 _LOCK = Lock()  # a Dask worker runs tasks in several threads
 

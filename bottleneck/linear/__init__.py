@@ -1,17 +1,5 @@
-"""Linear classifiers of codes: objectives, solver, calibration and scikit-learn estimators."""
+"""Linear classifiers: code matrices, losses, the solver, scikit-learn estimators, calibration."""
 
-from typing import TYPE_CHECKING, Any
+import lazy_loader
 
-if TYPE_CHECKING:
-    from bottleneck.linear.estimators import LinearSVM, SoftmaxRegression
-
-__all__ = ["LinearSVM", "SoftmaxRegression"]
-
-
-def __getattr__(name: str) -> Any:
-    """Import an estimator, and scikit-learn with it, when it is first used."""
-    if name in __all__:
-        from bottleneck.linear import estimators
-
-        return getattr(estimators, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

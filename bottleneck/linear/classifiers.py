@@ -247,7 +247,7 @@ def array_mover(device: str | None) -> ToDevice:
         return keep_numpy
     import torch  # slow to import, and needed for a device alone
 
-    from bottleneck.runtime.devices import choose_device
+    from bottleneck.runtime import choose_device
 
     target = choose_device(device)
     if device == "auto" and target.type == "cpu":  # NumPy is faster there

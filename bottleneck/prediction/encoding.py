@@ -4,11 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from torch import nn
 
-from bottleneck.data.images import ImageSource
-from bottleneck.extraction.encoder import EncodedBatch
-from bottleneck.extraction.loading import load_encoder
-from bottleneck.extraction.options import ComputeOptions
-from bottleneck.fitting.head import Head
+from bottleneck.data import ImageSource
+from bottleneck.extraction import ComputeOptions, EncodedBatch, load_encoder
+from bottleneck.fitting import Head
 
 
 def encode_images(

@@ -9,21 +9,20 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.manifest import is_cache
-from bottleneck.cache.store import Cache, CacheLike, open_cache
-from bottleneck.data.images import ImageSource, open_images
-from bottleneck.data.labels import encode_targets
-from bottleneck.data.splits import heldout_split, split_rows
-from bottleneck.data.table import ImageTable
+from bottleneck.cache import Cache, CacheLike, is_cache, open_cache
+from bottleneck.data import (
+    ImageSource,
+    ImageTable,
+    encode_targets,
+    heldout_split,
+    open_images,
+    split_rows,
+)
 from bottleneck.errors import InvalidOptionError, LabelsError, UnknownNameError
-from bottleneck.extraction.options import ComputeOptions
-from bottleneck.fitting.dataset import require_rows
-from bottleneck.fitting.fit import score_head
-from bottleneck.fitting.head import Head
-from bottleneck.fitting.scores import Score
-from bottleneck.fitting.sharded_matrix import open_matrix
+from bottleneck.extraction import ComputeOptions
+from bottleneck.fitting import Head, Score, open_matrix, require_rows, score_head
 from bottleneck.prediction.inputs import open_head
-from bottleneck.runtime.formatting import escape_unprintable
+from bottleneck.runtime import escape_unprintable
 
 if TYPE_CHECKING:
     from torch import nn

@@ -5,10 +5,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from bottleneck.data.images import ImageSource, open_images
-from bottleneck.data.sources.files import FileSource
+from bottleneck.data import FileSource, ImageSource, open_images
 from bottleneck.errors import ImagesNotFoundError
-from bottleneck.fitting.head import Head
+from bottleneck.fitting import Head
 
 
 def open_head(head: Head | str | os.PathLike[str]) -> Head:

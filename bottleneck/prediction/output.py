@@ -8,8 +8,8 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bottleneck.data.labels import SEPARATOR
-from bottleneck.runtime.formatting import escape_unprintable
+from bottleneck.data import SEPARATOR
+from bottleneck.runtime import escape_unprintable
 
 if TYPE_CHECKING:  # importing it imports torch
     from bottleneck.prediction.predict import Prediction

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from bottleneck.data.images import ImageSource
-from bottleneck.extraction.encoder import EncodedBatch
-from bottleneck.extraction.options import ComputeOptions
-from bottleneck.fitting.head import Head
+from bottleneck.data import ImageSource
+from bottleneck.extraction import ComputeOptions, EncodedBatch
+from bottleneck.fitting import Head
 from bottleneck.prediction.encoding import encode_images
 from bottleneck.prediction.inputs import open_head, open_sources
 

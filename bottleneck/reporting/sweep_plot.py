@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bottleneck.errors import InvalidOptionError
-from bottleneck.runtime.files import atomic_write
+from bottleneck.runtime import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bottleneck.backbones.layer_table import LayerTable, describe_layers
+from bottleneck.backbones.layer_table import LayerTable, layers
 from bottleneck.backbones.layers import Layer
 from bottleneck.errors import InvalidOptionError
 from tests.helpers.networks import NETWORKS, PLAIN
@@ -32,7 +32,7 @@ def test_rows_have_the_keys_of_the_commands_json() -> None:
 
 
 def test_it_is_a_sequence_of_layers() -> None:
-    table = describe_layers(PLAIN, crop=32)
+    table = layers(PLAIN, crop=32)
     assert [layer.name for layer in table][-1] == table[-1].name == "fc"
     assert (len(table), table[:2]) == (len(list(table)), (table[0], table[1]))
     assert table[0] in table
@@ -46,17 +46,17 @@ def test_names_are_escaped_in_a_notebook() -> None:
 
 
 def test_layers_that_do_not_support_the_pooling_are_left_out() -> None:
-    names = [layer.name for layer in describe_layers("vit_b_16", pool="2")]
+    names = [layer.name for layer in layers("vit_b_16", pool="2")]
     assert "conv_proj" in names
     assert "encoder.ln" not in names
-    assert "encoder.ln" in [layer.name for layer in describe_layers("vit_b_16")]
+    assert "encoder.ln" in [layer.name for layer in layers("vit_b_16")]
 
 
 def test_a_module_may_be_given_and_is_not_changed() -> None:
     network = Plain().train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    given = describe_layers(network, crop=32)
-    assert given == describe_layers(f"{NETWORKS}:plain", crop=32)
+    given = layers(network, crop=32)
+    assert given == layers(f"{NETWORKS}:plain", crop=32)
     assert network.training
     assert all(torch.equal(network.state_dict()[name], value) for name, value in before.items())
 
@@ -64,4 +64,4 @@ def test_a_module_may_be_given_and_is_not_changed() -> None:
 @pytest.mark.parametrize("wrong", [{"pool": "mean"}, {"dtype": "int8"}, {"crop": 0}])
 def test_wrong_options_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(InvalidOptionError, match=next(iter(wrong))):
-        describe_layers(PLAIN, **wrong)  # type: ignore[arg-type]
+        layers(PLAIN, **wrong)  # type: ignore[arg-type]

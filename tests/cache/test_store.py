@@ -16,10 +16,10 @@ from bottleneck.cache import manifest
 from bottleneck.cache.shard import read_shard
 from bottleneck.cache.shard_writer import write_shard
 from bottleneck.cache.store import (
-    cache_status,
     kept_text,
     layers_in,
     open_cache,
+    status,
 )
 from bottleneck.cache.verify import verify
 from bottleneck.data.table import ImageTable
@@ -259,7 +259,7 @@ def test_a_cache_is_a_path_a_string_a_cache_or_a_result(cache: Path) -> None:
     assert open_cache(store) is store
     assert open_cache(SimpleNamespace(cache=store)) is store
     assert layers_in(store) == layers_in(str(cache)) == ["layer2", "layer3"]
-    assert cache_status(store) == cache_status(cache) == store.status()
+    assert status(store) == status(cache) == store.status()
 
 
 def test_a_cache_prints_its_status(cache: Path) -> None:

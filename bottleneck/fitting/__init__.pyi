@@ -1,0 +1,9 @@
+from .dataset import require_rows as require_rows
+from .dataset import resolve_layer as resolve_layer
+from .fit import score_head as score_head
+from .head import Head as Head
+from .options import ClassifierOptions as ClassifierOptions
+from .options import SearchOptions as SearchOptions
+from .scores import Score as Score
+from .sharded_matrix import open_matrix as open_matrix
+from .sweep_result import SweepRow as SweepRow

@@ -1,0 +1,1 @@
+from .output import prediction_lines as prediction_lines
