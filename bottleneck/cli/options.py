@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from bottleneck import open_executor
 from bottleneck.errors import InvalidOptionError
-from bottleneck.runtime.executors import BACKENDS, Executor, open_executor
-from bottleneck.runtime.scheduler import ArrayTask, detect_array_task
+from bottleneck.runtime import BACKENDS, ArrayTask, Executor, detect_array_task
 
 if TYPE_CHECKING:
-    from bottleneck.fitting.options import SearchOptions
+    from bottleneck.fitting import SearchOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -169,7 +169,7 @@ def require_typed_code(
     UntrustedCodeError
         `bottleneck.toml` names code that is not trusted yet.
     """
-    from bottleneck.runtime.trusted_code import require_trusted_code, trust_code
+    from bottleneck.runtime import require_trusted_code, trust_code
 
     if model is None:
         return None
@@ -355,7 +355,7 @@ def take_search_options(options: dict[str, Any]) -> "SearchOptions":
 
     What is left are the options of the classifier.
     """
-    from bottleneck.fitting.options import SearchOptions
+    from bottleneck.fitting import SearchOptions
 
     names = ("c", "cv", "scaling", "metric", "rule")
     values = {name: options.pop(name) for name in names}

@@ -67,7 +67,7 @@ class Evaluation:
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the score and the rejected images as ``evaluate --json`` prints them."""
+        """Return the score and the rejected images as plain values."""
         return {"heldout": self.score.to_dict(), "rejected": self.rejected}
 
     def _repr_html_(self) -> str:
