@@ -1,12 +1,13 @@
 """`bottleneck evaluate`."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from bottleneck.cli.options import PATH, device_options, json_option, relocated_model_options, take
+from bottleneck.cli.options import device_options, json_option, relocated_model_options, take
+from bottleneck.cli.output import print_result
+from bottleneck.cli.types import PATH
 
 
 @click.command()
@@ -31,4 +32,4 @@ def evaluate(head: Path, target: Path, as_json: bool, **options: Any) -> None:
 
     compute = take(ComputeOptions, options)
     evaluation = run(head, target, compute=compute, **options)
-    click.echo(json.dumps(evaluation.to_dict()) if as_json else str(evaluation))
+    print_result(evaluation, as_json=as_json)

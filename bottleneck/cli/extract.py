@@ -8,8 +8,6 @@ import click
 
 from bottleneck.cli.interrupts import note_kept_shards
 from bottleneck.cli.options import (
-    PATH,
-    Task,
     device_options,
     executor_from_options,
     executor_options,
@@ -22,6 +20,7 @@ from bottleneck.cli.options import (
 )
 from bottleneck.cli.output import print_result
 from bottleneck.cli.progress import extraction_progress
+from bottleneck.cli.types import PATH, Task
 
 
 @click.command()

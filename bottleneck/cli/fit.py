@@ -7,7 +7,6 @@ from typing import Any
 import click
 
 from bottleneck.cli.options import (
-    PATH,
     cluster_options,
     executor_from_options,
     json_option,
@@ -15,6 +14,7 @@ from bottleneck.cli.options import (
     take_search_options,
     training_options,
 )
+from bottleneck.cli.types import PATH
 
 
 @click.command()

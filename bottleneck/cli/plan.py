@@ -7,7 +7,6 @@ from typing import Any
 import click
 
 from bottleneck.cli.options import (
-    PATH,
     device_options,
     json_option,
     network_options,
@@ -16,6 +15,7 @@ from bottleneck.cli.options import (
     take_preprocess,
 )
 from bottleneck.cli.output import as_options
+from bottleneck.cli.types import PATH
 
 
 @click.command()

@@ -5,13 +5,8 @@ from typing import Any
 
 import click
 
-from bottleneck.cli.options import (
-    PATH,
-    device_options,
-    overwrite_option,
-    relocated_model_options,
-    take,
-)
+from bottleneck.cli.options import device_options, overwrite_option, relocated_model_options, take
+from bottleneck.cli.types import PATH
 
 
 @click.command()

@@ -1,12 +1,13 @@
 """`bottleneck status`."""
 
-import json
 import sys
 from pathlib import Path
 
 import click
 
-from bottleneck.cli.options import PATH, json_option
+from bottleneck.cli.options import json_option
+from bottleneck.cli.output import print_result
+from bottleneck.cli.types import PATH
 
 INCOMPLETE = 3  # its exit code; 1 and 2 are errors
 
@@ -40,6 +41,6 @@ def status(cache: Path, layers: tuple[str, ...], tasks: int, as_json: bool) -> N
     from bottleneck import status as run
 
     found = run(cache, layers, tasks)
-    click.echo(json.dumps(found.to_dict()) if as_json else str(found))
+    print_result(found, as_json=as_json)
     if not found.complete:
         sys.exit(INCOMPLETE)

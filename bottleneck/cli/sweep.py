@@ -9,7 +9,6 @@ import click
 from click.core import ParameterSource
 
 from bottleneck.cli.options import (
-    PATH,
     executor_from_options,
     executor_options,
     json_option,
@@ -17,6 +16,7 @@ from bottleneck.cli.options import (
     take_search_options,
     training_options,
 )
+from bottleneck.cli.types import PATH
 
 if TYPE_CHECKING:
     from bottleneck.fitting import SweepRow

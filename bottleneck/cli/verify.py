@@ -1,6 +1,5 @@
 """`bottleneck verify`."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,14 +8,15 @@ import click
 
 from bottleneck.cli.interrupts import note_kept_shards
 from bottleneck.cli.options import (
-    PATH,
     device_options,
     force_option,
     json_option,
     relocated_model_options,
     take,
 )
+from bottleneck.cli.output import print_result
 from bottleneck.cli.progress import extraction_progress
+from bottleneck.cli.types import PATH
 
 
 @click.command()
@@ -55,8 +55,8 @@ def verify(cache: Path, images: Path | None, as_json: bool, **options: Any) -> N
                 **options,
             )
         if not as_json:
-            click.echo(str(repaired))
+            print_result(repaired, as_json=False)
     found = run(cache)
-    click.echo(json.dumps(found.to_dict()) if as_json else str(found))
+    print_result(found, as_json=as_json)
     if not found.ok:
         sys.exit(1)

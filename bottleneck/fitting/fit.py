@@ -37,7 +37,7 @@ def fit(
     clf: str | ClassifierOptions,
     *,
     layers: str | None = None,
-    search: SearchOptions | None = None,
+    search: SearchOptions = SearchOptions(),
     labels: str | PathLike[str] | None = None,
     memory: int | None = None,
     executor: Executor | None = None,
@@ -55,7 +55,7 @@ def fit(
         ``"svm"``, ``"softmax"``, or one of them with its options.
     layers : str, optional
         Layer of the cache; needed where it has several.
-    search : SearchOptions, optional
+    search : SearchOptions
         Search over C and scalings; 5 folds with standardized features by default.
     labels : str or PathLike, optional
         CSV with the columns ``path,label[,split][,group]`` that replaces the cache's labels.
@@ -100,7 +100,7 @@ def fit(
     layer = resolve_layer(store, layers)
     images = labelled_images(store, labels)
     dataset = load_dataset(store, layer, images, memory=memory, executor=executor)
-    result = fit_dataset(dataset, options, search or SearchOptions())
+    result = fit_dataset(dataset, options, search)
     return result.with_seconds(time.monotonic() - start)
 
 

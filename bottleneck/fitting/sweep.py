@@ -31,7 +31,7 @@ def sweep(
     clfs: str | ClassifierOptions | Sequence[str | ClassifierOptions] = ("svm", "softmax"),
     *,
     layers: str | Sequence[str] | None = None,
-    search: SearchOptions | None = None,
+    search: SearchOptions = SearchOptions(),
     labels: str | PathLike[str] | None = None,
     memory: int | None = None,
     executor: Executor | None = None,
@@ -50,7 +50,7 @@ def sweep(
         Classifiers to compare.
     layers : str or sequence of str, optional
         Layers to compare; all of the cache by default.
-    search : SearchOptions, optional
+    search : SearchOptions
         Search over C and scalings, with at least 2 folds; 5 folds with standardized features by
         default.
     labels : str or PathLike, optional
@@ -86,7 +86,6 @@ def sweep(
     >>> sweep.recommended.layer  # doctest: +SKIP
     'layer3'
     """
-    search = search or SearchOptions()
     classifiers = _require_comparison(clfs, search)
     store = open_cache(cache)
     images = labelled_images(store, labels)

@@ -50,7 +50,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         yield temporary
         os.fsync(handle)
         temporary.replace(path)
-        sync(path.parent)  # the rename itself lives in the folder
+        fsync_path(path.parent)  # the rename itself lives in the folder
     finally:
         os.close(handle)
         temporary.unlink(missing_ok=True)
@@ -72,7 +72,7 @@ def _encoded(text: str) -> bytes:
     return text.encode("utf-8", errors="surrogateescape")
 
 
-def sync(path: Path) -> None:
+def fsync_path(path: Path) -> None:
     """Force a file's or a folder's bytes to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:

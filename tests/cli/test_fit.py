@@ -17,7 +17,7 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import LinearSVC
 
 from bottleneck.cache.store import Cache
-from bottleneck.cli.options import Size
+from bottleneck.cli.types import Size
 from bottleneck.runtime.scheduler import ArrayTask
 from tests.helpers import cli
 from tests.helpers.cli import contents, refused, stored, tiny_cache

@@ -1,0 +1,75 @@
+"""Types of option values: numbers, sizes, a part of a run."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bottleneck.runtime import ArrayTask, detect_array_task
+
+PATH = click.Path(path_type=Path)
+
+
+# Without its type argument: older versions of click have no generic ParamType.
+class Numbers(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """Numbers with commas between them, or a TOML list."""
+
+    name = "x,y,…"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        """Return a tuple of floats."""
+        try:
+            parts = value if isinstance(value, (list, tuple)) else str(value).split(",")
+            return tuple(float(part) for part in parts)
+        except (ValueError, TypeError):
+            self.fail(f"{value!r} must be numbers with commas between them", param, ctx)
+
+
+class GridOfC(Numbers):
+    """``auto``, or values of C."""
+
+    name = "auto|x,y,…"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        """Return a tuple of floats, empty for ``auto``."""
+        return () if value in ("auto", ()) else super().convert(value, param, ctx)
+
+
+class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """Bytes, with K, M, G or T for powers of 1024: ``8G``."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return a number of bytes."""
+        found = re.fullmatch(
+            r"(\d+(?:\.\d*)?)\s*([KMGT]?)(?:i?B)?", str(value).strip(), re.IGNORECASE
+        )
+        if found is None or float(found[1]) <= 0:
+            self.fail(f"{value!r} must be a size above 0 such as 800M or 8G", param, ctx)
+        return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
+
+
+class Task(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """``I/N``: part I of N, counted from 0; ``auto`` or ``auto/N``: as the scheduler says."""
+
+    name = "auto|I/N"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> ArrayTask:
+        """Return the part of the run."""
+        if isinstance(value, ArrayTask):
+            return value
+        index, _, count = str(value).partition("/")
+        if index == "auto" and (count.isdecimal() or value == "auto"):
+            return detect_array_task(os.environ, count=int(count) if count else None)
+        if not (index.isdecimal() and count.isdecimal()):
+            self.fail(f"{value!r} must be I/N, for example 0/8, or auto", param, ctx)
+        return ArrayTask(int(index), int(count))
