@@ -137,27 +137,27 @@ class UnknownNameError(BottleneckError, LookupError):
 
 
 class ImagesNotFoundError(BottleneckError, FileNotFoundError):
-    """The images are not where they were said to be, or there are none."""
+    """A folder or CSV of images does not exist, or has no images."""
 
 
 class ImagesTableError(BottleneckError, ValueError):
-    """A CSV of images that cannot be understood."""
+    """A CSV of images is malformed."""
 
 
 class ImageError(BottleneckError, ValueError):
-    """One image that gives no pixels; becomes the reason of its rejection."""
+    """An image cannot be read or decoded. The message is the reason of its rejection."""
 
 
 class BackboneError(BottleneckError, ValueError):
-    """A network that cannot be built or does not answer with codes."""
+    """A network cannot be built, or does not compute codes."""
 
 
 class WeightsError(BottleneckError, OSError):
-    """Weights that cannot be had, read, or loaded into the network."""
+    """Weights cannot be downloaded, read, or loaded into the network."""
 
 
 class UntrustedCodeError(BottleneckError, PermissionError):
-    """A file asks for a network that is code, and whoever reads the file did not name it."""
+    """A file names a network that is code, which the user has not trusted."""
 
     exit_code = 2
 
@@ -167,43 +167,43 @@ class NonFiniteCodesError(BottleneckError, ArithmeticError):
 
 
 class DeviceMemoryError(BottleneckError, RuntimeError):
-    """The device's memory does not hold what one image needs."""
+    """One image does not fit into the device's memory."""
 
 
 class CacheError(BottleneckError, OSError):
-    """A cache that is absent, incomplete, or not a cache."""
+    """A cache is absent or incomplete, or a folder is not a cache."""
 
 
 class DiskSpaceError(BottleneckError, OSError):
-    """The disk cannot hold what a run would write."""
+    """The disk is too small for what a run would write."""
 
 
 class SpecMismatchError(BottleneckError, ValueError):
-    """Codes of two different specs would have been mixed."""
+    """Codes of two different specs would be mixed."""
 
 
 class ShardError(BottleneckError, OSError):
-    """A shard that is not whole or not what its name says."""
+    """A shard is damaged, or is not what its name says."""
 
 
 class HeadError(BottleneckError, ValueError):
-    """A file that is not a head, or a head that does not fit what it was given."""
+    """A file is not a head, or a head does not fit the codes."""
 
 
 class LabelsError(BottleneckError, ValueError):
-    """Labels or splits from which no classifier can be learned or judged."""
+    """Labels or splits do not allow a classifier to be trained or scored."""
 
 
 class WorkerError(BottleneckError, ConnectionError):
-    """Workers that cannot be reached, die, or do not see what they are to work on."""
+    """Workers cannot be reached, die, or do not see the files."""
 
 
 class SchedulerError(BottleneckError, OSError):
-    """A cluster's scheduler that is not here, or refuses a job."""
+    """A cluster's scheduler is absent, or refuses a job."""
 
 
 class OutputExistsError(BottleneckError, FileExistsError):
-    """A file is in the way and nobody asked to overwrite it."""
+    """A file exists and may not be overwritten."""
 
 
 # What foreign code may raise: a user's network, or a decoder on malformed bytes. They are listed

@@ -93,7 +93,7 @@ class Spec:
         Raises
         ------
         TypeError, KeyError, ValueError, AttributeError
-            `values` is not a spec; whoever read it names the file.
+            `values` is not a spec. The caller knows the file's name.
         """
         transform = InputTransform(**values["preprocess"])
         given = validate_transform_fields(**dataclasses.asdict(transform))  # as if by a user

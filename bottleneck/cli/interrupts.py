@@ -13,7 +13,7 @@ _GOES_ON = "what was finished is kept, the same command goes on"
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: a scheduler's time limit, or somebody's `kill`."""
+    """SIGTERM: a scheduler's time limit, or `kill`."""
 
 
 @contextmanager

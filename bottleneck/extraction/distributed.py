@@ -201,7 +201,7 @@ def _load_runner(job: WorkerJob) -> LocalRunner:
         job.reference.weights,
         owner=f"cache {job.cache}",
         loaded_by=f"a worker on {socket.gethostname()}",
-        next_step="workers need the same weights and versions as whoever began the cache",
+        next_step="workers need the weights and versions with which the cache was begun",
     )
     return LocalRunner(
         cache, backbone, job.images, [choose_device(job.compute.device)], job.compute

@@ -79,7 +79,7 @@ class DaskExecutor:
 
 @contextmanager
 def _set_one_thread() -> Iterator[None]:
-    """Set ``OMP_NUM_THREADS`` to 1, unless whoever started the worker has set it."""
+    """Set ``OMP_NUM_THREADS`` to 1, unless it was set when the worker was started."""
     name = "OMP_NUM_THREADS"
     if name in os.environ:
         yield

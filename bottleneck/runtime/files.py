@@ -82,7 +82,7 @@ def fsync_path(path: Path) -> None:
 
 
 def require_writable_output(path: Path, *, overwrite: bool, parameter: str = "out") -> None:
-    """Refuse to write over a file that nobody asked to replace.
+    """Refuse to replace a file unless asked to.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def remove_stale_temp_files(folder: Path) -> None:
     """Remove the temporary files under a folder that dead processes left.
 
     A process ID says something only on the machine, and in the container, that gave it. Files of
-    other writers are removed when they are a day old: nobody writes to one file for that long.
+    other writers are removed when they are a day old: no write takes that long.
 
     Parameters
     ----------

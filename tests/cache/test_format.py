@@ -135,9 +135,9 @@ class Reader:
         size = self.plan["layout"]["shard_size"]
         for k in range(math.ceil(len(self.images) / size)):
             rows = range(k * size, min((k + 1) * size, len(self.images)))
-            shelf = [str(k // 1000)] if k >= 1000 else []
+            folder = [str(k // 1000)] if k >= 1000 else []
             name = f"{str(k).zfill(5)}.h5"
-            yield rows, self.cache.joinpath("codes", encoded(layer), *shelf, name)
+            yield rows, self.cache.joinpath("codes", encoded(layer), *folder, name)
 
     def done(self, layer: str) -> Iterator[tuple[range, Any]]:
         for rows, path in self.shards(layer):

@@ -42,10 +42,10 @@ def notes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def crew(notes: Path) -> Iterator[Executor]:
+def workers(notes: Path) -> Iterator[Executor]:
     """Two processes for all tests of this file: each imports PyTorch once."""
-    with open_executor("loky", jobs=2) as engine:
-        yield engine
+    with open_executor("loky", jobs=2) as executor:
+        yield executor
 
 
 @pytest.fixture
@@ -55,18 +55,18 @@ def job(cache: Path, photos: Path) -> WorkerJob:
 
 
 def test_workers_make_the_codes_that_one_process_makes(
-    photos: Path, tmp_path: Path, extract_tiny: Extract, crew: Executor
+    photos: Path, tmp_path: Path, extract_tiny: Extract, workers: Executor
 ) -> None:
     (photos / "train" / "ants" / "broken.jpg").write_bytes(b"no image")
     layers = ["layer1", "layer3"]
     alone = extract_tiny(photos, tmp_path / "alone", layers=layers)
-    extract_tiny(photos, tmp_path / "crew", layers=["layer1"], task=(1, 2))  # somebody was here
+    extract_tiny(photos, tmp_path / "workers", layers=["layer1"], task=(1, 2))
     calls: list[tuple[int, int]] = []
     done = extract_tiny(
         photos,
-        tmp_path / "crew",
+        tmp_path / "workers",
         layers=layers,
-        executor=crew,
+        executor=workers,
         on_progress=lambda at: calls.append((at.done, at.total)),
     )
     assert done.rows == 37
@@ -78,15 +78,15 @@ def test_workers_make_the_codes_that_one_process_makes(
     assert done.stats.timer.fractions("forward")["forward"] > 0
     for layer in layers:
         np.testing.assert_array_equal(
-            codes(tmp_path / "crew", layer), codes(tmp_path / "alone", layer)
+            codes(tmp_path / "workers", layer), codes(tmp_path / "alone", layer)
         )
 
 
 def test_the_network_is_built_once_by_each_worker(
-    photos: Path, extract_tiny: Extract, crew: Executor, notes: Path
+    photos: Path, extract_tiny: Extract, workers: Executor, notes: Path
 ) -> None:
     before = set(notes.iterdir())
-    extract_tiny(photos, model=f"{NETWORKS}:noted", shard_size=2, executor=crew)
+    extract_tiny(photos, model=f"{NETWORKS}:noted", shard_size=2, executor=workers)
     built = [note.name.partition("-")[0] for note in set(notes.iterdir()) - before]
     assert len(built) == len(set(built))
     assert set(built) - {str(os.getpid())}
@@ -109,17 +109,17 @@ def test_a_worker_with_several_threads_has_one_network(
 
 
 def test_what_a_network_does_wrong_is_told_as_by_one_process(
-    tmp_path: Path, extract_tiny: Extract, crew: Executor
+    tmp_path: Path, extract_tiny: Extract, workers: Executor
 ) -> None:
     write_photographs(tmp_path / "photos", 4, label="ants")
     Image.new("RGB", (40, 40), "white").save(tmp_path / "photos" / "white.png")
     poisoned = pytest.raises(NonFiniteCodesError, match=r"white\.png")
     with poisoned:
-        extract_tiny(tmp_path / "photos", model=f"{NETWORKS}:poisoned", executor=crew)
+        extract_tiny(tmp_path / "photos", model=f"{NETWORKS}:poisoned", executor=workers)
 
 
 def test_who_is_asked_to_stop_finishes_the_shards_in_the_making(
-    photos: Path, tmp_path: Path, extract_tiny: Extract, crew: Executor
+    photos: Path, tmp_path: Path, extract_tiny: Extract, workers: Executor
 ) -> None:
     def ask(progress: Progress) -> None:
         if progress.done:
@@ -127,7 +127,7 @@ def test_who_is_asked_to_stop_finishes_the_shards_in_the_making(
 
     try:
         with pytest.raises(StopRequested):
-            extract_tiny(photos, shard_size=2, executor=crew, on_progress=ask)
+            extract_tiny(photos, shard_size=2, executor=workers, on_progress=ask)
     finally:
         clear_stop_request()
     assert 1 <= len(open_cache(tmp_path / "cache").finished_shards("layer2")) <= 3
@@ -182,7 +182,7 @@ def test_a_cache_that_a_worker_may_not_write_is_named(job: WorkerJob, cache: Pat
 
 
 class _Elsewhere:
-    """An engine whose workers have another file system."""
+    """An executor whose workers have another file system."""
 
     max_concurrency = 1
 
@@ -201,7 +201,7 @@ def test_workers_of_another_file_system_are_refused_before_any_work(
 
 
 def test_a_worker_with_another_network_is_refused(
-    photos: Path, tmp_path: Path, extract_tiny: Extract, crew: Executor
+    photos: Path, tmp_path: Path, extract_tiny: Extract, workers: Executor
 ) -> None:
     network = tmp_path / "net.py"
     network.write_text("from tests.helpers.tiny_networks import plain\n")
@@ -210,7 +210,7 @@ def test_a_worker_with_another_network_is_refused(
     network.write_text("from tests.helpers.tiny_networks import plain  # or another\n")
     refused = pytest.raises(SpecMismatchError, match=r"in a worker on .*same weights and versions")
     with refused:
-        list(crew.map_unordered(job.make, [ShardTask(("layer2",), 0)]))
+        list(workers.map_unordered(job.make, [ShardTask(("layer2",), 0)]))
 
 
 def test_the_command_spreads_over_processes(photos: Path, tmp_path: Path, run: Run) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from bottleneck.backbones import runner as lanes
+from bottleneck.backbones import runner
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.data.decode import decode_image
 from bottleneck.data.sources import files
@@ -70,8 +70,8 @@ def test_rows_travel_with_their_images_through_many_threads(tmp_path: Path) -> N
 def test_lanes_that_fill_the_cores_decode_as_well(
     model: str, threads: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Others have threads for that: a network that nobody can trace is one lane on all cores."""
-    monkeypatch.setattr(lanes, "available_cpus", lambda: 2)
+    """Others have threads for that: a network that cannot be traced runs one batch on all cores."""
+    monkeypatch.setattr(runner, "available_cpus", lambda: 2)
     names = set()
 
     def decode(data: bytes) -> Any:

@@ -189,7 +189,7 @@ def test_a_cache_of_another_version_is_not_taken_for_a_damaged_one(
     cache: Path, photos: Path
 ) -> None:
     for shard in cache.rglob("0*.h5"):
-        shard.write_bytes(shard.read_bytes()[2048:])  # as they were, without a seal
+        shard.write_bytes(shard.read_bytes()[2048:])  # without its envelope
     spec = cache / "spec.json"
     spec.write_text(spec.read_text().replace('"format_version": 2', '"format_version": 1'))
     for act in (lambda: verify(cache), lambda: repair(cache, photos)):

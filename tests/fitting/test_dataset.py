@@ -23,7 +23,7 @@ from tests.helpers.datasets import written_cache
 CODES = np.arange(24, dtype=np.float32).reshape(12, 2)
 
 
-def lesson_of(
+def dataset_of(
     folder: Path, labels: list[str], *, memory: int = 1 << 30, **columns: Any
 ) -> LayerDataset:
     cache = open_cache(written_cache(folder, CODES[: len(labels)], labels, shard_size=5, **columns))
@@ -44,7 +44,7 @@ def held_out(lesson: LayerDataset) -> tuple[list[int], NDArray[Any]]:
 def test_rows_are_those_of_their_split_with_their_labels(tmp_path: Path, memory: int) -> None:
     split = ["val", "train", "test", "train"] * 3
     labels = ["x", "b", "a", "a", "x", "b", "", "a", "x", "", "b", "c"]
-    lesson = lesson_of(tmp_path, labels, split=split, memory=memory)
+    lesson = dataset_of(tmp_path, labels, split=split, memory=memory)
     assert (lesson.layer, lesson.names, lesson.split) == ("layer", ["a", "b", "c"], "test")
     assert rows_in(lesson.training.codes) == [1, 3, 5, 7, 11]
     assert lesson.training.targets.tolist() == [1, 0, 1, 0, 2]
@@ -57,20 +57,20 @@ def test_rows_are_those_of_their_split_with_their_labels(tmp_path: Path, memory:
 
 @pytest.mark.parametrize("split", [None, ["train"] * 12, ["", "train"] * 6])
 def test_without_splits_all_labelled_rows_train(tmp_path: Path, split: list[str] | None) -> None:
-    lesson = lesson_of(tmp_path, ["a", "b", ""] * 4, split=split)
+    lesson = dataset_of(tmp_path, ["a", "b", ""] * 4, split=split)
     assert (lesson.heldout, lesson.split) == (None, "")
     assert rows_in(lesson.training.codes) == [0, 1, 3, 4, 6, 7, 9, 10]
 
 
 def test_other_splits_take_no_part(tmp_path: Path) -> None:
-    lesson = lesson_of(tmp_path, ["a", "b", "c"] * 4, split=["train", "train", "spare"] * 4)
+    lesson = dataset_of(tmp_path, ["a", "b", "c"] * 4, split=["train", "train", "spare"] * 4)
     assert (lesson.names, lesson.heldout) == (["a", "b"], None)
     assert rows_in(lesson.training.codes) == [0, 1, 3, 4, 6, 7, 9, 10]
 
 
 def test_groups_are_those_of_the_training_rows(tmp_path: Path) -> None:
     split, group = ["test", "train", "train"] * 4, [f"slide{row // 2}" for row in range(12)]
-    lesson = lesson_of(tmp_path, ["a", "b", "a"] * 4, split=split, group=group)
+    lesson = dataset_of(tmp_path, ["a", "b", "a"] * 4, split=split, group=group)
     assert lesson.training.groups is not None
     slides = [row // 2 for row in range(12) if row % 3]
     assert lesson.training.groups.tolist() == np.unique(slides, return_inverse=True)[1].tolist()
@@ -78,7 +78,7 @@ def test_groups_are_those_of_the_training_rows(tmp_path: Path) -> None:
 
 def test_several_names_make_several_labels(tmp_path: Path) -> None:
     labels, split = ["a|b", "b", "c", "c | a"], ["train", "train", "train", "test"]
-    lesson = lesson_of(tmp_path, labels, split=split)
+    lesson = dataset_of(tmp_path, labels, split=split)
     assert lesson.names == ["a", "b", "c"]
     assert lesson.training.multilabel
     assert lesson.training.targets.tolist() == [
@@ -113,7 +113,7 @@ def test_each_shard_that_is_needed_is_read_once(
         return open_shard(path)
 
     monkeypatch.setattr("bottleneck.cache.reading.open_shard", spy)
-    lesson = lesson_of(tmp_path, ["a", "b"] * 6, split=split)
+    lesson = dataset_of(tmp_path, ["a", "b"] * 6, split=split)
     list(lesson.training.codes.blocks())
     assert reads == {f"{shard:05d}.h5": 1 for shard in needed}
 
@@ -139,7 +139,7 @@ def test_labels_that_do_not_fit_are_refused(
 
     monkeypatch.setattr("bottleneck.fitting.dataset.open_matrix", never)
     with pytest.raises(LabelsError, match=message):
-        lesson_of(tmp_path, labels, split=["train", "train", "train", "test"])
+        dataset_of(tmp_path, labels, split=["train", "train", "train", "test"])
 
 
 def test_a_layer_that_is_not_whole_is_refused(tmp_path: Path) -> None:

@@ -39,25 +39,25 @@ GRID = (1e-3, 1e-1, 10.0)
 
 
 def chosen(
-    lesson: TrainingSet, options: ClassifierOptions | None = None, **search: Any
+    dataset: TrainingSet, options: ClassifierOptions | None = None, **search: Any
 ) -> SearchResult:
     defaults: dict[str, Any] = {"c": GRID}
     return select_c(
-        lesson, options or ClassifierOptions("svm"), SearchOptions(**(defaults | search))
+        dataset, options or ClassifierOptions("svm"), SearchOptions(**(defaults | search))
     )
 
 
 def scores_by_hand(
-    lesson: TrainingSet, clf: str, c: float, scaling: str, *, folds: int = 5, leak: bool = False
+    dataset: TrainingSet, clf: str, c: float, scaling: str, *, folds: int = 5, leak: bool = False
 ) -> list[float]:
     """Accuracies of scikit-learn's classifier on the same folds; with a leak, of a wrong one."""
-    assert isinstance(lesson.codes, ArrayMatrix)
-    X, y = lesson.codes.array.astype(np.float64), lesson.targets
+    assert isinstance(dataset.codes, ArrayMatrix)
+    X, y = dataset.codes.array.astype(np.float64), dataset.targets
     if leak:
         X, scaling = SCALERS[scaling]().fit_transform(X), "none"
     return [
         by_sklearn(clf, c, scaling).fit(X[here], y[here]).score(X[held_back], y[held_back])
-        for here, held_back in make_folds(lesson, folds)
+        for here, held_back in make_folds(dataset, folds)
     ]
 
 
@@ -68,12 +68,12 @@ def scores_by_hand(
 @pytest.mark.parametrize("scaling", ["standardize", "l2", "none"])
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
 def test_scores_are_scikit_learns_on_the_same_folds(clf: str, scaling: str, k: int) -> None:
-    lesson = training(*clouds(k=k))
-    found = chosen(lesson, ClassifierOptions(clf), scaling=scaling)
+    dataset = training(*clouds(k=k))
+    found = chosen(dataset, ClassifierOptions(clf), scaling=scaling)
     assert [(found.scaling, found.c) for found in found.candidates] == [(scaling, c) for c in GRID]
     assert (found.folds, found.metric) == (5, "accuracy")
     for candidate in found.candidates:
-        expected = scores_by_hand(lesson, clf, candidate.c, scaling)
+        expected = scores_by_hand(dataset, clf, candidate.c, scaling)
         # Both are near the minimum, and so may differ in one of the 48 rows of a fold.
         np.testing.assert_allclose(candidate.scores, expected, atol=1.01 / 48)
         assert candidate.mean == pytest.approx(np.mean(candidate.scores))
@@ -84,9 +84,9 @@ def test_scores_are_scikit_learns_on_the_same_folds(clf: str, scaling: str, k: i
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
 def test_the_least_c_still_points_from_class_to_class(clf: str, scaling: str, c: float) -> None:
     """As C vanishes, so do coefficients, but not what they say."""
-    lesson = training(*clouds())
-    (found,) = chosen(lesson, ClassifierOptions(clf), c=[c], scaling=scaling).candidates
-    expected = np.mean(scores_by_hand(lesson, clf, c, scaling))
+    dataset = training(*clouds())
+    (found,) = chosen(dataset, ClassifierOptions(clf), c=[c], scaling=scaling).candidates
+    expected = np.mean(scores_by_hand(dataset, clf, c, scaling))
     assert expected > 0.55
     assert found.mean == pytest.approx(expected, abs=0.08)
 
@@ -96,19 +96,19 @@ def test_scaling_is_fitted_on_the_training_part_alone(kind: type[ClassifierOptio
     X, y = clouds(n=60, k=2, apart=6)
     _, held_back = make_folds(training(X, y), 5)[0]
     X[held_back[0]] *= 1e5  # scaled by it, the other rows would all be the same
-    lesson = training(X, y)
+    dataset = training(X, y)
     grid = (1e-3,)
-    (candidate,) = chosen(lesson, kind("svm"), c=grid).candidates
-    right = scores_by_hand(lesson, "svm", *grid, "standardize")
-    leaking = scores_by_hand(lesson, "svm", *grid, "standardize", leak=True)
+    (candidate,) = chosen(dataset, kind("svm"), c=grid).candidates
+    right = scores_by_hand(dataset, "svm", *grid, "standardize")
+    leaking = scores_by_hand(dataset, "svm", *grid, "standardize", leak=True)
     assert candidate.scores[0] == right[0]
     assert right[0] > leaking[0] + 0.2
 
 
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
 def test_both_solvers_score_alike(clf: str) -> None:
-    lesson = training(*clouds())
-    ours, theirs = (chosen(lesson, kind(clf)) for kind in (ClassifierOptions, SklearnOptions))
+    dataset = training(*clouds())
+    ours, theirs = (chosen(dataset, kind(clf)) for kind in (ClassifierOptions, SklearnOptions))
     for mine, other in zip(ours.candidates, theirs.candidates, strict=True):
         np.testing.assert_allclose(mine.scores, other.scores, atol=1.01 / 48)
 
@@ -116,10 +116,10 @@ def test_both_solvers_score_alike(clf: str) -> None:
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
 def test_several_labels_are_judged_by_mean_average_precision(clf: str) -> None:
     X, targets = several()
-    lesson = training(X, targets)
-    found = chosen(lesson, ClassifierOptions(clf), metric="macro_f1")
+    dataset = training(X, targets)
+    found = chosen(dataset, ClassifierOptions(clf), metric="macro_f1")
     assert found.metric == "mean_average_precision"
-    splits = make_folds(lesson, 5)
+    splits = make_folds(dataset, 5)
     for candidate in found.candidates:
         for score, (here, held_back) in zip(candidate.scores, splits, strict=True):
             scaler = SCALERS["standardize"]().fit(X[here])
@@ -137,8 +137,8 @@ def test_codes_in_blocks_give_the_same_scores(clf: str, several_labels: bool) ->
     X, targets = several() if several_labels else clouds()
     blocks = TrainingSet(Rows(X, [7, 30, 64], in_memory=False), targets, 3)
     streamed, at_once = (
-        chosen(lesson, ClassifierOptions(clf), scaling="auto")
-        for lesson in (blocks, training(X, targets))
+        chosen(dataset, ClassifierOptions(clf), scaling="auto")
+        for dataset in (blocks, training(X, targets))
     )
     for one, other in zip(streamed.candidates, at_once.candidates, strict=True):
         assert (one.scaling, one.c) == (other.scaling, other.c)
@@ -346,13 +346,13 @@ def _nuisance(kind: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 
 @pytest.mark.parametrize("kind", ["standardize", "l2", "none"])
 def test_preprocessing_is_chosen_by_the_same_folds(kind: str) -> None:
-    lesson = training(*_nuisance(kind))
+    dataset = training(*_nuisance(kind))
     names = ["standardize", "l2", "none"]
-    found = chosen(lesson, ClassifierOptions("softmax"), scaling="auto", c=(0.01, 0.1))
+    found = chosen(dataset, ClassifierOptions("softmax"), scaling="auto", c=(0.01, 0.1))
     tried = [(candidate.scaling, candidate.c) for candidate in found.candidates]
     assert tried == [(name, c) for name in names for c in (0.01, 0.1)]
     assert found.best.scaling == kind
-    expected = scores_by_hand(lesson, "softmax", found.best.c, kind)
+    expected = scores_by_hand(dataset, "softmax", found.best.c, kind)
     np.testing.assert_allclose(found.best.scores, expected, atol=1.01 / 24)
     assert found.at_edge
 
@@ -441,12 +441,12 @@ def noise(k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 @pytest.mark.parametrize("k", [2, 3])
 def test_margins_are_of_rows_that_the_classifier_has_not_seen(k: int) -> None:
     X, y = noise(k)
-    lesson = training(X, y)
+    dataset = training(X, y)
     found, margins = cross_val_calibrate(
-        lesson, ClassifierOptions("svm"), c=10.0, scaling="standardize", folds=5
+        dataset, ClassifierOptions("svm"), c=10.0, scaling="standardize", folds=5
     )
     expected = cross_val_predict(
-        by_sklearn("svm", 10.0), X, y, cv=make_folds(lesson, 5), method="decision_function"
+        by_sklearn("svm", 10.0), X, y, cv=make_folds(dataset, 5), method="decision_function"
     )
     expected = np.stack([-expected, expected], axis=1) if k == 2 else expected
     np.testing.assert_allclose(margins, expected, atol=0.05)
@@ -475,9 +475,9 @@ def test_one_class_of_all_has_a_temperature(clf: str, k: int) -> None:
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
 def test_several_labels_have_platts_line_each(clf: str) -> None:
     X, targets = several()
-    lesson = training(X, targets)
+    dataset = training(X, targets)
     found, margins = cross_val_calibrate(
-        lesson, ClassifierOptions(clf), c=0.1, scaling="standardize", folds=4
+        dataset, ClassifierOptions(clf), c=0.1, scaling="standardize", folds=4
     )
     assert found.independent
     expected = fit_platt(margins, targets)
@@ -485,7 +485,7 @@ def test_several_labels_have_platts_line_each(clf: str) -> None:
     np.testing.assert_array_equal(found.offset, expected.offset)
     for label in range(3):
         alone = by_sklearn(clf, 0.1)
-        folds = make_folds(lesson, 4)
+        folds = make_folds(dataset, 4)
         by_hand = cross_val_predict(
             alone, X, targets[:, label], cv=folds, method="decision_function"
         )

@@ -37,13 +37,13 @@ def test_a_worker_that_is_killed_costs_the_shards_that_it_was_at(
 
     def kill_one(progress: Progress) -> None:
         if progress.done >= 6 and not standing:
-            shards = (tmp_path / "crew" / "codes").rglob("*.h5")
+            shards = (tmp_path / "workers" / "codes").rglob("*.h5")
             standing.update({shard: shard.stat().st_ino for shard in shards})
             cluster.kill_worker("worker-0")
 
-    with open_executor("dask", scheduler=cluster.address) as engine:
+    with open_executor("dask", scheduler=cluster.address) as executor:
         done = extract_tiny(
-            photos, tmp_path / "crew", executor=engine, on_progress=kill_one, **options
+            photos, tmp_path / "workers", executor=executor, on_progress=kill_one, **options
         )
     assert done.rejected == alone.rejected
     assert len(done.rejected) == 1
@@ -51,13 +51,13 @@ def test_a_worker_that_is_killed_costs_the_shards_that_it_was_at(
     # At most the one that the worker had made, and not told of.
     again = [shard for shard in standing if shard.stat().st_ino != standing[shard]]
     assert len({shard.name for shard in again}) <= 1
-    require_same(tmp_path / "crew", tmp_path / "alone")
+    require_same(tmp_path / "workers", tmp_path / "alone")
 
 
 def test_a_sweep_by_workers_is_that_of_one_process(cache: Path, cluster: Cluster) -> None:
     clfs = ["svm", "softmax"]
-    with open_executor("dask", scheduler=cluster.address) as engine:
-        spread = sweep(cache, clfs, search=SearchOptions(c=(0.01, 1.0)), executor=engine)
+    with open_executor("dask", scheduler=cluster.address) as executor:
+        spread = sweep(cache, clfs, search=SearchOptions(c=(0.01, 1.0)), executor=executor)
     alone = sweep(cache, clfs, search=SearchOptions(c=(0.01, 1.0)))
 
     def said(rows: SweepResult) -> list[dict[str, object]]:

@@ -178,7 +178,7 @@ def test_a_row_takes_a_few_dozen_bytes(tmp_path: Path) -> None:
             assert images.digest == cache.images.digest
 
 
-# Shards on shelves
+# Shards in folders of a thousand
 
 
 @pytest.fixture

@@ -150,9 +150,9 @@ def test_objective_and_gap_are_reported_correctly(clf: str, k: int, c: float) ->
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
 @pytest.mark.parametrize("targets", [clouds()[1], several()[1]], ids=["one", "several"])
 def test_torch_finds_what_numpy_finds(clf: str, targets: NDArray[Any]) -> None:
-    lesson, cs = training(standardized(clouds()[0]).astype(np.float32), targets), [1e-2, 1.0]
-    with_numpy = ClassifierOptions(clf).path(lesson, cs, tol=1e-5)
-    with_torch = ClassifierOptions(clf, device="cpu").path(lesson, cs, tol=1e-5)
+    dataset, cs = training(standardized(clouds()[0]).astype(np.float32), targets), [1e-2, 1.0]
+    with_numpy = ClassifierOptions(clf).path(dataset, cs, tol=1e-5)
+    with_torch = ClassifierOptions(clf, device="cpu").path(dataset, cs, tol=1e-5)
     for mine, other in zip(with_numpy, with_torch, strict=True):
         assert isinstance(other.coef, np.ndarray)
         allowed = 2 * distance_allowed(mine.objective, 1e-5)

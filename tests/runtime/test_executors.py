@@ -16,22 +16,22 @@ from tests.helpers.worker_functions import Recorded
 
 
 def test_each_item_comes_with_its_result() -> None:
-    with open_executor("loky", jobs=2) as engine:
-        assert dict(engine.map_unordered(worker_functions.square, range(20))) == {
+    with open_executor("loky", jobs=2) as executor:
+        assert dict(executor.map_unordered(worker_functions.square, range(20))) == {
             i: i * i for i in range(20)
         }
         processes = {
-            process for _, process in engine.map_unordered(worker_functions.process, range(6))
+            process for _, process in executor.map_unordered(worker_functions.process, range(6))
         }
         assert len(processes) == 2
-        assert list(engine.map_unordered(worker_functions.square, [])) == []
-        assert engine.max_concurrency == 2
+        assert list(executor.map_unordered(worker_functions.square, [])) == []
+        assert executor.max_concurrency == 2
 
 
 def test_a_worker_that_dies_loses_what_it_was_at_and_nothing_else(tmp_path: Path) -> None:
     function = Recorded(tmp_path, deadly=1, deaths=1)
-    with open_executor("loky", jobs=2) as engine:
-        assert sorted(item for item, _ in engine.map_unordered(function, range(6))) == list(
+    with open_executor("loky", jobs=2) as executor:
+        assert sorted(item for item, _ in executor.map_unordered(function, range(6))) == list(
             range(6)
         )
     assert [function.times(item) for item in range(6)] == [1, 2, 1, 1, 1, 1]
@@ -39,19 +39,19 @@ def test_a_worker_that_dies_loses_what_it_was_at_and_nothing_else(tmp_path: Path
 
 def test_an_item_at_which_workers_die_is_named(tmp_path: Path) -> None:
     function = Recorded(tmp_path, deadly=3, deaths=99)
-    with open_executor("loky", jobs=2) as engine:
+    with open_executor("loky", jobs=2) as executor:
         with pytest.raises(WorkerError, match=r"3 workers died at 3, .*`batch_size`"):
-            list(engine.map_unordered(function, range(6)))
+            list(executor.map_unordered(function, range(6)))
         assert function.times(3) == 3
-        assert dict(engine.map_unordered(worker_functions.square, [5])) == {5: 25}
+        assert dict(executor.map_unordered(worker_functions.square, [5])) == {5: 25}
 
 
 def test_an_error_is_what_it_was_where_it_was_raised() -> None:
     with (
-        open_executor("loky", jobs=1) as engine,
+        open_executor("loky", jobs=1) as executor,
         pytest.raises(UnknownNameError, match="mean layer3"),
     ):
-        list(engine.map_unordered(worker_functions.misspelt, [1]))
+        list(executor.map_unordered(worker_functions.misspelt, [1]))
 
 
 def test_each_process_has_a_card_and_its_share_of_the_cores(
@@ -59,19 +59,21 @@ def test_each_process_has_a_card_and_its_share_of_the_cores(
 ) -> None:
     monkeypatch.setattr("bottleneck.runtime.loky_executor.available_cpus", lambda: 7)
     monkeypatch.setenv("PYTHONWARNINGS", "ignore::ImportWarning")
-    with open_executor("loky", gpus=["GPU-a", "GPU-b", "GPU-c"]) as engine:
-        found = [seen for _, seen in engine.map_unordered(worker_functions.variables, range(3))]
+    with open_executor("loky", gpus=["GPU-a", "GPU-b", "GPU-c"]) as executor:
+        found = [seen for _, seen in executor.map_unordered(worker_functions.variables, range(3))]
     assert sorted(seen["CUDA_VISIBLE_DEVICES"] for seen in found) == ["GPU-a", "GPU-b", "GPU-c"]
     assert {seen["OMP_NUM_THREADS"] for seen in found} == {"2"}
     assert all(seen["PYTHONWARNINGS"].startswith("ignore::ImportWarning,") for seen in found)
 
 
 def test_who_is_slow_is_given_less() -> None:
-    with open_executor("loky", gpus=["first", "second"]) as engine:
-        list(engine.map_unordered(worker_functions.process, range(4)))  # both have started
+    with open_executor("loky", gpus=["first", "second"]) as executor:
+        list(executor.map_unordered(worker_functions.process, range(4)))  # both have started
         cards = Counter(
             card
-            for _, card in engine.map_unordered(worker_functions.slow_on_the_first_card, range(16))
+            for _, card in executor.map_unordered(
+                worker_functions.slow_on_the_first_card, range(16)
+            )
         )
     assert cards["first"] < cards["second"] / 2
 
@@ -81,8 +83,8 @@ def test_no_process_is_left(interrupted: bool) -> None:
     before = set(psutil.Process().children(recursive=True))
 
     def use() -> set[psutil.Process]:
-        with open_executor("loky", jobs=2) as engine:
-            for _, process in engine.map_unordered(worker_functions.process, range(4)):
+        with open_executor("loky", jobs=2) as executor:
+            for _, process in executor.map_unordered(worker_functions.process, range(4)):
                 if interrupted:
                     raise KeyboardInterrupt
                 assert process
@@ -99,8 +101,8 @@ def test_no_process_is_left(interrupted: bool) -> None:
 
 
 def test_signals_to_a_whole_job_are_the_clients() -> None:
-    with open_executor("loky", jobs=1) as engine:
-        found = dict(engine.map_unordered(worker_functions.signalled, ["SIGINT", "SIGUSR1"]))
+    with open_executor("loky", jobs=1) as executor:
+        found = dict(executor.map_unordered(worker_functions.signalled, ["SIGINT", "SIGUSR1"]))
     assert len(set(found.values())) == 1
 
 
@@ -128,7 +130,7 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPat
 
 
 class _Blind:
-    """An engine of which one worker does not see something."""
+    """An executor of which one worker does not see something."""
 
     max_concurrency = 1
 
