@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from hypothesis import settings
 
 from bottleneck.cli import main
 from bottleneck.extraction.extract import extract
@@ -21,6 +22,10 @@ from tests.helpers.fixture_types import Extract, Run
 from tests.helpers.networks import PLAIN, SMALL
 from tests.helpers.options import grouped
 from tests.helpers.photographs import COLOURS, write_photographs
+
+# How long an example takes depends on what else the machine does; no test measures time.
+settings.register_profile("bottleneck", deadline=None)
+settings.load_profile("bottleneck")
 
 _SCHEDULER = (
     "SLURM_ARRAY_TASK_ID",

@@ -161,5 +161,6 @@ def test_the_jobs_for_kubernetes_are_of_one_piece() -> None:
 def _parse(name: str, words: list[str]) -> dict[str, Any]:
     command = main.get_command(click.Context(main), name)  # type: ignore[attr-defined, unused-ignore]
     assert command is not None
-    with command.make_context(name, words) as ctx:
+    parent = click.Context(main, **main.context_settings)  # a command keeps its first help option
+    with command.make_context(name, words, parent=parent) as ctx:
         return dict(ctx.params)

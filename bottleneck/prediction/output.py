@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # importing it imports torch
 def prediction_lines(
     predictions: Iterable[Prediction], *, style: str, top: int | None = None
 ) -> Iterator[str]:
-    """Format one line for each image, as ``bottleneck predict --format`` prints them.
+    """Format one line for each image, in the style of a table, CSV or JSON lines.
 
     Parameters
     ----------
