@@ -187,7 +187,7 @@ def pending_by_task(missing: Iterable[int], count: int) -> dict[int, int]:
 
 
 def array_expression(indices: Iterable[int]) -> str:
-    """Format numbers as ``sbatch --array`` takes them.
+    """Format task numbers in the way in which batch schedulers take them.
 
     Examples
     --------
