@@ -100,17 +100,14 @@ class Encoder:
 
     Examples
     --------
-    >>> from PIL import Image
-    >>> from bottleneck.backbones.backbone import load_backbone
-    >>> from bottleneck.data.sources.files import FileSource
+    >>> from bottleneck.backbones import load_backbone
+    >>> from bottleneck.data import open_images
     >>> from bottleneck.extraction.loading import make_spec
-    >>> path = getfixture("tmp_path") / "a.png"
-    >>> Image.new("RGB", (40, 30), "red").save(path)
     >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3))
     >>> backbone = load_backbone(network, transform={"resize": 32, "crop": 32})
     >>> spec = make_spec(backbone, precision="float32", relu=True, pool="avg")
     >>> encoder = Encoder(backbone, backbone.layers, spec, [torch.device("cpu")])
-    >>> (batch,) = encoder.encode(FileSource.from_paths([path]), [[0]])
+    >>> (batch,) = encoder.encode(open_images("data/digits/test/7"), [[0]])
     >>> batch.codes["0"].shape
     (1, 8)
     """
