@@ -32,7 +32,7 @@ class TorchvisionModel:
     Attributes
     ----------
     name : str
-        As in ``torchvision.models.list_models``.
+        A name of ``torchvision.models.list_models``.
 
     Raises
     ------

@@ -142,7 +142,7 @@ def make_dataset(
     ----------
     reader : CodeReader
     targets : ndarray of int64, shape (n,), or of bool, shape (n, k)
-        As from `class_targets`.
+        Class of each row, as an index of `classes`.
     classes : sequence of k str
 
     Returns

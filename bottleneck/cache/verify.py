@@ -118,7 +118,7 @@ def find_problems(recovered: RecoveredCache) -> VerificationReport:
     Parameters
     ----------
     recovered : RecoveredCache
-        As from `recover_cache`.
+        The opened cache, with the damage to its two small files.
     """
     cache = recovered.cache
     problems = [

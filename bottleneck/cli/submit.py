@@ -57,7 +57,7 @@ def submit(
 
     words = ctx.meta[_WORDS]
     if not words:
-        raise click.UsageError("Missing a command behind `--`.", ctx)
+        raise click.UsageError("Missing a command after `--`.", ctx)
     name, *arguments = words
     values = _checked(ctx, name, arguments)
     if name == "extract":

@@ -26,7 +26,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Parameters
     ----------
     path : Path
-        Where the finished file shall stand; its folder is made if need be.
+        Final path of the file. Its folder is made if necessary.
 
     Yields
     ------

@@ -1,7 +1,7 @@
-"""Jobs for Slurm: batch scripts that run this program, and their submission.
+"""Write batch scripts for Slurm that run this program, and submit them.
 
-A script is plain text that stands on its own: it names this Python, and can be kept, read, changed
-and submitted again. Slurm's own options are Slurm's to know, and are handed through.
+A script is complete: it names this Python, and can be kept, read, edited and submitted again.
+Options of Slurm are passed through unchanged.
 """
 
 import re
@@ -15,7 +15,7 @@ from pathlib import Path
 from bottleneck.errors import InvalidOptionError, SchedulerError
 from bottleneck.runtime.scheduler import array_expression
 
-# The Python that submits is the one that runs; -P: a folder of the data hides no module of its.
+# The job runs the Python that submits it. -P keeps files in the working folder from hiding modules.
 PROGRAM = (sys.executable, "-P", "-m", "bottleneck")
 
 _SECONDS_BEFORE_THE_END = 120  # in which the shard in the making is to be finished
@@ -75,18 +75,24 @@ def extraction_array_script(
     Parameters
     ----------
     arguments : sequence of str
-        Of ``bottleneck extract``, without ``--task``.
+        Arguments of ``bottleneck extract``, without ``--task``.
     tasks : int
-        How many.
+        Number of tasks.
     options : sequence of str
-        Of ``sbatch``, after this script's own, so that they prevail.
+        Options of ``sbatch``. They come after this script's own, and so override them.
     program : sequence of str
-        What starts ``bottleneck``.
+        Words that start ``bottleneck``.
 
     Raises
     ------
     InvalidOptionError
-        An option that no ``#SBATCH`` line can hold.
+        An option cannot be written in an ``#SBATCH`` line.
+
+    Examples
+    --------
+    >>> script = extraction_array_script(["photos", "-o", "photos.cache"], tasks=16)
+    >>> script.splitlines()[2]
+    '#SBATCH --array=0-15'
     """
     own = (
         "--job-name=extract",
@@ -119,18 +125,20 @@ def job_script(
     Parameters
     ----------
     command : sequence of str
-        Of ``bottleneck``: its name and its arguments.
+        Name and arguments of a command of ``bottleneck``.
     cache : Path
-        That it reads.
+        The cache that the command reads.
     layers : sequence of str
-        That must be whole; those that are there, unless some are named.
-    options, program
-        As in `extraction_array_script`.
+        Layers that must be complete. By default those that the cache has.
+    options : sequence of str
+        Options of ``sbatch``. They come after this script's own, and so override them.
+    program : sequence of str
+        Words that start ``bottleneck``.
 
     Raises
     ------
     InvalidOptionError
-        As in `extraction_array_script`.
+        An option cannot be written in an ``#SBATCH`` line.
     """
     return _head((f"--job-name={command[0]}",), options) + _JOB.format(
         threads=_THREADS,
@@ -152,7 +160,7 @@ def sbatch(script: str) -> str:
     Raises
     ------
     SchedulerError
-        There is no Slurm here, or it refuses the job.
+        Slurm is not installed, or refuses the job.
     """
     program = shutil.which("sbatch")
     if program is None:
@@ -202,12 +210,12 @@ def _head(own: Sequence[str], options: Sequence[str]) -> str:
             raise InvalidOptionError(
                 "options",
                 option,
-                "able to stand in a #SBATCH line",
+                "able to be written in an #SBATCH line",
                 "print the script, and give the option to sbatch with it",
             )
     if options and not options[0].startswith("-"):
         raise InvalidOptionError(
-            "options", options[0], "an option of sbatch", "the command stands behind `--`"
+            "options", options[0], "an option of sbatch", "the command comes after `--`"
         )
     lines = [*own, *filter(None, [" ".join(options)])]
     return "\n".join(["#!/bin/bash", *(f"#SBATCH {line}" for line in lines), ""])

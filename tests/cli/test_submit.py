@@ -79,9 +79,9 @@ def test_paths_reach_the_tasks_as_they_were_given(run: Run, name: str) -> None:
 @pytest.mark.parametrize(
     ("words", "parts", "code"),
     [
-        (["slurm"], ["Missing a command behind `--`"], 2),
-        (["slurm", *EXTRACT], ["Missing a command behind `--`"], 2),
-        (["slurm", "--"], ["Missing a command behind `--`"], 2),
+        (["slurm"], ["Missing a command after `--`"], 2),
+        (["slurm", *EXTRACT], ["Missing a command after `--`"], 2),
+        (["slurm", "--"], ["Missing a command after `--`"], 2),
         (["pbs", "--", *FIT], ["pbs", "slurm"], 2),
         (["slurm", "--", "fitt", "c"], ["unknown command 'fitt'", "did you mean fit?"], 2),
         (["slurm", "--", "layers", "m"], ["unknown command 'layers'", "extract"], 2),

@@ -111,7 +111,7 @@ def test_several_names_come_through_a_csv(tmp_path: Path) -> None:
         (
             ["path,label", "train/a.jpg,x", "train/b.jpg,x", "train/a.jpg,x"],
             ImagesTableError,
-            "'train/a.jpg' stands on lines 2 and 4; an image is one row",
+            "'train/a.jpg' is on lines 2 and 4; an image is one row",
         ),
         (
             ["path,split", "train/a.jpg,x"],

@@ -162,7 +162,7 @@ def test_a_word_cannot_pass_for_an_option_of_slurm() -> None:
     "option", ["--comment=a b", "--comment='a'", "--x=\\", "--x=a#b", "", "\n"]
 )
 def test_what_a_line_for_slurm_cannot_hold_is_refused(option: str) -> None:
-    with pytest.raises(InvalidOptionError, match="able to stand in a #SBATCH line"):
+    with pytest.raises(InvalidOptionError, match="able to be written in an #SBATCH line"):
         extraction_array_script(["photos"], tasks=2, options=["--time=1", option])
 
 

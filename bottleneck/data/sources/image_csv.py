@@ -111,6 +111,6 @@ def _require_distinct(path: Path, names: StringColumn) -> None:
                 and lines.setdefault(name, reader.line_num) != reader.line_num
             ):
                 raise ImagesTableError(
-                    f"{path}: {name!r} stands on lines {lines[name]} and {reader.line_num}; an "
+                    f"{path}: {name!r} is on lines {lines[name]} and {reader.line_num}; an "
                     "image is one row"
                 )
