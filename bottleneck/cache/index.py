@@ -6,6 +6,7 @@ that gave no codes. This package never reads them; they can be rebuilt from the 
 
 import contextlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,11 +102,18 @@ def write_index(path: Path, layers: dict[str, IndexedLayer]) -> None:
     with contextlib.suppress(ShardError):
         if verify_envelope(path, FILE_TYPE).get("says") == says:
             return
-    with create_hdf5(path, FILE_TYPE, {"says": says}) as file:
-        for name, layer in layers.items():
-            shape = (len(layer.valid), *layer.shards[0][1].shape[1:])
-            virtual_dataset(file, name, shape, sources[name])
-            file[f"{name}:valid"] = layer.valid
+
+    def write() -> None:
+        with create_hdf5(path, FILE_TYPE, {"says": says}) as file:
+            for name, layer in layers.items():
+                shape = (len(layer.valid), *layer.shards[0][1].shape[1:])
+                virtual_dataset(file, name, shape, sources[name])
+                file[f"{name}:valid"] = layer.valid
+
+    # HDF5 writes through a Python file, and would lose an exception that a signal raises in it.
+    # Python runs signal handlers in the main thread alone, so the index is written in another.
+    with ThreadPoolExecutor(1, "index") as writer:
+        writer.submit(write).result()
 
 
 def write_rejected(path: Path, images: ImageTable, reasons: dict[int, str]) -> None:

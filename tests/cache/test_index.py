@@ -1,10 +1,16 @@
+import gc
+import os
+import signal
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 
-from bottleneck.cache.index import IndexedLayer, write_index
+from bottleneck.cache import hdf5
+from bottleneck.cache.envelope import verify_envelope
+from bottleneck.cache.index import FILE_TYPE, IndexedLayer, write_index
 from bottleneck.cache.manifest import COMPRESSIONS
 from bottleneck.cache.shard import read_header
 from bottleneck.cache.store import (
@@ -63,3 +69,22 @@ def test_of_tasks_that_end_together_the_last_index_has_all_shards(
     with h5py.File(cache / "codes.h5") as index:
         assert index["layer2:valid"][...].all()
         assert np.isfinite(index["layer2"][...]).all()
+
+
+def test_an_interrupt_while_hdf5_writes_stays_an_interrupt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "codes" / "layer3" / "00000.h5"
+    write(path, a_shard(start=0))
+    layers = {"layer3": IndexedLayer([(path, read_header(path))], np.ones(5, bool))}
+    write_bytes = hdf5._DeferredErrorFile.write
+
+    def interrupted(self: Any, data: Any) -> int:
+        os.kill(os.getpid(), signal.SIGINT)
+        return write_bytes(self, data)
+
+    monkeypatch.setattr(hdf5._DeferredErrorFile, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_index(tmp_path / "codes.h5", layers)
+    gc.collect()
+    verify_envelope(tmp_path / "codes.h5", FILE_TYPE)  # what was begun was finished
