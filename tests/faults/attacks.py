@@ -141,10 +141,10 @@ def not_allowed(workshop: Workshop, mode: int) -> None:
 
 def require_one_line(trial: Trial, code: int) -> None:
     """It ended with an error of one line."""
-    last = printed(trial.said).splitlines()[-1:]
-    assert code > 0, (code, last)
-    assert last[0].lower().startswith("error: "), last
-    assert "Traceback" not in printed(trial.said)
+    text = printed(trial.said)
+    assert code > 0, (code, text)
+    assert text.splitlines()[-1].lower().startswith("error: "), text
+    assert "Traceback" not in text, text
 
 
 def together(workshop: Workshop, seed: int, *, count: int = 8) -> int:
