@@ -19,11 +19,10 @@ demo: $(VENV)/.installed ## extract, fit and predict on the bundled sample
 	$(BIN)/bottleneck fit --clf svm
 	$(BIN)/bottleneck predict head-svm-layer3.safetensors 'data/digits/test/7/00*.png'
 
-# One process more than there are cores, each with one thread: some tests wait for others' processes.
-# A file's tests stay in one process.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+# A process for each core, with one thread each; a file's tests stay in one process.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder
 
-test: $(VENV)/.installed ## the tests, in about six minutes on two cores
+test: $(VENV)/.installed ## the tests, under six minutes on two cores
 	$(PYTEST) -m 'not slow'
 
 test-all: $(VENV)/.installed ## the slow tests too

@@ -75,12 +75,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return how many processes ``-n auto`` starts: some tests wait for processes of their own."""
-    has_affinity = hasattr(os, "sched_getaffinity")
-    return 1 + (len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1)
-
-
 @pytest.fixture(autouse=True, scope="session")
 def state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What the program remembers of its user is not written into the home of whoever tests it."""
