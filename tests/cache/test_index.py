@@ -80,6 +80,7 @@ def test_an_interrupt_while_hdf5_writes_stays_an_interrupt(
     write_bytes = hdf5._DeferredErrorFile.write
 
     def interrupted(self: Any, data: Any) -> int:
+        monkeypatch.undo()  # once: a second one would come after the test's end
         os.kill(os.getpid(), signal.SIGINT)
         return write_bytes(self, data)
 
