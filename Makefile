@@ -22,7 +22,7 @@ demo: $(VENV)/.installed ## extract, fit and predict on the bundled sample
 # A process for each core, with one thread each; a file's tests stay in one process.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder
 
-test: $(VENV)/.installed ## the tests, under six minutes on two cores
+test: $(VENV)/.installed ## the tests, in about seven minutes on two cores
 	$(PYTEST) -m 'not slow'
 
 test-all: $(VENV)/.installed ## the slow tests too
