@@ -35,11 +35,11 @@ ALLOWED = {
 FOUNDATION = {"errors", "spec"}
 
 DOORS = {
-    "h5py": {"cache.hdf5"},
+    "h5py": {"cache.format.hdf5"},
     "tqdm": {"cli.progress"},
     "PIL": {"data.decode"},
-    "torchvision": {"backbones.torchvision_models", "data.decode"},
-    "safetensors": {"backbones.weights", "fitting.head"},
+    "torchvision": {"backbones.sources.torchvision_models", "data.decode"},
+    "safetensors": {"backbones.sources.weights", "fitting.head"},
     "sklearn": {"linear.estimators", "fitting.folds"},
     "scipy": {"linear.calibration"},
     "psutil": {"runtime.resources"},

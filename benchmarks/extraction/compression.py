@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks.helpers.interleave import interleave, median
 from benchmarks.helpers.synthetic_images import write_jpegs
-from bottleneck.cache.shard_writer import CHUNK_BYTES
+from bottleneck.cache.format.shard_writer import CHUNK_BYTES
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions, StorageOptions
 

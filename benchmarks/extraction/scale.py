@@ -18,10 +18,10 @@ from unittest.mock import patch
 import numpy as np
 
 from benchmarks.helpers.isolated_process import run_isolated
-from bottleneck.cache.envelope import build_envelope
-from bottleneck.cache.manifest import Manifest, StorageLayout, manifest_text, read_manifest
+from bottleneck.cache.format.envelope import build_envelope
+from bottleneck.cache.format.manifest import Manifest, StorageLayout, manifest_text, read_manifest
+from bottleneck.cache.format.shard import FILE_TYPE
 from bottleneck.cache.merge import merge_images
-from bottleneck.cache.shard import FILE_TYPE
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.cache.update import plan_update
 from bottleneck.data.images import open_images

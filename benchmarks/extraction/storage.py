@@ -20,7 +20,7 @@ from benchmarks.helpers.synthetic_images import write_jpegs
 from benchmarks.profiles import FULL_EXTRACTION, ExtractionProfile
 from bottleneck.backbones.backbone import build_skeleton
 from bottleneck.backbones.layers import list_layers, select_layers
-from bottleneck.cache.shard import iter_code_blocks
+from bottleneck.cache.format.shard import iter_code_blocks
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.fitting.sharded_matrix import open_matrix
 from bottleneck.linear.matrix import CodeMatrix

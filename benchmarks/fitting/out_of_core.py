@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from benchmarks.helpers.isolated_process import run_isolated
 from benchmarks.profiles import FULL_FITTING, FittingProfile
-from bottleneck.cache.manifest import Manifest, StorageLayout, manifest_text
-from bottleneck.cache.shard import ShardData
-from bottleneck.cache.shard_writer import write_shard
+from bottleneck.cache.format.manifest import Manifest, StorageLayout, manifest_text
+from bottleneck.cache.format.shard import ShardData
+from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache
 from bottleneck.data.table import ImageTable
 from bottleneck.fitting.head import Head

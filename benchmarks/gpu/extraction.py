@@ -29,8 +29,8 @@ from benchmarks.extraction.stages import (
 from benchmarks.helpers.log import log_row
 from benchmarks.helpers.synthetic_images import repeat, write_jpegs
 from bottleneck.backbones.backbone import load_backbone
+from bottleneck.backbones.inference.truncated import TruncatedNetwork
 from bottleneck.backbones.layers import list_layers, select_layers
-from bottleneck.backbones.truncated import TruncatedNetwork
 from bottleneck.runtime.resources import available_cpus
 
 _IN_MEMORY = Path("/dev/shm")

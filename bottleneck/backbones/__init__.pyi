@@ -1,6 +1,6 @@
 from .backbone import Backbone as Backbone
 from .backbone import load_backbone as load_backbone
+from .inference.runner import BatchRunner as BatchRunner
 from .layers import Layer as Layer
 from .layers import check_pool as check_pool
-from .runner import BatchRunner as BatchRunner
-from .weights import is_weights_file as is_weights_file
+from .sources.weights import is_weights_file as is_weights_file

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from bottleneck.backbones.layers import Layer, list_layers, select_layers
-from bottleneck.backbones.sources import find_source
-from bottleneck.backbones.weights import digest_weights, is_weights_file
+from bottleneck.backbones.sources.model_source import find_source
+from bottleneck.backbones.sources.weights import digest_weights, is_weights_file
 from bottleneck.spec import InputTransform, ModelReference, validate_transform_fields
 
 _SEED = 0  # so that `weights="none"` is the same network every time

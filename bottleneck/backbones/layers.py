@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bottleneck.backbones.hooks import Hook, forward_hooks
+from bottleneck.backbones.inference.hooks import Hook, forward_hooks
 from bottleneck.errors import (
     USER_CODE_ERRORS,
     BackboneError,

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache.directory import CacheDirectory
-from bottleneck.cache.float16 import widen_float16
-from bottleneck.cache.hdf5 import Dataset as StoredCodes
-from bottleneck.cache.shard import open_shard
+from bottleneck.cache.format.float16 import widen_float16
+from bottleneck.cache.format.hdf5 import Dataset as StoredCodes
+from bottleneck.cache.format.shard import open_shard
 from bottleneck.data import ImageTable, class_names, encode_targets, is_multilabel
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.manifest import Manifest, StorageLayout
-from bottleneck.cache.paths import layer_dir, list_layer_dirs, list_shards, shard_path
-from bottleneck.cache.shard import ShardData, ShardHeader, read_header
+from bottleneck.cache.format.manifest import Manifest, StorageLayout
+from bottleneck.cache.format.paths import layer_dir, list_layer_dirs, list_shards, shard_path
+from bottleneck.cache.format.shard import ShardData, ShardHeader, read_header
 from bottleneck.data import ImageTable
 from bottleneck.errors import ShardError
 from bottleneck.spec import ModelReference, Spec

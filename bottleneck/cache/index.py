@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache.directory import CacheDirectory, row_validity
-from bottleneck.cache.envelope import FileType, verify_envelope
-from bottleneck.cache.hdf5 import create_hdf5, virtual_dataset
-from bottleneck.cache.shard import ShardHeader
+from bottleneck.cache.format.envelope import FileType, verify_envelope
+from bottleneck.cache.format.hdf5 import create_hdf5, virtual_dataset
+from bottleneck.cache.format.shard import ShardHeader
 from bottleneck.data import ImageTable, format_rows
 from bottleneck.errors import ShardError
 from bottleneck.runtime import sha256, write_text_if_changed

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache.directory import CacheDirectory
-from bottleneck.cache.float16 import widen_float16
-from bottleneck.cache.shard import OpenShard, open_shard
+from bottleneck.cache.format.float16 import widen_float16
+from bottleneck.cache.format.shard import OpenShard, open_shard
 from bottleneck.data import split_rows
 from bottleneck.errors import CacheError, ShardError, UnknownNameError
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bottleneck.cache.manifest import Manifest, manifest_text, read_manifest
-from bottleneck.cache.paths import files_in, layer_dir, list_layer_dirs
-from bottleneck.cache.shard import ShardData, open_shard
+from bottleneck.cache.format.manifest import Manifest, manifest_text, read_manifest
+from bottleneck.cache.format.paths import files_in, layer_dir, list_layer_dirs
+from bottleneck.cache.format.shard import ShardData, open_shard
 from bottleneck.cache.store import Cache
 from bottleneck.data import ImageTable
 from bottleneck.errors import CacheError, ImagesTableError, ShardError

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bottleneck.cache.directory import CacheDirectory, row_validity
-from bottleneck.cache.shard import ShardHeader
+from bottleneck.cache.format.shard import ShardHeader
 from bottleneck.runtime import (
     array_option,
     escape_unprintable,

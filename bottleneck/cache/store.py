@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.index import delete_derived_files, write_derived_files
-from bottleneck.cache.manifest import (
+from bottleneck.cache.format.manifest import (
     RESTORE,
     is_cache,
     read_manifest,
     require_cache,
 )
-from bottleneck.cache.paths import list_layer_dirs
+from bottleneck.cache.format.paths import list_layer_dirs
+from bottleneck.cache.index import delete_derived_files, write_derived_files
 from bottleneck.cache.reading import CacheReader
 from bottleneck.cache.status import CacheStatus, describe
 from bottleneck.data import ImageTable

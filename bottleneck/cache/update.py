@@ -7,15 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from bottleneck.cache.manifest import (
+from bottleneck.cache.format.manifest import (
     Manifest,
     StorageLayout,
     is_cache,
     manifest_text,
     read_manifest,
 )
+from bottleneck.cache.format.shard import read_shard_metadata
 from bottleneck.cache.merge import ImageChanges, merge_images
-from bottleneck.cache.shard import read_shard_metadata
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.data import ImageSource, ImageTable
 from bottleneck.errors import CacheError, ImageError, SpecMismatchError

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, overload
 
 from bottleneck.cache.directory import CacheDirectory
-from bottleneck.cache.envelope import verify_envelope
+from bottleneck.cache.format.envelope import verify_envelope
+from bottleneck.cache.format.paths import files_in
+from bottleneck.cache.format.shard import open_shard
 from bottleneck.cache.index import FILE_TYPE as INDEX
-from bottleneck.cache.paths import files_in
 from bottleneck.cache.recovery import RecoveredCache, recover_cache
-from bottleneck.cache.shard import open_shard
 from bottleneck.cache.store import CacheLike, cache_path
 from bottleneck.errors import ShardError
 from bottleneck.runtime import escape_unprintable

@@ -31,10 +31,10 @@ class Program(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """Import and return the command of module `bottleneck.cli.<name>`."""
+        """Import and return the command of module `bottleneck.cli.commands.<name>`."""
         if name not in COMMANDS:
             return None
-        command = getattr(importlib.import_module(f"bottleneck.cli.{name}"), name)
+        command = getattr(importlib.import_module(f"bottleneck.cli.commands.{name}"), name)
         assert isinstance(command, click.Command)
         return command
 

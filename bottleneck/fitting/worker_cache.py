@@ -21,7 +21,7 @@ def open_on_worker(
     path : Path
         Directory of the cache.
     fingerprint : str
-        The cache's `bottleneck.cache.manifest.cache_fingerprint`.
+        The cache's `bottleneck.cache.format.manifest.cache_fingerprint`.
     labels : Path, optional
         CSV of labels that replaces those of the cache.
     """

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from bottleneck.backbones.inference.tracing import trace
+from bottleneck.backbones.inference.truncated import TruncatedNetwork
 from bottleneck.backbones.layers import list_layers, select_layers
-from bottleneck.backbones.tracing import trace
-from bottleneck.backbones.truncated import TruncatedNetwork
 from tests.helpers.tiny_networks import frozen
 from tests.helpers.tracing import (
     CPU,

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from bottleneck.cache import dataset as dataset_module
-from bottleneck.cache.shard import open_shard
+from bottleneck.cache.format.shard import open_shard
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.errors import CacheError, LabelsError, ShardError, UnknownNameError
 from tests.helpers.datasets import written_cache

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bottleneck.cache.shard import read_header, read_shard
+from bottleneck.cache.format.shard import read_header, read_shard
 from bottleneck.cache.store import (
     open_cache,
 )

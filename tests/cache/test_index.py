@@ -8,11 +8,11 @@ import h5py
 import numpy as np
 import pytest
 
-from bottleneck.cache import hdf5
-from bottleneck.cache.envelope import verify_envelope
+from bottleneck.cache.format import hdf5
+from bottleneck.cache.format.envelope import verify_envelope
+from bottleneck.cache.format.manifest import COMPRESSIONS
+from bottleneck.cache.format.shard import read_header
 from bottleneck.cache.index import FILE_TYPE, IndexedLayer, write_index
-from bottleneck.cache.manifest import COMPRESSIONS
-from bottleneck.cache.shard import read_header
 from bottleneck.cache.store import (
     open_cache,
 )

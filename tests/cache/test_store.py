@@ -12,9 +12,9 @@ import h5py
 import numpy as np
 import pytest
 
-from bottleneck.cache import manifest
-from bottleneck.cache.shard import read_shard
-from bottleneck.cache.shard_writer import write_shard
+from bottleneck.cache.format import manifest
+from bottleneck.cache.format.shard import read_shard
+from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import (
     kept_text,
     layers_in,
@@ -194,7 +194,7 @@ def opens(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         return open_file(file, *arguments, **options)
 
     monkeypatch.setattr(Path, "open", spy)
-    monkeypatch.setattr("bottleneck.cache.hdf5.h5py.File", spy_hdf5)
+    monkeypatch.setattr("bottleneck.cache.format.hdf5.h5py.File", spy_hdf5)
     return counts
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from bottleneck.backbones.layers import Layer
-from bottleneck.cache.manifest import StorageLayout
-from bottleneck.cache.shard import ShardData
-from bottleneck.cache.shard_writer import write_shard
+from bottleneck.cache.format.manifest import StorageLayout
+from bottleneck.cache.format.shard import ShardData
+from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import DiskSpaceError

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from bottleneck.backbones import runner
 from bottleneck.backbones.backbone import load_backbone
+from bottleneck.backbones.inference import runner
 from bottleneck.data.decode import decode_image
 from bottleneck.data.sources import files
 from bottleneck.data.sources.files import FileSource

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bottleneck.backbones import runner as module
-from bottleneck.backbones.runner import BatchRunner
+from bottleneck.backbones.inference import runner as module
+from bottleneck.backbones.inference.runner import BatchRunner
 from bottleneck.data.sources.files import FileSource
 from bottleneck.errors import BackboneError, DeviceMemoryError, ImageError
 from bottleneck.extraction.encoder import Encoder

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from bottleneck.cache.manifest import StorageLayout
+from bottleneck.cache.format.manifest import StorageLayout
 from bottleneck.errors import InvalidOptionError
 from bottleneck.extraction.options import (
     ComputeOptions,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bottleneck.cache.shard_writer import write_shard
+from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import open_cache
 from bottleneck.extraction.pipeline import _batches, _WriteBehind
 from bottleneck.extraction.result import Progress

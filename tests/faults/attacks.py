@@ -12,7 +12,7 @@ import subprocess
 
 import numpy as np
 
-from bottleneck.cache.manifest import is_cache
+from bottleneck.cache.format.manifest import is_cache
 from bottleneck.cache.store import open_cache
 from bottleneck.cache.verify import verify
 from tests.faults.child import Fault, printed, start

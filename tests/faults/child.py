@@ -21,7 +21,7 @@ _SERVER = multiprocessing.get_context("forkserver")
 _ROOT = str(Path(__file__).parents[2])
 os.environ["PYTHONPATH"] = os.pathsep.join([_ROOT, *filter(None, [os.environ.get("PYTHONPATH")])])
 _SERVER.set_forkserver_preload(
-    ["bottleneck.extraction.extract", "bottleneck.cli.extract", "tests.faults.fuzz"]
+    ["bottleneck.extraction.extract", "bottleneck.cli.commands.extract", "tests.faults.fuzz"]
 )
 
 
@@ -196,13 +196,13 @@ def _at_call(owner: Any, name: str, at: int, error: BaseException) -> None:
 
 
 def _network(fault: Fault) -> None:
-    from bottleneck.backbones.runner import BatchRunner
+    from bottleneck.backbones.inference.runner import BatchRunner
 
     _at_call(BatchRunner, "_forward", fault.at, RuntimeError("a kernel failed"))
 
 
 def _memory(fault: Fault) -> None:
-    from bottleneck.backbones.runner import BatchRunner
+    from bottleneck.backbones.inference.runner import BatchRunner
 
     text = "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"
     _at_call(BatchRunner, "_forward", fault.at, RuntimeError(text))

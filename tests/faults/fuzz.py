@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from bottleneck.backbones.weights import load_weights, read_weights
-from bottleneck.cache.manifest import COMPRESSIONS
+from bottleneck.backbones.sources.weights import load_weights, read_weights
+from bottleneck.cache.format.manifest import COMPRESSIONS
+from bottleneck.cache.format.shard import read_header, read_shard, verify_shard
+from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.recovery import recover_cache
-from bottleneck.cache.shard import read_header, read_shard, verify_shard
-from bottleneck.cache.shard_writer import write_shard
 from bottleneck.cache.store import open_cache
 from bottleneck.errors import CacheError, HeadError, ShardError, WeightsError
 from bottleneck.fitting.fit import fit

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.manifest import is_cache
+from bottleneck.cache.format.manifest import is_cache
 from bottleneck.cache.store import open_cache
 from bottleneck.cache.verify import verify
 from tests.faults.child import Fault, printed, run, steps

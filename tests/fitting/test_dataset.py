@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bottleneck.cache.shard import open_shard
+from bottleneck.cache.format.shard import open_shard
 from bottleneck.cache.store import open_cache
 from bottleneck.errors import CacheError, InvalidOptionError, LabelsError, UnknownNameError
 from bottleneck.fitting.dataset import (

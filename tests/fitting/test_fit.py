@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
 from benchmarks.fitting import sklearn_solver as reference
-from bottleneck.cache.shard import open_shard
+from bottleneck.cache.format.shard import open_shard
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import (

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import bottleneck
-from bottleneck.cache.manifest import Manifest, StorageLayout
-from bottleneck.cache.shard import ShardData
-from bottleneck.cache.shard_writer import write_shard
+from bottleneck.cache.format.manifest import Manifest, StorageLayout
+from bottleneck.cache.format.shard import ShardData
+from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import ShardError

@@ -16,8 +16,8 @@ from sklearn.dummy import DummyClassifier
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from bottleneck.backbones.layers import list_layers
-from bottleneck.cache.shard import ShardData, read_header
-from bottleneck.cache.shard_writer import write_shard
+from bottleneck.cache.format.shard import ShardData, read_header
+from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.errors import CacheError, InvalidOptionError, UnknownNameError
 from bottleneck.fitting import sweep as module

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bottleneck.cache.manifest import cache_fingerprint
+from bottleneck.cache.format.manifest import cache_fingerprint
 from bottleneck.data.table import ImageTable
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.sweep import sweep

@@ -11,9 +11,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import LinearSVC
 
-from bottleneck.cache.manifest import StorageLayout
-from bottleneck.cache.shard import ShardData
-from bottleneck.cache.shard_writer import write_shard
+from bottleneck.cache.format.manifest import StorageLayout
+from bottleneck.cache.format.shard import ShardData
+from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache
 from bottleneck.cache.update import plan_update
 from bottleneck.data.table import ImageTable

@@ -9,10 +9,16 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.envelope import build_envelope
-from bottleneck.cache.manifest import Manifest, StorageLayout
-from bottleneck.cache.shard import FILE_TYPE, ShardData, iter_code_blocks, read_shard, verify_shard
-from bottleneck.cache.shard_writer import write_shard
+from bottleneck.cache.format.envelope import build_envelope
+from bottleneck.cache.format.manifest import Manifest, StorageLayout
+from bottleneck.cache.format.shard import (
+    FILE_TYPE,
+    ShardData,
+    iter_code_blocks,
+    read_shard,
+    verify_shard,
+)
+from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache
 from bottleneck.spec import InputTransform, ModelReference, Spec
 

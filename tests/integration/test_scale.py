@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from benchmarks.extraction.scale import LAYER, instant_stats, make_cache, write_instantly
-from bottleneck.cache.manifest import manifest_text
+from bottleneck.cache.format.manifest import manifest_text
+from bottleneck.cache.format.shard import ShardData, read_header
+from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.merge import ImageChanges
 from bottleneck.cache.recovery import recover_cache
-from bottleneck.cache.shard import ShardData, read_header
-from bottleneck.cache.shard_writer import write_shard
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.cache.update import plan_update
 from bottleneck.cache.verify import verify

@@ -1,0 +1,1 @@
+"""Run a truncated network on batches: hooks, tracing, fusion, devices."""

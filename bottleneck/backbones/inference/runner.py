@@ -1,0 +1,286 @@
+"""BatchRunner: run a truncated network on the available devices, in several threads.
+
+On a CPU, one batch on each core is faster than all cores on one batch: no core waits for another,
+and a core's activations stay in its own cache. On a GPU, two batches at a time hide the transfer
+of one behind the computation of the other.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Lock, local
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bottleneck.backbones.backbone import Backbone
+from bottleneck.backbones.inference.process_state import INFERENCE_SETTINGS
+from bottleneck.backbones.inference.tracing import Forward, TracedNetwork, trace
+from bottleneck.backbones.inference.truncated import TruncatedNetwork
+from bottleneck.backbones.layers import Layer
+from bottleneck.errors import (
+    USER_CODE_ERRORS,
+    BackboneError,
+    DeviceMemoryError,
+    format_error,
+)
+from bottleneck.runtime import available_cpus
+from bottleneck.spec import Spec
+
+_DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+_MAX_CPU_BATCHES = 16  # more threads would wait for Python's lock rather than for a core
+_BATCHES_PER_GPU = 2
+
+# A GPU needs large batches. On a CPU small maps are better, for its caches, and because in a
+# thread glibc takes each block above 64 MiB from the system, and gives it back.
+_BATCH_SIZE = {"cpu": 16, "cuda": 64}
+_LARGEST_MAP = 32 << 20  # bytes
+_LARGEST_BATCH = 64  # where maps are small
+
+
+@dataclass(frozen=True)
+class _Replica:
+    """The network on one device, and the normalisation of its input."""
+
+    device: torch.device
+    forward: Forward
+    mean: Tensor
+    std: Tensor
+
+
+class BatchRunner:
+    """The truncated network of a backbone, for several threads to run at a time.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Its network is copied and stays as it is.
+    layers : sequence of Layer
+        Layers of that network.
+    spec : Spec
+        Its `relu`, `pool` and `precision` are used. `precision` is that of weights and
+        activations; codes are always float32.
+    devices : sequence of torch.device
+        Of one kind; each gets a copy of the network.
+
+    Attributes
+    ----------
+    parallel_batches : int
+        Number of batches that are in the network at a time.
+    default_batch_size : int
+        Images in a forward pass, unless the user asks for another number.
+    max_batch_size : int or None
+        Largest number of images known to fit into a device's memory; None until a batch did not
+        fit.
+    uses_all_cpus : bool
+        Whether the runner's own threads are as many as there are CPU cores.
+
+    Raises
+    ------
+    InvalidOptionError
+        A layer does not support this pooling.
+    BackboneError
+        The network can be neither traced nor copied.
+
+    Examples
+    --------
+    >>> from bottleneck.backbones.backbone import load_backbone
+    >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
+    >>> backbone = load_backbone(network, transform={"resize": 32, "crop": 32})
+    >>> spec = Spec(backbone.model, backbone.weights_digest, backbone.transform, decoder="",
+    ...             precision="float32", relu=True, pool="avg")
+    >>> runner = BatchRunner(backbone, backbone.layers[:1], spec, [torch.device("cpu")])
+    >>> images = runner.allocate_batch(5, side=32)
+    >>> with runner.threads() as threads:
+    ...     codes = threads.submit(runner.run, images).result()
+    >>> codes["0"].shape, codes["0"].dtype
+    ((5, 8), dtype('float32'))
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        layers: Sequence[Layer],
+        spec: Spec,
+        devices: Sequence[torch.device],
+    ) -> None:
+        self.max_batch_size: int | None = None
+        self._dtype = _DTYPES[spec.precision]
+        self._thread = local()
+        truncated = TruncatedNetwork(backbone.network, layers, relu=spec.relu, pool=spec.pool)
+        size = backbone.transform.crop
+        traced = [trace(truncated, size, dtype=self._dtype, device=device) for device in devices]
+        per_device = (
+            _BATCHES_PER_GPU
+            if devices[0].type == "cuda"
+            else min(available_cpus(), _MAX_CPU_BATCHES)
+        )
+        forwards: list[tuple[torch.device, Forward]] = [
+            (device, network) for device, network in zip(devices, traced, strict=True) if network
+        ]
+        if len(forwards) < len(devices):
+            # It may not be safe to run such a network in several threads: one batch at a time.
+            forwards, per_device = [(devices[0], self._untraced(truncated, devices[0]))], 1
+        self._replicas = [
+            _Replica(
+                device,
+                forward,
+                _repeat_channels(backbone.transform.mean, size, device),
+                _repeat_channels(backbone.transform.std, size, device),
+            )
+            for device, forward in forwards
+        ] * per_device
+        self.parallel_batches = len(self._replicas)
+        self.uses_all_cpus = devices[0].type == "cpu" and self.parallel_batches >= available_cpus()
+        self.default_batch_size = self._choose_batch_size(devices[0], traced[0])
+
+    def _untraced(self, truncated: TruncatedNetwork, device: torch.device) -> "_OneAtATime":
+        """Copy a network that cannot be traced, on the device and in the precision of this run."""
+        try:
+            network: nn.Module = copy.deepcopy(truncated.network)
+        except USER_CODE_ERRORS as error:
+            raise BackboneError(
+                f"the network can be neither traced nor copied: {format_error(error)}",
+                hint="make it work with copy.deepcopy, for example by a method __deepcopy__",
+            ) from error
+        network.to(device, self._dtype)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
+        return _OneAtATime(
+            TruncatedNetwork(network, truncated.layers, relu=truncated.relu, pool=truncated.pool)
+        )
+
+    def _choose_batch_size(self, device: torch.device, traced: TracedNetwork | None) -> int:
+        if traced is None or device.type != "cpu":
+            return _BATCH_SIZE[device.type]
+        most = _LARGEST_MAP // (traced.largest * self._dtype.itemsize)
+        return min(1 << max(0, most.bit_length() - 1), _LARGEST_BATCH)
+
+    @contextmanager
+    def threads(self) -> Iterator[ThreadPoolExecutor]:
+        """Open the pool of threads in which `run` may be called, `parallel_batches` of them.
+
+        Until the block ends, arithmetic threads share the cores among them, freed memory stays
+        with the process, and float32 convolutions on a GPU do not use TF32.
+        """
+        before = torch.get_num_threads()
+        share = max(1, available_cpus() // self.parallel_batches)
+        replicas: SimpleQueue[_Replica] = SimpleQueue()
+        for replica in self._replicas:
+            replicas.put(replica)
+
+        def enter() -> None:
+            self._thread.replica = replica = replicas.get()
+            torch.set_num_threads(share)
+            if replica.device.type == "cuda":
+                torch.cuda.set_device(replica.device)
+                torch.cuda.set_stream(torch.cuda.Stream(replica.device))  # type: ignore[no-untyped-call, unused-ignore]
+
+        pool = ThreadPoolExecutor(
+            self.parallel_batches, thread_name_prefix="network", initializer=enter
+        )
+        with INFERENCE_SETTINGS:
+            try:
+                yield pool
+            finally:
+                pool.shutdown(cancel_futures=True)
+                torch.set_num_threads(before)  # the default of threads that start later
+
+    def run(self, images: Tensor) -> dict[str, NDArray[np.float32]]:
+        """Compute the codes of a batch; call it in one of `threads`.
+
+        A batch that does not fit into the device's memory is divided.
+
+        Parameters
+        ----------
+        images : Tensor of uint8, shape (n, height, width, 3)
+            At least one image, in memory from `allocate_batch`.
+
+        Returns
+        -------
+        dict of str to ndarray of float32, shape (n, ...)
+            By layer.
+
+        Raises
+        ------
+        DeviceMemoryError
+            Not even one image fits into the device's memory.
+        BackboneError
+            The network raised an error.
+        """
+        parts, start = [], 0
+        device = self._thread.replica.device
+        while start < len(images):
+            size = min(self.max_batch_size or len(images), len(images) - start)
+            try:
+                parts.append(self._forward(images[start : start + size]))
+                start += size
+            except USER_CODE_ERRORS as error:
+                if not _is_out_of_memory(error):
+                    raise BackboneError(f"the network failed: {format_error(error)}") from error
+                if size == 1:
+                    raise DeviceMemoryError(
+                        f"one image does not fit into the memory of {device}: "
+                        "take an earlier layer, `precision=bfloat16` or `device=cpu`"
+                    ) from error
+                self.max_batch_size = min(self.max_batch_size or size, size // 2)
+            else:
+                continue
+            if device.type == "cuda":  # after the except block, which keeps tensors alive
+                torch.cuda.empty_cache()
+        return {layer: np.concatenate([part[layer] for part in parts]) for layer in parts[0]}
+
+    def _forward(self, images: Tensor) -> dict[str, NDArray[np.float32]]:
+        replica: _Replica = self._thread.replica
+        with torch.inference_mode():
+            rows = images.to(replica.device, non_blocking=True).flatten(2)
+            # In torchvision's order of operations, so that the input is equal bit by bit.
+            normalised = rows.float().div_(255).sub_(replica.mean).div_(replica.std)
+            batch = normalised.to(self._dtype).view(images.shape).permute(0, 3, 1, 2)
+            codes = replica.forward(batch)
+            return {layer: code.cpu().numpy() for layer, code in codes.items()}
+
+    def allocate_batch(self, count: int, side: int) -> Tensor:
+        """Allocate memory for `count` images of `side` × `side` pixels.
+
+        It is pinned for a GPU, which can then copy it while it computes.
+
+        Returns
+        -------
+        Tensor of uint8, shape (count, side, side, 3)
+            Not initialised.
+        """
+        pinned = self._replicas[0].device.type == "cuda"
+        return torch.empty((count, side, side, 3), dtype=torch.uint8, pin_memory=pinned)
+
+
+class _OneAtATime:
+    """A forward pass that only one thread may be in."""
+
+    def __init__(self, forward: Forward) -> None:
+        self._forward, self._lock = forward, Lock()
+
+    def __call__(self, batch: Tensor) -> dict[str, Tensor]:
+        with self._lock:
+            return self._forward(batch)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # PyTorch has an exception type for a GPU's memory, and for a CPU's only a message.
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
+def _repeat_channels(values: Sequence[float], width: int, device: torch.device) -> Tensor:
+    """Repeat one value a channel for each pixel of a row: arithmetic is fast on long rows."""
+    return torch.tensor(values, dtype=torch.float32, device=device).repeat(width)

@@ -1,0 +1,140 @@
+"""The truncated network: run a network up to the last of some layers and pool their outputs."""
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from bottleneck.backbones.inference.hooks import Hook, forward_hooks
+from bottleneck.backbones.layers import Layer, check_pool
+from bottleneck.errors import BackboneError
+
+
+class TruncatedNetwork:
+    """A network that ends as soon as the codes of some layers are known.
+
+    Codes are taken the moment that a module returns, so that no later in-place operation can
+    overwrite them.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Frozen: in eval mode, without gradients.
+    layers : sequence of Layer
+        Layers of this network, from `bottleneck.backbones.layers.list_layers`.
+    relu : bool
+        Whether to set negative activations to zero, before pooling.
+    pool : str
+        ``"avg"`` or ``"max"`` over space; ``"none"``; or a grid's side, for adaptive average
+        pooling.
+
+    Raises
+    ------
+    InvalidOptionError
+        A layer does not support this pooling.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from bottleneck.backbones.layers import list_layers
+    >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
+    >>> layers = list_layers(network.eval(), size=32)
+    >>> codes = TruncatedNetwork(network, layers[:2], pool="2")(torch.zeros(5, 3, 32, 32))
+    >>> {layer: tuple(code.shape) for layer, code in codes.items()}
+    {'0': (5, 8, 2, 2), '1': (5, 8, 2, 2)}
+    """
+
+    def __init__(
+        self, network: nn.Module, layers: Sequence[Layer], *, relu: bool = True, pool: str = "avg"
+    ) -> None:
+        for layer in layers:
+            layer.code_shape(check_pool(pool))  # refuse before any image is read
+        self.network = network
+        self.layers = tuple(layers)
+        self.relu = relu
+        self.pool = pool
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        """Compute the codes of a batch.
+
+        Parameters
+        ----------
+        images : Tensor, shape (n, 3, height, width)
+            Normalised, on the network's device and in its precision.
+
+        Returns
+        -------
+        dict of str to Tensor of float32, shape (n, *code_shape)
+            By layer; shares no memory with the network's activations.
+
+        Raises
+        ------
+        BackboneError
+            The forward pass ended without calling one of the layers.
+        """
+        codes: dict[str, Tensor] = {}
+        with (
+            forward_hooks(self.network, self.hooks(codes)),
+            torch.inference_mode(),
+            suppress_early_exit(),
+        ):
+            self.network(images)
+        missed = [layer.name for layer in self.layers if layer.name not in codes]
+        if missed:
+            raise BackboneError(f"the forward pass did not reach layer {', '.join(missed)}")
+        return codes
+
+    def hooks(self, codes: dict[str, Tensor]) -> dict[str, Hook]:
+        """Return the hooks of one forward pass, by the name of the module that they belong to.
+
+        They put the codes into `codes`. The last of them ends the forward pass, which must be run
+        inside of `suppress_early_exit`.
+        """
+        wanted = {(layer.module, layer.call): layer for layer in self.layers}
+        calls: Counter[str] = Counter()
+
+        def hook_of(module: str) -> Hook:
+            def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+                layer = wanted.get((module, calls[module]))
+                calls[module] += 1
+                if layer is None:
+                    return
+                codes[layer.name] = _code(output, layer, relu=self.relu, pool=self.pool)
+                if len(codes) == len(wanted):
+                    _stop()
+
+            return hook
+
+        return {layer.module: hook_of(layer.module) for layer in self.layers}
+
+
+def _code(output: Tensor, layer: Layer, *, relu: bool, pool: str) -> Tensor:
+    """Apply ReLU, then pool, into new memory."""
+    output = torch.relu(output) if relu else output.clone()
+    if pool == "none" or len(layer.shape) == 1:
+        return output.float()
+    if layer.channels_last:
+        output = output.movedim(-1, 1)
+    space = tuple(range(2, len(layer.shape) + 1))
+    if pool == "avg":
+        return output.mean(space, dtype=torch.float32)
+    if pool == "max":
+        return output.amax(space).float()
+    return nn.functional.adaptive_avg_pool2d(output.float(), int(pool))
+
+
+class _EarlyExit(BaseException):
+    """Ends a forward pass. Not an Exception, because a user's network may catch those."""
+
+
+def _stop() -> NoReturn:
+    raise _EarlyExit
+
+
+def suppress_early_exit() -> AbstractContextManager[None]:
+    """Suppress the exception with which the hooks of a `TruncatedNetwork` end a forward pass."""
+    return suppress(_EarlyExit)

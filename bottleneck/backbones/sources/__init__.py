@@ -1,0 +1,1 @@
+"""Sources of networks and weights: torchvision, Python files, modules."""

@@ -1,0 +1,92 @@
+"""Model sources: the protocol that every kind of network implements, and the choice of one."""
+
+from pathlib import Path
+from typing import Protocol
+
+from torch import nn
+
+from bottleneck.backbones.sources.module import PREFIX, GivenModule
+from bottleneck.backbones.sources.python_file import PythonFile
+from bottleneck.backbones.sources.torchvision_models import TorchvisionModel
+from bottleneck.errors import BackboneError, InvalidOptionError
+from bottleneck.spec import InputTransform
+
+
+class ModelSource(Protocol):
+    """A way to build a network."""
+
+    @property
+    def reference(self) -> str:
+        """What `load_backbone` takes to load the network again, with absolute paths."""
+
+    def build(self, weights: str) -> tuple[nn.Module, str, InputTransform]:
+        """Build the network and load its weights.
+
+        The caller seeds PyTorch before, and freezes the network afterwards.
+
+        Parameters
+        ----------
+        weights : str
+            ``"DEFAULT"``, ``"none"``, a name that the source knows, or a weights file.
+
+        Returns
+        -------
+        network : nn.Module
+            In float32 on the CPU; no other object refers to it.
+        identity : str
+            Identity of the architecture, for the spec.
+        transform : InputTransform
+            What the weights expect.
+        """
+
+    def build_skeleton(self, weights: str) -> tuple[nn.Module, InputTransform]:
+        """Build the network to list its layers, without loading weights.
+
+        Returns
+        -------
+        network : nn.Module
+            On the meta device where the source can do that.
+        transform : InputTransform
+            What the weights expect.
+        """
+
+
+def find_source(model: str | nn.Module) -> ModelSource:
+    """Return the source of a network.
+
+    Parameters
+    ----------
+    model : str or nn.Module
+        A torchvision classification model's name, ``path/to/file.py:factory``, or a network.
+
+    Raises
+    ------
+    UnknownNameError
+        No model of that name.
+    BackboneError
+        There is no such file; or `model` is the reference of a network that was given as an
+        object.
+    InvalidOptionError
+        `model` is of another type.
+
+    Examples
+    --------
+    >>> find_source("resnet18")
+    TorchvisionModel(name='resnet18')
+    >>> from torch import nn
+    >>> find_source(nn.Conv2d(3, 8, 3)).reference
+    'module:Conv2d'
+    """
+    if isinstance(model, nn.Module):
+        return GivenModule(model)
+    if not isinstance(model, str):
+        raise InvalidOptionError(
+            "model", model, "a torchvision name, path/to/file.py:factory, or a torch.nn.Module"
+        )
+    if model.startswith(PREFIX):
+        raise BackboneError(
+            f"{model} is a network that was given as an object, which cannot be loaded from here",
+            hint="give the same network again as `model`; workers need path/to/file.py:factory",
+        )
+    file, _, factory = model.rpartition(":")
+    return PythonFile(Path(file), factory) if file else TorchvisionModel(model)

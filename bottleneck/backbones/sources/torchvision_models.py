@@ -1,0 +1,178 @@
+"""torchvision's classification models as a source of networks, with their published weights."""
+
+import contextlib
+import sys
+import urllib.error
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from bottleneck.backbones.sources.weights import (
+    is_weights_file,
+    load_weights,
+    read_weights,
+    require_weights_file,
+)
+from bottleneck.errors import BackboneError, UnknownNameError, WeightsError, format_error
+from bottleneck.spec import InputTransform
+
+# Auxiliary classifiers, which are used in training alone: googlenet.py, inception.py.
+_TRAINING_HEADS = ("aux1.", "aux2.", "AuxLogits.")
+
+
+@dataclass(frozen=True)
+class TorchvisionModel:
+    """A classification model of torchvision.
+
+    Attributes
+    ----------
+    name : str
+        A name of ``torchvision.models.list_models``.
+
+    Raises
+    ------
+    UnknownNameError
+        torchvision has no classification model of that name.
+
+    Examples
+    --------
+    >>> network, transform = TorchvisionModel("squeezenet1_1").build_skeleton("DEFAULT")
+    >>> next(network.parameters()).device.type, transform.crop
+    ('meta', 224)
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if Path(self.name).suffix == ".py":
+            raise BackboneError(
+                f"{self.name}: name the function in it that builds the network, {self.name}:NAME"
+            )
+        known = torchvision.models.list_models(module=torchvision.models)
+        if self.name not in known:
+            raise UnknownNameError(
+                "model",
+                self.name,
+                known,
+                "(or path/to/file.py:factory for a network of your own)",
+            )
+
+    @property
+    def reference(self) -> str:
+        """The name."""
+        return self.name
+
+    def build(self, weights: str) -> tuple[nn.Module, str, InputTransform]:
+        """Build the network and load its weights; see `ModelSource`.
+
+        Parameters
+        ----------
+        weights : str
+            ``"DEFAULT"``, one of torchvision's weights names, ``"none"`` or a weights file.
+
+        Raises
+        ------
+        UnknownNameError
+            There are no weights of that name.
+        WeightsError
+            The weights cannot be downloaded or read, or do not fit the network.
+        """
+        if weights != "none" and not is_weights_file(weights):
+            entry = self._weights_entry(weights)
+            return self._download(entry), self.name, _transform_of(entry)
+        entry = self._default_weights()
+        network = self._build_untrained(entry)
+        if weights == "none":
+            _drop_training_heads(network, keep_inception=True)
+        else:
+            self._load_file(network, Path(weights))
+        return network, self.name, _transform_of(entry)
+
+    def build_skeleton(self, weights: str) -> tuple[nn.Module, InputTransform]:
+        """Build the network on the meta device; see `ModelSource`."""
+        if is_weights_file(weights):
+            require_weights_file(Path(weights))
+        published = weights != "none" and not is_weights_file(weights)
+        entry = self._weights_entry(weights) if published else self._default_weights()
+        with _MetaParameters():
+            network = self._build_untrained(entry).to("meta")
+        return network, _transform_of(entry)
+
+    def _default_weights(self) -> Any:
+        return torchvision.models.get_model_weights(self.name).DEFAULT
+
+    def _weights_entry(self, weights: str) -> Any:
+        entries = torchvision.models.get_model_weights(self.name)
+        known = ["DEFAULT", *(entry.name for entry in entries), "none"]
+        if weights not in known:
+            raise UnknownNameError(f"weights of {self.name}", weights, known, "(or a file)")
+        return entries[weights]
+
+    def _download(self, entry: Any) -> nn.Module:
+        try:
+            with contextlib.redirect_stdout(sys.stderr):  # torch.hub prints its progress
+                network: nn.Module = torchvision.models.get_model(self.name, weights=entry)
+        except (urllib.error.URLError, OSError, RuntimeError) as error:
+            file = entry.url.rsplit("/", 1)[-1]
+            raise WeightsError(
+                f"weights {entry.name} of {self.name} could not be loaded from {entry.url} "
+                f"({format_error(error)}): put {file} into "
+                f"{Path(torch.hub.get_dir()) / 'checkpoints'}, or give the file as `weights`"
+            ) from error
+        return network
+
+    def _build_untrained(self, entry: Any) -> nn.Module:
+        """Build the network as torchvision does for these weights, before it loads them."""
+        options: dict[str, Any] = {}
+        if self.name in ("googlenet", "inception_v3"):  # their builders set these: googlenet.py
+            options = {"transform_input": True, "aux_logits": True, "init_weights": False}
+        if self.name.startswith("vit_"):  # a position for each patch: vision_transformer.py
+            options = {"image_size": entry.meta["min_size"][0]}
+        network: nn.Module = torchvision.models.get_model(self.name, weights=None, **options)
+        return network
+
+    def _load_file(self, network: nn.Module, file: Path) -> None:
+        state = read_weights(file)
+        has_heads = any(name.startswith(_TRAINING_HEADS) for name in state)
+        if not has_heads:  # else the loading would miss them
+            _drop_training_heads(network)
+        load_weights(network, state, file=file, model=self.name)
+        _drop_training_heads(network, keep_inception=True)
+
+
+def _drop_training_heads(network: Any, *, keep_inception: bool = False) -> None:
+    # torchvision's builder drops those of GoogLeNet after loading, and keeps those of Inception.
+    # The weights digest covers what is kept, so it is kept here as well.
+    if isinstance(network, torchvision.models.GoogLeNet):
+        network.aux_logits, network.aux1, network.aux2 = False, None, None
+    elif isinstance(network, torchvision.models.Inception3) and not keep_inception:
+        network.aux_logits, network.AuxLogits = False, None
+
+
+def _transform_of(entry: Any) -> InputTransform:
+    preset = entry.transforms()
+    return InputTransform(
+        resize=preset.resize_size[0],
+        crop=preset.crop_size[0],
+        mean=tuple(preset.mean),
+        std=tuple(preset.std),
+        interpolation=preset.interpolation.value,
+    )
+
+
+class _MetaParameters(TorchFunctionMode):
+    """Create parameters without memory, and leave a builder's own arithmetic alone.
+
+    ``torch.device("meta")`` does not: RegNet's builder reads numbers from its tensors.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        device = {"device": "meta"} if func is torch.empty else {}
+        return func(*args, **{**(kwargs or {}), **device})

@@ -1,0 +1,1 @@
+"""Files of a cache: manifest, envelope, HDF5 shards, and where they are."""

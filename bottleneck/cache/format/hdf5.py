@@ -1,0 +1,244 @@
+"""Write HDF5 files with an envelope, and read untrusted HDF5 files safely.
+
+This is the only module that imports h5py. An envelope can be forged, so a file that is read is
+untrusted: no link is followed out of it, and no dataset may claim more values than the file's
+bytes can represent.
+"""
+
+import io
+import math
+import mmap
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import h5py
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from bottleneck.cache.format.envelope import FileType, build_envelope, envelope_size
+from bottleneck.errors import ShardError, format_error
+from bottleneck.runtime import atomic_write
+
+File: TypeAlias = h5py.File
+Dataset: TypeAlias = h5py.Dataset
+
+TEXT = h5py.string_dtype("utf-8")
+
+# deflate, shuffle, fletcher32 and LZF: part of HDF5 or of h5py. Any other is a plugin, which is
+# code that HDF5 would look for and load.
+_ALLOWED_FILTERS = (1, 2, 3, 32000)
+_MAX_COMPRESSION_RATIO = 1032  # of deflate
+_UNCHECKED_BYTES = 1 << 20
+
+# What h5py raises on a file that lacks a part or whose bytes were damaged.
+_READ_ERRORS = (KeyError, AttributeError, OSError, RuntimeError, ValueError, TypeError, MemoryError)
+
+
+@contextmanager
+def create_hdf5(path: Path, file_type: FileType, header: dict[str, Any]) -> Iterator[File]:
+    """Write an HDF5 file with an envelope atomically.
+
+    Parameters
+    ----------
+    path : Path
+        The finished file.
+    file_type : FileType
+    header : dict
+        Values for the envelope; the length and the digest of the file are added.
+
+    Yields
+    ------
+    h5py.File
+        To be filled by the caller. Afterwards it is closed, gets its envelope, and is renamed to
+        `path`.
+
+    Raises
+    ------
+    OSError
+        The file could not be written.
+    """
+    with atomic_write(path) as temporary, _DeferredErrorFile(temporary, "r+") as file:
+        try:
+            userblock = envelope_size(file_type, header)
+            with h5py.File(file, "w", userblock_size=userblock) as hdf5:
+                yield hdf5
+        finally:
+            file.raise_error()
+        with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as content:
+            lines = build_envelope(content, file_type, header)
+        file.seek(0)
+        file.write(lines)
+        file.raise_error()
+
+
+class _DeferredErrorFile(io.FileIO):
+    """File that reports success to HDF5 and keeps the first write error.
+
+    If a write fails, HDF5 cannot close the file, and prints pages of messages. This wrapper
+    reports success to HDF5 and stores the first OSError in `error`; call `raise_error` after HDF5
+    has closed the file.
+    """
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write all bytes, or store the error."""
+        view = memoryview(data).cast("B")
+        try:
+            written = 0
+            while self.error is None and written < len(view):
+                written += os.write(self.fileno(), view[written:])
+        except OSError as error:
+            self.error = OSError(error.errno, error.strerror, str(self.name))
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the length of the file, or store the error."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.error = OSError(error.errno, error.strerror, str(self.name))
+            return self.tell() if size is None else size
+
+    def raise_error(self) -> None:
+        """Raise the first error, if there was one."""
+        if self.error:
+            raise self.error
+
+
+@dataclass(frozen=True)
+class UntrustedFile:
+    """HDF5 file that is open for reading and was possibly made with bad intent.
+
+    Attributes
+    ----------
+    path : Path
+        For messages.
+    hdf5 : h5py.File
+    """
+
+    path: Path
+    hdf5: File
+
+    def dataset(self, name: str) -> Dataset:
+        """Return one of the file's datasets, provided that the file itself contains its values.
+
+        Parameters
+        ----------
+        name : str
+
+        Raises
+        ------
+        ShardError
+            The dataset is absent, a link, virtual, or stored in another file; it uses a filter
+            that is a plugin; or it claims more values than the file can contain.
+        """
+        link = self.hdf5.get(name, getlink=True)
+        dataset = self.hdf5[name] if isinstance(link, h5py.HardLink) else None
+        if not isinstance(dataset, h5py.Dataset):
+            raise ShardError(f"{self.path} has no dataset {name!r} of its own")
+        if dataset.is_virtual or dataset.external:
+            raise ShardError(f"{self.path}: dataset {name!r} lies in another file")
+        properties = dataset.id.get_create_plist()
+        filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
+        if not set(filters) <= set(_ALLOWED_FILTERS):
+            raise ShardError(f"{self.path}: dataset {name!r} has filters {filters}")
+        self._require_size(dataset, _MAX_COMPRESSION_RATIO if filters else 1)
+        return dataset
+
+    def strings(self, name: str) -> list[str]:
+        """Read a dataset of strings that `encode_strings` made."""
+        values = self.dataset(name)[...]
+        return [value.decode("utf-8", errors="surrogateescape") for value in values]
+
+    def flags(self, name: str) -> NDArray[np.bool_]:
+        """Read a dataset of booleans, whichever integer type it is stored as."""
+        return np.asarray(self.dataset(name)[...]).astype(bool)
+
+    def _require_size(self, dataset: Dataset, ratio: int) -> None:
+        stored = min(dataset.id.get_storage_size(), self.hdf5.id.get_filesize())
+        values = max(math.prod(dataset.shape), math.prod(dataset.chunks or ()))
+        claimed = values * dataset.dtype.itemsize
+        if claimed > ratio * stored and (claimed > _UNCHECKED_BYTES or stored == 0 < claimed):
+            raise ShardError(
+                f"{self.path}: dataset {dataset.name!r} claims {claimed} bytes and has {stored}"
+            )
+
+
+@contextmanager
+def read_hdf5(path: Path, file: BinaryIO) -> Iterator[UntrustedFile]:
+    """Read an HDF5 file through a handle that is open already.
+
+    Parameters
+    ----------
+    path : Path
+        For messages.
+    file : binary file
+        Stays open.
+
+    Yields
+    ------
+    UntrustedFile
+
+    Raises
+    ------
+    ShardError
+        The file is not HDF5, or the caller meets something that cannot be read.
+    """
+    try:
+        # Chunks are read once: no chunk cache, no second copy. The handle takes no lock, which
+        # network file systems often lack; a finished file never changes.
+        with h5py.File(file, "r", rdcc_nbytes=0) as hdf5:
+            yield UntrustedFile(path, hdf5)
+    except ShardError:
+        raise
+    except _READ_ERRORS as error:
+        raise ShardError(f"{path} cannot be read: {format_error(error)}") from error
+
+
+def virtual_dataset(
+    file: File,
+    name: str,
+    shape: tuple[int, ...],
+    sources: Iterable[tuple[str, int, tuple[int, ...], DTypeLike]],
+) -> None:
+    """Create one virtual dataset over the ``codes`` of several files.
+
+    Rows that no source has are NaN.
+
+    Parameters
+    ----------
+    file : h5py.File
+        Open for writing.
+    name : str
+        Name of the dataset.
+    shape : tuple of int
+        Shape of the dataset, rows first.
+    sources : iterable of (str, int, tuple of int, dtype)
+        For each source: its path relative to `file`, its first row, and the shape and type of its
+        codes.
+    """
+    sources = list(sources)
+    # HDF5 converts as it reads, so one float32 source makes the entire dataset float32.
+    layout = h5py.VirtualLayout(shape, np.result_type(*(dtype for *_, dtype in sources)))
+    for source, start, extent, dtype in sources:
+        # HDF5 reads a single % in a source's name as the start of a pattern.
+        layout[start : start + extent[0]] = h5py.VirtualSource(
+            source.replace("%", "%%"), "codes", extent, dtype=dtype
+        )
+    file.create_virtual_dataset(name, layout, fillvalue=np.nan)
+
+
+def encode_strings(values: Iterable[str]) -> list[bytes]:
+    r"""Encode strings for HDF5; file names may contain bytes that are not UTF-8.
+
+    Examples
+    --------
+    >>> encode_strings(["bee", "\udcff"])
+    [b'bee', b'\xff']
+    """
+    return [value.encode("utf-8", errors="surrogateescape") for value in values]

@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bottleneck.cache.format.paths import (
+    files_in,
+    layer_dir,
+    list_layer_dirs,
+    list_shards,
+    shard_path,
+)
+
+
+def stand(folder: Path, *places: str) -> None:
+    for place in places:
+        path = folder / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+@pytest.mark.parametrize(
+    ("shard", "place"),
+    [
+        (0, "00000.h5"),
+        (999, "00999.h5"),
+        (1000, "1/01000.h5"),
+        (7123, "7/07123.h5"),
+        (99_999, "99/99999.h5"),
+        (1_234_567, "1234/1234567.h5"),
+    ],
+)
+def test_each_thousand_has_its_shelf(tmp_path: Path, shard: int, place: str) -> None:
+    assert shard_path(tmp_path, shard) == tmp_path / place
+    stand(tmp_path, place)
+    assert list_shards(tmp_path) == [shard]
+
+
+@given(st.sets(st.integers(0, 10**7), max_size=30))
+def test_no_two_shards_have_one_place(shards: set[int]) -> None:
+    places = {shard_path(Path("layer3"), shard) for shard in shards}
+    assert len(places) == len(shards)
+
+
+def test_no_folder_holds_more_than_two_thousand_names() -> None:
+    folders: dict[Path, set[str]] = {}
+    for shard in range(60_000):
+        place = shard_path(Path("layer3"), shard)
+        folders.setdefault(place.parent, set()).add(place.name)
+        folders.setdefault(place.parent.parent, set()).add(place.parent.name)
+    assert max(len(names) for names in folders.values()) <= 1000 + 60
+
+
+def test_only_what_stands_in_its_place_is_a_shard(tmp_path: Path) -> None:
+    stand(tmp_path, "00003.h5", "2/02001.h5", "00000.h5")
+    strangers = [
+        "01000.h5",
+        "1/00001.h5",
+        "3.h5",
+        "2/notes.txt",
+        "notes.h5",
+        "3/2/03000.h5",
+        "٣.h5",
+    ]
+    stand(tmp_path, *strangers, ".00005.h5.host.1.ab.tmp~", "2/.02002.h5.host.1.ab.tmp~")
+    assert list_shards(tmp_path) == [0, 3, 2001]
+    found = {path.relative_to(tmp_path).as_posix() for path in files_in(tmp_path)}
+    assert found == {"00003.h5", "2/02001.h5", "00000.h5", *strangers}
+
+
+def test_a_folder_that_is_not_there_is_empty(tmp_path: Path) -> None:
+    assert list_shards(tmp_path / "gone") == []
+    assert files_in(tmp_path / "gone") == []
+    assert list_layer_dirs(tmp_path) == []
+
+
+def test_a_layers_folder_goes_back_to_its_name(tmp_path: Path) -> None:
+    names = ["block/é", "features.12", "a%2Fb", "ü\n"]
+    for name in names:
+        layer_dir(tmp_path, name).mkdir(parents=True)
+    assert list_layer_dirs(tmp_path) == sorted(names)
