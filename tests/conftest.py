@@ -58,7 +58,7 @@ _LONGEST_FIRST = (
     "integration/test_slurm.py",
     "integration/test_real.py",
     "backbones/test_families.py",
-    "cli/test_extract.py",
+    "cli/commands/test_extract.py",
     "faults/test_faults.py",
     "integration/test_cluster.py",
     "test_docs.py",
@@ -66,6 +66,10 @@ _LONGEST_FIRST = (
     "backbones/test_layers.py",
     "data/test_decode.py",
     "cache/test_format.py",
+    "linear/test_path.py",
+    "integration/test_scale.py",
+    "fitting/test_sharded_matrix.py",
+    "fitting/test_worker_cache.py",
 )
 
 
