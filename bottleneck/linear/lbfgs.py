@@ -21,6 +21,7 @@ _TINY = 1e-30
 # remaining state, so not earlier; and a less exact solution would slow down the next C.
 _SHED, _FAR = 0.25, 0.25
 _SHORTEST = 1e-10  # a step shorter than this share of the quasi-Newton step is rounding
+_PATIENCE = 20  # passes in which an objective must fall by more than its rounding
 
 
 class _Search:
@@ -37,6 +38,7 @@ class _Search:
         self.pairs: list[tuple[Array, Array, Array]] = []
         self.length = self.xp.ones_like(self.point.value)
         self.stuck = self.length < 0  # all False
+        self.lowest, self.idle = self.point.value, self.xp.zeros_like(self.length)
         self.direction, self.slope = self.point.gradient, self.length  # replaced by the next line
         self._set_direction(self.stuck)
 
@@ -61,7 +63,11 @@ class _Search:
             self._accept(trial.where(accepted, point))
         self.length = xp.where(accepted, 1.0, shorter)
         self._set_direction(~accepted)
-        lost = -self.slope < eps / 8 * xp.abs(self.point.value)  # in the objective's rounding
+        smallest = eps / 8 * xp.abs(self.point.value)  # less is in the objective's rounding
+        fell = self.point.value < self.lowest - smallest
+        self.lowest = xp.where(fell, self.point.value, self.lowest)
+        self.idle = xp.where(fell, 0.0, self.idle + 1)
+        lost = (-self.slope < smallest) | (self.idle >= _PATIENCE)
         self.stuck = (self.length < _SHORTEST) | lost
 
     def take(self, kept: Array) -> None:
@@ -77,6 +83,8 @@ class _Search:
         self.slope = xp.take(self.slope, kept, axis=0)
         self.length = xp.take(self.length, kept, axis=0)
         self.stuck = xp.take(self.stuck, kept, axis=0)
+        self.lowest = xp.take(self.lowest, kept, axis=0)
+        self.idle = xp.take(self.idle, kept, axis=0)
 
     def _accept(self, point: Point) -> None:
         """Replace the point, and remember the differences of point and gradient."""

@@ -205,6 +205,19 @@ def test_any_problem_is_solved(problem: Problem, c: float) -> None:
     assert np.all(allowed(problem, solution, solution.gap) >= 0)  # below zero by rounding alone
 
 
+@pytest.mark.parametrize("seed", [25, 51, 56])
+def test_a_search_that_float32_stops_goes_on_in_float64(seed: int) -> None:
+    # Their steps become smaller than the spacing of float32, though the slope is still large.
+    random = np.random.default_rng(seed)
+    rows = random.normal(size=(24, 12)).astype(np.float32)
+    problem = Problem(rows, random.random((24, 1)) < 0.4, SquaredHinge)
+    (solution,) = solve(problem, 2e4, tol=TOL)
+    assert np.all(solution.converged)
+    assert np.all(
+        objective(problem, solution) <= problem.minimum(2e4) + allowed(problem, solution)
+    )
+
+
 @given(problems(free=True), C)
 @settings(max_examples=200, deadline=None)
 def test_any_problem_with_a_free_intercept_is_solved(problem: Problem, c: float) -> None:
