@@ -85,7 +85,7 @@ def test_the_readmes_table_of_layers_is_what_the_sample_gives() -> None:
     rows = sample_layers.all_rows()
     assert stated.keys() == {row.codes for row in rows}
     for row in rows:
-        # A hair of rounding on another processor moves a few of the 846 images.
+        # Rounding on another processor moves a few of the 846 images.
         assert stated[row.codes] == pytest.approx(list(row.accuracy.values()), abs=0.012), row
 
 

@@ -145,13 +145,13 @@ for size in [(65500, 1), (1, 65500)]:
     except ImageError as error:
         assert "too long and thin" in str(error) and f"{size[0]} × {size[1]}" in str(error)
     else:
-        raise AssertionError("a hair was prepared")
+        raise AssertionError("a narrow strip was prepared")
 print(kibibytes("VmHWM:") - before)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is measured in Linux's way")
-def test_a_hair_is_rejected_within_little_memory() -> None:
+def test_a_narrow_strip_is_rejected_within_little_memory() -> None:
     done = subprocess.run([sys.executable, "-c", THIN], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 64 * 1024  # KiB; its 16,768,000 × 256 pixels would be 12 GiB

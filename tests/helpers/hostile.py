@@ -1,4 +1,4 @@
-"""A folder of files that nobody should meet: each is to become a right code or a named rejection.
+"""A folder of hostile files, each of which must become a right code or a named rejection.
 
 Generated, not stored; the pixels of the readable kinds are known, and `test_decode.py` holds each
 against them. Here is what happens to all of them together, under every kind of name.
@@ -87,7 +87,7 @@ def _contents() -> Iterator[Hostile]:
     yield _file("float.tiff", encode(Image.new("F", (9, 9)), "TIFF"), False)
     yield _file("one pixel.jpg", encode(Image.new("RGB", (1, 1)), "JPEG"), True)
     yield _file("a line.png", encode(Image.new("L", (65500, 1)), "PNG"), None)
-    yield _file("a hair.jpg", encode(Image.new("L", (1, 65500)), "JPEG"), None)
+    yield _file("a narrow strip.jpg", encode(Image.new("L", (1, 65500)), "JPEG"), None)
     yield _file("many scans.jpg", _many_scans(), False)
     yield _file("a claim.tiff", _tiff_of_claims(), False)
     yield _file("much text.png", _png_with(b"zTXt", b"a\0\0" + b"\x78\x9c" + bytes(100)), None)

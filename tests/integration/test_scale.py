@@ -61,7 +61,7 @@ def listings(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 def anew(cache: Cache) -> Cache:
-    """The same cache, as another process knows it."""
+    """Return the cache as another process opens it: without remembered headers."""
     return dataclasses.replace(cache, _headers={})
 
 
@@ -215,7 +215,7 @@ def test_shards_beyond_the_first_thousand_are_read_listed_and_verified(sparse: C
     assert len(bad) == 2101 - 5
 
 
-def test_a_second_reader_finds_shards_on_shelves_and_in_the_index(sparse: Cache) -> None:
+def test_a_second_reader_finds_shards_in_their_folders_and_in_the_index(sparse: Cache) -> None:
     sparse.write_index()
     reading = Reader(sparse.path).read(LAYER)
     assert np.flatnonzero(reading.usable).tolist() == [0, 999, 1000, 1999, 2100]
@@ -223,7 +223,7 @@ def test_a_second_reader_finds_shards_on_shelves_and_in_the_index(sparse: Cache)
         np.testing.assert_array_equal(index[LAYER][...], reading.codes)
 
 
-def test_lost_files_come_back_from_shards_on_shelves(sparse: Cache) -> None:
+def test_lost_files_are_recovered_from_shards_in_folders(sparse: Cache) -> None:
     (sparse.path / "images.csv").unlink()
     (sparse.path / "spec.json").unlink()
     found = recover_cache(sparse.path)
@@ -236,6 +236,6 @@ def test_lost_files_come_back_from_shards_on_shelves(sparse: Cache) -> None:
     ]
 
 
-def test_a_changed_image_takes_its_shard_from_its_shelf(sparse: Cache) -> None:
+def test_the_shard_of_a_changed_image_is_deleted_from_its_folder(sparse: Cache) -> None:
     sparse.delete_shards({1000})
     assert list(open_cache(sparse.path).finished_shards(LAYER)) == [0, 999, 1999, 2100]

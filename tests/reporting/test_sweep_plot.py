@@ -273,7 +273,7 @@ def _modules_after(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_only_who_draws_pays_for_matplotlib_and_nobody_for_pyplot(tmp_path: Path) -> None:
+def test_matplotlib_is_imported_to_draw_only_and_pyplot_never(tmp_path: Path) -> None:
     assert "matplotlib" not in _modules_after(
         "import bottleneck.reporting.sweep_plot, bottleneck.fitting.sweep_result"
     )

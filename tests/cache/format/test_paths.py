@@ -31,7 +31,7 @@ def stand(folder: Path, *places: str) -> None:
         (1_234_567, "1234/1234567.h5"),
     ],
 )
-def test_each_thousand_has_its_shelf(tmp_path: Path, shard: int, place: str) -> None:
+def test_each_thousand_shards_have_their_own_folder(tmp_path: Path, shard: int, place: str) -> None:
     assert shard_path(tmp_path, shard) == tmp_path / place
     stand(tmp_path, place)
     assert list_shards(tmp_path) == [shard]
