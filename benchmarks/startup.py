@@ -27,7 +27,8 @@ def seconds(*command: str) -> float:
 def markdown() -> str:
     """Return a table: help, the imports that extraction needs, and a second same extraction."""
     with tempfile.TemporaryDirectory() as folder:
-        extract = [PROGRAM, "extract", "--layer", "layer3", "--out", f"{folder}/digits.cache"]
+        extract = [PROGRAM, "extract", "--model", "data/digits_resnet.py:digits_resnet"]
+        extract += ["--layer", "layer3", "--out", f"{folder}/digits.cache"]
         subprocess.run(extract, cwd=ROOT, check=True, capture_output=True)
         imports = seconds(sys.executable, "-c", "import torchvision")
         rows = [

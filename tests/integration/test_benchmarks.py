@@ -1,14 +1,17 @@
 """The benchmarks run at toy sizes; those of fitting judge by a measure of their own that holds."""
 
 import dataclasses
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from benchmarks import startup
 from benchmarks.extraction import compression, scale
 from benchmarks.extraction import report as extraction
 from benchmarks.extraction.stages import seconds_each
@@ -21,6 +24,7 @@ from benchmarks.helpers.isolated_process import run_isolated
 from benchmarks.helpers.synthetic_codes import synthetic_codes
 from benchmarks.helpers.synthetic_images import photographs, repeat, write_jpegs
 from benchmarks.profiles import QUICK_EXTRACTION, QUICK_FITTING, ExtractionProfile
+from bottleneck.cli import main
 from bottleneck.linear.classifiers import CLASSIFIERS, fit_path
 from bottleneck.linear.estimators import LinearSVM, SoftmaxRegression
 from bottleneck.linear.matrix import ArrayMatrix
@@ -166,6 +170,18 @@ def test_images_are_repeated_in_their_classes(tmp_path: Path) -> None:
     assert [path.parent.name for path in again[:4]] == ["class0", "class1", "class0", "class0"]
     with Image.open(again[7]) as image:
         assert image.size == (64, 48)
+
+
+def test_start_up_is_measured_with_commands_that_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_this_process(command: list[str], *, cwd: Path, **_: bool) -> None:
+        monkeypatch.chdir(cwd)
+        if command[0] == startup.PROGRAM:
+            done = CliRunner().invoke(main, command[1:])
+            assert done.exit_code == 0, done.output
+
+    monkeypatch.setattr(subprocess, "run", in_this_process)
+    monkeypatch.setattr(startup, "REPEATS", 1)
+    assert startup.markdown().count("\n| ") == 4
 
 
 def test_a_child_s_memory_is_its_own() -> None:
