@@ -117,10 +117,13 @@ class CacheDirectory:
             return None  # to be extracted; `verify` says what is wrong with it
         return known[1]
 
+    def absent_shards(self, layer: str) -> set[int]:
+        """Return the shards of a layer that have no file; only names are looked at."""
+        return set(range(self.shard_count)) - set(list_shards(self.folder(layer)))
+
     def is_full(self, layers: Iterable[str]) -> bool:
         """Return whether all shard files of some layers exist; only names are looked at."""
-        shards = set(range(self.shard_count))
-        return all(shards <= set(list_shards(self.folder(layer))) for layer in layers)
+        return not any(self.absent_shards(layer) for layer in layers)
 
     def row_validity(
         self, layer: str, shards: Iterable[int] | None = None

@@ -73,9 +73,19 @@ class CacheStatus:
     tasks: int = 1
 
     @property
-    def complete(self) -> bool:
-        """Return whether there are layers, and nothing is missing in them."""
+    def without_codes(self) -> list[str]:
+        """Return the names of the layers at which every row of the cache was rejected."""
+        return [n for n, layer in self.layers.items() if 0 < self.rows == layer.rejected]
+
+    @property
+    def finished(self) -> bool:
+        """Return whether there are layers, and no shard is missing in them."""
         return bool(self.layers) and not any(s.missing_shards for s in self.layers.values())
+
+    @property
+    def complete(self) -> bool:
+        """Return whether the cache is finished, and each layer has codes."""
+        return self.finished and not self.without_codes
 
     @property
     def pending_by_task(self) -> dict[int, int]:
@@ -107,12 +117,16 @@ class CacheStatus:
                 if layer.missing_shards
             },
             "by_task": {str(task): shards for task, shards in self.pending_by_task.items()},
+            "without_codes": self.without_codes,
         }
 
     def __str__(self) -> str:
         lines = [self._headline(), self._table()]
         if any("+" in layer.dtype for layer in self.layers.values()):
             lines.append("some shards are float32: their codes exceed float16's range")
+        if names := self.without_codes:
+            where = escape_unprintable(", ".join(names))
+            lines.append(f"no image has codes at {where}: every one was rejected, see the reasons")
         if self.tasks > 1 and (pending := self.pending_by_task):
             lines.append(f"tasks left of {self.tasks}: {array_option(pending)}")
         for path, reason in list(self.rejected.items())[:_MAX_REJECTED]:

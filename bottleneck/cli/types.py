@@ -57,9 +57,9 @@ class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 
 
 class Task(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """``I/N``: part I of N, counted from 0; ``auto`` or ``auto/N``: as the scheduler says."""
+    """Part I of N, ``I/N``, from 0; ``all``; ``auto`` or ``auto/N``: as the scheduler says."""
 
-    name = "auto|I/N"
+    name = "auto|all|I/N"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -67,9 +67,11 @@ class Task(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         """Return the part of the run."""
         if isinstance(value, ArrayTask):
             return value
+        if value == "all":
+            return ArrayTask()
         index, _, count = str(value).partition("/")
         if index == "auto" and (count.isdecimal() or value == "auto"):
             return detect_array_task(os.environ, count=int(count) if count else None)
         if not (index.isdecimal() and count.isdecimal()):
-            self.fail(f"{value!r} must be I/N, for example 0/8, or auto", param, ctx)
+            self.fail(f"{value!r} must be I/N, for example 0/8, or all, or auto", param, ctx)
         return ArrayTask(int(index), int(count))

@@ -7,9 +7,11 @@ from .images import ImageSource as ImageSource
 from .images import open_images as open_images
 from .label_csv import with_labels_from_csv as with_labels_from_csv
 from .labels import SEPARATOR as SEPARATOR
+from .labels import UnknownLabels as UnknownLabels
 from .labels import class_names as class_names
 from .labels import encode_targets as encode_targets
 from .labels import is_multilabel as is_multilabel
+from .labels import known_rows as known_rows
 from .sources.files import FileSource as FileSource
 from .splits import heldout_split as heldout_split
 from .splits import split_rows as split_rows

@@ -5,9 +5,10 @@ the training rows makes the data multi-label; then every label is a list of name
 the name of a folder of its image is always one name: a class folder ``cat|dog`` is one class.
 """
 
+import unicodedata
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from bottleneck.data.table import ImageTable
 from bottleneck.errors import LabelsError
 
 SEPARATOR = "|"
+
+_MOST_NAMES = 5  # unknown ones, in a message
+_MOST_KNOWN = 12
 
 
 def is_multilabel(images: ImageTable, rows: NDArray[np.int64]) -> bool:
@@ -136,6 +140,108 @@ def encode_targets(
 
 
 @dataclass(frozen=True)
+class UnknownLabels:
+    """Images that cannot be judged, because a classifier was not trained on one of their labels.
+
+    Attributes
+    ----------
+    images : int
+        Number of these images.
+    counts : mapping of str to int
+        How many of them have each of the unknown names, most frequent first.
+    similar : mapping of str to str
+        For an unknown name, the known one that differs in case, blanks or Unicode form alone.
+
+    Examples
+    --------
+    >>> print(UnknownLabels(3, {"Cat": 2, "emu": 1}, {"Cat": "cat"}))
+    3 images of 2 classes that were not trained on: 'Cat' (2 images), 'emu' (1 image); \
+'Cat' is 'cat' but for case, blanks or Unicode form: give both one name
+    """
+
+    images: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+    similar: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "images": self.images,
+            "classes": dict(self.counts),
+            "similar": dict(self.similar),
+        }
+
+    def __str__(self) -> str:
+        k, most = len(self.counts), list(self.counts.items())[:_MOST_NAMES]
+        classes = "a class that was" if k == 1 else f"{k} classes that were"
+        names = ", ".join(f"{name!r} ({_images(count)})" for name, count in most)
+        more = f" and {k - len(most)} more" if k > len(most) else ""
+        text = f"{_images(self.images)} of {classes} not trained on: {names}{more}"
+        return f"{text}; {self._hint()}" if self.similar else text
+
+    def _hint(self) -> str:
+        pairs = list(self.similar.items())[:_MOST_NAMES]
+        named = ", ".join(f"{name!r} is {known!r}" for name, known in pairs)
+        return f"{named} but for case, blanks or Unicode form: give both one name"
+
+
+def known_rows(
+    images: ImageTable,
+    rows: NDArray[np.int64],
+    names: Sequence[str],
+    *,
+    multilabel: bool,
+    split: str,
+) -> tuple[NDArray[np.int64], UnknownLabels]:
+    """Return the rows that a classifier of these names can be judged on, and what the others have.
+
+    Parameters
+    ----------
+    images : ImageTable
+    rows : ndarray of int64, shape (n,)
+        Labelled rows.
+    names : sequence of k str
+        Class names that were trained on.
+    multilabel : bool
+        Whether the training rows' labels are several names. Then a row is left out if one of its
+        names is unknown.
+    split : str
+        The split that the rows are from, for the message; empty if there are no splits.
+
+    Returns
+    -------
+    known : ndarray of int64, shape (m,)
+        Ascending.
+    unknown : UnknownLabels
+
+    Raises
+    ------
+    LabelsError
+        There are rows, and none can be judged; or one of several names in a label is empty.
+
+    Examples
+    --------
+    >>> n = np.ones(2, dtype=np.int64)
+    >>> images = ImageTable(["1.jpg", "2.jpg"], ["cat", "emu"], ["", ""], ["", ""], n, n)
+    >>> rows, unknown = known_rows(
+    ...     images, np.array([0, 1]), ["cat", "dog"], multilabel=False, split="test")
+    >>> rows.tolist(), unknown.counts
+    ([0], {'emu': 1})
+    """
+    labels = _Labels.of(images, rows, multilabel=multilabel)
+    known, counter = labels.compare(names)
+    counts = dict(counter.most_common())
+    unknown = UnknownLabels(int((~known).sum()), counts, _similar_names(counts, names))
+    if len(rows) and not known.any():
+        where = f" in split {split!r}" if split else ""
+        raise LabelsError(
+            f"no labelled image{where} can be judged: {unknown}; the classifier knows "
+            f"{_listing(names)}"
+        )
+    return rows[known], unknown
+
+
+@dataclass(frozen=True)
 class _Labels:
     """The labels of some rows, each distinct one split into its names once.
 
@@ -173,22 +279,33 @@ class _Labels:
                 counts[name] += count
         return counts
 
-    def require_known(self, known: Sequence[str]) -> None:
-        """Refuse names that are not known."""
-        known_set = set(known)
-        unknown = [[name for name in names if name not in known_set] for names in self.names]
-        if not any(unknown):
-            return
+    def compare(self, names: Sequence[str]) -> tuple[NDArray[np.bool_], Counter[str]]:
+        """Compare with known names.
+
+        Returns
+        -------
+        known : ndarray of bool, shape (n,)
+            Whether all names of each row are known.
+        unknown : Counter of str
+            The number of rows that have each of the unknown names.
+        """
+        known = set(names)
+        unknown = [[name for name in label if name not in known] for label in self.names]
         counts: Counter[str] = Counter()
-        images = 0
-        for names, count in zip(unknown, self._count_rows(), strict=True):
-            images += count if names else 0
-            for name in names:
+        for label, count in zip(unknown, self._count_rows(), strict=True):
+            for name in label:
                 counts[name] += count
+        return np.array([not label for label in unknown], dtype=np.bool_)[self.codes], counts
+
+    def require_known(self, names: Sequence[str]) -> None:
+        """Refuse names that are not known."""
+        known, counts = self.compare(names)
+        if known.all():
+            return
         name, count = counts.most_common(1)[0]
         raise LabelsError(
-            f"{images} images have labels that the head does not know, for example "
-            f"{name!r} ({count} images); it knows {', '.join(known[:12])}"
+            f"{(~known).sum()} images have labels that the head does not know, for example "
+            f"{name!r} ({count} images); it knows {_listing(names)}"
         )
 
     def _count_rows(self) -> list[int]:
@@ -203,3 +320,22 @@ def _names_in(label: str, images: ImageTable, row: int) -> tuple[str, ...]:
             f"'cat', or 'cat{SEPARATOR}dog' for several names"
         )
     return tuple(dict.fromkeys(names))
+
+
+def _similar_names(unknown: Iterable[str], known: Iterable[str]) -> dict[str, str]:
+    """Map unknown names to known ones that differ in case, blanks or Unicode form alone."""
+    by_form = {_form(name): name for name in known}
+    return {name: by_form[_form(name)] for name in unknown if _form(name) in by_form}
+
+
+def _form(name: str) -> str:
+    # macOS writes names of files with their accents apart (NFD).
+    return "".join(unicodedata.normalize("NFKC", name).casefold().split())
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
+
+
+def _listing(names: Sequence[str]) -> str:
+    return ", ".join(names[:_MOST_KNOWN])

@@ -28,7 +28,7 @@ from bottleneck.extraction.loading import make_spec
 from bottleneck.extraction.local import LocalRunner
 from bottleneck.extraction.options import ComputeOptions, RefreshOptions, StorageOptions
 from bottleneck.extraction.result import ExtractionResult, Progress
-from bottleneck.extraction.work import MissingShards, find_missing, finish_task
+from bottleneck.extraction.work import MissingShards, OtherTasks, find_missing, finish_task
 from bottleneck.runtime import (
     ArrayTask,
     choose_devices,
@@ -165,6 +165,7 @@ def extract(
         stats=runner.stats,
         seconds=time.monotonic() - start,
         task=compute.task,
+        others=OtherTasks.find(cache, layers, compute.task),
     )
 
 

@@ -5,10 +5,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bottleneck.cache import Cache, ImageChanges, Problem
+from bottleneck.cache import Cache, CacheStatus, ImageChanges, Problem
 from bottleneck.extraction.advice import stage_advice
 from bottleneck.extraction.disk_space import DiskEstimate
-from bottleneck.runtime import ArrayTask, RunStats, slowest_stage
+from bottleneck.extraction.work import OtherTasks
+from bottleneck.runtime import (
+    ArrayTask,
+    RunStats,
+    array_expression,
+    escape_unprintable,
+    pending_by_task,
+    slowest_stage,
+)
 
 _STAGES = ("read", "decode", "forward", "write")
 
@@ -54,6 +62,8 @@ class ExtractionResult:
         Duration of the run.
     task : ArrayTask
         Which part of the cache's shards the run was for.
+    others : OtherTasks
+        The layers of the run, and what other tasks had made of them when it ended.
     """
 
     cache: Cache
@@ -63,6 +73,7 @@ class ExtractionResult:
     stats: RunStats
     seconds: float
     task: ArrayTask
+    others: OtherTasks
 
     @property
     def shards(self) -> range:
@@ -72,12 +83,15 @@ class ExtractionResult:
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain values, as `bottleneck extract` prints them in JSON.
 
-        The status is that of this run's shards; only ``complete`` is about all shards.
+        The status is that of this run's shards; only ``complete`` and ``missing_shards`` are about
+        all shards.
         """
-        status = self.cache.status(shards=self.shards).to_dict()
+        status = self._status().to_dict()
         return status | {
             "complete": status["complete"] and self.cache.is_full(status["layers"]),
             "task": [self.task.index, self.task.count],
+            "task_variables": list(self.task.variables),
+            "missing_shards": len(self.others.missing),
             "encoded": self.rows,
             "changes": {
                 "added": self.changes.added,
@@ -92,7 +106,7 @@ class ExtractionResult:
     def __str__(self) -> str:
         images = self.cache.images
         rejected = {images.path[row]: why for row, why in self.rejected.items()}
-        status = replace(self.cache.status(shards=self.shards), rejected=rejected)
+        status = replace(self._status(), rejected=rejected)
         lines = [
             *self._changes_text(),
             str(status),
@@ -101,6 +115,11 @@ class ExtractionResult:
             *self._time_text(),
         ]
         return "\n".join(lines)
+
+    def _status(self) -> CacheStatus:
+        # A task without shards begins none of its layers.
+        layers = sorted({*self.cache.layers, *self.others.layers})
+        return self.cache.status(layers, shards=self.shards)
 
     def _changes_text(self) -> list[str]:
         changes = self.changes
@@ -115,11 +134,29 @@ class ExtractionResult:
         if self.task.count == 1:
             return []
         count = f"{len(self.shards)} of {self.cache.shard_count} shards"
-        return [f"of task {self.task}, which has {count}: `bottleneck status` has all"]
+        lines = [f"of task {self.task}, which has {count}: `bottleneck status` has all"]
+        missing, task = self.others.missing, self.task
+        if not missing:
+            return [*lines, "no shard of the cache is missing"]
+        pending = pending_by_task(missing, task.count)
+        make = "task" if len(pending) == 1 else "tasks"
+        lines.append(
+            f"the cache lacks {len(missing)} of {self.cache.shard_count} shards, to be made "
+            f"by {make} {array_expression(pending)} of {task.count}: `bottleneck status` with "
+            f"`tasks={task.count}` names those that are left"
+        )
+        if task.variables and not self.others.begun:
+            # The likely mistake: the elements of the array are not parts of one extraction.
+            layers = escape_unprintable(", ".join(self.others.layers))
+            lines.append(
+                f"no other task has written a shard of {layers} here yet: if each one has a cache "
+                "or layers of its own, all of them need `task='all'`"
+            )
+        return lines
 
     def _time_text(self) -> list[str]:
         if not self.rows:
-            return [f"nothing to do: every code is in the cache ({self.seconds:.1f} s)"]
+            return [f"{self._nothing_text()} ({self.seconds:.1f} s)"]
         parts = self.stats.timer.fractions(*_STAGES)
         lines = [
             f"encoded {self.rows} images in {self.seconds:.1f} s "
@@ -133,6 +170,13 @@ class ExtractionResult:
                 f"`batch_size={limit}` saves the attempt"
             )
         return lines
+
+    def _nothing_text(self) -> str:
+        if missing := len(self.others.missing):
+            return f"nothing left for this task; other tasks' shards are missing: {missing}"
+        if len(self.rejected) == len(self.cache.images):
+            return "nothing to do: none of the images gives codes"
+        return "nothing to do: every code is in the cache"
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(str(self))}</pre>"

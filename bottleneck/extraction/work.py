@@ -6,6 +6,7 @@ opens its own shards alone, and looks only at the names of the others.
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from bottleneck.cache import Cache
 from bottleneck.runtime import ArrayTask
@@ -73,3 +74,43 @@ def finish_task(cache: Cache, layers: Sequence[str], task: ArrayTask) -> dict[in
     if task.count == 1 or cache.is_full(layers):
         return cache.write_index()
     return cache.rejected(task.shards(cache.shard_count))
+
+
+@dataclass(frozen=True)
+class OtherTasks:
+    """What the other tasks of a run have made of its layers at the end of one task.
+
+    Attributes
+    ----------
+    layers : tuple of str
+        Names of the layers of the run.
+    missing : tuple of int
+        Shards without a file in one of the layers.
+    begun : bool
+        Whether a shard of theirs has a file in one of the layers.
+    """
+
+    layers: tuple[str, ...]
+    missing: tuple[int, ...]
+    begun: bool
+
+    @classmethod
+    def find(cls, cache: Cache, layers: Sequence[str], task: ArrayTask) -> "OtherTasks":
+        """Look for the files of their shards; only names are looked at.
+
+        Parameters
+        ----------
+        cache : Cache
+        layers : sequence of str
+            Names of the layers of the run.
+        task : ArrayTask
+            The task that ends.
+        """
+        names = tuple(dict.fromkeys(layers))
+        absent = [cache.absent_shards(layer) for layer in names]
+        others = set(range(cache.shard_count)) - set(task.shards(cache.shard_count))
+        return cls(
+            layers=names,
+            missing=tuple(sorted(set[int]().union(*absent))),
+            begun=any(others - shards for shards in absent),
+        )

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from bottleneck.cache import Cache
 from bottleneck.data import (
     ImageTable,
+    UnknownLabels,
     class_names,
     encode_targets,
     is_multilabel,
+    known_rows,
     split_rows,
     train_and_heldout_splits,
 )
@@ -42,6 +44,8 @@ class LayerDataset:
         Held-out rows; None without a held-out split.
     split : str
         Name of the held-out split; empty without one.
+    unknown : UnknownLabels
+        Held-out images with a class that the training rows lack: they are not in `heldout`.
     """
 
     cache: Cache
@@ -50,6 +54,7 @@ class LayerDataset:
     training: TrainingSet
     heldout: TrainingSet | None
     split: str
+    unknown: UnknownLabels = UnknownLabels()
 
 
 def load_dataset(
@@ -81,7 +86,8 @@ def load_dataset(
     CacheError, ShardError
         The layer is not finished, or a shard is damaged.
     LabelsError
-        There are fewer than two classes, or a split has no labelled images.
+        There are fewer than two classes, a split has no labelled images, or the held-out split has
+        only images of classes that the training split lacks.
     WorkerError
         The workers do not see the cache, or have too little memory.
     """
@@ -94,10 +100,13 @@ def load_dataset(
     def targets(rows: NDArray[np.int64]) -> NDArray[Any]:
         return encode_targets(images, rows, names, multilabel=multilabel)
 
-    heldout_rows = np.empty(0, dtype=np.int64)
+    heldout_rows, unknown = np.empty(0, dtype=np.int64), UnknownLabels()
     if heldout_split:
         heldout_rows = split_rows(images, labelled, heldout_split)
         require_rows(heldout_rows, split=heldout_split)
+        heldout_rows, unknown = known_rows(
+            images, heldout_rows, names, multilabel=multilabel, split=heldout_split
+        )
     # Targets first: a wrong label is reported before any code is read.
     train_targets, heldout_targets = targets(train_rows), targets(heldout_rows)
     rows, k = np.union1d(train_rows, heldout_rows), len(names)
@@ -113,7 +122,7 @@ def load_dataset(
         codes = codes.take(np.searchsorted(rows, train_rows))
     groups = _groups(images, train_rows)
     training = TrainingSet(codes, train_targets, k, groups)
-    return LayerDataset(cache, layer, names, training, heldout, heldout_split)
+    return LayerDataset(cache, layer, names, training, heldout, heldout_split, unknown)
 
 
 def resolve_layer(cache: Cache, layer: str | None) -> str:

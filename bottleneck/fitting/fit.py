@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache import CacheLike, open_cache
+from bottleneck.data import UnknownLabels
 from bottleneck.errors import InvalidOptionError
 from bottleneck.fitting.dataset import LayerDataset, load_dataset, resolve_layer
 from bottleneck.fitting.fit_result import FitResult
+from bottleneck.fitting.folds import require_foldable
 from bottleneck.fitting.head import Head
 from bottleneck.fitting.metrics import expected_calibration_error
 from bottleneck.fitting.options import SearchOptions
@@ -45,7 +47,8 @@ def fit(
     """Train a linear classifier on the codes of a layer; no network and no images are needed.
 
     If there is a split other than ``train``, the classifier is trained on ``train`` alone and
-    scored once on ``test``, or else on ``val``. Without splits it is trained on all rows.
+    scored once on ``test``, or else on ``val``. Without splits it is trained on all rows. Held-out
+    images of a class that ``train`` lacks are not scored: the score counts and names them.
 
     Parameters
     ----------
@@ -79,7 +82,8 @@ def fit(
     WorkerError
         There are no workers, or one does not see the cache.
     LabelsError
-        There are no labels, fewer than two classes, or too few images of one.
+        There are no labels, fewer than two classes, too few images of one, or only held-out
+        images of classes that the training rows lack.
 
     Examples
     --------
@@ -126,6 +130,7 @@ def fit_dataset(
     start = time.monotonic()
     training, result = dataset.training, None
     if search.cv:
+        require_foldable(training, dataset.names)
         result = select_c(training, options, search)
         c, scaling = result.best.c, result.best.scaling
     else:
@@ -136,7 +141,9 @@ def fit_dataset(
     heldout = None
     if dataset.heldout is not None:  # used once, after everything has been selected
         rows = dataset.heldout
-        heldout = score_head(head, rows.codes, rows.targets, split=dataset.split)
+        heldout = score_head(
+            head, rows.codes, rows.targets, split=dataset.split, unknown=dataset.unknown
+        )
     return FitResult(
         head=head,
         c=c,
@@ -150,7 +157,12 @@ def fit_dataset(
 
 
 def score_head(
-    head: Head, codes: CodeMatrix | NDArray[Any], targets: NDArray[Any], *, split: str
+    head: Head,
+    codes: CodeMatrix | NDArray[Any],
+    targets: NDArray[Any],
+    *,
+    split: str,
+    unknown: UnknownLabels = UnknownLabels(),
 ) -> Score:
     """Score a head on codes with known targets.
 
@@ -164,6 +176,8 @@ def score_head(
         Class of each row, or which labels it has, in the order of the head's classes.
     split : str
         Name of the split, stored in the score; empty without splits.
+    unknown : UnknownLabels
+        Images of the split that cannot be judged, stored in the score.
 
     Returns
     -------
@@ -176,10 +190,10 @@ def score_head(
         score = score_labels(targets, values, head.classes, split=split)
     else:
         score = score_classes(targets, values.argmax(axis=1), head.classes, split=split)
-    if head.calibration is None:
-        return score
-    ece = expected_calibration_error(head.calibration.probabilities(values), targets)
-    return dataclasses.replace(score, ece=ece)
+    ece = None
+    if head.calibration is not None:
+        ece = expected_calibration_error(head.calibration.probabilities(values), targets)
+    return dataclasses.replace(score, ece=ece, unknown=unknown)
 
 
 def classifier_options(clf: str | ClassifierOptions) -> ClassifierOptions:

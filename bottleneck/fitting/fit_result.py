@@ -82,6 +82,18 @@ class FitResult:
 
     def __str__(self) -> str:
         """Format the search, the selected C, its cross-validation and the held-out score."""
+        return "\n".join([*self._lines(), *self.remarks])
+
+    def format(self, saved: str) -> str:
+        """Format the result, with a line that says where the head is before the remarks."""
+        return "\n".join([*self._lines(), saved, *self.remarks])
+
+    @property
+    def remarks(self) -> list[str]:
+        """Return the lines that say which held-out images were not judged; none if all were."""
+        return self.heldout.remarks if self.heldout else []
+
+    def _lines(self) -> list[str]:
         head, lines = self.head, []
         if self.search:
             lines += [str(self.search), ""]
@@ -104,8 +116,7 @@ class FitResult:
             limit = f"within {gap:.1e} of" if np.isfinite(gap) else "short of"
             lines.append(f"the solver stopped {limit} its minimum: a smaller C converges sooner")
         no_split = "no held-out split: the cross-validation is all that can be said"
-        lines.append(str(self.heldout) if self.heldout else no_split)
-        return "\n".join(lines)
+        return [*lines, self.heldout.format() if self.heldout else no_split]
 
     def __repr__(self) -> str:
         """Return a short description."""

@@ -80,6 +80,30 @@ def require_folds(folds: int) -> None:
         raise InvalidOptionError("cv", folds, "at least 2 folds, or 0 for none")
 
 
+def require_foldable(training: TrainingSet, names: Sequence[str]) -> None:
+    """Refuse rows that cross-validation cannot split, and name the classes that are too small.
+
+    Parameters
+    ----------
+    training : TrainingSet
+        Rows to split.
+    names : sequence of k str
+        Class names.
+
+    Raises
+    ------
+    LabelsError
+        A class has too few images or groups for two folds.
+
+    Examples
+    --------
+    >>> from bottleneck.linear.matrix import ArrayMatrix
+    >>> training = TrainingSet(ArrayMatrix(np.zeros((4, 1))), np.array([0, 0, 1, 1]), 2)
+    >>> require_foldable(training, ["ant", "bee"])
+    """
+    _smallest_class(training, names)
+
+
 def group_codes(codes: NDArray[np.integer[Any]], names: Sequence[str]) -> NDArray[np.int64] | None:
     """Return integer groups in which every row without a group name is a group of its own.
 
@@ -111,7 +135,7 @@ def group_codes(codes: NDArray[np.integer[Any]], names: Sequence[str]) -> NDArra
     return groups
 
 
-def _smallest_class(training: TrainingSet) -> int:
+def _smallest_class(training: TrainingSet, names: Sequence[str] = ()) -> int:
     """Return the number of images or groups of the smallest class; at least 2."""
     targets, groups, k = training.targets, training.groups, training.classes
     if training.multilabel:
@@ -123,12 +147,23 @@ def _smallest_class(training: TrainingSet) -> int:
         counts = np.bincount(np.unique(targets * width + groups) // width, minlength=k)
     if counts.min() < 2:
         unit = "image" if groups is None else "group"
+        named = names if not training.multilabel else ()
+        small = [name for name, count in zip(named, counts, strict=False) if count < 2]
         raise LabelsError(
-            f"{(counts < 2).sum()} of {len(counts)} classes have a single training {unit}: "
-            "cross-validation needs 2 in each; add images, or give one value of `c` and leave the "
-            "cross-validation out with `cv=0`"
+            f"{(counts < 2).sum()} of {len(counts)} classes have a single training {unit}"
+            f"{_listing(small)}: cross-validation needs 2 in each; add images, leave the class out "
+            "with a CSV of `labels`, or train without cross-validation: `bottleneck.fit` with one "
+            "value of `c` and `cv=0`"
         )
     return int(counts.min())
+
+
+def _listing(names: Sequence[str], most: int = 5) -> str:
+    """Return names in brackets, as a message continues with them; empty without names."""
+    if not names:
+        return ""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f" ({', '.join(map(repr, names[:most]))}{more})"
 
 
 def _require_all_classes(training: TrainingSet, splits: Sequence[Fold]) -> None:

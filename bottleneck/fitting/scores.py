@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.data import UnknownLabels
 from bottleneck.fitting.metrics import (
     average_precisions,
     confusion_matrix,
@@ -20,6 +21,7 @@ from bottleneck.fitting.metrics import (
 from bottleneck.runtime import escape_unprintable, format_table
 
 _MAX_CLASSES = 12  # a larger confusion matrix is unreadable: its largest errors are shown instead
+_MAX_ABSENT = 5  # names of classes without images
 
 
 @dataclass(frozen=True)
@@ -31,19 +33,21 @@ class ClassificationScore:
     split : str
         Split of the images; empty where they have no splits.
     n : int
-        Number of images.
+        Number of images that were judged.
     accuracy : float
         Share of correct predictions.
     ci95 : tuple of 2 float
         95 % confidence interval of the accuracy (Wilson).
     mean_per_class : float
-        Mean over classes of the share of correct predictions.
+        Mean of the share of correct predictions over the classes that have images.
     classes : list of k str
         Class names in the order of the confusion matrix.
     confusion : ndarray of int64, shape (k, k)
         Image counts by true class (row) and predicted class (column).
     ece : float or None
         Expected calibration error; None without probabilities.
+    unknown : UnknownLabels
+        Images of the split that were not judged, for lack of a class that was trained on.
     """
 
     split: str
@@ -54,6 +58,17 @@ class ClassificationScore:
     classes: list[str]
     confusion: NDArray[np.int64]
     ece: float | None = None
+    unknown: UnknownLabels = UnknownLabels()
+
+    @property
+    def absent(self) -> list[str]:
+        """Return the classes that have no image here; means by class leave them out."""
+        return [self.classes[k] for k in np.flatnonzero(self.confusion.sum(axis=1) == 0).tolist()]
+
+    @property
+    def remarks(self) -> list[str]:
+        """Return the lines that say which images were not judged; none if all were."""
+        return _remarks(self.unknown)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as ``fit`` and ``evaluate`` print them as JSON."""
@@ -66,6 +81,8 @@ class ClassificationScore:
             "classes": self.classes,
             "confusion": self.confusion.tolist(),
             "ece": self.ece,
+            "absent": self.absent,
+            "unknown": self.unknown.to_dict(),
         }
 
     def metric(self, name: str) -> float:
@@ -77,6 +94,10 @@ class ClassificationScore:
         }[name]
 
     def __str__(self) -> str:
+        """Format the accuracy, its interval, the confusion matrix and what was not judged."""
+        return "\n".join([self.format(), *self.remarks])
+
+    def format(self) -> str:
         """Format the accuracy, its interval and the confusion matrix."""
         return f"{_summary_line(self, '')}\n{self.format_confusion()}"
 
@@ -114,7 +135,7 @@ class MultilabelScore:
     split : str
         Split of the images; empty where they have no splits.
     n : int
-        Number of images.
+        Number of images that were judged.
     accuracy : float
         Share of images whose labels are all correct, none missing and none too many.
     ci95 : tuple of 2 float
@@ -130,6 +151,8 @@ class MultilabelScore:
         Labels.
     ece : float or None
         Expected calibration error; None without probabilities.
+    unknown : UnknownLabels
+        Images of the split that were not judged, for lack of a class that was trained on.
     """
 
     split: str
@@ -141,6 +164,17 @@ class MultilabelScore:
     average_precision: dict[str, float | None]
     classes: list[str]
     ece: float | None = None
+    unknown: UnknownLabels = UnknownLabels()
+
+    @property
+    def absent(self) -> list[str]:
+        """Return the labels that no image has here; means by label leave them out."""
+        return [name for name, value in self.average_precision.items() if value is None]
+
+    @property
+    def remarks(self) -> list[str]:
+        """Return the lines that say which images were not judged; none if all were."""
+        return _remarks(self.unknown)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as ``fit`` and ``evaluate`` print them as JSON."""
@@ -154,6 +188,8 @@ class MultilabelScore:
             "average_precision": dict(self.average_precision),
             "classes": self.classes,
             "ece": self.ece,
+            "absent": self.absent,
+            "unknown": self.unknown.to_dict(),
         }
 
     def metric(self, name: str) -> float:
@@ -161,6 +197,10 @@ class MultilabelScore:
         return {"mean_average_precision": self.mean_average_precision}[name]
 
     def __str__(self) -> str:
+        """Format the accuracy, its interval, the average precisions and what was not judged."""
+        return "\n".join([self.format(), *self.remarks])
+
+    def format(self) -> str:
         """Format the accuracy, its interval and the average precision of each label."""
         return f"{_summary_line(self, 'all labels right for ')}\n{self.format_precisions()}"
 
@@ -270,8 +310,22 @@ def _summary_line(score: Score, measured: str) -> str:
     return (
         f"{name}  {measured}{score.accuracy:.1%} of {score.n} "
         f"(95 % interval {low:.1%} to {high:.1%}), mean per class {score.mean_per_class:.1%}"
-        f"{format_calibration_error(score.ece)}"
+        f"{_absent_text(score)}{format_calibration_error(score.ece)}"
     )
+
+
+def _remarks(unknown: UnknownLabels) -> list[str]:
+    return [f"not in the score: {unknown}"] if unknown.images else []
+
+
+def _absent_text(score: Score) -> str:
+    """Return over which classes a mean is, if some have no images; empty otherwise."""
+    absent, k = score.absent, len(score.classes)
+    if not absent:
+        return ""
+    named = ", ".join(map(repr, absent[:_MAX_ABSENT]))
+    more = f" and {len(absent) - _MAX_ABSENT} more" if len(absent) > _MAX_ABSENT else ""
+    return f" ({k - len(absent)} of {k} classes: no image of {named}{more})"
 
 
 def format_calibration_error(ece: float | None) -> str:

@@ -183,7 +183,7 @@ class SweepResult(Sequence[SweepRow]):
         return out.getvalue()
 
     def format(self, command: str) -> str:
-        """Format the table, and the sentence that recommends a row.
+        """Format the table, the sentence that recommends a row, and what was not judged.
 
         Parameters
         ----------
@@ -201,7 +201,8 @@ class SweepResult(Sequence[SweepRow]):
             reason = f"{cheapest} {near} the best, {best}"
         if unknown:
             reason += " (the cache does not say how much of the network its layers need)"
-        return f"{self._table()}\n\n{chosen} {reason}: `{command}`"
+        remarks = chosen.heldout.remarks if chosen.heldout else []
+        return "\n".join([f"{self._table()}\n\n{chosen} {reason}: `{command}`", *remarks])
 
     def __str__(self) -> str:
         """Format the table and the recommendation."""

@@ -13,8 +13,10 @@ from bottleneck.cache import Cache, CacheLike, is_cache, open_cache
 from bottleneck.data import (
     ImageSource,
     ImageTable,
+    UnknownLabels,
     encode_targets,
     heldout_split,
+    known_rows,
     open_images,
     split_rows,
 )
@@ -85,6 +87,8 @@ def evaluate(
 ) -> Evaluation:
     """Score a head on labelled images.
 
+    Images of a class that the head does not know are not scored: the score counts and names them.
+
     Parameters
     ----------
     head : Head or path
@@ -109,7 +113,7 @@ def evaluate(
     SpecMismatchError
         The codes have another spec than the head's.
     LabelsError
-        There are no labelled images, or a label is not a class of the head.
+        There are no labelled images, or none of them has a class of the head.
     UnknownNameError
         There is no such split.
 
@@ -141,7 +145,7 @@ def _evaluate_images(
     images = source.table
     split = _require_split(images, split)
     rows = split_rows(images, images.has_label, split)
-    targets = _targets(head, images, rows)  # before the images are encoded, which takes long
+    rows, targets, unknown = _judged_rows(head, images, rows, split)  # others are not encoded
     codes = np.empty((0, 0), dtype=np.float32)
     valid = np.zeros(len(rows), dtype=bool)
     rejected: dict[str, str] = {}
@@ -161,7 +165,7 @@ def _evaluate_images(
             f"no labelled image of {name} {where}gave codes: labels are the names of class "
             "folders, or a CSV's column"
         )
-    score = score_head(head, codes[:count], targets[valid], split=split)
+    score = score_head(head, codes[:count], targets[valid], split=split, unknown=unknown)
     return Evaluation(score, rejected)
 
 
@@ -176,12 +180,18 @@ def _evaluate_cache(head: Head, cache: Cache, split: str | None) -> Evaluation:
     reasons = cache.row_validity(head.layer)[1]
     rejected = {images.path[row]: reasons[row] for row in labelled.tolist() if row in reasons}
     require_rows(rows, split=split)
+    rows, targets, unknown = _judged_rows(head, images, rows, split)
     codes = open_matrix(cache, head.layer, rows, memory=None)
-    return Evaluation(score_head(head, codes, _targets(head, images, rows), split=split), rejected)
+    return Evaluation(score_head(head, codes, targets, split=split, unknown=unknown), rejected)
 
 
-def _targets(head: Head, images: ImageTable, rows: NDArray[np.int64]) -> NDArray[Any]:
-    return encode_targets(images, rows, head.classes, multilabel=head.multilabel)
+def _judged_rows(
+    head: Head, images: ImageTable, rows: NDArray[np.int64], split: str
+) -> tuple[NDArray[np.int64], NDArray[Any], UnknownLabels]:
+    """Return the rows that a head can be judged on, their targets, and what the others have."""
+    classes, multilabel = head.classes, head.multilabel
+    known, unknown = known_rows(images, rows, classes, multilabel=multilabel, split=split)
+    return known, encode_targets(images, known, classes, multilabel=multilabel), unknown
 
 
 def _require_split(images: ImageTable, split: str | None) -> str:

@@ -21,6 +21,7 @@ from .formatting import format_table as format_table
 from .resources import available_cpus as available_cpus
 from .resources import spare_memory as spare_memory
 from .scheduler import ArrayTask as ArrayTask
+from .scheduler import array_expression as array_expression
 from .scheduler import detect_array_task as detect_array_task
 from .scheduler import pending_by_task as pending_by_task
 from .shutdown import StopRequested as StopRequested

@@ -7,7 +7,7 @@ again or runs twice does only what is missing.
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bottleneck.errors import InvalidOptionError
 
@@ -70,6 +70,9 @@ class ArrayTask:
         Number of the part, counted from 0.
     count : int
         Number of parts.
+    variables : tuple of str
+        The environment's variables that chose the part, as ``NAME=value``; empty if a caller did.
+        Two tasks with equal parts are equal.
 
     Raises
     ------
@@ -86,6 +89,7 @@ class ArrayTask:
 
     index: int = 0
     count: int = 1
+    variables: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -97,6 +101,27 @@ class ArrayTask:
 
     def __str__(self) -> str:
         return f"{self.index}/{self.count}"
+
+    @property
+    def origin(self) -> str:
+        """Name the variables that chose the part, on one line; empty if none did, or for all.
+
+        Examples
+        --------
+        >>> ArrayTask(3, 16).origin
+        ''
+        >>> print(ArrayTask(3, 16, ("SGE_TASK_ID=4", "SGE_TASK_LAST=16")).origin)
+        task 3 of 16 (counted from 0), from SGE_TASK_ID=4 and SGE_TASK_LAST=16: other shards are \
+left to the other tasks, `task='all'` makes every shard
+        """
+        if self.count == 1 or not self.variables:
+            return ""
+        *others, last = self.variables
+        named = f"{', '.join(others)} and {last}" if others else last
+        return (
+            f"task {self.index} of {self.count} (counted from 0), from {named}: other shards are "
+            "left to the other tasks, `task='all'` makes every shard"
+        )
 
     def shards(self, shard_count: int) -> range:
         """Return the numbers of this task's shards, of so many in all."""
@@ -132,7 +157,7 @@ def detect_array_task(environment: Mapping[str, str], *, count: int | None = Non
     Returns
     -------
     ArrayTask
-        The whole run if no scheduler says otherwise.
+        The whole run if no scheduler says otherwise; else with the variables that say so.
 
     Raises
     ------
@@ -145,9 +170,12 @@ def detect_array_task(environment: Mapping[str, str], *, count: int | None = Non
     ...                        "SLURM_ARRAY_TASK_MIN": "0"}))
     '3/8'
     """
-    index, total = _element(environment, count)
-    rank, size = _rank(environment)
-    return ArrayTask(index * size + rank, total * size)
+    element, rank = _element(environment, count), _rank(environment)
+    return ArrayTask(
+        element.index * rank.count + rank.index,
+        element.count * rank.count,
+        tuple(name for part in (element, rank) if part.count > 1 for name in part.variables),
+    )
 
 
 def local_rank(environment: Mapping[str, str]) -> tuple[int, int]:
@@ -203,11 +231,14 @@ def array_expression(indices: Iterable[int]) -> str:
     return ",".join(f"{first}-{last}" if first < last else f"{first}" for first, last in runs)
 
 
-def _element(environment: Mapping[str, str], count: int | None) -> tuple[int, int]:
+def _element(environment: Mapping[str, str], count: int | None) -> ArrayTask:
     for array in _ARRAYS:
         value = environment.get(array.index, array.none)
         if value != array.none:
-            return _element_in(array, environment, _number(array.index, value), count)
+            index = _number(array.index, value)
+            position, total = _element_in(array, environment, index, count)
+            known = "" if count else array.count if environment.get(array.count) else array.last
+            return ArrayTask(position, total, _settings(environment, array.index, known))
     if count is not None:
         raise InvalidOptionError(
             "task",
@@ -215,7 +246,7 @@ def _element(environment: Mapping[str, str], count: int | None) -> tuple[int, in
             f"I/{count}, since no scheduler says which task this is",
             f"looked for {', '.join(array.index for array in _ARRAYS)}",
         )
-    return 0, 1
+    return ArrayTask()
 
 
 def _element_in(
@@ -232,7 +263,8 @@ def _element_in(
                 "task",
                 "auto",
                 "auto/N",
-                f"{array.index}={index}, and {array.name} does not say how many tasks there are",
+                f"{array.index}={index}, and {array.name} does not say how many tasks there are; "
+                "`task='all'` makes every shard",
             )
         position = index
     else:
@@ -246,7 +278,7 @@ def _element_in(
                 "auto",
                 "I/N",
                 f"{array.index}={index}, and the tasks of this array are not evenly numbered, so "
-                "that each one's part cannot be told",
+                "that each one's part cannot be told; `task='all'` makes every shard",
             )
     if not 0 <= position < total:
         raise InvalidOptionError(
@@ -258,11 +290,17 @@ def _element_in(
     return position, total
 
 
-def _rank(environment: Mapping[str, str]) -> tuple[int, int]:
+def _rank(environment: Mapping[str, str]) -> ArrayTask:
     for rank, size in _RANKS:
         if environment.get(rank) and environment.get(size):
-            return _number(rank, environment[rank]), _number(size, environment[size])
-    return 0, 1
+            index, count = _number(rank, environment[rank]), _number(size, environment[size])
+            return ArrayTask(index, count, _settings(environment, rank, size))
+    return ArrayTask()
+
+
+def _settings(environment: Mapping[str, str], *names: str) -> tuple[str, ...]:
+    """Return those of some variables that are set, as ``NAME=value``."""
+    return tuple(f"{name}={environment[name]}" for name in names if environment.get(name))
 
 
 def _expanded(sizes: str) -> list[int]:

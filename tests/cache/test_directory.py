@@ -49,3 +49,14 @@ def test_a_shard_must_hold_the_rows_and_images_of_its_number(cache: Path) -> Non
             found.require_matching_rows(
                 "layer2", 4, header, dataclasses.replace(content, path=others)
             )
+
+
+def test_shards_without_a_file_are_found_by_their_names(cache: Path) -> None:
+    found = open_cache(cache)
+    assert found.absent_shards("layer2") == set()
+    assert found.absent_shards("fc") == {0, 1, 2, 3, 4}  # a layer that was not begun
+    found.shard_path("layer2", 1).write_bytes(b"")  # only the name counts
+    found.shard_path("layer2", 3).unlink()
+    assert found.absent_shards("layer2") == {3}
+    assert not found.is_full(["layer3", "layer2"])
+    assert found.is_full(["layer3"])

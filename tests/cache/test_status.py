@@ -23,6 +23,18 @@ def test_a_status_is_complete_if_no_layer_lacks_a_shard(status: CacheStatus) -> 
     assert not dataclasses.replace(status, layers={}).complete
 
 
+def test_a_layer_without_any_codes_is_named_and_not_complete(status: CacheStatus) -> None:
+    empty = LayerStatus(0, 10, 0, (), (512,), "float16", 7000)
+    found = dataclasses.replace(status, layers={"conv": WHOLE, "fc\n": empty})
+    assert (found.finished, found.complete, found.without_codes) == (True, False, ["fc\n"])
+    assert r"no image has codes at fc\n: every one was rejected, see the reasons" in str(found)
+    assert found.to_dict()["without_codes"] == ["fc\n"]
+    # Of some shards, which is all that one task looks at, nothing follows for the layer.
+    part = dataclasses.replace(empty, rejected=4)
+    found = dataclasses.replace(status, layers={"fc": part})
+    assert (found.complete, found.without_codes) == (True, [])
+
+
 def test_a_status_prints_a_row_for_each_layer_and_the_rejected_images(status: CacheStatus) -> None:
     assert str(status).splitlines() == [
         "cache c: 10 rows of net, weights abababababab, 224 px, float32, relu, pool avg",

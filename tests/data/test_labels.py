@@ -1,4 +1,5 @@
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,14 @@ from hypothesis import strategies as st
 from sklearn.preprocessing import LabelEncoder, MultiLabelBinarizer
 
 from bottleneck.data.images import open_images
-from bottleneck.data.labels import SEPARATOR, class_names, encode_targets, is_multilabel
+from bottleneck.data.labels import (
+    SEPARATOR,
+    UnknownLabels,
+    class_names,
+    encode_targets,
+    is_multilabel,
+    known_rows,
+)
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import LabelsError
 from tests.helpers.image_tables import every, names_of, one_line, table
@@ -213,3 +221,95 @@ def test_names_unknown_to_the_head_are_counted(
     with pytest.raises(LabelsError, match=said) as caught:
         encode_targets(images, every(images), ["cat", "dog"], multilabel=multilabel)
     assert one_line(caught)
+
+
+# Labels of images that a classifier is judged on
+
+
+def judged(
+    *labels: str, names: Sequence[str] = ("cat", "dog"), multilabel: bool = False, split: str = ""
+) -> tuple[list[int], UnknownLabels]:
+    images = table(*labels)
+    rows, unknown = known_rows(images, every(images), names, multilabel=multilabel, split=split)
+    return rows.tolist(), unknown
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_known_labels_are_all_judged(multilabel: bool) -> None:
+    assert judged("dog", "cat", "dog", multilabel=multilabel) == ([0, 1, 2], UnknownLabels())
+    assert judged(multilabel=multilabel) == ([], UnknownLabels())
+
+
+def test_images_of_other_classes_are_left_out_and_counted_by_class() -> None:
+    rows, unknown = judged("emu", "cat", "yak", "dog", "yak", "cat|dog")
+    assert rows == [1, 3]
+    assert (unknown.images, unknown.similar) == (4, {})
+    assert list(unknown.counts.items()) == [("yak", 2), ("emu", 1), ("cat|dog", 1)]
+    assert str(unknown) == (
+        "4 images of 3 classes that were not trained on: 'yak' (2 images), 'emu' (1 image), "
+        "'cat|dog' (1 image)"
+    )
+
+
+def test_an_image_of_several_labels_is_left_out_if_one_is_unknown() -> None:
+    rows, unknown = judged("cat|dog", "cat | emu", "dog", "yak|emu", multilabel=True)
+    assert rows == [0, 2]
+    assert (unknown.images, unknown.counts) == (2, {"emu": 2, "yak": 1})
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.sampled_from("abcd"), min_size=1), min_size=1), st.booleans())
+def test_images_are_judged_or_unknown(labels: list[list[str]], multilabel: bool) -> None:
+    texts = [SEPARATOR.join(label) if multilabel else label[0] for label in labels]
+    known = [i for i, text in enumerate(texts) if set(text.split(SEPARATOR)) <= {"a", "b"}]
+    if not known:
+        with pytest.raises(LabelsError, match=f"{len(texts)} image.*; the classifier knows a, b$"):
+            judged(*texts, names="ab", multilabel=multilabel)
+        return
+    rows, unknown = judged(*texts, names="ab", multilabel=multilabel)
+    assert rows == known
+    assert len(rows) + unknown.images == len(texts)
+    for name in "cd":
+        expected = sum(name in text.split(SEPARATOR) for text in texts)
+        assert unknown.counts.get(name, 0) == expected
+
+
+@pytest.mark.parametrize(
+    ("label", "known"),
+    [
+        ("Cat", "cat"),
+        (" cat", "cat"),
+        ("sea lion", "Sea  Lion"),
+        ("sealion", "sea lion"),
+        ("STRASSE", "straße"),
+        ("cafe\u0301", "caf\u00e9"),  # as macOS and as everybody else writes it
+    ],
+)
+def test_another_spelling_of_a_known_class_is_a_hint(label: str, known: str) -> None:
+    rows, unknown = judged("dog", label, names=["dog", known])
+    assert (rows, unknown.similar) == ([0], {label: known})
+    hint = f"; {label!r} is {known!r} but for case, blanks or Unicode form: give both one name"
+    assert str(unknown).endswith(hint)
+    with pytest.raises(LabelsError, match=re.escape(hint)) as caught:
+        judged(label, names=["dog", known])
+    assert one_line(caught)
+
+
+def test_another_class_is_no_other_spelling() -> None:
+    assert judged("cats", "cat", "c-at", "cat\0")[1].similar == {}
+
+
+def test_where_nothing_can_be_judged_the_split_and_both_sides_are_named() -> None:
+    said = (
+        "no labelled image in split 'te\\nst' can be judged: 3 images of 2 classes that were not "
+        "trained on: 'emu' (2 images), 'y\\nak' (1 image); the classifier knows cat, dog"
+    )
+    with pytest.raises(LabelsError, match=f"^{re.escape(said)}$") as caught:
+        judged("emu", "y\nak", "emu", split="te\nst")
+    assert one_line(caught)
+
+
+def test_of_many_classes_some_are_named() -> None:
+    unknown = judged("cat", *(f"bird {i}" for i in range(9)))[1]
+    assert str(unknown).endswith("'bird 4' (1 image) and 4 more")
+    assert len(unknown.to_dict()["classes"]) == 9

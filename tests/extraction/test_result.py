@@ -1,10 +1,12 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 from bottleneck.cache.merge import ImageChanges
 from bottleneck.cache.verify import Problem
 from bottleneck.extraction.result import ExtractionResult, RepairResult
+from bottleneck.runtime.scheduler import ArrayTask
 from bottleneck.runtime.timing import RunStats
 from tests.helpers.fixture_types import Extract
 from tests.helpers.photographs import photograph
@@ -40,6 +42,68 @@ def test_a_task_tells_which_part_it_was(photos: Path, extract_tiny: Extract) -> 
     assert (values["task"], values["encoded"], values["complete"]) == ([1, 2], 16, False)
     assert values["changes"] == {"added": 0, "changed": 0, "removed": 0}
     assert set(values["shares"]) == {"read", "decode", "forward", "write"}
+
+
+def test_a_task_says_what_the_whole_cache_lacks_and_who_makes_it(
+    photos: Path, extract_tiny: Extract
+) -> None:
+    first = extract_tiny(photos, task=(1, 4))  # shard 1 of 5
+    lines = str(first).splitlines()
+    assert (
+        "the cache lacks 4 of 5 shards, to be made by tasks 0,2-3 of 4: "
+        "`bottleneck status` with `tasks=4` names those that are left"
+    ) in lines
+    assert first.to_dict()["missing_shards"] == 4
+    again = extract_tiny(photos, task=(1, 4))
+    assert (
+        str(again)
+        .splitlines()[-1]
+        .startswith("nothing left for this task; other tasks' shards are missing: 4 (")
+    )
+    assert "nothing to do" not in str(again)
+    extract_tiny(photos, task=(0, 2))
+    extract_tiny(photos, task=(3, 4))
+    last = extract_tiny(photos, task=(1, 4))
+    assert "no shard of the cache is missing" in str(last).splitlines()
+    assert "nothing to do: every code is in the cache" in str(last)
+    assert (last.to_dict()["missing_shards"], last.to_dict()["complete"]) == (0, True)
+
+
+def test_a_task_without_shards_does_not_say_that_its_layer_is_complete(
+    photos: Path, extract_tiny: Extract
+) -> None:
+    extract_tiny(photos, layers=["layer2"])
+    done = extract_tiny(photos, layers=["layer3"], task=(7, 8))
+    assert (done.to_dict()["complete"], done.to_dict()["missing_shards"]) == (False, 5)
+    assert "nothing left for this task" in str(done)
+
+
+def test_the_likely_mistake_is_mentioned_only_where_a_scheduler_chose_and_no_other_task_wrote(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    def hint(out: str, task: ArrayTask, **options: Any) -> bool:
+        text = str(extract_tiny(photos, tmp_path / out, task=task, **options))
+        return "no other task has written a shard of layer2 here yet: if each" in text
+
+    chosen = ArrayTask(1, 2, ("RANK=1", "WORLD_SIZE=2"))
+    assert hint("one", chosen)
+    assert hint("one", chosen)  # again: still nobody else
+    assert not hint("one", ArrayTask(1, 2))
+    assert not hint("two", ArrayTask(0, 2, ("RANK=0",)), shard_size=100)  # it made the only shard
+    assert hint("three", chosen, shard_size=100)  # it has none
+    extract_tiny(photos, tmp_path / "one", task=ArrayTask(0, 4))
+    assert not hint("one", chosen)
+
+
+def test_a_cache_of_rejected_images_has_nothing_to_do_and_says_why(
+    photos: Path, extract_tiny: Extract
+) -> None:
+    for image in photos.rglob("*.*"):
+        image.write_bytes(b"")
+    extract_tiny(photos)
+    again = extract_tiny(photos)
+    assert "nothing to do: none of the images gives codes" in str(again)
+    assert (again.to_dict()["complete"], again.to_dict()["without_codes"]) == (False, ["layer2"])
 
 
 def test_a_notebook_shows_the_text_with_names_escaped(photos: Path, extract_tiny: Extract) -> None:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from bottleneck.cache.format.shard import open_shard
 from bottleneck.cache.store import open_cache
+from bottleneck.data.labels import UnknownLabels
 from bottleneck.errors import CacheError, InvalidOptionError, LabelsError, UnknownNameError
 from bottleneck.fitting.dataset import (
     LayerDataset,
@@ -87,6 +88,31 @@ def test_several_names_make_several_labels(tmp_path: Path) -> None:
         [False, False, True],
     ]
     assert held_out(lesson)[1].tolist() == [[True, False, True]]
+
+
+def test_held_out_images_of_other_classes_are_counted_and_not_loaded(tmp_path: Path) -> None:
+    labels = ["a", "b", "z", "a", "B", "b", "a", "z", "b"]
+    split = ["train", "train", "test", "test", "test", "test", "train", "train", "train"]
+    split[7] = "spare"  # a split that neither trains nor judges teaches no class
+    lesson = dataset_of(tmp_path, labels, split=split)
+    assert lesson.names == ["a", "b"]
+    assert rows_in(lesson.training.codes) == [0, 1, 6, 8]
+    rows, targets = held_out(lesson)
+    assert (rows, targets.tolist()) == ([3, 5], [0, 1])
+    assert lesson.unknown == UnknownLabels(2, {"z": 1, "B": 1}, {"B": "b"})
+
+
+def test_of_several_labels_one_that_is_unknown_leaves_the_image_out(tmp_path: Path) -> None:
+    labels, split = ["a|b", "b", "b|z", "a", "z"], ["train", "train", "test", "test", "test"]
+    lesson = dataset_of(tmp_path, labels, split=split)
+    rows, targets = held_out(lesson)
+    assert (rows, targets.tolist()) == ([3], [[True, False]])
+    assert lesson.unknown == UnknownLabels(2, {"z": 2})
+
+
+def test_where_all_classes_are_known_nothing_is_told(tmp_path: Path) -> None:
+    lesson = dataset_of(tmp_path, ["a", "b", "a"], split=["train", "train", "test"])
+    assert lesson.unknown == UnknownLabels()
 
 
 def test_labels_are_those_of_the_table_that_was_given(tmp_path: Path) -> None:

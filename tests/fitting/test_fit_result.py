@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bottleneck.data.labels import UnknownLabels
 from bottleneck.fitting.fit_result import FitResult
 from bottleneck.fitting.head import Head
 from bottleneck.fitting.scores import score_classes
@@ -122,3 +123,14 @@ def test_notebooks_show_the_text_escaped() -> None:
     assert "true \\ predicted" in html
     scaled = dataclasses.replace(a_fit().head, layer="<b>")
     assert "<b>" not in a_fit(head=scaled)._repr_html_()
+
+
+def test_what_was_not_judged_comes_after_where_the_head_is() -> None:
+    unknown = UnknownLabels(2, {"moths": 2})
+    result = a_fit(heldout=dataclasses.replace(HELD_OUT, unknown=unknown))
+    remark = "not in the score: 2 images of a class that was not trained on: 'moths' (2 images)"
+    assert result.remarks == [remark]
+    assert str(result) == f"{a_fit()}\n{remark}"
+    assert result.format("saved it") == f"{a_fit()}\nsaved it\n{remark}"
+    assert a_fit(heldout=None).format("saved it") == f"{a_fit(heldout=None)}\nsaved it"
+    assert result.to_dict()["heldout"]["unknown"]["classes"] == {"moths": 2}

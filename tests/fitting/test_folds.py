@@ -1,4 +1,5 @@
 import dataclasses
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,13 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold
 
 from bottleneck.errors import InvalidOptionError, LabelsError
-from bottleneck.fitting.folds import Fold, _smallest_class, group_codes, make_folds
+from bottleneck.fitting.folds import (
+    Fold,
+    _smallest_class,
+    group_codes,
+    make_folds,
+    require_foldable,
+)
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.training import TrainingSet
 from tests.helpers.datasets import integer_groups
@@ -169,6 +176,26 @@ def test_a_single_image_or_group_is_refused_with_a_way_out(
 ) -> None:
     with pytest.raises(LabelsError, match=f"^{message}.*`c` and.*`cv=0`$"):
         make_folds(rows(np.array(labels), max(labels) + 1, groups), 5)
+
+
+def test_classes_of_a_single_image_or_group_are_named_with_what_can_be_done() -> None:
+    training = rows(np.array([0, 0, 1, 2, 2, 3]), 4)
+    said = (
+        "2 of 4 classes have a single training image ('r\\nare', 'yak'): cross-validation needs 2 "
+        "in each; add images, leave the class out with a CSV of `labels`, or train without "
+        "cross-validation: `bottleneck.fit` with one value of `c` and `cv=0`"
+    )
+    with pytest.raises(LabelsError, match=f"^{re.escape(said)}$"):
+        require_foldable(training, ["ant", "r\nare", "bee", "yak"])
+    grouped = rows(np.array([0, 0, 1, 1]), 2, ["a", "b", "c", "c"])
+    with pytest.raises(LabelsError, match=r"1 of 2 .* a single training group \('bee'\):"):
+        require_foldable(grouped, ["ant", "bee"])
+    require_foldable(rows(np.array([0, 0, 1, 1]), 2), ["ant", "bee"])
+
+
+def test_of_many_classes_of_a_single_image_some_are_named() -> None:
+    with pytest.raises(LabelsError, match=r"\('0', '1', '2', '3', '4' and 4 more\): cross"):
+        require_foldable(rows(np.arange(9), 9), list("012345678"))
 
 
 def test_several_labels_in_a_single_group_are_refused() -> None:

@@ -12,6 +12,7 @@ from sklearn.metrics import (
     recall_score,
 )
 
+from bottleneck.data.labels import UnknownLabels
 from bottleneck.errors import LabelsError
 from bottleneck.fitting.metrics import METRICS, mean_average_precision, wilson_interval
 from bottleneck.fitting.scores import MultilabelScore, score_classes, score_labels
@@ -40,6 +41,8 @@ def test_json_has_the_promised_keys() -> None:
     assert (found["accuracy"], found["mean_per_class"]) == (0.5, 0.5)
     assert len(found["ci95"]) == 2
     assert found["confusion"] == [[1, 0], [1, 0]]
+    assert found["absent"] == []
+    assert found["unknown"] == {"images": 0, "classes": {}, "similar": {}}
 
 
 @given(PAIRS)
@@ -105,6 +108,8 @@ def test_json_of_labels_has_the_promised_keys() -> None:
         "average_precision": {"cat": 1.0, "dog": None},
         "classes": ["cat", "dog"],
         "ece": None,
+        "absent": ["dog"],
+        "unknown": {"images": 0, "classes": {}, "similar": {}},
     }
 
 
@@ -136,6 +141,39 @@ def test_probabilities_have_their_error_and_rows_without_splits_a_name() -> None
     line = str(found).splitlines()[0]
     assert line.startswith("all images  75.0% of 4")
     assert line.endswith("mean per class 75.0%, calibration error 5.1%")
+
+
+def test_a_class_without_images_is_named_and_not_in_the_mean() -> None:
+    names = ["ants", "b\nees", "moths", "wasps"]
+    found = score_classes(np.array([0, 0, 2, 2]), np.array([0, 1, 2, 2]), names, split="val")
+    assert found.absent == found.to_dict()["absent"] == ["b\nees", "wasps"]
+    assert found.mean_per_class == (0.5 + 1) / 2
+    assert (
+        str(found)
+        .splitlines()[0]
+        .endswith("mean per class 75.0% (2 of 4 classes: no image of 'b\\nees', 'wasps')")
+    )
+    names = [str(k) for k in range(9)]
+    line = str(score_classes(np.array([1, 1]), np.array([1, 1]), names, split="")).splitlines()[0]
+    assert line.endswith("(1 of 9 classes: no image of '0', '2', '3', '4', '5' and 3 more)")
+    assert labels_score().absent == ["none"]
+    assert "(2 of 3 classes: no image of 'none')" in str(labels_score()).splitlines()[0]
+
+
+def test_what_was_not_judged_is_told_last_and_changes_no_number() -> None:
+    unknown = UnknownLabels(3, {"moths": 2, "Bees": 1}, {"Bees": "bees"})
+    for score in (HELD_OUT, labels_score()):
+        found = dataclasses.replace(score, unknown=unknown)
+        assert found.remarks == [f"not in the score: {unknown}"]
+        assert str(found) == f"{score}\n{found.remarks[0]}"
+        assert found.format() == score.format() == str(score)
+        values = found.to_dict()
+        assert values.pop("unknown") == {
+            "images": 3,
+            "classes": {"moths": 2, "Bees": 1},
+            "similar": {"Bees": "bees"},
+        }
+        assert values.items() <= score.to_dict().items()
 
 
 def labels_score() -> MultilabelScore:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bottleneck.data.labels import UnknownLabels
 from bottleneck.errors import InvalidOptionError
 from bottleneck.fitting.scores import score_classes
 from bottleneck.fitting.search_result import Candidate
@@ -183,3 +184,15 @@ def test_a_plot_is_a_figure_or_a_file(tmp_path: Path) -> None:
     assert len(figure.axes) == 1
     with pytest.raises(InvalidOptionError):
         two().plot(tmp_path / "a.jpg")
+
+
+def test_what_was_not_judged_comes_last() -> None:
+    unknown = UnknownLabels(1, {"moths": 1})
+    heldout = dataclasses.replace(HELD_OUT, unknown=unknown)
+    rows = [dataclasses.replace(row, heldout=heldout) for row in two()]
+    remark = "not in the score: 1 image of a class that was not trained on: 'moths' (1 image)"
+    assert str(SweepResult(rows)) == f"{two()}\n{remark}"
+    assert SweepResult(rows).format("it").splitlines()[-2:] == [
+        two().format("it").splitlines()[-1],
+        remark,
+    ]

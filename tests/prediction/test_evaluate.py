@@ -17,6 +17,7 @@ from sklearn.metrics import accuracy_score, average_precision_score, recall_scor
 
 from bottleneck.cache.store import open_cache
 from bottleneck.data.images import ImageSource, open_images
+from bottleneck.data.labels import UnknownLabels
 from bottleneck.errors import LabelsError, SpecMismatchError, UnknownNameError
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.fitting.fit import fit
@@ -108,9 +109,30 @@ def test_rejected_images_are_named_and_not_judged(
         assert list(evaluation.rejected) == ["val/bees/bees001.png"]
 
 
-def test_labels_that_the_head_never_saw_are_refused(head: Head, photos: Path) -> None:
+def test_images_of_classes_that_the_head_never_saw_are_counted_and_not_judged(
+    head: Head, photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    expected = evaluate(head, photos, compute=CPU).score
+    assert expected.unknown == UnknownLabels()
     write_photographs(photos / "val" / "moths", 2, label="moths")
-    with pytest.raises(LabelsError, match=r"2 images have labels.*'moths'.*ants, bees, wasps"):
+    write_photographs(photos / "val" / "an ts", 1, label="ants")
+    cache = extract_tiny(photos, tmp_path / "again").cache.path
+    for target in (cache, photos):
+        evaluation = evaluate(head, target, compute=CPU)
+        found = evaluation.score
+        assert found.unknown == UnknownLabels(3, {"moths": 2, "an ts": 1}, {"an ts": "ants"})
+        assert (found.n, found.ci95, found.ece) == (12, expected.ci95, expected.ece)
+        values = found.to_dict() | {"unknown": UnknownLabels().to_dict()}
+        assert values == expected.to_dict()
+        assert str(evaluation) == f"{expected}\nnot in the score: {found.unknown}"
+
+
+def test_images_of_classes_that_the_head_never_saw_alone_are_refused(
+    head: Head, photos: Path
+) -> None:
+    for folder in (photos / "val").iterdir():
+        folder.rename(folder.with_name(folder.name.upper()))
+    with pytest.raises(LabelsError, match=r"12 images of 3 classes.*'ANTS' is 'ants'.* but for"):
         evaluate(head, photos, compute=CPU)
 
 
@@ -206,11 +228,14 @@ def test_a_head_of_several_labels_judges_images_that_have_one_each(
     assert list(found.average_precision.values()) == pytest.approx(expected.tolist())
 
 
-def test_a_label_that_a_head_of_several_never_saw_is_refused(many: Path, several: Path) -> None:
+def test_an_image_with_a_label_that_a_head_of_several_never_saw_is_not_judged(
+    many: Path, several: Path
+) -> None:
     head = of_labels(many, cv=0)
     several.write_text(several.read_text().replace("green|", "green|loud|"))
-    with pytest.raises(LabelsError, match=r"4 images have labels.*'loud'.*bright, green, red"):
-        evaluate(head, several, compute=CPU)
+    found = evaluate(head, several, compute=CPU).score
+    assert (found.n, found.unknown) == (8, UnknownLabels(4, {"loud": 4}))
+    assert found.absent == ["green"]  # those with another label too were the only ones
 
 
 def test_a_head_of_one_label_refuses_images_of_several(head: Head, several: Path) -> None:
@@ -242,10 +267,22 @@ def test_rejections_of_another_layer_are_not_those_of_the_heads(
     assert list(evaluation.rejected) == ["val/bees/bees001.png"]
 
 
-def test_an_unknown_label_is_found_before_any_image_is_read(
+def test_images_that_cannot_be_judged_are_not_encoded(
     head: Head, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_photographs(photos / "val" / "moths", 2, label="moths")
+    encode = encoding.encode_images
+    encoded: list[str] = []
+
+    def spy(head: Head, source: ImageSource, rows: Sequence[int], **options: Any) -> Any:
+        encoded.extend(source.table.label[row] for row in rows)
+        return encode(head, source, rows, **options)
+
+    monkeypatch.setattr(encoding, "encode_images", spy)
+    assert evaluate(head, photos, compute=CPU).score.n == 12
+    assert sorted(set(encoded)) == ["ants", "bees", "wasps"]
+    for name in ("ants", "bees", "wasps"):
+        shutil.rmtree(photos / "val" / name)
     monkeypatch.setattr(encoding, "encode_images", lambda *_, **__: pytest.fail("it was encoded"))
     with pytest.raises(LabelsError, match="'moths'"):
         evaluate(head, photos)
@@ -268,7 +305,7 @@ def test_codes_are_in_memory_once(
                 row=np.array([row]), valid=valid, reason=[""], codes={"layer2": codes}
             )
 
-    def score_head(_: Head, codes: NDArray[Any], targets: NDArray[Any], *, split: str) -> None:
+    def score_head(_: Head, codes: NDArray[Any], targets: NDArray[Any], **__: Any) -> None:
         peaks.append(tracemalloc.get_traced_memory()[1] / codes.nbytes)
         tracemalloc.stop()
         assert codes[:, -1].tolist() == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11]

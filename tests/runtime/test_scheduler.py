@@ -75,7 +75,7 @@ def test_other_schedulers_and_ranks(environment: dict[str, str], expected: tuple
 @pytest.mark.parametrize("name", ["PBS_ARRAY_INDEX", "JOB_COMPLETION_INDEX"])
 def test_who_does_not_say_how_many_is_told(name: str) -> None:
     assert detect_array_task({name: "3"}, count=16) == ArrayTask(3, 16)
-    with pytest.raises(InvalidOptionError, match=rf"must be auto/N: {name}=3, "):
+    with pytest.raises(InvalidOptionError, match=rf"must be auto/N: {name}=3, .*`task='all'`"):
         detect_array_task({name: "3"})
     with pytest.raises(InvalidOptionError, match="is task 16 counted from 0, and there are 16"):
         detect_array_task({name: "16"}, count=16)
@@ -105,6 +105,56 @@ def test_ranks_within_the_elements_of_an_array_share_its_parts() -> None:
 def test_what_cannot_be_told_is_refused(environment: dict[str, str]) -> None:
     with pytest.raises(InvalidOptionError, match="must be I/N"):
         detect_array_task(environment)
+
+
+def test_uneven_numbers_are_refused_with_the_way_to_make_everything() -> None:
+    with pytest.raises(InvalidOptionError, match=r"not evenly numbered.*`task='all'` makes every"):
+        detect_array_task(slurm(7, 3, 7, count=2))
+
+
+@pytest.mark.parametrize(
+    ("environment", "count", "named"),
+    [
+        (slurm(3, 0, 15), None, ["SLURM_ARRAY_TASK_ID=3", "SLURM_ARRAY_TASK_COUNT=16"]),
+        (
+            {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_MAX": "4"},
+            None,
+            ["SLURM_ARRAY_TASK_ID=3", "SLURM_ARRAY_TASK_MAX=4"],
+        ),
+        (grid_engine(2, 1, 4), None, ["SGE_TASK_ID=2", "SGE_TASK_LAST=4"]),
+        (
+            {"LSB_JOBINDEX": "1", "LSB_JOBINDEX_END": "4"},
+            None,
+            ["LSB_JOBINDEX=1", "LSB_JOBINDEX_END=4"],
+        ),
+        ({"PBS_ARRAY_INDEX": "3"}, 16, ["PBS_ARRAY_INDEX=3"]),
+        ({"RANK": "3", "WORLD_SIZE": "8"}, None, ["RANK=3", "WORLD_SIZE=8"]),
+        (
+            {**slurm(1, 0, 1), "RANK": "3", "WORLD_SIZE": "8"},
+            None,
+            ["SLURM_ARRAY_TASK_ID=1", "SLURM_ARRAY_TASK_COUNT=2", "RANK=3", "WORLD_SIZE=8"],
+        ),
+        # What has a single element or rank splits nothing.
+        ({**slurm(7, 7, 7), "RANK": "3", "WORLD_SIZE": "8"}, None, ["RANK=3", "WORLD_SIZE=8"]),
+        (slurm(7, 7, 7), None, []),
+        ({}, None, []),
+    ],
+)
+def test_the_variables_that_chose_the_part_are_named(
+    environment: dict[str, str], count: int | None, named: list[str]
+) -> None:
+    task = detect_array_task(environment, count=count)
+    assert list(task.variables) == named
+    assert bool(task.origin) == bool(named)
+    for text in (*named, *([f"task {task.index} of {task.count} "] if named else [])):
+        assert text in task.origin
+    assert "\n" not in task.origin
+
+
+def test_a_part_that_a_caller_chose_has_no_origin() -> None:
+    assert (ArrayTask(3, 16).origin, ArrayTask(0, 1, ("RANK=0",)).origin) == ("", "")
+    assert ArrayTask(3, 16, ("RANK=3",)) == ArrayTask(3, 16)
+    assert "from RANK=3, A=1 and B=2: " in ArrayTask(3, 16, ("RANK=3", "A=1", "B=2")).origin
 
 
 def test_a_count_without_a_scheduler_is_refused() -> None:

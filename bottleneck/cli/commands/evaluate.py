@@ -20,7 +20,8 @@ from bottleneck.cli.types import PATH
 def evaluate(head: Path, target: Path, as_json: bool, **options: Any) -> None:
     """Measure a head's accuracy on labelled images.
 
-    CACHE|IMAGES is a cache of the same spec, or images as `extract` takes them.
+    CACHE|IMAGES is a cache of the same spec, or images as `extract` takes them. Images of a class
+    that the head does not know are counted, and are not in the score.
 
     \b
     Example:

@@ -18,7 +18,7 @@ from bottleneck.cli.options import (
     take,
     take_preprocess,
 )
-from bottleneck.cli.output import print_result
+from bottleneck.cli.output import as_options, print_result
 from bottleneck.cli.progress import extraction_progress
 from bottleneck.cli.types import PATH, Task
 
@@ -43,7 +43,7 @@ from bottleneck.cli.types import PATH, Task
     "--task",
     type=Task(),
     default="auto",
-    help="Make only part I of N, counted from 0.  [as the scheduler says; else all]",
+    help="Make only part I of N, counted from 0, or all.  [auto: as the scheduler says; else all]",
 )
 @executor_options
 @preprocess_options
@@ -82,7 +82,8 @@ def extract(
       bottleneck extract photos -o photos.cache --model resnet50 --layer layer2 --backend loky
 
     In an array job of Slurm, Grid Engine or LSF, and under srun, torchrun or mpirun, each process
-    makes its own part. In an array of N jobs of PBS or Kubernetes, give --task auto/N.
+    makes its own part, and says which variables chose it. In an array of N jobs of PBS or
+    Kubernetes, give --task auto/N. If each job has a cache or layers of its own, give --task all.
 
     With --backend, shards are made by processes of this machine, one per visible GPU, or by the
     workers of a Dask cluster. Workers must see the same files under the same paths.
@@ -91,6 +92,8 @@ def extract(
     from bottleneck.extraction import ComputeOptions, RefreshOptions, StorageOptions
     from bottleneck.runtime import visible_gpus
 
+    if origin := options["task"].origin:
+        click.echo(as_options(origin), err=True)
     cards = visible_gpus(device) if backend == "loky" else []
     with (
         note_kept_shards(out),

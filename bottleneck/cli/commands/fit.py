@@ -47,6 +47,7 @@ def fit(
 
     Needs no GPU, no images and no weights. C is chosen by cross-validation on the training split
     alone. The held-out split (test, or else val) is used once, after that, to measure accuracy.
+    Images of a class that the training split lacks are counted there, and are not in the score.
 
     \b
     Example:
@@ -87,4 +88,4 @@ def fit(
     if as_json:
         click.echo(json.dumps(result.to_dict() | {"head": str(out)}))
     else:
-        click.echo(f"{result}\nsaved {out} ({result.seconds:.1f} s)")
+        click.echo(result.format(f"saved {out} ({result.seconds:.1f} s)"))

@@ -9,7 +9,8 @@ from bottleneck.cli.options import json_option
 from bottleneck.cli.output import print_result
 from bottleneck.cli.types import PATH
 
-INCOMPLETE = 3  # its exit code; 1 and 2 are errors
+INCOMPLETE = 3  # exit code: to be waited for; 1 and 2 are errors, which do not pass
+WITHOUT_CODES = 1
 
 
 @click.command()
@@ -31,7 +32,8 @@ def status(cache: Path, layers: tuple[str, ...], tasks: int, as_json: bool) -> N
     """Show what a cache holds.
 
     Lists finished and missing rows, rejected images with the reason, sizes, and the spec. Exits
-    with 3 while rows are missing, so that a job can wait for others.
+    with 3 while rows are missing, so that a job can wait for others, and with 1 if nothing is
+    missing and yet no image has codes, since all were rejected.
 
     \b
     Example:
@@ -43,4 +45,4 @@ def status(cache: Path, layers: tuple[str, ...], tasks: int, as_json: bool) -> N
     found = run(cache, layers, tasks)
     print_result(found, as_json=as_json)
     if not found.complete:
-        sys.exit(INCOMPLETE)
+        sys.exit(WITHOUT_CODES if found.finished else INCOMPLETE)

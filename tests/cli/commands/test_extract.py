@@ -124,6 +124,59 @@ def test_the_tasks_of_an_array_do_every_shard_once(
     refused(result, "task 2", "--task auto: must be I/N", code=2)
 
 
+def _in_an_array(monkeypatch: pytest.MonkeyPatch, index: int, count: int) -> None:
+    """What Slurm sets for one element of ``--array=0-…``."""
+    values = {"ID": index, "MIN": 0, "MAX": count - 1, "STEP": 1, "COUNT": count}
+    for name, value in values.items():
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", str(value))
+
+
+def test_an_array_with_a_cache_for_each_element_is_told_what_split_the_work(
+    run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _in_an_array(monkeypatch, 1, 4)
+    result = run("extract", photos, "-o", "new", *TINY)  # one shard, which is task 0's
+    assert result.exit_code == 0
+    assert result.stderr == (
+        "task 1 of 4 (counted from 0), from SLURM_ARRAY_TASK_ID=1 and SLURM_ARRAY_TASK_COUNT=4: "
+        "other shards are left to the other tasks, --task all makes every shard\n"
+    )
+    assert "nothing to do" not in result.stdout
+    *_, missing, hint, last = filter(None, result.stdout.splitlines())
+    assert missing == (
+        "the cache lacks 1 of 1 shards, to be made by task 0 of 4: "
+        "`bottleneck status` with --tasks 4 names those that are left"
+    )
+    assert hint.endswith("has a cache or layers of its own, all of them need --task all")
+    assert last.startswith("nothing left for this task; other tasks' shards are missing: 1")
+    assert run("status", "new").exit_code == 3
+    found = json.loads(run("extract", photos, "-o", "new", *TINY, "--json").stdout)
+    assert (found["task"], found["missing_shards"], found["complete"]) == ([1, 4], 1, False)
+    assert found["task_variables"] == ["SLURM_ARRAY_TASK_ID=1", "SLURM_ARRAY_TASK_COUNT=4"]
+
+
+@pytest.mark.parametrize("task", ["all", "0/1"])
+def test_all_makes_every_shard_whatever_the_scheduler_says(
+    run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    _in_an_array(monkeypatch, 1, 4)
+    result = run("extract", photos, "-o", "new", *TINY, "--task", task)
+    assert "SLURM" not in result.stderr
+    assert len(stored(tmp_path / "new")) == 36
+    assert "nothing to do" in run("extract", photos, "-o", "new", *TINY, "--task", task).stdout
+    assert run("status", "new").exit_code == 0
+
+
+def test_a_scheduler_that_tells_no_count_is_answered_with_all(
+    run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PBS_ARRAY_INDEX", "2")
+    result = run("extract", photos, "-o", "new", *TINY)
+    refused(result, "PBS_ARRAY_INDEX=2", "auto/N", "--task all makes every shard", code=2)
+    assert run("extract", photos, "-o", "new", *TINY, "--task", "all").exit_code == 0
+    assert len(stored(tmp_path / "new")) == 36
+
+
 def test_tasks_together_do_every_shard_once(run: Run, photos: Path, tmp_path: Path) -> None:
     done: list[set[str]] = []
     for task in ("0/2", "1/2"):

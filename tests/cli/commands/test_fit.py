@@ -516,3 +516,82 @@ def test_a_cache_whose_images_were_all_rejected_is_refused(
         image.write_bytes(b"")
     extract_tiny(photos)
     refused(run("fit", "cache", "--clf", "svm", "--c", "1"), "2 classes", "no labelled image")
+
+
+# Classes that are not in both splits
+
+
+def _cloud_cache(folder: Path, train: list[str], test: list[str]) -> Path:
+    """A cache of clouds: images whose labels begin with one letter are of one cloud."""
+    labels = [*train, *test]
+    cloud = np.array(["abcd".index(label.strip().lower()[0]) for label in labels])
+    noise = np.random.default_rng(0).normal(scale=0.1, size=(len(labels), 4))
+    split = ["train"] * len(train) + ["test"] * len(test)
+    return written_cache(folder, 3 * np.eye(4)[cloud] + noise, labels, split=split)
+
+
+ONE = ("--clf", "svm", "--c", "1", "--cv", "2")
+
+
+def test_a_held_out_class_that_training_lacks_is_told_and_the_others_are_judged(
+    run: Run, tmp_path: Path
+) -> None:
+    train = ["ants", "bees"] * 4
+    cache = _cloud_cache(tmp_path / "more", train, ["ants", "bees", "cows", "bees", "cows", "Ants"])
+    alone = _cloud_cache(tmp_path / "less", train, ["ants", "bees", "bees"])
+    told = (
+        "not in the score: 3 images of 2 classes that were not trained on: 'cows' (2 images), "
+        "'Ants' (1 image); 'Ants' is 'ants' but for case, blanks or Unicode form: give both one "
+        "name"
+    )
+    result = run("fit", cache, *ONE, "-o", "head")
+    assert result.exit_code == 0
+    assert "held-out test  100.0% of 3 " in result.stdout
+    *_, saved, remark = result.stdout.splitlines()
+    assert saved.startswith("saved head")
+    assert remark == told
+    found = _fit(run, cache, *ONE, "-o", "again")["heldout"]
+    assert found.pop("unknown") == {
+        "images": 3,
+        "classes": {"cows": 2, "Ants": 1},
+        "similar": {"Ants": "ants"},
+    }
+    expected = _fit(run, alone, *ONE, "-o", "alone")["heldout"]
+    for key in ("split", "n", "accuracy", "ci95", "mean_per_class", "confusion", "absent"):
+        assert found[key] == expected[key], key
+    assert run("evaluate", "head", cache).stdout.splitlines()[-1] == told
+    result = run("sweep", cache, "--clf", "svm", "--c", "1", "--cv", "2")
+    assert result.stdout.splitlines()[-1] == told
+    result = run("sweep", cache, "--clf", "svm", "--c", "1", "--cv", "2", "--json")
+    assert json.loads(result.stdout)[0]["heldout"]["unknown"]["images"] == 3
+
+
+def test_a_held_out_split_whose_classes_are_spelt_otherwise_is_refused_with_a_hint(
+    run: Run, tmp_path: Path
+) -> None:
+    cache = _cloud_cache(tmp_path / "c", ["Ants", "Bees"] * 4, ["ants", "bees ", "bees "])
+    for command in (["fit", cache, *ONE], ["sweep", cache, *ONE]):
+        refused(
+            run(*command),
+            *("split 'test'", "'bees ' (2 images), 'ants' (1 image)", "knows Ants, Bees"),
+            *("'bees ' is 'Bees', 'ants' is 'Ants' but for case", "give both one name"),
+        )
+    assert not list(tmp_path.glob("head*"))
+
+
+def test_a_held_out_split_that_lacks_a_class_says_over_which_the_mean_is(
+    run: Run, tmp_path: Path
+) -> None:
+    cache = _cloud_cache(tmp_path / "c", ["ants", "bees", "cows"] * 4, ["cows", "ants", "cows"])
+    text = run("fit", cache, *ONE, "-o", "head").stdout
+    assert "mean per class 100.0% (2 of 3 classes: no image of 'bees')" in text
+    found = _fit(run, cache, *ONE, "-o", "again")["heldout"]
+    assert (found["absent"], found["mean_per_class"], found["n"]) == (["bees"], 1.0, 3)
+
+
+def test_a_class_of_a_single_image_is_named_with_what_can_be_done(run: Run, tmp_path: Path) -> None:
+    cache = _cloud_cache(tmp_path / "c", [*["ants", "bees", "cows"] * 4, "dodo"], ["ants"])
+    parts = ("1 of 4 classes", "('dodo')", "add images", "--labels", "one value of --c and --cv 0")
+    refused(run("fit", cache, "--clf", "svm"), *parts)
+    refused(run("sweep", cache), *parts, "`bottleneck fit` with")
+    assert _fit(run, cache, "--clf", "svm", "--c", "1", "--cv", "0", "-o", "head")["train"] == 13

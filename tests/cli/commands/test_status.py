@@ -10,6 +10,7 @@ from bottleneck.runtime.scheduler import ArrayTask
 from tests.helpers import cli
 from tests.helpers.cli import TINY, contents, refused, stored
 from tests.helpers.fixture_types import Extract, Run
+from tests.helpers.photographs import photograph
 
 made, photos, cache = cli.made, cli.photos, cli.cache
 
@@ -95,6 +96,27 @@ def test_a_plan_without_codes_is_not_complete(
     found = json.loads(result.stdout)
     assert (found["rows"], found["complete"], result.exit_code) == (36, False, 3)
     assert run("status", cache).exit_code == 3
+
+
+def test_a_cache_in_which_every_image_was_rejected_is_an_error(
+    run: Run, photos: Path, extract_tiny: Extract
+) -> None:
+    images = list(photos.rglob("*.*"))
+    for image in images:
+        image.write_bytes(b"")
+    cache = extract_tiny(photos).cache.path
+    result = run("status", cache)
+    assert result.exit_code == 1  # not 3: to wait would not help
+    assert "no image has codes at layer2: every one was rejected, see the reasons" in result.stdout
+    result = run("status", cache, "--json")
+    found = json.loads(result.stdout)
+    assert (result.exit_code, found["complete"], found["missing"]) == (1, False, {})
+    assert found["without_codes"] == ["layer2"]
+    assert run("status", cache, "--layer", "layer2", "--layer", "layer3").exit_code == 3
+    photograph(1).save(images[0])
+    extract_tiny(photos)
+    found = json.loads(run("status", cache, "--json").stdout)
+    assert (found["complete"], found["without_codes"]) == (True, [])
 
 
 def test_what_is_missing_is_told_by_layer_and_by_task(
