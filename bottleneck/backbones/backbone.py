@@ -152,17 +152,17 @@ def load_backbone(
         torch.manual_seed(_SEED)
         network, identity, preset = source.build(weights)
     network.eval().requires_grad_(False)
-    transform = dataclasses.replace(preset, **changes)
+    used = dataclasses.replace(preset, **changes)
     return Backbone(
         network=network,
         model=identity,
         weights_digest=digest_weights(network),
-        transform=transform,
+        transform=used,
         reference=ModelReference(
             source.reference,
             str(Path(weights).resolve()) if is_weights_file(weights) else weights,
         ),
-        input_note=describe_input(network, transform, changes),
+        input_note=describe_input(network, used, changes),
     )
 
 

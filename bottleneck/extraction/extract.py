@@ -23,7 +23,7 @@ from bottleneck.cache import (
 )
 from bottleneck.data import ImageSource, open_images
 from bottleneck.errors import InvalidOptionError
-from bottleneck.extraction.disk_space import estimate_disk_use
+from bottleneck.extraction.disk_space import DiskEstimate, estimate_disk_use
 from bottleneck.extraction.distributed import DistributedRunner, WorkerJob
 from bottleneck.extraction.loading import make_spec
 from bottleneck.extraction.local import LocalRunner
@@ -153,11 +153,8 @@ def extract(
     remove_stale_temp_files(path)  # they may be what fills the disk
     redo = _shards_to_redo(update, layers, compute.task, refresh)
     missing = find_missing(update.cache, layers, compute.task, redo)
-    needed = backbone.select_layers(layers) if missing else []
+    estimate = _estimate(update.cache, backbone, layers, missing, storage)
     notes = backbone.notes(layers) if missing else ()
-    estimate = estimate_disk_use(update.cache, needed, missing)
-    if not storage.force:
-        estimate.require_free_space()
     cache = update.apply()
     runner = _make_runner(cache, backbone, source, devices, compute)
     progress = Progress(0, estimate.rows, runner.stats, estimate, notes)
@@ -215,6 +212,21 @@ def _shards_to_redo(
         rejected = cache.rejected(task.shards(cache.shard_count))
         shards |= {row // cache.layout.shard_size for row in rejected}
     return {*refresh.redo, *product(layers, shards)}
+
+
+def _estimate(
+    cache: Cache,
+    backbone: Backbone,
+    layers: Sequence[str],
+    missing: MissingShards,
+    storage: StorageOptions,
+) -> DiskEstimate:
+    """Estimate what the run writes, and refuse what the disk cannot hold."""
+    needed = backbone.select_layers(layers) if missing else []
+    estimate = estimate_disk_use(cache, needed, missing)
+    if not storage.force:
+        estimate.require_free_space()
+    return estimate
 
 
 def _make_runner(

@@ -174,7 +174,8 @@ class TimmModel:
 
 
 def _architecture_of(network: nn.Module) -> str:
-    return str(network.pretrained_cfg["architecture"])
+    config: Any = network.pretrained_cfg
+    return str(config["architecture"])
 
 
 def _tags_of(timm: ModuleType, architecture: str) -> list[str]:

@@ -207,9 +207,7 @@ def test_a_class_token_shares_no_memory_with_activations(relu: bool) -> None:
         lambda _module, _args, output: kept.append(output)
     )
     code = truncated(network, "encoder.ln", size=48, pool="cls", relu=relu)(batch)["encoder.ln"]
-    before = code.clone()
-    kept[-1].zero_()
-    assert torch.equal(code, before)
+    assert code.untyped_storage().data_ptr() != kept[-1].untyped_storage().data_ptr()
     assert code.shape == (3, 32)
 
 
