@@ -57,7 +57,8 @@ class Spec:
     Attributes
     ----------
     model : str
-        The architecture: torchvision's name, or a file's name, factory and digest.
+        The architecture: torchvision's name; timm's with a digest; or a file's name, factory and
+        digest.
     weights_digest : str
         SHA-256 over the state dict that was really loaded.
     transform : InputTransform
@@ -69,7 +70,7 @@ class Spec:
     relu : bool
         Whether negative activations were set to zero before pooling.
     pool : str
-        ``"avg"``, ``"max"``, ``"none"`` or a grid's side as digits.
+        ``"avg"``, ``"max"``, ``"none"``, ``"cls"`` or a grid's side as digits.
     """
 
     model: str

@@ -38,6 +38,8 @@ DOORS = {
     "h5py": {"cache.format.hdf5"},
     "tqdm": {"cli.progress"},
     "PIL": {"data.decode"},
+    "huggingface_hub": {"backbones.sources.hub"},
+    "timm": {"backbones.sources.timm_models"},
     "torchvision": {"backbones.sources.torchvision_models", "data.decode"},
     "safetensors": {"backbones.sources.weights", "fitting.head"},
     "sklearn": {"linear.estimators", "fitting.folds"},

@@ -12,6 +12,7 @@ from torch import nn
 
 from bottleneck.backbones.layers import Layer, list_layers, select_layers
 from bottleneck.backbones.sources.model_source import find_source
+from bottleneck.backbones.sources.module import describe_input
 from bottleneck.backbones.sources.weights import digest_weights, is_weights_file
 from bottleneck.spec import InputTransform, ModelReference, validate_transform_fields
 
@@ -34,6 +35,8 @@ class Backbone:
         What the weights expect.
     reference : ModelReference
         How to load it again.
+    input_note : str
+        The input that the network declares, and how, as a sentence; empty if it declares none.
 
     Examples
     --------
@@ -51,6 +54,7 @@ class Backbone:
     weights_digest: str
     transform: InputTransform
     reference: ModelReference
+    input_note: str = ""
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -70,6 +74,16 @@ class Backbone:
             There is no such layer; the nearest names are suggested.
         """
         return select_layers(self.layers, names)
+
+    def notes(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return what a user should know of the network, a sentence each.
+
+        Parameters
+        ----------
+        names : sequence of str
+            The layers whose codes are computed.
+        """
+        return (self.input_note,) if self.input_note else ()
 
     def largest_code(self, names: Sequence[str], pool: str) -> int:
         """Return the number of values in the largest code among the given layers.
@@ -95,12 +109,15 @@ def load_backbone(
         One of:
 
         * a torchvision classification model's name;
+        * ``timm:NAME`` or ``timm:NAME.TAG``, a model of timm, or ``hf-hub:org/name``, one of the
+          Hugging Face hub for timm;
         * ``path/to/file.py:factory``, a function that returns the network when called without
           arguments. The file is executed;
         * a network. It is copied, and never changed.
 
         A network of your own may say what input it expects in a dictionary `preprocess` of the
-        fields of `bottleneck.spec.InputTransform`; otherwise it gets ImageNet's usual input.
+        fields of `bottleneck.spec.InputTransform`, or by timm's `pretrained_cfg`; otherwise it gets
+        ImageNet's usual input.
     weights : str
         ``"DEFAULT"``, a torchvision weights name, ``"none"`` (random, but the same every time),
         or a ``.pth`` or ``.safetensors`` file. For a network of your own, ``"DEFAULT"`` and
@@ -135,15 +152,17 @@ def load_backbone(
         torch.manual_seed(_SEED)
         network, identity, preset = source.build(weights)
     network.eval().requires_grad_(False)
+    used = dataclasses.replace(preset, **changes)
     return Backbone(
         network=network,
         model=identity,
         weights_digest=digest_weights(network),
-        transform=dataclasses.replace(preset, **changes),
+        transform=used,
         reference=ModelReference(
             source.reference,
             str(Path(weights).resolve()) if is_weights_file(weights) else weights,
         ),
+        input_note=describe_input(network, used, changes),
     )
 
 
@@ -155,8 +174,8 @@ def build_skeleton(
     Parameters
     ----------
     model : str or nn.Module
-        A torchvision classification model's name; ``path/to/file.py:factory``, which is executed;
-        or a network, which is copied.
+        A torchvision classification model's name; ``timm:NAME`` or ``hf-hub:org/name``;
+        ``path/to/file.py:factory``, which is executed; or a network, which is copied.
     weights : str
         ``"DEFAULT"``, a torchvision weights name, ``"none"`` or a weights file: decides nothing
         but the size of the input.
@@ -164,7 +183,7 @@ def build_skeleton(
     Returns
     -------
     network : nn.Module
-        Frozen; on the meta device for torchvision's models.
+        Frozen; on the meta device for the models of torchvision and timm.
     transform : InputTransform
         What the weights expect.
 

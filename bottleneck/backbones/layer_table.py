@@ -9,6 +9,7 @@ from torch import nn
 
 from bottleneck.backbones.backbone import build_skeleton
 from bottleneck.backbones.layers import Layer, check_pool, list_layers
+from bottleneck.errors import InvalidOptionError
 from bottleneck.runtime import (
     format_shape,
     format_size,
@@ -28,7 +29,7 @@ class LayerTable(Sequence[Layer]):
     ----------
     layers : tuple of Layer
     pool : str
-        ``"avg"``, ``"max"``, ``"none"`` or a grid's side.
+        ``"avg"``, ``"max"``, ``"none"``, ``"cls"`` or a grid's side.
     dtype : str
         Of stored codes: ``"float16"`` or ``"float32"``.
 
@@ -120,14 +121,14 @@ def layers(
     Parameters
     ----------
     model : str or nn.Module
-        A torchvision classification model's name; ``path/to/file.py:factory``, which is executed;
-        or a network, which is copied.
+        A torchvision classification model's name; ``timm:NAME`` or ``hf-hub:org/name``;
+        ``path/to/file.py:factory``, which is executed; or a network, which is copied.
     weights : str
         ``"DEFAULT"``, a torchvision weights name, ``"none"`` or a weights file: decides nothing
         but the size of the input.
     pool : str
-        ``"avg"`` or ``"max"`` over space, ``"none"``, or a grid's side. Layers that do not support
-        it are left out.
+        ``"avg"`` or ``"max"`` over space, ``"none"``, a grid's side, or ``"cls"``: a transformer's
+        class token. Layers that do not support it are left out.
     dtype : str
         Of stored codes: ``"float16"`` or ``"float32"``.
     crop : int, optional
@@ -144,7 +145,8 @@ def layers(
     BackboneError
         The network cannot be built, or does not take an input of that size.
     InvalidOptionError
-        `pool`, `dtype` or `crop` is not allowed.
+        `pool`, `dtype` or `crop` is not allowed; or `pool` is ``"cls"``, and no layer has a class
+        token.
 
     Examples
     --------
@@ -161,4 +163,8 @@ def layers(
     require_positive("crop", crop)
     network, transform = build_skeleton(model, weights)
     found = list_layers(network, crop or transform.crop)
-    return LayerTable(tuple(layer for layer in found if layer.supports_pooling(pool)), pool, dtype)
+    chosen = tuple(layer for layer in found if layer.supports_pooling(pool))
+    if pool == "cls" and not chosen:
+        hint = "no layer of this network has a class token"
+        raise InvalidOptionError("pool", pool, "avg, max, none or a grid's side", hint)
+    return LayerTable(chosen, pool, dtype)

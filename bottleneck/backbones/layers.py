@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from bottleneck.backbones.class_token import count_prefix_tokens, has_class_token
 from bottleneck.backbones.inference.hooks import Hook, forward_hooks
 from bottleneck.errors import (
     USER_CODE_ERRORS,
@@ -19,6 +20,9 @@ from bottleneck.errors import (
     UnknownNameError,
     format_error,
 )
+
+# One image would not tell images on the first axis from a single position table, or from windows.
+_PROBE_IMAGES = 2
 
 # A second pass at another input size tells space (which grows) from channels (which do not). Two
 # strides of 32 pixels, the deepest stride in use, so that every map grows.
@@ -44,6 +48,8 @@ class Layer:
         Whether the last axis holds the channels.
     cost : float
         Fraction of the network's multiply-adds that is needed to compute this output, 0…1.
+    class_token : bool
+        Whether the output is tokens, of which the first is a transformer's class token.
 
     Examples
     --------
@@ -58,6 +64,7 @@ class Layer:
     shape: tuple[int, ...]
     channels_last: bool
     cost: float
+    class_token: bool = False
 
     @property
     def channels(self) -> int:
@@ -65,7 +72,12 @@ class Layer:
         return self.shape[-1 if self.channels_last else 0]
 
     def supports_pooling(self, pool: str) -> bool:
-        """Return whether this layer can be pooled so: a grid needs a height and a width."""
+        """Return whether this layer can be pooled so.
+
+        A grid needs a height and a width, and ``cls`` a class token.
+        """
+        if pool == "cls":
+            return self.class_token
         return pool in ("avg", "max", "none") or len(self.shape) in (1, 3)
 
     def code_shape(self, pool: str) -> tuple[int, ...]:
@@ -74,24 +86,27 @@ class Layer:
         Parameters
         ----------
         pool : str
-            ``"avg"``, ``"max"``, ``"none"`` or a grid's side.
+            ``"avg"``, ``"max"``, ``"none"``, a grid's side, or ``"cls"``: the class token alone.
 
         Raises
         ------
         InvalidOptionError
-            `pool` is a grid, and the layer has no height and width.
+            `pool` is a grid, and the layer has no height and width; or it is ``"cls"``, and the
+            layer has no class token.
         """
         if not self.supports_pooling(pool):
+            shape = " × ".join(map(str, self.shape))
             raise InvalidOptionError(
                 "pool",
                 pool,
-                f"avg, max or none at layer {self.name!r}",
-                "a grid needs a map with height and width, and the layer gives "
-                f"{' × '.join(map(str, self.shape))}",
+                f"{self._poolings()} at layer {self.name!r}",
+                f"the layer gives {shape}, which has no class token"
+                if pool == "cls"
+                else f"a grid needs a map with height and width, and the layer gives {shape}",
             )
         if pool == "none" or len(self.shape) == 1:
             return self.shape
-        if pool in ("avg", "max"):
+        if pool in ("avg", "max", "cls"):
             return (self.channels,)
         return (self.channels, int(pool), int(pool))
 
@@ -99,9 +114,17 @@ class Layer:
         """Return the number of values in one image's code, with `pool` as for `code_shape`."""
         return math.prod(self.code_shape(pool))
 
+    def _poolings(self) -> str:
+        names = ["avg", "max", "none"]
+        if self.class_token:
+            names.append("cls")
+        if self.supports_pooling("1"):
+            names.append("a grid's side")
+        return f"{', '.join(names[:-1])} or {names[-1]}"
+
 
 def check_pool(pool: str) -> str:
-    """Return `pool` if it is ``avg``, ``max``, ``none`` or a grid's side, at least 1.
+    """Return `pool` if it is ``avg``, ``max``, ``none``, ``cls`` or a grid's side, at least 1.
 
     Raises
     ------
@@ -113,9 +136,11 @@ def check_pool(pool: str) -> str:
     >>> check_pool("2")
     '2'
     """
-    if pool in ("avg", "max", "none") or (pool.isdecimal() and int(pool) > 0):
+    if pool in ("avg", "max", "none", "cls") or (pool.isdecimal() and int(pool) > 0):
         return pool
-    raise InvalidOptionError("pool", pool, "avg, max, none, or a whole number K for a K × K grid")
+    raise InvalidOptionError(
+        "pool", pool, "avg, max, none, cls, or a whole number K for a K × K grid"
+    )
 
 
 def list_layers(network: nn.Module, size: int) -> list[Layer]:
@@ -160,6 +185,7 @@ def list_layers(network: nn.Module, size: int) -> list[Layer]:
     with suppress(*USER_CODE_ERRORS):  # networks of a fixed size: layers before the error are known
         _observe(network, size + _PROBE_GROWTH, larger, int)
     total = counter.get_total_flops()
+    prefix_tokens = count_prefix_tokens(network)
     return [
         Layer(
             name=name,
@@ -168,6 +194,7 @@ def list_layers(network: nn.Module, size: int) -> list[Layer]:
             shape=output.shape,
             channels_last=_channels_last(output, larger.get(name)),
             cost=output.flops / total if total else 1.0,
+            class_token=has_class_token(output.shape, prefix_tokens),
         )
         for name, output in seen.items()
     ]
@@ -212,7 +239,9 @@ def _observe(
     modules = {name for name, _ in network.named_modules() if name}
     calls: Counter[str] = Counter()
     parameter = next(network.parameters(), torch.zeros(()))
-    image = torch.zeros(1, 3, size, size, dtype=parameter.dtype, device=parameter.device)
+    images = torch.zeros(
+        _PROBE_IMAGES, 3, size, size, dtype=parameter.dtype, device=parameter.device
+    )
 
     def hook_of(module: str) -> Hook:
         def hook(_module: nn.Module, _args: Any, output: Any) -> None:
@@ -221,7 +250,7 @@ def _observe(
             name = f"{module}_{call}" if call else module
             if call and name in modules:
                 return  # a module has that name already
-            if isinstance(output, Tensor) and output.ndim > 1 and output.is_floating_point():
+            if _is_batch(output):
                 shape = tuple(output.shape[1:])
                 seen[name] = _Output(module, call, shape, count_flops())
 
@@ -229,12 +258,20 @@ def _observe(
 
     hooks = {name: hook_of(name) for name in modules}
     with torch.inference_mode(), forward_hooks(network, hooks):
-        network(image)
+        network(images)
+
+
+def _is_batch(output: Any) -> bool:
+    """Return whether a module's output is one floating-point tensor with an image in each row."""
+    is_tensor = isinstance(output, Tensor) and output.ndim > 1 and output.is_floating_point()
+    return is_tensor and len(output) == _PROBE_IMAGES
 
 
 def _channels_last(output: _Output, larger: _Output | None) -> bool:
     if len(output.shape) == 2:
         return True  # tokens
-    if len(output.shape) != 3 or larger is None:
+    if len(output.shape) != 3:
         return False
+    if larger is None:  # a network of one size: of a square image, it makes square maps
+        return output.shape[0] == output.shape[1] != output.shape[2]
     return output.shape[0] != larger.shape[0] and output.shape[-1] == larger.shape[-1]

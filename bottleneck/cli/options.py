@@ -119,7 +119,7 @@ def network_options(command: F) -> F:
             "--model",
             required=True,
             callback=require_typed_code,
-            help="A torchvision name, or path/to/file.py:factory.",
+            help="A torchvision name, timm:NAME, hf-hub:ORG/NAME, or path/to/file.py:factory.",
         ),
         click.option(
             "--weights",
@@ -138,7 +138,8 @@ def network_options(command: F) -> F:
             "--pool",
             default="avg",
             show_default=True,
-            help="Spatial pooling: avg, max, none, or N for an N×N grid of averages.",
+            help="Spatial pooling: avg, max, none, N for an N×N grid of averages, or cls for the "
+            "class token of a transformer.",
         ),
         click.option(
             "--relu/--no-relu", default=True, show_default=True, help="Apply ReLU before pooling."

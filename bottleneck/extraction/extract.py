@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import product
 from os import PathLike
 from typing import Any
@@ -65,8 +66,9 @@ def extract(
     out : path-like, Cache or result with a cache
         The cache's directory; a new one is made.
     model : str or nn.Module
-        A torchvision name; ``path/to/file.py:factory``, which is executed; or a network, which is
-        copied and never changed.
+        A torchvision name; ``timm:NAME`` or ``hf-hub:org/name``, for timm's models;
+        ``path/to/file.py:factory``, which is executed; or a network, which is copied and never
+        changed.
     layers : sequence of str
         Names of layers; `bottleneck.layers` lists them. One forward pass computes all of them.
     weights : str
@@ -74,7 +76,8 @@ def extract(
     transform : dict, optional
         Fields of `bottleneck.spec.InputTransform` that replace those of the weights.
     pool : str
-        ``"avg"``, ``"max"``, ``"none"`` or the side of a grid of averages, for example ``"2"``.
+        ``"avg"``, ``"max"``, ``"none"``, the side of a grid of averages, for example ``"2"``, or
+        ``"cls"``: a transformer's class token. The average of tokens is over all of them.
     relu : bool
         Whether negative activations are set to zero before pooling.
     storage : StorageOptions
@@ -150,13 +153,12 @@ def extract(
     remove_stale_temp_files(path)  # they may be what fills the disk
     redo = _shards_to_redo(update, layers, compute.task, refresh)
     missing = find_missing(update.cache, layers, compute.task, redo)
-    needed = backbone.select_layers(layers) if missing else []
-    estimate = estimate_disk_use(update.cache, needed, missing)
-    if not storage.force:
-        estimate.require_free_space()
+    estimate = _estimate(update.cache, backbone, layers, missing, storage)
+    notes = backbone.notes(layers) if missing else ()
     cache = update.apply()
     runner = _make_runner(cache, backbone, source, devices, compute)
-    rows = _run(runner, missing, estimate, on_progress)
+    progress = Progress(0, estimate.rows, runner.stats, estimate, notes)
+    rows = _run(runner, missing, progress, on_progress)
     return ExtractionResult(
         cache=cache,
         changes=update.changes,
@@ -166,6 +168,7 @@ def extract(
         seconds=time.monotonic() - start,
         task=compute.task,
         others=OtherTasks.find(cache, layers, compute.task),
+        notes=notes,
     )
 
 
@@ -189,7 +192,7 @@ def _require_loadable_by_workers(model: str | nn.Module, compute: ComputeOptions
         raise InvalidOptionError(
             "model",
             type(model).__name__,
-            "a torchvision name or path/to/file.py:factory if there is an `executor`",
+            "a torchvision or timm: name, or path/to/file.py:factory, if there is an `executor`",
             "its workers cannot load a network that is an object of this process",
         )
 
@@ -212,6 +215,21 @@ def _shards_to_redo(
     return {*refresh.redo, *product(layers, shards)}
 
 
+def _estimate(
+    cache: Cache,
+    backbone: Backbone,
+    layers: Sequence[str],
+    missing: MissingShards,
+    storage: StorageOptions,
+) -> DiskEstimate:
+    """Estimate what the run writes, and refuse what the disk cannot hold."""
+    needed = backbone.select_layers(layers) if missing else []
+    estimate = estimate_disk_use(cache, needed, missing)
+    if not storage.force:
+        estimate.require_free_space()
+    return estimate
+
+
 def _make_runner(
     cache: Cache,
     backbone: Backbone,
@@ -228,15 +246,15 @@ def _make_runner(
 def _run(
     runner: LocalRunner | DistributedRunner,
     missing: MissingShards,
-    estimate: DiskEstimate,
+    progress: Progress,
     on_progress: Callable[[Progress], None] | None,
 ) -> int:
     """Make the missing shards and report progress; return the number of images encoded."""
-    done = 0
     if missing and on_progress:
-        on_progress(Progress(done, estimate.rows, runner.stats, estimate))
+        on_progress(progress)
+    done = 0
     for rows in runner.make(missing):
         done += rows
         if on_progress:
-            on_progress(Progress(done, estimate.rows, runner.stats, estimate))
+            on_progress(replace(progress, done=done))
     return done

@@ -23,7 +23,7 @@ def make_spec(backbone: Backbone, *, precision: str, relu: bool, pool: str) -> S
     relu : bool
         Whether negative activations are set to zero before pooling.
     pool : str
-        ``"avg"``, ``"max"``, ``"none"`` or a grid's side as digits.
+        ``"avg"``, ``"max"``, ``"none"``, ``"cls"`` or a grid's side as digits.
 
     Raises
     ------
@@ -163,7 +163,7 @@ def load_matching_backbone(
     spec : Spec
         The spec of existing codes.
     model : str or nn.Module
-        A torchvision name, ``path/to/file.py:factory``, which is executed, or a network.
+        A torchvision or timm name, ``path/to/file.py:factory``, which is executed, or a network.
     weights : str
         A weights name or file.
     owner : str

@@ -45,8 +45,9 @@ def plan(
     images : path-like or ImageSource
         A directory or CSV; see `bottleneck.data.images.open_images`.
     model : str or nn.Module
-        A torchvision name; ``path/to/file.py:factory``, which is executed; or a network, which is
-        copied and never changed.
+        A torchvision name; ``timm:NAME`` or ``hf-hub:org/name``, for timm's models;
+        ``path/to/file.py:factory``, which is executed; or a network, which is copied and never
+        changed.
     layers : sequence of str
         Names of layers.
     weights : str
@@ -54,7 +55,8 @@ def plan(
     transform : dict, optional
         Fields of `bottleneck.spec.InputTransform` that replace those of the weights.
     pool : str
-        ``"avg"``, ``"max"``, ``"none"`` or the side of a grid of averages, for example ``"2"``.
+        ``"avg"``, ``"max"``, ``"none"``, the side of a grid of averages, for example ``"2"``, or
+        ``"cls"``: a transformer's class token. The average of tokens is over all of them.
     relu : bool
         Whether negative activations are set to zero before pooling.
     storage : StorageOptions
@@ -110,6 +112,7 @@ def plan(
             for layer in chosen
         },
         throughput=Throughput(encoded, seconds, startup, slowest_stage(encoder.stats.timer)),
+        notes=backbone.notes(layers),
     )
 
 

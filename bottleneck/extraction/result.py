@@ -33,12 +33,15 @@ class Progress:
         The time of each stage so far.
     estimate : DiskEstimate
         What the run writes.
+    notes : tuple of str
+        What a user should know before the run: how the weights were loaded.
     """
 
     done: int
     total: int
     stats: RunStats
     estimate: DiskEstimate
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class ExtractionResult:
         Which part of the cache's shards the run was for.
     others : OtherTasks
         The layers of the run, and what other tasks had made of them when it ended.
+    notes : tuple of str
+        How the weights were loaded, where there is something to know; empty if nothing was encoded.
     """
 
     cache: Cache
@@ -74,6 +79,7 @@ class ExtractionResult:
     seconds: float
     task: ArrayTask
     others: OtherTasks
+    notes: tuple[str, ...] = ()
 
     @property
     def shards(self) -> range:

@@ -65,3 +65,11 @@ def test_a_module_may_be_given_and_is_not_changed() -> None:
 def test_wrong_options_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(InvalidOptionError, match=next(iter(wrong))):
         layers(PLAIN, **wrong)  # type: ignore[arg-type]
+
+
+def test_a_network_without_a_class_token_has_no_table_of_it() -> None:
+    listed = [layer.name for layer in layers("vit_b_16", pool="cls")]
+    assert "encoder.ln" in listed
+    assert not {"conv_proj", "heads"} & set(listed)
+    with pytest.raises(InvalidOptionError, match=r"`pool='cls'`.*no layer of this network"):
+        layers(PLAIN, crop=32, pool="cls")

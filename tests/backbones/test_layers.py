@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
 from bottleneck.backbones.backbone import build_skeleton
 from bottleneck.backbones.layers import (
@@ -154,3 +154,58 @@ def test_code_shapes(
 def test_a_grid_of_tokens_is_refused() -> None:
     with pytest.raises(InvalidOptionError, match=r"`pool='2'`.*'x'.*197 × 16"):
         Layer("x", "x", 0, (197, 16), True, 1.0).code_shape("2")
+
+
+# Outputs that are not one row an image, and networks of one size
+
+
+class Windowed(nn.Module):
+    """Channels last, in windows, with a table of positions; of one size, as timm's Swin."""
+
+    def __init__(self, size: int = 32) -> None:
+        super().__init__()
+        self.size = size
+        self.embed = nn.Conv2d(3, 6, 4, 4)
+        self.norm = nn.LayerNorm(6)
+        self.attend = nn.Linear(6, 6)
+        self.table = nn.Linear(6, 6)
+        self.merge = nn.Linear(6, 8)
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[-1] != self.size:
+            raise ValueError(f"{x.shape[-1]} is not {self.size}")
+        x = self.norm(self.embed(x).permute(0, 2, 3, 1))
+        windows = x.unfold(1, 4, 4).unfold(2, 4, 4).reshape(-1, 6, 16).mT
+        x = x + self.attend(windows).mean() + self.table(torch.ones(1, 6)).mean()
+        return torch.as_tensor(self.fc(self.merge(x).mean((1, 2))))
+
+
+def test_channels_are_told_from_space_in_a_network_of_one_size() -> None:
+    layers = {layer.name: layer for layer in list_layers(frozen(Windowed()), 32)}
+    assert layers["norm"].shape == (8, 8, 6)
+    assert (layers["norm"].channels_last, layers["norm"].code_shape("avg")) == (True, (6,))
+    assert layers["merge"].code_shape("avg") == (8,)
+
+
+def test_outputs_without_a_row_for_each_image_are_not_listed() -> None:
+    names = [layer.name for layer in list_layers(frozen(Windowed()), 32)]
+    assert names == ["embed", "norm", "merge", "fc"]
+
+
+def test_tokens_with_a_class_token_are_marked() -> None:
+    network = frozen(torchvision.models.vit_b_16(weights=None, image_size=32))
+    layers = {layer.name: layer for layer in list_layers(network, 32)}
+    marked = [name for name, layer in layers.items() if layer.class_token]
+    assert {"encoder.dropout", "encoder.layers.encoder_layer_11.mlp", "encoder.ln"} <= set(marked)
+    assert not {"conv_proj", "heads"} & set(marked)
+    assert layers["encoder.ln"].code_shape("cls") == (768,)
+
+
+def test_a_refusal_names_the_poolings_of_the_layer() -> None:
+    tokens = Layer("x", "x", 0, (197, 16), True, 1.0, class_token=True)
+    with pytest.raises(InvalidOptionError, match=r"`pool='2'`: must be avg, max, none or cls at"):
+        tokens.code_shape("2")
+    patches = Layer("x", "x", 0, (196, 16), True, 1.0)
+    with pytest.raises(InvalidOptionError, match=r"`pool='cls'`: must be avg, max or none at"):
+        patches.code_shape("cls")

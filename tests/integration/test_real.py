@@ -7,10 +7,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import timm
 import torch
 import torchvision
 from PIL import Image
 from sklearn.model_selection import StratifiedKFold, cross_val_score
+from torchvision.io import ImageReadMode, read_image
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as TF  # noqa: N812
 
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.cache.store import open_cache
@@ -171,3 +175,52 @@ def test_new_photographs_are_predicted(hymenoptera: Path, real: Path) -> None:
     found = list(predict(head, [str(real / "data" / "hymenoptera" / "val" / "bees")]))
     assert len(found) == 83
     assert sum(p.label == "bees" for p in found) > 70
+
+
+# timm
+
+
+@pytest.fixture(scope="module")
+def lite0(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    real = Path(os.environ.get("BOTTLENECK_REAL", "/nonexistent"))
+    if not real.is_dir():
+        pytest.skip("BOTTLENECK_REAL does not name a folder of photographs and weights")
+    done = extract(
+        real / "data" / "hymenoptera",
+        tmp_path_factory.mktemp("real") / "cache",
+        model="timm:tf_efficientnet_lite0",
+        weights=str(real / "weights" / "efficientnet_lite0_imagenet.pth"),
+        layers=["global_pool"],
+        compute=ComputeOptions(device="cpu"),
+    )
+    return done.cache.path
+
+
+def test_a_network_of_timm_tells_the_insects_apart(lite0: Path) -> None:
+    transform = open_cache(lite0).spec.transform
+    assert (transform.resize, transform.crop, transform.interpolation) == (256, 224, "bicubic")
+    assert transform.mean == transform.std == (0.5, 0.5, 0.5)
+    done = fit(lite0, "svm", layers="global_pool")
+    assert done.heldout is not None
+    assert done.heldout.accuracy >= 0.94
+
+
+def test_codes_of_timm_are_those_of_a_plain_script(lite0: Path, real: Path) -> None:
+    network = timm.create_model("tf_efficientnet_lite0").eval()
+    weights = real / "weights" / "efficientnet_lite0_imagenet.pth"
+    network.load_state_dict(torch.load(weights, weights_only=True))
+    folder = real / "data" / "hymenoptera"
+    paths = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*"))[::40]
+    expected = []
+    with torch.inference_mode():
+        for path in paths:
+            image = read_image(str(folder / path), ImageReadMode.RGB)
+            resized = TF.resize(image, [256], InterpolationMode.BICUBIC, antialias=True)
+            pixels = TF.center_crop(resized, [224])[None] / 255
+            expected.append(network.forward_features((pixels - 0.5) / 0.5).mean((2, 3)).relu())
+    lines = (lite0 / "images.csv").read_text().splitlines()[1:]
+    rows = {line.split(",")[0]: i for i, line in enumerate(lines)}
+    with h5py.File(lite0 / "codes.h5") as index:
+        codes = torch.from_numpy(np.stack([index["global_pool"][rows[path]] for path in paths]))
+    cosine = torch.cosine_similarity(codes.double(), torch.cat(expected).double())
+    assert float(cosine.min()) > 0.999  # the cache may be in bfloat16

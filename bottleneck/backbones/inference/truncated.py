@@ -28,8 +28,8 @@ class TruncatedNetwork:
     relu : bool
         Whether to set negative activations to zero, before pooling.
     pool : str
-        ``"avg"`` or ``"max"`` over space; ``"none"``; or a grid's side, for adaptive average
-        pooling.
+        ``"avg"`` or ``"max"`` over space; ``"none"``; a grid's side, for adaptive average
+        pooling; or ``"cls"``, a transformer's class token.
 
     Raises
     ------
@@ -114,8 +114,10 @@ class TruncatedNetwork:
 
 def _code(output: Tensor, layer: Layer, *, relu: bool, pool: str) -> Tensor:
     """Apply ReLU, then pool, into new memory."""
+    if pool == "cls":
+        output = output[:, 0]
     output = torch.relu(output) if relu else output.clone()
-    if pool == "none" or len(layer.shape) == 1:
+    if pool in ("none", "cls") or len(layer.shape) == 1:
         return output.float()
     if layer.channels_last:
         output = output.movedim(-1, 1)

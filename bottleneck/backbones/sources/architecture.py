@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from bottleneck.runtime import sha256
 
 _STATE_OF_EVERY_MODULE = frozenset(vars(nn.Module()))  # `training`, parameters, hooks …
-_NOT_ARCHITECTURE = _STATE_OF_EVERY_MODULE | {"preprocess"}
+# What belongs to weights and their input, and timm's records of how a network was made.
+_RECORDS = {"preprocess", "pretrained_cfg", "default_cfg", "_traits", "_model_args"}
+_NOT_ARCHITECTURE = _STATE_OF_EVERY_MODULE | _RECORDS
 _PLAIN = (bool, int, float, complex, str, bytes, torch.dtype, torch.device, type(None))
 
 

@@ -7,6 +7,7 @@ from torch import nn
 
 from bottleneck.backbones.sources.module import PREFIX, GivenModule
 from bottleneck.backbones.sources.python_file import PythonFile
+from bottleneck.backbones.sources.timm_models import HUB_PREFIX, TIMM_PREFIX, TimmModel
 from bottleneck.backbones.sources.torchvision_models import TorchvisionModel
 from bottleneck.errors import BackboneError, InvalidOptionError
 from bottleneck.spec import InputTransform
@@ -57,7 +58,8 @@ def find_source(model: str | nn.Module) -> ModelSource:
     Parameters
     ----------
     model : str or nn.Module
-        A torchvision classification model's name, ``path/to/file.py:factory``, or a network.
+        A torchvision classification model's name; ``timm:NAME`` or ``timm:NAME.TAG``;
+        ``hf-hub:org/name``; ``path/to/file.py:factory``; or a network.
 
     Raises
     ------
@@ -81,12 +83,17 @@ def find_source(model: str | nn.Module) -> ModelSource:
         return GivenModule(model)
     if not isinstance(model, str):
         raise InvalidOptionError(
-            "model", model, "a torchvision name, path/to/file.py:factory, or a torch.nn.Module"
+            "model",
+            model,
+            "a torchvision name, timm:NAME, hf-hub:ORG/NAME, path/to/file.py:factory, or a "
+            "torch.nn.Module",
         )
     if model.startswith(PREFIX):
         raise BackboneError(
             f"{model} is a network that was given as an object, which cannot be loaded from here",
             hint="give the same network again as `model`; workers need path/to/file.py:factory",
         )
+    if model.startswith((TIMM_PREFIX, HUB_PREFIX)):
+        return TimmModel(model.removeprefix(TIMM_PREFIX))
     file, _, factory = model.rpartition(":")
     return PythonFile(Path(file), factory) if file else TorchvisionModel(model)

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 import torchvision
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
+from bottleneck.backbones.sources.meta import MetaParameters
 from bottleneck.backbones.sources.weights import (
     is_weights_file,
     load_weights,
@@ -59,7 +59,7 @@ class TorchvisionModel:
                 "model",
                 self.name,
                 known,
-                "(or path/to/file.py:factory for a network of your own)",
+                "(or timm:NAME for timm's, path/to/file.py:factory for a network of your own)",
             )
 
     @property
@@ -99,7 +99,7 @@ class TorchvisionModel:
             require_weights_file(Path(weights))
         published = weights != "none" and not is_weights_file(weights)
         entry = self._weights_entry(weights) if published else self._default_weights()
-        with _MetaParameters():
+        with MetaParameters():
             network = self._build_untrained(entry).to("meta")
         return network, _transform_of(entry)
 
@@ -163,16 +163,3 @@ def _transform_of(entry: Any) -> InputTransform:
         std=tuple(preset.std),
         interpolation=preset.interpolation.value,
     )
-
-
-class _MetaParameters(TorchFunctionMode):
-    """Create parameters without memory, and leave a builder's own arithmetic alone.
-
-    ``torch.device("meta")`` does not: RegNet's builder reads numbers from its tensors.
-    """
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        device = {"device": "meta"} if func is torch.empty else {}
-        return func(*args, **{**(kwargs or {}), **device})

@@ -12,7 +12,9 @@ from bottleneck.cli.options import json_option, require_typed_code
 @click.option(
     "--weights", default="DEFAULT", show_default=True, help="Decide the size of the input."
 )
-@click.option("--pool", default="avg", show_default=True, help="avg, max, none or a grid's side.")
+@click.option(
+    "--pool", default="avg", show_default=True, help="avg, max, none, cls or a grid's side."
+)
 @click.option(
     "--dtype",
     type=click.Choice(["float16", "float32"]),
@@ -29,8 +31,9 @@ def layers(
 
     For each: its shape, the shape of its code, bytes per image, and the cost of computing it.
 
-    MODEL is a torchvision name, or path/to/file.py:factory; that file is executed. Nothing is
-    downloaded. "work" is the fraction of the network's multiply-adds up to this layer.
+    MODEL is a torchvision name, timm:NAME, hf-hub:ORG/NAME, or path/to/file.py:factory; that file
+    is executed. No weights are downloaded. "work" is the fraction of the network's multiply-adds
+    up to this layer.
 
     \b
     Example:

@@ -13,7 +13,7 @@ from bottleneck.backbones.layers import (
     list_layers,
     select_layers,
 )
-from bottleneck.errors import BackboneError
+from bottleneck.errors import BackboneError, InvalidOptionError
 from tests.helpers.tiny_networks import Plain, Reused
 
 
@@ -169,3 +169,53 @@ def test_codes_are_float32_whatever_the_precision() -> None:
     network = frozen(Plain()).to(torch.bfloat16)
     code = truncated(network, "layer2")(images().to(torch.bfloat16))["layer2"]
     assert code.dtype == torch.float32
+
+
+# Class tokens
+
+
+def with_class_token(size: int = 48) -> nn.Module:
+    return frozen(
+        torchvision.models.VisionTransformer(
+            image_size=size, patch_size=16, num_layers=2, num_heads=2, hidden_dim=32, mlp_dim=64
+        )
+    )
+
+
+@pytest.mark.parametrize("relu", [True, False])
+def test_the_class_token_is_the_first_token(relu: bool) -> None:
+    network, batch = with_class_token(), images(3, 48)
+    pooled = truncated(network, "encoder.ln", size=48, pool="cls", relu=relu)(batch)
+    out = whole(network, batch, "encoder.ln")[:, 0]
+    assert (out < 0).any()
+    torch.testing.assert_close(pooled["encoder.ln"], out.clamp(min=0) if relu else out)
+
+
+def test_the_average_of_tokens_includes_the_class_token() -> None:
+    network, batch = with_class_token(), images(3, 48)
+    code = truncated(network, "encoder.ln", size=48, relu=False)(batch)["encoder.ln"]
+    tokens = whole(network, batch, "encoder.ln")
+    assert tokens.shape[1] == 10
+    torch.testing.assert_close(code, tokens.mean(1))
+
+
+@pytest.mark.parametrize("relu", [True, False])
+def test_a_class_token_shares_no_memory_with_activations(relu: bool) -> None:
+    network, batch = with_class_token(), images(3, 48)
+    kept: list[Tensor] = []
+    network.get_submodule("encoder.ln").register_forward_hook(
+        lambda _module, _args, output: kept.append(output)
+    )
+    code = truncated(network, "encoder.ln", size=48, pool="cls", relu=relu)(batch)["encoder.ln"]
+    assert code.untyped_storage().data_ptr() != kept[-1].untyped_storage().data_ptr()
+    assert code.shape == (3, 32)
+
+
+def test_layers_without_a_class_token_are_refused() -> None:
+    for network, layer, given in (
+        (frozen(Plain()), "layer2", "8 × 8 × 8"),
+        (with_class_token(32), "conv_proj", "32 × 2 × 2"),
+        (with_class_token(32), "heads", "1000"),
+    ):
+        with pytest.raises(InvalidOptionError, match=f"avg, max, none.*'{layer}'.*{given}, which"):
+            truncated(network, layer, pool="cls")

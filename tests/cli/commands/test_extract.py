@@ -550,6 +550,60 @@ def test_a_grid_of_tokens_is_refused(
     assert not (tmp_path / "new").exists()
 
 
+TRANSFORMER = """
+import torch
+from torchvision.models import VisionTransformer
+
+def build():
+    torch.manual_seed(3)
+    network = VisionTransformer(image_size=32, patch_size=16, num_layers=1, num_heads=2,
+                                hidden_dim=8, mlp_dim=8)
+    network.preprocess = {"resize": 32, "crop": 32}
+    return network
+"""
+
+
+def test_the_class_token_of_a_transformer_is_a_code(run: Run, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(TRANSFORMER)
+    options = ("--model", "mine.py:build", "--layer", "encoder.ln", "--no-relu")
+    for pool in ("cls", "none"):
+        result = run("extract", photos, "-o", pool, *options, "--pool", pool, "--dtype", "float32")
+        assert result.exit_code == 0, result.output
+    tokens = stored(tmp_path / "none", "encoder.ln")
+    assert tokens.shape == (36, 5, 8)
+    np.testing.assert_allclose(stored(tmp_path / "cls", "encoder.ln"), tokens[:, 0], atol=1e-6)
+    status = json.loads(run("status", "cls", "--json").stdout)
+    assert status["spec"]["pool"] == "cls"
+
+
+def test_the_class_token_is_refused_where_there_is_none(
+    run: Run, photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(TRANSFORMER)
+    command = ("extract", photos, "-o", "new", "--pool", "cls")
+    result = run(*command, "--model", "mine.py:build", "--layer", "conv_proj")
+    refused(result, "--pool cls", "'conv_proj'", "8 × 2 × 2", "avg, max, none or a grid", code=2)
+    result = run(*command, *TINY)
+    refused(result, "--pool cls", "'layer2'", "8 × 8 × 8", "no class token", code=2)
+    refused(run("layers", PLAIN, "--crop", 32, "--pool", "cls"), "--pool cls", "avg, max", code=2)
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_input_that_a_network_declares_is_said(run: Run, photos: Path, tmp_path: Path) -> None:
+    text = TRANSFORMER.replace("preprocess = {", "pretrained_cfg = {'input_size': (3, 32, 32), ")
+    text = text.replace('"resize": 32, "crop": 32', '"crop_pct": 0.9, "mean": (0.5, 0.5, 0.5)')
+    (tmp_path / "mine.py").write_text(text)
+    options = ("--model", "mine.py:build", "--layer", "encoder.ln", "--std", "1,1,1")
+    result = run("extract", photos, "-o", "new", *options)
+    assert result.exit_code == 0, result.output
+    assert result.stderr.splitlines()[0] == (
+        "input by timm's pretrained_cfg of the network, with std as given: shorter side 35, "
+        "crop 32, bicubic, mean 0.5,0.5,0.5, std 1,1,1"
+    )
+    transform = json.loads((tmp_path / "new" / "spec.json").read_text())["spec"]["preprocess"]
+    assert (transform["resize"], transform["crop"], transform["std"]) == (35, 32, [1.0, 1.0, 1.0])
+
+
 @pytest.mark.parametrize(
     ("images", "parts"),
     [

@@ -1,0 +1,194 @@
+"""timm's models as a source of networks: by name and tag, or from the Hugging Face hub."""
+
+import contextlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from bottleneck.backbones.sources.architecture import architecture_digest
+from bottleneck.backbones.sources.hub import hub_access
+from bottleneck.backbones.sources.meta import MetaParameters
+from bottleneck.backbones.sources.module import declared_transform
+from bottleneck.backbones.sources.weights import (
+    is_weights_file,
+    load_own_weights,
+    require_weights_file,
+)
+from bottleneck.errors import (
+    USER_CODE_ERRORS,
+    BackboneError,
+    BottleneckError,
+    UnknownNameError,
+    WeightsError,
+    format_error,
+)
+from bottleneck.spec import InputTransform
+
+TIMM_PREFIX = "timm:"
+HUB_PREFIX = "hf-hub:"
+
+_LONGEST_REASON = 200  # characters: the hub's errors are paragraphs
+
+
+@dataclass(frozen=True)
+class TimmModel:
+    """A model of timm, with the input that timm's configuration of it asks for.
+
+    timm is imported when a model is made, not before.
+
+    Attributes
+    ----------
+    name : str
+        One of ``timm.list_models``, alone or with a tag that names its published weights
+        (``resnet18.a1_in1k``); or a repository of the Hugging Face hub with timm's configuration,
+        ``hf-hub:org/name`` or ``hf-hub:org/name@revision``.
+
+    Raises
+    ------
+    BackboneError
+        timm is not installed.
+    UnknownNameError
+        timm has no model or no tag of that name.
+
+    Examples
+    --------
+    >>> source = TimmModel("resnet18.a1_in1k")
+    >>> network, transform = source.build_skeleton("DEFAULT")
+    >>> source.reference, transform.resize, transform.crop, transform.interpolation
+    ('timm:resnet18.a1_in1k', 235, 224, 'bicubic')
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        timm = _import_timm(self.reference)
+        if self._is_on_hub:
+            return
+        architecture, _, tag = self.name.partition(".")
+        if not timm.is_model(architecture):
+            known = [f"{TIMM_PREFIX}{name}" for name in timm.list_models()]
+            raise UnknownNameError("model", self.reference, known)
+        tags = _tags_of(timm, architecture)
+        if tag and tag not in tags:
+            raise UnknownNameError(f"tag of {TIMM_PREFIX}{architecture}", tag, tags)
+
+    @property
+    def reference(self) -> str:
+        """The name with its prefix: ``timm:NAME``, or ``hf-hub:org/name``."""
+        return self.name if self._is_on_hub else f"{TIMM_PREFIX}{self.name}"
+
+    def build(self, weights: str) -> tuple[nn.Module, str, InputTransform]:
+        """Build the network and load its weights; see `ModelSource`.
+
+        The identity is ``timm:NAME@digest``, without the tag: the digest is that of the
+        architecture, so that codes of two versions of timm mix if it is the same in both.
+
+        Parameters
+        ----------
+        weights : str
+            ``"DEFAULT"``, which downloads the published weights of the model or its tag, ``"none"``
+            or a weights file.
+
+        Raises
+        ------
+        BackboneError
+            The input is not square or not of three channels; or the hub's configuration cannot be
+            had.
+        UnknownNameError
+            `weights` is something else.
+        WeightsError
+            The weights cannot be downloaded or read, or do not fit the network.
+        """
+        if weights == "DEFAULT":
+            self._require_published_weights()
+        network = self._create(pretrained=weights == "DEFAULT")
+        if weights != "DEFAULT":
+            load_own_weights(network, weights, model=self.reference)
+        identity = f"{TIMM_PREFIX}{_architecture_of(network)}@{architecture_digest(network)[:16]}"
+        return network, identity, declared_transform(network, where=self.reference)
+
+    def build_skeleton(self, weights: str) -> tuple[nn.Module, InputTransform]:
+        """Build the network on the meta device; see `ModelSource`."""
+        if is_weights_file(weights):
+            require_weights_file(Path(weights))
+        elif weights not in ("DEFAULT", "none"):
+            raise UnknownNameError(
+                f"weights of {self.reference}", weights, ["DEFAULT", "none"], "(or a file)"
+            )
+        with MetaParameters():
+            network = self._create(pretrained=False).to("meta")
+        return network, declared_transform(network, where=self.reference)
+
+    @property
+    def _is_on_hub(self) -> bool:
+        return self.name.startswith(HUB_PREFIX)
+
+    def _require_published_weights(self) -> None:
+        if self._is_on_hub:
+            return
+        timm = _import_timm(self.reference)
+        if not timm.get_pretrained_cfg(self.name).has_weights:
+            architecture = self.name.partition(".")[0]
+            published = timm.list_models(f"{architecture}.*", pretrained=True)
+            others = (
+                f"{', '.join(TIMM_PREFIX + name for name in published)}, or " if published else ""
+            )
+            raise WeightsError(
+                f"timm publishes no weights for {self.reference}: give {others}"
+                "a file as `weights`, or `weights=none`"
+            )
+
+    def _create(self, *, pretrained: bool) -> nn.Module:
+        timm = _import_timm(self.reference)
+        offline = ""
+        try:
+            with contextlib.ExitStack() as stack:
+                if pretrained or self._is_on_hub:
+                    offline = stack.enter_context(hub_access())
+                stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # of downloads
+                network: nn.Module = timm.create_model(self.name, pretrained=pretrained)
+        except USER_CODE_ERRORS as error:
+            reason = offline or format_error(error)[:_LONGEST_REASON]
+            raise self._creation_error(reason, pretrained=pretrained) from error
+        return network
+
+    def _creation_error(self, reason: str, *, pretrained: bool) -> BottleneckError:
+        """Return what to raise when timm cannot make the network; the hub is the likely cause."""
+        if self._is_on_hub:
+            return BackboneError(
+                f"{self.reference} could not be loaded from the Hugging Face hub ({reason})",
+                hint="without a hub, give `model=timm:NAME` and its file as `weights`",
+            )
+        if not pretrained:
+            return BackboneError(f"timm cannot build {self.reference}: {reason}")
+        config = _import_timm(self.reference).get_pretrained_cfg(self.name)
+        place = f"the Hugging Face hub's {config.hf_hub_id}" if config.hf_hub_id else config.url
+        return WeightsError(
+            f"the published weights of {self.reference} could not be loaded from {place} "
+            f"({reason}): give their file as `weights`"
+        )
+
+
+def _architecture_of(network: nn.Module) -> str:
+    config: Any = network.pretrained_cfg
+    return str(config["architecture"])
+
+
+def _tags_of(timm: ModuleType, architecture: str) -> list[str]:
+    names = timm.list_models(f"{architecture}.*", include_tags=True)
+    return [name.partition(".")[2] for name in names]
+
+
+def _import_timm(model: str) -> Any:
+    try:
+        import timm
+    except ImportError as error:
+        raise BackboneError(
+            f"{model} needs timm, which is not installed",
+            hint="`pip install 'bottleneck-features[timm]'`, here and where workers run",
+        ) from error
+    return timm

@@ -1,0 +1,133 @@
+"""Codes of timm's families against a plain hook on the whole network, tokens included.
+
+Truncated, traced and fused where that is possible, in several threads: `BatchRunner` as `extract`
+has it. The truth is timm's own network, run to its end on the same images, and pooled here by what
+is known of each output: a map of channels first or last, tokens, or a vector.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from bottleneck.backbones.backbone import build_skeleton, load_backbone
+from bottleneck.backbones.inference.runner import BatchRunner
+from bottleneck.backbones.layers import list_layers
+from bottleneck.extraction.loading import make_spec
+from tests.helpers.tiny_networks import frozen
+
+# An early, a middle and a late layer of each, with the axes of its output: images, channels,
+# height, width, tokens.
+FAMILIES: dict[str, dict[str, str]] = {
+    "tf_efficientnet_lite0": {"bn1": "nchw", "blocks.3": "nchw", "global_pool": "nc"},
+    "resnet18": {"bn1": "nchw", "layer2.0.bn2": "nchw", "layer4": "nchw"},
+    "mobilenetv3_small_050": {"blocks.1": "nchw", "blocks.4.1.se": "nchw", "conv_head": "nchw"},
+    "convnext_atto": {"stem": "nchw", "stages.1.blocks.0.norm": "nchw", "stages.3": "nchw"},
+    "regnety_002": {"stem": "nchw", "s2.b1.se": "nchw", "s4": "nchw"},
+    "ghostnet_050": {"bn1": "nchw", "blocks.4": "nchw", "conv_head": "nchw"},
+    "poolformer_s12": {"stem": "nchw", "stages.1.blocks.0.mlp": "nchw", "stages.3": "nchw"},
+    "vit_tiny_patch16_224": {"patch_embed": "ntc", "blocks.3.attn.qkv": "ntc", "norm": "ntc"},
+    "deit_tiny_distilled_patch16_224": {
+        "blocks.0": "ntc",
+        "blocks.8.mlp.fc1": "ntc",
+        "norm": "ntc",
+    },
+    "cait_xxs24_224": {"blocks.2": "ntc", "blocks_token_only.0": "ntc", "norm": "ntc"},
+    "swin_tiny_patch4_window7_224": {
+        "layers.0": "nhwc",
+        "layers.2.blocks.1": "nhwc",
+        "norm": "nhwc",
+    },
+    "mixer_s32_224": {"stem": "ntc", "blocks.3.mlp_channels": "ntc", "norm": "ntc"},
+    "levit_128s": {"stem": "nchw", "stages.0": "ntc", "stages.2": "ntc"},
+    "mobilevit_xxs": {"stem": "nchw", "stages.2": "nchw", "final_conv": "nchw"},
+}
+
+# Small inputs where the network takes any size: a full pass of each is the price.
+SIZES = {name: 96 for name in FAMILIES if "224" not in name and name != "levit_128s"}
+
+
+def trained(name: str) -> nn.Module:
+    """A network of seeded weights, whose norms do something."""
+    torch.manual_seed(5)
+    return frozen(timm.create_model(name))
+
+
+def outputs_of(network: nn.Module, layers: list[str], batch: Tensor) -> dict[str, Tensor]:
+    kept: dict[str, Tensor] = {}
+    for layer in layers:
+        network.get_submodule(layer).register_forward_hook(
+            lambda _module, _args, output, layer=layer: kept.update({layer: output.clone()})
+        )
+    with torch.inference_mode():
+        network(batch)
+    return kept
+
+
+def pooled(output: Tensor, axes: str, pool: str) -> Tensor:
+    assert output.ndim == len(axes)
+    output = output.clamp(min=0)
+    if pool == "cls":
+        return output[:, 0]
+    rest = tuple(i for i, axis in enumerate(axes) if axis not in "nc")
+    return output.mean(rest) if rest else output
+
+
+# CaiT's 24 blocks take a while; a shorter one is in test_class_token.py.
+SLOW = ["cait_xxs24_224"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in FAMILIES],
+)
+def test_codes_are_those_of_the_whole_network(name: str, tmp_path: Path) -> None:
+    network, layers = trained(name), FAMILIES[name]
+    torch.save(network.state_dict(), tmp_path / "w.pth")
+    size = SIZES.get(name, 224)
+    backbone = load_backbone(
+        f"timm:{name}", str(tmp_path / "w.pth"), transform={"crop": size, "resize": size}
+    )
+    images = torch.randint(0, 256, (3, size, size, 3), dtype=torch.uint8)
+    mean, std = torch.tensor(backbone.transform.mean), torch.tensor(backbone.transform.std)
+    batch = ((images / 255 - mean) / std).permute(0, 3, 1, 2)
+    expected = outputs_of(network, list(layers), batch)
+
+    found = {layer.name: layer for layer in backbone.select_layers(list(layers))}
+    for pool in ("avg", "cls"):
+        chosen = [layer for layer in found.values() if layer.supports_pooling(pool)]
+        if not chosen:
+            continue
+        spec = make_spec(backbone, precision="float32", relu=True, pool=pool)
+        runner = BatchRunner(backbone, chosen, spec, [torch.device("cpu")])
+        with runner.threads() as threads:
+            codes = threads.submit(runner.run, images).result()
+        for layer in chosen:
+            code = pooled(expected[layer.name], layers[layer.name], pool).numpy()
+            scale = np.abs(code).max()
+            assert scale > 0
+            assert codes[layer.name].shape == code.shape
+            np.testing.assert_allclose(codes[layer.name], code, rtol=1e-4, atol=1e-4 * scale)
+
+
+@pytest.mark.parametrize(
+    ("name", "having", "without"),
+    [
+        ("vit_tiny_patch16_224", ["blocks.3.attn.qkv", "norm"], ["patch_embed", "head"]),
+        ("deit_tiny_distilled_patch16_224", ["blocks.0", "norm"], ["patch_embed", "head"]),
+        ("cait_xxs24_224", ["blocks_token_only.0", "norm"], ["patch_embed", "blocks.23"]),
+        ("swin_tiny_patch4_window7_224", [], ["layers.0", "norm"]),
+        ("mixer_s32_224", [], ["stem", "norm"]),
+        ("levit_128s", [], ["stages.0"]),
+    ],
+)
+def test_layers_with_a_class_token_are_known(
+    name: str, having: list[str], without: list[str]
+) -> None:
+    network, transform = build_skeleton(f"timm:{name}")
+    listed = {layer.name: layer.class_token for layer in list_layers(network, transform.crop)}
+    assert all(listed[layer] for layer in having)
+    assert not any(listed[layer] for layer in without)
