@@ -39,7 +39,7 @@ DOORS = {
     "tqdm": {"cli.progress"},
     "PIL": {"data.decode"},
     "torchvision": {"backbones.sources.torchvision_models", "data.decode"},
-    "safetensors": {"backbones.sources.weights", "fitting.head"},
+    "safetensors": {"backbones.checkpoints.reading", "fitting.head"},
     "sklearn": {"linear.estimators", "fitting.folds"},
     "scipy": {"linear.calibration"},
     "psutil": {"runtime.resources"},

@@ -1,5 +1,6 @@
 """Extract: compute the codes of images that are missing in a cache."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from itertools import product
@@ -70,7 +71,8 @@ def extract(
     layers : sequence of str
         Names of layers; `bottleneck.layers` lists them. One forward pass computes all of them.
     weights : str
-        ``"DEFAULT"``, a torchvision weights name, ``"none"``, or a .pth or .safetensors file.
+        ``"DEFAULT"``, a torchvision weights name, ``"none"``, or a weights file; see
+        `bottleneck.backbones.load_backbone`.
     transform : dict, optional
         Fields of `bottleneck.spec.InputTransform` that replace those of the weights.
     pool : str
@@ -150,13 +152,12 @@ def extract(
     remove_stale_temp_files(path)  # they may be what fills the disk
     redo = _shards_to_redo(update, layers, compute.task, refresh)
     missing = find_missing(update.cache, layers, compute.task, redo)
-    needed = backbone.select_layers(layers) if missing else []
-    estimate = estimate_disk_use(update.cache, needed, missing)
-    if not storage.force:
-        estimate.require_free_space()
+    estimate = _estimate(update.cache, backbone, layers, missing, storage)
     cache = update.apply()
     runner = _make_runner(cache, backbone, source, devices, compute)
-    rows = _run(runner, missing, estimate, on_progress)
+    notes = backbone.notes_for(layers) if missing else ()
+    begin = Progress(0, estimate.rows, runner.stats, estimate, notes=notes)
+    rows = _run(runner, missing, begin, on_progress)
     return ExtractionResult(
         cache=cache,
         changes=update.changes,
@@ -165,6 +166,7 @@ def extract(
         stats=runner.stats,
         seconds=time.monotonic() - start,
         task=compute.task,
+        notes=begin.notes,
     )
 
 
@@ -211,6 +213,21 @@ def _shards_to_redo(
     return {*refresh.redo, *product(layers, shards)}
 
 
+def _estimate(
+    cache: Cache,
+    backbone: Backbone,
+    layers: Sequence[str],
+    missing: MissingShards,
+    storage: StorageOptions,
+) -> DiskEstimate:
+    """Estimate what the run writes, and refuse what the disk cannot hold."""
+    needed = backbone.select_layers(layers) if missing else []
+    estimate = estimate_disk_use(cache, needed, missing)
+    if not storage.force:
+        estimate.require_free_space()
+    return estimate
+
+
 def _make_runner(
     cache: Cache,
     backbone: Backbone,
@@ -227,15 +244,15 @@ def _make_runner(
 def _run(
     runner: LocalRunner | DistributedRunner,
     missing: MissingShards,
-    estimate: DiskEstimate,
+    begin: Progress,
     on_progress: Callable[[Progress], None] | None,
 ) -> int:
     """Make the missing shards and report progress; return the number of images encoded."""
     done = 0
     if missing and on_progress:
-        on_progress(Progress(done, estimate.rows, runner.stats, estimate))
+        on_progress(begin)
     for rows in runner.make(missing):
         done += rows
         if on_progress:
-            on_progress(Progress(done, estimate.rows, runner.stats, estimate))
+            on_progress(dataclasses.replace(begin, done=done))
     return done

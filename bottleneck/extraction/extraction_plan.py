@@ -66,6 +66,8 @@ class ExtractionPlan:
         What each layer takes on the disk, by name.
     throughput : Throughput
         Measured speed of one task.
+    notes : tuple of str
+        How the weights were loaded, where there is something to know.
 
     Examples
     --------
@@ -81,6 +83,7 @@ class ExtractionPlan:
     tasks: int
     layers: dict[str, LayerEstimate]
     throughput: Throughput
+    notes: tuple[str, ...] = ()
 
     @property
     def shards(self) -> int:

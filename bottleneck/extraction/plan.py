@@ -50,7 +50,8 @@ def plan(
     layers : sequence of str
         Names of layers.
     weights : str
-        ``"DEFAULT"``, a torchvision weights name, ``"none"``, or a .pth or .safetensors file.
+        ``"DEFAULT"``, a torchvision weights name, ``"none"``, or a weights file; see
+        `bottleneck.backbones.load_backbone`.
     transform : dict, optional
         Fields of `bottleneck.spec.InputTransform` that replace those of the weights.
     pool : str
@@ -110,6 +111,7 @@ def plan(
             for layer in chosen
         },
         throughput=Throughput(encoded, seconds, startup, slowest_stage(encoder.stats.timer)),
+        notes=backbone.notes_for(layers),
     )
 
 

@@ -25,12 +25,15 @@ class Progress:
         The time of each stage so far.
     estimate : DiskEstimate
         What the run writes.
+    notes : tuple of str
+        What a user should know before the run: how the weights were loaded.
     """
 
     done: int
     total: int
     stats: RunStats
     estimate: DiskEstimate
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class ExtractionResult:
         Duration of the run.
     task : ArrayTask
         Which part of the cache's shards the run was for.
+    notes : tuple of str
+        How the weights were loaded, where there is something to know; empty if nothing was encoded.
     """
 
     cache: Cache
@@ -63,6 +68,7 @@ class ExtractionResult:
     stats: RunStats
     seconds: float
     task: ArrayTask
+    notes: tuple[str, ...] = ()
 
     @property
     def shards(self) -> range:

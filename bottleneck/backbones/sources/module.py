@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from bottleneck.backbones.sources.architecture import architecture_digest
-from bottleneck.backbones.sources.weights import load_own_weights
+from bottleneck.backbones.sources.weights import require_own_weights
 from bottleneck.errors import USER_CODE_ERRORS, BackboneError, UnknownNameError, format_error
 from bottleneck.spec import InputTransform, validate_transform_fields
 
@@ -46,7 +46,7 @@ class GivenModule:
         return f"{PREFIX}{type(self.network).__name__}"
 
     def build(self, weights: str) -> tuple[nn.Module, str, InputTransform]:
-        """Copy the network, and load a weights file into the copy; see `ModelSource`.
+        """Copy the network; see `ModelSource`.
 
         Parameters
         ----------
@@ -59,10 +59,9 @@ class GivenModule:
             The network cannot be copied, or has parameters without a shape.
         UnknownNameError
             `weights` is something else.
-        WeightsError
-            The weights cannot be read, or do not fit the network.
         """
         name = self.reference.removeprefix(PREFIX)
+        require_own_weights(weights, model=name)
         if any(is_lazy(value) for value in (*self.network.parameters(), *self.network.buffers())):
             raise BackboneError(
                 f"{name} has lazy parameters without a shape",
@@ -76,7 +75,6 @@ class GivenModule:
                 f"{name} cannot be copied: {format_error(error)}",
                 hint="give `model=path/to/file.py:factory`, a function that builds it",
             ) from error
-        load_own_weights(network, weights, model=name)
         return (
             network,
             f"{self.reference}@{digest[:16]}",

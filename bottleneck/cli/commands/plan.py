@@ -52,6 +52,8 @@ def plan(images: Path, as_json: bool, **options: Any) -> None:
         compute=take(ComputeOptions, options),
         **options,
     )
+    for note in result.notes:
+        click.echo(note, err=True)
     if as_json:
         values = result.to_dict()
         values["advice"] = [as_options(text) for text in values["advice"]]
