@@ -41,7 +41,7 @@ DOORS = {
     "huggingface_hub": {"backbones.sources.hub"},
     "timm": {"backbones.sources.timm_models"},
     "torchvision": {"backbones.sources.torchvision_models", "data.decode"},
-    "safetensors": {"backbones.sources.weights", "fitting.head"},
+    "safetensors": {"backbones.checkpoints.reading", "fitting.head"},
     "sklearn": {"linear.estimators", "fitting.folds"},
     "scipy": {"linear.calibration"},
     "psutil": {"runtime.resources"},

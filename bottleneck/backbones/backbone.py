@@ -10,10 +10,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from bottleneck.backbones.checkpoints.loading import LoadedWeights, load_weights
+from bottleneck.backbones.inference.forward_order import ForwardOrder, observe_order
 from bottleneck.backbones.layers import Layer, list_layers, select_layers
 from bottleneck.backbones.sources.model_source import find_source
 from bottleneck.backbones.sources.module import describe_input
-from bottleneck.backbones.sources.weights import digest_weights, is_weights_file
+from bottleneck.backbones.sources.weights import (
+    digest_weights,
+    is_weights_file,
+    require_weights_file,
+)
 from bottleneck.spec import InputTransform, ModelReference, validate_transform_fields
 
 _SEED = 0  # so that `weights="none"` is the same network every time
@@ -30,13 +36,16 @@ class Backbone:
     model : str
         Identity of the architecture, for the spec.
     weights_digest : str
-        SHA-256 over names, types, shapes and bytes of the state dict as loaded.
+        SHA-256 over names, types, shapes and bytes of the state dict as loaded; without the tensors
+        that a weights file did not fill.
     transform : InputTransform
         What the weights expect.
     reference : ModelReference
         How to load it again.
     input_note : str
         The input that the network declares, and how, as a sentence; empty if it declares none.
+    loaded : LoadedWeights or None
+        What was loaded of a weights file; None where there is none.
 
     Examples
     --------
@@ -55,6 +64,7 @@ class Backbone:
     transform: InputTransform
     reference: ModelReference
     input_note: str = ""
+    loaded: LoadedWeights | None = None
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -72,8 +82,13 @@ class Backbone:
         ------
         UnknownNameError
             There is no such layer; the nearest names are suggested.
+        WeightsError
+            A layer depends on a tensor that the weights file has not, or has in another shape.
         """
-        return select_layers(self.layers, names)
+        chosen = select_layers(self.layers, names)
+        if self.loaded and self.loaded.misfits:
+            self.loaded.require_layers(chosen, self.layers, self._forward_order)
+        return chosen
 
     def notes(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return what a user should know of the network, a sentence each.
@@ -83,7 +98,10 @@ class Backbone:
         names : sequence of str
             The layers whose codes are computed.
         """
-        return (self.input_note,) if self.input_note else ()
+        notes = (self.input_note,) if self.input_note else ()
+        if self.loaded is None:
+            return notes
+        return (*notes, *self.loaded.notes_for(self.select_layers(names)[-1].name))
 
     def largest_code(self, names: Sequence[str], pool: str) -> int:
         """Return the number of values in the largest code among the given layers.
@@ -92,10 +110,16 @@ class Backbone:
         ------
         UnknownNameError
             There is no such layer.
+        WeightsError
+            A layer depends on a tensor that was not loaded.
         InvalidOptionError
             A layer does not support this pooling.
         """
         return max(layer.code_size(pool) for layer in self.select_layers(names))
+
+    @cached_property
+    def _forward_order(self) -> ForwardOrder:
+        return observe_order(self.network, self.transform.crop)
 
 
 def load_backbone(
@@ -120,8 +144,9 @@ def load_backbone(
         ImageNet's usual input.
     weights : str
         ``"DEFAULT"``, a torchvision weights name, ``"none"`` (random, but the same every time),
-        or a ``.pth`` or ``.safetensors`` file. For a network of your own, ``"DEFAULT"`` and
-        ``"none"`` both mean the weights that it has.
+        or a file: what ``torch.save`` or safetensors wrote, bare or in a training script's
+        checkpoint. For a network of your own, ``"DEFAULT"`` and ``"none"`` both mean the weights
+        that it has. The name of a file that exists is that file.
     transform : dict, optional
         Fields of `InputTransform` that replace those of the weights; None leaves one alone.
 
@@ -136,7 +161,7 @@ def load_backbone(
     BackboneError
         The network cannot be built or copied.
     WeightsError
-        The weights cannot be downloaded, read, or do not fit.
+        The weights cannot be downloaded or read, or nothing of them fits.
     InvalidOptionError
         A field of `preprocess` is not allowed, or `model` is of another type.
 
@@ -148,21 +173,23 @@ def load_backbone(
     """
     changes = validate_transform_fields(**(transform or {}))
     source = find_source(model)
+    file = Path(weights) if is_weights_file(weights) else None
+    if file:
+        require_weights_file(file)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
         network, identity, preset = source.build(weights)
+    loaded = load_weights(network, file, model=identity.partition("@")[0]) if file else None
     network.eval().requires_grad_(False)
     used = dataclasses.replace(preset, **changes)
     return Backbone(
         network=network,
         model=identity,
-        weights_digest=digest_weights(network),
+        weights_digest=digest_weights(network, loaded.left_out if loaded else ()),
         transform=used,
-        reference=ModelReference(
-            source.reference,
-            str(Path(weights).resolve()) if is_weights_file(weights) else weights,
-        ),
+        reference=ModelReference(source.reference, str(file.resolve()) if file else weights),
         input_note=describe_input(network, used, changes),
+        loaded=loaded,
     )
 
 

@@ -125,7 +125,7 @@ def network_options(command: F) -> F:
             "--weights",
             default="DEFAULT",
             show_default=True,
-            help="DEFAULT, a torchvision weights name, none, or a .pth or .safetensors file.",
+            help="DEFAULT, a torchvision weights name, none, or a file (.pth, .ckpt, …).",
         ),
         click.option(
             "--layer",

@@ -72,7 +72,8 @@ def extract(
     layers : sequence of str
         Names of layers; `bottleneck.layers` lists them. One forward pass computes all of them.
     weights : str
-        ``"DEFAULT"``, a torchvision weights name, ``"none"``, or a .pth or .safetensors file.
+        ``"DEFAULT"``, a torchvision weights name, ``"none"``, or a weights file; see
+        `bottleneck.backbones.load_backbone`.
     transform : dict, optional
         Fields of `bottleneck.spec.InputTransform` that replace those of the weights.
     pool : str

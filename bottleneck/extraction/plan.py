@@ -51,7 +51,8 @@ def plan(
     layers : sequence of str
         Names of layers.
     weights : str
-        ``"DEFAULT"``, a torchvision weights name, ``"none"``, or a .pth or .safetensors file.
+        ``"DEFAULT"``, a torchvision weights name, ``"none"``, or a weights file; see
+        `bottleneck.backbones.load_backbone`.
     transform : dict, optional
         Fields of `bottleneck.spec.InputTransform` that replace those of the weights.
     pool : str

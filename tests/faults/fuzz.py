@@ -1,5 +1,6 @@
 """Bytes that were changed at random, given to whatever opens heads, caches, shards and images."""
 
+import argparse
 import json
 import random
 import shutil
@@ -8,12 +9,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
-from bottleneck.backbones.sources.weights import load_weights, read_weights
+from bottleneck.backbones.checkpoints.loading import load_weights
 from bottleneck.cache.format.manifest import COMPRESSIONS
 from bottleneck.cache.format.shard import read_header, read_shard, verify_shard
 from bottleneck.cache.format.shard_writer import write_shard
@@ -56,23 +59,32 @@ def heads(workshop: Workshop, seed: int, count: int) -> int:
 
 
 def weights(workshop: Workshop, seed: int, count: int) -> int:
-    """`load_weights`: every tensor of the network, or an error of one line."""
+    """`load_weights`: a network of the same shapes, or an error of one line."""
     network = plain()
     before = {name: value.shape for name, value in network.state_dict().items()}
 
     def load(changed: Path) -> None:
-        load_weights(network, read_weights(changed), file=changed, model="plain")
+        loaded = load_weights(network, changed, model="plain")
+        assert not any("\n" in text for text in loaded.notes)
         assert {name: value.shape for name, value in network.state_dict().items()} == before
 
     torch.save(network.state_dict(), workshop.place / "weights.pth")
+    torch.save(_as_checkpoint(network.state_dict()), workshop.place / "last.ckpt")
     torch.save(
         network.state_dict(), workshop.place / "old.pth", _use_new_zipfile_serialization=False
     )
     save_file(network.state_dict(), workshop.place / "weights.safetensors")
-    files = ("weights.pth", "old.pth", "weights.safetensors")
+    files = ("weights.pth", "last.ckpt", "old.pth", "weights.safetensors")
     for name in files:
         _mutate(workshop.place / name, load, WeightsError, seed, count // len(files))
     return count // len(files) * len(files)
+
+
+def _as_checkpoint(state: dict[str, Tensor]) -> dict[str, Any]:
+    """As a training script saves it: wrapped, beside an average and settings."""
+    wrapped = {f"module.{name}": value for name, value in state.items()}
+    args = argparse.Namespace(lr=0.1, out=Path("runs"))
+    return {"state_dict": wrapped, "model_ema": state, "args": args, "best": np.float64(0.9)}
 
 
 def caches(workshop: Workshop, seed: int, count: int) -> int:

@@ -21,14 +21,16 @@ class ModelSource(Protocol):
         """What `load_backbone` takes to load the network again, with absolute paths."""
 
     def build(self, weights: str) -> tuple[nn.Module, str, InputTransform]:
-        """Build the network and load its weights.
+        """Build the network, with published weights if these are named.
 
-        The caller seeds PyTorch before, and freezes the network afterwards.
+        The caller seeds PyTorch before. Afterwards it loads a weights file, and freezes the
+        network.
 
         Parameters
         ----------
         weights : str
-            ``"DEFAULT"``, ``"none"``, a name that the source knows, or a weights file.
+            ``"DEFAULT"``, ``"none"``, a name that the source knows, or a weights file, which the
+            caller loads.
 
         Returns
         -------

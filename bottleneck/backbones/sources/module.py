@@ -10,7 +10,7 @@ from torch.nn.parameter import is_lazy
 
 from bottleneck.backbones.sources.architecture import architecture_digest
 from bottleneck.backbones.sources.timm_config import find_timm_config, transform_of_config
-from bottleneck.backbones.sources.weights import load_own_weights
+from bottleneck.backbones.sources.weights import require_own_weights
 from bottleneck.errors import USER_CODE_ERRORS, BackboneError, UnknownNameError, format_error
 from bottleneck.spec import InputTransform, validate_transform_fields
 
@@ -48,7 +48,7 @@ class GivenModule:
         return f"{PREFIX}{type(self.network).__name__}"
 
     def build(self, weights: str) -> tuple[nn.Module, str, InputTransform]:
-        """Copy the network, and load a weights file into the copy; see `ModelSource`.
+        """Copy the network; see `ModelSource`.
 
         Parameters
         ----------
@@ -61,10 +61,9 @@ class GivenModule:
             The network cannot be copied, or has parameters without a shape.
         UnknownNameError
             `weights` is something else.
-        WeightsError
-            The weights cannot be read, or do not fit the network.
         """
         name = self.reference.removeprefix(PREFIX)
+        require_own_weights(weights, model=name)
         if any(is_lazy(value) for value in (*self.network.parameters(), *self.network.buffers())):
             raise BackboneError(
                 f"{name} has lazy parameters without a shape",
@@ -78,7 +77,6 @@ class GivenModule:
                 f"{name} cannot be copied: {format_error(error)}",
                 hint="give `model=path/to/file.py:factory`, a function that builds it",
             ) from error
-        load_own_weights(network, weights, model=name)
         return (
             network,
             f"{self.reference}@{digest[:16]}",

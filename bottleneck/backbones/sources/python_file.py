@@ -11,7 +11,7 @@ from typing import Any, cast
 from torch import nn
 
 from bottleneck.backbones.sources.module import declared_transform
-from bottleneck.backbones.sources.weights import load_own_weights
+from bottleneck.backbones.sources.weights import require_own_weights
 from bottleneck.errors import USER_CODE_ERRORS, BackboneError, UnknownNameError, format_error
 from bottleneck.runtime import sha256
 from bottleneck.spec import InputTransform
@@ -61,7 +61,7 @@ class PythonFile:
         return f"{self.file.resolve()}:{self.factory}"
 
     def build(self, weights: str) -> tuple[nn.Module, str, InputTransform]:
-        """Call the factory, and load a weights file into its network; see `ModelSource`.
+        """Call the factory; see `ModelSource`.
 
         Parameters
         ----------
@@ -75,11 +75,9 @@ class PythonFile:
             The file or the factory fails, or the factory does not return a network.
         UnknownNameError
             The file has no such factory, or `weights` is something else.
-        WeightsError
-            The weights cannot be read, or do not fit the network.
         """
+        require_own_weights(weights, model=f"{self.file.name}:{self.factory}")
         network = self._build_network()
-        load_own_weights(network, weights, model=f"{self.file.name}:{self.factory}")
         digest = sha256(self.file.read_bytes())[:16]
         identity = f"{self.file.name}:{self.factory}@{digest}"
         return network, identity, declared_transform(network, where=str(self.file))

@@ -3,7 +3,6 @@
 import contextlib
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -13,11 +12,7 @@ from bottleneck.backbones.sources.architecture import architecture_digest
 from bottleneck.backbones.sources.hub import hub_access
 from bottleneck.backbones.sources.meta import MetaParameters
 from bottleneck.backbones.sources.module import declared_transform
-from bottleneck.backbones.sources.weights import (
-    is_weights_file,
-    load_own_weights,
-    require_weights_file,
-)
+from bottleneck.backbones.sources.weights import require_own_weights
 from bottleneck.errors import (
     USER_CODE_ERRORS,
     BackboneError,
@@ -82,7 +77,7 @@ class TimmModel:
         return self.name if self._is_on_hub else f"{TIMM_PREFIX}{self.name}"
 
     def build(self, weights: str) -> tuple[nn.Module, str, InputTransform]:
-        """Build the network and load its weights; see `ModelSource`.
+        """Build the network, with its published weights if asked; see `ModelSource`.
 
         The identity is ``timm:NAME@digest``, without the tag: the digest is that of the
         architecture, so that codes of two versions of timm mix if it is the same in both.
@@ -101,24 +96,18 @@ class TimmModel:
         UnknownNameError
             `weights` is something else.
         WeightsError
-            The weights cannot be downloaded or read, or do not fit the network.
+            The published weights cannot be downloaded.
         """
+        require_own_weights(weights, model=self.reference)
         if weights == "DEFAULT":
             self._require_published_weights()
         network = self._create(pretrained=weights == "DEFAULT")
-        if weights != "DEFAULT":
-            load_own_weights(network, weights, model=self.reference)
         identity = f"{TIMM_PREFIX}{_architecture_of(network)}@{architecture_digest(network)[:16]}"
         return network, identity, declared_transform(network, where=self.reference)
 
     def build_skeleton(self, weights: str) -> tuple[nn.Module, InputTransform]:
         """Build the network on the meta device; see `ModelSource`."""
-        if is_weights_file(weights):
-            require_weights_file(Path(weights))
-        elif weights not in ("DEFAULT", "none"):
-            raise UnknownNameError(
-                f"weights of {self.reference}", weights, ["DEFAULT", "none"], "(or a file)"
-            )
+        require_own_weights(weights, model=self.reference)
         with MetaParameters():
             network = self._create(pretrained=False).to("meta")
         return network, declared_transform(network, where=self.reference)

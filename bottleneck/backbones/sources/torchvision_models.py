@@ -12,17 +12,9 @@ import torchvision
 from torch import nn
 
 from bottleneck.backbones.sources.meta import MetaParameters
-from bottleneck.backbones.sources.weights import (
-    is_weights_file,
-    load_weights,
-    read_weights,
-    require_weights_file,
-)
+from bottleneck.backbones.sources.weights import is_weights_file, require_weights_file
 from bottleneck.errors import BackboneError, UnknownNameError, WeightsError, format_error
 from bottleneck.spec import InputTransform
-
-# Auxiliary classifiers, which are used in training alone: googlenet.py, inception.py.
-_TRAINING_HEADS = ("aux1.", "aux2.", "AuxLogits.")
 
 
 @dataclass(frozen=True)
@@ -68,7 +60,7 @@ class TorchvisionModel:
         return self.name
 
     def build(self, weights: str) -> tuple[nn.Module, str, InputTransform]:
-        """Build the network and load its weights; see `ModelSource`.
+        """Build the network, with published weights unless there is a file; see `ModelSource`.
 
         Parameters
         ----------
@@ -80,17 +72,14 @@ class TorchvisionModel:
         UnknownNameError
             There are no weights of that name.
         WeightsError
-            The weights cannot be downloaded or read, or do not fit the network.
+            The weights cannot be downloaded.
         """
         if weights != "none" and not is_weights_file(weights):
             entry = self._weights_entry(weights)
             return self._download(entry), self.name, _transform_of(entry)
         entry = self._default_weights()
         network = self._build_untrained(entry)
-        if weights == "none":
-            _drop_training_heads(network, keep_inception=True)
-        else:
-            self._load_file(network, Path(weights))
+        _drop_training_heads(network)
         return network, self.name, _transform_of(entry)
 
     def build_skeleton(self, weights: str) -> tuple[nn.Module, InputTransform]:
@@ -136,22 +125,12 @@ class TorchvisionModel:
         network: nn.Module = torchvision.models.get_model(self.name, weights=None, **options)
         return network
 
-    def _load_file(self, network: nn.Module, file: Path) -> None:
-        state = read_weights(file)
-        has_heads = any(name.startswith(_TRAINING_HEADS) for name in state)
-        if not has_heads:  # else the loading would miss them
-            _drop_training_heads(network)
-        load_weights(network, state, file=file, model=self.name)
-        _drop_training_heads(network, keep_inception=True)
 
-
-def _drop_training_heads(network: Any, *, keep_inception: bool = False) -> None:
-    # torchvision's builder drops those of GoogLeNet after loading, and keeps those of Inception.
-    # The weights digest covers what is kept, so it is kept here as well.
+def _drop_training_heads(network: Any) -> None:
+    # What the weights digest covers: torchvision's builder drops the auxiliary heads of GoogLeNet
+    # after it has loaded published weights, and keeps that of Inception.
     if isinstance(network, torchvision.models.GoogLeNet):
         network.aux_logits, network.aux1, network.aux2 = False, None, None
-    elif isinstance(network, torchvision.models.Inception3) and not keep_inception:
-        network.aux_logits, network.AuxLogits = False, None
 
 
 def _transform_of(entry: Any) -> InputTransform:

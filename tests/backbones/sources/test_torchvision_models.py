@@ -10,6 +10,7 @@ import torchvision
 from torch import Tensor, nn
 
 from bottleneck.backbones.backbone import build_skeleton, load_backbone
+from bottleneck.backbones.sources.weights import digest_weights
 from bottleneck.errors import UnknownNameError, WeightsError
 
 
@@ -125,20 +126,34 @@ def test_auxiliary_heads_may_be_missing_in_a_file(tmp_path: Path, model: str) ->
             torch.testing.assert_close(network(image), expected)
 
 
-def test_half_an_auxiliary_head_is_refused(tmp_path: Path) -> None:
+def test_half_an_auxiliary_head_is_as_good_as_none(tmp_path: Path) -> None:
     state = dict(untrained("googlenet").state_dict())
+    torch.save(state, tmp_path / "whole.pth")
     del state["aux2.fc2.bias"]
-    torch.save(state, tmp_path / "w.pth")
-    with pytest.raises(WeightsError, match=r"'aux2\.fc2\.bias' is missing"):
-        load_backbone("googlenet", str(tmp_path / "w.pth"))
+    torch.save(state, tmp_path / "half.pth")
+    digests = [load_backbone("googlenet", str(tmp_path / f"{name}.pth")).weights_digest
+               for name in ("whole", "half")]  # fmt: skip
+    assert digests[0] == digests[1]
 
 
 def test_a_file_without_heads_is_still_refused_for_other_missing_weights(tmp_path: Path) -> None:
     state = without_heads(dict(untrained("googlenet").state_dict()))
     del state["fc.bias"]
     torch.save(state, tmp_path / "w.pth")
-    with pytest.raises(WeightsError, match=r"'fc\.bias' is missing"):
-        load_backbone("googlenet", str(tmp_path / "w.pth"))
+    found = load_backbone("googlenet", str(tmp_path / "w.pth"), transform={"crop": 64})
+    with pytest.raises(WeightsError, match=r"'fc\.bias' is missing.*layer 'fc' depends on it"):
+        found.select_layers(["fc"])
+    assert found.select_layers(["inception5b"])
+
+
+@pytest.mark.parametrize("model", ["googlenet", "inception_v3"])
+def test_the_digest_of_a_file_without_heads_is_that_of_the_network_without_them(
+    tmp_path: Path, model: str
+) -> None:
+    trained: Any = untrained(model)
+    torch.save(without_heads(trained.state_dict()), tmp_path / "w.pth")
+    trained.aux1 = trained.aux2 = trained.AuxLogits = None
+    assert load_backbone(model, str(tmp_path / "w.pth")).weights_digest == digest_weights(trained)
 
 
 # Skeletons

@@ -1,5 +1,6 @@
 """`bottleneck extract`."""
 
+import argparse
 import csv
 import errno
 import json
@@ -746,7 +747,7 @@ def test_no_code_in_a_pickle_runs(
     [
         ("reused.pth", ["does not fit", "layer1.0.weight", "--model"]),
         ("reused.safetensors", ["does not fit", "layer1.0.weight", "--model"]),
-        ("wider.pth", ["does not fit", "(5, 3)", "(4, 10)"]),
+        ("wider.pth", ["does not fit", "(5, 3)", "(6, 3, 3, 3)", "layer2", "--model"]),
         ("text.pth", ["state dict"]),
         ("text.safetensors", ["state dict"]),
         ("zero.pth", ["state dict"]),
@@ -755,7 +756,9 @@ def test_no_code_in_a_pickle_runs(
         ("short.safetensors", ["state dict"]),
         ("tensor.pth", ["state dict"]),
         ("numbered.pth", ["state dict"]),
-        ("folder.pth", []),
+        ("folder.pth", ["is a folder", "--weights"]),
+        ("pointer.pth", ["Git LFS", "git lfs pull"]),
+        ("page.pth", ["web page"]),
     ],
 )
 def test_a_file_that_is_not_this_networks_weights_is_refused(
@@ -764,7 +767,12 @@ def test_a_file_that_is_not_this_networks_weights_is_refused(
     state = reused().state_dict()
     torch.save(state, tmp_path / "reused.pth")
     save_file(state, tmp_path / "reused.safetensors")
-    torch.save(plain().state_dict() | {"fc.weight": torch.zeros(5, 3)}, tmp_path / "wider.pth")
+    wider = plain().state_dict() | {"layer1.0.weight": torch.zeros(5, 3)}
+    torch.save(wider, tmp_path / "wider.pth")
+    (tmp_path / "pointer.pth").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
+    )
+    (tmp_path / "page.pth").write_text("<!doctype html><title>404</title>")
     torch.save(torch.zeros(3), tmp_path / "tensor.pth")
     torch.save({0: torch.zeros(3)}, tmp_path / "numbered.pth")
     (tmp_path / "folder.pth").mkdir()
@@ -786,6 +794,43 @@ def test_a_weights_file_is_used(run: Run, photos: Path, tmp_path: Path) -> None:
     files = [photos / name for name in _rows(tmp_path / "new")]
     np.testing.assert_allclose(
         stored(tmp_path / "new"), expected_codes(files), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_checkpoint_is_used_and_what_was_taken_of_it_is_said(
+    run: Run, photos: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)  # the weights of `expected_codes`, but for one scale
+    state = {f"model.{name}": value for name, value in plain().state_dict().items()}
+    state |= {
+        f"model.layer2.1.{name}": 2 * state[f"model.layer2.1.{name}"] for name in ("weight", "bias")
+    }
+    state |= {"model.fc.weight": torch.zeros(5, 10), "model.fc.bias": torch.zeros(5)}
+    args = argparse.Namespace(lr=0.1, out=Path("runs"))
+    torch.save({"epoch": 3, "state_dict": state, "args": args}, tmp_path / "checkpoint")
+    options = (*TINY, "--weights", "checkpoint", "--dtype", "float32")
+    result = run("extract", photos, "-o", "new", *options)
+    assert result.exit_code == 0, result.output
+    taken, left, estimate = result.stderr.splitlines()[:3]
+    assert taken.startswith(
+        "checkpoint: loaded the weights under 'state_dict', 'model.layer1.0.weight'"
+    )
+    assert left == (
+        "checkpoint: 'fc.weight' is (5, 10) in the file and (4, 10) in the network (and 1 more): "
+        "behind 'layer2', which does not need it"
+    )
+    assert "images" in estimate
+    files = [photos / name for name in _rows(tmp_path / "new")]
+    np.testing.assert_allclose(
+        stored(tmp_path / "new"), 2 * expected_codes(files), rtol=1e-4, atol=1e-5
+    )
+    again = run("extract", photos, "-o", "new", *options)
+    assert "nothing to do" in again.stdout
+    refused(
+        run("extract", photos, "-o", "new", *options, "--layer", "fc"),
+        "(5, 10) in the file",
+        "layer 'fc' depends on it",
+        "--layer up to 'layer3'",
     )
 
 

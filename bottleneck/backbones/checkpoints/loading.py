@@ -1,0 +1,317 @@
+"""Loading: put what fits of a checkpoint into a network, and remember the differences.
+
+A head of other classes, or none at all, is no obstacle to a layer before it. So differences are
+kept, and only a layer that depends on one is refused, strictly.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from bottleneck.backbones.checkpoints.matching import (
+    Match,
+    describe_misfit,
+    fits,
+    is_counter,
+    match_tensors,
+    splitter,
+    without_wrappers,
+)
+from bottleneck.backbones.checkpoints.reading import Checkpoint, read_checkpoint
+from bottleneck.backbones.inference.forward_order import ForwardOrder
+from bottleneck.backbones.layers import Layer
+from bottleneck.errors import WeightsError, format_error
+
+# Usual names of what comes after a network's last layer, or is there in training alone.
+_HEADS = frozenset(
+    {
+        *("head", "heads", "head_dist", "fc", "classifier", "last_linear", "logits", "output"),
+        *("projector", "projection_head", "projection", "predictor", "prototypes"),
+        *("queue", "queue_ptr", "aux1", "aux2", "AuxLogits", "aux_classifier"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """A difference between a weights file and a network. It matters to some layers at most.
+
+    Names are those of the network without wrappers, which may be taken off after the loading.
+
+    Attributes
+    ----------
+    problem : str
+        What differs, for messages.
+    tensor : str
+        The network's tensor that has not been loaded; empty if it is the network that lacks one.
+    module : str
+        Of a tensor that the network lacks: the module that would have it, or the nearest one
+        around that; empty for the network itself.
+    position : int or None
+        Its place in the file's order, where that is the order of the modules that were saved.
+    """
+
+    problem: str
+    tensor: str = ""
+    module: str = ""
+    position: int | None = None
+
+
+@dataclass(frozen=True)
+class LoadedWeights:
+    """What was loaded of a weights file.
+
+    Attributes
+    ----------
+    file : Path
+    model : str
+        The network's name, for messages.
+    notes : tuple of str
+        Where the weights were in the file and what was passed over, a sentence each; empty if all
+        of its tensors have the names and shapes of the network's.
+    misfits : tuple of Misfit
+        Differences. Layers that depend on one are refused.
+    left_out : frozenset of str
+        The network's names of tensors that have not been loaded, with the counters beside them.
+    positions : dict of str to int
+        The places of the network's tensors in the file's order, by their names without wrappers.
+    """
+
+    file: Path
+    model: str
+    notes: tuple[str, ...]
+    misfits: tuple[Misfit, ...]
+    left_out: frozenset[str]
+    positions: dict[str, int]
+
+    def require_layers(
+        self, layers: Sequence[Layer], known: Sequence[Layer], order: ForwardOrder
+    ) -> None:
+        """Refuse layers that depend on something that was not loaded.
+
+        Parameters
+        ----------
+        layers : sequence of Layer
+            In the order of computation.
+        known : sequence of Layer
+            Every layer of the network, in this order.
+        order : ForwardOrder
+            Of the network.
+
+        Raises
+        ------
+        WeightsError
+            Names the first layer and what it needs, and the last layer that needs nothing of it.
+        """
+        order = ForwardOrder(_plain(order.tensors), _plain(order.modules), order.outputs)
+        for layer in layers:
+            problems = self._problems(layer, order)
+            if not problems:
+                continue
+            sound = [*itertools.takewhile(lambda each: not self._problems(each, order), known)]
+            earlier = f"give `layers` up to {sound[-1].name!r}, " if sound else ""
+            raise WeightsError(
+                f"{self.file} does not fit {self.model}: {_counted(problems)}, and layer "
+                f"{layer.name!r} depends on it",
+                hint=f"{earlier}name the model that these weights belong to, or give "
+                "`model=file.py:factory` that builds it",
+            )
+
+    def notes_for(self, layer: str) -> tuple[str, ...]:
+        """Return the notes, and what does not fit behind the deepest layer that is computed."""
+        if not self.misfits:
+            return self.notes
+        problems = _counted([misfit.problem for misfit in self.misfits])
+        return (*self.notes, f"{self.file}: {problems}: behind {layer!r}, which does not need it")
+
+    def _problems(self, layer: Layer, order: ForwardOrder) -> list[str]:
+        """Return the differences that a layer depends on."""
+        end = order.outputs.get((layer.module, layer.call), math.inf)
+        used = (self.positions.get(name, -1) for name, step in order.tensors.items() if step < end)
+        last = max(used, default=-1)  # of the tensors in the file that the layer depends on
+
+        def is_needed(misfit: Misfit) -> bool:
+            if misfit.tensor:
+                return order.tensors.get(misfit.tensor, math.inf) < end
+            if misfit.module:
+                return order.modules.get(misfit.module, math.inf) <= end
+            return misfit.position is None or misfit.position < last
+
+        return [misfit.problem for misfit in self.misfits if is_needed(misfit)]
+
+
+def load_weights(network: nn.Module, file: Path, *, model: str) -> LoadedWeights:
+    """Load the tensors of a weights file that fit a network, and report the others.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Built without these weights.
+    file : Path
+        It exists; see `bottleneck.backbones.checkpoints.reading.read_checkpoint`.
+    model : str
+        The network's name, for messages.
+
+    Raises
+    ------
+    WeightsError
+        The file is not plain weights, or nothing in it fits the network.
+
+    Examples
+    --------
+    >>> import tempfile, torch
+    >>> trained, network = (nn.Sequential(nn.Conv2d(3, 8, 3), nn.Linear(8, k)) for k in (5, 10))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     torch.save({"state_dict": trained.state_dict()}, Path(folder) / "last.ckpt")
+    ...     loaded = load_weights(network, Path(folder) / "last.ckpt", model="mine")
+    >>> loaded.misfits[0].problem
+    "'1.weight' is (5, 8) in the file and (10, 8) in the network"
+    >>> sorted(loaded.left_out)
+    ['1.bias', '1.weight']
+    """
+    checkpoint = read_checkpoint(file)
+    expected = network_tensors(network)
+    match = match_tensors(checkpoint, expected, model=model)
+    fitting = {
+        name: entry.tensor
+        for name, entry in match.entries.items()
+        if fits(entry.tensor, expected[name])
+    }
+    # load_state_dict reads each module's version from the metadata; MNASNet requires it.
+    state = network.state_dict()
+    versioned = type(state)(fitting)
+    versioned._metadata = state._metadata  # type: ignore[attr-defined]
+    try:
+        network.load_state_dict(versioned, strict=False)
+    except RuntimeError as error:
+        raise WeightsError(f"{file} does not fit {model}: {format_error(error)[:300]}") from error
+    order = {id(entry): k for k, entry in enumerate(checkpoint.entries)}
+    unfilled = dict(_unfilled(network, match, fitting))
+    return LoadedWeights(
+        file=file,
+        model=model,
+        notes=tuple(_notes(network, checkpoint, match)),
+        misfits=(*unfilled.values(), *_unknown(network, checkpoint, match)),
+        left_out=_left_out(expected, unfilled),
+        positions={
+            without_wrappers(name): order[id(entry)] for name, entry in match.entries.items()
+        },
+    )
+
+
+def network_tensors(network: nn.Module) -> dict[str, Tensor]:
+    """Return a network's state dict, without the extra state of its modules, which may be anything.
+
+    Examples
+    --------
+    >>> list(network_tensors(nn.Linear(2, 2)))
+    ['weight', 'bias']
+    """
+    state = network.state_dict(keep_vars=True)
+    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def _unfilled(
+    network: nn.Module, match: Match, fitting: Mapping[str, Tensor]
+) -> Iterator[tuple[str, Misfit]]:
+    """Yield the names of the network's tensors that were not loaded, and why."""
+    tensors = network_tensors(network)
+    filled = {id(tensors[name]) for name in fitting}
+    for name, tensor in tensors.items():
+        if id(tensor) in filled or is_counter(name):  # a tensor may have two names
+            continue
+        entry = match.entries.get(name)
+        problem = (
+            f"{name!r} is missing in the file"
+            if entry is None
+            else describe_misfit(name, entry.tensor, tensor)
+        )
+        yield name, Misfit(problem, tensor=without_wrappers(name))
+
+
+def _left_out(names: Iterable[str], unfilled: Collection[str]) -> frozenset[str]:
+    """Return the names of tensors that were not loaded, each with the counter of its module."""
+    modules = {_module_of(name) for name in unfilled}
+    counters = {name for name in names if is_counter(name) and _module_of(name) in modules}
+    return frozenset({*unfilled, *counters})
+
+
+def _module_of(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _unknown(network: nn.Module, checkpoint: Checkpoint, match: Match) -> Iterator[Misfit]:
+    """Yield the tensors of the file that the network has not, save those that are passed over."""
+    positions = {id(entry): k for k, entry in enumerate(checkpoint.entries)}
+    nearest_module = _module_finder(network, match)
+    for name, entry in match.unknown.items():
+        module = nearest_module(name)
+        if not _is_passed_over(name, module, match):
+            yield Misfit(
+                f"the network has no {name!r}",
+                module=without_wrappers(module),
+                position=positions[id(entry)] if checkpoint.ordered else None,
+            )
+
+
+def _module_finder(network: nn.Module, match: Match) -> Callable[[str], str]:
+    """Return what finds the module that would have a tensor, or the nearest one around that."""
+    split = splitter(network_tensors(network))
+    modules = {split(name): name for name, _ in network.named_modules()}
+
+    def nearest_module(name: str) -> str:
+        parts = split(name)
+        depths = range(len(parts), len(match.place.added), -1)
+        return next((modules[parts[:k]] for k in depths if parts[:k] in modules), "")
+
+    return nearest_module
+
+
+def _is_passed_over(name: str, module: str, match: Match) -> bool:
+    """Return whether nothing that the network computes could lack a tensor of the file."""
+    own = name.split(".")[len(match.place.added) :]
+    return is_counter(name) or (not module and bool(_HEADS.intersection(own[:1])))
+
+
+def _notes(network: nn.Module, checkpoint: Checkpoint, match: Match) -> Iterator[str]:
+    """Yield where the weights were, and what was passed over."""
+    said = []
+    renamed = ((name, entry) for name, entry in match.entries.items() if entry.name != name)
+    name, entry = next(renamed, next(iter(match.entries.items())))
+    if entry.keys:
+        said.append(f"the weights under {'.'.join(entry.keys)!r}")
+    if entry.name != name:
+        said.append(f"{entry.name!r} as {name!r}")
+    if match.place.is_average:
+        said.append("a moving average")
+    if match.alternatives:
+        others = " and ".join(map(str, match.alternatives[:3]))
+        said.append(f"not those under {others}, which fit as well")
+    if said:
+        yield f"{checkpoint.file}: loaded {', '.join(said)}"
+    nearest_module = _module_finder(network, match)
+    passed = [entry.name for entry in match.beside if not is_counter(entry.name)]
+    passed += [
+        entry.name
+        for name, entry in match.unknown.items()
+        if _is_passed_over(name, nearest_module(name), match)
+    ]
+    if passed:
+        yield f"{checkpoint.file}: passed over {_counted(list(map(repr, passed)))}"
+
+
+def _plain(steps: Mapping[str, int]) -> dict[str, int]:
+    """Return the first step of each name without wrappers."""
+    first: dict[str, int] = {}
+    for name, step in sorted(steps.items(), key=lambda item: item[1]):
+        first.setdefault(without_wrappers(name), step)
+    return first
+
+
+def _counted(problems: Iterable[str]) -> str:
+    first, *others = problems
+    return f"{first} (and {len(others)} more)" if others else first

@@ -1,0 +1,213 @@
+"""Matching: a network's tensors are found in a checkpoint by what fits, however it is wrapped."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from bottleneck.backbones.checkpoints.matching import Match, Place, match_tensors
+from bottleneck.backbones.checkpoints.reading import Checkpoint, Entry
+from bottleneck.errors import WeightsError
+from tests.helpers.tiny_networks import Plain
+
+State = dict[str, Tensor]
+
+
+def entries(state: State, *keys: str, prefix: str = "") -> list[Entry]:
+    return [Entry(keys, prefix + name, value) for name, value in state.items()]
+
+
+def match(network: nn.Module, *found: list[Entry]) -> Match:
+    checkpoint = Checkpoint(Path("w.pth"), tuple(itertools.chain(*found)), ordered=True)
+    return match_tensors(checkpoint, network.state_dict(), model="mine")
+
+
+def weights(seed: int = 0) -> State:
+    torch.manual_seed(seed)
+    return dict(Plain().state_dict())
+
+
+def assert_is(found: Match, state: State) -> None:
+    assert found.entries.keys() == state.keys()
+    assert all(found.entries[name].tensor is value for name, value in state.items())
+
+
+PREFIX = st.sampled_from(
+    ["", "module.", "_orig_mod.", "model.", "backbone.", "net.", "encoder.", "my_part.", "fc."]
+)
+KEY = st.sampled_from(["state_dict", "model", "net", "model_state_dict", "ema", "my_weights"])
+
+
+@given(
+    keys=st.lists(KEY, max_size=3),
+    prefixes=st.lists(PREFIX, max_size=4),
+    inner=st.sampled_from([(), ("layer1", "module"), ("layer2", "_orig_mod")]),
+    extra=st.booleans(),
+)
+def test_any_wrapping_is_undone(
+    keys: list[str], prefixes: list[str], inner: tuple[str, ...], extra: bool
+) -> None:
+    state = weights()
+    prefix = "".join(prefixes)
+    wrapped = [
+        Entry(tuple(keys), prefix + name.replace(inner[0], ".".join(inner)) if inner else
+              prefix + name, value)
+        for name, value in state.items()
+    ]  # fmt: skip
+    others = [Entry(("optimizer",), "exp_avg", torch.zeros(3))] if extra else []
+    found = match(Plain(), others, wrapped)
+    assert_is(found, state)
+    assert not found.unknown
+    assert not found.beside
+
+
+def test_a_prefix_is_taken_off_as_a_whole() -> None:
+    class Dull(nn.Module):  # str.lstrip("module.") would leave nothing of these names
+        def __init__(self) -> None:
+            super().__init__()
+            self.module_ = nn.Linear(2, 2)
+            self.led = nn.Linear(2, 2)
+
+    state = dict(Dull().state_dict())
+    assert_is(match(Dull(), entries(state)), state)
+    assert_is(match(Dull(), entries(state, prefix="module.")), state)
+
+
+def test_a_network_that_is_wrapped_itself_takes_wrapped_and_bare_weights() -> None:
+    state = weights()
+    network = nn.DataParallel(Plain())
+    for prefix in ("", "module.", "_orig_mod.module."):
+        found = match(network, entries(state, prefix=prefix))
+        assert {f"module.{name}" for name in state} == found.entries.keys()
+
+
+def test_wrappers_stay_where_names_would_be_the_same_without_them() -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 1)
+            self.module = nn.ModuleDict({"conv": nn.Conv2d(3, 4, 1)})
+
+    state = dict(Both().state_dict())
+    assert_is(match(Both(), entries(state)), state)
+
+
+def test_a_network_inside_of_another_takes_the_weights_of_the_inner_one() -> None:
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone = Plain()
+            self.output = nn.Linear(4, 2)
+
+    state = weights()
+    found = match(Outer(), entries(state, "state_dict"))
+    assert found.place == Place(("state_dict",), ("backbone",))
+    assert {f"backbone.{name}" for name in state} == found.entries.keys()
+
+
+# Several in one file
+
+
+@pytest.mark.parametrize(
+    ("keys", "chosen"),
+    [
+        (("model", "model_ema"), "model_ema"),
+        (("state_dict_ema", "state_dict"), "state_dict_ema"),
+        (("student", "teacher"), "teacher"),
+        (("optimizer", "model"), "model"),
+        (("exp_avg", "params"), "params"),
+        (("model", "state_dict"), "state_dict"),
+        (("momentum", "mine"), "mine"),
+        (("encoder_k", "encoder_q"), "encoder_q"),
+        (("network_ema", "anything"), "network_ema"),
+    ],
+)
+@pytest.mark.parametrize("as_prefix", [False, True], ids=["keys", "prefixes"])
+def test_of_several_that_fit_the_usual_one_is_taken_and_the_other_named(
+    keys: tuple[str, str], chosen: str, as_prefix: bool
+) -> None:
+    states = {key: weights(seed) for seed, key in enumerate(keys)}
+    parts = [
+        entries(state, prefix=f"{key}.") if as_prefix else entries(state, key)
+        for key, state in states.items()
+    ]
+    found = match(Plain(), *parts)
+    assert_is(found, states[chosen])
+    assert [place.removed for place in found.alternatives] == [(k,) for k in keys if k != chosen]
+
+
+def test_names_that_only_contain_those_of_an_average_are_none() -> None:
+    assert not Place(("schema", "remainder")).is_average
+    assert Place(("module", "ema_model")).is_average
+
+
+def test_what_fits_more_is_taken_before_an_average() -> None:
+    state = weights()
+    some = {name: value for name, value in weights(1).items() if "running" not in name}
+    found = match(Plain(), entries(some, "model_ema"), entries(state, "model"))
+    assert_is(found, state)
+
+
+def test_two_that_fit_alike_and_have_no_usual_names_are_refused() -> None:
+    with pytest.raises(WeightsError, match="fit mine in several places: 'left', 'right'"):
+        match(Plain(), entries(weights(0), "left"), entries(weights(1), "right"))
+
+
+def test_two_that_are_equal_are_one() -> None:
+    state = weights()
+    found = match(Plain(), entries(state, "left"), entries(dict(state), "right"))
+    assert_is(found, state)
+
+
+# What does not fit
+
+
+def test_tensors_of_other_shapes_are_found_by_their_names() -> None:
+    state = weights() | {"fc.weight": torch.zeros(7, 10), "fc.bias": torch.zeros(7)}
+    assert_is(match(Plain(), entries(state, "state_dict", prefix="model.")), state)
+
+
+def test_what_is_left_is_told_apart() -> None:
+    state = weights()
+    more = {"model.extra.weight": torch.zeros(1), "criterion.weight": torch.zeros(2)}
+    found = match(Plain(), entries(state, "s", prefix="model."), entries(more, "s"))
+    assert list(found.unknown) == ["extra.weight"]
+    assert [entry.name for entry in found.beside] == ["criterion.weight"]
+
+
+def test_nothing_that_fits_is_refused_with_the_keys_that_were_seen() -> None:
+    other = {"stem.weight": torch.zeros(3), "blocks.0.weight": torch.zeros(3)}
+    message = (
+        "w.pth does not fit mine: 'layer1.0.weight' is missing in the file, which has "
+        "'stem.weight', 'blocks.0.weight' under 'state_dict.model'"
+    )
+    with pytest.raises(WeightsError) as caught:
+        match(Plain(), entries(other, "state_dict", "model"))
+    assert message in str(caught.value)
+
+
+def test_names_without_a_shape_that_fits_are_refused_with_the_first() -> None:
+    other = {name: torch.zeros(1, 9) for name in weights() if "num_batches" not in name}
+    message = r"'layer1.0.weight' is \(1, 9\) in the file and \(6, 3, 3, 3\) in the network"
+    with pytest.raises(WeightsError, match=message):
+        match(Plain(), entries(other, "net"))
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.zeros(4, device="meta"),
+        torch.zeros(4).to_sparse(),
+        torch.zeros(4, dtype=torch.complex64),
+    ],
+    ids=["meta", "sparse", "complex"],
+)
+def test_tensors_that_are_not_plain_do_not_fit(tensor: Tensor) -> None:
+    state = {"bias": tensor}
+    network = nn.LayerNorm([4])
+    with pytest.raises(WeightsError, match="no plain tensor"):
+        match(network, entries(state))
