@@ -10,9 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from bottleneck.backbones.inference.outputs import format_path
 from bottleneck.backbones.layers import Layer, list_layers, select_layers
+from bottleneck.backbones.preparation import materialise, network_notes, prepare_network
 from bottleneck.backbones.sources.model_source import find_source
 from bottleneck.backbones.sources.weights import digest_weights, is_weights_file
+from bottleneck.backbones.sources.wrappers import without_wrappers
 from bottleneck.spec import InputTransform, ModelReference, validate_transform_fields
 
 _SEED = 0  # so that `weights="none"` is the same network every time
@@ -52,6 +55,11 @@ class Backbone:
     transform: InputTransform
     reference: ModelReference
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done to feed the network that its user may not expect, a sentence each."""
+        return network_notes(self.network)
+
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
         """Every layer, in the order of computation.
@@ -64,12 +72,27 @@ class Backbone:
     def select_layers(self, names: Sequence[str]) -> list[Layer]:
         """Return the layers of the given names, in the order of computation, each once.
 
+        A layer may also be named as in the network's wrapper (``module.layer1``,
+        ``_orig_mod.layer1``), and the first of a module's several outputs with its key.
+
         Raises
         ------
         UnknownNameError
             There is no such layer; the nearest names are suggested.
         """
-        return select_layers(self.layers, names)
+        known = {layer.name for layer in self.layers}
+        others = {name for name in names if name not in known}
+        aliases = [
+            dataclasses.replace(layer, name=name)
+            for layer in self.layers
+            for name in others
+            if without_wrappers(name) in (layer.name, layer.module + format_path(layer.path))
+        ]
+        if not aliases:
+            return select_layers(self.layers, names)
+        order = {(layer.module, layer.call): i for i, layer in enumerate(self.layers)}
+        found = sorted([*self.layers, *aliases], key=lambda layer: order[layer.module, layer.call])
+        return select_layers(found, names)
 
     def largest_code(self, names: Sequence[str], pool: str) -> int:
         """Return the number of values in the largest code among the given layers.
@@ -133,13 +156,16 @@ def load_backbone(
     source = find_source(model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
-        network, identity, preset = source.build(weights)
-    network.eval().requires_grad_(False)
+        built, identity, preset = source.build(weights)
+        expected = dataclasses.replace(preset, **changes)
+        materialise(built, expected.crop)
+        digest = digest_weights(built)  # of names and types as the network was brought
+        network = prepare_network(built, expected.crop)
     return Backbone(
         network=network,
         model=identity,
-        weights_digest=digest_weights(network),
-        transform=dataclasses.replace(preset, **changes),
+        weights_digest=digest,
+        transform=expected,
         reference=ModelReference(
             source.reference,
             str(Path(weights).resolve()) if is_weights_file(weights) else weights,
@@ -148,7 +174,7 @@ def load_backbone(
 
 
 def build_skeleton(
-    model: str | nn.Module, weights: str = "DEFAULT"
+    model: str | nn.Module, weights: str = "DEFAULT", *, crop: int | None = None
 ) -> tuple[nn.Module, InputTransform]:
     """Build a network without its weights, to list its layers: nothing is downloaded.
 
@@ -160,6 +186,8 @@ def build_skeleton(
     weights : str
         ``"DEFAULT"``, a torchvision weights name, ``"none"`` or a weights file: decides nothing
         but the size of the input.
+    crop : int, optional
+        Height and width of the input in pixels; what the weights expect unless given.
 
     Returns
     -------
@@ -177,5 +205,6 @@ def build_skeleton(
     source = find_source(model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
-        network, transform = source.build_skeleton(weights)
-    return network.eval().requires_grad_(False), transform
+        built, transform = source.build_skeleton(weights)
+        materialise(built, crop or transform.crop)
+    return prepare_network(built, crop or transform.crop), transform

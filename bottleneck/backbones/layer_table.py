@@ -9,6 +9,7 @@ from torch import nn
 
 from bottleneck.backbones.backbone import build_skeleton
 from bottleneck.backbones.layers import Layer, check_pool, list_layers
+from bottleneck.backbones.preparation import network_notes
 from bottleneck.runtime import (
     format_shape,
     format_size,
@@ -31,6 +32,8 @@ class LayerTable(Sequence[Layer]):
         ``"avg"``, ``"max"``, ``"none"`` or a grid's side.
     dtype : str
         Of stored codes: ``"float16"`` or ``"float32"``.
+    notes : tuple of str
+        What was done to feed the network that its user may not expect, a sentence each.
 
     Examples
     --------
@@ -48,6 +51,7 @@ class LayerTable(Sequence[Layer]):
     layers: tuple[Layer, ...]
     pool: str
     dtype: str
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -159,6 +163,7 @@ def layers(
     check_pool(pool)
     require_one_of("dtype", dtype, _ITEM_SIZES)
     require_positive("crop", crop)
-    network, transform = build_skeleton(model, weights)
+    network, transform = build_skeleton(model, weights, crop=crop)
     found = list_layers(network, crop or transform.crop)
-    return LayerTable(tuple(layer for layer in found if layer.supports_pooling(pool)), pool, dtype)
+    listed = tuple(layer for layer in found if layer.supports_pooling(pool))
+    return LayerTable(listed, pool, dtype, notes=network_notes(network))

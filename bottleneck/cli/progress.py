@@ -43,6 +43,8 @@ def extraction_progress() -> Iterator["Callable[[ExtractionProgress], None]"]:
 
         def on_progress(progress: "ExtractionProgress") -> None:
             if progress.done == 0:
+                for note in progress.notes:
+                    click.echo(note, err=True)
                 click.echo(str(progress.estimate), err=True)
             show(progress.done, progress.total, progress.stats.timer)
 

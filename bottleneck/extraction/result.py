@@ -25,12 +25,15 @@ class Progress:
         The time of each stage so far.
     estimate : DiskEstimate
         What the run writes.
+    notes : tuple of str
+        What was chosen that the user may not expect, a sentence each.
     """
 
     done: int
     total: int
     stats: RunStats
     estimate: DiskEstimate
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,9 @@ class ExtractionResult:
         Duration of the run.
     task : ArrayTask
         Which part of the cache's shards the run was for.
+    notes : tuple of str
+        What was chosen that the user may not expect, a sentence each: float32 because the network
+        does not run in the fastest precision, or how a network of one channel is fed.
     """
 
     cache: Cache
@@ -63,6 +69,7 @@ class ExtractionResult:
     stats: RunStats
     seconds: float
     task: ArrayTask
+    notes: tuple[str, ...] = ()
 
     @property
     def shards(self) -> range:
@@ -87,6 +94,7 @@ class ExtractionResult:
             "rejected": {self.cache.images.path[row]: why for row, why in self.rejected.items()},
             "seconds": self.seconds,
             "shares": self.stats.timer.fractions(*_STAGES),
+            "notes": list(self.notes),
         }
 
     def __str__(self) -> str:

@@ -5,11 +5,13 @@ import dataclasses
 from dataclasses import dataclass
 
 from torch import nn
-from torch.nn.parameter import is_lazy
 
 from bottleneck.backbones.sources.architecture import architecture_digest
+from bottleneck.backbones.sources.lazy_shapes import shape_by_weights
 from bottleneck.backbones.sources.weights import load_own_weights
-from bottleneck.errors import USER_CODE_ERRORS, BackboneError, UnknownNameError, format_error
+from bottleneck.backbones.sources.wrappers import refuse_torchscript, unwrap
+from bottleneck.backbones.user_code import errors_in_one_line
+from bottleneck.errors import UnknownNameError
 from bottleneck.spec import InputTransform, validate_transform_fields
 
 PREFIX = "module:"  # of a reference; it cannot be loaded from there
@@ -19,7 +21,8 @@ PREFIX = "module:"  # of a reference; it cannot be loaded from there
 class GivenModule:
     """A network that the caller built.
 
-    It is copied: the caller's own object is never changed. The copy is in float32 on the CPU.
+    It is copied: the caller's own object is never changed. The copy is in float32 on the CPU, and
+    without wrappers: a compiled network, or one in DataParallel, is the network inside.
 
     Attributes
     ----------
@@ -43,7 +46,7 @@ class GivenModule:
     @property
     def reference(self) -> str:
         """The class's name: ``module:ClassName``. A network cannot be loaded from it."""
-        return f"{PREFIX}{type(self.network).__name__}"
+        return f"{PREFIX}{type(unwrap(self.network)).__name__}"
 
     def build(self, weights: str) -> tuple[nn.Module, str, InputTransform]:
         """Copy the network, and load a weights file into the copy; see `ModelSource`.
@@ -56,37 +59,50 @@ class GivenModule:
         Raises
         ------
         BackboneError
-            The network cannot be copied, or has parameters without a shape.
+            The network cannot be copied, or is TorchScript.
         UnknownNameError
             `weights` is something else.
         WeightsError
             The weights cannot be read, or do not fit the network.
         """
         name = self.reference.removeprefix(PREFIX)
-        if any(is_lazy(value) for value in (*self.network.parameters(), *self.network.buffers())):
-            raise BackboneError(
-                f"{name} has lazy parameters without a shape",
-                hint="run it on one batch of images before you give it as `model`",
-            )
-        try:
-            network = copy.deepcopy(self.network).cpu().float()
+        refuse_torchscript(self.network, where=name)
+        with errors_in_one_line(
+            f"{name} cannot be copied",
+            hint="give `model=path/to/file.py:factory`, a function that builds it",
+        ):
+            network = copy.deepcopy(unwrap(self.network)).cpu().float()
             digest = architecture_digest(network)
-        except USER_CODE_ERRORS as error:
-            raise BackboneError(
-                f"{name} cannot be copied: {format_error(error)}",
-                hint="give `model=path/to/file.py:factory`, a function that builds it",
-            ) from error
+        shape_by_weights(network, weights)
         load_own_weights(network, weights, model=name)
         return (
             network,
             f"{self.reference}@{digest[:16]}",
-            declared_transform(network, where=name),
+            transform_of_wrapped(self.network, where=name),
         )
 
     def build_skeleton(self, weights: str) -> tuple[nn.Module, InputTransform]:
         """Copy the network; see `ModelSource`."""
         network, _, transform = self.build("none")
         return network, transform
+
+
+def transform_of_wrapped(network: nn.Module, *, where: str) -> InputTransform:
+    """Return the input transform that a network declares, or the network in its wrappers.
+
+    Parameters
+    ----------
+    network : nn.Module
+    where : str
+        Name of the network or its file, for messages.
+
+    Raises
+    ------
+    UnknownNameError, InvalidOptionError
+        As `declared_transform` does.
+    """
+    by_wrapper = isinstance(getattr(network, "preprocess", None), dict)
+    return declared_transform(network if by_wrapper else unwrap(network), where=where)
 
 
 def declared_transform(network: nn.Module, *, where: str) -> InputTransform:

@@ -10,10 +10,13 @@ from typing import Any, cast
 
 from torch import nn
 
-from bottleneck.backbones.sources.module import declared_transform
+from bottleneck.backbones.sources.lazy_shapes import shape_by_weights
+from bottleneck.backbones.sources.module import transform_of_wrapped
+from bottleneck.backbones.sources.own_modules import OwnModules
 from bottleneck.backbones.sources.weights import load_own_weights
-from bottleneck.errors import USER_CODE_ERRORS, BackboneError, UnknownNameError, format_error
-from bottleneck.runtime import sha256
+from bottleneck.backbones.sources.wrappers import refuse_torchscript, unwrap
+from bottleneck.backbones.user_code import errors_in_one_line
+from bottleneck.errors import BackboneError, UnknownNameError
 from bottleneck.spec import InputTransform
 
 
@@ -21,7 +24,8 @@ from bottleneck.spec import InputTransform
 class PythonFile:
     """A function in a Python file that returns a network when called without arguments.
 
-    The file is executed.
+    The file is executed, with its folder as the first in which modules are looked for. What it
+    imports from there, or from a folder of PYTHONPATH, is part of the network's identity.
 
     Attributes
     ----------
@@ -78,11 +82,13 @@ class PythonFile:
         WeightsError
             The weights cannot be read, or do not fit the network.
         """
-        network = self._build_network()
-        load_own_weights(network, weights, model=f"{self.file.name}:{self.factory}")
-        digest = sha256(self.file.read_bytes())[:16]
-        identity = f"{self.file.name}:{self.factory}@{digest}"
-        return network, identity, declared_transform(network, where=str(self.file))
+        with OwnModules(self.file) as own:
+            network = self._build_network()
+        refuse_torchscript(network, where=f"{self.file}:{self.factory}()")
+        shape_by_weights(unwrap(network), weights)
+        load_own_weights(unwrap(network), weights, model=f"{self.file.name}:{self.factory}")
+        identity = f"{self.file.name}:{self.factory}@{own.digest()[:16]}"
+        return network, identity, transform_of_wrapped(network, where=str(self.file))
 
     def build_skeleton(self, weights: str) -> tuple[nn.Module, InputTransform]:
         """Call the factory; see `ModelSource`."""
@@ -91,12 +97,8 @@ class PythonFile:
 
     def _build_network(self) -> nn.Module:
         factory = self._find_factory(_run_file(self.file))
-        try:
+        with errors_in_one_line(f"{self.file}:{self.factory}() failed"):
             network = factory()
-        except USER_CODE_ERRORS as error:
-            raise BackboneError(
-                f"{self.file}:{self.factory}() failed: {format_error(error)}"
-            ) from error
         if not isinstance(network, nn.Module):
             raise BackboneError(
                 f"{self.file}:{self.factory}() must return a torch.nn.Module, "
@@ -124,8 +126,6 @@ def _run_file(file: Path) -> ModuleType:
         raise BackboneError(f"{file} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickling look a class's module up there
-    try:
+    with errors_in_one_line(f"{file} cannot be imported"):
         spec.loader.exec_module(module)
-    except USER_CODE_ERRORS as error:
-        raise BackboneError(f"{file} cannot be imported: {format_error(error)}") from error
     return module

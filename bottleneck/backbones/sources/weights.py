@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from bottleneck.backbones.sources.architecture import describe_value
 from bottleneck.errors import USER_CODE_ERRORS, UnknownNameError, WeightsError
 from bottleneck.runtime import sha256
 
@@ -30,6 +31,8 @@ _READ_ERRORS = (
 def digest_weights(network: nn.Module) -> str:
     """Return the SHA-256 over the names, types, shapes and bytes of a network's state dict.
 
+    What is no plain tensor, such as a quantised weight or `get_extra_state`, counts by its values.
+
     Examples
     --------
     >>> from torch import nn
@@ -38,6 +41,9 @@ def digest_weights(network: nn.Module) -> str:
     """
     parts: list[bytes | memoryview] = []
     for name, tensor in sorted(network.state_dict().items()):
+        if not isinstance(tensor, Tensor) or tensor.is_quantized:
+            parts.append(f"{name} {describe_value(tensor)}\n".encode())
+            continue
         parts.append(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         values = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         parts.append(memoryview(values.numpy()))

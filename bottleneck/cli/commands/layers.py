@@ -30,7 +30,8 @@ def layers(
     For each: its shape, the shape of its code, bytes per image, and the cost of computing it.
 
     MODEL is a torchvision name, or path/to/file.py:factory; that file is executed. Nothing is
-    downloaded. "work" is the fraction of the network's multiply-adds up to this layer.
+    downloaded. "work" is the fraction of the network's multiply-adds up to this layer. If a module
+    returns several tensors, its name is the first one's, and NAME:KEY is another.
 
     \b
     Example:
@@ -40,4 +41,6 @@ def layers(
     from bottleneck import layers as run
 
     table = run(model, weights=weights, pool=pool, dtype=dtype, crop=crop)
+    for note in table.notes:
+        click.echo(note, err=True)
     click.echo(json.dumps(table.to_list()) if as_json else str(table))
