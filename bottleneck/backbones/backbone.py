@@ -89,7 +89,9 @@ class Backbone:
             if without_wrappers(name) in (layer.name, layer.module + format_path(layer.path))
         ]
         if not aliases:
-            return select_layers(self.layers, names)
+            return select_layers(
+                self.layers, [name if name in known else without_wrappers(name) for name in names]
+            )
         order = {(layer.module, layer.call): i for i, layer in enumerate(self.layers)}
         found = sorted([*self.layers, *aliases], key=lambda layer: order[layer.module, layer.call])
         return select_layers(found, names)

@@ -4,6 +4,7 @@ import inspect
 
 from torch import nn
 
+from bottleneck.backbones.sources.torchscript import ScriptedNetwork
 from bottleneck.backbones.user_code import describe_error
 from bottleneck.errors import BackboneError
 
@@ -56,6 +57,9 @@ def input_channels(network: nn.Module) -> int:
     >>> input_channels(nn.Sequential(nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3)))
     1
     """
+    if isinstance(network, ScriptedNetwork):
+        kernels = (value for value in network.parameters() if value.ndim == 4)
+        return next((kernel.shape[1] for kernel in kernels), 0)
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             return module.in_channels

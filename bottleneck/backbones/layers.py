@@ -29,9 +29,9 @@ class Layer:
     ----------
     name : str
         The module's dotted name. A module that is called more than once has a name for each call,
-        as in torchvision's feature extraction: ``relu``, ``relu_1``, ``relu_2``. If a module returns
-        several tensors, its name is the first one's, and the others' have their keys after a
-        colon: ``block``, ``block:1``; ``encoder``, ``encoder:tokens``.
+        as in torchvision's feature extraction: ``relu``, ``relu_1``, ``relu_2``. If a module
+        returns several tensors, its name is the first one's, and the others' have their keys after
+        a colon: ``block``, ``block:1``; ``encoder``, ``encoder:tokens``.
     module : str
         The module's dotted name, without the call.
     call : int

@@ -79,7 +79,7 @@ def is_library(file: Path) -> bool:
 
 
 def _place(error: BaseException) -> str:
-    """Return the file and line of a user's code that raised an exception; empty if there is none."""
+    """Return the file and line of a user's code that raised an exception, or an empty text."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{Path(error.filename).name}, line {error.lineno}"
     for frame in reversed(traceback.extract_tb(error.__traceback__)):

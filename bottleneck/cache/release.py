@@ -6,7 +6,6 @@ from pathlib import Path
 from bottleneck.cache.format.manifest import is_cache, read_manifest
 from bottleneck.cache.format.paths import files_in, layer_dir, list_layer_dirs
 from bottleneck.cache.store import Cache
-from bottleneck.errors import SpecMismatchError
 
 
 def release_empty_cache(path: Path) -> bool:

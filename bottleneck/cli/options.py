@@ -153,7 +153,7 @@ def network_options(command: F) -> F:
             type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
             default="auto",
             show_default=True,
-            help="Data type of weights and activations; auto is the fastest that the network runs in.",
+            help="Data type of weights and activations; auto: the fastest that the network has.",
         ),
     ]
     return _with(options, command)

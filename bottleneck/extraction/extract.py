@@ -160,7 +160,9 @@ def extract(
     estimate = estimate_disk_use(update.cache, needed, missing)
     if not storage.force:
         estimate.require_free_space()
-    cache, runner = _begin(update, missing, backbone, source, devices, compute, chosen.encoder)
+    cache, runner = _begin(
+        update, missing, backbone, source, devices=devices, compute=compute, encoder=chosen.encoder
+    )
     notes = (*backbone.notes, *chosen.notes)
     rows = _run(runner, missing, estimate, notes, on_progress)
     return ExtractionResult(
@@ -226,6 +228,7 @@ def _begin(
     missing: MissingShards,
     backbone: Backbone,
     source: ImageSource,
+    *,
     devices: Sequence[torch.device],
     compute: ComputeOptions,
     encoder: Encoder | None,
@@ -235,7 +238,7 @@ def _begin(
         cache = update.apply()
         job = WorkerJob.from_cache(cache, backbone.reference, source, compute)
         return cache, DistributedRunner(job, compute.executor)
-    runner = LocalRunner(update.cache, backbone, source, devices, compute, encoder)
+    runner = LocalRunner(update.cache, backbone, source, devices, compute, encoder=encoder)
     runner.prepare(missing)
     cache = update.apply()
     runner.use(cache)

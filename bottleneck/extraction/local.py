@@ -45,6 +45,7 @@ class LocalRunner:
         images: ImageSource,
         devices: Sequence[torch.device],
         compute: ComputeOptions,
+        *,
         encoder: Encoder | None = None,
     ) -> None:
         self.stats = encoder.stats if encoder else RunStats()

@@ -86,9 +86,7 @@ def choose_spec(
 
     def encoder_in(precision: str) -> Encoder:
         chosen = devices[:1] if compute.executor else devices
-        encoder = Encoder(
-            backbone, backbone.select_layers(layers), spec_in(precision), chosen
-        )
+        encoder = Encoder(backbone, backbone.select_layers(layers), spec_in(precision), chosen)
         _require_close(encoder, precision)
         return encoder
 
@@ -116,7 +114,9 @@ def _require_close(encoder: Encoder, precision: str) -> None:
     deviation = encoder.runner.deviation
     if deviation <= _LARGEST_DEVIATION:
         return
-    how = f"differ by {deviation:.0%} from" if math.isfinite(deviation) else "are not finite, unlike"
+    how = (
+        f"differ by {deviation:.0%} from" if math.isfinite(deviation) else "are not finite, unlike"
+    )
     names = ", ".join(layer.name for layer in encoder.layers)
     raise PrecisionError(
         f"the codes of {names} in {precision} {how} those in float32",

@@ -39,5 +39,5 @@ def test_a_shard_of_a_spec_that_was_replaced_is_refused(cache: Path) -> None:
     require_bound(opened)
     spec = dataclasses.replace(opened.spec, precision="bfloat16")
     changed = dataclasses.replace(opened.manifest, spec=spec)
-    with pytest.raises(SpecMismatchError, match="precision is float32 in cache .* begun anew"):
+    with pytest.raises(SpecMismatchError, match=r"precision is float32 in cache .* begun anew"):
         require_bound(dataclasses.replace(opened, manifest=changed))

@@ -73,7 +73,7 @@ def centred_batch() -> nn.Module:
 
 def counting() -> nn.Module:
     calls = itertools.count(1)
-    return build(lambda m, x: m.one(x) * next(calls), one=conv())
+    return build(lambda m, x: m.end(m.one(x) * next(calls)), one=conv(), end=conv(6))
 
 
 def views() -> nn.Module:
@@ -101,7 +101,7 @@ def shuffles() -> nn.Module:
 
 
 def strided() -> nn.Module:
-    """Reads memory as if it were contiguous, and gives other numbers, not an error, if it is not."""
+    """Reads memory as if it were contiguous; other memory gives other numbers, and no error."""
     return build(
         lambda m, x: m.end(torch.as_strided(y := m.one(x), y.shape, (6 * 256, 256, 16, 1)) + 0 * y),
         one=conv(),
@@ -137,9 +137,10 @@ def fourier() -> nn.Module:
 
 
 def constants() -> nn.Module:
-    """Makes a constant in float32, which no lower precision can be mixed with."""
+    """Makes a constant in float32, and cannot be traced, so that no other precision fits it."""
     return build(
-        lambda m, x: m.one(x * torch.tensor([0.9, 1.0, 1.1]).view(1, 3, 1, 1)), one=conv()
+        lambda m, x: m.one(x * torch.tensor([0.9, 1.0, 1.1]).view(1, 3, 1, 1)) if len(x) else x,
+        one=conv(),
     )
 
 

@@ -38,11 +38,6 @@ class Culprit:
     kind: type[nn.Module]
     after: str
 
-    @property
-    def scales_with_the_batch(self) -> bool:
-        """Whether it rounds with a scale of the whole batch, as dynamically quantised modules do."""
-        return ".quantized.dynamic" in self.kind.__module__
-
     def __str__(self) -> str:
         where = f"{self.name!r} ({self.kind.__name__})" if self.name else self.kind.__name__
         if not self.after:
@@ -50,7 +45,7 @@ class Culprit:
         return f"{where if self.name else f'{where}.forward'}, after {self.after!r},"
 
 
-def find_culprit(network: nn.Module, images: Tensor, others: Tensor) -> Culprit:
+def find_culprit(network: nn.Module, images: Tensor, others: Tensor, *, passes: int = 1) -> Culprit:
     """Find the first module whose inputs agree in two passes, and whose outputs do not.
 
     Parameters
@@ -58,8 +53,9 @@ def find_culprit(network: nn.Module, images: Tensor, others: Tensor) -> Culprit:
     network : nn.Module
         As it is.
     images, others : Tensor, shape (n, 3, height, width)
-        Inputs of the two passes, whose last images are the same. Random numbers are drawn anew in
-        each pass.
+        Inputs of the two passes, whose last images are the same.
+    passes : int
+        How often the second one is tried: random numbers are drawn anew each time, and may agree.
 
     Examples
     --------
@@ -68,10 +64,13 @@ def find_culprit(network: nn.Module, images: Tensor, others: Tensor) -> Culprit:
     >>> print(find_culprit(network.eval(), images, images[1:]))
     '1' (BatchNorm2d)
     """
-    pairs = list(zip(_record(network, images), _record(network, others), strict=False))
-    for one, other in pairs:
-        if _are_close(one.inputs, other.inputs) and not _are_close(one.outputs, other.outputs):
-            return Culprit(one.name, type(one.module), _last_close_part(one.name, pairs))
+    first = _record(network, images)
+    for _ in range(passes):
+        pairs = list(zip(first, _record(network, others), strict=False))
+        for one, other in pairs:
+            same_inputs = _are_close(one.inputs, other.inputs)
+            if same_inputs and not _are_close(one.outputs, other.outputs):
+                return Culprit(one.name, type(one.module), _last_close_part(one.name, pairs))
     return Culprit("", type(network), "")
 
 

@@ -75,7 +75,9 @@ def _items(output: Any) -> Iterator[tuple[int | str, Any]]:
     elif isinstance(output, (tuple, list)):
         yield from enumerate(output)
     elif dataclasses.is_dataclass(output) and not isinstance(output, type):
-        yield from ((field.name, getattr(output, field.name)) for field in dataclasses.fields(output))
+        yield from (
+            (field.name, getattr(output, field.name)) for field in dataclasses.fields(output)
+        )
 
 
 def _step(value: Any, key: int | str) -> Any:

@@ -92,14 +92,14 @@ def probe(truncated: TruncatedNetwork, size: int) -> Probe:
     images = probe_images(size)
     with errors_in_one_line("the network failed"), _random_numbers() as draws:
         alone = truncated(images[1:].clone())
-        together = _codes_of_both(truncated, images)
+        together = None if _rounds_by_the_batch(truncated) else _codes_of_both(truncated, images)
         layer = _first_difference(together, alone) if together else None
         if layer or not together or draws.happened():
             _require_repeatable(truncated, images[1:], alone, draws)
-        if together and not layer:
-            return Probe(together, takes_batches=True)
         if together and layer:
-            _require_scale_of_the_batch(truncated, images, layer, together[layer], alone[layer])
+            raise _code_of_the_batch(truncated, images, layer, together[layer], alone[layer])
+        if together:
+            return Probe(together, takes_batches=True)
         first = truncated(images[:1].clone())
     codes = {name: torch.cat([first[name], alone[name]]) for name in alone}
     return Probe(codes, takes_batches=False)
@@ -139,27 +139,33 @@ def _require_repeatable(
         if layer is None:
             continue
         why = "draws random numbers" if draws.happened() else "changes from pass to pass"
+        culprit = find_culprit(truncated.network, image, image, passes=_REPETITIONS)
         raise BackboneError(
             f"the code at layer {layer!r} is no function of the image: in two passes, an image's "
             f"codes differ by {difference(codes[layer], again[layer]):.1%}: "
-            f"{find_culprit(truncated.network, image, image)} {why}",
+            f"{culprit} {why}",
             hint="switch that off for evaluation, as in F.dropout(x, p, training=self.training)",
         )
 
 
-def _require_scale_of_the_batch(
+def _code_of_the_batch(
     truncated: TruncatedNetwork, images: Tensor, layer: str, together: Tensor, alone: Tensor
-) -> None:
-    """Refuse a network that mixes the images of a batch, unless it only rounds by their range."""
+) -> BackboneError:
     culprit = find_culprit(truncated.network, images, images[1:])
-    if not culprit.scales_with_the_batch:
-        raise BackboneError(
-            f"the code at layer {layer!r} is no function of the image: alone and beside another, "
-            f"an image's codes differ by {difference(together[-1], alone[-1]):.1%}: {culprit} uses "
-            "statistics of the batch",
-            hint="use running statistics (track_running_stats=True, and weights that have them), "
-            "or normalise each image by itself",
-        )
+    return BackboneError(
+        f"the code at layer {layer!r} is no function of the image: alone and beside another, an "
+        f"image's codes differ by {difference(together[-1], alone[-1]):.1%}: {culprit} uses "
+        "statistics of the batch",
+        hint="use running statistics (track_running_stats=True, and weights that have them), or "
+        "normalise each image by itself",
+    )
+
+
+def _rounds_by_the_batch(truncated: TruncatedNetwork) -> bool:
+    """Return whether a module is quantised dynamically: by the range of all images of a batch."""
+    return any(
+        ".quantized.dynamic" in type(module).__module__ for module in truncated.network.modules()
+    )
 
 
 class _Draws:

@@ -12,7 +12,7 @@ from bottleneck.backbones.user_code import is_library
 def imported_files(
     file: Path, roots: Sequence[Path], loaded: Mapping[str, ModuleType]
 ) -> dict[str, Path]:
-    """Return the files below some folders that a Python file imports, and that these import.
+    r"""Return the files below some folders that a Python file imports, and that these import.
 
     Every import statement counts, wherever it stands: a factory often imports inside of a
     function. A module that is loaded from elsewhere, such as an installed package of the same
@@ -40,7 +40,7 @@ def imported_files(
     ...     (root / "parts").mkdir()
     ...     _ = (root / "parts" / "__init__.py").write_text("from . import block")
     ...     _ = (root / "parts" / "block.py").write_text("import torch")
-    ...     _ = (root / "net.py").write_text("def build():\\n    import parts")
+    ...     _ = (root / "net.py").write_text("def build():\n    import parts")
     ...     sorted(imported_files(root / "net.py", [root], {}))
     ['parts', 'parts.block']
     """

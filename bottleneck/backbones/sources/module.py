@@ -8,8 +8,9 @@ from torch import nn
 
 from bottleneck.backbones.sources.architecture import architecture_digest
 from bottleneck.backbones.sources.lazy_shapes import shape_by_weights
+from bottleneck.backbones.sources.torchscript import ScriptedNetwork, open_torchscript
 from bottleneck.backbones.sources.weights import load_own_weights
-from bottleneck.backbones.sources.wrappers import refuse_torchscript, unwrap
+from bottleneck.backbones.sources.wrappers import unwrap
 from bottleneck.backbones.user_code import errors_in_one_line
 from bottleneck.errors import UnknownNameError
 from bottleneck.spec import InputTransform, validate_transform_fields
@@ -46,7 +47,8 @@ class GivenModule:
     @property
     def reference(self) -> str:
         """The class's name: ``module:ClassName``. A network cannot be loaded from it."""
-        return f"{PREFIX}{type(unwrap(self.network)).__name__}"
+        network = unwrap(self.network)
+        return f"{PREFIX}{getattr(network, 'original_name', type(network).__name__)}"
 
     def build(self, weights: str) -> tuple[nn.Module, str, InputTransform]:
         """Copy the network, and load a weights file into the copy; see `ModelSource`.
@@ -59,20 +61,21 @@ class GivenModule:
         Raises
         ------
         BackboneError
-            The network cannot be copied, or is TorchScript.
+            The network cannot be copied, or is TorchScript that calls no modules.
         UnknownNameError
             `weights` is something else.
         WeightsError
             The weights cannot be read, or do not fit the network.
         """
         name = self.reference.removeprefix(PREFIX)
-        refuse_torchscript(self.network, where=name)
+        opened = open_torchscript(unwrap(self.network))
         with errors_in_one_line(
             f"{name} cannot be copied",
             hint="give `model=path/to/file.py:factory`, a function that builds it",
         ):
-            network = copy.deepcopy(unwrap(self.network)).cpu().float()
-            digest = architecture_digest(network)
+            network = copy.deepcopy(opened).cpu().float()
+            scripted = isinstance(network, ScriptedNetwork)
+            digest = network.code_digest() if scripted else architecture_digest(network)
         shape_by_weights(network, weights)
         load_own_weights(network, weights, model=name)
         return (

@@ -101,7 +101,7 @@ def _with_a_neighbours_name(folder: Path) -> list[str]:
 
 
 def _changed_since() -> list[str]:
-    """Return the names of all modules that were loaded here if one has changed on the disk since."""
+    """Return the names of all modules that were loaded here, if one has changed since."""
     changed = any(
         Path(file).is_file() and sha256(Path(file).read_bytes()) != digest
         for file, digest in _LOADED.items()
@@ -109,9 +109,7 @@ def _changed_since() -> list[str]:
     if not changed:
         return []
     return [
-        name
-        for name, module in sys.modules.items()
-        if getattr(module, "__file__", None) in _LOADED
+        name for name, module in sys.modules.items() if getattr(module, "__file__", None) in _LOADED
     ]
 
 

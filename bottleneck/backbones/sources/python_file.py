@@ -13,8 +13,9 @@ from torch import nn
 from bottleneck.backbones.sources.lazy_shapes import shape_by_weights
 from bottleneck.backbones.sources.module import transform_of_wrapped
 from bottleneck.backbones.sources.own_modules import OwnModules
+from bottleneck.backbones.sources.torchscript import open_torchscript
 from bottleneck.backbones.sources.weights import load_own_weights
-from bottleneck.backbones.sources.wrappers import refuse_torchscript, unwrap
+from bottleneck.backbones.sources.wrappers import unwrap
 from bottleneck.backbones.user_code import errors_in_one_line
 from bottleneck.errors import BackboneError, UnknownNameError
 from bottleneck.spec import InputTransform
@@ -84,7 +85,7 @@ class PythonFile:
         """
         with OwnModules(self.file) as own:
             network = self._build_network()
-        refuse_torchscript(network, where=f"{self.file}:{self.factory}()")
+        network = open_torchscript(network)
         shape_by_weights(unwrap(network), weights)
         load_own_weights(unwrap(network), weights, model=f"{self.file.name}:{self.factory}")
         identity = f"{self.file.name}:{self.factory}@{own.digest()[:16]}"

@@ -1,12 +1,9 @@
-"""Wrappers around a network: those of training and compilation are taken off, TorchScript is not."""
+"""Wrappers around a network, of training and of compilation: they are taken off."""
 
 from typing import Any
 
 from torch import nn
-from torch.jit import ScriptModule
 from torch.nn.parallel import DataParallel, DistributedDataParallel
-
-from bottleneck.errors import BackboneError
 
 # The attributes in which wrappers keep their network, and so parts of layers' names.
 _WRAPPED = ("_orig_mod", "module")
@@ -58,29 +55,6 @@ def without_wrappers(layer: str) -> str:
     ('layer1.0', 'relu')
     """
     return ".".join(part for part in layer.split(".") if part not in _WRAPPED)
-
-
-def refuse_torchscript(network: nn.Module, *, where: str) -> None:
-    """Refuse a TorchScript network: no layer inside of it can be reached.
-
-    Parameters
-    ----------
-    network : nn.Module
-    where : str
-        What gives the network, for the message.
-
-    Raises
-    ------
-    BackboneError
-        It is a TorchScript network.
-    """
-    if isinstance(network, ScriptModule):
-        raise BackboneError(
-            f"{where} gives a TorchScript network ({network.original_name}), which runs as one "
-            "block: no layer inside of it can be reached",
-            hint="return the nn.Module that it was made from, and give its weights by `weights`: "
-            "torch.save(torch.jit.load(file).state_dict(), 'weights.pth') writes them",
-        )
 
 
 def _inner(network: nn.Module) -> nn.Module | None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from bottleneck.backbones.inference.outputs import find_tensors, follow, format_path
 
 A, B = torch.zeros(2, 3), torch.ones(2, 4)
-Pair = namedtuple("Pair", "a b")  # noqa: PYI024
+Pair = namedtuple("Pair", "a b")
 
 
 @dataclass

@@ -22,9 +22,7 @@ def truncated(network: nn.Module, *names: str) -> TruncatedNetwork:
     return TruncatedNetwork(network, select_layers(list_layers(network, SIDE), names))
 
 
-def untraced(
-    network: nn.Module, layer: str, dtype: torch.dtype = torch.float32
-) -> UntracedNetwork:
+def untraced(network: nn.Module, layer: str, dtype: torch.dtype = torch.float32) -> UntracedNetwork:
     whole = truncated(network, layer)
     return UntracedNetwork(whole, probe(whole, SIDE), SIDE, dtype=dtype, device=CPU)
 

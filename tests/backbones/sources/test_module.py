@@ -74,4 +74,3 @@ def test_a_network_that_cannot_be_copied_is_refused() -> None:
     network.lock = threading.Lock()  # type: ignore[assignment]
     with pytest.raises(BackboneError, match=r"Plain cannot be copied.*`model=path/to/file"):
         load_backbone(network)
-

@@ -108,9 +108,7 @@ def test_every_way_of_importing_counts(tmp_path: Path, net: str) -> None:
     assert load_backbone(model).model != first
 
 
-def test_a_module_on_the_path_counts_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_module_on_the_path_counts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "helper_on_path.py").write_text(PARTS.format(width=4))
     model = write(tmp_path / "here", net="from helper_on_path import make\nbuild = make\n")
@@ -153,7 +151,9 @@ def test_a_path_that_a_file_adds_is_gone_afterwards(tmp_path: Path) -> None:
 
 def test_a_file_that_fails_leaves_nothing_behind_either(tmp_path: Path) -> None:
     model = write(tmp_path, net="import parts\nraise ValueError('no')\n")
-    with pytest.raises(BackboneError, match=r"cannot be imported: ValueError: no \(net\.py, line 2"):
+    with pytest.raises(
+        BackboneError, match=r"cannot be imported: ValueError: no \(net\.py, line 2"
+    ):
         load_backbone(model)
 
 

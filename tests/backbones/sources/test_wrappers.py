@@ -10,7 +10,7 @@ from torch import nn
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.backbones.sources.weights import digest_weights
 from bottleneck.backbones.sources.wrappers import unwrap, without_wrappers
-from bottleneck.errors import BackboneError, UnknownNameError
+from bottleneck.errors import UnknownNameError
 from tests.helpers.tiny_networks import Plain
 
 SMALL = {"crop": 32, "resize": 32}
@@ -31,7 +31,6 @@ def in_place():
     network = Plain()
     network.compile()
     return network
-def scripted(): return torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 3)))
 """
 
 
@@ -97,17 +96,9 @@ def test_a_module_that_is_given_wrapped_is_the_module(tmp_path: Path) -> None:
     assert unwrap(torch.compile(nn.DataParallel(network))) is network
 
 
-@pytest.mark.parametrize("brought", ["file", "module"])
-def test_torchscript_is_refused_with_what_to_do(factories: str, brought: str) -> None:
-    module = torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 3)))
-    model = module if brought == "module" else f"{factories}:scripted"
-    with pytest.raises(BackboneError, match=r"TorchScript network \(Sequential\).*`weights`"):
-        load_backbone(model)
-
-
 @pytest.mark.parametrize(
     ("name", "plain"),
-    [("module._orig_mod.a.0", "a.0"), ("backbone._orig_mod.b", "backbone.b"), ("modules.a", "modules.a")],
-)  # fmt: skip
+    [("module._orig_mod.a.0", "a.0"), ("net._orig_mod.b", "net.b"), ("modules.a", "modules.a")],
+)
 def test_names_without_wrappers(name: str, plain: str) -> None:
     assert without_wrappers(name) == plain
