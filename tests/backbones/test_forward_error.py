@@ -37,7 +37,7 @@ def test_the_reason_and_the_next_step(network: nn.Module, words: str) -> None:
 
 def test_a_forward_pass_without_a_signature_has_no_inputs_to_name() -> None:
     network = nn.Identity()
-    network.forward = torch.relu  # type: ignore[assignment]
+    network.forward = torch.relu  # type: ignore[method-assign, assignment, unused-ignore]
     assert "`crop`" in str(explain_forward_error(network, ValueError("no"), 8))
 
 

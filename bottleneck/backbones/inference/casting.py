@@ -1,6 +1,6 @@
 """Move a network to a device, and round its numbers to a precision."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -21,5 +21,6 @@ def cast_module(module: M, device: torch.device, dtype: torch.dtype) -> M:
     torch.bfloat16
     """
     module.to(device)
-    module._apply(lambda value: value.to(dtype) if value.is_floating_point() else value)
+    apply: Any = module._apply
+    apply(lambda value: value.to(dtype) if value.is_floating_point() else value)
     return module

@@ -34,7 +34,7 @@ def failing_operation(run: Callable[[], object]) -> str:
         try:
             run()
         except USER_CODE_EXCEPTIONS:
-            return running.failed
+            return str(running.failed)
     return ""
 
 
@@ -52,6 +52,6 @@ class _RunningOperations(TorchFunctionMode):
         try:
             return func(*args, **(kwargs or {}))
         except USER_CODE_EXCEPTIONS:
-            name = resolve_name(func) or getattr(func, "__name__", "")
+            name: str = resolve_name(func) or getattr(func, "__name__", "")
             self.failed = _DOUBLED.sub(r"\1.", name)
             raise

@@ -74,8 +74,10 @@ class GivenModule:
             hint="give `model=path/to/file.py:factory`, a function that builds it",
         ):
             network = copy.deepcopy(opened).cpu().float()
-            scripted = isinstance(network, ScriptedNetwork)
-            digest = network.code_digest() if scripted else architecture_digest(network)
+            if isinstance(network, ScriptedNetwork):
+                digest = network.code_digest()
+            else:
+                digest = architecture_digest(network)
         shape_by_weights(network, weights)
         load_own_weights(network, weights, model=name)
         return (

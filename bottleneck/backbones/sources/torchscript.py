@@ -50,6 +50,8 @@ class ScriptedNetwork(nn.Module):
     True
     """
 
+    script: Any  # a ScriptModule, whose attributes are known when it runs
+
     def __init__(self, script: ScriptModule) -> None:
         super().__init__()
         # Not registered as a part: its modules have names without a prefix here.

@@ -40,7 +40,8 @@ def digest_weights(network: nn.Module) -> str:
     'e3b0c44298fc'
     """
     parts: list[bytes | memoryview] = []
-    for name, tensor in sorted(network.state_dict().items()):
+    state: dict[str, Any] = network.state_dict()
+    for name, tensor in sorted(state.items()):
         if not isinstance(tensor, Tensor) or tensor.is_quantized:
             parts.append(f"{name} {describe_value(tensor)}\n".encode())
             continue

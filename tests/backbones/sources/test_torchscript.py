@@ -62,7 +62,8 @@ def plain() -> nn.Module:
 
 
 def resnet() -> nn.Module:
-    return torchvision.models.resnet18(weights=None).eval()
+    network: nn.Module = torchvision.models.resnet18(weights=None)
+    return network
 
 
 @pytest.mark.parametrize("how", ["script", "trace"])

@@ -2,6 +2,7 @@
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -87,13 +88,15 @@ def test_wrappers_of_parts_are_taken_off_too(factories: str) -> None:
     assert type(copy.deepcopy(backbone.network)[0]) is nn.Conv2d  # type: ignore[index]
 
 
-def test_a_module_that_is_given_wrapped_is_the_module(tmp_path: Path) -> None:
+def test_a_module_that_is_given_wrapped_is_the_module() -> None:
     network = Plain()
-    for wrapped in (torch.compile(network), nn.DataParallel(network)):
+    compiled: Any = torch.compile(network)
+    for wrapped in (compiled, nn.DataParallel(network)):
         found = load_backbone(wrapped)
         assert found.model == load_backbone(network).model
         assert found.reference.model == "module:Plain"
-    assert unwrap(torch.compile(nn.DataParallel(network))) is network
+    both: Any = torch.compile(nn.DataParallel(network))
+    assert unwrap(both) is network
 
 
 @pytest.mark.parametrize(
