@@ -1,5 +1,7 @@
 """Run a user's code: whatever it raises becomes one line that says where."""
 
+import pickle
+import re
 import sysconfig
 import traceback
 from collections.abc import Iterator
@@ -14,6 +16,13 @@ from bottleneck.errors import (
 )
 
 _LONGEST = 300  # characters of a message: some libraries' go on for pages
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # of a terminal: PyTorch's advice has them
+
+_UNPICKLING = (
+    "load the weights alone, with `weights`, or let your code say "
+    "torch.load(…, weights_only=False) if you trust that file"
+)
 
 _PACKAGE = Path(__file__).parents[1]
 _LIBRARIES = tuple(
@@ -48,6 +57,8 @@ def errors_in_one_line(what: str, hint: str = "") -> Iterator[None]:
         yield
     except BottleneckError:
         raise  # says it all
+    except pickle.UnpicklingError as error:
+        raise BackboneError(f"{what}: {describe_error(error)}", hint=_UNPICKLING) from error
     except USER_CODE_EXCEPTIONS as error:
         raise BackboneError(f"{what}: {describe_error(error)}", hint=hint) from error
 
@@ -60,7 +71,9 @@ def describe_error(error: BaseException) -> str:
     >>> describe_error(SystemExit("set MODEL_ROOT first"))
     'SystemExit: set MODEL_ROOT first'
     """
-    text = format_error(error)
+    text = _COLOURS.sub("", format_error(error))
+    if isinstance(error, pickle.UnpicklingError):  # several paragraphs of advice follow
+        text = text.partition(". ")[0]
     shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
     place = _place(error)
     return f"{shown} ({place})" if place else shown

@@ -156,15 +156,11 @@ def extract(
     remove_stale_temp_files(path)  # they may be what fills the disk
     redo = _shards_to_redo(update, layers, compute.task, refresh)
     missing = find_missing(update.cache, layers, compute.task, redo)
-    needed = backbone.select_layers(layers) if missing else []
-    estimate = estimate_disk_use(update.cache, needed, missing)
-    if not storage.force:
-        estimate.require_free_space()
+    estimate = _estimate(update.cache, backbone, layers, missing, force=storage.force)
     cache, runner = _begin(
         update, missing, backbone, source, devices=devices, compute=compute, encoder=chosen.encoder
     )
-    notes = (*backbone.notes, *chosen.notes)
-    rows = _run(runner, missing, estimate, notes, on_progress)
+    rows = _run(runner, missing, estimate, chosen.notes, on_progress)
     return ExtractionResult(
         cache=cache,
         changes=update.changes,
@@ -173,7 +169,7 @@ def extract(
         stats=runner.stats,
         seconds=time.monotonic() - start,
         task=compute.task,
-        notes=notes,
+        notes=chosen.notes,
     )
 
 
@@ -200,6 +196,16 @@ def _require_loadable_by_workers(model: str | nn.Module, compute: ComputeOptions
             "a torchvision name or path/to/file.py:factory if there is an `executor`",
             "its workers cannot load a network that is an object of this process",
         )
+
+
+def _estimate(
+    cache: Cache, backbone: Backbone, layers: Sequence[str], missing: MissingShards, *, force: bool
+) -> DiskEstimate:
+    needed = backbone.select_layers(layers) if missing else []
+    estimate = estimate_disk_use(cache, needed, missing)
+    if not force:
+        estimate.require_free_space()
+    return estimate
 
 
 def _plan_update(cache: Path | Cache, *arguments: Any, **options: Any) -> CacheUpdate:

@@ -109,7 +109,7 @@ def plan(
             for layer in needed
         },
         throughput=Throughput(encoded, seconds, startup, slowest_stage(encoder.stats.timer)),
-        notes=(*backbone.notes, *chosen.notes),
+        notes=chosen.notes,
     )
 
 

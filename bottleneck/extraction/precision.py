@@ -33,7 +33,7 @@ class ChosenSpec:
     encoder : Encoder or None
         Of the run's layers, if it took one to choose the precision.
     notes : tuple of str
-        Why the precision is not the fastest, a sentence; empty if it is.
+        Those of the backbone, and why the precision is not the fastest if it is not.
     """
 
     spec: Spec
@@ -95,9 +95,10 @@ def choose_spec(
         precision = existing.spec.precision
     has_codes = existing is not None and bool(existing.layers)
     if compute.precision != "auto" or has_codes or precision == "float32":
-        return ChosenSpec(spec_in(precision), None, ())
+        return ChosenSpec(spec_in(precision), None, backbone.notes)
     encoder, notes = _with_fallback(encoder_in, precision)
-    return ChosenSpec(spec_in("float32" if notes else precision), encoder, notes)
+    spec = spec_in("float32" if notes else precision)
+    return ChosenSpec(spec, encoder, (*backbone.notes, *notes))
 
 
 def _with_fallback(make: Callable[[str], T], precision: str) -> tuple[T, tuple[str, ...]]:
