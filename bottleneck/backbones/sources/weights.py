@@ -40,13 +40,12 @@ def digest_weights(network: nn.Module) -> str:
     'e3b0c44298fc'
     """
     parts: list[bytes | memoryview] = []
-    state: dict[str, Any] = network.state_dict()
-    for name, tensor in sorted(state.items()):
+    for name, tensor in sorted(network.state_dict().items()):
         if not isinstance(tensor, Tensor) or tensor.is_quantized:
             parts.append(f"{name} {describe_value(tensor)}\n".encode())
             continue
         parts.append(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        values = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        values: Any = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         parts.append(memoryview(values.numpy()))
     return sha256(*parts)
 
