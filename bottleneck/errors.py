@@ -152,6 +152,10 @@ class BackboneError(BottleneckError, ValueError):
     """A network cannot be built, or does not compute codes."""
 
 
+class PrecisionError(BackboneError):
+    """A network runs, but not in this precision: an operation does not exist in it."""
+
+
 class WeightsError(BottleneckError, OSError):
     """Weights cannot be downloaded, read, or loaded into the network."""
 
@@ -206,8 +210,12 @@ class OutputExistsError(BottleneckError, FileExistsError):
     """A file exists and may not be overwritten."""
 
 
-# What foreign code may raise: a user's network, or a decoder on malformed bytes. They are listed
-# one by one, so that KeyboardInterrupt and SystemExit pass through.
+# What a user's own code may raise: a network, its factory, the file of that. Nobody can list the
+# exceptions that others define, and sys.exit in a factory must not end this program without a word.
+# KeyboardInterrupt passes through.
+USER_CODE_EXCEPTIONS: tuple[type[BaseException], ...] = (Exception, SystemExit)
+
+# What a library may raise on malformed bytes: a decoder, a reader of weights.
 USER_CODE_ERRORS = (
     ArithmeticError,
     AssertionError,

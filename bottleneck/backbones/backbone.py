@@ -12,7 +12,9 @@ from torch import nn
 
 from bottleneck.backbones.checkpoints.loading import LoadedWeights, load_weights
 from bottleneck.backbones.inference.forward_order import ForwardOrder, observe_order
+from bottleneck.backbones.inference.outputs import format_path
 from bottleneck.backbones.layers import Layer, list_layers, select_layers
+from bottleneck.backbones.preparation import materialise, network_notes, prepare_network
 from bottleneck.backbones.sources.model_source import find_source
 from bottleneck.backbones.sources.module import describe_input
 from bottleneck.backbones.sources.weights import (
@@ -20,6 +22,7 @@ from bottleneck.backbones.sources.weights import (
     is_weights_file,
     require_weights_file,
 )
+from bottleneck.backbones.sources.wrappers import without_wrappers
 from bottleneck.spec import InputTransform, ModelReference, validate_transform_fields
 
 _SEED = 0  # so that `weights="none"` is the same network every time
@@ -78,6 +81,9 @@ class Backbone:
     def select_layers(self, names: Sequence[str]) -> list[Layer]:
         """Return the layers of the given names, in the order of computation, each once.
 
+        A layer may also be named as in the network's wrapper (``module.layer1``,
+        ``_orig_mod.layer1``), and the first of a module's several outputs with its key.
+
         Raises
         ------
         UnknownNameError
@@ -85,20 +91,21 @@ class Backbone:
         WeightsError
             A layer depends on a tensor that the weights file has not, or has in another shape.
         """
-        chosen = select_layers(self.layers, names)
+        chosen = select_layers(*self._known_layers(names))
         if self.loaded and self.loaded.misfits:
             self.loaded.require_layers(chosen, self.layers, self._forward_order)
         return chosen
 
     def notes(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Return what a user should know of the network, a sentence each.
+        """Return what a user should know of the network and its weights, a sentence each.
 
         Parameters
         ----------
         names : sequence of str
             The layers whose codes are computed.
         """
-        notes = (self.input_note,) if self.input_note else ()
+        declared = (self.input_note,) if self.input_note else ()
+        notes = (*declared, *network_notes(self.network))
         if self.loaded is None:
             return notes
         return (*notes, *self.loaded.notes_for(self.select_layers(names)[-1].name))
@@ -116,6 +123,26 @@ class Backbone:
             A layer does not support this pooling.
         """
         return max(layer.code_size(pool) for layer in self.select_layers(names))
+
+    def _known_layers(self, names: Sequence[str]) -> tuple[Sequence[Layer], Sequence[str]]:
+        """Return all layers with those that are asked for by other names, and the names to select.
+
+        A name may have the parts that wrappers of the network add, or the keys that lead to the
+        first of several outputs.
+        """
+        known = {layer.name for layer in self.layers}
+        others = {name for name in names if name not in known}
+        aliases = [
+            dataclasses.replace(layer, name=name)
+            for layer in self.layers
+            for name in others
+            if without_wrappers(name) in (layer.name, layer.module + format_path(layer.path))
+        ]
+        if not aliases:
+            return self.layers, [n if n in known else without_wrappers(n) for n in names]
+        order = {(layer.module, layer.call): i for i, layer in enumerate(self.layers)}
+        found = sorted([*self.layers, *aliases], key=lambda layer: order[layer.module, layer.call])
+        return found, names
 
     @cached_property
     def _forward_order(self) -> ForwardOrder:
@@ -178,14 +205,17 @@ def load_backbone(
         require_weights_file(file)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
-        network, identity, preset = source.build(weights)
-    loaded = load_weights(network, file, model=identity.partition("@")[0]) if file else None
-    network.eval().requires_grad_(False)
-    used = dataclasses.replace(preset, **changes)
+        built, identity, preset = source.build(weights)
+        used = dataclasses.replace(preset, **changes)
+        materialise(built, used.crop)
+        loaded = load_weights(built, file, model=identity.partition("@")[0]) if file else None
+        # Of names and types as the network was brought.
+        digest = digest_weights(built, loaded.left_out if loaded else ())
+        network = prepare_network(built, used.crop)
     return Backbone(
         network=network,
         model=identity,
-        weights_digest=digest_weights(network, loaded.left_out if loaded else ()),
+        weights_digest=digest,
         transform=used,
         reference=ModelReference(source.reference, str(file.resolve()) if file else weights),
         input_note=describe_input(network, used, changes),
@@ -194,7 +224,7 @@ def load_backbone(
 
 
 def build_skeleton(
-    model: str | nn.Module, weights: str = "DEFAULT"
+    model: str | nn.Module, weights: str = "DEFAULT", *, crop: int | None = None
 ) -> tuple[nn.Module, InputTransform]:
     """Build a network without its weights, to list its layers: nothing is downloaded.
 
@@ -206,6 +236,8 @@ def build_skeleton(
     weights : str
         ``"DEFAULT"``, a torchvision weights name, ``"none"`` or a weights file: decides nothing
         but the size of the input.
+    crop : int, optional
+        Height and width of the input in pixels; what the weights expect unless given.
 
     Returns
     -------
@@ -223,5 +255,6 @@ def build_skeleton(
     source = find_source(model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
-        network, transform = source.build_skeleton(weights)
-    return network.eval().requires_grad_(False), transform
+        built, transform = source.build_skeleton(weights)
+        materialise(built, crop or transform.crop)
+    return prepare_network(built, crop or transform.crop), transform

@@ -9,6 +9,7 @@ from torch import nn
 
 from bottleneck.backbones.backbone import build_skeleton
 from bottleneck.backbones.layers import Layer, check_pool, list_layers
+from bottleneck.backbones.preparation import network_notes
 from bottleneck.errors import InvalidOptionError
 from bottleneck.runtime import (
     format_shape,
@@ -32,6 +33,8 @@ class LayerTable(Sequence[Layer]):
         ``"avg"``, ``"max"``, ``"none"``, ``"cls"`` or a grid's side.
     dtype : str
         Of stored codes: ``"float16"`` or ``"float32"``.
+    notes : tuple of str
+        What was done to feed the network that its user may not expect, a sentence each.
 
     Examples
     --------
@@ -49,6 +52,7 @@ class LayerTable(Sequence[Layer]):
     layers: tuple[Layer, ...]
     pool: str
     dtype: str
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -161,10 +165,10 @@ def layers(
     check_pool(pool)
     require_one_of("dtype", dtype, _ITEM_SIZES)
     require_positive("crop", crop)
-    network, transform = build_skeleton(model, weights)
+    network, transform = build_skeleton(model, weights, crop=crop)
     found = list_layers(network, crop or transform.crop)
-    chosen = tuple(layer for layer in found if layer.supports_pooling(pool))
-    if pool == "cls" and not chosen:
+    listed = tuple(layer for layer in found if layer.supports_pooling(pool))
+    if pool == "cls" and not listed:
         hint = "no layer of this network has a class token"
         raise InvalidOptionError("pool", pool, "avg, max, none or a grid's side", hint)
-    return LayerTable(chosen, pool, dtype)
+    return LayerTable(listed, pool, dtype, notes=network_notes(network))

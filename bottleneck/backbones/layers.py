@@ -12,14 +12,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bottleneck.backbones.class_token import count_prefix_tokens, has_class_token
+from bottleneck.backbones.forward_error import explain_forward_error
 from bottleneck.backbones.inference.hooks import Hook, forward_hooks
-from bottleneck.errors import (
-    USER_CODE_ERRORS,
-    BackboneError,
-    InvalidOptionError,
-    UnknownNameError,
-    format_error,
-)
+from bottleneck.backbones.inference.outputs import OutputPath, find_tensors, format_path
+from bottleneck.errors import USER_CODE_EXCEPTIONS, InvalidOptionError, UnknownNameError
 
 # One image would not tell images on the first axis from a single position table, or from windows.
 _PROBE_IMAGES = 2
@@ -37,7 +33,9 @@ class Layer:
     ----------
     name : str
         The module's dotted name. A module that is called more than once has a name for each call,
-        as in torchvision's feature extraction: ``relu``, ``relu_1``, ``relu_2``.
+        as in torchvision's feature extraction: ``relu``, ``relu_1``, ``relu_2``. If a module
+        returns several tensors, its name is the first one's, and the others' have their keys after
+        a colon: ``block``, ``block:1``; ``encoder``, ``encoder:tokens``.
     module : str
         The module's dotted name, without the call.
     call : int
@@ -50,6 +48,8 @@ class Layer:
         Fraction of the network's multiply-adds that is needed to compute this output, 0…1.
     class_token : bool
         Whether the output is tokens, of which the first is a transformer's class token.
+    path : tuple of int or str
+        Keys that lead from what the module returns to this output; empty if that is a tensor.
 
     Examples
     --------
@@ -65,6 +65,7 @@ class Layer:
     channels_last: bool
     cost: float
     class_token: bool = False
+    path: OutputPath = ()
 
     @property
     def channels(self) -> int:
@@ -158,7 +159,8 @@ def list_layers(network: nn.Module, size: int) -> list[Layer]:
     Returns
     -------
     list of Layer
-        Outputs that are one floating-point tensor with the images on the first axis.
+        Every floating-point or quantised tensor of two axes or more that a module returns; the
+        images must be its first axis.
 
     Raises
     ------
@@ -172,19 +174,11 @@ def list_layers(network: nn.Module, size: int) -> list[Layer]:
     >>> [(layer.name, layer.shape) for layer in list_layers(network.eval(), size=32)]
     [('0', (8, 15, 15)), ('1', (8, 15, 15)), ('2', (16, 13, 13))]
     """
-    seen: dict[str, _Output] = {}
-    try:
-        with FlopCounterMode(display=False) as counter:
-            _observe(network, size, seen, counter.get_total_flops)
-    except USER_CODE_ERRORS as error:
-        raise BackboneError(
-            f"the network does not take images of 3 × {size} × {size}: "
-            f"{format_error(error)[:200]}; if the size is wrong, give the right one with `crop`"
-        ) from error
+    seen, total = _observe_counted(network, size)
     larger: dict[str, _Output] = {}
-    with suppress(*USER_CODE_ERRORS):  # networks of a fixed size: layers before the error are known
+    # Networks of a fixed size fail: the layers before the error are known.
+    with suppress(*USER_CODE_EXCEPTIONS):
         _observe(network, size + _PROBE_GROWTH, larger, int)
-    total = counter.get_total_flops()
     prefix_tokens = count_prefix_tokens(network)
     return [
         Layer(
@@ -195,6 +189,7 @@ def list_layers(network: nn.Module, size: int) -> list[Layer]:
             channels_last=_channels_last(output, larger.get(name)),
             cost=output.flops / total if total else 1.0,
             class_token=has_class_token(output.shape, prefix_tokens),
+            path=output.path,
         )
         for name, output in seen.items()
     ]
@@ -227,6 +222,23 @@ class _Output:
     call: int
     shape: tuple[int, ...]
     flops: int
+    path: OutputPath
+
+
+def _observe_counted(network: nn.Module, size: int) -> tuple[dict[str, _Output], int]:
+    """Return every output of one forward pass, and the network's multiply-adds; 0 if unknown."""
+    seen: dict[str, _Output] = {}
+    try:
+        with FlopCounterMode(display=False) as counter:
+            _observe(network, size, seen, counter.get_total_flops)
+            return seen, counter.get_total_flops()
+    except USER_CODE_EXCEPTIONS:  # of the network, or because an operation cannot be counted
+        seen.clear()
+    try:
+        _observe(network, size, seen, int)
+    except USER_CODE_EXCEPTIONS as error:
+        raise explain_forward_error(network, error, size) from error
+    return seen, 0
 
 
 def _observe(
@@ -238,7 +250,8 @@ def _observe(
     """
     modules = {name for name, _ in network.named_modules() if name}
     calls: Counter[str] = Counter()
-    parameter = next(network.parameters(), torch.zeros(()))
+    numbers = (value for value in network.parameters() if value.is_floating_point())
+    parameter = next(numbers, torch.zeros(()))
     images = torch.zeros(
         _PROBE_IMAGES, 3, size, size, dtype=parameter.dtype, device=parameter.device
     )
@@ -250,9 +263,10 @@ def _observe(
             name = f"{module}_{call}" if call else module
             if call and name in modules:
                 return  # a module has that name already
-            if _is_batch(output):
-                shape = tuple(output.shape[1:])
-                seen[name] = _Output(module, call, shape, count_flops())
+            codes = [(path, tensor) for path, tensor in find_tensors(output) if _has_codes(tensor)]
+            for i, (path, tensor) in enumerate(codes):
+                shape, key = tuple(tensor.shape[1:]), format_path(path) if i else ""
+                seen[name + key] = _Output(module, call, shape, count_flops(), path)
 
         return hook
 
@@ -261,10 +275,10 @@ def _observe(
         network(images)
 
 
-def _is_batch(output: Any) -> bool:
-    """Return whether a module's output is one floating-point tensor with an image in each row."""
-    is_tensor = isinstance(output, Tensor) and output.ndim > 1 and output.is_floating_point()
-    return is_tensor and len(output) == _PROBE_IMAGES
+def _has_codes(tensor: Tensor) -> bool:
+    """Return whether a tensor holds numbers, with an image in each row."""
+    is_number = tensor.is_floating_point() or tensor.is_quantized
+    return tensor.ndim > 1 and is_number and len(tensor) == _PROBE_IMAGES
 
 
 def _channels_last(output: _Output, larger: _Output | None) -> bool:

@@ -12,6 +12,8 @@ from .format.shard_writer import write_shard as write_shard
 from .merge import ImageChanges as ImageChanges
 from .reading import rows_as_slice as rows_as_slice
 from .recovery import recover_cache as recover_cache
+from .release import release_empty_cache as release_empty_cache
+from .release import require_bound as require_bound
 from .status import CacheStatus as CacheStatus
 from .store import Cache as Cache
 from .store import CacheLike as CacheLike

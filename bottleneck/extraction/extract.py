@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,21 +21,22 @@ from bottleneck.cache import (
     is_cache,
     open_cache,
     plan_update,
+    release_empty_cache,
 )
 from bottleneck.data import ImageSource, open_images
-from bottleneck.errors import InvalidOptionError
+from bottleneck.errors import InvalidOptionError, SpecMismatchError
 from bottleneck.extraction.disk_space import DiskEstimate, estimate_disk_use
 from bottleneck.extraction.distributed import DistributedRunner, WorkerJob
-from bottleneck.extraction.loading import make_spec
+from bottleneck.extraction.encoder import Encoder
 from bottleneck.extraction.local import LocalRunner
 from bottleneck.extraction.options import ComputeOptions, RefreshOptions, StorageOptions
+from bottleneck.extraction.precision import choose_spec
 from bottleneck.extraction.result import ExtractionResult, Progress
 from bottleneck.extraction.work import MissingShards, OtherTasks, find_missing, finish_task
 from bottleneck.runtime import (
     ArrayTask,
     choose_devices,
     remove_stale_temp_files,
-    resolve_precision,
     trust_code,
 )
 
@@ -103,7 +105,10 @@ def extract(
     InvalidOptionError, UnknownNameError, ImagesNotFoundError, BackboneError, WeightsError
         An argument is wrong. Nothing has been written.
     SpecMismatchError
-        The cache has codes of another network, transform or layout. Nothing has been written.
+        The cache has codes of another network, transform or layout. Nothing has been written. (One
+        without any codes, left by a run that failed, is begun anew.)
+    PrecisionError
+        The network does not run in the precision that was asked for. Nothing has been written.
     WorkerError
         The executor's workers do not see the files, or die repeatedly.
     NonFiniteCodesError
@@ -135,18 +140,19 @@ def extract(
     trust_code(model)
     backbone = load_backbone(model, weights, transform=transform)
     existing = open_cache(path, source.table) if is_cache(path) else None
-    precision = _choose_precision(compute, existing, devices)
-    spec = make_spec(backbone, precision=precision, relu=relu, pool=pool)
     if existing is None or not set(layers) <= set(existing.layers):
         backbone.largest_code(layers, pool)  # a misspelt layer leaves no cache behind
+    chosen = choose_spec(
+        backbone, layers, devices, compute=compute, existing=existing, relu=relu, pool=pool
+    )
     layout = storage.choose_layout(
         existing.layout if existing else None, lambda: backbone.largest_code(layers, pool)
     )
     changed = find_modified_images(existing, source) if existing and refresh.check_content else None
-    update = plan_update(
+    update = _plan_update(
         existing or path,
         source.table,
-        spec=spec,
+        spec=chosen.spec,
         layout=layout,
         reference=backbone.reference,
         changed=changed,
@@ -155,9 +161,10 @@ def extract(
     redo = _shards_to_redo(update, layers, compute.task, refresh)
     missing = find_missing(update.cache, layers, compute.task, redo)
     estimate = _estimate(update.cache, backbone, layers, missing, storage)
-    notes = backbone.notes(layers) if missing else ()
-    cache = update.apply()
-    runner = _make_runner(cache, backbone, source, devices, compute)
+    cache, runner = _begin(
+        update, missing, backbone, source, devices=devices, compute=compute, encoder=chosen.encoder
+    )
+    notes = (*backbone.notes(layers), *chosen.notes) if missing else ()
     progress = Progress(0, estimate.rows, runner.stats, estimate, notes)
     rows = _run(runner, missing, progress, on_progress)
     return ExtractionResult(
@@ -198,24 +205,6 @@ def _require_loadable_by_workers(model: str | nn.Module, compute: ComputeOptions
         )
 
 
-def _choose_precision(
-    compute: ComputeOptions, existing: Cache | None, devices: Sequence[torch.device]
-) -> str:
-    if existing is not None and compute.precision == "auto":
-        return existing.spec.precision
-    return resolve_precision(compute.precision, devices[0])
-
-
-def _shards_to_redo(
-    update: CacheUpdate, layers: Sequence[str], task: ArrayTask, refresh: RefreshOptions
-) -> set[tuple[str, int]]:
-    cache, shards = update.cache, set(update.stale)
-    if refresh.retry_rejected and not update.new:
-        rejected = cache.rejected(task.shards(cache.shard_count))
-        shards |= {row // cache.layout.shard_size for row in rejected}
-    return {*refresh.redo, *product(layers, shards)}
-
-
 def _estimate(
     cache: Cache,
     backbone: Backbone,
@@ -231,17 +220,47 @@ def _estimate(
     return estimate
 
 
-def _make_runner(
-    cache: Cache,
+def _plan_update(cache: Path | Cache, *arguments: Any, **options: Any) -> CacheUpdate:
+    """Plan an update; a cache that holds no codes yet is begun anew if it has another spec."""
+    try:
+        return plan_update(cache, *arguments, **options)
+    except SpecMismatchError:
+        path = cache_path(cache)
+        if not release_empty_cache(path):
+            raise
+        return plan_update(path, *arguments, **options)
+
+
+def _shards_to_redo(
+    update: CacheUpdate, layers: Sequence[str], task: ArrayTask, refresh: RefreshOptions
+) -> set[tuple[str, int]]:
+    cache, shards = update.cache, set(update.stale)
+    if refresh.retry_rejected and not update.new:
+        rejected = cache.rejected(task.shards(cache.shard_count))
+        shards |= {row // cache.layout.shard_size for row in rejected}
+    return {*refresh.redo, *product(layers, shards)}
+
+
+def _begin(
+    update: CacheUpdate,
+    missing: MissingShards,
     backbone: Backbone,
     source: ImageSource,
+    *,
     devices: Sequence[torch.device],
     compute: ComputeOptions,
-) -> LocalRunner | DistributedRunner:
-    if compute.executor is None:
-        return LocalRunner(cache, backbone, source, devices, compute)
-    job = WorkerJob.from_cache(cache, backbone.reference, source, compute)
-    return DistributedRunner(job, compute.executor)
+    encoder: Encoder | None,
+) -> tuple[Cache, LocalRunner | DistributedRunner]:
+    """Write the update, but not before it is known that the network gives codes."""
+    if compute.executor is not None:
+        cache = update.apply()
+        job = WorkerJob.from_cache(cache, backbone.reference, source, compute)
+        return cache, DistributedRunner(job, compute.executor)
+    runner = LocalRunner(update.cache, backbone, source, devices, compute, encoder=encoder)
+    runner.prepare(missing)
+    cache = update.apply()
+    runner.use(cache)
+    return cache, runner
 
 
 def _run(

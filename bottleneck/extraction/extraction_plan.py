@@ -67,7 +67,7 @@ class ExtractionPlan:
     throughput : Throughput
         Measured speed of one task.
     notes : tuple of str
-        How the weights were loaded, where there is something to know.
+        What was chosen that the user may not expect, a sentence each.
 
     Examples
     --------
@@ -156,6 +156,7 @@ class ExtractionPlan:
             "seconds": self.seconds,
             "task_seconds": self.task_seconds,
             "advice": self.advice(),
+            "notes": list(self.notes),
         }
 
     def __str__(self) -> str:
@@ -187,7 +188,7 @@ class ExtractionPlan:
                 f"{format_duration(self.task_seconds)}, "
                 f"the one with the most shards ({self.max_shards_per_task})"
             )
-        return "\n".join([*lines, *(f"advice: {text}" for text in self.advice())])
+        return "\n".join([*self.notes, *lines, *(f"advice: {text}" for text in self.advice())])
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(str(self))}</pre>"

@@ -20,7 +20,7 @@ class LocalRunner:
     Parameters
     ----------
     cache : Cache
-        The cache on the disk.
+        The cache; it must be on the disk when shards are made.
     backbone : Backbone
         The network of the cache's spec.
     images : ImageSource
@@ -29,6 +29,8 @@ class LocalRunner:
         Devices of one kind.
     compute : ComputeOptions
         `batch_size` and `workers` are used.
+    encoder : Encoder, optional
+        Of some layers, if it has been made already.
 
     Attributes
     ----------
@@ -43,11 +45,35 @@ class LocalRunner:
         images: ImageSource,
         devices: Sequence[torch.device],
         compute: ComputeOptions,
+        *,
+        encoder: Encoder | None = None,
     ) -> None:
-        self.stats = RunStats()
+        self.stats = encoder.stats if encoder else RunStats()
         self._cache, self._backbone, self._images = cache, backbone, images.with_table(cache.images)
         self._devices, self._compute = devices, compute
-        self._encoders: dict[tuple[str, ...], Encoder] = {}
+        self._encoders: dict[frozenset[str], Encoder] = {}
+        if encoder:
+            self._encoders[frozenset(layer.name for layer in encoder.layers)] = encoder
+
+    def prepare(self, missing: MissingShards) -> None:
+        """Make the encoders of missing shards, so that no error of the network comes later.
+
+        Parameters
+        ----------
+        missing : dict of tuple of str to list of int
+            Shards by the names of the layers that lack them.
+
+        Raises
+        ------
+        BackboneError, PrecisionError
+            The network does not give codes.
+        """
+        for layers in missing:
+            self.encoder(layers)
+
+    def use(self, cache: Cache) -> None:
+        """Make shards of the cache as it is on the disk now; its spec is the same."""
+        self._cache, self._images = cache, self._images.with_table(cache.images)
 
     def make(self, missing: MissingShards) -> Iterator[int]:
         """Make shards.
@@ -76,12 +102,13 @@ class LocalRunner:
 
     def encoder(self, layers: tuple[str, ...]) -> Encoder:
         """Return the encoder of some layers. It is made once, which takes a few forward passes."""
-        if layers not in self._encoders:
-            self._encoders[layers] = Encoder(
+        names = frozenset(layers)
+        if names not in self._encoders:
+            self._encoders[names] = Encoder(
                 self._backbone,
                 self._backbone.select_layers(layers),
                 self._cache.spec,
                 self._devices,
                 stats=self.stats,
             )
-        return self._encoders[layers]
+        return self._encoders[names]

@@ -104,7 +104,7 @@ class ComputeOptions:
     precision : str
         Of weights and activations: ``"float32"``, ``"bfloat16"``, ``"float16"`` or ``"auto"``.
         ``"auto"`` is the precision of an existing cache, and for a new one the fastest with
-        float32's range.
+        float32's range in which the network runs.
     batch_size : int, optional
         Images in one forward pass. The default suits the network and the device.
     workers : int, optional

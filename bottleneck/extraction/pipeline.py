@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bottleneck.cache import Cache, ShardData, choose_dtype, write_shard
+from bottleneck.cache import Cache, ShardData, choose_dtype, require_bound, write_shard
 from bottleneck.data import ImageSource
 from bottleneck.extraction.encoder import EncodedBatch, Encoder
 from bottleneck.extraction.options import ComputeOptions
@@ -79,6 +79,7 @@ def _write_task(
     cache: Cache, shard: int, parts: list[EncodedBatch], costs: dict[str, float]
 ) -> Callable[[], None]:
     def write() -> None:
+        require_bound(cache)
         for layer in parts[0].codes:
             write_shard(
                 cache.shard_path(layer, shard),

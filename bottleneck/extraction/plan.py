@@ -15,9 +15,9 @@ from bottleneck.extraction.disk_space import LayerEstimate
 from bottleneck.extraction.encoder import Encoder
 from bottleneck.extraction.extract import require_layers
 from bottleneck.extraction.extraction_plan import ExtractionPlan, Throughput
-from bottleneck.extraction.loading import make_spec
 from bottleneck.extraction.options import ComputeOptions, StorageOptions
-from bottleneck.runtime import choose_devices, require_positive, resolve_precision, slowest_stage
+from bottleneck.extraction.precision import choose_spec
+from bottleneck.runtime import choose_devices, require_positive, slowest_stage
 
 _SECONDS = 10.0  # of measuring: enough for all threads to be busy nearly all of the time
 _IMAGES = 4096  # at most: a GPU encodes them in less time
@@ -91,13 +91,12 @@ def plan(
     check_pool(pool)
     require_layers(layers)
     devices = choose_devices(compute.device)
-    precision = resolve_precision(compute.precision, devices[0])
     source = open_images(images)
     backbone = load_backbone(model, weights, transform=transform)
-    chosen = backbone.select_layers(layers)
+    needed = backbone.select_layers(layers)
     layout = storage.choose_layout(None, lambda: backbone.largest_code(layers, pool))
-    spec = make_spec(backbone, precision=precision, relu=relu, pool=pool)
-    encoder = Encoder(backbone, chosen, spec, devices)
+    chosen = choose_spec(backbone, layers, devices, compute=compute, relu=relu, pool=pool)
+    encoder = chosen.encoder or Encoder(backbone, needed, chosen.spec, devices)
     batches = _sample_batches(source, compute.batch_size or encoder.runner.default_batch_size)
     _warm_up(encoder, source, batches, compute.workers)
     startup = time.perf_counter() - start
@@ -110,10 +109,10 @@ def plan(
         tasks=tasks,
         layers={
             layer.name: LayerEstimate.from_shards(layer.code_shape(pool), layout.dtype, shard_rows)
-            for layer in chosen
+            for layer in needed
         },
         throughput=Throughput(encoded, seconds, startup, slowest_stage(encoder.stats.timer)),
-        notes=backbone.notes(layers),
+        notes=(*backbone.notes(layers), *chosen.notes),
     )
 
 

@@ -34,7 +34,7 @@ class Progress:
     estimate : DiskEstimate
         What the run writes.
     notes : tuple of str
-        What a user should know before the run: how the weights were loaded.
+        What a user should know before the run, a sentence each.
     """
 
     done: int
@@ -68,7 +68,8 @@ class ExtractionResult:
     others : OtherTasks
         The layers of the run, and what other tasks had made of them when it ended.
     notes : tuple of str
-        How the weights were loaded, where there is something to know; empty if nothing was encoded.
+        What the user may not expect, a sentence each: how the weights were loaded, the precision
+        that the network needs, how a network of one channel is fed; empty if nothing was encoded.
     """
 
     cache: Cache
@@ -107,6 +108,7 @@ class ExtractionResult:
             "rejected": {self.cache.images.path[row]: why for row, why in self.rejected.items()},
             "seconds": self.seconds,
             "shares": self.stats.timer.fractions(*_STAGES),
+            "notes": list(self.notes),
         }
 
     def __str__(self) -> str:

@@ -6,6 +6,8 @@ import torchvision
 from torch import Tensor, nn
 
 from bottleneck.backbones.backbone import build_skeleton
+from bottleneck.backbones.inference.tracing import trace
+from bottleneck.backbones.inference.truncated import TruncatedNetwork
 from bottleneck.backbones.layers import (
     Layer,
     check_pool,
@@ -13,7 +15,9 @@ from bottleneck.backbones.layers import (
     select_layers,
 )
 from bottleneck.errors import BackboneError, InvalidOptionError, UnknownNameError
-from tests.helpers.tiny_networks import Plain
+from tests.helpers.brought_networks import SIDE, outputs
+from tests.helpers.tiny_networks import Plain, Wired
+from tests.helpers.tracing import CPU
 
 
 def frozen(network: nn.Module) -> nn.Module:
@@ -83,11 +87,55 @@ def test_a_network_that_takes_another_size_says_so() -> None:
     assert [layer.shape for layer in list_layers(network, 8)] == [(192,), (5,)]
 
 
-def test_outputs_that_are_no_tensor_of_images_are_not_listed() -> None:
+def test_the_first_tensor_of_several_outputs_is_a_layer() -> None:
     network = frozen(torchvision.models.vit_b_16(weights=None, image_size=32))
-    names = [layer.name for layer in list_layers(network, 32)]
-    assert "encoder.layers.encoder_layer_0.mlp" in names
-    assert not [name for name in names if name.endswith("self_attention")]  # a tuple
+    found = {layer.name: layer for layer in list_layers(network, 32)}
+    attention = found["encoder.layers.encoder_layer_0.self_attention"]  # (tokens, None)
+    assert (attention.shape, attention.path) == ((5, 768), (0,))
+
+
+@pytest.mark.parametrize(
+    ("kind", "paths"),
+    [
+        ("tuple", {"block": (1,), "block:2": (2,)}),
+        ("list", {"block": (0,), "block:1": (1,)}),
+        ("dict", {"block": ("map",), "block:tokens": ("tokens",)}),
+        ("dataclass", {"block": ("codes",), "block:tokens": ("tokens",)}),
+    ],
+)
+def test_other_tensors_of_several_outputs_are_named_by_their_keys(
+    kind: str, paths: dict[str, tuple[int | str, ...]]
+) -> None:
+    network = outputs(kind)
+    found = [layer for layer in list_layers(network, SIDE) if layer.module == "block"]
+    assert {layer.name: layer.path for layer in found} == paths
+    assert [layer.shape for layer in found] == [(6, SIDE, SIDE), (SIDE * SIDE, 6)]
+    images = torch.randn(2, 3, SIDE, SIDE)
+    inner = network.get_submodule("block.conv")(images).relu()
+    truncated = TruncatedNetwork(network, found)
+    graph = trace(truncated, SIDE, dtype=torch.float32, device=CPU)
+    assert graph is not None
+    with torch.inference_mode():
+        for codes in (truncated(images), graph(images)):
+            assert codes.keys() == paths.keys()
+            for code in codes.values():
+                torch.testing.assert_close(code, inner.mean((2, 3)), rtol=1e-4, atol=1e-5)
+
+
+def test_outputs_that_are_no_tensor_of_images_are_not_listed() -> None:
+    network = Wired(lambda m, x: m.a(x), a=Wired(lambda _m, x: (x.mean(), x.long(), "text", None)))
+    assert list_layers(frozen(network), SIDE) == []
+
+
+def test_a_network_that_cannot_be_counted_is_listed_without_its_cost() -> None:
+    class Uncounted(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if torch.utils._python_dispatch._get_current_dispatch_mode() is not None:
+                raise NotImplementedError("under a dispatch mode")
+            return x
+
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), Uncounted())
+    assert [layer.cost for layer in list_layers(frozen(network), 8)] == [1.0, 1.0]
 
 
 @pytest.mark.parametrize(

@@ -5,30 +5,27 @@ and a core's activations stay in its own cache. On a GPU, two batches at a time 
 of one behind the computation of the other.
 """
 
-import copy
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
-from threading import Lock, local
+from threading import local
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from bottleneck.backbones.backbone import Backbone
+from bottleneck.backbones.inference.probe import probe
 from bottleneck.backbones.inference.process_state import INFERENCE_SETTINGS
 from bottleneck.backbones.inference.tracing import Forward, TracedNetwork, trace
 from bottleneck.backbones.inference.truncated import TruncatedNetwork
+from bottleneck.backbones.inference.untraced import UntracedNetwork
 from bottleneck.backbones.layers import Layer
-from bottleneck.errors import (
-    USER_CODE_ERRORS,
-    BackboneError,
-    DeviceMemoryError,
-    format_error,
-)
+from bottleneck.backbones.user_code import describe_error
+from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError, DeviceMemoryError
 from bottleneck.runtime import available_cpus
 from bottleneck.spec import Spec
 
@@ -84,16 +81,22 @@ class BatchRunner:
         fit.
     uses_all_cpus : bool
         Whether the runner's own threads are as many as there are CPU cores.
+    deviation : float
+        Difference of codes in this precision from those in float32, relative to their norm, on two
+        random images: infinite if they are not finite, 0 if it is known to be rounding.
 
     Raises
     ------
     InvalidOptionError
         A layer does not support this pooling.
     BackboneError
-        The network can be neither traced nor copied.
+        A code is no function of its image, or the network can be neither traced nor copied.
+    PrecisionError
+        The network works in float32, and not in the spec's precision.
 
     Examples
     --------
+    >>> from torch import nn
     >>> from bottleneck.backbones.backbone import load_backbone
     >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
     >>> backbone = load_backbone(network, transform={"resize": 32, "crop": 32})
@@ -119,7 +122,14 @@ class BatchRunner:
         self._thread = local()
         truncated = TruncatedNetwork(backbone.network, layers, relu=spec.relu, pool=spec.pool)
         size = backbone.transform.crop
-        traced = [trace(truncated, size, dtype=self._dtype, device=device) for device in devices]
+        probed = probe(truncated, size)
+        traced = [
+            trace(truncated, size, dtype=self._dtype, device=device, expected=probed.codes)
+            if probed.takes_batches
+            else None
+            for device in devices
+        ]
+        self.deviation = 0.0
         per_device = (
             _BATCHES_PER_GPU
             if devices[0].type == "cuda"
@@ -130,7 +140,11 @@ class BatchRunner:
         ]
         if len(forwards) < len(devices):
             # It may not be safe to run such a network in several threads: one batch at a time.
-            forwards, per_device = [(devices[0], self._untraced(truncated, devices[0]))], 1
+            untraced = UntracedNetwork(
+                truncated, probed, size, dtype=self._dtype, device=devices[0]
+            )
+            self.deviation = untraced.deviation
+            forwards, per_device = [(devices[0], untraced)], 1
         self._replicas = [
             _Replica(
                 device,
@@ -143,21 +157,6 @@ class BatchRunner:
         self.parallel_batches = len(self._replicas)
         self.uses_all_cpus = devices[0].type == "cpu" and self.parallel_batches >= available_cpus()
         self.default_batch_size = self._choose_batch_size(devices[0], traced[0])
-
-    def _untraced(self, truncated: TruncatedNetwork, device: torch.device) -> "_OneAtATime":
-        """Copy a network that cannot be traced, on the device and in the precision of this run."""
-        try:
-            network: nn.Module = copy.deepcopy(truncated.network)
-        except USER_CODE_ERRORS as error:
-            raise BackboneError(
-                f"the network can be neither traced nor copied: {format_error(error)}",
-                hint="make it work with copy.deepcopy, for example by a method __deepcopy__",
-            ) from error
-        network.to(device, self._dtype)
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
-        return _OneAtATime(
-            TruncatedNetwork(network, truncated.layers, relu=truncated.relu, pool=truncated.pool)
-        )
 
     def _choose_batch_size(self, device: torch.device, traced: TracedNetwork | None) -> int:
         if traced is None or device.type != "cpu":
@@ -224,9 +223,9 @@ class BatchRunner:
             try:
                 parts.append(self._forward(images[start : start + size]))
                 start += size
-            except USER_CODE_ERRORS as error:
+            except USER_CODE_EXCEPTIONS as error:
                 if not _is_out_of_memory(error):
-                    raise BackboneError(f"the network failed: {format_error(error)}") from error
+                    raise BackboneError(f"the network failed: {describe_error(error)}") from error
                 if size == 1:
                     raise DeviceMemoryError(
                         f"one image does not fit into the memory of {device}: "
@@ -261,17 +260,6 @@ class BatchRunner:
         """
         pinned = self._replicas[0].device.type == "cuda"
         return torch.empty((count, side, side, 3), dtype=torch.uint8, pin_memory=pinned)
-
-
-class _OneAtATime:
-    """A forward pass that only one thread may be in."""
-
-    def __init__(self, forward: Forward) -> None:
-        self._forward, self._lock = forward, Lock()
-
-    def __call__(self, batch: Tensor) -> dict[str, Tensor]:
-        with self._lock:
-            return self._forward(batch)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -16,9 +16,10 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
-from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
+from torch.fx.passes.shape_prop import TensorMetadata
 from torch.nn import functional as F  # noqa: N812
 
+from bottleneck.backbones.inference.casting import cast_module
 from bottleneck.backbones.inference.fusion import (
     ARITHMETIC,
     fuse,
@@ -26,8 +27,10 @@ from bottleneck.backbones.inference.fusion import (
     operation,
     supports_fusion,
 )
+from bottleneck.backbones.inference.probe import probe_images
+from bottleneck.backbones.inference.shapes import ShapeRecorder
 from bottleneck.backbones.inference.truncated import TruncatedNetwork, suppress_early_exit
-from bottleneck.errors import USER_CODE_ERRORS
+from bottleneck.errors import USER_CODE_EXCEPTIONS
 
 Forward = Callable[[Tensor], dict[str, Tensor]]
 
@@ -82,11 +85,17 @@ class TracedNetwork:
         dict of str to Tensor of float32, shape (n, *code_shape)
             By layer.
         """
-        return cast("dict[str, Tensor]", self.program(images))
+        # Not by `__call__`: that of torch.fx prints a traceback when an operation fails.
+        return cast("dict[str, Tensor]", self.program.forward(images))
 
 
 def trace(
-    truncated: TruncatedNetwork, size: int, *, dtype: torch.dtype, device: torch.device
+    truncated: TruncatedNetwork,
+    size: int,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    expected: dict[str, Tensor] | None = None,
 ) -> TracedNetwork | None:
     """Trace the forward pass of a truncated network.
 
@@ -100,6 +109,8 @@ def trace(
         Of the program's weights and activations. Weights are folded before they are rounded.
     device : torch.device
         Of the program.
+    expected : dict of str to Tensor, optional
+        Codes of `probe_images` by the network itself, if they are known.
 
     Returns
     -------
@@ -115,30 +126,25 @@ def trace(
     >>> {layer: tuple(code.shape) for layer, code in traced(torch.zeros(2, 3, 8, 8)).items()}
     {'0': (2, 8), '1': (2, 8)}
     """
-    images = _probe(size)
+    images = probe_images(size).to(memory_format=torch.channels_last)
     try:
-        expected = truncated(images.clone())
+        if expected is None:
+            expected = truncated(probe_images(size))
         program = _Tracer(truncated).trace_program()
         _remove_identity_nodes(program)
         if not _make_functional(program):
             return None
-        ShapeProp(program).propagate(images)
+        _copy_where_needed(program)
+        ShapeRecorder(program).run(images)
         traced = TracedNetwork(program, _largest_map(program))
         if supports_fusion(device, dtype):
             fuse(program, dtype)
-        program.to(device, dtype).to(memory_format=torch.channels_last)
+        cast_module(program, device, dtype).to(memory_format=torch.channels_last)
         with torch.inference_mode():
             codes = traced(images.to(device, dtype))
-    except (*USER_CODE_ERRORS, fx.proxy.TraceError):
+    except USER_CODE_EXCEPTIONS:  # the network's own code, run on symbols
         return None
     return traced if _are_close(expected, codes, _TOLERANCE[dtype]) else None
-
-
-def _probe(size: int) -> Tensor:
-    """Return two random images: with one, a broadcast over the batch would not be noticed."""
-    noise = torch.Generator().manual_seed(0)
-    images = torch.randn(2, 3, size, size, generator=noise)
-    return images.to(memory_format=torch.channels_last)
 
 
 def _largest_map(program: fx.GraphModule) -> int:
@@ -231,6 +237,18 @@ def _is_identity(program: fx.GraphModule, node: fx.Node) -> bool:
     module = module_of(program, node)
     known = operation(program, node) in _IDENTITY_IN_EVAL
     return module is not None and known and not module.training
+
+
+def _copy_where_needed(program: fx.GraphModule) -> None:
+    """Let a view copy where it must: maps lie in memory with channels last.
+
+    Nothing writes in place any more, so that a copy is as good as a view.
+    """
+    for node in program.graph.nodes:
+        to_dtype = any(isinstance(argument, torch.dtype) for argument in node.args)
+        if node.op == "call_method" and node.target == "view" and not (to_dtype or node.kwargs):
+            node.target = "reshape"
+    program.recompile()
 
 
 def _make_functional(program: fx.GraphModule) -> bool:

@@ -1,6 +1,6 @@
 """The truncated network: run a network up to the last of some layers and pool their outputs."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any, NoReturn
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bottleneck.backbones.inference.hooks import Hook, forward_hooks
+from bottleneck.backbones.inference.outputs import follow
 from bottleneck.backbones.layers import Layer, check_pool
 from bottleneck.errors import BackboneError
 
@@ -94,17 +95,19 @@ class TruncatedNetwork:
         They put the codes into `codes`. The last of them ends the forward pass, which must be run
         inside of `suppress_early_exit`.
         """
-        wanted = {(layer.module, layer.call): layer for layer in self.layers}
+        wanted: defaultdict[tuple[str, int], list[Layer]] = defaultdict(list)
+        for layer in self.layers:  # several where a module returns several tensors
+            wanted[layer.module, layer.call].append(layer)
         calls: Counter[str] = Counter()
 
         def hook_of(module: str) -> Hook:
             def hook(_module: nn.Module, _args: Any, output: Any) -> None:
-                layer = wanted.get((module, calls[module]))
+                layers = wanted.get((module, calls[module]), [])
                 calls[module] += 1
-                if layer is None:
-                    return
-                codes[layer.name] = _code(output, layer, relu=self.relu, pool=self.pool)
-                if len(codes) == len(wanted):
+                for layer in layers:
+                    tensor = follow(output, layer.path)
+                    codes[layer.name] = _code(tensor, layer, relu=self.relu, pool=self.pool)
+                if layers and len(codes) == len(self.layers):
                     _stop()
 
             return hook
@@ -114,6 +117,8 @@ class TruncatedNetwork:
 
 def _code(output: Tensor, layer: Layer, *, relu: bool, pool: str) -> Tensor:
     """Apply ReLU, then pool, into new memory."""
+    if isinstance(output, Tensor) and output.is_quantized:
+        output = output.dequantize()
     if pool == "cls":
         output = output[:, 0]
     output = torch.relu(output) if relu else output.clone()

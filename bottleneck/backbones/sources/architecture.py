@@ -53,9 +53,19 @@ def _settings(module: nn.Module) -> Iterator[str]:
         yield from (f"  hook {_describe(hook)}" for hook in hooks.values())
 
 
+def describe_value(value: Any) -> str:
+    """Describe a value by a text that is the same in every process; of an object, its class alone.
+
+    Examples
+    --------
+    >>> describe_value({"depth": 3, "pads": (1, None)})
+    "{'depth': 3, 'pads': [1, None]}"
+    """
+    return _describe(value)
+
+
 @functools.singledispatch
 def _describe(value: Any) -> str:
-    """Describe a value by a text that is the same in every process."""
     if isinstance(value, _PLAIN):
         return repr(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -85,8 +95,19 @@ def _(value: dict[Any, Any]) -> str:
 
 @_describe.register(Tensor)
 def _(value: Tensor) -> str:
+    if value.is_quantized:
+        scales = _scales(value)
+        return f"{value.dtype} {_describe(value.int_repr())} {_describe(scales)}"
     data = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
     return f"{value.dtype} {tuple(value.shape)} {sha256(data.numpy().tobytes())}"
+
+
+def _scales(value: Tensor) -> tuple[Any, ...]:
+    """Return what turns the integers of a quantised tensor into numbers."""
+    if value.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric):
+        return value.q_scale(), value.q_zero_point()
+    axis = value.q_per_channel_axis()
+    return value.q_per_channel_scales(), value.q_per_channel_zero_points(), axis
 
 
 @_describe.register(np.ndarray)

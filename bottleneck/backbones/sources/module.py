@@ -6,12 +6,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from torch import nn
-from torch.nn.parameter import is_lazy
 
 from bottleneck.backbones.sources.architecture import architecture_digest
 from bottleneck.backbones.sources.timm_config import find_timm_config, transform_of_config
+from bottleneck.backbones.sources.torchscript import ScriptedNetwork, open_torchscript
 from bottleneck.backbones.sources.weights import require_own_weights
-from bottleneck.errors import USER_CODE_ERRORS, BackboneError, UnknownNameError, format_error
+from bottleneck.backbones.sources.wrappers import unwrap
+from bottleneck.backbones.user_code import errors_in_one_line
+from bottleneck.errors import UnknownNameError
 from bottleneck.spec import InputTransform, validate_transform_fields
 
 PREFIX = "module:"  # of a reference; it cannot be loaded from there
@@ -21,7 +23,8 @@ PREFIX = "module:"  # of a reference; it cannot be loaded from there
 class GivenModule:
     """A network that the caller built.
 
-    It is copied: the caller's own object is never changed. The copy is in float32 on the CPU.
+    It is copied: the caller's own object is never changed. The copy is in float32 on the CPU, and
+    without wrappers: a compiled network, or one in DataParallel, is the network inside.
 
     Attributes
     ----------
@@ -45,7 +48,8 @@ class GivenModule:
     @property
     def reference(self) -> str:
         """The class's name: ``module:ClassName``. A network cannot be loaded from it."""
-        return f"{PREFIX}{type(self.network).__name__}"
+        network = unwrap(self.network)
+        return f"{PREFIX}{getattr(network, 'original_name', type(network).__name__)}"
 
     def build(self, weights: str) -> tuple[nn.Module, str, InputTransform]:
         """Copy the network; see `ModelSource`.
@@ -58,35 +62,50 @@ class GivenModule:
         Raises
         ------
         BackboneError
-            The network cannot be copied, or has parameters without a shape.
+            The network cannot be copied, or is TorchScript that calls no modules.
         UnknownNameError
             `weights` is something else.
         """
         name = self.reference.removeprefix(PREFIX)
         require_own_weights(weights, model=name)
-        if any(is_lazy(value) for value in (*self.network.parameters(), *self.network.buffers())):
-            raise BackboneError(
-                f"{name} has lazy parameters without a shape",
-                hint="run it on one batch of images before you give it as `model`",
-            )
-        try:
-            network = copy.deepcopy(self.network).cpu().float()
-            digest = architecture_digest(network)
-        except USER_CODE_ERRORS as error:
-            raise BackboneError(
-                f"{name} cannot be copied: {format_error(error)}",
-                hint="give `model=path/to/file.py:factory`, a function that builds it",
-            ) from error
+        opened = open_torchscript(unwrap(self.network))
+        with errors_in_one_line(
+            f"{name} cannot be copied",
+            hint="give `model=path/to/file.py:factory`, a function that builds it",
+        ):
+            network = copy.deepcopy(opened).cpu().float()
+            if isinstance(network, ScriptedNetwork):
+                digest = network.code_digest()
+            else:
+                digest = architecture_digest(network)
         return (
             network,
             f"{self.reference}@{digest[:16]}",
-            declared_transform(network, where=name),
+            transform_of_wrapped(self.network, where=name),
         )
 
     def build_skeleton(self, weights: str) -> tuple[nn.Module, InputTransform]:
         """Copy the network; see `ModelSource`."""
         network, _, transform = self.build("none")
         return network, transform
+
+
+def transform_of_wrapped(network: nn.Module, *, where: str) -> InputTransform:
+    """Return the input transform that a network declares, or the network in its wrappers.
+
+    Parameters
+    ----------
+    network : nn.Module
+    where : str
+        Name of the network or its file, for messages.
+
+    Raises
+    ------
+    UnknownNameError, InvalidOptionError
+        As `declared_transform` does.
+    """
+    by_wrapper = isinstance(getattr(network, "preprocess", None), dict)
+    return declared_transform(network if by_wrapper else unwrap(network), where=where)
 
 
 def declared_transform(network: nn.Module, *, where: str) -> InputTransform:

@@ -10,10 +10,12 @@ from typing import Any, cast
 
 from torch import nn
 
-from bottleneck.backbones.sources.module import declared_transform
+from bottleneck.backbones.sources.module import transform_of_wrapped
+from bottleneck.backbones.sources.own_modules import OwnModules
+from bottleneck.backbones.sources.torchscript import open_torchscript
 from bottleneck.backbones.sources.weights import require_own_weights
-from bottleneck.errors import USER_CODE_ERRORS, BackboneError, UnknownNameError, format_error
-from bottleneck.runtime import sha256
+from bottleneck.backbones.user_code import errors_in_one_line
+from bottleneck.errors import BackboneError, UnknownNameError
 from bottleneck.spec import InputTransform
 
 
@@ -21,7 +23,8 @@ from bottleneck.spec import InputTransform
 class PythonFile:
     """A function in a Python file that returns a network when called without arguments.
 
-    The file is executed.
+    The file is executed, with its folder as the first in which modules are looked for. What it
+    imports from there, or from a folder of PYTHONPATH, is part of the network's identity.
 
     Attributes
     ----------
@@ -77,10 +80,11 @@ class PythonFile:
             The file has no such factory, or `weights` is something else.
         """
         require_own_weights(weights, model=f"{self.file.name}:{self.factory}")
-        network = self._build_network()
-        digest = sha256(self.file.read_bytes())[:16]
-        identity = f"{self.file.name}:{self.factory}@{digest}"
-        return network, identity, declared_transform(network, where=str(self.file))
+        with OwnModules(self.file) as own:
+            network = self._build_network()
+        network = open_torchscript(network)
+        identity = f"{self.file.name}:{self.factory}@{own.digest()[:16]}"
+        return network, identity, transform_of_wrapped(network, where=str(self.file))
 
     def build_skeleton(self, weights: str) -> tuple[nn.Module, InputTransform]:
         """Call the factory; see `ModelSource`."""
@@ -89,12 +93,8 @@ class PythonFile:
 
     def _build_network(self) -> nn.Module:
         factory = self._find_factory(_run_file(self.file))
-        try:
+        with errors_in_one_line(f"{self.file}:{self.factory}() failed"):
             network = factory()
-        except USER_CODE_ERRORS as error:
-            raise BackboneError(
-                f"{self.file}:{self.factory}() failed: {format_error(error)}"
-            ) from error
         if not isinstance(network, nn.Module):
             raise BackboneError(
                 f"{self.file}:{self.factory}() must return a torch.nn.Module, "
@@ -122,8 +122,6 @@ def _run_file(file: Path) -> ModuleType:
         raise BackboneError(f"{file} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickling look a class's module up there
-    try:
+    with errors_in_one_line(f"{file} cannot be imported"):
         spec.loader.exec_module(module)
-    except USER_CODE_ERRORS as error:
-        raise BackboneError(f"{file} cannot be imported: {format_error(error)}") from error
     return module

@@ -3,16 +3,20 @@
 import os
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from bottleneck.backbones.sources.architecture import describe_value
 from bottleneck.errors import UnknownNameError, WeightsError
 from bottleneck.runtime import sha256
 
 
 def digest_weights(network: nn.Module, left_out: Collection[str] = ()) -> str:
     """Return the SHA-256 over the names, types, shapes and bytes of a network's state dict.
+
+    What is no plain tensor, such as a quantised weight or `get_extra_state`, counts by its values.
 
     Parameters
     ----------
@@ -29,8 +33,11 @@ def digest_weights(network: nn.Module, left_out: Collection[str] = ()) -> str:
     for name, tensor in sorted(network.state_dict().items()):
         if name in left_out:
             continue
+        if not isinstance(tensor, Tensor) or tensor.is_quantized:
+            parts.append(f"{name} {describe_value(tensor)}\n".encode())
+            continue
         parts.append(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        values = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        values: Any = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         parts.append(memoryview(values.numpy()))
     return sha256(*parts)
 

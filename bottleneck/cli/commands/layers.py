@@ -33,7 +33,8 @@ def layers(
 
     MODEL is a torchvision name, timm:NAME, hf-hub:ORG/NAME, or path/to/file.py:factory; that file
     is executed. No weights are downloaded. "work" is the fraction of the network's multiply-adds
-    up to this layer.
+    up to this layer. If a module returns several tensors, its name is the first one's, and NAME:KEY
+    is another.
 
     \b
     Example:
@@ -43,4 +44,6 @@ def layers(
     from bottleneck import layers as run
 
     table = run(model, weights=weights, pool=pool, dtype=dtype, crop=crop)
+    for note in table.notes:
+        click.echo(note, err=True)
     click.echo(json.dumps(table.to_list()) if as_json else str(table))

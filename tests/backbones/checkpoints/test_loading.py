@@ -231,9 +231,7 @@ def test_a_usual_head_that_the_network_lacks_is_passed_over(tmp_path: Path) -> N
     save_file(state, tmp_path / "w.safetensors")
     found = backbone(tmp_path / "w.safetensors", flat())
     assert found.select_layers(["second"])
-    assert found.notes(["second"]) == (
-        f"{tmp_path / 'w.safetensors'}: passed over 'fc.weight'",
-    )
+    assert found.notes(["second"]) == (f"{tmp_path / 'w.safetensors'}: passed over 'fc.weight'",)
 
 
 def test_a_network_of_which_nothing_fits_is_refused_at_once(tmp_path: Path) -> None:

@@ -74,8 +74,3 @@ def test_a_network_that_cannot_be_copied_is_refused() -> None:
     network.lock = threading.Lock()  # type: ignore[assignment]
     with pytest.raises(BackboneError, match=r"Plain cannot be copied.*`model=path/to/file"):
         load_backbone(network)
-
-
-def test_a_network_with_lazy_parameters_is_refused() -> None:
-    with pytest.raises(BackboneError, match="lazy parameters"):
-        load_backbone(nn.Sequential(nn.LazyConv2d(4, 3)))

@@ -1,0 +1,183 @@
+"""Networks that cannot be traced: run as they are, one batch at a time.
+
+What plain PyTorch runs is run, in the first of these ways that gives the network's own codes: maps
+with channels last in memory, which is fast; maps as PyTorch makes them, for a network that views
+them; and, in float32, every number in the type that the network has it in.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Lock
+
+import torch
+from torch import Tensor, nn
+
+from bottleneck.backbones.inference.casting import cast_module
+from bottleneck.backbones.inference.comparison import difference
+from bottleneck.backbones.inference.failing_operation import failing_operation
+from bottleneck.backbones.inference.probe import Probe, probe_images
+from bottleneck.backbones.inference.truncated import TruncatedNetwork
+from bottleneck.backbones.user_code import describe_error, errors_in_one_line
+from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError, PrecisionError
+
+Forward = Callable[[Tensor], dict[str, Tensor]]
+
+# Largest difference from the probe's codes by which a way to run a network is told to be right.
+# Rounding is far below it, and a network that reads another memory layout far above.
+_TOLERANCE = {torch.float32: 1e-2, torch.bfloat16: 0.1, torch.float16: 0.1}
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How a network is run: in which types, and with maps how in memory."""
+
+    rounded: bool
+    memory_format: torch.memory_format
+
+
+_CHANNELS_LAST = _Way(rounded=True, memory_format=torch.channels_last)
+_CONTIGUOUS = _Way(rounded=True, memory_format=torch.contiguous_format)
+_AS_IT_IS = _Way(rounded=False, memory_format=torch.contiguous_format)
+
+
+class UntracedNetwork:
+    """A copy of a truncated network, which only one thread may be in.
+
+    Parameters
+    ----------
+    truncated : TruncatedNetwork
+        Of a network in float32 on the CPU, which stays as it is.
+    probe : Probe
+        Its codes of `probe_images`.
+    size : int
+        Height and width of the input in pixels.
+    dtype : torch.dtype
+        Of the copy's weights and activations.
+    device : torch.device
+        Of the copy.
+
+    Attributes
+    ----------
+    deviation : float
+        Difference of the codes of `probe_images` from those in float32, relative to their norm;
+        infinite if they are not finite.
+
+    Raises
+    ------
+    BackboneError
+        The network cannot be copied, or a copy does not work.
+    PrecisionError
+        It works in float32 alone; the message names the operation that does not.
+
+    Examples
+    --------
+    >>> from bottleneck.backbones.inference.probe import probe
+    >>> from bottleneck.backbones.layers import list_layers
+    >>> network = nn.Sequential(nn.Conv2d(3, 8, 3)).eval()
+    >>> truncated = TruncatedNetwork(network, list_layers(network, 8))
+    >>> copied = UntracedNetwork(
+    ...     truncated, probe(truncated, 8), 8, dtype=torch.float32, device=torch.device("cpu")
+    ... )
+    >>> copied(torch.zeros(4, 3, 8, 8))["0"].shape
+    torch.Size([4, 8])
+    """
+
+    def __init__(
+        self,
+        truncated: TruncatedNetwork,
+        probe: Probe,
+        size: int,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self._lock, self._one_by_one = Lock(), not probe.takes_batches
+        self._images = probe_images(size).to(device, dtype)
+        ways = [_CHANNELS_LAST, _CONTIGUOUS]
+        if dtype is torch.float32:
+            ways.append(_AS_IT_IS)
+        errors: list[BaseException] = []
+        self.deviation = torch.inf
+        for way in ways:
+            self._use(truncated, way, dtype, device)
+            try:
+                self.deviation = _deviation(probe.codes, self(self._images.clone()))
+            except USER_CODE_EXCEPTIONS as error:
+                errors.append(error)
+                continue
+            if self.deviation <= _TOLERANCE[dtype]:
+                return
+        if len(errors) == len(ways):
+            self._fail(errors[-1], dtype)
+        if dtype is torch.float32:
+            raise BackboneError(
+                f"a copy of the network gives codes that differ by {self.deviation:.1%} from its "
+                "own",
+                hint="make it work with copy.deepcopy, for example by a method __deepcopy__",
+            )
+
+    def __call__(self, batch: Tensor) -> dict[str, Tensor]:
+        """Compute the codes of a batch.
+
+        Parameters
+        ----------
+        batch : Tensor, shape (n, 3, height, width)
+            Normalised, on the copy's device and in its precision.
+
+        Returns
+        -------
+        dict of str to Tensor of float32, shape (n, *code_shape)
+            By layer.
+        """
+        batch = batch.contiguous(memory_format=self._way.memory_format)
+        with self._lock:
+            if not self._one_by_one:
+                return self._forward(batch)
+            parts = [self._forward(image[None].clone()) for image in batch]
+        return {layer: torch.cat([part[layer] for part in parts]) for layer in parts[0]}
+
+    def _use(
+        self, truncated: TruncatedNetwork, way: _Way, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        """Copy the network, for one way of running it."""
+        with errors_in_one_line(
+            "the network can be neither traced nor copied",
+            hint="make it work with copy.deepcopy, for example by a method __deepcopy__",
+        ):
+            network: nn.Module = copy.deepcopy(truncated.network)
+        if way.rounded:
+            cast_module(network, device, dtype)
+        network.to(device)
+        if way.memory_format is torch.channels_last:
+            network.to(memory_format=way.memory_format)  # type: ignore[call-overload, unused-ignore]
+        self._way = way
+        self._forward = TruncatedNetwork(
+            network, truncated.layers, relu=truncated.relu, pool=truncated.pool
+        )
+
+    def _fail(self, error: BaseException, dtype: torch.dtype) -> None:
+        where = failing_operation(lambda: self(self._images.clone()))
+        what = f"{where}: {describe_error(error)}" if where else describe_error(error)
+        if dtype is torch.float32:
+            raise BackboneError(f"a copy of the network failed: {what}") from error
+        name = str(dtype).removeprefix("torch.")
+        raise PrecisionError(
+            f"the network does not run in {name}: {what}",
+            parameter="precision",
+            value=name,
+            allowed="float32",
+            hint="`precision=float32` works",
+        ) from error
+
+
+def _deviation(expected: dict[str, Tensor], codes: dict[str, Tensor]) -> float:
+    """Return the largest difference of a layer's codes; those that are not finite differ most."""
+    largest = 0.0
+    for layer, code in expected.items():
+        if not bool(torch.isfinite(code).all()):
+            continue  # nothing can be told by them
+        found = codes[layer]
+        same = found.shape == code.shape and bool(torch.isfinite(found).all())
+        largest = max(largest, difference(code, found) if same else torch.inf)
+    return largest

@@ -1,0 +1,60 @@
+"""A cache without shards binds nothing: its spec may be replaced by that of the next run."""
+
+from contextlib import suppress
+from pathlib import Path
+
+from bottleneck.cache.format.manifest import is_cache, read_manifest
+from bottleneck.cache.format.paths import files_in, layer_dir, list_layer_dirs
+from bottleneck.cache.store import Cache
+
+
+def release_empty_cache(path: Path) -> bool:
+    """Remove what a run has left that ended before its first shard.
+
+    Parameters
+    ----------
+    path : Path
+        The cache's directory.
+
+    Returns
+    -------
+    bool
+        Whether there is no cache any more. One that has a shard is left as it is.
+
+    Examples
+    --------
+    >>> release_empty_cache(Path("tests/data/before/cache"))
+    False
+    """
+    folders = [layer_dir(path, layer) for layer in list_layer_dirs(path)]
+    if not is_cache(path) or any(files_in(folder) for folder in folders):
+        return False
+    for name in ("spec.json", "codes.h5", "rejected.csv", "images.csv"):
+        (path / name).unlink(missing_ok=True)
+    for folder in (*folders, path / "codes"):
+        with suppress(OSError):  # a temporary file of another process is in it
+            folder.rmdir()
+    return True
+
+
+def require_bound(cache: Cache) -> None:
+    """Require that a cache has the spec of the run that is about to write a shard.
+
+    Parameters
+    ----------
+    cache : Cache
+        As it was when the run began.
+
+    Raises
+    ------
+    SpecMismatchError
+        Another run has replaced it meanwhile, as there was no shard.
+    """
+    if not is_cache(cache.path):
+        return  # it is only a folder of shards
+    read_manifest(cache.path).spec.require(
+        cache.spec,
+        this=f"cache {cache.path}, which another run has begun anew,",
+        that="this run",
+        next_step="name another cache with `out`",
+    )

@@ -1,0 +1,43 @@
+"""A cache without shards binds nothing; one with a shard keeps its spec."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from bottleneck.cache.release import release_empty_cache, require_bound
+from bottleneck.cache.store import open_cache
+from bottleneck.errors import SpecMismatchError
+
+
+def drop_shards(cache: Path) -> None:
+    for shard in (cache / "codes").rglob("*.h5"):
+        shard.unlink()
+
+
+def test_a_cache_with_a_shard_is_left_as_it_is(cache: Path) -> None:
+    before = {path: path.read_bytes() for path in cache.rglob("*") if path.is_file()}
+    assert not release_empty_cache(cache)
+    assert {path: path.read_bytes() for path in cache.rglob("*") if path.is_file()} == before
+
+
+def test_a_cache_without_shards_is_gone(cache: Path) -> None:
+    drop_shards(cache)
+    assert release_empty_cache(cache)
+    assert list(cache.iterdir()) == []
+    assert not release_empty_cache(cache)
+
+
+def test_what_is_no_cache_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "images.csv").write_text("mine")
+    assert not release_empty_cache(tmp_path)
+    assert (tmp_path / "images.csv").exists()
+
+
+def test_a_shard_of_a_spec_that_was_replaced_is_refused(cache: Path) -> None:
+    opened = open_cache(cache)
+    require_bound(opened)
+    spec = dataclasses.replace(opened.spec, precision="bfloat16")
+    changed = dataclasses.replace(opened.manifest, spec=spec)
+    with pytest.raises(SpecMismatchError, match=r"precision is float32 in cache .* begun anew"):
+        require_bound(dataclasses.replace(opened, manifest=changed))
