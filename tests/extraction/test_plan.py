@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +22,7 @@ from tests.helpers.cli import TINY, refused
 from tests.helpers.fixture_types import Extract, Run
 from tests.helpers.networks import PLAIN, SMALL
 from tests.helpers.options import grouped
+from tests.helpers.tiny_networks import plain
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -104,6 +106,12 @@ def test_the_pace_is_measured_and_nothing_is_written(photos: Path, tmp_path: Pat
     assert found.throughput.startup > 0
     assert found.throughput.slowest_stage in ("read", "decode", "forward")
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_how_the_weights_were_loaded_is_said(photos: Path, tmp_path: Path) -> None:
+    torch.save({"state_dict": plain().state_dict()}, tmp_path / "last.ckpt")
+    found = size_tiny(photos, weights=str(tmp_path / "last.ckpt"))
+    assert found.notes == (f"{tmp_path / 'last.ckpt'}: loaded the weights under 'state_dict'",)
 
 
 def test_the_measurement_ends_when_its_time_is_over(

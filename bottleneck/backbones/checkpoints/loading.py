@@ -284,13 +284,13 @@ def _notes(network: nn.Module, checkpoint: Checkpoint, match: Match) -> Iterator
     name, entry = next(renamed, next(iter(match.entries.items())))
     if entry.keys:
         said.append(f"the weights under {'.'.join(entry.keys)!r}")
-    if entry.name != name:
-        said.append(f"{entry.name!r} as {name!r}")
     if match.place.is_average:
         said.append("a moving average")
     if match.alternatives:
         others = " and ".join(map(str, match.alternatives[:3]))
         said.append(f"not those under {others}, which fit as well")
+    if entry.name != name:
+        said.append(f"{entry.name!r} as {name!r}")
     if said:
         yield f"{checkpoint.file}: loaded {', '.join(said)}"
     nearest_module = _module_finder(network, match)

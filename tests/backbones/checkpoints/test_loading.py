@@ -64,8 +64,8 @@ def test_what_was_taken_is_said(tmp_path: Path) -> None:
     network, loaded = load(tmp_path / "both.pth")
     assert_loaded(network, weights(2))
     assert loaded.notes == (
-        f"{tmp_path / 'both.pth'}: loaded the weights under 'model_ema', 'module.layer1.0.weight' "
-        "as 'layer1.0.weight', a moving average, not those under 'model', which fit as well",
+        f"{tmp_path / 'both.pth'}: loaded the weights under 'model_ema', a moving average, not "
+        "those under 'model', which fit as well, 'module.layer1.0.weight' as 'layer1.0.weight'",
     )
 
 
