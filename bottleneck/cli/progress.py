@@ -38,12 +38,15 @@ def progress_of(what: str) -> Iterator[Progress]:
 
 @contextmanager
 def extraction_progress() -> Iterator["Callable[[ExtractionProgress], None]"]:
-    """Yield the `on_progress` of an extraction: it prints the estimate first, then the progress."""
+    """Yield the `on_progress` of an extraction.
+
+    It prints what was found and the estimate first, then the progress.
+    """
     with progress_of("images") as show:
 
         def on_progress(progress: "ExtractionProgress") -> None:
             if progress.done == 0:
-                click.echo(str(progress.estimate), err=True)
+                click.echo(f"{progress.images}\n{progress.estimate}", err=True)
             show(progress.done, progress.total, progress.stats.timer)
 
         yield on_progress

@@ -11,8 +11,11 @@ from .labels import class_names as class_names
 from .labels import encode_targets as encode_targets
 from .labels import is_multilabel as is_multilabel
 from .sources.files import FileSource as FileSource
+from .sources.notes import SourceNotes as SourceNotes
 from .splits import heldout_split as heldout_split
 from .splits import split_rows as split_rows
 from .splits import train_and_heldout_splits as train_and_heldout_splits
 from .string_column import StringColumn as StringColumn
+from .summary import SourceSummary as SourceSummary
+from .summary import summarize_images as summarize_images
 from .table import ImageTable as ImageTable

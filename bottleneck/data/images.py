@@ -4,9 +4,11 @@ import os
 from pathlib import Path
 from typing import Protocol, Self
 
+from bottleneck.data.sources.csv_paths import find_respelled
 from bottleneck.data.sources.files import FileSource
 from bottleneck.data.sources.folder import SUFFIXES, read_folder
 from bottleneck.data.sources.image_csv import read_image_csv
+from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import ImagesNotFoundError
 
@@ -60,17 +62,22 @@ class ImageSource(Protocol):
         ...
 
 
-def open_images(source: str | os.PathLike[str] | ImageSource) -> ImageSource:
+def open_images(
+    source: str | os.PathLike[str] | ImageSource, *, labels: bool = True
+) -> ImageSource:
     """Find the images of a directory or a CSV, in a fixed order.
 
-    A directory of class folders gives labels; one with ``train/ val/ test/`` of class folders
-    gives splits as well; a flat one gives neither. A CSV has the columns
-    ``path[,label][,split][,group]``, paths relative to its own folder.
+    A directory of class folders gives labels; one of split folders with class folders in them gives
+    splits as well; a flat one gives neither. A CSV has the columns
+    ``path[,label][,split][,group]``, paths relative to its own folder. Splits and columns may have
+    any of their usual names.
 
     Parameters
     ----------
     source : path-like or ImageSource
         A directory or a CSV file; an `ImageSource` is returned as it is.
+    labels : bool
+        Whether the folders of a directory give labels and splits. If not, none are refused.
 
     Returns
     -------
@@ -82,7 +89,9 @@ def open_images(source: str | os.PathLike[str] | ImageSource) -> ImageSource:
     ImagesNotFoundError
         The path does not exist, or there is no image in it.
     ImagesTableError
-        The CSV lacks a ``path`` column or names a file twice.
+        The CSV lacks a column of paths, names a file twice, or is not understood.
+    LabelsError
+        Folders look like splits, but it cannot be told which is which.
 
     Examples
     --------
@@ -94,9 +103,9 @@ def open_images(source: str | os.PathLike[str] | ImageSource) -> ImageSource:
         return source
     path = Path(source)
     if path.is_dir():
-        root, columns = path, read_folder(path)
+        found = FileSource.from_columns(path, *read_folder(path, labels=labels))
     elif path.is_file() and path.suffix.lower() == ".csv":
-        root, (_, columns) = path.parent, read_image_csv(path)
+        found = _open_csv(path)
     elif path.exists():
         raise ImagesNotFoundError(f"{path} is neither a directory nor a .csv file of images")
     else:
@@ -104,8 +113,18 @@ def open_images(source: str | os.PathLike[str] | ImageSource) -> ImageSource:
             f"no such directory or CSV of images: {path}: give a folder of class folders, a flat "
             "folder, or a .csv file"
         )
-    if not columns.path:
+    if not found.table:
+        passed_over = found.notes.passed_over_text()
         raise ImagesNotFoundError(
             f"no images in {path}: looked for {' '.join(sorted(SUFFIXES))} in it and below"
+            f"{'; ' * bool(passed_over)}{passed_over}"
         )
-    return FileSource.from_columns(root, columns)
+    return found
+
+
+def _open_csv(path: Path) -> FileSource:
+    csv = read_image_csv(path)
+    source = FileSource.from_columns(path.parent, csv.columns, SourceNotes(remarks=csv.remarks))
+    source = find_respelled(source)
+    csv.require_distinct(source.table.path, as_files=True)
+    return source

@@ -1,5 +1,6 @@
 """Extract: compute the codes of images that are missing in a cache."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from itertools import product
@@ -14,14 +15,16 @@ from bottleneck.cache import (
     Cache,
     CacheLike,
     CacheUpdate,
+    Duplicates,
     cache_path,
+    find_duplicates,
     find_modified_images,
     is_cache,
     open_cache,
     plan_update,
 )
-from bottleneck.data import ImageSource, open_images
-from bottleneck.errors import InvalidOptionError
+from bottleneck.data import ImageSource, open_images, summarize_images
+from bottleneck.errors import InvalidOptionError, ShardError
 from bottleneck.extraction.disk_space import DiskEstimate, estimate_disk_use
 from bottleneck.extraction.distributed import DistributedRunner, WorkerJob
 from bottleneck.extraction.loading import make_spec
@@ -150,13 +153,11 @@ def extract(
     remove_stale_temp_files(path)  # they may be what fills the disk
     redo = _shards_to_redo(update, layers, compute.task, refresh)
     missing = find_missing(update.cache, layers, compute.task, redo)
-    needed = backbone.select_layers(layers) if missing else []
-    estimate = estimate_disk_use(update.cache, needed, missing)
-    if not storage.force:
-        estimate.require_free_space()
+    estimate = _estimate(update.cache, backbone, layers, missing, storage)
     cache = update.apply()
     runner = _make_runner(cache, backbone, source, devices, compute)
-    rows = _run(runner, missing, estimate, on_progress)
+    begin = Progress(0, estimate.rows, runner.stats, estimate, summarize_images(source))
+    rows = _run(runner, missing, begin, on_progress)
     return ExtractionResult(
         cache=cache,
         changes=update.changes,
@@ -165,6 +166,8 @@ def extract(
         stats=runner.stats,
         seconds=time.monotonic() - start,
         task=compute.task,
+        images=begin.images,
+        duplicates=_find_duplicates(cache, layers) if rows else None,
     )
 
 
@@ -211,6 +214,21 @@ def _shards_to_redo(
     return {*refresh.redo, *product(layers, shards)}
 
 
+def _estimate(
+    cache: Cache,
+    backbone: Backbone,
+    layers: Sequence[str],
+    missing: MissingShards,
+    storage: StorageOptions,
+) -> DiskEstimate:
+    """Estimate what the run writes, and refuse what the disk cannot hold."""
+    needed = backbone.select_layers(layers) if missing else []
+    estimate = estimate_disk_use(cache, needed, missing)
+    if not storage.force:
+        estimate.require_free_space()
+    return estimate
+
+
 def _make_runner(
     cache: Cache,
     backbone: Backbone,
@@ -227,15 +245,25 @@ def _make_runner(
 def _run(
     runner: LocalRunner | DistributedRunner,
     missing: MissingShards,
-    estimate: DiskEstimate,
+    begin: Progress,
     on_progress: Callable[[Progress], None] | None,
 ) -> int:
     """Make the missing shards and report progress; return the number of images encoded."""
     done = 0
     if missing and on_progress:
-        on_progress(Progress(done, estimate.rows, runner.stats, estimate))
+        on_progress(begin)
     for rows in runner.make(missing):
         done += rows
         if on_progress:
-            on_progress(Progress(done, estimate.rows, runner.stats, estimate))
+            on_progress(dataclasses.replace(begin, done=done))
     return done
+
+
+def _find_duplicates(cache: Cache, layers: Sequence[str]) -> Duplicates | None:
+    """Return the images with the same bytes, if the shards of all tasks are there and sound."""
+    if not cache.is_full(layers):
+        return None
+    try:
+        return find_duplicates(cache, layers[0])
+    except ShardError:
+        return None  # an older shard is damaged; `bottleneck.verify` names it

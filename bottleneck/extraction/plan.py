@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 from bottleneck.backbones import check_pool, load_backbone
-from bottleneck.data import ImageSource, open_images
+from bottleneck.data import ImageSource, open_images, summarize_images
 from bottleneck.errors import ImagesNotFoundError
 from bottleneck.extraction.disk_space import LayerEstimate
 from bottleneck.extraction.encoder import Encoder
@@ -110,6 +110,7 @@ def plan(
             for layer in chosen
         },
         throughput=Throughput(encoded, seconds, startup, slowest_stage(encoder.stats.timer)),
+        images=summarize_images(source),
     )
 
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bottleneck.cache import Cache, ImageChanges, Problem
+from bottleneck.cache import Cache, Duplicates, ImageChanges, Problem
+from bottleneck.data import SourceSummary
 from bottleneck.extraction.advice import stage_advice
 from bottleneck.extraction.disk_space import DiskEstimate
 from bottleneck.runtime import ArrayTask, RunStats, slowest_stage
@@ -25,12 +26,15 @@ class Progress:
         The time of each stage so far.
     estimate : DiskEstimate
         What the run writes.
+    images : SourceSummary
+        What was found in the source of the images.
     """
 
     done: int
     total: int
     stats: RunStats
     estimate: DiskEstimate
+    images: SourceSummary
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,11 @@ class ExtractionResult:
         Duration of the run.
     task : ArrayTask
         Which part of the cache's shards the run was for.
+    images : SourceSummary
+        What was found in the source of the images.
+    duplicates : Duplicates or None
+        Images with the same bytes. None if nothing was encoded, or if shards of other tasks are
+        missing.
     """
 
     cache: Cache
@@ -63,6 +72,8 @@ class ExtractionResult:
     stats: RunStats
     seconds: float
     task: ArrayTask
+    images: SourceSummary
+    duplicates: Duplicates | None
 
     @property
     def shards(self) -> range:
@@ -85,6 +96,8 @@ class ExtractionResult:
                 "removed": self.changes.removed,
             },
             "rejected": {self.cache.images.path[row]: why for row, why in self.rejected.items()},
+            "images": self.images.to_dict(),
+            "duplicates": self.duplicates.to_dict() if self.duplicates else None,
             "seconds": self.seconds,
             "shares": self.stats.timer.fractions(*_STAGES),
         }
@@ -97,6 +110,7 @@ class ExtractionResult:
             *self._changes_text(),
             str(status),
             *self._task_text(),
+            *filter(None, [str(self.duplicates or "")]),
             "",
             *self._time_text(),
         ]
@@ -119,7 +133,9 @@ class ExtractionResult:
 
     def _time_text(self) -> list[str]:
         if not self.rows:
-            return [f"nothing to do: every code is in the cache ({self.seconds:.1f} s)"]
+            # What is passed over is never passed over in silence.
+            found = [str(self.images)] if self.images.notes.lost_images else []
+            return [*found, f"nothing to do: every code is in the cache ({self.seconds:.1f} s)"]
         parts = self.stats.timer.fractions(*_STAGES)
         lines = [
             f"encoded {self.rows} images in {self.seconds:.1f} s "

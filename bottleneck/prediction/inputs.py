@@ -1,11 +1,12 @@
 """Turn the arguments of `predict` and `evaluate` into a head and image files."""
 
+import dataclasses
 import glob
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from bottleneck.data import FileSource, ImageSource, open_images
+from bottleneck.data import FileSource, ImageSource, SourceNotes, open_images
 from bottleneck.errors import ImagesNotFoundError
 from bottleneck.fitting import Head
 
@@ -46,10 +47,14 @@ def open_sources(
         images = [images]
     if not isinstance(images, Sequence):
         return images
-    return FileSource.from_paths(path for name in images for path in expand_paths(name))
+    notes: list[SourceNotes] = []
+    source = FileSource.from_paths(path for name in images for path in expand_paths(name, notes))
+    return dataclasses.replace(source, notes=SourceNotes.merge(notes))
 
 
-def expand_paths(name: str | os.PathLike[str]) -> list[Path]:
+def expand_paths(
+    name: str | os.PathLike[str], notes: list[SourceNotes] | None = None
+) -> list[Path]:
     """Return the image files of a file, folder, CSV or pattern.
 
     Parameters
@@ -58,6 +63,8 @@ def expand_paths(name: str | os.PathLike[str]) -> list[Path]:
         An image; a folder, for all images below it; a ``.csv`` file with a column ``path``, whose
         paths are relative to the CSV's folder; or a pattern such as ``"new/**/*.jpg"``, each match
         of which is one of these. An existing path is not a pattern, whatever its characters.
+    notes : list of SourceNotes, optional
+        What is found beside the images of folders and CSVs is appended.
 
     Returns
     -------
@@ -69,7 +76,7 @@ def expand_paths(name: str | os.PathLike[str]) -> list[Path]:
     ImagesNotFoundError
         Nothing matches, or there is no image in a folder or CSV.
     ImagesTableError
-        A CSV lacks a ``path`` column or names a file twice.
+        A CSV lacks a column of paths, names a file twice, or is not understood.
 
     Examples
     --------
@@ -80,18 +87,20 @@ def expand_paths(name: str | os.PathLike[str]) -> list[Path]:
     """
     path = Path(name)
     if path.exists():
-        return _images_at(path)
+        return _images_at(path, notes)
     # Path.glob has no "**/" of its own, and refuses absolute patterns.
     matches = sorted(glob.glob(os.fspath(name), recursive=True))  # noqa: PTH207
     if not matches:
         raise ImagesNotFoundError(
             f"no image, folder or pattern of images: {path}: quote a pattern, and look at the path"
         )
-    return [image for match in matches for image in _images_at(Path(match))]
+    return [image for match in matches for image in _images_at(Path(match), notes)]
 
 
-def _images_at(path: Path) -> list[Path]:
+def _images_at(path: Path, notes: list[SourceNotes] | None) -> list[Path]:
     if not path.is_dir() and path.suffix.lower() != ".csv":
         return [path]
-    images = open_images(path)
+    images = open_images(path, labels=False)
+    if notes is not None:
+        notes.append(getattr(images, "notes", SourceNotes()))
     return [Path(images.path(row)) for row in range(len(images.table))]
