@@ -64,7 +64,7 @@ def extract(
     Parameters
     ----------
     images : path-like or ImageSource
-        A directory or CSV; see `bottleneck.data.images.open_images`.
+        A directory, CSV, archive, table or array; see `bottleneck.data.images.open_images`.
     out : path-like, Cache or result with a cache
         The cache's directory; a new one is made.
     model : str or nn.Module

@@ -43,7 +43,7 @@ def plan(
     Parameters
     ----------
     images : path-like or ImageSource
-        A directory or CSV; see `bottleneck.data.images.open_images`.
+        A directory, CSV, archive, table or array; see `bottleneck.data.images.open_images`.
     model : str or nn.Module
         A torchvision name; ``path/to/file.py:factory``, which is executed; or a network, which is
         copied and never changed.

@@ -90,7 +90,7 @@ def evaluate(
     head : Head or path
         A head, or the file of one.
     target : path, Cache, object with an attribute ``cache``, or ImageSource
-        A cache of the head's spec, or images with labels: a folder, a CSV or a source.
+        A cache of the head's spec, or images with labels, as `bottleneck.extract` takes them.
     split : str, optional
         The split to score; by default the held-out one (``test``, else ``val``), and all images
         where there are no splits.

@@ -73,8 +73,11 @@ def extract(
 
     Runs the frozen network once over IMAGES: a directory of class folders, one with train/ val/
     test/ of class folders, a flat directory, or a CSV with path[,label][,split][,group]. Splits and
-    columns are known by their usual names too, such as validation or filename. Run again, it makes
-    only what is missing. It first prints what it found, which files it passes over, and an
+    columns are known by their usual names too, such as validation or filename. IMAGES may also be
+    tar archives (one, a directory of them, or 'a-{000..127}.tar'), with class folders or
+    WebDataset's key.cls, key.json or key.txt beside each image; Parquet files of Hugging Face's
+    datasets; MedMNIST's .npz; or .h5 with images and labels. Run again, it makes only what is
+    missing. It first prints what it found, which files it passes over, and an
     estimate of the disk space, and refuses to start if the disk is too small. At the end it counts
     images with the same bytes. The weights define the image preprocessing;
     --resize, --crop, --mean, --std and --interpolation replace parts of it. A --model
@@ -86,6 +89,7 @@ def extract(
       bottleneck extract photos -o photos.cache --model resnet50 --layer layer3 --layer layer4
       bottleneck extract photos -o photos.cache --model resnet50 --layer layer2 --task 3/16
       bottleneck extract photos -o photos.cache --model resnet50 --layer layer2 --backend loky
+      bottleneck extract 'a-{000..127}.tar' -o a.cache --model resnet50 --layer layer3
 
     In an array job of Slurm, Grid Engine or LSF, and under srun, torchrun or mpirun, each process
     makes its own part. In an array of N jobs of PBS or Kubernetes, give --task auto/N.

@@ -38,10 +38,10 @@ def predict(
 ) -> None:
     """Classify new images.
 
-    IMAGES are files, folders, patterns, or CSV files with a column path, in any mixture. Prints
-    probabilities; for an svm that was trained without cross-validation, its margins. Heads are
-    untrusted: if the network is code, file.py:factory, it is executed only if you have used that
-    code before, or give it as --model.
+    IMAGES are files, folders, patterns, CSV files with a column path, or archives, tables and
+    arrays as `extract` takes them, in any mixture. Prints probabilities; for an svm that was
+    trained without cross-validation, its margins. Heads are untrusted: if the network is code,
+    file.py:factory, it is executed only if you have used that code before, or give it as --model.
 
     \b
     Example:

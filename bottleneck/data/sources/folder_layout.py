@@ -5,10 +5,13 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from bottleneck.data.split_names import SplitName, parse_split, translations
 from bottleneck.errors import LabelsError
+
+ListFolder = Callable[[Path], tuple[list[str], bool]]
 
 _NO_IMAGES = frozenset(("__MACOSX",))  # of an archive made by macOS: hidden files alone
 
@@ -72,7 +75,9 @@ class _Folder:
     images: bool
 
 
-def read_layout(root: Path, is_image: Callable[[str], bool]) -> FolderLayout:
+def read_layout(
+    root: Path, is_image: Callable[[str], bool], list_folder: ListFolder | None = None
+) -> FolderLayout:
     """Return what the folders below a root are.
 
     Folders are splits if their names are usual names of splits, alone or with a common prefix or
@@ -84,6 +89,9 @@ def read_layout(root: Path, is_image: Callable[[str], bool]) -> FolderLayout:
     root : Path
     is_image : callable
         Whether a file name is that of an image.
+    list_folder : callable, optional
+        Lists the root or a folder below it: the names of its folders, sorted, and whether it holds
+        images. By default they are on the disk.
 
     Raises
     ------
@@ -92,14 +100,15 @@ def read_layout(root: Path, is_image: Callable[[str], bool]) -> FolderLayout:
     OSError
         A folder cannot be listed.
     """
-    names = _shown_folders(root)
+    list_folder = list_folder or partial(_list, is_image=is_image)
+    names = list_folder(root)[0]
     looks = {name: look for name in names if (look := parse_split(name))}
     named = _splits_among(looks)
     if not named and len(names) == 1 and looks:  # `seg_train` alone
-        named = names if _shown_folders(root / names[0]) else []
+        named = names if list_folder(root / names[0])[0] else []
     if not named:
         return FolderLayout(root, class_folders=tuple(names))
-    folders = [_look_into(root, name, looks.get(name), is_image) for name in names]
+    folders = [_look_into(root, name, looks.get(name), list_folder) for name in names]
     chosen = [folder for folder in folders if folder.name in named]
     others = [f for f in folders if f.name not in named and (f.folders or f.images)]
     splits = {folder.name: looks[folder.name].split for folder in chosen}
@@ -121,7 +130,9 @@ def read_layout(root: Path, is_image: Callable[[str], bool]) -> FolderLayout:
     )
 
 
-def require_no_splits_below(root: Path, nested: Iterable[tuple[str, str]]) -> None:
+def require_no_splits_below(
+    root: Path, nested: Iterable[tuple[str, str]], *, alone: bool | None = None
+) -> None:
     """Refuse class folders that hold splits, and folds that stand where classes do.
 
     Parameters
@@ -130,6 +141,8 @@ def require_no_splits_below(root: Path, nested: Iterable[tuple[str, str]]) -> No
         A folder whose folders of the first level are classes.
     nested : iterable of (str, str)
         A folder of the first level with images below it, and one in it.
+    alone : bool, optional
+        Whether the root holds one folder; by default, the disk is asked.
 
     Raises
     ------
@@ -144,7 +157,7 @@ def require_no_splits_below(root: Path, nested: Iterable[tuple[str, str]]) -> No
         found = _splits_among(looks)
         if len({looks[name].split for name in found}) > 1:
             held = f"{root}: the folder {outer!r} holds {_listing(found)}, which look like splits"
-            if len(_shown_folders(root)) == 1:
+            if len(_shown_folders(root)) == 1 if alone is None else alone:
                 raise LabelsError(f"{held}: give {root / outer} in place of {root}")
             raise LabelsError(
                 f"{held}: put the splits above the classes ({found[-1]}/{outer}), or list the "
@@ -207,17 +220,15 @@ def _require_distinct(root: Path, splits: Mapping[str, str]) -> None:
             )
 
 
-def _look_into(
-    root: Path, name: str, look: SplitName | None, is_image: Callable[[str], bool]
-) -> _Folder:
+def _look_into(root: Path, name: str, look: SplitName | None, list_folder: ListFolder) -> _Folder:
     """List a folder; of a split that holds nothing but itself again, the inner one."""
-    folders, images = _list(root / name, is_image)
+    folders, images = list_folder(root / name)
     below = name
     if look and len(folders) == 1 and not images:
         inner = parse_split(folders[0])
         if inner and inner.split == look.split:
             below = f"{name}/{folders[0]}"
-            folders, images = _list(root / below, is_image)
+            folders, images = list_folder(root / below)
     return _Folder(name, below, tuple(folders), images)
 
 
