@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from benchmarks import sample_layers, startup
-from benchmarks.extraction import compression, scale
+from benchmarks.extraction import compression, scale, sources
 from benchmarks.extraction import report as extraction
 from benchmarks.fitting import report as fitting
 from benchmarks.gpu import extraction as gpu_extraction
@@ -14,6 +14,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "Start-up": startup.markdown,
     "Extraction": extraction.markdown,
     "Scale": scale.markdown,
+    "Sources": sources.markdown,
     "Compression": compression.markdown,
     "Fitting": fitting.markdown,
     "Extraction on a GPU": gpu_extraction.markdown,

@@ -36,10 +36,12 @@ _HOMES = {
     "layers": "backbones.layer_table",
     "open_cache": "cache.store",
     "open_executor": "runtime.executors",
+    "open_images": "data.images",
     "plan": "extraction.plan",
     "predict": "prediction.predict",
     "repair": "extraction.repair",
     "status": "cache.store",
+    "summarize_images": "data.summary",
     "sweep": "fitting.sweep",
     "verify": "cache.verify",
 }

@@ -3,6 +3,8 @@ from bottleneck.cache.store import Cache as Cache
 from bottleneck.cache.store import open_cache as open_cache
 from bottleneck.cache.store import status as status
 from bottleneck.cache.verify import verify as verify
+from bottleneck.data.images import open_images as open_images
+from bottleneck.data.summary import summarize_images as summarize_images
 from bottleneck.errors import BottleneckError as BottleneckError
 from bottleneck.extraction.extract import extract as extract
 from bottleneck.extraction.options import ComputeOptions as ComputeOptions

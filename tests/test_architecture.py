@@ -35,7 +35,8 @@ ALLOWED = {
 FOUNDATION = {"errors", "spec"}
 
 DOORS = {
-    "h5py": {"cache.format.hdf5"},
+    "h5py": {"cache.format.hdf5", "data.sources.hdf5"},
+    "pyarrow": {"data.sources.parquet"},
     "tqdm": {"cli.progress"},
     "PIL": {"data.decode"},
     "huggingface_hub": {"backbones.sources.hub"},

@@ -94,7 +94,7 @@ def test_the_configuration_of_the_sample_changes_no_other_networks_codes() -> No
     assert set(config["extract"]) == {"images", "out", "weights"}
 
 
-@pytest.mark.parametrize("name", ["python.md", "digits.md"])
+@pytest.mark.parametrize("name", ["python.md", "digits.md", "sources.md"])
 def test_the_examples_of_a_page_run(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,3 +1,5 @@
+from .duplicates import Duplicates as Duplicates
+from .duplicates import find_duplicates as find_duplicates
 from .format.float16 import widen_float16 as widen_float16
 from .format.manifest import COMPRESSIONS as COMPRESSIONS
 from .format.manifest import DTYPES as DTYPES

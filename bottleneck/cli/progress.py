@@ -38,13 +38,15 @@ def progress_of(what: str) -> Iterator[Progress]:
 
 @contextmanager
 def extraction_progress() -> Iterator["Callable[[ExtractionProgress], None]"]:
-    """Yield the `on_progress` of an extraction: it prints notes and the estimate, then progress."""
+    """Yield the `on_progress` of an extraction.
+
+    It prints what was found, notes and the estimate first, then the progress.
+    """
     with progress_of("images") as show:
 
         def on_progress(progress: "ExtractionProgress") -> None:
             if progress.done == 0:
-                for note in progress.notes:
-                    click.echo(note, err=True)
+                click.echo("\n".join(map(str, (progress.images, *progress.notes))), err=True)
                 click.echo(str(progress.estimate), err=True)
             show(progress.done, progress.total, progress.stats.timer)
 

@@ -4,6 +4,7 @@ from .decode import DECODER as DECODER
 from .decode import decode_image as decode_image
 from .decode import resize_and_crop as resize_and_crop
 from .images import ImageSource as ImageSource
+from .images import is_collection as is_collection
 from .images import open_images as open_images
 from .label_csv import with_labels_from_csv as with_labels_from_csv
 from .labels import SEPARATOR as SEPARATOR
@@ -13,8 +14,12 @@ from .labels import encode_targets as encode_targets
 from .labels import is_multilabel as is_multilabel
 from .labels import known_rows as known_rows
 from .sources.files import FileSource as FileSource
+from .sources.joined import JoinedSource as JoinedSource
+from .sources.notes import SourceNotes as SourceNotes
 from .splits import heldout_split as heldout_split
 from .splits import split_rows as split_rows
 from .splits import train_and_heldout_splits as train_and_heldout_splits
 from .string_column import StringColumn as StringColumn
+from .summary import SourceSummary as SourceSummary
+from .summary import summarize_images as summarize_images
 from .table import ImageTable as ImageTable

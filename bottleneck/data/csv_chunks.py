@@ -39,8 +39,14 @@ def iter_chunks(file: BinaryIO) -> Iterator[str]:
         yield chunk.decode("utf-8", errors="surrogateescape")
 
 
-def split_header(chunk: str) -> tuple[list[str], str]:
+def split_header(chunk: str, separator: str = ",") -> tuple[list[str], str]:
     r"""Split a chunk into the fields of its first row and the text of the other rows.
+
+    Parameters
+    ----------
+    chunk : str
+    separator : str
+        The character between fields.
 
     Raises
     ------
@@ -53,10 +59,10 @@ def split_header(chunk: str) -> tuple[list[str], str]:
     (['path', 'label'], '1.jpg,cat\n')
     """
     lines = io.StringIO(chunk, newline="")
-    return next(csv.reader(lines), []), lines.read()
+    return next(csv.reader(lines, delimiter=separator), []), lines.read()
 
 
-def split_unquoted(chunk: str, count: int) -> list[list[str]] | None:
+def split_unquoted(chunk: str, count: int, separator: str = ",") -> list[list[str]] | None:
     r"""Split a chunk into columns, if no field is quoted and every row has `count` fields.
 
     Parameters
@@ -65,6 +71,8 @@ def split_unquoted(chunk: str, count: int) -> list[list[str]] | None:
         Complete rows, from `iter_chunks`.
     count : int
         Number of columns.
+    separator : str
+        The character between fields.
 
     Returns
     -------
@@ -80,8 +88,8 @@ def split_unquoted(chunk: str, count: int) -> list[list[str]] | None:
     if '"' in chunk or "\0" in chunk or not chunk.endswith("\n"):
         return None
     end = "\r\n" if chunk.endswith("\r\n") else "\n"
-    marked = chunk.replace(end, f",{_LINE_END},")
-    fields = marked.split(",")
+    marked = chunk.replace(end, f"{separator}{_LINE_END}{separator}")
+    fields = marked.split(separator)
     fields.pop()  # after the last line end
     columns = [fields[i :: count + 1] for i in range(count + 1)]
     ends = columns.pop()

@@ -4,11 +4,18 @@ import os
 from pathlib import Path
 from typing import Protocol, Self
 
+from bottleneck.data.sources.container_names import SUFFIXES as CONTAINER_SUFFIXES
+from bottleneck.data.sources.container_names import container_kind, is_shard_pattern
+from bottleneck.data.sources.containers import open_containers
+from bottleneck.data.sources.csv_paths import find_respelled
 from bottleneck.data.sources.files import FileSource
 from bottleneck.data.sources.folder import SUFFIXES, read_folder
 from bottleneck.data.sources.image_csv import read_image_csv
+from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import ImagesNotFoundError
+
+_CONTAINERS = " ".join(CONTAINER_SUFFIXES)
 
 
 class ImageSource(Protocol):
@@ -60,29 +67,40 @@ class ImageSource(Protocol):
         ...
 
 
-def open_images(source: str | os.PathLike[str] | ImageSource) -> ImageSource:
-    """Find the images of a directory or a CSV, in a fixed order.
+def open_images(
+    source: str | os.PathLike[str] | ImageSource, *, labels: bool = True
+) -> ImageSource:
+    """Find the images of a directory, a CSV, archives, tables or arrays, in a fixed order.
 
-    A directory of class folders gives labels; one with ``train/ val/ test/`` of class folders
-    gives splits as well; a flat one gives neither. A CSV has the columns
-    ``path[,label][,split][,group]``, paths relative to its own folder.
+    A directory of class folders gives labels; one of split folders with class folders in them gives
+    splits as well; a flat one gives neither. A CSV has the columns
+    ``path[,label][,split][,group]``, paths relative to its own folder. Splits and columns may have
+    any of their usual names. Images are also read from tar archives, Parquet, ``.npz`` and HDF5
+    files, from several that a pattern such as ``a-{000..127}.tar`` names, and from a directory that
+    holds such files and no images.
 
     Parameters
     ----------
     source : path-like or ImageSource
-        A directory or a CSV file; an `ImageSource` is returned as it is.
+        A directory, a file or a pattern; an `ImageSource` is returned as it is.
+    labels : bool
+        Whether the folders of a directory give labels and splits. If not, none are refused.
 
     Returns
     -------
     ImageSource
-        Its table is sorted by path (a directory) or in the file's order (a CSV).
+        Its table is sorted by path (a directory of images) or in the order of the files (all
+        others).
 
     Raises
     ------
     ImagesNotFoundError
         The path does not exist, or there is no image in it.
     ImagesTableError
-        The CSV lacks a ``path`` column or names a file twice.
+        A file that lists or holds the images is malformed, names an image twice, or is not
+        understood.
+    LabelsError
+        Folders look like splits, but it cannot be told which is which.
 
     Examples
     --------
@@ -94,18 +112,49 @@ def open_images(source: str | os.PathLike[str] | ImageSource) -> ImageSource:
         return source
     path = Path(source)
     if path.is_dir():
-        root, columns = path, read_folder(path)
+        found = FileSource.from_columns(path, *read_folder(path, labels=labels))
     elif path.is_file() and path.suffix.lower() == ".csv":
-        root, (_, columns) = path.parent, read_image_csv(path)
+        found = _open_csv(path)
+    elif (containers := open_containers(path, labels=labels)) is not None:
+        return containers
     elif path.exists():
-        raise ImagesNotFoundError(f"{path} is neither a directory nor a .csv file of images")
+        raise ImagesNotFoundError(
+            f"{path} is neither a directory nor a .csv file of images, nor one of {_CONTAINERS}"
+        )
     else:
         raise ImagesNotFoundError(
-            f"no such directory or CSV of images: {path}: give a folder of class folders, a flat "
-            "folder, or a .csv file"
+            f"no such directory or file of images: {path}: give a folder of class folders, a flat "
+            f"folder, a .csv file, or one of {_CONTAINERS}"
         )
-    if not columns.path:
+    if not found.table and (containers := open_containers(path, labels=labels)) is not None:
+        return containers
+    if not found.table:
+        passed_over = found.notes.passed_over_text()
         raise ImagesNotFoundError(
             f"no images in {path}: looked for {' '.join(sorted(SUFFIXES))} in it and below"
+            f"{'; ' * bool(passed_over)}{passed_over}"
         )
-    return FileSource.from_columns(root, columns)
+    return found
+
+
+def _open_csv(path: Path) -> FileSource:
+    csv = read_image_csv(path)
+    source = FileSource.from_columns(path.parent, csv.columns, SourceNotes(remarks=csv.remarks))
+    source = find_respelled(source)
+    csv.require_distinct(source.table.path, as_files=True)
+    return source
+
+
+def is_collection(path: Path) -> bool:
+    """Return whether a path is a directory, a CSV, archive, table or array, not a single image.
+
+    Examples
+    --------
+    >>> is_collection(Path("data/digits")), is_collection(Path("data/digits/test/5/0015.png"))
+    (True, False)
+    >>> is_collection(Path("a-{000..127}.tar"))
+    True
+    """
+    if not path.exists():
+        return is_shard_pattern(path)
+    return path.is_dir() or path.suffix.lower() == ".csv" or bool(container_kind(path.name))

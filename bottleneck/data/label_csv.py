@@ -25,10 +25,10 @@ def with_labels_from_csv(images: ImageTable, csv: Path) -> ImageTable:
     images : ImageTable
         A cache's rows.
     csv : Path
-        With the columns ``path,label[,split][,group]``. Paths are those of the cache's
-        ``images.csv``, with or without a leading ``./``, whatever the CSV's folder. Without a
-        column ``split``, the images that it names keep their split; without ``group``, all images
-        keep their group.
+        With the columns ``path,label[,split][,group]``, under any of their usual names. Paths are
+        those of the cache's ``images.csv``, with or without a leading ``./``, with ``/`` or ``\``,
+        whatever the CSV's folder. Without a column ``split``, the images that it names keep their
+        split; without ``group``, all images keep their group.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def with_labels_from_csv(images: ImageTable, csv: Path) -> ImageTable:
     Raises
     ------
     ImagesTableError
-        The CSV lacks a ``path`` column or names a path twice.
+        The CSV lacks a column of paths, names a path twice, or is not understood.
     LabelsError
         The file does not exist, it lacks a ``label`` column, or it names an image that the cache
         does not have, or one by two paths.
@@ -55,8 +55,10 @@ def with_labels_from_csv(images: ImageTable, csv: Path) -> ImageTable:
     """
     if csv.is_dir() or not csv.exists():
         raise LabelsError(f"no such CSV of labels: {csv}: give a file with the columns {_COLUMNS}")
-    columns, (paths, label, split, group) = read_image_csv(csv)
-    if "label" not in columns:
+    found = read_image_csv(csv)
+    found.require_distinct(found.columns.path, as_files=False)
+    paths, label, split, group = found.columns
+    if not found.has("label"):
         raise LabelsError(
             f"{csv}: no column 'label' in its first line; a CSV of labels has {_COLUMNS}"
         )
@@ -64,8 +66,8 @@ def with_labels_from_csv(images: ImageTable, csv: Path) -> ImageTable:
     return dataclasses.replace(
         images,
         label=_scatter(label, rows, len(images)),
-        split=_scatter(split if "split" in columns else images.split.take(rows), rows, len(images)),
-        group=_scatter(group, rows, len(images)) if "group" in columns else images.group,
+        split=_scatter(split if found.has("split") else images.split.take(rows), rows, len(images)),
+        group=_scatter(group, rows, len(images)) if found.has("group") else images.group,
     )
 
 
@@ -77,11 +79,11 @@ def _scatter(values: CategoricalColumn, rows: NDArray[np.int64], n: int) -> Cate
 
 
 def _rows_of_paths(images: ImageTable, csv: Path, paths: Sequence[str]) -> NDArray[np.int64]:
-    """Return the row of each path: of the same path, or else of that without a leading ``./``."""
+    """Return the row of each path: of the same path, or else of its plain spelling."""
     # The cache's own paths may begin with ./ as well: they are stored as their CSV wrote them.
     row_of = {path.removeprefix("./"): row for row, path in enumerate(images.path)}
     row_of |= {path: row for row, path in enumerate(images.path)}
-    rows = [row_of.get(path, row_of.get(path.removeprefix("./"), -1)) for path in paths]
+    rows = [row_of.get(path, row_of.get(_plain(path), -1)) for path in paths]
     unknown = [path for path, row in zip(paths, rows, strict=True) if row < 0]
     if unknown:
         raise LabelsError(
@@ -91,6 +93,11 @@ def _rows_of_paths(images: ImageTable, csv: Path, paths: Sequence[str]) -> NDArr
         )
     _require_distinct(csv, paths, rows)
     return np.array(rows, dtype=np.int64)
+
+
+def _plain(path: str) -> str:
+    """Return a path without a leading ``./``, without blanks around it, and with ``/``."""
+    return (path.strip() or path).replace("\\", "/").removeprefix("./")
 
 
 def _require_distinct(csv: Path, paths: Sequence[str], rows: list[int]) -> None:

@@ -3,11 +3,13 @@
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bottleneck.errors import ImageError
 
-_MAX_BYTES = 1 << 30  # twice what the most pixels that Pillow allows take as 16-bit RGB
+MAX_IMAGE_BYTES = 1 << 30  # twice what the most pixels that Pillow allows take as 16-bit RGB
 
 # Errors of the storage, not of an image: if images were rejected for them, thousands would have to
 # be retried by name.
@@ -41,7 +43,7 @@ def read_image_bytes(path: Path) -> bytes:
     >>> read_image_bytes(Path("data/digits/test/5/0015.png"))[:4]
     b'\x89PNG'
     """
-    try:
+    with rejecting_unreadable():
         # Without O_NONBLOCK, opening a pipe blocks until another process writes to it.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
@@ -51,18 +53,44 @@ def read_image_bytes(path: Path) -> bytes:
             after = os.fstat(handle)
         finally:
             os.close(handle)
-    except OSError as error:
-        if error.errno in _STORAGE_ERRORS:
-            raise
-        raise ImageError(f"cannot be read: {error.strerror or error}") from error
     if len(data) != before.st_size or before.st_mtime_ns != after.st_mtime_ns:
         raise ImageError("changed while it was being read: the same command tries it again")
     return data
 
 
+@contextmanager
+def rejecting_unreadable() -> Iterator[None]:
+    """Turn errors of one file into `ImageError`; those of the storage pass through.
+
+    Examples
+    --------
+    >>> with rejecting_unreadable():
+    ...     open("gone.jpg")
+    Traceback (most recent call last):
+    bottleneck.errors.ImageError: cannot be read: No such file or directory
+    """
+    try:
+        yield
+    except OSError as error:
+        if is_storage_error(error):
+            raise
+        raise ImageError(f"cannot be read: {error.strerror or error}") from error
+
+
+def is_storage_error(error: BaseException) -> bool:
+    """Return whether an error says that the storage fails, and not only one file of it.
+
+    Examples
+    --------
+    >>> is_storage_error(OSError(errno.ESTALE, "")), is_storage_error(FileNotFoundError())
+    (True, False)
+    """
+    return isinstance(error, OSError) and error.errno in _STORAGE_ERRORS
+
+
 def _require_readable(status: os.stat_result) -> os.stat_result:
     if not stat.S_ISREG(status.st_mode):
         raise ImageError("not a regular file")
-    if status.st_size > _MAX_BYTES:
-        raise ImageError(f"cannot be read: {status.st_size} bytes, more than {_MAX_BYTES}")
+    if status.st_size > MAX_IMAGE_BYTES:
+        raise ImageError(f"cannot be read: {status.st_size} bytes, more than {MAX_IMAGE_BYTES}")
     return status

@@ -16,15 +16,17 @@ from bottleneck.cache import (
     Cache,
     CacheLike,
     CacheUpdate,
+    Duplicates,
     cache_path,
+    find_duplicates,
     find_modified_images,
     is_cache,
     open_cache,
     plan_update,
     release_empty_cache,
 )
-from bottleneck.data import ImageSource, open_images
-from bottleneck.errors import InvalidOptionError, SpecMismatchError
+from bottleneck.data import ImageSource, open_images, summarize_images
+from bottleneck.errors import InvalidOptionError, ShardError, SpecMismatchError
 from bottleneck.extraction.disk_space import DiskEstimate, estimate_disk_use
 from bottleneck.extraction.distributed import DistributedRunner, WorkerJob
 from bottleneck.extraction.encoder import Encoder
@@ -64,7 +66,7 @@ def extract(
     Parameters
     ----------
     images : path-like or ImageSource
-        A directory or CSV; see `bottleneck.data.images.open_images`.
+        A directory, CSV, archive, table or array; see `bottleneck.data.images.open_images`.
     out : path-like, Cache or result with a cache
         The cache's directory; a new one is made.
     model : str or nn.Module
@@ -165,8 +167,8 @@ def extract(
         update, missing, backbone, source, devices=devices, compute=compute, encoder=chosen.encoder
     )
     notes = (*backbone.notes(layers), *chosen.notes) if missing else ()
-    progress = Progress(0, estimate.rows, runner.stats, estimate, notes)
-    rows = _run(runner, missing, progress, on_progress)
+    begin = Progress(0, estimate.rows, runner.stats, estimate, summarize_images(source), notes)
+    rows = _run(runner, missing, begin, on_progress)
     return ExtractionResult(
         cache=cache,
         changes=update.changes,
@@ -176,6 +178,8 @@ def extract(
         seconds=time.monotonic() - start,
         task=compute.task,
         others=OtherTasks.find(cache, layers, compute.task),
+        images=begin.images,
+        duplicates=_find_duplicates(cache, layers) if rows else None,
         notes=notes,
     )
 
@@ -266,15 +270,25 @@ def _begin(
 def _run(
     runner: LocalRunner | DistributedRunner,
     missing: MissingShards,
-    progress: Progress,
+    begin: Progress,
     on_progress: Callable[[Progress], None] | None,
 ) -> int:
     """Make the missing shards and report progress; return the number of images encoded."""
     if missing and on_progress:
-        on_progress(progress)
+        on_progress(begin)
     done = 0
     for rows in runner.make(missing):
         done += rows
         if on_progress:
-            on_progress(replace(progress, done=done))
+            on_progress(replace(begin, done=done))
     return done
+
+
+def _find_duplicates(cache: Cache, layers: Sequence[str]) -> Duplicates | None:
+    """Return the images with the same bytes, if the shards of all tasks are there and sound."""
+    if not cache.is_full(layers):
+        return None
+    try:
+        return find_duplicates(cache, layers[0])
+    except ShardError:
+        return None  # an older shard is damaged; `bottleneck.verify` names it

@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from bottleneck.data import SourceSummary
 from bottleneck.extraction.advice import stage_advice
 from bottleneck.extraction.disk_space import LayerEstimate, shard_bytes
 from bottleneck.runtime import format_duration, format_shape, format_size, format_table
@@ -66,6 +67,8 @@ class ExtractionPlan:
         What each layer takes on the disk, by name.
     throughput : Throughput
         Measured speed of one task.
+    images : SourceSummary or None
+        What was found in the source of the images.
     notes : tuple of str
         What was chosen that the user may not expect, a sentence each.
 
@@ -83,6 +86,7 @@ class ExtractionPlan:
     tasks: int
     layers: dict[str, LayerEstimate]
     throughput: Throughput
+    images: SourceSummary | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -156,12 +160,14 @@ class ExtractionPlan:
             "seconds": self.seconds,
             "task_seconds": self.task_seconds,
             "advice": self.advice(),
+            "images": self.images.to_dict() if self.images else None,
             "notes": list(self.notes),
         }
 
     def __str__(self) -> str:
         measured = self.throughput
         lines = [
+            *([str(self.images)] if self.images else []),
             f"{self.rows} images, shards a layer: {self.shards}, of up to {self.shard_size} rows "
             f"and {format_size(self.shard_bytes)}",
             format_table(

@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 from bottleneck.backbones import check_pool, load_backbone
-from bottleneck.data import ImageSource, open_images
+from bottleneck.data import ImageSource, open_images, summarize_images
 from bottleneck.errors import ImagesNotFoundError
 from bottleneck.extraction.disk_space import LayerEstimate
 from bottleneck.extraction.encoder import Encoder
@@ -43,7 +43,7 @@ def plan(
     Parameters
     ----------
     images : path-like or ImageSource
-        A directory or CSV; see `bottleneck.data.images.open_images`.
+        A directory, CSV, archive, table or array; see `bottleneck.data.images.open_images`.
     model : str or nn.Module
         A torchvision name; ``timm:NAME`` or ``hf-hub:org/name``, for timm's models;
         ``path/to/file.py:factory``, which is executed; or a network, which is copied and never
@@ -113,6 +113,7 @@ def plan(
         },
         throughput=Throughput(encoded, seconds, startup, slowest_stage(encoder.stats.timer)),
         notes=(*backbone.notes(layers), *chosen.notes),
+        images=summarize_images(source),
     )
 
 

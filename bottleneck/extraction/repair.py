@@ -34,7 +34,7 @@ def repair(
     cache : path-like, Cache or result with a cache
         The cache.
     images : path-like or ImageSource
-        The cache's images: a directory or CSV.
+        The cache's images, as `bottleneck.extract` takes them.
     model : str or nn.Module, optional
         The network, if its file has moved, if it is code that you have not given before, or if it
         was given as an object.

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bottleneck.cache import Cache, CacheStatus, ImageChanges, Problem
+from bottleneck.cache import Cache, CacheStatus, Duplicates, ImageChanges, Problem
+from bottleneck.data import SourceSummary
 from bottleneck.extraction.advice import stage_advice
 from bottleneck.extraction.disk_space import DiskEstimate
 from bottleneck.extraction.work import OtherTasks
@@ -33,6 +34,8 @@ class Progress:
         The time of each stage so far.
     estimate : DiskEstimate
         What the run writes.
+    images : SourceSummary
+        What was found in the source of the images.
     notes : tuple of str
         What a user should know before the run, a sentence each.
     """
@@ -41,6 +44,7 @@ class Progress:
     total: int
     stats: RunStats
     estimate: DiskEstimate
+    images: SourceSummary
     notes: tuple[str, ...] = ()
 
 
@@ -67,6 +71,11 @@ class ExtractionResult:
         Which part of the cache's shards the run was for.
     others : OtherTasks
         The layers of the run, and what other tasks had made of them when it ended.
+    images : SourceSummary
+        What was found in the source of the images.
+    duplicates : Duplicates or None
+        Images with the same bytes. None if nothing was encoded, or if shards of other tasks are
+        missing.
     notes : tuple of str
         What the user may not expect, a sentence each: how the weights were loaded, the precision
         that the network needs, how a network of one channel is fed; empty if nothing was encoded.
@@ -80,6 +89,8 @@ class ExtractionResult:
     seconds: float
     task: ArrayTask
     others: OtherTasks
+    images: SourceSummary
+    duplicates: Duplicates | None
     notes: tuple[str, ...] = ()
 
     @property
@@ -106,6 +117,8 @@ class ExtractionResult:
                 "removed": self.changes.removed,
             },
             "rejected": {self.cache.images.path[row]: why for row, why in self.rejected.items()},
+            "images": self.images.to_dict(),
+            "duplicates": self.duplicates.to_dict() if self.duplicates else None,
             "seconds": self.seconds,
             "shares": self.stats.timer.fractions(*_STAGES),
             "notes": list(self.notes),
@@ -119,6 +132,7 @@ class ExtractionResult:
             *self._changes_text(),
             str(status),
             *self._task_text(),
+            *filter(None, [str(self.duplicates or "")]),
             "",
             *self._time_text(),
         ]
@@ -164,7 +178,9 @@ class ExtractionResult:
 
     def _time_text(self) -> list[str]:
         if not self.rows:
-            return [f"{self._nothing_text()} ({self.seconds:.1f} s)"]
+            # What is passed over is never passed over in silence.
+            found = [str(self.images)] if self.images.notes.lost_images else []
+            return [*found, f"{self._nothing_text()} ({self.seconds:.1f} s)"]
         parts = self.stats.timer.fractions(*_STAGES)
         lines = [
             f"encoded {self.rows} images in {self.seconds:.1f} s "

@@ -1,1 +1,2 @@
+from .inputs import open_sources as open_sources
 from .output import prediction_lines as prediction_lines

@@ -94,7 +94,7 @@ def evaluate(
     head : Head or path
         A head, or the file of one.
     target : path, Cache, object with an attribute ``cache``, or ImageSource
-        A cache of the head's spec, or images with labels: a folder, a CSV or a source.
+        A cache of the head's spec, or images with labels, as `bottleneck.extract` takes them.
     split : str, optional
         The split to score; by default the held-out one (``test``, else ``val``), and all images
         where there are no splits.
@@ -124,21 +124,18 @@ def evaluate(
     ...
     """
     head = open_head(head)
-    name = "the source"
     if isinstance(target, str | os.PathLike):
-        name, has_codes = str(target), is_cache(Path(target))
+        has_codes = is_cache(Path(target))
     else:
         has_codes = isinstance(target, Cache) or hasattr(target, "cache")
     if has_codes:
         return _evaluate_cache(head, open_cache(cast(CacheLike, target)), split)
     source = open_images(cast(ImageSource, target))
-    return _evaluate_images(
-        head, source, name, split, model=model, weights=weights, compute=compute
-    )
+    return _evaluate_images(head, source, split, model=model, weights=weights, compute=compute)
 
 
 def _evaluate_images(
-    head: Head, source: ImageSource, name: str, split: str | None, **options: Any
+    head: Head, source: ImageSource, split: str | None, **options: Any
 ) -> Evaluation:
     from bottleneck.prediction.encoding import encode_images  # imports torch: not for a cache
 
@@ -162,8 +159,8 @@ def _evaluate_images(
     if not count:
         where = f"in split {split!r} " if split else ""
         raise LabelsError(
-            f"no labelled image of {name} {where}gave codes: labels are the names of class "
-            "folders, or a CSV's column"
+            f"no labelled image {where}gave codes, of {len(images)} such as "
+            f"{source.path(0)}: labels are the names of class folders, or a CSV's column"
         )
     score = score_head(head, codes[:count], targets[valid], split=split, unknown=unknown)
     return Evaluation(score, rejected)

@@ -1,11 +1,19 @@
-"""Turn the arguments of `predict` and `evaluate` into a head and image files."""
+"""Turn the arguments of `predict` and `evaluate` into a head and a source of images."""
 
+import dataclasses
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bottleneck.data import FileSource, ImageSource, open_images
+from bottleneck.data import (
+    FileSource,
+    ImageSource,
+    JoinedSource,
+    SourceNotes,
+    is_collection,
+    open_images,
+)
 from bottleneck.errors import ImagesNotFoundError
 from bottleneck.fitting import Head
 
@@ -29,12 +37,15 @@ def open_sources(
     Parameters
     ----------
     images : path, sequence of paths, or ImageSource
-        Each path is expanded by `expand_paths`; an `ImageSource` is returned as it is.
+        Each path is expanded by `expand_paths`; an `ImageSource` is returned as it is. A path may
+        be an image, or anything that `bottleneck.data.images.open_images` takes.
 
     Raises
     ------
     ImagesNotFoundError
-        A name matches no image.
+        A name matches no image, or there is no image in a folder or file.
+    ImagesTableError
+        A file that lists or holds images is malformed.
 
     Examples
     --------
@@ -46,52 +57,70 @@ def open_sources(
         images = [images]
     if not isinstance(images, Sequence):
         return images
-    return FileSource.from_paths(path for name in images for path in expand_paths(name))
+    sources = list(_sources(path for name in images for path in expand_paths(name)))
+    if len(sources) == 1:
+        return sources[0]
+    return JoinedSource(sources) if sources else FileSource.from_paths([])
 
 
 def expand_paths(name: str | os.PathLike[str]) -> list[Path]:
-    """Return the image files of a file, folder, CSV or pattern.
+    """Return the paths that a name stands for: itself, or the matches of a pattern.
 
     Parameters
     ----------
     name : str or path-like
-        An image; a folder, for all images below it; a ``.csv`` file with a column ``path``, whose
-        paths are relative to the CSV's folder; or a pattern such as ``"new/**/*.jpg"``, each match
-        of which is one of these. An existing path is not a pattern, whatever its characters.
+        A path; a pattern such as ``"new/**/*.jpg"``; or shards such as ``"a-{000..127}.tar"``,
+        which stay one. An existing path is not a pattern, whatever its characters.
 
     Returns
     -------
     list of Path
-        In the order of the CSV, and sorted otherwise.
+        Sorted.
 
     Raises
     ------
     ImagesNotFoundError
-        Nothing matches, or there is no image in a folder or CSV.
-    ImagesTableError
-        A CSV lacks a ``path`` column or names a file twice.
+        Nothing matches.
 
     Examples
     --------
     >>> [path.name for path in expand_paths("data/digits/test/7/000*.png")]
     ['0007.png']
-    >>> len(expand_paths("data/digits/train"))
-    50
+    >>> expand_paths("data/digits/train")
+    [PosixPath('data/digits/train')]
     """
     path = Path(name)
-    if path.exists():
-        return _images_at(path)
+    if path.exists() or is_collection(path):
+        return [path]
     # Path.glob has no "**/" of its own, and refuses absolute patterns.
     matches = sorted(glob.glob(os.fspath(name), recursive=True))  # noqa: PTH207
     if not matches:
         raise ImagesNotFoundError(
             f"no image, folder or pattern of images: {path}: quote a pattern, and look at the path"
         )
-    return [image for match in matches for image in _images_at(Path(match))]
+    return [Path(match) for match in matches]
 
 
-def _images_at(path: Path) -> list[Path]:
-    if not path.is_dir() and path.suffix.lower() != ".csv":
-        return [path]
-    images = open_images(path)
-    return [Path(images.path(row)) for row in range(len(images.table))]
+def _sources(paths: Iterator[Path]) -> Iterator[ImageSource]:
+    """Yield the sources of some paths; files that follow each other are one source."""
+    files: list[FileSource] = []
+    for path in paths:
+        if is_collection(path):
+            source = open_images(path, labels=False)
+        else:
+            source = FileSource.from_paths([path])
+        if isinstance(source, FileSource):
+            files.append(source)
+            continue
+        if files:
+            yield _as_one(files)
+        files = []
+        yield source
+    if files:
+        yield _as_one(files)
+
+
+def _as_one(sources: list[FileSource]) -> FileSource:
+    paths = (source.path(row) for source in sources for row in range(len(source.table)))
+    notes = SourceNotes.merge(source.notes for source in sources)
+    return dataclasses.replace(FileSource.from_paths(paths), notes=notes)

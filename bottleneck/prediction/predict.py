@@ -55,8 +55,8 @@ def predict(
     head : Head or path
         A head, or the file of one.
     images : path, sequence of paths, or ImageSource
-        Files, folders, patterns such as ``"new/*.jpg"`` and CSVs with a column ``path``, mixed as
-        needed.
+        Files, folders, patterns such as ``"new/*.jpg"``, CSVs with a column ``path``, archives,
+        tables and arrays, mixed as needed.
     model : str or nn.Module, optional
         The network, if its file has moved or it was given as an object; it must be the same.
     weights : str, optional

@@ -98,3 +98,15 @@ def test_a_file_that_ends_within_quotes_is_one_block(tmp_path: Path) -> None:
     (tmp_path / "open.csv").write_text('a,b\n"c,d\ne,f\n')
     with (tmp_path / "open.csv").open("rb") as file:
         assert list(iter_chunks(file)) == ['a,b\n"c,d\ne,f\n']
+
+
+@given(ROWS, st.sampled_from(";\t"))
+def test_other_separators_give_the_same_columns(
+    rows: list[tuple[str, ...]], separator: str
+) -> None:
+    plain = [row for row in rows if not any(set(cell) & set(',"\r\n') for cell in row)]
+    text = "".join(f"{separator.join(row)}\n" for row in plain)
+    assert split_header(f"a,b{separator}c\n{text}", separator) == (["a,b", "c"], text)
+    if plain:
+        assert split_unquoted(text, 3, separator) == [[row[i] for row in plain] for i in range(3)]
+        assert split_unquoted(text, 2, separator) is None

@@ -164,7 +164,12 @@ def test_any_csv_is_what_a_dictionary_would_look_up(
         if new is None:
             expected[path] = ("", "", "" if has_group else group)
             continue
-        expected[path] = (new[0], new[1] if has_split else split, new[2] if has_group else group)
+        label, new_split, new_group = (text.strip() for text in new)  # blanks around are no part
+        expected[path] = (
+            label,
+            new_split if has_split else split,
+            new_group if has_group else group,
+        )
         lines.append([path, new[0], *[new[1]] * has_split, *[new[2]] * has_group])
     header = ["path", "label", *["split"] * has_split, *["group"] * has_group]
     file = tmp_path_factory.getbasetemp() / "any.csv"
@@ -179,3 +184,12 @@ def test_any_csv_is_what_a_dictionary_would_look_up(
     )
     found = with_labels_from_csv(ours, file)
     assert dict(zip(found.path, rows(found), strict=True)) == expected
+
+
+def test_a_csv_of_labels_is_understood_as_one_of_images_is(tmp_path: Path) -> None:
+    path = write(
+        tmp_path, "File Name;Class;set", "train\\a.jpg; wings;Training", "d.jpg;legs;valid"
+    )
+    found = with_labels_from_csv(OURS, path)
+    assert rows(found)[0] == ("wings", "train", "1")
+    assert rows(found)[3] == ("legs", "val", "")

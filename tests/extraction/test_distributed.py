@@ -19,6 +19,7 @@ from bottleneck.extraction.result import Progress
 from bottleneck.runtime.executors import Executor, open_executor
 from bottleneck.runtime.shutdown import StopRequested, clear_stop_request, request_stop
 from bottleneck.spec import ModelReference
+from tests.helpers.archives import write_tar
 from tests.helpers.fixture_types import Extract, Run
 from tests.helpers.networks import NETWORKS, PLAIN
 from tests.helpers.photographs import write_photographs
@@ -80,6 +81,20 @@ def test_workers_make_the_codes_that_one_process_makes(
         np.testing.assert_array_equal(
             codes(tmp_path / "workers", layer), codes(tmp_path / "alone", layer)
         )
+
+
+def test_workers_read_archives_as_one_process_does(
+    photos: Path, tmp_path: Path, extract_tiny: Extract, workers: Executor
+) -> None:
+    files = sorted(path for path in photos.rglob("*") if path.is_file())
+    members = {path.relative_to(photos).as_posix(): path.read_bytes() for path in files}
+    write_tar(tmp_path / "photos.tar", members)
+    extract_tiny(photos, tmp_path / "alone")
+    done = extract_tiny(tmp_path / "photos.tar", tmp_path / "workers", executor=workers)
+    assert done.rows == 36
+    np.testing.assert_array_equal(
+        codes(tmp_path / "workers", "layer2"), codes(tmp_path / "alone", "layer2")
+    )
 
 
 def test_the_network_is_built_once_by_each_worker(

@@ -211,6 +211,7 @@ def test_the_shard_size_that_is_advised_deals_the_work_out(
 def test_plan_prints_shards_bytes_and_time(run: Run, photos: Path) -> None:
     result = run("plan", photos, *TINY, "--shard-size", 8, "--tasks", 2)
     assert result.exit_code == 0
+    assert result.stdout.startswith("36 images, 3 classes, train 24, val 12\n")
     assert "36 images, shards a layer: 5, of up to 8 rows" in result.stdout
     assert re.search(r"\d images/s", result.stdout)
     assert "2 tasks on machines like this one" in result.stdout
@@ -221,6 +222,7 @@ def test_plan_prints_json_for_programs(run: Run, photos: Path) -> None:
     assert (found["rows"], found["shards"], found["shards_a_task"]) == (36, 5, 3)
     assert found["layers"]["layer2"]["code_shape"] == [8]
     assert found["task_seconds"] < found["seconds"]
+    assert found["images"]["splits"] == {"train": 24, "val": 12}
 
 
 def test_the_command_gives_its_advice_in_its_own_options(run: Run, photos: Path) -> None:

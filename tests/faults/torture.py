@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults import attacks, fuzz
+from tests.faults import attacks, fuzz, fuzz_sources
 from tests.faults.trial import Workshop, open_workshop
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
@@ -113,6 +113,12 @@ def rows(workshop: Workshop, amount: Amount) -> Iterator[Row]:
     for what in (fuzz.images, fuzz.heads, fuzz.weights, fuzz.caches, fuzz.shards):
         done = what(workshop, 0, amount.fuzz)
         yield f"changed {what.__name__} opened", done, "sound, or refused in one line"
+    for name, open_all in (("tar", fuzz_sources.tars), ("npz", fuzz_sources.npz_files)):
+        done = open_all(0, amount.fuzz)
+        yield f"changed {name} files of images read", done, "sound, or refused in one line"
+    done, crashed = fuzz_sources.tables(0, amount.forged)
+    said = f"sound, or refused in one line; {crashed} processes of 50 were ended by pyarrow itself"
+    yield "changed Parquet files of images read", done, said
     done, crashed = fuzz.forged_shards(workshop, 0, amount.forged)
     said = f"refused or read; {crashed} processes of 50 shards each were ended by HDF5 itself"
     yield "changed shards under a valid envelope", done, said

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -102,11 +103,16 @@ def program(*arguments: object) -> list[str]:
 
 
 def refused(result: Result, *parts: object, code: int = 1) -> None:
-    """The command failed as it should: one line of error that holds all parts, nothing else."""
+    """The command failed as it should: one line of error that holds all parts, nothing else.
+
+    What was found among the images may have been said before it.
+    """
     assert isinstance(result.exception, SystemExit), f"a traceback: {result.exception!r}"
     assert result.exit_code == code, result.output
     assert result.stdout == ""
     lines = result.stderr.splitlines()
+    if lines and re.match(r"\d+ images?\b", lines[0]):
+        lines = lines[1:]
     if lines and lines[0].startswith("Usage: "):  # click's usage, hint and empty line
         assert code == 2
         lines = lines[lines.index("") + 1 :]

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from benchmarks import startup
-from benchmarks.extraction import compression, scale
+from benchmarks.extraction import compression, scale, sources
 from benchmarks.extraction import report as extraction
 from benchmarks.extraction.stages import seconds_each
 from benchmarks.fitting import epochs, search, vs_sklearn
@@ -99,6 +99,14 @@ def test_the_sizes_of_compression_are_a_table_a_pooling(monkeypatch: pytest.Monk
     for name in compression.FILTERS:
         assert text.count(f"\n| {name} |") == 2
     assert text.count("\n| none | 1.000 |") == 2
+
+
+def test_sources_are_a_table_of_rates_and_one_of_planning() -> None:
+    text = sources.markdown(images=4, members=60, tars=3, turns=1)
+    for name in ("folder", "tar", "Parquet"):
+        assert f"\n| {name} | " in text
+    assert "| 60 members of class folders in 3 archives | " in text
+    assert "| 20 files in a folder | " in text
 
 
 def test_without_a_gpu_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:

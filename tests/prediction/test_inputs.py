@@ -1,27 +1,35 @@
-"""Arguments of predict and evaluate become a head and image files."""
+"""Arguments of predict and evaluate become a head and a source of images."""
 
+import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from bottleneck.data.summary import summarize_images
 from bottleneck.errors import HeadError, ImagesNotFoundError, ImagesTableError
 from bottleneck.fitting.head import Head
-from bottleneck.prediction.inputs import expand_paths, open_head
+from bottleneck.prediction.inputs import expand_paths, open_head, open_sources
+
+
+def paths_of(names: str | Path | Sequence[str | Path]) -> list[Path]:
+    source = open_sources(names)
+    return [Path(source.path(row)) for row in range(len(source.table))]
 
 
 def test_names_are_files_folders_and_patterns(photos: Path, tmp_path: Path) -> None:
     folder = photos / "val" / "ants"
     files = sorted(folder.iterdir())
-    assert expand_paths(str(files[0])) == [files[0]]
-    assert expand_paths(folder) == files
-    assert expand_paths(str(folder / "*.png")) == [path for path in files if path.suffix == ".png"]
-    assert expand_paths(str(photos / "val" / "**" / "ants000.jpg")) == [folder / "ants000.jpg"]
+    assert paths_of(str(files[0])) == [files[0]]
+    assert paths_of(folder) == files
+    assert paths_of(str(folder / "*.png")) == [path for path in files if path.suffix == ".png"]
+    assert paths_of(str(photos / "val" / "**" / "ants000.jpg")) == [folder / "ants000.jpg"]
     odd = tmp_path / "a[1].jpg"  # a file's own name goes before a pattern
     odd.touch()
     assert expand_paths(str(odd)) == [odd]
-    for absent in ("absent.jpg", "absent/*.jpg"):
+    for absent in ("absent.jpg", "absent/*.jpg", "absent.tar"):
         with pytest.raises(ImagesNotFoundError, match="absent"):
-            expand_paths(absent)
+            open_sources(absent)
 
 
 def test_a_csv_gives_its_paths_in_its_order(tmp_path: Path) -> None:
@@ -29,11 +37,35 @@ def test_a_csv_gives_its_paths_in_its_order(tmp_path: Path) -> None:
     (tmp_path / "lists" / "some.CSV").write_text("label,path\nx,b.jpg\ny,../a.jpg\n")
     (tmp_path / "lists" / "more.csv").write_text("path\nc.jpg\n")
     folder = tmp_path / "lists"
-    assert expand_paths(folder / "some.CSV") == [folder / "b.jpg", folder / "../a.jpg"]
-    assert expand_paths(str(folder / "*.csv")) == [folder / "c.jpg"]
-    (folder / "bad.csv").write_text("file\na.jpg\n")
+    assert paths_of(folder / "some.CSV") == [folder / "b.jpg", folder / "../a.jpg"]
+    assert paths_of(str(folder / "*.csv")) == [folder / "c.jpg"]
+    (folder / "bad.csv").write_text("url\na.jpg\n")
     with pytest.raises(ImagesTableError, match="no column 'path'"):
-        expand_paths(folder / "bad.csv")
+        open_sources(folder / "bad.csv")
+
+
+def test_files_and_archives_are_mixed_in_the_order_in_which_they_are_named(
+    photos: Path, tmp_path: Path
+) -> None:
+    first, second, *_ = sorted((photos / "val" / "ants").iterdir())
+    for name in ("a-0.tar", "a-1.tar"):
+        with tarfile.open(tmp_path / name, "w") as archive:
+            archive.add(second, "ants/2.jpg")
+    names = [first, tmp_path / "a-{0..1}.tar", first, second]
+    source = open_sources(names)
+    assert [source.path(row) for row in range(5)] == [
+        str(first),
+        str(tmp_path / "a-0.tar" / "ants" / "2.jpg"),
+        str(tmp_path / "a-1.tar" / "ants" / "2.jpg"),
+        str(first),
+        str(second),
+    ]
+    expected = [first, second, second, first, second]
+    assert [source.read(row) for row in range(5)] == [path.read_bytes() for path in expected]
+    assert source.missing_here() == ""
+    (tmp_path / "a-1.tar").unlink()
+    assert source.missing_here() == str(tmp_path / "a-1.tar")
+    assert paths_of(str(tmp_path / "*.tar")) == [tmp_path / "a-0.tar" / "ants" / "2.jpg"]
 
 
 def test_a_head_is_itself_or_read_from_its_file(head: Head, tmp_path: Path) -> None:
@@ -43,3 +75,14 @@ def test_a_head_is_itself_or_read_from_its_file(head: Head, tmp_path: Path) -> N
         assert open_head(path).coef.tolist() == head.coef.tolist()
     with pytest.raises(HeadError, match="no head at"):
         open_head(tmp_path / "absent.head")
+
+
+def test_what_is_found_beside_the_images_of_all_names_is_noted(tmp_path: Path) -> None:
+    for name in ("a/1.jpg", "a/2.heic", "b/train/3.jpg", "b/training/4.jpg", "b/5.heic"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    source = open_sources([tmp_path / "a", tmp_path / "b", tmp_path / "a" / "1.jpg"])
+    assert len(source.table) == 4  # splits do not matter, and are not refused
+    assert summarize_images(source).counts == (
+        "4 images; 2 files of kinds that are not read: 2 .heic"
+    )

@@ -28,9 +28,16 @@ def evaluate(head: Path, target: Path, as_json: bool, **options: Any) -> None:
       bottleneck evaluate head-svm-layer3.safetensors photos.cache
       bottleneck evaluate head-svm-layer3.safetensors new-photos --split test
     """
+    from bottleneck import Head, open_images, summarize_images
     from bottleneck import evaluate as run
+    from bottleneck.cache import is_cache
     from bottleneck.extraction import ComputeOptions
 
     compute = take(ComputeOptions, options)
-    evaluation = run(head, target, compute=compute, **options)
+    if is_cache(target):
+        evaluation = run(head, target, compute=compute, **options)
+    else:
+        loaded, images = Head.load(head), open_images(target)
+        click.echo(str(summarize_images(images)), err=True)
+        evaluation = run(loaded, images, compute=compute, **options)
     print_result(evaluation, as_json=as_json)

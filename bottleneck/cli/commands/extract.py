@@ -51,7 +51,11 @@ from bottleneck.cli.types import PATH, Task
 @click.option(
     "--check-content", is_flag=True, help="Compare images by content, not by size and time."
 )
-@click.option("--strict", is_flag=True, help="Exit with 1 if any image was rejected.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Exit with 1 if any image was rejected, or a file that may be one was passed over.",
+)
 @force_option
 @json_option
 def extract(
@@ -68,9 +72,14 @@ def extract(
     """Cache the codes of images at some layers.
 
     Runs the frozen network once over IMAGES: a directory of class folders, one with train/ val/
-    test/ of class folders, a flat directory, or a CSV with path[,label][,split][,group]. Run
-    again, it makes only what is missing. It first prints an estimate of the disk space, and
-    refuses to start if the disk is too small. The weights define the image preprocessing;
+    test/ of class folders, a flat directory, or a CSV with path[,label][,split][,group]. Splits and
+    columns are known by their usual names too, such as validation or filename. IMAGES may also be
+    tar archives (one, a directory of them, or 'a-{000..127}.tar'), with class folders or
+    WebDataset's key.cls, key.json or key.txt beside each image; Parquet files of Hugging Face's
+    datasets; MedMNIST's .npz; or .h5 with images and labels. Run again, it makes only what is
+    missing. It first prints what it found, which files it passes over, and an
+    estimate of the disk space, and refuses to start if the disk is too small. At the end it counts
+    images with the same bytes. The weights define the image preprocessing;
     --resize, --crop, --mean, --std and --interpolation replace parts of it. A --model
     file.py:factory is executed. The network that it returns may have an attribute `preprocess`:
     a dictionary of these five fields.
@@ -80,6 +89,7 @@ def extract(
       bottleneck extract photos -o photos.cache --model resnet50 --layer layer3 --layer layer4
       bottleneck extract photos -o photos.cache --model resnet50 --layer layer2 --task 3/16
       bottleneck extract photos -o photos.cache --model resnet50 --layer layer2 --backend loky
+      bottleneck extract 'a-{000..127}.tar' -o a.cache --model resnet50 --layer layer3
 
     In an array job of Slurm, Grid Engine or LSF, and under srun, torchrun or mpirun, each process
     makes its own part, and says which variables chose it. In an array of N jobs of PBS or
@@ -111,5 +121,8 @@ def extract(
             **options,
         )
     print_result(result, as_json=as_json)
-    if strict and result.rejected:
+    if strict and result.images.notes.lost_images:
+        passed_over = result.images.notes.passed_over_text()
+        click.echo(f"error: --strict: {passed_over}: convert, move or remove them", err=True)
+    if strict and (result.rejected or result.images.notes.lost_images):
         sys.exit(1)

@@ -4,7 +4,7 @@ import errno
 import os
 from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from bottleneck.data.categorical_column import CategoricalColumn
 from bottleneck.data.reading import read_image_bytes
+from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.string_column import StringColumn
 from bottleneck.data.table import ImageTable, TextColumns
 
@@ -28,6 +29,8 @@ class FileSource:
     root : Path
         The folder that the paths of `table` are relative to.
     table : ImageTable
+    notes : SourceNotes
+        What was found beside the images. Other processes do not get it.
 
     Examples
     --------
@@ -38,9 +41,12 @@ class FileSource:
 
     root: Path
     table: ImageTable
+    notes: SourceNotes = field(default=SourceNotes(), compare=False)
 
     @classmethod
-    def from_columns(cls, root: Path, columns: TextColumns) -> Self:
+    def from_columns(
+        cls, root: Path, columns: TextColumns, notes: SourceNotes = SourceNotes()
+    ) -> Self:
         """Return the source of a path, label, split and group column; sizes and times are read.
 
         Raises
@@ -54,7 +60,7 @@ class FileSource:
             size.append(status[0])
             mtime.append(status[1])
         sizes, times = (np.frombuffer(number, dtype=np.int64) for number in (size, mtime))
-        return cls(root, ImageTable(*columns, sizes, times))
+        return cls(root, ImageTable(*columns, sizes, times), notes)
 
     @classmethod
     def from_paths(cls, paths: Iterable[str | os.PathLike[str]]) -> Self:
@@ -73,7 +79,11 @@ class FileSource:
 
     def with_table(self, table: ImageTable) -> Self:
         """Return the source of the same images, numbered by the rows of another table."""
-        return type(self)(self.root, table)
+        return replace(self, table=table)
+
+    def stat(self, name: str) -> tuple[int, int]:
+        """Return size and time of the last change of a file below the folder; -1 if absent."""
+        return _size_and_mtime(os.path.join(self.root, name))  # noqa: PTH118
 
     def missing_here(self) -> str:
         """Return the path of an image that should exist but is not visible to this process.

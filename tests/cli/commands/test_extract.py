@@ -257,12 +257,15 @@ def test_what_is_to_be_done_and_its_room_is_said_before(
     extract = ("extract", photos, "-o", "new", *TINY, "--shard-size", 8)
     # 5 shards of 16 kB and 36 rows of 400 B, and 8 and 10 values in float16
     first = run(*extract, "--layer", "layer3")
-    assert first.stderr == (
+    found = "36 images, 3 classes, train 24, val 12\n"
+    assert first.stderr == found + (
         "36 images to encode at layer2 (8), layer3 (10): at most 190 kB, 52 GB free on the disk\n"
     )
     assert run(*extract).stderr == ""  # nothing to do
     task = run(*extract, "--layer", "fc", "--task", "1/2", "--json")
-    assert task.stderr == "16 images to encode at fc (4): at most 38.5 kB, 52 GB free on the disk\n"
+    assert task.stderr == found + (
+        "16 images to encode at fc (4): at most 38.5 kB, 52 GB free on the disk\n"
+    )
     assert json.loads(task.stdout)["encoded"] == 16
 
 
@@ -430,7 +433,8 @@ def test_nan_names_image_and_layer_and_keeps_finished_shards(run: Run, tmp_path:
     )
     result = run(*arguments)
     assert (result.exit_code, result.stdout) == (1, "")
-    announced, error = result.stderr.splitlines()
+    found, announced, error = result.stderr.splitlines()
+    assert found == "13 images, 1 class"
     assert announced.startswith("13 images to encode at layer2 (8): ")
     assert error.startswith("error: ")
     for part in ("NaN", "ants/white.png", "layer2", "--precision float32"):
@@ -439,6 +443,91 @@ def test_nan_names_image_and_layer_and_keeps_finished_shards(run: Run, tmp_path:
     (tmp_path / "some" / "ants" / "white.png").unlink()
     found = json.loads(run(*arguments, "--json").stdout)
     assert (found["encoded"], found["complete"]) == (1, True)
+
+
+# What is passed over, and what is the same twice
+
+
+def test_files_that_are_passed_over_are_counted_before(
+    run: Run, photos: Path, tmp_path: Path
+) -> None:
+    (photos / "train" / "flies").mkdir()
+    for name in ("train/flies/1.heic", "train/flies/2.HEIC", "train/ants/notes.txt"):
+        (photos / name).write_bytes(b"x")
+    extract = ("extract", photos, "-o", "new", *TINY)
+    result = run(*extract, "--json")
+    found = json.loads(result.stdout)["images"]
+    assert result.stderr.splitlines()[:2] == [
+        "36 images, 3 classes, train 24, val 12; 3 files of kinds that are not read: 2 .heic, "
+        "1 .txt",
+        "class folders without an image: train/flies (2 files)",
+    ]
+    assert found["passed_over"] == {".heic": 2, ".txt": 1}
+    assert found["without_images"] == {"train/flies": 2}
+    again = run(*extract, "--strict")  # nothing to do, and not in silence
+    assert "3 files of kinds that are not read" in again.stdout
+    assert (again.exit_code, again.stderr.splitlines()) == (
+        1,
+        [
+            "error: --strict: 3 files of kinds that are not read: 2 .heic, 1 .txt: convert, move "
+            "or remove them"
+        ],
+    )
+    shutil.rmtree(photos / "train" / "flies")
+    assert run(*extract, "--strict").exit_code == 0  # a text is no image
+
+
+def test_splits_of_usual_names_are_said_and_fitted(run: Run, photos: Path, tmp_path: Path) -> None:
+    (photos / "train").rename(photos / "Training ")
+    (photos / "val").rename(photos / "validation")
+    result = run("extract", photos, "-o", "new", *TINY)
+    assert result.stderr.splitlines()[:2] == [
+        "36 images, 3 classes, train 24, val 12",
+        "splits by their usual names: 'Training ' is train, 'validation' is val",
+    ]
+    assert {row["split"] for row in _table(tmp_path / "new" / "images.csv")} == {"train", "val"}
+    fitted = run("fit", "new", "--clf", "svm", "--c", "1", "--cv", "0", "-o", "head", "--json")
+    assert json.loads(fitted.stdout)["heldout"]["n"] == 12
+
+
+def test_folders_that_may_be_splits_are_refused_before_anything(
+    run: Run, photos: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(photos / "train", photos / "training")
+    result = run("extract", photos, "-o", "new", *TINY)
+    refused(result, "'train', 'training' all look like the split 'train'", "CSV")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_csv_of_other_names_is_understood_and_said(
+    run: Run, photos: Path, tmp_path: Path
+) -> None:
+    rows = [
+        f"photos\\{split}\\ants\\ants00{i};ants ;{split.title()};7"
+        for split in ("train", "val")
+        for i in (0, 2)
+    ]
+    (tmp_path / "list.csv").write_text("\n".join(["\ufeffFileName;Class;set;camera", *rows, ""]))
+    result = run("extract", "list.csv", "-o", "new", *TINY)
+    assert result.stderr.splitlines()[:5] == [
+        "4 images, 1 class, train 2, val 2",
+        "columns by their usual names: 'FileName' is path, 'Class' is label, 'set' is split",
+        "columns that are not used: 'camera'",
+        "splits by their usual names: 'Train' is train, 'Val' is val",
+        "4 paths found with / in place of \\ or without blanks around, and with the suffix .jpg",
+    ]
+    assert _rows(tmp_path / "new")[0] == "photos/train/ants/ants000.jpg"
+
+
+def test_the_same_bytes_twice_are_one_line(run: Run, photos: Path) -> None:
+    shutil.copy(photos / "train" / "ants" / "ants000.jpg", photos / "val" / "ants" / "copy.jpg")
+    lines = run("extract", photos, "-o", "new", *TINY).stdout.splitlines()
+    (line,) = [line for line in lines if "same bytes" in line]
+    assert line == (
+        "2 images have the same bytes as another: 1 picture, of which 1 is in several splits "
+        "(train/ants/ants000.jpg = val/ants/copy.jpg)"
+    )
+    assert "same bytes" not in run("extract", photos / "val", "-o", "val", *TINY).stdout
 
 
 # Refusals
@@ -621,7 +710,7 @@ def test_images_that_are_not_there_leave_no_half_cache(
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").write_text("no image")
-    (tmp_path / "columns.csv").write_text("file,label\na.jpg,ants\n")
+    (tmp_path / "columns.csv").write_text("url,label\na.jpg,ants\n")
     (tmp_path / "twice.csv").write_text("path\na.jpg\nb.jpg\na.jpg\n")
     (tmp_path / "nothing.csv").write_text("path,label\n")
     refused(run("extract", images, "-o", "new", *TINY), *parts)

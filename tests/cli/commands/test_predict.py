@@ -349,3 +349,10 @@ def test_a_network_that_moved_is_found_where_it_is_said_to_be(
     refused(result, "here/tiny_networks.py")
     moved = _json(run, head, "new", "--model", "there/tiny_networks.py:plain")
     assert sum(bool(line["label"]) for line in moved) == 7
+
+
+def test_files_that_are_passed_over_are_counted(run: Run, svm: Path, new: Path) -> None:
+    (new / "wasps" / "1.heic").touch()
+    result = run("predict", svm, "new/wasps", "new/ants/ants000.jpg")
+    assert result.stderr == "4 images; 1 file of a kind that is not read: 1 .heic\n"
+    assert len(result.stdout.splitlines()) == 4

@@ -143,7 +143,9 @@ def test_a_repair_says_what_there_is_to_do_and_needs_room_for_it(
     assert contents(cache) == before
     forced = run(*repair, "--force")
     assert forced.exit_code == 0
-    assert forced.stderr.startswith("8 images to encode at layer2 (8): at most ")
+    found, announced = forced.stderr.splitlines()
+    assert found == "36 images, 3 classes, train 24, val 12"
+    assert announced.startswith("8 images to encode at layer2 (8): at most ")
     assert f"repaired: {file}" in forced.stdout
 
 

@@ -1,0 +1,198 @@
+"""ContainerSource: images that lie in files which hold many, such as archives and arrays."""
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.data.sources.notes import SourceNotes
+from bottleneck.data.string_column import StringColumn
+from bottleneck.data.table import ImageTable
+from bottleneck.errors import ImageError, ImagesTableError
+
+_OPENING = threading.Lock()
+
+
+class Members(Protocol):
+    """The images in some container files. Threads may read at the same time."""
+
+    @property
+    def table(self) -> ImageTable:
+        """All images, in the order in which they are stored."""
+        ...
+
+    def read(self, member: int) -> bytes:
+        """Return the bytes of an encoded image by its row in `table`.
+
+        Raises
+        ------
+        ImageError
+            This image cannot be read.
+        OSError
+            The storage is out of reach: no image can be read.
+        """
+        ...
+
+
+# Looks through container files, given by their folder and their names in it.
+OpenMembers = Callable[[Path, tuple[str, ...]], Members]
+
+
+@dataclass(frozen=True)
+class ContainerSource:
+    r"""Images that lie in files which hold many.
+
+    A pickle of a source does not hold where each image lies: another process looks through the
+    files again when it reads the first image.
+
+    Parameters
+    ----------
+    root : Path
+        The folder that the paths of `table` are relative to.
+    names : tuple of str
+        The container files, relative to `root`.
+    table : ImageTable
+        A path is the name of the container, and the name of the image in it.
+    open_members : callable
+        A function of a module, which looks through the containers.
+
+    Examples
+    --------
+    >>> from bottleneck.data.sources.npz import open_npz
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     images = np.zeros((2, 3, 4), dtype=np.uint8)
+    ...     np.savez(f"{folder}/a.npz", train_images=images, train_labels=[[7], [8]])
+    ...     source = ContainerSource.open(Path(folder), ("a.npz",), open_npz)
+    ...     source.table.path[1], source.table.label[1], source.read(1)[:11]
+    ('a.npz/train/00001', '8', b'P5 4 3 255\n')
+    """
+
+    root: Path
+    names: tuple[str, ...]
+    table: ImageTable
+    open_members: OpenMembers
+
+    @classmethod
+    def open(cls, root: Path, names: tuple[str, ...], open_members: OpenMembers) -> Self:
+        """Look through containers and return the source of all their images.
+
+        Raises
+        ------
+        ImagesNotFoundError
+            A container does not exist.
+        ImagesTableError
+            A container is malformed, or two of its images have one name.
+        OSError
+            A container cannot be read.
+        """
+        members = open_members(root, names)
+        _require_distinct(root, members.table.path)
+        source = cls(root, names, members.table, open_members)
+        source.__dict__["_members"] = members  # the class is frozen
+        return source
+
+    def read(self, row: int) -> bytes:
+        """Return the bytes of an encoded image; see `bottleneck.data.images.ImageSource`."""
+        members = self._open()
+        member = int(self._member_of_row[row])
+        if member < 0:
+            raise ImageError("cannot be read: it is not in its container any more")
+        return members.read(member)
+
+    def path(self, row: int) -> str:
+        """Return the container's path and the name of an image in it, to be used in messages."""
+        return str(self.root / self.table.path[row])
+
+    def with_table(self, table: ImageTable) -> Self:
+        """Return the source of the same images, numbered by the rows of another table."""
+        source = type(self)(self.root, self.names, table, self.open_members)
+        if "_members" in self.__dict__:
+            source.__dict__["_members"] = self.__dict__["_members"]
+        return source
+
+    def missing_here(self) -> str:
+        """Return the path of a container that this process does not see; empty if it sees all."""
+        paths = (self.root / name for name in self.names)
+        return next((str(path) for path in paths if not path.is_file()), "")
+
+    @property
+    def notes(self) -> SourceNotes:
+        """What was found beside the images; empty in another process."""
+        found: SourceNotes = getattr(self.__dict__.get("_members"), "notes", SourceNotes())
+        return found
+
+    @cached_property
+    def _member_of_row(self) -> NDArray[np.int64]:
+        return match_texts(self.table.path, self._open().table.path)
+
+    def _open(self) -> Members:
+        members: Members | None = self.__dict__.get("_members")
+        if members is None:
+            with _OPENING:  # of several threads, one looks through the files for all
+                members = self.__dict__.get("_members")
+                if members is None:
+                    members = self.open_members(self.root, self.names)
+                    self.__dict__["_members"] = members
+        return members
+
+    def __reduce__(self) -> Any:
+        # Another process may have another working directory.
+        root = Path(os.path.abspath(self.root))  # noqa: PTH100  (a link keeps its name)
+        return type(self), (root, self.names, self.table, self.open_members)
+
+
+def match_texts(texts: StringColumn, known: StringColumn) -> NDArray[np.int64]:
+    """Return where each of some texts stands in another column, which has each text once.
+
+    Parameters
+    ----------
+    texts : StringColumn
+        n texts.
+    known : StringColumn
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        Rows of `known`; -1 for a text that is not there.
+
+    Examples
+    --------
+    >>> match_texts(StringColumn(["b", "x", "a"]), StringColumn(["a", "b"])).tolist()
+    [1, -1, 0]
+    """
+    if texts == known:
+        return np.arange(len(texts))
+    wanted, keys = _digests(texts), _digests(known)
+    order = np.argsort(keys)
+    place = np.searchsorted(keys, wanted, sorter=order)
+    row = np.append(order, -1)[place]
+    found = np.append(keys, b"")[row] == wanted
+    return np.where(found, row, -1)
+
+
+def _digests(texts: StringColumn) -> NDArray[np.bytes_]:
+    # Sixteen bytes a text, where a dictionary of the texts themselves takes two hundred.
+    digests = (
+        blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).digest() for text in texts
+    )
+    return np.fromiter(digests, dtype="S16", count=len(texts))
+
+
+def _require_distinct(root: Path, paths: StringColumn) -> None:
+    keys = _digests(paths)
+    order = np.argsort(keys, kind="stable")
+    twice = np.flatnonzero(keys[order[1:]] == keys[order[:-1]])
+    if len(twice):
+        first, second = (int(order[twice[0] + k]) for k in (0, 1))
+        raise ImagesTableError(
+            f"{root / paths[first]}: images {first + 1} and {second + 1} have this name; an image "
+            "is one row: give each a name of its own"
+        )

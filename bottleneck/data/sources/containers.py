@@ -1,0 +1,112 @@
+"""Open files that hold many images, by what there is under a path."""
+
+import os
+from pathlib import Path
+
+from bottleneck.data.sources.container import ContainerSource
+from bottleneck.data.sources.container_names import (
+    container_kind,
+    expand_shards,
+    find_containers,
+    is_shard_pattern,
+)
+from bottleneck.data.sources.files import FileSource
+from bottleneck.errors import ImagesNotFoundError
+
+_ARRAYS = ("npz", "hdf5")  # each file of them is a data set of its own
+
+
+def open_containers(path: Path, *, labels: bool = True) -> ContainerSource | FileSource | None:
+    """Return the images of a container, of several that a pattern names, or of those of a folder.
+
+    Parameters
+    ----------
+    path : Path
+        A tar archive, a Parquet, ``.npz`` or HDF5 file; a pattern such as ``a-{000..127}.tar``; or
+        a folder that holds such files.
+    labels : bool
+        Whether folders in archives give labels and splits. If not, none are refused.
+
+    Returns
+    -------
+    ContainerSource, FileSource or None
+        None if the path is nothing of these.
+
+    Raises
+    ------
+    ImagesNotFoundError
+        There is no image in them, a file of a pattern is missing, or a folder holds several kinds.
+    ImagesTableError
+        A container is malformed.
+    LabelsError
+        Folders in archives look like splits, but it cannot be told which is which.
+    OSError
+        The storage fails.
+    """
+    if path.is_dir():
+        return _open_folder(path, labels)
+    if path.exists():
+        kind = container_kind(path.name) if path.is_file() else ""
+        return _open(kind, path.parent, (path.name,), path, labels) if kind else None
+    return _open_pattern(path, labels) if is_shard_pattern(path) else None
+
+
+def _open_folder(folder: Path, labels: bool) -> ContainerSource | FileSource | None:
+    found = find_containers(folder)
+    if not found:
+        return None
+    seen = " and ".join(f"{len(names)} {kind} files" for kind, names in found.items())
+    if len(found) > 1:
+        raise ImagesNotFoundError(
+            f"no images in {folder}, but {seen}: name one of them, or a folder of one kind"
+        )
+    ((kind, names),) = found.items()
+    if kind in _ARRAYS and len(names) > 1:
+        raise ImagesNotFoundError(f"no images in {folder}, but {seen}: name one of them")
+    return _open(kind, folder, tuple(names), folder, labels)
+
+
+def _open_pattern(path: Path, labels: bool) -> ContainerSource | FileSource:
+    text = os.fspath(path)
+    names = expand_shards(text)
+    missing = [name for name in names if not Path(name).is_file()]
+    if missing:
+        raise ImagesNotFoundError(
+            f"{len(missing)} of the {len(names)} files that {text} stands for do not exist, for "
+            f"example {missing[0]}"
+        )
+    root = Path(text[: text.index("{")] + "_").parent
+    relative = tuple(Path(name).relative_to(root).as_posix() for name in names)
+    return _open(container_kind(text), root, relative, path, labels)
+
+
+def _open(
+    kind: str, root: Path, names: tuple[str, ...], path: Path, labels: bool
+) -> ContainerSource | FileSource:
+    source = _open_kind(kind, root, names, labels)
+    if not len(source.table):
+        raise ImagesNotFoundError(
+            f"no images in {path}: it is empty, or holds files of other kinds"
+        )
+    return source
+
+
+def _open_kind(
+    kind: str, root: Path, names: tuple[str, ...], labels: bool
+) -> ContainerSource | FileSource:
+    # Imported when needed: a folder of photographs shall not wait for pyarrow and h5py.
+    if kind == "parquet":
+        from bottleneck.data.sources.parquet import open_parquet_images
+
+        return open_parquet_images(root, names)
+    if kind == "npz":
+        from bottleneck.data.sources.npz import open_npz
+
+        return ContainerSource.open(root, names, open_npz)
+    if kind == "hdf5":
+        from bottleneck.data.sources.hdf5 import open_hdf5
+
+        return ContainerSource.open(root, names, open_hdf5)
+    from bottleneck.data.sources.tar import open_tars, open_tars_unlabelled
+
+    return ContainerSource.open(root, names, open_tars if labels else open_tars_unlabelled)

@@ -1,0 +1,274 @@
+"""Tell whether the folders below a root are splits or classes, and refuse what cannot be told."""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from bottleneck.data.split_names import SplitName, parse_split, translations
+from bottleneck.errors import LabelsError
+
+ListFolder = Callable[[Path], tuple[list[str], bool]]
+
+_NO_IMAGES = frozenset(("__MACOSX",))  # of an archive made by macOS: hidden files alone
+
+_FOLD = re.compile(r"(?:fold|split|cv)[\W_]*\d+", re.IGNORECASE)
+_MOST_NAMED = 4
+_REMEDY = "rename them, or list the images in a CSV with the columns path, label and split"
+
+
+@dataclass(frozen=True)
+class FolderLayout:
+    """What the folders at the first levels below a root are.
+
+    Attributes
+    ----------
+    root : Path
+    splits : mapping of str to str
+        The split of each folder of the first level; empty if these folders are classes.
+    label_at : mapping of str to int
+        The level of the class folders below each folder of the first level, counted from 0.
+    class_folders : tuple of str
+        Relative paths of the class folders.
+    remarks : tuple of str
+        What was understood in another way than it is written.
+    flat : bool
+        Whether folders mean nothing.
+    """
+
+    root: Path
+    splits: Mapping[str, str] = field(default_factory=dict)
+    label_at: Mapping[str, int] = field(default_factory=dict)
+    class_folders: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    flat: bool = False
+
+    def place(self, folder: str) -> tuple[str, str, str]:
+        """Return the label, the split and the class folder of the files in a folder.
+
+        Parameters
+        ----------
+        folder : str
+            Relative to the root; empty for the root itself.
+        """
+        names = folder.split("/") if folder and not self.flat else []
+        at = self.label_at.get(names[0], 0) if names else 0
+        split = self.splits.get(names[0], "") if names else ""
+        if len(names) <= at:
+            return "", split, ""
+        return names[at], split, "/".join(names[: at + 1])
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """A folder of the first level: its name, its shown folders, and whether it holds images.
+
+    `below` is the folder that holds the classes: of ``train/train/ants`` that is ``train/train``.
+    """
+
+    name: str
+    below: str
+    folders: tuple[str, ...]
+    images: bool
+
+
+def read_layout(
+    root: Path, is_image: Callable[[str], bool], list_folder: ListFolder | None = None
+) -> FolderLayout:
+    """Return what the folders below a root are.
+
+    Folders are splits if their names are usual names of splits, alone or with a common prefix or
+    suffix, and if they stand alone or hold class folders. Other folders beside such splits are
+    splits too. A single folder called ``train`` beside class folders is a class.
+
+    Parameters
+    ----------
+    root : Path
+    is_image : callable
+        Whether a file name is that of an image.
+    list_folder : callable, optional
+        Lists the root or a folder below it: the names of its folders, sorted, and whether it holds
+        images. By default they are on the disk.
+
+    Raises
+    ------
+    LabelsError
+        Folders look like splits, but it cannot be told which is which, or whether they are.
+    OSError
+        A folder cannot be listed.
+    """
+    list_folder = list_folder or partial(_list, is_image=is_image)
+    names = list_folder(root)[0]
+    looks = {name: look for name in names if (look := parse_split(name))}
+    named = _splits_among(looks)
+    if not named and len(names) == 1 and looks:  # `seg_train` alone
+        named = names if list_folder(root / names[0])[0] else []
+    if not named:
+        return FolderLayout(root, class_folders=tuple(names))
+    folders = [_look_into(root, name, looks.get(name), list_folder) for name in names]
+    chosen = [folder for folder in folders if folder.name in named]
+    others = [f for f in folders if f.name not in named and (f.folders or f.images)]
+    splits = {folder.name: looks[folder.name].split for folder in chosen}
+    if not _are_splits(root, chosen, others, set(splits.values())):
+        remarks = tuple(f"the folder {name!r} is a class, not a split" for name in named)
+        return FolderLayout(root, class_folders=tuple(names), remarks=remarks)
+    _require_distinct(root, splits)
+    unclear = [folder.name for folder in others if folder.name in looks]
+    if unclear:
+        raise LabelsError(
+            f"{root}: {_look_like(unclear, 'split')} as well as {_listing(named)}: {_REMEDY}"
+        )
+    return FolderLayout(
+        root,
+        splits={folder.name: splits.get(folder.name, folder.name) for folder in folders},
+        label_at={folder.name: folder.below.count("/") + 1 for folder in folders},
+        class_folders=tuple(f"{f.below}/{name}" for f in folders for name in f.folders),
+        remarks=translations(splits.items()),
+    )
+
+
+def require_no_splits_below(
+    root: Path, nested: Iterable[tuple[str, str]], *, alone: bool | None = None
+) -> None:
+    """Refuse class folders that hold splits, and folds that stand where classes do.
+
+    Parameters
+    ----------
+    root : Path
+        A folder whose folders of the first level are classes.
+    nested : iterable of (str, str)
+        A folder of the first level with images below it, and one in it.
+    alone : bool, optional
+        Whether the root holds one folder; by default, the disk is asked.
+
+    Raises
+    ------
+    LabelsError
+        A folder holds at least two different splits, or all folders are numbered folds.
+    """
+    below = defaultdict(list)
+    for outer, inner in sorted(nested):
+        below[outer].append(inner)
+    for outer, folders in below.items():
+        looks = {name: look for name in folders if (look := parse_split(name))}
+        found = _splits_among(looks)
+        if len({looks[name].split for name in found}) > 1:
+            held = f"{root}: the folder {outer!r} holds {_listing(found)}, which look like splits"
+            if len(_shown_folders(root)) == 1 if alone is None else alone:
+                raise LabelsError(f"{held}: give {root / outer} in place of {root}")
+            raise LabelsError(
+                f"{held}: put the splits above the classes ({found[-1]}/{outer}), or list the "
+                "images in a CSV with the columns path, label and split"
+            )
+    if len(below) > 1 and all(_FOLD.fullmatch(name) for name in below):
+        raise LabelsError(
+            f"{root}: {_listing(list(below))} look like folds, not like classes: put the class "
+            "folders of all folds together, or list the images in a CSV with the columns path, "
+            "label and split or group"
+        )
+
+
+def _splits_among(looks: Mapping[str, SplitName]) -> list[str]:
+    """Return the names that are splits by themselves, or together by what they have in common."""
+    alike = defaultdict(list)
+    for name, look in looks.items():
+        alike[look.affix].append(name)
+    return sorted(
+        name
+        for names in alike.values()
+        if looks[names[0]].plain or len({looks[name].split for name in names}) > 1
+        for name in names
+    )
+
+
+def _are_splits(
+    root: Path, chosen: list[_Folder], others: list[_Folder], splits: Collection[str]
+) -> bool:
+    """Return whether folders with the names of splits are splits, not classes."""
+    if not others:
+        return True
+    classes = {name for folder in chosen for name in folder.folders}
+    flat = [folder.name for folder in others if not folder.folders]
+    if len(splits) > 1 and classes:
+        strange = sorted(classes.intersection(flat))  # ants/ beside train/ants/
+    elif len(splits) == 1 and not classes:
+        return False  # photographs of trains beside those of ships
+    else:
+        # One split beside other folders: another split has the same classes in it.
+        known = [folder.name for folder in others if classes.intersection(folder.folders)]
+        strange = [folder.name for folder in others if folder.name not in known]
+    if strange:
+        raise LabelsError(
+            f"{root}: {_look_like([folder.name for folder in chosen], 'split')}, and "
+            f"{_look_like(strange, 'class')}: {_REMEDY}"
+        )
+    return True
+
+
+def _require_distinct(root: Path, splits: Mapping[str, str]) -> None:
+    by_split = defaultdict(list)
+    for name, split in splits.items():
+        by_split[split].append(name)
+    for split, names in by_split.items():
+        if len(names) > 1:
+            raise LabelsError(
+                f"{root}: {_listing(names)} all look like the split {split!r}: put their images "
+                f"into one folder, or {_REMEDY}"
+            )
+
+
+def _look_into(root: Path, name: str, look: SplitName | None, list_folder: ListFolder) -> _Folder:
+    """List a folder; of a split that holds nothing but itself again, the inner one."""
+    folders, images = list_folder(root / name)
+    below = name
+    if look and len(folders) == 1 and not images:
+        inner = parse_split(folders[0])
+        if inner and inner.split == look.split:
+            below = f"{name}/{folders[0]}"
+            folders, images = list_folder(root / below)
+    return _Folder(name, below, tuple(folders), images)
+
+
+def _shown_folders(folder: Path) -> list[str]:
+    return _list(folder, lambda _name: False)[0]
+
+
+def _list(folder: Path, is_image: Callable[[str], bool]) -> tuple[list[str], bool]:
+    """Return the names of the shown folders in a folder, sorted, and whether it holds images."""
+    folders, images = [], False
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if is_hidden(entry.name) or entry.name in _NO_IMAGES:
+                continue
+            if is_folder(entry):
+                folders.append(entry.name)
+            elif not images:
+                images = is_image(entry.name)
+    return sorted(folders), images
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a folder or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # a broken link; if it has the name of an image, it becomes a row
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a name is hidden."""
+    return name.startswith(".")
+
+
+def _listing(names: Collection[str]) -> str:
+    shown = ", ".join(map(repr, list(names)[:_MOST_NAMED]))
+    return f"{shown}, …" if len(names) > _MOST_NAMED else shown
+
+
+def _look_like(names: Collection[str], what: str) -> str:
+    if len(names) == 1:
+        return f"{_listing(names)} looks like a {what}"
+    return f"{_listing(names)} look like {what}{'es' if what.endswith('s') else 's'}"

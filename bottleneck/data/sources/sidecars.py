@@ -1,0 +1,171 @@
+"""Labels in files beside the images of an archive, as WebDataset writes them."""
+
+import json
+import posixpath
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bottleneck.data.categorical_column import CategoricalColumn
+from bottleneck.data.labels import SEPARATOR
+from bottleneck.errors import ImagesTableError
+
+_MOST_TEXT = 256  # characters of a class name; a longer text is a caption
+_MOST_JSON = 1 << 20
+_LABEL_KEYS = ("label", "class", "cls", "category", "target")
+
+
+class Sidecars:
+    """Files that give labels to the images of one archive.
+
+    ``1.cls`` or ``1.txt`` holds the label of ``1.jpg``. ``1.json`` holds an object whose keys
+    ``label`` (or ``class``, ``cls``, ``category``, ``target``), ``split`` and ``group`` count. The
+    label is that of ``.cls``, else of ``.json``, else of ``.txt``. Texts are only taken as labels
+    if every image of the archive has one.
+
+    Parameters
+    ----------
+    archive : Path
+        For messages.
+
+    Examples
+    --------
+    >>> beside = Sidecars(Path("a.tar"))
+    >>> beside.add("1.cls", b"7")
+    >>> beside.add("1.json", b'{"split": "train"}')
+    >>> [column[:] for column in beside.columns(["1.jpg", "2.jpg"])]
+    [['7', ''], ['train', ''], ['', '']]
+    """
+
+    def __init__(self, archive: Path) -> None:
+        self._archive = archive
+        self._cls: dict[str, str] = {}
+        self._txt: dict[str, str] = {}
+        self._json: dict[str, tuple[str, str, str]] = {}
+        self._known: dict[Any, Any] = {}  # equal values are kept once
+
+    @staticmethod
+    def takes(name: str) -> bool:
+        """Return whether a member is such a file, by its name."""
+        return posixpath.splitext(name)[1].lower() in (".cls", ".txt", ".json")
+
+    def require_small(self, name: str, size: int) -> int:
+        """Return how many bytes of a file are to be read.
+
+        Raises
+        ------
+        ImagesTableError
+            The file is larger than its kind is.
+        """
+        if not name.lower().endswith(".json"):
+            return min(size, 4 * _MOST_TEXT + 1)
+        if size > _MOST_JSON:
+            raise self._error(name, f"{size} bytes, more than {_MOST_JSON} of a JSON for one image")
+        return size
+
+    def add(self, name: str, data: bytes) -> None:
+        """Take a file's contents.
+
+        Raises
+        ------
+        ImagesTableError
+            It is not JSON, or holds something that is no label.
+        """
+        stem, suffix = posixpath.splitext(name)
+        suffix = suffix.lower()
+        if suffix == ".json":
+            told = self._parse_json(name, data)
+            self._json[stem] = self._known.setdefault(told, told)
+            return
+        text = data.decode("utf-8-sig", "surrogateescape").strip()
+        is_name = len(text) <= _MOST_TEXT and "\n" not in text and "\0" not in text
+        if suffix == ".cls" and not is_name:
+            raise self._error(name, "is not the name or number of a class, of one line")
+        label = text if is_name else ""
+        (self._cls if suffix == ".cls" else self._txt)[stem] = self._known.setdefault(label, label)
+
+    def columns(
+        self, images: Sequence[str]
+    ) -> tuple[CategoricalColumn, CategoricalColumn, CategoricalColumn] | None:
+        """Return label, split and group of images; None if no image has such a file.
+
+        Parameters
+        ----------
+        images : sequence of str
+            Names of the images.
+
+        Raises
+        ------
+        ImagesTableError
+            Two images share one file.
+        """
+        if not (self._cls or self._txt or self._json):
+            return None
+        named = any(self._cls.values()) or any(label for label, _, _ in self._json.values())
+        texts = {} if named else self._txt
+        keys = [self._key_of(image, texts) for image in images]
+        if any(key not in texts for key in keys):
+            texts = {}
+        nothing = ("", "", "")
+        rows = []
+        for key in keys:
+            label, *rest = self._json.get(key, nothing)
+            rows.append((self._cls.get(key) or label or texts.get(key, ""), *rest))
+        if not any(any(row) for row in rows):
+            return None
+        self._require_one_image_each(images, keys)
+        labels, splits, groups = zip(*rows, strict=True)
+        return CategoricalColumn(labels), CategoricalColumn(splits), CategoricalColumn(groups)
+
+    def _key_of(self, image: str, texts: dict[str, str]) -> str:
+        """Return an image's name without its suffix, or without all after its first dot.
+
+        The latter is how WebDataset finds the files of a sample.
+        """
+        stem = posixpath.splitext(image)[0]
+        if stem in self._cls or stem in self._json or stem in texts:
+            return stem
+        folder, _, base = stem.rpartition("/")
+        return posixpath.join(folder, base.partition(".")[0])
+
+    def _require_one_image_each(self, images: Sequence[str], keys: Sequence[str]) -> None:
+        first: dict[str, str] = {}
+        for image, key in zip(images, keys, strict=True):
+            if first.setdefault(key, image) != image and (key in self._cls or key in self._json):
+                raise ImagesTableError(
+                    f"{self._archive}: {first[key]!r} and {image!r} share one label: a sample is "
+                    "one image"
+                )
+
+    def _parse_json(self, name: str, data: bytes) -> tuple[str, str, str]:
+        try:
+            value = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise self._error(name, "is not JSON") from error
+        if not isinstance(value, dict):
+            return "", "", ""
+        told = {str(key).strip().lower(): item for key, item in value.items()}
+        label = next((told[key] for key in _LABEL_KEYS if told.get(key) is not None), "")
+        return (
+            self._label(name, label),
+            self._text(name, "split", told.get("split")),
+            self._text(name, "group", told.get("group")),
+        )
+
+    def _label(self, name: str, value: object) -> str:
+        if isinstance(value, list):
+            return SEPARATOR.join(self._text(name, "label", one) for one in value)
+        return self._text(name, "label", value)
+
+    def _text(self, name: str, key: str, value: object) -> str:
+        if value is None:
+            return ""
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        text = str(value).strip()
+        if not isinstance(value, str | int) or isinstance(value, bool) or "\0" in text:
+            raise self._error(name, f"its {key} is {text[:40]!r}, neither a text nor a number")
+        return text
+
+    def _error(self, name: str, what: str) -> ImagesTableError:
+        return ImagesTableError(f"{self._archive}: {name!r}: {what}")

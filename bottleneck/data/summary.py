@@ -1,0 +1,178 @@
+"""SourceSummary: what was found in a source of images, in one or a few lines."""
+
+import dataclasses
+import html
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bottleneck.data.images import ImageSource, open_images
+from bottleneck.data.labels import SEPARATOR, is_multilabel
+from bottleneck.data.sources.notes import SourceNotes
+from bottleneck.data.split_names import SPLITS
+from bottleneck.data.table import ImageTable
+from bottleneck.runtime import escape_unprintable
+
+_MOST_NAMED = 6  # splits, and class folders without an image
+
+
+@dataclass(frozen=True)
+class SourceSummary:
+    """What was found in a source of images. `str` gives one line, and one for each remark.
+
+    Attributes
+    ----------
+    images : int
+        Images that exist.
+    missing : int
+        Images that a list names and that do not exist.
+    classes : int
+        Distinct names in the labels.
+    unlabelled : int
+        Images without a label.
+    splits : mapping of str to int
+        Images of each split; ``""`` stands for none.
+    notes : SourceNotes
+        What was found beside the images, and what was understood in another way than it is written.
+
+    Examples
+    --------
+    >>> notes = SourceNotes(passed_over={".heic": 3}, unread_images=3)
+    >>> print(SourceSummary(1917, 0, 4, 0, {"train": 1295, "test": 622}, notes))
+    1917 images, 4 classes, train 1295, test 622; 3 files of kinds that are not read: 3 .heic
+    """
+
+    images: int
+    missing: int
+    classes: int
+    unlabelled: int
+    splits: Mapping[str, int]
+    notes: SourceNotes
+
+    @classmethod
+    def from_table(cls, table: ImageTable, notes: SourceNotes = SourceNotes()) -> "SourceSummary":
+        """Count the images of a table.
+
+        Parameters
+        ----------
+        table : ImageTable
+        notes : SourceNotes
+            What else is known of the source.
+        """
+        rows = np.flatnonzero(table.exists)
+        split = table.split.take(rows)
+        counts = dict(zip(split.categories, np.bincount(split.codes).tolist(), strict=True))
+        order = sorted(counts, key=lambda name: (_rank(name), name))
+        labels = table.label.take(rows).categories
+        if is_multilabel(table, rows):
+            labels = [name.strip() for label in labels for name in label.split(SEPARATOR)]
+        return cls(
+            images=len(rows),
+            missing=len(table) - len(rows),
+            classes=len(set(labels) - {""}),
+            unlabelled=len(rows) - int(table.has_label[rows].sum()),
+            splits={name: counts[name] for name in order},
+            notes=notes,
+        )
+
+    @property
+    def counts(self) -> str:
+        """The number of images, and what there is beside them: the line for unlabelled images."""
+        passed_over = self.notes.passed_over_text()
+        parts = [_number(self.images, "image"), self._missing_text(), passed_over]
+        return "; ".join(filter(None, parts))
+
+    def __str__(self) -> str:
+        parts = [_number(self.images, "image"), self._labels_text(), *self._splits_text()]
+        first = ", ".join(filter(None, [*parts, self._missing_text()]))
+        if passed_over := self.notes.passed_over_text():
+            first = f"{first}; {passed_over}"
+        return "\n".join([first, *self.remarks()])
+
+    def remarks(self) -> list[str]:
+        """Return what was understood in another way than it is written, one line each."""
+        lines = [escape_unprintable(text) for text in self.notes.remarks]
+        if self.splits.keys() - {""} and self.splits.keys().isdisjoint(SPLITS):
+            lines.append(f"no split is called {', '.join(SPLITS[:-1])} or {SPLITS[-1]}")
+        if without := self.notes.without_images:
+            named = [
+                escape_unprintable(folder) + (f" ({_number(count, 'file')})" if count else "")
+                for folder, count in list(without.items())[:_MOST_NAMED]
+            ]
+            more = f", … ({len(without)} in all)" if len(without) > _MOST_NAMED else ""
+            lines.append(f"class folders without an image: {', '.join(named)}{more}")
+        return lines
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the summary as plain values."""
+        values = dataclasses.asdict(self)
+        notes = values.pop("notes")
+        return values | {
+            "passed_over": notes["passed_over"],
+            "without_images": notes["without_images"],
+            "remarks": self.remarks(),
+        }
+
+    def _labels_text(self) -> str:
+        if not self.classes:
+            return "no labels"
+        classes = "1 class" if self.classes == 1 else f"{self.classes} classes"
+        return f"{classes}, {self.unlabelled} without a label" if self.unlabelled else classes
+
+    def _missing_text(self) -> str:
+        if not self.missing:
+            return ""
+        return f"{self.missing} that {'does' if self.missing == 1 else 'do'} not exist"
+
+    def _splits_text(self) -> list[str]:
+        if not self.splits.keys() - {""}:
+            return []
+        texts = [f"{_split_text(split)} {count}" for split, count in self.splits.items()]
+        if len(texts) > _MOST_NAMED:
+            texts = [*texts[:_MOST_NAMED], f"… ({len(texts)} splits)"]
+        return texts
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+
+def summarize_images(images: str | os.PathLike[str] | ImageSource) -> SourceSummary:
+    """Count the images, classes and splits of a source, and say how it was understood.
+
+    Parameters
+    ----------
+    images : path-like or ImageSource
+        A directory or CSV; see `bottleneck.data.images.open_images`. Of a source of one's own, an
+        attribute ``notes`` of type `bottleneck.data.SourceNotes` is used if there is one.
+
+    Raises
+    ------
+    ImagesNotFoundError, ImagesTableError, LabelsError
+        There are no images, or it cannot be told what they are.
+
+    Examples
+    --------
+    >>> print(summarize_images("data/digits"))
+    896 images, 5 classes, train 50, test 846
+    """
+    source = open_images(images)
+    return SourceSummary.from_table(source.table, getattr(source, "notes", SourceNotes()))
+
+
+def _split_text(split: str) -> str:
+    if not split:
+        return "in no split"
+    return split if split in SPLITS else f"split {split!r}"
+
+
+def _rank(split: str) -> int:
+    if split in SPLITS:
+        return SPLITS.index(split)
+    return len(SPLITS) if split else len(SPLITS) + 1
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -1,0 +1,118 @@
+"""Images in HDF5 files: datasets, labels, what is refused, threads."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from bottleneck.data.decode import decode_image
+from bottleneck.data.images import open_images
+from bottleneck.errors import ImageError, ImagesTableError
+from tests.helpers.archives import picture
+from tests.helpers.image_tables import one_line
+
+
+def write_hdf5(path: Path, **datasets: Any) -> Path:
+    with h5py.File(path, "w") as file:
+        for name, values in datasets.items():
+            file[name] = values
+    return path
+
+
+@pytest.mark.parametrize("options", [{}, {"chunks": (5, 16, 24, 3), "compression": "gzip"}])
+def test_datasets_give_images_labels_splits_and_groups(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    pixels = picture(0, 12, 16, 24, 3)
+    path = write_hdf5(
+        tmp_path / "a.h5",
+        labels=[["cat"], ["dog"]] * 6,
+        split=["train"] * 8 + ["test"] * 4,
+        group=np.arange(12) // 2,
+    )
+    with h5py.File(path, "a") as file:
+        file.create_dataset("images", data=pixels, **options)
+    source = open_images(path)
+    table = source.table
+    assert table.path[11] == "a.h5/00011"
+    assert table.label[:3] == ["cat", "dog", "cat"]
+    assert table.split[7:9] == ["train", "test"]
+    assert table.group[:4] == ["0", "0", "1", "1"]
+    with ThreadPoolExecutor(4) as threads:
+        for row, data in enumerate(threads.map(source.read, range(12))):
+            np.testing.assert_array_equal(decode_image(data), pixels[row])
+
+
+def test_several_labels_are_0_and_1(tmp_path: Path) -> None:
+    labels = np.array([[1, 1, 0], [0, 0, 1], [0, 0, 0]], dtype=np.uint8)
+    path = write_hdf5(tmp_path / "a.hdf5", images=picture(0, 3, 8, 8), labels=labels)
+    assert open_images(path).table.label[:] == ["0|1", "2", "none"]
+
+
+def test_deep_grey_values_keep_their_bits(tmp_path: Path) -> None:
+    values = np.array([[[0x0102, 0xFFFE]]], dtype=np.uint16)
+    data = open_images(write_hdf5(tmp_path / "a.h5", images=values)).read(0)
+    assert data == b"P5 2 1 65535\n\x01\x02\xff\xfe"
+
+
+def test_what_does_not_lie_in_the_file_itself_is_refused(tmp_path: Path) -> None:
+    other = write_hdf5(tmp_path / "other.h5", images=picture(0, 2, 8, 8))
+    path = tmp_path / "a.h5"
+
+    def refused(said: str) -> None:
+        with pytest.raises(ImagesTableError, match=said) as caught:
+            open_images(path)
+        assert one_line(caught)
+
+    with h5py.File(path, "w") as file:
+        file["images"] = h5py.ExternalLink(other, "images")
+    refused("not a dataset that lies in this file itself")
+    with h5py.File(path, "w") as file:
+        file["real"] = picture(0, 2, 8, 8)
+        file["images"] = h5py.SoftLink("/real")
+    refused("not a dataset that lies in this file itself")
+    with h5py.File(path, "w") as file:
+        layout = h5py.VirtualLayout((2, 8, 8), np.uint8)
+        layout[:] = h5py.VirtualSource(other, "images", (2, 8, 8))
+        file.create_virtual_dataset("images", layout)
+    refused("not a dataset that lies in this file itself")
+    with h5py.File(path, "w") as file:
+        file.create_group("images")
+    refused("not a dataset that lies in this file itself")
+    with h5py.File(path, "w") as file:
+        file.create_dataset("images", (1 << 40, 28, 28), np.uint8, chunks=(1, 28, 28))
+    refused("claims .* bytes and has 0")
+
+
+@pytest.mark.parametrize(
+    ("datasets", "said"),
+    [
+        ({"photos": [1]}, "no dataset 'images'; it has photos"),
+        ({"images": np.zeros((2, 8, 8))}, "holds float64"),
+        ({"images": picture(0, 2, 8, 8), "labels": [1]}, r"shape \(1,\), for 2 images"),
+        ({"images": picture(0, 2, 8, 8), "labels": 3}, r"shape \(\), for 2 images|labels"),
+    ],
+)
+def test_other_datasets_are_refused(tmp_path: Path, datasets: dict[str, Any], said: str) -> None:
+    with pytest.raises(ImagesTableError, match=said):
+        open_images(write_hdf5(tmp_path / "a.h5", **datasets))
+
+
+def test_a_file_that_is_not_hdf5_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.h5").write_bytes(b"junk" * 100)
+    with pytest.raises(ImagesTableError, match="is not an HDF5 file, or a damaged one") as caught:
+        open_images(tmp_path / "a.h5")
+    assert one_line(caught)
+
+
+def test_a_file_that_is_written_anew_is_not_read_by_its_old_places(tmp_path: Path) -> None:
+    path = write_hdf5(tmp_path / "a.h5", images=picture(0, 3, 8, 8))
+    source = open_images(path)
+    write_hdf5(path, images=picture(1, 4, 8, 8))
+    os.utime(path, ns=(0, 1))
+    with pytest.raises(ImageError, match=r"a\.h5 changed while it was in use"):
+        source.read(0)
