@@ -3,6 +3,7 @@ r"""Find the files that a CSV names in another way: with ``\``, with blanks, or 
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from bottleneck.data.string_column import StringColumn
 from bottleneck.data.table import ImageTable
 
 _COMMON = (".jpg", ".jpeg", ".png")
+_ROWS_AT_ONCE = 4096
 _VAIN_SEARCHES = 1000  # of names without a suffix, after which the rest is not looked for
 
 
@@ -34,8 +36,7 @@ def find_respelled(source: FileSource) -> FileSource:
     table = source.table
     if table.exists.all():
         return source
-    missing = _paths_of(table, ~table.exists)
-    if not any(name != _plain(name) or not is_image_name(name) for name in missing):
+    if all(map(_usual, _blocks(table.path))):
         return source
     search = _Search(source)
     size, mtime = table.size.copy(), table.mtime_ns.copy()
@@ -104,8 +105,18 @@ def _how(respelled: bool, suffix: str) -> str:
     return ", and ".join([*ways, *([f"with the suffix {suffix}"] if suffix else [])])
 
 
-def _paths_of(table: ImageTable, rows: NDArray[np.bool_]) -> Iterator[str]:
-    return (path for path, wanted in zip(table.path, rows, strict=True) if wanted)
+def _blocks(paths: StringColumn) -> Iterator[list[str]]:
+    rest = iter(paths)
+    while block := list(islice(rest, _ROWS_AT_ONCE)):
+        yield block
+
+
+def _usual(block: list[str]) -> bool:
+    """Return whether no path of a block can be spelled in another way. Most blocks are so."""
+    text = "\n".join(block)
+    if "\\" in text or " " in text or "\t" in text:
+        return all(name == _plain(name) and is_image_name(name) for name in block)
+    return all(is_image_name(f"x{end}") for end in {name[name.rfind(".") :] for name in block})
 
 
 def _plain(name: str) -> str:
