@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import product
 from os import PathLike
 from typing import Any
@@ -15,7 +16,6 @@ from bottleneck.cache import (
     CacheLike,
     CacheUpdate,
     cache_path,
-    find_modified_images,
     is_cache,
     open_cache,
     plan_update,
@@ -55,8 +55,8 @@ def extract(
 ) -> ExtractionResult:
     """Compute the codes of every image at some layers of a frozen network, into a cache.
 
-    A second run computes only what is missing: new images, and images that have changed. A shard
-    is written completely or not at all, whenever the run ends.
+    A second run computes only what is missing: new images, and images whose bytes have changed. A
+    shard is written completely or not at all, whenever the run ends.
 
     Parameters
     ----------
@@ -129,8 +129,8 @@ def extract(
     devices = choose_devices(compute.device)
     source = open_images(images)
     trust_code(model)
-    backbone = load_backbone(model, weights, transform=transform)
     existing = open_cache(path, source.table) if is_cache(path) else None
+    backbone = load_backbone(model, weights, transform=transform)
     precision = _choose_precision(compute, existing, devices)
     spec = make_spec(backbone, precision=precision, relu=relu, pool=pool)
     if existing is None or not set(layers) <= set(existing.layers):
@@ -138,25 +138,24 @@ def extract(
     layout = storage.choose_layout(
         existing.layout if existing else None, lambda: backbone.largest_code(layers, pool)
     )
-    changed = find_modified_images(existing, source) if existing and refresh.check_content else None
     update = plan_update(
         existing or path,
-        source.table,
+        source,
         spec=spec,
         layout=layout,
         reference=backbone.reference,
-        changed=changed,
+        check_content=refresh.check_content,
+        task=compute.task,
     )
     remove_stale_temp_files(path)  # they may be what fills the disk
     redo = _shards_to_redo(update, layers, compute.task, refresh)
     missing = find_missing(update.cache, layers, compute.task, redo)
-    needed = backbone.select_layers(layers) if missing else []
-    estimate = estimate_disk_use(update.cache, needed, missing)
-    if not storage.force:
-        estimate.require_free_space()
+    estimate = _estimate(update.cache, backbone, layers, missing, storage)
     cache = update.apply()
     runner = _make_runner(cache, backbone, source, devices, compute)
-    rows = _run(runner, missing, estimate, on_progress)
+    progress = Progress(0, estimate.rows, runner.stats, estimate)
+    rows = _run(runner, missing, progress, on_progress)
+    cache = update.finish(cache, layers)
     return ExtractionResult(
         cache=cache,
         changes=update.changes,
@@ -204,11 +203,26 @@ def _choose_precision(
 def _shards_to_redo(
     update: CacheUpdate, layers: Sequence[str], task: ArrayTask, refresh: RefreshOptions
 ) -> set[tuple[str, int]]:
-    cache, shards = update.cache, set(update.stale)
+    cache, shards = update.cache, set[int]()
     if refresh.retry_rejected and not update.new:
         rejected = cache.rejected(task.shards(cache.shard_count))
-        shards |= {row // cache.layout.shard_size for row in rejected}
-    return {*refresh.redo, *product(layers, shards)}
+        shards = {row // cache.layout.shard_size for row in rejected}
+    return {*refresh.redo, *update.stale, *product(layers, shards)}
+
+
+def _estimate(
+    cache: Cache,
+    backbone: Backbone,
+    layers: Sequence[str],
+    missing: MissingShards,
+    storage: StorageOptions,
+) -> DiskEstimate:
+    """Estimate what the run writes, and refuse what the disk cannot hold."""
+    needed = backbone.select_layers(layers) if missing else []
+    estimate = estimate_disk_use(cache, needed, missing)
+    if not storage.force:
+        estimate.require_free_space()
+    return estimate
 
 
 def _make_runner(
@@ -227,15 +241,15 @@ def _make_runner(
 def _run(
     runner: LocalRunner | DistributedRunner,
     missing: MissingShards,
-    estimate: DiskEstimate,
+    progress: Progress,
     on_progress: Callable[[Progress], None] | None,
 ) -> int:
     """Make the missing shards and report progress; return the number of images encoded."""
-    done = 0
     if missing and on_progress:
-        on_progress(Progress(done, estimate.rows, runner.stats, estimate))
+        on_progress(progress)
+    done = 0
     for rows in runner.make(missing):
         done += rows
         if on_progress:
-            on_progress(Progress(done, estimate.rows, runner.stats, estimate))
+            on_progress(replace(progress, done=done))
     return done

@@ -25,12 +25,15 @@ class Progress:
         The time of each stage so far.
     estimate : DiskEstimate
         What the run writes.
+    notes : tuple of str
+        What a user should know before the run.
     """
 
     done: int
     total: int
     stats: RunStats
     estimate: DiskEstimate
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,13 +106,17 @@ class ExtractionResult:
         return "\n".join(lines)
 
     def _changes_text(self) -> list[str]:
-        changes = self.changes
-        if not changes:
-            return []
-        return [
-            f"images: {changes.added} added, {changes.changed} changed, {changes.removed} removed "
-            "since the last run"
-        ]
+        changes, lines = self.changes, []
+        if changes:
+            lines.append(
+                f"images: {changes.added} added, {changes.changed} changed, {changes.removed} "
+                "removed since the last run"
+            )
+        if changes.touched:
+            lines.append(
+                f"images of another time and the same bytes: {changes.touched}; their codes stay"
+            )
+        return lines
 
     def _task_text(self) -> list[str]:
         if self.task.count == 1:
