@@ -37,7 +37,7 @@ FOUNDATION = {"errors", "spec"}
 DOORS = {
     "h5py": {"cache.format.hdf5"},
     "tqdm": {"cli.progress"},
-    "PIL": {"data.decode"},
+    "PIL": {"data.decode", "data.deep", "data.formats", "data.multiband"},
     "torchvision": {"backbones.sources.torchvision_models", "data.decode"},
     "safetensors": {"backbones.sources.weights", "fitting.head"},
     "sklearn": {"linear.estimators", "fitting.folds"},

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
+from bottleneck.cli.output import as_options
 from bottleneck.runtime import StageTimer, format_duration, slowest_stage
 
 if TYPE_CHECKING:
@@ -38,11 +39,13 @@ def progress_of(what: str) -> Iterator[Progress]:
 
 @contextmanager
 def extraction_progress() -> Iterator["Callable[[ExtractionProgress], None]"]:
-    """Yield the `on_progress` of an extraction: it prints the estimate first, then the progress."""
+    """Yield the `on_progress` of an extraction: it prints notes and the estimate, then progress."""
     with progress_of("images") as show:
 
         def on_progress(progress: "ExtractionProgress") -> None:
             if progress.done == 0:
+                for note in progress.notes:
+                    click.echo(as_options(note), err=True)
                 click.echo(str(progress.estimate), err=True)
             show(progress.done, progress.total, progress.stats.timer)
 

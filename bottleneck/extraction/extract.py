@@ -22,6 +22,7 @@ from bottleneck.cache import (
 )
 from bottleneck.data import ImageSource, open_images
 from bottleneck.errors import InvalidOptionError
+from bottleneck.extraction.depth import choose_range, depth_notes
 from bottleneck.extraction.disk_space import DiskEstimate, estimate_disk_use
 from bottleneck.extraction.distributed import DistributedRunner, WorkerJob
 from bottleneck.extraction.loading import make_spec
@@ -72,7 +73,9 @@ def extract(
     weights : str
         ``"DEFAULT"``, a torchvision weights name, ``"none"``, or a .pth or .safetensors file.
     transform : dict, optional
-        Fields of `bottleneck.spec.InputTransform` that replace those of the weights.
+        Fields of `bottleneck.spec.InputTransform` that replace those of the weights. ``"auto"`` for
+        `range` means that of the cache, and for a new one percentiles 0.1 and 99.9 of the pixels
+        deeper than 8 bits in 256 of the images.
     pool : str
         ``"avg"``, ``"max"``, ``"none"`` or the side of a grid of averages, for example ``"2"``.
     relu : bool
@@ -84,7 +87,7 @@ def extract(
     refresh : RefreshOptions
         What is computed again although the cache has it.
     on_progress : callable, optional
-        Called with a `Progress`: first with 0 images done, before any image is read, then after
+        Called with a `Progress`: first with 0 images done, before any image is encoded, then after
         each batch, or after each shard if an executor's workers make them. Not called if there
         is nothing to do.
 
@@ -130,7 +133,7 @@ def extract(
     source = open_images(images)
     trust_code(model)
     existing = open_cache(path, source.table) if is_cache(path) else None
-    backbone = load_backbone(model, weights, transform=transform)
+    backbone = load_backbone(model, weights, transform=choose_range(transform, source, existing))
     precision = _choose_precision(compute, existing, devices)
     spec = make_spec(backbone, precision=precision, relu=relu, pool=pool)
     if existing is None or not set(layers) <= set(existing.layers):
@@ -153,7 +156,8 @@ def extract(
     estimate = _estimate(update.cache, backbone, layers, missing, storage)
     cache = update.apply()
     runner = _make_runner(cache, backbone, source, devices, compute)
-    progress = Progress(0, estimate.rows, runner.stats, estimate)
+    notes = depth_notes(source, backbone.transform) if missing else ()
+    progress = Progress(0, estimate.rows, runner.stats, estimate, notes)
     rows = _run(runner, missing, progress, on_progress)
     cache = update.finish(cache, layers)
     return ExtractionResult(

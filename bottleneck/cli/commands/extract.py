@@ -49,7 +49,7 @@ from bottleneck.cli.types import PATH, Task
 @preprocess_options
 @click.option("--retry-rejected", is_flag=True, help="Try rejected images again.")
 @click.option(
-    "--check-content", is_flag=True, help="Compare images by content, not by size and time."
+    "--check-content", is_flag=True, help="Compare all images by content, whatever their times."
 )
 @click.option("--strict", is_flag=True, help="Exit with 1 if any image was rejected.")
 @force_option
@@ -71,9 +71,9 @@ def extract(
     test/ of class folders, a flat directory, or a CSV with path[,label][,split][,group]. Run
     again, it makes only what is missing. It first prints an estimate of the disk space, and
     refuses to start if the disk is too small. The weights define the image preprocessing;
-    --resize, --crop, --mean, --std and --interpolation replace parts of it. A --model
-    file.py:factory is executed. The network that it returns may have an attribute `preprocess`:
-    a dictionary of these five fields.
+    --resize, --crop, --mean, --std, --interpolation, --fit and --range replace parts of it. A
+    --model file.py:factory is executed. The network that it returns may have an attribute
+    `preprocess`: a dictionary of these fields.
 
     \b
     Example:

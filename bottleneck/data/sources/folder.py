@@ -5,13 +5,12 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+from bottleneck.data.formats import image_suffixes
 from bottleneck.data.table import TextColumns
 
 SPLITS = ("train", "val", "test")
 
-_JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
-_PNM = (".ppm", ".pgm", ".pbm", ".pnm")
-SUFFIXES = frozenset((*_JPEG, ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", *_PNM))
+SUFFIXES = image_suffixes()
 
 _ROWS_AT_ONCE = 4096
 
