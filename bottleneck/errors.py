@@ -178,6 +178,10 @@ class CacheError(BottleneckError, OSError):
     """A cache is absent or incomplete, or a folder is not a cache."""
 
 
+class UnsupportedCacheError(CacheError):
+    """A cache is whole, and has something that only a later version of the program knows."""
+
+
 class DiskSpaceError(BottleneckError, OSError):
     """The disk is too small for what a run would write."""
 

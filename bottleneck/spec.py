@@ -13,29 +13,45 @@ from bottleneck.errors import InvalidOptionError, SpecMismatchError
 _MOST_PIXELS = 8192  # of a side: an input of more would need more memory than codes are worth
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
+FITS = ("crop", "squash", "pad")
+
+# The fields of a transform that cache format 3 added. With these values they mean what format 2
+# meant without them, and are left out of what is digested: codes of both formats are comparable.
+_MEANT_BEFORE = {"fit": "crop", "range": None}
 
 
 @dataclass(frozen=True)
 class InputTransform:
-    """From an RGB image to the network's input.
+    """From a decoded image to the network's input.
 
-    The shorter side is resized to `resize`, the centre `crop` × `crop` is cut out, the values
-    are divided by 255, less `mean`, over `std`: as torchvision's
-    ``ImageClassification`` presets do.
+    `fit` makes the image a square of `crop` pixels. Its values are divided by 255, less `mean`,
+    over `std`. With ``fit="crop"``, this is what torchvision's ``ImageClassification`` presets do.
 
     Attributes
     ----------
     resize, crop : int
-        Pixels.
+        Pixels. `resize` is used by ``fit="crop"`` alone.
     mean, std : tuple of 3 float
         A channel's, in red, green, blue, on the scale 0…1.
     interpolation : str
         ``"bilinear"`` or ``"bicubic"``, antialiased, or ``"nearest"``.
+    fit : str
+        How an image becomes a square:
+
+        * ``"crop"``: the shorter side is resized to `resize`, and the centre is cut out;
+        * ``"squash"``: both sides are resized to `crop`, and the proportions are lost;
+        * ``"pad"``: the longer side is resized to `crop`, and the rest has the colour `mean`.
+    range : tuple of 2 float, or None
+        The values of pixels deeper than 8 bits that become black and white. Those between them are
+        spread over 0…255, those outside are clipped. None: the high byte of 16-bit values is kept,
+        and floating-point pixels are rejected. Pixels of 8 bits stay as they are.
 
     Examples
     --------
     >>> InputTransform(resize=32, crop=32).mean
     (0.485, 0.456, 0.406)
+    >>> InputTransform(fit="pad", range=(0, 4095)).range
+    (0.0, 4095.0)
     """
 
     resize: int = 256
@@ -43,11 +59,15 @@ class InputTransform:
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     interpolation: str = "bilinear"
+    fit: str = "crop"
+    range: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         # 0 and 0.0 are equal and yet other digests: a mean is floats, whatever it was given as.
-        object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
-        object.__setattr__(self, "std", tuple(float(value) for value in self.std))
+        for name in ("mean", "std", "range"):
+            values = getattr(self, name)
+            if values is not None:
+                object.__setattr__(self, name, tuple(float(value) for value in values))
 
 
 @dataclass(frozen=True)
@@ -81,15 +101,28 @@ class Spec:
     relu: bool
     pool: str
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values, as ``spec.json``, shards and heads contain them."""
+    def to_json(self, *, version: int = 3) -> dict[str, Any]:
+        """Return plain values, as ``spec.json``, shards and heads contain them.
+
+        Parameters
+        ----------
+        version : int
+            Format of the cache. Before 3, a transform had no `fit` and no `range`: both are left
+            out where they mean what was meant without them.
+        """
         values = dataclasses.asdict(self)
+        if version < 3:
+            values["transform"] = {
+                key: value
+                for key, value in values["transform"].items()
+                if key not in _MEANT_BEFORE or value != _MEANT_BEFORE[key]
+            }
         # The key that files have; the order of keys is that of the fields.
         return {"preprocess" if key == "transform" else key: value for key, value in values.items()}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """Build a spec from the plain values of `to_json`.
+        """Build a spec from the plain values of `to_json`, of any version.
 
         Raises
         ------
@@ -98,7 +131,7 @@ class Spec:
         """
         transform = InputTransform(**values["preprocess"])
         given = validate_transform_fields(**dataclasses.asdict(transform))  # as if by a user
-        if len(given) < len(dataclasses.fields(transform)):
+        if len(given) < len(dataclasses.fields(transform)) - (transform.range is None):
             raise TypeError("a field of preprocess is null")
         others = {key: value for key, value in values.items() if key != "preprocess"}
         texts = {key: value for key, value in others.items() if key != "relu"}
@@ -117,7 +150,7 @@ class Spec:
 
     def canonical_json(self, layer: str = "") -> str:
         """Return the text that is digested: JSON with sorted keys, without spaces, in ASCII."""
-        identity = {"spec": self.to_json(), "layer": layer}
+        identity = {"spec": self.to_json(version=2), "layer": layer}
         return json.dumps(identity, sort_keys=True, separators=(",", ":"))
 
     def require(self, other: "Spec", *, this: str, that: str, next_step: str) -> None:
@@ -154,7 +187,7 @@ def validate_transform_fields(**fields: Any) -> dict[str, Any]:
     ------
     InvalidOptionError
         A size is no whole number above 0, `mean` or `std` has not one value a channel, a `std` is
-        not above 0, or there is no such interpolation.
+        not above 0, a `range` does not ascend, or there is no such interpolation or fit.
     """
     given = {name: value for name, value in fields.items() if value is not None}
     for name, value in given.items():
@@ -172,19 +205,26 @@ _ALLOWED = {
     "mean": "three numbers, for red, green and blue",
     "std": "three numbers, for red, green and blue, each above 0",
     "interpolation": f"one of {', '.join(INTERPOLATIONS)}",
+    "fit": f"one of {', '.join(FITS)}",
+    "range": "two numbers, the first below the second",
 }
+
+_NAMES = {"interpolation": INTERPOLATIONS, "fit": FITS}
 
 
 def _is_allowed(name: str, value: Any) -> bool:
     if name in ("resize", "crop"):
         whole = isinstance(value, int) and not isinstance(value, bool)
         return whole and 1 <= value <= _MOST_PIXELS
-    if name == "interpolation":
-        return value in INTERPOLATIONS
+    if name in _NAMES:
+        return value in _NAMES[name]
     if not isinstance(value, (tuple, list)) or not all(isinstance(v, (int, float)) for v in value):
         return False
-    least = 0 if name == "std" else -math.inf
-    return len(value) == 3 and all(math.isfinite(v) and v > least for v in value)
+    if not all(math.isfinite(number) for number in value):
+        return False
+    if name == "range":
+        return len(value) == 2 and value[0] < value[1]
+    return len(value) == 3 and (name != "std" or min(value) > 0)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bottleneck.errors import InvalidOptionError, SpecMismatchError
-from bottleneck.spec import InputTransform, Spec, validate_transform_fields
+from bottleneck.spec import FITS, InputTransform, Spec, validate_transform_fields
 
 SPEC = Spec("resnet50", "ab" * 32, InputTransform(), "pillow-1", "float32", True, "avg")
 
@@ -16,17 +16,35 @@ def test_a_spec_survives_json() -> None:
     assert Spec.from_json(json.loads(json.dumps(SPEC.to_json()))) == SPEC
 
 
+def test_what_an_older_version_could_say_is_digested_as_it_was() -> None:
+    preprocess = SPEC.to_json()["preprocess"]
+    assert (preprocess["fit"], preprocess["range"]) == ("crop", None)
+    digested = json.loads(SPEC.canonical_json())["spec"]["preprocess"]
+    assert set(preprocess) - set(digested) == {"fit", "range"}
+    other = dataclasses.replace(SPEC, transform=InputTransform(fit="pad", range=(0, 1)))
+    assert json.loads(other.canonical_json())["spec"] == json.loads(json.dumps(other.to_json()))
+
+
+def test_a_spec_of_an_older_version_is_read() -> None:
+    assert Spec.from_json(SPEC.to_json(version=2)) == SPEC
+
+
 @given(
     resize=st.integers(1, 1000),
     mean=st.tuples(*[st.floats(0, 1)] * 3),
-    pool=st.sampled_from(["avg", "max", "none", "3"]),
-    relu=st.booleans(),
+    pool_relu=st.tuples(st.sampled_from(["avg", "max", "none", "3"]), st.booleans()),
+    fit=st.sampled_from(FITS),
+    limits=st.none() | st.tuples(st.floats(-10, 0), st.floats(1, 1e6)),
 )
 def test_any_spec_survives_json_with_its_digest(
-    resize: int, mean: tuple[float, float, float], pool: str, relu: bool
+    resize: int,
+    mean: tuple[float, float, float],
+    pool_relu: tuple[str, bool],
+    fit: str,
+    limits: tuple[float, float] | None,
 ) -> None:
-    transform = InputTransform(resize=resize, mean=mean)
-    spec = dataclasses.replace(SPEC, transform=transform, pool=pool, relu=relu)
+    transform = InputTransform(resize=resize, mean=mean, fit=fit, range=limits)
+    spec = dataclasses.replace(SPEC, transform=transform, pool=pool_relu[0], relu=pool_relu[1])
     again = Spec.from_json(json.loads(json.dumps(spec.to_json())))
     assert (again, again.digest("x")) == (spec, spec.digest("x"))
 
@@ -36,6 +54,8 @@ CHANGES: list[dict[str, Any]] = [
     {"weights_digest": "cd" * 32},
     {"transform": InputTransform(resize=232)},
     {"transform": InputTransform(std=(0.5, 0.5, 0.5))},
+    {"transform": InputTransform(fit="squash")},
+    {"transform": InputTransform(range=(0, 4095))},
     {"decoder": "other-1"},
     {"precision": "bfloat16"},
     {"relu": False},
@@ -93,6 +113,10 @@ WRONG_VALUES: list[dict[str, Any]] = [
     {"interpolation": "lanczos"},
     {"mean": "abc"},
     {"mean": ["a", "b", "c"]},
+    {"fit": "stretch"},
+    {"range": (1, 1)},
+    {"range": (0, float("inf"))},
+    {"range": (0, 1, 2)},
 ]
 
 

@@ -87,6 +87,7 @@ def write_instantly(cache: Cache, shards: Iterable[int]) -> None:
             "rejected": {"0": "cannot be decoded"} if shard % 100 == 0 else {},
             "work": 1.0,
             "manifest": manifest,
+            "view": 0,
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(build_envelope(bytearray(_BYTES), FILE_TYPE, header).ljust(_BYTES, b"\0"))
@@ -106,13 +107,13 @@ def _find_instantly(place: Path, _: int) -> None:
 
 def _plan(place: Path, tasks: int) -> None:
     with instant_stats():
-        images = open_images(place / "images.csv").table
+        source = open_images(place / "images.csv")
     have = read_manifest(place / "cache")
     plan = plan_update(
-        place / "cache", images, spec=have.spec, layout=have.layout, reference=have.reference
+        place / "cache", source, spec=have.spec, layout=have.layout, reference=have.reference
     )
     find_missing(plan.cache, [LAYER], ArrayTask(tasks // 2, tasks))
-    assert plan.apply().images is images
+    assert plan.finish(plan.apply(), [LAYER]).images is source.table
 
 
 def _merge(place: Path, _: int) -> None:
@@ -123,8 +124,8 @@ def _merge(place: Path, _: int) -> None:
         StringColumn(compress(column, kept.tolist())) for column in old.texts
     )
     before = ImageTable(path, label, split, group, old.size[kept], old.mtime_ns[kept])
-    changes = merge_images(before, old)[2]
-    assert changes.added == len(old) - kept.sum()
+    merged = merge_images(before, old)
+    assert merged.added == len(old) - kept.sum()
 
 
 def _open(place: Path, _: int) -> None:

@@ -23,7 +23,6 @@ from .store import cache_path as cache_path
 from .store import kept_text as kept_text
 from .store import open_cache as open_cache
 from .update import CacheUpdate as CacheUpdate
-from .update import find_modified_images as find_modified_images
 from .update import plan_update as plan_update
 from .verify import Problem as Problem
 from .verify import find_problems as find_problems

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,9 @@ from bottleneck.errors import ShardError
 from bottleneck.spec import ModelReference, Spec
 
 REMOVED = "removed: the file is not there any more"
+
+# Time of a row whose image has changed, until every shard that holds it is of its present bytes.
+UNSURE_TIME = -1
 
 _FileStamp = tuple[int, int, int]  # inode, modification time and size of a file
 
@@ -61,6 +65,12 @@ class CacheDirectory:
         """Return how many shards a complete layer has."""
         return math.ceil(len(self.images) / self.layout.shard_size)
 
+    @cached_property
+    def unsure_shards(self) -> frozenset[int]:
+        """Shards whose images have changed, and of which nobody knows yet whether they have."""
+        unsure = self.images.exists & (self.images.mtime_ns == UNSURE_TIME)
+        return frozenset((np.flatnonzero(unsure) // self.layout.shard_size).tolist())
+
     @property
     def layers(self) -> list[str]:
         """Return the names of the layers for which extraction has begun, sorted."""
@@ -84,8 +94,9 @@ class CacheDirectory:
     ) -> dict[int, ShardHeader]:
         """Return the headers of a layer's finished shards.
 
-        A shard is finished if its file has its full length, belongs to this cache, and holds all
-        of its rows. Headers are kept, so that each is read once while its file does not change.
+        A shard is finished if its file has its full length, belongs to this cache and holds all
+        of its rows, and if none of its images has changed in an update that has not ended.
+        Headers are kept, so that each is read once while its file does not change.
 
         Parameters
         ----------
@@ -101,7 +112,8 @@ class CacheDirectory:
         folder, count = self.folder(layer), self.shard_count
         finished: dict[int, ShardHeader] = {}
         for shard in list_shards(folder) if shards is None else shards:
-            header = self._header(shard_path(folder, shard)) if shard < count else None
+            sure = shard < count and shard not in self.unsure_shards
+            header = self._header(shard_path(folder, shard)) if sure else None
             if header is not None and not self.mismatch_reason(layer, shard, header):
                 finished[shard] = header
         return finished
@@ -170,6 +182,11 @@ class CacheDirectory:
         header : ShardHeader
             The header of the file under its name.
         """
+        version = self.manifest.version
+        if header.manifest.version != version:
+            return f"of format version {header.manifest.version}, in a cache of version {version}"
+        if header.view:
+            return f"of view {header.view} of its images"
         if header.manifest.spec != self.spec or header.layer != layer:
             return f"of another spec or layer ({header.layer})"
         if header.manifest.cache_id != self.manifest.cache_id:

@@ -1,7 +1,7 @@
 """Merge the images of a cache with the images as they are now, keeping row numbers."""
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,25 +13,56 @@ _CHUNK = 4096  # rows
 
 @dataclass(frozen=True)
 class ImageChanges:
-    """Number of images that were added, changed and removed since a cache was last updated.
+    """Number of images that differ from those that a cache was last updated to.
+
+    Attributes
+    ----------
+    added, removed : int
+    changed : int
+        Images of which the cache has codes of other bytes than they have now.
+    touched : int
+        Images of another size or time whose codes are of the bytes that they have now, for example
+        because they were copied. Not a change: it counts neither in `bool` nor in comparisons.
 
     Examples
     --------
-    >>> bool(ImageChanges()), bool(ImageChanges(added=2))
-    (False, True)
+    >>> bool(ImageChanges()), bool(ImageChanges(added=2)), bool(ImageChanges(touched=2))
+    (False, True, False)
     """
 
     added: int = 0
     changed: int = 0
     removed: int = 0
+    touched: int = field(default=0, compare=False)
 
     def __bool__(self) -> bool:
         return bool(self.added or self.changed or self.removed)
 
 
-def merge_images(
-    old: ImageTable, new: ImageTable, changed: Collection[str] | None = None
-) -> tuple[ImageTable, list[int], ImageChanges]:
+@dataclass(frozen=True)
+class MergedImages:
+    """The images of a cache, merged with the images as they are now.
+
+    Attributes
+    ----------
+    table : ImageTable
+        Sizes and times are those of now. Images that are gone keep their rows, with size -1.
+    kept : ndarray of int64, shape (n,)
+        Rows of the cache whose images exist now, ascending.
+    differing : ndarray of int64, shape (m,)
+        Those of them whose size or modification time is not that of the cache's table.
+    added, removed : int
+        Images that are new, and that are gone.
+    """
+
+    table: ImageTable
+    kept: NDArray[np.int64]
+    differing: NDArray[np.int64]
+    added: int
+    removed: int
+
+
+def merge_images(old: ImageTable, new: ImageTable) -> MergedImages:
     """Merge two tables of images: old rows keep their numbers, new images follow.
 
     Parameters
@@ -40,29 +71,24 @@ def merge_images(
         The table of a cache.
     new : ImageTable
         The images as they are now.
-    changed : collection of str, optional
-        Paths of the images whose content differs. Unless given, those whose size or modification
-        time differs.
 
     Returns
     -------
-    merged : ImageTable
-        Images that are gone keep their rows, with size -1.
-    stale : list of int
-        Rows whose image has changed.
-    changes : ImageChanges
+    MergedImages
 
     Examples
     --------
     >>> def table(*paths):
     ...     blank, ones = [""] * len(paths), np.ones(len(paths), np.int64)
     ...     return ImageTable(list(paths), blank, blank, blank, ones, ones)
-    >>> merged, stale, changes = merge_images(table("b", "c"), table("a", "b"))
-    >>> list(merged.path), merged.size.tolist(), stale, changes
-    (['b', 'c', 'a'], [1, -1, 1], [], ImageChanges(added=1, changed=0, removed=1))
+    >>> merged = merge_images(table("b", "c"), table("a", "b"))
+    >>> list(merged.table.path), merged.table.size.tolist(), merged.kept.tolist()
+    (['b', 'c', 'a'], [1, -1, 1], [0])
+    >>> merged.differing.tolist(), merged.added, merged.removed
+    ([], 1, 1)
     """
     old_row = _rows_among(old.path, new.path)
-    is_new, kept = old_row < 0, np.flatnonzero(old_row >= 0)
+    is_new = old_row < 0
     count = len(old) + int(is_new.sum())
     row = old_row.copy()
     row[is_new] = np.arange(len(old), count)  # row of the merged table by row of the new table
@@ -78,16 +104,11 @@ def merge_images(
         size=size,
         mtime_ns=mtime,
     )
-    before = old_row[kept]
-    if changed is None:
-        differs = (old.size[before] != new.size[kept]) | (
-            old.mtime_ns[before] != new.mtime_ns[kept]
-        )
-    else:
-        differs = np.fromiter((path in changed for path in new.path), bool, len(new))[kept]
-    stale = before[differs & new.exists[kept]].tolist()
-    removed = int((old.exists & ~table.exists[: len(old)]).sum())
-    return table, stale, ImageChanges(count - len(old), len(stale), removed)
+    exists = table.exists[: len(old)]
+    kept = np.flatnonzero(exists)
+    same = (old.size[kept] == size[kept]) & (old.mtime_ns[kept] == mtime[kept])
+    removed = int((old.exists & ~exists).sum())
+    return MergedImages(table, kept, kept[~same], count - len(old), removed)
 
 
 def _rows_among(old: Sequence[str], new: Sequence[str]) -> NDArray[np.int64]:

@@ -16,7 +16,7 @@ from bottleneck.cache.format.paths import files_in, layer_dir, list_layer_dirs
 from bottleneck.cache.format.shard import ShardData, open_shard
 from bottleneck.cache.store import Cache
 from bottleneck.data import ImageTable
-from bottleneck.errors import CacheError, ImagesTableError, ShardError
+from bottleneck.errors import CacheError, ImagesTableError, ShardError, UnsupportedCacheError
 from bottleneck.runtime import write_text_atomic
 
 _UNKNOWN = 0  # size and time of a recovered row: the next extraction compares the image's content
@@ -71,6 +71,8 @@ def recover_cache(path: Path) -> RecoveredCache:
     lost: dict[str, str] = {}
     try:
         manifest = read_manifest(path)
+    except UnsupportedCacheError:
+        raise  # it is not lost
     except CacheError as error:
         counts = Counter(manifest for manifest, _ in _intact_shards(path))
         if not counts:

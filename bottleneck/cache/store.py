@@ -7,7 +7,6 @@ the files.
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -99,13 +98,6 @@ class Cache(CacheReader):
     def delete_derived_files(self) -> None:
         """Remove ``rejected.csv`` and ``codes.h5`` before the shards change."""
         delete_derived_files(self)
-
-    def delete_shards(self, shards: Collection[int]) -> None:
-        """Delete shards in every layer, so that they are extracted again."""
-        if shards:
-            self.delete_derived_files()
-        for layer, shard in product(self.layers, shards):
-            self.shard_path(layer, shard).unlink(missing_ok=True)
 
     # Codes
 

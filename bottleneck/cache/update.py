@@ -1,12 +1,35 @@
-"""Create a cache, or bring an existing one up to date with its images."""
+"""Create a cache, or bring an existing one up to date with its images.
+
+Nothing is deleted before its replacement stands, and a kill between any two steps loses nothing:
+
+1. The images whose size or time is not that of the table are compared with the digests in the
+   shards. A task does so with the rows of its own shards alone.
+2. ``codes.h5`` and ``rejected.csv`` are removed if shards will be replaced or rows are new.
+3. The table is written. It has the present sizes and times, except of rows whose image has
+   changed: their time is -1. The shards that hold them do not count as finished until step 6,
+   and every later run compares them again.
+4. Each stale shard is replaced by its successor, by one rename. Until then it stays.
+5. Stale shards of layers that are not part of the run are removed: nobody makes their successors.
+6. The table is written with the present sizes and times of all rows that the run was for.
+
+A run that is killed before step 6 leaves rows of time -1. The next run compares them: shards that
+were replaced already have the present digests and are kept, others are stale.
+
+Tasks write one table, each with new times for rows of its own shards only; of all others it keeps
+what the table has. If two write at the same time, the notes of one are lost, and its images are
+compared once more by a later run. No task removes or replaces another task's shards.
+"""
 
 import dataclasses
-from collections import defaultdict
 from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.cache.content import ContentComparison, compare_content, stored_digests
+from bottleneck.cache.directory import UNSURE_TIME
 from bottleneck.cache.format.manifest import (
     Manifest,
     StorageLayout,
@@ -14,13 +37,14 @@ from bottleneck.cache.format.manifest import (
     manifest_text,
     read_manifest,
 )
-from bottleneck.cache.format.shard import read_shard_metadata
-from bottleneck.cache.merge import ImageChanges, merge_images
+from bottleneck.cache.merge import ImageChanges, MergedImages, merge_images
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.data import ImageSource, ImageTable
-from bottleneck.errors import CacheError, ImageError, SpecMismatchError
-from bottleneck.runtime import sha256, write_text_atomic
+from bottleneck.errors import CacheError, ImagesTableError, SpecMismatchError
+from bottleneck.runtime import ArrayTask, write_text_atomic
 from bottleneck.spec import ModelReference, Spec
+
+_CHUNK = 4096  # rows
 
 
 @dataclass(frozen=True)
@@ -30,22 +54,27 @@ class CacheUpdate:
     Attributes
     ----------
     cache : Cache
-        The cache after the update.
+        The cache as it will be after `finish`.
     changes : ImageChanges
-        Changes since the last update; none for a new cache.
-    stale : frozenset of int
-        Shards that hold a changed image; they are extracted again in every layer.
+        Changes since the last update; none for a new cache. Of one task of several, changed and
+        touched images are those of its own shards.
+    stale : frozenset of (str, int)
+        Layer and number of each shard that was made of other bytes than its images have now.
     new : bool
         Whether there was no cache when the update was planned.
     """
 
     cache: Cache
     changes: ImageChanges
-    stale: frozenset[int]
+    stale: frozenset[tuple[str, int]]
     new: bool
+    _until_finished: ImageTable  # from `apply` until `finish`
+    _opened: ImageTable | None = None  # what the update was planned from
+    _task: ArrayTask = ArrayTask()
+    _digests: dict[int, str] = dataclasses.field(default_factory=dict)  # of changed rows, now
 
     def apply(self) -> Cache:
-        """Write ``images.csv`` and ``spec.json``, and delete stale shards.
+        """Write ``images.csv`` and ``spec.json``. No shard is removed.
 
         Returns
         -------
@@ -62,12 +91,10 @@ class CacheUpdate:
         cache = self.cache
         if self.new and is_cache(cache.path):  # another task of the same run was faster
             _require_same(read_manifest(cache.path), cache.path, cache.spec, cache.layout)
-        if self.changes.added:
-            cache.delete_derived_files()  # they would be shorter than the shards that grow
-        # Stale codes are deleted before the table records the change: if the process is killed
-        # in between, the next run detects the change again.
-        cache.delete_shards(self.stale)
-        cache.images.write_csv(cache.path / "images.csv")
+        if self.changes.added or self.stale:
+            # They would be shorter than the shards that grow, or call rows valid that were.
+            cache.delete_derived_files()
+        cache = self._write(self._until_finished)
         if not is_cache(cache.path):
             write_text_atomic(cache.path / "spec.json", manifest_text(cache.manifest))  # last
         if not self.new:
@@ -76,26 +103,74 @@ class CacheUpdate:
         # added in between, the cache ids differ.
         return dataclasses.replace(cache, manifest=read_manifest(cache.path))
 
+    def finish(self, cache: Cache, layers: Collection[str]) -> Cache:
+        """Record that the task's shards of some layers are of the images as they are now.
+
+        Stale shards of other layers are removed, unless somebody has replaced them.
+
+        Parameters
+        ----------
+        cache : Cache
+            What `apply` returned.
+        layers : collection of str
+            Layers of which every shard of the task is finished.
+
+        Returns
+        -------
+        Cache
+            The cache as it is on the disk now.
+
+        Raises
+        ------
+        OSError
+            A file could not be written or removed.
+        """
+        others = [item for item in sorted(self.stale) if item[0] not in layers]
+        stale = [item for item in others if self._is_stale(*item)]
+        if stale:
+            cache.delete_derived_files()
+        for layer, shard in stale:
+            cache.shard_path(layer, shard).unlink(missing_ok=True)
+        if self._until_finished is self.cache.images:
+            return cache
+        return dataclasses.replace(self._write(self.cache.images), manifest=cache.manifest)
+
+    def _is_stale(self, layer: str, shard: int) -> bool:
+        rows = [row for row in self.cache.rows(shard) if row in self._digests]
+        then = stored_digests(self.cache, shard, rows).get(layer, {})
+        return any(self._digests[row] != digest for row, digest in then.items())
+
+    def _write(self, table: ImageTable) -> Cache:
+        """Write a table, with what others have noted in the meantime."""
+        path = self.cache.path / "images.csv"
+        if self._opened is not None and table is not self._opened:
+            own = _own_rows(len(table), self.cache.layout.shard_size, self._task)
+            table = _with_notes_of_others(table, path, own, known=self._opened)
+        table.write_csv(path)
+        return dataclasses.replace(self.cache, images=table)
+
 
 def plan_update(
     cache: Path | Cache,
-    images: ImageTable,
+    source: ImageSource,
     *,
     spec: Spec,
     layout: StorageLayout,
     reference: ModelReference,
-    changed: Collection[str] | None = None,
+    check_content: bool = False,
+    task: ArrayTask = ArrayTask(),
 ) -> CacheUpdate:
     """Plan a new cache, or the update of an existing one to the images as they are now.
 
     Existing rows keep their numbers. New images become rows at the end. The rows of images that
-    are gone stay and are not valid. Shards that hold a changed image are stale in every layer.
+    are gone stay and are not valid. Images whose size or time is another now are read, and their
+    bytes are compared with the digests in the shards.
 
     Parameters
     ----------
     cache : Path or Cache
         The directory, or the cache if it is open already.
-    images : ImageTable
+    source : ImageSource
         The images as they are now.
     spec : Spec
         The spec of the run; must equal that of an existing cache.
@@ -103,9 +178,10 @@ def plan_update(
         The storage layout of the run; must equal that of an existing cache.
     reference : ModelReference
         Where the network came from; stored in a new cache.
-    changed : collection of str, optional
-        Paths of the images that differ from those in the shards, from `find_modified_images`.
-        Unless given, those whose size or modification time differs from the table.
+    check_content : bool
+        Whether images of the same size and time are read and compared as well.
+    task : ArrayTask
+        Part of the shards whose images are compared. The others' rows stay as they are.
 
     Returns
     -------
@@ -117,61 +193,114 @@ def plan_update(
         The cache has another spec or layout, or none of the images.
     CacheError
         The path is in use for something else.
+    OSError
+        The storage of the images fails.
     """
     path = cache.path if isinstance(cache, Cache) else cache
+    images = source.table
     if not is_cache(path):
         _require_free(path)
     if not is_cache(path):
         manifest = Manifest(spec, layout, reference, cache_id=images.digest)
-        return CacheUpdate(Cache(path, manifest, images), ImageChanges(), frozenset(), new=True)
+        new = Cache(path, manifest, images)
+        return CacheUpdate(new, ImageChanges(), frozenset(), new=True, _until_finished=images)
     cache = open_cache(cache, images)
     _require_same(cache.manifest, path, spec, layout)
-    if cache.images is images and changed is None:  # the usual case for one of many tasks
-        return CacheUpdate(cache, ImageChanges(), frozenset(), new=False)
-    merged, stale, changes = merge_images(cache.images, images, changed)
-    if changes.added == len(images):
+    if cache.images is images and not check_content:  # the usual case for one of many tasks
+        return CacheUpdate(
+            cache, ImageChanges(), frozenset(), new=False, _until_finished=images, _opened=images
+        )
+    merged = merge_images(cache.images, images)
+    if merged.added == len(images):
         raise SpecMismatchError(
             f"none of the {len(images)} images is in cache {cache.path}, which holds "
             f"{len(cache.images)} others: give these images a cache of their own with `out`"
         )
-    shards = frozenset(row // cache.layout.shard_size for row in stale)
-    return CacheUpdate(dataclasses.replace(cache, images=merged), changes, shards, new=False)
+    return _compare(cache, source, merged, task, merged.kept if check_content else merged.differing)
 
 
-def find_modified_images(cache: Cache, source: ImageSource) -> frozenset[str]:
-    """Return the paths of images whose bytes differ from those that the shards were made of.
+def _compare(
+    cache: Cache,
+    source: ImageSource,
+    merged: MergedImages,
+    task: ArrayTask,
+    suspects: NDArray[np.int64],
+) -> CacheUpdate:
+    """Compare the images of a task's suspect rows with the shards, and plan the two tables."""
+    own = _own_rows(len(merged.table), cache.layout.shard_size, task)
+    after = dataclasses.replace(cache, images=merged.table)
+    found = compare_content(after, source, suspects[own[suspects]])
+    differing = merged.differing
+    final = _with_old_notes(merged.table, cache.images, differing[~own[differing]])
+    if final == cache.images:  # the object itself, so that nobody reads the file again
+        final = cache.images
+    unknown = np.setdiff1d(differing, found.same)  # by any code; others' rows are old already
+    until_then = _with_old_notes(final, cache.images, np.union1d(unknown, found.changed))
+    return CacheUpdate(
+        cache=dataclasses.replace(cache, images=final),
+        changes=ImageChanges(
+            merged.added,
+            len(found.changed),
+            merged.removed,
+            touched=len(np.intersect1d(differing, found.same)),
+        ),
+        stale=found.stale,
+        new=False,
+        _until_finished=_with_unsure_time(until_then, found),
+        _opened=cache.images,
+        _task=task,
+        _digests=found.digests,
+    )
 
-    Every image is read, so modification times do not matter: neither a changed time with equal
-    bytes (a checkout) nor an equal time with changed bytes (a copy that keeps times).
 
-    Parameters
-    ----------
-    cache : Cache
-    source : ImageSource
-        The images as they are now.
+def _own_rows(count: int, shard_size: int, task: ArrayTask) -> NDArray[np.bool_]:
+    """Return which of so many rows are in shards of a task."""
+    own: NDArray[np.bool_] = np.arange(count) // shard_size % task.count == task.index
+    return own
+
+
+def _with_old_notes(table: ImageTable, old: ImageTable, rows: NDArray[np.int64]) -> ImageTable:
+    """Return a table in which some rows have the size and time that an older one has."""
+    if not len(rows):
+        return table
+    size, mtime = table.size.copy(), table.mtime_ns.copy()
+    size[rows], mtime[rows] = old.size[rows], old.mtime_ns[rows]
+    return dataclasses.replace(table, size=size, mtime_ns=mtime)
+
+
+def _with_unsure_time(table: ImageTable, found: ContentComparison) -> ImageTable:
+    if not len(found.changed):
+        return table
+    mtime = table.mtime_ns.copy()
+    mtime[found.changed] = UNSURE_TIME
+    return dataclasses.replace(table, mtime_ns=mtime)
+
+
+def _with_notes_of_others(
+    table: ImageTable, path: Path, own: NDArray[np.bool_], *, known: ImageTable
+) -> ImageTable:
+    """Return a table with the sizes and times that the file has for the rows of other tasks.
+
+    Rows that somebody has appended in the meantime stay. A file of other images is not regarded.
     """
-    source = source.with_table(cache.images)
-    known: defaultdict[int, set[str]] = defaultdict(set)
-    for layer in cache.layers:
-        for shard in cache.finished_shards(layer):
-            rows = read_shard_metadata(cache.shard_path(layer, shard))
-            for row, digest in zip(rows.row.tolist(), rows.image_sha256, strict=True):
-                known[row].add(digest)
-    with ThreadPoolExecutor() as readers:
-        current = readers.map(lambda row: _digest(source, row), known)
-        return frozenset(
-            cache.images.path[row]
-            for row, digest in zip(known, current, strict=True)
-            if {digest} != known[row]
-        )
-
-
-def _digest(source: ImageSource, row: int) -> str:
-    """Digest an image's bytes; empty where it cannot be read, as in a shard."""
     try:
-        return sha256(source.read(row))
-    except ImageError:
-        return ""
+        now = ImageTable.read_csv(path, known=known)
+    except (FileNotFoundError, ImagesTableError):
+        return table
+    count = min(len(now), len(table))
+    if now is known or not _same_paths(now, table, count):
+        return table
+    if len(now) > len(table):
+        mine = np.flatnonzero(own)
+        return _with_old_notes(now, table, mine)
+    others = np.flatnonzero(~own[:count] & table.exists[:count])
+    return _with_old_notes(table, now, others)
+
+
+def _same_paths(one: ImageTable, other: ImageTable, count: int) -> bool:
+    """Compare the first paths, some at a time: as lists, ten million take a gigabyte."""
+    parts = (slice(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK))
+    return all(one.path[part] == other.path[part] for part in parts)
 
 
 def _require_free(path: Path) -> None:

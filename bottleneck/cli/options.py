@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from bottleneck import open_executor
-from bottleneck.cli.types import PATH, GridOfC, Numbers, Size
+from bottleneck.cli.types import PATH, GridOfC, Numbers, Range, Size
 from bottleneck.errors import InvalidOptionError
 from bottleneck.runtime import BACKENDS, Executor
 
@@ -38,7 +38,12 @@ def force_option(command: F) -> F:
 
 
 def device_options(command: F) -> F:
-    """``--device`` and ``--batch-size``."""
+    """``--device``, ``--batch-size`` and ``--max-pixels``."""
+    command = click.option(
+        "--max-pixels",
+        type=int,
+        help="Reject images of more pixels than this.  [89478485]",
+    )(command)
     command = click.option(
         "--batch-size",
         type=int,
@@ -182,6 +187,18 @@ def preprocess_options(command: F) -> F:
             type=click.Choice(["nearest", "bilinear", "bicubic"]),
             help="Interpolation for resizing.",
         ),
+        click.option(
+            "--fit",
+            type=click.Choice(["crop", "squash", "pad"]),
+            help="Cut out the centre, resize without keeping proportions, or pad with the mean "
+            "colour.  [crop]",
+        ),
+        click.option(
+            "--range",
+            type=Range(),
+            help="Values of 16-bit or floating-point pixels that become black and white; auto: "
+            "percentiles 0.1 and 99.9 of the images.  [the high byte]",
+        ),
     ]
     return _with(options, command)
 
@@ -209,7 +226,7 @@ def take(kind: type[T], options: dict[str, Any], **known: Any) -> T:
 
 def take_preprocess(options: dict[str, Any]) -> dict[str, Any]:
     """Take those of `preprocess_options` out of a command's options."""
-    names = ("resize", "crop", "mean", "std", "interpolation")
+    names = ("resize", "crop", "mean", "std", "interpolation", "fit", "range")
     return {name: options.pop(name) for name in names}
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
+from bottleneck.cli.output import as_options
 from bottleneck.runtime import StageTimer, format_duration, slowest_stage
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ def extraction_progress() -> Iterator["Callable[[ExtractionProgress], None]"]:
 
         def on_progress(progress: "ExtractionProgress") -> None:
             if progress.done == 0:
-                click.echo("\n".join(map(str, (progress.images, *progress.notes))), err=True)
+                click.echo(str(progress.images), err=True)
+                for note in progress.notes:
+                    click.echo(as_options(note), err=True)
                 click.echo(str(progress.estimate), err=True)
             show(progress.done, progress.total, progress.stats.timer)
 

@@ -41,6 +41,16 @@ class GridOfC(Numbers):
         return () if value in ("auto", ()) else super().convert(value, param, ctx)
 
 
+class Range(Numbers):
+    """``auto``, or the values that become black and white."""
+
+    name = "lo,hi|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a tuple of floats, or ``"auto"``."""
+        return value if value == "auto" else super().convert(value, param, ctx)
+
+
 class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     """Bytes, with K, M, G or T for powers of 1024: ``8G``."""
 

@@ -4,11 +4,14 @@ The rule by which any file becomes RGB (`DECODER` names it, and the spec records
 
 * The first frame or page is used. EXIF (or XMP) orientation is applied; if it cannot be read, the
   image is taken as upright.
-* 16-bit values keep their high byte. 32-bit integers must be in 0…65535 and do the same.
-  Floating-point pixels have no defined range and are rejected.
+* Without a range, 16-bit values keep their high byte. 32-bit integers must be in 0…65535 and do the
+  same. Floating-point pixels are rejected. With a range, all of these are spread over 0…255
+  between its limits; see `bottleneck.data.deep`.
 * Transparent pixels are blended with white, as a viewer shows them.
 * Grey is repeated, palettes are looked up, CMYK and YCCK are converted without their profiles.
   Colour profiles are ignored, as in every ImageNet pipeline.
+* Of a TIFF with more than three samples, the first three are red, green and blue. A fourth of four
+  is transparency, unless the file says that it is none.
 
 Two decoders give the same bits: torchvision decodes the usual JPEGs, faster; Pillow decodes all
 other files, and decides whether a file is damaged. Pixels are resized and cropped as torchvision's
@@ -17,9 +20,8 @@ v2 transforms do with a uint8 tensor.
 
 import io
 import re
-import struct
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
@@ -29,19 +31,17 @@ from PIL import Image, UnidentifiedImageError
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as v2
 
-from bottleneck.errors import USER_CODE_ERRORS, ImageError, format_error
+from bottleneck.data.deep import Range, deep_values, is_deep, map_to_bytes
+from bottleneck.data.formats import DECODER_ERRORS, explain_unidentified, readers
+from bottleneck.data.multiband import first_bands
+from bottleneck.errors import ImageError, format_error
 from bottleneck.spec import InputTransform
 
 DECODER = "torchvision-1"
 
-# Pillow's other readers are less safe (EPS starts a program) and not needed. The JPEG reader also
-# reads MPO, a camera's JPEG that has more pictures after the first.
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM")
-
-Image.init()  # during the first decoding, as Pillow would do it, is not thread-safe
-
-# Exceptions of Pillow's readers on hostile bytes.
-_DECODER_ERRORS = (*USER_CODE_ERRORS, struct.error, zlib.error, Image.DecompressionBombError)
+# During the first decoding, as Pillow would do it, neither is thread-safe.
+Image.init()
+_READERS = readers()
 
 # The operation that makes an image of each EXIF orientation upright (EXIF 2.3, section 4.6.4,
 # tag 0x0112).
@@ -66,14 +66,19 @@ _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # does not occur within co
 
 _READ_AS_RGB = 3  # torchvision.io.ImageReadMode.RGB
 
+_NO_RANGE = "cannot be decoded: floating-point pixels have no stated range: `range` gives one"
 
-def decode_image(data: bytes) -> NDArray[np.uint8]:
+
+def decode_image(data: bytes, limits: Range | None = None) -> NDArray[np.uint8]:
     r"""Decode an image file to upright RGB pixels, by the rule in this module's docstring.
 
     Parameters
     ----------
     data : bytes
-        A complete JPEG, PNG, WebP, GIF, BMP, TIFF or PNM file.
+        A complete JPEG, PNG, WebP, GIF, BMP, TIFF or PNM file, or one of those formats in
+        `bottleneck.data.formats` that this installation reads.
+    limits : tuple of 2 float, optional
+        Values of pixels deeper than 8 bits that become 0 and 255: `InputTransform.range`.
 
     Returns
     -------
@@ -93,28 +98,78 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
     if not data:
         raise ImageError("cannot be decoded: the file is empty")
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=_READERS) as image:
             _require_few_pixels(image)
             _require_few_scans(image, data)
             pixels = _pixels_of_usual_jpeg(image, data)
             if pixels is None:
-                pixels = np.array(_to_rgb(image))
+                pixels = np.array(_to_rgb(image, data, limits))
             return np.ascontiguousarray(_upright(pixels, image))
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        raise ImageError("cannot be decoded: not an image of a known format") from error
-    except _DECODER_ERRORS as error:
+        if (pixels := _decode_bands(data, limits)) is not None:
+            return pixels
+        why = explain_unidentified(data) or "not an image of a known format"
+        raise ImageError(f"cannot be decoded: {why}") from error
+    except Image.DecompressionBombError as error:  # beyond twice the limit
+        count = re.search(r"(\d+) pixels", str(error))
+        why = (
+            _too_many(count[0], int(count[1]))
+            if count
+            else f"cannot be decoded: {format_error(error)}"
+        )
+        raise ImageError(why) from error
+    except DECODER_ERRORS as error:
         raise ImageError(f"cannot be decoded: {format_error(error)}") from error
+
+
+def _decode_bands(data: bytes, limits: Range | None) -> NDArray[np.uint8] | None:
+    """Decode a TIFF with more samples than Pillow reads; None if it is no such file."""
+    try:
+        bands = first_bands(data)
+    except ImageError:
+        raise
+    except DECODER_ERRORS as error:
+        raise ImageError(f"cannot be decoded: {format_error(error)}") from error
+    if bands is None:
+        return None
+    values = bands.values
+    if values.dtype != np.uint8:
+        if limits is None and values.dtype != np.uint16:
+            raise ImageError(_NO_RANGE)
+        values = values >> 8 if limits is None else map_to_bytes(values, limits)
+    pixels = values.astype(np.uint8)
+    operation = _UPRIGHT.get(bands.orientation)
+    return np.ascontiguousarray(pixels if operation is None else operation(pixels))
+
+
+@contextmanager
+def pixel_limit(most: int | None) -> Iterator[None]:
+    """Allow images of so many pixels while the block runs; None: as many as Pillow does.
+
+    The limit is Pillow's own, and thus that of all threads of the process.
+    """
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = before if most is None else most
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def _require_few_pixels(image: Image.Image) -> None:
     # Pillow itself only warns between once and twice its limit.
-    if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
-        raise ImageError(
-            f"cannot be decoded: {image.width} × {image.height} pixels are more than "
-            f"{Image.MAX_IMAGE_PIXELS}"
-        )
+    pixels = image.width * image.height
+    if Image.MAX_IMAGE_PIXELS and pixels > Image.MAX_IMAGE_PIXELS:
+        raise ImageError(_too_many(f"{image.width} × {image.height} pixels", pixels))
+
+
+def _too_many(what: str, pixels: int) -> str:
+    return (
+        f"cannot be decoded: {what} are more than {Image.MAX_IMAGE_PIXELS}: "
+        f"`max_pixels={pixels}` allows it, and `retry_rejected` tries it again"
+    )
 
 
 def _require_few_scans(image: Image.Image, data: bytes) -> None:
@@ -184,22 +239,37 @@ def _upright(pixels: NDArray[np.uint8], image: Image.Image) -> NDArray[np.uint8]
     # is read after decoding, since Pillow rotates a TIFF itself and then removes the tag.
     try:
         orientation = image.getexif().get(0x0112)
-    except _DECODER_ERRORS:
+    except DECODER_ERRORS:
         return pixels
     operation = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
     return pixels if operation is None else operation(pixels)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, data: bytes, limits: Range | None) -> Image.Image:
+    if limits is not None and is_deep(image):
+        image = _mapped(image, data, limits)
     image.load()
     if image.mode.startswith("I"):  # "I", "I;16", "I;16B": grey deeper than 8 bits
         image = _high_byte(image)
     elif image.mode == "F":
-        raise ImageError("cannot be decoded: floating-point pixels have no stated range")
+        raise ImageError(_NO_RANGE)
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
     return image.convert("RGB")
+
+
+def _mapped(image: Image.Image, data: bytes, limits: Range) -> Image.Image:
+    transparent = image.info.get("transparency")
+    values = deep_values(image, data)
+    mapped = map_to_bytes(values, limits)
+    if values.ndim == 3 and values.shape[2] in (2, 4):
+        mapped[..., -1] = values[..., -1] >> 8  # opacity
+    result = Image.fromarray(mapped)
+    if isinstance(transparent, (int, tuple)):  # a PNG may declare one grey or colour transparent
+        hidden = values == transparent if values.ndim == 2 else (values == transparent).all(axis=-1)
+        result.putalpha(Image.fromarray(np.where(hidden, 0, 255).astype(np.uint8)))
+    return result
 
 
 def _high_byte(image: Image.Image) -> Image.Image:
@@ -214,20 +284,21 @@ def _high_byte(image: Image.Image) -> Image.Image:
 
 
 def resize_and_crop(pixels: NDArray[np.uint8], transform: InputTransform) -> NDArray[np.uint8]:
-    """Resize the shorter side and crop the centre, as torchvision does with tensors.
+    """Make an image the square that a network gets, as `InputTransform.fit` says.
 
     Parameters
     ----------
     pixels : ndarray of uint8, shape (height, width, 3)
         Writable, from `decode_image`; it is not changed.
     transform : InputTransform
-        `resize`, `crop` and `interpolation` are used.
+        `resize`, `crop`, `fit`, `interpolation`, and for ``fit="pad"`` `mean` are used.
 
     Returns
     -------
     ndarray of uint8, shape (crop, crop, 3)
         Contiguous. Equal, bit by bit, to ``Resize`` and ``CenterCrop`` of
-        ``torchvision.transforms.v2`` on a uint8 tensor.
+        ``torchvision.transforms.v2`` on a uint8 tensor; for the other fits, to ``Resize`` to
+        both sides.
 
     Raises
     ------
@@ -241,17 +312,40 @@ def resize_and_crop(pixels: NDArray[np.uint8], transform: InputTransform) -> NDA
     (224, 224, 3)
     """
     height, width, _ = pixels.shape
-    _require_few_resized_pixels(width, height, transform.resize)
+    side = transform.crop
+    if transform.fit == "squash":
+        fitted = _resize(pixels, [side, side], transform)
+    elif transform.fit == "pad":
+        longer = max(height, width)
+        size = [max(1, side * height // longer), max(1, side * width // longer)]
+        fitted = _pad(_resize(pixels, size, transform), transform)
+    else:
+        _require_few_resized_pixels(width, height, transform.resize)
+        fitted = v2.center_crop(_resize(pixels, [transform.resize], transform), [side])
+    # Copied by NumPy, since torch would start more threads in each of the decoding threads.
+    return np.ascontiguousarray(fitted.permute(1, 2, 0).numpy())
+
+
+def _resize(pixels: NDArray[np.uint8], size: list[int], transform: InputTransform) -> torch.Tensor:
     # Channels last in memory: torch resizes them fastest.
-    resized = v2.resize(
+    resized: torch.Tensor = v2.resize(
         torch.from_numpy(pixels).permute(2, 0, 1),
-        [transform.resize],
+        size,
         interpolation=InterpolationMode(transform.interpolation),
         antialias=True,
     )
-    cropped = v2.center_crop(resized, [transform.crop])
-    # Copied by NumPy, since torch would start more threads in each of the decoding threads.
-    return np.ascontiguousarray(cropped.permute(1, 2, 0).numpy())
+    return resized
+
+
+def _pad(image: torch.Tensor, transform: InputTransform) -> torch.Tensor:
+    """Put an image into the middle of a square of the mean colour."""
+    side = transform.crop
+    colour = np.rint(255 * np.clip(transform.mean, 0, 1)).astype(np.uint8)
+    square = torch.from_numpy(np.broadcast_to(colour, (side, side, 3)).copy()).permute(2, 0, 1)
+    _, height, width = image.shape
+    top, left = (side - height) // 2, (side - width) // 2
+    square[:, top : top + height, left : left + width] = image
+    return square
 
 
 def _require_few_resized_pixels(width: int, height: int, shorter: int) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bottleneck.backbones import Backbone, BatchRunner, Layer
-from bottleneck.data import ImageSource, decode_image, resize_and_crop
+from bottleneck.data import ImageSource, decode_image, pixel_limit, resize_and_crop
 from bottleneck.errors import ImageError, NonFiniteCodesError
 from bottleneck.runtime import RunStats, available_cpus, sha256
 from bottleneck.spec import Spec
@@ -133,6 +133,7 @@ class Encoder:
         batches: Iterable[Sequence[int]],
         *,
         workers: int | None = None,
+        max_pixels: int | None = None,
     ) -> Generator[EncodedBatch, None, None]:
         """Yield the codes of batches of images, in order.
 
@@ -146,6 +147,8 @@ class Encoder:
             Threads that read files ahead, and for a GPU those that decode. The default is one per
             core. On a CPU the network's own threads decode: there are as many as cores, so that no
             thread displaces another's data from a core's cache.
+        max_pixels : int, optional
+            Pixels of an image, at most. The default is Pillow's limit, about 89 million.
 
         Yields
         ------
@@ -160,7 +163,7 @@ class Encoder:
             Not even one image fits into the device's memory.
         """
         ahead: deque[Future[EncodedBatch]] = deque()
-        with self._threads(workers or available_cpus()) as threads:
+        with pixel_limit(max_pixels), self._threads(workers or available_cpus()) as threads:
             for batch in batches:
                 ahead.append(self._begin(source, batch, threads))
                 if len(ahead) >= self.runner.parallel_batches + _BATCHES_AHEAD:
@@ -206,7 +209,9 @@ class Encoder:
     def _decode_into(self, pixels: NDArray[np.uint8], data: bytes) -> str:
         with self.stats.timer.measure("decode"):
             try:
-                pixels[...] = resize_and_crop(decode_image(data), self.transform)
+                pixels[...] = resize_and_crop(
+                    decode_image(data, self.transform.range), self.transform
+                )
             except ImageError as error:
                 return str(error)
             return ""

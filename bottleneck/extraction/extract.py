@@ -19,7 +19,6 @@ from bottleneck.cache import (
     Duplicates,
     cache_path,
     find_duplicates,
-    find_modified_images,
     is_cache,
     open_cache,
     plan_update,
@@ -27,6 +26,7 @@ from bottleneck.cache import (
 )
 from bottleneck.data import ImageSource, open_images, summarize_images
 from bottleneck.errors import InvalidOptionError, ShardError, SpecMismatchError
+from bottleneck.extraction.depth import choose_range, depth_notes
 from bottleneck.extraction.disk_space import DiskEstimate, estimate_disk_use
 from bottleneck.extraction.distributed import DistributedRunner, WorkerJob
 from bottleneck.extraction.encoder import Encoder
@@ -60,8 +60,8 @@ def extract(
 ) -> ExtractionResult:
     """Compute the codes of every image at some layers of a frozen network, into a cache.
 
-    A second run computes only what is missing: new images, and images that have changed. A shard
-    is written completely or not at all, whenever the run ends.
+    A second run computes only what is missing: new images, and images whose bytes have changed. A
+    shard is written completely or not at all, whenever the run ends.
 
     Parameters
     ----------
@@ -79,7 +79,9 @@ def extract(
         ``"DEFAULT"``, a torchvision weights name, ``"none"``, or a weights file; see
         `bottleneck.backbones.load_backbone`.
     transform : dict, optional
-        Fields of `bottleneck.spec.InputTransform` that replace those of the weights.
+        Fields of `bottleneck.spec.InputTransform` that replace those of the weights. ``"auto"`` for
+        `range` means that of the cache, and for a new one percentiles 0.1 and 99.9 of the pixels
+        deeper than 8 bits in 256 of the images.
     pool : str
         ``"avg"``, ``"max"``, ``"none"``, the side of a grid of averages, for example ``"2"``, or
         ``"cls"``: a transformer's class token. The average of tokens is over all of them.
@@ -92,7 +94,7 @@ def extract(
     refresh : RefreshOptions
         What is computed again although the cache has it.
     on_progress : callable, optional
-        Called with a `Progress`: first with 0 images done, before any image is read, then after
+        Called with a `Progress`: first with 0 images done, before any image is encoded, then after
         each batch, or after each shard if an executor's workers make them. Not called if there
         is nothing to do.
 
@@ -140,8 +142,8 @@ def extract(
     devices = choose_devices(compute.device)
     source = open_images(images)
     trust_code(model)
-    backbone = load_backbone(model, weights, transform=transform)
     existing = open_cache(path, source.table) if is_cache(path) else None
+    backbone = load_backbone(model, weights, transform=choose_range(transform, source, existing))
     if existing is None or not set(layers) <= set(existing.layers):
         backbone.largest_code(layers, pool)  # a misspelt layer leaves no cache behind
     chosen = choose_spec(
@@ -150,14 +152,14 @@ def extract(
     layout = storage.choose_layout(
         existing.layout if existing else None, lambda: backbone.largest_code(layers, pool)
     )
-    changed = find_modified_images(existing, source) if existing and refresh.check_content else None
     update = _plan_update(
         existing or path,
-        source.table,
+        source,
         spec=chosen.spec,
         layout=layout,
         reference=backbone.reference,
-        changed=changed,
+        check_content=refresh.check_content,
+        task=compute.task,
     )
     remove_stale_temp_files(path)  # they may be what fills the disk
     redo = _shards_to_redo(update, layers, compute.task, refresh)
@@ -166,9 +168,10 @@ def extract(
     cache, runner = _begin(
         update, missing, backbone, source, devices=devices, compute=compute, encoder=chosen.encoder
     )
-    notes = (*backbone.notes(layers), *chosen.notes) if missing else ()
+    notes = _notes(source, backbone, layers) + chosen.notes if missing else ()
     begin = Progress(0, estimate.rows, runner.stats, estimate, summarize_images(source), notes)
     rows = _run(runner, missing, begin, on_progress)
+    cache = update.finish(cache, layers)
     return ExtractionResult(
         cache=cache,
         changes=update.changes,
@@ -238,11 +241,11 @@ def _plan_update(cache: Path | Cache, *arguments: Any, **options: Any) -> CacheU
 def _shards_to_redo(
     update: CacheUpdate, layers: Sequence[str], task: ArrayTask, refresh: RefreshOptions
 ) -> set[tuple[str, int]]:
-    cache, shards = update.cache, set(update.stale)
+    cache, shards = update.cache, set[int]()
     if refresh.retry_rejected and not update.new:
         rejected = cache.rejected(task.shards(cache.shard_count))
-        shards |= {row // cache.layout.shard_size for row in rejected}
-    return {*refresh.redo, *product(layers, shards)}
+        shards = {row // cache.layout.shard_size for row in rejected}
+    return {*refresh.redo, *update.stale, *product(layers, shards)}
 
 
 def _begin(
@@ -282,6 +285,11 @@ def _run(
         if on_progress:
             on_progress(replace(begin, done=done))
     return done
+
+
+def _notes(source: ImageSource, backbone: Backbone, layers: Sequence[str]) -> tuple[str, ...]:
+    """Return what a user should know of the pixels, the network and its weights."""
+    return (*depth_notes(source, backbone.transform), *backbone.notes(layers))
 
 
 def _find_duplicates(cache: Cache, layers: Sequence[str]) -> Duplicates | None:

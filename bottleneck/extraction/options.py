@@ -109,6 +109,9 @@ class ComputeOptions:
         Images in one forward pass. The default suits the network and the device.
     workers : int, optional
         Threads that read files and, for a GPU, those that decode. The default is one per core.
+    max_pixels : int, optional
+        Pixels of an image, at most: a larger one is rejected. The default is Pillow's limit,
+        89 478 485. A larger one needs about 10 bytes of memory for each pixel.
     executor : Executor, optional
         Workers that make the shards, each with a device of its own. The default is this process.
     task : ArrayTask
@@ -129,6 +132,7 @@ class ComputeOptions:
     precision: str = "auto"
     batch_size: int | None = None
     workers: int | None = None
+    max_pixels: int | None = None
     executor: Executor | None = None
     task: ArrayTask = ArrayTask()
 
@@ -136,6 +140,7 @@ class ComputeOptions:
         require_one_of("precision", self.precision, ("auto", *PRECISIONS))
         require_positive("batch_size", self.batch_size)
         require_positive("workers", self.workers)
+        require_positive("max_pixels", self.max_pixels)
 
 
 @dataclass(frozen=True)
@@ -147,7 +152,8 @@ class RefreshOptions:
     retry_rejected : bool
         Whether to try rejected images again although their files look unchanged.
     check_content : bool
-        Whether to find changed images by the digest of their bytes, not by size and time.
+        Whether to compare every image's bytes with those that its codes were made of. Else only
+        images of another size or time are compared.
     redo : iterable of (str, int)
         Layers and shard numbers to compute again. Each shard stays until it is replaced.
 

@@ -39,7 +39,7 @@ def write_shards(
     images : ImageSource
         The images, in the order of the cache's rows.
     compute : ComputeOptions
-        `batch_size` and `workers` are used.
+        `batch_size`, `workers` and `max_pixels` are used.
 
     Yields
     ------
@@ -56,7 +56,8 @@ def write_shards(
     size = compute.batch_size or encoder.runner.default_batch_size
     plan = [(shard, rows) for shard in shards for rows in _batches(cache.rows(shard), size)]
     costs = {layer.name: layer.cost for layer in encoder.layers}
-    stream = encoder.encode(images, (rows for _, rows in plan), workers=compute.workers)
+    batches = (rows for _, rows in plan)
+    stream = encoder.encode(images, batches, workers=compute.workers, max_pixels=compute.max_pixels)
     parts: list[EncodedBatch] = []
     with defer_stop(), _WriteBehind(encoder.stats.timer) as writer, closing(stream):
         for (shard, rows), batch in zip(plan, stream, strict=True):

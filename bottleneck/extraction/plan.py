@@ -1,7 +1,7 @@
 """Plan: compute what an extraction would write, and measure how fast this machine is."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 from typing import Any
 
@@ -11,8 +11,9 @@ from torch import nn
 from bottleneck.backbones import check_pool, load_backbone
 from bottleneck.data import ImageSource, open_images, summarize_images
 from bottleneck.errors import ImagesNotFoundError
+from bottleneck.extraction.depth import choose_range
 from bottleneck.extraction.disk_space import LayerEstimate
-from bottleneck.extraction.encoder import Encoder
+from bottleneck.extraction.encoder import EncodedBatch, Encoder
 from bottleneck.extraction.extract import require_layers
 from bottleneck.extraction.extraction_plan import ExtractionPlan, Throughput
 from bottleneck.extraction.options import ComputeOptions, StorageOptions
@@ -54,7 +55,8 @@ def plan(
         ``"DEFAULT"``, a torchvision weights name, ``"none"``, or a weights file; see
         `bottleneck.backbones.load_backbone`.
     transform : dict, optional
-        Fields of `bottleneck.spec.InputTransform` that replace those of the weights.
+        Fields of `bottleneck.spec.InputTransform` that replace those of the weights; see
+        `bottleneck.extract`.
     pool : str
         ``"avg"``, ``"max"``, ``"none"``, the side of a grid of averages, for example ``"2"``, or
         ``"cls"``: a transformer's class token. The average of tokens is over all of them.
@@ -63,8 +65,8 @@ def plan(
     storage : StorageOptions
         How the codes would be stored: `dtype` and `shard_size` are used.
     compute : ComputeOptions
-        Where the codes would be computed: `device`, `precision`, `batch_size` and `workers` are
-        used.
+        Where the codes would be computed: `device`, `precision`, `batch_size`, `workers` and
+        `max_pixels` are used.
     tasks : int
         Tasks that would share the shards.
 
@@ -92,15 +94,15 @@ def plan(
     require_layers(layers)
     devices = choose_devices(compute.device)
     source = open_images(images)
-    backbone = load_backbone(model, weights, transform=transform)
+    backbone = load_backbone(model, weights, transform=choose_range(transform, source, None))
     needed = backbone.select_layers(layers)
     layout = storage.choose_layout(None, lambda: backbone.largest_code(layers, pool))
     chosen = choose_spec(backbone, layers, devices, compute=compute, relu=relu, pool=pool)
     encoder = chosen.encoder or Encoder(backbone, needed, chosen.spec, devices)
     batches = _sample_batches(source, compute.batch_size or encoder.runner.default_batch_size)
-    _warm_up(encoder, source, batches, compute.workers)
+    _warm_up(encoder, source, batches, compute)
     startup = time.perf_counter() - start
-    encoded, seconds = _measure(encoder, source, batches, compute.workers)
+    encoded, seconds = _measure(encoder, source, batches, compute)
     full, rest = divmod(len(source.table), layout.shard_size)
     shard_rows = {layout.shard_size: full} | ({rest: 1} if rest else {})
     return ExtractionPlan(
@@ -125,12 +127,11 @@ def _sample_batches(source: ImageSource, size: int) -> list[list[int]]:
 
 
 def _warm_up(
-    encoder: Encoder, source: ImageSource, batches: list[list[int]], workers: int | None
+    encoder: Encoder, source: ImageSource, batches: list[list[int]], compute: ComputeOptions
 ) -> None:
     """Encode a batch on every device, because the first use of a device is slow."""
-    first = list(
-        encoder.encode(source, batches[: encoder.runner.parallel_batches], workers=workers)
-    )
+    some = batches[: encoder.runner.parallel_batches]
+    first = list(_encode(encoder, source, some, compute))
     if not any(batch.valid.any() for batch in first):
         raise ImagesNotFoundError(
             f"none of the images that were tried gives codes: {source.path(batches[0][0])}: "
@@ -140,7 +141,7 @@ def _warm_up(
 
 
 def _measure(
-    encoder: Encoder, source: ImageSource, batches: list[list[int]], workers: int | None
+    encoder: Encoder, source: ImageSource, batches: list[list[int]], compute: ComputeOptions
 ) -> tuple[int, float]:
     """Encode batches for some seconds; return how many images, and the seconds."""
     start = time.perf_counter()
@@ -151,7 +152,14 @@ def _measure(
             if time.perf_counter() - start > _SECONDS:
                 return
 
-    encoded = sum(
-        len(batch.row) for batch in encoder.encode(source, for_some_seconds(), workers=workers)
-    )
+    encoded = sum(len(batch.row) for batch in _encode(encoder, source, for_some_seconds(), compute))
     return encoded, time.perf_counter() - start
+
+
+def _encode(
+    encoder: Encoder,
+    source: ImageSource,
+    batches: Iterable[Sequence[int]],
+    compute: ComputeOptions,
+) -> Iterator[EncodedBatch]:
+    return encoder.encode(source, batches, workers=compute.workers, max_pixels=compute.max_pixels)

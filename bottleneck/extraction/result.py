@@ -144,13 +144,17 @@ class ExtractionResult:
         return self.cache.status(layers, shards=self.shards)
 
     def _changes_text(self) -> list[str]:
-        changes = self.changes
-        if not changes:
-            return []
-        return [
-            f"images: {changes.added} added, {changes.changed} changed, {changes.removed} removed "
-            "since the last run"
-        ]
+        changes, lines = self.changes, []
+        if changes:
+            lines.append(
+                f"images: {changes.added} added, {changes.changed} changed, {changes.removed} "
+                "removed since the last run"
+            )
+        if changes.touched:
+            lines.append(
+                f"images of another time and the same bytes: {changes.touched}; their codes stay"
+            )
+        return lines
 
     def _task_text(self) -> list[str]:
         if self.task.count == 1:

@@ -19,7 +19,8 @@ from bottleneck.runtime import atomic_write
 from bottleneck.spec import ModelReference, Spec
 
 FORMAT = "bottleneck-head"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+VERSIONS = (1, FORMAT_VERSION)  # that are read; 2 has the spec's keys of cache format 3
 
 
 @dataclass(frozen=True)
@@ -199,10 +200,11 @@ class Head:
         path = Path(path)
         tensors, values = _read(path)
         try:
-            if (values["format"], values["format_version"]) != (FORMAT, FORMAT_VERSION):
+            version = values["format_version"]
+            if values["format"] != FORMAT or type(version) is not int or version not in VERSIONS:
                 raise HeadError(
-                    f"{path} has format {values['format']!r} version "
-                    f"{values['format_version']!r}; this program reads {FORMAT!r} {FORMAT_VERSION}"
+                    f"{path} has format {values['format']!r} version {version!r}; this program "
+                    f"reads {FORMAT!r} {' and '.join(map(str, VERSIONS))}"
                 )
             head = cls(
                 clf=values["clf"],

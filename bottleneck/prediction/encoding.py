@@ -34,7 +34,7 @@ def encode_images(
     weights : str, optional
         The weights, if their file has moved; they must be the same.
     compute : ComputeOptions
-        Device, batch size and threads. The precision is that of the head's spec.
+        Device, batch size, threads and pixels. The precision is that of the head's spec.
 
     Returns
     -------
@@ -60,4 +60,4 @@ def encode_images(
     )
     size = compute.batch_size or encoder.runner.default_batch_size
     batches = (rows[start : start + size] for start in range(0, len(rows), size))
-    return encoder.encode(source, batches, workers=compute.workers)
+    return encoder.encode(source, batches, workers=compute.workers, max_pixels=compute.max_pixels)

@@ -14,8 +14,9 @@ from safetensors import safe_open
 
 from bottleneck.cache.store import open_cache
 from bottleneck.cache.verify import verify
+from bottleneck.errors import SpecMismatchError
 from bottleneck.extraction.extract import extract
-from bottleneck.extraction.options import RefreshOptions
+from bottleneck.extraction.options import ComputeOptions, RefreshOptions
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.head import Head
 from bottleneck.fitting.options import SearchOptions
@@ -113,6 +114,66 @@ def test_an_old_cache_is_complete_for_an_extraction(
     assert contents(before / name / "codes") == shards
     assert (before / name / "spec.json").read_bytes() == manifest
     assert verify(done).ok
+
+
+def test_an_old_cache_is_extended_in_its_own_version(before: Path) -> None:
+    cache = before / "cache"
+    kept, manifest = contents(cache / "codes"), (cache / "spec.json").read_bytes()
+    shutil.copy(before / "images/test/ants/ants0.png", before / "images/train/bees/new.png")
+    done = extract(
+        before / "images",
+        cache,
+        model=f"{before / 'network.py'}:build",
+        weights=str(before / "network.safetensors"),
+        layers=["layer1", "layer2"],
+    )
+    assert (done.changes.added, done.rows) == (1, 4)  # the last shard, which had three rows
+    assert (cache / "spec.json").read_bytes() == manifest
+    now = contents(cache / "codes")
+    assert {name for name in now if now[name] != kept[name]} == {
+        f"{layer}/00002.h5" for layer in ("layer1", "layer2")
+    }
+    for layer in ("layer1", "layer2"):
+        with h5py.File(cache / "codes" / layer / "00002.h5") as file:
+            assert file.attrs["format_version"] == 2
+            assert len(file.attrs["codes_sha256"]) == len(file.attrs["rows_sha256"]) == 64
+        lines = (cache / "codes" / layer / "00002.h5").read_bytes().split(b"\n", 2)
+        assert lines[0].startswith(b"bottleneck-shard 2 ")
+        assert json.loads(lines[1])["manifest"]["spec"] == json.loads(manifest)["spec"]
+        assert "view" not in json.loads(lines[1])
+    assert verify(cache).ok
+    twin = done.cache.images.path.index("test/ants/ants0.png")
+    codes = done.cache.read_codes("layer2", np.array([twin, 19]))
+    np.testing.assert_allclose(codes[0], codes[1], rtol=1e-2)
+
+
+def test_what_an_old_cache_cannot_say_is_another_spec(before: Path) -> None:
+    with pytest.raises(SpecMismatchError, match=r"fit is crop in cache .* and pad in this run"):
+        extract(
+            before / "images",
+            before / "cache",
+            model=f"{before / 'network.py'}:build",
+            weights=str(before / "network.safetensors"),
+            layers=["layer1"],
+            transform={"fit": "pad"},
+        )
+
+
+def test_codes_of_old_and_new_caches_have_one_digest(before: Path) -> None:
+    old = open_cache(before / "cache")
+    new = extract(
+        before / "images",
+        before / "new",
+        model=f"{before / 'network.py'}:build",
+        weights=str(before / "network.safetensors"),
+        layers=["layer1"],
+        compute=ComputeOptions(precision=old.spec.precision),
+    ).cache
+    assert (old.manifest.version, new.manifest.version) == (2, 3)
+    assert old.spec.digest("layer1") == new.spec.digest("layer1")
+    with h5py.File(old.shard_path("layer1", 0)) as file:
+        assert file.attrs["spec_digest"] == new.spec.digest("layer1")
+    Head.load(before / "head-svm.safetensors").require(new.spec, where="the new cache")
 
 
 @pytest.mark.parametrize("name", HEADS)

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bottleneck.cache.merge import ImageChanges, merge_images
+from bottleneck.cache.merge import merge_images
 from bottleneck.data.table import ImageTable
 
 
@@ -17,18 +17,31 @@ FILES = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 3), min_size
 
 
 @given(old=FILES, new=FILES)
-def test_merging_keeps_rows_adds_at_the_end_and_finds_every_change(
+def test_merging_keeps_rows_adds_at_the_end_and_finds_every_difference(
     old: dict[str, int], new: dict[str, int]
 ) -> None:
     before, now = table(old), table(new)
-    merged, stale, changes = merge_images(before, now)
+    found = merge_images(before, now)
+    merged = found.table
     assert merged.path[: len(before)] == before.path
     assert merged.path[len(before) :] == [path for path in now.path if path not in old]
-    assert {merged.path[row] for row in stale} == {p for p in old.keys() & new if old[p] != new[p]}
+    both = old.keys() & new.keys()
+    assert [merged.path[row] for row in found.kept] == sorted(both)
+    differing = sorted(path for path in both if old[path] != new[path])
+    assert [merged.path[row] for row in found.differing] == differing
     present = {path for path, here in zip(merged.path, merged.exists, strict=True) if here}
     assert present == set(new)
     for path, size in zip(merged.path, merged.size.tolist(), strict=True):
         assert size == new.get(path, -1)
-    assert changes == ImageChanges(len(new.keys() - old), len(stale), len(old.keys() - new))
-    again, stale_again, none = merge_images(merged, now)
-    assert (again.path, stale_again, bool(none)) == (merged.path, [], False)
+    assert found.added == len(new.keys() - old.keys())
+    assert found.removed == len(old.keys() - new.keys())
+    again = merge_images(merged, now)
+    assert (again.table.path, len(again.differing)) == (merged.path, 0)
+    assert (again.added, again.removed) == (0, 0)
+
+
+def test_a_new_time_alone_is_a_difference() -> None:
+    before = table({"a": 1, "b": 1})
+    now = table({"a": 1, "b": 1})
+    now.mtime_ns[1] += 1
+    assert merge_images(before, now).differing.tolist() == [1]

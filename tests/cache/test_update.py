@@ -1,5 +1,6 @@
 import dataclasses
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,12 @@ import pytest
 from bottleneck.cache.directory import REMOVED
 from bottleneck.cache.merge import ImageChanges
 from bottleneck.cache.store import Cache, open_cache
-from bottleneck.cache.update import plan_update
+from bottleneck.cache.update import CacheUpdate, plan_update
+from bottleneck.cache.verify import verify
+from bottleneck.data.images import open_images
 from bottleneck.errors import CacheError, SpecMismatchError
+from bottleneck.runtime.scheduler import ArrayTask
+from tests.helpers.cli import contents
 from tests.helpers.fixture_types import Extract
 from tests.helpers.networks import SMALL
 from tests.helpers.photographs import photograph, write_photographs
@@ -117,15 +122,28 @@ def test_removed_images_stay_as_rows_that_are_not_valid(
     assert extract_tiny(photos).changes == ImageChanges()
 
 
-def test_an_image_that_exists_again_is_extracted_again(photos: Path, extract_tiny: Extract) -> None:
+def test_an_image_that_exists_again_keeps_its_code(photos: Path, extract_tiny: Extract) -> None:
     first = extract_tiny(photos)
     path = photos / first.cache.images.path[5]
-    content = path.read_bytes()
+    content, before = path.read_bytes(), times(first.cache)
     path.unlink()
     extract_tiny(photos)
     path.write_bytes(content)
     again = extract_tiny(photos)
-    assert again.changes.changed == 1
+    assert (again.changes.changed, again.changes.touched, again.rows) == (0, 1, 0)
+    assert again.cache.valid_rows("layer2").all()
+    assert times(again.cache) == before
+
+
+def test_another_image_of_a_removed_ones_name_is_extracted(
+    photos: Path, extract_tiny: Extract
+) -> None:
+    path = photos / extract_tiny(photos).cache.images.path[5]
+    path.unlink()
+    extract_tiny(photos)
+    photograph(999, "wasps").save(path)
+    again = extract_tiny(photos)
+    assert (again.changes, again.rows) == (ImageChanges(changed=1), 8)
     assert again.cache.valid_rows("layer2").all()
 
 
@@ -209,25 +227,40 @@ def test_an_index_without_the_new_images_is_gone_before_they_are_rows(
     assert not (cache.path / "codes.h5").exists()
 
 
-def test_an_update_changes_nothing_before_it_is_applied(
+def test_an_update_changes_nothing_before_it_is_applied_and_removes_no_shard_then(
     photos: Path, extract_tiny: Extract, tmp_path: Path
 ) -> None:
-    cache = extract_tiny(photos).cache
-    before = {path: path.read_bytes() for path in cache.path.rglob("*.*")}
-    images = dataclasses.replace(cache.images, size=cache.images.size + 1)
+    cache = extract_tiny(photos, layers=["layer2", "layer3"]).cache
+    for row in (3, 11, 12):
+        touch(photos / cache.images.path[row], 900 + row)
+    before = contents(cache.path)
+    source = open_images(photos)
     facts: dict[str, Any] = {
         "spec": cache.spec,
         "layout": cache.layout,
         "reference": cache.reference,
     }
-    plan = plan_update(cache.path, images, **facts)
-    new = plan_update(tmp_path / "new", images, **facts)
-    assert (sorted(plan.stale), plan.changes.changed, plan.new) == ([0, 1, 2, 3, 4], 36, False)
-    assert (sorted(new.stale), new.changes, new.new) == ([], ImageChanges(), True)
-    assert {path: path.read_bytes() for path in cache.path.rglob("*.*")} == before
+    plan = plan_update(cache.path, source, **facts)
+    new = plan_update(tmp_path / "new", source, **facts)
+    assert plan.stale == {(layer, shard) for layer in ("layer2", "layer3") for shard in (0, 1)}
+    assert (plan.changes, plan.new) == (ImageChanges(changed=3), False)
+    assert (new.stale, new.changes, new.new) == (frozenset(), ImageChanges(), True)
+    assert contents(cache.path) == before
     assert not (tmp_path / "new").exists()
-    plan.apply()
-    assert missing_shards(open_cache(cache.path), "layer2") == [0, 1, 2, 3, 4]
+
+    applied = plan.apply()
+    after = contents(cache.path)
+    assert {name for name in before if before[name] != after.get(name)} == {
+        "codes.h5",
+        "images.csv",
+        "rejected.csv",
+    }
+    assert np.flatnonzero(open_cache(cache.path).images.mtime_ns == -1).tolist() == [3, 11, 12]
+    # As if the run had made the shards of layer2, and nobody those of layer3.
+    finished = plan.finish(applied, ["layer2"])
+    assert missing_shards(finished, "layer2") == []
+    assert missing_shards(finished, "layer3") == [0, 1]
+    assert open_cache(cache.path).images == source.table
     new.apply()
     assert len(open_cache(tmp_path / "new").images) == 36
 
@@ -238,7 +271,7 @@ def test_two_tasks_may_plan_the_same_cache_at_once_but_no_other(
     cache = extract_tiny(photos).cache
     facts: dict[str, Any] = {"layout": cache.layout, "reference": cache.reference}
     plans = [
-        plan_update(tmp_path / "new", cache.images, spec=spec, **facts)
+        plan_update(tmp_path / "new", open_images(photos), spec=spec, **facts)
         for spec in (cache.spec, cache.spec, dataclasses.replace(cache.spec, pool="max"))
     ]
     plans[0].apply()
@@ -300,15 +333,21 @@ def test_a_change_that_size_and_time_hide_is_found_by_content(
     assert extract_tiny(photos, layers=["layer2", "layer3"], check_content=True).rows == 0
 
 
-def test_times_that_moved_are_no_change_by_content(photos: Path, extract_tiny: Extract) -> None:
+@pytest.mark.parametrize("check_content", [False, True])
+def test_times_that_moved_are_no_change(
+    photos: Path, extract_tiny: Extract, check_content: bool
+) -> None:
     first = extract_tiny(photos)
     before = times(first.cache)
     for path in photos.rglob("*.*"):
         os.utime(path)  # a checkout, or a copy without times
-    again = extract_tiny(photos, check_content=True)
-    assert (again.changes, again.rows) == (ImageChanges(), 0)
+    again = extract_tiny(photos, check_content=check_content)
+    assert (again.changes, again.changes.touched, again.rows) == (ImageChanges(), 36, 0)
+    assert "images of another time and the same bytes: 36; their codes stay" in str(again)
     assert times(again.cache) == before
-    assert extract_tiny(photos).rows == 0  # the new times are known from here on
+    assert (again.cache.path / "codes.h5").exists()
+    later = extract_tiny(photos)
+    assert (later.changes.touched, later.rows) == (0, 0)  # the new times are known from here on
 
 
 def test_content_tells_of_images_that_came_went_or_broke(
@@ -334,3 +373,163 @@ def test_a_shard_that_was_made_of_older_bytes_is_made_again(
     extract_tiny(photos, layers=["layer3"])  # of the new pixels, and nobody noticed
     again = extract_tiny(photos, layers=["layer2", "layer3"], check_content=True)
     assert (again.changes, again.rows) == (ImageChanges(changed=1), 8)
+
+
+def staged(photos: Path, place: Path) -> Path:
+    """A copy of the images with times of its own, as a job makes it on its node's disk."""
+    shutil.copytree(photos, place, copy_function=shutil.copyfile)
+    return place
+
+
+def test_a_changed_image_of_the_same_size_is_found_among_copies(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    first = extract_tiny(photos, layers=["layer2", "layer3"]).cache
+    row = 20
+    copy = staged(photos, tmp_path / "copy")
+    same_time(copy / first.images.path[row], 999)
+    again = extract_tiny(copy, layers=["layer2", "layer3"])
+    assert (again.changes, again.changes.touched, again.rows) == (ImageChanges(changed=1), 35, 8)
+    assert extract_tiny(copy, layers=["layer2", "layer3"], check_content=True).rows == 0
+
+
+def test_copies_of_two_tasks_cost_neither_a_shard(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    first = extract_tiny(photos).cache
+    before = times(first)
+    tasks = (ArrayTask(0, 2), ArrayTask(1, 2))
+    copies = [staged(photos, tmp_path / f"copy{task.index}") for task in tasks]
+    for copy, task, count in zip(copies, tasks, (20, 16), strict=True):
+        again = extract_tiny(copy, task=task)
+        assert (again.changes, again.changes.touched) == (ImageChanges(), count)
+        assert (again.rows, times(again.cache)) == (0, before)
+    stamps = open_cache(first.path).images.mtime_ns
+    for row, path in enumerate(first.images.path):
+        assert stamps[row] == (copies[row // 8 % 2] / path).stat().st_mtime_ns
+
+
+def test_a_task_leaves_the_stale_shards_of_others_to_them(
+    photos: Path, extract_tiny: Extract
+) -> None:
+    first = extract_tiny(photos, layers=["layer2", "layer3"]).cache
+    for row in (3, 11, 30):  # shards 0, 1 and 3
+        touch(photos / first.images.path[row], 900 + row)
+    before = {layer: times(first, layer) for layer in ("layer2", "layer3")}
+    one = extract_tiny(photos, layers=["layer2"], task=ArrayTask(0, 2))
+    assert (one.changes, one.rows) == (ImageChanges(changed=1), 8)
+    assert missing_shards(one.cache, "layer2") == []
+    assert missing_shards(one.cache, "layer3") == [0]  # of its own number, and nobody made it
+    assert [a != b for a, b in zip(before["layer2"], times(one.cache), strict=True)] == [
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
+    other = extract_tiny(photos, layers=["layer2"], task=ArrayTask(1, 2))
+    assert (other.changes, other.rows) == (ImageChanges(changed=2), 16)
+    assert missing_shards(other.cache, "layer3") == [0, 1, 3]
+    assert extract_tiny(photos, layers=["layer2"]).changes.touched == 0
+
+
+def test_tasks_that_plan_at_once_note_what_is_theirs(photos: Path, extract_tiny: Extract) -> None:
+    cache = extract_tiny(photos).cache
+    touch(photos / cache.images.path[3], 903)
+    for path in photos.rglob("*.*"):
+        os.utime(path)
+    source = open_images(photos)
+    facts: dict[str, Any] = {
+        "spec": cache.spec,
+        "layout": cache.layout,
+        "reference": cache.reference,
+    }
+    plans = [plan_update(cache.path, source, task=ArrayTask(i, 2), **facts) for i in range(2)]
+    applied = [plan.apply() for plan in plans]  # the second has seen no note of the first
+    stamps = open_cache(cache.path).images.mtime_ns
+    assert stamps[3] == -1
+    assert np.array_equal(np.delete(stamps, 3), np.delete(source.table.mtime_ns, 3))
+    for plan, opened in zip(reversed(plans), reversed(applied), strict=True):
+        plan.finish(opened, ["layer2"])
+    assert open_cache(cache.path).images == source.table
+
+
+def test_rows_that_another_run_appends_in_the_meantime_stay(
+    photos: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = extract_tiny(photos).cache
+    touch(photos / cache.images.path[11], 999)
+    finish = CacheUpdate.finish
+
+    def finish_late(update: CacheUpdate, *arguments: Any) -> Cache:
+        monkeypatch.undo()
+        write_photographs(photos / "train" / "aardvarks", 3, label="aardvarks")
+        extract_tiny(photos)
+        return finish(update, *arguments)
+
+    monkeypatch.setattr(CacheUpdate, "finish", finish_late)
+    again = extract_tiny(photos)
+    assert len(again.cache.images) == len(open_cache(cache.path).images) == 39
+    last = extract_tiny(photos)
+    assert (last.changes, last.changes.touched, last.rows) == (ImageChanges(), 0, 0)
+
+
+# Kills
+
+
+_UNLINK = Path.unlink
+
+
+class _Steps:
+    """Calls that change what a reader sees, before one of which the run is killed."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, kill_at: int | None = None) -> None:
+        self.taken, self.kill_at = 0, kill_at
+        for name in ("replace", "unlink"):
+            patch.setattr(Path, name, self._stepping(getattr(Path, name)))
+
+    def _stepping(self, call: Any) -> Any:
+        def step(path: Path, *args: Any, **kwargs: Any) -> Any:
+            if not path.exists() or (call is _UNLINK and path.name.startswith(".")):
+                return call(path, *args, **kwargs)
+            self.taken += 1
+            if self.kill_at is not None and self.taken > self.kill_at:
+                raise KeyboardInterrupt
+            return call(path, *args, **kwargs)
+
+        return step
+
+
+def test_a_kill_before_any_step_of_an_update_loses_nothing(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    first = extract_tiny(photos, layers=["layer2", "layer3"]).cache
+    (photos / first.images.path[30]).write_bytes(b"no image")
+    touch(photos / first.images.path[3], 903)
+    same_time(photos / first.images.path[11], 911)
+    os.utime(photos / first.images.path[20])
+    os.utime(photos / first.images.path[11])
+    whole = shutil.copytree(first.path, tmp_path / "whole")
+    with pytest.MonkeyPatch.context() as patch:
+        steps = _Steps(patch)
+        expected = extract_tiny(photos, whole, layers=["layer2"])
+    # The derived files, the table, three shards, three of the other layer, the table, the derived.
+    assert (expected.rows, steps.taken) == (24, 2 + 1 + 3 + 3 + 1 + 2)
+    assert missing_shards(expected.cache, "layer3") == [0, 1, 3]
+    rows = np.flatnonzero(expected.cache.valid_rows("layer2"))
+    codes = expected.cache.read_codes("layer2", rows)
+    for step in range(steps.taken):
+        path = shutil.copytree(first.path, tmp_path / f"killed{step}")
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            _Steps(patch, step)
+            extract_tiny(photos, path, layers=["layer2"])
+        between = open_cache(path)
+        assert between.is_full(["layer2"])
+        again = extract_tiny(photos, path, layers=["layer2"])
+        assert again.rows <= 24
+        assert again.cache.images == expected.cache.images
+        assert np.array_equal(np.flatnonzero(again.cache.valid_rows("layer2")), rows)
+        np.testing.assert_array_equal(again.cache.read_codes("layer2", rows), codes)
+        assert missing_shards(again.cache, "layer3") == [0, 1, 3]
+        assert contents(path).keys() == contents(whole).keys()
+        assert {item.why for item in verify(path)} == {"missing"}

@@ -93,7 +93,7 @@ def test_the_first_frame_counts(kind: str) -> None:
     assert np.abs(decoded(data).astype(int) - (255, 0, 0)).max() <= 3
 
 
-@pytest.mark.parametrize("kind", ["ICO", "TGA", "PCX", "SGI", "EPS", "JPEG2000"])
+@pytest.mark.parametrize("kind", ["ICO", "TGA", "PCX", "SGI", "EPS"])
 def test_formats_that_were_not_promised_are_refused(kind: str) -> None:
     with pytest.raises(ImageError, match="not an image of a known format"):
         decode_image(encode(RGB, kind))

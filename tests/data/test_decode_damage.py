@@ -92,7 +92,7 @@ def test_a_flipped_bit_among_a_pngs_pixels_is_rejected() -> None:
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_decompression_bomb_is_rejected_unopened(name: str) -> None:
-    with pytest.raises(ImageError, match="bomb"):
+    with pytest.raises(ImageError, match="pixels are more than 89478485: `max_pixels="):
         decode_image(BOMBS[name])
 
 

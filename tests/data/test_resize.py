@@ -97,6 +97,77 @@ def test_preparation_is_nearly_that_of_torchvisions_preset_on_pil_images(
     assert (differences > 0).mean() < 0.02
 
 
+SIZES = st.tuples(st.integers(1, 70), st.integers(1, 70))
+
+
+@settings(deadline=None)
+@given(size=SIZES, crop=st.integers(2, 60), interpolation=st.sampled_from(INTERPOLATIONS))
+def test_a_squashed_image_is_torchvisions_resized_to_both_sides(
+    size: tuple[int, int], crop: int, interpolation: str
+) -> None:
+    image = noise(*size, 3)
+    transform = InputTransform(crop=crop, fit="squash", interpolation=interpolation)
+    pixels = resize_and_crop(image, transform)
+    resized = v2.Resize((crop, crop), InterpolationMode(interpolation))(
+        torch.from_numpy(image).permute(2, 0, 1).contiguous()
+    )
+    assert pixels.flags.c_contiguous
+    np.testing.assert_array_equal(pixels, resized.permute(1, 2, 0).numpy())
+    np.testing.assert_array_equal(image, noise(*size, 3))
+
+
+@settings(deadline=None)
+@given(size=SIZES, crop=st.integers(2, 60), interpolation=st.sampled_from(INTERPOLATIONS))
+@example(size=(30, 40), crop=24, interpolation="bilinear")
+@example(size=(40, 29), crop=23, interpolation="bicubic")
+@example(size=(1, 70), crop=20, interpolation="bilinear")  # half a pixel high
+def test_a_padded_image_is_torchvisions_in_a_square_of_the_mean_colour(
+    size: tuple[int, int], crop: int, interpolation: str
+) -> None:
+    image = noise(*size, 3)
+    mean = (0.485, 0.456, 0.406)
+    transform = InputTransform(crop=crop, fit="pad", mean=mean, interpolation=interpolation)
+    pixels = resize_and_crop(image, transform)
+    assert pixels.shape == (crop, crop, 3)
+    assert pixels.flags.c_contiguous
+
+    height, width = (max(1, int(crop * length / max(size) + 1e-9)) for length in size)
+    resized = v2.Resize((height, width), InterpolationMode(interpolation))(
+        torch.from_numpy(image).permute(2, 0, 1).contiguous()
+    )
+    expected = np.empty((crop, crop, 3), dtype=np.uint8)
+    expected[:] = 124, 116, 104  # 0.485, 0.456 and 0.406 of 255, rounded
+    top, left = (crop - height) // 2, (crop - width) // 2
+    expected[top : top + height, left : left + width] = resized.permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(pixels, expected)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("fit", ["squash", "pad"])
+def test_other_fits_are_nearly_pillows(fit: str, interpolation: str) -> None:
+    image = noise(131, 90, 3)
+    transform = InputTransform(crop=64, fit=fit, interpolation=interpolation, mean=(0, 0, 0))
+    width = 64 if fit == "squash" else 64 * 90 // 131
+    method = Image.Resampling[interpolation.upper()]
+    left = (64 - width) // 2
+    pixels = resize_and_crop(image, transform)[:, left : left + width]
+    expected = np.asarray(Image.fromarray(image).resize((width, 64), method))
+    differences = np.abs(pixels.astype(int) - expected)
+    assert (differences > 2).mean() < 0.01  # overshoot that is clipped in the middle of the way
+    assert np.median(differences) == 0
+
+
+def test_a_mean_outside_of_the_scale_pads_with_black_or_white() -> None:
+    transform = InputTransform(crop=4, fit="pad", mean=(-1, 0.5, 2))
+    assert resize_and_crop(noise(2, 4, 3), transform)[0, 0].tolist() == [0, 128, 255]
+
+
+def test_a_long_and_thin_image_is_no_obstacle_to_other_fits() -> None:
+    image = noise(1, 4000, 3)
+    for fit in ("squash", "pad"):
+        assert resize_and_crop(image, InputTransform(crop=224, fit=fit)).shape == (224, 224, 3)
+
+
 def test_every_interpolation_has_torchvisions_name() -> None:
     assert sorted(INTERPOLATIONS) == ["bicubic", "bilinear", "nearest"]
 

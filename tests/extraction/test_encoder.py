@@ -74,9 +74,9 @@ def test_lanes_that_fill_the_cores_decode_as_well(
     monkeypatch.setattr(runner, "available_cpus", lambda: 2)
     names = set()
 
-    def decode(data: bytes) -> Any:
+    def decode(data: bytes, limits: Any = None) -> Any:
         names.add(threading.current_thread().name.split("_")[0])
-        return decode_image(data)
+        return decode_image(data, limits)
 
     monkeypatch.setattr(module, "decode_image", decode)
     encode(encoder(model), write_photographs(tmp_path, 12, label="ants"))
@@ -93,9 +93,9 @@ def test_a_slow_stage_is_named_as_the_limit(
 ) -> None:
     plain = getattr(*slow)
 
-    def slowly(what: Any) -> Any:
+    def slowly(*what: Any) -> Any:
         time.sleep(0.15)
-        return plain(what)
+        return plain(*what)
 
     used, paths = encoder(model), write_photographs(tmp_path, 12, label="ants")
     encode(used, paths)  # a network's first forward pass is slow, too

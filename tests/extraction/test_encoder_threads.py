@@ -101,7 +101,7 @@ def test_too_little_memory_reaches_the_caller(
 def test_an_error_in_a_decoder_that_is_not_the_images_reaches_the_caller(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_data: bytes) -> None:
+    def broken(*_: Any) -> None:
         raise MemoryError("no memory to decode")
 
     monkeypatch.setattr("bottleneck.extraction.encoder.decode_image", broken)
@@ -142,9 +142,9 @@ def test_a_stream_closed_while_a_thread_waits_for_a_slow_image_ends(
     paths = write_photographs(tmp_path, 40, label="ants")
     from bottleneck.data.decode import decode_image
 
-    def slow(data: bytes) -> Any:
+    def slow(data: bytes, limits: Any) -> Any:
         time.sleep(0.05)
-        return decode_image(data)
+        return decode_image(data, limits)
 
     monkeypatch.setattr("bottleneck.extraction.encoder.decode_image", slow)
     stream = encoder().encode(*asked(paths, 4), workers=1)

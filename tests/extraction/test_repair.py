@@ -191,9 +191,9 @@ def test_a_cache_of_another_version_is_not_taken_for_a_damaged_one(
     for shard in cache.rglob("0*.h5"):
         shard.write_bytes(shard.read_bytes()[2048:])  # without its envelope
     spec = cache / "spec.json"
-    spec.write_text(spec.read_text().replace('"format_version": 2', '"format_version": 1'))
+    spec.write_text(spec.read_text().replace('"format_version": 3', '"format_version": 1'))
     for act in (lambda: verify(cache), lambda: repair(cache, photos)):
-        with pytest.raises(CacheError, match=r"version 1; this program reads.* 2: "):
+        with pytest.raises(CacheError, match=r"version 1; this program reads.* 2 and 3: "):
             act()
 
 

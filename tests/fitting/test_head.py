@@ -209,7 +209,7 @@ def edited(
         ({"classes": ["a", "b"]}, "coef has shape .3, 5., must be .2, 5."),
         ({"classes": None}, "is not a head of this format"),
         ({"spec": {}}, "is not a head of this format"),
-        ({"format_version": 2}, "version 2; this program reads"),
+        ({"format_version": 3}, "version 3; this program reads"),
         ({"format": "other"}, "has format 'other'"),
         ({"preprocess": "whiten"}, "preprocess"),
         ({"clf": "forest"}, "clf"),

@@ -227,7 +227,7 @@ def _damage(cache: Cache, kind: str) -> None:
         object.__setattr__(cache.images, "path", cache.images.path[::-1])
     elif kind == "later format":
         with h5py.File(path, "r+") as file:
-            file.attrs["format_version"] = 2
+            file.attrs["format_version"] = 4
     else:
         _change(path, kind)
 

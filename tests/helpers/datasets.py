@@ -16,6 +16,7 @@ from bottleneck.cache.format.shard import ShardData
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache
 from bottleneck.cache.update import plan_update
+from bottleneck.data.sources.files import FileSource
 from bottleneck.data.table import ImageTable
 from bottleneck.fitting.folds import group_codes
 from bottleneck.linear.matrix import ArrayMatrix
@@ -99,7 +100,8 @@ def written_cache(
         mtime_ns=np.zeros(n, dtype=np.int64),
     )
     layout = StorageLayout("float32", shard_size, "none")
-    plan = plan_update(path, images, spec=SPEC, layout=layout, reference=REFERENCE)
+    source = FileSource(path, images)
+    plan = plan_update(path, source, spec=SPEC, layout=layout, reference=REFERENCE)
     cache = plan.apply()
     for layer in layers:
         for shard in range(cache.shard_count):

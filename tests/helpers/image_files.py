@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bottleneck.data.decode import decode_image
+from bottleneck.data.formats import optional_formats, readers
 from bottleneck.errors import ImageError
 
 Pixels = NDArray[np.uint8]
@@ -127,6 +128,11 @@ FILES: dict[str, bytes] = {
     "tiff-fax": encode(RGB.convert("1"), "TIFF", compression="group4"),
     "tiff-pages": encode_two(RGB, OTHER, "TIFF"),
 }
+
+# Formats that only some installations read.
+for _format in optional_formats():
+    if _format.available and _format.reader in readers():
+        FILES[_format.name.lower().replace(" ", "")] = encode(RGB, _format.reader)
 
 
 def exif_of(orientation: int) -> Image.Exif:

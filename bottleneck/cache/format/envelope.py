@@ -42,10 +42,18 @@ class FileType:
         Small letters and dashes.
     version : int
         Version of the format.
+    older : tuple of int
+        Earlier versions that can be read as well.
     """
 
     name: str
     version: int
+    older: tuple[int, ...] = ()
+
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """All versions that can be read."""
+        return (*self.older, self.version)
 
 
 @dataclass(frozen=True)
@@ -59,11 +67,14 @@ class EnvelopeFile:
         Open for reading.
     header : dict
         The header, with ``bytes`` and ``sha256``.
+    version : int
+        Version of the file's format.
     """
 
     path: Path
     file: BinaryIO
     header: dict[str, Any]
+    version: int
     _content_start: int
 
     def verify(self) -> None:
@@ -134,7 +145,7 @@ def open_envelope(path: Path, file_type: FileType) -> Iterator[EnvelopeFile]:
     ----------
     path : Path
     file_type : FileType
-        The type and version that the file must have.
+        The type that the file must have, and its versions.
 
     Yields
     ------
@@ -160,7 +171,7 @@ def read_envelope(path: Path, file_type: FileType) -> dict[str, Any]:
     ----------
     path : Path
     file_type : FileType
-        The type and version that the file must have.
+        The type that the file must have, and its versions.
 
     Raises
     ------
@@ -178,7 +189,7 @@ def verify_envelope(path: Path, file_type: FileType) -> dict[str, Any]:
     ----------
     path : Path
     file_type : FileType
-        The type and version that the file must have.
+        The type that the file must have, and its versions.
 
     Raises
     ------
@@ -207,16 +218,15 @@ def _read_header(path: Path, file: BinaryIO, file_type: FileType) -> EnvelopeFil
     name, version, digest = match[1].decode(), int(match[2]), match[3].decode()
     if name != file_type.name:
         raise ShardError(f"{path} is no {file_type.name}, it is a {name}")
-    if version != file_type.version:
-        raise ShardError(
-            f"{path} has format version {version}; this program reads version {file_type.version}"
-        )
+    if version not in file_type.versions:
+        known = " and ".join(map(str, file_type.versions))
+        raise ShardError(f"{path} has format version {version}; this program reads version {known}")
     if sha256(second) != digest:
         raise ShardError(f"{path}: its header is not that which was written (sha256 differs)")
     header = _parse_header(path, second)
     if header["bytes"] != length:
         raise ShardError(f"{path} has {length} bytes in place of {header['bytes']}")
-    return EnvelopeFile(path, file, header, len(first) + len(second))
+    return EnvelopeFile(path, file, header, version, len(first) + len(second))
 
 
 def _parse_header(path: Path, line: bytes) -> dict[str, Any]:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from bottleneck.errors import CacheError, format_error
+from bottleneck.errors import CacheError, UnsupportedCacheError, format_error
 from bottleneck.runtime import sha256
 from bottleneck.spec import ModelReference, Spec
 
 FORMAT = "bottleneck-cache"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3  # of a new cache
+VERSIONS = (2, FORMAT_VERSION)  # that are read; a cache keeps the version that it was begun with
 
 DTYPES = ("float16", "float32")
 COMPRESSIONS = ("none", "lzf", "gzip")
@@ -75,29 +76,38 @@ class Manifest:
     cache_id : str
         Digest of the first table of images of the cache. It tells the shards of two caches with
         the same spec apart.
+    version : int
+        Version of the format of all files of the cache, one of `VERSIONS`.
     """
 
     spec: Spec
     layout: StorageLayout
     reference: ModelReference
     cache_id: str
+    version: int = FORMAT_VERSION
 
     def to_json(self) -> dict[str, Any]:
-        """Return the manifest as a dictionary of plain values, with the keys of ``spec.json``."""
-        return {
-            "spec": self.spec.to_json(),
+        """Return the manifest as a dictionary of plain values, with the keys of ``spec.json``.
+
+        The version is not among them: each file has it in its first line or key.
+        """
+        values = {
+            "spec": self.spec.to_json(version=self.version),
             "layout": dataclasses.asdict(self.layout),
             "source": dataclasses.asdict(self.reference),
             "identity": self.cache_id,
         }
+        return values if self.version < 3 else {**values, "views": []}
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Self:
+    def from_json(cls, values: dict[str, Any], version: int = FORMAT_VERSION) -> Self:
         """Return a manifest from what `to_json` returned.
 
         Parameters
         ----------
         values : dict
+        version : int
+            Version of the file that has them.
 
         Raises
         ------
@@ -107,23 +117,27 @@ class Manifest:
         cache_id = values["identity"]
         if not isinstance(cache_id, str):
             raise TypeError("identity is no text")
+        if version >= 3 and values["views"] != []:
+            raise ValueError("it has views, which this program does not know")
         return cls(
             Spec.from_json(values["spec"]),
             StorageLayout(**values["layout"]),
             ModelReference(**values["source"]),
             cache_id,
+            version,
         )
 
     def is_of(self, other: "Manifest") -> bool:
         """Return whether two manifests are of one cache; layout and reference may differ."""
-        return (self.cache_id, self.spec) == (other.cache_id, other.spec)
+        mine = (self.cache_id, self.spec, self.version)
+        return mine == (other.cache_id, other.spec, other.version)
 
 
 def manifest_text(manifest: Manifest) -> str:
     """Return the content of ``spec.json``."""
     values = {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format_version": manifest.version,
         **manifest.to_json(),
         "spec_digest": manifest.spec.digest(),
     }
@@ -144,20 +158,28 @@ def parse_manifest(path: Path, text: bytes) -> Manifest:
     ------
     CacheError
         The content has another format or version, is damaged, or was edited.
+    UnsupportedCacheError
+        It is intact, and names views.
     """
     try:
         values = json.loads(text)
-        if (values["format"], values["format_version"]) != (FORMAT, FORMAT_VERSION):
+        version = values["format_version"]
+        if values["format"] != FORMAT or type(version) is not int or version not in VERSIONS:
             raise CacheError(
-                f"{path}: spec.json has format {values['format']!r} version "
-                f"{values['format_version']!r}; this program reads {FORMAT!r} {FORMAT_VERSION}: "
-                "extract into a new directory, or use the program that made it"
+                f"{path}: spec.json has format {values['format']!r} version {version!r}; this "
+                f"program reads {FORMAT!r} {' and '.join(map(str, VERSIONS))}: extract into a new "
+                "directory, or use the program that made it"
             )
         if values.pop("sha256") != _digest(values):
             raise CacheError(
                 f"{path}: spec.json was edited, its digest is not that of its values: {RESTORE}"
             )
-        return Manifest.from_json(values)
+        if values.get("views"):
+            raise UnsupportedCacheError(
+                f"{path}: spec.json names views of each image, and this program knows none of "
+                "them: use the program that made it, or extract into a new directory"
+            )
+        return Manifest.from_json(values, version)
     except PARSE_ERRORS as error:
         raise CacheError(
             f"{path}: spec.json is damaged ({format_error(error)}): {RESTORE}"

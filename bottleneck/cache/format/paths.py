@@ -24,11 +24,15 @@ def layer_dir(cache: Path, layer: str) -> Path:
 
 
 def list_layer_dirs(cache: Path) -> list[str]:
-    """Return the names of the layers that have a folder, sorted."""
+    """Return the names of the layers that have a folder, sorted.
+
+    A folder with an @ in its name is of a view, not of a layer: in a layer's, it would be %40.
+    """
     folder = cache / "codes"
     if not folder.is_dir():
         return []
-    return sorted(unquote(child.name) for child in folder.iterdir() if child.is_dir())
+    children = (child for child in folder.iterdir() if "@" not in child.name)
+    return sorted(unquote(child.name) for child in children if child.is_dir())
 
 
 def shard_path(folder: Path, shard: int) -> Path:

@@ -18,10 +18,16 @@ from numpy.typing import NDArray
 
 from bottleneck.cache.format.envelope import EnvelopeFile, FileType, open_envelope
 from bottleneck.cache.format.hdf5 import Dataset, UntrustedFile, read_hdf5
-from bottleneck.cache.format.manifest import DTYPES, PARSE_ERRORS, Manifest
+from bottleneck.cache.format.manifest import (
+    DTYPES,
+    FORMAT_VERSION,
+    PARSE_ERRORS,
+    VERSIONS,
+    Manifest,
+)
 from bottleneck.errors import ShardError, format_error
 
-FILE_TYPE = FileType("bottleneck-shard", 2)
+FILE_TYPE = FileType("bottleneck-shard", FORMAT_VERSION, older=VERSIONS[:-1])
 
 STRING_COLUMNS = ("path", "label", "reason", "image_sha256")
 
@@ -64,7 +70,7 @@ class ShardHeader:
     Attributes
     ----------
     manifest : Manifest
-        Manifest of the cache that the shard belongs to.
+        Manifest of the cache that the shard belongs to, with the version of the file.
     layer : str
     start : int
         First row.
@@ -78,6 +84,8 @@ class ShardHeader:
         Share of the network's multiply-adds up to the layer; None where it is not known.
     bytes : int
         Length of the file.
+    view : int
+        Number of the view of each image; 0 is the image itself.
     """
 
     manifest: Manifest
@@ -88,6 +96,7 @@ class ShardHeader:
     rejected: dict[int, str]
     cost: float | None
     bytes: int
+    view: int = 0
 
     @property
     def rows(self) -> range:
@@ -221,7 +230,7 @@ def open_shard(path: Path) -> Iterator[OpenShard]:
         The file is absent, cut short, or not a shard.
     """
     with open_envelope(path, FILE_TYPE) as envelope:
-        yield OpenShard(path, _parse_header(path, envelope.header), envelope)
+        yield OpenShard(path, _parse_header(path, envelope), envelope)
 
 
 def read_header(path: Path) -> ShardHeader:
@@ -334,10 +343,11 @@ def read_shard_metadata(path: Path) -> ShardData:
         return shard.metadata()
 
 
-def _parse_header(path: Path, values: dict[str, Any]) -> ShardHeader:
+def _parse_header(path: Path, envelope: EnvelopeFile) -> ShardHeader:
+    values, version = envelope.header, envelope.version
     try:
         header = ShardHeader(
-            manifest=_manifest(json.dumps(values["manifest"])),
+            manifest=_manifest(json.dumps(values["manifest"]), version),
             layer=str(values["layer"]),
             start=int(values["start"]),
             shape=tuple(int(size) for size in values["shape"]),
@@ -345,6 +355,7 @@ def _parse_header(path: Path, values: dict[str, Any]) -> ShardHeader:
             rejected={int(row): str(why) for row, why in values["rejected"].items()},
             cost=None if values["work"] is None else float(values["work"]),
             bytes=int(values["bytes"]),
+            view=int(values["view"]) if version >= 3 else 0,
         )
     except PARSE_ERRORS as error:
         raise ShardError(f"{path}: its header is damaged: {format_error(error)}") from error
@@ -352,7 +363,7 @@ def _parse_header(path: Path, values: dict[str, Any]) -> ShardHeader:
         header.dtype in DTYPES
         and len(header.shape) >= 1
         and min(header.shape) >= 1
-        and header.start >= 0
+        and min(header.start, header.view) >= 0
         and all(0 <= row < header.shape[0] for row in header.rejected)
         and (header.cost is None or 0 <= header.cost <= 1)
     )
@@ -362,6 +373,6 @@ def _parse_header(path: Path, values: dict[str, Any]) -> ShardHeader:
 
 
 @lru_cache(maxsize=16)
-def _manifest(text: str) -> Manifest:
+def _manifest(text: str, version: int) -> Manifest:
     """Parse a manifest once for all shards of a cache, which repeat it."""
-    return Manifest.from_json(json.loads(text))
+    return Manifest.from_json(json.loads(text), version)

@@ -37,8 +37,8 @@ def write_shard(
     shard : ShardData
         At least one row. Codes in float32, or in the type that `choose_dtype` returns.
     manifest : Manifest
-        Manifest of the cache. Its layout sets the stored type and compression; codes beyond the
-        range of float16 are stored as float32.
+        Manifest of the cache. The shard has its version. Its layout sets the stored type and
+        compression; codes beyond the range of float16 are stored as float32.
     layer : str
         Name of the layer.
     cost : float, optional
@@ -54,15 +54,17 @@ def write_shard(
     rows_per_chunk = max(1, CHUNK_BYTES // max(1, codes[:1].nbytes))
     chunks = (min(len(codes), rows_per_chunk), *codes.shape[1:])
     header = _header(dataclasses.replace(shard, codes=codes), manifest, layer, cost)
-    with create_hdf5(path, FILE_TYPE, header) as file:
+    file_type = dataclasses.replace(FILE_TYPE, version=manifest.version)
+    with create_hdf5(path, file_type, header) as file:
         file.attrs.update(
-            format=FILE_TYPE.name,
-            format_version=FILE_TYPE.version,
+            format=file_type.name,
+            format_version=file_type.version,
             spec=spec.canonical_json(layer),
             spec_digest=spec.digest(layer),
-            codes_sha256=_codes_digest(codes),
-            rows_sha256=_rows_digest(shard),
         )
+        if manifest.version < 3:
+            # Version 3 has no digests of the content beside that of the file: nobody read them.
+            file.attrs.update(codes_sha256=_codes_digest(codes), rows_sha256=_rows_digest(shard))
         file.create_dataset("codes", data=codes, chunks=chunks, **_FILTERS[layout.compression])
         file.create_dataset("row", data=shard.row)
         file.create_dataset("valid", data=shard.valid)
@@ -94,7 +96,7 @@ def choose_dtype(codes: NDArray[Any], dtype: str) -> str:
 
 
 def _header(shard: ShardData, manifest: Manifest, layer: str, cost: float | None) -> dict[str, Any]:
-    return {
+    values = {
         "layer": layer,
         "start": int(shard.row[0]),
         "shape": shard.codes.shape,
@@ -103,6 +105,7 @@ def _header(shard: ShardData, manifest: Manifest, layer: str, cost: float | None
         "work": cost,
         "manifest": manifest.to_json(),
     }
+    return values if manifest.version < 3 else {**values, "view": 0}
 
 
 def _codes_digest(codes: NDArray[Any]) -> str:

@@ -49,7 +49,7 @@ from bottleneck.cli.types import PATH, Task
 @preprocess_options
 @click.option("--retry-rejected", is_flag=True, help="Try rejected images again.")
 @click.option(
-    "--check-content", is_flag=True, help="Compare images by content, not by size and time."
+    "--check-content", is_flag=True, help="Compare all images by content, whatever their times."
 )
 @click.option(
     "--strict",
@@ -77,12 +77,11 @@ def extract(
     tar archives (one, a directory of them, or 'a-{000..127}.tar'), with class folders or
     WebDataset's key.cls, key.json or key.txt beside each image; Parquet files of Hugging Face's
     datasets; MedMNIST's .npz; or .h5 with images and labels. Run again, it makes only what is
-    missing. It first prints what it found, which files it passes over, and an
-    estimate of the disk space, and refuses to start if the disk is too small. At the end it counts
-    images with the same bytes. The weights define the image preprocessing;
-    --resize, --crop, --mean, --std and --interpolation replace parts of it. A --model
-    file.py:factory is executed. The network that it returns may have an attribute `preprocess`:
-    a dictionary of these five fields.
+    missing. It first prints what it found, which files it passes over, and an estimate of the disk
+    space, and refuses to start if the disk is too small. At the end it counts images with the same
+    bytes. The weights define the image preprocessing; --resize, --crop, --mean, --std,
+    --interpolation, --fit and --range replace parts of it. A --model file.py:factory is executed.
+    The network that it returns may have an attribute `preprocess`: a dictionary of these fields.
 
     \b
     Example:

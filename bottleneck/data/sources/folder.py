@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
+from bottleneck.data.formats import image_suffixes
 from bottleneck.data.sources.folder_layout import (
     FolderLayout,
     is_folder,
@@ -15,9 +16,7 @@ from bottleneck.data.sources.folder_layout import (
 from bottleneck.data.sources.notes import PassedOver, SourceNotes
 from bottleneck.data.table import TextColumns
 
-_JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
-_PNM = (".ppm", ".pgm", ".pbm", ".pnm")
-SUFFIXES = frozenset((*_JPEG, ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", *_PNM))
+SUFFIXES = image_suffixes()
 
 _ROWS_AT_ONCE = 4096
 

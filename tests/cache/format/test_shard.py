@@ -178,9 +178,9 @@ def test_files_that_are_no_shards_are_refused(tmp_path: Path) -> None:
 
 def test_a_later_format_is_refused_by_its_number(tmp_path: Path) -> None:
     path = write(tmp_path / "0.h5", a_shard())
-    path.write_bytes(path.read_bytes().replace(b"bottleneck-shard 2", b"bottleneck-shard 3", 1))
+    path.write_bytes(path.read_bytes().replace(b"bottleneck-shard 3", b"bottleneck-shard 4", 1))
     for read in READS:
-        with pytest.raises(ShardError, match="version 3; this program reads version 2"):
+        with pytest.raises(ShardError, match="version 4; this program reads version 2 and 3"):
             read(path)
 
 

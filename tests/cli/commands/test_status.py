@@ -214,5 +214,5 @@ def test_a_spec_that_was_edited_is_refused(run: Run, cache: Path) -> None:
 
 def test_a_cache_of_a_later_version_is_refused(run: Run, cache: Path) -> None:
     spec = cache / "spec.json"
-    spec.write_text(spec.read_text().replace('"format_version": 2', '"format_version": 3'))
-    refused(run("status", cache), "version 3", "2")
+    spec.write_text(spec.read_text().replace('"format_version": 3', '"format_version": 4'))
+    refused(run("status", cache), "version 4", "2 and 3")

@@ -1,0 +1,124 @@
+"""Compare images with the digests of the bytes that the shards of a cache were made of."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.cache.directory import CacheDirectory
+from bottleneck.cache.format.shard import read_shard_metadata
+from bottleneck.data import ImageSource
+from bottleneck.errors import ImageError, ShardError
+from bottleneck.runtime import sha256
+
+
+@dataclass(frozen=True)
+class ContentComparison:
+    """What the bytes of some images say about the shards that hold them.
+
+    Attributes
+    ----------
+    same : ndarray of int64
+        Rows of which every finished shard was made of the bytes that the image has now.
+    changed : ndarray of int64
+        Rows of which some finished shard was made of other bytes. A row that no finished shard
+        holds is in neither.
+    stale : frozenset of (str, int)
+        Layer and number of each shard that holds a changed row's code of other bytes.
+    digests : dict of int to str
+        Digest of the bytes of each changed row's image now.
+    """
+
+    same: NDArray[np.int64]
+    changed: NDArray[np.int64]
+    stale: frozenset[tuple[str, int]]
+    digests: dict[int, str]
+
+
+def compare_content(
+    cache: CacheDirectory, source: ImageSource, rows: NDArray[np.int64]
+) -> ContentComparison:
+    """Compare images with the shards that hold them. Each image is read once.
+
+    Neither a new time of equal bytes (a copy, a checkout) nor an equal time of new bytes matters.
+
+    Parameters
+    ----------
+    cache : CacheDirectory
+        With the rows as they are now.
+    source : ImageSource
+        The images as they are now.
+    rows : ndarray of int64
+        The rows to compare, ascending.
+
+    Raises
+    ------
+    OSError
+        The storage of the images fails.
+    """
+    source = source.with_table(cache.images)
+    same: list[int] = []
+    digests: dict[int, str] = {}
+    stale: set[tuple[str, int]] = set()
+    with ThreadPoolExecutor() as readers:
+        for shard in np.unique(rows // cache.layout.shard_size).tolist():
+            members = _rows_of(cache, shard, rows)
+            if not (known := stored_digests(cache, shard, members)):
+                continue
+            current = list(readers.map(_digest, [source] * len(members), members))
+            now = dict(zip(members, current, strict=True))
+            older = {layer: now.items() - then.items() for layer, then in known.items()}
+            stale |= {(layer, shard) for layer, items in older.items() if items}
+            differing = dict(item for items in older.values() for item in items)
+            digests |= differing
+            same += [row for row in members if row not in differing]
+    return ContentComparison(
+        np.array(same, dtype=np.int64),
+        np.array(sorted(digests), dtype=np.int64),
+        frozenset(stale),
+        digests,
+    )
+
+
+def stored_digests(cache: CacheDirectory, shard: int, rows: list[int]) -> dict[str, dict[int, str]]:
+    """Return the digests of the images that a shard was made of, in each layer that has it.
+
+    A damaged shard is left out: none of its codes can be used, and `verify` names it.
+
+    Parameters
+    ----------
+    cache : CacheDirectory
+    shard : int
+    rows : list of int
+        Rows of that shard.
+
+    Returns
+    -------
+    dict of str to dict of int to str
+        By layer, then by row.
+    """
+    known: dict[str, dict[int, str]] = {}
+    for layer in cache.layers:
+        if cache.finished_shards(layer, [shard]):
+            try:
+                stored = read_shard_metadata(cache.shard_path(layer, shard)).image_sha256
+            except ShardError:
+                continue
+            start = cache.rows(shard).start
+            known[layer] = {row: stored[row - start] for row in rows}
+    return known
+
+
+def _rows_of(cache: CacheDirectory, shard: int, rows: NDArray[np.int64]) -> list[int]:
+    places = cache.rows(shard)
+    first, end = np.searchsorted(rows, [places.start, places.stop])
+    return list(map(int, rows[first:end]))
+
+
+def _digest(source: ImageSource, row: int) -> str:
+    """Digest an image's bytes; empty where it cannot be read, as in a shard."""
+    try:
+        return sha256(source.read(row))
+    except ImageError:
+        return ""

@@ -1,0 +1,84 @@
+"""Choose the range of pixels deeper than 8 bits, or say that images need one and have none."""
+
+from typing import Any
+
+from bottleneck.cache import Cache
+from bottleneck.data import ImageSource, measure_depth
+from bottleneck.errors import InvalidOptionError
+from bottleneck.spec import InputTransform
+
+_IMAGES_FOR_RANGE = 256
+_IMAGES_FOR_NOTES = 16  # so that a run which needs no range hardly takes longer
+
+
+def choose_range(
+    transform: dict[str, Any] | None, source: ImageSource, existing: Cache | None
+) -> dict[str, Any]:
+    """Replace ``"auto"`` for `range` by numbers: those of the cache, or else of the images.
+
+    Parameters
+    ----------
+    transform : dict, optional
+        Fields of `InputTransform`; `range` may be ``"auto"``.
+    source : ImageSource
+        The images, of which up to 256 are measured.
+    existing : Cache, optional
+        The cache of the run, if it exists.
+
+    Returns
+    -------
+    dict
+        Fields of `InputTransform`.
+
+    Raises
+    ------
+    InvalidOptionError
+        None of the images that were tried is deeper than 8 bits.
+    """
+    fields = dict(transform or {})
+    if fields.get("range") != "auto":
+        return fields
+    if existing is not None:
+        return fields | {"range": existing.spec.transform.range}
+    depth = measure_depth(source, _IMAGES_FOR_RANGE)
+    if depth.limits is None:
+        raise InvalidOptionError(
+            "range",
+            "auto",
+            "left out, or two numbers",
+            f"none of {depth.tried} images that were tried is deeper than 8 bits",
+        )
+    return fields | {"range": depth.limits}
+
+
+def depth_notes(source: ImageSource, transform: InputTransform) -> tuple[str, ...]:
+    """Say which range is used, or that 16-bit or floating-point images need one.
+
+    Parameters
+    ----------
+    source : ImageSource
+        The images, of which up to 16 are opened.
+    transform : InputTransform
+        That of the run.
+
+    Returns
+    -------
+    tuple of str
+        One line, or none.
+    """
+    if transform.range is not None:
+        low, high = transform.range
+        return (f"pixels deeper than 8 bits: {low:g} is black and {high:g} white (`range`)",)
+    depth = measure_depth(source, _IMAGES_FOR_NOTES)
+    if depth.limits is None:
+        return ()
+    low, high = depth.limits
+    if depth.floating:
+        what = f"{depth.floating} of {depth.tried} images tried have floating-point pixels, which "
+        return (
+            f"WARNING: {what}are rejected without a range: `range={low:g},{high:g}` reads them",
+        )
+    if depth.looks_black:
+        what = f"{depth.deep} of {depth.tried} images tried are nearly black by the high byte of "
+        return (f"WARNING: {what}their 16 bits: `range={low:g},{high:g}` would serve them",)
+    return ()
