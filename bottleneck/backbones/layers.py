@@ -17,8 +17,9 @@ from bottleneck.backbones.inference.hooks import Hook, forward_hooks
 from bottleneck.backbones.inference.outputs import OutputPath, find_tensors, format_path
 from bottleneck.errors import USER_CODE_EXCEPTIONS, InvalidOptionError, UnknownNameError
 
-# One image would not tell images on the first axis from a single position table, or from windows.
-_PROBE_IMAGES = 2
+# One image would not tell images on the first axis from a single position table, or from windows;
+# yet some networks take one image alone.
+_PROBE_IMAGES = (2, 1)
 
 # A second pass at another input size tells space (which grows) from channels (which do not). Two
 # strides of 32 pixels, the deepest stride in use, so that every map grows.
@@ -174,11 +175,11 @@ def list_layers(network: nn.Module, size: int) -> list[Layer]:
     >>> [(layer.name, layer.shape) for layer in list_layers(network.eval(), size=32)]
     [('0', (8, 15, 15)), ('1', (8, 15, 15)), ('2', (16, 13, 13))]
     """
-    seen, total = _observe_counted(network, size)
+    seen, total, images = _observe_counted(network, size)
     larger: dict[str, _Output] = {}
     # Networks of a fixed size fail: the layers before the error are known.
     with suppress(*USER_CODE_EXCEPTIONS):
-        _observe(network, size + _PROBE_GROWTH, larger, int)
+        _observe(network, images, size + _PROBE_GROWTH, larger, int)
     prefix_tokens = count_prefix_tokens(network)
     return [
         Layer(
@@ -225,26 +226,37 @@ class _Output:
     path: OutputPath
 
 
-def _observe_counted(network: nn.Module, size: int) -> tuple[dict[str, _Output], int]:
-    """Return every output of one forward pass, and the network's multiply-adds; 0 if unknown."""
-    seen: dict[str, _Output] = {}
-    try:
-        with FlopCounterMode(display=False) as counter:
-            _observe(network, size, seen, counter.get_total_flops)
-            return seen, counter.get_total_flops()
-    except USER_CODE_EXCEPTIONS:  # of the network, or because an operation cannot be counted
-        seen.clear()
-    try:
-        _observe(network, size, seen, int)
-    except USER_CODE_EXCEPTIONS as error:
-        raise explain_forward_error(network, error, size) from error
-    return seen, 0
+def _observe_counted(network: nn.Module, size: int) -> tuple[dict[str, _Output], int, int]:
+    """Return every output of a forward pass, the network's multiply-adds, and how many images.
+
+    The multiply-adds are 0 if an operation cannot be counted.
+    """
+    failures: list[Exception] = []
+    for images in _PROBE_IMAGES:
+        seen: dict[str, _Output] = {}
+        try:
+            with FlopCounterMode(display=False) as counter:
+                _observe(network, images, size, seen, counter.get_total_flops)
+                return seen, counter.get_total_flops(), images
+        except USER_CODE_EXCEPTIONS:  # of the network, or because an operation cannot be counted
+            seen.clear()
+        try:
+            _observe(network, images, size, seen, int)
+        except USER_CODE_EXCEPTIONS as error:
+            failures.append(error)
+        else:
+            return seen, 0, images
+    raise explain_forward_error(network, failures[-1], size) from failures[-1]
 
 
 def _observe(
-    network: nn.Module, size: int, seen: dict[str, _Output], count_flops: Callable[[], int]
+    network: nn.Module,
+    images: int,
+    size: int,
+    seen: dict[str, _Output],
+    count_flops: Callable[[], int],
 ) -> None:
-    """Fill `seen` with every output of one forward pass, with what `count_flops` says then.
+    """Fill `seen` with every output of a forward pass, with what `count_flops` says then.
 
     The caller passes `seen` in, so that it has the outputs that came before an error.
     """
@@ -252,9 +264,7 @@ def _observe(
     calls: Counter[str] = Counter()
     numbers = (value for value in network.parameters() if value.is_floating_point())
     parameter = next(numbers, torch.zeros(()))
-    images = torch.zeros(
-        _PROBE_IMAGES, 3, size, size, dtype=parameter.dtype, device=parameter.device
-    )
+    zeros = torch.zeros(images, 3, size, size, dtype=parameter.dtype, device=parameter.device)
 
     def hook_of(module: str) -> Hook:
         def hook(_module: nn.Module, _args: Any, output: Any) -> None:
@@ -263,7 +273,7 @@ def _observe(
             name = f"{module}_{call}" if call else module
             if call and name in modules:
                 return  # a module has that name already
-            codes = [(path, tensor) for path, tensor in find_tensors(output) if _has_codes(tensor)]
+            codes = [found for found in find_tensors(output) if _has_codes(found[1], images)]
             for i, (path, tensor) in enumerate(codes):
                 shape, key = tuple(tensor.shape[1:]), format_path(path) if i else ""
                 seen[name + key] = _Output(module, call, shape, count_flops(), path)
@@ -272,13 +282,13 @@ def _observe(
 
     hooks = {name: hook_of(name) for name in modules}
     with torch.inference_mode(), forward_hooks(network, hooks):
-        network(images)
+        network(zeros)
 
 
-def _has_codes(tensor: Tensor) -> bool:
+def _has_codes(tensor: Tensor, images: int) -> bool:
     """Return whether a tensor holds numbers, with an image in each row."""
     is_number = tensor.is_floating_point() or tensor.is_quantized
-    return tensor.ndim > 1 and is_number and len(tensor) == _PROBE_IMAGES
+    return tensor.ndim > 1 and is_number and len(tensor) == images
 
 
 def _channels_last(output: _Output, larger: _Output | None) -> bool:

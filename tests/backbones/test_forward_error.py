@@ -1,5 +1,7 @@
 """Why a network does not take an image."""
 
+import re
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -21,18 +23,20 @@ class Optional(nn.Module):
         (TwoInputs(), r"takes 2 inputs \(image, age\) and is given one"),
         (Optional(), r"3 × 32 × 32: ValueError: too small.*`crop`"),
         (nn.Sequential(nn.Conv2d(9, 4, 3)), "first convolution takes 9 channels, and images"),
-        (
-            nn.Sequential(
-                nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(3, track_running_stats=False)
-            ),
-            "statistics of the batch.*track_running_stats",
-        ),
     ],
 )
 def test_the_reason_and_the_next_step(network: nn.Module, words: str) -> None:
     with pytest.raises(BackboneError, match=words) as caught:
         list_layers(network.eval(), 32)
     assert "\n" not in str(caught.value)
+
+
+def test_statistics_of_a_batch_of_one_are_explained() -> None:
+    network = nn.BatchNorm1d(3, track_running_stats=False).eval()
+    with pytest.raises(ValueError, match="more than 1 value") as caught:
+        network(torch.zeros(1, 3))
+    said = str(explain_forward_error(network, caught.value, 32))
+    assert re.search("statistics of the batch.*track_running_stats", said)
 
 
 def test_a_forward_pass_without_a_signature_has_no_inputs_to_name() -> None:

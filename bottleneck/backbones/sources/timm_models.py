@@ -3,6 +3,7 @@
 import contextlib
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,7 +13,11 @@ from bottleneck.backbones.sources.architecture import architecture_digest
 from bottleneck.backbones.sources.hub import hub_access
 from bottleneck.backbones.sources.meta import MetaParameters
 from bottleneck.backbones.sources.module import declared_transform
-from bottleneck.backbones.sources.weights import require_own_weights
+from bottleneck.backbones.sources.weights import (
+    is_weights_file,
+    require_own_weights,
+    require_weights_file,
+)
 from bottleneck.errors import (
     USER_CODE_ERRORS,
     BackboneError,
@@ -108,6 +113,8 @@ class TimmModel:
     def build_skeleton(self, weights: str) -> tuple[nn.Module, InputTransform]:
         """Build the network on the meta device; see `ModelSource`."""
         require_own_weights(weights, model=self.reference)
+        if is_weights_file(weights):
+            require_weights_file(Path(weights))
         with MetaParameters():
             network = self._create(pretrained=False).to("meta")
         return network, declared_transform(network, where=self.reference)
