@@ -111,12 +111,15 @@ class TimmModel:
         return network, identity, declared_transform(network, where=self.reference)
 
     def build_skeleton(self, weights: str) -> tuple[nn.Module, InputTransform]:
-        """Build the network on the meta device; see `ModelSource`."""
+        """Build the network, on the meta device if its builder allows it; see `ModelSource`."""
         require_own_weights(weights, model=self.reference)
         if is_weights_file(weights):
             require_weights_file(Path(weights))
-        with MetaParameters():
-            network = self._create(pretrained=False).to("meta")
+        try:
+            with MetaParameters():
+                network = self._create(pretrained=False).to("meta")
+        except BackboneError:  # some builders compute with their weights
+            network = self._create(pretrained=False)
         return network, declared_transform(network, where=self.reference)
 
     @property
