@@ -207,7 +207,7 @@ def _require_loadable_by_workers(model: str | nn.Module, compute: ComputeOptions
         raise InvalidOptionError(
             "model",
             type(model).__name__,
-            "a torchvision or timm: name, or path/to/file.py:factory, if there is an `executor`",
+            "a torchvision name or path/to/file.py:factory or timm:NAME if there is an `executor`",
             "its workers cannot load a network that is an object of this process",
         )
 
