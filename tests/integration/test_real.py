@@ -12,7 +12,6 @@ import torch
 import torchvision
 from PIL import Image
 from sklearn.model_selection import StratifiedKFold, cross_val_score
-from torchvision.io import ImageReadMode, read_image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as TF  # noqa: N812
 
@@ -191,7 +190,7 @@ def lite0(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model="timm:tf_efficientnet_lite0",
         weights=str(real / "weights" / "efficientnet_lite0_imagenet.pth"),
         layers=["global_pool"],
-        compute=ComputeOptions(device="cpu"),
+        compute=ComputeOptions(precision="float32", device="cpu"),
     )
     return done.cache.path
 
@@ -214,7 +213,7 @@ def test_codes_of_timm_are_those_of_a_plain_script(lite0: Path, real: Path) -> N
     expected = []
     with torch.inference_mode():
         for path in paths:
-            image = read_image(str(folder / path), ImageReadMode.RGB)
+            image = TF.pil_to_tensor(Image.open(folder / path).convert("RGB"))
             resized = TF.resize(image, [256], InterpolationMode.BICUBIC, antialias=True)
             pixels = TF.center_crop(resized, [224])[None] / 255
             expected.append(network.forward_features((pixels - 0.5) / 0.5).mean((2, 3)).relu())
@@ -223,4 +222,4 @@ def test_codes_of_timm_are_those_of_a_plain_script(lite0: Path, real: Path) -> N
     with h5py.File(lite0 / "codes.h5") as index:
         codes = torch.from_numpy(np.stack([index["global_pool"][rows[path]] for path in paths]))
     cosine = torch.cosine_similarity(codes.double(), torch.cat(expected).double())
-    assert float(cosine.min()) > 0.999  # the cache may be in bfloat16
+    assert float(cosine.min()) > 0.9999
