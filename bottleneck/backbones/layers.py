@@ -231,7 +231,7 @@ def _observe_counted(network: nn.Module, size: int) -> tuple[dict[str, _Output],
 
     The multiply-adds are 0 if an operation cannot be counted.
     """
-    failures: list[Exception] = []
+    failures: list[BaseException] = []
     for images in _PROBE_IMAGES:
         seen: dict[str, _Output] = {}
         try:

@@ -17,6 +17,7 @@ from bottleneck.cache import (
     CacheLike,
     CacheUpdate,
     Duplicates,
+    StorageLayout,
     cache_path,
     find_duplicates,
     is_cache,
@@ -144,14 +145,10 @@ def extract(
     trust_code(model)
     existing = open_cache(path, source.table) if is_cache(path) else None
     backbone = load_backbone(model, weights, transform=choose_range(transform, source, existing))
-    if existing is None or not set(layers) <= set(existing.layers):
-        backbone.largest_code(layers, pool)  # a misspelt layer leaves no cache behind
     chosen = choose_spec(
         backbone, layers, devices, compute=compute, existing=existing, relu=relu, pool=pool
     )
-    layout = storage.choose_layout(
-        existing.layout if existing else None, lambda: backbone.largest_code(layers, pool)
-    )
+    layout = _choose_layout(storage, existing, backbone, layers, pool)
     update = _plan_update(
         existing or path,
         source,
@@ -162,8 +159,7 @@ def extract(
         task=compute.task,
     )
     remove_stale_temp_files(path)  # they may be what fills the disk
-    redo = _shards_to_redo(update, layers, compute.task, refresh)
-    missing = find_missing(update.cache, layers, compute.task, redo)
+    missing = _find_missing(update, layers, compute.task, refresh)
     estimate = _estimate(update.cache, backbone, layers, missing, storage)
     cache, runner = _begin(
         update, missing, backbone, source, devices=devices, compute=compute, encoder=chosen.encoder
@@ -227,6 +223,21 @@ def _estimate(
     return estimate
 
 
+def _choose_layout(
+    storage: StorageOptions,
+    existing: Cache | None,
+    backbone: Backbone,
+    layers: Sequence[str],
+    pool: str,
+) -> StorageLayout:
+    """Choose how codes are stored. A misspelt layer is refused, and leaves no cache behind."""
+    if existing is None or not set(layers) <= set(existing.layers):
+        backbone.largest_code(layers, pool)
+    return storage.choose_layout(
+        existing.layout if existing else None, lambda: backbone.largest_code(layers, pool)
+    )
+
+
 def _plan_update(cache: Path | Cache, *arguments: Any, **options: Any) -> CacheUpdate:
     """Plan an update; a cache that holds no codes yet is begun anew if it has another spec."""
     try:
@@ -238,14 +249,16 @@ def _plan_update(cache: Path | Cache, *arguments: Any, **options: Any) -> CacheU
         return plan_update(path, *arguments, **options)
 
 
-def _shards_to_redo(
+def _find_missing(
     update: CacheUpdate, layers: Sequence[str], task: ArrayTask, refresh: RefreshOptions
-) -> set[tuple[str, int]]:
+) -> MissingShards:
+    """Return the task's shards that are absent, stale, or asked for again."""
     cache, shards = update.cache, set[int]()
     if refresh.retry_rejected and not update.new:
         rejected = cache.rejected(task.shards(cache.shard_count))
         shards = {row // cache.layout.shard_size for row in rejected}
-    return {*refresh.redo, *update.stale, *product(layers, shards)}
+    redo = {*refresh.redo, *update.stale, *product(layers, shards)}
+    return find_missing(cache, layers, task, redo)
 
 
 def _begin(

@@ -22,6 +22,7 @@ _DEFAULTS: dict[str, Any] = {
     "mean": (0.485, 0.456, 0.406),
     "std": (0.229, 0.224, 0.225),
 }
+_FITS = {"center": "crop", "squash": "squash"}  # of InputTransform, by timm's crop_mode
 _NEXT_STEP = "build the network in a Python file, and set its `preprocess`"
 
 
@@ -89,7 +90,9 @@ def transform_of_config(config: Mapping[str, Any], *, where: str) -> InputTransf
             "the input must be square, of 3 channels",
             hint=_NEXT_STEP,
         )
-    for key, allowed in (("crop_mode", ("center",)), ("interpolation", INTERPOLATIONS)):
+    # Squashed to more than the crop, timm cuts out the centre, which no `fit` does.
+    fits = _FITS if known["crop_pct"] == 1 else ("center",)
+    for key, allowed in (("crop_mode", fits), ("interpolation", INTERPOLATIONS)):
         if known[key] not in allowed:
             raise BackboneError(
                 f"{where} expects {key} {known[key]!r}, by its pretrained_cfg: it must be "
@@ -103,5 +106,6 @@ def transform_of_config(config: Mapping[str, Any], *, where: str) -> InputTransf
             mean=tuple(known["mean"]),
             std=tuple(known["std"]),
             interpolation=known["interpolation"],
+            fit=_FITS[known["crop_mode"]],
         )
     )

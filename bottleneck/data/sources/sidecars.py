@@ -2,9 +2,12 @@
 
 import json
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from bottleneck.data.categorical_column import CategoricalColumn
 from bottleneck.data.labels import SEPARATOR
@@ -12,6 +15,7 @@ from bottleneck.errors import ImagesTableError
 
 _MOST_TEXT = 256  # characters of a class name; a longer text is a caption
 _MOST_JSON = 1 << 20
+_ROWS_AT_ONCE = 4096
 _LABEL_KEYS = ("label", "class", "cls", "category", "target")
 
 
@@ -103,19 +107,21 @@ class Sidecars:
             return None
         named = any(self._cls.values()) or any(label for label, _, _ in self._json.values())
         texts = {} if named else self._txt
-        keys = [self._key_of(image, texts) for image in images]
-        if any(key not in texts for key in keys):
+        if not all(self._key_of(image, texts) in texts for image in images):
             texts = {}
-        nothing = ("", "", "")
-        rows = []
-        for key in keys:
-            label, *rest = self._json.get(key, nothing)
-            rows.append((self._cls.get(key) or label or texts.get(key, ""), *rest))
-        if not any(any(row) for row in rows):
+        columns = (CategoricalColumn(), CategoricalColumn(), CategoricalColumn())
+        rows = (self._row(self._key_of(image, texts), texts) for image in images)
+        while some := list(islice(rows, _ROWS_AT_ONCE)):
+            for column, values in zip(columns, zip(*some, strict=True), strict=True):
+                column.extend(values)
+        if all(column.categories in ([], [""]) for column in columns):
             return None
-        self._require_one_image_each(images, keys)
-        labels, splits, groups = zip(*rows, strict=True)
-        return CategoricalColumn(labels), CategoricalColumn(splits), CategoricalColumn(groups)
+        self._require_one_image_each(images, texts)
+        return columns
+
+    def _row(self, key: str, texts: dict[str, str]) -> tuple[str, str, str]:
+        label, split, group = self._json.get(key, ("", "", ""))
+        return self._cls.get(key) or label or texts.get(key, ""), split, group
 
     def _key_of(self, image: str, texts: dict[str, str]) -> str:
         """Return an image's name without its suffix, or without all after its first dot.
@@ -128,9 +134,16 @@ class Sidecars:
         folder, _, base = stem.rpartition("/")
         return posixpath.join(folder, base.partition(".")[0])
 
-    def _require_one_image_each(self, images: Sequence[str], keys: Sequence[str]) -> None:
+    def _require_one_image_each(self, images: Sequence[str], texts: dict[str, str]) -> None:
+        def keys() -> Iterator[str]:
+            return (self._key_of(image, texts) for image in images)
+
+        hashes = np.fromiter((hash(key) for key in keys()), dtype=np.int64, count=len(images))
+        hashes.sort()
+        if not (hashes[1:] == hashes[:-1]).any():
+            return
         first: dict[str, str] = {}
-        for image, key in zip(images, keys, strict=True):
+        for image, key in zip(images, keys(), strict=True):
             if first.setdefault(key, image) != image and (key in self._cls or key in self._json):
                 raise ImagesTableError(
                     f"{self._archive}: {first[key]!r} and {image!r} share one label: a sample is "

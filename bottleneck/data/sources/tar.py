@@ -2,6 +2,7 @@
 
 import posixpath
 from array import array
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,38 +151,50 @@ class TarMembers:
 
 
 def _look_through(path: Path) -> _Archive:
-    file = RandomAccessFile(path)
-    reader, sidecars = TarReader(file), Sidecars(path)
-    names: list[str] = []
-    offset, size = array("q"), array("q")  # 8 bytes per value, where a list of int takes 40
-    links: list[tuple[int, str]] = []
-    passed_over = PassedOver()
-    for entry in reader.entries():
-        name = _normalised(entry.name)
-        cut = entry.offset + entry.size > file.stamp.size
-        wanted = False if entry.kind == "other" or _is_hidden(name) else is_image_name(name)
-        if wanted:
-            if entry.kind.endswith("link"):
-                links.append((len(names), _target(entry, name)))
-            names.append(name)
-            offset.append(_SPARSE if entry.kind == "sparse" else entry.offset)
-            size.append(entry.size)
-        elif cut:
-            raise reader.damage(f"it ends at byte {file.stamp.size}, in {entry.name!r}")
-        elif entry.kind == "file" and sidecars.takes(name):
-            sidecars.add(name, reader.read(entry.offset, sidecars.require_small(name, entry.size)))
-        elif entry.kind == "file" and not _is_hidden(name):
-            passed_over.add(posixpath.basename(name), "")
-    _follow_links(links, names, offset, size)
-    return _Archive(
-        file.stamp,
-        reader.count,
-        StringColumn(names),
-        np.array(offset, dtype=np.int64),
-        np.array(size, dtype=np.int64),
-        sidecars.columns(names),
-        passed_over.notes(()),
-    )
+    return _Scan(path).archive()
+
+
+class _Scan:
+    """One pass over an archive. Names go into a compressed column as they are found."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = RandomAccessFile(path)
+        self._reader, self._sidecars = TarReader(self._file), Sidecars(path)
+        # 8 bytes per value, where a list of int takes 40
+        self._offset, self._size = array("q"), array("q")
+        self._links: list[tuple[int, str]] = []
+        self._passed_over = PassedOver()
+
+    def archive(self) -> _Archive:
+        names = StringColumn(self._names())
+        _follow_links(self._links, names, self._offset, self._size)
+        return _Archive(
+            self._file.stamp,
+            self._reader.count,
+            names,
+            np.asarray(self._offset),
+            np.asarray(self._size),
+            self._sidecars.columns(names),
+            self._passed_over.notes(()),
+        )
+
+    def _names(self) -> Iterator[str]:
+        reader, end = self._reader, self._file.stamp.size
+        for entry in reader.entries():
+            name = _normalised(entry.name)
+            if entry.kind != "other" and is_image_name(name) and not _is_hidden(name):
+                if entry.kind.endswith("link"):
+                    self._links.append((len(self._offset), _target(entry, name)))
+                self._offset.append(_SPARSE if entry.kind == "sparse" else entry.offset)
+                self._size.append(entry.size)
+                yield name
+            elif entry.offset + entry.size > end:
+                raise reader.damage(f"it ends at byte {end}, in {entry.name!r}")
+            elif entry.kind == "file" and self._sidecars.takes(name):
+                count = self._sidecars.require_small(name, entry.size)
+                self._sidecars.add(name, reader.read(entry.offset, count))
+            elif entry.kind == "file" and not _is_hidden(name):
+                self._passed_over.add(posixpath.basename(name), "")
 
 
 def _normalised(name: str) -> str:
@@ -204,7 +217,7 @@ def _target(entry: TarEntry, name: str) -> str:
 
 
 def _follow_links(
-    links: list[tuple[int, str]], names: list[str], offset: "array[int]", size: "array[int]"
+    links: list[tuple[int, str]], names: Sequence[str], offset: "array[int]", size: "array[int]"
 ) -> None:
     """Give links to images the place of their targets."""
     if not links:

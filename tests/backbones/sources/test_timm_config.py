@@ -121,6 +121,7 @@ def test_an_attribute_of_that_name_that_is_something_else_is_none(config: object
         ({"input_size": (3, 224, 160)}, "3 × 224 × 160.*square.*`preprocess`"),
         ({"input_size": (1, 224, 224)}, "1 × 224 × 224.*3 channels"),
         ({"crop_mode": "squash"}, "crop_mode 'squash'.*center.*`preprocess`"),
+        ({"crop_mode": "border", "crop_pct": 1.0}, "crop_mode 'border'.*center, squash"),
         ({"interpolation": "lanczos"}, "interpolation 'lanczos'.*nearest, bilinear, bicubic"),
     ],
 )
@@ -139,3 +140,8 @@ def test_a_network_built_for_another_size_has_that_size() -> None:
     transform = load_backbone(network).transform
     assert (transform.crop, transform.resize) == (48, 53)
     assert load_backbone(timm.create_model("resnet10t")).transform.crop == 176
+
+
+def test_a_squashed_input_of_its_own_size_is_squashed() -> None:
+    transform = transform_of_config({"crop_mode": "squash", "crop_pct": 1.0}, where="mine")
+    assert (transform.fit, transform.crop) == ("squash", 224)

@@ -64,12 +64,13 @@ def test_images_without_splits_or_labels_are_images(
         ([4, 5, 6], ["4", "5", "6"]),
         ([[4], [5], [6]], ["4", "5", "6"]),
         ([[1, 0, 0, 1], [0, 1, 0, 0], [0, 0, 0, 0]], ["0|3", "1", "none"]),
+        (np.asfortranarray([[1, 0], [1, 0], [0, 1]]), ["0", "0", "1"]),
         (["cat", "dog ", "cat"], ["cat", "dog", "cat"]),
         ([b"cat", b"dog", b"cat"], ["cat", "dog", "cat"]),
     ],
 )
 def test_labels_are_classes_or_several_of_0_and_1(
-    tmp_path: Path, save: Callable[..., None], labels: list[Any], expected: list[str]
+    tmp_path: Path, save: Callable[..., None], labels: Any, expected: list[str]
 ) -> None:
     save(tmp_path / "a.npz", images=picture(0, 3, 8, 8), labels=labels)
     assert open_images(tmp_path / "a.npz").table.label[:] == expected

@@ -339,11 +339,13 @@ def test_another_table_gives_the_same_images_other_rows(tmp_path: Path) -> None:
     assert [turned.read(row) for row in range(3)] == [png(4), png(0), png(2)]
     one = turned.with_table(source.table.take(np.array([3])))
     assert one.with_table(source.table).read(1) == png(1)
-    n = np.ones(2, dtype=np.int64)
-    foreign = ImageTable(["gone.png", "a.tar/0001.png"], ["", ""], ["", ""], ["", ""], n, n)
-    with pytest.raises(ImageError, match="not in its container any more"):
-        source.with_table(foreign).read(0)
-    assert source.with_table(foreign).read(1) == png(1)
+    names = [*(f"a.tar/gone{i}.png" for i in range(20)), "a.tar/0001.png"]
+    n, empty = np.ones(21, dtype=np.int64), [""] * 21
+    foreign = source.with_table(ImageTable(names, empty, empty, empty, n, n))
+    for row in range(20):
+        with pytest.raises(ImageError, match="not in its container any more"):
+            foreign.read(row)
+    assert foreign.read(20) == png(1)
 
 
 def test_a_pickled_source_is_small_and_does_not_depend_on_the_working_directory(
@@ -411,7 +413,7 @@ def test_an_archive_takes_no_more_memory_than_a_folder(tmp_path: Path) -> None:
     open_images(tmp_path / "a.tar")  # modules are loaded
     folder, tar = memory(tmp_path / "a"), memory(tmp_path / "a.tar")
     assert tar[0] < folder[0] + 4096 * 20  # where each member lies, and how long it is
-    assert tar[1] < folder[1] + 4096 * 400  # the names of one archive, while it is looked through
+    assert tar[1] < folder[1] + 4096 * 150  # a part of the archive is read at once
 
 
 def test_json_is_what_webdataset_writes(tmp_path: Path) -> None:

@@ -183,6 +183,19 @@ def test_a_damaged_archive_says_where_and_behind_how_many_members(
     assert str(path) in str(caught.value)
 
 
+def test_any_changed_byte_of_a_header_is_noticed(tmp_path: Path) -> None:
+    path = write_tar(
+        tmp_path / "a.tar", {"1.jpg": b"1", "2.jpg": b"2"}, format=tarfile.USTAR_FORMAT
+    )
+    whole = path.read_bytes()
+    for at in (0, 60, 125, 156, 345, 511):  # of the name to the end, in the second header
+        changed = bytearray(whole)
+        changed[1024 + at] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(ImagesTableError, match="wrong checksum, at byte 1024; 1 members"):
+            entries(path)
+
+
 @pytest.mark.parametrize(
     "record", [b"9999 path=x\n", b"-1 path=x\n", b"0 path=x\n", b"x path=x\n", b"11 path=xyz", b"5"]
 )
