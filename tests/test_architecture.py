@@ -38,7 +38,7 @@ DOORS = {
     "h5py": {"cache.format.hdf5", "data.sources.hdf5"},
     "pyarrow": {"data.sources.parquet"},
     "tqdm": {"cli.progress"},
-    "PIL": {"data.decode", "data.deep", "data.formats", "data.multiband"},
+    "PIL": {"data.decode", "data.decoder_errors", "data.deep", "data.formats", "data.multiband"},
     "huggingface_hub": {"backbones.sources.hub"},
     "timm": {"backbones.sources.timm_models"},
     "torchvision": {"backbones.sources.torchvision_models", "data.decode"},

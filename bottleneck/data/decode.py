@@ -31,8 +31,9 @@ from PIL import Image, UnidentifiedImageError
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as v2
 
+from bottleneck.data.decoder_errors import DECODER_ERRORS
 from bottleneck.data.deep import Range, deep_values, is_deep, map_to_bytes
-from bottleneck.data.formats import DECODER_ERRORS, explain_unidentified, readers
+from bottleneck.data.formats import explain_unidentified, readers
 from bottleneck.data.multiband import first_bands
 from bottleneck.errors import ImageError, format_error
 from bottleneck.spec import InputTransform

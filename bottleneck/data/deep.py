@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from bottleneck.data.formats import DECODER_ERRORS, readers
+from bottleneck.data.decoder_errors import DECODER_ERRORS
+from bottleneck.data.formats import readers
 from bottleneck.data.multiband import first_bands
 from bottleneck.errors import ImageError, format_error
 

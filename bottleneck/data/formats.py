@@ -5,17 +5,8 @@ built. HEIC is read with the package pillow-heif.
 """
 
 import importlib.util
-import struct
-import zlib
 from dataclasses import dataclass
 from functools import cache
-
-from PIL import Image, features
-
-from bottleneck.errors import USER_CODE_ERRORS
-
-# Exceptions of Pillow's readers on hostile bytes.
-DECODER_ERRORS = (*USER_CODE_ERRORS, struct.error, zlib.error, Image.DecompressionBombError)
 
 _JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 _PNM = (".ppm", ".pgm", ".pbm", ".pnm")
@@ -66,6 +57,8 @@ def optional_formats() -> tuple[OptionalFormat, ...]:
     >>> [found.name for found in optional_formats()]
     ['AVIF', 'JPEG 2000', 'HEIC']
     """
+    from PIL import features  # fitting does without
+
     supported = features.get_supported()  # `check` would warn of names that an older Pillow lacks
     heif = importlib.util.find_spec("pillow_heif") is not None
     jpeg2000 = (".jp2", ".j2k", ".jpx", ".jpf", ".j2c", ".jpc")

@@ -4,12 +4,13 @@ import os
 from pathlib import Path
 from typing import Protocol, Self
 
+from bottleneck.data.formats import image_suffixes
 from bottleneck.data.sources.container_names import SUFFIXES as CONTAINER_SUFFIXES
 from bottleneck.data.sources.container_names import container_kind, is_shard_pattern
 from bottleneck.data.sources.containers import open_containers
 from bottleneck.data.sources.csv_paths import find_respelled
 from bottleneck.data.sources.files import FileSource
-from bottleneck.data.sources.folder import SUFFIXES, read_folder
+from bottleneck.data.sources.folder import read_folder
 from bottleneck.data.sources.image_csv import read_image_csv
 from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.table import ImageTable
@@ -131,7 +132,7 @@ def open_images(
     if not found.table:
         passed_over = found.notes.passed_over_text()
         raise ImagesNotFoundError(
-            f"no images in {path}: looked for {' '.join(sorted(SUFFIXES))} in it and below"
+            f"no images in {path}: looked for {' '.join(sorted(image_suffixes()))} in it and below"
             f"{'; ' * bool(passed_over)}{passed_over}"
         )
     return found

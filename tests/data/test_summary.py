@@ -56,12 +56,12 @@ def test_many_splits_are_not_all_named() -> None:
 
 
 def test_a_name_that_would_break_the_line_is_escaped(tmp_path: Path) -> None:
-    touch(tmp_path, "ants/1.jpg", "a\nb/1.heic")
+    touch(tmp_path, "ants/1.jpg", "a\nb/1.cr2")
     assert "a\\nb (1 file)" in summarize_images(tmp_path).remarks()[0]
 
 
 def test_plain_values_are_json(tmp_path: Path) -> None:
-    touch(tmp_path, "Train/ants/1.jpg", "Train/bees/2.heic", "Test/ants/3.jpg")
+    touch(tmp_path, "Train/ants/1.jpg", "Train/bees/2.cr2", "Test/ants/3.jpg")
     found = json.loads(json.dumps(summarize_images(tmp_path).to_dict()))
     assert found == {
         "images": 2,
@@ -69,7 +69,7 @@ def test_plain_values_are_json(tmp_path: Path) -> None:
         "classes": 1,
         "unlabelled": 0,
         "splits": {"train": 1, "test": 1},
-        "passed_over": {".heic": 1},
+        "passed_over": {".cr2": 1},
         "without_images": {"Train/bees": 1},
         "remarks": [
             "splits by their usual names: 'Test' is test, 'Train' is train",
@@ -85,7 +85,7 @@ def test_any_source_is_summarized_with_notes_or_without(tmp_path: Path) -> None:
         table = table("a", "b")
 
     assert str(summarize_images(Plain())) == "2 images, 2 classes"  # type: ignore[arg-type]
-    source = open_images(touch(tmp_path, "1.jpg", "2.heic"))
+    source = open_images(touch(tmp_path, "1.jpg", "2.cr2"))
     fewer = source.with_table(source.table.take(np.array([0])))
-    assert summarize_images(fewer).notes == SourceNotes({".heic": 1}, 1)
-    assert summarize_images(fewer).counts == ("1 image; 1 file of a kind that is not read: 1 .heic")
+    assert summarize_images(fewer).notes == SourceNotes({".cr2": 1}, 1)
+    assert summarize_images(fewer).counts == ("1 image; 1 file of a kind that is not read: 1 .cr2")

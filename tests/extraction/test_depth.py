@@ -67,8 +67,9 @@ def test_images_that_need_no_range_have_no_note(
 ) -> None:
     assert notes_of(extract_tiny, photos) == ()
     deep = np.random.default_rng(0).integers(0, 65536, (40, 40)).astype(np.uint16)
-    Image.fromarray(deep).save(tmp_path / "deep.png")
-    assert depth_notes(open_images(tmp_path), InputTransform()) == ()
+    (tmp_path / "deep").mkdir()
+    Image.fromarray(deep).save(tmp_path / "deep" / "deep.png")
+    assert depth_notes(open_images(tmp_path / "deep"), InputTransform()) == ()
 
 
 def test_floating_point_pixels_are_noticed(tmp_path: Path) -> None:

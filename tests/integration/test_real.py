@@ -222,4 +222,4 @@ def test_codes_of_timm_are_those_of_a_plain_script(lite0: Path, real: Path) -> N
     with h5py.File(lite0 / "codes.h5") as index:
         codes = torch.from_numpy(np.stack([index["global_pool"][rows[path]] for path in paths]))
     cosine = torch.cosine_similarity(codes.double(), torch.cat(expected).double())
-    assert float(cosine.min()) > 0.9999
+    assert float(cosine.min()) > 0.999  # another decoder rounds some pixels to the next level

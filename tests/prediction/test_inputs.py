@@ -78,11 +78,11 @@ def test_a_head_is_itself_or_read_from_its_file(head: Head, tmp_path: Path) -> N
 
 
 def test_what_is_found_beside_the_images_of_all_names_is_noted(tmp_path: Path) -> None:
-    for name in ("a/1.jpg", "a/2.heic", "b/train/3.jpg", "b/training/4.jpg", "b/5.heic"):
+    for name in ("a/1.jpg", "a/2.cr2", "b/train/3.jpg", "b/training/4.jpg", "b/5.cr2"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     source = open_sources([tmp_path / "a", tmp_path / "b", tmp_path / "a" / "1.jpg"])
     assert len(source.table) == 4  # splits do not matter, and are not refused
     assert summarize_images(source).counts == (
-        "4 images; 2 files of kinds that are not read: 2 .heic"
+        "4 images; 2 files of kinds that are not read: 2 .cr2"
     )

@@ -8,8 +8,9 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.data.formats import image_suffixes
 from bottleneck.data.sources.files import FileSource
-from bottleneck.data.sources.folder import SUFFIXES, is_image_name
+from bottleneck.data.sources.folder import is_image_name
 from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.string_column import StringColumn
 from bottleneck.data.table import ImageTable
@@ -55,7 +56,7 @@ class _Search:
         self._source = source
         self._found: Counter[tuple[bool, str]] = Counter()  # respelled, suffix that was added
         self._vain = 0
-        rest = sorted(SUFFIXES.difference(_COMMON))
+        rest = sorted(image_suffixes().difference(_COMMON))
         both = [case for suffix in (*_COMMON, *rest) for case in (suffix, suffix.upper())]
         self._suffixes = both
 

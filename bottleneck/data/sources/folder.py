@@ -16,8 +16,6 @@ from bottleneck.data.sources.folder_layout import (
 from bottleneck.data.sources.notes import PassedOver, SourceNotes
 from bottleneck.data.table import TextColumns
 
-SUFFIXES = image_suffixes()
-
 _ROWS_AT_ONCE = 4096
 
 _Inode = tuple[int, int]  # device, number
@@ -135,4 +133,4 @@ def is_image_name(name: str) -> bool:
     >>> is_image_name("1.JPG"), is_image_name("notes.txt")
     (True, False)
     """
-    return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122  (millions of names)
+    return os.path.splitext(name)[1].lower() in image_suffixes()  # noqa: PTH122  (millions of names)

@@ -254,9 +254,9 @@ def test_what_was_found_is_said_before_images_are_judged(
     run: Run, head: Path, cache: Path, photos: Path
 ) -> None:
     (photos / "val").rename(photos / "Valid")
-    (photos / "Valid" / "ants" / "1.heic").touch()
+    (photos / "Valid" / "ants" / "1.cr2").touch()
     assert run("evaluate", head, photos).stderr.splitlines() == [
-        "36 images, 3 classes, train 24, val 12; 1 file of a kind that is not read: 1 .heic",
+        "36 images, 3 classes, train 24, val 12; 1 file of a kind that is not read: 1 .cr2",
         "splits by their usual names: 'Valid' is val",
     ]
     assert run("evaluate", head, cache).stderr == ""

@@ -352,7 +352,7 @@ def test_a_network_that_moved_is_found_where_it_is_said_to_be(
 
 
 def test_files_that_are_passed_over_are_counted(run: Run, svm: Path, new: Path) -> None:
-    (new / "wasps" / "1.heic").touch()
+    (new / "wasps" / "1.cr2").touch()
     result = run("predict", svm, "new/wasps", "new/ants/ants000.jpg")
-    assert result.stderr == "4 images; 1 file of a kind that is not read: 1 .heic\n"
+    assert result.stderr == "4 images; 1 file of a kind that is not read: 1 .cr2\n"
     assert len(result.stdout.splitlines()) == 4

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bottleneck.data.formats import image_suffixes
 from bottleneck.data.images import open_images
-from bottleneck.data.sources.folder import SUFFIXES, is_image_name
+from bottleneck.data.sources.folder import is_image_name
 from bottleneck.errors import ImagesNotFoundError
 from tests.helpers.image_folders import rows_of, touch
 
@@ -137,7 +138,7 @@ def test_the_source_itself_may_be_hidden(tmp_path: Path) -> None:
     assert rows_of(tmp_path / ".photos") == [("ants/1.jpg", "ants", "")]
 
 
-@pytest.mark.parametrize("suffix", sorted(SUFFIXES))
+@pytest.mark.parametrize("suffix", sorted(image_suffixes()))
 def test_every_suffix_is_an_images_in_any_case(suffix: str) -> None:
     assert [is_image_name(f"a{suffix}"), is_image_name(f"a{suffix.upper()}")] == [True, True]
 

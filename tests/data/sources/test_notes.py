@@ -16,18 +16,18 @@ def notes_of(root: Path) -> SourceNotes:
 
 
 def test_files_that_are_not_read_are_counted_by_suffix(tmp_path: Path) -> None:
-    touch(tmp_path, "ants/1.jpg", "ants/2.HEIC", "bees/3.heic", "bees/4.jpg", "list.txt", "a.svg")
+    touch(tmp_path, "ants/1.jpg", "ants/2.CR2", "bees/3.cr2", "bees/4.jpg", "list.txt", "a.svg")
     found = notes_of(tmp_path)
-    assert found.passed_over == {".heic": 2, ".txt": 1, ".svg": 1}
+    assert found.passed_over == {".cr2": 2, ".txt": 1, ".svg": 1}
     assert found.unread_images == 3
     assert found.without_images == {}
     assert found.passed_over_text() == (
-        "4 files of kinds that are not read: 2 .heic, 1 .svg, 1 .txt"
+        "4 files of kinds that are not read: 2 .cr2, 1 .svg, 1 .txt"
     )
 
 
 @pytest.mark.parametrize(
-    "name", [".hidden.heic", "ants/.DS_Store", "ants/Thumbs.db", "Desktop.ini", ".git/a.heic"]
+    "name", [".hidden.cr2", "ants/.DS_Store", "ants/Thumbs.db", "Desktop.ini", ".git/a.cr2"]
 )
 def test_what_an_operating_system_leaves_is_not_counted(tmp_path: Path, name: str) -> None:
     found = notes_of(touch(tmp_path, "ants/1.jpg", name))
@@ -40,7 +40,7 @@ def test_documents_are_no_images(tmp_path: Path, name: str) -> None:
     assert (sum(found.passed_over.values()), found.lost_images) == (1, False)
 
 
-@pytest.mark.parametrize("name", ["a.heic", "a.CR2", "a.jxl", "IMG_0001", "a.jpg~", "a.840.113"])
+@pytest.mark.parametrize("name", ["a.cr2", "a.CR2", "a.jxl", "IMG_0001", "a.jpg~", "a.840.113"])
 def test_what_is_no_document_may_be_an_image(tmp_path: Path, name: str) -> None:
     found = notes_of(touch(tmp_path, "ants/1.jpg", f"ants/{name}"))
     assert (found.unread_images, found.lost_images) == (1, True)
@@ -58,7 +58,7 @@ def test_many_kinds_are_not_all_named(tmp_path: Path) -> None:
 
 
 def test_class_folders_that_lost_all_files_are_named(tmp_path: Path) -> None:
-    touch(tmp_path, "ants/1.jpg", "flies/1.heic", "flies/old/2.heic", "notes/a.txt")
+    touch(tmp_path, "ants/1.jpg", "flies/1.cr2", "flies/old/2.cr2", "notes/a.txt")
     (tmp_path / "wasps").mkdir()
     assert notes_of(tmp_path).without_images == {"flies": 2, "notes": 1, "wasps": 0}
     assert summarize_images(tmp_path).remarks() == [
@@ -67,12 +67,12 @@ def test_class_folders_that_lost_all_files_are_named(tmp_path: Path) -> None:
 
 
 def test_a_class_may_be_lost_in_one_split_alone(tmp_path: Path) -> None:
-    touch(tmp_path, "train/ants/1.jpg", "train/bees/1.heic", "test/ants/2.jpg", "test/bees/3.jpg")
+    touch(tmp_path, "train/ants/1.jpg", "train/bees/1.cr2", "test/ants/2.jpg", "test/bees/3.jpg")
     assert notes_of(tmp_path).without_images == {"train/bees": 1}
 
 
 def test_a_folder_of_nothing_but_unread_kinds_says_so(tmp_path: Path) -> None:
-    touch(tmp_path, "ants/1.heic", "ants/2.heic")
+    touch(tmp_path, "ants/1.cr2", "ants/2.cr2")
     with pytest.raises(
         ImagesNotFoundError, match=r"no images in .*; 2 files of kinds that are not"
     ):
@@ -80,7 +80,7 @@ def test_a_folder_of_nothing_but_unread_kinds_says_so(tmp_path: Path) -> None:
 
 
 def test_notes_of_several_sources_are_added() -> None:
-    one = SourceNotes({".heic": 1, ".txt": 2}, 1, {"a": 1}, ("twice", "once"))
-    both = SourceNotes.merge([one, SourceNotes({".heic": 4}, 4, {"b": 4}, ("twice",))])
-    assert both == SourceNotes({".heic": 5, ".txt": 2}, 5, {"a": 1, "b": 4}, ("twice", "once"))
+    one = SourceNotes({".cr2": 1, ".txt": 2}, 1, {"a": 1}, ("twice", "once"))
+    both = SourceNotes.merge([one, SourceNotes({".cr2": 4}, 4, {"b": 4}, ("twice",))])
+    assert both == SourceNotes({".cr2": 5, ".txt": 2}, 5, {"a": 1, "b": 4}, ("twice", "once"))
     assert SourceNotes.merge([]) == SourceNotes()

@@ -425,10 +425,10 @@ def test_json_is_what_webdataset_writes(tmp_path: Path) -> None:
 
 
 def test_what_is_passed_over_and_translated_is_said(tmp_path: Path) -> None:
-    names = ("photos/Training/a/1.jpg", "photos/valid/b/2.jpg", "photos/3.heic", "photos/x.txt")
+    names = ("photos/Training/a/1.jpg", "photos/valid/b/2.jpg", "photos/3.cr2", "photos/x.txt")
     summary = summarize_images(archive_of(tmp_path / "a.tar", *names, "photos/._1.jpg"))
     assert str(summary).splitlines() == [
-        "2 images, 2 classes, train 1, val 1; 1 file of a kind that is not read: 1 .heic",
+        "2 images, 2 classes, train 1, val 1; 1 file of a kind that is not read: 1 .cr2",
         "everything lies in the folder 'photos', which is passed over",
         "splits by their usual names: 'Training' is train, 'valid' is val",
     ]
