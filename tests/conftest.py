@@ -53,23 +53,27 @@ _TINY: dict[str, Any] = {
 # and all others after them. A file stays on one worker, so that what it makes is made once, and
 # that no two tests at a time start a Slurm or a cluster.
 _LONGEST_FIRST = (
-    "fitting/test_dask_matrix.py",
-    "integration/test_benchmarks.py",
     "integration/test_slurm.py",
+    "integration/test_benchmarks.py",
+    "fitting/test_dask_matrix.py",
     "integration/test_real.py",
-    "backbones/test_families.py",
-    "cli/commands/test_extract.py",
     "faults/test_faults.py",
-    "integration/test_cluster.py",
     "test_docs.py",
+    "cli/commands/test_extract.py",
+    "backbones/test_families.py",
+    "integration/test_cluster.py",
     "extraction/test_distributed.py",
+    "backbones/test_timm_families.py",
     "backbones/test_layers.py",
-    "data/test_decode.py",
-    "cache/test_format.py",
     "linear/test_path.py",
+    "test_architecture.py",
+    "fitting/test_fit.py",
+    "cache/test_update.py",
+    "extraction/test_extract.py",
+    "runtime/test_executors.py",
+    "extraction/test_sources.py",
     "integration/test_scale.py",
     "fitting/test_sharded_matrix.py",
-    "fitting/test_worker_cache.py",
 )
 
 

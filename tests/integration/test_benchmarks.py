@@ -225,6 +225,6 @@ def test_a_stage_is_warm_and_lasts_as_long_as_it_was_asked_to() -> None:
 
 
 def test_scale_is_measured_at_two_sizes() -> None:
-    table = scale.markdown(((2000, 20, 4), (6000, 60, 12)))
-    assert "Most names in one folder: 20 and 60" in table
+    table = scale.markdown(((200, 10, 2), (600, 30, 6)))
+    assert "Most names in one folder: 10 and 30" in table
     assert table.count("|") == 7 * (len(scale._ACTIONS) + 2)

@@ -195,6 +195,7 @@ def lite0(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return done.cache.path
 
 
+@pytest.mark.slow
 def test_a_network_of_timm_tells_the_insects_apart(lite0: Path) -> None:
     transform = open_cache(lite0).spec.transform
     assert (transform.resize, transform.crop, transform.interpolation) == (256, 224, "bicubic")
@@ -204,6 +205,7 @@ def test_a_network_of_timm_tells_the_insects_apart(lite0: Path) -> None:
     assert done.heldout.accuracy >= 0.94
 
 
+@pytest.mark.slow
 def test_codes_of_timm_are_those_of_a_plain_script(lite0: Path, real: Path) -> None:
     network = timm.create_model("tf_efficientnet_lite0").eval()
     weights = real / "weights" / "efficientnet_lite0_imagenet.pth"
