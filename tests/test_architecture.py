@@ -38,10 +38,13 @@ DOORS = {
     "h5py": {"cache.format.hdf5", "data.sources.hdf5"},
     "pyarrow": {"data.sources.parquet"},
     "tqdm": {"cli.progress"},
-    "PIL": {"data.decode", "data.decoder_errors", "data.deep", "data.formats", "data.multiband"},
+    "PIL": {
+        f"data.decoding.{name}"
+        for name in ("decode", "decoder_errors", "deep", "formats", "multiband")
+    },
     "huggingface_hub": {"backbones.sources.hub"},
     "timm": {"backbones.sources.timm_models"},
-    "torchvision": {"backbones.sources.torchvision_models", "data.decode"},
+    "torchvision": {"backbones.sources.torchvision_models", "data.decoding.decode"},
     "safetensors": {"backbones.checkpoints.reading", "fitting.head"},
     "sklearn": {"linear.estimators", "fitting.folds"},
     "scipy": {"linear.calibration"},
@@ -126,7 +129,7 @@ def test_the_command_line_alone_knows_click() -> None:
 @pytest.mark.parametrize("name", TORCH_FREE)
 def test_a_package_that_needs_no_torch_loads_none(name: str) -> None:
     inside = [module for module in MODULES if module.split(".")[0] == name]
-    heavy = {"data.decode"}
+    heavy = {"data.decoding.decode"}
     code = "".join(f"import bottleneck.{module}\n" for module in inside if module not in heavy)
     code += "import sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.backbones.inference.malloc import retain_freed_memory
-from bottleneck.data.decode import decode_image, resize_and_crop
+from bottleneck.data.decoding.decode import decode_image, resize_and_crop
 from bottleneck.extraction.encoder import Encoder
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.loading import make_spec

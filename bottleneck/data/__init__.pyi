@@ -1,10 +1,10 @@
 from .categorical_column import CategoricalColumn as CategoricalColumn
 from .csv_chunks import format_rows as format_rows
-from .decode import DECODER as DECODER
-from .decode import decode_image as decode_image
-from .decode import pixel_limit as pixel_limit
-from .decode import resize_and_crop as resize_and_crop
-from .depth import measure_depth as measure_depth
+from .decoding.decode import DECODER as DECODER
+from .decoding.decode import decode_image as decode_image
+from .decoding.decode import pixel_limit as pixel_limit
+from .decoding.decode import resize_and_crop as resize_and_crop
+from .decoding.depth import measure_depth as measure_depth
 from .images import ImageSource as ImageSource
 from .images import is_collection as is_collection
 from .images import open_images as open_images

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Protocol, Self
 
-from bottleneck.data.formats import image_suffixes
+from bottleneck.data.decoding.formats import image_suffixes
 from bottleneck.data.sources.container_names import SUFFIXES as CONTAINER_SUFFIXES
 from bottleneck.data.sources.container_names import container_kind, is_shard_pattern
 from bottleneck.data.sources.containers import open_containers

@@ -9,7 +9,7 @@ import torch
 
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.backbones.inference import runner
-from bottleneck.data.decode import decode_image
+from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.sources import files
 from bottleneck.data.sources.files import FileSource
 from bottleneck.errors import NonFiniteCodesError

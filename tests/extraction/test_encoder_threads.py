@@ -140,7 +140,7 @@ def test_a_stream_closed_while_a_thread_waits_for_a_slow_image_ends(
     several: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = write_photographs(tmp_path, 40, label="ants")
-    from bottleneck.data.decode import decode_image
+    from bottleneck.data.decoding.decode import decode_image
 
     def slow(data: bytes, limits: Any) -> Any:
         time.sleep(0.05)

@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from bottleneck.data.decode import decode_image
-from bottleneck.data.formats import optional_formats, readers
+from bottleneck.data.decoding.decode import decode_image
+from bottleneck.data.decoding.formats import optional_formats, readers
 from bottleneck.errors import ImageError
 
 Pixels = NDArray[np.uint8]

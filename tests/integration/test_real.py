@@ -17,7 +17,7 @@ from torchvision.transforms import functional as TF  # noqa: N812
 
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.cache.store import open_cache
-from bottleneck.data.decode import decode_image, resize_and_crop
+from bottleneck.data.decoding.decode import decode_image, resize_and_crop
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.fitting.fit import fit

@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.data.formats import image_suffixes
+from bottleneck.data.decoding.formats import image_suffixes
 from bottleneck.data.sources.files import FileSource
 from bottleneck.data.sources.folder import is_image_name
 from bottleneck.data.sources.notes import SourceNotes

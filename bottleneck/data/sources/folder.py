@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from bottleneck.data.formats import image_suffixes
+from bottleneck.data.decoding.formats import image_suffixes
 from bottleneck.data.sources.folder_layout import (
     FolderLayout,
     is_folder,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bottleneck.data.formats import image_suffixes
+from bottleneck.data.decoding.formats import image_suffixes
 from bottleneck.data.images import open_images
 from bottleneck.data.sources.folder import is_image_name
 from bottleneck.errors import ImagesNotFoundError

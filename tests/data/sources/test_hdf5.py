@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from bottleneck.data.decode import decode_image
+from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.images import open_images
 from bottleneck.errors import ImageError, ImagesTableError
 from tests.helpers.archives import picture

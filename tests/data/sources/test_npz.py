@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bottleneck.data.decode import decode_image
+from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.images import open_images
 from bottleneck.data.sources import npz
 from bottleneck.errors import ImageError, ImagesNotFoundError, ImagesTableError

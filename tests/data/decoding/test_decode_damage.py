@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bottleneck.data.decode import decode_image
+from bottleneck.data.decoding.decode import decode_image
 from bottleneck.errors import ImageError
 from tests.helpers.image_files import (
     BOMBS,

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from bottleneck.data import decode
-from bottleneck.data.decode import decode_image
+from bottleneck.data.decoding import decode
+from bottleneck.data.decoding.decode import decode_image
 from bottleneck.errors import ImageError
 from tests.helpers.image_files import (
     FILES,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.data.deep import sample_values
+from bottleneck.data.decoding.deep import sample_values
 from bottleneck.data.images import ImageSource
 from bottleneck.errors import ImageError
 

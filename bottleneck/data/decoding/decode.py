@@ -6,7 +6,7 @@ The rule by which any file becomes RGB (`DECODER` names it, and the spec records
   image is taken as upright.
 * Without a range, 16-bit values keep their high byte. 32-bit integers must be in 0…65535 and do the
   same. Floating-point pixels are rejected. With a range, all of these are spread over 0…255
-  between its limits; see `bottleneck.data.deep`.
+  between its limits; see `bottleneck.data.decoding.deep`.
 * Transparent pixels are blended with white, as a viewer shows them.
 * Grey is repeated, palettes are looked up, CMYK and YCCK are converted without their profiles.
   Colour profiles are ignored, as in every ImageNet pipeline.
@@ -31,10 +31,10 @@ from PIL import Image, UnidentifiedImageError
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as v2
 
-from bottleneck.data.decoder_errors import DECODER_ERRORS
-from bottleneck.data.deep import Range, deep_values, is_deep, map_to_bytes
-from bottleneck.data.formats import explain_unidentified, readers
-from bottleneck.data.multiband import first_bands
+from bottleneck.data.decoding.decoder_errors import DECODER_ERRORS
+from bottleneck.data.decoding.deep import Range, deep_values, is_deep, map_to_bytes
+from bottleneck.data.decoding.formats import explain_unidentified, readers
+from bottleneck.data.decoding.multiband import first_bands
 from bottleneck.errors import ImageError, format_error
 from bottleneck.spec import InputTransform
 
@@ -77,7 +77,7 @@ def decode_image(data: bytes, limits: Range | None = None) -> NDArray[np.uint8]:
     ----------
     data : bytes
         A complete JPEG, PNG, WebP, GIF, BMP, TIFF or PNM file, or one of those formats in
-        `bottleneck.data.formats` that this installation reads.
+        `bottleneck.data.decoding.formats` that this installation reads.
     limits : tuple of 2 float, optional
         Values of pixels deeper than 8 bits that become 0 and 255: `InputTransform.range`.
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
 
-from bottleneck.data.decode import decode_image
-from bottleneck.data.deep import map_to_bytes
-from bottleneck.data.multiband import first_bands
+from bottleneck.data.decoding.decode import decode_image
+from bottleneck.data.decoding.deep import map_to_bytes
+from bottleneck.data.decoding.multiband import first_bands
 from bottleneck.errors import ImageError
 from tests.helpers.image_files import FILES, gradient, image_or_error, mutated, noise
 from tests.helpers.tiff import tiff

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from bottleneck.data.depth import PixelDepth, measure_depth
+from bottleneck.data.decoding.depth import PixelDepth, measure_depth
 from bottleneck.data.images import open_images
 from tests.helpers.photographs import write_photographs
 

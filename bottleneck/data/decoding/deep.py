@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from bottleneck.data.decoder_errors import DECODER_ERRORS
-from bottleneck.data.formats import readers
-from bottleneck.data.multiband import first_bands
+from bottleneck.data.decoding.decoder_errors import DECODER_ERRORS
+from bottleneck.data.decoding.formats import readers
+from bottleneck.data.decoding.multiband import first_bands
 from bottleneck.errors import ImageError, format_error
 
 Range = tuple[float, ...]

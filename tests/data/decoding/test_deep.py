@@ -6,8 +6,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from bottleneck.data.decode import decode_image
-from bottleneck.data.deep import deep_values, is_deep, map_to_bytes
+from bottleneck.data.decoding.decode import decode_image
+from bottleneck.data.decoding.deep import deep_values, is_deep, map_to_bytes
 from bottleneck.errors import ImageError
 from tests.helpers.image_files import (
     FILES,

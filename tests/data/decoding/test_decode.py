@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from bottleneck.data.decode import decode_image
+from bottleneck.data.decoding.decode import decode_image
 from bottleneck.errors import ImageError
 from tests.helpers.image_files import (
     BROKEN_EXIF,
@@ -351,7 +351,7 @@ THREADS = """
 import hashlib, json, sys, threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from bottleneck.data.decode import decode_image
+from bottleneck.data.decoding.decode import decode_image
 from PIL import Image
 
 readers = list(Image.OPEN)
