@@ -84,7 +84,7 @@ def is_library(file: Path) -> bool:
 
     Examples
     --------
-    >>> is_library(Path(traceback.__file__)), is_library(Path("/home/me/net.py"))
+    >>> is_library(Path(traceback.__file__)), is_library(Path("net.py"))
     (True, False)
     """
     installed = not {"site-packages", "dist-packages"}.isdisjoint(file.parts)
