@@ -19,11 +19,11 @@ from bottleneck.backbones.checkpoints.matching import (
     is_counter,
     match_tensors,
     splitter,
-    without_wrappers,
 )
 from bottleneck.backbones.checkpoints.reading import Checkpoint, read_checkpoint
 from bottleneck.backbones.inference.forward_order import ForwardOrder
 from bottleneck.backbones.layers import Layer
+from bottleneck.backbones.sources.wrappers import without_wrappers
 from bottleneck.errors import WeightsError, format_error
 
 # Usual names of what comes after a network's last layer, or is there in training alone.

@@ -15,19 +15,11 @@ import torch
 from torch import Tensor
 
 from bottleneck.backbones.checkpoints.reading import Checkpoint, Entry
+from bottleneck.backbones.sources.wrappers import without_wrappers
 from bottleneck.errors import WeightsError
 
 Parts = tuple[str, ...]
 Split = Callable[[str], Parts]
-
-# Names that wrappers put before or into a network's own: of DataParallel and its relatives,
-# torch.compile, FSDP, checkpointed activations, Lightning Fabric.
-_WRAPPERS = frozenset(
-    {
-        *("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"),
-        "_forward_module",
-    }
-)
 
 # torchvision/models/densenet.py, _load_state_dict: published files still have the old names.
 _DENSENET_OLD = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.\w+)$")
@@ -190,17 +182,6 @@ def is_counter(name: str) -> bool:
     (True, False)
     """
     return name.rpartition(".")[2] in _COUNTERS
-
-
-def without_wrappers(name: str) -> str:
-    """Return a name of a module or tensor without the parts that wrappers put into it.
-
-    Examples
-    --------
-    >>> without_wrappers("_orig_mod.features.module.0.weight")
-    'features.0.weight'
-    """
-    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
 
 def splitter(names: Iterable[str]) -> Split:

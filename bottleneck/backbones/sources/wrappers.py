@@ -5,8 +5,14 @@ from typing import Any
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-# The attributes in which wrappers keep their network, and so parts of layers' names.
-_WRAPPED = ("_orig_mod", "module")
+# Parts that wrappers put before or into a network's own names: DataParallel and its relatives,
+# torch.compile, FSDP, checkpointed activations, Lightning Fabric.
+_WRAPPERS = frozenset(
+    {
+        *("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"),
+        "_forward_module",
+    }
+)
 
 
 def unwrap(network: nn.Module) -> nn.Module:
@@ -46,15 +52,15 @@ def unwrap_parts(network: nn.Module) -> None:
                 module._modules[name] = unwrap(part)
 
 
-def without_wrappers(layer: str) -> str:
-    """Return a layer's name without what wrappers add to it.
+def without_wrappers(name: str) -> str:
+    """Return a name of a layer, module or tensor without the parts that wrappers put into it.
 
     Examples
     --------
-    >>> without_wrappers("_orig_mod.layer1.0"), without_wrappers("module.relu")
-    ('layer1.0', 'relu')
+    >>> without_wrappers("_orig_mod.layer1.0"), without_wrappers("features.module.0.weight")
+    ('layer1.0', 'features.0.weight')
     """
-    return ".".join(part for part in layer.split(".") if part not in _WRAPPED)
+    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
 
 def _inner(network: nn.Module) -> nn.Module | None:
