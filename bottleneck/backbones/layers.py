@@ -15,11 +15,8 @@ from bottleneck.backbones.class_token import count_prefix_tokens, has_class_toke
 from bottleneck.backbones.forward_error import explain_forward_error
 from bottleneck.backbones.inference.hooks import Hook, forward_hooks
 from bottleneck.backbones.inference.outputs import OutputPath, find_tensors, format_path
+from bottleneck.backbones.inference.zero_images import IMAGE_COUNTS, zero_images
 from bottleneck.errors import USER_CODE_EXCEPTIONS, InvalidOptionError, UnknownNameError
-
-# One image would not tell images on the first axis from a single position table, or from windows;
-# yet some networks take one image alone.
-_PROBE_IMAGES = (2, 1)
 
 # A second pass at another input size tells space (which grows) from channels (which do not). Two
 # strides of 32 pixels, the deepest stride in use, so that every map grows.
@@ -232,7 +229,7 @@ def _observe_counted(network: nn.Module, size: int) -> tuple[dict[str, _Output],
     The multiply-adds are 0 if an operation cannot be counted.
     """
     failures: list[BaseException] = []
-    for images in _PROBE_IMAGES:
+    for images in IMAGE_COUNTS:
         seen: dict[str, _Output] = {}
         try:
             with FlopCounterMode(display=False) as counter:
@@ -262,9 +259,6 @@ def _observe(
     """
     modules = {name for name, _ in network.named_modules() if name}
     calls: Counter[str] = Counter()
-    numbers = (value for value in network.parameters() if value.is_floating_point())
-    parameter = next(numbers, torch.zeros(()))
-    zeros = torch.zeros(images, 3, size, size, dtype=parameter.dtype, device=parameter.device)
 
     def hook_of(module: str) -> Hook:
         def hook(_module: nn.Module, _args: Any, output: Any) -> None:
@@ -282,7 +276,7 @@ def _observe(
 
     hooks = {name: hook_of(name) for name in modules}
     with torch.inference_mode(), forward_hooks(network, hooks):
-        network(zeros)
+        network(zero_images(network, images, size))
 
 
 def _has_codes(tensor: Tensor, images: int) -> bool:

@@ -6,7 +6,6 @@ A layer depends on every tensor that an operation has taken before the layer's o
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from bottleneck.backbones.inference.hooks import Hook, forward_hooks
-from bottleneck.errors import USER_CODE_ERRORS
+from bottleneck.backbones.inference.zero_images import IMAGE_COUNTS, zero_images
+from bottleneck.errors import USER_CODE_EXCEPTIONS
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,19 @@ def observe_order(network: nn.Module, size: int) -> ForwardOrder:
     >>> [name for name, step in order.tensors.items() if step < order.outputs["1", 0]]
     ['0.weight']
     """
-    order, steps = ForwardOrder(), itertools.count()
+    for images in IMAGE_COUNTS:
+        order = ForwardOrder()
+        try:
+            _observe(network, zero_images(network, images, size), order)
+        except USER_CODE_EXCEPTIONS:
+            continue
+        break
+    return order
+
+
+def _observe(network: nn.Module, images: Tensor, order: ForwardOrder) -> None:
+    """Fill `order` by a forward pass; what came before an error is kept."""
+    steps = itertools.count()
     calls: Counter[str] = Counter()
 
     def hook_of(module: str) -> Hook:
@@ -68,17 +80,13 @@ def observe_order(network: nn.Module, size: int) -> ForwardOrder:
 
         return hook
 
-    parameter = next(network.parameters(), torch.zeros(()))
-    images = torch.zeros(2, 3, size, size, dtype=parameter.dtype, device=parameter.device)
     hooks = {name: hook_of(name) for name, _ in network.named_modules() if name}
     with (
         torch.inference_mode(),
         forward_hooks(network, hooks),
         _FirstUse(network, order.tensors, steps),
-        suppress(*USER_CODE_ERRORS),
     ):
         network(images)
-    return order
 
 
 def _with_outer(module: str) -> Iterator[str]:

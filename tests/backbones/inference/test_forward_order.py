@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bottleneck.backbones.inference.forward_order import observe_order
+from tests.helpers.brought_networks import SIDE, one_image_alone
 from tests.helpers.tiny_networks import Plain, Reused, Wired
 
 
@@ -41,6 +42,11 @@ def truly_needed(network: nn.Module, layer: str, size: int = 16) -> set[str]:
 def test_a_layer_needs_what_changes_its_output(layer: str) -> None:
     network = Plain().eval()
     assert needs(network, layer) == truly_needed(network, layer)
+
+
+def test_a_network_of_one_image_needs_what_changes_its_output() -> None:
+    network = one_image_alone().eval()
+    assert needs(network, "end", size=SIDE) == truly_needed(network, "end", SIDE) != set()
 
 
 def test_later_calls_of_a_module_need_more() -> None:
