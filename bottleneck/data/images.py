@@ -12,6 +12,7 @@ from bottleneck.data.sources.csv_paths import find_respelled
 from bottleneck.data.sources.files import FileSource
 from bottleneck.data.sources.folder import read_folder
 from bottleneck.data.sources.image_csv import read_image_csv
+from bottleneck.data.sources.image_reader import ImageReader
 from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import ImagesNotFoundError
@@ -19,7 +20,7 @@ from bottleneck.errors import ImagesNotFoundError
 _CONTAINERS = " ".join(CONTAINER_SUFFIXES)
 
 
-class ImageSource(Protocol):
+class ImageSource(ImageReader, Protocol):
     """A table of images, and the bytes of each of them. Sources can be pickled.
 
     Examples
@@ -30,23 +31,6 @@ class ImageSource(Protocol):
     >>> images.missing_here()
     ''
     """
-
-    @property
-    def table(self) -> ImageTable:
-        """The images; its rows number them."""
-        ...
-
-    def read(self, row: int) -> bytes:
-        """Return the bytes of an encoded image, such as a JPEG.
-
-        Raises
-        ------
-        ImageError
-            This image cannot be read.
-        OSError
-            The storage is out of reach: no image can be read.
-        """
-        ...
 
     def path(self, row: int) -> str:
         """Return a name by which a user can find an image, to be used in messages."""

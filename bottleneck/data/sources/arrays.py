@@ -95,7 +95,7 @@ class ArrayMembers:
         self.table = ImageTable(*columns, size, time)
 
     def read(self, member: int) -> bytes:
-        """Return an image as PPM or PGM; see `bottleneck.data.sources.container.Members`."""
+        """Return an image as PPM or PGM; see `bottleneck.data.sources.image_reader.ImageReader`."""
         part = int(np.searchsorted(self._ends, member, side="right"))
         first = int(self._ends[part - 1]) if part else 0
         return encode_pnm(self._parts[part].pixels.read(member - first))

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.data.sources.image_reader import ImageReader
 from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.string_column import StringColumn
 from bottleneck.data.table import ImageTable
@@ -20,29 +21,8 @@ from bottleneck.errors import ImageError, ImagesTableError
 _OPENING = threading.Lock()
 
 
-class Members(Protocol):
-    """The images in some container files. Threads may read at the same time."""
-
-    @property
-    def table(self) -> ImageTable:
-        """All images, in the order in which they are stored."""
-        ...
-
-    def read(self, member: int) -> bytes:
-        """Return the bytes of an encoded image by its row in `table`.
-
-        Raises
-        ------
-        ImageError
-            This image cannot be read.
-        OSError
-            The storage is out of reach: no image can be read.
-        """
-        ...
-
-
 # Looks through container files, given by their folder and their names in it.
-OpenMembers = Callable[[Path, tuple[str, ...]], Members]
+OpenMembers = Callable[[Path, tuple[str, ...]], ImageReader]
 
 
 @dataclass(frozen=True)
@@ -133,8 +113,8 @@ class ContainerSource:
     def _member_of_row(self) -> NDArray[np.int64]:
         return match_texts(self.table.path, self._open().table.path)
 
-    def _open(self) -> Members:
-        members: Members | None = self.__dict__.get("_members")
+    def _open(self) -> ImageReader:
+        members: ImageReader | None = self.__dict__.get("_members")
         if members is None:
             with _OPENING:  # of several threads, one looks through the files for all
                 members = self.__dict__.get("_members")

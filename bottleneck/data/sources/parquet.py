@@ -124,7 +124,7 @@ class ParquetMembers:
         self.table = ImageTable(*_concatenate(files), size, np.repeat(times, counts))
 
     def read(self, member: int) -> bytes:
-        """Return the bytes of an image; see `bottleneck.data.sources.container.Members`."""
+        """Return the bytes of an image; see `bottleneck.data.sources.image_reader.ImageReader`."""
         number = int(np.searchsorted(self._ends, member, side="right"))
         file = self._files[number]
         row = member - (int(self._ends[number - 1]) if number else 0)

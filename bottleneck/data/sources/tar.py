@@ -134,7 +134,7 @@ class TarMembers:
         self.notes = SourceNotes.merge([*notes, SourceNotes(remarks=remarks)])
 
     def read(self, member: int) -> bytes:
-        """Return the bytes of an image; see `bottleneck.data.sources.container.Members`."""
+        """Return the bytes of an image; see `bottleneck.data.sources.image_reader.ImageReader`."""
         file = int(np.searchsorted(self._ends, member, side="right"))
         offset, size = int(self._offset[member]), int(self.table.size[member])
         if offset == _NO_TARGET:
