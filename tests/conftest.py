@@ -62,7 +62,7 @@ _LONGEST_FIRST = (
     "cli/commands/test_extract.py",
     "backbones/test_families.py",
     "integration/test_cluster.py",
-    "extraction/test_distributed.py",
+    "extraction/running/test_distributed.py",
     "backbones/test_timm_families.py",
     "backbones/test_layers.py",
     "linear/test_path.py",

@@ -35,8 +35,8 @@ ALLOWED = {
 FOUNDATION = {"errors", "spec"}
 
 DOORS = {
-    "h5py": {"cache.format.hdf5", "data.sources.hdf5"},
-    "pyarrow": {"data.sources.parquet"},
+    "h5py": {"cache.format.hdf5", "data.sources.arrays.hdf5"},
+    "pyarrow": {"data.sources.tables.parquet"},
     "tqdm": {"cli.progress"},
     "PIL": {
         f"data.decoding.{name}"

@@ -27,7 +27,7 @@ from bottleneck.cache.update import plan_update
 from bottleneck.data.images import open_images
 from bottleneck.data.string_column import StringColumn
 from bottleneck.data.table import TEXT_COLUMNS, ImageTable
-from bottleneck.extraction.work import find_missing, finish_task
+from bottleneck.extraction.running.work import find_missing, finish_task
 from bottleneck.runtime.scheduler import ArrayTask
 from bottleneck.spec import InputTransform, ModelReference, Spec
 
@@ -66,7 +66,7 @@ def _line(row: int) -> str:
 
 def instant_stats() -> Any:
     """Pretend that every image exists: sizes and times are computed from the paths."""
-    return patch("bottleneck.data.sources.files._size_and_mtime", _invented_stat)
+    return patch("bottleneck.data.sources.files.file_source._size_and_mtime", _invented_stat)
 
 
 def _invented_stat(path: str) -> tuple[int, int]:

@@ -20,8 +20,8 @@ from benchmarks.helpers.log import log_row
 from benchmarks.helpers.synthetic_images import write_jpegs
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.data.images import ImageSource, open_images
-from bottleneck.extraction.encoder import Encoder
-from bottleneck.extraction.loading import make_spec
+from bottleneck.extraction.running.encoder import Encoder
+from bottleneck.extraction.setup.loading import make_spec
 
 _BATCH = 32
 _GROUP = 100  # rows of a row group, as Hugging Face's datasets write images

@@ -139,7 +139,7 @@ def _with_writing(job: Job, images: Path) -> float:
 
 
 def _without_writing(job: Job, images: Path) -> float:
-    with patch("bottleneck.extraction.pipeline.write_shard"):
+    with patch("bottleneck.extraction.running.pipeline.write_shard"):
         return end_to_end(job, images).seconds
 
 

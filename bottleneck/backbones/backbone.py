@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from bottleneck.backbones.checkpoints.loading import LoadedWeights, load_weights
-from bottleneck.backbones.inference.forward_order import ForwardOrder, observe_order
 from bottleneck.backbones.inference.outputs import format_path
 from bottleneck.backbones.layers import Layer, list_layers, select_layers
 from bottleneck.backbones.preparation import materialise, network_notes, prepare_network
+from bottleneck.backbones.probing.forward_order import ForwardOrder, observe_order
 from bottleneck.backbones.sources.model_source import find_source
 from bottleneck.backbones.sources.module import describe_input
 from bottleneck.backbones.sources.weights import (

@@ -15,7 +15,7 @@ from bottleneck.backbones.class_token import count_prefix_tokens, has_class_toke
 from bottleneck.backbones.forward_error import explain_forward_error
 from bottleneck.backbones.inference.hooks import Hook, forward_hooks
 from bottleneck.backbones.inference.outputs import OutputPath, find_tensors, format_path
-from bottleneck.backbones.inference.zero_images import IMAGE_COUNTS, zero_images
+from bottleneck.backbones.probing.zero_images import IMAGE_COUNTS, zero_images
 from bottleneck.errors import USER_CODE_EXCEPTIONS, InvalidOptionError, UnknownNameError
 
 # A second pass at another input size tells space (which grows) from channels (which do not). Two

@@ -15,7 +15,7 @@ from .labels import class_names as class_names
 from .labels import encode_targets as encode_targets
 from .labels import is_multilabel as is_multilabel
 from .labels import known_rows as known_rows
-from .sources.files import FileSource as FileSource
+from .sources.files.file_source import FileSource as FileSource
 from .sources.joined import JoinedSource as JoinedSource
 from .sources.notes import SourceNotes as SourceNotes
 from .splits import heldout_split as heldout_split

@@ -8,10 +8,10 @@ from bottleneck.data.decoding.formats import image_suffixes
 from bottleneck.data.sources.container_names import SUFFIXES as CONTAINER_SUFFIXES
 from bottleneck.data.sources.container_names import container_kind, is_shard_pattern
 from bottleneck.data.sources.containers import open_containers
-from bottleneck.data.sources.csv_paths import find_respelled
-from bottleneck.data.sources.files import FileSource
-from bottleneck.data.sources.folder import read_folder
-from bottleneck.data.sources.image_csv import read_image_csv
+from bottleneck.data.sources.files.csv_paths import find_respelled
+from bottleneck.data.sources.files.file_source import FileSource
+from bottleneck.data.sources.files.folder import read_folder
+from bottleneck.data.sources.files.image_csv import read_image_csv
 from bottleneck.data.sources.image_reader import ImageReader
 from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.table import ImageTable

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.data.categorical_column import CategoricalColumn
-from bottleneck.data.sources.image_csv import read_image_csv
+from bottleneck.data.sources.files.image_csv import read_image_csv
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import LabelsError
 

@@ -1,6 +1,6 @@
-from .encoder import EncodedBatch as EncodedBatch
-from .loading import load_encoder as load_encoder
 from .options import ComputeOptions as ComputeOptions
 from .options import RefreshOptions as RefreshOptions
 from .options import StorageOptions as StorageOptions
 from .result import Progress as Progress
+from .running.encoder import EncodedBatch as EncodedBatch
+from .setup.loading import load_encoder as load_encoder

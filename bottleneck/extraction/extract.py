@@ -27,15 +27,15 @@ from bottleneck.cache import (
 )
 from bottleneck.data import ImageSource, open_images, summarize_images
 from bottleneck.errors import InvalidOptionError, ShardError, SpecMismatchError
-from bottleneck.extraction.depth import choose_range, depth_notes
-from bottleneck.extraction.disk_space import DiskEstimate, estimate_disk_use
-from bottleneck.extraction.distributed import DistributedRunner, WorkerJob
-from bottleneck.extraction.encoder import Encoder
-from bottleneck.extraction.local import LocalRunner
 from bottleneck.extraction.options import ComputeOptions, RefreshOptions, StorageOptions
-from bottleneck.extraction.precision import choose_spec
+from bottleneck.extraction.planning.disk_space import DiskEstimate, estimate_disk_use
 from bottleneck.extraction.result import ExtractionResult, Progress
-from bottleneck.extraction.work import MissingShards, OtherTasks, find_missing, finish_task
+from bottleneck.extraction.running.distributed import DistributedRunner, WorkerJob
+from bottleneck.extraction.running.encoder import Encoder
+from bottleneck.extraction.running.local import LocalRunner
+from bottleneck.extraction.running.work import MissingShards, OtherTasks, find_missing, finish_task
+from bottleneck.extraction.setup.depth import choose_range, depth_notes
+from bottleneck.extraction.setup.precision import choose_spec
 from bottleneck.runtime import (
     ArrayTask,
     choose_devices,

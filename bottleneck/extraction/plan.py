@@ -11,13 +11,13 @@ from torch import nn
 from bottleneck.backbones import check_pool, load_backbone
 from bottleneck.data import ImageSource, open_images, summarize_images
 from bottleneck.errors import ImagesNotFoundError
-from bottleneck.extraction.depth import choose_range
-from bottleneck.extraction.disk_space import LayerEstimate
-from bottleneck.extraction.encoder import EncodedBatch, Encoder
 from bottleneck.extraction.extract import require_layers
-from bottleneck.extraction.extraction_plan import ExtractionPlan, Throughput
 from bottleneck.extraction.options import ComputeOptions, StorageOptions
-from bottleneck.extraction.precision import choose_spec
+from bottleneck.extraction.planning.disk_space import LayerEstimate
+from bottleneck.extraction.planning.extraction_plan import ExtractionPlan, Throughput
+from bottleneck.extraction.running.encoder import EncodedBatch, Encoder
+from bottleneck.extraction.setup.depth import choose_range
+from bottleneck.extraction.setup.precision import choose_spec
 from bottleneck.runtime import choose_devices, require_positive, slowest_stage
 
 _SECONDS = 10.0  # of measuring: enough for all threads to be busy nearly all of the time

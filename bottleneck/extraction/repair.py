@@ -9,9 +9,9 @@ from torch import nn
 from bottleneck.cache import CacheLike, cache_path, find_problems, recover_cache
 from bottleneck.data import ImageSource
 from bottleneck.extraction.extract import extract
-from bottleneck.extraction.loading import locate_network
 from bottleneck.extraction.options import ComputeOptions, RefreshOptions, StorageOptions
 from bottleneck.extraction.result import Progress, RepairResult
+from bottleneck.extraction.setup.loading import locate_network
 
 
 def repair(

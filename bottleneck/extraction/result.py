@@ -7,9 +7,9 @@ from typing import Any
 
 from bottleneck.cache import Cache, CacheStatus, Duplicates, ImageChanges, Problem
 from bottleneck.data import SourceSummary
-from bottleneck.extraction.advice import stage_advice
-from bottleneck.extraction.disk_space import DiskEstimate
-from bottleneck.extraction.work import OtherTasks
+from bottleneck.extraction.planning.advice import stage_advice
+from bottleneck.extraction.planning.disk_space import DiskEstimate
+from bottleneck.extraction.running.work import OtherTasks
 from bottleneck.runtime import (
     ArrayTask,
     RunStats,

@@ -6,7 +6,6 @@ import torchvision
 from torch import Tensor, nn
 
 from bottleneck.backbones.backbone import build_skeleton
-from bottleneck.backbones.inference.tracing import trace
 from bottleneck.backbones.inference.truncated import TruncatedNetwork
 from bottleneck.backbones.layers import (
     Layer,
@@ -14,6 +13,7 @@ from bottleneck.backbones.layers import (
     list_layers,
     select_layers,
 )
+from bottleneck.backbones.tracing.traced import trace
 from bottleneck.errors import BackboneError, InvalidOptionError, UnknownNameError
 from tests.helpers.brought_networks import SIDE, outputs
 from tests.helpers.tiny_networks import Plain, Wired

@@ -11,7 +11,7 @@ from bottleneck.backbones.backbone import load_backbone
 from bottleneck.backbones.inference.runner import BatchRunner
 from bottleneck.backbones.layer_table import layers as table_of
 from bottleneck.errors import BackboneError, WeightsError
-from bottleneck.extraction.loading import make_spec
+from bottleneck.extraction.setup.loading import make_spec
 from tests.helpers.brought_networks import TwoInputs
 from tests.helpers.runners import run
 from tests.helpers.tiny_networks import Plain

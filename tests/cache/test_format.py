@@ -530,7 +530,7 @@ def test_a_shard_of_a_changed_image_is_not_finished_before_the_update_is(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("bottleneck.extraction.local.write_shards", killed)
+        patch.setattr("bottleneck.extraction.running.local.write_shards", killed)
         extract_tiny(photos, layers=["layer2"])
     assert (cache / "codes" / "layer2" / "00002.h5").exists()
     reader = Reader(cache)

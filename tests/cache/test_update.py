@@ -74,7 +74,7 @@ def test_the_index_never_calls_a_row_valid_whose_codes_are_gone(
     cache = extract_tiny(photos).cache
     touch(photos / cache.images.path[11], 999)
 
-    monkeypatch.setattr("bottleneck.extraction.local.write_shards", killed)
+    monkeypatch.setattr("bottleneck.extraction.running.local.write_shards", killed)
     with pytest.raises(KeyboardInterrupt):
         extract_tiny(photos)
     assert not (cache.path / "codes.h5").exists()
@@ -221,7 +221,7 @@ def test_an_index_without_the_new_images_is_gone_before_they_are_rows(
     cache = extract_tiny(photos).cache
     write_photographs(photos / "train" / "aardvarks", 3, label="aardvarks")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("bottleneck.extraction.local.write_shards", killed)
+        patch.setattr("bottleneck.extraction.running.local.write_shards", killed)
         extract_tiny(photos)
     assert len(open_cache(cache.path).images) == 39
     assert not (cache.path / "codes.h5").exists()

@@ -14,10 +14,10 @@ from bottleneck.backbones.layers import Layer
 from bottleneck.cache.store import open_cache
 from bottleneck.errors import ImagesNotFoundError, InvalidOptionError, UnknownNameError
 from bottleneck.extraction import plan as sizing
-from bottleneck.extraction.disk_space import LayerEstimate, estimate_disk_use
-from bottleneck.extraction.extraction_plan import ExtractionPlan, Throughput
 from bottleneck.extraction.options import default_shard_size
 from bottleneck.extraction.plan import plan
+from bottleneck.extraction.planning.disk_space import LayerEstimate, estimate_disk_use
+from bottleneck.extraction.planning.extraction_plan import ExtractionPlan, Throughput
 from tests.helpers.cli import TINY, refused
 from tests.helpers.fixture_types import Extract, Run
 from tests.helpers.networks import PLAIN, SMALL

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from bottleneck.cache.store import open_cache
 from bottleneck.data.images import ImageSource, open_images
-from bottleneck.extraction.distributed import ShardTask, WorkerJob
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.extraction.plan import plan
 from bottleneck.extraction.repair import repair
+from bottleneck.extraction.running.distributed import ShardTask, WorkerJob
 from bottleneck.fitting.head import Head
 from bottleneck.prediction.evaluate import evaluate
 from bottleneck.prediction.predict import predict

@@ -209,7 +209,7 @@ def _memory(fault: Fault) -> None:
 
 
 def _decoder(fault: Fault) -> None:
-    from bottleneck.extraction import encoder as encode
+    from bottleneck.extraction.running import encoder as encode
 
     _at_call(encode, "decode_image", fault.at, SystemExit(3))
 

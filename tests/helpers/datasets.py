@@ -16,7 +16,7 @@ from bottleneck.cache.format.shard import ShardData
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache
 from bottleneck.cache.update import plan_update
-from bottleneck.data.sources.files import FileSource
+from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.data.table import ImageTable
 from bottleneck.fitting.folds import group_codes
 from bottleneck.linear.matrix import ArrayMatrix

@@ -14,7 +14,7 @@ from torch import Tensor
 from bottleneck.backbones.backbone import Backbone, load_backbone
 from bottleneck.backbones.inference.runner import BatchRunner
 from bottleneck.backbones.layers import Layer
-from bottleneck.extraction.loading import make_spec
+from bottleneck.extraction.setup.loading import make_spec
 from bottleneck.spec import Spec
 from tests.helpers.networks import NETWORKS, PLAIN, SMALL
 

@@ -1,1 +1,1 @@
-"""Run a truncated network on batches: hooks, tracing, fusion, devices."""
+"""Run a truncated network on batches: hooks, precision, memory, devices."""

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bottleneck.backbones.backbone import Backbone
-from bottleneck.backbones.inference.probe import probe
 from bottleneck.backbones.inference.process_state import INFERENCE_SETTINGS
-from bottleneck.backbones.inference.tracing import Forward, TracedNetwork, trace
 from bottleneck.backbones.inference.truncated import TruncatedNetwork
 from bottleneck.backbones.inference.untraced import UntracedNetwork
 from bottleneck.backbones.layers import Layer
+from bottleneck.backbones.probing.probe import probe
+from bottleneck.backbones.tracing.traced import Forward, TracedNetwork, trace
 from bottleneck.backbones.user_code import describe_error
 from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError, DeviceMemoryError
 from bottleneck.runtime import available_cpus

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from bottleneck.backbones.inference.casting import cast_module
-from bottleneck.backbones.inference.comparison import difference
-from bottleneck.backbones.inference.failing_operation import failing_operation
-from bottleneck.backbones.inference.probe import Probe, probe_images
 from bottleneck.backbones.inference.truncated import TruncatedNetwork
+from bottleneck.backbones.probing.comparison import difference
+from bottleneck.backbones.probing.failing_operation import failing_operation
+from bottleneck.backbones.probing.probe import Probe, probe_images
 from bottleneck.backbones.user_code import describe_error, errors_in_one_line
 from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError, PrecisionError
 
@@ -72,7 +72,7 @@ class UntracedNetwork:
 
     Examples
     --------
-    >>> from bottleneck.backbones.inference.probe import probe
+    >>> from bottleneck.backbones.probing.probe import probe
     >>> from bottleneck.backbones.layers import list_layers
     >>> network = nn.Sequential(nn.Conv2d(3, 8, 3)).eval()
     >>> truncated = TruncatedNetwork(network, list_layers(network, 8))

@@ -1,8 +1,8 @@
 """Write HDF5 files with an envelope, and read untrusted HDF5 files safely.
 
-Besides `data.sources.hdf5`, which reads images, only this module imports h5py. An envelope can be
-forged, so a file that is read is untrusted: no link is followed out of it, and no dataset may claim
-more values than the file's bytes can represent.
+Besides `data.sources.arrays.hdf5`, which reads images, only this module imports h5py. An envelope
+can be forged, so a file that is read is untrusted: no link is followed out of it, and no dataset
+may claim more values than the file's bytes can represent.
 """
 
 import io

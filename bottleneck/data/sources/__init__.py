@@ -1,0 +1,1 @@
+"""Sources of images: files, archives, arrays and tables, behind one protocol."""

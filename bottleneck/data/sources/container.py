@@ -45,7 +45,7 @@ class ContainerSource:
 
     Examples
     --------
-    >>> from bottleneck.data.sources.npz import open_npz
+    >>> from bottleneck.data.sources.arrays.npz import open_npz
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     images = np.zeros((2, 3, 4), dtype=np.uint8)

@@ -10,7 +10,7 @@ from bottleneck.data.sources.container_names import (
     find_containers,
     is_shard_pattern,
 )
-from bottleneck.data.sources.files import FileSource
+from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.errors import ImagesNotFoundError
 
 _ARRAYS = ("npz", "hdf5")  # each file of them is a data set of its own
@@ -96,17 +96,17 @@ def _open_kind(
 ) -> ContainerSource | FileSource:
     # Imported when needed: a folder of photographs shall not wait for pyarrow and h5py.
     if kind == "parquet":
-        from bottleneck.data.sources.parquet import open_parquet_images
+        from bottleneck.data.sources.tables.parquet import open_parquet_images
 
         return open_parquet_images(root, names)
     if kind == "npz":
-        from bottleneck.data.sources.npz import open_npz
+        from bottleneck.data.sources.arrays.npz import open_npz
 
         return ContainerSource.open(root, names, open_npz)
     if kind == "hdf5":
-        from bottleneck.data.sources.hdf5 import open_hdf5
+        from bottleneck.data.sources.arrays.hdf5 import open_hdf5
 
         return ContainerSource.open(root, names, open_hdf5)
-    from bottleneck.data.sources.tar import open_tars, open_tars_unlabelled
+    from bottleneck.data.sources.archives.tar import open_tars, open_tars_unlabelled
 
     return ContainerSource.open(root, names, open_tars if labels else open_tars_unlabelled)

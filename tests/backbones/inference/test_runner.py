@@ -16,9 +16,9 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.backbones.inference import runner as module
 from bottleneck.backbones.inference.runner import BatchRunner
-from bottleneck.backbones.inference.tracing import TracedNetwork, trace
 from bottleneck.backbones.inference.truncated import TruncatedNetwork
 from bottleneck.backbones.layers import list_layers, select_layers
+from bottleneck.backbones.tracing.traced import TracedNetwork, trace
 from bottleneck.errors import BackboneError, DeviceMemoryError
 from tests.helpers.networks import NETWORKS, PLAIN, SMALL
 from tests.helpers.runners import (

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bottleneck.backbones.inference.probe import probe, probe_images
-from bottleneck.backbones.inference.tracing import trace
 from bottleneck.backbones.inference.truncated import TruncatedNetwork
 from bottleneck.backbones.inference.untraced import UntracedNetwork
 from bottleneck.backbones.layers import list_layers, select_layers
+from bottleneck.backbones.probing.probe import probe, probe_images
+from bottleneck.backbones.tracing.traced import trace
 from bottleneck.errors import BackboneError, PrecisionError
 from tests.helpers import brought_networks as brought
 from tests.helpers.brought_networks import SIDE

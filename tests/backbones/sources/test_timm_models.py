@@ -18,7 +18,7 @@ from bottleneck.backbones.layers import list_layers
 from bottleneck.backbones.sources.model_source import find_source
 from bottleneck.backbones.sources.timm_models import TimmModel
 from bottleneck.errors import BackboneError, SpecMismatchError, UnknownNameError, WeightsError
-from bottleneck.extraction.loading import make_spec
+from bottleneck.extraction.setup.loading import make_spec
 from tests.helpers.tiny_networks import Plain
 
 NAME = "mobilenetv3_small_050"

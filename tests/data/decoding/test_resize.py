@@ -17,10 +17,10 @@ from torchvision.transforms import functional as F  # noqa: N812  (the name it h
 
 from bottleneck.backbones.backbone import Backbone
 from bottleneck.data.decoding.decode import resize_and_crop
-from bottleneck.data.sources.files import FileSource
+from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.errors import ImageError
-from bottleneck.extraction.encoder import Encoder
-from bottleneck.extraction.loading import make_spec
+from bottleneck.extraction.running.encoder import Encoder
+from bottleneck.extraction.setup.loading import make_spec
 from bottleneck.spec import INTERPOLATIONS, InputTransform, ModelReference
 from tests.helpers.image_files import (
     Pixels,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bottleneck.data.images import open_images
-from bottleneck.data.sources.files import FileSource
+from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.data.sources.joined import JoinedSource
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import ImageError

@@ -1,0 +1,1 @@
+"""Run a network before any image of the user, to see what it does."""

@@ -1,0 +1,138 @@
+"""Find the module by which a code stops being a function of its image."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bottleneck.backbones.inference.outputs import find_tensors
+from bottleneck.backbones.probing.comparison import difference
+from bottleneck.errors import USER_CODE_EXCEPTIONS
+
+_TOLERANCE = 1e-4  # of a module's output, relative to its norm: finer than that of a code
+
+
+@dataclass(frozen=True)
+class Culprit:
+    """A module that gives one image two different outputs for equal inputs. `str` describes it.
+
+    Attributes
+    ----------
+    name : str
+        Its dotted name; empty for the network itself.
+    kind : type
+        Its class.
+    after : str
+        Name of the last of its own modules that still gave equal outputs; empty if it has none.
+
+    Examples
+    --------
+    >>> str(Culprit("bn", nn.BatchNorm2d, "")), str(Culprit("", nn.Sequential, "conv1"))
+    ("'bn' (BatchNorm2d)", "Sequential.forward, after 'conv1',")
+    """
+
+    name: str
+    kind: type[nn.Module]
+    after: str
+
+    def __str__(self) -> str:
+        where = f"{self.name!r} ({self.kind.__name__})" if self.name else self.kind.__name__
+        if not self.after:
+            return where if self.name else f"{where}.forward"
+        return f"{where if self.name else f'{where}.forward'}, after {self.after!r},"
+
+
+def find_culprit(network: nn.Module, images: Tensor, others: Tensor, *, passes: int = 1) -> Culprit:
+    """Find the first module whose inputs agree in two passes, and whose outputs do not.
+
+    Parameters
+    ----------
+    network : nn.Module
+        As it is.
+    images, others : Tensor, shape (n, 3, height, width)
+        Inputs of the two passes, whose last images are the same.
+    passes : int
+        How often the second one is tried: random numbers are drawn anew each time, and may agree.
+
+    Examples
+    --------
+    >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, track_running_stats=False))
+    >>> images = torch.randn(2, 3, 8, 8)
+    >>> print(find_culprit(network.eval(), images, images[1:]))
+    '1' (BatchNorm2d)
+    """
+    first = _record(network, images)
+    for _ in range(passes):
+        pairs = list(zip(first, _record(network, others), strict=False))
+        for one, other in pairs:
+            same_inputs = _are_close(one.inputs, other.inputs)
+            if same_inputs and not _are_close(one.outputs, other.outputs):
+                return Culprit(one.name, type(one.module), _last_close_part(one.name, pairs))
+    return Culprit("", type(network), "")
+
+
+@dataclass(frozen=True)
+class _Call:
+    name: str
+    module: nn.Module
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+
+
+def _record(network: nn.Module, images: Tensor) -> list[_Call]:
+    """Run the network, and return the calls of its modules in the order in which they return."""
+    calls: list[_Call] = []
+    inputs: list[list[Tensor]] = []
+
+    def before(_module: nn.Module, *arguments: Any) -> None:
+        inputs.append(_last_image(arguments))
+
+    def after(name: str) -> Any:
+        def hook(module: nn.Module, *values: Any) -> None:
+            calls.append(_Call(name, module, inputs.pop(), _last_image(values[-1])))
+
+        return hook
+
+    with ExitStack() as stack:
+        for name, module in network.named_modules():
+            handles = (
+                module.register_forward_pre_hook(before, with_kwargs=True),
+                module.register_forward_hook(after(name), with_kwargs=True),
+            )
+            for handle in handles:
+                stack.callback(handle.remove)
+        # The layers before an error have been seen, and what comes after is not asked for.
+        stack.enter_context(suppress(*USER_CODE_EXCEPTIONS))
+        stack.enter_context(torch.inference_mode())
+        network(images.clone())
+    return calls
+
+
+def _last_image(value: Any) -> list[Tensor]:
+    """Copy the last image's part of each tensor, because later operations may overwrite it."""
+    return [
+        tensor[-1:].clone()
+        for _, tensor in find_tensors(value)
+        if tensor.ndim > 0 and tensor.is_floating_point()
+    ]
+
+
+def _are_close(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    return len(some) == len(others) and all(
+        a.shape == b.shape and not difference(a, b) > _TOLERANCE
+        for a, b in zip(some, others, strict=True)
+    )
+
+
+def _last_close_part(name: str, pairs: list[tuple[_Call, _Call]]) -> str:
+    prefix, last = f"{name}." if name else "", ""
+    for one, other in pairs:
+        if one.name == name or not one.name.startswith(prefix):
+            continue
+        if not _are_close(one.outputs, other.outputs):
+            break
+        last = one.name
+    return last

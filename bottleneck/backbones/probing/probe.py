@@ -1,0 +1,199 @@
+"""The probe: run a network as it is on two random images, before any image of the user.
+
+Its codes are the truth for every faster way of running the network. And they must be functions of
+the image alone: a network with dropout left on, or one that normalises with statistics of the
+batch, gives another code in each pass or beside other images.
+"""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bottleneck.backbones.inference.truncated import TruncatedNetwork
+from bottleneck.backbones.probing.comparison import difference
+from bottleneck.backbones.probing.culprit import find_culprit
+from bottleneck.backbones.user_code import errors_in_one_line
+from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError
+
+# Largest difference of one image's codes in two passes, relative to their norm. Batches of other
+# sizes are summed in another order, which changes float32 by 1e-5 at most; dropout and statistics
+# of a batch change more than a hundredth.
+_TOLERANCE = 1e-3
+
+# Passes over an image if random numbers are drawn but two passes agree: stochastic depth drops a
+# block in one pass out of ten, or less often.
+_REPETITIONS = 32
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What is known of a network after two random images.
+
+    Attributes
+    ----------
+    codes : dict of str to Tensor of float32, shape (2, *code_shape)
+        The codes of `probe_images` in float32, by the network itself.
+    takes_batches : bool
+        Whether several images may be in one forward pass.
+    """
+
+    codes: dict[str, Tensor]
+    takes_batches: bool
+
+
+def probe_images(size: int) -> Tensor:
+    """Return two random images: with one, a broadcast over the batch would not be noticed.
+
+    Examples
+    --------
+    >>> probe_images(8).shape
+    torch.Size([2, 3, 8, 8])
+    """
+    noise = torch.Generator().manual_seed(0)
+    return torch.randn(2, 3, size, size, generator=noise)
+
+
+def probe(truncated: TruncatedNetwork, size: int) -> Probe:
+    """Prove that the codes of a network are functions of the image.
+
+    Three images pass the network: two together, then the second one alone.
+
+    Parameters
+    ----------
+    truncated : TruncatedNetwork
+        Of a network in float32 on the CPU. It stays as it is, and so do the random numbers of this
+        process.
+    size : int
+        Height and width of the input in pixels.
+
+    Raises
+    ------
+    BackboneError
+        A code changes from pass to pass or with the other images of a batch; the message names
+        the layer and the module that is the likely cause. Or the network fails.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from bottleneck.backbones.layers import list_layers
+    >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, track_running_stats=False))
+    >>> probe(TruncatedNetwork(network.eval(), list_layers(network, 8)[:1]), 8).codes["0"].shape
+    torch.Size([2, 8])
+    >>> probe(TruncatedNetwork(network, list_layers(network, 8)), 8)
+    Traceback (most recent call last):
+    bottleneck.errors.BackboneError: the code at layer '1' is no function of the image...
+    """
+    images = probe_images(size)
+    with errors_in_one_line("the network failed"), _random_numbers() as draws:
+        alone = truncated(images[1:].clone())
+        together = None if _rounds_by_the_batch(truncated) else _codes_of_both(truncated, images)
+        layer = _first_difference(together, alone) if together else None
+        if layer or not together or draws.happened():
+            _require_repeatable(truncated, images[1:], alone, draws)
+        if together and layer:
+            raise _code_of_the_batch(truncated, images, layer, together[layer], alone[layer])
+        if together:
+            return Probe(together, takes_batches=True)
+        first = truncated(images[:1].clone())
+    codes = {name: torch.cat([first[name], alone[name]]) for name in alone}
+    return Probe(codes, takes_batches=False)
+
+
+def _codes_of_both(truncated: TruncatedNetwork, images: Tensor) -> dict[str, Tensor] | None:
+    """Return the codes of both images from one pass; None if the network takes one image alone."""
+    try:
+        codes = truncated(images.clone())
+    except USER_CODE_EXCEPTIONS:
+        return None
+    for layer, code in codes.items():
+        if len(code) != len(images):
+            raise BackboneError(
+                f"layer {layer!r} gives {' × '.join(map(str, code.shape))} numbers for two images: "
+                "its first axis is not the images",
+                hint="take another layer",
+            )
+    return codes
+
+
+def _first_difference(codes: dict[str, Tensor], others: dict[str, Tensor]) -> str | None:
+    """Return the first layer at which the last image's codes differ."""
+    for layer in codes:
+        if difference(codes[layer][-1], others[layer][-1]) > _TOLERANCE:
+            return layer
+    return None
+
+
+def _require_repeatable(
+    truncated: TruncatedNetwork, image: Tensor, codes: dict[str, Tensor], draws: "_Draws"
+) -> None:
+    """Refuse a network that gives one image other codes in another pass."""
+    for _ in range(_REPETITIONS if draws.happened() else 1):
+        again = truncated(image.clone())
+        layer = _first_difference(codes, again)
+        if layer is None:
+            continue
+        why = "draws random numbers" if draws.happened() else "changes from pass to pass"
+        culprit = find_culprit(truncated.network, image, image, passes=_REPETITIONS)
+        raise BackboneError(
+            f"the code at layer {layer!r} is no function of the image: in two passes, an image's "
+            f"codes differ by {difference(codes[layer], again[layer]):.1%}: "
+            f"{culprit} {why}",
+            hint="switch that off for evaluation, as in F.dropout(x, p, training=self.training)",
+        )
+
+
+def _code_of_the_batch(
+    truncated: TruncatedNetwork, images: Tensor, layer: str, together: Tensor, alone: Tensor
+) -> BackboneError:
+    culprit = find_culprit(truncated.network, images, images[1:])
+    return BackboneError(
+        f"the code at layer {layer!r} is no function of the image: alone and beside another, an "
+        f"image's codes differ by {difference(together[-1], alone[-1]):.1%}: {culprit} uses "
+        "statistics of the batch",
+        hint="use running statistics (track_running_stats=True, and weights that have them), or "
+        "normalise each image by itself",
+    )
+
+
+def _rounds_by_the_batch(truncated: TruncatedNetwork) -> bool:
+    """Return whether a module is quantised dynamically: by the range of all images of a batch."""
+    return any(
+        ".quantized.dynamic" in type(module).__module__ for module in truncated.network.modules()
+    )
+
+
+class _Draws:
+    """Tells whether random numbers were drawn since it was made."""
+
+    def __init__(self) -> None:
+        self.torch, self.python, self.numpy = torch.get_rng_state(), random.getstate(), _numpy()
+
+    def happened(self) -> bool:
+        return (
+            not torch.equal(self.torch, torch.get_rng_state())
+            or self.python != random.getstate()
+            or self.numpy != _numpy()
+        )
+
+
+def _numpy() -> tuple[bytes, Any]:
+    state: Any = np.random.get_state()
+    return state[1].tobytes(), state[2:]
+
+
+@contextmanager
+def _random_numbers() -> Iterator[_Draws]:
+    """Yield what tells whether random numbers are drawn, and restore all generators afterwards."""
+    before, numpy = _Draws(), np.random.get_state()
+    try:
+        yield before
+    finally:
+        torch.set_rng_state(before.torch)
+        random.setstate(before.python)
+        np.random.set_state(numpy)

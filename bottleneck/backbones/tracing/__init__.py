@@ -1,0 +1,1 @@
+"""Trace a truncated network into a straight program, and fuse its operations."""

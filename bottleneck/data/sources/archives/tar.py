@@ -1,0 +1,276 @@
+"""Read images from tar archives: WebDataset's shards, and archives of class folders."""
+
+import posixpath
+from array import array
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.data.categorical_column import CategoricalColumn
+from bottleneck.data.sources.archives.member_layout import labels_of_members
+from bottleneck.data.sources.archives.sidecars import Sidecars
+from bottleneck.data.sources.archives.tar_headers import TarEntry, TarReader
+from bottleneck.data.sources.container_names import split_of_container
+from bottleneck.data.sources.files.folder import is_image_name
+from bottleneck.data.sources.notes import PassedOver, SourceNotes
+from bottleneck.data.sources.random_access import FileStamp, PartReader, RandomAccessFile
+from bottleneck.data.split_names import canonical_split
+from bottleneck.data.string_column import StringColumn
+from bottleneck.data.table import ImageTable, TextColumns
+from bottleneck.errors import ImageError
+
+_THREADS = 8  # that look through archives: on a network disk most of the time is spent waiting
+
+_NO_TARGET, _SPARSE = -1, -2  # in place of an offset
+
+
+def open_tars(root: Path, names: tuple[str, ...], *, labels: bool = True) -> "TarMembers":
+    """Look through archives, which must not be compressed.
+
+    Parameters
+    ----------
+    root : Path
+    names : tuple of str
+        The archives, relative to `root`.
+    labels : bool
+        Whether folders in them give labels and splits. If not, none are refused.
+
+    Raises
+    ------
+    ImagesNotFoundError
+        An archive does not exist.
+    ImagesTableError
+        An archive is compressed or malformed, or is cut off in something else than an image.
+    LabelsError
+        Folders look like splits, but it cannot be told what they are.
+    OSError
+        The storage fails.
+
+    Examples
+    --------
+    >>> import tarfile, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with tarfile.open(f"{folder}/a.tar", "w") as archive:
+    ...         archive.add("data/digits/test/5/0015.png", "5/0015.png")
+    ...     members = open_tars(Path(folder), ("a.tar",))
+    ...     members.table.path[0], members.table.label[0], members.read(0)[1:4]
+    ('a.tar/5/0015.png', '5', b'PNG')
+    """
+    with ThreadPoolExecutor(_THREADS) as threads:
+        found = list(threads.map(lambda name: _look_through(root / name), names))
+    return TarMembers(root, names, found, labels=labels)
+
+
+def open_tars_unlabelled(root: Path, names: tuple[str, ...]) -> "TarMembers":
+    """Look through archives whose folders mean nothing; see `open_tars`."""
+    return open_tars(root, names, labels=False)
+
+
+@dataclass(frozen=True)
+class _Archive:
+    """The images of one archive.
+
+    Attributes
+    ----------
+    stamp : FileStamp
+    count : int
+        Its members, images or not.
+    paths : StringColumn
+    offset, size : ndarray of int64, shape (n,)
+    told : tuple of CategoricalColumn, or None
+        Label, split and group by files beside the images; None if no image has such a file.
+    notes : SourceNotes
+        Members that were passed over.
+    """
+
+    stamp: FileStamp
+    count: int
+    paths: StringColumn
+    offset: NDArray[np.int64]
+    size: NDArray[np.int64]
+    told: tuple[CategoricalColumn, CategoricalColumn, CategoricalColumn] | None
+    notes: SourceNotes
+
+
+class TarMembers:
+    """The images of some archives, in the order of the archives and of their members.
+
+    Parameters
+    ----------
+    root : Path
+    names : tuple of str
+        Names of the archives.
+    archives : list
+        What was found in each.
+    labels : bool
+        Whether folders give labels and splits.
+
+    Attributes
+    ----------
+    table : ImageTable
+    notes : SourceNotes
+        What was found beside the images.
+    """
+
+    def __init__(
+        self, root: Path, names: tuple[str, ...], archives: list[_Archive], *, labels: bool
+    ) -> None:
+        counts = [len(archive.paths) for archive in archives]
+        self._ends = np.cumsum(counts)
+        self._counts = [archive.count for archive in archives]
+        self._stamps = [archive.stamp for archive in archives]
+        self._offset = np.concatenate([archive.offset for archive in archives])
+        self._parts = PartReader(self._stamps)
+        times = np.array([stamp.mtime_ns for stamp in self._stamps], dtype=np.int64)
+        size = np.concatenate([archive.size for archive in archives])
+        size[self._offset < 0] = -1
+        columns, remarks = _columns(root, names, archives, labels=labels)
+        self.table = ImageTable(*columns, size, np.repeat(times, counts))
+        notes = (archive.notes for archive in archives)
+        self.notes = SourceNotes.merge([*notes, SourceNotes(remarks=remarks)])
+
+    def read(self, member: int) -> bytes:
+        """Return the bytes of an image; see `bottleneck.data.sources.image_reader.ImageReader`."""
+        file = int(np.searchsorted(self._ends, member, side="right"))
+        offset, size = int(self._offset[member]), int(self.table.size[member])
+        if offset == _NO_TARGET:
+            raise ImageError("cannot be read: a link to something that is not in the archive")
+        if offset == _SPARSE:
+            raise ImageError("cannot be read: it is stored with holes, as a sparse file")
+        stamp = self._stamps[file]
+        if offset + size > stamp.size:
+            raise ImageError(
+                f"cannot be read: {stamp.path.name} is cut off at byte {stamp.size}, in this "
+                f"member, the last of {self._counts[file]} that were found"
+            )
+        return self._parts.read(file, offset, size)
+
+
+def _look_through(path: Path) -> _Archive:
+    return _Scan(path).archive()
+
+
+class _Scan:
+    """One pass over an archive. Names go into a compressed column as they are found."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = RandomAccessFile(path)
+        self._reader, self._sidecars = TarReader(self._file), Sidecars(path)
+        # 8 bytes per value, where a list of int takes 40
+        self._offset, self._size = array("q"), array("q")
+        self._links: list[tuple[int, str]] = []
+        self._passed_over = PassedOver()
+
+    def archive(self) -> _Archive:
+        names = StringColumn(self._names())
+        _follow_links(self._links, names, self._offset, self._size)
+        return _Archive(
+            self._file.stamp,
+            self._reader.count,
+            names,
+            np.asarray(self._offset),
+            np.asarray(self._size),
+            self._sidecars.columns(names),
+            self._passed_over.notes(()),
+        )
+
+    def _names(self) -> Iterator[str]:
+        reader, end = self._reader, self._file.stamp.size
+        for entry in reader.entries():
+            name = _normalised(entry.name)
+            if entry.kind != "other" and is_image_name(name) and not _is_hidden(name):
+                if entry.kind.endswith("link"):
+                    self._links.append((len(self._offset), _target(entry, name)))
+                self._offset.append(_SPARSE if entry.kind == "sparse" else entry.offset)
+                self._size.append(entry.size)
+                yield name
+            elif entry.offset + entry.size > end:
+                raise reader.damage(f"it ends at byte {end}, in {entry.name!r}")
+            elif entry.kind == "file" and self._sidecars.takes(name):
+                count = self._sidecars.require_small(name, entry.size)
+                self._sidecars.add(name, reader.read(entry.offset, count))
+            elif entry.kind == "file" and not _is_hidden(name):
+                self._passed_over.add(posixpath.basename(name), "")
+
+
+def _normalised(name: str) -> str:
+    """Return a name without ``./`` and empty parts; ``..`` stays, since it is only a name."""
+    if name.startswith(("./", "/")) or "//" in name or "/./" in name:
+        return "/".join(part for part in name.split("/") if part not in ("", "."))
+    return name
+
+
+def _is_hidden(name: str) -> bool:
+    if not name.startswith(".") and "/." not in name:
+        return False
+    return any(part.startswith(".") and part != ".." for part in name.split("/"))
+
+
+def _target(entry: TarEntry, name: str) -> str:
+    if entry.kind == "hard link":
+        return _normalised(entry.target)
+    return posixpath.normpath(posixpath.join(posixpath.dirname(name), entry.target))
+
+
+def _follow_links(
+    links: list[tuple[int, str]], names: Sequence[str], offset: "array[int]", size: "array[int]"
+) -> None:
+    """Give links to images the place of their targets."""
+    if not links:
+        return
+    open_links = dict(links)
+    row_of = {name: row for row, name in enumerate(names)}
+    for link, target in links:
+        row: int | None = row_of.get(target)
+        seen = {link}
+        while row in open_links and row not in seen:
+            seen.add(row)
+            row = row_of.get(open_links[row])
+        if row is None or row in seen:
+            offset[link], size[link] = _NO_TARGET, 0
+        else:
+            offset[link], size[link] = offset[row], size[row]
+
+
+def _columns(
+    root: Path, names: tuple[str, ...], archives: list[_Archive], *, labels: bool
+) -> tuple[TextColumns, tuple[str, ...]]:
+    """Return the columns of all images, and remarks: files beside images go before folders."""
+    path, (label, split, group) = StringColumn(), (CategoricalColumn() for _ in range(3))
+    for name, archive in zip(names, archives, strict=True):
+        path.extend(f"{name}/{member}" for member in archive.paths)
+        empty = CategoricalColumn([""] * len(archive.paths))
+        told = archive.told or (empty, empty, empty)
+        for column, texts in zip((label, split, group), told, strict=True):
+            column.extend(texts)
+    split = CategoricalColumn(map(canonical_split, split))
+    remarks: tuple[str, ...] = ()
+    if labels and (_is_empty(label) or _is_empty(split)):
+        found = labels_of_members(
+            root / names[0] if len(names) == 1 else root,
+            lambda: (member for archive in archives for member in archive.paths),
+        )
+        label, remarks = (found.label, found.remarks) if _is_empty(label) else (label, ())
+        split = found.split if _is_empty(split) else split
+    split = _with_splits_of_names(split, names, archives)
+    return TextColumns(path, label, split, group), remarks
+
+
+def _is_empty(column: CategoricalColumn) -> bool:
+    return column.categories in ([], [""])
+
+
+def _with_splits_of_names(
+    split: CategoricalColumn, names: tuple[str, ...], archives: list[_Archive]
+) -> CategoricalColumn:
+    """Return the splits; where the images say none, those that the archives' names say."""
+    if not _is_empty(split):
+        return split
+    named = CategoricalColumn()
+    for name, archive in zip(names, archives, strict=True):
+        named.extend([split_of_container(name)] * len(archive.paths))
+    return named

@@ -1,0 +1,164 @@
+"""Read images from HDF5 files with a dataset ``images``.
+
+A file is untrusted: no link is followed out of it, no filter is loaded as a plugin, and no dataset
+may claim more values than the file's bytes can represent.
+"""
+
+import math
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.data.categorical_column import CategoricalColumn
+from bottleneck.data.reading import is_storage_error
+from bottleneck.data.sources.arrays.pixel_arrays import (
+    ArrayMembers,
+    ArrayPart,
+    array_labels,
+    require_images,
+)
+from bottleneck.data.sources.random_access import FileStamp, RandomAccessFile
+from bottleneck.errors import BottleneckError, ImageError, ImagesTableError, format_error
+
+# deflate, shuffle, fletcher32 and LZF: part of HDF5 or of h5py. Any other is a plugin, which is
+# code that HDF5 would look for and load.
+_ALLOWED_FILTERS = {1, 2, 3, 32000}
+_MAX_COMPRESSION_RATIO = 1032  # of deflate
+_UNCHECKED_BYTES = 1 << 20
+_CHUNK_CACHE = 1 << 26  # bytes: a chunk often holds several images, which are read in turn
+
+# What h5py raises on a file that lacks a part or whose bytes were damaged.
+_READ_ERRORS = (KeyError, AttributeError, OSError, RuntimeError, ValueError, TypeError, MemoryError)
+
+
+def open_hdf5(root: Path, names: tuple[str, ...]) -> ArrayMembers:
+    r"""Look through HDF5 files.
+
+    Parameters
+    ----------
+    root : Path
+    names : tuple of str
+        The files, relative to `root`. Each has a dataset ``images`` and, optionally, ``labels``,
+        ``split`` and ``group``.
+
+    Raises
+    ------
+    ImagesNotFoundError
+        A file does not exist.
+    ImagesTableError
+        A file is malformed, or has no such datasets.
+    OSError
+        The storage fails.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with h5py.File(f"{folder}/a.h5", "w") as file:
+    ...         file["images"] = np.zeros((2, 3, 4), dtype=np.uint16)
+    ...         file["labels"] = ["cat", "dog"]
+    ...     members = open_hdf5(Path(folder), ("a.h5",))
+    ...     members.table.path[1], members.table.label[1], members.read(1)[:13]
+    ('a.h5/00001', 'dog', b'P5 4 3 65535\n')
+    """
+    return ArrayMembers([_part(root, name) for name in names])
+
+
+def _part(root: Path, name: str) -> ArrayPart:
+    path = root / name
+    stamp = RandomAccessFile(path).stamp
+    with _one_line(path), h5py.File(path, "r") as file:
+        images = _dataset(path, file, "images")
+        require_images(path, "images", images.shape, images.dtype)
+        shape, dtype, count = images.shape, images.dtype, len(images)
+
+        def texts(dataset: str) -> CategoricalColumn:
+            if file.get(dataset, getlink=True) is None:
+                return CategoricalColumn([""] * count)
+            return array_labels(path, dataset, _dataset(path, file, dataset)[...], count)
+
+        columns = {"label": texts("labels"), "split": texts("split"), "group": texts("group")}
+    return ArrayPart(name, stamp, _Hdf5Pixels(stamp, shape, dtype), **columns)
+
+
+class _Hdf5Pixels:
+    """Pixels of a dataset. The file is open in this process; one thread reads at a time."""
+
+    def __init__(self, stamp: FileStamp, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.shape, self.dtype = shape, dtype
+        self._stamp = stamp
+        self._lock = threading.Lock()
+        self._process = 0
+        self._images: Any = None
+
+    def read(self, row: int) -> NDArray[Any]:
+        """Return the pixels of one image; see `pixel_arrays.PixelArray`."""
+        path = self._stamp.path
+        try:
+            with self._lock, _one_line(path):
+                if self._process != os.getpid():  # HDF5 does not survive a fork
+                    self._images = self._open()
+                    self._process = os.getpid()
+                return np.asarray(self._images[row])
+        except ImagesTableError as error:
+            raise ImageError(f"cannot be read: {error}") from error
+
+    def _open(self) -> Any:
+        path = self._stamp.path
+        if RandomAccessFile(path).stamp != self._stamp:
+            raise ImageError(
+                f"{path.name} changed while it was in use: the same command tries it again"
+            )
+        file = h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE)
+        images = _dataset(path, file, "images")
+        if (images.shape, images.dtype) != (self.shape, self.dtype):
+            raise ImageError(f"{path.name} changed while it was in use")
+        return images
+
+
+def _dataset(path: Path, file: Any, name: str) -> Any:
+    """Return one of the file's datasets, provided that the file itself contains its values."""
+    link = file.get(name, getlink=True)
+    if link is None:
+        raise ImagesTableError(
+            f"{path} has no dataset {name!r}; it has {', '.join(list(file)[:12]) or 'none'}"
+        )
+    dataset = file[name] if isinstance(link, h5py.HardLink) else None
+    if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
+        raise ImagesTableError(f"{path}: {name!r} is not a dataset that lies in this file itself")
+    properties = dataset.id.get_create_plist()
+    filters = {properties.get_filter(i)[0] for i in range(properties.get_nfilters())}
+    if not filters <= _ALLOWED_FILTERS:
+        raise ImagesTableError(
+            f"{path}: {name!r} is compressed by a plugin, which would be loaded code: write it "
+            "with gzip or lzf"
+        )
+    stored = min(dataset.id.get_storage_size(), file.id.get_filesize())
+    values = max(math.prod(dataset.shape or ()), math.prod(dataset.chunks or ()))
+    claimed = values * dataset.dtype.itemsize
+    most = stored * (_MAX_COMPRESSION_RATIO if filters else 1)
+    if claimed > most and (claimed > _UNCHECKED_BYTES or stored == 0 < claimed):
+        raise ImagesTableError(f"{path}: {name!r} claims {claimed} bytes and has {stored}")
+    return dataset
+
+
+@contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    """Turn what h5py raises on malformed bytes into one error."""
+    try:
+        yield
+    except BottleneckError:
+        raise
+    except _READ_ERRORS as error:
+        if is_storage_error(error):
+            raise
+        raise ImagesTableError(
+            f"{path} is not an HDF5 file, or a damaged one: {format_error(error)[:200]}"
+        ) from error

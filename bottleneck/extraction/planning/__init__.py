@@ -1,0 +1,1 @@
+"""What an extraction will write, and how long it will take."""

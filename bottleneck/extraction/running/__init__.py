@@ -1,0 +1,1 @@
+"""Make shards: encode images, write them, here or by workers."""

@@ -1,0 +1,279 @@
+"""Encoder: read and decode images in threads, run the truncated network, keep the order."""
+
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bottleneck.backbones import Backbone, BatchRunner, Layer
+from bottleneck.data import ImageSource, decode_image, pixel_limit, resize_and_crop
+from bottleneck.errors import ImageError, NonFiniteCodesError
+from bottleneck.runtime import RunStats, available_cpus, sha256
+from bottleneck.spec import Spec
+
+_BATCHES_AHEAD = 2  # decoded while all of the network's threads are busy: hides one, bounds memory
+
+
+@dataclass(frozen=True)
+class EncodedBatch:
+    """The codes of a batch of images, in the order of the rows that were asked for.
+
+    Attributes
+    ----------
+    row : ndarray of int64, shape (n,)
+        Rows of the source's table, handed through with the images.
+    valid : ndarray of bool, shape (n,)
+        Whether the image gave codes.
+    reason : list of n str
+        Why an image gave no codes; empty if it did.
+    image_sha256 : list of n str
+        SHA-256 of the image's bytes; empty if they could not be read.
+    codes : dict of str to ndarray of float32, shape (n, ...)
+        By layer; zeros in rows that are not valid.
+    """
+
+    row: NDArray[np.int64]
+    valid: NDArray[np.bool_]
+    reason: list[str]
+    image_sha256: list[str]
+    codes: dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class _Read:
+    row: int
+    data: bytes
+    sha256: str
+    reason: str  # why the image gives no codes; empty if nothing is wrong so far
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    row: int
+    sha256: str
+    reason: str
+
+    @property
+    def valid(self) -> bool:
+        return not self.reason
+
+
+@dataclass(frozen=True)
+class _Threads:
+    """Pools of threads; the network's threads may be the decoders as well."""
+
+    readers: ThreadPoolExecutor
+    decoders: ThreadPoolExecutor
+    network: ThreadPoolExecutor
+
+
+class Encoder:
+    """A frozen network that turns images into the codes of some layers.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        The network; it is copied.
+    layers : sequence of Layer
+        Layers of that network.
+    spec : Spec
+        The spec of the codes.
+    devices : sequence of torch.device
+        Devices of one kind, each of which gets a copy of the network.
+    stats : RunStats, optional
+        Where the stages ``read``, ``decode`` and ``forward`` are added up, and ``wait``: the time
+        that the network's threads spend on getting images, by waiting or by decoding.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+    transform : InputTransform
+    runner : BatchRunner
+        Runs the network.
+    stats : RunStats
+
+    Examples
+    --------
+    >>> from bottleneck.backbones import load_backbone
+    >>> from bottleneck.data import open_images
+    >>> from bottleneck.extraction.setup.loading import make_spec
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3))
+    >>> backbone = load_backbone(network, transform={"resize": 32, "crop": 32})
+    >>> spec = make_spec(backbone, precision="float32", relu=True, pool="avg")
+    >>> encoder = Encoder(backbone, backbone.layers, spec, [torch.device("cpu")])
+    >>> (batch,) = encoder.encode(open_images("data/digits/test/7"), [[0]])
+    >>> batch.codes["0"].shape
+    (1, 8)
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        layers: Sequence[Layer],
+        spec: Spec,
+        devices: Sequence[torch.device],
+        *,
+        stats: RunStats | None = None,
+    ) -> None:
+        self.layers = tuple(layers)
+        self.runner = BatchRunner(backbone, layers, spec, devices)
+        self.stats = stats or RunStats()
+        self.transform = backbone.transform
+        self._shapes = {layer.name: layer.code_shape(spec.pool) for layer in layers}
+
+    def encode(
+        self,
+        source: ImageSource,
+        batches: Iterable[Sequence[int]],
+        *,
+        workers: int | None = None,
+        max_pixels: int | None = None,
+    ) -> Generator[EncodedBatch, None, None]:
+        """Yield the codes of batches of images, in order.
+
+        Parameters
+        ----------
+        source : ImageSource
+            The images.
+        batches : iterable of sequences of int
+            Rows of the source's table. Each batch is one forward pass: its size bounds the memory.
+        workers : int, optional
+            Threads that read files ahead, and for a GPU those that decode. The default is one per
+            core. On a CPU the network's own threads decode: there are as many as cores, so that no
+            thread displaces another's data from a core's cache.
+        max_pixels : int, optional
+            Pixels of an image, at most. The default is Pillow's limit, about 89 million.
+
+        Yields
+        ------
+        EncodedBatch
+            One per batch, in the given order.
+
+        Raises
+        ------
+        NonFiniteCodesError
+            The network gave NaN or infinity; the message names the image and the layer.
+        DeviceMemoryError
+            Not even one image fits into the device's memory.
+        """
+        ahead: deque[Future[EncodedBatch]] = deque()
+        with pixel_limit(max_pixels), self._threads(workers or available_cpus()) as threads:
+            for batch in batches:
+                ahead.append(self._begin(source, batch, threads))
+                if len(ahead) >= self.runner.parallel_batches + _BATCHES_AHEAD:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+
+    @contextmanager
+    def _threads(self, workers: int) -> Iterator[_Threads]:
+        with self.runner.threads() as network, _pool("read", workers) as readers:
+            if self.runner.uses_all_cpus:
+                # Tasks start in order, so that no batch waits for an image that has not started.
+                yield _Threads(readers, network, network)
+            else:
+                with _pool("decode", workers) as decoders:
+                    yield _Threads(readers, decoders, network)
+
+    def _begin(
+        self, source: ImageSource, batch: Sequence[int], threads: _Threads
+    ) -> Future[EncodedBatch]:
+        images = self.runner.allocate_batch(len(batch), self.transform.crop)
+        reading = [threads.readers.submit(self._read, source, row) for row in batch]
+        decoding = [
+            threads.decoders.submit(self._decode, file, pixels)
+            for file, pixels in zip(reading, images.numpy(), strict=True)
+        ]
+        return threads.network.submit(self._encode, source, decoding, images)
+
+    def _read(self, source: ImageSource, row: int) -> _Read:
+        with self.stats.timer.measure("read"):
+            try:
+                data = source.read(row)
+            except ImageError as error:
+                return _Read(row, b"", "", str(error))
+            return _Read(row, data, sha256(data), "")
+
+    def _decode(self, reading: Future[_Read], pixels: NDArray[np.uint8]) -> _Decoded:
+        with self._measure_wait():
+            file = reading.result()
+            reason = file.reason or self._decode_into(pixels, file.data)
+            return _Decoded(file.row, file.sha256, reason)
+
+    def _decode_into(self, pixels: NDArray[np.uint8], data: bytes) -> str:
+        with self.stats.timer.measure("decode"):
+            try:
+                pixels[...] = resize_and_crop(
+                    decode_image(data, self.transform.range), self.transform
+                )
+            except ImageError as error:
+                return str(error)
+            return ""
+
+    def _measure_wait(self) -> AbstractContextManager[None]:
+        return self.stats.timer.measure("wait") if self.runner.uses_all_cpus else nullcontext()
+
+    def _encode(
+        self, source: ImageSource, decoding: list[Future[_Decoded]], images: Tensor
+    ) -> EncodedBatch:
+        with self.stats.timer.measure("wait"):
+            decoded = [future.result() for future in decoding]
+        valid = np.array([image.valid for image in decoded], dtype=bool)
+        with self.stats.timer.measure("forward"):
+            codes = self._run_network(images, valid)
+        for layer, values in codes.items():
+            _require_finite(layer, values, source, decoded)
+        return EncodedBatch(
+            row=np.array([image.row for image in decoded], dtype=np.int64),
+            valid=valid,
+            reason=[image.reason for image in decoded],
+            image_sha256=[image.sha256 for image in decoded],
+            codes=codes,
+        )
+
+    def _run_network(
+        self, images: Tensor, valid: NDArray[np.bool_]
+    ) -> dict[str, NDArray[np.float32]]:
+        if valid.all():
+            return self._run(images)
+        codes = {
+            layer: np.zeros((len(valid), *shape), dtype=np.float32)
+            for layer, shape in self._shapes.items()
+        }
+        if valid.any():
+            for layer, values in self._run(images[torch.from_numpy(valid)]).items():
+                codes[layer][valid] = values
+        return codes
+
+    def _run(self, images: Tensor) -> dict[str, NDArray[np.float32]]:
+        codes = self.runner.run(images)
+        self.stats.merge({}, self.runner.max_batch_size)
+        return codes
+
+
+@contextmanager
+def _pool(name: str, workers: int) -> Iterator[ThreadPoolExecutor]:
+    # The images of a batch are decoded at the same time, so that each gets one core.
+    pool = ThreadPoolExecutor(workers, name, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _require_finite(
+    layer: str, codes: NDArray[np.float32], source: ImageSource, images: list[_Decoded]
+) -> None:
+    finite = np.isfinite(codes).all(axis=tuple(range(1, codes.ndim)))
+    if not finite.all():
+        path = source.path(images[int(np.argmin(finite))].row)
+        raise NonFiniteCodesError(
+            f"the network gave NaN or infinity at layer {layer!r} for {path}: try "
+            "`precision=float32`, and look at the weights and at `mean` and `std`"
+        )

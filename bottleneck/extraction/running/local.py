@@ -1,0 +1,114 @@
+"""LocalRunner: make shards of a cache in this process."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from bottleneck.backbones import Backbone
+from bottleneck.cache import Cache
+from bottleneck.data import ImageSource
+from bottleneck.extraction.options import ComputeOptions
+from bottleneck.extraction.running.encoder import Encoder
+from bottleneck.extraction.running.pipeline import write_shards
+from bottleneck.extraction.running.work import MissingShards
+from bottleneck.runtime import RunStats
+
+
+class LocalRunner:
+    """Make shards of a cache in this process.
+
+    Parameters
+    ----------
+    cache : Cache
+        The cache; it must be on the disk when shards are made.
+    backbone : Backbone
+        The network of the cache's spec.
+    images : ImageSource
+        The images of the cache, in any order.
+    devices : sequence of torch.device
+        Devices of one kind.
+    compute : ComputeOptions
+        `batch_size` and `workers` are used.
+    encoder : Encoder, optional
+        Of some layers, if it has been made already.
+
+    Attributes
+    ----------
+    stats : RunStats
+        The time of each stage, and the largest batch that fits into the device's memory.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        backbone: Backbone,
+        images: ImageSource,
+        devices: Sequence[torch.device],
+        compute: ComputeOptions,
+        *,
+        encoder: Encoder | None = None,
+    ) -> None:
+        self.stats = encoder.stats if encoder else RunStats()
+        self._cache, self._backbone, self._images = cache, backbone, images.with_table(cache.images)
+        self._devices, self._compute = devices, compute
+        self._encoders: dict[frozenset[str], Encoder] = {}
+        if encoder:
+            self._encoders[frozenset(layer.name for layer in encoder.layers)] = encoder
+
+    def prepare(self, missing: MissingShards) -> None:
+        """Make the encoders of missing shards, so that no error of the network comes later.
+
+        Parameters
+        ----------
+        missing : dict of tuple of str to list of int
+            Shards by the names of the layers that lack them.
+
+        Raises
+        ------
+        BackboneError, PrecisionError
+            The network does not give codes.
+        """
+        for layers in missing:
+            self.encoder(layers)
+
+    def use(self, cache: Cache) -> None:
+        """Make shards of the cache as it is on the disk now; its spec is the same."""
+        self._cache, self._images = cache, self._images.with_table(cache.images)
+
+    def make(self, missing: MissingShards) -> Iterator[int]:
+        """Make shards.
+
+        Parameters
+        ----------
+        missing : dict of tuple of str to list of int
+            Shards by the names of the layers that lack them.
+
+        Yields
+        ------
+        int
+            Images that were encoded, batch by batch.
+
+        Raises
+        ------
+        NonFiniteCodesError, OSError
+            The network or the disk failed. Finished shards stay.
+        StopRequested
+            A stop was requested. The shard in progress was finished.
+        """
+        for layers, shards in missing.items():
+            yield from write_shards(
+                self._cache, shards, self.encoder(layers), self._images, self._compute
+            )
+
+    def encoder(self, layers: tuple[str, ...]) -> Encoder:
+        """Return the encoder of some layers. It is made once, which takes a few forward passes."""
+        names = frozenset(layers)
+        if names not in self._encoders:
+            self._encoders[names] = Encoder(
+                self._backbone,
+                self._backbone.select_layers(layers),
+                self._cache.spec,
+                self._devices,
+                stats=self.stats,
+            )
+        return self._encoders[names]

@@ -1,0 +1,148 @@
+"""Pipeline from images to finished shards: encode, collect, write in the background."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bottleneck.cache import Cache, ShardData, choose_dtype, require_bound, write_shard
+from bottleneck.data import ImageSource
+from bottleneck.extraction.options import ComputeOptions
+from bottleneck.extraction.running.encoder import EncodedBatch, Encoder
+from bottleneck.runtime import StageTimer, defer_stop, raise_if_stop_requested
+
+_SHARDS_IN_FLIGHT = 2  # one being written while the next fills
+
+
+def write_shards(
+    cache: Cache,
+    shards: Sequence[int],
+    encoder: Encoder,
+    images: ImageSource,
+    compute: ComputeOptions,
+) -> Iterator[int]:
+    """Make shards one after another, without a pause between them.
+
+    Parameters
+    ----------
+    cache : Cache
+        The cache on the disk.
+    shards : sequence of int
+        Numbers of the shards to make.
+    encoder : Encoder
+        Of the layers that lack them.
+    images : ImageSource
+        The images, in the order of the cache's rows.
+    compute : ComputeOptions
+        `batch_size`, `workers` and `max_pixels` are used.
+
+    Yields
+    ------
+    int
+        Images that were encoded, batch by batch.
+
+    Raises
+    ------
+    NonFiniteCodesError, OSError
+        The network or the disk failed. Finished shards stay.
+    StopRequested
+        A stop was requested. The shard in progress was finished, and others are missing.
+    """
+    size = compute.batch_size or encoder.runner.default_batch_size
+    plan = [(shard, rows) for shard in shards for rows in _batches(cache.rows(shard), size)]
+    costs = {layer.name: layer.cost for layer in encoder.layers}
+    batches = (rows for _, rows in plan)
+    stream = encoder.encode(images, batches, workers=compute.workers, max_pixels=compute.max_pixels)
+    parts: list[EncodedBatch] = []
+    with defer_stop(), _WriteBehind(encoder.stats.timer) as writer, closing(stream):
+        for (shard, rows), batch in zip(plan, stream, strict=True):
+            parts.append(batch)
+            if rows.stop == cache.rows(shard).stop:
+                writer.submit(_write_task(cache, shard, parts, costs))
+                parts = []
+            yield len(rows)
+            if not parts and shard != shards[-1]:
+                raise_if_stop_requested()  # batches that were encoded ahead are dropped
+
+
+def _batches(rows: range, size: int) -> Iterator[range]:
+    # A batch never crosses a shard, so that a shard made again is made of the same batches.
+    for start in range(rows.start, rows.stop, size):
+        yield range(start, min(start + size, rows.stop))
+
+
+def _write_task(
+    cache: Cache, shard: int, parts: list[EncodedBatch], costs: dict[str, float]
+) -> Callable[[], None]:
+    def write() -> None:
+        require_bound(cache)
+        for layer in parts[0].codes:
+            write_shard(
+                cache.shard_path(layer, shard),
+                _concatenate(cache, shard, layer, parts),
+                manifest=cache.manifest,
+                layer=layer,
+                cost=costs[layer],
+            )
+
+    return write
+
+
+def _concatenate(cache: Cache, shard: int, layer: str, parts: list[EncodedBatch]) -> ShardData:
+    rows = cache.rows(shard)
+    row = np.concatenate([part.row for part in parts])
+    if not np.array_equal(row, rows):  # the proof that codes are stored in the order of the images
+        raise AssertionError(f"shard {shard} would hold rows {row} in place of {rows}")
+    return ShardData(
+        codes=_concatenate_codes([part.codes[layer] for part in parts], cache.layout.dtype),
+        row=row,
+        path=cache.images.path[rows.start : rows.stop],
+        label=cache.images.label[rows.start : rows.stop],
+        valid=np.concatenate([part.valid for part in parts]),
+        reason=[why for part in parts for why in part.reason],
+        image_sha256=[digest for part in parts for digest in part.image_sha256],
+    )
+
+
+def _concatenate_codes(parts: list[NDArray[np.float32]], dtype: str) -> NDArray[Any]:
+    """Return batches of codes as one array, as float16 if `dtype` is that and holds them."""
+    if any(choose_dtype(part, dtype) != "float16" for part in parts):
+        return np.concatenate(parts)
+    # By PyTorch, which rounds many numbers at a time; NumPy rounds them one by one.
+    return np.concatenate([torch.from_numpy(part).half().numpy() for part in parts])
+
+
+class _WriteBehind:
+    """Write in a thread of its own; `submit` blocks while too much is pending."""
+
+    def __init__(self, timer: StageTimer) -> None:
+        self._timer = timer
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self._pending: deque[Future[None]] = deque()
+
+    def __enter__(self) -> "_WriteBehind":
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._pool.shutdown()  # shards that were encoded completely are written, whatever failed
+        if error is None:
+            self._wait_until(0)
+
+    def submit(self, write: Callable[[], None]) -> None:
+        self._wait_until(_SHARDS_IN_FLIGHT - 1)
+        self._pending.append(self._pool.submit(self._measured, write))
+
+    def _measured(self, write: Callable[[], None]) -> None:
+        with self._timer.measure("write"):
+            write()
+
+    def _wait_until(self, pending: int) -> None:
+        """Wait until at most so many writes are pending; raise what any of them raised."""
+        with self._timer.measure("blocked"):
+            while len(self._pending) > pending:
+                self._pending.popleft().result()

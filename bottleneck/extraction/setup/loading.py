@@ -1,0 +1,190 @@
+"""Load networks for encoding: the spec of their codes, and the network of existing codes again."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from torch import nn
+
+from bottleneck.backbones import Backbone, check_pool, load_backbone
+from bottleneck.data import DECODER
+from bottleneck.extraction.running.encoder import Encoder
+from bottleneck.runtime import RunStats, choose_devices, require_trusted_code, trust_code
+from bottleneck.spec import ModelReference, Spec
+
+
+def make_spec(backbone: Backbone, *, precision: str, relu: bool, pool: str) -> Spec:
+    """Return the spec of the codes that a backbone gives with this version of the program.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    precision : str
+        Of weights and activations: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+    relu : bool
+        Whether negative activations are set to zero before pooling.
+    pool : str
+        ``"avg"``, ``"max"``, ``"none"``, ``"cls"`` or a grid's side as digits.
+
+    Raises
+    ------
+    InvalidOptionError
+        There is no such pooling.
+
+    Examples
+    --------
+    >>> backbone = load_backbone(nn.Sequential(nn.Conv2d(3, 8, 3)))
+    >>> make_spec(backbone, precision="float32", relu=True, pool="max").pool
+    'max'
+    """
+    return Spec(
+        model=backbone.model,
+        weights_digest=backbone.weights_digest,
+        transform=backbone.transform,
+        decoder=DECODER,
+        precision=precision,
+        relu=relu,
+        pool=check_pool(pool),
+    )
+
+
+def load_encoder(
+    spec: Spec,
+    reference: ModelReference,
+    layers: Sequence[str],
+    *,
+    model: str | nn.Module | None = None,
+    weights: str | None = None,
+    device: str = "auto",
+    owner: str,
+    next_step: str,
+    stats: RunStats | None = None,
+) -> Encoder:
+    """Load the network of existing codes again, to compute further codes of the same spec.
+
+    Parameters
+    ----------
+    spec : Spec
+        The spec of the existing codes.
+    reference : ModelReference
+        The network as a head or cache names it. If that is code, it must be trusted.
+    layers : sequence of str
+        Names of layers.
+    model : str or nn.Module, optional
+        The network, if its file has moved or it was given as an object; it must be the same.
+    weights : str, optional
+        The weights, if their file has moved; they must be the same.
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+    owner : str
+        What has the spec, for messages: ``"the head"``.
+    next_step : str
+        What the user can do if the network is another one, for messages.
+    stats : RunStats, optional
+        Where times are added up.
+
+    Raises
+    ------
+    UntrustedCodeError
+        The network is code that the user has never given.
+    SpecMismatchError
+        The network, its weights or this program's decoder are not those of the spec.
+    BottleneckError
+        The network cannot be loaded, or has no such layer.
+
+    Examples
+    --------
+    >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
+    >>> backbone = load_backbone(network)
+    >>> spec = make_spec(backbone, precision="float32", relu=True, pool="avg")
+    >>> encoder = load_encoder(
+    ...     spec,
+    ...     backbone.reference,
+    ...     ["1"],
+    ...     model=network,
+    ...     device="cpu",
+    ...     owner="cache a",
+    ...     next_step="give the same network",
+    ... )
+    >>> [layer.name for layer in encoder.layers]
+    ['1']
+    """
+    model, weights = locate_network(reference, model, weights, owner=owner)
+    backbone = load_matching_backbone(spec, model, weights, owner=owner, next_step=next_step)
+    return Encoder(
+        backbone, backbone.select_layers(layers), spec, choose_devices(device), stats=stats
+    )
+
+
+def locate_network(
+    reference: ModelReference,
+    model: str | nn.Module | None,
+    weights: str | None,
+    *,
+    owner: str,
+) -> tuple[str | nn.Module, str]:
+    """Return the model and weights to load: those that the user gives, else those referred to.
+
+    Parameters
+    ----------
+    reference : ModelReference
+        The network as a head or cache names it.
+    model : str or nn.Module, optional
+        The network that the user gives instead.
+    weights : str, optional
+        The weights that the user gives instead.
+    owner : str
+        What names the network, for messages: ``"the head"``.
+
+    Raises
+    ------
+    UntrustedCodeError
+        The reference is code that the user has never given.
+    """
+    if model is None:
+        model = require_trusted_code(reference.model, where=owner)
+    else:
+        trust_code(model)
+    return model, weights or reference.weights
+
+
+def load_matching_backbone(
+    spec: Spec,
+    model: str | nn.Module,
+    weights: str,
+    *,
+    owner: str,
+    next_step: str,
+    loaded_by: str = "",
+) -> Backbone:
+    """Load a network and refuse it unless it is that of a spec.
+
+    Parameters
+    ----------
+    spec : Spec
+        The spec of existing codes.
+    model : str or nn.Module
+        A torchvision or timm name, ``path/to/file.py:factory``, which is executed, or a network.
+    weights : str
+        A weights name or file.
+    owner : str
+        What has the spec, for messages: ``"cache x"``.
+    next_step : str
+        What the user can do if it is another network, for messages.
+    loaded_by : str
+        What loads the network, for messages: ``"a worker on node7"``. The default is its name
+        and that of its weights.
+
+    Raises
+    ------
+    SpecMismatchError
+        The network, its weights or this program's decoder are not those of the spec.
+    BottleneckError
+        The network cannot be loaded.
+    """
+    backbone = load_backbone(model, weights, transform=dataclasses.asdict(spec.transform))
+    actual = make_spec(backbone, precision=spec.precision, relu=spec.relu, pool=spec.pool)
+    actual_owner = (
+        loaded_by or f"{backbone.reference.model} with weights {backbone.reference.weights}"
+    )
+    spec.require(actual, this=owner, that=actual_owner, next_step=next_step)
+    return backbone

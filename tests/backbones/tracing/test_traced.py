@@ -1,0 +1,331 @@
+"""Traced networks give the codes of the network's own forward pass, or are not used."""
+
+import itertools
+import operator
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F  # noqa: N812
+
+from bottleneck.backbones.inference.truncated import TruncatedNetwork
+from bottleneck.backbones.layers import Layer
+from bottleneck.backbones.tracing.traced import trace
+from tests.helpers.tiny_networks import Branching, Plain, Residual, Reused, Wired, frozen
+from tests.helpers.tracing import (
+    CPU,
+    PRECISIONS,
+    SIZE,
+    assert_alike,
+    assert_close,
+    conv,
+    every_module,
+    images,
+    norm,
+    run,
+    steps,
+    traced,
+    truth,
+)
+
+# Layers and their codes
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize("names", [["bn1"], ["conv1"], ["conv1", "bn1", "relu", "down", "fc"]])
+def test_a_layer_is_what_its_module_returned(
+    names: list[str], relu: bool, dtype: torch.dtype
+) -> None:
+    assert_alike(frozen(Residual()), names, dtype, relu=relu)
+
+
+@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize(
+    "names", [["relu"], ["relu_1"], ["relu", "relu_2"], ["conv1", "relu", "relu_1", "relu_2"]]
+)
+def test_calls_of_one_module_are_told_apart(names: list[str], relu: bool) -> None:
+    assert_alike(frozen(Reused()), names, relu=relu)
+
+
+@pytest.mark.parametrize("pool", ["avg", "max", "none", "1", "2", "3"])
+@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_codes_are_pooled_as_a_truncated_network_pools_them(
+    pool: str, relu: bool, dtype: torch.dtype
+) -> None:
+    assert_alike(frozen(Residual()), ["stem", "bn1", "relu_1"], dtype, relu=relu, pool=pool)
+
+
+def test_maps_with_channels_last_and_tokens() -> None:
+    network = frozen(
+        Wired(
+            lambda m, x: m.fc(m.norm(m.conv(x).permute(0, 2, 3, 1)).flatten(1, 2)),
+            conv=conv(3, 6),
+            norm=nn.LayerNorm(6),
+            fc=nn.Linear(6, 4),
+        )
+    )
+    graph = traced(network, ["norm", "fc"], relu=False, pool="avg")
+    assert graph
+    batch = images()
+    expected = truth(network, ["norm", "fc"], batch, relu=False, pool="none")
+    pooled = {"norm": expected["norm"].mean((1, 2)), "fc": expected["fc"].mean(1)}
+    assert_close(run(graph, batch), pooled, torch.float32)
+
+
+@pytest.mark.parametrize("inplace", [True, False])
+def test_a_map_that_is_rewritten_after_its_code_was_taken(inplace: bool) -> None:
+    def wiring(m: Any, x: Tensor) -> Any:
+        x = m.conv(x)
+        m.relu(x).mul_(2).add_(1)
+        y = m.bn(x)
+        y -= 3
+        return m.end(y.clamp_(min=0))
+
+    relu = nn.ReLU(inplace)
+    network = frozen(Wired(wiring, conv=conv(3), relu=relu, bn=norm(), end=conv(6, 5)))
+    assert_alike(network, ["conv", "relu", "bn", "end"])
+
+
+def test_a_module_with_two_names() -> None:
+    shared = conv()
+    network = frozen(
+        Wired(
+            lambda m, x: m.b(m.relu(m.a(m.stem(x)))),
+            stem=conv(3),
+            a=shared,
+            b=shared,
+            relu=nn.ReLU(inplace=True),
+        )
+    )
+    assert_alike(network, ["a", "a_1", "relu"])
+
+
+def test_a_submodule_called_network() -> None:
+    inner = Wired(lambda m, x: m.network(x) * 2, network=conv(3))
+    network = frozen(Wired(lambda m, x: m.end(m.network(x)), network=inner, end=conv(6, 5)))
+    assert_alike(network, ["network", "network.network", "end"])
+
+
+def test_nothing_after_the_deepest_layer_is_in_the_program() -> None:
+    graph = traced(frozen(Residual()), ["bn1"], relu=False)
+    assert isinstance(graph, fx.GraphModule)
+    assert [name for name in graph.state_dict() if "2" in name or "fc" in name] == []
+    assert steps(graph)[0] == "Convolution"
+    assert len(steps(graph)) <= 5
+    (output,) = (node for node in graph.graph.nodes if node.op == "output")
+    assert all(node.users for node in graph.graph.nodes if node is not output)
+
+
+# No graph is better than a wrong one
+
+
+def counting(change: Callable[[Tensor, int], Tensor]) -> nn.Module:
+    """Does something else at each call, and keeps the count where a copy shares it."""
+    count = itertools.count(1)
+    return Wired(lambda m, x: m.relu(change(m.conv(x), next(count))), conv=conv(3), relu=nn.ReLU())
+
+
+def counting_itself(m: Any, x: Tensor) -> Any:
+    m.calls = getattr(m, "calls", 0) + 1
+    return m.relu(m.conv(x) + m.calls)
+
+
+class _Locked(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+
+
+def one_image_only(m: Any, x: Tensor) -> Any:
+    return m.relu(m.conv(x).view(1, 6, SIZE, SIZE))
+
+
+def two_images_refused(m: Any, x: Tensor) -> Any:
+    if isinstance(x, Tensor) and len(x) > 1:  # a symbol is no Tensor
+        raise ValueError("one image at a time")
+    return m.relu(m.conv(x))
+
+
+def otherwise_in_a_trace(m: Any, x: Tensor) -> Any:
+    return m.relu(m.conv(x if isinstance(x, Tensor) else x.flip(1)))
+
+
+def doubled_in_a_trace(m: Any, x: Tensor) -> Any:
+    return m.relu(m.conv(x) * (1 if isinstance(x, Tensor) else 2))
+
+
+def seen_from_afar(m: Any, x: Tensor) -> Any:
+    return m.relu(m.conv(x) + torch.randn(1, 6, 1, 1))
+
+
+UNTRACEABLE: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "branches on values": (Branching, "layer3"),
+    "branches on the batch": (
+        lambda: Wired(
+            lambda m, x: m.relu(m.conv(x) if x.shape[0] > 2 else -m.conv(x)),
+            conv=conv(3),
+            relu=nn.ReLU(),
+        ),
+        "relu",
+    ),
+    "iterates over its images": (
+        lambda: Wired(
+            lambda m, x: m.relu(torch.stack([m.conv(one) for one in x])),
+            conv=conv(3),
+            relu=nn.ReLU(),
+        ),
+        "relu",
+    ),
+    "writes into a part of a map": (
+        lambda: Wired(
+            lambda m, x: m.relu(operator.setitem(y := m.conv(x), slice(1), 0) or y),
+            conv=conv(3),
+            relu=nn.ReLU(),
+        ),
+        "relu",
+    ),
+    "cannot be copied": (_Locked, "layer2"),
+    "takes one image": (
+        lambda: Wired(one_image_only, conv=conv(3), relu=nn.ReLU()),
+        "relu",
+    ),
+    "refuses two images": (
+        lambda: Wired(two_images_refused, conv=conv(3), relu=nn.ReLU()),
+        "relu",
+    ),
+    "does otherwise in a trace": (
+        lambda: Wired(otherwise_in_a_trace, conv=conv(3), relu=nn.ReLU()),
+        "relu",
+    ),
+    "doubles in a trace": (
+        lambda: Wired(doubled_in_a_trace, conv=conv(3), relu=nn.ReLU()),
+        "relu",
+    ),
+    "draws numbers": (lambda: Wired(seen_from_afar, conv=conv(3), relu=nn.ReLU()), "relu"),
+    "counts and flips": (lambda: counting(lambda x, i: x.flip(1) if i % 2 else x), "relu"),
+    "counts and adds": (lambda: counting(lambda x, i: x + i), "relu"),
+    "counts and scales": (lambda: counting(lambda x, i: x * i), "relu"),
+    "counts in an attribute": (
+        lambda: Wired(counting_itself, conv=conv(3), relu=nn.ReLU()),
+        "relu",
+    ),
+    "keeps inner layers to itself": (
+        lambda: Wired(
+            lambda m, x: m.encoder(m.conv(x).flatten(2).transpose(1, 2)),
+            conv=conv(3, 8),
+            encoder=nn.TransformerEncoderLayer(8, 2, 16, activation=F.silu, batch_first=True),
+        ),
+        "encoder.linear1",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNTRACEABLE)
+def test_a_network_whose_program_would_differ_is_not_traced(kind: str) -> None:
+    build, layer = UNTRACEABLE[kind]
+    assert traced(frozen(build()), [layer]) is None
+
+
+def test_a_network_with_a_hook_on_a_convolution_is_not_traced() -> None:
+    """Or one that does as the hook does."""
+    network = frozen(Plain())
+    network.get_submodule("layer2.0").register_forward_hook(lambda _m, _args, output: 2 * output)
+    for names in (["layer2.0"], ["layer2.2"], ["layer2.0", "layer3"]):
+        graph, batch = traced(network, names, relu=False, pool="none"), images()
+        if graph is not None:
+            expected = truth(network, names, batch, relu=False, pool="none")
+            assert_close(run(graph, batch), expected, torch.float32)
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.98, 1.001, 1.02, 2])
+def test_a_program_with_codes_of_another_scale_is_not_used(factor: float) -> None:
+    """Direction alone does not tell."""
+
+    def wiring(m: Any, x: Tensor) -> Any:
+        return m.end(m.conv(x) * (1 if isinstance(x, Tensor) else factor))
+
+    assert traced(frozen(Wired(wiring, conv=conv(3), end=conv(bias=False))), ["end"]) is None
+
+
+@pytest.mark.parametrize("error", [1e-3, 1e-2, 1])
+def test_a_program_with_codes_a_little_off_is_not_used(error: float) -> None:
+    def wiring(m: Any, x: Tensor) -> Any:
+        x = m.conv(x)
+        return m.end(x if isinstance(x, Tensor) else x + error * x.flip(1))
+
+    assert traced(frozen(Wired(wiring, conv=conv(3), end=conv(bias=False))), ["end"]) is None
+
+
+def test_a_layer_that_is_never_computed_is_not_traced_or_an_error() -> None:
+    from bottleneck.errors import BackboneError
+
+    ghost = Layer("relu_7", "relu", 7, (6, SIZE, SIZE), False, 1.0)
+    caught = TruncatedNetwork(frozen(Reused()), [ghost])
+    try:
+        assert trace(caught, SIZE, dtype=torch.float32, device=CPU) is None
+    except BackboneError as error:
+        assert "relu_7" in str(error)
+
+
+def test_float16_is_not_fused_so_that_an_overflow_is_seen() -> None:
+    network = frozen(Plain())
+    with torch.no_grad():
+        next(network.parameters()).mul_(1e6)
+    batch = images()
+    graph = traced(network, ["layer1"], torch.float16, pool="max")
+    if graph is not None:
+        assert run(graph, batch, torch.float16)["layer1"].isinf().any()
+
+
+# The network that was handed in
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("build", [Residual, Plain, Branching, Reused])
+def test_the_network_is_left_as_it_was(build: Callable[[], nn.Module], dtype: torch.dtype) -> None:
+    network = frozen(build())
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    modules = dict(network.named_modules())
+    attributes = {name: set(vars(module)) for name, module in modules.items()}
+    traced(network, [every_module(network)[2]], dtype)
+    assert dict(network.named_modules()) == modules
+    assert {name: set(vars(module)) for name, module in modules.items()} == attributes
+    after = network.state_dict()
+    assert after.keys() == before.keys()
+    for name, value in before.items():
+        assert after[name].dtype == value.dtype
+        assert torch.equal(after[name], value)
+        assert after[name].stride() == value.stride()
+    for module in modules.values():
+        assert not module._forward_hooks
+        assert not module._forward_pre_hooks
+        assert not module.training
+    assert nn.Module.__call__ is type(network).__call__
+
+
+def test_a_program_shares_no_memory_with_the_network() -> None:
+    network = frozen(Residual())
+    graph, batch = traced(network, ["fc"]), images()
+    assert graph
+    before = run(graph, batch)["fc"]
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+    torch.testing.assert_close(run(graph, batch)["fc"], before)
+
+
+def test_codes_are_the_callers_own() -> None:
+    network = frozen(Residual())
+    names = ["conv1", "bn1", "relu", "relu_1"]
+    graph, batch = traced(network, names, relu=False, pool="none"), images()
+    assert graph
+    first = run(graph, batch)
+    kept = {name: value.clone() for name, value in first.items()}
+    run(graph, images())
+    assert all(torch.equal(first[name], kept[name]) for name in names)
+    assert len({value.data_ptr() for value in first.values()}) == len(names)

@@ -1,0 +1,221 @@
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bottleneck.backbones.layers import Layer
+from bottleneck.cache.format.manifest import StorageLayout
+from bottleneck.cache.format.shard import ShardData
+from bottleneck.cache.format.shard_writer import write_shard
+from bottleneck.cache.store import Cache, open_cache
+from bottleneck.data.table import ImageTable
+from bottleneck.errors import DiskSpaceError
+from bottleneck.extraction.planning.disk_space import DiskEstimate, LayerEstimate, estimate_disk_use
+from bottleneck.extraction.result import Progress
+from bottleneck.runtime.scheduler import ArrayTask
+from tests.helpers.fixture_types import Extract
+from tests.helpers.networks import PLAIN, SMALL
+from tests.helpers.photographs import photograph
+
+WIDE = Layer("wide", "wide", 0, (1000, 3, 3), False, 0.5)
+FLAT = Layer("flat", "flat", 0, (10,), False, 1.0)
+
+
+@pytest.fixture
+def planned(cache: Path) -> Cache:
+    """36 rows in shards of 8, the last with 4; float32, averaged."""
+    return open_cache(cache)
+
+
+def disk(monkeypatch: pytest.MonkeyPatch, free: int) -> list[Path]:
+    """A disk with so many bytes free; the list fills with the places that are asked about."""
+    asked: list[Path] = []
+
+    def usage(path: Path) -> SimpleNamespace:
+        asked.append(Path(path))
+        return SimpleNamespace(total=10**15, used=0, free=free)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    return asked
+
+
+def test_each_layer_counts_the_rows_that_it_lacks(
+    planned: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk(monkeypatch, 123)
+    found = estimate_disk_use(planned, [WIDE, FLAT], {("wide", "flat"): [0, 4], ("wide",): [1]})
+    assert (found.path, found.rows, found.free) == (planned.path, 20, 123)
+    assert list(found.layers) == ["wide", "flat"]
+    assert (found.layers["wide"].code_shape, found.layers["wide"].rows) == ((1000,), 20)
+    assert (found.layers["flat"].code_shape, found.layers["flat"].rows) == ((10,), 12)
+    # float32 codes, 400 bytes a row and 16 kB a shard beside them
+    assert found.layers["wide"].bytes == 20 * (4000 + 400) + 3 * 16_000
+    assert found.layers["flat"].bytes == 12 * (40 + 400) + 2 * 16_000
+    assert found.bytes == found.layers["wide"].bytes + found.layers["flat"].bytes
+
+
+def test_a_layer_that_lacks_nothing_is_not_named(planned: Cache) -> None:
+    assert list(estimate_disk_use(planned, [WIDE, FLAT], {("flat",): [0]}).layers) == ["flat"]
+    nothing = estimate_disk_use(planned, [], {})
+    assert (nothing.rows, nothing.bytes, nothing.layers) == (0, 0, {})
+
+
+@pytest.mark.parametrize("path", ["a.jpg", "train/n01440764/n01440764_10026.JPEG", "x" * 150])
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize(
+    "shape", [(1, 8), (4096, 8), (600, 1024), (4096, 1000), (3, 200704), (2, 700_000)]
+)
+def test_a_real_shard_takes_no_more_and_not_much_less(
+    planned: Cache, tmp_path: Path, shape: tuple[int, int], dtype: str, path: str
+) -> None:
+    rows, size = shape
+    written = tmp_path / "shard.h5"
+    rng = np.random.default_rng(0)
+    shard = ShardData(
+        codes=rng.random((rows, size), dtype=np.float32),
+        row=np.arange(rows),
+        path=[path] * rows,
+        label=["n01440764"] * rows,
+        valid=np.ones(rows, dtype=bool),
+        reason=[""] * rows,
+        image_sha256=["f" * 64] * rows,
+    )
+    layout = StorageLayout(dtype, rows, "none")
+    manifest = dataclasses.replace(planned.manifest, layout=layout)
+    write_shard(written, shard, manifest=manifest, layer="flat")
+    blank, zeros = [""] * rows, np.zeros(rows, dtype=np.int64)
+    many = ImageTable(blank, blank, blank, blank, zeros, zeros)
+    cache = Cache(planned.path, manifest, many)
+    layer = Layer("flat", "flat", 0, (size,), False, 1.0)
+    counted = estimate_disk_use(cache, [layer], {("flat",): [0]}).bytes
+    real = written.stat().st_size
+    assert real <= counted <= real + 300 * rows + 10_000
+
+
+def test_the_disk_is_that_of_the_nearest_folder_that_exists(
+    planned: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = disk(monkeypatch, 1)
+    monkeypatch.chdir(tmp_path)
+    for place in (planned.path, tmp_path / "not" / "yet", Path("neither")):
+        there = dataclasses.replace(planned, path=place)
+        estimate_disk_use(there, [], {})
+    assert asked == [planned.path, tmp_path, tmp_path]
+
+
+def test_a_disk_that_is_just_large_enough_will_do() -> None:
+    work = {"flat": LayerEstimate((10,), 20, 3, 100)}
+    DiskEstimate(Path("cache"), 3, work, 100).require_free_space()
+    with pytest.raises(DiskSpaceError) as caught:
+        DiskEstimate(Path("cache"), 3, work, 99).require_free_space()
+    assert str(caught.value) == (
+        "the codes of 3 images take up to 100 B, and the disk of cache has 99 B free: try "
+        "`pool=avg`, `dtype=float16`, fewer layers, another disk with `out`, or `force` to go on"
+    )
+
+
+def test_what_lies_ahead_is_one_line() -> None:
+    layers = {
+        "layer3": LayerEstimate((1024,), 2048, 3000, 6 * 10**6),
+        "fc": LayerEstimate((2, 7, 7), 196, 10, 10**6),
+    }
+    assert str(DiskEstimate(Path("cache"), 3000, layers, 52 * 10**9)) == (
+        "3000 images to encode at layer3 (1024), fc (2×7×7, 10 images): at most 7 MB, 52 GB free "
+        "on the disk"
+    )
+
+
+def test_of_many_layers_the_first_are_named() -> None:
+    layers = {f"l{i}": LayerEstimate((i,), 2 * i, 5, 100) for i in range(1, 11)}
+    text = str(DiskEstimate(Path("cache"), 5, layers, 10**6))
+    assert "l7 (7), l8 (8), … and 2 more: at most 1 kB, 1 MB free" in text
+
+
+# In a run
+
+
+def first(told: list[Any]) -> Callable[[Progress], None]:
+    """Put the estimate into the list when a run tells its progress for the first time."""
+
+    def on_progress(progress: Progress) -> None:
+        if progress.done == 0:
+            told.append(progress.estimate)
+
+    return on_progress
+
+
+def test_it_is_announced_once_before_any_image_is_encoded(
+    photos: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[DiskEstimate | str] = []
+
+    def read(_path: Path) -> bytes:
+        told.append("read")
+        return b""
+
+    monkeypatch.setattr("bottleneck.data.sources.files.file_source.read_image_bytes", read)
+    done = extract_tiny(photos, layers=["layer3", "layer2"], on_progress=first(told))
+    (ahead,) = (item for item in told if isinstance(item, DiskEstimate))
+    assert told.index(ahead) <= 16  # images are looked at for the depth of their pixels
+    assert {name: work.rows for name, work in ahead.layers.items()} == {"layer2": 36, "layer3": 36}
+    assert ahead.rows == done.rows == 36
+
+
+def test_only_what_is_missing_is_announced(photos: Path, extract_tiny: Extract) -> None:
+    told: list[DiskEstimate] = []
+    extract_tiny(photos, task=ArrayTask(1, 2), on_progress=first(told))
+    assert told.pop().rows == 16  # shards 1 and 3 of 0…4
+    extract_tiny(photos, on_progress=first(told))
+    assert told.pop().rows == 20
+    extract_tiny(photos, on_progress=first(told))
+    assert told == []
+    changed = sorted(photos.rglob("*.*"))[11]
+    photograph(999, "wasps", (60, 60)).save(changed)
+    extract_tiny(photos, layers=["layer2", "layer3"], on_progress=first(told))
+    (ahead,) = told
+    assert ahead.rows == 36
+    assert {name: work.rows for name, work in ahead.layers.items()} == {"layer2": 8, "layer3": 36}
+
+
+def test_a_refused_run_leaves_no_trace(
+    photos: Path, extract_tiny: Extract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk(monkeypatch, 1000)
+    told: list[DiskEstimate] = []
+    with pytest.raises(DiskSpaceError):
+        extract_tiny(photos, on_progress=first(told))
+    assert not (tmp_path / "cache").exists()
+    assert told == []
+    assert extract_tiny(photos, force=True).rows == 36
+    assert extract_tiny(photos).rows == 0  # nothing to do needs no room
+
+
+def test_a_refused_run_leaves_a_cache_as_it_was_though_images_came_and_changed(
+    photos: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = extract_tiny(photos).cache
+    before = {path: path.read_bytes() for path in cache.path.rglob("*.*")}
+    photograph(999, "wasps", (60, 60)).save(photos / cache.images.path[11])
+    photograph(1000, "wasps").save(photos / "train" / "wasps" / "zz.png")
+    with monkeypatch.context() as patch, pytest.raises(DiskSpaceError):
+        disk(patch, 1000)
+        extract_tiny(photos)
+    assert {path: path.read_bytes() for path in cache.path.rglob("*.*")} == before
+    assert open_cache(cache.path).valid_rows("layer2").all()
+    again = extract_tiny(photos)
+    assert (again.rows, again.changes.added, again.changes.changed) == (13, 1, 1)
+
+
+def test_a_refused_run_can_be_mended_at_the_same_place(
+    photos: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk(monkeypatch, 60_000)
+    options: dict[str, Any] = {"model": PLAIN, "transform": SMALL, "shard_size": None}
+    with pytest.raises(DiskSpaceError):
+        extract_tiny(photos, pool="none", **options)
+    assert extract_tiny(photos, pool="avg", **options).rows == 36

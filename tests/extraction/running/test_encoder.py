@@ -1,0 +1,194 @@
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bottleneck.backbones.backbone import load_backbone
+from bottleneck.backbones.inference import runner
+from bottleneck.data.decoding.decode import decode_image
+from bottleneck.data.sources import files
+from bottleneck.data.sources.files.file_source import FileSource
+from bottleneck.errors import NonFiniteCodesError
+from bottleneck.extraction.running import encoder as module
+from bottleneck.extraction.running.encoder import EncodedBatch, Encoder
+from bottleneck.extraction.setup.loading import make_spec
+from bottleneck.runtime.resources import available_cpus
+from bottleneck.runtime.timing import slowest_stage
+from tests.helpers.networks import NETWORKS, PLAIN, SMALL
+from tests.helpers.photographs import as_torchvision, photograph, write_photographs
+
+
+def encoder(model: str = PLAIN, layers: tuple[str, ...] = ("layer2",), **options: Any) -> Encoder:
+    backbone = load_backbone(model, transform=SMALL)
+    defaults: dict[str, Any] = {"relu": True, "pool": "avg", "precision": "float32"}
+    devices = options.pop("devices", [torch.device("cpu")])
+    spec = make_spec(backbone, **(defaults | options))
+    return Encoder(backbone, backbone.select_layers(layers), spec, devices)
+
+
+def encode(
+    encoder: Encoder, paths: list[Path], size: int = 4, workers: int = 2
+) -> list[EncodedBatch]:
+    rows = range(len(paths))
+    batches = [rows[i : i + size] for i in range(0, len(rows), size)]
+    return list(encoder.encode(FileSource.from_paths(paths), batches, workers=workers))
+
+
+def joined(batches: list[EncodedBatch], layer: str = "layer2") -> np.ndarray[Any, Any]:
+    return np.concatenate([batch.codes[layer] for batch in batches])
+
+
+def test_codes_are_those_of_torchvisions_transforms_and_the_network(tmp_path: Path) -> None:
+    paths = write_photographs(tmp_path, 6, label="ants")
+    codes = joined(encode(encoder(), paths))
+    from PIL import Image
+
+    network = load_backbone(PLAIN).network
+    with torch.inference_mode():
+        batch = torch.stack(
+            [as_torchvision(Image.open(path), resize=32, crop=32) for path in paths]
+        )
+        expected = network.get_submodule("layer2")(network.get_submodule("layer1")(batch))
+    np.testing.assert_allclose(codes, expected.relu().mean((2, 3)).numpy(), rtol=1e-5, atol=1e-7)
+
+
+def test_rows_travel_with_their_images_through_many_threads(tmp_path: Path) -> None:
+    paths = write_photographs(tmp_path, 40, label="bees")
+    one_by_one = [encode(encoder(), [path])[0].codes["layer2"][0] for path in paths]
+    batches = encode(encoder(), paths, size=7, workers=8)
+    assert np.concatenate([batch.row for batch in batches]).tolist() == list(range(40))
+    np.testing.assert_allclose(joined(batches), one_by_one, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("model", "threads"), [(PLAIN, "network"), (f"{NETWORKS}:branching", "decode")]
+)
+def test_lanes_that_fill_the_cores_decode_as_well(
+    model: str, threads: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others have threads for that: a network that cannot be traced runs one batch on all cores."""
+    monkeypatch.setattr(runner, "available_cpus", lambda: 2)
+    names = set()
+
+    def decode(data: bytes, limits: Any = None) -> Any:
+        names.add(threading.current_thread().name.split("_")[0])
+        return decode_image(data, limits)
+
+    monkeypatch.setattr(module, "decode_image", decode)
+    encode(encoder(model), write_photographs(tmp_path, 12, label="ants"))
+    assert names == {threads}
+
+
+@pytest.mark.parametrize("model", [PLAIN, f"{NETWORKS}:branching"])
+@pytest.mark.parametrize(
+    ("slow", "stage"),
+    [((files, "read_image_bytes"), "read"), ((module, "decode_image"), "decode")],
+)
+def test_a_slow_stage_is_named_as_the_limit(
+    slow: tuple[Any, str], stage: str, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = getattr(*slow)
+
+    def slowly(*what: Any) -> Any:
+        time.sleep(0.15)
+        return plain(*what)
+
+    used, paths = encoder(model), write_photographs(tmp_path, 12, label="ants")
+    encode(used, paths)  # a network's first forward pass is slow, too
+    used.stats.timer.drain()
+    monkeypatch.setattr(*slow, slowly)
+    encode(used, paths)
+    assert slowest_stage(used.stats.timer) == stage
+
+
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_an_image_has_the_same_codes_in_any_batch(tmp_path: Path, size: int) -> None:
+    paths = write_photographs(tmp_path, 23, label="ants")
+    reference = joined(encode(encoder(), paths, size=23))
+    np.testing.assert_allclose(joined(encode(encoder(), paths, size)), reference, rtol=1e-5)
+
+
+def test_a_bad_image_harms_no_other_in_its_batch(tmp_path: Path) -> None:
+    paths = write_photographs(tmp_path, 5, label="ants")
+    good = joined(encode(encoder(), paths))
+    paths[2].write_bytes(b"no image")
+    (batch,) = encode(encoder(), paths, size=5)
+    assert batch.valid.tolist() == [True, True, False, True, True]
+    assert "cannot be decoded" in batch.reason[2]
+    assert [reason for i, reason in enumerate(batch.reason) if i != 2] == [""] * 4
+    kept = [0, 1, 3, 4]
+    np.testing.assert_allclose(batch.codes["layer2"][kept], good[kept], rtol=1e-5)
+    assert not batch.codes["layer2"][2].any()
+
+
+def test_a_batch_of_bad_images_alone_has_codes_of_the_right_shape(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
+    (batch,) = encode(encoder(pool="2"), paths)
+    assert batch.codes["layer2"].shape == (2, 8, 2, 2)
+    assert batch.reason == ["cannot be read: No such file or directory"] * 2
+
+
+def test_the_digest_is_of_the_files_bytes(tmp_path: Path) -> None:
+    import hashlib
+
+    (path,) = write_photographs(tmp_path, 1, label="ants")
+    (batch,) = encode(encoder(), [path, tmp_path / "absent.jpg"])
+    assert batch.image_sha256 == [hashlib.sha256(path.read_bytes()).hexdigest(), ""]
+
+
+def test_nan_from_the_network_names_image_and_layer(tmp_path: Path) -> None:
+    paths = write_photographs(tmp_path, 3, label="ants")
+    image = photograph(1)
+    image.paste((255, 255, 255), (0, 0, 48, 36))
+    image.save(paths[1])
+    with pytest.raises(NonFiniteCodesError) as caught:
+        encode(encoder(f"{NETWORKS}:poisoned"), paths)
+    assert str(paths[1]) in str(caught.value)
+    assert "'layer2'" in str(caught.value)
+
+
+def test_what_is_decoded_ahead_is_bounded(tmp_path: Path) -> None:
+    paths = write_photographs(tmp_path, 3, label="ants")
+    taken: list[int] = []
+
+    def batches() -> Any:
+        for i in range(50):
+            taken.append(i)
+            yield [i % 3]
+
+    stream = encoder().encode(FileSource.from_paths(paths), batches(), workers=2)
+    next(stream)
+    assert len(taken) <= available_cpus() + 3
+    stream.close()
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_lower_precision_is_close_and_not_equal(tmp_path: Path, precision: str) -> None:
+    paths = write_photographs(tmp_path, 4, label="ants")
+    full = joined(encode(encoder(), paths))
+    lower = joined(encode(encoder(precision=precision), paths))
+    assert lower.dtype == np.float32
+    assert not np.array_equal(full, lower)
+    cosine = (full * lower).sum(1) / np.linalg.norm(full, axis=1) / np.linalg.norm(lower, axis=1)
+    assert cosine.min() > 0.999
+
+
+def test_stages_are_timed(tmp_path: Path) -> None:
+    encoder_ = encoder()
+    encode(encoder_, write_photographs(tmp_path, 4, label="ants"))
+    assert {"read", "decode", "wait", "forward"} <= set(encoder_.stats.timer.seconds)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16"])
+def test_the_gpu_gives_the_codes_of_the_cpu(tmp_path: Path, precision: str) -> None:
+    paths = write_photographs(tmp_path, 9, label="ants")
+    cpu = joined(encode(encoder(), paths))
+    gpu = joined(encode(encoder(precision=precision, devices=[torch.device("cuda")]), paths))
+    tolerance = 1e-3 if precision == "float32" else 3e-2  # TF32 may be on
+    np.testing.assert_allclose(gpu, cpu, rtol=tolerance, atol=tolerance * np.abs(cpu).max())

@@ -1,0 +1,41 @@
+from pathlib import Path
+
+import pytest
+
+from bottleneck.cache.store import open_cache
+from bottleneck.extraction.running.work import OtherTasks
+from bottleneck.runtime.scheduler import ArrayTask
+
+BOTH = ("layer2", "layer3")
+
+
+@pytest.mark.parametrize(
+    ("removed", "task", "expected"),
+    [
+        ([], ArrayTask(), OtherTasks(BOTH, (), begun=False)),  # there are no others
+        ([], ArrayTask(1, 2), OtherTasks(BOTH, (), begun=True)),
+        ([0, 2, 4], ArrayTask(1, 2), OtherTasks(BOTH, (0, 2, 4), begun=False)),
+        ([0, 2], ArrayTask(1, 2), OtherTasks(BOTH, (0, 2), begun=True)),
+        ([0, 1, 2, 3, 4], ArrayTask(7, 8), OtherTasks(BOTH, (0, 1, 2, 3, 4), begun=False)),
+    ],
+)
+def test_what_the_other_tasks_made_is_seen_by_the_names_of_files(
+    cache: Path, removed: list[int], task: ArrayTask, expected: OtherTasks
+) -> None:
+    found = open_cache(cache)
+    for shard in removed:
+        for layer in BOTH:
+            found.shard_path(layer, shard).unlink()
+    assert OtherTasks.find(found, BOTH, task) == expected
+
+
+def test_a_shard_is_missing_if_one_layer_lacks_it(cache: Path) -> None:
+    found = open_cache(cache)
+    found.shard_path("layer3", 4).unlink()
+    assert OtherTasks.find(found, ["layer2"], ArrayTask(1, 2)).missing == ()
+    assert OtherTasks.find(found, BOTH, ArrayTask(1, 2)) == OtherTasks(BOTH, (4,), begun=True)
+
+
+def test_shards_of_layers_that_are_not_the_runs_do_not_count(cache: Path) -> None:
+    expected = OtherTasks(("fc",), (0, 1, 2, 3, 4), begun=False)
+    assert OtherTasks.find(open_cache(cache), ["fc", "fc"], ArrayTask(1, 2)) == expected
