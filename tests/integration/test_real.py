@@ -13,7 +13,7 @@ import torchvision
 from PIL import Image
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as TF  # noqa: N812
+from torchvision.transforms.v2 import functional as TF  # noqa: N812
 
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.cache.store import open_cache
@@ -224,4 +224,4 @@ def test_codes_of_timm_are_those_of_a_plain_script(lite0: Path, real: Path) -> N
     with h5py.File(lite0 / "codes.h5") as index:
         codes = torch.from_numpy(np.stack([index["global_pool"][rows[path]] for path in paths]))
     cosine = torch.cosine_similarity(codes.double(), torch.cat(expected).double())
-    assert float(cosine.min()) > 0.999  # another decoder rounds some pixels to the next level
+    assert float(cosine.min()) > 0.999999
