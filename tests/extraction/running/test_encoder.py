@@ -10,7 +10,7 @@ import torch
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.backbones.inference import runner
 from bottleneck.data.decoding.decode import decode_image
-from bottleneck.data.sources import files
+from bottleneck.data.sources.files import file_source
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.errors import NonFiniteCodesError
 from bottleneck.extraction.running import encoder as module
@@ -67,7 +67,7 @@ def test_rows_travel_with_their_images_through_many_threads(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("model", "threads"), [(PLAIN, "network"), (f"{NETWORKS}:branching", "decode")]
 )
-def test_lanes_that_fill_the_cores_decode_as_well(
+def test_threads_that_fill_the_cores_decode_as_well(
     model: str, threads: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others have threads for that: a network that cannot be traced runs one batch on all cores."""
@@ -86,7 +86,7 @@ def test_lanes_that_fill_the_cores_decode_as_well(
 @pytest.mark.parametrize("model", [PLAIN, f"{NETWORKS}:branching"])
 @pytest.mark.parametrize(
     ("slow", "stage"),
-    [((files, "read_image_bytes"), "read"), ((module, "decode_image"), "decode")],
+    [((file_source, "read_image_bytes"), "read"), ((module, "decode_image"), "decode")],
 )
 def test_a_slow_stage_is_named_as_the_limit(
     slow: tuple[Any, str], stage: str, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
