@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bottleneck.cache.directory import CacheDirectory
 from bottleneck.cache.format.float16 import widen_float16
 from bottleneck.cache.format.shard import OpenShard, open_shard
-from bottleneck.data import split_rows
+from bottleneck.data import find_split, split_rows
 from bottleneck.errors import CacheError, ShardError, UnknownNameError
 
 
@@ -26,7 +26,7 @@ class CacheReader(CacheDirectory):
         ----------
         layer : str
         split : str, optional
-            Only rows of this split.
+            Only rows of this split, by any of its usual names.
 
         Raises
         ------
@@ -36,9 +36,10 @@ class CacheReader(CacheDirectory):
             The cache has no such split.
         """
         usable = self.valid_rows(layer) & self.images.has_label
-        if split is not None and split not in (splits := self.images.split.categories):
+        found = find_split(self.images, split or "")
+        if split is not None and found not in (splits := self.images.split.categories):
             raise UnknownNameError(f"split of {self.path}", split, sorted(set(splits) - {""}))
-        return split_rows(self.images, usable, split or "")
+        return split_rows(self.images, usable, found)
 
     def valid_rows(self, layer: str) -> NDArray[np.bool_]:
         """Return which rows of a complete layer have codes, shape (rows,).

@@ -18,6 +18,7 @@ from .labels import known_rows as known_rows
 from .sources.files.file_source import FileSource as FileSource
 from .sources.joined import JoinedSource as JoinedSource
 from .sources.notes import SourceNotes as SourceNotes
+from .splits import find_split as find_split
 from .splits import heldout_split as heldout_split
 from .splits import split_rows as split_rows
 from .splits import train_and_heldout_splits as train_and_heldout_splits

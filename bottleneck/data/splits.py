@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.data.split_names import canonical_split
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import LabelsError
 
@@ -48,6 +49,19 @@ def heldout_split(images: ImageTable) -> str:
     """
     splits = _splits(images)
     return next((split for split in ("test", "val") if split in splits), "")
+
+
+def find_split(images: ImageTable, name: str) -> str:
+    """Return a split's name as the images have it: the same, or else the canonical one.
+
+    Examples
+    --------
+    >>> from bottleneck.data.images import open_images
+    >>> images = open_images("data/digits").table
+    >>> find_split(images, "testing"), find_split(images, "holdout")
+    ('test', 'holdout')
+    """
+    return name if name in images.split.categories else canonical_split(name)
 
 
 def split_rows(images: ImageTable, usable: NDArray[np.bool_], split: str) -> NDArray[np.int64]:

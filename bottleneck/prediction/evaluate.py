@@ -15,6 +15,7 @@ from bottleneck.data import (
     ImageTable,
     UnknownLabels,
     encode_targets,
+    find_split,
     heldout_split,
     known_rows,
     open_images,
@@ -194,11 +195,12 @@ def _judged_rows(
 def _require_split(images: ImageTable, split: str | None) -> str:
     if split is None:
         return heldout_split(images)
+    found = find_split(images, split)
     known = sorted(images.split.categories)
     if known == [""]:
         raise InvalidOptionError(
             "split", split, "left out: these images have no splits, and all are judged"
         )
-    if split not in known:
+    if found not in known:
         raise UnknownNameError("split", split, [name for name in known if name])
-    return split
+    return found

@@ -39,7 +39,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_load_gives_labelled_rows_of_a_split(cache: Cache) -> None:
-    features, labels = cache.load("layer", split="train")
+    features, labels = cache.load("layer", split="Training")
     rows = [0, 1, 2, 4, 5, 6, 7]
     assert features.dtype == np.float32
     np.testing.assert_array_equal(features, CODES[rows])

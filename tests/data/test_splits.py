@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bottleneck.data.splits import heldout_split, split_rows, train_and_heldout_splits
+from bottleneck.data.splits import find_split, heldout_split, split_rows, train_and_heldout_splits
 from bottleneck.errors import LabelsError
 from tests.helpers.image_tables import one_line, table
 
@@ -42,3 +42,10 @@ def test_rows_of_a_split_are_its_usable_ones() -> None:
     assert split_rows(images, usable, "val").tolist() == [0, 3]
     assert split_rows(images, usable, "").tolist() == [0, 1, 3]
     assert split_rows(images, usable, "test").tolist() == []
+
+
+def test_a_split_is_found_by_any_of_its_names_and_first_by_its_own() -> None:
+    images = table("a", "b", split=["val", "Training"])
+    assert find_split(images, "validation") == "val"
+    assert find_split(images, "Training") == "Training"  # as an older cache has it
+    assert find_split(images, "holdout") == "holdout"

@@ -83,6 +83,7 @@ def test_a_score_is_that_of_the_heads_own_numbers(head: Head, cache: Path) -> No
 
 def test_a_split_can_be_chosen(head: Head, cache: Path) -> None:
     assert evaluate(head, cache, split="train").score.n == 24
+    assert evaluate(head, cache, split="Validation").score.split == "val"
     with pytest.raises(UnknownNameError, match="unknown split 'tests'"):
         evaluate(head, cache, split="tests")
 
