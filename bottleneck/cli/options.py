@@ -260,12 +260,14 @@ def training_options(command: F) -> F:
             help="Number of folds; 0 for no cross-validation.",
         ),
         click.option(
+            "--scaling",
             "--preprocess",
             "scaling",
-            type=click.Choice(["standardize", "l2", "none", "auto"]),
+            type=click.Choice(["standardize", "sqrt", "l2", "none", "auto"]),
             default="standardize",
             show_default=True,
-            help="Scaling of the codes, fitted on training folds alone; auto: the best of these.",
+            help="Scaling of each layer's codes, fitted on training folds alone. sqrt: signed "
+            "square roots, standardized; auto: the best of these.",
         ),
         click.option(
             "--class-weight",

@@ -1,7 +1,9 @@
-"""Fit a linear classifier to the cached codes of one layer, and score it on the held-out split."""
+"""Fit a linear classifier to cached codes, and score it on the held-out split."""
 
-import dataclasses
 import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from os import PathLike
 from typing import Any
 
@@ -11,7 +13,8 @@ from numpy.typing import NDArray
 from bottleneck.cache import CacheLike, open_cache
 from bottleneck.data import UnknownLabels
 from bottleneck.errors import InvalidOptionError
-from bottleneck.fitting.dataset import LayerDataset, load_dataset, resolve_layer
+from bottleneck.fitting.dataset import CodeDataset, load_dataset
+from bottleneck.fitting.features import resolve_features
 from bottleneck.fitting.fit_result import FitResult
 from bottleneck.fitting.folds import require_foldable
 from bottleneck.fitting.head import Head
@@ -29,6 +32,7 @@ from bottleneck.linear import (
     Solution,
     TrainingSet,
     expand_binary,
+    mean_of_rows,
     train,
 )
 from bottleneck.runtime import DaskExecutor, Executor
@@ -38,13 +42,13 @@ def fit(
     cache: CacheLike,
     clf: str | ClassifierOptions,
     *,
-    layers: str | None = None,
+    layers: str | Sequence[str] | None = None,
     search: SearchOptions = SearchOptions(),
     labels: str | PathLike[str] | None = None,
     memory: int | None = None,
     executor: Executor | None = None,
 ) -> FitResult:
-    """Train a linear classifier on the codes of a layer; no network and no images are needed.
+    """Train a linear classifier on cached codes; no network and no images are needed.
 
     If there is a split other than ``train``, the classifier is trained on ``train`` alone and
     scored once on ``test``, or else on ``val``. Without splits it is trained on all rows. Held-out
@@ -56,8 +60,9 @@ def fit(
         Cache with labels.
     clf : str or ClassifierOptions
         ``"svm"``, ``"softmax"``, or one of them with its options.
-    layers : str, optional
-        Layer of the cache; needed where it has several.
+    layers : str or sequence of str, optional
+        Layers of the cache, or ``"all"``; needed where it has several. The codes of several layers
+        are side by side, each layer scaled by itself and divided by the root of their number.
     search : SearchOptions
         Search over C and scalings; 5 folds with standardized features by default.
     labels : str or PathLike, optional
@@ -101,21 +106,21 @@ def fit(
             hint = "`bottleneck.sweep` takes other executors too"
             raise InvalidOptionError("executor", executor, "a DaskExecutor", hint)
     store = open_cache(cache)
-    layer = resolve_layer(store, layers)
+    features = resolve_features(store, layers)
     images = labelled_images(store, labels)
-    dataset = load_dataset(store, layer, images, memory=memory, executor=executor)
+    dataset = load_dataset(store, features, images, memory=memory, executor=executor)
     result = fit_dataset(dataset, options, search)
     return result.with_seconds(time.monotonic() - start)
 
 
 def fit_dataset(
-    dataset: LayerDataset, options: ClassifierOptions, search: SearchOptions
+    dataset: CodeDataset, options: ClassifierOptions, search: SearchOptions
 ) -> FitResult:
     """Select C and scaling, train on all training rows, and score once on the held-out rows.
 
     Parameters
     ----------
-    dataset : LayerDataset
+    dataset : CodeDataset
         Codes and targets.
     options : ClassifierOptions
         Classifier.
@@ -150,7 +155,7 @@ def fit_dataset(
         search=result,
         heldout=heldout,
         ece=ece,
-        train=training.codes.shape[0],
+        train=len(training.targets),
         solution=solution,
         seconds=0.0,
     ).with_seconds(time.monotonic() - start)
@@ -170,10 +175,11 @@ def score_head(
     ----------
     head : Head
         Trained classifier.
-    codes : CodeMatrix or ndarray, shape (n, d)
-        Codes of the head's spec and layer, n rows, at least one.
+    codes : CodeMatrix or ndarray, shape (n · views, d)
+        Codes of the head's spec and features, of at least one image. The views of an image are
+        consecutive rows.
     targets : ndarray of int64, shape (n,), or of bool, shape (n, k)
-        Class of each row, or which labels it has, in the order of the head's classes.
+        Class of each image, or which labels it has, in the order of the head's classes.
     split : str
         Name of the split, stored in the score; empty without splits.
     unknown : UnknownLabels
@@ -184,16 +190,25 @@ def score_head(
     ClassificationScore or MultilabelScore
     """
     matrix = ArrayMatrix(codes) if isinstance(codes, np.ndarray) else codes
-    values = np.concatenate(list(matrix.map_blocks(head.decision_function)))
-    score: Score
-    if head.multilabel:
-        score = score_labels(targets, values, head.classes, split=split)
-    else:
-        score = score_classes(targets, values.argmax(axis=1), head.classes, split=split)
-    ece = None
+    parts = matrix.map_blocks(partial(_image_values, head=head))
+    values, plain_values = np.concatenate(list(parts), axis=1)
+
+    def judge(values: NDArray[np.float64]) -> Score:
+        if head.multilabel:
+            return score_labels(targets, values, head.classes, split=split)
+        return score_classes(targets, values.argmax(axis=1), head.classes, split=split)
+
+    views, ece = head.features.views, None
     if head.calibration is not None:
         ece = expected_calibration_error(head.calibration.probabilities(values), targets)
-    return dataclasses.replace(score, ece=ece, unknown=unknown)
+    plain = judge(plain_values).accuracy if views > 1 else None
+    return replace(judge(values), ece=ece, unknown=unknown, views=views, plain=plain)
+
+
+def _image_values(codes: NDArray[Any], *, head: Head) -> NDArray[np.float64]:
+    """Return the decision values of each image, and those of its plain view, shape (2, n, k)."""
+    values, views = head.decision_function(codes), head.features.views
+    return np.stack([mean_of_rows(values, views), values[::views]])
 
 
 def classifier_options(clf: str | ClassifierOptions) -> ClassifierOptions:
@@ -227,7 +242,7 @@ def _calibrate(
 
 
 def _make_head(
-    dataset: LayerDataset,
+    dataset: CodeDataset,
     clf: str,
     scaler: FeatureScaler,
     solution: Solution,
@@ -238,7 +253,7 @@ def _make_head(
         coef, intercept = expand_binary(clf, coef, intercept)
     return Head(
         clf=clf,
-        layer=dataset.layer,
+        features=dataset.features,
         classes=dataset.names,
         coef=coef,
         intercept=intercept,

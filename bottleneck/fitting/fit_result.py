@@ -30,7 +30,7 @@ class FitResult:
     ece : float or None
         Expected calibration error on the validation rows of the folds.
     train : int
-        Number of training rows.
+        Number of training images.
     solution : Solution
         Final training: its convergence and its distance from the minimum.
     seconds : float
@@ -68,7 +68,9 @@ class FitResult:
         gap = float(self.solution.gap.max())
         return {
             "clf": self.head.clf,
-            "layer": self.head.layer,
+            "layer": str(self.head.features),
+            "layers": list(self.head.features.layers),
+            "views": self.head.features.views,
             "c": self.c,
             "preprocess": self.head.scaler.name,
             "cv": self.search.summary() if self.search else None,
@@ -98,7 +100,7 @@ class FitResult:
         if self.search:
             lines += [str(self.search), ""]
         lines.append(
-            f"{head.clf} on {head.layer}: {self.train} images of {len(head.classes)} classes, "
+            f"{head.clf} on {head.features}: {self.train} images of {len(head.classes)} classes, "
             f"codes of size {head.coef.shape[1]}, {head.scaler.name}, C = {self.c:.3g}"
         )
         if self.search:
@@ -120,7 +122,7 @@ class FitResult:
 
     def __repr__(self) -> str:
         """Return a short description."""
-        return f"<FitResult: {self.head.clf} on {self.head.layer}, score {self.score}>"
+        return f"<FitResult: {self.head.clf} on {self.head.features}, score {self.score}>"
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(str(self))}</pre>"

@@ -48,6 +48,10 @@ class ClassificationScore:
         Expected calibration error; None without probabilities.
     unknown : UnknownLabels
         Images of the split that were not judged, for lack of a class that was trained on.
+    views : int
+        Views of an image, by whose mean it was judged.
+    plain : float or None
+        Accuracy by the plain view alone; None without other views.
     """
 
     split: str
@@ -59,6 +63,8 @@ class ClassificationScore:
     confusion: NDArray[np.int64]
     ece: float | None = None
     unknown: UnknownLabels = UnknownLabels()
+    views: int = 1
+    plain: float | None = None
 
     @property
     def absent(self) -> list[str]:
@@ -83,6 +89,8 @@ class ClassificationScore:
             "ece": self.ece,
             "absent": self.absent,
             "unknown": self.unknown.to_dict(),
+            "views": self.views,
+            "plain": self.plain,
         }
 
     def metric(self, name: str) -> float:
@@ -153,6 +161,10 @@ class MultilabelScore:
         Expected calibration error; None without probabilities.
     unknown : UnknownLabels
         Images of the split that were not judged, for lack of a class that was trained on.
+    views : int
+        Views of an image, by whose mean it was judged.
+    plain : float or None
+        Accuracy by the plain view alone; None without other views.
     """
 
     split: str
@@ -165,6 +177,8 @@ class MultilabelScore:
     classes: list[str]
     ece: float | None = None
     unknown: UnknownLabels = UnknownLabels()
+    views: int = 1
+    plain: float | None = None
 
     @property
     def absent(self) -> list[str]:
@@ -190,6 +204,8 @@ class MultilabelScore:
             "ece": self.ece,
             "absent": self.absent,
             "unknown": self.unknown.to_dict(),
+            "views": self.views,
+            "plain": self.plain,
         }
 
     def metric(self, name: str) -> float:
@@ -305,17 +321,25 @@ def score_labels(
 
 
 def _summary_line(score: Score, measured: str) -> str:
+    """Return the accuracy and what belongs to it; a second line says what the views gave."""
     low, high = score.ci95
     name = f"held-out {score.split}" if score.split else "all images"
     return (
         f"{name}  {measured}{score.accuracy:.1%} of {score.n} "
         f"(95 % interval {low:.1%} to {high:.1%}), mean per class {score.mean_per_class:.1%}"
         f"{_absent_text(score)}{format_calibration_error(score.ece)}"
+        f"{_views_text(score)}"
     )
 
 
 def _remarks(unknown: UnknownLabels) -> list[str]:
     return [f"not in the score: {unknown}"] if unknown.images else []
+
+
+def _views_text(score: Score) -> str:
+    if score.plain is None:
+        return ""
+    return f"\nby the mean of {score.views} views; the plain image alone {score.plain:.1%}"
 
 
 def _absent_text(score: Score) -> str:

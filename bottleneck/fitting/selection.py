@@ -18,7 +18,6 @@ from bottleneck.linear import (
     Solution,
     TrainingSet,
     fit_platt,
-    fit_scaler,
     fit_temperature,
     train,
 )
@@ -115,8 +114,8 @@ def cross_val_calibrate(
     values = np.zeros((len(training.targets), training.classes))
     for rows, validation in make_folds(training, folds):
         scaler, solution = train(training.take(rows), options, c=c, scaling=scaling)
-        codes = training.codes.take(validation).scaled(scaler)
-        part = np.concatenate(list(codes.map_blocks(solution.decision_function)))
+        held_back = training.take(validation).scaled(scaler).averaged()
+        part = np.concatenate(list(held_back.codes.map_blocks(solution.decision_function)))
         values[validation] = np.hstack([-part, part]) if part.shape[1] == 1 else part
     fit = fit_platt if training.multilabel else fit_temperature
     return fit(values, training.targets), values
@@ -137,9 +136,9 @@ def _cross_validate(
     converged = [True for _ in cs]
     for rows, validation in splits:
         fold = training.take(rows)
-        scaler = fit_scaler(scaling, fold.codes)
+        scaler = fold.fit_scaler(scaling)
         path = list(options.path(fold.scaled(scaler), cs, tol=SEARCH_TOL))
-        fold_scores = _scores(path, training.take(validation).scaled(scaler), metric)
+        fold_scores = _scores(path, training.take(validation).scaled(scaler).averaged(), metric)
         for i, (solution, score) in enumerate(zip(path, fold_scores, strict=True)):
             scores[i].append(score)
             gaps[i].append(float(solution.gap.max()))

@@ -11,8 +11,9 @@ import numpy as np
 
 from bottleneck.cache import Cache, CacheLike, cache_fingerprint, open_cache
 from bottleneck.data import ImageTable
-from bottleneck.errors import InvalidOptionError
-from bottleneck.fitting.dataset import load_dataset, resolve_layers
+from bottleneck.errors import CacheError, InvalidOptionError
+from bottleneck.fitting.dataset import load_dataset
+from bottleneck.fitting.features import ALL, Features, require_layers
 from bottleneck.fitting.fit import classifier_options, fit_dataset
 from bottleneck.fitting.fit_result import FitResult
 from bottleneck.fitting.metrics import METRICS
@@ -39,7 +40,8 @@ def sweep(
 ) -> SweepResult:
     """Cross-validate classifiers on every layer of a cache; no network and no images are needed.
 
-    A layer is read once for all classifiers and released before the next one. The workers of an
+    Where there are several layers, the last rows are of classifiers on all of them together. A
+    layer is read once for all classifiers and released before the next one. The workers of an
     executor read it once for each classifier.
 
     Parameters
@@ -66,7 +68,7 @@ def sweep(
     -------
     SweepResult
         Ordered by the share of the network that a layer needs, unknown shares last, then by name;
-        within a layer in the order of `clfs`.
+        all layers together come last. Within a layer in the order of `clfs`.
 
     Raises
     ------
@@ -89,8 +91,8 @@ def sweep(
     classifiers = _require_comparison(clfs, search)
     store = open_cache(cache)
     images = labelled_images(store, labels)
-    costs = {layer: layer_cost(store, layer) for layer in resolve_layers(store, layers)}
-    tasks = [_Task(layer, options) for layer in costs for options in classifiers]
+    compared = _compared_features(store, layers)
+    tasks = [_Task(features, options) for features in compared for options in classifiers]
     on_progress = on_progress or (lambda done, total: None)
     on_progress(0, len(tasks))
     results: dict[_Task, SweepRow] = {}
@@ -99,10 +101,41 @@ def sweep(
     else:
         trained = _train_on_workers(store, labels, tasks, search, memory=memory, executor=executor)
     for task, row in trained:
-        results[task] = dataclasses.replace(row, cost=costs[task.layer])
+        name, cost = compared[task.features]
+        results[task] = dataclasses.replace(row, layer=name, cost=cost)
         on_progress(len(results), len(tasks))
+    return SweepResult(results[task] for task in tasks)
+
+
+class _Compared(NamedTuple):
+    """Name and cost of the features of some rows."""
+
+    layer: str
+    cost: float | None
+
+
+def _compared_features(
+    cache: Cache, layers: str | Sequence[str] | None
+) -> dict[Features, _Compared]:
+    """Return each layer by its cost, then all of them together.
+
+    Raises
+    ------
+    UnknownNameError
+        The cache has no such layer.
+    CacheError
+        No layer was named, and the cache has none; or a layer is not finished.
+    """
+    named = require_layers(cache, [layers] if isinstance(layers, str) else layers or [ALL])
+    if not named:
+        raise CacheError(f"{cache.path} has no layer yet: `bottleneck.extract` adds one")
+    costs = {layer: layer_cost(cache, layer) for layer in named}
     ordered = sorted(costs, key=lambda layer: (cost_or_infinity(costs[layer]), layer))
-    return SweepResult(results[_Task(layer, clf)] for layer in ordered for clf in classifiers)
+    compared = {Features((layer,)): _Compared(layer, costs[layer]) for layer in ordered}
+    if len(ordered) > 1:  # one pass of the network to the deepest layer
+        deepest = max(costs.values(), key=cost_or_infinity)
+        compared[Features(tuple(ordered))] = _Compared("all layers", deepest)
+    return compared
 
 
 def layer_cost(cache: Cache, layer: str) -> float | None:
@@ -121,11 +154,11 @@ def layer_cost(cache: Cache, layer: str) -> float | None:
 class _Task(NamedTuple):
     """One row of the result."""
 
-    layer: str
+    features: Features
     options: ClassifierOptions
 
     def __str__(self) -> str:
-        return f"{self.options.clf} on {self.layer}"
+        return f"{self.options.clf} on {self.features}"
 
 
 def _require_comparison(
@@ -148,21 +181,21 @@ def _train_in_process(
     search: SearchOptions,
     memory: int | None,
 ) -> Iterator[tuple[_Task, SweepRow]]:
-    """Train every task; one layer is in memory at a time."""
-    for layer in dict.fromkeys(task.layer for task in tasks):
-        of_layer = [task for task in tasks if task.layer == layer]
-        yield from _train_layer(cache, images, of_layer, search, memory)
+    """Train every task; codes that several tasks read are in memory once, and no others."""
+    for features in dict.fromkeys(task.features for task in tasks):
+        alike = [task for task in tasks if task.features == features]
+        yield from _train_features(cache, images, alike, search, memory)
 
 
-def _train_layer(
+def _train_features(
     cache: Cache,
     images: ImageTable,
     tasks: Sequence[_Task],
     search: SearchOptions,
     memory: int | None,
 ) -> Iterator[tuple[_Task, SweepRow]]:
-    """Train the tasks of one layer, which is released when this generator ends."""
-    dataset = load_dataset(cache, tasks[0].layer, images, memory=memory)
+    """Train tasks on the same codes, which are released when this generator ends."""
+    dataset = load_dataset(cache, tasks[0].features, images, memory=memory)
     for task in tasks:
         result = fit_dataset(dataset, task.options, search)
         yield task, _make_row(dataset.training, result)
@@ -199,7 +232,7 @@ class _WorkerJob:
         """Train one task on a worker."""
         cache, images = open_on_worker(self.cache, self.fingerprint, self.labels)
         memory = self.memory or spare_memory() // self.concurrency
-        ((_, row),) = _train_layer(cache, images, [task], self.search, memory)
+        ((_, row),) = _train_features(cache, images, [task], self.search, memory)
         return row
 
     def missing_on_worker(self) -> str:
@@ -213,7 +246,8 @@ def _make_row(training: TrainingSet, result: FitResult) -> SweepRow:
     search = result.search
     assert search is not None  # a sweep always has folds
     return SweepRow(
-        layer=result.head.layer,
+        layer=str(result.head.features),
+        features=result.head.features,
         clf=result.head.clf,
         size=result.head.coef.shape[1],
         cost=None,

@@ -11,6 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, overload
 
+from bottleneck.fitting.features import Features
 from bottleneck.fitting.metrics import format_metric
 from bottleneck.fitting.scores import Score
 from bottleneck.fitting.search_result import Candidate
@@ -27,7 +28,9 @@ class SweepRow:
     Attributes
     ----------
     layer : str
-        Layer of the cache.
+        Layer of the cache, or ``"all layers"``.
+    features : Features
+        The layers themselves, and the views of each image.
     clf : str
         ``"svm"`` or ``"softmax"``.
     size : int
@@ -51,6 +54,7 @@ class SweepRow:
     """
 
     layer: str
+    features: Features
     clf: str
     size: int
     cost: float | None
@@ -86,8 +90,9 @@ class SweepResult(Sequence[SweepRow]):
     Examples
     --------
     >>> def row(layer, cost, *scores):
-    ...     cv = Candidate("standardize", 1.0, scores, 0.0, True)
-    ...     return SweepRow(layer, "svm", 8, cost, cv, "accuracy", None, 0.5, True, 0.1, {})
+    ...     cv, features = Candidate("sqrt", 1.0, scores, 0.0, True), Features((layer,))
+    ...     result = (cv, "accuracy", None, 0.5, True, 0.1, {})
+    ...     return SweepRow(layer, features, "svm", 8, cost, *result)
     >>> sweep = SweepResult([row("layer3", 0.6, 0.88, 0.90), row("layer4", 1.0, 0.86, 0.94)])
     >>> sweep.best.layer, sweep.recommended.layer
     ('layer4', 'layer3')
@@ -207,7 +212,9 @@ class SweepResult(Sequence[SweepRow]):
     def __str__(self) -> str:
         """Format the table and the recommendation."""
         row = self.recommended
-        return self.format(f"bottleneck.fit(cache, {row.clf!r}, layers={row.layer!r})")
+        layers = list(row.features.layers)
+        named = layers if len(layers) > 1 else layers[0]
+        return self.format(f"bottleneck.fit(cache, {row.clf!r}, layers={named!r})")
 
     def __repr__(self) -> str:
         """Return a short description."""

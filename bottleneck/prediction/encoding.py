@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from bottleneck.data import ImageSource
@@ -39,7 +41,7 @@ def encode_images(
     Returns
     -------
     iterator of EncodedBatch
-        Consecutive batches in the order of `rows`; ``codes`` has the head's layer.
+        Consecutive batches in the order of `rows`; ``codes`` has the head's layers.
 
     Raises
     ------
@@ -51,7 +53,7 @@ def encode_images(
     encoder = load_encoder(
         head.spec,
         head.reference,
-        [head.layer],
+        list(head.features.layers),
         model=model,
         weights=weights,
         device=compute.device,
@@ -61,3 +63,11 @@ def encode_images(
     size = compute.batch_size or encoder.runner.default_batch_size
     batches = (rows[start : start + size] for start in range(0, len(rows), size))
     return encoder.encode(source, batches, workers=compute.workers, max_pixels=compute.max_pixels)
+
+
+def codes_side_by_side(head: Head, batch: EncodedBatch) -> NDArray[np.float32]:
+    """Return the codes of a batch's valid images as a head reads them, shape (valid images, d)."""
+    n = len(batch.row)
+    layers = [batch.codes[layer].reshape(n, -1) for layer in head.features.layers]
+    codes = layers[0] if len(layers) == 1 else np.hstack(layers)
+    return codes[batch.valid]

@@ -41,7 +41,7 @@ class Evaluation:
     ----------
     score : ClassificationScore or MultilabelScore
     rejected : dict of str to str
-        Labelled images of the split that gave no codes at the head's layer, by path, and why.
+        Labelled images of the split that gave no codes at the head's layers, by path, and why.
 
     Examples
     --------
@@ -138,7 +138,8 @@ def evaluate(
 def _evaluate_images(
     head: Head, source: ImageSource, split: str | None, **options: Any
 ) -> Evaluation:
-    from bottleneck.prediction.encoding import encode_images  # imports torch: not for a cache
+    # Imports torch, which a cache does not need.
+    from bottleneck.prediction.encoding import codes_side_by_side, encode_images
 
     images = source.table
     split = _require_split(images, split)
@@ -149,7 +150,7 @@ def _evaluate_images(
     rejected: dict[str, str] = {}
     count = 0
     for batch in encode_images(head, source, rows.tolist(), **options):
-        block = batch.codes[head.layer].reshape(len(batch.row), -1)[batch.valid]
+        block = codes_side_by_side(head, batch)
         if not codes.size:  # one array for all images: a list of batches would be a second copy
             codes = np.empty((len(rows), block.shape[1]), dtype=np.float32)
         codes[count : count + len(block)] = block
@@ -170,16 +171,16 @@ def _evaluate_images(
 def _evaluate_cache(head: Head, cache: Cache, split: str | None) -> Evaluation:
     head.require(cache.spec, where=f"cache {cache.path}")
     images = cache.images
-    usable = cache.valid_rows(head.layer)
+    usable = head.features.valid_rows(cache)
     split = _require_split(images, split)
     labelled = split_rows(images, images.has_label, split)
     rows = labelled[usable[labelled]]
-    # Not `cache.rejected()`: an image may have codes at this layer and none at another.
-    reasons = cache.row_validity(head.layer)[1]
+    # Not `cache.rejected()`: an image may have codes at these layers and none at another.
+    reasons = head.features.rejected(cache)
     rejected = {images.path[row]: reasons[row] for row in labelled.tolist() if row in reasons}
     require_rows(rows, split=split)
     rows, targets, unknown = _judged_rows(head, images, rows, split)
-    codes = open_matrix(cache, head.layer, rows, memory=None)
+    codes = open_matrix(cache, head.features, rows, memory=None)
     return Evaluation(score_head(head, codes, targets, split=split, unknown=unknown), rejected)
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from bottleneck.data import ImageSource
 from bottleneck.extraction import ComputeOptions, EncodedBatch
 from bottleneck.fitting import Head
-from bottleneck.prediction.encoding import encode_images
+from bottleneck.prediction.encoding import codes_side_by_side, encode_images
 from bottleneck.prediction.inputs import open_head, open_sources
 
 
@@ -95,8 +95,7 @@ def predict(
 
 
 def _classify_batch(head: Head, source: ImageSource, batch: EncodedBatch) -> Iterator[Prediction]:
-    codes = batch.codes[head.layer].reshape(len(batch.row), -1)[batch.valid]
-    margins = head.decision_function(codes)
+    margins = head.decision_function(codes_side_by_side(head, batch))
     scores = head.predict_scores(margins)
     order = np.argsort(-scores, axis=1, kind="stable")
     rows = zip(head.predict_labels(margins), scores.tolist(), order.tolist(), strict=True)

@@ -60,9 +60,10 @@ def sweep(
 ) -> None:
     """Compare the layers of a cache.
 
-    Trains every classifier on every layer, cross-validated as `fit` does it, in the order of the
-    layers' cost. Recommends the cheapest layer within one standard error of the best, and prints
-    the command that trains it. Held-out accuracy is shown, and does not influence the choice.
+    Trains every classifier on every layer, in the order of the layers' cost, and on all of them
+    together, cross-validated as `fit` does it. Recommends the cheapest row within one standard
+    error of the best, and prints the command that trains it. Held-out accuracy is shown, and does
+    not influence the choice.
 
     With --backend, each row of the table is computed by a process of this machine, or by a worker
     of a Dask cluster that sees the cache under the same path.
@@ -119,7 +120,9 @@ _OF_SWEEP_ALONE = {
 
 def _fit_command(ctx: click.Context, row: "SweepRow") -> str:
     """Return the command that trains a row, with every option that is not at its default."""
-    words = ["bottleneck", "fit", ctx.params["cache"], "--clf", row.clf, "--layer", row.layer]
+    words = ["bottleneck", "fit", ctx.params["cache"], "--clf", row.clf]
+    for layer in row.features.layers:
+        words += ["--layer", layer]
     for option in ctx.command.params:
         name = option.name or ""
         if name in _OF_SWEEP_ALONE or ctx.get_parameter_source(name) is ParameterSource.DEFAULT:
