@@ -17,6 +17,7 @@ from bottleneck.cache import (
     CacheLike,
     CacheUpdate,
     Duplicates,
+    SeriesLike,
     StorageLayout,
     cache_path,
     find_duplicates,
@@ -257,7 +258,7 @@ def _find_missing(
     if refresh.retry_rejected and not update.new:
         rejected = cache.rejected(task.shards(cache.shard_count))
         shards = {row // cache.layout.shard_size for row in rejected}
-    redo = {*refresh.redo, *update.stale, *product(layers, shards)}
+    redo: set[tuple[SeriesLike, int]] = {*refresh.redo, *update.stale, *product(layers, shards)}
     return find_missing(cache, layers, task, redo)
 
 

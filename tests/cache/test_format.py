@@ -1106,7 +1106,7 @@ def test_a_shard_that_says_it_is_of_a_view_or_another_version_is_not_finished(ca
         write_envelope(path, header | {"view": view}, room=room, version=version)
     assert list(open_cache(cache).finished_shards("layer2")) == [0, 3, 4]
     assert [item.why for item in verify(cache)] == [
-        "of view 1 of its images",
+        "of view 1 of its images, made by an unnamed recipe",
         "of format version 2, in a cache of version 3",
     ]
 

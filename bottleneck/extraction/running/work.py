@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from bottleneck.cache import Cache
+from bottleneck.cache import Cache, Series, SeriesLike
 from bottleneck.runtime import ArrayTask
 
 # Shards to make, by the names of the layers that lack them: one forward pass gives all of these.
@@ -16,7 +16,10 @@ MissingShards = dict[tuple[str, ...], list[int]]
 
 
 def find_missing(
-    cache: Cache, layers: Sequence[str], task: ArrayTask, redo: Collection[tuple[str, int]] = ()
+    cache: Cache,
+    layers: Sequence[str],
+    task: ArrayTask,
+    redo: Collection[tuple[SeriesLike, int]] = (),
 ) -> MissingShards:
     """Return the shards that a task is to make, by the layers that lack them.
 
@@ -37,11 +40,12 @@ def find_missing(
         The shards, by the names of the layers that lack them.
     """
     shards = task.shards(cache.shard_count)
+    again = {(Series.of(layer), shard) for layer, shard in redo}
     lacking: defaultdict[int, list[str]] = defaultdict(list)
     for layer in dict.fromkeys(layers):
         finished = cache.finished_shards(layer, shards)
         for shard in shards:
-            if shard not in finished or (layer, shard) in redo:
+            if shard not in finished or (Series(layer), shard) in again:
                 lacking[shard].append(layer)
     missing: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
     for shard in sorted(lacking):
