@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from bottleneck import open_executor
-from bottleneck.cli.types import PATH, GridOfC, Numbers, Range, Size
+from bottleneck.cli.types import PATH, GridOfC, Numbers, Range, Size, Views
 from bottleneck.errors import InvalidOptionError
 from bottleneck.runtime import BACKENDS, Executor
 
@@ -242,6 +242,15 @@ def relocated_model_options(command: F) -> F:
     )(command)
 
 
+def views_option(command: F) -> F:
+    """Add ``--views``, for a head."""
+    return click.option(
+        "--views",
+        type=click.IntRange(min=1),
+        help="Views of each image whose scores are averaged; 1: the plain image.  [the head's]",
+    )(command)
+
+
 def training_options(command: F) -> F:
     """Add the options of the search for C and of training, for `fit` and `sweep`."""
     options = [
@@ -268,6 +277,11 @@ def training_options(command: F) -> F:
             show_default=True,
             help="Scaling of each layer's codes, fitted on training folds alone. sqrt: signed "
             "square roots, standardized; auto: the best of these.",
+        ),
+        click.option(
+            "--views",
+            type=Views(),
+            help="Views of each image, counted from the plain one; all, or a number.  [all]",
         ),
         click.option(
             "--class-weight",

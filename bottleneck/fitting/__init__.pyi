@@ -7,4 +7,5 @@ from .options import ClassifierOptions as ClassifierOptions
 from .options import SearchOptions as SearchOptions
 from .scores import Score as Score
 from .sharded_matrix import open_matrix as open_matrix
+from .sweep_result import SweepResult as SweepResult
 from .sweep_result import SweepRow as SweepRow

@@ -2,16 +2,19 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache import Cache
-from bottleneck.errors import InvalidOptionError, UnknownNameError
+from bottleneck.cache import Cache, Series
+from bottleneck.errors import CacheError, InvalidOptionError, UnknownNameError
 from bottleneck.linear import column_blocks
+from bottleneck.spec import ViewRecipe
 
 ALL = "all"  # of the layers or the views of a cache
+Views = int | Literal["all"]
 _MOST_NAMED = 3  # layers in the name of a file
 
 
@@ -25,6 +28,8 @@ class Features:
         Layers, each once, in the order of their columns.
     views : int
         Views of an image, counted from the plain one; each is a row.
+    recipe : ViewRecipe or None
+        How the views are made; None where there is only the plain one.
 
     Examples
     --------
@@ -34,6 +39,7 @@ class Features:
 
     layers: tuple[str, ...]
     views: int = 1
+    recipe: ViewRecipe | None = None
 
     def __str__(self) -> str:
         """Name the layers, and the views if there are several."""
@@ -52,6 +58,25 @@ class Features:
         n = len(self.layers)
         return "+".join(self.layers) if n <= _MOST_NAMED else f"{n}-layers"
 
+    def with_views(self, views: int) -> Self:
+        """Return the same layers in another number of views.
+
+        Raises
+        ------
+        InvalidOptionError
+            `views` is below 1, or above 1 where nothing says how views are made.
+
+        Examples
+        --------
+        >>> Features(("layer3",), 5, ViewRecipe()).with_views(1)
+        Features(layers=('layer3',), views=1, recipe=None)
+        """
+        if type(views) is not int or views < 1:
+            raise InvalidOptionError("views", views, "a whole number above 0, or all")
+        if views > 1 and self.recipe is None:
+            raise InvalidOptionError("views", views, "1: there are no views of these images")
+        return replace(self, views=views, recipe=self.recipe if views > 1 else None)
+
     def sizes(self, cache: Cache) -> tuple[int, ...]:
         """Return the number of values of a flattened code of each layer, all finished."""
         return tuple(code_size(cache, layer) for layer in self.layers)
@@ -62,16 +87,22 @@ class Features:
         Raises
         ------
         CacheError
-            A layer or a view of it is not finished.
+            A layer or a view of it is not there or not finished, or the views are other ones.
         """
-        valid: NDArray[np.bool_] = np.all([cache.valid_rows(each) for each in self.layers], axis=0)
+        if self.recipe is not None and cache.view_recipe not in (self.recipe, None):
+            raise CacheError(
+                f"{cache.path} has views by {cache.view_recipe}, not by {self.recipe}: `views=1` "
+                "uses the images alone"
+            )
+        each = [cache.valid_rows(layer, self.views) for layer in self.layers]
+        valid: NDArray[np.bool_] = np.all(each, axis=0)
         return valid
 
     def rejected(self, cache: Cache) -> dict[int, str]:
-        """Return the rows that lack codes in some layer, each with the reason of the first one."""
+        """Return the rows that lack codes in some layer or view, with the first one's reason."""
         reasons: dict[int, str] = {}
-        for layer in self.layers:
-            reasons = cache.row_validity(layer)[1] | reasons
+        for layer, view, _ in self.series(cache):
+            reasons = cache.row_validity(Series(layer, view))[1] | reasons
         return reasons
 
     def series(self, cache: Cache) -> Iterator[tuple[str, int, slice]]:
@@ -105,7 +136,7 @@ class Features:
         d = sum(self.sizes(cache))
         codes = np.empty((len(rows), self.views, d), dtype=np.float32)
         for layer, view, columns in self.series(cache):
-            codes[:, view, columns] = cache.read_codes(layer, rows)
+            codes[:, view, columns] = cache.read_codes(layer, rows, view)
         return codes.reshape(-1, d)
 
 
@@ -142,8 +173,10 @@ def require_layers(cache: Cache, layers: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(named))
 
 
-def resolve_features(cache: Cache, layers: str | Sequence[str] | None) -> Features:
-    """Return what to train on: the layers that were named, or the cache's only one.
+def resolve_features(
+    cache: Cache, layers: str | Sequence[str] | None, views: Views = "all"
+) -> Features:
+    """Return what to train on: the layers that were named, or the cache's only one, and the views.
 
     Parameters
     ----------
@@ -151,13 +184,17 @@ def resolve_features(cache: Cache, layers: str | Sequence[str] | None) -> Featur
         Cache with the layers.
     layers : str or sequence of str, optional
         Names of layers, or ``"all"``; needed where the cache has several.
+    views : int or "all"
+        Number of views, counted from the plain image; by default all that every layer has.
 
     Raises
     ------
     UnknownNameError
         The cache has no such layer.
     InvalidOptionError
-        No layer was named, and the cache has several or none.
+        No layer was named, and the cache has several or none; or `views` is below 1.
+    CacheError
+        All views are asked for, and one is not finished.
     """
     known = cache.layers
     named = [layers] if isinstance(layers, str) else list(layers or ())
@@ -171,4 +208,6 @@ def resolve_features(cache: Cache, layers: str | Sequence[str] | None) -> Featur
             f"({', '.join(known) or 'none is extracted yet'}), or all",
             "`bottleneck.sweep` compares them",
         )
-    return Features(require_layers(cache, named))
+    chosen = require_layers(cache, named)
+    count = min(cache.views(layer) for layer in chosen) if views == "all" else views
+    return Features(chosen, recipe=cache.view_recipe).with_views(count)

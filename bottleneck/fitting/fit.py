@@ -14,7 +14,7 @@ from bottleneck.cache import CacheLike, open_cache
 from bottleneck.data import UnknownLabels
 from bottleneck.errors import InvalidOptionError
 from bottleneck.fitting.dataset import CodeDataset, load_dataset
-from bottleneck.fitting.features import resolve_features
+from bottleneck.fitting.features import Views, resolve_features
 from bottleneck.fitting.fit_result import FitResult
 from bottleneck.fitting.folds import require_foldable
 from bottleneck.fitting.head import Head
@@ -32,7 +32,6 @@ from bottleneck.linear import (
     Solution,
     TrainingSet,
     expand_binary,
-    mean_of_rows,
     train,
 )
 from bottleneck.runtime import DaskExecutor, Executor
@@ -43,6 +42,7 @@ def fit(
     clf: str | ClassifierOptions,
     *,
     layers: str | Sequence[str] | None = None,
+    views: Views = "all",
     search: SearchOptions = SearchOptions(),
     labels: str | PathLike[str] | None = None,
     memory: int | None = None,
@@ -63,6 +63,9 @@ def fit(
     layers : str or sequence of str, optional
         Layers of the cache, or ``"all"``; needed where it has several. The codes of several layers
         are side by side, each layer scaled by itself and divided by the root of their number.
+    views : int or "all"
+        Views of each image, counted from the plain one. Each is a row of weight 1/views; the views
+        of an image are in one fold, and it is judged by the mean of their decision values.
     search : SearchOptions
         Search over C and scalings; 5 folds with standardized features by default.
     labels : str or PathLike, optional
@@ -106,7 +109,7 @@ def fit(
             hint = "`bottleneck.sweep` takes other executors too"
             raise InvalidOptionError("executor", executor, "a DaskExecutor", hint)
     store = open_cache(cache)
-    features = resolve_features(store, layers)
+    features = resolve_features(store, layers, views)
     images = labelled_images(store, labels)
     dataset = load_dataset(store, features, images, memory=memory, executor=executor)
     result = fit_dataset(dataset, options, search)
@@ -207,8 +210,10 @@ def score_head(
 
 def _image_values(codes: NDArray[Any], *, head: Head) -> NDArray[np.float64]:
     """Return the decision values of each image, and those of its plain view, shape (2, n, k)."""
-    values, views = head.decision_function(codes), head.features.views
-    return np.stack([mean_of_rows(values, views), values[::views]])
+    plain = head.with_views(1)
+    return np.stack(
+        [head.decision_function(codes), plain.decision_function(codes[:: head.features.views])]
+    )
 
 
 def classifier_options(clf: str | ClassifierOptions) -> ClassifierOptions:

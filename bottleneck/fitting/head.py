@@ -1,7 +1,7 @@
 """Heads: trained linear classifiers with all data that prediction needs, stored as safetensors."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
@@ -15,9 +15,9 @@ from bottleneck.cache import PARSE_ERRORS
 from bottleneck.data import SEPARATOR
 from bottleneck.errors import HeadError, format_error
 from bottleneck.fitting.features import Features
-from bottleneck.linear import CLASSIFIERS, SCALINGS, Calibration, FeatureScaler
+from bottleneck.linear import CLASSIFIERS, SCALINGS, Calibration, FeatureScaler, mean_of_rows
 from bottleneck.runtime import atomic_write
-from bottleneck.spec import ModelReference, Spec
+from bottleneck.spec import ModelReference, Spec, ViewRecipe
 
 FORMAT = "bottleneck-head"
 FORMAT_VERSION = 2
@@ -73,18 +73,33 @@ class Head:
     reference: ModelReference
     training_record: dict[str, Any]
 
-    def decision_function(self, codes: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the linear score of each class for each row.
+    def with_views(self, views: int) -> Self:
+        """Return the same classifier for another number of views of each image.
 
         Parameters
         ----------
-        codes : ndarray, shape (n, d)
-            Flattened codes of this head's spec and layers. A view of an image is a row.
+        views : int
+            Counted from the plain image; 1 is that alone.
+
+        Raises
+        ------
+        InvalidOptionError
+            `views` is below 1, or above 1 for a head that was trained without views.
+        """
+        return replace(self, features=self.features.with_views(views))
+
+    def decision_function(self, codes: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the linear score of each class, its mean over the views of an image.
+
+        Parameters
+        ----------
+        codes : ndarray, shape (n · views, d)
+            Flattened codes of this head's spec, layers side by side. The views of an image are
+            consecutive rows.
 
         Returns
         -------
         ndarray of float64, shape (n, k)
-            The score of an image is the mean over its views.
 
         Raises
         ------
@@ -95,7 +110,8 @@ class Head:
             raise HeadError(
                 f"the head reads codes of size {self.coef.shape[1]}, got shape {codes.shape}"
             )
-        return self.scaler(codes.astype(np.float64)) @ self.coef.T + self.intercept
+        scaled = mean_of_rows(self.scaler(codes.astype(np.float64)), self.features.views)
+        return np.asarray(scaled @ self.coef.T + self.intercept)
 
     def predict_scores(self, decision_values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return probabilities, or the decision values of a head without calibration.
@@ -178,6 +194,7 @@ class Head:
                 for layer, size in zip(self.features.layers, self.scaler.sizes, strict=True)
             ],
             "views": self.features.views,
+            "view_recipe": self.features.recipe.to_json() if self.features.recipe else None,
             "classes": self.classes,
             "preprocess": self.scaler.name,
             "multilabel": self.multilabel,
@@ -215,7 +232,7 @@ class Head:
             layers = _layer_sizes(values, tensors["coef"])
             head = cls(
                 clf=values["clf"],
-                features=Features(tuple(layers), values.get("views", 1)),
+                features=_features(values, tuple(layers)),
                 classes=list(values["classes"]),
                 coef=tensors["coef"],
                 intercept=tensors["intercept"],
@@ -246,6 +263,12 @@ def _layer_sizes(values: dict[str, Any], coef: NDArray[np.float64]) -> dict[str,
     if "layers" not in values:
         return {values["layer"]: coef.shape[1]}
     return {layer["name"]: layer["size"] for layer in values["layers"]}
+
+
+def _features(values: dict[str, Any], layers: tuple[str, ...]) -> Features:
+    recipe = values.get("view_recipe")
+    made = None if recipe is None else ViewRecipe.from_json(recipe)
+    return Features(layers, values.get("views", 1), made)
 
 
 _TENSORS = ("coef", "intercept", "mean", "scale", "slope", "offset")
@@ -291,6 +314,8 @@ def _validate(path: Path, head: Head) -> None:
     counts = (head.features.views, *sizes)
     if not layers or not all(type(count) is int and count > 0 for count in counts):
         raise HeadError(f"{path}: views and the sizes of layers are {counts}, must be above 0")
+    if (head.features.views > 1) != (head.features.recipe is not None):
+        raise HeadError(f"{path}: a recipe is needed for views, and for nothing else")
     k, d = len(head.classes), sum(sizes)
     expected = [
         ("coef", head.coef, (k, d)),

@@ -103,7 +103,7 @@ class ShardedMatrix(CodeMatrix):
             start = first = 0
             verify = shard not in self._verified
             readers = [
-                self.cache.read_blocks(layer, shard, self.block, verify=verify)
+                self.cache.read_blocks(layer, shard, self.block, verify=verify, view=view)
                 for layer, view, _ in series
             ]
             for stored in zip(*readers, strict=True):

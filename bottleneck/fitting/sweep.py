@@ -1,8 +1,7 @@
 """Compare layers and classifiers by cross-validation, in this process or on workers."""
 
-import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +12,7 @@ from bottleneck.cache import Cache, CacheLike, cache_fingerprint, open_cache
 from bottleneck.data import ImageTable
 from bottleneck.errors import CacheError, InvalidOptionError
 from bottleneck.fitting.dataset import load_dataset
-from bottleneck.fitting.features import ALL, Features, require_layers
+from bottleneck.fitting.features import ALL, Features, Views, require_layers, resolve_features
 from bottleneck.fitting.fit import classifier_options, fit_dataset
 from bottleneck.fitting.fit_result import FitResult
 from bottleneck.fitting.metrics import METRICS
@@ -32,6 +31,7 @@ def sweep(
     clfs: str | ClassifierOptions | Sequence[str | ClassifierOptions] = ("svm", "softmax"),
     *,
     layers: str | Sequence[str] | None = None,
+    views: Views | None = None,
     search: SearchOptions = SearchOptions(),
     labels: str | PathLike[str] | None = None,
     memory: int | None = None,
@@ -40,9 +40,9 @@ def sweep(
 ) -> SweepResult:
     """Cross-validate classifiers on every layer of a cache; no network and no images are needed.
 
-    Where there are several layers, the last rows are of classifiers on all of them together. A
-    layer is read once for all classifiers and released before the next one. The workers of an
-    executor read it once for each classifier.
+    Where there are several layers, the last rows are of classifiers on all of them together. The
+    codes of a row are read once for all classifiers and released before the next ones. The workers
+    of an executor read them once for each classifier.
 
     Parameters
     ----------
@@ -52,6 +52,9 @@ def sweep(
         Classifiers to compare.
     layers : str or sequence of str, optional
         Layers to compare; all of the cache by default.
+    views : int or "all", optional
+        Views of each image in every row. By default the rows are of plain images, and where there
+        are views the last ones are of all layers with all views.
     search : SearchOptions
         Search over C and scalings, with at least 2 folds; 5 folds with standardized features by
         default.
@@ -68,7 +71,8 @@ def sweep(
     -------
     SweepResult
         Ordered by the share of the network that a layer needs, unknown shares last, then by name;
-        all layers together come last. Within a layer in the order of `clfs`.
+        all layers together come last, with all views at the very end. Within a layer in the order
+        of `clfs`.
 
     Raises
     ------
@@ -91,7 +95,7 @@ def sweep(
     classifiers = _require_comparison(clfs, search)
     store = open_cache(cache)
     images = labelled_images(store, labels)
-    compared = _compared_features(store, layers)
+    compared = _compared_features(store, layers, views)
     tasks = [_Task(features, options) for features in compared for options in classifiers]
     on_progress = on_progress or (lambda done, total: None)
     on_progress(0, len(tasks))
@@ -102,7 +106,7 @@ def sweep(
         trained = _train_on_workers(store, labels, tasks, search, memory=memory, executor=executor)
     for task, row in trained:
         name, cost = compared[task.features]
-        results[task] = dataclasses.replace(row, layer=name, cost=cost)
+        results[task] = replace(row, layer=name, cost=cost)
         on_progress(len(results), len(tasks))
     return SweepResult(results[task] for task in tasks)
 
@@ -115,9 +119,9 @@ class _Compared(NamedTuple):
 
 
 def _compared_features(
-    cache: Cache, layers: str | Sequence[str] | None
+    cache: Cache, layers: str | Sequence[str] | None, views: Views | None
 ) -> dict[Features, _Compared]:
-    """Return each layer by its cost, then all of them together.
+    """Return each layer by its cost, then all of them together, then those with all views.
 
     Raises
     ------
@@ -131,11 +135,18 @@ def _compared_features(
         raise CacheError(f"{cache.path} has no layer yet: `bottleneck.extract` adds one")
     costs = {layer: layer_cost(cache, layer) for layer in named}
     ordered = sorted(costs, key=lambda layer: (cost_or_infinity(costs[layer]), layer))
-    compared = {Features((layer,)): _Compared(layer, costs[layer]) for layer in ordered}
-    if len(ordered) > 1:  # one pass of the network to the deepest layer
-        deepest = max(costs.values(), key=cost_or_infinity)
-        compared[Features(tuple(ordered))] = _Compared("all layers", deepest)
-    return compared
+    every = resolve_features(cache, ordered, "all" if views is None else views)
+    shown = every if views is not None else every.with_views(1)
+    rows = [replace(shown, layers=(layer,)) for layer in ordered] + [shown, every]
+    return {row: _describe(row, costs) for row in rows}  # equal ones are one
+
+
+def _describe(features: Features, costs: Mapping[str, float | None]) -> _Compared:
+    """Return the name of a row, and the cost of its deepest layer for each view."""
+    together = len(features.layers) > 1
+    name = str(replace(features, layers=("all layers",)) if together else features)
+    deepest = max((costs[layer] for layer in features.layers), key=cost_or_infinity)
+    return _Compared(name, None if deepest is None else features.views * deepest)
 
 
 def layer_cost(cache: Cache, layer: str) -> float | None:

@@ -28,7 +28,7 @@ class SweepRow:
     Attributes
     ----------
     layer : str
-        Layer of the cache, or ``"all layers"``.
+        Layer of the cache, or ``"all layers"``; with the number of views if there are several.
     features : Features
         The layers themselves, and the views of each image.
     clf : str
@@ -36,7 +36,8 @@ class SweepRow:
     size : int
         Number of values of a code.
     cost : float or None
-        Share of the network's multiply-adds up to the layer; None where the cache has no record.
+        Share of the network's multiply-adds up to the deepest layer, for each view; None where the
+        cache has no record.
     cv : Candidate
         Cross-validation of the selected C and scaling.
     metric : str
@@ -65,6 +66,11 @@ class SweepRow:
     converged: bool
     seconds: float
     record: dict[str, Any]
+
+    @property
+    def combined(self) -> bool:
+        """Whether it is of several layers or views."""
+        return len(self.features.layers) > 1 or self.features.views > 1
 
     @property
     def heldout_metric(self) -> float | None:
@@ -214,7 +220,9 @@ class SweepResult(Sequence[SweepRow]):
         row = self.recommended
         layers = list(row.features.layers)
         named = layers if len(layers) > 1 else layers[0]
-        return self.format(f"bottleneck.fit(cache, {row.clf!r}, layers={named!r})")
+        several = any(other.features.views > 1 for other in self)
+        views = f", views={row.features.views}" if several else ""
+        return self.format(f"bottleneck.fit(cache, {row.clf!r}, layers={named!r}{views})")
 
     def __repr__(self) -> str:
         """Return a short description."""

@@ -66,8 +66,8 @@ def encode_images(
 
 
 def codes_side_by_side(head: Head, batch: EncodedBatch) -> NDArray[np.float32]:
-    """Return the codes of a batch's valid images as a head reads them, shape (valid images, d)."""
-    n = len(batch.row)
-    layers = [batch.codes[layer].reshape(n, -1) for layer in head.features.layers]
-    codes = layers[0] if len(layers) == 1 else np.hstack(layers)
-    return codes[batch.valid]
+    """Return the codes of a batch's valid images as a head reads them, shape (n · views, d)."""
+    shape = (len(batch.row), head.features.views, -1)
+    layers = [batch.codes[layer].reshape(shape) for layer in head.features.layers]
+    codes = layers[0] if len(layers) == 1 else np.concatenate(layers, axis=2)
+    return codes[batch.valid].reshape(-1, codes.shape[2])

@@ -82,6 +82,7 @@ def evaluate(
     target: CacheLike | ImageSource,
     *,
     split: str | None = None,
+    views: int | None = None,
     model: "str | nn.Module | None" = None,
     weights: str | None = None,
     compute: ComputeOptions = ComputeOptions(),
@@ -99,6 +100,9 @@ def evaluate(
     split : str, optional
         The split to score; by default the held-out one (``test``, else ``val``), and all images
         where there are no splits.
+    views : int, optional
+        Views of each image whose decision values are averaged, counted from the plain one. By
+        default those that the head was trained with.
     model : str or nn.Module, optional
         For images: the network, if its file has moved or it was given as an object; it must be the
         same.
@@ -124,7 +128,7 @@ def evaluate(
     held-out test  75.0% of 4 (95 % interval 30.1% to 95.4%), mean per class 75.0%
     ...
     """
-    head = open_head(head)
+    head = open_head(head, views)
     if isinstance(target, str | os.PathLike):
         has_codes = is_cache(Path(target))
     else:
@@ -152,7 +156,7 @@ def _evaluate_images(
     for batch in encode_images(head, source, rows.tolist(), **options):
         block = codes_side_by_side(head, batch)
         if not codes.size:  # one array for all images: a list of batches would be a second copy
-            codes = np.empty((len(rows), block.shape[1]), dtype=np.float32)
+            codes = np.empty((len(rows) * head.features.views, block.shape[1]), dtype=np.float32)
         codes[count : count + len(block)] = block
         count += len(block)
         valid[np.searchsorted(rows, batch.row)] = batch.valid

@@ -38,7 +38,7 @@ def a_head(**changes: Any) -> Head:
     random = np.random.default_rng(0)
     values: dict[str, Any] = {
         "clf": "softmax",
-        "features": Features(("layer3", "layer4"), views=2),
+        "features": Features(("layer3", "layer4")),
         "classes": ["ants", "bées", "wasps"],
         "coef": random.normal(size=(3, 5)),
         "intercept": random.normal(size=3),
@@ -103,6 +103,7 @@ def test_scores_are_those_of_scikit_learns_pipeline(
         classes=[str(k) for k in range(classes)],
         coef=coef,
         intercept=intercept,
+        features=Features(("layer3",)),
         scaler=FeatureScaler(
             preprocess,
             (6,),
@@ -121,7 +122,9 @@ def test_codes_are_prepared_in_double_precision() -> None:
     far = FeatureScaler("standardize", (5,), np.full(5, 1e6), np.full(5, 1e-3))
     codes = np.full((1, 5), 1e6, np.float32)
     codes[0, 0] += 0.0625  # the next number of single precision
-    head = a_head(scaler=far, coef=np.eye(3, 5), intercept=np.zeros(3))
+    head = a_head(
+        features=Features(("layer3",)), scaler=far, coef=np.eye(3, 5), intercept=np.zeros(3)
+    )
     assert head.decision_function(codes).tolist() == [[62.5, 0, 0]]
     assert head.decision_function(codes).dtype == np.float64
 

@@ -338,8 +338,9 @@ def _nuisance(kind: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     if kind == "standardize":  # a small feature says it, large ones drown it
         X[:, 1:] *= 30
         X[:, 0] = random.normal(size=120) + 3 * y  # of either sign: a root would blur it
-    if kind == "sqrt":  # the value varies more than what it tells
-        X[:, 0] = np.exp(2 * (random.normal(size=120) + 2.5 * y))
+    if kind == "sqrt":  # a few large values drown the many that say it
+        X = random.normal(size=(120, 8)) + 0.6 * y[:, None] - 0.3
+        X *= np.abs(X) ** 4
     if kind == "l2":  # bright and dark images of the same
         X *= 10 ** random.uniform(-2, 2, size=(120, 1))
     if kind == "none":  # the brightness says it, and features that hardly vary are noise

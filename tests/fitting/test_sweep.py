@@ -16,6 +16,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from bottleneck.backbones.layers import list_layers
+from bottleneck.cache.format.series import SeriesLike
 from bottleneck.cache.format.shard import ShardData, read_header
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache, open_cache
@@ -155,8 +156,8 @@ def test_every_shard_is_read_once_for_its_layer_and_once_for_all(
     reads: Counter[tuple[str, int]] = Counter()
     read_checked = Cache.read_checked
 
-    def spy(self: Cache, layer: str, shard: int) -> NDArray[Any]:
-        reads[layer, shard] += 1
+    def spy(self: Cache, layer: SeriesLike, shard: int) -> NDArray[Any]:
+        reads[str(layer), shard] += 1
         return read_checked(self, layer, shard)
 
     monkeypatch.setattr(Cache, "read_checked", spy)

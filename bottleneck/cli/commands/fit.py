@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -43,6 +43,7 @@ def fit(
     overwrite: bool,
     as_json: bool,
     labels: Path | None,
+    views: int | Literal["all"] | None,
     memory: int | None,
     backend: str | None,
     scheduler: str | None,
@@ -51,10 +52,11 @@ def fit(
     """Train a linear classifier on cached codes.
 
     Needs no GPU, no images and no weights. Codes of several layers are side by side, each layer
-    scaled by itself and divided by the root of their number. C is chosen by cross-validation on
-    the training split alone. The held-out split (test, or else val) is used once, after that, to
-    measure accuracy. Images of a class that the training split lacks are counted there, and are
-    not in the score.
+    scaled by itself and divided by the root of their number. An image with V views is V rows of
+    weight 1/V, is never divided by a fold, and is judged by the mean of their scores. C is chosen
+    by cross-validation on the training split alone. The held-out split (test, or else val) is used
+    once, after that, to measure accuracy. Images of a class that the training split lacks are
+    counted there, and are not in the score.
 
     \b
     Example:
@@ -73,7 +75,7 @@ def fit(
     search = take_search_options(training)
     options = ClassifierOptions(clf, **training)
     store = open_cache(cache)
-    features = resolve_features(store, layers)
+    features = resolve_features(store, layers, views or "all")
     out = out or Path(f"head-{clf}-{features.file_name}.safetensors")
     require_writable_output(out, overwrite=overwrite)  # before the training, not after it
     if save_cv is not None:
@@ -85,6 +87,7 @@ def fit(
             store,
             options,
             layers=features.layers,
+            views=features.views,
             search=search,
             labels=labels,
             memory=memory,

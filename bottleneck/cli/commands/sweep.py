@@ -3,7 +3,7 @@
 import json
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from click.core import ParameterSource
@@ -19,7 +19,7 @@ from bottleneck.cli.options import (
 from bottleneck.cli.types import PATH
 
 if TYPE_CHECKING:
-    from bottleneck.fitting import SweepRow
+    from bottleneck.fitting import SweepResult
 
 
 @click.command()
@@ -55,15 +55,16 @@ def sweep(
     overwrite: bool,
     as_json: bool,
     labels: Path | None,
+    views: int | Literal["all"] | None,
     memory: int | None,
     **options: Any,
 ) -> None:
     """Compare the layers of a cache.
 
     Trains every classifier on every layer, in the order of the layers' cost, and on all of them
-    together, cross-validated as `fit` does it. Recommends the cheapest row within one standard
-    error of the best, and prints the command that trains it. Held-out accuracy is shown, and does
-    not influence the choice.
+    together, plain and with all views if the cache has any, cross-validated as `fit` does it.
+    Recommends the cheapest row within one standard error of the best, and prints the command that
+    trains it. Held-out accuracy is shown, and does not influence the choice.
 
     With --backend, each row of the table is computed by a process of this machine, or by a worker
     of a Dask cluster that sees the cache under the same path.
@@ -96,6 +97,7 @@ def sweep(
             cache,
             [ClassifierOptions(clf, **options) for clf in clfs],
             layers=layers or None,
+            views=views,
             search=search,
             labels=labels,
             memory=memory,
@@ -109,20 +111,23 @@ def sweep(
     if as_json:
         click.echo(json.dumps(result.to_list()))
     else:
-        click.echo(result.format(_fit_command(ctx, result.recommended)))
+        click.echo(result.format(_fit_command(ctx, result)))
 
 
 _OF_SWEEP_ALONE = {
-    *("cache", "layers", "clfs", "plot", "out", "overwrite", "as_json"),
+    *("cache", "layers", "views", "clfs", "plot", "out", "overwrite", "as_json"),
     *("backend", "jobs", "scheduler"),
 }
 
 
-def _fit_command(ctx: click.Context, row: "SweepRow") -> str:
-    """Return the command that trains a row, with every option that is not at its default."""
+def _fit_command(ctx: click.Context, result: "SweepResult") -> str:
+    """Return the command that trains the row, with every option that is not at its default."""
+    row = result.recommended
     words = ["bottleneck", "fit", ctx.params["cache"], "--clf", row.clf]
     for layer in row.features.layers:
         words += ["--layer", layer]
+    if ctx.params["views"] is not None or any(other.features.views > 1 for other in result):
+        words += ["--views", row.features.views]
     for option in ctx.command.params:
         name = option.name or ""
         if name in _OF_SWEEP_ALONE or ctx.get_parameter_source(name) is ParameterSource.DEFAULT:
