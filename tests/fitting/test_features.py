@@ -251,7 +251,7 @@ def test_out_of_core_is_what_it_is_in_memory(cache: Path, clf: str, scaling: str
     assert outside.heldout.plain == inside.heldout.plain
 
 
-@pytest.mark.parametrize("memory", [1 << 30, 1])
+@pytest.mark.parametrize("memory", [1 << 30, 200_000])
 def test_fewer_rows_than_features_and_several_labels(tmp_path: Path, memory: int) -> None:
     X, targets = several(60)
     noise = np.abs(np.random.default_rng(0).normal(size=(2, 60, 200))).astype(np.float32)
