@@ -15,8 +15,9 @@ _MOST_PIXELS = 8192  # of a side: an input of more would need more memory than c
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 FITS = ("crop", "squash", "pad")
 
-AUGMENTATIONS = ("flip", "crop", "rotate", "color")  # in the order in which they are applied
-VIEW_RULE = "philox-1"
+AUGMENTATIONS = ("flip", "crop", "rotate", "color")
+VIEW_RULE = "sha256-1"
+MAX_VIEWS = 1000
 
 # The fields of a transform that cache format 3 added. With these values they mean what format 2
 # meant without them, and are left out of what is digested: codes of both formats are comparable.
@@ -201,9 +202,8 @@ class ViewRecipe:
     Attributes
     ----------
     augmentations : tuple of str
-        What a view may be, each one of `AUGMENTATIONS`: mirrored, a random part of the image,
-        turned by quarters, of other brightness, contrast and saturation. They are kept in the
-        order in which they are applied.
+        What may be done to an image, each one of `AUGMENTATIONS`: mirror it, cut a random part
+        out, turn it by quarters, change brightness, contrast and saturation. Kept in that order.
     seed : int
         From 0 to 2⁶³ − 1.
     rule : str
@@ -217,7 +217,7 @@ class ViewRecipe:
     Examples
     --------
     >>> ViewRecipe(("crop", "flip"))
-    ViewRecipe(augmentations=('flip', 'crop'), seed=0, rule='philox-1')
+    ViewRecipe(augmentations=('flip', 'crop'), seed=0, rule='sha256-1')
     """
 
     augmentations: tuple[str, ...] = ("flip", "crop")
@@ -237,6 +237,14 @@ class ViewRecipe:
             raise InvalidOptionError("rule", self.rule, f"{VIEW_RULE}, which this program knows")
         chosen = tuple(name for name in AUGMENTATIONS if name in given)
         object.__setattr__(self, "augmentations", chosen)
+
+    @property
+    def distinct(self) -> int | None:
+        """How many pictures of one image there can be; None if there is no end to them."""
+        if {"crop", "color"} & set(self.augmentations):
+            return None
+        flips, turns = ("flip" in self.augmentations), ("rotate" in self.augmentations)
+        return (2 if flips else 1) * (4 if turns else 1)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, as caches and heads contain them."""

@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from bottleneck import open_executor
-from bottleneck.cli.types import PATH, GridOfC, Numbers, Range, Size, Views
+from bottleneck.cli.types import PATH, GridOfC, Names, Numbers, Range, Size, Views
 from bottleneck.errors import InvalidOptionError
 from bottleneck.runtime import BACKENDS, Executor
 
@@ -198,6 +198,32 @@ def preprocess_options(command: F) -> F:
             type=Range(),
             help="Values of 16-bit or floating-point pixels that become black and white; auto: "
             "percentiles 0.1 and 99.9 of the images.  [the high byte]",
+        ),
+    ]
+    return _with(options, command)
+
+
+def view_options(command: F) -> F:
+    """Add the options of other pictures that are made of each image."""
+    options = [
+        click.option(
+            "--views",
+            "count",
+            type=int,
+            help="Views of each image, of which the first is the image itself.  [those of the "
+            "cache; of a new one 1]",
+        ),
+        click.option(
+            "--augment",
+            "augmentations",
+            type=Names(),
+            help="What the other views may be: flip, crop, rotate by quarters, color.  [flip,crop]",
+        ),
+        click.option(
+            "--view-seed",
+            "seed",
+            type=int,
+            help="Decides the other views, together with each image's bytes.  [0]",
         ),
     ]
     return _with(options, command)

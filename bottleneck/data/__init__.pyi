@@ -26,3 +26,4 @@ from .string_column import StringColumn as StringColumn
 from .summary import SourceSummary as SourceSummary
 from .summary import summarize_images as summarize_images
 from .table import ImageTable as ImageTable
+from .views import make_view as make_view

@@ -17,7 +17,7 @@ from bottleneck.cache import (
     CacheLike,
     CacheUpdate,
     Duplicates,
-    SeriesLike,
+    Series,
     StorageLayout,
     cache_path,
     find_duplicates,
@@ -28,7 +28,12 @@ from bottleneck.cache import (
 )
 from bottleneck.data import ImageSource, open_images, summarize_images
 from bottleneck.errors import InvalidOptionError, ShardError, SpecMismatchError
-from bottleneck.extraction.options import ComputeOptions, RefreshOptions, StorageOptions
+from bottleneck.extraction.options import (
+    ComputeOptions,
+    RefreshOptions,
+    StorageOptions,
+    ViewOptions,
+)
 from bottleneck.extraction.planning.disk_space import DiskEstimate, estimate_disk_use
 from bottleneck.extraction.result import ExtractionResult, Progress
 from bottleneck.extraction.running.distributed import DistributedRunner, WorkerJob
@@ -43,6 +48,7 @@ from bottleneck.runtime import (
     remove_stale_temp_files,
     trust_code,
 )
+from bottleneck.spec import ViewRecipe
 
 
 def extract(
@@ -58,7 +64,7 @@ def extract(
     storage: StorageOptions = StorageOptions(),
     compute: ComputeOptions = ComputeOptions(),
     refresh: RefreshOptions = RefreshOptions(),
-    on_progress: Callable[[Progress], None] | None = None,
+    views: ViewOptions = ViewOptions(),
 ) -> ExtractionResult:
     """Compute the codes of every image at some layers of a frozen network, into a cache.
 
@@ -92,13 +98,11 @@ def extract(
     storage : StorageOptions
         How the codes are stored.
     compute : ComputeOptions
-        Where the codes are computed, and which part of them.
+        Where the codes are computed, and which part of them; and whom to tell how far it is.
     refresh : RefreshOptions
         What is computed again although the cache has it.
-    on_progress : callable, optional
-        Called with a `Progress`: first with 0 images done, before any image is encoded, then after
-        each batch, or after each shard if an executor's workers make them. Not called if there
-        is nothing to do.
+    views : ViewOptions
+        Other pictures that are made of each image, and encoded as the image is.
 
     Returns
     -------
@@ -111,8 +115,8 @@ def extract(
     InvalidOptionError, UnknownNameError, ImagesNotFoundError, BackboneError, WeightsError
         An argument is wrong. Nothing has been written.
     SpecMismatchError
-        The cache has codes of another network, transform or layout. Nothing has been written. (One
-        without any codes, left by a run that failed, is begun anew.)
+        The cache has codes of another network, transform, layout or recipe of views. Nothing has
+        been written. (One without any codes, left by a run that failed, is begun anew.)
     PrecisionError
         The network does not run in the precision that was asked for. Nothing has been written.
     WorkerError
@@ -150,36 +154,41 @@ def extract(
         backbone, layers, devices, compute=compute, existing=existing, relu=relu, pool=pool
     )
     layout = _choose_layout(storage, existing, backbone, layers, pool)
+    count, recipe = views.choose(existing)
+    series = [Series(layer, view) for view in range(count) for layer in dict.fromkeys(layers)]
     update = _plan_update(
         existing or path,
         source,
         spec=chosen.spec,
         layout=layout,
         reference=backbone.reference,
+        view_recipe=recipe,
         check_content=refresh.check_content,
         task=compute.task,
     )
     remove_stale_temp_files(path)  # they may be what fills the disk
-    missing = _find_missing(update, layers, compute.task, refresh)
+    missing = _find_missing(update, series, compute.task, refresh)
     estimate = _estimate(update.cache, backbone, layers, missing, storage)
     cache, runner = _begin(
         update, missing, backbone, source, devices=devices, compute=compute, encoder=chosen.encoder
     )
-    notes = _notes(source, backbone, layers) + chosen.notes if missing else ()
-    begin = Progress(0, estimate.rows, runner.stats, estimate, summarize_images(source), notes)
-    rows = _run(runner, missing, begin, on_progress)
-    cache = update.finish(cache, layers)
+    notes = _notes(source, backbone, layers) + chosen.notes + views_notes(count, recipe)
+    notes = notes if missing else ()
+    begin = Progress(0, estimate.passes, runner.stats, estimate, summarize_images(source), notes)
+    passes = _run(runner, missing, begin, compute.on_progress)
+    cache = update.finish(cache, series)
     return ExtractionResult(
         cache=cache,
         changes=update.changes,
-        rows=rows,
-        rejected=finish_task(cache, layers, compute.task),
+        rows=estimate.rows,
+        passes=passes,
+        rejected=finish_task(cache, series, compute.task),
         stats=runner.stats,
         seconds=time.monotonic() - start,
         task=compute.task,
-        others=OtherTasks.find(cache, layers, compute.task),
+        others=OtherTasks.find(cache, series, compute.task),
         images=begin.images,
-        duplicates=_find_duplicates(cache, layers) if rows else None,
+        duplicates=_find_duplicates(cache, layers) if passes else None,
         notes=notes,
     )
 
@@ -251,15 +260,15 @@ def _plan_update(cache: Path | Cache, *arguments: Any, **options: Any) -> CacheU
 
 
 def _find_missing(
-    update: CacheUpdate, layers: Sequence[str], task: ArrayTask, refresh: RefreshOptions
+    update: CacheUpdate, series: Sequence[Series], task: ArrayTask, refresh: RefreshOptions
 ) -> MissingShards:
     """Return the task's shards that are absent, stale, or asked for again."""
     cache, shards = update.cache, set[int]()
     if refresh.retry_rejected and not update.new:
         rejected = cache.rejected(task.shards(cache.shard_count))
         shards = {row // cache.layout.shard_size for row in rejected}
-    redo: set[tuple[SeriesLike, int]] = {*refresh.redo, *update.stale, *product(layers, shards)}
-    return find_missing(cache, layers, task, redo)
+    asked = {(Series.of(layer), shard) for layer, shard in refresh.redo}
+    return find_missing(cache, series, task, {*asked, *update.stale, *product(series, shards)})
 
 
 def _begin(
@@ -290,7 +299,7 @@ def _run(
     begin: Progress,
     on_progress: Callable[[Progress], None] | None,
 ) -> int:
-    """Make the missing shards and report progress; return the number of images encoded."""
+    """Make the missing shards and report progress; return the number of views encoded."""
     if missing and on_progress:
         on_progress(begin)
     done = 0
@@ -304,6 +313,21 @@ def _run(
 def _notes(source: ImageSource, backbone: Backbone, layers: Sequence[str]) -> tuple[str, ...]:
     """Return what a user should know of the pixels, the network and its weights."""
     return (*depth_notes(source, backbone.transform), *backbone.notes(layers))
+
+
+def views_notes(count: int, recipe: ViewRecipe | None) -> tuple[str, ...]:
+    """Say which views are made, and whether some of them must be alike."""
+    if recipe is None:
+        return ()
+    notes = [f"views of each image: {count}, the image itself and {count - 1} by {recipe}"]
+    distinct = recipe.distinct
+    if distinct is not None and count > distinct:
+        made = ",".join(recipe.augmentations)
+        notes.append(
+            f"WARNING: {made} makes {distinct} pictures of an image, so that some of its {count} "
+            "views are alike: `augmentations=flip,crop` makes any number"
+        )
+    return tuple(notes)
 
 
 def _find_duplicates(cache: Cache, layers: Sequence[str]) -> Duplicates | None:

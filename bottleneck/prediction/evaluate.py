@@ -142,8 +142,7 @@ def evaluate(
 def _evaluate_images(
     head: Head, source: ImageSource, split: str | None, **options: Any
 ) -> Evaluation:
-    # Imports torch, which a cache does not need.
-    from bottleneck.prediction.encoding import codes_side_by_side, encode_images
+    from bottleneck.prediction.encoding import encode_images  # imports torch: not for a cache
 
     images = source.table
     split = _require_split(images, split)
@@ -154,7 +153,7 @@ def _evaluate_images(
     rejected: dict[str, str] = {}
     count = 0
     for batch in encode_images(head, source, rows.tolist(), **options):
-        block = codes_side_by_side(head, batch)
+        block = batch.codes
         if not codes.size:  # one array for all images: a list of batches would be a second copy
             codes = np.empty((len(rows) * head.features.views, block.shape[1]), dtype=np.float32)
         codes[count : count + len(block)] = block

@@ -9,9 +9,9 @@ import numpy as np
 from torch import nn
 
 from bottleneck.data import ImageSource
-from bottleneck.extraction import ComputeOptions, EncodedBatch
+from bottleneck.extraction import ComputeOptions
 from bottleneck.fitting import Head
-from bottleneck.prediction.encoding import codes_side_by_side, encode_images
+from bottleneck.prediction.encoding import EncodedImages, encode_images
 from bottleneck.prediction.inputs import open_head, open_sources
 
 
@@ -98,8 +98,8 @@ def predict(
     return (prediction for batch in batches for prediction in _classify_batch(head, source, batch))
 
 
-def _classify_batch(head: Head, source: ImageSource, batch: EncodedBatch) -> Iterator[Prediction]:
-    margins = head.decision_function(codes_side_by_side(head, batch))
+def _classify_batch(head: Head, source: ImageSource, batch: EncodedImages) -> Iterator[Prediction]:
+    margins = head.decision_function(batch.codes)
     scores = head.predict_scores(margins)
     order = np.argsort(-scores, axis=1, kind="stable")
     rows = zip(head.predict_labels(margins), scores.tolist(), order.tolist(), strict=True)
