@@ -18,6 +18,7 @@ from bottleneck.fitting.features import Views, resolve_features
 from bottleneck.fitting.fit_result import FitResult
 from bottleneck.fitting.folds import require_foldable
 from bottleneck.fitting.head import Head
+from bottleneck.fitting.layer_shares import layer_shares
 from bottleneck.fitting.metrics import expected_calibration_error
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.scores import Score, score_classes, score_labels
@@ -145,6 +146,7 @@ def fit_dataset(
         (c,), scaling = search.grid or (), search.scaling
     scaler, solution = train(training, options, c=c, scaling=scaling)
     calibration, ece = _calibrate(training, options, c=c, scaling=scaling, folds=search.cv)
+    shares = layer_shares(solution.coef, training.codes, scaler)
     head = _make_head(dataset, options.clf, scaler, solution, calibration)
     heldout = None
     if dataset.heldout is not None:  # used once, after everything has been selected
@@ -159,6 +161,7 @@ def fit_dataset(
         heldout=heldout,
         ece=ece,
         train=len(training.targets),
+        shares=dict(zip(dataset.features.layers, shares.tolist(), strict=True)),
         solution=solution,
         seconds=0.0,
     ).with_seconds(time.monotonic() - start)

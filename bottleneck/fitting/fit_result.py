@@ -31,6 +31,9 @@ class FitResult:
         Expected calibration error on the validation rows of the folds.
     train : int
         Number of training images.
+    shares : dict of str to float
+        Share of each layer in the decision values; see
+        `bottleneck.fitting.layer_shares.layer_shares`.
     solution : Solution
         Final training: its convergence and its distance from the minimum.
     seconds : float
@@ -43,6 +46,7 @@ class FitResult:
     heldout: Score | None
     ece: float | None
     train: int
+    shares: dict[str, float]
     solution: Solution
     seconds: float
 
@@ -71,6 +75,7 @@ class FitResult:
             "layer": str(self.head.features),
             "layers": list(self.head.features.layers),
             "views": self.head.features.views,
+            "shares": self.shares,
             "c": self.c,
             "preprocess": self.head.scaler.name,
             "cv": self.search.summary() if self.search else None,
@@ -113,6 +118,9 @@ class FitResult:
                 lines.append(
                     "the best C is at the edge of the grid: a better one may lie beyond it"
                 )
+        if len(self.shares) > 1:
+            shares = (f"{layer} {share:.0%}" for layer, share in self.shares.items())
+            lines.append(f"share of each layer  {', '.join(shares)}")
         if not self.converged:
             gap = self.solution.gap.max()
             limit = f"within {gap:.1e} of" if np.isfinite(gap) else "short of"

@@ -16,6 +16,7 @@ from .scaling import FeatureScaler as FeatureScaler
 from .scaling import column_blocks as column_blocks
 from .scaling import fit_scaler as fit_scaler
 from .scaling import require_scaling as require_scaling
+from .scaling import standard_deviations as standard_deviations
 from .training import SEARCH_TOL as SEARCH_TOL
 from .training import ClassifierOptions as ClassifierOptions
 from .training import TrainingSet as TrainingSet

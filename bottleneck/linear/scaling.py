@@ -97,9 +97,20 @@ def fit_scaler(
     if scaling not in _STANDARDIZED:
         return FeatureScaler(scaling, sizes, np.zeros(d), np.ones(d))
     moments = codes.sum_blocks(partial(_Moments.from_block, scaling=scaling))
-    variance = moments.squares / moments.count
-    scale = _scale(moments.mean, variance, moments.count)
-    return FeatureScaler(scaling, sizes, moments.mean, scale)
+    deviation = moments.deviation
+    return FeatureScaler(scaling, sizes, moments.mean, np.where(deviation == 0, 1.0, deviation))
+
+
+def standard_deviations(codes: CodeMatrix) -> NDArray[np.float64]:
+    """Return the standard deviation of each feature, shape (d,); 0 where it is rounding.
+
+    Examples
+    --------
+    >>> from bottleneck.linear.matrix import ArrayMatrix
+    >>> standard_deviations(ArrayMatrix(np.array([[1.0, 10.0], [3.0, 10.0]]))).tolist()
+    [1.0, 0.0]
+    """
+    return codes.sum_blocks(partial(_Moments.from_block, scaling="none")).deviation
 
 
 def column_blocks(sizes: Sequence[int]) -> Iterator[slice]:
@@ -179,9 +190,9 @@ class _Moments:
         mean = self.mean + shift * (other.count / count)
         return _Moments(count, mean, self.squares + other.squares + between)
 
-
-def _scale(mean: NDArray[np.float64], variance: NDArray[np.float64], n: int) -> NDArray[np.float64]:
-    """Return standard deviations, or 1 where the variance is rounding, as scikit-learn does."""
-    eps = np.finfo(np.float64).eps
-    constant = variance <= n * eps * variance + (n * mean * eps) ** 2
-    return np.where(constant, 1.0, np.sqrt(np.where(constant, 1.0, variance)))
+    @property
+    def deviation(self) -> NDArray[np.float64]:
+        """Standard deviations, or 0 where the variance is rounding by scikit-learn's measure."""
+        n, variance, eps = self.count, self.squares / self.count, np.finfo(np.float64).eps
+        constant = variance <= n * eps * variance + (n * self.mean * eps) ** 2
+        return np.sqrt(np.where(constant, 0.0, variance))

@@ -426,7 +426,19 @@ def test_without_folds_only_softmax_has_probabilities(split: Path, clf: str, kno
 def test_the_json_has_what_is_promised(split: Path, clf: str, sklearn: bool) -> None:
     found = told(run(split, clf, sklearn=sklearn))
     assert found.keys() == {
-        *("clf", "layer", "layers", "views", "c", "preprocess", "cv", "heldout", "ece", "train"),
+        *(
+            "clf",
+            "layer",
+            "layers",
+            "views",
+            "shares",
+            "c",
+            "preprocess",
+            "cv",
+            "heldout",
+            "ece",
+            "train",
+        ),
         *("converged", "gap"),
     }
     assert found["cv"].keys() >= {"mean", "std", "folds", "metric"}

@@ -48,6 +48,7 @@ def a_fit(**changes: Any) -> FitResult:
         heldout=HELD_OUT,
         ece=0.034,
         train=123,
+        shares={"layer3": 1.0},
         solution=Solution(0.1, ones[None], ones, ones, ones * 0.02, ones > 0, 7),
         seconds=1.26,
     )
