@@ -18,7 +18,7 @@ from bottleneck.fitting.head import Head
 from bottleneck.fitting.metrics import expected_calibration_error
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.scores import Score, score_classes, score_labels
-from bottleneck.fitting.selection import cross_val_calibrate, select_c
+from bottleneck.fitting.selection import CrossValidation
 from bottleneck.fitting.worker_cache import labelled_images
 from bottleneck.linear import (
     ArrayMatrix,
@@ -128,15 +128,17 @@ def fit_dataset(
         Its time does not include loading the dataset.
     """
     start = time.monotonic()
-    training, result = dataset.training, None
+    training, result, validation = dataset.training, None, None
     if search.cv:
         require_foldable(training, dataset.names)
-        result = select_c(training, options, search)
+        validation = CrossValidation(training, options, search)
+        result = validation.select()
         c, scaling = result.best.c, result.best.scaling
     else:
         (c,), scaling = search.grid or (), search.scaling
+    calibration, ece = _calibrate(training, options, validation, c=c, scaling=scaling)
+    del validation  # and the memory of its folds
     scaler, solution = train(training, options, c=c, scaling=scaling)
-    calibration, ece = _calibrate(training, options, c=c, scaling=scaling, folds=search.cv)
     head = _make_head(dataset, options.clf, scaler, solution, calibration)
     heldout = None
     if dataset.heldout is not None:  # used once, after everything has been selected
@@ -213,15 +215,20 @@ def classifier_options(clf: str | ClassifierOptions) -> ClassifierOptions:
 
 
 def _calibrate(
-    training: TrainingSet, options: ClassifierOptions, *, c: float, scaling: str, folds: int
+    training: TrainingSet,
+    options: ClassifierOptions,
+    validation: CrossValidation | None,
+    *,
+    c: float,
+    scaling: str,
 ) -> tuple[Calibration | None, float | None]:
     """Return the calibration and its error on the folds' validation rows."""
     k = training.classes
     if options.clf == "softmax":  # its decision values are log-probabilities already
         return Calibration(np.ones(k), np.zeros(k), independent=training.multilabel), None
-    if not folds:
+    if validation is None:
         return None, None
-    calibration, values = cross_val_calibrate(training, options, c=c, scaling=scaling, folds=folds)
+    calibration, values = validation.calibrate(c, scaling)
     probabilities = calibration.probabilities(values)
     return calibration, expected_calibration_error(probabilities, training.targets)
 
