@@ -2,7 +2,6 @@
 
 import dataclasses
 import time
-from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from bottleneck.fitting.metrics import expected_calibration_error
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.scores import Score, score_classes, score_labels
 from bottleneck.fitting.selection import CrossValidation
-from bottleneck.fitting.worker_cache import labelled_images
+from bottleneck.fitting.worker_cache import LabelSource, labelled_images
 from bottleneck.linear import (
     ArrayMatrix,
     Calibration,
@@ -40,7 +39,7 @@ def fit(
     *,
     layers: str | None = None,
     search: SearchOptions = SearchOptions(),
-    labels: str | PathLike[str] | None = None,
+    labels: LabelSource | None = None,
     memory: int | None = None,
     executor: Executor | None = None,
 ) -> FitResult:
@@ -60,7 +59,7 @@ def fit(
         Layer of the cache; needed where it has several.
     search : SearchOptions
         Search over C and scalings; 5 folds with standardized features by default.
-    labels : str or PathLike, optional
+    labels : str, PathLike or LabelledImages, optional
         CSV with the columns ``path,label[,split][,group]`` that replaces the cache's labels.
     memory : int, optional
         Bytes that training may use; half of the free memory by default. Codes that do not fit are
@@ -103,8 +102,8 @@ def fit(
     store = open_cache(cache)
     layer = resolve_layer(store, layers)
     images = labelled_images(store, labels)
-    dataset = load_dataset(store, layer, images, memory=memory, executor=executor)
-    result = fit_dataset(dataset, options, search)
+    dataset = load_dataset(store, layer, images.table, memory=memory, executor=executor)
+    result = dataclasses.replace(fit_dataset(dataset, options, search), labels=images.summary)
     return result.with_seconds(time.monotonic() - start)
 
 
