@@ -9,3 +9,5 @@ from .scores import Score as Score
 from .sharded_matrix import open_matrix as open_matrix
 from .sweep_result import SweepResult as SweepResult
 from .sweep_result import SweepRow as SweepRow
+from .worker_cache import LabelSource as LabelSource
+from .worker_cache import labelled_images as labelled_images

@@ -23,6 +23,7 @@ _COPIES = 4
 _LOCAL_COPIES = 2
 # Blocks per budget: the next block is read while one is used, and each has a scaled copy.
 _BLOCKS_PER_BUDGET = 16
+_SPARE_PER_BUDGET = 4  # as four blocks
 _MAX_BLOCK = 64 << 20  # bytes; larger blocks are no faster
 
 
@@ -72,6 +73,11 @@ class ShardedMatrix(CodeMatrix):
     def shape(self) -> tuple[int, int]:
         """Number of rows, one for each view of each image, and of features d."""
         return len(self.images) * self.features.views, self.size
+
+    @property
+    def spare(self) -> int:
+        """A part of the budget, as large as that of the blocks."""
+        return self.memory // _SPARE_PER_BUDGET
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Yield consecutive rows; the next block is read while one is used."""
@@ -159,8 +165,9 @@ def open_matrix(
         memory = spare_memory()
     size = sum(features.sizes(cache))
     image_bytes = 4 * size * features.views
-    if len(rows) * image_bytes * _COPIES <= memory:
-        return ArrayMatrix(features.read(cache, rows))
+    spare = memory - len(rows) * image_bytes * _COPIES
+    if spare >= 0:
+        return ArrayMatrix(features.read(cache, rows), spare)
     block = min(memory // _BLOCKS_PER_BUDGET, _MAX_BLOCK) // image_bytes
     return ShardedMatrix(cache, features, rows, size, max(1, block), memory)
 

@@ -11,6 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, overload
 
+from bottleneck.data import LabelSummary
 from bottleneck.fitting.features import Features
 from bottleneck.fitting.metrics import format_metric
 from bottleneck.fitting.scores import Score
@@ -92,6 +93,8 @@ class SweepResult(Sequence[SweepRow]):
     ----------
     rows : iterable of SweepRow
         At least one, all of the same metric.
+    labels : LabelSummary, optional
+        What was understood of the CSV of labels.
 
     Examples
     --------
@@ -111,8 +114,9 @@ class SweepResult(Sequence[SweepRow]):
 `bottleneck.fit(cache, 'svm', layers='layer3')`
     """
 
-    def __init__(self, rows: Iterable[SweepRow]) -> None:
+    def __init__(self, rows: Iterable[SweepRow], *, labels: LabelSummary | None = None) -> None:
         self._rows = tuple(rows)
+        self.labels = labels
 
     @overload
     def __getitem__(self, index: int) -> SweepRow: ...
@@ -216,13 +220,16 @@ class SweepResult(Sequence[SweepRow]):
         return "\n".join([f"{self._table()}\n\n{chosen} {reason}: `{command}`", *remarks])
 
     def __str__(self) -> str:
-        """Format the table and the recommendation."""
+        """Format the labels, the table and the recommendation."""
         row = self.recommended
         layers = list(row.features.layers)
         named = layers if len(layers) > 1 else layers[0]
         several = any(other.features.views > 1 for other in self)
         views = f", views={row.features.views}" if several else ""
-        return self.format(f"bottleneck.fit(cache, {row.clf!r}, layers={named!r}{views})")
+        labels = f"{self.labels}\n\n" if self.labels else ""
+        return labels + self.format(
+            f"bottleneck.fit(cache, {row.clf!r}, layers={named!r}{views})"
+        )
 
     def __repr__(self) -> str:
         """Return a short description."""

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import InvalidOptionError, LabelsError
-from bottleneck.linear.classifiers import array_mover, fit_path, require_classifier
+from bottleneck.linear.classifiers import array_mover, prepare_path, require_classifier
 from bottleneck.linear.matrix import CodeMatrix, RowFunction, consecutive_rows
 from bottleneck.linear.path import Solution
 from bottleneck.linear.scaling import FeatureScaler, fit_scaler
@@ -80,6 +80,13 @@ class TrainingSet:
         return replace(self, codes=self.codes.averaged(self.views), views=1)
 
 
+class PathSolver(Protocol):
+    """Rows that are prepared for training, such as a `RegularizationPath`."""
+
+    def solve(self, cs: Sequence[float], *, tol: float) -> Iterator[Solution]:
+        """Train a classifier for each C, ascending, until its gap is within a tolerance."""
+
+
 @dataclass(frozen=True)
 class ClassifierOptions:
     """Options of a linear classifier, except for C and the scaling of the features.
@@ -135,16 +142,47 @@ class ClassifierOptions:
         Returns
         -------
         iterator of Solution
-            One for each C, in order, computed when it is asked for. A label that all rows have or
-            none has gets zero coefficients and an intercept that says so.
+            One for each C, in order, computed when it is asked for.
 
         Raises
         ------
         LabelsError
             With several labels an image, all rows have the same ones.
         """
+        return self.prepare(training, max_c=max(cs)).solve(cs, tol=tol)
+
+    def prepare(self, training: TrainingSet, *, max_c: float) -> PathSolver:
+        """Decompose rows once, to train a classifier for any sequence of C.
+
+        Parameters
+        ----------
+        training : TrainingSet
+            Rows whose codes are already scaled.
+        max_c : float
+            Largest C that will be solved; if it is small, the rows need no decomposition.
+
+        Returns
+        -------
+        PathSolver
+            It remembers its solutions, and starts from the nearest ones. A label that all rows have
+            or none has gets zero coefficients and an intercept that says so.
+
+        Raises
+        ------
+        LabelsError
+            With several labels an image, all rows have the same ones.
+
+        Examples
+        --------
+        >>> from bottleneck.linear.matrix import ArrayMatrix
+        >>> codes = ArrayMatrix(np.array([[-2.0], [-1.0], [1.0], [2.0]]))
+        >>> training = TrainingSet(codes, np.array([0, 0, 1, 1]), classes=2)
+        >>> path = ClassifierOptions("svm").prepare(training, max_c=1.0)
+        >>> [solution.coef.round(3).tolist() for solution in path.solve([1.0], tol=1e-9)]
+        [[[0.8]]]
+        """
         if not training.multilabel:
-            return self._solve(training, cs, tol=tol)
+            return self._prepare(training, max_c)
         mixed = np.asarray(training.targets.any(axis=0) & ~training.targets.all(axis=0))
         if not mixed.any():
             raise LabelsError(
@@ -152,26 +190,20 @@ class ClassifierOptions:
                 "from them; use more images, or fewer folds with `cv`"
             )
         learnable = replace(training, targets=training.targets[:, mixed], classes=int(mixed.sum()))
-        return (
-            _with_constant_labels(solution, training.targets, mixed)
-            for solution in self._solve(learnable, cs, tol=tol)
-        )
+        return _WithConstantLabels(self._prepare(learnable, max_c), training.targets, mixed)
 
-    def _solve(
-        self, training: TrainingSet, cs: Sequence[float], *, tol: float
-    ) -> Iterator[Solution]:
+    def _prepare(self, training: TrainingSet, max_c: float) -> PathSolver:
         views = training.views
-        solutions = fit_path(
+        solver = prepare_path(
             training.codes,
             np.repeat(training.targets, views, axis=0),
             clf=self.clf,
-            cs=[c / views for c in cs],  # of n · v rows that weigh 1/v each
             classes=training.classes,
+            max_c=max_c / views,
             class_weight=self.class_weight,
-            tol=tol,
             device=self.device,
         )
-        return (replace(found, c=c) for c, found in zip(cs, solutions, strict=True))
+        return solver if views == 1 else _SharedWeight(solver, views)
 
     def require_distributable(self) -> None:
         """Raise an error if codes on other machines cannot be trained on with these options.
@@ -238,15 +270,36 @@ def train(
     return scaler, solution
 
 
-def _with_constant_labels(
-    solution: Solution, targets: NDArray[np.bool_], mixed: NDArray[np.bool_]
-) -> Solution:
-    """Add the labels that all rows have or none has, whose objective has no minimiser.
+@dataclass(frozen=True)
+class _SharedWeight:
+    """A solver of images whose views weigh as much together as one row: C/v for each of v rows."""
 
-    Their intercept is the log odds of Laplace's rule of succession.
+    path: PathSolver
+    views: int
+
+    def solve(self, cs: Sequence[float], *, tol: float) -> Iterator[Solution]:
+        solutions = self.path.solve([c / self.views for c in cs], tol=tol)
+        return (replace(found, c=c) for c, found in zip(cs, solutions, strict=True))
+
+
+@dataclass(frozen=True)
+class _WithConstantLabels:
+    """A solver with the labels added that all rows have or none has.
+
+    Their objective has no minimiser. Their intercept is the log odds of Laplace's rule of
+    succession.
     """
-    (n, k), d = targets.shape, solution.coef.shape[1]
-    log_odds = np.log(n + 1)
-    coef, intercept = np.zeros((k, d)), np.where(targets[0], log_odds, -log_odds)
-    coef[mixed], intercept[mixed] = solution.coef, solution.intercept
-    return replace(solution, coef=coef, intercept=intercept)
+
+    path: PathSolver
+    targets: NDArray[np.bool_]
+    mixed: NDArray[np.bool_]
+
+    def solve(self, cs: Sequence[float], *, tol: float) -> Iterator[Solution]:
+        return map(self._complete, self.path.solve(cs, tol=tol))
+
+    def _complete(self, solution: Solution) -> Solution:
+        (n, k), d = self.targets.shape, solution.coef.shape[1]
+        log_odds = np.log(n + 1)
+        coef, intercept = np.zeros((k, d)), np.where(self.targets[0], log_odds, -log_odds)
+        coef[self.mixed], intercept[self.mixed] = solution.coef, solution.intercept
+        return replace(solution, coef=coef, intercept=intercept)

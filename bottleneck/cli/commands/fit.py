@@ -14,6 +14,7 @@ from bottleneck.cli.options import (
     take_search_options,
     training_options,
 )
+from bottleneck.cli.output import read_labels
 from bottleneck.cli.types import PATH
 
 
@@ -82,6 +83,7 @@ def fit(
         if save_cv.resolve() == out.resolve():
             raise click.UsageError(f"-o and --save-cv both name {out}: give two files")
         require_writable_output(save_cv, overwrite=overwrite, parameter="save_cv")
+    images = read_labels(store, labels)
     with executor_from_options(backend, jobs=None, scheduler=scheduler) as executor:
         result = run(
             store,
@@ -89,7 +91,7 @@ def fit(
             layers=features.layers,
             views=features.views,
             search=search,
-            labels=labels,
+            labels=images,
             memory=memory,
             executor=executor,
         )
