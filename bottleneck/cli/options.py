@@ -268,6 +268,24 @@ def relocated_model_options(command: F) -> F:
     )(command)
 
 
+def feature_options(command: F) -> F:
+    """Add ``--layer`` and ``--views``, for `fit` and `sweep`."""
+    options = [
+        click.option(
+            "--layer",
+            "layers",
+            multiple=True,
+            help="Layer of the cache; may be given several times; all: every layer.",
+        ),
+        click.option(
+            "--views",
+            type=Views(),
+            help="Views of each image, counted from the plain one: a number, or all.  [all]",
+        ),
+    ]
+    return _with(options, command)
+
+
 def views_option(command: F) -> F:
     """Add ``--views``, for a head."""
     return click.option(
@@ -303,11 +321,6 @@ def training_options(command: F) -> F:
             show_default=True,
             help="Scaling of each layer's codes, fitted on training folds alone. sqrt: signed "
             "square roots, standardized; auto: the best of these.",
-        ),
-        click.option(
-            "--views",
-            type=Views(),
-            help="Views of each image, counted from the plain one; all, or a number.  [all]",
         ),
         click.option(
             "--class-weight",

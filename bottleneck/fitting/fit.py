@@ -214,10 +214,9 @@ def score_head(
 
 def _image_values(codes: NDArray[Any], *, head: Head) -> NDArray[np.float64]:
     """Return the decision values of each image, and those of its plain view, shape (2, n, k)."""
-    plain = head.with_views(1)
-    return np.stack(
-        [head.decision_function(codes), plain.decision_function(codes[:: head.features.views])]
-    )
+    values, views = head.decision_function(codes), head.features.views
+    plain = values if views == 1 else head.with_views(1).decision_function(codes[::views])
+    return np.stack([values, plain])
 
 
 def classifier_options(clf: str | ClassifierOptions) -> ClassifierOptions:

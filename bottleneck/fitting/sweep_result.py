@@ -227,9 +227,7 @@ class SweepResult(Sequence[SweepRow]):
         several = any(other.features.views > 1 for other in self)
         views = f", views={row.features.views}" if several else ""
         labels = f"{self.labels}\n\n" if self.labels else ""
-        return labels + self.format(
-            f"bottleneck.fit(cache, {row.clf!r}, layers={named!r}{views})"
-        )
+        return labels + self.format(f"bottleneck.fit(cache, {row.clf!r}, layers={named!r}{views})")
 
     def __repr__(self) -> str:
         """Return a short description."""

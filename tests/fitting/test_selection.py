@@ -378,9 +378,9 @@ def test_folds_that_do_not_fit_are_made_again(decompositions: list[int]) -> None
         assert values.shape == (90, 3)
         decompositions.clear()
     once, twice, never = found
-    assert once[1:] == (once[1], 9)  # each fold of three scalings
-    assert never[1:] == (once[1], 9 + 3 + 3)
-    assert 9 < twice[2] < never[2] or once[1] != "standardize"
+    assert once[1:] == (once[1], 12)  # each fold of four scalings
+    assert never[1:] == (once[1], 12 + 3 + 3)
+    assert 12 < twice[2] < never[2] or once[1] != "standardize"
     assert abs(np.log10(once[0] / never[0])) < 0.5
 
 

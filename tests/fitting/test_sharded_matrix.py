@@ -270,10 +270,10 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
     read_blocks = Cache.read_blocks
 
     def noted(
-        cache: Cache, layer: str, shard: int, rows: int, *, verify: bool
+        cache: Cache, layer: str, shard: int, rows: int, *, verify: bool, view: int
     ) -> Iterator[NDArray[Any]]:
         begun.append((f"{shard:05d}", verify))
-        return read_blocks(cache, layer, shard, rows, verify=verify)
+        return read_blocks(cache, layer, shard, rows, verify=verify, view=view)
 
     monkeypatch.setattr(Cache, "read_blocks", noted)
     return begun
@@ -472,9 +472,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
     read_blocks = Cache.read_blocks
 
     def counted(
-        cache: Cache, layer: str, shard: int, block: int, *, verify: bool
+        cache: Cache, layer: str, shard: int, block: int, *, verify: bool, view: int
     ) -> Iterator[NDArray[Any]]:
-        for codes in read_blocks(cache, layer, shard, block, verify=verify):
+        for codes in read_blocks(cache, layer, shard, block, verify=verify, view=view):
             rows[shard] += len(codes)
             yield codes
 

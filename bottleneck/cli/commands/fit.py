@@ -9,6 +9,7 @@ import click
 from bottleneck.cli.options import (
     cluster_options,
     executor_from_options,
+    feature_options,
     json_option,
     overwrite_option,
     take_search_options,
@@ -21,12 +22,7 @@ from bottleneck.cli.types import PATH
 @click.command()
 @click.argument("cache", type=PATH)
 @click.option("--clf", required=True, help="Classifier: svm or softmax.")
-@click.option(
-    "--layer",
-    "layers",
-    multiple=True,
-    help="Layer of the cache; may be given several times; all: every layer.  [the only one]",
-)
+@feature_options
 @training_options
 @cluster_options
 @click.option(

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from bottleneck.cli.options import (
     executor_from_options,
     executor_options,
+    feature_options,
     json_option,
     overwrite_option,
     take_search_options,
@@ -25,9 +26,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("cache", type=PATH)
-@click.option(
-    "--layer", "layers", multiple=True, help="Layer to compare; may be given several times.  [all]"
-)
+@feature_options
 @click.option(
     "--clf",
     "clfs",
