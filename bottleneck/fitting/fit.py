@@ -142,7 +142,12 @@ def fit_dataset(
     if dataset.heldout is not None:  # used once, after everything has been selected
         rows = dataset.heldout
         heldout = score_head(
-            head, rows.codes, rows.targets, split=dataset.split, unknown=dataset.unknown
+            head,
+            rows.codes,
+            rows.targets,
+            split=dataset.split,
+            unknown=dataset.unknown,
+            groups=rows.groups,
         )
     return FitResult(
         head=head,
@@ -163,6 +168,7 @@ def score_head(
     *,
     split: str,
     unknown: UnknownLabels = UnknownLabels(),
+    groups: NDArray[np.int64] | None = None,
 ) -> Score:
     """Score a head on codes with known targets.
 
@@ -178,6 +184,8 @@ def score_head(
         Name of the split, stored in the score; empty without splits.
     unknown : UnknownLabels
         Images of the split that cannot be judged, stored in the score.
+    groups : ndarray of int64, shape (n,), optional
+        Group of each row, over which the score's interval is; rows are alone by default.
 
     Returns
     -------
@@ -187,9 +195,10 @@ def score_head(
     values = np.concatenate(list(matrix.map_blocks(head.decision_function)))
     score: Score
     if head.multilabel:
-        score = score_labels(targets, values, head.classes, split=split)
+        score = score_labels(targets, values, head.classes, split=split, groups=groups)
     else:
-        score = score_classes(targets, values.argmax(axis=1), head.classes, split=split)
+        predicted = values.argmax(axis=1)
+        score = score_classes(targets, predicted, head.classes, split=split, groups=groups)
     ece = None
     if head.calibration is not None:
         ece = expected_calibration_error(head.calibration.probabilities(values), targets)
