@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Iterator
 from os import PathLike
 from typing import Any
 
@@ -10,12 +11,13 @@ from numpy.typing import NDArray
 
 from bottleneck.cache import CacheLike, open_cache
 from bottleneck.data import UnknownLabels
-from bottleneck.errors import InvalidOptionError
+from bottleneck.errors import InvalidOptionError, LabelsError
 from bottleneck.fitting.dataset import LayerDataset, load_dataset, resolve_layer
 from bottleneck.fitting.fit_result import FitResult
-from bottleneck.fitting.folds import require_foldable
+from bottleneck.fitting.folds import make_folds, require_foldable
 from bottleneck.fitting.head import Head
 from bottleneck.fitting.metrics import expected_calibration_error
+from bottleneck.fitting.nested import OuterFold
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.scores import Score, score_classes, score_labels
 from bottleneck.fitting.selection import cross_val_calibrate, select_c
@@ -131,6 +133,8 @@ def fit_dataset(
     training, result = dataset.training, None
     if search.cv:
         require_foldable(training, dataset.names)
+        if search.nested:
+            _require_foldable_parts(dataset, search.cv)  # before the training, not after it
         result = select_c(training, options, search)
         c, scaling = result.best.c, result.best.scaling
     else:
@@ -158,6 +162,7 @@ def fit_dataset(
         train=training.codes.shape[0],
         solution=solution,
         seconds=0.0,
+        outer=tuple(_outer_folds(dataset, options, search)) if search.nested else (),
     ).with_seconds(time.monotonic() - start)
 
 
@@ -219,6 +224,36 @@ def classifier_options(clf: str | ClassifierOptions) -> ClassifierOptions:
     'svm'
     """
     return ClassifierOptions(clf) if isinstance(clf, str) else clf
+
+
+def _outer_folds(
+    dataset: LayerDataset, options: ClassifierOptions, search: SearchOptions
+) -> Iterator[OuterFold]:
+    """Fit to the training rows without each fold, and score on it as on a held-out split."""
+    training, search = dataset.training, dataclasses.replace(search, nested=False)
+    for rows, validation in make_folds(training, search.cv):
+        fold = dataclasses.replace(
+            dataset,
+            training=training.take(rows),
+            heldout=training.take(validation),
+            unknown=UnknownLabels(),
+        )
+        result = fit_dataset(fold, options, search)
+        assert result.search is not None and result.heldout is not None
+        yield OuterFold(result.search.best, result.heldout.metric(result.search.metric))
+
+
+def _require_foldable_parts(dataset: LayerDataset, folds: int) -> None:
+    """Refuse rows that cannot be split again once a fold is left out."""
+    training = dataset.training
+    for rows, _ in make_folds(training, folds):
+        try:
+            require_foldable(training.take(rows), dataset.names)
+        except LabelsError as error:
+            raise LabelsError(
+                f"nested cross-validation splits the training images without a fold again, and "
+                f"without one of the {folds} {error}; or leave `nested` out"
+            ) from error
 
 
 def _calibrate(

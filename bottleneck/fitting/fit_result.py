@@ -8,6 +8,7 @@ import numpy as np
 
 from bottleneck.fitting.head import Head
 from bottleneck.fitting.metrics import format_metric
+from bottleneck.fitting.nested import NestedScore, OuterFold
 from bottleneck.fitting.scores import Score, format_calibration_error
 from bottleneck.fitting.search_result import SearchResult
 from bottleneck.linear import Solution
@@ -35,6 +36,8 @@ class FitResult:
         Final training: its convergence and its distance from the minimum.
     seconds : float
         Elapsed time.
+    outer : tuple of OuterFold
+        Outer folds of a nested cross-validation; empty without one.
     """
 
     head: Head
@@ -45,6 +48,7 @@ class FitResult:
     train: int
     solution: Solution
     seconds: float
+    outer: tuple[OuterFold, ...] = ()
 
     @property
     def converged(self) -> bool:
@@ -53,10 +57,29 @@ class FitResult:
 
     @property
     def score(self) -> float | None:
-        """Held-out accuracy; without a held-out split the folds' mean; None without either."""
+        """Held-out accuracy; without a held-out split the folds' mean; None without either.
+
+        The folds' mean is that of the nested cross-validation, where there is one.
+        """
         if self.heldout is not None:
             return self.heldout.accuracy
+        if self.nested is not None:
+            return self.nested.mean
         return None if self.search is None else self.search.best.mean
+
+    @property
+    def nested(self) -> NestedScore | None:
+        """Score of the choice of C and scaling; None without nested cross-validation."""
+        if self.search is None or not self.outer:
+            return None
+        scalings = {candidate.scaling for candidate in self.search.candidates}
+        return NestedScore(
+            metric=self.search.metric,
+            selected=self.search.best.mean,
+            scores=tuple(fold.score for fold in self.outer),
+            choices=tuple(f"{fold.cv.scaling}, C = {fold.cv.c:.3g}" for fold in self.outer),
+            alternatives="values of C and scalings" if len(scalings) > 1 else "values of C",
+        )
 
     def with_seconds(self, seconds: float) -> Self:
         """Return a copy with this time, and with the result as the head's training record."""
@@ -72,6 +95,7 @@ class FitResult:
             "c": self.c,
             "preprocess": self.head.scaler.name,
             "cv": self.search.summary() if self.search else None,
+            "nested": self.nested.to_dict() if self.nested else None,
             "heldout": self.heldout.to_dict() if self.heldout else None,
             "ece": self.ece,
             "train": self.train,
@@ -111,11 +135,14 @@ class FitResult:
                 lines.append(
                     "the best C is at the edge of the grid: a better one may lie beyond it"
                 )
+        if self.nested:
+            lines += str(self.nested).splitlines()
         if not self.converged:
             gap = self.solution.gap.max()
             limit = f"within {gap:.1e} of" if np.isfinite(gap) else "short of"
             lines.append(f"the solver stopped {limit} its minimum: a smaller C converges sooner")
-        no_split = "no held-out split: the cross-validation is all that can be said"
+        folds = "nested cross-validation" if self.nested else "cross-validation"
+        no_split = f"no held-out split: the {folds} is all that can be said"
         return [*lines, self.heldout.format() if self.heldout else no_split]
 
     def __repr__(self) -> str:

@@ -1,6 +1,7 @@
 """Result of a sweep: one row for each layer and classifier, the best and the recommended row."""
 
 import csv
+import dataclasses
 import html
 import io
 import math
@@ -11,7 +12,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
+
 from bottleneck.fitting.metrics import format_metric
+from bottleneck.fitting.nested import NestedScore, OuterFold
 from bottleneck.fitting.scores import Score
 from bottleneck.fitting.search_result import Candidate
 from bottleneck.reporting import plot_sweep, sweep_figure
@@ -48,6 +52,9 @@ class SweepRow:
         Training time, without reading the codes.
     record : dict
         `FitResult.to_dict` of this row.
+    outer : tuple of OuterFold
+        Outer folds of a nested cross-validation, the same images in every row of a sweep; empty
+        without one.
     """
 
     layer: str
@@ -61,6 +68,7 @@ class SweepRow:
     converged: bool
     seconds: float
     record: dict[str, Any]
+    outer: tuple[OuterFold, ...] = ()
 
     @property
     def heldout_metric(self) -> float | None:
@@ -82,6 +90,9 @@ class SweepResult(Sequence[SweepRow]):
     ----------
     rows : iterable of SweepRow
         At least one, all of the same metric.
+    left_out : int
+        Number of labelled images that have codes at some of the layers alone, and that a nested
+        cross-validation leaves out.
 
     Examples
     --------
@@ -98,10 +109,13 @@ class SweepResult(Sequence[SweepRow]):
     <BLANKLINE>
     svm on layer3 is the cheapest within one standard error (4.0%) of the best, svm on layer4: \
 `bottleneck.fit(cache, 'svm', layers='layer3')`
+    no held-out split: the best of 2 rows looks better than it is; nested cross-validation \
+(`nested`) says by how much
     """
 
-    def __init__(self, rows: Iterable[SweepRow]) -> None:
+    def __init__(self, rows: Iterable[SweepRow], *, left_out: int = 0) -> None:
         self._rows = tuple(rows)
+        self.left_out = left_out
 
     @overload
     def __getitem__(self, index: int) -> SweepRow: ...
@@ -137,6 +151,27 @@ class SweepResult(Sequence[SweepRow]):
             key=lambda row: (cost_or_infinity(row.cost), row.size, -row.cv.mean),
         )
 
+    @cached_property
+    def nested(self) -> NestedScore | None:
+        """Score of the recommendation, by the rule of `recommended` within the other folds.
+
+        None without nested cross-validation.
+        """
+        folds = range(min(len(row.outer) for row in self._rows))
+        if not folds:
+            return None
+        chosen = [self._without_fold(fold).recommended for fold in folds]
+        return NestedScore(
+            metric=self.recommended.metric,
+            selected=self.recommended.cv.mean,
+            scores=tuple(row.outer[fold].score for fold, row in zip(folds, chosen, strict=True)),
+            choices=tuple(map(str, chosen)),
+            alternatives=f"{len(self)} rows" if len(self) > 1 else "values of C",
+        )
+
+    def _without_fold(self, fold: int) -> "SweepResult":
+        return SweepResult(dataclasses.replace(row, cv=row.outer[fold].cv) for row in self._rows)
+
     def plot(self, path: str | PathLike[str] | None = None) -> Any:
         """Plot accuracy against the share of the network that each layer needs.
 
@@ -161,23 +196,32 @@ class SweepResult(Sequence[SweepRow]):
         return None
 
     def to_list(self) -> list[dict[str, Any]]:
-        """Return the rows as ``sweep`` prints them as JSON."""
-        return [
+        """Return the rows as ``sweep`` prints them as JSON.
+
+        After nested cross-validation the recommended row has the score of the recommendation under
+        ``choice``.
+        """
+        records = [
             row.record
             | {"size": row.size, "work": row.cost, "recommended": row is self.recommended}
             for row in self._rows
         ]
+        if self.nested:
+            records[self._rows.index(self.recommended)]["choice"] = self.nested.to_dict()
+        return records
 
     def to_csv(self) -> str:
         """Return the rows as CSV with all digits; unknown values are empty."""
         header = ["layer", "clf", "size", "work", "preprocess", "c", "metric", "folds", "mean"]
-        header += ["std", "standard_error", "heldout", "seconds", "recommended"]
+        header += ["std", "standard_error", "nested", "heldout", "seconds", "recommended"]
         lines: list[list[object]] = [[*header]]
         for row in self._rows:
             cv = row.cv
             search = [cv.scaling, cv.c, row.metric, len(cv.scores), cv.mean, cv.std]
-            result = [cv.standard_error, row.heldout_metric, row.seconds, row is self.recommended]
-            lines.append([row.layer, row.clf, row.size, row.cost, *search, *result])
+            result = [cv.standard_error, _mean_outer(row), row.heldout_metric, row.seconds]
+            lines.append(
+                [row.layer, row.clf, row.size, row.cost, *search, *result, row is self.recommended]
+            )
         out = io.StringIO()
         csv.writer(out).writerows(lines)
         return out.getvalue()
@@ -201,8 +245,23 @@ class SweepResult(Sequence[SweepRow]):
             reason = f"{cheapest} {near} the best, {best}"
         if unknown:
             reason += " (the cache does not say how much of the network its layers need)"
-        remarks = chosen.heldout.remarks if chosen.heldout else []
-        return "\n".join([f"{self._table()}\n\n{chosen} {reason}: `{command}`", *remarks])
+        return "\n".join([f"{self._table()}\n\n{chosen} {reason}: `{command}`", *self._remarks()])
+
+    def _remarks(self) -> list[str]:
+        """Return the lines that say what the choice cost, and which images were not judged."""
+        heldout, lines = self.recommended.heldout, []
+        if self.nested:
+            lines.append(str(self.nested))
+            if heldout:
+                lines.append(f"the held-out split {heldout.split} took no part in any choice")
+        elif heldout is None and len(self) > 1:
+            lines.append(
+                f"no held-out split: the best of {len(self)} rows looks better than it is; nested "
+                "cross-validation (`nested`) says by how much"
+            )
+        if self.left_out:
+            lines.append(f"left out: {self.left_out} images without codes at some of the layers")
+        return lines + (heldout.remarks if heldout else [])
 
     def __str__(self) -> str:
         """Format the table and the recommendation."""
@@ -229,6 +288,8 @@ class SweepResult(Sequence[SweepRow]):
             columns["preprocess"] = [row.cv.scaling for row in rows]
         columns[f"CV {metric}"] = [f"{row.cv.mean:.1%}" for row in rows]
         columns["± std"] = [f"{row.cv.std:.1%}" for row in rows]
+        if self.nested:
+            columns["nested"] = [f"{_mean_outer(row):.1%}" for row in rows]
         if chosen.heldout:
             columns[f"{chosen.heldout.split} {metric}"] = [
                 f"{row.heldout_metric:.1%}" for row in rows
@@ -239,6 +300,11 @@ class SweepResult(Sequence[SweepRow]):
             for row in rows
         ]
         return format_table(list(columns), zip(*columns.values(), strict=True))
+
+
+def _mean_outer(row: SweepRow) -> float | None:
+    """Return the mean score of a row alone on its outer folds; None without them."""
+    return float(np.mean([fold.score for fold in row.outer])) if row.outer else None
 
 
 def cost_or_infinity(cost: float | None) -> float:

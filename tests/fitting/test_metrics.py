@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 from sklearn.metrics import (
     accuracy_score,
     f1_score,

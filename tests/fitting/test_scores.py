@@ -115,29 +115,26 @@ def test_json_of_labels_has_the_promised_keys() -> None:
     }
 
 
-@pytest.mark.parametrize("several", [False, True])
-def test_the_interval_is_over_groups_where_images_have_them(several: bool) -> None:
+def test_the_interval_is_over_groups_where_images_have_them() -> None:
     random = np.random.default_rng(0)
     groups = np.arange(60) // 5
     wrong = random.random(12)[groups] < 0.4  # 60 images say no more than 12
     true = random.random((60, 2)) < 0.5
-    if several:
-        values = np.where(true ^ wrong[:, None], 1.0, -1.0)
-        alone, grouped = (
-            score_labels(true, values, "ab", split="", groups=given) for given in (None, groups)
-        )
-    else:
-        classes = true[:, 0].astype(np.int64)
-        alone, grouped = (
-            score_classes(classes, classes ^ wrong, "ab", split="", groups=given)
-            for given in (None, groups)
-        )
-    assert alone.accuracy == grouped.accuracy == (~wrong).mean()
-    assert grouped.ci95 == accuracy_interval(~wrong, groups)
-    assert alone.ci95 == wilson_interval(alone.accuracy, 60)
-    low, high = grouped.ci95 or (0, 0)
-    assert f"interval {low:.1%} to {high:.1%} over 12 groups), mean" in str(grouped)
-    assert (alone.to_dict()["groups"], grouped.to_dict()["groups"]) == (None, 12)
+    values = np.where(true ^ wrong[:, None], 1.0, -1.0)
+    classes = true[:, 0].astype(np.int64)
+    for alone, grouped in (
+        [score_labels(true, values, "ab", split="", groups=some) for some in (None, groups)],
+        [
+            score_classes(classes, classes ^ wrong, "ab", split="", groups=some)
+            for some in (None, groups)
+        ],
+    ):
+        assert alone.accuracy == grouped.accuracy == (~wrong).mean()
+        assert grouped.ci95 == accuracy_interval(~wrong, groups)
+        assert alone.ci95 == wilson_interval(alone.accuracy, 60)
+        low, high = grouped.ci95 or (0, 0)
+        assert f"interval {low:.1%} to {high:.1%} over 12 groups), mean" in str(grouped)
+        assert (alone.to_dict()["groups"], grouped.to_dict()["groups"]) == (None, 12)
 
 
 def test_images_of_one_group_have_no_interval() -> None:
