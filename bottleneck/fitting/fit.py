@@ -245,14 +245,14 @@ def _outer_folds(
 
 def _require_foldable_parts(dataset: LayerDataset, folds: int) -> None:
     """Refuse rows that cannot be split again once a fold is left out."""
-    training = dataset.training
-    for rows, _ in make_folds(training, folds):
+    training, splits = dataset.training, make_folds(dataset.training, folds)
+    for rows, _ in splits:
         try:
             require_foldable(training.take(rows), dataset.names)
         except LabelsError as error:
             raise LabelsError(
-                f"nested cross-validation splits the training images without a fold again, and "
-                f"without one of the {folds} {error}; or leave `nested` out"
+                "nested cross-validation splits the training images without a fold again, and "
+                f"without one of the {len(splits)} {error}; or leave `nested` out"
             ) from error
 
 

@@ -75,6 +75,11 @@ class SweepRow:
         """The metric on the held-out split; None without one."""
         return None if self.heldout is None else self.heldout.metric(self.metric)
 
+    @property
+    def nested_metric(self) -> float | None:
+        """The mean over the outer folds, of this row alone; None without them."""
+        return float(np.mean([fold.score for fold in self.outer])) if self.outer else None
+
     def __str__(self) -> str:
         """Name the classifier and the layer."""
         return f"{self.clf} on {escape_unprintable(self.layer)}"
@@ -201,14 +206,13 @@ class SweepResult(Sequence[SweepRow]):
         After nested cross-validation the recommended row has the score of the recommendation under
         ``choice``.
         """
-        records = [
+        choice = {"choice": self.nested.to_dict()} if self.nested else {}
+        return [
             row.record
             | {"size": row.size, "work": row.cost, "recommended": row is self.recommended}
+            | (choice if row is self.recommended else {})
             for row in self._rows
         ]
-        if self.nested:
-            records[self._rows.index(self.recommended)]["choice"] = self.nested.to_dict()
-        return records
 
     def to_csv(self) -> str:
         """Return the rows as CSV with all digits; unknown values are empty."""
@@ -218,10 +222,9 @@ class SweepResult(Sequence[SweepRow]):
         for row in self._rows:
             cv = row.cv
             search = [cv.scaling, cv.c, row.metric, len(cv.scores), cv.mean, cv.std]
-            result = [cv.standard_error, _mean_outer(row), row.heldout_metric, row.seconds]
-            lines.append(
-                [row.layer, row.clf, row.size, row.cost, *search, *result, row is self.recommended]
-            )
+            result = [cv.standard_error, row.nested_metric, row.heldout_metric]
+            end = [row.seconds, row is self.recommended]
+            lines.append([row.layer, row.clf, row.size, row.cost, *search, *result, *end])
         out = io.StringIO()
         csv.writer(out).writerows(lines)
         return out.getvalue()
@@ -289,7 +292,7 @@ class SweepResult(Sequence[SweepRow]):
         columns[f"CV {metric}"] = [f"{row.cv.mean:.1%}" for row in rows]
         columns["± std"] = [f"{row.cv.std:.1%}" for row in rows]
         if self.nested:
-            columns["nested"] = [f"{_mean_outer(row):.1%}" for row in rows]
+            columns["nested"] = [f"{row.nested_metric:.1%}" for row in rows]
         if chosen.heldout:
             columns[f"{chosen.heldout.split} {metric}"] = [
                 f"{row.heldout_metric:.1%}" for row in rows
@@ -300,11 +303,6 @@ class SweepResult(Sequence[SweepRow]):
             for row in rows
         ]
         return format_table(list(columns), zip(*columns.values(), strict=True))
-
-
-def _mean_outer(row: SweepRow) -> float | None:
-    """Return the mean score of a row alone on its outer folds; None without them."""
-    return float(np.mean([fold.score for fold in row.outer])) if row.outer else None
 
 
 def cost_or_infinity(cost: float | None) -> float:
