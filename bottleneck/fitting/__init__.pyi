@@ -1,5 +1,6 @@
 from .dataset import require_rows as require_rows
 from .dataset import resolve_layer as resolve_layer
+from .dataset import row_groups as row_groups
 from .fit import score_head as score_head
 from .head import Head as Head
 from .options import ClassifierOptions as ClassifierOptions

@@ -118,10 +118,10 @@ def load_dataset(
     heldout = None
     if heldout_split:
         heldout_codes = codes.take(np.searchsorted(rows, heldout_rows))
-        heldout = TrainingSet(heldout_codes, heldout_targets, k)
+        heldout_groups = row_groups(images, heldout_rows)
+        heldout = TrainingSet(heldout_codes, heldout_targets, k, heldout_groups)
         codes = codes.take(np.searchsorted(rows, train_rows))
-    groups = _groups(images, train_rows)
-    training = TrainingSet(codes, train_targets, k, groups)
+    training = TrainingSet(codes, train_targets, k, row_groups(images, train_rows))
     return LayerDataset(cache, layer, names, training, heldout, heldout_split, unknown)
 
 
@@ -210,6 +210,15 @@ def require_rows(rows: NDArray[np.int64], *, split: str) -> None:
         )
 
 
-def _groups(images: ImageTable, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+def row_groups(images: ImageTable, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Return the groups of some rows, as a `TrainingSet` has them; None where none has a group.
+
+    Examples
+    --------
+    >>> n = np.zeros(3, dtype=np.int64)
+    >>> images = ImageTable(["1", "2", "3"], ["a"] * 3, [""] * 3, ["p", "q", "p"], n, n)
+    >>> row_groups(images, np.array([0, 1, 2])).tolist()
+    [0, 1, 0]
+    """
     column = images.group
     return group_codes(column.codes[rows], column.categories)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bottleneck.cache import Cache, CacheLike, cache_fingerprint, open_cache
-from bottleneck.data import ImageTable
+from bottleneck.data import CategoricalColumn, ImageTable
 from bottleneck.errors import InvalidOptionError
 from bottleneck.fitting.dataset import load_dataset, resolve_layers
 from bottleneck.fitting.fit import classifier_options, fit_dataset
@@ -87,23 +87,25 @@ def sweep(
     """
     classifiers = _require_comparison(clfs, search)
     store = open_cache(cache)
-    images = labelled_images(store, labels)
+    labelled = labelled_images(store, labels)
     costs = {layer: layer_cost(store, layer) for layer in resolve_layers(store, layers)}
+    images = _comparable_images(store, labelled.table, list(costs), search)
     tasks = [_Task(layer, options) for layer in costs for options in classifiers]
     on_progress = on_progress or (lambda done, total: None)
     on_progress(0, len(tasks))
     results: dict[_Task, SweepRow] = {}
     if executor is None:
-        trained = _train_in_process(store, images.table, tasks, search, memory)
+        trained = _train_in_process(store, images, tasks, search, memory)
     else:
-        csv = images.summary.csv.resolve() if images.summary else None
+        csv = labelled.summary.csv.resolve() if labelled.summary else None
         trained = _train_on_workers(store, csv, tasks, search, memory=memory, executor=executor)
     for task, row in trained:
         results[task] = dataclasses.replace(row, cost=costs[task.layer])
         on_progress(len(results), len(tasks))
     ordered = sorted(costs, key=lambda layer: (cost_or_infinity(costs[layer]), layer))
-    rows = (results[_Task(layer, clf)] for layer in ordered for clf in classifiers)
-    return SweepResult(rows, labels=images.summary)
+    rows = [results[_Task(layer, clf)] for layer in ordered for clf in classifiers]
+    left_out = int((labelled.table.has_label & ~images.has_label).sum())
+    return SweepResult(rows, labels=labelled.summary, left_out=left_out)
 
 
 def layer_cost(cache: Cache, layer: str) -> float | None:
@@ -117,6 +119,23 @@ def layer_cost(cache: Cache, layer: str) -> float | None:
     cache.valid_rows(layer)  # an unfinished layer is refused now, not after hours of training
     costs = (header.cost for header in cache.finished_shards(layer).values())
     return next((cost for cost in costs if cost is not None), None)
+
+
+def _comparable_images(
+    cache: Cache, images: ImageTable, layers: Sequence[str], search: SearchOptions
+) -> ImageTable:
+    """Return the images; for nested cross-validation, unlabelled where only some layers have codes.
+
+    An outer fold must hold the same images in every row: otherwise images that judge one layer
+    would take part in choosing another.
+    """
+    if not search.nested:
+        return images
+    valid = np.array([cache.valid_rows(layer) for layer in layers])
+    rows, n = np.arange(len(images)), len(images)
+    rows[valid.any(axis=0) & ~valid.all(axis=0)] = n  # the row of an empty text behind the labels
+    label = images.label.concatenate(CategoricalColumn([""])).take(rows)
+    return dataclasses.replace(images, label=label)
 
 
 class _Task(NamedTuple):
@@ -179,10 +198,9 @@ def _train_on_workers(
     executor: Executor,
 ) -> Iterator[tuple[_Task, SweepRow]]:
     """Train every task on the workers of an executor, in completion order."""
-    path = cache.path.resolve()
-    job = _WorkerJob(
-        path, cache_fingerprint(path), labels, search, memory, executor.max_concurrency
-    )
+    path, workers = cache.path.resolve(), executor.max_concurrency
+    layers = list(dict.fromkeys(task.layer for task in tasks))
+    job = _WorkerJob(path, cache_fingerprint(path), labels, search, memory, workers, layers)
     require_shared_paths(executor, job.missing_on_worker)
     return executor.map_unordered(job.train, tasks)
 
@@ -197,10 +215,12 @@ class _WorkerJob:
     search: SearchOptions
     memory: int | None
     concurrency: int  # tasks that share a machine's memory
+    layers: list[str]  # of all tasks
 
     def train(self, task: _Task) -> SweepRow:
         """Train one task on a worker."""
         cache, images = open_on_worker(self.cache, self.fingerprint, self.labels)
+        images = _comparable_images(cache, images, self.layers, self.search)
         memory = self.memory or spare_memory() // self.concurrency
         ((_, row),) = _train_layer(cache, images, [task], self.search, memory)
         return row
@@ -227,6 +247,7 @@ def _make_row(training: TrainingSet, result: FitResult) -> SweepRow:
         converged=result.converged,
         seconds=result.seconds,
         record=result.to_dict(),
+        outer=result.outer,
     )
 
 

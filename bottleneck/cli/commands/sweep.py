@@ -16,7 +16,7 @@ from bottleneck.cli.options import (
     take_search_options,
     training_options,
 )
-from bottleneck.cli.output import read_labels
+from bottleneck.cli.output import as_options, read_labels
 from bottleneck.cli.types import PATH
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ def sweep(
 
     Trains every classifier on every layer, cross-validated as `fit` does it, in the order of the
     layers' cost. Recommends the cheapest layer within one standard error of the best, and prints
-    the command that trains it. Held-out accuracy is shown, and does not influence the choice.
+    the command that trains it. Held-out accuracy is shown, and does not influence the choice. The
+    best of many rows looks better than it is: --nested says by how much.
 
     With --backend, each row of the table is computed by a process of this machine, or by a worker
     of a Dask cluster that sees the cache under the same path.
@@ -72,6 +73,7 @@ def sweep(
     Example:
       bottleneck sweep photos.cache
       bottleneck sweep photos.cache --plot layers.svg -o layers.csv
+      bottleneck sweep photos.cache --nested --clf svm
       bottleneck sweep photos.cache --layer layer3 --layer layer4 --clf svm --json
       bottleneck sweep photos.cache --backend loky --jobs 4
     """
@@ -112,12 +114,12 @@ def sweep(
     if as_json:
         click.echo(json.dumps(result.to_list()))
     else:
-        click.echo(result.format(_fit_command(ctx, result.recommended)))
+        click.echo(as_options(result.format(_fit_command(ctx, result.recommended))))
 
 
 _OF_SWEEP_ALONE = {
     *("cache", "layers", "clfs", "plot", "out", "overwrite", "as_json"),
-    *("backend", "jobs", "scheduler"),
+    *("nested", "backend", "jobs", "scheduler"),
 }
 
 
