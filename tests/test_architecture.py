@@ -47,7 +47,7 @@ DOORS = {
     "torchvision": {"backbones.sources.torchvision_models", "data.decoding.decode"},
     "safetensors": {"backbones.checkpoints.reading", "fitting.head"},
     "sklearn": {"linear.estimators", "fitting.folds"},
-    "scipy": {"linear.calibration"},
+    "scipy": {"linear.calibration", "fitting.intervals"},
     "psutil": {"runtime.resources"},
     "matplotlib": {"reporting.sweep_plot"},
     "joblib": {"runtime.loky_executor"},

@@ -295,8 +295,8 @@ def views_option(command: F) -> F:
     )(command)
 
 
-def training_options(command: F) -> F:
-    """Add the options of the search for C and of training, for `fit` and `sweep`."""
+def search_options(command: F) -> F:
+    """Add the options of the search for C and the scaling; `take_search_options` takes them."""
     options = [
         click.option(
             "--c",
@@ -323,11 +323,6 @@ def training_options(command: F) -> F:
             "square roots, standardized; auto: the best of these.",
         ),
         click.option(
-            "--class-weight",
-            type=click.Choice(["balanced"]),
-            help="Weight examples so that classes count the same.",
-        ),
-        click.option(
             "--metric",
             type=click.Choice(["accuracy", "balanced", "macro_f1"]),
             default="accuracy",
@@ -342,6 +337,24 @@ def training_options(command: F) -> F:
             help="1se: the smallest C within one standard error of the best.",
         ),
         click.option(
+            "--nested",
+            is_flag=True,
+            help="Also judge the choice itself, by nested cross-validation; takes about as many "
+            "times longer as there are folds.",
+        ),
+    ]
+    return _with(options, command)
+
+
+def training_options(command: F) -> F:
+    """Add the options of the search and of training, for `fit` and `sweep`."""
+    options = [
+        click.option(
+            "--class-weight",
+            type=click.Choice(["balanced"]),
+            help="Weight examples so that classes count the same.",
+        ),
+        click.option(
             "--labels",
             type=PATH,
             help="CSV path,label[,split][,group] of labels that replace those in the cache.",
@@ -353,17 +366,17 @@ def training_options(command: F) -> F:
         ),
         click.option("--device", help="Train with PyTorch on cpu, cuda or cuda:N.  [NumPy]"),
     ]
-    return _with(options, command)
+    return search_options(_with(options, command))
 
 
 def take_search_options(options: dict[str, Any]) -> "SearchOptions":
-    """Remove how C and the scaling are chosen from a command's `training_options`.
+    """Remove how C and the scaling are chosen from a command's `search_options`.
 
     What is left are the options of the classifier.
     """
     from bottleneck.fitting import SearchOptions
 
-    names = ("c", "cv", "scaling", "metric", "rule")
+    names = ("c", "cv", "scaling", "metric", "rule", "nested")
     values = {name: options.pop(name) for name in names}
     return SearchOptions(**values | {"c": values["c"] or None})
 

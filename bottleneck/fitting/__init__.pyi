@@ -1,4 +1,5 @@
 from .dataset import require_rows as require_rows
+from .dataset import row_groups as row_groups
 from .features import Features as Features
 from .features import resolve_features as resolve_features
 from .fit import score_head as score_head

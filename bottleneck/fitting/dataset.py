@@ -122,7 +122,7 @@ def load_dataset(
             codes.take(positions) if len(some) < len(rows) else codes,
             known,
             classes=len(names),
-            groups=_groups(images, some),
+            groups=row_groups(images, some),
             views=features.views,
             sizes=features.sizes(cache),
         )
@@ -159,6 +159,15 @@ def require_rows(rows: NDArray[np.int64], *, split: str) -> None:
         )
 
 
-def _groups(images: ImageTable, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+def row_groups(images: ImageTable, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Return the groups of some rows, as a `TrainingSet` has them; None where none has a group.
+
+    Examples
+    --------
+    >>> n = np.zeros(3, dtype=np.int64)
+    >>> images = ImageTable(["1", "2", "3"], ["a"] * 3, [""] * 3, ["p", "q", "p"], n, n)
+    >>> row_groups(images, np.array([0, 1, 2])).tolist()
+    [0, 1, 0]
+    """
     column = images.group
     return group_codes(column.codes[rows], column.categories)

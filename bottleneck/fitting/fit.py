@@ -1,7 +1,7 @@
 """Fit a linear classifier to cached codes, and score it on the held-out split."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 
 from bottleneck.cache import CacheLike, open_cache
 from bottleneck.data import UnknownLabels
-from bottleneck.errors import InvalidOptionError
+from bottleneck.errors import InvalidOptionError, LabelsError
 from bottleneck.fitting.dataset import CodeDataset, load_dataset
 from bottleneck.fitting.features import Views, resolve_features
 from bottleneck.fitting.fit_result import FitResult
-from bottleneck.fitting.folds import require_foldable
+from bottleneck.fitting.folds import make_folds, require_foldable
 from bottleneck.fitting.head import Head
 from bottleneck.fitting.layer_shares import layer_shares
 from bottleneck.fitting.metrics import expected_calibration_error
+from bottleneck.fitting.nested import OuterFold
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.scores import Score, score_classes, score_labels
 from bottleneck.fitting.selection import CrossValidation
@@ -139,6 +140,8 @@ def fit_dataset(
     training, result, validation = dataset.training, None, None
     if search.cv:
         require_foldable(training, dataset.names)
+        if search.nested:
+            _require_foldable_parts(dataset, search.cv)  # before the training, not after it
         validation = CrossValidation(training, options, search)
         result = validation.select()
         c, scaling = result.best.c, result.best.scaling
@@ -153,7 +156,12 @@ def fit_dataset(
     if dataset.heldout is not None:  # used once, after everything has been selected
         rows = dataset.heldout
         heldout = score_head(
-            head, rows.codes, rows.targets, split=dataset.split, unknown=dataset.unknown
+            head,
+            rows.codes,
+            rows.targets,
+            split=dataset.split,
+            unknown=dataset.unknown,
+            groups=rows.groups,
         )
     return FitResult(
         head=head,
@@ -165,6 +173,7 @@ def fit_dataset(
         shares=dict(zip(dataset.features.layers, shares.tolist(), strict=True)),
         solution=solution,
         seconds=0.0,
+        outer=tuple(_outer_folds(dataset, options, search)) if search.nested else (),
     ).with_seconds(time.monotonic() - start)
 
 
@@ -175,6 +184,7 @@ def score_head(
     *,
     split: str,
     unknown: UnknownLabels = UnknownLabels(),
+    groups: NDArray[np.int64] | None = None,
 ) -> Score:
     """Score a head on codes with known targets.
 
@@ -191,6 +201,8 @@ def score_head(
         Name of the split, stored in the score; empty without splits.
     unknown : UnknownLabels
         Images of the split that cannot be judged, stored in the score.
+    groups : ndarray of int64, shape (n,), optional
+        Group of each image, over which the score's interval is; images are alone by default.
 
     Returns
     -------
@@ -202,8 +214,9 @@ def score_head(
 
     def judge(values: NDArray[np.float64]) -> Score:
         if head.multilabel:
-            return score_labels(targets, values, head.classes, split=split)
-        return score_classes(targets, values.argmax(axis=1), head.classes, split=split)
+            return score_labels(targets, values, head.classes, split=split, groups=groups)
+        predicted = values.argmax(axis=1)
+        return score_classes(targets, predicted, head.classes, split=split, groups=groups)
 
     views, ece = head.features.views, None
     if head.calibration is not None:
@@ -233,6 +246,36 @@ def classifier_options(clf: str | ClassifierOptions) -> ClassifierOptions:
     'svm'
     """
     return ClassifierOptions(clf) if isinstance(clf, str) else clf
+
+
+def _outer_folds(
+    dataset: CodeDataset, options: ClassifierOptions, search: SearchOptions
+) -> Iterator[OuterFold]:
+    """Fit to the training rows without each fold, and score on it as on a held-out split."""
+    training, search = dataset.training, replace(search, nested=False)
+    for rows, validation in make_folds(training, search.cv):
+        fold = replace(
+            dataset,
+            training=training.take(rows),
+            heldout=training.take(validation),
+            unknown=UnknownLabels(),
+        )
+        result = fit_dataset(fold, options, search)
+        assert result.search is not None and result.heldout is not None
+        yield OuterFold(result.search.best, result.heldout.metric(result.search.metric))
+
+
+def _require_foldable_parts(dataset: CodeDataset, folds: int) -> None:
+    """Refuse rows that cannot be split again once a fold is left out."""
+    training, splits = dataset.training, make_folds(dataset.training, folds)
+    for rows, _ in splits:
+        try:
+            require_foldable(training.take(rows), dataset.names)
+        except LabelsError as error:
+            raise LabelsError(
+                "nested cross-validation splits the training images without a fold again, and "
+                f"without one of the {len(splits)} {error}; or leave `nested` out"
+            ) from error
 
 
 def _calibrate(

@@ -9,6 +9,7 @@ import numpy as np
 from bottleneck.data import LabelSummary
 from bottleneck.fitting.head import Head
 from bottleneck.fitting.metrics import format_metric
+from bottleneck.fitting.nested import NestedScore, OuterFold
 from bottleneck.fitting.scores import Score, format_calibration_error
 from bottleneck.fitting.search_result import SearchResult
 from bottleneck.linear import Solution
@@ -41,6 +42,8 @@ class FitResult:
         Elapsed time.
     labels : LabelSummary or None
         What was understood of the CSV of labels; None for the cache's own labels.
+    outer : tuple of OuterFold
+        Outer folds of a nested cross-validation; empty without one.
     """
 
     head: Head
@@ -53,6 +56,7 @@ class FitResult:
     solution: Solution
     seconds: float
     labels: LabelSummary | None = None
+    outer: tuple[OuterFold, ...] = ()
 
     @property
     def converged(self) -> bool:
@@ -61,10 +65,29 @@ class FitResult:
 
     @property
     def score(self) -> float | None:
-        """Held-out accuracy; without a held-out split the folds' mean; None without either."""
+        """Held-out accuracy; without a held-out split the folds' mean; None without either.
+
+        The folds' mean is that of the nested cross-validation, where there is one.
+        """
         if self.heldout is not None:
             return self.heldout.accuracy
+        if self.nested is not None:
+            return self.nested.mean
         return None if self.search is None else self.search.best.mean
+
+    @property
+    def nested(self) -> NestedScore | None:
+        """Score of the choice of C and scaling; None without nested cross-validation."""
+        if self.search is None or not self.outer:
+            return None
+        scalings = {candidate.scaling for candidate in self.search.candidates}
+        return NestedScore(
+            metric=self.search.metric,
+            selected=self.search.best.mean,
+            scores=tuple(fold.score for fold in self.outer),
+            choices=tuple(f"{fold.cv.scaling}, C = {fold.cv.c:.3g}" for fold in self.outer),
+            alternatives="values of C and scalings" if len(scalings) > 1 else "values of C",
+        )
 
     def with_seconds(self, seconds: float) -> Self:
         """Return a copy with this time, and with the result as the head's training record."""
@@ -83,6 +106,7 @@ class FitResult:
             "c": self.c,
             "preprocess": self.head.scaler.name,
             "cv": self.search.summary() if self.search else None,
+            "nested": self.nested.to_dict() if self.nested else None,
             "heldout": self.heldout.to_dict() if self.heldout else None,
             "ece": self.ece,
             "train": self.train,
@@ -127,11 +151,14 @@ class FitResult:
         if len(self.shares) > 1:
             shares = (f"{layer} {share:.0%}" for layer, share in self.shares.items())
             lines.append(f"share of each layer  {', '.join(shares)}")
+        if self.nested:
+            lines += str(self.nested).splitlines()
         if not self.converged:
             gap = self.solution.gap.max()
             limit = f"within {gap:.1e} of" if np.isfinite(gap) else "short of"
             lines.append(f"the solver stopped {limit} its minimum: a smaller C converges sooner")
-        no_split = "no held-out split: the cross-validation is all that can be said"
+        folds = "nested cross-validation" if self.nested else "cross-validation"
+        no_split = f"no held-out split: the {folds} is all that can be said"
         return [*lines, self.heldout.format() if self.heldout else no_split]
 
     def __repr__(self) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bottleneck.cache import Cache, CacheLike, cache_fingerprint, open_cache
-from bottleneck.data import ImageTable
+from bottleneck.data import CategoricalColumn, ImageTable
 from bottleneck.errors import CacheError, InvalidOptionError
 from bottleneck.fitting.dataset import load_dataset
 from bottleneck.fitting.features import ALL, Features, Views, require_layers, resolve_features
@@ -93,22 +93,25 @@ def sweep(
     """
     classifiers = _require_comparison(clfs, search)
     store = open_cache(cache)
-    images = labelled_images(store, labels)
+    labelled = labelled_images(store, labels)
     compared = _compared_features(store, layers, views)
+    images = _comparable_images(store, labelled.table, list(compared), search)
     tasks = [_Task(features, options) for features in compared for options in classifiers]
     on_progress = on_progress or (lambda done, total: None)
     on_progress(0, len(tasks))
     results: dict[_Task, SweepRow] = {}
     if executor is None:
-        trained = _train_in_process(store, images.table, tasks, search, memory)
+        trained = _train_in_process(store, images, tasks, search, memory)
     else:
-        csv = images.summary.csv.resolve() if images.summary else None
+        csv = labelled.summary.csv.resolve() if labelled.summary else None
         trained = _train_on_workers(store, csv, tasks, search, memory=memory, executor=executor)
     for task, row in trained:
         name, cost = compared[task.features]
         results[task] = replace(row, layer=name, cost=cost)
         on_progress(len(results), len(tasks))
-    return SweepResult((results[task] for task in tasks), labels=images.summary)
+    left_out = int((labelled.table.has_label & ~images.has_label).sum())
+    rows = (results[task] for task in tasks)
+    return SweepResult(rows, labels=labelled.summary, left_out=left_out)
 
 
 class _Compared(NamedTuple):
@@ -160,6 +163,23 @@ def layer_cost(cache: Cache, layer: str) -> float | None:
     cache.valid_rows(layer)  # an unfinished layer is refused now, not after hours of training
     costs = (header.cost for header in cache.finished_shards(layer).values())
     return next((cost for cost in costs if cost is not None), None)
+
+
+def _comparable_images(
+    cache: Cache, images: ImageTable, compared: Sequence[Features], search: SearchOptions
+) -> ImageTable:
+    """Return the images; for nested cross-validation, unlabelled where only some rows have codes.
+
+    An outer fold must hold the same images in every row: otherwise images that judge one layer
+    would take part in choosing another.
+    """
+    if not search.nested:
+        return images
+    valid = np.array([features.valid_rows(cache) for features in compared])
+    rows, n = np.arange(len(images)), len(images)
+    rows[valid.any(axis=0) & ~valid.all(axis=0)] = n  # the row of an empty text behind the labels
+    label = images.label.concatenate(CategoricalColumn([""])).take(rows)
+    return replace(images, label=label)
 
 
 class _Task(NamedTuple):
@@ -222,10 +242,9 @@ def _train_on_workers(
     executor: Executor,
 ) -> Iterator[tuple[_Task, SweepRow]]:
     """Train every task on the workers of an executor, in completion order."""
-    path = cache.path.resolve()
-    job = _WorkerJob(
-        path, cache_fingerprint(path), labels, search, memory, executor.max_concurrency
-    )
+    path, workers = cache.path.resolve(), executor.max_concurrency
+    compared = list(dict.fromkeys(task.features for task in tasks))
+    job = _WorkerJob(path, cache_fingerprint(path), labels, search, memory, workers, compared)
     require_shared_paths(executor, job.missing_on_worker)
     return executor.map_unordered(job.train, tasks)
 
@@ -240,10 +259,12 @@ class _WorkerJob:
     search: SearchOptions
     memory: int | None
     concurrency: int  # tasks that share a machine's memory
+    compared: list[Features]  # of all tasks
 
     def train(self, task: _Task) -> SweepRow:
         """Train one task on a worker."""
         cache, images = open_on_worker(self.cache, self.fingerprint, self.labels)
+        images = _comparable_images(cache, images, self.compared, self.search)
         memory = self.memory or spare_memory() // self.concurrency
         ((_, row),) = _train_features(cache, images, [task], self.search, memory)
         return row
@@ -271,6 +292,7 @@ def _make_row(training: TrainingSet, result: FitResult) -> SweepRow:
         converged=result.converged,
         seconds=result.seconds,
         record=result.to_dict(),
+        outer=result.outer,
     )
 
 

@@ -1,6 +1,7 @@
 """Result of a sweep: one row for each layer and classifier, the best and the recommended row."""
 
 import csv
+import dataclasses
 import html
 import io
 import math
@@ -11,9 +12,12 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
+
 from bottleneck.data import LabelSummary
 from bottleneck.fitting.features import Features
 from bottleneck.fitting.metrics import format_metric
+from bottleneck.fitting.nested import NestedScore, OuterFold
 from bottleneck.fitting.scores import Score
 from bottleneck.fitting.search_result import Candidate
 from bottleneck.reporting import plot_sweep, sweep_figure
@@ -53,6 +57,9 @@ class SweepRow:
         Training time, without reading the codes.
     record : dict
         `FitResult.to_dict` of this row.
+    outer : tuple of OuterFold
+        Outer folds of a nested cross-validation, the same images in every row of a sweep; empty
+        without one.
     """
 
     layer: str
@@ -67,6 +74,7 @@ class SweepRow:
     converged: bool
     seconds: float
     record: dict[str, Any]
+    outer: tuple[OuterFold, ...] = ()
 
     @property
     def combined(self) -> bool:
@@ -77,6 +85,11 @@ class SweepRow:
     def heldout_metric(self) -> float | None:
         """The metric on the held-out split; None without one."""
         return None if self.heldout is None else self.heldout.metric(self.metric)
+
+    @property
+    def nested_metric(self) -> float | None:
+        """The mean over the outer folds, of this row alone; None without them."""
+        return float(np.mean([fold.score for fold in self.outer])) if self.outer else None
 
     def __str__(self) -> str:
         """Name the classifier and the layer."""
@@ -95,6 +108,9 @@ class SweepResult(Sequence[SweepRow]):
         At least one, all of the same metric.
     labels : LabelSummary, optional
         What was understood of the CSV of labels.
+    left_out : int
+        Number of labelled images that have codes at some of the layers alone, and that a nested
+        cross-validation leaves out.
 
     Examples
     --------
@@ -112,11 +128,20 @@ class SweepResult(Sequence[SweepRow]):
     <BLANKLINE>
     svm on layer3 is the cheapest within one standard error (4.0%) of the best, svm on layer4: \
 `bottleneck.fit(cache, 'svm', layers='layer3')`
+    no held-out split: the best of 2 rows looks better than it is; nested cross-validation \
+(`nested`) says by how much
     """
 
-    def __init__(self, rows: Iterable[SweepRow], *, labels: LabelSummary | None = None) -> None:
+    def __init__(
+        self,
+        rows: Iterable[SweepRow],
+        *,
+        labels: LabelSummary | None = None,
+        left_out: int = 0,
+    ) -> None:
         self._rows = tuple(rows)
         self.labels = labels
+        self.left_out = left_out
 
     @overload
     def __getitem__(self, index: int) -> SweepRow: ...
@@ -152,6 +177,27 @@ class SweepResult(Sequence[SweepRow]):
             key=lambda row: (cost_or_infinity(row.cost), row.size, -row.cv.mean),
         )
 
+    @cached_property
+    def nested(self) -> NestedScore | None:
+        """Score of the recommendation, by the rule of `recommended` within the other folds.
+
+        None without nested cross-validation.
+        """
+        folds = range(min(len(row.outer) for row in self._rows))
+        if not folds:
+            return None
+        chosen = [self._without_fold(fold).recommended for fold in folds]
+        return NestedScore(
+            metric=self.recommended.metric,
+            selected=self.recommended.cv.mean,
+            scores=tuple(row.outer[fold].score for fold, row in zip(folds, chosen, strict=True)),
+            choices=tuple(map(str, chosen)),
+            alternatives=f"{len(self)} rows" if len(self) > 1 else "values of C",
+        )
+
+    def _without_fold(self, fold: int) -> "SweepResult":
+        return SweepResult(dataclasses.replace(row, cv=row.outer[fold].cv) for row in self._rows)
+
     def plot(self, path: str | PathLike[str] | None = None) -> Any:
         """Plot accuracy against the share of the network that each layer needs.
 
@@ -176,23 +222,30 @@ class SweepResult(Sequence[SweepRow]):
         return None
 
     def to_list(self) -> list[dict[str, Any]]:
-        """Return the rows as ``sweep`` prints them as JSON."""
+        """Return the rows as ``sweep`` prints them as JSON.
+
+        After nested cross-validation the recommended row has the score of the recommendation under
+        ``choice``.
+        """
+        choice = {"choice": self.nested.to_dict()} if self.nested else {}
         return [
             row.record
             | {"size": row.size, "work": row.cost, "recommended": row is self.recommended}
+            | (choice if row is self.recommended else {})
             for row in self._rows
         ]
 
     def to_csv(self) -> str:
         """Return the rows as CSV with all digits; unknown values are empty."""
         header = ["layer", "clf", "size", "work", "preprocess", "c", "metric", "folds", "mean"]
-        header += ["std", "standard_error", "heldout", "seconds", "recommended"]
+        header += ["std", "standard_error", "nested", "heldout", "seconds", "recommended"]
         lines: list[list[object]] = [[*header]]
         for row in self._rows:
             cv = row.cv
             search = [cv.scaling, cv.c, row.metric, len(cv.scores), cv.mean, cv.std]
-            result = [cv.standard_error, row.heldout_metric, row.seconds, row is self.recommended]
-            lines.append([row.layer, row.clf, row.size, row.cost, *search, *result])
+            result = [cv.standard_error, row.nested_metric, row.heldout_metric]
+            end = [row.seconds, row is self.recommended]
+            lines.append([row.layer, row.clf, row.size, row.cost, *search, *result, *end])
         out = io.StringIO()
         csv.writer(out).writerows(lines)
         return out.getvalue()
@@ -216,8 +269,23 @@ class SweepResult(Sequence[SweepRow]):
             reason = f"{cheapest} {near} the best, {best}"
         if unknown:
             reason += " (the cache does not say how much of the network its layers need)"
-        remarks = chosen.heldout.remarks if chosen.heldout else []
-        return "\n".join([f"{self._table()}\n\n{chosen} {reason}: `{command}`", *remarks])
+        return "\n".join([f"{self._table()}\n\n{chosen} {reason}: `{command}`", *self._remarks()])
+
+    def _remarks(self) -> list[str]:
+        """Return the lines that say what the choice cost, and which images were not judged."""
+        heldout, lines = self.recommended.heldout, []
+        if self.nested:
+            lines.append(str(self.nested))
+            if heldout:
+                lines.append(f"the held-out split {heldout.split} took no part in any choice")
+        elif heldout is None and len(self) > 1:
+            lines.append(
+                f"no held-out split: the best of {len(self)} rows looks better than it is; nested "
+                "cross-validation (`nested`) says by how much"
+            )
+        if self.left_out:
+            lines.append(f"left out: {self.left_out} images without codes at some of the layers")
+        return lines + (heldout.remarks if heldout else [])
 
     def __str__(self) -> str:
         """Format the labels, the table and the recommendation."""
@@ -249,6 +317,8 @@ class SweepResult(Sequence[SweepRow]):
             columns["preprocess"] = [row.cv.scaling for row in rows]
         columns[f"CV {metric}"] = [f"{row.cv.mean:.1%}" for row in rows]
         columns["± std"] = [f"{row.cv.std:.1%}" for row in rows]
+        if self.nested:
+            columns["nested"] = [f"{row.nested_metric:.1%}" for row in rows]
         if chosen.heldout:
             columns[f"{chosen.heldout.split} {metric}"] = [
                 f"{row.heldout_metric:.1%}" for row in rows

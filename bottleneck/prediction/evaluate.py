@@ -23,7 +23,7 @@ from bottleneck.data import (
 )
 from bottleneck.errors import InvalidOptionError, LabelsError, UnknownNameError
 from bottleneck.extraction import ComputeOptions
-from bottleneck.fitting import Head, Score, open_matrix, require_rows, score_head
+from bottleneck.fitting import Head, Score, open_matrix, require_rows, row_groups, score_head
 from bottleneck.prediction.inputs import open_head
 from bottleneck.runtime import escape_unprintable
 
@@ -167,7 +167,9 @@ def _evaluate_images(
             f"no labelled image {where}gave codes, of {len(images)} such as "
             f"{source.path(0)}: labels are the names of class folders, or a CSV's column"
         )
-    score = score_head(head, codes[:count], targets[valid], split=split, unknown=unknown)
+    groups = row_groups(images, rows[valid])
+    targets = targets[valid]
+    score = score_head(head, codes[:count], targets, split=split, unknown=unknown, groups=groups)
     return Evaluation(score, rejected)
 
 
@@ -184,7 +186,9 @@ def _evaluate_cache(head: Head, cache: Cache, split: str | None) -> Evaluation:
     require_rows(rows, split=split)
     rows, targets, unknown = _judged_rows(head, images, rows, split)
     codes = open_matrix(cache, head.features, rows, memory=None)
-    return Evaluation(score_head(head, codes, targets, split=split, unknown=unknown), rejected)
+    groups = row_groups(images, rows)
+    score = score_head(head, codes, targets, split=split, unknown=unknown, groups=groups)
+    return Evaluation(score, rejected)
 
 
 def _judged_rows(

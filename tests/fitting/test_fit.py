@@ -26,6 +26,7 @@ from bottleneck.fitting.features import Features
 from bottleneck.fitting.fit import fit, fit_dataset
 from bottleneck.fitting.fit_result import FitResult
 from bottleneck.fitting.head import Head
+from bottleneck.fitting.intervals import accuracy_interval
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.scores import ClassificationScore, MultilabelScore
 from bottleneck.fitting.selection import CrossValidation
@@ -303,6 +304,19 @@ def test_groups_keep_together(tmp_path: Path, of: str) -> None:
     assert score_free_ece(apart) < 0.2  # and no such margin makes a probability
 
 
+def test_the_held_out_interval_is_over_the_groups_of_a_csv(tmp_path: Path) -> None:
+    X, y = clouds(120, 3, 2, apart=0.5)
+    labels, split = ["ab"[i] for i in y], ["test" if row < 40 else "train" for row in range(120)]
+    cache = written_cache(tmp_path / "c", X, labels, split=split)
+    lines = [f"{row:03d}.jpg,{labels[row]},patient{row // 10}" for row in range(120)]
+    csv = write_labels(tmp_path / "labels.csv", "path,label,patient", lines)
+    done = run(cache, c=(1.0,), labels=csv)
+    predicted = done.head.decision_function(X[:40]).argmax(axis=1)
+    expected = accuracy_interval(predicted == y[:40], np.arange(40) // 10)
+    assert (score_of(done).groups, score_of(done).ci95) == (4, expected)
+    assert score_of(run(cache, c=(1.0,))).groups is None
+
+
 def score_free_ece(done: FitResult) -> float:
     assert done.ece is not None
     return done.ece
@@ -427,20 +441,8 @@ def test_without_folds_only_softmax_has_probabilities(split: Path, clf: str, kno
 def test_the_json_has_what_is_promised(split: Path, clf: str, sklearn: bool) -> None:
     found = told(run(split, clf, sklearn=sklearn))
     assert found.keys() == {
-        *(
-            "clf",
-            "layer",
-            "layers",
-            "views",
-            "shares",
-            "c",
-            "preprocess",
-            "cv",
-            "heldout",
-            "ece",
-            "train",
-        ),
-        *("converged", "gap"),
+        *("clf", "layer", "layers", "views", "shares", "c", "preprocess", "cv", "heldout", "ece"),
+        *("train", "converged", "gap", "nested"),
     }
     assert found["cv"].keys() >= {"mean", "std", "folds", "metric"}
     assert found["heldout"].keys() >= {"split", "n", "accuracy", "ci95", "mean_per_class", "ece"}

@@ -78,10 +78,11 @@ def test_a_sweep_parses_the_table_once_whatever_the_layers(
 
 
 def test_a_sweep_by_processes_is_that_of_this_one(layers: Path) -> None:
-    search = SearchOptions(c=1.0, cv=2)
+    search = SearchOptions(c=1.0, cv=2, nested=True)
     with open_executor("loky", jobs=2) as executor:
         spread = sweep(layers, "svm", search=search, executor=executor)
     alone = sweep(layers, "svm", search=search)
     assert [row.cv for row in spread] == [row.cv for row in alone]
+    assert spread.nested == alone.nested is not None
     assert [row.layer for row in spread] == ["x", "y", "z", "all layers"]
     assert all(np.isfinite(row.seconds) for row in spread)

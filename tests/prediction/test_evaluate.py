@@ -112,6 +112,26 @@ def test_a_score_is_that_of_the_heads_own_numbers(head: Head, cache: Path) -> No
     assert evaluate(dataclasses.replace(blurred, calibration=None), cache).score.ece is None
 
 
+def test_the_interval_is_over_groups_of_a_cache_and_of_its_images(
+    head: Head, photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    alone = evaluate(head, photos, compute=CPU).score
+    paths = sorted(path for path in photos.rglob("*") if path.is_file())
+    lines = ["path,label,split,group"]
+    lines += [
+        f"{path.relative_to(photos).as_posix()},{path.parent.name},{path.parts[-3]},p{i // 4}"
+        for i, path in enumerate(paths)
+    ]
+    (photos / "grouped.csv").write_text("\n".join(lines))
+    cache = extract_tiny(photos / "grouped.csv", tmp_path / "again").cache.path
+    found = evaluate(head, cache).score
+    assert found.to_dict() == evaluate(head, photos / "grouped.csv", compute=CPU).score.to_dict()
+    assert (found.accuracy, found.n, found.groups) == (alone.accuracy, 12, 3)
+    assert found.ci95 is not None
+    assert alone.ci95 is not None
+    assert found.ci95[0] < alone.ci95[0]
+
+
 def test_a_split_can_be_chosen(head: Head, cache: Path) -> None:
     assert evaluate(head, cache, split="train").score.n == 24
     assert evaluate(head, cache, split="Validation").score.split == "val"

@@ -17,7 +17,7 @@ from bottleneck.cli.options import (
     take_search_options,
     training_options,
 )
-from bottleneck.cli.output import read_labels
+from bottleneck.cli.output import as_options, read_labels
 from bottleneck.cli.types import PATH
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ def sweep(
     Trains every classifier on every layer, in the order of the layers' cost, and on all of them
     together, plain and with all views if the cache has any, cross-validated as `fit` does it.
     Recommends the cheapest row within one standard error of the best, and prints the command that
-    trains it. Held-out accuracy is shown, and does not influence the choice.
+    trains it. Held-out accuracy is shown, and does not influence the choice. The best of many rows
+    looks better than it is: --nested says by how much.
 
     With --backend, each row of the table is computed by a process of this machine, or by a worker
     of a Dask cluster that sees the cache under the same path.
@@ -73,6 +74,7 @@ def sweep(
     Example:
       bottleneck sweep photos.cache
       bottleneck sweep photos.cache --plot layers.svg -o layers.csv
+      bottleneck sweep photos.cache --nested --clf svm
       bottleneck sweep photos.cache --layer layer3 --layer layer4 --clf svm --json
       bottleneck sweep photos.cache --backend loky --jobs 4
     """
@@ -114,12 +116,12 @@ def sweep(
     if as_json:
         click.echo(json.dumps(result.to_list()))
     else:
-        click.echo(result.format(_fit_command(ctx, result)))
+        click.echo(as_options(result.format(_fit_command(ctx, result))))
 
 
 _OF_SWEEP_ALONE = {
     *("cache", "layers", "views", "clfs", "plot", "out", "overwrite", "as_json"),
-    *("backend", "jobs", "scheduler"),
+    *("nested", "backend", "jobs", "scheduler"),
 }
 
 

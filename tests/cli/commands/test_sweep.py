@@ -161,7 +161,11 @@ def test_without_splits_there_is_no_column_for_held_out_rows(
         write_photographs(tmp_path / "all" / label, 6, label=label)
     extract_tiny(tmp_path / "all")
     assert [row["heldout"] for row in _sweep(run, "cache", *QUICK)] == [None, None]
-    head = _cells(run("sweep", "cache", *QUICK))[0]
+    result = run("sweep", "cache", *QUICK)
+    assert "the best of 2 rows looks better than it is; nested cross-validation (--nested)" in (
+        result.stdout
+    )
+    head = _cells(result)[0]
     assert " ".join(head) == "layer network code clf CV accuracy ± std seconds"
 
 
@@ -175,6 +179,19 @@ def test_preprocessing_has_a_column_where_the_folds_chose_several(run: Run, cach
 def test_layers_and_classifiers_can_be_chosen(run: Run, cache: Path) -> None:
     rows = _sweep(run, cache, "--layer", "layer3", "--clf", "softmax", *QUICK)
     assert [(row["layer"], row["clf"]) for row in rows] == [("layer3", "softmax")]
+
+
+def test_nested_says_what_the_choice_cost(run: Run, cache: Path) -> None:
+    result = run("sweep", cache, *QUICK, "--nested", "--clf", "svm")
+    assert "choosing among 2 rows cost" in result.stdout
+    assert "the held-out split val took no part in any choice" in result.stdout
+    assert "--nested" not in result.stdout.split("`")[1]  # the command trains once
+    rows = _sweep(run, cache, *QUICK, "--nested", "--clf", "svm")
+    (choice,) = (row["choice"] for row in rows if "choice" in row)
+    assert choice["metric"] == "accuracy"
+    assert all(len(row["nested"]["scores"]) == len(choice["scores"]) == 2 for row in rows)
+    fit = run("fit", cache, "--clf", "svm", "--layer", "layer2", *QUICK, "--nested", "--json")
+    assert json.loads(fit.stdout)["nested"] == rows[0]["nested"]
 
 
 # Files
