@@ -71,6 +71,21 @@ def _fit(run: Run, cache: Path, *options: object) -> dict[str, Any]:
 # What it finds
 
 
+def test_several_layers_make_one_head(run: Run, cache: Path) -> None:
+    options = ("--clf", "svm", "--c", "0.1", "--cv", "2", "--scaling", "sqrt")
+    found = _fit(run, cache, *options, "--layer", "all")
+    assert (found["layers"], found["layer"]) == (["layer2", "layer3"], "layer2 + layer3")
+    assert (found["preprocess"], found["views"]) == ("sqrt", 1)
+    assert sum(found["shares"].values()) == pytest.approx(1)
+    assert found["head"] == "head-svm-layer2+layer3.safetensors"
+    text = run("fit", cache, *options, "--layer", "layer3", "--layer", "layer2").stdout
+    assert "svm on layer3 + layer2: " in text
+    assert "share of each layer  layer3 " in text
+    assert "saved head-svm-layer3+layer2.safetensors" in text
+    judged = run("evaluate", found["head"], cache, "--json")
+    assert json.loads(judged.stdout)["heldout"] == found["heldout"]
+
+
 def test_json_has_what_is_promised(run: Run, hard: Path) -> None:
     found = _fit(run, hard, "--clf", "svm", "--c", "0.01,1", "--cv", "4")
     assert found.keys() >= {"clf", "layer", "c", "cv", "heldout", "head", "seconds"}
