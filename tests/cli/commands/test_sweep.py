@@ -133,7 +133,7 @@ def test_a_sentence_ends_in_the_command_that_trains_it(run: Run, cache: Path) ->
     assert done["preprocess"] == "l2"
     assert chosen[4] == f"{done['cv']['mean']:.1%}"
     options = words[words.index("--layer") + 2 :]
-    expected = ["--c", "0.01,1.0", "--cv", "2", "--preprocess", "l2", "--class-weight", "balanced"]
+    expected = ["--c", "0.01,1.0", "--cv", "2", "--scaling", "l2", "--class-weight", "balanced"]
     assert options == expected
 
 
