@@ -191,9 +191,9 @@ class ExtractionResult:
             found = [str(self.images)] if self.images.notes.lost_images else []
             return [*found, f"{self._nothing_text()} ({self.seconds:.1f} s)"]
         parts = self.stats.timer.fractions(*_STAGES)
-        views = f", {self.passes} with their views," if self.passes > self.rows else ""
+        views = f"{self.passes} views of " if self.passes > self.rows else ""
         lines = [
-            f"encoded {self.rows} images{views} in {self.seconds:.1f} s "
+            f"encoded {views}{self.rows} images in {self.seconds:.1f} s "
             f"({self.passes / self.seconds:.0f} {'views' if views else 'images'}/s)",
             "time: " + ", ".join(f"{stage} {part:.0%}" for stage, part in parts.items()),
             stage_advice(slowest_stage(self.stats.timer)),
