@@ -109,8 +109,9 @@ class ExtractionResult:
         all shards.
         """
         status = self._status().to_dict()
+        series = {*self.cache.series, *self.others.series}
         return status | {
-            "complete": status["complete"] and self.cache.is_full(self.cache.series),
+            "complete": status["complete"] and self.cache.is_full(series),
             "task": [self.task.index, self.task.count],
             "task_variables": list(self.task.variables),
             "missing_shards": len(self.others.missing),

@@ -131,7 +131,7 @@ def test_another_recipe_is_refused_and_both_are_named(photos: Path, extract_tiny
     before = untouched(cache)
     others: list[dict[str, Any]] = [{"augmentations": ["rotate", "flip"]}, {"seed": 4}]
     for options in others:
-        asked = ViewOptions(2, **options).choose(cache)[1]
+        asked = ViewOptions(2, **options).recipe(ViewRecipe(("crop",), 3))
         words = f"has views by crop with seed 3, this run asks for {asked}: leave `augmentations`"
         with pytest.raises(SpecMismatchError, match=words):
             extract_tiny(photos, count=2, **options)

@@ -10,8 +10,8 @@ import torch
 
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.data.decoding.decode import decode_image
+from bottleneck.data.decoding.views import make_view
 from bottleneck.data.sources.files.file_source import FileSource
-from bottleneck.data.views import make_view
 from bottleneck.extraction.running import encoder as module
 from bottleneck.extraction.running.encoder import EncodedBatch, Encoder
 from bottleneck.extraction.setup.loading import make_spec

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torchvision.transforms.v2 import functional as v2
 
 from bottleneck.data.decoding.decode import resize_and_crop
-from bottleneck.data.views import make_view
+from bottleneck.data.decoding.views import make_view
 from bottleneck.spec import AUGMENTATIONS, InputTransform, ViewRecipe
 
 SMALL = InputTransform(resize=20, crop=16)
