@@ -7,3 +7,5 @@ from .options import SearchOptions as SearchOptions
 from .scores import Score as Score
 from .sharded_matrix import open_matrix as open_matrix
 from .sweep_result import SweepRow as SweepRow
+from .worker_cache import LabelSource as LabelSource
+from .worker_cache import labelled_images as labelled_images

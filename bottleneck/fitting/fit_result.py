@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from bottleneck.data import LabelSummary
 from bottleneck.fitting.head import Head
 from bottleneck.fitting.metrics import format_metric
 from bottleneck.fitting.scores import Score, format_calibration_error
@@ -35,6 +36,8 @@ class FitResult:
         Final training: its convergence and its distance from the minimum.
     seconds : float
         Elapsed time.
+    labels : LabelSummary or None
+        What was understood of the CSV of labels; None for the cache's own labels.
     """
 
     head: Head
@@ -45,6 +48,7 @@ class FitResult:
     train: int
     solution: Solution
     seconds: float
+    labels: LabelSummary | None = None
 
     @property
     def converged(self) -> bool:
@@ -78,14 +82,16 @@ class FitResult:
             "converged": self.converged,
             "gap": gap if np.isfinite(gap) else None,
             "seconds": self.seconds,
+            **({"labels": self.labels.to_dict()} if self.labels else {}),
         }
 
     def __str__(self) -> str:
-        """Format the search, the selected C, its cross-validation and the held-out score."""
-        return "\n".join([*self._lines(), *self.remarks])
+        """Format the labels, the search, the selected C, its cross-validation and the score."""
+        labels = [str(self.labels), ""] if self.labels else []
+        return "\n".join([*labels, *self._lines(), *self.remarks])
 
     def format(self, saved: str) -> str:
-        """Format the result, with a line that says where the head is before the remarks."""
+        """Format the result without the labels, and say where the head is before the remarks."""
         return "\n".join([*self._lines(), saved, *self.remarks])
 
     @property

@@ -1,41 +1,54 @@
 """Select C and the feature scaling by cross-validation on the training rows."""
 
-from collections.abc import Iterable, Sequence
-from functools import partial
-from typing import Any
+import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.fitting.folds import Fold, make_folds
-from bottleneck.fitting.metrics import METRICS, mean_average_precision
+from bottleneck.fitting.fold_search import FoldSearch, fold_bytes
+from bottleneck.fitting.folds import make_folds
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.search_result import Candidate, SearchResult
 from bottleneck.linear import (
     SEARCH_TOL,
     Calibration,
     ClassifierOptions,
-    Solution,
     TrainingSet,
     fit_platt,
-    fit_scaler,
     fit_temperature,
-    train,
 )
 
 # The best C differs by five decades between data sets (S. Kornblith, J. Shlens and Q. Le, "Do
 # better ImageNet models transfer better?", 2019); then eighths of a decade around the best.
 C_GRID: tuple[float, ...] = tuple(float(c) for c in np.logspace(-6, 5, 23))
 _FINE_FACTORS = tuple(10 ** (step / 8) for step in (-3, -2, -1, 1, 2, 3))
+_CALIBRATION_TOL = 1e-4  # slopes are within half a percent of the minimisers'
 _DIGITS = 12  # of a mean; further digits are rounding errors, which must not break ties
 
 
 def select_c(
     training: TrainingSet, options: ClassifierOptions, search: SearchOptions
 ) -> SearchResult:
-    """Cross-validate values of C and scalings, and select the best candidate.
+    """Cross-validate values of C and scalings, and select the best: `CrossValidation.select`.
 
-    Scalings and classifiers are fitted to the training rows of each fold alone.
+    Examples
+    --------
+    >>> from bottleneck.linear.matrix import ArrayMatrix
+    >>> codes = np.random.default_rng(0).normal(size=(40, 2)) + 4 * np.eye(2)[np.arange(40) % 2]
+    >>> training = TrainingSet(ArrayMatrix(codes), np.arange(40) % 2, 2)
+    >>> result = select_c(training, ClassifierOptions("svm"), SearchOptions(c=[0.1, 1.0], cv=4))
+    >>> len(result.candidates), result.folds
+    (2, 4)
+    """
+    return CrossValidation(training, options, search).select()
+
+
+class CrossValidation:
+    """The folds of training rows, each scaled and decomposed once for every C that is tried.
+
+    Folds are kept from one use to the next as far as their matrix has memory to spare
+    (`CodeMatrix.spare`). Others are made again.
 
     Parameters
     ----------
@@ -45,10 +58,6 @@ def select_c(
         Classifier.
     search : SearchOptions
         Values of C, scalings, folds, metric and rule; `cv` is at least 2.
-
-    Returns
-    -------
-    SearchResult
 
     Raises
     ------
@@ -62,117 +71,99 @@ def select_c(
     >>> from bottleneck.linear.matrix import ArrayMatrix
     >>> codes = np.random.default_rng(0).normal(size=(40, 2)) + 4 * np.eye(2)[np.arange(40) % 2]
     >>> training = TrainingSet(ArrayMatrix(codes), np.arange(40) % 2, 2)
-    >>> result = select_c(training, ClassifierOptions("svm"), SearchOptions(c=[0.1, 1.0], cv=4))
+    >>> search = SearchOptions(c=[0.1, 1.0], cv=4)
+    >>> validation = CrossValidation(training, ClassifierOptions("svm"), search)
+    >>> result = validation.select()
     >>> len(result.candidates), result.folds, result.best.mean > 0.9
     (2, 4, True)
+    >>> calibration, decision_values = validation.calibrate(result.best.c, result.best.scaling)
+    >>> decision_values.shape
+    (40, 2)
     """
-    splits = make_folds(training, search.cv)
-    scalings = search.scalings
-    candidates: list[Candidate] = []
-    for scaling in scalings:
-        grid = search.grid or C_GRID
-        candidates += _cross_validate(
-            training, options, splits, grid, scaling=scaling, metric=search.metric
-        )
-    best = _best(candidates, search.rule)
-    if search.grid is None:
-        fine = [best.c * factor for factor in _FINE_FACTORS]
-        candidates += _cross_validate(
-            training, options, splits, fine, scaling=best.scaling, metric=search.metric
-        )
+
+    def __init__(
+        self, training: TrainingSet, options: ClassifierOptions, search: SearchOptions
+    ) -> None:
+        self._training, self._options, self._search = training, options, search
+        self._splits = make_folds(training, search.cv)
+        self._kept: dict[tuple[str, int], FoldSearch] = {}
+        self._most = training.codes.spare // fold_bytes(training, len(C_GRID))
+
+    def select(self) -> SearchResult:
+        """Cross-validate values of C and scalings, and select the best candidate.
+
+        Scalings and classifiers are fitted to the training rows of each fold alone.
+        """
+        search, candidates = self._search, []
+        for scaling in search.scalings:
+            candidates += self._candidates(scaling, search.grid or C_GRID)
         best = _best(candidates, search.rule)
-    candidates.sort(key=lambda candidate: (scalings.index(candidate.scaling), candidate.c))
-    metric = "mean_average_precision" if training.multilabel else search.metric
-    return SearchResult(best, candidates, len(splits), metric)
+        self._kept = {at: fold for at, fold in self._kept.items() if at[0] == best.scaling}
+        if search.grid is None:
+            fine = [best.c * factor for factor in _FINE_FACTORS]
+            candidates += self._candidates(best.scaling, fine)
+            best = _best(candidates, search.rule)
+        order = search.scalings.index
+        candidates.sort(key=lambda candidate: (order(candidate.scaling), candidate.c))
+        metric = "mean_average_precision" if self._training.multilabel else search.metric
+        return SearchResult(best, candidates, len(self._splits), metric)
 
+    def calibrate(self, c: float, scaling: str) -> tuple[Calibration, NDArray[np.float64]]:
+        """Fit a calibration to the decision values of validation rows.
 
-def cross_val_calibrate(
-    training: TrainingSet, options: ClassifierOptions, *, c: float, scaling: str, folds: int
-) -> tuple[Calibration, NDArray[np.float64]]:
-    """Fit a calibration to the decision values of validation rows.
+        Parameters
+        ----------
+        c : float
+            C of the classifier. Where it was a candidate, training goes on from its solutions, to a
+            gap of 1e-4.
+        scaling : str
+            Scaling of the features.
 
-    Parameters
-    ----------
-    training : TrainingSet
-        Training rows.
-    options : ClassifierOptions
-        Classifier.
-    c : float
-        C of the classifier.
-    scaling : str
-        Scaling of the features.
-    folds : int
-        Number of folds, at least 2.
+        Returns
+        -------
+        calibration : Calibration
+            A temperature; for several labels an image, the slope and offset of each label (Platt).
+        decision_values : ndarray of float64, shape (n, k)
+            The values that it was fitted to: those of each row, by a classifier that was trained
+            without it.
+        """
+        training = self._training
+        values = np.zeros((len(training.targets), training.classes))
+        for fold, (_, held_back) in zip(self._folds(scaling), self._splits, strict=True):
+            (solution,) = fold.solve([c], tol=_CALIBRATION_TOL)
+            values[held_back] = fold.decision_values(solution)
+        fit = fit_platt if training.multilabel else fit_temperature
+        return fit(values, training.targets), values
 
-    Returns
-    -------
-    calibration : Calibration
-        A temperature; for several labels an image, the slope and offset of each label (Platt).
-    decision_values : ndarray of float64, shape (n, k)
-        The values that it was fitted to: those of each row, by a classifier that was trained
-        without it.
-    """
-    values = np.zeros((len(training.targets), training.classes))
-    for rows, validation in make_folds(training, folds):
-        scaler, solution = train(training.take(rows), options, c=c, scaling=scaling)
-        codes = training.codes.take(validation).scaled(scaler)
-        part = np.concatenate(list(codes.map_blocks(solution.decision_function)))
-        values[validation] = np.hstack([-part, part]) if part.shape[1] == 1 else part
-    fit = fit_platt if training.multilabel else fit_temperature
-    return fit(values, training.targets), values
+    def _candidates(self, scaling: str, cs: Sequence[float]) -> list[Candidate]:
+        """Return the candidates of ascending C."""
+        paths, scores = [], []
+        for fold in self._folds(scaling):
+            paths.append(list(fold.solve(cs, tol=SEARCH_TOL)))
+            scores.append(fold.scores(paths[-1], self._search.metric))
+        return [
+            Candidate(
+                scaling,
+                c,
+                tuple(of_folds),
+                gap=max(float(solution.gap.max()) for solution in solutions),
+                converged=all(bool(solution.converged.all()) for solution in solutions),
+            )
+            for c, of_folds, solutions in zip(
+                cs, zip(*scores, strict=True), zip(*paths, strict=True), strict=True
+            )
+        ]
 
-
-def _cross_validate(
-    training: TrainingSet,
-    options: ClassifierOptions,
-    splits: Sequence[Fold],
-    grid: Iterable[float],
-    *,
-    scaling: str,
-    metric: str,
-) -> list[Candidate]:
-    cs = sorted(grid)
-    scores: list[list[float]] = [[] for _ in cs]
-    gaps: list[list[float]] = [[] for _ in cs]
-    converged = [True for _ in cs]
-    for rows, validation in splits:
-        fold = training.take(rows)
-        scaler = fit_scaler(scaling, fold.codes)
-        path = list(options.path(fold.scaled(scaler), cs, tol=SEARCH_TOL))
-        fold_scores = _scores(path, training.take(validation).scaled(scaler), metric)
-        for i, (solution, score) in enumerate(zip(path, fold_scores, strict=True)):
-            scores[i].append(score)
-            gaps[i].append(float(solution.gap.max()))
-            converged[i] &= bool(solution.converged.all())
-    return [
-        Candidate(scaling, c, tuple(score), max(gap), met)
-        for c, score, gap, met in zip(cs, scores, gaps, converged, strict=True)
-    ]
-
-
-def _scores(path: Sequence[Solution], validation: TrainingSet, metric: str) -> list[float]:
-    """Return the metric of each classifier on validation rows, which are read once."""
-    predict = partial(_predict, path=path, multilabel=validation.multilabel)
-    predictions = map(np.concatenate, zip(*validation.codes.map_blocks(predict), strict=True))
-    targets, k = validation.targets, validation.classes
-    if validation.multilabel:
-        return [mean_average_precision(targets, values) for values in predictions]
-    return [METRICS[metric](targets, classes, k) for classes in predictions]
-
-
-def _predict(
-    block: NDArray[Any], *, path: Sequence[Solution], multilabel: bool
-) -> list[NDArray[Any]]:
-    """Return each classifier's class of every row; its decision values for several labels."""
-    values = (solution.decision_function(block) for solution in path)
-    return list(values) if multilabel else [_classes(each) for each in values]
-
-
-def _classes(decision_values: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the class of the highest value; two classes have a single column."""
-    if decision_values.shape[1] == 1:
-        return (decision_values[:, 0] > 0).astype(np.int64)
-    return np.asarray(decision_values.argmax(axis=1))
+    def _folds(self, scaling: str) -> Iterator[FoldSearch]:
+        """Yield every fold under a scaling, kept or made."""
+        max_c = max(self._search.grid or (math.inf,))
+        for i, split in enumerate(self._splits):
+            fold = self._kept.get((scaling, i)) or FoldSearch(
+                self._training, split, self._options, scaling=scaling, max_c=max_c
+            )
+            if len(self._kept) < self._most:
+                self._kept[scaling, i] = fold
+            yield fold
 
 
 def _best(candidates: Sequence[Candidate], rule: str) -> Candidate:

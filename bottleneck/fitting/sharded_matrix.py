@@ -23,6 +23,7 @@ _COPIES = 4
 _LOCAL_COPIES = 2
 # Blocks per budget: the next block is read while one is used, and each has a scaled copy.
 _BLOCKS_PER_BUDGET = 16
+_SPARE_PER_BUDGET = 4  # as four blocks
 _MAX_BLOCK = 64 << 20  # bytes; larger blocks are no faster
 
 
@@ -70,6 +71,11 @@ class ShardedMatrix(CodeMatrix):
     def shape(self) -> tuple[int, int]:
         """Number of rows n and of features d."""
         return len(self.rows), self.size
+
+    @property
+    def spare(self) -> int:
+        """A part of the budget, as large as that of the blocks."""
+        return self.memory // _SPARE_PER_BUDGET
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Yield consecutive rows; the next block is read while one is used."""
@@ -137,8 +143,9 @@ def open_matrix(
     if memory is None:
         memory = spare_memory()
     size = code_size(cache, layer)
-    if len(rows) * size * 4 * _COPIES <= memory:
-        return ArrayMatrix(cache.read_codes(layer, rows))
+    spare = memory - len(rows) * size * 4 * _COPIES
+    if spare >= 0:
+        return ArrayMatrix(cache.read_codes(layer, rows), spare)
     block = min(memory // _BLOCKS_PER_BUDGET, _MAX_BLOCK) // (4 * size)
     return ShardedMatrix(cache, layer, rows, size, max(1, block), memory)
 

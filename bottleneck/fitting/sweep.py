@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +17,7 @@ from bottleneck.fitting.fit_result import FitResult
 from bottleneck.fitting.metrics import METRICS
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.sweep_result import SweepResult, SweepRow, cost_or_infinity
-from bottleneck.fitting.worker_cache import labelled_images, open_on_worker
+from bottleneck.fitting.worker_cache import LabelSource, labelled_images, open_on_worker
 from bottleneck.linear import ClassifierOptions, TrainingSet
 from bottleneck.runtime import Executor, require_shared_paths, spare_memory
 
@@ -32,7 +31,7 @@ def sweep(
     *,
     layers: str | Sequence[str] | None = None,
     search: SearchOptions = SearchOptions(),
-    labels: str | PathLike[str] | None = None,
+    labels: LabelSource | None = None,
     memory: int | None = None,
     executor: Executor | None = None,
     on_progress: OnProgress | None = None,
@@ -53,7 +52,7 @@ def sweep(
     search : SearchOptions
         Search over C and scalings, with at least 2 folds; 5 folds with standardized features by
         default.
-    labels : str or PathLike, optional
+    labels : str, PathLike or LabelledImages, optional
         CSV with the columns ``path,label[,split][,group]`` that replaces the cache's labels.
     memory : int, optional
         Bytes that training may use; half of the free memory by default.
@@ -95,14 +94,16 @@ def sweep(
     on_progress(0, len(tasks))
     results: dict[_Task, SweepRow] = {}
     if executor is None:
-        trained = _train_in_process(store, images, tasks, search, memory)
+        trained = _train_in_process(store, images.table, tasks, search, memory)
     else:
-        trained = _train_on_workers(store, labels, tasks, search, memory=memory, executor=executor)
+        csv = images.summary.csv.resolve() if images.summary else None
+        trained = _train_on_workers(store, csv, tasks, search, memory=memory, executor=executor)
     for task, row in trained:
         results[task] = dataclasses.replace(row, cost=costs[task.layer])
         on_progress(len(results), len(tasks))
     ordered = sorted(costs, key=lambda layer: (cost_or_infinity(costs[layer]), layer))
-    return SweepResult(results[_Task(layer, clf)] for layer in ordered for clf in classifiers)
+    rows = (results[_Task(layer, clf)] for layer in ordered for clf in classifiers)
+    return SweepResult(rows, labels=images.summary)
 
 
 def layer_cost(cache: Cache, layer: str) -> float | None:
@@ -170,7 +171,7 @@ def _train_layer(
 
 def _train_on_workers(
     cache: Cache,
-    labels: str | PathLike[str] | None,
+    labels: Path | None,
     tasks: Sequence[_Task],
     search: SearchOptions,
     *,
@@ -178,8 +179,10 @@ def _train_on_workers(
     executor: Executor,
 ) -> Iterator[tuple[_Task, SweepRow]]:
     """Train every task on the workers of an executor, in completion order."""
-    path, csv = cache.path.resolve(), None if labels is None else Path(labels).resolve()
-    job = _WorkerJob(path, cache_fingerprint(path), csv, search, memory, executor.max_concurrency)
+    path = cache.path.resolve()
+    job = _WorkerJob(
+        path, cache_fingerprint(path), labels, search, memory, executor.max_concurrency
+    )
     require_shared_paths(executor, job.missing_on_worker)
     return executor.map_unordered(job.train, tasks)
 

@@ -11,6 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, overload
 
+from bottleneck.data import LabelSummary
 from bottleneck.fitting.metrics import format_metric
 from bottleneck.fitting.scores import Score
 from bottleneck.fitting.search_result import Candidate
@@ -82,6 +83,8 @@ class SweepResult(Sequence[SweepRow]):
     ----------
     rows : iterable of SweepRow
         At least one, all of the same metric.
+    labels : LabelSummary, optional
+        What was understood of the CSV of labels.
 
     Examples
     --------
@@ -100,8 +103,9 @@ class SweepResult(Sequence[SweepRow]):
 `bottleneck.fit(cache, 'svm', layers='layer3')`
     """
 
-    def __init__(self, rows: Iterable[SweepRow]) -> None:
+    def __init__(self, rows: Iterable[SweepRow], *, labels: LabelSummary | None = None) -> None:
         self._rows = tuple(rows)
+        self.labels = labels
 
     @overload
     def __getitem__(self, index: int) -> SweepRow: ...
@@ -205,9 +209,11 @@ class SweepResult(Sequence[SweepRow]):
         return "\n".join([f"{self._table()}\n\n{chosen} {reason}: `{command}`", *remarks])
 
     def __str__(self) -> str:
-        """Format the table and the recommendation."""
+        """Format the labels, the table and the recommendation."""
         row = self.recommended
-        return self.format(f"bottleneck.fit(cache, {row.clf!r}, layers={row.layer!r})")
+        labels = f"{self.labels}\n\n" if self.labels else ""
+        call = f"bottleneck.fit(cache, {row.clf!r}, layers={row.layer!r})"
+        return labels + self.format(call)
 
     def __repr__(self) -> str:
         """Return a short description."""

@@ -6,6 +6,7 @@ squared hinge, one class against the rest, with the intercept penalised as one m
 with an intercept that is not penalised.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from bottleneck.linear.design import ToDevice, keep_numpy
 from bottleneck.linear.eigenbasis import Intercept, make_design
 from bottleneck.linear.losses import Logistic, Loss, Softmax, SquaredHinge
 from bottleneck.linear.matrix import CodeMatrix
-from bottleneck.linear.path import Solution, solve_path
+from bottleneck.linear.path import RegularizationPath, Solution
 
 CLASSIFIERS = ("svm", "softmax")
 
@@ -31,12 +32,9 @@ def fit_path(
     clf: str,
     cs: Sequence[float],
     classes: int,
-    class_weight: ClassWeight = None,
-    row_weight: NDArray[np.float64] | None = None,
-    fit_intercept: bool = True,
     tol: float = 3e-5,
     max_passes: int = 1000,
-    device: str | None = None,
+    **options: Any,
 ) -> Iterator[Solution]:
     """Train a classifier for each C, starting from the solution for the C before it.
 
@@ -52,19 +50,12 @@ def fit_path(
         Ascending, each above 0.
     classes : int
         Number of classes or labels, k.
-    class_weight : None, "balanced" or ndarray of float64, shape (k,)
-        ``"balanced"`` gives every class the same total weight.
-    row_weight : ndarray of float64, shape (n,), optional
-        Weight of each row, not negative; rows of weight 0 are left out. 1 unless given.
-    fit_intercept : bool
-        Whether the classifier has an intercept.
     tol : float
         Largest relative distance of an objective from its minimum.
     max_passes : int
         Largest number of passes over the rows for one C.
-    device : str, optional
-        ``"cpu"``, ``"cuda"`` or ``"cuda:N"`` computes with torch on that device, ``"auto"`` on a
-        GPU if there is one. NumPy unless given.
+    **options
+        Weights, intercept and device, as in `prepare_path`.
 
     Returns
     -------
@@ -89,6 +80,56 @@ def fit_path(
     0.1 [[0.4]] [True]
     1.0 [[0.8]] [True]
     """
+    max_c = max(cs, default=0.0)
+    path = prepare_path(codes, targets, clf=clf, classes=classes, max_c=max_c, **options)
+    return path.solve(cs, tol=tol, max_passes=max_passes)
+
+
+def prepare_path(
+    codes: CodeMatrix,
+    targets: NDArray[Any],
+    *,
+    clf: str,
+    classes: int,
+    max_c: float = math.inf,
+    class_weight: ClassWeight = None,
+    row_weight: NDArray[np.float64] | None = None,
+    fit_intercept: bool = True,
+    device: str | None = None,
+) -> RegularizationPath:
+    """Decompose the rows of a classifier once, to solve for any sequence of C.
+
+    Parameters
+    ----------
+    codes, targets, clf, classes
+        As in `fit_path`.
+    max_c : float
+        Largest C that will be solved; if it is small, the rows need no decomposition.
+    class_weight : None, "balanced" or ndarray of float64, shape (k,)
+        ``"balanced"`` gives every class the same total weight.
+    row_weight : ndarray of float64, shape (n,), optional
+        Weight of each row, not negative; rows of weight 0 are left out. 1 unless given.
+    fit_intercept : bool
+        Whether the classifier has an intercept.
+    device : str, optional
+        ``"cpu"``, ``"cuda"`` or ``"cuda:N"`` computes with torch on that device, ``"auto"`` on a
+        GPU if there is one. NumPy unless given.
+
+    Raises
+    ------
+    UnknownNameError
+        There is no classifier of that name.
+    InvalidOptionError
+        There is no such device.
+
+    Examples
+    --------
+    >>> from bottleneck.linear.matrix import ArrayMatrix
+    >>> codes = ArrayMatrix(np.array([[-2.0], [-1.0], [1.0], [2.0]]))
+    >>> path = prepare_path(codes, np.array([0, 0, 1, 1]), clf="svm", classes=2)
+    >>> [solution.coef.round(3).tolist() for solution in path.solve([1.0], tol=1e-9)]
+    [[[0.8]]]
+    """
     require_classifier(clf)
     to_device = array_mover(device)
     rows, columns = _weights(targets, classes, class_weight, row_weight, clf=clf)
@@ -106,13 +147,13 @@ def fit_path(
         (targets == 1)[:, None] if one else targets,
         intercept=intercept,
         weight=rows,
-        max_curvature=loss.curvature_at_zero * max(cs, default=0.0),
+        max_curvature=loss.curvature_at_zero * max_c,
         to_device=to_device,
     )
     start = None
     if intercept == "free":
         start = to_device(_best_constant(targets, classes, rows, columns).astype(codes.dtype))
-    return solve_path(design, loss, cs, intercept=start, tol=tol, max_passes=max_passes)
+    return RegularizationPath(design, loss, start)
 
 
 def _best_constant(

@@ -1,8 +1,9 @@
 """Matrices of codes that are read block by block, whether they are in memory or not."""
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 from typing import Any, Self, TypeVar
@@ -36,6 +37,11 @@ class CodeMatrix(ABC):
     @abstractmethod
     def in_memory(self) -> bool:
         """Whether the rows are in this process's memory, so that reading them costs nothing."""
+
+    @property
+    def spare(self) -> int:
+        """Bytes of this process for what is computed from the rows and kept to be used again."""
+        return 0
 
     @abstractmethod
     def blocks(self) -> Iterator[NDArray[Any]]:
@@ -128,6 +134,8 @@ class ArrayMatrix(CodeMatrix):
     Attributes
     ----------
     array : ndarray of float32 or float64, shape (n, d)
+    spare : int
+        Bytes for what is kept to be used again; no limit by default.
 
     Examples
     --------
@@ -139,6 +147,7 @@ class ArrayMatrix(CodeMatrix):
     """
 
     array: NDArray[Any]
+    spare: int = sys.maxsize
 
     @property
     def in_memory(self) -> bool:
@@ -162,11 +171,11 @@ class ArrayMatrix(CodeMatrix):
 
     def take(self, rows: NDArray[np.int64]) -> Self:
         """Return a matrix of some rows, given by ascending index."""
-        return type(self)(self.array[rows])
+        return replace(self, array=self.array[rows])
 
     def scaled(self, scaler: RowFunction) -> "ArrayMatrix":
         """Return a matrix whose rows are scaled at once, by a function of a block (b, d)."""
-        return ArrayMatrix(scaler(self.array))
+        return replace(self, array=scaler(self.array))
 
 
 @dataclass(frozen=True)
@@ -187,6 +196,10 @@ class _ScaledMatrix(CodeMatrix):
     @property
     def dtype(self) -> np.dtype[Any]:
         return self.codes.dtype
+
+    @property
+    def spare(self) -> int:
+        return self.codes.spare
 
     def blocks(self) -> Iterator[NDArray[Any]]:
         return map(self.scaler, self.codes.blocks())

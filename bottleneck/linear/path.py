@@ -1,14 +1,14 @@
-"""Minimisers of ½‖w‖² + C Σᵢ sᵢ ℓ(yᵢ, xᵢ·w) for an ascending sequence of C.
+"""Minimisers of ½‖w‖² + C Σᵢ sᵢ ℓ(yᵢ, xᵢ·w) as a function of C.
 
-The search for each C starts at the linear extrapolation of the two minimisers before it, as in
-predictor-corrector methods (E. Allgower and K. Georg, "Numerical continuation methods", 1990). A
-dual point of the hinge gives a lower bound for every larger C, so that the solutions of separable
-classes need few passes.
+The search for a C starts between the minimisers of the two nearest C that are known, or at the
+linear extrapolation of the two below it, as in predictor-corrector methods (E. Allgower and K.
+Georg, "Numerical continuation methods", 1990). A dual point of the hinge gives a lower bound for
+every C, so that the solutions of separable classes need few passes.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -74,16 +74,8 @@ class Solution:
         return np.asarray(codes @ coef + self.intercept.astype(codes.dtype))
 
 
-def solve_path(
-    design: Design,
-    loss: Loss,
-    cs: Sequence[float],
-    *,
-    intercept: Array | None = None,
-    tol: float = 1e-3,
-    max_passes: int = 1000,
-) -> Iterator[Solution]:
-    """Minimise the objective for each C, starting from the solutions before it.
+class RegularizationPath:
+    """Minimisers of one problem, solved for any values of C and remembered.
 
     Parameters
     ----------
@@ -91,20 +83,8 @@ def solve_path(
         Rows and targets.
     loss : Loss
         With its arrays on the same device.
-    cs : sequence of float
-        Ascending, each above 0.
     intercept : array, shape (q,), optional
-        Best free intercepts for zero coefficients, where the search starts. 0 unless given.
-    tol : float
-        Largest `Solution.gap`.
-    max_passes : int
-        Largest number of passes over the rows for one C, including those for intermediate C. If
-        it is reached, the solution has not converged.
-
-    Yields
-    ------
-    Solution
-        For each C, in order.
+        Best free intercepts for zero coefficients, where the first search starts. 0 unless given.
 
     Examples
     --------
@@ -114,31 +94,161 @@ def solve_path(
     >>> codes = ArrayMatrix(np.array([[-2.0], [-1.0], [1.0], [2.0]]))
     >>> belongs = np.array([[False], [False], [True], [True]])
     >>> design = make_design(codes, belongs, intercept="none")
-    >>> for solution in solve_path(design, SquaredHinge(np.arange(1)), [0.1, 1.0], tol=1e-9):
+    >>> path = RegularizationPath(design, SquaredHinge(np.arange(1)))
+    >>> for solution in path.solve([0.1, 1.0], tol=1e-9):
     ...     print(solution.c, solution.coef.round(4).tolist())
     0.1 [[0.4]]
     1.0 [[0.8]]
+    >>> [solution.passes for solution in path.solve([0.1], tol=1e-9)]  # it is known
+    [0]
     """
-    path = _Path(design, loss, intercept)
-    passes = 0
-    for c, wanted in _path_steps([float(c) for c in cs], easy=_EASY / path.mean_spectrum):
-        rough = not wanted and c <= _HARD / path.mean_spectrum
-        allowed = max_passes - passes if wanted else (max_passes - passes) // 2
-        if not allowed:
-            continue
-        c_tol = max(tol, _INTERMEDIATE_TOL) if rough else tol
-        minimum = path.solve(c, tol=c_tol, max_passes=allowed)
-        passes += minimum.passes
-        if wanted:
-            value, gap = to_numpy(minimum.value), to_numpy(minimum.gap)
-            yield Solution(c, *design.to_coefficients(minimum.at), value, gap, gap <= tol, passes)
-            passes = 0
+
+    def __init__(self, design: Design, loss: Loss, intercept: Array | None = None) -> None:
+        self._design, self._loss, self._intercept = design, loss, intercept
+        self._double: Design | None = None  # the same in float64, while large C are solved
+        self._double_from = math.inf  # smallest C for which float32 does not suffice
+        self._found: dict[float, Minimum] = {}
+        self._loss_at_zero: Array | None = None  # of zero coefficients
+        xp = array_namespace(design.spectrum)
+        self._largest = float(xp.max(design.spectrum))
+        self._mean = max(float(xp.mean(design.spectrum)), 1e-300)
+
+    def solve(
+        self, cs: Sequence[float], *, tol: float = 1e-3, max_passes: int = 1000
+    ) -> Iterator[Solution]:
+        """Minimise the objective for each C, starting from the minimisers that are known.
+
+        Parameters
+        ----------
+        cs : sequence of float
+            Ascending, each above 0.
+        tol : float
+            Largest `Solution.gap`. A minimiser that is known but less exact is improved.
+        max_passes : int
+            Largest number of passes over the rows for one C, including those for intermediate C.
+            If it is reached, the solution has not converged.
+
+        Yields
+        ------
+        Solution
+            For each C, in order.
+        """
+        passes = 0
+        steps = _path_steps([float(c) for c in cs], easy=_EASY / self._mean, known=self._found)
+        for c, wanted in steps:
+            rough = not wanted and c <= _HARD / self._mean
+            allowed = max_passes - passes if wanted else (max_passes - passes) // 2
+            if not allowed:
+                continue
+            minimum = self._minimum(c, max(tol, _INTERMEDIATE_TOL) if rough else tol, allowed)
+            passes += minimum.passes
+            if wanted:
+                value, gap = to_numpy(minimum.value), to_numpy(minimum.gap)
+                coefficients = self._design.to_coefficients(minimum.at)
+                yield Solution(c, *coefficients, value, gap, gap <= tol, passes)
+                passes = 0
+        self._double = None
+
+    def _minimum(self, c: float, tol: float, max_passes: int) -> Minimum:
+        """Find and remember the minimum for a C, in double precision if float32 does not suffice.
+
+        Its passes are those of this call.
+        """
+        found = self._found.get(c)
+        if found is not None and not np.any(to_numpy(found.gap) > tol):
+            return replace(found, passes=0)
+        # Above this product a float32 gradient is mostly rounding.
+        if (1 + self._loss.curvature_bound * c * self._largest) * np.finfo(np.float32).eps > 1:
+            self._double_from = min(c, self._double_from)
+        design = self._design_for(c)
+        start = self._start(c) if found is None else found.at
+        bound = self._dual_bound(c) if found is None else found.dual_bound
+        minimum = self._search(design, c, start, bound, tol=tol, max_passes=max_passes)
+        passes = minimum.passes
+        unfinished = passes < max_passes and bool(np.any(to_numpy(minimum.gap) > tol))
+        if design.is_float32 and unfinished:
+            self._double_from = c
+            design, bound, left = self._design_for(c), minimum.dual_bound, max_passes - passes
+            minimum = self._search(design, c, minimum.at, bound, tol=tol, max_passes=left)
+            minimum = replace(minimum, passes=minimum.passes + passes)
+        self._found[c] = minimum
+        return minimum
+
+    def _design_for(self, c: float) -> Design:
+        if c < self._double_from or not self._design.is_float32:
+            return self._design
+        if self._double is None:
+            self._double = self._design.in_float64()
+        return self._double
+
+    def _search(
+        self,
+        design: Design,
+        c: float,
+        start: Array,
+        bound: DualBound | None,
+        *,
+        tol: float,
+        max_passes: int,
+    ) -> Minimum:
+        value_at_zero = None if self._loss_at_zero is None else c * self._loss_at_zero
+        objective = Objective(design, self._loss, c, bound, value_at_zero)
+        start = objective.xp.astype(start, design.dtype, copy=False)
+        minimum = minimise(objective, start, tol=tol, max_passes=max_passes)
+        if self._loss_at_zero is None:
+            self._loss_at_zero = minimum.value_at_zero / c
+        return minimum
+
+    def _dual_bound(self, c: float) -> DualBound | None:
+        """Return the dual points of the nearest smaller C: at a larger one they may be far off."""
+        below = max((known for known in self._found if known < c), default=None)
+        return None if below is None else self._found[below].dual_bound
+
+    def _start(self, c: float) -> Array:
+        """Return where the search for a C starts.
+
+        Linear in the path's coordinate between the nearest known C on both sides, or through the
+        two nearest below.
+        """
+        *_, first, last = [None, None, *sorted(known for known in self._found if known < c)]
+        above = min((known for known in self._found if known > c), default=None)
+        if last is None:
+            return self._zero()
+        if above is not None:
+            first, last = last, above
+        if first is None:
+            return self._found[last].at
+        now, then, target = (self._loss.path_coordinate(each) for each in (last, first, c))
+        end, begin = self._found[last].at, self._found[first].at
+        return end - (end - begin) * ((target - now) / (then - now))
+
+    def _zero(self) -> Array:
+        """Return zero coefficients, with the best intercepts."""
+        design, xp = self._design, array_namespace(self._design.spectrum)
+        shape = (design.spectrum.shape[0], self._loss.columns.shape[0])
+        start = xp.zeros(shape, dtype=design.dtype, device=device(design.spectrum))
+        if self._intercept is not None:
+            start[-1] = self._intercept
+        return start
 
 
-def _path_steps(cs: Sequence[float], *, easy: float) -> Iterator[tuple[float, bool]]:
-    """Yield every C to solve, and whether it is one of `cs` or an intermediate value."""
-    before: float | None = None
+def _path_steps(
+    cs: Sequence[float], *, easy: float, known: Iterable[float] = ()
+) -> Iterator[tuple[float, bool]]:
+    """Yield every C to solve, and whether it is one of `cs` or an intermediate value.
+
+    Parameters
+    ----------
+    cs : sequence of float
+        Ascending.
+    easy : float
+        Largest C for which a search may start from zero.
+    known : iterable of float
+        C whose minimisers are known, where a search may start.
+    """
+    solved = sorted(known)
     for c in cs:
+        before = max((each for each in solved if each <= c), default=None)
         steps = 1
         if before is not None:
             steps = math.ceil(math.log(c / before, _STRIDE) - 1e-9)
@@ -148,64 +258,4 @@ def _path_steps(cs: Sequence[float], *, easy: float) -> Iterator[tuple[float, bo
         for left in range(steps - 1, 0, -1):
             yield c / stride**left, False
         yield c, True
-        before = c
-
-
-class _Path:
-    """State of a path: the last two minimisers, and the best dual points so far."""
-
-    def __init__(self, design: Design, loss: Loss, intercept: Array | None) -> None:
-        self.design, self.loss, self.intercept = design, loss, intercept
-        self.dual_bound: DualBound | None = None
-        self.last: list[tuple[float, Array]] = []
-        self.loss_at_zero: Array | None = None  # of zero coefficients
-        xp = array_namespace(design.spectrum)
-        self.largest = float(xp.max(design.spectrum))
-        self.mean_spectrum = max(float(xp.mean(design.spectrum)), 1e-300)
-
-    def solve(self, c: float, *, tol: float, max_passes: int) -> Minimum:
-        """Minimise the objective for a C, in double precision if float32 does not suffice."""
-        # Above this product a float32 gradient is mostly rounding.
-        if (1 + self.loss.curvature_bound * c * self.largest) * np.finfo(np.float32).eps > 1:
-            self._use_float64()
-        minimum = self._minimum(c, self._extrapolate(c), self.dual_bound, tol, max_passes)
-        passes = minimum.passes
-        unfinished = passes < max_passes and bool(np.any(to_numpy(minimum.gap) > tol))
-        if self.design.is_float32 and unfinished:
-            self._use_float64()
-            minimum = self._minimum(c, minimum.at, minimum.dual_bound, tol, max_passes - passes)
-            minimum.passes += passes
-        self.last = [*self.last[-1:], (c, minimum.at)]
-        self.dual_bound = minimum.dual_bound
-        return minimum
-
-    def _use_float64(self) -> None:
-        if self.design.is_float32:
-            self.design = self.design.in_float64()
-
-    def _minimum(
-        self, c: float, start: Array, bound: DualBound | None, tol: float, max_passes: int
-    ) -> Minimum:
-        value_at_zero = None if self.loss_at_zero is None else c * self.loss_at_zero
-        objective = Objective(self.design, self.loss, c, bound, value_at_zero)
-        start = objective.xp.astype(start, self.design.dtype, copy=False)
-        minimum = minimise(objective, start, tol=tol, max_passes=max_passes)
-        if self.loss_at_zero is None:
-            self.loss_at_zero = minimum.value_at_zero / c
-        return minimum
-
-    def _extrapolate(self, c: float) -> Array:
-        """Return the start for a C: the linear extrapolation of the last two minimisers."""
-        xp, spectrum = array_namespace(self.design.spectrum), self.design.spectrum
-        if not self.last:
-            shape = (spectrum.shape[0], self.loss.columns.shape[0])
-            start = xp.zeros(shape, dtype=self.design.dtype, device=device(spectrum))
-            if self.intercept is not None:
-                start[-1] = self.intercept
-            return start
-        last_c, last = self.last[-1]
-        if len(self.last) == 1:
-            return last
-        first_c, first = self.last[0]
-        now, then, target = (self.loss.path_coordinate(each) for each in (last_c, first_c, c))
-        return last - (last - first) * ((target - now) / (then - now))
+        solved.append(c)

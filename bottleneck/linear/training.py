@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import InvalidOptionError, LabelsError
-from bottleneck.linear.classifiers import array_mover, fit_path, require_classifier
+from bottleneck.linear.classifiers import array_mover, prepare_path, require_classifier
 from bottleneck.linear.matrix import CodeMatrix, RowFunction
 from bottleneck.linear.path import Solution
 from bottleneck.linear.scaling import FeatureScaler, fit_scaler
@@ -60,6 +60,13 @@ class TrainingSet:
     def scaled(self, scaler: RowFunction) -> "TrainingSet":
         """Return the same rows with scaled codes."""
         return replace(self, codes=self.codes.scaled(scaler))
+
+
+class PathSolver(Protocol):
+    """Rows that are prepared for training, such as a `RegularizationPath`."""
+
+    def solve(self, cs: Sequence[float], *, tol: float) -> Iterator[Solution]:
+        """Train a classifier for each C, ascending, until its gap is within a tolerance."""
 
 
 @dataclass(frozen=True)
@@ -117,16 +124,47 @@ class ClassifierOptions:
         Returns
         -------
         iterator of Solution
-            One for each C, in order, computed when it is asked for. A label that all rows have or
-            none has gets zero coefficients and an intercept that says so.
+            One for each C, in order, computed when it is asked for.
 
         Raises
         ------
         LabelsError
             With several labels an image, all rows have the same ones.
         """
+        return self.prepare(training, max_c=max(cs)).solve(cs, tol=tol)
+
+    def prepare(self, training: TrainingSet, *, max_c: float) -> PathSolver:
+        """Decompose rows once, to train a classifier for any sequence of C.
+
+        Parameters
+        ----------
+        training : TrainingSet
+            Rows whose codes are already scaled.
+        max_c : float
+            Largest C that will be solved; if it is small, the rows need no decomposition.
+
+        Returns
+        -------
+        PathSolver
+            It remembers its solutions, and starts from the nearest ones. A label that all rows have
+            or none has gets zero coefficients and an intercept that says so.
+
+        Raises
+        ------
+        LabelsError
+            With several labels an image, all rows have the same ones.
+
+        Examples
+        --------
+        >>> from bottleneck.linear.matrix import ArrayMatrix
+        >>> codes = ArrayMatrix(np.array([[-2.0], [-1.0], [1.0], [2.0]]))
+        >>> training = TrainingSet(codes, np.array([0, 0, 1, 1]), classes=2)
+        >>> path = ClassifierOptions("svm").prepare(training, max_c=1.0)
+        >>> [solution.coef.round(3).tolist() for solution in path.solve([1.0], tol=1e-9)]
+        [[[0.8]]]
+        """
         if not training.multilabel:
-            return self._solve(training, cs, tol=tol)
+            return self._prepare(training, max_c)
         mixed = np.asarray(training.targets.any(axis=0) & ~training.targets.all(axis=0))
         if not mixed.any():
             raise LabelsError(
@@ -134,22 +172,16 @@ class ClassifierOptions:
                 "from them; use more images, or fewer folds with `cv`"
             )
         learnable = TrainingSet(training.codes, training.targets[:, mixed], int(mixed.sum()))
-        return (
-            _with_constant_labels(solution, training.targets, mixed)
-            for solution in self._solve(learnable, cs, tol=tol)
-        )
+        return _WithConstantLabels(self._prepare(learnable, max_c), training.targets, mixed)
 
-    def _solve(
-        self, training: TrainingSet, cs: Sequence[float], *, tol: float
-    ) -> Iterator[Solution]:
-        return fit_path(
+    def _prepare(self, training: TrainingSet, max_c: float) -> PathSolver:
+        return prepare_path(
             training.codes,
             training.targets,
             clf=self.clf,
-            cs=cs,
             classes=training.classes,
+            max_c=max_c,
             class_weight=self.class_weight,
-            tol=tol,
             device=self.device,
         )
 
@@ -218,15 +250,24 @@ def train(
     return scaler, solution
 
 
-def _with_constant_labels(
-    solution: Solution, targets: NDArray[np.bool_], mixed: NDArray[np.bool_]
-) -> Solution:
-    """Add the labels that all rows have or none has, whose objective has no minimiser.
+@dataclass(frozen=True)
+class _WithConstantLabels:
+    """A solver with the labels added that all rows have or none has.
 
-    Their intercept is the log odds of Laplace's rule of succession.
+    Their objective has no minimiser. Their intercept is the log odds of Laplace's rule of
+    succession.
     """
-    (n, k), d = targets.shape, solution.coef.shape[1]
-    log_odds = np.log(n + 1)
-    coef, intercept = np.zeros((k, d)), np.where(targets[0], log_odds, -log_odds)
-    coef[mixed], intercept[mixed] = solution.coef, solution.intercept
-    return replace(solution, coef=coef, intercept=intercept)
+
+    path: PathSolver
+    targets: NDArray[np.bool_]
+    mixed: NDArray[np.bool_]
+
+    def solve(self, cs: Sequence[float], *, tol: float) -> Iterator[Solution]:
+        return map(self._complete, self.path.solve(cs, tol=tol))
+
+    def _complete(self, solution: Solution) -> Solution:
+        (n, k), d = self.targets.shape, solution.coef.shape[1]
+        log_odds = np.log(n + 1)
+        coef, intercept = np.zeros((k, d)), np.where(self.targets[0], log_odds, -log_odds)
+        coef[self.mixed], intercept[self.mixed] = solution.coef, solution.intercept
+        return replace(solution, coef=coef, intercept=intercept)

@@ -145,7 +145,9 @@ def assert_same(found: FitResult, expected: FitResult) -> None:
     assert expected.search is not None
     for one, other in zip(found.search.candidates, expected.search.candidates, strict=True):
         assert (one.scaling, one.c) == (other.scaling, other.c)
-        assert one.scores == pytest.approx(other.scores, abs=1e-12)
+        # One machine keeps its folds, and starts the fine grid at the coarse one's solutions: a row
+        # or two on the boundary may fall to either side of it.
+        assert one.scores == pytest.approx(other.scores, abs=0.02)
     apart = np.linalg.norm(found.solution.coef - expected.solution.coef)
     assert apart <= sum(from_the_minimiser(each.solution) for each in (found, expected))
     assert (found.heldout is None) == (expected.heldout is None)

@@ -1,4 +1,5 @@
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,18 +20,17 @@ from sklearn.model_selection import cross_val_predict
 
 from benchmarks.fitting import sklearn_solver as reference
 from bottleneck.errors import InvalidOptionError, LabelsError
+from bottleneck.fitting.fold_search import fold_bytes
 from bottleneck.fitting.folds import make_folds
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.search_result import SearchResult
-from bottleneck.fitting.selection import (
-    C_GRID,
-    cross_val_calibrate,
-    select_c,
-)
-from bottleneck.linear.calibration import fit_platt, fit_temperature
-from bottleneck.linear.matrix import ArrayMatrix
+from bottleneck.fitting.selection import C_GRID, CrossValidation, select_c
+from bottleneck.linear.calibration import Calibration, fit_platt, fit_temperature
+from bottleneck.linear.design import Design
+from bottleneck.linear.eigenbasis import make_design
+from bottleneck.linear.matrix import ArrayMatrix, CodeMatrix
 from bottleneck.linear.path import Solution
-from bottleneck.linear.training import ClassifierOptions, TrainingSet
+from bottleneck.linear.training import ClassifierOptions, PathSolver, TrainingSet
 from tests.helpers.datasets import MODELS, SCALERS, by_sklearn, clouds, several, training
 from tests.helpers.problems import Rows
 from tests.helpers.sklearn_options import SklearnOptions
@@ -164,21 +164,31 @@ class Scripted(ClassifierOptions):
     stopped: tuple[float, int] = (0.0, 0)
     folds: int = 2
 
-    def path(self, training: TrainingSet, cs: Sequence[float], *, tol: float) -> Iterator[Solution]:
+    def prepare(self, training: TrainingSet, *, max_c: float) -> PathSolver:
+        return ScriptedPath(training, self)
+
+
+@dataclass(frozen=True)
+class ScriptedPath:
+    training: TrainingSet
+    options: Scripted
+
+    def solve(self, cs: Sequence[float], *, tol: float) -> Iterator[Solution]:
+        options, training = self.options, self.training
         assert isinstance(training.codes, ArrayMatrix)
-        assert self.targets is not None
+        assert options.targets is not None
         seen: NDArray[np.bool_] = np.any(training.codes.array, axis=0)
-        splits = make_folds(one_hot(self.targets), self.folds)
+        splits = make_folds(one_hot(options.targets), options.folds)
         fold = next(i for i, (here, _) in enumerate(splits) if seen[here].all())
         assert list(cs) == sorted(cs)
-        wrong = self.wrong
-        if self.wrong_standardized is not None and (training.codes.array < 0).any():
-            wrong = self.wrong_standardized
+        wrong = options.wrong
+        if options.wrong_standardized is not None and (training.codes.array < 0).any():
+            wrong = options.wrong_standardized
         for c in cs:
-            margins = np.where(seen, 0, np.where(self.targets == 1, 1.0, -1.0))
+            margins = np.where(seen, 0, np.where(options.targets == 1, 1.0, -1.0))
             for k, count in enumerate(wrong(c, fold)):
-                margins[np.flatnonzero(~seen & (self.targets == k))[:count]] *= -1
-            nothing, gap = np.zeros(1), np.array([0.5 if (c, fold) == self.stopped else 1e-4])
+                margins[np.flatnonzero(~seen & (options.targets == k))[:count]] *= -1
+            nothing, gap = np.zeros(1), np.array([0.5 if (c, fold) == options.stopped else 1e-4])
             yield Solution(c, margins[None], nothing, nothing + 1, gap, gap < 0.1, 3)
 
 
@@ -326,6 +336,54 @@ def test_a_fold_that_did_not_converge_is_told() -> None:
     assert lines[2].endswith("not converged")
 
 
+# Decompositions
+
+
+@pytest.fixture
+def decompositions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Number of rows of each decomposition that is made."""
+    made: list[int] = []
+
+    def counted(codes: CodeMatrix, *arguments: Any, **options: Any) -> Design:
+        made.append(codes.shape[0])
+        return make_design(codes, *arguments, **options)
+
+    monkeypatch.setattr("bottleneck.linear.classifiers.make_design", counted)
+    return made
+
+
+@pytest.mark.parametrize("clf", ["svm", "softmax"])
+def test_each_fold_is_decomposed_once(clf: str, decompositions: list[int]) -> None:
+    search = SearchOptions(cv=3)
+    validation = CrossValidation(training(*clouds(n=90)), ClassifierOptions(clf), search)
+    best = validation.select().best
+    validation.calibrate(best.c, best.scaling)
+    assert decompositions == [60, 60, 60]
+
+
+def test_folds_that_do_not_fit_are_made_again(decompositions: list[int]) -> None:
+    X, y = clouds(n=90)
+    found, search = [], SearchOptions(cv=3, scaling="auto")
+    for spare in (sys.maxsize, 2 * fold_bytes(training(X, y), len(C_GRID)), 0):
+        codes = ArrayMatrix(X, spare)
+        validation = CrossValidation(TrainingSet(codes, y, 3), ClassifierOptions("svm"), search)
+        best = validation.select().best
+        _, values = validation.calibrate(best.c, best.scaling)
+        found.append((best.c, best.scaling, len(decompositions)))
+        np.testing.assert_allclose(
+            best.scores,
+            scores_by_hand(training(X, y), "svm", best.c, best.scaling, folds=3),
+            atol=1.01 / 30,
+        )
+        assert values.shape == (90, 3)
+        decompositions.clear()
+    once, twice, never = found
+    assert once[1:] == (once[1], 9)  # each fold of three scalings
+    assert never[1:] == (once[1], 9 + 3 + 3)
+    assert 9 < twice[2] < never[2] or once[1] != "standardize"
+    assert abs(np.log10(once[0] / never[0])) < 0.5
+
+
 # FeatureScaler
 
 
@@ -432,6 +490,13 @@ def test_too_few_folds_and_rows_are_refused() -> None:
 # Calibration
 
 
+def calibrated(
+    dataset: TrainingSet, options: ClassifierOptions, *, c: float, scaling: str, folds: int
+) -> tuple[Calibration, NDArray[np.float64]]:
+    search = SearchOptions(c=[c], cv=folds, scaling=scaling)
+    return CrossValidation(dataset, options, search).calibrate(c, scaling)
+
+
 def noise(k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """More features than rows, and nothing to learn: rows that were learnt are all right."""
     X = np.random.default_rng(0).normal(size=(60, 200))
@@ -442,7 +507,7 @@ def noise(k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 def test_margins_are_of_rows_that_the_classifier_has_not_seen(k: int) -> None:
     X, y = noise(k)
     dataset = training(X, y)
-    found, margins = cross_val_calibrate(
+    found, margins = calibrated(
         dataset, ClassifierOptions("svm"), c=10.0, scaling="standardize", folds=5
     )
     expected = cross_val_predict(
@@ -459,7 +524,7 @@ def test_margins_are_of_rows_that_the_classifier_has_not_seen(k: int) -> None:
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
 def test_one_class_of_all_has_a_temperature(clf: str, k: int) -> None:
     X, y = clouds(k=k)
-    found, margins = cross_val_calibrate(
+    found, margins = calibrated(
         training(X, y), ClassifierOptions(clf), c=0.1, scaling="l2", folds=4
     )
     assert margins.shape == (240, k)
@@ -476,7 +541,7 @@ def test_one_class_of_all_has_a_temperature(clf: str, k: int) -> None:
 def test_several_labels_have_platts_line_each(clf: str) -> None:
     X, targets = several()
     dataset = training(X, targets)
-    found, margins = cross_val_calibrate(
+    found, margins = calibrated(
         dataset, ClassifierOptions(clf), c=0.1, scaling="standardize", folds=4
     )
     assert found.independent
@@ -496,8 +561,8 @@ def test_calibration_reads_blocks_in_their_order() -> None:
     X, y = clouds()
     blocks = TrainingSet(Rows(X, [7, 30, 64], in_memory=False), y, 3)
     options: dict[str, Any] = {"c": 0.1, "scaling": "standardize", "folds": 3}
-    _, streamed = cross_val_calibrate(blocks, ClassifierOptions("svm"), **options)
-    _, at_once = cross_val_calibrate(training(X, y), ClassifierOptions("svm"), **options)
+    _, streamed = calibrated(blocks, ClassifierOptions("svm"), **options)
+    _, at_once = calibrated(training(X, y), ClassifierOptions("svm"), **options)
     np.testing.assert_allclose(streamed, at_once, atol=0.01)
 
 
@@ -507,7 +572,7 @@ def test_groups_stay_together_while_margins_are_learnt() -> None:
     X, y = np.repeat(X, 2, axis=0), np.repeat(y, 2)
     groups = [f"slide{row // 2}" for row in range(120)]
     options: dict[str, Any] = {"c": 10.0, "scaling": "none", "folds": 5}
-    _, apart = cross_val_calibrate(training(X, y, groups), ClassifierOptions("svm"), **options)
-    _, leaking = cross_val_calibrate(training(X, y), ClassifierOptions("svm"), **options)
+    _, apart = calibrated(training(X, y, groups), ClassifierOptions("svm"), **options)
+    _, leaking = calibrated(training(X, y), ClassifierOptions("svm"), **options)
     assert (apart.argmax(axis=1) == y).mean() < 0.65
     assert (leaking.argmax(axis=1) == y).mean() > 0.8

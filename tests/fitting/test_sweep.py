@@ -209,7 +209,7 @@ def test_progress_is_told_after_each_row(three: Path) -> None:
 def test_labels_from_elsewhere_are_another_question(three: Path, tmp_path: Path) -> None:
     table = ["path,label", *(f"{i:03d}.jpg,{'even' if i % 2 else 'odd'}" for i in range(120))]
     (tmp_path / "labels.csv").write_text("\n".join(table) + "\n")
-    (row,) = sweep(
+    (row,) = found = sweep(
         three,
         [SVM],
         layers=["a"],
@@ -219,7 +219,12 @@ def test_labels_from_elsewhere_are_another_question(three: Path, tmp_path: Path)
     alone = fit(
         three, SVM, layers="a", search=SearchOptions(c=[1.0], cv=2), labels=tmp_path / "labels.csv"
     )
-    assert row.record | {"seconds": 0} == alone.to_dict() | {"seconds": 0}
+    labels = alone.to_dict()["labels"]  # of the whole sweep, not of a row
+    assert row.record | {"seconds": 0, "labels": labels} == alone.to_dict() | {"seconds": 0}
+    assert labels["rows"] == 120
+    assert found.labels == alone.labels
+    assert str(found).startswith(f"{alone.labels}\n\nlayer ")
+    assert str(alone).startswith(f"{alone.labels}\n\n")
     assert (
         row.majority_baseline == 60 / 90
     )  # the splits stay, and so 60 of the 90 training rows are even

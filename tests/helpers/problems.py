@@ -14,6 +14,7 @@ from bottleneck.linear.design import Design, ToDevice, keep_numpy
 from bottleneck.linear.eigenbasis import Intercept, make_design
 from bottleneck.linear.losses import Array, Logistic, Loss, LossSums, Softmax, SquaredHinge, Targets
 from bottleneck.linear.matrix import CodeMatrix
+from bottleneck.linear.path import RegularizationPath, Solution
 
 F64 = NDArray[np.float64]
 
@@ -224,6 +225,18 @@ class Problem:
                 break
             at = at + length * step
         return value(at)
+
+
+def solve_path(
+    design: Design,
+    loss: Loss,
+    cs: Sequence[float],
+    *,
+    intercept: Array | None = None,
+    **options: Any,
+) -> Iterator[Solution]:
+    """Solve a path from its start."""
+    return RegularizationPath(design, loss, intercept).solve(cs, **options)
 
 
 class RecordedMargins:

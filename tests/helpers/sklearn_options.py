@@ -5,21 +5,28 @@ from dataclasses import dataclass
 
 from benchmarks.fitting.sklearn_solver import sklearn_path
 from bottleneck.linear.path import Solution
-from bottleneck.linear.training import ClassifierOptions, TrainingSet
+from bottleneck.linear.training import ClassifierOptions, PathSolver, TrainingSet
 
 
 @dataclass(frozen=True)
 class SklearnOptions(ClassifierOptions):
     """A classifier that scikit-learn trains."""
 
-    def _solve(
-        self, training: TrainingSet, cs: Sequence[float], *, tol: float
-    ) -> Iterator[Solution]:
+    def _prepare(self, training: TrainingSet, max_c: float) -> PathSolver:
+        return _SklearnPath(training, self)
+
+
+@dataclass(frozen=True)
+class _SklearnPath:
+    training: TrainingSet
+    options: ClassifierOptions
+
+    def solve(self, cs: Sequence[float], *, tol: float) -> Iterator[Solution]:
         return sklearn_path(
-            training.codes,
-            training.targets,
-            clf=self.clf,
+            self.training.codes,
+            self.training.targets,
+            clf=self.options.clf,
             cs=cs,
-            classes=training.classes,
-            class_weight=self.class_weight,
+            classes=self.training.classes,
+            class_weight=self.options.class_weight,
         )

@@ -14,8 +14,16 @@ from numpy.typing import NDArray
 from bottleneck.linear.design import ArrayDesign, Design, StreamedDesign, ToDevice, keep_numpy
 from bottleneck.linear.eigenbasis import Intercept, _largest_eigenvalue, make_design
 from bottleneck.linear.losses import Logistic, Loss, Softmax
-from bottleneck.linear.path import Solution, solve_path
-from tests.helpers.problems import F64, INTERCEPTS, KINDS, Problem, RecordedMargins, Rows
+from bottleneck.linear.path import Solution
+from tests.helpers.problems import (
+    F64,
+    INTERCEPTS,
+    KINDS,
+    Problem,
+    RecordedMargins,
+    Rows,
+    solve_path,
+)
 
 
 @st.composite

@@ -23,8 +23,8 @@ from bottleneck.linear.eigenbasis import Intercept, make_design
 from bottleneck.linear.lbfgs import Minimum
 from bottleneck.linear.losses import Logistic, Loss, Softmax, SquaredHinge
 from bottleneck.linear.objective import Objective
-from bottleneck.linear.path import Solution, _path_steps, solve_path
-from tests.helpers.problems import F64, KINDS, Problem, Rows, classes_of
+from bottleneck.linear.path import RegularizationPath, Solution, _path_steps
+from tests.helpers.problems import F64, KINDS, Problem, Rows, classes_of, solve_path
 
 TOL = 1e-3
 SHAPES = [(40, 6), (12, 30), (30, 1)]
@@ -331,6 +331,25 @@ def test_a_path_gives_what_each_c_gives_alone(kind: type[Loss], shape: tuple[int
         # The objective is strongly convex: coefficients are as near as its values say.
         near = 2 * (allowed(problem, solution) + allowed(problem, alone, 1e-7)).sum()
         assert np.linalg.norm(solution.coef - alone.coef) <= 2 * np.sqrt(near)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(40, 6), (12, 30)])
+def test_a_path_goes_on_from_what_it_knows(kind: type[Loss], shape: tuple[int, int]) -> None:
+    problem = replace(blobs(*shape, 3, dtype=np.float32), kind=kind)
+    path = RegularizationPath(problem.design(), problem.loss())
+    coarse = list(path.solve([1e-6, 1e-3, 0.1, 10.0, 1e5]))
+    for c in (1e-7, 1e-3, 0.03, 0.3, 1e3, 1e6):
+        ((found,), (alone,)) = path.solve([c]), solve(problem, c)
+        assert_solved(problem, found, problem.minimum(c))
+        assert found.passes <= alone.passes
+    for known in coarse:  # nothing is solved again, but to be more exact
+        (again,) = path.solve([known.c])
+        assert again.passes == 0
+        np.testing.assert_array_equal(again.coef, known.coef)
+    for known in coarse[:4]:
+        (exact,) = path.solve([known.c], tol=1e-6)
+        assert np.all(exact.gap <= 1e-6)
 
 
 def test_a_path_is_solved_as_it_is_asked_for() -> None:

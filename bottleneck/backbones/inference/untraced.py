@@ -13,7 +13,7 @@ from threading import Lock
 import torch
 from torch import Tensor, nn
 
-from bottleneck.backbones.inference.casting import cast_module
+from bottleneck.backbones.inference.casting import cast_module, use_channels_last
 from bottleneck.backbones.inference.truncated import TruncatedNetwork
 from bottleneck.backbones.probing.comparison import difference
 from bottleneck.backbones.probing.failing_operation import failing_operation
@@ -150,7 +150,7 @@ class UntracedNetwork:
             cast_module(network, device, dtype)
         network.to(device)
         if way.memory_format is torch.channels_last:
-            network.to(memory_format=way.memory_format)  # type: ignore[call-overload, unused-ignore]
+            use_channels_last(network)
         self._way = way
         self._forward = TruncatedNetwork(
             network, truncated.layers, relu=truncated.relu, pool=truncated.pool

@@ -14,6 +14,7 @@ from bottleneck.cli.options import (
     take_search_options,
     training_options,
 )
+from bottleneck.cli.output import read_labels
 from bottleneck.cli.types import PATH
 
 
@@ -71,13 +72,14 @@ def fit(
         if save_cv.resolve() == out.resolve():
             raise click.UsageError(f"-o and --save-cv both name {out}: give two files")
         require_writable_output(save_cv, overwrite=overwrite, parameter="save_cv")
+    images = read_labels(store, labels)
     with executor_from_options(backend, jobs=None, scheduler=scheduler) as executor:
         result = run(
             store,
             options,
             layers=layer,
             search=search,
-            labels=labels,
+            labels=images,
             memory=memory,
             executor=executor,
         )

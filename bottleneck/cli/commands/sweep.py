@@ -16,6 +16,7 @@ from bottleneck.cli.options import (
     take_search_options,
     training_options,
 )
+from bottleneck.cli.output import read_labels
 from bottleneck.cli.types import PATH
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def sweep(
       bottleneck sweep photos.cache --layer layer3 --layer layer4 --clf svm --json
       bottleneck sweep photos.cache --backend loky --jobs 4
     """
+    from bottleneck import open_cache
     from bottleneck import sweep as run
     from bottleneck.cli.progress import progress_of
     from bottleneck.fitting import ClassifierOptions
@@ -87,16 +89,18 @@ def sweep(
             require_writable_output(path, overwrite=overwrite, parameter=parameter)
     if plot is not None:
         require_picture(plot)
+    store = open_cache(cache)
+    images = read_labels(store, labels)
     with (
         executor_from_options(**backend) as executor,
         progress_of("classifiers") as on_progress,
     ):
         result = run(
-            cache,
+            store,
             [ClassifierOptions(clf, **options) for clf in clfs],
             layers=layers or None,
             search=search,
-            labels=labels,
+            labels=images,
             memory=memory,
             executor=executor,
             on_progress=on_progress,

@@ -288,8 +288,16 @@ def test_a_csv_asks_the_same_codes_another_question(run: Run, hard: Path, tmp_pa
     assert (found["train"], found["heldout"]["n"]) == (40, 20)
     assert found["heldout"]["classes"] == ["even", "odd"]
     split = [(*row, "val" if i % 4 == 0 else "train") for i, row in enumerate(rows)]
-    labels = _labels(tmp_path / "labels.csv", [("path", "label", "split"), *split])
+    labels = _labels(tmp_path / "labels.csv", [("path", "class", "split"), *split])
+    done = run("fit", hard, "--clf", "svm", "--c", "1", "--labels", labels, "--overwrite")
+    assert done.stderr.splitlines()[:3] == [
+        f"labels from {labels}: path, label, split of 60 images",
+        "60 images, 2 classes, train 45, val 15",
+        "columns by their usual names: 'class' is label",
+    ]
+    assert "labels from" not in done.stdout
     found = _fit(run, hard, "--clf", "svm", "--c", "1", "--labels", labels, "--overwrite")
+    assert found["labels"]["rows"] == 60
     assert (found["train"], found["heldout"]["split"], found["heldout"]["n"]) == (45, "val", 15)
 
 

@@ -1,0 +1,109 @@
+"""One fold of a cross-validation, scaled and decomposed once for every C that is tried."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.fitting.folds import Fold
+from bottleneck.fitting.metrics import METRICS, mean_average_precision
+from bottleneck.linear import ClassifierOptions, Solution, TrainingSet, fit_scaler
+
+
+class FoldSearch:
+    """A scaling and classifiers fitted to a fold's training rows, judged on its validation rows.
+
+    Parameters
+    ----------
+    training : TrainingSet
+        Rows of all folds.
+    fold : Fold
+        Training rows and validation rows of this one.
+    options : ClassifierOptions
+        Classifier.
+    scaling : str
+        Scaling of the features.
+    max_c : float
+        Largest C that will be tried.
+
+    Examples
+    --------
+    >>> from bottleneck.linear.matrix import ArrayMatrix
+    >>> codes = ArrayMatrix(np.array([[0.0], [2.0], [5.0], [9.0]]))
+    >>> training = TrainingSet(codes, np.array([0, 0, 1, 1]), classes=2)
+    >>> fold = FoldSearch(
+    ...     training,
+    ...     (np.array([0, 3]), np.array([1, 2])),
+    ...     ClassifierOptions("svm"),
+    ...     scaling="standardize",
+    ...     max_c=1.0,
+    ... )
+    >>> fold.scores(list(fold.solve([0.1, 1.0], tol=1e-3)), "accuracy")
+    [1.0, 1.0]
+    """
+
+    def __init__(
+        self,
+        training: TrainingSet,
+        fold: Fold,
+        options: ClassifierOptions,
+        *,
+        scaling: str,
+        max_c: float,
+    ) -> None:
+        rows, self._held_back = fold
+        self._training = training
+        part = training.take(rows)
+        self._scaler = fit_scaler(scaling, part.codes)
+        self._solver = options.prepare(part.scaled(self._scaler), max_c=max_c)
+
+    def solve(self, cs: Sequence[float], *, tol: float) -> Iterator[Solution]:
+        """Train a classifier for each C, ascending, starting from those that are known."""
+        return self._solver.solve(cs, tol=tol)
+
+    def scores(self, solutions: Sequence[Solution], metric: str) -> list[float]:
+        """Return the metric of each classifier on the validation rows, which are read once."""
+        validation = self._validation()
+        targets, k = validation.targets, validation.classes
+        answer = partial(_answers, solutions=solutions, multilabel=validation.multilabel)
+        answers = map(np.concatenate, zip(*validation.codes.map_blocks(answer), strict=True))
+        if validation.multilabel:
+            return [mean_average_precision(targets, values) for values in answers]
+        return [METRICS[metric](targets, classes, k) for classes in answers]
+
+    def decision_values(self, solution: Solution) -> NDArray[np.float64]:
+        """Return the decision values of the validation rows, shape (n, k)."""
+        values = self._validation().codes.map_blocks(partial(_decision_values, solution=solution))
+        return np.concatenate(list(values))
+
+    def _validation(self) -> TrainingSet:
+        return self._training.take(self._held_back).scaled(self._scaler)
+
+
+def fold_bytes(training: TrainingSet, cs: int) -> int:
+    """Estimate the memory of a `FoldSearch`: rows, basis, and the minimisers of some C.
+
+    A fold has fewer rows than `training`: this is an upper bound.
+    """
+    (n, d), codes = training.codes.shape, training.codes
+    rank = min(n, d) + 1
+    rows = n * rank if codes.in_memory or n < d else 0
+    given = n * d if n < d else 0  # from which coefficients are combined
+    itemsize = codes.dtype.itemsize
+    return itemsize * (rows + given + cs * rank * training.classes) + 8 * rank**2
+
+
+def _decision_values(block: NDArray[Any], *, solution: Solution) -> NDArray[Any]:
+    """Return the value of each class for each image of a block, shape (n, k)."""
+    values = solution.decision_function(block)
+    return np.hstack([-values, values]) if values.shape[1] == 1 else values
+
+
+def _answers(
+    block: NDArray[Any], *, solutions: Sequence[Solution], multilabel: bool
+) -> list[NDArray[Any]]:
+    """Return each classifier's class of every image; its decision values for several labels."""
+    values = (_decision_values(block, solution=solution) for solution in solutions)
+    return list(values) if multilabel else [each.argmax(axis=1) for each in values]
