@@ -9,11 +9,12 @@ import click
 from click.core import ParameterSource
 
 from bottleneck import open_executor
-from bottleneck.cli.types import PATH, GridOfC, Numbers, Range, Size
+from bottleneck.cli.types import PATH, GridOfC, Names, Numbers, Range, Size
 from bottleneck.errors import InvalidOptionError
 from bottleneck.runtime import BACKENDS, Executor
 
 if TYPE_CHECKING:
+    from bottleneck.extraction import ViewOptions
     from bottleneck.fitting import SearchOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -203,6 +204,31 @@ def preprocess_options(command: F) -> F:
     return _with(options, command)
 
 
+def view_options(command: F) -> F:
+    """Add the options of other pictures that are made of each image."""
+    options = [
+        click.option(
+            "--views",
+            type=int,
+            help="Views of each image, of which the first is the image itself.  [those of the "
+            "cache; of a new one 1]",
+        ),
+        click.option(
+            "--augment",
+            "augmentations",
+            type=Names(),
+            help="What the other views may be: flip, crop, rotate by quarters, color.  [flip,crop]",
+        ),
+        click.option(
+            "--view-seed",
+            "seed",
+            type=int,
+            help="Decides the other views, together with each image's bytes.  [0]",
+        ),
+    ]
+    return _with(options, command)
+
+
 def take(kind: type[T], options: dict[str, Any], **known: Any) -> T:
     """Take the fields of an options class out of a command's options, and build the class.
 
@@ -222,6 +248,14 @@ def take(kind: type[T], options: dict[str, Any], **known: Any) -> T:
     """
     names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     return kind(**{name: options.pop(name) for name in names if name in options}, **known)
+
+
+def take_views(options: dict[str, Any]) -> "ViewOptions":
+    """Take `view_options` out of a command's options."""
+    from bottleneck.extraction import ViewOptions
+
+    names = ("views", "augmentations", "seed")
+    return ViewOptions(*(options.pop(name) for name in names))
 
 
 def take_preprocess(options: dict[str, Any]) -> dict[str, Any]:

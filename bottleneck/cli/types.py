@@ -29,6 +29,19 @@ class Numbers(click.ParamType):  # type: ignore[type-arg, unused-ignore]
             self.fail(f"{value!r} must be numbers with commas between them", param, ctx)
 
 
+class Names(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """Names with commas between them, or a TOML list."""
+
+    name = "name,…"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """Return a tuple of texts."""
+        parts = value if isinstance(value, (list, tuple)) else str(value).split(",")
+        return tuple(str(part).strip() for part in parts)
+
+
 class GridOfC(Numbers):
     """``auto``, or values of C."""
 

@@ -1,6 +1,7 @@
 """Rows to learn from, caches of codes that no network made, scikit-learn as a measure of both."""
 
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import LinearSVC
 
 from bottleneck.cache.format.manifest import StorageLayout
+from bottleneck.cache.format.series import Series
 from bottleneck.cache.format.shard import ShardData
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache
@@ -21,7 +23,7 @@ from bottleneck.data.table import ImageTable
 from bottleneck.fitting.folds import group_codes
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.training import TrainingSet
-from bottleneck.spec import InputTransform, ModelReference, Spec
+from bottleneck.spec import InputTransform, ModelReference, Spec, ViewRecipe
 
 SPEC = Spec("net", "ab" * 32, InputTransform(), "pillow-1", "float32", True, "avg")
 REFERENCE = ModelReference("net", "none")
@@ -88,8 +90,12 @@ def written_cache(
     group: Sequence[str] | None = None,
     shard_size: int = 50,
     layers: Sequence[str] = ("layer",),
+    views: Sequence[NDArray[Any]] = (),
 ) -> Path:
-    """A finished cache of these codes, float32, of images 000.jpg, 001.jpg, …"""
+    """A finished cache of these codes, float32, of images 000.jpg, 001.jpg, …
+
+    `views` has the codes of view 1, 2, …
+    """
     n = len(codes)
     images = ImageTable(
         path=[f"{i:03d}.jpg" for i in range(n)],
@@ -101,15 +107,18 @@ def written_cache(
     )
     layout = StorageLayout("float32", shard_size, "none")
     source = FileSource(path, images)
-    plan = plan_update(path, source, spec=SPEC, layout=layout, reference=REFERENCE)
+    recipe = ViewRecipe() if len(views) else None
+    plan = plan_update(
+        path, source, spec=SPEC, layout=layout, reference=REFERENCE, view_recipe=recipe
+    )
     cache = plan.apply()
-    for layer in layers:
+    for layer, (view, values) in product(layers, enumerate([codes, *views])):
         for shard in range(cache.shard_count):
-            _write(cache, layer, shard, codes)
+            _write(cache, Series(layer, view), shard, values)
     return path
 
 
-def _write(cache: Cache, layer: str, shard: int, codes: NDArray[Any]) -> None:
+def _write(cache: Cache, layer: Series, shard: int, codes: NDArray[Any]) -> None:
     rows = np.array(cache.rows(shard))
     here = slice(rows[0], rows[-1] + 1)
     content = ShardData(
