@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from bottleneck import open_executor
-from bottleneck.cli.types import PATH, GridOfC, Names, Numbers, Range, Size
+from bottleneck.cli.types import PATH, GridOfC, Names, Numbers, Range, Size, Views
 from bottleneck.errors import InvalidOptionError
 from bottleneck.runtime import BACKENDS, Executor
 
@@ -276,6 +276,33 @@ def relocated_model_options(command: F) -> F:
     )(command)
 
 
+def feature_options(command: F) -> F:
+    """Add ``--layer`` and ``--views``, for `fit` and `sweep`."""
+    options = [
+        click.option(
+            "--layer",
+            "layers",
+            multiple=True,
+            help="Layer of the cache; may be given several times; all: every layer.",
+        ),
+        click.option(
+            "--views",
+            type=Views(),
+            help="Views of each image, counted from the plain one: a number, or all.  [all]",
+        ),
+    ]
+    return _with(options, command)
+
+
+def views_option(command: F) -> F:
+    """Add ``--views``, for a head."""
+    return click.option(
+        "--views",
+        type=click.IntRange(min=1),
+        help="Views of each image whose scores are averaged; 1: the plain image.  [the head's]",
+    )(command)
+
+
 def search_options(command: F) -> F:
     """Add the options of the search for C and the scaling; `take_search_options` takes them."""
     options = [
@@ -294,12 +321,14 @@ def search_options(command: F) -> F:
             help="Number of folds; 0 for no cross-validation.",
         ),
         click.option(
+            "--scaling",
             "--preprocess",
             "scaling",
-            type=click.Choice(["standardize", "l2", "none", "auto"]),
+            type=click.Choice(["standardize", "sqrt", "l2", "none", "auto"]),
             default="standardize",
             show_default=True,
-            help="Scaling of the codes, fitted on training folds alone; auto: the best of these.",
+            help="Scaling of each layer's codes, fitted on training folds alone. sqrt: signed "
+            "square roots, standardized; auto: the best of these.",
         ),
         click.option(
             "--metric",

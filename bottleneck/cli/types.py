@@ -64,6 +64,20 @@ class Range(Numbers):
         return value if value == "auto" else super().convert(value, param, ctx)
 
 
+class Views(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """``all``, or a number of views."""
+
+    name = "N|all"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return an integer, or ``"all"``."""
+        if value == "all":
+            return value
+        if not str(value).isdecimal() or int(value) < 1:
+            self.fail(f"{value!r} must be a number of views above 0, or all", param, ctx)
+        return int(value)
+
+
 class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     """Bytes, with K, M, G or T for powers of 1024: ``8G``."""
 

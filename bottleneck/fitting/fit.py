@@ -1,8 +1,9 @@
-"""Fit a linear classifier to the cached codes of one layer, and score it on the held-out split."""
+"""Fit a linear classifier to cached codes, and score it on the held-out split."""
 
-import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,12 @@ from numpy.typing import NDArray
 from bottleneck.cache import CacheLike, open_cache
 from bottleneck.data import UnknownLabels
 from bottleneck.errors import InvalidOptionError, LabelsError
-from bottleneck.fitting.dataset import LayerDataset, load_dataset, resolve_layer
+from bottleneck.fitting.dataset import CodeDataset, load_dataset
+from bottleneck.fitting.features import Views, resolve_features
 from bottleneck.fitting.fit_result import FitResult
 from bottleneck.fitting.folds import make_folds, require_foldable
 from bottleneck.fitting.head import Head
+from bottleneck.fitting.layer_shares import layer_shares
 from bottleneck.fitting.metrics import expected_calibration_error
 from bottleneck.fitting.nested import OuterFold
 from bottleneck.fitting.options import SearchOptions
@@ -39,13 +42,14 @@ def fit(
     cache: CacheLike,
     clf: str | ClassifierOptions,
     *,
-    layers: str | None = None,
+    layers: str | Sequence[str] | None = None,
+    views: Views = "all",
     search: SearchOptions = SearchOptions(),
     labels: LabelSource | None = None,
     memory: int | None = None,
     executor: Executor | None = None,
 ) -> FitResult:
-    """Train a linear classifier on the codes of a layer; no network and no images are needed.
+    """Train a linear classifier on cached codes; no network and no images are needed.
 
     If there is a split other than ``train``, the classifier is trained on ``train`` alone and
     scored once on ``test``, or else on ``val``. Without splits it is trained on all rows. Held-out
@@ -57,8 +61,12 @@ def fit(
         Cache with labels.
     clf : str or ClassifierOptions
         ``"svm"``, ``"softmax"``, or one of them with its options.
-    layers : str, optional
-        Layer of the cache; needed where it has several.
+    layers : str or sequence of str, optional
+        Layers of the cache, or ``"all"``; needed where it has several. The codes of several layers
+        are side by side, each layer scaled by itself and divided by the root of their number.
+    views : int or "all"
+        Views of each image, counted from the plain one. Each is a row of weight 1/views; the views
+        of an image are in one fold, and it is judged by the mean of their decision values.
     search : SearchOptions
         Search over C and scalings; 5 folds with standardized features by default.
     labels : str, PathLike or LabelledImages, optional
@@ -102,21 +110,21 @@ def fit(
             hint = "`bottleneck.sweep` takes other executors too"
             raise InvalidOptionError("executor", executor, "a DaskExecutor", hint)
     store = open_cache(cache)
-    layer = resolve_layer(store, layers)
+    features = resolve_features(store, layers, views)
     images = labelled_images(store, labels)
-    dataset = load_dataset(store, layer, images.table, memory=memory, executor=executor)
-    result = dataclasses.replace(fit_dataset(dataset, options, search), labels=images.summary)
+    dataset = load_dataset(store, features, images.table, memory=memory, executor=executor)
+    result = replace(fit_dataset(dataset, options, search), labels=images.summary)
     return result.with_seconds(time.monotonic() - start)
 
 
 def fit_dataset(
-    dataset: LayerDataset, options: ClassifierOptions, search: SearchOptions
+    dataset: CodeDataset, options: ClassifierOptions, search: SearchOptions
 ) -> FitResult:
     """Select C and scaling, train on all training rows, and score once on the held-out rows.
 
     Parameters
     ----------
-    dataset : LayerDataset
+    dataset : CodeDataset
         Codes and targets.
     options : ClassifierOptions
         Classifier.
@@ -142,6 +150,7 @@ def fit_dataset(
     calibration, ece = _calibrate(training, options, validation, c=c, scaling=scaling)
     del validation  # and the memory of its folds
     scaler, solution = train(training, options, c=c, scaling=scaling)
+    shares = layer_shares(solution.coef, training.codes, scaler)
     head = _make_head(dataset, options.clf, scaler, solution, calibration)
     heldout = None
     if dataset.heldout is not None:  # used once, after everything has been selected
@@ -160,7 +169,8 @@ def fit_dataset(
         search=result,
         heldout=heldout,
         ece=ece,
-        train=training.codes.shape[0],
+        train=len(training.targets),
+        shares=dict(zip(dataset.features.layers, shares.tolist(), strict=True)),
         solution=solution,
         seconds=0.0,
         outer=tuple(_outer_folds(dataset, options, search)) if search.nested else (),
@@ -182,33 +192,44 @@ def score_head(
     ----------
     head : Head
         Trained classifier.
-    codes : CodeMatrix or ndarray, shape (n, d)
-        Codes of the head's spec and layer, n rows, at least one.
+    codes : CodeMatrix or ndarray, shape (n · views, d)
+        Codes of the head's spec and features, of at least one image. The views of an image are
+        consecutive rows.
     targets : ndarray of int64, shape (n,), or of bool, shape (n, k)
-        Class of each row, or which labels it has, in the order of the head's classes.
+        Class of each image, or which labels it has, in the order of the head's classes.
     split : str
         Name of the split, stored in the score; empty without splits.
     unknown : UnknownLabels
         Images of the split that cannot be judged, stored in the score.
     groups : ndarray of int64, shape (n,), optional
-        Group of each row, over which the score's interval is; rows are alone by default.
+        Group of each image, over which the score's interval is; images are alone by default.
 
     Returns
     -------
     ClassificationScore or MultilabelScore
     """
     matrix = ArrayMatrix(codes) if isinstance(codes, np.ndarray) else codes
-    values = np.concatenate(list(matrix.map_blocks(head.decision_function)))
-    score: Score
-    if head.multilabel:
-        score = score_labels(targets, values, head.classes, split=split, groups=groups)
-    else:
+    parts = matrix.map_blocks(partial(_image_values, head=head))
+    values, plain_values = np.concatenate(list(parts), axis=1)
+
+    def judge(values: NDArray[np.float64]) -> Score:
+        if head.multilabel:
+            return score_labels(targets, values, head.classes, split=split, groups=groups)
         predicted = values.argmax(axis=1)
-        score = score_classes(targets, predicted, head.classes, split=split, groups=groups)
-    ece = None
+        return score_classes(targets, predicted, head.classes, split=split, groups=groups)
+
+    views, ece = head.features.views, None
     if head.calibration is not None:
         ece = expected_calibration_error(head.calibration.probabilities(values), targets)
-    return dataclasses.replace(score, ece=ece, unknown=unknown)
+    plain = judge(plain_values).accuracy if views > 1 else None
+    return replace(judge(values), ece=ece, unknown=unknown, views=views, plain=plain)
+
+
+def _image_values(codes: NDArray[Any], *, head: Head) -> NDArray[np.float64]:
+    """Return the decision values of each image, and those of its plain view, shape (2, n, k)."""
+    values, views = head.decision_function(codes), head.features.views
+    plain = values if views == 1 else head.with_views(1).decision_function(codes[::views])
+    return np.stack([values, plain])
 
 
 def classifier_options(clf: str | ClassifierOptions) -> ClassifierOptions:
@@ -228,12 +249,12 @@ def classifier_options(clf: str | ClassifierOptions) -> ClassifierOptions:
 
 
 def _outer_folds(
-    dataset: LayerDataset, options: ClassifierOptions, search: SearchOptions
+    dataset: CodeDataset, options: ClassifierOptions, search: SearchOptions
 ) -> Iterator[OuterFold]:
     """Fit to the training rows without each fold, and score on it as on a held-out split."""
-    training, search = dataset.training, dataclasses.replace(search, nested=False)
+    training, search = dataset.training, replace(search, nested=False)
     for rows, validation in make_folds(training, search.cv):
-        fold = dataclasses.replace(
+        fold = replace(
             dataset,
             training=training.take(rows),
             heldout=training.take(validation),
@@ -244,7 +265,7 @@ def _outer_folds(
         yield OuterFold(result.search.best, result.heldout.metric(result.search.metric))
 
 
-def _require_foldable_parts(dataset: LayerDataset, folds: int) -> None:
+def _require_foldable_parts(dataset: CodeDataset, folds: int) -> None:
     """Refuse rows that cannot be split again once a fold is left out."""
     training, splits = dataset.training, make_folds(dataset.training, folds)
     for rows, _ in splits:
@@ -277,7 +298,7 @@ def _calibrate(
 
 
 def _make_head(
-    dataset: LayerDataset,
+    dataset: CodeDataset,
     clf: str,
     scaler: FeatureScaler,
     solution: Solution,
@@ -288,7 +309,7 @@ def _make_head(
         coef, intercept = expand_binary(clf, coef, intercept)
     return Head(
         clf=clf,
-        layer=dataset.layer,
+        features=dataset.features,
         classes=dataset.names,
         coef=coef,
         intercept=intercept,

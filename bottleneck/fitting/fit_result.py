@@ -32,7 +32,10 @@ class FitResult:
     ece : float or None
         Expected calibration error on the validation rows of the folds.
     train : int
-        Number of training rows.
+        Number of training images.
+    shares : dict of str to float
+        Share of each layer in the decision values; see
+        `bottleneck.fitting.layer_shares.layer_shares`.
     solution : Solution
         Final training: its convergence and its distance from the minimum.
     seconds : float
@@ -49,6 +52,7 @@ class FitResult:
     heldout: Score | None
     ece: float | None
     train: int
+    shares: dict[str, float]
     solution: Solution
     seconds: float
     labels: LabelSummary | None = None
@@ -95,7 +99,10 @@ class FitResult:
         gap = float(self.solution.gap.max())
         return {
             "clf": self.head.clf,
-            "layer": self.head.layer,
+            "layer": str(self.head.features),
+            "layers": list(self.head.features.layers),
+            "views": self.head.features.views,
+            "shares": self.shares,
             "c": self.c,
             "preprocess": self.head.scaler.name,
             "cv": self.search.summary() if self.search else None,
@@ -128,7 +135,7 @@ class FitResult:
         if self.search:
             lines += [str(self.search), ""]
         lines.append(
-            f"{head.clf} on {head.layer}: {self.train} images of {len(head.classes)} classes, "
+            f"{head.clf} on {head.features}: {self.train} images of {len(head.classes)} classes, "
             f"codes of size {head.coef.shape[1]}, {head.scaler.name}, C = {self.c:.3g}"
         )
         if self.search:
@@ -141,6 +148,9 @@ class FitResult:
                 lines.append(
                     "the best C is at the edge of the grid: a better one may lie beyond it"
                 )
+        if len(self.shares) > 1:
+            shares = (f"{layer} {share:.0%}" for layer, share in self.shares.items())
+            lines.append(f"share of each layer  {', '.join(shares)}")
         if self.nested:
             lines += str(self.nested).splitlines()
         if not self.converged:
@@ -153,7 +163,7 @@ class FitResult:
 
     def __repr__(self) -> str:
         """Return a short description."""
-        return f"<FitResult: {self.head.clf} on {self.head.layer}, score {self.score}>"
+        return f"<FitResult: {self.head.clf} on {self.head.features}, score {self.score}>"
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(str(self))}</pre>"

@@ -84,7 +84,7 @@ class SearchOptions:
                 "cv",
                 0,
                 "at least 2 folds to choose a scaling",
-                "or give `scaling='standardize'`, 'l2' or 'none'",
+                "or give `scaling='standardize'`, 'sqrt', 'l2' or 'none'",
             )
 
     @property

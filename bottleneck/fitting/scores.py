@@ -51,6 +51,10 @@ class ClassificationScore:
         Images of the split that were not judged, for lack of a class that was trained on.
     groups : int or None
         Number of groups of the images that were judged; None where they have no groups.
+    views : int
+        Views of an image, by whose mean it was judged.
+    plain : float or None
+        Accuracy by the plain view alone; None without other views.
     """
 
     split: str
@@ -63,6 +67,8 @@ class ClassificationScore:
     ece: float | None = None
     unknown: UnknownLabels = UnknownLabels()
     groups: int | None = None
+    views: int = 1
+    plain: float | None = None
 
     @property
     def absent(self) -> list[str]:
@@ -88,6 +94,8 @@ class ClassificationScore:
             "ece": self.ece,
             "absent": self.absent,
             "unknown": self.unknown.to_dict(),
+            "views": self.views,
+            "plain": self.plain,
         }
 
     def metric(self, name: str) -> float:
@@ -161,6 +169,10 @@ class MultilabelScore:
         Images of the split that were not judged, for lack of a class that was trained on.
     groups : int or None
         Number of groups of the images that were judged; None where they have no groups.
+    views : int
+        Views of an image, by whose mean it was judged.
+    plain : float or None
+        Accuracy by the plain view alone; None without other views.
     """
 
     split: str
@@ -174,6 +186,8 @@ class MultilabelScore:
     ece: float | None = None
     unknown: UnknownLabels = UnknownLabels()
     groups: int | None = None
+    views: int = 1
+    plain: float | None = None
 
     @property
     def absent(self) -> list[str]:
@@ -200,6 +214,8 @@ class MultilabelScore:
             "ece": self.ece,
             "absent": self.absent,
             "unknown": self.unknown.to_dict(),
+            "views": self.views,
+            "plain": self.plain,
         }
 
     def metric(self, name: str) -> float:
@@ -327,11 +343,13 @@ def score_labels(
 
 
 def _summary_line(score: Score, measured: str) -> str:
+    """Return the accuracy and what belongs to it; a second line says what the views gave."""
     name = f"held-out {score.split}" if score.split else "all images"
     return (
         f"{name}  {measured}{score.accuracy:.1%} of {score.n} "
         f"({_interval_text(score)}), mean per class {score.mean_per_class:.1%}"
         f"{_absent_text(score)}{format_calibration_error(score.ece)}"
+        f"{_views_text(score)}"
     )
 
 
@@ -345,6 +363,12 @@ def _interval_text(score: Score) -> str:
 
 def _remarks(unknown: UnknownLabels) -> list[str]:
     return [f"not in the score: {unknown}"] if unknown.images else []
+
+
+def _views_text(score: Score) -> str:
+    if score.plain is None:
+        return ""
+    return f"\nby the mean of {score.views} views; the plain image alone {score.plain:.1%}"
 
 
 def _absent_text(score: Score) -> str:

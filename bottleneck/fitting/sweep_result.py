@@ -15,6 +15,7 @@ from typing import Any, overload
 import numpy as np
 
 from bottleneck.data import LabelSummary
+from bottleneck.fitting.features import Features
 from bottleneck.fitting.metrics import format_metric
 from bottleneck.fitting.nested import NestedScore, OuterFold
 from bottleneck.fitting.scores import Score
@@ -32,13 +33,16 @@ class SweepRow:
     Attributes
     ----------
     layer : str
-        Layer of the cache.
+        Layer of the cache, or ``"all layers"``; with the number of views if there are several.
+    features : Features
+        The layers themselves, and the views of each image.
     clf : str
         ``"svm"`` or ``"softmax"``.
     size : int
         Number of values of a code.
     cost : float or None
-        Share of the network's multiply-adds up to the layer; None where the cache has no record.
+        Share of the network's multiply-adds up to the deepest layer, for each view; None where the
+        cache has no record.
     cv : Candidate
         Cross-validation of the selected C and scaling.
     metric : str
@@ -59,6 +63,7 @@ class SweepRow:
     """
 
     layer: str
+    features: Features
     clf: str
     size: int
     cost: float | None
@@ -70,6 +75,11 @@ class SweepRow:
     seconds: float
     record: dict[str, Any]
     outer: tuple[OuterFold, ...] = ()
+
+    @property
+    def combined(self) -> bool:
+        """Whether it is of several layers or views."""
+        return len(self.features.layers) > 1 or self.features.views > 1
 
     @property
     def heldout_metric(self) -> float | None:
@@ -105,8 +115,9 @@ class SweepResult(Sequence[SweepRow]):
     Examples
     --------
     >>> def row(layer, cost, *scores):
-    ...     cv = Candidate("standardize", 1.0, scores, 0.0, True)
-    ...     return SweepRow(layer, "svm", 8, cost, cv, "accuracy", None, 0.5, True, 0.1, {})
+    ...     cv, features = Candidate("sqrt", 1.0, scores, 0.0, True), Features((layer,))
+    ...     result = (cv, "accuracy", None, 0.5, True, 0.1, {})
+    ...     return SweepRow(layer, features, "svm", 8, cost, *result)
     >>> sweep = SweepResult([row("layer3", 0.6, 0.88, 0.90), row("layer4", 1.0, 0.86, 0.94)])
     >>> sweep.best.layer, sweep.recommended.layer
     ('layer4', 'layer3')
@@ -279,9 +290,12 @@ class SweepResult(Sequence[SweepRow]):
     def __str__(self) -> str:
         """Format the labels, the table and the recommendation."""
         row = self.recommended
+        layers = list(row.features.layers)
+        named = layers if len(layers) > 1 else layers[0]
+        several = any(other.features.views > 1 for other in self)
+        views = f", views={row.features.views}" if several else ""
         labels = f"{self.labels}\n\n" if self.labels else ""
-        call = f"bottleneck.fit(cache, {row.clf!r}, layers={row.layer!r})"
-        return labels + self.format(call)
+        return labels + self.format(f"bottleneck.fit(cache, {row.clf!r}, layers={named!r}{views})")
 
     def __repr__(self) -> str:
         """Return a short description."""

@@ -22,6 +22,7 @@ from bottleneck.errors import (
     UnknownNameError,
 )
 from bottleneck.fitting.dataset import load_dataset
+from bottleneck.fitting.features import Features
 from bottleneck.fitting.fit import fit, fit_dataset
 from bottleneck.fitting.fit_result import FitResult
 from bottleneck.fitting.head import Head
@@ -109,7 +110,7 @@ def test_it_is_what_scikit_learn_would_do_by_hand(cache: Path) -> None:
     assert (score_of(done).split, score_of(done).n) == ("val", 12)
     assert score_of(done).accuracy == pytest.approx((search.predict(codes) == labels).mean())
     assert done.head.classes == ["ants", "bees", "wasps"]
-    assert (done.head.layer, done.train) == ("layer2", 24)
+    assert (done.head.features, done.train) == (Features(("layer2",)), 24)
 
 
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
@@ -440,8 +441,8 @@ def test_without_folds_only_softmax_has_probabilities(split: Path, clf: str, kno
 def test_the_json_has_what_is_promised(split: Path, clf: str, sklearn: bool) -> None:
     found = told(run(split, clf, sklearn=sklearn))
     assert found.keys() == {
-        *("clf", "layer", "c", "preprocess", "cv", "heldout", "ece", "train", "converged", "gap"),
-        "nested",
+        *("clf", "layer", "layers", "views", "shares", "c", "preprocess", "cv", "heldout", "ece"),
+        *("train", "converged", "gap", "nested"),
     }
     assert found["cv"].keys() >= {"mean", "std", "folds", "metric"}
     assert found["heldout"].keys() >= {"split", "n", "accuracy", "ci95", "mean_per_class", "ece"}
@@ -507,7 +508,7 @@ def test_the_metric_and_the_rule_reach_the_choice(tmp_path: Path) -> None:
 
 def test_learning_from_a_lesson_is_the_same(split: Path) -> None:
     cache = open_cache(split)
-    lesson = load_dataset(cache, "layer", cache.images)
+    lesson = load_dataset(cache, Features(("layer",)), cache.images)
     done = fit_dataset(lesson, ClassifierOptions("svm"), SearchOptions(c=GRID, cv=4))
     assert told(done) == told(run(split))
 
@@ -520,7 +521,11 @@ def test_learning_from_a_lesson_is_the_same(split: Path) -> None:
     [
         ({"clf": "forest"}, UnknownNameError, "unknown classifier 'forest'"),
         ({"metric": "loss"}, UnknownNameError, "unknown metric 'loss'"),
-        ({"scaling": "whiten"}, InvalidOptionError, "'whiten'.*standardize, l2, none, or auto"),
+        (
+            {"scaling": "whiten"},
+            InvalidOptionError,
+            "'whiten'.*standardize, sqrt, l2, none, or auto",
+        ),
         ({"c": (1.0, 0.0)}, InvalidOptionError, r"^`c='0'`: must be a finite number above 0"),
         ({"cv": 1}, InvalidOptionError, "^`cv=1`: must be at least 2 folds"),
         ({"cv": -3}, InvalidOptionError, "^`cv=-3`: must be at least 2 folds"),
@@ -533,7 +538,7 @@ def test_learning_from_a_lesson_is_the_same(split: Path) -> None:
         (
             {"cv": 0, "c": (1.0,), "scaling": "auto"},
             InvalidOptionError,
-            "^`cv=0`: .* to choose a scaling: or give `scaling='standardize'`, 'l2' or 'none'",
+            "^`cv=0`: .* a scaling: or give `scaling='standardize'`, 'sqrt', 'l2' or 'none'",
         ),
     ],
 )

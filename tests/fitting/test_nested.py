@@ -9,6 +9,7 @@ from sklearn.model_selection import GridSearchCV
 
 from bottleneck.cache.store import Cache
 from bottleneck.errors import InvalidOptionError, LabelsError
+from bottleneck.fitting.features import Features
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.folds import make_folds
 from bottleneck.fitting.nested import NestedScore, OuterFold
@@ -64,9 +65,8 @@ def test_of_pure_noise_the_best_is_above_chance_and_the_choice_is_not(tmp_path: 
 def a_row(layer: str, selected: float, *outer: tuple[float, float]) -> SweepRow:
     """A row, and what it is without each fold and on it."""
     folds = tuple(OuterFold(candidate(inner), score) for inner, score in outer)
-    return SweepRow(
-        layer, "svm", 8, None, candidate(selected), "accuracy", None, None, True, 0.0, {}, folds
-    )
+    what, cv = (layer, Features((layer,)), "svm", 8, None), candidate(selected)
+    return SweepRow(*what, cv, "accuracy", None, None, True, 0.0, {}, folds)
 
 
 def candidate(mean: float) -> Candidate:

@@ -112,6 +112,8 @@ def test_json_of_labels_has_the_promised_keys() -> None:
         "ece": None,
         "absent": ["dog"],
         "unknown": {"images": 0, "classes": {}, "similar": {}},
+        "views": 1,
+        "plain": None,
     }
 
 

@@ -73,7 +73,7 @@ def test_a_sweep_parses_the_table_once_whatever_the_layers(
     layers: Path, parsed: Counter[str]
 ) -> None:
     result = sweep(layers, search=SearchOptions(c=1.0, cv=2))
-    assert len(result) == 6
+    assert len(result) == 8
     assert parsed == {"images.csv": 1}
 
 
@@ -84,5 +84,5 @@ def test_a_sweep_by_processes_is_that_of_this_one(layers: Path) -> None:
     alone = sweep(layers, "svm", search=search)
     assert [row.cv for row in spread] == [row.cv for row in alone]
     assert spread.nested == alone.nested is not None
-    assert [row.layer for row in spread] == ["x", "y", "z"]
+    assert [row.layer for row in spread] == ["x", "y", "z", "all layers"]
     assert all(np.isfinite(row.seconds) for row in spread)

@@ -1,6 +1,6 @@
 """Rows to learn from, caches of codes that no network made, scikit-learn as a measure of both."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import Normalizer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
 from sklearn.svm import LinearSVC
 
 from bottleneck.cache.format.manifest import StorageLayout
 from bottleneck.cache.format.series import Series
 from bottleneck.cache.format.shard import ShardData
 from bottleneck.cache.format.shard_writer import write_shard
-from bottleneck.cache.store import Cache
+from bottleneck.cache.store import Cache, open_cache
 from bottleneck.cache.update import plan_update
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.data.table import ImageTable
@@ -34,9 +34,14 @@ MODELS: dict[str, Callable[..., Any]] = {
 }
 SCALERS: dict[str, Callable[[], Any]] = {
     "standardize": StandardScaler,
+    "sqrt": lambda: make_pipeline(FunctionTransformer(_signed_root), StandardScaler()),
     "l2": Normalizer,
-    "none": lambda: "passthrough",
+    "none": FunctionTransformer,
 }
+
+
+def _signed_root(values: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(np.sign(values) * np.sqrt(np.abs(values)))
 
 
 def by_sklearn(clf: str, c: float, preprocess: str = "standardize", **options: Any) -> Any:
@@ -115,6 +120,19 @@ def written_cache(
     for layer, (view, values) in product(layers, enumerate([codes, *views])):
         for shard in range(cache.shard_count):
             _write(cache, Series(layer, view), shard, values)
+    return path
+
+
+def cache_of_layers(
+    path: Path, layers: Mapping[str, Sequence[NDArray[Any]]], labels: Sequence[str], **columns: Any
+) -> Path:
+    """A finished cache of several layers: of each, the codes of view 0, 1, …"""
+    first = next(iter(layers.values()))
+    written_cache(path, first[0], labels, layers=list(layers), views=first[1:], **columns)
+    cache = open_cache(path)
+    for layer, views in layers.items():
+        for (view, codes), shard in product(enumerate(views), range(cache.shard_count)):
+            _write(cache, Series(layer, view), shard, codes)
     return path
 
 
