@@ -25,7 +25,7 @@ from bottleneck.cache import (
     plan_update,
     release_empty_cache,
 )
-from bottleneck.data import ImageSource, open_images, summarize_images
+from bottleneck.data import ImageSource, open_images, require_existing, summarize_images
 from bottleneck.errors import InvalidOptionError, ShardError, SpecMismatchError
 from bottleneck.extraction.options import ComputeOptions, RefreshOptions, StorageOptions
 from bottleneck.extraction.planning.disk_space import DiskEstimate, estimate_disk_use
@@ -141,7 +141,7 @@ def extract(
     require_layers(layers)
     _require_loadable_by_workers(model, compute)
     devices = choose_devices(compute.device)
-    source = open_images(images)
+    source = require_existing(open_images(images))
     trust_code(model)
     existing = open_cache(path, source.table) if is_cache(path) else None
     backbone = load_backbone(model, weights, transform=choose_range(transform, source, existing))
