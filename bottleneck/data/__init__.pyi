@@ -9,6 +9,7 @@ from .decoding.views import make_view as make_view
 from .images import ImageSource as ImageSource
 from .images import is_collection as is_collection
 from .images import open_images as open_images
+from .images import require_existing as require_existing
 from .label_csv import LabelledImages as LabelledImages
 from .label_csv import LabelSummary as LabelSummary
 from .label_csv import with_labels_from_csv as with_labels_from_csv

@@ -26,7 +26,7 @@ from bottleneck.cache import (
     plan_update,
     release_empty_cache,
 )
-from bottleneck.data import ImageSource, open_images, summarize_images
+from bottleneck.data import ImageSource, open_images, require_existing, summarize_images
 from bottleneck.errors import InvalidOptionError, ShardError, SpecMismatchError
 from bottleneck.extraction.options import (
     ComputeOptions,
@@ -151,7 +151,7 @@ def extract(
     path = cache_path(out)
     _require_possible(model, layers, compute)
     devices = choose_devices(compute.device)
-    source = open_images(images)
+    source = require_existing(open_images(images))
     trust_code(model)
     existing = open_cache(path, source.table) if is_cache(path) else None
     chosen_views = choose_views(views, existing)

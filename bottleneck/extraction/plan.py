@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from bottleneck.backbones import check_pool, load_backbone
-from bottleneck.data import ImageSource, open_images, summarize_images
+from bottleneck.data import ImageSource, open_images, require_existing, summarize_images
 from bottleneck.errors import ImagesNotFoundError
 from bottleneck.extraction.extract import require_layers
 from bottleneck.extraction.options import ComputeOptions, StorageOptions, ViewOptions
@@ -98,7 +98,7 @@ def plan(
     check_pool(pool)
     require_layers(layers)
     devices = choose_devices(compute.device)
-    source = open_images(images)
+    source = require_existing(open_images(images))
     backbone = load_backbone(model, weights, transform=choose_range(transform, source, None))
     needed = backbone.select_layers(layers)
     layout = storage.choose_layout(None, lambda: backbone.largest_code(layers, pool))
