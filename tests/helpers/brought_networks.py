@@ -62,6 +62,15 @@ def drop_path() -> nn.Module:
     return build(lambda m, x: m.end(m.drop(m.one(x))), one=conv(), drop=DropPath(), end=conv(6))
 
 
+def rare_depth() -> nn.Module:
+    """Skips a block in one pass of two hundred, by a number for the whole batch."""
+    return build(
+        lambda m, x: m.end(x if torch.rand(()) > 0.995 else x + m.block(x)),
+        block=conv(3, 3),
+        end=conv(),
+    )
+
+
 def batch_statistics() -> nn.Module:
     norm = nn.BatchNorm2d(6, track_running_stats=False)
     return build(lambda m, x: m.end(m.norm(m.one(x))), one=conv(), norm=norm, end=conv(6))

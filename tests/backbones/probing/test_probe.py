@@ -27,6 +27,7 @@ def truncated(network: nn.Module, *names: str) -> TruncatedNetwork:
     [
         (brought.always_dropout, "two", r"'two'.*Wired\.forward, after 'one', draws random numb"),
         (brought.drop_path, "end", r"'end'.*'drop' \(DropPath\) draws random numbers.*training"),
+        (brought.rare_depth, "end", r"'end'.*Wired\.forward draws random numbers"),
         (brought.counting, "end", r"'end'.*Wired\.forward.* changes from pass to pass"),
         (brought.batch_statistics, "end", r"'end'.*'norm' \(BatchNorm2d\) uses statistics of the"),
         (brought.below_the_maximum, "end", r"'end'.*Wired\.forward.* uses statistics of the batch"),
@@ -40,6 +41,12 @@ def test_what_is_no_function_of_the_image_is_refused_and_says_why(
         probe(truncated(make(), layer), SIDE)
     assert "\n" not in str(caught.value)
     assert "is no function of the image" in str(caught.value)
+
+
+def test_a_layer_that_is_skipped_at_random_says_so() -> None:
+    words = "did not reach layer block in a second pass.*random numbers.*training"
+    with pytest.raises(BackboneError, match=words):
+        probe(truncated(brought.rare_depth(), "block"), SIDE)
 
 
 @pytest.mark.parametrize("make", [brought.always_dropout, brought.batch_statistics])
