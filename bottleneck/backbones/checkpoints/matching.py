@@ -25,8 +25,8 @@ Split = Callable[[str], Parts]
 _DENSENET_OLD = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.\w+)$")
 
 # Weights older than PyTorch 0.4.1 do not count batches, and in eval mode nothing reads the count.
-# `thop` leaves its own counts in every module.
-_COUNTERS = frozenset({"num_batches_tracked", "total_ops", "total_params"})
+# `thop` leaves its own counts in every module, and PyTorch's AveragedModel counts what it averaged.
+_COUNTERS = frozenset({"num_batches_tracked", "n_averaged", "total_ops", "total_params"})
 
 # What is taken first where several fit: as timm and DINO do, a moving average and the teacher,
 # which is one. Then the usual names, in this order. Last what nobody evaluates.

@@ -98,6 +98,8 @@ def _(value: Tensor) -> str:
     if value.is_quantized:
         scales = _scales(value)
         return f"{value.dtype} {_describe(value.int_repr())} {_describe(scales)}"
+    if value.layout is not torch.strided:
+        return f"{value.layout} {_describe(value.detach().to_dense())}"
     data = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
     return f"{value.dtype} {tuple(value.shape)} {sha256(data.numpy().tobytes())}"
 
