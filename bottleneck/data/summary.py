@@ -103,12 +103,12 @@ class SourceSummary:
         elif "train" not in self.splits and not named <= {*SPLITS}:
             lines.append("no split is called train, the one that classifiers are trained on")
         if without := self.notes.without_images:
-            named = [
+            shown = [
                 escape_unprintable(folder) + (f" ({_number(count, 'file')})" if count else "")
                 for folder, count in list(without.items())[:_MOST_NAMED]
             ]
             more = f", … ({len(without)} in all)" if len(without) > _MOST_NAMED else ""
-            lines.append(f"class folders without an image: {', '.join(named)}{more}")
+            lines.append(f"class folders without an image: {', '.join(shown)}{more}")
         return lines
 
     def to_dict(self) -> dict[str, Any]:
