@@ -97,10 +97,10 @@ class SourceSummary:
     def remarks(self) -> list[str]:
         """Return what was understood in another way than it is written, one line each."""
         lines = [escape_unprintable(text) for text in self.notes.remarks]
-        named = self.splits.keys() - {""}
-        if named and named.isdisjoint(SPLITS):
+        splits = self.splits.keys() - {""}
+        if splits and splits.isdisjoint(SPLITS):
             lines.append(f"no split is called {', '.join(SPLITS[:-1])} or {SPLITS[-1]}")
-        elif "train" not in self.splits and not named <= {*SPLITS}:
+        elif "train" not in splits and not splits <= {*SPLITS}:
             lines.append("no split is called train, the one that classifiers are trained on")
         if without := self.notes.without_images:
             shown = [
