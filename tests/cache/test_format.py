@@ -280,10 +280,24 @@ def answer_by_hand(path: Path, code: NDArray[Any]) -> Answer:
     assert head["format_version"] in (1, 2)
     assert ("slope" in tensors) == ("offset" in tensors)
     x = code.ravel().astype(np.float64)
-    if head["preprocess"] == "standardize":
+    if head["preprocess"] == "sqrt":
+        x = np.sign(x) * np.sqrt(np.abs(x))
+    if head["preprocess"] in ("standardize", "sqrt"):
         x = (x - tensors["mean"]) / tensors["scale"]
-    elif head["preprocess"] == "l2" and x.any():
-        x = x / math.sqrt(float(x @ x))
+    if head["format_version"] == 1:
+        assert isinstance(head["layer"], str)
+        layers = [{"size": len(x)}]
+    else:
+        layers = head["layers"]
+        assert (head["views"], head["view_recipe"]) == (1, None)
+    start = 0
+    for layer in layers:
+        part = x[start : start + layer["size"]]
+        if head["preprocess"] == "l2" and part.any():
+            part /= math.sqrt(float(part @ part))
+        part /= math.sqrt(len(layers))
+        start += layer["size"]
+    assert start == len(x)
     margins = tensors["coef"] @ x + tensors["intercept"]
     named = list(zip(head["classes"], margins.tolist(), strict=True))
     if head["multilabel"]:
@@ -806,6 +820,7 @@ How = tuple[str, str, int]  # classifier, preprocessing, folds
 
 CLASSIFIERS: list[How] = [
     ("svm", "standardize", 0),
+    ("svm", "sqrt", 2),
     ("svm", "l2", 2),
     ("softmax", "standardize", 0),
     ("softmax", "none", 2),
@@ -854,6 +869,17 @@ def test_answers_by_hand_are_the_packages(
         scores = answer.probabilities or answer.margins.tolist()
         named = dict(zip(head.classes, scores, strict=True))
         assert prediction.scores == pytest.approx(named, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("preprocess", ["standardize", "sqrt", "l2", "none"])
+def test_answers_of_several_layers_by_hand_are_the_packages(
+    preprocess: str, cache: Path, tmp_path: Path
+) -> None:
+    search = SearchOptions(c=[0.1], cv=0, scaling=preprocess)
+    fit(cache, "softmax", layers=["layer3", "layer2"], search=search).head.save(tmp_path / "head")
+    both = [Reader(cache).read(layer).codes for layer in ("layer3", "layer2")]
+    codes = np.hstack([layer.reshape(len(layer), -1) for layer in both])
+    agrees(Head.load(tmp_path / "head"), tmp_path / "head", codes)
 
 
 @pytest.mark.parametrize("how", CLASSIFIERS, ids=str)
@@ -1199,11 +1225,13 @@ def test_the_package_reads_a_head_that_another_program_wrote(
     tensors |= {"scale": np.full(6, 2.0), "notes": np.zeros(2)}
     if calibrated:
         tensors |= {"slope": np.array([0.5, 2, 0]), "offset": np.array([0, -1, 0.25])}
+    layers = [{"name": LAYER, "size": 4}, {"name": "another", "size": 2}]
+    of_version_2 = {"layers": layers, "views": 1, "view_recipe": None}
     values = {
         "format": "bottleneck-head",
         "format_version": written.version - 1,
         "clf": "svm",
-        "layer": LAYER,
+        **(of_version_2 if written.version == 3 else {"layer": LAYER}),
         "classes": ["ants", "bees", HOSTILE],
         "preprocess": "standardize",
         "multilabel": multilabel,

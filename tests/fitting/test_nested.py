@@ -110,18 +110,18 @@ def test_the_folds_are_the_same_images_at_every_layer(
     cache = written_cache(tmp_path / "c", X, ["ab"[k] for k in y], layers=["a", "b"])
     valid_rows = Cache.valid_rows
 
-    def some(self: Cache, layer: str) -> object:
-        valid = valid_rows(self, layer).copy()
+    def some(self: Cache, layer: str, views: int = 1) -> object:
+        valid = valid_rows(self, layer, views).copy()
         valid[[3, 20] if layer == "a" else [20, 30, 31]] = False
         return valid
 
     monkeypatch.setattr(Cache, "valid_rows", some)
     search = SearchOptions(c=[1.0], cv=2)
     found = sweep(cache, "svm", search=search)
-    assert [row.record["train"] for row in found] == [38, 37]
+    assert [row.record["train"] for row in found] == [38, 37, 36]
     assert "left out" not in str(found)
     found = sweep(cache, "svm", search=dataclasses.replace(search, nested=True))
-    assert [row.record["train"] for row in found] == [36, 36]
+    assert [row.record["train"] for row in found] == [36, 36, 36]
     assert str(found).endswith("left out: 3 images without codes at some of the layers")
 
 
