@@ -14,6 +14,7 @@ from bottleneck.errors import InvalidOptionError
 from bottleneck.runtime import BACKENDS, Executor
 
 if TYPE_CHECKING:
+    from bottleneck.extraction import ViewOptions
     from bottleneck.fitting import SearchOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -208,7 +209,6 @@ def view_options(command: F) -> F:
     options = [
         click.option(
             "--views",
-            "count",
             type=int,
             help="Views of each image, of which the first is the image itself.  [those of the "
             "cache; of a new one 1]",
@@ -248,6 +248,14 @@ def take(kind: type[T], options: dict[str, Any], **known: Any) -> T:
     """
     names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     return kind(**{name: options.pop(name) for name in names if name in options}, **known)
+
+
+def take_views(options: dict[str, Any]) -> "ViewOptions":
+    """Take `view_options` out of a command's options."""
+    from bottleneck.extraction import ViewOptions
+
+    names = ("views", "augmentations", "seed")
+    return ViewOptions(*(options.pop(name) for name in names))
 
 
 def take_preprocess(options: dict[str, Any]) -> dict[str, Any]:

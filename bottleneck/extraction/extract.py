@@ -26,7 +26,7 @@ from bottleneck.cache import (
     plan_update,
     release_empty_cache,
 )
-from bottleneck.data import ImageSource, open_images, summarize_images
+from bottleneck.data import ImageSource, open_images, require_existing, summarize_images
 from bottleneck.errors import InvalidOptionError, ShardError, SpecMismatchError
 from bottleneck.extraction.options import (
     ComputeOptions,
@@ -39,16 +39,22 @@ from bottleneck.extraction.result import ExtractionResult, Progress
 from bottleneck.extraction.running.distributed import DistributedRunner, WorkerJob
 from bottleneck.extraction.running.encoder import Encoder
 from bottleneck.extraction.running.local import LocalRunner
-from bottleneck.extraction.running.work import MissingShards, OtherTasks, find_missing, finish_task
+from bottleneck.extraction.running.work import (
+    MissingShards,
+    OtherTasks,
+    find_missing,
+    finish_task,
+    layers_of,
+)
 from bottleneck.extraction.setup.depth import choose_range, depth_notes
 from bottleneck.extraction.setup.precision import choose_spec
+from bottleneck.extraction.setup.views import choose_views
 from bottleneck.runtime import (
     ArrayTask,
     choose_devices,
     remove_stale_temp_files,
     trust_code,
 )
-from bottleneck.spec import ViewRecipe
 
 
 def extract(
@@ -143,54 +149,37 @@ def extract(
     """
     start = time.monotonic()
     path = cache_path(out)
-    require_layers(layers)
-    _require_loadable_by_workers(model, compute)
+    _require_possible(model, layers, compute)
     devices = choose_devices(compute.device)
-    source = open_images(images)
+    source = require_existing(open_images(images))
     trust_code(model)
     existing = open_cache(path, source.table) if is_cache(path) else None
+    chosen_views = choose_views(views, existing)
     backbone = load_backbone(model, weights, transform=choose_range(transform, source, existing))
     chosen = choose_spec(
         backbone, layers, devices, compute=compute, existing=existing, relu=relu, pool=pool
     )
-    layout = _choose_layout(storage, existing, backbone, layers, pool)
-    count, recipe = views.choose(existing)
-    series = [Series(layer, view) for view in range(count) for layer in dict.fromkeys(layers)]
+    series = chosen_views.series(layers)
     update = _plan_update(
         existing or path,
         source,
         spec=chosen.spec,
-        layout=layout,
+        layout=_choose_layout(storage, existing, backbone, layers, pool),
         reference=backbone.reference,
-        view_recipe=recipe,
+        view_recipe=chosen_views.recipe,
         check_content=refresh.check_content,
         task=compute.task,
     )
-    remove_stale_temp_files(path)  # they may be what fills the disk
     missing = _find_missing(update, series, compute.task, refresh)
     estimate = _estimate(update.cache, backbone, layers, missing, storage)
     cache, runner = _begin(
         update, missing, backbone, source, devices=devices, compute=compute, encoder=chosen.encoder
     )
-    notes = _notes(source, backbone, layers) + chosen.notes + views_notes(count, recipe)
+    notes = (*_notes(source, backbone, layers), *chosen.notes, *chosen_views.notes)
     notes = notes if missing else ()
     begin = Progress(0, estimate.passes, runner.stats, estimate, summarize_images(source), notes)
-    passes = _run(runner, missing, begin, compute.on_progress)
-    cache = update.finish(cache, series)
-    return ExtractionResult(
-        cache=cache,
-        changes=update.changes,
-        rows=estimate.rows,
-        passes=passes,
-        rejected=finish_task(cache, series, compute.task),
-        stats=runner.stats,
-        seconds=time.monotonic() - start,
-        task=compute.task,
-        others=OtherTasks.find(cache, series, compute.task),
-        images=begin.images,
-        duplicates=_find_duplicates(cache, layers) if passes else None,
-        notes=notes,
-    )
+    _run(runner, missing, begin, compute.on_progress)
+    return _finish(update, cache, series, begin, task=compute.task, start=start)
 
 
 def require_layers(layers: Sequence[str]) -> None:
@@ -208,7 +197,11 @@ def require_layers(layers: Sequence[str]) -> None:
         raise InvalidOptionError("layers", [], "at least one name", hint)
 
 
-def _require_loadable_by_workers(model: str | nn.Module, compute: ComputeOptions) -> None:
+def _require_possible(
+    model: str | nn.Module, layers: Sequence[str], compute: ComputeOptions
+) -> None:
+    """Refuse arguments that cannot be, before anything is loaded."""
+    require_layers(layers)
     if compute.executor is not None and isinstance(model, nn.Module):
         raise InvalidOptionError(
             "model",
@@ -226,6 +219,7 @@ def _estimate(
     storage: StorageOptions,
 ) -> DiskEstimate:
     """Estimate what the run writes, and refuse what the disk cannot hold."""
+    remove_stale_temp_files(cache.path)  # they may be what fills it
     needed = backbone.select_layers(layers) if missing else []
     estimate = estimate_disk_use(cache, needed, missing)
     if not storage.force:
@@ -298,8 +292,8 @@ def _run(
     missing: MissingShards,
     begin: Progress,
     on_progress: Callable[[Progress], None] | None,
-) -> int:
-    """Make the missing shards and report progress; return the number of views encoded."""
+) -> None:
+    """Make the missing shards and report progress."""
     if missing and on_progress:
         on_progress(begin)
     done = 0
@@ -307,27 +301,38 @@ def _run(
         done += rows
         if on_progress:
             on_progress(replace(begin, done=done))
-    return done
+
+
+def _finish(
+    update: CacheUpdate,
+    cache: Cache,
+    series: Sequence[Series],
+    begin: Progress,
+    *,
+    task: ArrayTask,
+    start: float,
+) -> ExtractionResult:
+    """Record that the shards are of the images as they are now, and describe what was done."""
+    cache = update.finish(cache, series)
+    return ExtractionResult(
+        cache=cache,
+        changes=update.changes,
+        rows=begin.estimate.rows,
+        passes=begin.total,
+        rejected=finish_task(cache, series, task),
+        stats=begin.stats,
+        seconds=time.monotonic() - start,
+        task=task,
+        others=OtherTasks.find(cache, series, task),
+        images=begin.images,
+        duplicates=_find_duplicates(cache, layers_of(series)) if begin.total else None,
+        notes=begin.notes,
+    )
 
 
 def _notes(source: ImageSource, backbone: Backbone, layers: Sequence[str]) -> tuple[str, ...]:
     """Return what a user should know of the pixels, the network and its weights."""
     return (*depth_notes(source, backbone.transform), *backbone.notes(layers))
-
-
-def views_notes(count: int, recipe: ViewRecipe | None) -> tuple[str, ...]:
-    """Say which views are made, and whether some of them must be alike."""
-    if recipe is None:
-        return ()
-    notes = [f"views of each image: {count}, the image itself and {count - 1} by {recipe}"]
-    distinct = recipe.distinct
-    if distinct is not None and count > distinct:
-        made = ",".join(recipe.augmentations)
-        notes.append(
-            f"WARNING: {made} makes {distinct} pictures of an image, so that some of its {count} "
-            "views are alike: `augmentations=flip,crop` makes any number"
-        )
-    return tuple(notes)
 
 
 def _find_duplicates(cache: Cache, layers: Sequence[str]) -> Duplicates | None:

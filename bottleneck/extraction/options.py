@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bottleneck.cache import COMPRESSIONS, DTYPES, Cache, SeriesLike, StorageLayout
+from bottleneck.cache import COMPRESSIONS, DTYPES, SeriesLike, StorageLayout
 from bottleneck.errors import InvalidOptionError
 from bottleneck.extraction.result import Progress
 from bottleneck.runtime import PRECISIONS, ArrayTask, Executor, require_one_of, require_positive
@@ -119,8 +119,8 @@ class ViewOptions:
 
     Examples
     --------
-    >>> ViewOptions(5).choose(None)
-    (5, ViewRecipe(augmentations=('flip', 'crop'), seed=0, rule='sha256-1'))
+    >>> ViewOptions(5, augmentations=("rotate", "color"))
+    ViewOptions(count=5, augmentations=('rotate', 'color'), seed=None)
     """
 
     count: int | None = None
@@ -131,31 +131,16 @@ class ViewOptions:
         if self.count is not None and not 1 <= self.count <= MAX_VIEWS:
             allowed = f"a whole number from 1, the image alone, to {MAX_VIEWS}"
             raise InvalidOptionError("views", self.count, allowed)
-        self._recipe(ViewRecipe())
+        self.recipe(ViewRecipe())
 
-    def choose(self, existing: Cache | None) -> tuple[int, ViewRecipe | None]:
-        """Return how many views a run makes, and their recipe if there are several.
+    def recipe(self, default: ViewRecipe) -> ViewRecipe:
+        """Return the recipe with these values, and those of another where they are None.
 
-        Parameters
-        ----------
-        existing : Cache, optional
-            The cache, if it exists: all its layers get the views that one of them has.
-
-        Raises
-        ------
-        InvalidOptionError
-            It is said how views are made, and there are none.
+        Examples
+        --------
+        >>> str(ViewOptions(2, ["rotate"]).recipe(ViewRecipe(seed=3)))
+        'rotate with seed 3'
         """
-        count = self.count or (existing.views_begun if existing else 1)
-        known = existing.view_recipe if existing else None
-        if count > 1:
-            return count, self._recipe(known or ViewRecipe())
-        for name, value in (("augmentations", self.augmentations), ("seed", self.seed)):
-            if value is not None:
-                raise InvalidOptionError(name, value, "given with `views` of at least 2")
-        return 1, None
-
-    def _recipe(self, default: ViewRecipe) -> ViewRecipe:
         seed = default.seed if self.seed is None else self.seed
         return ViewRecipe(tuple(self.augmentations or default.augmentations), seed)
 

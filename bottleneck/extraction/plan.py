@@ -10,15 +10,16 @@ import numpy as np
 from torch import nn
 
 from bottleneck.backbones import check_pool, load_backbone
-from bottleneck.data import ImageSource, open_images, summarize_images
+from bottleneck.data import ImageSource, open_images, require_existing, summarize_images
 from bottleneck.errors import ImagesNotFoundError
-from bottleneck.extraction.extract import require_layers, views_notes
+from bottleneck.extraction.extract import require_layers
 from bottleneck.extraction.options import ComputeOptions, StorageOptions, ViewOptions
 from bottleneck.extraction.planning.disk_space import LayerEstimate
 from bottleneck.extraction.planning.extraction_plan import ExtractionPlan, Throughput
 from bottleneck.extraction.running.encoder import EncodedBatch, Encoder
 from bottleneck.extraction.setup.depth import choose_range
 from bottleneck.extraction.setup.precision import choose_spec
+from bottleneck.extraction.setup.views import choose_views
 from bottleneck.runtime import choose_devices, require_positive, slowest_stage
 
 _SECONDS = 10.0  # of measuring: enough for all threads to be busy nearly all of the time
@@ -97,18 +98,19 @@ def plan(
     check_pool(pool)
     require_layers(layers)
     devices = choose_devices(compute.device)
-    source = open_images(images)
+    source = require_existing(open_images(images))
     backbone = load_backbone(model, weights, transform=choose_range(transform, source, None))
     needed = backbone.select_layers(layers)
     layout = storage.choose_layout(None, lambda: backbone.largest_code(layers, pool))
     chosen = choose_spec(backbone, layers, devices, compute=compute, relu=relu, pool=pool)
     encoder = chosen.encoder or Encoder(backbone, needed, chosen.spec, devices)
-    count, recipe = views.choose(None)
+    chosen_views = choose_views(views, None)
+    count = chosen_views.count
     encode = partial(
         encoder.encode,
         source,
         views=range(count),
-        recipe=recipe,
+        recipe=chosen_views.recipe,
         workers=compute.workers,
         max_pixels=compute.max_pixels,
     )
@@ -128,7 +130,7 @@ def plan(
             for layer in needed
         },
         throughput=Throughput(encoded, seconds, startup, slowest_stage(encoder.stats.timer)),
-        notes=(*backbone.notes(layers), *chosen.notes, *views_notes(count, recipe)),
+        notes=(*backbone.notes(layers), *chosen.notes, *chosen_views.notes),
         images=summarize_images(source),
         views=count,
     )

@@ -109,8 +109,9 @@ class ExtractionResult:
         all shards.
         """
         status = self._status().to_dict()
+        series = {*self.cache.series, *self.others.series}
         return status | {
-            "complete": status["complete"] and self.cache.is_full(self.cache.series),
+            "complete": status["complete"] and self.cache.is_full(series),
             "task": [self.task.index, self.task.count],
             "task_variables": list(self.task.variables),
             "missing_shards": len(self.others.missing),
@@ -191,9 +192,9 @@ class ExtractionResult:
             found = [str(self.images)] if self.images.notes.lost_images else []
             return [*found, f"{self._nothing_text()} ({self.seconds:.1f} s)"]
         parts = self.stats.timer.fractions(*_STAGES)
-        views = f", {self.passes} with their views," if self.passes > self.rows else ""
+        views = f"{self.passes} views of " if self.passes > self.rows else ""
         lines = [
-            f"encoded {self.rows} images{views} in {self.seconds:.1f} s "
+            f"encoded {views}{self.rows} images in {self.seconds:.1f} s "
             f"({self.passes / self.seconds:.0f} {'views' if views else 'images'}/s)",
             "time: " + ", ".join(f"{stage} {part:.0%}" for stage, part in parts.items()),
             stage_advice(slowest_stage(self.stats.timer)),

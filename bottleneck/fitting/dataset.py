@@ -155,7 +155,7 @@ def require_rows(rows: NDArray[np.int64], *, split: str) -> None:
         where = f" in split {split!r}" if split else ""
         raise LabelsError(
             f"no labelled image with codes{where}: labels are the names of class folders, or a "
-            "CSV's column"
+            "CSV's column; `labels` takes a CSV that gives them, or one without these images"
         )
 
 

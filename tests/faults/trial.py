@@ -41,6 +41,8 @@ class Workshop:
         The folder of the images.
     before : Path or None
         A cache of these images as they were before, which every trial begins with.
+    options : tuple
+        Of the extraction, beside those that all have.
     """
 
     place: Path
@@ -48,6 +50,7 @@ class Workshop:
     seconds: float
     images: Path
     before: Path | None = None
+    options: tuple[object, ...] = ()
 
     @property
     def reference(self) -> Path:
@@ -56,7 +59,7 @@ class Workshop:
 
     def command(self, cache: Path, *more: object) -> list[object]:
         """The extraction that every trial is about."""
-        return extraction(self.images, cache, *more)
+        return extraction(self.images, cache, *self.options, *more)
 
 
 def extraction(images: Path, cache: Path, *more: object) -> list[object]:
@@ -105,10 +108,22 @@ def open_update_workshop(count: int = 12) -> Iterator[Workshop]:
         yield Workshop(old.place, *found, images, before=old.place / "before")
 
 
-def _undisturbed(images: Path, cache: Path) -> tuple[int, float]:
+@contextmanager
+def open_views_workshop(count: int = 12) -> Iterator[Workshop]:
+    """The same photographs, and their cache after two views of each were added."""
+    options = ("--views", 3)
+    with open_workshop(count) as old:
+        with_views = copy(old.reference, old.place / "with views")
+        found = _undisturbed(old.images, with_views, *options)
+        old.reference.rename(old.place / "before")
+        with_views.rename(old.reference)
+        yield Workshop(old.place, *found, old.images, old.place / "before", options)
+
+
+def _undisturbed(images: Path, cache: Path, *options: object) -> tuple[int, float]:
     """Extract without a fault; how many steps and seconds it took."""
     said, start = cache.with_name("said"), time.monotonic()
-    assert run(extraction(images, cache), said) == 0, printed(said)
+    assert run(extraction(images, cache, *options), said) == 0, printed(said)
     return steps(said), time.monotonic() - start
 
 

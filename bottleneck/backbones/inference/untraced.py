@@ -27,6 +27,8 @@ Forward = Callable[[Tensor], dict[str, Tensor]]
 # Rounding is far below it, and a network that reads another memory layout far above.
 _TOLERANCE = {torch.float32: 1e-2, torch.bfloat16: 0.1, torch.float16: 0.1}
 
+_COPYABLE = "make it work with copy.deepcopy, for example by a method __deepcopy__"
+
 
 @dataclass(frozen=True)
 class _Way:
@@ -114,7 +116,7 @@ class UntracedNetwork:
             raise BackboneError(
                 f"a copy of the network gives codes that differ by {self.deviation:.1%} from its "
                 "own",
-                hint="make it work with copy.deepcopy, for example by a method __deepcopy__",
+                hint=_COPYABLE,
             )
 
     def __call__(self, batch: Tensor) -> dict[str, Tensor]:
@@ -143,7 +145,7 @@ class UntracedNetwork:
         """Copy the network, for one way of running it."""
         with errors_in_one_line(
             "the network can be neither traced nor copied",
-            hint="make it work with copy.deepcopy, for example by a method __deepcopy__",
+            hint=_COPYABLE,
         ):
             network: nn.Module = copy.deepcopy(truncated.network)
         if way.rounded:
@@ -160,7 +162,7 @@ class UntracedNetwork:
         where = failing_operation(lambda: self(self._images.clone()))
         what = f"{where}: {describe_error(error)}" if where else describe_error(error)
         if dtype is torch.float32:
-            raise BackboneError(f"a copy of the network failed: {what}") from error
+            raise BackboneError(f"a copy of the network failed: {what}", hint=_COPYABLE) from error
         name = str(dtype).removeprefix("torch.")
         raise PrecisionError(
             f"the network does not run in {name}: {what}",

@@ -108,7 +108,9 @@ def trace(
         program = trace_program(truncated, size)
         if not make_functional(program):
             return None
-        if not _are_close(expected, ShapeRecorder(program).run(images), torch.float32):
+        with torch.inference_mode():
+            codes = ShapeRecorder(program).run(images)
+        if not _are_close(expected, codes, torch.float32):
             return None  # found before it is rounded, which deep networks amplify
         traced = TracedNetwork(program, _largest_map(program))
         if supports_fusion(device, dtype):

@@ -17,6 +17,7 @@ from bottleneck.cli.options import (
     preprocess_options,
     take,
     take_preprocess,
+    take_views,
     view_options,
 )
 from bottleneck.cli.output import as_options, print_result
@@ -105,7 +106,7 @@ def extract(
     workers of a Dask cluster. Workers must see the same files under the same paths.
     """
     from bottleneck import extract as run
-    from bottleneck.extraction import ComputeOptions, RefreshOptions, StorageOptions, ViewOptions
+    from bottleneck.extraction import ComputeOptions, RefreshOptions, StorageOptions
     from bottleneck.runtime import visible_gpus
 
     if origin := options["task"].origin:
@@ -125,7 +126,7 @@ def extract(
                 ComputeOptions, options, device=device, executor=executor, on_progress=on_progress
             ),
             refresh=take(RefreshOptions, options),
-            views=take(ViewOptions, options),
+            views=take_views(options),
             **options,
         )
     print_result(result, as_json=as_json)

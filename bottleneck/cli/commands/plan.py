@@ -13,6 +13,7 @@ from bottleneck.cli.options import (
     preprocess_options,
     take,
     take_preprocess,
+    take_views,
     view_options,
 )
 from bottleneck.cli.output import as_options
@@ -45,14 +46,14 @@ def plan(images: Path, as_json: bool, **options: Any) -> None:
       bottleneck plan photos --model resnet50 --layer layer3 --layer layer4 --tasks 16
     """
     from bottleneck import plan as run
-    from bottleneck.extraction import ComputeOptions, StorageOptions, ViewOptions
+    from bottleneck.extraction import ComputeOptions, StorageOptions
 
     result = run(
         images,
         transform=take_preprocess(options),
         storage=take(StorageOptions, options),
         compute=take(ComputeOptions, options),
-        views=take(ViewOptions, options),
+        views=take_views(options),
         **options,
     )
     for note in result.notes:

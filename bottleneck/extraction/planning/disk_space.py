@@ -133,9 +133,9 @@ class DiskEstimate:
             layers.append(f"{name} ({format_shape(layer.code_shape)}{fewer})")
         if len(self.layers) > _MAX_LAYERS_SHOWN:
             layers.append(f"… and {len(self.layers) - _MAX_LAYERS_SHOWN} more")
-        views = f", {self.passes} with their views," if self.passes > self.rows else ""
+        views = f"{self.passes} views of " if self.passes > self.rows else ""
         return (
-            f"{self.rows} images to encode{views} at {', '.join(layers)}: at most "
+            f"{views}{self.rows} images to encode at {', '.join(layers)}: at most "
             f"{format_size(self.bytes)}, {format_size(self.free)} free on the disk"
         )
 

@@ -69,7 +69,7 @@ def test_each_view_that_is_missing_is_a_forward_pass_and_takes_the_space_of_the_
     assert (found.rows, found.passes) == (16, 32)
     assert found.layers["flat"].rows == 32
     assert found.bytes == 32 * (40 + 400) + 4 * 16_000
-    assert str(found).startswith("16 images to encode, 32 with their views, at flat (10): at most")
+    assert str(found).startswith("32 views of 16 images to encode at flat (10): at most")
 
 
 def test_a_layer_that_lacks_nothing_is_not_named(planned: Cache) -> None:

@@ -188,7 +188,7 @@ class _Scan:
             np.asarray(self._offset),
             np.asarray(self._size),
             self._sidecars.columns(names),
-            self._passed_over.notes(()),
+            self._passed_over.notes((), self._sidecars.remarks()),
         )
 
     def _names(self) -> Iterator[str]:
