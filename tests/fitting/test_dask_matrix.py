@@ -155,7 +155,8 @@ def assert_same(found: FitResult, expected: FitResult) -> None:
     if found.heldout is not None and expected.heldout is not None:
         measure = expected.search.metric
         assert found.heldout.metric(measure) == pytest.approx(expected.heldout.metric(measure))
-    assert found.ece == (None if expected.ece is None else pytest.approx(expected.ece, abs=1e-3))
+    # A row on the boundary of two bins may fall into either.
+    assert found.ece == (None if expected.ece is None else pytest.approx(expected.ece, abs=5e-3))
 
 
 def from_the_minimiser(solution: Solution) -> float:
