@@ -56,7 +56,7 @@ NETWORKS = (
     ),
 )
 DATA_SETS = (
-    Images("blood cells, by cell", "blood/split-by-cell.csv", ("flip", "rotate")),
+    Images("blood cells, by cell", "blood/split-by-cell.csv", ("flip", "crop", "rotate")),
     Images("Hymenoptera", "hymenoptera", ("flip", "crop")),
 )
 
