@@ -347,8 +347,8 @@ def search_options(command: F) -> F:
         click.option(
             "--nested",
             is_flag=True,
-            help="Also judge the choice itself, by nested cross-validation; takes about as many "
-            "times longer as there are folds.",
+            help="Also judge the choice itself, in outer folds; takes about as many times longer "
+            "as there are folds.",
         ),
     ]
     return _with(options, command)
