@@ -77,9 +77,19 @@ class SweepRow:
     outer: tuple[OuterFold, ...] = ()
 
     @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers whose codes are side by side, as `bottleneck.fit` takes them."""
+        return self.features.layers
+
+    @property
+    def views(self) -> int:
+        """Views of each image, as `bottleneck.fit` takes them."""
+        return self.features.views
+
+    @property
     def combined(self) -> bool:
         """Whether it is of several layers or views."""
-        return len(self.features.layers) > 1 or self.features.views > 1
+        return len(self.layers) > 1 or self.views > 1
 
     @property
     def heldout_metric(self) -> float | None:
@@ -230,7 +240,8 @@ class SweepResult(Sequence[SweepRow]):
         choice = {"choice": self.nested.to_dict()} if self.nested else {}
         return [
             row.record
-            | {"size": row.size, "work": row.cost, "recommended": row is self.recommended}
+            | {"layer": row.layer, "size": row.size, "work": row.cost}
+            | {"recommended": row is self.recommended}
             | (choice if row is self.recommended else {})
             for row in self._rows
         ]
@@ -290,10 +301,10 @@ class SweepResult(Sequence[SweepRow]):
     def __str__(self) -> str:
         """Format the labels, the table and the recommendation."""
         row = self.recommended
-        layers = list(row.features.layers)
+        layers = list(row.layers)
         named = layers if len(layers) > 1 else layers[0]
-        several = any(other.features.views > 1 for other in self)
-        views = f", views={row.features.views}" if several else ""
+        several = any(other.views > 1 for other in self)
+        views = f", views={row.views}" if several else ""
         labels = f"{self.labels}\n\n" if self.labels else ""
         return labels + self.format(f"bottleneck.fit(cache, {row.clf!r}, layers={named!r}{views})")
 

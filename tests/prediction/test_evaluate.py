@@ -353,9 +353,7 @@ def test_codes_are_in_memory_once(
         for i, row in enumerate(rows):
             codes = np.full((1, d), i, dtype=np.float32)
             valid = np.array([i != 5])
-            yield SimpleNamespace(
-                row=np.array([row]), valid=valid, reason=[""], codes={"layer2": codes}
-            )
+            yield SimpleNamespace(row=np.array([row]), valid=valid, reason=[""], codes=codes[valid])
 
     def score_head(_: Head, codes: NDArray[Any], targets: NDArray[Any], **__: Any) -> None:
         peaks.append(tracemalloc.get_traced_memory()[1] / codes.nbytes)

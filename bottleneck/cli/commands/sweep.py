@@ -129,10 +129,10 @@ def _fit_command(ctx: click.Context, result: "SweepResult") -> str:
     """Return the command that trains the row, with every option that is not at its default."""
     row = result.recommended
     words = ["bottleneck", "fit", ctx.params["cache"], "--clf", row.clf]
-    for layer in row.features.layers:
+    for layer in row.layers:
         words += ["--layer", layer]
-    if ctx.params["views"] is not None or any(other.features.views > 1 for other in result):
-        words += ["--views", row.features.views]
+    if ctx.params["views"] is not None or any(other.views > 1 for other in result):
+        words += ["--views", row.views]
     for option in ctx.command.params:
         name = option.name or ""
         if name in _OF_SWEEP_ALONE or ctx.get_parameter_source(name) is ParameterSource.DEFAULT:
