@@ -21,9 +21,9 @@ _TINY = 1e-30
 # remaining state, so not earlier; and a less exact solution would slow down the next C.
 _SHED, _FAR = 0.25, 0.25
 _SHORTEST = 1e-10  # a step shorter than this share of the quasi-Newton step is rounding
-# Newton steps replace L-BFGS where one costs no more than two passes, or once L-BFGS has taken twice
-# as many as one costs; never where one costs more than fifteen.
-_CHEAP, _AGAIN, _DEAR = 2.0, 2.0, 15.0
+# Newton steps replace L-BFGS where one costs two passes or less, or once L-BFGS has taken twice as
+# many as one costs; never where one costs more than fifteen. From far away they may take long.
+_CHEAP, _AGAIN, _DEAR, _MOST_STEPS = 2.0, 2.0, 15.0, 25
 _PATIENCE = 20  # passes in which an objective must fall by more than its rounding
 
 
@@ -35,10 +35,12 @@ class _Search:
     direction. Converged problems can be dropped, so that no product is spent on them.
     """
 
-    def __init__(self, objective: Objective, start: Array, *, newton: bool) -> None:
+    def __init__(self, objective: Objective, start: Array, *, newton: bool = False) -> None:
         self.f, self.xp = objective, objective.xp
         self.point = objective(start)
-        self.newton = newton
+        # Not once few problems are left: the next C has all of them again.
+        self.newton_steps = _MOST_STEPS if objective.newton_cost(self.point) <= _DEAR else 0
+        self.newton = newton and self.newton_steps > 0
         self.pairs: list[tuple[Array, Array, Array]] = []
         self.length = self.xp.ones_like(self.point.value)
         self.stuck = self.length < 0  # all False
@@ -108,10 +110,10 @@ class _Search:
         """Compute the quasi-Newton direction, except for problems that keep the old one."""
         xp, point = self.xp, self.point
         diagonal = self.f.diagonal(point.curvature)
-        cost = self.f.newton_cost(point)
-        paying = self.newton or cost <= max(_CHEAP, self.f.passes / _AGAIN)
-        if cost <= _DEAR and paying:
-            self.newton = True
+        if self.newton_steps and not self.newton:
+            self.newton = self.f.newton_cost(point) <= max(_CHEAP, self.f.passes / _AGAIN)
+        if self.newton_steps and self.newton:
+            self.newton_steps -= 1
             direction = self.f.newton_direction(point)
         else:
             direction = -self._times_inverse_hessian(point.gradient, diagonal)

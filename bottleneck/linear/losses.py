@@ -238,7 +238,8 @@ class SquaredHinge(_OneVsRest):
     def second(self, targets: Targets, margins: Array) -> Array:
         """Return 2s where a row is on the wrong side of its margin, else 0."""
         signs, weight = self._signs_and_weight(targets, margins)
-        return 2 * _weigh(array_namespace(margins).astype(margins * signs > -1, margins.dtype), weight)
+        active = array_namespace(margins).astype(margins * signs > -1, margins.dtype)
+        return 2 * _weigh(active, weight)
 
 
 class Logistic(_OneVsRest):

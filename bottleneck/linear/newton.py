@@ -9,6 +9,7 @@ vector machine in the primal" (Neural Computation 19, 2007).
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from array_api_compat import array_namespace, device
@@ -20,11 +21,12 @@ from bottleneck.linear.losses import Array, Loss
 # times as fast, and calling Python takes as long as so many of them.
 _PRODUCT, _PASS, _SYSTEM = 1 / 3, 1.6e7, 3e6
 _NEAR, _TRIALS = 0.1, 12  # a step is long enough where the slope is a tenth
+_BLOCK = 4096  # rows that are copied at once
 _RIDGE = 1e-7  # of a free intercept's curvature: softmax leaves a constant undetermined
 
 
 def newton_cost(design: Design, loss: Loss, curvature: Array) -> float:
-    """Estimate the cost of a Newton step in passes over the rows; infinite where it is not possible.
+    """Estimate the cost of a Newton step in passes over the rows; infinite where there is none.
 
     Parameters
     ----------
@@ -45,7 +47,7 @@ def newton_cost(design: Design, loss: Loss, curvature: Array) -> float:
         step = q * of_one
     else:
         step = _PRODUCT * q * (q + 1) * n * r**2 + 2 / 3 * (q * r) ** 3 + q**2 * _SYSTEM
-    return step / (4 * _PRODUCT * n * r * q + _PASS)
+    return float(step / (4 * _PRODUCT * n * r * q + _PASS))
 
 
 def newton_direction(
@@ -76,37 +78,29 @@ def newton_direction(
         else:
             direction[:, k] = _coordinate_system(design, c, curvature[:, k], gradient[:, k])
     direction = xp.where(by_rows, design.rows.T @ duals - gradient, direction)
+    penalised = xp.astype(design.penalty, at.dtype)[:, None] * direction
+    moved = design.rows @ direction
     first = xp.sum(gradient * direction, axis=0)
-    return direction * _length(design, loss, c, margins, at, direction, first)
-
-
-def _length(
-    design: ArrayDesign,
-    loss: Loss,
-    c: float,
-    margins: Array,
-    at: Array,
-    direction: Array,
-    first: Array,
-) -> Array:
-    """Return for every problem the length at which its objective is least along a direction.
-
-    `first` is the slope at its start, and it ascends with the length: a secant between one below and one above zero, halved if it
-    hardly moves. A whole step is left as it is where it is nearly there.
-    """
-    xp, moved = array_namespace(at), design.rows @ direction
-    penalty = xp.astype(design.penalty, at.dtype)[:, None]
-    linear = xp.sum(penalty * at * direction, axis=0)
-    quadratic = xp.sum(penalty * direction * direction, axis=0)
+    linear = xp.sum(penalised * at, axis=0)
+    quadratic = xp.sum(penalised * direction, axis=0)
 
     def slope(length: Array) -> Array:
         residuals, _ = loss(design.targets, margins + length * moved)
         return linear + length * quadratic + c * xp.sum(residuals * moved, axis=0)
 
-    low, high = xp.zeros_like(linear), xp.ones_like(linear)
-    at_low, at_high = first, slope(high)
-    length, enough = high, _NEAR * xp.abs(at_low)
-    found = at_high
+    return direction * _zero_of(slope, first)
+
+
+def _zero_of(slope: Callable[[Array], Array], first: Array) -> Array:
+    """Return for every problem a length where its slope is nearly zero, shape (p,).
+
+    The slope ascends from its first value, which is negative: a secant between a length below the
+    zero and one above. A whole step is left as it is where it is nearly there.
+    """
+    xp = array_namespace(first)
+    low, high, at_low = xp.zeros_like(first), xp.ones_like(first), first
+    length, enough = high, _NEAR * xp.abs(first)
+    found = at_high = slope(length)
     for _ in range(_TRIALS):
         if bool(xp.all(xp.abs(found) <= enough)):
             break
@@ -115,8 +109,7 @@ def _length(
         high, at_high = xp.where(above, length, high), xp.where(above, found, at_high)
         crossed = at_high > 0  # else the zero is further on
         share = -at_low / xp.where(at_high > at_low, at_high - at_low, 1.0)
-        share = xp.clip(share, 0.1, 0.9)
-        new = xp.where(crossed, low + share * (high - low), 2 * length)
+        new = xp.where(crossed, low + xp.clip(share, 0.1, 0.9) * (high - low), 2 * length)
         high = xp.where(crossed, high, new)
         length = xp.where(xp.abs(found) <= enough, length, new)
         found = slope(length)
@@ -147,10 +140,13 @@ def _row_system(
 def _coordinate_system(design: ArrayDesign, c: float, curvature: Array, gradient: Array) -> Array:
     """Return -H⁻¹g of one problem, H = P + C·XᵀDX with the penalty P."""
     xp = array_namespace(gradient)
-    active = xp.nonzero(curvature > 0)[0]
-    root = xp.take(design.rows, active, axis=0)
-    root = root * xp.sqrt(xp.take(curvature, active, axis=0))[:, None]
-    system = c * xp.astype(root.T @ root, xp.float64)
+    system = xp.zeros((gradient.shape[0],) * 2, dtype=xp.float64)
+    for start in range(0, curvature.shape[0], _BLOCK):
+        part = curvature[start : start + _BLOCK]
+        active = xp.nonzero(part > 0)[0]
+        root = xp.take(design.rows[start : start + _BLOCK], active, axis=0)
+        root = root * xp.sqrt(xp.take(part, active, axis=0))[:, None]
+        system += c * xp.astype(root.T @ root, xp.float64)
     _add_to_diagonal(system, _penalty(design, system))
     solved = xp.linalg.solve(system, xp.astype(gradient, xp.float64)[:, None])
     return xp.astype(-solved[:, 0], gradient.dtype)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from bottleneck.linear.design import ArrayDesign, Design, to_numpy
 from bottleneck.linear.lbfgs import Minimum, minimise
 from bottleneck.linear.losses import Array, Loss, SquaredHinge
-from bottleneck.linear.objective import DualBound, Objective, gap_of
+from bottleneck.linear.objective import DualBound, Objective, epsilon, gap_of
 
 _STRIDE = 10.0  # a larger ratio of consecutive C is divided by intermediate values of C
 _EASY = 10.0  # up to this C, in units of 1/mean(Λ), starting from zero needs no intermediate C
@@ -26,7 +26,7 @@ _EASY = 10.0  # up to this C, in units of 1/mean(Λ), starting from zero needs n
 # the search for the hinge needs a start near the widest margin.
 _INTERMEDIATE_TOL, _HARD = 0.1, 1e3
 _ROUNDING = 30.0  # largest product of a gradient's bound and the precision of float32
-_SEPARATING = 0.9  # of the tolerance: the rest is rounding
+_SEPARATING, _MARGIN = 0.9, 64  # share of the tolerance, and units of rounding: what is left for it
 
 
 @dataclass(frozen=True)
@@ -266,6 +266,7 @@ class RegularizationPath:
         assert isinstance(self._loss, SquaredHinge)
         xp = array_namespace(start)
         least = design.least_margins(xp.astype(start, design.dtype), self._loss)
+        least = least - _MARGIN * epsilon(least)  # of rows at the margin but for rounding
         scaled = start / xp.where(least > 0, least, 1.0)
         squares = xp.sum(xp.astype(scaled, xp.float64) ** 2, axis=0)
         if bound is None or zero is None:

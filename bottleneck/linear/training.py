@@ -13,8 +13,8 @@ from bottleneck.linear.matrix import CodeMatrix, RowFunction
 from bottleneck.linear.path import Solution
 from bottleneck.linear.scaling import FeatureScaler, fit_scaler
 
-# Bound of the gap; the distance itself is a tenth to a hundredth of it, and scores of folds are within
-# a fifth of their standard error.
+# The true distance is a tenth to a hundredth of this bound, and scores of folds are within a fifth
+# of their standard error.
 SEARCH_TOL = 1e-2
 _FINAL_TOL = 1e-5  # coefficients agree, however the rows are divided into blocks
 
