@@ -46,7 +46,7 @@ def newton_cost(design: Design, loss: Loss, curvature: Array) -> float:
         of_one = 2 * _PRODUCT * product + 2 / 3 * small**3 + _SYSTEM
         step = q * of_one
     else:
-        step = _PRODUCT * q * (q + 1) * n * r**2 + 2 / 3 * (q * r) ** 3 + q**2 * _SYSTEM
+        step = _PRODUCT * q * (q + 1) * n * r**2 + 2 / 3 * (q * r) ** 3 + q * _SYSTEM
     return float(step / (4 * _PRODUCT * n * r * q + _PASS))
 
 
@@ -168,7 +168,10 @@ def _joint(design: ArrayDesign, c: float, probability: Array, gradient: Array) -
             hessian[i, :, j], hessian[j, :, i] = block, block.T
     flat = xp.reshape(xp.astype(gradient.T, xp.float64), (q * r, 1))
     step = xp.linalg.solve(xp.reshape(hessian, (q * r, q * r)), flat)
-    return xp.astype(-xp.reshape(step, (q, r)).T, gradient.dtype)
+    direction = -xp.reshape(step, (q, r)).T
+    # A constant added to every class's free intercept changes nothing, and its step is rounding.
+    constant = xp.where(design.penalty > 0, 0.0, xp.mean(direction, axis=1))
+    return xp.astype(direction - constant[:, None], gradient.dtype)
 
 
 def _penalty(design: ArrayDesign, system: Array) -> Array:
