@@ -3,7 +3,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all torture lint format bench bench-cluster data docs clean
+.PHONY: help demo test test-all torture lint format bench bench-cluster bench-search data docs clean
 
 help: ## show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -48,6 +48,11 @@ bench: $(VENV)/.installed ## the figures of docs/benchmarks.md
 
 bench-cluster: $(VENV)/.installed ## images/s at one and two workers: processes, loky, Dask, Slurm
 	$(BIN)/python -m benchmarks.cluster.scaling
+
+BEFORE ?= c34dacf
+bench-search: $(VENV)/.installed ## the search over C against that of the commit BEFORE
+	git worktree add --quiet --detach .before $(BEFORE)
+	$(BIN)/python -m benchmarks.fitting.search_ratio .before; git worktree remove --force .before
 
 data: $(VENV)/.installed ## make the bundled sample again
 	$(BIN)/python data/make.py

@@ -9,19 +9,18 @@ import click
 from click.core import ParameterSource
 
 from bottleneck import open_executor
-from bottleneck.cli.types import PATH, GridOfC, Names, Numbers, Range, Size, Views
+from bottleneck.cli.types import Names, Numbers, Range
 from bottleneck.errors import InvalidOptionError
 from bottleneck.runtime import BACKENDS, Executor
 
 if TYPE_CHECKING:
     from bottleneck.extraction import ViewOptions
-    from bottleneck.fitting import SearchOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 
-def _with(options: Sequence[Callable[[F], F]], command: F) -> F:
+def add_options(options: Sequence[Callable[[F], F]], command: F) -> F:
     """Add options to a command, in the order of its help text."""
     for option in reversed(options):
         command = option(command)
@@ -70,7 +69,7 @@ def executor_options(command: F) -> F:
         ),
         click.option("--scheduler", metavar="ADDRESS", help="Of Dask: tcp://host:8786."),
     ]
-    return _with(options, command)
+    return add_options(options, command)
 
 
 @contextmanager
@@ -163,7 +162,7 @@ def network_options(command: F) -> F:
             help="Data type of weights and activations; auto: the fastest that the network has.",
         ),
     ]
-    return _with(options, command)
+    return add_options(options, command)
 
 
 def preprocess_options(command: F) -> F:
@@ -201,7 +200,7 @@ def preprocess_options(command: F) -> F:
             "percentiles 0.1 and 99.9 of the images.  [the high byte]",
         ),
     ]
-    return _with(options, command)
+    return add_options(options, command)
 
 
 def view_options(command: F) -> F:
@@ -226,7 +225,7 @@ def view_options(command: F) -> F:
             help="Decides the other views, together with each image's bytes.  [0]",
         ),
     ]
-    return _with(options, command)
+    return add_options(options, command)
 
 
 def take(kind: type[T], options: dict[str, Any], **known: Any) -> T:
@@ -276,24 +275,6 @@ def relocated_model_options(command: F) -> F:
     )(command)
 
 
-def feature_options(command: F) -> F:
-    """Add ``--layer`` and ``--views``, for `fit` and `sweep`."""
-    options = [
-        click.option(
-            "--layer",
-            "layers",
-            multiple=True,
-            help="Layer of the cache; may be given several times; all: every layer.",
-        ),
-        click.option(
-            "--views",
-            type=Views(),
-            help="Views of each image, counted from the plain one: a number, or all.  [all]",
-        ),
-    ]
-    return _with(options, command)
-
-
 def views_option(command: F) -> F:
     """Add ``--views``, for a head."""
     return click.option(
@@ -301,92 +282,6 @@ def views_option(command: F) -> F:
         type=click.IntRange(min=1),
         help="Views of each image whose scores are averaged; 1: the plain image.  [the head's]",
     )(command)
-
-
-def search_options(command: F) -> F:
-    """Add the options of the search for C and the scaling; `take_search_options` takes them."""
-    options = [
-        click.option(
-            "--c",
-            type=GridOfC(),
-            default="auto",
-            show_default=True,
-            help="Values of C to compare by cross-validation.",
-        ),
-        click.option(
-            "--cv",
-            type=int,
-            default=5,
-            show_default=True,
-            help="Number of folds; 0 for no cross-validation.",
-        ),
-        click.option(
-            "--scaling",
-            "--preprocess",
-            "scaling",
-            type=click.Choice(["standardize", "sqrt", "l2", "none", "auto"]),
-            default="standardize",
-            show_default=True,
-            help="Scaling of each layer's codes, fitted on training folds alone. sqrt: signed "
-            "square roots, standardized; auto: the best of these.",
-        ),
-        click.option(
-            "--metric",
-            type=click.Choice(["accuracy", "balanced", "macro_f1"]),
-            default="accuracy",
-            show_default=True,
-            help="Metric that cross-validation maximises.",
-        ),
-        click.option(
-            "--rule",
-            type=click.Choice(["best", "1se"]),
-            default="best",
-            show_default=True,
-            help="1se: the smallest C within one standard error of the best.",
-        ),
-        click.option(
-            "--nested",
-            is_flag=True,
-            help="Also judge the choice itself, by nested cross-validation; takes about as many "
-            "times longer as there are folds.",
-        ),
-    ]
-    return _with(options, command)
-
-
-def training_options(command: F) -> F:
-    """Add the options of the search and of training, for `fit` and `sweep`."""
-    options = [
-        click.option(
-            "--class-weight",
-            type=click.Choice(["balanced"]),
-            help="Weight examples so that classes count the same.",
-        ),
-        click.option(
-            "--labels",
-            type=PATH,
-            help="CSV path,label[,split][,group] of labels that replace those in the cache.",
-        ),
-        click.option(
-            "--memory",
-            type=Size(),
-            help="Memory for training, such as 8G.  [half of the free memory]",
-        ),
-        click.option("--device", help="Train with PyTorch on cpu, cuda or cuda:N.  [NumPy]"),
-    ]
-    return search_options(_with(options, command))
-
-
-def take_search_options(options: dict[str, Any]) -> "SearchOptions":
-    """Remove how C and the scaling are chosen from a command's `search_options`.
-
-    What is left are the options of the classifier.
-    """
-    from bottleneck.fitting import SearchOptions
-
-    names = ("c", "cv", "scaling", "metric", "rule", "nested")
-    values = {name: options.pop(name) for name in names}
-    return SearchOptions(**values | {"c": values["c"] or None})
 
 
 def cluster_options(command: F) -> F:

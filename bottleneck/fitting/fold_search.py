@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bottleneck.fitting.folds import Fold
 from bottleneck.fitting.metrics import METRICS, mean_average_precision
-from bottleneck.linear import ClassifierOptions, Solution, TrainingSet
+from bottleneck.linear import KERNEL_ROWS, ClassifierOptions, Solution, TrainingSet
 
 
 class FoldSearch:
@@ -83,7 +83,7 @@ class FoldSearch:
 
 
 def fold_bytes(training: TrainingSet, cs: int) -> int:
-    """Estimate the memory of a `FoldSearch`: rows, basis, and the minimisers of some C.
+    """Estimate the memory of a `FoldSearch`: rows, their products, basis, and minimisers.
 
     A fold has fewer rows than `training`: this is an upper bound.
     """
@@ -91,8 +91,9 @@ def fold_bytes(training: TrainingSet, cs: int) -> int:
     rank = min(n, d) + 1
     rows = n * rank if codes.in_memory or n < d else 0
     given = n * d if n < d else 0  # from which coefficients are combined
+    kernel = n**2 if n <= KERNEL_ROWS else 0
     itemsize = codes.dtype.itemsize
-    return itemsize * (rows + given + cs * rank * training.classes) + 8 * rank**2
+    return itemsize * (kernel + rows + given + cs * rank * training.classes) + 8 * rank**2
 
 
 def _decision_values(block: NDArray[Any], *, solution: Solution) -> NDArray[Any]:

@@ -3,6 +3,7 @@ from .calibration import fit_platt as fit_platt
 from .calibration import fit_temperature as fit_temperature
 from .classifiers import CLASSIFIERS as CLASSIFIERS
 from .classifiers import expand_binary as expand_binary
+from .design import KERNEL_ROWS as KERNEL_ROWS
 from .estimators import LinearSVM as LinearSVM
 from .estimators import SoftmaxRegression as SoftmaxRegression
 from .matrix import ArrayMatrix as ArrayMatrix

@@ -6,7 +6,7 @@ memory are read block by block for every gradient, and the coefficients are tran
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import cached_property, partial, reduce
 from operator import add
 from typing import Any
 
@@ -15,10 +15,11 @@ import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
-from bottleneck.linear.losses import Array, LossSums, Targets
+from bottleneck.linear.losses import Array, LossSums, SquaredHinge, Targets
 from bottleneck.linear.matrix import CodeMatrix
 
 # Margins computed at once: few enough for a core's cache, enough to keep an accelerator busy.
+KERNEL_ROWS = 4096  # whose products take 64 MiB
 _MARGINS, _MARGINS_ELSEWHERE = 1 << 20, 1 << 26
 
 ToDevice = Callable[[NDArray[Any]], Array]  # from NumPy to the library and device that computes
@@ -140,7 +141,7 @@ class ArrayDesign(Design):
         penalty: Array,
         weight: float,
     ) -> None:
-        self.rows, self._targets, self._from_coordinates = rows, targets, from_coordinates
+        self.rows, self.targets, self._from_coordinates = rows, targets, from_coordinates
         self.spectrum, self.penalty, self.weight = spectrum, penalty, weight
 
     @property
@@ -153,10 +154,19 @@ class ArrayDesign(Design):
 
         def of_rows(rows: slice) -> GradientPass:
             block = self.rows[rows]
-            residuals, sums = loss(self._targets[rows], block @ coefficients)
+            residuals, sums = loss(self.targets[rows], block @ coefficients)
             return GradientPass(block.T @ residuals, sums)
 
         return reduce(add, map(of_rows, _slices(self.rows.shape[0], coefficients)))
+
+    @cached_property
+    def kernel(self) -> Array | None:
+        """Products XXᵀ of all rows, shape (n, n); None for many rows."""
+        return self.rows @ self.rows.T if self.rows.shape[0] <= KERNEL_ROWS else None
+
+    def least_margins(self, coefficients: Array, loss: SquaredHinge) -> Array:
+        """Return each problem's least distance of a row to the right side, shape (q,)."""
+        return loss.least_margin(self.targets, self.rows @ coefficients)
 
     def to_coefficients(
         self, coordinates: Array
@@ -169,7 +179,7 @@ class ArrayDesign(Design):
         xp = array_namespace(self.rows)
         return ArrayDesign(
             xp.astype(self.rows, xp.float64),
-            self._targets,
+            self.targets,
             self._from_coordinates,
             spectrum=self.spectrum,
             penalty=self.penalty,

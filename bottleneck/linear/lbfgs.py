@@ -21,6 +21,9 @@ _TINY = 1e-30
 # remaining state, so not earlier; and a less exact solution would slow down the next C.
 _SHED, _FAR = 0.25, 0.25
 _SHORTEST = 1e-10  # a step shorter than this share of the quasi-Newton step is rounding
+# Newton steps replace L-BFGS where one costs two passes or less, or once L-BFGS has taken twice as
+# many as one costs; never where one costs more than fifteen. From far away they may take long.
+_CHEAP, _AGAIN, _DEAR, _MOST_STEPS = 2.0, 2.0, 15.0, 25
 _PATIENCE = 20  # passes in which an objective must fall by more than its rounding
 
 
@@ -32,15 +35,18 @@ class _Search:
     direction. Converged problems can be dropped, so that no product is spent on them.
     """
 
-    def __init__(self, objective: Objective, start: Array) -> None:
+    def __init__(self, objective: Objective, start: Array, *, newton: bool = False) -> None:
         self.f, self.xp = objective, objective.xp
         self.point = objective(start)
+        # Not once few problems are left: the next C has all of them again.
+        self.newton_steps = _MOST_STEPS if objective.newton_cost(self.point) <= _DEAR else 0
+        self.newton = newton and self.newton_steps > 0
         self.pairs: list[tuple[Array, Array, Array]] = []
         self.length = self.xp.ones_like(self.point.value)
         self.stuck = self.length < 0  # all False
         self.lowest, self.idle = self.point.value, self.xp.zeros_like(self.length)
-        self.direction, self.slope = self.point.gradient, self.length  # replaced by the next line
-        self._set_direction(self.stuck)
+        self.direction, self.slope = self.point.gradient, self.length  # replaced by each step
+        self.kept = self.stuck  # problems that go on in their old direction
 
     @property
     def gap(self) -> Array:
@@ -50,6 +56,12 @@ class _Search:
     def step(self) -> None:
         """Try one point of each problem, in one pass over the rows."""
         xp, point, eps = self.xp, self.point, epsilon(self.point.at)
+        self._set_direction(self.kept)
+        smallest = eps / 8 * xp.abs(point.value)  # less is in the objective's rounding
+        lost = -self.slope < smallest
+        if bool(xp.all(lost)):
+            self.stuck = lost
+            return
         trial = self.f(point.at + self._cast(self.length) * self.direction)
         expected = self.length * self.slope
         rounding = 8 * eps * xp.abs(point.value)
@@ -62,13 +74,11 @@ class _Search:
         if bool(xp.any(accepted)):
             self._accept(trial.where(accepted, point))
         self.length = xp.where(accepted, 1.0, shorter)
-        self._set_direction(~accepted)
-        smallest = eps / 8 * xp.abs(self.point.value)  # less is in the objective's rounding
+        self.kept = ~accepted
         fell = self.point.value < self.lowest - smallest
         self.lowest = xp.where(fell, self.point.value, self.lowest)
         self.idle = xp.where(fell, 0.0, self.idle + 1)
-        lost = (-self.slope < smallest) | (self.idle >= _PATIENCE)
-        self.stuck = (self.length < _SHORTEST) | lost
+        self.stuck = (self.length < _SHORTEST) | lost | (self.idle >= _PATIENCE)
 
     def take(self, kept: Array) -> None:
         """Drop all problems but some, given by index."""
@@ -83,6 +93,7 @@ class _Search:
         self.slope = xp.take(self.slope, kept, axis=0)
         self.length = xp.take(self.length, kept, axis=0)
         self.stuck = xp.take(self.stuck, kept, axis=0)
+        self.kept = xp.take(self.kept, kept, axis=0)
         self.lowest = xp.take(self.lowest, kept, axis=0)
         self.idle = xp.take(self.idle, kept, axis=0)
 
@@ -99,7 +110,13 @@ class _Search:
         """Compute the quasi-Newton direction, except for problems that keep the old one."""
         xp, point = self.xp, self.point
         diagonal = self.f.diagonal(point.curvature)
-        direction = -self._times_inverse_hessian(point.gradient, diagonal)
+        if self.newton_steps and not self.newton:
+            self.newton = self.f.newton_cost(point) <= max(_CHEAP, self.f.passes / _AGAIN)
+        if self.newton_steps and self.newton:
+            self.newton_steps -= 1
+            direction = self.f.newton_direction(point)
+        else:
+            direction = -self._times_inverse_hessian(point.gradient, diagonal)
         slope = self.f.sum(direction * point.gradient)
         uphill = slope >= 0  # by rounding; the scaled gradient always descends
         if bool(xp.any(uphill)):
@@ -162,6 +179,8 @@ class Minimum:
         Objective of zero coefficients.
     passes : int
         Number of passes over the rows.
+    newton : bool
+        Whether Newton steps paid.
     """
 
     at: Array
@@ -170,6 +189,7 @@ class Minimum:
     dual_bound: DualBound | None
     value_at_zero: Array
     passes: int = 0
+    newton: bool = False
 
     @classmethod
     def unknown(cls, start: Array, search: _Search) -> "Minimum":
@@ -201,7 +221,9 @@ class Minimum:
             self.dual_bound.put(indices, bound.take(leaving))
 
 
-def minimise(objective: Objective, start: Array, *, tol: float, max_passes: int) -> Minimum:
+def minimise(
+    objective: Objective, start: Array, *, tol: float, max_passes: int, newton: bool = False
+) -> Minimum:
     """Minimise an objective until every problem is within the tolerance or cannot improve.
 
     Parameters
@@ -214,6 +236,8 @@ def minimise(objective: Objective, start: Array, *, tol: float, max_passes: int)
         Largest gap, see `Objective.gap`.
     max_passes : int
         Largest number of passes over the rows.
+    newton : bool
+        Whether to begin with Newton steps, where they are possible.
 
     Examples
     --------
@@ -231,7 +255,7 @@ def minimise(objective: Objective, start: Array, *, tol: float, max_passes: int)
     ([[0.8]], [0.4])
     """
     xp, one_vs_rest = objective.xp, objective.loss.one_vs_rest
-    search = _Search(objective, start)
+    search = _Search(objective, start, newton=newton)
     remaining = xp.arange(search.gap.shape[0], device=device(start))  # indices in the result
     result = Minimum.unknown(start, search)
     while True:
@@ -239,12 +263,13 @@ def minimise(objective: Objective, start: Array, *, tol: float, max_passes: int)
         done = (gap <= tol) | search.stuck
         share = float(xp.mean(xp.astype(done, xp.float64)))
         over = share == 1 or objective.passes >= max_passes
-        far = (gap <= _FAR * tol) | search.stuck
-        if over or (one_vs_rest and float(xp.mean(xp.astype(far, xp.float64))) >= _SHED):
+        far = done if search.newton else (gap <= _FAR * tol) | search.stuck
+        shed = float(xp.mean(xp.astype(far, xp.float64)))
+        if over or (one_vs_rest and (shed >= _SHED or (search.newton and shed > 0))):
             leaving = xp.nonzero(far | over)[0]
             result.record(xp.take(remaining, leaving, axis=0), leaving, search, gap)
             if over:
-                result.passes = objective.passes
+                result.passes, result.newton = objective.passes, search.newton
                 return result
             staying = xp.nonzero(~far)[0]
             remaining = xp.take(remaining, staying, axis=0)

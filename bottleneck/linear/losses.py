@@ -106,6 +106,8 @@ class Loss:
     curvature_bound: ClassVar[float]
     # Whether every column is a problem of its own.
     one_vs_rest: ClassVar[bool] = True
+    # Whether rows on the right side of the margin have no second derivative.
+    has_inactive_rows: ClassVar[bool] = False
 
     def __call__(self, targets: Targets, margins: Array) -> tuple[Array, LossSums]:
         """Compute the residuals and the sums of a block of rows.
@@ -122,6 +124,13 @@ class Loss:
         residuals : array, shape (b, q)
             s ∂ℓ/∂m, in the dtype of the margins.
         sums : LossSums
+        """
+        raise NotImplementedError
+
+    def second(self, targets: Targets, margins: Array) -> Array:
+        """Return the weighted second derivative of every row and column, shape (b, q).
+
+        Softmax, whose columns belong together, returns its probabilities.
         """
         raise NotImplementedError
 
@@ -199,6 +208,7 @@ class SquaredHinge(_OneVsRest):
     """Squared hinge max(0, 1 ∓ m)², one class against the rest: LIBLINEAR's L2-loss SVM."""
 
     curvature_bound: ClassVar[float] = 2.0
+    has_inactive_rows: ClassVar[bool] = True
 
     @staticmethod
     def path_coordinate(c: float) -> float:
@@ -220,6 +230,17 @@ class SquaredHinge(_OneVsRest):
         curvature = 2 * _sum_rows(_weigh(active, weight))
         return signs, LossSums(value, curvature, _sum_rows(weighted))
 
+    def least_margin(self, targets: Targets, margins: Array) -> Array:
+        """Return the least distance of a block's rows to the right side, shape (q,)."""
+        signs, _ = self._signs_and_weight(targets, margins)
+        return -array_namespace(margins).max(margins * signs, axis=0)
+
+    def second(self, targets: Targets, margins: Array) -> Array:
+        """Return 2s where a row is on the wrong side of its margin, else 0."""
+        signs, weight = self._signs_and_weight(targets, margins)
+        active = array_namespace(margins).astype(margins * signs > -1, margins.dtype)
+        return 2 * _weigh(active, weight)
+
 
 class Logistic(_OneVsRest):
     """Log loss log(1 + exp(∓m)), one class against the rest; LogisticRegression's for two."""
@@ -238,6 +259,13 @@ class Logistic(_OneVsRest):
         curvature = _sum_rows(_weigh(probability * (1 - probability), weight))
         signs *= _weigh(probability, weight)
         return signs, LossSums(_sum_rows(_weigh(value, weight)), curvature)
+
+    def second(self, targets: Targets, margins: Array) -> Array:
+        """Return s·p(1 - p) of the probability p."""
+        xp = array_namespace(margins)
+        _, weight = self._signs_and_weight(targets, margins)
+        small = xp.exp(-xp.abs(margins))
+        return _weigh(small / (1 + small) ** 2, weight)
 
 
 class Softmax(Loss):
@@ -275,6 +303,12 @@ class Softmax(Loss):
         residual[right] *= -1
         value = _sum_rows(_weigh(value[:, None], targets.weight))
         return _weigh(residual, targets.weight), LossSums(value, curvature)
+
+    def second(self, targets: Targets, margins: Array) -> Array:
+        """Return the probabilities p; the second derivatives are s·pᵢ(δᵢⱼ - pⱼ)."""
+        xp = array_namespace(margins)
+        exponentials = xp.exp(margins - xp.max(margins, axis=1, keepdims=True))
+        return exponentials / xp.sum(exponentials, axis=1, keepdims=True)
 
 
 def _weigh(values: Array, weight: Array | None) -> Array:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, fields
 
 from array_api_compat import array_namespace
 
-from bottleneck.linear.design import Design
+from bottleneck.linear.design import ArrayDesign, Design
 from bottleneck.linear.losses import Array, Loss
+from bottleneck.linear.newton import newton_cost, newton_direction
 
 # Lower limits of a column's mean curvature, as shares of the bound: for codes, because the rows
 # near the decision boundary curve more than the mean, and for a free intercept.
@@ -168,6 +169,15 @@ class Objective:
             diagonal[-1:] = at_least(_CURVATURE_OF_INTERCEPT) * self.spectrum[-1:]
         return diagonal
 
+    def newton_cost(self, point: Point) -> float:
+        """Estimate the cost of a Newton step from a point, in passes over the rows."""
+        return newton_cost(self.design, self.loss, point.curvature)
+
+    def newton_direction(self, point: Point) -> Array:
+        """Return -H⁻¹g at a point, shape (r, q); only where its cost is finite."""
+        assert isinstance(self.design, ArrayDesign)
+        return newton_direction(self.design, self.loss, self.c, point.at, point.gradient)
+
     def sum(self, values: Array) -> Array:
         """Sum an array (r, q) for each problem, shape (p,), in double precision."""
         return self.loss.of_problems(self.xp.astype(self.xp.sum(values, axis=0), self.xp.float64))
@@ -180,12 +190,7 @@ class Objective:
         lost in the rounding of the objective, ‖w‖² replaces it: at the minimum the decrease is at
         least half of that.
         """
-        xp, value, squares = self.xp, point.value, point.squares
-        gained = self.value_at_zero - value
-        scale = xp.where(gained > squares, gained, squares)
-        scale = xp.where(scale < value, scale, value)
-        scale = xp.where(scale > _LEAST * value, scale, _LEAST * value)
-        return point.excess / xp.where(scale > 0, scale, 1.0)
+        return gap_of(point.excess, point.value, point.squares, self.value_at_zero)
 
     def take(self, kept: Array) -> None:
         """Drop all problems but some, given by index."""
@@ -224,6 +229,16 @@ class Objective:
             bound = self.dual_bound.or_better(bound, self.c)
         self.dual_bound = bound
         return bound.at(self.c)
+
+
+def gap_of(excess: Array, value: Array, squares: Array, value_at_zero: Array) -> Array:
+    """Return the relative distance from the minimum of an excess over it; see `Objective.gap`."""
+    xp = array_namespace(value)
+    gained = value_at_zero - value
+    scale = xp.where(gained > squares, gained, squares)
+    scale = xp.where(scale < value, scale, value)
+    scale = xp.where(scale > _LEAST * value, scale, _LEAST * value)
+    return excess / xp.where(scale > 0, scale, 1.0)
 
 
 def epsilon(values: Array) -> float:

@@ -15,16 +15,18 @@ import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
-from bottleneck.linear.design import Design, to_numpy
+from bottleneck.linear.design import ArrayDesign, Design, to_numpy
 from bottleneck.linear.lbfgs import Minimum, minimise
-from bottleneck.linear.losses import Array, Loss
-from bottleneck.linear.objective import DualBound, Objective
+from bottleneck.linear.losses import Array, Loss, SquaredHinge
+from bottleneck.linear.objective import DualBound, Objective, epsilon, gap_of
 
 _STRIDE = 10.0  # a larger ratio of consecutive C is divided by intermediate values of C
 _EASY = 10.0  # up to this C, in units of 1/mean(Λ), starting from zero needs no intermediate C
 # Tolerance of an intermediate C, if it is below the second value in units of 1/mean(Λ). Above it
 # the search for the hinge needs a start near the widest margin.
 _INTERMEDIATE_TOL, _HARD = 0.1, 1e3
+_ROUNDING = 30.0  # largest product of a gradient's bound and the precision of float32
+_SEPARATING, _MARGIN = 0.9, 64  # share of the tolerance, and units of rounding: what is left for it
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ class RegularizationPath:
         self._design, self._loss, self._intercept = design, loss, intercept
         self._double: Design | None = None  # the same in float64, while large C are solved
         self._double_from = math.inf  # smallest C for which float32 does not suffice
+        self._newton_from = math.inf  # smallest C for which Newton steps paid
         self._found: dict[float, Minimum] = {}
         self._loss_at_zero: Array | None = None  # of zero coefficients
         xp = array_namespace(design.spectrum)
@@ -157,11 +160,16 @@ class RegularizationPath:
         found = self._found.get(c)
         if found is not None and not np.any(to_numpy(found.gap) > tol):
             return replace(found, passes=0)
-        # Above this product a float32 gradient is mostly rounding.
-        if (1 + self._loss.curvature_bound * c * self._largest) * np.finfo(np.float32).eps > 1:
+        if found is None and (known := self._still_minimal(c, tol)) is not None:
+            self._found[c] = known
+            return known
+        # Above this product a float32 gradient is mostly rounding along the first coordinate, which
+        # the objective hardly notices; a Newton step does.
+        most = 1.0 if c >= self._newton_from else _ROUNDING
+        if (1 + self._loss.curvature_bound * c * self._largest) * np.finfo(np.float32).eps > most:
             self._double_from = min(c, self._double_from)
         design = self._design_for(c)
-        start = self._start(c) if found is None else found.at
+        start = self._start(c, tol) if found is None else found.at
         bound = self._dual_bound(c) if found is None else found.dual_bound
         minimum = self._search(design, c, start, bound, tol=tol, max_passes=max_passes)
         passes = minimum.passes
@@ -194,7 +202,10 @@ class RegularizationPath:
         value_at_zero = None if self._loss_at_zero is None else c * self._loss_at_zero
         objective = Objective(design, self._loss, c, bound, value_at_zero)
         start = objective.xp.astype(start, design.dtype, copy=False)
-        minimum = minimise(objective, start, tol=tol, max_passes=max_passes)
+        newton = c >= self._newton_from
+        minimum = minimise(objective, start, tol=tol, max_passes=max_passes, newton=newton)
+        if minimum.newton:
+            self._newton_from = min(c, self._newton_from)
         if self._loss_at_zero is None:
             self._loss_at_zero = minimum.value_at_zero / c
         return minimum
@@ -204,7 +215,26 @@ class RegularizationPath:
         below = max((known for known in self._found if known < c), default=None)
         return None if below is None else self._found[below].dual_bound
 
-    def _start(self, c: float) -> Array:
+    def _still_minimal(self, c: float, tol: float) -> Minimum | None:
+        """Return the minimum of the nearest smaller C, if it is within the tolerance for this one.
+
+        Where classes are separated with the whole margin, the hinge is zero, and the objective the
+        same for every larger C, while the dual bound rises: no prediction changes any more.
+        """
+        below = max((known for known in self._found if known < c), default=None)
+        minimum = None if below is None else self._found[below]
+        if minimum is None or minimum.dual_bound is None or self._loss_at_zero is None:
+            return None
+        xp = array_namespace(minimum.at)
+        squares = xp.sum(xp.astype(minimum.at, xp.float64) ** 2, axis=0)
+        loss = xp.clip((minimum.value - squares / 2) / below, 0, None)
+        value = squares / 2 + c * loss
+        gap = gap_of(value - minimum.dual_bound.at(c), value, squares, c * self._loss_at_zero)
+        if np.any(to_numpy(gap) > tol):
+            return None
+        return replace(minimum, value=value, gap=gap, passes=0)
+
+    def _start(self, c: float, tol: float) -> Array:
         """Return where the search for a C starts.
 
         Linear in the path's coordinate between the nearest known C on both sides, or through the
@@ -214,13 +244,35 @@ class RegularizationPath:
         above = min((known for known in self._found if known > c), default=None)
         if last is None:
             return self._zero()
+        end = self._found[last].at
         if above is not None:
             first, last = last, above
         if first is None:
-            return self._found[last].at
+            return end
         now, then, target = (self._loss.path_coordinate(each) for each in (last, first, c))
-        end, begin = self._found[last].at, self._found[first].at
-        return end - (end - begin) * ((target - now) / (then - now))
+        final, begin = self._found[last].at, self._found[first].at
+        start = final - (final - begin) * ((target - now) / (then - now))
+        if not isinstance(self._loss, SquaredHinge) or not isinstance(self._design, ArrayDesign):
+            return start
+        return self._separating(start, end if c >= self._newton_from else start, c, tol)
+
+    def _separating(self, start: Array, other: Array, c: float, tol: float) -> Array:
+        """Return the columns that separate their class within the tolerance, and else the others.
+
+        A column that separates is made as long as the whole margin asks, so that its loss is zero.
+        """
+        design, bound, zero = self._design_for(c), self._dual_bound(c), self._loss_at_zero
+        assert isinstance(design, ArrayDesign)
+        assert isinstance(self._loss, SquaredHinge)
+        xp = array_namespace(start)
+        least = design.least_margins(xp.astype(start, design.dtype), self._loss)
+        least = least - _MARGIN * epsilon(least)  # of rows at the margin but for rounding
+        scaled = start / xp.where(least > 0, least, 1.0)
+        squares = xp.sum(xp.astype(scaled, xp.float64) ** 2, axis=0)
+        if bound is None or zero is None:
+            return other
+        gap = gap_of(squares / 2 - bound.at(c), squares / 2, squares, c * zero)
+        return xp.where((least > 0) & (gap <= _SEPARATING * tol), scaled, other)
 
     def _zero(self) -> Array:
         """Return zero coefficients, with the best intercepts."""

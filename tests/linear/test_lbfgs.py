@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -6,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bottleneck.linear import lbfgs
 from bottleneck.linear.design import ToDevice, keep_numpy
 from bottleneck.linear.eigenbasis import Intercept
 from bottleneck.linear.lbfgs import _MEMORY, Minimum, _Search, minimise
@@ -13,6 +15,14 @@ from bottleneck.linear.losses import Logistic, Loss, SquaredHinge
 from bottleneck.linear.objective import Objective
 from tests.helpers.objectives import C_VALUES, anywhere, hard, hinges, objective, problems, start
 from tests.helpers.problems import F64, INTERCEPTS, KINDS, Problem
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_newton_steps() -> Iterator[None]:
+    """L-BFGS alone, as where problems are large; test_newton.py has the other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lbfgs, "_DEAR", 0.0)
+        yield
 
 
 @given(problems(), C_VALUES)

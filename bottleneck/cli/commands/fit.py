@@ -6,14 +6,12 @@ from typing import Any, Literal
 
 import click
 
+from bottleneck.cli.fitting_options import feature_options, take_search_options, training_options
 from bottleneck.cli.options import (
     cluster_options,
     executor_from_options,
-    feature_options,
     json_option,
     overwrite_option,
-    take_search_options,
-    training_options,
 )
 from bottleneck.cli.output import read_labels
 from bottleneck.cli.types import PATH

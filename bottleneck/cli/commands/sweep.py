@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 from click.core import ParameterSource
 
+from bottleneck.cli.fitting_options import feature_options, take_search_options, training_options
 from bottleneck.cli.options import (
     executor_from_options,
     executor_options,
-    feature_options,
     json_option,
     overwrite_option,
-    take_search_options,
-    training_options,
 )
 from bottleneck.cli.output import as_options, read_labels
 from bottleneck.cli.types import PATH

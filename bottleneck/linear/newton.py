@@ -1,0 +1,186 @@
+"""Newton steps: exact second derivatives of small problems in memory.
+
+Where codes have few features, or a class few rows near its boundary, a system of as many equations
+costs less than the dozens of passes that L-BFGS takes with a large C. For the hinge such a step is
+the active set method of S. Keerthi and D. DeCoste, "A modified finite Newton method for fast
+solution of large scale linear SVMs" (JMLR 6, 2005). With fewer active rows than coordinates, a
+class's system has one equation for each row (Woodbury), as in O. Chapelle, "Training a support
+vector machine in the primal" (Neural Computation 19, 2007).
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from array_api_compat import array_namespace, device
+
+from bottleneck.linear.design import KERNEL_ROWS, ArrayDesign, Design
+from bottleneck.linear.losses import Array, Loss
+
+# Costs in multiplications of a factorisation, measured on CPUs: products of matrices are three
+# times as fast, and calling Python takes as long as so many of them.
+_PRODUCT, _PASS, _SYSTEM = 1 / 3, 1.6e7, 3e6
+_NEAR, _TRIALS = 0.1, 12  # a step is long enough where the slope is a tenth
+_BLOCK = 4096  # rows that are copied at once
+_RIDGE = 1e-7  # of a free intercept's curvature: softmax leaves a constant undetermined
+
+
+def newton_cost(design: Design, loss: Loss, curvature: Array) -> float:
+    """Estimate the cost of a Newton step in passes over the rows; infinite where there is none.
+
+    Parameters
+    ----------
+    design : Design
+    loss : Loss
+    curvature : array, shape (q,)
+        Mean second derivative of the rows of each column.
+    """
+    if not isinstance(design, ArrayDesign) or str(device(design.rows)) != "cpu":
+        return math.inf
+    (n, r), q = design.rows.shape, int(curvature.shape[0])
+    if loss.one_vs_rest:
+        share = min(1.0, float(curvature.max()) / loss.curvature_bound)
+        active = n * share if loss.has_inactive_rows else n
+        small, large = sorted((active, float(r)))
+        product = active**2 if active < r and n <= KERNEL_ROWS else small**2 * large
+        of_one = 2 * _PRODUCT * product + 2 / 3 * small**3 + _SYSTEM
+        step = q * of_one
+    else:
+        step = _PRODUCT * q * (q + 1) * n * r**2 + 2 / 3 * (q * r) ** 3 + q * _SYSTEM
+    return float(step / (4 * _PRODUCT * n * r * q + _PASS))
+
+
+def newton_direction(
+    design: ArrayDesign, loss: Loss, c: float, at: Array, gradient: Array
+) -> Array:
+    """Return -H⁻¹g for every problem, shape (r, q), at the length that descends most.
+
+    Parameters
+    ----------
+    design : ArrayDesign
+    loss : Loss
+    c : float
+    at, gradient : array, shape (r, q)
+        Coordinates, and the gradient g of the objective there.
+    """
+    margins = design.rows @ at
+    curvature = loss.second(design.targets, margins)
+    if not loss.one_vs_rest:
+        return _joint(design, c, curvature, gradient)
+    xp, (r, q), free = array_namespace(gradient), gradient.shape, float(design.penalty[-1]) == 0
+    direction = xp.empty_like(gradient)
+    moved, duals = design.rows @ gradient, xp.zeros_like(curvature)
+    by_rows = xp.sum(xp.astype(curvature > 0, xp.int64), axis=0) < (0 if free else r)
+    for k in range(q):
+        if by_rows[k]:
+            active, solved = _row_system(design, c, curvature[:, k], moved[:, k])
+            duals[active, k] = xp.astype(solved, duals.dtype)
+        else:
+            direction[:, k] = _coordinate_system(design, c, curvature[:, k], gradient[:, k])
+    direction = xp.where(by_rows, design.rows.T @ duals - gradient, direction)
+    penalised = xp.astype(design.penalty, at.dtype)[:, None] * direction
+    moved = design.rows @ direction
+    first = xp.sum(gradient * direction, axis=0)
+    linear = xp.sum(penalised * at, axis=0)
+    quadratic = xp.sum(penalised * direction, axis=0)
+
+    def slope(length: Array) -> Array:
+        residuals, _ = loss(design.targets, margins + length * moved)
+        return linear + length * quadratic + c * xp.sum(residuals * moved, axis=0)
+
+    return direction * _zero_of(slope, first)
+
+
+def _zero_of(slope: Callable[[Array], Array], first: Array) -> Array:
+    """Return for every problem a length where its slope is nearly zero, shape (p,).
+
+    The slope ascends from its first value, which is negative: a secant between a length below the
+    zero and one above. A whole step is left as it is where it is nearly there.
+    """
+    xp = array_namespace(first)
+    low, high, at_low = xp.zeros_like(first), xp.ones_like(first), first
+    length, enough = high, _NEAR * xp.abs(first)
+    found = at_high = slope(length)
+    for _ in range(_TRIALS):
+        if bool(xp.all(xp.abs(found) <= enough)):
+            break
+        above = found > 0
+        low, at_low = xp.where(above, low, length), xp.where(above, at_low, found)
+        high, at_high = xp.where(above, length, high), xp.where(above, found, at_high)
+        crossed = at_high > 0  # else the zero is further on
+        share = -at_low / xp.where(at_high > at_low, at_high - at_low, 1.0)
+        new = xp.where(crossed, low + xp.clip(share, 0.1, 0.9) * (high - low), 2 * length)
+        high = xp.where(crossed, high, new)
+        length = xp.where(xp.abs(found) <= enough, length, new)
+        found = slope(length)
+    return length
+
+
+def _row_system(
+    design: ArrayDesign, c: float, curvature: Array, moved: Array
+) -> tuple[Array, Array]:
+    """Return the active rows of a problem and the duals z of its step Xᵀz - g, from Xg.
+
+    Woodbury: z = (D⁻¹/C + XXᵀ)⁻¹Xg of the active rows, for a penalty of 1.
+    """
+    xp = array_namespace(curvature)
+    active = xp.nonzero(curvature > 0)[0]
+    if design.kernel is None:
+        rows = xp.take(design.rows, active, axis=0)
+        system = rows @ rows.T
+    else:
+        system = design.kernel[active[:, None], active[None, :]]
+    system = xp.astype(system, xp.float64)
+    of_active = xp.astype(xp.take(curvature, active, axis=0), xp.float64)
+    _add_to_diagonal(system, 1 / (c * of_active))
+    right = xp.astype(xp.take(moved, active, axis=0), xp.float64)
+    return active, xp.linalg.solve(system, right[:, None])[:, 0]
+
+
+def _coordinate_system(design: ArrayDesign, c: float, curvature: Array, gradient: Array) -> Array:
+    """Return -H⁻¹g of one problem, H = P + C·XᵀDX with the penalty P."""
+    xp = array_namespace(gradient)
+    system = xp.zeros((gradient.shape[0],) * 2, dtype=xp.float64)
+    for start in range(0, curvature.shape[0], _BLOCK):
+        part = curvature[start : start + _BLOCK]
+        active = xp.nonzero(part > 0)[0]
+        root = xp.take(design.rows[start : start + _BLOCK], active, axis=0)
+        root = root * xp.sqrt(xp.take(part, active, axis=0))[:, None]
+        system += c * xp.astype(root.T @ root, xp.float64)
+    _add_to_diagonal(system, _penalty(design, system))
+    solved = xp.linalg.solve(system, xp.astype(gradient, xp.float64)[:, None])
+    return xp.astype(-solved[:, 0], gradient.dtype)
+
+
+def _joint(design: ArrayDesign, c: float, probability: Array, gradient: Array) -> Array:
+    """Return -H⁻¹g of softmax, whose classes share their rows' second derivatives."""
+    xp, rows, (r, q) = array_namespace(gradient), design.rows, gradient.shape
+    hessian = xp.empty((q, r, q, r), dtype=xp.float64)
+    weight = 1.0 if design.targets.weight is None else design.targets.weight[:, 0]
+    for i in range(q):
+        for j in range(i + 1):
+            bent = -probability[:, i] * probability[:, j] * weight
+            if i == j:
+                bent = bent + probability[:, i] * weight
+            block = c * xp.astype(rows.T @ (rows * bent[:, None]), xp.float64)
+            if i == j:
+                _add_to_diagonal(block, _penalty(design, block))
+            hessian[i, :, j], hessian[j, :, i] = block, block.T
+    flat = xp.reshape(xp.astype(gradient.T, xp.float64), (q * r, 1))
+    step = xp.linalg.solve(xp.reshape(hessian, (q * r, q * r)), flat)
+    direction = -xp.reshape(step, (q, r)).T
+    # A constant added to every class's free intercept changes nothing, and its step is rounding.
+    constant = xp.where(design.penalty > 0, 0.0, xp.mean(direction, axis=1))
+    return xp.astype(direction - constant[:, None], gradient.dtype)
+
+
+def _penalty(design: ArrayDesign, system: Array) -> Array:
+    """Return the second derivative of the penalty, and a little for a free intercept."""
+    xp = array_namespace(system)
+    little = _RIDGE * xp.linalg.diagonal(system)
+    return xp.where(design.penalty > 0, design.penalty, little)
+
+
+def _add_to_diagonal(matrix: Any, values: Array) -> None:
+    i = array_namespace(matrix).arange(matrix.shape[0])
+    matrix[i, i] = matrix[i, i] + values

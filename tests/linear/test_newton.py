@@ -1,0 +1,82 @@
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bottleneck.linear.design import ArrayDesign
+from bottleneck.linear.lbfgs import minimise
+from bottleneck.linear.losses import Softmax
+from bottleneck.linear.newton import newton_cost, newton_direction
+from bottleneck.linear.objective import Objective
+from tests.helpers.objectives import C_VALUES, anywhere, hard, objective, problems, start
+from tests.helpers.problems import KINDS, Problem
+
+
+def direction(f: Objective, at: Any) -> Any:
+    assert isinstance(f.design, ArrayDesign)
+    return newton_direction(f.design, f.loss, f.c, at, f(at).gradient)
+
+
+@settings(deadline=None)
+@given(problems(), C_VALUES, st.integers(0, 9))
+def test_a_step_solves_the_second_derivatives_equations(
+    problem: Problem, c: float, seed: int
+) -> None:
+    f = objective(problem, c)
+    at = anywhere(f, 0.3, seed)
+    gradient, step = f(at).gradient, direction(f, at)
+    small = 1e-6 / max(1.0, float(np.abs(step).max()))
+    bent = (f(at + small * step).gradient - f(at - small * step).gradient) / (2 * small)
+    # Of a one-vs-rest problem the step has a length of its own.
+    for k in range(1 if problem.kind is Softmax else step.shape[1]):
+        own = slice(None) if problem.kind is Softmax else slice(k, k + 1)
+        g, curved = gradient[:, own].ravel(), bent[:, own].ravel()
+        length = -(curved @ g) / (g @ g)
+        assert length > 0
+        np.testing.assert_allclose(curved, -length * g, atol=2e-3 * np.abs(g).max() * length)
+
+
+@settings(deadline=None)
+@given(problems(), C_VALUES, st.integers(0, 9))
+def test_a_one_vs_rest_step_ends_near_the_least_objective_on_its_way(
+    problem: Problem, c: float, seed: int
+) -> None:
+    f = objective(problem, c)
+    at = anywhere(f, 0.3, seed)
+    step = direction(f, at)
+    if problem.kind is not Softmax:
+        before, after = f(at), f(at + step)
+        first, last = ((point.gradient * step).sum(axis=0) for point in (before, after))
+        assert np.all(np.abs(last) <= 0.11 * np.abs(first) + 1e-9 * before.value)
+        assert np.all(after.value <= before.value * (1 + 1e-12))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("convert", [np.asarray, torch.from_numpy])
+def test_newton_steps_need_few_passes(kind: Any, convert: Any) -> None:
+    problem, c, passes = hard(kind), 1.0, []
+    for newton in (False, True):
+        f = objective(problem, c, to_device=convert)
+        f.value_at_zero = None
+        found = minimise(
+            f, convert(start(objective(problem, c))), tol=1e-8, max_passes=900, newton=newton
+        )
+        assert float(found.gap.max()) <= 1e-8
+        assert float(found.value.sum()) == pytest.approx(problem.minimum(c).sum(), rel=1e-7)
+        passes.append(found.passes)
+    assert passes[1] <= 16
+
+
+def test_a_step_costs_what_its_equations_do() -> None:
+    few, many = hard(k=2), hard(k=8)
+    costs = [
+        newton_cost(f.design, f.loss, f(start(f)).curvature)
+        for f in (objective(few, 1.0), objective(many, 1.0))
+    ]
+    assert 0 < costs[0] < costs[1] < math.inf
+    streamed = objective(few, 1.0, in_memory=False)
+    assert newton_cost(streamed.design, streamed.loss, np.ones(2)) == math.inf
