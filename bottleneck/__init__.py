@@ -30,6 +30,8 @@ _HOMES = {
     "RefreshOptions": "extraction.options",
     "SearchOptions": "fitting.options",
     "StorageOptions": "extraction.options",
+    "ViewOptions": "extraction.options",
+    "ViewRecipe": "spec",
     "evaluate": "prediction.evaluate",
     "extract": "extraction.extract",
     "fit": "fitting.fit",

@@ -10,6 +10,7 @@ from bottleneck.extraction.extract import extract as extract
 from bottleneck.extraction.options import ComputeOptions as ComputeOptions
 from bottleneck.extraction.options import RefreshOptions as RefreshOptions
 from bottleneck.extraction.options import StorageOptions as StorageOptions
+from bottleneck.extraction.options import ViewOptions as ViewOptions
 from bottleneck.extraction.plan import plan as plan
 from bottleneck.extraction.repair import repair as repair
 from bottleneck.fitting.fit import fit as fit
@@ -22,5 +23,6 @@ from bottleneck.prediction.predict import predict as predict
 from bottleneck.runtime.executors import open_executor as open_executor
 from bottleneck.runtime.scheduler import ArrayTask as ArrayTask
 from bottleneck.spec import InputTransform as InputTransform
+from bottleneck.spec import ViewRecipe as ViewRecipe
 
 __version__: str

@@ -246,7 +246,10 @@ def format_error(error: BaseException) -> str:
     >>> format_error(ValueError("bad"))
     'ValueError: bad'
     """
-    message = " ".join(str(error).split())
+    try:
+        message = " ".join(str(error).split())
+    except USER_CODE_EXCEPTIONS:  # of a class of one's own, whose __str__ fails
+        message = ""
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 

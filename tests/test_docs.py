@@ -150,7 +150,7 @@ def test_the_jobs_for_kubernetes_are_of_one_piece() -> None:
     assert command[-2:] == ["--task", f"auto/{extract['spec']['completions']}"]
     made = _parse("extract", [*command[2:-1], "0/1"])
     used = _parse("fit", fit["spec"]["template"]["spec"]["containers"][0]["command"][2:])
-    assert (used["cache"], used["layer"]) == (made["out"], made["layers"][0])
+    assert (used["cache"], used["layers"]) == (made["out"], made["layers"])
     for job in (extract, fit):  # every volume that is mounted is there
         pod = job["spec"]["template"]["spec"]
         names = {volume["name"] for volume in pod["volumes"]}

@@ -18,6 +18,7 @@ from unittest.mock import patch
 import numpy as np
 
 from benchmarks.helpers.isolated_process import run_isolated
+from bottleneck.cache import Series
 from bottleneck.cache.format.envelope import build_envelope
 from bottleneck.cache.format.manifest import Manifest, StorageLayout, manifest_text, read_manifest
 from bottleneck.cache.format.shard import FILE_TYPE
@@ -32,6 +33,7 @@ from bottleneck.runtime.scheduler import ArrayTask
 from bottleneck.spec import InputTransform, ModelReference, Spec
 
 LAYER = "layer4"
+SERIES = Series(LAYER)
 _CODE, _BYTES = 2048, 4096
 _SIZES = ((1_000_000, 1_000, 100), (10_000_000, 10_000, 1_000))  # rows, shards, tasks
 _CLASS = 500  # images of one: 20 000 classes in ten million
@@ -112,8 +114,8 @@ def _plan(place: Path, tasks: int) -> None:
     plan = plan_update(
         place / "cache", source, spec=have.spec, layout=have.layout, reference=have.reference
     )
-    find_missing(plan.cache, [LAYER], ArrayTask(tasks // 2, tasks))
-    assert plan.finish(plan.apply(), [LAYER]).images is source.table
+    find_missing(plan.cache, [SERIES], ArrayTask(tasks // 2, tasks))
+    assert plan.finish(plan.apply(), [SERIES]).images is source.table
 
 
 def _merge(place: Path, _: int) -> None:
@@ -139,7 +141,7 @@ def _status(place: Path, _: int) -> None:
 
 
 def _end(place: Path, tasks: int) -> None:
-    finish_task(open_cache(place / "cache"), [LAYER], ArrayTask(tasks // 2, tasks))
+    finish_task(open_cache(place / "cache"), [SERIES], ArrayTask(tasks // 2, tasks))
 
 
 def _all_tasks(place: Path, tasks: int) -> None:
@@ -147,9 +149,9 @@ def _all_tasks(place: Path, tasks: int) -> None:
     for index in range(tasks):
         task = ArrayTask(index, tasks)
         own = task.shards(cache.shard_count)
-        assert list(find_missing(cache, [LAYER], task).values()) == [list(own)]
+        assert list(find_missing(cache, [SERIES], task).values()) == [list(own)]
         write_instantly(cache, own)
-        finish_task(cache, [LAYER], task)
+        finish_task(cache, [SERIES], task)
     assert (cache.path / "codes.h5").is_file()
 
 

@@ -22,6 +22,7 @@ from bottleneck.backbones.backbone import build_skeleton
 from bottleneck.backbones.layers import list_layers, select_layers
 from bottleneck.cache.format.shard import iter_code_blocks
 from bottleneck.cache.store import Cache, open_cache
+from bottleneck.fitting.features import Features
 from bottleneck.fitting.sharded_matrix import open_matrix
 from bottleneck.linear.matrix import CodeMatrix
 
@@ -75,7 +76,7 @@ def reading(profile: ExtractionProfile = FULL_EXTRACTION) -> str:
                 plain.write(cache.read_checked(layer, shard).tobytes())
         rows = np.flatnonzero(cache.valid_rows(layer))
         budget = 4 * n * d  # bytes of the codes alone, which is too little to train in memory
-        again = open_matrix(cache, layer, rows, memory=budget)
+        again = open_matrix(cache, Features((layer,)), rows, memory=budget)
         things: dict[str, Callable[[], float]] = {
             "numpy.fromfile": lambda: _timed(lambda: _from_file(place / "plain")),
             "shards in blocks of 1024 rows, as they are stored": lambda: _timed(
@@ -85,10 +86,10 @@ def reading(profile: ExtractionProfile = FULL_EXTRACTION) -> str:
                 lambda: _from_file(place / "plain").astype(np.float32)
             ),
             "into memory, checked": lambda: _timed(
-                lambda: open_matrix(cache, layer, rows, memory=64 * budget)
+                lambda: open_matrix(cache, Features((layer,)), rows, memory=64 * budget)
             ),
             "in blocks, checked": lambda: _timed(
-                lambda: _read_blocks(open_matrix(cache, layer, rows, memory=budget))
+                lambda: _read_blocks(open_matrix(cache, Features((layer,)), rows, memory=budget))
             ),
             "in blocks, not checked again": lambda: _timed(lambda: _read_blocks(again)),
         }

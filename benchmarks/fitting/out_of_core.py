@@ -2,7 +2,9 @@
 
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from bottleneck.data.table import ImageTable
 from bottleneck.fitting.head import Head
 from bottleneck.spec import InputTransform, ModelReference, Spec
 
-_LAYER = "layer4"
+_SIX = (256, 512, 640, 640, 1024, 1024)  # sizes of six layers, 4096 values in all
 _SPEC = Spec("generated", "0" * 64, InputTransform(), "none", "float32", relu=True, pool="avg")
 
 
@@ -31,8 +33,13 @@ class Run:
     head: Head
 
 
-def make_cache(path: Path, *, n: int, d: int, classes: int, shard_size: int = 4096) -> None:
-    """Write a cache of generated codes: class means plus heavy-tailed noise, then a ReLU."""
+def make_cache(
+    path: Path, *, n: int, d: int, classes: int, shard_size: int = 4096, sizes: Sequence[int] = ()
+) -> None:
+    """Write a cache of generated codes: class means plus heavy-tailed noise, then a ReLU.
+
+    Its layers have these sizes, d in all; one layer unless given.
+    """
     random = np.random.default_rng(0)
     means = 0.2 * random.standard_t(3, (classes, d)).astype(np.float32)
     labels = [f"{row % classes:03d}" for row in range(n)]
@@ -45,15 +52,19 @@ def make_cache(path: Path, *, n: int, d: int, classes: int, shard_size: int = 40
     path.mkdir(parents=True)
     (path / "spec.json").write_text(manifest_text(manifest))
     images.write_csv(path / "images.csv")
-    cache.folder(_LAYER).mkdir(parents=True)
+    bounds = np.cumsum([0, *(sizes or [d])])
     for shard in range(cache.shard_count):
         rows = np.array(cache.rows(shard))
         noise = random.standard_normal((len(rows), d), dtype=np.float32)
         noise *= np.sqrt(3 / random.chisquare(3, (len(rows), 1))).astype(np.float32)
-        _write(cache, shard, rows, np.maximum(means[rows % classes] + noise, 0))
+        codes = np.maximum(means[rows % classes] + noise, 0)
+        for i, (start, stop) in enumerate(pairwise(bounds.tolist())):
+            _write(cache, f"layer{i}", shard, rows, codes[:, start:stop])
 
 
-def _write(cache: Cache, shard: int, rows: NDArray[np.int64], codes: NDArray[np.float32]) -> None:
+def _write(
+    cache: Cache, layer: str, shard: int, rows: NDArray[np.int64], codes: NDArray[np.float32]
+) -> None:
     block, empty = slice(rows[0], rows[-1] + 1), [""] * len(rows)
     content = ShardData(
         codes=codes,
@@ -64,35 +75,45 @@ def _write(cache: Cache, shard: int, rows: NDArray[np.int64], codes: NDArray[np.
         reason=empty,
         image_sha256=empty,
     )
-    path = cache.shard_path(_LAYER, shard)
-    write_shard(path, content, manifest=cache.manifest, layer=_LAYER)
+    path = cache.shard_path(layer, shard)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_shard(path, content, manifest=cache.manifest, layer=layer)
 
 
 def run_fit(cache: Path, clf: str, *, memory: str, c: float) -> Run:
     """Run `bottleneck fit` in its own process, so that its memory can be measured."""
     head = cache.parent / f"{clf}-{memory}.safetensors"
     program = str(Path(sys.executable).with_name("bottleneck"))
-    command = [program, "fit", str(cache), "--clf", clf]
+    command = [program, "fit", str(cache), "--clf", clf, "--layer", "all"]
     command += ["--c", str(c), "--cv", "0", "--memory", memory, "-o", str(head)]
     seconds, peak = run_isolated(command)
     return Run(seconds, peak, Head.load(head))
 
 
-def markdown(*, n: int = 100_000, d: int = 2048, classes: int = 100, c: float = 1e-3) -> str:
-    """Return a table: the same training under a budget of 1 GiB and with all codes in memory."""
+def markdown(
+    *,
+    n: int = 100_000,
+    d: int = 2048,
+    classes: int = 100,
+    c: float = 1e-3,
+    sizes: Sequence[int] = (),
+    memory: str = "1G",
+) -> str:
+    """Return a table: the same training under a budget and with all codes in memory."""
+    layers = f" of {len(sizes)} layers" if sizes else ""
     lines = [
-        f"{n} × {d} codes of {classes} classes in float16 shards, C = {c:g}, standardised, no "
-        "cross-validation; each `bottleneck fit` in a process of its own.",
+        f"{n} × {d} codes{layers} of {classes} classes in float16 shards, C = {c:g}, standardised, "
+        "no cross-validation; each `bottleneck fit` in a process of its own.",
         "",
-        "| classifier | seconds, 1 GiB | seconds, in memory | peak MiB, 1 GiB "
+        f"| classifier | seconds, {memory} | seconds, in memory | peak MiB, {memory} "
         "| peak MiB, in memory | coefficients differ by |",
         "|---|---|---|---|---|---|",
     ]
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder) / "cache"
-        make_cache(cache, n=n, d=d, classes=classes)
+        make_cache(cache, n=n, d=d, classes=classes, sizes=sizes)
         for clf in ("softmax", "svm"):
-            small = run_fit(cache, clf, memory="1G", c=c)
+            small = run_fit(cache, clf, memory=memory, c=c)
             large = run_fit(cache, clf, memory="64G", c=c)
             apart = np.linalg.norm(small.head.coef - large.head.coef)
             lines.append(
@@ -103,9 +124,16 @@ def markdown(*, n: int = 100_000, d: int = 2048, classes: int = 100, c: float = 
 
 
 def at_size(profile: FittingProfile) -> str:
-    """Run `markdown` at full or toy size."""
-    return markdown() if profile == FULL_FITTING else markdown(n=600, d=32, classes=5)
+    """Run `markdown` at full or toy size, for one layer and for several."""
+    if profile == FULL_FITTING:
+        return f"{markdown()}\n\n{of_six_layers()}"
+    return markdown(n=600, d=32, classes=5, sizes=(12, 20))
+
+
+def of_six_layers() -> str:
+    """Compare them for six layers side by side, of 4096 values."""
+    return markdown(d=sum(_SIX), sizes=_SIX, memory="2G")
 
 
 if __name__ == "__main__":
-    print(markdown())
+    print(markdown(), of_six_layers(), sep="\n\n")

@@ -13,7 +13,12 @@ from torch import nn
 from bottleneck.backbones.checkpoints.loading import LoadedWeights, load_weights
 from bottleneck.backbones.inference.outputs import format_path
 from bottleneck.backbones.layers import Layer, list_layers, select_layers
-from bottleneck.backbones.preparation import materialise, network_notes, prepare_network
+from bottleneck.backbones.preparation import (
+    materialise,
+    network_notes,
+    prepare_network,
+    require_values,
+)
 from bottleneck.backbones.probing.forward_order import ForwardOrder, observe_order
 from bottleneck.backbones.sources.model_source import find_source
 from bottleneck.backbones.sources.module import describe_input
@@ -206,6 +211,7 @@ def load_backbone(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
         built, identity, preset = source.build(weights)
+        require_values(built)
         used = dataclasses.replace(preset, **changes)
         materialise(built, used.crop)
         loaded = load_weights(built, file, model=identity.partition("@")[0]) if file else None

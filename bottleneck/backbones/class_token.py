@@ -8,6 +8,7 @@ is another one plus the few tokens that precede the patches.
 """
 
 import math
+import re
 
 from torch import Tensor, nn
 
@@ -17,6 +18,8 @@ _OTHER_TOKENS = {
     *("dist_token", "distillation_token"),
     *("reg_token", "reg_tokens", "register_token", "register_tokens"),
 }
+
+_NUMBER = re.compile(r"_?\d+$")
 
 
 def count_prefix_tokens(network: nn.Module) -> int:
@@ -40,7 +43,10 @@ def count_prefix_tokens(network: nn.Module) -> int:
     (5, 0)
     """
     for module in network.modules():
-        own = dict(module.named_parameters(recurse=False))
+        own: dict[str, Tensor] = {}
+        for name, value in module.named_parameters(recurse=False):
+            # CrossViT and CoaT number them: one for each branch or stage, which has no other.
+            own.setdefault(_NUMBER.sub("", name), value)
         if _CLASS_TOKENS & own.keys():
             given = getattr(module, "num_prefix_tokens", None)  # timm's
             names = _CLASS_TOKENS | _OTHER_TOKENS

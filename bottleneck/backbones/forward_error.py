@@ -6,7 +6,7 @@ from torch import nn
 
 from bottleneck.backbones.sources.torchscript import ScriptedNetwork
 from bottleneck.backbones.user_code import describe_error
-from bottleneck.errors import BackboneError
+from bottleneck.errors import BackboneError, format_error
 
 
 def explain_forward_error(network: nn.Module, error: BaseException, size: int) -> BackboneError:
@@ -34,8 +34,14 @@ module that takes images alone and fills in the others
             "one, the images",
             hint="return a module that takes images alone and fills in the others",
         )
+    if keyword := _required_keyword(network):
+        return BackboneError(
+            f"the network's forward takes images by the keyword {keyword!r} alone, and is given "
+            "them by position",
+            hint="return a module whose forward(images) calls it so",
+        )
     what = f"the network does not take images of 3 × {size} × {size}: {describe_error(error)}"
-    if "more than 1 value per channel" in str(error):  # torch.nn.functional.batch_norm
+    if "more than 1 value per channel" in format_error(error):  # torch.nn.functional.batch_norm
         return BackboneError(
             f"{what}; it normalises with statistics of the batch",
             hint="use running statistics: track_running_stats=True, and weights that have them",
@@ -68,13 +74,23 @@ def input_channels(network: nn.Module) -> int:
 
 def _required_inputs(network: nn.Module) -> list[str]:
     """Return the names of the arguments that a forward pass cannot do without."""
-    try:
-        parameters = inspect.signature(network.forward).parameters.values()
-    except (TypeError, ValueError):  # of compiled code
-        return []
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return [
         parameter.name
-        for parameter in parameters
+        for parameter in _parameters(network)
         if parameter.kind not in kinds and parameter.default is inspect.Parameter.empty
     ]
+
+
+def _required_keyword(network: nn.Module) -> str:
+    """Return the keyword of a forward pass that takes nothing by position, or an empty text."""
+    keywords = [each for each in _parameters(network) if each.kind is each.KEYWORD_ONLY]
+    is_alone = len(keywords) == len(_parameters(network)) > 0
+    return keywords[0].name if is_alone else ""
+
+
+def _parameters(network: nn.Module) -> list[inspect.Parameter]:
+    try:
+        return [*inspect.signature(network.forward).parameters.values()]
+    except (TypeError, ValueError):  # of compiled code
+        return []

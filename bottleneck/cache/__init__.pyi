@@ -7,6 +7,8 @@ from .format.manifest import PARSE_ERRORS as PARSE_ERRORS
 from .format.manifest import StorageLayout as StorageLayout
 from .format.manifest import cache_fingerprint as cache_fingerprint
 from .format.manifest import is_cache as is_cache
+from .format.series import Series as Series
+from .format.series import SeriesLike as SeriesLike
 from .format.shard import ShardData as ShardData
 from .format.shard_writer import CHUNK_BYTES as CHUNK_BYTES
 from .format.shard_writer import choose_dtype as choose_dtype

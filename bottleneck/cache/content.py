@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache.directory import CacheDirectory
+from bottleneck.cache.format.series import Series
 from bottleneck.cache.format.shard import read_shard_metadata
 from bottleneck.data import ImageSource
 from bottleneck.errors import ImageError, ShardError
@@ -24,15 +25,15 @@ class ContentComparison:
     changed : ndarray of int64
         Rows of which some finished shard was made of other bytes. A row that no finished shard
         holds is in neither.
-    stale : frozenset of (str, int)
-        Layer and number of each shard that holds a changed row's code of other bytes.
+    stale : frozenset of (Series, int)
+        Series and number of each shard that holds a changed row's code of other bytes.
     digests : dict of int to str
         Digest of the bytes of each changed row's image now.
     """
 
     same: NDArray[np.int64]
     changed: NDArray[np.int64]
-    stale: frozenset[tuple[str, int]]
+    stale: frozenset[tuple[Series, int]]
     digests: dict[int, str]
 
 
@@ -60,7 +61,7 @@ def compare_content(
     source = source.with_table(cache.images)
     same: list[int] = []
     digests: dict[int, str] = {}
-    stale: set[tuple[str, int]] = set()
+    stale: set[tuple[Series, int]] = set()
     with ThreadPoolExecutor() as readers:
         for shard in np.unique(rows // cache.layout.shard_size).tolist():
             members = _rows_of(cache, shard, rows)
@@ -68,8 +69,8 @@ def compare_content(
                 continue
             current = list(readers.map(_digest, [source] * len(members), members))
             now = dict(zip(members, current, strict=True))
-            older = {layer: now.items() - then.items() for layer, then in known.items()}
-            stale |= {(layer, shard) for layer, items in older.items() if items}
+            older = {series: now.items() - then.items() for series, then in known.items()}
+            stale |= {(series, shard) for series, items in older.items() if items}
             differing = dict(item for items in older.values() for item in items)
             digests |= differing
             same += [row for row in members if row not in differing]
@@ -81,8 +82,10 @@ def compare_content(
     )
 
 
-def stored_digests(cache: CacheDirectory, shard: int, rows: list[int]) -> dict[str, dict[int, str]]:
-    """Return the digests of the images that a shard was made of, in each layer that has it.
+def stored_digests(
+    cache: CacheDirectory, shard: int, rows: list[int]
+) -> dict[Series, dict[int, str]]:
+    """Return the digests of the images that a shard was made of, in each series that has it.
 
     A damaged shard is left out: none of its codes can be used, and `verify` names it.
 
@@ -95,18 +98,18 @@ def stored_digests(cache: CacheDirectory, shard: int, rows: list[int]) -> dict[s
 
     Returns
     -------
-    dict of str to dict of int to str
-        By layer, then by row.
+    dict of Series to dict of int to str
+        By series, then by row.
     """
-    known: dict[str, dict[int, str]] = {}
-    for layer in cache.layers:
-        if cache.finished_shards(layer, [shard]):
+    known: dict[Series, dict[int, str]] = {}
+    for series in cache.series:
+        if cache.finished_shards(series, [shard]):
             try:
-                stored = read_shard_metadata(cache.shard_path(layer, shard)).image_sha256
+                stored = read_shard_metadata(cache.shard_path(series, shard)).image_sha256
             except ShardError:
                 continue
             start = cache.rows(shard).start
-            known[layer] = {row: stored[row - start] for row in rows}
+            known[series] = {row: stored[row - start] for row in rows}
     return known
 
 

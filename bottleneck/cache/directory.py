@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache.format.manifest import Manifest, StorageLayout
-from bottleneck.cache.format.paths import layer_dir, list_layer_dirs, list_shards, shard_path
+from bottleneck.cache.format.paths import list_series, list_shards, series_dir, shard_path
+from bottleneck.cache.format.series import Series, SeriesLike
 from bottleneck.cache.format.shard import ShardData, ShardHeader, read_header
 from bottleneck.data import ImageTable
 from bottleneck.errors import ShardError
-from bottleneck.spec import ModelReference, Spec
+from bottleneck.spec import ModelReference, Spec, ViewRecipe
 
 REMOVED = "removed: the file is not there any more"
 
@@ -74,25 +75,49 @@ class CacheDirectory:
     @property
     def layers(self) -> list[str]:
         """Return the names of the layers for which extraction has begun, sorted."""
-        return list_layer_dirs(self.path)
+        return [series.layer for series in self.series if not series.view]
+
+    @property
+    def series(self) -> list[Series]:
+        """Return the series that were begun: each view of each layer, sorted."""
+        return list_series(self.path)
+
+    @property
+    def view_recipe(self) -> ViewRecipe | None:
+        """Return how the views of each image are made; None in a cache without any."""
+        return self.manifest.view_recipe
+
+    @property
+    def views_begun(self) -> int:
+        """Return how many views the layer with the most has, finished or not; 1 is the image."""
+        return max((series.view for series in self.series), default=0) + 1
+
+    @property
+    def has_views(self) -> bool:
+        """Return whether there is any shard of a view; only names are looked at."""
+        return any(series.view and list_shards(self.folder(series)) for series in self.series)
+
+    def series_of(self, layer: str) -> list[Series]:
+        """Return the series of a layer that were begun, view 0 first; that one in any case."""
+        return [series for series in self.series if series.layer == layer] or [Series(layer)]
 
     def rows(self, shard: int) -> range:
         """Return the rows that a shard holds."""
         start = shard * self.layout.shard_size
         return range(start, min(start + self.layout.shard_size, len(self.images)))
 
-    def folder(self, layer: str) -> Path:
-        """Return the folder of a layer's shards."""
-        return layer_dir(self.path, layer)
+    def folder(self, layer: SeriesLike) -> Path:
+        """Return the folder of the shards of a series."""
+        return series_dir(self.path, layer)
 
-    def shard_path(self, layer: str, shard: int) -> Path:
+    def shard_path(self, layer: SeriesLike, shard: int) -> Path:
         """Return the file of a finished shard."""
         return shard_path(self.folder(layer), shard)
 
     def finished_shards(
-        self, layer: str, shards: Iterable[int] | None = None
+        self, layer: SeriesLike, shards: Iterable[int] | None = None
     ) -> dict[int, ShardHeader]:
-        """Return the headers of a layer's finished shards.
+        """Return the headers of the finished shards of a series.
 
         A shard is finished if its file has its full length, belongs to this cache and holds all
         of its rows, and if none of its images has changed in an update that has not ended.
@@ -100,7 +125,8 @@ class CacheDirectory:
 
         Parameters
         ----------
-        layer : str
+        layer : str or Series
+            A layer's plain images, or one view of them.
         shards : iterable of int, optional
             The shards to look at, for example those of one array task. All unless given.
 
@@ -129,22 +155,23 @@ class CacheDirectory:
             return None  # to be extracted; `verify` says what is wrong with it
         return known[1]
 
-    def absent_shards(self, layer: str) -> set[int]:
-        """Return the shards of a layer that have no file; only names are looked at."""
+    def absent_shards(self, layer: SeriesLike) -> set[int]:
+        """Return the shards of a series that have no file; only names are looked at."""
         return set(range(self.shard_count)) - set(list_shards(self.folder(layer)))
 
-    def is_full(self, layers: Iterable[str]) -> bool:
-        """Return whether all shard files of some layers exist; only names are looked at."""
+    def is_full(self, layers: Iterable[SeriesLike]) -> bool:
+        """Return whether all shard files of some series exist; only names are looked at."""
         return not any(self.absent_shards(layer) for layer in layers)
 
     def row_validity(
-        self, layer: str, shards: Iterable[int] | None = None
+        self, layer: SeriesLike, shards: Iterable[int] | None = None
     ) -> tuple[NDArray[np.bool_], dict[int, str]]:
-        """Return which rows of a layer have codes.
+        """Return which rows of a series have codes.
 
         Parameters
         ----------
-        layer : str
+        layer : str or Series
+            A layer's plain images, or one view of them.
         shards : iterable of int, optional
             The shards to look at. All unless given.
 
@@ -158,7 +185,7 @@ class CacheDirectory:
         return row_validity(self.images, self.finished_shards(layer, shards))
 
     def rejected(self, shards: Iterable[int] | None = None) -> dict[int, str]:
-        """Return the rows that gave no codes in any layer, with the reason of each.
+        """Return the rows that gave no codes in any series, with the reason of each.
 
         Parameters
         ----------
@@ -166,29 +193,31 @@ class CacheDirectory:
             The shards to look at. All unless given.
         """
         reasons: dict[int, str] = {}
-        for layer in self.layers:
-            reasons.update(self.row_validity(layer, shards)[1])
+        for series in self.series:
+            reasons.update(self.row_validity(series, shards)[1])
         return dict(sorted(reasons.items()))
 
-    def mismatch_reason(self, layer: str, shard: int, header: ShardHeader) -> str:
+    def mismatch_reason(self, layer: SeriesLike, shard: int, header: ShardHeader) -> str:
         """Return why a header is not that of a shard of this cache; empty if it is.
 
         Parameters
         ----------
-        layer : str
-            The layer that the shard should be of.
+        layer : str or Series
+            The series that the shard should be of.
         shard : int
             Its number.
         header : ShardHeader
             The header of the file under its name.
         """
-        version = self.manifest.version
+        version, series = self.manifest.version, Series.of(layer)
         if header.manifest.version != version:
             return f"of format version {header.manifest.version}, in a cache of version {version}"
-        if header.view:
-            return f"of view {header.view} of its images"
-        if header.manifest.spec != self.spec or header.layer != layer:
+        if header.manifest.spec != self.spec or header.layer != series.layer:
             return f"of another spec or layer ({header.layer})"
+        of_recipe = not series.view or header.manifest.view_recipe == self.view_recipe
+        if header.view != series.view or not of_recipe:
+            recipe = header.manifest.view_recipe or "an unnamed recipe"
+            return f"of view {header.view} of its images{f', made by {recipe}' * bool(header.view)}"
         if header.manifest.cache_id != self.manifest.cache_id:
             return "of another cache"
         if header.rows != self.rows(shard):
@@ -196,14 +225,14 @@ class CacheDirectory:
         return ""
 
     def require_matching_rows(
-        self, layer: str, shard: int, header: ShardHeader, content: ShardData
+        self, layer: SeriesLike, shard: int, header: ShardHeader, content: ShardData
     ) -> None:
         """Require that a shard holds the rows and images that this cache has for it.
 
         Parameters
         ----------
-        layer : str
-            The layer that the shard should be of.
+        layer : str or Series
+            The series that the shard should be of.
         shard : int
             Its number.
         header : ShardHeader
@@ -213,7 +242,7 @@ class CacheDirectory:
         Raises
         ------
         ShardError
-            It is of another cache, layer or place, or holds other rows or images.
+            It is of another cache, series or place, or holds other rows or images.
         """
         path, rows = self.shard_path(layer, shard), self.rows(shard)
         if reason := self.mismatch_reason(layer, shard, header):
@@ -227,13 +256,13 @@ class CacheDirectory:
 def row_validity(
     images: ImageTable, finished: dict[int, ShardHeader]
 ) -> tuple[NDArray[np.bool_], dict[int, str]]:
-    """Return which rows of a layer have codes.
+    """Return which rows of a series have codes.
 
     Parameters
     ----------
     images : ImageTable
     finished : dict of int to ShardHeader
-        Headers of the layer's finished shards, ascending.
+        Headers of the series' finished shards, ascending.
 
     Returns
     -------

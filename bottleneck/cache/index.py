@@ -1,13 +1,16 @@
 """Write the derived files of a cache, which other programs can read.
 
-``codes.h5`` shows each layer as one virtual array over its shards. ``rejected.csv`` lists the rows
-that gave no codes. This package never reads them; they can be rebuilt from the shards.
+``codes.h5`` shows each layer, and all views of it, as virtual arrays over its shards.
+``rejected.csv`` lists the rows that gave no codes. This package never reads them; they can be
+rebuilt from the shards.
 """
 
 import contextlib
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,7 @@ from numpy.typing import NDArray
 from bottleneck.cache.directory import CacheDirectory, row_validity
 from bottleneck.cache.format.envelope import FileType, verify_envelope
 from bottleneck.cache.format.hdf5 import create_hdf5, virtual_dataset
+from bottleneck.cache.format.series import Series
 from bottleneck.cache.format.shard import ShardHeader
 from bottleneck.data import ImageTable, format_rows
 from bottleneck.errors import ShardError
@@ -31,9 +35,9 @@ class IndexedLayer:
     Attributes
     ----------
     shards : list of (Path, ShardHeader)
-        Finished shards, at least one.
-    valid : ndarray of bool, shape (rows,)
-        Which rows have codes.
+        Finished shards of all views, at least one.
+    valid : ndarray of bool, shape (rows,) or (rows, views)
+        Which rows have codes, in each view if there are several.
     """
 
     shards: list[tuple[Path, ShardHeader]]
@@ -52,11 +56,11 @@ def write_derived_files(cache: CacheDirectory) -> dict[int, str]:
     dict of int to str
         The rows that gave no codes in any layer, with the reason of each.
     """
-    finished = {layer: cache.finished_shards(layer) for layer in cache.layers}
+    finished = _finished(cache)
     reasons = _write(cache, finished)
     # If several tasks end together, one may write a state that lacks the last shard of another.
     # Each looks again after it has written, so that the last write is complete.
-    while (now := {layer: cache.finished_shards(layer) for layer in cache.layers}) != finished:
+    while (now := _finished(cache)) != finished:
         finished = now
         reasons = _write(cache, finished)
     return reasons
@@ -68,15 +72,23 @@ def delete_derived_files(cache: CacheDirectory) -> None:
         (cache.path / name).unlink(missing_ok=True)
 
 
-def _write(cache: CacheDirectory, finished: dict[str, dict[int, ShardHeader]]) -> dict[int, str]:
+def _finished(cache: CacheDirectory) -> dict[Series, dict[int, ShardHeader]]:
+    return {series: cache.finished_shards(series) for series in cache.series}
+
+
+def _write(cache: CacheDirectory, finished: dict[Series, dict[int, ShardHeader]]) -> dict[int, str]:
     reasons: dict[int, str] = {}
     layers: dict[str, IndexedLayer] = {}
-    for layer, headers in finished.items():
-        valid, why = row_validity(cache.images, headers)
-        reasons.update(why)
-        if headers:
-            shards = [(cache.shard_path(layer, shard), h) for shard, h in headers.items()]
-            layers[layer] = IndexedLayer(shards, valid)
+    for layer, group in groupby(finished, key=lambda series: series.layer):
+        shards, valid = [], []
+        for series in group:
+            flags, why = row_validity(cache.images, finished[series])
+            reasons.update(why)
+            valid.append(flags)
+            found = finished[series].items()
+            shards += [(cache.shard_path(series, shard), header) for shard, header in found]
+        if shards:
+            layers[layer] = IndexedLayer(shards, np.stack(valid, 1) if valid[1:] else valid[0])
     reasons = dict(sorted(reasons.items()))
     write_rejected(cache.path / "rejected.csv", cache.images, reasons)
     write_index(cache.path / "codes.h5", layers)
@@ -87,7 +99,9 @@ def write_index(path: Path, layers: dict[str, IndexedLayer]) -> None:
     """Write an HDF5 file in which each layer is one virtual array over its shards.
 
     ``file[layer]`` holds the codes, NaN for rows without a shard. ``file[f"{layer}:valid"]`` says
-    which rows have codes. An intact index with the same content is not written again.
+    which rows have codes. Where there are several views, ``file[f"{layer}:views"]`` holds the codes
+    of all, and ``file[f"{layer}:views:valid"]`` says which there are. An intact index with the
+    same content is not written again.
 
     Parameters
     ----------
@@ -96,19 +110,25 @@ def write_index(path: Path, layers: dict[str, IndexedLayer]) -> None:
     layers : dict of str to IndexedLayer
         By the name of the layer.
     """
-    sources = {name: _sources(path, layer) for name, layer in layers.items()}
-    flags = [layer.valid.tobytes() for layer in layers.values()]
-    says = sha256(json.dumps(sources).encode(), *flags)
+    arrays = {
+        name: (sources, valid)
+        for layer, content in layers.items()
+        for name, sources, valid in _arrays(path.parent, layer, content)
+        if sources
+    }
+    says = sha256(
+        json.dumps({name: sources for name, (sources, _) in arrays.items()}).encode(),
+        *(valid.tobytes() for _, valid in arrays.values()),
+    )
     with contextlib.suppress(ShardError):
         if verify_envelope(path, FILE_TYPE).get("says") == says:
             return
 
     def write() -> None:
         with create_hdf5(path, FILE_TYPE, {"says": says}) as file:
-            for name, layer in layers.items():
-                shape = (len(layer.valid), *layer.shards[0][1].shape[1:])
-                virtual_dataset(file, name, shape, sources[name])
-                file[f"{name}:valid"] = layer.valid
+            for name, (sources, valid) in arrays.items():
+                virtual_dataset(file, name, (*valid.shape, *sources[0][2][1:]), sources)
+                file[f"{name}:valid"] = valid
 
     # HDF5 writes through a Python file, and would lose an exception that a signal raises in it.
     # Python runs signal handlers in the main thread alone, so the index is written in another.
@@ -131,8 +151,29 @@ def write_rejected(path: Path, images: ImageTable, reasons: dict[int, str]) -> N
     write_text_if_changed(path, f"row,path,reason\r\n{lines}")
 
 
-def _sources(path: Path, layer: IndexedLayer) -> list[tuple[str, int, tuple[int, ...], str]]:
+_Source = tuple[str, tuple[int, ...], tuple[int, ...], str]
+
+
+def _arrays(
+    root: Path, layer: str, content: IndexedLayer
+) -> Iterator[tuple[str, list[_Source], NDArray[np.bool_]]]:
+    """Yield the arrays that show a layer: its plain images, and all views if there are more."""
+    valid = content.valid
+    plain = [(path, header) for path, header in content.shards if not header.view]
+    yield layer, _sources(root, plain), valid if valid.ndim == 1 else valid[:, 0]
+    if valid.ndim > 1:
+        yield f"{layer}:views", _sources(root, content.shards, views=True), valid
+
+
+def _sources(
+    root: Path, shards: list[tuple[Path, ShardHeader]], *, views: bool = False
+) -> list[_Source]:
     return [
-        (shard.relative_to(path.parent).as_posix(), header.start, header.shape, header.dtype)
-        for shard, header in layer.shards
+        (
+            path.relative_to(root).as_posix(),
+            (header.start, header.view) if views else (header.start,),
+            header.shape,
+            header.dtype,
+        )
+        for path, header in shards
     ]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bottleneck.cache.directory import CacheDirectory
 from bottleneck.cache.format.float16 import widen_float16
+from bottleneck.cache.format.series import Series, SeriesLike
 from bottleneck.cache.format.shard import OpenShard, open_shard
 from bottleneck.data import find_split, split_rows
 from bottleneck.errors import CacheError, ShardError, UnknownNameError
@@ -41,8 +42,8 @@ class CacheReader(CacheDirectory):
             raise UnknownNameError(f"split of {self.path}", split, sorted(set(splits) - {""}))
         return split_rows(self.images, usable, found)
 
-    def valid_rows(self, layer: str) -> NDArray[np.bool_]:
-        """Return which rows of a complete layer have codes, shape (rows,).
+    def views(self, layer: str) -> int:
+        """Return how many views of each image a layer has: 1 if it has the images alone.
 
         Parameters
         ----------
@@ -51,22 +52,60 @@ class CacheReader(CacheDirectory):
         Raises
         ------
         CacheError
-            The cache has no such layer, or the layer is not complete.
+            The cache has no such layer, or a view of it is not complete.
         """
+        self._require_layer(layer)
+        series = self.series_of(layer)
+        for each in series:
+            self._require_finished(each)
+        return len(series)
+
+    def valid_rows(self, layer: str, views: int = 1) -> NDArray[np.bool_]:
+        """Return which rows of a complete layer have codes, shape (rows,).
+
+        Parameters
+        ----------
+        layer : str
+        views : int
+            A row must have codes in each of the first `views` views, counted from the image.
+
+        Raises
+        ------
+        CacheError
+            The cache has no such layer or view, or it is not complete.
+        """
+        self._require_layer(layer)
+        valid = np.ones(len(self.images), dtype=bool)
+        for view in range(views):
+            series = Series(layer, view)
+            self._require_finished(series)
+            valid &= self.row_validity(series)[0]
+        return valid
+
+    def _require_layer(self, layer: str) -> None:
         if layer not in self.layers:
             raise CacheError(
                 f"{self.path} has no layer {layer!r}, it has {', '.join(self.layers) or 'none'}: "
                 f"`bottleneck.extract` with `layers={layer}` adds it"
             )
-        missing = self.shard_count - len(self.finished_shards(layer))
-        if missing:
-            raise CacheError(
-                f"{self.path}: layer {layer!r} lacks {missing} of {self.shard_count} shards: run "
-                "the same `bottleneck.extract` again to finish it"
-            )
-        return self.row_validity(layer)[0]
 
-    def read_codes(self, layer: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def _require_finished(self, series: Series) -> None:
+        missing = self.shard_count - len(self.finished_shards(series))
+        if not missing:
+            return
+        layer = f"layer {series.layer!r}"
+        if series not in self.series:
+            raise CacheError(
+                f"{self.path}: {layer} has no view {series.view}: `bottleneck.extract` with "
+                f"`views={series.view + 1}` adds it"
+            )
+        what = f"view {series.view} of {layer}" if series.view else layer
+        raise CacheError(
+            f"{self.path}: {what} lacks {missing} of {self.shard_count} shards: run the same "
+            "`bottleneck.extract` again to finish it"
+        )
+
+    def read_codes(self, layer: str, rows: NDArray[np.int64], view: int = 0) -> NDArray[np.float32]:
         """Read the codes of some rows, flattened. Each shard is verified and read once.
 
         Parameters
@@ -75,6 +114,8 @@ class CacheReader(CacheDirectory):
             A complete layer.
         rows : ndarray of int64, shape (n,)
             Ascending row numbers, each valid.
+        view : int
+            Number of a view; 0 is the image itself.
 
         Returns
         -------
@@ -89,19 +130,19 @@ class CacheReader(CacheDirectory):
         result: NDArray[np.float32] | None = None
         for shard in np.unique(rows // size).tolist():
             first, end = np.searchsorted(rows, [shard * size, (shard + 1) * size])
-            codes = self.read_checked(layer, shard)
+            codes = self.read_checked(Series(layer, view), shard)
             codes = codes.reshape(len(codes), -1)[rows_as_slice(rows[first:end] - shard * size)]
             if result is None:
                 result = np.empty((len(rows), codes.shape[1]), dtype=np.float32)
             result[first:end] = widen_float16(codes)
         return np.empty((0, 0), dtype=np.float32) if result is None else result
 
-    def read_checked(self, layer: str, shard: int) -> NDArray[Any]:
+    def read_checked(self, layer: SeriesLike, shard: int) -> NDArray[Any]:
         """Verify a shard and read its codes, in the stored type.
 
         Parameters
         ----------
-        layer : str
+        layer : str or Series
         shard : int
 
         Raises
@@ -116,7 +157,7 @@ class CacheReader(CacheDirectory):
         return content.codes
 
     def read_blocks(
-        self, layer: str, shard: int, rows: int, *, verify: bool
+        self, layer: str, shard: int, rows: int, *, verify: bool, view: int = 0
     ) -> Iterator[NDArray[Any]]:
         """Read the codes of a shard block by block.
 
@@ -128,6 +169,8 @@ class CacheReader(CacheDirectory):
             Maximum rows of a block.
         verify : bool
             Whether to verify the shard first; needed once in a run.
+        view : int
+            Number of a view; 0 is the image itself.
 
         Yields
         ------
@@ -139,19 +182,20 @@ class CacheReader(CacheDirectory):
         ShardError
             The shard is absent, damaged, or holds other rows or images.
         """
-        with self._open(layer, shard) as opened:
+        series = Series(layer, view)
+        with self._open(series, shard) as opened:
             if verify:
-                self._verify(layer, shard, opened)
+                self._verify(series, shard, opened)
             yield from opened.blocks(rows)
 
-    def verify_shard(self, layer: str, shard: int) -> None:
+    def verify_shard(self, layer: SeriesLike, shard: int) -> None:
         """Verify a shard: every byte, and that it holds the rows and images of this cache.
 
         The codes are not decompressed.
 
         Parameters
         ----------
-        layer : str
+        layer : str or Series
         shard : int
 
         Raises
@@ -162,12 +206,12 @@ class CacheReader(CacheDirectory):
         with self._open(layer, shard) as opened:
             self._verify(layer, shard, opened)
 
-    def _verify(self, layer: str, shard: int, opened: OpenShard) -> None:
+    def _verify(self, layer: SeriesLike, shard: int, opened: OpenShard) -> None:
         opened.verify()
         self.require_matching_rows(layer, shard, opened.header, opened.metadata())
 
     @contextmanager
-    def _open(self, layer: str, shard: int) -> Iterator[OpenShard]:
+    def _open(self, layer: SeriesLike, shard: int) -> Iterator[OpenShard]:
         """Open a shard; errors say how to repair it."""
         try:
             with open_shard(self.shard_path(layer, shard)) as opened:

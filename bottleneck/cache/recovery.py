@@ -6,13 +6,13 @@ lost with the two small files.
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from bottleneck.cache.format.manifest import Manifest, manifest_text, read_manifest
-from bottleneck.cache.format.paths import files_in, layer_dir, list_layer_dirs
+from bottleneck.cache.format.paths import files_in, list_series, series_dir
 from bottleneck.cache.format.shard import ShardData, open_shard
 from bottleneck.cache.store import Cache
 from bottleneck.data import ImageTable
@@ -78,8 +78,7 @@ def recover_cache(path: Path) -> RecoveredCache:
         if not counts:
             raise
         lost["spec.json"] = _reason(path / "spec.json", error)
-        # A shard of another cache may have been copied into this one: the majority decides.
-        ((manifest, _),) = counts.most_common(1)
+        manifest = _majority(counts)
     try:
         images = ImageTable.read_csv(path / "images.csv")
     except (FileNotFoundError, ImagesTableError) as error:
@@ -88,13 +87,28 @@ def recover_cache(path: Path) -> RecoveredCache:
     return RecoveredCache(Cache(path, manifest, images), lost)
 
 
+def _majority(counts: Counter[Manifest]) -> Manifest:
+    """Return the manifest of the cache: a shard of another one may have been copied into it.
+
+    Shards from before the cache had views know no recipe, so that is decided by the others.
+    """
+    caches, recipes = Counter[Manifest](), Counter[Manifest]()
+    for manifest, count in counts.items():
+        caches[replace(manifest, view_recipe=None)] += count
+    ((cache, _),) = caches.most_common(1)
+    for manifest, count in counts.items():
+        if manifest.view_recipe and replace(manifest, view_recipe=None) == cache:
+            recipes[manifest] += count
+    return recipes.most_common(1)[0][0] if recipes else cache
+
+
 def _reason(file: Path, error: OSError | ImagesTableError) -> str:
     return str(error).rpartition(f"{file.name}")[2].lstrip(": ") if file.is_file() else "missing"
 
 
 def _intact_shards(path: Path) -> Iterator[tuple[Manifest, ShardData]]:
     """Verify all shards, and read the rows of those that are intact."""
-    files = [file for layer in list_layer_dirs(path) for file in files_in(layer_dir(path, layer))]
+    files = [file for series in list_series(path) for file in files_in(series_dir(path, series))]
     for file in files:
         if file.suffix == ".h5":
             try:

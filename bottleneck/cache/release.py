@@ -4,8 +4,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from bottleneck.cache.format.manifest import is_cache, read_manifest
-from bottleneck.cache.format.paths import files_in, layer_dir, list_layer_dirs
+from bottleneck.cache.format.paths import files_in, list_series, series_dir
 from bottleneck.cache.store import Cache
+from bottleneck.errors import SpecMismatchError
 
 
 def release_empty_cache(path: Path) -> bool:
@@ -26,7 +27,7 @@ def release_empty_cache(path: Path) -> bool:
     >>> release_empty_cache(Path("tests/data/before/cache"))
     False
     """
-    folders = [layer_dir(path, layer) for layer in list_layer_dirs(path)]
+    folders = [series_dir(path, series) for series in list_series(path)]
     if not is_cache(path) or any(files_in(folder) for folder in folders):
         return False
     for name in ("spec.json", "codes.h5", "rejected.csv", "images.csv"):
@@ -38,7 +39,7 @@ def release_empty_cache(path: Path) -> bool:
 
 
 def require_bound(cache: Cache) -> None:
-    """Require that a cache has the spec of the run that is about to write a shard.
+    """Require that a cache has the spec and views of the run that is about to write a shard.
 
     Parameters
     ----------
@@ -52,7 +53,13 @@ def require_bound(cache: Cache) -> None:
     """
     if not is_cache(cache.path):
         return  # it is only a folder of shards
-    read_manifest(cache.path).spec.require(
+    manifest = read_manifest(cache.path)
+    if cache.view_recipe not in (None, manifest.view_recipe):
+        raise SpecMismatchError(
+            f"another run has begun views by {manifest.view_recipe} in cache {cache.path}, this "
+            f"run makes them by {cache.view_recipe}: name another cache with `out`"
+        )
+    manifest.spec.require(
         cache.spec,
         this=f"cache {cache.path}, which another run has begun anew,",
         that="this run",

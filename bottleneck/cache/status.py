@@ -15,27 +15,30 @@ from bottleneck.runtime import (
     format_table,
     pending_by_task,
 )
-from bottleneck.spec import Spec
+from bottleneck.spec import Spec, ViewRecipe
 
 _MAX_REJECTED = 10  # lines
 
 
 @dataclass(frozen=True)
 class LayerStatus:
-    """State of one layer.
+    """State of one layer, with all views that were begun.
 
     Attributes
     ----------
     done, rejected, missing : int
-        Rows that gave codes, gave none, and are still to be extracted. Together all rows.
+        Rows that gave codes in every view, gave none, and are still to be extracted in some view.
+        Together all rows.
     missing_shards : tuple of int
-        The shards that are still to be extracted.
+        The shards that are still to be extracted in some view.
     shape : tuple of int
         Shape of one image's code; empty while no shard is finished.
     dtype : str
         Type of the stored codes; ``"float16+float32"`` where float16 could not hold a shard.
     bytes : int
         Size of the layer's files.
+    views : int
+        Views of each image, of which the first is the image itself.
     """
 
     done: int
@@ -45,6 +48,7 @@ class LayerStatus:
     shape: tuple[int, ...]
     dtype: str
     bytes: int
+    views: int = 1
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ class CacheStatus:
         Why an image gave no codes, by its path.
     tasks : int
         Number of array tasks among which the missing shards are divided.
+    view_recipe : ViewRecipe or None
+        How the views of each image are made, if there are any.
     """
 
     path: Path
@@ -71,6 +77,7 @@ class CacheStatus:
     layers: Mapping[str, LayerStatus]
     rejected: Mapping[str, str]
     tasks: int = 1
+    view_recipe: ViewRecipe | None = None
 
     @property
     def without_codes(self) -> list[str]:
@@ -100,6 +107,7 @@ class CacheStatus:
             "complete": self.complete,
             "spec_digest": self.spec.digest(),
             "spec": self.spec.to_json(),
+            "views": self.view_recipe.to_json() if self.view_recipe else None,
             "layers": {
                 name: {
                     "done": layer.done,
@@ -108,6 +116,7 @@ class CacheStatus:
                     "shape": list(layer.shape),
                     "dtype": layer.dtype,
                     "bytes": layer.bytes,
+                    "views": layer.views,
                 }
                 for name, layer in self.layers.items()
             },
@@ -146,24 +155,29 @@ class CacheStatus:
             f"cache {self.path}: {self.rows} rows of {spec.model}, weights "
             f"{spec.weights_digest[:12]}, {spec.transform.crop} px, {spec.precision}, "
             f"{'relu, ' if spec.relu else ''}{pooled}"
+            f"{f', views by {self.view_recipe}' if self.view_recipe else ''}"
         )
 
     def _table(self) -> str:
-        return format_table(
-            ["layer", "done", "rejected", "missing", "code", "dtype", "size"],
-            (
-                [
-                    name,
-                    str(layer.done),
-                    str(layer.rejected),
-                    str(layer.missing),
-                    "×".join(map(str, layer.shape)),
-                    layer.dtype,
-                    format_size(layer.bytes),
-                ]
-                for name, layer in self.layers.items()
-            ),
-        )
+        heads = ["layer", "done", "rejected", "missing", "views", "code", "dtype", "size"]
+        rows = [
+            [
+                name,
+                str(layer.done),
+                str(layer.rejected),
+                str(layer.missing),
+                str(layer.views),
+                "×".join(map(str, layer.shape)),
+                layer.dtype,
+                format_size(layer.bytes),
+            ]
+            for name, layer in self.layers.items()
+        ]
+        if not self.view_recipe:  # nothing to be said of views where nobody asked for any
+            views = heads.index("views")
+            for row in (heads, *rows):
+                del row[views]
+        return format_table(heads, rows)
 
 
 def describe(
@@ -190,31 +204,39 @@ def describe(
     status: dict[str, LayerStatus] = {}
     reasons: dict[int, str] = {}
     for layer in dict.fromkeys([*(layers or begun), *begun]):
-        finished = cache.finished_shards(layer, shards)
-        valid, why = row_validity(cache.images, finished)
+        views = [cache.finished_shards(series, shards) for series in cache.series_of(layer)]
+        why: dict[int, str] = {}
+        for finished in views:
+            why |= row_validity(cache.images, finished)[1]
         if layer in begun:
             reasons.update(why)
         if not layers or layer in layers:
-            status[layer] = _layer_status(cache, finished, shards, int(valid.sum()), len(why))
+            status[layer] = _layer_status(cache, views, shards, why)
     rejected = {cache.images.path[row]: reasons[row] for row in sorted(reasons)}
-    return CacheStatus(cache.path, len(cache.images), cache.spec, status, rejected, tasks)
+    return CacheStatus(
+        cache.path, len(cache.images), cache.spec, status, rejected, tasks, cache.view_recipe
+    )
 
 
 def _layer_status(
     cache: CacheDirectory,
-    finished: dict[int, ShardHeader],
+    views: Sequence[Mapping[int, ShardHeader]],
     shards: Collection[int],
-    done: int,
-    rejected: int,
+    reasons: Mapping[int, str],
 ) -> LayerStatus:
-    headers = list(finished.values())
-    missing = tuple(shard for shard in shards if shard not in finished)
+    headers = [header for finished in views for header in finished.values()]
+    missing = tuple(shard for shard in shards if any(shard not in done for done in views))
+    absent, size = set(missing), cache.layout.shard_size
+    rejected = sum(row // size not in absent for row in reasons)
+    unfinished = sum(len(cache.rows(shard)) for shard in missing)
+    every = sum(len(cache.rows(shard)) for shard in shards)
     return LayerStatus(
-        done=done,
+        done=every - unfinished - rejected,
         rejected=rejected,
-        missing=sum(len(cache.rows(shard)) for shard in missing),
+        missing=unfinished,
         missing_shards=missing,
         shape=headers[0].shape[1:] if headers else (),
         dtype="+".join(sorted({header.dtype for header in headers})) or cache.layout.dtype,
         bytes=sum(header.bytes for header in headers),
+        views=len(views),
     )

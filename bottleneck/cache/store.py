@@ -19,7 +19,7 @@ from bottleneck.cache.format.manifest import (
     read_manifest,
     require_cache,
 )
-from bottleneck.cache.format.paths import list_layer_dirs
+from bottleneck.cache.format.paths import list_series
 from bottleneck.cache.index import delete_derived_files, write_derived_files
 from bottleneck.cache.reading import CacheReader
 from bottleneck.cache.status import CacheStatus, describe
@@ -271,7 +271,7 @@ def layers_in(cache: CacheLike) -> list[str]:
     if not isinstance(cache, (str, os.PathLike)):
         return open_cache(cache).layers
     require_cache(Path(cache))
-    return list_layer_dirs(Path(cache))
+    return [series.layer for series in list_series(Path(cache)) if not series.view]
 
 
 def kept_text(path: Path) -> str:
@@ -295,7 +295,7 @@ def kept_text(path: Path) -> str:
         return f"{path} was not begun"
     cache = open_cache(path)
     kept = [
-        f"{len(cache.finished_shards(layer))} of {cache.shard_count} shards of {layer}"
-        for layer in cache.layers
+        f"{len(cache.finished_shards(series))} of {cache.shard_count} shards of {series}"
+        for series in cache.series
     ]
     return f"{path} holds {', '.join(kept) or 'no shard yet'}"

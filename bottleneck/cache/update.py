@@ -9,7 +9,7 @@ Nothing is deleted before its replacement stands, and a kill between any two ste
    changed: their time is -1. The shards that hold them do not count as finished until step 6,
    and every later run compares them again.
 4. Each stale shard is replaced by its successor, by one rename. Until then it stays.
-5. Stale shards of layers that are not part of the run are removed: nobody makes their successors.
+5. Stale shards of series that are not part of the run are removed: nobody makes their successors.
 6. The table is written with the present sizes and times of all rows that the run was for.
 
 A run that is killed before step 6 leaves rows of time -1. The next run compares them: shards that
@@ -37,12 +37,13 @@ from bottleneck.cache.format.manifest import (
     manifest_text,
     read_manifest,
 )
+from bottleneck.cache.format.series import Series, SeriesLike
 from bottleneck.cache.merge import ImageChanges, MergedImages, merge_images
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.data import ImageSource, ImageTable
 from bottleneck.errors import CacheError, ImagesTableError, SpecMismatchError
 from bottleneck.runtime import ArrayTask, write_text_atomic
-from bottleneck.spec import ModelReference, Spec
+from bottleneck.spec import ModelReference, Spec, ViewRecipe
 
 _CHUNK = 4096  # rows
 
@@ -58,17 +59,18 @@ class CacheUpdate:
     changes : ImageChanges
         Changes since the last update; none for a new cache. Of one task of several, changed and
         touched images are those of its own shards.
-    stale : frozenset of (str, int)
-        Layer and number of each shard that was made of other bytes than its images have now.
+    stale : frozenset of (Series, int)
+        Series and number of each shard that was made of other bytes than its images have now.
     new : bool
         Whether there was no cache when the update was planned.
     """
 
     cache: Cache
     changes: ImageChanges
-    stale: frozenset[tuple[str, int]]
+    stale: frozenset[tuple[Series, int]]
     new: bool
     _until_finished: ImageTable  # from `apply` until `finish`
+    _gives_recipe: bool = False  # of views, to a cache that is without
     _opened: ImageTable | None = None  # what the update was planned from
     _task: ArrayTask = ArrayTask()
     _digests: dict[int, str] = dataclasses.field(default_factory=dict)  # of changed rows, now
@@ -95,25 +97,35 @@ class CacheUpdate:
             # They would be shorter than the shards that grow, or call rows valid that were.
             cache.delete_derived_files()
         cache = self._write(self._until_finished)
-        if not is_cache(cache.path):
-            write_text_atomic(cache.path / "spec.json", manifest_text(cache.manifest))  # last
-        if not self.new:
+        if not (self.new or self._gives_recipe):
             return cache
+        self._write_manifest()  # last
         # Tasks that begin together all write a manifest, and the last rename wins. If images were
         # added in between, the cache ids differ.
         return dataclasses.replace(cache, manifest=read_manifest(cache.path))
 
-    def finish(self, cache: Cache, layers: Collection[str]) -> Cache:
-        """Record that the task's shards of some layers are of the images as they are now.
+    def _write_manifest(self) -> None:
+        """Write ``spec.json`` for a new cache, or with the recipe for the first views of one."""
+        path, manifest = self.cache.path, self.cache.manifest
+        if is_cache(path):  # as others have left it since
+            present = read_manifest(path)
+            recipe = manifest.view_recipe
+            manifest = _with_recipe(dataclasses.replace(self.cache, manifest=present), recipe)
+            if manifest == present:
+                return
+        write_text_atomic(path / "spec.json", manifest_text(manifest))
 
-        Stale shards of other layers are removed, unless somebody has replaced them.
+    def finish(self, cache: Cache, layers: Collection[SeriesLike]) -> Cache:
+        """Record that the task's shards of some series are of the images as they are now.
+
+        Stale shards of other series are removed, unless somebody has replaced them.
 
         Parameters
         ----------
         cache : Cache
             What `apply` returned.
-        layers : collection of str
-            Layers of which every shard of the task is finished.
+        layers : collection of str or Series
+            Series of which every shard of the task is finished.
 
         Returns
         -------
@@ -125,19 +137,20 @@ class CacheUpdate:
         OSError
             A file could not be written or removed.
         """
-        others = [item for item in sorted(self.stale) if item[0] not in layers]
+        made = set(map(Series.of, layers))
+        others = [item for item in sorted(self.stale) if item[0] not in made]
         stale = [item for item in others if self._is_stale(*item)]
         if stale:
             cache.delete_derived_files()
-        for layer, shard in stale:
-            cache.shard_path(layer, shard).unlink(missing_ok=True)
+        for series, shard in stale:
+            cache.shard_path(series, shard).unlink(missing_ok=True)
         if self._until_finished is self.cache.images:
             return cache
         return dataclasses.replace(self._write(self.cache.images), manifest=cache.manifest)
 
-    def _is_stale(self, layer: str, shard: int) -> bool:
+    def _is_stale(self, series: Series, shard: int) -> bool:
         rows = [row for row in self.cache.rows(shard) if row in self._digests]
-        then = stored_digests(self.cache, shard, rows).get(layer, {})
+        then = stored_digests(self.cache, shard, rows).get(series, {})
         return any(self._digests[row] != digest for row, digest in then.items())
 
     def _write(self, table: ImageTable) -> Cache:
@@ -157,6 +170,7 @@ def plan_update(
     spec: Spec,
     layout: StorageLayout,
     reference: ModelReference,
+    view_recipe: ViewRecipe | None = None,
     check_content: bool = False,
     task: ArrayTask = ArrayTask(),
 ) -> CacheUpdate:
@@ -178,6 +192,8 @@ def plan_update(
         The storage layout of the run; must equal that of an existing cache.
     reference : ModelReference
         Where the network came from; stored in a new cache.
+    view_recipe : ViewRecipe, optional
+        How views are made, in a run that makes some; must equal that of a cache that has views.
     check_content : bool
         Whether images of the same size and time are read and compared as well.
     task : ArrayTask
@@ -190,7 +206,7 @@ def plan_update(
     Raises
     ------
     SpecMismatchError
-        The cache has another spec or layout, or none of the images.
+        The cache has another spec, layout or recipe of views, or none of the images.
     CacheError
         The path is in use for something else.
     OSError
@@ -201,22 +217,27 @@ def plan_update(
     if not is_cache(path):
         _require_free(path)
     if not is_cache(path):
-        manifest = Manifest(spec, layout, reference, cache_id=images.digest)
+        manifest = Manifest(spec, layout, reference, images.digest, view_recipe=view_recipe)
         new = Cache(path, manifest, images)
         return CacheUpdate(new, ImageChanges(), frozenset(), new=True, _until_finished=images)
     cache = open_cache(cache, images)
     _require_same(cache.manifest, path, spec, layout)
+    opened, cache = cache, dataclasses.replace(cache, manifest=_with_recipe(cache, view_recipe))
+    gives_recipe = cache.manifest != opened.manifest
     if cache.images is images and not check_content:  # the usual case for one of many tasks
-        return CacheUpdate(
+        unchanged = CacheUpdate(
             cache, ImageChanges(), frozenset(), new=False, _until_finished=images, _opened=images
         )
+        return dataclasses.replace(unchanged, _gives_recipe=gives_recipe)
     merged = merge_images(cache.images, images)
     if merged.added == len(images):
         raise SpecMismatchError(
             f"none of the {len(images)} images is in cache {cache.path}, which holds "
             f"{len(cache.images)} others: give these images a cache of their own with `out`"
         )
-    return _compare(cache, source, merged, task, merged.kept if check_content else merged.differing)
+    suspects = merged.kept if check_content else merged.differing
+    update = _compare(cache, source, merged, task, suspects)
+    return dataclasses.replace(update, _gives_recipe=gives_recipe)
 
 
 def _compare(
@@ -314,6 +335,28 @@ def _require_free(path: Path) -> None:
         raise CacheError(
             f"{path} is not a cache, {what}: name an empty or new directory with `out`"
         )
+
+
+def _with_recipe(cache: Cache, recipe: ViewRecipe | None) -> Manifest:
+    """Return a cache's manifest with the recipe of a run; refuse another one than its views have.
+
+    A recipe binds a cache as a spec does: once there is a shard that was made by it.
+    """
+    manifest = cache.manifest
+    if recipe in (None, manifest.view_recipe):
+        return manifest
+    if manifest.version < 3:
+        raise SpecMismatchError(
+            f"cache {cache.path} is of format version {manifest.version}, which has no views: "
+            "extract into another directory with `out`"
+        )
+    if manifest.view_recipe and cache.has_views:
+        raise SpecMismatchError(
+            f"cache {cache.path} has views by {manifest.view_recipe}, this run asks for {recipe}: "
+            "leave `augmentations` and `seed` out to use the cache's own, or name another cache "
+            "with `out`"
+        )
+    return dataclasses.replace(manifest, view_recipe=recipe)
 
 
 def _require_same(manifest: Manifest, path: Path, spec: Spec, layout: StorageLayout) -> None:

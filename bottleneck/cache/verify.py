@@ -9,6 +9,7 @@ from typing import Any, overload
 from bottleneck.cache.directory import CacheDirectory
 from bottleneck.cache.format.envelope import verify_envelope
 from bottleneck.cache.format.paths import files_in
+from bottleneck.cache.format.series import Series
 from bottleneck.cache.format.shard import open_shard
 from bottleneck.cache.index import FILE_TYPE as INDEX
 from bottleneck.cache.recovery import RecoveredCache, recover_cache
@@ -31,12 +32,15 @@ class Problem:
         Layer whose folder the file is in; empty for a file of the entire cache.
     shard : int or None
         Number of the shard; None for a file that is not a shard of this cache.
+    view : int
+        View whose folder the file is in; 0 is the images themselves.
     """
 
     file: str
     why: str
     layer: str
     shard: int | None
+    view: int = 0
 
     def __str__(self) -> str:
         return f"{escape_unprintable(self.file)}: {self.why}"
@@ -124,7 +128,7 @@ def find_problems(recovered: RecoveredCache) -> VerificationReport:
     problems = [
         *(Problem(name, why, "", None) for name, why in recovered.lost.items()),
         *_verify_index(cache),
-        *(problem for layer in cache.layers for problem in _verify_layer(cache, layer)),
+        *(problem for series in cache.series for problem in _verify_series(cache, series)),
     ]
     return VerificationReport(cache.path, tuple(problems))
 
@@ -139,27 +143,33 @@ def _verify_index(cache: CacheDirectory) -> Iterator[Problem]:
             yield Problem(path.name, why, "", None)
 
 
-def _verify_layer(cache: CacheDirectory, layer: str) -> Iterator[Problem]:
-    expected = {cache.shard_path(layer, shard): shard for shard in range(cache.shard_count)}
-    for path in files_in(cache.folder(layer)):
-        if path not in expected:
-            why = "not a shard of the plan: remove it by hand"
-            yield Problem(path.relative_to(cache.path).as_posix(), why, layer, None)
-    for path, shard in expected.items():
-        if why := _verify_shard(cache, layer, shard):
-            yield Problem(path.relative_to(cache.path).as_posix(), why, layer, shard)
+def _verify_series(cache: CacheDirectory, series: Series) -> Iterator[Problem]:
+    expected = {cache.shard_path(series, shard): shard for shard in range(cache.shard_count)}
+    found: list[tuple[Path, str, int | None]] = [
+        (path, "not a shard of the plan: remove it by hand", None)
+        for path in files_in(cache.folder(series))
+        if path not in expected
+    ]
+    found += [
+        (path, why, shard)
+        for path, shard in expected.items()
+        if (why := _verify_shard(cache, series, shard))
+    ]
+    for path, why, number in found:
+        file = path.relative_to(cache.path).as_posix()
+        yield Problem(file, why, series.layer, number, series.view)
 
 
-def _verify_shard(cache: CacheDirectory, layer: str, shard: int) -> str:
+def _verify_shard(cache: CacheDirectory, series: Series, shard: int) -> str:
     """Return what is wrong with a shard; empty if nothing is."""
-    path = cache.shard_path(layer, shard)
+    path = cache.shard_path(series, shard)
     if not path.exists():
         return "missing"
     try:
         with open_shard(path) as opened:
             opened.verify()
             # The digest covers the codes, so they need not be decompressed.
-            cache.require_matching_rows(layer, shard, opened.header, opened.metadata())
+            cache.require_matching_rows(series, shard, opened.header, opened.metadata())
     except ShardError as error:
         return _without_path(path, error)
     return ""

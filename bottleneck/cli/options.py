@@ -9,18 +9,18 @@ import click
 from click.core import ParameterSource
 
 from bottleneck import open_executor
-from bottleneck.cli.types import PATH, GridOfC, Numbers, Range, Size
+from bottleneck.cli.types import Names, Numbers, Range
 from bottleneck.errors import InvalidOptionError
 from bottleneck.runtime import BACKENDS, Executor
 
 if TYPE_CHECKING:
-    from bottleneck.fitting import SearchOptions
+    from bottleneck.extraction import ViewOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 
-def _with(options: Sequence[Callable[[F], F]], command: F) -> F:
+def add_options(options: Sequence[Callable[[F], F]], command: F) -> F:
     """Add options to a command, in the order of its help text."""
     for option in reversed(options):
         command = option(command)
@@ -69,7 +69,7 @@ def executor_options(command: F) -> F:
         ),
         click.option("--scheduler", metavar="ADDRESS", help="Of Dask: tcp://host:8786."),
     ]
-    return _with(options, command)
+    return add_options(options, command)
 
 
 @contextmanager
@@ -162,7 +162,7 @@ def network_options(command: F) -> F:
             help="Data type of weights and activations; auto: the fastest that the network has.",
         ),
     ]
-    return _with(options, command)
+    return add_options(options, command)
 
 
 def preprocess_options(command: F) -> F:
@@ -200,7 +200,32 @@ def preprocess_options(command: F) -> F:
             "percentiles 0.1 and 99.9 of the images.  [the high byte]",
         ),
     ]
-    return _with(options, command)
+    return add_options(options, command)
+
+
+def view_options(command: F) -> F:
+    """Add the options of other pictures that are made of each image."""
+    options = [
+        click.option(
+            "--views",
+            type=int,
+            help="Views of each image, of which the first is the image itself.  [those of the "
+            "cache; of a new one 1]",
+        ),
+        click.option(
+            "--augment",
+            "augmentations",
+            type=Names(),
+            help="What the other views may be: flip, crop, rotate by quarters, color.  [flip,crop]",
+        ),
+        click.option(
+            "--view-seed",
+            "seed",
+            type=int,
+            help="Decides the other views, together with each image's bytes.  [0]",
+        ),
+    ]
+    return add_options(options, command)
 
 
 def take(kind: type[T], options: dict[str, Any], **known: Any) -> T:
@@ -224,6 +249,14 @@ def take(kind: type[T], options: dict[str, Any], **known: Any) -> T:
     return kind(**{name: options.pop(name) for name in names if name in options}, **known)
 
 
+def take_views(options: dict[str, Any]) -> "ViewOptions":
+    """Take `view_options` out of a command's options."""
+    from bottleneck.extraction import ViewOptions
+
+    names = ("views", "augmentations", "seed")
+    return ViewOptions(*(options.pop(name) for name in names))
+
+
 def take_preprocess(options: dict[str, Any]) -> dict[str, Any]:
     """Take those of `preprocess_options` out of a command's options."""
     names = ("resize", "crop", "mean", "std", "interpolation", "fit", "range")
@@ -242,75 +275,13 @@ def relocated_model_options(command: F) -> F:
     )(command)
 
 
-def training_options(command: F) -> F:
-    """Add the options of the search for C and of training, for `fit` and `sweep`."""
-    options = [
-        click.option(
-            "--c",
-            type=GridOfC(),
-            default="auto",
-            show_default=True,
-            help="Values of C to compare by cross-validation.",
-        ),
-        click.option(
-            "--cv",
-            type=int,
-            default=5,
-            show_default=True,
-            help="Number of folds; 0 for no cross-validation.",
-        ),
-        click.option(
-            "--preprocess",
-            "scaling",
-            type=click.Choice(["standardize", "l2", "none", "auto"]),
-            default="standardize",
-            show_default=True,
-            help="Scaling of the codes, fitted on training folds alone; auto: the best of these.",
-        ),
-        click.option(
-            "--class-weight",
-            type=click.Choice(["balanced"]),
-            help="Weight examples so that classes count the same.",
-        ),
-        click.option(
-            "--metric",
-            type=click.Choice(["accuracy", "balanced", "macro_f1"]),
-            default="accuracy",
-            show_default=True,
-            help="Metric that cross-validation maximises.",
-        ),
-        click.option(
-            "--rule",
-            type=click.Choice(["best", "1se"]),
-            default="best",
-            show_default=True,
-            help="1se: the smallest C within one standard error of the best.",
-        ),
-        click.option(
-            "--labels",
-            type=PATH,
-            help="CSV path,label[,split][,group] of labels that replace those in the cache.",
-        ),
-        click.option(
-            "--memory",
-            type=Size(),
-            help="Memory for training, such as 8G.  [half of the free memory]",
-        ),
-        click.option("--device", help="Train with PyTorch on cpu, cuda or cuda:N.  [NumPy]"),
-    ]
-    return _with(options, command)
-
-
-def take_search_options(options: dict[str, Any]) -> "SearchOptions":
-    """Remove how C and the scaling are chosen from a command's `training_options`.
-
-    What is left are the options of the classifier.
-    """
-    from bottleneck.fitting import SearchOptions
-
-    names = ("c", "cv", "scaling", "metric", "rule")
-    values = {name: options.pop(name) for name in names}
-    return SearchOptions(**values | {"c": values["c"] or None})
+def views_option(command: F) -> F:
+    """Add ``--views``, for a head."""
+    return click.option(
+        "--views",
+        type=click.IntRange(min=1),
+        help="Views of each image whose scores are averaged; 1: the plain image.  [the head's]",
+    )(command)
 
 
 def cluster_options(command: F) -> F:

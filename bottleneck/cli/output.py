@@ -1,6 +1,7 @@
 """Print results: as text with options in place of Python's parameters, or as JSON."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
@@ -8,7 +9,9 @@ import click
 from bottleneck.cli.errors import in_options
 
 if TYPE_CHECKING:
+    from bottleneck import Cache
     from bottleneck.cli.main import Program
+    from bottleneck.fitting import LabelSource
 
 
 class Result(Protocol):
@@ -29,6 +32,16 @@ def print_result(result: Result, *, as_json: bool) -> None:
         Whether to print the plain values.
     """
     click.echo(json.dumps(result.to_dict()) if as_json else as_options(str(result)))
+
+
+def read_labels(cache: "Cache", labels: Path | None) -> "LabelSource":
+    """Read the labels to train on; of a CSV, print on standard error what was understood."""
+    from bottleneck.fitting import labelled_images
+
+    images = labelled_images(cache, labels)
+    if images.summary is not None:
+        click.echo(str(images.summary), err=True)
+    return images
 
 
 def as_options(text: str) -> str:

@@ -29,6 +29,19 @@ class Numbers(click.ParamType):  # type: ignore[type-arg, unused-ignore]
             self.fail(f"{value!r} must be numbers with commas between them", param, ctx)
 
 
+class Names(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """Names with commas between them, or a TOML list."""
+
+    name = "name,…"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """Return a tuple of texts."""
+        parts = value if isinstance(value, (list, tuple)) else str(value).split(",")
+        return tuple(str(part).strip() for part in parts)
+
+
 class GridOfC(Numbers):
     """``auto``, or values of C."""
 
@@ -49,6 +62,20 @@ class Range(Numbers):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return a tuple of floats, or ``"auto"``."""
         return value if value == "auto" else super().convert(value, param, ctx)
+
+
+class Views(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """``all``, or a number of views."""
+
+    name = "N|all"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return an integer, or ``"all"``."""
+        if value == "all":
+            return value
+        if not str(value).isdecimal() or int(value) < 1:
+            self.fail(f"{value!r} must be a number of views above 0, or all", param, ctx)
+        return int(value)
 
 
 class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]

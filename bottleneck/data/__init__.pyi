@@ -5,9 +5,13 @@ from .decoding.decode import decode_image as decode_image
 from .decoding.decode import pixel_limit as pixel_limit
 from .decoding.decode import resize_and_crop as resize_and_crop
 from .decoding.depth import measure_depth as measure_depth
+from .decoding.views import make_view as make_view
 from .images import ImageSource as ImageSource
 from .images import is_collection as is_collection
 from .images import open_images as open_images
+from .images import require_existing as require_existing
+from .label_csv import LabelledImages as LabelledImages
+from .label_csv import LabelSummary as LabelSummary
 from .label_csv import with_labels_from_csv as with_labels_from_csv
 from .labels import SEPARATOR as SEPARATOR
 from .labels import UnknownLabels as UnknownLabels

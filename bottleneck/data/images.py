@@ -17,6 +17,7 @@ from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import ImagesNotFoundError
 
+_LISTS = (".csv", ".tsv")
 _CONTAINERS = " ".join(CONTAINER_SUFFIXES)
 
 
@@ -98,21 +99,28 @@ def open_images(
     path = Path(source)
     if path.is_dir():
         found = FileSource.from_columns(path, *read_folder(path, labels=labels))
-    elif path.is_file() and path.suffix.lower() == ".csv":
+    elif path.is_file() and path.suffix.lower() in _LISTS:
         found = _open_csv(path)
     elif (containers := open_containers(path, labels=labels)) is not None:
         return containers
     elif path.exists():
         raise ImagesNotFoundError(
-            f"{path} is neither a directory nor a .csv file of images, nor one of {_CONTAINERS}"
+            f"{path} is neither a directory nor a .csv or .tsv file of images, nor one of "
+            f"{_CONTAINERS}"
         )
     else:
         raise ImagesNotFoundError(
             f"no such directory or file of images: {path}: give a folder of class folders, a flat "
             f"folder, a .csv file, or one of {_CONTAINERS}"
         )
-    if not found.table and (containers := open_containers(path, labels=labels)) is not None:
+    if (
+        path.is_dir()
+        and not found.table
+        and (containers := open_containers(path, labels=labels)) is not None
+    ):
         return containers
+    if not found.table and not path.is_dir():
+        raise ImagesNotFoundError(f"no images in {path}: it has no row behind its first line")
     if not found.table:
         passed_over = found.notes.passed_over_text()
         raise ImagesNotFoundError(
@@ -130,6 +138,29 @@ def _open_csv(path: Path) -> FileSource:
     return source
 
 
+def require_existing(source: ImageSource) -> ImageSource:
+    """Return a source, unless none of its images exists: its paths may begin somewhere else.
+
+    Raises
+    ------
+    ImagesNotFoundError
+        No image exists. A source without rows is not refused.
+
+    Examples
+    --------
+    >>> require_existing(FileSource.from_paths(["nowhere/1.jpg"]))
+    Traceback (most recent call last):
+    bottleneck.errors.ImagesNotFoundError: none of the images exists, for example nowhere/1.jpg: ...
+    """
+    table = source.table
+    if len(table) and not table.exists.any():
+        raise ImagesNotFoundError(
+            f"none of the images exists, for example {source.path(0)}: paths in a list are "
+            "relative to its folder, or absolute"
+        )
+    return source
+
+
 def is_collection(path: Path) -> bool:
     """Return whether a path is a directory, a CSV, archive, table or array, not a single image.
 
@@ -142,4 +173,4 @@ def is_collection(path: Path) -> bool:
     """
     if not path.exists():
         return is_shard_pattern(path)
-    return path.is_dir() or path.suffix.lower() == ".csv" or bool(container_kind(path.name))
+    return path.is_dir() or path.suffix.lower() in _LISTS or bool(container_kind(path.name))

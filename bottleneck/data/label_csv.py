@@ -2,20 +2,83 @@
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.data.categorical_column import CategoricalColumn
 from bottleneck.data.sources.files.image_csv import read_image_csv
-from bottleneck.data.table import ImageTable
+from bottleneck.data.sources.notes import SourceNotes
+from bottleneck.data.summary import SourceSummary
+from bottleneck.data.table import TEXT_COLUMNS, ImageTable
 from bottleneck.errors import LabelsError
+from bottleneck.runtime import escape_unprintable
 
 _COLUMNS = "path,label[,split][,group]"
 
 
-def with_labels_from_csv(images: ImageTable, csv: Path) -> ImageTable:
+@dataclass(frozen=True)
+class LabelSummary:
+    """What was understood of a CSV of labels. `str` gives two lines, and one for each remark.
+
+    Attributes
+    ----------
+    csv : Path
+    rows : int
+        Images that it names.
+    columns : tuple of str
+        Those of ``path``, ``label``, ``split`` and ``group`` that it has, under whatever name.
+    images : SourceSummary
+        The cache's images with these labels.
+
+    Examples
+    --------
+    >>> images = SourceSummary(30, 0, 2, 10, {"train": 15, "test": 5, "": 10}, SourceNotes())
+    >>> print(LabelSummary(Path("colours.csv"), 20, ("path", "label", "split"), images))
+    labels from colours.csv: path, label, split of 20 images
+    30 images, 2 classes, 10 without a label, train 15, test 5, in no split 10
+    """
+
+    csv: Path
+    rows: int
+    columns: tuple[str, ...]
+    images: SourceSummary
+
+    def __str__(self) -> str:
+        name = escape_unprintable(str(self.csv))
+        images = "1 image" if self.rows == 1 else f"{self.rows} images"
+        return f"labels from {name}: {', '.join(self.columns)} of {images}\n{self.images}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, which can be written as JSON."""
+        images = self.images.to_dict()
+        return {
+            "csv": str(self.csv),
+            "rows": self.rows,
+            "columns": list(self.columns),
+            **{key: images[key] for key in ("classes", "unlabelled", "splits", "remarks")},
+        }
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """A cache's images with the labels to train on.
+
+    Attributes
+    ----------
+    table : ImageTable
+    summary : LabelSummary or None
+        Where the labels came from; None if they are the cache's own.
+    """
+
+    table: ImageTable
+    summary: LabelSummary | None = None
+
+
+def with_labels_from_csv(images: ImageTable, csv: Path) -> LabelledImages:
     r"""Return the images with the labels of a CSV in place of their own.
 
     Images that the CSV does not name get neither label nor split: they are not used.
@@ -32,8 +95,8 @@ def with_labels_from_csv(images: ImageTable, csv: Path) -> ImageTable:
 
     Returns
     -------
-    ImageTable
-        The same rows in the same order.
+    LabelledImages
+        The same rows in the same order, and what was understood of the CSV.
 
     Raises
     ------
@@ -50,7 +113,7 @@ def with_labels_from_csv(images: ImageTable, csv: Path) -> ImageTable:
     >>> images = ImageTable(["1.jpg", "2.jpg"], ["cat", "dog"], ["", ""], ["", ""], n, n)
     >>> with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
     ...     print("path,label\n2.jpg,brown", file=file, flush=True)
-    ...     with_labels_from_csv(images, Path(file.name)).label[:]
+    ...     with_labels_from_csv(images, Path(file.name)).table.label[:]
     ['', 'brown']
     """
     if csv.is_dir() or not csv.exists():
@@ -63,12 +126,15 @@ def with_labels_from_csv(images: ImageTable, csv: Path) -> ImageTable:
             f"{csv}: no column 'label' in its first line; a CSV of labels has {_COLUMNS}"
         )
     rows = _rows_of_paths(images, csv, paths)
-    return dataclasses.replace(
+    table = dataclasses.replace(
         images,
         label=_scatter(label, rows, len(images)),
         split=_scatter(split if found.has("split") else images.split.take(rows), rows, len(images)),
         group=_scatter(group, rows, len(images)) if found.has("group") else images.group,
     )
+    summary = SourceSummary.from_table(table, SourceNotes(remarks=found.remarks))
+    columns = tuple(filter(found.has, TEXT_COLUMNS))
+    return LabelledImages(table, LabelSummary(csv, len(rows), columns, summary))
 
 
 def _scatter(values: CategoricalColumn, rows: NDArray[np.int64], n: int) -> CategoricalColumn:

@@ -324,11 +324,12 @@ def _names_in(label: str, images: ImageTable, row: int) -> tuple[str, ...]:
 
 def _similar_names(unknown: Iterable[str], known: Iterable[str]) -> dict[str, str]:
     """Map unknown names to known ones that differ in case, blanks or Unicode form alone."""
-    by_form = {_form(name): name for name in known}
-    return {name: by_form[_form(name)] for name in unknown if _form(name) in by_form}
+    by_form = {name_form(name): name for name in known}
+    return {name: by_form[name_form(name)] for name in unknown if name_form(name) in by_form}
 
 
-def _form(name: str) -> str:
+def name_form(name: str) -> str:
+    """Return a name without what two spellings of it differ in: case, blanks, Unicode form."""
     # macOS writes names of files with their accents apart (NFD).
     return "".join(unicodedata.normalize("NFKC", name).casefold().split())
 

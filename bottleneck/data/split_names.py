@@ -7,10 +7,10 @@ from dataclasses import dataclass
 SPLITS = ("train", "val", "test")
 
 _WORDS = {
-    **dict.fromkeys(("train", "training", "trainset"), "train"),
+    **dict.fromkeys(("train", "training", "trainset", "trn"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "validate", "valset"), "val"),
     **dict.fromkeys(("dev", "development", "devset"), "val"),
-    **dict.fromkeys(("test", "testing", "testset"), "test"),
+    **dict.fromkeys(("test", "tests", "testing", "testset", "tst"), "test"),
     **dict.fromkeys(("eval", "evaluation"), "test"),
 }
 # Words that say nothing of the split: `train_images` and `TrainSet` are `train`. Numbers neither.
@@ -67,6 +67,18 @@ def parse_split(name: str) -> SplitName | None:
         return None
     affix = tuple("" if word in _WORDS else word for word in words)
     return SplitName(_WORDS[found[0]], affix)
+
+
+def is_neutral(name: str) -> bool:
+    """Return whether a name says nothing of what is in it, such as ``images``.
+
+    Examples
+    --------
+    >>> is_neutral("images"), is_neutral("Image Data"), is_neutral("cat images"), is_neutral("1")
+    (True, True, False, False)
+    """
+    words = _words(name)
+    return bool(words) and _NEUTRAL.issuperset(words)
 
 
 def canonical_split(value: str) -> str:

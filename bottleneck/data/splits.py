@@ -41,6 +41,8 @@ def train_and_heldout_splits(images: ImageTable) -> tuple[str, str]:
 def heldout_split(images: ImageTable) -> str:
     """Return the split to judge on: ``test``, or else ``val``; empty if there is neither.
 
+    A split without any label, as a test set whose labels are kept secret, comes last.
+
     Examples
     --------
     >>> from bottleneck.data.images import open_images
@@ -48,7 +50,9 @@ def heldout_split(images: ImageTable) -> str:
     'test'
     """
     splits = _splits(images)
-    return next((split for split in ("test", "val") if split in splits), "")
+    there = [split for split in ("test", "val") if split in splits]
+    labelled = [split for split in there if images.has_label[images.split.equals(split)].any()]
+    return next(iter([*labelled, *there]), "")
 
 
 def find_split(images: ImageTable, name: str) -> str:

@@ -31,10 +31,12 @@ class StringColumn(Sequence[str]):
     """
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
-        self._blocks: list[bytes | list[str]] = []  # of `_BLOCK_ROWS` texts each
+        blocks: list[bytes | list[str]] = []  # of `_BLOCK_ROWS` texts each
+        self._blocks = blocks
         self._rest: list[str] = []  # fewer than that
-        # Several blocks, since merging two tables reads from two columns in turn.
-        self._decompressed = lru_cache(_KEPT_BLOCKS)(lambda block: _decompress(self._blocks[block]))
+        # Several blocks, since merging two tables reads from two columns in turn. Without `self`: a
+        # column that refers to itself would stay in memory until the garbage collector runs.
+        self._decompressed = lru_cache(_KEPT_BLOCKS)(lambda block: _decompress(blocks[block]))
         self.extend(texts)
 
     def extend(self, texts: Iterable[str]) -> None:
@@ -107,5 +109,5 @@ def _decompress(block: bytes | list[str]) -> list[str]:
 
 def _restore(blocks: list[bytes | list[str]], rest: list[str]) -> StringColumn:
     texts = StringColumn(rest)
-    texts._blocks = blocks
+    texts._blocks.extend(blocks)
     return texts

@@ -3,19 +3,21 @@
 import dataclasses
 import html
 import os
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from bottleneck.data.images import ImageSource, open_images
-from bottleneck.data.labels import SEPARATOR, is_multilabel
+from bottleneck.data.labels import SEPARATOR, is_multilabel, name_form
 from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.split_names import SPLITS
 from bottleneck.data.table import ImageTable
 from bottleneck.runtime import escape_unprintable
 
+_MISSING = frozenset(("nan", "null", "n/a", "<na>"))  # written by programs for a missing label
 _MOST_NAMED = 6  # splits, and class folders without an image
 
 
@@ -75,7 +77,7 @@ class SourceSummary:
             classes=len(set(labels) - {""}),
             unlabelled=len(rows) - int(table.has_label[rows].sum()),
             splits={name: counts[name] for name in order},
-            notes=notes,
+            notes=SourceNotes.merge([notes, SourceNotes(remarks=tuple(_odd_classes(labels)))]),
         )
 
     @property
@@ -95,15 +97,18 @@ class SourceSummary:
     def remarks(self) -> list[str]:
         """Return what was understood in another way than it is written, one line each."""
         lines = [escape_unprintable(text) for text in self.notes.remarks]
-        if self.splits.keys() - {""} and self.splits.keys().isdisjoint(SPLITS):
+        splits = self.splits.keys() - {""}
+        if splits and splits.isdisjoint(SPLITS):
             lines.append(f"no split is called {', '.join(SPLITS[:-1])} or {SPLITS[-1]}")
+        elif "train" not in splits and not splits <= {*SPLITS}:
+            lines.append("no split is called train, the one that classifiers are trained on")
         if without := self.notes.without_images:
-            named = [
+            shown = [
                 escape_unprintable(folder) + (f" ({_number(count, 'file')})" if count else "")
                 for folder, count in list(without.items())[:_MOST_NAMED]
             ]
             more = f", … ({len(without)} in all)" if len(without) > _MOST_NAMED else ""
-            lines.append(f"class folders without an image: {', '.join(named)}{more}")
+            lines.append(f"class folders without an image: {', '.join(shown)}{more}")
         return lines
 
     def to_dict(self) -> dict[str, Any]:
@@ -160,6 +165,25 @@ def summarize_images(images: str | os.PathLike[str] | ImageSource) -> SourceSumm
     """
     source = open_images(images)
     return SourceSummary.from_table(source.table, getattr(source, "notes", SourceNotes()))
+
+
+def _odd_classes(names: Sequence[str]) -> Iterator[str]:
+    """Yield a sentence on classes that may be one, and on names that say that there is none."""
+    by_form = defaultdict(list)
+    for name in dict.fromkeys(names):
+        by_form[name_form(name)].append(name)
+    alike = [" and ".join(map(repr, same)) for same in by_form.values() if len(same) > 1]
+    if alike:
+        more = f", … ({len(alike)} in all)" if len(alike) > _MOST_NAMED else ""
+        yield (
+            "classes that differ in case, blanks or Unicode form alone: "
+            f"{', '.join(alike[:_MOST_NAMED])}{more}"
+        )
+    if missing := [name for name in dict.fromkeys(names) if name.casefold() in _MISSING]:
+        yield (
+            f"{', '.join(map(repr, missing))} is the name of a class: where there is no label, "
+            "leave it empty"
+        )
 
 
 def _split_text(split: str) -> str:

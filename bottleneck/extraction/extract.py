@@ -17,6 +17,7 @@ from bottleneck.cache import (
     CacheLike,
     CacheUpdate,
     Duplicates,
+    Series,
     StorageLayout,
     cache_path,
     find_duplicates,
@@ -25,17 +26,29 @@ from bottleneck.cache import (
     plan_update,
     release_empty_cache,
 )
-from bottleneck.data import ImageSource, open_images, summarize_images
+from bottleneck.data import ImageSource, open_images, require_existing, summarize_images
 from bottleneck.errors import InvalidOptionError, ShardError, SpecMismatchError
-from bottleneck.extraction.options import ComputeOptions, RefreshOptions, StorageOptions
+from bottleneck.extraction.options import (
+    ComputeOptions,
+    RefreshOptions,
+    StorageOptions,
+    ViewOptions,
+)
 from bottleneck.extraction.planning.disk_space import DiskEstimate, estimate_disk_use
 from bottleneck.extraction.result import ExtractionResult, Progress
 from bottleneck.extraction.running.distributed import DistributedRunner, WorkerJob
 from bottleneck.extraction.running.encoder import Encoder
 from bottleneck.extraction.running.local import LocalRunner
-from bottleneck.extraction.running.work import MissingShards, OtherTasks, find_missing, finish_task
+from bottleneck.extraction.running.work import (
+    MissingShards,
+    OtherTasks,
+    find_missing,
+    finish_task,
+    layers_of,
+)
 from bottleneck.extraction.setup.depth import choose_range, depth_notes
 from bottleneck.extraction.setup.precision import choose_spec
+from bottleneck.extraction.setup.views import choose_views
 from bottleneck.runtime import (
     ArrayTask,
     choose_devices,
@@ -57,7 +70,7 @@ def extract(
     storage: StorageOptions = StorageOptions(),
     compute: ComputeOptions = ComputeOptions(),
     refresh: RefreshOptions = RefreshOptions(),
-    on_progress: Callable[[Progress], None] | None = None,
+    views: ViewOptions = ViewOptions(),
 ) -> ExtractionResult:
     """Compute the codes of every image at some layers of a frozen network, into a cache.
 
@@ -91,13 +104,11 @@ def extract(
     storage : StorageOptions
         How the codes are stored.
     compute : ComputeOptions
-        Where the codes are computed, and which part of them.
+        Where the codes are computed, and which part of them; and whom to tell how far it is.
     refresh : RefreshOptions
         What is computed again although the cache has it.
-    on_progress : callable, optional
-        Called with a `Progress`: first with 0 images done, before any image is encoded, then after
-        each batch, or after each shard if an executor's workers make them. Not called if there
-        is nothing to do.
+    views : ViewOptions
+        Other pictures that are made of each image, and encoded as the image is.
 
     Returns
     -------
@@ -110,8 +121,8 @@ def extract(
     InvalidOptionError, UnknownNameError, ImagesNotFoundError, BackboneError, WeightsError
         An argument is wrong. Nothing has been written.
     SpecMismatchError
-        The cache has codes of another network, transform or layout. Nothing has been written. (One
-        without any codes, left by a run that failed, is begun anew.)
+        The cache has codes of another network, transform, layout or recipe of views. Nothing has
+        been written. (One without any codes, left by a run that failed, is begun anew.)
     PrecisionError
         The network does not run in the precision that was asked for. Nothing has been written.
     WorkerError
@@ -138,49 +149,37 @@ def extract(
     """
     start = time.monotonic()
     path = cache_path(out)
-    require_layers(layers)
-    _require_loadable_by_workers(model, compute)
+    _require_possible(model, layers, compute)
     devices = choose_devices(compute.device)
-    source = open_images(images)
+    source = require_existing(open_images(images))
     trust_code(model)
     existing = open_cache(path, source.table) if is_cache(path) else None
+    chosen_views = choose_views(views, existing)
     backbone = load_backbone(model, weights, transform=choose_range(transform, source, existing))
     chosen = choose_spec(
         backbone, layers, devices, compute=compute, existing=existing, relu=relu, pool=pool
     )
-    layout = _choose_layout(storage, existing, backbone, layers, pool)
+    series = chosen_views.series(layers)
     update = _plan_update(
         existing or path,
         source,
         spec=chosen.spec,
-        layout=layout,
+        layout=_choose_layout(storage, existing, backbone, layers, pool),
         reference=backbone.reference,
+        view_recipe=chosen_views.recipe,
         check_content=refresh.check_content,
         task=compute.task,
     )
-    remove_stale_temp_files(path)  # they may be what fills the disk
-    missing = _find_missing(update, layers, compute.task, refresh)
+    missing = _find_missing(update, series, compute.task, refresh)
     estimate = _estimate(update.cache, backbone, layers, missing, storage)
     cache, runner = _begin(
         update, missing, backbone, source, devices=devices, compute=compute, encoder=chosen.encoder
     )
-    notes = _notes(source, backbone, layers) + chosen.notes if missing else ()
-    begin = Progress(0, estimate.rows, runner.stats, estimate, summarize_images(source), notes)
-    rows = _run(runner, missing, begin, on_progress)
-    cache = update.finish(cache, layers)
-    return ExtractionResult(
-        cache=cache,
-        changes=update.changes,
-        rows=rows,
-        rejected=finish_task(cache, layers, compute.task),
-        stats=runner.stats,
-        seconds=time.monotonic() - start,
-        task=compute.task,
-        others=OtherTasks.find(cache, layers, compute.task),
-        images=begin.images,
-        duplicates=_find_duplicates(cache, layers) if rows else None,
-        notes=notes,
-    )
+    notes = (*_notes(source, backbone, layers), *chosen.notes, *chosen_views.notes)
+    notes = notes if missing else ()
+    begin = Progress(0, estimate.passes, runner.stats, estimate, summarize_images(source), notes)
+    _run(runner, missing, begin, compute.on_progress)
+    return _finish(update, cache, series, begin, task=compute.task, start=start)
 
 
 def require_layers(layers: Sequence[str]) -> None:
@@ -198,7 +197,11 @@ def require_layers(layers: Sequence[str]) -> None:
         raise InvalidOptionError("layers", [], "at least one name", hint)
 
 
-def _require_loadable_by_workers(model: str | nn.Module, compute: ComputeOptions) -> None:
+def _require_possible(
+    model: str | nn.Module, layers: Sequence[str], compute: ComputeOptions
+) -> None:
+    """Refuse arguments that cannot be, before anything is loaded."""
+    require_layers(layers)
     if compute.executor is not None and isinstance(model, nn.Module):
         raise InvalidOptionError(
             "model",
@@ -216,6 +219,7 @@ def _estimate(
     storage: StorageOptions,
 ) -> DiskEstimate:
     """Estimate what the run writes, and refuse what the disk cannot hold."""
+    remove_stale_temp_files(cache.path)  # they may be what fills it
     needed = backbone.select_layers(layers) if missing else []
     estimate = estimate_disk_use(cache, needed, missing)
     if not storage.force:
@@ -250,15 +254,15 @@ def _plan_update(cache: Path | Cache, *arguments: Any, **options: Any) -> CacheU
 
 
 def _find_missing(
-    update: CacheUpdate, layers: Sequence[str], task: ArrayTask, refresh: RefreshOptions
+    update: CacheUpdate, series: Sequence[Series], task: ArrayTask, refresh: RefreshOptions
 ) -> MissingShards:
     """Return the task's shards that are absent, stale, or asked for again."""
     cache, shards = update.cache, set[int]()
     if refresh.retry_rejected and not update.new:
         rejected = cache.rejected(task.shards(cache.shard_count))
         shards = {row // cache.layout.shard_size for row in rejected}
-    redo = {*refresh.redo, *update.stale, *product(layers, shards)}
-    return find_missing(cache, layers, task, redo)
+    asked = {(Series.of(layer), shard) for layer, shard in refresh.redo}
+    return find_missing(cache, series, task, {*asked, *update.stale, *product(series, shards)})
 
 
 def _begin(
@@ -288,8 +292,8 @@ def _run(
     missing: MissingShards,
     begin: Progress,
     on_progress: Callable[[Progress], None] | None,
-) -> int:
-    """Make the missing shards and report progress; return the number of images encoded."""
+) -> None:
+    """Make the missing shards and report progress."""
     if missing and on_progress:
         on_progress(begin)
     done = 0
@@ -297,7 +301,33 @@ def _run(
         done += rows
         if on_progress:
             on_progress(replace(begin, done=done))
-    return done
+
+
+def _finish(
+    update: CacheUpdate,
+    cache: Cache,
+    series: Sequence[Series],
+    begin: Progress,
+    *,
+    task: ArrayTask,
+    start: float,
+) -> ExtractionResult:
+    """Record that the shards are of the images as they are now, and describe what was done."""
+    cache = update.finish(cache, series)
+    return ExtractionResult(
+        cache=cache,
+        changes=update.changes,
+        rows=begin.estimate.rows,
+        passes=begin.total,
+        rejected=finish_task(cache, series, task),
+        stats=begin.stats,
+        seconds=time.monotonic() - start,
+        task=task,
+        others=OtherTasks.find(cache, series, task),
+        images=begin.images,
+        duplicates=_find_duplicates(cache, layers_of(series)) if begin.total else None,
+        notes=begin.notes,
+    )
 
 
 def _notes(source: ImageSource, backbone: Backbone, layers: Sequence[str]) -> tuple[str, ...]:

@@ -1,12 +1,15 @@
 """Options of an extraction: how codes are stored and computed, and what is computed again."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from bottleneck.cache import COMPRESSIONS, DTYPES, StorageLayout
+from bottleneck.cache import COMPRESSIONS, DTYPES, SeriesLike, StorageLayout
+from bottleneck.errors import InvalidOptionError
+from bottleneck.extraction.result import Progress
 from bottleneck.runtime import PRECISIONS, ArrayTask, Executor, require_one_of, require_positive
+from bottleneck.spec import MAX_VIEWS, ViewRecipe
 
 _SHARD_ROWS = 4096
 _SHARD_BYTES = 64 << 20  # an unpooled layer gets shards of fewer rows
@@ -93,6 +96,56 @@ class StorageOptions:
 
 
 @dataclass(frozen=True)
+class ViewOptions:
+    """How many views of each image are kept, and how they are made.
+
+    None means the cache's own value, or the default for a new cache.
+
+    Parameters
+    ----------
+    count : int, optional
+        Views of each image. The first is the image itself, so that 1, the default for a new cache,
+        means no others.
+    augmentations : sequence of str, optional
+        What may be done to an image, of ``"flip"``, ``"crop"``, ``"rotate"`` and ``"color"``; see
+        `bottleneck.spec.ViewRecipe`. The default for the first views of a cache is flip and crop.
+    seed : int, optional
+        Decides the views, together with the bytes of each image. The default is 0.
+
+    Raises
+    ------
+    InvalidOptionError
+        A value is not allowed.
+
+    Examples
+    --------
+    >>> ViewOptions(5, augmentations=("rotate", "color"))
+    ViewOptions(count=5, augmentations=('rotate', 'color'), seed=None)
+    """
+
+    count: int | None = None
+    augmentations: Sequence[str] | None = None
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.count is not None and not 1 <= self.count <= MAX_VIEWS:
+            allowed = f"a whole number from 1, the image alone, to {MAX_VIEWS}"
+            raise InvalidOptionError("views", self.count, allowed)
+        self.recipe(ViewRecipe())
+
+    def recipe(self, default: ViewRecipe) -> ViewRecipe:
+        """Return the recipe with these values, and those of another where they are None.
+
+        Examples
+        --------
+        >>> str(ViewOptions(2, ["rotate"]).recipe(ViewRecipe(seed=3)))
+        'rotate with seed 3'
+        """
+        seed = default.seed if self.seed is None else self.seed
+        return ViewRecipe(tuple(self.augmentations or default.augmentations), seed)
+
+
+@dataclass(frozen=True)
 class ComputeOptions:
     """Where and how fast codes are computed.
 
@@ -116,6 +169,10 @@ class ComputeOptions:
         Workers that make the shards, each with a device of its own. The default is this process.
     task : ArrayTask
         Which part of the shards to make. The default is all of them.
+    on_progress : callable, optional
+        Called with a `Progress`: first with 0 images done, before any image is encoded, then after
+        each batch, or after each shard if an executor's workers make them. Not called if there
+        is nothing to do.
 
     Raises
     ------
@@ -135,6 +192,7 @@ class ComputeOptions:
     max_pixels: int | None = None
     executor: Executor | None = None
     task: ArrayTask = ArrayTask()
+    on_progress: Callable[[Progress], None] | None = None
 
     def __post_init__(self) -> None:
         require_one_of("precision", self.precision, ("auto", *PRECISIONS))
@@ -154,8 +212,9 @@ class RefreshOptions:
     check_content : bool
         Whether to compare every image's bytes with those that its codes were made of. Else only
         images of another size or time are compared.
-    redo : iterable of (str, int)
-        Layers and shard numbers to compute again. Each shard stays until it is replaced.
+    redo : iterable of (str or Series, int)
+        Shards to compute again: layer, or view of a layer, and number. Each stays until it is
+        replaced.
 
     Examples
     --------
@@ -165,7 +224,7 @@ class RefreshOptions:
 
     retry_rejected: bool = False
     check_content: bool = False
-    redo: Iterable[tuple[str, int]] = ()
+    redo: Iterable[tuple[SeriesLike, int]] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "redo", tuple(self.redo))

@@ -1,7 +1,8 @@
 """Plan: compute what an extraction would write, and measure how fast this machine is."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from os import PathLike
 from typing import Any
 
@@ -9,15 +10,16 @@ import numpy as np
 from torch import nn
 
 from bottleneck.backbones import check_pool, load_backbone
-from bottleneck.data import ImageSource, open_images, summarize_images
+from bottleneck.data import ImageSource, open_images, require_existing, summarize_images
 from bottleneck.errors import ImagesNotFoundError
 from bottleneck.extraction.extract import require_layers
-from bottleneck.extraction.options import ComputeOptions, StorageOptions
+from bottleneck.extraction.options import ComputeOptions, StorageOptions, ViewOptions
 from bottleneck.extraction.planning.disk_space import LayerEstimate
 from bottleneck.extraction.planning.extraction_plan import ExtractionPlan, Throughput
 from bottleneck.extraction.running.encoder import EncodedBatch, Encoder
 from bottleneck.extraction.setup.depth import choose_range
 from bottleneck.extraction.setup.precision import choose_spec
+from bottleneck.extraction.setup.views import choose_views
 from bottleneck.runtime import choose_devices, require_positive, slowest_stage
 
 _SECONDS = 10.0  # of measuring: enough for all threads to be busy nearly all of the time
@@ -35,6 +37,7 @@ def plan(
     relu: bool = True,
     storage: StorageOptions = StorageOptions(),
     compute: ComputeOptions = ComputeOptions(),
+    views: ViewOptions = ViewOptions(),
     tasks: int = 1,
 ) -> ExtractionPlan:
     """Compute what an extraction would write, and measure how fast this machine is.
@@ -67,6 +70,8 @@ def plan(
     compute : ComputeOptions
         Where the codes would be computed: `device`, `precision`, `batch_size`, `workers` and
         `max_pixels` are used.
+    views : ViewOptions
+        Other pictures that would be made of each image.
     tasks : int
         Tasks that would share the shards.
 
@@ -93,18 +98,29 @@ def plan(
     check_pool(pool)
     require_layers(layers)
     devices = choose_devices(compute.device)
-    source = open_images(images)
+    source = require_existing(open_images(images))
     backbone = load_backbone(model, weights, transform=choose_range(transform, source, None))
     needed = backbone.select_layers(layers)
     layout = storage.choose_layout(None, lambda: backbone.largest_code(layers, pool))
     chosen = choose_spec(backbone, layers, devices, compute=compute, relu=relu, pool=pool)
     encoder = chosen.encoder or Encoder(backbone, needed, chosen.spec, devices)
+    chosen_views = choose_views(views, None)
+    count = chosen_views.count
+    encode = partial(
+        encoder.encode,
+        source,
+        views=range(count),
+        recipe=chosen_views.recipe,
+        workers=compute.workers,
+        max_pixels=compute.max_pixels,
+    )
     batches = _sample_batches(source, compute.batch_size or encoder.runner.default_batch_size)
-    _warm_up(encoder, source, batches, compute)
+    _warm_up(encode, source, batches[: encoder.runner.parallel_batches])
+    encoder.stats.timer.drain()
     startup = time.perf_counter() - start
-    encoded, seconds = _measure(encoder, source, batches, compute)
+    encoded, seconds = _measure(encode, batches)
     full, rest = divmod(len(source.table), layout.shard_size)
-    shard_rows = {layout.shard_size: full} | ({rest: 1} if rest else {})
+    shard_rows = {layout.shard_size: full * count} | ({rest: count} if rest else {})
     return ExtractionPlan(
         rows=len(source.table),
         shard_size=layout.shard_size,
@@ -114,8 +130,9 @@ def plan(
             for layer in needed
         },
         throughput=Throughput(encoded, seconds, startup, slowest_stage(encoder.stats.timer)),
-        notes=(*backbone.notes(layers), *chosen.notes),
+        notes=(*backbone.notes(layers), *chosen.notes, *chosen_views.notes),
         images=summarize_images(source),
+        views=count,
     )
 
 
@@ -126,24 +143,21 @@ def _sample_batches(source: ImageSource, size: int) -> list[list[int]]:
     return [rows[i : i + size] for i in range(0, len(rows), size)]
 
 
-def _warm_up(
-    encoder: Encoder, source: ImageSource, batches: list[list[int]], compute: ComputeOptions
-) -> None:
+_Encode = Callable[[Iterable[Sequence[int]]], Iterator[EncodedBatch]]
+
+
+def _warm_up(encode: _Encode, source: ImageSource, batches: list[list[int]]) -> None:
     """Encode a batch on every device, because the first use of a device is slow."""
-    some = batches[: encoder.runner.parallel_batches]
-    first = list(_encode(encoder, source, some, compute))
+    first = list(encode(batches))
     if not any(batch.valid.any() for batch in first):
         raise ImagesNotFoundError(
             f"none of the images that were tried gives codes: {source.path(batches[0][0])}: "
             f"{first[0].reason[0]}"
         )
-    encoder.stats.timer.drain()
 
 
-def _measure(
-    encoder: Encoder, source: ImageSource, batches: list[list[int]], compute: ComputeOptions
-) -> tuple[int, float]:
-    """Encode batches for some seconds; return how many images, and the seconds."""
+def _measure(encode: _Encode, batches: list[list[int]]) -> tuple[int, float]:
+    """Encode batches for some seconds; return how many images, all views of each, and the time."""
     start = time.perf_counter()
 
     def for_some_seconds() -> Iterator[Sequence[int]]:
@@ -152,14 +166,5 @@ def _measure(
             if time.perf_counter() - start > _SECONDS:
                 return
 
-    encoded = sum(len(batch.row) for batch in _encode(encoder, source, for_some_seconds(), compute))
+    encoded = sum(len(batch.row) for batch in encode(for_some_seconds()) if not batch.view)
     return encoded, time.perf_counter() - start
-
-
-def _encode(
-    encoder: Encoder,
-    source: ImageSource,
-    batches: Iterable[Sequence[int]],
-    compute: ComputeOptions,
-) -> Iterator[EncodedBatch]:
-    return encoder.encode(source, batches, workers=compute.workers, max_pixels=compute.max_pixels)

@@ -1,16 +1,15 @@
 """Repair a cache: extract again what fails its checks."""
 
 import dataclasses
-from collections.abc import Callable
 from os import PathLike
 
 from torch import nn
 
-from bottleneck.cache import CacheLike, cache_path, find_problems, recover_cache
+from bottleneck.cache import CacheLike, Series, cache_path, find_problems, recover_cache
 from bottleneck.data import ImageSource
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions, RefreshOptions, StorageOptions
-from bottleneck.extraction.result import Progress, RepairResult
+from bottleneck.extraction.result import RepairResult
 from bottleneck.extraction.setup.loading import locate_network
 
 
@@ -22,7 +21,6 @@ def repair(
     weights: str | None = None,
     compute: ComputeOptions = ComputeOptions(),
     force: bool = False,
-    on_progress: Callable[[Progress], None] | None = None,
 ) -> RepairResult:
     """Find what fails its checks in a cache, and compute it again.
 
@@ -44,8 +42,6 @@ def repair(
         Where the codes are computed.
     force : bool
         Whether to start although the disk may be too small.
-    on_progress : callable, optional
-        Called with a `Progress`; see `bottleneck.extraction.extract.extract`.
 
     Returns
     -------
@@ -91,8 +87,11 @@ def repair(
         compute=compute,
         refresh=RefreshOptions(
             check_content="images.csv" in recovered.lost,  # sizes and times were lost with it
-            redo=[(item.layer, item.shard) for item in problems if item.shard is not None],
+            redo=[
+                (Series(item.layer, item.view), item.shard)
+                for item in problems
+                if item.shard is not None
+            ],
         ),
-        on_progress=on_progress,
     )
     return RepairResult(problems, done)

@@ -29,7 +29,8 @@ class Progress:
     Attributes
     ----------
     done, total : int
-        Images that were encoded in this run, and that are to be encoded.
+        Images that were encoded in this run, and that are to be encoded; one counts once for each
+        view.
     stats : RunStats
         The time of each stage so far.
     estimate : DiskEstimate
@@ -60,6 +61,8 @@ class ExtractionResult:
         How the images differ from those of the last run.
     rows : int
         Images that were encoded in this run.
+    passes : int
+        The same, each counted once for each view that was encoded.
     rejected : dict of int to str
         Rows without codes, and why. Those of the whole cache, or of several tasks' cache that is
         not complete, those of this task.
@@ -84,6 +87,7 @@ class ExtractionResult:
     cache: Cache
     changes: ImageChanges
     rows: int
+    passes: int
     rejected: dict[int, str]
     stats: RunStats
     seconds: float
@@ -105,12 +109,14 @@ class ExtractionResult:
         all shards.
         """
         status = self._status().to_dict()
+        series = {*self.cache.series, *self.others.series}
         return status | {
-            "complete": status["complete"] and self.cache.is_full(status["layers"]),
+            "complete": status["complete"] and self.cache.is_full(series),
             "task": [self.task.index, self.task.count],
             "task_variables": list(self.task.variables),
             "missing_shards": len(self.others.missing),
             "encoded": self.rows,
+            "passes": self.passes,
             "changes": {
                 "added": self.changes.added,
                 "changed": self.changes.changed,
@@ -186,9 +192,10 @@ class ExtractionResult:
             found = [str(self.images)] if self.images.notes.lost_images else []
             return [*found, f"{self._nothing_text()} ({self.seconds:.1f} s)"]
         parts = self.stats.timer.fractions(*_STAGES)
+        views = f"{self.passes} views of " if self.passes > self.rows else ""
         lines = [
-            f"encoded {self.rows} images in {self.seconds:.1f} s "
-            f"({self.rows / self.seconds:.0f} images/s)",
+            f"encoded {views}{self.rows} images in {self.seconds:.1f} s "
+            f"({self.passes / self.seconds:.0f} {'views' if views else 'images'}/s)",
             "time: " + ", ".join(f"{stage} {part:.0%}" for stage, part in parts.items()),
             stage_advice(slowest_stage(self.stats.timer)),
         ]

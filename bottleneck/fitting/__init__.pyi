@@ -1,9 +1,14 @@
 from .dataset import require_rows as require_rows
-from .dataset import resolve_layer as resolve_layer
+from .dataset import row_groups as row_groups
+from .features import Features as Features
+from .features import resolve_features as resolve_features
 from .fit import score_head as score_head
 from .head import Head as Head
 from .options import ClassifierOptions as ClassifierOptions
 from .options import SearchOptions as SearchOptions
 from .scores import Score as Score
 from .sharded_matrix import open_matrix as open_matrix
+from .sweep_result import SweepResult as SweepResult
 from .sweep_result import SweepRow as SweepRow
+from .worker_cache import LabelSource as LabelSource
+from .worker_cache import labelled_images as labelled_images

@@ -1,4 +1,4 @@
-"""Codes of a layer in the memory of Dask workers, which return only sums over their rows.
+"""Codes in the memory of Dask workers, which return only sums over their rows.
 
 Each part of the rows is the result of a task that reads shards, and everything derived from it is
 the result of a task too. If a worker is lost, the scheduler runs its tasks on another worker. (What
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from bottleneck.cache import Cache, cache_fingerprint
 from bottleneck.errors import WorkerError
-from bottleneck.fitting.sharded_matrix import code_size
+from bottleneck.fitting.features import Features
 from bottleneck.fitting.worker_cache import open_on_worker
-from bottleneck.linear import ArrayMatrix, CodeMatrix, RowFunction
+from bottleneck.linear import ArrayMatrix, CodeMatrix, RowFunction, mean_of_rows
 from bottleneck.runtime import DaskExecutor, format_size, require_shared_paths
 
 T = TypeVar("T")
@@ -96,6 +96,13 @@ class DaskMatrix(CodeMatrix):
         """Return a matrix of scaled rows, computed at once on the same workers."""
         return replace(self, parts=self._submit("scale", scaler, self.parts))
 
+    def averaged(self, count: int) -> "DaskMatrix":
+        """Return the means of every `count` consecutive rows, computed on the same workers."""
+        if count == 1:
+            return self
+        parts = self._submit("average", partial(mean_of_rows, count=count), self.parts)
+        return replace(self, parts=parts, counts=[n // count for n in self.counts])
+
     def align(self, values: Any) -> Any:
         """Send one value a row to the workers that hold the rows, as tasks."""
         if isinstance(values, _AlignedValues):
@@ -134,9 +141,9 @@ class DaskMatrix(CodeMatrix):
 
 
 def load_on_workers(
-    executor: DaskExecutor, cache: Cache, layer: str, rows: NDArray[np.int64]
+    executor: DaskExecutor, cache: Cache, features: Features, rows: NDArray[np.int64]
 ) -> DaskMatrix:
-    """Load some rows of a layer into the memory of Dask workers, one part for each thread.
+    """Load the codes of some images into the memory of Dask workers, one part for each thread.
 
     Parameters
     ----------
@@ -144,14 +151,15 @@ def load_on_workers(
         Cluster to use.
     cache : Cache
         Cache in a directory that every worker sees by the same absolute path.
-    layer : str
-        Finished layer of the cache.
+    features : Features
+        Finished layers and views of the cache.
     rows : ndarray of int64, shape (n,)
         Row numbers, ascending; each row has codes.
 
     Returns
     -------
     DaskMatrix
+        The views of an image are consecutive rows of one part.
 
     Raises
     ------
@@ -161,14 +169,14 @@ def load_on_workers(
     ShardError
         A shard is absent, damaged, or holds other rows than its name says.
     """
-    client, path, size = executor.client, cache.path.resolve(), code_size(cache, layer)
+    client, path, size = executor.client, cache.path.resolve(), sum(features.sizes(cache))
     fingerprint = cache_fingerprint(path)
     require_shared_paths(executor, partial(_missing_on_worker, path, fingerprint))
-    _require_memory(client, len(rows), size)
+    _require_memory(client, len(rows) * features.views, size)
     threads = sum(client.nthreads().values())
     part_rows = np.array_split(rows, min(threads, len(rows)))
     # Not assigned to a worker by name: if all of them were lost, Dask would wait for that one.
-    load = partial(_load, path, fingerprint, layer)
+    load = partial(_load, path, fingerprint, features)
     parts = client.map(load, part_rows, key="bottleneck-load", pure=False)
     # Waits until all parts are read, so that a damaged shard is reported before any training.
     counts = client.gather(client.map(len, parts, key="bottleneck-count", pure=False))
@@ -197,9 +205,11 @@ def _memory_limit(dask_worker: Any) -> int:
     return int(dask_worker.memory_manager.memory_limit or 0)
 
 
-def _load(path: Path, fingerprint: str, layer: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+def _load(
+    path: Path, fingerprint: str, features: Features, rows: NDArray[np.int64]
+) -> NDArray[np.float32]:
     cache, _ = open_on_worker(path, fingerprint)
-    return cache.read_codes(layer, rows)
+    return features.read(cache, rows)
 
 
 def _identity(value: T) -> T:

@@ -1,6 +1,5 @@
-"""Load the codes of a layer with their targets, split into training and held-out rows."""
+"""Load codes with their targets, split into training and held-out images."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,30 +17,31 @@ from bottleneck.data import (
     split_rows,
     train_and_heldout_splits,
 )
-from bottleneck.errors import CacheError, InvalidOptionError, LabelsError, UnknownNameError
+from bottleneck.errors import LabelsError
 from bottleneck.fitting.dask_matrix import load_on_workers
+from bottleneck.fitting.features import Features
 from bottleneck.fitting.folds import group_codes
 from bottleneck.fitting.sharded_matrix import open_matrix
-from bottleneck.linear import CodeMatrix, TrainingSet
+from bottleneck.linear import CodeMatrix, TrainingSet, consecutive_rows
 from bottleneck.runtime import DaskExecutor
 
 
 @dataclass(frozen=True)
-class LayerDataset:
-    """Codes and targets of one layer: training rows and held-out rows.
+class CodeDataset:
+    """Codes and targets: training images and held-out images.
 
     Attributes
     ----------
     cache : Cache
         Source of the codes.
-    layer : str
-        Layer of the cache.
+    features : Features
+        Layers and views of the cache.
     names : list of k str
         Class names.
     training : TrainingSet
-        Training rows.
+        Training images.
     heldout : TrainingSet or None
-        Held-out rows; None without a held-out split.
+        Held-out images; None without a held-out split.
     split : str
         Name of the held-out split; empty without one.
     unknown : UnknownLabels
@@ -49,7 +49,7 @@ class LayerDataset:
     """
 
     cache: Cache
-    layer: str
+    features: Features
     names: list[str]
     training: TrainingSet
     heldout: TrainingSet | None
@@ -59,20 +59,20 @@ class LayerDataset:
 
 def load_dataset(
     cache: Cache,
-    layer: str,
+    features: Features,
     images: ImageTable,
     *,
     memory: int | None = None,
     executor: DaskExecutor | None = None,
-) -> LayerDataset:
-    """Load a layer for all classifiers that train on it.
+) -> CodeDataset:
+    """Load codes for all classifiers that train on them.
 
     Parameters
     ----------
     cache : Cache
         Source of the codes.
-    layer : str
-        Finished layer of the cache.
+    features : Features
+        Finished layers and views of the cache.
     images : ImageTable
         The cache's own table, or the same rows with other labels.
     memory : int, optional
@@ -84,7 +84,7 @@ def load_dataset(
     Raises
     ------
     CacheError, ShardError
-        The layer is not finished, or a shard is damaged.
+        A layer is not finished, or a shard is damaged.
     LabelsError
         There are fewer than two classes, a split has no labelled images, or the held-out split has
         only images of classes that the training split lacks.
@@ -92,7 +92,7 @@ def load_dataset(
         The workers do not see the cache, or have too little memory.
     """
     train_split, heldout_split = train_and_heldout_splits(images)
-    labelled = cache.valid_rows(layer) & images.has_label
+    labelled = features.valid_rows(cache) & images.has_label
     train_rows = split_rows(images, labelled, train_split)
     names = class_names(images, train_rows, split=train_split)
     multilabel = is_multilabel(images, train_rows)
@@ -109,78 +109,27 @@ def load_dataset(
         )
     # Targets first: a wrong label is reported before any code is read.
     train_targets, heldout_targets = targets(train_rows), targets(heldout_rows)
-    rows, k = np.union1d(train_rows, heldout_rows), len(names)
+    rows = np.union1d(train_rows, heldout_rows)
     codes: CodeMatrix
     if executor is None:
-        codes = open_matrix(cache, layer, rows, memory=memory)
+        codes = open_matrix(cache, features, rows, memory=memory)
     else:
-        codes = load_on_workers(executor, cache, layer, rows)
-    heldout = None
-    if heldout_split:
-        heldout_codes = codes.take(np.searchsorted(rows, heldout_rows))
-        heldout = TrainingSet(heldout_codes, heldout_targets, k)
-        codes = codes.take(np.searchsorted(rows, train_rows))
-    groups = _groups(images, train_rows)
-    training = TrainingSet(codes, train_targets, k, groups)
-    return LayerDataset(cache, layer, names, training, heldout, heldout_split, unknown)
+        codes = load_on_workers(executor, cache, features, rows)
 
-
-def resolve_layer(cache: Cache, layer: str | None) -> str:
-    """Return the layer to train on: the one that was named, or the cache's only one.
-
-    Parameters
-    ----------
-    cache : Cache
-        Cache with the layer.
-    layer : str, optional
-        Name of the layer; needed where the cache has several.
-
-    Raises
-    ------
-    UnknownNameError
-        The cache has no such layer.
-    InvalidOptionError
-        No layer was named, and the cache has several or none.
-    """
-    known = cache.layers
-    if layer is not None:
-        if layer not in known:
-            hint = "(`bottleneck.extract` adds more)"
-            raise UnknownNameError(f"layer of {cache.path}", layer, known, hint)
-        return layer
-    if len(known) != 1:
-        raise InvalidOptionError(
-            "layers",
-            layer,
-            f"one of the {len(known)} layers of {cache.path} "
-            f"({', '.join(known) or 'none is extracted yet'})",
-            "`bottleneck.sweep` compares them all",
+    def of(some: NDArray[np.int64], known: NDArray[Any]) -> TrainingSet:
+        positions = consecutive_rows(np.searchsorted(rows, some), features.views)
+        return TrainingSet(
+            codes.take(positions) if len(some) < len(rows) else codes,
+            known,
+            classes=len(names),
+            groups=row_groups(images, some),
+            views=features.views,
+            sizes=features.sizes(cache),
         )
-    return known[0]
 
-
-def resolve_layers(cache: Cache, layers: str | Sequence[str] | None) -> list[str]:
-    """Return the layers to compare, each once: those that were named, or all of the cache.
-
-    Parameters
-    ----------
-    cache : Cache
-        Cache with the layers.
-    layers : str or sequence of str, optional
-        Names of layers.
-
-    Raises
-    ------
-    UnknownNameError
-        The cache has no such layer.
-    CacheError
-        No layer was named, and the cache has none.
-    """
-    named = [layers] if isinstance(layers, str) else layers
-    names = [resolve_layer(cache, layer) for layer in named] if named else cache.layers
-    if not names:
-        raise CacheError(f"{cache.path} has no layer yet: `bottleneck.extract` adds one")
-    return list(dict.fromkeys(names))
+    heldout = of(heldout_rows, heldout_targets) if heldout_split else None
+    training = of(train_rows, train_targets)
+    return CodeDataset(cache, features, names, training, heldout, heldout_split, unknown)
 
 
 def require_rows(rows: NDArray[np.int64], *, split: str) -> None:
@@ -206,10 +155,19 @@ def require_rows(rows: NDArray[np.int64], *, split: str) -> None:
         where = f" in split {split!r}" if split else ""
         raise LabelsError(
             f"no labelled image with codes{where}: labels are the names of class folders, or a "
-            "CSV's column"
+            "CSV's column; `labels` takes a CSV that gives them, or one without these images"
         )
 
 
-def _groups(images: ImageTable, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+def row_groups(images: ImageTable, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Return the groups of some rows, as a `TrainingSet` has them; None where none has a group.
+
+    Examples
+    --------
+    >>> n = np.zeros(3, dtype=np.int64)
+    >>> images = ImageTable(["1", "2", "3"], ["a"] * 3, [""] * 3, ["p", "q", "p"], n, n)
+    >>> row_groups(images, np.array([0, 1, 2])).tolist()
+    [0, 1, 0]
+    """
     column = images.group
     return group_codes(column.codes[rows], column.categories)

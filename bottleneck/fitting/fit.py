@@ -1,8 +1,9 @@
-"""Fit a linear classifier to the cached codes of one layer, and score it on the held-out split."""
+"""Fit a linear classifier to cached codes, and score it on the held-out split."""
 
-import dataclasses
 import time
-from os import PathLike
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,16 +11,19 @@ from numpy.typing import NDArray
 
 from bottleneck.cache import CacheLike, open_cache
 from bottleneck.data import UnknownLabels
-from bottleneck.errors import InvalidOptionError
-from bottleneck.fitting.dataset import LayerDataset, load_dataset, resolve_layer
+from bottleneck.errors import InvalidOptionError, LabelsError
+from bottleneck.fitting.dataset import CodeDataset, load_dataset
+from bottleneck.fitting.features import Views, resolve_features
 from bottleneck.fitting.fit_result import FitResult
-from bottleneck.fitting.folds import require_foldable
+from bottleneck.fitting.folds import make_folds, require_foldable
 from bottleneck.fitting.head import Head
+from bottleneck.fitting.layer_shares import layer_shares
 from bottleneck.fitting.metrics import expected_calibration_error
+from bottleneck.fitting.nested import OuterFold
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.scores import Score, score_classes, score_labels
 from bottleneck.fitting.selection import CrossValidation
-from bottleneck.fitting.worker_cache import labelled_images
+from bottleneck.fitting.worker_cache import LabelSource, labelled_images
 from bottleneck.linear import (
     ArrayMatrix,
     Calibration,
@@ -38,13 +42,14 @@ def fit(
     cache: CacheLike,
     clf: str | ClassifierOptions,
     *,
-    layers: str | None = None,
+    layers: str | Sequence[str] | None = None,
+    views: Views = "all",
     search: SearchOptions = SearchOptions(),
-    labels: str | PathLike[str] | None = None,
+    labels: LabelSource | None = None,
     memory: int | None = None,
     executor: Executor | None = None,
 ) -> FitResult:
-    """Train a linear classifier on the codes of a layer; no network and no images are needed.
+    """Train a linear classifier on cached codes; no network and no images are needed.
 
     If there is a split other than ``train``, the classifier is trained on ``train`` alone and
     scored once on ``test``, or else on ``val``. Without splits it is trained on all rows. Held-out
@@ -56,11 +61,15 @@ def fit(
         Cache with labels.
     clf : str or ClassifierOptions
         ``"svm"``, ``"softmax"``, or one of them with its options.
-    layers : str, optional
-        Layer of the cache; needed where it has several.
+    layers : str or sequence of str, optional
+        Layers of the cache, or ``"all"``; needed where it has several. The codes of several layers
+        are side by side, each layer scaled by itself and divided by the root of their number.
+    views : int or "all"
+        Views of each image, counted from the plain one. Each is a row of weight 1/views; the views
+        of an image are in one fold, and it is judged by the mean of their decision values.
     search : SearchOptions
         Search over C and scalings; 5 folds with standardized features by default.
-    labels : str or PathLike, optional
+    labels : str, PathLike or LabelledImages, optional
         CSV with the columns ``path,label[,split][,group]`` that replaces the cache's labels.
     memory : int, optional
         Bytes that training may use; half of the free memory by default. Codes that do not fit are
@@ -101,21 +110,21 @@ def fit(
             hint = "`bottleneck.sweep` takes other executors too"
             raise InvalidOptionError("executor", executor, "a DaskExecutor", hint)
     store = open_cache(cache)
-    layer = resolve_layer(store, layers)
+    features = resolve_features(store, layers, views)
     images = labelled_images(store, labels)
-    dataset = load_dataset(store, layer, images, memory=memory, executor=executor)
-    result = fit_dataset(dataset, options, search)
+    dataset = load_dataset(store, features, images.table, memory=memory, executor=executor)
+    result = replace(fit_dataset(dataset, options, search), labels=images.summary)
     return result.with_seconds(time.monotonic() - start)
 
 
 def fit_dataset(
-    dataset: LayerDataset, options: ClassifierOptions, search: SearchOptions
+    dataset: CodeDataset, options: ClassifierOptions, search: SearchOptions
 ) -> FitResult:
     """Select C and scaling, train on all training rows, and score once on the held-out rows.
 
     Parameters
     ----------
-    dataset : LayerDataset
+    dataset : CodeDataset
         Codes and targets.
     options : ClassifierOptions
         Classifier.
@@ -131,6 +140,8 @@ def fit_dataset(
     training, result, validation = dataset.training, None, None
     if search.cv:
         require_foldable(training, dataset.names)
+        if search.nested:
+            _require_foldable_parts(dataset, search.cv)  # before the training, not after it
         validation = CrossValidation(training, options, search)
         result = validation.select()
         c, scaling = result.best.c, result.best.scaling
@@ -139,12 +150,18 @@ def fit_dataset(
     calibration, ece = _calibrate(training, options, validation, c=c, scaling=scaling)
     del validation  # and the memory of its folds
     scaler, solution = train(training, options, c=c, scaling=scaling)
+    shares = layer_shares(solution.coef, training.codes, scaler)
     head = _make_head(dataset, options.clf, scaler, solution, calibration)
     heldout = None
     if dataset.heldout is not None:  # used once, after everything has been selected
         rows = dataset.heldout
         heldout = score_head(
-            head, rows.codes, rows.targets, split=dataset.split, unknown=dataset.unknown
+            head,
+            rows.codes,
+            rows.targets,
+            split=dataset.split,
+            unknown=dataset.unknown,
+            groups=rows.groups,
         )
     return FitResult(
         head=head,
@@ -152,9 +169,11 @@ def fit_dataset(
         search=result,
         heldout=heldout,
         ece=ece,
-        train=training.codes.shape[0],
+        train=len(training.targets),
+        shares=dict(zip(dataset.features.layers, shares.tolist(), strict=True)),
         solution=solution,
         seconds=0.0,
+        outer=tuple(_outer_folds(dataset, options, search)) if search.nested else (),
     ).with_seconds(time.monotonic() - start)
 
 
@@ -165,6 +184,7 @@ def score_head(
     *,
     split: str,
     unknown: UnknownLabels = UnknownLabels(),
+    groups: NDArray[np.int64] | None = None,
 ) -> Score:
     """Score a head on codes with known targets.
 
@@ -172,30 +192,44 @@ def score_head(
     ----------
     head : Head
         Trained classifier.
-    codes : CodeMatrix or ndarray, shape (n, d)
-        Codes of the head's spec and layer, n rows, at least one.
+    codes : CodeMatrix or ndarray, shape (n · views, d)
+        Codes of the head's spec and features, of at least one image. The views of an image are
+        consecutive rows.
     targets : ndarray of int64, shape (n,), or of bool, shape (n, k)
-        Class of each row, or which labels it has, in the order of the head's classes.
+        Class of each image, or which labels it has, in the order of the head's classes.
     split : str
         Name of the split, stored in the score; empty without splits.
     unknown : UnknownLabels
         Images of the split that cannot be judged, stored in the score.
+    groups : ndarray of int64, shape (n,), optional
+        Group of each image, over which the score's interval is; images are alone by default.
 
     Returns
     -------
     ClassificationScore or MultilabelScore
     """
     matrix = ArrayMatrix(codes) if isinstance(codes, np.ndarray) else codes
-    values = np.concatenate(list(matrix.map_blocks(head.decision_function)))
-    score: Score
-    if head.multilabel:
-        score = score_labels(targets, values, head.classes, split=split)
-    else:
-        score = score_classes(targets, values.argmax(axis=1), head.classes, split=split)
-    ece = None
+    parts = matrix.map_blocks(partial(_image_values, head=head))
+    values, plain_values = np.concatenate(list(parts), axis=1)
+
+    def judge(values: NDArray[np.float64]) -> Score:
+        if head.multilabel:
+            return score_labels(targets, values, head.classes, split=split, groups=groups)
+        predicted = values.argmax(axis=1)
+        return score_classes(targets, predicted, head.classes, split=split, groups=groups)
+
+    views, ece = head.features.views, None
     if head.calibration is not None:
         ece = expected_calibration_error(head.calibration.probabilities(values), targets)
-    return dataclasses.replace(score, ece=ece, unknown=unknown)
+    plain = judge(plain_values).accuracy if views > 1 else None
+    return replace(judge(values), ece=ece, unknown=unknown, views=views, plain=plain)
+
+
+def _image_values(codes: NDArray[Any], *, head: Head) -> NDArray[np.float64]:
+    """Return the decision values of each image, and those of its plain view, shape (2, n, k)."""
+    values, views = head.decision_function(codes), head.features.views
+    plain = values if views == 1 else head.with_views(1).decision_function(codes[::views])
+    return np.stack([values, plain])
 
 
 def classifier_options(clf: str | ClassifierOptions) -> ClassifierOptions:
@@ -212,6 +246,36 @@ def classifier_options(clf: str | ClassifierOptions) -> ClassifierOptions:
     'svm'
     """
     return ClassifierOptions(clf) if isinstance(clf, str) else clf
+
+
+def _outer_folds(
+    dataset: CodeDataset, options: ClassifierOptions, search: SearchOptions
+) -> Iterator[OuterFold]:
+    """Fit to the training rows without each fold, and score on it as on a held-out split."""
+    training, search = dataset.training, replace(search, nested=False)
+    for rows, validation in make_folds(training, search.cv):
+        fold = replace(
+            dataset,
+            training=training.take(rows),
+            heldout=training.take(validation),
+            unknown=UnknownLabels(),
+        )
+        result = fit_dataset(fold, options, search)
+        assert result.search is not None and result.heldout is not None
+        yield OuterFold(result.search.best, result.heldout.metric(result.search.metric))
+
+
+def _require_foldable_parts(dataset: CodeDataset, folds: int) -> None:
+    """Refuse rows that cannot be split again once a fold is left out."""
+    training, splits = dataset.training, make_folds(dataset.training, folds)
+    for rows, _ in splits:
+        try:
+            require_foldable(training.take(rows), dataset.names)
+        except LabelsError as error:
+            raise LabelsError(
+                "nested cross-validation splits the training images without a fold again, and "
+                f"without one of the {len(splits)} {error}; or leave `nested` out"
+            ) from error
 
 
 def _calibrate(
@@ -234,7 +298,7 @@ def _calibrate(
 
 
 def _make_head(
-    dataset: LayerDataset,
+    dataset: CodeDataset,
     clf: str,
     scaler: FeatureScaler,
     solution: Solution,
@@ -245,7 +309,7 @@ def _make_head(
         coef, intercept = expand_binary(clf, coef, intercept)
     return Head(
         clf=clf,
-        layer=dataset.layer,
+        features=dataset.features,
         classes=dataset.names,
         coef=coef,
         intercept=intercept,

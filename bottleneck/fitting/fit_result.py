@@ -6,8 +6,10 @@ from typing import Any, Self
 
 import numpy as np
 
+from bottleneck.data import LabelSummary
 from bottleneck.fitting.head import Head
 from bottleneck.fitting.metrics import format_metric
+from bottleneck.fitting.nested import NestedScore, OuterFold
 from bottleneck.fitting.scores import Score, format_calibration_error
 from bottleneck.fitting.search_result import SearchResult
 from bottleneck.linear import Solution
@@ -30,11 +32,18 @@ class FitResult:
     ece : float or None
         Expected calibration error on the validation rows of the folds.
     train : int
-        Number of training rows.
+        Number of training images.
+    shares : dict of str to float
+        Share of each layer in the decision values; see
+        `bottleneck.fitting.layer_shares.layer_shares`.
     solution : Solution
         Final training: its convergence and its distance from the minimum.
     seconds : float
         Elapsed time.
+    labels : LabelSummary or None
+        What was understood of the CSV of labels; None for the cache's own labels.
+    outer : tuple of OuterFold
+        Outer folds of a nested cross-validation; empty without one.
     """
 
     head: Head
@@ -43,8 +52,11 @@ class FitResult:
     heldout: Score | None
     ece: float | None
     train: int
+    shares: dict[str, float]
     solution: Solution
     seconds: float
+    labels: LabelSummary | None = None
+    outer: tuple[OuterFold, ...] = ()
 
     @property
     def converged(self) -> bool:
@@ -53,10 +65,29 @@ class FitResult:
 
     @property
     def score(self) -> float | None:
-        """Held-out accuracy; without a held-out split the folds' mean; None without either."""
+        """Held-out accuracy; without a held-out split the folds' mean; None without either.
+
+        The folds' mean is that of the nested cross-validation, where there is one.
+        """
         if self.heldout is not None:
             return self.heldout.accuracy
+        if self.nested is not None:
+            return self.nested.mean
         return None if self.search is None else self.search.best.mean
+
+    @property
+    def nested(self) -> NestedScore | None:
+        """Score of the choice of C and scaling; None without nested cross-validation."""
+        if self.search is None or not self.outer:
+            return None
+        scalings = {candidate.scaling for candidate in self.search.candidates}
+        return NestedScore(
+            metric=self.search.metric,
+            selected=self.search.best.mean,
+            scores=tuple(fold.score for fold in self.outer),
+            choices=tuple(f"{fold.cv.scaling}, C = {fold.cv.c:.3g}" for fold in self.outer),
+            alternatives="values of C and scalings" if len(scalings) > 1 else "values of C",
+        )
 
     def with_seconds(self, seconds: float) -> Self:
         """Return a copy with this time, and with the result as the head's training record."""
@@ -68,24 +99,30 @@ class FitResult:
         gap = float(self.solution.gap.max())
         return {
             "clf": self.head.clf,
-            "layer": self.head.layer,
+            "layer": str(self.head.features),
+            "layers": list(self.head.features.layers),
+            "views": self.head.features.views,
+            "shares": self.shares,
             "c": self.c,
             "preprocess": self.head.scaler.name,
             "cv": self.search.summary() if self.search else None,
+            "nested": self.nested.to_dict() if self.nested else None,
             "heldout": self.heldout.to_dict() if self.heldout else None,
             "ece": self.ece,
             "train": self.train,
             "converged": self.converged,
             "gap": gap if np.isfinite(gap) else None,
             "seconds": self.seconds,
+            **({"labels": self.labels.to_dict()} if self.labels else {}),
         }
 
     def __str__(self) -> str:
-        """Format the search, the selected C, its cross-validation and the held-out score."""
-        return "\n".join([*self._lines(), *self.remarks])
+        """Format the labels, the search, the selected C, its cross-validation and the score."""
+        labels = [str(self.labels), ""] if self.labels else []
+        return "\n".join([*labels, *self._lines(), *self.remarks])
 
     def format(self, saved: str) -> str:
-        """Format the result, with a line that says where the head is before the remarks."""
+        """Format the result without the labels, and say where the head is before the remarks."""
         return "\n".join([*self._lines(), saved, *self.remarks])
 
     @property
@@ -98,7 +135,7 @@ class FitResult:
         if self.search:
             lines += [str(self.search), ""]
         lines.append(
-            f"{head.clf} on {head.layer}: {self.train} images of {len(head.classes)} classes, "
+            f"{head.clf} on {head.features}: {self.train} images of {len(head.classes)} classes, "
             f"codes of size {head.coef.shape[1]}, {head.scaler.name}, C = {self.c:.3g}"
         )
         if self.search:
@@ -111,16 +148,22 @@ class FitResult:
                 lines.append(
                     "the best C is at the edge of the grid: a better one may lie beyond it"
                 )
+        if len(self.shares) > 1:
+            shares = (f"{layer} {share:.0%}" for layer, share in self.shares.items())
+            lines.append(f"share of each layer  {', '.join(shares)}")
+        if self.nested:
+            lines += str(self.nested).splitlines()
         if not self.converged:
             gap = self.solution.gap.max()
             limit = f"within {gap:.1e} of" if np.isfinite(gap) else "short of"
             lines.append(f"the solver stopped {limit} its minimum: a smaller C converges sooner")
-        no_split = "no held-out split: the cross-validation is all that can be said"
+        folds = "nested cross-validation" if self.nested else "cross-validation"
+        no_split = f"no held-out split: the {folds} is all that can be said"
         return [*lines, self.heldout.format() if self.heldout else no_split]
 
     def __repr__(self) -> str:
         """Return a short description."""
-        return f"<FitResult: {self.head.clf} on {self.head.layer}, score {self.score}>"
+        return f"<FitResult: {self.head.clf} on {self.head.features}, score {self.score}>"
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(str(self))}</pre>"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bottleneck.fitting.folds import Fold
 from bottleneck.fitting.metrics import METRICS, mean_average_precision
-from bottleneck.linear import KERNEL_ROWS, ClassifierOptions, Solution, TrainingSet, fit_scaler
+from bottleneck.linear import KERNEL_ROWS, ClassifierOptions, Solution, TrainingSet
 
 
 class FoldSearch:
@@ -56,7 +56,7 @@ class FoldSearch:
         rows, self._held_back = fold
         self._training = training
         part = training.take(rows)
-        self._scaler = fit_scaler(scaling, part.codes)
+        self._scaler = part.fit_scaler(scaling)
         self._solver = options.prepare(part.scaled(self._scaler), max_c=max_c)
 
     def solve(self, cs: Sequence[float], *, tol: float) -> Iterator[Solution]:
@@ -79,7 +79,7 @@ class FoldSearch:
         return np.concatenate(list(values))
 
     def _validation(self) -> TrainingSet:
-        return self._training.take(self._held_back).scaled(self._scaler)
+        return self._training.take(self._held_back).scaled(self._scaler).averaged()
 
 
 def fold_bytes(training: TrainingSet, cs: int) -> int:

@@ -1,7 +1,7 @@
 """Heads: trained linear classifiers with all data that prediction needs, stored as safetensors."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
@@ -14,25 +14,26 @@ from safetensors.numpy import save
 from bottleneck.cache import PARSE_ERRORS
 from bottleneck.data import SEPARATOR
 from bottleneck.errors import HeadError, format_error
-from bottleneck.linear import CLASSIFIERS, SCALINGS, Calibration, FeatureScaler
+from bottleneck.fitting.features import Features
+from bottleneck.linear import CLASSIFIERS, SCALINGS, Calibration, FeatureScaler, mean_of_rows
 from bottleneck.runtime import atomic_write
-from bottleneck.spec import ModelReference, Spec
+from bottleneck.spec import ModelReference, Spec, ViewRecipe
 
 FORMAT = "bottleneck-head"
 FORMAT_VERSION = 2
-VERSIONS = (1, FORMAT_VERSION)  # that are read; 2 has the spec's keys of cache format 3
+VERSIONS = (1, FORMAT_VERSION)  # that are read; 2 has layers, and the keys of cache format 3
 
 
 @dataclass(frozen=True)
 class Head:
-    """Linear classifier for the codes of one layer.
+    """Linear classifier for the codes of one or several layers.
 
     Attributes
     ----------
     clf : str
         ``"svm"`` or ``"softmax"``.
-    layer : str
-        Layer whose codes it classifies.
+    features : Features
+        Layers whose codes it classifies, side by side, and views of each image.
     classes : list of k str
         Class names, in the order of the coefficients.
     coef : ndarray of float64, shape (k, d)
@@ -61,7 +62,7 @@ class Head:
     """
 
     clf: str
-    layer: str
+    features: Features
     classes: list[str]
     coef: NDArray[np.float64]
     intercept: NDArray[np.float64]
@@ -72,13 +73,29 @@ class Head:
     reference: ModelReference
     training_record: dict[str, Any]
 
-    def decision_function(self, codes: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the linear score of each class.
+    def with_views(self, views: int) -> Self:
+        """Return the same classifier for another number of views of each image.
 
         Parameters
         ----------
-        codes : ndarray, shape (n, d)
-            Flattened codes of this head's spec and layer.
+        views : int
+            Counted from the plain image; 1 is that alone.
+
+        Raises
+        ------
+        InvalidOptionError
+            `views` is below 1, or above 1 for a head that was trained without views.
+        """
+        return replace(self, features=self.features.with_views(views))
+
+    def decision_function(self, codes: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the linear score of each class, its mean over the views of an image.
+
+        Parameters
+        ----------
+        codes : ndarray, shape (n · views, d)
+            Flattened codes of this head's spec, layers side by side. The views of an image are
+            consecutive rows.
 
         Returns
         -------
@@ -93,7 +110,8 @@ class Head:
             raise HeadError(
                 f"the head reads codes of size {self.coef.shape[1]}, got shape {codes.shape}"
             )
-        return self.scaler(codes.astype(np.float64)) @ self.coef.T + self.intercept
+        scaled = mean_of_rows(self.scaler(codes.astype(np.float64)), self.features.views)
+        return np.asarray(scaled @ self.coef.T + self.intercept)
 
     def predict_scores(self, decision_values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return probabilities, or the decision values of a head without calibration.
@@ -171,7 +189,12 @@ class Head:
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "clf": self.clf,
-            "layer": self.layer,
+            "layers": [
+                {"name": layer, "size": size}
+                for layer, size in zip(self.features.layers, self.scaler.sizes, strict=True)
+            ],
+            "views": self.features.views,
+            "view_recipe": self.features.recipe.to_json() if self.features.recipe else None,
             "classes": self.classes,
             "preprocess": self.scaler.name,
             "multilabel": self.multilabel,
@@ -206,13 +229,19 @@ class Head:
                     f"{path} has format {values['format']!r} version {version!r}; this program "
                     f"reads {FORMAT!r} {' and '.join(map(str, VERSIONS))}"
                 )
+            layers = _layer_sizes(values, tensors["coef"])
             head = cls(
                 clf=values["clf"],
-                layer=values["layer"],
+                features=_features(values, tuple(layers)),
                 classes=list(values["classes"]),
                 coef=tensors["coef"],
                 intercept=tensors["intercept"],
-                scaler=FeatureScaler(values["preprocess"], tensors["mean"], tensors["scale"]),
+                scaler=FeatureScaler(
+                    values["preprocess"],
+                    tuple(layers.values()),
+                    mean=tensors["mean"],
+                    scale=tensors["scale"],
+                ),
                 calibration=_calibration(tensors, independent=values["multilabel"]),
                 multilabel=values["multilabel"],
                 spec=Spec.from_json(values["spec"]),
@@ -227,6 +256,19 @@ class Head:
             ) from error
         _validate(path, head)
         return head
+
+
+def _layer_sizes(values: dict[str, Any], coef: NDArray[np.float64]) -> dict[str, int]:
+    """Return the size of each layer's codes; a head of version 1 has one layer."""
+    if "layers" not in values:
+        return {values["layer"]: coef.shape[1]}
+    return {layer["name"]: layer["size"] for layer in values["layers"]}
+
+
+def _features(values: dict[str, Any], layers: tuple[str, ...]) -> Features:
+    recipe = values.get("view_recipe")
+    made = None if recipe is None else ViewRecipe.from_json(recipe)
+    return Features(layers, values.get("views", 1), made)
 
 
 _TENSORS = ("coef", "intercept", "mean", "scale", "slope", "offset")
@@ -266,9 +308,15 @@ def _validate(path: Path, head: Head) -> None:
             raise HeadError(f"{path}: {name} is {value!r}, must be one of {', '.join(known)}")
     if not isinstance(head.multilabel, bool):
         raise HeadError(f"{path}: multilabel is {head.multilabel!r}, must be true or false")
-    if not all(isinstance(text, str) for text in (head.layer, *head.classes)):
-        raise HeadError(f"{path}: the names of the layer and of the classes must be text")
-    k, d = len(head.classes), head.coef.shape[-1] if head.coef.ndim else 0
+    layers, sizes = head.features.layers, head.scaler.sizes
+    if not all(isinstance(text, str) for text in (*layers, *head.classes)):
+        raise HeadError(f"{path}: the names of the layers and of the classes must be text")
+    counts = (head.features.views, *sizes)
+    if not layers or not all(type(count) is int and count > 0 for count in counts):
+        raise HeadError(f"{path}: views and the sizes of layers are {counts}, must be above 0")
+    if (head.features.views > 1) != (head.features.recipe is not None):
+        raise HeadError(f"{path}: a recipe is needed for views, and for nothing else")
+    k, d = len(head.classes), sum(sizes)
     expected = [
         ("coef", head.coef, (k, d)),
         ("intercept", head.intercept, (k,)),

@@ -1,14 +1,11 @@
-"""Metrics of classifiers: accuracy, average precision, calibration error and intervals."""
+"""Metrics of classifiers: accuracy, average precision and calibration error."""
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import LabelsError
-
-_Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
 
 
 def confusion_matrix(
@@ -173,32 +170,6 @@ def expected_calibration_error(
     bin_of = np.digitize(confidence, inner_edges, right=True)
     # |B|/n · |accuracy(B) − confidence(B)| is the absolute sum of the differences in B, over n.
     return float(np.abs(np.bincount(bin_of, weights=correct - confidence)).sum() / len(confidence))
-
-
-def wilson_interval(hits: int, n: int) -> tuple[float, float]:
-    """Return the 95 % confidence interval of a share.
-
-    E. B. Wilson, "Probable inference, the law of succession, and statistical inference",
-    J. Am. Stat. Assoc. 22 (1927). Unlike the normal approximation, it is valid for small n and for
-    shares near 1.
-
-    Parameters
-    ----------
-    hits : int
-        Number of successes.
-    n : int
-        Number of trials, at least 1.
-
-    Examples
-    --------
-    >>> [round(bound, 3) for bound in wilson_interval(9, 10)]
-    [0.596, 0.982]
-    """
-    share, z2 = hits / n, _Z95**2
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    # At shares 0 and 1 a bound is 0 or 1 exactly; rounding would leave it slightly off.
-    return (centre - half if hits else 0.0), (centre + half if hits < n else 1.0)
 
 
 def mean_recall(confusion: NDArray[np.int64]) -> float:

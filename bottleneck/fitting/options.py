@@ -33,6 +33,9 @@ class SearchOptions:
         Several labels an image always use the mean average precision.
     rule : str
         ``"best"``, or ``"1se"`` for the smallest C within one standard error of the best.
+    nested : bool
+        Whether to judge the choice itself by nested cross-validation: it is made once more without
+        each fold, and judged on it. This takes about `cv` times as long again.
 
     Raises
     ------
@@ -53,6 +56,7 @@ class SearchOptions:
     scaling: str = "standardize"
     metric: str = "accuracy"
     rule: str = "best"
+    nested: bool = False
 
     def __post_init__(self) -> None:
         for name, value, known in (("metric", self.metric, METRICS), ("rule", self.rule, RULES)):
@@ -65,6 +69,8 @@ class SearchOptions:
         if self.cv:
             require_folds(self.cv)
             return
+        if self.nested:
+            raise InvalidOptionError("cv", 0, "at least 2 folds for nested cross-validation")
         if grid is None or len(grid) > 1:
             count = "a whole grid" if grid is None else f"{len(grid)} values"
             raise InvalidOptionError(
@@ -78,7 +84,7 @@ class SearchOptions:
                 "cv",
                 0,
                 "at least 2 folds to choose a scaling",
-                "or give `scaling='standardize'`, 'l2' or 'none'",
+                "or give `scaling='standardize'`, 'sqrt', 'l2' or 'none'",
             )
 
     @property

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.data import UnknownLabels
+from bottleneck.fitting.intervals import accuracy_interval
 from bottleneck.fitting.metrics import (
     average_precisions,
     confusion_matrix,
@@ -16,7 +17,6 @@ from bottleneck.fitting.metrics import (
     mean_of_known,
     mean_ratio,
     mean_recall,
-    wilson_interval,
 )
 from bottleneck.runtime import escape_unprintable, format_table
 
@@ -36,8 +36,9 @@ class ClassificationScore:
         Number of images that were judged.
     accuracy : float
         Share of correct predictions.
-    ci95 : tuple of 2 float
-        95 % confidence interval of the accuracy (Wilson).
+    ci95 : tuple of 2 float or None
+        95 % confidence interval of the accuracy, over groups where images have them; None for
+        images of one group.
     mean_per_class : float
         Mean of the share of correct predictions over the classes that have images.
     classes : list of k str
@@ -48,17 +49,26 @@ class ClassificationScore:
         Expected calibration error; None without probabilities.
     unknown : UnknownLabels
         Images of the split that were not judged, for lack of a class that was trained on.
+    groups : int or None
+        Number of groups of the images that were judged; None where they have no groups.
+    views : int
+        Views of an image, by whose mean it was judged.
+    plain : float or None
+        Accuracy by the plain view alone; None without other views.
     """
 
     split: str
     n: int
     accuracy: float
-    ci95: tuple[float, float]
+    ci95: tuple[float, float] | None
     mean_per_class: float
     classes: list[str]
     confusion: NDArray[np.int64]
     ece: float | None = None
     unknown: UnknownLabels = UnknownLabels()
+    groups: int | None = None
+    views: int = 1
+    plain: float | None = None
 
     @property
     def absent(self) -> list[str]:
@@ -76,13 +86,16 @@ class ClassificationScore:
             "split": self.split,
             "n": self.n,
             "accuracy": self.accuracy,
-            "ci95": list(self.ci95),
+            "ci95": None if self.ci95 is None else list(self.ci95),
+            "groups": self.groups,
             "mean_per_class": self.mean_per_class,
             "classes": self.classes,
             "confusion": self.confusion.tolist(),
             "ece": self.ece,
             "absent": self.absent,
             "unknown": self.unknown.to_dict(),
+            "views": self.views,
+            "plain": self.plain,
         }
 
     def metric(self, name: str) -> float:
@@ -138,8 +151,9 @@ class MultilabelScore:
         Number of images that were judged.
     accuracy : float
         Share of images whose labels are all correct, none missing and none too many.
-    ci95 : tuple of 2 float
-        95 % confidence interval of the accuracy (Wilson).
+    ci95 : tuple of 2 float or None
+        95 % confidence interval of the accuracy, over groups where images have them; None for
+        images of one group.
     mean_per_class : float
         Mean recall over the labels that occur.
     mean_average_precision : float
@@ -153,18 +167,27 @@ class MultilabelScore:
         Expected calibration error; None without probabilities.
     unknown : UnknownLabels
         Images of the split that were not judged, for lack of a class that was trained on.
+    groups : int or None
+        Number of groups of the images that were judged; None where they have no groups.
+    views : int
+        Views of an image, by whose mean it was judged.
+    plain : float or None
+        Accuracy by the plain view alone; None without other views.
     """
 
     split: str
     n: int
     accuracy: float
-    ci95: tuple[float, float]
+    ci95: tuple[float, float] | None
     mean_per_class: float
     mean_average_precision: float
     average_precision: dict[str, float | None]
     classes: list[str]
     ece: float | None = None
     unknown: UnknownLabels = UnknownLabels()
+    groups: int | None = None
+    views: int = 1
+    plain: float | None = None
 
     @property
     def absent(self) -> list[str]:
@@ -182,7 +205,8 @@ class MultilabelScore:
             "split": self.split,
             "n": self.n,
             "accuracy": self.accuracy,
-            "ci95": list(self.ci95),
+            "ci95": None if self.ci95 is None else list(self.ci95),
+            "groups": self.groups,
             "mean_per_class": self.mean_per_class,
             "mean_average_precision": self.mean_average_precision,
             "average_precision": dict(self.average_precision),
@@ -190,6 +214,8 @@ class MultilabelScore:
             "ece": self.ece,
             "absent": self.absent,
             "unknown": self.unknown.to_dict(),
+            "views": self.views,
+            "plain": self.plain,
         }
 
     def metric(self, name: str) -> float:
@@ -222,7 +248,12 @@ Score = ClassificationScore | MultilabelScore
 
 
 def score_classes(
-    true: NDArray[np.int64], predicted: NDArray[np.int64], classes: Sequence[str], *, split: str
+    true: NDArray[np.int64],
+    predicted: NDArray[np.int64],
+    classes: Sequence[str],
+    *,
+    split: str,
+    groups: NDArray[np.int64] | None = None,
 ) -> ClassificationScore:
     r"""Compare true and predicted classes.
 
@@ -234,6 +265,8 @@ def score_classes(
         Class names.
     split : str
         Split of these images; empty where they have no splits.
+    groups : ndarray of int64, shape (n,), optional
+        Group of each image, such as a patient; images are alone by default.
 
     Examples
     --------
@@ -245,12 +278,13 @@ def score_classes(
     bee                 0    1
     """
     confusion = confusion_matrix(true, predicted, len(classes))
-    hits, n = int(np.trace(confusion)), len(true)
+    correct = true == predicted
     return ClassificationScore(
         split=split,
-        n=n,
-        accuracy=hits / n,
-        ci95=wilson_interval(hits, n),
+        n=len(true),
+        accuracy=float(correct.mean()),
+        ci95=accuracy_interval(correct, groups),
+        groups=None if groups is None else len(np.unique(groups)),
         mean_per_class=mean_recall(confusion),
         classes=list(classes),
         confusion=confusion,
@@ -263,6 +297,7 @@ def score_labels(
     classes: Sequence[str],
     *,
     split: str,
+    groups: NDArray[np.int64] | None = None,
 ) -> MultilabelScore:
     """Compare true labels with decision values; a label is predicted where its value is above 0.
 
@@ -276,6 +311,8 @@ def score_labels(
         Labels.
     split : str
         Split of these images; empty where they have no splits.
+    groups : ndarray of int64, shape (n,), optional
+        Group of each image, such as a patient; images are alone by default.
 
     Raises
     ------
@@ -290,13 +327,14 @@ def score_labels(
     (1.0, 1.0)
     """
     predicted = decision_values > 0
-    hits, n = int((predicted == true).all(axis=1).sum()), len(true)
+    correct = (predicted == true).all(axis=1)
     precisions = average_precisions(true, decision_values)
     return MultilabelScore(
         split=split,
-        n=n,
-        accuracy=hits / n,
-        ci95=wilson_interval(hits, n),
+        n=len(true),
+        accuracy=float(correct.mean()),
+        ci95=accuracy_interval(correct, groups),
+        groups=None if groups is None else len(np.unique(groups)),
         mean_per_class=mean_ratio((predicted & true).sum(axis=0), true.sum(axis=0)),
         mean_average_precision=mean_of_known(precisions),
         average_precision=dict(zip(classes, precisions, strict=True)),
@@ -305,17 +343,32 @@ def score_labels(
 
 
 def _summary_line(score: Score, measured: str) -> str:
-    low, high = score.ci95
+    """Return the accuracy and what belongs to it; a second line says what the views gave."""
     name = f"held-out {score.split}" if score.split else "all images"
     return (
         f"{name}  {measured}{score.accuracy:.1%} of {score.n} "
-        f"(95 % interval {low:.1%} to {high:.1%}), mean per class {score.mean_per_class:.1%}"
+        f"({_interval_text(score)}), mean per class {score.mean_per_class:.1%}"
         f"{_absent_text(score)}{format_calibration_error(score.ece)}"
+        f"{_views_text(score)}"
     )
+
+
+def _interval_text(score: Score) -> str:
+    if score.ci95 is None:
+        return "no interval: all images are of one group"
+    low, high = score.ci95
+    over = "" if score.groups is None else f" over {score.groups} groups"
+    return f"95 % interval {low:.1%} to {high:.1%}{over}"
 
 
 def _remarks(unknown: UnknownLabels) -> list[str]:
     return [f"not in the score: {unknown}"] if unknown.images else []
+
+
+def _views_text(score: Score) -> str:
+    if score.plain is None:
+        return ""
+    return f"\nby the mean of {score.views} views; the plain image alone {score.plain:.1%}"
 
 
 def _absent_text(score: Score) -> str:

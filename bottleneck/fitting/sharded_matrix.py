@@ -1,8 +1,7 @@
-"""Codes of a layer as training reads them: in memory if they fit, otherwise from their shards."""
+"""Codes as training reads them: in memory if they fit, otherwise from their shards."""
 
 import atexit
-import math
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from threading import Thread
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from bottleneck.cache import Cache, rows_as_slice, widen_float16
 from bottleneck.errors import USER_CODE_ERRORS, BottleneckError
+from bottleneck.fitting.features import Features
 from bottleneck.linear import ArrayMatrix, CodeMatrix
 from bottleneck.runtime import spare_memory
 
@@ -31,27 +31,29 @@ _MAX_BLOCK = 64 << 20  # bytes; larger blocks are no faster
 class ShardedMatrix(CodeMatrix):
     """Codes that are read from their shards in blocks, in order, whenever they are needed.
 
-    Each shard is verified before it is read for the first time.
+    The shards of all layers and views are read side by side. Each is verified before it is read
+    for the first time.
 
     Attributes
     ----------
     cache : Cache
         Source of the codes.
-    layer : str
-        Finished layer of the cache.
-    rows : ndarray of int64, shape (n,)
-        Row numbers in the cache, ascending; each row has codes.
+    features : Features
+        Finished layers and views of the cache.
+    images : ndarray of int64, shape (n,)
+        Row numbers in the cache, ascending; each has codes. The views of an image are consecutive
+        rows of this matrix, in one block.
     size : int
-        Number of values d of a flattened code.
+        Number of values d of a row.
     block : int
-        Rows that are read at a time.
+        Images that are read at a time.
     memory : int
         Bytes that training may use.
     """
 
     cache: Cache
-    layer: str
-    rows: NDArray[np.int64]
+    features: Features
+    images: NDArray[np.int64]
     size: int
     block: int
     memory: int = 0
@@ -69,8 +71,8 @@ class ShardedMatrix(CodeMatrix):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Number of rows n and of features d."""
-        return len(self.rows), self.size
+        """Number of rows, one for each view of each image, and of features d."""
+        return len(self.images) * self.features.views, self.size
 
     @property
     def spare(self) -> int:
@@ -82,8 +84,9 @@ class ShardedMatrix(CodeMatrix):
         return _read_ahead(self._read())
 
     def take(self, rows: NDArray[np.int64]) -> "ShardedMatrix":
-        """Return a matrix of some rows, given by ascending index."""
-        return replace(self, rows=self.rows[rows])
+        """Return a matrix of some rows, given by ascending index; all those of an image."""
+        views = self.features.views
+        return replace(self, images=self.images[rows[::views] // views])
 
     def to_local(self) -> CodeMatrix:
         """Return the rows in memory where the budget holds two copies of them."""
@@ -97,34 +100,51 @@ class ShardedMatrix(CodeMatrix):
         return ArrayMatrix(codes)
 
     def _read(self) -> Generator[NDArray[np.float32], None, None]:
+        series = list(self.features.series(self.cache))
         shard_size = self.cache.layout.shard_size
-        shards = np.unique(self.rows // shard_size)
-        bounds = np.searchsorted(self.rows, np.append(shards, shards[-1:] + 1) * shard_size)
+        shards = np.unique(self.images // shard_size)
+        bounds = np.searchsorted(self.images, np.append(shards, shards[-1:] + 1) * shard_size)
         for i, shard in enumerate(shards.tolist()):
-            wanted = self.rows[bounds[i] : bounds[i + 1]] - shard * shard_size
+            wanted = self.images[bounds[i] : bounds[i + 1]] - shard * shard_size
             start = first = 0
             verify = shard not in self._verified
-            for stored in self.cache.read_blocks(self.layer, shard, self.block, verify=verify):
+            readers = [
+                self.cache.read_blocks(layer, shard, self.block, verify=verify, view=view)
+                for layer, view, _ in series
+            ]
+            for stored in zip(*readers, strict=True):
                 self._verified.add(shard)
-                start += len(stored)
+                before, start = start, start + len(stored[0])
                 last = int(np.searchsorted(wanted, start))
                 if first < last:
-                    rows = rows_as_slice(wanted[first:last] - (start - len(stored)))
-                    yield widen_float16(stored.reshape(len(stored), -1)[rows])
+                    rows = rows_as_slice(wanted[first:last] - before)
+                    yield self._side_by_side(series, [part[rows] for part in stored])
                 first = last
+
+    def _side_by_side(
+        self, series: Sequence[tuple[str, int, slice]], stored: Sequence[NDArray[Any]]
+    ) -> NDArray[np.float32]:
+        """Join the stored codes of some images to rows of float32."""
+        b = len(stored[0])
+        if len(stored) == 1:
+            return widen_float16(stored[0].reshape(b, -1))
+        rows = np.empty((b, self.features.views, self.size), dtype=np.float32)
+        for (_, view, columns), codes in zip(series, stored, strict=True):
+            rows[:, view, columns] = widen_float16(codes.reshape(b, -1))
+        return rows.reshape(-1, self.size)
 
 
 def open_matrix(
-    cache: Cache, layer: str, rows: NDArray[np.int64], *, memory: int | None
+    cache: Cache, features: Features, rows: NDArray[np.int64], *, memory: int | None
 ) -> CodeMatrix:
-    """Return the codes of some rows of a layer, in memory where they fit into a budget.
+    """Return the codes of some images, in memory where they fit into a budget.
 
     Parameters
     ----------
     cache : Cache
         Source of the codes.
-    layer : str
-        Finished layer of the cache.
+    features : Features
+        Finished layers and views of the cache.
     rows : ndarray of int64, shape (n,)
         Row numbers, ascending; each row has codes.
     memory : int, optional
@@ -134,6 +154,7 @@ def open_matrix(
     -------
     CodeMatrix
         An `ArrayMatrix` where the budget holds four copies of the codes, else a `ShardedMatrix`.
+        The views of an image are consecutive rows.
 
     Raises
     ------
@@ -142,17 +163,13 @@ def open_matrix(
     """
     if memory is None:
         memory = spare_memory()
-    size = code_size(cache, layer)
-    spare = memory - len(rows) * size * 4 * _COPIES
+    size = sum(features.sizes(cache))
+    image_bytes = 4 * size * features.views
+    spare = memory - len(rows) * image_bytes * _COPIES
     if spare >= 0:
-        return ArrayMatrix(cache.read_codes(layer, rows), spare)
-    block = min(memory // _BLOCKS_PER_BUDGET, _MAX_BLOCK) // (4 * size)
-    return ShardedMatrix(cache, layer, rows, size, max(1, block), memory)
-
-
-def code_size(cache: Cache, layer: str) -> int:
-    """Return the number of values of a flattened code of a layer with at least one shard."""
-    return math.prod(next(iter(cache.finished_shards(layer).values())).shape[1:])
+        return ArrayMatrix(features.read(cache, rows), spare)
+    block = min(memory // _BLOCKS_PER_BUDGET, _MAX_BLOCK) // image_bytes
+    return ShardedMatrix(cache, features, rows, size, max(1, block), memory)
 
 
 def _read_ahead(blocks: Generator[Any, None, None]) -> Iterator[Any]:

@@ -1,24 +1,23 @@
 """Compare layers and classifiers by cross-validation, in this process or on workers."""
 
-import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from os import PathLike
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from bottleneck.cache import Cache, CacheLike, cache_fingerprint, open_cache
-from bottleneck.data import ImageTable
-from bottleneck.errors import InvalidOptionError
-from bottleneck.fitting.dataset import load_dataset, resolve_layers
+from bottleneck.data import CategoricalColumn, ImageTable
+from bottleneck.errors import CacheError, InvalidOptionError
+from bottleneck.fitting.dataset import load_dataset
+from bottleneck.fitting.features import ALL, Features, Views, require_layers, resolve_features
 from bottleneck.fitting.fit import classifier_options, fit_dataset
 from bottleneck.fitting.fit_result import FitResult
 from bottleneck.fitting.metrics import METRICS
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.sweep_result import SweepResult, SweepRow, cost_or_infinity
-from bottleneck.fitting.worker_cache import labelled_images, open_on_worker
+from bottleneck.fitting.worker_cache import LabelSource, labelled_images, open_on_worker
 from bottleneck.linear import ClassifierOptions, TrainingSet
 from bottleneck.runtime import Executor, require_shared_paths, spare_memory
 
@@ -31,16 +30,18 @@ def sweep(
     clfs: str | ClassifierOptions | Sequence[str | ClassifierOptions] = ("svm", "softmax"),
     *,
     layers: str | Sequence[str] | None = None,
+    views: Views | None = None,
     search: SearchOptions = SearchOptions(),
-    labels: str | PathLike[str] | None = None,
+    labels: LabelSource | None = None,
     memory: int | None = None,
     executor: Executor | None = None,
     on_progress: OnProgress | None = None,
 ) -> SweepResult:
     """Cross-validate classifiers on every layer of a cache; no network and no images are needed.
 
-    A layer is read once for all classifiers and released before the next one. The workers of an
-    executor read it once for each classifier.
+    Where there are several layers, the last rows are of classifiers on all of them together. The
+    codes of a row are read once for all classifiers and released before the next ones. The workers
+    of an executor read them once for each classifier.
 
     Parameters
     ----------
@@ -50,10 +51,13 @@ def sweep(
         Classifiers to compare.
     layers : str or sequence of str, optional
         Layers to compare; all of the cache by default.
+    views : int or "all", optional
+        Views of each image in every row. By default the rows are of plain images, and where there
+        are views the last ones are of all layers with all views.
     search : SearchOptions
         Search over C and scalings, with at least 2 folds; 5 folds with standardized features by
         default.
-    labels : str or PathLike, optional
+    labels : str, PathLike or LabelledImages, optional
         CSV with the columns ``path,label[,split][,group]`` that replaces the cache's labels.
     memory : int, optional
         Bytes that training may use; half of the free memory by default.
@@ -66,7 +70,8 @@ def sweep(
     -------
     SweepResult
         Ordered by the share of the network that a layer needs, unknown shares last, then by name;
-        within a layer in the order of `clfs`.
+        all layers together come last, with all views at the very end. Within a layer in the order
+        of `clfs`.
 
     Raises
     ------
@@ -88,21 +93,63 @@ def sweep(
     """
     classifiers = _require_comparison(clfs, search)
     store = open_cache(cache)
-    images = labelled_images(store, labels)
-    costs = {layer: layer_cost(store, layer) for layer in resolve_layers(store, layers)}
-    tasks = [_Task(layer, options) for layer in costs for options in classifiers]
+    labelled = labelled_images(store, labels)
+    compared = _compared_features(store, layers, views)
+    images = _comparable_images(store, labelled.table, list(compared), search)
+    tasks = [_Task(features, options) for features in compared for options in classifiers]
     on_progress = on_progress or (lambda done, total: None)
     on_progress(0, len(tasks))
     results: dict[_Task, SweepRow] = {}
     if executor is None:
         trained = _train_in_process(store, images, tasks, search, memory)
     else:
-        trained = _train_on_workers(store, labels, tasks, search, memory=memory, executor=executor)
+        csv = labelled.summary.csv.resolve() if labelled.summary else None
+        trained = _train_on_workers(store, csv, tasks, search, memory=memory, executor=executor)
     for task, row in trained:
-        results[task] = dataclasses.replace(row, cost=costs[task.layer])
+        name, cost = compared[task.features]
+        results[task] = replace(row, layer=name, cost=cost)
         on_progress(len(results), len(tasks))
+    left_out = int((labelled.table.has_label & ~images.has_label).sum())
+    rows = (results[task] for task in tasks)
+    return SweepResult(rows, labels=labelled.summary, left_out=left_out)
+
+
+class _Compared(NamedTuple):
+    """Name and cost of the features of some rows."""
+
+    layer: str
+    cost: float | None
+
+
+def _compared_features(
+    cache: Cache, layers: str | Sequence[str] | None, views: Views | None
+) -> dict[Features, _Compared]:
+    """Return each layer by its cost, then all of them together, then those with all views.
+
+    Raises
+    ------
+    UnknownNameError
+        The cache has no such layer.
+    CacheError
+        No layer was named, and the cache has none; or a layer is not finished.
+    """
+    named = require_layers(cache, [layers] if isinstance(layers, str) else layers or [ALL])
+    if not named:
+        raise CacheError(f"{cache.path} has no layer yet: `bottleneck.extract` adds one")
+    costs = {layer: layer_cost(cache, layer) for layer in named}
     ordered = sorted(costs, key=lambda layer: (cost_or_infinity(costs[layer]), layer))
-    return SweepResult(results[_Task(layer, clf)] for layer in ordered for clf in classifiers)
+    every = resolve_features(cache, ordered, "all" if views is None else views)
+    shown = every if views is not None else every.with_views(1)
+    rows = [replace(shown, layers=(layer,)) for layer in ordered] + [shown, every]
+    return {row: _describe(row, costs) for row in rows}  # equal ones are one
+
+
+def _describe(features: Features, costs: Mapping[str, float | None]) -> _Compared:
+    """Return the name of a row, and the cost of its deepest layer for each view."""
+    together = len(features.layers) > 1
+    name = str(replace(features, layers=("all layers",)) if together else features)
+    deepest = max((costs[layer] for layer in features.layers), key=cost_or_infinity)
+    return _Compared(name, None if deepest is None else features.views * deepest)
 
 
 def layer_cost(cache: Cache, layer: str) -> float | None:
@@ -118,14 +165,31 @@ def layer_cost(cache: Cache, layer: str) -> float | None:
     return next((cost for cost in costs if cost is not None), None)
 
 
+def _comparable_images(
+    cache: Cache, images: ImageTable, compared: Sequence[Features], search: SearchOptions
+) -> ImageTable:
+    """Return the images; for nested cross-validation, unlabelled where only some rows have codes.
+
+    An outer fold must hold the same images in every row: otherwise images that judge one layer
+    would take part in choosing another.
+    """
+    if not search.nested:
+        return images
+    valid = np.array([features.valid_rows(cache) for features in compared])
+    rows, n = np.arange(len(images)), len(images)
+    rows[valid.any(axis=0) & ~valid.all(axis=0)] = n  # the row of an empty text behind the labels
+    label = images.label.concatenate(CategoricalColumn([""])).take(rows)
+    return replace(images, label=label)
+
+
 class _Task(NamedTuple):
     """One row of the result."""
 
-    layer: str
+    features: Features
     options: ClassifierOptions
 
     def __str__(self) -> str:
-        return f"{self.options.clf} on {self.layer}"
+        return f"{self.options.clf} on {self.features}"
 
 
 def _require_comparison(
@@ -148,21 +212,21 @@ def _train_in_process(
     search: SearchOptions,
     memory: int | None,
 ) -> Iterator[tuple[_Task, SweepRow]]:
-    """Train every task; one layer is in memory at a time."""
-    for layer in dict.fromkeys(task.layer for task in tasks):
-        of_layer = [task for task in tasks if task.layer == layer]
-        yield from _train_layer(cache, images, of_layer, search, memory)
+    """Train every task; codes that several tasks read are in memory once, and no others."""
+    for features in dict.fromkeys(task.features for task in tasks):
+        alike = [task for task in tasks if task.features == features]
+        yield from _train_features(cache, images, alike, search, memory)
 
 
-def _train_layer(
+def _train_features(
     cache: Cache,
     images: ImageTable,
     tasks: Sequence[_Task],
     search: SearchOptions,
     memory: int | None,
 ) -> Iterator[tuple[_Task, SweepRow]]:
-    """Train the tasks of one layer, which is released when this generator ends."""
-    dataset = load_dataset(cache, tasks[0].layer, images, memory=memory)
+    """Train tasks on the same codes, which are released when this generator ends."""
+    dataset = load_dataset(cache, tasks[0].features, images, memory=memory)
     for task in tasks:
         result = fit_dataset(dataset, task.options, search)
         yield task, _make_row(dataset.training, result)
@@ -170,7 +234,7 @@ def _train_layer(
 
 def _train_on_workers(
     cache: Cache,
-    labels: str | PathLike[str] | None,
+    labels: Path | None,
     tasks: Sequence[_Task],
     search: SearchOptions,
     *,
@@ -178,8 +242,9 @@ def _train_on_workers(
     executor: Executor,
 ) -> Iterator[tuple[_Task, SweepRow]]:
     """Train every task on the workers of an executor, in completion order."""
-    path, csv = cache.path.resolve(), None if labels is None else Path(labels).resolve()
-    job = _WorkerJob(path, cache_fingerprint(path), csv, search, memory, executor.max_concurrency)
+    path, workers = cache.path.resolve(), executor.max_concurrency
+    compared = list(dict.fromkeys(task.features for task in tasks))
+    job = _WorkerJob(path, cache_fingerprint(path), labels, search, memory, workers, compared)
     require_shared_paths(executor, job.missing_on_worker)
     return executor.map_unordered(job.train, tasks)
 
@@ -194,12 +259,14 @@ class _WorkerJob:
     search: SearchOptions
     memory: int | None
     concurrency: int  # tasks that share a machine's memory
+    compared: list[Features]  # of all tasks
 
     def train(self, task: _Task) -> SweepRow:
         """Train one task on a worker."""
         cache, images = open_on_worker(self.cache, self.fingerprint, self.labels)
+        images = _comparable_images(cache, images, self.compared, self.search)
         memory = self.memory or spare_memory() // self.concurrency
-        ((_, row),) = _train_layer(cache, images, [task], self.search, memory)
+        ((_, row),) = _train_features(cache, images, [task], self.search, memory)
         return row
 
     def missing_on_worker(self) -> str:
@@ -213,7 +280,8 @@ def _make_row(training: TrainingSet, result: FitResult) -> SweepRow:
     search = result.search
     assert search is not None  # a sweep always has folds
     return SweepRow(
-        layer=result.head.layer,
+        layer=str(result.head.features),
+        features=result.head.features,
         clf=result.head.clf,
         size=result.head.coef.shape[1],
         cost=None,
@@ -224,6 +292,7 @@ def _make_row(training: TrainingSet, result: FitResult) -> SweepRow:
         converged=result.converged,
         seconds=result.seconds,
         record=result.to_dict(),
+        outer=result.outer,
     )
 
 

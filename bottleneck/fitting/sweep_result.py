@@ -1,6 +1,7 @@
 """Result of a sweep: one row for each layer and classifier, the best and the recommended row."""
 
 import csv
+import dataclasses
 import html
 import io
 import math
@@ -11,7 +12,12 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
+
+from bottleneck.data import LabelSummary
+from bottleneck.fitting.features import Features
 from bottleneck.fitting.metrics import format_metric
+from bottleneck.fitting.nested import NestedScore, OuterFold
 from bottleneck.fitting.scores import Score
 from bottleneck.fitting.search_result import Candidate
 from bottleneck.reporting import plot_sweep, sweep_figure
@@ -27,13 +33,16 @@ class SweepRow:
     Attributes
     ----------
     layer : str
-        Layer of the cache.
+        Layer of the cache, or ``"all layers"``; with the number of views if there are several.
+    features : Features
+        The layers themselves, and the views of each image.
     clf : str
         ``"svm"`` or ``"softmax"``.
     size : int
         Number of values of a code.
     cost : float or None
-        Share of the network's multiply-adds up to the layer; None where the cache has no record.
+        Share of the network's multiply-adds up to the deepest layer, for each view; None where the
+        cache has no record.
     cv : Candidate
         Cross-validation of the selected C and scaling.
     metric : str
@@ -48,9 +57,13 @@ class SweepRow:
         Training time, without reading the codes.
     record : dict
         `FitResult.to_dict` of this row.
+    outer : tuple of OuterFold
+        Outer folds of a nested cross-validation, the same images in every row of a sweep; empty
+        without one.
     """
 
     layer: str
+    features: Features
     clf: str
     size: int
     cost: float | None
@@ -61,11 +74,32 @@ class SweepRow:
     converged: bool
     seconds: float
     record: dict[str, Any]
+    outer: tuple[OuterFold, ...] = ()
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers whose codes are side by side, as `bottleneck.fit` takes them."""
+        return self.features.layers
+
+    @property
+    def views(self) -> int:
+        """Views of each image, as `bottleneck.fit` takes them."""
+        return self.features.views
+
+    @property
+    def combined(self) -> bool:
+        """Whether it is of several layers or views."""
+        return len(self.layers) > 1 or self.views > 1
 
     @property
     def heldout_metric(self) -> float | None:
         """The metric on the held-out split; None without one."""
         return None if self.heldout is None else self.heldout.metric(self.metric)
+
+    @property
+    def nested_metric(self) -> float | None:
+        """The mean over the outer folds, of this row alone; None without them."""
+        return float(np.mean([fold.score for fold in self.outer])) if self.outer else None
 
     def __str__(self) -> str:
         """Name the classifier and the layer."""
@@ -82,12 +116,18 @@ class SweepResult(Sequence[SweepRow]):
     ----------
     rows : iterable of SweepRow
         At least one, all of the same metric.
+    labels : LabelSummary, optional
+        What was understood of the CSV of labels.
+    left_out : int
+        Number of labelled images that have codes at some of the layers alone, and that a nested
+        cross-validation leaves out.
 
     Examples
     --------
     >>> def row(layer, cost, *scores):
-    ...     cv = Candidate("standardize", 1.0, scores, 0.0, True)
-    ...     return SweepRow(layer, "svm", 8, cost, cv, "accuracy", None, 0.5, True, 0.1, {})
+    ...     cv, features = Candidate("sqrt", 1.0, scores, 0.0, True), Features((layer,))
+    ...     result = (cv, "accuracy", None, 0.5, True, 0.1, {})
+    ...     return SweepRow(layer, features, "svm", 8, cost, *result)
     >>> sweep = SweepResult([row("layer3", 0.6, 0.88, 0.90), row("layer4", 1.0, 0.86, 0.94)])
     >>> sweep.best.layer, sweep.recommended.layer
     ('layer4', 'layer3')
@@ -98,10 +138,20 @@ class SweepResult(Sequence[SweepRow]):
     <BLANKLINE>
     svm on layer3 is the cheapest within one standard error (4.0%) of the best, svm on layer4: \
 `bottleneck.fit(cache, 'svm', layers='layer3')`
+    no held-out split: the best of 2 rows looks better than it is; nested cross-validation \
+(`nested`) says by how much
     """
 
-    def __init__(self, rows: Iterable[SweepRow]) -> None:
+    def __init__(
+        self,
+        rows: Iterable[SweepRow],
+        *,
+        labels: LabelSummary | None = None,
+        left_out: int = 0,
+    ) -> None:
         self._rows = tuple(rows)
+        self.labels = labels
+        self.left_out = left_out
 
     @overload
     def __getitem__(self, index: int) -> SweepRow: ...
@@ -137,6 +187,27 @@ class SweepResult(Sequence[SweepRow]):
             key=lambda row: (cost_or_infinity(row.cost), row.size, -row.cv.mean),
         )
 
+    @cached_property
+    def nested(self) -> NestedScore | None:
+        """Score of the recommendation, by the rule of `recommended` within the other folds.
+
+        None without nested cross-validation.
+        """
+        folds = range(min(len(row.outer) for row in self._rows))
+        if not folds:
+            return None
+        chosen = [self._without_fold(fold).recommended for fold in folds]
+        return NestedScore(
+            metric=self.recommended.metric,
+            selected=self.recommended.cv.mean,
+            scores=tuple(row.outer[fold].score for fold, row in zip(folds, chosen, strict=True)),
+            choices=tuple(map(str, chosen)),
+            alternatives=f"{len(self)} rows" if len(self) > 1 else "values of C",
+        )
+
+    def _without_fold(self, fold: int) -> "SweepResult":
+        return SweepResult(dataclasses.replace(row, cv=row.outer[fold].cv) for row in self._rows)
+
     def plot(self, path: str | PathLike[str] | None = None) -> Any:
         """Plot accuracy against the share of the network that each layer needs.
 
@@ -161,23 +232,31 @@ class SweepResult(Sequence[SweepRow]):
         return None
 
     def to_list(self) -> list[dict[str, Any]]:
-        """Return the rows as ``sweep`` prints them as JSON."""
+        """Return the rows as ``sweep`` prints them as JSON.
+
+        After nested cross-validation the recommended row has the score of the recommendation under
+        ``choice``.
+        """
+        choice = {"choice": self.nested.to_dict()} if self.nested else {}
         return [
             row.record
-            | {"size": row.size, "work": row.cost, "recommended": row is self.recommended}
+            | {"layer": row.layer, "size": row.size, "work": row.cost}
+            | {"recommended": row is self.recommended}
+            | (choice if row is self.recommended else {})
             for row in self._rows
         ]
 
     def to_csv(self) -> str:
         """Return the rows as CSV with all digits; unknown values are empty."""
         header = ["layer", "clf", "size", "work", "preprocess", "c", "metric", "folds", "mean"]
-        header += ["std", "standard_error", "heldout", "seconds", "recommended"]
+        header += ["std", "standard_error", "nested", "heldout", "seconds", "recommended"]
         lines: list[list[object]] = [[*header]]
         for row in self._rows:
             cv = row.cv
             search = [cv.scaling, cv.c, row.metric, len(cv.scores), cv.mean, cv.std]
-            result = [cv.standard_error, row.heldout_metric, row.seconds, row is self.recommended]
-            lines.append([row.layer, row.clf, row.size, row.cost, *search, *result])
+            result = [cv.standard_error, row.nested_metric, row.heldout_metric]
+            end = [row.seconds, row is self.recommended]
+            lines.append([row.layer, row.clf, row.size, row.cost, *search, *result, *end])
         out = io.StringIO()
         csv.writer(out).writerows(lines)
         return out.getvalue()
@@ -201,13 +280,33 @@ class SweepResult(Sequence[SweepRow]):
             reason = f"{cheapest} {near} the best, {best}"
         if unknown:
             reason += " (the cache does not say how much of the network its layers need)"
-        remarks = chosen.heldout.remarks if chosen.heldout else []
-        return "\n".join([f"{self._table()}\n\n{chosen} {reason}: `{command}`", *remarks])
+        return "\n".join([f"{self._table()}\n\n{chosen} {reason}: `{command}`", *self._remarks()])
+
+    def _remarks(self) -> list[str]:
+        """Return the lines that say what the choice cost, and which images were not judged."""
+        heldout, lines = self.recommended.heldout, []
+        if self.nested:
+            lines.append(str(self.nested))
+            if heldout:
+                lines.append(f"the held-out split {heldout.split} took no part in any choice")
+        elif heldout is None and len(self) > 1:
+            lines.append(
+                f"no held-out split: the best of {len(self)} rows looks better than it is; nested "
+                "cross-validation (`nested`) says by how much"
+            )
+        if self.left_out:
+            lines.append(f"left out: {self.left_out} images without codes at some of the layers")
+        return lines + (heldout.remarks if heldout else [])
 
     def __str__(self) -> str:
-        """Format the table and the recommendation."""
+        """Format the labels, the table and the recommendation."""
         row = self.recommended
-        return self.format(f"bottleneck.fit(cache, {row.clf!r}, layers={row.layer!r})")
+        layers = list(row.layers)
+        named = layers if len(layers) > 1 else layers[0]
+        several = any(other.views > 1 for other in self)
+        views = f", views={row.views}" if several else ""
+        labels = f"{self.labels}\n\n" if self.labels else ""
+        return labels + self.format(f"bottleneck.fit(cache, {row.clf!r}, layers={named!r}{views})")
 
     def __repr__(self) -> str:
         """Return a short description."""
@@ -229,6 +328,8 @@ class SweepResult(Sequence[SweepRow]):
             columns["preprocess"] = [row.cv.scaling for row in rows]
         columns[f"CV {metric}"] = [f"{row.cv.mean:.1%}" for row in rows]
         columns["± std"] = [f"{row.cv.std:.1%}" for row in rows]
+        if self.nested:
+            columns["nested"] = [f"{row.nested_metric:.1%}" for row in rows]
         if chosen.heldout:
             columns[f"{chosen.heldout.split} {metric}"] = [
                 f"{row.heldout_metric:.1%}" for row in rows

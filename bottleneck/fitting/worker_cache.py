@@ -6,7 +6,10 @@ from pathlib import Path
 from threading import Lock
 
 from bottleneck.cache import Cache, open_cache
-from bottleneck.data import ImageTable, with_labels_from_csv
+from bottleneck.data import ImageTable, LabelledImages, with_labels_from_csv
+from bottleneck.errors import LabelsError
+
+LabelSource = str | PathLike[str] | LabelledImages
 
 _LOCK = Lock()  # a Dask worker runs tasks in several threads
 
@@ -31,15 +34,27 @@ def open_on_worker(
         return _open(path, fingerprint, labels, mark)
 
 
-def labelled_images(cache: Cache, labels: str | PathLike[str] | None) -> ImageTable:
-    """Return a cache's table of images, with the labels of a CSV if there is one.
+def labelled_images(cache: Cache, labels: LabelSource | None) -> LabelledImages:
+    """Return a cache's images, with the labels of a CSV if there is one.
+
+    Parameters
+    ----------
+    cache : Cache
+    labels : str, PathLike or LabelledImages, optional
+        A CSV, or what this function returned for it.
 
     Raises
     ------
     ImagesTableError, LabelsError
         The CSV does not describe images of the cache.
     """
-    return cache.images if labels is None else with_labels_from_csv(cache.images, Path(labels))
+    if labels is None:
+        return LabelledImages(cache.images)
+    if not isinstance(labels, LabelledImages):
+        return with_labels_from_csv(cache.images, Path(labels))
+    if labels.table.path != cache.images.path:
+        raise LabelsError(f"these labels are of other images than those of {cache.path}")
+    return labels
 
 
 @lru_cache(maxsize=1)
@@ -47,4 +62,4 @@ def _open(
     path: Path, _fingerprint: str, labels: Path | None, _mark: tuple[int, int] | None
 ) -> tuple[Cache, ImageTable]:
     cache = open_cache(path)
-    return cache, labelled_images(cache, labels)
+    return cache, labelled_images(cache, labels).table

@@ -9,11 +9,15 @@ from .estimators import SoftmaxRegression as SoftmaxRegression
 from .matrix import ArrayMatrix as ArrayMatrix
 from .matrix import CodeMatrix as CodeMatrix
 from .matrix import RowFunction as RowFunction
+from .matrix import consecutive_rows as consecutive_rows
+from .matrix import mean_of_rows as mean_of_rows
 from .path import Solution as Solution
 from .scaling import SCALINGS as SCALINGS
 from .scaling import FeatureScaler as FeatureScaler
+from .scaling import column_blocks as column_blocks
 from .scaling import fit_scaler as fit_scaler
 from .scaling import require_scaling as require_scaling
+from .scaling import standard_deviations as standard_deviations
 from .training import SEARCH_TOL as SEARCH_TOL
 from .training import ClassifierOptions as ClassifierOptions
 from .training import TrainingSet as TrainingSet

@@ -61,6 +61,16 @@ class CodeMatrix(ABC):
         """
         return _ScaledMatrix(self, scaler)
 
+    def averaged(self, count: int) -> "CodeMatrix":
+        """Return the means of every `count` consecutive rows, lazily unless in memory.
+
+        Parameters
+        ----------
+        count : int
+            At least 1; every block has a multiple of it.
+        """
+        return self if count == 1 else _AveragedMatrix(self, count)
+
     def to_local(self) -> "CodeMatrix":
         """Return a matrix whose blocks this machine can read, in memory if they fit.
 
@@ -177,6 +187,10 @@ class ArrayMatrix(CodeMatrix):
         """Return a matrix whose rows are scaled at once, by a function of a block (b, d)."""
         return replace(self, array=scaler(self.array))
 
+    def averaged(self, count: int) -> "ArrayMatrix":
+        """Return the means of every `count` consecutive rows."""
+        return self if count == 1 else ArrayMatrix(mean_of_rows(self.array, count))
+
 
 @dataclass(frozen=True)
 class _ScaledMatrix(CodeMatrix):
@@ -210,3 +224,56 @@ class _ScaledMatrix(CodeMatrix):
     def to_local(self) -> CodeMatrix:
         local = self.codes.to_local()
         return local.scaled(self.scaler) if local.in_memory else self
+
+
+@dataclass(frozen=True)
+class _AveragedMatrix(CodeMatrix):
+    """Means of consecutive rows outside of memory, computed as they are read."""
+
+    codes: CodeMatrix
+    count: int
+
+    @property
+    def in_memory(self) -> bool:
+        return False
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        n, d = self.codes.shape
+        return n // self.count, d
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.codes.dtype
+
+    def blocks(self) -> Iterator[NDArray[Any]]:
+        return (mean_of_rows(block, self.count) for block in self.codes.blocks())
+
+    def take(self, rows: NDArray[np.int64]) -> "_AveragedMatrix":
+        return _AveragedMatrix(self.codes.take(consecutive_rows(rows, self.count)), self.count)
+
+    def to_local(self) -> CodeMatrix:
+        local = self.codes.to_local()
+        return local.averaged(self.count) if local.in_memory else self
+
+
+def mean_of_rows(values: NDArray[Any], count: int) -> NDArray[Any]:
+    """Return the mean of every `count` consecutive rows, in the dtype of the rows.
+
+    Examples
+    --------
+    >>> mean_of_rows(np.array([[1.0], [3.0], [5.0], [5.0]]), 2).tolist()
+    [[2.0], [5.0]]
+    """
+    return np.asarray(values.reshape(-1, count, *values.shape[1:]).mean(axis=1))
+
+
+def consecutive_rows(items: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return the rows of some items that have `count` consecutive rows each.
+
+    Examples
+    --------
+    >>> consecutive_rows(np.array([0, 2]), 3).tolist()
+    [0, 1, 2, 6, 7, 8]
+    """
+    return (items[:, None] * count + np.arange(count)).ravel()

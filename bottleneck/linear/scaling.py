@@ -1,6 +1,9 @@
 """Scaling of features: standardization, unit length or none, learned from training rows."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate, pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -9,7 +12,8 @@ from numpy.typing import NDArray
 from bottleneck.errors import InvalidOptionError
 from bottleneck.linear.matrix import CodeMatrix
 
-SCALINGS = ("standardize", "l2", "none")
+SCALINGS = ("standardize", "sqrt", "l2", "none")
+_STANDARDIZED = ("standardize", "sqrt")  # those that learn a mean and a scale
 
 
 @dataclass(frozen=True)
@@ -19,43 +23,53 @@ class FeatureScaler:
     Attributes
     ----------
     name : str
-        ``"standardize"`` computes (code - mean) / scale, ``"l2"`` divides every row by its
-        Euclidean length, ``"none"`` changes nothing.
+        ``"standardize"`` computes (code - mean) / scale, ``"sqrt"`` the same of signed square
+        roots, ``"l2"`` divides the codes of each layer by their Euclidean length, ``"none"``
+        changes nothing. Then the codes of b layers are divided by √b.
+    sizes : tuple of b int
+        Number of features of each layer; the codes of layers are side by side.
     mean, scale : ndarray of float64, shape (d,)
-        Zeros and ones unless the name is ``"standardize"``.
+        Zeros and ones unless the name is ``"standardize"`` or ``"sqrt"``.
 
     Examples
     --------
-    >>> scaler = FeatureScaler("l2", np.zeros(2), np.ones(2))
+    >>> scaler = FeatureScaler("l2", (2,), np.zeros(2), np.ones(2))
     >>> scaler(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
     [[0.6, 0.8], [0.0, 0.0]]
+    >>> FeatureScaler("none", (1, 1, 1, 1), np.zeros(4), np.ones(4))(np.full((1, 4), 2.0)).tolist()
+    [[1.0, 1.0, 1.0, 1.0]]
     """
 
     name: str
+    sizes: tuple[int, ...]
     mean: NDArray[np.float64]
     scale: NDArray[np.float64]
 
     def __call__(self, codes: NDArray[Any]) -> NDArray[Any]:
         """Return codes of shape (n, d) scaled, in the same dtype."""
+        share = np.sqrt(len(self.sizes))  # layers weigh the same together as one does alone
+        if self.name in _STANDARDIZED:
+            scaled = _rooted(self.name, codes) - self.mean.astype(codes.dtype)
+            scaled /= (share * self.scale).astype(codes.dtype)
+            return np.asarray(scaled)
         if self.name == "l2":
-            norms = np.linalg.norm(codes, axis=1, keepdims=True)
-            return np.asarray(codes / np.where(norms == 0, 1, norms))
-        if self.name == "none":
-            return codes
-        scaled = codes - self.mean.astype(codes.dtype)
-        scaled /= self.scale.astype(codes.dtype)
-        return np.asarray(scaled)
+            return _unit_lengths(codes, self.sizes, share)
+        return codes if len(self.sizes) == 1 else np.asarray(codes / codes.dtype.type(share))
 
 
-def fit_scaler(scaling: str, codes: CodeMatrix) -> FeatureScaler:
+def fit_scaler(
+    scaling: str, codes: CodeMatrix, sizes: Sequence[int] | None = None
+) -> FeatureScaler:
     """Learn a scaling from training rows.
 
     Parameters
     ----------
     scaling : str
-        ``"standardize"``, ``"l2"`` or ``"none"``.
+        ``"standardize"``, ``"sqrt"``, ``"l2"`` or ``"none"``.
     codes : CodeMatrix
-        Training rows: read once for ``"standardize"``, not at all otherwise.
+        Training rows: read once for ``"standardize"`` and ``"sqrt"``, not at all otherwise.
+    sizes : sequence of int, optional
+        Number of features of each layer, whose sum is d; one layer unless given.
 
     Returns
     -------
@@ -79,11 +93,35 @@ def fit_scaler(scaling: str, codes: CodeMatrix) -> FeatureScaler:
     """
     require_scaling(scaling)
     d = codes.shape[1]
-    if scaling != "standardize":
-        return FeatureScaler(scaling, np.zeros(d), np.ones(d))
-    moments = codes.sum_blocks(_Moments.from_block)
-    variance = moments.squares / moments.count
-    return FeatureScaler(scaling, moments.mean, _scale(moments.mean, variance, moments.count))
+    sizes = (d,) if sizes is None else tuple(sizes)
+    if scaling not in _STANDARDIZED:
+        return FeatureScaler(scaling, sizes, np.zeros(d), np.ones(d))
+    moments = codes.sum_blocks(partial(_Moments.from_block, scaling=scaling))
+    deviation = moments.deviation
+    return FeatureScaler(scaling, sizes, moments.mean, np.where(deviation == 0, 1.0, deviation))
+
+
+def standard_deviations(codes: CodeMatrix) -> NDArray[np.float64]:
+    """Return the standard deviation of each feature, shape (d,); 0 where it is rounding.
+
+    Examples
+    --------
+    >>> from bottleneck.linear.matrix import ArrayMatrix
+    >>> standard_deviations(ArrayMatrix(np.array([[1.0, 10.0], [3.0, 10.0]]))).tolist()
+    [1.0, 0.0]
+    """
+    return codes.sum_blocks(partial(_Moments.from_block, scaling="none")).deviation
+
+
+def column_blocks(sizes: Sequence[int]) -> Iterator[slice]:
+    """Yield the columns of each layer, of codes side by side.
+
+    Examples
+    --------
+    >>> list(column_blocks([2, 3]))
+    [slice(0, 2, None), slice(2, 5, None)]
+    """
+    return (slice(start, stop) for start, stop in pairwise(accumulate(sizes, initial=0)))
 
 
 def require_scaling(scaling: str) -> None:
@@ -99,11 +137,28 @@ def require_scaling(scaling: str) -> None:
     >>> require_scaling("l2")
     >>> require_scaling("whiten")
     Traceback (most recent call last):
-    bottleneck.errors.InvalidOptionError: `scaling='whiten'`: must be one of standardize, l2, \
-none, or auto
+    bottleneck.errors.InvalidOptionError: `scaling='whiten'`: must be one of standardize, sqrt, \
+l2, none, or auto
     """
     if scaling not in SCALINGS:
         raise InvalidOptionError("scaling", scaling, f"one of {', '.join(SCALINGS)}, or auto")
+
+
+def _rooted(name: str, codes: NDArray[Any]) -> NDArray[Any]:
+    """Return signed square roots for ``"sqrt"``, else the codes themselves.
+
+    They draw in the few large values of codes after ReLU; F. Perronnin, J. Sánchez and T. Mensink,
+    "Improving the Fisher kernel for large-scale image classification" (2010).
+    """
+    return np.copysign(np.sqrt(np.abs(codes)), codes) if name == "sqrt" else codes
+
+
+def _unit_lengths(codes: NDArray[Any], sizes: Sequence[int], share: float) -> NDArray[Any]:
+    scaled = np.empty_like(codes)
+    for columns in column_blocks(sizes):
+        norms = share * np.linalg.norm(codes[:, columns], axis=1, keepdims=True)
+        scaled[:, columns] = codes[:, columns] / np.where(norms == 0, 1, norms)
+    return scaled
 
 
 @dataclass(frozen=True)
@@ -120,7 +175,8 @@ class _Moments:
     squares: NDArray[np.float64]
 
     @classmethod
-    def from_block(cls, block: NDArray[Any]) -> Self:
+    def from_block(cls, codes: NDArray[Any], *, scaling: str) -> Self:
+        block = _rooted(scaling, codes)
         mean = block.mean(axis=0, dtype=np.float64)
         deviations = block - mean.astype(block.dtype)
         squares = np.einsum("ij,ij->j", deviations, deviations, dtype=np.float64)
@@ -134,9 +190,9 @@ class _Moments:
         mean = self.mean + shift * (other.count / count)
         return _Moments(count, mean, self.squares + other.squares + between)
 
-
-def _scale(mean: NDArray[np.float64], variance: NDArray[np.float64], n: int) -> NDArray[np.float64]:
-    """Return standard deviations, or 1 where the variance is rounding, as scikit-learn does."""
-    eps = np.finfo(np.float64).eps
-    constant = variance <= n * eps * variance + (n * mean * eps) ** 2
-    return np.where(constant, 1.0, np.sqrt(np.where(constant, 1.0, variance)))
+    @property
+    def deviation(self) -> NDArray[np.float64]:
+        """Standard deviations, or 0 where the variance is rounding by scikit-learn's measure."""
+        n, variance, eps = self.count, self.squares / self.count, np.finfo(np.float64).eps
+        constant = variance <= n * eps * variance + (n * self.mean * eps) ** 2
+        return np.sqrt(np.where(constant, 0.0, variance))

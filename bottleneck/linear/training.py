@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bottleneck.errors import InvalidOptionError, LabelsError
 from bottleneck.linear.classifiers import array_mover, prepare_path, require_classifier
-from bottleneck.linear.matrix import CodeMatrix, RowFunction
+from bottleneck.linear.matrix import CodeMatrix, RowFunction, consecutive_rows
 from bottleneck.linear.path import Solution
 from bottleneck.linear.scaling import FeatureScaler, fit_scaler
 
@@ -26,13 +26,17 @@ class TrainingSet:
     Attributes
     ----------
     codes : CodeMatrix
-        n rows.
+        Codes of n images: the views of an image are consecutive rows of one block.
     targets : ndarray of int64, shape (n,), or of bool, shape (n, k)
-        Class of each row, or with several labels an image which of the k labels each row has.
+        Class of each image, or with several labels an image which of the k labels each one has.
     classes : int
         Number of classes or labels, k.
     groups : ndarray of int64, shape (n,), or None
-        Rows with the same group are kept on one side of every fold.
+        Images with the same group are kept on one side of every fold.
+    views : int
+        Rows of an image; together they weigh as much as the one row of an image without views.
+    sizes : tuple of int
+        Number of features of each layer, whose codes are side by side; one layer if it is empty.
 
     Examples
     --------
@@ -48,20 +52,34 @@ class TrainingSet:
     targets: NDArray[Any]
     classes: int
     groups: NDArray[np.int64] | None = None
+    views: int = 1
+    sizes: tuple[int, ...] = ()
 
     @property
     def multilabel(self) -> bool:
-        """Whether a row may have several labels."""
+        """Whether an image may have several labels."""
         return self.targets.ndim == 2
 
-    def take(self, rows: NDArray[np.int64]) -> "TrainingSet":
-        """Return some rows with their targets and groups, given by ascending index."""
-        groups = None if self.groups is None else self.groups[rows]
-        return replace(self, codes=self.codes.take(rows), targets=self.targets[rows], groups=groups)
+    def take(self, images: NDArray[np.int64]) -> "TrainingSet":
+        """Return some images with their targets and groups, given by ascending index."""
+        groups = None if self.groups is None else self.groups[images]
+        codes = self.codes.take(consecutive_rows(images, self.views))
+        return replace(self, codes=codes, targets=self.targets[images], groups=groups)
+
+    def fit_scaler(self, scaling: str) -> FeatureScaler:
+        """Learn a scaling, each layer's by itself, from all rows."""
+        return fit_scaler(scaling, self.codes, self.sizes or None)
 
     def scaled(self, scaler: RowFunction) -> "TrainingSet":
-        """Return the same rows with scaled codes."""
+        """Return the same images with scaled codes."""
         return replace(self, codes=self.codes.scaled(scaler))
+
+    def averaged(self) -> "TrainingSet":
+        """Return the same images with one row each, the mean of its views.
+
+        A linear classifier's value for that row is the mean of its values for the views.
+        """
+        return replace(self, codes=self.codes.averaged(self.views), views=1)
 
 
 class PathSolver(Protocol):
@@ -117,7 +135,7 @@ class ClassifierOptions:
         Parameters
         ----------
         training : TrainingSet
-            Rows whose codes are already scaled.
+            Images whose codes are already scaled.
         cs : sequence of float
             Ascending, each above 0.
         tol : float
@@ -173,19 +191,21 @@ class ClassifierOptions:
                 f"all {len(training.targets)} images have the same labels: nothing can be learned "
                 "from them; use more images, or fewer folds with `cv`"
             )
-        learnable = TrainingSet(training.codes, training.targets[:, mixed], int(mixed.sum()))
+        learnable = replace(training, targets=training.targets[:, mixed], classes=int(mixed.sum()))
         return _WithConstantLabels(self._prepare(learnable, max_c), training.targets, mixed)
 
     def _prepare(self, training: TrainingSet, max_c: float) -> PathSolver:
-        return prepare_path(
+        views = training.views
+        solver = prepare_path(
             training.codes,
-            training.targets,
+            np.repeat(training.targets, views, axis=0),
             clf=self.clf,
             classes=training.classes,
-            max_c=max_c,
+            max_c=max_c / views,
             class_weight=self.class_weight,
             device=self.device,
         )
+        return solver if views == 1 else _SharedWeight(solver, views)
 
     def require_distributable(self) -> None:
         """Raise an error if codes on other machines cannot be trained on with these options.
@@ -220,7 +240,7 @@ def train(
     c : float
         Weight of the loss against the penalty, above 0.
     scaling : str
-        ``"standardize"``, ``"l2"`` or ``"none"``.
+        One of `bottleneck.linear.scaling.SCALINGS`.
 
     Returns
     -------
@@ -247,9 +267,21 @@ def train(
     >>> (solution.decision_function(scaler(codes))[:, 0] > 0).tolist()
     [False, False, True, True]
     """
-    scaler = fit_scaler(scaling, training.codes)
+    scaler = training.fit_scaler(scaling)
     (solution,) = options.path(training.scaled(scaler), [c], tol=_FINAL_TOL)
     return scaler, solution
+
+
+@dataclass(frozen=True)
+class _SharedWeight:
+    """A solver of images whose views weigh as much together as one row: C/v for each of v rows."""
+
+    path: PathSolver
+    views: int
+
+    def solve(self, cs: Sequence[float], *, tol: float) -> Iterator[Solution]:
+        solutions = self.path.solve([c / self.views for c in cs], tol=tol)
+        return (replace(found, c=c) for c, found in zip(cs, solutions, strict=True))
 
 
 @dataclass(frozen=True)

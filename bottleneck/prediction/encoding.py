@@ -1,12 +1,38 @@
 """Encode images with the network and the spec of a head."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from bottleneck.data import ImageSource
 from bottleneck.extraction import ComputeOptions, EncodedBatch, load_encoder
-from bottleneck.fitting import Head
+from bottleneck.fitting import Features, Head
+
+
+@dataclass(frozen=True)
+class EncodedImages:
+    """The codes of some images as a head reads them.
+
+    Attributes
+    ----------
+    row : ndarray of int64, shape (n,)
+        Rows of the source's table.
+    valid : ndarray of bool, shape (n,)
+        Whether the image gave codes.
+    reason : list of n str
+        Why an image gave no codes; empty if it did.
+    codes : ndarray of float32, shape (valid images · views, d)
+        Layers side by side; the views of an image are consecutive rows.
+    """
+
+    row: NDArray[np.int64]
+    valid: NDArray[np.bool_]
+    reason: list[str]
+    codes: NDArray[np.float32]
 
 
 def encode_images(
@@ -17,7 +43,7 @@ def encode_images(
     model: str | nn.Module | None = None,
     weights: str | None = None,
     compute: ComputeOptions = ComputeOptions(),
-) -> Iterator[EncodedBatch]:
+) -> Iterator[EncodedImages]:
     """Encode images as the training images of a head were encoded.
 
     The network is loaded and checked when this function is called; images are read during
@@ -38,8 +64,9 @@ def encode_images(
 
     Returns
     -------
-    iterator of EncodedBatch
-        Consecutive batches in the order of `rows`; ``codes`` has the head's layer.
+    iterator of EncodedImages
+        Consecutive batches in the order of `rows`. The network runs once for each view, to the
+        deepest of the head's layers.
 
     Raises
     ------
@@ -51,7 +78,7 @@ def encode_images(
     encoder = load_encoder(
         head.spec,
         head.reference,
-        [head.layer],
+        list(head.features.layers),
         model=model,
         weights=weights,
         device=compute.device,
@@ -60,4 +87,30 @@ def encode_images(
     )
     size = compute.batch_size or encoder.runner.default_batch_size
     batches = (rows[start : start + size] for start in range(0, len(rows), size))
-    return encoder.encode(source, batches, workers=compute.workers, max_pixels=compute.max_pixels)
+    features = head.features
+    encoded = encoder.encode(
+        source,
+        batches,
+        views=range(features.views),
+        recipe=features.recipe,
+        workers=compute.workers,
+        max_pixels=compute.max_pixels,
+    )
+    return (_together(views, features) for views in _each(encoded, features.views))
+
+
+def _each(batches: Iterator[EncodedBatch], views: int) -> Iterator[list[EncodedBatch]]:
+    """Yield the batches of all views of the same images."""
+    while same := list(islice(batches, views)):
+        yield same
+
+
+def _together(views: Sequence[EncodedBatch], features: Features) -> EncodedImages:
+    """Join the codes of all views and layers of the same images, without those that gave none."""
+    plain, n = views[0], len(views[0].row)
+    rows = [
+        np.hstack([view.codes[layer].reshape(n, -1) for layer in features.layers])[plain.valid]
+        for view in views
+    ]
+    codes = rows[0] if len(rows) == 1 else np.stack(rows, axis=1).reshape(-1, rows[0].shape[1])
+    return EncodedImages(plain.row, plain.valid, plain.reason, codes)

@@ -23,7 +23,7 @@ from bottleneck.data import (
 )
 from bottleneck.errors import InvalidOptionError, LabelsError, UnknownNameError
 from bottleneck.extraction import ComputeOptions
-from bottleneck.fitting import Head, Score, open_matrix, require_rows, score_head
+from bottleneck.fitting import Head, Score, open_matrix, require_rows, row_groups, score_head
 from bottleneck.prediction.inputs import open_head
 from bottleneck.runtime import escape_unprintable
 
@@ -41,7 +41,7 @@ class Evaluation:
     ----------
     score : ClassificationScore or MultilabelScore
     rejected : dict of str to str
-        Labelled images of the split that gave no codes at the head's layer, by path, and why.
+        Labelled images of the split that gave no codes at the head's layers, by path, and why.
 
     Examples
     --------
@@ -82,6 +82,7 @@ def evaluate(
     target: CacheLike | ImageSource,
     *,
     split: str | None = None,
+    views: int | None = None,
     model: "str | nn.Module | None" = None,
     weights: str | None = None,
     compute: ComputeOptions = ComputeOptions(),
@@ -99,6 +100,9 @@ def evaluate(
     split : str, optional
         The split to score; by default the held-out one (``test``, else ``val``), and all images
         where there are no splits.
+    views : int, optional
+        Views of each image whose decision values are averaged, counted from the plain one. By
+        default those that the head was trained with.
     model : str or nn.Module, optional
         For images: the network, if its file has moved or it was given as an object; it must be the
         same.
@@ -124,7 +128,7 @@ def evaluate(
     held-out test  75.0% of 4 (95 % interval 30.1% to 95.4%), mean per class 75.0%
     ...
     """
-    head = open_head(head)
+    head = open_head(head, views)
     if isinstance(target, str | os.PathLike):
         has_codes = is_cache(Path(target))
     else:
@@ -149,9 +153,9 @@ def _evaluate_images(
     rejected: dict[str, str] = {}
     count = 0
     for batch in encode_images(head, source, rows.tolist(), **options):
-        block = batch.codes[head.layer].reshape(len(batch.row), -1)[batch.valid]
+        block = batch.codes
         if not codes.size:  # one array for all images: a list of batches would be a second copy
-            codes = np.empty((len(rows), block.shape[1]), dtype=np.float32)
+            codes = np.empty((len(rows) * head.features.views, block.shape[1]), dtype=np.float32)
         codes[count : count + len(block)] = block
         count += len(block)
         valid[np.searchsorted(rows, batch.row)] = batch.valid
@@ -163,24 +167,28 @@ def _evaluate_images(
             f"no labelled image {where}gave codes, of {len(images)} such as "
             f"{source.path(0)}: labels are the names of class folders, or a CSV's column"
         )
-    score = score_head(head, codes[:count], targets[valid], split=split, unknown=unknown)
+    groups = row_groups(images, rows[valid])
+    targets = targets[valid]
+    score = score_head(head, codes[:count], targets, split=split, unknown=unknown, groups=groups)
     return Evaluation(score, rejected)
 
 
 def _evaluate_cache(head: Head, cache: Cache, split: str | None) -> Evaluation:
     head.require(cache.spec, where=f"cache {cache.path}")
     images = cache.images
-    usable = cache.valid_rows(head.layer)
+    usable = head.features.valid_rows(cache)
     split = _require_split(images, split)
     labelled = split_rows(images, images.has_label, split)
     rows = labelled[usable[labelled]]
-    # Not `cache.rejected()`: an image may have codes at this layer and none at another.
-    reasons = cache.row_validity(head.layer)[1]
+    # Not `cache.rejected()`: an image may have codes at these layers and none at another.
+    reasons = head.features.rejected(cache)
     rejected = {images.path[row]: reasons[row] for row in labelled.tolist() if row in reasons}
     require_rows(rows, split=split)
     rows, targets, unknown = _judged_rows(head, images, rows, split)
-    codes = open_matrix(cache, head.layer, rows, memory=None)
-    return Evaluation(score_head(head, codes, targets, split=split, unknown=unknown), rejected)
+    codes = open_matrix(cache, head.features, rows, memory=None)
+    groups = row_groups(images, rows)
+    score = score_head(head, codes, targets, split=split, unknown=unknown, groups=groups)
+    return Evaluation(score, rejected)
 
 
 def _judged_rows(

@@ -18,15 +18,24 @@ from bottleneck.errors import ImagesNotFoundError
 from bottleneck.fitting import Head
 
 
-def open_head(head: Head | str | os.PathLike[str]) -> Head:
+def open_head(head: Head | str | os.PathLike[str], views: int | None = None) -> Head:
     """Return a head, read from its file where a path is given.
+
+    Parameters
+    ----------
+    head : Head or path
+    views : int, optional
+        Views of an image that it shall average; those that it was trained with unless given.
 
     Raises
     ------
+    InvalidOptionError
+        The head cannot average as many views.
     HeadError
         There is no such file, or it is not a head.
     """
-    return head if isinstance(head, Head) else Head.load(Path(head))
+    found = head if isinstance(head, Head) else Head.load(Path(head))
+    return found if views is None else found.with_views(views)
 
 
 def open_sources(

@@ -9,9 +9,9 @@ import numpy as np
 from torch import nn
 
 from bottleneck.data import ImageSource
-from bottleneck.extraction import ComputeOptions, EncodedBatch
+from bottleneck.extraction import ComputeOptions
 from bottleneck.fitting import Head
-from bottleneck.prediction.encoding import encode_images
+from bottleneck.prediction.encoding import EncodedImages, encode_images
 from bottleneck.prediction.inputs import open_head, open_sources
 
 
@@ -41,6 +41,7 @@ def predict(
     head: Head | str | os.PathLike[str],
     images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | ImageSource,
     *,
+    views: int | None = None,
     model: str | nn.Module | None = None,
     weights: str | None = None,
     compute: ComputeOptions = ComputeOptions(),
@@ -57,6 +58,9 @@ def predict(
     images : path, sequence of paths, or ImageSource
         Files, folders, patterns such as ``"new/*.jpg"``, CSVs with a column ``path``, archives,
         tables and arrays, mixed as needed.
+    views : int, optional
+        Views of each image whose decision values are averaged, counted from the plain one. By
+        default those that the head was trained with; 1 takes one pass of the network an image.
     model : str or nn.Module, optional
         The network, if its file has moved or it was given as an object; it must be the same.
     weights : str, optional
@@ -87,16 +91,15 @@ def predict(
     new/a.jpg cat
     new/b.jpg dog
     """
-    head = open_head(head)
+    head = open_head(head, views)
     source = open_sources(images)
     rows = range(len(source.table))
     batches = encode_images(head, source, rows, model=model, weights=weights, compute=compute)
     return (prediction for batch in batches for prediction in _classify_batch(head, source, batch))
 
 
-def _classify_batch(head: Head, source: ImageSource, batch: EncodedBatch) -> Iterator[Prediction]:
-    codes = batch.codes[head.layer].reshape(len(batch.row), -1)[batch.valid]
-    margins = head.decision_function(codes)
+def _classify_batch(head: Head, source: ImageSource, batch: EncodedImages) -> Iterator[Prediction]:
+    margins = head.decision_function(batch.codes)
     scores = head.predict_scores(margins)
     order = np.argsort(-scores, axis=1, kind="stable")
     rows = zip(head.predict_labels(margins), scores.tolist(), order.tolist(), strict=True)

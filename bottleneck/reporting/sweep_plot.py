@@ -26,6 +26,7 @@ _INK, _FAINT, _BAND, _GRID = "#262626", "#8c8c8c", "#e2e2e2", "#eeeeee"
 
 _SIZE = (6.5, 4.0)  # inches
 _OFFSET = 2.2  # points between the classifiers of one layer
+_BEHIND = 0.07  # share of the axes between rows behind the deepest layer
 _NAME_WIDTH = 0.034  # share of the axes that a slanted name needs
 _MAX_NAMES = 30  # as many slanted names as fit beside each other
 _MAX_NAME_LENGTH = 22  # characters; of a longer name the end is shown
@@ -55,11 +56,16 @@ class HeldOut(Protocol):
 
 
 class PlottedRow(Protocol):
-    """Result of one classifier on one layer."""
+    """Result of one classifier on one layer, or on several layers or views together."""
 
     @property
     def layer(self) -> str:
         """Name of the layer."""
+        ...
+
+    @property
+    def combined(self) -> bool:
+        """Whether it is of several layers or views, and has no place among the layers."""
         ...
 
     @property
@@ -159,7 +165,8 @@ def plot_sweep(path: Path, sweep: PlottedSweep) -> None:
 def sweep_figure(sweep: PlottedSweep) -> "Figure":
     """Plot a sweep as a matplotlib figure.
 
-    Each classifier has a line: the mean of the folds with its standard error. Open markers show
+    Each classifier has a line: the mean of the folds with its standard error. Rows of several
+    layers or views are behind the deepest layer, without a line. Open markers show
     the held-out split. A band marks what is within one standard error of the best row, a ring the
     recommended row. If the share of a layer is unknown, layers have equal distances.
 
@@ -183,10 +190,13 @@ def sweep_figure(sweep: PlottedSweep) -> "Figure":
     handles: list[Any] = []
     for clf, offset in offsets.items():
         own = [row for row in rows if row.clf == clf]
-        handles += _draw_rows(axes, own, x_of, offset=offset, line="-" if known else "none")
+        alone = [row for row in own if not row.combined] or own
+        handles += _draw_rows(axes, alone, x_of, offset=offset, line="-" if known else "none")
+        if together := own[len(alone) :]:
+            _draw_rows(axes, together, x_of, offset=offset, line="none")
     handles += _draw_ring(axes, x_of[chosen.layer], chosen.cv.mean, offset=offsets[chosen.clf])
     handles.append(_draw_band(axes, sweep.best))
-    _set_scales(axes, rows, known=known)
+    _set_scales(axes, rows, right=max(1.0, *x_of.values()) if known else None)
     _draw_baseline(axes, rows)
     _write_names(axes, x_of, chosen)
     # The legend is filled by column: one for each classifier, the last for what concerns both.
@@ -196,12 +206,13 @@ def sweep_figure(sweep: PlottedSweep) -> "Figure":
 
 
 def _positions(rows: Sequence[PlottedRow]) -> dict[str, float]:
-    """Return the x of each layer: its share of the network, or its index if one is unknown."""
-    shares = {row.layer: row.cost for row in rows}
-    known = {layer: cost for layer, cost in shares.items() if cost is not None}
-    if len(known) == len(shares):
-        return known
-    return {layer: float(index) for index, layer in enumerate(shares)}
+    """Return the x of each row: its share of the network, or its index if one is unknown."""
+    names = list(dict.fromkeys(row.layer for row in rows))
+    if any(row.cost is None for row in rows):
+        return {name: float(index) for index, name in enumerate(names)}
+    shares = {row.layer: row.cost or 0.0 for row in rows if not row.combined}
+    behind = [name for name in names if name not in shares]
+    return shares | {name: 1 + _BEHIND * i for i, name in enumerate(behind, start=1)}
 
 
 def _draw_rows(
@@ -256,9 +267,10 @@ def _draw_band(axes: "Axes", best: PlottedRow) -> Any:
     return axes.axhspan(lower, best.cv.mean, color=_BAND, linewidth=0, zorder=0, label=label)
 
 
-def _set_scales(axes: "Axes", rows: Sequence[PlottedRow], *, known: bool) -> None:
-    if known:
-        axes.set_xlim(0, 1.02)
+def _set_scales(axes: "Axes", rows: Sequence[PlottedRow], *, right: float | None) -> None:
+    if right is not None:
+        axes.set_xlim(0, right + 0.02)
+        axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])
         axes.xaxis.set_major_formatter(_percent)
         label = "share of the network's multiply-adds up to the layer"
     else:

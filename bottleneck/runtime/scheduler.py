@@ -56,6 +56,7 @@ _ARRAYS = (
     ),
     _Array("LSF", "LSB_JOBINDEX", last="LSB_JOBINDEX_END", step="LSB_JOBINDEX_STEP", none="0"),
     _Array("PBS", "PBS_ARRAY_INDEX"),
+    _Array("Torque", "PBS_ARRAYID"),
     _Array("Kubernetes", "JOB_COMPLETION_INDEX"),
 )
 
@@ -256,7 +257,7 @@ def _element_in(
         value = environment.get(name, "") if name else ""
         return _number(name, value) if value else default
 
-    if not array.last:  # numbered from 0; nothing else is known
+    if not environment.get(array.last):  # counted from 0; nothing else is known
         total = count
         if total is None:
             raise InvalidOptionError(
@@ -270,7 +271,7 @@ def _element_in(
     else:
         first, step = number(array.first, 1), max(1, number(array.step, 1))
         position, rest = divmod(index - first, step)
-        regular = (number(array.last, index) - first) // step + 1
+        regular = (number(array.last, first) - first) // step + 1
         total = count or regular
         if rest or number(array.count, regular) != regular:
             raise InvalidOptionError(
@@ -294,6 +295,9 @@ def _rank(environment: Mapping[str, str]) -> ArrayTask:
     for rank, size in _RANKS:
         if environment.get(rank) and environment.get(size):
             index, count = _number(rank, environment[rank]), _number(size, environment[size])
+            if index >= count:
+                hint = f"{rank}={index} and {size}={count}; `task='all'` makes every shard"
+                raise InvalidOptionError("task", "auto", "I/N", hint)
             return ArrayTask(index, count, _settings(environment, rank, size))
     return ArrayTask()
 

@@ -45,6 +45,17 @@ def test_tokens_before_the_patches_are_counted(
     assert count_prefix_tokens(network()) == prefix
 
 
+def test_numbered_tokens_are_one_for_each_branch_or_stage() -> None:
+    torch.manual_seed(3)
+    # Patches of 12 pixels in one branch, and of 16 in the other; each has a token of its own.
+    network = timm.create_model("crossvit_tiny_240", img_size=120, depth=[[1, 1, 0]] * 3)
+    listed = {layer.name: layer for layer in list_layers(network.eval(), 120)}
+    assert count_prefix_tokens(network) == 1
+    having = {name for name, layer in listed.items() if layer.class_token}
+    assert {"blocks.0", "blocks.0:1", "norm.0", "norm.1"} <= having
+    assert not {"patch_embed.0", "patch_embed.1"} & having
+
+
 def test_parameters_are_known_by_their_usual_names_wherever_they_are() -> None:
     class Embeddings(nn.Module):
         def __init__(self, names: dict[str, tuple[int, ...]]) -> None:

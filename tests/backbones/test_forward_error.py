@@ -17,10 +17,27 @@ class Optional(nn.Module):
         raise ValueError("too small")
 
 
+class ByKeyword(nn.Module):
+    def forward(self, *, pixel_values: Tensor) -> Tensor:
+        return pixel_values
+
+
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise AttributeError("no such setting")
+
+
+class Mute(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        raise MuteError
+
+
 @pytest.mark.parametrize(
     ("network", "words"),
     [
         (TwoInputs(), r"takes 2 inputs \(image, age\) and is given one"),
+        (ByKeyword(), "takes images by the keyword 'pixel_values' alone"),
+        (Mute(), r"3 × 32 × 32: MuteError \(test_forward_error.py, line"),
         (Optional(), r"3 × 32 × 32: ValueError: too small.*`crop`"),
         (nn.Sequential(nn.Conv2d(9, 4, 3)), "first convolution takes 9 channels, and images"),
     ],

@@ -213,3 +213,12 @@ def test_extra_state_is_part_of_the_digest() -> None:
         torch.manual_seed(0)
         digests.add(load_backbone(Extra(classes)).weights_digest)
     assert len(digests) == 2
+
+
+def test_a_network_without_values_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "import torch\nfrom torch import nn\n"
+        "def build():\n    with torch.device('meta'):\n        return nn.Conv2d(3, 8, 3)\n"
+    )
+    with pytest.raises(BackboneError, match=r"'weight' is on the meta device.*on the CPU"):
+        load_backbone(f"{tmp_path}/net.py:build")

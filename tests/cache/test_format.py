@@ -88,17 +88,20 @@ def _escaped(character: str) -> str:
     return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"
 
 
-def layer_text(plan: dict[str, Any], layer: str) -> str:
+def layer_text(plan: dict[str, Any], layer: str, view: int = 0) -> str:
     kept = {
         key: value
         for key, value in plan["spec"]["preprocess"].items()
         if (key, value) not in (("fit", "crop"), ("range", None))
     }
-    return strict_json({"layer": layer, "spec": plan["spec"] | {"preprocess": kept}}, ",", ":")
+    identity = {"layer": layer, "spec": plan["spec"] | {"preprocess": kept}}
+    if view:
+        identity["view"] = plan["views"][0] | {"number": view}
+    return strict_json(identity, ",", ":")
 
 
-def layer_digest(plan: dict[str, Any], layer: str) -> str:
-    return sha256(layer_text(plan, layer).encode("ascii"))
+def layer_digest(plan: dict[str, Any], layer: str, view: int = 0) -> str:
+    return sha256(layer_text(plan, layer, view).encode("ascii"))
 
 
 def encoded(layer: str) -> str:
@@ -131,34 +134,37 @@ class Reader:
         assert self.plan["format"] == "bottleneck-cache"
         self.version = self.plan["format_version"]
         assert self.version in (2, 3)
-        assert self.version == 2 or self.plan["views"] == []
+        for recipe in self.plan["views"] if self.version == 3 else []:
+            assert recipe["rule"] == "sha256-1"
+        assert len(self.plan.get("views", [])) <= 1
         assert self.plan["spec_digest"] == layer_digest(self.plan, "")
         assert self.plan["sha256"] == plan_digest(self.plan)
         first, rows = (cache / "images.csv").read_bytes().split(b"\r\n", 1)
         assert first.endswith(f",sha256:{sha256(rows)}".encode("ascii"))
         self.images = read_csv(cache / "images.csv")
 
-    def shards(self, layer: str) -> Iterator[tuple[range, Path]]:
+    def shards(self, layer: str, view: int = 0) -> Iterator[tuple[range, Path]]:
         size = self.plan["layout"]["shard_size"]
         for k in range(math.ceil(len(self.images) / size)):
             rows = range(k * size, min((k + 1) * size, len(self.images)))
             folder = [str(k // 1000)] if k >= 1000 else []
             name = f"{str(k).zfill(5)}.h5"
-            yield rows, self.cache.joinpath("codes", encoded(layer), *folder, name)
+            series = encoded(layer) + (f"@{view}" if view else "")
+            yield rows, self.cache.joinpath("codes", series, *folder, name)
 
-    def done(self, layer: str) -> Iterator[tuple[range, Any]]:
-        for rows, path in self.shards(layer):
+    def done(self, layer: str, view: int = 0) -> Iterator[tuple[range, Any]]:
+        for rows, path in self.shards(layer, view):
             if not path.exists():
                 continue
             header = read_envelope(path, b"bottleneck-shard %d" % self.version)
-            if header is None or not self._is_of(header, layer, rows) or self._unsure(rows):
+            if header is None or not self._is_of(header, layer, view, rows) or self._unsure(rows):
                 continue
             assert header["sha256"] == sha256(path.read_bytes().split(b"\n", 2)[2])
             with h5py.File(path, "r", locking=False) as shard:
                 known = (shard.attrs["format"], int(shard.attrs["format_version"]))
                 assert known == ("bottleneck-shard", self.version)
-                assert shard.attrs["spec"] == layer_text(self.plan, layer)
-                assert shard.attrs["spec_digest"] == layer_digest(self.plan, layer)
+                assert shard.attrs["spec"] == layer_text(self.plan, layer, view)
+                assert shard.attrs["spec_digest"] == layer_digest(self.plan, layer, view)
                 assert tuple(header["shape"]) == shard["codes"].shape
                 assert header["dtype"] == shard["codes"].dtype.name
                 reasons = read_text(shard["reason"])
@@ -167,12 +173,13 @@ class Reader:
                 }
                 yield rows, shard
 
-    def _is_of(self, header: dict[str, Any], layer: str, rows: range) -> bool:
+    def _is_of(self, header: dict[str, Any], layer: str, view: int, rows: range) -> bool:
         manifest = header["manifest"]
+        names = ("spec", "identity", "views") if view else ("spec", "identity")
         return (
             header["layer"] == layer
-            and (self.version == 2 or header["view"] == 0)
-            and all(manifest[name] == self.plan[name] for name in ("spec", "identity"))
+            and (self.version == 2 or header["view"] == view)
+            and all(manifest[name] == self.plan[name] for name in names)
             and (header["start"], header["shape"][0]) == (rows.start, len(rows))
         )
 
@@ -180,10 +187,10 @@ class Reader:
         images = [self.images[row] for row in rows]
         return any(int(i["size"]) >= 0 and int(i["mtime_ns"]) == -1 for i in images)
 
-    def read(self, layer: str) -> Reading:
+    def read(self, layer: str, view: int = 0) -> Reading:
         types: list[str] = []
         reading: Reading | None = None
-        for rows, shard in self.done(layer):
+        for rows, shard in self.done(layer, view):
             codes, row, valid = (shard[name][...] for name in ("codes", "row", "valid"))
             assert row.tolist() == list(rows)
             if self.version == 2:
@@ -273,10 +280,24 @@ def answer_by_hand(path: Path, code: NDArray[Any]) -> Answer:
     assert head["format_version"] in (1, 2)
     assert ("slope" in tensors) == ("offset" in tensors)
     x = code.ravel().astype(np.float64)
-    if head["preprocess"] == "standardize":
+    if head["preprocess"] == "sqrt":
+        x = np.sign(x) * np.sqrt(np.abs(x))
+    if head["preprocess"] in ("standardize", "sqrt"):
         x = (x - tensors["mean"]) / tensors["scale"]
-    elif head["preprocess"] == "l2" and x.any():
-        x = x / math.sqrt(float(x @ x))
+    if head["format_version"] == 1:
+        assert isinstance(head["layer"], str)
+        layers = [{"size": len(x)}]
+    else:
+        layers = head["layers"]
+        assert (head["views"], head["view_recipe"]) == (1, None)
+    start = 0
+    for layer in layers:
+        part = x[start : start + layer["size"]]
+        if head["preprocess"] == "l2" and part.any():
+            part /= math.sqrt(float(part @ part))
+        part /= math.sqrt(len(layers))
+        start += layer["size"]
+    assert start == len(x)
     margins = tensors["coef"] @ x + tensors["intercept"]
     named = list(zip(head["classes"], margins.tolist(), strict=True))
     if head["multilabel"]:
@@ -397,6 +418,31 @@ def test_codes_h5_is_the_stitched_array_from_any_working_directory(
                 reading = Reader(moved).read(layer)
                 assert np.array_equal(index[layer][...], reading.codes)
                 assert np.array_equal(index[f"{layer}:valid"][...], reading.usable)
+
+
+def test_the_views_that_the_package_makes_are_read_by_the_page_alone(
+    photos: Path, extract_tiny: Extract
+) -> None:
+    (photos / "train" / "ants" / "broken.jpg").write_bytes(b"no image")
+    extract_tiny(photos, count=1)
+    path = extract_tiny(photos, count=3, augmentations=["rotate", "color"], seed=5).cache.path
+    reader, cache = Reader(path), open_cache(path)
+    assert set(reader.plan["views"][0]) == set(tables("recipe")[0])
+    assert reader.plan["views"] == [
+        {"rule": "sha256-1", "augmentations": ["rotate", "color"], "seed": 5}
+    ]
+    views = [reader.read("layer2", view) for view in range(3)]
+    assert not np.array_equal(views[1].codes, views[2].codes)
+    for view, reading in enumerate(views):
+        assert reading.usable.sum() == 36
+        rows = np.flatnonzero(reading.usable)
+        assert np.array_equal(cache.read_codes("layer2", rows, view), reading.codes[rows])
+    with h5py.File(path / "codes.h5", "r", locking=False) as index:
+        assert {re.sub("layer2", "<layer>", name) for name in index} == set(tables("dataset")[1])
+        assert np.array_equal(index["layer2"][...], views[0].codes)
+        for view, reading in enumerate(views):
+            assert np.array_equal(index["layer2:views"][:, view], reading.codes)
+            assert np.array_equal(index["layer2:views:valid"][:, view], reading.usable)
 
 
 def test_rows_that_were_rejected_or_removed_are_known_as_such(lived_in: Path) -> None:
@@ -755,7 +801,7 @@ def test_the_page_names_every_column_attribute_and_dataset_and_no_other(cache: P
     with h5py.File(cache / "codes.h5", "r", locking=False) as index:
         assert not index.attrs
         found = {re.sub("layer[23]", "<layer>", name) for name in index}
-        assert found == set(index_datasets)
+        assert found == {name for name in index_datasets if ":views" not in name}
     header = read_envelope(cache / "codes.h5", b"bottleneck-index 2") or {}
     assert set(header) == {"says", "bytes", "sha256"}
     assert "`says`" in PAGE
@@ -774,6 +820,7 @@ How = tuple[str, str, int]  # classifier, preprocessing, folds
 
 CLASSIFIERS: list[How] = [
     ("svm", "standardize", 0),
+    ("svm", "sqrt", 2),
     ("svm", "l2", 2),
     ("softmax", "standardize", 0),
     ("softmax", "none", 2),
@@ -822,6 +869,17 @@ def test_answers_by_hand_are_the_packages(
         scores = answer.probabilities or answer.margins.tolist()
         named = dict(zip(head.classes, scores, strict=True))
         assert prediction.scores == pytest.approx(named, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("preprocess", ["standardize", "sqrt", "l2", "none"])
+def test_answers_of_several_layers_by_hand_are_the_packages(
+    preprocess: str, cache: Path, tmp_path: Path
+) -> None:
+    search = SearchOptions(c=[0.1], cv=0, scaling=preprocess)
+    fit(cache, "softmax", layers=["layer3", "layer2"], search=search).head.save(tmp_path / "head")
+    both = [Reader(cache).read(layer).codes for layer in ("layer3", "layer2")]
+    codes = np.hstack([layer.reshape(len(layer), -1) for layer in both])
+    agrees(Head.load(tmp_path / "head"), tmp_path / "head", codes)
 
 
 @pytest.mark.parametrize("how", CLASSIFIERS, ids=str)
@@ -943,6 +1001,7 @@ SPEC: dict[str, Any] = {
 }
 # What version 3 can say beyond that.
 ADDED = {"fit": "pad", "range": [0.0, 4095.0]}
+RECIPE = {"rule": "sha256-1", "augmentations": ["flip", "crop"], "seed": 2**63 - 1}
 LAYER = "block/é 1"
 SIZE = 4
 REJECTED, REMOVED = 2, 7
@@ -973,9 +1032,8 @@ def written(tmp_path: Path, request: pytest.FixtureRequest) -> Written:
         "written_by": "another program",  # the version lets a writer add such keys
     }
     if version == 3:
-        plan["views"] = []
-    folder = path / "codes" / encoded(LAYER)
-    folder.mkdir(parents=True)
+        plan["views"] = [RECIPE]
+    path.mkdir()
     label = [("ants", HOSTILE)[i % 2] for i in range(18)]
     values = np.random.default_rng(0).normal(size=(18, 3, 2))
     values[::2, 0] += 3
@@ -989,8 +1047,13 @@ def written(tmp_path: Path, request: pytest.FixtureRequest) -> Written:
     rows = table.encode("utf-8", errors="surrogateescape")
     first = f"path,label,split,group,size,mtime_ns,sha256:{sha256(rows)}\r\n"
     (path / "images.csv").write_bytes(first.encode() + rows)
-    for k, start in enumerate(range(0, 18, SIZE)):
-        write_shard(folder / f"{k:05d}.h5", plan, range(18)[start : start + SIZE], codes, label)
+    for view in range(3 if version == 3 else 1):
+        folder = path / "codes" / (encoded(LAYER) + (f"@{view}" if view else ""))
+        folder.mkdir(parents=True)
+        for k, start in enumerate(range(0, 18, SIZE)):
+            rows_of = range(18)[start : start + SIZE]
+            of_view = np.roll(codes, view, axis=1)  # of rejected rows too: zeros
+            write_shard(folder / f"{k:05d}.h5", plan, rows_of, of_view, label, view=view)
     plan["spec_digest"] = layer_digest(plan, "")
     plan["sha256"] = plan_digest(plan)
     (path / "spec.json").write_text(json.dumps(plan, indent=1))
@@ -998,7 +1061,13 @@ def written(tmp_path: Path, request: pytest.FixtureRequest) -> Written:
 
 
 def write_shard(
-    path: Path, plan: dict[str, Any], rows: range, codes: NDArray[Any], label: Sequence[str]
+    path: Path,
+    plan: dict[str, Any],
+    rows: range,
+    codes: NDArray[Any],
+    label: Sequence[str],
+    *,
+    view: int = 0,
 ) -> None:
     codes = codes[rows.start : rows.stop]
     if np.abs(codes).max() <= 65504:
@@ -1020,8 +1089,8 @@ def write_shard(
         shard.attrs.update(
             format="bottleneck-shard",
             format_version=plan["format_version"],
-            spec=layer_text(plan, LAYER),
-            spec_digest=layer_digest(plan, LAYER),
+            spec=layer_text(plan, LAYER, view),
+            spec_digest=layer_digest(plan, LAYER, view),
             written_by="another program",
         )
         if plan["format_version"] == 2:
@@ -1039,8 +1108,9 @@ def write_shard(
         "written_by": "another program",
     }
     if plan["format_version"] == 3:
-        manifest["views"] = []
-        header["view"] = 0
+        # The plain images were there first.
+        manifest["views"] = plan["views"] if view else []
+        header["view"] = view
     write_envelope(path, header, room=4096, version=plan["format_version"])
 
 
@@ -1061,6 +1131,11 @@ def test_the_package_reads_a_cache_that_another_program_wrote(written: Written) 
     assert verify(written.path).ok
     assert cache.layers == [LAYER]
     assert cache.spec.digest(LAYER) == layer_digest({"spec": written.spec}, LAYER)
+    assert cache.views(LAYER) == (1 if written.version == 2 else 3)
+    for view in range(cache.views(LAYER)):
+        rows = np.flatnonzero(cache.valid_rows(LAYER, view + 1))
+        expected = np.roll(written.codes, view, axis=1)[rows].reshape(len(rows), -1)
+        np.testing.assert_array_equal(cache.read_codes(LAYER, rows, view), expected)
     transform = cache.spec.transform
     expected_fit = ("crop", None) if written.version == 2 else ("pad", (0.0, 4095.0))
     assert (transform.fit, transform.range) == expected_fit
@@ -1077,11 +1152,12 @@ def test_the_package_reads_a_cache_that_another_program_wrote(written: Written) 
     assert head.classes == ["ants", HOSTILE]
 
 
-def test_a_cache_with_views_is_refused_and_not_repaired(written: Written) -> None:
+@pytest.mark.parametrize("change", [{"rule": "sha256-2"}, {"augmentations": ["flip", "shear"]}])
+def test_views_by_an_unknown_rule_are_refused_and_not_repaired(
+    written: Written, change: dict[str, Any]
+) -> None:
     spec = written.path / "spec.json"
-    plan = json.loads(spec.read_text()) | {
-        "views": [{"rule": "later", "transforms": [], "seed": 0}]
-    }
+    plan = json.loads(spec.read_text()) | {"views": [RECIPE | change]}
     spec.write_text(json.dumps(plan | {"sha256": plan_digest(plan)}))
     for act in (open_cache, verify):
         with pytest.raises(UnsupportedCacheError, match=r"spec\.json names views of each image"):
@@ -1106,7 +1182,7 @@ def test_a_shard_that_says_it_is_of_a_view_or_another_version_is_not_finished(ca
         write_envelope(path, header | {"view": view}, room=room, version=version)
     assert list(open_cache(cache).finished_shards("layer2")) == [0, 3, 4]
     assert [item.why for item in verify(cache)] == [
-        "of view 1 of its images",
+        "of view 1 of its images, made by an unnamed recipe",
         "of format version 2, in a cache of version 3",
     ]
 
@@ -1149,11 +1225,13 @@ def test_the_package_reads_a_head_that_another_program_wrote(
     tensors |= {"scale": np.full(6, 2.0), "notes": np.zeros(2)}
     if calibrated:
         tensors |= {"slope": np.array([0.5, 2, 0]), "offset": np.array([0, -1, 0.25])}
+    layers = [{"name": LAYER, "size": 4}, {"name": "another", "size": 2}]
+    of_version_2 = {"layers": layers, "views": 1, "view_recipe": None}
     values = {
         "format": "bottleneck-head",
         "format_version": written.version - 1,
         "clf": "svm",
-        "layer": LAYER,
+        **(of_version_2 if written.version == 3 else {"layer": LAYER}),
         "classes": ["ants", "bees", HOSTILE],
         "preprocess": "standardize",
         "multilabel": multilabel,

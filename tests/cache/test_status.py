@@ -76,6 +76,7 @@ def test_a_status_as_plain_values(status: CacheStatus) -> None:
         "shape": [512, 7],
         "dtype": "float16",
         "bytes": 7000,
+        "views": 1,
     }
 
 

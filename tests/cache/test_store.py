@@ -24,6 +24,7 @@ from bottleneck.cache.store import (
 from bottleneck.cache.verify import verify
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import CacheError, ShardError
+from bottleneck.fitting.features import Features
 from bottleneck.fitting.sharded_matrix import ShardedMatrix
 from tests.helpers.fixture_types import Extract
 from tests.helpers.shards import missing_shards
@@ -135,7 +136,7 @@ def test_a_compressed_cache_gives_the_same_codes_and_reports_its_size_on_disk(
     np.testing.assert_array_equal(
         cache.read_codes("layer2", rows), plain.read_codes("layer2", rows)
     )
-    blocks = ShardedMatrix(cache, "layer2", rows, 8 * 8 * 8, 10).blocks()
+    blocks = ShardedMatrix(cache, Features(("layer2",)), rows, 8 * 8 * 8, 10).blocks()
     np.testing.assert_array_equal(np.concatenate(list(blocks)), plain.read_codes("layer2", rows))
     assert verify(cache.path).ok
     size = cache.status().layers["layer2"].bytes

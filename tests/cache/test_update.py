@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bottleneck.cache.directory import REMOVED
+from bottleneck.cache.format.series import Series
 from bottleneck.cache.merge import ImageChanges
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.cache.update import CacheUpdate, plan_update
@@ -242,7 +243,8 @@ def test_an_update_changes_nothing_before_it_is_applied_and_removes_no_shard_the
     }
     plan = plan_update(cache.path, source, **facts)
     new = plan_update(tmp_path / "new", source, **facts)
-    assert plan.stale == {(layer, shard) for layer in ("layer2", "layer3") for shard in (0, 1)}
+    series = (Series("layer2"), Series("layer3"))
+    assert plan.stale == {(each, shard) for each in series for shard in (0, 1)}
     assert (plan.changes, plan.new) == (ImageChanges(changed=3), False)
     assert (new.stale, new.changes, new.new) == (frozenset(), ImageChanges(), True)
     assert contents(cache.path) == before

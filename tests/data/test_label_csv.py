@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+import json
 import re
 from pathlib import Path
 
@@ -37,13 +38,13 @@ def rows(images: ImageTable) -> list[tuple[str, str, str]]:
 
 def test_label_split_and_group_are_the_csvs_alone(tmp_path: Path) -> None:
     path = write(tmp_path, "group,path,split,label", "7,test/c.jpg,val,wings", ",train/a.jpg,,legs")
-    found = with_labels_from_csv(OURS, path)
+    found = with_labels_from_csv(OURS, path).table
     assert rows(found) == [("legs", "", ""), ("", "", ""), ("wings", "val", "7"), ("", "", "")]
 
 
 def test_rows_and_files_stay_as_they_are(tmp_path: Path) -> None:
     before = dataclasses.replace(OURS).digest
-    found = with_labels_from_csv(OURS, write(tmp_path, "path,label", "test/c.jpg,wings"))
+    found = with_labels_from_csv(OURS, write(tmp_path, "path,label", "test/c.jpg,wings")).table
     assert found.path == OURS.path
     np.testing.assert_array_equal(found.size, OURS.size)
     np.testing.assert_array_equal(found.mtime_ns, OURS.mtime_ns)
@@ -53,13 +54,30 @@ def test_rows_and_files_stay_as_they_are(tmp_path: Path) -> None:
 def test_without_the_columns_split_and_group_stay(tmp_path: Path) -> None:
     found = with_labels_from_csv(
         OURS, write(tmp_path, "path,label", "test/c.jpg,wings", "train/a.jpg,")
-    )
+    ).table
     assert rows(found) == [("", "train", "1"), ("", "", "1"), ("wings", "test", "2"), ("", "", "")]
+
+
+def test_what_was_understood_of_the_csv_is_said(tmp_path: Path) -> None:
+    lines = ["File,Class,set,camera", "train/a.jpg,legs,Training,2", "train/b.jpg,,Testing,3"]
+    found = with_labels_from_csv(OURS, write(tmp_path, *lines)).summary
+    assert found is not None
+    assert str(found).splitlines() == [
+        f"labels from {tmp_path / 'labels.csv'}: path, label, split of 2 images",
+        "3 images, 1 class, 2 without a label, train 1, test 1, in no split 1, "
+        "1 that does not exist",
+        "columns by their usual names: 'File' is path, 'Class' is label, 'set' is split",
+        "columns that are not used: 'camera'",
+        "splits by their usual names: 'Training' is train, 'Testing' is test",
+    ]
+    plain = json.loads(json.dumps(found.to_dict()))
+    assert (plain["rows"], plain["columns"]) == (2, ["path", "label", "split"])
+    assert len(plain["remarks"]) == 3
 
 
 def test_a_split_of_unnamed_images_judges_nothing(tmp_path: Path) -> None:
     labelled = write(tmp_path, "path,label", "train/a.jpg,x", "train/b.jpg,y")
-    found = with_labels_from_csv(OURS, labelled)
+    found = with_labels_from_csv(OURS, labelled).table
     assert train_and_heldout_splits(found) == ("", "")
     assert split_rows(found, found.has_label, "").tolist() == [0, 1]
 
@@ -69,7 +87,7 @@ def test_a_split_of_unnamed_images_judges_nothing(tmp_path: Path) -> None:
     [("./train/a.jpg", 0), ("train/a.jpg", 0), ("./d.jpg", 3), ("d.jpg", 3)],
 )
 def test_a_leading_dot_makes_no_difference(tmp_path: Path, path: str, row: int) -> None:
-    found = with_labels_from_csv(OURS, write(tmp_path, "path,label", f"{path},wings"))
+    found = with_labels_from_csv(OURS, write(tmp_path, "path,label", f"{path},wings")).table
     assert [i for i, label in enumerate(found.label) if label == "wings"] == [row]
 
 
@@ -78,13 +96,13 @@ def test_a_cache_that_has_both_spellings_is_taken_at_its_word(
     tmp_path: Path, paths: list[str]
 ) -> None:
     labels = write(tmp_path, "path,label", "./a.jpg,dot", "a.jpg,none")
-    found = with_labels_from_csv(table("", "", path=paths), labels)
+    found = with_labels_from_csv(table("", "", path=paths), labels).table
     assert dict(zip(paths, found.label, strict=True)) == {"./a.jpg": "dot", "a.jpg": "none"}
 
 
 def test_several_names_come_through_a_csv(tmp_path: Path) -> None:
     labels = write(tmp_path, "path,label", "train/a.jpg,cat|dog", "train/b.jpg,dog")
-    found = with_labels_from_csv(OURS, labels)
+    found = with_labels_from_csv(OURS, labels).table
     assert class_names(found, np.array([0, 1]), split="train") == ["cat", "dog"]
 
 
@@ -182,7 +200,7 @@ def test_any_csv_is_what_a_dictionary_would_look_up(
         split=(cells[1] for cells in own),
         group=(cells[2] for cells in own),
     )
-    found = with_labels_from_csv(ours, file)
+    found = with_labels_from_csv(ours, file).table
     assert dict(zip(found.path, rows(found), strict=True)) == expected
 
 
@@ -190,6 +208,6 @@ def test_a_csv_of_labels_is_understood_as_one_of_images_is(tmp_path: Path) -> No
     path = write(
         tmp_path, "File Name;Class;set", "train\\a.jpg; wings;Training", "d.jpg;legs;valid"
     )
-    found = with_labels_from_csv(OURS, path)
+    found = with_labels_from_csv(OURS, path).table
     assert rows(found)[0] == ("wings", "train", "1")
     assert rows(found)[3] == ("legs", "val", "")

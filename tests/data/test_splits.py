@@ -36,6 +36,12 @@ def test_a_split_of_removed_images_is_no_split() -> None:
     assert heldout_split(table("a", split=["train"])) == ""
 
 
+def test_a_split_without_labels_judges_only_where_there_is_no_other() -> None:
+    images = table("a", "", "c", split=["train", "test", "val"])
+    assert train_and_heldout_splits(images) == ("train", "val")
+    assert heldout_split(table("a", "", split=["train", "test"])) == "test"
+
+
 def test_rows_of_a_split_are_its_usable_ones() -> None:
     images = table(*"abcd", split=["val", "train", "val", "val"])
     usable = np.array([True, True, False, True])

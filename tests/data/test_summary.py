@@ -89,3 +89,19 @@ def test_any_source_is_summarized_with_notes_or_without(tmp_path: Path) -> None:
     fewer = source.with_table(source.table.take(np.array([0])))
     assert summarize_images(fewer).notes == SourceNotes({".cr2": 1}, 1)
     assert summarize_images(fewer).counts == ("1 image; 1 file of a kind that is not read: 1 .cr2")
+
+
+def test_classes_that_may_be_one_and_labels_that_mean_none_are_said(tmp_path: Path) -> None:
+    touch(tmp_path, "Cat/1.jpg", "cat /2.jpg", "caf\u00e9/3.jpg", "cafe\u0301/4.jpg", "nan/5.jpg")
+    assert summarize_images(tmp_path).remarks() == [
+        "classes that differ in case, blanks or Unicode form alone: 'Cat' and 'cat ', "
+        "'cafe\u0301' and 'caf\u00e9'",
+        "'nan' is the name of a class: where there is no label, leave it empty",
+    ]
+
+
+def test_splits_without_train_are_said(tmp_path: Path) -> None:
+    touch(tmp_path, "Test/a/1.jpg", "trainval/a/2.jpg", "val/a/3.jpg")
+    assert "no split is called train, the one that classifiers are trained on" in (
+        summarize_images(tmp_path).remarks()
+    )

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bottleneck.backbones.layers import Layer
+from bottleneck.cache.format.series import Series
 from bottleneck.cache.store import open_cache
 from bottleneck.errors import ImagesNotFoundError, InvalidOptionError, UnknownNameError
 from bottleneck.extraction import plan as sizing
@@ -68,7 +69,9 @@ def test_the_layout_is_that_of_an_extraction(photos: Path, extract_tiny: Extract
 def test_bytes_are_those_that_extract_announces(cache: Path) -> None:
     planned = open_cache(cache)
     layer = Layer("layer2", "conv", 0, (1000, 3, 3), False, 0.5)
-    ahead = estimate_disk_use(planned, [layer], {("layer2",): list(range(planned.shard_count))})
+    ahead = estimate_disk_use(
+        planned, [layer], {(Series("layer2"),): list(range(planned.shard_count))}
+    )
     assert estimate(36, 8, (1000,), "float32").bytes == ahead.bytes
 
 

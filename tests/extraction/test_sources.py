@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from bottleneck.cache.format.series import Series
 from bottleneck.cache.store import open_cache
 from bottleneck.data.images import ImageSource, open_images
 from bottleneck.extraction.options import ComputeOptions
@@ -112,7 +113,7 @@ def test_a_worker_elsewhere_reads_the_same_images(
     monkeypatch.chdir("/")
     job = pickle.loads(sent)
     assert job.missing_on_worker() == ""
-    assert sum(job.make(ShardTask(("layer2",), shard)).rows for shard in range(1, 5)) == 28
+    assert sum(job.make(ShardTask((Series("layer2"),), shard)).rows for shard in range(1, 5)) == 28
     cache.write_index()
     np.testing.assert_array_equal(codes(tmp_path / "other"), codes(tmp_path / "folder"))
 

@@ -9,7 +9,12 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults import attacks
-from tests.faults.trial import Workshop, open_workshop
+from tests.faults.trial import (
+    Workshop,
+    open_update_workshop,
+    open_views_workshop,
+    open_workshop,
+)
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked")
 
@@ -73,3 +78,16 @@ def test_eight_at_once_with_kills_are_as_one(workshop: Workshop, seed: int) -> N
 
 def test_any_flipped_bit_of_a_cache_is_found(workshop: Workshop) -> None:
     attacks.flipped(workshop, 1, count=60)
+
+
+def test_a_kill_while_views_are_added_loses_nothing() -> None:
+    with open_views_workshop(4) as views:
+        for step in some_steps(views, 2, seed=3):
+            attacks.killed_at_step(views, step)
+
+
+def test_a_kill_during_an_update_loses_nothing() -> None:
+    with open_update_workshop(4) as update:
+        for step in some_steps(update, 2, seed=2):
+            attacks.killed_at_step(update, step)
+        attacks.stopped_after(update, update.seconds / 2, signal.SIGKILL)

@@ -14,10 +14,11 @@ import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from tests.faults import attacks, fuzz, fuzz_sources
-from tests.faults.trial import Workshop, open_workshop
+from tests.faults.trial import Workshop, open_update_workshop, open_workshop
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 BEGIN, END = "<!-- begin: made by make torture -->\n", "<!-- end -->\n"
@@ -124,12 +125,38 @@ def rows(workshop: Workshop, amount: Amount) -> Iterator[Row]:
     yield "changed shards under a valid envelope", done, said
 
 
+def update_rows(workshop: Workshop, amount: Amount) -> Iterator[Row]:
+    """The same of runs that update a cache whose images were changed, added and removed."""
+    whole = "no shard lost, codes old or new; the next run completed each, equal to an undisturbed"
+    steps = range(0, workshop.steps, amount.steps)
+    for step in steps:
+        attacks.killed_at_step(workshop, step)
+    named = f"of {workshop.steps} opens, writes, syncs, renames and removals"
+    yield f"an update: SIGKILL before one {named}", len(steps), whole
+
+    moments = random.Random(0)
+    came = sum(
+        attacks.stopped_after(workshop, moments.uniform(0, workshop.seconds), signal.SIGKILL)
+        for _ in range(amount.moments)
+    )
+    said = f"{came} before the end; {whole}"
+    yield "an update: SIGKILL at a random moment", amount.moments, said
+
+    for step in steps[::3]:
+        attacks.refused_at_step(workshop, step, errno.ENOSPC)
+    yield f"an update: ENOSPC at one {named}", len(steps[::3]), f"one line each; {whole}"
+
+    killed = sum(attacks.together(workshop, seed) for seed in range(amount.together))
+    said = f"{killed} of the processes killed; {whole}"
+    yield "an update: eight processes at once", amount.together, said
+
+
 def table(amount: Amount) -> str:
     """All rows, as Markdown."""
     start = time.monotonic()
     lines = ["| attack | times | outcome |", "|---|---|---|"]
-    with open_workshop() as workshop:
-        for what, times, outcome in rows(workshop, amount):
+    with open_workshop() as workshop, open_update_workshop() as update:
+        for what, times, outcome in chain(update_rows(update, amount), rows(workshop, amount)):
             lines.append(f"| {what} | {times} | {outcome} |")
             print(lines[-1], file=sys.stderr, flush=True)
     minutes = (time.monotonic() - start) / 60

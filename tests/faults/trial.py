@@ -1,6 +1,7 @@
 """A trial: a cache that something happens to, and what must be so afterwards."""
 
 import csv
+import os
 import shutil
 import tempfile
 import time
@@ -19,7 +20,7 @@ from bottleneck.cache.store import open_cache
 from bottleneck.cache.verify import verify
 from tests.faults.child import Fault, printed, run, steps
 from tests.helpers.networks import NETWORKS
-from tests.helpers.photographs import write_photographs
+from tests.helpers.photographs import photograph, write_photographs
 
 LAYERS = ("layer2", "layer3")
 
@@ -36,16 +37,20 @@ class Workshop:
         By how many calls an undisturbed run may change the disk.
     seconds : float
         That it takes.
+    images : Path
+        The folder of the images.
+    before : Path or None
+        A cache of these images as they were before, which every trial begins with.
+    options : tuple
+        Of the extraction, beside those that all have.
     """
 
     place: Path
     steps: int
     seconds: float
-
-    @property
-    def images(self) -> Path:
-        """Their folder."""
-        return self.place / "photos"
+    images: Path
+    before: Path | None = None
+    options: tuple[object, ...] = ()
 
     @property
     def reference(self) -> Path:
@@ -54,7 +59,7 @@ class Workshop:
 
     def command(self, cache: Path, *more: object) -> list[object]:
         """The extraction that every trial is about."""
-        return extraction(self.images, cache, *more)
+        return extraction(self.images, cache, *self.options, *more)
 
 
 def extraction(images: Path, cache: Path, *more: object) -> list[object]:
@@ -72,17 +77,65 @@ def open_workshop(count: int = 12) -> Iterator[Workshop]:
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         place.chmod(0o755)
+        images = place / "photos"
         for k, label in enumerate(("ants", "bees", "wasps")):
-            write_photographs(place / "photos" / label, count, label=label, first_seed=100 * k)
-        (place / "photos" / "bees" / "broken.jpg").write_bytes(b"no image")
-        (place / "photos" / "wasps" / "empty.png").touch()
-        taken = []
-        for turn in ("warm", "reference"):  # the first one waits for the server as well
-            start = time.monotonic()
-            code = run(extraction(place / "photos", place / turn), place / "said")
-            assert code == 0, printed(place / "said")
-            taken.append(time.monotonic() - start)
-        yield Workshop(place, steps(place / "said"), taken[-1])
+            write_photographs(images / label, count, label=label, first_seed=100 * k)
+        (images / "bees" / "broken.jpg").write_bytes(b"no image")
+        (images / "wasps" / "empty.png").touch()
+        _undisturbed(images, place / "warm")  # waits for the server as well
+        yield Workshop(place, *_undisturbed(images, place / "reference"), images)
+
+
+@contextmanager
+def open_update_workshop(count: int = 12) -> Iterator[Workshop]:
+    """The same photographs after some were changed, added and removed, and their updated cache."""
+    with open_workshop(count) as old:
+        images = Path(shutil.copytree(old.images, old.place / "later photos"))
+        for k, label in enumerate(("ants", "bees", "wasps")):
+            first, touched, removed, *_ = sorted((images / label).iterdir())
+            photograph(900 + k, label).save(first)
+            os.utime(touched, (k, k))  # another time, the same bytes
+            removed.unlink()
+            photograph(950 + k, label).save(images / label / "added.png")
+        photograph(990, "bees").save(images / "bees" / "broken.jpg")  # is an image now
+        (images / "ants" / "lost.png").touch()
+        updated = copy(old.reference, old.place / "updated")
+        found = _undisturbed(images, updated)
+        _undisturbed(images, old.place / "at once")
+        assert _valid_codes(updated) == _valid_codes(old.place / "at once")
+        old.reference.rename(old.place / "before")
+        updated.rename(old.reference)
+        yield Workshop(old.place, *found, images, before=old.place / "before")
+
+
+@contextmanager
+def open_views_workshop(count: int = 12) -> Iterator[Workshop]:
+    """The same photographs, and their cache after two views of each were added."""
+    options = ("--views", 3)
+    with open_workshop(count) as old:
+        with_views = copy(old.reference, old.place / "with views")
+        found = _undisturbed(old.images, with_views, *options)
+        old.reference.rename(old.place / "before")
+        with_views.rename(old.reference)
+        yield Workshop(old.place, *found, old.images, old.place / "before", options)
+
+
+def _undisturbed(images: Path, cache: Path, *options: object) -> tuple[int, float]:
+    """Extract without a fault; how many steps and seconds it took."""
+    said, start = cache.with_name("said"), time.monotonic()
+    assert run(extraction(images, cache, *options), said) == 0, printed(said)
+    return steps(said), time.monotonic() - start
+
+
+def _valid_codes(cache: Path) -> dict[tuple[str, str], bytes]:
+    """Return the codes of each image that may be used, by layer and path, by csv and h5py alone."""
+    paths, found = [line[0] for line in table(cache / "images.csv")[1:]], codes(cache)
+    return {
+        (layer, path): found[layer][row].tobytes()
+        for layer in LAYERS
+        for row, path in enumerate(paths)
+        if found[f"{layer}:valid"][row]
+    }
 
 
 @dataclass(frozen=True)
@@ -105,11 +158,15 @@ class Trial:
         """What stands now can be opened, and says of itself what is so."""
         if not is_cache(self.cache):
             return
-        assert {bad.why for bad in verify(self.cache)} <= {"missing"}
+        before = self.workshop.before
+        if before:
+            _require_old_or_new(self.cache, before, self.workshop.reference)
+        else:
+            assert {bad.why for bad in verify(self.cache)} <= {"missing"}
         cache = open_cache(self.cache)
         for layer, status in cache.status().layers.items():
             whole = {path.name for path in cache.folder(layer).glob("[0-9]*.h5")}
-            assert len(whole) == len(cache.finished_shards(layer))
+            assert before or len(whole) == len(cache.finished_shards(layer))
             assert status.done + status.rejected + status.missing == len(cache.images)
 
     def require_completion(self) -> None:
@@ -121,10 +178,26 @@ class Trial:
 
 @contextmanager
 def a_trial(workshop: Workshop) -> Iterator[Trial]:
-    """A cache that is not there yet, and is not there afterwards."""
+    """A cache that is not there yet, or as it was before; it is not there afterwards."""
     with tempfile.TemporaryDirectory(dir=workshop.place) as name:
         Path(name).chmod(0o777)
-        yield Trial(workshop, Path(name) / "cache")
+        trial = Trial(workshop, Path(name) / "cache")
+        if workshop.before:
+            copy(workshop.before, trial.cache)
+        yield trial
+
+
+def _require_old_or_new(cache: Path, before: Path, reference: Path) -> None:
+    """No shard is lost: each that there was is there, with its old codes or its new ones."""
+    for old in before.rglob("[0-9]*.h5"):
+        name = old.relative_to(before)
+        allowed = [_shard_codes(old), _shard_codes(reference / name)]
+        assert _shard_codes(cache / name) in allowed, name
+
+
+def _shard_codes(path: Path) -> bytes:
+    with h5py.File(path, locking=False) as file:
+        return bytes(file["codes"][...].tobytes())
 
 
 def require_same(cache: Path, reference: Path) -> None:

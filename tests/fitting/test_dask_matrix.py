@@ -17,6 +17,7 @@ from bottleneck.errors import InvalidOptionError, ShardError, WorkerError
 from bottleneck.fitting import dask_matrix as remote
 from bottleneck.fitting import selection
 from bottleneck.fitting.dask_matrix import DaskMatrix, load_on_workers
+from bottleneck.fitting.features import Features
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.fit_result import FitResult
 from bottleneck.fitting.head import Head
@@ -203,7 +204,7 @@ def test_nearer_the_minimum_coefficients_are_nearer(clf: str, photos: Path, clie
     weight[::7] = 0  # these rows are none
     options: dict[str, Any] = {"clf": clf, "cs": [0.01, 1.0], "classes": 4, "tol": 1e-10}
     codes = (
-        load_on_workers(DaskExecutor(client), cache, "layer", rows),
+        load_on_workers(DaskExecutor(client), cache, Features(("layer",)), rows),
         ArrayMatrix(cache.read_codes("layer", rows)),
     )
     both = [fit_path(each, targets, row_weight=weight, **options) for each in codes]
@@ -227,7 +228,7 @@ def test_codes_are_those_of_the_shards_wherever_they_are_cut(photos: Path, clien
     cache, random = open_cache(photos), np.random.default_rng(0)
     rows = np.flatnonzero(random.random(600) < 0.7)
     codes, local = (
-        load_on_workers(DaskExecutor(client), cache, "layer", rows),
+        load_on_workers(DaskExecutor(client), cache, Features(("layer",)), rows),
         cache.read_codes("layer", rows),
     )
     assert (codes.shape, codes.dtype, codes.in_memory) == (local.shape, local.dtype, False)
@@ -247,7 +248,9 @@ def test_codes_are_those_of_the_shards_wherever_they_are_cut(photos: Path, clien
 
 
 def test_fewer_rows_than_threads_are_a_part_each(photos: Path, client: Any) -> None:
-    codes = load_on_workers(DaskExecutor(client), open_cache(photos), "layer", np.array([3, 500]))
+    codes = load_on_workers(
+        DaskExecutor(client), open_cache(photos), Features(("layer",)), np.array([3, 500])
+    )
     assert codes.counts == [1, 1]
 
 

@@ -9,26 +9,26 @@ from numpy.typing import NDArray
 from bottleneck.cache.format.shard import open_shard
 from bottleneck.cache.store import open_cache
 from bottleneck.data.labels import UnknownLabels
-from bottleneck.errors import CacheError, InvalidOptionError, LabelsError, UnknownNameError
+from bottleneck.errors import CacheError, LabelsError
 from bottleneck.fitting.dataset import (
-    LayerDataset,
+    CodeDataset,
     load_dataset,
     require_rows,
-    resolve_layer,
-    resolve_layers,
 )
+from bottleneck.fitting.features import Features
 from bottleneck.fitting.sharded_matrix import ShardedMatrix
 from bottleneck.linear.matrix import ArrayMatrix, CodeMatrix
 from tests.helpers.datasets import written_cache
 
+ONE = Features(("layer",))
 CODES = np.arange(24, dtype=np.float32).reshape(12, 2)
 
 
 def dataset_of(
     folder: Path, labels: list[str], *, memory: int = 1 << 30, **columns: Any
-) -> LayerDataset:
+) -> CodeDataset:
     cache = open_cache(written_cache(folder, CODES[: len(labels)], labels, shard_size=5, **columns))
-    return load_dataset(cache, "layer", cache.images, memory=memory)
+    return load_dataset(cache, ONE, cache.images, memory=memory)
 
 
 def rows_in(codes: CodeMatrix) -> list[int]:
@@ -36,7 +36,7 @@ def rows_in(codes: CodeMatrix) -> list[int]:
     return [int(value) // 2 for value in np.concatenate(list(codes.blocks()))[:, 0]]
 
 
-def held_out(lesson: LayerDataset) -> tuple[list[int], NDArray[Any]]:
+def held_out(lesson: CodeDataset) -> tuple[list[int], NDArray[Any]]:
     assert lesson.heldout is not None
     return rows_in(lesson.heldout.codes), lesson.heldout.targets
 
@@ -46,7 +46,7 @@ def test_rows_are_those_of_their_split_with_their_labels(tmp_path: Path, memory:
     split = ["val", "train", "test", "train"] * 3
     labels = ["x", "b", "a", "a", "x", "b", "", "a", "x", "", "b", "c"]
     lesson = dataset_of(tmp_path, labels, split=split, memory=memory)
-    assert (lesson.layer, lesson.names, lesson.split) == ("layer", ["a", "b", "c"], "test")
+    assert (lesson.features, lesson.names, lesson.split) == (ONE, ["a", "b", "c"], "test")
     assert rows_in(lesson.training.codes) == [1, 3, 5, 7, 11]
     assert lesson.training.targets.tolist() == [1, 0, 1, 0, 2]
     rows, targets = held_out(lesson)
@@ -75,6 +75,9 @@ def test_groups_are_those_of_the_training_rows(tmp_path: Path) -> None:
     assert lesson.training.groups is not None
     slides = [row // 2 for row in range(12) if row % 3]
     assert lesson.training.groups.tolist() == np.unique(slides, return_inverse=True)[1].tolist()
+    assert lesson.heldout is not None
+    assert lesson.heldout.groups is not None
+    assert lesson.heldout.groups.tolist() == [0, 1, 3, 4]
 
 
 def test_several_names_make_several_labels(tmp_path: Path) -> None:
@@ -118,7 +121,7 @@ def test_where_all_classes_are_known_nothing_is_told(tmp_path: Path) -> None:
 def test_labels_are_those_of_the_table_that_was_given(tmp_path: Path) -> None:
     cache = open_cache(written_cache(tmp_path, CODES[:4], ["a", "b", "a", "b"]))
     other = open_cache(written_cache(tmp_path / "other", CODES[:4], ["x", "x", "", "y"])).images
-    lesson = load_dataset(cache, "layer", other)
+    lesson = load_dataset(cache, ONE, other)
     assert (lesson.names, rows_in(lesson.training.codes)) == (["x", "y"], [0, 1, 3])
 
 
@@ -172,7 +175,7 @@ def test_a_layer_that_is_not_whole_is_refused(tmp_path: Path) -> None:
     cache = open_cache(written_cache(tmp_path, CODES, ["a", "b"] * 6, shard_size=5))
     cache.shard_path("layer", 1).unlink()
     with pytest.raises(CacheError, match="lacks 1 of 3 shards"):
-        load_dataset(cache, "layer", cache.images)
+        load_dataset(cache, ONE, cache.images)
 
 
 def test_no_rows_are_refused() -> None:
@@ -181,40 +184,3 @@ def test_no_rows_are_refused() -> None:
         require_rows(np.array([], dtype=np.int64), split="val")
     with pytest.raises(LabelsError, match="no labelled image with codes: labels"):
         require_rows(np.array([], dtype=np.int64), split="")
-
-
-# Which layer
-
-
-def test_the_only_layer_need_not_be_named(tmp_path: Path) -> None:
-    cache = open_cache(written_cache(tmp_path, CODES, ["a", "b"] * 6))
-    assert resolve_layer(cache, None) == "layer"
-    assert resolve_layer(cache, "layer") == "layer"
-
-
-def test_a_layer_is_chosen_among_those_that_there_are(tmp_path: Path) -> None:
-    path = written_cache(tmp_path, CODES, ["a", "b"] * 6, layers=["layer2", "layer3"])
-    cache = open_cache(path)
-    assert resolve_layer(cache, "layer3") == "layer3"
-    with pytest.raises(UnknownNameError, match=r"'layr3': did you mean layer3.*extract"):
-        resolve_layer(cache, "layr3")
-    with pytest.raises(InvalidOptionError, match=r"the 2 layers .*\(layer2, layer3\).*sweep"):
-        resolve_layer(cache, None)
-
-
-def test_several_layers_are_those_that_were_named_or_all(tmp_path: Path) -> None:
-    path = written_cache(tmp_path, CODES, ["a", "b"] * 6, layers=["layer2", "layer3"])
-    cache = open_cache(path)
-    assert resolve_layers(cache, None) == resolve_layers(cache, ()) == ["layer2", "layer3"]
-    assert resolve_layers(cache, "layer3") == ["layer3"]
-    assert resolve_layers(cache, ["layer3", "layer2", "layer3"]) == ["layer3", "layer2"]
-    with pytest.raises(UnknownNameError, match="'layer4'"):
-        resolve_layers(cache, ["layer3", "layer4"])
-
-
-def test_a_cache_without_layers_is_refused(tmp_path: Path) -> None:
-    cache = open_cache(written_cache(tmp_path / "cache", CODES, ["a", "b"] * 6, layers=[]))
-    with pytest.raises(InvalidOptionError, match=r"0 layers.*none is extracted yet"):
-        resolve_layer(cache, None)
-    with pytest.raises(CacheError, match=r"no layer yet: `bottleneck\.extract`"):
-        resolve_layers(cache, None)

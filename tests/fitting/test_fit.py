@@ -22,9 +22,11 @@ from bottleneck.errors import (
     UnknownNameError,
 )
 from bottleneck.fitting.dataset import load_dataset
+from bottleneck.fitting.features import Features
 from bottleneck.fitting.fit import fit, fit_dataset
 from bottleneck.fitting.fit_result import FitResult
 from bottleneck.fitting.head import Head
+from bottleneck.fitting.intervals import accuracy_interval
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.scores import ClassificationScore, MultilabelScore
 from bottleneck.fitting.selection import CrossValidation
@@ -108,7 +110,7 @@ def test_it_is_what_scikit_learn_would_do_by_hand(cache: Path) -> None:
     assert (score_of(done).split, score_of(done).n) == ("val", 12)
     assert score_of(done).accuracy == pytest.approx((search.predict(codes) == labels).mean())
     assert done.head.classes == ["ants", "bees", "wasps"]
-    assert (done.head.layer, done.train) == ("layer2", 24)
+    assert (done.head.features, done.train) == (Features(("layer2",)), 24)
 
 
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
@@ -302,6 +304,19 @@ def test_groups_keep_together(tmp_path: Path, of: str) -> None:
     assert score_free_ece(apart) < 0.2  # and no such margin makes a probability
 
 
+def test_the_held_out_interval_is_over_the_groups_of_a_csv(tmp_path: Path) -> None:
+    X, y = clouds(120, 3, 2, apart=0.5)
+    labels, split = ["ab"[i] for i in y], ["test" if row < 40 else "train" for row in range(120)]
+    cache = written_cache(tmp_path / "c", X, labels, split=split)
+    lines = [f"{row:03d}.jpg,{labels[row]},patient{row // 10}" for row in range(120)]
+    csv = write_labels(tmp_path / "labels.csv", "path,label,patient", lines)
+    done = run(cache, c=(1.0,), labels=csv)
+    predicted = done.head.decision_function(X[:40]).argmax(axis=1)
+    expected = accuracy_interval(predicted == y[:40], np.arange(40) // 10)
+    assert (score_of(done).groups, score_of(done).ci95) == (4, expected)
+    assert score_of(run(cache, c=(1.0,))).groups is None
+
+
 def score_free_ece(done: FitResult) -> float:
     assert done.ece is not None
     return done.ece
@@ -426,7 +441,8 @@ def test_without_folds_only_softmax_has_probabilities(split: Path, clf: str, kno
 def test_the_json_has_what_is_promised(split: Path, clf: str, sklearn: bool) -> None:
     found = told(run(split, clf, sklearn=sklearn))
     assert found.keys() == {
-        *("clf", "layer", "c", "preprocess", "cv", "heldout", "ece", "train", "converged", "gap")
+        *("clf", "layer", "layers", "views", "shares", "c", "preprocess", "cv", "heldout", "ece"),
+        *("train", "converged", "gap", "nested"),
     }
     assert found["cv"].keys() >= {"mean", "std", "folds", "metric"}
     assert found["heldout"].keys() >= {"split", "n", "accuracy", "ci95", "mean_per_class", "ece"}
@@ -492,7 +508,7 @@ def test_the_metric_and_the_rule_reach_the_choice(tmp_path: Path) -> None:
 
 def test_learning_from_a_lesson_is_the_same(split: Path) -> None:
     cache = open_cache(split)
-    lesson = load_dataset(cache, "layer", cache.images)
+    lesson = load_dataset(cache, Features(("layer",)), cache.images)
     done = fit_dataset(lesson, ClassifierOptions("svm"), SearchOptions(c=GRID, cv=4))
     assert told(done) == told(run(split))
 
@@ -505,7 +521,11 @@ def test_learning_from_a_lesson_is_the_same(split: Path) -> None:
     [
         ({"clf": "forest"}, UnknownNameError, "unknown classifier 'forest'"),
         ({"metric": "loss"}, UnknownNameError, "unknown metric 'loss'"),
-        ({"scaling": "whiten"}, InvalidOptionError, "'whiten'.*standardize, l2, none, or auto"),
+        (
+            {"scaling": "whiten"},
+            InvalidOptionError,
+            "'whiten'.*standardize, sqrt, l2, none, or auto",
+        ),
         ({"c": (1.0, 0.0)}, InvalidOptionError, r"^`c='0'`: must be a finite number above 0"),
         ({"cv": 1}, InvalidOptionError, "^`cv=1`: must be at least 2 folds"),
         ({"cv": -3}, InvalidOptionError, "^`cv=-3`: must be at least 2 folds"),
@@ -518,7 +538,7 @@ def test_learning_from_a_lesson_is_the_same(split: Path) -> None:
         (
             {"cv": 0, "c": (1.0,), "scaling": "auto"},
             InvalidOptionError,
-            "^`cv=0`: .* to choose a scaling: or give `scaling='standardize'`, 'l2' or 'none'",
+            "^`cv=0`: .* a scaling: or give `scaling='standardize'`, 'sqrt', 'l2' or 'none'",
         ),
     ],
 )

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from bottleneck.data.labels import UnknownLabels
+from bottleneck.fitting.features import Features
 from bottleneck.fitting.fit_result import FitResult
 from bottleneck.fitting.head import Head
 from bottleneck.fitting.scores import score_classes
@@ -26,11 +27,11 @@ def a_fit(**changes: Any) -> FitResult:
     k, d = 2, 3
     head = Head(
         clf="svm",
-        layer="layer3",
+        features=Features(("layer3",)),
         classes=["ants", "bees"],
         coef=np.zeros((k, d)),
         intercept=np.zeros(k),
-        scaler=FeatureScaler("l2", np.zeros(d), np.ones(d)),
+        scaler=FeatureScaler("l2", (d,), np.zeros(d), np.ones(d)),
         calibration=None,
         multilabel=False,
         spec=SPEC,
@@ -47,6 +48,7 @@ def a_fit(**changes: Any) -> FitResult:
         heldout=HELD_OUT,
         ece=0.034,
         train=123,
+        shares={"layer3": 1.0},
         solution=Solution(0.1, ones[None], ones, ones, ones * 0.02, ones > 0, 7),
         seconds=1.26,
     )
@@ -121,7 +123,7 @@ def test_notebooks_show_the_text_escaped() -> None:
     html = a_fit()._repr_html_()
     assert html.startswith("<pre>")
     assert "true \\ predicted" in html
-    scaled = dataclasses.replace(a_fit().head, layer="<b>")
+    scaled = dataclasses.replace(a_fit().head, features=Features(("<b>",)))
     assert "<b>" not in a_fit(head=scaled)._repr_html_()
 
 

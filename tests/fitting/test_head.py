@@ -20,6 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
 from bottleneck.errors import HeadError, OutputExistsError, SpecMismatchError
+from bottleneck.fitting.features import Features
 from bottleneck.fitting.head import Head
 from bottleneck.linear.calibration import Calibration
 from bottleneck.linear.classifiers import expand_binary
@@ -37,11 +38,13 @@ def a_head(**changes: Any) -> Head:
     random = np.random.default_rng(0)
     values: dict[str, Any] = {
         "clf": "softmax",
-        "layer": "layer3",
+        "features": Features(("layer3", "layer4")),
         "classes": ["ants", "bées", "wasps"],
         "coef": random.normal(size=(3, 5)),
         "intercept": random.normal(size=3),
-        "scaler": FeatureScaler("standardize", random.normal(size=5), random.uniform(1, 2, size=5)),
+        "scaler": FeatureScaler(
+            "standardize", (2, 3), random.normal(size=5), random.uniform(1, 2, size=5)
+        ),
         "calibration": None,
         "multilabel": False,
         "spec": SPEC,
@@ -58,7 +61,7 @@ def plain_values(head: Head) -> dict[str, Any]:
         return values.dtype.str, values.tolist()
 
     found, prepared, lines = vars(head).copy(), head.scaler, head.calibration
-    found["scaler"] = prepared.name, array(prepared.mean), array(prepared.scale)
+    found["scaler"] = prepared.name, prepared.sizes, array(prepared.mean), array(prepared.scale)
     if lines is not None:
         found["calibration"] = array(lines.slope), array(lines.offset), lines.independent
     return found | {"coef": array(head.coef), "intercept": array(head.intercept)}
@@ -100,8 +103,10 @@ def test_scores_are_those_of_scikit_learns_pipeline(
         classes=[str(k) for k in range(classes)],
         coef=coef,
         intercept=intercept,
+        features=Features(("layer3",)),
         scaler=FeatureScaler(
             preprocess,
+            (6,),
             scaler.mean_ if scaler else np.zeros(6),
             scaler.scale_ if scaler else np.ones(6),
         ),
@@ -114,10 +119,12 @@ def test_scores_are_those_of_scikit_learns_pipeline(
 
 
 def test_codes_are_prepared_in_double_precision() -> None:
-    far = FeatureScaler("standardize", np.full(5, 1e6), np.full(5, 1e-3))
+    far = FeatureScaler("standardize", (5,), np.full(5, 1e6), np.full(5, 1e-3))
     codes = np.full((1, 5), 1e6, np.float32)
     codes[0, 0] += 0.0625  # the next number of single precision
-    head = a_head(scaler=far, coef=np.eye(3, 5), intercept=np.zeros(3))
+    head = a_head(
+        features=Features(("layer3",)), scaler=far, coef=np.eye(3, 5), intercept=np.zeros(3)
+    )
     assert head.decision_function(codes).tolist() == [[62.5, 0, 0]]
     assert head.decision_function(codes).dtype == np.float64
 

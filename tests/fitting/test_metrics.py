@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 from sklearn.metrics import (
     accuracy_score,
     f1_score,
@@ -20,7 +19,6 @@ from bottleneck.fitting.metrics import (
     METRICS,
     expected_calibration_error,
     mean_average_precision,
-    wilson_interval,
 )
 
 PAIRS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60)
@@ -37,16 +35,6 @@ def labelled(draw: st.DrawFn) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     shape = draw(st.tuples(st.integers(1, 12), st.integers(1, 4)))
     true = draw(stn.arrays(np.bool_, shape))
     return true, draw(stn.arrays(np.float64, shape, elements=st.sampled_from([-2.0, -0.5, 0, 1])))
-
-
-@given(st.integers(1, 500), st.floats(0, 1))
-def test_the_interval_is_wilsons(n: int, share: float) -> None:
-    hits = round(share * n)
-    reference = binomtest(hits, n).proportion_ci(method="wilson")
-    low, high = wilson_interval(hits, n)
-    assert low == pytest.approx(reference.low, abs=1e-9)
-    assert high == pytest.approx(reference.high)
-    assert 0 <= low <= hits / n <= high <= 1
 
 
 @given(PAIRS)

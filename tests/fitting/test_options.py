@@ -41,7 +41,11 @@ def test_options_cannot_be_changed() -> None:
     [
         ({"metric": "loss"}, UnknownNameError, "unknown metric 'loss'"),
         ({"rule": "worst"}, UnknownNameError, "unknown rule 'worst'"),
-        ({"scaling": "whiten"}, InvalidOptionError, "'whiten'.*standardize, l2, none, or auto"),
+        (
+            {"scaling": "whiten"},
+            InvalidOptionError,
+            "'whiten'.*standardize, sqrt, l2, none, or auto",
+        ),
         ({"c": (1.0, 0.0)}, InvalidOptionError, "^`c='0'`: must be a finite number above 0"),
         ({"c": (-1.0,)}, InvalidOptionError, "^`c='-1'`: must be a finite number above 0"),
         ({"c": (np.nan,)}, InvalidOptionError, "^`c='nan'`: must be a finite number above 0"),

@@ -14,7 +14,8 @@ from sklearn.metrics import (
 
 from bottleneck.data.labels import UnknownLabels
 from bottleneck.errors import LabelsError
-from bottleneck.fitting.metrics import METRICS, mean_average_precision, wilson_interval
+from bottleneck.fitting.intervals import accuracy_interval, wilson_interval
+from bottleneck.fitting.metrics import METRICS, mean_average_precision
 from bottleneck.fitting.scores import MultilabelScore, score_classes, score_labels
 from tests.fitting.test_metrics import PAIRS, columns, labelled
 
@@ -71,7 +72,7 @@ def test_label_scores_are_those_of_scikit_learn(
     wrong = np.count_nonzero(true != given_labels, axis=1)
     exact = np.count_nonzero(wrong == 0) / len(true)
     assert found.accuracy == pytest.approx(exact)
-    assert found.ci95 == wilson_interval(round(exact * len(true)), len(true))
+    assert found.ci95 == wilson_interval(exact, len(true))
     recall = [recall_score(true[:, k], given_labels[:, k]) for k in np.flatnonzero(occurs)]
     assert found.mean_per_class == pytest.approx(np.mean(recall))
     reference = {
@@ -107,10 +108,43 @@ def test_json_of_labels_has_the_promised_keys() -> None:
         "mean_average_precision": 1.0,
         "average_precision": {"cat": 1.0, "dog": None},
         "classes": ["cat", "dog"],
+        "groups": None,
         "ece": None,
         "absent": ["dog"],
         "unknown": {"images": 0, "classes": {}, "similar": {}},
+        "views": 1,
+        "plain": None,
     }
+
+
+def test_the_interval_is_over_groups_where_images_have_them() -> None:
+    random = np.random.default_rng(0)
+    groups = np.arange(60) // 5
+    wrong = random.random(12)[groups] < 0.4  # 60 images say no more than 12
+    true = random.random((60, 2)) < 0.5
+    values = np.where(true ^ wrong[:, None], 1.0, -1.0)
+    classes = true[:, 0].astype(np.int64)
+    for alone, grouped in (
+        [score_labels(true, values, "ab", split="", groups=some) for some in (None, groups)],
+        [
+            score_classes(classes, classes ^ wrong, "ab", split="", groups=some)
+            for some in (None, groups)
+        ],
+    ):
+        assert alone.accuracy == grouped.accuracy == (~wrong).mean()
+        assert grouped.ci95 == accuracy_interval(~wrong, groups)
+        assert alone.ci95 == wilson_interval(alone.accuracy, 60)
+        low, high = grouped.ci95 or (0, 0)
+        assert f"interval {low:.1%} to {high:.1%} over 12 groups), mean" in str(grouped)
+        assert (alone.to_dict()["groups"], grouped.to_dict()["groups"]) == (None, 12)
+
+
+def test_images_of_one_group_have_no_interval() -> None:
+    one = score_classes(np.array([0, 1]), np.array([0, 0]), "ab", split="", groups=np.zeros(2, int))
+    assert str(one).startswith(
+        "all images  50.0% of 2 (no interval: all images are of one group), mean per class 50.0%"
+    )
+    assert one.to_dict()["ci95"] is None
 
 
 # The text

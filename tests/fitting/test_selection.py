@@ -378,9 +378,9 @@ def test_folds_that_do_not_fit_are_made_again(decompositions: list[int]) -> None
         assert values.shape == (90, 3)
         decompositions.clear()
     once, twice, never = found
-    assert once[1:] == (once[1], 9)  # each fold of three scalings
-    assert never[1:] == (once[1], 9 + 3 + 3)
-    assert 9 < twice[2] < never[2] or once[1] != "standardize"
+    assert once[1:] == (once[1], 12)  # each fold of four scalings
+    assert never[1:] == (once[1], 12 + 3 + 3)
+    assert 12 < twice[2] < never[2] or once[1] != "standardize"
     assert abs(np.log10(once[0] / never[0])) < 0.5
 
 
@@ -395,6 +395,10 @@ def _nuisance(kind: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     X[:, 0] += 3 * y
     if kind == "standardize":  # a small feature says it, large ones drown it
         X[:, 1:] *= 30
+        X[:, 0] = random.normal(size=120) + 3 * y  # of either sign: a root would blur it
+    if kind == "sqrt":  # a few large values drown the many that say it
+        X = random.normal(size=(120, 8)) + 0.6 * y[:, None] - 0.3
+        X *= np.abs(X) ** 4
     if kind == "l2":  # bright and dark images of the same
         X *= 10 ** random.uniform(-2, 2, size=(120, 1))
     if kind == "none":  # the brightness says it, and features that hardly vary are noise
@@ -402,10 +406,10 @@ def _nuisance(kind: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return X.astype(np.float32), y
 
 
-@pytest.mark.parametrize("kind", ["standardize", "l2", "none"])
+@pytest.mark.parametrize("kind", ["standardize", "sqrt", "l2", "none"])
 def test_preprocessing_is_chosen_by_the_same_folds(kind: str) -> None:
     dataset = training(*_nuisance(kind))
-    names = ["standardize", "l2", "none"]
+    names = ["standardize", "sqrt", "l2", "none"]
     found = chosen(dataset, ClassifierOptions("softmax"), scaling="auto", c=(0.01, 0.1))
     tried = [(candidate.scaling, candidate.c) for candidate in found.candidates]
     assert tried == [(name, c) for name in names for c in (0.01, 0.1)]
@@ -440,7 +444,8 @@ def test_only_the_chosen_preprocessing_is_refined() -> None:
     assert found.best.scaling == "standardize"
     names = [candidate.scaling for candidate in found.candidates]
     grid = len(C_GRID)
-    assert names == ["standardize"] * (grid + 6) + ["l2"] * grid + ["none"] * grid
+    others = [name for name in ("sqrt", "l2", "none") for _ in range(grid)]
+    assert names == ["standardize"] * (grid + 6) + others
     assert found.at_edge  # of its own preprocessing's values
 
 

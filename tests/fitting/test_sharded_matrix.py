@@ -24,6 +24,7 @@ from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import ShardError
+from bottleneck.fitting.features import Features
 from bottleneck.fitting.sharded_matrix import ShardedMatrix, open_matrix
 from bottleneck.linear.eigenbasis import make_design
 from bottleneck.linear.matrix import ArrayMatrix, CodeMatrix
@@ -32,6 +33,7 @@ from tests.helpers.fixture_types import Extract
 
 SPEC = Spec("net", "ab" * 32, InputTransform(), "pillow-1", "float32", True, "none")
 LAYER = "layer1"
+ONE = Features((LAYER,))
 
 
 def a_cache(
@@ -58,7 +60,7 @@ def random_codes(*shape: int) -> NDArray[np.float32]:
 
 def of_shards(cache: Cache, rows: NDArray[np.int64], *, block: int) -> ShardedMatrix:
     size = int(np.prod(cache.finished_shards(LAYER)[0].shape[1:]))
-    return ShardedMatrix(cache, LAYER, rows, size, block)
+    return ShardedMatrix(cache, ONE, rows, size, block)
 
 
 def together(codes: CodeMatrix) -> NDArray[np.float32]:
@@ -132,7 +134,7 @@ def test_unpooled_codes_of_a_real_extraction_come_flattened(
     with h5py.File(cache.path / "codes.h5") as index:
         expected = index["layer2"][...].astype(np.float32)
     assert expected.shape == (36, 8, 8, 8)
-    codes = open_matrix(cache, "layer2", rows, memory=memory)
+    codes = open_matrix(cache, Features(("layer2",)), rows, memory=memory)
     assert codes.in_memory == (memory is None)
     assert codes.shape == (5, 512)
     assert codes.dtype == np.float32
@@ -150,10 +152,10 @@ def test_blocks_can_be_read_by_two_at_once(ten: Cache) -> None:
 
 def test_codes_are_in_memory_where_four_copies_fit(ten: Cache) -> None:
     rows, need = np.arange(1, 10), 9 * 3 * 4 * 4
-    fits = open_matrix(ten, LAYER, rows, memory=need)
+    fits = open_matrix(ten, ONE, rows, memory=need)
     assert isinstance(fits, ArrayMatrix)
     np.testing.assert_array_equal(fits.array, random_codes(10, 3)[1:])
-    too_large = open_matrix(ten, LAYER, rows, memory=need - 1)
+    too_large = open_matrix(ten, ONE, rows, memory=need - 1)
     assert isinstance(too_large, ShardedMatrix)
     np.testing.assert_array_equal(together(too_large), fits.array)
 
@@ -165,7 +167,7 @@ def test_half_of_the_free_memory_is_the_budget_unless_one_is_given(
     for free, in_memory in [(2 * need, True), (2 * need - 2, False)]:
         now = SimpleNamespace(available=free)
         monkeypatch.setattr("psutil.virtual_memory", lambda now=now: now)
-        assert open_matrix(ten, LAYER, np.arange(10), memory=None).in_memory == in_memory
+        assert open_matrix(ten, ONE, np.arange(10), memory=None).in_memory == in_memory
 
 
 @pytest.mark.parametrize("shard_size", [64, 1024])
@@ -173,7 +175,7 @@ def test_reading_stays_within_the_budget(tmp_path: Path, shard_size: int) -> Non
     codes = random_codes(1024, 1024)
     cache = a_cache(tmp_path, codes, shard_size=shard_size)
     budget = codes.nbytes // 8
-    found = open_matrix(cache, LAYER, np.arange(1024), memory=budget)
+    found = open_matrix(cache, ONE, np.arange(1024), memory=budget)
     sizes = []
     tracemalloc.start()
     try:
@@ -190,10 +192,10 @@ def test_reading_stays_within_the_budget(tmp_path: Path, shard_size: int) -> Non
 def test_a_block_is_a_row_at_least_and_64_mib_at_most(tmp_path: Path) -> None:
     codes = random_codes(100, 3)
     cache = a_cache(tmp_path, codes, shard_size=100)
-    tiny = open_matrix(cache, LAYER, np.arange(100), memory=0)
+    tiny = open_matrix(cache, ONE, np.arange(100), memory=0)
     assert [len(block) for block in tiny.blocks()] == [1] * 100
     wide = a_cache(tmp_path / "wide", np.zeros((1, 1 << 18), np.float32), shard_size=1)  # 1 MiB
-    large = open_matrix(wide, LAYER, np.zeros(1000, np.int64), memory=2 << 30)
+    large = open_matrix(wide, ONE, np.zeros(1000, np.int64), memory=2 << 30)
     assert isinstance(large, ShardedMatrix)
     assert large.block == 64
 
@@ -247,11 +249,11 @@ def test_a_damaged_shard_is_refused_whichever_way_it_is_read(
     memory = 1 << 20 if way == "memory" else 0
     found = None
     if way != "memory":
-        found = open_matrix(ten, LAYER, rows, memory=memory)  # before the damage
+        found = open_matrix(ten, ONE, rows, memory=memory)  # before the damage
     _damage(ten, kind)
     for _ in range(2):  # what failed once fails again
         with pytest.raises(ShardError, match=r"0000[01]\.h5"):
-            together(found or open_matrix(ten, LAYER, rows, memory=memory))
+            together(found or open_matrix(ten, ONE, rows, memory=memory))
 
 
 def test_shards_without_wanted_rows_are_not_read(ten: Cache) -> None:
@@ -268,10 +270,10 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
     read_blocks = Cache.read_blocks
 
     def noted(
-        cache: Cache, layer: str, shard: int, rows: int, *, verify: bool
+        cache: Cache, layer: str, shard: int, rows: int, *, verify: bool, view: int
     ) -> Iterator[NDArray[Any]]:
         begun.append((f"{shard:05d}", verify))
-        return read_blocks(cache, layer, shard, rows, verify=verify)
+        return read_blocks(cache, layer, shard, rows, verify=verify, view=view)
 
     monkeypatch.setattr(Cache, "read_blocks", noted)
     return begun
@@ -293,7 +295,7 @@ def test_a_shard_is_checked_before_it_is_read_for_the_first_time(
     together(codes)
     assert checks == [("00000", False), ("00001", False), ("00002", True)]
     checks.clear()
-    together(open_matrix(ten, LAYER, np.arange(10), memory=0))  # who opens anew checks anew
+    together(open_matrix(ten, ONE, np.arange(10), memory=0))  # who opens anew checks anew
     assert checks == [("00000", True), ("00001", True), ("00002", True)]
 
 
@@ -470,9 +472,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
     read_blocks = Cache.read_blocks
 
     def counted(
-        cache: Cache, layer: str, shard: int, block: int, *, verify: bool
+        cache: Cache, layer: str, shard: int, block: int, *, verify: bool, view: int
     ) -> Iterator[NDArray[Any]]:
-        for codes in read_blocks(cache, layer, shard, block, verify=verify):
+        for codes in read_blocks(cache, layer, shard, block, verify=verify, view=view):
             rows[shard] += len(codes)
             yield codes
 
@@ -482,13 +484,13 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
 
 def test_rows_are_local_where_two_copies_fit(ten: Cache, reads: Counter[int]) -> None:
     rows, need = np.arange(1, 10), 9 * 3 * 4 * 2
-    codes = open_matrix(ten, LAYER, rows, memory=need)
+    codes = open_matrix(ten, ONE, rows, memory=need)
     assert isinstance(codes, ShardedMatrix)
     local = codes.to_local()
     assert isinstance(local, ArrayMatrix)
     np.testing.assert_array_equal(local.array, random_codes(10, 3)[1:])
     assert reads == {0: 4, 1: 4, 2: 2}
-    small = open_matrix(ten, LAYER, rows, memory=need - 1)
+    small = open_matrix(ten, ONE, rows, memory=need - 1)
     assert small.to_local() is small
     assert isinstance(codes.take(np.arange(4)).scaled(np.negative).to_local(), ArrayMatrix)
 
@@ -499,7 +501,7 @@ def test_fewer_rows_than_features_are_read_once_or_a_few_times(
 ) -> None:
     X = random_codes(32, 64)
     cache = a_cache(tmp_path, X, shard_size=1)
-    codes = open_matrix(cache, LAYER, np.arange(32), memory=round(copies * X.nbytes))
+    codes = open_matrix(cache, ONE, np.arange(32), memory=round(copies * X.nbytes))
     assert isinstance(codes, ShardedMatrix)
     design = make_design(codes, np.arange(32) % 2, intercept="free")
     expected = make_design(ArrayMatrix(X), np.arange(32) % 2, intercept="free")

@@ -16,12 +16,13 @@ from sklearn.dummy import DummyClassifier
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from bottleneck.backbones.layers import list_layers
+from bottleneck.cache.format.series import SeriesLike
 from bottleneck.cache.format.shard import ShardData, read_header
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.errors import CacheError, InvalidOptionError, UnknownNameError
 from bottleneck.fitting import sweep as module
-from bottleneck.fitting.dataset import LayerDataset, load_dataset
+from bottleneck.fitting.dataset import CodeDataset, load_dataset
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.sweep import sweep
@@ -132,37 +133,42 @@ def places(rows: Sequence[SweepRow]) -> list[tuple[str, str]]:
 def test_a_row_is_what_fit_says_of_that_layer_alone(three: Path, scaling: str) -> None:
     search = SearchOptions(c=CS, cv=3, scaling=scaling)
     rows = sweep(three, [SVM, SOFTMAX], search=search)
-    assert places(rows) == [(layer, clf) for layer in "bca" for clf in ("svm", "softmax")]
+    names = ["b", "c", "a", "all layers"]
+    assert places(rows) == [(layer, clf) for layer in names for clf in ("svm", "softmax")]
     for row in rows:
-        alone = fit(three, row.clf, layers=row.layer, search=search)
+        layers = ["b", "c", "a"] if row.layer == "all layers" else row.layer
+        alone = fit(three, row.clf, layers=layers, search=search)
         assert row.record | {"seconds": 0} == alone.to_dict() | {"seconds": 0}
         assert alone.search is not None
         assert (row.cv, row.metric) == (alone.search.best, "accuracy")
         assert row.heldout is not None
         assert alone.heldout is not None
         assert row.heldout_metric == row.heldout.accuracy == alone.heldout.accuracy
-        assert row.size == alone.head.coef.shape[1] == {"a": 9, "b": 4, "c": 6}[row.layer]
-        assert row.cost == {"a": 1.0, "b": 0.1, "c": 0.5}[row.layer]
+        size, cost = {"a": (9, 1.0), "b": (4, 0.1), "c": (6, 0.5)}.get(row.layer, (19, 1.0))
+        assert row.size == alone.head.coef.shape[1] == size
+        assert row.cost == cost
         assert (row.converged, row.seconds > 0) == (alone.converged, True)
 
 
-def test_every_shard_is_read_once(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_shard_is_read_once_for_its_layer_and_once_for_all(
+    three: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reads: Counter[tuple[str, int]] = Counter()
     read_checked = Cache.read_checked
 
-    def spy(self: Cache, layer: str, shard: int) -> NDArray[Any]:
-        reads[layer, shard] += 1
+    def spy(self: Cache, layer: SeriesLike, shard: int) -> NDArray[Any]:
+        reads[str(layer), shard] += 1
         return read_checked(self, layer, shard)
 
     monkeypatch.setattr(Cache, "read_checked", spy)
     sweep(three, [SVM, SOFTMAX], search=SearchOptions(c=[1.0], cv=2))
-    assert reads == {(layer, shard): 1 for layer in "abc" for shard in range(3)}
+    assert reads == {(layer, shard): 2 for layer in "abc" for shard in range(3)}
 
 
 def test_one_layer_is_in_memory_at_a_time(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before: list[weakref.ref[Any]] = []
 
-    def spy(*arguments: Any, **options: Any) -> LayerDataset:
+    def spy(*arguments: Any, **options: Any) -> CodeDataset:
         gc.collect()
         assert [ref() for ref in before] == [None] * len(before)
         lesson = load_dataset(*arguments, **options)
@@ -171,7 +177,7 @@ def test_one_layer_is_in_memory_at_a_time(three: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(module, "load_dataset", spy)
     sweep(three, [SVM, SOFTMAX], search=SearchOptions(c=[1.0], cv=2))
-    assert len(before) == 6
+    assert len(before) == 8
 
 
 def test_layers_whose_share_is_unknown_come_last_by_name(tmp_path: Path) -> None:
@@ -185,13 +191,17 @@ def test_layers_whose_share_is_unknown_come_last_by_name(tmp_path: Path) -> None
         ("deep", 0.9),
         ("x", None),
         ("y", None),
+        ("all layers", None),
     ]
+    assert rows[-1].features.layers == ("z", "deep", "x", "y")
     assert (rows[0].heldout, rows[0].heldout_metric) == (None, None)
 
 
 def test_layers_and_classifiers_can_be_chosen_and_count_once(three: Path) -> None:
     rows = sweep(three, [SVM, SVM], layers=["c", "b", "c"], search=SearchOptions(c=[1.0], cv=2))
-    assert places(rows) == [("b", "svm"), ("c", "svm")]
+    assert places(rows) == [("b", "svm"), ("c", "svm"), ("all layers", "svm")]
+    rows = sweep(three, [SVM], layers=["c"], search=SearchOptions(c=[1.0], cv=2))
+    assert places(rows) == [("c", "svm")]
 
 
 def test_progress_is_told_after_each_row(three: Path) -> None:
@@ -203,13 +213,13 @@ def test_progress_is_told_after_each_row(three: Path) -> None:
         search=SearchOptions(c=[1.0], cv=2),
         on_progress=lambda *n: told.append(n),
     )
-    assert told == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
+    assert told == [(done, 6) for done in range(7)]
 
 
 def test_labels_from_elsewhere_are_another_question(three: Path, tmp_path: Path) -> None:
     table = ["path,label", *(f"{i:03d}.jpg,{'even' if i % 2 else 'odd'}" for i in range(120))]
     (tmp_path / "labels.csv").write_text("\n".join(table) + "\n")
-    (row,) = sweep(
+    (row,) = found = sweep(
         three,
         [SVM],
         layers=["a"],
@@ -219,7 +229,12 @@ def test_labels_from_elsewhere_are_another_question(three: Path, tmp_path: Path)
     alone = fit(
         three, SVM, layers="a", search=SearchOptions(c=[1.0], cv=2), labels=tmp_path / "labels.csv"
     )
-    assert row.record | {"seconds": 0} == alone.to_dict() | {"seconds": 0}
+    labels = alone.to_dict()["labels"]  # of the whole sweep, not of a row
+    assert row.record | {"seconds": 0, "labels": labels} == alone.to_dict() | {"seconds": 0}
+    assert labels["rows"] == 120
+    assert found.labels == alone.labels
+    assert str(found).startswith(f"{alone.labels}\n\nlayer ")
+    assert str(alone).startswith(f"{alone.labels}\n\n")
     assert (
         row.majority_baseline == 60 / 90
     )  # the splits stay, and so 60 of the 90 training rows are even

@@ -9,6 +9,7 @@ import pytest
 
 from bottleneck.data.labels import UnknownLabels
 from bottleneck.errors import InvalidOptionError
+from bottleneck.fitting.features import Features
 from bottleneck.fitting.scores import score_classes
 from bottleneck.fitting.search_result import Candidate
 from bottleneck.fitting.sweep_result import SweepResult, SweepRow
@@ -26,7 +27,9 @@ def a_row(
     """Two folds around a mean whose standard error is `error`."""
     cv = Candidate("standardize", 1.0, (mean - error, mean + error), 0.0, True)
     assert cv.standard_error == pytest.approx(error)
-    return SweepRow(layer, clf, size, cost, cv, "accuracy", None, None, True, 0.0, {})
+    return SweepRow(
+        layer, Features((layer,)), clf, size, cost, cv, "accuracy", None, None, True, 0.0, {}
+    )
 
 
 RULES: dict[str, tuple[list[SweepRow], str]] = {

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 from collections import Counter
 from pathlib import Path
@@ -7,6 +8,7 @@ import pytest
 
 from bottleneck.cache.format.manifest import cache_fingerprint
 from bottleneck.data.table import ImageTable
+from bottleneck.errors import LabelsError
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.sweep import sweep
 from bottleneck.fitting.worker_cache import labelled_images, open_on_worker
@@ -58,24 +60,29 @@ def test_labels_that_changed_are_read_again(layers: Path, tmp_path: Path) -> Non
 
 def test_labels_are_the_caches_own_unless_others_are_given(layers: Path, tmp_path: Path) -> None:
     cache, images = open_on_worker(layers, cache_fingerprint(layers))
-    assert labelled_images(cache, None) is images is cache.images
+    assert labelled_images(cache, None).table is images is cache.images
     (tmp_path / "labels.csv").write_text("path,label\n000.jpg,q\n")
-    assert labelled_images(cache, str(tmp_path / "labels.csv")).label[0] == "q"
+    found = labelled_images(cache, str(tmp_path / "labels.csv"))
+    assert found.table.label[0] == "q"
+    assert labelled_images(cache, found) is found
+    with pytest.raises(LabelsError, match="other images"):
+        labelled_images(dataclasses.replace(cache, images=images.take(np.arange(3))), found)
 
 
 def test_a_sweep_parses_the_table_once_whatever_the_layers(
     layers: Path, parsed: Counter[str]
 ) -> None:
     result = sweep(layers, search=SearchOptions(c=1.0, cv=2))
-    assert len(result) == 6
+    assert len(result) == 8
     assert parsed == {"images.csv": 1}
 
 
 def test_a_sweep_by_processes_is_that_of_this_one(layers: Path) -> None:
-    search = SearchOptions(c=1.0, cv=2)
+    search = SearchOptions(c=1.0, cv=2, nested=True)
     with open_executor("loky", jobs=2) as executor:
         spread = sweep(layers, "svm", search=search, executor=executor)
     alone = sweep(layers, "svm", search=search)
     assert [row.cv for row in spread] == [row.cv for row in alone]
-    assert [row.layer for row in spread] == ["x", "y", "z"]
+    assert spread.nested == alone.nested is not None
+    assert [row.layer for row in spread] == ["x", "y", "z", "all layers"]
     assert all(np.isfinite(row.seconds) for row in spread)

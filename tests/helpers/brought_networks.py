@@ -62,6 +62,15 @@ def drop_path() -> nn.Module:
     return build(lambda m, x: m.end(m.drop(m.one(x))), one=conv(), drop=DropPath(), end=conv(6))
 
 
+def rare_depth() -> nn.Module:
+    """Skips a block in one pass of two hundred, by a number for the whole batch."""
+    return build(
+        lambda m, x: m.end(x if torch.rand(()) > 0.995 else x + m.block(x)),
+        block=conv(3, 3),
+        end=conv(),
+    )
+
+
 def batch_statistics() -> nn.Module:
     norm = nn.BatchNorm2d(6, track_running_stats=False)
     return build(lambda m, x: m.end(m.norm(m.one(x))), one=conv(), norm=norm, end=conv(6))
@@ -69,6 +78,11 @@ def batch_statistics() -> nn.Module:
 
 def centred_batch() -> nn.Module:
     return build(lambda m, x: m.end(m.one(x - x.mean(0, keepdim=True))), one=conv(), end=conv(6))
+
+
+def below_the_maximum() -> nn.Module:
+    """Takes the largest value of all images: the image that has it gets its own code."""
+    return build(lambda m, x: m.end(m.one(x) - m.one(x).amax()), one=conv(), end=conv(6))
 
 
 def counting() -> nn.Module:

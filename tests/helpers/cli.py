@@ -113,6 +113,8 @@ def refused(result: Result, *parts: object, code: int = 1) -> None:
     lines = result.stderr.splitlines()
     if lines and re.match(r"\d+ images?\b", lines[0]):
         lines = lines[1:]
+    if lines and lines[0].startswith("labels from "):
+        lines = lines[2:]
     if lines and lines[0].startswith("Usage: "):  # click's usage, hint and empty line
         assert code == 2
         lines = lines[lines.index("") + 1 :]

@@ -1,6 +1,7 @@
 """Rows to learn from, caches of codes that no network made, scikit-learn as a measure of both."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -8,20 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import Normalizer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
 from sklearn.svm import LinearSVC
 
 from bottleneck.cache.format.manifest import StorageLayout
+from bottleneck.cache.format.series import Series
 from bottleneck.cache.format.shard import ShardData
 from bottleneck.cache.format.shard_writer import write_shard
-from bottleneck.cache.store import Cache
+from bottleneck.cache.store import Cache, open_cache
 from bottleneck.cache.update import plan_update
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.data.table import ImageTable
 from bottleneck.fitting.folds import group_codes
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.training import TrainingSet
-from bottleneck.spec import InputTransform, ModelReference, Spec
+from bottleneck.spec import InputTransform, ModelReference, Spec, ViewRecipe
 
 SPEC = Spec("net", "ab" * 32, InputTransform(), "pillow-1", "float32", True, "avg")
 REFERENCE = ModelReference("net", "none")
@@ -32,9 +34,14 @@ MODELS: dict[str, Callable[..., Any]] = {
 }
 SCALERS: dict[str, Callable[[], Any]] = {
     "standardize": StandardScaler,
+    "sqrt": lambda: make_pipeline(FunctionTransformer(_signed_root), StandardScaler()),
     "l2": Normalizer,
-    "none": lambda: "passthrough",
+    "none": FunctionTransformer,
 }
+
+
+def _signed_root(values: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(np.sign(values) * np.sqrt(np.abs(values)))
 
 
 def by_sklearn(clf: str, c: float, preprocess: str = "standardize", **options: Any) -> Any:
@@ -88,8 +95,12 @@ def written_cache(
     group: Sequence[str] | None = None,
     shard_size: int = 50,
     layers: Sequence[str] = ("layer",),
+    views: Sequence[NDArray[Any]] = (),
 ) -> Path:
-    """A finished cache of these codes, float32, of images 000.jpg, 001.jpg, …"""
+    """A finished cache of these codes, float32, of images 000.jpg, 001.jpg, …
+
+    `views` has the codes of view 1, 2, …
+    """
     n = len(codes)
     images = ImageTable(
         path=[f"{i:03d}.jpg" for i in range(n)],
@@ -101,15 +112,31 @@ def written_cache(
     )
     layout = StorageLayout("float32", shard_size, "none")
     source = FileSource(path, images)
-    plan = plan_update(path, source, spec=SPEC, layout=layout, reference=REFERENCE)
+    recipe = ViewRecipe() if len(views) else None
+    plan = plan_update(
+        path, source, spec=SPEC, layout=layout, reference=REFERENCE, view_recipe=recipe
+    )
     cache = plan.apply()
-    for layer in layers:
+    for layer, (view, values) in product(layers, enumerate([codes, *views])):
         for shard in range(cache.shard_count):
-            _write(cache, layer, shard, codes)
+            _write(cache, Series(layer, view), shard, values)
     return path
 
 
-def _write(cache: Cache, layer: str, shard: int, codes: NDArray[Any]) -> None:
+def cache_of_layers(
+    path: Path, layers: Mapping[str, Sequence[NDArray[Any]]], labels: Sequence[str], **columns: Any
+) -> Path:
+    """A finished cache of several layers: of each, the codes of view 0, 1, …"""
+    first = next(iter(layers.values()))
+    written_cache(path, first[0], labels, layers=list(layers), views=first[1:], **columns)
+    cache = open_cache(path)
+    for layer, views in layers.items():
+        for (view, codes), shard in product(enumerate(views), range(cache.shard_count)):
+            _write(cache, Series(layer, view), shard, codes)
+    return path
+
+
+def _write(cache: Cache, layer: Series, shard: int, codes: NDArray[Any]) -> None:
     rows = np.array(cache.rows(shard))
     here = slice(rows[0], rows[-1] + 1)
     content = ShardData(

@@ -3,10 +3,20 @@
 import dataclasses
 from typing import Any
 
-from bottleneck.extraction.options import ComputeOptions, RefreshOptions, StorageOptions
+from bottleneck.extraction.options import (
+    ComputeOptions,
+    RefreshOptions,
+    StorageOptions,
+    ViewOptions,
+)
 from bottleneck.runtime.scheduler import ArrayTask
 
-_KINDS = {"storage": StorageOptions, "compute": ComputeOptions, "refresh": RefreshOptions}
+_KINDS = {
+    "storage": StorageOptions,
+    "compute": ComputeOptions,
+    "refresh": RefreshOptions,
+    "views": ViewOptions,
+}
 
 
 def grouped(options: dict[str, Any]) -> dict[str, Any]:

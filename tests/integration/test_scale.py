@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
-from benchmarks.extraction.scale import LAYER, instant_stats, make_cache, write_instantly
+from benchmarks.extraction.scale import LAYER, SERIES, instant_stats, make_cache, write_instantly
 from bottleneck.cache.format.manifest import manifest_text
 from bottleneck.cache.format.shard import ShardData, read_header
 from bottleneck.cache.format.shard_writer import write_shard
@@ -68,10 +68,10 @@ def anew(cache: Cache) -> Cache:
 def work(cache: Cache, task: ArrayTask) -> None:
     """What a task does to a new cache, with an instant network."""
     cache = anew(cache)
-    todo = find_missing(cache, [LAYER], task)
-    assert todo == {(LAYER,): list(task.shards(cache.shard_count))}
-    write_instantly(cache, todo[(LAYER,)])
-    rejected = finish_task(cache, [LAYER], task)
+    todo = find_missing(cache, [SERIES], task)
+    assert todo == {(SERIES,): list(task.shards(cache.shard_count))}
+    write_instantly(cache, todo[(SERIES,)])
+    rejected = finish_task(cache, [SERIES], task)
     own = {cache.rows(k).start for k in task.shards(cache.shard_count) if k % REJECTED == 0}
     assert own <= rejected.keys()
 
@@ -125,17 +125,17 @@ def test_tasks_that_end_together_leave_a_complete_index(tmp_path: Path) -> None:
 def test_a_task_that_is_not_the_last_leaves_the_index_to_others(tmp_path: Path) -> None:
     cache = make_cache(tmp_path, rows=30, shards=10)
     write_instantly(cache, range(9))
-    assert finish_task(anew(cache), [LAYER], ArrayTask(0, 2)) == {0: "cannot be decoded"}
+    assert finish_task(anew(cache), [SERIES], ArrayTask(0, 2)) == {0: "cannot be decoded"}
     assert not (cache.path / "codes.h5").exists()
     write_instantly(cache, [9])
-    assert finish_task(anew(cache), [LAYER], ArrayTask(0, 2)) == {0: "cannot be decoded"}
+    assert finish_task(anew(cache), [SERIES], ArrayTask(0, 2)) == {0: "cannot be decoded"}
     require_complete(cache)
 
 
 def test_a_run_that_is_alone_leaves_an_index_of_what_there_is(tmp_path: Path) -> None:
     cache = make_cache(tmp_path, rows=30, shards=10)
     write_instantly(cache, range(9))
-    assert finish_task(cache, [LAYER], ArrayTask(0, 1)) == {0: "cannot be decoded"}
+    assert finish_task(cache, [SERIES], ArrayTask(0, 1)) == {0: "cannot be decoded"}
     with h5py.File(cache.path / "codes.h5", locking=False) as index:
         assert len(index[LAYER].virtual_sources()) == 9
 

@@ -64,7 +64,10 @@ def test_scaled_codes_are_scikit_learns_in_their_own_precision(
     scaler = fit_scaler(name, ArrayMatrix(table))
     found, exact = scaler(table), table.astype(np.float64)
     assert found.dtype == table.dtype
-    reference = {"standardize": StandardScaler(), "l2": Normalizer(), "none": None}[name]
+    if name == "sqrt":
+        exact = np.sign(exact) * np.sqrt(np.abs(exact))
+    standard = StandardScaler()
+    reference = {"standardize": standard, "sqrt": standard, "l2": Normalizer()}.get(name)
     expected = exact if reference is None else reference.fit_transform(exact)
     # Subtracting a mean costs the digits that it shares with the codes.
     digits = 16 * np.finfo(table.dtype).eps
@@ -100,12 +103,12 @@ def test_only_standardize_has_a_mean_and_a_scale(name: str) -> None:
 
 def test_none_copies_nothing() -> None:
     table = np.ones((3, 2), np.float32)
-    assert FeatureScaler("none", np.zeros(2), np.ones(2))(table) is table
+    assert FeatureScaler("none", (2,), np.zeros(2), np.ones(2))(table) is table
 
 
 @pytest.mark.parametrize("name", ["standardise", "auto", ""])
 def test_unknown_scalings_are_refused(name: str) -> None:
-    message = f"`scaling='{name}'`: must be one of standardize, l2, none"
+    message = f"`scaling='{name}'`: must be one of standardize, sqrt, l2, none"
     with pytest.raises(InvalidOptionError, match=message):
         fit_scaler(name, ArrayMatrix(np.ones((3, 2))))
     with pytest.raises(InvalidOptionError, match=message):
@@ -115,3 +118,18 @@ def test_unknown_scalings_are_refused(name: str) -> None:
 @pytest.mark.parametrize("name", SCALINGS)
 def test_known_scalings_are_not_refused(name: str) -> None:
     require_scaling(name)
+
+
+@given(tables(), BLOCK_SIZES, st.sampled_from(SCALINGS), st.data())
+def test_layers_are_scaled_by_themselves_and_divided_by_the_root_of_their_number(
+    table: NDArray[Any], sizes: list[int], name: str, data: st.DataObject
+) -> None:
+    table = np.hstack([table, 3 * table[:, :1]])
+    cut = data.draw(st.integers(1, table.shape[1] - 1))
+    blocks = [np.ascontiguousarray(block) for block in np.split(table, [cut], axis=1)]
+    alone = [fit_scaler(name, streamed(block, sizes))(block) for block in blocks]
+    widths = (cut, table.shape[1] - cut)
+    found = fit_scaler(name, streamed(table, sizes), widths)(table)
+    assert found.dtype == table.dtype
+    digits = 1e-5 if table.dtype == np.float32 else 1e-12
+    np.testing.assert_allclose(found, np.hstack(alone) / np.sqrt(2), rtol=digits, atol=digits)

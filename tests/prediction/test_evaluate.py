@@ -18,7 +18,7 @@ from sklearn.metrics import accuracy_score, average_precision_score, recall_scor
 from bottleneck.cache.store import open_cache
 from bottleneck.data.images import ImageSource, open_images
 from bottleneck.data.labels import UnknownLabels
-from bottleneck.errors import LabelsError, SpecMismatchError, UnknownNameError
+from bottleneck.errors import CacheError, LabelsError, SpecMismatchError, UnknownNameError
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.head import Head
@@ -44,6 +44,37 @@ def test_a_cache_and_its_images_are_judged_alike(head: Head, cache: Path, photos
     on_images = evaluate(head, photos, compute=CPU).score
     assert on_cache.to_dict() == on_images.to_dict()
     assert (on_cache.split, on_cache.n) == ("val", 12)
+
+
+def test_views_of_a_cache_and_of_its_images_are_judged_alike(
+    extract_tiny: Extract, photos: Path
+) -> None:
+    cache = extract_tiny(photos, layers=["layer2", "layer3"], count=3).cache
+    done = fit(cache, "svm", layers="all", search=SearchOptions(c=(0.01,), cv=2))
+    assert done.heldout is not None
+    for views in (None, 1, 2):
+        on_cache = evaluate(done.head, cache, views=views).score
+        on_images = evaluate(done.head, photos, views=views, compute=CPU).score
+        assert on_cache.to_dict() == on_images.to_dict()
+        assert (on_cache.n, on_cache.views) == (12, views or 3)
+        assert (on_cache.plain is None) == (views == 1)
+        if views is None:
+            assert on_cache.to_dict() == done.heldout.to_dict()
+        if views == 1:
+            assert on_cache.accuracy == done.heldout.plain
+
+
+def test_other_views_than_a_heads_are_refused(
+    extract_tiny: Extract, photos: Path, tmp_path: Path
+) -> None:
+    caches = [extract_tiny(photos, tmp_path / f"{s}", count=2, seed=s).cache for s in (0, 1)]
+    head = fit(caches[0], "softmax", search=SearchOptions(c=(0.1,), cv=0)).head
+    with pytest.raises(CacheError, match=r"views by flip,crop with seed 1, not .* 0: `views=1`"):
+        evaluate(head, caches[1])
+    assert evaluate(head, caches[1], views=1).score.n == 12
+    plain = extract_tiny(photos, tmp_path / "plain").cache
+    with pytest.raises(CacheError, match="has no view 1"):
+        evaluate(head, plain)
 
 
 def judged_rows(cache: Path, split: str) -> tuple[NDArray[np.float64], list[str]]:
@@ -79,6 +110,26 @@ def test_a_score_is_that_of_the_heads_own_numbers(head: Head, cache: Path) -> No
     ece = calibration_error(probabilities.max(axis=1), probabilities.argmax(axis=1) == true)
     assert found.ece == pytest.approx(ece)
     assert evaluate(dataclasses.replace(blurred, calibration=None), cache).score.ece is None
+
+
+def test_the_interval_is_over_groups_of_a_cache_and_of_its_images(
+    head: Head, photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    alone = evaluate(head, photos, compute=CPU).score
+    paths = sorted(path for path in photos.rglob("*") if path.is_file())
+    lines = ["path,label,split,group"]
+    lines += [
+        f"{path.relative_to(photos).as_posix()},{path.parent.name},{path.parts[-3]},p{i // 4}"
+        for i, path in enumerate(paths)
+    ]
+    (photos / "grouped.csv").write_text("\n".join(lines))
+    cache = extract_tiny(photos / "grouped.csv", tmp_path / "again").cache.path
+    found = evaluate(head, cache).score
+    assert found.to_dict() == evaluate(head, photos / "grouped.csv", compute=CPU).score.to_dict()
+    assert (found.accuracy, found.n, found.groups) == (alone.accuracy, 12, 3)
+    assert found.ci95 is not None
+    assert alone.ci95 is not None
+    assert found.ci95[0] < alone.ci95[0]
 
 
 def test_a_split_can_be_chosen(head: Head, cache: Path) -> None:
@@ -302,9 +353,7 @@ def test_codes_are_in_memory_once(
         for i, row in enumerate(rows):
             codes = np.full((1, d), i, dtype=np.float32)
             valid = np.array([i != 5])
-            yield SimpleNamespace(
-                row=np.array([row]), valid=valid, reason=[""], codes={"layer2": codes}
-            )
+            yield SimpleNamespace(row=np.array([row]), valid=valid, reason=[""], codes=codes[valid])
 
     def score_head(_: Head, codes: NDArray[Any], targets: NDArray[Any], **__: Any) -> None:
         peaks.append(tracemalloc.get_traced_memory()[1] / codes.nbytes)

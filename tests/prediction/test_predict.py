@@ -8,12 +8,17 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
+from bottleneck.backbones.inference.runner import BatchRunner
+from bottleneck.cache.store import Cache
 from bottleneck.data.images import open_images
 from bottleneck.errors import ImagesNotFoundError, InvalidOptionError, SpecMismatchError
 from bottleneck.extraction.options import ComputeOptions
+from bottleneck.fitting.fit import fit
 from bottleneck.fitting.head import Head
+from bottleneck.fitting.options import SearchOptions
 from bottleneck.linear.calibration import Calibration
 from bottleneck.prediction.predict import predict
+from tests.helpers.fixture_types import Extract
 
 CPU = ComputeOptions(device="cpu")
 
@@ -132,3 +137,57 @@ def test_images_may_be_a_source(head: Head, photos: Path, cache: Path) -> None:
     images = open_images(photos / "val")
     expected = list(predict(head, photos / "val", compute=CPU))
     assert list(predict(head, images, compute=CPU)) == expected
+
+
+# Several layers and views
+
+
+@pytest.fixture
+def viewed(extract_tiny: Extract, photos: Path) -> Cache:
+    """A cache of two layers in three views."""
+    return extract_tiny(photos, layers=["layer2", "layer3"], count=3).cache
+
+
+def views_of_rows(cache: Cache, rows: slice) -> NDArray[np.float64]:
+    """Codes of both layers side by side, shape (n, views, d), with h5py alone."""
+    with h5py.File(cache.path / "codes.h5") as index:
+        layers = [index[f"{layer}:views"][rows] for layer in ("layer2", "layer3")]
+    return np.concatenate(layers, axis=2).astype(np.float64)
+
+
+@pytest.mark.parametrize("views", [None, 1, 2])
+def test_layers_and_views_are_those_of_the_cache(
+    viewed: Cache, photos: Path, views: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = fit(viewed, "softmax", layers="all", search=SearchOptions(c=(0.1,), cv=0)).head
+    assert (head.features.layers, head.features.views) == (("layer2", "layer3"), 3)
+    passes = []
+    run = BatchRunner.run
+
+    def counted(self: BatchRunner, images: Any) -> Any:
+        passes.append(len(images))
+        return run(self, images)
+
+    monkeypatch.setattr(BatchRunner, "run", counted)
+    found = list(predict(head, [str(photos / "val")], views=views, compute=CPU))
+    assert sum(passes) == 12 * (views or 3)  # once for each view, whatever the layers
+    codes = views_of_rows(viewed, slice(24, None))[:, : views or 3]
+    prepared = (codes - head.scaler.mean) / head.scaler.scale / np.sqrt(2)
+    margins = (prepared @ head.coef.T + head.intercept).mean(axis=1)
+    scores = np.array([[p.scores[name] for name in head.classes] for p in found])
+    np.testing.assert_allclose(scores, softmax(margins, axis=1), rtol=1e-3, atol=1e-5)
+    with pytest.raises(InvalidOptionError, match="`views=0`"):
+        predict(head, [str(photos / "val")], views=0)
+
+
+def test_a_bad_image_of_several_views_is_named(viewed: Cache, photos: Path) -> None:
+    head = fit(viewed, "softmax", layers="all", search=SearchOptions(c=(0.1,), cv=0)).head
+    (photos / "val" / "ants" / "ants001.png").write_bytes(b"no image")
+    options = ComputeOptions(device="cpu", batch_size=2)
+    found = list(predict(head, [str(photos / "val" / "ants")], compute=options))
+    assert [bool(p.reason) for p in found] == [False, True, False, False]
+
+
+def test_views_are_no_use_to_a_head_that_was_trained_without(head: Head, photos: Path) -> None:
+    with pytest.raises(InvalidOptionError, match="`views=2`: must be 1: there are no views"):
+        predict(head, [str(photos / "val")], views=2, compute=CPU)

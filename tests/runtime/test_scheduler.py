@@ -72,7 +72,13 @@ def test_other_schedulers_and_ranks(environment: dict[str, str], expected: tuple
     assert detect_array_task(environment) == ArrayTask(*expected)
 
 
-@pytest.mark.parametrize("name", ["PBS_ARRAY_INDEX", "JOB_COMPLETION_INDEX"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("PBS_ARRAY_INDEX", "PBS_ARRAYID", "JOB_COMPLETION_INDEX"),
+        *("SLURM_ARRAY_TASK_ID", "SGE_TASK_ID", "LSB_JOBINDEX"),  # without the array's last
+    ],
+)
 def test_who_does_not_say_how_many_is_told(name: str) -> None:
     assert detect_array_task({name: "3"}, count=16) == ArrayTask(3, 16)
     with pytest.raises(InvalidOptionError, match=rf"must be auto/N: {name}=3, .*`task='all'`"):
@@ -227,3 +233,8 @@ def test_a_part_is_one_of_those_that_there_are(index: int, count: int) -> None:
 def test_tasks_have_each_shard_once(count: int, shards: int) -> None:
     parts = [shard for index in range(count) for shard in ArrayTask(index, count).shards(shards)]
     assert sorted(parts) == list(range(shards))
+
+
+def test_a_rank_behind_the_last_names_its_variables() -> None:
+    with pytest.raises(InvalidOptionError, match="RANK=5 and WORLD_SIZE=4"):
+        detect_array_task({"RANK": "5", "WORLD_SIZE": "4"})

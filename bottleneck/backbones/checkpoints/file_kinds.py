@@ -18,6 +18,11 @@ _MARKS: tuple[tuple[bytes, str, str], ...] = (
     (b"\x28\xb5\x2f\xfd", "compressed with zstd", "unpack it"),
     (b"7z\xbc\xaf", "a 7z archive", "unpack it"),
     (b"Rar!", "a RAR archive", "unpack it"),
+    # A version, then the producer's name: onnx.proto, ModelProto.
+    *(
+        (bytes([8, version, 18]), "an ONNX graph", "give the weights that it was exported from")
+        for version in range(3, 16)
+    ),
 )
 
 _FETCH_LFS = "run 'git lfs pull' in its repository, or download the file itself"
@@ -29,6 +34,10 @@ _PAGE_MARKS = (b"<!doctype html", b"<html")  # in any encoding
 _TEXTS = (
     (b"version https://git-lfs", f"is a pointer of Git LFS, not the file itself: {_FETCH_LFS}"),
     (b"/annex/objects/", f"is a pointer of git-annex, not the file itself: {_FETCH_ANNEX}"),
+    (
+        b'"weight_map"',
+        "is the index of weights in several files: load each, and save all tensors in one file",
+    ),
     (b"<?xml", f"is an answer in XML, not weights: {_FETCH_PAGE}"),
     (b"<error", f"is an answer in XML, not weights: {_FETCH_PAGE}"),
 )

@@ -25,8 +25,8 @@ Split = Callable[[str], Parts]
 _DENSENET_OLD = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.\w+)$")
 
 # Weights older than PyTorch 0.4.1 do not count batches, and in eval mode nothing reads the count.
-# `thop` leaves its own counts in every module.
-_COUNTERS = frozenset({"num_batches_tracked", "total_ops", "total_params"})
+# `thop` leaves its own counts in every module, and PyTorch's AveragedModel counts what it averaged.
+_COUNTERS = frozenset({"num_batches_tracked", "n_averaged", "total_ops", "total_params"})
 
 # What is taken first where several fit: as timm and DINO do, a moving average and the teacher,
 # which is one. Then the usual names, in this order. Last what nobody evaluates.
@@ -303,8 +303,21 @@ def _no_fit(
         under = ", ".join(map(repr, checkpoint.keys[:6]))
         problem = f"{next(iter(expected), '')!r} is missing in the file, which has {have}{more}"
         problem += f" under {under}" if under else ""
-    return WeightsError(
-        f"{checkpoint.file} does not fit {model}: {problem}",
-        hint="name the model that these weights belong to, or give `model=file.py:factory` that "
-        "builds it",
+    hint = (
+        "name the model that these weights belong to, or give `model=file.py:factory` that "
+        "builds it"
     )
+    if pairs := _same_shapes(checkpoint, expected):
+        renamed = ", ".join(f"{there!r} to {here!r}" for there, here in pairs[:2])
+        hint = f"all shapes agree in their order, so rename the tensors, {renamed}, … and save them"
+    return WeightsError(f"{checkpoint.file} does not fit {model}: {problem}", hint=hint)
+
+
+def _same_shapes(checkpoint: Checkpoint, expected: Mapping[str, Tensor]) -> list[tuple[str, str]]:
+    """Return the names of file and network in pairs, if the shapes tell that they are the same."""
+    there = [entry for entry in checkpoint.entries if not is_counter(entry.name)]
+    here = [name for name in expected if not is_counter(name)]
+    shapes = [tuple(entry.tensor.shape) for entry in there]
+    if not checkpoint.ordered or shapes != [tuple(expected[name].shape) for name in here]:
+        return []
+    return [(entry.name, name) for entry, name in zip(there, here, strict=True)]

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from bottleneck.backbones.checkpoints.file_kinds import explain_unreadable, is_safetensors
-from bottleneck.backbones.checkpoints.stand_ins import stand_ins
+from bottleneck.backbones.checkpoints.stand_ins import Inert, stand_ins
 from bottleneck.errors import USER_CODE_ERRORS, WeightsError, format_error
 
 # What reading raises on bytes that are no state dict, besides refusing them.
@@ -164,6 +164,12 @@ def _contents(loaded: Any) -> str:
     if not isinstance(loaded, dict):
         return f"it holds a {type(loaded).__name__}"
     names = [repr(name) for name in loaded if isinstance(name, str)]
+    kinds = {type(value) for value in loaded.values()}
+    if names and kinds == {Inert}:
+        return (
+            f"it holds {names[0]} and the others, which are no tensors: convert arrays with "
+            "torch.as_tensor"
+        )
     more = f" and {len(loaded) - 5} more" if len(names) > 5 else ""
     return f"it holds {', '.join(names[:5])}{more}" if names else "it holds no names"
 

@@ -1,4 +1,4 @@
-"""Move a network to a device, and round its numbers to a precision."""
+"""Move a network to a device, round its numbers to a precision, and lay out its kernels."""
 
 from typing import Any, TypeVar
 
@@ -23,4 +23,21 @@ def cast_module(module: M, device: torch.device, dtype: torch.dtype) -> M:
     module.to(device)
     apply: Any = module._apply
     apply(lambda value: value.to(dtype) if value.is_floating_point() else value)
+    return module
+
+
+def use_channels_last(module: M) -> M:
+    """Lay out the kernels of a module with channels last in memory, in place.
+
+    They have four axes. `torch.nn.Module.to` would fail at parameters of five.
+
+    Examples
+    --------
+    >>> kernel = use_channels_last(torch.nn.Conv2d(3, 8, 3)).weight
+    >>> kernel.is_contiguous(memory_format=torch.channels_last)
+    True
+    """
+    last = torch.channels_last
+    apply: Any = module._apply
+    apply(lambda value: value.to(memory_format=last) if value.ndim == 4 else value)
     return module

@@ -25,7 +25,7 @@ from bottleneck.backbones.layers import Layer
 from bottleneck.backbones.probing.probe import probe
 from bottleneck.backbones.tracing.traced import Forward, TracedNetwork, trace
 from bottleneck.backbones.user_code import describe_error
-from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError, DeviceMemoryError
+from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError, DeviceMemoryError, format_error
 from bottleneck.runtime import available_cpus
 from bottleneck.spec import Spec
 
@@ -265,7 +265,7 @@ class BatchRunner:
 def _is_out_of_memory(error: BaseException) -> bool:
     # PyTorch has an exception type for a GPU's memory, and for a CPU's only a message.
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+        isinstance(error, RuntimeError) and "can't allocate memory" in format_error(error)
     )
 
 

@@ -13,7 +13,7 @@ from threading import Lock
 import torch
 from torch import Tensor, nn
 
-from bottleneck.backbones.inference.casting import cast_module
+from bottleneck.backbones.inference.casting import cast_module, use_channels_last
 from bottleneck.backbones.inference.truncated import TruncatedNetwork
 from bottleneck.backbones.probing.comparison import difference
 from bottleneck.backbones.probing.failing_operation import failing_operation
@@ -26,6 +26,8 @@ Forward = Callable[[Tensor], dict[str, Tensor]]
 # Largest difference from the probe's codes by which a way to run a network is told to be right.
 # Rounding is far below it, and a network that reads another memory layout far above.
 _TOLERANCE = {torch.float32: 1e-2, torch.bfloat16: 0.1, torch.float16: 0.1}
+
+_COPYABLE = "make it work with copy.deepcopy, for example by a method __deepcopy__"
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class UntracedNetwork:
             raise BackboneError(
                 f"a copy of the network gives codes that differ by {self.deviation:.1%} from its "
                 "own",
-                hint="make it work with copy.deepcopy, for example by a method __deepcopy__",
+                hint=_COPYABLE,
             )
 
     def __call__(self, batch: Tensor) -> dict[str, Tensor]:
@@ -143,14 +145,14 @@ class UntracedNetwork:
         """Copy the network, for one way of running it."""
         with errors_in_one_line(
             "the network can be neither traced nor copied",
-            hint="make it work with copy.deepcopy, for example by a method __deepcopy__",
+            hint=_COPYABLE,
         ):
             network: nn.Module = copy.deepcopy(truncated.network)
         if way.rounded:
             cast_module(network, device, dtype)
         network.to(device)
         if way.memory_format is torch.channels_last:
-            network.to(memory_format=way.memory_format)  # type: ignore[call-overload, unused-ignore]
+            use_channels_last(network)
         self._way = way
         self._forward = TruncatedNetwork(
             network, truncated.layers, relu=truncated.relu, pool=truncated.pool
@@ -160,7 +162,7 @@ class UntracedNetwork:
         where = failing_operation(lambda: self(self._images.clone()))
         what = f"{where}: {describe_error(error)}" if where else describe_error(error)
         if dtype is torch.float32:
-            raise BackboneError(f"a copy of the network failed: {what}") from error
+            raise BackboneError(f"a copy of the network failed: {what}", hint=_COPYABLE) from error
         name = str(dtype).removeprefix("torch.")
         raise PrecisionError(
             f"the network does not run in {name}: {what}",

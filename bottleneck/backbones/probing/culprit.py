@@ -1,7 +1,7 @@
 """Find the module by which a code stops being a function of its image."""
 
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,13 @@ class Culprit:
         return f"{where if self.name else f'{where}.forward'}, after {self.after!r},"
 
 
-def find_culprit(network: nn.Module, images: Tensor, others: Tensor, *, passes: int = 1) -> Culprit:
+def find_culprit(
+    network: nn.Module,
+    images: Tensor,
+    others: Tensor,
+    *,
+    tries: Iterable[AbstractContextManager[Any]] = (nullcontext(),),
+) -> Culprit:
     """Find the first module whose inputs agree in two passes, and whose outputs do not.
 
     Parameters
@@ -54,8 +60,8 @@ def find_culprit(network: nn.Module, images: Tensor, others: Tensor, *, passes: 
         As it is.
     images, others : Tensor, shape (n, 3, height, width)
         Inputs of the two passes, whose last images are the same.
-    passes : int
-        How often the second one is tried: random numbers are drawn anew each time, and may agree.
+    tries : iterable of context managers
+        The second pass is tried in each: random numbers are drawn anew, and may agree.
 
     Examples
     --------
@@ -65,9 +71,15 @@ def find_culprit(network: nn.Module, images: Tensor, others: Tensor, *, passes: 
     '1' (BatchNorm2d)
     """
     first = _record(network, images)
-    for _ in range(passes):
-        pairs = list(zip(first, _record(network, others), strict=False))
+    for context in tries:
+        with context:
+            again = _record(network, others)
+        pairs = list(zip(first, again, strict=False))
         for one, other in pairs:
+            if one.name != other.name:  # a module was called in one of the passes alone
+                called = {call.name for call in again}
+                owner = (other if one.name in called else one).name.rpartition(".")[0]
+                return Culprit(owner, type(network.get_submodule(owner)), "")
             same_inputs = _are_close(one.inputs, other.inputs)
             if same_inputs and not _are_close(one.outputs, other.outputs):
                 return Culprit(one.name, type(one.module), _last_close_part(one.name, pairs))

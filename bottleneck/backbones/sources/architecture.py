@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.jit import ScriptModule
 
 from bottleneck.runtime import sha256
 
@@ -23,8 +24,8 @@ def architecture_digest(network: nn.Module) -> str:
     """Return the SHA-256 of what decides a network's outputs beside its weights.
 
     Covers the names and classes of its modules, their settings, buffers that are not in the state
-    dict, hooks, and the source code of classes that are not PyTorch's. Code that these classes
-    call elsewhere is not covered.
+    dict, hooks, the programs of TorchScript, and the source code of classes that are not PyTorch's.
+    Code that these classes call elsewhere is not covered.
 
     Examples
     --------
@@ -38,6 +39,8 @@ def architecture_digest(network: nn.Module) -> str:
     for name, module in network.named_modules(remove_duplicate=False):
         lines.append(f"{name}: {type(module).__qualname__}")
         lines += _settings(module)
+        if isinstance(module, ScriptModule):  # its class is that of all programs
+            lines.append(str(getattr(module, "code", "")))
         sources.update(dict.fromkeys(_class_code(type(module))))
     return sha256("\n".join([*lines, *sources]).encode())
 
@@ -98,6 +101,8 @@ def _(value: Tensor) -> str:
     if value.is_quantized:
         scales = _scales(value)
         return f"{value.dtype} {_describe(value.int_repr())} {_describe(scales)}"
+    if value.layout is not torch.strided:
+        return f"{value.layout} {_describe(value.detach().to_dense())}"
     data = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
     return f"{value.dtype} {tuple(value.shape)} {sha256(data.numpy().tobytes())}"
 

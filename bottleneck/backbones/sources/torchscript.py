@@ -121,6 +121,48 @@ class ScriptedNetwork(nn.Module):
         return copied.train(self.training)
 
 
+class ScriptedPart(nn.Module):
+    """A part of a network in Python that is a TorchScript program: a layer, and none inside of it.
+
+    The program itself takes no hooks.
+
+    Parameters
+    ----------
+    script : ScriptModule
+        It is kept, and not copied.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> warnings.simplefilter("ignore")
+    >>> part = ScriptedPart(torch.jit.script(nn.Conv2d(3, 8, 3)))
+    >>> list(part.state_dict()), part(torch.zeros(1, 3, 8, 8)).shape
+    (['weight', 'bias'], torch.Size([1, 8, 6, 6]))
+    """
+
+    script: Any
+
+    def __init__(self, script: ScriptModule) -> None:
+        super().__init__()
+        object.__setattr__(self, "script", script)  # not as a module of its own name
+
+    def forward(self, *arguments: Any, **options: Any) -> Any:
+        """Run the program."""
+        return self.script(*arguments, **options)
+
+    def state_dict(self, *arguments: Any, **options: Any) -> Any:
+        """Return the state of the program, with the names that it has as a part."""
+        return self.script.state_dict(*arguments, **options)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "ScriptedPart":
+        self.script._apply(fn)
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "ScriptedPart":
+        with torch.no_grad():  # as for a ScriptedNetwork
+            return ScriptedPart(copy.deepcopy(self.script, memo)).train(self.training)
+
+
 class _Output(nn.Module):
     """Stands for a module of a TorchScript network, and passes its output on."""
 

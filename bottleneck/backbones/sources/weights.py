@@ -33,7 +33,11 @@ def digest_weights(network: nn.Module, left_out: Collection[str] = ()) -> str:
     for name, tensor in sorted(network.state_dict().items()):
         if name in left_out:
             continue
-        if not isinstance(tensor, Tensor) or tensor.is_quantized:
+        if (
+            not isinstance(tensor, Tensor)
+            or tensor.is_quantized
+            or tensor.layout is not torch.strided
+        ):
             parts.append(f"{name} {describe_value(tensor)}\n".encode())
             continue
         parts.append(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

@@ -3,7 +3,10 @@
 from typing import Any
 
 from torch import nn
+from torch.jit import ScriptModule
 from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+from bottleneck.backbones.sources.torchscript import ScriptedPart
 
 # Parts that wrappers put before or into a network's own names: DataParallel and its relatives,
 # torch.compile, FSDP, checkpointed activations, Lightning Fabric.
@@ -33,7 +36,8 @@ def unwrap_parts(network: nn.Module) -> None:
     """Let the parts of a network run as plain modules on one device, in place.
 
     A compiled part would be compiled anew for each copy of the network, and skip hooks. A part
-    in DataParallel would look for its parameters on every GPU.
+    in DataParallel would look for its parameters on every GPU. A part in TorchScript takes no
+    hooks.
 
     Examples
     --------
@@ -42,13 +46,15 @@ def unwrap_parts(network: nn.Module) -> None:
     >>> network[0].device_ids
     []
     """
-    for module in list(network.modules()):
+    for module in [each for each in network.modules() if not isinstance(each, ScriptModule)]:
         if getattr(module, "_compiled_call_impl", None) is not None:  # by Module.compile
             module._compiled_call_impl = None
         if isinstance(module, DataParallel):
             module.device_ids = []
         for name, part in module._modules.items():
-            if part is not None and _is_compiled(part):
+            if isinstance(part, ScriptModule):
+                module._modules[name] = ScriptedPart(part)
+            elif part is not None and _is_compiled(part):
                 module._modules[name] = unwrap(part)
 
 

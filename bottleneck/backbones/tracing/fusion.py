@@ -17,6 +17,7 @@ from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from bottleneck.backbones.tracing.integer_max_pool import IntegerMaxPool, as_pair
+from bottleneck.backbones.tracing.modules import call_modules
 
 _Activation = tuple[str, list[float]]
 
@@ -27,6 +28,9 @@ _ACTIVATIONS: dict[Any, _Activation] = {
     nn.Hardswish: ("hardswish", []),
     nn.SiLU: ("swish", []),
     **dict.fromkeys([F.relu, torch.relu, "relu"], ("relu", [])),
+    F.relu6: ("hardtanh", [0.0, 6.0]),
+    F.hardswish: ("hardswish", []),
+    F.silu: ("swish", []),
 }
 _NO_ACTIVATION: _Activation = ("none", [])
 _ADDITIONS = {operator.add, torch.add, "add"}
@@ -38,12 +42,12 @@ ARITHMETIC = {
     *(nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
 }
 _FINITE = {
-    *(*ARITHMETIC, nn.Flatten, *_ADDITIONS, *_ACTIVATIONS),
+    *(*ARITHMETIC, nn.Flatten, nn.GELU, F.linear, *_ADDITIONS, *_ACTIVATIONS),
     *(operator.mul, operator.getitem, getattr, torch.mul, torch.cat, torch.flatten),
     *(torch.unsqueeze, torch.transpose, torch.chunk),
-    *(F.adaptive_avg_pool2d, F.avg_pool2d, F.max_pool2d),
+    *(F.adaptive_avg_pool2d, F.avg_pool2d, F.max_pool2d, F.hardsigmoid, torch.sigmoid),
     *("amax", "chunk", "clone", "contiguous", "flatten", "float", "mean", "movedim", "mul"),
-    *("permute", "reshape", "size", "squeeze", "transpose", "unsqueeze", "view"),
+    *("permute", "reshape", "sigmoid", "size", "squeeze", "transpose", "unsqueeze", "view"),
 }
 
 
@@ -67,6 +71,7 @@ def fuse(program: fx.GraphModule, dtype: torch.dtype) -> None:
     dtype : torch.dtype
         Of the fused weights. Batch norm is folded into them before they are rounded.
     """
+    call_modules(program)
     # oneDNN's ReLU turns NaN into 0, and NaN must be detected: if there may be any, ReLUs stay.
     activations = _ACTIVATIONS if _stays_finite(program) else {}
     for i, node in enumerate(list(program.graph.nodes)):
@@ -218,9 +223,10 @@ def _stays_finite(program: fx.GraphModule) -> bool:
     if not all(bool(torch.isfinite(value).all()) for value in program.state_dict().values()):
         return False
     return all(
-        node.op in ("placeholder", "output")
+        node.op in ("placeholder", "get_attr", "output")
         or "tensor_meta" not in node.meta  # a number, a size
         or operation(program, node) in _FINITE
+        or (node.target is F.pad and len(node.args) == 2 and not node.kwargs.get("value"))
         for node in program.graph.nodes
     )
 

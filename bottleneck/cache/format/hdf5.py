@@ -204,7 +204,7 @@ def virtual_dataset(
     file: File,
     name: str,
     shape: tuple[int, ...],
-    sources: Iterable[tuple[str, int, tuple[int, ...], DTypeLike]],
+    sources: Iterable[tuple[str, tuple[int, ...], tuple[int, ...], DTypeLike]],
 ) -> None:
     """Create one virtual dataset over the ``codes`` of several files.
 
@@ -218,16 +218,16 @@ def virtual_dataset(
         Name of the dataset.
     shape : tuple of int
         Shape of the dataset, rows first.
-    sources : iterable of (str, int, tuple of int, dtype)
-        For each source: its path relative to `file`, its first row, and the shape and type of its
-        codes.
+    sources : iterable of (str, tuple of int, tuple of int, dtype)
+        For each source: its path relative to `file`, its first row, followed by its index on the
+        second axis if that is of views, and the shape and type of its codes.
     """
     sources = list(sources)
     # HDF5 converts as it reads, so one float32 source makes the entire dataset float32.
     layout = h5py.VirtualLayout(shape, np.result_type(*(dtype for *_, dtype in sources)))
-    for source, start, extent, dtype in sources:
+    for source, (start, *view), extent, dtype in sources:
         # HDF5 reads a single % in a source's name as the start of a pattern.
-        layout[start : start + extent[0]] = h5py.VirtualSource(
+        layout[slice(start, start + extent[0]), *view] = h5py.VirtualSource(
             source.replace("%", "%%"), "codes", extent, dtype=dtype
         )
     file.create_virtual_dataset(name, layout, fillvalue=np.nan)

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from bottleneck.cache.format.series import Series
 from bottleneck.errors import CacheError, UnsupportedCacheError, format_error
 from bottleneck.runtime import sha256
-from bottleneck.spec import ModelReference, Spec
+from bottleneck.spec import ModelReference, Spec, ViewRecipe
 
 FORMAT = "bottleneck-cache"
 FORMAT_VERSION = 3  # of a new cache
@@ -63,7 +64,9 @@ class StorageLayout:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Description of a cache, apart from its images and codes. It never changes.
+    """Description of a cache, apart from its images and codes.
+
+    It never changes, except that a cache without views may be given a recipe for them.
 
     Attributes
     ----------
@@ -78,6 +81,8 @@ class Manifest:
         the same spec apart.
     version : int
         Version of the format of all files of the cache, one of `VERSIONS`.
+    view_recipe : ViewRecipe or None
+        How the views of each image are made; None in a cache that never had any.
     """
 
     spec: Spec
@@ -85,6 +90,7 @@ class Manifest:
     reference: ModelReference
     cache_id: str
     version: int = FORMAT_VERSION
+    view_recipe: ViewRecipe | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest as a dictionary of plain values, with the keys of ``spec.json``.
@@ -97,7 +103,9 @@ class Manifest:
             "source": dataclasses.asdict(self.reference),
             "identity": self.cache_id,
         }
-        return values if self.version < 3 else {**values, "views": []}
+        if self.version < 3:
+            return values
+        return {**values, "views": [self.view_recipe.to_json()] if self.view_recipe else []}
 
     @classmethod
     def from_json(cls, values: dict[str, Any], version: int = FORMAT_VERSION) -> Self:
@@ -117,20 +125,28 @@ class Manifest:
         cache_id = values["identity"]
         if not isinstance(cache_id, str):
             raise TypeError("identity is no text")
-        if version >= 3 and values["views"] != []:
-            raise ValueError("it has views, which this program does not know")
+        recipes = values["views"] if version >= 3 else []
+        if not isinstance(recipes, list) or len(recipes) > 1:
+            raise TypeError("views is no list of at most one recipe")
         return cls(
             Spec.from_json(values["spec"]),
             StorageLayout(**values["layout"]),
             ModelReference(**values["source"]),
             cache_id,
             version,
+            ViewRecipe.from_json(recipes[0]) if recipes else None,
         )
 
     def is_of(self, other: "Manifest") -> bool:
-        """Return whether two manifests are of one cache; layout and reference may differ."""
+        """Return whether two manifests are of one cache; the rest of them may differ."""
         mine = (self.cache_id, self.spec, self.version)
         return mine == (other.cache_id, other.spec, other.version)
+
+    def canonical_json(self, series: Series) -> str:
+        """Return the text that tells codes of a series from all that are not comparable."""
+        recipe = self.view_recipe
+        view = recipe.of_view(series.view) if recipe and series.view else None
+        return self.spec.canonical_json(series.layer, view)
 
 
 def manifest_text(manifest: Manifest) -> str:
@@ -159,7 +175,7 @@ def parse_manifest(path: Path, text: bytes) -> Manifest:
     CacheError
         The content has another format or version, is damaged, or was edited.
     UnsupportedCacheError
-        It is intact, and names views.
+        It is intact, and its views are made by a rule that this program does not know.
     """
     try:
         values = json.loads(text)
@@ -174,15 +190,26 @@ def parse_manifest(path: Path, text: bytes) -> Manifest:
             raise CacheError(
                 f"{path}: spec.json was edited, its digest is not that of its values: {RESTORE}"
             )
-        if values.get("views"):
-            raise UnsupportedCacheError(
-                f"{path}: spec.json names views of each image, and this program knows none of "
-                "them: use the program that made it, or extract into a new directory"
-            )
+        _require_known_views(path, values.get("views"))
         return Manifest.from_json(values, version)
     except PARSE_ERRORS as error:
         raise CacheError(
             f"{path}: spec.json is damaged ({format_error(error)}): {RESTORE}"
+        ) from error
+
+
+def _require_known_views(path: Path, recipes: Any) -> None:
+    """Refuse views that a later program made: their shards would look damaged."""
+    if not recipes:
+        return
+    try:
+        (recipe,) = recipes
+        ViewRecipe.from_json(recipe)
+    except PARSE_ERRORS as error:
+        raise UnsupportedCacheError(
+            f"{path}: spec.json names views of each image that this program does not make "
+            f"({format_error(error)}): use the program that made it, or extract into a new "
+            "directory"
         ) from error
 
 

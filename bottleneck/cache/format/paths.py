@@ -1,38 +1,54 @@
-"""Map layers and shards to files, so that no folder holds more than some thousand names.
+"""Map series and shards to files, so that no folder holds more than some thousand names.
 
-The first thousand shards of a layer are in its folder, each further thousand in a subfolder:
-``codes/layer3/00000.h5``, ``codes/layer3/7/07123.h5``.
+The first thousand shards of a series are in its folder, each further thousand in a subfolder:
+``codes/layer3/00000.h5``, ``codes/layer3/7/07123.h5``; ``codes/layer3@1/00000.h5`` is of view 1.
 """
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+from bottleneck.cache.format.series import Series, SeriesLike
+
 _SHARDS_PER_FOLDER = 1000  # network file systems list large folders slowly, or not at all
 
 
-def layer_dir(cache: Path, layer: str) -> Path:
-    """Return the folder of a layer's shards.
+def series_dir(cache: Path, layer: SeriesLike) -> Path:
+    """Return the folder of the shards of a series.
 
     Examples
     --------
-    >>> layer_dir(Path("photos.cache"), "block/1").as_posix()
+    >>> series_dir(Path("photos.cache"), "block/1").as_posix()
     'photos.cache/codes/block%2F1'
+    >>> series_dir(Path("photos.cache"), Series("block/1", 2)).as_posix()
+    'photos.cache/codes/block%2F1@2'
     """
-    return cache / "codes" / quote(layer, safe="")
+    series = Series.of(layer)
+    view = f"@{series.view}" if series.view else ""  # in a layer's name, an @ is %40
+    return cache / "codes" / f"{quote(series.layer, safe='')}{view}"
 
 
-def list_layer_dirs(cache: Path) -> list[str]:
-    """Return the names of the layers that have a folder, sorted.
+def list_series(cache: Path) -> list[Series]:
+    """Return the series that a cache should have by the names of its folders, sorted.
 
-    A folder with an @ in its name is of a view, not of a layer: in a layer's, it would be %40.
+    A layer of which a view was begun should have that view, and all before it.
     """
     folder = cache / "codes"
     if not folder.is_dir():
         return []
-    children = (child for child in folder.iterdir() if "@" not in child.name)
-    return sorted(unquote(child.name) for child in children if child.is_dir())
+    begun = [_series_of(child.name) for child in folder.iterdir() if child.is_dir()]
+    last: dict[str, int] = {}
+    for series in filter(None, begun):
+        last[series.layer] = max(series.view, last.get(series.layer, 0))
+    return [Series(layer, view) for layer in sorted(last) for view in range(last[layer] + 1)]
+
+
+def _series_of(name: str) -> Series | None:
+    """Return the series that a folder is of; None if it is of none."""
+    parts = re.fullmatch(r"([^@]+)(?:@([1-9][0-9]{0,2}))?", name)
+    return Series(unquote(parts[1]), int(parts[2] or 0)) if parts else None
 
 
 def shard_path(folder: Path, shard: int) -> Path:
@@ -41,7 +57,7 @@ def shard_path(folder: Path, shard: int) -> Path:
     Parameters
     ----------
     folder : Path
-        Folder of the layer.
+        Folder of the series.
     shard : int
         Number of the shard.
 
@@ -54,25 +70,25 @@ def shard_path(folder: Path, shard: int) -> Path:
 
 
 def list_shards(folder: Path) -> list[int]:
-    """Return the numbers of a layer's shards whose files exist, ascending.
+    """Return the numbers of a series' shards whose files exist, ascending.
 
     Only names are looked at; no file is opened.
 
     Parameters
     ----------
     folder : Path
-        Folder of the layer.
+        Folder of the series.
     """
     return sorted(shard for name in _walk(folder) if (shard := _shard_number(name)) is not None)
 
 
 def files_in(folder: Path) -> list[Path]:
-    """Return all files in a layer's folder and its subfolders, except temporary ones.
+    """Return all files in a folder of shards and its subfolders, except temporary ones.
 
     Parameters
     ----------
     folder : Path
-        Folder of the layer.
+        Folder of the series.
     """
     return [folder / name for name in sorted(_walk(folder))]
 

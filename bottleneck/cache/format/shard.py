@@ -25,6 +25,7 @@ from bottleneck.cache.format.manifest import (
     VERSIONS,
     Manifest,
 )
+from bottleneck.cache.format.series import Series
 from bottleneck.errors import ShardError, format_error
 
 FILE_TYPE = FileType("bottleneck-shard", FORMAT_VERSION, older=VERSIONS[:-1])
@@ -34,7 +35,7 @@ STRING_COLUMNS = ("path", "label", "reason", "image_sha256")
 
 @dataclass(frozen=True)
 class ShardData:
-    """Consecutive rows of one layer.
+    """Consecutive rows of one series.
 
     Attributes
     ----------
@@ -97,6 +98,11 @@ class ShardHeader:
     cost: float | None
     bytes: int
     view: int = 0
+
+    @property
+    def series(self) -> Series:
+        """Return the series that the shard belongs to."""
+        return Series(self.layer, self.view)
 
     @property
     def rows(self) -> range:

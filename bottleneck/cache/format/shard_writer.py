@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bottleneck.cache.format.hdf5 import TEXT, create_hdf5, encode_strings
 from bottleneck.cache.format.manifest import Manifest
+from bottleneck.cache.format.series import Series, SeriesLike
 from bottleneck.cache.format.shard import FILE_TYPE, STRING_COLUMNS, ShardData
 from bottleneck.runtime import sha256
 
@@ -26,7 +27,12 @@ _FILTERS: dict[str, dict[str, Any]] = {
 
 
 def write_shard(
-    path: Path, shard: ShardData, *, manifest: Manifest, layer: str, cost: float | None = None
+    path: Path,
+    shard: ShardData,
+    *,
+    manifest: Manifest,
+    layer: SeriesLike,
+    cost: float | None = None,
 ) -> None:
     """Write a shard atomically.
 
@@ -39,8 +45,8 @@ def write_shard(
     manifest : Manifest
         Manifest of the cache. The shard has its version. Its layout sets the stored type and
         compression; codes beyond the range of float16 are stored as float32.
-    layer : str
-        Name of the layer.
+    layer : str or Series
+        The layer, or the view of each image at a layer. The manifest has the recipe of views.
     cost : float, optional
         Share of the network's multiply-adds up to the layer.
 
@@ -49,18 +55,19 @@ def write_shard(
     OSError
         The file could not be written.
     """
-    spec, layout = manifest.spec, manifest.layout
+    series, layout = Series.of(layer), manifest.layout
     codes = np.ascontiguousarray(shard.codes, dtype=choose_dtype(shard.codes, layout.dtype))
     rows_per_chunk = max(1, CHUNK_BYTES // max(1, codes[:1].nbytes))
     chunks = (min(len(codes), rows_per_chunk), *codes.shape[1:])
-    header = _header(dataclasses.replace(shard, codes=codes), manifest, layer, cost)
+    header = _header(dataclasses.replace(shard, codes=codes), manifest, series, cost)
+    text = manifest.canonical_json(series)
     file_type = dataclasses.replace(FILE_TYPE, version=manifest.version)
     with create_hdf5(path, file_type, header) as file:
         file.attrs.update(
             format=file_type.name,
             format_version=file_type.version,
-            spec=spec.canonical_json(layer),
-            spec_digest=spec.digest(layer),
+            spec=text,
+            spec_digest=sha256(text.encode()),
         )
         if manifest.version < 3:
             # Version 3 has no digests of the content beside that of the file: nobody read them.
@@ -95,9 +102,11 @@ def choose_dtype(codes: NDArray[Any], dtype: str) -> str:
     return dtype if known or max(codes.max(), -codes.min()) <= _FLOAT16_MAX else "float32"
 
 
-def _header(shard: ShardData, manifest: Manifest, layer: str, cost: float | None) -> dict[str, Any]:
+def _header(
+    shard: ShardData, manifest: Manifest, series: Series, cost: float | None
+) -> dict[str, Any]:
     values = {
-        "layer": layer,
+        "layer": series.layer,
         "start": int(shard.row[0]),
         "shape": shard.codes.shape,
         "dtype": shard.codes.dtype.name,
@@ -105,7 +114,7 @@ def _header(shard: ShardData, manifest: Manifest, layer: str, cost: float | None
         "work": cost,
         "manifest": manifest.to_json(),
     }
-    return values if manifest.version < 3 else {**values, "view": 0}
+    return values if manifest.version < 3 else {**values, "view": series.view}
 
 
 def _codes_digest(codes: NDArray[Any]) -> str:

@@ -5,7 +5,13 @@ from typing import Any
 
 import click
 
-from bottleneck.cli.options import device_options, json_option, relocated_model_options, take
+from bottleneck.cli.options import (
+    device_options,
+    json_option,
+    relocated_model_options,
+    take,
+    views_option,
+)
 from bottleneck.cli.output import print_result
 from bottleneck.cli.types import PATH
 
@@ -14,6 +20,7 @@ from bottleneck.cli.types import PATH
 @click.argument("head", type=PATH)
 @click.argument("target", metavar="CACHE|IMAGES", type=PATH)
 @click.option("--split", help="Split to measure on.  [the held-out one: test, or else val]")
+@views_option
 @relocated_model_options
 @device_options
 @json_option

@@ -17,6 +17,8 @@ from bottleneck.cli.options import (
     preprocess_options,
     take,
     take_preprocess,
+    take_views,
+    view_options,
 )
 from bottleneck.cli.output import as_options, print_result
 from bottleneck.cli.progress import extraction_progress
@@ -47,6 +49,7 @@ from bottleneck.cli.types import PATH, Task
 )
 @executor_options
 @preprocess_options
+@view_options
 @click.option("--retry-rejected", is_flag=True, help="Try rejected images again.")
 @click.option(
     "--check-content", is_flag=True, help="Compare all images by content, whatever their times."
@@ -83,11 +86,16 @@ def extract(
     --interpolation, --fit and --range replace parts of it. A --model file.py:factory is executed.
     The network that it returns may have an attribute `preprocess`: a dictionary of these fields.
 
+    With --views N, N − 1 other pictures of each image are encoded too: mirrored, cut elsewhere, as
+    --augment says. Each costs a forward pass and the space of the image's codes; images are decoded
+    once. They may be added to a cache later.
+
     \b
     Example:
       bottleneck extract photos -o photos.cache --model resnet50 --layer layer3 --layer layer4
       bottleneck extract photos -o photos.cache --model resnet50 --layer layer2 --task 3/16
       bottleneck extract photos -o photos.cache --model resnet50 --layer layer2 --backend loky
+      bottleneck extract photos -o photos.cache --model resnet50 --layer layer3 --views 5
       bottleneck extract 'a-{000..127}.tar' -o a.cache --model resnet50 --layer layer3
 
     In an array job of Slurm, Grid Engine or LSF, and under srun, torchrun or mpirun, each process
@@ -114,9 +122,11 @@ def extract(
             out,
             transform=take_preprocess(options),
             storage=take(StorageOptions, options),
-            compute=take(ComputeOptions, options, device=device, executor=executor),
+            compute=take(
+                ComputeOptions, options, device=device, executor=executor, on_progress=on_progress
+            ),
             refresh=take(RefreshOptions, options),
-            on_progress=on_progress,
+            views=take_views(options),
             **options,
         )
     print_result(result, as_json=as_json)

@@ -2,25 +2,25 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
+from bottleneck.cli.fitting_options import feature_options, take_search_options, training_options
 from bottleneck.cli.options import (
     cluster_options,
     executor_from_options,
     json_option,
     overwrite_option,
-    take_search_options,
-    training_options,
 )
+from bottleneck.cli.output import read_labels
 from bottleneck.cli.types import PATH
 
 
 @click.command()
 @click.argument("cache", type=PATH)
 @click.option("--clf", required=True, help="Classifier: svm or softmax.")
-@click.option("--layer", help="Layer of the cache.  [the only one]")
+@feature_options
 @training_options
 @cluster_options
 @click.option(
@@ -32,12 +32,13 @@ from bottleneck.cli.types import PATH
 def fit(
     cache: Path,
     clf: str,
-    layer: str | None,
+    layers: tuple[str, ...],
     save_cv: Path | None,
     out: Path | None,
     overwrite: bool,
     as_json: bool,
     labels: Path | None,
+    views: int | Literal["all"] | None,
     memory: int | None,
     backend: str | None,
     scheduler: str | None,
@@ -45,39 +46,46 @@ def fit(
 ) -> None:
     """Train a linear classifier on cached codes.
 
-    Needs no GPU, no images and no weights. C is chosen by cross-validation on the training split
-    alone. The held-out split (test, or else val) is used once, after that, to measure accuracy.
-    Images of a class that the training split lacks are counted there, and are not in the score.
+    Needs no GPU, no images and no weights. Codes of several layers are side by side, each layer
+    scaled by itself and divided by the root of their number. An image with V views is V rows of
+    weight 1/V, is never divided by a fold, and is judged by the mean of their scores. C is chosen
+    by cross-validation on the training split alone. The held-out split (test, or else val) is used
+    once, after that, to measure accuracy. Images of a class that the training split lacks are
+    counted there, and are not in the score.
 
     \b
     Example:
       bottleneck fit photos.cache --clf svm --layer layer3
+      bottleneck fit photos.cache --clf svm --layer layer3 --layer layer4
+      bottleneck fit photos.cache --clf svm --layer all --scaling sqrt
       bottleneck fit photos.cache --clf softmax --c 0.01,0.1,1 -o photos.head
       bottleneck fit photos.cache --clf svm --layer layer3 --labels colours.csv
       bottleneck fit photos.cache --clf svm --backend dask --scheduler tcp://node1:8786
     """
     from bottleneck import fit as run
     from bottleneck import open_cache
-    from bottleneck.fitting import ClassifierOptions, resolve_layer
+    from bottleneck.fitting import ClassifierOptions, resolve_features
     from bottleneck.runtime import require_writable_output, write_text_atomic
 
     search = take_search_options(training)
     options = ClassifierOptions(clf, **training)
     store = open_cache(cache)
-    layer = resolve_layer(store, layer)
-    out = out or Path(f"head-{clf}-{layer}.safetensors")
+    features = resolve_features(store, layers, views or "all")
+    out = out or Path(f"head-{clf}-{features.file_name}.safetensors")
     require_writable_output(out, overwrite=overwrite)  # before the training, not after it
     if save_cv is not None:
         if save_cv.resolve() == out.resolve():
             raise click.UsageError(f"-o and --save-cv both name {out}: give two files")
         require_writable_output(save_cv, overwrite=overwrite, parameter="save_cv")
+    images = read_labels(store, labels)
     with executor_from_options(backend, jobs=None, scheduler=scheduler) as executor:
         result = run(
             store,
             options,
-            layers=layer,
+            layers=features.layers,
+            views=features.views,
             search=search,
-            labels=labels,
+            labels=images,
             memory=memory,
             executor=executor,
         )

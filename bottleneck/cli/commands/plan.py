@@ -13,6 +13,8 @@ from bottleneck.cli.options import (
     preprocess_options,
     take,
     take_preprocess,
+    take_views,
+    view_options,
 )
 from bottleneck.cli.output import as_options
 from bottleneck.cli.types import PATH
@@ -30,6 +32,7 @@ from bottleneck.cli.types import PATH
 @click.option("--shard-size", type=int, help="Rows per shard.  [4096, fewer for large codes]")
 @click.option("--tasks", type=int, default=1, show_default=True, help="Number of array tasks.")
 @preprocess_options
+@view_options
 @json_option
 def plan(images: Path, as_json: bool, **options: Any) -> None:
     """Estimate shards, disk space and time of an extraction.
@@ -50,6 +53,7 @@ def plan(images: Path, as_json: bool, **options: Any) -> None:
         transform=take_preprocess(options),
         storage=take(StorageOptions, options),
         compute=take(ComputeOptions, options),
+        views=take_views(options),
         **options,
     )
     for note in result.notes:

@@ -5,7 +5,13 @@ from typing import Any
 
 import click
 
-from bottleneck.cli.options import device_options, overwrite_option, relocated_model_options, take
+from bottleneck.cli.options import (
+    device_options,
+    overwrite_option,
+    relocated_model_options,
+    take,
+    views_option,
+)
 from bottleneck.cli.types import PATH
 
 
@@ -25,6 +31,7 @@ from bottleneck.cli.types import PATH
 )
 @click.option("-o", "--out", type=PATH, help="Write to this file.  [standard output]")
 @overwrite_option
+@views_option
 @relocated_model_options
 @device_options
 def predict(

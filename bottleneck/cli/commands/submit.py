@@ -63,8 +63,8 @@ def submit(
     if name == "extract":
         script = extraction_array_script(arguments, tasks=tasks or 1, options=options)
     elif tasks is None:
-        layers = values["layers"] if name == "sweep" else filter(None, [values["layer"]])
-        script = job_script(words, cache=values["cache"], layers=tuple(layers), options=options)
+        layers = tuple(layer for layer in values["layers"] if layer != "all")
+        script = job_script(words, cache=values["cache"], layers=layers, options=options)
     else:
         raise click.UsageError(f"--tasks {tasks}: {name} is one job; only extract has tasks")
     if now:

@@ -3,30 +3,28 @@
 import json
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from click.core import ParameterSource
 
+from bottleneck.cli.fitting_options import feature_options, take_search_options, training_options
 from bottleneck.cli.options import (
     executor_from_options,
     executor_options,
     json_option,
     overwrite_option,
-    take_search_options,
-    training_options,
 )
+from bottleneck.cli.output import as_options, read_labels
 from bottleneck.cli.types import PATH
 
 if TYPE_CHECKING:
-    from bottleneck.fitting import SweepRow
+    from bottleneck.fitting import SweepResult
 
 
 @click.command()
 @click.argument("cache", type=PATH)
-@click.option(
-    "--layer", "layers", multiple=True, help="Layer to compare; may be given several times.  [all]"
-)
+@feature_options
 @click.option(
     "--clf",
     "clfs",
@@ -55,14 +53,17 @@ def sweep(
     overwrite: bool,
     as_json: bool,
     labels: Path | None,
+    views: int | Literal["all"] | None,
     memory: int | None,
     **options: Any,
 ) -> None:
     """Compare the layers of a cache.
 
-    Trains every classifier on every layer, cross-validated as `fit` does it, in the order of the
-    layers' cost. Recommends the cheapest layer within one standard error of the best, and prints
-    the command that trains it. Held-out accuracy is shown, and does not influence the choice.
+    Trains every classifier on every layer, in the order of the layers' cost, and on all of them
+    together, plain and with all views if the cache has any, cross-validated as `fit` does it.
+    Recommends the cheapest row within one standard error of the best, and prints the command that
+    trains it. Held-out accuracy is shown, and does not influence the choice. The best of many rows
+    looks better than it is: --nested says by how much.
 
     With --backend, each row of the table is computed by a process of this machine, or by a worker
     of a Dask cluster that sees the cache under the same path.
@@ -71,9 +72,11 @@ def sweep(
     Example:
       bottleneck sweep photos.cache
       bottleneck sweep photos.cache --plot layers.svg -o layers.csv
+      bottleneck sweep photos.cache --nested --clf svm
       bottleneck sweep photos.cache --layer layer3 --layer layer4 --clf svm --json
       bottleneck sweep photos.cache --backend loky --jobs 4
     """
+    from bottleneck import open_cache
     from bottleneck import sweep as run
     from bottleneck.cli.progress import progress_of
     from bottleneck.fitting import ClassifierOptions
@@ -87,16 +90,19 @@ def sweep(
             require_writable_output(path, overwrite=overwrite, parameter=parameter)
     if plot is not None:
         require_picture(plot)
+    store = open_cache(cache)
+    images = read_labels(store, labels)
     with (
         executor_from_options(**backend) as executor,
         progress_of("classifiers") as on_progress,
     ):
         result = run(
-            cache,
+            store,
             [ClassifierOptions(clf, **options) for clf in clfs],
             layers=layers or None,
+            views=views,
             search=search,
-            labels=labels,
+            labels=images,
             memory=memory,
             executor=executor,
             on_progress=on_progress,
@@ -108,18 +114,23 @@ def sweep(
     if as_json:
         click.echo(json.dumps(result.to_list()))
     else:
-        click.echo(result.format(_fit_command(ctx, result.recommended)))
+        click.echo(as_options(result.format(_fit_command(ctx, result))))
 
 
 _OF_SWEEP_ALONE = {
-    *("cache", "layers", "clfs", "plot", "out", "overwrite", "as_json"),
-    *("backend", "jobs", "scheduler"),
+    *("cache", "layers", "views", "clfs", "plot", "out", "overwrite", "as_json"),
+    *("nested", "backend", "jobs", "scheduler"),
 }
 
 
-def _fit_command(ctx: click.Context, row: "SweepRow") -> str:
-    """Return the command that trains a row, with every option that is not at its default."""
-    words = ["bottleneck", "fit", ctx.params["cache"], "--clf", row.clf, "--layer", row.layer]
+def _fit_command(ctx: click.Context, result: "SweepResult") -> str:
+    """Return the command that trains the row, with every option that is not at its default."""
+    row = result.recommended
+    words = ["bottleneck", "fit", ctx.params["cache"], "--clf", row.clf]
+    for layer in row.layers:
+        words += ["--layer", layer]
+    if ctx.params["views"] is not None or any(other.views > 1 for other in result):
+        words += ["--views", row.views]
     for option in ctx.command.params:
         name = option.name or ""
         if name in _OF_SWEEP_ALONE or ctx.get_parameter_source(name) is ParameterSource.DEFAULT:

@@ -50,8 +50,7 @@ def verify(cache: Path, images: Path | None, as_json: bool, **options: Any) -> N
             repaired = repair(
                 cache,
                 images,
-                compute=take(ComputeOptions, options),
-                on_progress=on_progress,
+                compute=take(ComputeOptions, options, on_progress=on_progress),
                 **options,
             )
         if not as_json:

@@ -85,9 +85,8 @@ def _open(
 ) -> ContainerSource | FileSource:
     source = _open_kind(kind, root, names, labels)
     if not len(source.table):
-        raise ImagesNotFoundError(
-            f"no images in {path}: it is empty, or holds files of other kinds"
-        )
+        passed_over = source.notes.passed_over_text()
+        raise ImagesNotFoundError(f"no images in {path}: {passed_over or 'it is empty'}")
     return source
 
 

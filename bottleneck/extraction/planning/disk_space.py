@@ -13,6 +13,7 @@ import numpy as np
 from bottleneck.backbones import Layer
 from bottleneck.cache import CHUNK_BYTES, Cache
 from bottleneck.errors import DiskSpaceError
+from bottleneck.extraction.running.work import MissingShards, views_of
 from bottleneck.runtime import format_shape, format_size
 
 # What a shard holds beside its codes: path, label, reason, digest and number of each row, and
@@ -35,7 +36,7 @@ class LayerEstimate:
     row_bytes : int
         Bytes of one image's code.
     rows : int
-        Images.
+        Codes: images, each counted once for each view.
     bytes : int
         Bytes of the shards with paths and digests, uncompressed, at most.
     """
@@ -83,7 +84,10 @@ class DiskEstimate:
     path : Path
         The cache's directory.
     rows : int
-        Images to encode. Each goes through the network once, whatever the number of layers.
+        Images to encode.
+    passes : int
+        Images to encode, each counted once for each view that is missing. Each of them goes through
+        the network once, whatever the number of layers.
     layers : dict of str to LayerEstimate
         The layers that lack something, by name, with what they lack.
     free : int
@@ -92,6 +96,7 @@ class DiskEstimate:
 
     path: Path
     rows: int
+    passes: int
     layers: dict[str, LayerEstimate]
     free: int
 
@@ -123,18 +128,20 @@ class DiskEstimate:
     def __str__(self) -> str:
         layers = []
         for name, layer in list(self.layers.items())[:_MAX_LAYERS_SHOWN]:
-            fewer = f", {layer.rows} images" if layer.rows < self.rows else ""
+            what = "images" if self.passes == self.rows else "views"
+            fewer = f", {layer.rows} {what}" if layer.rows < self.passes else ""
             layers.append(f"{name} ({format_shape(layer.code_shape)}{fewer})")
         if len(self.layers) > _MAX_LAYERS_SHOWN:
             layers.append(f"… and {len(self.layers) - _MAX_LAYERS_SHOWN} more")
+        views = f"{self.passes} views of " if self.passes > self.rows else ""
         return (
-            f"{self.rows} images to encode at {', '.join(layers)}: at most "
+            f"{views}{self.rows} images to encode at {', '.join(layers)}: at most "
             f"{format_size(self.bytes)}, {format_size(self.free)} free on the disk"
         )
 
 
 def estimate_disk_use(
-    cache: Cache, layers: Sequence[Layer], missing: Mapping[tuple[str, ...], Sequence[int]]
+    cache: Cache, layers: Sequence[Layer], missing: MissingShards
 ) -> DiskEstimate:
     """Estimate what an extraction is to write.
 
@@ -144,8 +151,8 @@ def estimate_disk_use(
         The cache as it will be. Its directory need not exist yet.
     layers : sequence of Layer
         The layers of the run.
-    missing : mapping of tuple of str to sequence of int
-        The shards to make, by the names of the layers that lack them.
+    missing : dict of tuple of Series to list of int
+        The shards to make, by the series that lack them.
 
     Returns
     -------
@@ -161,14 +168,23 @@ def estimate_disk_use(
     """
     estimates = {}
     for layer in layers:
-        lacking = [shards for names, shards in missing.items() if layer.name in names]
-        if lacking:
-            shard_rows = Counter(len(cache.rows(shard)) for shards in lacking for shard in shards)
+        shard_rows = Counter(
+            len(cache.rows(shard))
+            for series, shards in missing.items()
+            for each in series
+            if each.layer == layer.name
+            for shard in shards
+        )
+        if shard_rows:
             estimates[layer.name] = LayerEstimate.from_shards(
                 layer.code_shape(cache.spec.pool), cache.layout.dtype, shard_rows
             )
-    rows = sum(len(cache.rows(shard)) for shards in missing.values() for shard in shards)
-    return DiskEstimate(cache.path, rows, estimates, _free_bytes(cache.path))
+    rows = {
+        series: sum(len(cache.rows(shard)) for shard in shards)
+        for series, shards in missing.items()
+    }
+    passes = sum(count * len(views_of(series)) for series, count in rows.items())
+    return DiskEstimate(cache.path, sum(rows.values()), passes, estimates, _free_bytes(cache.path))
 
 
 def shard_bytes(rows: int, row_bytes: int) -> int:

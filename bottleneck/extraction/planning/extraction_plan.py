@@ -24,7 +24,7 @@ class Throughput:
     Attributes
     ----------
     images : int
-        Images that were encoded.
+        Images that were encoded, with all their views.
     seconds : float
         Seconds that this took.
     startup : float
@@ -71,6 +71,8 @@ class ExtractionPlan:
         What was found in the source of the images.
     notes : tuple of str
         What was chosen that the user may not expect, a sentence each.
+    views : int
+        Views of each image, each of which is a forward pass.
 
     Examples
     --------
@@ -88,10 +90,11 @@ class ExtractionPlan:
     throughput: Throughput
     images: SourceSummary | None = None
     notes: tuple[str, ...] = ()
+    views: int = 1
 
     @property
     def shards(self) -> int:
-        """Shards per layer."""
+        """Shards per layer and view."""
         return math.ceil(self.rows / self.shard_size)
 
     @property
@@ -140,6 +143,8 @@ class ExtractionPlan:
         """Return the plan as plain values, as `bottleneck plan` prints them in JSON."""
         return {
             "rows": self.rows,
+            "views": self.views,
+            "passes": self.rows * self.views,
             "shard_size": self.shard_size,
             "shards": self.shards,
             "shard_bytes": self.shard_bytes,
@@ -166,10 +171,12 @@ class ExtractionPlan:
 
     def __str__(self) -> str:
         measured = self.throughput
+        passes = f"{self.views} views of each, {self.rows * self.views} forward passes, "
+        views, of_view = (passes, " for each view") if self.views > 1 else ("", "")
         lines = [
             *([str(self.images)] if self.images else []),
-            f"{self.rows} images, shards a layer: {self.shards}, of up to {self.shard_size} rows "
-            f"and {format_size(self.shard_bytes)}",
+            f"{self.rows} images, {views}shards a layer: {self.shards}{of_view}, of up to "
+            f"{self.shard_size} rows and {format_size(self.shard_bytes)}",
             format_table(
                 ["layer", "code", "bytes/image", "all"],
                 (

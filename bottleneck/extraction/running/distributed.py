@@ -16,11 +16,11 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from bottleneck.backbones import is_weights_file
-from bottleneck.cache import Cache, cache_fingerprint, open_cache
+from bottleneck.cache import Cache, Series, cache_fingerprint, open_cache
 from bottleneck.data import ImageSource
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.extraction.running.local import LocalRunner
-from bottleneck.extraction.running.work import MissingShards
+from bottleneck.extraction.running.work import MissingShards, layers_of
 from bottleneck.extraction.setup.loading import load_matching_backbone
 from bottleneck.runtime import (
     Executor,
@@ -35,13 +35,13 @@ from bottleneck.spec import ModelReference
 
 
 class ShardTask(NamedTuple):
-    """A shard to make: the layers that lack it, and its number."""
+    """A shard to make: the series that lack it, and its number."""
 
-    layers: tuple[str, ...]
+    series: tuple[Series, ...]
     shard: int
 
     def __str__(self) -> str:
-        return f"shard {self.shard} of {', '.join(self.layers)}"
+        return f"shard {self.shard} of {', '.join(map(str, self.series))}"
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class ShardResult:
     Attributes
     ----------
     rows : int
-        Images that were encoded.
+        Images that were encoded; one counts once for each view.
     seconds : dict of str to float
         The time of each stage.
     max_batch_size : int or None
@@ -94,7 +94,7 @@ class WorkerJob:
         """Describe the job of a cache that is on the disk."""
         path = cache.path.resolve()
         example = images.with_table(cache.images.take(np.flatnonzero(cache.images.exists)[:1]))
-        own = dataclasses.replace(compute, executor=None)  # an executor cannot be pickled
+        own = dataclasses.replace(compute, executor=None, on_progress=None)  # cannot be pickled
         return cls(path, cache_fingerprint(path), example, reference, own)
 
     def make(self, task: ShardTask) -> ShardResult:
@@ -107,8 +107,8 @@ class WorkerJob:
         """
         with _LOCK:  # of shards that begin at the same time, one loads the network for all
             runner = _load_runner(self)
-            runner.encoder(task.layers)
-        rows = sum(runner.make({task.layers: [task.shard]}))
+            runner.encoder(layers_of(task.series))
+        rows = sum(runner.make({task.series: [task.shard]}))
         return ShardResult(rows, runner.stats.timer.drain(), runner.stats.max_batch_size)
 
     def missing_on_worker(self) -> str:
@@ -158,13 +158,13 @@ class DistributedRunner:
 
         Parameters
         ----------
-        missing : dict of tuple of str to list of int
-            Shards by the names of the layers that lack them.
+        missing : dict of tuple of Series to list of int
+            Shards by the series that lack them.
 
         Yields
         ------
         int
-            Images that were encoded, shard by shard.
+            Images that were encoded, shard by shard; an image counts once for each view.
 
         Raises
         ------
@@ -178,7 +178,7 @@ class DistributedRunner:
         if not missing:
             return
         require_shared_paths(self._executor, self._job.missing_on_worker)
-        tasks = [ShardTask(layers, shard) for layers, shards in missing.items() for shard in shards]
+        tasks = [ShardTask(series, shard) for series, shards in missing.items() for shard in shards]
         finished = 0
         with defer_stop():
             for _, result in self._executor.map_unordered(self._job.make, tasks):

@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bottleneck.backbones import Backbone, BatchRunner, Layer
-from bottleneck.data import ImageSource, decode_image, pixel_limit, resize_and_crop
+from bottleneck.data import ImageSource, decode_image, make_view, pixel_limit
 from bottleneck.errors import ImageError, NonFiniteCodesError
 from bottleneck.runtime import RunStats, available_cpus, sha256
-from bottleneck.spec import Spec
+from bottleneck.spec import Spec, ViewRecipe
 
 _BATCHES_AHEAD = 2  # decoded while all of the network's threads are busy: hides one, bounds memory
 
 
 @dataclass(frozen=True)
 class EncodedBatch:
-    """The codes of a batch of images, in the order of the rows that were asked for.
+    """The codes of a batch of images at one view, in the order of the rows that were asked for.
 
     Attributes
     ----------
@@ -36,6 +36,8 @@ class EncodedBatch:
         SHA-256 of the image's bytes; empty if they could not be read.
     codes : dict of str to ndarray of float32, shape (n, ...)
         By layer; zeros in rows that are not valid.
+    view : int
+        Number of the view; 0 is the image itself.
     """
 
     row: NDArray[np.int64]
@@ -43,6 +45,15 @@ class EncodedBatch:
     reason: list[str]
     image_sha256: list[str]
     codes: dict[str, NDArray[np.float32]]
+    view: int = 0
+
+
+@dataclass(frozen=True)
+class _Views:
+    """The views to make of each image."""
+
+    numbers: Sequence[int]
+    recipe: ViewRecipe | None
 
 
 @dataclass(frozen=True)
@@ -132,17 +143,27 @@ class Encoder:
         source: ImageSource,
         batches: Iterable[Sequence[int]],
         *,
+        views: Sequence[int] = (0,),
+        recipe: ViewRecipe | None = None,
         workers: int | None = None,
         max_pixels: int | None = None,
     ) -> Generator[EncodedBatch, None, None]:
         """Yield the codes of batches of images, in order.
+
+        An image is read and decoded once for all its views. Each view of a batch is a forward pass
+        of its own, so that its codes do not depend on which other views are made.
 
         Parameters
         ----------
         source : ImageSource
             The images.
         batches : iterable of sequences of int
-            Rows of the source's table. Each batch is one forward pass: its size bounds the memory.
+            Rows of the source's table. Each batch is one forward pass for each view: its size
+            bounds the memory.
+        views : sequence of int
+            Numbers of the views to encode.
+        recipe : ViewRecipe, optional
+            How views are made, if there are others than view 0.
         workers : int, optional
             Threads that read files ahead, and for a GPU those that decode. The default is one per
             core. On a CPU the network's own threads decode: there are as many as cores, so that no
@@ -153,7 +174,7 @@ class Encoder:
         Yields
         ------
         EncodedBatch
-            One per batch, in the given order.
+            For each batch, in the given order, one for each of `views`, in their order.
 
         Raises
         ------
@@ -163,10 +184,11 @@ class Encoder:
             Not even one image fits into the device's memory.
         """
         ahead: deque[Future[EncodedBatch]] = deque()
+        wanted = _Views(views, recipe)
         with pixel_limit(max_pixels), self._threads(workers or available_cpus()) as threads:
             for batch in batches:
-                ahead.append(self._begin(source, batch, threads))
-                if len(ahead) >= self.runner.parallel_batches + _BATCHES_AHEAD:
+                ahead += self._begin(source, batch, wanted, threads)
+                while len(ahead) >= self.runner.parallel_batches + _BATCHES_AHEAD:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
@@ -182,15 +204,20 @@ class Encoder:
                     yield _Threads(readers, decoders, network)
 
     def _begin(
-        self, source: ImageSource, batch: Sequence[int], threads: _Threads
-    ) -> Future[EncodedBatch]:
-        images = self.runner.allocate_batch(len(batch), self.transform.crop)
+        self, source: ImageSource, batch: Sequence[int], views: _Views, threads: _Threads
+    ) -> list[Future[EncodedBatch]]:
+        size = self.transform.crop
+        images = [self.runner.allocate_batch(len(batch), size) for _ in views.numbers]
         reading = [threads.readers.submit(self._read, source, row) for row in batch]
+        pixels = zip(*(view.numpy() for view in images), strict=True)  # of each image, all views
         decoding = [
-            threads.decoders.submit(self._decode, file, pixels)
-            for file, pixels in zip(reading, images.numpy(), strict=True)
+            threads.decoders.submit(self._decode, file, views, targets)
+            for file, targets in zip(reading, pixels, strict=True)
         ]
-        return threads.network.submit(self._encode, source, decoding, images)
+        return [
+            threads.network.submit(self._encode, source, decoding, batch_of_view, view)
+            for view, batch_of_view in zip(views.numbers, images, strict=True)
+        ]
 
     def _read(self, source: ImageSource, row: int) -> _Read:
         with self.stats.timer.measure("read"):
@@ -200,18 +227,26 @@ class Encoder:
                 return _Read(row, b"", "", str(error))
             return _Read(row, data, sha256(data), "")
 
-    def _decode(self, reading: Future[_Read], pixels: NDArray[np.uint8]) -> _Decoded:
+    def _decode(
+        self, reading: Future[_Read], views: _Views, targets: Sequence[NDArray[np.uint8]]
+    ) -> _Decoded:
         with self._measure_wait():
             file = reading.result()
-            reason = file.reason or self._decode_into(pixels, file.data)
+            reason = file.reason or self._decode_into(targets, views, file)
             return _Decoded(file.row, file.sha256, reason)
 
-    def _decode_into(self, pixels: NDArray[np.uint8], data: bytes) -> str:
+    def _decode_into(self, targets: Sequence[NDArray[np.uint8]], views: _Views, file: _Read) -> str:
         with self.stats.timer.measure("decode"):
             try:
-                pixels[...] = resize_and_crop(
-                    decode_image(data, self.transform.range), self.transform
-                )
+                pixels = decode_image(file.data, self.transform.range)
+                for target, view in zip(targets, views.numbers, strict=True):
+                    target[...] = make_view(
+                        pixels,
+                        self.transform,
+                        view=view,
+                        recipe=views.recipe,
+                        image_sha256=file.sha256,
+                    )
             except ImageError as error:
                 return str(error)
             return ""
@@ -220,7 +255,7 @@ class Encoder:
         return self.stats.timer.measure("wait") if self.runner.uses_all_cpus else nullcontext()
 
     def _encode(
-        self, source: ImageSource, decoding: list[Future[_Decoded]], images: Tensor
+        self, source: ImageSource, decoding: list[Future[_Decoded]], images: Tensor, view: int
     ) -> EncodedBatch:
         with self.stats.timer.measure("wait"):
             decoded = [future.result() for future in decoding]
@@ -235,6 +270,7 @@ class Encoder:
             reason=[image.reason for image in decoded],
             image_sha256=[image.sha256 for image in decoded],
             codes=codes,
+            view=view,
         )
 
     def _run_network(

@@ -10,7 +10,7 @@ from bottleneck.data import ImageSource
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.extraction.running.encoder import Encoder
 from bottleneck.extraction.running.pipeline import write_shards
-from bottleneck.extraction.running.work import MissingShards
+from bottleneck.extraction.running.work import MissingShards, layers_of
 from bottleneck.runtime import RunStats
 
 
@@ -60,16 +60,16 @@ class LocalRunner:
 
         Parameters
         ----------
-        missing : dict of tuple of str to list of int
-            Shards by the names of the layers that lack them.
+        missing : dict of tuple of Series to list of int
+            Shards by the series that lack them.
 
         Raises
         ------
         BackboneError, PrecisionError
             The network does not give codes.
         """
-        for layers in missing:
-            self.encoder(layers)
+        for series in missing:
+            self.encoder(layers_of(series))
 
     def use(self, cache: Cache) -> None:
         """Make shards of the cache as it is on the disk now; its spec is the same."""
@@ -80,13 +80,13 @@ class LocalRunner:
 
         Parameters
         ----------
-        missing : dict of tuple of str to list of int
-            Shards by the names of the layers that lack them.
+        missing : dict of tuple of Series to list of int
+            Shards by the series that lack them.
 
         Yields
         ------
         int
-            Images that were encoded, batch by batch.
+            Images that were encoded, batch by batch; an image counts once for each view.
 
         Raises
         ------
@@ -95,9 +95,10 @@ class LocalRunner:
         StopRequested
             A stop was requested. The shard in progress was finished.
         """
-        for layers, shards in missing.items():
+        for series, shards in missing.items():
+            encoder = self.encoder(layers_of(series))
             yield from write_shards(
-                self._cache, shards, self.encoder(layers), self._images, self._compute
+                self._cache, series, shards, encoder, self._images, compute=self._compute
             )
 
     def encoder(self, layers: tuple[str, ...]) -> Encoder:

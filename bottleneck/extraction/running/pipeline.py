@@ -10,10 +10,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bottleneck.cache import Cache, ShardData, choose_dtype, require_bound, write_shard
+from bottleneck.cache import (
+    Cache,
+    Series,
+    ShardData,
+    choose_dtype,
+    require_bound,
+    write_shard,
+)
 from bottleneck.data import ImageSource
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.extraction.running.encoder import EncodedBatch, Encoder
+from bottleneck.extraction.running.work import views_of
 from bottleneck.runtime import StageTimer, defer_stop, raise_if_stop_requested
 
 _SHARDS_IN_FLIGHT = 2  # one being written while the next fills
@@ -21,9 +29,11 @@ _SHARDS_IN_FLIGHT = 2  # one being written while the next fills
 
 def write_shards(
     cache: Cache,
+    series: Sequence[Series],
     shards: Sequence[int],
     encoder: Encoder,
     images: ImageSource,
+    *,
     compute: ComputeOptions,
 ) -> Iterator[int]:
     """Make shards one after another, without a pause between them.
@@ -32,10 +42,12 @@ def write_shards(
     ----------
     cache : Cache
         The cache on the disk.
+    series : sequence of Series
+        The series that lack them.
     shards : sequence of int
         Numbers of the shards to make.
     encoder : Encoder
-        Of the layers that lack them.
+        Of the layers of these series.
     images : ImageSource
         The images, in the order of the cache's rows.
     compute : ComputeOptions
@@ -44,7 +56,7 @@ def write_shards(
     Yields
     ------
     int
-        Images that were encoded, batch by batch.
+        Images that were encoded, batch by batch; an image counts once for each view.
 
     Raises
     ------
@@ -54,16 +66,24 @@ def write_shards(
         A stop was requested. The shard in progress was finished, and others are missing.
     """
     size = compute.batch_size or encoder.runner.default_batch_size
+    views = views_of(series)
     plan = [(shard, rows) for shard in shards for rows in _batches(cache.rows(shard), size)]
     costs = {layer.name: layer.cost for layer in encoder.layers}
-    batches = (rows for _, rows in plan)
-    stream = encoder.encode(images, batches, workers=compute.workers, max_pixels=compute.max_pixels)
+    stream = encoder.encode(
+        images,
+        (rows for _, rows in plan),
+        views=views,
+        recipe=cache.view_recipe,
+        workers=compute.workers,
+        max_pixels=compute.max_pixels,
+    )
     parts: list[EncodedBatch] = []
     with defer_stop(), _WriteBehind(encoder.stats.timer) as writer, closing(stream):
-        for (shard, rows), batch in zip(plan, stream, strict=True):
+        expected = ((shard, rows, view) for shard, rows in plan for view in views)
+        for (shard, rows, view), batch in zip(expected, stream, strict=True):
             parts.append(batch)
-            if rows.stop == cache.rows(shard).stop:
-                writer.submit(_write_task(cache, shard, parts, costs))
+            if rows.stop == cache.rows(shard).stop and view == views[-1]:
+                writer.submit(_write_task(cache, series, shard, parts, costs))
                 parts = []
             yield len(rows)
             if not parts and shard != shards[-1]:
@@ -77,17 +97,22 @@ def _batches(rows: range, size: int) -> Iterator[range]:
 
 
 def _write_task(
-    cache: Cache, shard: int, parts: list[EncodedBatch], costs: dict[str, float]
+    cache: Cache,
+    series: Sequence[Series],
+    shard: int,
+    parts: list[EncodedBatch],
+    costs: dict[str, float],
 ) -> Callable[[], None]:
     def write() -> None:
         require_bound(cache)
-        for layer in parts[0].codes:
+        for each in series:
+            of_view = [part for part in parts if part.view == each.view]
             write_shard(
-                cache.shard_path(layer, shard),
-                _concatenate(cache, shard, layer, parts),
+                cache.shard_path(each, shard),
+                _concatenate(cache, shard, each.layer, of_view),
                 manifest=cache.manifest,
-                layer=layer,
-                cost=costs[layer],
+                layer=each,
+                cost=costs[each.layer],
             )
 
     return write

@@ -60,8 +60,12 @@ def test_a_torchscript_program_is_named(tmp_path: Path) -> None:
         (b"\n<!DOCTYPE html><html><head><title>Sign in</title>", ["web page", "link"]),
         ("<html><body>Quota exceeded: für heute</body>".encode("latin-1"), ["web page"]),
         (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code>", ["XML", "logged in"]),
-        (b'{"weight_map": {"conv1.weight": "model-00001.safetensors"}}', ["JSON", "weight_map"]),
+        (
+            b'{"weight_map": {"conv1.weight": "model-00001.safetensors"}}',
+            ["index", "several files"],
+        ),
         ("epoch 3, Genauigkeit 91 %, größer".encode(), ["is text", "epoch 3"]),
+        (b"\x08\x08\x12\x07pytorch\x1a\x052.1.0", ["ONNX", "exported from"]),
         (b"\x89HDF\r\n\x1a\n" + bytes(64), ["HDF5"]),
         (b"\x93NUMPY\x01\x00", ["NumPy"]),
         (b"\x1f\x8b\x08\x00" + bytes(64), ["gzip", "unpack it"]),

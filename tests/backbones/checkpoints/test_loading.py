@@ -86,6 +86,7 @@ def test_weights_without_batch_counts_load(tmp_path: Path) -> None:
 
 def test_counts_of_operations_are_passed_over(tmp_path: Path) -> None:
     counts = {"layer1.total_ops": torch.zeros(1), "layer1.0.total_params": torch.zeros(1)}
+    counts["n_averaged"] = torch.tensor(5)
     torch.save(weights() | counts, tmp_path / "w.pth")
     assert load(tmp_path / "w.pth")[1].misfits == ()
 

@@ -190,6 +190,20 @@ def test_nothing_that_fits_is_refused_with_the_keys_that_were_seen() -> None:
     assert message in str(caught.value)
 
 
+def test_other_names_of_the_same_shapes_are_shown_in_pairs() -> None:
+    def renamed(state: State) -> list[Entry]:
+        kept = [value for name, value in state.items() if "num_batches" not in name]
+        return entries({f"part{i}_w": value for i, value in enumerate(kept)})
+
+    with pytest.raises(
+        WeightsError, match=r"rename.*'part0_w' to 'layer1\.0\.weight', 'part1_w' to"
+    ):
+        match(Plain(), renamed(weights()))
+    backwards = dict(reversed(weights().items()))
+    with pytest.raises(WeightsError, match="name the model that these weights belong to"):
+        match(Plain(), renamed(backwards))
+
+
 def test_names_without_a_shape_that_fits_are_refused_with_the_first() -> None:
     other = {name: torch.zeros(1, 9) for name in weights() if "num_batches" not in name}
     message = r"'layer1.0.weight' is \(1, 9\) in the file and \(6, 3, 3, 3\) in the network"

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 import torch
@@ -140,7 +141,8 @@ def test_every_truncation_is_refused_as_damage(tmp_path: Path, archive: bool) ->
 @pytest.mark.parametrize(
     ("value", "holds"),
     [([1, 2], "a list"), (torch.zeros(3), "a Tensor"), ({0: torch.zeros(3)}, "no names"),
-     ({"epoch": 3, "loss": 0.1}, "'epoch', 'loss'")],
+     ({"epoch": 3, "loss": 0.1}, "'epoch', 'loss'"),
+     ({"w": np.zeros(2), "b": np.zeros(2)}, "'w' and the others, which are no tensors")],
 )  # fmt: skip
 def test_a_file_without_a_state_dict_says_what_it_holds(
     tmp_path: Path, value: Any, holds: str

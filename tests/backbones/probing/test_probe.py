@@ -27,8 +27,10 @@ def truncated(network: nn.Module, *names: str) -> TruncatedNetwork:
     [
         (brought.always_dropout, "two", r"'two'.*Wired\.forward, after 'one', draws random numb"),
         (brought.drop_path, "end", r"'end'.*'drop' \(DropPath\) draws random numbers.*training"),
+        (brought.rare_depth, "end", r"'end'.*Wired\.forward draws random numbers"),
         (brought.counting, "end", r"'end'.*Wired\.forward.* changes from pass to pass"),
         (brought.batch_statistics, "end", r"'end'.*'norm' \(BatchNorm2d\) uses statistics of the"),
+        (brought.below_the_maximum, "end", r"'end'.*Wired\.forward.* uses statistics of the batch"),
         (brought.centred_batch, "end", r"'end'.*Wired\.forward uses statistics of the batch"),
     ],
 )
@@ -39,6 +41,12 @@ def test_what_is_no_function_of_the_image_is_refused_and_says_why(
         probe(truncated(make(), layer), SIDE)
     assert "\n" not in str(caught.value)
     assert "is no function of the image" in str(caught.value)
+
+
+def test_a_layer_that_is_skipped_at_random_says_so() -> None:
+    words = "did not reach layer block in a second pass.*random numbers.*training"
+    with pytest.raises(BackboneError, match=words):
+        probe(truncated(brought.rare_depth(), "block"), SIDE)
 
 
 @pytest.mark.parametrize("make", [brought.always_dropout, brought.batch_statistics])
@@ -93,7 +101,7 @@ def test_a_layer_whose_first_axis_is_not_the_images_is_not_listed() -> None:
     assert [layer.name for layer in list_layers(tokens, SIDE)] == ["one"]
 
 
-def test_three_images_pass_the_network() -> None:
+def test_each_image_passes_the_network_alone_and_beside_the_other() -> None:
     seen: list[int] = []
     network = frozen(Plain())
     whole = truncated(network, "layer2")
@@ -101,7 +109,7 @@ def test_three_images_pass_the_network() -> None:
         lambda _module, inputs: seen.append(len(inputs[0]))
     )
     probe(whole, SIDE)
-    assert sorted(seen) == [1, 2]
+    assert sorted(seen) == [1, 1, 2]
 
 
 def test_random_numbers_of_the_process_are_untouched() -> None:

@@ -11,8 +11,10 @@ import torchvision
 from torch import Tensor, nn
 
 from bottleneck.backbones.backbone import load_backbone
+from bottleneck.backbones.inference.truncated import TruncatedNetwork
 from bottleneck.backbones.sources.torchscript import ScriptedNetwork
 from bottleneck.errors import BackboneError
+from tests.helpers.brought_networks import build, conv
 from tests.helpers.tiny_networks import Plain
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # that TorchScript is deprecated
@@ -148,3 +150,29 @@ def test_a_network_of_one_channel() -> None:
     backbone = load_backbone(torch.jit.script(network), transform={"crop": 16, "resize": 16})
     assert backbone.notes([])
     assert [layer.shape for layer in backbone.layers] == [(4, 14, 14)] * 2
+
+
+def test_a_scripted_part_of_a_plain_network_is_a_layer() -> None:
+    torch.manual_seed(2)
+    part = nn.Sequential(nn.Conv2d(6, 6, 3, padding=1), nn.ReLU())
+    network = build(
+        lambda m, x: m.end(m.part(m.part(m.stem(x)))), stem=conv(), part=part, end=conv(6)
+    )
+    expected = list(outputs(network, ["part", "end"], images := torch.randn(2, 3, 16, 16)).values())
+    network._modules["part"] = torch.jit.script(part)
+    backbone = load_backbone(network, transform={"crop": 16, "resize": 16})
+    assert [layer.name for layer in backbone.layers] == ["stem", "part", "part_1", "end"]
+    codes = TruncatedNetwork(
+        copy.deepcopy(backbone.network), backbone.layers[1:], relu=False, pool="none"
+    )(images)
+    for found, output in zip(codes.values(), expected, strict=True):
+        torch.testing.assert_close(found, output)
+    assert "part.0.weight" in backbone.network.state_dict()
+
+
+def test_a_scripted_part_with_another_program_is_another_network() -> None:
+    names = {
+        load_backbone(nn.Sequential(torch.jit.script(p), conv())).model
+        for p in (nn.ReLU(), nn.SiLU())
+    }
+    assert len(names) == 2

@@ -79,3 +79,12 @@ def test_the_digest_leaves_out_what_it_is_told_to() -> None:
     with torch.no_grad():
         network.fc.weight.add_(1)
     assert digest_weights(network, {"fc.weight"}) == before != digest_weights(network)
+
+
+def test_the_digest_sees_the_values_of_sparse_tensors() -> None:
+    digests = set()
+    for value in (1.0, 2.0):
+        network = nn.Module()
+        network.register_buffer("graph", torch.diag(torch.tensor([value, 0.0])).to_sparse())
+        digests.add(digest_weights(network))
+    assert len(digests) == 2

@@ -329,3 +329,78 @@ def test_codes_are_the_callers_own() -> None:
     run(graph, images())
     assert all(torch.equal(first[name], kept[name]) for name in names)
     assert len({value.data_ptr() for value in first.values()}) == len(names)
+
+
+# Sizes, which are numbers, and functions that are modules
+
+
+class _PadsLikeTensorFlow(nn.Conv2d):
+    """Computes its padding from the size of the map, as timm's networks of TensorFlow do."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        lack = [max((-(-s // stride) - 1) * stride + kernel - s, 0) for s in x.shape[-2:]]
+        x = F.pad(x, (lack[1] // 2, lack[1] - lack[1] // 2, lack[0] // 2, lack[0] - lack[0] // 2))
+        return F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+
+class _NormAct(nn.BatchNorm2d):
+    """A batch norm as a function, with an activation in place, as timm has them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        tensors = (self.running_mean, self.running_var, self.weight, self.bias)
+        return F.relu(F.batch_norm(x, *tensors, training=False, eps=self.eps), inplace=True)
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_padding_by_the_size_of_the_map_is_traced_and_fused(dtype: torch.dtype) -> None:
+    network = frozen(
+        nn.Sequential(_PadsLikeTensorFlow(3, 6, 3, 2), _NormAct(6), conv(), norm(), nn.ReLU())
+    )
+    graph = assert_alike(network, ["1", "4"], dtype)
+    assert steps(graph)[:2] == ["pad", "Convolution"]
+    assert not {"conv2d", "batch_norm", "BatchNorm2d"} & set(steps(graph))
+
+
+@pytest.mark.parametrize(
+    "wiring",
+    [
+        lambda m, x: m.one(x if x.shape[-1] % 4 == 0 else x * 2),
+        lambda m, x: m.one(x)[:, : x.size(-1) // 2] if x.dim() == 4 == x.ndim else x,
+        lambda m, x: m.one(x).reshape(x.shape[0] * 2, 3, *x.shape[2:]).view(len_of(x), 6, -1),
+        lambda m, x: m.one(x).permute(2, 3, 0, 1).reshape(-1, x.size()[0], 6).transpose(0, 1),
+        lambda m, x: m.one(x) * float(x.shape[2]) ** -0.5,
+        lambda m, x: m.one(x) + torch.arange(6.0).view(1, 6, 1, 1)[:, : m.one(x).shape[1]],
+    ],
+)
+def test_sizes_are_numbers_but_for_that_of_the_images(
+    wiring: Callable[[Any, Tensor], Tensor],
+) -> None:
+    graph = assert_alike(
+        frozen(Wired(lambda m, x: m.end(wiring(m, x)), one=conv(3), end=nn.Identity())), ["end"]
+    )
+    assert graph is not None
+
+
+def len_of(x: Tensor) -> Any:
+    return x.shape[0]
+
+
+def test_a_branch_on_the_number_of_images_is_not_traced() -> None:
+    network = frozen(
+        Wired(lambda m, x: m.end(m.one(x) if x.shape[0] > 1 else x), one=conv(3, 3), end=conv(3))
+    )
+    assert traced(network, ["end"]) is None
+
+
+def test_batch_norm_by_statistics_of_the_batch_stays_a_function() -> None:
+    network = frozen(
+        Wired(
+            lambda m, x: m.end(F.batch_norm(m.one(x), None, None, training=True)),
+            one=conv(3),
+            end=conv(),
+        )
+    )
+    graph = traced(network, ["end"])
+    assert isinstance(graph, fx.GraphModule)
+    assert "batch_norm" in steps(graph)

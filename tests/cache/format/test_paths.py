@@ -6,11 +6,12 @@ from hypothesis import strategies as st
 
 from bottleneck.cache.format.paths import (
     files_in,
-    layer_dir,
-    list_layer_dirs,
+    list_series,
     list_shards,
+    series_dir,
     shard_path,
 )
+from bottleneck.cache.format.series import Series
 
 
 def stand(folder: Path, *places: str) -> None:
@@ -72,11 +73,20 @@ def test_only_what_stands_in_its_place_is_a_shard(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_is_empty(tmp_path: Path) -> None:
     assert list_shards(tmp_path / "gone") == []
     assert files_in(tmp_path / "gone") == []
-    assert list_layer_dirs(tmp_path) == []
+    assert list_series(tmp_path) == []
 
 
 def test_a_layers_folder_goes_back_to_its_name(tmp_path: Path) -> None:
     names = ["block/é", "features.12", "a%2Fb", "ü\n"]
     for name in names:
-        layer_dir(tmp_path, name).mkdir(parents=True)
-    assert list_layer_dirs(tmp_path) == sorted(names)
+        series_dir(tmp_path, name).mkdir(parents=True)
+    assert list_series(tmp_path) == [Series(name) for name in sorted(names)]
+
+
+def test_a_view_has_a_folder_that_no_layers_name_could_have(tmp_path: Path) -> None:
+    for series in (Series("a@1"), Series("a", 2), Series("b@1", 1)):
+        series_dir(tmp_path, series).mkdir(parents=True)
+    for name in ("c@0", "c@01", "c@x", "c@1@1", "c@٣", "c@1000", "@1"):
+        (tmp_path / "codes" / name).mkdir()
+    a, b = ([Series(name, view) for view in range(n)] for name, n in (("a", 3), ("b@1", 2)))
+    assert list_series(tmp_path) == [*a, Series("a@1"), *b]

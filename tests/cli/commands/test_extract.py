@@ -964,7 +964,7 @@ def test_a_download_does_not_mix_with_the_json(
 
 SLOW = """
 import time
-from tests.helpers.tiny_networks import Plain
+from tiny_networks import Plain
 
 class Slow(Plain):
     def forward(self, x):

@@ -13,7 +13,6 @@ from safetensors import safe_open
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import LinearSVC
 
 from bottleneck.cache.store import Cache
@@ -21,7 +20,7 @@ from bottleneck.cli.types import Size
 from bottleneck.runtime.scheduler import ArrayTask
 from tests.helpers import cli
 from tests.helpers.cli import contents, refused, stored, tiny_cache
-from tests.helpers.datasets import clouds, written_cache
+from tests.helpers.datasets import SCALERS, clouds, written_cache
 from tests.helpers.fixture_types import Extract, Run
 from tests.helpers.photographs import write_photographs
 
@@ -53,7 +52,7 @@ def _data(cache: Path, split: str) -> tuple[NDArray[np.float64], NDArray[np.str_
 
 MODELS = {"svm": LinearSVC, "softmax": LogisticRegression}
 OPTIONS = {"svm": {"random_state": 0}, "softmax": {}}
-PREPARE = {"standardize": StandardScaler(), "l2": Normalizer(), "none": "passthrough"}
+PREPARE = {name: make() for name, make in SCALERS.items()}
 
 
 def _sklearn(clf: str, c: float, preprocess: str = "standardize", **options: Any) -> Any:
@@ -69,6 +68,21 @@ def _fit(run: Run, cache: Path, *options: object) -> dict[str, Any]:
 
 
 # What it finds
+
+
+def test_several_layers_make_one_head(run: Run, cache: Path) -> None:
+    options = ("--clf", "svm", "--c", "0.1", "--cv", "2", "--scaling", "sqrt")
+    found = _fit(run, cache, *options, "--layer", "all")
+    assert (found["layers"], found["layer"]) == (["layer2", "layer3"], "layer2 + layer3")
+    assert (found["preprocess"], found["views"]) == ("sqrt", 1)
+    assert sum(found["shares"].values()) == pytest.approx(1)
+    assert found["head"] == "head-svm-layer2+layer3.safetensors"
+    text = run("fit", cache, *options, "--layer", "layer3", "--layer", "layer2").stdout
+    assert "svm on layer3 + layer2: " in text
+    assert "share of each layer  layer3 " in text
+    assert "saved head-svm-layer3+layer2.safetensors" in text
+    judged = run("evaluate", found["head"], cache, "--json")
+    assert json.loads(judged.stdout)["heldout"] == found["heldout"]
 
 
 def test_json_has_what_is_promised(run: Run, hard: Path) -> None:
@@ -229,7 +243,7 @@ def test_preprocessing_can_be_left_to_the_folds(run: Run, hard: Path) -> None:
     text = run(
         "fit", hard, "--clf", "svm", "--c", "0.1", "--preprocess", "auto", "--overwrite"
     ).stdout
-    assert [line.split()[0] for line in text.splitlines()[:4]] == ["preprocess", *PREPARE]
+    assert [line.split()[0] for line in text.splitlines()[:5]] == ["preprocess", *PREPARE]
 
 
 def test_the_search_can_be_kept(run: Run, hard: Path) -> None:
@@ -288,8 +302,16 @@ def test_a_csv_asks_the_same_codes_another_question(run: Run, hard: Path, tmp_pa
     assert (found["train"], found["heldout"]["n"]) == (40, 20)
     assert found["heldout"]["classes"] == ["even", "odd"]
     split = [(*row, "val" if i % 4 == 0 else "train") for i, row in enumerate(rows)]
-    labels = _labels(tmp_path / "labels.csv", [("path", "label", "split"), *split])
+    labels = _labels(tmp_path / "labels.csv", [("path", "class", "split"), *split])
+    done = run("fit", hard, "--clf", "svm", "--c", "1", "--labels", labels, "--overwrite")
+    assert done.stderr.splitlines()[:3] == [
+        f"labels from {labels}: path, label, split of 60 images",
+        "60 images, 2 classes, train 45, val 15",
+        "columns by their usual names: 'class' is label",
+    ]
+    assert "labels from" not in done.stdout
     found = _fit(run, hard, "--clf", "svm", "--c", "1", "--labels", labels, "--overwrite")
+    assert found["labels"]["rows"] == 60
     assert (found["train"], found["heldout"]["split"], found["heldout"]["n"]) == (45, "val", 15)
 
 
@@ -368,7 +390,7 @@ REFUSED: list[tuple[list[str], list[str]]] = [
     (["--cv", "0"], ["--cv 0", "--c"]),
     (["--cv", "0", "--c", "1,2"], ["--cv 0", "2 values", "--c"]),
     (["--preprocess", "whiten"], ["'whiten'", "standardize"]),
-    (["--cv", "0", "--c", "1", "--preprocess", "auto"], ["--cv 0", "--preprocess standardize"]),
+    (["--cv", "0", "--c", "1", "--preprocess", "auto"], ["--cv 0", "--scaling standardize"]),
     (["--class-weight", "equal"], ["'equal'", "balanced"]),
     (["--metric", "loss"], ["'loss'", "accuracy", "balanced", "macro_f1"]),
     (["--rule", "2se"], ["'2se'", "best", "1se"]),

@@ -29,6 +29,7 @@ def test_json_says_what_the_shards_hold(run: Run, cache: Path) -> None:
             "done": len(codes),
             "missing": 0,
             "rejected": 0,
+            "views": 1,
             "shape": list(codes.shape[1:]),
             "dtype": str(codes.dtype),
             "bytes": sum(file.stat().st_size for file in files),

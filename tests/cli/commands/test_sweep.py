@@ -51,12 +51,15 @@ def test_json_is_a_list_of_what_fit_says_with_size_and_work(run: Run, cache: Pat
     assert [(row["layer"], row["clf"]) for row in rows] == [
         *(("layer2", "svm"), ("layer2", "softmax")),
         *(("layer3", "svm"), ("layer3", "softmax")),
+        *(("all layers", "svm"), ("all layers", "softmax")),
     ]
     for row in rows:
-        fit = run("fit", cache, "--clf", row["clf"], "--layer", row["layer"], *QUICK, "--json")
+        layers = [word for layer in row["layers"] for word in ("--layer", layer)]
+        fit = run("fit", cache, "--clf", row["clf"], *layers, *QUICK, "--json")
         alone = json.loads(fit.stdout)
         assert alone.pop("head")
-        own = {"size": {"layer2": 8, "layer3": 10}[row["layer"]], "work": shares[row["layer"]]}
+        size = {"layer2": 8, "layer3": 10, "all layers": 18}[row["layer"]]
+        own = {"layer": row["layer"], "size": size, "work": shares[row["layers"][-1]]}
         recommended = row.pop("recommended")
         assert type(recommended) is bool
         assert row | {"seconds": 0} == alone | own | {"seconds": 0}
@@ -69,7 +72,7 @@ def test_exactly_one_row_is_recommended(run: Run, cache: Path) -> None:
 
 def test_the_images_and_the_network_are_not_needed(run: Run, cache: Path, photos: Path) -> None:
     shutil.rmtree(photos)
-    assert len(_sweep(run, cache, *QUICK)) == 4
+    assert len(_sweep(run, cache, *QUICK)) == 6
 
 
 def test_torch_and_matplotlib_are_not_loaded(cache: Path, tmp_path: Path) -> None:
@@ -93,7 +96,7 @@ def test_torch_and_matplotlib_are_not_loaded(cache: Path, tmp_path: Path) -> Non
 
 def _cells(result: Result) -> list[list[str]]:
     table = result.stdout.split("\n\n")[0]
-    return [line.split() for line in table.splitlines()]
+    return [line.replace("all layers", "all_layers").split() for line in table.splitlines()]
 
 
 def test_the_table_has_every_row_and_an_asterisk_at_the_chosen_one(run: Run, cache: Path) -> None:
@@ -103,7 +106,7 @@ def test_the_table_has_every_row_and_an_asterisk_at_the_chosen_one(run: Run, cac
     assert " ".join(head) == "layer network code clf CV accuracy ± std val accuracy seconds"
     for line, row in zip(lines, rows, strict=True):
         assert line[:7] == [
-            row["layer"],
+            row["layer"].replace(" ", "_"),
             f"{row['work']:.1%}",
             str(row["size"]),
             row["clf"],
@@ -125,12 +128,12 @@ def test_a_sentence_ends_in_the_command_that_trains_it(run: Run, cache: Path) ->
     assert words[:3] == ["bottleneck", "fit", "a cache"]
     done = json.loads(run(*words[1:], "--json").stdout)
     (chosen,) = (line.split() for line in table.splitlines() if line.endswith("*"))
-    assert [done["layer"], done["clf"]] == [chosen[0], chosen[3]]
+    assert [done["layer"], done["clf"]] == [chosen[0], chosen[3]]  # one layer is the cheapest
     assert done["cv"]["folds"] == 2
     assert done["preprocess"] == "l2"
     assert chosen[4] == f"{done['cv']['mean']:.1%}"
     options = words[words.index("--layer") + 2 :]
-    expected = ["--c", "0.01,1.0", "--cv", "2", "--preprocess", "l2", "--class-weight", "balanced"]
+    expected = ["--c", "0.01,1.0", "--cv", "2", "--scaling", "l2", "--class-weight", "balanced"]
     assert options == expected
 
 
@@ -149,7 +152,7 @@ def test_a_cache_that_does_not_say_what_layers_need(run: Run, cache: Path) -> No
     forget_work(cache)
     assert {row["work"] for row in _sweep(run, cache, *QUICK)} == {None}
     result = run("sweep", cache, *QUICK)
-    assert [line[1] for line in _cells(result)[1:]] == ["-"] * 4
+    assert [line[1] for line in _cells(result)[1:]] == ["-"] * 6
     assert "does not say how much of the network" in result.stdout
     assert run("sweep", cache, *QUICK, "--plot", "a.svg").exit_code == 0
 
@@ -161,7 +164,11 @@ def test_without_splits_there_is_no_column_for_held_out_rows(
         write_photographs(tmp_path / "all" / label, 6, label=label)
     extract_tiny(tmp_path / "all")
     assert [row["heldout"] for row in _sweep(run, "cache", *QUICK)] == [None, None]
-    head = _cells(run("sweep", "cache", *QUICK))[0]
+    result = run("sweep", "cache", *QUICK)
+    assert "the best of 2 rows looks better than it is; nested cross-validation (--nested)" in (
+        result.stdout
+    )
+    head = _cells(result)[0]
     assert " ".join(head) == "layer network code clf CV accuracy ± std seconds"
 
 
@@ -175,6 +182,44 @@ def test_preprocessing_has_a_column_where_the_folds_chose_several(run: Run, cach
 def test_layers_and_classifiers_can_be_chosen(run: Run, cache: Path) -> None:
     rows = _sweep(run, cache, "--layer", "layer3", "--clf", "softmax", *QUICK)
     assert [(row["layer"], row["clf"]) for row in rows] == [("layer3", "softmax")]
+
+
+def test_views_have_a_row_of_their_own_unless_a_number_is_given(
+    run: Run, photos: Path, extract_tiny: Callable[..., Any]
+) -> None:
+    cost = {layer.name: layer.cost for layer in list_layers(plain(), 32)}["layer3"]
+    extract_tiny(photos, layers=["layer2", "layer3"], count=2)
+    rows = _sweep(run, "cache", "--clf", "svm", *QUICK)
+    assert [row["layer"] for row in rows] == [
+        *("layer2", "layer3", "all layers", "all layers, 2 views")
+    ]
+    assert [row["views"] for row in rows] == [1, 1, 1, 2]
+    assert rows[-1]["work"] == pytest.approx(2 * cost)
+    for option, names in [
+        ("1", ["layer2", "layer3", "all layers"]),
+        ("all", ["layer2, 2 views", "layer3, 2 views", "all layers, 2 views"]),
+    ]:
+        rows = _sweep(run, "cache", "--clf", "svm", *QUICK, "--views", option)
+        assert [row["layer"] for row in rows] == names
+    result = run("sweep", "cache", "--clf", "svm", *QUICK, "--plot", "views.svg")
+    command = shlex.split(result.stdout.split("`")[1])
+    assert "--views" in command
+    assert run(*command[1:]).exit_code == 0
+    refused(run("sweep", "cache", "--views", "none"), "'none' must be a number of views", code=2)
+    refused(run("fit", "cache", "--clf", "svm", "--layer", "all", "--views", "3"), "--views 3")
+
+
+def test_nested_says_what_the_choice_cost(run: Run, cache: Path) -> None:
+    result = run("sweep", cache, *QUICK, "--nested", "--clf", "svm")
+    assert "choosing among 3 rows cost" in result.stdout
+    assert "the held-out split val took no part in any choice" in result.stdout
+    assert "--nested" not in result.stdout.split("`")[1]  # the command trains once
+    rows = _sweep(run, cache, *QUICK, "--nested", "--clf", "svm")
+    (choice,) = (row["choice"] for row in rows if "choice" in row)
+    assert choice["metric"] == "accuracy"
+    assert all(len(row["nested"]["scores"]) == len(choice["scores"]) == 2 for row in rows)
+    fit = run("fit", cache, "--clf", "svm", "--layer", "layer2", *QUICK, "--nested", "--json")
+    assert json.loads(fit.stdout)["nested"] == rows[0]["nested"]
 
 
 # Files

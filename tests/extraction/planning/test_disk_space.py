@@ -10,6 +10,7 @@ import pytest
 
 from bottleneck.backbones.layers import Layer
 from bottleneck.cache.format.manifest import StorageLayout
+from bottleneck.cache.format.series import Series
 from bottleneck.cache.format.shard import ShardData
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache, open_cache
@@ -48,7 +49,8 @@ def test_each_layer_counts_the_rows_that_it_lacks(
     planned: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk(monkeypatch, 123)
-    found = estimate_disk_use(planned, [WIDE, FLAT], {("wide", "flat"): [0, 4], ("wide",): [1]})
+    wide, flat = Series("wide"), Series("flat")
+    found = estimate_disk_use(planned, [WIDE, FLAT], {(wide, flat): [0, 4], (wide,): [1]})
     assert (found.path, found.rows, found.free) == (planned.path, 20, 123)
     assert list(found.layers) == ["wide", "flat"]
     assert (found.layers["wide"].code_shape, found.layers["wide"].rows) == ((1000,), 20)
@@ -59,8 +61,20 @@ def test_each_layer_counts_the_rows_that_it_lacks(
     assert found.bytes == found.layers["wide"].bytes + found.layers["flat"].bytes
 
 
+def test_each_view_that_is_missing_is_a_forward_pass_and_takes_the_space_of_the_image(
+    planned: Cache,
+) -> None:
+    flat = [Series("flat", view) for view in range(3)]
+    found = estimate_disk_use(planned, [WIDE, FLAT], {tuple(flat): [0], (flat[2],): [1]})
+    assert (found.rows, found.passes) == (16, 32)
+    assert found.layers["flat"].rows == 32
+    assert found.bytes == 32 * (40 + 400) + 4 * 16_000
+    assert str(found).startswith("32 views of 16 images to encode at flat (10): at most")
+
+
 def test_a_layer_that_lacks_nothing_is_not_named(planned: Cache) -> None:
-    assert list(estimate_disk_use(planned, [WIDE, FLAT], {("flat",): [0]}).layers) == ["flat"]
+    found = estimate_disk_use(planned, [WIDE, FLAT], {(Series("flat"),): [0]})
+    assert list(found.layers) == ["flat"]
     nothing = estimate_disk_use(planned, [], {})
     assert (nothing.rows, nothing.bytes, nothing.layers) == (0, 0, {})
 
@@ -92,7 +106,7 @@ def test_a_real_shard_takes_no_more_and_not_much_less(
     many = ImageTable(blank, blank, blank, blank, zeros, zeros)
     cache = Cache(planned.path, manifest, many)
     layer = Layer("flat", "flat", 0, (size,), False, 1.0)
-    counted = estimate_disk_use(cache, [layer], {("flat",): [0]}).bytes
+    counted = estimate_disk_use(cache, [layer], {(Series("flat"),): [0]}).bytes
     real = written.stat().st_size
     assert real <= counted <= real + 300 * rows + 10_000
 
@@ -110,9 +124,9 @@ def test_the_disk_is_that_of_the_nearest_folder_that_exists(
 
 def test_a_disk_that_is_just_large_enough_will_do() -> None:
     work = {"flat": LayerEstimate((10,), 20, 3, 100)}
-    DiskEstimate(Path("cache"), 3, work, 100).require_free_space()
+    DiskEstimate(Path("cache"), 3, 3, work, 100).require_free_space()
     with pytest.raises(DiskSpaceError) as caught:
-        DiskEstimate(Path("cache"), 3, work, 99).require_free_space()
+        DiskEstimate(Path("cache"), 3, 3, work, 99).require_free_space()
     assert str(caught.value) == (
         "the codes of 3 images take up to 100 B, and the disk of cache has 99 B free: try "
         "`pool=avg`, `dtype=float16`, fewer layers, another disk with `out`, or `force` to go on"
@@ -124,7 +138,7 @@ def test_what_lies_ahead_is_one_line() -> None:
         "layer3": LayerEstimate((1024,), 2048, 3000, 6 * 10**6),
         "fc": LayerEstimate((2, 7, 7), 196, 10, 10**6),
     }
-    assert str(DiskEstimate(Path("cache"), 3000, layers, 52 * 10**9)) == (
+    assert str(DiskEstimate(Path("cache"), 3000, 3000, layers, 52 * 10**9)) == (
         "3000 images to encode at layer3 (1024), fc (2×7×7, 10 images): at most 7 MB, 52 GB free "
         "on the disk"
     )
@@ -132,7 +146,7 @@ def test_what_lies_ahead_is_one_line() -> None:
 
 def test_of_many_layers_the_first_are_named() -> None:
     layers = {f"l{i}": LayerEstimate((i,), 2 * i, 5, 100) for i in range(1, 11)}
-    text = str(DiskEstimate(Path("cache"), 5, layers, 10**6))
+    text = str(DiskEstimate(Path("cache"), 5, 5, layers, 10**6))
     assert "l7 (7), l8 (8), … and 2 more: at most 1 kB, 1 MB free" in text
 
 

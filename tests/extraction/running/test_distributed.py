@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bottleneck.cache.format.series import Series
 from bottleneck.cache.store import open_cache
 from bottleneck.data.images import open_images
 from bottleneck.errors import NonFiniteCodesError, SpecMismatchError, WorkerError
@@ -116,7 +117,9 @@ def test_a_worker_with_several_threads_has_one_network(
     before = len(list(notes.iterdir()))
     job = WorkerJob.from_cache(cache, cache.reference, open_images(photos), CPU)
     with ThreadPoolExecutor(4) as threads:
-        made = list(threads.map(job.make, [ShardTask(("layer2",), shard) for shard in range(17)]))
+        made = list(
+            threads.map(job.make, [ShardTask((Series("layer2"),), shard) for shard in range(17)])
+        )
     assert sum(piece.rows for piece in made) == 34
     assert len(list(notes.iterdir())) == before + 1
     cache.write_index()
@@ -227,7 +230,7 @@ def test_a_worker_with_another_network_is_refused(
         SpecMismatchError, match=r"in a worker on .*need the weights and versions"
     )
     with refused:
-        list(workers.map_unordered(job.make, [ShardTask(("layer2",), 0)]))
+        list(workers.map_unordered(job.make, [ShardTask((Series("layer2"),), 0)]))
 
 
 def test_the_command_spreads_over_processes(photos: Path, tmp_path: Path, run: Run) -> None:

@@ -199,10 +199,10 @@ def test_an_image_that_fails_after_half_of_its_pixels_were_written_gives_zeros(
 ) -> None:
     paths = write_photographs(tmp_path, 3, label="ants")
 
-    def refuse(*_: Any) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         raise ImageError("refused")
 
-    monkeypatch.setattr("bottleneck.extraction.running.encoder.resize_and_crop", refuse)
+    monkeypatch.setattr("bottleneck.extraction.running.encoder.make_view", refuse)
     (batch,) = encoder().encode(*asked(paths, len(paths)))
     assert not batch.valid.any()
     assert batch.reason == ["refused"] * 3

@@ -2,11 +2,12 @@ from pathlib import Path
 
 import pytest
 
+from bottleneck.cache.format.series import Series
 from bottleneck.cache.store import open_cache
-from bottleneck.extraction.running.work import OtherTasks
+from bottleneck.extraction.running.work import OtherTasks, find_missing
 from bottleneck.runtime.scheduler import ArrayTask
 
-BOTH = ("layer2", "layer3")
+BOTH = (Series("layer2"), Series("layer3"))
 
 
 @pytest.mark.parametrize(
@@ -32,10 +33,24 @@ def test_what_the_other_tasks_made_is_seen_by_the_names_of_files(
 def test_a_shard_is_missing_if_one_layer_lacks_it(cache: Path) -> None:
     found = open_cache(cache)
     found.shard_path("layer3", 4).unlink()
-    assert OtherTasks.find(found, ["layer2"], ArrayTask(1, 2)).missing == ()
+    assert OtherTasks.find(found, BOTH[:1], ArrayTask(1, 2)).missing == ()
     assert OtherTasks.find(found, BOTH, ArrayTask(1, 2)) == OtherTasks(BOTH, (4,), begun=True)
 
 
 def test_shards_of_layers_that_are_not_the_runs_do_not_count(cache: Path) -> None:
-    expected = OtherTasks(("fc",), (0, 1, 2, 3, 4), begun=False)
-    assert OtherTasks.find(open_cache(cache), ["fc", "fc"], ArrayTask(1, 2)) == expected
+    fc = (Series("fc"),)
+    expected = OtherTasks(fc, (0, 1, 2, 3, 4), begun=False)
+    assert OtherTasks.find(open_cache(cache), fc, ArrayTask(1, 2)) == expected
+
+
+def test_a_shard_that_lacks_several_views_is_one_piece_of_work(cache: Path) -> None:
+    found = open_cache(cache)
+    found.shard_path("layer3", 4).unlink()
+    series = [Series(layer, view) for view in (0, 1) for layer in ("layer2", "layer3")]
+    views = (Series("layer2", 1), Series("layer3", 1))
+    assert find_missing(found, series, ArrayTask()) == {
+        views: [0, 1, 2, 3],
+        (Series("layer3"), *views): [4],
+    }
+    again = find_missing(found, series[:2], ArrayTask(0, 4), {(Series("layer2"), 0)})
+    assert again == {(Series("layer2"),): [0], (Series("layer3"),): [4]}

@@ -6,11 +6,8 @@ from typing import NamedTuple
 
 from bottleneck.data.categorical_column import CategoricalColumn
 from bottleneck.data.sources.files.folder import is_image_name
-from bottleneck.data.sources.files.folder_layout import (
-    FolderLayout,
-    read_layout,
-    require_no_splits_below,
-)
+from bottleneck.data.sources.files.folder_layout import FolderLayout, read_layout
+from bottleneck.data.sources.files.folder_nesting import require_no_splits_below
 from bottleneck.data.split_names import parse_split
 
 _LEVELS = 3  # of folders that the rule looks at
@@ -49,18 +46,25 @@ def labels_of_members(root: Path, paths: Callable[[], Iterable[str]]) -> MemberL
     >>> label[:], split[:], remarks[0]
     (['cat', 'dog'], ['train', 'test'], "everything lies in the folder 'x', which is passed over")
     """
-    tree, wrapper = _Tree(paths()), ""
-    if name := tree.wrapper:
-        wrapper = f"{name}/"
-        tree = _Tree(path.removeprefix(wrapper) for path in paths())
+    tree, wrapper = _Tree(map(_below, paths())), ""
+    while name := tree.wrapper:  # of `a/b/train/cat/1.jpg` these are a and b
+        wrapper += f"{name}/"
+        tree = _Tree(_below(path).removeprefix(wrapper) for path in paths())
     layout = read_layout(root, is_image_name, lambda folder: tree.list(_relative(folder, root)))
     if not layout.splits:
-        require_no_splits_below(root, tree.nested(), alone=len(tree.list("")[0]) == 1)
+        require_no_splits_below(root, tree.nested())
     label, split = CategoricalColumn(), CategoricalColumn()
     for column, part in ((label, 0), (split, 1)):
-        column.extend(_places(layout, (p.removeprefix(wrapper) for p in paths()), part))
-    passed = f"everything lies in the folder {name!r}, which is passed over"
+        column.extend(_places(layout, (_below(p).removeprefix(wrapper) for p in paths()), part))
+    passed = f"everything lies in the folder {wrapper[:-1]!r}, which is passed over"
     return MemberLabels(label, split, ((passed,) if wrapper else ()) + layout.remarks)
+
+
+def _below(path: str) -> str:
+    """Return a member's path without ``../`` before it, which is no folder of the archive."""
+    while path.startswith("../"):
+        path = path[3:]
+    return path
 
 
 def _places(layout: FolderLayout, paths: Iterable[str], part: int) -> Iterator[str]:

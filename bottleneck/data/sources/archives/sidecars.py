@@ -11,11 +11,17 @@ import numpy as np
 
 from bottleneck.data.categorical_column import CategoricalColumn
 from bottleneck.data.labels import SEPARATOR
+from bottleneck.data.sources.unused import (
+    require_no_flags,
+    require_no_split_values,
+    unused_remark,
+)
 from bottleneck.errors import ImagesTableError
 
 _MOST_TEXT = 256  # characters of a class name; a longer text is a caption
 _MOST_JSON = 1 << 20
 _ROWS_AT_ONCE = 4096
+_MOST_KEYS, _MOST_VALUES = 64, 8  # of JSON, that are looked at
 _LABEL_KEYS = ("label", "class", "cls", "category", "target")
 
 
@@ -47,6 +53,9 @@ class Sidecars:
         self._txt: dict[str, str] = {}
         self._json: dict[str, tuple[str, str, str]] = {}
         self._known: dict[Any, Any] = {}  # equal values are kept once
+        self._values: dict[str, set[str]] = {}  # of each key of JSON its first texts
+        self._used = {"split", "group"}  # keys
+        self._example = ""  # of a .txt, if these are the labels
 
     @staticmethod
     def takes(name: str) -> bool:
@@ -83,8 +92,9 @@ class Sidecars:
             return
         text = data.decode("utf-8-sig", "surrogateescape").strip()
         is_name = len(text) <= _MOST_TEXT and "\n" not in text and "\0" not in text
-        if suffix == ".cls" and not is_name:
-            raise self._error(name, "is not the name or number of a class, of one line")
+        if suffix == ".cls" and not (is_name and (text.isprintable() or not text)):
+            what = f"is {text[:40]!r}, not the name or number of a class: one line of UTF-8"
+            raise self._error(name, what)
         label = text if is_name else ""
         (self._cls if suffix == ".cls" else self._txt)[stem] = self._known.setdefault(label, label)
 
@@ -107,8 +117,9 @@ class Sidecars:
             return None
         named = any(self._cls.values()) or any(label for label, _, _ in self._json.values())
         texts = {} if named else self._txt
-        if not all(self._key_of(image, texts) in texts for image in images):
+        if not all(texts.get(self._key_of(image, texts)) for image in images):
             texts = {}
+        self._example = next(iter(texts.values()), "")
         columns = (CategoricalColumn(), CategoricalColumn(), CategoricalColumn())
         rows = (self._row(self._key_of(image, texts), texts) for image in images)
         while some := list(islice(rows, _ROWS_AT_ONCE)):
@@ -118,6 +129,24 @@ class Sidecars:
             return None
         self._require_one_image_each(images, texts)
         return columns
+
+    def remarks(self) -> tuple[str, ...]:
+        """Return what is not used, and texts that were taken as labels, one sentence each.
+
+        Raises
+        ------
+        ImagesTableError
+            No file tells splits, but a key that is not used does.
+        """
+        unused = [key for key in self._values if key not in self._used]
+        if "split" not in self._values:
+            require_no_flags(self._archive, "key", unused)
+            for key in unused:
+                require_no_split_values(self._archive, "key", key, self._values[key])
+        remarks = unused_remark("keys of .json files", unused)
+        if self._example:
+            remarks = (*remarks, f"labels are the texts in .txt files, such as {self._example!r}")
+        return remarks
 
     def _row(self, key: str, texts: dict[str, str]) -> tuple[str, str, str]:
         label, split, group = self._json.get(key, ("", "", ""))
@@ -158,7 +187,14 @@ class Sidecars:
         if not isinstance(value, dict):
             return "", "", ""
         told = {str(key).strip().lower(): item for key, item in value.items()}
-        label = next((told[key] for key in _LABEL_KEYS if told.get(key) is not None), "")
+        named = next((key for key in _LABEL_KEYS if told.get(key) is not None), "")
+        label = told.get(named, "")
+        self._used.add(named)
+        for key, item in told.items():
+            if key in self._values or len(self._values) < _MOST_KEYS:
+                texts = self._values.setdefault(key, set())
+                if len(texts) <= _MOST_VALUES:
+                    texts.add(item if isinstance(item, str) else "")
         return (
             self._label(name, label),
             self._text(name, "split", told.get("split")),

@@ -3,8 +3,8 @@
 import posixpath
 from array import array
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain, repeat
 from pathlib import Path
 
 import numpy as np
@@ -60,9 +60,14 @@ def open_tars(root: Path, names: tuple[str, ...], *, labels: bool = True) -> "Ta
     ...     members.table.path[0], members.table.label[0], members.read(0)[1:4]
     ('a.tar/5/0015.png', '5', b'PNG')
     """
-    with ThreadPoolExecutor(_THREADS) as threads:
-        found = list(threads.map(lambda name: _look_through(root / name), names))
-    return TarMembers(root, names, found, labels=labels)
+    if len(names) == 1:
+        found = [_look_through(root, names[0])]
+    else:
+        from concurrent.futures import ThreadPoolExecutor  # it and its threads take 3 MiB
+
+        with ThreadPoolExecutor(_THREADS) as threads:
+            found = list(threads.map(lambda name: _look_through(root, name), names))
+    return TarMembers(root, found, labels=labels)
 
 
 def open_tars_unlabelled(root: Path, names: tuple[str, ...]) -> "TarMembers":
@@ -76,10 +81,12 @@ class _Archive:
 
     Attributes
     ----------
+    name : str
     stamp : FileStamp
     count : int
         Its members, images or not.
     paths : StringColumn
+        The archive's name and the member's, as they are in the table of images.
     offset, size : ndarray of int64, shape (n,)
     told : tuple of CategoricalColumn, or None
         Label, split and group by files beside the images; None if no image has such a file.
@@ -87,6 +94,7 @@ class _Archive:
         Members that were passed over.
     """
 
+    name: str
     stamp: FileStamp
     count: int
     paths: StringColumn
@@ -95,6 +103,10 @@ class _Archive:
     told: tuple[CategoricalColumn, CategoricalColumn, CategoricalColumn] | None
     notes: SourceNotes
 
+    def members(self) -> Iterator[str]:
+        """Yield the names of the images in the archive."""
+        return (path[len(self.name) + 1 :] for path in self.paths)
+
 
 class TarMembers:
     """The images of some archives, in the order of the archives and of their members.
@@ -102,10 +114,8 @@ class TarMembers:
     Parameters
     ----------
     root : Path
-    names : tuple of str
-        Names of the archives.
     archives : list
-        What was found in each.
+        What was found in each archive.
     labels : bool
         Whether folders give labels and splits.
 
@@ -116,20 +126,17 @@ class TarMembers:
         What was found beside the images.
     """
 
-    def __init__(
-        self, root: Path, names: tuple[str, ...], archives: list[_Archive], *, labels: bool
-    ) -> None:
-        counts = [len(archive.paths) for archive in archives]
-        self._ends = np.cumsum(counts)
+    def __init__(self, root: Path, archives: list[_Archive], *, labels: bool) -> None:
+        self._ends = np.cumsum([len(archive.paths) for archive in archives])
         self._counts = [archive.count for archive in archives]
         self._stamps = [archive.stamp for archive in archives]
-        self._offset = np.concatenate([archive.offset for archive in archives])
+        self._offset = _join([archive.offset for archive in archives])
         self._parts = PartReader(self._stamps)
-        times = np.array([stamp.mtime_ns for stamp in self._stamps], dtype=np.int64)
-        size = np.concatenate([archive.size for archive in archives])
+        times = _join([np.broadcast_to(a.stamp.mtime_ns, len(a.paths)) for a in archives])
+        size = _join([archive.size for archive in archives])
         size[self._offset < 0] = -1
-        columns, remarks = _columns(root, names, archives, labels=labels)
-        self.table = ImageTable(*columns, size, np.repeat(times, counts))
+        columns, remarks = _columns(root, archives, labels=labels)
+        self.table = ImageTable(*columns, size, times)
         notes = (archive.notes for archive in archives)
         self.notes = SourceNotes.merge([*notes, SourceNotes(remarks=remarks)])
 
@@ -150,8 +157,13 @@ class TarMembers:
         return self._parts.read(file, offset, size)
 
 
-def _look_through(path: Path) -> _Archive:
-    return _Scan(path).archive()
+def _join(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Return the values of all archives; those of a single one are not copied."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _look_through(root: Path, name: str) -> _Archive:
+    return _Scan(root / name).archive(name)
 
 
 class _Scan:
@@ -165,17 +177,18 @@ class _Scan:
         self._links: list[tuple[int, str]] = []
         self._passed_over = PassedOver()
 
-    def archive(self) -> _Archive:
+    def archive(self, name: str) -> _Archive:
         names = StringColumn(self._names())
         _follow_links(self._links, names, self._offset, self._size)
         return _Archive(
+            name,
             self._file.stamp,
             self._reader.count,
-            names,
+            StringColumn(f"{name}/{member}" for member in names),
             np.asarray(self._offset),
             np.asarray(self._size),
             self._sidecars.columns(names),
-            self._passed_over.notes(()),
+            self._passed_over.notes((), self._sidecars.remarks()),
         )
 
     def _names(self) -> Iterator[str]:
@@ -237,13 +250,15 @@ def _follow_links(
 
 
 def _columns(
-    root: Path, names: tuple[str, ...], archives: list[_Archive], *, labels: bool
+    root: Path, archives: list[_Archive], *, labels: bool
 ) -> tuple[TextColumns, tuple[str, ...]]:
     """Return the columns of all images, and remarks: files beside images go before folders."""
-    path, (label, split, group) = StringColumn(), (CategoricalColumn() for _ in range(3))
-    for name, archive in zip(names, archives, strict=True):
-        path.extend(f"{name}/{member}" for member in archive.paths)
-        empty = CategoricalColumn([""] * len(archive.paths))
+    alone = len(archives) == 1  # then nothing is copied
+    joined = (path for archive in archives for path in archive.paths)
+    path = archives[0].paths if alone else StringColumn(joined)
+    label, split, group = (CategoricalColumn() for _ in range(3))
+    for archive in archives:
+        empty = CategoricalColumn(repeat("", len(archive.paths)))
         told = archive.told or (empty, empty, empty)
         for column, texts in zip((label, split, group), told, strict=True):
             column.extend(texts)
@@ -251,12 +266,12 @@ def _columns(
     remarks: tuple[str, ...] = ()
     if labels and (_is_empty(label) or _is_empty(split)):
         found = labels_of_members(
-            root / names[0] if len(names) == 1 else root,
-            lambda: (member for archive in archives for member in archive.paths),
+            root / archives[0].name if alone else root,
+            lambda: chain.from_iterable(archive.members() for archive in archives),
         )
         label, remarks = (found.label, found.remarks) if _is_empty(label) else (label, ())
         split = found.split if _is_empty(split) else split
-    split = _with_splits_of_names(split, names, archives)
+    split = _with_splits_of_names(split, archives)
     return TextColumns(path, label, split, group), remarks
 
 
@@ -264,13 +279,11 @@ def _is_empty(column: CategoricalColumn) -> bool:
     return column.categories in ([], [""])
 
 
-def _with_splits_of_names(
-    split: CategoricalColumn, names: tuple[str, ...], archives: list[_Archive]
-) -> CategoricalColumn:
+def _with_splits_of_names(split: CategoricalColumn, archives: list[_Archive]) -> CategoricalColumn:
     """Return the splits; where the images say none, those that the archives' names say."""
     if not _is_empty(split):
         return split
     named = CategoricalColumn()
-    for name, archive in zip(names, archives, strict=True):
-        named.extend([split_of_container(name)] * len(archive.paths))
+    for archive in archives:
+        named.extend(repeat(split_of_container(archive.name), len(archive.paths)))
     return named

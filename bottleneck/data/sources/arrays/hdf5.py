@@ -25,11 +25,17 @@ from bottleneck.data.sources.arrays.pixel_arrays import (
     require_images,
 )
 from bottleneck.data.sources.random_access import FileStamp, RandomAccessFile
+from bottleneck.data.sources.unused import require_no_flags, unused_remark
 from bottleneck.errors import BottleneckError, ImageError, ImagesTableError, format_error
 
 # deflate, shuffle, fletcher32 and LZF: part of HDF5 or of h5py. Any other is a plugin, which is
 # code that HDF5 would look for and load.
 _ALLOWED_FILTERS = {1, 2, 3, 32000}
+_NAMES = {
+    "label": ("labels", "label", "targets", "target"),
+    "split": ("split", "splits", "set", "subset"),
+    "group": ("group", "groups"),
+}
 _MAX_COMPRESSION_RATIO = 1032  # of deflate
 _UNCHECKED_BYTES = 1 << 20
 _CHUNK_CACHE = 1 << 26  # bytes: a chunk often holds several images, which are read in turn
@@ -79,13 +85,22 @@ def _part(root: Path, name: str) -> ArrayPart:
         require_images(path, "images", images.shape, images.dtype)
         shape, dtype, count = images.shape, images.dtype, len(images)
 
+        named = {
+            column: next((name for name in names if file.get(name, getlink=True) is not None), "")
+            for column, names in _NAMES.items()
+        }
+        unused = [name for name in file if name not in {"images", *named.values()}]
+        if not named["split"]:
+            require_no_flags(path, "dataset", unused)
+
         def texts(dataset: str) -> CategoricalColumn:
-            if file.get(dataset, getlink=True) is None:
+            if not dataset:
                 return CategoricalColumn([""] * count)
             return array_labels(path, dataset, _dataset(path, file, dataset)[...], count)
 
-        columns = {"label": texts("labels"), "split": texts("split"), "group": texts("group")}
-    return ArrayPart(name, stamp, _Hdf5Pixels(stamp, shape, dtype), **columns)
+        columns = {column: texts(dataset) for column, dataset in named.items()}
+    remarks = unused_remark("datasets", unused)
+    return ArrayPart(name, stamp, _Hdf5Pixels(stamp, shape, dtype), **columns, remarks=remarks)
 
 
 class _Hdf5Pixels:

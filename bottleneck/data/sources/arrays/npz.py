@@ -4,6 +4,7 @@ Arrays that are stored as they are are read in place, one image at a time. Compr
 be read as a whole: they are loaded when their first image is read.
 """
 
+import dataclasses
 import math
 import struct
 import threading
@@ -25,6 +26,7 @@ from bottleneck.data.sources.arrays.pixel_arrays import (
     require_images,
 )
 from bottleneck.data.sources.random_access import FileStamp, PartReader, RandomAccessFile
+from bottleneck.data.sources.unused import unused_remark
 from bottleneck.errors import BottleneckError, ImageError, ImagesTableError, format_error
 
 _MOST_LOADED = 4 << 30  # bytes of a compressed array
@@ -93,7 +95,10 @@ def _parts(root: Path, name: str) -> list[ArrayPart]:
                     f"{path} has no array train_images, val_images, test_images or images; it has "
                     f"{', '.join(list(arrays)[:12]) or 'none'}"
                 )
-            return [_part(archive, stamp, name, array, arrays) for array in found]
+            labels = {array.removesuffix("images") + "labels" for array in found}
+            unused = unused_remark("arrays", [a for a in arrays if a not in {*found, *labels}])
+            parts = [_part(archive, stamp, name, array, arrays) for array in found]
+            return [dataclasses.replace(part, remarks=unused) for part in parts]
     except BottleneckError:
         raise
     except (*_ERRORS, OSError) as error:

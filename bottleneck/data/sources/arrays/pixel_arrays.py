@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bottleneck.data.categorical_column import CategoricalColumn
 from bottleneck.data.labels import SEPARATOR
+from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.sources.random_access import FileStamp
 from bottleneck.data.split_names import canonical_split
 from bottleneck.data.string_column import StringColumn
@@ -58,6 +59,8 @@ class ArrayPart:
     pixels : PixelArray
     label, split, group : CategoricalColumn
         One value for each image.
+    remarks : tuple of str
+        What is not used, and what was understood in another way than it is written.
     """
 
     name: str
@@ -66,6 +69,7 @@ class ArrayPart:
     label: CategoricalColumn
     split: CategoricalColumn
     group: CategoricalColumn
+    remarks: tuple[str, ...] = ()
 
 
 class ArrayMembers:
@@ -78,6 +82,8 @@ class ArrayMembers:
     Attributes
     ----------
     table : ImageTable
+    notes : SourceNotes
+        What was found beside the images.
     """
 
     def __init__(self, parts: Sequence[ArrayPart]) -> None:
@@ -93,6 +99,7 @@ class ArrayMembers:
         times = [part.stamp.mtime_ns for part in parts]
         size, time = (np.repeat(np.array(n, dtype=np.int64), counts) for n in (sizes, times))
         self.table = ImageTable(*columns, size, time)
+        self.notes = SourceNotes.merge(SourceNotes(remarks=part.remarks) for part in parts)
 
     def read(self, member: int) -> bytes:
         """Return an image as PPM or PGM; see `bottleneck.data.sources.image_reader.ImageReader`."""
@@ -149,9 +156,12 @@ def require_images(file: Path, name: str, shape: Sequence[int], dtype: np.dtype[
     bottleneck.errors.ImagesTableError: a.npz: 'images' has the shape (9, 28, 28, 2): ...
     """
     if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)):
+        hint = ""
+        if len(shape) == 4 and shape[1] in (1, 3):
+            hint = "; its channels are first: save numpy.moveaxis(images, 1, 3)"
         raise ImagesTableError(
             f"{file}: {name!r} has the shape {tuple(shape)}: images must be (n, height, width), or "
-            "(n, height, width, channels) with 1 or 3 channels"
+            f"(n, height, width, channels) with 1 or 3 channels{hint}"
         )
     if min(shape[1:]) < 1:
         raise ImagesTableError(f"{file}: {name!r} has the shape {tuple(shape)}: no pixels")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bottleneck.data.csv_chunks import split_header
 from bottleneck.data.sources.files.folder import is_image_name
-from bottleneck.data.split_names import is_split_flag
+from bottleneck.data.sources.unused import require_no_flags, unused_remark
 from bottleneck.errors import ImagesTableError
 from bottleneck.runtime import escape_unprintable
 
@@ -19,7 +19,8 @@ SEPARATORS = (",", ";", "\t")
 # first in this order is taken. The name of the column itself goes before all others.
 _NAMES: dict[str, tuple[str, ...]] = {
     "path": (
-        *("path", "filepath", "imagepath", "imgpath", "filename", "imagename", "imgname"),
+        *("path", "filepath", "imagepath", "imgpath", "fullpath", "relativepath", "relpath"),
+        *("filename", "imagename", "imgname"),
         *("file", "image", "img", "imagefile", "imageid"),
     ),
     "label": ("label", "labels", "labelname", "class", "classname", "category", "target"),
@@ -28,7 +29,6 @@ _NAMES: dict[str, tuple[str, ...]] = {
 }
 _COLUMNS = "path[,label][,split][,group]"
 _UNNAMED = re.compile(r"(unnamed\d+)?")  # the index of a data frame
-_MOST_SHOWN = 8  # columns
 _MOST_CHARACTERS = 80
 
 
@@ -66,17 +66,16 @@ class CsvHeader:
             for column in self.at
             if _plain(self.name(column)) != column
         ]
-        unused = [
-            repr(field.strip())
-            for i, field in enumerate(self.fields)
-            if i not in self.at.values() and not _UNNAMED.fullmatch(_plain(field))
-        ]
-        if len(unused) > _MOST_SHOWN:
-            unused = [*unused[:_MOST_SHOWN], f"… ({len(unused)} in all)"]
+        unused = [field.strip() for field in self.unused if not _UNNAMED.fullmatch(_plain(field))]
         return (
             *([f"columns by their usual names: {', '.join(renamed)}"] if renamed else []),
-            *([f"columns that are not used: {', '.join(unused)}"] if unused else []),
+            *unused_remark("columns", unused),
         )
+
+    @property
+    def unused(self) -> list[str]:
+        """The names of the columns that are not used."""
+        return [name for i, name in enumerate(self.fields) if i not in self.at.values()]
 
     def name(self, column: str) -> str:
         """Return the name of a column as it is written."""
@@ -119,21 +118,22 @@ def read_csv_header(path: Path, chunk: str) -> tuple[CsvHeader, str]:
                 if (found := _position(path, fields, column)) is not None
             }
             header = CsvHeader(tuple(fields), separator, at)
-            _require_no_flags(path, header)
+            if "split" not in at:
+                require_no_flags(path, "column", header.unused)
             return header, rest
     raise ImagesTableError(_no_paths(path, max((f for _, f, _ in splittings), key=len)))
 
 
 def require_utf8(path: Path, start: bytes) -> None:
-    """Refuse a file in another encoding, by its byte order mark.
+    """Refuse a file in another encoding, by its byte order mark or by zeros in its first bytes.
 
     Raises
     ------
     ImagesTableError
-        It is UTF-16.
+        It is UTF-16 or UTF-32.
     """
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise ImagesTableError(f"{path}: it is in UTF-16: save it as CSV in UTF-8")
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in start:
+        raise ImagesTableError(f"{path}: it is in UTF-16 or UTF-32: save it as CSV in UTF-8")
 
 
 def _candidates(fields: Sequence[str], column: str) -> list[int]:
@@ -161,18 +161,6 @@ def _position(path: Path, fields: Sequence[str], column: str) -> int | None:
             f"{path}: the columns {names} could each be the {column}: name one of them {column}"
         )
     return found[0]
-
-
-def _require_no_flags(path: Path, header: CsvHeader) -> None:
-    """Refuse a column such as ``is_test``: its rows must not be trained on."""
-    if "split" in header.at:
-        return
-    for i, field in enumerate(header.fields):
-        if i not in header.at.values() and is_split_flag(field):
-            raise ImagesTableError(
-                f"{path}: the column {field.strip()!r} looks like a split, but its name is not "
-                "understood: name it split, with the values train, val and test"
-            )
 
 
 def _no_paths(path: Path, fields: Sequence[str]) -> str:

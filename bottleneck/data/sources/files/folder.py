@@ -11,6 +11,9 @@ from bottleneck.data.sources.files.folder_layout import (
     is_folder,
     is_hidden,
     read_layout,
+)
+from bottleneck.data.sources.files.folder_nesting import (
+    remark_on_nesting,
     require_no_splits_below,
 )
 from bottleneck.data.sources.notes import PassedOver, SourceNotes
@@ -62,9 +65,12 @@ def read_folder(root: Path, *, labels: bool = True) -> tuple[TextColumns, Source
     rows = listing.rows()
     while some := list(islice(rows, _ROWS_AT_ONCE)):
         columns.extend(zip(*some, strict=True))
+    notes = listing.notes()
     if labels and not listing.layout.splits:
+        remark = remark_on_nesting(root, listing.nested)
         require_no_splits_below(root, listing.nested)
-    return columns, listing.notes()
+        notes = SourceNotes.merge([notes, SourceNotes(remarks=tuple(filter(None, [remark])))])
+    return columns, notes
 
 
 class _Listing:

@@ -1,21 +1,19 @@
 """Tell whether the folders below a root are splits or classes, and refuse what cannot be told."""
 
 import os
-import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from bottleneck.data.split_names import SplitName, parse_split, translations
+from bottleneck.data.split_names import SplitName, is_neutral, parse_split, translations
 from bottleneck.errors import LabelsError
 
 ListFolder = Callable[[Path], tuple[list[str], bool]]
 
 _NO_IMAGES = frozenset(("__MACOSX",))  # of an archive made by macOS: hidden files alone
 
-_FOLD = re.compile(r"(?:fold|split|cv)[\W_]*\d+", re.IGNORECASE)
 _MOST_NAMED = 4
 _REMEDY = "rename them, or list the images in a CSV with the columns path, label and split"
 
@@ -100,10 +98,10 @@ def read_layout(
     OSError
         A folder cannot be listed.
     """
-    list_folder = list_folder or partial(_list, is_image=is_image)
+    list_folder = list_folder or partial(list_folder_on_disk, is_image=is_image)
     names = list_folder(root)[0]
     looks = {name: look for name in names if (look := parse_split(name))}
-    named = _splits_among(looks)
+    named = splits_among(looks)
     if not named and len(names) == 1 and looks:  # `seg_train` alone
         named = names if list_folder(root / names[0])[0] else []
     if not named:
@@ -119,59 +117,24 @@ def read_layout(
     unclear = [folder.name for folder in others if folder.name in looks]
     if unclear:
         raise LabelsError(
-            f"{root}: {_look_like(unclear, 'split')} as well as {_listing(named)}: {_REMEDY}"
+            f"{root}: {_look_like(unclear, 'split')} as well as {listing(named)}: {_REMEDY}"
         )
     return FolderLayout(
         root,
         splits={folder.name: splits.get(folder.name, folder.name) for folder in folders},
         label_at={folder.name: folder.below.count("/") + 1 for folder in folders},
         class_folders=tuple(f"{f.below}/{name}" for f in folders for name in f.folders),
-        remarks=translations(splits.items()),
+        remarks=(*translations(splits.items()), *_passed_over(folders)),
     )
 
 
-def require_no_splits_below(
-    root: Path, nested: Iterable[tuple[str, str]], *, alone: bool | None = None
-) -> None:
-    """Refuse class folders that hold splits, and folds that stand where classes do.
-
-    Parameters
-    ----------
-    root : Path
-        A folder whose folders of the first level are classes.
-    nested : iterable of (str, str)
-        A folder of the first level with images below it, and one in it.
-    alone : bool, optional
-        Whether the root holds one folder; by default, the disk is asked.
-
-    Raises
-    ------
-    LabelsError
-        A folder holds at least two different splits, or all folders are numbered folds.
-    """
-    below = defaultdict(list)
-    for outer, inner in sorted(nested):
-        below[outer].append(inner)
-    for outer, folders in below.items():
-        looks = {name: look for name in folders if (look := parse_split(name))}
-        found = _splits_among(looks)
-        if len({looks[name].split for name in found}) > 1:
-            held = f"{root}: the folder {outer!r} holds {_listing(found)}, which look like splits"
-            if len(_shown_folders(root)) == 1 if alone is None else alone:
-                raise LabelsError(f"{held}: give {root / outer} in place of {root}")
-            raise LabelsError(
-                f"{held}: put the splits above the classes ({found[-1]}/{outer}), or list the "
-                "images in a CSV with the columns path, label and split"
-            )
-    if len(below) > 1 and all(_FOLD.fullmatch(name) for name in below):
-        raise LabelsError(
-            f"{root}: {_listing(list(below))} look like folds, not like classes: put the class "
-            "folders of all folds together, or list the images in a CSV with the columns path, "
-            "label and split or group"
-        )
+def _passed_over(folders: Iterable[_Folder]) -> Iterator[str]:
+    inner = [folder.below for folder in folders if "/" in folder.below]
+    if inner:
+        yield f"folders that are passed over: {listing(inner)}"
 
 
-def _splits_among(looks: Mapping[str, SplitName]) -> list[str]:
+def splits_among(looks: Mapping[str, SplitName]) -> list[str]:
     """Return the names that are splits by themselves, or together by what they have in common."""
     alike = defaultdict(list)
     for name, look in looks.items():
@@ -215,28 +178,25 @@ def _require_distinct(root: Path, splits: Mapping[str, str]) -> None:
     for split, names in by_split.items():
         if len(names) > 1:
             raise LabelsError(
-                f"{root}: {_listing(names)} all look like the split {split!r}: put their images "
+                f"{root}: {listing(names)} all look like the split {split!r}: put their images "
                 f"into one folder, or {_REMEDY}"
             )
 
 
 def _look_into(root: Path, name: str, look: SplitName | None, list_folder: ListFolder) -> _Folder:
-    """List a folder; of a split that holds nothing but itself again, the inner one."""
+    """List a folder; of a split that holds but itself again, or `images`, the inner one."""
     folders, images = list_folder(root / name)
     below = name
-    if look and len(folders) == 1 and not images:
+    while look and len(folders) == 1 and not images:
         inner = parse_split(folders[0])
-        if inner and inner.split == look.split:
-            below = f"{name}/{folders[0]}"
-            folders, images = list_folder(root / below)
+        if not (is_neutral(folders[0]) or (inner and inner.split == look.split)):
+            break
+        below = f"{below}/{folders[0]}"
+        folders, images = list_folder(root / below)
     return _Folder(name, below, tuple(folders), images)
 
 
-def _shown_folders(folder: Path) -> list[str]:
-    return _list(folder, lambda _name: False)[0]
-
-
-def _list(folder: Path, is_image: Callable[[str], bool]) -> tuple[list[str], bool]:
+def list_folder_on_disk(folder: Path, is_image: Callable[[str], bool]) -> tuple[list[str], bool]:
     """Return the names of the shown folders in a folder, sorted, and whether it holds images."""
     folders, images = [], False
     with os.scandir(folder) as entries:
@@ -263,12 +223,13 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".")
 
 
-def _listing(names: Collection[str]) -> str:
+def listing(names: Collection[str]) -> str:
+    """Return the first of some names."""
     shown = ", ".join(map(repr, list(names)[:_MOST_NAMED]))
     return f"{shown}, …" if len(names) > _MOST_NAMED else shown
 
 
 def _look_like(names: Collection[str], what: str) -> str:
     if len(names) == 1:
-        return f"{_listing(names)} looks like a {what}"
-    return f"{_listing(names)} look like {what}{'es' if what.endswith('s') else 's'}"
+        return f"{listing(names)} looks like a {what}"
+    return f"{listing(names)} look like {what}{'es' if what.endswith('s') else 's'}"

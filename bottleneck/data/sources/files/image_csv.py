@@ -3,6 +3,7 @@
 import csv
 import io
 import posixpath
+import re
 from codecs import BOM_UTF8
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 from bottleneck.data.categorical_column import CategoricalColumn
 from bottleneck.data.csv_chunks import iter_chunks, split_unquoted
 from bottleneck.data.sources.files.csv_header import CsvHeader, read_csv_header, require_utf8
+from bottleneck.data.sources.files.csv_unused import UnusedColumns
 from bottleneck.data.split_names import canonical_split, parse_split, translations
 from bottleneck.data.string_column import StringColumn
 from bottleneck.data.table import TEXT_COLUMNS, TextColumns
@@ -22,6 +24,8 @@ from bottleneck.errors import ImagesTableError
 
 _ROWS_AT_ONCE = 4096
 _MOST_VALUES = 4  # in a message
+_BEFORE_HEADER = re.compile(r"(?:[ \t]*\r?\n)*(?:sep=.\r?\n)?")  # the latter is Excel's
+_ESCAPED = re.compile("[\udc80-\udcff]")  # bytes that are not UTF-8
 
 
 @dataclass(frozen=True)
@@ -122,21 +126,37 @@ def read_image_csv(path: Path) -> ImageCsv:
     columns = TextColumns.empty()
     with path.open("rb") as file:
         chunks = iter_chunks(file)
-        header, rest = _read_header(path, file, chunks)
-        line = 1
+        header, rest, line = _read_header(path, file, chunks)
+        unused = UnusedColumns(path, header)
         for chunk in chain([rest], chunks):
-            columns.extend(_parse_columns(path, chunk, header, line))
+            columns.extend(_parse_columns(path, chunk, header, line, unused))
             line += chunk.count("\n")
+    unused.require_no_splits()
     header, columns, remarks = _understand_splits(header, columns)
-    return ImageCsv(path, header, columns, (*header.remarks, *remarks))
+    remarks = (*header.remarks, *remarks, *unused.remarks(), *_damaged_values(columns))
+    return ImageCsv(path, header, columns, remarks)
 
 
-def _read_header(path: Path, file: BinaryIO, chunks: Iterator[str]) -> tuple[CsvHeader, str]:
+def _read_header(path: Path, file: BinaryIO, chunks: Iterator[str]) -> tuple[CsvHeader, str, int]:
+    """Return the header, the text of the rows in the first chunk, and the lines before them."""
     start = file.read(len(BOM_UTF8))
     require_utf8(path, start)
     if start != BOM_UTF8:
         file.seek(0)
-    return read_csv_header(path, next(chunks, ""))
+    chunk = next(chunks, "")
+    before = _BEFORE_HEADER.match(chunk)
+    skipped = before.end() if before else 0
+    header, rest = read_csv_header(path, chunk[skipped:])
+    return header, rest, chunk.count("\n", 0, skipped) + 1
+
+
+def _damaged_values(columns: TextColumns) -> Iterator[str]:
+    """Yield a sentence on values that no user writes: with a line break, or in another encoding."""
+    values = [value for column in columns[1:] for value in column.categories]
+    if broken := [value for value in values if "\n" in value]:
+        yield f"a value goes over several lines, {broken[0][:60]!r}: is a quote missing?"
+    if foreign := [value for value in values if _ESCAPED.search(value)]:
+        yield f"{foreign[0][:60]!r} is not UTF-8: save the file in UTF-8"
 
 
 def _understand_splits(
@@ -160,7 +180,9 @@ def _understand_splits(
     return header, columns._replace(split=split), translations(names)
 
 
-def _parse_columns(path: Path, chunk: str, header: CsvHeader, line: int) -> list[Sequence[str]]:
+def _parse_columns(
+    path: Path, chunk: str, header: CsvHeader, line: int, unused: UnusedColumns
+) -> list[Sequence[str]]:
     """Return path, label, split and group of a chunk; `line` is the number of lines before it."""
     fields = split_unquoted(chunk, len(header.fields), header.separator)
     if fields is not None:
@@ -168,6 +190,8 @@ def _parse_columns(path: Path, chunk: str, header: CsvHeader, line: int) -> list
         at = [header.at.get(name) for name in TEXT_COLUMNS]
         columns = [empty if i is None else fields[i] for i in at]
         if "" not in columns[0]:
+            for i in unused.positions:
+                unused.add(i, fields[i])
             return [columns[0], *(_without_blanks(column, chunk) for column in columns[1:])]
     columns = [[] for _ in TEXT_COLUMNS]
     reader = csv.reader(io.StringIO(chunk, newline=""), delimiter=header.separator)
@@ -181,6 +205,10 @@ def _parse_columns(path: Path, chunk: str, header: CsvHeader, line: int) -> list
                 )
             for column, text in zip(columns, row if record else [], strict=False):
                 column.append(text)
+            for i in unused.positions:
+                unused.add(i, record[i : i + 1])
+            if any(record[len(header.fields) :]):
+                unused.count_long_row()
     except csv.Error as error:
         raise ImagesTableError(f"{path}: line {line + reader.line_num}: {error}") from error
     return [columns[0], *(_without_blanks(column, " ") for column in columns[1:])]
@@ -208,6 +236,7 @@ def _lines_of_rows(path: Path, header: CsvHeader, rows: Collection[int]) -> dict
     """Return the line on which each of some rows ends."""
     with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         reader = csv.reader(file, delimiter=header.separator)
-        next(reader)
+        while tuple(next(reader)) != header.fields:
+            pass
         records = (reader.line_num for record in reader if record)
         return {row: line for row, line in enumerate(records) if row in rows}

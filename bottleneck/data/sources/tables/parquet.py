@@ -6,7 +6,7 @@ This is the only module that imports pyarrow.
 import posixpath
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -19,8 +19,10 @@ from bottleneck.data.reading import MAX_IMAGE_BYTES, is_storage_error, read_imag
 from bottleneck.data.sources.container import ContainerSource
 from bottleneck.data.sources.container_names import split_of_container
 from bottleneck.data.sources.files.file_source import FileSource
+from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.sources.random_access import FileStamp, RandomAccessFile
 from bottleneck.data.sources.tables.parquet_columns import ParquetColumns, find_columns, label_texts
+from bottleneck.data.sources.unused import require_no_split_values, unused_remark
 from bottleneck.data.split_names import canonical_split
 from bottleneck.data.string_column import StringColumn
 from bottleneck.data.table import ImageTable, TextColumns
@@ -65,7 +67,7 @@ def open_parquet_images(root: Path, names: tuple[str, ...]) -> ContainerSource |
     found = [_look_through(root, name) for name in names]
     with_images = [file for file in found if file.columns.data]
     if not with_images:
-        return FileSource.from_columns(root, _concatenate(found))
+        return FileSource.from_columns(root, _concatenate(found), _notes(found))
     if len(with_images) < len(found):
         paths = next(file for file in found if not file.columns.data)
         raise ImagesTableError(
@@ -112,6 +114,8 @@ class ParquetMembers:
     Attributes
     ----------
     table : ImageTable
+    notes : SourceNotes
+        What was found beside the images.
     """
 
     def __init__(self, files: list[_File]) -> None:
@@ -122,6 +126,7 @@ class ParquetMembers:
         times = np.array([file.stamp.mtime_ns for file in files], dtype=np.int64)
         size = np.zeros(sum(counts), dtype=np.int64)
         self.table = ImageTable(*_concatenate(files), size, np.repeat(times, counts))
+        self.notes = _notes(files)
 
     def read(self, member: int) -> bytes:
         """Return the bytes of an image; see `bottleneck.data.sources.image_reader.ImageReader`."""
@@ -235,6 +240,8 @@ def _look_through(root: Path, name: str) -> _File:
         opened = _Opened(path)
         columns = find_columns(path, opened.file.schema_arrow)
         ends = _row_groups(stamp, opened.file.metadata, columns.data)
+        if not columns.split:
+            _require_no_splits(path, opened.file.metadata, columns.unused)
         texts = _texts(name, path, opened, columns)
     if len(ends) and int(ends[-1]) != len(texts.path):
         raise ImagesTableError(f"{path}: it claims {ends[-1]} rows and has {len(texts.path)}")
@@ -260,6 +267,24 @@ def _row_groups(
     if min(counts, default=0) < 0 or rows > stamp.size:
         raise ImagesTableError(f"{stamp.path}: it claims {rows} rows in {stamp.size} bytes")
     return np.cumsum(counts, dtype=np.int64)
+
+
+def _require_no_splits(path: Path, metadata: Any, unused: Sequence[str]) -> None:
+    """Refuse an unused column whose least and greatest values are names of splits."""
+    values: dict[str, set[str]] = {}
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        for column in (group.column(i) for i in range(group.num_columns)):
+            if column.path_in_schema in unused and column.is_stats_set:
+                found = values.setdefault(column.path_in_schema, set())
+                found.update(map(str, (column.statistics.min, column.statistics.max)))
+    for name, extremes in values.items():
+        require_no_split_values(path, "column", name, extremes)
+
+
+def _notes(files: list[_File]) -> SourceNotes:
+    remarks = (unused_remark("columns", file.columns.unused) for file in files)
+    return SourceNotes.merge(SourceNotes(remarks=remark) for remark in remarks)
 
 
 def _texts(name: str, path: Path, opened: _Opened, columns: ParquetColumns) -> TextColumns:

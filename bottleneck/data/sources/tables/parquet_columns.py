@@ -1,18 +1,20 @@
 """Find the columns of images, labels, splits and groups in the schema of a Parquet file."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bottleneck.data.labels import SEPARATOR
+from bottleneck.data.sources.unused import require_no_flags
 from bottleneck.errors import ImagesTableError
 
 _IMAGE_NAMES = ("image", "img", "picture", "photo", "jpg", "jpeg", "png")
 _PATH_NAMES = ("path", "image_path", "file_path", "filepath", "file_name", "filename", "file")
 _LABEL_NAMES = ("label", "labels", "class", "cls", "category", "target")
-_SPLIT_NAMES = ("split", "set", "subset")
+_SPLIT_NAMES = ("split", "set", "subset", "data_split")
 _GROUP_NAMES = ("group", "groups")
 
 _BINARY = ("binary", "large_binary", "binary_view")
@@ -34,6 +36,8 @@ class ParquetColumns:
         Columns; may be empty.
     names : tuple of str
         The class names by number; empty where labels are texts, or numbers without names.
+    unused : tuple of str
+        All other columns.
     """
 
     data: str
@@ -42,6 +46,7 @@ class ParquetColumns:
     split: str
     group: str
     names: tuple[str, ...]
+    unused: tuple[str, ...] = ()
 
     @property
     def beside_images(self) -> list[str]:
@@ -64,7 +69,8 @@ def find_columns(file: Path, schema: Any) -> ParquetColumns:
     Raises
     ------
     ImagesTableError
-        There is no column of images, or several and no telling which; the same of labels.
+        There is no column of images, or several and no telling which; the same of labels. Or a
+        column such as ``is_test`` says that there are splits, but not which.
     """
     features = _features(schema.metadata)
     kinds = {field.name: _image_kind(field.type) for field in schema}
@@ -85,13 +91,19 @@ def find_columns(file: Path, schema: Any) -> ParquetColumns:
         )
     columns = [field.name for field in schema if field.name not in encoded]
     label = _label_column(file, columns, features)
+    split, group = (_first_named(columns, names) for names in (_SPLIT_NAMES, _GROUP_NAMES))
+    used = {label, split, group, path, data.removesuffix(".bytes")}
+    unused = tuple(field.name for field in schema if field.name not in used)
+    if not split:
+        require_no_flags(file, "column", unused)
     return ParquetColumns(
         data=data,
         path=path,
         label=label,
-        split=_first_named(columns, _SPLIT_NAMES),
-        group=_first_named(columns, _GROUP_NAMES),
+        split=split,
+        group=group,
         names=_class_names(file, label, features.get(label)),
+        unused=unused,
     )
 
 
@@ -130,7 +142,7 @@ def label_texts(
 
 
 def _text(value: Any, names: Sequence[str]) -> str:
-    if value is None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):  # as pandas has it
         return ""
     if isinstance(value, bytes):
         value = value.decode("utf-8", "surrogateescape")

@@ -123,7 +123,7 @@ def test_an_image_without_a_class_among_those_that_have_one_has_no_label(tmp_pat
         ({"1.jpg": b"", "1.json": b'{"label": true}'}, "'1.json': its label is"),
         ({"1.jpg": b"", "1.json": b'{"label": "a\\u0000"}'}, "'1.json': its label is"),
         ({"1.jpg": b"", "1.json": b" " * ((1 << 20) + 1)}, "1048577 bytes, more than"),
-        ({"1.jpg": b"", "1.cls": b"a\nb"}, "'1.cls': is not the name or number of a class"),
+        ({"1.jpg": b"", "1.cls": b"a\nb"}, "'1.cls': is .*, not the name or number of a class"),
         ({"1.jpg": b"", "1.seg.png": b"", "1.cls": b"1"}, "'1.jpg' and '1.seg.png' share"),
     ],
 )
@@ -452,3 +452,49 @@ def test_folders_that_look_like_splits_and_cannot_be_told_are_refused(
     assert one_line(caught)
     assert str(path) in str(caught.value)
     assert len(open_images(path, labels=False).table) == len(names)  # to predict, it is no matter
+
+
+def test_wrappers_are_passed_over_at_any_depth_and_parents_are_no_classes(tmp_path: Path) -> None:
+    names = [f"a/b/{split}/{label}/1.jpg" for split in ("train", "test1") for label in "cd"]
+    assert [row[1:] for row in rows_of(archive_of(tmp_path / "a.tar", *names))] == [
+        *[("c", "train"), ("d", "train"), ("c", "test"), ("d", "test")]
+    ]
+    above = archive_of(tmp_path / "b.tar", "../cat/1.jpg", "dog/2.jpg")
+    assert [label for _, label, _ in rows_of(above)] == ["cat", "dog"]
+
+
+def test_keys_that_are_not_used_are_named_and_splits_among_them_refused(tmp_path: Path) -> None:
+    def archive(**keys: object) -> Path:
+        members = {"1.jpg": b"x", "1.json": json.dumps({"label": 1, **keys}).encode()}
+        return write_tar(tmp_path / "a.tar", members)
+
+    (remark,) = summarize_images(archive(width=24, url="x")).remarks()
+    assert remark == "keys of .json files that are not used: 'width', 'url'"
+    with pytest.raises(ImagesTableError, match="the key 'is_test' looks like a split"):
+        open_images(archive(is_test=True))
+    members = {f"{i}.jpg": b"x" for i in "12"} | {
+        "1.json": b'{"label": 1, "stage": "train"}',
+        "2.json": b'{"label": 2, "stage": "test"}',
+    }
+    with pytest.raises(ImagesTableError, match="the key 'stage' holds 'test', 'train', which"):
+        open_images(write_tar(tmp_path / "a.tar", members))
+
+
+def test_texts_are_labels_only_if_each_image_has_one_of_one_line(tmp_path: Path) -> None:
+    captions = {"1.jpg": b"x", "1.txt": b"a cat " * 90, "2.jpg": b"x", "2.txt": b"dog"}
+    assert [row[1] for row in rows_of(write_tar(tmp_path / "a.tar", captions))] == ["", ""]
+    names = captions | {"1.txt": b"cat"}
+    path = write_tar(tmp_path / "a.tar", names)
+    assert [row[1] for row in rows_of(path)] == ["cat", "dog"]
+    assert summarize_images(path).remarks() == ["labels are the texts in .txt files, such as 'cat'"]
+
+
+def test_an_archive_without_images_says_what_it_has(tmp_path: Path) -> None:
+    with pytest.raises(ImagesNotFoundError, match=r"1 \.gz"):
+        open_images(write_tar(tmp_path / "a.tar", {"1.jpg.gz": b"x", "1.cls": b"1"}))
+
+
+def test_a_label_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", {"1.jpg": b"x", "1.cls": b"\x80\x03K\x01."})
+    with pytest.raises(ImagesTableError, match=r"'1\.cls': is .*, not the name"):
+        open_images(path)

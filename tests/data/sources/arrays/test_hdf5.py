@@ -11,6 +11,7 @@ import pytest
 
 from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.images import open_images
+from bottleneck.data.summary import summarize_images
 from bottleneck.errors import ImageError, ImagesTableError
 from tests.helpers.archives import picture
 from tests.helpers.image_tables import one_line
@@ -116,3 +117,20 @@ def test_a_file_that_is_written_anew_is_not_read_by_its_old_places(tmp_path: Pat
     os.utime(path, ns=(0, 1))
     with pytest.raises(ImageError, match=r"a\.h5 changed while it was in use"):
         source.read(0)
+
+
+def test_datasets_that_are_not_used_are_named_and_flags_refused(tmp_path: Path) -> None:
+    pixels = picture(0, 4, 8, 8)
+    columns = {"images": pixels, "label": [0, 1, 0, 1], "subset": ["train"] * 2 + ["Test"] * 2}
+    path = write_hdf5(tmp_path / "a.h5", **columns, camera=[1] * 4)
+    assert summarize_images(path).remarks() == ["datasets that are not used: 'camera'"]
+    table = open_images(path).table
+    assert (table.label[:], table.split[:]) == (["0", "1"] * 2, ["train"] * 2 + ["test"] * 2)
+    with pytest.raises(ImagesTableError, match="the dataset 'is_train' looks like a split"):
+        open_images(write_hdf5(tmp_path / "b.h5", images=pixels, is_train=[1, 1, 0, 0]))
+
+
+def test_channels_that_are_first_are_named(tmp_path: Path) -> None:
+    path = write_hdf5(tmp_path / "a.h5", images=np.moveaxis(picture(0, 4, 8, 9, 3), 3, 1))
+    with pytest.raises(ImagesTableError, match=r"channels are first: save numpy.moveaxis"):
+        open_images(path)

@@ -16,6 +16,7 @@ import pytest
 from bottleneck.data.images import open_images
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.data.sources.tables import parquet
+from bottleneck.data.summary import summarize_images
 from bottleneck.errors import ImageError, ImagesNotFoundError, ImagesTableError
 from tests.helpers.archives import class_label, huggingface, image_values, png, write_parquet
 from tests.helpers.image_tables import one_line
@@ -107,7 +108,7 @@ def test_a_row_without_bytes_is_the_file_that_it_names(tmp_path: Path) -> None:
     [
         (["cat ", None], pa.string(), ["cat", ""]),
         ([3, None], pa.int8(), ["3", ""]),
-        ([3.0, float("nan")], pa.float64(), None),
+        ([3.0, float("nan")], pa.float64(), ["3", ""]),
         ([3.0, None], pa.float64(), ["3", ""]),
         ([[0, 2], []], pa.list_(pa.int64()), ["0|2", ""]),
         ([b"cat", b"dog"], pa.binary(), ["cat", "dog"]),
@@ -281,3 +282,20 @@ def test_without_pyarrow_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(ImagesTableError, match=r"pip install 'bottleneck-features\[parquet\]'"):
         open_images(path)
+
+
+def test_columns_that_are_not_used_are_named_and_splits_among_them_refused(tmp_path: Path) -> None:
+    def table(**columns: list[Any]) -> Path:
+        columns = {"image": image_values(range(4)), "label": [0, 1, 0, 1], **columns}
+        return write_parquet(tmp_path / "a.parquet", columns, group=2)
+
+    assert summarize_images(table(camera=["x"] * 4)).remarks() == [
+        "columns that are not used: 'camera'"
+    ]
+    with pytest.raises(ImagesTableError, match="the column 'is_test' looks like a split"):
+        open_images(table(is_test=[True, False] * 2))
+    with pytest.raises(ImagesTableError, match="'stage' holds 'test', 'train', which look") as e:
+        open_images(table(stage=["train", "train", "test", "test"]))
+    assert one_line(e)
+    both = table(stage=["train", "test"] * 2, split=["test", "train"] * 2)
+    assert open_images(both).table.split[:2] == ["test", "train"]

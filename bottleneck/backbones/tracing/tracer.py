@@ -1,0 +1,176 @@
+"""Symbolic tracing of a truncated network: its forward pass and hooks, run on symbols (torch.fx).
+
+Every image has one size, so the size of every map is known: a symbol tells it as numbers, and a
+network may branch on it or compute padding from it. Only the number of images stays a symbol.
+"""
+
+import copy
+import itertools
+import operator
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from bottleneck.backbones.inference.truncated import TruncatedNetwork, suppress_early_exit
+from bottleneck.errors import USER_CODE_EXCEPTIONS
+
+# The number of images by which sizes are computed, on the meta device: it costs nothing there. A
+# size that is a multiple of this prime counts images. Should it be one by chance, the program is
+# wrong for any other number of images, and is not used.
+_MANY_IMAGES = 10_007
+
+
+def trace_program(truncated: TruncatedNetwork, size: int) -> fx.GraphModule:
+    """Trace the forward pass of a truncated network, up to its last layer.
+
+    Parameters
+    ----------
+    truncated : TruncatedNetwork
+        Its network is copied and stays as it is.
+    size : int
+        Height and width of the input in pixels.
+
+    Returns
+    -------
+    fx.GraphModule
+        Takes images, and returns a dictionary of codes by layer.
+
+    Raises
+    ------
+    Exception
+        Whatever the network raises when it is run on symbols.
+
+    Examples
+    --------
+    >>> from bottleneck.backbones.layers import list_layers
+    >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval()
+    >>> program = trace_program(TruncatedNetwork(network, list_layers(network, size=8)[:1]), 8)
+    >>> [node.op for node in program.graph.nodes]
+    ['placeholder', 'call_module', 'call_function', 'call_method', 'output']
+    """
+    return _Tracer(truncated, size).trace_program()
+
+
+class _EndsEarly(nn.Module):
+    """A network that ends when all codes are known; only to be traced."""
+
+    def __init__(self, network: nn.Module, codes: dict[str, Any]) -> None:
+        super().__init__()
+        self.network = network
+        self._codes = codes
+
+    def forward(self, images: Tensor) -> dict[str, Any]:
+        with suppress_early_exit():
+            self.network(images)
+        return self._codes
+
+
+def _assigning(function: Callable[..., Any]) -> Callable[[fx.Proxy, Any], fx.Proxy]:
+    return lambda self, other: self.tracer.create_proxy(
+        "call_function", function, (self, other), {}
+    )
+
+
+class _Symbol(fx.Proxy):
+    """A symbol that knows its size.
+
+    Its ``x += y`` is traced as in-place; torch.fx would trace ``x = x + y``.
+    """
+
+    tracer: "_Tracer"
+
+    __iadd__ = _assigning(operator.iadd)
+    __isub__ = _assigning(operator.isub)
+    __imul__ = _assigning(operator.imul)
+    __itruediv__ = _assigning(operator.itruediv)
+
+    @property
+    def shape(self) -> Any:
+        return self.tracer.shape_of(self.node) or fx.proxy.Attribute(self, "shape")
+
+    @property
+    def ndim(self) -> Any:
+        shape = self.tracer.shape_of(self.node)
+        return len(shape) if shape else fx.proxy.Attribute(self, "ndim")
+
+    def dim(self) -> Any:
+        return self.ndim
+
+    def size(self, dim: int | None = None) -> Any:
+        return self.shape if dim is None else self.shape[dim]
+
+
+class _Tracer(fx.Tracer):
+    """Run a truncated network's hooks on symbols, as its forward pass runs them on tensors."""
+
+    def __init__(self, truncated: TruncatedNetwork, size: int) -> None:
+        super().__init__()
+        self._codes: dict[str, Any] = {}
+        self._hooks = truncated.hooks(self._codes)
+        # A copy, because weights are folded and rounded, and others use the network's own.
+        self._root = _EndsEarly(copy.deepcopy(truncated.network), self._codes)
+        self._images = torch.empty(_MANY_IMAGES, 3, size, size, device="meta")
+        self._count: Any = None  # the symbol of the number of images
+        self._values: _MetaInterpreter | None = None
+
+    def trace_program(self) -> fx.GraphModule:
+        return fx.GraphModule(self._root, self.trace(self._root))
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Symbol(node, self)
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: dict[str, Any]
+    ) -> Any:
+        if self._values and m in self._values.modules:
+            return forward(*args, **kwargs)  # torch.fx traces the call of any module
+        output = super().call_module(m, forward, args, kwargs)
+        hook = self._hooks.get(self.path_of_module(m).removeprefix("network."))
+        if hook:
+            hook(m, args, output)
+        return output
+
+    def create_node(self, kind: str, *arguments: Any, **options: Any) -> fx.Node:
+        """Create a node, and compute its value on the meta device if that is possible."""
+        node = super().create_node(kind, *arguments, **options)
+        with suppress(*USER_CODE_EXCEPTIONS):
+            if self._values is None:
+                self._values = _MetaInterpreter(self._root, self.graph)
+            is_input = kind == "placeholder"
+            self._values.env[node] = self._images if is_input else self._values.run_node(node)
+        return node
+
+    def shape_of(self, node: fx.Node) -> tuple[Any, ...] | None:
+        """Return the shape of a tensor in numbers, but for that of the images; None if unknown."""
+        value = self._values and self._values.env.get(node)
+        if not isinstance(value, Tensor):
+            return None
+        return tuple(self._images_times(length) for length in value.shape)
+
+    def _images_times(self, length: int) -> Any:
+        times, remainder = divmod(length, _MANY_IMAGES)
+        if remainder or not times:
+            return length
+        if self._count is None:
+            images = next(iter(self.graph.nodes))
+            self._count = self.create_proxy("call_method", "size", (_Symbol(images, self), 0), {})
+        return self._count if times == 1 else self._count * times
+
+
+class _MetaInterpreter(fx.Interpreter):
+    """Computes the nodes of a graph on the meta device, while the graph grows."""
+
+    def __init__(self, root: nn.Module, graph: fx.Graph) -> None:
+        tensors = itertools.chain(root.parameters(), root.buffers())
+        # Not first copied and then moved: numbers are not copied to be thrown away.
+        on_meta = {id(tensor): tensor.to("meta") for tensor in tensors}
+        super().__init__(copy.deepcopy(root, on_meta), garbage_collect_values=False, graph=graph)
+        self._root, self.modules = root, set(self.module.modules())
+
+    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """Return a tensor of the network, or a constant that tracing has added to the root."""
+        constant = vars(self._root).get(target)
+        return super().get_attr(target, args, kwargs) if constant is None else constant.to("meta")

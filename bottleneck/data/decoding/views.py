@@ -1,0 +1,135 @@
+"""Make views of an image: other pictures of the same thing, for a network to see.
+
+View 0 is the image itself. View v is a function of the image's bytes, v and the recipe alone. Its
+numbers come from SHA-256 in counter mode, and need no rounding that machines do differently, so
+that they are the same everywhere, in every order:
+
+* ``crop``: a random part of 0.5 to 1 of the area, with sides in the ratio 3:4 to 4:3, becomes the
+  square that the network gets, as torchvision's RandomResizedCrop does. It is cut out of the image
+  at full resolution, and resized once. With ``fit="pad"`` it keeps its proportions.
+* ``rotate``: a turn by 0, 1, 2 or 3 quarters.
+* ``flip``: mirrored left to right, or not.
+* ``color``: brightness, contrast and saturation times 0.8 to 1.2 each, in this order.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchvision.transforms.v2 import functional as v2
+
+from bottleneck.data.decoding.decode import resize_and_crop
+from bottleneck.runtime import sha256
+from bottleneck.spec import InputTransform, ViewRecipe
+
+_SMALLEST_CROP = 0.5  # of the area; torchvision's default of 0.08 is for training from scratch
+_TRIES = 10  # as torchvision's
+_JITTER = 0.2
+_COLOR_CHANGES = (v2.adjust_brightness, v2.adjust_contrast, v2.adjust_saturation)
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """Random numbers of one view of one image."""
+
+    key: str
+
+    def __call__(self, name: str, number: int = 0) -> float:
+        """Return a number of [0, 1), a multiple of 2⁻⁵³."""
+        first = sha256(f"{self.key} {name} {number}".encode())[:16]
+        return (int(first, 16) >> 11) / (1 << 53)
+
+
+def make_view(
+    pixels: NDArray[np.uint8],
+    transform: InputTransform,
+    *,
+    view: int,
+    recipe: ViewRecipe | None,
+    image_sha256: str,
+) -> NDArray[np.uint8]:
+    """Make a view of an image, in the size that a network gets.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (height, width, 3)
+        Writable, from `bottleneck.data.decode_image`; it is not changed.
+    transform : InputTransform
+        See `bottleneck.data.resize_and_crop`, which makes view 0.
+    view : int
+        Number of the view.
+    recipe : ViewRecipe, optional
+        Needed for every view but the image itself.
+    image_sha256 : str
+        Digest of the image's bytes, hexadecimal.
+
+    Returns
+    -------
+    ndarray of uint8, shape (crop, crop, 3)
+        Contiguous.
+
+    Raises
+    ------
+    ImageError
+        The image is so long and thin that it would have too many pixels when resized.
+
+    Examples
+    --------
+    >>> pixels = np.zeros((300, 400, 3), dtype=np.uint8)
+    >>> make_view(
+    ...     pixels, InputTransform(crop=64), view=1, recipe=ViewRecipe(), image_sha256="ab" * 32
+    ... ).shape
+    (64, 64, 3)
+    """
+    if view == 0:
+        return resize_and_crop(pixels, transform)
+    assert recipe is not None
+    draw = _Draws(f"{image_sha256} {recipe.seed} {view}")
+    if "crop" in recipe.augmentations:
+        fit = "pad" if transform.fit == "pad" else "squash"
+        square = resize_and_crop(_crop(pixels, draw), replace(transform, fit=fit))
+    else:
+        square = resize_and_crop(pixels, transform)
+    return _change(square, recipe, draw)
+
+
+def _crop(pixels: NDArray[np.uint8], draw: _Draws) -> NDArray[np.uint8]:
+    """Cut a random part out of an image."""
+    height, width, _ = pixels.shape
+    for number in range(0, 4 * _TRIES, 4):
+        area = height * width * (_SMALLEST_CROP + (1 - _SMALLEST_CROP) * draw("crop", number))
+        ratio = _ratio(draw("crop", number + 1))
+        across, down = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < across <= width and 0 < down <= height:
+            break
+    else:  # a long and thin image: its largest part of an allowed ratio, but not always the middle
+        across, down = min(width, round(height * 4 / 3)), min(height, round(width * 4 / 3))
+    top = int(draw("crop", number + 2) * (height - down + 1))
+    left = int(draw("crop", number + 3) * (width - across + 1))
+    return pixels[top : top + down, left : left + across]
+
+
+def _ratio(uniform: float) -> float:
+    """Return a ratio from 3/4 to 4/3; each is as likely as its inverse.
+
+    torchvision draws its logarithm. Logarithms differ in the last bit from machine to machine.
+    """
+    signed = 2 * uniform - 1
+    longer = 1 + abs(signed) / 3
+    return longer if signed >= 0 else 1 / longer
+
+
+def _change(square: NDArray[np.uint8], recipe: ViewRecipe, draw: _Draws) -> NDArray[np.uint8]:
+    """Do to a square what commutes with resizing, and costs less on its fewer pixels."""
+    image = torch.from_numpy(square).permute(2, 0, 1)
+    if "rotate" in recipe.augmentations:
+        image = torch.rot90(image, int(4 * draw("rotate")), (1, 2))
+    if "flip" in recipe.augmentations and draw("flip") < 0.5:
+        image = v2.horizontal_flip(image)
+    if "color" in recipe.augmentations:
+        image = image.contiguous()  # colours are computed fastest so
+        for number, change in enumerate(_COLOR_CHANGES):
+            image = change(image, 1 - _JITTER + 2 * _JITTER * draw("color", number))
+    return np.ascontiguousarray(image.permute(1, 2, 0).numpy())

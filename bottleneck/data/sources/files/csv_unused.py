@@ -1,0 +1,88 @@
+"""Look at the columns of a CSV that are not used: some of them say what must not be overlooked."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from bottleneck.data.sources.files.csv_header import CsvHeader
+from bottleneck.data.sources.unused import require_no_split_values
+
+_MOST_VALUES = 8  # of a column of splits, or of zeros and ones
+_MOST_SHOWN = 6
+_FLAGS = frozenset(("", "0", "1", "0.0", "1.0"))
+
+
+class UnusedColumns:
+    """The values of unused columns, as long as they are few, and the rows that are too long.
+
+    Parameters
+    ----------
+    path : Path
+        The CSV, for messages.
+    header : CsvHeader
+
+    Examples
+    --------
+    >>> header = CsvHeader(("path", "cat", "dog"), ",", {"path": 0})
+    >>> unused = UnusedColumns(Path("a.csv"), header)
+    >>> for position, values in ((1, ["1", "0"]), (2, ["0", "1"])):
+    ...     unused.add(position, values)
+    >>> unused.remarks()[0][:72]
+    "the columns 'cat', 'dog' hold 0 and 1, as those of one class each: write"
+    """
+
+    def __init__(self, path: Path, header: CsvHeader) -> None:
+        self._path, self._header = path, header
+        used = header.at.values()
+        self._values: dict[int, set[str]] = {
+            i: set() for i in range(len(header.fields)) if i not in used
+        }
+        self._long_rows = 0
+
+    @property
+    def positions(self) -> list[int]:
+        """The columns whose values are still few."""
+        return list(self._values)
+
+    def add(self, position: int, values: Iterable[str]) -> None:
+        """Note values of a column."""
+        known = self._values[position]
+        known.update(values)
+        if len(known) > _MOST_VALUES:
+            del self._values[position]
+
+    def count_long_row(self) -> None:
+        """Count a row that has more values than there are columns."""
+        self._long_rows += 1
+
+    def require_no_splits(self) -> None:
+        """Refuse a column of splits under another name: its test rows must not be trained on.
+
+        Raises
+        ------
+        ImagesTableError
+            There is no column of splits, and the values of another are names of splits.
+        """
+        if "split" in self._header.at:
+            return
+        for position, values in self._values.items():
+            name = self._header.fields[position].strip()
+            require_no_split_values(self._path, "column", name, values)
+
+    def remarks(self) -> tuple[str, ...]:
+        """Return what a user should know of these columns and rows."""
+        flags = [
+            repr(self._header.fields[position].strip())
+            for position, values in self._values.items()
+            if values - {""} and values <= _FLAGS
+        ]
+        found = []
+        if "label" not in self._header.at and len(flags) > 1:
+            shown = ", ".join([*flags[:_MOST_SHOWN], *["…"][: len(flags) > _MOST_SHOWN]])
+            found.append(
+                f"the columns {shown} hold 0 and 1, as those of one class each: write the names of "
+                "the classes into one column label, with | between several"
+            )
+        if self._long_rows:
+            rows = "1 row has" if self._long_rows == 1 else f"{self._long_rows} rows have"
+            found.append(f"{rows} more values than the first line has columns")
+        return tuple(found)

@@ -1,0 +1,121 @@
+"""Views of each image, as a cache of several gives them. Codes were written as known arrays."""
+
+import dataclasses
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from bottleneck.cache import Cache, Series, ShardData, open_cache, write_shard
+from bottleneck.cache.format.shard import read_shard
+from bottleneck.errors import CacheError, ShardError
+from bottleneck.spec import ViewRecipe
+from tests.helpers.datasets import written_cache
+
+CODES = np.random.default_rng(0).random((3, 20, 4), dtype=np.float32)  # view, row, value
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    path = written_cache(
+        tmp_path / "cache", CODES[0], ["a", "b"] * 10, shard_size=8, views=list(CODES[1:])
+    )
+    return open_cache(path)
+
+
+def rewrite(cache: Cache, series: Series, shard: int, *, invalid: int) -> None:
+    """Write a shard again, in which one of its rows is not valid."""
+    path = cache.shard_path(series, shard)
+    old = read_shard(path)
+    valid = np.arange(len(old.row)) != invalid
+    reason = ["" if ok else "broken" for ok in valid]
+    content: ShardData = dataclasses.replace(old, valid=valid, reason=reason)
+    write_shard(path, content, manifest=cache.manifest, layer=series)
+
+
+def test_each_view_has_its_own_codes(cache: Cache) -> None:
+    assert cache.views("layer") == 3
+    assert (cache.layers, cache.view_recipe) == (["layer"], ViewRecipe(("flip", "crop"), 0))
+    rows = np.array([0, 7, 8, 19])
+    for view in range(3):
+        np.testing.assert_array_equal(cache.read_codes("layer", rows, view), CODES[view, rows])
+        blocks = cache.read_blocks("layer", 1, 3, verify=True, view=view)
+        np.testing.assert_array_equal(np.concatenate(list(blocks)), CODES[view, 8:16])
+    np.testing.assert_array_equal(cache.read_codes("layer", rows), CODES[0, rows])
+
+
+def test_a_row_of_several_views_has_codes_in_each(cache: Cache) -> None:
+    rewrite(cache, Series("layer", 1), 1, invalid=2)
+    lost = {views: np.flatnonzero(~cache.valid_rows("layer", views)).tolist() for views in (1, 2)}
+    assert lost == {1: [], 2: [10]}
+    assert np.flatnonzero(~cache.valid_rows("layer", 3)).tolist() == [10]
+
+
+def test_a_series_with_holes_is_refused_like_an_unfinished_layer(cache: Cache) -> None:
+    cache.shard_path(Series("layer", 2), 1).unlink()
+    words = "view 2 of layer 'layer' lacks 1 of 3 shards: run the same `bottleneck.extract` again"
+    for refused in (lambda: cache.views("layer"), lambda: cache.valid_rows("layer", 3)):
+        with pytest.raises(CacheError, match=words):
+            refused()
+    assert cache.valid_rows("layer", 2).all()
+    for file in cache.folder(Series("layer", 1)).iterdir():
+        file.unlink()
+    cache.folder(Series("layer", 1)).rmdir()
+    with pytest.raises(CacheError, match="view 1 of layer 'layer' lacks 3 of 3 shards"):
+        cache.views("layer")
+    assert cache.valid_rows("layer").all()
+
+
+def test_a_view_that_nobody_made_is_refused_with_what_makes_it(cache: Cache) -> None:
+    words = "layer 'layer' has no view 3: `bottleneck.extract` with `views=4` adds it"
+    with pytest.raises(CacheError, match=words):
+        cache.valid_rows("layer", 4)
+    with pytest.raises(CacheError, match="has no layer 'other'"):
+        cache.views("other")
+
+
+@pytest.mark.parametrize("recipe", [ViewRecipe(("flip", "crop"), 1), ViewRecipe(("rotate",))])
+def test_a_shard_by_another_recipe_is_not_finished(cache: Cache, recipe: ViewRecipe) -> None:
+    path = cache.shard_path(Series("layer", 1), 0)
+    other = dataclasses.replace(cache.manifest, view_recipe=recipe)
+    write_shard(path, read_shard(path), manifest=other, layer=Series("layer", 1))
+    assert list(cache.finished_shards(Series("layer", 1))) == [1, 2]
+    with pytest.raises(ShardError, match=f"view 1 of its images, made by {recipe}"):
+        cache.read_codes("layer", np.arange(3), 1)
+
+
+def test_the_shards_of_two_views_cannot_be_exchanged(cache: Cache) -> None:
+    one, two = (cache.shard_path(Series("layer", view), 0) for view in (1, 2))
+    two.replace(one)
+    with pytest.raises(ShardError, match="of view 2 of its images"):
+        cache.read_codes("layer", np.arange(3), 1)
+
+
+def test_the_index_shows_all_views_beside_the_plain_images(cache: Cache) -> None:
+    cache.shard_path(Series("layer", 2), 1).unlink()
+    rewrite(cache, Series("layer", 1), 0, invalid=3)
+    cache.write_index()
+    expected = CODES.transpose(1, 0, 2).copy()
+    expected[8:16, 2] = np.nan
+    there = np.ones((20, 3), dtype=bool)
+    there[8:16, 2] = there[3, 1] = False
+    with h5py.File(cache.path / "codes.h5") as file:
+        assert sorted(file) == ["layer", "layer:valid", "layer:views", "layer:views:valid"]
+        np.testing.assert_array_equal(file["layer"][...], CODES[0])
+        np.testing.assert_array_equal(file["layer:views"][...], expected)
+        np.testing.assert_array_equal(file["layer:views:valid"][...], there)
+        assert file["layer:valid"][...].all()
+
+
+def test_a_status_is_of_all_views(cache: Cache) -> None:
+    cache.shard_path(Series("layer", 2), 1).unlink()
+    rewrite(cache, Series("layer", 1), 0, invalid=3)
+    status = cache.status()
+    layer = status.layers["layer"]
+    assert (layer.views, layer.done, layer.rejected, layer.missing) == (3, 11, 1, 8)
+    assert (layer.missing_shards, status.finished) == ((1,), False)
+    text = str(status)
+    assert "views by flip,crop with seed 0" in text
+    assert text.splitlines()[1].split()[:5] == ["layer", "done", "rejected", "missing", "views"]
+    assert status.to_dict()["layers"]["layer"]["views"] == 3
