@@ -111,6 +111,8 @@ class RegularizationPath:
         self._double_from = math.inf  # smallest C for which float32 does not suffice
         self._newton_from = math.inf  # smallest C for which Newton steps paid
         self._found: dict[float, Minimum] = {}
+        # A constant added to every class's free intercept changes nothing: their mean is made 0.
+        self._constant_is_free = not loss.one_vs_rest and float(design.penalty[-1]) == 0
         self._loss_at_zero: Array | None = None  # of zero coefficients
         xp = array_namespace(design.spectrum)
         self._largest = float(xp.max(design.spectrum))
@@ -147,8 +149,10 @@ class RegularizationPath:
             passes += minimum.passes
             if wanted:
                 value, gap = to_numpy(minimum.value), to_numpy(minimum.gap)
-                coefficients = self._design.to_coefficients(minimum.at)
-                yield Solution(c, *coefficients, value, gap, gap <= tol, passes)
+                coef, intercept = self._design.to_coefficients(minimum.at)
+                if self._constant_is_free:
+                    intercept -= intercept.mean()
+                yield Solution(c, coef, intercept, value, gap, gap <= tol, passes)
                 passes = 0
         self._double = None
 
