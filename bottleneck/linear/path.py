@@ -268,14 +268,20 @@ class RegularizationPath:
         design, bound, zero = self._design_for(c), self._dual_bound(c), self._loss_at_zero
         assert isinstance(design, ArrayDesign)
         assert isinstance(self._loss, SquaredHinge)
-        xp = array_namespace(start)
+        if bound is None or zero is None:
+            return other
+        xp, best = array_namespace(start), bound.at(c)
+
+        def gap_without_loss(at: Array) -> Array:
+            squares = xp.sum(xp.astype(at, xp.float64) ** 2, axis=0)
+            return gap_of(squares / 2 - best, squares / 2, squares, c * zero)
+
+        if not bool(xp.any(gap_without_loss(start) <= tol)):  # most likely longer ones neither
+            return other
         least = design.least_margins(xp.astype(start, design.dtype), self._loss)
         least = least - _MARGIN * epsilon(least)  # of rows at the margin but for rounding
         scaled = start / xp.where(least > 0, least, 1.0)
-        squares = xp.sum(xp.astype(scaled, xp.float64) ** 2, axis=0)
-        if bound is None or zero is None:
-            return other
-        gap = gap_of(squares / 2 - bound.at(c), squares / 2, squares, c * zero)
+        gap = gap_without_loss(scaled)
         return xp.where((least > 0) & (gap <= _SEPARATING * tol), scaled, other)
 
     def _zero(self) -> Array:
