@@ -25,7 +25,8 @@ _EASY = 10.0  # up to this C, in units of 1/mean(Λ), starting from zero needs n
 # Tolerance of an intermediate C, if it is below the second value in units of 1/mean(Λ). Above it
 # the search for the hinge needs a start near the widest margin.
 _INTERMEDIATE_TOL, _HARD = 0.1, 1e3
-_ROUNDING = 30.0  # largest product of a gradient's bound and the precision of float32
+# Largest product of a gradient's bound and the precision of float32, from this tolerance on.
+_ROUNDING, _ROUGH = 30.0, 5e-3
 _SEPARATING, _MARGIN = 0.9, 64  # share of the tolerance, and units of rounding: what is left for it
 
 
@@ -167,9 +168,9 @@ class RegularizationPath:
         if found is None and (known := self._still_minimal(c, tol)) is not None:
             self._found[c] = known
             return known
-        # Above this product a float32 gradient is mostly rounding along the first coordinate, which
-        # the objective hardly notices; a Newton step does.
-        most = 1.0 if c >= self._newton_from else _ROUNDING
+        # Above this product a float32 gradient is mostly rounding along the first coordinate. A
+        # rough search by L-BFGS hardly notices.
+        most = _ROUNDING if tol >= _ROUGH and c < self._newton_from else 1.0
         if (1 + self._loss.curvature_bound * c * self._largest) * np.finfo(np.float32).eps > most:
             self._double_from = min(c, self._double_from)
         design = self._design_for(c)
