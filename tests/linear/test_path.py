@@ -81,7 +81,10 @@ def rounding_of(problem: Problem, solution: Solution) -> F64:
     of_problems = changes.sum(keepdims=True) if problem.kind is Softmax else changes
     summed = 1e-6 if problem.rows.dtype == np.float32 else 1e-9
     eps = float(np.finfo(problem.rows.dtype).eps)
-    return np.asarray(eps * of_problems + summed * objective(problem, solution))
+    # A row at its margin has no slope, and the error of its margin squared.
+    squared = solution.c * ((4 * eps * reach) ** 2).sum(axis=0)
+    squared = squared.sum(keepdims=True) if problem.kind is Softmax else squared
+    return np.asarray(eps * of_problems + squared + summed * objective(problem, solution))
 
 
 def assert_objective_is_true(problem: Problem, solution: Solution) -> None:
