@@ -28,6 +28,7 @@ Intercept = Literal["penalised", "free", "none"]
 _COLUMNS = 4096  # columns converted to double precision at a time, to avoid a copy of all codes
 _SOFT = 3.0  # κCλ₁ up to which a decomposition saves fewer passes than it costs
 _POWERS, _NOTHING = 10, 1e-300  # steps of the power iteration, and the least length divided by
+_SMALL = 1 << 20  # values of a basis of the features that is made beside that of the rows
 _RANK = 1e-13  # eigenvalues below this share of the trace before centring are rounding
 
 
@@ -117,10 +118,8 @@ def _column_space(
         dtype = to_device(np.empty(0, dtype=codes.dtype)).dtype
         return StreamedDesign(codes, targets, vectors, to_device, dtype=dtype, **parts)
 
-    def from_coordinates(coordinates: Array) -> Array:
-        return vectors @ xp.astype(coordinates, vectors.dtype, copy=False)
-
-    return ArrayDesign(_rotate(codes, vectors, to_device), targets, from_coordinates, **parts)
+    rotated, combine = _rotate(codes, vectors, to_device), partial(_product, vectors)
+    return ArrayDesign(rotated, targets, combine, **parts)
 
 
 def _undecomposed(
@@ -256,8 +255,17 @@ def _row_space(
         features = _transposed(codes, combination, to_device) - center * sums
         return xp.concat([features, exact[rank:] - center.T @ features], axis=0)
 
+    combine, r = from_coordinates, rows.shape[1]
+    if codes.in_memory and (codes.shape[1] + 1) * r <= _SMALL:  # combined once for all C
+        combine = partial(
+            _product, from_coordinates(xp.eye(r, dtype=xp.float64, device=device(rows)))
+        )
     parts = {"spectrum": spectrum, "penalty": penalty, "weight": total}
-    return ArrayDesign(xp.astype(rows, dtype), targets, from_coordinates, **parts)
+    return ArrayDesign(xp.astype(rows, dtype), targets, combine, **parts)
+
+
+def _product(basis: Array, coordinates: Array) -> Array:
+    return basis @ array_namespace(basis).astype(coordinates, basis.dtype, copy=False)
 
 
 def _kernel(codes: CodeMatrix, to_device: ToDevice) -> Array:

@@ -47,6 +47,7 @@ def newton_cost(design: Design, loss: Loss, curvature: Array) -> float:
         step = q * of_one
     else:
         step = _PRODUCT * q * (q + 1) * n * r**2 + 2 / 3 * (q * r) ** 3 + q * _SYSTEM
+    step += _PASS / 2  # margins and the length
     return float(step / (4 * _PRODUCT * n * r * q + _PASS))
 
 

@@ -25,7 +25,8 @@ _EASY = 10.0  # up to this C, in units of 1/mean(Λ), starting from zero needs n
 # Tolerance of an intermediate C, if it is below the second value in units of 1/mean(Λ). Above it
 # the search for the hinge needs a start near the widest margin.
 _INTERMEDIATE_TOL, _HARD = 0.1, 1e3
-_ROUNDING = 30.0  # largest product of a gradient's bound and the precision of float32
+# Largest product of a gradient's bound and the precision of float32, from this tolerance on.
+_ROUNDING, _ROUGH = 30.0, 5e-3
 _SEPARATING, _MARGIN = 0.9, 64  # share of the tolerance, and units of rounding: what is left for it
 
 
@@ -111,6 +112,8 @@ class RegularizationPath:
         self._double_from = math.inf  # smallest C for which float32 does not suffice
         self._newton_from = math.inf  # smallest C for which Newton steps paid
         self._found: dict[float, Minimum] = {}
+        # A constant added to every class's free intercept changes nothing: their mean is made 0.
+        self._constant_is_free = not loss.one_vs_rest and float(design.penalty[-1]) == 0
         self._loss_at_zero: Array | None = None  # of zero coefficients
         xp = array_namespace(design.spectrum)
         self._largest = float(xp.max(design.spectrum))
@@ -147,8 +150,10 @@ class RegularizationPath:
             passes += minimum.passes
             if wanted:
                 value, gap = to_numpy(minimum.value), to_numpy(minimum.gap)
-                coefficients = self._design.to_coefficients(minimum.at)
-                yield Solution(c, *coefficients, value, gap, gap <= tol, passes)
+                coef, intercept = self._design.to_coefficients(minimum.at)
+                if self._constant_is_free:
+                    intercept -= intercept.mean()
+                yield Solution(c, coef, intercept, value, gap, gap <= tol, passes)
                 passes = 0
         self._double = None
 
@@ -163,9 +168,9 @@ class RegularizationPath:
         if found is None and (known := self._still_minimal(c, tol)) is not None:
             self._found[c] = known
             return known
-        # Above this product a float32 gradient is mostly rounding along the first coordinate, which
-        # the objective hardly notices; a Newton step does.
-        most = 1.0 if c >= self._newton_from else _ROUNDING
+        # Above this product a float32 gradient is mostly rounding along the first coordinate. A
+        # rough search by L-BFGS hardly notices.
+        most = _ROUNDING if tol >= _ROUGH and c < self._newton_from else 1.0
         if (1 + self._loss.curvature_bound * c * self._largest) * np.finfo(np.float32).eps > most:
             self._double_from = min(c, self._double_from)
         design = self._design_for(c)
@@ -264,14 +269,20 @@ class RegularizationPath:
         design, bound, zero = self._design_for(c), self._dual_bound(c), self._loss_at_zero
         assert isinstance(design, ArrayDesign)
         assert isinstance(self._loss, SquaredHinge)
-        xp = array_namespace(start)
+        if bound is None or zero is None:
+            return other
+        xp, best = array_namespace(start), bound.at(c)
+
+        def gap_without_loss(at: Array) -> Array:
+            squares = xp.sum(xp.astype(at, xp.float64) ** 2, axis=0)
+            return gap_of(squares / 2 - best, squares / 2, squares, c * zero)
+
+        if not bool(xp.any(gap_without_loss(start) <= tol)):  # most likely longer ones neither
+            return other
         least = design.least_margins(xp.astype(start, design.dtype), self._loss)
         least = least - _MARGIN * epsilon(least)  # of rows at the margin but for rounding
         scaled = start / xp.where(least > 0, least, 1.0)
-        squares = xp.sum(xp.astype(scaled, xp.float64) ** 2, axis=0)
-        if bound is None or zero is None:
-            return other
-        gap = gap_of(squares / 2 - bound.at(c), squares / 2, squares, c * zero)
+        gap = gap_without_loss(scaled)
         return xp.where((least > 0) & (gap <= _SEPARATING * tol), scaled, other)
 
     def _zero(self) -> Array:
