@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from bottleneck.fitting.selection import C_GRID
+from bottleneck.fitting.selection.cross_validation import C_GRID
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.options import SearchOptions
-from bottleneck.fitting.selection import select_c
+from bottleneck.fitting.selection.cross_validation import select_c
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.training import ClassifierOptions, TrainingSet, train
 

@@ -22,8 +22,8 @@ from bottleneck.backbones.backbone import build_skeleton
 from bottleneck.backbones.layers import list_layers, select_layers
 from bottleneck.cache.format.shard import iter_code_blocks
 from bottleneck.cache.store import Cache, open_cache
-from bottleneck.fitting.features import Features
-from bottleneck.fitting.sharded_matrix import open_matrix
+from bottleneck.fitting.loading.features import Features
+from bottleneck.fitting.loading.sharded_matrix import open_matrix
 from bottleneck.linear.matrix import CodeMatrix
 
 _MODEL, _LAYER = "squeezenet1_0", "features.12"

@@ -2,7 +2,7 @@
 
 The table of docs/decisions/012-intervals-over-groups.md:
 
-    python -m benchmarks.fitting.intervals
+    python -m benchmarks.fitting.scoring.intervals
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
-from bottleneck.fitting.intervals import accuracy_interval
+from bottleneck.fitting.scoring.intervals import accuracy_interval
 
 _DRAWS = 1000
 _RESAMPLES = 500

@@ -30,7 +30,11 @@ _SEARCH = """
 import json, sys, time
 import numpy as np
 import scipy.optimize, sklearn.model_selection
-from bottleneck.fitting import selection
+try:
+    from bottleneck.fitting.selection.cross_validation import CrossValidation
+except ModuleNotFoundError:  # the commit before
+    from bottleneck.fitting import selection
+    CrossValidation = None
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.linear import ArrayMatrix, ClassifierOptions, TrainingSet, train
 codes = np.load(sys.argv[1])
@@ -39,8 +43,8 @@ training = TrainingSet(ArrayMatrix(codes["train"]), codes["train_classes"], clas
 options = ClassifierOptions(sys.argv[2])
 svm, search = sys.argv[2] == "svm", SearchOptions()
 start, cpu = time.perf_counter(), time.process_time()
-if hasattr(selection, "CrossValidation"):
-    validation = selection.CrossValidation(training, options, search)
+if CrossValidation:
+    validation = CrossValidation(training, options, search)
     best = validation.select().best
     if svm:
         validation.calibrate(best.c, best.scaling)

@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 from bottleneck.cache import CacheLike, open_cache
 from bottleneck.data import UnknownLabels
 from bottleneck.errors import InvalidOptionError, LabelsError
-from bottleneck.fitting.dataset import CodeDataset, load_dataset
-from bottleneck.fitting.features import Views, resolve_features
 from bottleneck.fitting.fit_result import FitResult
-from bottleneck.fitting.folds import make_folds, require_foldable
 from bottleneck.fitting.head import Head
 from bottleneck.fitting.layer_shares import layer_shares
-from bottleneck.fitting.metrics import expected_calibration_error
-from bottleneck.fitting.nested import OuterFold
+from bottleneck.fitting.loading.dataset import CodeDataset, load_dataset
+from bottleneck.fitting.loading.features import Views, resolve_features
+from bottleneck.fitting.loading.worker_cache import LabelSource, labelled_images
 from bottleneck.fitting.options import SearchOptions
-from bottleneck.fitting.scores import Score, score_classes, score_labels
-from bottleneck.fitting.selection import CrossValidation
-from bottleneck.fitting.worker_cache import LabelSource, labelled_images
+from bottleneck.fitting.scoring.metrics import expected_calibration_error
+from bottleneck.fitting.scoring.scores import Score, score_classes, score_labels
+from bottleneck.fitting.selection.cross_validation import CrossValidation
+from bottleneck.fitting.selection.folds import make_folds, require_foldable
+from bottleneck.fitting.selection.nested import OuterFold
 from bottleneck.linear import (
     ArrayMatrix,
     Calibration,

@@ -8,10 +8,10 @@ import numpy as np
 
 from bottleneck.data import LabelSummary
 from bottleneck.fitting.head import Head
-from bottleneck.fitting.metrics import format_metric
-from bottleneck.fitting.nested import NestedScore, OuterFold
-from bottleneck.fitting.scores import Score, format_calibration_error
-from bottleneck.fitting.search_result import SearchResult
+from bottleneck.fitting.scoring.metrics import format_metric
+from bottleneck.fitting.scoring.scores import Score, format_calibration_error
+from bottleneck.fitting.selection.nested import NestedScore, OuterFold
+from bottleneck.fitting.selection.search_result import SearchResult
 from bottleneck.linear import Solution
 
 

@@ -14,7 +14,7 @@ from safetensors.numpy import save
 from bottleneck.cache import PARSE_ERRORS
 from bottleneck.data import SEPARATOR
 from bottleneck.errors import HeadError, format_error
-from bottleneck.fitting.features import Features
+from bottleneck.fitting.loading.features import Features
 from bottleneck.linear import CLASSIFIERS, SCALINGS, Calibration, FeatureScaler, mean_of_rows
 from bottleneck.runtime import atomic_write
 from bottleneck.spec import ModelReference, Spec, ViewRecipe

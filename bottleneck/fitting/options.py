@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bottleneck.errors import InvalidOptionError, UnknownNameError
-from bottleneck.fitting.folds import require_folds
-from bottleneck.fitting.metrics import METRICS
+from bottleneck.fitting.scoring.metrics import METRICS
+from bottleneck.fitting.selection.folds import require_folds
 from bottleneck.linear import SCALINGS, ClassifierOptions, require_scaling
 
 __all__ = ["RULES", "ClassifierOptions", "SearchOptions", "require_grid"]

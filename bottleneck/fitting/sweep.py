@@ -10,14 +10,20 @@ import numpy as np
 from bottleneck.cache import Cache, CacheLike, cache_fingerprint, open_cache
 from bottleneck.data import CategoricalColumn, ImageTable
 from bottleneck.errors import CacheError, InvalidOptionError
-from bottleneck.fitting.dataset import load_dataset
-from bottleneck.fitting.features import ALL, Features, Views, require_layers, resolve_features
 from bottleneck.fitting.fit import classifier_options, fit_dataset
 from bottleneck.fitting.fit_result import FitResult
-from bottleneck.fitting.metrics import METRICS
+from bottleneck.fitting.loading.dataset import load_dataset
+from bottleneck.fitting.loading.features import (
+    ALL,
+    Features,
+    Views,
+    require_layers,
+    resolve_features,
+)
+from bottleneck.fitting.loading.worker_cache import LabelSource, labelled_images, open_on_worker
 from bottleneck.fitting.options import SearchOptions
+from bottleneck.fitting.scoring.metrics import METRICS
 from bottleneck.fitting.sweep_result import SweepResult, SweepRow, cost_or_infinity
-from bottleneck.fitting.worker_cache import LabelSource, labelled_images, open_on_worker
 from bottleneck.linear import ClassifierOptions, TrainingSet
 from bottleneck.runtime import Executor, require_shared_paths, spare_memory
 

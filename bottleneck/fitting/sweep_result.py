@@ -15,11 +15,11 @@ from typing import Any, overload
 import numpy as np
 
 from bottleneck.data import LabelSummary
-from bottleneck.fitting.features import Features
-from bottleneck.fitting.metrics import format_metric
-from bottleneck.fitting.nested import NestedScore, OuterFold
-from bottleneck.fitting.scores import Score
-from bottleneck.fitting.search_result import Candidate
+from bottleneck.fitting.loading.features import Features
+from bottleneck.fitting.scoring.metrics import format_metric
+from bottleneck.fitting.scoring.scores import Score
+from bottleneck.fitting.selection.nested import NestedScore, OuterFold
+from bottleneck.fitting.selection.search_result import Candidate
 from bottleneck.reporting import plot_sweep, sweep_figure
 from bottleneck.runtime import escape_unprintable, format_table
 

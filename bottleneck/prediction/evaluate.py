@@ -45,7 +45,7 @@ class Evaluation:
 
     Examples
     --------
-    >>> from bottleneck.fitting.scores import score_classes
+    >>> from bottleneck.fitting.scoring.scores import score_classes
     >>> judged = score_classes(np.array([0, 1]), np.array([0, 0]), ["ants", "bees"], split="test")
     >>> evaluation = Evaluation(judged, {"c.jpg": "the file is empty"})
     >>> print(evaluation)

@@ -24,8 +24,8 @@ from bottleneck.cache.store import (
 from bottleneck.cache.verify import verify
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import CacheError, ShardError
-from bottleneck.fitting.features import Features
-from bottleneck.fitting.sharded_matrix import ShardedMatrix
+from bottleneck.fitting.loading.features import Features
+from bottleneck.fitting.loading.sharded_matrix import ShardedMatrix
 from tests.helpers.fixture_types import Extract
 from tests.helpers.shards import missing_shards
 

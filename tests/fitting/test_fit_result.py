@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from bottleneck.data.labels import UnknownLabels
-from bottleneck.fitting.features import Features
 from bottleneck.fitting.fit_result import FitResult
 from bottleneck.fitting.head import Head
-from bottleneck.fitting.scores import score_classes
-from bottleneck.fitting.search_result import Candidate, SearchResult
+from bottleneck.fitting.loading.features import Features
+from bottleneck.fitting.scoring.scores import score_classes
+from bottleneck.fitting.selection.search_result import Candidate, SearchResult
 from bottleneck.linear.path import Solution
 from bottleneck.linear.scaling import FeatureScaler
 from tests.helpers.datasets import REFERENCE, SPEC

@@ -22,8 +22,8 @@ from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.errors import CacheError, InvalidOptionError, UnknownNameError
 from bottleneck.fitting import sweep as module
-from bottleneck.fitting.dataset import CodeDataset, load_dataset
 from bottleneck.fitting.fit import fit
+from bottleneck.fitting.loading.dataset import CodeDataset, load_dataset
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.sweep import sweep
 from bottleneck.fitting.sweep_result import SweepResult, SweepRow

@@ -9,9 +9,9 @@ import pytest
 
 from bottleneck.data.labels import UnknownLabels
 from bottleneck.errors import InvalidOptionError
-from bottleneck.fitting.features import Features
-from bottleneck.fitting.scores import score_classes
-from bottleneck.fitting.search_result import Candidate
+from bottleneck.fitting.loading.features import Features
+from bottleneck.fitting.scoring.scores import score_classes
+from bottleneck.fitting.selection.search_result import Candidate
 from bottleneck.fitting.sweep_result import SweepResult, SweepRow
 
 

@@ -20,7 +20,7 @@ from bottleneck.cache.store import Cache, open_cache
 from bottleneck.cache.update import plan_update
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.data.table import ImageTable
-from bottleneck.fitting.folds import group_codes
+from bottleneck.fitting.selection.folds import group_codes
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.training import TrainingSet
 from bottleneck.spec import InputTransform, ModelReference, Spec, ViewRecipe

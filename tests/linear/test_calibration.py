@@ -11,7 +11,7 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, log_softmax, logit, softmax
 from sklearn.linear_model import LogisticRegression
 
-from bottleneck.fitting.metrics import expected_calibration_error
+from bottleneck.fitting.scoring.metrics import expected_calibration_error
 from bottleneck.linear.calibration import Calibration, fit_platt, fit_temperature
 
 # Every number that single precision has, the smallest and the largest included.

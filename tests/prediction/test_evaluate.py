@@ -23,7 +23,7 @@ from bottleneck.extraction.options import ComputeOptions
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.head import Head
 from bottleneck.fitting.options import SearchOptions
-from bottleneck.fitting.scores import (
+from bottleneck.fitting.scoring.scores import (
     ClassificationScore,
     MultilabelScore,
     score_classes,

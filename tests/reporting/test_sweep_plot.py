@@ -17,9 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bottleneck.errors import InvalidOptionError
-from bottleneck.fitting.features import Features
-from bottleneck.fitting.scores import score_classes
-from bottleneck.fitting.search_result import Candidate
+from bottleneck.fitting.loading.features import Features
+from bottleneck.fitting.scoring.scores import score_classes
+from bottleneck.fitting.selection.search_result import Candidate
 from bottleneck.fitting.sweep_result import SweepResult, SweepRow
 from bottleneck.reporting.sweep_plot import _spread, plot_sweep, require_picture, sweep_figure
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bottleneck.fitting.metrics import format_metric
+from bottleneck.fitting.scoring.metrics import format_metric
 from bottleneck.runtime import format_table
 
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score
 
-from bottleneck.fitting.fold_search import FoldSearch, fold_bytes
-from bottleneck.fitting.folds import make_folds
+from bottleneck.fitting.selection.fold_search import FoldSearch, fold_bytes
+from bottleneck.fitting.selection.folds import make_folds
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.training import ClassifierOptions, TrainingSet
 from tests.helpers.datasets import by_sklearn, clouds, training

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.fitting.folds import Fold
-from bottleneck.fitting.metrics import METRICS, mean_average_precision
+from bottleneck.fitting.scoring.metrics import METRICS, mean_average_precision
+from bottleneck.fitting.selection.folds import Fold
 from bottleneck.linear import KERNEL_ROWS, ClassifierOptions, Solution, TrainingSet
 
 

@@ -20,11 +20,11 @@ from sklearn.model_selection import cross_val_predict
 
 from benchmarks.fitting import sklearn_solver as reference
 from bottleneck.errors import InvalidOptionError, LabelsError
-from bottleneck.fitting.fold_search import fold_bytes
-from bottleneck.fitting.folds import make_folds
 from bottleneck.fitting.options import SearchOptions
-from bottleneck.fitting.search_result import SearchResult
-from bottleneck.fitting.selection import C_GRID, CrossValidation, select_c
+from bottleneck.fitting.selection.cross_validation import C_GRID, CrossValidation, select_c
+from bottleneck.fitting.selection.fold_search import fold_bytes
+from bottleneck.fitting.selection.folds import make_folds
+from bottleneck.fitting.selection.search_result import SearchResult
 from bottleneck.linear.calibration import Calibration, fit_platt, fit_temperature
 from bottleneck.linear.design import Design
 from bottleneck.linear.eigenbasis import make_design

@@ -10,13 +10,13 @@ from bottleneck.cache.format.shard import open_shard
 from bottleneck.cache.store import open_cache
 from bottleneck.data.labels import UnknownLabels
 from bottleneck.errors import CacheError, LabelsError
-from bottleneck.fitting.dataset import (
+from bottleneck.fitting.loading.dataset import (
     CodeDataset,
     load_dataset,
     require_rows,
 )
-from bottleneck.fitting.features import Features
-from bottleneck.fitting.sharded_matrix import ShardedMatrix
+from bottleneck.fitting.loading.features import Features
+from bottleneck.fitting.loading.sharded_matrix import ShardedMatrix
 from bottleneck.linear.matrix import ArrayMatrix, CodeMatrix
 from tests.helpers.datasets import written_cache
 
@@ -166,7 +166,7 @@ def test_labels_that_do_not_fit_are_refused(
     def never(*_: Any, **__: Any) -> Any:
         raise AssertionError("read codes")
 
-    monkeypatch.setattr("bottleneck.fitting.dataset.open_matrix", never)
+    monkeypatch.setattr("bottleneck.fitting.loading.dataset.open_matrix", never)
     with pytest.raises(LabelsError, match=message):
         dataset_of(tmp_path, labels, split=["train", "train", "train", "test"])
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bottleneck.cache import Cache, rows_as_slice, widen_float16
 from bottleneck.errors import USER_CODE_ERRORS, BottleneckError
-from bottleneck.fitting.features import Features
+from bottleneck.fitting.loading.features import Features
 from bottleneck.linear import ArrayMatrix, CodeMatrix
 from bottleneck.runtime import spare_memory
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.data import UnknownLabels
-from bottleneck.fitting.intervals import accuracy_interval
-from bottleneck.fitting.metrics import (
+from bottleneck.fitting.scoring.intervals import accuracy_interval
+from bottleneck.fitting.scoring.metrics import (
     average_precisions,
     confusion_matrix,
     mean_f1,
@@ -99,7 +99,7 @@ class ClassificationScore:
         }
 
     def metric(self, name: str) -> float:
-        """Return the value of one of `bottleneck.fitting.metrics.METRICS` on these images."""
+        """Return one of `bottleneck.fitting.scoring.metrics.METRICS` on these images."""
         return {
             "accuracy": self.accuracy,
             "balanced": self.mean_per_class,
@@ -159,8 +159,9 @@ class MultilabelScore:
     mean_average_precision : float
         Mean average precision over the labels that occur.
     average_precision : dict of str to float or None
-        Average precision of each label, as `bottleneck.fitting.metrics.mean_average_precision`
-        defines it; None for a label that no image has.
+        Average precision of each label, as
+        `bottleneck.fitting.scoring.metrics.mean_average_precision` defines it; None for a label
+        that no image has.
     classes : list of k str
         Labels.
     ece : float or None

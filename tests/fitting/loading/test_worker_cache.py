@@ -9,9 +9,9 @@ import pytest
 from bottleneck.cache.format.manifest import cache_fingerprint
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import LabelsError
+from bottleneck.fitting.loading.worker_cache import labelled_images, open_on_worker
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.sweep import sweep
-from bottleneck.fitting.worker_cache import labelled_images, open_on_worker
 from bottleneck.runtime.executors import open_executor
 from tests.helpers.datasets import clouds, written_cache
 

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from bottleneck.cache.store import open_cache
 from bottleneck.errors import InvalidOptionError, ShardError, WorkerError
-from bottleneck.fitting import dask_matrix as remote
-from bottleneck.fitting import selection
-from bottleneck.fitting.dask_matrix import DaskMatrix, load_on_workers
-from bottleneck.fitting.features import Features
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.fit_result import FitResult
 from bottleneck.fitting.head import Head
+from bottleneck.fitting.loading import dask_matrix as remote
+from bottleneck.fitting.loading.dask_matrix import DaskMatrix, load_on_workers
+from bottleneck.fitting.loading.features import Features
 from bottleneck.fitting.options import SearchOptions
+from bottleneck.fitting.selection import cross_validation
 from bottleneck.linear.classifiers import fit_path
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.path import Solution
@@ -53,8 +53,8 @@ def client(cluster: Cluster) -> Iterator[Any]:
 @pytest.fixture(autouse=True)
 def few_values_of_c(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the default search short: each C takes many messages to the workers."""
-    monkeypatch.setattr(selection, "C_GRID", (1e-3, 1e-1, 1e1))
-    monkeypatch.setattr(selection, "_FINE_FACTORS", (0.5, 2.0))
+    monkeypatch.setattr(cross_validation, "C_GRID", (1e-3, 1e-1, 1e1))
+    monkeypatch.setattr(cross_validation, "_FINE_FACTORS", (0.5, 2.0))
 
 
 def connected(cluster: Cluster) -> Any:

@@ -15,7 +15,7 @@ from sklearn.metrics import (
     recall_score,
 )
 
-from bottleneck.fitting.metrics import (
+from bottleneck.fitting.scoring.metrics import (
     METRICS,
     expected_calibration_error,
     mean_average_precision,
@@ -117,6 +117,6 @@ def test_the_right_edge_belongs_to_its_bin() -> None:
 
 
 def test_metrics_load_no_scikit_learn() -> None:
-    code = "import sys, bottleneck.fitting.metrics\n"
+    code = "import sys, bottleneck.fitting.scoring.metrics\n"
     code += "sys.exit(bool({'sklearn', 'scipy'} & {*sys.modules}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -24,8 +24,8 @@ from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import ShardError
-from bottleneck.fitting.features import Features
-from bottleneck.fitting.sharded_matrix import ShardedMatrix, open_matrix
+from bottleneck.fitting.loading.features import Features
+from bottleneck.fitting.loading.sharded_matrix import ShardedMatrix, open_matrix
 from bottleneck.linear.eigenbasis import make_design
 from bottleneck.linear.matrix import ArrayMatrix, CodeMatrix
 from bottleneck.spec import InputTransform, ModelReference, Spec

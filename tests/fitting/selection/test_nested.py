@@ -9,12 +9,12 @@ from sklearn.model_selection import GridSearchCV
 
 from bottleneck.cache.store import Cache
 from bottleneck.errors import InvalidOptionError, LabelsError
-from bottleneck.fitting.features import Features
 from bottleneck.fitting.fit import fit
-from bottleneck.fitting.folds import make_folds
-from bottleneck.fitting.nested import NestedScore, OuterFold
+from bottleneck.fitting.loading.features import Features
 from bottleneck.fitting.options import SearchOptions
-from bottleneck.fitting.search_result import Candidate
+from bottleneck.fitting.selection.folds import make_folds
+from bottleneck.fitting.selection.nested import NestedScore, OuterFold
+from bottleneck.fitting.selection.search_result import Candidate
 from bottleneck.fitting.sweep import sweep
 from bottleneck.fitting.sweep_result import SweepResult, SweepRow
 from tests.helpers.datasets import by_sklearn, clouds, several, training, written_cache

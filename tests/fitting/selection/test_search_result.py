@@ -1,4 +1,4 @@
-from bottleneck.fitting.search_result import Candidate, SearchResult
+from bottleneck.fitting.selection.search_result import Candidate, SearchResult
 
 
 def candidate(c: float, *scores: float, converged: bool = True, name: str = "l2") -> Candidate:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold
 
 from bottleneck.errors import InvalidOptionError, LabelsError
-from bottleneck.fitting.folds import (
+from bottleneck.fitting.selection.folds import (
     Fold,
     _smallest_class,
     group_codes,

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from bottleneck.cache import Cache, cache_fingerprint
 from bottleneck.errors import WorkerError
-from bottleneck.fitting.features import Features
-from bottleneck.fitting.worker_cache import open_on_worker
+from bottleneck.fitting.loading.features import Features
+from bottleneck.fitting.loading.worker_cache import open_on_worker
 from bottleneck.linear import ArrayMatrix, CodeMatrix, RowFunction, mean_of_rows
 from bottleneck.runtime import DaskExecutor, format_size, require_shared_paths
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from bottleneck.fitting.metrics import format_metric
-from bottleneck.fitting.search_result import Candidate
+from bottleneck.fitting.scoring.metrics import format_metric
+from bottleneck.fitting.selection.search_result import Candidate
 from bottleneck.runtime import escape_unprintable
 
 _MOST_CHOICES = 4  # of those that the text names

@@ -14,11 +14,11 @@ from bottleneck.cache.format.shard import read_shard
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.errors import CacheError, InvalidOptionError, UnknownNameError
-from bottleneck.fitting.features import Features, require_layers, resolve_features
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.head import Head
+from bottleneck.fitting.loading.features import Features, require_layers, resolve_features
+from bottleneck.fitting.loading.sharded_matrix import ShardedMatrix
 from bottleneck.fitting.options import SearchOptions
-from bottleneck.fitting.sharded_matrix import ShardedMatrix
 from bottleneck.linear.calibration import fit_temperature
 from bottleneck.spec import ViewRecipe
 from tests.helpers.datasets import MODELS, SCALERS, cache_of_layers, clouds, several, written_cache

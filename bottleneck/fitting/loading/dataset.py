@@ -18,10 +18,10 @@ from bottleneck.data import (
     train_and_heldout_splits,
 )
 from bottleneck.errors import LabelsError
-from bottleneck.fitting.dask_matrix import load_on_workers
-from bottleneck.fitting.features import Features
-from bottleneck.fitting.folds import group_codes
-from bottleneck.fitting.sharded_matrix import open_matrix
+from bottleneck.fitting.loading.dask_matrix import load_on_workers
+from bottleneck.fitting.loading.features import Features
+from bottleneck.fitting.loading.sharded_matrix import open_matrix
+from bottleneck.fitting.selection.folds import group_codes
 from bottleneck.linear import CodeMatrix, TrainingSet, consecutive_rows
 from bottleneck.runtime import DaskExecutor
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import binomtest, bootstrap
 
-from bottleneck.fitting.intervals import accuracy_interval, effective_size, wilson_interval
+from bottleneck.fitting.scoring.intervals import accuracy_interval, effective_size, wilson_interval
 
 
 @given(st.integers(1, 500), st.floats(0, 1))

@@ -14,10 +14,10 @@ from sklearn.metrics import (
 
 from bottleneck.data.labels import UnknownLabels
 from bottleneck.errors import LabelsError
-from bottleneck.fitting.intervals import accuracy_interval, wilson_interval
-from bottleneck.fitting.metrics import METRICS, mean_average_precision
-from bottleneck.fitting.scores import MultilabelScore, score_classes, score_labels
-from tests.fitting.test_metrics import PAIRS, columns, labelled
+from bottleneck.fitting.scoring.intervals import accuracy_interval, wilson_interval
+from bottleneck.fitting.scoring.metrics import METRICS, mean_average_precision
+from bottleneck.fitting.scoring.scores import MultilabelScore, score_classes, score_labels
+from tests.fitting.scoring.test_metrics import PAIRS, columns, labelled
 
 
 @given(PAIRS)

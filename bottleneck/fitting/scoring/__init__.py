@@ -1,0 +1,1 @@
+"""How good decision values are: metrics, scores and intervals."""
