@@ -22,7 +22,9 @@ from bottleneck.linear.losses import Array, Loss
 _PRODUCT, _PASS, _SYSTEM = 1 / 3, 1.6e7, 3e6
 _NEAR, _TRIALS = 0.1, 12  # a step is long enough where the slope is a tenth
 _BLOCK = 4096  # rows that are copied at once
-_RIDGE = 1e-7  # of a free intercept's curvature: softmax leaves a constant undetermined
+# Of a free intercept's curvature, since softmax leaves a constant undetermined; and of the largest
+# curvature, since no row of a hinge may be active.
+_RIDGE, _LEAST_RIDGE = 1e-7, 1e-12
 
 
 def newton_cost(design: Design, loss: Loss, curvature: Array) -> float:
@@ -178,7 +180,8 @@ def _joint(design: ArrayDesign, c: float, probability: Array, gradient: Array) -
 def _penalty(design: ArrayDesign, system: Array) -> Array:
     """Return the second derivative of the penalty, and a little for a free intercept."""
     xp = array_namespace(system)
-    little = _RIDGE * xp.linalg.diagonal(system)
+    curvature = xp.linalg.diagonal(system)
+    little = xp.maximum(_RIDGE * curvature, _LEAST_RIDGE * xp.max(curvature + design.penalty))
     return xp.where(design.penalty > 0, design.penalty, little)
 
 

@@ -163,8 +163,8 @@ def test_a_sweep_is_a_sequence_of_its_rows() -> None:
 
 def test_the_list_and_the_csv_mark_the_recommended_row() -> None:
     assert two().to_list() == [
-        {"c": 1.0, "size": 8, "work": 0.25, "recommended": True},
-        {"c": 1.0, "size": 8, "work": None, "recommended": False},
+        {"c": 1.0, "layer": "layer2", "size": 8, "work": 0.25, "recommended": True},
+        {"c": 1.0, "layer": "layer3", "size": 8, "work": None, "recommended": False},
     ]
     rows = list(csv.DictReader(io.StringIO(two().to_csv())))
     assert [row["recommended"] for row in rows] == ["True", "False"]

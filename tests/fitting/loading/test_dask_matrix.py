@@ -141,14 +141,9 @@ def tags(made: Path) -> Path:
 def assert_same(found: FitResult, expected: FitResult) -> None:
     """The same choice and scores, and coefficients as near as the solver's tolerance has them."""
     assert found.head.scaler.name == expected.head.scaler.name
-    assert found.converged
-    assert expected.converged
+    assert (found.c, found.converged) == (expected.c, expected.converged) == (found.c, True)
     assert found.search is not None
     assert expected.search is not None
-    # Newton steps on one machine, L-BFGS on the workers: of two C that score alike either is right.
-    assert found.search.best.mean == pytest.approx(expected.search.best.mean, abs=0.01)
-    if found.c != expected.c:
-        return
     for one, other in zip(found.search.candidates, expected.search.candidates, strict=True):
         assert (one.scaling, one.c) == (other.scaling, other.c)
         # One machine keeps its folds, and starts the fine grid at the coarse one's solutions: a row
@@ -159,8 +154,9 @@ def assert_same(found: FitResult, expected: FitResult) -> None:
     assert (found.heldout is None) == (expected.heldout is None)
     if found.heldout is not None and expected.heldout is not None:
         measure = expected.search.metric
+        one_image = 1.01 / found.heldout.n  # on the boundary, where Newton steps and L-BFGS end
         assert found.heldout.metric(measure) == pytest.approx(
-            expected.heldout.metric(measure), abs=0.011
+            expected.heldout.metric(measure), abs=one_image
         )
     # A row on the boundary of two bins may fall into either.
     assert found.ece == (None if expected.ece is None else pytest.approx(expected.ece, abs=5e-3))
