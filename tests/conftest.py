@@ -55,7 +55,7 @@ _TINY: dict[str, Any] = {
 _LONGEST_FIRST = (
     "integration/test_slurm.py",
     "integration/test_benchmarks.py",
-    "fitting/test_dask_matrix.py",
+    "fitting/loading/test_dask_matrix.py",
     "integration/test_real.py",
     "faults/test_faults.py",
     "test_docs.py",
@@ -73,13 +73,14 @@ _LONGEST_FIRST = (
     "runtime/test_executors.py",
     "extraction/test_sources.py",
     "integration/test_scale.py",
-    "fitting/test_sharded_matrix.py",
+    "fitting/loading/test_sharded_matrix.py",
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files that take longest first, each with its tests in their order."""
     rank = {Path(__file__).parent / name: i for i, name in enumerate(_LONGEST_FIRST)}
+    assert all(path.exists() for path in rank), "a file of tests was renamed"
     items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 

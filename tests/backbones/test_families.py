@@ -46,6 +46,9 @@ FAMILIES: dict[str, list[str]] = {
     "inception_v3": ["Conv2d_1a_3x3.bn", "Mixed_6b.branch7x7_2", "Mixed_7c"],
 }
 
+# These take seconds each; their kinds of layers are those of smaller families too.
+LARGE = ("vgg11_bn", "resnet50", "googlenet", "inception_v3")
+
 SIZE = 96  # above every family's minimum; small, because a full pass of each is the price
 
 # What torchvision's own builders set when they load trained weights.
@@ -99,7 +102,10 @@ def whole_network_codes(
 
 
 @pytest.mark.usefixtures("narrow_classifiers")
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) for name in FAMILIES],
+)
 def test_codes_are_those_of_the_whole_network(family: str, tmp_path: Path) -> None:
     layers = FAMILIES[family]
     images = [photograph(i, size=size) for i, size in enumerate([(130, 100), (90, 140), (96, 96)])]

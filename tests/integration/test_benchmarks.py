@@ -138,7 +138,17 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> ExtractionProfile:
     return QUICK_EXTRACTION
 
 
-@pytest.mark.parametrize("part", [part for part in extraction.PARTS if part != "throughput"])
+SLOW_PARTS = ("memory", "layers", "truncation")  # several processes or long runs each
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        pytest.param(part, marks=[pytest.mark.slow] if part in SLOW_PARTS else [])
+        for part in extraction.PARTS
+        if part != "throughput"
+    ],
+)
 def test_every_other_part_of_extraction_prints_a_table(part: str, toy: ExtractionProfile) -> None:
     text = extraction.markdown(toy, only=[part])
     assert text.count("### ") == 1

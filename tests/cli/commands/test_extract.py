@@ -977,7 +977,8 @@ class Slow(Plain):
     ("sent", "word"),
     [
         (signal.SIGINT, "interrupted"),
-        (signal.SIGTERM, "terminated"),
+        # As SIGINT but for its word and code, which tests/faults have too.
+        pytest.param(signal.SIGTERM, "terminated", marks=pytest.mark.slow),
         (signal.SIGUSR1, "stopped"),
     ],
 )
