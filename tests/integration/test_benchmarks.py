@@ -116,6 +116,7 @@ def test_without_a_gpu_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -> No
     assert gpu.both(device="cuda", quick=True) == nothing
 
 
+@pytest.mark.slow
 def test_the_gpu_s_extraction_runs_on_the_cpu_too(capfd: pytest.CaptureFixture[str]) -> None:
     text = gpu_extraction.measure(gpu_extraction.QUICK, "cpu")
     assert "needs a CUDA device" in text
@@ -234,6 +235,7 @@ def test_a_stage_is_warm_and_lasts_as_long_as_it_was_asked_to() -> None:
     assert len(calls) == 2  # one before the time begins
 
 
+@pytest.mark.slow
 def test_scale_is_measured_at_two_sizes() -> None:
     table = scale.markdown(((200, 10, 2), (600, 30, 6)))
     assert "Most names in one folder: 10 and 30" in table

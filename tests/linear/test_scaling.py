@@ -131,5 +131,6 @@ def test_layers_are_scaled_by_themselves_and_divided_by_the_root_of_their_number
     widths = (cut, table.shape[1] - cut)
     found = fit_scaler(name, streamed(table, sizes), widths)(table)
     assert found.dtype == table.dtype
-    digits = 1e-5 if table.dtype == np.float32 else 1e-12
+    # Sums in another order, divided by a deviation far below the mean.
+    digits = 1e-5 if table.dtype == np.float32 else 1e-10
     np.testing.assert_allclose(found, np.hstack(alone) / np.sqrt(2), rtol=digits, atol=digits)

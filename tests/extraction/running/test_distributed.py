@@ -233,6 +233,7 @@ def test_a_worker_with_another_network_is_refused(
         list(workers.map_unordered(job.make, [ShardTask((Series("layer2"),), 0)]))
 
 
+@pytest.mark.slow
 def test_the_command_spreads_over_processes(photos: Path, tmp_path: Path, run: Run) -> None:
     words = ("extract", photos, "--model", PLAIN, "--layer", "layer2", "--crop", 32, "--resize", 32)
     spread = run(*words, "-o", "spread", "--shard-size", 8, "--backend", "loky", "--jobs", 2)
