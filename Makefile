@@ -28,8 +28,8 @@ PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $
 test: $(VENV)/.installed ## the tests, in less than six minutes on two cores
 	$(PYTEST) -m 'not slow'
 
-test-all: $(VENV)/.installed ## the slow tests too
-	$(PYTEST)
+test-all: $(VENV)/.installed ## the slow tests too, with more examples of each property
+	$(PYTEST) --hypothesis-profile=whole
 
 torture: $(VENV)/.installed ## the attacks of docs/reliability.md
 	$(BIN)/python -m tests.faults.torture

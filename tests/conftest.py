@@ -24,8 +24,9 @@ from tests.helpers.options import grouped
 from tests.helpers.photographs import COLOURS, write_photographs
 
 # How long an example takes depends on what else the machine does; no test measures time.
-settings.register_profile("bottleneck", deadline=None)
-settings.load_profile("bottleneck")
+settings.register_profile("whole", deadline=None)  # of `make test-all`
+settings.register_profile("short", deadline=None, max_examples=30)
+settings.load_profile("short")
 
 _SCHEDULER = (
     "SLURM_ARRAY_TASK_ID",
