@@ -51,6 +51,7 @@ class DaskExecutor:
                     result = future.result()
                 except KilledWorker as error:
                     raise worker_deaths_error(item, error) from error
+                future.release()  # or the item is computed again when the worker that did it dies
                 yield item, result
                 if stop_requested():
                     return  # workers finish the items that they are computing
