@@ -34,9 +34,7 @@ def a_row(
     true = np.repeat([0, 1], 50)
     answers = np.where(np.arange(100) < round(100 * (mean + 0.03)), true, 1 - true)
     heldout = score_classes(true, answers, ["ants", "bees"], split="val")
-    return SweepRow(
-        layer, Features((layer,)), clf, 8, cost, cv, "accuracy", heldout, 0.5, True, 1.0, {}
-    )
+    return SweepRow(Features((layer,)), clf, 8, cost, cv, "accuracy", heldout, 0.5, True, 1.0, {})
 
 
 def rows_of(costs: dict[str, float | None]) -> list[SweepRow]:
