@@ -89,11 +89,6 @@ class SweepRow:
         return self.features.views
 
     @property
-    def combined(self) -> bool:
-        """Whether it is of several layers or views."""
-        return len(self.layers) > 1 or self.views > 1
-
-    @property
     def heldout_metric(self) -> float | None:
         """The metric on the held-out split; None without one."""
         return None if self.heldout is None else self.heldout.metric(self.metric)
