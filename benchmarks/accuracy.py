@@ -8,6 +8,7 @@ REAL is a folder of photographs and weights, CACHES a folder for the codes, whic
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -87,14 +88,11 @@ def table(cache: Cache, **search: Any) -> str:
     by_layer = {layer: _fit(cache, layer, 1, "standardize", search) for layer in cache.layers}
     best = max(cache.layers, key=lambda layer: _mean(by_layer[layer]))
     lines = ["| layers | views | scaling | folds | held out |", "|---|---|---|---|---|"]
-    for layer, result in by_layer.items():
-        if layer != best:
-            lines.append(_line(layer, 1, "standardize", result))
-    for layers in (best, "all"):
-        for count in (1, views):
-            for scaling in SCALINGS:
-                result = _fit(cache, layers, count, scaling, search)
-                lines.append(_line(layers, count, scaling, result))
+    lines += [_line(layer, 1, "standardize", result) for layer, result in by_layer.items()]
+    for layers, count, scaling in product((best, "all"), (1, views), SCALINGS):
+        if (layers, count, scaling) != (best, 1, "standardize"):
+            result = _fit(cache, layers, count, scaling, search)
+            lines.append(_line(layers, count, scaling, result))
     return "\n".join(lines)
 
 

@@ -26,7 +26,8 @@ def feature_options(command: F) -> F:
         click.option(
             "--views",
             type=Views(),
-            help="Views of each image, counted from the plain one: a number, or all.  [all]",
+            help="Views of each image, counted from the plain one: a number, or all.  [all; sweep: "
+            "the plain one, and all for all layers together]",
         ),
     ]
     return add_options(options, command)

@@ -100,9 +100,9 @@ def sweep(
     classifiers = _require_comparison(clfs, search)
     store = open_cache(cache)
     labelled = labelled_images(store, labels)
-    compared = _compared_features(store, layers, views)
-    images = _comparable_images(store, labelled.table, list(compared), search)
-    tasks = [_Task(features, options) for features in compared for options in classifiers]
+    costs = _compared_features(store, layers, views)
+    images = _comparable_images(store, labelled.table, list(costs), search)
+    tasks = [_Task(features, options) for features in costs for options in classifiers]
     on_progress = on_progress or (lambda done, total: None)
     on_progress(0, len(tasks))
     results: dict[_Task, SweepRow] = {}
@@ -112,25 +112,23 @@ def sweep(
         csv = labelled.summary.csv.resolve() if labelled.summary else None
         trained = _train_on_workers(store, csv, tasks, search, memory=memory, executor=executor)
     for task, row in trained:
-        name, cost = compared[task.features]
-        results[task] = replace(row, layer=name, cost=cost)
+        results[task] = replace(row, cost=costs[task.features])
         on_progress(len(results), len(tasks))
     left_out = int((labelled.table.has_label & ~images.has_label).sum())
-    rows = (results[task] for task in tasks)
-    return SweepResult(rows, labels=labelled.summary, left_out=left_out)
-
-
-class _Compared(NamedTuple):
-    """Name and cost of the features of some rows."""
-
-    layer: str
-    cost: float | None
+    return SweepResult(
+        (results[task] for task in tasks),
+        labels=labelled.summary,
+        left_out=left_out,
+        has_views=store.view_recipe is not None,
+    )
 
 
 def _compared_features(
     cache: Cache, layers: str | Sequence[str] | None, views: Views | None
-) -> dict[Features, _Compared]:
+) -> dict[Features, float | None]:
     """Return each layer by its cost, then all of them together, then those with all views.
+
+    Each has the cost of its deepest layer for each view, or None where it is unknown.
 
     Raises
     ------
@@ -147,15 +145,12 @@ def _compared_features(
     every = resolve_features(cache, ordered, "all" if views is None else views)
     shown = every if views is not None else every.with_views(1)
     rows = [replace(shown, layers=(layer,)) for layer in ordered] + [shown, every]
-    return {row: _describe(row, costs) for row in rows}  # equal ones are one
+    return {row: _cost(row, costs) for row in rows}  # equal ones are one
 
 
-def _describe(features: Features, costs: Mapping[str, float | None]) -> _Compared:
-    """Return the name of a row, and the cost of its deepest layer for each view."""
-    together = len(features.layers) > 1
-    name = str(replace(features, layers=("all layers",)) if together else features)
+def _cost(features: Features, costs: Mapping[str, float | None]) -> float | None:
     deepest = max((costs[layer] for layer in features.layers), key=cost_or_infinity)
-    return _Compared(name, None if deepest is None else features.views * deepest)
+    return None if deepest is None else features.views * deepest
 
 
 def layer_cost(cache: Cache, layer: str) -> float | None:
@@ -286,7 +281,6 @@ def _make_row(training: TrainingSet, result: FitResult) -> SweepRow:
     search = result.search
     assert search is not None  # a sweep always has folds
     return SweepRow(
-        layer=str(result.head.features),
         features=result.head.features,
         clf=result.head.clf,
         size=result.head.coef.shape[1],

@@ -1,12 +1,11 @@
 """Result of a sweep: one row for each layer and classifier, the best and the recommended row."""
 
 import csv
-import dataclasses
 import html
 import io
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -32,10 +31,8 @@ class SweepRow:
 
     Attributes
     ----------
-    layer : str
-        Layer of the cache, or ``"all layers"``; with the number of views if there are several.
     features : Features
-        The layers themselves, and the views of each image.
+        One layer or all of them together, and the views of each image.
     clf : str
         ``"svm"`` or ``"softmax"``.
     size : int
@@ -62,7 +59,6 @@ class SweepRow:
         without one.
     """
 
-    layer: str
     features: Features
     clf: str
     size: int
@@ -77,6 +73,12 @@ class SweepRow:
     outer: tuple[OuterFold, ...] = ()
 
     @property
+    def layer(self) -> str:
+        """Layer of the cache, or ``"all layers"``; with the views of each image if several."""
+        several = len(self.layers) > 1
+        return str(replace(self.features, layers=("all layers",)) if several else self.features)
+
+    @property
     def layers(self) -> tuple[str, ...]:
         """The layers whose codes are side by side, as `bottleneck.fit` takes them."""
         return self.features.layers
@@ -85,11 +87,6 @@ class SweepRow:
     def views(self) -> int:
         """Views of each image, as `bottleneck.fit` takes them."""
         return self.features.views
-
-    @property
-    def combined(self) -> bool:
-        """Whether it is of several layers or views."""
-        return len(self.layers) > 1 or self.views > 1
 
     @property
     def heldout_metric(self) -> float | None:
@@ -121,13 +118,16 @@ class SweepResult(Sequence[SweepRow]):
     left_out : int
         Number of labelled images that have codes at some of the layers alone, and that a nested
         cross-validation leaves out.
+    has_views : bool
+        Whether the cache has other views than the plain one, so that `bottleneck.fit` must be told
+        how many to use.
 
     Examples
     --------
     >>> def row(layer, cost, *scores):
     ...     cv, features = Candidate("sqrt", 1.0, scores, 0.0, True), Features((layer,))
     ...     result = (cv, "accuracy", None, 0.5, True, 0.1, {})
-    ...     return SweepRow(layer, features, "svm", 8, cost, *result)
+    ...     return SweepRow(features, "svm", 8, cost, *result)
     >>> sweep = SweepResult([row("layer3", 0.6, 0.88, 0.90), row("layer4", 1.0, 0.86, 0.94)])
     >>> sweep.best.layer, sweep.recommended.layer
     ('layer4', 'layer3')
@@ -148,10 +148,12 @@ class SweepResult(Sequence[SweepRow]):
         *,
         labels: LabelSummary | None = None,
         left_out: int = 0,
+        has_views: bool = False,
     ) -> None:
         self._rows = tuple(rows)
         self.labels = labels
         self.left_out = left_out
+        self.has_views = has_views
 
     @overload
     def __getitem__(self, index: int) -> SweepRow: ...
@@ -206,7 +208,7 @@ class SweepResult(Sequence[SweepRow]):
         )
 
     def _without_fold(self, fold: int) -> "SweepResult":
-        return SweepResult(dataclasses.replace(row, cv=row.outer[fold].cv) for row in self._rows)
+        return SweepResult(replace(row, cv=row.outer[fold].cv) for row in self._rows)
 
     def plot(self, path: str | PathLike[str] | None = None) -> Any:
         """Plot accuracy against the share of the network that each layer needs.
@@ -303,8 +305,7 @@ class SweepResult(Sequence[SweepRow]):
         row = self.recommended
         layers = list(row.layers)
         named = layers if len(layers) > 1 else layers[0]
-        several = any(other.views > 1 for other in self)
-        views = f", views={row.views}" if several else ""
+        views = f", views={row.views}" if self.has_views else ""
         labels = f"{self.labels}\n\n" if self.labels else ""
         return labels + self.format(f"bottleneck.fit(cache, {row.clf!r}, layers={named!r}{views})")
 

@@ -64,8 +64,13 @@ class PlottedRow(Protocol):
         ...
 
     @property
-    def combined(self) -> bool:
-        """Whether it is of several layers or views, and has no place among the layers."""
+    def layers(self) -> Sequence[str]:
+        """The layers that are side by side."""
+        ...
+
+    @property
+    def views(self) -> int:
+        """Views of each image."""
         ...
 
     @property
@@ -166,9 +171,9 @@ def sweep_figure(sweep: PlottedSweep) -> "Figure":
     """Plot a sweep as a matplotlib figure.
 
     Each classifier has a line: the mean of the folds with its standard error. Rows of several
-    layers or views are behind the deepest layer, without a line. Open markers show
-    the held-out split. A band marks what is within one standard error of the best row, a ring the
-    recommended row. If the share of a layer is unknown, layers have equal distances.
+    layers, or of more views than the others, are behind the deepest layer, without a line. Open
+    markers show the held-out split. A band marks what is within one standard error of the best row,
+    a ring the recommended row. If the share of a layer is unknown, layers have equal distances.
 
     Parameters
     ----------
@@ -185,12 +190,13 @@ def sweep_figure(sweep: PlottedSweep) -> "Figure":
     figure = Figure(figsize=_SIZE, layout="constrained")
     axes = figure.add_subplot()
     x_of, known = _positions(rows), all(row.cost is not None for row in rows)
+    behind = _rows_behind(rows)
     clfs = list(dict.fromkeys(row.clf for row in rows))
     offsets = {clf: _OFFSET * (2 * i - len(clfs) + 1) for i, clf in enumerate(clfs)}
     handles: list[Any] = []
     for clf, offset in offsets.items():
         own = [row for row in rows if row.clf == clf]
-        alone = [row for row in own if not row.combined] or own
+        alone = [row for row in own if row.layer not in behind] or own
         handles += _draw_rows(axes, alone, x_of, offset=offset, line="-" if known else "none")
         if together := own[len(alone) :]:
             _draw_rows(axes, together, x_of, offset=offset, line="none")
@@ -210,9 +216,16 @@ def _positions(rows: Sequence[PlottedRow]) -> dict[str, float]:
     names = list(dict.fromkeys(row.layer for row in rows))
     if any(row.cost is None for row in rows):
         return {name: float(index) for index, name in enumerate(names)}
-    shares = {row.layer: row.cost or 0.0 for row in rows if not row.combined}
-    behind = [name for name in names if name not in shares]
+    shares = {row.layer: (row.cost or 0.0) / row.views for row in rows}
+    behind = _rows_behind(rows)
     return shares | {name: 1 + _BEHIND * i for i, name in enumerate(behind, start=1)}
+
+
+def _rows_behind(rows: Sequence[PlottedRow]) -> list[str]:
+    """Return the rows that have no place among the layers: of several, or of more views."""
+    fewest = min(row.views for row in rows)
+    behind = [row.layer for row in rows if len(row.layers) > 1 or row.views > fewest]
+    return list(dict.fromkeys(behind))
 
 
 def _draw_rows(

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,11 +25,12 @@ from bottleneck.errors import CacheError, InvalidOptionError, UnknownNameError
 from bottleneck.fitting import sweep as module
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.loading.dataset import CodeDataset, load_dataset
+from bottleneck.fitting.loading.features import Views
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.sweep import sweep
 from bottleneck.fitting.sweep_result import SweepResult, SweepRow
 from bottleneck.linear.training import ClassifierOptions
-from tests.helpers.datasets import clouds, several, written_cache
+from tests.helpers.datasets import cache_of_layers, clouds, several, written_cache
 from tests.helpers.fixture_types import Extract
 from tests.helpers.shards import a_manifest, forge
 from tests.helpers.tiny_networks import plain
@@ -202,6 +204,20 @@ def test_layers_and_classifiers_can_be_chosen_and_count_once(three: Path) -> Non
     assert places(rows) == [("b", "svm"), ("c", "svm"), ("all layers", "svm")]
     rows = sweep(three, [SVM], layers=["c"], search=SearchOptions(c=[1.0], cv=2))
     assert places(rows) == [("c", "svm")]
+
+
+@pytest.mark.parametrize(("views", "named"), [(1, "views=1"), ("all", "views=2")])
+def test_the_call_trains_the_recommended_row_of_a_cache_with_views(
+    tmp_path: Path, views: Views, named: str
+) -> None:
+    codes = clouds(60)[0]
+    path = cache_of_layers(tmp_path / "c", {"a": [codes, codes[:, ::-1]]}, CLOUDS[:60])
+    search = SearchOptions(c=[1.0], cv=2)
+    found = sweep(path, "svm", views=views, search=search)
+    call = str(found).split("`")[1]
+    assert call == f"bottleneck.fit(cache, 'svm', layers='a', {named})"
+    arguments = {"cache": path, "bottleneck": SimpleNamespace(fit=partial(fit, search=search))}
+    assert eval(call, arguments).head.features == found.recommended.features
 
 
 def test_progress_is_told_after_each_row(three: Path) -> None:

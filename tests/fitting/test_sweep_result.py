@@ -27,9 +27,7 @@ def a_row(
     """Two folds around a mean whose standard error is `error`."""
     cv = Candidate("standardize", 1.0, (mean - error, mean + error), 0.0, True)
     assert cv.standard_error == pytest.approx(error)
-    return SweepRow(
-        layer, Features((layer,)), clf, size, cost, cv, "accuracy", None, None, True, 0.0, {}
-    )
+    return SweepRow(Features((layer,)), clf, size, cost, cv, "accuracy", None, None, True, 0.0, {})
 
 
 RULES: dict[str, tuple[list[SweepRow], str]] = {

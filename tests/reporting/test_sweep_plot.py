@@ -22,6 +22,7 @@ from bottleneck.fitting.scoring.scores import score_classes
 from bottleneck.fitting.selection.search_result import Candidate
 from bottleneck.fitting.sweep_result import SweepResult, SweepRow
 from bottleneck.reporting.sweep_plot import _spread, plot_sweep, require_picture, sweep_figure
+from bottleneck.spec import ViewRecipe
 
 CLFS = ("svm", "softmax")
 
@@ -34,9 +35,7 @@ def a_row(
     true = np.repeat([0, 1], 50)
     answers = np.where(np.arange(100) < round(100 * (mean + 0.03)), true, 1 - true)
     heldout = score_classes(true, answers, ["ants", "bees"], split="val")
-    return SweepRow(
-        layer, Features((layer,)), clf, 8, cost, cv, "accuracy", heldout, 0.5, True, 1.0, {}
-    )
+    return SweepRow(Features((layer,)), clf, 8, cost, cv, "accuracy", heldout, 0.5, True, 1.0, {})
 
 
 def rows_of(costs: dict[str, float | None]) -> list[SweepRow]:
@@ -87,6 +86,39 @@ def test_a_line_for_each_classifier_is_what_was_found(clf: str) -> None:
         np.testing.assert_allclose(line.get_ydata().astype(float), values)
     assert folds.get_color() == heldout.get_color()
     assert heldout.get_markerfacecolor() == "white"
+
+
+def all_layers(row: SweepRow, views: int = 1) -> SweepRow:
+    features = Features(tuple(THREE), views, ViewRecipe() if views > 1 else None)
+    return dataclasses.replace(row, features=features, cost=float(views))
+
+
+def test_rows_of_all_layers_are_behind_the_deepest_without_a_line() -> None:
+    rows = rows_of(THREE)
+    together = [all_layers(row, views) for views in (1, 5) for row in rows[-2:]]
+    _, axes = drawn([*rows, *together])
+    label = "svm, cross-validation"
+    alone, behind = [bars.lines[0] for bars in axes.containers if bars.get_label() == label]  # type: ignore[attr-defined, unused-ignore]
+    np.testing.assert_allclose(alone.get_xdata().astype(float), [0.1, 0.4, 1.0])
+    assert alone.get_linestyle() == "-"
+    assert (behind.get_xdata().astype(float) > 1).all()
+    np.testing.assert_allclose(behind.get_ydata().astype(float), [rows[-2].cv.mean] * 2)
+    assert behind.get_linestyle() == "None"
+    assert axes.get_xlim()[1] > behind.get_xdata().max()
+    assert texts(axes)[-2:] == ["all layers", "all layers, 5 views"]
+
+
+def test_layers_in_several_views_each_stand_at_their_share() -> None:
+    rows = [
+        dataclasses.replace(
+            row, features=Features(row.layers, 5, ViewRecipe()), cost=5 * (row.cost or 0)
+        )
+        for row in rows_of(THREE)
+    ]
+    _, axes = drawn([*rows, all_layers(rows[-1], 5)])
+    line = format_rows(axes, "svm, cross-validation")
+    np.testing.assert_allclose(line.get_xdata().astype(float), [0.1, 0.4, 1.0])
+    assert line.get_linestyle() == "-"
 
 
 def test_bars_are_standard_errors() -> None:

@@ -129,7 +129,7 @@ def _fit_command(ctx: click.Context, result: "SweepResult") -> str:
     words = ["bottleneck", "fit", ctx.params["cache"], "--clf", row.clf]
     for layer in row.layers:
         words += ["--layer", layer]
-    if ctx.params["views"] is not None or any(other.views > 1 for other in result):
+    if result.has_views:
         words += ["--views", row.views]
     for option in ctx.command.params:
         name = option.name or ""

@@ -1,6 +1,7 @@
 """Scores of a classifier on labelled images, for one class or several labels an image."""
 
 import html
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,9 +25,9 @@ _MAX_CLASSES = 12  # a larger confusion matrix is unreadable: its largest errors
 _MAX_ABSENT = 5  # names of classes without images
 
 
-@dataclass(frozen=True)
-class ClassificationScore:
-    """Score of a classifier on images that have one class each.
+@dataclass(frozen=True, kw_only=True)
+class Score(ABC):
+    """Score of a classifier on labelled images.
 
     Attributes
     ----------
@@ -35,16 +36,14 @@ class ClassificationScore:
     n : int
         Number of images that were judged.
     accuracy : float
-        Share of correct predictions.
+        Share of images whose class, or whose labels, are all predicted, none too many.
     ci95 : tuple of 2 float or None
         95 % confidence interval of the accuracy, over groups where images have them; None for
         images of one group.
     mean_per_class : float
-        Mean of the share of correct predictions over the classes that have images.
+        Mean recall over the classes that have images.
     classes : list of k str
-        Class names in the order of the confusion matrix.
-    confusion : ndarray of int64, shape (k, k)
-        Image counts by true class (row) and predicted class (column).
+        Names of the classes.
     ece : float or None
         Expected calibration error; None without probabilities.
     unknown : UnknownLabels
@@ -63,7 +62,6 @@ class ClassificationScore:
     ci95: tuple[float, float] | None
     mean_per_class: float
     classes: list[str]
-    confusion: NDArray[np.int64]
     ece: float | None = None
     unknown: UnknownLabels = UnknownLabels()
     groups: int | None = None
@@ -71,14 +69,22 @@ class ClassificationScore:
     plain: float | None = None
 
     @property
+    @abstractmethod
     def absent(self) -> list[str]:
-        """Return the classes that have no image here; means by class leave them out."""
-        return [self.classes[k] for k in np.flatnonzero(self.confusion.sum(axis=1) == 0).tolist()]
+        """The classes that have no image here; means by class leave them out."""
+
+    @abstractmethod
+    def metric(self, name: str) -> float:
+        """Return a metric by which cross-validation chooses, on these images."""
+
+    @abstractmethod
+    def format(self) -> str:
+        """Format the accuracy, its interval and a table of the classes."""
 
     @property
     def remarks(self) -> list[str]:
-        """Return the lines that say which images were not judged; none if all were."""
-        return _remarks(self.unknown)
+        """The lines that say which images were not judged; none if all were."""
+        return [f"not in the score: {self.unknown}"] if self.unknown.images else []
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as ``fit`` and ``evaluate`` print them as JSON."""
@@ -90,13 +96,41 @@ class ClassificationScore:
             "groups": self.groups,
             "mean_per_class": self.mean_per_class,
             "classes": self.classes,
-            "confusion": self.confusion.tolist(),
             "ece": self.ece,
             "absent": self.absent,
             "unknown": self.unknown.to_dict(),
             "views": self.views,
             "plain": self.plain,
         }
+
+    def __str__(self) -> str:
+        """Format the score and what was not judged."""
+        return "\n".join([self.format(), *self.remarks])
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassificationScore(Score):
+    """Score of a classifier on images that have one class each.
+
+    Attributes
+    ----------
+    confusion : ndarray of int64, shape (k, k)
+        Image counts by true class (row) and predicted class (column).
+    """
+
+    confusion: NDArray[np.int64]
+
+    @property
+    def absent(self) -> list[str]:
+        """The classes that have no image here; means by class leave them out."""
+        return [self.classes[k] for k in np.flatnonzero(self.confusion.sum(axis=1) == 0).tolist()]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as ``fit`` and ``evaluate`` print them as JSON."""
+        return super().to_dict() | {"confusion": self.confusion.tolist()}
 
     def metric(self, name: str) -> float:
         """Return one of `bottleneck.fitting.scoring.metrics.METRICS` on these images."""
@@ -106,16 +140,9 @@ class ClassificationScore:
             "macro_f1": mean_f1(self.confusion),
         }[name]
 
-    def __str__(self) -> str:
-        """Format the accuracy, its interval, the confusion matrix and what was not judged."""
-        return "\n".join([self.format(), *self.remarks])
-
     def format(self) -> str:
         """Format the accuracy, its interval and the confusion matrix."""
         return f"{_summary_line(self, '')}\n{self.format_confusion()}"
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"
 
     def format_confusion(self) -> str:
         """Format the confusion matrix, or of more than 12 classes its largest errors."""
@@ -139,100 +166,42 @@ class ClassificationScore:
         )
 
 
-@dataclass(frozen=True)
-class MultilabelScore:
+@dataclass(frozen=True, kw_only=True)
+class MultilabelScore(Score):
     """Score of a classifier on images that have any number of labels each.
 
     Attributes
     ----------
-    split : str
-        Split of the images; empty where they have no splits.
-    n : int
-        Number of images that were judged.
-    accuracy : float
-        Share of images whose labels are all correct, none missing and none too many.
-    ci95 : tuple of 2 float or None
-        95 % confidence interval of the accuracy, over groups where images have them; None for
-        images of one group.
-    mean_per_class : float
-        Mean recall over the labels that occur.
     mean_average_precision : float
         Mean average precision over the labels that occur.
     average_precision : dict of str to float or None
         Average precision of each label, as
         `bottleneck.fitting.scoring.metrics.mean_average_precision` defines it; None for a label
         that no image has.
-    classes : list of k str
-        Labels.
-    ece : float or None
-        Expected calibration error; None without probabilities.
-    unknown : UnknownLabels
-        Images of the split that were not judged, for lack of a class that was trained on.
-    groups : int or None
-        Number of groups of the images that were judged; None where they have no groups.
-    views : int
-        Views of an image, by whose mean it was judged.
-    plain : float or None
-        Accuracy by the plain view alone; None without other views.
     """
 
-    split: str
-    n: int
-    accuracy: float
-    ci95: tuple[float, float] | None
-    mean_per_class: float
     mean_average_precision: float
     average_precision: dict[str, float | None]
-    classes: list[str]
-    ece: float | None = None
-    unknown: UnknownLabels = UnknownLabels()
-    groups: int | None = None
-    views: int = 1
-    plain: float | None = None
 
     @property
     def absent(self) -> list[str]:
-        """Return the labels that no image has here; means by label leave them out."""
+        """The labels that no image has here; means by label leave them out."""
         return [name for name, value in self.average_precision.items() if value is None]
-
-    @property
-    def remarks(self) -> list[str]:
-        """Return the lines that say which images were not judged; none if all were."""
-        return _remarks(self.unknown)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as ``fit`` and ``evaluate`` print them as JSON."""
-        return {
-            "split": self.split,
-            "n": self.n,
-            "accuracy": self.accuracy,
-            "ci95": None if self.ci95 is None else list(self.ci95),
-            "groups": self.groups,
-            "mean_per_class": self.mean_per_class,
+        return super().to_dict() | {
             "mean_average_precision": self.mean_average_precision,
             "average_precision": dict(self.average_precision),
-            "classes": self.classes,
-            "ece": self.ece,
-            "absent": self.absent,
-            "unknown": self.unknown.to_dict(),
-            "views": self.views,
-            "plain": self.plain,
         }
 
     def metric(self, name: str) -> float:
         """Return the mean average precision, the only metric of several labels an image."""
         return {"mean_average_precision": self.mean_average_precision}[name]
 
-    def __str__(self) -> str:
-        """Format the accuracy, its interval, the average precisions and what was not judged."""
-        return "\n".join([self.format(), *self.remarks])
-
     def format(self) -> str:
         """Format the accuracy, its interval and the average precision of each label."""
         return f"{_summary_line(self, 'all labels right for ')}\n{self.format_precisions()}"
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"
 
     def format_precisions(self) -> str:
         """Format the average precision of each label and their mean as a table."""
@@ -243,9 +212,6 @@ class MultilabelScore:
         return format_table(
             ["label", "average precision"], [*rows, ["mean", f"{self.mean_average_precision:.1%}"]]
         )
-
-
-Score = ClassificationScore | MultilabelScore
 
 
 def score_classes(
@@ -360,10 +326,6 @@ def _interval_text(score: Score) -> str:
     low, high = score.ci95
     over = "" if score.groups is None else f" over {score.groups} groups"
     return f"95 % interval {low:.1%} to {high:.1%}{over}"
-
-
-def _remarks(unknown: UnknownLabels) -> list[str]:
-    return [f"not in the score: {unknown}"] if unknown.images else []
 
 
 def _views_text(score: Score) -> str:

@@ -19,7 +19,7 @@ from bottleneck.fitting.fit_result import FitResult
 from bottleneck.fitting.head import Head
 from bottleneck.fitting.loading import dask_matrix as remote
 from bottleneck.fitting.loading.dask_matrix import DaskMatrix, load_on_workers
-from bottleneck.fitting.loading.features import Features
+from bottleneck.fitting.loading.features import Features, resolve_features
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.selection import cross_validation
 from bottleneck.linear.classifiers import fit_path
@@ -30,7 +30,7 @@ from bottleneck.linear.training import ClassifierOptions
 from bottleneck.runtime import dask_executor
 from bottleneck.runtime.executors import DaskExecutor
 from tests.helpers.dask_cluster import Cluster, dask_cluster
-from tests.helpers.datasets import clouds, several, written_cache
+from tests.helpers.datasets import cache_of_layers, clouds, several, written_cache
 from tests.helpers.fixture_types import Run
 
 distributed = pytest.importorskip("distributed")
@@ -138,6 +138,19 @@ def tags(made: Path) -> Path:
     return written_cache(made / "tags", X, labels, split=split)
 
 
+@pytest.fixture(scope="module")
+def views(made: Path) -> Path:
+    """Two layers in three views, unequal in each."""
+    random = np.random.default_rng(0)
+    layers = {}
+    for layer, d in (("deep", 5), ("shallow", 7)):
+        plain = clouds(240, d, seed=d)[0]
+        changes = random.uniform(0.3, 1.7, size=(2, *plain.shape)).astype(np.float32)
+        layers[layer] = [plain, *(plain * changes)]
+    labels, split = ["abc"[row % 3] for row in range(240)], ["train", "train", "test", "train"] * 60
+    return cache_of_layers(made / "views", layers, labels, split=split)
+
+
 def assert_same(found: FitResult, expected: FitResult) -> None:
     """The same choice and scores, and coefficients as near as the solver's tolerance has them."""
     assert found.head.scaler.name == expected.head.scaler.name
@@ -146,9 +159,9 @@ def assert_same(found: FitResult, expected: FitResult) -> None:
     assert expected.search is not None
     for one, other in zip(found.search.candidates, expected.search.candidates, strict=True):
         assert (one.scaling, one.c) == (other.scaling, other.c)
-        # One machine keeps its folds, and starts the fine grid at the coarse one's solutions: a row
-        # or two on the boundary may fall to either side of it.
-        assert one.scores == pytest.approx(other.scores, abs=0.02)
+        # A search stops at a gap of 1e-3, after Newton steps here and L-BFGS there: a row of a fold
+        # that is on the boundary may fall to either side of it.
+        assert one.scores == pytest.approx(other.scores, abs=0.01)
     apart = np.linalg.norm(found.solution.coef - expected.solution.coef)
     assert apart <= sum(from_the_minimiser(each.solution) for each in (found, expected))
     assert (found.heldout is None) == (expected.heldout is None)
@@ -158,8 +171,9 @@ def assert_same(found: FitResult, expected: FitResult) -> None:
         assert found.heldout.metric(measure) == pytest.approx(
             expected.heldout.metric(measure), abs=one_image
         )
+        assert found.heldout.plain == pytest.approx(expected.heldout.plain, abs=one_image)
     # A row on the boundary of two bins may fall into either.
-    assert found.ece == (None if expected.ece is None else pytest.approx(expected.ece, abs=5e-3))
+    assert found.ece == (None if expected.ece is None else pytest.approx(expected.ece, abs=3e-3))
 
 
 def from_the_minimiser(solution: Solution) -> float:
@@ -185,6 +199,8 @@ def from_the_minimiser(solution: Solution) -> float:
         ("two", ClassifierOptions("softmax"), {"scaling": "none"}),
         ("tags", ClassifierOptions("svm"), {}),
         ("tags", ClassifierOptions("softmax", class_weight="balanced"), {}),
+        ("views", ClassifierOptions("svm"), {"scaling": "sqrt"}),
+        ("views", ClassifierOptions("softmax"), {}),
     ],
     ids=lambda value: value if isinstance(value, str) else getattr(value, "clf", ""),
 )
@@ -197,8 +213,9 @@ def test_a_fit_is_what_it_is_on_one_machine(
 ) -> None:
     cache = request.getfixturevalue(name)
     search = SearchOptions(**{"c": GRID, "cv": 3, **options})
-    found = fit(cache, method, search=search, executor=DaskExecutor(client))
-    assert_same(found, fit(cache, method, search=search))
+    found = fit(cache, method, layers="all", search=search, executor=DaskExecutor(client))
+    assert_same(found, fit(cache, method, layers="all", search=search))
+    assert found.head.features == resolve_features(open_cache(cache), "all")
 
 
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
@@ -206,7 +223,7 @@ def test_nearer_the_minimum_coefficients_are_nearer(clf: str, photos: Path, clie
     cache, rows = open_cache(photos), np.arange(600)
     targets, weight = clouds(600, 8, 4)[1], np.random.default_rng(0).uniform(0, 2, 600)
     weight[::7] = 0  # these rows are none
-    options: dict[str, Any] = {"clf": clf, "cs": [0.01, 1.0], "classes": 4, "tol": 1e-10}
+    options: dict[str, Any] = {"clf": clf, "cs": [0.01, 1.0], "classes": 4, "tol": 1e-12}
     codes = (
         load_on_workers(DaskExecutor(client), cache, Features(("layer",)), rows),
         ArrayMatrix(cache.read_codes("layer", rows)),
@@ -214,8 +231,8 @@ def test_nearer_the_minimum_coefficients_are_nearer(clf: str, photos: Path, clie
     both = [fit_path(each, targets, row_weight=weight, **options) for each in codes]
     for found, expected in zip(*both, strict=True):
         assert found.converged.all()
-        np.testing.assert_allclose(found.coef, expected.coef, atol=3e-5)
-        np.testing.assert_allclose(found.intercept, expected.intercept, atol=3e-5)
+        np.testing.assert_allclose(found.coef, expected.coef, atol=1e-5)
+        np.testing.assert_allclose(found.intercept, expected.intercept, atol=1e-5)
 
 
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
@@ -440,7 +457,7 @@ def test_the_command_trains_the_same_head(
         assert run(*options, *more, "-o", str(head)).exit_code == 0
         heads.append(Head.load(head))
     size = np.abs(heads[0].coef).max()
-    np.testing.assert_allclose(heads[1].coef, heads[0].coef, atol=1e-3 * size)
+    np.testing.assert_allclose(heads[1].coef, heads[0].coef, atol=5e-4 * size)
 
 
 @pytest.mark.parametrize("given", [["--backend", "dask"], ["--scheduler", "tcp://127.0.0.1:1"]])

@@ -19,7 +19,9 @@ from bottleneck.fitting.head import Head
 from bottleneck.fitting.loading.features import Features, require_layers, resolve_features
 from bottleneck.fitting.loading.sharded_matrix import ShardedMatrix
 from bottleneck.fitting.options import SearchOptions
+from bottleneck.linear import classifiers
 from bottleneck.linear.calibration import fit_temperature
+from bottleneck.linear.training import ClassifierOptions
 from bottleneck.spec import ViewRecipe
 from tests.helpers.datasets import MODELS, SCALERS, cache_of_layers, clouds, several, written_cache
 
@@ -249,6 +251,24 @@ def test_out_of_core_is_what_it_is_in_memory(cache: Path, clf: str, scaling: str
     assert outside.heldout is not None
     assert inside.heldout is not None
     assert outside.heldout.plain == inside.heldout.plain
+
+
+@pytest.mark.parametrize(("clf", "scaling"), [("svm", "sqrt"), ("softmax", "standardize")])
+def test_on_a_device_it_is_what_it_is_with_numpy(
+    cache: Path, clf: str, scaling: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = SearchOptions(c=[0.1], cv=2, scaling=scaling)
+    expected = fit(cache, clf, layers="all", search=search)
+    monkeypatch.setattr(classifiers, "keep_numpy", None)  # what computes without PyTorch
+    found = fit(cache, ClassifierOptions(clf, device="cpu"), layers="all", search=search)
+    np.testing.assert_allclose(found.head.coef, expected.head.coef, rtol=1e-2, atol=2e-3)
+    assert found.search is not None
+    assert expected.search is not None
+    assert found.search.best.scores == expected.search.best.scores
+    assert found.heldout is not None
+    assert expected.heldout is not None
+    ece = pytest.approx(expected.heldout.ece, abs=1e-4)
+    assert found.heldout.to_dict() == expected.heldout.to_dict() | {"ece": ece}
 
 
 @pytest.mark.parametrize("memory", [1 << 30, 200_000])

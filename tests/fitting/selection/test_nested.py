@@ -65,7 +65,7 @@ def test_of_pure_noise_the_best_is_above_chance_and_the_choice_is_not(tmp_path: 
 def a_row(layer: str, selected: float, *outer: tuple[float, float]) -> SweepRow:
     """A row, and what it is without each fold and on it."""
     folds = tuple(OuterFold(candidate(inner), score) for inner, score in outer)
-    what, cv = (layer, Features((layer,)), "svm", 8, None), candidate(selected)
+    what, cv = (Features((layer,)), "svm", 8, None), candidate(selected)
     return SweepRow(*what, cv, "accuracy", None, None, True, 0.0, {}, folds)
 
 
