@@ -80,7 +80,8 @@ class _DeferredErrorFile(io.FileIO):
 
     If a write fails, HDF5 cannot close the file, and prints pages of messages. This wrapper
     reports success to HDF5 and stores the first OSError in `error`; call `raise_error` after HDF5
-    has closed the file.
+    has closed the file. HDF5 reads back what it has written, such as the references to strings, and
+    follows it: what was not written is read as zeros.
     """
 
     error: OSError | None = None
@@ -94,6 +95,13 @@ class _DeferredErrorFile(io.FileIO):
                 written += os.write(self.fileno(), view[written:])
         except OSError as error:
             self.error = OSError(error.errno, error.strerror, str(self.name))
+        return len(view)
+
+    def readinto(self, buffer: Any) -> int:
+        """Read as many bytes as the buffer has, zeros beyond the end of the file."""
+        view = memoryview(buffer).cast("B")
+        read = super().readinto(view) or 0
+        view[read:] = bytes(len(view) - read)
         return len(view)
 
     def truncate(self, size: int | None = None) -> int:

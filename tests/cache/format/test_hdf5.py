@@ -1,5 +1,7 @@
-"""Forged shards: with a right envelope and hostile HDF5 content."""
+"""Disks that fill up, and forged shards: with a right envelope and hostile HDF5 content."""
 
+import errno
+import os
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
+from bottleneck.cache.format import hdf5
 from bottleneck.cache.format.shard import iter_code_blocks, read_shard, read_shard_metadata
 from bottleneck.errors import ShardError
 from tests.helpers.shards import a_shard, forge, sparse, write
@@ -140,3 +143,25 @@ def test_codes_of_zeros_are_not_refused_as_a_decompression_bomb(tmp_path: Path) 
     for compression in ("gzip", "lzf"):
         path = write(tmp_path / f"{compression}.h5", shard, compression=compression)
         np.testing.assert_array_equal(read_shard(path).codes, shard.codes)
+
+
+def test_what_a_full_disk_did_not_take_is_read_back_as_zeros(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HDF5 reads references to strings back, and follows whatever the memory held."""
+    path = tmp_path / "codes.h5"
+    path.touch()
+    with hdf5._DeferredErrorFile(path, "r+") as file:
+        file.write(b"abc")
+
+        def full(*_: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "write", full)
+        assert file.write(b"defg") == 4
+        file.seek(1)
+        buffer = bytearray(b"?" * 6)
+        assert file.readinto(buffer) == 6
+        assert buffer == b"bc\0\0\0\0"
+        with pytest.raises(OSError, match="No space left"):
+            file.raise_error()
