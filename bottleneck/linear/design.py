@@ -4,6 +4,7 @@ Rows in memory are already in the coordinates of `bottleneck.linear.eigenbasis`.
 memory are read block by block for every gradient, and the coefficients are transformed instead.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial, reduce
@@ -18,9 +19,10 @@ from numpy.typing import NDArray
 from bottleneck.linear.losses import Array, LossSums, SquaredHinge, Targets
 from bottleneck.linear.matrix import CodeMatrix
 
-# Margins computed at once: few enough for a core's cache, enough to keep an accelerator busy.
 KERNEL_ROWS = 4096  # whose products take 64 MiB
+# Margins computed at once: few enough for a core's cache, enough to keep an accelerator busy.
 _MARGINS, _MARGINS_ELSEWHERE = 1 << 20, 1 << 26
+_ROUNDING = 4.0  # of a margin, in units of precision times the lengths of row and coefficients
 
 ToDevice = Callable[[NDArray[Any]], Array]  # from NumPy to the library and device that computes
 Residuals = Callable[[Targets, Array], tuple[Array, LossSums]]  # of margins: a `Loss`
@@ -166,8 +168,20 @@ class ArrayDesign(Design):
         return self.rows @ self.rows.T if kept else None
 
     def least_margins(self, coefficients: Array, loss: SquaredHinge) -> Array:
-        """Return each problem's least distance of a row to the right side, shape (q,)."""
-        return loss.least_margin(self.targets, self.rows @ coefficients)
+        """Return a lower bound of each problem's least margin of a row, rounding included.
+
+        Margins are positive on the right side; shape (q,).
+        """
+        xp = array_namespace(coefficients)
+        length = xp.sqrt(xp.sum(coefficients * coefficients, axis=0))
+        rounding = _ROUNDING * float(xp.finfo(self.dtype).eps) * self._longest * length
+        return loss.least_margin(self.targets, self.rows @ coefficients) - rounding
+
+    @cached_property
+    def _longest(self) -> float:
+        """Length of the longest row."""
+        xp = array_namespace(self.rows)
+        return math.sqrt(float(xp.max(xp.vecdot(self.rows, self.rows))))
 
     def to_coefficients(
         self, coordinates: Array

@@ -21,9 +21,9 @@ _TINY = 1e-30
 # remaining state, so not earlier; and a less exact solution would slow down the next C.
 _SHED, _FAR = 0.25, 0.25
 _SHORTEST = 1e-10  # a step shorter than this share of the quasi-Newton step is rounding
-# Newton steps replace L-BFGS where one costs two passes or less, or once L-BFGS has taken twice as
-# many as one costs; never where one costs more than fifteen. From far away they may take long.
-_CHEAP, _AGAIN, _DEAR, _MOST_STEPS = 2.0, 2.0, 15.0, 25
+# Newton steps replace L-BFGS once it has taken twice as many passes as one costs: with a small C it
+# has arrived by then. Never where one costs more than fifteen. From far away they may take long.
+_AGAIN, _DEAR, _MOST_STEPS = 2.0, 15.0, 25
 _PATIENCE = 20  # passes in which an objective must fall by more than its rounding
 
 
@@ -111,7 +111,7 @@ class _Search:
         xp, point = self.xp, self.point
         diagonal = self.f.diagonal(point.curvature)
         if self.newton_steps and not self.newton:
-            self.newton = self.f.newton_cost(point) <= max(_CHEAP, self.f.passes / _AGAIN)
+            self.newton = self.f.newton_cost(point) <= self.f.passes / _AGAIN
         if self.newton_steps and self.newton:
             self.newton_steps -= 1
             direction = self.f.newton_direction(point)

@@ -108,6 +108,9 @@ class Loss:
     one_vs_rest: ClassVar[bool] = True
     # Whether rows on the right side of the margin have no second derivative.
     has_inactive_rows: ClassVar[bool] = False
+    # Largest product of a gradient's bound and the precision of float32 up to which a search does
+    # well in float32, from this tolerance on. A log loss curves less than its bound, the larger C.
+    float32_suffices: ClassVar[tuple[float, float]] = (1e3, 5e-4)
 
     def __call__(self, targets: Targets, margins: Array) -> tuple[Array, LossSums]:
         """Compute the residuals and the sums of a block of rows.
@@ -209,6 +212,7 @@ class SquaredHinge(_OneVsRest):
 
     curvature_bound: ClassVar[float] = 2.0
     has_inactive_rows: ClassVar[bool] = True
+    float32_suffices: ClassVar[tuple[float, float]] = (30.0, 5e-3)
 
     @staticmethod
     def path_coordinate(c: float) -> float:

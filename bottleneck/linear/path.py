@@ -18,16 +18,14 @@ from numpy.typing import NDArray
 from bottleneck.linear.design import ArrayDesign, Design, to_numpy
 from bottleneck.linear.lbfgs import Minimum, minimise
 from bottleneck.linear.losses import Array, Loss, SquaredHinge
-from bottleneck.linear.objective import DualBound, Objective, epsilon, gap_of
+from bottleneck.linear.objective import DualBound, Objective, gap_of
 
 _STRIDE = 10.0  # a larger ratio of consecutive C is divided by intermediate values of C
 _EASY = 10.0  # up to this C, in units of 1/mean(Λ), starting from zero needs no intermediate C
 # Tolerance of an intermediate C, if it is below the second value in units of 1/mean(Λ). Above it
 # the search for the hinge needs a start near the widest margin.
 _INTERMEDIATE_TOL, _HARD = 0.1, 1e3
-# Largest product of a gradient's bound and the precision of float32, from this tolerance on.
-_ROUNDING, _ROUGH = 30.0, 5e-3
-_SEPARATING, _MARGIN = 0.9, 64  # share of the tolerance, and units of rounding: what is left for it
+_SEPARATING = 0.9  # share of the tolerance, which leaves some to rounding
 
 
 @dataclass(frozen=True)
@@ -170,7 +168,8 @@ class RegularizationPath:
             return known
         # Above this product a float32 gradient is mostly rounding along the first coordinate. A
         # rough search by L-BFGS hardly notices.
-        most = _ROUNDING if tol >= _ROUGH and c < self._newton_from else 1.0
+        most, rough = self._loss.float32_suffices
+        most = most if tol >= rough and c < self._newton_from else 1.0
         if (1 + self._loss.curvature_bound * c * self._largest) * np.finfo(np.float32).eps > most:
             self._double_from = min(c, self._double_from)
         design = self._design_for(c)
@@ -280,7 +279,6 @@ class RegularizationPath:
         if not bool(xp.any(gap_without_loss(start) <= tol)):  # most likely longer ones neither
             return other
         least = design.least_margins(xp.astype(start, design.dtype), self._loss)
-        least = least - _MARGIN * epsilon(least)  # of rows at the margin but for rounding
         scaled = start / xp.where(least > 0, least, 1.0)
         gap = gap_without_loss(scaled)
         return xp.where((least > 0) & (gap <= _SEPARATING * tol), scaled, other)

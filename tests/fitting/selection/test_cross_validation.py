@@ -282,35 +282,82 @@ def test_the_metric_decides_where_classes_are_of_unlike_size(
             assert score == pytest.approx(by_hand(true, predicted))
 
 
-@pytest.mark.parametrize("peak", [-6.5, -3.0, -1.1, 4.9, 6.0])
+@pytest.mark.parametrize("peak", [-7.5, -3.1, -1.1, 4.9, 6.5])
 def test_coarse_then_fine_around_the_best(peak: float) -> None:
     def wrong(c: float, _fold: int) -> tuple[int, int]:
         return min(200, round(20 * abs(np.log10(c) - peak))), 0
 
+    def nearest(cs: Sequence[float]) -> float:
+        return min(cs, key=lambda c: abs(np.log10(c) - peak))
+
     found = scripted(wrong, np.arange(800) % 2, grid=None)
-    coarse = min(C_GRID, key=lambda c: abs(np.log10(c) - peak))
     cs = [candidate.c for candidate in found.candidates]
     assert cs == sorted(cs)
-    fine = np.array(sorted(set(cs) - set(C_GRID)))
-    np.testing.assert_allclose(8 * np.log10(fine / coarse), [-3, -2, -1, 1, 2, 3])
-    assert found.best.c == min(cs, key=lambda c: abs(np.log10(c) - peak))
-    assert found.at_edge == (peak in (-6.5, 6.0))
+    around = nearest(C_GRID)
+    for quarters in ([-2, 2], [-1, 1]):  # of a decade, around the best so far
+        fine = [around * 10 ** (n / 4) for n in quarters]
+        assert set(np.round(np.log10(fine), 9)) <= set(np.round(np.log10(cs), 9))
+        around = nearest([around, *fine])
+    assert found.best.c == pytest.approx(around) == pytest.approx(nearest(cs))
+    assert len(set(cs) - set(C_GRID)) == 4
+    assert found.at_edge == (peak in (-7.5, 6.5))
     assert found.best in found.candidates
 
 
-def test_the_rule_holds_in_both_stages() -> None:
+def test_the_rule_holds_in_all_stages() -> None:
     def wrong(c: float, fold: int) -> tuple[int, int]:
-        return round(50 * min(3, abs(np.log10(c)))) + 120 * fold, 0  # folds of 400 rows
+        return round(41 * min(3, abs(np.log10(c)))) + 120 * fold, 0  # folds of 400 rows
 
     found = scripted(wrong, np.arange(800) % 2, grid=None, rule="1se")
     means = {candidate.c: candidate.mean for candidate in found.candidates}
     # At C = 1, the best, folds are 120/400 apart, and half of that is the error of their mean.
     enough = means[min(means, key=lambda c: abs(np.log10(c)))] - 0.15 - 1e-12
-    coarse = min(c for c in C_GRID if means[c] >= enough)
+    coarse = min(c for c in means if c in C_GRID and means[c] >= enough)
     fine = np.array(sorted(set(means) - set(C_GRID)))
-    np.testing.assert_allclose(8 * np.log10(fine / coarse), [-3, -2, -1, 1, 2, 3])
+    np.testing.assert_allclose(4 * np.log10(fine / coarse), [-2, -1, 1, 2])
     assert found.best.c == min(c for c in means if means[c] >= enough)
     assert coarse > found.best.c > C_GRID[0]
+
+
+# Wrong rows of 200 in each of two folds, for C from 1e-6 by decades.
+RISE = [(60, 50), (50, 40), (40, 30), (30, 20), (20, 10), (10, 0)]  # standard errors are 0.025
+
+
+@pytest.mark.parametrize(
+    ("then", "tried"),
+    [
+        ([(20, 10)], 1),  # worse by more than a standard error
+        ([(12, 2)], 2),  # a little worse, twice in a row
+        ([(12, 2), (10, 0), (12, 2), (10, 0), (12, 2), (10, 0)], 6),  # never twice in a row
+        ([(10, 0)], 6),  # as good
+    ],
+)
+def test_the_grid_is_left_once_a_peak_is_passed(then: list[tuple[int, int]], tried: int) -> None:
+    wrong = [*RISE, *then, *[then[-1]] * 6]
+    found = scripted(
+        lambda c, fold: (wrong[max(0, round(np.log10(c) + 6))][fold], 0),
+        np.arange(400) % 2,
+        grid=None,
+    )
+    assert max(candidate.c for candidate in found.candidates) == C_GRID[len(RISE) + tried - 1]
+    assert found.best.mean == 0.975
+
+
+def test_the_grid_goes_on_while_no_peak_was_seen() -> None:
+    """A tiny C predicts the most frequent class: what varies there by chance is no peak."""
+    wrong = [*[(60, 50)] * 4, (63, 53), (63, 53), (63, 53), (10, 0), *[(20, 10)] * 4]
+    found = scripted(
+        lambda c, fold: (wrong[round(np.log10(c) + 6)][fold], 0), np.arange(400) % 2, grid=None
+    )
+    assert found.best.mean == 0.975
+
+
+def test_folds_that_are_not_kept_try_the_grid_at_once() -> None:
+    X, y = clouds(n=90)
+    codes = ArrayMatrix(X, 0)
+    search = SearchOptions(cv=3)
+    found = CrossValidation(TrainingSet(codes, y, 3), ClassifierOptions("svm"), search).select()
+    assert {candidate.c for candidate in found.candidates} >= set(C_GRID)
 
 
 def test_values_of_ones_own_are_not_refined() -> None:
@@ -318,10 +365,8 @@ def test_values_of_ones_own_are_not_refined() -> None:
     assert [candidate.c for candidate in found.candidates] == [0.1, 1.0, 10.0]
 
 
-def test_the_grid_spans_eleven_decades_in_halves() -> None:
-    assert C_GRID[0] == pytest.approx(1e-6)
-    assert C_GRID[-1] == pytest.approx(1e5)
-    np.testing.assert_allclose(np.diff(np.log10(C_GRID)), 0.5)
+def test_the_grid_spans_eleven_decades() -> None:
+    np.testing.assert_allclose(np.log10(C_GRID), range(-6, 6), atol=1e-12)
 
 
 def test_a_fold_that_did_not_converge_is_told() -> None:
@@ -379,7 +424,7 @@ def test_folds_that_do_not_fit_are_made_again(decompositions: list[int]) -> None
         decompositions.clear()
     once, twice, never = found
     assert once[1:] == (once[1], 12)  # each fold of four scalings
-    assert never[1:] == (once[1], 12 + 3 + 3)
+    assert never[1:] == (once[1], 12 + 3 + 3 + 3)
     assert 12 < twice[2] < never[2] or once[1] != "standardize"
     assert abs(np.log10(once[0] / never[0])) < 0.5
 
@@ -445,7 +490,7 @@ def test_only_the_chosen_preprocessing_is_refined() -> None:
     names = [candidate.scaling for candidate in found.candidates]
     grid = len(C_GRID)
     others = [name for name in ("sqrt", "l2", "none") for _ in range(grid)]
-    assert names == ["standardize"] * (grid + 6) + others
+    assert names == ["standardize"] * (grid + 4) + others
     assert found.at_edge  # of its own preprocessing's values
 
 
