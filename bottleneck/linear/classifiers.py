@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import UnknownNameError
+from bottleneck.linear.blas_threads import SMALL_DECOMPOSITION, single_thread
 from bottleneck.linear.design import ToDevice, keep_numpy
 from bottleneck.linear.eigenbasis import Intercept, make_design
 from bottleneck.linear.losses import Logistic, Loss, Softmax, SquaredHinge
@@ -142,14 +143,16 @@ def prepare_path(
     one = _one_margin(targets, classes)
     weights = {} if columns is None else {"column_weight": to_device(columns.astype(codes.dtype))}
     loss = _loss(targets, classes, clf=clf)(to_device(np.arange(1 if one else classes)), **weights)
-    design = make_design(
-        codes,
-        (targets == 1)[:, None] if one else targets,
-        intercept=intercept,
-        weight=rows,
-        max_curvature=loss.curvature_at_zero * max_c,
-        to_device=to_device,
-    )
+    n, d = codes.shape
+    with single_thread(when=codes.in_memory and n * d * min(n, d) <= SMALL_DECOMPOSITION):
+        design = make_design(
+            codes,
+            (targets == 1)[:, None] if one else targets,
+            intercept=intercept,
+            weight=rows,
+            max_curvature=loss.curvature_at_zero * max_c,
+            to_device=to_device,
+        )
     start = None
     if intercept == "free":
         start = to_device(_best_constant(targets, classes, rows, columns).astype(codes.dtype))

@@ -15,6 +15,7 @@ import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
+from bottleneck.linear.blas_threads import SMALL_PRODUCT, single_thread
 from bottleneck.linear.design import ArrayDesign, Design, to_numpy
 from bottleneck.linear.lbfgs import Minimum, minimise
 from bottleneck.linear.losses import Array, Loss, SquaredHinge
@@ -116,6 +117,8 @@ class RegularizationPath:
         xp = array_namespace(design.spectrum)
         self._largest = float(xp.max(design.spectrum))
         self._mean = max(float(xp.mean(design.spectrum)), 1e-300)
+        products = math.prod(design.rows.shape) if isinstance(design, ArrayDesign) else math.inf
+        self._is_small = products * loss.columns.shape[0] <= SMALL_PRODUCT
 
     def solve(
         self, cs: Sequence[float], *, tol: float = 1e-3, max_passes: int = 1000
@@ -144,7 +147,8 @@ class RegularizationPath:
             allowed = max_passes - passes if wanted else (max_passes - passes) // 2
             if not allowed:
                 continue
-            minimum = self._minimum(c, max(tol, _INTERMEDIATE_TOL) if rough else tol, allowed)
+            with single_thread(when=self._is_small):
+                minimum = self._minimum(c, max(tol, _INTERMEDIATE_TOL) if rough else tol, allowed)
             passes += minimum.passes
             if wanted:
                 value, gap = to_numpy(minimum.value), to_numpy(minimum.gap)

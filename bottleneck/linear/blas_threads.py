@@ -1,0 +1,37 @@
+"""One thread of BLAS for small matrices.
+
+The threads of a product wait for each other in loops that keep their cores busy. Where another
+process has one of the cores, a small product then takes some thirty times as long, and on an idle
+machine it is no faster than with one thread.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+
+from threadpoolctl import ThreadpoolController
+
+# Multiplications of a product, and of a decomposition, up to which one thread was as fast.
+SMALL_PRODUCT, SMALL_DECOMPOSITION = 4e6, 3e8
+
+
+def single_thread(*, when: bool) -> AbstractContextManager[object]:
+    """Limit the BLAS that NumPy calls to one thread, on a condition.
+
+    Parameters
+    ----------
+    when : bool
+        Whether to limit it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> with single_thread(when=True):
+    ...     product = np.eye(2) @ np.eye(2)
+    """
+    return _controller().limit(limits=1, user_api="blas") if when else nullcontext()
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    """Return the handle of the libraries that are loaded now: NumPy's BLAS is one of them."""
+    return ThreadpoolController()
