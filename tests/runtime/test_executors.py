@@ -1,6 +1,8 @@
+import itertools
 import logging
 import os
 import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +11,7 @@ import psutil
 import pytest
 
 from bottleneck.errors import InvalidOptionError, UnknownNameError, WorkerError
-from bottleneck.runtime.dask_executor import _OneCore
+from bottleneck.runtime.dask_executor import DaskExecutor, _OneCore
 from bottleneck.runtime.executors import open_executor, require_shared_paths
 from tests.helpers import worker_functions
 from tests.helpers.worker_functions import Recorded
@@ -127,6 +129,22 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPat
         open_executor("dask", scheduler="tcp://127.0.0.1:1"),
     ):
         pass
+
+
+def test_a_result_that_was_handed_on_is_not_kept_by_its_worker() -> None:
+    """Or it would be computed again when the worker dies."""
+    distributed = pytest.importorskip("distributed")
+    cluster = distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    )
+    with cluster, distributed.Client(cluster, set_as_default=False) as client:
+        results = DaskExecutor(client).map_unordered(worker_functions.square, range(4))
+        handed_on = [item for item, _ in itertools.islice(results, 3)]
+        end = time.monotonic() + 10
+        while (kept := sum(map(len, client.has_what().values()))) > 1:  # the fourth
+            assert time.monotonic() < end, f"{kept} results are kept"
+            time.sleep(0.01)
+        assert sorted([*handed_on, *(item for item, _ in results)]) == [0, 1, 2, 3]
 
 
 class _Blind:
