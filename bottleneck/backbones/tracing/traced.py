@@ -4,12 +4,14 @@ The program contains only what leads to the chosen layers, any number of threads
 a CPU its convolutions are fused with what follows them (`bottleneck.backbones.tracing.fusion`).
 
 The result of tracing is not trusted. A network that cannot be traced, or whose program gives other
-codes for two random images than its own forward pass, is not traced.
+codes for two random images than its own forward pass, is not traced. It is compared in float32,
+before and after it is fused: rounding to a lower precision would hide a small fault.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import prod
+from math import inf, prod
 from typing import cast
 
 import torch
@@ -27,9 +29,12 @@ from bottleneck.errors import USER_CODE_EXCEPTIONS
 
 Forward = Callable[[Tensor], dict[str, Tensor]]
 
-# Largest allowed difference of a layer's codes from those in float32, relative to their norm. Of
-# EfficientNet-lite0's in bfloat16 it is 0.024.
-_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.005}
+# Largest allowed difference of a layer's codes from those in float32, relative to their norm.
+_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.015, torch.float16: 0.005}
+# Or so many times what rounding makes of the network itself, which deep networks amplify: those of
+# EfficientNet-lite0 in bfloat16 are 0.031 from its own, and 0.027 once operations are fused.
+_OWN_ROUNDING = 2.0
+_TINY = 1e-300
 
 
 @dataclass(frozen=True)
@@ -111,16 +116,39 @@ def trace(
         with torch.inference_mode():
             codes = ShapeRecorder(program).run(images)
         if not _are_close(expected, codes, torch.float32):
-            return None  # found before it is rounded, which deep networks amplify
+            return None  # found before it is rounded
         traced = TracedNetwork(program, _largest_map(program))
         if supports_fusion(device, dtype):
+            if dtype is not torch.float32 and not _fuses_rightly(program, images, expected):
+                return None
             fuse(program, dtype)
         use_channels_last(cast_module(program, device, dtype))
         with torch.inference_mode():
             codes = traced(images.to(device, dtype))
+        if _are_close(expected, codes, dtype):
+            return traced
+        rounded = {}
+        if dtype is not torch.float32:
+            rounded = _rounded(truncated, device, dtype)(images.to(device, dtype))
     except USER_CODE_EXCEPTIONS:  # the network's own code, run on symbols
         return None
-    return traced if _are_close(expected, codes, dtype) else None
+    return traced if _are_close(expected, codes, dtype, rounded) else None
+
+
+def _fuses_rightly(program: fx.GraphModule, images: Tensor, expected: dict[str, Tensor]) -> bool:
+    """Return whether the program gives its codes once it is fused, in float32."""
+    fused = copy.deepcopy(program)
+    fuse(fused, torch.float32)
+    with torch.inference_mode():
+        return _are_close(expected, fused.forward(images), torch.float32)
+
+
+def _rounded(
+    truncated: TruncatedNetwork, device: torch.device, dtype: torch.dtype
+) -> TruncatedNetwork:
+    """Return a copy of the network itself in a lower precision."""
+    network = use_channels_last(cast_module(copy.deepcopy(truncated.network), device, dtype))
+    return TruncatedNetwork(network, truncated.layers, relu=truncated.relu, pool=truncated.pool)
 
 
 def _largest_map(program: fx.GraphModule) -> int:
@@ -128,11 +156,25 @@ def _largest_map(program: fx.GraphModule) -> int:
     return max(prod(meta.shape[1:]) for meta in metas if isinstance(meta, TensorMetadata))
 
 
-def _are_close(expected: dict[str, Tensor], codes: dict[str, Tensor], dtype: torch.dtype) -> bool:
-    def is_close(a: Tensor, b: Tensor) -> bool:
-        a, b = a.double().cpu(), b.double().cpu()
-        return a.shape == b.shape and float((a - b).norm()) <= _TOLERANCE[dtype] * float(a.norm())
+def _are_close(
+    expected: dict[str, Tensor],
+    codes: dict[str, Tensor],
+    dtype: torch.dtype,
+    rounded: dict[str, Tensor] | None = None,
+) -> bool:
+    """Return whether codes are within the tolerance, or near those of the rounded network."""
+    if codes.keys() != expected.keys():
+        return False
+    for layer, code in expected.items():
+        own = _deviation(code, rounded[layer]) if rounded else 0.0
+        if not _deviation(code, codes[layer]) <= max(_TOLERANCE[dtype], _OWN_ROUNDING * own):
+            return False
+    return True
 
-    return codes.keys() == expected.keys() and all(
-        is_close(expected[layer], codes[layer]) for layer in expected
-    )
+
+def _deviation(expected: Tensor, code: Tensor) -> float:
+    """Return the norm of the difference relative to that of the code; NaN for codes with NaN."""
+    if code.shape != expected.shape:
+        return inf
+    a, b = expected.double().cpu(), code.double().cpu()
+    return float((a - b).norm() / a.norm().clamp(min=_TINY))
