@@ -20,9 +20,7 @@ from bottleneck.runtime import (
     require_positive,
 )
 
-_CUT = (
-    "cut: the network can be frozen up to this layer, and what follows trained from its maps alone"
-)
+_CUT = "cut: all that follows is computed from this layer alone, and can be trained from its maps"
 
 _ITEM_SIZES = {"float16": 2, "float32": 4}
 

@@ -98,10 +98,6 @@ def find_cuts(graph: LayerGraph, layers: Sequence[Layer], network: nn.Module) ->
     last = graph.order[value]
     names = tuple(layer.name for layer in passed if graph.order[graph.values[layer.name]] <= last)
     same = [layer for layer in outputs if graph.values[layer.name] is value]
-    # Of a block and of the sequence that ends with it, the block.
-    blocks = [
-        each for each in same if type(network.get_submodule(each.module)) is not nn.Sequential
-    ]
     rate = 0.0
     if classifier:
         between = (node for node in classifier.before if graph.order[node] > last)

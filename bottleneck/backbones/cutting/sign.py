@@ -33,7 +33,7 @@ _KEEPING: set[Any] = {
 _SUMS: set[Any] = {torch.add, torch.mul, operator.add, operator.mul, "add", "mul"}
 
 
-def survives_relu(graph: LayerGraph, value: fx.Node, readers: set[fx.Node]) -> bool:
+def survives_relu(graph: LayerGraph, value: fx.Node, end: fx.Node) -> bool:
     """Return whether what is computed from a value stays the same if it first goes through a ReLU.
 
     So it does if the value is known to be non-negative, or if nothing but ReLUs read it.
@@ -42,8 +42,8 @@ def survives_relu(graph: LayerGraph, value: fx.Node, readers: set[fx.Node]) -> b
     ----------
     graph : LayerGraph
     value : fx.Node
-    readers : set of fx.Node
-        The nodes that matter among those that read it.
+    end : fx.Node
+        What is computed from it.
 
     Examples
     --------
@@ -51,10 +51,12 @@ def survives_relu(graph: LayerGraph, value: fx.Node, readers: set[fx.Node]) -> b
     >>> from bottleneck.backbones.layers import list_layers
     >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 4, 1))
     >>> graph = trace_layers(network, list_layers(network.eval(), size=8), 8)
-    >>> {name: survives_relu(graph, node, {*node.users}) for name, node in graph.values.items()}
+    >>> end = graph.values["3"]
+    >>> {name: survives_relu(graph, node, end) for name, node in graph.values.items()}
     {'0': True, '1': True, '2': True, '3': False}
     """
-    read = [node for node in value.users if node in readers]
+    behind = graph.ancestors(end, start=value)
+    read = [node for node in behind if value in node.all_input_nodes]
     only_relus = bool(read) and all(_is_any(graph, node, _RELUS) for node in read)
     return only_relus or _is_non_negative(graph, value)
 

@@ -146,14 +146,13 @@ def make_tail(
             raise _no_cut(name, cuts, layers)
         start = graph.values[name]
     end = graph.values[output.name]
-    behind = graph.ancestors(end, start=start)
     tail = Tail(
         _program_behind(graph, start, end),
         output,
         boundary=boundary.name if boundary else None,
         in_shape=boundary.shape if boundary else (3, size, size),
         dropout=cuts.dropout,
-        non_negative=boundary is not None and survives_relu(graph, start, set(behind)),
+        non_negative=boundary is not None and survives_relu(graph, start, end),
     )
     with errors_in_one_line(f"the part of the network behind {_spell(boundary)} fails"):
         _prove(tail, network, boundary, output, size)
