@@ -7,7 +7,7 @@ from operator import getitem
 
 from torch import Tensor, fx, nn
 
-from bottleneck.backbones.cutting.module_tracer import RESULT, ModuleTracer
+from bottleneck.backbones.cutting.module_tracer import NETWORK, RESULT, ModuleTracer
 from bottleneck.backbones.layers import Layer
 from bottleneck.backbones.tracing.functional import make_functional
 from bottleneck.backbones.user_code import describe_error, errors_in_one_line
@@ -105,21 +105,24 @@ def trace_layers(network: nn.Module, layers: Sequence[Layer], size: int) -> Laye
     tracer = ModuleTracer(network, layers, size)
     with errors_in_one_line("the network cannot be cut"):
         program = tracer.trace_program()
-    if failure := tracer.failures.get("network"):
+    output = next(node for node in reversed(program.graph.nodes) if node.op == "output")
+    failure = tracer.failures.get(NETWORK)
+    if failure and layers[-1].name not in output.args[0]:
         raise BackboneError(
             f"the network cannot be cut: its forward pass is not traced: {describe_error(failure)}"
         )
-    output = next(node for node in reversed(program.graph.nodes) if node.op == "output")
     if not make_functional(program):
         raise BackboneError(
             "the network cannot be cut: it writes into its maps in a way that is not followed"
         )
     _merge_items(program)
     found = dict(output.args[0])
-    results: list[fx.Node] = []
-    fx.node.map_arg(found.pop(RESULT, None), results.append)
+    result = found.pop(RESULT, None)
     copies = {name: copy for name, copy in found.items() if isinstance(copy, fx.Node)}
     values = {name: copy.all_input_nodes[0] for name, copy in copies.items()}
+    results: list[fx.Node] = []
+    # Where functions behind the last layer are not traced, that is the result.
+    fx.node.map_arg(values[layers[-1].name] if failure else result, results.append)
     tensors = tuple(node for node in results if isinstance(node.meta.get("val"), Tensor))
     return LayerGraph(program, values, tensors or tuple(results), frozenset(tracer.failures))
 

@@ -57,7 +57,7 @@ def survives_relu(graph: LayerGraph, value: fx.Node, end: fx.Node) -> bool:
     """
     behind = graph.ancestors(end, start=value)
     read = [node for node in behind if value in node.all_input_nodes]
-    only_relus = bool(read) and all(_is_any(graph, node, _RELUS) for node in read)
+    only_relus = bool(read) and all(operation(graph.program, node) in _RELUS for node in read)
     return only_relus or _is_non_negative(graph, value)
 
 
