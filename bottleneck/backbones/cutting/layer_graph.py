@@ -25,8 +25,8 @@ class LayerGraph:
     values : dict of str to fx.Node
         The node of which a layer is the result, by the layer's name. Layers inside of a module
         that could not be traced are not in it.
-    results : tuple of fx.Node
-        What the network returns.
+    vectors : tuple of fx.Node
+        What the network returns, as far as it is one vector an image.
     opaque : frozenset of str
         Paths of the modules that could not be traced.
 
@@ -41,7 +41,7 @@ class LayerGraph:
 
     program: fx.GraphModule
     values: dict[str, fx.Node]
-    results: tuple[fx.Node, ...]
+    vectors: tuple[fx.Node, ...]
     opaque: frozenset[str]
 
     @property
@@ -123,8 +123,18 @@ def trace_layers(network: nn.Module, layers: Sequence[Layer], size: int) -> Laye
     results: list[fx.Node] = []
     # Where functions behind the last layer are not traced, that is the result.
     fx.node.map_arg(values[layers[-1].name] if failure else result, results.append)
-    tensors = tuple(node for node in results if isinstance(node.meta.get("val"), Tensor))
-    return LayerGraph(program, values, tensors or tuple(results), frozenset(tracer.failures))
+    # Values are not known behind a module that is not traced; the shapes of layers are.
+    shapes = {values[layer.name]: layer.shape for layer in layers if layer.name in values}
+    vectors = tuple(node for node in results if _axes(node, shapes.get(node)) == 1)
+    return LayerGraph(program, values, vectors, frozenset(tracer.failures))
+
+
+def _axes(node: fx.Node, shape: tuple[int, ...] | None) -> int | None:
+    """Return the number of axes that an image has in a tensor; None if it is unknown."""
+    value = node.meta.get("val")
+    if isinstance(value, Tensor):
+        return value.ndim - 1
+    return shape and len(shape)
 
 
 def _merge_items(program: fx.GraphModule) -> None:
