@@ -1,15 +1,17 @@
 import logging
 import os
 import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from bottleneck.errors import InvalidOptionError, UnknownNameError, WorkerError
-from bottleneck.runtime.dask_executor import _OneCore
+from bottleneck.runtime.dask_executor import DaskExecutor, _OneCore
 from bottleneck.runtime.executors import open_executor, require_shared_paths
 from tests.helpers import worker_functions
 from tests.helpers.worker_functions import Recorded
@@ -212,3 +214,24 @@ def test_an_unknown_backend_is_refused() -> None:
     )
     with refused, open_executor("threads"):
         pass
+
+
+def test_a_result_that_was_handed_over_is_not_computed_again() -> None:
+    """What its scheduler still has to hold, it computes anew when the worker that holds it dies."""
+    distributed = pytest.importorskip("distributed")
+    options: dict[str, Any] = {
+        "processes": False,
+        "dashboard_address": None,
+        "threads_per_worker": 1,
+    }
+    with (
+        distributed.LocalCluster(n_workers=1, **options) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        runs = DaskExecutor(client).map_unordered(str, [1, 2, 3])
+        assert next(runs)[1] in {"1", "2", "3"}
+        begun = time.monotonic()
+        while len(cluster.scheduler.tasks) > 2 and time.monotonic() - begun < 10:
+            time.sleep(0.01)
+        assert len(cluster.scheduler.tasks) == 2
+        assert len(list(runs)) == 2
