@@ -14,6 +14,7 @@ from bottleneck.runtime import StageTimer, format_duration, slowest_stage
 
 if TYPE_CHECKING:
     from bottleneck.extraction import Progress as ExtractionProgress
+    from bottleneck.finetuning import TrainingProgress
 
 _SECONDS_TO_FIRST_LINE = 2.0  # a batch log soon has an estimate; a run of a second has no line
 _SECONDS_BETWEEN_LINES = 10.0
@@ -52,6 +53,24 @@ def extraction_progress() -> Iterator["Callable[[ExtractionProgress], None]"]:
                     click.echo(as_options(note), err=True)
                 click.echo(str(progress.estimate), err=True)
             show(progress.done, progress.total, progress.stats.timer)
+
+        yield on_progress
+
+
+@contextmanager
+def tuning_progress() -> Iterator["Callable[[TrainingProgress], None]"]:
+    """Yield the `on_progress` of a training: images of all epochs that there may be."""
+    with progress_of("images") as show:
+        rate = 0.0
+
+        def on_progress(progress: "TrainingProgress") -> None:
+            nonlocal rate
+            before = (progress.epoch - 1) * progress.images
+            if progress.lr != rate:
+                rate = progress.lr
+                click.echo(f"training with a learning rate of {rate:.2g}", err=True)
+                show(0, progress.epochs * progress.images)
+            show(before + progress.done, progress.epochs * progress.images)
 
         yield on_progress
 

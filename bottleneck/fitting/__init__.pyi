@@ -10,8 +10,10 @@ from .classifier_file import require_tensor as require_tensor
 from .classifier_file import softmax_calibration as softmax_calibration
 from .classifier_file import validate_common as validate_common
 from .classifier_file import write_classifier as write_classifier
+from .fit import fit_dataset as fit_dataset
 from .fit_result import FitResult as FitResult
 from .head import Head as Head
+from .loading.dataset import CodeDataset as CodeDataset
 from .loading.features import INPUT as INPUT
 from .loading.features import Features as Features
 from .loading.features import Views as Views

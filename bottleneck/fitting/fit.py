@@ -258,7 +258,7 @@ def _make_head(
         scaler=scaler,
         calibration=calibration,
         multilabel=dataset.training.multilabel,
-        spec=dataset.cache.spec,
-        reference=dataset.cache.reference,
+        spec=dataset.spec,
+        reference=dataset.reference,
         training_record={},
     )

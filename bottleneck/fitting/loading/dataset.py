@@ -12,6 +12,7 @@ from bottleneck.fitting.loading.labelled_rows import LabelledRows, label_rows
 from bottleneck.fitting.loading.sharded_matrix import open_matrix
 from bottleneck.linear import CodeMatrix, TrainingSet, consecutive_rows
 from bottleneck.runtime import DaskExecutor
+from bottleneck.spec import ModelReference, Spec
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,12 @@ class CodeDataset:
 
     Attributes
     ----------
-    cache : Cache
-        Source of the codes.
+    spec : Spec
+        Of the codes.
+    reference : ModelReference
+        Origin of their network.
     features : Features
-        Layers and views of the cache.
+        Layers and views.
     names : list of k str
         Class names.
     training : TrainingSet
@@ -36,7 +39,8 @@ class CodeDataset:
         Held-out images with a class that the training rows lack: they are not in `heldout`.
     """
 
-    cache: Cache
+    spec: Spec
+    reference: ModelReference
     features: Features
     names: list[str]
     training: TrainingSet
@@ -101,7 +105,8 @@ def load_dataset(
         )
 
     return CodeDataset(
-        cache,
+        cache.spec,
+        cache.reference,
         features,
         labelled.names,
         training=of(train),
