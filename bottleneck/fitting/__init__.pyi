@@ -9,6 +9,9 @@ from .loading.worker_cache import LabelSource as LabelSource
 from .loading.worker_cache import labelled_images as labelled_images
 from .options import ClassifierOptions as ClassifierOptions
 from .options import SearchOptions as SearchOptions
+from .scoring.metrics import METRICS as METRICS
+from .scoring.metrics import mean_average_precision as mean_average_precision
 from .scoring.scores import Score as Score
+from .selection.folds import make_folds as make_folds
 from .sweep_result import SweepResult as SweepResult
 from .sweep_result import SweepRow as SweepRow

@@ -1,0 +1,15 @@
+from .batches import Batches as Batches
+from .batches import Examples as Examples
+from .choice import Choice as Choice
+from .choice import choose_recipe as choose_recipe
+from .forward import logits as logits
+from .forward import tail_codes as tail_codes
+from .images import ImageBatches as ImageBatches
+from .images import find_unreadable as find_unreadable
+from .maps import open_maps as open_maps
+from .options import TuneOptions as TuneOptions
+from .start import TunedModule as TunedModule
+from .start import start_module as start_module
+from .training import TrainingProgress as TrainingProgress
+from .training import TrainingRun as TrainingRun
+from .training import train as train
