@@ -18,8 +18,8 @@ from .loading.features import INPUT as INPUT
 from .loading.features import Features as Features
 from .loading.features import Views as Views
 from .loading.features import resolve_features as resolve_features
-from .loading.labelled_rows import LabelledSplits as LabelledSplits
 from .loading.labelled_rows import LabelledRows as LabelledRows
+from .loading.labelled_rows import LabelledSplits as LabelledSplits
 from .loading.labelled_rows import label_rows as label_rows
 from .loading.labelled_rows import require_rows as require_rows
 from .loading.labelled_rows import row_groups as row_groups
@@ -32,8 +32,11 @@ from .scoring.judging import image_values as image_values
 from .scoring.judging import predicted_right as predicted_right
 from .scoring.judging import score_classifier as score_classifier
 from .scoring.judging import score_values as score_values
+from .scoring.metrics import METRICS as METRICS
+from .scoring.metrics import mean_average_precision as mean_average_precision
 from .scoring.paired import PairedComparison as PairedComparison
 from .scoring.paired import compare_pairs as compare_pairs
 from .scoring.scores import Score as Score
+from .selection.folds import make_folds as make_folds
 from .sweep_result import SweepResult as SweepResult
 from .sweep_result import SweepRow as SweepRow
