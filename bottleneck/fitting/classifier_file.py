@@ -35,7 +35,7 @@ def write_classifier(path: Path, tensors: Mapping[str, NDArray[Any]], values: An
     values : dict
         What else there is, as plain values.
     """
-    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    contiguous = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     with atomic_write(path) as temporary:
         # Not safetensors' save_file, whose files only their owner may read.
         temporary.write_bytes(save(contiguous, metadata={"bottleneck": json.dumps(values)}))
