@@ -2,8 +2,8 @@
 
 A frozen network is a fixed function. `extract` runs it once over the images and caches the ReLU'd
 activations ("CNN codes") of any layer in HDF5 shards. `fit` and `sweep` train linear classifiers on
-the cached codes, `tune` the network's own layers behind a cached one; `predict` and `evaluate` apply
-both.
+the cached codes, `tune` the network's own layers behind a cached one; `predict` and `evaluate` use
+either.
 
 Importing this package imports nothing else: each name below is loaded when it is first used.
 

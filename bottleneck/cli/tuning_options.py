@@ -42,9 +42,7 @@ def tuning_options(command: F) -> F:
         click.option(
             "--lr", type=float, help="Learning rate of pretrained weights.  [chosen from three]"
         ),
-        click.option(
-            "--epochs", type=int, default=30, show_default=True, help="Epochs, at most."
-        ),
+        click.option("--epochs", type=int, default=30, show_default=True, help="Epochs, at most."),
         click.option(
             "--patience",
             type=int,
@@ -60,9 +58,7 @@ def tuning_options(command: F) -> F:
             show_default=True,
             help="AdamW, or SGD with momentum 0.9.",
         ),
-        click.option(
-            "--weight-decay", type=float, help="Weight decay.  [0.05; 0.0005 for sgd]"
-        ),
+        click.option("--weight-decay", type=float, help="Weight decay.  [0.05; 0.0005 for sgd]"),
         click.option(
             "--batch-norm",
             type=click.Choice(["keep", "train"]),

@@ -76,10 +76,10 @@ class TuneResult:
         if self.comparison is None or self.heldout is None or self.linear.heldout is None:
             return "no held-out split: nothing says whether to take it in place of the linear head"
         if not self.comparison.significant:
-            return (
-                f"take the linear head: on {self.heldout.n} images the difference may be chance, "
-                "and it is smaller"
-            )
+            found = "they differ by what may be chance"
+            if not self.comparison.gained + self.comparison.lost:
+                found = "they are right on the same ones"
+            return f"take the linear head: on {self.heldout.n} images {found}, and it is smaller"
         points = 100 * abs(self.heldout.accuracy - self.linear.heldout.accuracy)
         which = "the tuned tail" if self.better else "the linear head"
         return f"take {which}: it is better by {points:.1f} points, which is more than chance"
@@ -145,12 +145,12 @@ class TuneResult:
 
     def _lines(self) -> list[str]:
         tail, choice = self.tail, self.choice
-        behind = f"behind {tail.boundary}" if tail.boundary else "the whole network"
+        what = f"tail behind {tail.boundary}" if tail.boundary else "whole network"
         views = f", {tail.features.views} views" if tail.features.views > 1 else ""
         lines = [
             self.format_trials(),
             "",
-            f"tail {behind}{views}: {self.train} images of {len(tail.classes)} classes, "
+            f"{what}{views}: {self.train} images of {len(tail.classes)} classes, "
             f"{tail.parameters} parameters, learning rate {choice.lr:.2g}, {choice.epochs} epochs "
             f"in {format_duration(self.run.seconds)}",
         ]

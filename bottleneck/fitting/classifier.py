@@ -1,4 +1,4 @@
-"""What heads and tuned tails have in common: which codes they read, and labels from their values."""
+"""What heads and tuned tails share: which codes they read, and labels from decision values."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable

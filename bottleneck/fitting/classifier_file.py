@@ -93,7 +93,9 @@ def classifier_format(path: Path) -> str:
     return str(values.get("format")) if isinstance(values, dict) else ""
 
 
-def require_format(path: Path, values: dict[str, Any], name: str, versions: tuple[int, ...]) -> None:
+def require_format(
+    path: Path, values: dict[str, Any], name: str, versions: tuple[int, ...]
+) -> None:
     """Refuse a file of another format, or of a version that this program does not know.
 
     Raises

@@ -3,10 +3,8 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bottleneck.cache import CacheLike, open_cache
 from bottleneck.data import UnknownLabels

@@ -186,9 +186,7 @@ def _evaluate_images(
         )
     groups = row_groups(images, rows[valid])
     found = np.concatenate(values, axis=1)
-    score = score_values(
-        head, found, targets[valid], split=split, unknown=unknown, groups=groups
-    )
+    score = score_values(head, found, targets[valid], split=split, unknown=unknown, groups=groups)
     return Evaluation(score, rejected)
 
 

@@ -18,9 +18,7 @@ from bottleneck.errors import ImagesNotFoundError
 from bottleneck.fitting import TAIL_FORMAT, Classifier, Head, classifier_format
 
 
-def open_head(
-    head: Classifier | str | os.PathLike[str], views: int | None = None
-) -> Classifier:
+def open_head(head: Classifier | str | os.PathLike[str], views: int | None = None) -> Classifier:
     """Return a head or a tuned tail, read from its file where a path is given.
 
     Parameters

@@ -35,8 +35,8 @@ def evaluate(head: Path, target: Path, as_json: bool, **options: Any) -> None:
       bottleneck evaluate head-svm-layer3.safetensors photos.cache
       bottleneck evaluate head-svm-layer3.safetensors new-photos --split test
     """
-    from bottleneck import open_images, summarize_images
     from bottleneck import evaluate as run
+    from bottleneck import open_images, summarize_images
     from bottleneck.cache import is_cache
     from bottleneck.extraction import ComputeOptions
     from bottleneck.prediction import open_head

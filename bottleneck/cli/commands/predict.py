@@ -47,16 +47,17 @@ def predict(
 
     IMAGES are files, folders, patterns, CSV files with a column path, or archives, tables and
     arrays as `extract` takes them, in any mixture. Prints probabilities; for an svm that was
-    trained without cross-validation, its margins. HEAD may be a tuned tail. Heads are untrusted: if the network is code,
-    file.py:factory, it is executed only if you have used that code before, or give it as --model.
+    trained without cross-validation, its margins. HEAD may also be a tuned tail. Both are
+    untrusted: if the network is code, file.py:factory, it is executed only if you have used that
+    code before, or give it as --model.
 
     \b
     Example:
       bottleneck predict head-svm-layer3.safetensors new/*.jpg
       bottleneck predict head-softmax-layer3.safetensors new --format jsonl -o new.jsonl
     """
-    from bottleneck import summarize_images
     from bottleneck import predict as run
+    from bottleneck import summarize_images
     from bottleneck.extraction import ComputeOptions
     from bottleneck.prediction import open_head, open_sources, prediction_lines
     from bottleneck.runtime import require_writable_output, write_text_atomic
