@@ -51,10 +51,9 @@ def find_classifier(graph: LayerGraph, network: nn.Module) -> Classifier | None:
         None if the network does not return one vector an image, or has no classifier.
     """
     classes = getattr(network, "num_classes", None)
-    vectors = [node for node in graph.results if _ndim(node) == 2]
-    if not vectors or classes == 0:  # timm's word for a network without classifier
+    if not graph.vectors or classes == 0:  # timm's word for a network without classifier
         return None
-    result = max(vectors, key=graph.order.__getitem__)
+    result = max(graph.vectors, key=graph.order.__getitem__)
     path = [node for node in graph.ancestors(result) if node in graph.dependent]
     weights = {node: weight for node in path if (weight := _last_weight(graph, node)) is not None}
     if not weights:
@@ -106,8 +105,3 @@ def _parameter(graph: LayerGraph, node: fx.Node) -> nn.Parameter | None:
 
 def _counts(parameter: Tensor) -> bool:
     return parameter.numel() > 1
-
-
-def _ndim(node: fx.Node) -> int | None:
-    value = node.meta.get("val")
-    return value.ndim if isinstance(value, Tensor) else None

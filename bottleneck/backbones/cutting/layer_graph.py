@@ -7,7 +7,7 @@ from operator import getitem
 
 from torch import Tensor, fx, nn
 
-from bottleneck.backbones.cutting.module_tracer import RESULT, ModuleTracer
+from bottleneck.backbones.cutting.module_tracer import NETWORK, RESULT, ModuleTracer
 from bottleneck.backbones.layers import Layer
 from bottleneck.backbones.tracing.functional import make_functional
 from bottleneck.backbones.user_code import describe_error, errors_in_one_line
@@ -25,8 +25,8 @@ class LayerGraph:
     values : dict of str to fx.Node
         The node of which a layer is the result, by the layer's name. Layers inside of a module
         that could not be traced are not in it.
-    results : tuple of fx.Node
-        What the network returns.
+    vectors : tuple of fx.Node
+        What the network returns, as far as it is one vector an image.
     opaque : frozenset of str
         Paths of the modules that could not be traced.
 
@@ -41,7 +41,7 @@ class LayerGraph:
 
     program: fx.GraphModule
     values: dict[str, fx.Node]
-    results: tuple[fx.Node, ...]
+    vectors: tuple[fx.Node, ...]
     opaque: frozenset[str]
 
     @property
@@ -105,23 +105,36 @@ def trace_layers(network: nn.Module, layers: Sequence[Layer], size: int) -> Laye
     tracer = ModuleTracer(network, layers, size)
     with errors_in_one_line("the network cannot be cut"):
         program = tracer.trace_program()
-    if failure := tracer.failures.get("network"):
+    output = next(node for node in reversed(program.graph.nodes) if node.op == "output")
+    failure = tracer.failures.get(NETWORK)
+    if failure and layers[-1].name not in output.args[0]:
         raise BackboneError(
             f"the network cannot be cut: its forward pass is not traced: {describe_error(failure)}"
         )
-    output = next(node for node in reversed(program.graph.nodes) if node.op == "output")
     if not make_functional(program):
         raise BackboneError(
             "the network cannot be cut: it writes into its maps in a way that is not followed"
         )
     _merge_items(program)
     found = dict(output.args[0])
-    results: list[fx.Node] = []
-    fx.node.map_arg(found.pop(RESULT, None), results.append)
+    result = found.pop(RESULT, None)
     copies = {name: copy for name, copy in found.items() if isinstance(copy, fx.Node)}
     values = {name: copy.all_input_nodes[0] for name, copy in copies.items()}
-    tensors = tuple(node for node in results if isinstance(node.meta.get("val"), Tensor))
-    return LayerGraph(program, values, tensors or tuple(results), frozenset(tracer.failures))
+    results: list[fx.Node] = []
+    # Where functions behind the last layer are not traced, that is the result.
+    fx.node.map_arg(values[layers[-1].name] if failure else result, results.append)
+    # Values are not known behind a module that is not traced; the shapes of layers are.
+    shapes = {values[layer.name]: layer.shape for layer in layers if layer.name in values}
+    vectors = tuple(node for node in results if _axes(node, shapes.get(node)) == 1)
+    return LayerGraph(program, values, vectors, frozenset(tracer.failures))
+
+
+def _axes(node: fx.Node, shape: tuple[int, ...] | None) -> int | None:
+    """Return the number of axes that an image has in a tensor; None if it is unknown."""
+    value = node.meta.get("val")
+    if isinstance(value, Tensor):
+        return value.ndim - 1
+    return shape and len(shape)
 
 
 def _merge_items(program: fx.GraphModule) -> None:

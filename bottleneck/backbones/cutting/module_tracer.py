@@ -15,6 +15,7 @@ from bottleneck.backbones.layers import Layer
 from bottleneck.backbones.tracing.tracer import NetworkTracer
 from bottleneck.errors import USER_CODE_EXCEPTIONS
 
+NETWORK = "network"  # its path in the program
 RESULT = ""  # what the whole network returns, beside the names of layers
 
 _STOCHASTIC_DEPTH = {"DropPath", "StochasticDepth"}  # of timm, transformers and torchvision
@@ -62,13 +63,18 @@ class ModuleTracer(NetworkTracer):
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: dict[str, Any]
     ) -> Any:
-        """Trace the call of a module; one that cannot be traced is called as it is."""
+        """Trace the call of a module; one that cannot be traced is called as it is.
+
+        Of the network itself, what was traced stays.
+        """
         before, stack = len(self.graph.nodes), self.module_stack.copy()
         try:
             return super().call_module(m, forward, args, kwargs)
         except USER_CODE_EXCEPTIONS as error:  # of the module's own code, run on symbols
             path = self.path_of_module(m)
             self.failures[path] = error
+            if path == NETWORK:
+                return None
             self._forget(before)
             self.module_stack = stack
             return self._run_hook(m, args, self.create_proxy("call_module", path, args, kwargs))

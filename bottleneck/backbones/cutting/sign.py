@@ -36,28 +36,29 @@ _SUMS: set[Any] = {torch.add, torch.mul, operator.add, operator.mul, "add", "mul
 def survives_relu(graph: LayerGraph, value: fx.Node, end: fx.Node) -> bool:
     """Return whether what is computed from a value stays the same if it first goes through a ReLU.
 
-    So it does if the value is known to be non-negative, or if nothing but ReLUs read it.
+    So it does if the value is known to be non-negative, or if nothing but ReLUs read it. A code
+    goes through a ReLU in any case.
 
     Parameters
     ----------
     graph : LayerGraph
     value : fx.Node
     end : fx.Node
-        What is computed from it.
+        The layer whose codes are computed from it.
 
     Examples
     --------
     >>> from bottleneck.backbones.cutting.layer_graph import trace_layers
     >>> from bottleneck.backbones.layers import list_layers
-    >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 4, 1))
+    >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GELU(), nn.Conv2d(8, 4, 1))
     >>> graph = trace_layers(network, list_layers(network.eval(), size=8), 8)
-    >>> end = graph.values["3"]
+    >>> end = graph.values["2"]
     >>> {name: survives_relu(graph, node, end) for name, node in graph.values.items()}
-    {'0': True, '1': True, '2': True, '3': False}
+    {'0': False, '1': False, '2': True}
     """
     behind = graph.ancestors(end, start=value)
-    read = [node for node in behind if value in node.all_input_nodes]
-    only_relus = bool(read) and all(_is_any(graph, node, _RELUS) for node in read)
+    readers = [node for node in behind if value in node.all_input_nodes]
+    only_relus = all(operation(graph.program, node) in _RELUS for node in readers)
     return only_relus or _is_non_negative(graph, value)
 
 

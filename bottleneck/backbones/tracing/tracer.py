@@ -160,6 +160,7 @@ class NetworkTracer(fx.Tracer):
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: dict[str, Any]
     ) -> Any:
+        """Trace the call of a module, then its hook."""
         if self._values and m in self._values.modules:
             return forward(*args, **kwargs)  # torch.fx traces the call of any module
         return self._run_hook(m, args, super().call_module(m, forward, args, kwargs))
