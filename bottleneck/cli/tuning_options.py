@@ -50,7 +50,9 @@ def tuning_options(command: F) -> F:
             show_default=True,
             help="Epochs without a better one after which a trial stops.",
         ),
-        click.option("--batch-size", type=int, default=32, show_default=True),
+        click.option(
+            "--batch-size", type=int, default=32, show_default=True, help="Images of a step."
+        ),
         click.option(
             "--optimizer",
             type=click.Choice(["adamw", "sgd"]),

@@ -144,11 +144,11 @@ def cached_material(
 
 def image_material(
     source: ImageSource,
-    model: str | nn.Module,
+    model: str | nn.Module | None,
     *,
     weights: str,
     transform: dict[str, Any] | None,
-    views: int,
+    views: Views,
     augmentations: Sequence[str] | None,
     seed: int,
 ) -> Material:
@@ -158,7 +158,7 @@ def image_material(
     ----------
     source : ImageSource
     model : str or nn.Module
-        See `bottleneck.backbones.load_backbone`.
+        See `bottleneck.backbones.load_backbone`. It must be given.
     weights : str
     transform : dict, optional
         Fields of `InputTransform` that replace those of the weights.
@@ -178,6 +178,10 @@ def image_material(
     LabelsError
         The labels do not allow a classifier to be trained or scored.
     """
+    if model is None:
+        raise InvalidOptionError("model", model, "given for images: the network to train")
+    if views == "all":
+        raise InvalidOptionError("views", views, "a number: images have as many as are asked for")
     table = source.table
     labelled = label_rows(table, table.exists)  # before a network is loaded
     recipe = ViewRecipe(seed=seed) if augmentations is None else None

@@ -128,12 +128,11 @@ def tune(
     (0.879, 'take the tuned tail: it is better by 5.1 points, which is more than chance')
     >>> result.tail.save("tail.safetensors")  # doctest: +SKIP
     """
-    start, folder = time.monotonic(), None if resume is None else Path(resume)
-    summary = None
+    start, summary = time.monotonic(), None
     if _is_cache(source):
-        for name, value in (("transform", transform), ("augmentations", augmentations)):
-            if value is not None and value != {}:
-                raise InvalidOptionError(name, value, "left out: it is for images, not for a cache")
+        _refuse(
+            "it is for images, not for a cache", transform=transform, augmentations=augmentations
+        )
         cache = open_cache(cast(CacheLike, source))
         images = labelled_images(cache, labels)
         summary = images.summary
@@ -147,13 +146,7 @@ def tune(
             memory=memory,
         )
     else:
-        for name, given in (("layer", layer), ("labels", labels), ("memory", memory)):
-            if given is not None:
-                raise InvalidOptionError(name, given, "left out: it is for a cache, not for images")
-        if model is None:
-            raise InvalidOptionError("model", model, "given for images: the network to train")
-        if views == "all":
-            raise InvalidOptionError("views", views, "a number: images have as many as you ask for")
+        _refuse("it is for a cache, not for images", layer=layer, labels=labels, memory=memory)
         material = image_material(
             open_images(cast(ImageSource, source)),
             model,
@@ -163,8 +156,15 @@ def tune(
             augmentations=augmentations,
             seed=options.seed,
         )
+    folder = None if resume is None else Path(resume)
     result = _tune(material, options, resume=folder, on_progress=on_progress)
     return replace(result, labels=summary).with_seconds(time.monotonic() - start)
+
+
+def _refuse(reason: str, **given: Any) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise InvalidOptionError(name, value, "left out", reason)
 
 
 def _is_cache(source: Any) -> bool:

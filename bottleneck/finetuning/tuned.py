@@ -60,6 +60,12 @@ class TunedTail(Classifier):
         How it was trained: `TuneOptions`, and the learning rate and epochs that were chosen.
     module : nn.Module or None
         What computes; None until `with_network`.
+
+    Examples
+    --------
+    >>> tuned = TunedTail.load("tail-layer3.safetensors")  # doctest: +SKIP
+    >>> tuned.boundary, tuned.classes, tuned.recipe["optimizer"]  # doctest: +SKIP
+    ('layer3', ['ants', 'bees'], 'adamw')
     """
 
     shape: tuple[int, ...]

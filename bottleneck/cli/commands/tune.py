@@ -58,9 +58,8 @@ def tune(
 
     \b
     Example:
-      bottleneck extract photos -o maps --model resnet50 --layer layer3 --pool none --views 5
-      bottleneck tune maps --layer layer3
-      bottleneck tune maps --layer layer3 --init mlp --hidden 512 --lr 0.0003 --epochs 15
+      bottleneck tune photos.cache --layer layer3
+      bottleneck tune photos.cache --layer layer3 --init mlp --hidden 512 --lr 0.0003 --epochs 15
       bottleneck tune photos --model resnet50 --augment flip,crop,color -o network.safetensors
       bottleneck predict tail-layer3.safetensors new/*.jpg
     """

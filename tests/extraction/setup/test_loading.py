@@ -66,7 +66,8 @@ def test_a_network_that_was_given_as_an_object_must_be_given_again(photos: Path)
 
 def test_the_codes_of_the_input_are_the_normalised_images(photos: Path) -> None:
     backbone = load_backbone(PLAIN, transform=SMALL)
-    encoder = make_encoder(backbone, spec_of(PLAIN), [""], device="cpu")
+    spec = make_spec(backbone, precision="float32", relu=False, pool="none")
+    encoder = make_encoder(backbone, spec, [""], device="cpu")
     source = open_images(photos)
     (batch,) = encoder.encode(source, [[0, 1]])
     with Image.open(photos / source.table.path[1]) as image:
