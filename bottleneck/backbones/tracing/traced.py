@@ -19,7 +19,7 @@ from torch.fx.passes.shape_prop import TensorMetadata
 from bottleneck.backbones.inference.casting import cast_module, use_channels_last
 from bottleneck.backbones.inference.truncated import TruncatedNetwork
 from bottleneck.backbones.probing.probe import probe_images
-from bottleneck.backbones.tracing.functional import make_functional
+from bottleneck.backbones.tracing.functional import make_functional, remove_identity_nodes
 from bottleneck.backbones.tracing.fusion import fuse, supports_fusion
 from bottleneck.backbones.tracing.shapes import ShapeRecorder
 from bottleneck.backbones.tracing.tracer import trace_program
@@ -106,6 +106,7 @@ def trace(
         if expected is None:
             expected = truncated(probe_images(size))
         program = trace_program(truncated, size)
+        remove_identity_nodes(program)
         if not make_functional(program):
             return None
         with torch.inference_mode():
