@@ -23,7 +23,7 @@ from bottleneck.finetuning.start import TunedModule
 from bottleneck.runtime import choose_device
 
 _LARGEST_NORM = 1.0  # of the gradient
-_DIVERGED = 3.0  # times the loss of guessing
+_DIVERGED = 10.0  # times the loss of guessing
 _MOMENTUM = 0.9
 
 

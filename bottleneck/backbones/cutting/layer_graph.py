@@ -125,16 +125,14 @@ def trace_layers(network: nn.Module, layers: Sequence[Layer], size: int) -> Laye
     fx.node.map_arg(values[layers[-1].name] if failure else result, results.append)
     # Values are not known behind a module that is not traced; the shapes of layers are.
     shapes = {values[layer.name]: layer.shape for layer in layers if layer.name in values}
-    vectors = tuple(node for node in results if _axes(node, shapes.get(node)) == 1)
+    vectors = tuple(node for node in results if _axes(node, shapes.get(node, ())) == 1)
     return LayerGraph(program, values, vectors, frozenset(tracer.failures))
 
 
-def _axes(node: fx.Node, shape: tuple[int, ...] | None) -> int | None:
-    """Return the number of axes that an image has in a tensor; None if it is unknown."""
+def _axes(node: fx.Node, shape: tuple[int, ...]) -> int:
+    """Return the number of axes of an image in a tensor, or in the layer that it is."""
     value = node.meta.get("val")
-    if isinstance(value, Tensor):
-        return value.ndim - 1
-    return shape and len(shape)
+    return value.ndim - 1 if isinstance(value, Tensor) else len(shape)
 
 
 def _merge_items(program: fx.GraphModule) -> None:

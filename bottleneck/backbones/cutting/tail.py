@@ -236,8 +236,8 @@ def _no_cut(name: str, cuts: Cuts, layers: Sequence[Layer]) -> InvalidOptionErro
     return InvalidOptionError(
         "layer",
         name,
-        "a cut: a layer that every path through the network passes",
-        f"the nearest: {', '.join(nearest)}",
+        "a cut, which every path through the network passes",
+        f"there is {' and '.join(nearest)}",
     )
 
 

@@ -94,8 +94,10 @@ class WithToken(nn.Module):
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], list[str]]] = {
     "plain": (
         Plain,
-        ["layer1.0", "layer1.1", "layer1.2", "layer1"]
-        + ["layer2.0", "layer2.1", "layer2.2", "layer2", "layer3"],
+        [
+            *("layer1.0", "layer1.1", "layer1.2", "layer1"),
+            *("layer2.0", "layer2.1", "layer2.2", "layer2", "layer3"),
+        ],
     ),
     "residual": (Residual, ["stem.0", "stem.1", "stem.2", "stem", "relu", "relu_1"]),
     "dense": (Dense, ["stem", "join"]),
@@ -202,22 +204,20 @@ def test_dropout_by_a_function_is_found() -> None:
     assert cuts_of(network) == Cuts(("conv",), "conv", 0.25)
 
 
-def test_two_classifiers_side_by_side_have_one_penultimate_layer() -> None:
-    network = build(
-        lambda self, x: (self.one(self.pool(self.conv(x))) + self.two(self.pool(self.conv(x)))) / 2,
-        conv=conv(),
-        pool=nn.Sequential(*POOLED),
-        one=nn.Linear(6, 4),
-        two=nn.Linear(6, 4),
-    )
-    with pytest.raises(BackboneError, match="none of its layers is on every path"):
-        cuts_of(network)
-    network.wiring = lambda self, x: _both(self, self.pool(self.conv(x)))
-    assert cuts_of(network).output == "pool.1"
+@pytest.mark.parametrize("shared", [True, False])
+def test_two_classifiers_side_by_side_have_one_penultimate_layer(shared: bool) -> None:
+    def wiring(network: Any, x: Tensor) -> Any:
+        codes = network.pool(network.conv(x))
+        others = codes if shared else network.pool(network.conv(x))
+        return network.one(codes) + 2 * network.two(others)
 
-
-def _both(network: Any, codes: Tensor) -> Tensor:
-    return torch.as_tensor(network.one(codes) + network.two(codes) * 2)
+    heads = {"one": nn.Linear(6, 4), "two": nn.Linear(6, 4)}
+    network = build(wiring, conv=conv(), pool=nn.Sequential(*POOLED), **heads)
+    if shared:
+        assert cuts_of(network).output == "pool.1"
+    else:
+        with pytest.raises(BackboneError, match="none of its layers is on every path"):
+            cuts_of(network)
 
 
 # What cannot be traced
@@ -245,7 +245,8 @@ def test_functions_behind_the_last_layer_do_not_matter() -> None:
 
 
 def test_the_network_stays_as_it_is() -> None:
-    network = frozen(Residual())
+    network = Residual()
+    frozen(network)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     cuts_of(network)
     assert network.relu.inplace

@@ -233,7 +233,7 @@ def test_a_layer_inside_of_a_block_is_refused_with_the_nearest_cuts() -> None:
     backbone = backbone_of(frozen(Residual()))
     with pytest.raises(
         InvalidOptionError,
-        match=r"`layer='conv1'`: must be a cut.*nearest: 'stem' before it, 'relu' behind it",
+        match=r"`layer='conv1'`: must be a cut.*there is 'stem' before it and 'relu' behind it",
     ):
         backbone.tail("conv1")
 
