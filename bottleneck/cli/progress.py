@@ -1,5 +1,6 @@
 """Progress: a bar on a terminal, a plain line now and then in a batch log."""
 
+import math
 import sys
 import time
 from collections import deque
@@ -61,16 +62,17 @@ def extraction_progress() -> Iterator["Callable[[ExtractionProgress], None]"]:
 def tuning_progress() -> Iterator["Callable[[TrainingProgress], None]"]:
     """Yield the `on_progress` of a training: images of all epochs that there may be."""
     with progress_of("images") as show:
-        rate = 0.0
+        last = math.inf
 
         def on_progress(progress: "TrainingProgress") -> None:
-            nonlocal rate
-            before = (progress.epoch - 1) * progress.images
-            if progress.lr != rate:
-                rate = progress.lr
-                click.echo(f"training with a learning rate of {rate:.2g}", err=True)
-                show(0, progress.epochs * progress.images)
-            show(before + progress.done, progress.epochs * progress.images)
+            nonlocal last
+            total = progress.epochs * progress.images
+            done = (progress.epoch - 1) * progress.images + progress.done
+            if done < last:  # another training
+                click.echo(f"training with a learning rate of {progress.lr:.2g}", err=True)
+                show(0, total)
+            last = done
+            show(done, total)
 
         yield on_progress
 

@@ -13,6 +13,5 @@ from .start import start_module as start_module
 from .training import TrainingProgress as TrainingProgress
 from .training import TrainingRun as TrainingRun
 from .training import train as train
-from .tune import tune as tune
 from .tune_result import TuneResult as TuneResult
 from .tuned import TunedTail as TunedTail

@@ -110,9 +110,7 @@ def test_maps_that_fit_are_kept_in_their_type(tmp_path: Path) -> None:
     assert isinstance(batches, MapsInMemory)
     assert batches.maps[0].dtype == np.float32  # as this cache stores it
     assert np.array_equal(batches.maps[0], maps)
-    assert isinstance(
-        open_maps(cache, ONE, np.arange(N), memory=N * ROW_BYTES - 1), MapsInShards
-    )
+    assert isinstance(open_maps(cache, ONE, np.arange(N), memory=N * ROW_BYTES - 1), MapsInShards)
 
 
 def test_memory_is_bounded_for_maps_larger_than_it(tmp_path: Path) -> None:

@@ -227,9 +227,7 @@ def test_no_epochs_leave_the_start() -> None:
 
 def test_progress_counts_the_images_of_each_epoch() -> None:
     some, options, calls = examples(20), on_cpu(epochs=3), list[TrainingProgress]()
-    run = train(
-        a_module(some, options), some, options, lr=0.01, epochs=2, on_progress=calls.append
-    )
+    run = train(a_module(some, options), some, options, lr=0.01, epochs=2, on_progress=calls.append)
     assert [(call.epoch, call.done) for call in calls] == [
         (epoch, done) for epoch in (1, 2) for done in (6, 13, 20)
     ]

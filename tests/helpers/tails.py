@@ -56,7 +56,7 @@ def maps_of(targets: NDArray[Any], seed: int = 0, *, apart: float = 0.6) -> NDAr
     maps = random.random((len(targets), *SHAPE), dtype=np.float32)
     several = targets if targets.ndim == 2 else np.eye(3, dtype=bool)[targets]
     for label in range(several.shape[1]):
-        maps[several[:, label], label % 4, ::2, label :: 2] += apart
+        maps[several[:, label], label % 4, ::2, label::2] += apart
     return maps
 
 

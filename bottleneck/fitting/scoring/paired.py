@@ -43,7 +43,7 @@ class PairedComparison:
 
     def __str__(self) -> str:
         """Say on how many images each one is right alone, and how likely chance is."""
-        over = "" if self.groups is None else f" over {self.groups} groups"
+        over = f" over {self.groups} groups" if self.groups else ""
         return (
             f"right alone on {self.gained} images against {self.lost}, "
             f"p = {self.p:.2g} (McNemar's exact test{over})"
