@@ -29,7 +29,7 @@ ALLOWED = {
     "linear": "runtime",
     "reporting": "runtime",
     "fitting": "runtime data cache linear reporting",
-    "finetuning": "runtime data cache linear fitting",
+    "finetuning": "runtime data backbones cache linear fitting",
     "prediction": "runtime data cache extraction fitting",
     "cli": "runtime cache extraction reporting fitting prediction",
 }
