@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bottleneck.backbones import Tail
 from bottleneck.errors import TrainingError
 from bottleneck.finetuning.batches import Examples
 from bottleneck.finetuning.options import TuneOptions
@@ -52,7 +53,7 @@ class Choice:
 
 
 def choose_recipe(
-    tail: Any,
+    tail: Tail,
     training: Examples,
     codes: TrainingSet,
     options: TuneOptions,
@@ -93,7 +94,7 @@ def choose_recipe(
     """
     rows, kept_back = make_folds(codes, _PARTS)[0]
     runs = []
-    for lr in options.rates(whole_network=getattr(tail, "boundary", "") is None):
+    for lr in options.rates(whole_network=tail.boundary is None):
         module = start_module(tail, codes.take(rows), options, c=c)
         runs.append(
             train(

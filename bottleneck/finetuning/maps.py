@@ -14,10 +14,11 @@ from bottleneck.finetuning.batches import Batch, Batches, batch_bounds
 from bottleneck.fitting import Features
 from bottleneck.runtime import read_ahead, spare_memory
 
-# Parts of the budget: half of it is the buffer. A range is read while another one goes through the
-# buffer, each with the bytes that it was made from.
+# Parts of the budget: half of it is the buffer. While a range goes through the buffer and rows are
+# joined to a batch, the next one is read, of which there are three copies for a moment.
 _BUFFER = 2
-_RANGE = 8
+_RANGE = 16
+_IN_ORDER = 8
 _LARGEST_RANGE = 8 * CHUNK_BYTES  # larger ranges are no faster, and mix the rows less
 
 
@@ -127,7 +128,7 @@ class MapsInShards:
 
     def ordered(self, rows: NDArray[np.int64], *, batch_size: int) -> Iterator[Batch]:
         """Yield each view of each image, in order: see `Batches`."""
-        fitting = min(batch_size, self.memory // 4 // self._row_bytes)
+        fitting = min(batch_size, self.memory // _IN_ORDER // self._row_bytes)
         return read_ahead(self._in_order(rows, max(1, fitting // self.views)))
 
     def _in_order(self, rows: NDArray[np.int64], images: int) -> Generator[Batch, None, None]:

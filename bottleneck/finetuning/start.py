@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bottleneck.backbones import Tail
 from bottleneck.finetuning.options import TuneOptions
 from bottleneck.linear import ClassifierOptions, TrainingSet, expand_binary, train
 
@@ -33,16 +34,21 @@ class TunedModule(nn.Module):
         Of the codes, at the rate of the network's own classifier.
     output : nn.Module
         From codes to logits.
+    centre : Tensor, shape (features,)
+        What dropout puts in place of a code's values: zeros, or for an output that is fitted their
+        means. Zeros are far from the codes that it was fitted to, and the first steps would be too.
     """
 
-    def __init__(self, tail: Any, *, classes: int, hidden: int = 0) -> None:
+    centre: Tensor
+
+    def __init__(self, tail: Tail, *, classes: int, hidden: int = 0) -> None:
         super().__init__()
         self.tail = tail
         self.dropout = nn.Dropout(tail.dropout)
         last = nn.Linear(hidden or tail.features, classes)
         first = [nn.Linear(tail.features, hidden), nn.ReLU()] if hidden else []
         self.output = nn.Sequential(*first, last) if hidden else last
-        self.requires_grad_(True)
+        self.register_buffer("centre", torch.zeros(tail.features), persistent=False)
 
     @property
     def last(self) -> nn.Linear:
@@ -52,12 +58,15 @@ class TunedModule(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return logits, shape (n, k), of maps, shape (n, C, H, W)."""
-        logits: Tensor = self.output(self.dropout(self.tail(maps)))
+        codes = self.tail(maps)
+        if self.training:
+            codes = self.centre + self.dropout(codes - self.centre)
+        logits: Tensor = self.output(codes)
         return logits
 
 
 def start_module(
-    tail: Any, codes: TrainingSet, options: TuneOptions, *, c: float = 1.0
+    tail: Tail, codes: TrainingSet, options: TuneOptions, *, c: float = 1.0
 ) -> TunedModule:
     """Return a module to train: a copy of the tail, and an output fitted to these rows, or new.
 
@@ -91,7 +100,8 @@ def start_module(
         last.weight.zero_()
         last.bias.zero_()
         if options.init == "head":
-            weight, bias = fit_output(codes, c=c, class_weight=options.class_weight)
+            weight, bias, mean = fit_output(codes, c=c, class_weight=options.class_weight)
+            module.centre.copy_(torch.from_numpy(mean))
             last.weight.copy_(torch.from_numpy(weight))
             last.bias.copy_(torch.from_numpy(bias))
     return module
@@ -99,7 +109,7 @@ def start_module(
 
 def fit_output(
     codes: TrainingSet, *, c: float, class_weight: Any = None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Fit a softmax head to codes, and return it as weights of the codes as they are.
 
     Parameters
@@ -113,13 +123,15 @@ def fit_output(
     -------
     weight : ndarray of float64, shape (k, d)
     bias : ndarray of float64, shape (k,)
+    mean : ndarray of float64, shape (d,)
+        Of the codes.
 
     Examples
     --------
     >>> from bottleneck.linear import ArrayMatrix
     >>> rows = np.array([[0.0, 1.0], [1.0, 0.0], [4.0, 5.0], [5.0, 4.0]])
     >>> codes = TrainingSet(ArrayMatrix(rows), np.array([0, 0, 1, 1]), classes=2)
-    >>> weight, bias = fit_output(codes, c=1.0)
+    >>> weight, bias, mean = fit_output(codes, c=1.0)
     >>> (rows @ weight.T + bias).argmax(axis=1).tolist()
     [0, 0, 1, 1]
     """
@@ -129,4 +141,4 @@ def fit_output(
     if codes.classes == 2 and not codes.multilabel:
         coef, intercept = expand_binary("softmax", coef, intercept)
     weight = coef / scaler.scale
-    return weight, intercept - weight @ scaler.mean
+    return weight, intercept - weight @ scaler.mean, scaler.mean

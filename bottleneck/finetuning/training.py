@@ -23,7 +23,7 @@ from bottleneck.finetuning.start import TunedModule
 from bottleneck.runtime import choose_device
 
 _LARGEST_NORM = 1.0  # of the gradient
-_DIVERGED = 10.0  # times the loss of guessing
+_DIVERGED = 10.0  # times the loss of guessing: from three times that much, some recover
 _MOMENTUM = 0.9
 
 
@@ -258,6 +258,8 @@ def make_optimizer(module: TunedModule, options: TuneOptions, lr: float) -> torc
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
+        if not parameter.requires_grad:
+            continue
         is_new = options.init != "head" and name.startswith("output.")
         groups.setdefault((is_new, parameter.ndim > 1), []).append(parameter)
     parameters = [

@@ -25,4 +25,4 @@ def test_codes_are_the_tails_for_each_view_of_each_image() -> None:
     assert codes.groups is some.groups
     both = np.stack(some.batches.maps, axis=1).reshape(20, 4, 5, 5)  # type: ignore[attr-defined]
     (rows,) = codes.codes.blocks()
-    assert np.allclose(rows, tail(torch.from_numpy(both)).numpy(), atol=1e-6)  # float32 in any case
+    assert np.allclose(rows, tail(torch.from_numpy(both)).detach().numpy(), atol=1e-6)

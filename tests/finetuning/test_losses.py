@@ -1,6 +1,9 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, log_loss
 from sklearn.utils.class_weight import compute_sample_weight
 from torch.nn import functional as F  # noqa: N812
@@ -40,7 +43,7 @@ def test_a_label_that_most_images_have_weighs_as_much_as_its_absence() -> None:
 
 
 @pytest.mark.parametrize("targets", [UNEVEN, SEVERAL])
-def test_guessing_has_the_loss_of_zeros(targets: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_guessing_has_the_loss_of_zeros(targets: NDArray[Any]) -> None:
     some = examples(len(targets), targets=targets)
     loss = Loss(some, None, CPU)
     zeros = torch.zeros(len(targets), some.classes)

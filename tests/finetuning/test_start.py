@@ -40,7 +40,7 @@ def test_before_the_first_step_the_logits_are_those_of_the_softmax_head(
 
 
 def centred(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return values - values.mean(axis=1, keepdims=True)
+    return np.asarray(values - values.mean(axis=1, keepdims=True))
 
 
 def test_with_several_labels_each_has_its_own_logistic_head() -> None:
@@ -59,10 +59,22 @@ def test_the_tail_is_copied_and_can_be_trained() -> None:
     module = start_module(tail, codes, on_cpu())
     assert module.dropout.p == 0.4
     assert all(parameter.requires_grad for parameter in module.parameters())
-    assert not any(parameter.requires_grad for parameter in tail.parameters())
     with torch.no_grad():
-        module.tail.conv1.weight.zero_()
+        module.get_parameter("tail.conv1.weight").zero_()
     assert tail.conv1.weight.abs().sum() > 0
+
+
+def test_dropout_puts_the_mean_in_place_of_a_value_if_the_output_is_fitted() -> None:
+    some, tail = examples(40), a_tail(dropout=1 - 1e-9)  # all values but one in a billion
+    codes = tail_codes(tail, some, on_cpu())
+    (rows,) = codes.codes.blocks()
+    maps = torch.from_numpy(some.batches.maps[0])  # type: ignore[attr-defined]
+    head = start_module(tail, codes, on_cpu()).train()
+    mean = torch.from_numpy(rows.mean(axis=0))
+    assert torch.allclose(head(maps), head.output(mean).expand(40, 3), atol=1e-4)
+    fresh = start_module(tail, codes, on_cpu(init="mlp", hidden=4)).train()
+    nothing = fresh.output(torch.zeros(6))
+    assert torch.allclose(fresh(maps), nothing.expand(40, 3), atol=1e-6)
 
 
 def test_new_outputs_prefer_no_class_and_new_units_depend_on_the_seed() -> None:
@@ -72,10 +84,12 @@ def test_new_outputs_prefer_no_class_and_new_units_depend_on_the_seed() -> None:
     assert (logits(fresh, some, on_cpu()) == 0).all()
     before = torch.random.get_rng_state()
     options = [on_cpu(init="mlp", hidden=5, seed=seed) for seed in (0, 0, 1)]
-    hidden = [start_module(tail, codes, option).output[0].weight for option in options]  # type: ignore[index, union-attr]
+    hidden = [
+        start_module(tail, codes, option).get_parameter("output.0.weight") for option in options
+    ]
     assert torch.equal(torch.random.get_rng_state(), before)
-    assert torch.equal(hidden[0], hidden[1])  # type: ignore[arg-type]
-    assert not torch.equal(hidden[0], hidden[2])  # type: ignore[arg-type]
+    assert torch.equal(hidden[0], hidden[1])
+    assert not torch.equal(hidden[0], hidden[2])
 
 
 def test_names_of_the_state_are_those_of_its_parts() -> None:

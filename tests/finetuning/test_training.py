@@ -111,7 +111,7 @@ def test_training_on_kept_maps_is_training_with_the_frozen_part_run_again() -> N
 def test_batch_norm_has_its_statistics_unless_it_is_to_learn_others(batch_norm: str) -> None:
     some, options = examples(), on_cpu(epochs=1, batch_norm=batch_norm)
     module = a_module(some, options)
-    norm = module.tail.bn
+    norm: Any = module.get_submodule("tail.bn")
     before = norm.running_mean.clone(), norm.running_var.clone()
     weight = norm.weight.detach().clone()
     train(module, some, options, lr=0.01, epochs=1)
@@ -123,12 +123,13 @@ def test_batch_norm_has_its_statistics_unless_it_is_to_learn_others(batch_norm: 
 
 def test_only_norms_stay_in_eval_mode() -> None:
     module = TunedModule(a_tail(inner=0.5), classes=3)
+    inner, norm = module.get_submodule("tail.inner"), module.get_submodule("tail.bn")
     set_training(module, "keep")
-    assert module.tail.inner.training
+    assert inner.training
     assert module.dropout.training
-    assert not module.tail.bn.training
+    assert not norm.training
     set_training(module, "train")
-    assert module.tail.bn.training
+    assert norm.training
 
 
 def test_new_weights_have_ten_times_the_rate_and_vectors_no_decay() -> None:
@@ -157,7 +158,7 @@ def test_new_weights_have_ten_times_the_rate_and_vectors_no_decay() -> None:
         {"init": "mlp", "hidden": 16},
         {"precision": "bfloat16"},
         {"class_weight": "balanced"},
-        {"batch_norm": "train"},
+        {"batch_norm": "train", "init": "fresh"},
     ],
 )
 def test_every_kind_of_training_learns_what_the_frozen_codes_do_not_tell(

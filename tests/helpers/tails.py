@@ -39,18 +39,18 @@ class TinyTail(nn.Module):
         return torch.relu(x + self.conv2(x)).mean((2, 3))
 
 
-def a_tail(seed: int = 0, **options: Any) -> TinyTail:
-    """A tail of random weights, frozen, whose batch norm has statistics of its own."""
+def a_tail(seed: int = 0, **options: Any) -> Any:
+    """A tail of random weights, whose batch norm has statistics of its own."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         tail = TinyTail(**options)
         assert tail.bn.running_mean is not None and tail.bn.running_var is not None
         tail.bn.running_mean.normal_(0, 0.1)
         tail.bn.running_var.uniform_(0.5, 1.5)
-    return tail.eval().requires_grad_(False)
+    return tail.eval()
 
 
-def maps_of(targets: NDArray[Any], seed: int = 0, *, apart: float = 0.6) -> NDArray[np.float32]:
+def maps_of(targets: NDArray[Any], seed: int = 0, *, apart: float = 1.5) -> NDArray[np.float32]:
     """Maps that differ by class in where their values are, not in their mean."""
     random = np.random.default_rng(seed)
     maps = random.random((len(targets), *SHAPE), dtype=np.float32)
@@ -76,7 +76,7 @@ def examples(
     return Examples(MapsInMemory(rows, maps), rows, targets, classes, groups)
 
 
-def map_cache(folder: Path, maps: NDArray[np.float32], **columns: Any) -> Cache:
+def map_cache(folder: Path, maps: NDArray[Any], **columns: Any) -> Cache:
     """A cache of these maps, in shards of seven."""
     labels = ["abc"[i % 3] for i in range(len(maps))]
     return open_cache(written_cache(folder, maps, labels, **{"shard_size": 7, **columns}))
