@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
-from bottleneck.cli.options import add_options
+from bottleneck.cli.options import add_options, require_typed_code
 from bottleneck.cli.types import PATH, Names, Size, Views
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -13,7 +13,22 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def tuning_options(command: F) -> F:
     """Add the options of `tune` but those of the network and its images."""
+    return _material_options(_recipe_options(_machine_options(command)))
+
+
+def _material_options(command: F) -> F:
+    """Add what is trained on."""
     options = [
+        click.option(
+            "--model",
+            callback=require_typed_code,
+            help="Of images: the network, as for extract. Of a cache: its new location, if it "
+            "moved. A file.py:factory is executed.",
+        ),
+        click.option(
+            "--weights",
+            help="Of images: as for extract.  [DEFAULT]  Of a cache: their new location.",
+        ),
         click.option("--layer", help="Layer of the cache behind which to train.  [the only one]"),
         click.option(
             "--views",
@@ -26,8 +41,20 @@ def tuning_options(command: F) -> F:
             "augmentations",
             type=Names(),
             help="Of images: what each epoch's pictures may be: flip, crop, rotate by quarters, "
-            "color; '' for none.  [flip,crop]",
+            "color; or none.  [flip,crop]",
         ),
+        click.option(
+            "--labels",
+            type=PATH,
+            help="CSV path,label[,split][,group] of labels that replace those in the cache.",
+        ),
+    ]
+    return add_options(options, command)
+
+
+def _recipe_options(command: F) -> F:
+    """Add how it is trained."""
+    options = [
         click.option(
             "--init",
             type=click.Choice(["head", "fresh", "mlp"]),
@@ -69,19 +96,26 @@ def tuning_options(command: F) -> F:
             help="Statistics of batch norm: those of the pretrained network, or of the batches.",
         ),
         click.option(
-            "--precision",
-            type=click.Choice(["float32", "bfloat16"]),
-            default="float32",
-            show_default=True,
-            help="Of products and convolutions while training.",
-        ),
-        click.option(
             "--class-weight",
             type=click.Choice(["balanced"]),
             help="Weight examples so that classes count the same.",
         ),
         click.option(
             "--seed", type=int, default=0, show_default=True, help="Decides all that is random."
+        ),
+    ]
+    return add_options(options, command)
+
+
+def _machine_options(command: F) -> F:
+    """Add by what it is trained."""
+    options = [
+        click.option(
+            "--precision",
+            type=click.Choice(["float32", "bfloat16"]),
+            default="float32",
+            show_default=True,
+            help="Of products and convolutions while training.",
         ),
         click.option(
             "--device",
@@ -93,11 +127,6 @@ def tuning_options(command: F) -> F:
             "--memory",
             type=Size(),
             help="Memory for maps, such as 8G; others are read as needed.  [half of what is free]",
-        ),
-        click.option(
-            "--labels",
-            type=PATH,
-            help="CSV path,label[,split][,group] of labels that replace those in the cache.",
         ),
     ]
     return add_options(options, command)

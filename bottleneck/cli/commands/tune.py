@@ -11,7 +11,6 @@ from bottleneck.cli.options import (
     json_option,
     overwrite_option,
     preprocess_options,
-    relocated_model_options,
     take,
     take_preprocess,
 )
@@ -24,7 +23,6 @@ from bottleneck.cli.types import PATH
 @click.command()
 @click.argument("source", metavar="CACHE|IMAGES", type=PATH)
 @tuning_options
-@relocated_model_options
 @preprocess_options
 @click.option("-o", "--out", type=PATH, help="File of the result.  [tail-LAYER.safetensors]")
 @overwrite_option
@@ -72,6 +70,8 @@ def tune(
     transform = {
         name: value for name, value in take_preprocess(options).items() if value is not None
     }
+    if options["augmentations"] == ("none",):
+        options["augmentations"] = ()
     chosen = take(TuneOptions, options)
     if is_cache(source):
         cache = open_cache(source)

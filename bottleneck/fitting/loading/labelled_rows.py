@@ -90,7 +90,7 @@ def label_rows(images: ImageTable, usable: NDArray[np.bool_]) -> LabelledSplits:
     >>> images = open_images("data/digits").table
     >>> found = label_rows(images, images.exists)
     >>> len(found.training.row), found.split, len(found.heldout.row), len(found.names)
-    (50, 'test', 50, 10)
+    (50, 'test', 846, 5)
     """
     train_split, heldout_split = train_and_heldout_splits(images)
     labelled = usable & images.has_label

@@ -63,6 +63,12 @@ def test_a_whole_network_from_images(run: Run, made: Path) -> None:
     assert "60 images" in result.stderr
     assert "\nwhole network: 40 images of 3 classes" in result.stdout
     assert TunedTail.load("tail-network.safetensors").features.recipe is None
+    rest = (*small, *QUICK)
+    plain = run("tune", made / "hard.csv", "--model", CHAIN, *rest, "--augment", "none", "-o", "p")
+    assert plain.exit_code == 0, plain.output
+    views = run("tune", made / "hard.csv", "--model", CHAIN, *rest, "--views", 2, "-o", "v")
+    assert views.exit_code == 0, views.output
+    assert "by the mean of 2 views" in views.stdout
 
 
 def test_errors_are_one_line(run: Run, made: Path, maps: Path, tmp_path: Path) -> None:
