@@ -8,6 +8,8 @@ from .images import ImageBatches as ImageBatches
 from .images import find_unreadable as find_unreadable
 from .maps import open_maps as open_maps
 from .options import TuneOptions as TuneOptions
+from .parallel import process_group as process_group
+from .parallel import rank as rank
 from .start import TunedModule as TunedModule
 from .start import start_module as start_module
 from .training import TrainingProgress as TrainingProgress

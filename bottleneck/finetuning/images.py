@@ -40,7 +40,7 @@ class ImageBatches:
     >>> images = ImageBatches(open_images("data/digits"), InputTransform(32, 32))
     >>> batch, index = next(images.ordered(np.arange(6), batch_size=4))
     >>> batch.shape, index.tolist()
-    (torch.Size([4, 3, 32, 32]), [0, 1, 2, 3])
+    (torch.Size([3, 3, 32, 32]), [0, 1, 2])
     """
 
     source: ImageSource

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from bottleneck.errors import TrainingError
 from bottleneck.finetuning.batches import Examples
 from bottleneck.finetuning.options import TuneOptions
+from bottleneck.finetuning.parallel import processes
 from bottleneck.runtime import atomic_write, sha256
 
 FORMAT = "bottleneck-training-1"
@@ -58,7 +59,8 @@ class Checkpoint:
         lr : float
         """
         recipe = {name: value for name, value in asdict(options).items() if name not in _PLACES}
-        parts = [json.dumps({**recipe, "lr": lr}, sort_keys=True).encode()]
+        recipe |= {"lr": lr, "processes": processes()}
+        parts = [json.dumps(recipe, sort_keys=True).encode()]
         for examples in [training, kept_back or training.take(training.rows[:0])]:
             parts += [examples.rows.tobytes(), examples.targets.tobytes()]
         parts += [_bytes(tensor) for tensor in module.state_dict().values()]

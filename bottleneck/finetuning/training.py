@@ -17,6 +17,13 @@ from bottleneck.finetuning.batches import Examples
 from bottleneck.finetuning.forward import autocast, logits
 from bottleneck.finetuning.losses import Loss, score
 from bottleneck.finetuning.options import FRESH, TuneOptions
+from bottleneck.finetuning.parallel import (
+    mean_over_processes,
+    of_first_process,
+    own_part,
+    rank,
+    share_gradients,
+)
 from bottleneck.finetuning.resume import Checkpoint
 from bottleneck.finetuning.schedule import rate_factor
 from bottleneck.finetuning.start import TunedModule
@@ -34,7 +41,7 @@ class EpochScores:
     Attributes
     ----------
     epoch : int
-        Epochs that were trained before; 0 is the start.
+        Epochs that were trained before; 0 is the start, which is judged if it is a fitted head.
     loss : float or None
         Mean loss of the training images during the epoch; None at the start.
     kept_back_loss, kept_back_score : float or None
@@ -178,7 +185,9 @@ def train(
         )
         curves = [EpochScores(**scores) for scores in checkpoint.load(module, loop.optimizer)]
     diverged = False
-    curves = curves or [_judged(EpochScores(0), module, kept_back, options)]
+    # A new output is no classifier yet: its start must not be the best epoch by chance.
+    judge_start = kept_back if options.init == "head" else None
+    curves = curves or [_judged(EpochScores(0), module, judge_start, options)]
     while len(curves) <= epochs and not _has_stopped(curves, options.patience):
         loss = loop.run_epoch(len(curves), epochs, curves[-1], on_progress)
         scores = EpochScores(len(curves), loss)
@@ -187,7 +196,7 @@ def train(
             curves.append(scores)
             break
         curves.append(_judged(scores, module, kept_back, options))
-        if checkpoint is not None:
+        if checkpoint is not None and rank() == 0:
             checkpoint.save(module, loop.optimizer, [vars(scores) for scores in curves])
     module.eval()
     return TrainingRun(lr, tuple(curves), diverged, time.monotonic() - begun)
@@ -201,7 +210,7 @@ class _Loop:
     ) -> None:
         self.device = choose_device(options.device)
         self._module, self._training, self._options = module.to(self.device), training, options
-        self._lr = lr
+        self._lr, self._network = lr, share_gradients(module)
         self.loss = Loss(training, options.class_weight, self.device)
         self.optimizer = make_optimizer(module, options, lr)
         self._largest = [group["lr"] for group in self.optimizer.param_groups]
@@ -210,26 +219,27 @@ class _Loop:
         self, epoch: int, epochs: int, before: EpochScores, on_progress: OnProgress | None
     ) -> float:
         """Train for an epoch, counted from 1, and return the mean loss of its images."""
-        options, images = self._options, len(self._training)
-        total, done = torch.zeros((), device=self.device), 0
+        options, rows = self._options, self._training.rows
+        part = own_part(len(rows), seed=options.seed, epoch=epoch - 1)
+        images, total, done = len(part), torch.zeros((), device=self.device), 0
         set_training(self._module, options.batch_norm)
         cuda = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda):
             # Dropout depends on seed and epoch alone, so that a training can be continued.
             torch.manual_seed(_epoch_seed(options.seed, epoch))
             for maps, index in self._training.batches.shuffled(
-                self._training.rows,
+                rows[part],
                 seed=options.seed,
                 epoch=epoch - 1,
                 batch_size=options.batch_size,
             ):
                 self._set_rates((epoch - 1 + done / images) / options.epochs)
-                total += len(index) * self._step(maps, index)
+                total += len(index) * self._step(maps, part[index])
                 done += len(index)
                 if on_progress is not None:
                     on_progress(TrainingProgress(self._lr, epoch, epochs, done, images, before))
         assert done == images, f"{done} of {images} images in an epoch"
-        return float(total) / images
+        return mean_over_processes(total / images)
 
     def _set_rates(self, done: float) -> None:
         for group, largest in zip(self.optimizer.param_groups, self._largest, strict=True):
@@ -238,7 +248,7 @@ class _Loop:
     def _step(self, maps: Tensor, index: NDArray[np.int64]) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
         with autocast(self.device, self._options.precision):
-            values = self._module(maps.to(self.device, torch.float32, non_blocking=True))
+            values = self._network(maps.to(self.device, torch.float32, non_blocking=True))
         loss = self.loss(values.float(), index)
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self._module.parameters(), _LARGEST_NORM)
@@ -300,7 +310,7 @@ def _judged(
     """Return the scores of an epoch with those of the images that were kept back."""
     if kept_back is None:
         return scores
-    values = logits(module, kept_back, options)
+    values = of_first_process(logits(module, kept_back, options))
     loss = Loss(kept_back, options.class_weight, torch.device("cpu"))
     mean = float(loss(torch.from_numpy(values), np.arange(len(kept_back))))
     good = score(values, kept_back, options.class_weight) if np.isfinite(values).all() else 0.0
@@ -308,10 +318,15 @@ def _judged(
 
 
 def _has_stopped(curves: list[EpochScores], patience: int) -> bool:
-    if curves[-1].kept_back_score is None:
+    """Return whether no epoch since the best one was better; the start is none of them.
+
+    A head that was fitted to the first codes is often worse for some epochs, while these change.
+    """
+    trained = curves[1:]
+    if not trained or trained[-1].kept_back_score is None:
         return False
-    best = max(curves, key=lambda scores: scores.goodness)
-    return curves[-1].epoch - best.epoch >= patience
+    best = max(trained, key=lambda scores: scores.goodness)
+    return trained[-1].epoch - best.epoch >= patience
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:

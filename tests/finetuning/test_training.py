@@ -16,7 +16,14 @@ from bottleneck.finetuning.forward import logits, tail_codes
 from bottleneck.finetuning.options import TuneOptions
 from bottleneck.finetuning.schedule import rate_factor
 from bottleneck.finetuning.start import TunedModule, start_module
-from bottleneck.finetuning.training import TrainingProgress, make_optimizer, set_training, train
+from bottleneck.finetuning.training import (
+    EpochScores,
+    TrainingProgress,
+    _has_stopped,
+    make_optimizer,
+    set_training,
+    train,
+)
 from tests.helpers.tails import SHAPE, a_tail, examples, on_cpu
 
 
@@ -215,6 +222,25 @@ def test_training_stops_when_the_images_kept_back_get_no_better() -> None:
     run = train(a_module(some, options), some, options, lr=0.03, epochs=30, kept_back=wrong)
     assert run.curves[-1].epoch == run.best.epoch + 2 < 30
     assert run.best.kept_back_score == max(s.kept_back_score or 0 for s in run.curves)
+
+
+@pytest.mark.parametrize("init", ["fresh", "mlp"])
+def test_a_start_that_is_no_classifier_is_never_the_best_epoch(init: str) -> None:
+    some, options = examples(30), on_cpu(epochs=2, init=init, hidden=4)
+    wrong = replace(examples(12, seed=2), targets=np.zeros(12, dtype=np.int64))
+    module = a_module(some, options)
+    assert (logits(module, wrong, options).argmax(1) == wrong.targets).all()  # of zeros the first
+    run = train(module, some, options, lr=0.03, epochs=2, kept_back=wrong)
+    assert run.curves[0].kept_back_score is None
+    assert run.best.epoch > 0
+
+
+def test_the_start_does_not_count_for_patience() -> None:
+    scores = [EpochScores(0, None, 0.1, 0.9)]
+    scores += [EpochScores(i, 1.0, 1.0 - i / 10, 0.1 * i) for i in range(1, 5)]
+    assert not _has_stopped(scores, 2)  # each epoch is better than the one before
+    assert _has_stopped([*scores, EpochScores(5, 1.0, 1.0, 0.1), EpochScores(6, 1.0, 1.0, 0.1)], 2)
+    assert not _has_stopped(scores[:1], 1)
 
 
 def test_no_epochs_leave_the_start() -> None:
