@@ -19,6 +19,7 @@ from bottleneck.errors import (
 )
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.finetuning import tune as tune_module
+from bottleneck.finetuning.training import TrainingProgress, train
 from bottleneck.finetuning.tune import tune
 from bottleneck.finetuning.tune_result import TuneResult
 from bottleneck.fitting.fit import fit
@@ -77,8 +78,9 @@ def test_it_learns_and_the_frozen_part_is_that_of_the_network(
     assert after.keys() == {f"tail.{name}" for name in before}  # none of what is before it
     moved = [n for n, v in before.items() if np.abs(after[f"tail.{n}"] - v.numpy()).max() > 1e-4]
     assert sorted(moved) == ["3.bias", "3.weight", "4.bias", "4.weight"]  # and no statistics
-    losses = [scores.loss for scores in tuned.run.curves if scores.loss is not None]
-    assert len(losses) == tuned.choice.epochs > 0
+    assert len(tuned.run.curves) == tuned.choice.epochs + 1 > 1
+    (trial,) = tuned.choice.runs
+    losses = [scores.loss for scores in trial.curves if scores.loss is not None]
     assert losses[-1] < losses[0]
 
 
@@ -132,7 +134,6 @@ def test_a_final_training_that_diverged_is_no_result(
         run = train(*_, **options)
         return dataclasses.replace(run, diverged=True)
 
-    train = tune_module.train
     monkeypatch.setattr(tune_module, "train", diverges)
     with pytest.raises(TrainingError, match=r"diverged in epoch . of .*no result: .* `lr`"):
         tune(maps, options=QUICK)
@@ -204,7 +205,7 @@ def test_a_run_goes_on_from_its_folder(maps: Cache, tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         tune(maps, options=QUICK, resume=tmp_path / "state", on_progress=stop)
-    first = []
+    first: list[TrainingProgress] = []
     result = tune(maps, options=QUICK, resume=tmp_path / "state", on_progress=first.append)
     assert first[0].epoch == 2
     for name, tensor in undisturbed.tail.tensors.items():

@@ -46,12 +46,11 @@ def a_tail(backbone: Backbone, boundary: str | None = BOUNDARY, **changes: Any) 
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    pool = {"relu": boundary is not None, "pool": "none"}
     fields: dict[str, Any] = {
         "features": Features((INPUT if boundary is None else boundary,)),
         "classes": ["ants", "bées", "wasps"],
         "multilabel": False,
-        "spec": make_spec(backbone, precision="float32", **pool),
+        "spec": make_spec(backbone, precision="float32", relu=boundary is not None, pool="none"),
         "reference": backbone.reference,
         "training_record": {"lr": 0.1},
     }

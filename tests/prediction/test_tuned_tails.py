@@ -12,7 +12,6 @@ from torch import nn
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.cache.store import Cache
 from bottleneck.errors import HeadError, SpecMismatchError
-from bottleneck.extraction import setup
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.finetuning.tune import tune
 from bottleneck.finetuning.tuned import TunedTail
@@ -87,13 +86,13 @@ def test_the_network_is_loaded_once(
     tail: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = []
-    load = setup.loading.load_backbone
+    load = load_backbone
 
     def spy(model: object, *arguments: object, **options: object) -> object:
         loaded.append(model)
         return load(model, *arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(setup.loading, "load_backbone", spy)
+    monkeypatch.setattr("bottleneck.extraction.setup.loading.load_backbone", spy)
     list(predict(tail, images, compute=CPU))
     assert loaded == [CHAIN]
 

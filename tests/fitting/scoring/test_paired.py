@@ -11,8 +11,8 @@ from bottleneck.fitting.scoring.paired import compare_pairs
 def exact(gained: int, lost: int) -> float:
     """McNemar's two-sided p, by the coefficients of a fair coin."""
     n = gained + lost
-    tail = sum(comb(n, i) for i in range(min(gained, lost) + 1)) / 2**n
-    return min(1.0, 2 * tail)
+    tail = sum(comb(n, i) for i in range(min(gained, lost) + 1))
+    return min(1.0, float(2 * tail / 2.0**n))
 
 
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 10))
@@ -25,7 +25,8 @@ def test_p_is_mcnemars_and_images_that_both_predict_alike_do_not_count(
     assert (found.gained, found.lost, found.groups) == (gained, lost, None)
     assert found.p == pytest.approx(exact(gained, lost))
     other = compare_pairs(second, first)
-    assert (other.gained, other.lost, other.p) == (lost, gained, pytest.approx(found.p))
+    assert (other.gained, other.lost) == (lost, gained)
+    assert other.p == pytest.approx(found.p)
 
 
 def test_groups_of_one_image_are_images_alone() -> None:
