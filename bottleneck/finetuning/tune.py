@@ -19,6 +19,7 @@ from bottleneck.finetuning.choice import choose_recipe
 from bottleneck.finetuning.forward import tail_codes
 from bottleneck.finetuning.material import Material, cached_material, image_material
 from bottleneck.finetuning.options import TuneOptions
+from bottleneck.finetuning.parallel import process_group
 from bottleneck.finetuning.start import start_module
 from bottleneck.finetuning.training import OnProgress, train
 from bottleneck.finetuning.tune_result import TuneResult
@@ -59,6 +60,8 @@ def tune(
     on_progress: OnProgress | None = None,
 ) -> TuneResult:
     """Train the layers behind a cached one; or, from images, the whole network.
+
+    Processes that torchrun has started train together, and each returns the same.
 
     The layers start from their pretrained weights, and the new output from the softmax head that
     is fitted to their codes (`TuneOptions.init`). Learning rate and epochs are chosen on a part of
@@ -157,7 +160,8 @@ def tune(
             seed=options.seed,
         )
     folder = None if resume is None else Path(resume)
-    result = _tune(material, options, resume=folder, on_progress=on_progress)
+    with process_group():
+        result = _tune(material, options, resume=folder, on_progress=on_progress)
     return replace(result, labels=summary).with_seconds(time.monotonic() - start)
 
 

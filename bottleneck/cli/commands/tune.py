@@ -64,6 +64,7 @@ def tune(
     from bottleneck import TuneOptions, open_cache, open_images, summarize_images
     from bottleneck import tune as run
     from bottleneck.cache import is_cache
+    from bottleneck.finetuning import process_group, rank
     from bottleneck.fitting import Features
     from bottleneck.runtime import require_writable_output
 
@@ -84,7 +85,7 @@ def tune(
     out = out or Path(f"tail-{Features((layer or '',)).file_name}.safetensors")
     require_writable_output(out, overwrite=overwrite)  # before the training, not after it
     state = out.with_name(f"{out.name}.training")
-    with tuning_progress() as on_progress:
+    with process_group(), tuning_progress() as on_progress:
         result = run(
             opened,
             layer=layer,
@@ -95,6 +96,8 @@ def tune(
             on_progress=on_progress,
             **options,
         )
+        if rank():  # of several processes, the first one writes and prints
+            return
     result.tail.save(out)
     shutil.rmtree(state, ignore_errors=True)  # not before the result stands
     if as_json:
