@@ -110,6 +110,22 @@ def test_a_file_holds_the_layers_by_their_names_in_the_network(
     assert values["spec"]["weights_digest"] == backbone.weights_digest
 
 
+def test_the_page_names_every_part_of_a_file_and_no_other(
+    backbone: Backbone, tmp_path: Path
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "format.md").read_text("utf-8")
+    section = page.split("## The tuned tail\n")[1].split("\n## ")[0]
+    named = re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)
+    outputs = set()
+    for init, options in OPTIONS.items():
+        a_tail(backbone, options=options).save(tmp_path / init)
+        outputs |= {n for n in load_file(tmp_path / init) if not n.startswith("tail.")}
+    with safe_open(tmp_path / "head", framework="numpy") as file:
+        keys = list(json.loads(file.metadata()["bottleneck"]))
+    assert named == ["tail.<name>", "output.weight", "output.bias", *named[3:7], *keys]
+    assert set(named[1:7]) == outputs
+
+
 def test_views_are_averaged(backbone: Backbone) -> None:
     tail = a_tail(backbone, features=Features((BOUNDARY,), 2, ViewRecipe()))
     maps = some_maps(tail.shape, 6)
