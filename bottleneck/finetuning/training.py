@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from bottleneck.finetuning.batches import Examples
-from bottleneck.finetuning.forward import autocast, logits
+from bottleneck.finetuning.forward import autocast, logits, to_device
 from bottleneck.finetuning.losses import Loss, score
 from bottleneck.finetuning.options import FRESH, TuneOptions
 from bottleneck.finetuning.parallel import (
@@ -248,7 +248,7 @@ class _Loop:
     def _step(self, maps: Tensor, index: NDArray[np.int64]) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
         with autocast(self.device, self._options.precision):
-            values = self._network(maps.to(self.device, torch.float32, non_blocking=True))
+            values = self._network(to_device(maps, self.device, self._options.precision))
         loss = self.loss(values.float(), index)
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self._module.parameters(), _LARGEST_NORM)
