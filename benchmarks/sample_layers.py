@@ -18,7 +18,7 @@ from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.options import SearchOptions
-from bottleneck.fitting.selection.cross_validation import select_c
+from bottleneck.fitting.selection.cross_validation import CrossValidation
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.training import ClassifierOptions, TrainingSet, train
 
@@ -75,7 +75,7 @@ def pixel_row() -> Row:
     accuracy = {}
     for clf in CLASSIFIERS:
         options = ClassifierOptions(clf)
-        best = select_c(training, options, SearchOptions()).best
+        best = CrossValidation(training, options, SearchOptions()).select().best
         scaler, model = train(training, options, c=best.c, scaling="standardize")
         found = model.decision_function(scaler(test)).argmax(axis=1)
         accuracy[clf] = float((found == test_classes).mean())

@@ -2,7 +2,8 @@
 
 A frozen network is a fixed function. `extract` runs it once over the images and caches the ReLU'd
 activations ("CNN codes") of any layer in HDF5 shards. `fit` and `sweep` train linear classifiers on
-the cached codes; `predict` and `evaluate` apply them.
+the cached codes, `tune` the network's own layers behind a cached one; `predict` and `evaluate` use
+either.
 
 Importing this package imports nothing else: each name below is loaded when it is first used.
 
@@ -30,6 +31,8 @@ _HOMES = {
     "RefreshOptions": "extraction.options",
     "SearchOptions": "fitting.options",
     "StorageOptions": "extraction.options",
+    "TuneOptions": "finetuning.options",
+    "TunedTail": "finetuning.tuned",
     "ViewOptions": "extraction.options",
     "ViewRecipe": "spec",
     "evaluate": "prediction.evaluate",
@@ -45,6 +48,7 @@ _HOMES = {
     "status": "cache.store",
     "summarize_images": "data.summary",
     "sweep": "fitting.sweep",
+    "tune": "finetuning.tune",
     "verify": "cache.verify",
 }
 

@@ -202,6 +202,10 @@ class LabelsError(BottleneckError, ValueError):
     """Labels or splits do not allow a classifier to be trained or scored."""
 
 
+class TrainingError(BottleneckError, ArithmeticError):
+    """A training diverged: its loss is not finite, or far above that of guessing."""
+
+
 class WorkerError(BottleneckError, ConnectionError):
     """Workers cannot be reached, die, or do not see the files."""
 

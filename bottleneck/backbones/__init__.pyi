@@ -1,5 +1,6 @@
 from .backbone import Backbone as Backbone
 from .backbone import load_backbone as load_backbone
+from .cutting.tail import Tail as Tail
 from .inference.runner import BatchRunner as BatchRunner
 from .layers import Layer as Layer
 from .layers import check_pool as check_pool

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from bottleneck.backbones.checkpoints.loading import LoadedWeights, load_weights
+from bottleneck.backbones.cutting.cuts import list_cuts
+from bottleneck.backbones.cutting.tail import Tail, make_tail
 from bottleneck.backbones.inference.outputs import format_path
 from bottleneck.backbones.layers import Layer, list_layers, select_layers
 from bottleneck.backbones.preparation import (
@@ -28,6 +30,7 @@ from bottleneck.backbones.sources.weights import (
     require_weights_file,
 )
 from bottleneck.backbones.sources.wrappers import without_wrappers
+from bottleneck.errors import BackboneError
 from bottleneck.spec import InputTransform, ModelReference, validate_transform_fields
 
 _SEED = 0  # so that `weights="none"` is the same network every time
@@ -100,6 +103,55 @@ class Backbone:
         if self.loaded and self.loaded.misfits:
             self.loaded.require_layers(chosen, self.layers, self._forward_order)
         return chosen
+
+    @cached_property
+    def cuts(self) -> tuple[str, ...]:
+        """The layers at which the network parts in two, in the order of computation.
+
+        All behind such a layer is computed from its output alone. Computed on first use. Empty if
+        the network cannot be cut; `tail` says why.
+        """
+        try:
+            return list_cuts(self.network, self.layers, self.transform.crop).layers
+        except BackboneError:
+            return ()
+
+    def tail(self, boundary: str | None) -> Tail:
+        """Return the part of the network behind a layer, up to its penultimate one, for training.
+
+        Parameters
+        ----------
+        boundary : str or None
+            A cut; None for the whole network, which takes normalised images.
+
+        Returns
+        -------
+        Tail
+            With copies of the parameters.
+
+        Raises
+        ------
+        UnknownNameError
+            There is no such layer; the nearest names are suggested.
+        InvalidOptionError
+            The layer is no cut; the nearest cuts before and behind it are named.
+        WeightsError
+            The tail depends on a tensor that the weights file has not.
+        BackboneError
+            The network cannot be cut; the message says why.
+
+        Examples
+        --------
+        >>> from torch import nn
+        >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 4))
+        >>> tail = load_backbone(network, transform={"crop": 8, "resize": 8}).tail("1")
+        >>> tail.in_shape, tail.output, tail.features
+        ((8, 6, 6), '2', 288)
+        """
+        chosen = self.select_layers([boundary])[0] if boundary is not None else None
+        tail = make_tail(self.network, self.layers, self.transform.crop, chosen)
+        self.select_layers([tail.output])
+        return tail
 
     def notes(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return what a user should know of the network and its weights, a sentence each.

@@ -8,9 +8,10 @@ from typing import Any, overload
 from torch import nn
 
 from bottleneck.backbones.backbone import build_skeleton
+from bottleneck.backbones.cutting.cuts import list_cuts
 from bottleneck.backbones.layers import Layer, check_pool, list_layers
 from bottleneck.backbones.preparation import network_notes
-from bottleneck.errors import InvalidOptionError
+from bottleneck.errors import BackboneError, InvalidOptionError
 from bottleneck.runtime import (
     format_shape,
     format_size,
@@ -18,6 +19,8 @@ from bottleneck.runtime import (
     require_one_of,
     require_positive,
 )
+
+_CUT = "cut: all that follows is computed from this layer alone, and can be trained from its maps"
 
 _ITEM_SIZES = {"float16": 2, "float32": 4}
 
@@ -34,17 +37,22 @@ class LayerTable(Sequence[Layer]):
     dtype : str
         Of stored codes: ``"float16"`` or ``"float32"``.
     notes : tuple of str
-        What was done to feed the network that its user may not expect, a sentence each.
+        What was done to feed the network that its user may not expect, and why it cannot be cut, a
+        sentence each.
+    cuts : tuple of str
+        The layers at which the network parts in two, so that what follows can be trained from their
+        codes alone: `bottleneck.backbones.backbone.Backbone.cuts`.
 
     Examples
     --------
     >>> conv = Layer("conv", "conv", 0, (8, 5, 5), channels_last=False, cost=0.5)
     >>> tokens = Layer("norm", "norm", 0, (197, 16), channels_last=True, cost=1.0)
-    >>> table = LayerTable((conv, tokens), pool="avg", dtype="float16")
+    >>> table = LayerTable((conv, tokens), pool="avg", dtype="float16", cuts=("norm",))
     >>> print(table)
-    layer   shape  code  bytes/image    work
+    layer   shape  code  bytes/image    work  cut
     conv    8×5×5     8         16 B   50.0%
-    norm   197×16    16         32 B  100.0%
+    norm   197×16    16         32 B  100.0%  yes
+    cut: all that follows is computed from this layer alone, and can be trained from its maps
     >>> table[0].name, table.to_list()[0]["bytes"]
     ('conv', 16)
     """
@@ -53,6 +61,7 @@ class LayerTable(Sequence[Layer]):
     pool: str
     dtype: str
     notes: tuple[str, ...] = ()
+    cuts: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -68,8 +77,8 @@ class LayerTable(Sequence[Layer]):
         return self.layers[index]
 
     def __str__(self) -> str:
-        return format_table(
-            ["layer", "shape", "code", "bytes/image", "work"],
+        table = format_table(
+            ["layer", "shape", "code", "bytes/image", "work", "cut"],
             (
                 [
                     layer.name,
@@ -77,10 +86,12 @@ class LayerTable(Sequence[Layer]):
                     format_shape(layer.code_shape(self.pool)),
                     format_size(self._code_bytes(layer)),
                     f"{layer.cost:.1%}",
+                    "yes" if layer.name in self.cuts else "",
                 ]
                 for layer in self.layers
             ),
         )
+        return f"{table}\n{_CUT}" if self.cuts else table
 
     def to_list(self) -> list[dict[str, Any]]:
         """Return a row of plain values for each layer, for JSON.
@@ -89,7 +100,7 @@ class LayerTable(Sequence[Layer]):
         -------
         list of dict
             With the keys ``layer``, ``shape``, ``code_shape``, ``size`` (values of a code),
-            ``bytes`` (of a stored code) and ``work`` (`Layer.cost`).
+            ``bytes`` (of a stored code), ``work`` (`Layer.cost`) and ``cut``.
         """
         return [
             {
@@ -99,6 +110,7 @@ class LayerTable(Sequence[Layer]):
                 "size": layer.code_size(self.pool),
                 "bytes": self._code_bytes(layer),
                 "work": layer.cost,
+                "cut": layer.name in self.cuts,
             }
             for layer in self.layers
         ]
@@ -120,6 +132,7 @@ def layers(
 ) -> LayerTable:
     """List the layers whose codes can be extracted, with shape, code size and cost.
 
+    A layer is a cut if every path from the images to the network's penultimate layer passes it.
     No weights are downloaded.
 
     Parameters
@@ -157,10 +170,11 @@ def layers(
     >>> from torch import nn
     >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2))
     >>> print(layers(network, crop=32))
-    layer     shape  code  bytes/image    work
-    0       8×30×30     8         16 B   46.3%
-    1       8×30×30     8         16 B   46.3%
-    2      16×14×14    16         32 B  100.0%
+    layer     shape  code  bytes/image    work  cut
+    0       8×30×30     8         16 B   46.3%  yes
+    1       8×30×30     8         16 B   46.3%  yes
+    2      16×14×14    16         32 B  100.0%  yes
+    cut: all that follows is computed from this layer alone, and can be trained from its maps
     """
     check_pool(pool)
     require_one_of("dtype", dtype, _ITEM_SIZES)
@@ -171,4 +185,9 @@ def layers(
     if pool == "cls" and not listed:
         hint = "no layer of this network has a class token"
         raise InvalidOptionError("pool", pool, "avg, max, none or a grid's side", hint)
-    return LayerTable(listed, pool, dtype, notes=network_notes(network))
+    notes = network_notes(network)
+    try:
+        cuts = list_cuts(network, found, crop or transform.crop).layers
+    except BackboneError as error:
+        cuts, notes = (), (*notes, f"no layer is marked as a cut: {error}")
+    return LayerTable(listed, pool, dtype, notes, cuts)

@@ -70,6 +70,11 @@ class Layer:
         """The number of channels."""
         return self.shape[-1 if self.channels_last else 0]
 
+    @property
+    def source(self) -> tuple[str, int, OutputPath]:
+        """The module, its call and the keys of the output: the layer, whatever its name."""
+        return self.module, self.call, self.path
+
     def supports_pooling(self, pool: str) -> bool:
         """Return whether this layer can be pooled so.
 

@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 from bottleneck.cache.directory import CacheDirectory
 from bottleneck.cache.format.float16 import widen_float16
 from bottleneck.cache.format.hdf5 import Dataset as StoredCodes
+from bottleneck.cache.format.series import SeriesLike
 from bottleneck.cache.format.shard import open_shard
+from bottleneck.cache.reading import rows_as_slice
 from bottleneck.data import ImageTable, class_names, encode_targets, is_multilabel
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
 
 _MAX_OPEN_SHARDS = 32
+_MOST_SPARSE = 2  # rows that are read at once for each one that is wanted
 
 
 @dataclass(frozen=True)
@@ -29,14 +32,14 @@ class CodeReader:
     Attributes
     ----------
     cache : CacheDirectory
-    layer : str
-        A complete layer.
+    layer : str or Series
+        A complete layer, or a view of it.
     rows : ndarray of int64, shape (n,)
         Rows of the cache, each valid; item i is row ``rows[i]``.
     """
 
     cache: CacheDirectory
-    layer: str
+    layer: SeriesLike
     rows: NDArray[np.int64]
     _open: OrderedDict[int, tuple[ExitStack, StoredCodes]] = field(default_factory=OrderedDict)
     _verified: set[int] = field(default_factory=set)
@@ -72,8 +75,9 @@ class CodeReader:
             (where,) = np.nonzero(shards == shard)
             wanted, inverse = np.unique(offsets[where], return_inverse=True)
             stored = self._codes(shard)
-            if wanted[-1] - wanted[0] + 1 == len(wanted):
-                block = stored[int(wanted[0]) : int(wanted[-1]) + 1]
+            first, end = int(wanted[0]), int(wanted[-1]) + 1
+            if end - first <= _MOST_SPARSE * len(wanted):  # one read is faster than many
+                block = stored[first:end][rows_as_slice(wanted - first)]
             else:
                 block = np.stack([stored[int(offset)] for offset in wanted])
             if result is None:

@@ -1,5 +1,6 @@
 """Progress: a bar on a terminal, a plain line now and then in a batch log."""
 
+import math
 import sys
 import time
 from collections import deque
@@ -14,6 +15,7 @@ from bottleneck.runtime import StageTimer, format_duration, slowest_stage
 
 if TYPE_CHECKING:
     from bottleneck.extraction import Progress as ExtractionProgress
+    from bottleneck.finetuning import TrainingProgress
 
 _SECONDS_TO_FIRST_LINE = 2.0  # a batch log soon has an estimate; a run of a second has no line
 _SECONDS_BETWEEN_LINES = 10.0
@@ -55,6 +57,25 @@ def extraction_progress() -> Iterator["Callable[[ExtractionProgress], None]"]:
                 click.echo(str(progress.estimate), err=True)
                 show = stack.enter_context(progress_of(progress.estimate.unit))
             show(progress.done, progress.total, progress.stats.timer)
+
+        yield on_progress
+
+
+@contextmanager
+def tuning_progress() -> Iterator["Callable[[TrainingProgress], None]"]:
+    """Yield the `on_progress` of a training: images of all epochs that there may be."""
+    with progress_of("images") as show:
+        last = math.inf
+
+        def on_progress(progress: "TrainingProgress") -> None:
+            nonlocal last
+            total = progress.epochs * progress.images
+            done = (progress.epoch - 1) * progress.images + progress.done
+            if done < last:  # another training
+                click.echo(f"training with a learning rate of {progress.lr:.2g}", err=True)
+                show(0, total)
+            last = done
+            show(done, total)
 
         yield on_progress
 

@@ -4,4 +4,7 @@ from .options import StorageOptions as StorageOptions
 from .options import ViewOptions as ViewOptions
 from .result import Progress as Progress
 from .running.encoder import EncodedBatch as EncodedBatch
-from .setup.loading import load_encoder as load_encoder
+from .setup.depth import choose_range as choose_range
+from .setup.loading import load_network as load_network
+from .setup.loading import make_encoder as make_encoder
+from .setup.loading import make_spec as make_spec

@@ -3,11 +3,8 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bottleneck.cache import CacheLike, open_cache
 from bottleneck.data import UnknownLabels
@@ -19,16 +16,14 @@ from bottleneck.fitting.loading.dataset import CodeDataset, load_dataset
 from bottleneck.fitting.loading.features import Views, resolve_features
 from bottleneck.fitting.loading.worker_cache import LabelSource, labelled_images
 from bottleneck.fitting.options import SearchOptions
+from bottleneck.fitting.scoring.judging import score_classifier
 from bottleneck.fitting.scoring.metrics import expected_calibration_error
-from bottleneck.fitting.scoring.scores import Score, score_classes, score_labels
 from bottleneck.fitting.selection.cross_validation import CrossValidation
 from bottleneck.fitting.selection.folds import make_folds, require_foldable
 from bottleneck.fitting.selection.nested import OuterFold
 from bottleneck.linear import (
-    ArrayMatrix,
     Calibration,
     ClassifierOptions,
-    CodeMatrix,
     FeatureScaler,
     Solution,
     TrainingSet,
@@ -155,7 +150,7 @@ def fit_dataset(
     heldout = None
     if dataset.heldout is not None:  # used once, after everything has been selected
         rows = dataset.heldout
-        heldout = score_head(
+        heldout = score_classifier(
             head,
             rows.codes,
             rows.targets,
@@ -175,61 +170,6 @@ def fit_dataset(
         seconds=0.0,
         outer=tuple(_outer_folds(dataset, options, search)) if search.nested else (),
     ).with_seconds(time.monotonic() - start)
-
-
-def score_head(
-    head: Head,
-    codes: CodeMatrix | NDArray[Any],
-    targets: NDArray[Any],
-    *,
-    split: str,
-    unknown: UnknownLabels = UnknownLabels(),
-    groups: NDArray[np.int64] | None = None,
-) -> Score:
-    """Score a head on codes with known targets.
-
-    Parameters
-    ----------
-    head : Head
-        Trained classifier.
-    codes : CodeMatrix or ndarray, shape (n · views, d)
-        Codes of the head's spec and features, of at least one image. The views of an image are
-        consecutive rows.
-    targets : ndarray of int64, shape (n,), or of bool, shape (n, k)
-        Class of each image, or which labels it has, in the order of the head's classes.
-    split : str
-        Name of the split, stored in the score; empty without splits.
-    unknown : UnknownLabels
-        Images of the split that cannot be judged, stored in the score.
-    groups : ndarray of int64, shape (n,), optional
-        Group of each image, over which the score's interval is; images are alone by default.
-
-    Returns
-    -------
-    ClassificationScore or MultilabelScore
-    """
-    matrix = ArrayMatrix(codes) if isinstance(codes, np.ndarray) else codes
-    parts = matrix.map_blocks(partial(_image_values, head=head))
-    values, plain_values = np.concatenate(list(parts), axis=1)
-
-    def judge(values: NDArray[np.float64]) -> Score:
-        if head.multilabel:
-            return score_labels(targets, values, head.classes, split=split, groups=groups)
-        predicted = values.argmax(axis=1)
-        return score_classes(targets, predicted, head.classes, split=split, groups=groups)
-
-    views, ece = head.features.views, None
-    if head.calibration is not None:
-        ece = expected_calibration_error(head.calibration.probabilities(values), targets)
-    plain = judge(plain_values).accuracy if views > 1 else None
-    return replace(judge(values), ece=ece, unknown=unknown, views=views, plain=plain)
-
-
-def _image_values(codes: NDArray[Any], *, head: Head) -> NDArray[np.float64]:
-    """Return the decision values of each image, and those of its plain view, shape (2, n, k)."""
-    values, views = head.decision_function(codes), head.features.views
-    plain = values if views == 1 else head.with_views(1).decision_function(codes[::views])
-    return np.stack([values, plain])
 
 
 def classifier_options(clf: str | ClassifierOptions) -> ClassifierOptions:
@@ -316,7 +256,7 @@ def _make_head(
         scaler=scaler,
         calibration=calibration,
         multilabel=dataset.training.multilabel,
-        spec=dataset.cache.spec,
-        reference=dataset.cache.reference,
+        spec=dataset.spec,
+        reference=dataset.reference,
         training_record={},
     )

@@ -1,4 +1,4 @@
-"""A head on new images, and its evaluation."""
+"""A head or a tuned tail on new images, and its evaluation."""
 
 import lazy_loader
 

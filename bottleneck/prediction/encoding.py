@@ -1,4 +1,4 @@
-"""Encode images with the network and the spec of a head."""
+"""Encode images with the network and the spec of a head or a tuned tail."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,16 +6,16 @@ from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
+from bottleneck.backbones import Backbone
 from bottleneck.data import ImageSource
-from bottleneck.extraction import ComputeOptions, EncodedBatch, load_encoder
-from bottleneck.fitting import Features, Head
+from bottleneck.extraction import ComputeOptions, EncodedBatch, make_encoder
+from bottleneck.fitting import Classifier, Features
 
 
 @dataclass(frozen=True)
 class EncodedImages:
-    """The codes of some images as a head reads them.
+    """The codes of some images as a classifier reads them.
 
     Attributes
     ----------
@@ -36,58 +36,39 @@ class EncodedImages:
 
 
 def encode_images(
-    head: Head,
+    classifier: Classifier,
+    network: Backbone,
     source: ImageSource,
     rows: Sequence[int],
     *,
-    model: str | nn.Module | None = None,
-    weights: str | None = None,
     compute: ComputeOptions = ComputeOptions(),
 ) -> Iterator[EncodedImages]:
-    """Encode images as the training images of a head were encoded.
+    """Encode images as the training images of a classifier were encoded.
 
-    The network is loaded and checked when this function is called; images are read during
-    iteration.
+    The network is traced when this function is called; images are read during iteration.
 
     Parameters
     ----------
-    head : Head
+    classifier : Classifier
+        A head or a tuned tail.
+    network : Backbone
+        The network of its spec.
     source : ImageSource
     rows : sequence of int
         Rows of its table.
-    model : str or nn.Module, optional
-        The network, if its file has moved or it was given as an object; it must be the same.
-    weights : str, optional
-        The weights, if their file has moved; they must be the same.
     compute : ComputeOptions
-        Device, batch size, threads and pixels. The precision is that of the head's spec.
+        Device, batch size, threads and pixels. The precision is that of the classifier's spec.
 
     Returns
     -------
     iterator of EncodedImages
         Consecutive batches in the order of `rows`. The network runs once for each view, to the
-        deepest of the head's layers.
-
-    Raises
-    ------
-    UntrustedCodeError
-        The network is code that the user has never given.
-    SpecMismatchError
-        The network is not the one that the head was trained on.
+        deepest of the classifier's layers.
     """
-    encoder = load_encoder(
-        head.spec,
-        head.reference,
-        list(head.features.layers),
-        model=model,
-        weights=weights,
-        device=compute.device,
-        owner="the head",
-        next_step="a head reads only codes of its own spec; `bottleneck.fit` makes another",
-    )
+    features = classifier.features
+    encoder = make_encoder(network, classifier.spec, features.layers, device=compute.device)
     size = compute.batch_size or encoder.runner.default_batch_size
     batches = (rows[start : start + size] for start in range(0, len(rows), size))
-    features = head.features
     encoded = encoder.encode(
         source,
         batches,

@@ -1,7 +1,8 @@
-"""Evaluate: score a head on labelled images that it was not trained on, cached or not."""
+"""Evaluate: score a classifier on labelled images that it was not trained on, cached or not."""
 
 import html
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -23,12 +24,24 @@ from bottleneck.data import (
 )
 from bottleneck.errors import InvalidOptionError, LabelsError, UnknownNameError
 from bottleneck.extraction import ComputeOptions
-from bottleneck.fitting import Head, Score, open_matrix, require_rows, row_groups, score_head
+from bottleneck.fitting import (
+    Classifier,
+    Score,
+    image_values,
+    open_matrix,
+    require_rows,
+    row_groups,
+    score_classifier,
+    score_values,
+)
 from bottleneck.prediction.inputs import open_head
+from bottleneck.prediction.network import network_loader
 from bottleneck.runtime import escape_unprintable
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from bottleneck.backbones import Backbone
 
 _MOST_REJECTED = 10  # lines of rejected images in the text
 
@@ -78,7 +91,7 @@ class Evaluation:
 
 
 def evaluate(
-    head: Head | str | os.PathLike[str],
+    head: Classifier | str | os.PathLike[str],
     target: CacheLike | ImageSource,
     *,
     split: str | None = None,
@@ -87,14 +100,14 @@ def evaluate(
     weights: str | None = None,
     compute: ComputeOptions = ComputeOptions(),
 ) -> Evaluation:
-    """Score a head on labelled images.
+    """Score a head or a tuned tail on labelled images.
 
     Images of a class that the head does not know are not scored: the score counts and names them.
 
     Parameters
     ----------
-    head : Head or path
-        A head, or the file of one.
+    head : Head, TunedTail or path
+        A head, a tuned tail, or the file of one.
     target : path, Cache, object with an attribute ``cache``, or ImageSource
         A cache of the head's spec, or images with labels, as `bottleneck.extract` takes them.
     split : str, optional
@@ -104,17 +117,17 @@ def evaluate(
         Views of each image whose decision values are averaged, counted from the plain one. By
         default those that the head was trained with.
     model : str or nn.Module, optional
-        For images: the network, if its file has moved or it was given as an object; it must be the
-        same.
+        The network, if its file has moved or it was given as an object; it must be the same. A head
+        on a cache needs none.
     weights : str, optional
-        For images: the weights, if their file has moved; they must be the same.
+        The weights, if their file has moved; they must be the same.
     compute : ComputeOptions
-        For images: device, batch size and threads. The precision is that of the head's spec.
+        Device, and for images batch size and threads. The precision is that of the head's spec.
 
     Raises
     ------
     HeadError
-        The file is not a head.
+        The file is neither a head nor a tuned tail.
     SpecMismatchError
         The codes have another spec than the head's.
     LabelsError
@@ -128,19 +141,27 @@ def evaluate(
     held-out test  75.0% of 4 (95 % interval 30.1% to 95.4%), mean per class 75.0%
     ...
     """
-    head = open_head(head, views)
+    opened = open_head(head, views)
     if isinstance(target, str | os.PathLike):
         has_codes = is_cache(Path(target))
     else:
         has_codes = isinstance(target, Cache) or hasattr(target, "cache")
+    network = network_loader(opened, model=model, weights=weights)
     if has_codes:
-        return _evaluate_cache(head, open_cache(cast(CacheLike, target)), split)
+        cache = open_cache(cast(CacheLike, target))
+        opened.require(cache.spec, where=f"cache {cache.path}")  # before a network is loaded
+        return _evaluate_cache(opened.with_network(network, compute.device), cache, split)
     source = open_images(cast(ImageSource, target))
-    return _evaluate_images(head, source, split, model=model, weights=weights, compute=compute)
+    ready = opened.with_network(network, compute.device)
+    return _evaluate_images(ready, network, source, split, compute)
 
 
 def _evaluate_images(
-    head: Head, source: ImageSource, split: str | None, **options: Any
+    head: Classifier,
+    network: "Callable[[], Backbone]",
+    source: ImageSource,
+    split: str | None,
+    compute: ComputeOptions,
 ) -> Evaluation:
     from bottleneck.prediction.encoding import encode_images  # imports torch: not for a cache
 
@@ -148,33 +169,28 @@ def _evaluate_images(
     split = _require_split(images, split)
     rows = split_rows(images, images.has_label, split)
     rows, targets, unknown = _judged_rows(head, images, rows, split)  # others are not encoded
-    codes = np.empty((0, 0), dtype=np.float32)
     valid = np.zeros(len(rows), dtype=bool)
     rejected: dict[str, str] = {}
-    count = 0
-    for batch in encode_images(head, source, rows.tolist(), **options):
-        block = batch.codes
-        if not codes.size:  # one array for all images: a list of batches would be a second copy
-            codes = np.empty((len(rows) * head.features.views, block.shape[1]), dtype=np.float32)
-        codes[count : count + len(block)] = block
-        count += len(block)
+    values = []
+    for batch in encode_images(head, network(), source, rows.tolist(), compute=compute):
+        if len(batch.codes):
+            values.append(image_values(head, batch.codes))  # codes may be large, and are not kept
         valid[np.searchsorted(rows, batch.row)] = batch.valid
         for i in np.flatnonzero(~batch.valid).tolist():
             rejected[images.path[int(batch.row[i])]] = batch.reason[i]
-    if not count:
+    if not values:
         where = f"in split {split!r} " if split else ""
         raise LabelsError(
             f"no labelled image {where}gave codes, of {len(images)} such as "
             f"{source.path(0)}: labels are the names of class folders, or a CSV's column"
         )
     groups = row_groups(images, rows[valid])
-    targets = targets[valid]
-    score = score_head(head, codes[:count], targets, split=split, unknown=unknown, groups=groups)
+    found = np.concatenate(values, axis=1)
+    score = score_values(head, found, targets[valid], split=split, unknown=unknown, groups=groups)
     return Evaluation(score, rejected)
 
 
-def _evaluate_cache(head: Head, cache: Cache, split: str | None) -> Evaluation:
-    head.require(cache.spec, where=f"cache {cache.path}")
+def _evaluate_cache(head: Classifier, cache: Cache, split: str | None) -> Evaluation:
     images = cache.images
     usable = head.features.valid_rows(cache)
     split = _require_split(images, split)
@@ -187,12 +203,12 @@ def _evaluate_cache(head: Head, cache: Cache, split: str | None) -> Evaluation:
     rows, targets, unknown = _judged_rows(head, images, rows, split)
     codes = open_matrix(cache, head.features, rows, memory=None)
     groups = row_groups(images, rows)
-    score = score_head(head, codes, targets, split=split, unknown=unknown, groups=groups)
+    score = score_classifier(head, codes, targets, split=split, unknown=unknown, groups=groups)
     return Evaluation(score, rejected)
 
 
 def _judged_rows(
-    head: Head, images: ImageTable, rows: NDArray[np.int64], split: str
+    head: Classifier, images: ImageTable, rows: NDArray[np.int64], split: str
 ) -> tuple[NDArray[np.int64], NDArray[Any], UnknownLabels]:
     """Return the rows that a head can be judged on, their targets, and what the others have."""
     classes, multilabel = head.classes, head.multilabel

@@ -15,27 +15,35 @@ from bottleneck.data import (
     open_images,
 )
 from bottleneck.errors import ImagesNotFoundError
-from bottleneck.fitting import Head
+from bottleneck.fitting import TAIL_FORMAT, Classifier, Head, classifier_format
 
 
-def open_head(head: Head | str | os.PathLike[str], views: int | None = None) -> Head:
-    """Return a head, read from its file where a path is given.
+def open_head(head: Classifier | str | os.PathLike[str], views: int | None = None) -> Classifier:
+    """Return a head or a tuned tail, read from its file where a path is given.
 
     Parameters
     ----------
-    head : Head or path
+    head : Head, TunedTail or path
     views : int, optional
         Views of an image that it shall average; those that it was trained with unless given.
 
     Raises
     ------
     InvalidOptionError
-        The head cannot average as many views.
+        It cannot average as many views.
     HeadError
-        There is no such file, or it is not a head.
+        There is no such file, or it is neither.
     """
-    found = head if isinstance(head, Head) else Head.load(Path(head))
+    found = head if isinstance(head, Classifier) else _read(Path(head))
     return found if views is None else found.with_views(views)
+
+
+def _read(path: Path) -> Classifier:
+    if classifier_format(path) != TAIL_FORMAT:
+        return Head.load(path)
+    from bottleneck.finetuning import TunedTail  # imports torch
+
+    return TunedTail.load(path)
 
 
 def open_sources(

@@ -1,4 +1,4 @@
-"""Predict: classify new images with a head and its network."""
+"""Predict: classify new images with a head or a tuned tail, and its network."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -10,9 +10,10 @@ from torch import nn
 
 from bottleneck.data import ImageSource
 from bottleneck.extraction import ComputeOptions
-from bottleneck.fitting import Head
+from bottleneck.fitting import Classifier
 from bottleneck.prediction.encoding import EncodedImages, encode_images
 from bottleneck.prediction.inputs import open_head, open_sources
+from bottleneck.prediction.network import network_loader
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Prediction:
 
 
 def predict(
-    head: Head | str | os.PathLike[str],
+    head: Classifier | str | os.PathLike[str],
     images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | ImageSource,
     *,
     views: int | None = None,
@@ -53,8 +54,8 @@ def predict(
 
     Parameters
     ----------
-    head : Head or path
-        A head, or the file of one.
+    head : Head, TunedTail or path
+        A head, a tuned tail, or the file of one.
     images : path, sequence of paths, or ImageSource
         Files, folders, patterns such as ``"new/*.jpg"``, CSVs with a column ``path``, archives,
         tables and arrays, mixed as needed.
@@ -76,7 +77,7 @@ def predict(
     Raises
     ------
     HeadError
-        The file is not a head.
+        The file is neither a head nor a tuned tail.
     ImagesNotFoundError
         A name matches no image.
     UntrustedCodeError
@@ -91,14 +92,17 @@ def predict(
     new/a.jpg cat
     new/b.jpg dog
     """
-    head = open_head(head, views)
+    opened = open_head(head, views)
     source = open_sources(images)
-    rows = range(len(source.table))
-    batches = encode_images(head, source, rows, model=model, weights=weights, compute=compute)
-    return (prediction for batch in batches for prediction in _classify_batch(head, source, batch))
+    network = network_loader(opened, model=model, weights=weights)
+    ready = opened.with_network(network, compute.device)
+    batches = encode_images(ready, network(), source, range(len(source.table)), compute=compute)
+    return (found for batch in batches for found in _classify_batch(ready, source, batch))
 
 
-def _classify_batch(head: Head, source: ImageSource, batch: EncodedImages) -> Iterator[Prediction]:
+def _classify_batch(
+    head: Classifier, source: ImageSource, batch: EncodedImages
+) -> Iterator[Prediction]:
     margins = head.decision_function(batch.codes)
     scores = head.predict_scores(margins)
     order = np.argsort(-scores, axis=1, kind="stable")

@@ -18,6 +18,7 @@ from .formatting import format_duration as format_duration
 from .formatting import format_shape as format_shape
 from .formatting import format_size as format_size
 from .formatting import format_table as format_table
+from .read_ahead import read_ahead as read_ahead
 from .resources import available_cpus as available_cpus
 from .resources import spare_memory as spare_memory
 from .scheduler import ArrayTask as ArrayTask

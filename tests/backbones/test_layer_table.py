@@ -14,7 +14,7 @@ MAP = Layer("map", "map", 0, (8, 5, 5), False, 0.5)
 
 def test_the_text_has_a_line_for_each_layer() -> None:
     lines = str(LayerTable((MAP,), "2", "float16")).splitlines()
-    assert lines[0].split() == ["layer", "shape", "code", "bytes/image", "work"]
+    assert lines[0].split() == ["layer", "shape", "code", "bytes/image", "work", "cut"]
     assert lines[1].split() == ["map", "8×5×5", "8×2×2", "64", "B", "50.0%"]
 
 
@@ -27,6 +27,7 @@ def test_rows_have_the_keys_of_the_commands_json() -> None:
             "size": 32,
             "bytes": 128,
             "work": 0.5,
+            "cut": False,
         }
     ]
 

@@ -96,8 +96,9 @@ def written_cache(
     shard_size: int = 50,
     layers: Sequence[str] = ("layer",),
     views: Sequence[NDArray[Any]] = (),
+    dtype: str = "float32",
 ) -> Path:
-    """A finished cache of these codes, float32, of images 000.jpg, 001.jpg, …
+    """A finished cache of these codes, of images 000.jpg, 001.jpg, …
 
     `views` has the codes of view 1, 2, …
     """
@@ -110,7 +111,7 @@ def written_cache(
         size=np.ones(n, dtype=np.int64),
         mtime_ns=np.zeros(n, dtype=np.int64),
     )
-    layout = StorageLayout("float32", shard_size, "none")
+    layout = StorageLayout(dtype, shard_size, "none")
     source = FileSource(path, images)
     recipe = ViewRecipe() if len(views) else None
     plan = plan_update(

@@ -146,3 +146,14 @@ class Slow(Branching):
 
 def slow() -> nn.Module:
     return Slow()
+
+
+def chain() -> nn.Module:
+    """Build a sequence that may be cut at every layer: two convolutions and a classifier."""
+    return frozen(
+        nn.Sequential(
+            *(nn.Conv2d(3, 6, 3, 2, 1), nn.BatchNorm2d(6), nn.ReLU(True)),
+            *(nn.Conv2d(6, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(True)),
+            *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(8, 4)),
+        )
+    )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, softmax
 from sklearn.metrics import accuracy_score, average_precision_score, recall_score
 
+from bottleneck.backbones import Backbone
 from bottleneck.cache.store import open_cache
 from bottleneck.data.images import ImageSource, open_images
 from bottleneck.data.labels import UnknownLabels
@@ -30,6 +31,7 @@ from bottleneck.fitting.scoring.scores import (
     score_labels,
 )
 from bottleneck.linear.calibration import Calibration
+from bottleneck.linear.scaling import FeatureScaler
 from bottleneck.prediction import encoding
 from bottleneck.prediction.evaluate import Evaluation, evaluate
 from tests.helpers.datasets import calibration_error
@@ -326,9 +328,11 @@ def test_images_that_cannot_be_judged_are_not_encoded(
     encode = encoding.encode_images
     encoded: list[str] = []
 
-    def spy(head: Head, source: ImageSource, rows: Sequence[int], **options: Any) -> Any:
+    def spy(
+        head: Head, network: Backbone, source: ImageSource, rows: Sequence[int], **options: Any
+    ) -> Any:
         encoded.extend(source.table.label[row] for row in rows)
-        return encode(head, source, rows, **options)
+        return encode(head, network, source, rows, **options)
 
     monkeypatch.setattr(encoding, "encode_images", spy)
     assert evaluate(head, photos, compute=CPU).score.n == 12
@@ -340,31 +344,32 @@ def test_images_that_cannot_be_judged_are_not_encoded(
         evaluate(head, photos)
 
 
-def test_codes_are_in_memory_once(
+def test_codes_of_a_batch_are_not_kept(
     head: Head, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    d, peaks = 200_000, []
-    wide = dataclasses.replace(head, coef=np.zeros((3, d)))
+    d = 200_000
+    wide = dataclasses.replace(
+        head,
+        coef=np.zeros((3, d)),
+        scaler=FeatureScaler("none", (d,), np.zeros(d), np.ones(d)),
+    )
 
     def encode_images(
-        _: Head, source: ImageSource, rows: Sequence[int], **__: Any
+        _: Head, __: Backbone, source: ImageSource, rows: Sequence[int], **___: Any
     ) -> Iterator[SimpleNamespace]:
-        tracemalloc.start()
         for i, row in enumerate(rows):
             codes = np.full((1, d), i, dtype=np.float32)
             valid = np.array([i != 5])
             yield SimpleNamespace(row=np.array([row]), valid=valid, reason=[""], codes=codes[valid])
 
-    def score_head(_: Head, codes: NDArray[Any], targets: NDArray[Any], **__: Any) -> None:
-        peaks.append(tracemalloc.get_traced_memory()[1] / codes.nbytes)
-        tracemalloc.stop()
-        assert codes[:, -1].tolist() == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11]
-        assert targets.tolist() == [0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2]
-
     monkeypatch.setattr(encoding, "encode_images", encode_images)
-    monkeypatch.setattr("bottleneck.prediction.evaluate.score_head", score_head)
-    assert list(evaluate(wide, photos).rejected) == ["val/bees/bees001.png"]
-    assert peaks[0] < 1.5  # the batch that is being copied, and one rejected row
+    tracemalloc.start()
+    evaluation = evaluate(wide, photos, compute=CPU)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert list(evaluation.rejected) == ["val/bees/bees001.png"]
+    assert evaluation.score.n == 11
+    assert peak < 6 * d * 8  # one batch in float64 with its copies, of twelve
 
 
 # The result

@@ -72,7 +72,9 @@ def test_a_head_is_itself_or_read_from_its_file(head: Head, tmp_path: Path) -> N
     head.save(tmp_path / "a.head")
     assert open_head(head) is head
     for path in (tmp_path / "a.head", str(tmp_path / "a.head")):
-        assert open_head(path).coef.tolist() == head.coef.tolist()
+        opened = open_head(path)
+        assert isinstance(opened, Head)
+        assert opened.coef.tolist() == head.coef.tolist()
     with pytest.raises(HeadError, match="no head at"):
         open_head(tmp_path / "absent.head")
 

@@ -1,7 +1,7 @@
 """The truncated network: run a network up to the last of some layers and pool their outputs."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any, NoReturn
 
@@ -95,28 +95,81 @@ class TruncatedNetwork:
         They put the codes into `codes`. The last of them ends the forward pass, which must be run
         inside of `suppress_early_exit`.
         """
-        wanted: defaultdict[tuple[str, int], list[Layer]] = defaultdict(list)
-        for layer in self.layers:  # several where a module returns several tensors
-            wanted[layer.module, layer.call].append(layer)
-        calls: Counter[str] = Counter()
 
-        def hook_of(module: str) -> Hook:
-            def hook(_module: nn.Module, _args: Any, output: Any) -> None:
-                layers = wanted.get((module, calls[module]), [])
-                calls[module] += 1
-                for layer in layers:
-                    tensor = follow(output, layer.path)
-                    codes[layer.name] = _code(tensor, layer, relu=self.relu, pool=self.pool)
-                if layers and len(codes) == len(self.layers):
-                    _stop()
+        def keep(layer: Layer, output: Any) -> None:
+            codes[layer.name] = layer_code(output, layer, relu=self.relu, pool=self.pool)
+            if len(codes) == len(self.layers):
+                _stop()
 
-            return hook
-
-        return {layer.module: hook_of(layer.module) for layer in self.layers}
+        return layer_hooks(self.layers, keep)
 
 
-def _code(output: Tensor, layer: Layer, *, relu: bool, pool: str) -> Tensor:
-    """Apply ReLU, then pool, into new memory."""
+def layer_hooks(layers: Sequence[Layer], keep: Callable[[Layer, Any], None]) -> dict[str, Hook]:
+    """Return the hooks of one forward pass that hand each layer's output over.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+    keep : callable
+        Called with a layer and its output, the moment that its module returns.
+
+    Returns
+    -------
+    dict of str to callable
+        By the module's name.
+
+    Examples
+    --------
+    >>> from bottleneck.backbones.layers import list_layers
+    >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval()
+    >>> hooks = layer_hooks(
+    ...     list_layers(network, size=8), lambda layer, output: print(layer.name, output.shape)
+    ... )
+    >>> with forward_hooks(network, hooks):
+    ...     _ = network(torch.zeros(2, 3, 8, 8))
+    0 torch.Size([2, 8, 6, 6])
+    1 torch.Size([2, 8, 6, 6])
+    """
+    wanted: defaultdict[tuple[str, int], list[Layer]] = defaultdict(list)
+    for layer in layers:  # several where a module returns several tensors
+        wanted[layer.module, layer.call].append(layer)
+    calls: Counter[str] = Counter()
+
+    def hook_of(module: str) -> Hook:
+        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+            call = calls[module]
+            calls[module] += 1
+            for layer in wanted.get((module, call), []):
+                keep(layer, follow(output, layer.path))
+
+        return hook
+
+    return {layer.module: hook_of(layer.module) for layer in layers}
+
+
+def layer_code(output: Tensor, layer: Layer, *, relu: bool, pool: str) -> Tensor:
+    """Apply ReLU to a layer's output, then pool it, into new memory.
+
+    Parameters
+    ----------
+    output : Tensor, shape (n, *layer.shape)
+        Or the symbol of one.
+    layer : Layer
+        It supports this pooling.
+    relu : bool
+    pool : str
+        As of a `TruncatedNetwork`.
+
+    Returns
+    -------
+    Tensor of float32, shape (n, *code_shape)
+
+    Examples
+    --------
+    >>> layer = Layer("conv", "conv", 0, (8, 6, 6), channels_last=False, cost=1.0)
+    >>> layer_code(torch.ones(2, 8, 6, 6), layer, relu=True, pool="avg").shape
+    torch.Size([2, 8])
+    """
     if isinstance(output, Tensor) and output.is_quantized:
         output = output.dequantize()
     if pool == "cls":

@@ -1,6 +1,6 @@
 """Rewriting of a traced program into one whose nodes can be moved, removed and fused independently.
 
-No node writes into another's result any more, and none is there that does nothing in eval mode.
+No node writes into another's result any more.
 """
 
 import operator
@@ -35,7 +35,7 @@ _OUT_OF_PLACE: dict[Any, Any] = {
 
 
 def make_functional(program: fx.GraphModule) -> bool:
-    """Remove what does nothing, and replace in-place operations; change the program in place.
+    """Replace in-place operations, and remove what is not used; change the program in place.
 
     Parameters
     ----------
@@ -53,7 +53,6 @@ def make_functional(program: fx.GraphModule) -> bool:
     >>> make_functional(program), program.get_submodule("1")
     (True, ReLU())
     """
-    _remove_identity_nodes(program)
     if not _replace_in_place_operations(program):
         return False
     program.graph.eliminate_dead_code()  # the number of images, where only the other sizes are used
@@ -61,8 +60,21 @@ def make_functional(program: fx.GraphModule) -> bool:
     return True
 
 
-def _remove_identity_nodes(program: fx.GraphModule) -> None:
-    """Remove nodes that do nothing in eval mode, and would prevent the fusion of others."""
+def remove_identity_nodes(program: fx.GraphModule) -> None:
+    """Remove nodes that do nothing in eval mode, and would prevent the fusion of others.
+
+    Parameters
+    ----------
+    program : fx.GraphModule
+        Of a network in eval mode; it is changed.
+
+    Examples
+    --------
+    >>> program = fx.symbolic_trace(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Dropout()).eval())
+    >>> remove_identity_nodes(program)
+    >>> [node.name for node in program.graph.nodes]
+    ['input_1', '_0', 'output']
+    """
     for node in list(program.graph.nodes):
         if _is_identity(program, node):
             node.replace_all_uses_with(node.all_input_nodes[0])
@@ -100,7 +112,8 @@ def _replace_in_place_operations(program: fx.GraphModule) -> bool:
             continue
         target, before = node.args[0], set(nodes[:i])
         is_known = isinstance(target, fx.Node) and all(
-            _owns_memory(program, each) for each in (target, *(before & target.users.keys()))
+            _owns_memory(program, each, before)
+            for each in (target, *(before & target.users.keys()))
         )
         if not is_known or not _make_out_of_place(program, node):
             return False
@@ -121,16 +134,23 @@ def _is_in_place(program: fx.GraphModule, node: fx.Node) -> bool:
     return in_place or bool(node.kwargs.get("inplace")) or node.kwargs.get("out") is not None
 
 
-def _owns_memory(program: fx.GraphModule, node: fx.Node) -> bool:
-    """Return whether no other result shares this one's memory."""
+def _owns_memory(program: fx.GraphModule, node: fx.Node, before: set[fx.Node]) -> bool:
+    """Return whether no result that is still to be read, or is no copy, shares this one's memory.
+
+    What was read into new memory `before` the write does not change by it.
+    """
     if node.op == "placeholder" or operation(program, node) in _NEW_MEMORY:
         return True
     sources = node.all_input_nodes
-    is_only_reader = all([*source.users] == [node] for source in sources)
+    is_only_reader = all(
+        user is node or (user in before and operation(program, user) in _NEW_MEMORY)
+        for source in sources
+        for user in source.users
+    )
     return (
         node.op != "get_attr"
         and is_only_reader
-        and all(_owns_memory(program, source) for source in sources)
+        and all(_owns_memory(program, source, before) for source in sources)
     )
 
 

@@ -1,4 +1,4 @@
-"""Symbolic tracing of a truncated network: its forward pass and hooks, run on symbols (torch.fx).
+"""Symbolic tracing of a network: its forward pass and hooks, run on symbols (torch.fx).
 
 Every image has one size, so the size of every map is known: a symbol tells it as numbers, and a
 network may branch on it or compute padding from it. Only the number of images stays a symbol.
@@ -7,13 +7,14 @@ network may branch on it or compute padding from it. Only the number of images s
 import copy
 import itertools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
+from bottleneck.backbones.inference.hooks import Hook
 from bottleneck.backbones.inference.truncated import TruncatedNetwork, suppress_early_exit
 from bottleneck.errors import USER_CODE_EXCEPTIONS
 
@@ -51,7 +52,7 @@ def trace_program(truncated: TruncatedNetwork, size: int) -> fx.GraphModule:
     >>> [node.op for node in program.graph.nodes]
     ['placeholder', 'call_module', 'call_function', 'call_method', 'output']
     """
-    return _Tracer(truncated, size).trace_program()
+    return NetworkTracer(truncated.network, truncated.hooks, size).trace_program()
 
 
 class _EndsEarly(nn.Module):
@@ -80,7 +81,7 @@ class _Symbol(fx.Proxy):
     Its ``x += y`` is traced as in-place; torch.fx would trace ``x = x + y``.
     """
 
-    tracer: "_Tracer"
+    tracer: "NetworkTracer"
 
     __iadd__ = _assigning(operator.iadd)
     __isub__ = _assigning(operator.isub)
@@ -103,34 +104,71 @@ class _Symbol(fx.Proxy):
         return self.shape if dim is None else self.shape[dim]
 
 
-class _Tracer(fx.Tracer):
-    """Run a truncated network's hooks on symbols, as its forward pass runs them on tensors."""
+class NetworkTracer(fx.Tracer):
+    """Run a network and its hooks on symbols, as its forward pass runs them on tensors.
 
-    def __init__(self, truncated: TruncatedNetwork, size: int) -> None:
+    A node whose value can be computed on the meta device has it in ``node.meta["val"]``.
+
+    Parameters
+    ----------
+    network : nn.Module
+        It is copied and stays as it is.
+    hooks : callable
+        Given an empty dictionary, returns the hooks that fill it, by the name of the module that
+        they belong to; that of the network is empty. The program returns this dictionary.
+    size : int
+        Height and width of the input in pixels.
+
+    Examples
+    --------
+    >>> def hooks(results):
+    ...     return {"": lambda module, args, output: results.update(logits=output)}
+    >>> program = NetworkTracer(nn.Flatten(), hooks, 8).trace_program()
+    >>> program(torch.zeros(2, 3, 8, 8))["logits"].shape
+    torch.Size([2, 192])
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        hooks: Callable[[dict[str, Any]], Mapping[str, Hook]],
+        size: int,
+    ) -> None:
         super().__init__()
         self._codes: dict[str, Any] = {}
-        self._hooks = truncated.hooks(self._codes)
+        self._hooks = hooks(self._codes)
         # A copy, because weights are folded and rounded, and others use the network's own.
-        self._root = _EndsEarly(copy.deepcopy(truncated.network), self._codes)
+        self._root = _EndsEarly(copy.deepcopy(network), self._codes)
         self._images = torch.empty(_MANY_IMAGES, 3, size, size, device="meta")
         self._count: Any = None  # the symbol of the number of images
         self._values: _MetaInterpreter | None = None
 
     def trace_program(self) -> fx.GraphModule:
+        """Trace the network.
+
+        Raises
+        ------
+        Exception
+            Whatever the network raises when it is run on symbols.
+        """
         return fx.GraphModule(self._root, self.trace(self._root))
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
+        """Return the symbol of a node."""
         return _Symbol(node, self)
 
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: dict[str, Any]
     ) -> Any:
+        """Trace the call of a module, then its hook."""
         if self._values and m in self._values.modules:
             return forward(*args, **kwargs)  # torch.fx traces the call of any module
-        output = super().call_module(m, forward, args, kwargs)
-        hook = self._hooks.get(self.path_of_module(m).removeprefix("network."))
-        if hook:
-            hook(m, args, output)
+        return self._run_hook(m, args, super().call_module(m, forward, args, kwargs))
+
+    def _run_hook(self, module: nn.Module, args: Any, output: Any) -> Any:
+        path = self.path_of_module(module).removeprefix("network").removeprefix(".")
+        if hook := self._hooks.get(path):
+            hook(module, args, output)
         return output
 
     def create_node(self, kind: str, *arguments: Any, **options: Any) -> fx.Node:
@@ -140,7 +178,8 @@ class _Tracer(fx.Tracer):
             if self._values is None:
                 self._values = _MetaInterpreter(self._root, self.graph)
             is_input = kind == "placeholder"
-            self._values.env[node] = self._images if is_input else self._values.run_node(node)
+            value = self._images if is_input else self._values.run_node(node)
+            self._values.env[node] = node.meta["val"] = value
         return node
 
     def shape_of(self, node: fx.Node) -> tuple[Any, ...] | None:
@@ -165,8 +204,9 @@ class _MetaInterpreter(fx.Interpreter):
 
     def __init__(self, root: nn.Module, graph: fx.Graph) -> None:
         tensors = itertools.chain(root.parameters(), root.buffers())
-        # Not first copied and then moved: numbers are not copied to be thrown away.
-        on_meta = {id(tensor): tensor.to("meta") for tensor in tensors}
+        # Not first copied and then moved: numbers are not copied to be thrown away. Detached, so
+        # that none is a parameter of the network's own, which tracing takes for a symbol.
+        on_meta = {id(tensor): tensor.detach().to("meta") for tensor in tensors}
         super().__init__(copy.deepcopy(root, on_meta), garbage_collect_values=False, graph=graph)
         self._root, self.modules = root, set(self.module.modules())
 

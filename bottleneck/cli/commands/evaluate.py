@@ -25,7 +25,7 @@ from bottleneck.cli.types import PATH
 @device_options
 @json_option
 def evaluate(head: Path, target: Path, as_json: bool, **options: Any) -> None:
-    """Measure a head's accuracy on labelled images.
+    """Measure the accuracy of a head or a tuned tail on labelled images.
 
     CACHE|IMAGES is a cache of the same spec, or images as `extract` takes them. Images of a class
     that the head does not know are counted, and are not in the score.
@@ -35,16 +35,17 @@ def evaluate(head: Path, target: Path, as_json: bool, **options: Any) -> None:
       bottleneck evaluate head-svm-layer3.safetensors photos.cache
       bottleneck evaluate head-svm-layer3.safetensors new-photos --split test
     """
-    from bottleneck import Head, open_images, summarize_images
     from bottleneck import evaluate as run
+    from bottleneck import open_images, summarize_images
     from bottleneck.cache import is_cache
     from bottleneck.extraction import ComputeOptions
+    from bottleneck.prediction import open_head
 
     compute = take(ComputeOptions, options)
     if is_cache(target):
         evaluation = run(head, target, compute=compute, **options)
     else:
-        loaded, images = Head.load(head), open_images(target)
+        loaded, images = open_head(head), open_images(target)
         click.echo(str(summarize_images(images)), err=True)
         evaluation = run(loaded, images, compute=compute, **options)
     print_result(evaluation, as_json=as_json)

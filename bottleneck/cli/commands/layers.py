@@ -33,8 +33,9 @@ def layers(
 
     MODEL is a torchvision name, timm:NAME, hf-hub:ORG/NAME, or path/to/file.py:factory; that file
     is executed. No weights are downloaded. "work" is the fraction of the network's multiply-adds
-    up to this layer. If a module returns several tensors, its name is the first one's, and NAME:KEY
-    is another.
+    up to this layer. A layer is a "cut" if all that follows is computed from it alone, so that it
+    can be trained from the layer's maps. If a module returns several tensors, its name is the first
+    one's, and NAME:KEY is another.
 
     \b
     Example:

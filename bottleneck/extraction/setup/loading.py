@@ -47,19 +47,16 @@ def make_spec(backbone: Backbone, *, precision: str, relu: bool, pool: str) -> S
     )
 
 
-def load_encoder(
+def load_network(
     spec: Spec,
     reference: ModelReference,
-    layers: Sequence[str],
     *,
     model: str | nn.Module | None = None,
     weights: str | None = None,
-    device: str = "auto",
     owner: str,
     next_step: str,
-    stats: RunStats | None = None,
-) -> Encoder:
-    """Load the network of existing codes again, to compute further codes of the same spec.
+) -> Backbone:
+    """Load the network of existing codes again.
 
     Parameters
     ----------
@@ -67,20 +64,14 @@ def load_encoder(
         The spec of the existing codes.
     reference : ModelReference
         The network as a head or cache names it. If that is code, it must be trusted.
-    layers : sequence of str
-        Names of layers.
     model : str or nn.Module, optional
         The network, if its file has moved or it was given as an object; it must be the same.
     weights : str, optional
         The weights, if their file has moved; they must be the same.
-    device : str
-        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
     owner : str
         What has the spec, for messages: ``"the head"``.
     next_step : str
         What the user can do if the network is another one, for messages.
-    stats : RunStats, optional
-        Where times are added up.
 
     Raises
     ------
@@ -89,30 +80,70 @@ def load_encoder(
     SpecMismatchError
         The network, its weights or this program's decoder are not those of the spec.
     BottleneckError
-        The network cannot be loaded, or has no such layer.
+        The network cannot be loaded.
 
     Examples
     --------
     >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
     >>> backbone = load_backbone(network)
     >>> spec = make_spec(backbone, precision="float32", relu=True, pool="avg")
-    >>> encoder = load_encoder(
+    >>> again = load_network(
     ...     spec,
     ...     backbone.reference,
-    ...     ["1"],
     ...     model=network,
-    ...     device="cpu",
     ...     owner="cache a",
     ...     next_step="give the same network",
     ... )
-    >>> [layer.name for layer in encoder.layers]
-    ['1']
+    >>> again.weights_digest == spec.weights_digest
+    True
     """
     model, weights = locate_network(reference, model, weights, owner=owner)
-    backbone = load_matching_backbone(spec, model, weights, owner=owner, next_step=next_step)
-    return Encoder(
-        backbone, backbone.select_layers(layers), spec, choose_devices(device), stats=stats
-    )
+    return load_matching_backbone(spec, model, weights, owner=owner, next_step=next_step)
+
+
+def make_encoder(
+    backbone: Backbone,
+    spec: Spec,
+    layers: Sequence[str],
+    *,
+    device: str = "auto",
+    stats: RunStats | None = None,
+) -> Encoder:
+    """Return an encoder of some layers of a network; of its input where a layer is ``""``.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    spec : Spec
+        Of that network.
+    layers : sequence of str
+        Names of layers; or ``""`` alone, whose codes are what the network gets of each image.
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+    stats : RunStats, optional
+        Where times are added up.
+
+    Raises
+    ------
+    UnknownNameError
+        There is no such layer.
+
+    Examples
+    --------
+    >>> backbone = load_backbone(nn.Sequential(nn.Conv2d(3, 8, 3)), transform={"crop": 32})
+    >>> spec = make_spec(backbone, precision="float32", relu=False, pool="none")
+    >>> [layer.shape for layer in make_encoder(backbone, spec, [""], device="cpu").layers]
+    [(3, 32, 32)]
+    """
+    devices = choose_devices(device)
+    if list(layers) == [""]:
+        # A network that gives what it gets: images are read, decoded and normalised as for others.
+        backbone = load_backbone(
+            nn.Sequential(nn.Identity()), transform=dataclasses.asdict(spec.transform)
+        )
+        (layer,) = backbone.select_layers(["0"])
+        return Encoder(backbone, [dataclasses.replace(layer, name="")], spec, devices, stats=stats)
+    return Encoder(backbone, backbone.select_layers(layers), spec, devices, stats=stats)
 
 
 def locate_network(

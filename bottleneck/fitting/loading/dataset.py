@@ -1,29 +1,18 @@
 """Load codes with their targets, split into training and held-out images."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bottleneck.cache import Cache
-from bottleneck.data import (
-    ImageTable,
-    UnknownLabels,
-    class_names,
-    encode_targets,
-    is_multilabel,
-    known_rows,
-    split_rows,
-    train_and_heldout_splits,
-)
-from bottleneck.errors import LabelsError
+from bottleneck.data import ImageTable, UnknownLabels
 from bottleneck.fitting.loading.dask_matrix import load_on_workers
 from bottleneck.fitting.loading.features import Features
+from bottleneck.fitting.loading.labelled_rows import LabelledRows, label_rows
 from bottleneck.fitting.loading.sharded_matrix import open_matrix
-from bottleneck.fitting.selection.folds import group_codes
 from bottleneck.linear import CodeMatrix, TrainingSet, consecutive_rows
 from bottleneck.runtime import DaskExecutor
+from bottleneck.spec import ModelReference, Spec
 
 
 @dataclass(frozen=True)
@@ -32,10 +21,12 @@ class CodeDataset:
 
     Attributes
     ----------
-    cache : Cache
-        Source of the codes.
+    spec : Spec
+        Of the codes.
+    reference : ModelReference
+        Origin of their network.
     features : Features
-        Layers and views of the cache.
+        Layers and views.
     names : list of k str
         Class names.
     training : TrainingSet
@@ -48,7 +39,8 @@ class CodeDataset:
         Held-out images with a class that the training rows lack: they are not in `heldout`.
     """
 
-    cache: Cache
+    spec: Spec
+    reference: ModelReference
     features: Features
     names: list[str]
     training: TrainingSet
@@ -91,83 +83,34 @@ def load_dataset(
     WorkerError
         The workers do not see the cache, or have too little memory.
     """
-    train_split, heldout_split = train_and_heldout_splits(images)
-    labelled = features.valid_rows(cache) & images.has_label
-    train_rows = split_rows(images, labelled, train_split)
-    names = class_names(images, train_rows, split=train_split)
-    multilabel = is_multilabel(images, train_rows)
-
-    def targets(rows: NDArray[np.int64]) -> NDArray[Any]:
-        return encode_targets(images, rows, names, multilabel=multilabel)
-
-    heldout_rows, unknown = np.empty(0, dtype=np.int64), UnknownLabels()
-    if heldout_split:
-        heldout_rows = split_rows(images, labelled, heldout_split)
-        require_rows(heldout_rows, split=heldout_split)
-        heldout_rows, unknown = known_rows(
-            images, heldout_rows, names, multilabel=multilabel, split=heldout_split
-        )
     # Targets first: a wrong label is reported before any code is read.
-    train_targets, heldout_targets = targets(train_rows), targets(heldout_rows)
-    rows = np.union1d(train_rows, heldout_rows)
+    labelled = label_rows(images, features.valid_rows(cache))
+    train, held = labelled.training, labelled.heldout
+    rows = train.row if held is None else np.union1d(train.row, held.row)
     codes: CodeMatrix
     if executor is None:
         codes = open_matrix(cache, features, rows, memory=memory)
     else:
         codes = load_on_workers(executor, cache, features, rows)
 
-    def of(some: NDArray[np.int64], known: NDArray[Any]) -> TrainingSet:
-        positions = consecutive_rows(np.searchsorted(rows, some), features.views)
+    def of(some: LabelledRows) -> TrainingSet:
+        positions = consecutive_rows(np.searchsorted(rows, some.row), features.views)
         return TrainingSet(
-            codes.take(positions) if len(some) < len(rows) else codes,
-            known,
-            classes=len(names),
-            groups=row_groups(images, some),
+            codes.take(positions) if len(some.row) < len(rows) else codes,
+            some.targets,
+            classes=len(labelled.names),
+            groups=some.groups,
             views=features.views,
             sizes=features.sizes(cache),
         )
 
-    heldout = of(heldout_rows, heldout_targets) if heldout_split else None
-    training = of(train_rows, train_targets)
-    return CodeDataset(cache, features, names, training, heldout, heldout_split, unknown)
-
-
-def require_rows(rows: NDArray[np.int64], *, split: str) -> None:
-    """Refuse an empty set of labelled rows.
-
-    Parameters
-    ----------
-    rows : ndarray of int64, shape (n,)
-        Labelled rows with codes.
-    split : str
-        Their split, for the message; empty without splits.
-
-    Raises
-    ------
-    LabelsError
-        There are no rows.
-
-    Examples
-    --------
-    >>> require_rows(np.array([3]), split="val")
-    """
-    if not len(rows):
-        where = f" in split {split!r}" if split else ""
-        raise LabelsError(
-            f"no labelled image with codes{where}: labels are the names of class folders, or a "
-            "CSV's column; `labels` takes a CSV that gives them, or one without these images"
-        )
-
-
-def row_groups(images: ImageTable, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    """Return the groups of some rows, as a `TrainingSet` has them; None where none has a group.
-
-    Examples
-    --------
-    >>> n = np.zeros(3, dtype=np.int64)
-    >>> images = ImageTable(["1", "2", "3"], ["a"] * 3, [""] * 3, ["p", "q", "p"], n, n)
-    >>> row_groups(images, np.array([0, 1, 2])).tolist()
-    [0, 1, 0]
-    """
-    column = images.group
-    return group_codes(column.codes[rows], column.categories)
+    return CodeDataset(
+        cache.spec,
+        cache.reference,
+        features,
+        labelled.names,
+        training=of(train),
+        heldout=None if held is None else of(held),
+        split=labelled.split,
+        unknown=labelled.unknown,
+    )

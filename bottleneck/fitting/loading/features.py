@@ -14,6 +14,7 @@ from bottleneck.linear import column_blocks
 from bottleneck.spec import ViewRecipe
 
 ALL = "all"  # of the layers or the views of a cache
+INPUT = ""  # in place of a layer: what the network gets, for a classifier that is a whole network
 Views = int | Literal["all"]
 _MOST_NAMED = 3  # layers in the name of a file
 
@@ -44,7 +45,7 @@ class Features:
     def __str__(self) -> str:
         """Name the layers, and the views if there are several."""
         views = f", {self.views} views" if self.views > 1 else ""
-        return " + ".join(self.layers) + views
+        return " + ".join(layer or "the images" for layer in self.layers) + views
 
     @property
     def file_name(self) -> str:
@@ -56,6 +57,8 @@ class Features:
         ('layer3+layer4', '4-layers')
         """
         n = len(self.layers)
+        if self.layers == (INPUT,):
+            return "network"
         return "+".join(self.layers) if n <= _MOST_NAMED else f"{n}-layers"
 
     def with_views(self, views: int) -> Self:

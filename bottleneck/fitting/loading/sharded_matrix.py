@@ -1,21 +1,16 @@
 """Codes as training reads them: in memory if they fit, otherwise from their shards."""
 
-import atexit
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from queue import SimpleQueue
-from threading import Thread
 from typing import Any
-from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache import Cache, rows_as_slice, widen_float16
-from bottleneck.errors import USER_CODE_ERRORS, BottleneckError
 from bottleneck.fitting.loading.features import Features
 from bottleneck.linear import ArrayMatrix, CodeMatrix
-from bottleneck.runtime import spare_memory
+from bottleneck.runtime import read_ahead, spare_memory
 
 # Copies of the codes in memory at once: as read, the rows of a fold, scaled, in the eigenbasis.
 _COPIES = 4
@@ -81,7 +76,7 @@ class ShardedMatrix(CodeMatrix):
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Yield consecutive rows; the next block is read while one is used."""
-        return _read_ahead(self._read())
+        return read_ahead(self._read())
 
     def take(self, rows: NDArray[np.int64]) -> "ShardedMatrix":
         """Return a matrix of some rows, given by ascending index; all those of an image."""
@@ -170,56 +165,3 @@ def open_matrix(
         return ArrayMatrix(features.read(cache, rows), spare)
     block = min(memory // _BLOCKS_PER_BUDGET, _MAX_BLOCK) // image_bytes
     return ShardedMatrix(cache, features, rows, size, max(1, block), memory)
-
-
-def _read_ahead(blocks: Generator[Any, None, None]) -> Iterator[Any]:
-    """Yield the same blocks, each made in a thread while the one before is used."""
-    reader = _Reader(blocks)
-    reader.start()
-    try:
-        reader.requests.put(True)
-        while (block := reader.results.get()) is not None:
-            if isinstance(block, BaseException):
-                raise block
-            reader.requests.put(True)
-            yield block
-    finally:
-        reader.requests.put(False)
-
-
-class _Reader(Thread):
-    """Thread that makes a block at each request, until the last block or a request to stop.
-
-    A plain thread with two queues: an iteration that is dropped is ended by the garbage collector,
-    which may run while an executor holds its lock. `SimpleQueue.put` is safe even then.
-    """
-
-    def __init__(self, blocks: Generator[Any, None, None]) -> None:
-        super().__init__(daemon=True)
-        self.requests: SimpleQueue[bool] = SimpleQueue()
-        self.results: SimpleQueue[Any] = SimpleQueue()
-        self._blocks = blocks
-        _READERS.add(self)
-
-    def run(self) -> None:
-        """Read blocks; an error is raised by the thread that requested the block."""
-        last: Any = RuntimeError("the thread that reads blocks ended without a reason")
-        try:
-            while self.requests.get():
-                self.results.put(next(self._blocks, None))
-        except (BottleneckError, *USER_CODE_ERRORS) as error:
-            last = error
-        finally:
-            self.results.put(last)
-            self._blocks.close()
-
-
-_READERS: WeakSet[_Reader] = WeakSet()
-
-
-@atexit.register
-def _end_readers() -> None:
-    """Stop all readers before Python ends: one that holds h5py's lock would block the exit."""
-    for reader in list(_READERS):
-        reader.requests.put(False)
-        reader.join()

@@ -30,23 +30,6 @@ _CALIBRATION_TOL = 1e-4  # slopes are within half a percent of the minimisers'
 _DIGITS = 12  # of a mean; further digits are rounding errors, which must not break ties
 
 
-def select_c(
-    training: TrainingSet, options: ClassifierOptions, search: SearchOptions
-) -> SearchResult:
-    """Cross-validate values of C and scalings, and select the best: `CrossValidation.select`.
-
-    Examples
-    --------
-    >>> from bottleneck.linear.matrix import ArrayMatrix
-    >>> codes = np.random.default_rng(0).normal(size=(40, 2)) + 4 * np.eye(2)[np.arange(40) % 2]
-    >>> training = TrainingSet(ArrayMatrix(codes), np.arange(40) % 2, 2)
-    >>> result = select_c(training, ClassifierOptions("svm"), SearchOptions(c=[0.1, 1.0], cv=4))
-    >>> len(result.candidates), result.folds
-    (2, 4)
-    """
-    return CrossValidation(training, options, search).select()
-
-
 class CrossValidation:
     """The folds of training rows, each scaled and decomposed once for every C that is tried.
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from bottleneck.backbones.probing.probe import probe_images
+from bottleneck.backbones.tracing import fusion
 from tests.helpers.tiny_networks import Wired, frozen
 from tests.helpers.tracing import (
     PRECISIONS,
@@ -19,6 +21,7 @@ from tests.helpers.tracing import (
     every_module,
     fuses,
     images,
+    in_bfloat16,
     norm,
     run,
     steps,
@@ -486,3 +489,49 @@ def test_convolutions_of_views_and_concatenations(reading: str, dtype: torch.dty
         end=conv(12, 5),
     )
     assert_alike(frozen(network), ["stem", "relu", "end"], dtype)
+
+
+# Fusions that would be wrong
+
+
+def scaled(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
+    """Let the weight of every fused convolution be so many times as large."""
+    init = fusion._Convolution.__init__
+
+    def wrong(self: Any, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> None:
+        init(self, conv, weight * factor, bias)
+
+    monkeypatch.setattr(fusion._Convolution, "__init__", wrong)
+
+
+@fuses
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_a_fusion_that_is_wrong_by_a_few_percent_is_refused(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = frozen(nn.Sequential(nn.Conv2d(3, 6, 3, bias=False), nn.ReLU()))
+    assert traced(network, ["1"], dtype) is not None
+    scaled(monkeypatch, 1.03)
+    assert traced(network, ["1"], dtype) is None
+
+
+@fuses
+@in_bfloat16
+def test_a_network_that_rounding_changes_much_is_traced_if_nothing_else_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its values lie close together, far from zero, and only what differs is read."""
+    first, second = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 6, 3, bias=False)
+    network = frozen(nn.Sequential(first, nn.ReLU(), second))
+    with torch.no_grad():
+        assert first.bias is not None
+        first.bias += 20.0
+        second.weight -= second.weight.mean(dim=1, keepdim=True)
+    batch = probe_images(SIZE)
+    expected = truth(network, ["2"], batch, relu=True, pool="avg")["2"]
+    found = traced(network, ["2"], torch.bfloat16)
+    assert found is not None
+    difference = run(found, batch, torch.bfloat16)["2"] - expected
+    assert difference.norm() > 0.015 * expected.norm()  # more than others may
+    scaled(monkeypatch, 1.2)
+    assert traced(network, ["2"], torch.bfloat16) is None

@@ -13,7 +13,6 @@ from torch.nn import functional as F  # noqa: N812
 
 from bottleneck.backbones.inference.truncated import TruncatedNetwork
 from bottleneck.backbones.layers import Layer
-from bottleneck.backbones.tracing import fusion
 from bottleneck.backbones.tracing.traced import trace
 from tests.helpers.tiny_networks import Branching, Plain, Residual, Reused, Wired, frozen
 from tests.helpers.tracing import (
@@ -24,9 +23,7 @@ from tests.helpers.tracing import (
     assert_close,
     conv,
     every_module,
-    fuses,
     images,
-    in_bfloat16,
     norm,
     run,
     steps,
@@ -262,52 +259,6 @@ def test_a_program_with_codes_a_little_off_is_not_used(error: float) -> None:
         return m.end(x if isinstance(x, Tensor) else x + error * x.flip(1))
 
     assert traced(frozen(Wired(wiring, conv=conv(3), end=conv(bias=False))), ["end"]) is None
-
-
-@pytest.fixture
-def folded_wrongly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch norm's scale is a few percent wrong in the kernel that is folded first."""
-    fold, scales = fusion._fold_batch_norm, itertools.chain([1.03], itertools.repeat(1.0))
-
-    def fold_wrongly(*args: Any) -> tuple[Tensor, Tensor]:
-        weight, bias = fold(*args)
-        return weight * next(scales), bias
-
-    monkeypatch.setattr(fusion, "_fold_batch_norm", fold_wrongly)
-
-
-@fuses
-@pytest.mark.usefixtures("folded_wrongly")
-@pytest.mark.parametrize("dtype", PRECISIONS)
-def test_a_fusion_that_is_a_few_percent_wrong_is_not_used(dtype: torch.dtype) -> None:
-    network = frozen(Residual())
-    assert traced(network, ["fc"], dtype) is None
-    assert traced(network, ["fc"], dtype) is not None  # folded rightly
-
-
-@fuses
-@in_bfloat16
-@pytest.mark.usefixtures("folded_wrongly")
-def test_nor_one_that_is_wrong_in_bfloat16_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bottleneck.backbones.tracing.traced._fuses_rightly", lambda *_: True)
-    network = frozen(nn.Sequential(conv(3, bias=False), norm()))
-    network.load_state_dict({"1.running_mean": torch.zeros(6), "1.bias": torch.zeros(6)}, False)
-    assert traced(network, ["1"], torch.bfloat16, relu=False, pool="none") is None
-    assert traced(network, ["1"], torch.bfloat16, relu=False, pool="none") is not None
-
-
-@in_bfloat16
-def test_rounding_that_the_network_itself_amplifies_is_allowed() -> None:
-    def wiring(m: Any, x: Tensor) -> Any:
-        return m.end(m.conv(x) + 16 - 16)
-
-    network = frozen(Wired(wiring, conv=conv(3), end=conv(bias=False)))
-    graph = traced(network, ["end"], torch.bfloat16, pool="none")
-    assert graph
-    batch = images()
-    expected = truth(network, ["end"], batch, relu=True, pool="none")["end"]
-    off = run(graph, batch, torch.bfloat16)["end"] - expected
-    assert 0.02 < float(off.norm() / expected.norm()) < 0.1
 
 
 def test_a_layer_that_is_never_computed_is_not_traced_or_an_error() -> None:

@@ -53,9 +53,14 @@ def test_pool_and_dtype_decide_the_code_and_its_bytes(
 def test_the_table_has_the_rows_of_the_json(run: Run) -> None:
     lines = run("layers", PLAIN, "--crop", 32).stdout.splitlines()
     rows = _by_name(run("layers", PLAIN, "--crop", 32, "--json").stdout)
-    assert lines[0].split() == ["layer", "shape", "code", "bytes/image", "work"]
-    assert [line.split()[0] for line in lines[1:]] == list(rows)
-    assert lines[-1].split() == ["fc", "4", "4", "8", "B", "100.0%"]
+    assert lines[0].split() == ["layer", "shape", "code", "bytes/image", "work", "cut"]
+    assert [line.split()[0] for line in lines[1:-1]] == list(rows)
+    assert [name for name, row in rows.items() if row["cut"]] == [
+        line.split()[0] for line in lines if line.endswith("yes")
+    ]
+    assert lines[-2].split() == ["fc", "4", "4", "8", "B", "100.0%"]
+    assert lines[-3].split()[-1] == "yes"
+    assert lines[-1].startswith("cut: ")
 
 
 def test_a_module_that_is_called_again_has_a_name_for_each_call(run: Run) -> None:

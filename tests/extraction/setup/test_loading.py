@@ -3,15 +3,17 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.data.images import open_images
 from bottleneck.errors import BackboneError, SpecMismatchError, UntrustedCodeError
 from bottleneck.extraction.running.encoder import Encoder
-from bottleneck.extraction.setup.loading import load_encoder, make_spec
+from bottleneck.extraction.setup.loading import load_network, make_encoder, make_spec
 from bottleneck.spec import ModelReference, Spec
 from tests.helpers.networks import PLAIN, SMALL
+from tests.helpers.photographs import as_torchvision
 
 MESSAGES: dict[str, Any] = {"owner": "the head", "next_step": "train another"}
 
@@ -31,16 +33,15 @@ def test_the_network_of_a_spec_is_loaded_with_all_that_the_spec_says(photos: Pat
     spec = spec_of(PLAIN)
     layers = backbone.select_layers(["layer2"])
     expected = codes(Encoder(backbone, layers, spec, [torch.device("cpu")]), photos)
-    encoder = load_encoder(
-        spec, backbone.reference, ["layer2"], model=PLAIN, device="cpu", **MESSAGES
-    )
+    network = load_network(spec, backbone.reference, model=PLAIN, **MESSAGES)
+    encoder = make_encoder(network, spec, ["layer2"], device="cpu")
     torch.testing.assert_close(codes(encoder, photos), expected)
 
 
 def test_another_network_is_refused_by_name() -> None:
     other = nn.Sequential(nn.Conv2d(3, 8, 3))
     with pytest.raises(SpecMismatchError, match=r"in the head and module:Seq.*: train another"):
-        load_encoder(spec_of(PLAIN), ModelReference(PLAIN, "none"), ["0"], model=other, **MESSAGES)
+        load_network(spec_of(PLAIN), ModelReference(PLAIN, "none"), model=other, **MESSAGES)
 
 
 def test_code_that_was_never_given_is_not_run(tmp_path: Path) -> None:
@@ -48,7 +49,7 @@ def test_code_that_was_never_given_is_not_run(tmp_path: Path) -> None:
     file.write_text("raise SystemExit('it ran')\n")
     reference = ModelReference(f"{file}:build", "none")
     with pytest.raises(UntrustedCodeError):
-        load_encoder(spec_of(PLAIN), reference, ["layer2"], **MESSAGES)
+        load_network(spec_of(PLAIN), reference, **MESSAGES)
 
 
 def test_a_network_that_was_given_as_an_object_must_be_given_again(photos: Path) -> None:
@@ -57,6 +58,18 @@ def test_a_network_that_was_given_as_an_object_must_be_given_again(photos: Path)
     network.add_module("layer2", nn.Conv2d(3, 8, 3))
     spec, reference = spec_of(network), ModelReference("module:Sequential", "DEFAULT")
     with pytest.raises(BackboneError, match="given as an object"):
-        load_encoder(spec, reference, ["layer2"], device="cpu", **MESSAGES)
-    encoder = load_encoder(spec, reference, ["layer2"], model=network, device="cpu", **MESSAGES)
+        load_network(spec, reference, **MESSAGES)
+    again = load_network(spec, reference, model=network, **MESSAGES)
+    encoder = make_encoder(again, spec, ["layer2"], device="cpu")
     assert codes(encoder, photos).shape == (2, 8)
+
+
+def test_the_codes_of_the_input_are_the_normalised_images(photos: Path) -> None:
+    backbone = load_backbone(PLAIN, transform=SMALL)
+    spec = make_spec(backbone, precision="float32", relu=False, pool="none")
+    encoder = make_encoder(backbone, spec, [""], device="cpu")
+    source = open_images(photos)
+    (batch,) = encoder.encode(source, [[0, 1]])
+    with Image.open(photos / source.table.path[1]) as image:
+        pixels = as_torchvision(image.convert("RGB"), resize=32, crop=32)
+    torch.testing.assert_close(torch.from_numpy(batch.codes[""][1]), pixels)

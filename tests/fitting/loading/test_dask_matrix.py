@@ -25,6 +25,7 @@ from bottleneck.fitting.selection import cross_validation
 from bottleneck.linear import training
 from bottleneck.linear.classifiers import fit_path
 from bottleneck.linear.matrix import ArrayMatrix
+from bottleneck.linear.path import Solution
 from bottleneck.linear.scaling import SCALINGS, fit_scaler
 from bottleneck.linear.training import ClassifierOptions
 from bottleneck.runtime import dask_executor
@@ -52,21 +53,19 @@ def client(cluster: Cluster) -> Iterator[Any]:
 
 @pytest.fixture(autouse=True)
 def few_values_of_c(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the default search short: each C takes many messages to the workers."""
+    """Make the default search short: each C takes many messages to the workers.
+
+    It is exact too: Newton steps here and L-BFGS there end at different points within a gap, and a
+    row that is on a boundary may then fall to either side of it.
+    """
     monkeypatch.setattr(cross_validation, "C_GRID", (1e-3, 1e-1, 1e1))
     monkeypatch.setattr(cross_validation, "_REFINEMENTS", ((0.5, 2.0),))
-
-
-@pytest.fixture
-def exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Train to the minimisers, which are the same however they are found.
-
-    Codes in memory take Newton steps, and those of workers L-BFGS: within the usual tolerances
-    each ends at another point, and rows on a boundary fall to either side of it.
-    """
-    monkeypatch.setattr(cross_validation, "SEARCH_TOL", 1e-8)
-    monkeypatch.setattr(cross_validation, "_CALIBRATION_TOL", 1e-8)
-    monkeypatch.setattr(training, "_FINAL_TOL", 1e-8)
+    for module, name in (
+        (cross_validation, "SEARCH_TOL"),
+        (cross_validation, "_CALIBRATION_TOL"),
+        (training, "_FINAL_TOL"),
+    ):
+        monkeypatch.setattr(module, name, 1e-8)
 
 
 def connected(cluster: Cluster) -> Any:
@@ -164,7 +163,7 @@ def views(made: Path) -> Path:
 
 
 def assert_same(found: FitResult, expected: FitResult) -> None:
-    """The same choice, scores and coefficients."""
+    """The same choice and scores, and coefficients as near as the solver's tolerance has them."""
     assert found.head.scaler.name == expected.head.scaler.name
     assert (found.c, found.converged) == (expected.c, expected.converged) == (found.c, True)
     assert found.search is not None
@@ -172,23 +171,25 @@ def assert_same(found: FitResult, expected: FitResult) -> None:
     for one, other in zip(found.search.candidates, expected.search.candidates, strict=True):
         assert (one.scaling, one.c) == (other.scaling, other.c)
         assert one.scores == pytest.approx(other.scores, abs=1e-12)
-    assert_same_coefficients(found.solution.coef, expected.solution.coef)
+    apart = np.linalg.norm(found.solution.coef - expected.solution.coef)
+    assert apart <= sum(from_the_minimiser(each.solution) for each in (found, expected))
     assert (found.heldout is None) == (expected.heldout is None)
     if found.heldout is not None and expected.heldout is not None:
         measure = expected.search.metric
         assert found.heldout.metric(measure) == pytest.approx(expected.heldout.metric(measure))
         assert found.heldout.plain == pytest.approx(expected.heldout.plain)
-    assert found.ece == (None if expected.ece is None else pytest.approx(expected.ece, abs=1e-4))
+    assert found.ece == (None if expected.ece is None else pytest.approx(expected.ece, abs=1e-3))
 
 
-def assert_same_coefficients(found: NDArray[np.float64], expected: NDArray[np.float64]) -> None:
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+def from_the_minimiser(solution: Solution) -> float:
+    """‖w − w*‖ at most, of an objective that is within its gap: ½‖w − w*‖² ≤ gap · objective."""
+    gap = np.maximum(solution.gap, 1e-6)  # objectives are rounded
+    return float(np.sqrt(2 * (gap * solution.objective).sum()))
 
 
 # The same as on one machine
 
 
-@pytest.mark.usefixtures("exact")
 @pytest.mark.parametrize(
     ("name", "method", "options"),
     [
@@ -239,7 +240,6 @@ def test_nearer_the_minimum_coefficients_are_nearer(clf: str, photos: Path, clie
         np.testing.assert_allclose(found.intercept, expected.intercept, atol=1e-5)
 
 
-@pytest.mark.usefixtures("exact")
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
 def test_fewer_rows_than_features_are_brought_here(clf: str, made: Path, client: Any) -> None:
     X, y = clouds(40, 60, 3)
@@ -451,7 +451,6 @@ def test_a_device_is_refused_where_workers_have_the_codes(two: Path) -> None:
 # The command
 
 
-@pytest.mark.usefixtures("exact")
 def test_the_command_trains_the_same_head(
     photos: Path, cluster: Cluster, client: Any, tmp_path: Path, run: Run
 ) -> None:
@@ -462,7 +461,8 @@ def test_the_command_trains_the_same_head(
         head = tmp_path / name
         assert run(*options, *more, "-o", str(head)).exit_code == 0
         heads.append(Head.load(head))
-    assert_same_coefficients(heads[1].coef, heads[0].coef)
+    size = np.abs(heads[0].coef).max()
+    np.testing.assert_allclose(heads[1].coef, heads[0].coef, atol=1e-4 * size)
 
 
 @pytest.mark.parametrize("given", [["--backend", "dask"], ["--scheduler", "tcp://127.0.0.1:1"]])

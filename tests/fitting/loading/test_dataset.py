@@ -10,12 +10,9 @@ from bottleneck.cache.format.shard import open_shard
 from bottleneck.cache.store import open_cache
 from bottleneck.data.labels import UnknownLabels
 from bottleneck.errors import CacheError, LabelsError
-from bottleneck.fitting.loading.dataset import (
-    CodeDataset,
-    load_dataset,
-    require_rows,
-)
+from bottleneck.fitting.loading.dataset import CodeDataset, load_dataset
 from bottleneck.fitting.loading.features import Features
+from bottleneck.fitting.loading.labelled_rows import require_rows
 from bottleneck.fitting.loading.sharded_matrix import ShardedMatrix
 from bottleneck.linear.matrix import ArrayMatrix, CodeMatrix
 from tests.helpers.datasets import written_cache

@@ -21,7 +21,7 @@ from sklearn.model_selection import cross_val_predict
 from benchmarks.fitting import sklearn_solver as reference
 from bottleneck.errors import InvalidOptionError, LabelsError
 from bottleneck.fitting.options import SearchOptions
-from bottleneck.fitting.selection.cross_validation import C_GRID, CrossValidation, select_c
+from bottleneck.fitting.selection.cross_validation import C_GRID, CrossValidation
 from bottleneck.fitting.selection.fold_search import fold_bytes
 from bottleneck.fitting.selection.folds import make_folds
 from bottleneck.fitting.selection.search_result import SearchResult
@@ -42,9 +42,9 @@ def chosen(
     dataset: TrainingSet, options: ClassifierOptions | None = None, **search: Any
 ) -> SearchResult:
     defaults: dict[str, Any] = {"c": GRID}
-    return select_c(
+    return CrossValidation(
         dataset, options or ClassifierOptions("svm"), SearchOptions(**(defaults | search))
-    )
+    ).select()
 
 
 def scores_by_hand(
@@ -207,7 +207,7 @@ def scripted(
 ) -> SearchResult:
     method = Scripted("svm", wrong=wrong, targets=targets, folds=folds, stopped=stopped)
     search = SearchOptions(c=grid, cv=folds, scaling="none", **options)
-    return select_c(one_hot(targets), method, search)
+    return CrossValidation(one_hot(targets), method, search).select()
 
 
 @settings(deadline=None, max_examples=50)
@@ -476,7 +476,7 @@ def test_a_smaller_c_is_looked_for_with_the_best_preprocessing_alone(rule: str, 
         wrong_standardized=lambda c, fold: (other[c][fold], 0),
     )
     search = SearchOptions(c=list(best), cv=2, scaling="auto", rule=rule)
-    found = select_c(one_hot(targets), method, search)
+    found = CrossValidation(one_hot(targets), method, search).select()
     # One-hot rows have length 1, and so l2 is the same as none, and before it.
     assert (found.best.scaling, found.best.c) == ("l2", c)
     assert found.candidates[0].scores == (0.95, 0.975)
@@ -485,7 +485,7 @@ def test_a_smaller_c_is_looked_for_with_the_best_preprocessing_alone(rule: str, 
 def test_only_the_chosen_preprocessing_is_refined() -> None:
     targets = np.arange(40) % 2
     method = Scripted("svm", targets=targets)  # always right: nothing to choose by
-    found = select_c(one_hot(targets), method, SearchOptions(cv=2, scaling="auto"))
+    found = CrossValidation(one_hot(targets), method, SearchOptions(cv=2, scaling="auto")).select()
     assert found.best.scaling == "standardize"
     names = [candidate.scaling for candidate in found.candidates]
     grid = len(C_GRID)

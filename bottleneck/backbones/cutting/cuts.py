@@ -1,0 +1,130 @@
+"""Cuts: layers at which a network parts, so that all behind them is computed from them alone.
+
+A layer is a cut if every path from the images to the network's result passes it. Inside of a
+residual block none is: the block's input goes past it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import fx, nn
+
+from bottleneck.backbones.cutting.classifier import dropout_rate, find_classifier
+from bottleneck.backbones.cutting.layer_graph import LayerGraph, trace_layers
+from bottleneck.backbones.layers import Layer
+from bottleneck.errors import BackboneError
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Where a network can be cut.
+
+    Attributes
+    ----------
+    layers : tuple of str
+        The cuts in order of the forward pass. The last ones are of the same value as `output`.
+    output : str
+        The penultimate layer: the last cut before the network's own classifier, dropout aside;
+        where it has no classifier, its last layer.
+    dropout : float
+        The rate of the network's own dropout between `output` and its classifier.
+    """
+
+    layers: tuple[str, ...]
+    output: str
+    dropout: float
+
+
+def list_cuts(network: nn.Module, layers: Sequence[Layer], size: int) -> Cuts:
+    """List the cuts of a network.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Frozen; on any device, including ``"meta"``, where nothing is computed.
+    layers : sequence of Layer
+        Of that network, in the order of computation.
+    size : int
+        Height and width of the input in pixels.
+
+    Raises
+    ------
+    BackboneError
+        The network cannot be cut; the message says why.
+
+    Examples
+    --------
+    >>> from bottleneck.backbones.layers import list_layers
+    >>> network = nn.Sequential(
+    ...     nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Dropout(0.2), nn.Linear(288, 5)
+    ... ).eval()
+    >>> list_cuts(network, list_layers(network, size=8), 8)
+    Cuts(layers=('0', '1', '2'), output='2', dropout=0.2)
+    """
+    return find_cuts(trace_layers(network, layers, size), layers, network)
+
+
+def find_cuts(graph: LayerGraph, layers: Sequence[Layer], network: nn.Module) -> Cuts:
+    """Find the cuts of a network in its graph, as `list_cuts` does.
+
+    Parameters
+    ----------
+    graph : LayerGraph
+    layers : sequence of Layer
+        In the order of computation.
+    network : nn.Module
+        Whose graph and layers these are.
+
+    Raises
+    ------
+    BackboneError
+        No layer is a cut.
+    """
+    traced = [layer for layer in layers if layer.name in graph.values]
+    if not traced:
+        raise BackboneError("the network cannot be cut: none of its layers is traced")
+    classifier = find_classifier(graph, network)
+    end = classifier.result if classifier else graph.values[traced[-1].name]
+    cuts = cut_nodes(graph, end)
+    passed = [layer for layer in traced if graph.values[layer.name] in cuts]
+    if classifier:
+        passed = [layer for layer in passed if graph.values[layer.name] in classifier.before]
+    outputs = [layer for layer in passed if dropout_rate(graph, graph.values[layer.name]) is None]
+    if not outputs:
+        raise BackboneError(
+            "the network cannot be cut: none of its layers is on every path to its result"
+        )
+    value = graph.values[outputs[-1].name]
+    last = graph.order[value]
+    names = tuple(layer.name for layer in passed if graph.order[graph.values[layer.name]] <= last)
+    same = [layer for layer in outputs if graph.values[layer.name] is value]
+    rate = 0.0
+    if classifier:
+        between = (node for node in classifier.before if graph.order[node] > last)
+        rate = max((dropout_rate(graph, node) or 0.0 for node in between), default=0.0)
+    return Cuts(names, _outermost_block(same, network).name, rate)
+
+
+def _outermost_block(layers: list[Layer], network: nn.Module) -> Layer:
+    """Return the last of some layers of one value that is no mere sequence, which ends with it."""
+    kinds = {layer.name: type(network.get_submodule(layer.module)) for layer in layers}
+    blocks = [layer for layer in layers if kinds[layer.name] is not nn.Sequential]
+    return (blocks or layers)[-1]
+
+
+def cut_nodes(graph: LayerGraph, end: fx.Node) -> set[fx.Node]:
+    """Return the nodes that every path from the images to a node passes, that node among them.
+
+    One pass over the nodes in the order of computation: behind a cut, no value is alive but the
+    cut's own. Parameters, constants and the number of images are no paths.
+    """
+    path = [node for node in graph.ancestors(end) if node in graph.dependent]
+    on_path = set(path)
+    found: set[fx.Node] = set()
+    last_read = 0
+    for node in path:
+        if last_read <= graph.order[node]:
+            found.add(node)
+        reads = [graph.order[user] for user in node.users if user in on_path]
+        last_read = max([last_read, *reads])
+    return found

@@ -1,0 +1,106 @@
+"""`bottleneck tune`."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bottleneck.cli.options import (
+    json_option,
+    overwrite_option,
+    preprocess_options,
+    take,
+    take_preprocess,
+)
+from bottleneck.cli.output import as_options, read_labels
+from bottleneck.cli.progress import tuning_progress
+from bottleneck.cli.tuning_options import tuning_options
+from bottleneck.cli.types import PATH
+
+
+@click.command()
+@click.argument("source", metavar="CACHE|IMAGES", type=PATH)
+@tuning_options
+@preprocess_options
+@click.option("-o", "--out", type=PATH, help="File of the result.  [tail-LAYER.safetensors]")
+@overwrite_option
+@json_option
+def tune(
+    source: Path,
+    layer: str | None,
+    labels: Path | None,
+    out: Path | None,
+    overwrite: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Train the layers behind a cached one, and say whether it pays.
+
+    The layers behind --layer start from their pretrained weights, with an output for your classes
+    that starts from the softmax head on their codes. They are trained on the cached maps: the
+    layers before are never run again. The cache must have them as they are: `extract --pool none`.
+    The layer must be one that every path through the network passes; `layers` marks them.
+
+    With IMAGES in place of a cache, and --model, the whole network is trained, and each epoch shows
+    other pictures of the images, as --augment says.
+
+    Learning rate and epochs are chosen on a fifth of the training images, which is kept back; then
+    all are trained on. The held-out split is used once, after that. The result is printed beside
+    the linear head on the same images, with a test of the difference, and one sentence says which
+    of the two to take. `predict` and `evaluate` take the file as they take a head.
+
+    A run that was killed goes on when it is started again: its state is kept beside the result
+    until that is written.
+
+    \b
+    Example:
+      bottleneck tune photos.cache --layer layer3
+      bottleneck tune photos.cache --layer layer3 --init mlp --hidden 512 --lr 0.0003 --epochs 15
+      bottleneck tune photos --model resnet50 --augment flip,crop,color -o network.safetensors
+      bottleneck predict tail-layer3.safetensors new/*.jpg
+    """
+    from bottleneck import TuneOptions, open_cache, open_images, summarize_images
+    from bottleneck import tune as run
+    from bottleneck.cache import is_cache
+    from bottleneck.finetuning import process_group, rank
+    from bottleneck.fitting import Features
+    from bottleneck.runtime import require_writable_output
+
+    transform = {
+        name: value for name, value in take_preprocess(options).items() if value is not None
+    }
+    if options["augmentations"] == ("none",):
+        options["augmentations"] = ()
+    chosen = take(TuneOptions, options)
+    if is_cache(source):
+        cache = open_cache(source)
+        layer = layer or (cache.layers[0] if len(cache.layers) == 1 else None)
+        opened: Any = cache
+        given: Any = None if labels is None else read_labels(cache, labels)
+    else:
+        opened, given = open_images(source), labels
+        click.echo(str(summarize_images(opened)), err=True)
+    out = out or Path(f"tail-{Features((layer or '',)).file_name}.safetensors")
+    require_writable_output(out, overwrite=overwrite)  # before the training, not after it
+    state = out.with_name(f"{out.name}.training")
+    with process_group(), tuning_progress() as on_progress:
+        result = run(
+            opened,
+            layer=layer,
+            options=chosen,
+            labels=given,
+            transform=transform or None,
+            resume=state,
+            on_progress=on_progress,
+            **options,
+        )
+        if rank():  # of several processes, the first one writes and prints
+            return
+    result.tail.save(out)
+    shutil.rmtree(state, ignore_errors=True)  # not before the result stands
+    if as_json:
+        click.echo(json.dumps(result.to_dict() | {"head": str(out)}))
+    else:
+        click.echo(as_options(result.format(f"saved {out} ({result.seconds:.1f} s)")))

@@ -1,0 +1,132 @@
+"""Options of tuning: what is trained, on which views, and how."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from bottleneck.cli.options import add_options, require_typed_code
+from bottleneck.cli.types import PATH, Names, Size, Views
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def tuning_options(command: F) -> F:
+    """Add the options of `tune` but those of the network and its images."""
+    return _material_options(_recipe_options(_machine_options(command)))
+
+
+def _material_options(command: F) -> F:
+    """Add what is trained on."""
+    options = [
+        click.option(
+            "--model",
+            callback=require_typed_code,
+            help="Of images: the network, as for extract. Of a cache: its new location, if it "
+            "moved. A file.py:factory is executed.",
+        ),
+        click.option(
+            "--weights",
+            help="Of images: as for extract.  [DEFAULT]  Of a cache: their new location.",
+        ),
+        click.option("--layer", help="Layer of the cache behind which to train.  [the only one]"),
+        click.option(
+            "--views",
+            type=Views(),
+            help="Views of each image, counted from the plain one: a number, or all. Images are "
+            "judged by their mean.  [of a cache: all; of images: 1]",
+        ),
+        click.option(
+            "--augment",
+            "augmentations",
+            type=Names(),
+            help="Of images: what each epoch's pictures may be: flip, crop, rotate by quarters, "
+            "color; or none.  [flip,crop]",
+        ),
+        click.option(
+            "--labels",
+            type=PATH,
+            help="CSV path,label[,split][,group] of labels that replace those in the cache.",
+        ),
+    ]
+    return add_options(options, command)
+
+
+def _recipe_options(command: F) -> F:
+    """Add how it is trained."""
+    options = [
+        click.option(
+            "--init",
+            type=click.Choice(["head", "fresh", "mlp"]),
+            default="head",
+            show_default=True,
+            help="Start of the output: the softmax head on the pretrained codes, zeros, or a new "
+            "hidden layer and output.",
+        ),
+        click.option(
+            "--hidden", type=int, default=512, show_default=True, help="Units of --init mlp."
+        ),
+        click.option(
+            "--lr", type=float, help="Learning rate of pretrained weights.  [chosen from three]"
+        ),
+        click.option("--epochs", type=int, default=30, show_default=True, help="Epochs, at most."),
+        click.option(
+            "--patience",
+            type=int,
+            default=8,
+            show_default=True,
+            help="Epochs without a better one after which a trial stops.",
+        ),
+        click.option(
+            "--batch-size", type=int, default=32, show_default=True, help="Images of a step."
+        ),
+        click.option(
+            "--optimizer",
+            type=click.Choice(["adamw", "sgd"]),
+            default="adamw",
+            show_default=True,
+            help="AdamW, or SGD with momentum 0.9.",
+        ),
+        click.option("--weight-decay", type=float, help="Weight decay.  [0.05; 0.0005 for sgd]"),
+        click.option(
+            "--batch-norm",
+            type=click.Choice(["keep", "train"]),
+            default="keep",
+            show_default=True,
+            help="Statistics of batch norm: those of the pretrained network, or of the batches.",
+        ),
+        click.option(
+            "--class-weight",
+            type=click.Choice(["balanced"]),
+            help="Weight examples so that classes count the same.",
+        ),
+        click.option(
+            "--seed", type=int, default=0, show_default=True, help="Decides all that is random."
+        ),
+    ]
+    return add_options(options, command)
+
+
+def _machine_options(command: F) -> F:
+    """Add by what it is trained."""
+    options = [
+        click.option(
+            "--precision",
+            type=click.Choice(["float32", "bfloat16"]),
+            default="float32",
+            show_default=True,
+            help="Of products and convolutions while training.",
+        ),
+        click.option(
+            "--device",
+            default="auto",
+            show_default=True,
+            help="Device: auto, cpu, cuda or cuda:N.",
+        ),
+        click.option(
+            "--memory",
+            type=Size(),
+            help="Memory for maps, such as 8G; others are read as needed.  [half of what is free]",
+        ),
+    ]
+    return add_options(options, command)

@@ -1,0 +1,134 @@
+"""Batches of images: read, decoded and augmented while the network trains on those before."""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bottleneck.data import ImageSource, decode_image, make_view, pixel_limit
+from bottleneck.errors import ImageError
+from bottleneck.finetuning.batches import Batch, batch_bounds
+from bottleneck.runtime import available_cpus, sha256
+from bottleneck.spec import InputTransform, ViewRecipe
+
+_BATCHES_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class ImageBatches:
+    """Images, as the network gets them: normalised, float32, channels last in memory.
+
+    Attributes
+    ----------
+    source : ImageSource
+    transform : InputTransform
+    views : int
+        Views of an image, by whose mean it is judged.
+    recipe : ViewRecipe or None
+        How views are made. Epoch e of a training shows view e of each image, so that no two epochs
+        show the same pictures. None: all epochs show the images themselves.
+
+    Examples
+    --------
+    >>> from bottleneck.data import open_images
+    >>> images = ImageBatches(open_images("data/digits"), InputTransform(32, 32))
+    >>> batch, index = next(images.ordered(np.arange(6), batch_size=4))
+    >>> batch.shape, index.tolist()
+    (torch.Size([3, 3, 32, 32]), [0, 1, 2])
+    """
+
+    source: ImageSource
+    transform: InputTransform
+    views: int = 1
+    recipe: ViewRecipe | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of an image."""
+        return (3, self.transform.crop, self.transform.crop)
+
+    def shuffled(
+        self, rows: NDArray[np.int64], *, seed: int, epoch: int, batch_size: int
+    ) -> Iterator[Batch]:
+        """Yield each image once: see `Batches`."""
+        order = np.random.default_rng((seed, epoch)).permutation(len(rows))
+        view = epoch if self.recipe else 0
+        return self._batches(rows, order, np.full(len(rows), view), batch_size)
+
+    def ordered(self, rows: NDArray[np.int64], *, batch_size: int) -> Iterator[Batch]:
+        """Yield each view of each image, in order: see `Batches`."""
+        order = np.repeat(np.arange(len(rows)), self.views)
+        return self._batches(rows, order, np.tile(np.arange(self.views), len(rows)), batch_size)
+
+    def _batches(
+        self,
+        rows: NDArray[np.int64],
+        order: NDArray[np.int64],
+        views: NDArray[np.int64],
+        batch_size: int,
+    ) -> Iterator[Batch]:
+        bounds = batch_bounds(len(order), batch_size)
+        ahead: deque[tuple[list[Future[Tensor]], NDArray[np.int64]]] = deque()
+        with pixel_limit(None), _decoders() as pool:
+            for start, end in pairwise(bounds):
+                index = order[start:end]
+                wanted = zip(rows[index].tolist(), views[start:end].tolist(), strict=True)
+                ahead.append(([pool.submit(self._load, row, view) for row, view in wanted], index))
+                if len(ahead) > _BATCHES_AHEAD:
+                    yield _join(*ahead.popleft())
+            while ahead:
+                yield _join(*ahead.popleft())
+
+    def _load(self, row: int, view: int) -> Tensor:
+        """Read, decode and normalise one image, shape (height, width, 3)."""
+        try:
+            data = self.source.read(row)
+            pixels = decode_image(data, self.transform.range)
+            made = make_view(
+                pixels,
+                self.transform,
+                view=view,
+                recipe=self.recipe,
+                image_sha256=sha256(data),
+            )
+        except ImageError as error:
+            raise ImageError(f"{self.source.path(row)}: {error}") from error
+        mean, std = torch.tensor(self.transform.mean), torch.tensor(self.transform.std)
+        return torch.from_numpy(made).float().div_(255).sub_(mean).div_(std)
+
+
+def find_unreadable(images: ImageBatches, rows: NDArray[np.int64]) -> dict[int, str]:
+    """Read and decode images, and return the rows of those that cannot be, with the reason.
+
+    Parameters
+    ----------
+    images : ImageBatches
+    rows : ndarray of int64, shape (n,)
+    """
+
+    def reason(row: int) -> str:
+        try:
+            images._load(row, 0)
+        except ImageError as error:
+            return str(error)
+        return ""
+
+    with pixel_limit(None), _decoders() as pool:
+        reasons = dict(zip(rows.tolist(), pool.map(reason, rows.tolist()), strict=True))
+    return {row: text for row, text in reasons.items() if text}
+
+
+def _decoders() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(
+        available_cpus(), "decode", initializer=torch.set_num_threads, initargs=(1,)
+    )
+
+
+def _join(images: list[Future[Tensor]], index: NDArray[np.int64]) -> Batch:
+    return torch.stack([image.result() for image in images]).permute(0, 3, 1, 2), index

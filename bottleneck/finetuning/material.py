@@ -1,0 +1,229 @@
+"""What is tuned, and on what: the maps of a cache, or the images themselves."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from bottleneck.backbones import Tail, load_backbone
+from bottleneck.cache import Cache
+from bottleneck.data import ImageSource, ImageTable
+from bottleneck.errors import CacheError, InvalidOptionError
+from bottleneck.extraction import choose_range, load_network, make_spec
+from bottleneck.finetuning.batches import Batches, Examples
+from bottleneck.finetuning.images import ImageBatches, find_unreadable
+from bottleneck.finetuning.maps import open_maps
+from bottleneck.fitting import (
+    INPUT,
+    Features,
+    LabelledRows,
+    LabelledSplits,
+    Views,
+    label_rows,
+    resolve_features,
+)
+from bottleneck.runtime import trust_code
+from bottleneck.spec import ModelReference, Spec, ViewRecipe
+
+
+@dataclass(frozen=True)
+class Material:
+    """The layers to train, and labelled images to train and to judge them on.
+
+    Attributes
+    ----------
+    tail : Tail
+        As pretrained.
+    features : Features
+        The boundary, or `INPUT`, and the views.
+    spec : Spec
+        Of the boundary's maps, or of images.
+    reference : ModelReference
+        Origin of the network.
+    labelled : LabelledSplits
+    batches : Batches
+        Of all these images.
+    rejected : dict of str to str
+        Labelled images that cannot be read, by path, and why.
+    """
+
+    tail: Tail
+    features: Features
+    spec: Spec
+    reference: ModelReference
+    labelled: LabelledSplits
+    batches: Batches
+    rejected: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def training(self) -> Examples:
+        """The images to train on."""
+        return self._examples(self.labelled.training)
+
+    @property
+    def heldout(self) -> Examples | None:
+        """The images to judge on; None without a held-out split."""
+        held = self.labelled.heldout
+        return None if held is None else self._examples(held)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of a `Classifier` that is trained on it, but its calibration and record."""
+        return {
+            "features": self.features,
+            "classes": self.labelled.names,
+            "multilabel": self.labelled.multilabel,
+            "spec": self.spec,
+            "reference": self.reference,
+        }
+
+    def _examples(self, rows: LabelledRows) -> Examples:
+        classes = len(self.labelled.names)
+        return Examples(self.batches, rows.row, rows.targets, classes, rows.groups)
+
+
+def cached_material(
+    cache: Cache,
+    images: ImageTable,
+    layer: str | None,
+    *,
+    views: Views,
+    model: str | nn.Module | None,
+    weights: str | None,
+    memory: int | None,
+) -> Material:
+    """Open the maps of a layer in a cache, and the layers behind it.
+
+    Parameters
+    ----------
+    cache : Cache
+    images : ImageTable
+        The cache's own table, or the same rows with other labels.
+    layer : str, optional
+        The boundary; needed where the cache has several layers.
+    views : int or "all"
+        Views of each image, counted from the plain one.
+    model : str or nn.Module, optional
+        The network, if its file has moved or it was given as an object; it must be the same.
+    weights : str, optional
+        The weights, if their file has moved; they must be the same.
+    memory : int, optional
+        Bytes for maps.
+
+    Raises
+    ------
+    UnknownNameError, InvalidOptionError
+        There is no such layer, or it is no cut of the network.
+    CacheError
+        What the cache has of the layer are not its maps, or not all of them.
+    LabelsError
+        The labels do not allow a classifier to be trained or scored.
+    """
+    features = resolve_features(cache, layer, views)
+    if len(features.layers) > 1:
+        raise InvalidOptionError("layer", layer, "one layer: training goes on behind it")
+    boundary = features.layers[0]
+    labelled = label_rows(images, features.valid_rows(cache))  # before a network is loaded
+    backbone = load_network(
+        cache.spec,
+        cache.reference,
+        model=model,
+        weights=weights,
+        owner=f"cache {cache.path}",
+        next_step="give the network that the cache was made with",
+    )
+    tail = backbone.tail(boundary)
+    _require_maps(cache, boundary, tail)
+    batches = open_maps(cache, features, _all_rows(labelled), memory=memory)
+    return Material(tail, features, cache.spec, cache.reference, labelled, batches)
+
+
+def image_material(
+    source: ImageSource,
+    model: str | nn.Module | None,
+    *,
+    weights: str,
+    transform: dict[str, Any] | None,
+    views: Views,
+    augmentations: Sequence[str] | None,
+    seed: int,
+) -> Material:
+    """Open images, and the whole network.
+
+    Parameters
+    ----------
+    source : ImageSource
+    model : str or nn.Module
+        See `bottleneck.backbones.load_backbone`. It must be given.
+    weights : str
+    transform : dict, optional
+        Fields of `InputTransform` that replace those of the weights.
+    views : int
+        Views of each image, counted from the plain one, by whose mean it is judged.
+    augmentations : sequence of str, optional
+        What each epoch's pictures of the images may be; none if it is empty.
+    seed : int
+        Of the views.
+
+    Raises
+    ------
+    InvalidOptionError
+        An option has a value that is not allowed.
+    BackboneError
+        The network cannot be built or followed.
+    LabelsError
+        The labels do not allow a classifier to be trained or scored.
+    """
+    if model is None:
+        raise InvalidOptionError("model", model, "given for images: the network to train")
+    if views == "all":
+        raise InvalidOptionError("views", views, "a number: images have as many as are asked for")
+    table = source.table
+    labelled = label_rows(table, table.exists)  # before a network is loaded
+    recipe = ViewRecipe(seed=seed) if augmentations is None else None
+    if augmentations:
+        recipe = ViewRecipe(tuple(augmentations), seed)
+    features = Features((INPUT,), recipe=recipe).with_views(views)
+    trust_code(model)
+    backbone = load_backbone(model, weights, transform=choose_range(transform, source, None))
+    batches = ImageBatches(source, backbone.transform, views, recipe)
+    reasons = find_unreadable(batches, _all_rows(labelled))
+    if reasons:
+        usable = table.exists.copy()
+        usable[list(reasons)] = False
+        labelled = label_rows(table, usable)
+    return Material(
+        tail=backbone.tail(None),
+        features=features,
+        spec=make_spec(backbone, precision="float32", relu=False, pool="none"),
+        reference=backbone.reference,
+        labelled=labelled,
+        batches=batches,
+        rejected={table.path[row]: reason for row, reason in reasons.items()},
+    )
+
+
+def _all_rows(labelled: LabelledSplits) -> NDArray[np.int64]:
+    parts = [labelled.training, *([labelled.heldout] if labelled.heldout else [])]
+    return np.unique(np.concatenate([part.row for part in parts]))
+
+
+def _require_maps(cache: Cache, layer: str, tail: Tail) -> None:
+    """Refuse codes from which the layers behind cannot be computed."""
+    shape = next(iter(cache.finished_shards(layer).values())).shape[1:]
+    again = f"extract {layer!r} into another cache with"
+    if tuple(shape) != tail.in_shape:
+        raise CacheError(
+            f"{cache.path} has codes of {layer!r} pooled by {cache.spec.pool!r}, of shape "
+            f"{tuple(shape)}, and the layers behind it read its maps, of shape {tail.in_shape}: "
+            f"{again} `pool=none`"
+        )
+    if cache.spec.relu and not tail.non_negative:
+        raise CacheError(
+            f"{cache.path} lacks the values below 0 of {layer!r}, which the layers behind it read: "
+            f"{again} `relu=False`"
+        )

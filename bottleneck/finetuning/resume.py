@@ -1,0 +1,129 @@
+"""The state of a training after an epoch, in a file that is whole or absent."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from bottleneck.errors import TrainingError
+from bottleneck.finetuning.batches import Examples
+from bottleneck.finetuning.options import TuneOptions
+from bottleneck.finetuning.parallel import processes
+from bottleneck.runtime import atomic_write, sha256
+
+FORMAT = "bottleneck-training-1"
+_PLACES = ("device", "patience")  # options that do not change an epoch
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The file of one training: module, optimizer and curves after its last epoch.
+
+    Attributes
+    ----------
+    path : Path
+        Its name is the digest of everything that decides the training, so that no other training is
+        ever continued.
+    """
+
+    path: Path
+
+    @classmethod
+    def of(
+        cls,
+        folder: Path,
+        *,
+        module: nn.Module,
+        training: Examples,
+        kept_back: Examples | None,
+        options: TuneOptions,
+        lr: float,
+    ) -> Self:
+        """Return the checkpoint of a training that has not begun.
+
+        Parameters
+        ----------
+        folder : Path
+        module : nn.Module
+            As it starts.
+        training : Examples
+        kept_back : Examples or None
+        options : TuneOptions
+        lr : float
+        """
+        recipe = {name: value for name, value in asdict(options).items() if name not in _PLACES}
+        recipe |= {"lr": lr, "processes": processes()}
+        parts = [json.dumps(recipe, sort_keys=True).encode()]
+        for examples in [training, kept_back or training.take(training.rows[:0])]:
+            parts += [examples.rows.tobytes(), examples.targets.tobytes()]
+        parts += [_bytes(tensor) for tensor in module.state_dict().values()]
+        return cls(folder / f"{sha256(*parts)[:32]}.safetensors")
+
+    def save(
+        self, module: nn.Module, optimizer: Optimizer, curves: Sequence[dict[str, Any]]
+    ) -> None:
+        """Write the state after an epoch.
+
+        Raises
+        ------
+        OSError
+            The file could not be written.
+        """
+        tensors = {f"module.{name}": value for name, value in module.state_dict().items()}
+        for number, state in optimizer.state_dict()["state"].items():
+            for name, value in state.items():
+                if value is not None:
+                    tensors[f"optimizer.{number}.{name}"] = torch.as_tensor(value)
+        stored = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        with atomic_write(self.path) as temporary:
+            temporary.write_bytes(save(stored, {FORMAT: json.dumps(list(curves))}))
+
+    def load(self, module: nn.Module, optimizer: Optimizer) -> list[dict[str, Any]]:
+        """Bring a module and its optimizer to the state that was saved.
+
+        Returns
+        -------
+        list of dict
+            The curves; empty if there is no such file.
+
+        Raises
+        ------
+        TrainingError
+            The file is damaged.
+        """
+        if not self.path.exists():
+            return []
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                curves: list[dict[str, Any]] = json.loads(file.metadata()[FORMAT])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            module.load_state_dict(_under("module", tensors))
+            states: dict[int, dict[str, Tensor]] = {}
+            for name, value in _under("optimizer", tensors).items():
+                number, _, what = name.partition(".")
+                states.setdefault(int(number), {})[what] = value
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+        except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise TrainingError(
+                f"{self.path} is not the state of this training", hint="remove it to begin again"
+            ) from error
+        return curves
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with a prefix, without it."""
+    start = f"{prefix}."
+    return {
+        name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)
+    }
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()

@@ -1,0 +1,144 @@
+"""What a training starts from: the pretrained tail, and an output that is fitted or new."""
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bottleneck.backbones import Tail
+from bottleneck.finetuning.options import TuneOptions
+from bottleneck.linear import ClassifierOptions, TrainingSet, expand_binary, train
+
+SCALING = "standardize"
+
+
+class TunedModule(nn.Module):
+    """The layers after a cached one, with a new output in place of the network's classifier.
+
+    Parameters
+    ----------
+    tail : Tail
+        From maps to codes; it becomes part of this module.
+    classes : int
+        Number of classes or labels, k.
+    hidden : int
+        New units between the codes and the output; 0 for none.
+
+    Attributes
+    ----------
+    tail : Tail
+    dropout : nn.Dropout
+        Of the codes, at the rate of the network's own classifier.
+    output : nn.Module
+        From codes to logits.
+    centre : Tensor, shape (features,)
+        What dropout puts in place of a code's values: zeros, or for an output that is fitted their
+        means. Zeros are far from the codes that it was fitted to, and the first steps would be too.
+    """
+
+    centre: Tensor
+
+    def __init__(self, tail: Tail, *, classes: int, hidden: int = 0) -> None:
+        super().__init__()
+        self.tail = tail
+        self.dropout = nn.Dropout(tail.dropout)
+        last = nn.Linear(hidden or tail.features, classes)
+        first = [nn.Linear(tail.features, hidden), nn.ReLU()] if hidden else []
+        self.output = nn.Sequential(*first, last) if hidden else last
+        self.register_buffer("centre", torch.zeros(tail.features), persistent=False)
+
+    @property
+    def last(self) -> nn.Linear:
+        """The layer whose outputs are the logits."""
+        *_, last = (part for part in self.output.modules() if isinstance(part, nn.Linear))
+        return last
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return logits, shape (n, k), of maps, shape (n, C, H, W)."""
+        codes = self.tail(maps)
+        if self.training:
+            codes = self.centre + self.dropout(codes - self.centre)
+        logits: Tensor = self.output(codes)
+        return logits
+
+
+def start_module(
+    tail: Tail, codes: TrainingSet, options: TuneOptions, *, c: float = 1.0
+) -> TunedModule:
+    """Return a module to train: a copy of the tail, and an output fitted to these rows, or new.
+
+    Parameters
+    ----------
+    tail : Tail
+        The pretrained tail; it is not changed.
+    codes : TrainingSet
+        What it gives for the rows to train on, and for no others: `tail_codes`. An output that had
+        been fitted to rows that are kept back would look perfect on them.
+    options : TuneOptions
+    c : float
+        Weight of the softmax head's loss against its penalty.
+
+    Returns
+    -------
+    TunedModule
+        With ``init="head"``, its logits are the decision values of the softmax head.
+
+    Raises
+    ------
+    LabelsError
+        With several labels an image, all rows have the same ones.
+    """
+    hidden = options.hidden if options.init == "mlp" else 0
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        module = TunedModule(copy.deepcopy(tail), classes=codes.classes, hidden=hidden)
+    last = module.last
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.zero_()
+        if options.init == "head":
+            weight, bias, mean = fit_output(codes, c=c, class_weight=options.class_weight)
+            module.centre.copy_(torch.from_numpy(mean))
+            last.weight.copy_(torch.from_numpy(weight))
+            last.bias.copy_(torch.from_numpy(bias))
+    return module
+
+
+def fit_output(
+    codes: TrainingSet, *, c: float, class_weight: Any = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Fit a softmax head to codes, and return it as weights of the codes as they are.
+
+    Parameters
+    ----------
+    codes : TrainingSet
+    c : float
+        Weight of the loss against the penalty, above 0.
+    class_weight : None or "balanced"
+
+    Returns
+    -------
+    weight : ndarray of float64, shape (k, d)
+    bias : ndarray of float64, shape (k,)
+    mean : ndarray of float64, shape (d,)
+        Of the codes.
+
+    Examples
+    --------
+    >>> from bottleneck.linear import ArrayMatrix
+    >>> rows = np.array([[0.0, 1.0], [1.0, 0.0], [4.0, 5.0], [5.0, 4.0]])
+    >>> codes = TrainingSet(ArrayMatrix(rows), np.array([0, 0, 1, 1]), classes=2)
+    >>> weight, bias, mean = fit_output(codes, c=1.0)
+    >>> (rows @ weight.T + bias).argmax(axis=1).tolist()
+    [0, 0, 1, 1]
+    """
+    softmax = ClassifierOptions("softmax", class_weight=class_weight)
+    scaler, solution = train(codes, softmax, c=c, scaling=SCALING)
+    coef, intercept = solution.coef, solution.intercept
+    if codes.classes == 2 and not codes.multilabel:
+        coef, intercept = expand_binary("softmax", coef, intercept)
+    weight = coef / scaler.scale
+    return weight, intercept - weight @ scaler.mean, scaler.mean

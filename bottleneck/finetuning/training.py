@@ -1,0 +1,333 @@
+"""One training of a module: epochs of steps, the scores after each, and what became of it."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from bottleneck.finetuning.batches import Examples
+from bottleneck.finetuning.forward import autocast, logits, to_device
+from bottleneck.finetuning.losses import Loss, score
+from bottleneck.finetuning.options import FRESH, TuneOptions
+from bottleneck.finetuning.parallel import (
+    mean_over_processes,
+    of_first_process,
+    own_part,
+    rank,
+    share_gradients,
+)
+from bottleneck.finetuning.resume import Checkpoint
+from bottleneck.finetuning.schedule import rate_factor
+from bottleneck.finetuning.start import TunedModule
+from bottleneck.runtime import choose_device
+
+_LARGEST_NORM = 1.0  # of the gradient
+_DIVERGED = 10.0  # times the loss of guessing: from three times that much, some recover
+_MOMENTUM = 0.9
+
+
+@dataclass(frozen=True)
+class EpochScores:
+    """What an epoch of training achieved.
+
+    Attributes
+    ----------
+    epoch : int
+        Epochs that were trained before; 0 is the start, which is judged if it is a fitted head.
+    loss : float or None
+        Mean loss of the training images during the epoch; None at the start.
+    kept_back_loss, kept_back_score : float or None
+        Loss of the images that were kept back after the epoch, and their accuracy: balanced with
+        class weights, mean average precision with several labels an image. None without them.
+    """
+
+    epoch: int
+    loss: float | None = None
+    kept_back_loss: float | None = None
+    kept_back_score: float | None = None
+
+    @property
+    def goodness(self) -> tuple[float, float]:
+        """By which epochs are compared: the score, then the loss."""
+        if self.kept_back_score is None or self.kept_back_loss is None:
+            return (-math.inf, -math.inf)
+        return (self.kept_back_score, -self.kept_back_loss)
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A training that has ended.
+
+    Attributes
+    ----------
+    lr : float
+        Largest learning rate of pretrained weights.
+    curves : tuple of EpochScores
+    diverged : bool
+        Whether the loss became infinite, NaN, or far above that of guessing: then the module is of
+        no use.
+    seconds : float
+        Without the time before a restart.
+    """
+
+    lr: float
+    curves: tuple[EpochScores, ...]
+    diverged: bool
+    seconds: float
+
+    @property
+    def best(self) -> EpochScores:
+        """The epoch of the best score; of equal ones that of the lowest loss, then the first."""
+        return max(self.curves, key=lambda scores: scores.goodness)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "lr": self.lr,
+            "diverged": self.diverged,
+            "seconds": self.seconds,
+            "curves": [vars(scores) for scores in self.curves],
+        }
+
+
+@dataclass(frozen=True)
+class TrainingProgress:
+    """How far a training has come.
+
+    Attributes
+    ----------
+    lr : float
+    epoch : int
+        The epoch that is under way, from 1.
+    epochs : int
+        The last one that there may be.
+    done, images : int
+        Images of the epoch that were trained on, and all of them.
+    scores : EpochScores
+        Of the epoch before.
+    """
+
+    lr: float
+    epoch: int
+    epochs: int
+    done: int
+    images: int
+    scores: EpochScores
+
+
+OnProgress = Callable[[TrainingProgress], None]
+
+
+def train(
+    module: TunedModule,
+    training: Examples,
+    options: TuneOptions,
+    *,
+    lr: float,
+    epochs: int,
+    kept_back: Examples | None = None,
+    resume: Path | None = None,
+    on_progress: OnProgress | None = None,
+) -> TrainingRun:
+    """Train a module in place.
+
+    Parameters
+    ----------
+    module : TunedModule
+        Where it starts.
+    training : Examples
+    options : TuneOptions
+        Its `epochs` are those of the learning rate's schedule.
+    lr : float
+        Largest learning rate of pretrained weights.
+    epochs : int
+        Epochs to train, at most those of the schedule; 0 leaves the module as it is.
+    kept_back : Examples, optional
+        Images that are judged after each epoch. Training stops when they have not got better for
+        `options.patience` epochs; the module is that of the last epoch.
+    resume : Path, optional
+        Folder where the state is kept after each epoch. If the folder has that of the same
+        training, it goes on from there: on a CPU to the same weights, bit by bit.
+    on_progress : callable, optional
+        Called after each step.
+
+    Returns
+    -------
+    TrainingRun
+
+    Examples
+    --------
+    >>> run = TrainingRun(1e-3, (EpochScores(0, None, 1.0, 0.5), EpochScores(1, 0.9, 0.8, 0.7)),
+    ...                   diverged=False, seconds=1.0)
+    >>> run.best.epoch
+    1
+    """
+    begun = time.monotonic()
+    loop = _Loop(module, training, options, lr)
+    checkpoint = None
+    curves: list[EpochScores] = []
+    if resume is not None:
+        checkpoint = Checkpoint.of(
+            resume,
+            module=module,
+            training=training,
+            kept_back=kept_back,
+            options=options,
+            lr=lr,
+        )
+        curves = [EpochScores(**scores) for scores in checkpoint.load(module, loop.optimizer)]
+    diverged = False
+    # A new output is no classifier yet: its start must not be the best epoch by chance.
+    judge_start = kept_back if options.init == "head" else None
+    curves = curves or [_judged(EpochScores(0), module, judge_start, options)]
+    while len(curves) <= epochs and not _has_stopped(curves, options.patience):
+        loss = loop.run_epoch(len(curves), epochs, curves[-1], on_progress)
+        scores = EpochScores(len(curves), loss)
+        diverged = not loss <= _DIVERGED * loop.loss.of_guessing
+        if diverged:
+            curves.append(scores)
+            break
+        curves.append(_judged(scores, module, kept_back, options))
+        if checkpoint is not None and rank() == 0:
+            checkpoint.save(module, loop.optimizer, [vars(scores) for scores in curves])
+    module.eval()
+    return TrainingRun(lr, tuple(curves), diverged, time.monotonic() - begun)
+
+
+class _Loop:
+    """A module that is trained: its optimizer, and the steps of an epoch."""
+
+    def __init__(
+        self, module: TunedModule, training: Examples, options: TuneOptions, lr: float
+    ) -> None:
+        self.device = choose_device(options.device)
+        self._module, self._training, self._options = module.to(self.device), training, options
+        self._lr, self._network = lr, share_gradients(module)
+        self.loss = Loss(training, options.class_weight, self.device)
+        self.optimizer = make_optimizer(module, options, lr)
+        self._largest = [group["lr"] for group in self.optimizer.param_groups]
+
+    def run_epoch(
+        self, epoch: int, epochs: int, before: EpochScores, on_progress: OnProgress | None
+    ) -> float:
+        """Train for an epoch, counted from 1, and return the mean loss of its images."""
+        options, rows = self._options, self._training.rows
+        part = own_part(len(rows), seed=options.seed, epoch=epoch - 1)
+        images, total, done = len(part), torch.zeros((), device=self.device), 0
+        set_training(self._module, options.batch_norm)
+        cuda = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=cuda):
+            # Dropout depends on seed and epoch alone, so that a training can be continued.
+            torch.manual_seed(_epoch_seed(options.seed, epoch))
+            for maps, index in self._training.batches.shuffled(
+                rows[part],
+                seed=options.seed,
+                epoch=epoch - 1,
+                batch_size=options.batch_size,
+            ):
+                self._set_rates((epoch - 1 + done / images) / options.epochs)
+                total += len(index) * self._step(maps, part[index])
+                done += len(index)
+                if on_progress is not None:
+                    on_progress(TrainingProgress(self._lr, epoch, epochs, done, images, before))
+        assert done == images, f"{done} of {images} images in an epoch"
+        return mean_over_processes(total / images)
+
+    def _set_rates(self, done: float) -> None:
+        for group, largest in zip(self.optimizer.param_groups, self._largest, strict=True):
+            group["lr"] = largest * rate_factor(done)
+
+    def _step(self, maps: Tensor, index: NDArray[np.int64]) -> Tensor:
+        self.optimizer.zero_grad(set_to_none=True)
+        with autocast(self.device, self._options.precision):
+            values = self._network(to_device(maps, self.device, self._options.precision))
+        loss = self.loss(values.float(), index)
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(self._module.parameters(), _LARGEST_NORM)
+        self.optimizer.step()
+        return loss.detach()
+
+
+def make_optimizer(module: TunedModule, options: TuneOptions, lr: float) -> torch.optim.Optimizer:
+    """Return an optimizer: new weights have ten times the rate, biases and norms no decay.
+
+    Parameters
+    ----------
+    module : TunedModule
+    options : TuneOptions
+    lr : float
+        Largest learning rate of pretrained weights.
+    """
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        is_new = options.init != "head" and name.startswith("output.")
+        groups.setdefault((is_new, parameter.ndim > 1), []).append(parameter)
+    parameters = [
+        {
+            "params": some,
+            "lr": lr * FRESH if is_new else lr,
+            "weight_decay": options.decay if decays else 0.0,
+        }
+        for (is_new, decays), some in groups.items()
+    ]
+    if options.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=lr, momentum=_MOMENTUM)
+    return torch.optim.AdamW(parameters, lr=lr)
+
+
+def set_training(module: nn.Module, batch_norm: str) -> None:
+    """Bring a module into training mode, but its norms only where they are to learn statistics.
+
+    Parameters
+    ----------
+    module : nn.Module
+    batch_norm : str
+        ``"keep"`` or ``"train"``.
+    """
+    module.train()
+    if batch_norm == "keep":
+        for part in module.modules():
+            if isinstance(part, _NormBase):
+                part.eval()
+
+
+def _judged(
+    scores: EpochScores,
+    module: TunedModule,
+    kept_back: Examples | None,
+    options: TuneOptions,
+) -> EpochScores:
+    """Return the scores of an epoch with those of the images that were kept back."""
+    if kept_back is None:
+        return scores
+    values = of_first_process(logits(module, kept_back, options))
+    loss = Loss(kept_back, options.class_weight, torch.device("cpu"))
+    mean = float(loss(torch.from_numpy(values), np.arange(len(kept_back))))
+    good = score(values, kept_back, options.class_weight) if np.isfinite(values).all() else 0.0
+    return replace(scores, kept_back_loss=mean, kept_back_score=good)
+
+
+def _has_stopped(curves: list[EpochScores], patience: int) -> bool:
+    """Return whether no epoch since the best one was better; the start is none of them.
+
+    A head that was fitted to the first codes is often worse for some epochs, while these change.
+    """
+    trained = curves[1:]
+    if not trained or trained[-1].kept_back_score is None:
+        return False
+    best = max(trained, key=lambda scores: scores.goodness)
+    return trained[-1].epoch - best.epoch >= patience
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])

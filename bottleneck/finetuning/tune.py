@@ -1,0 +1,281 @@
+"""Tune: train the layers behind a cached one, or a whole network, and say whether it pays."""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from bottleneck.cache import Cache, CacheLike, is_cache, open_cache
+from bottleneck.data import ImageSource, open_images
+from bottleneck.errors import InvalidOptionError, TrainingError
+from bottleneck.finetuning.batches import Examples
+from bottleneck.finetuning.choice import choose_recipe
+from bottleneck.finetuning.forward import tail_codes
+from bottleneck.finetuning.material import Material, cached_material, image_material
+from bottleneck.finetuning.options import TuneOptions
+from bottleneck.finetuning.parallel import process_group
+from bottleneck.finetuning.start import start_module
+from bottleneck.finetuning.training import OnProgress, train
+from bottleneck.finetuning.tune_result import TuneResult
+from bottleneck.finetuning.tuned import TunedTail
+from bottleneck.fitting import (
+    ClassifierOptions,
+    CodeDataset,
+    Features,
+    FitResult,
+    LabelSource,
+    PairedComparison,
+    Score,
+    SearchOptions,
+    Views,
+    compare_pairs,
+    fit_dataset,
+    image_values,
+    labelled_images,
+    predicted_right,
+    score_values,
+)
+from bottleneck.linear import TrainingSet
+
+
+def tune(
+    source: CacheLike | ImageSource,
+    *,
+    layer: str | None = None,
+    options: TuneOptions = TuneOptions(),
+    views: Views | None = None,
+    labels: LabelSource | None = None,
+    memory: int | None = None,
+    model: str | nn.Module | None = None,
+    weights: str | None = None,
+    transform: dict[str, Any] | None = None,
+    augmentations: Sequence[str] | None = None,
+    resume: str | os.PathLike[str] | None = None,
+    on_progress: OnProgress | None = None,
+) -> TuneResult:
+    """Train the layers behind a cached one; or, from images, the whole network.
+
+    Processes that torchrun has started train together, and each returns the same.
+
+    The layers start from their pretrained weights, and the new output from the softmax head that
+    is fitted to their codes (`TuneOptions.init`). Learning rate and epochs are chosen on a part of
+    the training images that is kept back; then all training images are trained on. The held-out
+    split is used once, after that: for the result, and for the softmax head beside it.
+
+    Parameters
+    ----------
+    source : cache or images
+        A cache (str, PathLike, Cache or object with a ``cache``) with the maps of a layer, as
+        ``pool="none"`` keeps them; or images with labels, as `bottleneck.extract` takes them.
+    layer : str, optional
+        For a cache: the layer behind which the network is trained. Every path through the network
+        must pass it. Needed where the cache has several layers.
+    options : TuneOptions
+        How it is trained.
+    views : int or "all", optional
+        Views of each image, counted from the plain one. Of a cache, an epoch shows one of them, the
+        next epoch the next one; all of the cache by default. Images are augmented anew in each
+        epoch. In either case an image is judged by the mean of this many; of images 1 by default.
+    labels : str, PathLike or LabelledImages, optional
+        For a cache: CSV with the columns ``path,label[,split][,group]`` that replaces its labels.
+    memory : int, optional
+        For a cache: bytes for its maps; half of the free memory by default. Maps that do not fit
+        are read through a shuffle buffer.
+    model : str or nn.Module, optional
+        For a cache: the network, if its file has moved or it was given as an object. For images:
+        the network, which must be given; see `bottleneck.extract`.
+    weights : str, optional
+        For a cache: the weights, if their file has moved. For images: see `bottleneck.extract`.
+    transform : dict, optional
+        For images: fields of `InputTransform` that replace those of the weights.
+    augmentations : sequence of str, optional
+        For images: what each epoch's pictures may be, ``("flip", "crop")`` by default; none if it
+        is empty. See `bottleneck.ViewRecipe`.
+    resume : str or PathLike, optional
+        A folder where the state of the training is kept after each epoch. The same call goes on
+        from there. It is not removed.
+    on_progress : callable, optional
+        Called with a `TrainingProgress` after each step.
+
+    Returns
+    -------
+    TuneResult
+
+    Raises
+    ------
+    TrainingError
+        The training diverged: there is no result.
+    CacheError
+        What the cache has of the layer are not its maps, or not all of them.
+    InvalidOptionError, UnknownNameError
+        An option is not allowed, or the network does not part at the layer.
+    LabelsError
+        The labels do not allow a classifier to be trained or scored.
+    SpecMismatchError, UntrustedCodeError
+        The network is not that of the cache, or is code that the user has never given.
+
+    Examples
+    --------
+    >>> import bottleneck as bn  # doctest: +SKIP
+    >>> bn.extract(
+    ...     "photos", "maps.cache", model="squeezenet1_1", layers=["features.11"], pool="none"
+    ... )  # doctest: +SKIP
+    >>> result = bn.tune("maps.cache", layer="features.11")  # doctest: +SKIP
+    >>> result.score, result.verdict  # doctest: +SKIP
+    (0.879, 'take the tuned tail: it is better by 5.1 points, which is more than chance')
+    >>> result.tail.save("tail.safetensors")  # doctest: +SKIP
+    """
+    start, summary = time.monotonic(), None
+    if _is_cache(source):
+        _refuse(
+            "it is for images, not for a cache", transform=transform, augmentations=augmentations
+        )
+        cache = open_cache(cast(CacheLike, source))
+        images = labelled_images(cache, labels)
+        summary = images.summary
+        material = cached_material(
+            cache,
+            images.table,
+            layer,
+            views=views or "all",
+            model=model,
+            weights=weights,
+            memory=memory,
+        )
+    else:
+        _refuse("it is for a cache, not for images", layer=layer, labels=labels, memory=memory)
+        material = image_material(
+            open_images(cast(ImageSource, source)),
+            model,
+            weights=weights or "DEFAULT",
+            transform=transform,
+            views=views or 1,
+            augmentations=augmentations,
+            seed=options.seed,
+        )
+    folder = None if resume is None else Path(resume)
+    with process_group():
+        result = _tune(material, options, resume=folder, on_progress=on_progress)
+    return replace(result, labels=summary).with_seconds(time.monotonic() - start)
+
+
+def _refuse(reason: str, **given: Any) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise InvalidOptionError(name, value, "left out", reason)
+
+
+def _is_cache(source: Any) -> bool:
+    if isinstance(source, (str, os.PathLike)):
+        return is_cache(Path(source))
+    return isinstance(source, Cache) or hasattr(source, "cache")
+
+
+def _tune(
+    material: Material,
+    options: TuneOptions,
+    *,
+    resume: Path | None,
+    on_progress: OnProgress | None,
+) -> TuneResult:
+    training, heldout, tail = material.training, material.heldout, material.tail
+    codes = tail_codes(tail, training, options)
+    held_codes = tail_codes(tail, heldout, options) if heldout else None
+    linear = _fit_linear(material, codes, held_codes, options)
+    choice = choose_recipe(
+        tail, training, codes, options, c=linear.c, resume=resume, on_progress=on_progress
+    )
+    module = start_module(tail, codes, options, c=linear.c)
+    run = train(
+        module,
+        training,
+        options,
+        lr=choice.lr,
+        epochs=choice.epochs,
+        resume=resume,
+        on_progress=on_progress,
+    )
+    if run.diverged:
+        raise TrainingError(
+            f"training diverged in epoch {len(run.curves) - 1} of {choice.epochs} at learning rate "
+            f"{choice.lr:.2g}, and there is no result: try a smaller `lr`"
+        )
+    tuned = TunedTail.of_module(module, options, training_record={}, **material.fields)
+    score, comparison = None, None
+    if heldout is not None and held_codes is not None:  # used once, after all has been chosen
+        values = _values_of_maps(tuned, heldout)
+        score = _score(tuned, values, material)
+        comparison = _compare(tuned, values[0], linear, held_codes)
+    return TuneResult(
+        tail=tuned,
+        heldout=score,
+        linear=linear,
+        comparison=comparison,
+        choice=choice,
+        run=run,
+        train=len(training),
+        seconds=0.0,
+        labels=None,
+        rejected=material.rejected,
+    )
+
+
+def _fit_linear(
+    material: Material, codes: TrainingSet, heldout: TrainingSet | None, options: TuneOptions
+) -> FitResult:
+    """Fit the softmax head to the codes of the layers as pretrained: the start, and the measure."""
+    features = material.features
+    dataset = CodeDataset(
+        # That of the codes as `extract` makes them, so that the head can be used on them.
+        spec=replace(material.spec, relu=True, pool="avg"),
+        reference=material.reference,
+        features=Features((material.tail.output,), features.views, features.recipe),
+        names=material.labelled.names,
+        training=codes,
+        heldout=heldout,
+        split=material.labelled.split,
+        unknown=material.labelled.unknown,
+    )
+    softmax = ClassifierOptions("softmax", class_weight=options.class_weight)
+    return fit_dataset(dataset, softmax, SearchOptions())
+
+
+def _values_of_maps(tuned: TunedTail, examples: Examples) -> NDArray[np.float64]:
+    """Return the decision values of images, and those of their plain view, shape (2, n, k)."""
+    one = replace(tuned, features=replace(tuned.features, views=1, recipe=None))
+    batches = examples.batches.ordered(examples.rows, batch_size=64)
+    views = np.concatenate(
+        [one.decision_function(maps.float().flatten(1).numpy()) for maps, _ in batches]
+    ).reshape(len(examples), examples.batches.views, -1)
+    return np.stack([views.mean(axis=1), views[:, 0]])
+
+
+def _score(tuned: TunedTail, values: NDArray[np.float64], material: Material) -> Score:
+    labelled = material.labelled
+    assert labelled.heldout is not None
+    return score_values(
+        tuned,
+        values,
+        labelled.heldout.targets,
+        split=labelled.split,
+        unknown=labelled.unknown,
+        groups=labelled.heldout.groups,
+    )
+
+
+def _compare(
+    tuned: TunedTail, values: NDArray[np.float64], linear: FitResult, codes: TrainingSet
+) -> PairedComparison:
+    blocks = codes.codes.map_blocks(lambda block: image_values(linear.head, block)[0])
+    linear_values = np.concatenate(list(blocks))
+    return compare_pairs(
+        predicted_right(tuned, values, codes.targets),
+        predicted_right(linear.head, linear_values, codes.targets),
+        codes.groups,
+    )

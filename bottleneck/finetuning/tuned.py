@@ -1,0 +1,294 @@
+"""Tuned tails: the trained layers of a network behind a boundary, with a new output."""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from bottleneck.backbones import Backbone
+from bottleneck.cache import PARSE_ERRORS
+from bottleneck.errors import HeadError, format_error
+from bottleneck.finetuning.options import TuneOptions
+from bottleneck.finetuning.start import TunedModule
+from bottleneck.fitting import (
+    INPUT,
+    TAIL_FORMAT,
+    Classifier,
+    Tensors,
+    common_fields,
+    common_values,
+    read_classifier,
+    require_format,
+    require_tensor,
+    softmax_calibration,
+    validate_common,
+    write_classifier,
+)
+from bottleneck.linear import mean_of_rows
+from bottleneck.runtime import choose_device
+from bottleneck.spec import Spec
+
+FORMAT_VERSION = 1
+_ROWS = 64  # of a forward pass
+_TAIL, _OUTPUT = "tail.", "output."
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunedTail(Classifier):
+    """The trained layers of a network behind a boundary, with a new output.
+
+    It reads the boundary's maps as a head reads codes; a whole network reads images. Beside its own
+    attributes it has those of `bottleneck.fitting.classifier.Classifier`.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of one row of its input: maps (C, H, W), a code (D,), or an image.
+    hidden : int
+        Units of the new hidden layer before the output; 0 if there is none.
+    tensors : dict of str to ndarray
+        The layers' parameters and statistics, as ``tail.`` and their names in the network, and
+        those of the output, ``output.…``.
+    recipe : dict
+        How it was trained: `TuneOptions`, and the learning rate and epochs that were chosen.
+    module : nn.Module or None
+        What computes; None until `with_network`.
+
+    Examples
+    --------
+    >>> tuned = TunedTail.load("tail-layer3.safetensors")  # doctest: +SKIP
+    >>> tuned.boundary, tuned.classes, tuned.recipe["optimizer"]  # doctest: +SKIP
+    ('layer3', ['ants', 'bees'], 'adamw')
+    """
+
+    shape: tuple[int, ...]
+    hidden: int
+    tensors: Tensors = field(repr=False)
+    recipe: dict[str, Any]
+    module: nn.Module | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def of_module(cls, module: TunedModule, options: TuneOptions, **fields: Any) -> Self:
+        """Return a trained module as a classifier.
+
+        Parameters
+        ----------
+        module : TunedModule
+            It is not copied.
+        options : TuneOptions
+        **fields
+            Those of `Classifier` but `calibration`.
+        """
+        k, multilabel = len(fields["classes"]), fields["multilabel"]
+        return cls(
+            shape=tuple(module.tail.in_shape),
+            hidden=options.hidden if options.init == "mlp" else 0,
+            tensors=_tensors(module),
+            recipe=asdict(options),
+            calibration=softmax_calibration(k, multilabel=multilabel),
+            module=module.eval().requires_grad_(False),
+            **fields,
+        )
+
+    @property
+    def boundary(self) -> str | None:
+        """The layer whose maps it reads; None if it reads images."""
+        (layer,) = self.features.layers
+        return None if layer == INPUT else layer
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained parameters and statistics."""
+        return sum(tensor.size for tensor in self.tensors.values())
+
+    @property
+    def owner(self) -> str:
+        """What it is, for messages."""
+        return "the tuned tail"
+
+    @property
+    def next_step(self) -> str:
+        """What to do with codes of another spec, for messages."""
+        return "it reads only maps of its own spec; `bottleneck.tune` makes another"
+
+    def require(self, spec: Spec, *, where: str) -> None:
+        """Refuse codes of another spec, and any codes where it reads images.
+
+        Raises
+        ------
+        HeadError
+            It is a whole network.
+        SpecMismatchError
+            Names every field that differs.
+        """
+        if self.boundary is None:
+            raise HeadError(f"the tuned network reads images, not codes as in {where}: give images")
+        super().require(spec, where=where)
+
+    def with_network(self, load: Callable[[], Backbone], device: str = "auto") -> Self:
+        """Return it ready for `decision_function`: its tensors in the layers of its network.
+
+        Parameters
+        ----------
+        load : callable
+            Returns the network of its spec. Not called if it was trained in this process.
+        device : str
+            Where it computes: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+
+        Raises
+        ------
+        HeadError
+            Its tensors do not fit the network's layers.
+        BackboneError
+            The network cannot be cut at the boundary.
+        """
+        where = choose_device(device)
+        if self.module is not None:
+            return replace(self, module=self.module.to(where))
+        tail = load().tail(self.boundary)
+        module = TunedModule(tail, classes=len(self.classes), hidden=self.hidden)
+        wanted = {name: tensor.shape for name, tensor in _tensors(module).items()}
+        given = {name: tensor.shape for name, tensor in self.tensors.items()}
+        if tail.in_shape != self.shape or wanted != given:
+            (name, *_) = sorted(dict(wanted.items() ^ given.items())) or ["the maps"]
+            raise HeadError(
+                f"{self.owner} does not fit the network behind {self.boundary or 'its images'}: "
+                f"{name} has shape {given.get(name, self.shape)}, and there "
+                f"{wanted.get(name, tail.in_shape)}"
+            )
+        state = {name: torch.from_numpy(tensor) for name, tensor in self.tensors.items()}
+        tail.program.load_state_dict(_part(state, _TAIL))
+        module.output.load_state_dict(_part(state, _OUTPUT))
+        return replace(self, module=module.eval().requires_grad_(False).to(where))
+
+    def decision_function(self, codes: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the logit of each class, its mean over the views of an image.
+
+        Parameters
+        ----------
+        codes : ndarray, shape (n · views, d)
+            Flattened maps of the boundary, or normalised images. The views of an image are
+            consecutive rows.
+
+        Returns
+        -------
+        ndarray of float64, shape (n, k)
+
+        Raises
+        ------
+        HeadError
+            The maps have another size, or there is no network yet.
+        """
+        size = math.prod(self.shape)
+        if codes.ndim != 2 or codes.shape[1] != size:
+            raise HeadError(f"{self.owner} reads maps of size {size}, got shape {codes.shape}")
+        if self.module is None:
+            raise HeadError(f"{self.owner} has no network yet: `with_network` gives it one")
+        where = next(self.module.parameters()).device
+        parts = [np.empty((0, len(self.classes)))]
+        with torch.inference_mode():
+            for start in range(0, len(codes), _ROWS):
+                rows = np.ascontiguousarray(codes[start : start + _ROWS], dtype=np.float32)
+                maps = torch.from_numpy(rows).to(where).reshape(-1, *self.shape)
+                parts.append(self.module(maps).double().cpu().numpy())
+        return np.asarray(mean_of_rows(np.concatenate(parts), self.features.views))
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write it as safetensors: parameters as tensors, the rest as JSON metadata.
+
+        Parameters
+        ----------
+        path : str or PathLike
+            Output file; an existing one is replaced atomically.
+        """
+        values = {
+            "format": TAIL_FORMAT,
+            "format_version": FORMAT_VERSION,
+            "boundary": self.boundary,
+            "shape": list(self.shape),
+            "hidden": self.hidden,
+            "recipe": self.recipe,
+        }
+        write_classifier(Path(path), self.tensors, values | common_values(self))
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Read a tuned tail; no code in the file is executed, and no network is loaded.
+
+        Parameters
+        ----------
+        path : str or PathLike
+            File that `save` wrote.
+
+        Raises
+        ------
+        HeadError
+            There is no such file, it is not a tuned tail, or it is damaged.
+        """
+        path = Path(path)
+        tensors, values = read_classifier(path, lambda name: name.startswith((_TAIL, _OUTPUT)))
+        try:
+            require_format(path, values, TAIL_FORMAT, (FORMAT_VERSION,))
+            boundary = values["boundary"]
+            fields = common_fields(values, (INPUT if boundary is None else boundary,))
+            k, multilabel = len(fields["classes"]), fields["multilabel"]
+            tuned = cls(
+                shape=tuple(values["shape"]),
+                hidden=values["hidden"],
+                tensors=tensors,
+                recipe=dict(values["recipe"]),
+                calibration=softmax_calibration(k, multilabel=multilabel),
+                **fields,
+            )
+        except PARSE_ERRORS as error:
+            if isinstance(error, HeadError):
+                raise
+            raise HeadError(
+                f"{path} is not a tuned tail of this format: {format_error(error)}"
+            ) from error
+        _validate(path, tuned)
+        return tuned
+
+
+def _tensors(module: TunedModule) -> Tensors:
+    """Return the state of a module by the names that files have."""
+    tail, output = module.tail.program.state_dict(), module.output.state_dict()
+    state = {_TAIL + name: tensor for name, tensor in tail.items()}
+    state |= {_OUTPUT + name: tensor for name, tensor in output.items()}
+    return {name: tensor.detach().cpu().numpy() for name, tensor in state.items()}
+
+
+def _part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in state.items()
+        if name.startswith(prefix)
+    }
+
+
+def _validate(path: Path, tuned: TunedTail) -> None:
+    validate_common(path, tuned)
+    sizes = (*tuned.shape, tuned.hidden + 1)
+    if not tuned.shape or not all(type(size) is int and size > 0 for size in sizes):
+        raise HeadError(
+            f"{path}: the shape is {tuned.shape} with {tuned.hidden!r} hidden units, must be whole "
+            "numbers above 0"
+        )
+    for name, tensor in tuned.tensors.items():
+        whole = tensor.dtype == np.int64 and name.startswith(_TAIL)  # a count of batches
+        require_tensor(path, name, tensor, tensor.shape, np.int64 if whole else np.float32)
+    last = _OUTPUT + ("2." if tuned.hidden else "")
+    for name, ndim in (("weight", 2), ("bias", 1)):
+        tensor = tuned.tensors.get(last + name, np.empty(0))
+        if tensor.ndim != ndim or len(tensor) != len(tuned.classes):
+            raise HeadError(
+                f"{path} is damaged: {last}{name} has shape {tensor.shape}, and there are "
+                f"{len(tuned.classes)} classes"
+            )

@@ -1,0 +1,153 @@
+"""The labelled images to train on and those to judge on, with their targets and groups."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.data import (
+    ImageTable,
+    UnknownLabels,
+    class_names,
+    encode_targets,
+    is_multilabel,
+    known_rows,
+    split_rows,
+    train_and_heldout_splits,
+)
+from bottleneck.errors import LabelsError
+from bottleneck.fitting.selection.folds import group_codes
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """Labelled images of one split.
+
+    Attributes
+    ----------
+    row : ndarray of int64, shape (n,)
+        Rows of the table of images, ascending.
+    targets : ndarray of int64, shape (n,), or of bool, shape (n, k)
+        Class of each image, or with several labels an image which of the k labels each one has.
+    groups : ndarray of int64, shape (n,), or None
+        Images with the same group are kept on one side of every division; None without groups.
+    """
+
+    row: NDArray[np.int64]
+    targets: NDArray[Any]
+    groups: NDArray[np.int64] | None
+
+
+@dataclass(frozen=True)
+class LabelledSplits:
+    """What a classifier is trained on and judged on.
+
+    Attributes
+    ----------
+    names : list of k str
+        Class names.
+    training : LabelledRows
+    heldout : LabelledRows or None
+        None without a held-out split.
+    split : str
+        Name of the held-out split; empty without one.
+    unknown : UnknownLabels
+        Held-out images with a class that the training rows lack: they are not in `heldout`.
+    """
+
+    names: list[str]
+    training: LabelledRows
+    heldout: LabelledRows | None
+    split: str
+    unknown: UnknownLabels = UnknownLabels()
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether an image may have several labels."""
+        return self.training.targets.ndim == 2
+
+
+def label_rows(images: ImageTable, usable: NDArray[np.bool_]) -> LabelledSplits:
+    """Return the images of the training split and of the held-out one, with their targets.
+
+    Parameters
+    ----------
+    images : ImageTable
+        n rows.
+    usable : ndarray of bool, shape (n,)
+        Which of them may be used.
+
+    Raises
+    ------
+    LabelsError
+        There are fewer than two classes, a split has no labelled images, or the held-out split has
+        only images of classes that the training split lacks.
+
+    Examples
+    --------
+    >>> from bottleneck.data import open_images
+    >>> images = open_images("data/digits").table
+    >>> found = label_rows(images, images.exists)
+    >>> len(found.training.row), found.split, len(found.heldout.row), len(found.names)
+    (50, 'test', 846, 5)
+    """
+    train_split, heldout_split = train_and_heldout_splits(images)
+    labelled = usable & images.has_label
+    train = split_rows(images, labelled, train_split)
+    names = class_names(images, train, split=train_split)
+    multilabel = is_multilabel(images, train)
+
+    def of(rows: NDArray[np.int64]) -> LabelledRows:
+        targets = encode_targets(images, rows, names, multilabel=multilabel)
+        return LabelledRows(rows, targets, row_groups(images, rows))
+
+    if not heldout_split:
+        return LabelledSplits(names, of(train), None, "")
+    heldout = split_rows(images, labelled, heldout_split)
+    require_rows(heldout, split=heldout_split)
+    heldout, unknown = known_rows(
+        images, heldout, names, multilabel=multilabel, split=heldout_split
+    )
+    return LabelledSplits(names, of(train), of(heldout), heldout_split, unknown)
+
+
+def require_rows(rows: NDArray[np.int64], *, split: str) -> None:
+    """Refuse an empty set of labelled rows.
+
+    Parameters
+    ----------
+    rows : ndarray of int64, shape (n,)
+        Labelled rows with codes.
+    split : str
+        Their split, for the message; empty without splits.
+
+    Raises
+    ------
+    LabelsError
+        There are no rows.
+
+    Examples
+    --------
+    >>> require_rows(np.array([3]), split="val")
+    """
+    if not len(rows):
+        where = f" in split {split!r}" if split else ""
+        raise LabelsError(
+            f"no labelled image with codes{where}: labels are the names of class folders, or a "
+            "CSV's column; `labels` takes a CSV that gives them, or one without these images"
+        )
+
+
+def row_groups(images: ImageTable, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Return the groups of some rows, as a `TrainingSet` has them; None where none has a group.
+
+    Examples
+    --------
+    >>> n = np.zeros(3, dtype=np.int64)
+    >>> images = ImageTable(["1", "2", "3"], ["a"] * 3, [""] * 3, ["p", "q", "p"], n, n)
+    >>> row_groups(images, np.array([0, 1, 2])).tolist()
+    [0, 1, 0]
+    """
+    column = images.group
+    return group_codes(column.codes[rows], column.categories)

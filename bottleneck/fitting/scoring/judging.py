@@ -1,0 +1,129 @@
+"""Judge a classifier on codes with known targets."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.data import UnknownLabels
+from bottleneck.fitting.classifier import Classifier
+from bottleneck.fitting.scoring.metrics import expected_calibration_error
+from bottleneck.fitting.scoring.scores import Score, score_classes, score_labels
+from bottleneck.linear import ArrayMatrix, CodeMatrix
+
+
+def score_classifier(
+    classifier: Classifier,
+    codes: CodeMatrix | NDArray[Any],
+    targets: NDArray[Any],
+    *,
+    split: str,
+    unknown: UnknownLabels = UnknownLabels(),
+    groups: NDArray[np.int64] | None = None,
+) -> Score:
+    """Score a classifier on codes with known targets.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        A head or a tuned tail.
+    codes : CodeMatrix or ndarray, shape (n · views, d)
+        Codes of its spec and features, of at least one image. The views of an image are
+        consecutive rows.
+    targets : ndarray of int64, shape (n,), or of bool, shape (n, k)
+        Class of each image, or which labels it has, in the order of the classifier's classes.
+    split : str
+        Name of the split, stored in the score; empty without splits.
+    unknown : UnknownLabels
+        Images of the split that cannot be judged, stored in the score.
+    groups : ndarray of int64, shape (n,), optional
+        Group of each image, over which the score's interval is; images are alone by default.
+
+    Returns
+    -------
+    ClassificationScore or MultilabelScore
+    """
+    matrix = ArrayMatrix(codes) if isinstance(codes, np.ndarray) else codes
+    values = np.concatenate(list(matrix.map_blocks(partial(image_values, classifier))), axis=1)
+    return score_values(classifier, values, targets, split=split, unknown=unknown, groups=groups)
+
+
+def image_values(classifier: Classifier, codes: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the decision values of each image, and those of its plain view.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    codes : ndarray, shape (n · views, d)
+        The views of an image are consecutive rows.
+
+    Returns
+    -------
+    ndarray of float64, shape (2, n, k)
+    """
+    values, views = classifier.decision_function(codes), classifier.features.views
+    if views == 1:
+        return np.stack([values, values])
+    plain = classifier.with_views(1).decision_function(codes[::views])
+    return np.stack([values, plain])
+
+
+def score_values(
+    classifier: Classifier,
+    values: NDArray[np.float64],
+    targets: NDArray[Any],
+    *,
+    split: str,
+    unknown: UnknownLabels = UnknownLabels(),
+    groups: NDArray[np.int64] | None = None,
+) -> Score:
+    """Score decision values of a classifier, as `image_values` gives them.
+
+    The other parameters are those of `score_classifier`.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Its classes, calibration and views are used.
+    values : ndarray of float64, shape (2, n, k)
+
+    Returns
+    -------
+    ClassificationScore or MultilabelScore
+    """
+
+    def judge(values: NDArray[np.float64]) -> Score:
+        if classifier.multilabel:
+            return score_labels(targets, values, classifier.classes, split=split, groups=groups)
+        predicted = values.argmax(axis=1)
+        return score_classes(targets, predicted, classifier.classes, split=split, groups=groups)
+
+    views, ece = classifier.features.views, None
+    if classifier.calibration is not None:
+        probabilities = classifier.calibration.probabilities(values[0])
+        ece = expected_calibration_error(probabilities, targets)
+    plain = judge(values[1]).accuracy if views > 1 else None
+    return replace(judge(values[0]), ece=ece, unknown=unknown, views=views, plain=plain)
+
+
+def predicted_right(
+    classifier: Classifier, values: NDArray[np.float64], targets: NDArray[Any]
+) -> NDArray[np.bool_]:
+    """Return for which images the class, or all labels and none too many, are predicted.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    values : ndarray of float64, shape (n, k)
+        Decision values.
+    targets : ndarray of int64, shape (n,), or of bool, shape (n, k)
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+    """
+    if classifier.multilabel:
+        return np.asarray(((values > 0) == targets).all(axis=1))
+    return np.asarray(values.argmax(axis=1) == targets)

@@ -1,0 +1,48 @@
+"""The network of a classifier, loaded once and only if it is needed."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING
+
+from bottleneck.fitting import Classifier
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bottleneck.backbones import Backbone
+
+
+def network_loader(
+    classifier: Classifier, *, model: "str | nn.Module | None", weights: str | None
+) -> "Callable[[], Backbone]":
+    """Return a function that loads the network of a classifier at its first call.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    model : str or nn.Module, optional
+        The network, if its file has moved or it was given as an object; it must be the same.
+    weights : str, optional
+        The weights, if their file has moved; they must be the same.
+
+    Returns
+    -------
+    callable
+        It returns the same network at each call. It raises `UntrustedCodeError` if the network is
+        code that the user has never given, and `SpecMismatchError` if it is another one.
+    """
+
+    @cache
+    def load() -> "Backbone":
+        from bottleneck.extraction import load_network  # imports torch: not for a head on a cache
+
+        return load_network(
+            classifier.spec,
+            classifier.reference,
+            model=model,
+            weights=weights,
+            owner=classifier.owner,
+            next_step=classifier.next_step,
+        )
+
+    return load

@@ -1,0 +1,28 @@
+import numpy as np
+import torch
+
+from bottleneck.finetuning.forward import logits, tail_codes
+from bottleneck.finetuning.start import TunedModule
+from tests.helpers.tails import a_tail, examples, on_cpu
+
+
+def test_an_image_is_judged_by_the_mean_of_its_views() -> None:
+    module = TunedModule(a_tail(dropout=0.5, inner=0.5), classes=3).train()
+    some = examples(10, views=3).take(np.array([1, 2, 7]))
+    values = logits(module, some, on_cpu(batch_size=4))
+    assert module.training
+    module.eval()
+    with torch.no_grad():
+        each = [module(torch.from_numpy(maps[[1, 2, 7]])).numpy() for maps in some.batches.maps]  # type: ignore[attr-defined]
+    assert np.allclose(values, np.mean(each, axis=0), atol=1e-6)
+
+
+def test_codes_are_the_tails_for_each_view_of_each_image() -> None:
+    tail, some = a_tail(), examples(10, views=2, groups=np.arange(10))
+    codes = tail_codes(tail, some, on_cpu(batch_size=3, precision="bfloat16"))
+    assert (codes.views, codes.classes, codes.codes.shape) == (2, 3, (20, 6))
+    assert codes.targets is some.targets
+    assert codes.groups is some.groups
+    both = np.stack(some.batches.maps, axis=1).reshape(20, 4, 5, 5)  # type: ignore[attr-defined]
+    (rows,) = codes.codes.blocks()
+    assert np.allclose(rows, tail(torch.from_numpy(both)).detach().numpy(), atol=1e-6)

@@ -1,0 +1,41 @@
+from typing import Any
+
+import pytest
+
+from bottleneck.errors import InvalidOptionError
+from bottleneck.finetuning.options import TuneOptions
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"init": "zeros"}, "`init='zeros'`: must be one of head, fresh, mlp"),
+        ({"optimizer": "adam"}, "`optimizer='adam'`: must be one of adamw, sgd"),
+        ({"batch_norm": "eval"}, "`batch_norm='eval'`: must be one of keep, train"),
+        ({"precision": "float16"}, "`precision='float16'`: must be one of float32, bfloat16"),
+        ({"class_weight": "equal"}, "`class_weight='equal'`: must be one of balanced"),
+        ({"hidden": 0}, "`hidden=0`: must be at least 1"),
+        ({"epochs": 0}, "`epochs=0`: must be at least 1"),
+        ({"batch_size": 0}, "`batch_size=0`: must be at least 1"),
+        ({"lr": float("nan")}, "`lr=nan`: must be a finite number above 0"),
+        ({"weight_decay": -1.0}, "`weight_decay=-1.0`: must be a finite number, 0 or more"),
+        ({"seed": -1}, "`seed=-1`: must be a whole number from 0 to 2⁶³ − 1"),
+    ],
+)
+def test_values_that_are_not_allowed(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidOptionError) as raised:
+        TuneOptions(**options)
+    assert str(raised.value) == message
+
+
+def test_the_whole_network_has_a_tenth_of_the_rates() -> None:
+    tail, whole = TuneOptions().rates(), TuneOptions().rates(whole_network=True)
+    assert whole == pytest.approx([rate / 10 for rate in tail])
+    assert sorted(tail) == list(tail)
+    assert TuneOptions(lr=0.5).rates(whole_network=True) == (0.5,)
+
+
+def test_weight_decay_is_that_of_the_optimizer_unless_given() -> None:
+    assert TuneOptions().decay == 0.05
+    assert TuneOptions(optimizer="sgd").decay < 0.001  # it is multiplied by the momentum's ten
+    assert TuneOptions(optimizer="sgd", weight_decay=0.0).decay == 0.0

@@ -1,0 +1,92 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bottleneck.errors import TrainingError
+from bottleneck.finetuning.forward import tail_codes
+from bottleneck.finetuning.options import TuneOptions
+from bottleneck.finetuning.start import TunedModule, start_module
+from bottleneck.finetuning.training import TrainingProgress, TrainingRun, train
+from tests.helpers.tails import a_tail, examples, on_cpu
+
+SOME, KEPT_BACK = examples(40), examples(12, seed=1)
+
+
+class Killed(BaseException):
+    """Not an error that anyone would catch."""
+
+
+def training(
+    options: TuneOptions, folder: Path | None, *, kill_at: int = 0, lr: float = 0.01
+) -> tuple[TunedModule, TrainingRun]:
+    """Train from the start, with dropout; be killed at a step."""
+    tail = a_tail(dropout=0.3, inner=0.3)
+    module = start_module(tail, tail_codes(tail, SOME, options), options)
+    steps = 0
+
+    def on_progress(_progress: TrainingProgress) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == kill_at:
+            raise Killed
+
+    run = train(
+        module,
+        SOME,
+        options,
+        lr=lr,
+        epochs=4,
+        kept_back=KEPT_BACK,
+        resume=folder,
+        on_progress=on_progress,
+    )
+    return module, run
+
+
+@pytest.mark.parametrize("kill_at", [3, 5, 13])  # of five steps an epoch
+@pytest.mark.parametrize(
+    "options", [{}, {"optimizer": "sgd"}, {"batch_norm": "train", "init": "mlp", "hidden": 3}]
+)
+def test_a_training_that_was_killed_ends_as_if_it_had_not_been(
+    options: dict[str, Any], kill_at: int, tmp_path: Path
+) -> None:
+    chosen = on_cpu(epochs=5, **options)
+    expected, undisturbed = training(chosen, None)
+    with pytest.raises(Killed):
+        training(chosen, tmp_path, kill_at=kill_at)
+    torch.manual_seed(99)  # of another process
+    module, run = training(chosen, tmp_path)
+    assert run.curves == undisturbed.curves
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, expected.state_dict()[name]), name
+
+
+def test_a_training_that_has_ended_is_not_run_again(tmp_path: Path) -> None:
+    options = on_cpu(epochs=5)
+    expected, first = training(options, tmp_path)
+    module, again = training(options, tmp_path, kill_at=1)
+    assert again.curves == first.curves
+    assert torch.equal(module.last.weight, expected.last.weight)
+    assert not module.training
+
+
+def test_no_other_training_is_continued(tmp_path: Path) -> None:
+    training(on_cpu(epochs=5), tmp_path)
+    for options, lr in [
+        (on_cpu(epochs=6), 0.01),
+        (on_cpu(epochs=5, seed=1), 0.01),
+        (on_cpu(epochs=5), 0.02),
+    ]:
+        with pytest.raises(Killed):
+            training(options, tmp_path, kill_at=1, lr=lr)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_damaged_state_is_refused_by_name(tmp_path: Path) -> None:
+    training(on_cpu(epochs=5), tmp_path)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(TrainingError, match=f"{path.name} is not the state of this training"):
+        training(on_cpu(epochs=5), tmp_path)
