@@ -5,7 +5,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import click
@@ -45,14 +45,17 @@ def extraction_progress() -> Iterator["Callable[[ExtractionProgress], None]"]:
 
     It prints what was found, notes and the estimate first, then the progress.
     """
-    with progress_of("images") as show:
+    with ExitStack() as stack:
+        show: Progress
 
         def on_progress(progress: "ExtractionProgress") -> None:
+            nonlocal show
             if progress.done == 0:
                 click.echo(str(progress.images), err=True)
                 for note in progress.notes:
                     click.echo(as_options(note), err=True)
                 click.echo(str(progress.estimate), err=True)
+                show = stack.enter_context(progress_of(progress.estimate.unit))
             show(progress.done, progress.total, progress.stats.timer)
 
         yield on_progress
@@ -166,7 +169,7 @@ class _Bar:
             self._bar = self._make(
                 total=total,
                 initial=done,
-                unit=f" {self._what}",
+                unit=f" {self._what.split()[0]}",  # without "of 12 images", as it has a rate
                 smoothing=0,  # the average, and the time that is left by it
                 leave=False,
                 file=sys.stderr,

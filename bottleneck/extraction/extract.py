@@ -281,7 +281,8 @@ def _begin(
         job = WorkerJob.from_cache(cache, backbone.reference, source, compute)
         return cache, DistributedRunner(job, compute.executor)
     runner = LocalRunner(update.cache, backbone, source, devices, compute, encoder=encoder)
-    runner.prepare(missing)
+    for series in missing:
+        runner.encoder(layers_of(series))
     cache = update.apply()
     runner.use(cache)
     return cache, runner

@@ -2,11 +2,17 @@
 
 import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from bottleneck.cli.progress import Pace, Progress, progress_of
-from bottleneck.runtime.timing import StageTimer
+from bottleneck.cli.progress import Pace, Progress, extraction_progress, progress_of
+from bottleneck.data.sources.notes import SourceNotes
+from bottleneck.data.summary import SourceSummary
+from bottleneck.extraction.planning.disk_space import DiskEstimate
+from bottleneck.extraction.result import Progress as ExtractionProgress
+from bottleneck.runtime.timing import RunStats, StageTimer
 
 
 class Time:
@@ -132,6 +138,24 @@ def test_without_a_clock_nothing_is_said_of_limits(
     assert capsys.readouterr().err == line
 
 
+@pytest.mark.parametrize(
+    ("rows", "what"), [(512, "3584 views of 512 images"), (3584, "3584 images")]
+)
+def test_an_extraction_counts_views_where_images_have_several(
+    at: Time, capsys: pytest.CaptureFixture[str], rows: int, what: str
+) -> None:
+    estimate = DiskEstimate(Path("cache"), rows, 3584, {}, free=0)
+    found = SourceSummary(rows, 0, 1, 0, {}, SourceNotes())
+    begin = ExtractionProgress(0, estimate.passes, RunStats(), estimate, found)
+    with extraction_progress() as on_progress:
+        on_progress(begin)
+        at.now += 10
+        on_progress(replace(begin, done=2112))
+    *_, announced, line = capsys.readouterr().err.splitlines()
+    assert announced.startswith(f"{what} to encode")
+    assert line.startswith(f"2112 of {what}, 211/s now, 211/s on average, 7 s left")
+
+
 # The bar of a terminal
 
 
@@ -143,7 +167,7 @@ def test_a_terminal_has_a_bar_with_pace_time_left_and_limit(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _on_a_terminal(monkeypatch)
-    with progress_of("images") as progress:
+    with progress_of("views of 8 images") as progress:
         assert capsys.readouterr().err == ""  # what is printed before has a line of its own
         progress(0, 40, clock())
         assert "0/40" in capsys.readouterr().err
@@ -151,6 +175,7 @@ def test_a_terminal_has_a_bar_with_pace_time_left_and_limit(
         progress(10, 40, clock(wait=9.0, forward=1.0, decode=2.0))
         shown = capsys.readouterr().err
     assert "10/40" in shown
+    assert " views/s" in shown
     assert "/s now, limited by decode" in shown
     assert "00:00<00:00" in shown  # 30 more at 50 a second
     assert capsys.readouterr().err.strip() == ""  # and it is wiped away

@@ -48,8 +48,7 @@ def test_a_worker_that_is_killed_costs_the_shards_that_it_was_at(
     assert done.rejected == alone.rejected
     assert len(done.rejected) == 1
     assert 6 <= len(standing) < 38  # in the middle
-    # At most those that the worker had made and not told of: it makes one while another's result is
-    # on its way.
+    # At most the one that the worker had made, and not told of.
     again = [shard for shard in standing if shard.stat().st_ino != standing[shard]]
     assert len({shard.name for shard in again}) <= 1
     require_same(tmp_path / "workers", tmp_path / "alone")
@@ -67,11 +66,15 @@ def test_a_sweep_by_workers_is_that_of_one_process(cache: Path, cluster: Cluster
     assert said(spread) == said(alone)
 
 
-def test_the_command_takes_a_schedulers_address(photos: Path, run: Run, cluster: Cluster) -> None:
-    words = ("extract", photos, "--model", f"{NETWORKS}:plain", "--layer", "layer2")
-    done = run(*words, "-o", "cache", "--backend", "dask", "--scheduler", cluster.address)
-    assert done.exit_code == 0, done.stderr
-    assert "encoded 36 images" in done.stdout
+def test_the_command_makes_the_views_of_one_process_by_workers_of_a_scheduler(
+    photos: Path, run: Run, cluster: Cluster
+) -> None:
+    words = ["extract", photos, "--model", f"{NETWORKS}:plain", "--layer", "layer2"]
+    words += ["--layer", "layer3", "--views", "3", "--shard-size", "8"]
+    workers = ["--backend", "dask", "--scheduler", cluster.address]
+    done = [run(*words, "-o", "alone"), run(*words, "-o", "workers", *workers)]
+    assert all("encoded 108 views of 36 images" in each.stdout for each in done), done[1].stderr
+    require_same(Path("workers"), Path("alone"))
 
 
 def test_a_scheduler_without_workers_is_refused(

@@ -16,6 +16,8 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as TF  # noqa: N812
 
 from bottleneck.backbones.backbone import load_backbone
+from bottleneck.backbones.inference.truncated import TruncatedNetwork
+from bottleneck.backbones.tracing.traced import trace
 from bottleneck.cache.store import open_cache
 from bottleneck.data.decoding.decode import decode_image, resize_and_crop
 from bottleneck.extraction.extract import extract
@@ -25,6 +27,7 @@ from bottleneck.fitting.options import SearchOptions
 from bottleneck.prediction.predict import predict
 from tests.helpers.datasets import by_sklearn
 from tests.helpers.photographs import as_torchvision
+from tests.helpers.tracing import in_bfloat16
 
 pytestmark = pytest.mark.real
 
@@ -203,6 +206,17 @@ def test_a_network_of_timm_tells_the_insects_apart(lite0: Path) -> None:
     done = fit(lite0, "svm", layers="global_pool")
     assert done.heldout is not None
     assert done.heldout.accuracy >= 0.94
+
+
+@in_bfloat16
+def test_a_deep_network_of_timm_is_traced_in_bfloat16(real: Path) -> None:
+    """Its codes change by 3 % in bfloat16, and less once it is fused."""
+    weights = real / "weights" / "efficientnet_lite0_imagenet.pth"
+    backbone = load_backbone("timm:tf_efficientnet_lite0", str(weights))
+    size, cpu = backbone.transform.crop, torch.device("cpu")
+    for layer in ("blocks.5.3.bn3", "global_pool"):
+        truncated = TruncatedNetwork(backbone.network, backbone.select_layers([layer]))
+        assert trace(truncated, size, dtype=torch.bfloat16, device=cpu)
 
 
 @pytest.mark.slow

@@ -101,6 +101,11 @@ class DiskEstimate:
     free: int
 
     @property
+    def unit(self) -> str:
+        """What `passes` counts: ``"images"``, or such as ``"views of 12 images"``."""
+        return "images" if self.passes == self.rows else f"views of {self.rows} images"
+
+    @property
     def bytes(self) -> int:
         """Bytes that the run writes, at most.
 
@@ -128,14 +133,12 @@ class DiskEstimate:
     def __str__(self) -> str:
         layers = []
         for name, layer in list(self.layers.items())[:_MAX_LAYERS_SHOWN]:
-            what = "images" if self.passes == self.rows else "views"
-            fewer = f", {layer.rows} {what}" if layer.rows < self.passes else ""
+            fewer = f", {layer.rows} {self.unit.split()[0]}" if layer.rows < self.passes else ""
             layers.append(f"{name} ({format_shape(layer.code_shape)}{fewer})")
         if len(self.layers) > _MAX_LAYERS_SHOWN:
             layers.append(f"… and {len(self.layers) - _MAX_LAYERS_SHOWN} more")
-        views = f"{self.passes} views of " if self.passes > self.rows else ""
         return (
-            f"{views}{self.rows} images to encode at {', '.join(layers)}: at most "
+            f"{self.passes} {self.unit} to encode at {', '.join(layers)}: at most "
             f"{format_size(self.bytes)}, {format_size(self.free)} free on the disk"
         )
 

@@ -154,17 +154,7 @@ class DistributedRunner:
         self._job, self._executor = job, executor
 
     def make(self, missing: MissingShards) -> Iterator[int]:
-        """Make shards.
-
-        Parameters
-        ----------
-        missing : dict of tuple of Series to list of int
-            Shards by the series that lack them.
-
-        Yields
-        ------
-        int
-            Images that were encoded, shard by shard; an image counts once for each view.
+        """Make shards, as `LocalRunner.make`, and yield what was encoded shard by shard.
 
         Raises
         ------

@@ -55,22 +55,6 @@ class LocalRunner:
         if encoder:
             self._encoders[frozenset(layer.name for layer in encoder.layers)] = encoder
 
-    def prepare(self, missing: MissingShards) -> None:
-        """Make the encoders of missing shards, so that no error of the network comes later.
-
-        Parameters
-        ----------
-        missing : dict of tuple of Series to list of int
-            Shards by the series that lack them.
-
-        Raises
-        ------
-        BackboneError, PrecisionError
-            The network does not give codes.
-        """
-        for series in missing:
-            self.encoder(layers_of(series))
-
     def use(self, cache: Cache) -> None:
         """Make shards of the cache as it is on the disk now; its spec is the same."""
         self._cache, self._images = cache, self._images.with_table(cache.images)
@@ -102,7 +86,13 @@ class LocalRunner:
             )
 
     def encoder(self, layers: tuple[str, ...]) -> Encoder:
-        """Return the encoder of some layers. It is made once, which takes a few forward passes."""
+        """Return the encoder of some layers. It is made once, which takes a few forward passes.
+
+        Raises
+        ------
+        BackboneError, PrecisionError
+            The network does not give codes.
+        """
         names = frozenset(layers)
         if names not in self._encoders:
             self._encoders[names] = Encoder(

@@ -1,5 +1,6 @@
 """Fused convolutions: chains of operations, shared maps, and convolutions of every kind."""
 
+import itertools
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from bottleneck.backbones.probing.probe import probe_images
 from bottleneck.backbones.tracing import fusion
-from tests.helpers.tiny_networks import Wired, frozen
+from tests.helpers.tiny_networks import Residual, Wired, frozen
 from tests.helpers.tracing import (
     PRECISIONS,
     SIZE,
@@ -513,6 +514,24 @@ def test_a_fusion_that_is_wrong_by_a_few_percent_is_refused(
     assert traced(network, ["1"], dtype) is not None
     scaled(monkeypatch, 1.03)
     assert traced(network, ["1"], dtype) is None
+
+
+@fuses
+@in_bfloat16
+def test_a_fault_that_rounding_would_hide_is_found_in_float32(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A kernel is wrong by a few percent, and the codes by less than rounding makes."""
+    fold, factors = fusion._fold_batch_norm, itertools.chain([1.03], itertools.repeat(1.0))
+
+    def fold_wrongly(*args: Any) -> tuple[Tensor, Tensor]:
+        weight, bias = fold(*args)
+        return weight * next(factors), bias
+
+    monkeypatch.setattr(fusion, "_fold_batch_norm", fold_wrongly)
+    network = frozen(Residual())
+    assert traced(network, ["fc"], torch.bfloat16) is None
+    assert traced(network, ["fc"], torch.bfloat16) is not None  # no factor is left
 
 
 @fuses
