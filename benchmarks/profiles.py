@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from bottleneck.fitting.selection.cross_validation import C_GRID
+_GRID = tuple(10.0 ** (n / 2) for n in range(-12, 11))  # of a whole path: half decades
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class FittingProfile:
     classes: int = 101
     test: int = 5050
     cs: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-    grid: tuple[float, ...] = C_GRID
+    grid: tuple[float, ...] = _GRID
     folds: int = 5
     photographs: bool = True
     images: int = 600
@@ -42,7 +42,7 @@ QUICK_FITTING = FittingProfile(
     classes=5,
     test=100,
     cs=(1e-3, 1e-1),
-    grid=C_GRID[::6],
+    grid=_GRID[::6],
     folds=2,
     photographs=False,
     images=8,
