@@ -20,6 +20,8 @@ _VERB = re.compile(r"`bottleneck\.repair`|`bottleneck\.(\w+)`")
 def option_names(commands: Iterable[click.Command]) -> dict[str, str]:
     """Map each Python parameter of some commands to the option that stands for it.
 
+    A switch has two names, ``--relu/--no-relu``.
+
     Parameters
     ----------
     commands : iterable of click.Command
@@ -29,7 +31,8 @@ def option_names(commands: Iterable[click.Command]) -> dict[str, str]:
     for command in commands:
         for parameter in command.params:
             if isinstance(parameter, click.Option) and parameter.name:
-                names.setdefault(parameter.name, parameter.opts[0])
+                both = [parameter.opts[0], *parameter.secondary_opts[:1]]
+                names.setdefault(parameter.name, "/".join(both))
             elif parameter.name:
                 metavar = str(parameter.metavar or parameter.name).upper()
                 # A pattern such as [OPTION]... is no name: the value alone is shown.
@@ -54,6 +57,8 @@ def error_text(error: BottleneckError, options: Mapping[str, str]) -> str:
     >>> from bottleneck.errors import InvalidOptionError
     >>> error_text(InvalidOptionError("cv", 1, "at least 2 folds"), {"cv": "--cv"})
     '--cv 1: must be at least 2 folds'
+    >>> in_options("extract with `relu=False`", {"relu": "--relu/--no-relu"})
+    'extract with --no-relu'
     """
     return in_options(str(error), options)
 
@@ -75,9 +80,12 @@ def in_options(text: str, options: Mapping[str, str]) -> str:
             return found[0]
         if not options[name]:
             return value or name
+        on, _, off = options[name].partition("/")
+        if off and value == "False":
+            return off
         if value is None or value == "True":
-            return options[name]
-        return f"{options[name]} {value.strip(_QUOTES)}"
+            return on
+        return f"{on} {value.strip(_QUOTES)}"
 
     def verb(found: re.Match[str]) -> str:
         return f"`bottleneck {found[1]}`" if found[1] else "`bottleneck verify --repair IMAGES`"

@@ -12,7 +12,13 @@ from bottleneck.cli.errors import error_text, in_options, option_names
 from bottleneck.cli.main import COMMANDS
 from bottleneck.errors import InvalidOptionError
 
-OPTIONS = {"cv": "--cv", "layers": "--layer", "as_json": "--json", "cache": "CACHE", "words": ""}
+OPTIONS = {
+    "cv": "--cv",
+    "layers": "--layer",
+    "as_json": "--json",
+    "cache": "CACHE",
+    "words": "",
+} | {"relu": "--relu/--no-relu"}
 
 names = st.from_regex(r"[a-z_]{1,12}", fullmatch=True)
 values = st.text(st.characters(exclude_characters="`"), max_size=20)
@@ -40,6 +46,8 @@ def test_a_value_follows_its_option(name: str, value: float) -> None:
     [
         ("give `layers`", "give --layer"),
         ("give `as_json=True`", "give --json"),
+        ("give `relu=True`, not `relu=False`", "give --relu, not --no-relu"),
+        ("`relu`", "--relu"),
         ("`cache='a b'`", "CACHE a b"),
         ("`words='-x y'`", "'-x y'"),
         ("`bottleneck.extract` makes one", "`bottleneck extract` makes one"),
@@ -55,4 +63,4 @@ def test_every_option_of_the_program_has_a_name() -> None:
     context = click.Context(main)
     commands = [main.get_command(context, name) for name in COMMANDS]
     for option in option_names(command for command in commands if command).values():
-        assert re.fullmatch(r"|-{1,2}[a-z][a-z-]*|[A-Z|_]+", option), option
+        assert re.fullmatch(r"|-{1,2}[a-z][a-z-]*(/--[a-z-]+)?|[A-Z|_]+", option), option
