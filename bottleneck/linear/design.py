@@ -164,7 +164,7 @@ class ArrayDesign(Design):
     @cached_property
     def kernel(self) -> Array | None:
         """Products XXᵀ of all rows in float32, shape (n, n); None for many rows or float64."""
-        kept = self.is_float32 and self.rows.shape[0] <= KERNEL_ROWS
+        kept = self.rows.shape[0] <= KERNEL_ROWS
         return self.rows @ self.rows.T if kept else None
 
     def least_margins(self, coefficients: Array, loss: SquaredHinge) -> Array:

@@ -29,6 +29,7 @@ _COLUMNS = 4096  # columns converted to double precision at a time, to avoid a c
 _SOFT = 3.0  # κCλ₁ up to which a decomposition saves fewer passes than it costs
 _POWERS, _NOTHING = 10, 1e-300  # steps of the power iteration, and the least length divided by
 _SMALL = 1 << 20  # values of a basis of the features that is made beside that of the rows
+_FEW = 320  # rows of one column, whose Newton step costs less than two passes
 _RANK = 1e-13  # eigenvalues below this share of the trace before centring are rounding
 
 
@@ -76,6 +77,8 @@ def make_design(
     known = Targets(to_device(targets), row_weight)
     if n < d:  # n × d codes are fewer than the d × d products, so they are copied to this machine
         each = np.ones(n) if weight is None else weight
+        if codes.in_memory and n <= _FEW and n * d <= _SMALL and targets.shape[1:] == (1,):
+            return _few_rows(codes, known, intercept, each, to_device)
         return _row_space(codes.to_local(), known, intercept, each, to_device)
     return _column_space(
         codes, known, intercept, weight, max_curvature=max_curvature, to_device=to_device
@@ -102,7 +105,8 @@ def _column_space(
         gram = gram - total * center[:, None] * center[None]
     if codes.in_memory and max_curvature * _largest_eigenvalue(gram) <= _SOFT:
         middle = center if intercept == "free" else None
-        return _undecomposed(codes, targets, gram, middle, total=total, to_device=to_device)
+        squares = xp.clip(xp.linalg.diagonal(gram), 0, None)
+        return _undecomposed(codes, targets, squares, middle, total=total, to_device=to_device)
     spectrum, vectors = xp.linalg.eigh(gram)
     spectrum, penalty = xp.where(spectrum > 0, spectrum, 0), xp.ones_like(spectrum)
     if intercept != "penalised":
@@ -125,15 +129,15 @@ def _column_space(
 def _undecomposed(
     codes: CodeMatrix,
     targets: Targets,
-    gram: Array,
+    spectrum: Array,
     center: Array | None,
     *,
     total: float,
     to_device: ToDevice,
 ) -> Design:
     """Return a design of the features themselves, centred if a free intercept needs it."""
-    xp, (n, d) = array_namespace(gram), codes.shape
-    spectrum, penalty = xp.clip(xp.linalg.diagonal(gram), 0, None), xp.ones_like(gram[0])
+    xp, (n, d) = array_namespace(spectrum), codes.shape
+    penalty = xp.ones_like(spectrum)
     if center is not None:
         spectrum, penalty = _append(spectrum, total), _append(penalty, 0)
     rows = None
@@ -153,6 +157,26 @@ def _undecomposed(
     return ArrayDesign(
         rows, targets, from_coordinates, spectrum=spectrum, penalty=penalty, weight=total
     )
+
+
+def _few_rows(
+    codes: CodeMatrix,
+    targets: Targets,
+    intercept: Intercept,
+    weight: NDArray[np.float64],
+    to_device: ToDevice,
+) -> Design:
+    """Return a design of the features themselves, whose Newton steps cost less than a basis."""
+    rows, total = to_device(np.concatenate(list(codes.blocks()))), float(weight.sum())
+    xp = array_namespace(rows)
+    s = xp.astype(to_device(weight), rows.dtype)
+    squares, center = xp.astype(s @ (rows * rows), xp.float64), None
+    if intercept == "free":
+        center = xp.astype(s @ rows, xp.float64) / total
+        squares = xp.clip(squares - total * center**2, 0, None)
+    elif intercept == "penalised":
+        squares = _append(squares, total)
+    return _undecomposed(codes, targets, squares, center, total=total, to_device=to_device)
 
 
 def _largest_eigenvalue(gram: Array) -> float:
