@@ -72,12 +72,16 @@ def newton_direction(
         return _joint(design, c, curvature, gradient)
     xp, (r, q) = array_namespace(gradient), gradient.shape
     direction = xp.empty_like(gradient)
-    moved, duals, shift = design.rows @ gradient, xp.zeros_like(curvature), xp.zeros_like(gradient[0])
-    by_rows = xp.sum(xp.astype(curvature > 0, xp.int64), axis=0) < r
+    moved, duals = design.rows @ gradient, xp.zeros_like(curvature)
+    shift = xp.zeros_like(gradient[-1])  # of free intercepts
+    active = xp.sum(xp.astype(curvature > 0, xp.int64), axis=0)
+    by_rows = (active > 0) & (active < r)
     for k in range(q):
         if by_rows[k]:
-            active, solved, shift[k] = _row_system(design, c, curvature[:, k], moved[:, k], gradient[-1, k])
-            duals[active, k] = xp.astype(solved, duals.dtype)
+            own, solved, shift[k] = _row_system(
+                design, c, curvature[:, k], moved[:, k], gradient[-1, k]
+            )
+            duals[own, k] = xp.astype(solved, duals.dtype)
         else:
             direction[:, k] = _coordinate_system(design, c, curvature[:, k], gradient[:, k])
     of_rows = design.rows.T @ duals - gradient
@@ -124,17 +128,18 @@ def _zero_of(slope: Callable[[Array], Array], first: Array) -> Array:
 def _row_system(
     design: ArrayDesign, c: float, curvature: Array, moved: Array, slope: Array
 ) -> tuple[Array, Array, float]:
-    """Return the active rows of a problem and the duals z of its step Xᵀz - g, from Xg.
+    """Return the active rows of a problem, the duals z of its step Xᵀz - g, and its intercept's.
 
-    Woodbury: z = (D⁻¹/C + XXᵀ)⁻¹Xg of the active rows, for a penalty of 1.
+    Woodbury: z = (D⁻¹/C + XXᵀ)⁻¹Xg of the active rows, for a penalty of 1. The step b of a free
+    intercept, whose gradient is the slope, makes it z = (D⁻¹/C + XXᵀ)⁻¹(Xg - b) with Σz = slope.
     """
     xp = array_namespace(curvature)
     active = xp.nonzero(curvature > 0)[0]
-    if design.kernel is not None and active.shape[0] == curvature.shape[0]:
-        system = design.kernel
-    elif design.kernel is None:
+    if design.kernel is None:
         rows = xp.take(design.rows, active, axis=0)
         system = rows @ rows.T
+    elif active.shape[0] == curvature.shape[0]:
+        system = design.kernel
     else:
         system = design.kernel[active[:, None], active[None, :]]
     system = xp.astype(system, xp.float64)
@@ -145,8 +150,8 @@ def _row_system(
         return active, xp.linalg.solve(system, right[:, None])[:, 0], 0.0
     both = xp.linalg.solve(system, xp.stack([right, xp.ones_like(right)], axis=1))
     sums = xp.sum(both, axis=0)
-    shift = float((sums[0] - slope) / sums[1])
-    return active, both[:, 0] - shift * both[:, 1], shift
+    step = float((sums[0] - slope) / sums[1])
+    return active, both[:, 0] - step * both[:, 1], step
 
 
 def _coordinate_system(design: ArrayDesign, c: float, curvature: Array, gradient: Array) -> Array:

@@ -23,8 +23,8 @@ from bottleneck.linear.newton import newton_cost
 from bottleneck.linear.objective import DualBound, Objective, gap_of
 
 _STRIDE = 10.0  # a larger ratio of consecutive C is divided by intermediate values of C
-# Up to this C, in units of 1/mean(Λ), starting from zero needs no intermediate C: that of L-BFGS and
-# the hinge, whose active rows are unknown, and that of Newton steps on a log loss.
+# Up to this C, in units of 1/mean(Λ), starting from zero needs no intermediate C: by L-BFGS, or for
+# the hinge, whose active rows are unknown; and by Newton steps on a log loss.
 _EASY, _EASY_FOR_NEWTON = 10.0, 1e5
 _CHEAP = 2.0  # passes: Newton steps that cost no more are used from the start
 # Tolerance of an intermediate C, if it is below the second value in units of 1/mean(Λ). Above it
