@@ -57,7 +57,7 @@ class TorchLBFGS:
             loss.backward()  # type: ignore[no-untyped-call]
             return loss
 
-        optimizer.step(objective)
+        optimizer.step(objective)  # type: ignore[no-untyped-call]
         self.coef_, self.intercept_ = coef.detach().numpy().T, intercept.detach().numpy()
         self.n_iter_ = optimizer.state[coef]["n_iter"]
         return self

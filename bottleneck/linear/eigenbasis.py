@@ -6,11 +6,11 @@ coordinates u = Qᵀw this bound is the diagonal matrix I + κCΛ: one decomposi
 every class and both losses. With fewer rows than features, the n × n matrix of the rows' products
 is decomposed instead, and no d × d matrix is formed. If C is so small that the penalty dominates
 the Hessian, the rows are used as they are: a decomposition of 512 features costs as much as seven
-passes over 3000 rows.
+passes over 3000 rows. So are a few hundred rows of two classes, whose Newton steps need no bound.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Literal
 
@@ -18,7 +18,14 @@ import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
-from bottleneck.linear.design import ArrayDesign, Design, StreamedDesign, ToDevice, keep_numpy
+from bottleneck.linear.design import (
+    ArrayDesign,
+    Design,
+    StreamedDesign,
+    ToDevice,
+    UndecomposedDesign,
+    keep_numpy,
+)
 from bottleneck.linear.losses import Array, Targets
 from bottleneck.linear.matrix import CodeMatrix
 
@@ -28,7 +35,8 @@ Intercept = Literal["penalised", "free", "none"]
 _COLUMNS = 4096  # columns converted to double precision at a time, to avoid a copy of all codes
 _SOFT = 3.0  # κCλ₁ up to which a decomposition saves fewer passes than it costs
 _POWERS, _NOTHING = 10, 1e-300  # steps of the power iteration, and the least length divided by
-_SMALL = 1 << 20  # values of a basis of the features that is made beside that of the rows
+# Values of a basis of the features that is made beside that of the rows, and the use that makes it.
+_SMALL, _COMBINE = 1 << 20, 3
 _FEW = 320  # rows of one column, whose Newton step costs less than two passes
 _RANK = 1e-13  # eigenvalues below this share of the trace before centring are rounding
 
@@ -43,6 +51,8 @@ def make_design(
     to_device: ToDevice = keep_numpy,
 ) -> Design:
     """Transform the rows of a problem to coordinates in which the bound of the Hessian is diagonal.
+
+    Where Newton steps or a small C make that needless, the coordinates are the features.
 
     Parameters
     ----------
@@ -77,7 +87,9 @@ def make_design(
     known = Targets(to_device(targets), row_weight)
     if n < d:  # n × d codes are fewer than the d × d products, so they are copied to this machine
         each = np.ones(n) if weight is None else weight
-        if codes.in_memory and n <= _FEW and n * d <= _SMALL and targets.shape[1:] == (1,):
+        on_cpu = str(device(known.right)) == "cpu"  # elsewhere there are no Newton steps
+        small = codes.in_memory and n <= _FEW and n * d <= _SMALL
+        if small and on_cpu and targets.shape[1:] == (1,):
             return _few_rows(codes, known, intercept, each, to_device)
         return _row_space(codes.to_local(), known, intercept, each, to_device)
     return _column_space(
@@ -154,7 +166,7 @@ def _undecomposed(
             last = last - center[None] @ features
         return xp.concat([features, last], axis=0)
 
-    return ArrayDesign(
+    return UndecomposedDesign(
         rows, targets, from_coordinates, spectrum=spectrum, penalty=penalty, weight=total
     )
 
@@ -280,12 +292,25 @@ def _row_space(
         return xp.concat([features, exact[rank:] - center.T @ features], axis=0)
 
     combine, r = from_coordinates, rows.shape[1]
-    if codes.in_memory and (codes.shape[1] + 1) * r <= _SMALL:  # combined once for all C
-        combine = partial(
-            _product, from_coordinates(xp.eye(r, dtype=xp.float64, device=device(rows)))
-        )
+    if codes.in_memory and (codes.shape[1] + 1) * r <= _SMALL:
+        combine = _Combined(from_coordinates, xp.eye(r, dtype=xp.float64, device=device(rows)))
     parts = {"spectrum": spectrum, "penalty": penalty, "weight": total}
     return ArrayDesign(xp.astype(rows, dtype), targets, combine, **parts)
+
+
+class _Combined:
+    """A linear map whose matrix is made at the third use: for one C it costs more than it saves."""
+
+    def __init__(self, linear: Callable[[Array], Array], identity: Array) -> None:
+        self._linear, self._matrix, self._uses = linear, identity, 0
+
+    def __call__(self, coordinates: Array) -> Array:
+        self._uses += 1
+        if self._uses < _COMBINE:
+            return self._linear(coordinates)
+        if self._uses == _COMBINE:
+            self._matrix = self._linear(self._matrix)
+        return _product(self._matrix, coordinates)
 
 
 def _product(basis: Array, coordinates: Array) -> Array:

@@ -138,10 +138,8 @@ def _row_system(
     if design.kernel is None:
         rows = xp.take(design.rows, active, axis=0)
         system = rows @ rows.T
-    elif active.shape[0] == curvature.shape[0]:
-        system = design.kernel
     else:
-        system = design.kernel[active[:, None], active[None, :]]
+        system = xp.take(xp.take(design.kernel, active, axis=0), active, axis=1)
     system = xp.astype(system, xp.float64)
     of_active = xp.astype(xp.take(curvature, active, axis=0), xp.float64)
     _add_to_diagonal(system, 1 / (c * of_active))

@@ -121,7 +121,7 @@ class RegularizationPath:
         self._constant_is_free = not loss.one_vs_rest and float(design.penalty[-1]) == 0
         self._loss_at_zero: Array | None = None  # of zero coefficients
         xp = array_namespace(design.spectrum)
-        self._largest = float(xp.max(design.spectrum))
+        self._largest = design.largest
         self._mean = max(float(xp.mean(design.spectrum)), 1e-300)
         far = cheap and not loss.has_inactive_rows
         self._easy = (_EASY_FOR_NEWTON if far else _EASY) / self._mean
