@@ -179,12 +179,15 @@ def _few_rows(
     to_device: ToDevice,
 ) -> Design:
     """Return a design of the features themselves, whose Newton steps cost less than a basis."""
-    rows, total = to_device(np.concatenate(list(codes.blocks()))), float(weight.sum())
-    xp = array_namespace(rows)
-    s = xp.astype(to_device(weight), rows.dtype)
-    squares, center = xp.astype(s @ (rows * rows), xp.float64), None
+    d = codes.shape[1]
+    squares, sums = to_device(np.zeros(d)), to_device(np.zeros(d))
+    xp, total, center = array_namespace(squares), float(weight.sum()), None
+    for part, block in _device_blocks(codes, to_device):
+        s = xp.astype(to_device(weight[part]), block.dtype)
+        squares += s @ (block * block)
+        sums += s @ block
     if intercept == "free":
-        center = xp.astype(s @ rows, xp.float64) / total
+        center = sums / total
         squares = xp.clip(squares - total * center**2, 0, None)
     elif intercept == "penalised":
         squares = _append(squares, total)

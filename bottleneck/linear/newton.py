@@ -138,6 +138,8 @@ def _row_system(
     if design.kernel is None:
         rows = xp.take(design.rows, active, axis=0)
         system = rows @ rows.T
+    elif active.shape == curvature.shape:  # not copied twice
+        system = design.kernel
     else:
         system = xp.take(xp.take(design.kernel, active, axis=0), active, axis=1)
     system = xp.astype(system, xp.float64)
