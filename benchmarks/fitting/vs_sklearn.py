@@ -226,7 +226,7 @@ def _row(comparison: Comparison) -> str:
     )
     right = (f"{_share(fit.predicted == comparison.true):.1%}" for fit in (ours, rival))
     return (
-        f"| {comparison.c:g} | {seconds} | {comparison.faster:.2g} "
+        f"| {comparison.c:g} | {seconds} | {float(f'{comparison.faster:.2g}'):g} "
         f"| {' / '.join(right)} | {comparison.different:.2%} |"
     )
 
@@ -236,7 +236,7 @@ def _summary(comparisons: Sequence[Comparison]) -> str:
     excess = max(comparison.ours.excess for comparison in comparisons)
     different = max(comparison.different for comparison in comparisons)
     return (
-        f"Geometric mean of the ratios: {mean:.2g}. Our objective is at most {excess:.0e} above "
+        f"Geometric mean of the ratios: {float(f'{mean:.2g}'):g}. Our objective is at most {excess:.0e} above "
         f"the least; at most {different:.2%} of the test rows are predicted otherwise."
     )
 
