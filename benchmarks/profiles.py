@@ -13,8 +13,10 @@ class FittingProfile:
     ----------
     n, d, classes, test : int
         As in `benchmarks.helpers.synthetic_codes.synthetic_codes`.
+    two_classes : tuple of 2 int
+        Rows and features of the codes of two classes.
     cs : tuple of float
-        Values of C for the comparison with scikit-learn.
+        Values of C for the comparison with other solvers.
     grid : tuple of float
         Values of C of the search.
     folds : int
@@ -28,7 +30,8 @@ class FittingProfile:
     d: int = 512
     classes: int = 101
     test: int = 5050
-    cs: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+    two_classes: tuple[int, int] = (245, 512)
+    cs: tuple[float, ...] = (1e-3, 1e-2, 1e-1, 1.0)
     grid: tuple[float, ...] = _GRID
     folds: int = 5
     photographs: bool = True
@@ -41,6 +44,7 @@ QUICK_FITTING = FittingProfile(
     d=32,
     classes=5,
     test=100,
+    two_classes=(30, 40),
     cs=(1e-3, 1e-1),
     grid=_GRID[::6],
     folds=2,

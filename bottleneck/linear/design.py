@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bottleneck.linear.losses import Array, LossSums, SquaredHinge, Targets
 from bottleneck.linear.matrix import CodeMatrix
 
-KERNEL_ROWS = 4096  # whose products take 64 MiB
+KERNEL_ROWS = 4096  # whose products take 64 MiB in float32
 # Margins computed at once: few enough for a core's cache, enough to keep an accelerator busy.
 _MARGINS, _MARGINS_ELSEWHERE = 1 << 20, 1 << 26
 _ROUNDING = 4.0  # of a margin, in units of precision times the lengths of row and coefficients
@@ -79,6 +79,11 @@ class Design:
     def dtype(self) -> Any:
         """Dtype in which margins and gradients are computed."""
         raise NotImplementedError
+
+    @property
+    def largest(self) -> float:
+        """Largest eigenvalue of XᵀSX, or an upper bound of it."""
+        return float(array_namespace(self.spectrum).max(self.spectrum))
 
     @property
     def is_float32(self) -> bool:
@@ -163,9 +168,9 @@ class ArrayDesign(Design):
 
     @cached_property
     def kernel(self) -> Array | None:
-        """Products XXᵀ of all rows in float32, shape (n, n); None for many rows or float64."""
-        kept = self.is_float32 and self.rows.shape[0] <= KERNEL_ROWS
-        return self.rows @ self.rows.T if kept else None
+        """Products XXᵀ of all rows, shape (n, n); None for many rows, in float64 for fewer."""
+        most = KERNEL_ROWS if self.is_float32 else KERNEL_ROWS // 4
+        return self.rows @ self.rows.T if self.rows.shape[0] <= most else None
 
     def least_margins(self, coefficients: Array, loss: SquaredHinge) -> Array:
         """Return a lower bound of each problem's least margin of a row, rounding included.
@@ -192,7 +197,7 @@ class ArrayDesign(Design):
     def in_float64(self) -> "ArrayDesign":
         """Return a copy whose rows are float64."""
         xp = array_namespace(self.rows)
-        return ArrayDesign(
+        return type(self)(
             xp.astype(self.rows, xp.float64),
             self.targets,
             self._from_coordinates,
@@ -200,6 +205,15 @@ class ArrayDesign(Design):
             penalty=self.penalty,
             weight=self.weight,
         )
+
+
+class UndecomposedDesign(ArrayDesign):
+    """Rows in memory as they are, or centred: of XᵀSX, the spectrum is the diagonal alone."""
+
+    @property
+    def largest(self) -> float:
+        """Trace of XᵀSX."""
+        return float(array_namespace(self.spectrum).sum(self.spectrum))
 
 
 class StreamedDesign(Design):

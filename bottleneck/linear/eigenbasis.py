@@ -6,11 +6,11 @@ coordinates u = Qᵀw this bound is the diagonal matrix I + κCΛ: one decomposi
 every class and both losses. With fewer rows than features, the n × n matrix of the rows' products
 is decomposed instead, and no d × d matrix is formed. If C is so small that the penalty dominates
 the Hessian, the rows are used as they are: a decomposition of 512 features costs as much as seven
-passes over 3000 rows.
+passes over 3000 rows. So are a few hundred rows of two classes, whose Newton steps need no bound.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Literal
 
@@ -18,7 +18,14 @@ import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
-from bottleneck.linear.design import ArrayDesign, Design, StreamedDesign, ToDevice, keep_numpy
+from bottleneck.linear.design import (
+    ArrayDesign,
+    Design,
+    StreamedDesign,
+    ToDevice,
+    UndecomposedDesign,
+    keep_numpy,
+)
 from bottleneck.linear.losses import Array, Targets
 from bottleneck.linear.matrix import CodeMatrix
 
@@ -28,7 +35,9 @@ Intercept = Literal["penalised", "free", "none"]
 _COLUMNS = 4096  # columns converted to double precision at a time, to avoid a copy of all codes
 _SOFT = 3.0  # κCλ₁ up to which a decomposition saves fewer passes than it costs
 _POWERS, _NOTHING = 10, 1e-300  # steps of the power iteration, and the least length divided by
-_SMALL = 1 << 20  # values of a basis of the features that is made beside that of the rows
+# Values of a basis of the features that is made beside that of the rows, and the use that makes it.
+_SMALL, _COMBINE = 1 << 20, 3
+_FEW = 320  # rows of one column, whose Newton step costs less than two passes
 _RANK = 1e-13  # eigenvalues below this share of the trace before centring are rounding
 
 
@@ -42,6 +51,8 @@ def make_design(
     to_device: ToDevice = keep_numpy,
 ) -> Design:
     """Transform the rows of a problem to coordinates in which the bound of the Hessian is diagonal.
+
+    Where Newton steps or a small C make that needless, the coordinates are the features.
 
     Parameters
     ----------
@@ -76,6 +87,10 @@ def make_design(
     known = Targets(to_device(targets), row_weight)
     if n < d:  # n × d codes are fewer than the d × d products, so they are copied to this machine
         each = np.ones(n) if weight is None else weight
+        on_cpu = str(device(known.right)) == "cpu"  # elsewhere there are no Newton steps
+        small = codes.in_memory and n <= _FEW and n * d <= _SMALL
+        if small and on_cpu and targets.shape[1:] == (1,):
+            return _few_rows(codes, known, intercept, each, to_device)
         return _row_space(codes.to_local(), known, intercept, each, to_device)
     return _column_space(
         codes, known, intercept, weight, max_curvature=max_curvature, to_device=to_device
@@ -102,7 +117,8 @@ def _column_space(
         gram = gram - total * center[:, None] * center[None]
     if codes.in_memory and max_curvature * _largest_eigenvalue(gram) <= _SOFT:
         middle = center if intercept == "free" else None
-        return _undecomposed(codes, targets, gram, middle, total=total, to_device=to_device)
+        squares = xp.clip(xp.linalg.diagonal(gram), 0, None)
+        return _undecomposed(codes, targets, squares, middle, total=total, to_device=to_device)
     spectrum, vectors = xp.linalg.eigh(gram)
     spectrum, penalty = xp.where(spectrum > 0, spectrum, 0), xp.ones_like(spectrum)
     if intercept != "penalised":
@@ -125,15 +141,15 @@ def _column_space(
 def _undecomposed(
     codes: CodeMatrix,
     targets: Targets,
-    gram: Array,
+    spectrum: Array,
     center: Array | None,
     *,
     total: float,
     to_device: ToDevice,
 ) -> Design:
     """Return a design of the features themselves, centred if a free intercept needs it."""
-    xp, (n, d) = array_namespace(gram), codes.shape
-    spectrum, penalty = xp.clip(xp.linalg.diagonal(gram), 0, None), xp.ones_like(gram[0])
+    xp, (n, d) = array_namespace(spectrum), codes.shape
+    penalty = xp.ones_like(spectrum)
     if center is not None:
         spectrum, penalty = _append(spectrum, total), _append(penalty, 0)
     rows = None
@@ -150,9 +166,32 @@ def _undecomposed(
             last = last - center[None] @ features
         return xp.concat([features, last], axis=0)
 
-    return ArrayDesign(
+    return UndecomposedDesign(
         rows, targets, from_coordinates, spectrum=spectrum, penalty=penalty, weight=total
     )
+
+
+def _few_rows(
+    codes: CodeMatrix,
+    targets: Targets,
+    intercept: Intercept,
+    weight: NDArray[np.float64],
+    to_device: ToDevice,
+) -> Design:
+    """Return a design of the features themselves, whose Newton steps cost less than a basis."""
+    d = codes.shape[1]
+    squares, sums = to_device(np.zeros(d)), to_device(np.zeros(d))
+    xp, total, center = array_namespace(squares), float(weight.sum()), None
+    for part, block in _device_blocks(codes, to_device):
+        s = xp.astype(to_device(weight[part]), block.dtype)
+        squares += s @ (block * block)
+        sums += s @ block
+    if intercept == "free":
+        center = sums / total
+        squares = xp.clip(squares - total * center**2, 0, None)
+    elif intercept == "penalised":
+        squares = _append(squares, total)
+    return _undecomposed(codes, targets, squares, center, total=total, to_device=to_device)
 
 
 def _largest_eigenvalue(gram: Array) -> float:
@@ -256,12 +295,25 @@ def _row_space(
         return xp.concat([features, exact[rank:] - center.T @ features], axis=0)
 
     combine, r = from_coordinates, rows.shape[1]
-    if codes.in_memory and (codes.shape[1] + 1) * r <= _SMALL:  # combined once for all C
-        combine = partial(
-            _product, from_coordinates(xp.eye(r, dtype=xp.float64, device=device(rows)))
-        )
+    if codes.in_memory and (codes.shape[1] + 1) * r <= _SMALL:
+        combine = _Combined(from_coordinates, xp.eye(r, dtype=xp.float64, device=device(rows)))
     parts = {"spectrum": spectrum, "penalty": penalty, "weight": total}
     return ArrayDesign(xp.astype(rows, dtype), targets, combine, **parts)
+
+
+class _Combined:
+    """A linear map whose matrix is made at the third use: for one C it costs more than it saves."""
+
+    def __init__(self, linear: Callable[[Array], Array], identity: Array) -> None:
+        self._linear, self._matrix, self._uses = linear, identity, 0
+
+    def __call__(self, coordinates: Array) -> Array:
+        self._uses += 1
+        if self._uses < _COMBINE:
+            return self._linear(coordinates)
+        if self._uses == _COMBINE:
+            self._matrix = self._linear(self._matrix)
+        return _product(self._matrix, coordinates)
 
 
 def _product(basis: Array, coordinates: Array) -> Array:

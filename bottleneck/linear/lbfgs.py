@@ -109,18 +109,19 @@ class _Search:
     def _set_direction(self, keep: Array) -> None:
         """Compute the quasi-Newton direction, except for problems that keep the old one."""
         xp, point = self.xp, self.point
-        diagonal = self.f.diagonal(point.curvature)
         if self.newton_steps and not self.newton:
             self.newton = self.f.newton_cost(point) <= self.f.passes / _AGAIN
         if self.newton_steps and self.newton:
             self.newton_steps -= 1
             direction = self.f.newton_direction(point)
         else:
+            diagonal = self.f.diagonal(point.curvature)
             direction = -self._times_inverse_hessian(point.gradient, diagonal)
         slope = self.f.sum(direction * point.gradient)
         uphill = slope >= 0  # by rounding; the scaled gradient always descends
         if bool(xp.any(uphill)):
-            direction = xp.where(uphill, -point.gradient / diagonal, direction)
+            scaled = -point.gradient / self.f.diagonal(point.curvature)
+            direction = xp.where(uphill, scaled, direction)
             slope = self.f.sum(direction * point.gradient)
         if bool(xp.any(keep)):
             direction = xp.where(keep, self.direction, direction)

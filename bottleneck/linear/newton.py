@@ -70,17 +70,23 @@ def newton_direction(
     curvature = loss.second(design.targets, margins)
     if not loss.one_vs_rest:
         return _joint(design, c, curvature, gradient)
-    xp, (r, q), free = array_namespace(gradient), gradient.shape, float(design.penalty[-1]) == 0
+    xp, (r, q) = array_namespace(gradient), gradient.shape
     direction = xp.empty_like(gradient)
     moved, duals = design.rows @ gradient, xp.zeros_like(curvature)
-    by_rows = xp.sum(xp.astype(curvature > 0, xp.int64), axis=0) < (0 if free else r)
+    shift = xp.zeros_like(gradient[-1])  # of free intercepts
+    active = xp.sum(xp.astype(curvature > 0, xp.int64), axis=0)
+    by_rows = (active > 0) & (active < r)
     for k in range(q):
         if by_rows[k]:
-            active, solved = _row_system(design, c, curvature[:, k], moved[:, k])
-            duals[active, k] = xp.astype(solved, duals.dtype)
+            own, solved, shift[k] = _row_system(
+                design, c, curvature[:, k], moved[:, k], gradient[-1, k]
+            )
+            duals[own, k] = xp.astype(solved, duals.dtype)
         else:
             direction[:, k] = _coordinate_system(design, c, curvature[:, k], gradient[:, k])
-    direction = xp.where(by_rows, design.rows.T @ duals - gradient, direction)
+    of_rows = design.rows.T @ duals - gradient
+    of_rows[-1] += shift
+    direction = xp.where(by_rows, of_rows, direction)
     penalised = xp.astype(design.penalty, at.dtype)[:, None] * direction
     moved = design.rows @ direction
     first = xp.sum(gradient * direction, axis=0)
@@ -120,24 +126,32 @@ def _zero_of(slope: Callable[[Array], Array], first: Array) -> Array:
 
 
 def _row_system(
-    design: ArrayDesign, c: float, curvature: Array, moved: Array
-) -> tuple[Array, Array]:
-    """Return the active rows of a problem and the duals z of its step Xᵀz - g, from Xg.
+    design: ArrayDesign, c: float, curvature: Array, moved: Array, slope: Array
+) -> tuple[Array, Array, float]:
+    """Return the active rows of a problem, the duals z of its step Xᵀz - g, and its intercept's.
 
-    Woodbury: z = (D⁻¹/C + XXᵀ)⁻¹Xg of the active rows, for a penalty of 1.
+    Woodbury: z = (D⁻¹/C + XXᵀ)⁻¹Xg of the active rows, for a penalty of 1. The step b of a free
+    intercept, whose gradient is the slope, makes it z = (D⁻¹/C + XXᵀ)⁻¹(Xg - b) with Σz = slope.
     """
     xp = array_namespace(curvature)
     active = xp.nonzero(curvature > 0)[0]
     if design.kernel is None:
         rows = xp.take(design.rows, active, axis=0)
         system = rows @ rows.T
+    elif active.shape == curvature.shape:  # not copied twice
+        system = design.kernel
     else:
-        system = design.kernel[active[:, None], active[None, :]]
+        system = xp.take(xp.take(design.kernel, active, axis=0), active, axis=1)
     system = xp.astype(system, xp.float64)
     of_active = xp.astype(xp.take(curvature, active, axis=0), xp.float64)
     _add_to_diagonal(system, 1 / (c * of_active))
     right = xp.astype(xp.take(moved, active, axis=0), xp.float64)
-    return active, xp.linalg.solve(system, right[:, None])[:, 0]
+    if float(design.penalty[-1]) > 0:
+        return active, xp.linalg.solve(system, right[:, None])[:, 0], 0.0
+    both = xp.linalg.solve(system, xp.stack([right, xp.ones_like(right)], axis=1))
+    sums = xp.sum(both, axis=0)
+    step = float((sums[0] - slope) / sums[1])
+    return active, both[:, 0] - step * both[:, 1], step
 
 
 def _coordinate_system(design: ArrayDesign, c: float, curvature: Array, gradient: Array) -> Array:

@@ -19,10 +19,14 @@ from bottleneck.linear.blas_threads import SMALL_PRODUCT, single_thread
 from bottleneck.linear.design import ArrayDesign, Design, to_numpy
 from bottleneck.linear.lbfgs import Minimum, minimise
 from bottleneck.linear.losses import Array, Loss, SquaredHinge
+from bottleneck.linear.newton import newton_cost
 from bottleneck.linear.objective import DualBound, Objective, gap_of
 
 _STRIDE = 10.0  # a larger ratio of consecutive C is divided by intermediate values of C
-_EASY = 10.0  # up to this C, in units of 1/mean(Λ), starting from zero needs no intermediate C
+# Up to this C, in units of 1/mean(Λ), starting from zero needs no intermediate C: by L-BFGS, or for
+# the hinge, whose active rows are unknown; and by Newton steps on a log loss.
+_EASY, _EASY_FOR_NEWTON = 10.0, 1e5
+_CHEAP = 2.0  # passes: Newton steps that cost no more are used from the start
 # Tolerance of an intermediate C, if it is below the second value in units of 1/mean(Λ). Above it
 # the search for the hinge needs a start near the widest margin.
 _INTERMEDIATE_TOL, _HARD = 0.1, 1e3
@@ -109,14 +113,18 @@ class RegularizationPath:
         self._design, self._loss, self._intercept = design, loss, intercept
         self._double: Design | None = None  # the same in float64, while large C are solved
         self._double_from = math.inf  # smallest C for which float32 does not suffice
-        self._newton_from = math.inf  # smallest C for which Newton steps paid
+        bound = array_namespace(loss.columns).full(loss.columns.shape, loss.curvature_bound)
+        cheap = newton_cost(design, loss, bound) <= _CHEAP
+        self._newton_from = 0.0 if cheap else math.inf  # smallest C for which Newton steps paid
         self._found: dict[float, Minimum] = {}
         # A constant added to every class's free intercept changes nothing: their mean is made 0.
         self._constant_is_free = not loss.one_vs_rest and float(design.penalty[-1]) == 0
         self._loss_at_zero: Array | None = None  # of zero coefficients
         xp = array_namespace(design.spectrum)
-        self._largest = float(xp.max(design.spectrum))
+        self._largest = design.largest
         self._mean = max(float(xp.mean(design.spectrum)), 1e-300)
+        far = cheap and not loss.has_inactive_rows
+        self._easy = (_EASY_FOR_NEWTON if far else _EASY) / self._mean
         products = math.prod(design.rows.shape) if isinstance(design, ArrayDesign) else math.inf
         self._is_small = products * loss.columns.shape[0] <= SMALL_PRODUCT
 
@@ -141,7 +149,7 @@ class RegularizationPath:
             For each C, in order.
         """
         passes = 0
-        steps = _path_steps([float(c) for c in cs], easy=_EASY / self._mean, known=self._found)
+        steps = _path_steps([float(c) for c in cs], easy=self._easy, known=self._found)
         for c, wanted in steps:
             rough = not wanted and c <= _HARD / self._mean
             allowed = max_passes - passes if wanted else (max_passes - passes) // 2

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bottleneck.linear.design import ArrayDesign, Design, StreamedDesign, ToDevice, keep_numpy
-from bottleneck.linear.eigenbasis import Intercept, _largest_eigenvalue, make_design
-from bottleneck.linear.losses import Logistic, Loss, Softmax
+from bottleneck.linear.eigenbasis import Intercept, _Combined, _largest_eigenvalue, make_design
+from bottleneck.linear.losses import Logistic, Loss, Softmax, SquaredHinge, Targets
 from bottleneck.linear.path import Solution
 from tests.helpers.problems import (
     F64,
@@ -172,6 +172,45 @@ def test_undecomposed_rows_have_the_same_minimiser(
     if kind is Softmax:  # only differences of margins matter
         off -= off.mean(axis=1, keepdims=True)
     np.testing.assert_allclose(off, 0, atol=2e-5)
+
+
+@pytest.mark.parametrize("to_device", [keep_numpy, torch.from_numpy], ids=["numpy", "torch"])
+@pytest.mark.parametrize("intercept", INTERCEPTS)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("kind", [SquaredHinge, Logistic])
+def test_few_rows_of_one_column_have_the_same_minimiser_without_a_decomposition(
+    kind: type[Loss], weighted: bool, intercept: Intercept, to_device: ToDevice
+) -> None:
+    random = np.random.default_rng(0)
+    rows = 2.0 + random.normal(size=(30, 50))
+    rows[15:20], rows[:, 7], rows[:, 8] = rows[0], 0.0, rows[:, 9]  # the kernel has no full rank
+    weight = random.uniform(0.2, 3, 30) if weighted else None
+    right = (np.arange(30) % 3 == 0)[:, None]  # equal rows are of different classes
+    problem = Problem(rows, right, kind, intercept, weight)
+    design = problem.design([7, 1], to_device=to_device)
+    assert isinstance(design, ArrayDesign)
+    assert design.rows.shape == (30, 50 + (intercept != "none"))
+    cs = [1e-4, 0.03, 10.0]
+    for found in solve_path(design, problem.loss(to_device), cs, tol=1e-11):
+        np.testing.assert_allclose(found.objective, problem.minimum(found.c), rtol=1e-8)
+        coef, own = found.coef, found.intercept if intercept == "penalised" else 0 * found.intercept
+        margins = rows @ coef.T + found.intercept
+        each = problem.loss()(Targets(right, None if weight is None else weight[:, None]), margins)
+        value = ((coef**2).sum() + (own**2).sum()) / 2 + found.c * each[1].value.sum()
+        assert value == pytest.approx(problem.minimum(found.c).sum(), rel=1e-8)
+
+
+def test_a_map_is_combined_at_the_third_use() -> None:
+    calls: list[tuple[int, ...]] = []
+
+    def linear(values: NDArray[Any]) -> NDArray[Any]:
+        calls.append(values.shape)
+        return 2 * values
+
+    combined = _Combined(linear, np.eye(4))
+    for _ in range(4):
+        np.testing.assert_array_equal(combined(np.ones((4, 2))), np.full((4, 2), 2.0))
+    assert calls == [(4, 2), (4, 2), (4, 4)]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
