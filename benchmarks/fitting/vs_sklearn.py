@@ -237,7 +237,8 @@ def _summary(comparisons: Sequence[Comparison]) -> str:
     different = max(comparison.different for comparison in comparisons)
     return (
         f"Geometric mean of the ratios: {float(f'{mean:.2g}'):g}. Our objective is at most "
-        f"{excess:.0e} above the least; at most {different:.2%} of the test rows are predicted otherwise."
+        f"{excess:.0e} above the least; at most {different:.2%} of the test rows are predicted "
+        "otherwise."
     )
 
 
