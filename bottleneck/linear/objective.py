@@ -212,8 +212,11 @@ class Objective:
         return excess / 2
 
     def _squares(self, values: Array) -> Array:
-        """Return the squared length of the penalised coordinates, shape (p,)."""
-        penalised = values[:-1] if self.free else values
+        """Return the squared length of the penalised coordinates, shape (p,).
+
+        In double precision: what an objective has above it is a loss, which may be tiny.
+        """
+        penalised = self.xp.astype(values[:-1] if self.free else values, self.xp.float64)
         return self.sum(penalised * penalised)
 
     def _improve_bound(self, dual: Array, slack: Array, value: Array) -> Array:
