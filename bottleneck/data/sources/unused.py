@@ -1,91 +1,67 @@
-"""Say which columns, datasets or keys of a source are not used; refuse those that tell splits."""
+"""Name the columns, datasets or keys that are not used; refuse those that tell splits."""
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from bottleneck.data.split_names import is_split_flag, parse_split
 from bottleneck.errors import ImagesTableError
 
 _MOST_SHOWN = 8
+_UNNAMED = re.compile(r"[\W_]*(unnamed[\W\d_]+)?", re.IGNORECASE)  # the index of a data frame
 
 
-def unused_remark(what: str, names: Sequence[str]) -> tuple[str, ...]:
+def note_unused(
+    file: Path, what: str, unused: Collection[tuple[str, Iterable[str]]], *, has_splits: bool
+) -> tuple[str, ...]:
     """Return a sentence that names what is not used, or none.
 
+    Where no splits are told, refuse something such as ``is_test``, or whose values are all names of
+    splits: the rows that it marks must not be trained on in silence.
+
     Parameters
     ----------
+    file : Path
+        For messages.
     what : str
-        Such as ``"columns"``.
-    names : sequence of str
-
-    Examples
-    --------
-    >>> unused_remark("columns", ["camera", "date"])
-    ("columns that are not used: 'camera', 'date'",)
-    """
-    shown = [repr(name) for name in names[:_MOST_SHOWN]]
-    if len(names) > _MOST_SHOWN:
-        shown.append(f"… ({len(names)} in all)")
-    return (f"{what} that are not used: {', '.join(shown)}",) if shown else ()
-
-
-def require_no_flags(file: Path, what: str, names: Iterable[str]) -> None:
-    """Refuse something such as ``is_test`` where no splits are told.
-
-    The rows that it marks must not be trained on in silence.
-
-    Parameters
-    ----------
-    file, what
-        For the message.
-    names : iterable of str
-        Of what is not used.
+        Such as ``"column"``.
+    unused : collection of (str, iterable of str)
+        Names, and the distinct values of each as far as they are known.
+    has_splits : bool
+        Whether something that is used tells the splits.
 
     Raises
     ------
     ImagesTableError
-        A name asks for a split that its values do not name.
+        Something that is not used tells splits, and nothing else does.
 
     Examples
     --------
-    >>> require_no_flags(Path("a.csv"), "column", ["camera", "is_test"])
+    >>> note_unused(Path("a.csv"), "column", [("camera", ()), ("date", ())], has_splits=False)
+    ("columns that are not used: 'camera', 'date'",)
+    >>> note_unused(Path("a.csv"), "column", [("is_test", "01")], has_splits=False)
     Traceback (most recent call last):
     bottleneck.errors.ImagesTableError: a.csv: the column 'is_test' looks like a split, ...
     """
-    for name in names:
-        if is_split_flag(name):
-            raise ImagesTableError(
-                f"{file}: the {what} {name.strip()!r} looks like a split, but its name is not "
-                "understood: name it split, with the values train, val and test"
-            )
+    if not has_splits:
+        for name, values in unused:
+            _require_no_splits(f"{file}: the {what} {name.strip()!r}", name, values)
+    names = [repr(name.strip()) for name, _ in unused if not _UNNAMED.fullmatch(name)]
+    if len(names) > _MOST_SHOWN:
+        names[_MOST_SHOWN:] = [f"… ({len(names)} in all)"]
+    return (f"{what}s that are not used: {', '.join(names)}",) if names else ()
 
 
-def require_no_split_values(file: Path, what: str, name: str, values: Iterable[str]) -> None:
-    """Refuse something unused whose values are names of splits, where no splits are told.
-
-    Parameters
-    ----------
-    file, what, name
-        For the message.
-    values : iterable of str
-        Distinct ones.
-
-    Raises
-    ------
-    ImagesTableError
-        All values are names of splits, of at least two.
-
-    Examples
-    --------
-    >>> require_no_split_values(Path("a.csv"), "column", "stage", ["train", "Testing"])
-    Traceback (most recent call last):
-    bottleneck.errors.ImagesTableError: a.csv: the column 'stage' holds 'Testing', 'train', ...
-    """
+def _require_no_splits(subject: str, name: str, values: Iterable[str]) -> None:
+    if is_split_flag(name):
+        raise ImagesTableError(
+            f"{subject} looks like a split, but its name is not understood: name it split, with "
+            "the values train, val and test"
+        )
     named = {value for value in values if value.strip()}
-    looks = [parse_split(value) for value in named]
-    if all(look and look.plain for look in looks) and len(set(looks)) > 1:
+    splits = [parse_split(value) for value in named]
+    if all(split and split.plain for split in splits) and len(set(splits)) > 1:
         shown = ", ".join(sorted(map(repr, named)))
         raise ImagesTableError(
-            f"{file}: the {what} {name!r} holds {shown}, which look like splits: name it split, or "
-            "remove it"
+            f"{subject} holds {shown}, which look like splits: name it split, or remove it"
         )

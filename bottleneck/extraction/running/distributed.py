@@ -78,7 +78,7 @@ class WorkerJob:
     reference : ModelReference
         Where the network is now.
     compute : ComputeOptions
-        `device`, `batch_size` and `workers` are used.
+        `device`, `batch_size`, `workers` and `max_pixels` are used.
     """
 
     cache: Path

@@ -28,7 +28,7 @@ class LocalRunner:
     devices : sequence of torch.device
         Devices of one kind.
     compute : ComputeOptions
-        `batch_size` and `workers` are used.
+        `batch_size`, `workers` and `max_pixels` are used.
     encoder : Encoder, optional
         Of some layers, if it has been made already.
 

@@ -11,11 +11,7 @@ import numpy as np
 
 from bottleneck.data.categorical_column import CategoricalColumn
 from bottleneck.data.labels import SEPARATOR
-from bottleneck.data.sources.unused import (
-    require_no_flags,
-    require_no_split_values,
-    unused_remark,
-)
+from bottleneck.data.sources.unused import note_unused
 from bottleneck.errors import ImagesTableError
 
 _MOST_TEXT = 256  # characters of a class name; a longer text is a caption
@@ -138,12 +134,8 @@ class Sidecars:
         ImagesTableError
             No file tells splits, but a key that is not used does.
         """
-        unused = [key for key in self._values if key not in self._used]
-        if "split" not in self._values:
-            require_no_flags(self._archive, "key", unused)
-            for key in unused:
-                require_no_split_values(self._archive, "key", key, self._values[key])
-        remarks = unused_remark("keys of .json files", unused)
+        unused = [(key, texts) for key, texts in self._values.items() if key not in self._used]
+        remarks = note_unused(self._archive, "JSON key", unused, has_splits="split" in self._values)
         if self._example:
             remarks = (*remarks, f"labels are the texts in .txt files, such as {self._example!r}")
         return remarks

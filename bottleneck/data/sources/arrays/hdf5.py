@@ -25,7 +25,7 @@ from bottleneck.data.sources.arrays.pixel_arrays import (
     require_images,
 )
 from bottleneck.data.sources.random_access import FileStamp, RandomAccessFile
-from bottleneck.data.sources.unused import require_no_flags, unused_remark
+from bottleneck.data.sources.unused import note_unused
 from bottleneck.errors import BottleneckError, ImageError, ImagesTableError, format_error
 
 # deflate, shuffle, fletcher32 and LZF: part of HDF5 or of h5py. Any other is a plugin, which is
@@ -89,9 +89,8 @@ def _part(root: Path, name: str) -> ArrayPart:
             column: next((name for name in names if file.get(name, getlink=True) is not None), "")
             for column, names in _NAMES.items()
         }
-        unused = [name for name in file if name not in {"images", *named.values()}]
-        if not named["split"]:
-            require_no_flags(path, "dataset", unused)
+        unused = [(name, ()) for name in file if name not in {"images", *named.values()}]
+        remarks = note_unused(path, "dataset", unused, has_splits=bool(named["split"]))
 
         def texts(dataset: str) -> CategoricalColumn:
             if not dataset:
@@ -99,7 +98,6 @@ def _part(root: Path, name: str) -> ArrayPart:
             return array_labels(path, dataset, _dataset(path, file, dataset)[...], count)
 
         columns = {column: texts(dataset) for column, dataset in named.items()}
-    remarks = unused_remark("datasets", unused)
     return ArrayPart(name, stamp, _Hdf5Pixels(stamp, shape, dtype), **columns, remarks=remarks)
 
 

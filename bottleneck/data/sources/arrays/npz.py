@@ -26,7 +26,7 @@ from bottleneck.data.sources.arrays.pixel_arrays import (
     require_images,
 )
 from bottleneck.data.sources.random_access import FileStamp, PartReader, RandomAccessFile
-from bottleneck.data.sources.unused import unused_remark
+from bottleneck.data.sources.unused import note_unused
 from bottleneck.errors import BottleneckError, ImageError, ImagesTableError, format_error
 
 _MOST_LOADED = 4 << 30  # bytes of a compressed array
@@ -96,7 +96,8 @@ def _parts(root: Path, name: str) -> list[ArrayPart]:
                     f"{', '.join(list(arrays)[:12]) or 'none'}"
                 )
             labels = {array.removesuffix("images") + "labels" for array in found}
-            unused = unused_remark("arrays", [a for a in arrays if a not in {*found, *labels}])
+            others = [(array, ()) for array in arrays if array not in {*found, *labels}]
+            unused = note_unused(path, "array", others, has_splits=True)  # by the arrays' names
             parts = [_part(archive, stamp, name, array, arrays) for array in found]
             return [dataclasses.replace(part, remarks=unused) for part in parts]
     except BottleneckError:

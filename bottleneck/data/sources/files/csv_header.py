@@ -9,7 +9,6 @@ from pathlib import Path
 
 from bottleneck.data.csv_chunks import split_header
 from bottleneck.data.sources.files.folder import is_image_name
-from bottleneck.data.sources.unused import require_no_flags, unused_remark
 from bottleneck.errors import ImagesTableError
 from bottleneck.runtime import escape_unprintable
 
@@ -28,7 +27,6 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "group": ("group", "groupid", "patient", "patientid", "subject", "subjectid"),
 }
 _COLUMNS = "path[,label][,split][,group]"
-_UNNAMED = re.compile(r"(unnamed\d+)?")  # the index of a data frame
 _MOST_CHARACTERS = 80
 
 
@@ -50,8 +48,7 @@ class CsvHeader:
     >>> header, _ = read_csv_header(Path("list.csv"), "File Name;class;camera\n1.jpg;cat;2\n")
     >>> header.separator, header.at, header.remarks
     (';', {'path': 0, 'label': 1},
-     ("columns by their usual names: 'File Name' is path, 'class' is label",
-      "columns that are not used: 'camera'"))
+     ("columns by their usual names: 'File Name' is path, 'class' is label",))
     """
 
     fields: tuple[str, ...]
@@ -60,22 +57,18 @@ class CsvHeader:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What was understood in another way than it is written, and what is not used."""
+        """What was understood in another way than it is written."""
         renamed = [
             f"{self.name(column)!r} is {column}"
             for column in self.at
             if _plain(self.name(column)) != column
         ]
-        unused = [field.strip() for field in self.unused if not _UNNAMED.fullmatch(_plain(field))]
-        return (
-            *([f"columns by their usual names: {', '.join(renamed)}"] if renamed else []),
-            *unused_remark("columns", unused),
-        )
+        return (f"columns by their usual names: {', '.join(renamed)}",) if renamed else ()
 
     @property
-    def unused(self) -> list[str]:
-        """The names of the columns that are not used."""
-        return [name for i, name in enumerate(self.fields) if i not in self.at.values()]
+    def unused(self) -> list[int]:
+        """The positions of the columns that are not used."""
+        return [i for i in range(len(self.fields)) if i not in self.at.values()]
 
     def name(self, column: str) -> str:
         """Return the name of a column as it is written."""
@@ -103,8 +96,7 @@ def read_csv_header(path: Path, chunk: str) -> tuple[CsvHeader, str]:
     Raises
     ------
     ImagesTableError
-        No column has paths, two columns could be the labels or the splits, or a column says by
-        its name that it tells the splits, but not in a way that is understood.
+        No column has paths, or two columns could be the labels or the splits.
     """
     try:
         splittings = [(separator, *split_header(chunk, separator)) for separator in SEPARATORS]
@@ -117,10 +109,7 @@ def read_csv_header(path: Path, chunk: str) -> tuple[CsvHeader, str]:
                 for column in _NAMES
                 if (found := _position(path, fields, column)) is not None
             }
-            header = CsvHeader(tuple(fields), separator, at)
-            if "split" not in at:
-                require_no_flags(path, "column", header.unused)
-            return header, rest
+            return CsvHeader(tuple(fields), separator, at), rest
     raise ImagesTableError(_no_paths(path, max((f for _, f, _ in splittings), key=len)))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bottleneck.data.sources.files.csv_header import CsvHeader
-from bottleneck.data.sources.unused import require_no_split_values
+from bottleneck.data.sources.unused import note_unused
 
 _MOST_VALUES = 8  # of a column of splits, or of zeros and ones
 _MOST_SHOWN = 6
@@ -16,26 +16,22 @@ class UnusedColumns:
 
     Parameters
     ----------
-    path : Path
-        The CSV, for messages.
     header : CsvHeader
 
     Examples
     --------
     >>> header = CsvHeader(("path", "cat", "dog"), ",", {"path": 0})
-    >>> unused = UnusedColumns(Path("a.csv"), header)
+    >>> unused = UnusedColumns(header)
     >>> for position, values in ((1, ["1", "0"]), (2, ["0", "1"])):
     ...     unused.add(position, values)
-    >>> unused.remarks()[0][:72]
-    "the columns 'cat', 'dog' hold 0 and 1, as those of one class each: write"
+    >>> for remark in unused.remarks(Path("a.csv"), header):
+    ...     print(remark[:72])
+    columns that are not used: 'cat', 'dog'
+    the columns 'cat', 'dog' hold 0 and 1, as those of one class each: write
     """
 
-    def __init__(self, path: Path, header: CsvHeader) -> None:
-        self._path, self._header = path, header
-        used = header.at.values()
-        self._values: dict[int, set[str]] = {
-            i: set() for i in range(len(header.fields)) if i not in used
-        }
+    def __init__(self, header: CsvHeader) -> None:
+        self._values: dict[int, set[str]] = {position: set() for position in header.unused}
         self._long_rows = 0
 
     @property
@@ -54,29 +50,27 @@ class UnusedColumns:
         """Count a row that has more values than there are columns."""
         self._long_rows += 1
 
-    def require_no_splits(self) -> None:
-        """Refuse a column of splits under another name: its test rows must not be trained on.
+    def remarks(self, path: Path, header: CsvHeader) -> tuple[str, ...]:
+        """Return what a user should know of these columns and rows.
+
+        Parameters
+        ----------
+        path : Path
+            The CSV, for messages.
+        header : CsvHeader
+            What is used of the columns, now that their values are known.
 
         Raises
         ------
         ImagesTableError
-            There is no column of splits, and the values of another are names of splits.
+            There is no column of splits, and another tells them.
         """
-        if "split" in self._header.at:
-            return
-        for position, values in self._values.items():
-            name = self._header.fields[position].strip()
-            require_no_split_values(self._path, "column", name, values)
-
-    def remarks(self) -> tuple[str, ...]:
-        """Return what a user should know of these columns and rows."""
+        unused = [(header.fields[i], self._values.get(i, set())) for i in header.unused]
+        found = [*note_unused(path, "column", unused, has_splits="split" in header.at)]
         flags = [
-            repr(self._header.fields[position].strip())
-            for position, values in self._values.items()
-            if values - {""} and values <= _FLAGS
+            repr(name.strip()) for name, values in unused if values - {""} and values <= _FLAGS
         ]
-        found = []
-        if "label" not in self._header.at and len(flags) > 1:
+        if "label" not in header.at and len(flags) > 1:
             shown = ", ".join([*flags[:_MOST_SHOWN], *["…"][: len(flags) > _MOST_SHOWN]])
             found.append(
                 f"the columns {shown} hold 0 and 1, as those of one class each: write the names of "

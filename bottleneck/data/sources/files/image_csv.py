@@ -112,7 +112,8 @@ def read_image_csv(path: Path) -> ImageCsv:
     Raises
     ------
     ImagesTableError
-        The CSV lacks a column of paths, is not understood, or is damaged.
+        The CSV lacks a column of paths, is not understood, or is damaged; or it has no column of
+        splits, but one that is not used tells them.
 
     Examples
     --------
@@ -127,13 +128,12 @@ def read_image_csv(path: Path) -> ImageCsv:
     with path.open("rb") as file:
         chunks = iter_chunks(file)
         header, rest, line = _read_header(path, file, chunks)
-        unused = UnusedColumns(path, header)
+        unused = UnusedColumns(header)
         for chunk in chain([rest], chunks):
             columns.extend(_parse_columns(path, chunk, header, line, unused))
             line += chunk.count("\n")
-    unused.require_no_splits()
-    header, columns, remarks = _understand_splits(header, columns)
-    remarks = (*header.remarks, *remarks, *unused.remarks(), *_damaged_values(columns))
+    header, columns, splits = _understand_splits(header, columns)
+    remarks = (*header.remarks, *unused.remarks(path, header), *splits, *_damaged_values(columns))
     return ImageCsv(path, header, columns, remarks)
 
 

@@ -22,7 +22,7 @@ from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.sources.random_access import FileStamp, RandomAccessFile
 from bottleneck.data.sources.tables.parquet_columns import ParquetColumns, find_columns, label_texts
-from bottleneck.data.sources.unused import require_no_split_values, unused_remark
+from bottleneck.data.sources.unused import note_unused
 from bottleneck.data.split_names import canonical_split
 from bottleneck.data.string_column import StringColumn
 from bottleneck.data.table import ImageTable, TextColumns
@@ -93,12 +93,15 @@ class _File(NamedTuple):
         Path, label, split and group of its rows.
     ends : ndarray of int64
         The row behind each row group.
+    remarks : tuple of str
+        What is not used.
     """
 
     stamp: FileStamp
     columns: ParquetColumns
     texts: TextColumns
     ends: "np.ndarray[Any, np.dtype[np.int64]]"
+    remarks: tuple[str, ...]
 
 
 class ParquetMembers:
@@ -240,12 +243,12 @@ def _look_through(root: Path, name: str) -> _File:
         opened = _Opened(path)
         columns = find_columns(path, opened.file.schema_arrow)
         ends = _row_groups(stamp, opened.file.metadata, columns.data)
-        if not columns.split:
-            _require_no_splits(path, opened.file.metadata, columns.unused)
+        unused = _extremes(opened.file.metadata, columns.unused)
+        remarks = note_unused(path, "column", unused.items(), has_splits=bool(columns.split))
         texts = _texts(name, path, opened, columns)
     if len(ends) and int(ends[-1]) != len(texts.path):
         raise ImagesTableError(f"{path}: it claims {ends[-1]} rows and has {len(texts.path)}")
-    return _File(stamp, columns, texts, ends)
+    return _File(stamp, columns, texts, ends, remarks)
 
 
 def _row_groups(
@@ -269,22 +272,20 @@ def _row_groups(
     return np.cumsum(counts, dtype=np.int64)
 
 
-def _require_no_splits(path: Path, metadata: Any, unused: Sequence[str]) -> None:
-    """Refuse an unused column whose least and greatest values are names of splits."""
-    values: dict[str, set[str]] = {}
+def _extremes(metadata: Any, columns: Sequence[str]) -> dict[str, set[str]]:
+    """Return the least and greatest values in each row group of some columns, where it tells."""
+    values: dict[str, set[str]] = {column: set() for column in columns}
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
         for column in (group.column(i) for i in range(group.num_columns)):
-            if column.path_in_schema in unused and column.is_stats_set:
-                found = values.setdefault(column.path_in_schema, set())
-                found.update(map(str, (column.statistics.min, column.statistics.max)))
-    for name, extremes in values.items():
-        require_no_split_values(path, "column", name, extremes)
+            if column.path_in_schema in values and column.is_stats_set:
+                extremes = (column.statistics.min, column.statistics.max)
+                values[column.path_in_schema].update(map(str, extremes))
+    return values
 
 
 def _notes(files: list[_File]) -> SourceNotes:
-    remarks = (unused_remark("columns", file.columns.unused) for file in files)
-    return SourceNotes.merge(SourceNotes(remarks=remark) for remark in remarks)
+    return SourceNotes.merge(SourceNotes(remarks=file.remarks) for file in files)
 
 
 def _texts(name: str, path: Path, opened: _Opened, columns: ParquetColumns) -> TextColumns:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from bottleneck.data.labels import SEPARATOR
-from bottleneck.data.sources.unused import require_no_flags
 from bottleneck.errors import ImagesTableError
 
 _IMAGE_NAMES = ("image", "img", "picture", "photo", "jpg", "jpeg", "png")
@@ -69,8 +68,7 @@ def find_columns(file: Path, schema: Any) -> ParquetColumns:
     Raises
     ------
     ImagesTableError
-        There is no column of images, or several and no telling which; the same of labels. Or a
-        column such as ``is_test`` says that there are splits, but not which.
+        There is no column of images, or several and no telling which; the same of labels.
     """
     features = _features(schema.metadata)
     kinds = {field.name: _image_kind(field.type) for field in schema}
@@ -93,9 +91,6 @@ def find_columns(file: Path, schema: Any) -> ParquetColumns:
     label = _label_column(file, columns, features)
     split, group = (_first_named(columns, names) for names in (_SPLIT_NAMES, _GROUP_NAMES))
     used = {label, split, group, path, data.removesuffix(".bytes")}
-    unused = tuple(field.name for field in schema if field.name not in used)
-    if not split:
-        require_no_flags(file, "column", unused)
     return ParquetColumns(
         data=data,
         path=path,
@@ -103,7 +98,7 @@ def find_columns(file: Path, schema: Any) -> ParquetColumns:
         split=split,
         group=group,
         names=_class_names(file, label, features.get(label)),
-        unused=unused,
+        unused=tuple(field.name for field in schema if field.name not in used),
     )
 
 

@@ -469,14 +469,14 @@ def test_keys_that_are_not_used_are_named_and_splits_among_them_refused(tmp_path
         return write_tar(tmp_path / "a.tar", members)
 
     (remark,) = summarize_images(archive(width=24, url="x")).remarks()
-    assert remark == "keys of .json files that are not used: 'width', 'url'"
-    with pytest.raises(ImagesTableError, match="the key 'is_test' looks like a split"):
+    assert remark == "JSON keys that are not used: 'width', 'url'"
+    with pytest.raises(ImagesTableError, match="the JSON key 'is_test' looks like a split"):
         open_images(archive(is_test=True))
     members = {f"{i}.jpg": b"x" for i in "12"} | {
         "1.json": b'{"label": 1, "stage": "train"}',
         "2.json": b'{"label": 2, "stage": "test"}',
     }
-    with pytest.raises(ImagesTableError, match="the key 'stage' holds 'test', 'train', which"):
+    with pytest.raises(ImagesTableError, match="the JSON key 'stage' holds 'test', 'train', which"):
         open_images(write_tar(tmp_path / "a.tar", members))
 
 

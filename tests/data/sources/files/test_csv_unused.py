@@ -44,6 +44,18 @@ def test_other_columns_are_not_taken_for_splits(tmp_path: Path, text: str) -> No
     assert len(open_images(write_csv(tmp_path, text)).table) == 2
 
 
+@pytest.mark.parametrize(
+    ("column", "values", "seen"),
+    [("stage", "train test", "holds 'test', 'train'"), ("is_test", "0 1", "looks like a split")],
+)
+def test_a_fold_of_numbers_hides_no_splits(
+    tmp_path: Path, column: str, values: str, seen: str
+) -> None:
+    rows = "".join(f"{i}.jpg,cat,{i},{value}\n" for i, value in enumerate(values.split()))
+    with pytest.raises(ImagesTableError, match=f"'{column}' {seen}"):
+        open_images(write_csv(tmp_path, f"path,label,fold,{column}\n{rows}"))
+
+
 def test_a_column_of_zeros_and_ones_for_each_class_is_said_to_be_none(tmp_path: Path) -> None:
     text = "image,MEL,NV,site\na.jpg,1.0,0.0,2\nb.jpg,0.0,1.0,3\n"
     found = remarks_of(tmp_path, text)
