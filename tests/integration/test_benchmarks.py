@@ -208,6 +208,7 @@ def test_every_other_part_of_extraction_prints_a_table(part: str, toy: Extractio
     assert "\n|---|" in text
 
 
+@pytest.mark.slow
 def test_throughput_has_each_network_and_layer_and_the_naive_script(toy: ExtractionProfile) -> None:
     text = extraction.markdown(toy, only=["squeezenet1_0"])
     assert "resnet18" not in text
@@ -220,6 +221,7 @@ def test_throughput_has_each_network_and_layer_and_the_naive_script(toy: Extract
     assert "Hymenoptera" not in text
 
 
+@pytest.mark.slow
 def test_photographs_are_a_second_set(
     toy: ExtractionProfile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
