@@ -120,6 +120,7 @@ def test_the_sizes_of_compression_are_a_table_a_pooling(monkeypatch: pytest.Monk
     assert text.count("\n| none | 1.000 |") == 2
 
 
+@pytest.mark.slow
 def test_accuracy_is_a_table_for_each_network_and_data_set(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +177,7 @@ def test_the_gpu_s_extraction_runs_on_the_cpu_too(capfd: pytest.CaptureFixture[s
     assert all(row in capfd.readouterr().err for row in rows[:1])  # as soon as it is known
 
 
+@pytest.mark.slow
 def test_no_run_on_a_gpu_begins_after_the_limit() -> None:
     size = dataclasses.replace(gpu_extraction.QUICK, limit=0.0, batches=(2,))
     text = gpu_extraction.measure(size, "cpu")

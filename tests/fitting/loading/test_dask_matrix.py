@@ -191,10 +191,11 @@ def assert_same_coefficients(found: NDArray[np.float64], expected: NDArray[np.fl
     [
         ("photos", ClassifierOptions("svm"), {"scaling": "auto", "cv": 2, "c": GRID[:1]}),
         ("photos", ClassifierOptions("softmax", class_weight="balanced"), {"rule": "1se"}),
-        (
+        pytest.param(
             "photos",
             ClassifierOptions("svm", class_weight="balanced"),
             {"c": None, "metric": "macro_f1"},
+            marks=pytest.mark.slow,
         ),
         ("two", ClassifierOptions("svm"), {"scaling": "l2"}),
         ("two", ClassifierOptions("softmax"), {"scaling": "none"}),
