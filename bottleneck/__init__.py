@@ -21,7 +21,7 @@ __version__ = "0.1.0"
 
 # Each public name and the module that defines it. `__init__.pyi` says the same to type checkers.
 _HOMES = {
-    "ArrayTask": "runtime.scheduler",
+    "ArrayTask": "runtime.schedulers.array_task",
     "BottleneckError": "errors",
     "Cache": "cache.store",
     "ClassifierOptions": "linear.training",
@@ -40,7 +40,7 @@ _HOMES = {
     "fit": "fitting.fit",
     "layers": "backbones.layer_table",
     "open_cache": "cache.store",
-    "open_executor": "runtime.executors",
+    "open_executor": "runtime.executors.backends",
     "open_images": "data.images",
     "plan": "extraction.plan",
     "predict": "prediction.predict",

@@ -71,7 +71,7 @@ _LONGEST_FIRST = (
     "fitting/test_fit.py",
     "cache/test_update.py",
     "extraction/test_extract.py",
-    "runtime/test_executors.py",
+    "runtime/executors/test_backends.py",
     "extraction/test_sources.py",
     "integration/test_scale.py",
     "fitting/loading/test_sharded_matrix.py",

@@ -59,9 +59,9 @@ DOORS = {
     "scipy": {"linear.calibration", "fitting.scoring.intervals", "fitting.scoring.paired"},
     "psutil": {"runtime.resources"},
     "matplotlib": {"reporting.sweep_plot"},
-    "joblib": {"runtime.loky_executor"},
-    "dask": {"runtime.dask_executor"},
-    "distributed": {"runtime.dask_executor"},
+    "joblib": {"runtime.executors.loky_executor"},
+    "dask": {"runtime.executors.dask_executor"},
+    "distributed": {"runtime.executors.dask_executor"},
 }
 
 TORCH_FREE = ("runtime", "data", "cache", "linear", "fitting", "reporting", "cli")
@@ -233,7 +233,9 @@ def test_no_broad_except() -> None:
 
 def test_the_command_line_alone_spells_options() -> None:
     for name, path in MODULES.items():
-        if name.split(".")[0] == "cli" or name == "runtime.slurm":  # which writes command lines
+        if (
+            name.split(".")[0] == "cli" or name == "runtime.schedulers.slurm"
+        ):  # which writes command lines
             continue
         for token in tokenize.generate_tokens(io.StringIO(path.read_text("utf-8")).readline):
             text = token.string if token.type in (tokenize.STRING, tokenize.COMMENT) else ""

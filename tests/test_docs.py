@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from benchmarks import sample_layers
 from bottleneck.cli import main
 from bottleneck.cli.main import COMMANDS
-from bottleneck.runtime.slurm import PROGRAM
+from bottleneck.runtime.schedulers.slurm import PROGRAM
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")

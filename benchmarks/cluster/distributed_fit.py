@@ -19,7 +19,7 @@ from bottleneck.fitting.fit import fit
 from bottleneck.fitting.fit_result import FitResult
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.linear.classifiers import CLASSIFIERS
-from bottleneck.runtime.dask_executor import DaskExecutor, connect
+from bottleneck.runtime.executors.dask_executor import DaskExecutor, connect
 
 QUICK = {"n": 600, "d": 32, "classes": 5}
 

@@ -22,7 +22,7 @@ from benchmarks.cluster import distributed_fit
 from benchmarks.helpers.interleave import interleave, ratio
 from benchmarks.helpers.machine import machine
 from benchmarks.helpers.synthetic_images import write_jpegs
-from bottleneck.runtime.executors import Executor, open_executor
+from bottleneck.runtime.executors.backends import Executor, open_executor
 from tests.helpers import slurm as slurm_kit
 from tests.helpers.dask_cluster import dask_cluster
 

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from bottleneck.errors import InvalidOptionError
-from bottleneck.runtime.scheduler import local_rank
+from bottleneck.runtime.schedulers.array_task import local_rank
 
 if TYPE_CHECKING:
     import torch

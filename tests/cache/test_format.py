@@ -33,7 +33,7 @@ from bottleneck.fitting.fit import fit
 from bottleneck.fitting.head import Head
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.prediction.predict import predict
-from bottleneck.runtime.scheduler import ArrayTask
+from bottleneck.runtime.schedulers.array_task import ArrayTask
 from tests.helpers.fixture_types import Extract
 from tests.helpers.networks import PLAIN, SMALL
 from tests.helpers.photographs import write_photographs

@@ -16,7 +16,7 @@ from bottleneck.cache.update import CacheUpdate, plan_update
 from bottleneck.cache.verify import verify
 from bottleneck.data.images import open_images
 from bottleneck.errors import CacheError, SpecMismatchError
-from bottleneck.runtime.scheduler import ArrayTask
+from bottleneck.runtime.schedulers.array_task import ArrayTask
 from tests.helpers.cli import contents
 from tests.helpers.fixture_types import Extract
 from tests.helpers.networks import SMALL

@@ -27,8 +27,8 @@ from bottleneck.extraction import options as module
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.repair import repair
 from bottleneck.extraction.result import Progress
-from bottleneck.runtime.executors import open_executor
-from bottleneck.runtime.scheduler import ArrayTask
+from bottleneck.runtime.executors.backends import open_executor
+from bottleneck.runtime.schedulers.array_task import ArrayTask
 from tests.helpers.fixture_types import Extract
 from tests.helpers.networks import NETWORKS, PLAIN
 from tests.helpers.options import grouped

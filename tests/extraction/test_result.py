@@ -6,7 +6,7 @@ from typing import Any
 from bottleneck.cache.merge import ImageChanges
 from bottleneck.cache.verify import Problem
 from bottleneck.extraction.result import ExtractionResult, RepairResult
-from bottleneck.runtime.scheduler import ArrayTask
+from bottleneck.runtime.schedulers.array_task import ArrayTask
 from bottleneck.runtime.timing import RunStats
 from tests.helpers.fixture_types import Extract
 from tests.helpers.photographs import photograph

@@ -19,7 +19,7 @@ from bottleneck.errors import InvalidOptionError, SpecMismatchError
 from bottleneck.extraction.options import ComputeOptions, ViewOptions
 from bottleneck.extraction.repair import repair
 from bottleneck.extraction.running.distributed import ShardTask, WorkerJob
-from bottleneck.runtime.scheduler import ArrayTask
+from bottleneck.runtime.schedulers.array_task import ArrayTask
 from bottleneck.spec import ViewRecipe
 from tests.helpers.fixture_types import Extract
 from tests.helpers.networks import PLAIN

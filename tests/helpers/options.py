@@ -9,7 +9,7 @@ from bottleneck.extraction.options import (
     StorageOptions,
     ViewOptions,
 )
-from bottleneck.runtime.scheduler import ArrayTask
+from bottleneck.runtime.schedulers.array_task import ArrayTask
 
 _KINDS = {
     "storage": StorageOptions,

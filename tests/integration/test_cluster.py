@@ -10,7 +10,7 @@ from bottleneck.extraction.result import Progress
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.sweep import sweep
 from bottleneck.fitting.sweep_result import SweepResult
-from bottleneck.runtime.executors import open_executor
+from bottleneck.runtime.executors.backends import open_executor
 from bottleneck.runtime.files import remove_stale_temp_files
 from tests.faults.trial import require_same
 from tests.helpers.dask_cluster import Cluster, dask_cluster
@@ -82,7 +82,7 @@ def test_the_command_makes_the_views_of_one_process_by_workers_of_a_scheduler(
 def test_a_scheduler_without_workers_is_refused(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bottleneck.runtime.dask_executor._SECONDS_TO_ANSWER", 2)
+    monkeypatch.setattr("bottleneck.runtime.executors.dask_executor._SECONDS_TO_ANSWER", 2)
     without = pytest.raises(WorkerError, match="has no workers: `dask worker")
     with dask_cluster(workers=0) as empty, without, open_executor("dask", scheduler=empty.address):
         pass

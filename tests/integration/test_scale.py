@@ -26,7 +26,7 @@ from bottleneck.cache.verify import verify
 from bottleneck.data.images import open_images
 from bottleneck.data.table import ImageTable
 from bottleneck.extraction.running.work import find_missing, finish_task
-from bottleneck.runtime.scheduler import ArrayTask
+from bottleneck.runtime.schedulers.array_task import ArrayTask
 from tests.cache.test_format import Reader
 from tests.helpers.shards import missing_shards
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from safetensors import safe_open
 
-from bottleneck.runtime.slurm import PROGRAM, quote_args
+from bottleneck.runtime.schedulers.slurm import PROGRAM, quote_args
 from tests.helpers import slurm as slurm_kit
 from tests.helpers.photographs import write_photographs
 from tests.helpers.slurm import bottleneck, ended, facts, slurm, wait_for

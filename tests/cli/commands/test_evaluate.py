@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 from scipy.special import expit, softmax
 from sklearn.metrics import average_precision_score
 
-from bottleneck.runtime.scheduler import ArrayTask
+from bottleneck.runtime.schedulers.array_task import ArrayTask
 from tests.helpers import cli
 from tests.helpers.cli import Trap, contents, margins, refused, stored
 from tests.helpers.datasets import calibration_error

@@ -17,7 +17,7 @@ from sklearn.svm import LinearSVC
 
 from bottleneck.cache.store import Cache
 from bottleneck.cli.types import Size
-from bottleneck.runtime.scheduler import ArrayTask
+from bottleneck.runtime.schedulers.array_task import ArrayTask
 from tests.helpers import cli
 from tests.helpers.cli import contents, refused, stored, tiny_cache
 from tests.helpers.datasets import SCALERS, clouds, written_cache

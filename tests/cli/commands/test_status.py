@@ -6,7 +6,7 @@ from pathlib import Path
 import h5py
 import pytest
 
-from bottleneck.runtime.scheduler import ArrayTask
+from bottleneck.runtime.schedulers.array_task import ArrayTask
 from tests.helpers import cli
 from tests.helpers.cli import TINY, contents, refused, stored
 from tests.helpers.fixture_types import Extract, Run

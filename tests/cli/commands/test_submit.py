@@ -9,10 +9,15 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from bottleneck.runtime.slurm import PROGRAM, extraction_array_script, job_script, quote_args
+from bottleneck.runtime.schedulers.slurm import (
+    PROGRAM,
+    extraction_array_script,
+    job_script,
+    quote_args,
+)
 from tests.helpers.cli import refused
 from tests.helpers.fixture_types import Run
-from tests.runtime.test_slurm import bash, calls, directives, tool
+from tests.runtime.schedulers.test_slurm import bash, calls, directives, tool
 
 EXTRACT = ("extract", "photos", "-o", "new.cache", "--model", "resnet50", "--layer", "layer3")
 FIT = ("fit", "new.cache", "--clf", "svm")

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from bottleneck.runtime.scheduler import ArrayTask
+from bottleneck.runtime.schedulers.array_task import ArrayTask
 from tests.helpers import cli
 from tests.helpers.cli import contents, refused, stored
 from tests.helpers.fixture_types import Extract, Run

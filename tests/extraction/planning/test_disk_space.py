@@ -18,7 +18,7 @@ from bottleneck.data.table import ImageTable
 from bottleneck.errors import DiskSpaceError
 from bottleneck.extraction.planning.disk_space import DiskEstimate, LayerEstimate, estimate_disk_use
 from bottleneck.extraction.result import Progress
-from bottleneck.runtime.scheduler import ArrayTask
+from bottleneck.runtime.schedulers.array_task import ArrayTask
 from tests.helpers.fixture_types import Extract
 from tests.helpers.networks import PLAIN, SMALL
 from tests.helpers.photographs import photograph

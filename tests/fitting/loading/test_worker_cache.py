@@ -12,7 +12,7 @@ from bottleneck.errors import LabelsError
 from bottleneck.fitting.loading.worker_cache import labelled_images, open_on_worker
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.sweep import sweep
-from bottleneck.runtime.executors import open_executor
+from bottleneck.runtime.executors.backends import open_executor
 from tests.helpers.datasets import clouds, written_cache
 
 

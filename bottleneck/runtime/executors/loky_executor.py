@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any
 
-from bottleneck.runtime.executor_protocol import (
+from bottleneck.runtime.executors.executor import (
     MAX_WORKER_DEATHS,
     Item,
     Result,
@@ -26,7 +26,7 @@ _NAMESAKE = "ignore:Pandas requires version:UserWarning"
 
 
 class LokyExecutor:
-    """Processes of this machine; see `bottleneck.runtime.executor_protocol.Executor`.
+    """Processes of this machine; see `bottleneck.runtime.executors.executor.Executor`.
 
     Parameters
     ----------

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from bottleneck.errors import InvalidOptionError, WorkerError
-from bottleneck.runtime.dask_executor import DaskExecutor, connect
-from bottleneck.runtime.executor_protocol import Executor
-from bottleneck.runtime.loky_executor import LokyExecutor, worker_environments
+from bottleneck.runtime.executors.dask_executor import DaskExecutor, connect
+from bottleneck.runtime.executors.executor import Executor
+from bottleneck.runtime.executors.loky_executor import LokyExecutor, worker_environments
 from bottleneck.runtime.validation import require_one_of
 
 __all__ = [

@@ -9,15 +9,15 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from bottleneck.errors import WorkerError, format_error
-from bottleneck.runtime.executor_protocol import Item, Result, worker_deaths_error
-from bottleneck.runtime.shared_context import SharedContext
+from bottleneck.runtime.executors.executor import Item, Result, worker_deaths_error
+from bottleneck.runtime.executors.shared_context import SharedContext
 from bottleneck.runtime.shutdown import stop_requested
 
 _SECONDS_TO_ANSWER = 10
 
 
 class DaskExecutor:
-    """Workers of a running Dask cluster; see `bottleneck.runtime.executor_protocol.Executor`.
+    """Workers of a running Dask cluster; see `bottleneck.runtime.executors.executor.Executor`.
 
     Parameters
     ----------

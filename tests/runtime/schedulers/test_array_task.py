@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bottleneck.errors import InvalidOptionError
 from bottleneck.runtime.resources import available_cpus
-from bottleneck.runtime.scheduler import (
+from bottleneck.runtime.schedulers.array_task import (
     ArrayTask,
     array_expression,
     detect_array_task,

@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from bottleneck.errors import InvalidOptionError, UnknownNameError, WorkerError
-from bottleneck.runtime.dask_executor import DaskExecutor, _OneCore
-from bottleneck.runtime.executors import open_executor, require_shared_paths
+from bottleneck.runtime.executors.backends import open_executor, require_shared_paths
+from bottleneck.runtime.executors.dask_executor import DaskExecutor, _OneCore
 from tests.helpers import worker_functions
 from tests.helpers.worker_functions import Recorded
 
@@ -59,7 +59,7 @@ def test_an_error_is_what_it_was_where_it_was_raised() -> None:
 def test_each_process_has_a_card_and_its_share_of_the_cores(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("bottleneck.runtime.loky_executor.available_cpus", lambda: 7)
+    monkeypatch.setattr("bottleneck.runtime.executors.loky_executor.available_cpus", lambda: 7)
     monkeypatch.setenv("PYTHONWARNINGS", "ignore::ImportWarning")
     with open_executor("loky", gpus=["GPU-a", "GPU-b", "GPU-c"]) as executor:
         found = [seen for _, seen in executor.map_unordered(worker_functions.variables, range(3))]
@@ -123,7 +123,7 @@ def test_options_that_belong_to_the_other_backend_are_refused() -> None:
 
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed")
-    monkeypatch.setattr("bottleneck.runtime.dask_executor._SECONDS_TO_ANSWER", 1)
+    monkeypatch.setattr("bottleneck.runtime.executors.dask_executor._SECONDS_TO_ANSWER", 1)
     with (
         pytest.raises(WorkerError, match=r"no Dask scheduler answers at tcp://127.0.0.1:1 "),
         open_executor("dask", scheduler="tcp://127.0.0.1:1"),
@@ -188,7 +188,7 @@ def test_log_levels_and_dasks_configuration_are_restored(
     pytest.importorskip("distributed")
     import dask
 
-    monkeypatch.setattr("bottleneck.runtime.dask_executor._SECONDS_TO_ANSWER", 1)
+    monkeypatch.setattr("bottleneck.runtime.executors.dask_executor._SECONDS_TO_ANSWER", 1)
     loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
 
     def state() -> tuple[list[int], object]:

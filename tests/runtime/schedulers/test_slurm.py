@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bottleneck.errors import InvalidOptionError, SchedulerError
-from bottleneck.runtime.slurm import (
+from bottleneck.runtime.schedulers.slurm import (
     PROGRAM,
     extraction_array_script,
     job_script,

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bottleneck.errors import InvalidOptionError, SchedulerError
-from bottleneck.runtime.scheduler import array_expression
+from bottleneck.runtime.schedulers.array_task import array_expression
 
 # The job runs the Python that submits it. -P keeps files in the working folder from hiding modules.
 PROGRAM = (sys.executable, "-P", "-m", "bottleneck")

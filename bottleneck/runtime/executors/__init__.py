@@ -1,0 +1,1 @@
+"""Executors: call a function for many items, in processes of this machine or on Dask."""
