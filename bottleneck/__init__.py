@@ -32,7 +32,7 @@ _HOMES = {
     "SearchOptions": "fitting.options",
     "StorageOptions": "extraction.options",
     "TuneOptions": "finetuning.options",
-    "TunedTail": "finetuning.tuned",
+    "TunedTail": "finetuning.tuned_tail",
     "ViewOptions": "extraction.options",
     "ViewRecipe": "spec",
     "evaluate": "prediction.evaluate",

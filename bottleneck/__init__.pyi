@@ -15,7 +15,7 @@ from bottleneck.extraction.plan import plan as plan
 from bottleneck.extraction.repair import repair as repair
 from bottleneck.finetuning.options import TuneOptions as TuneOptions
 from bottleneck.finetuning.tune import tune as tune
-from bottleneck.finetuning.tuned import TunedTail as TunedTail
+from bottleneck.finetuning.tuned_tail import TunedTail as TunedTail
 from bottleneck.fitting.fit import fit as fit
 from bottleneck.fitting.head import Head as Head
 from bottleneck.fitting.options import SearchOptions as SearchOptions

@@ -52,7 +52,7 @@ DOORS = {
     },
     "safetensors": {
         "backbones.checkpoints.reading",
-        "finetuning.resume",
+        "finetuning.training.checkpoint",
         "fitting.classifier_file",
     },
     "sklearn": {"linear.estimators", "fitting.selection.folds"},

@@ -13,10 +13,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def tuning_options(command: F) -> F:
     """Add the options of `tune` but those of the network and its images."""
-    return _material_options(_recipe_options(_machine_options(command)))
+    return _source_options(_recipe_options(_machine_options(command)))
 
 
-def _material_options(command: F) -> F:
+def _source_options(command: F) -> F:
     """Add what is trained on."""
     options = [
         click.option(

@@ -14,16 +14,16 @@ from torch import nn
 from bottleneck.cache import Cache, CacheLike, is_cache, open_cache
 from bottleneck.data import ImageSource, open_images
 from bottleneck.errors import InvalidOptionError, TrainingError
-from bottleneck.finetuning.batches import Examples
-from bottleneck.finetuning.choice import choose_recipe
-from bottleneck.finetuning.forward import tail_codes
-from bottleneck.finetuning.material import Material, cached_material, image_material
+from bottleneck.finetuning.loading.batches import Examples
+from bottleneck.finetuning.loading.dataset import TuningDataset, load_from_cache, load_from_images
 from bottleneck.finetuning.options import TuneOptions
-from bottleneck.finetuning.parallel import process_group
-from bottleneck.finetuning.start import start_module
-from bottleneck.finetuning.training import OnProgress, train
+from bottleneck.finetuning.training.choice import choose_recipe
+from bottleneck.finetuning.training.forward import tail_codes
+from bottleneck.finetuning.training.loop import OnProgress, train
+from bottleneck.finetuning.training.module import start_module
+from bottleneck.finetuning.training.parallel import process_group
 from bottleneck.finetuning.tune_result import TuneResult
-from bottleneck.finetuning.tuned import TunedTail
+from bottleneck.finetuning.tuned_tail import TunedTail
 from bottleneck.fitting import (
     ClassifierOptions,
     CodeDataset,
@@ -139,7 +139,7 @@ def tune(
         cache = open_cache(cast(CacheLike, source))
         images = labelled_images(cache, labels)
         summary = images.summary
-        material = cached_material(
+        dataset = load_from_cache(
             cache,
             images.table,
             layer,
@@ -150,7 +150,7 @@ def tune(
         )
     else:
         _refuse("it is for a cache, not for images", layer=layer, labels=labels, memory=memory)
-        material = image_material(
+        dataset = load_from_images(
             open_images(cast(ImageSource, source)),
             model,
             weights=weights or "DEFAULT",
@@ -161,7 +161,7 @@ def tune(
         )
     folder = None if resume is None else Path(resume)
     with process_group():
-        result = _tune(material, options, resume=folder, on_progress=on_progress)
+        result = _tune(dataset, options, resume=folder, on_progress=on_progress)
     return replace(result, labels=summary).with_seconds(time.monotonic() - start)
 
 
@@ -178,16 +178,16 @@ def _is_cache(source: Any) -> bool:
 
 
 def _tune(
-    material: Material,
+    dataset: TuningDataset,
     options: TuneOptions,
     *,
     resume: Path | None,
     on_progress: OnProgress | None,
 ) -> TuneResult:
-    training, heldout, tail = material.training, material.heldout, material.tail
+    training, heldout, tail = dataset.training, dataset.heldout, dataset.tail
     codes = tail_codes(tail, training, options)
     held_codes = tail_codes(tail, heldout, options) if heldout else None
-    linear = _fit_linear(material, codes, held_codes, options)
+    linear = _fit_linear(dataset, codes, held_codes, options)
     choice = choose_recipe(
         tail, training, codes, options, c=linear.c, resume=resume, on_progress=on_progress
     )
@@ -206,11 +206,11 @@ def _tune(
             f"training diverged in epoch {len(run.curves) - 1} of {choice.epochs} at learning rate "
             f"{choice.lr:.2g}, and there is no result: try a smaller `lr`"
         )
-    tuned = TunedTail.of_module(module, options, training_record={}, **material.fields)
+    tuned = TunedTail.of_module(module, options, training_record={}, **dataset.fields)
     score, comparison = None, None
     if heldout is not None and held_codes is not None:  # used once, after all has been chosen
         values = _values_of_maps(tuned, heldout)
-        score = _score(tuned, values, material)
+        score = _score(tuned, values, dataset)
         comparison = _compare(tuned, values[0], linear, held_codes)
     return TuneResult(
         tail=tuned,
@@ -222,28 +222,28 @@ def _tune(
         train=len(training),
         seconds=0.0,
         labels=None,
-        rejected=material.rejected,
+        rejected=dataset.rejected,
     )
 
 
 def _fit_linear(
-    material: Material, codes: TrainingSet, heldout: TrainingSet | None, options: TuneOptions
+    dataset: TuningDataset, codes: TrainingSet, heldout: TrainingSet | None, options: TuneOptions
 ) -> FitResult:
     """Fit the softmax head to the codes of the layers as pretrained: the start, and the measure."""
-    features = material.features
-    dataset = CodeDataset(
+    features = dataset.features
+    of_codes = CodeDataset(
         # That of the codes as `extract` makes them, so that the head can be used on them.
-        spec=replace(material.spec, relu=True, pool="avg"),
-        reference=material.reference,
-        features=Features((material.tail.output,), features.views, features.recipe),
-        names=material.labelled.names,
+        spec=replace(dataset.spec, relu=True, pool="avg"),
+        reference=dataset.reference,
+        features=Features((dataset.tail.output,), features.views, features.recipe),
+        names=dataset.labelled.names,
         training=codes,
         heldout=heldout,
-        split=material.labelled.split,
-        unknown=material.labelled.unknown,
+        split=dataset.labelled.split,
+        unknown=dataset.labelled.unknown,
     )
     softmax = ClassifierOptions("softmax", class_weight=options.class_weight)
-    return fit_dataset(dataset, softmax, SearchOptions())
+    return fit_dataset(of_codes, softmax, SearchOptions())
 
 
 def _values_of_maps(tuned: TunedTail, examples: Examples) -> NDArray[np.float64]:
@@ -256,8 +256,8 @@ def _values_of_maps(tuned: TunedTail, examples: Examples) -> NDArray[np.float64]
     return np.stack([views.mean(axis=1), views[:, 0]])
 
 
-def _score(tuned: TunedTail, values: NDArray[np.float64], material: Material) -> Score:
-    labelled = material.labelled
+def _score(tuned: TunedTail, values: NDArray[np.float64], dataset: TuningDataset) -> Score:
+    labelled = dataset.labelled
     assert labelled.heldout is not None
     return score_values(
         tuned,

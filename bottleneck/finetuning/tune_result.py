@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from bottleneck.data import LabelSummary
-from bottleneck.finetuning.choice import Choice
-from bottleneck.finetuning.training import TrainingRun
-from bottleneck.finetuning.tuned import TunedTail
+from bottleneck.finetuning.training.choice import Choice
+from bottleneck.finetuning.training.loop import TrainingRun
+from bottleneck.finetuning.tuned_tail import TunedTail
 from bottleneck.fitting import FitResult, PairedComparison, Score
 from bottleneck.runtime import escape_unprintable, format_duration, format_table
 

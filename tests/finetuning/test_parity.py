@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.data import encode_targets, open_images
-from bottleneck.finetuning.batches import Batch, Examples
-from bottleneck.finetuning.forward import tail_codes
-from bottleneck.finetuning.images import ImageBatches
-from bottleneck.finetuning.maps import open_maps
-from bottleneck.finetuning.start import start_module
-from bottleneck.finetuning.training import train
+from bottleneck.finetuning.loading.batches import Batch, Examples
+from bottleneck.finetuning.loading.images import ImageBatches
+from bottleneck.finetuning.loading.maps import open_maps
+from bottleneck.finetuning.training.forward import tail_codes
+from bottleneck.finetuning.training.loop import train
+from bottleneck.finetuning.training.module import start_module
 from bottleneck.fitting.loading.features import Features
 from tests.helpers.fixture_types import Extract
 from tests.helpers.networks import SMALL

@@ -19,7 +19,7 @@ from bottleneck.errors import (
 )
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.finetuning import tune as tune_module
-from bottleneck.finetuning.training import TrainingProgress, train
+from bottleneck.finetuning.training.loop import TrainingProgress, train
 from bottleneck.finetuning.tune import tune
 from bottleneck.finetuning.tune_result import TuneResult
 from bottleneck.fitting.fit import fit
@@ -279,7 +279,7 @@ def test_labels_are_looked_at_before_a_network_is_loaded(
     maps: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "bottleneck.finetuning.material.load_network", lambda *_, **__: pytest.fail("loaded")
+        "bottleneck.finetuning.loading.dataset.load_network", lambda *_, **__: pytest.fail("loaded")
     )
     lines = [f"{path},same" for path in maps.images.path]
     (tmp_path / "labels.csv").write_text("\n".join(["path,label", *lines]) + "\n")

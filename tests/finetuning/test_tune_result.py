@@ -10,12 +10,12 @@ from torch import nn
 
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.extraction.setup.loading import make_spec
-from bottleneck.finetuning.choice import Choice
 from bottleneck.finetuning.options import TuneOptions
-from bottleneck.finetuning.start import TunedModule
-from bottleneck.finetuning.training import EpochScores, TrainingRun
+from bottleneck.finetuning.training.choice import Choice
+from bottleneck.finetuning.training.loop import EpochScores, TrainingRun
+from bottleneck.finetuning.training.module import TunedModule
 from bottleneck.finetuning.tune_result import TuneResult
-from bottleneck.finetuning.tuned import TunedTail
+from bottleneck.finetuning.tuned_tail import TunedTail
 from bottleneck.fitting.loading.features import Features
 from bottleneck.fitting.scoring.paired import compare_pairs
 from bottleneck.fitting.scoring.scores import score_classes

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bottleneck.cache.store import Cache, open_cache
-from bottleneck.finetuning.batches import Examples
-from bottleneck.finetuning.maps import MapsInMemory
+from bottleneck.finetuning.loading.batches import Examples
+from bottleneck.finetuning.loading.maps import MapsInMemory
 from bottleneck.finetuning.options import TuneOptions
 from tests.helpers.datasets import written_cache
 

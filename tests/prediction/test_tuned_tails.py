@@ -14,7 +14,7 @@ from bottleneck.cache.store import Cache
 from bottleneck.errors import HeadError, SpecMismatchError
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.finetuning.tune import tune
-from bottleneck.finetuning.tuned import TunedTail
+from bottleneck.finetuning.tuned_tail import TunedTail
 from bottleneck.prediction.evaluate import evaluate
 from bottleneck.prediction.inputs import open_head
 from bottleneck.prediction.predict import predict

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bottleneck.finetuning.tuned import TunedTail
+from bottleneck.finetuning.tuned_tail import TunedTail
 from tests.helpers.cli import refused
 from tests.helpers.fixture_types import Run
 from tests.helpers.tuning import CHAIN, hard_images, maps_cache

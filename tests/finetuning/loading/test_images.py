@@ -9,7 +9,7 @@ from bottleneck.data import open_images
 from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.decoding.views import make_view
 from bottleneck.errors import ImageError
-from bottleneck.finetuning.images import ImageBatches, find_unreadable
+from bottleneck.finetuning.loading.images import ImageBatches, find_unreadable
 from bottleneck.runtime.files import sha256
 from bottleneck.spec import InputTransform, ViewRecipe
 

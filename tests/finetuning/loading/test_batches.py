@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bottleneck.finetuning.batches import batch_bounds
+from bottleneck.finetuning.loading.batches import batch_bounds
 from tests.helpers.tails import examples
 
 

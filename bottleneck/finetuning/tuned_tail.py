@@ -16,7 +16,7 @@ from bottleneck.backbones import Backbone
 from bottleneck.cache import PARSE_ERRORS
 from bottleneck.errors import HeadError, format_error
 from bottleneck.finetuning.options import TuneOptions
-from bottleneck.finetuning.start import TunedModule
+from bottleneck.finetuning.training.module import TunedModule
 from bottleneck.fitting import (
     INPUT,
     TAIL_FORMAT,

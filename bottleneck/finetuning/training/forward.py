@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bottleneck.finetuning.batches import Examples
+from bottleneck.finetuning.loading.batches import Examples
 from bottleneck.finetuning.options import TuneOptions
 from bottleneck.linear import ArrayMatrix, TrainingSet
 from bottleneck.runtime import choose_device

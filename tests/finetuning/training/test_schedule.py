@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from bottleneck.finetuning.schedule import rate_factor
+from bottleneck.finetuning.training.schedule import rate_factor
 
 
 def test_the_rate_rises_for_a_twentieth_and_falls_as_torchs_cosine() -> None:

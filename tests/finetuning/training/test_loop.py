@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from bottleneck.finetuning.batches import Batch, Examples
-from bottleneck.finetuning.forward import logits, tail_codes
+from bottleneck.finetuning.loading.batches import Batch, Examples
 from bottleneck.finetuning.options import TuneOptions
-from bottleneck.finetuning.schedule import rate_factor
-from bottleneck.finetuning.start import TunedModule, start_module
-from bottleneck.finetuning.training import (
+from bottleneck.finetuning.training.forward import logits, tail_codes
+from bottleneck.finetuning.training.loop import (
     EpochScores,
     TrainingProgress,
     _has_stopped,
@@ -24,6 +22,8 @@ from bottleneck.finetuning.training import (
     set_training,
     train,
 )
+from bottleneck.finetuning.training.module import TunedModule, start_module
+from bottleneck.finetuning.training.schedule import rate_factor
 from tests.helpers.tails import SHAPE, a_tail, examples, on_cpu
 
 

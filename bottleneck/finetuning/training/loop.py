@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from bottleneck.finetuning.batches import Examples
-from bottleneck.finetuning.forward import autocast, logits, to_device
-from bottleneck.finetuning.losses import Loss, score
+from bottleneck.finetuning.loading.batches import Examples
 from bottleneck.finetuning.options import FRESH, TuneOptions
-from bottleneck.finetuning.parallel import (
+from bottleneck.finetuning.training.checkpoint import Checkpoint
+from bottleneck.finetuning.training.forward import autocast, logits, to_device
+from bottleneck.finetuning.training.losses import Loss, score
+from bottleneck.finetuning.training.module import TunedModule
+from bottleneck.finetuning.training.parallel import (
     mean_over_processes,
     of_first_process,
     own_part,
     rank,
     share_gradients,
 )
-from bottleneck.finetuning.resume import Checkpoint
-from bottleneck.finetuning.schedule import rate_factor
-from bottleneck.finetuning.start import TunedModule
+from bottleneck.finetuning.training.schedule import rate_factor
 from bottleneck.runtime import choose_device
 
 _LARGEST_NORM = 1.0  # of the gradient

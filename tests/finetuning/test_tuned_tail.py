@@ -19,8 +19,8 @@ from bottleneck.backbones.backbone import Backbone, load_backbone
 from bottleneck.errors import HeadError, SpecMismatchError
 from bottleneck.extraction.setup.loading import make_spec
 from bottleneck.finetuning.options import TuneOptions
-from bottleneck.finetuning.start import TunedModule
-from bottleneck.finetuning.tuned import TunedTail
+from bottleneck.finetuning.training.module import TunedModule
+from bottleneck.finetuning.tuned_tail import TunedTail
 from bottleneck.fitting.head import Head
 from bottleneck.fitting.loading.features import INPUT, Features
 from bottleneck.spec import InputTransform, ViewRecipe

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from bottleneck.errors import LabelsError, TrainingError
-from bottleneck.finetuning import choice as module
-from bottleneck.finetuning.batches import Examples
-from bottleneck.finetuning.choice import Choice, choose_recipe
-from bottleneck.finetuning.forward import tail_codes
+from bottleneck.finetuning.loading.batches import Examples
 from bottleneck.finetuning.options import TuneOptions
-from bottleneck.finetuning.training import EpochScores, TrainingRun
+from bottleneck.finetuning.training import choice as module
+from bottleneck.finetuning.training.choice import Choice, choose_recipe
+from bottleneck.finetuning.training.forward import tail_codes
+from bottleneck.finetuning.training.loop import EpochScores, TrainingRun
 from tests.helpers.tails import a_tail, examples, on_cpu
 
 

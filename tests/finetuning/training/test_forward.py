@@ -1,8 +1,8 @@
 import numpy as np
 import torch
 
-from bottleneck.finetuning.forward import logits, tail_codes
-from bottleneck.finetuning.start import TunedModule
+from bottleneck.finetuning.training.forward import logits, tail_codes
+from bottleneck.finetuning.training.module import TunedModule
 from tests.helpers.tails import a_tail, examples, on_cpu
 
 

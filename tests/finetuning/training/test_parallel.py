@@ -6,10 +6,10 @@ import torch
 from torch import distributed
 from torch.multiprocessing.spawn import spawn
 
-from bottleneck.finetuning import parallel
-from bottleneck.finetuning.forward import tail_codes
-from bottleneck.finetuning.start import TunedModule, start_module
-from bottleneck.finetuning.training import train
+from bottleneck.finetuning.training import parallel
+from bottleneck.finetuning.training.forward import tail_codes
+from bottleneck.finetuning.training.loop import train
+from bottleneck.finetuning.training.module import TunedModule, start_module
 from tests.helpers.tails import a_tail, examples, on_cpu
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bottleneck.data import ImageSource, decode_image, make_view, pixel_limit
 from bottleneck.errors import ImageError
-from bottleneck.finetuning.batches import Batch, batch_bounds
+from bottleneck.finetuning.loading.batches import Batch, batch_bounds
 from bottleneck.runtime import available_cpus, sha256
 from bottleneck.spec import InputTransform, ViewRecipe
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from bottleneck.cache import CHUNK_BYTES, Cache, CodeReader, Series, rows_as_slice
-from bottleneck.finetuning.batches import Batch, Batches, batch_bounds
+from bottleneck.finetuning.loading.batches import Batch, Batches, batch_bounds
 from bottleneck.fitting import Features
 from bottleneck.runtime import read_ahead, spare_memory
 

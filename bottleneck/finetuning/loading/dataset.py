@@ -1,4 +1,4 @@
-"""What is tuned, and on what: the maps of a cache, or the images themselves."""
+"""Load the layers to train, and the labelled maps or images to train them on."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ from bottleneck.cache import Cache
 from bottleneck.data import ImageSource, ImageTable
 from bottleneck.errors import CacheError, InvalidOptionError
 from bottleneck.extraction import choose_range, load_network, make_spec
-from bottleneck.finetuning.batches import Batches, Examples
-from bottleneck.finetuning.images import ImageBatches, find_unreadable
-from bottleneck.finetuning.maps import open_maps
+from bottleneck.finetuning.loading.batches import Batches, Examples
+from bottleneck.finetuning.loading.images import ImageBatches, find_unreadable
+from bottleneck.finetuning.loading.maps import open_maps
 from bottleneck.fitting import (
     INPUT,
     Features,
@@ -31,7 +31,7 @@ from bottleneck.spec import ModelReference, Spec, ViewRecipe
 
 
 @dataclass(frozen=True)
-class Material:
+class TuningDataset:
     """The layers to train, and labelled images to train and to judge them on.
 
     Attributes
@@ -86,7 +86,7 @@ class Material:
         return Examples(self.batches, rows.row, rows.targets, classes, rows.groups)
 
 
-def cached_material(
+def load_from_cache(
     cache: Cache,
     images: ImageTable,
     layer: str | None,
@@ -95,7 +95,7 @@ def cached_material(
     model: str | nn.Module | None,
     weights: str | None,
     memory: int | None,
-) -> Material:
+) -> TuningDataset:
     """Open the maps of a layer in a cache, and the layers behind it.
 
     Parameters
@@ -139,10 +139,10 @@ def cached_material(
     tail = backbone.tail(boundary)
     _require_maps(cache, boundary, tail)
     batches = open_maps(cache, features, _all_rows(labelled), memory=memory)
-    return Material(tail, features, cache.spec, cache.reference, labelled, batches)
+    return TuningDataset(tail, features, cache.spec, cache.reference, labelled, batches)
 
 
-def image_material(
+def load_from_images(
     source: ImageSource,
     model: str | nn.Module | None,
     *,
@@ -151,7 +151,7 @@ def image_material(
     views: Views,
     augmentations: Sequence[str] | None,
     seed: int,
-) -> Material:
+) -> TuningDataset:
     """Open images, and the whole network.
 
     Parameters
@@ -196,7 +196,7 @@ def image_material(
         usable = table.exists.copy()
         usable[list(reasons)] = False
         labelled = label_rows(table, usable)
-    return Material(
+    return TuningDataset(
         tail=backbone.tail(None),
         features=features,
         spec=make_spec(backbone, precision="float32", relu=False, pool="none"),

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from bottleneck.errors import TrainingError
-from bottleneck.finetuning.batches import Examples
+from bottleneck.finetuning.loading.batches import Examples
 from bottleneck.finetuning.options import TuneOptions
-from bottleneck.finetuning.parallel import processes
+from bottleneck.finetuning.training.parallel import processes
 from bottleneck.runtime import atomic_write, sha256
 
 FORMAT = "bottleneck-training-1"

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from bottleneck.errors import TrainingError
-from bottleneck.finetuning.forward import tail_codes
 from bottleneck.finetuning.options import TuneOptions
-from bottleneck.finetuning.start import TunedModule, start_module
-from bottleneck.finetuning.training import TrainingProgress, TrainingRun, train
+from bottleneck.finetuning.training.forward import tail_codes
+from bottleneck.finetuning.training.loop import TrainingProgress, TrainingRun, train
+from bottleneck.finetuning.training.module import TunedModule, start_module
 from tests.helpers.tails import a_tail, examples, on_cpu
 
 SOME, KEPT_BACK = examples(40), examples(12, seed=1)

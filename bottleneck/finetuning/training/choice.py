@@ -6,10 +6,10 @@ from typing import Any
 
 from bottleneck.backbones import Tail
 from bottleneck.errors import TrainingError
-from bottleneck.finetuning.batches import Examples
+from bottleneck.finetuning.loading.batches import Examples
 from bottleneck.finetuning.options import TuneOptions
-from bottleneck.finetuning.start import start_module
-from bottleneck.finetuning.training import EpochScores, OnProgress, TrainingRun, train
+from bottleneck.finetuning.training.loop import EpochScores, OnProgress, TrainingRun, train
+from bottleneck.finetuning.training.module import start_module
 from bottleneck.fitting import make_folds
 from bottleneck.linear import TrainingSet
 

@@ -8,7 +8,7 @@ from sklearn.metrics import average_precision_score, balanced_accuracy_score, lo
 from sklearn.utils.class_weight import compute_sample_weight
 from torch.nn import functional as F  # noqa: N812
 
-from bottleneck.finetuning.losses import Loss, score
+from bottleneck.finetuning.training.losses import Loss, score
 from tests.helpers.tails import examples
 
 CPU = torch.device("cpu")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from bottleneck.finetuning.batches import Examples
+from bottleneck.finetuning.loading.batches import Examples
 from bottleneck.fitting import METRICS, mean_average_precision
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from bottleneck.finetuning.forward import logits, tail_codes
-from bottleneck.finetuning.start import TunedModule, start_module
+from bottleneck.finetuning.training.forward import logits, tail_codes
+from bottleneck.finetuning.training.module import TunedModule, start_module
 from bottleneck.linear.training import ClassifierOptions, train
 from tests.helpers.datasets import by_sklearn
 from tests.helpers.tails import a_tail, examples, on_cpu
