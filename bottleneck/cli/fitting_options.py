@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from bottleneck.cli.options import add_options
-from bottleneck.cli.types import PATH, GridOfC, Size, Views
+from bottleneck.cli.options import add_options, class_weight_option, labels_option
+from bottleneck.cli.types import GridOfC, Size, Views
 
 if TYPE_CHECKING:
     from bottleneck.fitting import SearchOptions
@@ -87,16 +87,8 @@ def search_options(command: F) -> F:
 def training_options(command: F) -> F:
     """Add the options of the search and of training, for `fit` and `sweep`."""
     options = [
-        click.option(
-            "--class-weight",
-            type=click.Choice(["balanced"]),
-            help="Weight examples so that classes count the same.",
-        ),
-        click.option(
-            "--labels",
-            type=PATH,
-            help="CSV path,label[,split][,group] of labels that replace those in the cache.",
-        ),
+        class_weight_option,
+        labels_option,
         click.option(
             "--memory",
             type=Size(),

@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from bottleneck import open_executor
-from bottleneck.cli.types import Names, Numbers, Range
+from bottleneck.cli.types import PATH, Names, Numbers, Range
 from bottleneck.errors import InvalidOptionError
 from bottleneck.runtime import BACKENDS, Executor
 
@@ -35,6 +35,24 @@ def json_option(command: F) -> F:
 def force_option(command: F) -> F:
     """``--force``."""
     return click.option("--force", is_flag=True, help="Run even if the disk is too small.")(command)
+
+
+def labels_option(command: F) -> F:
+    """``--labels``."""
+    return click.option(
+        "--labels",
+        type=PATH,
+        help="CSV path,label[,split][,group] of labels that replace those in the cache.",
+    )(command)
+
+
+def class_weight_option(command: F) -> F:
+    """``--class-weight``."""
+    return click.option(
+        "--class-weight",
+        type=click.Choice(["balanced"]),
+        help="Weight examples so that classes count the same.",
+    )(command)
 
 
 def device_options(command: F) -> F:

@@ -5,8 +5,13 @@ from typing import Any, TypeVar
 
 import click
 
-from bottleneck.cli.options import add_options, require_typed_code
-from bottleneck.cli.types import PATH, Names, Size, Views
+from bottleneck.cli.options import (
+    add_options,
+    class_weight_option,
+    labels_option,
+    require_typed_code,
+)
+from bottleneck.cli.types import Names, Size, Views
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -43,11 +48,7 @@ def _source_options(command: F) -> F:
             help="Of images: what each epoch's pictures may be: flip, crop, rotate by quarters, "
             "color; or none.  [flip,crop]",
         ),
-        click.option(
-            "--labels",
-            type=PATH,
-            help="CSV path,label[,split][,group] of labels that replace those in the cache.",
-        ),
+        labels_option,
     ]
     return add_options(options, command)
 
@@ -95,11 +96,7 @@ def _recipe_options(command: F) -> F:
             show_default=True,
             help="Statistics of batch norm: those of the pretrained network, or of the batches.",
         ),
-        click.option(
-            "--class-weight",
-            type=click.Choice(["balanced"]),
-            help="Weight examples so that classes count the same.",
-        ),
+        class_weight_option,
         click.option(
             "--seed", type=int, default=0, show_default=True, help="Decides all that is random."
         ),

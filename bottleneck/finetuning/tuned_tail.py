@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bottleneck.backbones import Backbone
-from bottleneck.cache import PARSE_ERRORS
-from bottleneck.errors import HeadError, format_error
+from bottleneck.errors import HeadError
 from bottleneck.finetuning.options import TuneOptions
 from bottleneck.finetuning.training.module import TunedModule
 from bottleneck.fitting import (
@@ -24,8 +23,7 @@ from bottleneck.fitting import (
     Tensors,
     common_fields,
     common_values,
-    read_classifier,
-    require_format,
+    parse_classifier,
     require_tensor,
     softmax_calibration,
     validate_common,
@@ -233,9 +231,8 @@ class TunedTail(Classifier):
             There is no such file, it is not a tuned tail, or it is damaged.
         """
         path = Path(path)
-        tensors, values = read_classifier(path, lambda name: name.startswith((_TAIL, _OUTPUT)))
-        try:
-            require_format(path, values, TAIL_FORMAT, (FORMAT_VERSION,))
+        with parse_classifier(path, TAIL_FORMAT, (FORMAT_VERSION,), _is_parameter) as parts:
+            tensors, values = parts
             boundary = values["boundary"]
             fields = common_fields(values, (INPUT if boundary is None else boundary,))
             k, multilabel = len(fields["classes"]), fields["multilabel"]
@@ -247,14 +244,12 @@ class TunedTail(Classifier):
                 calibration=softmax_calibration(k, multilabel=multilabel),
                 **fields,
             )
-        except PARSE_ERRORS as error:
-            if isinstance(error, HeadError):
-                raise
-            raise HeadError(
-                f"{path} is not a tuned tail of this format: {format_error(error)}"
-            ) from error
         _validate(path, tuned)
         return tuned
+
+
+def _is_parameter(name: str) -> bool:
+    return name.startswith((_TAIL, _OUTPUT))
 
 
 def _tensors(module: TunedModule) -> Tensors:

@@ -4,8 +4,7 @@ from .classifier_file import Tensors as Tensors
 from .classifier_file import classifier_format as classifier_format
 from .classifier_file import common_fields as common_fields
 from .classifier_file import common_values as common_values
-from .classifier_file import read_classifier as read_classifier
-from .classifier_file import require_format as require_format
+from .classifier_file import parse_classifier as parse_classifier
 from .classifier_file import require_tensor as require_tensor
 from .classifier_file import softmax_calibration as softmax_calibration
 from .classifier_file import validate_common as validate_common

@@ -1,7 +1,8 @@
 """The file of a classifier: safetensors, with tensors as they are and the rest as JSON metadata."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from bottleneck.cache import PARSE_ERRORS
-from bottleneck.errors import HeadError
+from bottleneck.errors import HeadError, format_error
 from bottleneck.fitting.classifier import Classifier
 from bottleneck.fitting.loading.features import Features
 from bottleneck.linear import Calibration
@@ -21,6 +22,7 @@ from bottleneck.spec import ModelReference, Spec, ViewRecipe
 
 HEAD_FORMAT = "bottleneck-head"
 TAIL_FORMAT = "bottleneck-tail"
+_KINDS = {HEAD_FORMAT: "a head", TAIL_FORMAT: "a tuned tail"}
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -41,28 +43,8 @@ def write_classifier(path: Path, tensors: Mapping[str, NDArray[Any]], values: An
         temporary.write_bytes(save(contiguous, metadata={"bottleneck": json.dumps(values)}))
 
 
-def read_classifier(
-    path: Path, wanted: Callable[[str], bool] = lambda name: True
-) -> tuple[Tensors, dict[str, Any]]:
-    """Read a file; no code in it is executed.
-
-    Parameters
-    ----------
-    path : Path
-    wanted : callable
-        Which tensors to read, by name.
-
-    Returns
-    -------
-    tensors : dict of str to ndarray
-    values : dict
-        The metadata.
-
-    Raises
-    ------
-    HeadError
-        There is no such file, or it is none that `write_classifier` wrote.
-    """
+def _read(path: Path, wanted: Callable[[str], bool]) -> tuple[Tensors, Any]:
+    """Read the tensors that are wanted by name, and the metadata; no code is executed."""
     if not path.is_file():
         raise HeadError(
             f"no head at {path}: `bottleneck.fit` makes one, and `bottleneck.tune` a tuned tail"
@@ -89,28 +71,52 @@ def classifier_format(path: Path) -> str:
     HeadError
         There is no such file, or it is none that `write_classifier` wrote.
     """
-    _, values = read_classifier(path, lambda name: False)
+    _, values = _read(path, lambda name: False)
     return str(values.get("format")) if isinstance(values, dict) else ""
 
 
-def require_format(
-    path: Path, values: dict[str, Any], name: str, versions: tuple[int, ...]
-) -> None:
-    """Refuse a file of another format, or of a version that this program does not know.
+@contextmanager
+def parse_classifier(
+    path: Path, name: str, versions: tuple[int, ...], wanted: Callable[[str], bool]
+) -> Iterator[tuple[Tensors, dict[str, Any]]]:
+    """Read a file of one format, and refuse it in one line where its values cannot be parsed.
+
+    Parameters
+    ----------
+    path : Path
+    name : str
+        `HEAD_FORMAT` or `TAIL_FORMAT`.
+    versions : tuple of int
+        Those that this program reads.
+    wanted : callable
+        Whether a tensor of that name is read.
+
+    Yields
+    ------
+    tensors : dict of str to ndarray
+    values : dict
+        To be parsed in the body of the ``with``.
 
     Raises
     ------
     HeadError
-        The message has the format and the version of the file.
-    KeyError, TypeError
-        The file does not say.
+        There is no such file, it has another format or version, or the body could not parse it.
     """
-    version = values["format_version"]
-    if values["format"] != name or type(version) is not int or version not in versions:
+    tensors, values = _read(path, wanted)
+    try:
+        version = values["format_version"]
+        if values["format"] != name or type(version) is not int or version not in versions:
+            raise HeadError(
+                f"{path} has format {values['format']!r} version {version!r}; this program "
+                f"reads {name!r} {' and '.join(map(str, versions))}"
+            )
+        yield tensors, values
+    except HeadError:
+        raise
+    except PARSE_ERRORS as error:
         raise HeadError(
-            f"{path} has format {values['format']!r} version {version!r}; this program "
-            f"reads {name!r} {' and '.join(map(str, versions))}"
-        )
+            f"{path} is not {_KINDS[name]} of this format: {format_error(error)}"
+        ) from error
 
 
 def common_values(classifier: Classifier) -> dict[str, Any]:

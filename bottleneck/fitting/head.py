@@ -8,15 +8,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache import PARSE_ERRORS
-from bottleneck.errors import HeadError, format_error
+from bottleneck.errors import HeadError
 from bottleneck.fitting.classifier import Classifier
 from bottleneck.fitting.classifier_file import (
     HEAD_FORMAT,
     common_fields,
     common_values,
-    read_classifier,
-    require_format,
+    parse_classifier,
     require_tensor,
     validate_common,
     write_classifier,
@@ -132,9 +130,8 @@ class Head(Classifier):
             There is no such file, it is not a head, or it is damaged.
         """
         path = Path(path)
-        tensors, values = read_classifier(path, _TENSORS.__contains__)
-        try:
-            require_format(path, values, HEAD_FORMAT, VERSIONS)
+        with parse_classifier(path, HEAD_FORMAT, VERSIONS, _TENSORS.__contains__) as parts:
+            tensors, values = parts
             layers = _layer_sizes(values, tensors["coef"])
             head = cls(
                 clf=values["clf"],
@@ -149,12 +146,6 @@ class Head(Classifier):
                 calibration=_calibration(tensors, independent=values["multilabel"]),
                 **common_fields(values, tuple(layers)),
             )
-        except PARSE_ERRORS as error:
-            if isinstance(error, HeadError):
-                raise
-            raise HeadError(
-                f"{path} is not a head of this format: {format_error(error)}"
-            ) from error
         _validate(path, head)
         return head
 
