@@ -1,6 +1,5 @@
 """The table of a network's layers: what `bottleneck layers` prints."""
 
-import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
@@ -13,6 +12,7 @@ from bottleneck.backbones.layers import Layer, check_pool, list_layers
 from bottleneck.backbones.preparation import network_notes
 from bottleneck.errors import BackboneError, InvalidOptionError
 from bottleneck.runtime import (
+    PreformattedText,
     format_shape,
     format_size,
     format_table,
@@ -26,7 +26,7 @@ _ITEM_SIZES = {"float16": 2, "float32": 4}
 
 
 @dataclass(frozen=True)
-class LayerTable(Sequence[Layer]):
+class LayerTable(Sequence[Layer], PreformattedText):
     """The layers of a network that support a pooling, in the order of computation.
 
     Attributes
@@ -117,9 +117,6 @@ class LayerTable(Sequence[Layer]):
 
     def _code_bytes(self, layer: Layer) -> int:
         return layer.code_size(self.pool) * _ITEM_SIZES[self.dtype]
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"
 
 
 def layers(

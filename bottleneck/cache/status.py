@@ -1,6 +1,5 @@
 """Describe what a cache holds: finished, rejected and missing rows of each layer."""
 
-import html
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from bottleneck.cache.directory import CacheDirectory, row_validity
 from bottleneck.cache.format.shard import ShardHeader
 from bottleneck.runtime import (
+    PreformattedText,
     array_option,
     escape_unprintable,
     format_size,
@@ -52,7 +52,7 @@ class LayerStatus:
 
 
 @dataclass(frozen=True)
-class CacheStatus:
+class CacheStatus(PreformattedText):
     """State of a cache, as `bottleneck status` prints it.
 
     Attributes
@@ -144,9 +144,6 @@ class CacheStatus:
             more = len(self.rejected) - _MAX_REJECTED
             lines.append(f"… and {more} more: {self.path / 'rejected.csv'} names them all")
         return "\n".join(lines)
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"
 
     def _headline(self) -> str:
         spec = self.spec

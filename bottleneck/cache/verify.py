@@ -1,6 +1,5 @@
 """Verify a cache: compare every byte of its files with the digests that were written."""
 
-import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from bottleneck.cache.index import FILE_TYPE as INDEX
 from bottleneck.cache.recovery import RecoveredCache, recover_cache
 from bottleneck.cache.store import CacheLike, cache_path
 from bottleneck.errors import ShardError
-from bottleneck.runtime import escape_unprintable
+from bottleneck.runtime import PreformattedText, escape_unprintable
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class VerificationReport(Sequence[Problem]):
+class VerificationReport(Sequence[Problem], PreformattedText):
     """Problems of a cache, a sequence of `Problem`; empty if every byte is as it was written.
 
     Attributes
@@ -83,9 +82,6 @@ class VerificationReport(Sequence[Problem]):
         if self.ok:
             return f"ok: every byte of {self.path} is what was written"
         return "\n".join(f"bad: {problem}" for problem in self)
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"
 
 
 def verify(cache: CacheLike) -> VerificationReport:

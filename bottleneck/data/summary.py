@@ -1,7 +1,6 @@
 """SourceSummary: what was found in a source of images, in one or a few lines."""
 
 import dataclasses
-import html
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,14 +14,14 @@ from bottleneck.data.labels import SEPARATOR, is_multilabel, name_form
 from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.split_names import SPLITS
 from bottleneck.data.table import ImageTable
-from bottleneck.runtime import escape_unprintable
+from bottleneck.runtime import PreformattedText, escape_unprintable
 
 _MISSING = frozenset(("nan", "null", "n/a", "<na>"))  # written by programs for a missing label
 _MOST_NAMED = 6  # splits, and class folders without an image
 
 
 @dataclass(frozen=True)
-class SourceSummary:
+class SourceSummary(PreformattedText):
     """What was found in a source of images. `str` gives one line, and one for each remark.
 
     Attributes
@@ -139,9 +138,6 @@ class SourceSummary:
         if len(texts) > _MOST_NAMED:
             texts = [*texts[:_MOST_NAMED], f"… ({len(texts)} splits)"]
         return texts
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"
 
 
 def summarize_images(images: str | os.PathLike[str] | ImageSource) -> SourceSummary:

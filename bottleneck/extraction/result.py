@@ -1,6 +1,5 @@
 """What a running extraction reports, and its result."""
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +11,7 @@ from bottleneck.extraction.planning.disk_space import DiskEstimate
 from bottleneck.extraction.running.work import OtherTasks
 from bottleneck.runtime import (
     ArrayTask,
+    PreformattedText,
     RunStats,
     array_expression,
     escape_unprintable,
@@ -50,7 +50,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class ExtractionResult:
+class ExtractionResult(PreformattedText):
     """What a run of `bottleneck.extraction.extract.extract` did. `str` gives a summary.
 
     Attributes
@@ -213,12 +213,9 @@ class ExtractionResult:
             return "nothing to do: none of the images gives codes"
         return "nothing to do: every code is in the cache"
 
-    def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"
-
 
 @dataclass(frozen=True)
-class RepairResult:
+class RepairResult(PreformattedText):
     """What a repair found and made again. `str` gives a line per file.
 
     Attributes
@@ -251,6 +248,3 @@ class RepairResult:
     def _repaired(self) -> list[Problem]:
         # A file that does not belong to the cache is left alone.
         return [bad for bad in self.problems if not bad.layer or bad.shard is not None]
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"

@@ -1,6 +1,5 @@
 """Result of training the layers behind a boundary: beside the linear head, and which to take."""
 
-import html
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -9,13 +8,13 @@ from bottleneck.finetuning.training.choice import Choice
 from bottleneck.finetuning.training.loop import TrainingRun
 from bottleneck.finetuning.tuned_tail import TunedTail
 from bottleneck.fitting import FitResult, PairedComparison, Score
-from bottleneck.runtime import escape_unprintable, format_duration, format_table
+from bottleneck.runtime import PreformattedText, escape_unprintable, format_duration, format_table
 
 _MOST_REJECTED = 10  # lines of rejected images in the text
 
 
 @dataclass(frozen=True)
-class TuneResult:
+class TuneResult(PreformattedText):
     """Result of `bottleneck.tune`. Printed, it is the text that ``bottleneck tune`` prints.
 
     Attributes
@@ -180,9 +179,6 @@ class TuneResult:
     def __repr__(self) -> str:
         """Return a short description."""
         return f"<TuneResult: tail behind {self.tail.boundary}, score {self.score}>"
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"
 
 
 def _scores(scores: Any) -> list[str]:

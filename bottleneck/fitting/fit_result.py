@@ -1,6 +1,5 @@
 """Result of a fit: the head, the search that selected its C, and its score."""
 
-import html
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -13,10 +12,11 @@ from bottleneck.fitting.scoring.scores import Score, format_calibration_error
 from bottleneck.fitting.selection.nested import NestedScore, OuterFold
 from bottleneck.fitting.selection.search_result import SearchResult
 from bottleneck.linear import Solution
+from bottleneck.runtime import PreformattedText
 
 
 @dataclass(frozen=True)
-class FitResult:
+class FitResult(PreformattedText):
     """Result of `bottleneck.fit`. Printed, it is the text that ``bottleneck fit`` prints.
 
     Attributes
@@ -164,6 +164,3 @@ class FitResult:
     def __repr__(self) -> str:
         """Return a short description."""
         return f"<FitResult: {self.head.clf} on {self.head.features}, score {self.score}>"
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"

@@ -1,7 +1,6 @@
 """Result of a sweep: one row for each layer and classifier, the best and the recommended row."""
 
 import csv
-import html
 import io
 import math
 from collections.abc import Iterable, Sequence
@@ -20,7 +19,7 @@ from bottleneck.fitting.scoring.scores import Score
 from bottleneck.fitting.selection.nested import NestedScore, OuterFold
 from bottleneck.fitting.selection.search_result import Candidate
 from bottleneck.reporting import plot_sweep, sweep_figure
-from bottleneck.runtime import escape_unprintable, format_table
+from bottleneck.runtime import PreformattedText, escape_unprintable, format_table
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ class SweepRow:
         return f"{self.clf} on {escape_unprintable(self.layer)}"
 
 
-class SweepResult(Sequence[SweepRow]):
+class SweepResult(Sequence[SweepRow], PreformattedText):
     """Rows of a sweep, ordered by the share of the network that their layer needs.
 
     Printed, it is a table of all rows with a sentence about the recommended one. Notebooks show
@@ -312,9 +311,6 @@ class SweepResult(Sequence[SweepRow]):
     def __repr__(self) -> str:
         """Return a short description."""
         return f"<SweepResult of {len(self)} rows, recommended: {self.recommended}>"
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"
 
     def _table(self) -> str:
         rows, chosen = self._rows, self.recommended

@@ -1,6 +1,5 @@
 """Evaluate: score a classifier on labelled images that it was not trained on, cached or not."""
 
-import html
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,7 +35,7 @@ from bottleneck.fitting import (
 )
 from bottleneck.prediction.inputs import open_head
 from bottleneck.prediction.network import network_loader
-from bottleneck.runtime import escape_unprintable
+from bottleneck.runtime import PreformattedText, escape_unprintable
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,7 +46,7 @@ _MOST_REJECTED = 10  # lines of rejected images in the text
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(PreformattedText):
     r"""Score of a head, and the images that are not in it.
 
     Attributes
@@ -85,9 +84,6 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """Return the score and the rejected images as plain values."""
         return {"heldout": self.score.to_dict(), "rejected": self.rejected}
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"
 
 
 def evaluate(

@@ -13,6 +13,7 @@ from .files import require_writable_output as require_writable_output
 from .files import sha256 as sha256
 from .files import write_text_atomic as write_text_atomic
 from .files import write_text_if_changed as write_text_if_changed
+from .formatting import PreformattedText as PreformattedText
 from .formatting import escape_unprintable as escape_unprintable
 from .formatting import format_duration as format_duration
 from .formatting import format_shape as format_shape

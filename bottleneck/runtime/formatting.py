@@ -1,6 +1,23 @@
 """Format tables, sizes, durations and names for people."""
 
+import html
 from collections.abc import Iterable, Sequence
+
+
+class PreformattedText:
+    """A result that notebooks show as the text that it prints.
+
+    Examples
+    --------
+    >>> class Result(PreformattedText):
+    ...     def __str__(self) -> str:
+    ...         return "3 < 4"
+    >>> Result()._repr_html_()
+    '<pre>3 &lt; 4</pre>'
+    """
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
 
 
 def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

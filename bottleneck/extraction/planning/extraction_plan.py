@@ -1,6 +1,5 @@
 """The plan of an extraction: its shards, their size on disk, and the time that tasks take."""
 
-import html
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +7,13 @@ from typing import Any
 from bottleneck.data import SourceSummary
 from bottleneck.extraction.planning.advice import stage_advice
 from bottleneck.extraction.planning.disk_space import LayerEstimate, shard_bytes
-from bottleneck.runtime import format_duration, format_shape, format_size, format_table
+from bottleneck.runtime import (
+    PreformattedText,
+    format_duration,
+    format_shape,
+    format_size,
+    format_table,
+)
 
 _HOUR, _DAY = 3600.0, 86_400.0
 _MAX_IDLE = 0.2  # of the time of all tasks, without a word
@@ -50,7 +55,7 @@ class Throughput:
 
 
 @dataclass(frozen=True)
-class ExtractionPlan:
+class ExtractionPlan(PreformattedText):
     """What an extraction would write, and how long it would take on machines like this one.
 
     `str` gives a table and the advice.
@@ -202,9 +207,6 @@ class ExtractionPlan:
                 f"the one with the most shards ({self.max_shards_per_task})"
             )
         return "\n".join([*self.notes, *lines, *(f"advice: {text}" for text in self.advice())])
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"
 
 
 def _task_advice(plan: ExtractionPlan) -> str:

@@ -1,6 +1,5 @@
 """Scores of a classifier on labelled images, for one class or several labels an image."""
 
-import html
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,14 +18,14 @@ from bottleneck.fitting.scoring.metrics import (
     mean_ratio,
     mean_recall,
 )
-from bottleneck.runtime import escape_unprintable, format_table
+from bottleneck.runtime import PreformattedText, escape_unprintable, format_table
 
 _MAX_CLASSES = 12  # a larger confusion matrix is unreadable: its largest errors are shown instead
 _MAX_ABSENT = 5  # names of classes without images
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score(ABC):
+class Score(ABC, PreformattedText):
     """Score of a classifier on labelled images.
 
     Attributes
@@ -106,9 +105,6 @@ class Score(ABC):
     def __str__(self) -> str:
         """Format the score and what was not judged."""
         return "\n".join([self.format(), *self.remarks])
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,5 @@
 """Nested cross-validation: the score of a choice on images that took no part in it."""
 
-import html
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 
 from bottleneck.fitting.scoring.metrics import format_metric
 from bottleneck.fitting.selection.search_result import Candidate
-from bottleneck.runtime import escape_unprintable
+from bottleneck.runtime import PreformattedText, escape_unprintable
 
 _MOST_CHOICES = 4  # of those that the text names
 
@@ -31,7 +30,7 @@ class OuterFold:
 
 
 @dataclass(frozen=True)
-class NestedScore:
+class NestedScore(PreformattedText):
     """Score of a choice by cross-validation, on images that took no part in it.
 
     The cross-validated score of the best of many is too high, because it was chosen for it. Here
@@ -110,6 +109,3 @@ cost 2.0 points
             f"choosing among {self.alternatives} cost {cost}\n"
             f"chosen without each fold: {', '.join(named)}{f' and {more} more' if more else ''}"
         )
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"

@@ -1,13 +1,12 @@
 """Result of the search over C and scalings: every candidate with its scores on the folds."""
 
-import html
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from bottleneck.fitting.scoring.metrics import format_metric
-from bottleneck.runtime import format_table
+from bottleneck.runtime import PreformattedText, format_table
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class SearchResult:
+class SearchResult(PreformattedText):
     """Result of a search over C and scalings. Printed, it is a table of all candidates.
 
     Attributes
@@ -134,6 +133,3 @@ class SearchResult:
             rows.append([*scaling, f"{candidate.c:.3g}", *scores])
         header = ["preprocess"] if several else []
         return format_table([*header, "C", format_metric(self.metric), "± std", ""], rows)
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"
