@@ -91,7 +91,10 @@ class CrossValidation:
         order = search.scalings.index
         candidates.sort(key=lambda candidate: (order(candidate.scaling), candidate.c))
         metric = "mean_average_precision" if self._training.multilabel else search.metric
-        return SearchResult(best, candidates, len(self._splits), metric)
+        passed = search.grid is None and not any(
+            one.c == C_GRID[-1] for one in candidates if one.scaling == best.scaling
+        )
+        return SearchResult(best, candidates, len(self._splits), metric, passed)
 
     def calibrate(self, c: float, scaling: str) -> tuple[Calibration, NDArray[np.float64]]:
         """Fit a calibration to the decision values of validation rows.

@@ -81,6 +81,8 @@ class SearchResult(PreformattedText):
         Number of folds.
     metric : str
         Name of the metric in the candidates' scores.
+    passed_peak : bool
+        Whether larger C were left out because the scores had fallen.
 
     Examples
     --------
@@ -96,6 +98,7 @@ class SearchResult(PreformattedText):
     candidates: list[Candidate]
     folds: int
     metric: str
+    passed_peak: bool = False
 
     @property
     def at_edge(self) -> bool:
@@ -117,6 +120,7 @@ class SearchResult(PreformattedText):
         return {
             "metric": self.metric,
             "folds": self.folds,
+            "passed_peak": self.passed_peak,
             "best": self.best.to_dict(),
             "candidates": [candidate.to_dict() for candidate in self.candidates],
         }
@@ -132,4 +136,9 @@ class SearchResult(PreformattedText):
             scores = [f"{candidate.mean:.1%}", f"{candidate.std:.1%}", mark]
             rows.append([*scaling, f"{candidate.c:.3g}", *scores])
         header = ["preprocess"] if several else []
-        return format_table([*header, "C", format_metric(self.metric), "± std", ""], rows)
+        table = format_table([*header, "C", format_metric(self.metric), "± std", ""], rows)
+        return f"{table}\n{self._untried()}" if self.passed_peak else table
+
+    def _untried(self) -> str:
+        largest = max(one.c for one in self.candidates if one.scaling == self.best.scaling)
+        return f"C above {largest:.3g} was not tried: the scores had passed their peak"

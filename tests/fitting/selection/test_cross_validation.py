@@ -339,7 +339,11 @@ def test_the_grid_is_left_once_a_peak_is_passed(then: list[tuple[int, int]], tri
         np.arange(400) % 2,
         grid=None,
     )
-    assert max(candidate.c for candidate in found.candidates) == C_GRID[len(RISE) + tried - 1]
+    largest = C_GRID[len(RISE) + tried - 1]
+    assert max(candidate.c for candidate in found.candidates) == largest
+    assert found.passed_peak == found.to_dict()["passed_peak"] == (tried < 6)
+    said = f"C above {largest:.3g} was not tried: the scores had passed their peak"
+    assert (said in str(found)) == (tried < 6)
     assert found.best.mean == 0.975
 
 
