@@ -27,7 +27,7 @@ from bottleneck.linear.classifiers import fit_path
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.scaling import SCALINGS, fit_scaler
 from bottleneck.linear.training import ClassifierOptions
-from bottleneck.runtime import dask_executor
+from bottleneck.runtime.executors import dask_executor
 from bottleneck.runtime.executors.backends import DaskExecutor
 from tests.helpers.dask_cluster import Cluster, dask_cluster
 from tests.helpers.datasets import cache_of_layers, clouds, several, written_cache
