@@ -1,6 +1,5 @@
 """Progress: a bar on a terminal, a plain line now and then in a batch log."""
 
-import math
 import sys
 import time
 from collections import deque
@@ -63,19 +62,34 @@ def extraction_progress() -> Iterator["Callable[[ExtractionProgress], None]"]:
 
 @contextmanager
 def tuning_progress() -> Iterator["Callable[[TrainingProgress], None]"]:
-    """Yield the `on_progress` of a training: images of all epochs that there may be."""
-    with progress_of("images") as show:
-        last = math.inf
+    """Yield the `on_progress` of trainings.
+
+    It prints what is trained, and how, before each of them, then the images of all epochs that
+    there may be.
+    """
+    with ExitStack() as stack:
+        show: Progress
+        said, first = "", 1
 
         def on_progress(progress: "TrainingProgress") -> None:
-            nonlocal last
-            total = progress.epochs * progress.images
-            done = (progress.epoch - 1) * progress.images + progress.done
-            if done < last:  # another training
-                click.echo(f"training with a learning rate of {progress.lr:.2g}", err=True)
-                show(0, total)
-            last = done
-            show(done, total)
+            nonlocal show, said, first
+            if progress.done == 0:
+                stack.close()  # the bar of the training before
+                if progress.description != said:
+                    click.echo(progress.description, err=True)
+                said, first = progress.description, progress.epoch
+                kept_back = f", {progress.kept_back} kept back" if progress.kept_back else ""
+                click.echo(
+                    f"training on {progress.images} images{kept_back}, with a learning rate of "
+                    f"{progress.lr:.2g}",
+                    err=True,
+                )
+                show = stack.enter_context(progress_of("images"))
+            # After a restart, the epochs that are left.
+            show(
+                (progress.epoch - first) * progress.images + progress.done,
+                (progress.epochs - first + 1) * progress.images,
+            )
 
         yield on_progress
 

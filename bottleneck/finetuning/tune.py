@@ -101,7 +101,7 @@ def tune(
         A folder where the state of the training is kept after each epoch. The same call goes on
         from there. It is not removed.
     on_progress : callable, optional
-        Called with a `TrainingProgress` after each step.
+        Called with a `TrainingProgress` before each training and after each step.
 
     Returns
     -------

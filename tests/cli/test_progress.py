@@ -2,16 +2,24 @@
 
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bottleneck.cli.progress import Pace, Progress, extraction_progress, progress_of
+from bottleneck.cli.progress import (
+    Pace,
+    Progress,
+    extraction_progress,
+    progress_of,
+    tuning_progress,
+)
 from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.summary import SourceSummary
 from bottleneck.extraction.planning.disk_space import DiskEstimate
 from bottleneck.extraction.result import Progress as ExtractionProgress
+from bottleneck.finetuning.training.loop import EpochScores, TrainingProgress
 from bottleneck.runtime.timing import RunStats, StageTimer
 
 
@@ -156,6 +164,35 @@ def test_an_extraction_counts_views_where_images_have_several(
     assert line.startswith(f"2112 of {what}, 211/s now, 211/s on average, 7 s left")
 
 
+# Trainings
+
+
+def trainings() -> Iterator[tuple[int, TrainingProgress]]:
+    """Two trials, the second of which goes on from its third epoch, and the seconds they take."""
+    start = TrainingProgress("tail; maps", 0.001, 1, 4, 0, 100, 25, EpochScores(0))
+    yield 0, start
+    yield 10, replace(start, done=50)
+    again = replace(start, lr=0.01, epoch=3)
+    yield 0, again
+    yield 10, replace(again, epoch=4, done=20)
+
+
+def test_each_training_says_on_what_and_how_and_counts_what_is_left_of_it(
+    at: Time, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tuning_progress() as on_progress:
+        for seconds, progress in trainings():
+            at.now += seconds
+            on_progress(progress)
+    assert capsys.readouterr().err.splitlines() == [
+        "tail; maps",
+        "training on 100 images, 25 kept back, with a learning rate of 0.001",
+        "50 of 400 images, 5/s now, 5/s on average, 70 s left",
+        "training on 100 images, 25 kept back, with a learning rate of 0.01",
+        "120 of 200 images, 12/s now, 12/s on average, 7 s left",
+    ]
+
+
 # The bar of a terminal
 
 
@@ -179,6 +216,18 @@ def test_a_terminal_has_a_bar_with_pace_time_left_and_limit(
     assert "/s now, limited by decode" in shown
     assert "00:00<00:00" in shown  # 30 more at 50 a second
     assert capsys.readouterr().err.strip() == ""  # and it is wiped away
+
+
+def test_each_training_has_a_bar_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _on_a_terminal(monkeypatch)
+    with tuning_progress() as on_progress:
+        for _, progress in trainings():
+            on_progress(progress)
+    shown = capsys.readouterr().err
+    assert "0/400" in shown
+    assert "0/200" in shown
 
 
 def test_the_bar_of_a_work_without_a_clock(

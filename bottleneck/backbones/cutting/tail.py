@@ -95,6 +95,16 @@ class Tail(nn.Module):
         for parameter in self.parameters():
             parameter.requires_grad_(parameter.is_floating_point())
 
+    def __str__(self) -> str:
+        """Say where it begins, and what it costs of the network."""
+        where = f"tail behind {self.boundary}" if self.boundary else "whole network"
+        count = sum(parameter.numel() for parameter in self.parameters())
+        text = f"{where}: {count} parameters"
+        whole = self.multiply_adds + self.frozen_multiply_adds
+        if self.frozen_multiply_adds:
+            text += f", {self.multiply_adds / whole:.0%} of the multiply-adds"
+        return text
+
     def forward(self, maps: Tensor) -> Tensor:
         """Compute the codes of a batch.
 

@@ -93,7 +93,7 @@ def tune(
             labels=given,
             transform=transform or None,
             resume=state,
-            on_progress=on_progress,
+            on_progress=on_progress if rank() == 0 else None,
             **options,
         )
         if rank():  # of several processes, the first one writes and prints

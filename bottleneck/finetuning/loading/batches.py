@@ -13,7 +13,7 @@ Batch = tuple[Tensor, NDArray[np.int64]]
 
 
 class Batches(Protocol):
-    """Images or their maps, read batch by batch."""
+    """Images or their maps, read batch by batch. As text: what they are, and how they are read."""
 
     @property
     def views(self) -> int:

@@ -53,6 +53,11 @@ class ImageBatches:
         """Shape of an image."""
         return (3, self.transform.crop, self.transform.crop)
 
+    def __str__(self) -> str:
+        """Say what each epoch does with the images."""
+        augmented = f", augmented by {','.join(self.recipe.augmentations)}" if self.recipe else ""
+        return f"images decoded in each epoch{augmented}"
+
     def shuffled(
         self, rows: NDArray[np.int64], *, seed: int, epoch: int, batch_size: int
     ) -> Iterator[Batch]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bottleneck.cache import CHUNK_BYTES, Cache, CodeReader, Series, rows_as_slice
 from bottleneck.finetuning.loading.batches import Batch, Batches, batch_bounds
 from bottleneck.fitting import Features
-from bottleneck.runtime import read_ahead, spare_memory
+from bottleneck.runtime import format_shape, format_size, read_ahead, spare_memory
 
 # Parts of the budget: half of it is the buffer. While a range goes through the buffer and rows are
 # joined to a batch, the next one is read, of which there are three copies for a moment.
@@ -36,6 +36,11 @@ class MapsInMemory:
 
     rows: NDArray[np.int64]
     maps: Sequence[NDArray[np.float16 | np.float32]]
+
+    def __str__(self) -> str:
+        """Say what there is, and where."""
+        size = format_size(sum(maps.nbytes for maps in self.maps))
+        return f"{_describe(self, len(self.rows))} in memory ({size})"
 
     @property
     def views(self) -> int:
@@ -93,6 +98,12 @@ class MapsInShards:
     shape: tuple[int, ...]
     memory: int
     _readers: dict[int, CodeReader] = field(default_factory=dict, compare=False)
+
+    def __str__(self) -> str:
+        """Say what there is, and how it is read."""
+        maps = _describe(self, len(self.rows))
+        size = format_size(self.buffer * self._row_bytes)
+        return f"{maps} from the cache, through a shuffle buffer of {self.buffer} ({size})"
 
     @property
     def views(self) -> int:
@@ -206,6 +217,11 @@ def open_maps(
             stored = cache.read_checked(Series(layer, view), shard)
             target[first:end] = stored[rows_as_slice(rows[first:end] - shard * size)]
     return MapsInMemory(rows, maps)
+
+
+def _describe(batches: Batches, images: int) -> str:
+    views = f", {batches.views} views each," if batches.views > 1 else ""
+    return f"maps of {format_shape(batches.shape)} of {images} images{views}"
 
 
 def _side_by_side(maps: Sequence[NDArray[np.float16 | np.float32]], start: int) -> Batch:

@@ -23,6 +23,7 @@ from bottleneck.finetuning.training.parallel import (
     mean_over_processes,
     of_first_process,
     own_part,
+    processes,
     rank,
     share_gradients,
 )
@@ -104,6 +105,8 @@ class TrainingProgress:
 
     Attributes
     ----------
+    description : str
+        What is trained, and on what.
     lr : float
     epoch : int
         The epoch that is under way, from 1.
@@ -111,15 +114,19 @@ class TrainingProgress:
         The last one that there may be.
     done, images : int
         Images of the epoch that were trained on, and all of them.
+    kept_back : int
+        Images that the epochs are judged by; 0 in the last training, which has all.
     scores : EpochScores
         Of the epoch before.
     """
 
+    description: str
     lr: float
     epoch: int
     epochs: int
     done: int
     images: int
+    kept_back: int
     scores: EpochScores
 
 
@@ -157,7 +164,7 @@ def train(
         Folder where the state is kept after each epoch. If the folder has that of the same
         training, it goes on from there: on a CPU to the same weights, bit by bit.
     on_progress : callable, optional
-        Called after each step.
+        Called before the first step, with none done, and after each step.
 
     Returns
     -------
@@ -188,8 +195,22 @@ def train(
     # A new output is no classifier yet: its start must not be the best epoch by chance.
     judge_start = kept_back if options.init == "head" else None
     curves = curves or [_judged(EpochScores(0), module, judge_start, options)]
+    progress = TrainingProgress(
+        description=f"{module.tail}; {training.batches}",
+        lr=lr,
+        epoch=len(curves),
+        epochs=epochs,
+        done=0,
+        images=len(training) // processes(),
+        kept_back=0 if kept_back is None else len(kept_back),
+        scores=curves[-1],
+    )
+    first, on_progress = len(curves), on_progress or _ignore
     while len(curves) <= epochs and not _has_stopped(curves, options.patience):
-        loss = loop.run_epoch(len(curves), epochs, curves[-1], on_progress)
+        progress = replace(progress, epoch=len(curves), scores=curves[-1])
+        if len(curves) == first:
+            on_progress(progress)
+        loss = loop.run_epoch(progress, on_progress)
         scores = EpochScores(len(curves), loss)
         diverged = not loss <= _DIVERGED * loop.loss.of_guessing
         if diverged:
@@ -210,16 +231,14 @@ class _Loop:
     ) -> None:
         self.device = choose_device(options.device)
         self._module, self._training, self._options = module.to(self.device), training, options
-        self._lr, self._network = lr, share_gradients(module)
+        self._network = share_gradients(module)
         self.loss = Loss(training, options.class_weight, self.device)
         self.optimizer = make_optimizer(module, options, lr)
         self._largest = [group["lr"] for group in self.optimizer.param_groups]
 
-    def run_epoch(
-        self, epoch: int, epochs: int, before: EpochScores, on_progress: OnProgress | None
-    ) -> float:
-        """Train for an epoch, counted from 1, and return the mean loss of its images."""
-        options, rows = self._options, self._training.rows
+    def run_epoch(self, start: TrainingProgress, on_progress: OnProgress) -> float:
+        """Train for an epoch, and return the mean loss of its images."""
+        options, rows, epoch = self._options, self._training.rows, start.epoch
         part = own_part(len(rows), seed=options.seed, epoch=epoch - 1)
         images, total, done = len(part), torch.zeros((), device=self.device), 0
         set_training(self._module, options.batch_norm)
@@ -236,9 +255,8 @@ class _Loop:
                 self._set_rates((epoch - 1 + done / images) / options.epochs)
                 total += len(index) * self._step(maps, part[index])
                 done += len(index)
-                if on_progress is not None:
-                    on_progress(TrainingProgress(self._lr, epoch, epochs, done, images, before))
-        assert done == images, f"{done} of {images} images in an epoch"
+                on_progress(replace(start, done=done))
+        assert done == start.images, f"{done} of {start.images} images in an epoch"
         return mean_over_processes(total / images)
 
     def _set_rates(self, done: float) -> None:
@@ -327,6 +345,10 @@ def _has_stopped(curves: list[EpochScores], patience: int) -> bool:
         return False
     best = max(trained, key=lambda scores: scores.goodness)
     return trained[-1].epoch - best.epoch >= patience
+
+
+def _ignore(_progress: TrainingProgress) -> None:
+    pass
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:

@@ -1,6 +1,7 @@
 """The tail against hooks on the whole network; what it says of itself; what is refused."""
 
 import copy
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -110,12 +111,15 @@ def test_without_a_boundary_it_is_the_whole_network() -> None:
     with torch.no_grad():
         assert_close({tail.output: tail(images)}, expected, torch.float32)
     assert (tail.boundary, tail.in_shape, tail.frozen_multiply_adds) == (None, (3, SIZE, SIZE), 0)
+    assert re.fullmatch(r"whole network: \d+ parameters", str(tail))
 
 
 def test_its_multiply_adds_are_those_counted_by_hand() -> None:
     tail = backbone_of(frozen(Plain())).tail("layer1")
     assert tail.multiply_adds == 4 * 4 * 8 * 6 * 9 + 4 * 4 * 10 * 8 * 9
     assert tail.frozen_multiply_adds == 8 * 8 * 6 * 3 * 9
+    count = sum(parameter.numel() for parameter in tail.parameters())
+    assert str(tail) == f"tail behind {tail.boundary}: {count} parameters, 64% of the multiply-adds"
     assert backbone_of(frozen(Plain())).tail("layer3").multiply_adds == 0
 
 

@@ -1,6 +1,7 @@
 """`bottleneck tune`."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -34,7 +35,16 @@ def test_from_a_cache_to_predictions(run: Run, made: Path, maps: Path, tmp_path:
     assert verdict.startswith("take the ")
     assert saved.startswith("saved tail-2.safetensors (")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["maps", "tail-2.safetensors"]
-    assert result.stderr.count("training with a learning rate of 0.001") >= 1
+    said, trial, *_, last = result.stderr.splitlines()
+    assert re.fullmatch(
+        r"tail behind 2: \d+ parameters, \d+% of the multiply-adds; maps of [\d×]+ of 60 images "
+        r"in memory \(.* kB\)",
+        said,
+    )
+    assert re.fullmatch(
+        r"training on \d\d images, \d+ kept back, with a learning rate of 0.001", trial
+    )
+    assert last == "training on 40 images, with a learning rate of 0.001"
     judged = run("evaluate", "tail-2.safetensors", maps, "--device", "cpu", "--json")
     assert json.loads(judged.stdout)["heldout"]["n"] == 20
     again = run("evaluate", "tail-2.safetensors", made / "hard.csv", "--device", "cpu", "--json")
@@ -61,6 +71,7 @@ def test_a_whole_network_from_images(run: Run, made: Path) -> None:
     result = run("tune", made / "hard.csv", "--model", CHAIN, *small, *QUICK, "--augment", "flip")
     assert result.exit_code == 0, result.output
     assert "60 images" in result.stderr
+    assert "; images decoded in each epoch, augmented by flip\n" in result.stderr
     assert "\nwhole network: 40 images of 3 classes" in result.stdout
     assert TunedTail.load("tail-network.safetensors").features.recipe is None
     rest = (*small, *QUICK)

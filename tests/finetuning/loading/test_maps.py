@@ -49,6 +49,25 @@ def read(batches: Any) -> tuple[list[float], list[int], list[int]]:
     return values, index, sizes
 
 
+@pytest.mark.parametrize(
+    ("features", "memory", "text"),
+    [
+        (ONE, 1 << 30, "maps of 4×5×5 of 40 images in memory (16 kB)"),
+        (TWO, 1 << 30, "maps of 4×5×5 of 40 images, 2 views each, in memory (32 kB)"),
+        (
+            TWO,
+            LITTLE,
+            "maps of 4×5×5 of 40 images, 2 views each, from the cache, through a shuffle buffer of "
+            "8 (3.2 kB)",
+        ),
+    ],
+)
+def test_it_says_what_there_is_and_where(
+    stored: Cache, features: Features, memory: int, text: str
+) -> None:
+    assert str(open_maps(stored, features, np.arange(N), memory=memory)) == text
+
+
 @pytest.mark.parametrize("memory", [1 << 30, LITTLE, 1])
 @given(data=st.data())
 def test_an_epoch_has_every_row_once(stored: Cache, memory: int, data: st.DataObject) -> None:

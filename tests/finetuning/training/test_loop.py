@@ -256,8 +256,10 @@ def test_no_epochs_leave_the_start() -> None:
 def test_progress_counts_the_images_of_each_epoch() -> None:
     some, options, calls = examples(20), on_cpu(epochs=3), list[TrainingProgress]()
     run = train(a_module(some, options), some, options, lr=0.01, epochs=2, on_progress=calls.append)
-    assert [(call.epoch, call.done) for call in calls] == [
+    start, *steps = calls
+    assert (start.epoch, start.done, start.kept_back) == (1, 0, 0)
+    assert [(call.epoch, call.done) for call in steps] == [
         (epoch, done) for epoch in (1, 2) for done in (6, 13, 20)
     ]
     assert all((call.lr, call.epochs, call.images) == (0.01, 2, 20) for call in calls)
-    assert [call.scores for call in calls[::3]] == list(run.curves[:2])
+    assert [call.scores for call in steps[::3]] == list(run.curves[:2])
