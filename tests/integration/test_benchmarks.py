@@ -111,10 +111,12 @@ def test_the_gpu_s_part_runs_on_the_cpu_too(capfd: pytest.CaptureFixture[str]) -
     assert capfd.readouterr().err.count("\n") == 4  # a row as soon as it is known
 
 
-def test_the_sizes_of_compression_are_a_table_a_pooling(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sizes_of_compression_are_a_table_for_codes_and_one_for_maps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("BOTTLENECK_REAL", raising=False)
-    text = compression.markdown(images=2, mebibytes=1, turns=1)
-    assert "generated JPEGs, random weights" in text
+    text = compression.markdown(compression.CODES[:2], images=2, mebibytes=1, turns=1)
+    assert "Generated JPEGs, random weights" in text
     for name in compression.FILTERS:
         assert text.count(f"\n| {name} |") == 2
     assert text.count("\n| none | 1.000 |") == 2
