@@ -225,7 +225,10 @@ def markdown(
     try:
         with tempfile.TemporaryDirectory() as name:
             write_jpegs(Path(name), images)
-            rows = [measure(*network, Path(name), turns=turns, **transform) for network in networks]
+            rows = [
+                measure(model, boundary, Path(name), turns=turns, **transform)
+                for model, boundary in networks
+            ]
     finally:
         torch.set_num_threads(before)
     return "\n".join(

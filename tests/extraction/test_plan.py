@@ -71,8 +71,10 @@ def test_maps_are_counted_in_float16_at_each_layer_and_in_each_view(run: Run, ph
     values = json.loads(run(*words, "--json").stdout)
     with torch.inference_mode():
         network = plain()
-        layer2 = network.layer2(network.layer1(torch.zeros(1, 3, 32, 32)))
-        maps = {"layer2": layer2, "layer3": network.layer3(layer2)}
+        x, maps = torch.zeros(1, 3, 32, 32), {}
+        for name in ("layer1", "layer2", "layer3"):
+            x = maps[name] = network.get_submodule(name)(x)
+    del maps["layer1"]
     assert list(values["layers"]) == list(maps)
     for name, layer in values["layers"].items():
         assert layer["code_shape"] == list(maps[name].shape[1:])
