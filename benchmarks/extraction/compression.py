@@ -1,13 +1,14 @@
-"""Measure size and speed of h5py's compression filters on pooled and unpooled codes.
+"""Measure size and speed of h5py's compression filters on averaged codes and on maps.
 
-The codes are float16, of SqueezeNet 1.0 at features.12, chunked as in shards. The images are the
-Hymenoptera photographs, with ImageNet weights, where BOTTLENECK_REAL names their folder, and
-generated JPEGs with random weights otherwise.
+They are float16, behind a ReLU, chunked as in shards. The images are the Hymenoptera photographs,
+with ImageNet weights, where BOTTLENECK_REAL names their folder, and generated JPEGs with random
+weights otherwise.
 """
 
 import os
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,8 +24,23 @@ from bottleneck.cache.format.shard_writer import CHUNK_BYTES
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions, StorageOptions
 
-_MODEL, _LAYER = "squeezenet1_0", "features.12"
-_POOLS = {"avg": "pooled", "none": "unpooled"}
+
+@dataclass(frozen=True)
+class Codes:
+    """Codes to compress: a network, its file of weights, a layer and its pooling."""
+
+    model: str
+    weights: str
+    layer: str
+    pool: str
+
+
+_SQUEEZENET, _LITE = "squeezenet1_0_imagenet.pth", "efficientnet_lite0_imagenet.pth"
+CODES = (
+    Codes("squeezenet1_0", _SQUEEZENET, "features.12", "avg"),
+    Codes("squeezenet1_0", _SQUEEZENET, "features.11", "none"),
+    Codes("timm:tf_efficientnet_lite0", _LITE, "blocks.4", "none"),
+)
 
 _PLAIN: dict[str, dict[str, Any]] = {
     "lzf": {"compression": "lzf"},
@@ -47,11 +63,14 @@ class Run:
     read: float
 
 
-def markdown(*, images: int = 398, mebibytes: int = 64, turns: int = 5) -> str:
-    """Return a table for each pooling: relative size, seconds and speed of writing and reading.
+def markdown(
+    every: Sequence[Codes] = CODES, *, images: int = 398, mebibytes: int = 64, turns: int = 5
+) -> str:
+    """Return a table for each kind of codes: relative size, seconds and speed both ways.
 
     Parameters
     ----------
+    every : sequence of Codes
     images : int
         Number of generated images; of photographs, all are used.
     mebibytes : int
@@ -61,14 +80,16 @@ def markdown(*, images: int = 398, mebibytes: int = 64, turns: int = 5) -> str:
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        what, options = _network_and_images(folder, images)
-        tables = [
-            _table(pool, _codes(folder, pool, options, mebibytes << 20), folder / "codes.h5", turns)
-            for pool in _POOLS
-        ]
+        what, photographs, weights = _images_and_weights(folder, images)
+        tables = []
+        for number, kind in enumerate(every):
+            codes = _extract(kind, photographs, weights, folder / str(number))
+            rows = max(len(codes), -(-(mebibytes << 20) // codes[0].nbytes))
+            more = np.resize(codes, (rows, *codes.shape[1:]))
+            tables.append(_table(kind, more, folder / "codes.h5", turns))
     return "\n\n".join(
         [
-            f"{_MODEL} {_LAYER}, {what}, computed in float32, stored in float16. Files are written "
+            f"{what}, computed in float32, stored in float16. Files are written "
             f"to and read from the system's cache of the disk; medians of {turns} turns, MB/s of "
             "codes, before compression.",
             *tables,
@@ -76,44 +97,40 @@ def markdown(*, images: int = 398, mebibytes: int = 64, turns: int = 5) -> str:
     )
 
 
-def _network_and_images(folder: Path, count: int) -> tuple[str, dict[str, Any]]:
-    """Return a description of the data and the arguments of `extract`."""
+def _images_and_weights(folder: Path, count: int) -> tuple[str, Path, Path | None]:
+    """Return a description of the data, the images, and the folder of weights if there is one."""
     real = os.environ.get("BOTTLENECK_REAL")
     if real:
-        weights = Path(real) / "weights" / "squeezenet1_0_imagenet.pth"
         images = Path(real) / "data" / "hymenoptera"
-        return "photographs, ImageNet weights", {"images": images, "weights": str(weights)}
+        return "Photographs, ImageNet weights", images, Path(real) / "weights"
     write_jpegs(folder / "images", count)
-    return "generated JPEGs, random weights", {"images": folder / "images", "weights": "none"}
+    return "Generated JPEGs, random weights", folder / "images", None
 
 
-def _codes(folder: Path, pool: str, options: dict[str, Any], least: int) -> NDArray[np.float16]:
-    """Return the codes of one pooling, repeated up to at least `least` bytes."""
-    cache = folder / pool
-    # Fixed, because codes computed in fewer bits compress better.
-    storage, compute = StorageOptions(dtype="float16"), ComputeOptions(precision="float32")
+def _extract(kind: Codes, images: Path, weights: Path | None, out: Path) -> NDArray[np.float16]:
     extract(
-        out=cache,
-        model=_MODEL,
-        layers=[_LAYER],
-        pool=pool,
-        storage=storage,
-        compute=compute,
-        **options,
+        images,
+        out,
+        model=kind.model,
+        weights=str(weights / kind.weights) if weights else "none",
+        layers=[kind.layer],
+        pool=kind.pool,
+        storage=StorageOptions(dtype="float16"),
+        # Fixed, because codes computed in fewer bits compress better.
+        compute=ComputeOptions(precision="float32"),
     )
-    with h5py.File(cache / "codes.h5", "r", locking=False) as file:
-        codes: NDArray[np.float16] = file[_LAYER][...]
-    rows = max(len(codes), -(-least // codes[0].nbytes))
-    return np.resize(codes, (rows, *codes.shape[1:]))
+    with h5py.File(out / "codes.h5", "r", locking=False) as file:
+        codes: NDArray[np.float16] = file[kind.layer][...]
+    return codes
 
 
-def _table(pool: str, codes: NDArray[np.float16], path: Path, turns: int) -> str:
+def _table(kind: Codes, codes: NDArray[np.float16], path: Path, turns: int) -> str:
     found = interleave(
         {name: partial(_write_and_read, codes, path, options) for name, options in FILTERS.items()},
         turns,
     )
     lines = [
-        f"{_POOLS[pool].capitalize()}: {' × '.join(map(str, codes.shape))}, "
+        f"{kind.model}, `{kind.layer}`, pool {kind.pool}: {' × '.join(map(str, codes.shape))}, "
         f"{codes.nbytes / 1e6:.0f} MB, {float((codes == 0).mean()):.0%} zeros:",
         "",
         "| filter | size | seconds to write | seconds to read | MB/s written | MB/s read |",

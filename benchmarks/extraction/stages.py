@@ -14,13 +14,13 @@ import numpy as np
 from torch import Tensor
 
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.backbones.inference.malloc import retain_freed_memory
 from bottleneck.data.decoding.decode import decode_image, resize_and_crop
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.extraction.running.encoder import Encoder
 from bottleneck.extraction.setup.loading import make_spec
 from bottleneck.runtime.devices import choose_devices
+from bottleneck.runtime.malloc import retain_freed_memory
 from bottleneck.runtime.resources import available_cpus
 from bottleneck.spec import InputTransform
 

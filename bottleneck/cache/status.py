@@ -39,6 +39,9 @@ class LayerStatus:
         Size of the layer's files.
     views : int
         Views of each image, of which the first is the image itself.
+    widened : int
+        Shards that are float32 because float16, in which the cache stores codes, could not hold
+        them.
     """
 
     done: int
@@ -49,6 +52,7 @@ class LayerStatus:
     dtype: str
     bytes: int
     views: int = 1
+    widened: int = 0
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,7 @@ class CacheStatus(PreformattedText):
                     "dtype": layer.dtype,
                     "bytes": layer.bytes,
                     "views": layer.views,
+                    "widened": layer.widened,
                 }
                 for name, layer in self.layers.items()
             },
@@ -131,8 +136,12 @@ class CacheStatus(PreformattedText):
 
     def __str__(self) -> str:
         lines = [self._headline(), self._table()]
-        if any("+" in layer.dtype for layer in self.layers.values()):
-            lines.append("some shards are float32: their codes exceed float16's range")
+        if widened := sum(layer.widened for layer in self.layers.values()):
+            lines.append(
+                f"shards in float32, of twice the size: {widened}; nothing is lost: their codes "
+                "exceed float16's range, which ends at 65504. A new cache with `dtype=float32` has "
+                "all alike"
+            )
         if names := self.without_codes:
             where = escape_unprintable(", ".join(names))
             lines.append(f"no image has codes at {where}: every one was rejected, see the reasons")
@@ -236,4 +245,5 @@ def _layer_status(
         dtype="+".join(sorted({header.dtype for header in headers})) or cache.layout.dtype,
         bytes=sum(header.bytes for header in headers),
         views=len(views),
+        widened=sum(header.dtype != cache.layout.dtype for header in headers),
     )

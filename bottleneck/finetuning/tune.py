@@ -42,6 +42,7 @@ from bottleneck.fitting import (
     score_values,
 )
 from bottleneck.linear import TrainingSet
+from bottleneck.runtime import retain_freed_memory
 
 
 def tune(
@@ -160,7 +161,7 @@ def tune(
             seed=options.seed,
         )
     folder = None if resume is None else Path(resume)
-    with process_group():
+    with process_group(), retain_freed_memory():
         result = _tune(dataset, options, resume=folder, on_progress=on_progress)
     return replace(result, labels=summary).with_seconds(time.monotonic() - start)
 

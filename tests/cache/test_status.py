@@ -8,7 +8,7 @@ from bottleneck.spec import InputTransform, Spec
 
 SPEC = Spec("net", "ab" * 32, InputTransform(), "pillow-1", "float32", True, "avg")
 WHOLE = LayerStatus(8, 2, 0, (), (512, 7), "float16", 7000)
-PART = LayerStatus(4, 0, 6, (1, 2), (), "float16+float32", 30)
+PART = LayerStatus(4, 0, 6, (1, 2), (), "float16+float32", 30, widened=1)
 
 
 @pytest.fixture
@@ -41,7 +41,8 @@ def test_a_status_prints_a_row_for_each_layer_and_the_rejected_images(status: Ca
         "layer  done  rejected  missing   code            dtype  size",
         "conv      8         2        0  512×7          float16  7 kB",
         "fc        4         0        6         float16+float32  30 B",
-        "some shards are float32: their codes exceed float16's range",
+        "shards in float32, of twice the size: 1; nothing is lost: their codes exceed float16's "
+        "range, which ends at 65504. A new cache with `dtype=float32` has all alike",
         "rejected: a.jpg: broken",
         r"rejected: b\n.jpg: removed",
     ]
@@ -77,6 +78,7 @@ def test_a_status_as_plain_values(status: CacheStatus) -> None:
         "dtype": "float16",
         "bytes": 7000,
         "views": 1,
+        "widened": 0,
     }
 
 

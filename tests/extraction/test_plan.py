@@ -66,6 +66,26 @@ def test_the_layout_is_that_of_an_extraction(photos: Path, extract_tiny: Extract
     assert largest <= found.shard_bytes
 
 
+def test_maps_are_counted_in_float16_at_each_layer_and_in_each_view(run: Run, photos: Path) -> None:
+    words = ("plan", photos, *TINY, "--layer", "layer3", "--pool", "none", "--views", 2)
+    values = json.loads(run(*words, "--json").stdout)
+    with torch.inference_mode():
+        network = plain()
+        x, maps = torch.zeros(1, 3, 32, 32), {}
+        for name in ("layer1", "layer2", "layer3"):
+            x = maps[name] = network.get_submodule(name)(x)
+    del maps["layer1"]
+    assert list(values["layers"]) == list(maps)
+    for name, layer in values["layers"].items():
+        assert layer["code_shape"] == list(maps[name].shape[1:])
+        assert layer["row_bytes"] == 2 * maps[name].numel()
+        besides = layer["bytes"] - 36 * 2 * layer["row_bytes"]  # names, digests, the file itself
+        assert 0 < besides < 36 * 2 * 500 + 2 * 20_000
+    text = run(*words).stdout
+    assert re.search(r"layer2 +8×8×8 +1\.0\d? kB", text)
+    assert "bytes/view" in text
+
+
 def test_bytes_are_those_that_extract_announces(cache: Path) -> None:
     planned = open_cache(cache)
     layer = Layer("layer2", "conv", 0, (1000, 3, 3), False, 0.5)

@@ -1,6 +1,8 @@
 """`bottleneck.tune`, against evaluations of its result and heads on extracted codes."""
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -292,3 +294,27 @@ def test_views_are_those_that_are_asked_for(maps: Cache) -> None:
     assert result.tail.features.views == 1
     assert result.heldout is not None
     assert (result.heldout.views, result.heldout.plain) == (1, None)
+
+
+def test_freed_memory_is_kept_while_it_trains_and_given_back(
+    maps: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+
+    @contextmanager
+    def retained() -> Iterator[None]:
+        order.append("kept")
+        try:
+            yield
+        finally:
+            order.append("given back")
+
+    def train(*_: Any, **__: Any) -> Any:
+        order.append("trained")
+        raise TrainingError("it diverged")
+
+    monkeypatch.setattr(tune_module, "retain_freed_memory", retained)
+    monkeypatch.setattr(tune_module, "_tune", train)
+    with pytest.raises(TrainingError):
+        tune(maps, options=QUICK)
+    assert order == ["kept", "trained", "given back"]

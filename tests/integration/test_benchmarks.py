@@ -16,6 +16,7 @@ from benchmarks import accuracy, startup
 from benchmarks.extraction import compression, scale, sources
 from benchmarks.extraction import report as extraction
 from benchmarks.extraction.stages import seconds_each
+from benchmarks.finetuning import epochs as tail_epochs
 from benchmarks.fitting import epochs, search, vs_sklearn
 from benchmarks.fitting import report as fitting
 from benchmarks.gpu import extraction as gpu_extraction
@@ -25,6 +26,7 @@ from benchmarks.helpers.isolated_process import run_isolated
 from benchmarks.helpers.synthetic_codes import synthetic_codes
 from benchmarks.helpers.synthetic_images import photographs, repeat, write_jpegs
 from benchmarks.profiles import QUICK_EXTRACTION, QUICK_FITTING, ExtractionProfile
+from bottleneck.backbones.backbone import load_backbone
 from bottleneck.cli import main
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.sweep import sweep
@@ -111,10 +113,42 @@ def test_the_gpu_s_part_runs_on_the_cpu_too(capfd: pytest.CaptureFixture[str]) -
     assert capfd.readouterr().err.count("\n") == 4  # a row as soon as it is known
 
 
-def test_the_sizes_of_compression_are_a_table_a_pooling(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_epochs_from_maps_are_compared_with_epochs_that_run_the_frozen_layers(
+    photos: Path,
+) -> None:
+    tiny = {"resize": 32, "crop": 32}
+    row = tail_epochs.measure(PLAIN, "layer1", photos, turns=1, **tiny)
+    cells = row.strip("| ").split(" | ")
+    assert len(cells) == 10
+    assert all(float(cell.split()[0]) > 0 for cell in cells[3:9])
+    # Multiply-adds of 3 × 3 convolutions: 16² places of 3 · 6, 8² of 6 · 8 and of 8 · 10.
+    frozen, tail = 9 * 16**2 * 3 * 6, 9 * 8**2 * (6 * 8 + 8 * 10)
+    assert cells[2] == f"{(3 * tail + frozen) / (3 * tail):.2f}"
+
+
+def test_frozen_layers_give_the_same_maps_as_modules_and_fused() -> None:
+    backbone = load_backbone(PLAIN, transform={"resize": 32, "crop": 32})
+    images = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    expected = torch.relu(backbone.network.get_submodule("layer1")(images))
+    rows = np.arange(5)
+    for fused in (False, True):
+        frozen = tail_epochs.frozen_layers(backbone, "layer1", fused=fused)
+        assert frozen is not None
+        timed = tail_epochs.Timed(tail_epochs.Recomputed(frozen, images))  # type: ignore[arg-type]
+        seen = []
+        for maps, index in timed.shuffled(rows, seed=0, epoch=0, batch_size=2):
+            torch.testing.assert_close(maps, expected[index])
+            seen += index.tolist()
+        assert sorted(seen) == rows.tolist()
+        assert timed.waiting > 0
+
+
+def test_the_sizes_of_compression_are_a_table_for_codes_and_one_for_maps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("BOTTLENECK_REAL", raising=False)
-    text = compression.markdown(images=2, mebibytes=1, turns=1)
-    assert "generated JPEGs, random weights" in text
+    text = compression.markdown(compression.CODES[:2], images=2, mebibytes=1, turns=1)
+    assert "Generated JPEGs, random weights" in text
     for name in compression.FILTERS:
         assert text.count(f"\n| {name} |") == 2
     assert text.count("\n| none | 1.000 |") == 2

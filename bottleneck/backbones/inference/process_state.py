@@ -6,7 +6,7 @@ from threading import Lock
 
 import torch
 
-from bottleneck.backbones.inference.malloc import retain_freed_memory
+from bottleneck.runtime import retain_freed_memory
 
 
 class SharedContext:

@@ -178,12 +178,13 @@ class ExtractionPlan(PreformattedText):
         measured = self.throughput
         passes = f"{self.views} views of each, {self.rows * self.views} forward passes, "
         views, of_view = (passes, " for each view") if self.views > 1 else ("", "")
+        of_code = "bytes/view" if self.views > 1 else "bytes/image"
         lines = [
             *([str(self.images)] if self.images else []),
             f"{self.rows} images, {views}shards a layer: {self.shards}{of_view}, of up to "
             f"{self.shard_size} rows and {format_size(self.shard_bytes)}",
             format_table(
-                ["layer", "code", "bytes/image", "all"],
+                ["layer", "code", of_code, "all"],
                 (
                     [
                         name,

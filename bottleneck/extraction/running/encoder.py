@@ -311,5 +311,6 @@ def _require_finite(
         path = source.path(images[int(np.argmin(finite))].row)
         raise NonFiniteCodesError(
             f"the network gave NaN or infinity at layer {layer!r} for {path}: try "
-            "`precision=float32`, and look at the weights and at `mean` and `std`"
+            "`precision=float32`, or bfloat16, which has its range, and look at the "
+            "weights and at `mean` and `std`"
         )

@@ -14,6 +14,9 @@ from tests.helpers.photographs import photograph
 
 made, photos, cache = cli.made, cli.photos, cli.cache
 
+# A deviation of 1e-6 makes the input, and so the maps, a million times larger.
+HUGE_MAPS = (*TINY, "--pool", "none", "--std", "0.000001,0.000001,0.000001")
+
 
 def test_json_says_what_the_shards_hold(run: Run, cache: Path) -> None:
     found = json.loads(run("status", cache, "--json").stdout)
@@ -30,6 +33,7 @@ def test_json_says_what_the_shards_hold(run: Run, cache: Path) -> None:
             "missing": 0,
             "rejected": 0,
             "views": 1,
+            "widened": 0,
             "shape": list(codes.shape[1:]),
             "dtype": str(codes.dtype),
             "bytes": sum(file.stat().st_size for file in files),
@@ -77,16 +81,32 @@ def test_many_rejected_images_are_counted_and_their_list_is_named(
     assert lines[-1] == f"… and {24 - shown} more: {cache / 'rejected.csv'} names them all"
 
 
-def test_codes_that_float16_cannot_hold_are_reported(
-    run: Run, photos: Path, extract_tiny: Extract
+def test_codes_that_float16_cannot_hold_are_kept_in_float32_and_reported(
+    run: Run, photos: Path, tmp_path: Path
 ) -> None:
-    # A deviation of 1e-6 makes the input, and so the codes, a million times larger.
-    tiny = {"resize": 32, "crop": 32, "std": (1e-6, 1e-6, 1e-6)}
-    cache = extract_tiny(photos, transform=tiny, dtype="float16").cache.path
-    with h5py.File(cache / "codes" / "layer2" / "00000.h5") as file:
+    words = ("extract", photos, *HUGE_MAPS, "--shard-size", 18, "-o", tmp_path / "c")
+    said = "shards in float32, of twice the size: 2; nothing is lost"
+    advice = "A new cache with --dtype float32 has all alike"
+    for text in (run(*words).stdout, run("status", tmp_path / "c").stdout):
+        assert said in text
+        assert advice in text
+    with h5py.File(tmp_path / "c" / "codes" / "layer2" / "00000.h5") as file:
         assert file["codes"].dtype == "float32"
         assert file["codes"][...].max() > 65504
-    assert "exceed float16's range" in run("status", cache).stdout
+    run(*words[:-1], tmp_path / "d", "--dtype", "float32")  # asked for: nothing to be said
+    assert "twice" not in run("status", tmp_path / "d").stdout
+
+
+def test_maps_that_overflow_in_float16_are_refused_with_a_wider_precision(
+    run: Run, photos: Path, tmp_path: Path
+) -> None:
+    words = ("extract", photos, *HUGE_MAPS, "-o", tmp_path / "c")
+    refusal = run(*words, "--precision", "float16")
+    assert refusal.exit_code == 1
+    last = refusal.stderr.splitlines()[-1]
+    assert last.startswith("error: the network gave NaN or infinity at layer 'layer2'")
+    assert "try --precision float32, or bfloat16, which has its range" in last
+    assert run(*words, "--precision", "bfloat16").exit_code == 0
 
 
 def test_a_plan_without_codes_is_not_complete(

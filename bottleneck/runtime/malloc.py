@@ -1,4 +1,4 @@
-"""glibc's allocator: keep freed memory with the process while a network runs.
+"""glibc's allocator: keep freed memory with the process while a network runs or trains.
 
 A forward pass allocates hundreds of megabytes of activations and frees them, and the next one does
 the same. By default glibc returns such blocks to the system at once and requests them again, and

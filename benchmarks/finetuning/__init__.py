@@ -1,0 +1,1 @@
+"""Benchmarks of the training of the layers after a cached one."""
