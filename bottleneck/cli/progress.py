@@ -72,7 +72,8 @@ def tuning_progress() -> Iterator["Callable[[TrainingProgress], None]"]:
             total = progress.epochs * progress.images
             done = (progress.epoch - 1) * progress.images + progress.done
             if done < last:  # another training
-                click.echo(f"training with a learning rate of {progress.lr:.2g}", err=True)
+                begun = f", from epoch {progress.epoch} on" if progress.epoch > 1 else ""
+                click.echo(f"training with a learning rate of {progress.lr:.2g}{begun}", err=True)
                 show(0, total)
             last = done
             show(done, total)

@@ -212,6 +212,27 @@ def test_a_run_goes_on_from_its_folder(maps: Cache, tmp_path: Path) -> None:
         assert np.array_equal(result.tail.tensors[name], tensor), name
 
 
+@pytest.mark.parametrize("source", ["maps", "images"])
+def test_a_training_on_other_views_is_not_continued(
+    source: str, maps: Cache, images: Path, tmp_path: Path
+) -> None:
+    # New outputs start from zeros whatever is shown, so that the start does not tell them apart.
+    options: dict[str, Any] = {"options": dataclasses.replace(QUICK, init="fresh", epochs=1)}
+    two: dict[str, Any] = {"views": 2}
+    one: dict[str, Any] = {"views": 1}
+    if source == "images":
+        options |= {"model": CHAIN, "transform": SMALL}
+        two, one = {"augmentations": ["flip"]}, {"augmentations": ["crop"]}
+    given = maps if source == "maps" else images
+    tune(given, **two, **options, resume=tmp_path)
+    steps: list[TrainingProgress] = []
+    tune(given, **one, **options, resume=tmp_path, on_progress=steps.append)
+    assert steps[0].epoch == 1
+    steps.clear()
+    tune(given, **two, **options, resume=tmp_path, on_progress=steps.append)
+    assert not steps  # the first one is there as it was
+
+
 # What is refused
 
 
