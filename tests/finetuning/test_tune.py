@@ -1,6 +1,7 @@
 """`bottleneck.tune`, against evaluations of its result and heads on extracted codes."""
 
 import dataclasses
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,21 @@ def test_a_training_on_other_views_is_not_continued(
     steps.clear()
     tune(given, **two, **options, resume=tmp_path, on_progress=steps.append)
     assert not steps  # the first one is there as it was
+
+
+@pytest.mark.parametrize(("memory", "is_bounded"), [(1 << 20, True), (1 << 30, False)])
+def test_memory_is_bounded_for_maps_larger_than_it(
+    memory: int, is_bounded: bool, tuned: TuneResult, images: Path, tmp_path: Path
+) -> None:
+    # `tuned` has loaded what a run needs. 60 maps of 216 KiB are 13 MiB.
+    large = {"resize": 192, "crop": 192}
+    cache = maps_cache(images, tmp_path / "large", transform=large, count=1)
+    options = dataclasses.replace(QUICK, epochs=1, batch_size=2, init="fresh")
+    tracemalloc.start()
+    tune(cache, options=options, memory=memory)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (peak < 6 << 20) == is_bounded, peak
 
 
 # What is refused

@@ -1,0 +1,1 @@
+"""Benchmarks of training the layers behind a cached one."""
