@@ -41,7 +41,7 @@ def peak(cache: Path, memory: str) -> int:
     return run_isolated(command)[1]
 
 
-def markdown(*, counts: tuple[int, int] = (200, 2000), memory: str = "10M") -> str:
+def markdown(*, counts: tuple[int, int] = (200, 4000), memory: str = "10M") -> str:
     """Return the peaks under the budget, and that of the many maps in memory."""
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)

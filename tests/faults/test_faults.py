@@ -95,6 +95,6 @@ def test_a_kill_during_an_update_loses_nothing() -> None:
 
 def test_a_tuning_that_is_killed_ends_as_if_it_had_not_been() -> None:
     with tuning.open_tuning_workshop() as maps:
-        middle, removing_the_state = maps.steps // 2, maps.steps - 3
-        for step in (middle, removing_the_state):
+        saving_the_second_epoch, removing_the_state = 12, maps.steps - 3
+        for step in (saving_the_second_epoch, removing_the_state):
             tuning.tuning_killed_at_step(maps, step)
