@@ -301,6 +301,7 @@ def test_scale_is_measured_at_two_sizes() -> None:
 @pytest.mark.slow
 def test_memory_of_tuning_is_measured() -> None:
     table = tuning_memory.markdown(counts=(20, 40), memory="200K")
-    peaks = [float(line.split("|")[3]) for line in table.splitlines() if line.startswith("| ")][1:]
-    assert len(peaks) == 3
-    assert min(peaks) > 100
+    lines = [
+        line.split("|") for line in table.splitlines() if "| 200K |" in line or "| 8G |" in line
+    ]
+    assert [float(peak) > 100 for *_, peak, _ in lines] == [True, True, True]
