@@ -6,6 +6,7 @@ from benchmarks import sample_layers, startup
 from benchmarks.extraction import compression, scale, sources
 from benchmarks.extraction import report as extraction
 from benchmarks.finetuning import epochs as tail_epochs
+from benchmarks.finetuning import peak_memory as tuning_memory
 from benchmarks.fitting import report as fitting
 from benchmarks.gpu import extraction as gpu_extraction
 from benchmarks.gpu import fitting as gpu
@@ -19,6 +20,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "Compression": compression.markdown,
     "Fitting": fitting.markdown,
     "Training the layers behind a cached one": tail_epochs.markdown,
+    "Memory of tuning": tuning_memory.markdown,
     "Extraction on a GPU": gpu_extraction.markdown,
     "Fitting on a GPU": gpu.markdown,
     "The bundled sample, layer by layer": lambda: sample_layers.markdown(sample_layers.all_rows()),

@@ -1,1 +1,1 @@
-"""Benchmarks of the training of the layers after a cached one."""
+"""Benchmarks of training the layers behind a cached one."""

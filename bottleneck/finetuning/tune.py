@@ -189,6 +189,7 @@ def _tune(
     codes = tail_codes(tail, training, options)
     held_codes = tail_codes(tail, heldout, options) if heldout else None
     linear = _fit_linear(dataset, codes, held_codes, options)
+    resume = resume and resume / dataset.digest(codes)[:32]
     choice = choose_recipe(
         tail, training, codes, options, c=linear.c, resume=resume, on_progress=on_progress
     )

@@ -17,7 +17,7 @@ from bottleneck.errors import HeadError, format_error
 from bottleneck.fitting.classifier import Classifier
 from bottleneck.fitting.loading.features import Features
 from bottleneck.linear import Calibration
-from bottleneck.runtime import atomic_write
+from bottleneck.runtime import atomic_write, remove_stale_temp_files_of
 from bottleneck.spec import ModelReference, Spec, ViewRecipe
 
 HEAD_FORMAT = "bottleneck-head"
@@ -41,6 +41,7 @@ def write_classifier(path: Path, tensors: Mapping[str, NDArray[Any]], values: An
     with atomic_write(path) as temporary:
         # Not safetensors' save_file, whose files only their owner may read.
         temporary.write_bytes(save(contiguous, metadata={"bottleneck": json.dumps(values)}))
+    remove_stale_temp_files_of(path)  # of a run that was killed while it wrote
 
 
 def _read(path: Path, wanted: Callable[[str], bool]) -> tuple[Tensors, Any]:

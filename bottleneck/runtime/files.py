@@ -1,12 +1,13 @@
 """Files that are whole or absent, and digests of what they hold."""
 
 import contextlib
+import glob
 import hashlib
 import os
 import secrets
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bottleneck.errors import OutputExistsError
@@ -123,8 +124,23 @@ def remove_stale_temp_files(folder: Path) -> None:
     folder : Path
         Searched with all folders below it.
     """
+    _remove_stale(folder.rglob(f".*{_MARK}"))
+
+
+def remove_stale_temp_files_of(path: Path) -> None:
+    """Remove the temporary files of one file that dead processes left beside it.
+
+    Parameters
+    ----------
+    path : Path
+        As `atomic_write` is given it.
+    """
+    _remove_stale(path.parent.glob(f".{glob.escape(path.name)}.*{_MARK}"))
+
+
+def _remove_stale(temporary: Iterable[Path]) -> None:
     host = _host_id()
-    for path in folder.rglob(f".*{_MARK}"):
+    for path in temporary:
         owner, _, pid = path.name.removesuffix(_MARK).rpartition(".")[0].rpartition(".")
         is_ours = owner.endswith(f".{host}") and pid.isdecimal()
         if (is_ours and not _alive(int(pid))) or _older_than_a_day(path):

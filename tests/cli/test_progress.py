@@ -188,7 +188,7 @@ def test_each_training_says_on_what_and_how_and_counts_what_is_left_of_it(
         "tail; maps",
         "training on 100 images, 25 kept back, with a learning rate of 0.001",
         "50 of 400 images, 5/s now, 5/s on average, 70 s left",
-        "training on 100 images, 25 kept back, with a learning rate of 0.01",
+        "training on 100 images, 25 kept back, with a learning rate of 0.01, from epoch 3 on",
         "120 of 200 images, 12/s now, 12/s on average, 7 s left",
     ]
 

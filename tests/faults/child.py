@@ -1,4 +1,4 @@
-"""An extraction in a process of its own, with one fault put into it.
+"""A command in a process of its own, with one fault put into it.
 
 Children are forked from a server that has PyTorch loaded already, so that hundreds are affordable.
 """
@@ -21,7 +21,10 @@ _SERVER = multiprocessing.get_context("forkserver")
 _ROOT = str(Path(__file__).parents[2])
 os.environ["PYTHONPATH"] = os.pathsep.join([_ROOT, *filter(None, [os.environ.get("PYTHONPATH")])])
 _SERVER.set_forkserver_preload(
-    ["bottleneck.extraction.extract", "bottleneck.cli.commands.extract", "tests.faults.fuzz"]
+    [
+        *("bottleneck.extraction.extract", "bottleneck.cli.commands.extract", "tests.faults.fuzz"),
+        *("bottleneck.finetuning.tune", "bottleneck.cli.commands.tune", "sklearn.metrics"),
+    ]
 )
 
 
@@ -120,8 +123,8 @@ class _Steps:
     def count(self, act: Callable[[int], None]) -> None:
         """Have `act` called with its number before each step."""
         owners = [
-            *((os, name) for name in ("write", "fsync", "open")),
-            *((Path, name) for name in ("replace", "unlink", "mkdir", "write_bytes")),
+            *((os, name) for name in ("write", "fsync", "open", "unlink", "rmdir")),
+            *((Path, name) for name in ("replace", "mkdir", "write_bytes")),
         ]
         for owner, name in owners:
             setattr(owner, name, self._stepping(getattr(owner, name), act))

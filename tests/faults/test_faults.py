@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults import attacks
+from tests.faults import attacks, tuning
 from tests.faults.trial import (
     Workshop,
     open_update_workshop,
@@ -91,3 +91,10 @@ def test_a_kill_during_an_update_loses_nothing() -> None:
         for step in some_steps(update, 2, seed=2):
             attacks.killed_at_step(update, step)
         attacks.stopped_after(update, update.seconds / 2, signal.SIGKILL)
+
+
+def test_a_tuning_that_is_killed_ends_as_if_it_had_not_been() -> None:
+    with tuning.open_tuning_workshop() as maps:
+        saving_the_second_epoch, removing_the_state = 12, maps.steps - 3
+        for step in (saving_the_second_epoch, removing_the_state):
+            tuning.tuning_killed_at_step(maps, step)

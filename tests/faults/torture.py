@@ -19,6 +19,13 @@ from pathlib import Path
 
 from tests.faults import attacks, fuzz, fuzz_sources
 from tests.faults.trial import Workshop, open_update_workshop, open_workshop
+from tests.faults.tuning import (
+    TuningWorkshop,
+    open_tuning_workshop,
+    tuning_killed_at_step,
+    tuning_refused_at_step,
+    tuning_stopped_after,
+)
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 BEGIN, END = "<!-- begin: made by make torture -->\n", "<!-- end -->\n"
@@ -151,12 +158,41 @@ def update_rows(workshop: Workshop, amount: Amount) -> Iterator[Row]:
     yield "an update: eight processes at once", amount.together, said
 
 
+def tuning_rows(workshop: TuningWorkshop, amount: Amount) -> Iterator[Row]:
+    """The same of trainings, whose result is compared tensor for tensor."""
+    whole = "result and state whole or absent; the next run ended each as an undisturbed one"
+    steps = range(0, workshop.steps, amount.steps)
+    for step in steps:
+        tuning_killed_at_step(workshop, step)
+    named = f"of {workshop.steps} opens, writes, syncs, renames and removals"
+    yield f"a tuning: SIGKILL before one {named}", len(steps), whole
+
+    moments = random.Random(0)
+    for sent in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM):
+        came, again = 0, max(1, amount.moments // 10)
+        for _ in range(again):
+            ten = [moments.uniform(0, workshop.seconds) for _ in range(min(10, amount.moments))]
+            came += tuning_stopped_after(workshop, ten, sent)
+        code = f"; exit code {attacks.ENDS[sent]}" if sent in attacks.ENDS else ""
+        said = f"{came} before the end{code}; {whole}"
+        yield f"a tuning: {sent.name} at ten random moments", again * len(ten), said
+
+    for step in steps[::3]:
+        tuning_refused_at_step(workshop, step)
+    yield f"a tuning: ENOSPC at one {named}", len(steps[::3]), f"one line each; {whole}"
+
+
 def table(amount: Amount) -> str:
     """All rows, as Markdown."""
     start = time.monotonic()
     lines = ["| attack | times | outcome |", "|---|---|---|"]
-    with open_workshop() as workshop, open_update_workshop() as update:
-        for what, times, outcome in chain(update_rows(update, amount), rows(workshop, amount)):
+    with (
+        open_workshop() as workshop,
+        open_update_workshop() as update,
+        open_tuning_workshop() as maps,
+    ):
+        every = (tuning_rows(maps, amount), update_rows(update, amount), rows(workshop, amount))
+        for what, times, outcome in chain(*every):
             lines.append(f"| {what} | {times} | {outcome} |")
             print(lines[-1], file=sys.stderr, flush=True)
     minutes = (time.monotonic() - start) / 60

@@ -1,99 +1,149 @@
-"""A tail trained on cached maps, against the same recipe with the frozen part run again."""
+"""A tail trained on cached maps, against PyTorch alone, which runs the frozen layers every time."""
 
 import copy
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
-from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.data import encode_targets, open_images
-from bottleneck.finetuning.loading.batches import Batch, Examples
-from bottleneck.finetuning.loading.images import ImageBatches
+from bottleneck.data import encode_targets
+from bottleneck.finetuning.loading.batches import Examples
 from bottleneck.finetuning.loading.maps import open_maps
-from bottleneck.finetuning.training.forward import tail_codes
+from bottleneck.finetuning.training.forward import logits, tail_codes
 from bottleneck.finetuning.training.loop import train
 from bottleneck.finetuning.training.module import start_module
+from bottleneck.finetuning.training.schedule import rate_factor
 from bottleneck.fitting.loading.features import Features
 from tests.helpers.fixture_types import Extract
 from tests.helpers.networks import SMALL
+from tests.helpers.photographs import as_torchvision
 from tests.helpers.tails import on_cpu
 from tests.helpers.tiny_networks import frozen as with_statistics
 from tests.helpers.tiny_networks import plain, residual
 
-
-@dataclass(frozen=True)
-class Recomputed:
-    """Batches of maps that the whole network computes anew from images, caught by a hook."""
-
-    network: nn.Module
-    boundary: str
-    images: ImageBatches
-
-    views = 1
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        raise NotImplementedError
-
-    def _through(self, batch: Batch) -> Batch:
-        caught: list[Tensor] = []
-        module = self.network.get_submodule(self.boundary)
-        handle = module.register_forward_hook(lambda _m, _i, output: caught.append(output.clone()))
-        with torch.no_grad():
-            self.network(batch[0])
-        handle.remove()
-        return caught[0], batch[1]
-
-    def shuffled(self, rows: NDArray[np.int64], **options: Any) -> Iterator[Batch]:
-        return map(self._through, self.images.shuffled(rows, **options))
-
-    def ordered(self, rows: NDArray[np.int64], **options: Any) -> Iterator[Batch]:
-        return map(self._through, self.images.ordered(rows, **options))
+EPOCHS, BATCH, LR, DECAY = 3, 9, 1e-3, 0.05
+# As `as_torchvision` makes pictures; timm's own configuration of lite0 says otherwise.
+TRANSFORM = SMALL | {
+    "mean": (0.485, 0.456, 0.406),
+    "std": (0.229, 0.224, 0.225),
+    "interpolation": "bilinear",
+}
+STEM = ("conv_stem", "bn1", *(f"blocks.{i}" for i in range(5)))
 
 
 def normed() -> nn.Module:
-    return with_statistics(plain()).requires_grad_(True)
+    return with_statistics(plain())
+
+
+def lite0() -> nn.Module:
+    # Without dropout, whose draws depend on what else is drawn.
+    return with_statistics(timm.create_model("tf_efficientnet_lite0", drop_rate=0.0))
+
+
+def real_lite0(weights: Path) -> nn.Module:
+    network: nn.Module = timm.create_model("tf_efficientnet_lite0", drop_rate=0.0)
+    state = torch.load(weights / "efficientnet_lite0_imagenet.pth", weights_only=True)
+    network.load_state_dict(state)
+    return network.eval().requires_grad_(False)
 
 
 @pytest.mark.parametrize(
-    ("network", "boundary"),
-    [(normed, "layer1"), (residual, "stem")],
-    ids=["batch norm", "residual blocks"],
+    ("build", "frozen", "relu"),
+    [
+        (normed, ["layer1"], True),
+        (residual, ["stem"], True),
+        (lite0, STEM, False),  # a linear bottleneck, with values below 0
+    ],
+    ids=["batch norm", "residual blocks", "EfficientNet-lite0"],
 )
-def test_a_tail_learns_from_the_cache_what_it_learns_from_images(
-    network: Any, boundary: str, photos: Path, extract_tiny: Extract
+def test_a_tail_learns_from_the_cache_what_the_network_learns(
+    build: Callable[[], nn.Module],
+    frozen: Sequence[str],
+    relu: bool,
+    photos: Path,
+    extract_tiny: Extract,
 ) -> None:
     torch.manual_seed(0)
-    whole = network().eval()
-    before = copy.deepcopy(whole.state_dict())
-    extracted = extract_tiny(photos, model=whole, layers=[boundary], pool="none")
-    cache, source = extracted.cache, open_images(photos)
-    rows = np.arange(len(source.table))
-    names = sorted(set(source.table.label.categories) - {""})
-    targets = encode_targets(source.table, rows, names, multilabel=False)
-    backbone = load_backbone(whole, transform=SMALL)
-    tail, options = backbone.tail(boundary), on_cpu(epochs=3)
-    losses = []
-    for batches in (
-        open_maps(cache, Features((boundary,)), rows),
-        Recomputed(whole, boundary, ImageBatches(source, backbone.transform)),
-    ):
-        some = Examples(batches, rows, targets, len(names))
-        module = start_module(tail, tail_codes(tail, some, options), options, c=0.1)
-        run = train(module, some, options, lr=1e-3, epochs=3, kept_back=some)
-        assert not run.diverged
-        losses.append(
-            [scores.loss for scores in run.curves[1:]]
-            + [scores.kept_back_loss for scores in run.curves]
-        )
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
-    assert len(set(losses[0])) == 7  # it moved
-    state = whole.state_dict()
+    require_parity(build(), frozen, photos, extract_tiny, relu=relu)
+
+
+@pytest.mark.real
+def test_lite0_as_it_was_pretrained_does_so_too(
+    real: Path, photos: Path, extract_tiny: Extract
+) -> None:
+    require_parity(real_lite0(real / "weights"), STEM, photos, extract_tiny, relu=False)
+
+
+def require_parity(
+    network: nn.Module, frozen: Sequence[str], photos: Path, extract_tiny: Extract, *, relu: bool
+) -> None:
+    """Train the layers behind the last frozen one both ways, and compare losses and logits."""
+    boundary = frozen[-1]
+    options: dict[str, Any] = {"transform": TRANSFORM, "pool": "none", "relu": relu}
+    cache = extract_tiny(photos, model=network, layers=[boundary], **options).cache
+    rows = np.arange(len(cache.images))
+    names = sorted(set(cache.images.label.categories) - {""})
+    targets = encode_targets(cache.images, rows, names, multilabel=False)
+    examples = Examples(open_maps(cache, Features((boundary,)), rows), rows, targets, len(names))
+    before = copy.deepcopy(network.state_dict())
+    recipe = on_cpu(epochs=EPOCHS, batch_size=BATCH, init="fresh", weight_decay=DECAY)
+    tail = load_backbone(network, transform=TRANSFORM).tail(boundary)
+    module = start_module(tail, tail_codes(tail, examples, recipe), recipe)
+    run = train(module, examples, recipe, lr=LR, epochs=EPOCHS)
+    state = network.state_dict()
     assert all(torch.equal(value, before[name]) for name, value in state.items())
+
+    images = [Image.open(photos / path) for path in cache.images.path]
+    pictures = torch.stack([as_torchvision(image.convert("RGB"), **SMALL) for image in images])
+    whole = copy.deepcopy(network)
+    losses = train_whole(whole, frozen, pictures, torch.from_numpy(targets))
+    assert [scores.loss for scores in run.curves[1:]] == pytest.approx(losses, rel=1e-4)
+    assert losses[-1] < losses[0] - 0.001
+    with torch.no_grad():
+        expected = whole(pictures)
+    found = logits(module, examples, recipe)
+    np.testing.assert_allclose(found, expected, atol=1e-3 * float(expected.abs().max()))
+
+
+def train_whole(
+    network: nn.Module, frozen: Sequence[str], pictures: Tensor, targets: Tensor
+) -> list[float]:
+    """Give a network a new classifier of zeros, and train what is not frozen: the mean losses."""
+    (name, old), *_ = [(n, m) for n, m in network.named_children() if isinstance(m, nn.Linear)]
+    new = nn.Linear(old.in_features, int(targets.max()) + 1)
+    nn.init.zeros_(new.weight)
+    nn.init.zeros_(new.bias)
+    setattr(network, name, new)
+    network.eval()  # batch norm keeps its statistics
+    groups: list[dict[str, Any]] = []
+    for parameter_name, parameter in network.named_parameters():
+        if not parameter_name.startswith(tuple(f"{part}." for part in frozen)):
+            lr = 10 * LR if parameter_name.startswith(f"{name}.") else LR
+            decay = DECAY if parameter.ndim > 1 else 0.0
+            groups.append({"params": [parameter.requires_grad_()], "lr": lr, "weight_decay": decay})
+    largest = [group["lr"] for group in groups]
+    optimizer = torch.optim.AdamW(groups)
+    trained = [group["params"][0] for group in groups]
+    losses, steps = [], len(targets) // BATCH
+    for epoch in range(EPOCHS):
+        order = np.random.default_rng((0, epoch)).permutation(len(targets))
+        total = 0.0
+        for step, index in enumerate(np.array_split(order, steps)):
+            for group, lr in zip(optimizer.param_groups, largest, strict=True):
+                group["lr"] = lr * rate_factor((epoch + step / steps) / EPOCHS)
+            loss = F.cross_entropy(network(pictures[index]), targets[index])
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            nn.utils.clip_grad_norm_(trained, 1.0)
+            optimizer.step()
+            total += float(loss.detach()) * len(index)
+        losses.append(total / len(targets))
+    return losses

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,42 @@ def test_a_run_goes_on_from_its_folder(maps: Cache, tmp_path: Path) -> None:
     assert first[0].epoch == 2
     for name, tensor in undisturbed.tail.tensors.items():
         assert np.array_equal(result.tail.tensors[name], tensor), name
+
+
+@pytest.mark.parametrize("source", ["maps", "images"])
+def test_a_training_on_other_views_is_not_continued(
+    source: str, maps: Cache, images: Path, tmp_path: Path
+) -> None:
+    # New outputs start from zeros whatever is shown, so that the start does not tell them apart.
+    options: dict[str, Any] = {"options": dataclasses.replace(QUICK, init="fresh", epochs=1)}
+    two: dict[str, Any] = {"views": 2}
+    one: dict[str, Any] = {"views": 1}
+    if source == "images":
+        options |= {"model": CHAIN, "transform": SMALL}
+        two, one = {"augmentations": ["flip"]}, {"augmentations": ["crop"]}
+    given = maps if source == "maps" else images
+    tune(given, **two, **options, resume=tmp_path)
+    steps: list[TrainingProgress] = []
+    tune(given, **one, **options, resume=tmp_path, on_progress=steps.append)
+    assert steps[0].epoch == 1
+    steps.clear()
+    tune(given, **two, **options, resume=tmp_path, on_progress=steps.append)
+    assert not steps  # the first one is there as it was
+
+
+@pytest.mark.parametrize(("memory", "is_bounded"), [(1 << 20, True), (1 << 30, False)])
+def test_memory_is_bounded_for_maps_larger_than_it(
+    memory: int, is_bounded: bool, tuned: TuneResult, images: Path, tmp_path: Path
+) -> None:
+    # `tuned` has loaded what a run needs. 60 maps of 216 KiB are 13 MiB.
+    large = {"resize": 192, "crop": 192}
+    cache = maps_cache(images, tmp_path / "large", transform=large, count=1)
+    options = dataclasses.replace(QUICK, epochs=1, batch_size=2, init="fresh")
+    tracemalloc.start()
+    tune(cache, options=options, memory=memory)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (peak < 6 << 20) == is_bounded, peak
 
 
 # What is refused

@@ -17,6 +17,7 @@ from benchmarks.extraction import compression, scale, sources
 from benchmarks.extraction import report as extraction
 from benchmarks.extraction.stages import seconds_each
 from benchmarks.finetuning import epochs as tail_epochs
+from benchmarks.finetuning import peak_memory as tuning_memory
 from benchmarks.fitting import epochs, search, vs_sklearn
 from benchmarks.fitting import report as fitting
 from benchmarks.gpu import extraction as gpu_extraction
@@ -329,3 +330,12 @@ def test_scale_is_measured_at_two_sizes() -> None:
     table = scale.markdown(((200, 10, 2), (600, 30, 6)))
     assert "Most names in one folder: 10 and 30" in table
     assert table.count("|") == 7 * (len(scale._ACTIONS) + 2)
+
+
+@pytest.mark.slow
+def test_memory_of_tuning_is_measured() -> None:
+    table = tuning_memory.markdown(counts=(20, 40), memory="200K")
+    lines = [
+        line.split("|") for line in table.splitlines() if "| 200K |" in line or "| 8G |" in line
+    ]
+    assert [float(peak) > 100 for *_, peak, _ in lines] == [True, True, True]

@@ -13,6 +13,7 @@ from bottleneck.runtime.files import (
     _host_id,
     atomic_write,
     remove_stale_temp_files,
+    remove_stale_temp_files_of,
     sha256,
     write_text_atomic,
 )
@@ -136,6 +137,15 @@ def test_leavings_that_are_a_day_old_go_whoever_left_them(tmp_path: Path) -> Non
         os.utime(path, (then, then))
     remove_stale_temp_files(tmp_path)
     assert names(tmp_path) == [young.name]
+
+
+def test_leavings_of_one_file_are_told_from_those_of_others(tmp_path: Path) -> None:
+    mine, other = tmp_path / ".a[1].x.elsewhere.1.abcd.tmp~", tmp_path / ".b.elsewhere.1.abcd.tmp~"
+    for path in (mine, other):
+        path.touch()
+        os.utime(path, (0, 0))
+    remove_stale_temp_files_of(tmp_path / "a[1].x")
+    assert names(tmp_path) == [other.name]
 
 
 def test_what_is_lost_while_a_file_is_written_is_known_at_the_sync(

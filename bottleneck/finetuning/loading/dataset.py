@@ -1,8 +1,9 @@
 """Load the layers to train, and the labelled maps or images to train them on."""
 
 import dataclasses
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,8 @@ from bottleneck.fitting import (
     label_rows,
     resolve_features,
 )
-from bottleneck.runtime import trust_code
+from bottleneck.linear import TrainingSet
+from bottleneck.runtime import sha256, trust_code
 from bottleneck.spec import ModelReference, Spec, ViewRecipe
 
 
@@ -47,6 +49,8 @@ class TuningDataset:
     labelled : LabelledSplits
     batches : Batches
         Of all these images.
+    augmentation : ViewRecipe or None
+        What an epoch makes of an image. Features say how an image is judged, which may be plain.
     rejected : dict of str to str
         Labelled images that cannot be read, by path, and why.
     """
@@ -57,6 +61,7 @@ class TuningDataset:
     reference: ModelReference
     labelled: LabelledSplits
     batches: Batches
+    augmentation: ViewRecipe | None
     rejected: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
@@ -80,6 +85,20 @@ class TuningDataset:
             "spec": self.spec,
             "reference": self.reference,
         }
+
+    def digest(self, codes: TrainingSet) -> str:
+        """Return a digest of the images and of what an epoch shows of them.
+
+        A training on others is another training, though its rows, targets and start be the same.
+
+        Parameters
+        ----------
+        codes : TrainingSet
+            Those of the training images, as pretrained.
+        """
+        shown = json.dumps([asdict(self.features), self.augmentation and asdict(self.augmentation)])
+        blocks = codes.codes.map_blocks(lambda block: np.ascontiguousarray(block).data)
+        return sha256(shown.encode(), *blocks)
 
     def _examples(self, rows: LabelledRows) -> Examples:
         classes = len(self.labelled.names)
@@ -139,7 +158,9 @@ def load_from_cache(
     tail = backbone.tail(boundary)
     _require_maps(cache, boundary, tail)
     batches = open_maps(cache, features, _all_rows(labelled), memory=memory)
-    return TuningDataset(tail, features, cache.spec, cache.reference, labelled, batches)
+    return TuningDataset(
+        tail, features, cache.spec, cache.reference, labelled, batches, features.recipe
+    )
 
 
 def load_from_images(
@@ -203,6 +224,7 @@ def load_from_images(
         reference=backbone.reference,
         labelled=labelled,
         batches=batches,
+        augmentation=recipe,
         rejected={table.path[row]: reason for row, reason in reasons.items()},
     )
 

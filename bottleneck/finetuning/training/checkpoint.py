@@ -15,10 +15,11 @@ from torch.optim import Optimizer
 from bottleneck.errors import TrainingError
 from bottleneck.finetuning.loading.batches import Examples
 from bottleneck.finetuning.options import TuneOptions
-from bottleneck.finetuning.training.parallel import processes
+from bottleneck.finetuning.training.parallel import of_first_process, processes
 from bottleneck.runtime import atomic_write, sha256
 
-FORMAT = "bottleneck-training-1"
+FORMAT = "bottleneck-training-2"
+_DIGEST = "sha256"
 _PLACES = ("device", "patience")  # options that do not change an epoch
 
 
@@ -64,7 +65,8 @@ class Checkpoint:
         for examples in [training, kept_back or training.take(training.rows[:0])]:
             parts += [examples.rows.tobytes(), examples.targets.tobytes()]
         parts += [_bytes(tensor) for tensor in module.state_dict().values()]
-        return cls(folder / f"{sha256(*parts)[:32]}.safetensors")
+        # The others start from the module of the first process; what they have differs by rounding.
+        return cls(of_first_process(folder / f"{sha256(*parts)[:32]}.safetensors"))
 
     def save(
         self, module: nn.Module, optimizer: Optimizer, curves: Sequence[dict[str, Any]]
@@ -82,8 +84,9 @@ class Checkpoint:
                 if value is not None:
                     tensors[f"optimizer.{number}.{name}"] = torch.as_tensor(value)
         stored = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        text = json.dumps(list(curves))
         with atomic_write(self.path) as temporary:
-            temporary.write_bytes(save(stored, {FORMAT: json.dumps(list(curves))}))
+            temporary.write_bytes(save(stored, {FORMAT: text, _DIGEST: _digest(text, stored)}))
 
     def load(self, module: nn.Module, optimizer: Optimizer) -> list[dict[str, Any]]:
         """Bring a module and its optimizer to the state that was saved.
@@ -102,8 +105,11 @@ class Checkpoint:
             return []
         try:
             with safe_open(self.path, framework="pt") as file:
-                curves: list[dict[str, Any]] = json.loads(file.metadata()[FORMAT])
+                metadata = file.metadata()
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if metadata[_DIGEST] != _digest(metadata[FORMAT], tensors):
+                raise ValueError("its content is not that which was saved")
+            curves: list[dict[str, Any]] = json.loads(metadata[FORMAT])
             module.load_state_dict(_under("module", tensors))
             states: dict[int, dict[str, Tensor]] = {}
             for name, value in _under("optimizer", tensors).items():
@@ -123,6 +129,14 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {
         name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)
     }
+
+
+def _digest(curves: str, tensors: dict[str, Tensor]) -> str:
+    """Return the SHA-256 of all that a file says: safetensors itself has no checksum."""
+    parts = [curves.encode()]
+    for name, tensor in sorted(tensors.items()):
+        parts += [f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), _bytes(tensor)]
+    return sha256(*parts)
 
 
 def _bytes(tensor: Tensor) -> bytes:

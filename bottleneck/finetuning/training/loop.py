@@ -244,7 +244,7 @@ class _Loop:
         set_training(self._module, options.batch_norm)
         cuda = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda):
-            # Dropout depends on seed and epoch alone, so that a training can be continued.
+            # Dropout depends on nothing before the epoch, so that a training can be continued.
             torch.manual_seed(_epoch_seed(options.seed, epoch))
             for maps, index in self._training.batches.shuffled(
                 rows[part],
@@ -352,4 +352,5 @@ def _ignore(_progress: TrainingProgress) -> None:
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:
-    return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
+    """Return the seed of dropout in an epoch: each process draws for other images."""
+    return int(np.random.SeedSequence((seed, epoch, rank())).generate_state(1)[0])

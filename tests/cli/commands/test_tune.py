@@ -1,17 +1,27 @@
 """`bottleneck tune`."""
 
+import importlib
 import json
 import re
 import shutil
+import subprocess
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
+from click.testing import Result
 
+from bottleneck.cli.interrupts import Terminated
+from bottleneck.finetuning.training.loop import TrainingProgress
 from bottleneck.finetuning.tuned_tail import TunedTail
 from tests.helpers.cli import refused
 from tests.helpers.fixture_types import Run
+from tests.helpers.networks import PLAIN
 from tests.helpers.tuning import CHAIN, hard_images, maps_cache
 
+command = importlib.import_module("bottleneck.cli.commands.tune")  # the module, not its command
 QUICK = ("--epochs", 2, "--lr", 0.001, "--batch-size", 16, "--device", "cpu")
 
 
@@ -82,6 +92,50 @@ def test_a_whole_network_from_images(run: Run, made: Path) -> None:
     assert "by the mean of 2 views" in views.stdout
 
 
+def stopped(run: Run, maps: Path, sent: type[KeyboardInterrupt]) -> Result:
+    """What a training says that is interrupted in its second epoch."""
+
+    def interrupt(progress: TrainingProgress) -> None:
+        if progress.epoch == 2:
+            raise sent
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "tuning_progress", lambda: nullcontext(interrupt))
+        return run("tune", maps, *QUICK)
+
+
+@pytest.mark.parametrize(
+    ("sent", "word", "code"),
+    [(KeyboardInterrupt, "interrupted", 130), (Terminated, "terminated", 143)],
+)
+def test_an_interrupt_is_one_line_and_the_same_command_goes_on(
+    run: Run, maps: Path, sent: type[KeyboardInterrupt], word: str, code: int
+) -> None:
+    said = stopped(run, maps, sent)
+    assert (said.exit_code, said.stdout) == (code, "")
+    kept = "what was finished is kept, the same command goes on"
+    assert said.stderr == f"error: {word}: {kept}\n"
+    assert names() == ["maps", "tail-2.safetensors.training"]
+    result = run("tune", maps, *QUICK)
+    assert result.exit_code == 0, result.output
+    assert "training with a learning rate of 0.001, from epoch 2 on" in result.stderr
+    assert names() == ["maps", "tail-2.safetensors"]
+
+
+def test_a_damaged_state_is_one_line_with_what_to_do(run: Run, maps: Path) -> None:
+    stopped(run, maps, KeyboardInterrupt)
+    (state,) = Path("tail-2.safetensors.training").rglob("*.safetensors")
+    state.write_bytes(state.read_bytes()[:-1])
+    refused(run("tune", maps, *QUICK), str(state), "remove it to begin again")
+    state.unlink()
+    assert run("tune", maps, *QUICK).exit_code == 0
+
+
+def names() -> list[str]:
+    """What the working directory holds."""
+    return sorted(path.name for path in Path().iterdir())
+
+
 def test_errors_are_one_line(run: Run, made: Path, maps: Path, tmp_path: Path) -> None:
     diverged = run("tune", maps, *QUICK, "--lr", 1e6, "--optimizer", "sgd")
     assert (diverged.exit_code, diverged.stdout) == (1, "")
@@ -97,3 +151,33 @@ def test_errors_are_one_line(run: Run, made: Path, maps: Path, tmp_path: Path) -
     refused(run("tune", maps, *QUICK, "-o", "t"), "t exists", "--overwrite")
     pooled = maps_cache(made / "hard.csv", tmp_path / "pooled", pool="avg", count=1)
     refused(run("tune", pooled.path, *QUICK), "pooled by 'avg'", "--pool none")
+
+
+@pytest.mark.slow
+def test_two_processes_of_torchrun_give_the_result_of_one(
+    run: Run, made: Path, tmp_path: Path
+) -> None:
+    # A step has all images, half of them in each process: then the mean gradient is that of one
+    # process with batches twice as large. There is no dropout, which each process draws for itself.
+    maps = maps_cache(made / "hard.csv", tmp_path / "maps", model=PLAIN, layers=["layer1"], count=1)
+    options = ("tune", maps.path, "--device", "cpu", "--epochs", 6, "--lr", 0.003, "--json")
+    alone = run(*options, "--batch-size", 40, "-o", "alone")
+    assert alone.exit_code == 0, alone.output
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone")
+    command_line = [
+        *(*torchrun, "--nproc-per-node", 2, "-m", "bottleneck"),
+        *(*options, "--batch-size", 20, "-o", "both"),
+    ]
+    done = subprocess.run([str(part) for part in command_line], check=True, capture_output=True)
+    one, two = json.loads(alone.stdout), json.loads(done.stdout)  # one process prints
+    assert two["heldout"]["confusion"] == one["heldout"]["confusion"]
+    assert two["run"]["curves"][-1]["epoch"] == one["run"]["curves"][-1]["epoch"] > 0
+    losses = [
+        [scores["loss"] for scores in values["choice"]["trials"][0]["curves"][1:]]
+        for values in (one, two)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    first, second = (TunedTail.load(name).tensors for name in ("alone", "both"))
+    for name, tensor in first.items():
+        np.testing.assert_allclose(second[name], tensor, rtol=1e-3, atol=1e-5, err_msg=name)
+    assert names() == ["alone", "both", "maps"]

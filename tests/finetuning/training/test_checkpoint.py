@@ -84,9 +84,18 @@ def test_no_other_training_is_continued(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_damaged_state_is_refused_by_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["end", "tensor", "curves", "none of them"])
+def test_a_damaged_state_is_refused_by_name(damage: str, tmp_path: Path) -> None:
     training(on_cpu(epochs=5), tmp_path)
     (path,) = tmp_path.iterdir()
-    path.write_bytes(path.read_bytes()[:-50])
+    whole = path.read_bytes()
+    changed = {
+        "end": whole[:-50],
+        "tensor": whole[:-3] + bytes([whole[-3] ^ 1]) + whole[-2:],
+        "curves": whole.replace(b'\\"epoch\\": 2', b'\\"epoch\\": 3'),
+        "none of them": b"",
+    }[damage]
+    assert changed != whole
+    path.write_bytes(changed)
     with pytest.raises(TrainingError, match=f"{path.name} is not the state of this training"):
         training(on_cpu(epochs=5), tmp_path)

@@ -6,7 +6,7 @@ import torch
 from torch import distributed
 from torch.multiprocessing.spawn import spawn
 
-from bottleneck.finetuning.training import parallel
+from bottleneck.finetuning.training import loop, parallel
 from bottleneck.finetuning.training.forward import tail_codes
 from bottleneck.finetuning.training.loop import train
 from bottleneck.finetuning.training.module import TunedModule, start_module
@@ -49,6 +49,14 @@ def test_every_process_has_its_own_images_and_as_many(
         assert len(set(together.tolist())) == 12
         left_out |= set(range(count)) - set(together.tolist())
     assert len(left_out) == (0 if count == 12 else count)
+
+
+def test_every_process_draws_its_own_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds = set()
+    for number in range(3):
+        monkeypatch.setattr(loop, "rank", lambda number=number: number)
+        seeds.add(loop._epoch_seed(0, 1))
+    assert len(seeds) == 3
 
 
 def test_a_process_that_torchrun_did_not_start_joins_no_group() -> None:
