@@ -66,7 +66,7 @@ class Case:
         return str(self.real / "data" / self.images.path)
 
     @property
-    def model(self) -> dict[str, str]:
+    def model(self) -> dict[str, Any]:
         """The network, as `extract` and `tune` take it."""
         weights = self.real / "weights" / self.network.weights
         return {"model": self.network.model, "weights": str(weights)}

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from benchmarks.accuracy import cases, layers, strategies
+from benchmarks.accuracy.strategies import Measurement
 from bottleneck.extraction.extract import extract
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.options import SearchOptions
@@ -14,6 +15,8 @@ from bottleneck.fitting.sweep import sweep
 from tests.helpers.networks import PLAIN
 from tests.helpers.tiny_networks import chain, plain
 from tests.helpers.tuning import BOUNDARY, CHAIN, hard_images
+
+NETWORK = cases.Network("Chain", CHAIN, "chain.pth", ("5", "7"), BOUNDARY)
 
 
 @pytest.mark.slow
@@ -55,50 +58,80 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / folder).mkdir()
     images = hard_images(tmp_path / "data")
     torch.save(chain().state_dict(), tmp_path / "weights" / "chain.pth")
-    network = cases.Network("Chain", CHAIN, "chain.pth", ("2", "5", "7"), BOUNDARY)
-    monkeypatch.setattr(strategies, "NETWORKS", {"chain": network})
+    monkeypatch.setattr(strategies, "NETWORKS", {"chain": NETWORK})
     data_set = cases.Images("hard images", images.name, ("flip",))
     monkeypatch.setattr(strategies, "DATA_SETS", {"hard": data_set})
     return tmp_path
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("one-layer", "tail-views"),
+        pytest.param(tuple(strategies.STRATEGIES), marks=pytest.mark.slow),
+    ],
+    ids=["two", "all"],
+)
 def test_strategies_are_kept_as_they_are_measured_and_are_a_table(
-    tiny: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    asked: tuple[str, ...],
+    tiny: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     caches = tiny / "caches"
     command = [str(tiny), str(caches), "--epochs", "1", "--lr", "0.001"]
+    command += [word for name in asked for word in ("--strategy", name)]
     strategies.main(command)
-    printed, log = capsys.readouterr()
+    printed, _ = capsys.readouterr()
     title, _, *rows = printed.splitlines()
     assert title == "| hard images | Chain | seconds |"
     stated = {cells[0]: cells[1] for row in rows for cells in [row.strip("| ").split(" | ")]}
-    assert list(stated) == [title for title, _ in strategies.STRATEGIES.values()]
-    assert [path.name for path in caches.iterdir()] == [strategies.RESULTS]
+    titles = {name: title for name, (title, _) in strategies.STRATEGIES.items()}
+    assert list(stated) == [titles[name] for name in asked]
+    assert [path.name for path in caches.iterdir()] == [strategies.RESULTS]  # no cache stays
 
     # The same by another way: a cache of all layers, of which one is fitted alone.
-    network, weights = strategies.NETWORKS["chain"], str(tiny / "weights" / "chain.pth")
-    source, every = tiny / "data" / "hard.csv", tiny / "every.cache"
-    cache = extract(source, every, model=CHAIN, weights=weights, layers=network.layers).cache
-    alone = [fit(cache, "svm", layers=layer) for layer in network.layers]
-    found = max(alone, key=lambda result: result.search.best.mean if result.search else 0.0)
-    for name, result in (("one-layer", found), ("last-layer", alone[-1])):
+    source, weights = tiny / "data" / "hard.csv", str(tiny / "weights" / "chain.pth")
+    every = extract(
+        source, tiny / "every.cache", model=CHAIN, weights=weights, layers=NETWORK.layers
+    )
+    alone = [fit(every, "svm", layers=layer) for layer in NETWORK.layers]
+    best = max(alone, key=lambda result: result.search.best.mean if result.search else 0.0)
+    for name, result in (("one-layer", best), ("last-layer", alone[-1])):
         heldout = result.heldout
         assert heldout is not None
         assert heldout.ci95 is not None
         low, high = heldout.ci95
         text = f"{heldout.accuracy:.1%} ({100 * low:.1f} to {100 * high:.1f})"
-        assert stated[strategies.STRATEGIES[name][0]] == text
-    lines = [json.loads(line) for line in (caches / strategies.RESULTS).read_text().splitlines()]
-    views = {line["cell"]["strategy"]: line["result"]["views"] for line in lines}
-    assert [name for name, count in views.items() if count == 5] == [
-        "all-layers-views",
-        "tail-views",
-    ]
-    assert lines[-1]["cell"]["options"]["lr"] == lines[-1]["result"]["lr"] == 0.001
+        assert stated.get(titles[name], text) == text
 
-    # What is known is not measured again; another recipe is, and the table has the last one.
-    monkeypatch.setattr(strategies, "measure", None)
+    lines = [json.loads(line) for line in (caches / strategies.RESULTS).read_text().splitlines()]
+    for line in lines:
+        name, options, result = line["cell"]["strategy"], line["cell"]["options"], line["result"]
+        assert result["views"] == (5 if name.endswith("-views") else 1)
+        assert (result["clf"] == "tail") == (options.get("lr") == 0.001), name
+
+    # What is known is not measured again.
+    monkeypatch.delattr(strategies, "measure")
     strategies.main(command)
     again, log = capsys.readouterr()
     assert again == printed
-    assert log.count("already") == len(strategies.STRATEGIES)
+    assert log.count("already") == len(asked)
+
+
+def test_a_table_has_the_last_line_of_each_cell_and_gaps_where_there_is_none(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strategies, "NETWORKS", {"chain": NETWORK, "other": NETWORK})
+
+    def line(network: str, strategy: str, accuracy: float, **options: float) -> Measurement:
+        heldout = {"accuracy": accuracy, "ci95": None}
+        cell = strategies.Cell(network, "hard", strategy, options)
+        return Measurement(cell, 1.4, {"heldout": heldout}, "a machine")
+
+    lines = [line("chain", "tail", 0.5, lr=1.0), line("chain", "tail", 0.75, lr=2.0)]
+    (text,) = strategies.tables([*lines, line("other", "last-layer", 0.25)])
+    assert text.splitlines()[2:] == [
+        "| linear head, last layer |  |  | 25.0% | 1 |",
+        "| tail | 75.0% | 1 |  |  |",
+    ]
