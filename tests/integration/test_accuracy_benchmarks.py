@@ -16,7 +16,7 @@ from tests.helpers.networks import PLAIN
 from tests.helpers.tiny_networks import chain, plain
 from tests.helpers.tuning import BOUNDARY, CHAIN, hard_images
 
-NETWORK = cases.Network("Chain", CHAIN, "chain.pth", ("5", "7"), BOUNDARY)
+NETWORK = cases.Network("Chain", CHAIN, "chain.pth", ("2", "7"), BOUNDARY)
 
 
 @pytest.mark.slow
