@@ -57,7 +57,9 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for folder in ("data", "weights"):
         (tmp_path / folder).mkdir()
     images = hard_images(tmp_path / "data")
-    torch.save(chain().state_dict(), tmp_path / "weights" / "chain.pth")
+    state = chain().state_dict()
+    state["3.weight"][1:] = 0  # so that the last layer tells less than the one before
+    torch.save(state, tmp_path / "weights" / "chain.pth")
     monkeypatch.setattr(strategies, "NETWORKS", {"chain": NETWORK})
     data_set = cases.Images("hard images", images.name, ("flip",))
     monkeypatch.setattr(strategies, "DATA_SETS", {"hard": data_set})
@@ -110,6 +112,9 @@ def test_strategies_are_kept_as_they_are_measured_and_are_a_table(
         name, options, result = line["cell"]["strategy"], line["cell"]["options"], line["result"]
         assert result["views"] == (5 if name.endswith("-views") else 1)
         assert (result["clf"] == "tail") == (options.get("lr") == 0.001), name
+        if name == "one-layer":
+            assert result["layers"] == list(best.head.features.layers)
+            assert len({fitted.search.best.mean for fitted in alone if fitted.search}) > 1
 
     # What is known is not measured again.
     monkeypatch.delattr(strategies, "measure")
