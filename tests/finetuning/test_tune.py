@@ -1,9 +1,9 @@
 """`bottleneck.tune`, against evaluations of its result and heads on extracted codes."""
 
 import dataclasses
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
-import tracemalloc
 from pathlib import Path
 from typing import Any
 

@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from benchmarks import accuracy, startup
+from benchmarks import startup
 from benchmarks.extraction import compression, scale, sources
 from benchmarks.extraction import report as extraction
 from benchmarks.extraction.stages import seconds_each
@@ -29,13 +29,10 @@ from benchmarks.helpers.synthetic_images import photographs, repeat, write_jpegs
 from benchmarks.profiles import QUICK_EXTRACTION, QUICK_FITTING, ExtractionProfile
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.cli import main
-from bottleneck.fitting.options import SearchOptions
-from bottleneck.fitting.sweep import sweep
 from bottleneck.linear.classifiers import CLASSIFIERS, fit_path
 from bottleneck.linear.estimators import LinearSVM, SoftmaxRegression
 from bottleneck.linear.matrix import ArrayMatrix
 from tests.helpers.networks import PLAIN
-from tests.helpers.tiny_networks import plain
 
 
 @pytest.fixture(autouse=True)
@@ -153,39 +150,6 @@ def test_the_sizes_of_compression_are_a_table_for_codes_and_one_for_maps(
     for name in compression.FILTERS:
         assert text.count(f"\n| {name} |") == 2
     assert text.count("\n| none | 1.000 |") == 2
-
-
-@pytest.mark.slow
-def test_accuracy_is_a_table_for_each_network_and_data_set(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for folder in ("data", "weights"):
-        (tmp_path / folder).mkdir()
-    photos.rename(tmp_path / "data" / "photos")
-    torch.save(plain().state_dict(), tmp_path / "weights" / "plain.pth")
-    network = accuracy.Network("Plain", PLAIN, "plain.pth", ("layer2", "layer3"))
-    monkeypatch.setattr(accuracy, "NETWORKS", (network,))
-    monkeypatch.setattr(
-        accuracy, "DATA_SETS", (accuracy.Images("photographs", "photos", ("flip",)),)
-    )
-    monkeypatch.setattr(accuracy, "_VIEWS", 2)
-    (text,) = accuracy.sections(tmp_path, tmp_path)
-    assert "### photographs, Plain\n\n2 views: flip with seed 0\n" in text
-    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")][
-        1:
-    ]
-    found = {tuple(row[:3]): row[3:] for row in rows}
-    assert len(found) == len(rows) == 9
-    compared = 0
-    for scaling in accuracy.SCALINGS:  # the same by another way: rows of a sweep
-        search = SearchOptions(scaling=scaling)
-        for row in sweep(tmp_path / "plain-photos.cache", "svm", search=search):
-            layers = "all" if len(row.layers) > 1 else row.layer
-            if values := found.get((layers, str(row.views), scaling)):
-                folds = f"{row.cv.mean:.1%} ± {row.cv.standard_error:.1%}"
-                assert values == [folds, f"{row.heldout_metric:.1%}"]
-                compared += 1
-    assert compared == 7  # all but the best layer's views
 
 
 def test_sources_are_a_table_of_rates_and_one_of_planning() -> None:

@@ -118,7 +118,7 @@ def test_an_interrupt_is_one_line_and_the_same_command_goes_on(
     assert names() == ["maps", "tail-2.safetensors.training"]
     result = run("tune", maps, *QUICK)
     assert result.exit_code == 0, result.output
-    assert "training with a learning rate of 0.001, from epoch 2 on" in result.stderr
+    assert "with a learning rate of 0.001, from epoch 2 on\n" in result.stderr
     assert names() == ["maps", "tail-2.safetensors"]
 
 
