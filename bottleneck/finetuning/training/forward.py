@@ -10,6 +10,8 @@ from bottleneck.finetuning.options import TuneOptions
 from bottleneck.linear import ArrayMatrix, TrainingSet
 from bottleneck.runtime import choose_device
 
+_BLOCK = 16  # channels that oneDNN takes at a time
+
 
 def logits(module: nn.Module, examples: Examples, options: TuneOptions) -> NDArray[np.float64]:
     """Return the logits of each image, their mean over its views.
@@ -64,10 +66,10 @@ def _run(
     device = choose_device(options.device)
     was_training = module.training
     module.to(device).eval()
-    parts, indices = [], []
+    parts, indices, order = [], [], memory_format(module, precision)
     with torch.inference_mode(), autocast(device, precision):
         for maps, index in examples.batches.ordered(examples.rows, batch_size=options.batch_size):
-            values = module(to_device(maps, device, precision))
+            values = module(to_device(maps, device, order))
             parts.append(values.float().cpu().numpy())
             indices.append(index)
     module.train(was_training)
@@ -76,22 +78,45 @@ def _run(
     return np.concatenate(parts)
 
 
-def to_device(maps: Tensor, device: torch.device, precision: str) -> Tensor:
-    """Return maps as a network computes with them: float32, on its device.
+def memory_format(module: nn.Module, precision: str) -> torch.memory_format:
+    """Return the order in memory in which a network gets its maps.
 
-    In float32 their channels come last in memory. A step of EfficientNet-lite0's last blocks takes
-    a quarter less time on a CPU so, and one of SqueezeNet's as long; with bfloat16 both take more.
+    In float32 channels come last. A step of EfficientNet-lite0's last blocks takes a quarter less
+    time on a CPU so, and one of SqueezeNet's as long; with bfloat16 both take more.
+
+    With channels last, oneDNN writes beyond its memory in the backward pass of a strided 1×1
+    convolution, on several threads (seen with 8 and with 12 channels, in PyTorch 2.14). A network
+    that has one whose channels are no multiple of its block gets its maps as they are stored.
+
+    Parameters
+    ----------
+    module : nn.Module
+    precision : str
+    """
+    fragile = any(
+        isinstance(part, nn.Conv2d)
+        and set(part.kernel_size) == {1}
+        and set(part.stride) != {1}
+        and part.in_channels % _BLOCK
+        for part in module.modules()
+    )
+    last = precision == "float32" and not fragile
+    return torch.channels_last if last else torch.contiguous_format
+
+
+def to_device(maps: Tensor, device: torch.device, order: torch.memory_format) -> Tensor:
+    """Return maps as a network computes with them: float32, on its device.
 
     Parameters
     ----------
     maps : Tensor, shape (b, C, H, W)
         Codes of shape (b, D) stay as they are.
     device : torch.device
-    precision : str
+    order : torch.memory_format
+        See `memory_format`.
     """
     moved = maps.to(device, torch.float32, non_blocking=True)
-    last = moved.ndim == 4 and precision == "float32"
-    return moved.contiguous(memory_format=torch.channels_last) if last else moved
+    return moved.contiguous(memory_format=order) if moved.ndim == 4 else moved
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

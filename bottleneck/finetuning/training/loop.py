@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from bottleneck.finetuning.loading.batches import Examples
 from bottleneck.finetuning.options import FRESH, TuneOptions
 from bottleneck.finetuning.training.checkpoint import Checkpoint
-from bottleneck.finetuning.training.forward import autocast, logits, to_device
+from bottleneck.finetuning.training.forward import autocast, logits, memory_format, to_device
 from bottleneck.finetuning.training.losses import Loss, score
 from bottleneck.finetuning.training.module import TunedModule
 from bottleneck.finetuning.training.parallel import (
@@ -232,6 +232,7 @@ class _Loop:
         self.device = choose_device(options.device)
         self._module, self._training, self._options = module.to(self.device), training, options
         self._network = share_gradients(module)
+        self._order = memory_format(module, options.precision)
         self.loss = Loss(training, options.class_weight, self.device)
         self.optimizer = make_optimizer(module, options, lr)
         self._largest = [group["lr"] for group in self.optimizer.param_groups]
@@ -266,7 +267,7 @@ class _Loop:
     def _step(self, maps: Tensor, index: NDArray[np.int64]) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
         with autocast(self.device, self._options.precision):
-            values = self._network(to_device(maps, self.device, self._options.precision))
+            values = self._network(to_device(maps, self.device, self._order))
         loss = self.loss(values.float(), index)
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self._module.parameters(), _LARGEST_NORM)

@@ -1,7 +1,12 @@
-import numpy as np
-import torch
+import subprocess
+import sys
 
-from bottleneck.finetuning.training.forward import logits, tail_codes
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bottleneck.finetuning.training.forward import logits, memory_format, tail_codes
 from bottleneck.finetuning.training.module import TunedModule
 from tests.helpers.tails import a_tail, examples, on_cpu
 
@@ -26,3 +31,39 @@ def test_codes_are_the_tails_for_each_view_of_each_image() -> None:
     both = np.stack(some.batches.maps, axis=1).reshape(20, 4, 5, 5)  # type: ignore[attr-defined]
     (rows,) = codes.codes.blocks()
     assert np.allclose(rows, tail(torch.from_numpy(both)).detach().numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel", "stride", "precision", "last"),
+    [
+        (12, 3, 2, "float32", True),
+        (12, 1, 1, "float32", True),
+        (16, 1, 2, "float32", True),
+        (12, 1, 2, "float32", False),
+        (16, 3, 1, "bfloat16", False),
+    ],
+)
+def test_channels_come_last_where_that_is_faster_and_sound(
+    channels: int, kernel: int, stride: int, precision: str, last: bool
+) -> None:
+    module = nn.Sequential(nn.ReLU(), nn.Conv2d(channels, 8, kernel, stride))
+    assert (memory_format(module, precision) is torch.channels_last) == last
+
+
+_BACKWARD = """
+import torch
+from torch import nn
+from bottleneck.finetuning.training.forward import memory_format, to_device
+torch.set_num_threads(2)
+module = nn.Sequential(nn.Conv2d(8, 16, 1, stride=2), nn.ReLU())
+for step in range(100):
+    maps = torch.randn(32 - step % 2, 8, 32, 32)
+    maps = to_device(maps, torch.device("cpu"), memory_format(module, "float32"))
+    module(maps).sum().backward()
+"""
+
+
+@pytest.mark.slow
+def test_a_backward_pass_on_two_threads_stays_in_its_memory() -> None:
+    done = subprocess.run([sys.executable, "-c", _BACKWARD], check=False)  # may end by a signal
+    assert done.returncode == 0
