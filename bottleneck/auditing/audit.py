@@ -1,0 +1,206 @@
+"""Audit a cache: duplicates, leaks across splits, suspect labels, outliers."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.auditing.audit_result import AuditResult, Examined, LabelCheck
+from bottleneck.auditing.duplicates import Links, image_groups
+from bottleneck.auditing.label_suspects import LabelSuspect, find_suspects
+from bottleneck.auditing.leaks import grouped_by, leaked_rows
+from bottleneck.auditing.near_duplicates import NearPairs, find_near_pairs, neighbour_count
+from bottleneck.auditing.neighbours import Neighbours, OnProgress, find_neighbours
+from bottleneck.auditing.outliers import Outlier, find_outliers
+from bottleneck.cache import Cache, CacheLike, equal_images, open_cache
+from bottleneck.data import CategoricalColumn, ImageTable, SourceSummary
+from bottleneck.errors import CacheError, LabelsError
+from bottleneck.fitting import (
+    ClassifierOptions,
+    CrossValidation,
+    Features,
+    LabelSource,
+    SearchOptions,
+    fit_dataset,
+    label_rows,
+    labelled_images,
+    load_dataset,
+    open_matrix,
+    resolve_features,
+    score_classifier,
+)
+from bottleneck.linear import CodeMatrix, fit_scaler
+from bottleneck.runtime import spare_memory
+
+_CLASSIFIER = ClassifierOptions("softmax")  # its probabilities are those of the labels
+
+
+def audit(
+    cache: CacheLike,
+    *,
+    layers: str | Sequence[str] = "all",
+    labels: LabelSource | None = None,
+    memory: int | None = None,
+    on_progress: OnProgress = lambda done, total: None,
+) -> AuditResult:
+    """Find what a person should look at in a cache, which is only read.
+
+    Duplicates have the same bytes, or codes that are nearer than chance puts unrelated images (see
+    `bottleneck.auditing.near_duplicates.find_near_pairs`); each feature is standardized, and each
+    layer's codes have the same length. Leaks are images of other splits with a duplicate in
+    ``train``: the held-out accuracy is given with and without them. Suspect labels are those that
+    confident learning doubts, by classifiers that were trained without the image and without its
+    duplicates. Outliers are far from all other images.
+
+    Parameters
+    ----------
+    cache : str, PathLike, Cache or object with a ``cache``
+        Only its plain views are used. Where it has no labels, labels are not examined.
+    layers : str or sequence of str
+        Layers of the cache whose codes are compared, side by side; all unless given.
+    labels : str, PathLike or LabelledImages, optional
+        CSV with the columns ``path,label[,split][,group]`` that replaces the cache's labels.
+    memory : int, optional
+        Bytes that may be used; half of the free memory by default. Codes that do not fit are read
+        from their shards again for each block of images that does.
+    on_progress : callable, optional
+        Called with the number of images that were compared with all others, and of all images.
+
+    Returns
+    -------
+    AuditResult
+
+    Raises
+    ------
+    UnknownNameError
+        The cache has no such layer.
+    CacheError, ShardError
+        The cache is incomplete or damaged, or has no codes.
+    LabelsError
+        `labels` does not describe images of the cache.
+
+    Examples
+    --------
+    >>> import bottleneck as bn  # doctest: +SKIP
+    >>> found = bn.audit("photos.cache")  # doctest: +SKIP
+    >>> found.leaks, found.suspects[0].suggested  # doctest: +SKIP
+    (12, 'bee')
+    """
+    start = time.monotonic()
+    store = open_cache(cache)
+    features = resolve_features(store, layers, views=1)
+    labelled = labelled_images(store, labels)
+    images, rows = labelled.table, np.flatnonzero(features.valid_rows(store))
+    if not len(rows):
+        raise CacheError(f"{store.path} has no codes to audit: none of its images could be read")
+    budget = spare_memory() if memory is None else memory
+    same, pictures = _same_bytes(store, features, rows)
+    neighbours, near = _compare(store, features, pictures, budget, on_progress)
+    close = Links(pictures[near.first], pictures[near.second], near.distance)
+    component = same.joined(close).components(len(images))
+    leaks = leaked_rows(images, component)
+    far, times = find_outliers(neighbours, component[pictures])
+    return AuditResult(
+        examined=_examined(store, features, images, rows),
+        duplicates=image_groups(images, same),
+        near=image_groups(images, close),
+        near_pairs=near,
+        leaked=[images.path[row] for row in leaks.tolist()],
+        labels=_check_labels(store, features, images, component, leaks, budget),
+        outliers=[
+            Outlier(images.path[row], images.label[row], score)
+            for row, score in zip(pictures[far].tolist(), times.tolist(), strict=True)
+        ],
+        seconds=time.monotonic() - start,
+        summary=labelled.summary,
+    )
+
+
+def _same_bytes(
+    cache: Cache, features: Features, rows: NDArray[np.int64]
+) -> tuple[Links, NDArray[np.int64]]:
+    """Return the links of images with the same bytes, and the rows without the later ones."""
+    equal, picture = equal_images(cache, features.layers[0])
+    usable = np.isin(equal, rows)  # the others have no codes at another layer
+    links = Links.of_pictures(equal[usable], picture[usable])
+    return links, np.setdiff1d(rows, links.second, assume_unique=True)
+
+
+def _compare(
+    cache: Cache,
+    features: Features,
+    rows: NDArray[np.int64],
+    memory: int,
+    on_progress: OnProgress,
+) -> tuple[Neighbours, NearPairs]:
+    """Return the neighbours of each row among all, and the pairs that are near duplicates."""
+    codes: CodeMatrix = open_matrix(cache, features, rows, memory=memory)
+    for scaling in ("standardize", "l2"):  # large features do not decide alone; lengths are one
+        codes = codes.scaled(fit_scaler(scaling, codes, features.sizes(cache)))
+    # Half of the memory is for the codes, as they are read ahead.
+    count = neighbour_count(len(rows))
+    neighbours = find_neighbours(codes, count, memory=memory // 2, on_progress=on_progress)
+    return neighbours, find_near_pairs(neighbours)
+
+
+def _check_labels(
+    cache: Cache,
+    features: Features,
+    images: ImageTable,
+    component: NDArray[np.int64],
+    leaks: NDArray[np.int64],
+    memory: int,
+) -> LabelCheck:
+    """Score a head with and without leaks, and doubt labels; or say why there is nothing to do.
+
+    C is chosen on the training images. With it, all labelled images are judged in folds: a wrong
+    label in the held-out split costs the most.
+    """
+    grouped = grouped_by(images, component)
+    try:
+        dataset = load_dataset(cache, features, grouped, memory=memory)
+        result = fit_dataset(dataset, _CLASSIFIER, SearchOptions())
+        score = clean = result.heldout
+        if dataset.heldout is not None:
+            judged = label_rows(grouped, features.valid_rows(cache)).heldout
+            assert judged is not None
+            kept = np.flatnonzero(~np.isin(judged.row, leaks))
+            rows = dataset.heldout.take(kept)
+            clean = None
+            if len(kept):
+                clean = score_classifier(
+                    result.head, rows.codes, rows.targets, split=dataset.split, groups=rows.groups
+                )
+            unsplit = replace(grouped, split=CategoricalColumn([""] * len(images)))
+            dataset = load_dataset(cache, features, unsplit, memory=memory)
+        if dataset.training.multilabel:
+            why = "images have several labels each, and confident learning is of one class an image"
+            return LabelCheck(0, [], score, clean, why)
+        validation = CrossValidation(dataset.training, _CLASSIFIER, SearchOptions())
+    except LabelsError as error:
+        return LabelCheck(0, [], None, None, str(error))
+    calibration, values = validation.calibrate(result.c, result.head.scaler.name)
+    names, targets = dataset.names, dataset.training.targets
+    labelled = np.flatnonzero(features.valid_rows(cache) & images.has_label)
+    found = find_suspects(calibration.probabilities(values), targets)
+    suspects = [
+        LabelSuspect(
+            images.path[int(labelled[i])], names[targets[i]], names[suggested], float(margin)
+        )
+        for i, suggested, margin in zip(*(each.tolist() for each in found), strict=True)
+    ]
+    return LabelCheck(len(targets), suspects, score, clean)
+
+
+def _examined(
+    cache: Cache, features: Features, images: ImageTable, rows: NDArray[np.int64]
+) -> Examined:
+    return Examined(
+        cache=str(cache.path),
+        images=SourceSummary.from_table(images.take(rows)),
+        layers=features.layers,
+        size=sum(features.sizes(cache)),
+        without_codes=len(images) - len(rows),
+    )
