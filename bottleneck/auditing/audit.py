@@ -35,6 +35,7 @@ from bottleneck.linear import CodeMatrix, fit_scaler
 from bottleneck.runtime import spare_memory
 
 _CLASSIFIER = ClassifierOptions("softmax")  # its probabilities are those of the labels
+_SEARCH = SearchOptions(c=[1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0])  # decades tell labels apart
 
 
 def audit(
@@ -108,7 +109,7 @@ def audit(
         near=image_groups(images, close),
         near_pairs=near,
         leaked=[images.path[row] for row in leaks.tolist()],
-        labels=_check_labels(store, features, images, component, leaks, budget),
+        labels=_check_labels(store, features, images, component, leaks=leaks, memory=budget),
         outliers=[
             Outlier(images.path[row], images.label[row], score)
             for row, score in zip(pictures[far].tolist(), times.tolist(), strict=True)
@@ -150,48 +151,66 @@ def _check_labels(
     features: Features,
     images: ImageTable,
     component: NDArray[np.int64],
+    *,
     leaks: NDArray[np.int64],
     memory: int,
 ) -> LabelCheck:
     """Score a head with and without leaks, and doubt labels; or say why there is nothing to do.
 
+    Folds keep duplicates together, and the images' own groups: where both joined are too few, the
+    groups are not what they are meant to be, and duplicates alone are kept together.
+    """
+    ungrouped = replace(images, group=CategoricalColumn([""] * len(images)))
+    for table in (images, ungrouped):
+        try:
+            grouped = grouped_by(table, component)
+            return _doubt_labels(cache, features, grouped, leaks=leaks, memory=memory)
+        except LabelsError as error:
+            reason = str(error)
+    return LabelCheck(0, [], None, None, reason)
+
+
+def _doubt_labels(
+    cache: Cache,
+    features: Features,
+    images: ImageTable,
+    *,
+    leaks: NDArray[np.int64],
+    memory: int,
+) -> LabelCheck:
+    """Score a head with and without leaks, and doubt labels; images are in groups for folds.
+
     C is chosen on the training images. With it, all labelled images are judged in folds: a wrong
     label in the held-out split costs the most.
     """
-    grouped = grouped_by(images, component)
-    try:
-        dataset = load_dataset(cache, features, grouped, memory=memory)
-        result = fit_dataset(dataset, _CLASSIFIER, SearchOptions())
-        score = clean = result.heldout
-        if dataset.heldout is not None:
-            judged = label_rows(grouped, features.valid_rows(cache)).heldout
-            assert judged is not None
-            kept = np.flatnonzero(~np.isin(judged.row, leaks))
-            rows = dataset.heldout.take(kept)
-            clean = None
-            if len(kept):
-                clean = score_classifier(
-                    result.head, rows.codes, rows.targets, split=dataset.split, groups=rows.groups
-                )
-            unsplit = replace(grouped, split=CategoricalColumn([""] * len(images)))
-            dataset = load_dataset(cache, features, unsplit, memory=memory)
-        if dataset.training.multilabel:
-            why = "images have several labels each, and confident learning is of one class an image"
-            return LabelCheck(0, [], score, clean, why)
-        validation = CrossValidation(dataset.training, _CLASSIFIER, SearchOptions())
-    except LabelsError as error:
-        return LabelCheck(0, [], None, None, str(error))
+    dataset = load_dataset(cache, features, images, memory=memory)
+    result = fit_dataset(dataset, _CLASSIFIER, _SEARCH)
+    score, clean, valid = result.heldout, None, features.valid_rows(cache)
+    if dataset.heldout is not None:
+        judged = label_rows(images, valid).heldout
+        assert judged is not None
+        kept = dataset.heldout.take(np.flatnonzero(~np.isin(judged.row, leaks)))
+        if len(kept.targets):
+            clean = score_classifier(
+                result.head, kept.codes, kept.targets, split=dataset.split, groups=kept.groups
+            )
+        everything = replace(images, split=CategoricalColumn([""] * len(images)))
+        dataset = load_dataset(cache, features, everything, memory=memory)
+    training = dataset.training
+    if training.multilabel:
+        why = "images have several labels each, and confident learning is of one class an image"
+        return LabelCheck(0, [], score, clean, why)
+    validation = CrossValidation(training, _CLASSIFIER, _SEARCH)
     calibration, values = validation.calibrate(result.c, result.head.scaler.name)
-    names, targets = dataset.names, dataset.training.targets
-    labelled = np.flatnonzero(features.valid_rows(cache) & images.has_label)
-    found = find_suspects(calibration.probabilities(values), targets)
+    found = find_suspects(calibration.probabilities(values), training.targets)
+    labelled = np.flatnonzero(valid & images.has_label)
     suspects = [
-        LabelSuspect(
-            images.path[int(labelled[i])], names[targets[i]], names[suggested], float(margin)
+        LabelSuspect(images.path[int(labelled[i])], images.label[int(labelled[i])], name, margin)
+        for i, name, margin in zip(
+            found[0].tolist(), [dataset.names[k] for k in found[1]], found[2].tolist(), strict=True
         )
-        for i, suggested, margin in zip(*(each.tolist() for each in found), strict=True)
     ]
-    return LabelCheck(len(targets), suspects, score, clean)
+    return LabelCheck(len(training.targets), suspects, score, clean)
 
 
 def _examined(

@@ -236,21 +236,28 @@ class AuditResult(PreformattedText):
 
 
 def _counted(groups: Sequence[ImageGroup]) -> str:
-    """Count images, groups, and groups across splits and labels."""
+    """Count images and sets of them, and the sets across splits, labels and the images' groups."""
     images = sum(len(group.paths) for group in groups)
     splits = sum(group.across_splits for group in groups)
     labels = sum(group.across_labels for group in groups)
-    several = f"{len(groups)} groups" if len(groups) > 1 else "1 group"
-    return f"{images} images in {several}; {splits} across splits, {labels} across labels"
+    several = f"{len(groups)} sets" if len(groups) > 1 else "1 set"
+    found = f"{images} images in {several}; {splits} across splits, {labels} across labels"
+    if not any(any(group.groups) for group in groups):
+        return found
+    return f"{found}, {sum(group.across_groups for group in groups)} across groups"
 
 
 def _listed(groups: Sequence[ImageGroup]) -> list[str]:
     """Name of the first groups a pair that shows it, with what differs."""
     rows = []
     for group in groups[:_MOST]:
-        what = ["splits"] * group.across_splits + ["labels"] * group.across_labels
+        crossed = {
+            "splits": group.across_splits,
+            "labels": group.across_labels,
+            "groups": group.across_groups,
+        }
         first, second = map(_name, group.pair)
-        across = " and ".join(what)
+        across = " ".join(name for name, crosses in crossed.items() if crosses)
         rows.append([first, second, str(len(group.paths)), across, f"{group.distance:.2f}"])
     return _table(["image", "shows the same", "in all", "across", "distance"], rows, len(groups))
 

@@ -1,6 +1,6 @@
 """Groups of images that show the same: by their bytes, or nearly by their codes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ class ImageGroup:
 
     Attributes
     ----------
-    paths, splits, labels : tuple of str
+    paths, splits, labels, groups : tuple of str
         Of each image, in the order of the cache; empty where it has none.
     pair : tuple of 2 str
         Paths of two of them that show it: across splits, or else across labels, where any are.
@@ -25,7 +25,7 @@ class ImageGroup:
 
     Examples
     --------
-    >>> group = ImageGroup(("a", "b"), ("train", "test"), ("cat", ""), ("a", "b"), 0.0)
+    >>> group = ImageGroup(("a", "b"), ("train", "test"), ("cat", ""), ("", ""), ("a", "b"), 0.0)
     >>> group.across_splits, group.across_labels
     (True, False)
     """
@@ -33,6 +33,7 @@ class ImageGroup:
     paths: tuple[str, ...]
     splits: tuple[str, ...]
     labels: tuple[str, ...]
+    groups: tuple[str, ...]
     pair: tuple[str, str]
     distance: float
 
@@ -46,12 +47,18 @@ class ImageGroup:
         """Whether they have several labels."""
         return len(set(self.labels) - {""}) > 1
 
+    @property
+    def across_groups(self) -> bool:
+        """Whether they are in several of the images' groups, which should hold them together."""
+        return len(set(self.groups) - {""}) > 1
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         return {
             "paths": list(self.paths),
             "splits": list(self.splits),
             "labels": list(self.labels),
+            "groups": list(self.groups),
             "pair": list(self.pair),
             "distance": self.distance,
         }
@@ -131,18 +138,24 @@ def image_groups(images: ImageTable, links: Links) -> list[ImageGroup]:
         Those across splits first, then those across labels; each kind the largest first.
     """
     component = links.components(len(images))
-    groups: list[ImageGroup] = []
     link_of = np.argsort(component[links.first], kind="stable")
-    of_links = component[links.first][link_of]
     members = np.argsort(component, kind="stable")
-    starts = np.searchsorted(component[members], [np.unique(of_links), np.unique(of_links) + 1])
-    bounds = np.searchsorted(of_links, [np.unique(of_links), np.unique(of_links) + 1])
-    for (first, end), (a, b) in zip(starts.T.tolist(), bounds.T.tolist(), strict=True):
-        groups.append(_group(images, members[first:end].tolist(), links, link_of[a:b]))
+    numbers = np.unique(component[links.first])
+    parts = zip(
+        _runs(component[members], numbers),
+        _runs(component[links.first][link_of], numbers),
+        strict=True,
+    )
     return sorted(
-        groups,
+        (_group(images, members[of].tolist(), links, link_of[by]) for of, by in parts),
         key=lambda group: (not group.across_splits, not group.across_labels, -len(group.paths)),
     )
+
+
+def _runs(ordered: NDArray[np.int64], values: NDArray[np.int64]) -> Iterator[slice]:
+    """Yield where each value is among ascending ones."""
+    bounds = np.searchsorted(ordered, [values, values + 1])
+    return (slice(first, end) for first, end in bounds.T.tolist())
 
 
 def _group(
@@ -159,6 +172,7 @@ def _group(
         tuple(images.path[row] for row in rows),
         tuple(images.split[row] for row in rows),
         tuple(images.label[row] for row in rows),
+        tuple(images.group[row] for row in rows),
         (images.path[int(first[shown])], images.path[int(second[shown])]),
         float(links.distance[chosen][shown]),
     )

@@ -101,7 +101,7 @@ def find_near_pairs(neighbours: Neighbours) -> NearPairs:
 def _dimension(distance: NDArray[np.float64]) -> float:
     """Return the dimension, by the mean logarithm of the ratio of two neighbours' distances.
 
-    With ranks k/2 and k in m dimensions its expectation is the sum of 1/j from k/2 to k − 1, over m.
+    In m dimensions its expectation is the sum of 1/j over j from k/2 to k − 1, divided by m.
     """
     k = distance.shape[1]
     apart = distance[:, k // 2 - 1] > 0
