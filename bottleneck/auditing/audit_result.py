@@ -22,7 +22,7 @@ from bottleneck.runtime import (
 )
 
 _MOST = 10  # lines of a section in the text; all are in the CSV and the plain values
-_COLUMNS = ("finding", "group", "path", "split", "label", "suggested", "score")
+_COLUMNS = ("finding", "set", "path", "split", "label", "suggested", "score")
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class AuditResult(PreformattedText):
             "duplicates": [group.to_dict() for group in self.duplicates],
             "near": [group.to_dict() for group in self.near],
             "pairs": len(self.near_pairs.first),
-            "pairs_by_chance": self.near_pairs.chance,
+            "images_by_chance": self.near_pairs.chance,
             "leaks": self.leaks,
             "leaked": self.leaked,
             "heldout": score.to_dict() if score else None,
@@ -151,7 +151,7 @@ class AuditResult(PreformattedText):
         Parameters
         ----------
         path : Path
-            ``finding`` is ``duplicate``, ``near``, ``leak``, ``suspect`` or ``outlier``; ``group``
+            ``finding`` is ``duplicate``, ``near``, ``leak``, ``suspect`` or ``outlier``; ``set``
             numbers the groups of the first two. ``score`` is that of suspects and outliers.
         """
         out = io.StringIO()
@@ -199,7 +199,8 @@ class AuditResult(PreformattedText):
         pairs = self.near_pairs
         return [
             f"near duplicates: {_counted(self.near)}",
-            f"found by {len(pairs.first)} pairs, of which chance makes up to {pairs.chance:.2g}",
+            f"found by {_pairs(len(pairs.first))}; chance would bring up to {pairs.chance:.2g} of "
+            "the images near another",
             *_listed(self.near),
         ]
 
@@ -245,6 +246,10 @@ def _counted(groups: Sequence[ImageGroup]) -> str:
     if not any(any(group.groups) for group in groups):
         return found
     return f"{found}, {sum(group.across_groups for group in groups)} across groups"
+
+
+def _pairs(count: int) -> str:
+    return "1 pair" if count == 1 else f"{count} pairs"
 
 
 def _listed(groups: Sequence[ImageGroup]) -> list[str]:

@@ -9,7 +9,7 @@ from bottleneck.auditing.neighbours import Neighbours
 
 NEIGHBOURS = 64  # twice the copies that an image may have before they are taken for its density
 LEAST_IMAGES = 16  # of fewer nobody can tell what is near
-FALSE_SHARE = 0.05  # of the pairs that are found, how many may be unrelated
+FALSE_SHARE = 0.1  # of the images that are found, how many may be near by chance
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class NearPairs:
     distance : ndarray of float64, shape (m,)
         Between their codes of length 1: from 0 to 2.
     chance : float
-        How many pairs of unrelated images would be as near as the last pair found.
+        How many images would be as near to an unrelated one as the last pair found.
     dimension : float
-        Estimated dimension of the codes; NaN for too few images.
+        Estimated dimension of the codes; NaN where it cannot be told.
     """
 
     first: NDArray[np.int64]
@@ -50,14 +50,13 @@ def find_near_pairs(neighbours: Neighbours) -> NearPairs:
     r"""Find the pairs that are nearer than chance puts unrelated images.
 
     Around an image, let unrelated ones be spread evenly in m dimensions as far as its k-th
-    neighbour, at the distance r. Then :math:`k (d/r)^m` of them are expected within the distance d,
-    and half of n times that among all pairs of n images; of an image's and its neighbour's number
-    the larger one counts. m comes from the same distances, by the ratio of that to the neighbour
-    k/2 (F. Denti et al., "The generalized ratios intrinsic dimension estimator", Scientific
-    Reports 12, 2022), which copies do not reach unless an image has k/2 of them. Pairs are taken
-    while those that are expected by chance are at most a twentieth of those that are there
+    neighbour, at the distance r. Then :math:`k (d/r)^m` of them are expected within the distance d.
+    For a pair, the larger number of its two images counts. m comes from the same distances, by the
+    ratio of the neighbours k/2 and k (F. Denti et al., "The generalized ratios intrinsic dimension
+    estimator", Scientific Reports 12, 2022), which copies do not reach unless an image has k/2 of
+    them. Images with a near one are taken while those that chance makes are at most a tenth of them
     (Y. Benjamini and Y. Hochberg, "Controlling the false discovery rate", J. R. Stat. Soc. B 57,
-    1995): where there are no copies, any pair at all is found in one of twenty sets of images.
+    1995): where there are no copies, any is found in one of ten sets of images.
 
     Parameters
     ----------
@@ -90,36 +89,32 @@ def find_near_pairs(neighbours: Neighbours) -> NearPairs:
     # Where k neighbours have the same code, all of them are copies.
     ratio = distance / np.where(radius == 0, 1, radius)[:, None]
     other = distance / np.where(radius == 0, 1, radius)[index]
-    expected = n / 2 * k * np.maximum(ratio, other) ** m
-    first, second, value, nearest = _distinct_pairs(index, expected, distance)
-    found = np.flatnonzero(value <= FALSE_SHARE * np.arange(1, len(value) + 1))
-    count = int(found[-1]) + 1 if len(found) else 0
-    chance = float(value[count - 1]) if count else 0.0
-    return NearPairs(first[:count], second[:count], nearest[:count], chance, m)
+    nearness = np.maximum(ratio, other)
+    # Where there is no dimension, copies are the same codes alone.
+    expected = k * (np.where(nearness > 0, np.inf, 0) if np.isnan(m) else nearness**m)
+    of_images = np.sort(expected.min(axis=1))
+    found = np.flatnonzero(n * of_images <= FALSE_SHARE * np.arange(1, n + 1))
+    if not len(found):
+        return NearPairs(none, none, np.empty(0), dimension=m)
+    limit = float(of_images[found[-1]])
+    image, place = np.nonzero(expected <= limit)
+    near = index[image, place]
+    first, second = np.minimum(image, near), np.maximum(image, near)
+    _, once = np.unique(first * n + second, return_index=True)
+    once = once[np.argsort(expected[image, place][once], kind="stable")]
+    distances = distance[image, place][once]
+    return NearPairs(first[once], second[once], distances, n * limit, m)
 
 
 def _dimension(distance: NDArray[np.float64]) -> float:
-    """Return the dimension, by the mean logarithm of the ratio of two neighbours' distances.
+    """Return the dimension, by the median ratio of the distances of the neighbours k/2 and k.
 
-    In m dimensions its expectation is the sum of 1/j over j from k/2 to k − 1, divided by m.
+    In m dimensions its m-th power has a beta distribution with parameters k/2 and k − k/2, whose
+    median is nearly (k/2 − 1/3) / (k − 2/3). A median bears what is not so around some images.
     """
     k = distance.shape[1]
-    apart = distance[:, k // 2 - 1] > 0
-    if not apart.any():
-        return 1.0
-    logarithm = np.log(distance[apart, -1] / distance[apart, k // 2 - 1]).mean()
-    return float(sum(1 / j for j in range(k // 2, k)) / max(logarithm, np.finfo(float).tiny))
-
-
-def _distinct_pairs(
-    index: NDArray[np.int64], expected: NDArray[np.float64], distance: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return each pair once, with its expected number and distance; the least expected first."""
-    n, k = index.shape
-    likely = expected.ravel() <= FALSE_SHARE * n * k  # there are no more pairs than n · k
-    image, other = np.repeat(np.arange(n), k)[likely], index.ravel()[likely]
-    first, second = np.minimum(image, other), np.maximum(image, other)
-    _, once = np.unique(first * n + second, return_index=True)
-    value, near = expected.ravel()[likely][once], distance.ravel()[likely][once]
-    order = np.argsort(value, kind="stable")
-    return first[once][order], second[once][order], value[order], near[order]
+    apart = distance[:, -1] > 0
+    ratio = np.median(distance[apart, k // 2 - 1] / distance[apart, -1]) if apart.any() else 0.0
+    if ratio in (0.0, 1.0):  # most images are copies, or as far from one as from another
+        return np.nan
+    return float(np.log((k // 2 - 1 / 3) / (k - 2 / 3)) / np.log(ratio))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from bottleneck.linear import CodeMatrix
 
 _TILE = 2048  # rows and columns: the products of a tile take 16 MB, a few times a core's cache
+_ROUNDING = 2e-6  # of a squared distance: products of equal codes differ from 1 by a few of 2^-24
 
 OnProgress = Callable[[int, int], None]
 """Called with the number of images whose neighbours are known, and the number of all."""
@@ -23,7 +24,7 @@ class Neighbours:
     index : ndarray of int32, shape (n, k)
         The neighbours of each image, nearest first.
     distance : ndarray of float32, shape (n, k)
-        Euclidean distance of codes of length 1: from 0 to 2.
+        Euclidean distance of codes of length 1: from 0 to 2; 0 up to rounding, 0.0014.
     """
 
     index: NDArray[np.int32]
@@ -61,6 +62,8 @@ def find_neighbours(
     n = codes.shape[0]
     k = max(0, min(k, n - 1))
     found = Neighbours(np.zeros((n, k), np.int32), np.zeros((n, k), np.float32))
+    if not k:
+        return found
     for start, rows in _row_blocks(codes, k, memory):
         nearest, stop = _Nearest(start, rows, k), start + len(rows)
         for first, columns in _tiles(codes.blocks()):
@@ -112,8 +115,9 @@ class _Nearest:
         """Return the neighbours and their distances, nearest first; of equal ones the first."""
         order = np.lexsort((self._index, -self._product), axis=1)
         product = np.take_along_axis(self._product, order, axis=1)
-        distance = np.sqrt(np.maximum(2 - 2 * product, 0))
-        return np.take_along_axis(self._index, order, axis=1), distance
+        squares = 2 - 2 * product
+        squares[squares < _ROUNDING] = 0
+        return np.take_along_axis(self._index, order, axis=1), np.sqrt(squares)
 
 
 def _row_blocks(
