@@ -211,10 +211,11 @@ class AuditResult(PreformattedText):
         others = sum(self.examined.images.splits[name] for name in splits)
         lines = [f"leaks: {self.leaks} of {others} images of {', '.join(splits)} are in train too"]
         score, clean = self.labels.score, self.labels.without_leaks
-        if score is not None and self.leaks:
-            lines.append(f"softmax with them     {_short(score)}")
+        if score is not None and not self.leaks:
+            lines.append(f"softmax on {score.split}: {_short(score)}")
+        elif score is not None:
             without = _short(clean) if clean else "no image is left"
-            lines.append(f"softmax without them  {without}")
+            lines.append(f"softmax on {score.split}: {_short(score)}; without the leaks {without}")
         return lines
 
     def _suspects(self) -> list[str]:

@@ -54,8 +54,8 @@ def test_the_text_begins_with_what_was_examined(result: AuditResult) -> None:
         "c                   d       2  labels      0.20\n"
         "\n"
         "leaks: 2 of 4 images of test are in train too\n"
-        "softmax with them     75.0% of 4 (95 % interval 30.1% to 95.4%)\n"
-        "softmax without them  50.0% of 2 (95 % interval 9.5% to 90.5%)\n"
+        "softmax on test: 75.0% of 4 (95 % interval 30.1% to 95.4%); "
+        "without the leaks 50.0% of 2 (95 % interval 9.5% to 90.5%)\n"
         "\n"
         "suspect labels: 1 of 30 (3.3%)\n"
         "image  label  rather  margin\n"
@@ -89,6 +89,12 @@ def test_where_nothing_is_found_it_is_short(result: AuditResult) -> None:
     ]
 
 
+def test_without_leaks_there_is_one_accuracy(result: AuditResult) -> None:
+    text = str(replace(result, leaked=[]))
+    assert "leaks: 0 of 4 images of test are in train too\nsoftmax on test: 75.0% of 4" in text
+    assert "without the leaks" not in text
+
+
 def test_long_lists_are_cut_and_counted(result: AuditResult) -> None:
     many = replace(result, outliers=[Outlier(f"{i}", "dog", 2.0) for i in range(13)])
     assert str(many).split("\n\n")[-2].splitlines()[-1] == "… and 3 more"
@@ -97,7 +103,7 @@ def test_long_lists_are_cut_and_counted(result: AuditResult) -> None:
 
 def test_without_another_image_there_is_no_accuracy_without_leaks(result: AuditResult) -> None:
     nothing = replace(result, labels=replace(result.labels, without_leaks=None))
-    assert "softmax without them  no image is left" in str(nothing)
+    assert "; without the leaks no image is left" in str(nothing)
     assert nothing.to_dict()["heldout_without_leaks"] is None
 
 

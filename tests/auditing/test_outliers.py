@@ -15,7 +15,7 @@ def neighbours(codes: NDArray[np.float64]) -> Neighbours:
 
 def a_cap(n: int = 100) -> NDArray[np.float64]:
     """Codes around one direction."""
-    return np.random.default_rng(0).normal(size=(n, 6)) * 0.1 + np.eye(6)[0]
+    return np.asarray(np.random.default_rng(0).normal(size=(n, 6)) * 0.1 + np.eye(6)[0])
 
 
 def test_the_farthest_comes_first() -> None:
