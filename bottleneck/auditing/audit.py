@@ -31,7 +31,7 @@ from bottleneck.fitting import (
     resolve_features,
     score_classifier,
 )
-from bottleneck.linear import CodeMatrix, fit_scaler
+from bottleneck.linear import fit_scaler
 from bottleneck.runtime import spare_memory
 
 _CLASSIFIER = ClassifierOptions("softmax")  # its probabilities are those of the labels
@@ -49,11 +49,11 @@ def audit(
     """Find what a person should look at in a cache, which is only read.
 
     Duplicates have the same bytes, or codes that are nearer than chance puts unrelated images (see
-    `bottleneck.auditing.near_duplicates.find_near_pairs`); each feature is standardized, and each
-    layer's codes have the same length. Leaks are images of other splits with a duplicate in
-    ``train``: the held-out accuracy is given with and without them. Suspect labels are those that
-    confident learning doubts, by classifiers that were trained without the image and without its
-    duplicates. Outliers are far from all other images.
+    `bottleneck.auditing.near_duplicates.find_near_pairs`); the codes of each layer have the same
+    length. Leaks are images of other splits with a duplicate in ``train``: the held-out accuracy is
+    given with and without them. Suspect labels are those that confident learning doubts, by
+    classifiers that were trained without the image and without its duplicates. Outliers are far
+    from all other images.
 
     Parameters
     ----------
@@ -137,9 +137,8 @@ def _compare(
     on_progress: OnProgress,
 ) -> tuple[Neighbours, NearPairs]:
     """Return the neighbours of each row among all, and the pairs that are near duplicates."""
-    codes: CodeMatrix = open_matrix(cache, features, rows, memory=memory)
-    for scaling in ("standardize", "l2"):  # large features do not decide alone; lengths are one
-        codes = codes.scaled(fit_scaler(scaling, codes, features.sizes(cache)))
+    codes = open_matrix(cache, features, rows, memory=memory)
+    codes = codes.scaled(fit_scaler("l2", codes, features.sizes(cache)))
     # Half of the memory is for the codes, as they are read ahead.
     count = neighbour_count(len(rows))
     neighbours = find_neighbours(codes, count, memory=memory // 2, on_progress=on_progress)

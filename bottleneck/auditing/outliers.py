@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from bottleneck.auditing.neighbours import Neighbours
 
 _NEAREST = 10
-_FENCE = 3.0  # J. W. Tukey, "Exploratory data analysis" (1977): beyond it a value is far out
+_FENCE = 1.5  # J. W. Tukey, "Exploratory data analysis" (1977): beyond it a value is outside
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ def find_outliers(
 
     The distance of an image is the mean of those to its 10 nearest neighbours (F. Angiulli and
     C. Pizzuti, "Fast outlier detection in high dimensional spaces", 2002), copies of it left out.
-    It is far if its logarithm is above the upper quartile by more than three times the distance of
-    the quartiles.
+    It is far if its logarithm is above the upper quartile by more than 1.5 times the distance of
+    the quartiles, as one of 300 values of a normal distribution is.
 
     Parameters
     ----------

