@@ -36,6 +36,10 @@ from bottleneck.runtime import spare_memory
 
 _CLASSIFIER = ClassifierOptions("softmax")  # its probabilities are those of the labels
 _SEARCH = SearchOptions(c=[1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0])  # decades tell labels apart
+_WITHOUT_GROUPS = (
+    "folds keep duplicates together, and not the images' groups: joined by duplicates, these are "
+    "too few"
+)
 
 
 def audit(
@@ -160,12 +164,17 @@ def _check_labels(
     groups are not what they are meant to be, and duplicates alone are kept together.
     """
     ungrouped = replace(images, group=CategoricalColumn([""] * len(images)))
-    for table in (images, ungrouped):
+    tries = {"": images}
+    if not images.group.equals("").all():
+        tries[_WITHOUT_GROUPS] = ungrouped
+    reason = ""
+    for remark, table in tries.items():
         try:
             grouped = grouped_by(table, component)
-            return _doubt_labels(cache, features, grouped, leaks=leaks, memory=memory)
+            found = _doubt_labels(cache, features, grouped, leaks=leaks, memory=memory)
+            return replace(found, remark=remark)
         except LabelsError as error:
-            reason = str(error)
+            reason = reason or str(error)
     return LabelCheck(0, [], None, None, reason)
 
 

@@ -71,6 +71,8 @@ class LabelCheck:
         and without an image that is no leak.
     reason : str
         Why no label was examined; empty if they were.
+    remark : str
+        How they were examined in another way than usual; empty if not.
     """
 
     examined: int
@@ -78,6 +80,7 @@ class LabelCheck:
     score: Score | None
     without_leaks: Score | None
     reason: str = ""
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,7 @@ class AuditResult(PreformattedText):
             "heldout": score.to_dict() if score else None,
             "heldout_without_leaks": clean.to_dict() if clean else None,
             "labels_examined": self.labels.examined,
+            "labels_remark": self.labels.remark or self.labels.reason,
             "suspects": [suspect.to_dict() for suspect in self.suspects],
             "outliers": [outlier.to_dict() for outlier in self.outliers],
             "seconds": self.seconds,
@@ -228,7 +232,8 @@ class AuditResult(PreformattedText):
             [_name(one.path), _name(one.label), _name(one.suggested), f"{one.score:.2f}"]
             for one in self.suspects[:_MOST]
         ]
-        return [head, *_table(["image", "label", "rather", "margin"], rows, count)]
+        remarks = [self.labels.remark] if self.labels.remark else []
+        return [head, *remarks, *_table(["image", "label", "rather", "margin"], rows, count)]
 
     def _outliers(self) -> list[str]:
         count = len(self.outliers)

@@ -68,6 +68,23 @@ def test_labels_and_splits_may_come_from_a_csv(planted: Path, extract_tiny: Extr
     assert found.labels.examined == 39
 
 
+def test_groups_that_duplicates_join_to_one_are_left_out_of_the_folds(
+    planted: Path, extract_tiny: Extract
+) -> None:
+    cache = extract_tiny(planted).cache
+    path = planted.parent / "labels.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "split", "group"])
+        for name in cache.images.path:
+            writer.writerow([name, name.split("/")[1], "", name.split("/")[1]])
+    found = bn.audit(cache, labels=path)
+    assert found.labels.examined == 39
+    assert "not the images' groups" in found.labels.remark
+    assert found.labels.remark in str(found)
+    assert bn.audit(cache).labels.remark == ""
+
+
 def test_images_without_labels_are_compared_all_the_same(
     photos: Path, extract_tiny: Extract
 ) -> None:
