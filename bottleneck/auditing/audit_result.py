@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -149,12 +150,12 @@ class AuditResult(PreformattedText):
             "seconds": self.seconds,
         }
 
-    def to_csv(self, path: Path) -> None:
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write one row for each image of each finding, whole or not at all.
 
         Parameters
         ----------
-        path : Path
+        path : str or PathLike
             ``finding`` is ``duplicate``, ``near``, ``leak``, ``suspect`` or ``outlier``; ``set``
             numbers the groups of the first two. ``score`` is that of suspects and outliers.
         """
@@ -162,7 +163,7 @@ class AuditResult(PreformattedText):
         writer = csv.writer(out)
         writer.writerow(_COLUMNS)
         writer.writerows(self._rows())
-        write_text_atomic(path, out.getvalue())
+        write_text_atomic(Path(path), out.getvalue())
 
     def _rows(self) -> Iterator[Sequence[object]]:
         for finding, groups in (("duplicate", self.duplicates), ("near", self.near)):
@@ -203,7 +204,7 @@ class AuditResult(PreformattedText):
         pairs = self.near_pairs
         return [
             f"near duplicates: {_counted(self.near)}",
-            f"found by {_pairs(len(pairs.first))}; chance would bring up to {pairs.chance:.2g} of "
+            f"found by {_pairs(len(pairs.first))}; chance would bring up to {_count(pairs.chance)} of "
             "the images near another",
             *_listed(self.near),
         ]
@@ -256,6 +257,10 @@ def _counted(groups: Sequence[ImageGroup]) -> str:
 
 def _pairs(count: int) -> str:
     return "1 pair" if count == 1 else f"{count} pairs"
+
+
+def _count(expected: float) -> str:
+    return f"{expected:.2g}" if expected < 10 else f"{expected:.0f}"
 
 
 def _listed(groups: Sequence[ImageGroup]) -> list[str]:

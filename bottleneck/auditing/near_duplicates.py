@@ -9,7 +9,7 @@ from bottleneck.auditing.neighbours import Neighbours
 
 NEIGHBOURS = 64  # twice the copies that an image may have before they are taken for its density
 LEAST_IMAGES = 16  # of fewer nobody can tell what is near
-FALSE_SHARE = 0.1  # of the images that are found, how many may be near by chance
+FALSE_SHARE = 0.2  # of the images that are found, how many may be near by chance
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ def find_near_pairs(neighbours: Neighbours) -> NearPairs:
     For a pair, the larger number of its two images counts. m comes from the same distances, by the
     ratio of the neighbours k/2 and k (F. Denti et al., "The generalized ratios intrinsic dimension
     estimator", Scientific Reports 12, 2022), which copies do not reach unless an image has k/2 of
-    them. Images with a near one are taken while those that chance makes are at most a tenth of them
+    them. Images with a near one are taken while those that chance makes are at most a fifth of them
     (Y. Benjamini and Y. Hochberg, "Controlling the false discovery rate", J. R. Stat. Soc. B 57,
-    1995): where there are no copies, any is found in one of ten sets of images.
+    1995): where there are no copies, any is found in one of five sets of images.
 
     Parameters
     ----------

@@ -95,6 +95,11 @@ def test_without_leaks_there_is_one_accuracy(result: AuditResult) -> None:
     assert "without the leaks" not in text
 
 
+def test_what_chance_brings_is_a_plain_number(result: AuditResult) -> None:
+    pairs = replace(result.near_pairs, chance=183.5)
+    assert "up to 184 of the images" in str(replace(result, near_pairs=pairs))
+
+
 def test_long_lists_are_cut_and_counted(result: AuditResult) -> None:
     many = replace(result, outliers=[Outlier(f"{i}", "dog", 2.0) for i in range(13)])
     assert str(many).split("\n\n")[-2].splitlines()[-1] == "… and 3 more"
@@ -120,7 +125,7 @@ def test_plain_values_can_be_written_as_json(result: AuditResult) -> None:
 def test_the_csv_has_a_row_for_each_image_of_each_finding(
     result: AuditResult, tmp_path: Path
 ) -> None:
-    result.to_csv(tmp_path / "audit.csv")
+    result.to_csv(str(tmp_path / "audit.csv"))
     with (tmp_path / "audit.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["finding"], row["path"]) for row in rows] == [
