@@ -204,8 +204,8 @@ class AuditResult(PreformattedText):
         pairs = self.near_pairs
         return [
             f"near duplicates: {_counted(self.near)}",
-            f"found by {_pairs(len(pairs.first))}; chance would bring up to {_count(pairs.chance)} of "
-            "the images near another",
+            f"found by {_pairs(len(pairs.first))}; chance would bring up to {_count(pairs.chance)} "
+            "of the images near another",
             *_listed(self.near),
         ]
 
