@@ -2,7 +2,9 @@
 
 import csv
 import shutil
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +12,12 @@ import pytest
 import bottleneck as bn
 from bottleneck.auditing import AuditResult
 from bottleneck.errors import CacheError, UnknownNameError
+from bottleneck.fitting import CrossValidation
+from bottleneck.linear import TrainingSet
 from tests.helpers.fixture_types import Extract
 from tests.helpers.photographs import photograph
+
+audit_module = import_module("bottleneck.auditing.audit")  # the package's name is the verb's
 
 
 @pytest.fixture
@@ -66,6 +72,28 @@ def test_labels_and_splits_may_come_from_a_csv(planted: Path, extract_tiny: Extr
     assert [group.across_groups for group in found.duplicates].count(True) > 0
     assert {one.path for one in found.suspects} <= {"train/bees/wrong.jpg"}
     assert found.labels.examined == 39
+
+
+def test_folds_keep_duplicates_together(
+    planted: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = extract_tiny(planted).cache
+    seen: list[TrainingSet] = []
+
+    class Recorded(CrossValidation):
+        def __init__(self, training: TrainingSet, *options: Any) -> None:
+            seen.append(training)
+            super().__init__(training, *options)
+
+    monkeypatch.setattr(audit_module, "CrossValidation", Recorded)
+    bn.audit(cache)
+    (training,) = seen
+    assert training.groups is not None
+    of = dict(zip(cache.images.path, training.groups.tolist(), strict=True))
+    assert of["train/ants/ants000.jpg"] == of["val/ants/copy.jpg"]
+    assert of["train/ants/ants001.png"] == of["val/ants/again.bmp"]
+    assert of["train/ants/ants000.jpg"] != of["train/ants/ants001.png"]
+    assert len(set(of.values())) >= 30
 
 
 def test_groups_that_duplicates_join_to_one_are_left_out_of_the_folds(

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bottleneck.auditing.near_duplicates import NearPairs, find_near_pairs, neighbour_count
-from bottleneck.auditing.neighbours import find_neighbours
+from bottleneck.auditing.neighbours import Neighbours, find_neighbours
 from bottleneck.linear.matrix import ArrayMatrix
 
 
@@ -70,6 +70,17 @@ def test_of_few_images_nothing_is_said() -> None:
     found = pairs_of(codes)
     assert len(found.first) == 0
     assert np.isnan(found.dimension)
+
+
+@pytest.mark.parametrize(("nearest", "found"), [(0.8, 1), (0.02, 0)])
+def test_a_pair_is_near_only_if_it_is_for_both(nearest: float, found: int) -> None:
+    k = neighbour_count(40)
+    distance = np.tile(np.linspace(0.8, 1.0, k), (40, 1)).astype(np.float32)
+    index = (np.arange(40)[:, None] + np.arange(1, k + 1)).astype(np.int32) % 40
+    distance[0, 0] = 0.02  # of image 1, which has all its neighbours nearer in the second case
+    distance[1] *= nearest / distance[1, 0]
+    pairs = find_near_pairs(Neighbours(index, distance))
+    assert ((pairs.first == 0) & (pairs.second == 1)).sum() == found
 
 
 def test_each_pair_is_there_once_with_the_smaller_number_first() -> None:
