@@ -89,6 +89,46 @@ def find_duplicates(cache: Cache, layer: str) -> Duplicates:
     >>> find_duplicates(open_cache("tests/data/before/cache"), "layer1").images
     0
     """
+    rows, picture = equal_images(cache, layer)
+    across_splits, split_examples = _crossings(cache, picture, rows, cache.images.split)
+    across_labels, label_examples = _crossings(cache, picture, rows, cache.images.label)
+    return Duplicates(
+        images=len(rows),
+        pictures=int(picture[-1]) + 1 if len(picture) else 0,
+        across_splits=across_splits,
+        across_labels=across_labels,
+        split_examples=split_examples,
+        label_examples=label_examples,
+    )
+
+
+def equal_images(cache: Cache, layer: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows with codes whose images have the same bytes as another one's.
+
+    Parameters
+    ----------
+    cache : Cache
+    layer : str
+        Its finished shards are read, without their codes.
+
+    Returns
+    -------
+    rows : ndarray of int64, shape (n,)
+        Those of one picture side by side, ascending.
+    picture : ndarray of int64, shape (n,)
+        Number of the picture of each row, ascending from 0.
+
+    Raises
+    ------
+    ShardError
+        A shard is damaged.
+
+    Examples
+    --------
+    >>> from bottleneck.cache.store import open_cache
+    >>> len(equal_images(open_cache("tests/data/before/cache"), "layer1")[0])
+    0
+    """
     keys, rows = _digests(cache, layer)
     order = np.argsort(keys, kind="stable")  # the rows of one picture stay ascending
     keys, rows = keys[order], rows[order]
@@ -96,19 +136,8 @@ def find_duplicates(cache: Cache, layer: str) -> Duplicates:
     member = np.zeros(len(keys), dtype=bool)
     member[1:] = same
     member[:-1] |= same
-    rows = rows[member]
-    starts = np.flatnonzero(np.append(True, np.diff(keys[member]) != 0))[: len(rows)]
-    picture = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(rows))))
-    across_splits, split_examples = _crossings(cache, picture, rows, cache.images.split)
-    across_labels, label_examples = _crossings(cache, picture, rows, cache.images.label)
-    return Duplicates(
-        images=len(rows),
-        pictures=len(starts),
-        across_splits=across_splits,
-        across_labels=across_labels,
-        split_examples=split_examples,
-        label_examples=label_examples,
-    )
+    _, picture = np.unique(keys[member], return_inverse=True)
+    return rows[member], picture.astype(np.int64)
 
 
 def _digests(cache: Cache, layer: str) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:

@@ -13,6 +13,7 @@ from .fit import fit_dataset as fit_dataset
 from .fit_result import FitResult as FitResult
 from .head import Head as Head
 from .loading.dataset import CodeDataset as CodeDataset
+from .loading.dataset import load_dataset as load_dataset
 from .loading.features import INPUT as INPUT
 from .loading.features import Features as Features
 from .loading.features import Views as Views
@@ -36,6 +37,7 @@ from .scoring.metrics import mean_average_precision as mean_average_precision
 from .scoring.paired import PairedComparison as PairedComparison
 from .scoring.paired import compare_pairs as compare_pairs
 from .scoring.scores import Score as Score
+from .selection.cross_validation import CrossValidation as CrossValidation
 from .selection.folds import make_folds as make_folds
 from .sweep_result import SweepResult as SweepResult
 from .sweep_result import SweepRow as SweepRow

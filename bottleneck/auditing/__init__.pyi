@@ -1,0 +1,2 @@
+from .audit import audit as audit
+from .audit_result import AuditResult as AuditResult

@@ -1,0 +1,233 @@
+"""Audit a cache: duplicates, leaks across splits, suspect labels, outliers."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.auditing.audit_result import AuditResult, Examined, LabelCheck
+from bottleneck.auditing.duplicates import Links, image_groups
+from bottleneck.auditing.label_suspects import LabelSuspect, find_suspects
+from bottleneck.auditing.leaks import grouped_by, leaked_rows
+from bottleneck.auditing.near_duplicates import NearPairs, find_near_pairs, neighbour_count
+from bottleneck.auditing.neighbours import Neighbours, OnProgress, find_neighbours
+from bottleneck.auditing.outliers import Outlier, find_outliers
+from bottleneck.cache import Cache, CacheLike, equal_images, open_cache
+from bottleneck.data import CategoricalColumn, ImageTable, SourceSummary
+from bottleneck.errors import CacheError, LabelsError
+from bottleneck.fitting import (
+    ClassifierOptions,
+    CrossValidation,
+    Features,
+    LabelSource,
+    SearchOptions,
+    fit_dataset,
+    label_rows,
+    labelled_images,
+    load_dataset,
+    open_matrix,
+    resolve_features,
+    score_classifier,
+)
+from bottleneck.linear import fit_scaler
+from bottleneck.runtime import spare_memory
+
+_CLASSIFIER = ClassifierOptions("softmax")  # its probabilities are those of the labels
+_SEARCH = SearchOptions(c=[1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0])  # decades tell labels apart
+_WITHOUT_GROUPS = (
+    "folds keep duplicates together, and not the images' groups: joined by duplicates, these are "
+    "too few"
+)
+
+
+def audit(
+    cache: CacheLike,
+    *,
+    layers: str | Sequence[str] = "all",
+    labels: LabelSource | None = None,
+    memory: int | None = None,
+    on_progress: OnProgress = lambda done, total: None,
+) -> AuditResult:
+    """Find what a person should look at in a cache, which is only read.
+
+    Duplicates have the same bytes, or codes that are nearer than chance puts unrelated images (see
+    `bottleneck.auditing.near_duplicates.find_near_pairs`); the codes of each layer have the same
+    length. Leaks are images of other splits with a duplicate in ``train``: the held-out accuracy is
+    given with and without them. Suspect labels are those that confident learning doubts, by
+    classifiers that were trained without the image and without its duplicates. Outliers are far
+    from all other images.
+
+    Parameters
+    ----------
+    cache : str, PathLike, Cache or object with a ``cache``
+        Only its plain views are used. Where it has no labels, labels are not examined.
+    layers : str or sequence of str
+        Layers of the cache whose codes are compared, side by side; all unless given.
+    labels : str, PathLike or LabelledImages, optional
+        CSV with the columns ``path,label[,split][,group]`` that replaces the cache's labels.
+    memory : int, optional
+        Bytes that may be used; half of the free memory by default. Codes that do not fit are read
+        from their shards again for each block of images that does.
+    on_progress : callable, optional
+        Called with the number of images that were compared with all others, and of all images.
+
+    Returns
+    -------
+    AuditResult
+
+    Raises
+    ------
+    UnknownNameError
+        The cache has no such layer.
+    CacheError, ShardError
+        The cache is incomplete or damaged, or has no codes.
+    LabelsError
+        `labels` does not describe images of the cache.
+
+    Examples
+    --------
+    >>> import bottleneck as bn  # doctest: +SKIP
+    >>> found = bn.audit("photos.cache")  # doctest: +SKIP
+    >>> found.leaks, found.suspects[0].suggested  # doctest: +SKIP
+    (12, 'bee')
+    """
+    start = time.monotonic()
+    store = open_cache(cache)
+    features = resolve_features(store, layers, views=1)
+    labelled = labelled_images(store, labels)
+    images, rows = labelled.table, np.flatnonzero(features.valid_rows(store))
+    if not len(rows):
+        raise CacheError(f"{store.path} has no codes to audit: none of its images could be read")
+    budget = spare_memory() if memory is None else memory
+    same, pictures = _same_bytes(store, features, rows)
+    neighbours, near = _compare(store, features, pictures, budget, on_progress)
+    close = Links(pictures[near.first], pictures[near.second], near.distance)
+    component = same.joined(close).components(len(images))
+    leaks = leaked_rows(images, component)
+    far, times = find_outliers(neighbours, component[pictures])
+    return AuditResult(
+        examined=_examined(store, features, images, rows),
+        duplicates=image_groups(images, same),
+        near=image_groups(images, close),
+        near_pairs=near,
+        leaked=[images.path[row] for row in leaks.tolist()],
+        labels=_check_labels(store, features, images, component, leaks=leaks, memory=budget),
+        outliers=[
+            Outlier(images.path[row], images.label[row], score)
+            for row, score in zip(pictures[far].tolist(), times.tolist(), strict=True)
+        ],
+        seconds=time.monotonic() - start,
+        summary=labelled.summary,
+    )
+
+
+def _same_bytes(
+    cache: Cache, features: Features, rows: NDArray[np.int64]
+) -> tuple[Links, NDArray[np.int64]]:
+    """Return the links of images with the same bytes, and the rows without the later ones."""
+    equal, picture = equal_images(cache, features.layers[0])
+    usable = np.isin(equal, rows)  # the others have no codes at another layer
+    links = Links.of_pictures(equal[usable], picture[usable])
+    return links, np.setdiff1d(rows, links.second, assume_unique=True)
+
+
+def _compare(
+    cache: Cache,
+    features: Features,
+    rows: NDArray[np.int64],
+    memory: int,
+    on_progress: OnProgress,
+) -> tuple[Neighbours, NearPairs]:
+    """Return the neighbours of each row among all, and the pairs that are near duplicates."""
+    codes = open_matrix(cache, features, rows, memory=memory)
+    codes = codes.scaled(fit_scaler("l2", codes, features.sizes(cache)))
+    # Half of the memory is for the codes, as they are read ahead.
+    count = neighbour_count(len(rows))
+    neighbours = find_neighbours(codes, count, memory=memory // 2, on_progress=on_progress)
+    return neighbours, find_near_pairs(neighbours)
+
+
+def _check_labels(
+    cache: Cache,
+    features: Features,
+    images: ImageTable,
+    component: NDArray[np.int64],
+    *,
+    leaks: NDArray[np.int64],
+    memory: int,
+) -> LabelCheck:
+    """Score a head with and without leaks, and doubt labels; or say why there is nothing to do.
+
+    Folds keep duplicates together, and the images' own groups: where both joined are too few, the
+    groups are not what they are meant to be, and duplicates alone are kept together.
+    """
+    ungrouped = replace(images, group=CategoricalColumn([""] * len(images)))
+    tries = {"": images}
+    if not images.group.equals("").all():
+        tries[_WITHOUT_GROUPS] = ungrouped
+    reason = ""
+    for remark, table in tries.items():
+        try:
+            grouped = grouped_by(table, component)
+            found = _doubt_labels(cache, features, grouped, leaks=leaks, memory=memory)
+            return replace(found, remark=remark)
+        except LabelsError as error:
+            reason = reason or str(error)
+    return LabelCheck(0, [], None, None, reason)
+
+
+def _doubt_labels(
+    cache: Cache,
+    features: Features,
+    images: ImageTable,
+    *,
+    leaks: NDArray[np.int64],
+    memory: int,
+) -> LabelCheck:
+    """Score a head with and without leaks, and doubt labels; images are in groups for folds.
+
+    C is chosen on the training images. With it, all labelled images are judged in folds: a wrong
+    label in the held-out split costs the most.
+    """
+    dataset = load_dataset(cache, features, images, memory=memory)
+    result = fit_dataset(dataset, _CLASSIFIER, _SEARCH)
+    score, clean, valid = result.heldout, None, features.valid_rows(cache)
+    if dataset.heldout is not None:
+        judged = label_rows(images, valid).heldout
+        assert judged is not None
+        kept = dataset.heldout.take(np.flatnonzero(~np.isin(judged.row, leaks)))
+        if len(kept.targets):
+            clean = score_classifier(
+                result.head, kept.codes, kept.targets, split=dataset.split, groups=kept.groups
+            )
+        everything = replace(images, split=CategoricalColumn([""] * len(images)))
+        dataset = load_dataset(cache, features, everything, memory=memory)
+    training = dataset.training
+    if training.multilabel:
+        why = "images have several labels each, and confident learning is of one class an image"
+        return LabelCheck(0, [], score, clean, why)
+    validation = CrossValidation(training, _CLASSIFIER, _SEARCH)
+    calibration, values = validation.calibrate(result.c, result.head.scaler.name)
+    found = find_suspects(calibration.probabilities(values), training.targets)
+    labelled = np.flatnonzero(valid & images.has_label)
+    suspects = [
+        LabelSuspect(images.path[int(labelled[i])], images.label[int(labelled[i])], name, margin)
+        for i, name, margin in zip(
+            found[0].tolist(), [dataset.names[k] for k in found[1]], found[2].tolist(), strict=True
+        )
+    ]
+    return LabelCheck(len(training.targets), suspects, score, clean)
+
+
+def _examined(
+    cache: Cache, features: Features, images: ImageTable, rows: NDArray[np.int64]
+) -> Examined:
+    return Examined(
+        cache=str(cache.path),
+        images=SourceSummary.from_table(images.take(rows)),
+        layers=features.layers,
+        size=sum(features.sizes(cache)),
+        without_codes=len(images) - len(rows),
+    )

@@ -1,0 +1,296 @@
+"""Result of an audit: what was found, as text, as plain values, and as a CSV of images."""
+
+import csv
+import io
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bottleneck.auditing.duplicates import ImageGroup
+from bottleneck.auditing.label_suspects import LabelSuspect
+from bottleneck.auditing.near_duplicates import LEAST_IMAGES, NearPairs
+from bottleneck.auditing.outliers import Outlier
+from bottleneck.data import LabelSummary, SourceSummary
+from bottleneck.fitting import Score
+from bottleneck.runtime import (
+    PreformattedText,
+    escape_unprintable,
+    format_duration,
+    format_table,
+    write_text_atomic,
+)
+
+_MOST = 10  # lines of a section in the text; all are in the CSV and the plain values
+_COLUMNS = ("finding", "set", "path", "split", "label", "suggested", "score")
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What an audit looked at.
+
+    Attributes
+    ----------
+    cache : str
+        Path of the cache.
+    images : SourceSummary
+        Images with codes.
+    layers : tuple of str
+    size : int
+        Number of values in the codes of an image.
+    without_codes : int
+        Images that have no codes, and were not examined.
+    """
+
+    cache: str
+    images: SourceSummary
+    layers: tuple[str, ...]
+    size: int
+    without_codes: int = 0
+
+    def __str__(self) -> str:
+        without = f"; {self.without_codes} without codes" if self.without_codes else ""
+        return (
+            f"examined: {self.images}{without}\n"
+            f"by their codes at {', '.join(self.layers)} ({self.size} values), in {self.cache}"
+        )
+
+
+@dataclass(frozen=True)
+class LabelCheck:
+    """What an audit found of the labels.
+
+    Attributes
+    ----------
+    examined : int
+        Images whose labels were examined.
+    suspects : list of LabelSuspect
+        The most certain first.
+    score, without_leaks : ClassificationScore, MultilabelScore or None
+        Of a softmax head on the held-out split, and on it without the leaks; None without a split,
+        and without an image that is no leak.
+    reason : str
+        Why no label was examined; empty if they were.
+    remark : str
+        How they were examined in another way than usual; empty if not.
+    """
+
+    examined: int
+    suspects: list[LabelSuspect]
+    score: Score | None
+    without_leaks: Score | None
+    reason: str = ""
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class AuditResult(PreformattedText):
+    """Result of `bottleneck.audit`. Printed, it is the text that ``bottleneck audit`` prints.
+
+    Attributes
+    ----------
+    examined : Examined
+    duplicates : list of ImageGroup
+        Images with the same bytes.
+    near : list of ImageGroup
+        Images that nearly show the same. Of those with the same bytes only the first is compared.
+    near_pairs : NearPairs
+        The pairs that hold the groups of `near` together, by number of the picture.
+    leaked : list of str
+        Paths of images of other splits that show the same as one in ``train``.
+    labels : LabelCheck
+    outliers : list of Outlier
+        The farthest first.
+    seconds : float
+        Elapsed time.
+    summary : LabelSummary or None
+        What was understood of the CSV of labels; None for the cache's own.
+    """
+
+    examined: Examined
+    duplicates: list[ImageGroup]
+    near: list[ImageGroup]
+    near_pairs: NearPairs = field(repr=False)
+    leaked: list[str]
+    labels: LabelCheck
+    outliers: list[Outlier]
+    seconds: float
+    summary: LabelSummary | None = None
+
+    @property
+    def leaks(self) -> int:
+        """Number of images of other splits that show the same as one in ``train``."""
+        return len(self.leaked)
+
+    @property
+    def suspects(self) -> list[LabelSuspect]:
+        """Images whose label is probably wrong, the most certain first."""
+        return self.labels.suspects
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as ``audit`` prints them as JSON."""
+        score, clean = self.labels.score, self.labels.without_leaks
+        return {
+            "cache": self.examined.cache,
+            "images": self.examined.images.images,
+            "layers": list(self.examined.layers),
+            "duplicates": [group.to_dict() for group in self.duplicates],
+            "near": [group.to_dict() for group in self.near],
+            "pairs": len(self.near_pairs.first),
+            "images_by_chance": self.near_pairs.chance,
+            "leaks": self.leaks,
+            "leaked": self.leaked,
+            "heldout": score.to_dict() if score else None,
+            "heldout_without_leaks": clean.to_dict() if clean else None,
+            "labels_examined": self.labels.examined,
+            "labels_remark": self.labels.remark or self.labels.reason,
+            "suspects": [suspect.to_dict() for suspect in self.suspects],
+            "outliers": [outlier.to_dict() for outlier in self.outliers],
+            "seconds": self.seconds,
+        }
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write one row for each image of each finding, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or PathLike
+            ``finding`` is ``duplicate``, ``near``, ``leak``, ``suspect`` or ``outlier``; ``set``
+            numbers the groups of the first two. ``score`` is that of suspects and outliers.
+        """
+        out = io.StringIO()
+        writer = csv.writer(out)
+        writer.writerow(_COLUMNS)
+        writer.writerows(self._rows())
+        write_text_atomic(Path(path), out.getvalue())
+
+    def _rows(self) -> Iterator[Sequence[object]]:
+        for finding, groups in (("duplicate", self.duplicates), ("near", self.near)):
+            for number, group in enumerate(groups):
+                for path, split, label in zip(group.paths, group.splits, group.labels, strict=True):
+                    yield finding, number, path, split, label, "", ""
+        for path in self.leaked:
+            yield "leak", "", path, "", "", "", ""
+        for suspect in self.suspects:
+            found = (suspect.path, "", suspect.label, suspect.suggested, f"{suspect.score:.3f}")
+            yield "suspect", "", *found
+        for outlier in self.outliers:
+            yield "outlier", "", outlier.path, "", outlier.label, "", f"{outlier.score:.3f}"
+
+    def __str__(self) -> str:
+        """Format what was examined and, in short sections, what was found."""
+        sections = [
+            [str(self.examined)],
+            self._same_bytes(),
+            self._near(),
+            self._leaks(),
+            self._suspects(),
+            self._outliers(),
+            [f"for review: nothing was removed or changed ({format_duration(self.seconds)})"],
+        ]
+        return "\n\n".join("\n".join(lines) for lines in sections if lines)
+
+    def _same_bytes(self) -> list[str]:
+        if not self.duplicates:
+            return ["same bytes: none"]
+        return [f"same bytes: {_counted(self.duplicates)}", *_listed(self.duplicates)]
+
+    def _near(self) -> list[str]:
+        if self.examined.images.images < LEAST_IMAGES:
+            return [f"near duplicates: not looked for among fewer than {LEAST_IMAGES} images"]
+        if not self.near:
+            return ["near duplicates: none"]
+        pairs = self.near_pairs
+        return [
+            f"near duplicates: {_counted(self.near)}",
+            f"found by {_pairs(len(pairs.first))}; chance would bring up to {_count(pairs.chance)} "
+            "of the images near another",
+            *_listed(self.near),
+        ]
+
+    def _leaks(self) -> list[str]:
+        splits = [name for name in self.examined.images.splits if name not in ("", "train")]
+        if not splits or "train" not in self.examined.images.splits:
+            return []
+        others = sum(self.examined.images.splits[name] for name in splits)
+        lines = [f"leaks: {self.leaks} of {others} images of {', '.join(splits)} are in train too"]
+        score, clean = self.labels.score, self.labels.without_leaks
+        if score is not None and not self.leaks:
+            lines.append(f"softmax on {score.split}: {_short(score)}")
+        elif score is not None:
+            without = _short(clean) if clean else "no image is left"
+            lines.append(f"softmax on {score.split}: {_short(score)}; without the leaks {without}")
+        return lines
+
+    def _suspects(self) -> list[str]:
+        if self.labels.reason:
+            return [f"labels: not examined: {self.labels.reason}"]
+        count = len(self.suspects)
+        share = count / self.labels.examined
+        head = f"suspect labels: {count} of {self.labels.examined} ({share:.1%})"
+        rows = [
+            [_name(one.path), _name(one.label), _name(one.suggested), f"{one.score:.2f}"]
+            for one in self.suspects[:_MOST]
+        ]
+        remarks = [self.labels.remark] if self.labels.remark else []
+        return [head, *remarks, *_table(["image", "label", "rather", "margin"], rows, count)]
+
+    def _outliers(self) -> list[str]:
+        count = len(self.outliers)
+        rows = [[_name(one.path), f"{one.score:.2f}"] for one in self.outliers[:_MOST]]
+        head = f"outliers: {count or 'none'}"
+        return [head, *_table(["image", "times the usual distance"], rows, count)]
+
+
+def _counted(groups: Sequence[ImageGroup]) -> str:
+    """Count images and sets of them, and the sets across splits, labels and the images' groups."""
+    images = sum(len(group.paths) for group in groups)
+    splits = sum(group.across_splits for group in groups)
+    labels = sum(group.across_labels for group in groups)
+    several = f"{len(groups)} sets" if len(groups) > 1 else "1 set"
+    found = f"{images} images in {several}; {splits} across splits, {labels} across labels"
+    if not any(any(group.groups) for group in groups):
+        return found
+    return f"{found}, {sum(group.across_groups for group in groups)} across groups"
+
+
+def _pairs(count: int) -> str:
+    return "1 pair" if count == 1 else f"{count} pairs"
+
+
+def _count(expected: float) -> str:
+    return f"{expected:.2g}" if expected < 10 else f"{expected:.0f}"
+
+
+def _listed(groups: Sequence[ImageGroup]) -> list[str]:
+    """Name of the first groups a pair that shows it, with what differs."""
+    rows = []
+    for group in groups[:_MOST]:
+        crossed = {
+            "splits": group.across_splits,
+            "labels": group.across_labels,
+            "groups": group.across_groups,
+        }
+        first, second = map(_name, group.pair)
+        across = " ".join(name for name, crosses in crossed.items() if crosses)
+        rows.append([first, second, str(len(group.paths)), across, f"{group.distance:.2f}"])
+    return _table(["image", "shows the same", "in all", "across", "distance"], rows, len(groups))
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], count: int) -> list[str]:
+    if not rows:
+        return []
+    more = [f"… and {count - len(rows)} more"] if count > len(rows) else []
+    return [format_table(header, rows), *more]
+
+
+def _short(score: Score) -> str:
+    interval = ""
+    if score.ci95 is not None:
+        interval = f" (95 % interval {score.ci95[0]:.1%} to {score.ci95[1]:.1%})"
+    return f"{score.accuracy:.1%} of {score.n}{interval}"
+
+
+def _name(text: str) -> str:
+    return escape_unprintable(text)

@@ -1,0 +1,62 @@
+"""`bottleneck audit`."""
+
+from pathlib import Path
+
+import click
+
+from bottleneck.cli.options import json_option, labels_option, overwrite_option
+from bottleneck.cli.output import print_result, read_labels
+from bottleneck.cli.progress import progress_of
+from bottleneck.cli.types import PATH, Size
+
+
+@click.command()
+@click.argument("cache", type=PATH)
+@click.option(
+    "--layer",
+    "layers",
+    multiple=True,
+    help="Layer whose codes are compared; may be given several times.  [all]",
+)
+@labels_option
+@click.option(
+    "--memory", type=Size(), help="Memory that may be used, such as 8G.  [half of the free memory]"
+)
+@click.option("-o", "--out", type=PATH, help="Write every image that was found to this CSV.")
+@overwrite_option
+@json_option
+def audit(
+    cache: Path,
+    layers: tuple[str, ...],
+    labels: Path | None,
+    memory: int | None,
+    out: Path | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Find what a person should look at: duplicates, leaks, suspect labels, outliers.
+
+    Needs no GPU, no images and no weights. Duplicates are images with the same bytes, and near
+    ones, whose codes are closer than chance puts unrelated images. Leaks are held-out images with
+    a duplicate in the training split: accuracy is given with and without them. Labels are doubted
+    by confident learning. Nothing is removed, and the cache is only read.
+
+    \b
+    Example:
+      bottleneck audit photos.cache
+      bottleneck audit photos.cache --layer layer4 --labels split.csv
+      bottleneck audit photos.cache -o audit.csv --json
+    """
+    from bottleneck import audit as run
+    from bottleneck import open_cache
+    from bottleneck.runtime import require_writable_output
+
+    if out is not None:
+        require_writable_output(out, overwrite=overwrite)  # before the work, not after it
+    store = open_cache(cache)
+    images = read_labels(store, labels)
+    with progress_of("images") as show:
+        result = run(store, layers=layers or "all", labels=images, memory=memory, on_progress=show)
+    if out is not None:
+        result.to_csv(out)
+    print_result(result, as_json=as_json)

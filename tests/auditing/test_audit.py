@@ -1,0 +1,172 @@
+"""An audit of generated photographs, with what was planted among them."""
+
+import csv
+import shutil
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bottleneck as bn
+from bottleneck.auditing import AuditResult
+from bottleneck.errors import CacheError, UnknownNameError
+from bottleneck.fitting import CrossValidation
+from bottleneck.linear import TrainingSet
+from tests.helpers.fixture_types import Extract
+from tests.helpers.photographs import photograph
+
+audit_module = import_module("bottleneck.auditing.audit")  # the package's name is the verb's
+
+
+@pytest.fixture
+def planted(photos: Path) -> Path:
+    """The photographs with copies across splits and labels, a near copy, and a black image."""
+    shutil.copy(photos / "train/ants/ants000.jpg", photos / "val/ants/copy.jpg")
+    shutil.copy(photos / "train/ants/ants002.jpg", photos / "train/bees/wrong.jpg")
+    photograph(1, "ants").save(photos / "val/ants/again.bmp")  # ants001.png in other bytes
+    return photos
+
+
+def test_copies_leaks_and_the_wrong_label_are_found(planted: Path, extract_tiny: Extract) -> None:
+    cache = extract_tiny(planted, layers=["layer2", "layer3"]).cache
+    before = {path: path.read_bytes() for path in cache.path.rglob("*") if path.is_file()}
+    progress: list[tuple[int, int]] = []
+    found = bn.audit(cache, on_progress=lambda done, total: progress.append((done, total)))
+    assert [group.paths for group in found.duplicates] == [
+        ("train/ants/ants000.jpg", "val/ants/copy.jpg"),
+        ("train/ants/ants002.jpg", "train/bees/wrong.jpg"),
+    ]
+    assert {"train/ants/ants001.png", "val/ants/again.bmp"} in [
+        set(group.paths) for group in found.near
+    ]
+    assert set(found.leaked) >= {"val/ants/copy.jpg", "val/ants/again.bmp"}
+    assert found.leaks == len(found.leaked) <= 4
+    assert found.labels.examined == 39
+    assert [(one.path, one.suggested) for one in found.suspects] == [
+        ("train/bees/wrong.jpg", "ants")
+    ]
+    score, clean = found.labels.score, found.labels.without_leaks
+    assert score is not None
+    assert clean is not None
+    assert (score.n, clean.n) == (14, 14 - found.leaks)
+    assert progress[-1] == (37, 37)  # the second of two equal images is not compared
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_labels_and_splits_may_come_from_a_csv(planted: Path, extract_tiny: Extract) -> None:
+    cache = extract_tiny(planted).cache
+    path = planted.parent / "labels.csv"
+    names = cache.images.path[:]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "split", "group"])
+        writer.writerows(
+            [name, name.split("/")[1], "", f"g{i % 9}"] for i, name in enumerate(names)
+        )
+    found = bn.audit(cache, labels=path)
+    assert found.leaks == 0
+    assert found.labels.score is None
+    assert found.summary is not None
+    assert [group.across_groups for group in found.duplicates].count(True) > 0
+    assert {one.path for one in found.suspects} <= {"train/bees/wrong.jpg"}
+    assert found.labels.examined == 39
+
+
+def test_folds_keep_duplicates_together(
+    planted: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = extract_tiny(planted).cache
+    seen: list[TrainingSet] = []
+
+    class Recorded(CrossValidation):
+        def __init__(self, training: TrainingSet, *options: Any) -> None:
+            seen.append(training)
+            super().__init__(training, *options)
+
+    monkeypatch.setattr(audit_module, "CrossValidation", Recorded)
+    bn.audit(cache)
+    (training,) = seen
+    assert training.groups is not None
+    of = dict(zip(cache.images.path, training.groups.tolist(), strict=True))
+    assert of["train/ants/ants000.jpg"] == of["val/ants/copy.jpg"]
+    assert of["train/ants/ants001.png"] == of["val/ants/again.bmp"]
+    assert of["train/ants/ants000.jpg"] != of["train/ants/ants001.png"]
+    assert len(set(of.values())) >= 30
+
+
+def test_groups_that_duplicates_join_to_one_are_left_out_of_the_folds(
+    planted: Path, extract_tiny: Extract
+) -> None:
+    cache = extract_tiny(planted).cache
+    path = planted.parent / "labels.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "split", "group"])
+        for name in cache.images.path:
+            writer.writerow([name, name.split("/")[1], "", name.split("/")[1]])
+    found = bn.audit(cache, labels=path)
+    assert found.labels.examined == 39
+    assert "not the images' groups" in found.labels.remark
+    assert found.labels.remark in str(found)
+    assert bn.audit(cache).labels.remark == ""
+
+
+def test_images_without_labels_are_compared_all_the_same(
+    photos: Path, extract_tiny: Extract
+) -> None:
+    flat = photos.parent / "flat"
+    flat.mkdir()
+    for i in range(20):
+        photograph(i).save(flat / f"{i:02d}.png")
+    shutil.copy(flat / "03.png", flat / "99.png")
+    found = bn.audit(extract_tiny(flat))
+    assert [group.paths for group in found.duplicates] == [("03.png", "99.png")]
+    assert found.suspects == []
+    assert "no labelled image" in found.labels.reason
+    assert f"labels: not examined: {found.labels.reason}" in str(found)
+
+
+def test_a_small_budget_finds_the_same(planted: Path, extract_tiny: Extract) -> None:
+    cache = extract_tiny(planted).cache
+    whole, small = bn.audit(cache), bn.audit(cache, memory=1500)
+    assert whole.near == small.near
+    assert [one.path for one in whole.suspects] == [one.path for one in small.suspects]
+
+
+def test_each_image_has_a_wrong_label_to_find(cache: Path) -> None:
+    """Of each class one label is changed, and the class that it had is suggested."""
+    opened = bn.open_cache(cache)
+    names = opened.images.path[:]
+    wrong = {"train/ants/ants003.png": "bees", "val/wasps/wasps002.jpg": "ants"}
+    path = cache.parent / "labels.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "split"])
+        for name in names:
+            split, label, _ = name.split("/")
+            writer.writerow([name, wrong.get(name, label), split])
+    found = bn.audit(opened, labels=path)
+    assert {one.path: one.suggested for one in found.suspects} == {
+        name: name.split("/")[1] for name in wrong
+    }
+
+
+def test_what_cannot_be_audited_is_refused(cache: Path, extract_tiny: Extract) -> None:
+    with pytest.raises(UnknownNameError, match="layer2"):
+        bn.audit(cache, layers="layer22")
+    empty = cache.parent / "broken"
+    empty.mkdir()
+    (empty / "a.jpg").write_bytes(b"no image")
+    broken = extract_tiny(empty, cache.parent / "other").cache
+    with pytest.raises(CacheError, match="none of its images could be read"):
+        bn.audit(broken)
+
+
+def test_the_result_says_what_it_is(cache: Path) -> None:
+    found = bn.audit(cache, layers=["layer2"])
+    assert isinstance(found, AuditResult)
+    assert found.examined.layers == ("layer2",)
+    assert found.examined.images.images == 36
+    assert np.isfinite(found.near_pairs.chance)

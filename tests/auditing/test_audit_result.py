@@ -1,0 +1,143 @@
+"""The text, the plain values and the CSV of an audit."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bottleneck.auditing.audit_result import AuditResult, Examined, LabelCheck
+from bottleneck.auditing.duplicates import ImageGroup
+from bottleneck.auditing.label_suspects import LabelSuspect
+from bottleneck.auditing.near_duplicates import NearPairs
+from bottleneck.auditing.outliers import Outlier
+from bottleneck.data import SourceSummary
+from bottleneck.data.sources.notes import SourceNotes
+from bottleneck.fitting.scoring.scores import score_classes
+
+
+@pytest.fixture
+def result() -> AuditResult:
+    score = score_classes(
+        np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0]), ["cat", "dog"], split="test"
+    )
+    clean = score_classes(np.array([0, 1]), np.array([0, 0]), ["cat", "dog"], split="test")
+    images = SourceSummary(30, 0, 2, 0, {"train": 26, "test": 4}, SourceNotes())
+    exact = ImageGroup(("a", "b"), ("train", "test"), ("cat", "cat"), ("", ""), ("a", "b"), 0.0)
+    near = ImageGroup(("c", "d"), ("train", "train"), ("cat", "dog"), ("", ""), ("c", "d"), 0.2)
+    return AuditResult(
+        examined=Examined("photos.cache", images, ("layer3",), 256, without_codes=1),
+        duplicates=[exact],
+        near=[near],
+        near_pairs=NearPairs(np.array([2]), np.array([3]), np.array([0.2]), 0.05, 9.0),
+        leaked=["b", "e\nf"],
+        labels=LabelCheck(30, [LabelSuspect("d", "dog", "cat", -0.75)], score, clean),
+        outliers=[Outlier("z", "dog", 2.5)],
+        seconds=3.0,
+    )
+
+
+def test_the_text_begins_with_what_was_examined(result: AuditResult) -> None:
+    assert str(result) == (
+        "examined: 30 images, 2 classes, train 26, test 4; 1 without codes\n"
+        "by their codes at layer3 (256 values), in photos.cache\n"
+        "\n"
+        "same bytes: 2 images in 1 set; 1 across splits, 0 across labels\n"
+        "image  shows the same  in all  across  distance\n"
+        "a                   b       2  splits      0.00\n"
+        "\n"
+        "near duplicates: 2 images in 1 set; 0 across splits, 1 across labels\n"
+        "found by 1 pair; chance would bring up to 0.05 of the images near another\n"
+        "image  shows the same  in all  across  distance\n"
+        "c                   d       2  labels      0.20\n"
+        "\n"
+        "leaks: 2 of 4 images of test are in train too\n"
+        "softmax on test: 75.0% of 4 (95 % interval 30.1% to 95.4%); "
+        "without the leaks 50.0% of 2 (95 % interval 9.5% to 90.5%)\n"
+        "\n"
+        "suspect labels: 1 of 30 (3.3%)\n"
+        "image  label  rather  margin\n"
+        "d        dog     cat   -0.75\n"
+        "\n"
+        "outliers: 1\n"
+        "image  times the usual distance\n"
+        "z                          2.50\n"
+        "\n"
+        "for review: nothing was removed or changed (3 s)"
+    )
+
+
+def test_where_nothing_is_found_it_is_short(result: AuditResult) -> None:
+    images = replace(result.examined.images, images=12, splits={"": 12})
+    quiet = replace(
+        result,
+        examined=replace(result.examined, images=images, without_codes=0),
+        duplicates=[],
+        near=[],
+        leaked=[],
+        labels=LabelCheck(0, [], None, None, "there are none"),
+        outliers=[],
+    )
+    assert str(quiet).split("\n\n")[1:] == [
+        "same bytes: none",
+        "near duplicates: not looked for among fewer than 16 images",
+        "labels: not examined: there are none",
+        "outliers: none",
+        "for review: nothing was removed or changed (3 s)",
+    ]
+
+
+def test_without_leaks_there_is_one_accuracy(result: AuditResult) -> None:
+    text = str(replace(result, leaked=[]))
+    assert "leaks: 0 of 4 images of test are in train too\nsoftmax on test: 75.0% of 4" in text
+    assert "without the leaks" not in text
+
+
+def test_what_chance_brings_is_a_plain_number(result: AuditResult) -> None:
+    pairs = replace(result.near_pairs, chance=183.5)
+    assert "up to 184 of the images" in str(replace(result, near_pairs=pairs))
+
+
+def test_long_lists_are_cut_and_counted(result: AuditResult) -> None:
+    many = replace(result, outliers=[Outlier(f"{i}", "dog", 2.0) for i in range(13)])
+    assert str(many).split("\n\n")[-2].splitlines()[-1] == "… and 3 more"
+    assert len(many.to_dict()["outliers"]) == 13
+
+
+def test_without_another_image_there_is_no_accuracy_without_leaks(result: AuditResult) -> None:
+    nothing = replace(result, labels=replace(result.labels, without_leaks=None))
+    assert "; without the leaks no image is left" in str(nothing)
+    assert nothing.to_dict()["heldout_without_leaks"] is None
+
+
+def test_plain_values_can_be_written_as_json(result: AuditResult) -> None:
+    found = json.loads(json.dumps(result.to_dict()))
+    assert found["leaks"] == 2
+    assert found["duplicates"][0]["paths"] == ["a", "b"]
+    assert found["near"][0]["labels"] == ["cat", "dog"]
+    assert found["suspects"] == [{"path": "d", "label": "dog", "suggested": "cat", "score": -0.75}]
+    assert found["heldout"]["accuracy"] == 0.75
+    assert found["heldout_without_leaks"]["n"] == 2
+
+
+def test_the_csv_has_a_row_for_each_image_of_each_finding(
+    result: AuditResult, tmp_path: Path
+) -> None:
+    result.to_csv(str(tmp_path / "audit.csv"))
+    with (tmp_path / "audit.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["finding"], row["path"]) for row in rows] == [
+        ("duplicate", "a"),
+        ("duplicate", "b"),
+        ("near", "c"),
+        ("near", "d"),
+        ("leak", "b"),
+        ("leak", "e\nf"),
+        ("suspect", "d"),
+        ("outlier", "z"),
+    ]
+    assert rows[6]["suggested"] == "cat"
+    assert rows[6]["score"] == "-0.750"
+    assert {row["set"] for row in rows[:4]} == {"0"}

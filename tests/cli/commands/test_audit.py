@@ -1,0 +1,53 @@
+"""`bottleneck audit`."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.cli import refused
+from tests.helpers.fixture_types import Extract, Run
+
+
+@pytest.fixture
+def leaky(photos: Path, extract_tiny: Extract) -> Path:
+    """A cache of photographs, one of which is in both splits."""
+    shutil.copy(photos / "train/ants/ants000.jpg", photos / "val/ants/copy.jpg")
+    return extract_tiny(photos, layers=["layer2", "layer3"]).cache.path
+
+
+def test_the_text_and_the_json_say_the_same(run: Run, leaky: Path) -> None:
+    text = run("audit", leaky, "--layer", "layer2")
+    assert text.exit_code == 0, text.output
+    assert text.stdout.startswith("examined: 37 images, 3 classes, train 24, val 13\n")
+    found = json.loads(run("audit", leaky, "--layer", "layer2", "--json").stdout)
+    assert found["layers"] == ["layer2"]
+    assert found["duplicates"][0]["paths"] == ["train/ants/ants000.jpg", "val/ants/copy.jpg"]
+    assert f"leaks: {found['leaks']} of 13 images of val are in train too" in text.stdout
+    assert f"suspect labels: {len(found['suspects'])} of 37" in text.stdout
+
+
+def test_the_csv_is_written_once_and_every_layer_is_compared(run: Run, leaky: Path) -> None:
+    assert run("audit", leaky, "-o", "audit.csv").exit_code == 0
+    with Path("audit.csv").open(newline="") as file:
+        assert "leak" in {row["finding"] for row in csv.DictReader(file)}
+    refused(run("audit", leaky, "-o", "audit.csv"), "audit.csv exists", "--overwrite")
+    again = run("audit", leaky, "-o", "audit.csv", "--overwrite", "--json")
+    assert json.loads(again.stdout)["layers"] == ["layer2", "layer3"]
+
+
+def test_a_csv_of_labels_is_read_and_said(run: Run, leaky: Path) -> None:
+    Path("labels.csv").write_text("path,label\ntrain/ants/ants000.jpg,red\n")
+    result = run("audit", leaky, "--labels", "labels.csv")
+    assert result.exit_code == 0, result.output
+    assert "labels from labels.csv: path, label of 1 image" in result.stderr
+    assert "labels: not examined: " in result.stdout
+    assert "--" not in result.stdout.split("labels: not examined: ")[0]
+
+
+def test_mistakes_are_one_line(run: Run, leaky: Path) -> None:
+    refused(run("audit", leaky, "--layer", "layer22"), "unknown layer", "layer2", code=2)
+    refused(run("audit", "nowhere"), "nowhere")
+    refused(run("audit", leaky, "--memory", "lots"), "lots", code=2)
