@@ -63,7 +63,7 @@ def newton_cost(design: Design, loss: Loss, curvature: Array) -> float:
 def newton_direction(
     design: ArrayDesign, loss: Loss, c: float, at: Array, gradient: Array
 ) -> Array:
-    """Return -H⁻¹g for every problem, shape (r, q), at the length that descends most.
+    """Return about -H⁻¹g for every problem, shape (r, q), at the length that descends most.
 
     Parameters
     ----------
@@ -135,17 +135,17 @@ def _conjugate_gradients(design: ArrayDesign, c: float, curvature: Array, gradie
     towards = residual / diagonal
     square = xp.sum(residual * towards, axis=0)
     enough = _RESIDUAL**2 * square
+    tiny = float(xp.finfo(gradient.dtype).tiny)  # keeps 0 / 0 away from a solved column
     for _ in range(_MOST_PRODUCTS):
         product = rows.T @ (bent * (rows @ towards)) + penalty * towards
-        curved = xp.sum(towards * product, axis=0)
-        length = square / xp.where(curved > 0, curved, 1.0)
+        length = square / (xp.sum(towards * product, axis=0) + tiny)
         direction = direction + length * towards
         residual = residual - length * product
         scaled = residual / diagonal
         before, square = square, xp.sum(residual * scaled, axis=0)
         if bool(xp.all(square <= enough)):
             break
-        towards = scaled + square / xp.where(before > 0, before, 1.0) * towards
+        towards = scaled + square / (before + tiny) * towards
     return direction
 
 
