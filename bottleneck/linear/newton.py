@@ -6,6 +6,10 @@ the active set method of S. Keerthi and D. DeCoste, "A modified finite Newton me
 solution of large scale linear SVMs" (JMLR 6, 2005). With fewer active rows than coordinates, a
 class's system has one equation for each row (Woodbury), as in O. Chapelle, "Training a support
 vector machine in the primal" (Neural Computation 19, 2007).
+
+Where a few hundred rows are not decomposed, a step of a log loss is not worth a factorisation:
+conjugate gradients, stopped early, take a few products with the rows; C.-J. Lin, R. C. Weng and S.
+S. Keerthi, "Trust region Newton method for large-scale logistic regression" (JMLR 9, 2008).
 """
 
 import math
@@ -14,13 +18,16 @@ from typing import Any
 
 from array_api_compat import array_namespace, device
 
-from bottleneck.linear.design import KERNEL_ROWS, ArrayDesign, Design
+from bottleneck.linear.design import KERNEL_ROWS, ArrayDesign, Design, UndecomposedDesign
 from bottleneck.linear.losses import Array, Loss
 
 # Costs in multiplications of a factorisation, measured on CPUs: products of matrices are three
 # times as fast, and calling Python takes as long as so many of them.
 _PRODUCT, _PASS, _SYSTEM = 1 / 3, 1.6e7, 3e6
 _NEAR, _TRIALS = 0.1, 12  # a step is long enough where the slope is a tenth
+# Conjugate gradients stop where the residual is a tenth. The active rows of a hinge follow from an
+# exact step alone, unless its mean curvature C·κ·mean(Λ) is no larger than the penalty's.
+_RESIDUAL, _MOST_PRODUCTS, _SOFT = 0.1, 100, 1.0
 _BLOCK = 4096  # rows that are copied at once
 # Of a free intercept's curvature, since softmax leaves a constant undetermined; and of the largest
 # curvature, since no row of a hinge may be active.
@@ -56,7 +63,7 @@ def newton_cost(design: Design, loss: Loss, curvature: Array) -> float:
 def newton_direction(
     design: ArrayDesign, loss: Loss, c: float, at: Array, gradient: Array
 ) -> Array:
-    """Return -H⁻¹g for every problem, shape (r, q), at the length that descends most.
+    """Return about -H⁻¹g for every problem, shape (r, q), at the length that descends most.
 
     Parameters
     ----------
@@ -70,23 +77,13 @@ def newton_direction(
     curvature = loss.second(design.targets, margins)
     if not loss.one_vs_rest:
         return _joint(design, c, curvature, gradient)
-    xp, (r, q) = array_namespace(gradient), gradient.shape
-    direction = xp.empty_like(gradient)
-    moved, duals = design.rows @ gradient, xp.zeros_like(curvature)
-    shift = xp.zeros_like(gradient[-1])  # of free intercepts
-    active = xp.sum(xp.astype(curvature > 0, xp.int64), axis=0)
-    by_rows = (active > 0) & (active < r)
-    for k in range(q):
-        if by_rows[k]:
-            own, solved, shift[k] = _row_system(
-                design, c, curvature[:, k], moved[:, k], gradient[-1, k]
-            )
-            duals[own, k] = xp.astype(solved, duals.dtype)
-        else:
-            direction[:, k] = _coordinate_system(design, c, curvature[:, k], gradient[:, k])
-    of_rows = design.rows.T @ duals - gradient
-    of_rows[-1] += shift
-    direction = xp.where(by_rows, of_rows, direction)
+    xp = array_namespace(gradient)
+    by_products = isinstance(design, UndecomposedDesign) and (
+        not loss.has_inactive_rows
+        or c * loss.curvature_bound * float(xp.mean(design.spectrum)) <= _SOFT
+    )
+    solve = _conjugate_gradients if by_products else _systems
+    direction = solve(design, c, curvature, gradient)
     penalised = xp.astype(design.penalty, at.dtype)[:, None] * direction
     moved = design.rows @ direction
     first = xp.sum(gradient * direction, axis=0)
@@ -123,6 +120,54 @@ def _zero_of(slope: Callable[[Array], Array], first: Array) -> Array:
         length = xp.where(xp.abs(found) <= enough, length, new)
         found = slope(length)
     return length
+
+
+def _conjugate_gradients(design: ArrayDesign, c: float, curvature: Array, gradient: Array) -> Array:
+    """Return about -H⁻¹g of every problem: a truncated solution descends as well.
+
+    The preconditioner is the diagonal P + Cκ̄Λ of L-BFGS, of which a free intercept has need.
+    """
+    xp, rows = array_namespace(gradient), design.rows
+    bent, penalty = c * curvature, xp.astype(design.penalty, gradient.dtype)[:, None]
+    mean = xp.clip(xp.sum(bent, axis=0) / design.weight, _LEAST_RIDGE, None)
+    diagonal = penalty + mean * xp.astype(design.spectrum, gradient.dtype)[:, None]
+    direction, residual = xp.zeros_like(gradient), -gradient
+    towards = residual / diagonal
+    square = xp.sum(residual * towards, axis=0)
+    enough = _RESIDUAL**2 * square
+    tiny = float(xp.finfo(gradient.dtype).tiny)  # keeps 0 / 0 away from a solved column
+    for _ in range(_MOST_PRODUCTS):
+        product = rows.T @ (bent * (rows @ towards)) + penalty * towards
+        length = square / (xp.sum(towards * product, axis=0) + tiny)
+        direction = direction + length * towards
+        residual = residual - length * product
+        scaled = residual / diagonal
+        before, square = square, xp.sum(residual * scaled, axis=0)
+        if bool(xp.all(square <= enough)):
+            break
+        towards = scaled + square / (before + tiny) * towards
+    return direction
+
+
+def _systems(design: ArrayDesign, c: float, curvature: Array, gradient: Array) -> Array:
+    """Return -H⁻¹g of every problem from a system of its coordinates, or of its active rows."""
+    xp, (r, q) = array_namespace(gradient), gradient.shape
+    direction = xp.empty_like(gradient)
+    moved, duals = design.rows @ gradient, xp.zeros_like(curvature)
+    shift = xp.zeros_like(gradient[-1])  # of free intercepts
+    active = xp.sum(xp.astype(curvature > 0, xp.int64), axis=0)
+    by_rows = (active > 0) & (active < r)
+    for k in range(q):
+        if by_rows[k]:
+            own, solved, shift[k] = _row_system(
+                design, c, curvature[:, k], moved[:, k], gradient[-1, k]
+            )
+            duals[own, k] = xp.astype(solved, duals.dtype)
+        else:
+            direction[:, k] = _coordinate_system(design, c, curvature[:, k], gradient[:, k])
+    of_rows = design.rows.T @ duals - gradient
+    of_rows[-1] += shift
+    return xp.where(by_rows, of_rows, direction)
 
 
 def _row_system(

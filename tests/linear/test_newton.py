@@ -7,13 +7,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bottleneck.linear.design import ArrayDesign
+from bottleneck.linear.design import ArrayDesign, UndecomposedDesign
+from bottleneck.linear.eigenbasis import Intercept
 from bottleneck.linear.lbfgs import minimise
-from bottleneck.linear.losses import Softmax
+from bottleneck.linear.losses import Logistic, Softmax, SquaredHinge
 from bottleneck.linear.newton import newton_cost, newton_direction
 from bottleneck.linear.objective import Objective
 from tests.helpers.objectives import C_VALUES, anywhere, hard, objective, problems, start
-from tests.helpers.problems import KINDS, Problem
+from tests.helpers.problems import INTERCEPTS, KINDS, Problem
 
 
 def direction(f: Objective, at: Any) -> Any:
@@ -53,6 +54,25 @@ def test_a_one_vs_rest_step_ends_near_the_least_objective_on_its_way(
         first, last = ((point.gradient * step).sum(axis=0) for point in (before, after))
         assert np.all(np.abs(last) <= 0.11 * np.abs(first) + 1e-9 * before.value)
         assert np.all(after.value <= before.value * (1 + 1e-12))
+
+
+@pytest.mark.parametrize("intercept", INTERCEPTS)
+@pytest.mark.parametrize(("kind", "c"), [(Logistic, 0.01), (Logistic, 1.0), (SquaredHinge, 0.003)])
+def test_conjugate_gradients_come_near_the_exact_step(
+    kind: Any, c: float, intercept: Intercept
+) -> None:
+    random = np.random.default_rng(0)
+    rows, weight = 0.3 + random.normal(size=(40, 90)), random.uniform(0.5, 2, 40)
+    f = objective(Problem(rows, random.random((40, 1)) < 0.4, kind, intercept, weight), c)
+    assert isinstance(f.design, UndecomposedDesign)
+    at = anywhere(f, 0.03)
+    step = direction(f, at)[:, 0]
+    second = f.loss.second(f.design.targets, f.design.rows @ at)
+    hessian = np.diag(f.design.penalty) + c * f.design.rows.T @ (second * f.design.rows)
+    exact = -np.linalg.lstsq(hessian, f(at).gradient[:, 0])[0]
+    # A residual of a tenth is a hundredth of the squared length that the Hessian measures.
+    cosine = step @ hessian @ exact / math.sqrt((step @ hessian @ step) * (exact @ hessian @ exact))
+    assert cosine > 0.99
 
 
 @pytest.mark.parametrize("kind", KINDS)
