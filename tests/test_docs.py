@@ -75,6 +75,7 @@ def test_make_targets_in_the_readme_exist() -> None:
         assert f"\n{target}:" in makefile, target
 
 
+@pytest.mark.slow  # docs/digits.md states most of the same figures, and is always run
 def test_the_readmes_table_of_layers_is_what_the_sample_gives() -> None:
     stated = {
         cells[0]: [float(value.strip("*%")) / 100 for value in cells[2:4]]

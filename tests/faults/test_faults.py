@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults import attacks
+from tests.faults import attacks, fuzz_sources
 from tests.faults.trial import (
     Workshop,
     open_update_workshop,
@@ -91,3 +91,20 @@ def test_a_kill_during_an_update_loses_nothing() -> None:
         for step in some_steps(update, 2, seed=2):
             attacks.killed_at_step(update, step)
         attacks.stopped_after(update, update.seconds / 2, signal.SIGKILL)
+
+
+# Sources of images
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_changed_archive_is_read_or_refused_in_one_line(seed: int) -> None:
+    fuzz_sources.tars(seed, 150)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_changed_array_is_read_or_refused_in_one_line(seed: int) -> None:
+    fuzz_sources.npz_files(seed, 150)
+
+
+def test_a_changed_table_is_read_or_refused_in_one_line() -> None:
+    assert fuzz_sources.tables(1, 50) == (50, 0)
