@@ -5,7 +5,8 @@ matrix an import. `tests/test_architecture.py` reads the code through the functi
 """
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -31,14 +32,23 @@ def modules() -> dict[str, Path]:
     return found
 
 
-def imported_names(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield (module, name) for each import of a file, also inside functions and for types."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+@cache
+def parsed(path: Path) -> tuple[ast.AST, ...]:
+    """Return every node of a file's syntax tree."""
+    return tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+@cache
+def imported_names(path: Path) -> tuple[tuple[str, str], ...]:
+    """Return (module, name) for each import of a file, also inside functions and for types."""
+    found = []
+    for node in parsed(path):
         if isinstance(node, ast.Import):
-            yield from ((alias.name, "") for alias in node.names)
+            found += [(alias.name, "") for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} has a relative import"
-            yield from ((node.module or "", alias.name) for alias in node.names)
+            found += [(node.module or "", alias.name) for alias in node.names]
+    return tuple(found)
 
 
 def own_imports(path: Path, known: Mapping[str, Path]) -> set[str]:
@@ -52,6 +62,7 @@ def own_imports(path: Path, known: Mapping[str, Path]) -> set[str]:
     return found
 
 
+@cache
 def module_graph() -> dict[str, set[str]]:
     """Return, for each module, the package's own modules that it imports."""
     known = modules()

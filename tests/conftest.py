@@ -1,27 +1,26 @@
 """Fixtures: generated photographs, tiny networks, caches made of both."""
 
+import gc
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner, Result
 from hypothesis import settings
 
 from bottleneck.cli import main
-from bottleneck.extraction.extract import extract
-from bottleneck.extraction.result import ExtractionResult
-from bottleneck.fitting.fit import fit
-from bottleneck.fitting.head import Head
-from bottleneck.fitting.options import SearchOptions
-from tests.helpers.fixture_types import Extract, Run
 from tests.helpers.networks import PLAIN, SMALL
-from tests.helpers.options import grouped
-from tests.helpers.photographs import COLOURS, write_photographs
+
+if TYPE_CHECKING:
+    from bottleneck.extraction.result import ExtractionResult
+    from bottleneck.fitting.head import Head
+    from tests.helpers.fixture_types import Extract, Run
+
+# The process that hands tests out to others reads this file too, and those others begin when it
+# has: PyTorch and what needs it are imported by the fixtures.
 
 # How long an example takes depends on what else the machine does; no test measures time.
 settings.register_profile("whole", deadline=None)  # of `make test-all`
@@ -78,6 +77,17 @@ _LONGEST_FIRST = (
 )
 
 
+def pytest_configure() -> None:
+    """Look for no garbage while modules are imported: that takes a sixth of the time of it."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage again, but not among the modules, which stay."""
+    gc.freeze()
+    gc.enable()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files that take longest first, each with its tests in their order."""
     rank = {Path(__file__).parent / name: i for i, name in enumerate(_LONGEST_FIRST)}
@@ -95,6 +105,9 @@ def state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(autouse=True)
 def seeds_fixed() -> Iterator[None]:
+    import numpy as np
+    import torch
+
     torch.manual_seed(0)
     np.random.seed(0)
     yield
@@ -103,6 +116,12 @@ def seeds_fixed() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what `photos`, `cache` and `head` copy: made once, as it takes a while."""
+    from bottleneck.extraction.extract import extract
+    from bottleneck.fitting.fit import fit
+    from bottleneck.fitting.options import SearchOptions
+    from tests.helpers.options import grouped
+    from tests.helpers.photographs import COLOURS, write_photographs
+
     folder = tmp_path_factory.mktemp("template")
     for k, label in enumerate(COLOURS):
         for split, count, seed in (("train", 8, 100 * k), ("val", 4, 100 * k + 50)):
@@ -124,10 +143,12 @@ def photos(template: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def extract_tiny(tmp_path: Path) -> Extract:
+def extract_tiny(tmp_path: Path) -> "Extract":
     """`extract` with a tiny network, small images and small shards, into ``tmp_path/cache``."""
+    from bottleneck.extraction.extract import extract
+    from tests.helpers.options import grouped
 
-    def run(images: Path, out: Path | None = None, **options: Any) -> ExtractionResult:
+    def run(images: Path, out: Path | None = None, **options: Any) -> "ExtractionResult":
         return extract(images, out or tmp_path / "cache", **grouped(_TINY | options))
 
     return run
@@ -140,13 +161,15 @@ def cache(template: Path, photos: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def head(template: Path) -> Head:
+def head(template: Path) -> "Head":
     """A softmax head on layer2 of `cache`."""
+    from bottleneck.fitting.head import Head
+
     return Head.load(template / "head")
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Run":
     """The command line in an empty working directory; arguments may be paths."""
     monkeypatch.chdir(tmp_path)
 

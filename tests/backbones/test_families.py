@@ -46,8 +46,9 @@ FAMILIES: dict[str, list[str]] = {
     "inception_v3": ["Conv2d_1a_3x3.bn", "Mixed_6b.branch7x7_2", "Mixed_7c"],
 }
 
-# These take seconds each; their kinds of layers are those of smaller families too.
-LARGE = ("vgg11_bn", "resnet50", "googlenet", "inception_v3")
+# These take seconds each; their kinds of layers are those of smaller families too (ConvNeXt's: of
+# timm's smallest one, in test_timm_families.py).
+LARGE = ("vgg11_bn", "resnet50", "googlenet", "inception_v3", "convnext_tiny", "regnet_y_400mf")
 
 SIZE = 96  # above every family's minimum; small, because a full pass of each is the price
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults import attacks, tuning
+from tests.faults import attacks, fuzz_sources, tuning
 from tests.faults.trial import (
     Workshop,
     open_update_workshop,
@@ -98,3 +98,20 @@ def test_a_tuning_that_is_killed_ends_as_if_it_had_not_been() -> None:
         saving_the_second_epoch, removing_the_state = 12, maps.steps - 3
         for step in (saving_the_second_epoch, removing_the_state):
             tuning.tuning_killed_at_step(maps, step)
+
+
+# Sources of images
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_changed_archive_is_read_or_refused_in_one_line(seed: int) -> None:
+    fuzz_sources.tars(seed, 150)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_changed_array_is_read_or_refused_in_one_line(seed: int) -> None:
+    fuzz_sources.npz_files(seed, 150)
+
+
+def test_a_changed_table_is_read_or_refused_in_one_line() -> None:
+    assert fuzz_sources.tables(1, 50) == (50, 0)

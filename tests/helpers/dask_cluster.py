@@ -50,6 +50,11 @@ class Cluster:
         self.workers[name].send_signal(signal.SIGKILL)
         self.workers[name].wait()
 
+    @property
+    def alive(self) -> list[str]:
+        """The names of the workers that run."""
+        return [name for name, process in self.workers.items() if process.poll() is None]
+
     def log(self) -> str:
         """What all processes have printed."""
         return "\n".join(path.read_text() for path in sorted(self.folder.glob("*.log")))

@@ -1,4 +1,4 @@
-"""Extraction and sweeps by a real Dask cluster: a scheduler and three workers, processes all."""
+"""Extraction and sweeps by a real Dask cluster: a scheduler and two workers, processes all."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +24,7 @@ SLOW = f"{NETWORKS}:slow"
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with dask_cluster(workers=3) as found:
+    with dask_cluster(workers=2) as found:
         yield found
 
 

@@ -12,8 +12,10 @@ import h5py
 import numpy as np
 import psutil
 import pytest
+from click.testing import CliRunner
 from safetensors import safe_open
 
+from bottleneck.cli import main
 from bottleneck.runtime.schedulers.slurm import PROGRAM, quote_args
 from tests.helpers import slurm as slurm_kit
 from tests.helpers.photographs import write_photographs
@@ -59,13 +61,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photographs and a network, and what one process after another makes of them without Slurm."""
+    """Photographs and a network, and what this process makes of them without Slurm."""
     folder = tmp_path_factory.mktemp("alone")
     for k, label in enumerate(("ants", "bees", "wasps")):
         write_photographs(folder / "photos" / label, ROWS // 3, label=label, first_seed=100 * k)
     (folder / "held.py").write_text(HELD)
-    bottleneck(*EXTRACT, cwd=folder)
-    bottleneck(*FIT, cwd=folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for words in (EXTRACT, FIT):
+            done = CliRunner().invoke(main, [str(word) for word in words])
+            assert done.exit_code == 0, done.output
     return folder
 
 

@@ -69,8 +69,8 @@ def few_values_of_c(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def connected(cluster: Cluster) -> Any:
     client = distributed.Client(cluster.address, set_as_default=False)
-    if cluster.workers:
-        client.wait_for_workers(len(cluster.workers), timeout=60)
+    if cluster.alive:
+        client.wait_for_workers(len(cluster.alive), timeout=60)
     return client
 
 
@@ -199,10 +199,10 @@ def assert_same_coefficients(found: NDArray[np.float64], expected: NDArray[np.fl
         ),
         ("two", ClassifierOptions("svm"), {"scaling": "l2"}),
         ("two", ClassifierOptions("softmax"), {"scaling": "none"}),
-        ("tags", ClassifierOptions("svm"), {}),
+        pytest.param("tags", ClassifierOptions("svm"), {}, marks=pytest.mark.slow),
         ("tags", ClassifierOptions("softmax", class_weight="balanced"), {}),
         ("views", ClassifierOptions("svm"), {"scaling": "sqrt"}),
-        ("views", ClassifierOptions("softmax"), {}),
+        pytest.param("views", ClassifierOptions("softmax"), {}, marks=pytest.mark.slow),
     ],
     ids=lambda value: value if isinstance(value, str) else getattr(value, "clf", ""),
 )
@@ -336,22 +336,31 @@ def test_workers_forget_what_nobody_asks_for(two: Path, client: Any) -> None:
 # Workers that are lost
 
 
+@pytest.fixture(scope="module")
+def mortal() -> Iterator[Cluster]:
+    """Another cluster, whose workers are killed."""
+    with dask_cluster(2) as found:
+        yield found
+
+
 @pytest.mark.parametrize(("killed", "joining"), [(1, 0), (2, 1)])
 def test_workers_killed_in_the_middle_change_nothing(
-    photos: Path, killed: int, joining: int
+    photos: Path, mortal: Cluster, killed: int, joining: int
 ) -> None:
     search = SearchOptions(c=GRID, cv=2)
-    with dask_cluster(2) as cluster, connected(cluster) as client:
+    for _ in range(len(mortal.alive), 2):
+        mortal.start_worker()
+    with connected(mortal) as client:
         calm = Watched(client)
         expected = fit(photos, "svm", search=search, executor=DaskExecutor(calm))
         lost: list[str] = []
 
         def lose() -> None:
             lost.extend(key for keys in client.has_what().values() for key in keys)
-            for name in list(cluster.workers)[:killed]:
-                cluster.kill_worker(name)
+            for name in mortal.alive[:killed]:
+                mortal.kill_worker(name)
             for _ in range(joining):
-                cluster.start_worker()
+                mortal.start_worker()
 
         watched = Watched(client, at=calm.gathered // 2, then=lose)
         found = fit(photos, "svm", search=search, executor=DaskExecutor(watched))
