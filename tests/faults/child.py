@@ -59,7 +59,7 @@ def start(arguments: Sequence[object], place: Path, fault: Fault | None = None) 
     return child
 
 
-def start_call(call: Callable[..., None], *arguments: object) -> BaseProcess:
+def start_call(call: Callable[..., object], *arguments: object) -> BaseProcess:
     """Begin any function that may not live to its end."""
     child = _SERVER.Process(target=call, args=arguments)
     child.start()
