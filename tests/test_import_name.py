@@ -1,7 +1,13 @@
 """The package shares its import name with PyData's: see docs/decisions/001-import-name.md."""
 
+import gc
+import importlib
 import subprocess
 import sys
+from collections.abc import Callable
+from types import ModuleType
+
+import pytest
 
 import bottleneck
 
@@ -35,3 +41,32 @@ def test_importing_the_package_imports_nothing_else() -> None:
         "print(sorted(set(sys.modules) - before))"
     )
     assert _run(code) == "['bottleneck']"
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_no_garbage_is_looked_for_while_a_name_is_loaded(
+    collects: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, plain = gc.isenabled(), importlib.import_module
+    switch = {True: gc.enable, False: gc.disable}
+    during: list[bool] = []
+
+    def watched(name: str) -> ModuleType:
+        during.append(gc.isenabled())
+        if name == "bottleneck.errors":
+            raise ImportError(name)
+        return plain(name)
+
+    monkeypatch.setattr(importlib, "import_module", watched)
+    load: Callable[[str], object] = vars(bottleneck)["__getattr__"]
+    try:
+        switch[collects]()
+        assert load("Head").__module__ == "bottleneck.fitting.head"
+        assert gc.isenabled() is collects
+        with pytest.raises(ImportError):
+            load("BottleneckError")
+        assert gc.isenabled() is collects
+    finally:
+        switch[before]()
+    assert not any(during)
+    assert len(during) >= 2

@@ -110,7 +110,7 @@ def test_float16_gives_the_same_codes_and_labels(
     # of bfloat16, so that more is asked of each code.
     folder = real / "data" / "hymenoptera"
     images = open_cache(hymenoptera).images
-    rows = list(range(0, len(images), 12))
+    rows = list(range(0, len(images), 24))
     for row in rows:
         path = tmp_path / "images" / images.path[row]
         path.parent.mkdir(parents=True, exist_ok=True)
