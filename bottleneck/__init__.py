@@ -62,7 +62,7 @@ def __getattr__(name: str) -> object:
     import gc
     from importlib import import_module
 
-    # What modules define stays. To look for garbage among it takes a sixth of PyTorch's import.
+    # What modules define stays: looking for garbage among it would take a tenth of the start.
     collects = gc.isenabled()
     gc.disable()
     try:

@@ -30,6 +30,14 @@ from tests.helpers.tracing import (
     truth,
 )
 
+# Precisions, each with a thing that is done or not. What the last pair asks, the others ask apart.
+PAIRS = [
+    (torch.float32, True),
+    (torch.float32, False),
+    pytest.param(torch.bfloat16, True, marks=in_bfloat16),
+    pytest.param(torch.bfloat16, False, marks=[in_bfloat16, pytest.mark.slow]),
+]
+
 # Convolutions with what follows them
 
 
@@ -130,8 +138,7 @@ def test_a_convolution_is_fused_with_what_only_it_feeds(chain: str) -> None:
     assert steps(graph) == [*expected, "Convolution"]
 
 
-@pytest.mark.parametrize("dtype", PRECISIONS)
-@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize(("dtype", "relu"), PAIRS)
 @pytest.mark.parametrize("chain", CHAINS)
 def test_every_module_of_a_chain_gives_what_it_returned(
     chain: str, relu: bool, dtype: torch.dtype
@@ -263,8 +270,7 @@ def entangled(wiring: Callable[[Any, Tensor], Any], *, inplace: bool) -> nn.Modu
     )
 
 
-@pytest.mark.parametrize("dtype", PRECISIONS)
-@pytest.mark.parametrize("inplace", [True, False])
+@pytest.mark.parametrize(("dtype", "inplace"), PAIRS)
 @pytest.mark.parametrize("wiring", ENTANGLED, ids=lambda wiring: str(wiring.__name__))
 def test_residual_maps_that_are_rewritten_or_read_again(
     wiring: Callable[[Any, Tensor], Any], inplace: bool, dtype: torch.dtype
