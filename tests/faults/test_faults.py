@@ -30,13 +30,13 @@ def some_steps(workshop: Workshop, count: int, seed: int) -> list[int]:
 
 
 def test_a_kill_at_any_step_loses_nothing(workshop: Workshop) -> None:
-    for step in some_steps(workshop, 6, seed=1):
+    for step in some_steps(workshop, 4, seed=1):
         attacks.killed_at_step(workshop, step)
 
 
 @pytest.mark.parametrize("number", attacks.ERRORS, ids=errno.errorcode.get)
 def test_a_disk_that_refuses_any_step_loses_nothing(workshop: Workshop, number: int) -> None:
-    for step in some_steps(workshop, 4, seed=number):
+    for step in some_steps(workshop, 3, seed=number):
         attacks.refused_at_step(workshop, step, number)
 
 
