@@ -111,14 +111,15 @@ def tuning_stopped_after(
     came = 0
     with _trial(workshop) as (folder, said):
         for seconds in moments:
+            (said / "stderr").unlink(missing_ok=True)  # what the child before it said
             child = start(workshop.command(folder), said, Fault("signal", -1))
             child.join(seconds)
             running = child.exitcode is None
             if running:
                 signal_child(child.pid, sent)
             child.join(60)
-            # Before the first state of this training, Python may not even have got to `main`.
-            begun = any(folder.iterdir())
+            # A child that has said nothing may not even have got to `main`.
+            begun = (said / "stderr").exists() and printed(said)
             if running and begun and sent in ENDS and child.exitcode:
                 assert child.exitcode == ENDS[sent], printed(said)
                 _require_one_line(said)

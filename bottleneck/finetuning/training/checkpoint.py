@@ -16,7 +16,7 @@ from bottleneck.errors import TrainingError
 from bottleneck.finetuning.loading.batches import Examples
 from bottleneck.finetuning.options import TuneOptions
 from bottleneck.finetuning.training.parallel import of_first_process, processes
-from bottleneck.runtime import atomic_write, sha256
+from bottleneck.runtime import atomic_write, raise_if_stop_requested, sha256
 
 FORMAT = "bottleneck-training-2"
 _DIGEST = "sha256"
@@ -117,6 +117,7 @@ class Checkpoint:
                 states.setdefault(int(number), {})[what] = value
             optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
         except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise_if_stop_requested()  # safetensors gives what interrupts it as an error of its own
             raise TrainingError(
                 f"{self.path} is not the state of this training", hint="remove it to begin again"
             ) from error

@@ -1,14 +1,18 @@
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from bottleneck.errors import TrainingError
 from bottleneck.finetuning.options import TuneOptions
+from bottleneck.finetuning.training import checkpoint
 from bottleneck.finetuning.training.forward import tail_codes
 from bottleneck.finetuning.training.loop import TrainingProgress, TrainingRun, train
 from bottleneck.finetuning.training.module import TunedModule, start_module
+from bottleneck.runtime.shutdown import StopRequested, clear_stop_request, request_stop
 from tests.helpers.tails import a_tail, examples, on_cpu
 
 SOME, KEPT_BACK = examples(40), examples(12, seed=1)
@@ -99,3 +103,22 @@ def test_a_damaged_state_is_refused_by_name(damage: str, tmp_path: Path) -> None
     path.write_bytes(changed)
     with pytest.raises(TrainingError, match=f"{path.name} is not the state of this training"):
         training(on_cpu(epochs=5), tmp_path)
+
+
+def test_a_stop_while_a_state_is_read_is_no_damage(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A stop raised within safetensors comes out of it as an error of its own."""
+    training(on_cpu(epochs=5), tmp_path)
+
+    def stopped(*_: Any, **__: Any) -> None:
+        with contextlib.suppress(StopRequested):
+            request_stop()
+        raise SafetensorError("StopRequested")
+
+    monkeypatch.setattr(checkpoint, "safe_open", stopped)
+    try:
+        with pytest.raises(StopRequested):
+            training(on_cpu(epochs=5), tmp_path)
+    finally:
+        clear_stop_request()
