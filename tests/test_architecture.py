@@ -34,12 +34,12 @@ ALLOWED = {
     "cache": "runtime data",
     "extraction": "runtime data backbones cache",
     "linear": "runtime",
-    "reporting": "runtime",
-    "fitting": "runtime data cache linear reporting",
+    "plotting": "runtime",
+    "fitting": "runtime data cache linear plotting",
     "auditing": "runtime data cache linear fitting",
     "finetuning": "runtime data backbones cache extraction linear fitting",
     "prediction": "runtime data backbones cache extraction fitting finetuning",
-    "cli": "runtime cache extraction reporting fitting finetuning prediction",
+    "cli": "runtime cache extraction plotting fitting finetuning prediction",
 }
 FOUNDATION = {"errors", "spec"}
 
@@ -71,13 +71,13 @@ DOORS = {
         "linear.calibration",
     },
     "psutil": {"runtime.resources"},
-    "matplotlib": {"reporting.sweep_plot"},
+    "matplotlib": {"plotting.sweep_plot"},
     "joblib": {"runtime.executors.loky_executor"},
     "dask": {"runtime.executors.dask_executor"},
     "distributed": {"runtime.executors.dask_executor"},
 }
 
-TORCH_FREE = ("runtime", "data", "cache", "linear", "fitting", "auditing", "reporting", "cli")
+TORCH_FREE = ("runtime", "data", "cache", "linear", "fitting", "auditing", "plotting", "cli")
 
 MODULES = modules()
 

@@ -18,7 +18,7 @@ from bottleneck.fitting.scoring.metrics import format_metric
 from bottleneck.fitting.scoring.scores import Score
 from bottleneck.fitting.selection.nested import NestedScore, OuterFold
 from bottleneck.fitting.selection.search_result import Candidate
-from bottleneck.reporting import plot_sweep, sweep_figure
+from bottleneck.plotting import plot_sweep, sweep_figure
 from bottleneck.runtime import PreformattedText, escape_unprintable, format_table
 
 

@@ -80,7 +80,7 @@ def sweep(
     from bottleneck import sweep as run
     from bottleneck.cli.progress import progress_of
     from bottleneck.fitting import ClassifierOptions
-    from bottleneck.reporting import require_picture
+    from bottleneck.plotting import require_picture
     from bottleneck.runtime import require_writable_output, write_text_atomic
 
     search = take_search_options(options)

@@ -21,7 +21,7 @@ from bottleneck.fitting.loading.features import Features
 from bottleneck.fitting.scoring.scores import score_classes
 from bottleneck.fitting.selection.search_result import Candidate
 from bottleneck.fitting.sweep_result import SweepResult, SweepRow
-from bottleneck.reporting.sweep_plot import _spread, plot_sweep, require_picture, sweep_figure
+from bottleneck.plotting.sweep_plot import _spread, plot_sweep, require_picture, sweep_figure
 from bottleneck.spec import ViewRecipe
 
 CLFS = ("svm", "softmax")
@@ -310,9 +310,9 @@ def _modules_after(code: str) -> set[str]:
 
 def test_matplotlib_is_imported_to_draw_only_and_pyplot_never(tmp_path: Path) -> None:
     assert "matplotlib" not in _modules_after(
-        "import bottleneck.reporting.sweep_plot, bottleneck.fitting.sweep_result"
+        "import bottleneck.plotting.sweep_plot, bottleneck.fitting.sweep_result"
     )
-    code = "import pathlib; from tests.reporting.test_sweep_plot import write\n"
+    code = "import pathlib; from tests.plotting.test_sweep_plot import write\n"
     code += f"write(pathlib.Path({str(tmp_path / 'b.png')!r}))"
     loaded = _modules_after(code)
     assert "matplotlib.figure" in loaded
