@@ -1,5 +1,6 @@
 from .dataset import CodeReader as CodeReader
 from .duplicates import Duplicates as Duplicates
+from .duplicates import count_copies as count_copies
 from .duplicates import equal_images as equal_images
 from .duplicates import find_duplicates as find_duplicates
 from .format.float16 import widen_float16 as widen_float16

@@ -140,6 +140,35 @@ def equal_images(cache: Cache, layer: str) -> tuple[NDArray[np.int64], NDArray[n
     return rows[member], picture.astype(np.int64)
 
 
+def count_copies(
+    cache: Cache, layer: str, rows: NDArray[np.int64], among: NDArray[np.int64]
+) -> int:
+    """Return how many rows have images with the same bytes as one of some other rows.
+
+    Parameters
+    ----------
+    cache : Cache
+    layer : str
+        Its finished shards are read, without their codes.
+    rows, among : ndarray of int64
+        Rows of the cache.
+
+    Raises
+    ------
+    ShardError
+        A shard is damaged.
+
+    Examples
+    --------
+    >>> from bottleneck.cache.store import open_cache
+    >>> cache = open_cache("tests/data/before/cache")
+    >>> count_copies(cache, "layer1", np.array([0, 1]), np.array([2, 3]))
+    0
+    """
+    equal, picture = equal_images(cache, layer)
+    return int(np.isin(picture[np.isin(equal, rows)], picture[np.isin(equal, among)]).sum())
+
+
 def _digests(cache: Cache, layer: str) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """Return the beginning of the digest of each image with codes, and its row."""
     keys, rows = [np.empty(0, dtype=np.uint64)], [np.empty(0, dtype=np.int64)]

@@ -158,6 +158,7 @@ def fit_dataset(
             unknown=dataset.unknown,
             groups=rows.groups,
         )
+        heldout = replace(heldout, copies=dataset.copies)
     return FitResult(
         head=head,
         c=c,
@@ -199,6 +200,7 @@ def _outer_folds(
             training=training.take(rows),
             heldout=training.take(validation),
             unknown=UnknownLabels(),
+            copies=0,
         )
         result = fit_dataset(fold, options, search)
         assert result.search is not None and result.heldout is not None

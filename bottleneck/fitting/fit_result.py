@@ -127,7 +127,7 @@ class FitResult(PreformattedText):
 
     @property
     def remarks(self) -> list[str]:
-        """Return the lines that say which held-out images were not judged; none if all were."""
+        """Return the lines that say what the held-out score leaves out or should."""
         return self.heldout.remarks if self.heldout else []
 
     def _lines(self) -> list[str]:

@@ -2,14 +2,14 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache import Cache, CacheLike, is_cache, open_cache
+from bottleneck.cache import Cache, CacheLike, count_copies, is_cache, open_cache
 from bottleneck.data import (
     ImageSource,
     ImageTable,
@@ -200,7 +200,9 @@ def _evaluate_cache(head: Classifier, cache: Cache, split: str | None) -> Evalua
     codes = open_matrix(cache, head.features, rows, memory=None)
     groups = row_groups(images, rows)
     score = score_classifier(head, codes, targets, split=split, unknown=unknown, groups=groups)
-    return Evaluation(score, rejected)
+    training = np.flatnonzero(images.split.equals("train")) if split != "train" else rows[:0]
+    copies = count_copies(cache, head.features.layers[0], rows, among=training)
+    return Evaluation(replace(score, copies=copies), rejected)
 
 
 def _judged_rows(

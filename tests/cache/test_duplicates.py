@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bottleneck.cache import duplicates
-from bottleneck.cache.duplicates import Duplicates, find_duplicates
+from bottleneck.cache.duplicates import Duplicates, count_copies, find_duplicates
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.data.table import ImageTable
 from tests.helpers.fixture_types import Extract
@@ -123,3 +123,16 @@ def test_counts_are_those_of_comparing_every_pair(
         assert count == len(crossing)
         assert len(examples) == min(count, duplicates._EXAMPLES)
         assert all(any(pair in pairs for pairs in crossing) for pair in examples)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from("abc")), min_size=1, max_size=14))
+def test_copies_are_those_of_comparing_each_row_with_each_other(
+    tmp_path_factory: pytest.TempPathFactory, images: list[tuple[int, str]]
+) -> None:
+    pictures, parts = zip(*images, strict=True)
+    rows = table(*("" for _ in images))
+    cache = a_cache(tmp_path_factory.mktemp("c"), pictures, rows)
+    judged, trained = (np.flatnonzero(np.array(parts) == part) for part in "ab")
+    expected = sum(pictures[i] in {pictures[k] for k in trained} for i in judged)
+    assert count_copies(cache, "layer3", judged, among=trained) == expected

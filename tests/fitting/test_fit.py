@@ -505,7 +505,7 @@ def test_the_metric_and_the_rule_reach_the_choice(tmp_path: Path) -> None:
     assert cautious.c == min(rivals)
 
 
-def test_learning_from_a_lesson_is_the_same(split: Path) -> None:
+def test_fitting_a_dataset_is_the_same(split: Path) -> None:
     cache = open_cache(split)
     lesson = load_dataset(cache, Features(("layer",)), cache.images)
     done = fit_dataset(lesson, ClassifierOptions("svm"), SearchOptions(c=GRID, cv=4))

@@ -1,6 +1,7 @@
 """Rows to learn from, caches of codes that no network made, scikit-learn as a measure of both."""
 
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,7 @@ def _write(cache: Cache, layer: Series, shard: int, codes: NDArray[Any]) -> None
         label=cache.images.label[here],
         valid=np.ones(len(rows), dtype=bool),
         reason=[""] * len(rows),
-        image_sha256=["00"] * len(rows),
+        image_sha256=[sha256(str(row).encode()).hexdigest() for row in rows],
     )
     path = cache.shard_path(layer, shard)
     path.parent.mkdir(parents=True, exist_ok=True)

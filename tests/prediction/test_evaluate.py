@@ -181,6 +181,20 @@ def test_images_of_classes_that_the_head_never_saw_are_counted_and_not_judged(
         assert str(evaluation) == f"{expected}\nnot in the score: {found.unknown}"
 
 
+def test_copies_of_training_images_are_counted_by_fit_and_by_evaluate(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    shutil.copy(photos / "train/ants/ants000.jpg", photos / "val/ants/copy.jpg")
+    shutil.copy(photos / "val/bees/bees001.png", photos / "val/bees/again.png")
+    cache = extract_tiny(photos, tmp_path / "again").cache.path
+    result = fit(cache, "svm", layers="layer2")
+    assert result.heldout is not None
+    assert (result.heldout.n, result.heldout.copies) == (14, 1)
+    assert result.remarks == result.heldout.remarks
+    assert evaluate(result.head, cache).to_dict()["heldout"] == result.heldout.to_dict()
+    assert evaluate(result.head, cache, split="train").score.copies == 0
+
+
 def test_images_of_classes_that_the_head_never_saw_alone_are_refused(
     head: Head, photos: Path
 ) -> None:

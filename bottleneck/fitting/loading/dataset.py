@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bottleneck.cache import Cache
+from bottleneck.cache import Cache, count_copies
 from bottleneck.data import ImageTable, UnknownLabels
 from bottleneck.fitting.loading.dask_matrix import load_on_workers
 from bottleneck.fitting.loading.features import Features
@@ -37,6 +37,8 @@ class CodeDataset:
         Name of the held-out split; empty without one.
     unknown : UnknownLabels
         Held-out images with a class that the training rows lack: they are not in `heldout`.
+    copies : int
+        Held-out images with the same bytes as a training image.
     """
 
     spec: Spec
@@ -47,6 +49,7 @@ class CodeDataset:
     heldout: TrainingSet | None
     split: str
     unknown: UnknownLabels = UnknownLabels()
+    copies: int = 0
 
 
 def load_dataset(
@@ -104,6 +107,8 @@ def load_dataset(
             sizes=features.sizes(cache),
         )
 
+    layer = features.layers[0]
+    copies = 0 if held is None else count_copies(cache, layer, held.row, among=train.row)
     return CodeDataset(
         cache.spec,
         cache.reference,
@@ -113,4 +118,5 @@ def load_dataset(
         heldout=None if held is None else of(held),
         split=labelled.split,
         unknown=labelled.unknown,
+        copies=copies,
     )

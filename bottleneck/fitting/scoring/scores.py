@@ -53,6 +53,8 @@ class Score(ABC, PreformattedText):
         Views of an image, by whose mean it was judged.
     plain : float or None
         Accuracy by the plain view alone; None without other views.
+    copies : int
+        Images with the same bytes as a training image, as far as these were compared.
     """
 
     split: str
@@ -66,6 +68,7 @@ class Score(ABC, PreformattedText):
     groups: int | None = None
     views: int = 1
     plain: float | None = None
+    copies: int = 0
 
     @property
     @abstractmethod
@@ -82,8 +85,15 @@ class Score(ABC, PreformattedText):
 
     @property
     def remarks(self) -> list[str]:
-        """The lines that say which images were not judged; none if all were."""
-        return [f"not in the score: {self.unknown}"] if self.unknown.images else []
+        """The lines that say which images were not judged, and which were seen in training."""
+        lines = [f"not in the score: {self.unknown}"] if self.unknown.images else []
+        if self.copies:
+            copies = "1 image has" if self.copies == 1 else f"{self.copies} images have"
+            lines.append(
+                f"{copies} the same bytes as a training image: the accuracy is too high "
+                "(`bottleneck.audit` gives it without them)"
+            )
+        return lines
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as ``fit`` and ``evaluate`` print them as JSON."""
@@ -100,6 +110,7 @@ class Score(ABC, PreformattedText):
             "unknown": self.unknown.to_dict(),
             "views": self.views,
             "plain": self.plain,
+            "copies": self.copies,
         }
 
     def __str__(self) -> str:

@@ -114,6 +114,7 @@ def test_json_of_labels_has_the_promised_keys() -> None:
         "unknown": {"images": 0, "classes": {}, "similar": {}},
         "views": 1,
         "plain": None,
+        "copies": 0,
     }
 
 
@@ -208,6 +209,12 @@ def test_what_was_not_judged_is_told_last_and_changes_no_number() -> None:
             "similar": {"Bees": "bees"},
         }
         assert values.items() <= score.to_dict().items()
+
+
+def test_images_that_were_seen_in_training_are_counted_in_one_line() -> None:
+    (one,) = dataclasses.replace(HELD_OUT, copies=1).remarks
+    assert one.startswith("1 image has the same bytes as a training image: the accuracy is too hi")
+    assert str(dataclasses.replace(HELD_OUT, copies=2)).splitlines()[-1].startswith("2 images have")
 
 
 def labels_score() -> MultilabelScore:
