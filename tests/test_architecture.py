@@ -71,7 +71,12 @@ DOORS = {
         "linear.calibration",
     },
     "psutil": {"runtime.resources"},
-    "matplotlib": {"plotting.sweep_plot"},
+    "matplotlib": {
+        "plotting.fit_plot",
+        "plotting.style",
+        "plotting.picture",
+        "plotting.sweep_plot",
+    },
     "joblib": {"runtime.executors.loky_executor"},
     "dask": {"runtime.executors.dask_executor"},
     "distributed": {"runtime.executors.dask_executor"},

@@ -1,6 +1,8 @@
 """Result of a fit: the head, the search that selected its C, and its score."""
 
 from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -12,6 +14,7 @@ from bottleneck.fitting.scoring.scores import Score, format_calibration_error
 from bottleneck.fitting.selection.nested import NestedScore, OuterFold
 from bottleneck.fitting.selection.search_result import SearchResult
 from bottleneck.linear import Solution
+from bottleneck.plotting import fit_figure, save_figure
 from bottleneck.runtime import PreformattedText
 
 
@@ -93,6 +96,27 @@ class FitResult(PreformattedText):
         """Return a copy with this time, and with the result as the head's training record."""
         timed = replace(self, seconds=seconds)
         return replace(timed, head=replace(self.head, training_record=timed.to_dict()))
+
+    def plot(self, path: str | PathLike[str] | None = None) -> Any:
+        """Plot the search for C, and the confusion matrix of the held-out images.
+
+        Parameters
+        ----------
+        path : str or PathLike, optional
+            Output file, ``.svg``, ``.png`` or ``.pdf``. Without it the figure is returned.
+
+        Returns
+        -------
+        matplotlib.figure.Figure or None
+            None where a file was written.
+
+        Raises
+        ------
+        InvalidOptionError
+            The file name has another suffix, or there is nothing to plot.
+        """
+        figure = fit_figure(self)
+        return figure if path is None else save_figure(figure, Path(path))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as ``fit`` prints them as JSON with the file name of the head."""

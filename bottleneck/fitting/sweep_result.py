@@ -18,7 +18,7 @@ from bottleneck.fitting.scoring.metrics import format_metric
 from bottleneck.fitting.scoring.scores import Score
 from bottleneck.fitting.selection.nested import NestedScore, OuterFold
 from bottleneck.fitting.selection.search_result import Candidate
-from bottleneck.plotting import plot_sweep, sweep_figure
+from bottleneck.plotting import save_figure, sweep_figure
 from bottleneck.runtime import PreformattedText, escape_unprintable, format_table
 
 
@@ -227,10 +227,8 @@ class SweepResult(Sequence[SweepRow], PreformattedText):
         InvalidOptionError
             The file name has another suffix.
         """
-        if path is None:
-            return sweep_figure(self)
-        plot_sweep(Path(path), self)
-        return None
+        figure = sweep_figure(self)
+        return figure if path is None else save_figure(figure, Path(path))
 
     def to_list(self) -> list[dict[str, Any]]:
         """Return the rows as ``sweep`` prints them as JSON.

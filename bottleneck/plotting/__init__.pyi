@@ -1,3 +1,4 @@
-from .sweep_plot import plot_sweep as plot_sweep
-from .sweep_plot import require_picture as require_picture
+from .fit_plot import fit_figure as fit_figure
+from .picture import require_picture as require_picture
+from .picture import save_figure as save_figure
 from .sweep_plot import sweep_figure as sweep_figure

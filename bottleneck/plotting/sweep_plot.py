@@ -1,28 +1,22 @@
-"""Plot the accuracy of layers against the share of the network that each needs.
+"""Plot the accuracy of layers against the share of the network that each needs."""
 
-This is the only module that imports matplotlib, and it does so only to draw. Figures are plain
-`Figure` objects: pyplot and its global state are not used.
-"""
-
-import io
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bottleneck.errors import InvalidOptionError
-from bottleneck.runtime import atomic_write
+from bottleneck.plotting.style import (
+    BAND,
+    CLASSIFIERS,
+    FAINT,
+    INK,
+    percent,
+    style_axes,
+    with_margin,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.transforms import Transform
-
-PICTURES = (".svg", ".png", ".pdf")
-
-# M. Okabe and K. Ito, "Color universal design" (2008): distinguishable with any colour vision. The
-# markers distinguish the classifiers in print without colours.
-_STYLES = {"svm": ("#0072B2", "o"), "softmax": ("#D55E00", "s")}
-_INK, _FAINT, _BAND, _GRID = "#262626", "#8c8c8c", "#e2e2e2", "#eeeeee"
 
 _SIZE = (6.5, 4.0)  # inches
 _OFFSET = 2.2  # points between the classifiers of one layer
@@ -127,46 +121,6 @@ class PlottedSweep(Protocol):
         ...
 
 
-def require_picture(path: Path) -> None:
-    """Refuse a file name whose suffix is not that of a supported picture.
-
-    Raises
-    ------
-    InvalidOptionError
-        The suffix is not in `PICTURES`.
-
-    Examples
-    --------
-    >>> require_picture(Path("layers.svg"))
-    """
-    if path.suffix.lower() not in PICTURES:
-        raise InvalidOptionError("plot", str(path), f"a name that ends in {', '.join(PICTURES)}")
-
-
-def plot_sweep(path: Path, sweep: PlottedSweep) -> None:
-    """Plot a sweep into a file, which is written atomically.
-
-    Parameters
-    ----------
-    path : Path
-        Its suffix, one of `PICTURES`, decides the format.
-    sweep : PlottedSweep
-        Rows in order of depth, such as a `bottleneck.fitting.sweep_result.SweepResult`.
-
-    Raises
-    ------
-    InvalidOptionError
-        The suffix is not in `PICTURES`.
-    OSError
-        The file cannot be written.
-    """
-    require_picture(path)
-    picture = io.BytesIO()
-    sweep_figure(sweep).savefig(picture, format=path.suffix[1:].lower(), dpi=200)
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(picture.getvalue())
-
-
 def sweep_figure(sweep: PlottedSweep) -> "Figure":
     """Plot a sweep as a matplotlib figure.
 
@@ -233,7 +187,7 @@ def _draw_rows(
 ) -> list[Any]:
     """Draw the means of one classifier with their errors, and its held-out markers."""
     clf, x = rows[0].clf, [x_of[row.layer] for row in rows]
-    colour, marker = _STYLES[clf]
+    colour, marker = CLASSIFIERS[clf]
     style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 5}
     style["transform"] = _offset_transform(axes, offset)
     means = axes.errorbar(
@@ -258,7 +212,7 @@ def _draw_ring(axes: "Axes", x: float, y: float, *, offset: float) -> list[Any]:
         [x],
         [y],
         label="recommended",
-        color=_INK,
+        color=INK,
         marker="o",
         markersize=12,
         markerfacecolor="none",
@@ -277,32 +231,28 @@ def _offset_transform(axes: "Axes", offset: float) -> "Transform":
 def _draw_band(axes: "Axes", best: PlottedRow) -> Any:
     lower = best.cv.mean - best.cv.standard_error
     label = "within a standard error of the best"
-    return axes.axhspan(lower, best.cv.mean, color=_BAND, linewidth=0, zorder=0, label=label)
+    return axes.axhspan(lower, best.cv.mean, color=BAND, linewidth=0, zorder=0, label=label)
 
 
 def _set_scales(axes: "Axes", rows: Sequence[PlottedRow], *, right: float | None) -> None:
     if right is not None:
         axes.set_xlim(0, right + 0.02)
         axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])
-        axes.xaxis.set_major_formatter(_percent)
+        axes.xaxis.set_major_formatter(percent)
         label = "share of the network's multiply-adds up to the layer"
     else:
         axes.set_xlim(-0.5, len({row.layer for row in rows}) - 0.5)
         axes.set_xticks([])
         label = "layers (the share of the network that each needs is not known)"
-    axes.set_xlabel(label, color=_INK, fontsize=9)
+    axes.set_xlabel(label, color=INK, fontsize=9)
     errors = [(row.cv.mean, row.cv.standard_error) for row in rows]
     values = [mean + side * error for mean, error in errors for side in (-1, 1)]
     values += [row.heldout_metric for row in rows if row.heldout_metric is not None]
-    axes.set_ylim(*_with_margin(min(values), max(values)))
-    axes.yaxis.set_major_formatter(_percent)
+    axes.set_ylim(*with_margin(min(values), max(values)))
+    axes.yaxis.set_major_formatter(percent)
     metric = rows[0].metric.replace("_", " ")
-    axes.set_ylabel(f"{metric} (folds: mean ± standard error)", color=_INK, fontsize=9)
-    axes.tick_params(labelsize=8, color=_FAINT, labelcolor=_INK)
-    axes.grid(axis="y", color=_GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_FAINT)
+    axes.set_ylabel(f"{metric} (folds: mean ± standard error)", color=INK, fontsize=9)
+    style_axes(axes)
 
 
 def _draw_baseline(axes: "Axes", rows: Sequence[PlottedRow]) -> None:
@@ -311,13 +261,13 @@ def _draw_baseline(axes: "Axes", rows: Sequence[PlottedRow]) -> None:
     if baseline is None:
         return
     low, high = axes.get_ylim()
-    text: dict[str, Any] = {"color": _FAINT, "fontsize": 8, "ha": "right", "va": "bottom"}
+    text: dict[str, Any] = {"color": FAINT, "fontsize": 8, "ha": "right", "va": "bottom"}
     right_edge = axes.get_yaxis_transform()
     if baseline < low - (high - low):
         axes.text(0.995, low, f"chance {baseline:.1%} ↓", transform=right_edge, **text)
         return
-    axes.set_ylim(*_with_margin(min(low, baseline), max(high, baseline)))
-    axes.axhline(baseline, color=_FAINT, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
+    axes.set_ylim(*with_margin(min(low, baseline), max(high, baseline)))
+    axes.axhline(baseline, color=FAINT, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
     axes.text(0.995, baseline, f"chance {baseline:.1%}", transform=right_edge, **text)
 
 
@@ -330,12 +280,12 @@ def _write_names(axes: "Axes", x_of: dict[str, float], chosen: PlottedRow) -> No
     wanted = [(x_of[name] - left) / (right - left) for name in names]
     style: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False}
     for name, x, text_x in zip(names, wanted, _spread(wanted, _NAME_WIDTH), strict=True):
-        axes.plot([x, text_x], [1, 1.03], color=_FAINT, linewidth=0.6, **style)
+        axes.plot([x, text_x], [1, 1.03], color=FAINT, linewidth=0.6, **style)
         axes.text(
             text_x,
             1.045,
             name if len(name) <= _MAX_NAME_LENGTH else f"…{name[1 - _MAX_NAME_LENGTH :]}",
-            color=_INK,
+            color=INK,
             fontsize=8,
             fontweight="bold" if name == chosen.layer else "normal",
             rotation=45,
@@ -355,12 +305,3 @@ def _spread(wanted: Sequence[float], gap: float) -> list[float]:
         spread[i] = min(spread[i], limit)
         limit = spread[i] - gap
     return spread
-
-
-def _percent(share: float, _tick: float) -> str:
-    return f"{100 * share:.6g}%"
-
-
-def _with_margin(low: float, high: float) -> tuple[float, float]:
-    margin = 0.05 * (high - low) or 0.01
-    return low - margin, high + margin

@@ -26,6 +26,11 @@ from bottleneck.cli.types import PATH
 @click.option(
     "--save-cv", type=PATH, help="Write the scores of every C and fold to this file, as JSON."
 )
+@click.option(
+    "--plot",
+    type=PATH,
+    help="Also draw the search for C and the confusion matrix, in a .svg, .png or .pdf file.",
+)
 @click.option("-o", "--out", type=PATH, help="Head file.  [head-CLF-LAYER.safetensors]")
 @overwrite_option
 @json_option
@@ -34,6 +39,7 @@ def fit(
     clf: str,
     layers: tuple[str, ...],
     save_cv: Path | None,
+    plot: Path | None,
     out: Path | None,
     overwrite: bool,
     as_json: bool,
@@ -60,11 +66,13 @@ def fit(
       bottleneck fit photos.cache --clf svm --layer all --scaling sqrt
       bottleneck fit photos.cache --clf softmax --c 0.01,0.1,1 -o photos.head
       bottleneck fit photos.cache --clf svm --layer layer3 --labels colours.csv
+      bottleneck fit photos.cache --clf svm --layer layer3 --plot fit.svg
       bottleneck fit photos.cache --clf svm --backend dask --scheduler tcp://node1:8786
     """
     from bottleneck import fit as run
     from bottleneck import open_cache
     from bottleneck.fitting import ClassifierOptions, resolve_features
+    from bottleneck.plotting import require_picture
     from bottleneck.runtime import require_writable_output, write_text_atomic
 
     search = take_search_options(training)
@@ -77,6 +85,9 @@ def fit(
         if save_cv.resolve() == out.resolve():
             raise click.UsageError(f"-o and --save-cv both name {out}: give two files")
         require_writable_output(save_cv, overwrite=overwrite, parameter="save_cv")
+    if plot is not None:
+        require_picture(plot)
+        require_writable_output(plot, overwrite=overwrite, parameter="plot")
     images = read_labels(store, labels)
     with executor_from_options(backend, jobs=None, scheduler=scheduler) as executor:
         result = run(
@@ -93,6 +104,8 @@ def fit(
     if save_cv is not None:
         numbers = result.search.to_dict() if result.search else None
         write_text_atomic(save_cv, json.dumps(numbers) + "\n")
+    if plot is not None:
+        result.plot(plot)
     if as_json:
         click.echo(json.dumps(result.to_dict() | {"head": str(out)}))
     else:

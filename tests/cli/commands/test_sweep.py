@@ -302,7 +302,7 @@ def test_the_command_of_the_sentence_knows_every_option_that_fit_shares() -> Non
         for name, command in commands.items()
         if command
     }
-    assert names["sweep"] - names["fit"] == {"--plot", "--jobs"}
+    assert names["sweep"] - names["fit"] == {"--jobs"}
     assert names["fit"] - names["sweep"] == {"--save-cv"}
 
 

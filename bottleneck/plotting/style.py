@@ -1,0 +1,47 @@
+"""Colours and axes that all plots share.
+
+Only this package imports matplotlib, and only to draw. Figures are plain `Figure` objects: pyplot
+and its global state are not used.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# M. Okabe and K. Ito, "Color universal design" (2008): distinguishable with any colour vision. The
+# markers distinguish the classifiers in print without colours.
+CLASSIFIERS = {"svm": ("#0072B2", "o"), "softmax": ("#D55E00", "s")}
+INK, FAINT, BAND, GRID = "#262626", "#8c8c8c", "#e2e2e2", "#eeeeee"
+
+
+def percent(share: float, _tick: float) -> str:
+    """Format a share for an axis.
+
+    Examples
+    --------
+    >>> percent(0.125, 0)
+    '12.5%'
+    """
+    return f"{100 * share:.6g}%"
+
+
+def with_margin(low: float, high: float) -> tuple[float, float]:
+    """Return the limits of an axis around values.
+
+    Examples
+    --------
+    >>> with_margin(0.0, 1.0)
+    (-0.05, 1.05)
+    """
+    margin = 0.05 * (high - low) or 0.01
+    return low - margin, high + margin
+
+
+def style_axes(axes: "Axes") -> None:
+    """Leave the left and the lower spine, and faint lines across."""
+    axes.tick_params(labelsize=8, color=FAINT, labelcolor=INK)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
