@@ -15,6 +15,10 @@ _MOST_PIXELS = 8192  # of a side: an input of more would need more memory than c
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 FITS = ("crop", "squash", "pad")
 
+# The rules by which a file becomes an RGB image, with their versions, by the names for users:
+# `bottleneck.data.decoding`.
+DECODERS = {"exact": "torchvision-1", "fast": "scaled-1"}
+
 AUGMENTATIONS = ("flip", "crop", "rotate", "color")
 VIEW_RULE = "sha256-1"
 MAX_VIEWS = 1000
@@ -26,7 +30,7 @@ _MEANT_BEFORE = {"fit": "crop", "range": None}
 
 @dataclass(frozen=True)
 class InputTransform:
-    """From a decoded image to the network's input.
+    """From an image file to the network's input.
 
     `fit` makes the image a square of `crop` pixels. Its values are divided by 255, less `mean`,
     over `std`. With ``fit="crop"``, this is what torchvision's ``ImageClassification`` presets do.
@@ -49,6 +53,10 @@ class InputTransform:
         The values of pixels deeper than 8 bits that become black and white. Those between them are
         spread over 0…255, those outside are clipped. None: the high byte of 16-bit values is kept,
         and floating-point pixels are rejected. Pixels of 8 bits stay as they are.
+    decoder : str
+        The rule by which a file becomes an RGB image, a value of `DECODERS`. Where it is given,
+        also ``"exact"``: all pixels are decoded; or ``"fast"``: a JPEG is decoded at a half, a
+        quarter or an eighth, if that leaves twice the size that it is resized to.
 
     Examples
     --------
@@ -65,6 +73,7 @@ class InputTransform:
     interpolation: str = "bilinear"
     fit: str = "crop"
     range: tuple[float, ...] | None = None
+    decoder: str = DECODERS["exact"]
 
     def __post_init__(self) -> None:
         # 0 and 0.0 are equal and yet other digests: a mean is floats, whatever it was given as.
@@ -72,6 +81,16 @@ class InputTransform:
             values = getattr(self, name)
             if values is not None:
                 object.__setattr__(self, name, tuple(float(value) for value in values))
+
+    def to_fields(self) -> dict[str, Any]:
+        """Return the fields as a user gives them.
+
+        A decoder that this program has not is left out: then another spec comes of them.
+        """
+        fields = dataclasses.asdict(self)
+        if self.decoder not in DECODERS.values():
+            del fields["decoder"]
+        return fields
 
 
 @dataclass(frozen=True)
@@ -86,9 +105,7 @@ class Spec:
     weights_digest : str
         SHA-256 over the state dict that was really loaded.
     transform : InputTransform
-        From image to input.
-    decoder : str
-        The rule by which a file became an RGB image, with its version.
+        From image file to input.
     precision : str
         ``"float32"``, ``"bfloat16"`` or ``"float16"``: weights and activations.
     relu : bool
@@ -100,10 +117,14 @@ class Spec:
     model: str
     weights_digest: str
     transform: InputTransform
-    decoder: str
     precision: str
     relu: bool
     pool: str
+
+    @property
+    def decoder(self) -> str:
+        """The rule by which a file became an RGB image, with its version."""
+        return self.transform.decoder
 
     def to_json(self, *, version: int = 3) -> dict[str, Any]:
         """Return plain values, as ``spec.json``, shards and heads contain them.
@@ -115,14 +136,16 @@ class Spec:
             out where they mean what was meant without them.
         """
         values = dataclasses.asdict(self)
+        preprocess = values.pop("transform")
+        decoder = preprocess.pop("decoder")  # beside it, as in format 1
         if version < 3:
-            values["transform"] = {
+            preprocess = {
                 key: value
-                for key, value in values["transform"].items()
+                for key, value in preprocess.items()
                 if key not in _MEANT_BEFORE or value != _MEANT_BEFORE[key]
             }
-        # The key that files have; the order of keys is that of the fields.
-        return {"preprocess" if key == "transform" else key: value for key, value in values.items()}
+        identity = {key: values.pop(key) for key in ("model", "weights_digest")}
+        return {**identity, "preprocess": preprocess, "decoder": decoder, **values}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
@@ -133,16 +156,18 @@ class Spec:
         TypeError, KeyError, ValueError, AttributeError
             `values` is not a spec. The caller knows the file's name.
         """
-        transform = InputTransform(**values["preprocess"])
-        given = validate_transform_fields(**dataclasses.asdict(transform))  # as if by a user
-        if len(given) < len(dataclasses.fields(transform)) - (transform.range is None):
+        transform = InputTransform(**values["preprocess"], decoder=values["decoder"])
+        fields = dataclasses.asdict(transform)
+        del fields["decoder"]  # another version of this program may have another
+        given = validate_transform_fields(**fields)  # as if by a user
+        if len(given) < len(fields) - (transform.range is None):
             raise TypeError("a field of preprocess is null")
-        others = {key: value for key, value in values.items() if key != "preprocess"}
-        texts = {key: value for key, value in others.items() if key != "relu"}
+        texts = {k: v for k, v in values.items() if k not in ("preprocess", "relu")}
         if not all(isinstance(value, str) for value in texts.values()):
             raise TypeError(f"not all of {', '.join(texts)} are text")
         if not isinstance(values["relu"], bool):
             raise TypeError(f"relu is {values['relu']!r}")
+        others = {k: v for k, v in values.items() if k not in ("preprocess", "decoder")}
         return cls(**others, transform=transform)
 
     def digest(self, layer: str = "") -> str:
@@ -276,11 +301,13 @@ class ViewRecipe:
 def validate_transform_fields(**fields: Any) -> dict[str, Any]:
     """Validate fields of `InputTransform`, and return those that are not None.
 
+    A decoder's name is replaced by its rule.
+
     Raises
     ------
     InvalidOptionError
         A size is no whole number above 0, `mean` or `std` has not one value a channel, a `std` is
-        not above 0, a `range` does not ascend, or there is no such interpolation or fit.
+        not above 0, a `range` does not ascend, or there is no such interpolation, fit or decoder.
     """
     given = {name: value for name, value in fields.items() if value is not None}
     for name, value in given.items():
@@ -289,6 +316,8 @@ def validate_transform_fields(**fields: Any) -> dict[str, Any]:
             parts = value if isinstance(value, (tuple, list)) else [value]
             shown = ",".join(f"{v:g}" if isinstance(v, float) else str(v) for v in parts)
             raise InvalidOptionError(name, shown, allowed)
+    if "decoder" in given:
+        given["decoder"] = DECODERS.get(given["decoder"], given["decoder"])
     return given
 
 
@@ -300,9 +329,14 @@ _ALLOWED = {
     "interpolation": f"one of {', '.join(INTERPOLATIONS)}",
     "fit": f"one of {', '.join(FITS)}",
     "range": "two numbers, the first below the second",
+    "decoder": f"one of {', '.join(DECODERS)}",
 }
 
-_NAMES = {"interpolation": INTERPOLATIONS, "fit": FITS}
+_NAMES = {
+    "interpolation": INTERPOLATIONS,
+    "fit": FITS,
+    "decoder": (*DECODERS, *DECODERS.values()),
+}
 
 
 def _is_allowed(name: str, value: Any) -> bool:

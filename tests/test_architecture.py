@@ -51,7 +51,7 @@ DOORS = {
         f"data.decoding.{name}"
         for name in (
             *("decode", "decoder_errors", "deep", "formats", "multiband"),
-            *("pillow_decoder", "resize"),
+            *("pillow_decoder", "resize", "scaled"),
         )
     },
     "huggingface_hub": {"backbones.sources.hub"},

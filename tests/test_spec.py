@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bottleneck.errors import InvalidOptionError, SpecMismatchError
 from bottleneck.spec import FITS, InputTransform, Spec, validate_transform_fields
 
-SPEC = Spec("resnet50", "ab" * 32, InputTransform(), "pillow-1", "float32", True, "avg")
+SPEC = Spec("resnet50", "ab" * 32, InputTransform(decoder="pillow-1"), "float32", True, "avg")
 
 
 def test_a_spec_survives_json() -> None:
@@ -56,7 +56,7 @@ CHANGES: list[dict[str, Any]] = [
     {"transform": InputTransform(std=(0.5, 0.5, 0.5))},
     {"transform": InputTransform(fit="squash")},
     {"transform": InputTransform(range=(0, 4095))},
-    {"decoder": "other-1"},
+    {"transform": InputTransform(decoder="other-1")},
     {"precision": "bfloat16"},
     {"relu": False},
     {"pool": "max"},

@@ -37,7 +37,7 @@ SERIES = Series(LAYER)
 _CODE, _BYTES = 2048, 4096
 _SIZES = ((1_000_000, 1_000, 100), (10_000_000, 10_000, 1_000))  # rows, shards, tasks
 _CLASS = 500  # images of one: 20 000 classes in ten million
-_SPEC = Spec("net", "ab" * 32, InputTransform(), "pillow-1", "float32", True, "avg")
+_SPEC = Spec("net", "ab" * 32, InputTransform(decoder="pillow-1"), "float32", True, "avg")
 
 
 def make_cache(place: Path, *, rows: int, shards: int) -> Cache:

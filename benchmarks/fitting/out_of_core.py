@@ -21,7 +21,9 @@ from bottleneck.fitting.head import Head
 from bottleneck.spec import InputTransform, ModelReference, Spec
 
 _SIX = (256, 512, 640, 640, 1024, 1024)  # sizes of six layers, 4096 values in all
-_SPEC = Spec("generated", "0" * 64, InputTransform(), "none", "float32", relu=True, pool="avg")
+_SPEC = Spec(
+    "generated", "0" * 64, InputTransform(decoder="none"), "float32", relu=True, pool="avg"
+)
 
 
 @dataclass(frozen=True)

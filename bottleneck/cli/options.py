@@ -12,6 +12,7 @@ from bottleneck import open_executor
 from bottleneck.cli.types import PATH, Names, Numbers, Range
 from bottleneck.errors import InvalidOptionError
 from bottleneck.runtime import BACKENDS, Executor
+from bottleneck.spec import DECODERS
 
 if TYPE_CHECKING:
     from bottleneck.extraction import ViewOptions
@@ -217,6 +218,12 @@ def preprocess_options(command: F) -> F:
             help="Values of 16-bit or floating-point pixels that become black and white; auto: "
             "percentiles 0.1 and 99.9 of the images.  [the high byte]",
         ),
+        click.option(
+            "--decoder",
+            type=click.Choice(list(DECODERS)),
+            help="fast decodes large JPEGs at 1/2, 1/4 or 1/8, where twice the size that they are "
+            "resized to is left; codes differ a little.  [exact]",
+        ),
     ]
     return add_options(options, command)
 
@@ -277,7 +284,7 @@ def take_views(options: dict[str, Any]) -> "ViewOptions":
 
 def take_preprocess(options: dict[str, Any]) -> dict[str, Any]:
     """Take those of `preprocess_options` out of a command's options."""
-    names = ("resize", "crop", "mean", "std", "interpolation", "fit", "range")
+    names = ("resize", "crop", "mean", "std", "interpolation", "fit", "range", "decoder")
     return {name: options.pop(name) for name in names}
 
 

@@ -1,6 +1,5 @@
 from .categorical_column import CategoricalColumn as CategoricalColumn
 from .csv_chunks import format_rows as format_rows
-from .decoding.decode import DECODER as DECODER
 from .decoding.decode import decode_image as decode_image
 from .decoding.decode import resample_by_torchvision as resample_by_torchvision
 from .decoding.depth import measure_depth as measure_depth

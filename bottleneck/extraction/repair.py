@@ -1,6 +1,5 @@
 """Repair a cache: extract again what fails its checks."""
 
-import dataclasses
 from os import PathLike
 
 from torch import nn
@@ -80,7 +79,7 @@ def repair(
         model=model,
         weights=weights,
         layers=recovered.cache.layers,
-        transform=dataclasses.asdict(spec.transform),
+        transform=spec.transform.to_fields(),
         pool=spec.pool,
         relu=spec.relu,
         storage=StorageOptions(force=force),

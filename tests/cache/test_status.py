@@ -6,7 +6,7 @@ import pytest
 from bottleneck.cache.status import CacheStatus, LayerStatus
 from bottleneck.spec import InputTransform, Spec
 
-SPEC = Spec("net", "ab" * 32, InputTransform(), "pillow-1", "float32", True, "avg")
+SPEC = Spec("net", "ab" * 32, InputTransform(decoder="pillow-1"), "float32", True, "avg")
 WHOLE = LayerStatus(8, 2, 0, (), (512, 7), "float16", 7000)
 PART = LayerStatus(4, 0, 6, (1, 2), (), "float16+float32", 30, widened=1)
 

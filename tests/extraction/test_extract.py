@@ -62,6 +62,25 @@ def test_every_image_is_a_row_or_a_named_rejection(photos: Path, extract_tiny: E
     assert np.isfinite(codes(done.cache)).all()
 
 
+def test_large_photographs_are_decoded_at_a_fraction_where_that_is_asked_for(
+    tmp_path: Path, extract_tiny: Extract
+) -> None:
+    for i in range(4):
+        large = photograph(i, "ants").resize((640, 480))
+        (tmp_path / "large").mkdir(exist_ok=True)
+        large.save(tmp_path / f"large/{i}.jpg", quality=95)
+    exact = extract_tiny(tmp_path / "large", tmp_path / "exact").cache
+    fields = dict(exact.spec.transform.to_fields(), decoder="fast")
+    fast = extract_tiny(tmp_path / "large", tmp_path / "fast", transform=fields).cache
+    assert (exact.spec.decoder, fast.spec.decoder) == ("torchvision-1", "scaled-1")
+    there, here = codes(exact).reshape(4, -1), codes(fast).reshape(4, -1)
+    assert not np.array_equal(there, here)
+    norms = np.linalg.norm(there, axis=1) * np.linalg.norm(here, axis=1)
+    assert ((there * here).sum(axis=1) / norms > 0.99).all()
+    with pytest.raises(SpecMismatchError, match=r"decoder is scaled-1 in .*torchvision-1"):
+        extract_tiny(tmp_path / "large", tmp_path / "fast")
+
+
 def test_files_labels_and_rows_keep_in_step(photos: Path, extract_tiny: Extract) -> None:
     cache = extract_tiny(photos, batch_size=5, workers=4).cache
     images = cache.images

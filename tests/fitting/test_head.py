@@ -28,7 +28,7 @@ from bottleneck.linear.scaling import FeatureScaler
 from bottleneck.runtime.files import require_writable_output
 from bottleneck.spec import InputTransform, ModelReference, Spec
 
-SPEC = Spec("net", "ab" * 32, InputTransform(), "pillow-1", "float32", True, "avg")
+SPEC = Spec("net", "ab" * 32, InputTransform(decoder="pillow-1"), "float32", True, "avg")
 
 PLATT = Calibration(np.array([2.0, 0.5, 0.0]), np.array([0.1, -3.0, 0.2]), independent=True)
 TEMPERATURE = Calibration(np.full(3, 0.7), np.array([0.0, 0.1, -0.2]), independent=False)
@@ -173,7 +173,7 @@ def test_codes_of_another_size_are_refused() -> None:
 
 
 def test_another_spec_is_refused() -> None:
-    other = Spec("net", "cd" * 32, InputTransform(), "pillow-1", "float32", True, "max")
+    other = Spec("net", "cd" * 32, InputTransform(decoder="pillow-1"), "float32", True, "max")
     with pytest.raises(SpecMismatchError, match="pool is avg in the head and max in cache x"):
         a_head().require(other, where="cache x")
 

@@ -26,7 +26,7 @@ from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.training import TrainingSet
 from bottleneck.spec import InputTransform, ModelReference, Spec, ViewRecipe
 
-SPEC = Spec("net", "ab" * 32, InputTransform(), "pillow-1", "float32", True, "avg")
+SPEC = Spec("net", "ab" * 32, InputTransform(decoder="pillow-1"), "float32", True, "avg")
 REFERENCE = ModelReference("net", "none")
 
 MODELS: dict[str, Callable[..., Any]] = {

@@ -22,7 +22,7 @@ from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache
 from bottleneck.spec import InputTransform, ModelReference, Spec
 
-SPEC = Spec("net", "ab" * 32, InputTransform(), "pillow-1", "float32", True, "avg")
+SPEC = Spec("net", "ab" * 32, InputTransform(decoder="pillow-1"), "float32", True, "avg")
 
 
 def a_manifest(dtype: str = "float32", *, compression: str = "none") -> Manifest:

@@ -100,7 +100,7 @@ class BatchRunner:
     >>> from bottleneck.backbones.backbone import load_backbone
     >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
     >>> backbone = load_backbone(network, transform={"resize": 32, "crop": 32})
-    >>> spec = Spec(backbone.model, backbone.weights_digest, backbone.transform, decoder="",
+    >>> spec = Spec(backbone.model, backbone.weights_digest, backbone.transform,
     ...             precision="float32", relu=True, pool="avg")
     >>> runner = BatchRunner(backbone, backbone.layers[:1], spec, [torch.device("cpu")])
     >>> images = runner.allocate_batch(5, side=32)

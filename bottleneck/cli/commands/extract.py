@@ -83,8 +83,9 @@ def extract(
     missing. It first prints what it found, which files it passes over, and an estimate of the disk
     space, and refuses to start if the disk is too small. At the end it counts images with the same
     bytes. The weights define the image preprocessing; --resize, --crop, --mean, --std,
-    --interpolation, --fit and --range replace parts of it. A --model file.py:factory is executed.
-    The network that it returns may have an attribute `preprocess`: a dictionary of these fields.
+    --interpolation, --fit, --range and --decoder replace parts of it. A --model file.py:factory is
+    executed. The network that it returns may have an attribute `preprocess`: a dictionary of these
+    fields.
 
     With --views N, N − 1 other pictures of each image are encoded too: mirrored, cut elsewhere, as
     --augment says. Each costs a forward pass and the space of the image's codes; images are decoded

@@ -1,6 +1,6 @@
 """Decode image files to RGB pixels, and resize and crop them for a network.
 
-The rule by which any file becomes RGB (`DECODER` names it, and the spec records it):
+The rule by which any file becomes RGB (``"torchvision-1"`` in a spec):
 
 * The first frame or page is used. EXIF (or XMP) orientation is applied; if it cannot be read, the
   image is taken as upright.
@@ -29,10 +29,8 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as v2
 
-from bottleneck.data.decoding.deep import Range
 from bottleneck.data.decoding.pillow_decoder import decode_by_pillow
-
-DECODER = "torchvision-1"
+from bottleneck.spec import InputTransform
 
 # Markers of a JPEG (ITU-T T.81, table B.1). SOF0, SOF1 and SOF2 begin a Huffman-coded frame; DHT,
 # DQT, DRI, COM and APP0 to APP15 may come before it.
@@ -42,7 +40,7 @@ _BEFORE_A_FRAME = (0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0))
 _READ_AS_RGB = 3  # torchvision.io.ImageReadMode.RGB
 
 
-def decode_image(data: bytes, limits: Range | None = None) -> NDArray[np.uint8]:
+def decode_image(data: bytes, transform: InputTransform = InputTransform()) -> NDArray[np.uint8]:
     r"""Decode an image file to upright RGB pixels, by the rule in this module's docstring.
 
     Parameters
@@ -50,8 +48,9 @@ def decode_image(data: bytes, limits: Range | None = None) -> NDArray[np.uint8]:
     data : bytes
         A complete JPEG, PNG, WebP, GIF, BMP, TIFF or PNM file, or one of those formats in
         `bottleneck.data.decoding.formats` that this installation reads.
-    limits : tuple of 2 float, optional
-        Values of pixels deeper than 8 bits that become 0 and 255: `InputTransform.range`.
+    transform : InputTransform
+        Its `decoder`, and for pixels deeper than 8 bits its `range`, are used. The fast decoder
+        also uses the size that the image is resized to.
 
     Returns
     -------
@@ -68,7 +67,7 @@ def decode_image(data: bytes, limits: Range | None = None) -> NDArray[np.uint8]:
     >>> decode_image(b"P6 2 1 255\n" + bytes([255, 0, 0, 0, 0, 255])).tolist()
     [[[255, 0, 0], [0, 0, 255]]]
     """
-    return decode_by_pillow(data, limits, other=_pixels_of_usual_jpeg)
+    return decode_by_pillow(data, transform, other=_pixels_of_usual_jpeg)
 
 
 def resample_by_torchvision(

@@ -16,7 +16,9 @@ from bottleneck.data.decoding.decoder_errors import DECODER_ERRORS
 from bottleneck.data.decoding.deep import Range, deep_values, is_deep, map_to_bytes
 from bottleneck.data.decoding.formats import explain_unidentified, readers
 from bottleneck.data.decoding.multiband import first_bands
+from bottleneck.data.decoding.scaled import draft_scaled
 from bottleneck.errors import ImageError, format_error
+from bottleneck.spec import DECODERS, InputTransform
 
 # Decodes a file that Pillow has opened, to the same bits; None where Pillow has to.
 OtherDecoder = Callable[[Image.Image, bytes], NDArray[np.uint8] | None]
@@ -45,19 +47,23 @@ _NO_RANGE = "cannot be decoded: floating-point pixels have no stated range: `ran
 
 
 def decode_by_pillow(
-    data: bytes, limits: Range | None = None, *, other: OtherDecoder | None = None
+    data: bytes,
+    transform: InputTransform = InputTransform(),
+    *,
+    other: OtherDecoder | None = None,
 ) -> NDArray[np.uint8]:
-    r"""Decode an image file to upright RGB pixels, by the rule of `DECODER`.
+    r"""Decode an image file to upright RGB pixels, by the rule of a transform's decoder.
 
     Parameters
     ----------
     data : bytes
         A complete JPEG, PNG, WebP, GIF, BMP, TIFF or PNM file, or one of those formats in
         `bottleneck.data.decoding.formats` that this installation reads.
-    limits : tuple of 2 float, optional
-        Values of pixels deeper than 8 bits that become 0 and 255: `InputTransform.range`.
+    transform : InputTransform
+        Its `decoder`, and for pixels deeper than 8 bits its `range`, are used. The fast decoder
+        also uses the size that the image is resized to.
     other : callable, optional
-        A faster decoder of some files; Pillow still decides whether a file is damaged.
+        A faster decoder of some files at full size; Pillow still decides whether a file is damaged.
 
     Returns
     -------
@@ -76,11 +82,13 @@ def decode_by_pillow(
     """
     if not data:
         raise ImageError("cannot be decoded: the file is empty")
+    limits = transform.range
     try:
         with Image.open(io.BytesIO(data), formats=_READERS) as image:
             _require_few_pixels(image)
             _require_few_scans(image, data)
-            pixels = other(image, data) if other else None
+            scaled = transform.decoder == DECODERS["fast"] and draft_scaled(image, transform)
+            pixels = other(image, data) if other and not scaled else None
             if pixels is None:
                 pixels = np.array(_to_rgb(image, data, limits))
             return np.ascontiguousarray(_upright(pixels, image))

@@ -244,7 +244,7 @@ class Encoder:
     def _decode_into(self, targets: Sequence[NDArray[np.uint8]], views: _Views, file: _Read) -> str:
         with self.stats.timer.measure("decode"):
             try:
-                pixels = decode_image(file.data, self.transform.range)
+                pixels = decode_image(file.data, self.transform)
                 for target, view in zip(targets, views.numbers, strict=True):
                     target[...] = make_view(
                         pixels,

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from torch import nn
 
 from bottleneck.backbones import Backbone, check_pool, load_backbone
-from bottleneck.data import DECODER
 from bottleneck.extraction.running.encoder import Encoder
 from bottleneck.runtime import RunStats, choose_devices, require_trusted_code, trust_code
 from bottleneck.spec import ModelReference, Spec
@@ -40,7 +39,6 @@ def make_spec(backbone: Backbone, *, precision: str, relu: bool, pool: str) -> S
         model=backbone.model,
         weights_digest=backbone.weights_digest,
         transform=backbone.transform,
-        decoder=DECODER,
         precision=precision,
         relu=relu,
         pool=check_pool(pool),
@@ -138,9 +136,7 @@ def make_encoder(
     devices = choose_devices(device)
     if list(layers) == [""]:
         # A network that gives what it gets: images are read, decoded and normalised as for others.
-        backbone = load_backbone(
-            nn.Sequential(nn.Identity()), transform=dataclasses.asdict(spec.transform)
-        )
+        backbone = load_backbone(nn.Sequential(nn.Identity()), transform=spec.transform.to_fields())
         (layer,) = backbone.select_layers(["0"])
         return Encoder(backbone, [dataclasses.replace(layer, name="")], spec, devices, stats=stats)
     return Encoder(backbone, backbone.select_layers(layers), spec, devices, stats=stats)
@@ -212,7 +208,7 @@ def load_matching_backbone(
     BottleneckError
         The network cannot be loaded.
     """
-    backbone = load_backbone(model, weights, transform=dataclasses.asdict(spec.transform))
+    backbone = load_backbone(model, weights, transform=spec.transform.to_fields())
     actual = make_spec(backbone, precision=spec.precision, relu=spec.relu, pool=spec.pool)
     actual_owner = (
         loaded_by or f"{backbone.reference.model} with weights {backbone.reference.weights}"

@@ -100,7 +100,7 @@ class ImageBatches:
         """Read, decode and normalise one image, shape (height, width, 3)."""
         try:
             data = self.source.read(row)
-            pixels = decode_image(data, self.transform.range)
+            pixels = decode_image(data, self.transform)
             made = make_view(
                 pixels,
                 self.transform,

@@ -9,6 +9,7 @@ from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.decoding.deep import map_to_bytes
 from bottleneck.data.decoding.multiband import first_bands
 from bottleneck.errors import ImageError
+from bottleneck.spec import InputTransform
 from tests.helpers.image_files import FILES, gradient, image_or_error, mutated, noise
 from tests.helpers.tiff import tiff
 
@@ -49,10 +50,11 @@ def test_the_first_three_of_many_samples_are_red_green_and_blue(
 def test_a_range_spreads_sixteen_bits_and_floating_point() -> None:
     values = noise(HEIGHT, WIDTH, 8, top=4096, dtype="uint16")
     limits = (100.0, 3000.0)
+    transform = InputTransform(range=limits)
     expected = map_to_bytes(values[..., :3], limits)
-    np.testing.assert_array_equal(decode_image(tiff(values), limits), expected)
+    np.testing.assert_array_equal(decode_image(tiff(values), transform), expected)
     numbers = values.astype(np.float32)
-    np.testing.assert_array_equal(decode_image(tiff(numbers), limits), expected)
+    np.testing.assert_array_equal(decode_image(tiff(numbers), transform), expected)
     with pytest.raises(ImageError, match="no stated range"):
         decode_image(tiff(numbers))
 

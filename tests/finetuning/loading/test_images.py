@@ -46,7 +46,7 @@ def test_an_epoch_shows_another_view_of_every_image(photos: Path) -> None:
             for made, i in zip(batch, index.tolist(), strict=True):
                 data = source.read(i)
                 pixels = make_view(
-                    decode_image(data, None),
+                    decode_image(data, SMALL),
                     SMALL,
                     view=epoch,
                     recipe=recipe,

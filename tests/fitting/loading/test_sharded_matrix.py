@@ -31,7 +31,7 @@ from bottleneck.linear.matrix import ArrayMatrix, CodeMatrix
 from bottleneck.spec import InputTransform, ModelReference, Spec
 from tests.helpers.fixture_types import Extract
 
-SPEC = Spec("net", "ab" * 32, InputTransform(), "pillow-1", "float32", True, "none")
+SPEC = Spec("net", "ab" * 32, InputTransform(decoder="pillow-1"), "float32", True, "none")
 LAYER = "layer1"
 ONE = Features((LAYER,))
 
