@@ -4,4 +4,5 @@ from .cutting.tail import Tail as Tail
 from .inference.runner import BatchRunner as BatchRunner
 from .layers import Layer as Layer
 from .layers import check_pool as check_pool
+from .recall import recall_network as recall_network
 from .sources.weights import is_weights_file as is_weights_file

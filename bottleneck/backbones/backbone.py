@@ -22,6 +22,7 @@ from bottleneck.backbones.preparation import (
     require_values,
 )
 from bottleneck.backbones.probing.forward_order import ForwardOrder, observe_order
+from bottleneck.backbones.recall import NetworkIdentity, file_states, remember_network
 from bottleneck.backbones.sources.model_source import find_source
 from bottleneck.backbones.sources.module import describe_input
 from bottleneck.backbones.sources.weights import (
@@ -260,6 +261,8 @@ def load_backbone(
     file = Path(weights) if is_weights_file(weights) else None
     if file:
         require_weights_file(file)
+    published = source.published_files(weights)
+    files = None if published is None else file_states([*published, *([file] if file else [])])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
         built, identity, preset = source.build(weights)
@@ -270,12 +273,17 @@ def load_backbone(
         # Of names and types as the network was brought.
         digest = digest_weights(built, loaded.left_out if loaded else ())
         network = prepare_network(built, used.crop)
+    reference = ModelReference(source.reference, str(file.resolve()) if file else weights)
+    if isinstance(model, str) and files is not None:
+        remember_network(
+            model, weights, files, NetworkIdentity(identity, digest, preset, reference)
+        )
     return Backbone(
         network=network,
         model=identity,
         weights_digest=digest,
         transform=used,
-        reference=ModelReference(source.reference, str(file.resolve()) if file else weights),
+        reference=reference,
         input_note=describe_input(network, used, changes),
         loaded=loaded,
     )

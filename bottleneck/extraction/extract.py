@@ -2,16 +2,12 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-
-from bottleneck.backbones import Backbone, load_backbone
 from bottleneck.cache import (
     Cache,
     CacheLike,
@@ -26,7 +22,13 @@ from bottleneck.cache import (
     plan_update,
     release_empty_cache,
 )
-from bottleneck.data import ImageSource, open_images, require_existing, summarize_images
+from bottleneck.data import (
+    ImageSource,
+    SourceSummary,
+    open_images,
+    require_existing,
+    summarize_images,
+)
 from bottleneck.errors import InvalidOptionError, ShardError, SpecMismatchError
 from bottleneck.extraction.options import (
     ComputeOptions,
@@ -36,9 +38,6 @@ from bottleneck.extraction.options import (
 )
 from bottleneck.extraction.planning.disk_space import DiskEstimate, estimate_disk_use
 from bottleneck.extraction.result import ExtractionResult, Progress
-from bottleneck.extraction.running.distributed import DistributedRunner, WorkerJob
-from bottleneck.extraction.running.encoder import Encoder
-from bottleneck.extraction.running.local import LocalRunner
 from bottleneck.extraction.running.work import (
     MissingShards,
     OtherTasks,
@@ -47,21 +46,32 @@ from bottleneck.extraction.running.work import (
     layers_of,
 )
 from bottleneck.extraction.setup.depth import choose_range, depth_notes
-from bottleneck.extraction.setup.precision import choose_spec
+from bottleneck.extraction.setup.unchanged import recall_unchanged
 from bottleneck.extraction.setup.views import choose_views
 from bottleneck.runtime import (
     ArrayTask,
+    RunStats,
     choose_devices,
     remove_stale_temp_files,
     trust_code,
 )
+from bottleneck.spec import ModelReference, Spec, ViewRecipe
+
+if TYPE_CHECKING:  # PyTorch takes seconds, and a run that finds nothing to do needs none
+    import torch
+    from torch import nn
+
+    from bottleneck.backbones import Backbone, Layer
+    from bottleneck.extraction.running.distributed import DistributedRunner
+    from bottleneck.extraction.running.encoder import Encoder
+    from bottleneck.extraction.running.local import LocalRunner
 
 
 def extract(
     images: str | PathLike[str] | ImageSource,
     out: CacheLike,
     *,
-    model: str | nn.Module,
+    model: "str | nn.Module",
     layers: Sequence[str],
     weights: str = "DEFAULT",
     transform: dict[str, Any] | None = None,
@@ -74,8 +84,9 @@ def extract(
 ) -> ExtractionResult:
     """Compute the codes of every image at some layers of a frozen network, into a cache.
 
-    A second run computes only what is missing: new images, and images whose bytes have changed. A
-    shard is written completely or not at all, whenever the run ends.
+    A second run computes only what is missing: new images, and images whose bytes have changed. If
+    nothing is, a network of torchvision or timm is not loaded again. A shard is written completely
+    or not at all, whenever the run ends.
 
     Parameters
     ----------
@@ -135,6 +146,7 @@ def extract(
     Examples
     --------
     >>> from tempfile import TemporaryDirectory
+    >>> from torch import nn
     >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
     >>> options = {"model": network, "transform": {"resize": 32, "crop": 32}}
     >>> folder = TemporaryDirectory()
@@ -150,36 +162,82 @@ def extract(
     start = time.monotonic()
     path = cache_path(out)
     _require_possible(model, layers, compute)
-    devices = choose_devices(compute.device)
     source = require_existing(open_images(images))
     trust_code(model)
     existing = open_cache(path, source.table) if is_cache(path) else None
     chosen_views = choose_views(views, existing)
-    backbone = load_backbone(model, weights, transform=choose_range(transform, source, existing))
-    chosen = choose_spec(
-        backbone, layers, devices, compute=compute, existing=existing, relu=relu, pool=pool
-    )
-    series = chosen_views.series(layers)
-    update = _plan_update(
+    fields = choose_range(transform, source, existing)
+    request = _Request(
         existing or path,
         source,
-        spec=chosen.spec,
-        layout=_choose_layout(storage, existing, backbone, layers, pool),
-        reference=backbone.reference,
-        view_recipe=chosen_views.recipe,
-        check_content=refresh.check_content,
-        task=compute.task,
+        chosen_views.series(layers),
+        chosen_views.recipe,
+        compute.task,
+        refresh,
     )
-    missing = _find_missing(update, series, compute.task, refresh)
-    estimate = _estimate(update.cache, backbone, layers, missing, storage)
-    cache, runner = _begin(
-        update, missing, backbone, source, devices=devices, compute=compute, encoder=chosen.encoder
-    )
+    asked: dict[str, Any] = {"relu": relu, "pool": pool}
+    plan = None
+    known = recall_unchanged(existing, model, weights, fields, compute=compute, **asked)
+    if existing is not None and known is not None:
+        layout = storage.choose_layout(existing.layout, lambda: 0)  # a cache's is known
+        plan = request.plan(existing.spec, layout, known)
+        if not plan.missing:
+            begin = Progress(0, 0, RunStats(), _estimate(plan, [], storage), plan.images)
+            return _finish(plan, plan.update.apply(), begin, start=start)
+    from bottleneck.backbones import load_backbone
+    from bottleneck.extraction.setup.precision import choose_spec
+
+    devices = choose_devices(compute.device)
+    backbone = load_backbone(model, weights, transform=fields)
+    chosen = choose_spec(backbone, layers, devices, compute=compute, existing=existing, **asked)
+    if plan is None or plan.update.cache.spec != chosen.spec:
+        layout = _choose_layout(storage, existing, backbone, layers, pool)
+        plan = request.plan(chosen.spec, layout, backbone.reference)
+    needed = backbone.select_layers(layers) if plan.missing else []
+    estimate = _estimate(plan, needed, storage)
+    cache, runner = _begin(plan, backbone, devices=devices, compute=compute, encoder=chosen.encoder)
     notes = (*_notes(source, backbone, layers), *chosen.notes, *chosen_views.notes)
-    notes = notes if missing else ()
-    begin = Progress(0, estimate.passes, runner.stats, estimate, summarize_images(source), notes)
-    _run(runner, missing, begin, compute.on_progress)
-    return _finish(update, cache, series, begin, task=compute.task, start=start)
+    notes = notes if plan.missing else ()
+    begin = Progress(0, estimate.passes, runner.stats, estimate, plan.images, notes)
+    _run(runner, plan.missing, begin, compute.on_progress)
+    return _finish(plan, cache, begin, start=start)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What is asked for, beside the network."""
+
+    cache: Path | Cache
+    source: ImageSource
+    series: Sequence[Series]
+    recipe: ViewRecipe | None
+    task: ArrayTask
+    refresh: RefreshOptions
+
+    def plan(self, spec: Spec, layout: StorageLayout, reference: ModelReference) -> "_Plan":
+        """Return what is to be done for codes of a spec."""
+        update = _plan_update(
+            self.cache,
+            self.source,
+            spec=spec,
+            layout=layout,
+            reference=reference,
+            view_recipe=self.recipe,
+            check_content=self.refresh.check_content,
+            task=self.task,
+        )
+        missing = _find_missing(update, self.series, self.task, self.refresh)
+        return _Plan(self, update, missing, summarize_images(self.source))
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be done: the update of the cache, and the shards to make."""
+
+    request: _Request
+    update: CacheUpdate
+    missing: MissingShards
+    images: SourceSummary
 
 
 def require_layers(layers: Sequence[str]) -> None:
@@ -198,11 +256,13 @@ def require_layers(layers: Sequence[str]) -> None:
 
 
 def _require_possible(
-    model: str | nn.Module, layers: Sequence[str], compute: ComputeOptions
+    model: "str | nn.Module", layers: Sequence[str], compute: ComputeOptions
 ) -> None:
     """Refuse arguments that cannot be, before anything is loaded."""
     require_layers(layers)
-    if compute.executor is not None and isinstance(model, nn.Module):
+    if compute.device not in ("auto", "cpu"):  # these there are, and the others PyTorch knows
+        choose_devices(compute.device)
+    if compute.executor is not None and not isinstance(model, str):
         raise InvalidOptionError(
             "model",
             type(model).__name__,
@@ -211,17 +271,11 @@ def _require_possible(
         )
 
 
-def _estimate(
-    cache: Cache,
-    backbone: Backbone,
-    layers: Sequence[str],
-    missing: MissingShards,
-    storage: StorageOptions,
-) -> DiskEstimate:
+def _estimate(plan: _Plan, needed: "Sequence[Layer]", storage: StorageOptions) -> DiskEstimate:
     """Estimate what the run writes, and refuse what the disk cannot hold."""
+    cache = plan.update.cache
     remove_stale_temp_files(cache.path)  # they may be what fills it
-    needed = backbone.select_layers(layers) if missing else []
-    estimate = estimate_disk_use(cache, needed, missing)
+    estimate = estimate_disk_use(cache, needed, plan.missing)
     if not storage.force:
         estimate.require_free_space()
     return estimate
@@ -230,7 +284,7 @@ def _estimate(
 def _choose_layout(
     storage: StorageOptions,
     existing: Cache | None,
-    backbone: Backbone,
+    backbone: "Backbone",
     layers: Sequence[str],
     pool: str,
 ) -> StorageLayout:
@@ -266,22 +320,24 @@ def _find_missing(
 
 
 def _begin(
-    update: CacheUpdate,
-    missing: MissingShards,
-    backbone: Backbone,
-    source: ImageSource,
+    plan: _Plan,
+    backbone: "Backbone",
     *,
-    devices: Sequence[torch.device],
+    devices: "Sequence[torch.device]",
     compute: ComputeOptions,
-    encoder: Encoder | None,
-) -> tuple[Cache, LocalRunner | DistributedRunner]:
+    encoder: "Encoder | None",
+) -> "tuple[Cache, LocalRunner | DistributedRunner]":
     """Write the update, but not before it is known that the network gives codes."""
+    from bottleneck.extraction.running.distributed import DistributedRunner, WorkerJob
+    from bottleneck.extraction.running.local import LocalRunner
+
+    update, source = plan.update, plan.request.source
     if compute.executor is not None:
         cache = update.apply()
         job = WorkerJob.from_cache(cache, backbone.reference, source, compute)
         return cache, DistributedRunner(job, compute.executor)
     runner = LocalRunner(update.cache, backbone, source, devices, compute, encoder=encoder)
-    for series in missing:
+    for series in plan.missing:
         runner.encoder(layers_of(series))
     cache = update.apply()
     runner.use(cache)
@@ -289,7 +345,7 @@ def _begin(
 
 
 def _run(
-    runner: LocalRunner | DistributedRunner,
+    runner: "LocalRunner | DistributedRunner",
     missing: MissingShards,
     begin: Progress,
     on_progress: Callable[[Progress], None] | None,
@@ -304,20 +360,13 @@ def _run(
             on_progress(replace(begin, done=done))
 
 
-def _finish(
-    update: CacheUpdate,
-    cache: Cache,
-    series: Sequence[Series],
-    begin: Progress,
-    *,
-    task: ArrayTask,
-    start: float,
-) -> ExtractionResult:
+def _finish(plan: _Plan, cache: Cache, begin: Progress, *, start: float) -> ExtractionResult:
     """Record that the shards are of the images as they are now, and describe what was done."""
-    cache = update.finish(cache, series)
+    series, task = plan.request.series, plan.request.task
+    cache = plan.update.finish(cache, series)
     return ExtractionResult(
         cache=cache,
-        changes=update.changes,
+        changes=plan.update.changes,
         rows=begin.estimate.rows,
         passes=begin.total,
         rejected=finish_task(cache, series, task),
@@ -331,7 +380,7 @@ def _finish(
     )
 
 
-def _notes(source: ImageSource, backbone: Backbone, layers: Sequence[str]) -> tuple[str, ...]:
+def _notes(source: ImageSource, backbone: "Backbone", layers: Sequence[str]) -> tuple[str, ...]:
     """Return what a user should know of the pixels, the network and its weights."""
     return (*depth_notes(source, backbone.transform), *backbone.notes(layers))
 

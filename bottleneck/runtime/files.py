@@ -182,6 +182,18 @@ def _alive(pid: int) -> bool:
     return True
 
 
+def state_directory() -> Path:
+    """Return where this program remembers what a user has given it (XDG base directories).
+
+    Examples
+    --------
+    >>> state_directory().name
+    'bottleneck'
+    """
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "bottleneck"
+
+
 def sha256(*parts: bytes | memoryview) -> str:
     """Return the hexadecimal SHA-256 of the parts, one after another.
 

@@ -7,11 +7,10 @@ with its ``.envrc``.)
 """
 
 import contextlib
-import os
 from pathlib import Path
 
 from bottleneck.errors import UntrustedCodeError
-from bottleneck.runtime.files import sha256
+from bottleneck.runtime.files import sha256, state_directory
 
 
 def trust_code(model: object) -> None:
@@ -76,5 +75,4 @@ def _trusted_digests() -> set[str]:
 
 
 def _trust_file() -> Path:
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "bottleneck" / "named-code"
+    return state_directory() / "named-code"

@@ -1,5 +1,6 @@
 """Model sources: the protocol that every kind of network implements, and the choice of one."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -40,6 +41,12 @@ class ModelSource(Protocol):
             Identity of the architecture, for the spec.
         transform : InputTransform
             What the weights expect.
+        """
+
+    def published_files(self, weights: str) -> Sequence[Path] | None:
+        """Return the files that decide the network, beside `weights` and the code of libraries.
+
+        None if others may: the network is always loaded then, and never recalled.
         """
 
     def build_skeleton(self, weights: str) -> tuple[nn.Module, InputTransform]:

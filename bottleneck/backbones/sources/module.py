@@ -84,6 +84,9 @@ class GivenModule:
             transform_of_wrapped(self.network, where=name),
         )
 
+    def published_files(self, weights: str) -> None:
+        """Return that they are not known: code may read any; see `ModelSource`."""
+
     def build_skeleton(self, weights: str) -> tuple[nn.Module, InputTransform]:
         """Copy the network; see `ModelSource`."""
         network, _, transform = self.build("none")

@@ -86,6 +86,9 @@ class PythonFile:
         identity = f"{self.file.name}:{self.factory}@{own.digest()[:16]}"
         return network, identity, transform_of_wrapped(network, where=str(self.file))
 
+    def published_files(self, weights: str) -> None:
+        """Return that they are not known: code may read any; see `ModelSource`."""
+
     def build_skeleton(self, weights: str) -> tuple[nn.Module, InputTransform]:
         """Call the factory; see `ModelSource`."""
         network, _, transform = self.build("none")

@@ -110,6 +110,10 @@ class TimmModel:
         identity = f"{TIMM_PREFIX}{_architecture_of(network)}@{architecture_digest(network)[:16]}"
         return network, identity, declared_transform(network, where=self.reference)
 
+    def published_files(self, weights: str) -> list[Path] | None:
+        """Return that there are none, or None for what a hub gives; see `ModelSource`."""
+        return None if weights == "DEFAULT" or self._is_on_hub else []
+
     def build_skeleton(self, weights: str) -> tuple[nn.Module, InputTransform]:
         """Build the network, on the meta device if its builder allows it; see `ModelSource`."""
         require_own_weights(weights, model=self.reference)

@@ -82,6 +82,12 @@ class TorchvisionModel:
         _drop_training_heads(network)
         return network, self.name, _transform_of(entry)
 
+    def published_files(self, weights: str) -> list[Path]:
+        """Return the file of published weights; see `ModelSource`."""
+        if weights == "none" or is_weights_file(weights):
+            return []
+        return [_hub_file(self._weights_entry(weights))]
+
     def build_skeleton(self, weights: str) -> tuple[nn.Module, InputTransform]:
         """Build the network on the meta device; see `ModelSource`."""
         if is_weights_file(weights):
@@ -107,11 +113,11 @@ class TorchvisionModel:
             with contextlib.redirect_stdout(sys.stderr):  # torch.hub prints its progress
                 network: nn.Module = torchvision.models.get_model(self.name, weights=entry)
         except (urllib.error.URLError, OSError, RuntimeError) as error:
-            file = entry.url.rsplit("/", 1)[-1]
+            file = _hub_file(entry)
             raise WeightsError(
                 f"weights {entry.name} of {self.name} could not be loaded from {entry.url} "
-                f"({format_error(error)}): put {file} into "
-                f"{Path(torch.hub.get_dir()) / 'checkpoints'}, or give the file as `weights`"
+                f"({format_error(error)}): put {file.name} into {file.parent}, or give the file as "
+                "`weights`"
             ) from error
         return network
 
@@ -124,6 +130,11 @@ class TorchvisionModel:
             options = {"image_size": entry.meta["min_size"][0]}
         network: nn.Module = torchvision.models.get_model(self.name, weights=None, **options)
         return network
+
+
+def _hub_file(entry: Any) -> Path:
+    """Return where torchvision keeps published weights."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / str(entry.url).rsplit("/", 1)[-1]
 
 
 def _drop_training_heads(network: Any) -> None:
