@@ -1,13 +1,14 @@
 """Measure how accuracy grows with the number of training images, and where twice as many lead."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.fitting.scoring.metrics import METRICS, format_metric, mean_average_precision
+from bottleneck.fitting.scoring.metrics import format_metric
+from bottleneck.fitting.scoring.resampling import bootstrap_interval, resampled_scores
 from bottleneck.fitting.selection.fold_search import FoldSearch
 from bottleneck.fitting.selection.folds import make_folds
 from bottleneck.linear import SEARCH_TOL, ClassifierOptions, TrainingSet
@@ -15,7 +16,6 @@ from bottleneck.runtime import PreformattedText
 
 # A part of the training images, and how often it is drawn: small parts differ the most.
 _DRAWN = {1 / 8: 4, 1 / 4: 2, 1 / 2: 1, 1.0: 1}
-_RESAMPLINGS = 200
 _FEWEST_POINTS = 3  # that determine three parameters
 _EXPONENTS = np.geomspace(0.05, 2, 40)
 
@@ -56,7 +56,7 @@ class PredictedPoint:
     images : int
         Number of training images.
     score : float
-        Metric by the power law.
+        That of the curve's last point and the gain; at most 1.
     interval : tuple of 2 float
         95 % interval of the score.
     gain : float
@@ -213,7 +213,14 @@ def learning_curve(
                 _out_of_fold(training, options, each, c=c, scaling=scaling) for each in parts
             ]
     metric = "mean_average_precision" if training.multilabel else metric
-    scores = _resampled_scores(training, list(values.values()), metric, seed)
+    scores = resampled_scores(
+        list(values.values()),
+        training.targets,
+        training.classes,
+        groups=training.groups,
+        metric=metric,
+        seed=seed,
+    )
     errors = scores[1:].std(axis=0, ddof=1)
     points = tuple(
         CurvePoint(images, float(score), float(error))
@@ -271,54 +278,6 @@ def _out_of_fold(
     return found
 
 
-def _resampled_scores(
-    training: TrainingSet, values: Sequence[Sequence[NDArray[Any]]], metric: str, seed: int
-) -> NDArray[np.float64]:
-    """Return the mean score of each share on all images, and below it on each resampling of them.
-
-    All shares of one resampling have the same images. The draws of a share are resampled too.
-    """
-    score = _scorer(training, metric)
-    random, n = np.random.default_rng(seed), len(training.targets)
-    groups = np.arange(n) if training.groups is None else training.groups
-    members = _members(groups)
-    everything = np.arange(n)
-    scores = [[np.mean([score(draw, everything) for draw in draws]) for draws in values]]
-    while len(scores) <= _RESAMPLINGS:
-        chosen = random.integers(len(members), size=len(members))
-        rows = np.concatenate([members[each] for each in chosen])
-        if training.multilabel and not training.targets[rows].any():
-            continue  # without a label there is no precision
-        means = []
-        for draws in values:
-            again = random.integers(len(draws), size=len(draws))
-            counts = np.bincount(again, minlength=len(draws))
-            each = [
-                times * score(draw, rows)
-                for draw, times in zip(draws, counts, strict=True)
-                if times
-            ]
-            means.append(np.sum(each) / len(draws))
-        scores.append(means)
-    return np.array(scores)
-
-
-def _members(groups: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Return the rows of each group."""
-    order = np.argsort(groups, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
-
-
-def _scorer(
-    training: TrainingSet, metric: str
-) -> Callable[[NDArray[Any], NDArray[np.int64]], float]:
-    """Return the function that scores values on some rows."""
-    targets, k = training.targets, training.classes
-    if training.multilabel:
-        return lambda values, rows: mean_average_precision(targets[rows], values[rows])
-    return lambda values, rows: METRICS[metric](targets[rows], values[rows], k)
-
-
 def _extrapolate(
     points: Sequence[CurvePoint], scores: NDArray[np.float64]
 ) -> PredictedPoint | None:
@@ -330,27 +289,21 @@ def _extrapolate(
     errors = np.array([point.standard_error for point in points])
     laws = fit_power_law(images, scores, np.maximum(errors, 1e-3))
     last, twice = images[-1], 2 * images[-1]
-    values = _law(laws, twice)
-    gains = values - _law(laws, last)
+    gains = _law(laws, twice) - _law(laws, last)
+    values = np.minimum(scores[:, -1] + gains, 1)
     a, b, c = laws[0]
     return PredictedPoint(
         images=int(twice),
         score=float(values[0]),
-        interval=_interval(values),
+        interval=bootstrap_interval(values),
         gain=float(gains[0]),
-        gain_interval=_interval(gains),
+        gain_interval=bootstrap_interval(gains),
         law=(float(a), float(b), float(c)),
     )
 
 
 def _law(laws: NDArray[np.float64], images: float) -> NDArray[np.float64]:
     return np.asarray(laws[:, 0] - laws[:, 1] * images ** -laws[:, 2])
-
-
-def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the 2.5 % and 97.5 % points of resamplings, the first value included."""
-    low, high = np.quantile(values[1:], [0.025, 0.975])
-    return min(float(low), float(values[0])), max(float(high), float(values[0]))
 
 
 def fit_power_law(
