@@ -78,7 +78,10 @@ DOORS = {
     "distributed": {"runtime.executors.dask_executor"},
 }
 
-TORCH_FREE = ("runtime", "data", "cache", "linear", "fitting", "auditing", "plotting", "cli")
+TORCH_FREE = (
+    *("runtime", "data", "cache", "linear", "fitting", "auditing", "advising", "plotting"),
+    "cli",
+)
 
 MODULES = modules()
 

@@ -103,19 +103,17 @@ class Comparison:
         """The strategy of the highest score, the first of equal ones."""
         return max(self.strategies, key=self.score)
 
+    def beats(self, one: LinearStrategy, other: LinearStrategy, *, errors: float) -> bool:
+        """Whether one is better than another by more than some standard errors, and one image."""
+        gain = self.gain(one, other)
+        chance = _IMAGES_OF_CHANCE / len(one.values) + _ROUNDING
+        return gain.value > errors * gain.standard_error + chance
+
     @property
     def near_best(self) -> tuple[LinearStrategy, ...]:
-        """Those that the best one beats by no more than a standard error of the difference.
-
-        One image is no difference.
-        """
-        chance = _IMAGES_OF_CHANCE / len(self.last.values) + _ROUNDING
-        gains = [self.gain(self.best, one) for one in self.strategies]
-        return tuple(
-            one
-            for one, gain in zip(self.strategies, gains, strict=True)
-            if gain.value <= gain.standard_error + chance
-        )
+        """Those that the best one beats by no more than a standard error of the difference."""
+        best = self.best
+        return tuple(one for one in self.strategies if not self.beats(best, one, errors=1))
 
     @property
     def chosen(self) -> LinearStrategy:

@@ -45,9 +45,9 @@ class Findings:
 
     @property
     def rising(self) -> bool:
-        """Whether more images would certainly help: the law rises in every resampling."""
+        """Whether more images would help: the law rises, and not by so little."""
         predicted = self.curve.predicted
-        return predicted is not None and predicted.gain_interval[0] > 0
+        return predicted is not None and predicted.gain_interval[0] > 0 and not self.flat
 
     @property
     def flat(self) -> bool:
@@ -107,8 +107,7 @@ def is_unlike(comparison: Comparison) -> bool | None:
     plain = [one for one in comparison.strategies if one.features.views == 1]
     if len(plain) == 1:
         return None
-    gains = [comparison.gain(one, comparison.last) for one in plain if one is not comparison.last]
-    return any(gain.value > _UNLIKE_ERRORS * gain.standard_error for gain in gains)
+    return any(comparison.beats(one, comparison.last, errors=_UNLIKE_ERRORS) for one in plain)
 
 
 def decide(

@@ -46,11 +46,11 @@ class Step:
     def __str__(self) -> str:
         (_, first), *rest = self.arguments.items()
         values = _plain(dict(rest))
-        words = [repr(first)]
+        last = []
         for name, (within, names) in _TOGETHER.items() if self.verb == "extract" else ():
-            parts = {name: values.pop(key) for key, name in names.items() if key in values}
-            words += [f"{name}={within}({_call(parts)})"] if parts else []
-        return f"bottleneck.{self.verb}({', '.join([words[0], _call(values), *words[1:]])})"
+            parts = {names[key]: values.pop(key) for key in names if key in values}
+            last += [f"{name}={within}({_call(parts)})"] if parts else []
+        return f"bottleneck.{self.verb}({', '.join([repr(first), *_words(values), *last])})"
 
 
 def fit_step(cache: Cache, features: Features, clf: str, labels: str | None) -> Step:
@@ -126,4 +126,8 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _call(keywords: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in keywords.items())
+    return ", ".join(_words(keywords))
+
+
+def _words(keywords: Mapping[str, Any]) -> list[str]:
+    return [f"{name}={value!r}" for name, value in keywords.items()]

@@ -59,12 +59,11 @@ def resampled_scores(
     """
     score = _scorer(targets, classes, metric)
     random, n = np.random.default_rng(seed), len(targets)
-    members = _members(np.arange(n) if groups is None else groups)
+    count, rows_of = n if groups is None else len(np.unique(groups)), _rows_of(groups)
     everything = np.arange(n)
     scores = [[np.mean([score(one, everything) for one in versions]) for versions in values]]
     while len(scores) <= RESAMPLINGS:
-        drawn = random.integers(len(members), size=len(members))
-        rows = np.concatenate([members[each] for each in drawn])
+        rows = rows_of(random.integers(count, size=count))
         if targets.ndim == 2 and not targets[rows].any():
             continue  # without a label there is no precision
         means = []
@@ -97,10 +96,20 @@ def bootstrap_interval(samples: NDArray[np.float64]) -> tuple[float, float]:
     return min(float(low), float(samples[0])), max(float(high), float(samples[0]))
 
 
-def _members(groups: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Return the rows of each group."""
-    order = np.argsort(groups, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
+def _rows_of(groups: NDArray[np.int64] | None) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """Return the function that returns the rows of some groups, of 0, 1, … as they are drawn."""
+    if groups is None:
+        return lambda drawn: drawn
+    _, group = np.unique(groups, return_inverse=True)
+    order, sizes = np.argsort(group, kind="stable"), np.bincount(group)
+    starts = np.cumsum(sizes) - sizes
+
+    def rows(drawn: NDArray[Any]) -> NDArray[Any]:
+        ends = np.cumsum(sizes[drawn])
+        within = np.arange(ends[-1]) - np.repeat(ends - sizes[drawn], sizes[drawn])
+        return np.asarray(order[np.repeat(starts[drawn], sizes[drawn]) + within])
+
+    return rows
 
 
 def _scorer(

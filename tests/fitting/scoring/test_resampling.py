@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bottleneck.fitting.scoring.resampling import bootstrap_interval, resampled_scores
+from bottleneck.fitting.scoring.resampling import _rows_of, bootstrap_interval, resampled_scores
 
 
 def test_the_first_row_is_of_all_images_and_the_error_that_of_a_share() -> None:
@@ -24,6 +24,12 @@ def test_copies_in_a_group_add_nothing() -> None:
     groups = np.repeat(np.arange(100), 4)
     copied = resampled_scores([[wrong[groups]]], targets[groups], 2, groups=groups)[1:].std()
     assert copied == pytest.approx(alone, rel=0.2)
+
+
+def test_the_rows_of_drawn_groups_are_all_of_theirs() -> None:
+    rows_of = _rows_of(np.array([7, 3, 7, 5, 3, 7]))
+    assert rows_of(np.array([2, 0, 2])).tolist() == [0, 2, 5, 1, 4, 0, 2, 5]
+    assert rows_of(np.array([1])).tolist() == [3]
 
 
 def test_equal_classifiers_never_differ_and_versions_are_averaged() -> None:
