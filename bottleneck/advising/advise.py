@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bottleneck.advising.advice import Advice, Examined
 from bottleneck.advising.comparison import Comparison
 from bottleneck.advising.nearest import nearest_neighbour_accuracy
-from bottleneck.advising.rule import Findings, decide, is_unlike
+from bottleneck.advising.rule import Decision, Findings, decide, is_unlike
 from bottleneck.advising.steps import (
     Step,
     fit_step,
@@ -117,27 +117,17 @@ def advise(
     dataset = load_dataset(store, last.features, images, memory=memory)
     comparison = Comparison.of(measured, last, dataset.training)
     findings = _examine(store, comparison, images, memory)
-    decision = decide(
-        comparison,
-        findings,
-        read := read_tuned(tuned, dataset.names, dataset.training, comparison),
-        _pairs(comparison, dataset),
-    )
+    tails = read_tuned(tuned, dataset.names, dataset.training, comparison)
+    decision = decide(comparison, findings, tails, _pairs(comparison, dataset))
     on_progress(len(measured) + 1, len(measured) + 1)
     csv = str(labelled.summary.csv) if labelled.summary else None
-    steps: tuple[Step, ...] = (fit_step(store, decision.linear.features, CLASSIFIER.clf, csv),)
-    if decision.tuned:
-        steps = tail_steps(decision.tuned.path)
-    elif not decision.measured:
-        more = views_steps(store, csv) if decision.kind == "views" else network_steps(store)
-        steps = (*more, *steps)
     return Advice(
         examined=_examined(store, every, dataset),
         comparison=comparison,
         findings=findings,
-        tuned=read,
+        tuned=tails,
         decision=decision,
-        steps=steps,
+        steps=_steps(store, decision, csv),
         seconds=time.monotonic() - start,
         summary=labelled.summary,
     )
@@ -182,7 +172,7 @@ def _examine(
 ) -> Findings:
     """Measure what else may help, of the strategy that is chosen."""
     chosen = comparison.chosen
-    plain, single = comparison.counterpart(chosen), _best_layer(comparison)
+    plain, single = comparison.counterpart(chosen), comparison.best_layer
     dataset = load_dataset(cache, chosen.features, images, memory=memory)
     training = dataset.training
     score = _score(training, training_values(training, chosen.cv))
@@ -209,17 +199,6 @@ def _score(training: TrainingSet, values: NDArray[Any]) -> float:
     return METRICS[SEARCH.metric](training.targets, values, training.classes)
 
 
-def _best_layer(comparison: Comparison) -> LinearStrategy:
-    return max(
-        (one for one in comparison.strategies if one.features == one.plain and not _together(one)),
-        key=comparison.score,
-    )
-
-
-def _together(strategy: LinearStrategy) -> bool:
-    return len(strategy.features.layers) > 1
-
-
 def _pairs(comparison: Comparison, dataset: CodeDataset) -> PairedComparison | None:
     """Return on which images the chosen strategy is right and the last layer is not."""
     training = dataset.training
@@ -229,6 +208,17 @@ def _pairs(comparison: Comparison, dataset: CodeDataset) -> PairedComparison | N
     return compare_pairs(
         chosen.values == training.targets, last.values == training.targets, training.groups
     )
+
+
+def _steps(cache: Cache, decision: Decision, labels: str | None) -> tuple[Step, ...]:
+    """Return the calls that carry out a decision; what there is until then comes last."""
+    if decision.tuned:
+        return tail_steps(decision.tuned.path)
+    fit = fit_step(cache, decision.linear.features, CLASSIFIER.clf, labels)
+    if decision.measured:
+        return (fit,)
+    more = views_steps(cache, labels) if decision.kind == "views" else network_steps(cache)
+    return (*more, fit)
 
 
 def _examined(cache: Cache, every: Features, dataset: CodeDataset) -> Examined:

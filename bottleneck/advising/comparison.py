@@ -110,6 +110,12 @@ class Comparison:
         return gain.value > errors * gain.standard_error + chance
 
     @property
+    def best_layer(self) -> LinearStrategy:
+        """The single layer of the highest score, plain."""
+        single = [one for one in self.strategies if len(one.plain.layers) == 1]
+        return max((one for one in single if one.features == one.plain), key=self.score)
+
+    @property
     def near_best(self) -> tuple[LinearStrategy, ...]:
         """Those that the best one beats by no more than a standard error of the difference."""
         best = self.best

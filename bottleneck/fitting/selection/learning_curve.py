@@ -204,7 +204,7 @@ def learning_curve(
     values: dict[int, list[NDArray[Any]]] = {}  # by images: of equal parts the largest share's
     for share, draws in _DRAWN.items():
         parts = [
-            [(_part(training, rows, share, seed + draw), held) for rows, held in splits]
+            [(draw_part(training, rows, share, seed + draw), held) for rows, held in splits]
             for draw in range(draws)
         ]
         sizes = [len(rows) for each in parts for rows, _ in each]
@@ -229,13 +229,33 @@ def learning_curve(
     return LearningCurve(metric, points, _extrapolate(points, scores))
 
 
-def _part(
+def draw_part(
     training: TrainingSet, rows: NDArray[np.int64], share: float, seed: int
 ) -> NDArray[np.int64]:
-    """Return a share of each class's units among some rows: groups, or images that are alone.
+    """Draw a share of each class's units among some rows: groups, or images that are alone.
 
-    A larger share with the same seed includes a smaller one. At least one unit of each class is
-    taken. A group is of the class that most of its images have.
+    Parameters
+    ----------
+    training : TrainingSet
+    rows : ndarray of int64, shape (m,)
+        Those to draw from, ascending.
+    share : float
+        Above 0, at most 1. A larger share with the same seed includes a smaller one.
+    seed : int
+
+    Returns
+    -------
+    ndarray of int64, shape (m',)
+        Ascending; whole groups, at least one of each class. A group is of the class that most of
+        its images have.
+
+    Examples
+    --------
+    >>> from bottleneck.linear.matrix import ArrayMatrix
+    >>> training = TrainingSet(ArrayMatrix(np.zeros((8, 1))), np.arange(8) % 2, 2)
+    >>> part = draw_part(training, np.arange(8), 0.5, seed=0)
+    >>> np.bincount(training.targets[part]).tolist()
+    [2, 2]
     """
     if share == 1:
         return rows

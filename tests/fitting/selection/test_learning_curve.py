@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bottleneck.fitting import CrossValidation, LearningCurve, SearchOptions, learning_curve
-from bottleneck.fitting.selection.learning_curve import _part, fit_power_law
+from bottleneck.fitting.selection.learning_curve import draw_part, fit_power_law
 from bottleneck.linear import ArrayMatrix, ClassifierOptions, TrainingSet
 
 SVM = ClassifierOptions("svm")
@@ -31,7 +31,7 @@ def test_parts_are_nested_stratified_and_hold_whole_groups() -> None:
     rows = np.arange(8, 160)
     previous: NDArray[np.int64] = np.zeros(0, np.int64)
     for share in (1 / 8, 1 / 4, 1 / 2, 1.0):
-        part = _part(training, rows, share, seed=3)
+        part = draw_part(training, rows, share, seed=3)
         assert set(previous) < set(part) <= set(rows.tolist())
         assert training.groups is not None
         whole = np.isin(training.groups, training.groups[part]) & np.isin(np.arange(160), rows)
@@ -43,7 +43,7 @@ def test_parts_are_nested_stratified_and_hold_whole_groups() -> None:
 
 def test_a_part_has_every_class() -> None:
     training = _training(24)
-    assert set(training.targets[_part(training, np.arange(24), 1 / 50, seed=0)]) == {0, 1}
+    assert set(training.targets[draw_part(training, np.arange(24), 1 / 50, seed=0)]) == {0, 1}
 
 
 def test_the_last_point_is_the_accuracy_of_the_folds() -> None:
