@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import bottleneck as bn
+from bottleneck.advising.rule import decide
 from bottleneck.errors import HeadError, LabelsError, UnknownNameError
 from bottleneck.fitting import SearchOptions
 from tests.helpers.codes import layered_cache
-from tests.helpers.datasets import several, written_cache
+from tests.helpers.datasets import reject_row, several, written_cache
 from tests.helpers.tuning import BOUNDARY, QUICK, hard_images, maps_cache
 
 LARGE, SMALL = 1500, 75
@@ -45,6 +46,7 @@ def test_the_four_corners(
     layer = "layer1" if early > late else "layer2"
     assert layer in found.decision.linear.features.layers
     text = str(found)
+    assert ("train the whole network: expected" in text) is not found.decision.measured
     assert ("unlike those that the network was trained on" in text) is (early > late)
 
 
@@ -95,6 +97,14 @@ def test_the_held_out_images_change_nothing(tmp_path: Path) -> None:
     assert relabelled.steps[-1].arguments["labels"] == str(labels)
     np.testing.assert_array_equal(plain.comparison.scores, relabelled.comparison.scores)
     assert plain.examined == relabelled.examined
+
+
+def test_images_without_codes_at_a_layer_take_no_part(tmp_path: Path) -> None:
+    path = layered_cache(tmp_path / "cache", 60, early=2.0, late=2.0)
+    reject_row(path, "layer2", 3)
+    found = bn.advise(path)
+    assert found.examined.images == 47
+    assert {len(one.values) for one in found.comparison.strategies} == {47}
 
 
 def test_groups_widen_errors_and_are_no_neighbours(tmp_path: Path) -> None:
@@ -151,10 +161,15 @@ def test_a_tail_is_compared_on_the_images_that_it_kept_back(tmp_path: Path) -> N
     better = replace(tail, kept_back=1.0, linear=0.2, standard_error=0.1)
     assert better.better
     assert not replace(better, standard_error=0.9).better
+    decision = decide(found.comparison, found.findings, (tail, better), None)
+    assert (decision.kind, decision.measured, decision.tuned) == ("tail", True, better)
+    advice = replace(found, decision=decision, tuned=(tail, better))
+    assert f"tail behind {BOUNDARY} ({path}). On the {tail.images}" in advice.recommendation
+    assert "80.0 points ± 10.0" in advice.recommendation
     other = tmp_path / "other.safetensors"
     replace(result.tail, training_record=result.to_dict() | {"train": 7}).save(other)
     found = bn.advise(cache, tuned=[other])
-    assert found.tuned[0].gain is None
+    assert found.tuned[0].gain is found.tuned[0].kept_back is found.tuned[0].linear is None
     assert "not comparable" in str(found)
     replace(result.tail, classes=["x", "y", "z"]).save(other)
     with pytest.raises(HeadError, match="x, y, z"):
