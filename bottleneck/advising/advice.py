@@ -200,10 +200,7 @@ class Advice(PreformattedText):
             f"a gap of {100 * found.gap:.1f} points",
         ]
         if found.neighbours is not None:
-            lines.append(
-                f"{NEIGHBOURS} nearest neighbours{self._of_other_groups()} at "
-                f"{self.comparison.best_layer.name}: {found.neighbours:.1%}"
-            )
+            lines.append(self._neighbours(found.neighbours))
         return [*lines, *map(self._tuned, self.tuned)]
 
     def _depth(self) -> list[str]:
@@ -221,8 +218,17 @@ class Advice(PreformattedText):
             "images are unlike those that the network was trained on"
         ]
 
-    def _of_other_groups(self) -> str:
-        return "" if self.examined.groups is None else " of other groups"
+    def _neighbours(self, score: float) -> str:
+        best = self.comparison.best_layer
+        others = "" if self.examined.groups is None else " of other groups"
+        line = f"{NEIGHBOURS} nearest neighbours{others} at {best.name}: {score:.1%}"
+        linear, error = self.comparison.score(best), self.comparison.standard_error(best)
+        if score <= linear + _ODD_ERRORS * error:
+            return line
+        return (
+            f"{line}, more than the head there: copies of one picture may stand in several folds "
+            "(`bottleneck.audit` looks for them)"
+        )
 
     def _tuned(self, one: TunedStrategy) -> str:
         heldout = "no held-out score"
@@ -331,6 +337,7 @@ _TUNING_WAS_WORTH = {
     "time",
     False: "; on photographs like those of the network it was worth nothing",
 }
+_ODD_ERRORS = 2  # standard errors by which neighbours alone beat a head at the same layer
 _METHOD = (
     f"out-of-fold predictions of {CLASSIFIER.clf} in {SEARCH.cv} folds; ± is the standard error of "
     "the paired difference"

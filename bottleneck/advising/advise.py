@@ -27,7 +27,7 @@ from bottleneck.advising.strategies import (
     measure_strategy,
     training_values,
 )
-from bottleneck.advising.tuned import read_tuned
+from bottleneck.advising.tuned import compare_tail, load_tails
 from bottleneck.cache import Cache, CacheLike, open_cache
 from bottleneck.data import ImageTable
 from bottleneck.fitting import (
@@ -38,6 +38,7 @@ from bottleneck.fitting import (
     PairedComparison,
     compare_pairs,
     cost_or_infinity,
+    label_rows,
     labelled_images,
     layer_cost,
     load_dataset,
@@ -112,20 +113,24 @@ def advise(
     labelled = labelled_images(store, labels)
     valid = np.asarray(every.valid_rows(store))
     images = without_labels(labelled.table, ~valid)
+    # Before the measurements, not after them.
+    tails = load_tails(tuned, label_rows(images, valid).names)
     measured = _measure(store, every, images, memory, on_progress)
     last = measured[len(every.layers) - 1]
     dataset = load_dataset(store, last.features, images, memory=memory)
     comparison = Comparison.of(measured, last, dataset.training)
     findings = _examine(store, comparison, images, memory)
-    tails = read_tuned(tuned, dataset.names, dataset.training, comparison)
-    decision = decide(comparison, findings, tails, _pairs(comparison, dataset))
+    judged = tuple(
+        compare_tail(path, tail, dataset.training, comparison) for path, tail in tails.items()
+    )
+    decision = decide(comparison, findings, judged, _pairs(comparison, dataset))
     on_progress(len(measured) + 1, len(measured) + 1)
     csv = str(labelled.summary.csv) if labelled.summary else None
     return Advice(
         examined=_examined(store, every, dataset),
         comparison=comparison,
         findings=findings,
-        tuned=tails,
+        tuned=judged,
         decision=decision,
         steps=_steps(store, decision, csv),
         seconds=time.monotonic() - start,

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bottleneck.advising.comparison import Comparison
 from bottleneck.advising.strategies import SEARCH, LinearStrategy
@@ -15,6 +16,11 @@ from bottleneck.errors import HeadError
 from bottleneck.fitting import make_folds, resampled_scores
 from bottleneck.linear import TrainingSet
 from bottleneck.runtime import escape_unprintable
+
+if TYPE_CHECKING:
+    from bottleneck.finetuning import TunedTail
+
+_MOST_NAMED = 5  # classes in a message
 
 
 @dataclass(frozen=True)
@@ -84,57 +90,64 @@ class TunedStrategy:
         }
 
 
-def read_tuned(
-    paths: Sequence[str | PathLike[str]],
-    names: Sequence[str],
-    training: TrainingSet,
-    comparison: Comparison,
-) -> tuple[TunedStrategy, ...]:
-    """Read the records of tuned tails, and compare each with the best linear head.
-
-    A tail keeps back the first of the folds by which linear heads are judged, if it was trained on
-    the same images: both are scored on the same ones then.
+def load_tails(
+    paths: Sequence[str | PathLike[str]], names: Sequence[str]
+) -> dict[Path, "TunedTail"]:
+    """Read tuned tails, and refuse those of other classes.
 
     Parameters
     ----------
     paths : sequence of str or PathLike
         Files of `bottleneck.tune`.
     names : sequence of k str
-        Class names.
-    training : TrainingSet
-        Training images.
-    comparison : Comparison
-        Linear heads on them.
+        Class names of the cache.
 
     Raises
     ------
     HeadError
         A file is no tuned tail, or is one of other classes.
     """
-    return tuple(_read(Path(path), list(names), training, comparison) for path in paths)
-
-
-def _read(
-    path: Path, names: list[str], training: TrainingSet, comparison: Comparison
-) -> TunedStrategy:
+    if not paths:
+        return {}
     from bottleneck.finetuning import TunedTail  # loads PyTorch
 
-    tail = TunedTail.load(path)
-    if tail.classes != names:
-        raise HeadError(
-            f"{path} was tuned for the classes {', '.join(tail.classes[:5])}, and the cache's are "
-            f"{', '.join(names[:5])}: give tails of the same labels"
-        )
+    tails = {Path(path): TunedTail.load(path) for path in paths}
+    for path, tail in tails.items():
+        if tail.classes != list(names):
+            raise HeadError(
+                f"{path} was tuned for the classes {', '.join(tail.classes[:_MOST_NAMED])}, and "
+                f"the cache's are {', '.join(names[:_MOST_NAMED])}: give tails of the same labels"
+            )
+    return tails
+
+
+def compare_tail(
+    path: Path, tail: "TunedTail", training: TrainingSet, comparison: Comparison
+) -> TunedStrategy:
+    """Compare a tail, by its record, with the best linear head.
+
+    A tail keeps back the first of the folds by which linear heads are judged, if it was trained on
+    the same images: both are scored on the same ones then.
+
+    Parameters
+    ----------
+    path : Path
+        The tail's file.
+    tail : TunedTail
+    training : TrainingSet
+        Training images.
+    comparison : Comparison
+        Linear heads on them.
+    """
     record = tail.training_record
     choice = record.get("choice") or {}
-    score = _kept_back_score(choice)
-    fold = make_folds(training, SEARCH.cv)[0][1]
+    _, fold = make_folds(training, SEARCH.cv)[0]
     same = record.get("train") == len(training.targets) and choice.get("kept_back") == len(fold)
     linear, error = _linear_score(comparison.best, training, fold)
     return TunedStrategy(
         path=str(path),
         boundary=tail.boundary,
-        kept_back=score if same else None,
+        kept_back=_kept_back_score(choice) if same else None,
         images=int(choice.get("kept_back") or 0),
         linear=linear if same else None,
         standard_error=math.sqrt(2) * error,
@@ -154,7 +167,7 @@ def _kept_back_score(choice: dict[str, Any]) -> float | None:
 
 
 def _linear_score(
-    strategy: LinearStrategy, training: TrainingSet, fold: Any
+    strategy: LinearStrategy, training: TrainingSet, fold: NDArray[np.int64]
 ) -> tuple[float, float]:
     """Return the score of a linear head on a fold, and its standard error."""
     scores = resampled_scores(

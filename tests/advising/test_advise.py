@@ -117,6 +117,18 @@ def test_groups_widen_errors_and_are_no_neighbours(tmp_path: Path) -> None:
     assert copied.findings.neighbours == pytest.approx(alone.findings.neighbours, abs=0.15)
 
 
+def test_neighbours_that_beat_the_head_betray_copies(tmp_path: Path) -> None:
+    """Pairs of copies without a group: neighbours find them, a linear head does not."""
+    random = np.random.default_rng(0)
+    codes = random.normal(size=(120, 30)).astype(np.float32)
+    labels = [str(label) for label in random.integers(2, size=120)]
+    every = np.repeat(np.arange(120), 6)
+    path = written_cache(tmp_path / "cache", codes[every], [labels[i] for i in every])
+    found = bn.advise(path)
+    assert found.findings.neighbours == 1
+    assert "copies of one picture" in str(found)
+
+
 def test_one_layer_leaves_the_depth_unknown(tmp_path: Path) -> None:
     path = layered_cache(tmp_path / "cache", 60, early=2.0, late=2.0)
     found = bn.advise(path, layers="layer1")
