@@ -51,6 +51,7 @@ def row(name: str, advice: Advice, cache: Cache, best: Best) -> str:
     assert done.heldout is not None
     expected = "" if decision.measured else f"; expected better: {decision.kind}"
     gain = f"{100 * decision.gain.value:+.1f} ± {100 * decision.gain.standard_error:.1f}"
+    gain = "–" if linear is advice.comparison.last else gain
     score = advice.comparison.score(linear)
     return log_row(
         f"| {name} | {linear.name}{expected} | {score:.1%} | {gain} | "
