@@ -43,7 +43,7 @@ class Row:
 
 def layer_rows(pool: str, folder: Path) -> list[Row]:
     """Fit on every layer of the network with one pooling."""
-    cache = _cached(folder, LAYERS, pool)
+    cache = digits_cache(folder, LAYERS, pool)
     name = "averaged" if pool == "avg" else f"{pool} × {pool} grid"
     rows = []
     for layer in LAYERS:
@@ -55,7 +55,7 @@ def layer_rows(pool: str, folder: Path) -> list[Row]:
 
 def tail_rows(boundaries: Sequence[str], folder: Path) -> list[Row]:
     """Train the layers behind each boundary, whose output is a softmax, from its maps."""
-    cache = _cached(folder, boundaries, "none")
+    cache = digits_cache(folder, boundaries, "none")
     rows = []
     for layer in boundaries:
         result = tune(cache, layer=layer)
@@ -70,7 +70,8 @@ def tail_name(boundary: str) -> str:
     return f"tail behind {boundary}"
 
 
-def _cached(folder: Path, layers: Sequence[str], pool: str) -> Cache:
+def digits_cache(folder: Path, layers: Sequence[str], pool: str) -> Cache:
+    """Return a cache of the bundled digits, with what it lacks extracted."""
     return extract(
         DATA / "digits",
         folder / pool,

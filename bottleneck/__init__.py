@@ -35,6 +35,7 @@ _HOMES = {
     "TunedTail": "finetuning.tuned_tail",
     "ViewOptions": "extraction.options",
     "ViewRecipe": "spec",
+    "advise": "advising.advise",
     "audit": "auditing.audit",
     "evaluate": "prediction.evaluate",
     "extract": "extraction.extract",

@@ -1,3 +1,4 @@
+from bottleneck.advising.advise import advise as advise
 from bottleneck.auditing.audit import audit as audit
 from bottleneck.backbones.layer_table import layers as layers
 from bottleneck.cache.store import Cache as Cache

@@ -16,8 +16,8 @@ from bottleneck.cli.interrupts import interrupt_code, interrupt_text, signals_as
 from bottleneck.errors import BottleneckError
 
 COMMANDS = (
-    *("layers", "plan", "extract", "status", "verify", "audit", "fit", "sweep", "tune"),
-    *("evaluate", "predict", "submit"),
+    *("layers", "plan", "extract", "status", "verify", "audit", "advise", "fit", "sweep"),
+    *("tune", "evaluate", "predict", "submit"),
 )
 
 CONFIG = Path("bottleneck.toml")

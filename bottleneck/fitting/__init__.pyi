@@ -23,6 +23,7 @@ from .loading.labelled_rows import LabelledSplits as LabelledSplits
 from .loading.labelled_rows import label_rows as label_rows
 from .loading.labelled_rows import require_rows as require_rows
 from .loading.labelled_rows import row_groups as row_groups
+from .loading.labelled_rows import without_labels as without_labels
 from .loading.sharded_matrix import open_matrix as open_matrix
 from .loading.worker_cache import LabelSource as LabelSource
 from .loading.worker_cache import labelled_images as labelled_images
@@ -33,11 +34,19 @@ from .scoring.judging import predicted_right as predicted_right
 from .scoring.judging import score_classifier as score_classifier
 from .scoring.judging import score_values as score_values
 from .scoring.metrics import METRICS as METRICS
+from .scoring.metrics import format_metric as format_metric
 from .scoring.metrics import mean_average_precision as mean_average_precision
 from .scoring.paired import PairedComparison as PairedComparison
 from .scoring.paired import compare_pairs as compare_pairs
+from .scoring.resampling import bootstrap_interval as bootstrap_interval
+from .scoring.resampling import resampled_scores as resampled_scores
 from .scoring.scores import Score as Score
 from .selection.cross_validation import CrossValidation as CrossValidation
 from .selection.folds import make_folds as make_folds
+from .selection.learning_curve import LearningCurve as LearningCurve
+from .selection.learning_curve import learning_curve as learning_curve
+from .selection.search_result import Candidate as Candidate
+from .sweep import layer_cost as layer_cost
 from .sweep_result import SweepResult as SweepResult
 from .sweep_result import SweepRow as SweepRow
+from .sweep_result import cost_or_infinity as cost_or_infinity

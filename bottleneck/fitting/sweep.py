@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bottleneck.cache import Cache, CacheLike, cache_fingerprint, open_cache
-from bottleneck.data import CategoricalColumn, ImageTable
+from bottleneck.data import ImageTable
 from bottleneck.errors import CacheError, InvalidOptionError
 from bottleneck.fitting.fit import classifier_options, fit_dataset
 from bottleneck.fitting.fit_result import FitResult
@@ -20,6 +20,7 @@ from bottleneck.fitting.loading.features import (
     require_layers,
     resolve_features,
 )
+from bottleneck.fitting.loading.labelled_rows import without_labels
 from bottleneck.fitting.loading.worker_cache import LabelSource, labelled_images, open_on_worker
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.scoring.metrics import METRICS
@@ -177,10 +178,8 @@ def _comparable_images(
     if not search.nested:
         return images
     valid = np.array([features.valid_rows(cache) for features in compared])
-    rows, n = np.arange(len(images)), len(images)
-    rows[valid.any(axis=0) & ~valid.all(axis=0)] = n  # the row of an empty text behind the labels
-    label = images.label.concatenate(CategoricalColumn([""])).take(rows)
-    return replace(images, label=label)
+    some, every = np.any(valid, axis=0), np.all(valid, axis=0)
+    return without_labels(images, np.asarray(some & ~every))
 
 
 class _Task(NamedTuple):

@@ -138,7 +138,17 @@ def cache_of_layers(
     return path
 
 
-def _write(cache: Cache, layer: Series, shard: int, codes: NDArray[Any]) -> None:
+def reject_row(path: Path, layer: str, row: int) -> None:
+    """Write the shard of a row again, as if the image could not be encoded at that layer."""
+    cache = open_cache(path)
+    shard = next(i for i in range(cache.shard_count) if row in cache.rows(i))
+    every = np.zeros((len(cache.images), cache.finished_shards(layer)[shard].shape[1]))
+    _write(cache, Series(layer, 0), shard, every.astype(np.float32), rejected=row)
+
+
+def _write(
+    cache: Cache, layer: Series, shard: int, codes: NDArray[Any], rejected: int | None = None
+) -> None:
     rows = np.array(cache.rows(shard))
     here = slice(rows[0], rows[-1] + 1)
     content = ShardData(
@@ -146,8 +156,8 @@ def _write(cache: Cache, layer: Series, shard: int, codes: NDArray[Any]) -> None
         row=rows,
         path=cache.images.path[here],
         label=cache.images.label[here],
-        valid=np.ones(len(rows), dtype=bool),
-        reason=[""] * len(rows),
+        valid=rows != rejected,
+        reason=["damaged" if row == rejected else "" for row in rows.tolist()],
         image_sha256=[sha256(str(row).encode()).hexdigest() for row in rows],
     )
     path = cache.shard_path(layer, shard)

@@ -1,12 +1,13 @@
 """The labelled images to train on and those to judge on, with their targets and groups."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.data import (
+    CategoricalColumn,
     ImageTable,
     UnknownLabels,
     class_names,
@@ -137,6 +138,29 @@ def require_rows(rows: NDArray[np.int64], *, split: str) -> None:
             f"no labelled image with codes{where}: labels are the names of class folders, or a "
             "CSV's column; `labels` takes a CSV that gives them, or one without these images"
         )
+
+
+def without_labels(images: ImageTable, rows: NDArray[np.bool_]) -> ImageTable:
+    """Return the images with no label for some rows, which are then not trained on nor judged.
+
+    Parameters
+    ----------
+    images : ImageTable
+        n rows.
+    rows : ndarray of bool, shape (n,)
+        Which of them lose their label.
+
+    Examples
+    --------
+    >>> n = np.zeros(2, dtype=np.int64)
+    >>> images = ImageTable(["1", "2"], ["ant", "bee"], ["", ""], ["", ""], n, n)
+    >>> without_labels(images, np.array([True, False])).label[:]
+    ['', 'bee']
+    """
+    n = len(images)
+    places = np.where(rows, n, np.arange(n))  # the row of an empty text behind the labels
+    label = images.label.concatenate(CategoricalColumn([""])).take(places)
+    return replace(images, label=label)
 
 
 def row_groups(images: ImageTable, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:

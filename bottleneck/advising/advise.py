@@ -1,0 +1,240 @@
+"""Advise: measure what a cache can tell, and recommend one strategy."""
+
+import time
+from collections.abc import Callable, Sequence
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.advising.advice import Advice, Examined
+from bottleneck.advising.comparison import Comparison
+from bottleneck.advising.nearest import nearest_neighbour_accuracy
+from bottleneck.advising.rule import Decision, Findings, decide, is_unlike
+from bottleneck.advising.steps import (
+    Step,
+    fit_step,
+    network_steps,
+    tail_steps,
+    views_steps,
+)
+from bottleneck.advising.strategies import (
+    CLASSIFIER,
+    SEARCH,
+    LinearStrategy,
+    curve_of,
+    measure_strategy,
+    training_values,
+)
+from bottleneck.advising.tuned import compare_tail, load_tails
+from bottleneck.cache import Cache, CacheLike, open_cache
+from bottleneck.data import ImageTable
+from bottleneck.fitting import (
+    METRICS,
+    CodeDataset,
+    Features,
+    LabelSource,
+    PairedComparison,
+    compare_pairs,
+    cost_or_infinity,
+    label_rows,
+    labelled_images,
+    layer_cost,
+    load_dataset,
+    mean_average_precision,
+    resolve_features,
+    without_labels,
+)
+from bottleneck.linear import TrainingSet
+
+OnProgress = Callable[[int, int], None]
+"""Called with the number of measurements that are done, and of all."""
+
+
+def advise(
+    cache: CacheLike,
+    *,
+    layers: str | Sequence[str] = "all",
+    labels: LabelSource | None = None,
+    tuned: Sequence[str | PathLike[str]] = (),
+    memory: int | None = None,
+    on_progress: OnProgress = lambda done, total: None,
+) -> Advice:
+    """Recommend a strategy from measurements on a cache, which is only read.
+
+    Linear heads on each layer, on all layers together, and with the cache's views are judged by
+    cross-validation of the training images; a learning curve, the gap between training and
+    out-of-fold images and nearest neighbours say what else may help. The held-out split is not
+    looked at. What is recommended is the cheapest within one standard error of the best, unless the
+    measurements let more be expected of what was not measured: ``docs/advise.md`` states the rule.
+
+    Parameters
+    ----------
+    cache : str, PathLike, Cache or object with a ``cache``
+        Cache with labels.
+    layers : str or sequence of str
+        Layers of the cache to compare; all unless given.
+    labels : str, PathLike or LabelledImages, optional
+        CSV with the columns ``path,label[,split][,group]`` that replaces the cache's labels.
+    tuned : sequence of str or PathLike
+        Files of tuned tails, of the same images, whose records are read.
+    memory : int, optional
+        Bytes that training may use; half of the free memory by default.
+    on_progress : callable, optional
+        Called with the number of measurements that are done, and of all, first with 0.
+
+    Returns
+    -------
+    Advice
+
+    Raises
+    ------
+    UnknownNameError
+        The cache has no such layer.
+    CacheError, ShardError
+        The cache is incomplete or damaged.
+    LabelsError
+        There are no labels, fewer than two classes, or too few images of one.
+    HeadError
+        A file is no tuned tail, or is one of other classes.
+
+    Examples
+    --------
+    >>> import bottleneck as bn  # doctest: +SKIP
+    >>> advice = bn.advise("photos.cache")  # doctest: +SKIP
+    >>> advice.decision.kind, advice.decision.gain.value  # doctest: +SKIP
+    ('all layers', 0.116)
+    >>> print(advice)  # doctest: +SKIP
+    """
+    start = time.monotonic()
+    store = open_cache(cache)
+    every = resolve_features(store, layers)
+    labelled = labelled_images(store, labels)
+    valid = np.asarray(every.valid_rows(store))
+    images = without_labels(labelled.table, ~valid)
+    # Before the measurements, not after them.
+    tails = load_tails(tuned, label_rows(images, valid).names)
+    measured = _measure(store, every, images, memory, on_progress)
+    last = measured[len(every.layers) - 1]
+    dataset = load_dataset(store, last.features, images, memory=memory)
+    comparison = Comparison.of(measured, last, dataset.training)
+    findings = _examine(store, comparison, images, memory)
+    judged = tuple(
+        compare_tail(path, tail, dataset.training, comparison) for path, tail in tails.items()
+    )
+    decision = decide(comparison, findings, judged, _pairs(comparison, dataset))
+    on_progress(len(measured) + 1, len(measured) + 1)
+    csv = str(labelled.summary.csv) if labelled.summary else None
+    return Advice(
+        examined=_examined(store, every, dataset),
+        comparison=comparison,
+        findings=findings,
+        tuned=judged,
+        decision=decision,
+        steps=_steps(store, decision, csv),
+        seconds=time.monotonic() - start,
+        summary=labelled.summary,
+    )
+
+
+def _measure(
+    cache: Cache,
+    every: Features,
+    images: ImageTable,
+    memory: int | None,
+    on_progress: OnProgress,
+) -> list[LinearStrategy]:
+    """Measure each layer by depth, then all together, then the best one and all with views."""
+    costs = {layer: layer_cost(cache, layer) for layer in every.layers}
+    ordered = sorted(costs, key=lambda layer: (cost_or_infinity(costs[layer]), layer))
+    several, views = len(ordered) > 1, every.views > 1
+    total = len(ordered) + several + views * (1 + several) + 1
+    measured: list[LinearStrategy] = []
+
+    def measure(layers: Sequence[str], count: int) -> None:
+        on_progress(len(measured), total)
+        features = resolve_features(cache, layers, count)
+        deepest = costs[layers[-1]]
+        cost = None if deepest is None else count * deepest
+        measured.append(measure_strategy(cache, features, images, cost=cost, memory=memory))
+
+    for layer in ordered:
+        measure([layer], 1)
+    best = max(measured, key=lambda one: one.cv.mean)
+    if several:
+        measure(ordered, 1)
+    if views:
+        measure(best.features.layers, every.views)
+    if several and views:
+        measure(ordered, every.views)
+    on_progress(len(measured), total)
+    return measured
+
+
+def _examine(
+    cache: Cache, comparison: Comparison, images: ImageTable, memory: int | None
+) -> Findings:
+    """Measure what else may help, of the strategy that is chosen."""
+    chosen = comparison.chosen
+    plain, single = comparison.counterpart(chosen), comparison.best_layer
+    dataset = load_dataset(cache, chosen.features, images, memory=memory)
+    training = dataset.training
+    score = _score(training, training_values(training, chosen.cv))
+    if plain is not chosen:
+        training = load_dataset(cache, plain.features, images, memory=memory).training
+    curve = curve_of(training, plain.cv)
+    neighbours = None
+    if not training.multilabel:
+        training = load_dataset(cache, single.features, images, memory=memory).training
+        neighbours = nearest_neighbour_accuracy(training)
+    return Findings(
+        curve=curve,
+        training_score=score,
+        gap=score - comparison.score(chosen),
+        neighbours=neighbours,
+        unlike=is_unlike(comparison),
+        views=any(one.features.views > 1 for one in comparison.strategies),
+    )
+
+
+def _score(training: TrainingSet, values: NDArray[Any]) -> float:
+    if training.multilabel:
+        return mean_average_precision(training.targets, values)
+    return METRICS[SEARCH.metric](training.targets, values, training.classes)
+
+
+def _pairs(comparison: Comparison, dataset: CodeDataset) -> PairedComparison | None:
+    """Return on which images the chosen strategy is right and the last layer is not."""
+    training = dataset.training
+    if training.multilabel:
+        return None
+    chosen, last = comparison.chosen, comparison.last
+    return compare_pairs(
+        chosen.values == training.targets, last.values == training.targets, training.groups
+    )
+
+
+def _steps(cache: Cache, decision: Decision, labels: str | None) -> tuple[Step, ...]:
+    """Return the calls that carry out a decision; what there is until then comes last."""
+    if decision.tuned:
+        return tail_steps(decision.tuned.path)
+    fit = fit_step(cache, decision.linear.features, CLASSIFIER.clf, labels)
+    if decision.measured:
+        return (fit,)
+    more = views_steps(cache, labels) if decision.kind == "views" else network_steps(cache)
+    return (*more, fit)
+
+
+def _examined(cache: Cache, every: Features, dataset: CodeDataset) -> Examined:
+    groups = dataset.training.groups
+    return Examined(
+        cache=str(cache.path),
+        images=len(dataset.training.targets),
+        classes=len(dataset.names),
+        groups=None if groups is None else len(np.unique(groups)),
+        layers=every.layers,
+        views=every.views,
+        heldout=0 if dataset.heldout is None else len(dataset.heldout.targets),
+        split=dataset.split,
+    )

@@ -1,0 +1,127 @@
+"""Measure linear heads on layers of a cache by their out-of-fold predictions."""
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.cache import Cache
+from bottleneck.data import ImageTable
+from bottleneck.fitting import (
+    Candidate,
+    ClassifierOptions,
+    CrossValidation,
+    Features,
+    LearningCurve,
+    SearchOptions,
+    learning_curve,
+    load_dataset,
+)
+from bottleneck.linear import TrainingSet, train
+from bottleneck.runtime import escape_unprintable
+
+CLASSIFIER = ClassifierOptions("svm")
+SEARCH = SearchOptions()
+
+
+@dataclass(frozen=True)
+class LinearStrategy:
+    """A linear head on some layers in some views, judged by cross-validation.
+
+    Attributes
+    ----------
+    features : Features
+    size : int
+        Number of values of an image's code.
+    cost : float or None
+        Share of the network's multiply-adds up to the deepest layer, for each view; None where the
+        cache has no record.
+    cv : Candidate
+        C and scaling that were selected.
+    values : ndarray of int64, shape (n,), or of float64, shape (n, k)
+        Predicted class of each training image, by a head that was trained without its fold and its
+        group; with several labels an image the decision values.
+    seconds : float
+        Time of the search and of reading the codes.
+    """
+
+    features: Features
+    size: int
+    cost: float | None
+    cv: Candidate
+    values: NDArray[Any] = field(repr=False)
+    seconds: float
+
+    @property
+    def name(self) -> str:
+        """The layers, and the views if there are several."""
+        layers = self.features.layers
+        if len(layers) == 1:
+            return escape_unprintable(str(self.features))
+        return str(replace(self.features, layers=(f"all {len(layers)} layers",)))
+
+    @property
+    def plain(self) -> Features:
+        """The same layers of the images alone."""
+        return self.features.with_views(1)
+
+
+def measure_strategy(
+    cache: Cache,
+    features: Features,
+    images: ImageTable,
+    *,
+    cost: float | None,
+    memory: int | None,
+) -> LinearStrategy:
+    """Search for C, and predict every training image by a head that was trained without it.
+
+    The held-out split is not judged.
+
+    Raises
+    ------
+    CacheError, ShardError
+        A layer is not finished, or a shard is damaged.
+    LabelsError
+        There are no labels, fewer than two classes, or too few images of one.
+    """
+    start = time.monotonic()
+    training = load_dataset(cache, features, images, memory=memory).training
+    validation = CrossValidation(training, CLASSIFIER, SEARCH)
+    best = validation.select().best
+    _, values = validation.calibrate(best.c, best.scaling)
+    return LinearStrategy(
+        features=features,
+        size=sum(features.sizes(cache)),
+        cost=cost,
+        cv=best,
+        values=values if training.multilabel else values.argmax(axis=1),
+        seconds=time.monotonic() - start,
+    )
+
+
+def training_values(training: TrainingSet, cv: Candidate) -> NDArray[Any]:
+    """Train on all images, and return what the head predicts of the same images.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,), or of float64, shape (n, k)
+        As in `LinearStrategy`.
+    """
+    scaler, solution = train(training, CLASSIFIER, c=cv.c, scaling=cv.scaling)
+    codes = training.scaled(scaler).averaged().codes
+    values = np.concatenate(list(codes.map_blocks(solution.decision_function)))
+    if training.multilabel:
+        return values
+    # Two classes have one value, that of the second.
+    classes: NDArray[Any] = values[:, 0] > 0 if values.shape[1] == 1 else values.argmax(axis=1)
+    return classes.astype(np.int64)
+
+
+def curve_of(training: TrainingSet, cv: Candidate) -> LearningCurve:
+    """Return the learning curve of a strategy's plain images."""
+    return learning_curve(
+        training, CLASSIFIER, c=cv.c, scaling=cv.scaling, metric=SEARCH.metric, folds=SEARCH.cv
+    )

@@ -1,0 +1,179 @@
+"""What the files of tuned tails say of their training, beside linear heads on the same images."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.advising.comparison import Comparison
+from bottleneck.advising.strategies import SEARCH, LinearStrategy
+from bottleneck.errors import HeadError
+from bottleneck.fitting import make_folds, resampled_scores
+from bottleneck.linear import TrainingSet
+from bottleneck.runtime import escape_unprintable
+
+if TYPE_CHECKING:
+    from bottleneck.finetuning import TunedTail
+
+_MOST_NAMED = 5  # classes in a message
+
+
+@dataclass(frozen=True)
+class TunedStrategy:
+    """A tuned tail or network, as its training recorded it.
+
+    Attributes
+    ----------
+    path : str
+        Its file.
+    boundary : str or None
+        Layer behind which it was trained; None for a whole network.
+    kept_back : float or None
+        Score on the training images that were kept back from its training, to choose learning rate
+        and epochs by them: a little too high for that. None where it has no record of them, or was
+        trained on another number of images than there are here.
+    images : int
+        Number of images that were kept back.
+    linear : float or None
+        Score of the best linear head on the same images, which are its first fold.
+    standard_error : float
+        Of the difference to the linear head, as if the two were of different images: too large.
+    heldout : dict or None
+        Score on the held-out split, as its record has it; it takes no part in any choice.
+    seconds : float
+        Time of its training, without the extraction of maps.
+    """
+
+    path: str
+    boundary: str | None
+    kept_back: float | None
+    images: int
+    linear: float | None
+    standard_error: float
+    heldout: dict[str, Any] | None
+    seconds: float
+
+    @property
+    def name(self) -> str:
+        """What was trained."""
+        what = f"tail behind {self.boundary}" if self.boundary else "whole network"
+        return escape_unprintable(f"{what} ({self.path})")
+
+    @property
+    def gain(self) -> float | None:
+        """By how much it beats the best linear head on the images that were kept back."""
+        if self.kept_back is None or self.linear is None:
+            return None
+        return self.kept_back - self.linear
+
+    @property
+    def better(self) -> bool:
+        """Whether it beats the best linear head by more than a standard error."""
+        return self.gain is not None and self.gain > self.standard_error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "file": self.path,
+            "boundary": self.boundary,
+            "kept_back": self.kept_back,
+            "images": self.images,
+            "linear": self.linear,
+            "standard_error": self.standard_error,
+            "heldout": self.heldout,
+            "seconds": self.seconds,
+        }
+
+
+def load_tails(
+    paths: Sequence[str | PathLike[str]], names: Sequence[str]
+) -> dict[Path, "TunedTail"]:
+    """Read tuned tails, and refuse those of other classes.
+
+    Parameters
+    ----------
+    paths : sequence of str or PathLike
+        Files of `bottleneck.tune`.
+    names : sequence of k str
+        Class names of the cache.
+
+    Raises
+    ------
+    HeadError
+        A file is no tuned tail, or is one of other classes.
+    """
+    if not paths:
+        return {}
+    from bottleneck.finetuning import TunedTail  # loads PyTorch
+
+    tails = {Path(path): TunedTail.load(path) for path in paths}
+    for path, tail in tails.items():
+        if tail.classes != list(names):
+            raise HeadError(
+                f"{path} was tuned for the classes {', '.join(tail.classes[:_MOST_NAMED])}, and "
+                f"the cache's are {', '.join(names[:_MOST_NAMED])}: give tails of the same labels"
+            )
+    return tails
+
+
+def compare_tail(
+    path: Path, tail: "TunedTail", training: TrainingSet, comparison: Comparison
+) -> TunedStrategy:
+    """Compare a tail, by its record, with the best linear head.
+
+    A tail keeps back the first of the folds by which linear heads are judged, if it was trained on
+    the same images: both are scored on the same ones then.
+
+    Parameters
+    ----------
+    path : Path
+        The tail's file.
+    tail : TunedTail
+    training : TrainingSet
+        Training images.
+    comparison : Comparison
+        Linear heads on them.
+    """
+    record = tail.training_record
+    choice = record.get("choice") or {}
+    _, fold = make_folds(training, SEARCH.cv)[0]
+    same = record.get("train") == len(training.targets) and choice.get("kept_back") == len(fold)
+    linear, error = _linear_score(comparison.best, training, fold)
+    return TunedStrategy(
+        path=str(path),
+        boundary=tail.boundary,
+        kept_back=_kept_back_score(choice) if same else None,
+        images=int(choice.get("kept_back") or 0),
+        linear=linear if same else None,
+        standard_error=math.sqrt(2) * error,
+        heldout=record.get("heldout"),
+        seconds=float(record.get("seconds") or 0.0),
+    )
+
+
+def _kept_back_score(choice: dict[str, Any]) -> float | None:
+    """Return the score by which learning rate and epochs were chosen."""
+    for trial in choice.get("trials") or []:
+        for scores in trial["curves"]:
+            if (trial["lr"], scores["epoch"]) == (choice["lr"], choice["epochs"]):
+                score = scores["kept_back_score"]
+                return None if score is None else float(score)
+    return None
+
+
+def _linear_score(
+    strategy: LinearStrategy, training: TrainingSet, fold: NDArray[np.int64]
+) -> tuple[float, float]:
+    """Return the score of a linear head on a fold, and its standard error."""
+    scores = resampled_scores(
+        [[strategy.values[fold]]],
+        training.targets[fold],
+        training.classes,
+        groups=None if training.groups is None else training.groups[fold],
+    )
+    return float(scores[0, 0]), float(np.std(scores[1:, 0], ddof=1))

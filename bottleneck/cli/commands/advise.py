@@ -1,0 +1,107 @@
+"""`bottleneck advise`."""
+
+import json
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bottleneck.cli.options import json_option, labels_option
+from bottleneck.cli.output import as_options, read_labels
+from bottleneck.cli.progress import progress_of
+from bottleneck.cli.types import PATH, Size
+
+if TYPE_CHECKING:
+    from bottleneck.advising import Step
+    from bottleneck.cli.main import Program
+
+
+@click.command()
+@click.argument("cache", type=PATH)
+@click.option(
+    "--layer", "layers", multiple=True, help="Layer to compare; may be given several times.  [all]"
+)
+@labels_option
+@click.option(
+    "--tuned",
+    multiple=True,
+    type=PATH,
+    help="Tuned tail of the same images, whose record is read; may be given several times.",
+)
+@click.option(
+    "--memory", type=Size(), help="Memory for training, such as 8G.  [half of the free memory]"
+)
+@json_option
+@click.pass_context
+def advise(
+    ctx: click.Context,
+    /,
+    cache: Path,
+    layers: tuple[str, ...],
+    labels: Path | None,
+    tuned: tuple[Path, ...],
+    memory: int | None,
+    as_json: bool,
+) -> None:
+    """Say which strategy to take, by measurements on the cache.
+
+    Compares linear heads on the last layer, on each other layer, on all together, and with the
+    cache's views, by cross-validation of the training images; of tuned tails that are given, the
+    record is read. A learning curve says what twice as many images would give. Recommends the
+    cheapest within one standard error of the best, with what it is worth and the commands, or
+    what is expected to be better and was not measured. The held-out split is not looked at, and
+    the cache is only read.
+
+    \b
+    Example:
+      bottleneck advise photos.cache
+      bottleneck advise photos.cache --layer layer3 --layer layer4 --labels split.csv
+      bottleneck advise photos.cache --tuned tail-layer3.safetensors --json
+    """
+    from bottleneck import advise as run
+    from bottleneck import open_cache
+
+    store = open_cache(cache)
+    images = read_labels(store, labels)
+    with progress_of("measurements") as show:
+        result = run(
+            store,
+            layers=layers or "all",
+            labels=images,
+            tuned=tuned,
+            memory=memory,
+            on_progress=show,
+        )
+    commands = [_command_line(ctx, step) for step in result.steps]
+    if as_json:
+        click.echo(json.dumps(result.to_dict() | {"commands": commands}))
+    else:
+        click.echo(as_options(result.format(commands)))
+
+
+def _command_line(ctx: click.Context, step: "Step") -> str:
+    """Return a step as it is typed."""
+    root = ctx.find_root()
+    program: Program = root.command  # type: ignore[assignment]
+    command = program.get_command(root, step.verb)
+    assert command is not None
+    parameters = {parameter.name: parameter for parameter in command.params}
+    words = ["bottleneck", step.verb]
+    for name, value in step.arguments.items():
+        words += _words(parameters[name], value)
+    return shlex.join(words)
+
+
+def _words(parameter: click.Parameter, value: Any) -> Iterator[str]:
+    if isinstance(parameter, click.Argument):
+        yield str(value)
+    elif isinstance(value, bool):
+        yield (parameter.opts if value else parameter.secondary_opts)[0]
+    elif getattr(parameter, "multiple", False):
+        for one in value:
+            yield from (parameter.opts[0], str(one))
+    else:
+        text = ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+        yield from (parameter.opts[0], text)

@@ -1,0 +1,203 @@
+"""Advice on generated codes whose best strategy is known, and on tails that were tuned."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bottleneck as bn
+from bottleneck.advising.rule import decide
+from bottleneck.errors import HeadError, LabelsError, UnknownNameError
+from bottleneck.fitting import SearchOptions
+from tests.helpers.codes import layered_cache
+from tests.helpers.datasets import reject_row, several, written_cache
+from tests.helpers.tuning import BOUNDARY, QUICK, hard_images, maps_cache
+
+LARGE, SMALL = 1500, 75
+QUICK_SEARCH = SearchOptions(c=[0.01, 0.1])
+
+
+@pytest.fixture(autouse=True)
+def quick_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two values of C: which is the best is not what is tested here."""
+    monkeypatch.setattr("bottleneck.advising.strategies.SEARCH", QUICK_SEARCH)
+
+
+@pytest.mark.parametrize(
+    ("n", "early", "late", "kinds"),
+    [
+        (SMALL, 0.0, 5.0, {"last layer"}),
+        (LARGE, 0.0, 5.0, {"last layer"}),
+        (SMALL, 5.0, 0.5, {"one layer"}),
+        (LARGE, 2.0, 0.5, {"whole network"}),
+    ],
+    ids=["small, similar", "large, similar", "small, different", "large, different"],
+)
+def test_the_four_corners(
+    tmp_path: Path, n: int, early: float, late: float, kinds: set[str]
+) -> None:
+    found = bn.advise(layered_cache(tmp_path / "cache", n, early=early, late=late))
+    assert found.decision.kind in kinds
+    assert found.findings.unlike is (early > late)
+    assert found.decision.measured is (found.decision.kind != "whole network")
+    layer = "layer1" if early > late else "layer2"
+    assert layer in found.decision.linear.features.layers
+    text = str(found)
+    assert ("train the whole network: expected" in text) is not found.decision.measured
+    assert ("unlike those that the network was trained on" in text) is (early > late)
+
+
+def test_few_images_that_differ_are_expected_to_gain_from_views(tmp_path: Path) -> None:
+    cache = layered_cache(tmp_path / "cache", 150, early=2.2, late=0.2, d=60)
+    found = bn.advise(cache)
+    assert (found.decision.kind, found.decision.measured) == ("views", False)
+    assert [step.verb for step in found.steps] == ["extract", "advise", "fit"]
+    assert found.decision.linear.features.layers == ("layer1",)
+
+
+def test_views_that_are_there_are_measured_and_take_part(tmp_path: Path) -> None:
+    cache = layered_cache(tmp_path / "cache", 240, early=1.5, late=1.0, views=4)
+    found = bn.advise(cache)
+    names = [one.name for one in found.comparison.strategies]
+    assert names == ["layer1", "layer2", "all 2 layers", "layer1, 4 views", "all 2 layers, 4 views"]
+    assert (found.decision.kind, found.decision.measured) == ("views", True)
+    assert found.decision.gain.value > 0.1
+    (step,) = found.steps
+    assert step.arguments["views"] == 4
+
+
+def test_the_score_is_that_of_cross_validation_and_nothing_is_written(tmp_path: Path) -> None:
+    path = layered_cache(tmp_path / "cache", 90, early=1.0, late=2.0)
+    before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    progress: list[tuple[int, int]] = []
+    found = bn.advise(path, on_progress=lambda done, total: progress.append((done, total)))
+    for one in found.comparison.strategies:
+        cv = bn.fit(path, "svm", layers=one.features.layers, search=QUICK_SEARCH).search
+        assert cv is not None
+        # Folds of nearly the same size: the mean over folds is nearly that over images.
+        assert found.comparison.score(one) == pytest.approx(cv.best.mean, abs=0.03)
+    assert progress == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
+    assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before
+
+
+def test_the_held_out_images_change_nothing(tmp_path: Path) -> None:
+    path = layered_cache(tmp_path / "cache", 90, early=1.0, late=2.0)
+    images = bn.open_cache(path).images
+    labels = tmp_path / "labels.csv"
+    with labels.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "split"])
+        for name, label, split in zip(images.path, images.label, images.split, strict=True):
+            writer.writerow([name, "a" if split == "test" else label, split])
+    plain, relabelled = bn.advise(path), bn.advise(path, labels=labels)
+    assert relabelled.summary is not None
+    assert relabelled.steps[-1].arguments["labels"] == str(labels)
+    np.testing.assert_array_equal(plain.comparison.scores, relabelled.comparison.scores)
+    assert plain.examined == relabelled.examined
+
+
+def test_images_without_codes_at_a_layer_take_no_part(tmp_path: Path) -> None:
+    path = layered_cache(tmp_path / "cache", 60, early=2.0, late=2.0)
+    reject_row(path, "layer2", 3)
+    found = bn.advise(path)
+    assert found.examined.images == 47
+    assert {len(one.values) for one in found.comparison.strategies} == {47}
+
+
+def test_groups_widen_errors_and_are_no_neighbours(tmp_path: Path) -> None:
+    alone = bn.advise(layered_cache(tmp_path / "a", 150, early=1.0, late=0.7))
+    copied = bn.advise(layered_cache(tmp_path / "b", 150, early=1.0, late=0.7, copies=3))
+    errors = [one.comparison.standard_error(one.comparison.last) for one in (alone, copied)]
+    assert errors[1] == pytest.approx(errors[0], rel=0.3)  # not smaller by the root of 3
+    assert copied.examined.groups == 120
+    assert alone.findings.neighbours is not None
+    assert copied.findings.neighbours == pytest.approx(alone.findings.neighbours, abs=0.15)
+
+
+def test_neighbours_that_beat_the_head_betray_copies(tmp_path: Path) -> None:
+    """Pairs of copies without a group: neighbours find them, a linear head does not."""
+    random = np.random.default_rng(0)
+    codes = random.normal(size=(120, 30)).astype(np.float32)
+    labels = [str(label) for label in random.integers(2, size=120)]
+    every = np.repeat(np.arange(120), 6)
+    path = written_cache(tmp_path / "cache", codes[every], [labels[i] for i in every])
+    found = bn.advise(path)
+    assert found.findings.neighbours == 1
+    assert "copies of one picture" in str(found)
+
+
+def test_one_layer_leaves_the_depth_unknown(tmp_path: Path) -> None:
+    path = layered_cache(tmp_path / "cache", 60, early=2.0, late=2.0)
+    found = bn.advise(path, layers="layer1")
+    assert found.findings.unlike is None
+    assert found.decision.kind == "last layer"
+    assert "other layers" in " ".join(found.not_measured)
+    with pytest.raises(UnknownNameError, match="layer2"):
+        bn.advise(path, layers="layer22")
+
+
+def test_several_labels_are_advised_by_precision(tmp_path: Path) -> None:
+    codes, targets = several(120)
+    labels = [
+        "|".join(name for name, has in zip("abc", row, strict=True) if has) for row in targets
+    ]
+    found = bn.advise(written_cache(tmp_path / "cache", codes, labels))
+    assert found.metric == "mean_average_precision"
+    assert found.findings.neighbours is None
+    assert found.decision.pairs is None
+    json.dumps(found.to_dict())
+
+
+def test_what_cannot_be_advised_is_refused(tmp_path: Path) -> None:
+    path = written_cache(tmp_path / "cache", np.zeros((4, 2), np.float32), [""] * 4)
+    with pytest.raises(LabelsError, match="no labelled image"):
+        bn.advise(path)
+
+
+def test_a_tail_is_compared_on_the_images_that_it_kept_back(tmp_path: Path) -> None:
+    cache = maps_cache(hard_images(tmp_path), tmp_path / "maps.cache")
+    result = bn.tune(cache, layer=BOUNDARY, options=QUICK)
+    path = tmp_path / "tail.safetensors"
+    result.tail.save(path)
+    found = bn.advise(cache, tuned=[path])
+    (tail,) = found.tuned
+    trial = next(run for run in result.choice.runs if run.lr == result.choice.lr)
+    assert tail.kept_back == trial.curves[result.choice.epochs].kept_back_score
+    assert tail.images == result.choice.kept_back
+    assert tail.linear is not None
+    assert tail.standard_error > 0
+    assert str(path) in str(found)
+    better = replace(tail, kept_back=1.0, linear=0.2, standard_error=0.1)
+    assert better.better
+    assert not replace(better, standard_error=0.9).better
+    decision = decide(found.comparison, found.findings, (tail, better), None)
+    assert (decision.kind, decision.measured, decision.tuned) == ("tail", True, better)
+    advice = replace(found, decision=decision, tuned=(tail, better))
+    assert f"tail behind {BOUNDARY} ({path}). On the {tail.images}" in advice.recommendation
+    assert "80.0 points ± 10.0" in advice.recommendation
+    other = tmp_path / "other.safetensors"
+    replace(result.tail, training_record=result.to_dict() | {"train": 7}).save(other)
+    found = bn.advise(cache, tuned=[other])
+    assert found.tuned[0].gain is found.tuned[0].kept_back is found.tuned[0].linear is None
+    assert "not comparable" in str(found)
+    replace(result.tail, classes=["x", "y", "z"]).save(other)
+    with pytest.raises(HeadError, match="x, y, z"):
+        bn.advise(cache, tuned=[other])
+
+
+@pytest.mark.real
+def test_photographs_like_those_of_the_network_need_no_more(real: Path, tmp_path: Path) -> None:
+    cache = bn.extract(
+        real / "data" / "hymenoptera",
+        tmp_path / "cache",
+        model="squeezenet1_0",
+        weights=str(real / "weights" / "squeezenet1_0_imagenet.pth"),
+        layers=["features.5", "features.12"],
+    ).cache
+    found = bn.advise(cache)
+    assert (found.decision.kind, found.findings.unlike) == ("last layer", False)
+    score = bn.fit(cache, "svm", layers="features.12").score
+    assert score is not None and score > 0.90  # 94.8 % is the best of all strategies, ± 2
