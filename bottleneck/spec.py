@@ -83,13 +83,14 @@ class InputTransform:
                 object.__setattr__(self, name, tuple(float(value) for value in values))
 
     def to_fields(self) -> dict[str, Any]:
-        """Return the fields as a user gives them.
+        """Return the fields as a user gives them, with the decoder's name.
 
         A decoder that this program has not is left out: then another spec comes of them.
         """
+        names = {rule: name for name, rule in DECODERS.items()}
         fields = dataclasses.asdict(self)
-        if self.decoder not in DECODERS.values():
-            del fields["decoder"]
+        if (rule := fields.pop("decoder")) in names:
+            fields["decoder"] = names[rule]
         return fields
 
 

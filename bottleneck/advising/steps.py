@@ -1,8 +1,7 @@
 """The calls that carry out a recommendation, as data: the command line spells them its own way."""
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from bottleneck.cache import Cache
@@ -11,10 +10,9 @@ from bottleneck.spec import InputTransform
 
 IMAGES = "IMAGES"  # a cache does not know where its images are
 _VIEWS = 5  # what views were worth was measured with as many (docs/accuracy.md)
-_OF_TRANSFORM = tuple(field.name for field in dataclasses.fields(InputTransform))
 # What `extract` takes together, and its command one by one.
 _TOGETHER = {
-    "transform": ("dict", {name: name for name in _OF_TRANSFORM}),
+    "transform": ("dict", {field.name: field.name for field in fields(InputTransform)}),
     "views": ("bottleneck.ViewOptions", {"views": "count", "augmentations": "augmentations"}),
 }
 
@@ -71,12 +69,8 @@ def fit_step(cache: Cache, features: Features, clf: str, labels: str | None) -> 
 def views_steps(cache: Cache, labels: str | None) -> tuple[Step, ...]:
     """Return the calls that add views to a cache, and measure them."""
     spec, reference = cache.spec, cache.reference
-    usual = InputTransform()
-    transform = {
-        name: getattr(spec.transform, name)
-        for name in _OF_TRANSFORM
-        if getattr(spec.transform, name) != getattr(usual, name)
-    }
+    given, usual = spec.transform.to_fields(), InputTransform().to_fields()
+    transform = {name: value for name, value in given.items() if value != usual[name]}
     unusual = {
         name: value
         for name, value, default in (
