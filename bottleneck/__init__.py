@@ -28,6 +28,7 @@ _HOMES = {
     "ComputeOptions": "extraction.options",
     "Head": "fitting.head",
     "InputTransform": "spec",
+    "ProgressBar": "runtime.progress_bar",
     "RefreshOptions": "extraction.options",
     "SearchOptions": "fitting.options",
     "StorageOptions": "extraction.options",

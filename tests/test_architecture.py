@@ -47,7 +47,7 @@ FOUNDATION = {"errors", "spec"}
 DOORS = {
     "h5py": {"cache.format.hdf5", "data.sources.arrays.hdf5"},
     "pyarrow": {"data.sources.tables.parquet"},
-    "tqdm": {"cli.progress"},
+    "tqdm": {"cli.progress", "runtime.progress_bar"},
     "PIL": {
         f"data.decoding.{name}"
         for name in (

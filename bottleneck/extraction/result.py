@@ -48,6 +48,11 @@ class Progress:
     images: SourceSummary
     notes: tuple[str, ...] = ()
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many images were encoded, and how many are to be; see `bottleneck.ProgressBar`."""
+        return self.done, self.total
+
 
 @dataclass(frozen=True)
 class ExtractionResult(PreformattedText):

@@ -129,6 +129,11 @@ class TrainingProgress:
     kept_back: int
     scores: EpochScores
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many images were trained on in all epochs, and how many there may be."""
+        return (self.epoch - 1) * self.images + self.done, self.epochs * self.images
+
 
 OnProgress = Callable[[TrainingProgress], None]
 

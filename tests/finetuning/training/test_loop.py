@@ -262,4 +262,5 @@ def test_progress_counts_the_images_of_each_epoch() -> None:
         (epoch, done) for epoch in (1, 2) for done in (6, 13, 20)
     ]
     assert all((call.lr, call.epochs, call.images) == (0.01, 2, 20) for call in calls)
+    assert [call.counts for call in steps] == [(n, 40) for n in (6, 13, 20, 26, 33, 40)]
     assert [call.scores for call in steps[::3]] == list(run.curves[:2])
