@@ -5,6 +5,7 @@ from .decoding.decode import decode_image as decode_image
 from .decoding.decode import pixel_limit as pixel_limit
 from .decoding.decode import resize_and_crop as resize_and_crop
 from .decoding.depth import measure_depth as measure_depth
+from .decoding.thumbnail import make_thumbnail as make_thumbnail
 from .decoding.views import make_view as make_view
 from .images import ImageSource as ImageSource
 from .images import is_collection as is_collection

@@ -33,6 +33,8 @@ from .scoring.judging import predicted_right as predicted_right
 from .scoring.judging import score_classifier as score_classifier
 from .scoring.judging import score_values as score_values
 from .scoring.metrics import METRICS as METRICS
+from .scoring.metrics import CalibrationBins as CalibrationBins
+from .scoring.metrics import calibration_bins as calibration_bins
 from .scoring.metrics import mean_average_precision as mean_average_precision
 from .scoring.paired import PairedComparison as PairedComparison
 from .scoring.paired import compare_pairs as compare_pairs

@@ -1,0 +1,42 @@
+"""Small pictures of images, for people."""
+
+import io
+
+from PIL import Image
+
+from bottleneck.data.decoding.decode import decode_image
+from bottleneck.data.decoding.deep import Range
+
+_QUALITY = 80
+_EXACT_SIDE = 64  # below this, the picture without loss is smaller, and its pixels can be seen
+
+
+def make_thumbnail(data: bytes, side: int, limits: Range | None = None) -> bytes:
+    r"""Return a small WebP of an image: the pixels that a network gets, before its own resizing.
+
+    Parameters
+    ----------
+    data : bytes
+        An image file, as `bottleneck.data.decoding.decode.decode_image` reads it.
+    side : int
+        Most pixels of the longer side; a smaller image is not enlarged.
+    limits : tuple of 2 float, optional
+        As `decode_image` takes them.
+
+    Raises
+    ------
+    ImageError
+        The image cannot be decoded.
+
+    Examples
+    --------
+    >>> small = make_thumbnail(b"P6 4 2 255\n" + bytes(24), side=2)
+    >>> Image.open(io.BytesIO(small)).size
+    (2, 1)
+    """
+    picture = Image.fromarray(decode_image(data, limits))
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    lossless = max(picture.size) <= _EXACT_SIDE
+    picture.save(file, "WEBP", quality=_QUALITY, lossless=lossless)
+    return file.getvalue()
