@@ -46,6 +46,7 @@ _HOMES = {
     "plan": "extraction.plan",
     "predict": "prediction.predict",
     "repair": "extraction.repair",
+    "report": "reporting.report",
     "status": "cache.store",
     "summarize_images": "data.summary",
     "sweep": "fitting.sweep",

@@ -28,6 +28,7 @@ from .loading.worker_cache import LabelSource as LabelSource
 from .loading.worker_cache import labelled_images as labelled_images
 from .options import ClassifierOptions as ClassifierOptions
 from .options import SearchOptions as SearchOptions
+from .scoring.intervals import wilson_interval as wilson_interval
 from .scoring.judging import image_values as image_values
 from .scoring.judging import predicted_right as predicted_right
 from .scoring.judging import score_classifier as score_classifier
@@ -38,6 +39,7 @@ from .scoring.metrics import calibration_bins as calibration_bins
 from .scoring.metrics import mean_average_precision as mean_average_precision
 from .scoring.paired import PairedComparison as PairedComparison
 from .scoring.paired import compare_pairs as compare_pairs
+from .scoring.scores import ClassificationScore as ClassificationScore
 from .scoring.scores import Score as Score
 from .selection.cross_validation import CrossValidation as CrossValidation
 from .selection.folds import make_folds as make_folds
