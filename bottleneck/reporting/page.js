@@ -33,7 +33,7 @@ function reveal() {
   const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
   const details = target && target.closest("details");
   if (!details) return;
-  details.open = true;
+  for (let each = details; each; each = each.parentElement.closest("details")) each.open = true;
   details.querySelector("summary").focus({ preventScroll: true });
   details.scrollIntoView({ block: "nearest" });
 }

@@ -65,9 +65,11 @@ def make_page(findings: Findings, thumbnails: Thumbnails) -> str:
     made = {name: SECTIONS[name].render(findings, thumbnails) for name in order}
     style, script = _part("page.css"), _part("page.js")
     return Template(_part("page.html")).substitute(
-        title=element("title", f"{findings.paths.head}: {findings.score.accuracy:.1%}"),
-        heading=element("h1", findings.paths.head),
-        subtitle=element("p", f"on {findings.cache.path}", class_="subtitle"),
+        title=element("title", f"{verdict.title(findings)}: {findings.score.accuracy:.1%}"),
+        heading=element("h1", verdict.title(findings)),
+        subtitle=element(
+            "p", f"{findings.paths.head} on {findings.cache.path}", class_="subtitle"
+        ),
         contents=join(
             element("li", element("a", section.title, href=f"#{name}"))
             for name, section in SECTIONS.items()

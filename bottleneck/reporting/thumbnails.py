@@ -60,7 +60,7 @@ class Thumbnails:
         """
         path = self._images.path[row]
         uri = self._uri(row)
-        image = uri and element("img", src=uri, alt=f"{path}: {alt}", loading="lazy")
+        image = uri and element("img", src=uri, alt=f"{path}: {alt}", decoding="async")
         name = element("span", path, class_="path")
         return element("figure", image or None, element("figcaption", name, *caption))
 

@@ -16,16 +16,15 @@ def render(findings: Findings, thumbnails: Thumbnails) -> Html:
     rows = zip(
         findings.head.classes,
         images.tolist(),
-        predicted.tolist(),
         _ratios(right, predicted),
         _ratios(right, images),
         _ratios(2 * right, images + predicted),
         strict=True,
     )
     return table(
-        ["class", "images", "predicted", "precision", "recall", "F1"],
+        ["class", "images", "precision", "recall", "F1"],
         rows,
-        caption="Images, predictions, precision, recall and F1 of each class",
+        caption="Images, precision, recall and F1 of each class",
         sortable=True,
     )
 

@@ -1,6 +1,5 @@
 """The confusion matrix, whose cells open their images."""
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,6 +11,7 @@ from bottleneck.reporting.thumbnails import Thumbnails, pictures
 
 _MOST_CLASSES = 40  # a wider matrix is unreadable: its largest errors are listed instead
 _MOST_CELLS = 60  # of that list
+_MOST_LISTED = 30  # cells below the matrix; more of them are folded away
 _MOST_IMAGES = 12  # of a cell
 _SHADES = 6
 
@@ -30,9 +30,16 @@ def render(findings: Findings, thumbnails: Thumbnails) -> Html:
         shown = _matrix(findings)
     if not cells:
         return element("div", shown, element("p", "No image is taken for another class."))
-    hint = element("p", "Choose a number to see its images, the most confident first.")
+    hint = element(
+        "p",
+        "True classes are rows, predicted ones columns; the darker a mistake, the larger its share "
+        "of the row. Choose a number to see its images, the most confident first.",
+    )
     opened = [_images(findings, thumbnails, *cell) for cell in cells]
-    return element("div", hint, shown, element("div", *opened, class_="cells"))
+    found = element("div", *opened, class_="cells")
+    if len(cells) > _MOST_LISTED:
+        found = element("details", element("summary", f"All {len(cells)} cells"), found)
+    return element("div", hint, shown, found)
 
 
 def _matrix(findings: Findings) -> Html:
@@ -41,9 +48,12 @@ def _matrix(findings: Findings) -> Html:
         element("th", element("span", "true"), " \\ ", element("span", "predicted"), scope="col"),
         *(element("th", name, scope="col") for name in names),
     ]
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    np.fill_diagonal(shares, 0)
+    shades = np.ceil(_SHADES * shares / (shares.max() or 1)).astype(int)
     rows = []
     for true, name in enumerate(names):
-        cells = [_cell(findings, true, guess) for guess in range(len(names))]
+        cells = [_cell(findings, true, guess, shades[true, guess]) for guess in range(len(names))]
         rows.append(element("tr", element("th", name, scope="row"), *cells))
     caption = f"Images by true class (row) and predicted class (column), {confusion.sum()} in all"
     whole = element(
@@ -56,12 +66,10 @@ def _matrix(findings: Findings) -> Html:
     return element("div", whole, class_="wide", tabindex=0, role="region", aria_label=caption)
 
 
-def _cell(findings: Findings, true: int, guess: int) -> Html:
-    row = findings.score.confusion[true]
-    count = int(row[guess])
-    if not count:
+def _cell(findings: Findings, true: int, guess: int, shade: int) -> Html:
+    if not findings.score.confusion[true, guess]:
         return element("td", element("span", "0", class_="none"))
-    kind = "right" if true == guess else f"shade{math.ceil(_SHADES * count / row.sum())}"
+    kind = "right" if true == guess else f"shade{shade}"
     return element("td", _link(findings, true, guess), class_=kind)
 
 
@@ -92,12 +100,12 @@ def _images(findings: Findings, thumbnails: Thumbnails, true: int, guess: int) -
     chosen = np.flatnonzero(of_cell)
     order = chosen[np.argsort(-findings.confidence[chosen], kind="stable")]
     what = f"{names[true]} taken for {names[guess]}" if true != guess else f"{names[true]}, right"
-    count = f"{len(order)} image{'s' * (len(order) != 1)}"
-    more = "" if len(order) <= _MOST_IMAGES else f", of which {_MOST_IMAGES} are here"
     found = pictures(_figures(findings, thumbnails, order[:_MOST_IMAGES].tolist()))
+    said = f"The {_MOST_IMAGES} most confident of {len(order)} images."
+    first = element("p", said, class_="note") if len(order) > _MOST_IMAGES else None
     # The target is inside, so that a link to it opens the details, by the browser itself.
-    body = element("div", found, id=f"cell-{true}-{guess}")
-    summary = element("summary", element("b", what), f" – {count}{more}")
+    body = element("div", first, found, id=f"cell-{true}-{guess}")
+    summary = element("summary", element("b", what), f" · {len(order)}")
     return element("details", summary, body, name="cell")
 
 

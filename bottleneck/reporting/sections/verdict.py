@@ -36,6 +36,13 @@ def verdict(findings: Findings) -> str:
     )
 
 
+def title(findings: Findings) -> str:
+    """Return what the page is about: the classifier and its layers."""
+    head = findings.head
+    name = head.clf if isinstance(head, Head) else "tuned tail"
+    return f"{name} on {head.features}"
+
+
 def baseline(findings: Findings) -> tuple[str, float]:
     """Return the most frequent class of the judged images, and its share."""
     counts = findings.score.confusion.sum(axis=1)
@@ -92,9 +99,7 @@ def _remarks(findings: Findings) -> list[str]:
 
 def _facts(findings: Findings) -> Html:
     head, score = findings.head, findings.score
-    name = f"{head.clf}" if isinstance(head, Head) else "tuned tail"
     facts: dict[str, object] = {
-        "classifier": f"{name} on {head.features}",
         "classes": len(head.classes),
         "trained on": f"{head.training_record.get('train', 'unknown')} images",
         "mean per class": f"{score.mean_per_class:.1%}",
