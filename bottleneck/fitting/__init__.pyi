@@ -43,5 +43,7 @@ from .scoring.scores import ClassificationScore as ClassificationScore
 from .scoring.scores import Score as Score
 from .selection.cross_validation import CrossValidation as CrossValidation
 from .selection.folds import make_folds as make_folds
+from .selection.learning_curve import LearningCurve as LearningCurve
+from .selection.learning_curve import learning_curve as learning_curve
 from .sweep_result import SweepResult as SweepResult
 from .sweep_result import SweepRow as SweepRow

@@ -1,0 +1,395 @@
+"""Measure how accuracy grows with the number of training images, and where twice as many lead."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.fitting.scoring.metrics import METRICS, format_metric, mean_average_precision
+from bottleneck.fitting.selection.fold_search import FoldSearch
+from bottleneck.fitting.selection.folds import make_folds
+from bottleneck.linear import SEARCH_TOL, ClassifierOptions, TrainingSet
+from bottleneck.runtime import PreformattedText
+
+# A part of the training images, and how often it is drawn: small parts differ the most.
+_DRAWN = {1 / 8: 4, 1 / 4: 2, 1 / 2: 1, 1.0: 1}
+_RESAMPLINGS = 200
+_FEWEST_POINTS = 3  # that determine three parameters
+_EXPONENTS = np.geomspace(0.05, 2, 40)
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """Score of classifiers that were trained on a part of the training images.
+
+    Attributes
+    ----------
+    images : int
+        Number of images that each was trained on, the mean over folds.
+    score : float
+        Metric on the images of the folds that each was trained without.
+    standard_error : float
+        Of the score, over groups where images have them, and over the parts that were drawn.
+    """
+
+    images: int
+    score: float
+    standard_error: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "images": self.images,
+            "score": self.score,
+            "standard_error": self.standard_error,
+        }
+
+
+@dataclass(frozen=True)
+class PredictedPoint:
+    """Where a learning curve goes: an extrapolation, no measurement.
+
+    Attributes
+    ----------
+    images : int
+        Number of training images.
+    score : float
+        Metric by the power law.
+    interval : tuple of 2 float
+        95 % interval of the score.
+    gain : float
+        By how much the law rises from the last point of the curve.
+    gain_interval : tuple of 2 float
+        95 % interval of the gain. The same images judge every point, so that it is narrower than
+        that of the score.
+    law : tuple of 3 float
+        a, b and c of ``a - b * images ** -c``.
+    """
+
+    images: int
+    score: float
+    interval: tuple[float, float]
+    gain: float
+    gain_interval: tuple[float, float]
+    law: tuple[float, float, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "images": self.images,
+            "score": self.score,
+            "interval": list(self.interval),
+            "gain": self.gain,
+            "gain_interval": list(self.gain_interval),
+            "law": list(self.law),
+        }
+
+
+@dataclass(frozen=True)
+class LearningCurve(PreformattedText):
+    """Scores of classifiers by the number of training images.
+
+    Attributes
+    ----------
+    metric : str
+        Name of the metric.
+    points : tuple of CurvePoint
+        In the order of their images. The last one has all images of the other folds.
+    predicted : PredictedPoint or None
+        For twice as many images as the last point has; None where there are fewer than three
+        points, which determine no curve.
+
+    Examples
+    --------
+    >>> points = CurvePoint(100, 0.80, 0.01), CurvePoint(200, 0.85, 0.01)
+    >>> print(LearningCurve("accuracy", points, None))
+    trained on 100 200 images: accuracy 80.0% 85.0% (± 1.0 1.0 points)
+    """
+
+    metric: str
+    points: tuple[CurvePoint, ...]
+    predicted: PredictedPoint | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "metric": self.metric,
+            "points": [point.to_dict() for point in self.points],
+            "predicted": None if self.predicted is None else self.predicted.to_dict(),
+        }
+
+    def __str__(self) -> str:
+        """Format the points with their errors, and what twice as many images would give."""
+        images = " ".join(f"{point.images}" for point in self.points)
+        scores = " ".join(f"{point.score:.1%}" for point in self.points)
+        errors = " ".join(f"{100 * point.standard_error:.1f}" for point in self.points)
+        line = f"trained on {images} images: {format_metric(self.metric)} {scores} "
+        line += f"(± {errors} points)"
+        if self.predicted is None:
+            return line
+        low, high = (100 * bound for bound in self.predicted.gain_interval)
+        return (
+            f"{line}\nextrapolated to {self.predicted.images}: {self.predicted.score:.1%}, "
+            f"{100 * self.predicted.gain:.1f} points more ({low:.1f} to {high:.1f})"
+        )
+
+
+def learning_curve(
+    training: TrainingSet,
+    options: ClassifierOptions,
+    *,
+    c: float,
+    scaling: str,
+    metric: str = "accuracy",
+    folds: int = 5,
+    seed: int = 0,
+) -> LearningCurve:
+    """Score classifiers on out-of-fold images, trained on an eighth to all of the other folds.
+
+    Parts are nested, have every class in its share, and hold whole groups. An eighth is drawn four
+    times, a quarter twice. C and scaling are the ones given, those of the search on all images: a
+    search on each part might do a little better on the smallest. The scaling's statistics are those
+    of the part.
+
+    The points are extrapolated to twice as many images by a power law, a - b n^-c, where a is at
+    most 1 and b not negative (J. Hestness et al., "Deep learning scaling is predictable,
+    empirically", 2017; T. Viering and M. Loog, "The shape of learning curves: a review", 2021, who
+    find it to fit most often, and no law to fit always). Errors and intervals are those of a
+    bootstrap of the images, of whole groups where they have them, and of the drawn parts: the law
+    is fitted to every resampling. They do not say whether the law holds beyond the last point.
+
+    Parameters
+    ----------
+    training : TrainingSet
+        n images, with their views if they have several; they are judged by the mean of the views.
+    options : ClassifierOptions
+        Classifier.
+    c : float
+        C of the classifier, above 0.
+    scaling : str
+        Scaling of the features.
+    metric : str
+        One of `bottleneck.fitting.scoring.metrics.METRICS`; several labels an image always have the
+        mean average precision.
+    folds : int
+        Number of folds, at least 2: those of the search, if it had as many.
+    seed : int
+        Decides what is drawn.
+
+    Returns
+    -------
+    LearningCurve
+        Parts of several labels an image in which no label can be told apart are left out.
+
+    Raises
+    ------
+    InvalidOptionError
+        `folds` is below 2.
+    LabelsError
+        A class has too few images or groups for two folds.
+
+    Examples
+    --------
+    >>> from bottleneck.linear.matrix import ArrayMatrix
+    >>> classes = np.arange(400) % 2
+    >>> codes = np.random.default_rng(0).normal(size=(400, 20)) + 0.5 * classes[:, None]
+    >>> training = TrainingSet(ArrayMatrix(codes), classes, 2)
+    >>> curve = learning_curve(training, ClassifierOptions("svm"), c=0.01, scaling="none")
+    >>> [point.images for point in curve.points], curve.predicted.images
+    ([40, 80, 160, 320], 640)
+    """
+    splits = make_folds(training, folds)
+    values: dict[int, list[NDArray[Any]]] = {}  # by images: of equal parts the largest share's
+    for share, draws in _DRAWN.items():
+        parts = [
+            [(_part(training, rows, share, seed + draw), held) for rows, held in splits]
+            for draw in range(draws)
+        ]
+        sizes = [len(rows) for each in parts for rows, _ in each]
+        if all(_learnable(training.targets[rows]) for each in parts for rows, _ in each):
+            values[round(float(np.mean(sizes)))] = [
+                _out_of_fold(training, options, each, c=c, scaling=scaling) for each in parts
+            ]
+    metric = "mean_average_precision" if training.multilabel else metric
+    scores = _resampled_scores(training, list(values.values()), metric, seed)
+    errors = scores[1:].std(axis=0, ddof=1)
+    points = tuple(
+        CurvePoint(images, float(score), float(error))
+        for images, score, error in zip(values, scores[0], errors, strict=True)
+    )
+    return LearningCurve(metric, points, _extrapolate(points, scores))
+
+
+def _part(
+    training: TrainingSet, rows: NDArray[np.int64], share: float, seed: int
+) -> NDArray[np.int64]:
+    """Return a share of each class's units among some rows: groups, or images that are alone.
+
+    A larger share with the same seed includes a smaller one. At least one unit of each class is
+    taken. A group is of the class that most of its images have.
+    """
+    if share == 1:
+        return rows
+    groups = np.arange(len(rows)) if training.groups is None else training.groups[rows]
+    _, unit = np.unique(groups, return_inverse=True)
+    units = int(unit.max()) + 1
+    stratum = np.zeros(units, dtype=np.int64)
+    if not training.multilabel:
+        counts = np.zeros((units, training.classes), dtype=np.int64)
+        np.add.at(counts, (unit, training.targets[rows]), 1)
+        stratum = counts.argmax(axis=1)
+    order = np.random.default_rng(seed).permutation(units)
+    taken = np.zeros(units, dtype=bool)
+    for one in np.unique(stratum):
+        of_class = order[stratum[order] == one]
+        taken[of_class[: max(1, round(share * len(of_class)))]] = True
+    return rows[taken[unit]]
+
+
+def _learnable(targets: NDArray[Any]) -> bool:
+    """Whether there is a class, or a label, that some rows have and others do not."""
+    return bool((targets != targets[0]).any())
+
+
+def _out_of_fold(
+    training: TrainingSet,
+    options: ClassifierOptions,
+    parts: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
+    *,
+    c: float,
+    scaling: str,
+) -> NDArray[Any]:
+    """Return the predicted class of each image, or each label's decision value."""
+    found = np.zeros(training.targets.shape, dtype=float if training.multilabel else np.int64)
+    for rows, held in parts:
+        fold = FoldSearch(training, (rows, held), options, scaling=scaling, max_c=c)
+        (solution,) = fold.solve([c], tol=SEARCH_TOL)
+        decided = fold.decision_values(solution)
+        found[held] = decided if training.multilabel else decided.argmax(axis=1)
+    return found
+
+
+def _resampled_scores(
+    training: TrainingSet, values: Sequence[Sequence[NDArray[Any]]], metric: str, seed: int
+) -> NDArray[np.float64]:
+    """Return the mean score of each share on all images, and below it on each resampling of them.
+
+    All shares of one resampling have the same images. The draws of a share are resampled too.
+    """
+    score = _scorer(training, metric)
+    random, n = np.random.default_rng(seed), len(training.targets)
+    groups = np.arange(n) if training.groups is None else training.groups
+    members = _members(groups)
+    everything = np.arange(n)
+    scores = [[np.mean([score(draw, everything) for draw in draws]) for draws in values]]
+    while len(scores) <= _RESAMPLINGS:
+        chosen = random.integers(len(members), size=len(members))
+        rows = np.concatenate([members[each] for each in chosen])
+        if training.multilabel and not training.targets[rows].any():
+            continue  # without a label there is no precision
+        means = []
+        for draws in values:
+            again = random.integers(len(draws), size=len(draws))
+            counts = np.bincount(again, minlength=len(draws))
+            each = [
+                times * score(draw, rows)
+                for draw, times in zip(draws, counts, strict=True)
+                if times
+            ]
+            means.append(np.sum(each) / len(draws))
+        scores.append(means)
+    return np.array(scores)
+
+
+def _members(groups: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Return the rows of each group."""
+    order = np.argsort(groups, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
+
+
+def _scorer(
+    training: TrainingSet, metric: str
+) -> Callable[[NDArray[Any], NDArray[np.int64]], float]:
+    """Return the function that scores values on some rows."""
+    targets, k = training.targets, training.classes
+    if training.multilabel:
+        return lambda values, rows: mean_average_precision(targets[rows], values[rows])
+    return lambda values, rows: METRICS[metric](targets[rows], values[rows], k)
+
+
+def _extrapolate(
+    points: Sequence[CurvePoint], scores: NDArray[np.float64]
+) -> PredictedPoint | None:
+    """Return the law's value at twice the images of the last point; None for too few points."""
+    if len(points) < _FEWEST_POINTS:
+        return None
+    images = np.array([point.images for point in points], dtype=float)
+    # An error of 0 is of few images that all say the same: it must not decide alone.
+    errors = np.array([point.standard_error for point in points])
+    laws = fit_power_law(images, scores, np.maximum(errors, 1e-3))
+    last, twice = images[-1], 2 * images[-1]
+    values = _law(laws, twice)
+    gains = values - _law(laws, last)
+    a, b, c = laws[0]
+    return PredictedPoint(
+        images=int(twice),
+        score=float(values[0]),
+        interval=_interval(values),
+        gain=float(gains[0]),
+        gain_interval=_interval(gains),
+        law=(float(a), float(b), float(c)),
+    )
+
+
+def _law(laws: NDArray[np.float64], images: float) -> NDArray[np.float64]:
+    return np.asarray(laws[:, 0] - laws[:, 1] * images ** -laws[:, 2])
+
+
+def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the 2.5 % and 97.5 % points of resamplings, the first value included."""
+    low, high = np.quantile(values[1:], [0.025, 0.975])
+    return min(float(low), float(values[0])), max(float(high), float(values[0]))
+
+
+def fit_power_law(
+    images: NDArray[np.float64], scores: NDArray[np.float64], errors: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Fit ``a - b * images ** -c`` with a ≤ 1 and b ≥ 0 by weighted least squares.
+
+    Parameters
+    ----------
+    images : ndarray of float64, shape (p,)
+        Numbers of images, each above 0.
+    scores : ndarray of float64, shape (m, p)
+        m curves.
+    errors : ndarray of float64, shape (p,)
+        Standard error of each point, above 0.
+
+    Returns
+    -------
+    ndarray of float64, shape (m, 3)
+        a, b and c of each curve; c is one of 40 exponents from 0.05 to 2.
+
+    Examples
+    --------
+    >>> images = np.array([100.0, 200.0, 400.0, 800.0])
+    >>> scores = 0.9 - 2 * images[None] ** -0.5
+    >>> fit_power_law(images, scores, np.full(4, 0.01)).round(1)
+    array([[0.9, 1.9, 0.5]])
+    """
+    weight = errors**-2 / np.sum(errors**-2)
+    powers = images ** -_EXPONENTS[:, None]  # (exponents, p)
+    mean_power, mean = powers @ weight, scores @ weight
+    spread = powers - mean_power[:, None]
+    slope = (scores * weight) @ spread.T / (spread**2 @ weight)  # (m, exponents)
+    b = np.maximum(-slope, 0)
+    a = mean[:, None] + b * mean_power
+    above = a > 1  # then a is 1, and b alone is fitted
+    through_one = ((1 - scores) * weight) @ powers.T / (powers**2 @ weight)
+    a, b = np.where(above, 1, a), np.where(above, np.maximum(through_one, 0), b)
+    residuals = a[..., None] - b[..., None] * powers - scores[:, None]
+    best = (residuals**2 @ weight).argmin(axis=1)
+    at = np.arange(len(scores))
+    return np.column_stack([a[at, best], b[at, best], _EXPONENTS[best]])

@@ -1,0 +1,101 @@
+"""Tests of the learning curve: its parts, its last point, and its extrapolation."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bottleneck.fitting import CrossValidation, LearningCurve, SearchOptions, learning_curve
+from bottleneck.fitting.selection.learning_curve import _part, fit_power_law
+from bottleneck.linear import ArrayMatrix, ClassifierOptions, TrainingSet
+
+SVM = ClassifierOptions("svm")
+
+
+def _training(n: int = 160, *, grouped: bool = False, difference: float = 0.6) -> TrainingSet:
+    classes = np.arange(n) % 2
+    random = np.random.default_rng(0)
+    codes = random.normal(size=(n, 10)) + difference * classes[:, None]
+    groups = None
+    if grouped:  # four copies of each image
+        groups = np.repeat(np.arange(n // 4), 4)
+        classes, codes = classes[groups], codes[groups]
+    return TrainingSet(ArrayMatrix(codes), classes, 2, groups=groups)
+
+
+def _curve(training: TrainingSet, **options: object) -> LearningCurve:
+    return learning_curve(training, SVM, c=0.01, scaling="standardize", **options)  # type: ignore[arg-type]
+
+
+def test_parts_are_nested_stratified_and_hold_whole_groups() -> None:
+    training = _training(grouped=True)
+    rows = np.arange(8, 160)
+    previous: NDArray[np.int64] = np.zeros(0, np.int64)
+    for share in (1 / 8, 1 / 4, 1 / 2, 1.0):
+        part = _part(training, rows, share, seed=3)
+        assert set(previous) < set(part) <= set(rows.tolist())
+        assert training.groups is not None
+        whole = np.isin(training.groups, training.groups[part]) & np.isin(np.arange(160), rows)
+        np.testing.assert_array_equal(part, np.flatnonzero(whole))
+        assert np.ptp(np.bincount(training.targets[part])) <= 4
+        assert abs(len(part) - share * len(rows)) <= 8
+        previous = part
+
+
+def test_a_part_has_every_class() -> None:
+    training = _training(24)
+    assert set(training.targets[_part(training, np.arange(24), 1 / 50, seed=0)]) == {0, 1}
+
+
+def test_the_last_point_is_the_accuracy_of_the_folds() -> None:
+    training = _training()
+    search = SearchOptions(c=[0.01])
+    mean = CrossValidation(training, SVM, search).select().best.mean
+    curve = _curve(training)
+    assert curve.points[-1].score == pytest.approx(mean, abs=0.01)
+    assert [point.images for point in curve.points] == [16, 32, 64, 128]
+    assert curve.points[0].score < curve.points[-1].score
+
+
+def test_errors_are_those_of_the_groups() -> None:
+    alone, grouped = _curve(_training()), _curve(_training(grouped=True))
+    p = alone.points[-1].score
+    assert alone.points[-1].standard_error == pytest.approx(np.sqrt(p * (1 - p) / 160), rel=0.2)
+    p = grouped.points[-1].score
+    assert grouped.points[-1].standard_error == pytest.approx(np.sqrt(p * (1 - p) / 40), rel=0.25)
+
+
+def test_the_law_finds_its_parameters_and_stays_below_one() -> None:
+    images, errors = np.array([50.0, 100.0, 200.0, 400.0]), np.full(4, 0.01)
+    scores = np.array([0.95 - 3 * images**-0.75, 1.1 - 2 * images**-0.3, np.full(4, 0.8)])
+    laws = fit_power_law(images, scores, errors)
+    assert laws[0] == pytest.approx([0.95, 3, 0.75], rel=0.15)
+    assert 0.9 < laws[1, 0] <= 1 and laws[1, 1] > 0
+    assert laws[2, 0] == pytest.approx(0.8) and laws[2, 1] == pytest.approx(0, abs=1e-9)
+    falling = fit_power_law(images, scores[:1, ::-1], errors)
+    assert falling[0, 1] == 0 and falling[0, 0] == pytest.approx(scores[0].mean())
+
+
+def test_twice_as_many_images_give_about_what_was_predicted() -> None:
+    predicted = _curve(_training(300)).predicted
+    assert predicted is not None and predicted.images == 480
+    truth = _curve(_training(600)).points[-1].score
+    low, high = predicted.interval
+    assert low - 0.02 <= truth <= high + 0.02
+    assert 0 <= predicted.gain_interval[0] <= predicted.gain <= predicted.gain_interval[1]
+
+
+def test_several_labels_have_the_mean_average_precision() -> None:
+    one = _training()
+    targets = np.column_stack([one.targets == 1, np.arange(160) % 3 == 0])
+    several = TrainingSet(one.codes, targets, 2)
+    curve = _curve(several)
+    assert curve.metric == "mean_average_precision"
+    assert curve.points[-1].score > 0.5
+    assert curve.to_dict()["points"][-1]["score"] == curve.points[-1].score
+
+
+def test_few_images_determine_no_law() -> None:
+    curve = _curve(_training(4))
+    assert [point.images for point in curve.points] == [2]
+    assert curve.predicted is None
+    assert len(str(curve).splitlines()) == 1
