@@ -149,17 +149,37 @@ def reliability_chart(
     return _svg(title, description, 392, parts)
 
 
-def curve_chart(title: str, description: str, points: Sequence[Point], unit: str) -> Html:
-    """Draw shares against counts, which double from one to the next; intervals are lines."""
-    low = max(0.0, int(10 * min(point.low for point in points)) / 10)
-    across = Scale(0, max(1, len(points) - 1), 60, _WIDTH - 24)
+def curve_chart(
+    title: str, description: str, points: Sequence[Point], predicted: Point | None, unit: str
+) -> Html:
+    """Draw shares against counts, each twice the one before; intervals are vertical lines.
+
+    Parameters
+    ----------
+    title, description : str
+    points : sequence of Point
+    predicted : Point or None
+        What follows them, behind a dashed line.
+    unit : str
+        Of the counts.
+    """
+    every = [*points, *([] if predicted is None else [predicted])]
+    low = max(0.0, int(10 * min(point.low for point in every)) / 10)
+    across = Scale(0, max(1, len(every) - 1), 64, _WIDTH - 24)
     up = Scale(min(low, 0.9), 1.0, 240, 10)
     parts = [_tick_of_share(up, value, across) for value in up.ticks()]
-    for i, point in enumerate(points):
-        parts.append(_text(across(i), 258, f"{point.x:.0f}", text_anchor="middle"))
-    parts.append(_text(across(across.high / 2), 278, unit, text_anchor="middle"))
-    placed = [Point(i, point.y, point.low, point.high) for i, point in enumerate(points)]
-    return _svg(title, description, 286, [*parts, *_curve(placed, across, up)])
+    for i, point in enumerate(every):
+        parts.append(_text(across(i), 260, f"{point.x:.0f}", text_anchor="middle"))
+    parts.append(_text(across(across.high / 2), 282, unit, text_anchor="middle"))
+    placed = [Point(i, point.y, point.low, point.high) for i, point in enumerate(every)]
+    measured = placed[: len(points)]
+    if predicted is not None:
+        before, after = placed[-2:]
+        ends = across(before.x), up(before.y), across(after.x), up(after.y)
+        parts.append(_line(*ends, "diagonal"))
+        parts.append(_line(ends[2], up(after.low), ends[2], up(after.high), "diagonal"))
+        parts.append(element("circle", cx=ends[2], cy=ends[3], r=4, class_="ring"))
+    return _svg(title, description, 290, [*parts, *_curve(measured, across, up)])
 
 
 def _curve(points: Sequence[Point], across: Scale, up: Scale) -> Iterable[Html]:

@@ -1,6 +1,5 @@
 """What a report is about: the judged images, the audit and the layers, before any HTML."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -8,32 +7,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck import audit, sweep
 from bottleneck.auditing import AuditResult
 from bottleneck.cache import Cache
-from bottleneck.data import UnknownLabels, heldout_split
-from bottleneck.errors import LabelsError
-from bottleneck.fitting import (
-    ClassificationScore,
-    Classifier,
-    ClassifierOptions,
-    CrossValidation,
-    Head,
-    LabelSource,
-    SearchOptions,
-    SweepResult,
-    label_rows,
-    labelled_images,
-    load_dataset,
-)
-from bottleneck.prediction import JudgedImages, judge_cache
+from bottleneck.fitting import ClassificationScore, Classifier, LearningCurve, SweepResult
+from bottleneck.prediction import JudgedImages
 
 Basis = Literal["heldout", "folds", "all"]
 """By what a head is judged: a held-out split, folds of its training images, or all images."""
-
-OnProgress = Callable[[int, int], None]
-
-_DECADES = SearchOptions(c=[1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0])  # tell layers apart
 
 
 @dataclass(frozen=True)
@@ -67,10 +47,10 @@ class Findings:
     basis : str
         By what it is judged, see `Basis`.
     audit : AuditResult
-    sweep : SweepResult or None
-        None where layers could not be compared.
-    no_sweep : str
-        Why they could not.
+    sweep : SweepResult or str
+        Or why layers could not be compared.
+    curve : LearningCurve or str
+        Or why there is none.
     """
 
     paths: Paths
@@ -79,8 +59,8 @@ class Findings:
     judged: JudgedImages
     basis: Basis
     audit: AuditResult
-    sweep: SweepResult | None
-    no_sweep: str
+    sweep: SweepResult | str
+    curve: LearningCurve | str
 
     @cached_property
     def score(self) -> ClassificationScore:
@@ -97,12 +77,12 @@ class Findings:
     @cached_property
     def predicted(self) -> NDArray[np.int64]:
         """Predicted class of each judged image, shape (n,)."""
-        return self.judged.values[0].argmax(axis=1)
+        return np.asarray(self.judged.values[0].argmax(axis=1))
 
     @property
     def confidence(self) -> NDArray[np.float64]:
         """Score of each judged image's predicted class, shape (n,)."""
-        return self.scores.max(axis=1)
+        return np.asarray(self.scores.max(axis=1))
 
     @property
     def margin(self) -> NDArray[np.float64]:
@@ -128,87 +108,3 @@ class Findings:
         """Return a judged image's confidence: a probability, or a decision value."""
         value = float(self.confidence[i])
         return f"{value:.2f}" if self.head.calibration is None else f"{value:.0%}"
-
-
-def collect(
-    head: Classifier,
-    cache: Cache,
-    *,
-    paths: Paths,
-    labels: LabelSource | None,
-    layers: str | Sequence[str],
-    on_progress: OnProgress,
-) -> Findings:
-    """Judge a head, audit the cache and compare its layers.
-
-    Parameters
-    ----------
-    head : Classifier
-        Ready for `decision_function`.
-    cache : Cache
-        Of its spec.
-    paths : Paths
-    labels : path or LabelledImages, optional
-        A CSV that replaces the cache's labels.
-    layers : str or sequence of str
-        Layers that are compared, and whose codes are audited.
-    on_progress : callable
-        Called with the images that the audit compared with all others, and with all images.
-
-    Raises
-    ------
-    LabelsError
-        No image can be judged.
-    """
-    images = labelled_images(cache, labels)
-    basis, judged = _judge(head, cache, images)
-    found = audit(cache, layers=layers, labels=images, on_progress=on_progress)
-    compared, why = None, ""
-    try:
-        clf = head.clf if isinstance(head, Head) else "softmax"
-        compared = sweep(cache, clf, layers=layers, views=1, search=_DECADES, labels=images)
-    except LabelsError as error:
-        why = str(error)
-    return Findings(paths, cache, head, judged, basis, found, compared, why)
-
-
-def _judge(head: Classifier, cache: Cache, labels: LabelSource) -> tuple[Basis, JudgedImages]:
-    images = labelled_images(cache, labels).table
-    if heldout_split(images):
-        return "heldout", judge_cache(head, cache, images)
-    try:
-        in_folds = _judge_in_folds(head, cache, labels) if isinstance(head, Head) else None
-    except LabelsError:  # too few images for folds, or other classes than the head's
-        in_folds = None
-    if in_folds is not None:
-        return "folds", in_folds
-    return "all", judge_cache(head, cache, images)
-
-
-def _judge_in_folds(head: Head, cache: Cache, labels: LabelSource) -> JudgedImages | None:
-    """Judge each image by a head like this one that was trained without it.
-
-    None if this head was not trained on these images: by its record it had another number.
-    """
-    images = labelled_images(cache, labels).table
-    training = label_rows(images, head.features.valid_rows(cache)).training
-    record = head.training_record
-    if record.get("train") != len(training.row) or not isinstance(record.get("c"), float):
-        return None
-    dataset = load_dataset(cache, head.features, images)
-    if dataset.names != head.classes:
-        return None
-    validation = CrossValidation(dataset.training, ClassifierOptions(head.clf), SearchOptions())
-    _, values = validation.calibrate(record["c"], head.scaler.name)
-    both = np.stack([values, values])
-    rejected = head.features.rejected(cache)
-    return JudgedImages(
-        head,
-        images,
-        "",
-        training.row,
-        both,
-        training.targets,
-        UnknownLabels(),
-        {images.path[row]: why for row, why in rejected.items() if images.has_label[row]},
-    )

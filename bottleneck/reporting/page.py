@@ -14,6 +14,7 @@ from bottleneck.reporting.html import Html, element, join
 from bottleneck.reporting.sections import (
     classes,
     confusion,
+    curve,
     duplicates,
     examples,
     layers,
@@ -43,6 +44,7 @@ SECTIONS: Mapping[str, Section] = {
     "duplicates": Section("Near duplicates", duplicates.render),
     "reliability": Section("Reliability", reliability.render),
     "layers": Section("Accuracy by layer", layers.render),
+    "curve": Section("Learning curve", curve.render),
     "uncertain": Section("Least certain images", examples.render_uncertain),
     "rejected": Section("Rejected files", rejected.render),
     "origin": Section("How it was made", origin.render),
@@ -67,9 +69,7 @@ def make_page(findings: Findings, thumbnails: Thumbnails) -> str:
     return Template(_part("page.html")).substitute(
         title=element("title", f"{verdict.title(findings)}: {findings.score.accuracy:.1%}"),
         heading=element("h1", verdict.title(findings)),
-        subtitle=element(
-            "p", f"{findings.paths.head} on {findings.cache.path}", class_="subtitle"
-        ),
+        subtitle=element("p", f"{findings.paths.head} on {findings.cache.path}", class_="subtitle"),
         contents=join(
             element("li", element("a", section.title, href=f"#{name}"))
             for name, section in SECTIONS.items()
@@ -89,8 +89,9 @@ def thumbnails_text(thumbnails: Thumbnails) -> str:
     if not thumbnails.has_images:
         return "no thumbnails: without its images (`images`) a report has their names alone"
     shown = f"{thumbnails.shown} of {thumbnails.wanted} thumbnails shown"
-    parts = [f"{shown}, {format_size(thumbnails.bytes)} of at most "
-             f"{format_size(thumbnails.max_bytes)}"]
+    parts = [
+        f"{shown}, {format_size(thumbnails.bytes)} of at most {format_size(thumbnails.max_bytes)}"
+    ]
     if thumbnails.unreadable:
         path, why = next(iter(thumbnails.unreadable.items()))
         count = len(thumbnails.unreadable)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from bottleneck.cache import CacheLike, open_cache
 from bottleneck.data import ImageSource, LabelledImages, open_images
 from bottleneck.errors import LabelsError
-from bottleneck.fitting import Classifier, LabelSource
+from bottleneck.fitting import Classifier, LabelSource, labelled_images
 from bottleneck.prediction import network_loader, open_head
-from bottleneck.reporting.findings import OnProgress, Paths, collect
+from bottleneck.reporting.collect import OnProgress, collect
+from bottleneck.reporting.findings import Paths
 from bottleneck.reporting.page import make_page, thumbnails_text
 from bottleneck.reporting.report_result import ReportResult
 from bottleneck.reporting.sections.verdict import verdict
@@ -119,8 +120,8 @@ def report(
     findings = collect(
         ready,
         store,
-        paths=Paths(_name(head, "the head"), str(path), _named(images), _named(labels)),
-        labels=labels,
+        labelled_images(store, labels),
+        paths=Paths(_named(head) or "head.safetensors", str(path), _named(images), _named(labels)),
         layers=layers,
         on_progress=on_progress,
     )
@@ -139,12 +140,8 @@ def report(
     )
 
 
-def _name(given: object, otherwise: str) -> str:
-    return _named(given) or otherwise
-
-
 def _named(given: object) -> str | None:
     """Return the path by which something was given; None for an object."""
     if isinstance(given, LabelledImages):
         return str(given.summary.csv) if given.summary else None
-    return os.fspath(given) if isinstance(given, (str, os.PathLike)) else None  # type: ignore[return-value]
+    return str(given) if isinstance(given, (str, os.PathLike)) else None

@@ -1,7 +1,7 @@
 """Metrics of classifiers: accuracy, average precision and calibration error."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,7 +163,7 @@ def expected_calibration_error(
     """
     found = calibration_bins(probabilities, true, bins=bins)
     # |B|/n · |accuracy(B) − confidence(B)| is the absolute difference of the sums in B, over n.
-    return float(np.abs(found.correct - found.confidence).sum() / found.count.sum())
+    return float(np.abs(found.correct - found.confidence).sum() / found.predictions.sum())
 
 
 class CalibrationBins(NamedTuple):
@@ -171,13 +171,13 @@ class CalibrationBins(NamedTuple):
 
     Attributes
     ----------
-    count : ndarray of int64, shape (bins,)
-        Predictions in each bin.
+    predictions : ndarray of int64, shape (bins,)
+        How many are in each bin.
     confidence, correct : ndarray of float64, shape (bins,)
         Sum of their confidences, and how many are right.
     """
 
-    count: NDArray[np.int64]
+    predictions: NDArray[np.int64]
     confidence: NDArray[np.float64]
     correct: NDArray[np.float64]
 
@@ -193,7 +193,7 @@ def calibration_bins(
     Examples
     --------
     >>> found = calibration_bins(np.array([[0.75, 0.25]] * 4), np.array([0, 0, 0, 1]), bins=2)
-    >>> found.count.tolist(), found.confidence.tolist(), found.correct.tolist()
+    >>> found.predictions.tolist(), found.confidence.tolist(), found.correct.tolist()
     ([0, 4], [0.0, 3.0], [0.0, 3.0])
     """
     if true.ndim == 1:
@@ -205,10 +205,10 @@ def calibration_bins(
     inner_edges = np.linspace(0, 1, bins + 1)[1:-1]
     bin_of = np.digitize(confidence, inner_edges, right=True)
 
-    def total(weights: NDArray[Any]) -> NDArray[np.float64]:
-        return np.bincount(bin_of, weights=weights, minlength=bins)
-
-    return CalibrationBins(np.bincount(bin_of, minlength=bins), total(confidence), total(correct))
+    predictions = np.bincount(bin_of, minlength=bins).astype(np.int64)
+    confidences = np.bincount(bin_of, weights=confidence, minlength=bins).astype(np.float64)
+    right = np.bincount(bin_of, weights=correct, minlength=bins).astype(np.float64)
+    return CalibrationBins(predictions, confidences, right)
 
 
 def mean_recall(confusion: NDArray[np.int64]) -> float:

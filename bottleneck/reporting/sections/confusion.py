@@ -1,13 +1,12 @@
 """The confusion matrix, whose cells open their images."""
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from bottleneck.reporting.findings import Findings
 from bottleneck.reporting.html import Html, element
+from bottleneck.reporting.judged_pictures import judged_pictures
 from bottleneck.reporting.tables import table
-from bottleneck.reporting.thumbnails import Thumbnails, pictures
+from bottleneck.reporting.thumbnails import Thumbnails
 
 _MOST_CLASSES = 40  # a wider matrix is unreadable: its largest errors are listed instead
 _MOST_CELLS = 60  # of that list
@@ -80,10 +79,6 @@ def _largest(findings: Findings, cells: list[tuple[int, int]]) -> Html:
         for true, guess in cells
     ]
     caption = f"The {len(cells)} most frequent mistakes among {len(names)} classes"
-    return _table_of(rows, caption)
-
-
-def _table_of(rows: list[list[object]], caption: str) -> Html:
     return table(["class", "taken for", "images"], rows, caption=caption)
 
 
@@ -100,21 +95,10 @@ def _images(findings: Findings, thumbnails: Thumbnails, true: int, guess: int) -
     chosen = np.flatnonzero(of_cell)
     order = chosen[np.argsort(-findings.confidence[chosen], kind="stable")]
     what = f"{names[true]} taken for {names[guess]}" if true != guess else f"{names[true]}, right"
-    found = pictures(_figures(findings, thumbnails, order[:_MOST_IMAGES].tolist()))
+    found = judged_pictures(findings, thumbnails, order[:_MOST_IMAGES].tolist())
     said = f"The {_MOST_IMAGES} most confident of {len(order)} images."
     first = element("p", said, class_="note") if len(order) > _MOST_IMAGES else None
     # The target is inside, so that a link to it opens the details, by the browser itself.
     body = element("div", first, found, id=f"cell-{true}-{guess}")
     summary = element("summary", element("b", what), f" · {len(order)}")
     return element("details", summary, body, name="cell")
-
-
-def _figures(findings: Findings, thumbnails: Thumbnails, chosen: list[int]) -> Iterator[Html]:
-    for i in chosen:
-        label = findings.head.classes[findings.judged.targets[i]]
-        guess = findings.head.classes[findings.predicted[i]]
-        sure = findings.confidence_text(i)
-        alt = f"labelled {label}, predicted {guess} ({sure})"
-        yield thumbnails.picture(
-            int(findings.judged.row[i]), element("span", f"{guess} {sure}"), alt=alt
-        )

@@ -10,8 +10,8 @@ from bottleneck.reporting.thumbnails import Thumbnails
 def render(findings: Findings, thumbnails: Thumbnails) -> Html:
     """Return a chart of the layers, in the order of their depth, and its numbers."""
     sweep = findings.sweep
-    if sweep is None:
-        return element("p", f"Layers were not compared: {findings.no_sweep}.")
+    if isinstance(sweep, str):
+        return element("p", f"Layers were not compared: {sweep}.")
     used = findings.head.features.layers
     estimates = [
         Estimate(

@@ -53,8 +53,8 @@ def calls(findings: Findings) -> str:
         "compute": _Code(f"bn.ComputeOptions(precision={spec.precision!r})"),
     }
     if recipe is not None:
-        given = f"{views}, {recipe.augmentations!r}, {recipe.seed}"
-        options["views"] = _Code(f"bn.ViewOptions({given})")
+        of_views = f"{views}, {recipe.augmentations!r}, {recipe.seed}"
+        options["views"] = _Code(f"bn.ViewOptions({of_views})")
     images = paths.images or "the images"
     lines = ["import bottleneck as bn", ""]
     lines.append(f"cache = {_call('extract', images, str(cache.path), **options)}")

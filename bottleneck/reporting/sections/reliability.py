@@ -13,10 +13,10 @@ def render(findings: Findings, thumbnails: Thumbnails) -> Html:
     if findings.head.calibration is None:
         return element("p", "This head has no probabilities: it was trained without folds.")
     bins = calibration_bins(findings.scores, findings.judged.targets)
-    edges = [i / len(bins.count) for i in range(len(bins.count) + 1)]
+    edges = [i / len(bins.predictions) for i in range(len(bins.predictions) + 1)]
     points, shares, rows = [], [], []
     for i, (count, confidence, right) in enumerate(zip(*map(list, bins), strict=True)):
-        shares.append((edges[i], float(count / bins.count.sum())))
+        shares.append((edges[i], float(count / bins.predictions.sum())))
         if count:
             accuracy = float(right / count)
             interval = wilson_interval(accuracy, float(count))
