@@ -17,7 +17,7 @@ from bottleneck.reporting.page import make_page, thumbnails_text
 from bottleneck.reporting.report_result import ReportResult
 from bottleneck.reporting.sections.verdict import verdict
 from bottleneck.reporting.thumbnails import Thumbnails
-from bottleneck.runtime import require_writable_output, write_text_atomic
+from bottleneck.runtime import require_positive, require_writable_output, write_text_atomic
 
 if TYPE_CHECKING:
     from torch import nn
@@ -84,6 +84,8 @@ def report(
 
     Raises
     ------
+    InvalidOptionError, UnknownNameError
+        `max_bytes` is below 1, or the cache has no such layer.
     OutputExistsError
         `out` exists, and `overwrite` is false.
     HeadError
@@ -107,6 +109,7 @@ def report(
     """
     start = time.monotonic()
     path = Path(out)
+    require_positive("max_bytes", max_bytes)
     require_writable_output(path, overwrite=overwrite)
     store, opened = open_cache(cache), open_head(head)
     opened.require(store.spec, where=f"cache {store.path}")

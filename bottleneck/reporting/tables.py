@@ -38,7 +38,7 @@ def table(
         class_=f"{class_} sortable".strip() if sortable else class_ or None,
     )
     # A region that scrolls has to be in reach of the keyboard.
-    return element("div", whole, class_="wide", tabindex=0, role="region", aria_label=caption)
+    return element("div", whole, class_="wide", tabindex=0, role="group", aria_label=caption)
 
 
 def _cell(column: int, value: object) -> Html:

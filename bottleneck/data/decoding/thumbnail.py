@@ -8,7 +8,7 @@ from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.decoding.deep import Range
 
 _QUALITY = 80
-_EXACT_SIDE = 64  # below this, the picture without loss is smaller, and its pixels can be seen
+_EXACT_SIDE = 32  # up to this, without loss: few bytes, and each pixel can be seen
 
 
 def make_thumbnail(data: bytes, side: int, limits: Range | None = None) -> bytes:

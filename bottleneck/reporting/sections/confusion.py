@@ -62,7 +62,7 @@ def _matrix(findings: Findings) -> Html:
         element("tbody", *rows),
         class_="matrix",
     )
-    return element("div", whole, class_="wide", tabindex=0, role="region", aria_label=caption)
+    return element("div", whole, class_="wide", tabindex=0, role="group", aria_label=caption)
 
 
 def _cell(findings: Findings, true: int, guess: int, shade: int) -> Html:

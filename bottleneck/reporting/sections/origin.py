@@ -34,7 +34,7 @@ def render(findings: Findings, thumbnails: Thumbnails) -> Html:
         "div",
         element("dl", *items, class_="origin"),
         element("p", "The same again, in Python:"),
-        element("pre", code, tabindex=0, role="region", aria_label="Python"),
+        element("pre", code, tabindex=0, role="group", aria_label="Python"),
     )
 
 

@@ -80,9 +80,10 @@ def _remarks(findings: Findings) -> list[str]:
         if not leaked.all():
             clean = findings.judged.score(~leaked)
             rest = f"the accuracy is {clean.accuracy:.1%} of {clean.n}"
+        count = int(leaked.sum())
         remarks.append(
-            f"{int(leaked.sum())} of these images show the same as a training image, by their "
-            f"bytes or nearly: without them {rest}."
+            f"{count} of these images {'shows' if count == 1 else 'show'} the same as a training "
+            f"image, by bytes or nearly: without, {rest}."
         )
     if score.plain is not None:
         remarks.append(
@@ -90,10 +91,9 @@ def _remarks(findings: Findings) -> list[str]:
             f"{score.plain:.1%} are right."
         )
     remarks += [f"{remark[0].upper()}{remark[1:]}." for remark in score.remarks]
-    if findings.judged.rejected:
-        remarks.append(
-            f"{len(findings.judged.rejected)} labelled images gave no codes, and are not judged."
-        )
+    if count := len(findings.judged.rejected):
+        images = "1 labelled image" if count == 1 else f"{count} labelled images"
+        remarks.append(f"Not judged, for lack of codes: {images}.")
     return remarks
 
 
