@@ -21,7 +21,7 @@ from bottleneck.fitting import (
     load_dataset,
 )
 from bottleneck.prediction import JudgedImages, judge_cache
-from bottleneck.reporting.findings import Basis, Findings, Paths
+from bottleneck.reporting.findings import Basis, Findings, Request
 
 OnProgress = Callable[[int, int], None]
 
@@ -33,8 +33,7 @@ def collect(
     cache: Cache,
     images: LabelledImages,
     *,
-    paths: Paths,
-    layers: str | Sequence[str],
+    request: Request,
     on_progress: OnProgress,
 ) -> Findings:
     """Judge a head, audit the cache, compare its layers, and draw a learning curve.
@@ -47,9 +46,7 @@ def collect(
         Of its spec.
     images : LabelledImages
         The cache's images, with its labels or others.
-    paths : Paths
-    layers : str or sequence of str
-        Layers that are compared, and whose codes are audited.
+    request : Request
     on_progress : callable
         Called with the images that the audit compared with all others, and with all images.
 
@@ -59,10 +56,10 @@ def collect(
         No image can be judged.
     """
     basis, judged = _judge(head, cache, images)
-    found = audit(cache, layers=layers, labels=images, on_progress=on_progress)
-    compared = _compare_layers(head, cache, images, layers)
+    found = audit(cache, layers=request.layers, labels=images, on_progress=on_progress)
+    compared = _compare_layers(head, cache, images, request.layers)
     curve = _draw_curve(head, cache, images, compared)
-    return Findings(paths, cache, head, judged, basis, found, compared, curve)
+    return Findings(request, cache, head, judged, basis, found, compared, curve)
 
 
 def _judge(head: Classifier, cache: Cache, images: LabelledImages) -> tuple[Basis, JudgedImages]:

@@ -1,5 +1,6 @@
 """What a report is about: the judged images, the audit and the layers, before any HTML."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -17,21 +18,27 @@ Basis = Literal["heldout", "folds", "all"]
 
 
 @dataclass(frozen=True)
-class Paths:
-    """What a report was made from, as it was named.
+class Request:
+    """What a report was asked for, by `bottleneck.report`.
 
     Attributes
     ----------
     head, out : str
         Files of the head and of the page.
     images, labels : str or None
-        The images, and the CSV of labels, where they were given.
+        The images, and the CSV of labels, where they were given as paths.
+    layers : str or sequence of str
+        Layers that are compared, and whose codes are audited.
+    max_bytes : int
+        Most bytes of all pictures in the page.
     """
 
     head: str
     out: str
     images: str | None
     labels: str | None
+    layers: str | Sequence[str]
+    max_bytes: int
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class Findings:
 
     Attributes
     ----------
-    paths : Paths
+    request : Request
     cache : Cache
     head : Classifier
     judged : JudgedImages
@@ -53,7 +60,7 @@ class Findings:
         Or why there is none.
     """
 
-    paths: Paths
+    request: Request
     cache: Cache
     head: Classifier
     judged: JudgedImages

@@ -69,7 +69,9 @@ def make_page(findings: Findings, thumbnails: Thumbnails) -> str:
     return Template(_part("page.html")).substitute(
         title=element("title", f"{verdict.title(findings)}: {findings.score.accuracy:.1%}"),
         heading=element("h1", verdict.title(findings)),
-        subtitle=element("p", f"{findings.paths.head} on {findings.cache.path}", class_="subtitle"),
+        subtitle=element(
+            "p", f"{findings.request.head} on {findings.cache.path}", class_="subtitle"
+        ),
         contents=join(
             element("li", element("a", section.title, href=f"#{name}"))
             for name, section in SECTIONS.items()

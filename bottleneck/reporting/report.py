@@ -12,7 +12,7 @@ from bottleneck.errors import LabelsError
 from bottleneck.fitting import Classifier, LabelSource, labelled_images
 from bottleneck.prediction import network_loader, open_head
 from bottleneck.reporting.collect import OnProgress, collect
-from bottleneck.reporting.findings import Paths
+from bottleneck.reporting.findings import Request
 from bottleneck.reporting.page import make_page, thumbnails_text
 from bottleneck.reporting.report_result import ReportResult
 from bottleneck.reporting.sections.verdict import verdict
@@ -124,8 +124,14 @@ def report(
         ready,
         store,
         labelled_images(store, labels),
-        paths=Paths(_named(head) or "head.safetensors", str(path), _named(images), _named(labels)),
-        layers=layers,
+        request=Request(
+            _named(head) or "head.safetensors",
+            str(path),
+            _named(images),
+            _named(labels),
+            layers,
+            max_bytes,
+        ),
         on_progress=on_progress,
     )
     thumbnails = Thumbnails(store, source, max_bytes)

@@ -47,14 +47,14 @@ class Thumbnails:
         return self._source is not None
 
     def picture(self, row: int, *caption: object, alt: str = "") -> Html:
-        """Return a figure of an image: its picture, its name, and what is said of it.
+        """Return a figure of an image: its picture, what is said of it, and its name.
 
         Parameters
         ----------
         row : int
             Row of the cache.
         *caption
-            Below its name.
+            Above its name.
         alt : str
             What is said of it, for those who do not see the picture.
         """
@@ -62,7 +62,7 @@ class Thumbnails:
         uri = self._uri(row)
         image = uri and element("img", src=uri, alt=f"{path}: {alt}", decoding="async")
         name = element("span", path, class_="path")
-        return element("figure", image or None, element("figcaption", name, *caption))
+        return element("figure", image or None, element("figcaption", *caption, name))
 
     def _uri(self, row: int) -> str:
         """Return a picture as a data URI; empty if there is none or no bytes are left."""

@@ -29,7 +29,9 @@ from bottleneck.errors import (
     SpecMismatchError,
 )
 from bottleneck.reporting import ReportResult
+from tests.helpers.datasets import written_cache
 from tests.helpers.pages import CLASSES, Node, noisy_cache, noisy_head, noisy_images, parse, rows_of
+from tests.helpers.tuning import BOUNDARY, QUICK, hard_images, maps_cache
 
 
 @pytest.fixture(scope="module")
@@ -149,8 +151,8 @@ def test_mistakes_and_uncertain_images_are_in_their_order(
     assert shown == paths[np.argsort(margin, kind="stable")][:24].tolist()
     captions = [figure.text for figure in section(page, "mistakes").all("figure")]
     first = probabilities[order[0]].max()
-    assert captions[0].endswith(
-        f"predicted {truth['classes'][truth['predicted'][order[0]]]} ({first:.0%})"
+    assert (
+        f"predicted {truth['classes'][truth['predicted'][order[0]]]} ({first:.0%})" in captions[0]
     )
 
 
@@ -248,8 +250,10 @@ def test_the_calls_on_the_page_make_the_same_again(
     assert cache.spec.digest() in section(page, "origin").text
 
 
-def quick(cache: Cache, head: Any, out: Path, **options: Any) -> tuple[ReportResult, Node]:
-    result = bn.report(cache, head, out, layers="layer2", **options)
+def quick(
+    cache: Cache, head: Any, out: Path, *, layers: str = "layer2", **options: Any
+) -> tuple[ReportResult, Node]:
+    result = bn.report(cache, head, out, layers=layers, **options)
     return result, parse(result.path.read_text("utf-8"))
 
 
@@ -340,3 +344,39 @@ def test_what_cannot_be_reported_is_refused(cache: Cache, head: Path, tmp_path: 
     with pytest.raises(OutputExistsError, match="overwrite"):
         bn.report(cache, head, out)
     assert out.read_text() == "mine"
+
+
+def test_of_many_classes_the_largest_mistakes_are_listed(tmp_path: Path) -> None:
+    random, k = np.random.default_rng(0), 45
+    classes = np.tile(np.arange(k), 6)
+    codes = 3 * random.normal(size=(k, 8))[classes] + random.normal(size=(6 * k, 8))
+    labels = [f"class {n:02d}" for n in classes]
+    split = ["train"] * (4 * k) + ["test"] * (2 * k)
+    cache = bn.open_cache(written_cache(tmp_path / "cache", codes, labels, split=split))
+    head = bn.fit(cache, "softmax", search=bn.SearchOptions(c=(0.01,), cv=0)).head
+    result, page = quick(cache, head, tmp_path / "page.html", layers="layer")
+    confusion = result.score.confusion.copy()  # judged beside scikit-learn above
+    np.fill_diagonal(confusion, 0)
+    matrix = section(page, "confusion")
+    rows = rows_of(matrix.one("table"))
+    assert len(rows) == (confusion > 0).sum() <= 60
+    counts = [int(row[2]) for row in rows]
+    assert counts == sorted(confusion[confusion > 0].tolist(), reverse=True)
+    for true, guess, count in rows:
+        assert confusion[int(true[-2:]), int(guess[-2:])] == int(count)
+    assert len(matrix.all("details", name="cell")) == len(rows)
+
+
+def test_a_tuned_tail_is_reported_from_its_maps(tmp_path: Path) -> None:
+    images = hard_images(tmp_path)
+    maps = maps_cache(images, tmp_path / "maps", count=1)
+    tail = bn.tune(maps, options=QUICK).tail
+    tail.save(tmp_path / "tail.safetensors")
+    out = tmp_path / "page.html"
+    result = bn.report(maps, tmp_path / "tail.safetensors", out, images=images, device="cpu")
+    judged = bn.evaluate(tail, maps, compute=bn.ComputeOptions(device="cpu"))
+    assert result.score.to_dict() == judged.score.to_dict()
+    page = parse(out.read_text("utf-8"))
+    assert page.one("h1").text == f"tuned tail on {BOUNDARY}"
+    assert len(page.all("svg")) == 3
+    assert result.shown == result.wanted > 0

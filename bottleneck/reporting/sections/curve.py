@@ -30,8 +30,7 @@ def render(findings: Findings, thumbnails: Thumbnails) -> Html:
         low, high = (100 * bound for bound in ahead.gain_interval)
         said += (
             f" Twice as many images may give {100 * ahead.gain:.1f} points more (95 % interval "
-            f"{low:.1f} to {high:.1f}): the dashed line goes on by a power law, and measures "
-            "nothing."
+            f"{low:.1f} to {high:.1f}): the dashed line is a power law, no measurement."
         )
     numbers = table(
         ["images", "accuracy", "standard error"],

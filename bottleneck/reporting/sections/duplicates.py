@@ -13,6 +13,8 @@ _MOST = 12
 def render(findings: Findings, thumbnails: Thumbnails) -> Html:
     """Return the sets of near duplicates and of equal bytes, a pair of each, and the leaks."""
     audit = findings.audit
+    if not audit.near and not audit.duplicates:
+        return element("p", "No two images have the same bytes, or nearly the same codes.")
     parts = [element("p", _leaks(audit))]
     for what, groups in (
         ("nearly show the same, by their codes", audit.near),

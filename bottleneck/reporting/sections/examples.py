@@ -16,7 +16,8 @@ def render_mistakes(findings: Findings, thumbnails: Thumbnails) -> Html:
     if not len(wrong):
         return element("p", f"None: all {findings.score.n} images are right.")
     order = wrong[np.argsort(-findings.confidence[wrong], kind="stable")][:_MOST]
-    said = f"{len(order)} of {len(wrong)} mistakes, those with the highest {_scores(findings)}."
+    count = "All mistakes" if len(order) == len(wrong) else f"{len(order)} of {len(wrong)} mistakes"
+    said = f"{count}, those with the highest {_scores(findings)} first."
     return element("div", element("p", said), judged_pictures(findings, thumbnails, order.tolist()))
 
 
