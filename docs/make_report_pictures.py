@@ -5,7 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from PIL import Image
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 import bottleneck as bn
 
@@ -33,27 +33,28 @@ def digits_report(folder: Path) -> Path:
 
 
 def draw(page: Path) -> None:
-    """Draw the beginning of a page in light, and more of it in dark."""
+    """Draw the images behind a cell of the matrix in light, and the page's beginning in dark."""
     with sync_playwright() as playwright:
         chromium = shutil.which("chromium")
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        for name, scheme, place in (("report", "light", ""), ("report-dark", "dark", _CELL)):
-            size = {"width": 1160, "height": 900}
-            window = browser.new_page(viewport=size, color_scheme=scheme)
-            window.goto(page.as_uri() + place)
-            if place:
-                window.locator("#confusion").evaluate("node => node.scrollIntoView(true)")
-            # Their place is of this machine alone.
-            window.locator(".subtitle").evaluate("node => { node.textContent = 'digits.cache' }")
-            window.wait_for_timeout(500)
-            window.screenshot(path=DOCS / f"{name}.png")
-            _reduce(DOCS / f"{name}.png")
+        window = browser.new_page(viewport={"width": 1160, "height": 900}, color_scheme="light")
+        window.goto(page.as_uri() + _CELL)
+        window.locator("#confusion").evaluate("node => node.scrollIntoView(true)")
+        _shoot(window, "report.png")
+        window.emulate_media(color_scheme="dark")
+        window.goto(page.as_uri())
+        window.evaluate("scrollTo(0, 0)")
+        _shoot(window, "report-dark.png")
         browser.close()
 
 
-def _reduce(path: Path) -> None:
-    with Image.open(path) as picture:
-        picture.convert("RGB").quantize(_COLOURS).save(path, optimize=True)
+def _shoot(window: Page, name: str) -> None:
+    # The files were made in a folder of no interest.
+    window.locator(".subtitle").evaluate("node => { node.textContent = 'digits.cache'; }")
+    window.wait_for_timeout(500)  # scrolling is smooth
+    window.screenshot(path=DOCS / name)
+    with Image.open(DOCS / name) as picture:
+        picture.convert("RGB").quantize(_COLOURS).save(DOCS / name, optimize=True)
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ def render(findings: Findings, thumbnails: Thumbnails) -> Html:
         return element("div", shown, element("p", "No image is taken for another class."))
     hint = element(
         "p",
-        "True classes are rows, predicted ones columns; the darker a mistake, the larger its share "
-        "of the row. Choose a number to see its images, the most confident first.",
+        "True classes are rows, predicted ones columns; the stronger the colour of a mistake, the "
+        "larger its share of the row. Choose a number to see its images, the most confident first.",
     )
     opened = [_images(findings, thumbnails, *cell) for cell in cells]
     found = element("div", *opened, class_="cells")

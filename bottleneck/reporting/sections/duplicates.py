@@ -40,8 +40,8 @@ def _counted(groups: Sequence[ImageGroup], what: str) -> str:
         return f"No images {what}."
     images = sum(len(group.paths) for group in groups)
     sets = "1 set" if len(groups) == 1 else f"{len(groups)} sets"
-    shown = f", of which {_MOST} are here" if len(groups) > _MOST else ""
-    return f"{images} images in {sets}{shown} {what}."
+    shown = f" {_MOST} of the sets are here." if len(groups) > _MOST else ""
+    return f"{images} images in {sets} {what}.{shown}"
 
 
 def _pair(findings: Findings, thumbnails: Thumbnails, group: ImageGroup) -> Html:
@@ -54,7 +54,11 @@ def _pair(findings: Findings, thumbnails: Thumbnails, group: ImageGroup) -> Html
                 findings.rows[path], element("span", said), alt=f"shows the same as {other}"
             )
         )
-    crossed = {"splits": group.across_splits, "labels": group.across_labels}
+    crossed = {
+        "splits": group.across_splits,
+        "labels": group.across_labels,
+        "groups": group.across_groups,
+    }
     across = [name for name, crosses in crossed.items() if crosses]
     said = f"across {' and '.join(across)}" if across else "of one split and label"
     size = f"{len(group.paths)} images, " if len(group.paths) > 2 else ""

@@ -29,5 +29,5 @@ def render(findings: Findings, thumbnails: Thumbnails) -> Html:
         )
         for one in chosen
     )
-    remark = element("p", f"{check.remark}.") if check.remark else None
+    remark = element("p", f"Note: {check.remark}.", class_="note") if check.remark else None
     return element("div", element("p", said), remark, pictures(figures))
