@@ -4,7 +4,7 @@ import base64
 from collections.abc import Iterable
 
 from bottleneck.cache import Cache
-from bottleneck.data import ImageSource
+from bottleneck.data import ImageSource, make_thumbnail
 from bottleneck.errors import ImageError
 from bottleneck.reporting.html import Html, element
 
@@ -80,8 +80,6 @@ class Thumbnails:
         # Once a picture found no place there is no use in making more.
         if self._source is None or self.bytes >= self.max_bytes:
             return ""
-        from bottleneck.data import make_thumbnail  # imports torch: not for a page of names
-
         try:
             made = make_thumbnail(self._source.read(row), _SIDE, self._limits)
         except ImageError as error:

@@ -4,8 +4,8 @@ import io
 
 from PIL import Image
 
-from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.decoding.deep import Range
+from bottleneck.data.decoding.pillow_decoder import decode_by_pillow
 
 _QUALITY = 80
 _EXACT_SIDE = 32  # up to this, without loss: few bytes, and each pixel can be seen
@@ -17,11 +17,11 @@ def make_thumbnail(data: bytes, side: int, limits: Range | None = None) -> bytes
     Parameters
     ----------
     data : bytes
-        An image file, as `bottleneck.data.decoding.decode.decode_image` reads it.
+        An image file, as `decode_by_pillow` reads it.
     side : int
         Most pixels of the longer side; a smaller image is not enlarged.
     limits : tuple of 2 float, optional
-        As `decode_image` takes them.
+        As `decode_by_pillow` takes them.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def make_thumbnail(data: bytes, side: int, limits: Range | None = None) -> bytes
     >>> Image.open(io.BytesIO(small)).size
     (2, 1)
     """
-    picture = Image.fromarray(decode_image(data, limits))
+    picture = Image.fromarray(decode_by_pillow(data, limits))
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     lossless = max(picture.size) <= _EXACT_SIDE
