@@ -25,8 +25,6 @@ from bottleneck.reporting.findings import Basis, Findings, Request
 
 OnProgress = Callable[[int, int], None]
 
-_DECADES = SearchOptions(c=[1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0])  # tell layers apart
-
 
 def collect(
     head: Classifier,
@@ -107,7 +105,7 @@ def _compare_layers(
 ) -> SweepResult | str:
     clf = head.clf if isinstance(head, Head) else "softmax"
     try:
-        return sweep(cache, clf, layers=layers, views=1, search=_DECADES, labels=images)
+        return sweep(cache, clf, layers=layers, views=1, labels=images)
     except LabelsError as error:
         return str(error)
 

@@ -26,8 +26,8 @@ def render(findings: Findings, thumbnails: Thumbnails) -> Html:
     chosen = sweep.recommended
     heldout = f"; ◇ on the split {chosen.heldout.split}" if chosen.heldout else ""
     said = (
-        f"{chosen.clf} heads on the plain images, with C from six decades. ● in cross-validation, "
-        f"with its standard error{heldout}. The layers of this head are in bold. The cheapest "
+        f"{chosen.clf} heads on the plain images: ● in cross-validation, with its standard error"
+        f"{heldout}. The layers of this head are in bold. The cheapest "
         f"within one standard error of the best is {chosen.layer}."
     )
     rows = [
