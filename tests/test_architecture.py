@@ -81,7 +81,10 @@ DOORS = {
     "distributed": {"runtime.executors.dask_executor"},
 }
 
-TORCH_FREE = ("runtime", "data", "cache", "linear", "fitting", "auditing", "plotting", "cli")
+TORCH_FREE = (
+    *("runtime", "data", "cache", "linear", "fitting", "auditing", "plotting"),
+    *("reporting", "cli"),
+)
 
 MODULES = modules()
 
