@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from bottleneck.reporting.html import Html, element
 
 _WIDTH = 360
+_MOST_LETTERS = 40  # of a name beside its number
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,8 @@ def _extent(row: Estimate) -> list[float]:
 
 def _estimate(row: Estimate, scale: Scale, y: float) -> Iterable[Html]:
     weight = "marked" if row.marked else None
-    yield _text(16, y - 12, row.name, class_=weight)
+    name = row.name if len(row.name) <= _MOST_LETTERS else f"…{row.name[1 - _MOST_LETTERS :]}"
+    yield _text(16, y - 12, name, class_=weight)
     yield _text(_WIDTH - 16, y - 12, f"{row.value:.1%}", text_anchor="end", class_=weight)
     ends = scale(max(scale.low, row.value - row.error)), scale(min(1.0, row.value + row.error))
     yield _line(ends[0], y, ends[1], y, "error")

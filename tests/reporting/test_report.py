@@ -2,12 +2,12 @@
 
 import csv
 import io
-import itertools
 import json
 import re
 import shutil
 from base64 import b64decode
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from bottleneck.errors import (
     OutputExistsError,
     SpecMismatchError,
 )
+from bottleneck.fitting import learning_curve, load_dataset, resolve_features
 from bottleneck.reporting import ReportResult
 from tests.helpers.datasets import written_cache
 from tests.helpers.pages import CLASSES, Node, noisy_cache, noisy_head, noisy_images, parse, rows_of
@@ -176,10 +177,16 @@ def test_charts_have_the_numbers_of_sweep_and_reliability(
     confidence = truth["probabilities"].max(axis=1)
     shown = rows_of(section(page, "reliability").one("table"))
     edges = np.linspace(0, 1, 16)
-    counts = [
-        ((confidence > low) & (confidence <= high)).sum() for low, high in itertools.pairwise(edges)
-    ]
+    counts = [((confidence > low) & (confidence <= high)).sum() for low, high in pairwise(edges)]
     assert [int(row[1]) for row in shown] == [n for n in counts if n]
+    right = truth["true"] == truth["predicted"]
+    in_bins = [right[(confidence > low) & (confidence <= high)] for low, high in pairwise(edges)]
+    assert [row[3] for row in shown] == [f"{each.mean():.1%}" for each in in_bins if len(each)]
+    dataset = load_dataset(cache, resolve_features(cache, "layer2"), cache.images)
+    softmax_head = bn.ClassifierOptions("softmax")
+    curve = learning_curve(dataset.training, softmax_head, c=0.1, scaling="standardize")
+    shown = rows_of(section(page, "curve").one("table"))
+    assert [row[:2] for row in shown] == [[str(p.images), f"{p.score:.1%}"] for p in curve.points]
     for chart in page.all("svg"):
         assert chart.get("role") == "img"
         assert chart.one("title").text
@@ -201,6 +208,14 @@ def test_the_page_needs_nothing_from_outside(page: Node, result: ReportResult) -
     assert len(set(ids)) == len(ids)
     for link in page.all("a"):
         assert link.get("href")[1:] in [*ids, "main"]
+
+
+def test_what_scrolls_is_in_reach_of_the_keyboard(page: Node) -> None:
+    wide = [node for node in page.all("div") if node.attributes.get("class") == "wide"]
+    assert len(wide) == len(page.all("table")) > 3
+    for node in [*wide, *page.all("pre")]:
+        assert (node.get("tabindex"), node.get("role")) == ("0", "group")
+        assert node.get("aria-label")
 
 
 def test_names_are_texts_and_never_markup(page: Node, result: ReportResult) -> None:
