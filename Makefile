@@ -3,7 +3,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all torture lint format bench bench-cluster bench-search data docs clean
+.PHONY: help demo test test-all torture lint format bench bench-cluster bench-search data docs pictures clean
 
 help: ## show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -60,6 +60,9 @@ data: $(VENV)/.installed ## make the bundled sample again
 docs: $(VENV)/.installed ## write the generated parts of docs from help texts and imports
 	$(BIN)/python docs/make_commands.py
 	$(BIN)/python docs/make_architecture.py
+
+pictures: $(VENV)/.installed ## draw the report of the bundled sample again, in Chromium
+	$(BIN)/python docs/make_report_pictures.py
 
 clean: ## remove what demo and test leave behind
 	rm -rf digits.cache head-*.safetensors .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -48,6 +48,7 @@ _HOMES = {
     "plan": "extraction.plan",
     "predict": "prediction.predict",
     "repair": "extraction.repair",
+    "report": "reporting.report",
     "status": "cache.store",
     "summarize_images": "data.summary",
     "sweep": "fitting.sweep",

@@ -6,6 +6,7 @@ from .decoding.depth import measure_depth as measure_depth
 from .decoding.pillow_decoder import decode_by_pillow as decode_by_pillow
 from .decoding.pillow_decoder import pixel_limit as pixel_limit
 from .decoding.resize import resize_and_crop as resize_and_crop
+from .decoding.thumbnail import make_thumbnail as make_thumbnail
 from .decoding.views import make_view as make_view
 from .images import ImageSource as ImageSource
 from .images import is_collection as is_collection

@@ -2,38 +2,19 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bottleneck.cache import Cache, CacheLike, count_copies, is_cache, open_cache
-from bottleneck.data import (
-    ImageSource,
-    ImageTable,
-    UnknownLabels,
-    encode_targets,
-    find_split,
-    heldout_split,
-    known_rows,
-    open_images,
-    split_rows,
-)
-from bottleneck.errors import InvalidOptionError, LabelsError, UnknownNameError
+from bottleneck.cache import Cache, CacheLike, is_cache, open_cache
+from bottleneck.data import ImageSource, open_images, split_rows
+from bottleneck.errors import LabelsError
 from bottleneck.extraction import ComputeOptions
-from bottleneck.fitting import (
-    Classifier,
-    Score,
-    image_values,
-    open_matrix,
-    require_rows,
-    row_groups,
-    score_classifier,
-    score_values,
-)
+from bottleneck.fitting import Classifier, Score, image_values, row_groups, score_values
 from bottleneck.prediction.inputs import open_head
+from bottleneck.prediction.judged_images import judge_cache, judged_rows, require_split
 from bottleneck.prediction.network import network_loader
 from bottleneck.runtime import PreformattedText, escape_unprintable
 
@@ -146,7 +127,9 @@ def evaluate(
     if has_codes:
         cache = open_cache(cast(CacheLike, target))
         opened.require(cache.spec, where=f"cache {cache.path}")  # before a network is loaded
-        return _evaluate_cache(opened.with_network(network, compute.device), cache, split)
+        ready = opened.with_network(network, compute.device)
+        judged = judge_cache(ready, cache, cache.images, split)
+        return Evaluation(judged.score(), judged.rejected)
     source = open_images(cast(ImageSource, target))
     ready = opened.with_network(network, compute.device)
     return _evaluate_images(ready, network, source, split, compute)
@@ -162,9 +145,9 @@ def _evaluate_images(
     from bottleneck.prediction.encoding import encode_images  # imports torch: not for a cache
 
     images = source.table
-    split = _require_split(images, split)
+    split = require_split(images, split)
     rows = split_rows(images, images.has_label, split)
-    rows, targets, unknown = _judged_rows(head, images, rows, split)  # others are not encoded
+    rows, targets, unknown = judged_rows(head, images, rows, split)  # others are not encoded
     valid = np.zeros(len(rows), dtype=bool)
     rejected: dict[str, str] = {}
     values = []
@@ -184,45 +167,3 @@ def _evaluate_images(
     found = np.concatenate(values, axis=1)
     score = score_values(head, found, targets[valid], split=split, unknown=unknown, groups=groups)
     return Evaluation(score, rejected)
-
-
-def _evaluate_cache(head: Classifier, cache: Cache, split: str | None) -> Evaluation:
-    images = cache.images
-    usable = head.features.valid_rows(cache)
-    split = _require_split(images, split)
-    labelled = split_rows(images, images.has_label, split)
-    rows = labelled[usable[labelled]]
-    # Not `cache.rejected()`: an image may have codes at these layers and none at another.
-    reasons = head.features.rejected(cache)
-    rejected = {images.path[row]: reasons[row] for row in labelled.tolist() if row in reasons}
-    require_rows(rows, split=split)
-    rows, targets, unknown = _judged_rows(head, images, rows, split)
-    codes = open_matrix(cache, head.features, rows, memory=None)
-    groups = row_groups(images, rows)
-    score = score_classifier(head, codes, targets, split=split, unknown=unknown, groups=groups)
-    training = np.flatnonzero(images.split.equals("train")) if split != "train" else rows[:0]
-    copies = count_copies(cache, head.features.layers[0], rows, among=training)
-    return Evaluation(replace(score, copies=copies), rejected)
-
-
-def _judged_rows(
-    head: Classifier, images: ImageTable, rows: NDArray[np.int64], split: str
-) -> tuple[NDArray[np.int64], NDArray[Any], UnknownLabels]:
-    """Return the rows that a head can be judged on, their targets, and what the others have."""
-    classes, multilabel = head.classes, head.multilabel
-    known, unknown = known_rows(images, rows, classes, multilabel=multilabel, split=split)
-    return known, encode_targets(images, known, classes, multilabel=multilabel), unknown
-
-
-def _require_split(images: ImageTable, split: str | None) -> str:
-    if split is None:
-        return heldout_split(images)
-    found = find_split(images, split)
-    known = sorted(images.split.categories)
-    if known == [""]:
-        raise InvalidOptionError(
-            "split", split, "left out: these images have no splits, and all are judged"
-        )
-    if found not in known:
-        raise UnknownNameError("split", split, [name for name in known if name])
-    return found

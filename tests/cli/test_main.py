@@ -265,6 +265,7 @@ _WITH_A_MODEL = {
     "verify": ["cache", "--repair", "photos"],
     "evaluate": ["head", "photos"],
     "predict": ["head", "photos"],
+    "report": ["cache", "head"],
     "tune": ["photos", "-o", "new"],
 }
 

@@ -1,6 +1,7 @@
 """Metrics of classifiers: accuracy, average precision and calibration error."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -160,6 +161,41 @@ def expected_calibration_error(
     >>> expected_calibration_error(np.array([[0.75, 0.25]] * 4), np.array([0, 0, 0, 1]))
     0.0
     """
+    found = calibration_bins(probabilities, true, bins=bins)
+    # |B|/n · |accuracy(B) − confidence(B)| is the absolute difference of the sums in B, over n.
+    return float(np.abs(found.correct - found.confidence).sum() / found.predictions.sum())
+
+
+class CalibrationBins(NamedTuple):
+    """Predictions by their confidence, in bins of equal width.
+
+    Attributes
+    ----------
+    predictions : ndarray of int64, shape (bins,)
+        How many are in each bin.
+    confidence, correct : ndarray of float64, shape (bins,)
+        Sum of their confidences, and how many are right.
+    """
+
+    predictions: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    correct: NDArray[np.float64]
+
+
+def calibration_bins(
+    probabilities: NDArray[np.float64],
+    true: NDArray[np.int64] | NDArray[np.bool_],
+    *,
+    bins: int = 15,
+) -> CalibrationBins:
+    """Sort predictions into the bins of `expected_calibration_error`, whose parameters these are.
+
+    Examples
+    --------
+    >>> found = calibration_bins(np.array([[0.75, 0.25]] * 4), np.array([0, 0, 0, 1]), bins=2)
+    >>> found.predictions.tolist(), found.confidence.tolist(), found.correct.tolist()
+    ([0, 4], [0.0, 3.0], [0.0, 3.0])
+    """
     if true.ndim == 1:
         confidence = probabilities.max(axis=1)
         correct = probabilities.argmax(axis=1) == true
@@ -168,8 +204,11 @@ def expected_calibration_error(
         correct = ((probabilities > 0.5) == true).ravel()
     inner_edges = np.linspace(0, 1, bins + 1)[1:-1]
     bin_of = np.digitize(confidence, inner_edges, right=True)
-    # |B|/n · |accuracy(B) − confidence(B)| is the absolute sum of the differences in B, over n.
-    return float(np.abs(np.bincount(bin_of, weights=correct - confidence)).sum() / len(confidence))
+
+    predictions = np.bincount(bin_of, minlength=bins).astype(np.int64)
+    confidences = np.bincount(bin_of, weights=confidence, minlength=bins).astype(np.float64)
+    right = np.bincount(bin_of, weights=correct, minlength=bins).astype(np.float64)
+    return CalibrationBins(predictions, confidences, right)
 
 
 def mean_recall(confusion: NDArray[np.int64]) -> float:

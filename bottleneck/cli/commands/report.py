@@ -1,0 +1,102 @@
+"""`bottleneck report`."""
+
+from pathlib import Path
+
+import click
+
+from bottleneck.cli.options import (
+    json_option,
+    labels_option,
+    overwrite_option,
+    relocated_model_options,
+)
+from bottleneck.cli.output import print_result, read_labels
+from bottleneck.cli.progress import progress_of
+from bottleneck.cli.types import PATH, Size
+
+
+@click.command()
+@click.argument("cache", type=PATH)
+@click.argument("head", type=PATH)
+@click.option(
+    "-o", "--out", type=PATH, default="report.html", show_default=True, help="File of the page."
+)
+@click.option(
+    "--images",
+    type=PATH,
+    help="The cache's images, as `extract` took them, for thumbnails.  [names alone]",
+)
+@click.option(
+    "--layer",
+    "layers",
+    multiple=True,
+    help="Layer that is compared, and whose codes tell duplicates; may be given several times.  "
+    "[all]",
+)
+@labels_option
+@click.option(
+    "--max-bytes",
+    type=Size(),
+    default="8M",
+    show_default=True,
+    help="Most bytes of all thumbnails.",
+)
+@relocated_model_options
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="Device on which a tuned tail computes: auto, cpu, cuda or cuda:N.",
+)
+@overwrite_option
+@json_option
+def report(
+    cache: Path,
+    head: Path,
+    out: Path,
+    images: Path | None,
+    layers: tuple[str, ...],
+    labels: Path | None,
+    max_bytes: int,
+    model: str | None,
+    weights: str | None,
+    device: str,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Write one HTML page about a cache and a head, to look at and to send.
+
+    The page has the verdict with its interval, a table of the classes, the confusion matrix whose
+    cells open their images, the most confident mistakes, labels to check, near duplicates,
+    reliability, accuracy by layer, a learning curve, the least certain images, rejected files, and
+    how all of it was made. Nothing in it comes from outside: it works offline and in a mail. HEAD
+    is a head, or a tuned tail whose boundary the cache has.
+
+    \b
+    Example:
+      bottleneck report photos.cache head-svm-layer4.safetensors --images photos
+      bottleneck report photos.cache head-svm-layer4.safetensors -o page.html --max-bytes 2M
+    """
+    from bottleneck import open_cache
+    from bottleneck import report as run
+    from bottleneck.runtime import require_writable_output
+
+    require_writable_output(out, overwrite=overwrite)  # before labels are read and said
+    store = open_cache(cache)
+    table = read_labels(store, labels)
+    with progress_of("images") as show:
+        result = run(
+            store,
+            head,
+            out,
+            images=images,
+            labels=table,
+            layers=layers or "all",
+            max_bytes=max_bytes,
+            overwrite=overwrite,
+            model=model,
+            weights=weights,
+            device=device,
+            on_progress=show,
+        )
+    print_result(result, as_json=as_json)

@@ -1,0 +1,154 @@
+"""Decision values of a classifier on the labelled images of a split, and their score."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.cache import Cache, count_copies
+from bottleneck.data import (
+    ImageTable,
+    UnknownLabels,
+    encode_targets,
+    find_split,
+    heldout_split,
+    known_rows,
+    split_rows,
+)
+from bottleneck.errors import InvalidOptionError, UnknownNameError
+from bottleneck.fitting import (
+    Classifier,
+    Score,
+    image_values,
+    open_matrix,
+    require_rows,
+    row_groups,
+    score_values,
+)
+
+
+@dataclass(frozen=True)
+class JudgedImages:
+    """What a classifier says of labelled images.
+
+    Attributes
+    ----------
+    classifier : Classifier
+    images : ImageTable
+        The cache's images, with their labels.
+    split : str
+        Split of those that were judged; empty where there are no splits.
+    row : ndarray of int64, shape (n,)
+        Rows of `images` that were judged, ascending.
+    values : ndarray of float64, shape (2, n, k)
+        Decision values of each image and those of its plain view.
+    targets : ndarray of int64, shape (n,), or of bool, shape (n, k)
+    unknown : UnknownLabels
+        Images of the split with a class that the classifier does not know.
+    rejected : dict of str to str
+        Labelled images of the split without codes, by path, and why.
+    copies : int
+        Images with the same bytes as one of the split ``train``, where another is judged.
+    """
+
+    classifier: Classifier
+    images: ImageTable
+    split: str
+    row: NDArray[np.int64]
+    values: NDArray[np.float64]
+    targets: NDArray[Any]
+    unknown: UnknownLabels
+    rejected: dict[str, str]
+    copies: int = 0
+
+    def score(self, chosen: NDArray[np.bool_] | None = None) -> Score:
+        """Return the score on all of these images, or on some.
+
+        Parameters
+        ----------
+        chosen : ndarray of bool, shape (n,), optional
+            Which of them are scored, at least one; all unless given.
+        """
+        some = slice(None) if chosen is None else chosen
+        score = score_values(
+            self.classifier,
+            self.values[:, some],
+            self.targets[some],
+            split=self.split,
+            unknown=self.unknown,
+            groups=row_groups(self.images, self.row[some]),
+        )
+        return replace(score, copies=self.copies if chosen is None else 0)
+
+
+def judge_cache(
+    classifier: Classifier, cache: Cache, images: ImageTable, split: str | None = None
+) -> JudgedImages:
+    """Apply a classifier to the codes of a split's labelled images.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Ready for `decision_function`.
+    cache : Cache
+        Of its spec.
+    images : ImageTable
+        The cache's images, or the same rows with other labels.
+    split : str, optional
+        By default the held-out one, and all images where there are no splits.
+
+    Raises
+    ------
+    LabelsError
+        There are no labelled images with codes, or none of them has a class of the classifier.
+    UnknownNameError
+        There is no such split.
+    """
+    split = require_split(images, split)
+    labelled = split_rows(images, images.has_label, split)
+    rows = labelled[classifier.features.valid_rows(cache)[labelled]]
+    # Not `cache.rejected()`: an image may have codes at these layers and none at another.
+    reasons = classifier.features.rejected(cache)
+    rejected = {images.path[row]: reasons[row] for row in labelled.tolist() if row in reasons}
+    require_rows(rows, split=split)
+    rows, targets, unknown = judged_rows(classifier, images, rows, split)
+    codes = open_matrix(cache, classifier.features, rows, memory=None)
+    blocks = list(codes.map_blocks(partial(image_values, classifier)))
+    values = np.concatenate(blocks, axis=1)
+    trained = np.flatnonzero(images.split.equals("train") & (split != "train"))
+    copies = count_copies(cache, classifier.features.layers[0], rows, among=trained)
+    return JudgedImages(classifier, images, split, rows, values, targets, unknown, rejected, copies)
+
+
+def judged_rows(
+    classifier: Classifier, images: ImageTable, rows: NDArray[np.int64], split: str
+) -> tuple[NDArray[np.int64], NDArray[Any], UnknownLabels]:
+    """Return the rows that a classifier can be judged on, their targets, and what others have."""
+    classes, multilabel = classifier.classes, classifier.multilabel
+    known, unknown = known_rows(images, rows, classes, multilabel=multilabel, split=split)
+    return known, encode_targets(images, known, classes, multilabel=multilabel), unknown
+
+
+def require_split(images: ImageTable, split: str | None) -> str:
+    """Return a split of the images by its own name: the held-out one unless given.
+
+    Raises
+    ------
+    InvalidOptionError
+        The images have no splits.
+    UnknownNameError
+        There is no such split.
+    """
+    if split is None:
+        return heldout_split(images)
+    found = find_split(images, split)
+    known = sorted(images.split.categories)
+    if known == [""]:
+        raise InvalidOptionError(
+            "split", split, "left out: these images have no splits, and all are judged"
+        )
+    if found not in known:
+        raise UnknownNameError("split", split, [name for name in known if name])
+    return found

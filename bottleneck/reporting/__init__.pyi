@@ -1,0 +1,1 @@
+from .report_result import ReportResult as ReportResult

@@ -1,0 +1,135 @@
+"""Collect what a report shows: judge the head, audit the cache, compare layers, draw a curve."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from bottleneck import audit, sweep
+from bottleneck.cache import Cache
+from bottleneck.data import LabelledImages, UnknownLabels, heldout_split
+from bottleneck.errors import LabelsError
+from bottleneck.fitting import (
+    Classifier,
+    ClassifierOptions,
+    CrossValidation,
+    Head,
+    LearningCurve,
+    SearchOptions,
+    SweepResult,
+    label_rows,
+    learning_curve,
+    load_dataset,
+)
+from bottleneck.prediction import JudgedImages, judge_cache
+from bottleneck.reporting.findings import Basis, Findings, Request
+
+OnProgress = Callable[[int, int], None]
+
+
+def collect(
+    head: Classifier,
+    cache: Cache,
+    images: LabelledImages,
+    *,
+    request: Request,
+    on_progress: OnProgress,
+) -> Findings:
+    """Judge a head, audit the cache, compare its layers, and draw a learning curve.
+
+    Parameters
+    ----------
+    head : Classifier
+        Ready for `decision_function`.
+    cache : Cache
+        Of its spec.
+    images : LabelledImages
+        The cache's images, with its labels or others.
+    request : Request
+    on_progress : callable
+        Called with the images that the audit compared with all others, and with all images.
+
+    Raises
+    ------
+    LabelsError
+        No image can be judged.
+    """
+    basis, judged = _judge(head, cache, images)
+    found = audit(cache, layers=request.layers, labels=images, on_progress=on_progress)
+    compared = _compare_layers(head, cache, images, request.layers)
+    curve = _draw_curve(head, cache, images, compared)
+    return Findings(request, cache, head, judged, basis, found, compared, curve)
+
+
+def _judge(head: Classifier, cache: Cache, images: LabelledImages) -> tuple[Basis, JudgedImages]:
+    if heldout_split(images.table):
+        return "heldout", judge_cache(head, cache, images.table)
+    try:
+        in_folds = _judge_in_folds(head, cache, images) if isinstance(head, Head) else None
+    except LabelsError:  # too few images for folds
+        in_folds = None
+    if in_folds is not None:
+        return "folds", in_folds
+    return "all", judge_cache(head, cache, images.table)
+
+
+def _judge_in_folds(head: Head, cache: Cache, images: LabelledImages) -> JudgedImages | None:
+    """Judge each image by a head like this one that was trained without it.
+
+    None if this head was not trained on these images: by its record it had another number.
+    """
+    table = images.table
+    training = label_rows(table, head.features.valid_rows(cache)).training
+    c = _recorded_c(head)
+    if c is None or head.training_record.get("train") != len(training.row):
+        return None
+    dataset = load_dataset(cache, head.features, table)
+    if dataset.names != head.classes:
+        return None
+    validation = CrossValidation(dataset.training, ClassifierOptions(head.clf), SearchOptions())
+    _, values = validation.calibrate(c, head.scaler.name)
+    reasons = head.features.rejected(cache)
+    return JudgedImages(
+        head,
+        table,
+        split="",
+        row=training.row,
+        values=np.stack([values, values]),
+        targets=training.targets,
+        unknown=UnknownLabels(),
+        rejected={table.path[row]: why for row, why in reasons.items() if table.has_label[row]},
+    )
+
+
+def _compare_layers(
+    head: Classifier, cache: Cache, images: LabelledImages, layers: str | Sequence[str]
+) -> SweepResult | str:
+    clf = head.clf if isinstance(head, Head) else "softmax"
+    try:
+        return sweep(cache, clf, layers=layers, views=1, labels=images)
+    except LabelsError as error:
+        return str(error)
+
+
+def _draw_curve(
+    head: Classifier, cache: Cache, images: LabelledImages, compared: SweepResult | str
+) -> LearningCurve | str:
+    """Draw the curve of heads like this one; for a tuned tail, of the head that a sweep advises."""
+    c = _recorded_c(head) if isinstance(head, Head) else None
+    if isinstance(head, Head) and c is not None:
+        features, clf, scaling = head.features, head.clf, head.scaler.name
+    elif isinstance(compared, str):
+        return compared
+    else:
+        row = compared.recommended
+        features, clf, c, scaling = row.features, row.clf, row.cv.c, row.cv.scaling
+    try:
+        training = load_dataset(cache, features, images.table).training
+        return learning_curve(training, ClassifierOptions(clf), c=c, scaling=scaling)
+    except LabelsError as error:
+        return str(error)
+
+
+def _recorded_c(head: Head) -> float | None:
+    """Return the C that a head's record names; a record is for information, and may lack it."""
+    c = head.training_record.get("c")
+    return c if isinstance(c, float) and c > 0 else None

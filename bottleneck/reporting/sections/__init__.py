@@ -1,0 +1,1 @@
+"""The sections of a report: each module turns findings into the markup of one."""

@@ -1,0 +1,35 @@
+"""The classes: images, precision, recall and F1 of each."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.reporting.findings import Findings
+from bottleneck.reporting.html import Html
+from bottleneck.reporting.tables import table
+from bottleneck.reporting.thumbnails import Thumbnails
+
+
+def render(findings: Findings, thumbnails: Thumbnails) -> Html:
+    """Return a table of the classes."""
+    confusion = findings.score.confusion
+    right, images, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    rows = zip(
+        findings.head.classes,
+        images.tolist(),
+        _ratios(right, predicted),
+        _ratios(right, images),
+        _ratios(2 * right, images + predicted),
+        strict=True,
+    )
+    return table(
+        ["class", "images", "precision", "recall", "F1"],
+        rows,
+        caption="Images, precision, recall and F1 of each class",
+        sortable=True,
+    )
+
+
+def _ratios(counts: NDArray[np.int64], totals: NDArray[np.int64]) -> list[float | None]:
+    """Return shares of totals; None where there is nothing to share."""
+    pairs = zip(counts.tolist(), totals.tolist(), strict=True)
+    return [count / total if total else None for count, total in pairs]

@@ -1,0 +1,69 @@
+"""Images that show the same, side by side."""
+
+from collections.abc import Sequence
+
+from bottleneck.auditing import AuditResult, ImageGroup
+from bottleneck.reporting.findings import Findings
+from bottleneck.reporting.html import Html, element
+from bottleneck.reporting.thumbnails import Thumbnails
+
+_MOST = 12
+
+
+def render(findings: Findings, thumbnails: Thumbnails) -> Html:
+    """Return the sets of near duplicates and of equal bytes, a pair of each, and the leaks."""
+    audit = findings.audit
+    if not audit.near and not audit.duplicates:
+        return element("p", "No two images have the same bytes, or nearly the same codes.")
+    parts = [element("p", _leaks(audit))]
+    for what, groups in (
+        ("nearly show the same, by their codes", audit.near),
+        ("have the same bytes", audit.duplicates),
+    ):
+        parts.append(element("p", _counted(groups, what)))
+        if groups:
+            pairs = [_pair(findings, thumbnails, group) for group in groups[:_MOST]]
+            parts.append(element("ul", *pairs, class_="pairs", role="list"))
+    return element("div", *parts)
+
+
+def _leaks(audit: AuditResult) -> str:
+    if len(audit.examined.images.splits) < 2:
+        return "There is one split, so that no image can be in two."
+    if not audit.leaks:
+        return "No image of another split is in train too, as far as bytes and codes tell."
+    return f"{audit.leaks} images of other splits are in train too, by bytes or nearly."
+
+
+def _counted(groups: Sequence[ImageGroup], what: str) -> str:
+    if not groups:
+        return f"No images {what}."
+    images = sum(len(group.paths) for group in groups)
+    sets = "1 set" if len(groups) == 1 else f"{len(groups)} sets"
+    shown = f" {_MOST} of the sets are here." if len(groups) > _MOST else ""
+    return f"{images} images in {sets} {what}.{shown}"
+
+
+def _pair(findings: Findings, thumbnails: Thumbnails, group: ImageGroup) -> Html:
+    known = dict(zip(group.paths, zip(group.splits, group.labels, strict=True), strict=True))
+    figures = []
+    for path, other in zip(group.pair, reversed(group.pair), strict=True):
+        said = ", ".join(text for text in known[path] if text)
+        figures.append(
+            thumbnails.picture(
+                findings.rows[path], element("span", said), alt=f"shows the same as {other}"
+            )
+        )
+    crossed = {
+        "splits": group.across_splits,
+        "labels": group.across_labels,
+        "groups": group.across_groups,
+    }
+    across = [name for name, crosses in crossed.items() if crosses]
+    said = f"across {' and '.join(across)}" if across else "of one split and label"
+    size = f"{len(group.paths)} images, " if len(group.paths) > 2 else ""
+    return element(
+        "li",
+        element("div", *figures, class_="pair"),
+        element("p", f"{size}{said}, distance {group.distance:.2f}", class_="note"),
+    )

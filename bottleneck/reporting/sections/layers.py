@@ -1,0 +1,61 @@
+"""Accuracy by layer: which codes of the cache are the best."""
+
+from bottleneck.reporting.charts import Estimate, estimates_chart
+from bottleneck.reporting.findings import Findings
+from bottleneck.reporting.html import Html, element
+from bottleneck.reporting.tables import table
+from bottleneck.reporting.thumbnails import Thumbnails
+
+
+def render(findings: Findings, thumbnails: Thumbnails) -> Html:
+    """Return a chart of the layers, in the order of their depth, and its numbers."""
+    sweep = findings.sweep
+    if isinstance(sweep, str):
+        return element("p", f"Layers were not compared: {sweep}.")
+    used = findings.head.features.layers
+    estimates = [
+        Estimate(
+            row.layer,
+            row.cv.mean,
+            row.cv.standard_error,
+            row.heldout_metric,
+            marked=row.layers == used,
+        )
+        for row in sweep
+    ]
+    chosen = sweep.recommended
+    heldout = f"; ◇ on the split {chosen.heldout.split}" if chosen.heldout else ""
+    said = (
+        f"{chosen.clf} heads on the plain images: ● in cross-validation, with its standard error"
+        f"{heldout}. The layers of this head are in bold. The cheapest "
+        f"within one standard error of the best is {chosen.layer}."
+    )
+    rows = [
+        [
+            row.layer,
+            row.cost,
+            row.size,
+            float(row.cv.mean),
+            float(row.cv.standard_error),
+            row.heldout_metric,
+        ]
+        for row in sweep
+    ]
+    numbers = table(
+        ["layer", "network", "code", "cross-validation", "standard error", "held-out"],
+        rows,
+        caption="Accuracy by layer",
+        sortable=True,
+    )
+    best = sweep.best
+    return element(
+        "div",
+        element("p", said),
+        estimates_chart(
+            "Accuracy by layer",
+            f"{len(sweep)} rows from the first layer to the last; the best in cross-validation is "
+            f"{best.layer} with {best.cv.mean:.1%}",
+            estimates,
+        ),
+        element("details", element("summary", "The numbers"), numbers),
+    )

@@ -1,0 +1,106 @@
+"""Where the codes and the head come from, and the calls that make them and this page again."""
+
+from dataclasses import asdict
+from textwrap import indent
+from typing import Any
+
+from bottleneck.fitting import Head
+from bottleneck.reporting.findings import Findings
+from bottleneck.reporting.html import Html, element
+from bottleneck.reporting.thumbnails import Thumbnails
+
+_WIDTH = 88  # characters of a line of Python
+
+
+def render(findings: Findings, thumbnails: Thumbnails) -> Html:
+    """Return the spec with its digests, and Python that makes cache, head and page again."""
+    cache, head = findings.cache, findings.head
+    spec = cache.spec
+    transform = {key: value for key, value in asdict(spec.transform).items() if value is not None}
+    facts: dict[str, object] = {
+        "network": spec.model,
+        "weights": spec.weights_digest,
+        "spec": spec.digest(),
+        "layers of the cache": ", ".join(cache.layers),
+        "layers of the head": str(head.features),
+        "pooling": spec.pool,
+        "ReLU": "yes" if spec.relu else "no",
+        "precision": spec.precision,
+        "decoder": spec.decoder,
+        **{key: _shown(value) for key, value in transform.items()},
+        "table of images": cache.images.digest,
+    }
+    items = [element("div", element("dt", key), element("dd", str(facts[key]))) for key in facts]
+    code = element("code", calls(findings))
+    return element(
+        "div",
+        element("dl", *items, class_="origin"),
+        element("p", "The same again, in Python:"),
+        element("pre", code, tabindex=0, role="group", aria_label="Python"),
+    )
+
+
+def calls(findings: Findings) -> str:
+    """Return Python that makes the cache, the head and the page again."""
+    cache, head, asked = findings.cache, findings.head, findings.request
+    spec, recipe = cache.spec, cache.view_recipe
+    views = max((cache.views(layer) for layer in cache.layers), default=1)
+    options: dict[str, Any] = {
+        "model": cache.reference.model,
+        "weights": cache.reference.weights,
+        "layers": cache.layers,
+        "transform": _Code(_call("dict", **asdict(spec.transform))),
+        "pool": spec.pool,
+        "relu": spec.relu,
+        "compute": _Code(_call("bn.ComputeOptions", precision=spec.precision)),
+    }
+    if recipe is not None:
+        made = _call("bn.ViewOptions", views, recipe.augmentations, recipe.seed)
+        options["views"] = _Code(made)
+    images = asked.images or "the images"
+    lines = ["import bottleneck as bn", ""]
+    lines.append(f"cache = {_call('bn.extract', images, str(cache.path), **options)}")
+    if isinstance(head, Head):
+        lines.append(f"head = {_fit(findings, head)}.head")
+        lines.append(f"head.save({asked.head!r})")
+    else:
+        lines.append(f"# {asked.head} was tuned: it holds its own recipe.")
+    page: dict[str, Any] = {"images": asked.images, "labels": asked.labels}
+    page = {key: value for key, value in page.items() if value is not None}
+    page |= {"layers": asked.layers, "max_bytes": asked.max_bytes}
+    lines.append(_call("bn.report", _Code("cache"), asked.head, asked.out, **page))
+    return "\n".join(lines)
+
+
+def _fit(findings: Findings, head: Head) -> str:
+    c, scaling = head.training_record.get("c"), head.scaler.name
+    options: dict[str, Any] = {
+        "layers": list(head.features.layers),
+        "views": head.features.views,
+        "search": _Code(_call("bn.SearchOptions", c=c, scaling=scaling)),
+    }
+    if findings.request.labels is not None:
+        options["labels"] = findings.request.labels
+    return _call("bn.fit", _Code("cache"), head.clf, **options)
+
+
+class _Code(str):
+    """Python, where other texts are quoted."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _call(name: str, *arguments: object, **options: object) -> str:
+    """Return a call, on one line if it fits."""
+    parts = [*map(repr, arguments), *(f"{key}={value!r}" for key, value in options.items())]
+    line = f"{name}({', '.join(parts)})"
+    if len(line) <= _WIDTH:
+        return line
+    return f"{name}(\n" + "".join(f"{indent(part, '    ')},\n" for part in parts) + ")"
+
+
+def _shown(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

@@ -1,0 +1,20 @@
+"""Files without codes, with the reasons."""
+
+from bottleneck.reporting.findings import Findings
+from bottleneck.reporting.html import Html, element
+from bottleneck.reporting.tables import table
+from bottleneck.reporting.thumbnails import Thumbnails
+
+_MOST = 200
+
+
+def render(findings: Findings, thumbnails: Thumbnails) -> Html:
+    """Return the files that gave no codes in some layer, and why."""
+    rejected, paths = findings.cache.rejected(), findings.cache.images.path
+    if not rejected:
+        return element("p", f"None: all {len(paths)} images have codes.")
+    rows = [[paths[row], reason] for row, reason in list(rejected.items())[:_MOST]]
+    more = f", of which {_MOST} are here" if len(rejected) > _MOST else ""
+    said = f"{len(rejected)} of {len(paths)} files gave no codes{more}."
+    reasons = table(["file", "reason"], rows, caption="Rejected files", class_="texts")
+    return element("div", element("p", said), reasons)

@@ -1,0 +1,53 @@
+"""Tables of a page: a header, rows, and numbers to the right."""
+
+from collections.abc import Iterable, Sequence
+
+from bottleneck.reporting.html import Html, element
+
+
+def table(
+    header: Sequence[object],
+    rows: Iterable[Sequence[object]],
+    *,
+    caption: str,
+    sortable: bool = False,
+    class_: str = "",
+) -> Html:
+    """Return a table that scrolls by itself where it is wider than the page.
+
+    Parameters
+    ----------
+    header : sequence
+        Of the columns. The first one names its row.
+    rows : iterable of sequences
+        Numbers stand to the right; a `float` is a share, and None is unknown.
+    caption : str
+        What it shows, for those who do not see it.
+    sortable : bool
+        Whether a click on a column's header sorts it.
+    class_ : str
+        Of the table.
+    """
+    names = [element("th", name, scope="col") for name in header]
+    lines = [element("tr", *(_cell(i, value) for i, value in enumerate(row))) for row in rows]
+    whole = element(
+        "table",
+        element("caption", caption),
+        element("thead", element("tr", *names)),
+        element("tbody", *lines),
+        class_=f"{class_} sortable".strip() if sortable else class_ or None,
+    )
+    # A region that scrolls has to be in reach of the keyboard.
+    return element("div", whole, class_="wide", tabindex=0, role="group", aria_label=caption)
+
+
+def _cell(column: int, value: object) -> Html:
+    if column == 0:
+        return value if isinstance(value, Html) else element("th", value, scope="row")
+    if value is None:
+        return element("td", "–", data_value=-1, class_="number")
+    if isinstance(value, float):
+        return element("td", f"{value:.1%}", data_value=f"{value:.6f}", class_="number")
+    if isinstance(value, int):
+        return element("td", value, data_value=value, class_="number")
+    return element("td", value)

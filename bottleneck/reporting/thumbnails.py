@@ -1,0 +1,94 @@
+"""Pictures of images, inlined as far as a limit on bytes allows."""
+
+import base64
+from collections.abc import Iterable
+
+from bottleneck.cache import Cache
+from bottleneck.data import ImageSource, make_thumbnail
+from bottleneck.errors import ImageError
+from bottleneck.reporting.html import Html, element
+
+_SIDE = 128  # pixels of the longer side
+
+
+class Thumbnails:
+    """Makes pictures of a cache's images, and counts their bytes.
+
+    Parameters
+    ----------
+    cache : Cache
+    source : ImageSource or None
+        Its images; without them a picture is its caption alone.
+    max_bytes : int
+        Most bytes of all pictures in the page.
+
+    Attributes
+    ----------
+    wanted, shown : int
+        Pictures that were asked for, and those that are there.
+    bytes : int
+        Of those, as they stand in the page.
+    unreadable : dict of str to str
+        Images that could not be read any more, by path, and why.
+    """
+
+    def __init__(self, cache: Cache, source: ImageSource | None, max_bytes: int) -> None:
+        self._images = cache.images
+        self._limits = cache.spec.transform.range
+        self._source = None if source is None else source.with_table(cache.images)
+        self._made: dict[int, str] = {}
+        self.max_bytes = max_bytes
+        self.wanted = self.shown = self.bytes = 0
+        self.unreadable: dict[str, str] = {}
+
+    @property
+    def has_images(self) -> bool:
+        """Whether there is a source of images."""
+        return self._source is not None
+
+    def picture(self, row: int, *caption: object, alt: str = "") -> Html:
+        """Return a figure of an image: its picture, what is said of it, and its name.
+
+        Parameters
+        ----------
+        row : int
+            Row of the cache.
+        *caption
+            Above its name.
+        alt : str
+            What is said of it, for those who do not see the picture.
+        """
+        path = self._images.path[row]
+        uri = self._uri(row)
+        image = uri and element("img", src=uri, alt=f"{path}: {alt}", decoding="async")
+        name = element("span", path, class_="path")
+        return element("figure", image or None, element("figcaption", *caption, name))
+
+    def _uri(self, row: int) -> str:
+        """Return a picture as a data URI; empty if there is none or no bytes are left."""
+        self.wanted += 1
+        if row not in self._made:
+            self._made[row] = self._make(row)
+        uri = self._made[row]
+        if not uri or self.bytes + len(uri) > self.max_bytes:
+            return ""
+        self.shown += 1
+        self.bytes += len(uri)
+        return uri
+
+    def _make(self, row: int) -> str:
+        # Once a picture found no place there is no use in making more.
+        if self._source is None or self.bytes >= self.max_bytes:
+            return ""
+        try:
+            made = make_thumbnail(self._source.read(row), _SIDE, self._limits)
+        except ImageError as error:
+            self.unreadable[self._images.path[row]] = str(error)
+            return ""
+        return f"data:image/webp;base64,{base64.b64encode(made).decode('ascii')}"
+
+
+def pictures(figures: Iterable[Html]) -> Html:
+    """Return figures as a list that fills the width there is."""
+    items = [element("li", figure) for figure in figures]
+    return element("ul", *items, class_="pictures", role="list")
