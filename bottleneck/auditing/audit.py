@@ -35,7 +35,7 @@ from bottleneck.linear import fit_scaler
 from bottleneck.runtime import spare_memory
 
 _CLASSIFIER = ClassifierOptions("softmax")  # its probabilities are those of the labels
-_SEARCH = SearchOptions(c=[1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0])  # decades tell labels apart
+_SEARCH = SearchOptions()
 _WITHOUT_GROUPS = (
     "folds keep duplicates together, and not the images' groups: joined by duplicates, these are "
     "too few"
