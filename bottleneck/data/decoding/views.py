@@ -16,18 +16,16 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torchvision.transforms.v2 import functional as v2
 
-from bottleneck.data.decoding.decode import resize_and_crop
+from bottleneck.data.decoding.resampling import Resample, resample
+from bottleneck.data.decoding.resize import resize_and_crop
 from bottleneck.runtime import sha256
 from bottleneck.spec import InputTransform, ViewRecipe
 
 _SMALLEST_CROP = 0.5  # of the area; torchvision's default of 0.08 is for training from scratch
 _TRIES = 10  # as torchvision's
 _JITTER = 0.2
-_COLOR_CHANGES = (v2.adjust_brightness, v2.adjust_contrast, v2.adjust_saturation)
 
 
 @dataclass(frozen=True)
@@ -49,6 +47,7 @@ def make_view(
     view: int,
     recipe: ViewRecipe | None,
     image_sha256: str,
+    resample: Resample = resample,
 ) -> NDArray[np.uint8]:
     """Make a view of an image, in the size that a network gets.
 
@@ -64,6 +63,8 @@ def make_view(
         Needed for every view but the image itself.
     image_sha256 : str
         Digest of the image's bytes, hexadecimal.
+    resample : callable
+        What resizes; all give the same bits.
 
     Returns
     -------
@@ -84,14 +85,15 @@ def make_view(
     (64, 64, 3)
     """
     if view == 0:
-        return resize_and_crop(pixels, transform)
+        return resize_and_crop(pixels, transform, resample=resample)
     assert recipe is not None
     draw = _Draws(f"{image_sha256} {recipe.seed} {view}")
     if "crop" in recipe.augmentations:
         fit = "pad" if transform.fit == "pad" else "squash"
-        square = resize_and_crop(_crop(pixels, draw), replace(transform, fit=fit))
+        part = _crop(pixels, draw)
+        square = resize_and_crop(part, replace(transform, fit=fit), resample=resample)
     else:
-        square = resize_and_crop(pixels, transform)
+        square = resize_and_crop(pixels, transform, resample=resample)
     return _change(square, recipe, draw)
 
 
@@ -123,13 +125,22 @@ def _ratio(uniform: float) -> float:
 
 def _change(square: NDArray[np.uint8], recipe: ViewRecipe, draw: _Draws) -> NDArray[np.uint8]:
     """Do to a square what commutes with resizing, and costs less on its fewer pixels."""
-    image = torch.from_numpy(square).permute(2, 0, 1)
     if "rotate" in recipe.augmentations:
-        image = torch.rot90(image, int(4 * draw("rotate")), (1, 2))
+        square = np.rot90(square, int(4 * draw("rotate")))
     if "flip" in recipe.augmentations and draw("flip") < 0.5:
-        image = v2.horizontal_flip(image)
-    if "color" in recipe.augmentations:
-        image = image.contiguous()  # colours are computed fastest so
-        for number, change in enumerate(_COLOR_CHANGES):
-            image = change(image, 1 - _JITTER + 2 * _JITTER * draw("color", number))
+        square = square[:, ::-1]
+    square = np.ascontiguousarray(square)
+    return _change_colors(square, draw) if "color" in recipe.augmentations else square
+
+
+def _change_colors(square: NDArray[np.uint8], draw: _Draws) -> NDArray[np.uint8]:
+    # The other changes need no PyTorch. The mean of a grey image, for contrast, is torch's sum.
+    import torch
+    from torchvision.transforms.v2 import functional as v2
+
+    # Laid out as planes, since colours are computed fastest so.
+    image = torch.from_numpy(square).permute(2, 0, 1).contiguous()
+    changes = (v2.adjust_brightness, v2.adjust_contrast, v2.adjust_saturation)
+    for number, change in enumerate(changes):
+        image = change(image, 1 - _JITTER + 2 * _JITTER * draw("color", number))
     return np.ascontiguousarray(image.permute(1, 2, 0).numpy())

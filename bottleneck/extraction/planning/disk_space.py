@@ -6,15 +6,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from bottleneck.backbones import Layer
 from bottleneck.cache import CHUNK_BYTES, Cache
 from bottleneck.errors import DiskSpaceError
 from bottleneck.extraction.running.work import MissingShards, views_of
 from bottleneck.runtime import format_shape, format_size
+
+if TYPE_CHECKING:
+    from bottleneck.backbones import Layer
 
 # What a shard holds beside its codes: path, label, reason, digest and number of each row, and
 # its spec. Measured: in 4096 rows 260 bytes a row with paths of 36 characters, 388 with paths of
@@ -144,7 +146,7 @@ class DiskEstimate:
 
 
 def estimate_disk_use(
-    cache: Cache, layers: Sequence[Layer], missing: MissingShards
+    cache: Cache, layers: "Sequence[Layer]", missing: MissingShards
 ) -> DiskEstimate:
     """Estimate what an extraction is to write.
 

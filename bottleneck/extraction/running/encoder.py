@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bottleneck.backbones import Backbone, BatchRunner, Layer
-from bottleneck.data import ImageSource, decode_image, make_view, pixel_limit
+from bottleneck.data import (
+    ImageSource,
+    decode_image,
+    make_view,
+    pixel_limit,
+    resample_by_torchvision,
+)
 from bottleneck.errors import ImageError, NonFiniteCodesError
 from bottleneck.runtime import RunStats, available_cpus, sha256
 from bottleneck.spec import Spec, ViewRecipe
@@ -246,6 +252,7 @@ class Encoder:
                         view=view,
                         recipe=views.recipe,
                         image_sha256=file.sha256,
+                        resample=resample_by_torchvision,
                     )
             except ImageError as error:
                 return str(error)

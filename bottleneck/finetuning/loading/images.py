@@ -11,7 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bottleneck.data import ImageSource, decode_image, make_view, pixel_limit
+from bottleneck.data import (
+    ImageSource,
+    decode_image,
+    make_view,
+    pixel_limit,
+    resample_by_torchvision,
+)
 from bottleneck.errors import ImageError
 from bottleneck.finetuning.loading.batches import Batch, batch_bounds
 from bottleneck.runtime import available_cpus, sha256
@@ -101,6 +107,7 @@ class ImageBatches:
                 view=view,
                 recipe=self.recipe,
                 image_sha256=sha256(data),
+                resample=resample_by_torchvision,
             )
         except ImageError as error:
             raise ImageError(f"{self.source.path(row)}: {error}") from error

@@ -115,7 +115,7 @@ def test_suffixes_are_those_of_the_formats_that_are_available(nothing_optional: 
 def test_what_is_lacking_is_named(
     data: bytes, words: str, nothing_optional: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bottleneck.data.decoding.decode._READERS", ("JPEG", "PNG"))
+    monkeypatch.setattr("bottleneck.data.decoding.pillow_decoder._READERS", ("JPEG", "PNG"))
     with pytest.raises(ImageError, match=words):
         decode_image(data)
 

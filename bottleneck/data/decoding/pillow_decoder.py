@@ -1,0 +1,216 @@
+"""Decode image files to RGB pixels with Pillow, by the rule in `bottleneck.data.decoding.decode`.
+
+It loads no PyTorch: this is how a network that was exported gets its images.
+"""
+
+import io
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from bottleneck.data.decoding.decoder_errors import DECODER_ERRORS
+from bottleneck.data.decoding.deep import Range, deep_values, is_deep, map_to_bytes
+from bottleneck.data.decoding.formats import explain_unidentified, readers
+from bottleneck.data.decoding.multiband import first_bands
+from bottleneck.errors import ImageError, format_error
+
+# Decodes a file that Pillow has opened, to the same bits; None where Pillow has to.
+OtherDecoder = Callable[[Image.Image, bytes], NDArray[np.uint8] | None]
+
+# During the first decoding, as Pillow would do it, neither is thread-safe.
+Image.init()
+_READERS = readers()
+
+# The operation that makes an image of each EXIF orientation upright (EXIF 2.3, section 4.6.4,
+# tag 0x0112).
+_UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.transpose(1, 0, 2),
+    6: lambda pixels: pixels[::-1].transpose(1, 0, 2),
+    7: lambda pixels: pixels[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda pixels: pixels[:, ::-1].transpose(1, 0, 2),
+}
+
+# Decoding a progressive JPEG takes time for each scan. Usual files have about ten of them.
+_MAX_SCANS = 100
+_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # does not occur within coded pixels
+
+_NO_RANGE = "cannot be decoded: floating-point pixels have no stated range: `range` gives one"
+
+
+def decode_by_pillow(
+    data: bytes, limits: Range | None = None, *, other: OtherDecoder | None = None
+) -> NDArray[np.uint8]:
+    r"""Decode an image file to upright RGB pixels, by the rule of `DECODER`.
+
+    Parameters
+    ----------
+    data : bytes
+        A complete JPEG, PNG, WebP, GIF, BMP, TIFF or PNM file, or one of those formats in
+        `bottleneck.data.decoding.formats` that this installation reads.
+    limits : tuple of 2 float, optional
+        Values of pixels deeper than 8 bits that become 0 and 255: `InputTransform.range`.
+    other : callable, optional
+        A faster decoder of some files; Pillow still decides whether a file is damaged.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width, 3)
+        Red, green, blue; writable and contiguous.
+
+    Raises
+    ------
+    ImageError
+        The bytes are not such a file, are truncated, or declare too many pixels.
+
+    Examples
+    --------
+    >>> decode_by_pillow(b"P6 2 1 255\n" + bytes([255, 0, 0, 0, 0, 255])).tolist()
+    [[[255, 0, 0], [0, 0, 255]]]
+    """
+    if not data:
+        raise ImageError("cannot be decoded: the file is empty")
+    try:
+        with Image.open(io.BytesIO(data), formats=_READERS) as image:
+            _require_few_pixels(image)
+            _require_few_scans(image, data)
+            pixels = other(image, data) if other else None
+            if pixels is None:
+                pixels = np.array(_to_rgb(image, data, limits))
+            return np.ascontiguousarray(_upright(pixels, image))
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        if (pixels := _decode_bands(data, limits)) is not None:
+            return pixels
+        why = explain_unidentified(data) or "not an image of a known format"
+        raise ImageError(f"cannot be decoded: {why}") from error
+    except Image.DecompressionBombError as error:  # beyond twice the limit
+        count = re.search(r"(\d+) pixels", str(error))
+        why = (
+            _too_many(count[0], int(count[1]))
+            if count
+            else f"cannot be decoded: {format_error(error)}"
+        )
+        raise ImageError(why) from error
+    except DECODER_ERRORS as error:
+        raise ImageError(f"cannot be decoded: {format_error(error)}") from error
+
+
+def _decode_bands(data: bytes, limits: Range | None) -> NDArray[np.uint8] | None:
+    """Decode a TIFF with more samples than Pillow reads; None if it is no such file."""
+    try:
+        bands = first_bands(data)
+    except ImageError:
+        raise
+    except DECODER_ERRORS as error:
+        raise ImageError(f"cannot be decoded: {format_error(error)}") from error
+    if bands is None:
+        return None
+    values = bands.values
+    if values.dtype != np.uint8:
+        if limits is None and values.dtype != np.uint16:
+            raise ImageError(_NO_RANGE)
+        values = values >> 8 if limits is None else map_to_bytes(values, limits)
+    pixels = values.astype(np.uint8)
+    operation = _UPRIGHT.get(bands.orientation)
+    return np.ascontiguousarray(pixels if operation is None else operation(pixels))
+
+
+@contextmanager
+def pixel_limit(most: int | None) -> Iterator[None]:
+    """Allow images of so many pixels while the block runs; None: as many as Pillow does.
+
+    The limit is Pillow's own, and thus that of all threads of the process.
+    """
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = before if most is None else most
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _require_few_pixels(image: Image.Image) -> None:
+    # Pillow itself only warns between once and twice its limit.
+    pixels = image.width * image.height
+    if Image.MAX_IMAGE_PIXELS and pixels > Image.MAX_IMAGE_PIXELS:
+        raise ImageError(_too_many(f"{image.width} × {image.height} pixels", pixels))
+
+
+def _too_many(what: str, pixels: int) -> str:
+    return (
+        f"cannot be decoded: {what} are more than {Image.MAX_IMAGE_PIXELS}: "
+        f"`max_pixels={pixels}` allows it, and `retry_rejected` tries it again"
+    )
+
+
+def _require_few_scans(image: Image.Image, data: bytes) -> None:
+    # The fast count includes these two bytes in data after the picture, such as a film.
+    many = image.format in ("JPEG", "MPO") and data.count(b"\xff\xda") > _MAX_SCANS
+    if many and _count_scans(data) > _MAX_SCANS:
+        raise ImageError(f"cannot be decoded: more than {_MAX_SCANS} scans")
+
+
+def _count_scans(data: bytes) -> int:
+    """Return the number of scans of a JPEG before its end marker."""
+    count, offset = 0, 2
+    while (marker := _MARKER.search(data, offset)) and marker[1] != b"\xd9":
+        count += marker[1] == b"\xda"
+        offset = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+    return count
+
+
+def _upright(pixels: NDArray[np.uint8], image: Image.Image) -> NDArray[np.uint8]:
+    # ImageOps.exif_transpose would also rewrite the EXIF block, and fail if it is broken. The tag
+    # is read after decoding, since Pillow rotates a TIFF itself and then removes the tag.
+    try:
+        orientation = image.getexif().get(0x0112)
+    except DECODER_ERRORS:
+        return pixels
+    operation = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return pixels if operation is None else operation(pixels)
+
+
+def _to_rgb(image: Image.Image, data: bytes, limits: Range | None) -> Image.Image:
+    if limits is not None and is_deep(image):
+        image = _mapped(image, data, limits)
+    image.load()
+    if image.mode.startswith("I"):  # "I", "I;16", "I;16B": grey deeper than 8 bits
+        image = _high_byte(image)
+    elif image.mode == "F":
+        raise ImageError(_NO_RANGE)
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return image.convert("RGB")
+
+
+def _mapped(image: Image.Image, data: bytes, limits: Range) -> Image.Image:
+    transparent = image.info.get("transparency")
+    values = deep_values(image, data)
+    mapped = map_to_bytes(values, limits)
+    if values.ndim == 3 and values.shape[2] in (2, 4):
+        mapped[..., -1] = values[..., -1] >> 8  # opacity
+    result = Image.fromarray(mapped)
+    if isinstance(transparent, (int, tuple)):  # a PNG may declare one grey or colour transparent
+        hidden = values == transparent if values.ndim == 2 else (values == transparent).all(axis=-1)
+        result.putalpha(Image.fromarray(np.where(hidden, 0, 255).astype(np.uint8)))
+    return result
+
+
+def _high_byte(image: Image.Image) -> Image.Image:
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 0xFFFF:
+        raise ImageError("cannot be decoded: integer pixels outside of 0…65535")
+    grey = Image.fromarray((values >> 8).astype(np.uint8))
+    transparent = image.info.get("transparency")  # a PNG may declare one grey as transparent
+    if isinstance(transparent, int):
+        grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+    return grey
