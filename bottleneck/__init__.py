@@ -37,6 +37,7 @@ _HOMES = {
     "ViewRecipe": "spec",
     "audit": "auditing.audit",
     "evaluate": "prediction.evaluate",
+    "export": "exporting.export",
     "extract": "extraction.extract",
     "fit": "fitting.fit",
     "layers": "backbones.layer_table",

@@ -17,7 +17,7 @@ from bottleneck.errors import BottleneckError
 
 COMMANDS = (
     *("layers", "plan", "extract", "status", "verify", "audit", "fit", "sweep", "tune"),
-    *("evaluate", "predict", "submit"),
+    *("evaluate", "predict", "export", "submit"),
 )
 
 CONFIG = Path("bottleneck.toml")

@@ -1,9 +1,9 @@
 from .categorical_column import CategoricalColumn as CategoricalColumn
 from .csv_chunks import format_rows as format_rows
-from .decoding.decode import DECODER as DECODER
 from .decoding.decode import decode_image as decode_image
 from .decoding.decode import resample_by_torchvision as resample_by_torchvision
 from .decoding.depth import measure_depth as measure_depth
+from .decoding.pillow_decoder import DECODER as DECODER
 from .decoding.pillow_decoder import decode_by_pillow as decode_by_pillow
 from .decoding.pillow_decoder import pixel_limit as pixel_limit
 from .decoding.resize import resize_and_crop as resize_and_crop

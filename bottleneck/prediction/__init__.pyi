@@ -1,3 +1,16 @@
+from .encoding import encode_images as encode_images
+from .export_metadata import FLOAT as FLOAT
+from .export_metadata import INPUTS as INPUTS
+from .export_metadata import KEY as KEY
+from .export_metadata import UINT8 as UINT8
+from .export_metadata import ExportMetadata as ExportMetadata
+from .exported import ExportedNetwork as ExportedNetwork
+from .exported import classify_by_export as classify_by_export
 from .inputs import open_head as open_head
+from .inputs import open_predictor as open_predictor
 from .inputs import open_sources as open_sources
+from .network import network_loader as network_loader
+from .onnx_model import OnnxModel as OnnxModel
 from .output import prediction_lines as prediction_lines
+from .predict import classify as classify
+from .prediction import Prediction as Prediction

@@ -32,8 +32,6 @@ from torchvision.transforms.v2 import functional as v2
 from bottleneck.data.decoding.deep import Range
 from bottleneck.data.decoding.pillow_decoder import decode_by_pillow
 
-DECODER = "torchvision-1"
-
 # Markers of a JPEG (ITU-T T.81, table B.1). SOF0, SOF1 and SOF2 begin a Huffman-coded frame; DHT,
 # DQT, DRI, COM and APP0 to APP15 may come before it.
 _HUFFMAN_FRAMES = (0xC0, 0xC1, 0xC2)

@@ -18,6 +18,8 @@ from bottleneck.data.decoding.formats import explain_unidentified, readers
 from bottleneck.data.decoding.multiband import first_bands
 from bottleneck.errors import ImageError, format_error
 
+DECODER = "torchvision-1"  # the rule; a spec has its name
+
 # Decodes a file that Pillow has opened, to the same bits; None where Pillow has to.
 OtherDecoder = Callable[[Image.Image, bytes], NDArray[np.uint8] | None]
 
