@@ -86,12 +86,8 @@ def write_skops(head: Head, path: Path) -> float:
     pipeline = skops.load(path, trusted=[])  # the file alone counts
     codes = _codes_like(head)
     margins = head.with_views(1).decision_function(codes)
-    if has_probabilities(head):
-        expected, found = head.predict_scores(margins), pipeline.predict_proba(codes)
-    else:
-        expected, found = margins, pipeline.decision_function(codes)
-        if len(head.classes) == 2 and not head.multilabel:  # scikit-learn gives the second's
-            found = np.stack([-found, found], axis=1)
+    expected = head.predict_scores(margins) if has_probabilities(head) else margins
+    found = _scores(pipeline, codes, head)
     difference = float(np.abs(found - expected).max())
     named = pipeline.predict(codes)
     labels = named == (margins > 0) if head.multilabel else named == head.predict_labels(margins)
@@ -101,6 +97,17 @@ def write_skops(head: Head, path: Path) -> float:
             "written"
         )
     return difference
+
+
+def _scores(pipeline: Any, codes: NDArray[np.float64], head: Head) -> NDArray[np.float64]:
+    """Return a pipeline's scores, shape (n, k); of two classes, it has one margin."""
+    if has_probabilities(head):
+        found = pipeline.predict_proba(codes)
+        return np.asarray(found[:, 1:] if head.multilabel and len(head.classes) == 1 else found)
+    margins = pipeline.decision_function(codes)
+    if margins.ndim == 2:
+        return np.asarray(margins)
+    return np.stack([margins] if head.multilabel else [-margins, margins], axis=1)
 
 
 def _codes_like(head: Head) -> NDArray[np.float64]:
@@ -171,6 +178,7 @@ def _several_labels(head: Head) -> Any:
     every = OneVsRestClassifier(type(each[0])())
     every.estimators_, every.label_binarizer_ = each, labels
     every.n_features_in_ = coef.shape[1]
+    vars(every)["classes_"] = labels.classes_  # a property before scikit-learn 1.9
     return every
 
 
