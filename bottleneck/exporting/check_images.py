@@ -31,7 +31,7 @@ class GeneratedImages:
     >>> from bottleneck.data import decode_by_pillow
     >>> images = GeneratedImages(InputTransform(resize=32, crop=32))
     >>> len(images.table), decode_by_pillow(images.read(0)).shape
-    (8, (42, 23, 3))
+    (8, (46, 39, 3))
     """
 
     transform: InputTransform
@@ -54,7 +54,7 @@ class GeneratedImages:
         """Return an image as a PPM file."""
         random = np.random.default_rng([self.seed, row])
         side = self.transform.crop
-        height, width = random.integers(max(2, side // 2), side * 3 // 2, 2).tolist()
+        height, width = random.integers(side // 2 + 2, side * 3 // 2 + 3, 2).tolist()
         made = _noise if row % 2 else _waves
         pixels = made(random, height, width)
         return f"P6 {width} {height} 255\n".encode() + pixels.tobytes()

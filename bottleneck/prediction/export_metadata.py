@@ -164,11 +164,11 @@ class ExportMetadata:
         return found
 
     def _validate(self, path: object, digest: object) -> None:
-        texts = (*self.labels, *self.layers, self.scores, self.classifier)
+        lists = (self.labels, self.layers)
+        texts = (self.scores, self.calibration, self.classifier)
         valid = (
-            isinstance(self.labels, list)
-            and self.labels
-            and all(isinstance(text, str) for text in texts)
+            all(isinstance(names, list) and names for names in lists)
+            and all(isinstance(text, str) for text in (*self.labels, *self.layers, *texts))
             and isinstance(self.multilabel, bool)
             and self.input in INPUTS
             and type(self.views) is int

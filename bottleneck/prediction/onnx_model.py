@@ -97,6 +97,13 @@ class OnnxModel:
             raise ExportError(
                 f"the exported network failed: {format_error(error)[:_LONGEST]}"
             ) from error
+        k, n = len(self.metadata.labels), len(images)
+        several = self.metadata.multilabel
+        if scores.shape != (n, k) or labels.shape != ((n, k) if several else (n,)):
+            raise ExportError(
+                f"the exported network gave scores of shape {scores.shape} and labels of shape "
+                f"{labels.shape} for {n} images of {k} classes: export it again"
+            )
         return scores, labels
 
 

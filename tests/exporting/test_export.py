@@ -27,6 +27,7 @@ from bottleneck.exporting import onnx_file
 from bottleneck.exporting.export import export
 from bottleneck.exporting.module import ExportedModule
 from bottleneck.extraction.options import ComputeOptions
+from bottleneck.finetuning.tuned_tail import TunedTail
 from bottleneck.fitting.head import Head
 from bottleneck.prediction.onnx_model import OnnxModel
 from bottleneck.prediction.predict import predict
@@ -190,9 +191,10 @@ def test_torchscript_gives_the_same(
             expected, values = expected_scores(head, network, pixels)
             assert labels.tolist() == values.argmax(axis=1).tolist()
         else:
+            assert isinstance(classifier, TunedTail) and classifier.module
             with torch.inference_mode():
                 codes = network.tail(None)(as_input(pixels, network))
-                expected = classifier.module.get_submodule("output")(codes).softmax(1).numpy()  # type: ignore[attr-defined]
+                expected = classifier.module.get_submodule("output")(codes).softmax(1).numpy()
         np.testing.assert_allclose(scores.numpy(), expected, atol=1e-5)
     assert zipfile.is_zipfile(tmp_path / "head.pt")
 
@@ -340,10 +342,10 @@ def without(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     imported = builtins.__import__
 
     def refuse(name: str, *rest: Any, **options: Any) -> Any:
-        if name.split(".")[0] == package:
+        if name.partition(".")[0] == package:
             raise ModuleNotFoundError(f"No module named {package!r}", name=package)
         return imported(name, *rest, **options)
 
-    for name in [name for name in sys.modules if name.split(".")[0] == package]:
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(builtins, "__import__", refuse)

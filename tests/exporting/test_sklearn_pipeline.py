@@ -119,7 +119,7 @@ def test_a_pipeline_that_differs_is_not_written(
 
     def wrong(head: Head) -> Any:
         pipeline = made(head)
-        pipeline[-1].intercept_ = pipeline[-1].intercept_ + [1e-5, 0, 0]
+        pipeline[-1].intercept_[0] += 1e-5
         return pipeline
 
     monkeypatch.setattr(sklearn_pipeline, "head_pipeline", wrong)
@@ -137,5 +137,5 @@ def test_what_scikit_learn_has_not(network: Backbone, tmp_path: Path) -> None:
     head = a_head(network, calibration=TEMPERATURE, views=2)
     for options in ({"views": 2}, {"check": "photos"}, {"model": "resnet18"}, {"weights": "x"}):
         with pytest.raises(InvalidOptionError, match="left out: a file for scikit-learn"):
-            export(head, out, **options)  # type: ignore[arg-type]
+            export(head, out, **options)
     assert not list(tmp_path.iterdir())

@@ -45,7 +45,8 @@ def a_head(
 ) -> Head:
     """A head of random numbers, of the size that training gives them."""
     random = np.random.default_rng(seed)
-    made = make_spec(network, **({"precision": "float32", "relu": True, "pool": "avg"} | spec))
+    known: dict[str, Any] = {"precision": "float32", "relu": True, "pool": "avg"}
+    made = make_spec(network, **known | spec)
     sizes = tuple(layer.code_size(made.pool) for layer in network.select_layers(layers))
     d, k = sum(sizes), len(classes)
     mean, scale = np.zeros(d), np.ones(d)
