@@ -2,6 +2,8 @@
 
 import builtins
 import json
+import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -42,7 +44,7 @@ from tests.helpers.exports import (
     some_pixels,
 )
 from tests.helpers.networks import NETWORKS, PLAIN
-from tests.helpers.photographs import write_photographs
+from tests.helpers.photographs import photograph, write_photographs
 
 CPU = ComputeOptions(device="cpu")
 
@@ -167,6 +169,25 @@ def test_predict_loads_no_pytorch(exported: Path, tmp_path: Path) -> None:
     (prediction,) = predict(exported, path)
     scores = "  ".join(f"{name} {value:.3f}" for name, value in prediction.scores.items())
     assert done.stdout == f"{path}  {scores}\n"
+
+
+def test_the_script_of_the_page_serves_the_file_without_this_package(
+    exported: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page = Path(__file__).parents[2] / "docs" / "export.md"
+    script = re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)[0]
+    assert not re.search("import.*bottleneck", script)
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(exported, "ants.onnx")
+    photograph(3, "bees", size=(61, 47)).save("new.jpg", quality=95)
+    exec(script, {})
+    label, probability = capsys.readouterr().out.split()
+    (prediction,) = predict("ants.onnx", "new.jpg")
+    assert label == prediction.label
+    assert float(probability) == pytest.approx(prediction.scores[label], abs=0.02)
 
 
 # TorchScript
