@@ -39,7 +39,7 @@ def resample(
     --------
     >>> row = np.repeat(np.array([[[0], [100], [200], [40]]], dtype=np.uint8), 3, axis=2)
     >>> resample(row, 1, 2, "bilinear")[0, :, 0].tolist()
-    [57, 114]
+    [71, 117]
     """
     if width != pixels.shape[1]:
         columns = np.ascontiguousarray(pixels.transpose(1, 0, 2))
