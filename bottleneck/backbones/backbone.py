@@ -200,7 +200,7 @@ class Backbone:
         expected = probe(truncated, size).codes
         with errors_in_one_line(
             "the network cannot be traced as a program",
-            hint="what it computes must depend neither on an image's values nor on how many there are",
+            hint="what it computes must depend neither on an image's values nor on their number",
         ):
             program = trace_float32(truncated, size, expected)
         if program is None:
