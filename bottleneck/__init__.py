@@ -39,6 +39,7 @@ _HOMES = {
     "advise": "advising.advise",
     "audit": "auditing.audit",
     "evaluate": "prediction.evaluate",
+    "export": "exporting.export",
     "extract": "extraction.extract",
     "fit": "fitting.fit",
     "layers": "backbones.layer_table",

@@ -8,6 +8,7 @@ from bottleneck.cache.verify import verify as verify
 from bottleneck.data.images import open_images as open_images
 from bottleneck.data.summary import summarize_images as summarize_images
 from bottleneck.errors import BottleneckError as BottleneckError
+from bottleneck.exporting.export import export as export
 from bottleneck.extraction.extract import extract as extract
 from bottleneck.extraction.options import ComputeOptions as ComputeOptions
 from bottleneck.extraction.options import RefreshOptions as RefreshOptions

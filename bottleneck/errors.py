@@ -206,6 +206,10 @@ class TrainingError(BottleneckError, ArithmeticError):
     """A training diverged: its loss is not finite, or far above that of guessing."""
 
 
+class ExportError(BottleneckError, ValueError):
+    """A classifier cannot be exported, or an exported file cannot be read or run."""
+
+
 class WorkerError(BottleneckError, ConnectionError):
     """Workers cannot be reached, die, or do not see the files."""
 

@@ -14,6 +14,7 @@ from bottleneck.backbones.checkpoints.loading import LoadedWeights, load_weights
 from bottleneck.backbones.cutting.cuts import list_cuts
 from bottleneck.backbones.cutting.tail import Tail, make_tail
 from bottleneck.backbones.inference.outputs import format_path
+from bottleneck.backbones.inference.truncated import TruncatedNetwork
 from bottleneck.backbones.layers import Layer, list_layers, select_layers
 from bottleneck.backbones.preparation import (
     materialise,
@@ -22,6 +23,7 @@ from bottleneck.backbones.preparation import (
     require_values,
 )
 from bottleneck.backbones.probing.forward_order import ForwardOrder, observe_order
+from bottleneck.backbones.probing.probe import probe
 from bottleneck.backbones.recall import NetworkIdentity, file_states, remember_network
 from bottleneck.backbones.sources.model_source import find_source
 from bottleneck.backbones.sources.module import describe_input
@@ -31,6 +33,8 @@ from bottleneck.backbones.sources.weights import (
     require_weights_file,
 )
 from bottleneck.backbones.sources.wrappers import without_wrappers
+from bottleneck.backbones.tracing.traced import trace_float32
+from bottleneck.backbones.user_code import errors_in_one_line
 from bottleneck.errors import BackboneError
 from bottleneck.spec import InputTransform, ModelReference, validate_transform_fields
 
@@ -167,6 +171,45 @@ class Backbone:
         if self.loaded is None:
             return notes
         return (*notes, *self.loaded.notes_for(self.select_layers(names)[-1].name))
+
+    def program(self, names: Sequence[str], *, relu: bool, pool: str) -> nn.Module:
+        """Return the network up to some layers as a straight program of PyTorch's operations.
+
+        Parameters
+        ----------
+        names : sequence of str
+        relu : bool
+            Whether to set negative activations to zero, before pooling.
+        pool : str
+            As in a spec.
+
+        Returns
+        -------
+        nn.Module
+            In float32 on the CPU, with weights of its own. From normalised images of shape
+            (n, 3, height, width), for any n, to a dict of codes by layer.
+
+        Raises
+        ------
+        UnknownNameError
+            There is no such layer; the nearest names are suggested.
+        BackboneError
+            The network cannot be traced, or its program gives other codes.
+        """
+        truncated = TruncatedNetwork(self.network, self.select_layers(names), relu=relu, pool=pool)
+        size = self.transform.crop
+        expected = probe(truncated, size).codes
+        with errors_in_one_line(
+            "the network cannot be traced as a program",
+            hint="what it computes must depend neither on an image's values nor on their number",
+        ):
+            program = trace_float32(truncated, size, expected)
+        if program is None:
+            raise BackboneError(
+                "the network cannot be traced as a program: the program gives other codes, or "
+                "writes into what is read elsewhere"
+            )
+        return program
 
     def largest_code(self, names: Sequence[str], pool: str) -> int:
         """Return the number of values in the largest code among the given layers.

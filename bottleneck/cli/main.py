@@ -17,7 +17,7 @@ from bottleneck.errors import BottleneckError
 
 COMMANDS = (
     *("layers", "plan", "extract", "status", "verify", "audit", "advise", "fit", "sweep"),
-    *("tune", "evaluate", "predict", "report", "submit"),
+    *("tune", "evaluate", "predict", "report", "export", "submit"),
 )
 
 CONFIG = Path("bottleneck.toml")

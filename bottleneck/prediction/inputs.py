@@ -14,8 +14,31 @@ from bottleneck.data import (
     is_collection,
     open_images,
 )
-from bottleneck.errors import ImagesNotFoundError
+from bottleneck.errors import HeadError, ImagesNotFoundError
 from bottleneck.fitting import TAIL_FORMAT, Classifier, Head, classifier_format
+from bottleneck.prediction.exported import is_export
+from bottleneck.prediction.onnx_model import OnnxModel
+
+
+def open_predictor(
+    head: Classifier | OnnxModel | str | os.PathLike[str], *, device: str = "auto"
+) -> Classifier | OnnxModel:
+    """Return what classifies images: a head, a tuned tail, or an exported network.
+
+    Parameters
+    ----------
+    head : Head, TunedTail, OnnxModel or path
+    device : str
+        Where an exported network computes.
+
+    Raises
+    ------
+    HeadError, ExportError
+        There is no such file, or it is none of them.
+    """
+    if isinstance(head, Classifier | OnnxModel):
+        return head
+    return OnnxModel.load(Path(head), device=device) if is_export(head) else open_head(head)
 
 
 def open_head(head: Classifier | str | os.PathLike[str], views: int | None = None) -> Classifier:
@@ -39,6 +62,11 @@ def open_head(head: Classifier | str | os.PathLike[str], views: int | None = Non
 
 
 def _read(path: Path) -> Classifier:
+    if is_export(path):
+        raise HeadError(
+            f"{path} is an exported network, which `bottleneck.predict` takes: it has labels and "
+            "scores, and no decision values to judge; give the head that it was exported from"
+        )
     if classifier_format(path) != TAIL_FORMAT:
         return Head.load(path)
     from bottleneck.finetuning import TunedTail  # imports torch

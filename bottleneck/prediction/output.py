@@ -1,18 +1,14 @@
 """Format predictions as lines of a table, CSV or JSON."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bottleneck.data import SEPARATOR
+from bottleneck.prediction.prediction import Prediction
 from bottleneck.runtime import escape_unprintable
-
-if TYPE_CHECKING:  # importing it imports torch
-    from bottleneck.prediction.predict import Prediction
 
 
 def prediction_lines(

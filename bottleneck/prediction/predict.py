@@ -2,48 +2,32 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-from torch import nn
+from typing import TYPE_CHECKING
 
 from bottleneck.data import ImageSource
+from bottleneck.errors import InvalidOptionError
 from bottleneck.extraction import ComputeOptions
 from bottleneck.fitting import Classifier
-from bottleneck.prediction.encoding import EncodedImages, encode_images
-from bottleneck.prediction.inputs import open_head, open_sources
+from bottleneck.prediction.exported import classify_by_export, require_same_views
+from bottleneck.prediction.inputs import open_predictor, open_sources
 from bottleneck.prediction.network import network_loader
+from bottleneck.prediction.onnx_model import OnnxModel
+from bottleneck.prediction.prediction import Prediction, ranked_scores
 
+if TYPE_CHECKING:
+    from torch import nn
 
-@dataclass(frozen=True)
-class Prediction:
-    """Labels and scores of one image.
-
-    Attributes
-    ----------
-    path : Path
-    label : str
-        The class of the highest score. For a multi-label head, all labels of the image with ``|``
-        between them, or ``""``. Empty where the image gave no codes.
-    scores : dict of str to float
-        Score of every class, highest first: probabilities, or margins of an uncalibrated head.
-    reason : str
-        Why the image gave no codes; ``""`` where it did.
-    """
-
-    path: Path
-    label: str
-    scores: dict[str, float]
-    reason: str
+    from bottleneck.backbones import Backbone
+    from bottleneck.prediction.encoding import EncodedImages
 
 
 def predict(
-    head: Classifier | str | os.PathLike[str],
+    head: Classifier | OnnxModel | str | os.PathLike[str],
     images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | ImageSource,
     *,
     views: int | None = None,
-    model: str | nn.Module | None = None,
+    model: "str | nn.Module | None" = None,
     weights: str | None = None,
     compute: ComputeOptions = ComputeOptions(),
 ) -> Iterator[Prediction]:
@@ -54,8 +38,9 @@ def predict(
 
     Parameters
     ----------
-    head : Head, TunedTail or path
-        A head, a tuned tail, or the file of one.
+    head : Head, TunedTail, OnnxModel or path
+        A head, a tuned tail, or the file of one; or an ONNX file of `bottleneck.export`, which
+        holds the network and is run by onnxruntime, without PyTorch.
     images : path, sequence of paths, or ImageSource
         Files, folders, patterns such as ``"new/*.jpg"``, CSVs with a column ``path``, archives,
         tables and arrays, mixed as needed.
@@ -92,21 +77,55 @@ def predict(
     new/a.jpg cat
     new/b.jpg dog
     """
-    opened = open_head(head, views)
+    opened = open_predictor(head, device=compute.device)
     source = open_sources(images)
-    network = network_loader(opened, model=model, weights=weights)
-    ready = opened.with_network(network, compute.device)
-    batches = encode_images(ready, network(), source, range(len(source.table)), compute=compute)
-    return (found for batch in batches for found in _classify_batch(ready, source, batch))
+    if isinstance(opened, OnnxModel):
+        require_same_views(opened.metadata, views)
+        for name, value in (("model", model), ("weights", weights)):
+            if value is not None:
+                raise InvalidOptionError(name, value, "left out: the network is in the file")
+        return classify_by_export(opened, source, compute=compute)
+    chosen = opened if views is None else opened.with_views(views)
+    network = network_loader(chosen, model=model, weights=weights)
+    ready = chosen.with_network(network, compute.device)
+    return classify(ready, network(), source, compute=compute)
+
+
+def classify(
+    head: Classifier,
+    network: "Backbone",
+    source: ImageSource,
+    *,
+    compute: ComputeOptions = ComputeOptions(),
+) -> Iterator[Prediction]:
+    """Classify the images of a source.
+
+    Parameters
+    ----------
+    head : Classifier
+        With its network, where it needs one for `decision_function`.
+    network : Backbone
+        The network of its spec.
+    source : ImageSource
+    compute : ComputeOptions
+        Device, batch size, threads and pixels.
+
+    Returns
+    -------
+    iterator of Prediction
+        One for each image, in the order of the table.
+    """
+    from bottleneck.prediction.encoding import encode_images  # imports torch: not for an export
+
+    batches = encode_images(head, network, source, range(len(source.table)), compute=compute)
+    return (found for batch in batches for found in _classify_batch(head, source, batch))
 
 
 def _classify_batch(
-    head: Classifier, source: ImageSource, batch: EncodedImages
+    head: Classifier, source: ImageSource, batch: "EncodedImages"
 ) -> Iterator[Prediction]:
     margins = head.decision_function(batch.codes)
-    scores = head.predict_scores(margins)
-    order = np.argsort(-scores, axis=1, kind="stable")
-    rows = zip(head.predict_labels(margins), scores.tolist(), order.tolist(), strict=True)
+    rows = zip(head.predict_labels(margins), head.predict_scores(margins), strict=True)
     for row, is_valid, reason in zip(
         batch.row.tolist(), batch.valid.tolist(), batch.reason, strict=True
     ):
@@ -114,5 +133,5 @@ def _classify_batch(
         if not is_valid:
             yield Prediction(path, "", {}, reason)
             continue
-        label, values, ranking = next(rows)
-        yield Prediction(path, label, {head.classes[k]: values[k] for k in ranking}, "")
+        label, scores = next(rows)
+        yield Prediction(path, label, ranked_scores(head.classes, scores), "")

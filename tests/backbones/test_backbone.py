@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from bottleneck.backbones.backbone import load_backbone
+from bottleneck.backbones.inference.truncated import TruncatedNetwork
+from bottleneck.errors import BackboneError, UnknownNameError
 from bottleneck.spec import InputTransform
-from tests.helpers.networks import NETWORKS
+from tests.helpers.networks import NETWORKS, PLAIN, SMALL
 
 
 def test_the_network_is_frozen() -> None:
@@ -37,3 +39,26 @@ def test_the_reference_loads_the_network_from_any_folder(
     monkeypatch.chdir("/")
     again = load_backbone(first.reference.model, first.reference.weights)
     assert (again.model, again.weights_digest) == (first.model, first.weights_digest)
+
+
+def test_the_program_of_a_network_gives_the_codes_of_its_layers() -> None:
+    network = load_backbone(PLAIN, transform=SMALL)
+    program = network.program(["layer3", "layer1"], relu=True, pool="avg")
+    for n in (1, 3):
+        images = torch.rand(n, 3, 32, 32)
+        layers = network.select_layers(["layer1", "layer3"])
+        expected = TruncatedNetwork(network.network, layers)(images)
+        codes = program(images)
+        assert codes.keys() == expected.keys()
+        for layer, values in expected.items():
+            torch.testing.assert_close(codes[layer], values)
+    with pytest.raises(UnknownNameError, match="layer33"):
+        network.program(["layer33"], relu=True, pool="avg")
+
+
+def test_a_network_without_a_program_is_refused() -> None:
+    network = load_backbone(f"{NETWORKS}:branching", transform=SMALL)
+    with pytest.raises(
+        BackboneError, match=r"cannot be traced as a program: .* neither on an image"
+    ):
+        network.program(["layer2"], relu=True, pool="avg")

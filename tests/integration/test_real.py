@@ -19,6 +19,7 @@ from bottleneck.backbones.backbone import load_backbone
 from bottleneck.backbones.inference.truncated import TruncatedNetwork
 from bottleneck.backbones.tracing.traced import trace
 from bottleneck.cache.store import open_cache
+from bottleneck.exporting.export import export
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.fitting.fit import fit
@@ -233,3 +234,29 @@ def test_codes_of_timm_are_those_of_a_plain_script(lite0: Path, real: Path) -> N
         codes = torch.from_numpy(np.stack([index["global_pool"][rows[path]] for path in paths]))
     cosine = torch.cosine_similarity(codes.double(), torch.cat(expected).double())
     assert float(cosine.min()) > 0.999999
+
+
+def test_an_exported_head_says_what_a_hook_on_the_network_says(
+    hymenoptera: Path, real: Path, tmp_path: Path
+) -> None:
+    head = fit(hymenoptera, "softmax", layers="features.12").head
+    photographs = sorted((real / "data" / "hymenoptera" / "val" / "bees").glob("*.jpg"))[:12]
+    result = export(head, tmp_path / "head.onnx", check=photographs)
+    assert result.checked == "12 images"
+    network = torchvision.models.squeezenet1_0(weights=None).eval()
+    weights = torch.load(real / "weights" / "squeezenet1_0_imagenet.pth", weights_only=True)
+    network.load_state_dict(weights)
+    kept: list[torch.Tensor] = []
+    network.get_submodule("features.12").register_forward_hook(
+        lambda _module, _args, output: kept.append(output.clone())
+    )
+    opened = [Image.open(path).convert("RGB") for path in photographs]
+    with torch.inference_mode():
+        network(torch.stack([as_torchvision(image, resize=256, crop=224) for image in opened]))
+    values = head.decision_function(kept[0].relu().mean((2, 3)).numpy())
+    expected = head.predict_scores(values)
+    found = list(predict(tmp_path / "head.onnx", photographs))
+    assert [p.label for p in found] == head.predict_labels(values)
+    for prediction, scores in zip(found, expected, strict=True):
+        named = [prediction.scores[name] for name in head.classes]
+        np.testing.assert_allclose(named, scores, atol=1e-4)

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from bottleneck.prediction.output import prediction_lines
-from bottleneck.prediction.predict import Prediction
+from bottleneck.prediction.prediction import Prediction
 
 PREDICTIONS = [
     Prediction(Path("a,b.jpg"), "ants", {"ants": 0.75, "bees": 0.25}, ""),

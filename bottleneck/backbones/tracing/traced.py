@@ -103,17 +103,13 @@ def trace(
     >>> {layer: tuple(code.shape) for layer, code in traced(torch.zeros(2, 3, 8, 8)).items()}
     {'0': (2, 8), '1': (2, 8)}
     """
-    images = probe_images(size).to(memory_format=torch.channels_last)
     try:
         if expected is None:
             expected = truncated(probe_images(size))
-        program = _trace_program(truncated, size)
+        program = trace_float32(truncated, size, expected)
         if program is None:
             return None
-        with torch.inference_mode():
-            codes = ShapeRecorder(program).run(images)
-        if not _are_close(expected, codes, dict.fromkeys(expected, _TOLERANCE[torch.float32])):
-            return None  # found before it is rounded, which deep networks amplify
+        images = probe_images(size).to(memory_format=torch.channels_last)
         traced = TracedNetwork(program, _largest_map(program))
         if supports_fusion(device, dtype):
             if dtype is not torch.float32 and not _fuses_rightly(program, images, expected):
@@ -131,6 +127,41 @@ def trace(
         return traced if _are_close(expected, codes, allowed) else None
     except USER_CODE_EXCEPTIONS:  # the network's own code, run on symbols
         return None
+
+
+def trace_float32(
+    truncated: TruncatedNetwork, size: int, expected: dict[str, Tensor]
+) -> fx.GraphModule | None:
+    """Return a network's program before its operations are fused, in float32 on the CPU.
+
+    Parameters
+    ----------
+    truncated : TruncatedNetwork
+        As `trace` takes it.
+    size : int
+        Height and width of the input in pixels.
+    expected : dict of str to Tensor
+        Codes of `probe_images` by the network itself.
+
+    Returns
+    -------
+    fx.GraphModule or None
+        From images to the codes by layer, with the shape of each result in ``node.meta``. None if
+        it would write into what is read elsewhere, or gives other codes.
+
+    Raises
+    ------
+    Exception
+        Whatever the network raises when it is run on symbols.
+    """
+    program = _trace_program(truncated, size)
+    if program is None:
+        return None
+    with torch.inference_mode():
+        codes = ShapeRecorder(program).run(probe_images(size).to(memory_format=torch.channels_last))
+    # Found before it is rounded, which deep networks amplify.
+    exact = dict.fromkeys(expected, _TOLERANCE[torch.float32])
+    return program if _are_close(expected, codes, exact) else None
 
 
 def _trace_program(truncated: TruncatedNetwork, size: int) -> fx.GraphModule | None:

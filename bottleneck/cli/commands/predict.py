@@ -49,23 +49,25 @@ def predict(
     arrays as `extract` takes them, in any mixture. Prints probabilities; for an svm that was
     trained without cross-validation, its margins. HEAD may also be a tuned tail. Both are
     untrusted: if the network is code, file.py:factory, it is executed only if you have used that
-    code before, or give it as --model.
+    code before, or give it as --model. HEAD.onnx, which `export` wrote, is run by onnxruntime,
+    without PyTorch and without the network's own file.
 
     \b
     Example:
       bottleneck predict head-svm-layer3.safetensors new/*.jpg
       bottleneck predict head-softmax-layer3.safetensors new --format jsonl -o new.jsonl
+      bottleneck predict head-svm-layer3.onnx new/*.jpg
     """
     from bottleneck import predict as run
     from bottleneck import summarize_images
     from bottleneck.extraction import ComputeOptions
-    from bottleneck.prediction import open_head, open_sources, prediction_lines
+    from bottleneck.prediction import open_predictor, open_sources, prediction_lines
     from bottleneck.runtime import require_writable_output, write_text_atomic
 
     if out is not None:
         require_writable_output(out, overwrite=overwrite)
     compute = take(ComputeOptions, options)
-    loaded, source = open_head(head), open_sources(images)
+    loaded, source = open_predictor(head, device=compute.device), open_sources(images)
     predictions = run(loaded, source, compute=compute, **options)
     click.echo(summarize_images(source).counts, err=True)
     lines = prediction_lines(predictions, style=style, top=top)

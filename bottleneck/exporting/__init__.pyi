@@ -1,0 +1,1 @@
+from .export_result import ExportResult as ExportResult

@@ -1,0 +1,77 @@
+"""Write a module as ONNX, by PyTorch's exporter. This module alone imports onnx and onnxscript."""
+
+import dataclasses
+import warnings
+from pathlib import Path
+
+import torch
+
+from bottleneck.errors import USER_CODE_EXCEPTIONS, ExportError, format_error
+from bottleneck.exporting.module import ExportedModule
+from bottleneck.prediction import KEY, ExportMetadata
+from bottleneck.runtime import format_size
+
+_MOST_BYTES = 2 << 30  # of a protocol buffer
+_LONGEST = 300  # characters of the exporter's message, which goes on for pages
+
+
+def write_onnx(module: ExportedModule, path: Path) -> ExportMetadata:
+    """Write a module, its weights and its metadata as one ONNX file.
+
+    Parameters
+    ----------
+    module : ExportedModule
+    path : Path
+
+    Returns
+    -------
+    ExportMetadata
+        The module's, with the version of ONNX's operators.
+
+    Raises
+    ------
+    ExportError
+        onnx or onnxscript is not installed, the weights are larger than such a file may be, or an
+        operation of the network does not exist in ONNX.
+    """
+    _require_onnx(path)
+    if module.size >= _MOST_BYTES:
+        raise ExportError(
+            f"the network has {format_size(module.size)} of weights, and an ONNX file holds less "
+            "than 2 GiB: a name that ends in .pt makes TorchScript"
+        )
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # of PyTorch, about itself
+            program = torch.onnx.export(
+                module,
+                (module.example(),),
+                dynamo=True,
+                verbose=False,
+                input_names=["images"],
+                output_names=[module.metadata.scores, "labels"],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+            )
+            assert program is not None
+            opset = program.model.opset_imports[""]
+            metadata = dataclasses.replace(module.metadata, opset=opset)
+            program.model.metadata_props[KEY] = metadata.to_text()
+            program.save(path, external_data=False)
+    except USER_CODE_EXCEPTIONS as error:  # of the network's operations: nobody lists them
+        reason = format_error(error.__cause__ or error)
+        raise ExportError(
+            f"PyTorch cannot export the network as ONNX: {reason[:_LONGEST]}",
+            hint="a name that ends in .pt makes TorchScript",
+        ) from error
+    return metadata
+
+
+def _require_onnx(path: Path) -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ExportError(
+            f"{path.suffix or 'ONNX'} files are made by {error.name or 'onnx'}, which is not "
+            "installed: `pip install 'bottleneck-features[onnx]'`"
+        ) from error

@@ -1,0 +1,71 @@
+"""What an exported file says of itself."""
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from bottleneck.errors import ExportError
+from bottleneck.prediction.export_metadata import ExportMetadata
+from bottleneck.spec import InputTransform, Spec, ViewRecipe
+
+SPEC = Spec("net", "ab" * 32, InputTransform(), "bfloat16", True, "avg")
+PLAIN = ExportMetadata(
+    labels=["ant", "bee"],
+    multilabel=False,
+    scores="probabilities",
+    calibration="softmax",
+    classifier="svm",
+    layers=["layer3"],
+    views=1,
+    view_recipe=None,
+    input="uint8",
+    opset=20,
+    spec=SPEC,
+)
+VIEWS = dataclasses.replace(PLAIN, views=5, view_recipe=ViewRecipe(("rotate",), 7), input="float")
+
+
+@pytest.mark.parametrize("metadata", [PLAIN, VIEWS])
+def test_metadata_are_read_as_they_were_written(metadata: ExportMetadata) -> None:
+    assert ExportMetadata.from_text(metadata.to_text()) == metadata
+
+
+def test_the_shape_has_views_and_channels_where_the_input_has_them() -> None:
+    assert PLAIN.shape == ("batch", 224, 224, 3)
+    assert VIEWS.shape == ("batch", 5, 3, 224, 224)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"format": "other"}, "has format 'other' version 1; this program reads"),
+        ({"format_version": 2}, "version 2"),
+        ({"labels": []}, "damaged"),
+        ({"labels": [1]}, "damaged"),
+        ({"labels": "ant"}, "damaged"),
+        ({"multilabel": 1}, "damaged"),
+        ({"input": "int8"}, "damaged"),
+        ({"views": 0}, "damaged"),
+        ({"views": 2}, "damaged"),
+        ({"spec_digest": "00"}, "damaged"),
+        ({"layers": None}, "damaged"),
+        ({"spec": {}}, "no export of this program: KeyError"),
+        ({"spec": None}, "no export of this program"),
+        ({"view_recipe": {"rule": 1}}, "no export of this program"),
+    ],
+)
+def test_what_is_damaged_or_of_another_program_is_refused(
+    changes: dict[str, Any], words: str
+) -> None:
+    values = json.loads(PLAIN.to_text()) | changes
+    with pytest.raises(ExportError, match=words) as caught:
+        ExportMetadata.from_text(json.dumps(values), path="head.onnx")
+    assert str(caught.value).startswith("head.onnx")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "1", '"text"', "{}"])
+def test_other_texts_are_refused(text: str) -> None:
+    with pytest.raises(ExportError, match="the file is no export of this program"):
+        ExportMetadata.from_text(text)
