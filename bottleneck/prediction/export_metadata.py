@@ -54,7 +54,7 @@ class ExportMetadata:
     Examples
     --------
     >>> from bottleneck.spec import InputTransform
-    >>> spec = Spec("net", "ab", InputTransform(), "torchvision-1", "bfloat16", True, "avg")
+    >>> spec = Spec("net", "ab", InputTransform(), "bfloat16", True, "avg")
     >>> metadata = ExportMetadata(
     ...     ["ant", "bee"], False, "probabilities", "softmax", "svm", ["layer3"], 1, None,
     ...     "uint8", 20, spec
