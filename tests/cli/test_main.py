@@ -266,6 +266,7 @@ _WITH_A_MODEL = {
     "evaluate": ["head", "photos"],
     "predict": ["head", "photos"],
     "report": ["cache", "head"],
+    "export": ["head", "-o", "new.onnx"],
     "tune": ["photos", "-o", "new"],
 }
 

@@ -30,24 +30,24 @@ def some_steps(workshop: Workshop, count: int, seed: int) -> list[int]:
 
 
 def test_a_kill_at_any_step_loses_nothing(workshop: Workshop) -> None:
-    for step in some_steps(workshop, 4, seed=1):
+    for step in some_steps(workshop, 3, seed=1):
         attacks.killed_at_step(workshop, step)
 
 
 @pytest.mark.parametrize("number", attacks.ERRORS, ids=errno.errorcode.get)
 def test_a_disk_that_refuses_any_step_loses_nothing(workshop: Workshop, number: int) -> None:
-    for step in some_steps(workshop, 3, seed=number):
+    for step in some_steps(workshop, 2, seed=number):
         attacks.refused_at_step(workshop, step, number)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, *attacks.ENDS])
 def test_a_signal_at_any_moment_loses_nothing(workshop: Workshop, sent: signal.Signals) -> None:
     moments = random.Random(sent)
-    for _ in range(3):
+    for _ in range(2):
         attacks.stopped_after(workshop, moments.uniform(0, workshop.seconds), sent)
 
 
-@pytest.mark.parametrize("size", [600, 2000, 5000])
+@pytest.mark.parametrize("size", [600, 5000])
 def test_files_that_may_not_grow_lose_nothing(workshop: Workshop, size: int) -> None:
     attacks.limited(workshop, size)
 
@@ -71,13 +71,13 @@ def test_a_cache_without_permissions_loses_nothing(workshop: Workshop, mode: int
     attacks.not_allowed(workshop, mode)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_eight_at_once_with_kills_are_as_one(workshop: Workshop, seed: int) -> None:
     attacks.together(workshop, seed)
 
 
 def test_any_flipped_bit_of_a_cache_is_found(workshop: Workshop) -> None:
-    attacks.flipped(workshop, 1, count=60)
+    attacks.flipped(workshop, 1, count=30)
 
 
 def test_a_kill_while_views_are_added_loses_nothing() -> None:

@@ -141,6 +141,7 @@ def test_frozen_layers_give_the_same_maps_as_modules_and_fused() -> None:
         assert timed.waiting > 0
 
 
+@pytest.mark.slow
 def test_the_sizes_of_compression_are_a_table_for_codes_and_one_for_maps(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -152,6 +153,7 @@ def test_the_sizes_of_compression_are_a_table_for_codes_and_one_for_maps(
     assert text.count("\n| none | 1.000 |") == 2
 
 
+@pytest.mark.slow
 def test_sources_are_a_table_of_rates_and_one_of_planning() -> None:
     text = sources.markdown(images=4, members=60, tars=3, turns=1)
     for name in ("folder", "tar", "Parquet"):
@@ -191,7 +193,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> ExtractionProfile:
     return QUICK_EXTRACTION
 
 
-SLOW_PARTS = ("memory", "layers", "truncation")  # several processes or long runs each
+SLOW_PARTS = ("memory", "layers", "truncation", "writing")  # several processes or long runs each
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,7 @@ def test_folds_score_as_scikit_learn_does(hymenoptera: Path, clf: str) -> None:
         np.testing.assert_allclose(found.scores, expected, atol=1.01 / 48)
 
 
+@pytest.mark.slow
 def test_half_the_bits_give_as_good_codes(hymenoptera: Path, tmp_path: Path) -> None:
     half = extracted(tmp_path, "bfloat16")
     with h5py.File(hymenoptera / "codes.h5") as a, h5py.File(half / "codes.h5") as b:
@@ -104,6 +105,7 @@ def test_half_the_bits_give_as_good_codes(hymenoptera: Path, tmp_path: Path) -> 
             assert abs(full_accuracy - low_accuracy) <= error
 
 
+@pytest.mark.slow
 def test_float16_gives_the_same_codes_and_labels(
     hymenoptera: Path, real: Path, tmp_path: Path
 ) -> None:

@@ -190,7 +190,12 @@ def assert_same_coefficients(found: NDArray[np.float64], expected: NDArray[np.fl
     ("name", "method", "options"),
     [
         ("photos", ClassifierOptions("svm"), {"scaling": "auto", "c": GRID[:1]}),
-        ("photos", ClassifierOptions("softmax", class_weight="balanced"), {"rule": "1se"}),
+        pytest.param(
+            "photos",
+            ClassifierOptions("softmax", class_weight="balanced"),
+            {"rule": "1se"},
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             "photos",
             ClassifierOptions("svm", class_weight="balanced"),
@@ -198,7 +203,9 @@ def assert_same_coefficients(found: NDArray[np.float64], expected: NDArray[np.fl
             marks=pytest.mark.slow,
         ),
         ("two", ClassifierOptions("svm"), {"scaling": "l2"}),
-        ("two", ClassifierOptions("softmax"), {"scaling": "none"}),
+        pytest.param(
+            "two", ClassifierOptions("softmax"), {"scaling": "none"}, marks=pytest.mark.slow
+        ),
         pytest.param("tags", ClassifierOptions("svm"), {}, marks=pytest.mark.slow),
         ("tags", ClassifierOptions("softmax", class_weight="balanced"), {}),
         ("views", ClassifierOptions("svm"), {"scaling": "sqrt"}),
@@ -343,7 +350,9 @@ def mortal() -> Iterator[Cluster]:
         yield found
 
 
-@pytest.mark.parametrize(("killed", "joining"), [(1, 0), (2, 1)])
+@pytest.mark.parametrize(
+    ("killed", "joining"), [pytest.param(1, 0, marks=pytest.mark.slow), (2, 1)]
+)
 def test_workers_killed_in_the_middle_change_nothing(
     photos: Path, mortal: Cluster, killed: int, joining: int
 ) -> None:
