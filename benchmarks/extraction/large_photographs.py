@@ -9,6 +9,7 @@ an input so small that their JPEGs are decoded at a half.
 """
 
 import argparse
+import io
 import tempfile
 import time
 from pathlib import Path
@@ -24,7 +25,8 @@ from bottleneck.data.decoding.resize import resize_and_crop
 from bottleneck.spec import DECODERS, InputTransform
 
 _WIDTH, _HEIGHT = 4000, 3000
-_IMAGES = 24
+_IMAGES, _LINKS = 8, 16
+_QUALITIES = (90, 75)
 _REPEATS = 3
 _LAYER = "features.12"
 
@@ -44,8 +46,16 @@ def natural_image(seed: int) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def decoding(files: list[bytes]) -> None:
+def jpeg(image: Image.Image, quality: int) -> bytes:
+    """Return an image as a file."""
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality)
+    return file.getvalue()
+
+
+def decoding(images: list[Image.Image], quality: int) -> None:
     """Print milliseconds an image of both decoders, in turns on one thread."""
+    files = [jpeg(image, quality) for image in images]
     transforms = {name: InputTransform(decoder=rule) for name, rule in DECODERS.items()}
     seconds: dict[str, list[float]] = {name: [] for name in transforms}
     for _ in range(_REPEATS):
@@ -56,8 +66,9 @@ def decoding(files: list[bytes]) -> None:
                 resize_and_crop(pixels, transform, resample=resample_by_torchvision)
             seconds[name].append((time.process_time() - begun) / len(files))
     best = {name: 1000 * min(found) for name, found in seconds.items()}
+    size = np.mean([*map(len, files)]) / 1e6
     log_row(
-        f"decoded and resized: exact {best['exact']:.1f} ms, fast {best['fast']:.1f} ms an image, "
+        f"quality {quality}, {size:.1f} MB: exact {best['exact']:.1f} ms, fast {best['fast']:.1f} ms an image, "
         f"{best['exact'] / best['fast']:.1f} times as fast"
     )
 
@@ -117,11 +128,14 @@ def main() -> None:
         folder = Path(name)
         photographs = folder / "photographs"
         photographs.mkdir()
-        for seed in range(_IMAGES):
-            natural_image(seed).save(photographs / f"{seed}.jpg", quality=90)
-        files = [path.read_bytes() for path in sorted(photographs.iterdir())]
-        log_row(f"{len(files)} JPEGs of 12 megapixels, {np.mean([*map(len, files)]) / 1e6:.1f} MB")
-        decoding(files[:8])
+        images = [natural_image(seed) for seed in range(_IMAGES)]
+        for quality in _QUALITIES:
+            decoding(images, quality)
+        for number, image in enumerate(images):
+            first = photographs / f"{number}.jpg"
+            first.write_bytes(jpeg(image, _QUALITIES[0]))
+            for link in range(1, _LINKS):
+                (photographs / f"{number}-{link}.jpg").hardlink_to(first)
         extraction(photographs, folder)
         if options.real:
             agreement(options.real, folder)
