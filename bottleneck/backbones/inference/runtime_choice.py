@@ -27,6 +27,7 @@ from bottleneck.spec import InputTransform
 # Seconds of PyTorch's forward passes from which a conversion is tried. It takes two to four, and
 # saves 5 to 40 % of them.
 _WORTH = 20.0
+_WORTH_A_WORD = 2.0  # seconds from which the user is told that it is not tried
 _LEAST_GAIN = 1.05  # below it, a difference may be chance
 _TURNS = 3  # of both, for the quickest pass of each
 
@@ -89,8 +90,8 @@ def choose_runtime(
         return torch_stays
     expected = _seconds(first, _random_images(1, first.transform)) * images / len(by_torch)
     if not required and expected < _WORTH:
-        note = f"runtime: torch; to convert the network for OpenVINO takes longer than {images} "
-        return RuntimeChoice(by_torch, note=note + "images are worth")
+        note = f"runtime: torch; {images} images are too few for a conversion to OpenVINO"
+        return RuntimeChoice(by_torch, note=note if expected > _WORTH_A_WORD else "")
     start = time.perf_counter()
     converted = _convert(truncated, by_torch)
     if isinstance(converted, str):
