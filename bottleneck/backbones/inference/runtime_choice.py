@@ -30,6 +30,8 @@ _WORTH = 20.0
 _WORTH_A_WORD = 2.0  # seconds from which the user is told that it is not tried
 _LEAST_GAIN = 1.05  # below it, a difference may be chance
 _TURNS = 3  # of both, for the quickest pass of each
+_TRIAL = 0.3  # seconds of a pass of a trial by PyTorch, unless so many images take longer:
+_FEW = 4
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def choose_runtime(
     truncated : TruncatedNetwork
         The same in float32.
     batch_size : int
-        Images of a batch by which both are timed.
+        Images of a batch by which both are timed, at most.
     images : int
         Images, each counted once a view, that are to be encoded.
 
@@ -80,31 +82,45 @@ def choose_runtime(
     InvalidOptionError
         OpenVINO is asked for, and cannot run the network.
     """
-    torch_stays, required = RuntimeChoice(by_torch), runtime == "openvino"
-    if runtime == "torch":
-        return torch_stays
+    if runtime == "openvino":
+        return _require_openvino(by_torch, truncated)
     first = by_torch[0]
-    if obstacle := _obstacle(first):
-        if required:
-            raise _refusal(obstacle)
-        return torch_stays
-    expected = _seconds(first, _random_images(1, first.transform)) * images / len(by_torch)
-    if not required and expected < _WORTH:
+    if runtime == "torch" or _obstacle(first):
+        return RuntimeChoice(by_torch)
+    each = _seconds(first, _random_images(1, first.transform))
+    expected = each * images / len(by_torch)
+    if expected < _WORTH:
         note = f"runtime: torch; {images} images are too few for a conversion to OpenVINO"
         return RuntimeChoice(by_torch, note=note if expected > _WORTH_A_WORD else "")
     start = time.perf_counter()
     converted = _convert(truncated, by_torch)
     if isinstance(converted, str):
-        if required:
-            raise _refusal(converted)
         return RuntimeChoice(by_torch, note=f"runtime: torch, because {converted}")
     seconds = time.perf_counter() - start
-    gain = _speed_ratio(first, converted[0], _random_images(batch_size, first.transform))
+    count = min(batch_size, max(_FEW, round(_TRIAL / each)))
+    gain = _speed_ratio(first, converted[0], _random_images(count, first.transform))
     speed = f"{gain:.2f} times as fast as torch in a trial"
-    if not required and gain < _LEAST_GAIN:
+    if gain < _LEAST_GAIN:
         return RuntimeChoice(by_torch, note=f"runtime: torch; OpenVINO is {speed}")
     note = f"runtime: openvino, {speed}, converted in {seconds:.1f} s"
     return RuntimeChoice(converted, f"openvino {openvino_version()}", note)
+
+
+def _require_openvino(
+    by_torch: Sequence[TorchReplica], truncated: TruncatedNetwork
+) -> RuntimeChoice:
+    """Convert a network whatever it costs, or refuse to run it."""
+    obstacle = _obstacle(by_torch[0])
+    converted = obstacle or _convert(truncated, by_torch)
+    if isinstance(converted, str):
+        raise InvalidOptionError(
+            "runtime",
+            "openvino",
+            f"torch or auto here, because {converted}",
+            "OpenVINO runs float32 and bfloat16 on a CPU: "
+            "pip install 'bottleneck-features[openvino]'",
+        )
+    return RuntimeChoice(converted, f"openvino {openvino_version()}", "runtime: openvino")
 
 
 def _obstacle(replica: TorchReplica) -> str:
@@ -116,15 +132,6 @@ def _obstacle(replica: TorchReplica) -> str:
     if not isinstance(replica.forward, TracedNetwork):
         return "the network cannot be traced"
     return "" if openvino_version() else "it is not installed"
-
-
-def _refusal(why: str) -> InvalidOptionError:
-    return InvalidOptionError(
-        "runtime",
-        "openvino",
-        f"torch or auto here, because {why}",
-        "OpenVINO is for CPUs, float32 and bfloat16: pip install 'bottleneck-features[openvino]'",
-    )
 
 
 def _convert(

@@ -103,7 +103,7 @@ def test_openvino_is_taken_for_few_images_and_though_slower_if_asked_for(
     runner = make()
     openvino(runner, gain=0.9)
     runner.choose_runtime("openvino", 1)
-    assert runner.runtime.name == "openvino 1.0"
+    assert (runner.runtime.name, runner.runtime.note) == ("openvino 1.0", "runtime: openvino")
 
 
 @pytest.mark.parametrize("trouble", [{"factor": 1.001}, {"error": "no such operation"}])
