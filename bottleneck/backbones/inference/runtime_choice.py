@@ -24,7 +24,7 @@ from bottleneck.backbones.user_code import describe_error
 from bottleneck.errors import USER_CODE_EXCEPTIONS, InvalidOptionError
 from bottleneck.spec import InputTransform
 
-# Seconds of PyTorch's forward passes from which a conversion is tried. It takes two to four, and
+# Seconds of PyTorch's forward passes from which a conversion is tried. It takes one to three, and
 # saves 5 to 40 % of them.
 _WORTH = 20.0
 _WORTH_A_WORD = 2.0  # seconds from which the user is told that it is not tried
@@ -131,7 +131,7 @@ def _obstacle(replica: TorchReplica) -> str:
         return f"the precision is {str(replica.dtype).removeprefix('torch.')}"
     if not isinstance(replica.forward, TracedNetwork):
         return "the network cannot be traced"
-    return "" if openvino_version() else "it is not installed"
+    return "" if openvino_version() else "OpenVINO is not installed"
 
 
 def _convert(
