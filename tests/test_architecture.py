@@ -57,6 +57,7 @@ DOORS = {
             *("pillow_decoder", "resize", "scaled", "thumbnail"),
         )
     },
+    "openvino": {"backbones.inference.openvino_replica"},
     "huggingface_hub": {"backbones.sources.hub"},
     "timm": {"backbones.sources.timm_models"},
     "torchvision": {

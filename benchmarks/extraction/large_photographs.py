@@ -68,7 +68,8 @@ def decoding(images: list[Image.Image], quality: int) -> None:
     best = {name: 1000 * min(found) for name, found in seconds.items()}
     size = np.mean([*map(len, files)]) / 1e6
     log_row(
-        f"quality {quality}, {size:.1f} MB: exact {best['exact']:.1f} ms, fast {best['fast']:.1f} ms an image, "
+        f"quality {quality}, {size:.1f} MB: exact {best['exact']:.1f} ms, "
+        f"fast {best['fast']:.1f} ms an image, "
         f"{best['exact'] / best['fast']:.1f} times as fast"
     )
 

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from bottleneck import open_executor
 from bottleneck.cli.types import PATH, Names, Numbers, Range
 from bottleneck.errors import InvalidOptionError
-from bottleneck.runtime import BACKENDS, Executor
+from bottleneck.runtime import BACKENDS, RUNTIMES, Executor
 from bottleneck.spec import DECODERS
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def class_weight_option(command: F) -> F:
 
 
 def device_options(command: F) -> F:
-    """``--device``, ``--batch-size`` and ``--max-pixels``."""
+    """``--device``, ``--runtime``, ``--batch-size`` and ``--max-pixels``."""
     command = click.option(
         "--max-pixels",
         type=int,
@@ -67,6 +67,13 @@ def device_options(command: F) -> F:
         "--batch-size",
         type=int,
         help="Images per forward pass.  [chosen for the network and the device]",
+    )(command)
+    command = click.option(
+        "--runtime",
+        type=click.Choice(RUNTIMES),
+        default="auto",
+        show_default=True,
+        help="What runs the network on a CPU; auto is openvino where it is installed and pays.",
     )(command)
     return click.option(
         "--device", default="auto", show_default=True, help="Device: auto, cpu, cuda or cuda:N."

@@ -196,7 +196,7 @@ def extract(
     needed = backbone.select_layers(layers) if plan.missing else []
     estimate = _estimate(plan, needed, storage)
     cache, runner = _begin(plan, backbone, devices=devices, compute=compute, encoder=chosen.encoder)
-    notes = (*_notes(source, backbone, layers), *chosen.notes, *chosen_views.notes)
+    notes = (*_notes(source, backbone, layers), *chosen.notes, *chosen_views.notes, *runner.notes)
     notes = notes if plan.missing else ()
     begin = Progress(0, estimate.passes, runner.stats, estimate, plan.images, notes)
     _run(runner, plan.missing, begin, compute.on_progress)
@@ -337,8 +337,8 @@ def _begin(
         job = WorkerJob.from_cache(cache, backbone.reference, source, compute)
         return cache, DistributedRunner(job, compute.executor)
     runner = LocalRunner(update.cache, backbone, source, devices, compute, encoder=encoder)
-    for series in plan.missing:
-        runner.encoder(layers_of(series))
+    for series, shards in plan.missing.items():
+        runner.encoder(series, shards)
     cache = update.apply()
     runner.use(cache)
     return cache, runner

@@ -8,7 +8,14 @@ import numpy as np
 from bottleneck.cache import COMPRESSIONS, DTYPES, SeriesLike, StorageLayout
 from bottleneck.errors import InvalidOptionError
 from bottleneck.extraction.result import Progress
-from bottleneck.runtime import PRECISIONS, ArrayTask, Executor, require_one_of, require_positive
+from bottleneck.runtime import (
+    PRECISIONS,
+    RUNTIMES,
+    ArrayTask,
+    Executor,
+    require_one_of,
+    require_positive,
+)
 from bottleneck.spec import MAX_VIEWS, ViewRecipe
 
 _SHARD_ROWS = 4096
@@ -158,6 +165,10 @@ class ComputeOptions:
         Of weights and activations: ``"float32"``, ``"bfloat16"``, ``"float16"`` or ``"auto"``.
         ``"auto"`` is the precision of an existing cache, and for a new one the fastest with
         float32's range in which the network runs.
+    runtime : str
+        What runs the network: ``"torch"``, ``"openvino"``, or ``"auto"``. ``"auto"`` is OpenVINO
+        if it is installed, the device is a CPU, it gives the network's codes within the tolerance
+        of the precision, and saves more time over the images than its conversion takes.
     batch_size : int, optional
         Images in one forward pass. The default suits the network and the device.
     workers : int, optional
@@ -187,6 +198,7 @@ class ComputeOptions:
 
     device: str = "auto"
     precision: str = "auto"
+    runtime: str = "auto"
     batch_size: int | None = None
     workers: int | None = None
     max_pixels: int | None = None
@@ -196,6 +208,7 @@ class ComputeOptions:
 
     def __post_init__(self) -> None:
         require_one_of("precision", self.precision, ("auto", *PRECISIONS))
+        require_one_of("runtime", self.runtime, RUNTIMES)
         require_positive("batch_size", self.batch_size)
         require_positive("workers", self.workers)
         require_positive("max_pixels", self.max_pixels)

@@ -68,8 +68,8 @@ def plan(
     storage : StorageOptions
         How the codes would be stored: `dtype` and `shard_size` are used.
     compute : ComputeOptions
-        Where the codes would be computed: `device`, `precision`, `batch_size`, `workers` and
-        `max_pixels` are used.
+        Where the codes would be computed: `device`, `precision`, `runtime`, `batch_size`, `workers`
+        and `max_pixels` are used.
     views : ViewOptions
         Other pictures that would be made of each image.
     tasks : int
@@ -106,6 +106,7 @@ def plan(
     encoder = chosen.encoder or Encoder(backbone, needed, chosen.spec, devices)
     chosen_views = choose_views(views, None)
     count = chosen_views.count
+    encoder.runner.choose_runtime(compute.runtime, len(source.table) * count)
     encode = partial(
         encoder.encode,
         source,
@@ -121,6 +122,10 @@ def plan(
     encoded, seconds = _measure(encode, batches)
     full, rest = divmod(len(source.table), layout.shard_size)
     shard_rows = {layout.shard_size: full * count} | ({rest: count} if rest else {})
+    notes = (
+        *(*backbone.notes(layers), *chosen.notes, *chosen_views.notes),
+        encoder.runner.runtime.note,
+    )
     return ExtractionPlan(
         rows=len(source.table),
         shard_size=layout.shard_size,
@@ -130,7 +135,7 @@ def plan(
             for layer in needed
         },
         throughput=Throughput(encoded, seconds, startup, slowest_stage(encoder.stats.timer)),
-        notes=(*backbone.notes(layers), *chosen.notes, *chosen_views.notes),
+        notes=tuple(filter(None, notes)),
         images=summarize_images(source),
         views=count,
     )

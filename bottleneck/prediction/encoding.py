@@ -57,7 +57,8 @@ def encode_images(
     rows : sequence of int
         Rows of its table.
     compute : ComputeOptions
-        Device, batch size, threads and pixels. The precision is that of the classifier's spec.
+        Device, runtime, batch size, threads and pixels. The precision is that of the classifier's
+        spec.
 
     Returns
     -------
@@ -67,6 +68,7 @@ def encode_images(
     """
     features = classifier.features
     encoder = make_encoder(network, classifier.spec, features.layers, device=compute.device)
+    encoder.runner.choose_runtime(compute.runtime, len(rows) * features.views)
     size = compute.batch_size or encoder.runner.default_batch_size
     batches = (rows[start : start + size] for start in range(0, len(rows), size))
     encoded = encoder.encode(

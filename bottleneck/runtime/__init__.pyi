@@ -1,4 +1,5 @@
 from .devices import PRECISIONS as PRECISIONS
+from .devices import RUNTIMES as RUNTIMES
 from .devices import choose_device as choose_device
 from .devices import choose_devices as choose_devices
 from .devices import resolve_precision as resolve_precision

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 PRECISIONS = ("float32", "bfloat16", "float16")
+RUNTIMES = ("auto", "torch", "openvino")  # what runs a network
 
 
 def choose_devices(device: str) -> "list[torch.device]":

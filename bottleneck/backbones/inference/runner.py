@@ -8,7 +8,6 @@ of one behind the computation of the other.
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import local
 
@@ -19,6 +18,8 @@ from torch import Tensor
 
 from bottleneck.backbones.backbone import Backbone
 from bottleneck.backbones.inference.process_state import INFERENCE_SETTINGS
+from bottleneck.backbones.inference.replica import Replica, TorchReplica
+from bottleneck.backbones.inference.runtime_choice import RuntimeChoice, choose_runtime
 from bottleneck.backbones.inference.truncated import TruncatedNetwork
 from bottleneck.backbones.inference.untraced import UntracedNetwork
 from bottleneck.backbones.layers import Layer
@@ -43,16 +44,6 @@ _BATCHES_PER_GPU = 2
 _BATCH_SIZE = {"cpu": 16, "cuda": 64}
 _LARGEST_MAP = 32 << 20  # bytes
 _LARGEST_BATCH = 64  # where maps are small
-
-
-@dataclass(frozen=True)
-class _Replica:
-    """The network on one device, and the normalisation of its input."""
-
-    device: torch.device
-    forward: Forward
-    mean: Tensor
-    std: Tensor
 
 
 class BatchRunner:
@@ -84,6 +75,8 @@ class BatchRunner:
     deviation : float
         Difference of codes in this precision from those in float32, relative to their norm, on two
         random images: infinite if they are not finite, 0 if it is known to be rounding.
+    runtime : RuntimeChoice
+        What runs the network, and why; PyTorch until `choose_runtime` is called.
 
     Raises
     ------
@@ -145,16 +138,13 @@ class BatchRunner:
             )
             self.deviation = untraced.deviation
             forwards, per_device = [(devices[0], untraced)], 1
-        self._replicas = [
-            _Replica(
-                device,
-                forward,
-                _repeat_channels(backbone.transform.mean, size, device),
-                _repeat_channels(backbone.transform.std, size, device),
-            )
+        self._by_torch = [
+            TorchReplica(forward, backbone.transform, self._dtype, device)
             for device, forward in forwards
         ] * per_device
-        self.parallel_batches = len(self._replicas)
+        self._truncated = truncated
+        self.runtime, self._chosen = RuntimeChoice(self._by_torch), False
+        self.parallel_batches = len(self._by_torch)
         self.uses_all_cpus = devices[0].type == "cpu" and self.parallel_batches >= available_cpus()
         self.default_batch_size = self._choose_batch_size(devices[0], traced[0])
 
@@ -163,6 +153,35 @@ class BatchRunner:
             return _BATCH_SIZE[device.type]
         most = _LARGEST_MAP // (traced.largest * self._dtype.itemsize)
         return min(1 << max(0, most.bit_length() - 1), _LARGEST_BATCH)
+
+    def choose_runtime(self, runtime: str, images: int) -> None:
+        """Choose what runs the network; until then PyTorch does. The first choice stays.
+
+        Parameters
+        ----------
+        runtime : str
+            ``"torch"``, ``"openvino"``, or ``"auto"``: OpenVINO if it is installed, gives the
+            network's codes, and saves more time than its conversion takes.
+        images : int
+            Images that are to be encoded, each counted once a view.
+
+        Raises
+        ------
+        InvalidOptionError
+            OpenVINO is asked for, and cannot run the network; the message says why.
+        """
+        if self._chosen:
+            return
+        with self.threads() as threads:
+            choosing = threads.submit(
+                choose_runtime,
+                runtime,
+                self._by_torch,
+                self._truncated,
+                batch_size=self.default_batch_size,
+                images=images,
+            )
+            self.runtime, self._chosen = choosing.result(), True
 
     @contextmanager
     def threads(self) -> Iterator[ThreadPoolExecutor]:
@@ -173,8 +192,8 @@ class BatchRunner:
         """
         before = torch.get_num_threads()
         share = max(1, available_cpus() // self.parallel_batches)
-        replicas: SimpleQueue[_Replica] = SimpleQueue()
-        for replica in self._replicas:
+        replicas: SimpleQueue[Replica] = SimpleQueue()
+        for replica in self.runtime.replicas:
             replicas.put(replica)
 
         def enter() -> None:
@@ -239,14 +258,8 @@ class BatchRunner:
         return {layer: np.concatenate([part[layer] for part in parts]) for layer in parts[0]}
 
     def _forward(self, images: Tensor) -> dict[str, NDArray[np.float32]]:
-        replica: _Replica = self._thread.replica
-        with torch.inference_mode():
-            rows = images.to(replica.device, non_blocking=True).flatten(2)
-            # In torchvision's order of operations, so that the input is equal bit by bit.
-            normalised = rows.float().div_(255).sub_(replica.mean).div_(replica.std)
-            batch = normalised.to(self._dtype).view(images.shape).permute(0, 3, 1, 2)
-            codes = replica.forward(batch)
-            return {layer: code.cpu().numpy() for layer, code in codes.items()}
+        replica: Replica = self._thread.replica
+        return replica(images)
 
     def allocate_batch(self, count: int, side: int) -> Tensor:
         """Allocate memory for `count` images of `side` × `side` pixels.
@@ -258,7 +271,7 @@ class BatchRunner:
         Tensor of uint8, shape (count, side, side, 3)
             Not initialised.
         """
-        pinned = self._replicas[0].device.type == "cuda"
+        pinned = self._by_torch[0].device.type == "cuda"
         return torch.empty((count, side, side, 3), dtype=torch.uint8, pin_memory=pinned)
 
 
@@ -267,8 +280,3 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and "can't allocate memory" in format_error(error)
     )
-
-
-def _repeat_channels(values: Sequence[float], width: int, device: torch.device) -> Tensor:
-    """Repeat one value a channel for each pixel of a row: arithmetic is fast on long rows."""
-    return torch.tensor(values, dtype=torch.float32, device=device).repeat(width)

@@ -10,7 +10,7 @@ codes for two random images than its own forward pass, is not traced.
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf, prod
+from math import prod
 from typing import cast
 
 import torch
@@ -19,6 +19,7 @@ from torch.fx.passes.shape_prop import TensorMetadata
 
 from bottleneck.backbones.inference.casting import cast_module, use_channels_last
 from bottleneck.backbones.inference.truncated import TruncatedNetwork
+from bottleneck.backbones.probing.agreement import are_close
 from bottleneck.backbones.probing.probe import probe_images
 from bottleneck.backbones.tracing.functional import make_functional, remove_identity_nodes
 from bottleneck.backbones.tracing.fusion import fuse, supports_fusion
@@ -27,11 +28,6 @@ from bottleneck.backbones.tracing.tracer import trace_program
 from bottleneck.errors import USER_CODE_EXCEPTIONS
 
 Forward = Callable[[Tensor], dict[str, Tensor]]
-
-# Largest allowed difference of a layer's codes from those in float32, relative to their norm; and,
-# where rounding alone makes a larger one, times that.
-_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.015, torch.float16: 0.005}
-_OF_ROUNDING = 1.25
 
 
 @dataclass(frozen=True)
@@ -116,15 +112,12 @@ def trace(
                 return None  # rounding would hide a small fault
             fuse(program, dtype)
         codes = _run(program, images, device, dtype)
-        if _are_close(expected, codes, dict.fromkeys(expected, _TOLERANCE[dtype])):
+        if are_close(expected, codes, dtype):
             return traced
-        rounded = _trace_program(truncated, size)
-        assert rounded is not None  # as before
-        rounding = _differences(expected, _run(rounded, images, device, dtype))
-        allowed = {
-            layer: max(_TOLERANCE[dtype], _OF_ROUNDING * each) for layer, each in rounding.items()
-        }
-        return traced if _are_close(expected, codes, allowed) else None
+        plain = trace_functional(truncated, size)
+        assert plain is not None  # as before
+        rounded = _run(plain, images, device, dtype)
+        return traced if are_close(expected, codes, dtype, rounded=rounded) else None
     except USER_CODE_EXCEPTIONS:  # the network's own code, run on symbols
         return None
 
@@ -154,18 +147,39 @@ def trace_float32(
     Exception
         Whatever the network raises when it is run on symbols.
     """
-    program = _trace_program(truncated, size)
+    program = trace_functional(truncated, size)
     if program is None:
         return None
     with torch.inference_mode():
         codes = ShapeRecorder(program).run(probe_images(size).to(memory_format=torch.channels_last))
     # Found before it is rounded, which deep networks amplify.
-    exact = dict.fromkeys(expected, _TOLERANCE[torch.float32])
-    return program if _are_close(expected, codes, exact) else None
+    return program if are_close(expected, codes, torch.float32) else None
 
 
-def _trace_program(truncated: TruncatedNetwork, size: int) -> fx.GraphModule | None:
-    """Return a network's program in float32; None where it writes into what is read elsewhere."""
+def trace_functional(truncated: TruncatedNetwork, size: int) -> fx.GraphModule | None:
+    """Return a network's program in float32; None where it writes into what is read elsewhere.
+
+    Parameters
+    ----------
+    truncated : TruncatedNetwork
+        Of a network in float32 on the CPU, which is copied.
+    size : int
+        Height and width of the input in pixels.
+
+    Raises
+    ------
+    Exception
+        Whatever the network raises when it is run on symbols.
+
+    Examples
+    --------
+    >>> from bottleneck.backbones.layers import list_layers
+    >>> from torch import nn
+    >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Dropout()).eval()
+    >>> program = trace_functional(TruncatedNetwork(network, list_layers(network, size=8)), 8)
+    >>> sorted(program.forward(torch.zeros(2, 3, 8, 8)))
+    ['0', '1']
+    """
     program = trace_program(truncated, size)
     remove_identity_nodes(program)
     return program if make_functional(program) else None
@@ -176,7 +190,7 @@ def _fuses_rightly(program: fx.GraphModule, images: Tensor, expected: dict[str, 
     fused = copy.deepcopy(program)
     fuse(fused, torch.float32)
     codes = _run(fused, images, images.device, torch.float32)
-    return _are_close(expected, codes, dict.fromkeys(expected, _TOLERANCE[torch.float32]))
+    return are_close(expected, codes, torch.float32)
 
 
 def _run(
@@ -191,25 +205,3 @@ def _run(
 def _largest_map(program: fx.GraphModule) -> int:
     metas = (node.meta.get("tensor_meta") for node in program.graph.nodes)
     return max(prod(meta.shape[1:]) for meta in metas if isinstance(meta, TensorMetadata))
-
-
-def _are_close(
-    expected: dict[str, Tensor], codes: dict[str, Tensor], allowed: dict[str, float]
-) -> bool:
-    same = codes.keys() == expected.keys() and all(
-        codes[layer].shape == expected[layer].shape for layer in expected
-    )
-    return same and all(
-        each <= allowed[layer] for layer, each in _differences(expected, codes).items()
-    )
-
-
-def _differences(expected: dict[str, Tensor], codes: dict[str, Tensor]) -> dict[str, float]:
-    """Return the norm of the difference of each layer's codes, relative to the expected ones'."""
-
-    def relative(a: Tensor, b: Tensor) -> float:
-        a, b = a.double().cpu(), b.double().cpu()
-        apart, norm = float((a - b).norm()), float(a.norm())
-        return apart / norm if norm else (0.0 if apart == 0 else inf)
-
-    return {layer: relative(expected[layer], codes[layer]) for layer in expected}

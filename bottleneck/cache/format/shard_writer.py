@@ -33,6 +33,7 @@ def write_shard(
     manifest: Manifest,
     layer: SeriesLike,
     cost: float | None = None,
+    runtime: str = "torch",
 ) -> None:
     """Write a shard atomically.
 
@@ -49,6 +50,8 @@ def write_shard(
         The layer, or the view of each image at a layer. The manifest has the recipe of views.
     cost : float, optional
         Share of the network's multiply-adds up to the layer.
+    runtime : str
+        What ran the network, for information.
 
     Raises
     ------
@@ -60,6 +63,8 @@ def write_shard(
     rows_per_chunk = max(1, CHUNK_BYTES // max(1, codes[:1].nbytes))
     chunks = (min(len(codes), rows_per_chunk), *codes.shape[1:])
     header = _header(dataclasses.replace(shard, codes=codes), manifest, series, cost)
+    if runtime != "torch":
+        header["runtime"] = runtime
     text = manifest.canonical_json(series)
     file_type = dataclasses.replace(FILE_TYPE, version=manifest.version)
     with create_hdf5(path, file_type, header) as file:

@@ -20,7 +20,7 @@ from bottleneck.cache import Cache, Series, cache_fingerprint, open_cache
 from bottleneck.data import ImageSource
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.extraction.running.local import LocalRunner
-from bottleneck.extraction.running.work import MissingShards, layers_of
+from bottleneck.extraction.running.work import MissingShards
 from bottleneck.extraction.setup.loading import load_matching_backbone
 from bottleneck.runtime import (
     Executor,
@@ -78,7 +78,7 @@ class WorkerJob:
     reference : ModelReference
         Where the network is now.
     compute : ComputeOptions
-        `device`, `batch_size`, `workers` and `max_pixels` are used.
+        `device`, `runtime`, `batch_size`, `workers` and `max_pixels` are used.
     """
 
     cache: Path
@@ -107,7 +107,7 @@ class WorkerJob:
         """
         with _LOCK:  # of shards that begin at the same time, one loads the network for all
             runner = _load_runner(self)
-            runner.encoder(layers_of(task.series))
+            runner.encoder(task.series, [task.shard])
         rows = sum(runner.make({task.series: [task.shard]}))
         return ShardResult(rows, runner.stats.timer.drain(), runner.stats.max_batch_size)
 
@@ -147,7 +147,11 @@ class DistributedRunner:
     ----------
     stats : RunStats
         The time of each stage, summed over workers.
+    notes : tuple of str
+        Nothing: each worker chooses what runs the network by itself.
     """
+
+    notes: tuple[str, ...] = ()
 
     def __init__(self, job: WorkerJob, executor: Executor) -> None:
         self.stats = RunStats()

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from bottleneck.backbones import Backbone
-from bottleneck.cache import Cache
+from bottleneck.cache import Cache, Series
 from bottleneck.data import ImageSource
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.extraction.running.encoder import Encoder
 from bottleneck.extraction.running.pipeline import write_shards
-from bottleneck.extraction.running.work import MissingShards, layers_of
+from bottleneck.extraction.running.work import MissingShards, layers_of, views_of
 from bottleneck.runtime import RunStats
 
 
@@ -28,7 +28,7 @@ class LocalRunner:
     devices : sequence of torch.device
         Devices of one kind.
     compute : ComputeOptions
-        `batch_size`, `workers` and `max_pixels` are used.
+        `runtime`, `batch_size`, `workers` and `max_pixels` are used.
     encoder : Encoder, optional
         Of some layers, if it has been made already.
 
@@ -80,19 +80,25 @@ class LocalRunner:
             A stop was requested. The shard in progress was finished.
         """
         for series, shards in missing.items():
-            encoder = self.encoder(layers_of(series))
+            encoder = self.encoder(series, shards)
             yield from write_shards(
                 self._cache, series, shards, encoder, self._images, compute=self._compute
             )
 
-    def encoder(self, layers: tuple[str, ...]) -> Encoder:
-        """Return the encoder of some layers. It is made once, which takes a few forward passes.
+    def encoder(self, series: Sequence[Series], shards: Sequence[int]) -> Encoder:
+        """Return the encoder for shards of some series.
+
+        It is made once for their layers, which takes a few forward passes. What runs the network is
+        then chosen for the images of these shards.
 
         Raises
         ------
         BackboneError, PrecisionError
             The network does not give codes.
+        InvalidOptionError
+            The runtime that was asked for cannot run it.
         """
+        layers = layers_of(series)
         names = frozenset(layers)
         if names not in self._encoders:
             self._encoders[names] = Encoder(
@@ -102,4 +108,13 @@ class LocalRunner:
                 self._devices,
                 stats=self.stats,
             )
-        return self._encoders[names]
+        encoder = self._encoders[names]
+        images = sum(len(self._cache.rows(shard)) for shard in shards)
+        encoder.runner.choose_runtime(self._compute.runtime, images * len(views_of(series)))
+        return encoder
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What runs the network of each encoder and why, a sentence each."""
+        notes = (encoder.runner.runtime.note for encoder in self._encoders.values())
+        return tuple(dict.fromkeys(filter(None, notes)))

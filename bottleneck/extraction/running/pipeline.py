@@ -68,7 +68,6 @@ def write_shards(
     size = compute.batch_size or encoder.runner.default_batch_size
     views = views_of(series)
     plan = [(shard, rows) for shard in shards for rows in _batches(cache.rows(shard), size)]
-    costs = {layer.name: layer.cost for layer in encoder.layers}
     stream = encoder.encode(
         images,
         (rows for _, rows in plan),
@@ -83,7 +82,7 @@ def write_shards(
         for (shard, rows, view), batch in zip(expected, stream, strict=True):
             parts.append(batch)
             if rows.stop == cache.rows(shard).stop and view == views[-1]:
-                writer.submit(_write_task(cache, series, shard, parts, costs))
+                writer.submit(_write_task(cache, series, shard, parts, encoder))
                 parts = []
             yield len(rows)
             if not parts and shard != shards[-1]:
@@ -101,8 +100,10 @@ def _write_task(
     series: Sequence[Series],
     shard: int,
     parts: list[EncodedBatch],
-    costs: dict[str, float],
+    encoder: Encoder,
 ) -> Callable[[], None]:
+    costs = {layer.name: layer.cost for layer in encoder.layers}
+
     def write() -> None:
         require_bound(cache)
         for each in series:
@@ -113,6 +114,7 @@ def _write_task(
                 manifest=cache.manifest,
                 layer=each,
                 cost=costs[each.layer],
+                runtime=encoder.runner.runtime.name,
             )
 
     return write

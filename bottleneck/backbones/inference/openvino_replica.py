@@ -1,0 +1,142 @@
+"""A truncated network run by OpenVINO, an optional library for CPUs."""
+
+import warnings
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, fx, nn
+
+from bottleneck.backbones.inference.truncated import TruncatedNetwork
+from bottleneck.backbones.tracing.traced import trace_functional
+from bottleneck.runtime import available_cpus
+from bottleneck.spec import InputTransform
+
+# Images in one pass. OpenVINO compiles a network for a number of images; four are as fast as
+# sixteen, and of the last ones of a batch at most three are computed in vain.
+_IMAGES = 4
+
+PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}  # that it computes in on a CPU
+
+
+def openvino_version() -> str:
+    """Return the version of OpenVINO; empty where it is not installed. It is not imported."""
+    try:
+        return version("openvino")
+    except PackageNotFoundError:
+        return ""
+
+
+class OpenvinoReplica:
+    """A request to a network that OpenVINO has compiled.
+
+    Parameters
+    ----------
+    request : openvino.InferRequest
+        Of a network that takes `_IMAGES` images of uint8 pixels, and returns a code for each layer.
+    layers : sequence of str
+        Names of its outputs.
+    """
+
+    device = torch.device("cpu")
+
+    def __init__(self, request: Any, layers: Sequence[str]) -> None:
+        self._request = request
+        self._input: NDArray[np.uint8] = request.get_input_tensor(0).data
+        self._outputs: dict[str, NDArray[np.float32]] = {
+            layer: request.get_output_tensor(i).data for i, layer in enumerate(layers)
+        }
+
+    def __call__(self, images: Tensor) -> dict[str, NDArray[np.float32]]:
+        """Compute the codes of a batch, as `TorchReplica` does; it runs in the caller's thread."""
+        pixels = images.numpy()
+        codes = {
+            layer: np.empty((len(pixels), *output.shape[1:]), dtype=np.float32)
+            for layer, output in self._outputs.items()
+        }
+        for start in range(0, len(pixels), _IMAGES):
+            part = pixels[start : start + _IMAGES]
+            self._input[: len(part)] = part
+            self._request.infer()
+            for layer, output in self._outputs.items():
+                codes[layer][start : start + len(part)] = output[: len(part)]
+        return codes
+
+
+def convert_network(
+    truncated: TruncatedNetwork, transform: InputTransform, dtype: torch.dtype, *, count: int
+) -> list[OpenvinoReplica]:
+    """Convert a truncated network, with the normalisation of its input, for several threads.
+
+    Parameters
+    ----------
+    truncated : TruncatedNetwork
+        Of a network in float32 on the CPU. It is copied.
+    transform : InputTransform
+        Its `mean`, `std` and `crop` are used.
+    dtype : torch.dtype
+        Of weights and activations: one of `PRECISIONS`.
+    count : int
+        Threads that will run it at a time; they share the cores.
+
+    Returns
+    -------
+    list of OpenvinoReplica
+        One for each thread. Weights are shared.
+
+    Raises
+    ------
+    Exception
+        Whatever the network raises when it is traced, or OpenVINO when it is converted.
+    """
+    import openvino
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    program = trace_functional(truncated, transform.crop)
+    if program is None:
+        raise ValueError("it writes into what is read elsewhere")
+    layers = [layer.name for layer in truncated.layers]
+    images = torch.zeros(_IMAGES, transform.crop, transform.crop, 3, dtype=torch.uint8)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that TorchScript is deprecated, which OpenVINO reads
+        script = torch.jit.trace(  # type: ignore[no-untyped-call, unused-ignore]
+            _FromPixels(program, layers, transform).eval(), images, check_trace=False
+        )
+        # Not by `openvino.convert_model`, which reports its use over the internet.
+        frontend = FrontEndManager().load_by_framework("pytorch")
+        decoder = TorchScriptPythonDecoder(script, example_input=images)
+        model = frontend.convert(frontend.load(decoder))
+    model.reshape(list(images.shape))
+    options = {
+        "INFERENCE_PRECISION_HINT": PRECISIONS[dtype],
+        "NUM_STREAMS": count,
+        "INFERENCE_NUM_THREADS": available_cpus(),
+        "ENABLE_CPU_PINNING": False,  # others may be busy on a core while the next one is free
+    }
+    compiled = openvino.Core().compile_model(model, "CPU", options)
+    return [OpenvinoReplica(compiled.create_infer_request(), layers) for _ in range(count)]
+
+
+class _FromPixels(nn.Module):
+    """A program with the normalisation before it, and a tuple of codes after it."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, program: fx.GraphModule, layers: Sequence[str], transform: InputTransform
+    ) -> None:
+        super().__init__()
+        self.program = program
+        self._layers = layers
+        self.register_buffer("mean", torch.tensor(transform.mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(transform.std).view(3, 1, 1))
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        images = pixels.permute(0, 3, 1, 2).float()
+        codes = self.program.forward(images.div(255).sub(self.mean).div(self.std))
+        return tuple(codes[layer] for layer in self._layers)

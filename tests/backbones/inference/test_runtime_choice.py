@@ -1,0 +1,190 @@
+"""The choice of a runtime: PyTorch, or OpenVINO where it is installed, right, and pays."""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bottleneck.backbones.inference import runtime_choice as module
+from bottleneck.errors import InvalidOptionError
+from tests.helpers.networks import PLAIN
+from tests.helpers.runners import BRANCHING, CPU, RESIDUAL, assert_close, make, pixels, run, truth
+
+installed = pytest.mark.skipif(
+    importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed"
+)
+
+
+class Converted:
+    """In place of OpenVINO's network: PyTorch's codes, times a factor."""
+
+    device = CPU
+
+    def __init__(self, by_torch: Callable[[Tensor], dict[str, Any]], factor: float) -> None:
+        self.by_torch, self.factor = by_torch, factor
+
+    def __call__(self, images: Tensor) -> dict[str, NDArray[np.float32]]:
+        codes = self.by_torch(images)
+        return {name: np.float32(self.factor) * code for name, code in codes.items()}
+
+
+@pytest.fixture
+def openvino(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A stand-in for OpenVINO, which may be wrong by a factor, slow, or fail."""
+
+    def install(runner: Any, *, factor: float = 1.0, gain: float = 2.0, error: str = "") -> None:
+        def convert(*_: Any, count: int, **__: Any) -> Sequence[Converted]:
+            if error:
+                raise RuntimeError(error)
+            return [Converted(runner.runtime.replicas[0], factor)] * count
+
+        monkeypatch.setattr(module, "openvino_version", lambda: "1.0")
+        monkeypatch.setattr(module, "convert_network", convert)
+        monkeypatch.setattr(module, "_speed_ratio", lambda *_: gain)
+        monkeypatch.setattr(module, "_seconds", lambda *_: 0.01)
+
+    return install
+
+
+MANY = 1_000_000  # by the stand-in's clock, hours
+
+
+def test_pytorch_runs_the_network_until_something_is_chosen() -> None:
+    runner = make()
+    assert (runner.runtime.name, runner.runtime.note) == ("torch", "")
+
+
+def test_openvino_is_chosen_where_it_pays(openvino: Callable[..., None]) -> None:
+    runner = make()
+    openvino(runner)
+    runner.choose_runtime("auto", MANY)
+    assert runner.runtime.name == "openvino 1.0"
+    assert runner.runtime.note.startswith("runtime: openvino, 2.00 times as fast as torch")
+    runner.choose_runtime("torch", MANY)
+    assert runner.runtime.name == "openvino 1.0"  # codes of one run are made in one way
+
+
+@pytest.mark.parametrize(
+    ("images", "trouble", "why"),
+    [
+        (1000, {}, "1000 images are too few"),  # 5 to 10 seconds by the stand-in's clock
+        (MANY, {"factor": 1.001}, "OpenVINO's codes are not those of the network"),
+        (MANY, {"factor": np.nan}, "OpenVINO's codes are not those of the network"),
+        (MANY, {"error": "no such operation"}, "does not convert the network: RuntimeError: no su"),
+        (MANY, {"gain": 0.9}, "OpenVINO is 0.90 times as fast as torch"),
+    ],
+)
+def test_pytorch_stays_and_the_reason_is_said(
+    images: int, trouble: dict[str, Any], why: str, openvino: Callable[..., None]
+) -> None:
+    runner = make()
+    openvino(runner, **trouble)
+    runner.choose_runtime("auto", images)
+    assert runner.runtime.name == "torch"
+    assert runner.runtime.note.startswith("runtime: torch")
+    assert why in runner.runtime.note
+
+
+def test_nothing_is_said_where_nothing_is_to_be_gained(openvino: Callable[..., None]) -> None:
+    runner = make()
+    openvino(runner)
+    runner.choose_runtime("auto", 10)
+    assert (runner.runtime.name, runner.runtime.note) == ("torch", "")
+
+
+def test_openvino_is_taken_for_few_images_and_though_slower_if_asked_for(
+    openvino: Callable[..., None],
+) -> None:
+    runner = make()
+    openvino(runner, gain=0.9)
+    runner.choose_runtime("openvino", 1)
+    assert (runner.runtime.name, runner.runtime.note) == ("openvino 1.0", "runtime: openvino")
+
+
+@pytest.mark.parametrize("trouble", [{"factor": 1.001}, {"error": "no such operation"}])
+def test_openvino_asked_for_in_vain_is_an_error(
+    trouble: dict[str, Any], openvino: Callable[..., None]
+) -> None:
+    runner = make()
+    openvino(runner, **trouble)
+    with pytest.raises(InvalidOptionError, match=r"runtime='openvino'.*because OpenVINO"):
+        runner.choose_runtime("openvino", MANY)
+
+
+@pytest.mark.parametrize(
+    ("make_runner", "why"),
+    [
+        (lambda: make(BRANCHING), "cannot be traced"),
+        (lambda: make(precision="float16"), "the precision is float16"),
+    ],
+)
+def test_what_openvino_is_not_for(
+    make_runner: Callable[[], Any], why: str, openvino: Callable[..., None]
+) -> None:
+    runner = make_runner()
+    openvino(runner)
+    with pytest.raises(InvalidOptionError, match=why):
+        runner.choose_runtime("openvino", MANY)
+    runner.choose_runtime("auto", MANY)
+    assert (runner.runtime.name, runner.runtime.note) == ("torch", "")
+
+
+def test_without_openvino_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "openvino_version", lambda: "")
+    runner = make()
+    with pytest.raises(InvalidOptionError, match="not installed"):
+        runner.choose_runtime("openvino", MANY)
+    runner.choose_runtime("auto", MANY)
+    assert (runner.runtime.name, runner.runtime.note) == ("torch", "")
+
+
+@installed
+@pytest.mark.parametrize("model", [PLAIN, RESIDUAL])
+def test_codes_by_openvino_are_those_of_the_network(model: str) -> None:
+    images, runner = pixels(23), make(model)
+    runner.choose_runtime("openvino", 23)
+    assert runner.runtime.name.startswith("openvino 20")
+    expected = truth(model, images)
+    for size in (1, 4, 10, 23):
+        assert_close(run(runner, images, size), expected)
+
+
+@installed
+def test_codes_by_openvino_in_bfloat16_are_as_close_as_pytorchs() -> None:
+    images, runner = pixels(20), make(RESIDUAL, precision="bfloat16")
+    runner.choose_runtime("openvino", 20)
+    found = run(runner, images, 8)
+    for layer, codes in truth(RESIDUAL, images).items():
+        error = np.linalg.norm(found[layer] - codes) / np.linalg.norm(codes)
+        assert error < 0.03
+
+
+@installed
+def test_its_threads_get_the_codes_of_their_own_images() -> None:
+    images, runner = pixels(64), make()
+    runner.choose_runtime("openvino", 64)
+    alone = run(runner, images, 4, at_once=False)
+    for _ in range(3):
+        found = run(runner, images, 4)
+        assert all(np.array_equal(found[layer], codes) for layer, codes in alone.items())
+
+
+@installed
+def test_converting_leaves_the_network_and_reports_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from openvino_telemetry import Telemetry
+
+    sent: list[Any] = []
+    monkeypatch.setattr(Telemetry, "send_event", lambda *event, **_: sent.append(event))
+    runner = make()
+    before = {k: v.clone() for k, v in runner._truncated.network.state_dict().items()}
+    runner.choose_runtime("openvino", 1)
+    assert not sent
+    after = runner._truncated.network.state_dict()
+    assert all(torch.equal(value, before[name]) for name, value in after.items())
