@@ -95,14 +95,16 @@ def resample_by_torchvision(
     """
     if pixels.shape[:2] == (height, width):
         return pixels
-    # Channels last in memory: torch resizes them fastest.
-    images = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)
+    # Channels last in memory: torch resizes them fastest. By their strides it knows them, which
+    # `np.newaxis` would not set.
+    images = torch.from_numpy(pixels.reshape(1, *pixels.shape).transpose(0, 3, 1, 2))
     if _resizes_bytes():  # what torchvision calls as well, after much Python
         antialias = interpolation != "nearest"
         resized = interpolate(images, (height, width), mode=interpolation, antialias=antialias)
     else:
         resized = _resize_by_torchvision(images, height, width, interpolation)
-    return resized.permute(0, 2, 3, 1)[0].numpy()
+    result: NDArray[np.uint8] = resized.numpy()[0].transpose(1, 2, 0)
+    return result
 
 
 @cache
@@ -161,4 +163,4 @@ def _decode_by_torchvision(data: bytes) -> NDArray[np.uint8] | None:
         pixels: torch.Tensor = torch.ops.image.decode_jpeg(encoded, _READ_AS_RGB)
     except (RuntimeError, AttributeError):  # refused, or this build lacks the operator
         return None
-    return pixels.permute(1, 2, 0).numpy()
+    return pixels.numpy().transpose(1, 2, 0)

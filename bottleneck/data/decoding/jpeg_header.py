@@ -55,10 +55,7 @@ class JpegHeader(NamedTuple):
     one_scan: bool
 
 
-class _Segment(NamedTuple):
-    marker: int
-    start: int  # after the length
-    end: int
+_Segment = tuple[int, int, int]  # marker, where it starts after its length, and where it ends
 
 
 def read_usual_header(data: bytes) -> JpegHeader | None:
@@ -81,15 +78,15 @@ def read_usual_header(data: bytes) -> JpegHeader | None:
     True
     """
     segments = _segments(data)
-    frames = [segment for segment in segments if segment.marker in _FRAMES]
+    frames = [segment for segment in segments if segment[0] in _FRAMES]
     if len(frames) != 1 or not all(_is_usual(data, *segment) for segment in segments):
         return None
     orientation = _orientation(data, segments)
     if orientation is None or _has_more_pictures(data, segments):
         return None
-    frame, scan = frames[0], segments[-1]
-    _, height, width, components = _FRAME.unpack_from(data, frame.start)
-    one_scan = frame.marker in _SEQUENTIAL and data[scan.start] == components
+    (marker, frame, _), (_, scan, _) = frames[0], segments[-1]
+    _, height, width, components = _FRAME.unpack_from(data, frame)
+    one_scan = marker in _SEQUENTIAL and data[scan] == components
     return JpegHeader(width, height, orientation, one_scan)
 
 
@@ -122,7 +119,7 @@ def _segments(data: bytes) -> list[_Segment]:
         start, end = end + _SEGMENT.size, end + 2 + length
         if prefix != 0xFF or length <= 2 or end > len(data):
             break
-        segments.append(_Segment(marker, start, end))
+        segments.append((marker, start, end))
         if marker == _SOS:
             return segments
         if marker not in _BEFORE_A_SCAN:
