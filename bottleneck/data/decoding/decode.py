@@ -13,29 +13,29 @@ The rule by which any file becomes RGB (``"torchvision-1"`` in a spec):
 * Of a TIFF with more than three samples, the first three are red, green and blue. A fourth of four
   is transparency, unless the file says that it is none.
 
-Two decoders give the same bits: torchvision decodes the usual JPEGs, faster; Pillow decodes all
-other files, and decides whether a file is damaged (`bottleneck.data.decoding.pillow_decoder`).
+Two decoders give the same bits: torchvision decodes the usual JPEGs, faster and without Python's
+lock; Pillow decodes all other files, and whatever torchvision refuses
+(`bottleneck.data.decoding.pillow_decoder`).
 Pixels are resized as torchvision's v2 transforms do with a uint8 tensor: by torchvision, or to the
 same bits by NumPy (`bottleneck.data.decoding.resampling`).
 """
 
 import io
+import platform
 from functools import cache
 
 import numpy as np
 import torch
+import torchvision  # noqa: F401  (it registers `torch.ops.image`)
 from numpy.typing import NDArray
 from PIL import Image
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as v2
+from torch.nn.functional import interpolate
 
+from bottleneck.data.decoding.jpeg_header import has_many_scans, read_usual_header
+from bottleneck.data.decoding.orientation import upright
 from bottleneck.data.decoding.pillow_decoder import decode_by_pillow
+from bottleneck.data.decoding.scaled import scale_of
 from bottleneck.spec import InputTransform
-
-# Markers of a JPEG (ITU-T T.81, table B.1). SOF0, SOF1 and SOF2 begin a Huffman-coded frame; DHT,
-# DQT, DRI, COM and APP0 to APP15 may come before it.
-_HUFFMAN_FRAMES = (0xC0, 0xC1, 0xC2)
-_BEFORE_A_FRAME = (0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0))
 
 _READ_AS_RGB = 3  # torchvision.io.ImageReadMode.RGB
 
@@ -67,7 +67,8 @@ def decode_image(data: bytes, transform: InputTransform = InputTransform()) -> N
     >>> decode_image(b"P6 2 1 255\n" + bytes([255, 0, 0, 0, 0, 255])).tolist()
     [[[255, 0, 0], [0, 0, 255]]]
     """
-    return decode_by_pillow(data, transform, other=_pixels_of_usual_jpeg)
+    pixels = _decode_usual_jpeg(data, transform)
+    return decode_by_pillow(data, transform) if pixels is None else pixels
 
 
 def resample_by_torchvision(
@@ -92,36 +93,52 @@ def resample_by_torchvision(
     >>> resample_by_torchvision(np.zeros((30, 40, 3), dtype=np.uint8), 6, 8, "bilinear").shape
     (6, 8, 3)
     """
-    # Channels last in memory: torch resizes them fastest.
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    # Channels last in memory: torch resizes them fastest. By their strides it knows them, which
+    # `np.newaxis` would not set.
+    images = torch.from_numpy(pixels.reshape(1, *pixels.shape).transpose(0, 3, 1, 2))
+    if _resizes_bytes():  # what torchvision calls as well, after much Python
+        antialias = interpolation != "nearest"
+        resized = interpolate(images, (height, width), mode=interpolation, antialias=antialias)
+    else:
+        resized = _resize_by_torchvision(images, height, width, interpolation)
+    result: NDArray[np.uint8] = resized.numpy()[0].transpose(1, 2, 0)
+    return result
+
+
+@cache
+def _resizes_bytes() -> bool:
+    # torchvision's rule for bilinear interpolation. Elsewhere it goes through floating point.
+    fast = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
+    return fast or platform.machine() in ("aarch64", "arm64")
+
+
+def _resize_by_torchvision(
+    images: torch.Tensor, height: int, width: int, interpolation: str
+) -> torch.Tensor:
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.v2 import functional as v2
+
     resized: torch.Tensor = v2.resize(
-        torch.from_numpy(pixels).permute(2, 0, 1),
-        [height, width],
-        interpolation=InterpolationMode(interpolation),
-        antialias=True,
+        images, [height, width], interpolation=InterpolationMode(interpolation), antialias=True
     )
-    return resized.permute(1, 2, 0).numpy()
+    return resized
 
 
-def _pixels_of_usual_jpeg(image: Image.Image, data: bytes) -> NDArray[np.uint8] | None:
+def _decode_usual_jpeg(data: bytes, transform: InputTransform) -> NDArray[np.uint8] | None:
     """Decode by torchvision if the result is that of Pillow; None if Pillow has to decode."""
-    usual = (
-        image.format == "JPEG"
-        and image.mode in ("RGB", "L")
-        and _is_huffman_coded(data)
-        and _decoders_agree()
-    )
-    return _decode_by_torchvision(data) if usual else None
-
-
-def _is_huffman_coded(data: bytes) -> bool:
-    # Pillow cannot decode more than 64 KiB of arithmetic coding, but torchvision can. Pillow has to
-    # accept or refuse those, and any header that is not a plain sequence of segments.
-    offset = 2
-    while data[offset : offset + 1] == b"\xff" and offset + 4 <= len(data):
-        if data[offset + 1] not in _BEFORE_A_FRAME:
-            return data[offset + 1] in _HUFFMAN_FRAMES
-        offset += 2 + int.from_bytes(data[offset + 2 : offset + 4], "big")
-    return False
+    header = read_usual_header(data)
+    if header is None or not _decoders_agree():
+        return None
+    width, height, orientation, one_scan = header
+    most = Image.MAX_IMAGE_PIXELS
+    if (most and width * height > most) or scale_of(width, height, transform) > 1:
+        return None
+    if not one_scan and has_many_scans(data):
+        return None
+    pixels = _decode_by_torchvision(data)
+    return None if pixels is None else upright(pixels, orientation)
 
 
 @cache
@@ -139,10 +156,11 @@ def _decoders_agree() -> bool:
 
 
 def _decode_by_torchvision(data: bytes) -> NDArray[np.uint8] | None:
-    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)  # bytes are not writable
+    # Bytes are not writable, of which torch warns. NumPy copies them without Python's lock.
+    encoded = torch.from_numpy(np.frombuffer(data, dtype=np.uint8).copy())
     try:
         # torchvision.io.decode_jpeg warns since 0.29, at each call, that it will be removed.
         pixels: torch.Tensor = torch.ops.image.decode_jpeg(encoded, _READ_AS_RGB)
     except (RuntimeError, AttributeError):  # refused, or this build lacks the operator
         return None
-    return pixels.permute(1, 2, 0).numpy()
+    return pixels.numpy().transpose(1, 2, 0)

@@ -5,7 +5,7 @@ It loads no PyTorch: this is how a network that was exported gets its images.
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -15,42 +15,22 @@ from PIL import Image, UnidentifiedImageError
 from bottleneck.data.decoding.decoder_errors import DECODER_ERRORS
 from bottleneck.data.decoding.deep import Range, deep_values, is_deep, map_to_bytes
 from bottleneck.data.decoding.formats import explain_unidentified, readers
+from bottleneck.data.decoding.jpeg_header import MAX_SCANS, has_many_scans
 from bottleneck.data.decoding.multiband import first_bands
+from bottleneck.data.decoding.orientation import upright
 from bottleneck.data.decoding.scaled import draft_scaled
 from bottleneck.errors import ImageError, format_error
-from bottleneck.spec import DECODERS, InputTransform
-
-# Decodes a file that Pillow has opened, to the same bits; None where Pillow has to.
-OtherDecoder = Callable[[Image.Image, bytes], NDArray[np.uint8] | None]
+from bottleneck.spec import InputTransform
 
 # During the first decoding, as Pillow would do it, neither is thread-safe.
 Image.init()
 _READERS = readers()
 
-# The operation that makes an image of each EXIF orientation upright (EXIF 2.3, section 4.6.4,
-# tag 0x0112).
-_UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
-    2: lambda pixels: pixels[:, ::-1],
-    3: lambda pixels: pixels[::-1, ::-1],
-    4: lambda pixels: pixels[::-1],
-    5: lambda pixels: pixels.transpose(1, 0, 2),
-    6: lambda pixels: pixels[::-1].transpose(1, 0, 2),
-    7: lambda pixels: pixels[::-1, ::-1].transpose(1, 0, 2),
-    8: lambda pixels: pixels[:, ::-1].transpose(1, 0, 2),
-}
-
-# Decoding a progressive JPEG takes time for each scan. Usual files have about ten of them.
-_MAX_SCANS = 100
-_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # does not occur within coded pixels
-
 _NO_RANGE = "cannot be decoded: floating-point pixels have no stated range: `range` gives one"
 
 
 def decode_by_pillow(
-    data: bytes,
-    transform: InputTransform = InputTransform(),
-    *,
-    other: OtherDecoder | None = None,
+    data: bytes, transform: InputTransform = InputTransform()
 ) -> NDArray[np.uint8]:
     r"""Decode an image file to upright RGB pixels, by the rule of a transform's decoder.
 
@@ -62,8 +42,6 @@ def decode_by_pillow(
     transform : InputTransform
         Its `decoder`, and for pixels deeper than 8 bits its `range`, are used. The fast decoder
         also uses the size that the image is resized to.
-    other : callable, optional
-        A faster decoder of some files at full size; Pillow still decides whether a file is damaged.
 
     Returns
     -------
@@ -87,11 +65,8 @@ def decode_by_pillow(
         with Image.open(io.BytesIO(data), formats=_READERS) as image:
             _require_few_pixels(image)
             _require_few_scans(image, data)
-            scaled = transform.decoder == DECODERS["fast"] and draft_scaled(image, transform)
-            pixels = other(image, data) if other and not scaled else None
-            if pixels is None:
-                pixels = np.array(_to_rgb(image, data, limits))
-            return np.ascontiguousarray(_upright(pixels, image))
+            draft_scaled(image, transform)
+            return upright(np.array(_to_rgb(image, data, limits)), _orientation(image))
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -127,8 +102,7 @@ def _decode_bands(data: bytes, limits: Range | None) -> NDArray[np.uint8] | None
             raise ImageError(_NO_RANGE)
         values = values >> 8 if limits is None else map_to_bytes(values, limits)
     pixels = values.astype(np.uint8)
-    operation = _UPRIGHT.get(bands.orientation)
-    return np.ascontiguousarray(pixels if operation is None else operation(pixels))
+    return upright(pixels, bands.orientation)
 
 
 @contextmanager
@@ -160,30 +134,18 @@ def _too_many(what: str, pixels: int) -> str:
 
 
 def _require_few_scans(image: Image.Image, data: bytes) -> None:
-    # The fast count includes these two bytes in data after the picture, such as a film.
-    many = image.format in ("JPEG", "MPO") and data.count(b"\xff\xda") > _MAX_SCANS
-    if many and _count_scans(data) > _MAX_SCANS:
-        raise ImageError(f"cannot be decoded: more than {_MAX_SCANS} scans")
+    if image.format in ("JPEG", "MPO") and has_many_scans(data):
+        raise ImageError(f"cannot be decoded: more than {MAX_SCANS} scans")
 
 
-def _count_scans(data: bytes) -> int:
-    """Return the number of scans of a JPEG before its end marker."""
-    count, offset = 0, 2
-    while (marker := _MARKER.search(data, offset)) and marker[1] != b"\xd9":
-        count += marker[1] == b"\xda"
-        offset = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
-    return count
-
-
-def _upright(pixels: NDArray[np.uint8], image: Image.Image) -> NDArray[np.uint8]:
+def _orientation(image: Image.Image) -> int:
     # ImageOps.exif_transpose would also rewrite the EXIF block, and fail if it is broken. The tag
     # is read after decoding, since Pillow rotates a TIFF itself and then removes the tag.
     try:
         orientation = image.getexif().get(0x0112)
     except DECODER_ERRORS:
-        return pixels
-    operation = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-    return pixels if operation is None else operation(pixels)
+        return 0
+    return orientation if isinstance(orientation, int) else 0
 
 
 def _to_rgb(image: Image.Image, data: bytes, limits: Range | None) -> Image.Image:

@@ -8,7 +8,7 @@ decoder is part of the spec.
 
 from PIL import Image
 
-from bottleneck.spec import InputTransform
+from bottleneck.spec import DECODERS, InputTransform
 
 _SCALES = (8, 4, 2)
 _LEFT = 2  # times what the image is resized to: the resizing still has something to average
@@ -27,7 +27,7 @@ def draft_scaled(image: Image.Image, transform: InputTransform) -> bool:
     Returns
     -------
     bool
-        Whether it will be smaller: it is a JPEG, and large enough.
+        Whether it will be smaller: the decoder is the fast one, and it is a JPEG, and large enough.
 
     Examples
     --------
@@ -35,18 +35,32 @@ def draft_scaled(image: Image.Image, transform: InputTransform) -> bool:
     >>> file = io.BytesIO()
     >>> Image.new("RGB", (4000, 3000)).save(file, "JPEG")
     >>> image = Image.open(file)
-    >>> draft_scaled(image, InputTransform(resize=256)), image.size
+    >>> draft_scaled(image, InputTransform(decoder=DECODERS["fast"])), image.size
     (True, (1000, 750))
     """
-    scale = _scale(image.width, image.height, transform)
+    scale = scale_of(image.width, image.height, transform)
     if scale == 1 or image.format != "JPEG" or image.mode not in ("RGB", "L"):
         return False
     image.draft(None, (image.width // scale, image.height // scale))
     return True
 
 
-def _scale(width: int, height: int, transform: InputTransform) -> int:
-    """Return by how much the sides of an image may be divided: 8, 4, 2 or 1."""
+def scale_of(width: int, height: int, transform: InputTransform) -> int:
+    """Return by how much the sides of a JPEG are divided: 8, 4, 2 or 1.
+
+    Parameters
+    ----------
+    width, height : int
+    transform : InputTransform
+        What becomes of the image; with the exact decoder, 1.
+
+    Examples
+    --------
+    >>> scale_of(4000, 3000, InputTransform(decoder=DECODERS["fast"]))
+    4
+    """
+    if transform.decoder != DECODERS["fast"]:
+        return 1
     if transform.fit == "pad":
         side, target = max(width, height), transform.crop
     else:
