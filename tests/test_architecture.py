@@ -51,11 +51,14 @@ DOORS = {
     "pyarrow": {"data.sources.tables.parquet"},
     "tqdm": {"cli.progress", "runtime.progress_bar"},
     "PIL": {
-        f"data.decoding.{name}"
-        for name in (
-            *("decode", "decoder_errors", "deep", "formats", "multiband"),
-            *("pillow_decoder", "resize", "scaled", "thumbnail"),
-        )
+        *("data.resizing.resize", "data.resizing.thumbnail"),
+        *(
+            f"data.decoding.{name}"
+            for name in (
+                *("decode", "decoder_errors", "deep", "formats", "multiband"),
+                *("pillow_decoder", "scaled"),
+            )
+        ),
     },
     "openvino": {"backbones.inference.openvino_replica"},
     "huggingface_hub": {"backbones.sources.hub"},
@@ -63,7 +66,8 @@ DOORS = {
     "torchvision": {
         "backbones.sources.torchvision_models",
         "data.decoding.decode",
-        "data.decoding.views",
+        "data.resizing.torch_resampling",
+        "data.resizing.views",
     },
     "safetensors": {
         "backbones.checkpoints.reading",
@@ -168,8 +172,8 @@ def test_the_command_line_alone_knows_click() -> None:
 
 
 def test_packages_that_need_no_torch_load_none() -> None:
-    heavy = "data.decoding.decode"
-    light = [name for name in MODULES if name.split(".")[0] in TORCH_FREE and name != heavy]
+    heavy = ("data.decoding.decode", "data.resizing.torch_resampling")
+    light = [name for name in MODULES if name.split(".")[0] in TORCH_FREE and name not in heavy]
     code = "import importlib, sys\nfor name in sys.argv[1:]:\n"
     code += "    importlib.import_module(f'bottleneck.{name}')\n"
     code += "    assert 'torch' not in sys.modules, f'{name} loads torch'"

@@ -20,8 +20,9 @@ from PIL import Image
 
 import bottleneck as bn
 from benchmarks.helpers.log import log_row
-from bottleneck.data.decoding.decode import decode_image, resample_by_torchvision
-from bottleneck.data.decoding.resize import resize_and_crop
+from bottleneck.data.decoding.decode import decode_image
+from bottleneck.data.resizing.resize import resize_and_crop
+from bottleneck.data.resizing.torch_resampling import resample_by_torchvision
 from bottleneck.spec import DECODERS, InputTransform
 
 _WIDTH, _HEIGHT = 4000, 3000

@@ -34,9 +34,10 @@ from benchmarks.helpers.log import log_row
 from benchmarks.helpers.machine import machine
 from benchmarks.helpers.synthetic_images import write_jpegs
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.data.decoding.decode import decode_image, resample_by_torchvision
-from bottleneck.data.decoding.views import make_view
+from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.images import ImageSource, open_images
+from bottleneck.data.resizing.torch_resampling import resample_by_torchvision
+from bottleneck.data.resizing.views import make_view
 from bottleneck.extraction.running import encoder as running
 from bottleneck.extraction.running.encoder import Encoder
 from bottleneck.extraction.setup.loading import make_spec

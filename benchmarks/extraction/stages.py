@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.data.decoding.decode import decode_image
-from bottleneck.data.decoding.resize import resize_and_crop
+from bottleneck.data.resizing.resize import resize_and_crop
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.extraction.running.encoder import Encoder

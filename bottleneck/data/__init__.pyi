@@ -1,13 +1,9 @@
 from .categorical_column import CategoricalColumn as CategoricalColumn
 from .csv_chunks import format_rows as format_rows
 from .decoding.decode import decode_image as decode_image
-from .decoding.decode import resample_by_torchvision as resample_by_torchvision
 from .decoding.depth import measure_depth as measure_depth
 from .decoding.pillow_decoder import decode_by_pillow as decode_by_pillow
 from .decoding.pillow_decoder import pixel_limit as pixel_limit
-from .decoding.resize import resize_and_crop as resize_and_crop
-from .decoding.thumbnail import make_thumbnail as make_thumbnail
-from .decoding.views import make_view as make_view
 from .images import ImageSource as ImageSource
 from .images import is_collection as is_collection
 from .images import open_images as open_images
@@ -21,6 +17,10 @@ from .labels import class_names as class_names
 from .labels import encode_targets as encode_targets
 from .labels import is_multilabel as is_multilabel
 from .labels import known_rows as known_rows
+from .resizing.resize import resize_and_crop as resize_and_crop
+from .resizing.thumbnail import make_thumbnail as make_thumbnail
+from .resizing.torch_resampling import resample_by_torchvision as resample_by_torchvision
+from .resizing.views import make_view as make_view
 from .sources.files.file_source import FileSource as FileSource
 from .sources.joined import JoinedSource as JoinedSource
 from .sources.notes import SourceNotes as SourceNotes

@@ -9,8 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from bottleneck.data.decoding.decode import decode_image, resample_by_torchvision
-from bottleneck.data.decoding.views import make_view
+from bottleneck.data.decoding.decode import decode_image
+from bottleneck.data.resizing.torch_resampling import resample_by_torchvision
+from bottleneck.data.resizing.views import make_view
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.errors import ExportError, InvalidOptionError, NonFiniteCodesError
 from bottleneck.extraction.options import ComputeOptions

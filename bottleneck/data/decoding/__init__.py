@@ -1,1 +1,1 @@
-"""From the bytes of an image file to RGB pixels, and to the square that a network takes."""
+"""From the bytes of an image file to RGB pixels."""

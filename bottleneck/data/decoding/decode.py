@@ -16,12 +16,9 @@ The rule by which any file becomes RGB (``"torchvision-1"`` in a spec):
 Two decoders give the same bits: torchvision decodes the usual JPEGs, faster and without Python's
 lock; Pillow decodes all other files, and whatever torchvision refuses
 (`bottleneck.data.decoding.pillow_decoder`).
-Pixels are resized as torchvision's v2 transforms do with a uint8 tensor: by torchvision, or to the
-same bits by NumPy (`bottleneck.data.decoding.resampling`).
 """
 
 import io
-import platform
 from functools import cache
 
 import numpy as np
@@ -29,7 +26,6 @@ import torch
 import torchvision  # noqa: F401  (it registers `torch.ops.image`)
 from numpy.typing import NDArray
 from PIL import Image
-from torch.nn.functional import interpolate
 
 from bottleneck.data.decoding.jpeg_header import has_many_scans, read_usual_header
 from bottleneck.data.decoding.orientation import upright
@@ -69,61 +65,6 @@ def decode_image(data: bytes, transform: InputTransform = InputTransform()) -> N
     """
     pixels = _decode_usual_jpeg(data, transform)
     return decode_by_pillow(data, transform) if pixels is None else pixels
-
-
-def resample_by_torchvision(
-    pixels: NDArray[np.uint8], height: int, width: int, interpolation: str
-) -> NDArray[np.uint8]:
-    """Resize an image as `bottleneck.data.decoding.resampling.resample` does, faster.
-
-    Parameters
-    ----------
-    pixels : ndarray of uint8, shape (h, w, 3)
-        Writable; it is not changed.
-    height, width : int
-    interpolation : str
-        ``"nearest"``, or antialiased ``"bilinear"`` or ``"bicubic"``.
-
-    Returns
-    -------
-    ndarray of uint8, shape (height, width, 3)
-
-    Examples
-    --------
-    >>> resample_by_torchvision(np.zeros((30, 40, 3), dtype=np.uint8), 6, 8, "bilinear").shape
-    (6, 8, 3)
-    """
-    if pixels.shape[:2] == (height, width):
-        return pixels
-    # Channels last in memory: torch resizes them fastest. By their strides it knows them, which
-    # `np.newaxis` would not set.
-    images = torch.from_numpy(pixels.reshape(1, *pixels.shape).transpose(0, 3, 1, 2))
-    if _resizes_bytes():  # what torchvision calls as well, after much Python
-        antialias = interpolation != "nearest"
-        resized = interpolate(images, (height, width), mode=interpolation, antialias=antialias)
-    else:
-        resized = _resize_by_torchvision(images, height, width, interpolation)
-    result: NDArray[np.uint8] = resized.numpy()[0].transpose(1, 2, 0)
-    return result
-
-
-@cache
-def _resizes_bytes() -> bool:
-    # torchvision's rule for bilinear interpolation. Elsewhere it goes through floating point.
-    fast = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
-    return fast or platform.machine() in ("aarch64", "arm64")
-
-
-def _resize_by_torchvision(
-    images: torch.Tensor, height: int, width: int, interpolation: str
-) -> torch.Tensor:
-    from torchvision.transforms import InterpolationMode
-    from torchvision.transforms.v2 import functional as v2
-
-    resized: torch.Tensor = v2.resize(
-        images, [height, width], interpolation=InterpolationMode(interpolation), antialias=True
-    )
-    return resized
 
 
 def _decode_usual_jpeg(data: bytes, transform: InputTransform) -> NDArray[np.uint8] | None:

@@ -10,8 +10,8 @@ from PIL import Image
 
 from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.decoding.pillow_decoder import decode_by_pillow
-from bottleneck.data.decoding.resize import resize_and_crop
 from bottleneck.data.decoding.scaled import draft_scaled
+from bottleneck.data.resizing.resize import resize_and_crop
 from bottleneck.errors import ImageError
 from bottleneck.spec import DECODERS, FITS, InputTransform
 from tests.helpers.image_files import FILES, Pixels, encode, exif_of

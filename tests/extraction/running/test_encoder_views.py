@@ -10,7 +10,7 @@ import torch
 
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.data.decoding.decode import decode_image
-from bottleneck.data.decoding.views import make_view
+from bottleneck.data.resizing.views import make_view
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.extraction.running import encoder as module
 from bottleneck.extraction.running.encoder import EncodedBatch, Encoder

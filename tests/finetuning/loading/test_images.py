@@ -7,7 +7,7 @@ from torchvision.transforms import v2
 
 from bottleneck.data import open_images
 from bottleneck.data.decoding.decode import decode_image
-from bottleneck.data.decoding.views import make_view
+from bottleneck.data.resizing.views import make_view
 from bottleneck.errors import ImageError
 from bottleneck.finetuning.loading.images import ImageBatches, find_unreadable
 from bottleneck.runtime.files import sha256

@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.data.decoding.resampling import Resample, resample
-from bottleneck.data.decoding.resize import resize_and_crop
+from bottleneck.data.resizing.resampling import Resample, resample
+from bottleneck.data.resizing.resize import resize_and_crop
 from bottleneck.runtime import sha256
 from bottleneck.spec import InputTransform, ViewRecipe
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as v2
 
-from bottleneck.data.decoding.decode import resample_by_torchvision
-from bottleneck.data.decoding.resampling import Resample, resample
+from bottleneck.data.resizing.resampling import Resample, resample
+from bottleneck.data.resizing.torch_resampling import resample_by_torchvision
 from bottleneck.spec import INTERPOLATIONS
 from tests.helpers.image_files import Pixels, noise
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torchvision.transforms.v2 import functional as v2
 
-from bottleneck.data.decoding.resize import resize_and_crop
-from bottleneck.data.decoding.views import make_view
+from bottleneck.data.resizing.resize import resize_and_crop
+from bottleneck.data.resizing.views import make_view
 from bottleneck.spec import AUGMENTATIONS, InputTransform, ViewRecipe
 
 SMALL = InputTransform(resize=20, crop=16)

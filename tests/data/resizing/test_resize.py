@@ -16,7 +16,7 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms import functional as F  # noqa: N812  (the name it has everywhere)
 
 from bottleneck.backbones.backbone import Backbone
-from bottleneck.data.decoding.resize import resize_and_crop
+from bottleneck.data.resizing.resize import resize_and_crop
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.errors import ImageError
 from bottleneck.extraction.running.encoder import Encoder
@@ -198,7 +198,7 @@ THIN = """
 import resource
 from pathlib import Path
 import numpy as np
-from bottleneck.data.decoding.resize import resize_and_crop
+from bottleneck.data.resizing.resize import resize_and_crop
 from bottleneck.errors import ImageError
 from bottleneck.spec import InputTransform
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bottleneck.data.decoding.resampling import Resample, resample
+from bottleneck.data.resizing.resampling import Resample, resample
 from bottleneck.errors import ImageError
 from bottleneck.spec import InputTransform
 
