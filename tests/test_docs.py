@@ -103,7 +103,8 @@ def test_the_readmes_table_of_layers_is_what_the_sample_gives(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "boundaries", [["layer3"], pytest.param(["layer1", "layer2"], marks=pytest.mark.slow)]
+    "boundaries",
+    [pytest.param(names, marks=pytest.mark.slow) for names in (["layer3"], ["layer1", "layer2"])],
 )
 def test_the_readmes_tails_are_what_the_sample_gives(boundaries: list[str], tmp_path: Path) -> None:
     for row in sample_layers.tail_rows(boundaries, tmp_path):

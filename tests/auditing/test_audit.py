@@ -128,6 +128,7 @@ def test_images_without_labels_are_compared_all_the_same(
     assert f"labels: not examined: {found.labels.reason}" in str(found)
 
 
+@pytest.mark.slow
 def test_a_small_budget_finds_the_same(planted: Path, extract_tiny: Extract) -> None:
     cache = extract_tiny(planted).cache
     whole, small = bn.audit(cache), bn.audit(cache, memory=1500)

@@ -75,6 +75,7 @@ def test_a_tail_learns_from_the_cache_what_the_network_learns(
     require_parity(build(), frozen, photos, extract_tiny, relu=relu)
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_lite0_as_it_was_pretrained_does_so_too(
     real: Path, photos: Path, extract_tiny: Extract

@@ -95,6 +95,7 @@ def test_the_search_gets_more_right_than_chance() -> None:
     assert found.max() > 1.5 / QUICK_FITTING.classes
 
 
+@pytest.mark.slow
 def test_every_part_of_fitting_prints_a_table() -> None:
     text = fitting.markdown(QUICK_FITTING)
     for title in fitting.PARTS:

@@ -28,6 +28,7 @@ def cluster() -> Iterator[Cluster]:
         yield found
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_costs_the_shards_that_it_was_at(
     photos: Path, tmp_path: Path, extract_tiny: Extract, cluster: Cluster
 ) -> None:

@@ -206,6 +206,7 @@ def test_a_network_of_timm_tells_the_insects_apart(lite0: Path) -> None:
 
 
 @in_bfloat16
+@pytest.mark.slow
 def test_a_deep_network_of_timm_is_traced_in_bfloat16(real: Path) -> None:
     """Its codes change by 3 % in bfloat16, and less once it is fused."""
     weights = real / "weights" / "efficientnet_lite0_imagenet.pth"
@@ -238,6 +239,7 @@ def test_codes_of_timm_are_those_of_a_plain_script(lite0: Path, real: Path) -> N
     assert float(cosine.min()) > 0.999999
 
 
+@pytest.mark.slow
 def test_an_exported_head_says_what_a_hook_on_the_network_says(
     hymenoptera: Path, real: Path, tmp_path: Path
 ) -> None:

@@ -33,7 +33,7 @@ from tests.helpers.tracing import (
 # Precisions, each with a thing that is done or not. What the last pair asks, the others ask apart.
 PAIRS = [
     (torch.float32, True),
-    (torch.float32, False),
+    pytest.param(torch.float32, False, marks=pytest.mark.slow),
     pytest.param(torch.bfloat16, True, marks=in_bfloat16),
     pytest.param(torch.bfloat16, False, marks=[in_bfloat16, pytest.mark.slow]),
 ]
