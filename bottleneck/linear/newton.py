@@ -24,7 +24,7 @@ from bottleneck.linear.losses import Array, Loss
 # Costs in multiplications of a factorisation, measured on CPUs: products of matrices are three
 # times as fast, and calling Python takes as long as so many of them.
 _PRODUCT, _PASS, _SYSTEM = 1 / 3, 1.6e7, 3e6
-_NEAR, _TRIALS = 0.1, 12  # a step is long enough where the slope is a tenth
+_NEAR, _TRIALS = 0.1, 30  # a step is long enough where the slope is a tenth
 # Conjugate gradients stop where the residual is a tenth. The active rows of a hinge follow from an
 # exact step alone, unless its mean curvature C·κ·mean(Λ) is no larger than the penalty's.
 _RESIDUAL, _MOST_PRODUCTS, _SOFT = 0.1, 100, 1.0
@@ -101,18 +101,23 @@ def _zero_of(slope: Callable[[Array], Array], first: Array) -> Array:
     """Return for every problem a length where its slope is nearly zero, shape (p,).
 
     The slope ascends from its first value, which is negative: a secant between a length below the
-    zero and one above. A whole step is left as it is where it is nearly there.
+    zero and one above. A whole step is left as it is where it is nearly there. The slope of an end
+    that stays a second time counts half (the Illinois rule; M. Dowell and P. Jarratt, 1971): where
+    the slope bends sharply, a secant with all of it would creep.
     """
     xp = array_namespace(first)
     low, high, at_low = xp.zeros_like(first), xp.ones_like(first), first
     length, enough = high, _NEAR * xp.abs(first)
     found = at_high = slope(length)
+    before = found <= 0  # as if the other end had stayed
     for _ in range(_TRIALS):
         if bool(xp.all(xp.abs(found) <= enough)):
             break
         above = found > 0
-        low, at_low = xp.where(above, low, length), xp.where(above, at_low, found)
-        high, at_high = xp.where(above, length, high), xp.where(above, found, at_high)
+        stays = above == before
+        at_low = xp.where(above, xp.where(stays, at_low / 2, at_low), found)
+        at_high = xp.where(above, found, xp.where(stays, at_high / 2, at_high))
+        low, high, before = xp.where(above, low, length), xp.where(above, length, high), above
         crossed = at_high > 0  # else the zero is further on
         share = -at_low / xp.where(at_high > at_low, at_high - at_low, 1.0)
         new = xp.where(crossed, low + xp.clip(share, 0.1, 0.9) * (high - low), 2 * length)

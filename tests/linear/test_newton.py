@@ -11,7 +11,7 @@ from bottleneck.linear.design import ArrayDesign, UndecomposedDesign
 from bottleneck.linear.eigenbasis import Intercept
 from bottleneck.linear.lbfgs import minimise
 from bottleneck.linear.losses import Logistic, Softmax, SquaredHinge
-from bottleneck.linear.newton import newton_cost, newton_direction
+from bottleneck.linear.newton import _zero_of, newton_cost, newton_direction
 from bottleneck.linear.objective import Objective
 from tests.helpers.objectives import C_VALUES, anywhere, hard, objective, problems, start
 from tests.helpers.problems import INTERCEPTS, KINDS, Problem
@@ -54,6 +54,20 @@ def test_a_one_vs_rest_step_ends_near_the_least_objective_on_its_way(
         first, last = ((point.gradient * step).sum(axis=0) for point in (before, after))
         assert np.all(np.abs(last) <= 0.11 * np.abs(first) + 1e-9 * before.value)
         assert np.all(after.value <= before.value * (1 + 1e-12))
+
+
+@pytest.mark.parametrize("bend", [0.03, 0.3, 0.77, 0.98])
+@pytest.mark.parametrize("steepness", [10.0, 1e3, 1e4])
+def test_a_slope_that_bends_sharply_is_no_long_search(bend: float, steepness: float) -> None:
+    seen = []
+
+    def slope(length: Any) -> Any:
+        seen.append(length)
+        return np.where(length < bend, length - 1, bend - 1 + steepness * (length - bend))
+
+    found = _zero_of(slope, np.array([-1.0]))
+    assert abs(slope(found)[0]) <= 0.1
+    assert len(seen) <= 30
 
 
 @pytest.mark.parametrize("intercept", INTERCEPTS)
