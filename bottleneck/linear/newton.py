@@ -101,9 +101,8 @@ def _zero_of(slope: Callable[[Array], Array], first: Array) -> Array:
     """Return for every problem a length where its slope is nearly zero, shape (p,).
 
     The slope ascends from its first value, which is negative: a secant between a length below the
-    zero and one above. A whole step is left as it is where it is nearly there. The slope of an end
-    that stays a second time counts half (the Illinois rule; M. Dowell and P. Jarratt, 1971): where
-    the slope bends sharply, a secant with all of it would creep.
+    zero and one above, or their middle where the zero stays on one side: where the slope bends
+    sharply, secants creep. A whole step is left as it is where it is nearly there.
     """
     xp = array_namespace(first)
     low, high, at_low = xp.zeros_like(first), xp.ones_like(first), first
@@ -115,12 +114,13 @@ def _zero_of(slope: Callable[[Array], Array], first: Array) -> Array:
             break
         above = found > 0
         stays = above == before
-        at_low = xp.where(above, xp.where(stays, at_low / 2, at_low), found)
-        at_high = xp.where(above, found, xp.where(stays, at_high / 2, at_high))
-        low, high, before = xp.where(above, low, length), xp.where(above, length, high), above
+        low, at_low = xp.where(above, low, length), xp.where(above, at_low, found)
+        high, at_high = xp.where(above, length, high), xp.where(above, found, at_high)
+        before = above
         crossed = at_high > 0  # else the zero is further on
         share = -at_low / xp.where(at_high > at_low, at_high - at_low, 1.0)
-        new = xp.where(crossed, low + xp.clip(share, 0.1, 0.9) * (high - low), 2 * length)
+        share = xp.where(stays, xp.ones_like(share) / 2, xp.clip(share, 0.1, 0.9))
+        new = xp.where(crossed, low + share * (high - low), 2 * length)
         high = xp.where(crossed, high, new)
         length = xp.where(xp.abs(found) <= enough, length, new)
         found = slope(length)

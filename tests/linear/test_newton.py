@@ -57,7 +57,7 @@ def test_a_one_vs_rest_step_ends_near_the_least_objective_on_its_way(
 
 
 @pytest.mark.parametrize("bend", [0.03, 0.3, 0.77, 0.98])
-@pytest.mark.parametrize("steepness", [10.0, 1e3, 1e4])
+@pytest.mark.parametrize("steepness", [10.0, 1e2, 1e4])
 def test_a_slope_that_bends_sharply_is_no_long_search(bend: float, steepness: float) -> None:
     seen = []
 
