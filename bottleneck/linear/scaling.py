@@ -181,7 +181,10 @@ class _Moments:
         deviations = block - mean.astype(block.dtype)
         squares = np.einsum("ij,ij->j", deviations, deviations, dtype=np.float64)
         # The mean was rounded to the block's dtype: remove that shift from the squares.
-        squares -= deviations.sum(axis=0, dtype=np.float64) ** 2 / len(block)
+        shift = deviations.sum(axis=0, dtype=np.float64) / len(block)
+        squares -= len(block) * shift**2
+        if block.dtype == np.float64:  # the sum itself was rounded: beside a large mean that counts
+            mean = mean + shift
         return cls(len(block), mean, squares)
 
     def __add__(self, other: "_Moments") -> "_Moments":

@@ -1,3 +1,4 @@
+import math
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,16 @@ def test_unknown_scalings_are_refused(name: str) -> None:
 @pytest.mark.parametrize("name", SCALINGS)
 def test_known_scalings_are_not_refused(name: str) -> None:
     require_scaling(name)
+
+
+def test_a_small_deviation_beside_a_large_mean_does_not_depend_on_the_order_of_a_sum() -> None:
+    random = np.random.default_rng(0)
+    codes = 1e6 + 1e-3 * random.normal(size=(8, 200))
+    columns, rows = (np.array(codes, order=order) for order in ("F", "C"))
+    exact = [math.fsum(column) / 8 for column in codes.T]
+    for table in (columns, rows):
+        mean = fit_scaler("standardize", ArrayMatrix(table)).mean
+        np.testing.assert_allclose(mean, exact, rtol=1.2e-16, atol=0)
 
 
 @given(tables(), BLOCK_SIZES, st.sampled_from(SCALINGS), st.data())
