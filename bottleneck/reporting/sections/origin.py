@@ -17,6 +17,7 @@ def render(findings: Findings, thumbnails: Thumbnails) -> Html:
     cache, head = findings.cache, findings.head
     spec = cache.spec
     transform = {key: value for key, value in asdict(spec.transform).items() if value is not None}
+    decoder = transform.pop("decoder")
     facts: dict[str, object] = {
         "network": spec.model,
         "weights": spec.weights_digest,
@@ -26,7 +27,7 @@ def render(findings: Findings, thumbnails: Thumbnails) -> Html:
         "pooling": spec.pool,
         "ReLU": "yes" if spec.relu else "no",
         "precision": spec.precision,
-        "decoder": spec.decoder,
+        "decoder": decoder,
         **{key: _shown(value) for key, value in transform.items()},
         "table of images": cache.images.digest,
     }
@@ -49,7 +50,7 @@ def calls(findings: Findings) -> str:
         "model": cache.reference.model,
         "weights": cache.reference.weights,
         "layers": cache.layers,
-        "transform": _Code(_call("dict", **asdict(spec.transform))),
+        "transform": _Code(_call("dict", **spec.transform.to_fields())),
         "pool": spec.pool,
         "relu": spec.relu,
         "compute": _Code(_call("bn.ComputeOptions", precision=spec.precision)),
