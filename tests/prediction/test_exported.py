@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bottleneck.data.decoding.decode import decode_image
+from bottleneck.data.resizing.resize import resize_and_crop
 from bottleneck.data.resizing.torch_resampling import resample_by_torchvision
 from bottleneck.data.resizing.views import make_view
 from bottleneck.data.sources.files.file_source import FileSource
@@ -18,7 +19,7 @@ from bottleneck.extraction.options import ComputeOptions
 from bottleneck.prediction.export_metadata import ExportMetadata
 from bottleneck.prediction.exported import classify_by_export, require_same_views
 from bottleneck.runtime.files import sha256
-from bottleneck.spec import InputTransform, Spec, ViewRecipe
+from bottleneck.spec import DECODERS, InputTransform, Spec, ViewRecipe
 from tests.helpers.photographs import write_photographs
 
 TRANSFORM = InputTransform(resize=20, crop=16)
@@ -90,6 +91,20 @@ def test_images_are_those_of_extract_and_labels_those_of_the_file(source: FileSo
     assert (found[3].scores, found[3].reason[:17]) == ({}, "cannot be decoded")
     assert list(found[0].scores) == ["ant", "bee", "wasp"]  # the highest first
     assert next(iter(found[5].scores)) == "wasp"
+
+
+def test_images_are_decoded_by_the_rule_of_the_file(tmp_path: Path) -> None:
+    (large,) = write_photographs(tmp_path, 1, label="ants")
+    with Image.open(large) as image:
+        image.resize((640, 480)).save(large, quality=95)
+    transform = dataclasses.replace(TRANSFORM, decoder=DECODERS["fast"])
+    spec = dataclasses.replace(METADATA.spec, transform=transform)
+    network = MeanColours(dataclasses.replace(METADATA, spec=spec))
+    list(classify_by_export(network, FileSource.from_paths([large])))
+    ((given,),) = network.given
+    pixels = decode_image(large.read_bytes(), transform)
+    assert pixels.shape[0] < 480
+    np.testing.assert_array_equal(given, resize_and_crop(pixels, transform))
 
 
 def test_a_batch_without_an_image_does_not_run(source: FileSource) -> None:
