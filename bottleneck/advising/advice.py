@@ -282,13 +282,13 @@ class Advice(PreformattedText):
         if not others:
             return "It is the only one that the cache allows."
         if chosen is comparison.best:
-            near = "nothing cheaper is within one standard error of it"
+            near = "nothing cheaper is within one standard error and two points of it"
             return f"It is the best of {others + 1}, and {near}."
         gain = comparison.gain(comparison.best, chosen)
+        loss = f"{100 * gain.value:+.1f} ± {100 * gain.standard_error:.1f} points"
         return (
-            f"It is the cheapest within one standard error of the best of {others + 1}, "
-            f"{comparison.best.name} ({100 * gain.value:+.1f} ± {100 * gain.standard_error:.1f} "
-            "points)."
+            "It is the cheapest within one standard error and two points of the best of "
+            f"{others + 1}, {comparison.best.name} ({loss})."
         )
 
     def _worth(self) -> str:

@@ -66,8 +66,9 @@ def advise(
     Linear heads on each layer, on all layers together, and with the cache's views are judged by
     cross-validation of the training images; a learning curve, the gap between training and
     out-of-fold images and nearest neighbours say what else may help. The held-out split is not
-    looked at. What is recommended is the cheapest within one standard error of the best, unless the
-    measurements let more be expected of what was not measured: ``docs/advise.md`` states the rule.
+    looked at. What is recommended is the cheapest within one standard error, and two points, of the
+    best, unless the measurements let more be expected of what was not measured: ``docs/advise.md``
+    states the rule.
 
     Parameters
     ----------

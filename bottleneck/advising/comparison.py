@@ -15,6 +15,9 @@ _ROUNDING = 1e-12  # of a difference of means
 # As in McNemar's test (A. L. Edwards, "Note on the correction for continuity in testing the
 # significance of the difference between correlated proportions", 1948): one image decides nothing.
 _IMAGES_OF_CHANCE = 1
+# What a cheaper strategy may cost. With few images one standard error is many points: nobody would
+# give these up for a part of a pass.
+_LARGEST_LOSS = 0.02
 
 
 @dataclass(frozen=True)
@@ -117,9 +120,8 @@ class Comparison:
 
     @property
     def near_best(self) -> tuple[LinearStrategy, ...]:
-        """Those that the best one beats by no more than a standard error of the difference."""
-        best = self.best
-        return tuple(one for one in self.strategies if not self.beats(best, one, errors=1))
+        """Those that the best one beats by at most a standard error, and by at most two points."""
+        return tuple(one for one in self.strategies if self._is_near(one, self.best))
 
     @property
     def chosen(self) -> LinearStrategy:
@@ -136,6 +138,10 @@ class Comparison:
     def counterpart(self, strategy: LinearStrategy) -> LinearStrategy:
         """Return the strategy on the same layers of the images alone."""
         return next(one for one in self.strategies if one.features == strategy.plain)
+
+    def _is_near(self, one: LinearStrategy, best: LinearStrategy) -> bool:
+        loss = self.gain(best, one).value
+        return not self.beats(best, one, errors=1) and loss <= _LARGEST_LOSS + _ROUNDING
 
     def _scores(self, strategy: LinearStrategy) -> NDArray[np.float64]:
         (index,) = (i for i, one in enumerate(self.strategies) if one is strategy)

@@ -118,9 +118,9 @@ def decide(
 ) -> Decision:
     """Apply the rule of docs/advise.md.
 
-    The linear head is the cheapest within one standard error of the best. A tail that was measured
-    is taken if it beats the best linear head by more than a standard error. What was not measured
-    is recommended where the measurements say that it is expected to be better.
+    The linear head is the cheapest within one standard error, and two points, of the best. A tail
+    that was measured is taken if it beats the best linear head by more than a standard error. What
+    was not measured is recommended where the measurements say that it is expected to be better.
     """
     linear = comparison.chosen
     gain = comparison.gain(linear, comparison.last)

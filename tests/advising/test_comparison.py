@@ -1,4 +1,4 @@
-"""Paired differences and the choice of the cheapest within one standard error."""
+"""Paired differences and the choice of the cheapest of those near the best."""
 
 import numpy as np
 import pytest
@@ -58,6 +58,14 @@ def test_a_better_one_is_chosen_whatever_it_costs() -> None:
     assert found.chosen is found.strategies[1]
 
 
+def test_few_images_do_not_make_four_points_a_price_for_a_cheaper_one() -> None:
+    """Each is wrong on images of its own: four points are within a standard error, and are lost."""
+    found = compared([first(108), ~first(100)], [0.1, 1.0])
+    gain = found.gain(found.last, found.strategies[0])
+    assert 0.02 < gain.value < gain.standard_error
+    assert found.chosen is found.last
+
+
 def test_unknown_costs_are_decided_by_size() -> None:
     found = compared([first(40), first(40)], [None, None])
     assert found.chosen is found.strategies[0]
@@ -70,6 +78,6 @@ def test_nothing_cheaper_is_near_and_what_is_chosen_is_near(counts: list[int], s
     costs: list[float | None] = list(random.random(len(counts)))
     found = compared(wrong, costs)
     loss = found.gain(found.best, found.chosen)
-    assert loss.value <= loss.standard_error + 1 / N + 1e-9
+    assert loss.value <= min(loss.standard_error + 1 / N, 0.02) + 1e-9
     for one in found.near_best:
         assert (one.cost or 0) >= (found.chosen.cost or 0)

@@ -50,9 +50,9 @@ def advise(
     Compares linear heads on the last layer, on each other layer, on all together, and with the
     cache's views, by cross-validation of the training images; of tuned tails that are given, the
     record is read. A learning curve says what twice as many images would give. Recommends the
-    cheapest within one standard error of the best, with what it is worth and the commands, or
-    what is expected to be better and was not measured. The held-out split is not looked at, and
-    the cache is only read.
+    cheapest within one standard error, and two points, of the best, with what it is worth and the
+    commands, or what is expected to be better and was not measured. The held-out split is not
+    looked at, and the cache is only read.
 
     \b
     Example:
