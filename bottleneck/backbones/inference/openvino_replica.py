@@ -93,24 +93,8 @@ def convert_network(
         Whatever the network raises when it is traced, or OpenVINO when it is converted.
     """
     import openvino
-    from openvino.frontend import FrontEndManager
-    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    program = trace_functional(truncated, transform.crop)
-    if program is None:
-        raise ValueError("it writes into what is read elsewhere")
-    layers = [layer.name for layer in truncated.layers]
-    images = torch.zeros(_IMAGES, transform.crop, transform.crop, 3, dtype=torch.uint8)
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that TorchScript is deprecated, which OpenVINO reads
-        script = torch.jit.trace(  # type: ignore[no-untyped-call, unused-ignore]
-            _FromPixels(program, layers, transform).eval(), images, check_trace=False
-        )
-        # Not by `openvino.convert_model`, which reports its use over the internet.
-        frontend = FrontEndManager().load_by_framework("pytorch")
-        decoder = TorchScriptPythonDecoder(script, example_input=images)
-        model = frontend.convert(frontend.load(decoder))
-    model.reshape(list(images.shape))
+    model = to_openvino_model(truncated, transform, images=_IMAGES)
     options = {
         "INFERENCE_PRECISION_HINT": PRECISIONS[dtype],
         "NUM_STREAMS": count,
@@ -118,7 +102,53 @@ def convert_network(
         "ENABLE_CPU_PINNING": False,  # others may be busy on a core while the next one is free
     }
     compiled = openvino.Core().compile_model(model, "CPU", options)
+    layers = [layer.name for layer in truncated.layers]
     return [OpenvinoReplica(compiled.create_infer_request(), layers) for _ in range(count)]
+
+
+def to_openvino_model(
+    truncated: TruncatedNetwork, transform: InputTransform, *, images: int
+) -> Any:
+    """Return a truncated network, with the normalisation of its input, as a model of OpenVINO.
+
+    Parameters
+    ----------
+    truncated : TruncatedNetwork
+        Of a network in float32 on the CPU. It is copied.
+    transform : InputTransform
+        Its `mean`, `std` and `crop` are used.
+    images : int
+        Images in a pass.
+
+    Returns
+    -------
+    openvino.Model
+        From uint8 pixels, shape (images, crop, crop, 3), to a code for each layer.
+
+    Raises
+    ------
+    Exception
+        Whatever the network raises when it is traced, or OpenVINO when it is converted.
+    """
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    program = trace_functional(truncated, transform.crop)
+    if program is None:
+        raise ValueError("it writes into what is read elsewhere")
+    layers = [layer.name for layer in truncated.layers]
+    pixels = torch.zeros(images, transform.crop, transform.crop, 3, dtype=torch.uint8)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that TorchScript is deprecated, which OpenVINO reads
+        script = torch.jit.trace(  # type: ignore[no-untyped-call, unused-ignore]
+            _FromPixels(program, layers, transform).eval(), pixels, check_trace=False
+        )
+        # Not by `openvino.convert_model`, which reports its use over the internet.
+        frontend = FrontEndManager().load_by_framework("pytorch")
+        decoder = TorchScriptPythonDecoder(script, example_input=pixels)
+        model = frontend.convert(frontend.load(decoder))
+    model.reshape(list(pixels.shape))
+    return model
 
 
 class _FromPixels(nn.Module):
