@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from benchmarks import sample_layers, startup
-from benchmarks.extraction import compression, scale, sources
+from benchmarks.extraction import compression, scale, sources, whole_process
 from benchmarks.extraction import report as extraction
 from benchmarks.finetuning import epochs as tail_epochs
 from benchmarks.finetuning import peak_memory as tuning_memory
@@ -15,6 +15,7 @@ from benchmarks.helpers.machine import machine
 SECTIONS: dict[str, Callable[[], str]] = {
     "Start-up": startup.markdown,
     "Extraction": extraction.markdown,
+    "Whole processes": whole_process.markdown,
     "Scale": scale.markdown,
     "Sources": sources.markdown,
     "Compression": compression.markdown,

@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +30,36 @@ def run_naive_script(job: Job, folder: Path, few: Path, batch: int, workers: int
     The script runs in its own process, because `extract` changes the memory allocator of its
     process, which would slow the script down.
     """
+    run = subprocess.run(
+        naive_command(job, [few, folder], batch, workers),
+        check=True,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+    )
+    return float(run.stdout)
+
+
+def naive_command(job: Job, folders: Sequence[Path], batch: int, workers: int) -> list[str]:
+    """Return the command that runs the script over one folder after the other."""
     task = {
         "model": job.model,
         "layer": job.layers[0],
         "sizes": {f"{name}_size": side for name, side in job.transform.items()},
-        "folders": [str(few), str(folder)],
+        "folders": [str(folder) for folder in folders],
         "batch": batch,
         "workers": workers,
     }
-    command = [sys.executable, "-m", __spec__.name, json.dumps(task)]
-    run = subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=ROOT)
-    return float(run.stdout)
+    return [sys.executable, "-m", __spec__.name, json.dumps(task)]
+
+
+def best_script(job: Job, few: Path, scripts: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Return the batch size and num_workers with which the script is the fastest on a few images.
+
+    It is not run where there is nothing to choose.
+    """
+    if len(scripts) == 1:
+        return scripts[0]
+    return min(scripts, key=lambda script: run_naive_script(job, few, few, *script))
 
 
 def script(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.extraction.naive_script import run_naive_script
+from benchmarks.extraction.naive_script import best_script, run_naive_script
 from benchmarks.extraction.stages import (
     Job,
     decode_alone,
@@ -154,7 +154,7 @@ def measure(
     )
     script = (0, 0)
     if network.naive_script and layer == network.layers[0]:
-        script = _best_script(plain, few, profile)
+        script = best_script(plain, few, profile.scripts)
         images = image_set.folders[profile.images]
         things["naive"] = functools.partial(run_naive_script, plain, images, few, *script)
     found = interleave(things, network.turns)
@@ -168,12 +168,6 @@ def measure(
         decode=found["decode"],
         naive=found.get("naive", []),
     )
-
-
-def _best_script(job: Job, few: Path, profile: ExtractionProfile) -> tuple[int, int]:
-    if len(profile.scripts) == 1:
-        return profile.scripts[0]
-    return min(profile.scripts, key=lambda script: run_naive_script(job, few, few, *script))
 
 
 def _whole_each(job: Job, images: Path) -> float:
