@@ -10,16 +10,14 @@ of images in a request. All take turns.
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks.extraction.openvino_alone import throughput_mode
 from benchmarks.helpers.interleave import interleave, ratio
 from benchmarks.helpers.machine import machine
 from bottleneck.backbones import Backbone, BatchRunner, load_backbone
-from bottleneck.backbones.inference.openvino_replica import PRECISIONS, to_openvino_model
-from bottleneck.backbones.inference.truncated import TruncatedNetwork
 from bottleneck.extraction import make_spec
 
 NETWORKS = {
@@ -31,12 +29,10 @@ NETWORKS = {
 }
 _SECONDS = 2.0  # of each turn
 _TURNS = 7
-
-
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+PRECISIONS = ("float32", "bfloat16")
 _REQUEST_SIZES = (1, 4, 16)  # images in a request to OpenVINO alone
 
-# The wall and processor time of an image, over so many passes.
+# Runs so many images, and returns the wall and processor time of one.
 Forward = Callable[[int], tuple[float, float]]
 
 
@@ -45,7 +41,7 @@ def markdown() -> str:
     rows = [
         _row(load_backbone(model, "none"), layer, precision)
         for model, layer in NETWORKS.items()
-        for precision in _DTYPES
+        for precision in PRECISIONS
     ]
     return "\n".join(
         [
@@ -72,16 +68,14 @@ def _row(backbone: Backbone, layer: str, precision: str) -> str:
     conversion = time.perf_counter() - start
     size = runners["torch"].default_batch_size
     side = backbone.transform.crop
-    pixels = torch.randint(256, (max(size, *_REQUEST_SIZES), side, side, 3), dtype=torch.uint8)
+    pixels = torch.randint(256, (size, side, side, 3), dtype=torch.uint8)
     forwards: dict[str, Forward] = {
-        name: partial(_by_runner, runner, pixels[:size]) for name, runner in runners.items()
+        name: partial(_by_runner, runner, pixels) for name, runner in runners.items()
     }
-    truncated = TruncatedNetwork(backbone.network, layers, relu=True, pool="avg")
     for images in _REQUEST_SIZES:
-        queue = _throughput_queue(truncated, backbone, precision, images)
-        forwards[f"alone, {images}"] = partial(_by_queue, queue, pixels[:images].numpy(), size)
-    passes = {name: max(4, round(_SECONDS / run(4)[0] / size)) for name, run in forwards.items()}
-    found = interleave({name: partial(run, passes[name]) for name, run in forwards.items()}, _TURNS)
+        forwards[f"alone, {images}"] = throughput_mode(backbone, layer, precision, images)
+    counts = {name: round(_SECONDS / run(4 * size)[0]) for name, run in forwards.items()}
+    found = interleave({name: partial(run, counts[name]) for name, run in forwards.items()}, _TURNS)
     wall, cpu = (
         {name: [each[i] for each in turns] for name, turns in found.items()} for i in (0, 1)
     )
@@ -96,36 +90,14 @@ def _row(backbone: Backbone, layer: str, precision: str) -> str:
     return f"| {name} | {precision} | {rates} | {ratios} | {conversion:.1f} |"
 
 
-def _by_runner(runner: BatchRunner, batch: Tensor, passes: int) -> tuple[float, float]:
+def _by_runner(runner: BatchRunner, pixels: Tensor, images: int) -> tuple[float, float]:
+    passes = max(4, images // len(pixels))
     with runner.threads() as threads:
-        list(threads.map(runner.run, [batch] * runner.parallel_batches))
+        list(threads.map(runner.run, [pixels] * runner.parallel_batches))
         wall, cpu = time.perf_counter(), time.process_time()
-        list(threads.map(runner.run, [batch] * passes))
+        list(threads.map(runner.run, [pixels] * passes))
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    return wall / passes / len(batch), cpu / passes / len(batch)
-
-
-def _throughput_queue(
-    truncated: TruncatedNetwork, backbone: Backbone, precision: str, images: int
-) -> Any:
-    import openvino
-
-    model = to_openvino_model(truncated, backbone.transform, images=images)
-    options = {
-        "PERFORMANCE_HINT": "THROUGHPUT",
-        "INFERENCE_PRECISION_HINT": PRECISIONS[_DTYPES[precision]],
-    }
-    return openvino.AsyncInferQueue(openvino.Core().compile_model(model, "CPU", options))
-
-
-def _by_queue(queue: Any, pixels: Any, batch_size: int, passes: int) -> tuple[float, float]:
-    requests = max(len(queue), passes * batch_size // len(pixels))
-    wall, cpu = time.perf_counter(), time.process_time()
-    for _ in range(requests):
-        queue.start_async([pixels])
-    queue.wait_all()
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    return wall / requests / len(pixels), cpu / requests / len(pixels)
+    return wall / passes / len(pixels), cpu / passes / len(pixels)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,8 @@ class Job:
     pool, device : str
     batch : int, optional
         Images in a forward pass; by default the package's own choice.
+    runtime : str
+        What runs the network where the job runs end to end.
     transform : dict of str to int
         Fields of `InputTransform` that replace the network's own.
     """
@@ -52,6 +54,7 @@ class Job:
     pool: str = "avg"
     device: str = "cpu"
     batch: int | None = None
+    runtime: str = "torch"
     transform: dict[str, int] = field(default_factory=dict)
 
 
@@ -82,7 +85,10 @@ def end_to_end(job: Job, images: Path) -> Run:
             transform=dict(job.transform),
             pool=job.pool,
             compute=ComputeOptions(
-                precision=job.precision, device=job.device, batch_size=job.batch
+                precision=job.precision,
+                device=job.device,
+                batch_size=job.batch,
+                runtime=job.runtime,
             ),
         )
         seconds = time.perf_counter() - start
