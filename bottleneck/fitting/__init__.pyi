@@ -20,6 +20,7 @@ from .loading.features import Views as Views
 from .loading.features import resolve_features as resolve_features
 from .loading.labelled_rows import LabelledRows as LabelledRows
 from .loading.labelled_rows import LabelledSplits as LabelledSplits
+from .loading.labelled_rows import label_codes as label_codes
 from .loading.labelled_rows import label_rows as label_rows
 from .loading.labelled_rows import require_rows as require_rows
 from .loading.labelled_rows import row_groups as row_groups
