@@ -45,6 +45,9 @@ class CacheDirectory:
     _headers: dict[Path, tuple[_FileStamp, ShardHeader]] = field(
         default_factory=dict, repr=False, compare=False
     )
+    _image_keys: dict[int, NDArray[np.uint64]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def spec(self) -> Spec:

@@ -18,7 +18,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from bottleneck.backbones.layers import list_layers
 from bottleneck.cache.format.series import SeriesLike
-from bottleneck.cache.format.shard import ShardData, read_header
+from bottleneck.cache.format.shard import ShardData, read_header, read_shard_metadata
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.errors import CacheError, InvalidOptionError, UnknownNameError
@@ -155,6 +155,13 @@ def test_a_row_is_what_fit_says_of_that_layer_alone(three: Path, scaling: str) -
 def test_every_shard_is_read_once_for_its_layer_and_once_for_all(
     three: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    digests: list[Path] = []
+
+    def read_digests(path: Path) -> ShardData:
+        digests.append(path)
+        return read_shard_metadata(path)
+
+    monkeypatch.setattr("bottleneck.cache.reading.read_shard_metadata", read_digests)
     reads: Counter[tuple[str, int]] = Counter()
     read_checked = Cache.read_checked
 
@@ -165,6 +172,7 @@ def test_every_shard_is_read_once_for_its_layer_and_once_for_all(
     monkeypatch.setattr(Cache, "read_checked", spy)
     sweep(three, [SVM, SOFTMAX], search=SearchOptions(c=[1.0], cv=2))
     assert reads == {(layer, shard): 2 for layer in "abc" for shard in range(3)}
+    assert len(digests) == 3  # those of one layer, for all of them
 
 
 def test_one_layer_is_in_memory_at_a_time(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
