@@ -1,6 +1,6 @@
 """Read the codes of a cache, verifying each shard."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -83,6 +83,33 @@ class CacheReader(CacheDirectory):
             self._require_finished(series)
             valid &= self.row_validity(series)[0]
         return valid
+
+    def layer_costs(self, layers: Sequence[str]) -> dict[str, float | None]:
+        """Return the share of the network's multiply-adds up to each layer, by depth.
+
+        Parameters
+        ----------
+        layers : sequence of str
+
+        Returns
+        -------
+        dict of str to float or None
+            As the layers' shards record it. The smallest share is first, unknown ones (None) are
+            last, and equal ones are by name.
+
+        Raises
+        ------
+        CacheError
+            The cache has no such layer, or it is not complete.
+        """
+        costs: dict[str, float | None] = {}
+        for layer in layers:
+            self.valid_rows(layer)  # refuses a layer that is not complete
+            known = (header.cost for header in self.finished_shards(layer).values())
+            costs[layer] = next((cost for cost in known if cost is not None), None)
+        return dict(
+            sorted(costs.items(), key=lambda item: (item[1] is None, item[1] or 0.0, item[0]))
+        )
 
     def image_keys(self, layer: str) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
         """Return a number of the bytes of each image that has codes in a layer, and its row.

@@ -51,7 +51,6 @@ from .selection.folds import make_folds as make_folds
 from .selection.learning_curve import LearningCurve as LearningCurve
 from .selection.learning_curve import learning_curve as learning_curve
 from .selection.search_result import Candidate as Candidate
-from .sweep import layer_cost as layer_cost
 from .sweep_result import SweepResult as SweepResult
 from .sweep_result import SweepRow as SweepRow
 from .sweep_result import cost_or_infinity as cost_or_infinity

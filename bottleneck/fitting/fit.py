@@ -108,7 +108,9 @@ def fit(
     features = resolve_features(store, layers, views)
     images = labelled_images(store, labels)
     dataset = load_dataset(store, features, images.table, memory=memory, executor=executor)
-    result = replace(fit_dataset(dataset, options, search), labels=images.summary)
+    result = fit_dataset(dataset, options, search)
+    shares = {layer: result.shares[layer] for layer in store.layer_costs(features.layers)}
+    result = replace(result, labels=images.summary, shares=shares)
     return result.with_seconds(time.monotonic() - start)
 
 

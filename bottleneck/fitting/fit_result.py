@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 from os import PathLike
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -14,7 +13,7 @@ from bottleneck.fitting.scoring.scores import Score, format_calibration_error
 from bottleneck.fitting.selection.nested import NestedScore, OuterFold
 from bottleneck.fitting.selection.search_result import SearchResult
 from bottleneck.linear import Solution
-from bottleneck.plotting import fit_figure, save_figure
+from bottleneck.plotting import fit_figure, output_figure
 from bottleneck.runtime import PreformattedText
 
 
@@ -37,7 +36,7 @@ class FitResult(PreformattedText):
     train : int
         Number of training images.
     shares : dict of str to float
-        Share of each layer in the decision values; see
+        Share of each layer in the decision values, by depth; see
         `bottleneck.fitting.layer_shares.layer_shares`.
     solution : Solution
         Final training: its convergence and its distance from the minimum.
@@ -115,8 +114,7 @@ class FitResult(PreformattedText):
         InvalidOptionError
             The file name has another suffix, or there is nothing to plot.
         """
-        figure = fit_figure(self)
-        return figure if path is None else save_figure(figure, Path(path))
+        return output_figure(fit_figure(self), path)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as ``fit`` prints them as JSON with the file name of the head."""
@@ -156,10 +154,11 @@ class FitResult(PreformattedText):
 
     def _lines(self) -> list[str]:
         head, lines = self.head, []
+        features = replace(head.features, layers=tuple(self.shares))  # by depth, not by column
         if self.search:
             lines += [str(self.search), ""]
         lines.append(
-            f"{head.clf} on {head.features}: {self.train} images of {len(head.classes)} classes, "
+            f"{head.clf} on {features}: {self.train} images of {len(head.classes)} classes, "
             f"codes of size {head.coef.shape[1]}, {head.scaler.name}, C = {self.c:.3g}"
         )
         if self.search:

@@ -24,6 +24,7 @@ from bottleneck.cache.store import Cache, open_cache
 from bottleneck.errors import CacheError, InvalidOptionError, UnknownNameError
 from bottleneck.fitting import sweep as module
 from bottleneck.fitting.fit import fit
+from bottleneck.fitting.layer_shares import layer_shares
 from bottleneck.fitting.loading.dataset import CodeDataset, load_dataset
 from bottleneck.fitting.loading.features import Views
 from bottleneck.fitting.options import SearchOptions
@@ -205,6 +206,18 @@ def test_layers_whose_share_is_unknown_come_last_by_name(tmp_path: Path) -> None
     ]
     assert rows[-1].features.layers == ("z", "deep", "x", "y")
     assert (rows[0].heldout, rows[0].heldout_metric) == (None, None)
+
+
+def test_fit_names_all_layers_by_depth_and_keeps_their_columns_by_name(three: Path) -> None:
+    result = fit(three, "svm", layers="all", search=SearchOptions(c=[1.0], cv=0))
+    features, cache = result.head.features, open_cache(three)
+    assert features.layers == ("a", "b", "c")
+    assert list(result.shares) == ["b", "c", "a"]
+    codes = load_dataset(cache, features, cache.images).training.codes
+    expected = layer_shares(result.solution.coef, codes, result.head.scaler)
+    assert [result.shares[layer] for layer in "abc"] == expected.tolist()
+    assert "svm on b + c + a: 90 images" in str(result)
+    assert "share of each layer  b " in str(result)
 
 
 def test_layers_and_classifiers_can_be_chosen_and_count_once(three: Path) -> None:
