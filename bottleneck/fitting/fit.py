@@ -172,6 +172,7 @@ def fit_dataset(
         solution=solution,
         seconds=0.0,
         outer=tuple(_outer_folds(dataset, options, search)) if search.nested else (),
+        class_weight=options.class_weight,
     ).with_seconds(time.monotonic() - start)
 
 

@@ -46,6 +46,8 @@ class FitResult(PreformattedText):
         What was understood of the CSV of labels; None for the cache's own labels.
     outer : tuple of OuterFold
         Outer folds of a nested cross-validation; empty without one.
+    class_weight : None or "balanced"
+        Class weight that it was trained with.
     """
 
     head: Head
@@ -59,6 +61,7 @@ class FitResult(PreformattedText):
     seconds: float
     labels: LabelSummary | None = None
     outer: tuple[OuterFold, ...] = ()
+    class_weight: str | None = None
 
     @property
     def converged(self) -> bool:
@@ -127,6 +130,7 @@ class FitResult(PreformattedText):
             "shares": self.shares,
             "c": self.c,
             "preprocess": self.head.scaler.name,
+            "class_weight": self.class_weight,
             "cv": self.search.summary() if self.search else None,
             "nested": self.nested.to_dict() if self.nested else None,
             "heldout": self.heldout.to_dict() if self.heldout else None,
