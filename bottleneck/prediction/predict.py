@@ -9,11 +9,11 @@ from bottleneck.data import ImageSource
 from bottleneck.errors import InvalidOptionError
 from bottleneck.extraction import ComputeOptions
 from bottleneck.fitting import Classifier
-from bottleneck.prediction.exported import classify_by_export, require_same_views
+from bottleneck.prediction.exported.classify import classify_by_export, require_same_views
+from bottleneck.prediction.exported.onnx_model import OnnxModel
 from bottleneck.prediction.inputs import open_predictor, open_sources
 from bottleneck.prediction.network import network_loader
 from bottleneck.prediction.noted import NotedIterator
-from bottleneck.prediction.onnx_model import OnnxModel
 from bottleneck.prediction.prediction import Prediction, ranked_scores
 
 if TYPE_CHECKING:
