@@ -71,7 +71,7 @@ class CacheDirectory:
 
     @cached_property
     def unsure_shards(self) -> frozenset[int]:
-        """Shards whose images have changed, and of which nobody knows yet whether they have."""
+        """Shards with images that have changed, which may be of older bytes until a run ends."""
         unsure = self.images.exists & (self.images.mtime_ns == UNSURE_TIME)
         return frozenset((np.flatnonzero(unsure) // self.layout.shard_size).tolist())
 
