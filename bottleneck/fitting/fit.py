@@ -107,9 +107,10 @@ def fit(
     store = open_cache(cache)
     features = resolve_features(store, layers, views)
     images = labelled_images(store, labels)
+    by_depth = store.layer_costs(features.layers)  # before the training, not after it
     dataset = load_dataset(store, features, images.table, memory=memory, executor=executor)
     result = fit_dataset(dataset, options, search)
-    shares = {layer: result.shares[layer] for layer in store.layer_costs(features.layers)}
+    shares = {layer: result.shares[layer] for layer in by_depth}
     result = replace(result, labels=images.summary, shares=shares)
     return result.with_seconds(time.monotonic() - start)
 
