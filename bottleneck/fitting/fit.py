@@ -1,7 +1,7 @@
 """Fit a linear classifier to cached codes, and score it on the held-out split."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -107,10 +107,12 @@ def fit(
     store = open_cache(cache)
     features = resolve_features(store, layers, views)
     images = labelled_images(store, labels)
-    by_depth = store.layer_costs(features.layers)  # before the training, not after it
+    named: Iterable[str] = features.layers
+    if list(named) == store.layers:  # in no order that was asked for: by depth
+        named = store.layer_costs(features.layers)
     dataset = load_dataset(store, features, images.table, memory=memory, executor=executor)
     result = fit_dataset(dataset, options, search)
-    shares = {layer: result.shares[layer] for layer in by_depth}
+    shares = {layer: result.shares[layer] for layer in named}
     result = replace(result, labels=images.summary, shares=shares)
     return result.with_seconds(time.monotonic() - start)
 

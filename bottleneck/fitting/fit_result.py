@@ -36,8 +36,8 @@ class FitResult(PreformattedText):
     train : int
         Number of training images.
     shares : dict of str to float
-        Share of each layer in the decision values, by depth; see
-        `bottleneck.fitting.layer_shares.layer_shares`.
+        Share of each layer in the decision values, in the order in which the layers were given; all
+        layers of a cache by depth. See `bottleneck.fitting.layer_shares.layer_shares`.
     solution : Solution
         Final training: its convergence and its distance from the minimum.
     seconds : float
@@ -158,7 +158,7 @@ class FitResult(PreformattedText):
 
     def _lines(self) -> list[str]:
         head, lines = self.head, []
-        features = replace(head.features, layers=tuple(self.shares))  # by depth, not by column
+        features = replace(head.features, layers=tuple(self.shares))  # as `fit` orders them
         if self.search:
             lines += [str(self.search), ""]
         lines.append(

@@ -218,6 +218,8 @@ def test_fit_names_all_layers_by_depth_and_keeps_their_columns_by_name(three: Pa
     assert [result.shares[layer] for layer in "abc"] == expected.tolist()
     assert "svm on b + c + a: 90 images" in str(result)
     assert "share of each layer  b " in str(result)
+    given = fit(three, "svm", layers=["a", "c"], search=SearchOptions(c=[1.0], cv=0))
+    assert "svm on a + c: 90 images" in str(given)
 
 
 def test_layers_and_classifiers_can_be_chosen_and_count_once(three: Path) -> None:
