@@ -11,7 +11,7 @@ from typing import Any, Self
 
 
 class BottleneckError(Exception):
-    """Base class of every error that a user can mend.
+    """Base class of every error that a user can correct.
 
     Parameters
     ----------

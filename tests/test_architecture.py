@@ -78,7 +78,7 @@ DOORS = {
     "skops": {"exporting.sklearn_pipeline"},
     "onnx": {"exporting.onnx_file"},
     "onnxscript": {"exporting.onnx_file"},
-    "onnxruntime": {"prediction.onnx_model"},
+    "onnxruntime": {"prediction.exported.onnx_model"},
     "scipy": {
         "auditing.duplicates",
         "fitting.scoring.intervals",

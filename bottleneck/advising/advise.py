@@ -37,10 +37,8 @@ from bottleneck.fitting import (
     LabelSource,
     PairedComparison,
     compare_pairs,
-    cost_or_infinity,
     label_rows,
     labelled_images,
-    layer_cost,
     load_dataset,
     mean_average_precision,
     resolve_features,
@@ -147,8 +145,8 @@ def _measure(
     on_progress: OnProgress,
 ) -> list[LinearStrategy]:
     """Measure each layer by depth, then all together, then the best one and all with views."""
-    costs = {layer: layer_cost(cache, layer) for layer in every.layers}
-    ordered = sorted(costs, key=lambda layer: (cost_or_infinity(costs[layer]), layer))
+    costs = cache.layer_costs(every.layers)
+    ordered = list(costs)
     several, views = len(ordered) > 1, every.views > 1
     total = len(ordered) + several + views * (1 + several) + 1
     measured: list[LinearStrategy] = []

@@ -45,6 +45,9 @@ class CacheDirectory:
     _headers: dict[Path, tuple[_FileStamp, ShardHeader]] = field(
         default_factory=dict, repr=False, compare=False
     )
+    _image_keys: dict[int, NDArray[np.uint64]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def spec(self) -> Spec:
@@ -68,7 +71,7 @@ class CacheDirectory:
 
     @cached_property
     def unsure_shards(self) -> frozenset[int]:
-        """Shards whose images have changed, and of which nobody knows yet whether they have."""
+        """Shards with images that have changed, which may be of older bytes until a run ends."""
         unsure = self.images.exists & (self.images.mtime_ns == UNSURE_TIME)
         return frozenset((np.flatnonzero(unsure) // self.layout.shard_size).tolist())
 

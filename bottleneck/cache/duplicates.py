@@ -6,13 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.format.shard import read_shard_metadata
 from bottleneck.cache.store import Cache
 from bottleneck.data import CategoricalColumn
 from bottleneck.runtime import escape_unprintable
 
 _EXAMPLES = 3  # pairs that are named
-_DIGITS = 16  # hexadecimal, of a digest: 64 bits, which two of a billion images share once in 40
 
 
 @dataclass(frozen=True)
@@ -129,7 +127,7 @@ def equal_images(cache: Cache, layer: str) -> tuple[NDArray[np.int64], NDArray[n
     >>> len(equal_images(open_cache("tests/data/before/cache"), "layer1")[0])
     0
     """
-    keys, rows = _digests(cache, layer)
+    keys, rows = cache.image_keys(layer)
     order = np.argsort(keys, kind="stable")  # the rows of one picture stay ascending
     keys, rows = keys[order], rows[order]
     same = keys[1:] == keys[:-1]
@@ -167,19 +165,6 @@ def count_copies(
     """
     equal, picture = equal_images(cache, layer)
     return int(np.isin(picture[np.isin(equal, rows)], picture[np.isin(equal, among)]).sum())
-
-
-def _digests(cache: Cache, layer: str) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """Return the beginning of the digest of each image with codes, and its row."""
-    keys, rows = [np.empty(0, dtype=np.uint64)], [np.empty(0, dtype=np.int64)]
-    exists = cache.images.exists
-    for shard in cache.finished_shards(layer):
-        content = read_shard_metadata(cache.shard_path(layer, shard))
-        valid = content.valid & exists[content.row]
-        texts = [content.image_sha256[i] for i in np.flatnonzero(valid).tolist()]
-        keys.append(np.array([int(text[:_DIGITS], 16) for text in texts], dtype=np.uint64))
-        rows.append(content.row[valid])
-    return np.concatenate(keys), np.concatenate(rows)
 
 
 def _crossings(

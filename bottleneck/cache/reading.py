@@ -1,6 +1,6 @@
 """Read the codes of a cache, verifying each shard."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from bottleneck.cache.directory import CacheDirectory
 from bottleneck.cache.format.float16 import widen_float16
 from bottleneck.cache.format.series import Series, SeriesLike
-from bottleneck.cache.format.shard import OpenShard, open_shard
+from bottleneck.cache.format.shard import OpenShard, open_shard, read_shard_metadata
 from bottleneck.data import find_split, split_rows
 from bottleneck.errors import CacheError, ShardError, UnknownNameError
+
+_DIGITS = 16  # hexadecimal, of a digest: 64 bits, which two of a billion images share once in 40
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,70 @@ class CacheReader(CacheDirectory):
             self._require_finished(series)
             valid &= self.row_validity(series)[0]
         return valid
+
+    def layer_costs(self, layers: Sequence[str]) -> dict[str, float | None]:
+        """Return the share of the network's multiply-adds up to each layer, by depth.
+
+        Parameters
+        ----------
+        layers : sequence of str
+
+        Returns
+        -------
+        dict of str to float or None
+            As the layers' shards record it. The smallest share is first, unknown ones (None) are
+            last, and equal ones are by name.
+
+        Raises
+        ------
+        CacheError
+            The cache has no such layer, or it is not complete.
+        """
+        costs: dict[str, float | None] = {}
+        for layer in layers:
+            self.valid_rows(layer)  # refuses a layer that is not complete
+            known = (header.cost for header in self.finished_shards(layer).values())
+            costs[layer] = next((cost for cost in known if cost is not None), None)
+        return dict(
+            sorted(costs.items(), key=lambda item: (item[1] is None, item[1] or 0.0, item[0]))
+        )
+
+    def image_keys(self, layer: str) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+        """Return a number of the bytes of each image that has codes in a layer, and its row.
+
+        The finished shards of all layers are made of the same images. So the keys of a shard are
+        read from the first layer that asks for them, and kept as long as the table of images is.
+
+        Parameters
+        ----------
+        layer : str
+            Its finished shards are looked at.
+
+        Returns
+        -------
+        keys : ndarray of uint64, shape (n,)
+            The beginning of the SHA-256 of each image.
+        rows : ndarray of int64, shape (n,)
+            Ascending.
+
+        Raises
+        ------
+        ShardError
+            A shard is damaged.
+        """
+        keys = np.zeros(len(self.images), dtype=np.uint64)
+        valid, _ = self.row_validity(layer)
+        for shard in self.finished_shards(layer):
+            places = slice(self.rows(shard).start, self.rows(shard).stop)
+            known = self._image_keys.get(shard)
+            # The other layer may lack an image that could not be read then: its key is 0.
+            if known is None or not known[valid[places]].all():
+                content = read_shard_metadata(self.shard_path(layer, shard))
+                texts = [text[:_DIGITS] or "0" for text in content.image_sha256]
+                known = np.array([int(text, 16) for text in texts], dtype=np.uint64)
+                self._image_keys[shard] = known
+            keys[places] = known
+        return keys[valid], np.flatnonzero(valid)
 
     def _require_layer(self, layer: str) -> None:
         if layer not in self.layers:

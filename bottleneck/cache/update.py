@@ -1,6 +1,6 @@
 """Create a cache, or bring an existing one up to date with its images.
 
-Nothing is deleted before its replacement stands, and a kill between any two steps loses nothing:
+Nothing is deleted before its replacement is complete. A kill between any two steps loses nothing:
 
 1. The images whose size or time is not that of the table are compared with the digests in the
    shards. A task does so with the rows of its own shards alone.
@@ -9,7 +9,7 @@ Nothing is deleted before its replacement stands, and a kill between any two ste
    changed: their time is -1. The shards that hold them do not count as finished until step 6,
    and every later run compares them again.
 4. Each stale shard is replaced by its successor, by one rename. Until then it stays.
-5. Stale shards of series that are not part of the run are removed: nobody makes their successors.
+5. Stale shards of series that are not part of the run are removed: this run does not replace them.
 6. The table is written with the present sizes and times of all rows that the run was for.
 
 A run that is killed before step 6 leaves rows of time -1. The next run compares them: shards that
@@ -253,7 +253,7 @@ def _compare(
     found = compare_content(after, source, suspects[own[suspects]])
     differing = merged.differing
     final = _with_old_notes(merged.table, cache.images, differing[~own[differing]])
-    if final == cache.images:  # the object itself, so that nobody reads the file again
+    if final == cache.images:  # the object itself, so that the file is not read again
         final = cache.images
     unknown = np.setdiff1d(differing, found.same)  # by any code; others' rows are old already
     until_then = _with_old_notes(final, cache.images, np.union1d(unknown, found.changed))

@@ -38,6 +38,18 @@ def force_option(command: F) -> F:
     return click.option("--force", is_flag=True, help="Run even if the disk is too small.")(command)
 
 
+def shard_options(command: F) -> F:
+    """``--workers`` and ``--shard-size``."""
+    command = click.option(
+        "--shard-size", type=int, help="Rows per shard.  [4096, fewer for large codes]"
+    )(command)
+    return click.option(
+        "--workers",
+        type=int,
+        help="Threads that read images, and for a GPU decode them.  [one per core]",
+    )(command)
+
+
 def labels_option(command: F) -> F:
     """``--labels``."""
     return click.option(

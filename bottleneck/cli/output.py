@@ -1,6 +1,7 @@
 """Print results: as text with options in place of Python's parameters, or as JSON."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,6 +33,12 @@ def print_result(result: Result, *, as_json: bool) -> None:
         Whether to print the plain values.
     """
     click.echo(json.dumps(result.to_dict()) if as_json else as_options(str(result)))
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Print on standard error what the library notes of a run, such as what runs the network."""
+    for note in notes:
+        click.echo(as_options(note), err=True)
 
 
 def read_labels(cache: "Cache", labels: Path | None) -> "LabelSource":

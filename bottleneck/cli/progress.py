@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
-from bottleneck.cli.output import as_options
+from bottleneck.cli.output import print_notes
 from bottleneck.runtime import StageTimer, format_duration, slowest_stage
 
 if TYPE_CHECKING:
@@ -51,8 +51,7 @@ def extraction_progress() -> Iterator["Callable[[ExtractionProgress], None]"]:
             nonlocal show
             if progress.done == 0:
                 click.echo(str(progress.images), err=True)
-                for note in progress.notes:
-                    click.echo(as_options(note), err=True)
+                print_notes(progress.notes)
                 click.echo(str(progress.estimate), err=True)
                 show = stack.enter_context(progress_of(progress.estimate.unit))
             show(progress.done, progress.total, progress.stats.timer)

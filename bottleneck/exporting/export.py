@@ -49,7 +49,7 @@ def export(
     weights: str | None = None,
     overwrite: bool = False,
 ) -> ExportResult:
-    """Write a head or a tuned tail for other programs: one file, checked before it stands.
+    """Write a head or a tuned tail for other programs: one file, checked before it gets its name.
 
     ONNX and TorchScript hold everything behind the resizing of an image: normalisation, network,
     pooling, scaling, classifier, calibration. They compute in float32. scikit-learn's file holds

@@ -2,34 +2,26 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from itertools import product
+from dataclasses import replace
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bottleneck.cache import (
     Cache,
     CacheLike,
-    CacheUpdate,
     Duplicates,
-    Series,
     StorageLayout,
     cache_path,
     find_duplicates,
     is_cache,
     open_cache,
-    plan_update,
-    release_empty_cache,
 )
 from bottleneck.data import (
     ImageSource,
-    SourceSummary,
     open_images,
     require_existing,
-    summarize_images,
 )
-from bottleneck.errors import InvalidOptionError, ShardError, SpecMismatchError
+from bottleneck.errors import InvalidOptionError, ShardError
 from bottleneck.extraction.options import (
     ComputeOptions,
     RefreshOptions,
@@ -41,21 +33,19 @@ from bottleneck.extraction.result import ExtractionResult, Progress
 from bottleneck.extraction.running.work import (
     MissingShards,
     OtherTasks,
-    find_missing,
     finish_task,
     layers_of,
 )
 from bottleneck.extraction.setup.depth import choose_range, depth_notes
+from bottleneck.extraction.setup.request import ExtractionRequest, PlannedRun
 from bottleneck.extraction.setup.unchanged import recall_unchanged
 from bottleneck.extraction.setup.views import choose_views
 from bottleneck.runtime import (
-    ArrayTask,
     RunStats,
     choose_devices,
     remove_stale_temp_files,
     trust_code,
 )
-from bottleneck.spec import ModelReference, Spec, ViewRecipe
 
 if TYPE_CHECKING:  # PyTorch takes seconds, and a run that finds nothing to do needs none
     import torch
@@ -167,7 +157,7 @@ def extract(
     existing = open_cache(path, source.table) if is_cache(path) else None
     chosen_views = choose_views(views, existing)
     fields = choose_range(transform, source, existing)
-    request = _Request(
+    request = ExtractionRequest(
         existing or path,
         source,
         chosen_views.series(layers),
@@ -203,43 +193,6 @@ def extract(
     return _finish(plan, cache, begin, start=start)
 
 
-@dataclass(frozen=True)
-class _Request:
-    """What is asked for, beside the network."""
-
-    cache: Path | Cache
-    source: ImageSource
-    series: Sequence[Series]
-    recipe: ViewRecipe | None
-    task: ArrayTask
-    refresh: RefreshOptions
-
-    def plan(self, spec: Spec, layout: StorageLayout, reference: ModelReference) -> "_Plan":
-        """Return what is to be done for codes of a spec."""
-        update = _plan_update(
-            self.cache,
-            self.source,
-            spec=spec,
-            layout=layout,
-            reference=reference,
-            view_recipe=self.recipe,
-            check_content=self.refresh.check_content,
-            task=self.task,
-        )
-        missing = _find_missing(update, self.series, self.task, self.refresh)
-        return _Plan(self, update, missing, summarize_images(self.source))
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What is to be done: the update of the cache, and the shards to make."""
-
-    request: _Request
-    update: CacheUpdate
-    missing: MissingShards
-    images: SourceSummary
-
-
 def require_layers(layers: Sequence[str]) -> None:
     """Refuse an empty sequence of layers, and a name that is not in a sequence.
 
@@ -271,7 +224,7 @@ def _require_possible(
         )
 
 
-def _estimate(plan: _Plan, needed: "Sequence[Layer]", storage: StorageOptions) -> DiskEstimate:
+def _estimate(plan: PlannedRun, needed: "Sequence[Layer]", storage: StorageOptions) -> DiskEstimate:
     """Estimate what the run writes, and refuse what the disk cannot hold."""
     cache = plan.update.cache
     remove_stale_temp_files(cache.path)  # they may be what fills it
@@ -296,31 +249,8 @@ def _choose_layout(
     )
 
 
-def _plan_update(cache: Path | Cache, *arguments: Any, **options: Any) -> CacheUpdate:
-    """Plan an update; a cache that holds no codes yet is begun anew if it has another spec."""
-    try:
-        return plan_update(cache, *arguments, **options)
-    except SpecMismatchError:
-        path = cache_path(cache)
-        if not release_empty_cache(path):
-            raise
-        return plan_update(path, *arguments, **options)
-
-
-def _find_missing(
-    update: CacheUpdate, series: Sequence[Series], task: ArrayTask, refresh: RefreshOptions
-) -> MissingShards:
-    """Return the task's shards that are absent, stale, or asked for again."""
-    cache, shards = update.cache, set[int]()
-    if refresh.retry_rejected and not update.new:
-        rejected = cache.rejected(task.shards(cache.shard_count))
-        shards = {row // cache.layout.shard_size for row in rejected}
-    asked = {(Series.of(layer), shard) for layer, shard in refresh.redo}
-    return find_missing(cache, series, task, {*asked, *update.stale, *product(series, shards)})
-
-
 def _begin(
-    plan: _Plan,
+    plan: PlannedRun,
     backbone: "Backbone",
     *,
     devices: "Sequence[torch.device]",
@@ -360,7 +290,7 @@ def _run(
             on_progress(replace(begin, done=done))
 
 
-def _finish(plan: _Plan, cache: Cache, begin: Progress, *, start: float) -> ExtractionResult:
+def _finish(plan: PlannedRun, cache: Cache, begin: Progress, *, start: float) -> ExtractionResult:
     """Record that the shards are of the images as they are now, and describe what was done."""
     series, task = plan.request.series, plan.request.task
     cache = plan.update.finish(cache, series)

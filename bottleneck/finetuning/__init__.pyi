@@ -1,7 +1,6 @@
 from .loading.batches import Batches as Batches
 from .loading.batches import Examples as Examples
 from .loading.images import ImageBatches as ImageBatches
-from .loading.images import find_unreadable as find_unreadable
 from .loading.maps import open_maps as open_maps
 from .options import TuneOptions as TuneOptions
 from .training.choice import Choice as Choice

@@ -243,6 +243,7 @@ def _fit_linear(
         heldout=heldout,
         split=dataset.labelled.split,
         unknown=dataset.labelled.unknown,
+        copies=dataset.labelled.copies,
     )
     softmax = ClassifierOptions("softmax", class_weight=options.class_weight)
     return fit_dataset(of_codes, softmax, SearchOptions())
@@ -261,7 +262,7 @@ def _values_of_maps(tuned: TunedTail, examples: Examples) -> NDArray[np.float64]
 def _score(tuned: TunedTail, values: NDArray[np.float64], dataset: TuningDataset) -> Score:
     labelled = dataset.labelled
     assert labelled.heldout is not None
-    return score_values(
+    score = score_values(
         tuned,
         values,
         labelled.heldout.targets,
@@ -269,6 +270,7 @@ def _score(tuned: TunedTail, values: NDArray[np.float64], dataset: TuningDataset
         unknown=labelled.unknown,
         groups=labelled.heldout.groups,
     )
+    return replace(score, copies=labelled.copies)
 
 
 def _compare(

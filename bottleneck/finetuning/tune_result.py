@@ -102,6 +102,7 @@ class TuneResult(PreformattedText):
             "shares": None,
             "c": None,
             "preprocess": None,
+            "class_weight": self.linear.class_weight,
             "cv": None,
             "nested": None,
             "heldout": self.heldout.to_dict() if self.heldout else None,

@@ -20,6 +20,7 @@ from .loading.features import Views as Views
 from .loading.features import resolve_features as resolve_features
 from .loading.labelled_rows import LabelledRows as LabelledRows
 from .loading.labelled_rows import LabelledSplits as LabelledSplits
+from .loading.labelled_rows import label_codes as label_codes
 from .loading.labelled_rows import label_rows as label_rows
 from .loading.labelled_rows import require_rows as require_rows
 from .loading.labelled_rows import row_groups as row_groups
@@ -50,7 +51,6 @@ from .selection.folds import make_folds as make_folds
 from .selection.learning_curve import LearningCurve as LearningCurve
 from .selection.learning_curve import learning_curve as learning_curve
 from .selection.search_result import Candidate as Candidate
-from .sweep import layer_cost as layer_cost
 from .sweep_result import SweepResult as SweepResult
 from .sweep_result import SweepRow as SweepRow
 from .sweep_result import cost_or_infinity as cost_or_infinity

@@ -1,7 +1,7 @@
 """Fit a linear classifier to cached codes, and score it on the held-out split."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -107,8 +107,13 @@ def fit(
     store = open_cache(cache)
     features = resolve_features(store, layers, views)
     images = labelled_images(store, labels)
+    named: Iterable[str] = features.layers
+    if list(named) == store.layers:  # in no order that was asked for: by depth
+        named = store.layer_costs(features.layers)
     dataset = load_dataset(store, features, images.table, memory=memory, executor=executor)
-    result = replace(fit_dataset(dataset, options, search), labels=images.summary)
+    result = fit_dataset(dataset, options, search)
+    shares = {layer: result.shares[layer] for layer in named}
+    result = replace(result, labels=images.summary, shares=shares)
     return result.with_seconds(time.monotonic() - start)
 
 
@@ -170,6 +175,7 @@ def fit_dataset(
         solution=solution,
         seconds=0.0,
         outer=tuple(_outer_folds(dataset, options, search)) if search.nested else (),
+        class_weight=options.class_weight,
     ).with_seconds(time.monotonic() - start)
 
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 from os import PathLike
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -14,7 +13,7 @@ from bottleneck.fitting.scoring.scores import Score, format_calibration_error
 from bottleneck.fitting.selection.nested import NestedScore, OuterFold
 from bottleneck.fitting.selection.search_result import SearchResult
 from bottleneck.linear import Solution
-from bottleneck.plotting import fit_figure, save_figure
+from bottleneck.plotting import fit_figure, output_figure
 from bottleneck.runtime import PreformattedText
 
 
@@ -37,8 +36,8 @@ class FitResult(PreformattedText):
     train : int
         Number of training images.
     shares : dict of str to float
-        Share of each layer in the decision values; see
-        `bottleneck.fitting.layer_shares.layer_shares`.
+        Share of each layer in the decision values, in the order in which the layers were given; all
+        layers of a cache by depth. See `bottleneck.fitting.layer_shares.layer_shares`.
     solution : Solution
         Final training: its convergence and its distance from the minimum.
     seconds : float
@@ -47,6 +46,8 @@ class FitResult(PreformattedText):
         What was understood of the CSV of labels; None for the cache's own labels.
     outer : tuple of OuterFold
         Outer folds of a nested cross-validation; empty without one.
+    class_weight : None or "balanced"
+        Class weight that it was trained with.
     """
 
     head: Head
@@ -60,6 +61,7 @@ class FitResult(PreformattedText):
     seconds: float
     labels: LabelSummary | None = None
     outer: tuple[OuterFold, ...] = ()
+    class_weight: str | None = None
 
     @property
     def converged(self) -> bool:
@@ -115,8 +117,7 @@ class FitResult(PreformattedText):
         InvalidOptionError
             The file name has another suffix, or there is nothing to plot.
         """
-        figure = fit_figure(self)
-        return figure if path is None else save_figure(figure, Path(path))
+        return output_figure(fit_figure(self), path)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as ``fit`` prints them as JSON with the file name of the head."""
@@ -129,6 +130,7 @@ class FitResult(PreformattedText):
             "shares": self.shares,
             "c": self.c,
             "preprocess": self.head.scaler.name,
+            "class_weight": self.class_weight,
             "cv": self.search.summary() if self.search else None,
             "nested": self.nested.to_dict() if self.nested else None,
             "heldout": self.heldout.to_dict() if self.heldout else None,
@@ -156,10 +158,11 @@ class FitResult(PreformattedText):
 
     def _lines(self) -> list[str]:
         head, lines = self.head, []
+        features = replace(head.features, layers=tuple(self.shares))  # as `fit` orders them
         if self.search:
             lines += [str(self.search), ""]
         lines.append(
-            f"{head.clf} on {head.features}: {self.train} images of {len(head.classes)} classes, "
+            f"{head.clf} on {features}: {self.train} images of {len(head.classes)} classes, "
             f"codes of size {head.coef.shape[1]}, {head.scaler.name}, C = {self.c:.3g}"
         )
         if self.search:

@@ -19,7 +19,14 @@ from bottleneck.fitting.classifier_file import (
     validate_common,
     write_classifier,
 )
-from bottleneck.linear import CLASSIFIERS, SCALINGS, Calibration, FeatureScaler, mean_of_rows
+from bottleneck.linear import (
+    CLASSIFIERS,
+    SCALINGS,
+    Calibration,
+    ClassifierOptions,
+    FeatureScaler,
+    mean_of_rows,
+)
 
 FORMAT_VERSION = 2
 VERSIONS = (1, FORMAT_VERSION)  # that are read; 2 has layers, and the keys of cache format 3
@@ -64,6 +71,12 @@ class Head(Classifier):
     def next_step(self) -> str:
         """What to do with codes of another spec, for messages."""
         return "a head reads only codes of its own spec; `bottleneck.fit` makes another"
+
+    @property
+    def options(self) -> ClassifierOptions:
+        """What it was trained with; the records of older heads do not name the class weight."""
+        balanced = self.training_record.get("class_weight") == "balanced"
+        return ClassifierOptions(self.clf, class_weight="balanced" if balanced else None)
 
     def decision_function(self, codes: NDArray[Any]) -> NDArray[np.float64]:
         """Return the linear score of each class, its mean over the views of an image.

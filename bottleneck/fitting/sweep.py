@@ -141,30 +141,16 @@ def _compared_features(
     named = require_layers(cache, [layers] if isinstance(layers, str) else layers or [ALL])
     if not named:
         raise CacheError(f"{cache.path} has no layer yet: `bottleneck.extract` adds one")
-    costs = {layer: layer_cost(cache, layer) for layer in named}
-    ordered = sorted(costs, key=lambda layer: (cost_or_infinity(costs[layer]), layer))
-    every = resolve_features(cache, ordered, "all" if views is None else views)
+    costs = cache.layer_costs(named)  # an unfinished layer is refused now, not after hours
+    every = resolve_features(cache, list(costs), "all" if views is None else views)
     shown = every if views is not None else every.with_views(1)
-    rows = [replace(shown, layers=(layer,)) for layer in ordered] + [shown, every]
+    rows = [replace(shown, layers=(layer,)) for layer in costs] + [shown, every]
     return {row: _cost(row, costs) for row in rows}  # equal ones are one
 
 
 def _cost(features: Features, costs: Mapping[str, float | None]) -> float | None:
     deepest = max((costs[layer] for layer in features.layers), key=cost_or_infinity)
     return None if deepest is None else features.views * deepest
-
-
-def layer_cost(cache: Cache, layer: str) -> float | None:
-    """Return the share of the network's multiply-adds up to a layer, as its shards record it.
-
-    Raises
-    ------
-    CacheError
-        The layer is not finished.
-    """
-    cache.valid_rows(layer)  # an unfinished layer is refused now, not after hours of training
-    costs = (header.cost for header in cache.finished_shards(layer).values())
-    return next((cost for cost in costs if cost is not None), None)
 
 
 def _comparable_images(

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike
-from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
@@ -18,7 +17,7 @@ from bottleneck.fitting.scoring.metrics import format_metric
 from bottleneck.fitting.scoring.scores import Score
 from bottleneck.fitting.selection.nested import NestedScore, OuterFold
 from bottleneck.fitting.selection.search_result import Candidate
-from bottleneck.plotting import save_figure, sweep_figure
+from bottleneck.plotting import output_figure, sweep_figure
 from bottleneck.runtime import PreformattedText, escape_unprintable, format_table
 
 
@@ -227,8 +226,7 @@ class SweepResult(Sequence[SweepRow], PreformattedText):
         InvalidOptionError
             The file name has another suffix.
         """
-        figure = sweep_figure(self)
-        return figure if path is None else save_figure(figure, Path(path))
+        return output_figure(sweep_figure(self), path)
 
     def to_list(self) -> list[dict[str, Any]]:
         """Return the rows as ``sweep`` prints them as JSON.

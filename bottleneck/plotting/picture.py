@@ -1,6 +1,7 @@
 """Write figures as pictures."""
 
 import io
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,13 +30,13 @@ def require_picture(path: Path) -> None:
         raise InvalidOptionError("plot", str(path), f"a name that ends in {', '.join(PICTURES)}")
 
 
-def save_figure(figure: "Figure", path: Path) -> None:
-    """Write a figure into a file, atomically.
+def output_figure(figure: "Figure", path: str | PathLike[str] | None) -> "Figure | None":
+    """Write a figure into a file, atomically; return it where there is none.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
-    path : Path
+    path : str or PathLike, optional
         Its suffix, one of `PICTURES`, decides the format.
 
     Raises
@@ -45,8 +46,12 @@ def save_figure(figure: "Figure", path: Path) -> None:
     OSError
         The file cannot be written.
     """
-    require_picture(path)
+    if path is None:
+        return figure
+    file = Path(path)
+    require_picture(file)
     picture = io.BytesIO()
-    figure.savefig(picture, format=path.suffix[1:].lower(), dpi=200)
-    with atomic_write(path) as temporary:
+    figure.savefig(picture, format=file.suffix[1:].lower(), dpi=200)
+    with atomic_write(file) as temporary:
         temporary.write_bytes(picture.getvalue())
+    return None

@@ -11,6 +11,7 @@ from bottleneck.backbones import Backbone
 from bottleneck.data import ImageSource
 from bottleneck.extraction import ComputeOptions, EncodedBatch, make_encoder
 from bottleneck.fitting import Classifier, Features
+from bottleneck.prediction.noted import NotedIterator
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def encode_images(
     rows: Sequence[int],
     *,
     compute: ComputeOptions = ComputeOptions(),
-) -> Iterator[EncodedImages]:
+) -> NotedIterator[EncodedImages]:
     """Encode images as the training images of a classifier were encoded.
 
     The network is traced when this function is called; images are read during iteration.
@@ -62,9 +63,9 @@ def encode_images(
 
     Returns
     -------
-    iterator of EncodedImages
+    NotedIterator of EncodedImages
         Consecutive batches in the order of `rows`. The network runs once for each view, to the
-        deepest of the classifier's layers.
+        deepest of the classifier's layers. The notes say what runs it, and why.
     """
     features = classifier.features
     encoder = make_encoder(network, classifier.spec, features.layers, device=compute.device)
@@ -79,7 +80,9 @@ def encode_images(
         workers=compute.workers,
         max_pixels=compute.max_pixels,
     )
-    return (_together(views, features) for views in _each(encoded, features.views))
+    joined = (_together(views, features) for views in _each(encoded, features.views))
+    note = encoder.runner.runtime.note
+    return NotedIterator(joined, (note,) if note else ())
 
 
 def _each(batches: Iterator[EncodedBatch], views: int) -> Iterator[list[EncodedBatch]]:

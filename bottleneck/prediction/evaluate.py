@@ -35,6 +35,8 @@ class Evaluation(PreformattedText):
     score : ClassificationScore or MultilabelScore
     rejected : dict of str to str
         Labelled images of the split that gave no codes at the head's layers, by path, and why.
+    notes : tuple of str
+        What ran the network, and why; empty for codes of a cache.
 
     Examples
     --------
@@ -53,6 +55,7 @@ class Evaluation(PreformattedText):
 
     score: Score
     rejected: dict[str, str]
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [str(self.score)]
@@ -63,8 +66,12 @@ class Evaluation(PreformattedText):
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the score and the rejected images as plain values."""
-        return {"heldout": self.score.to_dict(), "rejected": self.rejected}
+        """Return the score, the rejected images and the notes as plain values."""
+        return {
+            "heldout": self.score.to_dict(),
+            "rejected": self.rejected,
+            "notes": list(self.notes),
+        }
 
 
 def evaluate(
@@ -151,7 +158,8 @@ def _evaluate_images(
     valid = np.zeros(len(rows), dtype=bool)
     rejected: dict[str, str] = {}
     values = []
-    for batch in encode_images(head, network(), source, rows.tolist(), compute=compute):
+    batches = encode_images(head, network(), source, rows.tolist(), compute=compute)
+    for batch in batches:
         if len(batch.codes):
             values.append(image_values(head, batch.codes))  # codes may be large, and are not kept
         valid[np.searchsorted(rows, batch.row)] = batch.valid
@@ -166,4 +174,4 @@ def _evaluate_images(
     groups = row_groups(images, rows[valid])
     found = np.concatenate(values, axis=1)
     score = score_values(head, found, targets[valid], split=split, unknown=unknown, groups=groups)
-    return Evaluation(score, rejected)
+    return Evaluation(score, rejected, batches.notes)

@@ -16,8 +16,8 @@ from bottleneck.data import (
 )
 from bottleneck.errors import HeadError, ImagesNotFoundError
 from bottleneck.fitting import TAIL_FORMAT, Classifier, Head, classifier_format
-from bottleneck.prediction.exported import is_export
-from bottleneck.prediction.onnx_model import OnnxModel
+from bottleneck.prediction.exported.classify import is_export
+from bottleneck.prediction.exported.onnx_model import OnnxModel
 
 
 def open_predictor(

@@ -9,10 +9,11 @@ from bottleneck.data import ImageSource
 from bottleneck.errors import InvalidOptionError
 from bottleneck.extraction import ComputeOptions
 from bottleneck.fitting import Classifier
-from bottleneck.prediction.exported import classify_by_export, require_same_views
+from bottleneck.prediction.exported.classify import classify_by_export, require_same_views
+from bottleneck.prediction.exported.onnx_model import OnnxModel
 from bottleneck.prediction.inputs import open_predictor, open_sources
 from bottleneck.prediction.network import network_loader
-from bottleneck.prediction.onnx_model import OnnxModel
+from bottleneck.prediction.noted import NotedIterator
 from bottleneck.prediction.prediction import Prediction, ranked_scores
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def predict(
     model: "str | nn.Module | None" = None,
     weights: str | None = None,
     compute: ComputeOptions = ComputeOptions(),
-) -> Iterator[Prediction]:
+) -> NotedIterator[Prediction]:
     """Classify new images.
 
     The head, the names of the images and the network are checked when this function is called;
@@ -56,8 +57,8 @@ def predict(
 
     Returns
     -------
-    iterator of Prediction
-        One for each image, in the given order.
+    NotedIterator of Prediction
+        One for each image, in the given order. Its ``notes`` say what runs the network, and why.
 
     Raises
     ------
@@ -84,7 +85,7 @@ def predict(
         for name, value in (("model", model), ("weights", weights)):
             if value is not None:
                 raise InvalidOptionError(name, value, "left out: the network is in the file")
-        return classify_by_export(opened, source, compute=compute)
+        return NotedIterator(classify_by_export(opened, source, compute=compute))
     chosen = opened if views is None else opened.with_views(views)
     network = network_loader(chosen, model=model, weights=weights)
     ready = chosen.with_network(network, compute.device)
@@ -97,7 +98,7 @@ def classify(
     source: ImageSource,
     *,
     compute: ComputeOptions = ComputeOptions(),
-) -> Iterator[Prediction]:
+) -> NotedIterator[Prediction]:
     """Classify the images of a source.
 
     Parameters
@@ -112,13 +113,14 @@ def classify(
 
     Returns
     -------
-    iterator of Prediction
+    NotedIterator of Prediction
         One for each image, in the order of the table.
     """
     from bottleneck.prediction.encoding import encode_images  # imports torch: not for an export
 
     batches = encode_images(head, network, source, range(len(source.table)), compute=compute)
-    return (found for batch in batches for found in _classify_batch(head, source, batch))
+    found = (each for batch in batches for each in _classify_batch(head, source, batch))
+    return NotedIterator(found, batches.notes)
 
 
 def _classify_batch(

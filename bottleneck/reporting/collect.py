@@ -85,7 +85,7 @@ def _judge_in_folds(head: Head, cache: Cache, images: LabelledImages) -> JudgedI
     dataset = load_dataset(cache, head.features, table)
     if dataset.names != head.classes:
         return None
-    validation = CrossValidation(dataset.training, ClassifierOptions(head.clf), SearchOptions())
+    validation = CrossValidation(dataset.training, head.options, SearchOptions())
     _, values = validation.calibrate(c, head.scaler.name)
     reasons = head.features.rejected(cache)
     return JudgedImages(
@@ -103,7 +103,7 @@ def _judge_in_folds(head: Head, cache: Cache, images: LabelledImages) -> JudgedI
 def _compare_layers(
     head: Classifier, cache: Cache, images: LabelledImages, layers: str | Sequence[str]
 ) -> SweepResult | str:
-    clf = head.clf if isinstance(head, Head) else "softmax"
+    clf = head.options if isinstance(head, Head) else "softmax"
     try:
         return sweep(cache, clf, layers=layers, views=1, labels=images)
     except LabelsError as error:
@@ -116,15 +116,16 @@ def _draw_curve(
     """Draw the curve of heads like this one; for a tuned tail, of the head that a sweep advises."""
     c = _recorded_c(head) if isinstance(head, Head) else None
     if isinstance(head, Head) and c is not None:
-        features, clf, scaling = head.features, head.clf, head.scaler.name
+        features, options, scaling = head.features, head.options, head.scaler.name
     elif isinstance(compared, str):
         return compared
     else:
         row = compared.recommended
-        features, clf, c, scaling = row.features, row.clf, row.cv.c, row.cv.scaling
+        features, options = row.features, ClassifierOptions(row.clf)
+        c, scaling = row.cv.c, row.cv.scaling
     try:
         training = load_dataset(cache, features, images.table).training
-        return learning_curve(training, ClassifierOptions(clf), c=c, scaling=scaling)
+        return learning_curve(training, options, c=c, scaling=scaling)
     except LabelsError as error:
         return str(error)
 

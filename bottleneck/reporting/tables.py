@@ -20,7 +20,7 @@ def table(
     header : sequence
         Of the columns. The first one names its row.
     rows : iterable of sequences
-        Numbers stand to the right; a `float` is a share, and None is unknown.
+        Numbers are aligned to the right; a `float` is a share, and None is unknown.
     caption : str
         What it shows, for those who do not see it.
     sortable : bool

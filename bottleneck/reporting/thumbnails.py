@@ -27,7 +27,7 @@ class Thumbnails:
     wanted, shown : int
         Pictures that were asked for, and those that are there.
     bytes : int
-        Of those, as they stand in the page.
+        Of those, as they are in the page.
     unreadable : dict of str to str
         Images that could not be read any more, by path, and why.
     """

@@ -1,6 +1,7 @@
-"""Views of each image, as a cache of several gives them. Codes were written as known arrays."""
+"""Views and digests of images, as a cache of several series gives them. Codes are known arrays."""
 
 import dataclasses
+from hashlib import sha256
 from pathlib import Path
 
 import h5py
@@ -8,10 +9,10 @@ import numpy as np
 import pytest
 
 from bottleneck.cache import Cache, Series, ShardData, open_cache, write_shard
-from bottleneck.cache.format.shard import read_shard
+from bottleneck.cache.format.shard import read_shard, read_shard_metadata
 from bottleneck.errors import CacheError, ShardError
 from bottleneck.spec import ViewRecipe
-from tests.helpers.datasets import written_cache
+from tests.helpers.datasets import cache_of_layers, written_cache
 
 CODES = np.random.default_rng(0).random((3, 20, 4), dtype=np.float32)  # view, row, value
 
@@ -119,3 +120,63 @@ def test_a_status_is_of_all_views(cache: Cache) -> None:
     assert "views by flip,crop with seed 0" in text
     assert text.splitlines()[1].split()[:5] == ["layer", "done", "rejected", "missing", "views"]
     assert status.to_dict()["layers"]["layer"]["views"] == 3
+
+
+# The digests of images
+
+
+def key(row: int) -> int:
+    """The beginning of the digest that `cache_of_layers` gives the image of a row."""
+    return int.from_bytes(sha256(str(row).encode()).digest()[:8], "big")
+
+
+@pytest.fixture
+def read_files(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The shards whose digests were read, as layer/name."""
+    read: list[str] = []
+
+    def note(path: Path) -> ShardData:
+        read.append(path.relative_to(path.parents[1]).as_posix())
+        return read_shard_metadata(path)
+
+    monkeypatch.setattr("bottleneck.cache.reading.read_shard_metadata", note)
+    return read
+
+
+def two_layers(path: Path) -> Cache:
+    layers = {"early": [CODES[0]], "late": [CODES[1]]}
+    return open_cache(cache_of_layers(path, layers, ["a", "b"] * 10, shard_size=8))
+
+
+def test_digests_are_read_from_one_layer_and_kept(tmp_path: Path, read_files: list[str]) -> None:
+    cache = two_layers(tmp_path / "c")
+    for layer in ("late", "early", "late"):
+        keys, rows = cache.image_keys(layer)
+        assert rows.tolist() == list(range(20))
+        assert keys.tolist() == [key(row) for row in range(20)]
+    assert len(read_files) == 3
+    assert {Path(name).parent.name for name in read_files} == {"late"}
+    dataclasses.replace(cache, images=cache.images).image_keys("late")  # of another table
+    assert len(read_files) == 6
+
+
+def test_a_digest_that_one_layer_lacks_is_read_from_the_other(
+    tmp_path: Path, read_files: list[str]
+) -> None:
+    cache = two_layers(tmp_path / "c")
+    path = cache.shard_path("early", 1)
+    rewrite(cache, Series("early"), 1, invalid=2)
+    old = read_shard(path)
+    lacks = ["" if row == 10 else text for row, text in zip(old.row, old.image_sha256, strict=True)]
+    write_shard(
+        path,
+        dataclasses.replace(old, image_sha256=lacks),
+        manifest=cache.manifest,
+        layer=Series("early"),
+    )
+    rows = [row for row in range(20) if row != 10]
+    keys, found = cache.image_keys("early")
+    assert (found.tolist(), keys.tolist()) == (rows, [key(row) for row in rows])
+    keys, found = cache.image_keys("late")
+    assert (found.tolist(), keys.tolist()) == (list(range(20)), [key(row) for row in range(20)])
+    assert len(read_files) == 3 + 1

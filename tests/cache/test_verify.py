@@ -10,16 +10,7 @@ from bottleneck.cache.store import open_cache
 from bottleneck.cache.verify import verify
 from bottleneck.errors import ShardError
 from tests.helpers.fixture_types import Extract
-
-
-def reasons(cache: Path) -> dict[str, str]:
-    return {item.file: item.why for item in verify(cache)}
-
-
-def flip(path: Path, place: int) -> None:
-    content = bytearray(path.read_bytes())
-    content[place] ^= 0x10
-    path.write_bytes(content)
+from tests.helpers.shards import flip, reasons
 
 
 def test_verify_reports_each_kind_of_damage(cache: Path) -> None:

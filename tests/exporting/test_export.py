@@ -31,7 +31,7 @@ from bottleneck.exporting.module import ExportedModule
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.finetuning.tuned_tail import TunedTail
 from bottleneck.fitting.head import Head
-from bottleneck.prediction.onnx_model import OnnxModel
+from bottleneck.prediction.exported.onnx_model import OnnxModel
 from bottleneck.prediction.predict import predict
 from tests.helpers.exports import (
     CLASSES,

@@ -11,7 +11,7 @@ from bottleneck.exporting.module import ExportedModule
 from bottleneck.fitting.classifier import Classifier
 from bottleneck.linear.calibration import Calibration
 from bottleneck.linear.scaling import SCALINGS
-from bottleneck.prediction.export_metadata import ExportMetadata
+from bottleneck.prediction.exported.metadata import ExportMetadata
 from tests.helpers.exports import (
     PLATT,
     TEMPERATURE,

@@ -15,6 +15,7 @@ from bottleneck.cache.verify import verify
 from bottleneck.errors import CacheError, UntrustedCodeError
 from bottleneck.extraction.repair import repair
 from tests.helpers.fixture_types import Extract
+from tests.helpers.shards import flip, reasons
 
 
 def by_index(cache: Path, layer: str) -> Any:
@@ -29,16 +30,6 @@ def both_layers(cache: Path) -> dict[str, Any]:
 def table(cache: Path) -> list[list[str]]:
     with (cache / "images.csv").open(newline="") as file:
         return list(csv.reader(file))[1:]
-
-
-def reasons(cache: Path) -> dict[str, str]:
-    return {item.file: item.why for item in verify(cache)}
-
-
-def flip(path: Path, place: int) -> None:
-    content = bytearray(path.read_bytes())
-    content[place] ^= 0x10
-    path.write_bytes(content)
 
 
 def test_repair_makes_again_only_what_is_bad(cache: Path, photos: Path) -> None:

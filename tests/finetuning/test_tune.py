@@ -1,6 +1,7 @@
 """`bottleneck.tune`, against evaluations of its result and heads on extracted codes."""
 
 import dataclasses
+import shutil
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -168,6 +169,30 @@ def test_an_image_that_cannot_be_read_is_named_and_left_out(images: Path, tmp_pa
     assert list(result.rejected) == ["no.jpg"]
     assert "rejected: no.jpg: " in str(result)
     assert result.train == 40
+
+
+@pytest.mark.parametrize("source", ["maps", "images"])
+def test_copies_of_training_images_are_counted_as_by_evaluate(
+    source: str, images: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "hard").symlink_to(images.parent / "hard")
+    header, *lines = images.read_text().splitlines()
+    trained, judged = (next(line for line in lines if f",{s}," in line) for s in ("train", "test"))
+    copies = {"of_train.jpg": trained, "of_test.jpg": judged}
+    for name, line in copies.items():
+        shutil.copy(images.parent / line.split(",")[0], tmp_path / name)
+    again = [f"{name},a,test,g99" for name in copies]
+    (tmp_path / "list.csv").write_text("\n".join([header, *lines, *again]) + "\n")
+    cache = maps_cache(tmp_path / "list.csv", tmp_path / "maps", count=1)
+    if source == "maps":
+        result = tune(cache, options=QUICK)
+        assert evaluate(result.tail, cache, compute=CPU).score.copies == 1
+    else:
+        result = tune(tmp_path / "list.csv", model=CHAIN, transform=SMALL, options=QUICK)
+    assert result.heldout is not None
+    assert result.linear.heldout is not None
+    assert (result.heldout.n, result.heldout.copies, result.linear.heldout.copies) == (22, 1, 1)
+    assert "1 image has the same bytes as a training image" in str(result)
 
 
 def test_several_labels_an_image(maps: Cache, tmp_path: Path) -> None:

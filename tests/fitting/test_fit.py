@@ -1,8 +1,9 @@
+import dataclasses
 import json
 import shutil
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -441,7 +442,7 @@ def test_the_json_has_what_is_promised(split: Path, clf: str, sklearn: bool) -> 
     found = told(run(split, clf, sklearn=sklearn))
     assert found.keys() == {
         *("clf", "layer", "layers", "views", "shares", "c", "preprocess", "cv", "heldout", "ece"),
-        *("train", "converged", "gap", "nested"),
+        *("train", "converged", "gap", "nested", "class_weight"),
     }
     assert found["cv"].keys() >= {"mean", "std", "folds", "metric"}
     assert found["heldout"].keys() >= {"split", "n", "accuracy", "ci95", "mean_per_class", "ece"}
@@ -470,6 +471,20 @@ def test_the_record_is_in_the_head(split: Path, tmp_path: Path) -> None:
     done.head.save(tmp_path / "head")
     assert Head.load(tmp_path / "head").training_record == done.to_dict()
     assert done.seconds > 0
+
+
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+def test_a_head_knows_its_class_weight(
+    class_weight: Literal["balanced"] | None, split: Path, tmp_path: Path
+) -> None:
+    options = ClassifierOptions("svm", class_weight=class_weight)
+    fit(split, options, search=SearchOptions(c=1.0, cv=0)).head.save(tmp_path / "head")
+    head = Head.load(tmp_path / "head")
+    assert head.training_record["class_weight"] == class_weight
+    assert head.options == options
+    older = {key: each for key, each in head.training_record.items() if key != "class_weight"}
+    dataclasses.replace(head, training_record=older).save(tmp_path / "older")
+    assert Head.load(tmp_path / "older").options == ClassifierOptions("svm")
 
 
 def test_the_preprocessing_that_the_folds_chose_is_the_heads(tmp_path: Path) -> None:

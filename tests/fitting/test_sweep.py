@@ -18,12 +18,13 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from bottleneck.backbones.layers import list_layers
 from bottleneck.cache.format.series import SeriesLike
-from bottleneck.cache.format.shard import ShardData, read_header
+from bottleneck.cache.format.shard import ShardData, read_header, read_shard_metadata
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.errors import CacheError, InvalidOptionError, UnknownNameError
 from bottleneck.fitting import sweep as module
 from bottleneck.fitting.fit import fit
+from bottleneck.fitting.layer_shares import layer_shares
 from bottleneck.fitting.loading.dataset import CodeDataset, load_dataset
 from bottleneck.fitting.loading.features import Views
 from bottleneck.fitting.options import SearchOptions
@@ -155,6 +156,13 @@ def test_a_row_is_what_fit_says_of_that_layer_alone(three: Path, scaling: str) -
 def test_every_shard_is_read_once_for_its_layer_and_once_for_all(
     three: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    digests: list[Path] = []
+
+    def read_digests(path: Path) -> ShardData:
+        digests.append(path)
+        return read_shard_metadata(path)
+
+    monkeypatch.setattr("bottleneck.cache.reading.read_shard_metadata", read_digests)
     reads: Counter[tuple[str, int]] = Counter()
     read_checked = Cache.read_checked
 
@@ -165,6 +173,7 @@ def test_every_shard_is_read_once_for_its_layer_and_once_for_all(
     monkeypatch.setattr(Cache, "read_checked", spy)
     sweep(three, [SVM, SOFTMAX], search=SearchOptions(c=[1.0], cv=2))
     assert reads == {(layer, shard): 2 for layer in "abc" for shard in range(3)}
+    assert len(digests) == 3  # those of one layer, for all of them
 
 
 def test_one_layer_is_in_memory_at_a_time(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,6 +206,20 @@ def test_layers_whose_share_is_unknown_come_last_by_name(tmp_path: Path) -> None
     ]
     assert rows[-1].features.layers == ("z", "deep", "x", "y")
     assert (rows[0].heldout, rows[0].heldout_metric) == (None, None)
+
+
+def test_fit_names_all_layers_by_depth_and_keeps_their_columns_by_name(three: Path) -> None:
+    result = fit(three, "svm", layers="all", search=SearchOptions(c=[1.0], cv=0))
+    features, cache = result.head.features, open_cache(three)
+    assert features.layers == ("a", "b", "c")
+    assert list(result.shares) == ["b", "c", "a"]
+    codes = load_dataset(cache, features, cache.images).training.codes
+    expected = layer_shares(result.solution.coef, codes, result.head.scaler)
+    assert [result.shares[layer] for layer in "abc"] == expected.tolist()
+    assert "svm on b + c + a: 90 images" in str(result)
+    assert "share of each layer  b " in str(result)
+    given = fit(three, "svm", layers=["a", "c"], search=SearchOptions(c=[1.0], cv=0))
+    assert "svm on a + c: 90 images" in str(given)
 
 
 def test_layers_and_classifiers_can_be_chosen_and_count_once(three: Path) -> None:

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -121,3 +122,27 @@ def left_behind(seconds: float = 5) -> list[str]:
         if not ours or time.monotonic() > deadline:
             return ours
         time.sleep(0.01)
+
+
+def fresh() -> int:
+    """The number of arithmetic threads that a thread begins with."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(torch.get_num_threads).result()
+
+
+@pytest.fixture(params=[1, 3])
+def arithmetic(request: pytest.FixtureRequest) -> Iterator[int]:
+    """So many arithmetic threads in this thread and those to come."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield int(request.param)
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(params=[1, 2, 5])
+def several(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """A machine of so many cores."""
+    monkeypatch.setattr(
+        "bottleneck.backbones.inference.runner.available_cpus", lambda: request.param
+    )
+    return int(request.param)

@@ -20,6 +20,7 @@ from bottleneck.cache.format.shard import (
 )
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache
+from bottleneck.cache.verify import verify
 from bottleneck.spec import InputTransform, ModelReference, Spec
 
 SPEC = Spec("net", "ab" * 32, InputTransform(decoder="pillow-1"), "float32", True, "avg")
@@ -107,3 +108,15 @@ def joined_blocks(path: Path) -> NDArray[Any]:
 def codes_of(path: Path) -> NDArray[Any]:
     """Return the codes of a shard, read at once."""
     return read_shard(path).codes
+
+
+def flip(path: Path, place: int) -> None:
+    """Change a bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[place] ^= 0x10
+    path.write_bytes(content)
+
+
+def reasons(cache: Path) -> dict[str, str]:
+    """What `verify` finds wrong, by file."""
+    return {item.file: item.why for item in verify(cache)}

@@ -6,12 +6,19 @@ import pytest
 from matplotlib.figure import Figure
 
 from bottleneck.errors import InvalidOptionError
-from bottleneck.plotting.picture import require_picture, save_figure
+from bottleneck.plotting.picture import output_figure, require_picture
 
 
 def write(path: Path) -> Path:
-    save_figure(Figure(), path)
+    output_figure(Figure(), path)
     return path
+
+
+def test_without_a_file_the_figure_is_returned(tmp_path: Path) -> None:
+    figure = Figure()
+    assert output_figure(figure, None) is figure
+    assert output_figure(figure, str(tmp_path / "b.svg")) is None
+    assert "<svg" in (tmp_path / "b.svg").read_text()
 
 
 @pytest.mark.parametrize("name", ["b", "b.jpg", "b.svg.gz", "svg", ".svg"])

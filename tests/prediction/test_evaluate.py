@@ -3,7 +3,7 @@ import dataclasses
 import os
 import shutil
 import tracemalloc
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,6 +34,7 @@ from bottleneck.linear.calibration import Calibration
 from bottleneck.linear.scaling import FeatureScaler
 from bottleneck.prediction import encoding
 from bottleneck.prediction.evaluate import Evaluation, evaluate
+from bottleneck.prediction.noted import NotedIterator
 from tests.helpers.datasets import calibration_error
 from tests.helpers.fixture_types import Extract
 from tests.helpers.photographs import write_photographs
@@ -368,13 +369,15 @@ def test_codes_of_a_batch_are_not_kept(
         scaler=FeatureScaler("none", (d,), np.zeros(d), np.ones(d)),
     )
 
+    def encoded(i: int, row: int) -> SimpleNamespace:
+        codes = np.full((1, d), i, dtype=np.float32)
+        valid = np.array([i != 5])
+        return SimpleNamespace(row=np.array([row]), valid=valid, reason=[""], codes=codes[valid])
+
     def encode_images(
         _: Head, __: Backbone, source: ImageSource, rows: Sequence[int], **___: Any
-    ) -> Iterator[SimpleNamespace]:
-        for i, row in enumerate(rows):
-            codes = np.full((1, d), i, dtype=np.float32)
-            valid = np.array([i != 5])
-            yield SimpleNamespace(row=np.array([row]), valid=valid, reason=[""], codes=codes[valid])
+    ) -> NotedIterator[SimpleNamespace]:
+        return NotedIterator(encoded(i, row) for i, row in enumerate(rows))
 
     monkeypatch.setattr(encoding, "encode_images", encode_images)
     tracemalloc.start()
@@ -413,7 +416,11 @@ def test_an_evaluation_is_a_dictionary_and_html(
     judged: ClassificationScore | MultilabelScore,
 ) -> None:
     evaluation = Evaluation(judged, {"<a>.jpg": "empty"})
-    assert evaluation.to_dict() == {"heldout": judged.to_dict(), "rejected": {"<a>.jpg": "empty"}}
+    assert evaluation.to_dict() == {
+        "heldout": judged.to_dict(),
+        "rejected": {"<a>.jpg": "empty"},
+        "notes": [],
+    }
     page = evaluation._repr_html_()
     assert page.startswith("<pre>")
     assert "&lt;a&gt;.jpg: empty" in page

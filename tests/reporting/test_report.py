@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from base64 import b64decode
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -29,7 +30,7 @@ from bottleneck.errors import (
     SpecMismatchError,
 )
 from bottleneck.fitting import learning_curve, load_dataset, resolve_features
-from bottleneck.reporting import ReportResult
+from bottleneck.reporting import ReportResult, collect
 from tests.helpers.datasets import written_cache
 from tests.helpers.pages import CLASSES, Node, noisy_cache, noisy_head, noisy_images, parse, rows_of
 from tests.helpers.tuning import BOUNDARY, QUICK, hard_images, maps_cache
@@ -329,6 +330,33 @@ def test_without_splits_images_are_judged_in_folds(
     assert trained_on.score.n == 61
     assert section(page, "uncertain").text != in_folds
     assert "If the head was trained on them" in section(page, "verdict").text
+
+
+def test_heads_like_a_balanced_one_are_balanced(
+    cache: Cache, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text(re.sub(",(test|train)\n", ",\n", images.read_text()))
+    options = bn.ClassifierOptions("softmax", class_weight="balanced")
+    search = bn.SearchOptions(c=(0.1,), cv=0)
+    head = bn.fit(cache, options, layers="layer2", labels=labels, search=search).head
+    seen: list[bn.ClassifierOptions] = []
+    for name in ("CrossValidation", "learning_curve", "sweep"):
+        monkeypatch.setattr(collect, name, spy_on(getattr(collect, name), seen.append))
+    _, page = quick(cache, head, tmp_path / "page.html", labels=labels)
+    assert seen == [options] * 3
+    code = "bn.ClassifierOptions('softmax', class_weight='balanced')"
+    assert code in section(page, "origin").one("code").text
+
+
+def spy_on(function: Callable[..., Any], note: Callable[[Any], None]) -> Callable[..., Any]:
+    """Return the function; its second argument is noted at each call."""
+
+    def spied(*arguments: Any, **options: Any) -> Any:
+        note(arguments[1])
+        return function(*arguments, **options)
+
+    return spied
 
 
 def test_a_head_without_probabilities_has_no_reliability(

@@ -29,7 +29,7 @@ _DENSENET_OLD = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.\w+)$")
 _COUNTERS = frozenset({"num_batches_tracked", "n_averaged", "total_ops", "total_params"})
 
 # What is taken first where several fit: as timm and DINO do, a moving average and the teacher,
-# which is one. Then the usual names, in this order. Last what nobody evaluates.
+# which is one. Then the usual names, in this order. Last what is not evaluated.
 _AVERAGES = frozenset({"ema", "swa", "averaged", "teacher"})
 _USUAL = (
     *("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights"),

@@ -80,7 +80,7 @@ def read_checkpoint(file: Path) -> Checkpoint:
     """Read the tensors of a weights file, whatever its suffix, without running code.
 
     The file is read once. The tensors of an archive of ``torch.save`` are mapped into memory, so
-    that those which nobody uses, as an optimiser's, are never read.
+    that those which are not used, such as an optimiser's, are never read.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ def imported_files(
 ) -> dict[str, Path]:
     r"""Return the files below some folders that a Python file imports, and that these import.
 
-    Every import statement counts, wherever it stands: a factory often imports inside of a
+    Every import statement counts, wherever it is: a factory often imports inside of a
     function. A module that is loaded from elsewhere, such as an installed package of the same
     name, does not.
 

@@ -75,7 +75,7 @@ def write_shard(
             spec_digest=sha256(text.encode()),
         )
         if manifest.version < 3:
-            # Version 3 has no digests of the content beside that of the file: nobody read them.
+            # Version 3 has no digests of the content beside that of the file: they were not read.
             file.attrs.update(codes_sha256=_codes_digest(codes), rows_sha256=_rows_digest(shard))
         file.create_dataset("codes", data=codes, chunks=chunks, **_FILTERS[layout.compression])
         file.create_dataset("row", data=shard.row)

@@ -12,7 +12,7 @@ from bottleneck.cli.options import (
     take,
     views_option,
 )
-from bottleneck.cli.output import print_result
+from bottleneck.cli.output import print_notes, print_result
 from bottleneck.cli.types import PATH
 
 
@@ -48,4 +48,5 @@ def evaluate(head: Path, target: Path, as_json: bool, **options: Any) -> None:
         loaded, images = open_head(head), open_images(target)
         click.echo(str(summarize_images(images)), err=True)
         evaluation = run(loaded, images, compute=compute, **options)
+    print_notes(evaluation.notes)
     print_result(evaluation, as_json=as_json)

@@ -48,8 +48,8 @@ def export(head: Path, out: Path, as_json: bool, **options: Any) -> None:
 
     ONNX and TorchScript hold everything behind the resizing of an image: normalisation, network,
     pooling, scaling, classifier and calibration, in float32. scikit-learn's file holds the head
-    alone, which takes codes. The file is compared with `predict` before it stands; one that differs
-    by more than 1e-4 is not written. `predict HEAD.onnx` runs it without PyTorch.
+    alone, which takes codes. The file is compared with `predict` first; one that differs by more
+    than 1e-4 is not written. `predict HEAD.onnx` runs it without PyTorch.
 
     \b
     Example:

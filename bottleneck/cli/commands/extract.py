@@ -15,6 +15,7 @@ from bottleneck.cli.options import (
     json_option,
     network_options,
     preprocess_options,
+    shard_options,
     take,
     take_preprocess,
     take_views,
@@ -35,12 +36,7 @@ from bottleneck.cli.types import PATH, Task
     help="Compression of stored codes.  [none]",
 )
 @device_options
-@click.option(
-    "--workers",
-    type=int,
-    help="Threads that read images, and for a GPU decode them.  [one per core]",
-)
-@click.option("--shard-size", type=int, help="Rows per shard.  [4096, fewer for large codes]")
+@shard_options
 @click.option(
     "--task",
     type=Task(),

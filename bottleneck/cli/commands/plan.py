@@ -11,6 +11,7 @@ from bottleneck.cli.options import (
     json_option,
     network_options,
     preprocess_options,
+    shard_options,
     take,
     take_preprocess,
     take_views,
@@ -24,12 +25,7 @@ from bottleneck.cli.types import PATH
 @click.argument("images", type=PATH)
 @network_options
 @device_options
-@click.option(
-    "--workers",
-    type=int,
-    help="Threads that read images, and for a GPU decode them.  [one per core]",
-)
-@click.option("--shard-size", type=int, help="Rows per shard.  [4096, fewer for large codes]")
+@shard_options
 @click.option("--tasks", type=int, default=1, show_default=True, help="Number of array tasks.")
 @preprocess_options
 @view_options

@@ -12,6 +12,7 @@ from bottleneck.cli.options import (
     take,
     views_option,
 )
+from bottleneck.cli.output import print_notes
 from bottleneck.cli.types import PATH
 
 
@@ -70,6 +71,7 @@ def predict(
     loaded, source = open_predictor(head, device=compute.device), open_sources(images)
     predictions = run(loaded, source, compute=compute, **options)
     click.echo(summarize_images(source).counts, err=True)
+    print_notes(predictions.notes)
     lines = prediction_lines(predictions, style=style, top=top)
     if out is not None:
         write_text_atomic(out, "".join(f"{line}\n" for line in lines))

@@ -99,7 +99,7 @@ def tune(
         if rank():  # of several processes, the first one writes and prints
             return
     result.tail.save(out)
-    shutil.rmtree(state, ignore_errors=True)  # not before the result stands
+    shutil.rmtree(state, ignore_errors=True)  # not before the result is written
     if as_json:
         click.echo(json.dumps(result.to_dict() | {"head": str(out)}))
     else:

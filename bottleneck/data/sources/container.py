@@ -131,7 +131,7 @@ class ContainerSource:
 
 
 def match_texts(texts: StringColumn, known: StringColumn) -> NDArray[np.int64]:
-    """Return where each of some texts stands in another column, which has each text once.
+    """Return where each of some texts is in another column, which has each text once.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ from typing import Self
 _QUIET = frozenset(("thumbs.db", "desktop.ini"))  # an operating system leaves them, not a user
 _MOST_SUFFIX = 8  # characters
 
-# Files that stand beside images and are none. Every other kind may be an image.
+# Files that are found beside images and are none. Every other kind may be an image.
 _TEXTS = (".txt", ".md", ".rst", ".rtf", ".pdf", ".tex", ".bib", ".doc", ".docx", ".log")
 _TABLES = (".csv", ".tsv", ".json", ".jsonl", ".xml", ".xls", ".xlsx", ".ods", ".parquet")
 _ARRAYS = (".npy", ".npz", ".mat", ".h5", ".hdf5", ".pkl", ".db", ".sqlite")

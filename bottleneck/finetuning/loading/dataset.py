@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from bottleneck.data import ImageSource, ImageTable
 from bottleneck.errors import CacheError, InvalidOptionError
 from bottleneck.extraction import choose_range, load_network, make_spec
 from bottleneck.finetuning.loading.batches import Batches, Examples
-from bottleneck.finetuning.loading.images import ImageBatches, find_unreadable
+from bottleneck.finetuning.loading.images import ImageBatches, check_images
 from bottleneck.finetuning.loading.maps import open_maps
 from bottleneck.fitting import (
     INPUT,
@@ -24,6 +24,7 @@ from bottleneck.fitting import (
     LabelledRows,
     LabelledSplits,
     Views,
+    label_codes,
     label_rows,
     resolve_features,
 )
@@ -146,7 +147,7 @@ def load_from_cache(
     if len(features.layers) > 1:
         raise InvalidOptionError("layer", layer, "one layer: training goes on behind it")
     boundary = features.layers[0]
-    labelled = label_rows(images, features.valid_rows(cache))  # before a network is loaded
+    labelled = label_codes(cache, features, images)  # before a network is loaded
     backbone = load_network(
         cache.spec,
         cache.reference,
@@ -212,7 +213,7 @@ def load_from_images(
     trust_code(model)
     backbone = load_backbone(model, weights, transform=choose_range(transform, source, None))
     batches = ImageBatches(source, backbone.transform, views, recipe)
-    reasons = find_unreadable(batches, _all_rows(labelled))
+    digests, reasons = check_images(batches, _all_rows(labelled))
     if reasons:
         usable = table.exists.copy()
         usable[list(reasons)] = False
@@ -222,7 +223,7 @@ def load_from_images(
         features=features,
         spec=make_spec(backbone, precision="float32", relu=False, pool="none"),
         reference=backbone.reference,
-        labelled=labelled,
+        labelled=replace(labelled, copies=_count_copies(labelled, digests)),
         batches=batches,
         augmentation=recipe,
         rejected={table.path[row]: reason for row, reason in reasons.items()},
@@ -232,6 +233,13 @@ def load_from_images(
 def _all_rows(labelled: LabelledSplits) -> NDArray[np.int64]:
     parts = [labelled.training, *([labelled.heldout] if labelled.heldout else [])]
     return np.unique(np.concatenate([part.row for part in parts]))
+
+
+def _count_copies(labelled: LabelledSplits, digests: dict[int, str]) -> int:
+    """Return how many held-out images have the same bytes as a training image."""
+    trained = {digests[row] for row in labelled.training.row.tolist()}
+    held = labelled.heldout.row.tolist() if labelled.heldout else []
+    return sum(digests[row] in trained for row in held)
 
 
 def _require_maps(cache: Cache, layer: str, tail: Tail) -> None:

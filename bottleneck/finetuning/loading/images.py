@@ -98,42 +98,58 @@ class ImageBatches:
 
     def _load(self, row: int, view: int) -> Tensor:
         """Read, decode and normalise one image, shape (height, width, 3)."""
+        made, _ = self._decode(row, view)
+        mean, std = torch.tensor(self.transform.mean), torch.tensor(self.transform.std)
+        return torch.from_numpy(made).float().div_(255).sub_(mean).div_(std)
+
+    def _decode(self, row: int, view: int) -> tuple[NDArray[np.uint8], str]:
+        """Return a view of an image, shape (height, width, 3), and the digest of its bytes."""
         try:
             data = self.source.read(row)
+            digest = sha256(data)
             pixels = decode_image(data, self.transform)
             made = make_view(
                 pixels,
                 self.transform,
                 view=view,
                 recipe=self.recipe,
-                image_sha256=sha256(data),
+                image_sha256=digest,
                 resample=resample_by_torchvision,
             )
         except ImageError as error:
             raise ImageError(f"{self.source.path(row)}: {error}") from error
-        mean, std = torch.tensor(self.transform.mean), torch.tensor(self.transform.std)
-        return torch.from_numpy(made).float().div_(255).sub_(mean).div_(std)
+        return made, digest
 
 
-def find_unreadable(images: ImageBatches, rows: NDArray[np.int64]) -> dict[int, str]:
-    """Read and decode images, and return the rows of those that cannot be, with the reason.
+def check_images(
+    images: ImageBatches, rows: NDArray[np.int64]
+) -> tuple[dict[int, str], dict[int, str]]:
+    """Read and decode images, to find those that cannot be, and those with the same bytes.
 
     Parameters
     ----------
     images : ImageBatches
     rows : ndarray of int64, shape (n,)
-    """
 
-    def reason(row: int) -> str:
+    Returns
+    -------
+    digests : dict of int to str
+        SHA-256 of the bytes of each image that can be decoded, by row.
+    reasons : dict of int to str
+        Why each of the others cannot be.
+    """
+    digests: dict[int, str] = {}
+    reasons: dict[int, str] = {}
+
+    def check(row: int) -> None:
         try:
-            images._load(row, 0)
+            _, digests[row] = images._decode(row, 0)
         except ImageError as error:
-            return str(error)
-        return ""
+            reasons[row] = str(error)
 
     with pixel_limit(None), _decoders() as pool:
-        reasons = dict(zip(rows.tolist(), pool.map(reason, rows.tolist()), strict=True))
-    return {row: text for row, text in reasons.items() if text}
+        list(pool.map(check, rows.tolist()))
+    return digests, dict(sorted(reasons.items()))
 
 
 def _decoders() -> ThreadPoolExecutor:

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bottleneck.cache import Cache, count_copies
+from bottleneck.cache import Cache
 from bottleneck.data import ImageTable, UnknownLabels
 from bottleneck.fitting.loading.dask_matrix import load_on_workers
 from bottleneck.fitting.loading.features import Features
-from bottleneck.fitting.loading.labelled_rows import LabelledRows, label_rows
+from bottleneck.fitting.loading.labelled_rows import LabelledRows, label_codes
 from bottleneck.fitting.loading.sharded_matrix import open_matrix
 from bottleneck.linear import CodeMatrix, TrainingSet, consecutive_rows
 from bottleneck.runtime import DaskExecutor
@@ -87,7 +87,7 @@ def load_dataset(
         The workers do not see the cache, or have too little memory.
     """
     # Targets first: a wrong label is reported before any code is read.
-    labelled = label_rows(images, features.valid_rows(cache))
+    labelled = label_codes(cache, features, images)
     train, held = labelled.training, labelled.heldout
     rows = train.row if held is None else np.union1d(train.row, held.row)
     codes: CodeMatrix
@@ -107,8 +107,6 @@ def load_dataset(
             sizes=features.sizes(cache),
         )
 
-    layer = features.layers[0]
-    copies = 0 if held is None else count_copies(cache, layer, held.row, among=train.row)
     return CodeDataset(
         cache.spec,
         cache.reference,
@@ -118,5 +116,5 @@ def load_dataset(
         heldout=None if held is None else of(held),
         split=labelled.split,
         unknown=labelled.unknown,
-        copies=copies,
+        copies=labelled.copies,
     )

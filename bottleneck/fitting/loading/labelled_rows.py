@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.cache import Cache, count_copies
 from bottleneck.data import (
     CategoricalColumn,
     ImageTable,
@@ -18,6 +19,7 @@ from bottleneck.data import (
     train_and_heldout_splits,
 )
 from bottleneck.errors import LabelsError
+from bottleneck.fitting.loading.features import Features
 from bottleneck.fitting.selection.folds import group_codes
 
 
@@ -55,6 +57,8 @@ class LabelledSplits:
         Name of the held-out split; empty without one.
     unknown : UnknownLabels
         Held-out images with a class that the training rows lack: they are not in `heldout`.
+    copies : int
+        Held-out images with the same bytes as a training image, where these were compared.
     """
 
     names: list[str]
@@ -62,6 +66,7 @@ class LabelledSplits:
     heldout: LabelledRows | None
     split: str
     unknown: UnknownLabels = UnknownLabels()
+    copies: int = 0
 
     @property
     def multilabel(self) -> bool:
@@ -111,6 +116,39 @@ def label_rows(images: ImageTable, usable: NDArray[np.bool_]) -> LabelledSplits:
         images, heldout, names, multilabel=multilabel, split=heldout_split
     )
     return LabelledSplits(names, of(train), of(heldout), heldout_split, unknown)
+
+
+def label_codes(cache: Cache, features: Features, images: ImageTable) -> LabelledSplits:
+    """Return the labelled images that have codes, with the copies among the held-out ones.
+
+    Parameters
+    ----------
+    cache : Cache
+    features : Features
+        Finished layers and views of the cache.
+    images : ImageTable
+        The cache's own table, or the same rows with other labels.
+
+    Raises
+    ------
+    CacheError, ShardError
+        A layer is not finished, or a shard is damaged.
+    LabelsError
+        As in `label_rows`.
+
+    Examples
+    --------
+    >>> from bottleneck.cache import open_cache
+    >>> cache = open_cache("tests/data/before/cache")
+    >>> found = label_codes(cache, Features(("layer1",)), cache.images)
+    >>> len(found.training.row), found.copies
+    (12, 0)
+    """
+    labelled = label_rows(images, features.valid_rows(cache))
+    train, held = labelled.training, labelled.heldout
+    layer = features.layers[0]
+    copies = 0 if held is None else count_copies(cache, layer, held.row, among=train.row)
+    return replace(labelled, copies=copies)
 
 
 def require_rows(rows: NDArray[np.int64], *, split: str) -> None:

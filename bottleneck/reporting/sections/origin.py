@@ -82,7 +82,10 @@ def _fit(findings: Findings, head: Head) -> str:
     }
     if findings.request.labels is not None:
         options["labels"] = findings.request.labels
-    return _call("bn.fit", _Code("cache"), head.clf, **options)
+    clf: object = head.clf
+    if weight := head.options.class_weight:
+        clf = _Code(_call("bn.ClassifierOptions", head.clf, class_weight=weight))
+    return _call("bn.fit", _Code("cache"), clf, **options)
 
 
 class _Code(str):

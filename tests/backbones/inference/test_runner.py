@@ -2,8 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
@@ -20,6 +18,7 @@ from bottleneck.backbones.inference.truncated import TruncatedNetwork
 from bottleneck.backbones.layers import list_layers, select_layers
 from bottleneck.backbones.tracing.traced import TracedNetwork, trace
 from bottleneck.errors import BackboneError, DeviceMemoryError
+from tests.helpers import runners
 from tests.helpers.networks import NETWORKS, PLAIN, SMALL
 from tests.helpers.runners import (
     BRANCHING,
@@ -30,6 +29,7 @@ from tests.helpers.runners import (
     assert_close,
     assert_equal,
     batches,
+    fresh,
     left_behind,
     limit_memory,
     make,
@@ -39,12 +39,7 @@ from tests.helpers.runners import (
     truth,
 )
 
-
-@pytest.fixture(params=[1, 2, 5])
-def several(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """A machine of so many cores."""
-    monkeypatch.setattr(module, "available_cpus", lambda: request.param)
-    return int(request.param)
+arithmetic, several = runners.arithmetic, runners.several
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1, 1), (3, 3), (64, 16)])
@@ -138,21 +133,6 @@ def test_allocated_batches_hold_images_as_they_are_decoded() -> None:
 
 
 # Threads
-
-
-def fresh() -> int:
-    """The number of arithmetic threads that a thread begins with."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(torch.get_num_threads).result()
-
-
-@pytest.fixture(params=[1, 3])
-def arithmetic(request: pytest.FixtureRequest) -> Iterator[int]:
-    """So many arithmetic threads in this thread and those to come."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield int(request.param)
-    torch.set_num_threads(before)
 
 
 def test_arithmetic_threads_are_as_before_after_the_block(arithmetic: int, several: int) -> None:

@@ -1,6 +1,7 @@
 """`bottleneck predict`."""
 
 import csv
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -16,6 +17,7 @@ from safetensors.numpy import save_file as save_numpy
 from safetensors.torch import save_file
 from scipy.special import expit, softmax
 
+from bottleneck.backbones import BatchRunner
 from tests.helpers import cli
 from tests.helpers.cli import contents, expected_codes, margins, refused
 from tests.helpers.fixture_types import Extract, Run
@@ -356,3 +358,28 @@ def test_files_that_are_passed_over_are_counted(run: Run, svm: Path, new: Path) 
     result = run("predict", svm, "new/wasps", "new/ants/ants000.jpg")
     assert result.stderr == "4 images; 1 file of a kind that is not read: 1 .cr2\n"
     assert len(result.stdout.splitlines()) == 4
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_what_runs_the_network_is_said_once_and_beside_the_result(
+    command: str, run: Run, svm: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def choose(self: BatchRunner, runtime: str, images: int) -> None:
+        asked.append((runtime, images))
+        self.runtime = dataclasses.replace(self.runtime, note="runtime: torch, see `runtime`")
+
+    def lines_with_note() -> list[str]:
+        result = run(command, svm, photos / "val" if command == "predict" else photos)
+        assert result.exit_code == 0, result.output
+        assert "runtime:" not in result.stdout
+        return [line for line in result.stderr.splitlines() if line.startswith("runtime:")]
+
+    assert not lines_with_note()  # twelve images are not worth a word
+    monkeypatch.setattr(BatchRunner, "choose_runtime", choose)
+    assert lines_with_note() == ["runtime: torch, see --runtime"]
+    assert asked == [("auto", 12)]
+    if command == "evaluate":
+        found = json.loads(run("evaluate", svm, photos, "--json").stdout)
+        assert found["notes"] == ["runtime: torch, see `runtime`"]

@@ -124,6 +124,27 @@ def test_an_interrupt_is_one_line_and_the_same_command_goes_on(
     assert names() == ["maps", "tail-2.safetensors"]
 
 
+def test_overwrite_ends_a_run_that_was_killed_before_its_state_was_removed(
+    run: Run, maps: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise Terminated
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command.shutil, "rmtree", killed)
+        assert run("tune", maps, *QUICK).exit_code == 143
+    assert names() == ["maps", "tail-2.safetensors", "tail-2.safetensors.training"]
+    written = TunedTail.load("tail-2.safetensors")
+    refused(run("tune", maps, *QUICK), "tail-2.safetensors exists", "--overwrite")
+    again = run("tune", maps, *QUICK, "--overwrite")
+    assert again.exit_code == 0, again.output
+    assert "training on" not in again.stderr  # every epoch is in the state
+    assert names() == ["maps", "tail-2.safetensors"]
+    tensors = TunedTail.load("tail-2.safetensors").tensors
+    assert tensors.keys() == written.tensors.keys()
+    assert all(np.array_equal(tensors[name], written.tensors[name]) for name in tensors)
+
+
 def test_a_damaged_state_is_one_line_with_what_to_do(run: Run, maps: Path) -> None:
     stopped(run, maps, KeyboardInterrupt)
     (state,) = Path("tail-2.safetensors.training").rglob("*.safetensors")

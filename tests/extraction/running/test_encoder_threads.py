@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,48 +10,29 @@ import pytest
 import torch
 from torch import Tensor
 
-from bottleneck.backbones.inference import runner as module
 from bottleneck.backbones.inference.runner import BatchRunner
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.errors import BackboneError, DeviceMemoryError, ImageError
 from bottleneck.extraction.running.encoder import Encoder
+from tests.helpers import runners
 from tests.helpers.networks import PLAIN
 from tests.helpers.photographs import write_photographs
 from tests.helpers.runners import (
     BRANCHING,
     Codes,
     assert_close,
+    fresh,
     joined,
     left_behind,
     limit_memory,
     parts,
 )
 
-
-@pytest.fixture(params=[1, 2, 5])
-def several(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """A machine of so many cores."""
-    monkeypatch.setattr(module, "available_cpus", lambda: request.param)
-    return int(request.param)
+arithmetic, several = runners.arithmetic, runners.several
 
 
 def encoder(model: str = PLAIN, **changes: Any) -> Encoder:
     return Encoder(*parts(model, **changes))
-
-
-def fresh() -> int:
-    """The number of arithmetic threads that a thread begins with."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(torch.get_num_threads).result()
-
-
-@pytest.fixture(params=[1, 3])
-def arithmetic(request: pytest.FixtureRequest) -> Iterator[int]:
-    """So many arithmetic threads in this thread and those to come."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield int(request.param)
-    torch.set_num_threads(before)
 
 
 def test_arithmetic_threads_are_as_before_after_a_stream(

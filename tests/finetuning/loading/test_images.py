@@ -9,7 +9,7 @@ from bottleneck.data import open_images
 from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.resizing.views import make_view
 from bottleneck.errors import ImageError
-from bottleneck.finetuning.loading.images import ImageBatches, find_unreadable
+from bottleneck.finetuning.loading.images import ImageBatches, check_images
 from bottleneck.runtime.files import sha256
 from bottleneck.spec import InputTransform, ViewRecipe
 
@@ -74,8 +74,10 @@ def test_images_that_cannot_be_decoded_are_named(photos: Path) -> None:
     source = open_images(photos)
     Path(source.path(3)).write_bytes(b"no image")
     batches = ImageBatches(source, SMALL)
-    unreadable = find_unreadable(batches, np.arange(6))
-    assert list(unreadable) == [3]
-    assert source.path(3) in unreadable[3]
+    digests, reasons = check_images(batches, np.arange(6))
+    assert list(reasons) == [3]
+    assert source.path(3) in reasons[3]
+    others = [row for row in range(6) if row != 3]
+    assert digests == {row: sha256(Path(source.path(row)).read_bytes()) for row in others}
     with pytest.raises(ImageError, match=Path(source.path(3)).name):
         list(batches.ordered(np.arange(6), batch_size=4))

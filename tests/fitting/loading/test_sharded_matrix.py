@@ -29,6 +29,7 @@ from bottleneck.fitting.loading.sharded_matrix import ShardedMatrix, open_matrix
 from bottleneck.linear.eigenbasis import make_design
 from bottleneck.linear.matrix import ArrayMatrix, CodeMatrix
 from bottleneck.spec import InputTransform, ModelReference, Spec
+from tests.helpers.counting import Compared
 from tests.helpers.fixture_types import Extract
 
 SPEC = Spec("net", "ab" * 32, InputTransform(decoder="pillow-1"), "float32", True, "none")
@@ -443,18 +444,6 @@ def test_blocks_that_nobody_asks_for_start_nothing(ten: Cache) -> None:
 
 
 # How much is read
-
-
-class Compared(np.ndarray[Any, Any]):
-    """Row numbers that count the numbers which NumPy's functions read of them."""
-
-    count = 0
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        Compared.count += max(np.size(each) for each in inputs)
-        plain = [np.asarray(each) if isinstance(each, Compared) else each for each in inputs]
-        result = getattr(ufunc, method)(*plain, **options)
-        return result.view(Compared) if isinstance(result, np.ndarray) else result
 
 
 def test_finding_the_rows_of_a_shard_does_not_look_at_all_rows(tmp_path: Path) -> None:

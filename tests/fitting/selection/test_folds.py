@@ -22,6 +22,7 @@ from bottleneck.fitting.selection.folds import (
 )
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.training import TrainingSet
+from tests.helpers.counting import Compared
 from tests.helpers.datasets import integer_groups
 
 
@@ -236,18 +237,6 @@ def test_groups_do_not_depend_on_the_order_of_their_codes() -> None:
     assert one is not None
     assert other is not None
     assert one.tolist() == other.tolist()
-
-
-class Compared(np.ndarray[Any, Any]):
-    """Numbers that count how many of them NumPy's functions read."""
-
-    count = 0
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        Compared.count += max(np.size(each) for each in inputs)
-        plain = [np.asarray(each) if isinstance(each, Compared) else each for each in inputs]
-        result = getattr(ufunc, method)(*plain, **options)
-        return result.view(Compared) if isinstance(result, np.ndarray) else result
 
 
 @pytest.mark.parametrize("grouped", [False, True])

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bottleneck.fitting import CrossValidation, LearningCurve, SearchOptions, learning_curve
-from bottleneck.fitting.selection.learning_curve import draw_part, fit_power_law
+from bottleneck.fitting.selection.learning_curve import draw_part
 from bottleneck.linear import ArrayMatrix, ClassifierOptions, TrainingSet
 
 SVM = ClassifierOptions("svm")
@@ -62,17 +62,6 @@ def test_errors_are_those_of_the_groups() -> None:
     assert alone.points[-1].standard_error == pytest.approx(np.sqrt(p * (1 - p) / 160), rel=0.2)
     p = grouped.points[-1].score
     assert grouped.points[-1].standard_error == pytest.approx(np.sqrt(p * (1 - p) / 40), rel=0.25)
-
-
-def test_the_law_finds_its_parameters_and_stays_below_one() -> None:
-    images, errors = np.array([50.0, 100.0, 200.0, 400.0]), np.full(4, 0.01)
-    scores = np.array([0.95 - 3 * images**-0.75, 1.1 - 2 * images**-0.3, np.full(4, 0.8)])
-    laws = fit_power_law(images, scores, errors)
-    assert laws[0] == pytest.approx([0.95, 3, 0.75], rel=0.15)
-    assert 0.9 < laws[1, 0] <= 1 and laws[1, 1] > 0
-    assert laws[2, 0] == pytest.approx(0.8) and laws[2, 1] == pytest.approx(0, abs=1e-9)
-    falling = fit_power_law(images, scores[:1, ::-1], errors)
-    assert falling[0, 1] == 0 and falling[0, 0] == pytest.approx(scores[0].mean())
 
 
 def test_twice_as_many_images_give_about_what_was_predicted() -> None:

@@ -1,4 +1,4 @@
-"""Notice folders that stand one level too high or too low, where none of a root's are splits."""
+"""Notice folders that are one level too high or too low, where none of a root's are splits."""
 
 import re
 from collections import defaultdict

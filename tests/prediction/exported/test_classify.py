@@ -16,8 +16,8 @@ from bottleneck.data.resizing.views import make_view
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.errors import ExportError, InvalidOptionError, NonFiniteCodesError
 from bottleneck.extraction.options import ComputeOptions
-from bottleneck.prediction.export_metadata import ExportMetadata
-from bottleneck.prediction.exported import classify_by_export, require_same_views
+from bottleneck.prediction.exported.classify import classify_by_export, require_same_views
+from bottleneck.prediction.exported.metadata import ExportMetadata
 from bottleneck.runtime.files import sha256
 from bottleneck.spec import DECODERS, InputTransform, Spec, ViewRecipe
 from tests.helpers.photographs import write_photographs

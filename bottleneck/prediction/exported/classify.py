@@ -18,7 +18,7 @@ from bottleneck.data import (
 )
 from bottleneck.errors import ExportError, ImageError, InvalidOptionError, NonFiniteCodesError
 from bottleneck.extraction import ComputeOptions
-from bottleneck.prediction.export_metadata import FLOAT, ExportMetadata
+from bottleneck.prediction.exported.metadata import FLOAT, ExportMetadata
 from bottleneck.prediction.prediction import Prediction, ranked_scores
 from bottleneck.runtime import available_cpus, read_ahead, sha256
 from bottleneck.spec import DECODERS

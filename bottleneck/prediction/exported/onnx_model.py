@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import USER_CODE_EXCEPTIONS, ExportError, InvalidOptionError, format_error
-from bottleneck.prediction.export_metadata import KEY, ExportMetadata
+from bottleneck.prediction.exported.metadata import KEY, ExportMetadata
 from bottleneck.runtime import available_cpus
 
 _LONGEST = 300  # characters of onnxruntime's message

@@ -12,11 +12,11 @@ from onnx import TensorProto, helper
 
 from bottleneck.errors import ExportError, HeadError, InvalidOptionError
 from bottleneck.prediction.evaluate import evaluate
+from bottleneck.prediction.exported.onnx_model import OnnxModel, _providers
 from bottleneck.prediction.inputs import open_predictor
-from bottleneck.prediction.onnx_model import OnnxModel, _providers
 from bottleneck.prediction.predict import predict
 from tests.helpers.photographs import write_photographs
-from tests.prediction.test_exported import METADATA
+from tests.prediction.exported.test_classify import METADATA
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
@@ -134,6 +134,6 @@ def test_threads_are_the_cores_that_there_are(
         return session(path, options, **rest)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", watch)
-    monkeypatch.setattr("bottleneck.prediction.onnx_model.available_cpus", lambda: 3)
+    monkeypatch.setattr("bottleneck.prediction.exported.onnx_model.available_cpus", lambda: 3)
     OnnxModel.load(colours)
     assert kept == [3]

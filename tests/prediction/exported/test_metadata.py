@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bottleneck.errors import ExportError
-from bottleneck.prediction.export_metadata import ExportMetadata
+from bottleneck.prediction.exported.metadata import ExportMetadata
 from bottleneck.spec import InputTransform, Spec, ViewRecipe
 
 SPEC = Spec("net", "ab" * 32, InputTransform(), "bfloat16", True, "avg")

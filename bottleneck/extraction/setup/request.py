@@ -1,0 +1,121 @@
+"""What is asked of an extraction beside the network, and what is to be done for it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from bottleneck.cache import (
+    Cache,
+    CacheUpdate,
+    Series,
+    StorageLayout,
+    cache_path,
+    plan_update,
+    release_empty_cache,
+)
+from bottleneck.data import ImageSource, SourceSummary, summarize_images
+from bottleneck.errors import SpecMismatchError
+from bottleneck.extraction.options import RefreshOptions
+from bottleneck.extraction.running.work import MissingShards, find_missing
+from bottleneck.runtime import ArrayTask
+from bottleneck.spec import ModelReference, Spec, ViewRecipe
+
+
+@dataclass(frozen=True)
+class ExtractionRequest:
+    """What is asked for, beside the network.
+
+    Attributes
+    ----------
+    cache : Path or Cache
+        Where there is a cache, it is open.
+    source : ImageSource
+    series : sequence of Series
+        Layers and views whose codes are to be there.
+    recipe : ViewRecipe or None
+        How the views are made; None without any.
+    task : ArrayTask
+        Which part of the shards to make.
+    refresh : RefreshOptions
+    """
+
+    cache: Path | Cache
+    source: ImageSource
+    series: Sequence[Series]
+    recipe: ViewRecipe | None
+    task: ArrayTask
+    refresh: RefreshOptions
+
+    def plan(self, spec: Spec, layout: StorageLayout, reference: ModelReference) -> "PlannedRun":
+        """Return what is to be done for codes of a spec.
+
+        Parameters
+        ----------
+        spec : Spec
+        layout : StorageLayout
+            That of an existing cache, or of a new one.
+        reference : ModelReference
+            Origin of the network.
+
+        Raises
+        ------
+        SpecMismatchError
+            The cache holds codes of another spec.
+        """
+        update = _plan_update(
+            self.cache,
+            self.source,
+            spec=spec,
+            layout=layout,
+            reference=reference,
+            view_recipe=self.recipe,
+            check_content=self.refresh.check_content,
+            task=self.task,
+        )
+        missing = _find_missing(update, self.series, self.task, self.refresh)
+        return PlannedRun(self, update, missing, summarize_images(self.source))
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """What is to be done: the update of the cache, and the shards to make.
+
+    Attributes
+    ----------
+    request : ExtractionRequest
+    update : CacheUpdate
+    missing : MissingShards
+        The task's shards that are absent, stale, or asked for again.
+    images : SourceSummary
+        What was found in the source of the images.
+    """
+
+    request: ExtractionRequest
+    update: CacheUpdate
+    missing: MissingShards
+    images: SourceSummary
+
+
+def _plan_update(cache: Path | Cache, *arguments: Any, **options: Any) -> CacheUpdate:
+    """Plan an update; a cache that holds no codes yet is begun anew if it has another spec."""
+    try:
+        return plan_update(cache, *arguments, **options)
+    except SpecMismatchError:
+        path = cache_path(cache)
+        if not release_empty_cache(path):
+            raise
+        return plan_update(path, *arguments, **options)
+
+
+def _find_missing(
+    update: CacheUpdate, series: Sequence[Series], task: ArrayTask, refresh: RefreshOptions
+) -> MissingShards:
+    """Return the task's shards that are absent, stale, or asked for again."""
+    cache, shards = update.cache, set[int]()
+    if refresh.retry_rejected and not update.new:
+        rejected = cache.rejected(task.shards(cache.shard_count))
+        shards = {row // cache.layout.shard_size for row in rejected}
+    asked = {(Series.of(layer), shard) for layer, shard in refresh.redo}
+    return find_missing(cache, series, task, {*asked, *update.stale, *product(series, shards)})
