@@ -52,6 +52,7 @@ from bottleneck.runtime import (
     ArrayTask,
     RunStats,
     choose_devices,
+    importing,
     remove_stale_temp_files,
     trust_code,
 )
@@ -184,8 +185,9 @@ def extract(
         if not plan.missing:
             begin = Progress(0, 0, RunStats(), _estimate(plan, [], storage), plan.images)
             return _finish(plan, plan.update.apply(), begin, start=start)
-    from bottleneck.backbones import load_backbone
-    from bottleneck.extraction.setup.precision import choose_spec
+    with importing():  # of torch: not where nothing is to be done
+        from bottleneck.backbones import load_backbone
+        from bottleneck.extraction.setup.precision import choose_spec
 
     devices = choose_devices(compute.device)
     backbone = load_backbone(model, weights, transform=fields)

@@ -45,7 +45,8 @@ def encode_images(
 ) -> Iterator[EncodedImages]:
     """Encode images as the training images of a classifier were encoded.
 
-    The network is traced when this function is called; images are read during iteration.
+    The network is prepared when this function is called; images are read during iteration. It is
+    traced unless so few images are to be encoded that its own modules give their codes sooner.
 
     Parameters
     ----------
@@ -67,8 +68,15 @@ def encode_images(
         deepest of the classifier's layers.
     """
     features = classifier.features
-    encoder = make_encoder(network, classifier.spec, features.layers, device=compute.device)
-    encoder.runner.choose_runtime(compute.runtime, len(rows) * features.views)
+    images = len(rows) * features.views
+    encoder = make_encoder(
+        network,
+        classifier.spec,
+        features.layers,
+        device=compute.device,
+        images=None if compute.runtime == "openvino" else images,  # it converts a traced network
+    )
+    encoder.runner.choose_runtime(compute.runtime, images)
     size = compute.batch_size or encoder.runner.default_batch_size
     batches = (rows[start : start + size] for start in range(0, len(rows), size))
     encoded = encoder.encode(
