@@ -42,11 +42,11 @@ def encode_images(
     rows: Sequence[int],
     *,
     compute: ComputeOptions = ComputeOptions(),
+    few_by_modules: bool = False,
 ) -> Iterator[EncodedImages]:
     """Encode images as the training images of a classifier were encoded.
 
-    The network is prepared when this function is called; images are read during iteration. It is
-    traced unless so few images are to be encoded that its own modules give their codes sooner.
+    The network is traced when this function is called; images are read during iteration.
 
     Parameters
     ----------
@@ -60,6 +60,9 @@ def encode_images(
     compute : ComputeOptions
         Device, runtime, batch size, threads and pixels. The precision is that of the classifier's
         spec.
+    few_by_modules : bool
+        Whether a few images are encoded by the network's own modules, without tracing it: sooner,
+        and equal up to rounding to what a cache has of them, not bit by bit.
 
     Returns
     -------
@@ -69,12 +72,14 @@ def encode_images(
     """
     features = classifier.features
     images = len(rows) * features.views
+    # OpenVINO converts a traced network.
+    may_be_few = few_by_modules and compute.runtime != "openvino"
     encoder = make_encoder(
         network,
         classifier.spec,
         features.layers,
         device=compute.device,
-        images=None if compute.runtime == "openvino" else images,  # it converts a traced network
+        images=images if may_be_few else None,
     )
     encoder.runner.choose_runtime(compute.runtime, images)
     size = compute.batch_size or encoder.runner.default_batch_size

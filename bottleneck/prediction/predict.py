@@ -117,7 +117,8 @@ def classify(
     """
     from bottleneck.prediction.encoding import encode_images  # imports torch: not for an export
 
-    batches = encode_images(head, network, source, range(len(source.table)), compute=compute)
+    rows = range(len(source.table))
+    batches = encode_images(head, network, source, rows, compute=compute, few_by_modules=True)
     return (found for batch in batches for found in _classify_batch(head, source, batch))
 
 

@@ -1,4 +1,4 @@
-"""A few images run the network by its own modules; more of them, or who knows how many, trace it."""
+"""A few images run the network by its own modules; many, or an unknown number, trace it."""
 
 import pytest
 import torch
@@ -10,7 +10,8 @@ from bottleneck.backbones.inference.truncated import TruncatedNetwork
 from bottleneck.backbones.inference.untraced import UntracedNetwork
 from bottleneck.backbones.layers import list_layers
 from bottleneck.backbones.tracing.traced import TracedNetwork
-from tests.helpers.runners import BRANCHING, CPU, PLAIN, RESIDUAL, parts, pixels, run, truth
+from tests.helpers.networks import PLAIN
+from tests.helpers.runners import BRANCHING, CPU, RESIDUAL, parts, pixels, run, truth
 
 
 @pytest.mark.parametrize(
@@ -49,8 +50,9 @@ class Unrounded(nn.Module):
         self.conv = nn.Conv2d(3, 8, 3)
 
     def forward(self, images: Tensor) -> Tensor:
-        if not torch.is_tensor(images) or images.dtype is torch.float32:
-            return self.conv(images)
+        if isinstance(images, torch.fx.Proxy) or images.dtype is torch.float32:
+            codes: Tensor = self.conv(images)
+            return codes
         raise RuntimeError("only float32")
 
 
