@@ -34,7 +34,8 @@ def predict(
     """Classify new images.
 
     The head, the names of the images and the network are checked when this function is called;
-    images are read and classified during iteration, one batch at a time.
+    images are read and classified during iteration, one batch at a time. Up to 16 of them, each
+    counted once a view, are run by the modules of the network, which is not traced for so few.
 
     Parameters
     ----------
