@@ -3,10 +3,11 @@
 from collections.abc import Callable
 
 from benchmarks import sample_layers, startup
-from benchmarks.extraction import compression, scale, sources, whole_process
+from benchmarks.extraction import beside_another, compression, scale, sources, whole_process
 from benchmarks.extraction import report as extraction
 from benchmarks.finetuning import epochs as tail_epochs
 from benchmarks.finetuning import peak_memory as tuning_memory
+from benchmarks.fitting import beside_busy
 from benchmarks.fitting import report as fitting
 from benchmarks.gpu import extraction as gpu_extraction
 from benchmarks.gpu import fitting as gpu
@@ -17,9 +18,11 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "Extraction": extraction.markdown,
     "Whole processes": whole_process.markdown,
     "Scale": scale.markdown,
+    "Two extractions beside each other": beside_another.markdown,
     "Sources": sources.markdown,
     "Compression": compression.markdown,
     "Fitting": fitting.markdown,
+    "Fitting beside a busy process": beside_busy.markdown,
     "Training the layers behind a cached one": tail_epochs.markdown,
     "Memory of tuning": tuning_memory.markdown,
     "Extraction on a GPU": gpu_extraction.markdown,

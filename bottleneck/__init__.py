@@ -63,17 +63,12 @@ __all__ = list(_HOMES)
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import gc
     from importlib import import_module
 
-    # What modules define stays: looking for garbage among it would take a tenth of the start.
-    collects = gc.isenabled()
-    gc.disable()
-    try:
+    from bottleneck.runtime import importing
+
+    with importing():
         value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    finally:
-        if collects:
-            gc.enable()
     globals()[name] = value
     return value
 

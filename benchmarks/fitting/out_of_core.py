@@ -44,16 +44,7 @@ def make_cache(
     """
     random = np.random.default_rng(0)
     means = 0.2 * random.standard_t(3, (classes, d)).astype(np.float32)
-    labels = [f"{row % classes:03d}" for row in range(n)]
-    paths = [f"{label}/{row:07d}.jpg" for row, label in enumerate(labels)]
-    numbers = np.zeros(n, dtype=np.int64)
-    images = ImageTable(paths, labels, [""] * n, [""] * n, numbers, numbers)
-    layout = StorageLayout("float16", shard_size, "none")
-    manifest = Manifest(_SPEC, layout, ModelReference("generated", "none"), cache_id="generated")
-    cache = Cache(path, manifest, images)
-    path.mkdir(parents=True)
-    (path / "spec.json").write_text(manifest_text(manifest))
-    images.write_csv(path / "images.csv")
+    cache = begin_cache(path, np.arange(n) % classes, shard_size=shard_size)
     bounds = np.cumsum([0, *(sizes or [d])])
     for shard in range(cache.shard_count):
         rows = np.array(cache.rows(shard))
@@ -61,12 +52,27 @@ def make_cache(
         noise *= np.sqrt(3 / random.chisquare(3, (len(rows), 1))).astype(np.float32)
         codes = np.maximum(means[rows % classes] + noise, 0)
         for i, (start, stop) in enumerate(pairwise(bounds.tolist())):
-            _write(cache, f"layer{i}", shard, rows, codes[:, start:stop])
+            write_rows(cache, f"layer{i}", shard, rows, codes[:, start:stop])
 
 
-def _write(
+def begin_cache(path: Path, classes: NDArray[np.int64], *, shard_size: int = 4096) -> Cache:
+    """Write a cache that has images of these classes, and no codes yet."""
+    labels = [f"{number:03d}" for number in classes]
+    paths = [f"{label}/{row:07d}.jpg" for row, label in enumerate(labels)]
+    none, numbers = [""] * len(labels), np.zeros(len(labels), dtype=np.int64)
+    images = ImageTable(paths, labels, none, none, numbers, numbers)
+    layout = StorageLayout("float16", shard_size, "none")
+    manifest = Manifest(_SPEC, layout, ModelReference("generated", "none"), cache_id="generated")
+    path.mkdir(parents=True)
+    (path / "spec.json").write_text(manifest_text(manifest))
+    images.write_csv(path / "images.csv")
+    return Cache(path, manifest, images)
+
+
+def write_rows(
     cache: Cache, layer: str, shard: int, rows: NDArray[np.int64], codes: NDArray[np.float32]
 ) -> None:
+    """Write the codes of one shard."""
     block, empty = slice(rows[0], rows[-1] + 1), [""] * len(rows)
     content = ShardData(
         codes=codes,

@@ -43,6 +43,7 @@ from bottleneck.extraction.setup.views import choose_views
 from bottleneck.runtime import (
     RunStats,
     choose_devices,
+    importing,
     remove_stale_temp_files,
     trust_code,
 )
@@ -174,8 +175,9 @@ def extract(
         if not plan.missing:
             begin = Progress(0, 0, RunStats(), _estimate(plan, [], storage), plan.images)
             return _finish(plan, plan.update.apply(), begin, start=start)
-    from bottleneck.backbones import load_backbone
-    from bottleneck.extraction.setup.precision import choose_spec
+    with importing():  # of torch: not where nothing is to be done
+        from bottleneck.backbones import load_backbone
+        from bottleneck.extraction.setup.precision import choose_spec
 
     devices = choose_devices(compute.device)
     backbone = load_backbone(model, weights, transform=fields)

@@ -43,6 +43,7 @@ def encode_images(
     rows: Sequence[int],
     *,
     compute: ComputeOptions = ComputeOptions(),
+    few_by_modules: bool = False,
 ) -> NotedIterator[EncodedImages]:
     """Encode images as the training images of a classifier were encoded.
 
@@ -60,6 +61,9 @@ def encode_images(
     compute : ComputeOptions
         Device, runtime, batch size, threads and pixels. The precision is that of the classifier's
         spec.
+    few_by_modules : bool
+        Whether a few images are encoded by the network's own modules, without tracing it: sooner,
+        and equal up to rounding to what a cache has of them, not bit by bit.
 
     Returns
     -------
@@ -68,8 +72,17 @@ def encode_images(
         deepest of the classifier's layers. The notes say what runs it, and why.
     """
     features = classifier.features
-    encoder = make_encoder(network, classifier.spec, features.layers, device=compute.device)
-    encoder.runner.choose_runtime(compute.runtime, len(rows) * features.views)
+    images = len(rows) * features.views
+    # OpenVINO converts a traced network.
+    may_be_few = few_by_modules and compute.runtime != "openvino"
+    encoder = make_encoder(
+        network,
+        classifier.spec,
+        features.layers,
+        device=compute.device,
+        images=images if may_be_few else None,
+    )
+    encoder.runner.choose_runtime(compute.runtime, images)
     size = compute.batch_size or encoder.runner.default_batch_size
     batches = (rows[start : start + size] for start in range(0, len(rows), size))
     encoded = encoder.encode(

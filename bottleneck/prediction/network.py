@@ -5,6 +5,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from bottleneck.fitting import Classifier
+from bottleneck.runtime import importing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,7 +35,8 @@ def network_loader(
 
     @cache
     def load() -> "Backbone":
-        from bottleneck.extraction import load_network  # imports torch: not for a head on a cache
+        with importing():  # of torch: not for a head on a cache
+            from bottleneck.extraction import load_network
 
         return load_network(
             classifier.spec,

@@ -35,7 +35,8 @@ def predict(
     """Classify new images.
 
     The head, the names of the images and the network are checked when this function is called;
-    images are read and classified during iteration, one batch at a time.
+    images are read and classified during iteration, one batch at a time. Up to 16 of them, each
+    counted once a view, are run by the modules of the network, which is not traced for so few.
 
     Parameters
     ----------
@@ -118,7 +119,8 @@ def classify(
     """
     from bottleneck.prediction.encoding import encode_images  # imports torch: not for an export
 
-    batches = encode_images(head, network, source, range(len(source.table)), compute=compute)
+    rows = range(len(source.table))
+    batches = encode_images(head, network, source, rows, compute=compute, few_by_modules=True)
     found = (each for batch in batches for each in _classify_batch(head, source, batch))
     return NotedIterator(found, batches.notes)
 

@@ -13,12 +13,12 @@ from click.testing import CliRunner
 from PIL import Image
 
 from benchmarks import startup
-from benchmarks.extraction import compression, scale, sources
+from benchmarks.extraction import beside_another, compression, scale, sources
 from benchmarks.extraction import report as extraction
 from benchmarks.extraction.stages import seconds_each
 from benchmarks.finetuning import epochs as tail_epochs
 from benchmarks.finetuning import peak_memory as tuning_memory
-from benchmarks.fitting import epochs, search, vs_sklearn
+from benchmarks.fitting import beside_busy, epochs, search, vs_sklearn
 from benchmarks.fitting import report as fitting
 from benchmarks.gpu import extraction as gpu_extraction
 from benchmarks.gpu import fitting as gpu
@@ -306,3 +306,15 @@ def test_memory_of_tuning_is_measured() -> None:
         line.split("|") for line in table.splitlines() if "| 200K |" in line or "| 8G |" in line
     ]
     assert [float(peak) > 100 for *_, peak, _ in lines] == [True, True, True]
+
+
+@pytest.mark.slow
+def test_fits_beside_a_busy_process_are_a_table_of_shares() -> None:
+    text = beside_busy.markdown([beside_busy.Fit(60, 8, 2, 0.1)], turns=1)
+    assert text.count("\n| 60 × 8, 2 classes, C = 0.1 alone |") == 4
+
+
+@pytest.mark.slow
+def test_extractions_beside_each_other_are_a_row() -> None:
+    text = beside_another.markdown(images=4, turns=1, model=PLAIN, layer="layer1")
+    assert len(text.splitlines()[-1].strip("| ").split(" | ")) == 3

@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
+from bottleneck.backbones.inference import forward_choice
 from bottleneck.backbones.inference.runner import BatchRunner
 from bottleneck.cache.store import Cache
 from bottleneck.data.images import open_images
@@ -191,3 +192,16 @@ def test_a_bad_image_of_several_views_is_named(viewed: Cache, photos: Path) -> N
 def test_views_are_no_use_to_a_head_that_was_trained_without(head: Head, photos: Path) -> None:
     with pytest.raises(InvalidOptionError, match="`views=2`: must be 1: there are no views"):
         predict(head, [str(photos / "val")], views=2, compute=CPU)
+
+
+def test_a_few_images_are_classified_without_a_traced_network(
+    head: Head, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = list(predict(head, [str(photos / "train"), str(photos / "val")], compute=CPU))
+    traced: list[object] = []
+    monkeypatch.setattr(forward_choice, "trace", lambda *_, **__: traced.append(1))
+    few = list(predict(head, [str(many[0].path), str(many[-1].path)], compute=CPU))
+    assert not traced
+    for found, expected in zip(few, (many[0], many[-1]), strict=True):
+        assert found.label == expected.label
+        assert found.scores == pytest.approx(expected.scores, rel=1e-4, abs=1e-6)

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bottleneck.backbones.backbone import Backbone
+from bottleneck.backbones.inference.forward_choice import choose_forwards
 from bottleneck.backbones.inference.process_state import INFERENCE_SETTINGS
 from bottleneck.backbones.inference.replica import Replica, TorchReplica
 from bottleneck.backbones.inference.runtime_choice import RuntimeChoice, choose_runtime
 from bottleneck.backbones.inference.truncated import TruncatedNetwork
 from bottleneck.backbones.inference.untraced import UntracedNetwork
 from bottleneck.backbones.layers import Layer
-from bottleneck.backbones.probing.probe import probe
-from bottleneck.backbones.tracing.traced import Forward, TracedNetwork, trace
+from bottleneck.backbones.tracing.traced import Forward, TracedNetwork
 from bottleneck.backbones.user_code import describe_error
 from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError, DeviceMemoryError, format_error
 from bottleneck.runtime import available_cpus
@@ -60,6 +60,9 @@ class BatchRunner:
         activations; codes are always float32.
     devices : sequence of torch.device
         Of one kind; each gets a copy of the network.
+    images : int, optional
+        Images that are to be encoded, each counted once a view, if that is known. A few of them are
+        not worth tracing the network: its own modules run it, one batch at a time.
 
     Attributes
     ----------
@@ -109,49 +112,38 @@ class BatchRunner:
         layers: Sequence[Layer],
         spec: Spec,
         devices: Sequence[torch.device],
+        *,
+        images: int | None = None,
     ) -> None:
         self.max_batch_size: int | None = None
         self._dtype = _DTYPES[spec.precision]
         self._thread = local()
-        truncated = TruncatedNetwork(backbone.network, layers, relu=spec.relu, pool=spec.pool)
-        size = backbone.transform.crop
-        probed = probe(truncated, size)
-        traced = [
-            trace(truncated, size, dtype=self._dtype, device=device, expected=probed.codes)
-            if probed.takes_batches
-            else None
-            for device in devices
-        ]
-        self.deviation = 0.0
-        per_device = (
-            _BATCHES_PER_GPU
-            if devices[0].type == "cuda"
-            else min(available_cpus(), _MAX_CPU_BATCHES)
+        self._truncated = TruncatedNetwork(backbone.network, layers, relu=spec.relu, pool=spec.pool)
+        forwards = choose_forwards(
+            self._truncated,
+            backbone.transform.crop,
+            dtype=self._dtype,
+            devices=devices,
+            images=images,
         )
-        forwards: list[tuple[torch.device, Forward]] = [
-            (device, network) for device, network in zip(devices, traced, strict=True) if network
-        ]
-        if len(forwards) < len(devices):
+        first, per_device = forwards[0], _batches_at_a_time(devices[0])
+        self.deviation = 0.0
+        if isinstance(first, UntracedNetwork):
             # It may not be safe to run such a network in several threads: one batch at a time.
-            untraced = UntracedNetwork(
-                truncated, probed, size, dtype=self._dtype, device=devices[0]
-            )
-            self.deviation = untraced.deviation
-            forwards, per_device = [(devices[0], untraced)], 1
+            self.deviation, per_device = first.deviation, 1
         self._by_torch = [
             TorchReplica(forward, backbone.transform, self._dtype, device)
-            for device, forward in forwards
+            for forward, device in zip(forwards, devices, strict=False)
         ] * per_device
-        self._truncated = truncated
         self.runtime, self._chosen = RuntimeChoice(self._by_torch), False
         self.parallel_batches = len(self._by_torch)
         self.uses_all_cpus = devices[0].type == "cpu" and self.parallel_batches >= available_cpus()
-        self.default_batch_size = self._choose_batch_size(devices[0], traced[0])
+        self.default_batch_size = self._choose_batch_size(devices[0], first)
 
-    def _choose_batch_size(self, device: torch.device, traced: TracedNetwork | None) -> int:
-        if traced is None or device.type != "cpu":
+    def _choose_batch_size(self, device: torch.device, forward: Forward) -> int:
+        if not isinstance(forward, TracedNetwork) or device.type != "cpu":
             return _BATCH_SIZE[device.type]
-        most = _LARGEST_MAP // (traced.largest * self._dtype.itemsize)
+        most = _LARGEST_MAP // (forward.largest * self._dtype.itemsize)
         return min(1 << max(0, most.bit_length() - 1), _LARGEST_BATCH)
 
     def choose_runtime(self, runtime: str, images: int) -> None:
@@ -273,6 +265,12 @@ class BatchRunner:
         """
         pinned = self._by_torch[0].device.type == "cuda"
         return torch.empty((count, side, side, 3), dtype=torch.uint8, pin_memory=pinned)
+
+
+def _batches_at_a_time(device: torch.device) -> int:
+    if device.type == "cuda":
+        return _BATCHES_PER_GPU
+    return min(available_cpus(), _MAX_CPU_BATCHES)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

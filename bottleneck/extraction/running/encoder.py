@@ -106,6 +106,8 @@ class Encoder:
     stats : RunStats, optional
         Where the stages ``read``, ``decode`` and ``forward`` are added up, and ``wait``: the time
         that the network's threads spend on getting images, by waiting or by decoding.
+    images : int, optional
+        Images that are to be encoded, each counted once a view, if that is known.
 
     Attributes
     ----------
@@ -137,9 +139,10 @@ class Encoder:
         devices: Sequence[torch.device],
         *,
         stats: RunStats | None = None,
+        images: int | None = None,
     ) -> None:
         self.layers = tuple(layers)
-        self.runner = BatchRunner(backbone, layers, spec, devices)
+        self.runner = BatchRunner(backbone, layers, spec, devices, images=images)
         self.stats = stats or RunStats()
         self.transform = backbone.transform
         self._shapes = {layer.name: layer.code_shape(spec.pool) for layer in layers}

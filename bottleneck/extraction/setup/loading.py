@@ -106,6 +106,7 @@ def make_encoder(
     *,
     device: str = "auto",
     stats: RunStats | None = None,
+    images: int | None = None,
 ) -> Encoder:
     """Return an encoder of some layers of a network; of its input where a layer is ``""``.
 
@@ -120,6 +121,9 @@ def make_encoder(
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
     stats : RunStats, optional
         Where times are added up.
+    images : int, optional
+        Images that are to be encoded, each counted once a view, if that is known: a network is not
+        traced for a few.
 
     Raises
     ------
@@ -138,8 +142,10 @@ def make_encoder(
         # A network that gives what it gets: images are read, decoded and normalised as for others.
         backbone = load_backbone(nn.Sequential(nn.Identity()), transform=spec.transform.to_fields())
         (layer,) = backbone.select_layers(["0"])
-        return Encoder(backbone, [dataclasses.replace(layer, name="")], spec, devices, stats=stats)
-    return Encoder(backbone, backbone.select_layers(layers), spec, devices, stats=stats)
+        chosen = [dataclasses.replace(layer, name="")]
+    else:
+        chosen = backbone.select_layers(layers)
+    return Encoder(backbone, chosen, spec, devices, stats=stats, images=images)
 
 
 def locate_network(

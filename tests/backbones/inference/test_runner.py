@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from bottleneck.backbones.backbone import load_backbone
+from bottleneck.backbones.inference import forward_choice
 from bottleneck.backbones.inference import runner as module
 from bottleneck.backbones.inference.runner import BatchRunner
 from bottleneck.backbones.inference.truncated import TruncatedNetwork
@@ -185,7 +186,7 @@ def test_a_batchs_largest_map_is_at_most_32_mib(
         graph = trace(*args, **options)
         return graph and TracedNetwork(graph.program, largest)
 
-    monkeypatch.setattr(module, "trace", known)
+    monkeypatch.setattr(forward_choice, "trace", known)
     assert make(precision=precision).default_batch_size == batch
 
 

@@ -1,0 +1,63 @@
+"""A few images run the network by its own modules; many, or an unknown number, trace it."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bottleneck.backbones.inference.forward_choice import choose_forwards
+from bottleneck.backbones.inference.runner import BatchRunner
+from bottleneck.backbones.inference.truncated import TruncatedNetwork
+from bottleneck.backbones.inference.untraced import UntracedNetwork
+from bottleneck.backbones.layers import list_layers
+from bottleneck.backbones.tracing.traced import TracedNetwork
+from tests.helpers.networks import PLAIN
+from tests.helpers.runners import BRANCHING, CPU, RESIDUAL, parts, pixels, run, truth
+
+
+@pytest.mark.parametrize(
+    ("images", "kind"),
+    [(1, UntracedNetwork), (16, UntracedNetwork), (17, TracedNetwork), (None, TracedNetwork)],
+)
+def test_a_network_is_traced_where_images_are_many_or_unknown(
+    images: int | None, kind: type
+) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval().requires_grad_(False)
+    truncated = TruncatedNetwork(network, list_layers(network, 8))
+    chosen = choose_forwards(truncated, 8, dtype=torch.float32, devices=[CPU, CPU], images=images)
+    assert {type(forward) for forward in chosen} == {kind}
+    assert len(chosen) == (1 if kind is UntracedNetwork else 2)
+
+
+@pytest.mark.parametrize("model", [PLAIN, RESIDUAL, BRANCHING])
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-4), ("bfloat16", 0.03)])
+def test_codes_of_a_few_images_are_those_of_the_network(
+    model: str, precision: str, tolerance: float
+) -> None:
+    runner = BatchRunner(*parts(model, precision=precision), images=3)
+    images = pixels(3)
+    codes, expected = run(runner, images, 2), truth(model, images)
+    assert runner.parallel_batches == 1
+    for layer, code in expected.items():
+        apart = torch.from_numpy(codes[layer] - code).norm() / torch.from_numpy(code).norm()
+        assert float(apart) < tolerance
+
+
+class Unrounded(nn.Module):
+    """Its modules are no use in bfloat16; a program's constants are rounded with its weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        if isinstance(images, torch.fx.Proxy) or images.dtype is torch.float32:
+            codes: Tensor = self.conv(images)
+            return codes
+        raise RuntimeError("only float32")
+
+
+def test_a_network_that_its_modules_do_not_run_in_a_precision_is_traced() -> None:
+    network = Unrounded().eval().requires_grad_(False)
+    truncated = TruncatedNetwork(network, list_layers(network, 8))
+    (chosen,) = choose_forwards(truncated, 8, dtype=torch.bfloat16, devices=[CPU], images=1)
+    assert isinstance(chosen, TracedNetwork)

@@ -1,0 +1,69 @@
+"""The settings of a process that runs the program alone, and imports without garbage collection."""
+
+import gc
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bottleneck.runtime import importing, own_process
+
+own = sys.modules["bottleneck.runtime.own_process"]
+
+
+@pytest.fixture(autouse=True)
+def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A process that is not the program's own, whatever ran before in it."""
+    monkeypatch.setitem(own._settings, "own", False)
+    for name in own._WAITING:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture
+def new_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    (tmp_path / "imported_once.py").write_text("import gc\nCOLLECTS = gc.isenabled()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "imported_once"
+    sys.modules.pop("imported_once", None)
+
+
+def test_waiting_threads_sleep_unless_the_environment_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    own_process()
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+    assert os.environ["OPENBLAS_THREAD_TIMEOUT"] == "16"
+
+
+def test_nothing_is_collected_while_modules_are_imported(new_module: str) -> None:
+    with importing():
+        module = __import__(new_module)
+    assert not module.COLLECTS
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0  # a host's objects are its own
+
+
+def test_a_collector_that_was_off_stays_off(new_module: str) -> None:
+    gc.disable()
+    try:
+        with pytest.raises(ModuleNotFoundError), importing():
+            __import__("no_such_module_anywhere")
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_an_own_process_never_looks_through_imported_modules(new_module: str) -> None:
+    own_process()
+    with importing():
+        pass
+    assert gc.get_freeze_count() == 0  # nothing was imported
+    with importing():
+        __import__(new_module)
+    assert gc.get_freeze_count() > 0
