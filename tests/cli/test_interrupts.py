@@ -69,6 +69,7 @@ def test_an_interrupt_says_what_is_kept(tmp_path: Path) -> None:
     assert interrupt_text(KeyboardInterrupt()) == (
         "interrupted: what was finished is kept, the same command goes on"
     )
+    assert interrupt_text(StopRequested()).startswith("stopped: what was finished is kept")
 
 
 @pytest.mark.parametrize(

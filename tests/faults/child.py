@@ -1,10 +1,6 @@
-"""A command in a process of its own, with one fault put into it.
-
-Children are forked from a server that has PyTorch loaded already, so that hundreds are affordable.
-"""
+"""A command in a process of its own, with one fault put into it."""
 
 import ctypes
-import multiprocessing
 import os
 import resource
 import signal
@@ -16,16 +12,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-_SERVER = multiprocessing.get_context("forkserver")
-# The server looks for what it is to load where Python itself does, until version 3.13.
-_ROOT = str(Path(__file__).parents[2])
-os.environ["PYTHONPATH"] = os.pathsep.join([_ROOT, *filter(None, [os.environ.get("PYTHONPATH")])])
-_SERVER.set_forkserver_preload(
-    [
-        *("bottleneck.extraction.extract", "bottleneck.cli.commands.extract", "tests.faults.fuzz"),
-        *("bottleneck.finetuning.tune", "bottleneck.cli.commands.tune", "sklearn.metrics"),
-    ]
-)
+from tests.helpers.forked import become_program, fork
 
 
 @dataclass(frozen=True)
@@ -52,18 +39,7 @@ class Fault:
 def start(arguments: Sequence[object], place: Path, fault: Fault | None = None) -> BaseProcess:
     """Begin a command; what it prints and counts comes to lie in `place`."""
     place.mkdir(parents=True, exist_ok=True)
-    child = _SERVER.Process(
-        target=_run, args=([str(part) for part in arguments], place, fault or Fault())
-    )
-    child.start()
-    return child
-
-
-def start_call(call: Callable[..., object], *arguments: object) -> BaseProcess:
-    """Begin any function that may not live to its end."""
-    child = _SERVER.Process(target=call, args=arguments)
-    child.start()
-    return child
+    return fork(_run, [str(part) for part in arguments], place, fault or Fault())
 
 
 def run(arguments: Sequence[object], place: Path, fault: Fault | None = None) -> int:
@@ -85,12 +61,7 @@ def steps(place: Path) -> int:
 
 
 def _run(arguments: list[str], place: Path, fault: Fault) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job begins without
-    os.chdir(place)  # where no bottleneck.toml has options of its own
-    for number, name in ((1, "stdout"), (2, "stderr")):
-        handle = os.open(place / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(handle, number)
-    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+    become_program(place, place / "stdout", place / "stderr")
 
     import torch
 

@@ -26,8 +26,8 @@ from bottleneck.errors import CacheError, HeadError, ShardError, WeightsError
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.head import Head
 from bottleneck.fitting.options import SearchOptions
-from tests.faults.child import start_call
 from tests.faults.trial import Workshop, copy
+from tests.helpers.forked import fork
 from tests.helpers.image_files import FILES, image_or_error, mutated
 from tests.helpers.shards import forge
 from tests.helpers.tiny_networks import plain
@@ -124,7 +124,7 @@ def forged_shards(workshop: Workshop, seed: int, count: int) -> tuple[int, int]:
     """
     crashed = 0
     for turn in range(count // _A_BATCH):
-        child = start_call(_read_forged, workshop.place, seed + turn)
+        child = fork(_read_forged, workshop.place, seed + turn)
         child.join(300)
         assert child.exitcode is not None, "it hangs"
         assert child.exitcode <= 0, f"seed {seed + turn}"

@@ -10,7 +10,6 @@ import numpy as np
 
 from bottleneck.data.images import open_images
 from bottleneck.errors import ImageError, ImagesNotFoundError, ImagesTableError
-from tests.faults.child import start_call
 from tests.helpers.archives import (
     class_label,
     huggingface,
@@ -20,6 +19,7 @@ from tests.helpers.archives import (
     write_parquet,
     write_tar,
 )
+from tests.helpers.forked import fork
 from tests.helpers.image_files import mutated
 
 _A_BATCH = 50  # tables in one process, which may not live through all of them
@@ -50,7 +50,7 @@ def tables(seed: int, count: int) -> tuple[int, int]:
     """Read Parquet files in processes of their own; return how many, and how many crashed."""
     crashed = 0
     for turn in range(-(-count // _A_BATCH)):
-        child = start_call(_read_tables, seed + turn, min(count, _A_BATCH))
+        child = fork(_read_tables, seed + turn, min(count, _A_BATCH))
         child.join(300)
         assert child.exitcode is not None, "it hangs"
         assert child.exitcode <= 0, f"seed {seed + turn}"

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from bottleneck.cache.format.manifest import is_cache
 from bottleneck.cache.store import open_cache
 from bottleneck.cache.verify import verify
-from tests.faults.child import Fault, printed, run, start_call, steps
+from tests.faults.child import Fault, printed, run, steps
+from tests.helpers.forked import start_server
 from tests.helpers.networks import NETWORKS
 from tests.helpers.photographs import photograph, write_photographs
 
@@ -82,7 +83,7 @@ def open_workshop(count: int = 12) -> Iterator[Workshop]:
             write_photographs(images / label, count, label=label, first_seed=100 * k)
         (images / "bees" / "broken.jpg").write_bytes(b"no image")
         (images / "wasps" / "empty.png").touch()
-        start_call(int).join()  # the server is there: its start is not the run's time
+        start_server()  # its start is not the run's time
         yield Workshop(place, *_undisturbed(images, place / "reference"), images)
 
 

@@ -1,19 +1,17 @@
 """A Dask cluster of processes on this machine, whose workers can be killed."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-_ROOT = Path(__file__).parents[2]
+from tests.helpers.forked import become_program, fork
+
 _PATIENCE = 60  # seconds for a process to begin, on a machine that has other work
 
 
@@ -27,15 +25,15 @@ class Cluster:
         The scheduler's, ``tcp://127.0.0.1:…``.
     folder : Path
         Its own, with what its processes print.
-    scheduler : Popen
-    workers : dict of str to Popen
+    scheduler : BaseProcess
+    workers : dict of str to BaseProcess
         Those that were started, by their names in `Client.scheduler_info`.
     """
 
     address: str
     folder: Path
-    scheduler: "subprocess.Popen[bytes]"
-    workers: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+    scheduler: BaseProcess
+    workers: dict[str, BaseProcess] = field(default_factory=dict)
 
     def start_worker(self) -> str:
         """Start one more, of one thread, and give its name."""
@@ -47,13 +45,13 @@ class Cluster:
 
     def kill_worker(self, name: str) -> None:
         """End a worker as a machine that loses its power ends it."""
-        self.workers[name].send_signal(signal.SIGKILL)
-        self.workers[name].wait()
+        self.workers[name].kill()
+        self.workers[name].join()
 
     @property
     def alive(self) -> list[str]:
         """The names of the workers that run."""
-        return [name for name, process in self.workers.items() if process.poll() is None]
+        return [name for name, process in self.workers.items() if process.is_alive()]
 
     def log(self) -> str:
         """What all processes have printed."""
@@ -82,26 +80,28 @@ def dask_cluster(workers: int = 3) -> Iterator[Cluster]:
         finally:
             for process in [scheduler, *(cluster.workers.values() if cluster else ())]:
                 process.kill()
-                process.wait()
+                process.join()
 
 
-def _process(log: Path, kind: str, *arguments: str) -> "subprocess.Popen[bytes]":
-    paths = [str(_ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        "OMP_NUM_THREADS": "1",
-        "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "10s",
-    }
-    command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", *arguments]
-    with log.with_suffix(".log").open("wb") as output:
-        return subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=log.parent
-        )
+def _process(log: Path, kind: str, *arguments: str) -> BaseProcess:
+    return fork(_run, log.with_suffix(".log"), kind, arguments)
 
 
-def _address(file: Path, scheduler: "subprocess.Popen[bytes]", folder: Path) -> str:
+def _run(log: Path, kind: str, arguments: tuple[str, ...]) -> None:
+    become_program(log.parent, log, log)
+    import dask
+    from distributed.cli import dask_scheduler, dask_worker
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1)
+    dask.config.set({"distributed.comm.timeouts.connect": "10s"})
+    main = {"scheduler": dask_scheduler.main, "worker": dask_worker.main}[kind]
+    main(arguments)
+
+
+def _address(file: Path, scheduler: BaseProcess, folder: Path) -> str:
     end = time.monotonic() + _PATIENCE
-    while time.monotonic() < end and scheduler.poll() is None:
+    while time.monotonic() < end and scheduler.is_alive():
         if file.exists():
             found: dict[str, Any] = json.loads(file.read_text() or "{}")
             if found:

@@ -15,6 +15,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as TF  # noqa: N812
 
+from bottleneck.advising.advise import advise
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.backbones.inference.truncated import TruncatedNetwork
 from bottleneck.backbones.tracing.traced import trace
@@ -32,6 +33,7 @@ from tests.helpers.tracing import in_bfloat16
 pytestmark = pytest.mark.real
 
 LAYERS = ["features.12", "features.10"]
+EARLY = "features.5"
 OUTPUT = "classifier.3"  # the pooled maps of the 1000 classes, each behind a ReLU
 
 
@@ -54,7 +56,7 @@ def extracted(
 
 @pytest.fixture(scope="module")
 def hymenoptera(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return extracted(tmp_path_factory.mktemp("real"), "float32", layers=[*LAYERS, OUTPUT])
+    return extracted(tmp_path_factory.mktemp("real"), "float32", layers=[*LAYERS, EARLY, OUTPUT])
 
 
 def test_every_photograph_is_a_row(hymenoptera: Path) -> None:
@@ -85,6 +87,16 @@ def test_folds_score_as_scikit_learn_does(hymenoptera: Path, clf: str) -> None:
     for found in done.search.candidates:
         expected = cross_val_score(by_sklearn(clf, found.c), X, y, cv=folds)
         np.testing.assert_allclose(found.scores, expected, atol=1.01 / 48)
+
+
+def test_photographs_like_those_of_the_network_need_no_more(
+    hymenoptera: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bottleneck.advising.strategies.SEARCH", SearchOptions(c=[0.01, 0.1]))
+    found = advise(hymenoptera, layers=[EARLY, "features.12"])
+    assert (found.decision.kind, found.findings.unlike) == ("last layer", False)
+    score = fit(hymenoptera, "svm", layers="features.12").score
+    assert score is not None and score > 0.90  # 94.8 % is the best of all strategies, ± 2
 
 
 @pytest.mark.slow

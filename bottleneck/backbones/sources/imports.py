@@ -2,7 +2,8 @@
 
 import ast
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
@@ -48,29 +49,44 @@ def imported_files(
     waiting = [("", file)]
     while waiting:
         module, path = waiting.pop()
-        for name in _imported_names(module, path):
-            for part, source in _find(name, roots):
-                if part not in found and _is_what_is_loaded(part, source, loaded):
-                    found[part] = source
-                    waiting.append((part, source))
+        package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+        try:
+            source = path.read_bytes()
+        except OSError:
+            continue  # it could not have been loaded
+        for name in _imported_names(source, package):
+            if _is_installed(name, loaded):
+                continue
+            for part, origin in _find(name, roots):
+                if part not in found and _is_what_is_loaded(part, origin, loaded):
+                    found[part] = origin
+                    waiting.append((part, origin))
     return found
 
 
-def _imported_names(module: str, path: Path) -> Iterator[str]:
-    """Yield the absolute names that a file's import statements may load."""
+@lru_cache(maxsize=256)
+def _imported_names(source: bytes, package: str) -> tuple[str, ...]:
+    """Return the absolute names that the import statements of a package's file may load."""
     try:
-        tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError, OSError):
-        return  # it is not Python, or it could not have been loaded
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return ()  # it is not Python
+    names: dict[str, None] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names |= dict.fromkeys(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             outer = package.split(".")[: len(package.split(".")) - node.level + 1]
             base = ".".join(filter(None, [*(outer if node.level else ()), node.module]))
-            yield from filter(None, [base])
-            yield from (".".join(filter(None, [base, alias.name])) for alias in node.names)
+            full = (".".join(filter(None, [base, alias.name])) for alias in node.names)
+            names |= dict.fromkeys([*filter(None, [base]), *full])
+    return tuple(names)
+
+
+def _is_installed(name: str, loaded: Mapping[str, ModuleType]) -> bool:
+    """Return whether a module belongs to a package that is loaded and no user's own."""
+    file = getattr(loaded.get(name.partition(".")[0]), "__file__", None)
+    return isinstance(file, str) and is_library(Path(file))
 
 
 def _find(name: str, roots: Sequence[Path]) -> list[tuple[str, Path]]:

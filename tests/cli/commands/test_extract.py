@@ -977,9 +977,9 @@ class Slow(Plain):
     ("sent", "word"),
     [
         (signal.SIGINT, "interrupted"),
-        # As SIGINT but for its word and code, which tests/faults have too.
+        # As SIGINT but for its word and code, which tests/faults and test_interrupts have too.
         pytest.param(signal.SIGTERM, "terminated", marks=pytest.mark.slow),
-        (signal.SIGUSR1, "stopped"),
+        pytest.param(signal.SIGUSR1, "stopped", marks=pytest.mark.slow),
     ],
 )
 def test_an_interrupt_keeps_what_was_finished_and_the_next_run_goes_on(
