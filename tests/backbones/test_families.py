@@ -48,7 +48,10 @@ FAMILIES: dict[str, list[str]] = {
 
 # These take seconds each; their kinds of layers are those of smaller families too (ConvNeXt's: of
 # timm's smallest one, in test_timm_families.py).
-LARGE = ("vgg11_bn", "resnet50", "googlenet", "inception_v3", "convnext_tiny", "regnet_y_400mf")
+LARGE = (
+    *("vgg11_bn", "resnet50", "googlenet", "inception_v3", "convnext_tiny", "regnet_y_400mf"),
+    *("densenet121", "efficientnet_b0"),
+)
 
 SIZE = 96  # above every family's minimum; small, because a full pass of each is the price
 

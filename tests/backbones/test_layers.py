@@ -63,7 +63,14 @@ def test_total_cost_is_what_torchvision_publishes(model: str) -> None:
     assert list_layers(network, size)[-1].cost == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("model", ["regnet_y_400mf", "vit_h_14", "maxvit_t", "swin_v2_t"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "regnet_y_400mf",
+        "swin_v2_t",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("vit_h_14", "maxvit_t")),
+    ],
+)
 def test_unusual_builders_and_sizes_can_be_listed(model: str) -> None:
     network, transform = build_skeleton(model)
     assert list_layers(network, transform.crop)[-1].shape == (1000,)

@@ -40,7 +40,14 @@ def test_a_disk_that_refuses_any_step_loses_nothing(workshop: Workshop, number: 
         attacks.refused_at_step(workshop, step, number)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, *attacks.ENDS])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        signal.SIGKILL,
+        signal.SIGTERM,
+        *(pytest.param(each, marks=pytest.mark.slow) for each in attacks.ENDS if each != 15),
+    ],
+)
 def test_a_signal_at_any_moment_loses_nothing(workshop: Workshop, sent: signal.Signals) -> None:
     moments = random.Random(sent)
     for _ in range(2):

@@ -95,7 +95,7 @@ def test_nan_of_power_pooling_stays_nan(dtype: torch.dtype) -> None:
     assert_nan_is_kept(network, batch, dtype)
 
 
-@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize("relu", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize("where", ["stem.0.weight", "bn1.weight", "bn1.running_mean", "conv2.bias"])
 def test_weights_that_are_not_finite_are_not_hidden(where: str, value: float, relu: bool) -> None:

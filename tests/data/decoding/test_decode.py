@@ -371,6 +371,7 @@ with ThreadPoolExecutor(8) as pool:
 """
 
 
+@pytest.mark.slow
 def test_eight_threads_of_a_fresh_interpreter_decode_every_format(tmp_path: Path) -> None:
     """Pillow registers WebP and TIFF during the first decoding; a second thread may miss them."""
     digests = {}

@@ -161,10 +161,10 @@ def test_new_weights_have_ten_times_the_rate_and_vectors_no_decay() -> None:
     [
         {},
         {"optimizer": "sgd"},
-        {"init": "fresh"},
+        pytest.param({"init": "fresh"}, marks=pytest.mark.slow),
         {"init": "mlp", "hidden": 16},
         {"precision": "bfloat16"},
-        {"class_weight": "balanced"},
+        pytest.param({"class_weight": "balanced"}, marks=pytest.mark.slow),
         {"batch_norm": "train", "init": "fresh"},
     ],
 )
