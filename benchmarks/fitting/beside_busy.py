@@ -29,8 +29,8 @@ from bottleneck.linear.classifiers import CLASSIFIERS
 
 _SEARCH = """
 import sys, time
-from bottleneck.runtime import own_process
-own_process()
+from bottleneck.runtime import configure_process
+configure_process()
 import numpy as np
 import scipy.optimize, sklearn.model_selection
 from bottleneck.fitting import SearchOptions

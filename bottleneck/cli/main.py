@@ -14,7 +14,7 @@ from bottleneck import __version__
 from bottleneck.cli.errors import error_text, option_names
 from bottleneck.cli.interrupts import interrupt_code, interrupt_text, signals_as_interrupts
 from bottleneck.errors import BottleneckError
-from bottleneck.runtime import own_process
+from bottleneck.runtime import configure_process
 
 COMMANDS = (
     *("layers", "plan", "extract", "status", "verify", "audit", "advise", "fit", "sweep"),
@@ -82,7 +82,7 @@ def main(debug: bool) -> None:
       bottleneck fit photos.cache --clf svm --layer layer3
       bottleneck predict head-svm-layer3.safetensors new/*.jpg
     """
-    own_process()
+    configure_process()
     # pandas, where scikit-learn finds it, looks for PyData's package of our name.
     warnings.filterwarnings("ignore", message="Pandas requires version .* of 'bottleneck'")
     warnings.filterwarnings("ignore", module="PIL")  # of images; what matters becomes a rejection

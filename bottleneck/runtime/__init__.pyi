@@ -23,8 +23,6 @@ from .formatting import format_shape as format_shape
 from .formatting import format_size as format_size
 from .formatting import format_table as format_table
 from .malloc import retain_freed_memory as retain_freed_memory
-from .own_process import importing as importing
-from .own_process import own_process as own_process
 from .read_ahead import read_ahead as read_ahead
 from .resources import available_cpus as available_cpus
 from .resources import spare_memory as spare_memory
@@ -41,6 +39,8 @@ from .shutdown import clear_stop_request as clear_stop_request
 from .shutdown import defer_stop as defer_stop
 from .shutdown import raise_if_stop_requested as raise_if_stop_requested
 from .shutdown import request_stop as request_stop
+from .startup import configure_process as configure_process
+from .startup import importing as importing
 from .timing import RunStats as RunStats
 from .timing import StageTimer as StageTimer
 from .timing import slowest_stage as slowest_stage

@@ -13,7 +13,7 @@ from bottleneck.backbones.tracing.traced import TracedNetwork, trace
 from bottleneck.errors import BackboneError
 
 # Images up to which a network is run by its own modules: a batch of them. To trace and fuse one
-# takes 0.1 to 1.3 s more, and saves at most 6 ms an image: for seven networks in two precisions,
+# takes 0.1 to 3 s more, and saves at most 7 ms an image: for seven networks in two precisions,
 # what 38 images save, and often hundreds.
 _FEW = 16
 

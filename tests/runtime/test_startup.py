@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from bottleneck.runtime import importing, own_process
+from bottleneck.runtime import configure_process, importing
 
-own = sys.modules["bottleneck.runtime.own_process"]
+startup = sys.modules["bottleneck.runtime.startup"]
 
 
 @pytest.fixture(autouse=True)
 def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A process that is not the program's own, whatever ran before in it."""
-    monkeypatch.setitem(own._settings, "own", False)
-    for name in own._WAITING:
+    """A process that is not configured, whatever ran before in it."""
+    monkeypatch.setitem(startup._settings, "configured", False)
+    for name in startup._WAITING:
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     yield
@@ -36,7 +36,7 @@ def test_waiting_threads_sleep_unless_the_environment_says_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    own_process()
+    configure_process()
     assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
     assert os.environ["OPENBLAS_THREAD_TIMEOUT"] == "16"
 
@@ -59,8 +59,8 @@ def test_a_collector_that_was_off_stays_off(new_module: str) -> None:
         gc.enable()
 
 
-def test_an_own_process_never_looks_through_imported_modules(new_module: str) -> None:
-    own_process()
+def test_the_programs_own_process_never_looks_through_imported_modules(new_module: str) -> None:
+    configure_process()
     with importing():
         pass
     assert gc.get_freeze_count() == 0  # nothing was imported

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 # spin: by default some 25 ms, now 2¹⁶ ticks of the clock, about 30 µs.
 _WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_THREAD_TIMEOUT": "16"}
 
-_settings = {"own": False}
+_settings = {"configured": False}
 
 
-def own_process() -> None:
-    """Take it that this process runs this program alone; the command line says so at its start.
+def configure_process() -> None:
+    """Set up a process that runs this program alone, as the command line does.
 
     Arithmetic threads then sleep while they wait. By default they spin, which takes the cores from
     the threads that they wait for wherever another process is busy: a search over C took two to
@@ -25,7 +25,7 @@ def own_process() -> None:
     """
     for name, value in _WAITING.items():
         os.environ.setdefault(name, value)
-    _settings["own"] = True
+    _settings["configured"] = True
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def importing() -> Iterator[None]:
     try:
         yield
     finally:
-        if _settings["own"] and len(sys.modules) > before:
+        if _settings["configured"] and len(sys.modules) > before:
             gc.freeze()
         if collects:
             gc.enable()
