@@ -10,7 +10,8 @@ from benchmarks.finetuning import peak_memory as tuning_memory
 from benchmarks.fitting import beside_busy
 from benchmarks.fitting import report as fitting
 from benchmarks.gpu import extraction as gpu_extraction
-from benchmarks.gpu import fitting as gpu
+from benchmarks.gpu import fitting as gpu_fitting
+from benchmarks.gpu import tuning as gpu_tuning
 from benchmarks.helpers.machine import machine
 
 SECTIONS: dict[str, Callable[[], str]] = {
@@ -26,7 +27,8 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "Training the layers behind a cached one": tail_epochs.markdown,
     "Memory of tuning": tuning_memory.markdown,
     "Extraction on a GPU": gpu_extraction.markdown,
-    "Fitting on a GPU": gpu.markdown,
+    "Fitting on a GPU": gpu_fitting.markdown,
+    "Tuning on a GPU": gpu_tuning.markdown,
     "The bundled sample, layer by layer": lambda: sample_layers.markdown(sample_layers.all_rows()),
 }
 

@@ -1,6 +1,6 @@
 """Measure extraction on a GPU: end to end, the network alone, and decoding alone.
 
-`benchmarks.gpu.fitting` runs it.
+`python -m benchmarks.gpu` runs it.
 """
 
 import dataclasses

@@ -1,18 +1,14 @@
 """Measure fitting on a GPU at ImageNet's size, and the share of the peak matmul rate that it uses.
 
-Run from the project's root: python -m benchmarks.gpu.fitting. This measures extraction too
-(benchmarks/gpu/extraction.py), in under eight minutes in all. --quick runs toy sizes, --device cpu
-needs no GPU. Each path over C ends early after --limit seconds.
+`python -m benchmarks.gpu` runs it. Each path over C ends early after a limit.
 """
 
-import argparse
-import dataclasses
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 
@@ -20,8 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.gpu import extraction as gpu_extraction
-from benchmarks.helpers.machine import machine
 from benchmarks.profiles import FULL_FITTING
 from bottleneck.linear.classifiers import CLASSIFIERS, fit_path
 from bottleneck.linear.design import ArrayDesign
@@ -108,7 +102,7 @@ def markdown() -> str:
 
 def measure(profile: Profile, device: str) -> str:
     """Measure everything and return it as a table."""
-    fitting = dataclasses.replace(profile, n=_rows_that_fit(profile, device))
+    fitting = replace(profile, n=_rows_that_fit(profile, device))
     codes, classes = synthetic_codes_on(fitting, device)
     rate = product_rate(profile.product, device)
     rows = []
@@ -273,26 +267,3 @@ def _row(found: Run, *, asked: int, rate: float) -> str:
 def _finish(device: str) -> None:
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
-
-
-def both(*, device: str, quick: bool, limit: float = FULL.limit) -> str:
-    """Measure extraction and then fitting; return each under its title."""
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        return "no CUDA device: not measured"
-    images = gpu_extraction.QUICK if quick else gpu_extraction.FULL
-    rows = dataclasses.replace(QUICK if quick else FULL, limit=limit)
-    parts = {
-        "Extraction": gpu_extraction.measure(images, device),
-        "Fitting": measure(rows, device),
-    }
-    return "\n\n".join(f"## {title}\n\n{text}" for title, text in parts.items())
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="toy sizes, for a try")
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--limit", type=float, default=FULL.limit, help="seconds of a path")
-    chosen = parser.parse_args()
-    print(machine(), end="\n\n", flush=True)
-    print(both(device=chosen.device, quick=chosen.quick, limit=chosen.limit))

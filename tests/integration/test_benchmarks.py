@@ -20,8 +20,10 @@ from benchmarks.finetuning import epochs as tail_epochs
 from benchmarks.finetuning import peak_memory as tuning_memory
 from benchmarks.fitting import beside_busy, epochs, search, vs_sklearn
 from benchmarks.fitting import report as fitting
+from benchmarks.gpu import __main__ as all_on_gpu
 from benchmarks.gpu import extraction as gpu_extraction
 from benchmarks.gpu import fitting as gpu
+from benchmarks.gpu import tuning as gpu_tuning
 from benchmarks.helpers.interleave import interleave, ratio
 from benchmarks.helpers.isolated_process import run_isolated
 from benchmarks.helpers.synthetic_codes import synthetic_codes
@@ -112,6 +114,16 @@ def test_the_gpu_s_part_runs_on_the_cpu_too(capfd: pytest.CaptureFixture[str]) -
     assert capfd.readouterr().err.count("\n") == 4  # a row as soon as it is known
 
 
+def test_the_gpu_s_tuning_runs_on_the_cpu_too() -> None:
+    text = gpu_tuning.measure(gpu_tuning.QUICK, "cpu")
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines()[4:]]
+    assert [row[:3] for row in rows] == [
+        ["squeezenet1_0, features.11", precision, "4"] for precision in ("float32", "bfloat16")
+    ]
+    for *_, epoch, alone, share in rows:
+        assert float(share) == pytest.approx(float(epoch) / float(alone), abs=0.1)
+
+
 def test_epochs_from_maps_are_compared_with_epochs_that_run_the_frozen_layers(
     photos: Path,
 ) -> None:
@@ -163,11 +175,15 @@ def test_sources_are_a_table_of_rates_and_one_of_planning() -> None:
     assert "| 20 files in a folder | " in text
 
 
-def test_without_a_gpu_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_gpu_nothing_is_claimed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     nothing = "no CUDA device: not measured"
     assert gpu.markdown() == gpu_extraction.markdown() == nothing
-    assert gpu.both(device="cuda", quick=True) == nothing
+    assert gpu_tuning.markdown() == nothing
+    all_on_gpu.main(["--quick"])
+    assert capsys.readouterr().out == f"{nothing}\n"
 
 
 @pytest.mark.slow
