@@ -20,7 +20,7 @@ from bottleneck.finetuning.options import TuneOptions
 from bottleneck.finetuning.training.choice import choose_recipe
 from bottleneck.finetuning.training.forward import tail_codes
 from bottleneck.finetuning.training.loop import OnProgress, train
-from bottleneck.finetuning.training.module import start_module
+from bottleneck.finetuning.training.module import choose_output_c, start_module
 from bottleneck.finetuning.training.parallel import process_group
 from bottleneck.finetuning.tune_result import TuneResult
 from bottleneck.finetuning.tuned_tail import TunedTail
@@ -190,10 +190,11 @@ def _tune(
     held_codes = tail_codes(tail, heldout, options) if heldout else None
     linear = _fit_linear(dataset, codes, held_codes, options)
     resume = resume and resume / dataset.digest(codes)[:32]
+    c = choose_output_c(codes, options)
     choice = choose_recipe(
-        tail, training, codes, options, c=linear.c, resume=resume, on_progress=on_progress
+        tail, training, codes, options, c=c, resume=resume, on_progress=on_progress
     )
-    module = start_module(tail, codes, options, c=linear.c)
+    module = start_module(tail, codes, options, c=c)
     run = train(
         module,
         training,

@@ -10,9 +10,13 @@ from torch import Tensor, nn
 
 from bottleneck.backbones import Tail
 from bottleneck.finetuning.options import TuneOptions
+from bottleneck.fitting import CrossValidation, SearchOptions
 from bottleneck.linear import ClassifierOptions, TrainingSet, expand_binary, train
 
-SCALING = "standardize"
+# Of the codes that an output is fitted to. One that is fitted to standardised codes has its largest
+# weights on the features that vary least, which change first when the layers before it are trained:
+# with batch norm's own statistics such a training diverges (docs/tuning.md).
+_SCALING = "none"
 
 
 class TunedModule(nn.Module):
@@ -107,6 +111,31 @@ def start_module(
     return module
 
 
+def choose_output_c(codes: TrainingSet, options: TuneOptions) -> float:
+    """Choose the C of an output that is fitted to codes, by cross-validation.
+
+    Parameters
+    ----------
+    codes : TrainingSet
+        What the pretrained tail gives for the training rows.
+    options : TuneOptions
+
+    Returns
+    -------
+    float
+        1 where the output is not fitted.
+
+    Raises
+    ------
+    LabelsError
+        A class has too few images or groups for two folds.
+    """
+    if options.init != "head":
+        return 1.0
+    softmax = ClassifierOptions("softmax", class_weight=options.class_weight)
+    return CrossValidation(codes, softmax, SearchOptions(scaling=_SCALING)).select().best.c
+
+
 def fit_output(
     codes: TrainingSet, *, c: float, class_weight: Any = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -136,9 +165,8 @@ def fit_output(
     [0, 0, 1, 1]
     """
     softmax = ClassifierOptions("softmax", class_weight=class_weight)
-    scaler, solution = train(codes, softmax, c=c, scaling=SCALING)
+    _, solution = train(codes, softmax, c=c, scaling=_SCALING)
     coef, intercept = solution.coef, solution.intercept
     if codes.classes == 2 and not codes.multilabel:
         coef, intercept = expand_binary("softmax", coef, intercept)
-    weight = coef / scaler.scale
-    return weight, intercept - weight @ scaler.mean, scaler.mean
+    return coef, intercept, codes.fit_scaler("standardize").mean

@@ -106,11 +106,11 @@ def test_training_on_kept_maps_is_training_with_the_frozen_part_run_again() -> N
     before = copy.deepcopy(frozen.state_dict())
     options = on_cpu(epochs=3)
     runs = [
-        train(a_module(some, options), some, options, lr=0.01, epochs=3) for some in (kept, again)
+        train(a_module(some, options), some, options, lr=0.02, epochs=3) for some in (kept, again)
     ]
     losses = [[scores.loss for scores in run.curves[1:]] for run in runs]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
-    assert losses[0][0] > 1.02 * losses[0][-1]  # type: ignore[operator]
+    assert losses[0][0] > 1.01 * losses[0][-1]  # type: ignore[operator]
     assert all(torch.equal(value, before[name]) for name, value in frozen.state_dict().items())
 
 

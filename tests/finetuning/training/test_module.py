@@ -6,7 +6,8 @@ import torch
 from numpy.typing import NDArray
 
 from bottleneck.finetuning.training.forward import logits, tail_codes
-from bottleneck.finetuning.training.module import TunedModule, start_module
+from bottleneck.finetuning.training.module import TunedModule, choose_output_c, start_module
+from bottleneck.fitting import make_folds
 from bottleneck.linear.training import ClassifierOptions, train
 from tests.helpers.datasets import by_sklearn
 from tests.helpers.tails import a_tail, examples, on_cpu
@@ -26,12 +27,12 @@ def test_before_the_first_step_the_logits_are_those_of_the_softmax_head(
     module = start_module(tail, codes, on_cpu(), c=0.3)
     values = logits(module, some, on_cpu())
     (rows,) = codes.codes.blocks()
-    scaler, solution = train(codes, ClassifierOptions("softmax"), c=0.3, scaling="standardize")
+    scaler, solution = train(codes, ClassifierOptions("softmax"), c=0.3, scaling="none")
     own = solution.decision_function(scaler(rows.astype(np.float64)))
     own = own.reshape(len(some), views, -1).mean(axis=1)
     margins = values[:, 1:] - values[:, :1] if classes == 2 else values
     assert np.allclose(margins, own, atol=1e-5)
-    head = by_sklearn("softmax", 0.3 / views).fit(rows, np.repeat(some.targets, views))
+    head = by_sklearn("softmax", 0.3 / views, "none").fit(rows, np.repeat(some.targets, views))
     expected = head.decision_function(rows)
     expected = expected.reshape(len(some), views, -1).mean(axis=1)
     expected = expected if classes == 2 else centred(expected)
@@ -49,8 +50,28 @@ def test_with_several_labels_each_has_its_own_logistic_head() -> None:
     values = logits(start_module(tail, codes, on_cpu(), c=0.5), some, on_cpu())
     (rows,) = codes.codes.blocks()
     for label in range(3):
-        head = by_sklearn("softmax", 0.5).fit(rows, SEVERAL[:, label])
+        head = by_sklearn("softmax", 0.5, "none").fit(rows, SEVERAL[:, label])
         assert np.allclose(values[:, label], head.decision_function(rows), atol=1e-2)
+
+
+def test_the_c_of_an_output_is_that_of_a_head_on_the_codes_as_they_are() -> None:
+    some, tail = examples(60), a_tail()
+    codes = tail_codes(tail, some, on_cpu())
+    (rows,) = codes.codes.blocks()
+    found = choose_output_c(codes, on_cpu())
+    scores = {
+        c: np.mean(
+            [
+                by_sklearn("softmax", c, "none")
+                .fit(rows[taken], some.targets[taken])
+                .score(rows[kept], some.targets[kept])
+                for taken, kept in make_folds(codes, 5)
+            ]
+        )
+        for c in (found, *np.logspace(-3, 5, 9))
+    }
+    assert scores[found] >= max(scores.values()) - 1 / len(some)  # to the solvers' tolerances
+    assert choose_output_c(codes, on_cpu(init="fresh")) == 1.0
 
 
 def test_the_tail_is_copied_and_can_be_trained() -> None:
