@@ -9,9 +9,7 @@ from benchmarks.finetuning import epochs as tail_epochs
 from benchmarks.finetuning import peak_memory as tuning_memory
 from benchmarks.fitting import beside_busy
 from benchmarks.fitting import report as fitting
-from benchmarks.gpu import extraction as gpu_extraction
-from benchmarks.gpu import fitting as gpu_fitting
-from benchmarks.gpu import tuning as gpu_tuning
+from benchmarks.gpu import report as gpu
 from benchmarks.helpers.machine import machine
 
 SECTIONS: dict[str, Callable[[], str]] = {
@@ -26,9 +24,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "Fitting beside a busy process": beside_busy.markdown,
     "Training the layers behind a cached one": tail_epochs.markdown,
     "Memory of tuning": tuning_memory.markdown,
-    "Extraction on a GPU": gpu_extraction.markdown,
-    "Fitting on a GPU": gpu_fitting.markdown,
-    "Tuning on a GPU": gpu_tuning.markdown,
+    "On a GPU": gpu.markdown,
     "The bundled sample, layer by layer": lambda: sample_layers.markdown(sample_layers.all_rows()),
 }
 

@@ -85,13 +85,6 @@ QUICK = Profile(
 )
 
 
-def markdown() -> str:
-    """Return the section of the report, or a note where there is no GPU."""
-    if not torch.cuda.is_available():
-        return "no CUDA device: not measured"
-    return measure(FULL, "cuda")
-
-
 def measure(profile: Profile, device: str) -> str:
     """Measure everything and return it as a table."""
     with _places(profile) as places:

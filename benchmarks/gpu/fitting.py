@@ -93,13 +93,6 @@ class Run:
     accuracy: float
 
 
-def markdown() -> str:
-    """Return the section of the report, or a note where there is no GPU."""
-    if not torch.cuda.is_available():
-        return "no CUDA device: not measured"
-    return measure(FULL, "cuda")
-
-
 def measure(profile: Profile, device: str) -> str:
     """Measure everything and return it as a table."""
     fitting = replace(profile, n=_rows_that_fit(profile, device))
@@ -165,10 +158,10 @@ def product_rate(side: int, device: str) -> float:
     one, other = (torch.randn((side, side), device=device) for _ in range(2))
 
     def once() -> float:
-        _finish(device)
+        finish(device)
         start = time.perf_counter()
         one @ other
-        _finish(device)
+        finish(device)
         return time.perf_counter() - start
 
     return 2 * side**3 / min(once() for _ in range(5))
@@ -195,7 +188,7 @@ def run(
             classes=profile.classes,
             device=device,
         )
-        _finish(device)
+        finish(device)
         prepared = time.perf_counter() - start
         for solution in path:
             found.append(solution)
@@ -264,6 +257,7 @@ def _row(found: Run, *, asked: int, rate: float) -> str:
     )
 
 
-def _finish(device: str) -> None:
+def finish(device: str) -> None:
+    """Wait until a device has done what it was told."""
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.gpu.fitting import finish
 from benchmarks.helpers.log import log_row
 from benchmarks.helpers.machine import machine
 from bottleneck.backbones.backbone import load_backbone
@@ -71,13 +72,6 @@ QUICK = Profile(
 )
 
 
-def markdown() -> str:
-    """Return the section of the report, or a note where there is no GPU."""
-    if not torch.cuda.is_available():
-        return "no CUDA device: not measured"
-    return measure(FULL, "cuda")
-
-
 def measure(profile: Profile, device: str) -> str:
     """Measure everything and return it as a table."""
     return "\n".join(
@@ -106,7 +100,9 @@ def _rows(profile: Profile, device: str) -> Iterator[str]:
                     lr=_LR, epochs=1, batch_size=batch, precision=precision, device=device
                 )
                 module = TunedModule(copy.deepcopy(tail), classes=_CLASSES)
-                train(module, _first(examples, 2 * batch), options, lr=_LR, epochs=1)  # warm
+                train(
+                    module, examples.take(np.arange(2 * batch)), options, lr=_LR, epochs=1
+                )  # warm
                 start = time.perf_counter()
                 train(module, examples, options, lr=_LR, epochs=1)
                 epoch = len(examples) / (time.perf_counter() - start)
@@ -122,11 +118,6 @@ def _examples(tail: Tail, count: int) -> Examples:
     maps = random.random((count, *tail.in_shape), dtype=np.float32).astype(np.float16)
     rows = np.arange(count)
     return Examples(MapsInMemory(rows, [maps]), rows, rows % _CLASSES, _CLASSES)
-
-
-def _first(examples: Examples, count: int) -> Examples:
-    rows = examples.rows[:count]
-    return Examples(examples.batches, rows, examples.targets[:count], examples.classes)
 
 
 def _steps_alone(
@@ -151,18 +142,9 @@ def _steps_alone(
         optimizer.step()
 
     step()
-    _finish(device)
+    finish(options.device)
     start = time.perf_counter()
     for _ in range(steps):
         step()
-    _finish(device)
+    finish(options.device)
     return steps * len(index) / (time.perf_counter() - start)
-
-
-def _finish(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-if __name__ == "__main__":
-    print(markdown())
