@@ -109,7 +109,8 @@ class Measurement:
     ----------
     cell : Cell
     seconds : float
-        Elapsed time of everything but imports: extraction, the choices, training, judging.
+        Processor time of everything but imports: extraction, the choices, training, judging. With
+        one thread this is the time on a core that does nothing else.
     result : dict
         Of `FitResult.to_dict` or `TuneResult.to_dict`.
     machine : str
@@ -136,9 +137,9 @@ def measure(cell: Cell, real: Path, caches: Path) -> Measurement:
     load_backbone(**case.model)  # the libraries that it imports are not part of the time
     _, run = STRATEGIES[cell.strategy]
     with TemporaryDirectory(dir=caches) as folder:
-        begun = time.monotonic()
+        begun = time.process_time()
         result = run(case, Path(folder) / "cache", TuneOptions(**cell.options))
-        seconds = time.monotonic() - begun
+        seconds = time.process_time() - begun
     return Measurement(cell, seconds, result.to_dict(), machine())
 
 
