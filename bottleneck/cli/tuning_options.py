@@ -70,13 +70,14 @@ def _recipe_options(command: F) -> F:
         click.option(
             "--lr", type=float, help="Learning rate of pretrained weights.  [chosen from three]"
         ),
-        click.option("--epochs", type=int, default=30, show_default=True, help="Epochs, at most."),
+        click.option(
+            "--epochs", type=int, default=30, show_default=True, help="Epochs of the schedule."
+        ),
         click.option(
             "--patience",
             type=int,
-            default=8,
-            show_default=True,
-            help="Epochs without a better one after which a trial stops.",
+            help="Epochs without a better one after which a trial stops; the last training has as "
+            "many as were best.  [all]",
         ),
         click.option(
             "--batch-size", type=int, default=32, show_default=True, help="Images of a step."

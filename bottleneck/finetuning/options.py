@@ -41,9 +41,10 @@ class TuneOptions:
         Largest learning rate of pretrained weights and of a fitted head. New weights have ten times
         as much. Chosen from three unless given.
     epochs : int
-        Epochs of the schedule. Training stops at the one that was best on images kept back.
-    patience : int
-        Epochs without a better one after which a trial stops.
+        Epochs of the learning rate's schedule.
+    patience : int, optional
+        Epochs without a better one on images kept back after which a trial stops, and the last
+        training has as many epochs as were best. All epochs unless given.
     batch_size : int
     weight_decay : float, optional
         Not applied to biases and norms. 0.05 for AdamW and 5e-4 for SGD unless given.
@@ -78,7 +79,7 @@ class TuneOptions:
     optimizer: str = "adamw"
     lr: float | None = None
     epochs: int = 30
-    patience: int = 8
+    patience: int | None = None
     batch_size: int = 32
     weight_decay: float | None = None
     batch_norm: str = "keep"
@@ -93,8 +94,10 @@ class TuneOptions:
         require_one_of("batch_norm", self.batch_norm, BATCH_NORMS)
         require_one_of("precision", self.precision, PRECISIONS)
         require_one_of("class_weight", self.class_weight, ("balanced",))
-        for name in ("hidden", "epochs", "patience", "batch_size"):
+        for name in ("hidden", "epochs", "batch_size"):
             require_positive(name, getattr(self, name))
+        if self.patience is not None:
+            require_positive("patience", self.patience)
         if self.lr is not None and not (math.isfinite(self.lr) and self.lr > 0):
             raise InvalidOptionError("lr", self.lr, "a finite number above 0")
         if not (math.isfinite(self.decay) and self.decay >= 0):

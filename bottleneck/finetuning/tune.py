@@ -65,7 +65,7 @@ def tune(
     Processes that torchrun has started train together, and each returns the same.
 
     The layers start from their pretrained weights, and the new output from the softmax head that
-    is fitted to their codes (`TuneOptions.init`). Learning rate and epochs are chosen on a part of
+    is fitted to their codes (`TuneOptions.init`). The learning rate is chosen on a part of
     the training images that is kept back; then all training images are trained on. The held-out
     split is used once, after that: for the result, and for the softmax head beside it.
 

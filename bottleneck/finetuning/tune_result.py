@@ -164,7 +164,7 @@ class TuneResult(PreformattedText):
         return [*lines, f"the tail is {self.comparison}", self.verdict]
 
     def format_trials(self) -> str:
-        """Format the trial of each learning rate: its best epoch and the score there."""
+        """Format the trial of each learning rate: the epoch that counts, and its scores."""
         start = self.choice.start
         rows = [["0", "0", *_scores(start), "the start"]]
         for run in self.choice.runs:
@@ -173,7 +173,7 @@ class TuneResult(PreformattedText):
             chosen = "chosen" if run.lr == self.choice.lr and self.choice.epochs else note
             epochs = [f"{best.epoch} of {len(run.curves) - 1}", *_scores(best)]
             rows.append([f"{run.lr:.2g}", *(["-"] * 3 if run.diverged else epochs), chosen])
-        columns = ["learning rate", "best epoch", "kept back", "loss", ""]
+        columns = ["learning rate", "epoch", "kept back", "loss", ""]
         text = format_table(columns, rows)
         return f"{text}\n({self.choice.kept_back} of {self.train} training images kept back)"
 

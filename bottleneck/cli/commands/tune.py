@@ -46,7 +46,7 @@ def tune(
     With IMAGES in place of a cache, and --model, the whole network is trained, and each epoch shows
     other pictures of the images, as --augment says.
 
-    Learning rate and epochs are chosen on a fifth of the training images, which is kept back; then
+    The learning rate is chosen on a fifth of the training images, which is kept back; then
     all are trained on. The held-out split is used once, after that. The result is printed beside
     the linear head on the same images, with a test of the difference, and one sentence says which
     of the two to take. `predict` and `evaluate` take the file as they take a head.

@@ -46,6 +46,7 @@ class Checkpoint:
         kept_back: Examples | None,
         options: TuneOptions,
         lr: float,
+        epochs: int,
     ) -> Self:
         """Return the checkpoint of a training that has not begun.
 
@@ -58,9 +59,11 @@ class Checkpoint:
         kept_back : Examples or None
         options : TuneOptions
         lr : float
+        epochs : int
+            Of the learning rate's schedule.
         """
         recipe = {name: value for name, value in asdict(options).items() if name not in _PLACES}
-        recipe |= {"lr": lr, "processes": processes()}
+        recipe |= {"lr": lr, "epochs": epochs, "processes": processes()}
         parts = [json.dumps(recipe, sort_keys=True).encode()]
         for examples in [training, kept_back or training.take(training.rows[:0])]:
             parts += [examples.rows.tobytes(), examples.targets.tobytes()]

@@ -1,4 +1,4 @@
-"""Choose learning rate and epochs on a part of the training images that is kept back."""
+"""Choose the learning rate on a part of the training images that is kept back."""
 
 from dataclasses import dataclass
 from pathlib import Path

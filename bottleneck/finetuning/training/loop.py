@@ -77,17 +77,25 @@ class TrainingRun:
         no use.
     seconds : float
         Without the time before a restart.
+    early_stopping : bool
+        Whether the training may be of fewer epochs than its schedule.
     """
 
     lr: float
     curves: tuple[EpochScores, ...]
     diverged: bool
     seconds: float
+    early_stopping: bool = False
 
     @property
     def best(self) -> EpochScores:
-        """The epoch of the best score; of equal ones that of the lowest loss, then the first."""
-        return max(self.curves, key=lambda scores: scores.goodness)
+        """The better one of start and end, or with early stopping the best of all epochs.
+
+        Of equal scores that of the lowest loss, then the first. An epoch before the end, at a high
+        rate, is the best one by chance more often than by merit.
+        """
+        epochs = self.curves if self.early_stopping else (self.curves[0], self.curves[-1])
+        return max(epochs, key=lambda scores: scores.goodness)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -157,14 +165,14 @@ def train(
         Where it starts.
     training : Examples
     options : TuneOptions
-        Its `epochs` are those of the learning rate's schedule.
+        But for its `epochs`.
     lr : float
         Largest learning rate of pretrained weights.
     epochs : int
-        Epochs to train, at most those of the schedule; 0 leaves the module as it is.
+        Epochs of the learning rate's schedule; 0 leaves the module as it is.
     kept_back : Examples, optional
-        Images that are judged after each epoch. Training stops when they have not got better for
-        `options.patience` epochs; the module is that of the last epoch.
+        Images that are judged after each epoch. With `options.patience` training stops when they
+        have not got better for so many; the module is that of the last epoch.
     resume : Path, optional
         Folder where the state is kept after each epoch. If the folder has that of the same
         training, it goes on from there: on a CPU to the same weights, bit by bit.
@@ -194,6 +202,7 @@ def train(
             kept_back=kept_back,
             options=options,
             lr=lr,
+            epochs=epochs,
         )
         curves = [EpochScores(**scores) for scores in checkpoint.load(module, loop.optimizer)]
     diverged = False
@@ -225,7 +234,8 @@ def train(
         if checkpoint is not None and rank() == 0:
             checkpoint.save(module, loop.optimizer, [vars(scores) for scores in curves])
     module.eval()
-    return TrainingRun(lr, tuple(curves), diverged, time.monotonic() - begun)
+    seconds, early = time.monotonic() - begun, options.patience is not None
+    return TrainingRun(lr, tuple(curves), diverged, seconds, early_stopping=early)
 
 
 class _Loop:
@@ -258,7 +268,7 @@ class _Loop:
                 epoch=epoch - 1,
                 batch_size=options.batch_size,
             ):
-                self._set_rates((epoch - 1 + done / images) / options.epochs)
+                self._set_rates((epoch - 1 + done / images) / start.epochs)
                 total += len(index) * self._step(maps, part[index])
                 done += len(index)
                 on_progress(replace(start, done=done))
@@ -341,13 +351,13 @@ def _judged(
     return replace(scores, kept_back_loss=mean, kept_back_score=good)
 
 
-def _has_stopped(curves: list[EpochScores], patience: int) -> bool:
+def _has_stopped(curves: list[EpochScores], patience: int | None) -> bool:
     """Return whether no epoch since the best one was better; the start is none of them.
 
     A head that was fitted to the first codes is often worse for some epochs, while these change.
     """
     trained = curves[1:]
-    if not trained or trained[-1].kept_back_score is None:
+    if patience is None or not trained or trained[-1].kept_back_score is None:
         return False
     best = max(trained, key=lambda scores: scores.goodness)
     return trained[-1].epoch - best.epoch >= patience

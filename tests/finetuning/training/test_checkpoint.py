@@ -23,7 +23,12 @@ class Killed(BaseException):
 
 
 def training(
-    options: TuneOptions, folder: Path | None, *, kill_at: int = 0, lr: float = 0.01
+    options: TuneOptions,
+    folder: Path | None,
+    *,
+    kill_at: int = 0,
+    lr: float = 0.01,
+    epochs: int = 4,
 ) -> tuple[TunedModule, TrainingRun]:
     """Train from the start, with dropout; be killed at a step."""
     tail = a_tail(dropout=0.3, inner=0.3)
@@ -41,7 +46,7 @@ def training(
         SOME,
         options,
         lr=lr,
-        epochs=4,
+        epochs=epochs,
         kept_back=KEPT_BACK,
         resume=folder,
         on_progress=on_progress,
@@ -56,7 +61,7 @@ def training(
 def test_a_training_that_was_killed_ends_as_if_it_had_not_been(
     options: dict[str, Any], kill_at: int, tmp_path: Path
 ) -> None:
-    chosen = on_cpu(epochs=5, **options)
+    chosen = on_cpu(**options)
     expected, undisturbed = training(chosen, None)
     with pytest.raises(Killed):
         training(chosen, tmp_path, kill_at=kill_at)
@@ -68,7 +73,7 @@ def test_a_training_that_was_killed_ends_as_if_it_had_not_been(
 
 
 def test_a_training_that_has_ended_is_not_run_again(tmp_path: Path) -> None:
-    options = on_cpu(epochs=5)
+    options = on_cpu()
     expected, first = training(options, tmp_path)
     module, again = training(options, tmp_path, kill_at=1)
     assert again.curves == first.curves
@@ -77,20 +82,20 @@ def test_a_training_that_has_ended_is_not_run_again(tmp_path: Path) -> None:
 
 
 def test_no_other_training_is_continued(tmp_path: Path) -> None:
-    training(on_cpu(epochs=5), tmp_path)
-    for options, lr in [
-        (on_cpu(epochs=6), 0.01),
-        (on_cpu(epochs=5, seed=1), 0.01),
-        (on_cpu(epochs=5), 0.02),
+    training(on_cpu(), tmp_path)
+    for options, lr, epochs in [
+        (on_cpu(), 0.01, 3),
+        (on_cpu(seed=1), 0.01, 4),
+        (on_cpu(), 0.02, 4),
     ]:
         with pytest.raises(Killed):
-            training(options, tmp_path, kill_at=1, lr=lr)
+            training(options, tmp_path, kill_at=1, lr=lr, epochs=epochs)
     assert len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.parametrize("damage", ["end", "tensor", "curves", "none of them"])
 def test_a_damaged_state_is_refused_by_name(damage: str, tmp_path: Path) -> None:
-    training(on_cpu(epochs=5), tmp_path)
+    training(on_cpu(), tmp_path)
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
     changed = {
@@ -102,14 +107,14 @@ def test_a_damaged_state_is_refused_by_name(damage: str, tmp_path: Path) -> None
     assert changed != whole
     path.write_bytes(changed)
     with pytest.raises(TrainingError, match=f"{path.name} is not the state of this training"):
-        training(on_cpu(epochs=5), tmp_path)
+        training(on_cpu(), tmp_path)
 
 
 def test_a_stop_while_a_state_is_read_is_no_damage(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A stop raised within safetensors comes out of it as an error of its own."""
-    training(on_cpu(epochs=5), tmp_path)
+    training(on_cpu(), tmp_path)
 
     def stopped(*_: Any, **__: Any) -> None:
         with contextlib.suppress(StopRequested):
@@ -119,6 +124,6 @@ def test_a_stop_while_a_state_is_read_is_no_damage(
     monkeypatch.setattr(checkpoint, "safe_open", stopped)
     try:
         with pytest.raises(StopRequested):
-            training(on_cpu(epochs=5), tmp_path)
+            training(on_cpu(), tmp_path)
     finally:
         clear_stop_request()

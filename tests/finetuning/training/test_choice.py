@@ -19,12 +19,16 @@ def choose(some: Examples, options: TuneOptions, **more: Any) -> Choice:
     return choose_recipe(tail, some, tail_codes(tail, some, options), options, **more)
 
 
-def test_the_best_rate_of_the_grid_is_chosen_with_its_best_epoch(tmp_path: Path) -> None:
-    some, options = examples(90), on_cpu(epochs=6, optimizer="sgd")
+@pytest.mark.parametrize("patience", [None, 3])
+def test_the_best_rate_of_the_grid_is_chosen_with_its_epochs(
+    tmp_path: Path, patience: int | None
+) -> None:
+    some, options = examples(90), on_cpu(epochs=6, optimizer="sgd", patience=patience)
     chosen = choose(some, options, resume=tmp_path)
     assert [run.lr for run in chosen.runs] == list(options.rates())
     best = max(chosen.runs, key=lambda run: run.best.goodness)
     assert (chosen.lr, chosen.epochs) == (best.lr, best.best.epoch)
+    assert patience or chosen.epochs == 6
     assert chosen.kept_back == 18
     assert len(list(tmp_path.iterdir())) == 3
     assert len({run.curves[0] for run in chosen.runs}) == 1

@@ -17,6 +17,7 @@ from bottleneck.finetuning.training.forward import logits, tail_codes
 from bottleneck.finetuning.training.loop import (
     EpochScores,
     TrainingProgress,
+    TrainingRun,
     _has_stopped,
     make_optimizer,
     set_training,
@@ -33,7 +34,7 @@ def a_module(some: Examples, options: TuneOptions, **tail: Any) -> TunedModule:
 
 
 def plain_training(
-    module: nn.Module, some: Examples, *, lr: float, epochs: int, of: int, decay: float
+    module: nn.Module, some: Examples, *, lr: float, epochs: int, decay: float
 ) -> list[float]:
     """AdamW over the maps in the order that the batches say, each step written out."""
     decayed = [p for p in module.parameters() if p.ndim > 1]
@@ -53,7 +54,7 @@ def plain_training(
         total = 0.0
         for step, index in enumerate(np.array_split(order, steps)):
             for group in optimizer.param_groups:
-                group["lr"] = lr * rate_factor((epoch + step / steps) / of)
+                group["lr"] = lr * rate_factor((epoch + step / steps) / epochs)
             loss = F.cross_entropy(module(maps[index]), targets[index])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -68,11 +69,11 @@ def plain_training(
 
 
 def test_training_is_that_which_is_written_out_here() -> None:
-    some, options = examples(48), on_cpu(epochs=4)
+    some, options = examples(48), on_cpu()
     module = a_module(some, options)
     other = copy.deepcopy(module)
     run = train(module, some, options, lr=0.01, epochs=3)
-    losses = plain_training(other, some, lr=0.01, epochs=3, of=4, decay=0.05)
+    losses = plain_training(other, some, lr=0.01, epochs=3, decay=0.05)
     assert [scores.loss for scores in run.curves[1:]] == pytest.approx(losses, rel=1e-5, abs=1e-6)
     assert not run.diverged
     for one, two in zip(module.parameters(), other.parameters(), strict=True):
@@ -172,7 +173,7 @@ def test_every_kind_of_training_learns_what_the_frozen_codes_do_not_tell(
     options: dict[str, Any],
 ) -> None:
     some, new = examples(90), examples(60, seed=1)
-    chosen = on_cpu(epochs=25, patience=25, **options)
+    chosen = on_cpu(epochs=25, **options)
     module = a_module(some, chosen, dropout=0.1)
     lr = {"sgd": 0.1}.get(chosen.optimizer, 0.01)
     run = train(module, some, chosen, lr=lr, epochs=25)
@@ -216,13 +217,24 @@ def test_a_training_that_diverges_says_so(optimizer: str, lr: float) -> None:
     assert run.to_dict()["diverged"] is True
 
 
-def test_training_stops_when_the_images_kept_back_get_no_better() -> None:
+def test_with_patience_training_stops_when_the_images_kept_back_get_no_better() -> None:
     some, options = examples(30), on_cpu(epochs=30, patience=2)
     wrong = replace(examples(12, seed=2), targets=(np.arange(12) + 1) % 3)  # it can only get worse
     run = train(a_module(some, options), some, options, lr=0.03, epochs=30, kept_back=wrong)
     best = max(run.curves[1:], key=lambda scores: scores.goodness)
     assert run.curves[-1].epoch == best.epoch + 2 < 30
     assert run.best == max(run.curves, key=lambda scores: scores.goodness)
+
+
+def test_without_patience_the_end_counts_and_no_epoch_before_it() -> None:
+    some, options = examples(30), on_cpu(epochs=6)
+    wrong = replace(examples(12, seed=2), targets=(np.arange(12) + 1) % 3)
+    run = train(a_module(some, options), some, options, lr=0.03, epochs=6, kept_back=wrong)
+    assert run.curves[-1].epoch == 6
+    start, *between, end = (EpochScores(i, 1.0, 1.0, score) for i, score in enumerate((3, 9, 4)))
+    assert TrainingRun(0.1, (start, *between, end), False, 0.0).best == end
+    assert TrainingRun(0.1, (end, *between, start), False, 0.0).best == end
+    assert TrainingRun(0.1, (start, *between, end), False, 0.0, True).best == between[0]
 
 
 @pytest.mark.parametrize("init", ["fresh", "mlp"])
