@@ -66,6 +66,7 @@ DOORS = {
     "torchvision": {
         "backbones.sources.torchvision_models",
         "data.decoding.decode",
+        "data.decoding.nvjpeg",
         "data.resizing.torch_resampling",
         "data.resizing.views",
     },
