@@ -241,7 +241,8 @@ def preprocess_options(command: F) -> F:
             "--decoder",
             type=click.Choice(list(DECODERS)),
             help="fast decodes large JPEGs at 1/2, 1/4 or 1/8, where twice the size that they are "
-            "resized to is left; codes differ a little.  [exact]",
+            "resized to is left; gpu decodes and resizes JPEGs on an NVIDIA GPU; codes differ a "
+            "little.  [exact]",
         ),
     ]
     return add_options(options, command)

@@ -100,17 +100,18 @@ def plan(
     devices = choose_devices(compute.device)
     source = require_existing(open_images(images))
     backbone = load_backbone(model, weights, transform=choose_range(transform, source, None))
+    chosen_views = choose_views(views, None)
+    chosen_views.require_possible(backbone.transform)
     needed = backbone.select_layers(layers)
     layout = storage.choose_layout(None, lambda: backbone.largest_code(layers, pool))
     chosen = choose_spec(backbone, layers, devices, compute=compute, relu=relu, pool=pool)
     encoder = chosen.encoder or Encoder(backbone, needed, chosen.spec, devices)
-    chosen_views = choose_views(views, None)
-    count = chosen_views.count
-    encoder.runner.choose_runtime(compute.runtime, len(source.table) * count)
+    passes = len(source.table) * chosen_views.count
+    encoder.runner.choose_runtime(compute.runtime, passes, batch_size=compute.batch_size)
     encode = partial(
         encoder.encode,
         source,
-        views=range(count),
+        views=range(chosen_views.count),
         recipe=chosen_views.recipe,
         workers=compute.workers,
         max_pixels=compute.max_pixels,
@@ -121,7 +122,8 @@ def plan(
     startup = time.perf_counter() - start
     encoded, seconds = _measure(encode, batches)
     full, rest = divmod(len(source.table), layout.shard_size)
-    shard_rows = {layout.shard_size: full * count} | ({rest: count} if rest else {})
+    shards = {layout.shard_size: full} | ({rest: 1} if rest else {})
+    shard_rows = {size: count * chosen_views.count for size, count in shards.items()}
     notes = (
         *(*backbone.notes(layers), *chosen.notes, *chosen_views.notes),
         encoder.runner.runtime.note,
@@ -137,7 +139,7 @@ def plan(
         throughput=Throughput(encoded, seconds, startup, slowest_stage(encoder.stats.timer)),
         notes=tuple(filter(None, notes)),
         images=summarize_images(source),
-        views=count,
+        views=chosen_views.count,
     )
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from bottleneck.data.decoding.decode import read_accepted_header
 from bottleneck.data.decoding.jpeg_header import may_be_rgb
 from bottleneck.data.decoding.orientation import turn_of
-from bottleneck.errors import InvalidOptionError, format_error
+from bottleneck.errors import InvalidOptionError
 
 _READ_AS_RGB = 3  # torchvision.io.ImageReadMode.RGB
 _END, _TAIL = b"\xff\xd9", 64  # T.81, table B.1; does not occur within coded pixels
@@ -105,7 +105,7 @@ def require_nvjpeg(device: torch.device) -> None:
         probe = torch.ops.image.encode_jpeg(torch.zeros(3, 16, 16, dtype=torch.uint8), 75)
         _nvjpeg([probe], device)
     except (RuntimeError, AttributeError) as error:  # an AttributeError: it has no such operator
-        why = "the device is cpu" if device.type == "cpu" else format_error(error)
+        why = "the device is cpu" if device.type == "cpu" else str(error).partition("\n")[0]
         raise InvalidOptionError(
             "decoder",
             "gpu",
