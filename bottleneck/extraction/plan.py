@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from bottleneck.backbones import check_pool, load_backbone
+from bottleneck.backbones import Layer, check_pool, load_backbone
+from bottleneck.cache import StorageLayout
 from bottleneck.data import ImageSource, open_images, require_existing, summarize_images
 from bottleneck.errors import ImagesNotFoundError
 from bottleneck.extraction.extract import require_layers
@@ -121,9 +122,6 @@ def plan(
     encoder.stats.timer.drain()
     startup = time.perf_counter() - start
     encoded, seconds = _measure(encode, batches)
-    full, rest = divmod(len(source.table), layout.shard_size)
-    shards = {layout.shard_size: full} | ({rest: 1} if rest else {})
-    shard_rows = {size: count * chosen_views.count for size, count in shards.items()}
     notes = (
         *(*backbone.notes(layers), *chosen.notes, *chosen_views.notes),
         encoder.runner.runtime.note,
@@ -132,15 +130,23 @@ def plan(
         rows=len(source.table),
         shard_size=layout.shard_size,
         tasks=tasks,
-        layers={
-            layer.name: LayerEstimate.from_shards(layer.code_shape(pool), layout.dtype, shard_rows)
-            for layer in needed
-        },
+        layers=_estimate_layers(needed, pool, layout, len(source.table), chosen_views.count),
         throughput=Throughput(encoded, seconds, startup, slowest_stage(encoder.stats.timer)),
         notes=tuple(filter(None, notes)),
         images=summarize_images(source),
         views=chosen_views.count,
     )
+
+
+def _estimate_layers(
+    layers: Sequence[Layer], pool: str, layout: StorageLayout, rows: int, views: int
+) -> dict[str, LayerEstimate]:
+    full, rest = divmod(rows, layout.shard_size)
+    shard_rows = {layout.shard_size: full * views} | ({rest: views} if rest else {})
+    return {
+        layer.name: LayerEstimate.from_shards(layer.code_shape(pool), layout.dtype, shard_rows)
+        for layer in layers
+    }
 
 
 def _sample_batches(source: ImageSource, size: int) -> list[list[int]]:
