@@ -85,7 +85,8 @@ def device_options(command: F) -> F:
         type=click.Choice(RUNTIMES),
         default="auto",
         show_default=True,
-        help="What runs the network on a CPU; auto is openvino where it is installed and pays.",
+        help="What runs the network; auto is openvino on a CPU, and a CUDA graph on a GPU, where "
+        "it pays.",
     )(command)
     return click.option(
         "--device", default="auto", show_default=True, help="Device: auto, cpu, cuda or cuda:N."
