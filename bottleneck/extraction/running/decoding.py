@@ -117,9 +117,8 @@ class ThreadDecoder:
         size = self._transform.crop
         batches = [self._runner.allocate_batch(len(rows), size) for _ in views.numbers]
         reading = begin_reading(source, rows, threads, self._timer)
-        targets = zip(
-            *(batch.numpy() for batch in batches), strict=True
-        )  # of each image, all views
+        # Of each image, all views.
+        targets = zip(*(batch.numpy() for batch in batches), strict=True)
         decoding = [
             threads.decoders.submit(self._decode, file, views, target)
             for file, target in zip(reading, targets, strict=True)
