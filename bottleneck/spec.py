@@ -17,7 +17,7 @@ FITS = ("crop", "squash", "pad")
 
 # The rules by which a file becomes an RGB image, with their versions, by the names for users:
 # `bottleneck.data.decoding`.
-DECODERS = {"exact": "torchvision-1", "fast": "scaled-1"}
+DECODERS = {"exact": "torchvision-1", "fast": "scaled-1", "gpu": "nvjpeg-1"}
 
 AUGMENTATIONS = ("flip", "crop", "rotate", "color")
 VIEW_RULE = "sha256-1"
@@ -55,8 +55,9 @@ class InputTransform:
         and floating-point pixels are rejected. Pixels of 8 bits stay as they are.
     decoder : str
         The rule by which a file becomes an RGB image, a value of `DECODERS`. Where it is given,
-        also ``"exact"``: all pixels are decoded; or ``"fast"``: a JPEG is decoded at a half, a
-        quarter or an eighth, if that leaves twice the size that it is resized to.
+        also ``"exact"``: all pixels are decoded; ``"fast"``: a JPEG is decoded at a half, a
+        quarter or an eighth, if that leaves twice the size that it is resized to; or ``"gpu"``: a
+        JPEG is decoded and resized on a GPU.
 
     Examples
     --------

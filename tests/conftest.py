@@ -168,6 +168,22 @@ def extract_tiny(tmp_path: Path) -> "Extract":
 
 
 @pytest.fixture
+def cpu_decodes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A CPU in place of a GPU that decodes JPEGs: all of a batch or none; the batches' sizes."""
+    import torch
+
+    sizes: list[int] = []
+
+    def decode(encoded: "list[torch.Tensor]", device: torch.device) -> "list[torch.Tensor]":
+        assert device.type == "cpu"
+        sizes.append(len(encoded))
+        return [torch.ops.image.decode_jpeg(data, 3) for data in encoded]  # 3: as RGB
+
+    monkeypatch.setattr("bottleneck.data.decoding.nvjpeg._nvjpeg", decode)
+    return sizes
+
+
+@pytest.fixture
 def cache(template: Path, photos: Path, tmp_path: Path) -> Path:
     """A finished cache of `photos` with the layers layer2 and layer3."""
     return Path(shutil.copytree(template / "cache", tmp_path / "cache"))

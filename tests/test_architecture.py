@@ -66,6 +66,7 @@ DOORS = {
     "torchvision": {
         "backbones.sources.torchvision_models",
         "data.decoding.decode",
+        "data.decoding.nvjpeg",
         "data.resizing.torch_resampling",
         "data.resizing.views",
     },
@@ -172,7 +173,10 @@ def test_the_command_line_alone_knows_click() -> None:
 
 
 def test_packages_that_need_no_torch_load_none() -> None:
-    heavy = ("data.decoding.decode", "data.resizing.torch_resampling")
+    heavy = [
+        *("data.decoding.decode", "data.decoding.nvjpeg"),
+        *("data.resizing.device_squares", "data.resizing.torch_resampling"),
+    ]
     light = [name for name in MODULES if name.split(".")[0] in TORCH_FREE and name not in heavy]
     code = "import importlib, sys\nfor name in sys.argv[1:]:\n"
     code += "    importlib.import_module(f'bottleneck.{name}')\n"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -44,7 +45,7 @@ class Job:
         Images in a forward pass; by default the package's own choice.
     runtime : str
         What runs the network where the job runs end to end.
-    transform : dict of str to int
+    transform : dict
         Fields of `InputTransform` that replace the network's own.
     """
 
@@ -55,7 +56,7 @@ class Job:
     device: str = "cpu"
     batch: int | None = None
     runtime: str = "torch"
-    transform: dict[str, int] = field(default_factory=dict)
+    transform: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Measure extraction on a GPU: end to end, the network alone, and decoding alone.
+"""Measure extraction on a GPU: end to end, the network alone, and each way to decode alone.
 
 `python -m benchmarks.gpu` runs it.
 """
@@ -6,7 +6,6 @@
 import dataclasses
 import shutil
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +14,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torchvision.io import decode_jpeg
 
 from benchmarks.extraction.stages import (
     Job,
@@ -26,6 +24,7 @@ from benchmarks.extraction.stages import (
     read_some,
     seconds_each,
 )
+from benchmarks.gpu import decoding, forward
 from benchmarks.helpers.log import log_row
 from benchmarks.helpers.synthetic_images import repeat, write_jpegs
 from bottleneck.backbones.backbone import load_backbone
@@ -36,7 +35,7 @@ from bottleneck.runtime.resources import available_cpus
 _IN_MEMORY = Path("/dev/shm")
 _SPACE_FACTOR, _JPEG_BYTES = 4, 64 << 10  # more space than the images take: caches come too
 _PASSES_QUEUED = 10  # forward passes in the device's queue before a synchronisation
-_NVJPEG_BATCH = 64
+_COMPARED = 512  # images whose codes by both decoders are compared
 
 
 @dataclass(frozen=True)
@@ -57,19 +56,19 @@ class Profile:
         For which a stage alone is measured.
     limit : float
         Seconds after which no further run begins.
-    transform : dict of str to int
+    transform : dict
         Fields of `bottleneck.spec.InputTransform` that replace the networks' own.
     """
 
     networks: tuple[tuple[str, str], ...] = (("resnet50", "layer4"), ("resnet18", "layer4"))
     batches: tuple[int, ...] = (64, 256)
     drawn: int = 4096
-    most: int = 20_000
+    most: int = 40_000
     few: int = 512
-    work: float = 30.0
+    work: float = 12.0
     seconds: float = 3.0
-    limit: float = 120.0
-    transform: dict[str, int] = field(default_factory=dict)
+    limit: float = 150.0
+    transform: dict[str, Any] = field(default_factory=dict)
 
 
 FULL = Profile()
@@ -92,10 +91,14 @@ def measure(profile: Profile, device: str) -> str:
             name: write_jpegs(place / "drawn", profile.drawn) for name, place in places.items()
         }
         data = read_some(drawn["disk"], profile.drawn)
-        on_card = log_row(
-            f"nvJPEG (decoding on the card, no resizing): {_nvjpeg(data, device, profile)}"
-        )
+        (model, layer), *_ = profile.networks
+        job = Job(model, (layer,), batch=profile.batches[-1], device=device)
+        job = dataclasses.replace(job, transform=profile.transform)
+        compared = drawn["disk"][:_COMPARED]
+        on_card = list(decoding.measure(data, compared, job, at_least=profile.seconds))
         rows = list(_rows(profile, device, places, drawn, data))
+        job = dataclasses.replace(job, precision="bfloat16")
+        ways = list(forward.measure(job, at_least=profile.seconds))
     return "\n".join(
         [
             f"Generated JPEGs of 500 × 375, {profile.drawn} different ones and links to them, on "
@@ -104,15 +107,20 @@ def measure(profile: Profile, device: str) -> str:
             "random images that lie on the device in its precision; *forward* is what the encoder "
             "does with decoded pixels in the host's memory; *decoding* is decoding and resizing "
             f"from memory, on {available_cpus()} cores. The share is that of the smaller of "
-            "network and "
-            "decoding.",
+            "network and decoding; where the card decodes, of the network.",
             "",
-            on_card,
+            *on_card,
             "",
-            "| network | images from | precision | batch | images | end to end, images/s | network "
-            "| forward | decoding | share |",
-            "|---|---|---|---|---|---|---|---|---|---|",
+            "| network | decoder | images from | precision | batch | images | end to end, images/s "
+            "| network | forward | decoding | share |",
+            "|---|---|---|---|---|---|---|---|---|---|---|",
             *rows,
+            "",
+            "A loop runs on one normalised batch on the device; ours in two threads, on pixels in "
+            "the host's memory.",
+            "",
+            forward.HEADER,
+            *ways,
         ]
     )
 
@@ -144,7 +152,7 @@ def _rows(
     drawn: dict[str, list[Path]],
     data: list[bytes],
 ) -> Iterator[str]:
-    """Yield a row for each network, batch size and folder, until the time limit."""
+    """Yield a row for each network, decoder, batch size and folder, until the time limit."""
     end = time.perf_counter() + profile.limit
     for model, layer in profile.networks:
         asked = Job(model, (layer,), "auto", device=device, transform=profile.transform)
@@ -155,21 +163,38 @@ def _rows(
         for batch in profile.batches:
             job = dataclasses.replace(asked, precision=chosen, batch=batch)
             network = network_alone(job, at_least=profile.seconds)
-            forward = forward_each(job, at_least=profile.seconds)
-            count = round(profile.work / max(network, decode))
-            count = min(max(count, profile.few), profile.most)
-            # Disk and memory are compared at one batch size; batch sizes in memory.
-            for place in places if batch == profile.batches[0] else list(places)[-1:]:
+            through = forward_each(job, at_least=profile.seconds)
+            for place, decoder in _sources(places, device, first=batch == profile.batches[0]):
+                slower = network if decoder == "gpu" else max(network, decode)
+                row = f"| {model}, {layer} | {decoder} | {place}"
                 if time.perf_counter() > end:
-                    yield log_row(f"| {model} | {place} | | {batch} | no time was left | | | | | |")
+                    yield log_row(f"{row} | | {batch} | no time was left | | | | | |")
                     continue
+                count = min(max(round(profile.work / slower), profile.few), profile.most)
                 with _repeated(drawn[place], places[place], count) as images:
-                    ran = end_to_end(dataclasses.replace(job, precision="auto"), images)
+                    ran = end_to_end(_job_of(asked, decoder, batch), images)
                 yield log_row(
-                    f"| {model}, {layer} | {place} | {ran.precision} | {batch} | {ran.images} "
-                    f"| {ran.rate:.0f} | {1 / network:.0f} | {1 / forward:.0f} | {1 / decode:.0f} "
-                    f"| {ran.rate * max(network, decode):.2f} |"
+                    f"{row} | {ran.precision} | {batch} | {ran.images} | {ran.rate:.0f} "
+                    f"| {1 / network:.0f} | {1 / through:.0f} | {1 / decode:.0f} "
+                    f"| {ran.rate * slower:.2f} |"
                 )
+
+
+def _sources(places: dict[str, Path], device: str, *, first: bool) -> list[tuple[str, str]]:
+    """Return the folders to extract from, and the decoders, at a batch size.
+
+    Disk and memory are compared at one batch size; batch sizes and decoders in memory.
+    """
+    memory = list(places)[-1]
+    if first:
+        return [(place, "exact") for place in places]
+    on_card = [] if decoding.why_not(device) else [(memory, "gpu")]
+    return [(memory, "exact"), *on_card]
+
+
+def _job_of(asked: Job, decoder: str, batch: int) -> Job:
+    transform = asked.transform | {"decoder": decoder}
+    return dataclasses.replace(asked, batch=batch, runtime="auto", transform=transform)
 
 
 @contextmanager
@@ -189,23 +214,3 @@ def _repeated(drawn: Sequence[Path], place: Path, count: int) -> Iterator[Path]:
     with TemporaryDirectory(dir=place) as folder:
         repeat(drawn, Path(folder) / "images", count)
         yield Path(folder) / "images"
-
-
-def _nvjpeg(data: Sequence[bytes], device: str, profile: Profile) -> str:
-    """Return how many images per second torchvision decodes on the device, or why it cannot."""
-    if not device.startswith("cuda"):
-        return "needs a CUDA device"
-    tensors = [torch.frombuffer(bytearray(content), dtype=torch.uint8) for content in data]
-
-    def once() -> int:
-        for start in range(0, len(tensors), _NVJPEG_BATCH):
-            decode_jpeg(tensors[start : start + _NVJPEG_BATCH], device=device)
-        torch.cuda.synchronize(device)
-        return len(tensors)
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # deprecated from torchvision 0.29 on
-            return f"{1 / seconds_each(once, at_least=profile.seconds):.0f} images/s"
-    except (RuntimeError, TypeError) as error:  # built without it, or of another signature
-        return f"not available ({str(error).splitlines()[0][:100]})"

@@ -85,7 +85,8 @@ def device_options(command: F) -> F:
         type=click.Choice(RUNTIMES),
         default="auto",
         show_default=True,
-        help="What runs the network on a CPU; auto is openvino where it is installed and pays.",
+        help="What runs the network; auto is openvino on a CPU, and a CUDA graph on a GPU, where "
+        "it pays.",
     )(command)
     return click.option(
         "--device", default="auto", show_default=True, help="Device: auto, cpu, cuda or cuda:N."
@@ -241,7 +242,8 @@ def preprocess_options(command: F) -> F:
             "--decoder",
             type=click.Choice(list(DECODERS)),
             help="fast decodes large JPEGs at 1/2, 1/4 or 1/8, where twice the size that they are "
-            "resized to is left; codes differ a little.  [exact]",
+            "resized to is left; gpu decodes and resizes JPEGs on an NVIDIA GPU; codes differ a "
+            "little.  [exact]",
         ),
     ]
     return add_options(options, command)

@@ -2,6 +2,10 @@ from .categorical_column import CategoricalColumn as CategoricalColumn
 from .csv_chunks import format_rows as format_rows
 from .decoding.decode import decode_image as decode_image
 from .decoding.depth import measure_depth as measure_depth
+from .decoding.nvjpeg import EncodedJpeg as EncodedJpeg
+from .decoding.nvjpeg import decode_jpegs as decode_jpegs
+from .decoding.nvjpeg import read_for_nvjpeg as read_for_nvjpeg
+from .decoding.nvjpeg import require_nvjpeg as require_nvjpeg
 from .decoding.pillow_decoder import decode_by_pillow as decode_by_pillow
 from .decoding.pillow_decoder import pixel_limit as pixel_limit
 from .images import ImageSource as ImageSource
@@ -17,6 +21,7 @@ from .labels import class_names as class_names
 from .labels import encode_targets as encode_targets
 from .labels import is_multilabel as is_multilabel
 from .labels import known_rows as known_rows
+from .resizing.device_squares import make_squares as make_squares
 from .resizing.resize import resize_and_crop as resize_and_crop
 from .resizing.thumbnail import make_thumbnail as make_thumbnail
 from .resizing.torch_resampling import resample_by_torchvision as resample_by_torchvision

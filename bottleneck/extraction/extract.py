@@ -181,6 +181,7 @@ def extract(
 
     devices = choose_devices(compute.device)
     backbone = load_backbone(model, weights, transform=fields)
+    chosen_views.require_possible(backbone.transform)
     chosen = choose_spec(backbone, layers, devices, compute=compute, existing=existing, **asked)
     if plan is None or plan.update.cache.spec != chosen.spec:
         layout = _choose_layout(storage, existing, backbone, layers, pool)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from bottleneck.backbones import check_pool, load_backbone
+from bottleneck.backbones import Layer, check_pool, load_backbone
+from bottleneck.cache import StorageLayout
 from bottleneck.data import ImageSource, open_images, require_existing, summarize_images
 from bottleneck.errors import ImagesNotFoundError
 from bottleneck.extraction.extract import require_layers
@@ -100,17 +101,18 @@ def plan(
     devices = choose_devices(compute.device)
     source = require_existing(open_images(images))
     backbone = load_backbone(model, weights, transform=choose_range(transform, source, None))
+    chosen_views = choose_views(views, None)
+    chosen_views.require_possible(backbone.transform)
     needed = backbone.select_layers(layers)
     layout = storage.choose_layout(None, lambda: backbone.largest_code(layers, pool))
     chosen = choose_spec(backbone, layers, devices, compute=compute, relu=relu, pool=pool)
     encoder = chosen.encoder or Encoder(backbone, needed, chosen.spec, devices)
-    chosen_views = choose_views(views, None)
-    count = chosen_views.count
-    encoder.runner.choose_runtime(compute.runtime, len(source.table) * count)
+    passes = len(source.table) * chosen_views.count
+    encoder.runner.choose_runtime(compute.runtime, passes, batch_size=compute.batch_size)
     encode = partial(
         encoder.encode,
         source,
-        views=range(count),
+        views=range(chosen_views.count),
         recipe=chosen_views.recipe,
         workers=compute.workers,
         max_pixels=compute.max_pixels,
@@ -120,8 +122,6 @@ def plan(
     encoder.stats.timer.drain()
     startup = time.perf_counter() - start
     encoded, seconds = _measure(encode, batches)
-    full, rest = divmod(len(source.table), layout.shard_size)
-    shard_rows = {layout.shard_size: full * count} | ({rest: count} if rest else {})
     notes = (
         *(*backbone.notes(layers), *chosen.notes, *chosen_views.notes),
         encoder.runner.runtime.note,
@@ -130,15 +130,23 @@ def plan(
         rows=len(source.table),
         shard_size=layout.shard_size,
         tasks=tasks,
-        layers={
-            layer.name: LayerEstimate.from_shards(layer.code_shape(pool), layout.dtype, shard_rows)
-            for layer in needed
-        },
+        layers=_estimate_layers(needed, pool, layout, len(source.table), chosen_views.count),
         throughput=Throughput(encoded, seconds, startup, slowest_stage(encoder.stats.timer)),
         notes=tuple(filter(None, notes)),
         images=summarize_images(source),
-        views=count,
+        views=chosen_views.count,
     )
+
+
+def _estimate_layers(
+    layers: Sequence[Layer], pool: str, layout: StorageLayout, rows: int, views: int
+) -> dict[str, LayerEstimate]:
+    full, rest = divmod(rows, layout.shard_size)
+    shard_rows = {layout.shard_size: full * views} | ({rest: views} if rest else {})
+    return {
+        layer.name: LayerEstimate.from_shards(layer.code_shape(pool), layout.dtype, shard_rows)
+        for layer in layers
+    }
 
 
 def _sample_batches(source: ImageSource, size: int) -> list[list[int]]:

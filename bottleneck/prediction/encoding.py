@@ -82,7 +82,7 @@ def encode_images(
         device=compute.device,
         images=images if may_be_few else None,
     )
-    encoder.runner.choose_runtime(compute.runtime, images)
+    encoder.runner.choose_runtime(compute.runtime, images, batch_size=compute.batch_size)
     size = compute.batch_size or encoder.runner.default_batch_size
     batches = (rows[start : start + size] for start in range(0, len(rows), size))
     encoded = encoder.encode(

@@ -82,12 +82,15 @@ class TorchReplica:
             By layer.
         """
         with torch.inference_mode():
-            rows = images.to(self.device, non_blocking=True).flatten(2)
-            # In torchvision's order of operations, so that the input is equal bit by bit.
-            normalised = rows.float().div_(255).sub_(self._mean).div_(self._std)
-            batch = normalised.to(self.dtype).view(images.shape).permute(0, 3, 1, 2)
-            codes = self.forward(batch)
+            codes = self.compute(images.to(self.device, non_blocking=True))
             return {layer: code.cpu().numpy() for layer, code in codes.items()}
+
+    def compute(self, images: Tensor) -> dict[str, Tensor]:
+        """Compute the codes of a batch on its device, and leave them there."""
+        # In torchvision's order of operations, so that the input is equal bit by bit.
+        normalised = images.flatten(2).float().div_(255).sub_(self._mean).div_(self._std)
+        batch = normalised.to(self.dtype).view(images.shape).permute(0, 3, 1, 2)
+        return self.forward(batch)
 
 
 def _repeat_channels(values: Sequence[float], width: int, device: torch.device) -> Tensor:

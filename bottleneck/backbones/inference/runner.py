@@ -20,7 +20,8 @@ from bottleneck.backbones.backbone import Backbone
 from bottleneck.backbones.inference.forward_choice import choose_forwards
 from bottleneck.backbones.inference.process_state import INFERENCE_SETTINGS
 from bottleneck.backbones.inference.replica import Replica, TorchReplica
-from bottleneck.backbones.inference.runtime_choice import RuntimeChoice, choose_runtime
+from bottleneck.backbones.inference.runtime_choice import choose_runtime
+from bottleneck.backbones.inference.runtime_trial import RuntimeChoice
 from bottleneck.backbones.inference.truncated import TruncatedNetwork
 from bottleneck.backbones.inference.untraced import UntracedNetwork
 from bottleneck.backbones.layers import Layer
@@ -146,16 +147,18 @@ class BatchRunner:
         most = _LARGEST_MAP // (forward.largest * self._dtype.itemsize)
         return min(1 << max(0, most.bit_length() - 1), _LARGEST_BATCH)
 
-    def choose_runtime(self, runtime: str, images: int) -> None:
+    def choose_runtime(self, runtime: str, images: int, *, batch_size: int | None = None) -> None:
         """Choose what runs the network; until then PyTorch does. The first choice stays.
 
         Parameters
         ----------
         runtime : str
-            ``"torch"``, ``"openvino"``, or ``"auto"``: OpenVINO if it is installed, gives the
-            network's codes, and saves more time than its conversion takes.
+            ``"torch"``, ``"openvino"``, or ``"auto"``: on a CPU OpenVINO if it is installed, on a
+            GPU a CUDA graph, if that gives the network's codes, and saves more time than it costs.
         images : int
             Images that are to be encoded, each counted once a view.
+        batch_size : int, optional
+            Images in a forward pass; the default is `default_batch_size`.
 
         Raises
         ------
@@ -170,7 +173,7 @@ class BatchRunner:
                 runtime,
                 self._by_torch,
                 self._truncated,
-                batch_size=self.default_batch_size,
+                batch_size=batch_size or self.default_batch_size,
                 images=images,
             )
             self.runtime, self._chosen = choosing.result(), True

@@ -27,7 +27,7 @@ import torchvision  # noqa: F401  (it registers `torch.ops.image`)
 from numpy.typing import NDArray
 from PIL import Image
 
-from bottleneck.data.decoding.jpeg_header import has_many_scans, read_usual_header
+from bottleneck.data.decoding.jpeg_header import JpegHeader, has_many_scans, read_usual_header
 from bottleneck.data.decoding.orientation import upright
 from bottleneck.data.decoding.pillow_decoder import decode_by_pillow
 from bottleneck.data.decoding.scaled import scale_of
@@ -67,19 +67,28 @@ def decode_image(data: bytes, transform: InputTransform = InputTransform()) -> N
     return decode_by_pillow(data, transform) if pixels is None else pixels
 
 
+def read_accepted_header(data: bytes) -> JpegHeader | None:
+    """Return the header of a JPEG that needs no look by Pillow; None if Pillow has to decode.
+
+    Parameters
+    ----------
+    data : bytes
+        A file of any kind. It is usual, has not too many pixels, and not too many scans.
+    """
+    header = read_usual_header(data)
+    most = Image.MAX_IMAGE_PIXELS
+    if header is None or (most and header.width * header.height > most):
+        return None
+    return None if not header.one_scan and has_many_scans(data) else header
+
+
 def _decode_usual_jpeg(data: bytes, transform: InputTransform) -> NDArray[np.uint8] | None:
     """Decode by torchvision if the result is that of Pillow; None if Pillow has to decode."""
-    header = read_usual_header(data)
-    if header is None or not _decoders_agree():
-        return None
-    width, height, orientation, one_scan = header
-    most = Image.MAX_IMAGE_PIXELS
-    if (most and width * height > most) or scale_of(width, height, transform) > 1:
-        return None
-    if not one_scan and has_many_scans(data):
+    header = read_accepted_header(data) if _decoders_agree() else None
+    if header is None or scale_of(header.width, header.height, transform) > 1:
         return None
     pixels = _decode_by_torchvision(data)
-    return None if pixels is None else upright(pixels, orientation)
+    return None if pixels is None else upright(pixels, header.orientation)
 
 
 @cache

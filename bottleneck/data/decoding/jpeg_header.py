@@ -23,6 +23,7 @@ _BEFORE_A_SCAN = frozenset((*_FRAMES, _DHT, _DQT, _DRI, _COM, *range(_APP0, _APP
 
 # How an application's segment begins, and the bytes that Pillow reads of it without a look.
 _APPLICATIONS = {_APP0: (b"JFIF", 7), _APP2: (b"ICC_PROFILE\0", 14), _APP14: (b"Adobe", 7)}
+_ADOBE_TRANSFORM = 11  # where Adobe's segment says whether colours are coded as YCbCr
 
 _EXIF = b"Exif\0\0"
 _XMP, _XMP_ORIENTATION = b"http://ns.adobe.com/xap/1.0/\0", b"tiff:Orientation"
@@ -88,6 +89,35 @@ def read_usual_header(data: bytes) -> JpegHeader | None:
     _, height, width, components = _FRAME.unpack_from(data, frame)
     one_scan = marker in _SEQUENTIAL and data[scan] == components
     return JpegHeader(width, height, orientation, one_scan)
+
+
+def may_be_rgb(data: bytes) -> bool:
+    """Return whether the components of a usual JPEG may be red, green and blue, and not YCbCr.
+
+    Parameters
+    ----------
+    data : bytes
+        A file whose header `read_usual_header` returns.
+
+    Examples
+    --------
+    >>> import io
+    >>> from PIL import Image
+    >>> for keep_rgb in (False, True):
+    ...     file = io.BytesIO()
+    ...     Image.new("RGB", (40, 30)).save(file, "JPEG", keep_rgb=keep_rgb)
+    ...     print(may_be_rgb(file.getvalue()))
+    False
+    True
+    """
+    # What libjpeg goes by, in an order of its own (`default_decompress_parms`).
+    for marker, start, end in _segments(data):
+        if marker == _APP14 and data.startswith(b"Adobe", start, end):
+            if data[start + _ADOBE_TRANSFORM] == 0:
+                return True
+        elif marker in _FRAMES and data[start + _FRAME.size : end : 3] == b"RGB":
+            return True
+    return False
 
 
 def has_many_scans(data: bytes) -> bool:

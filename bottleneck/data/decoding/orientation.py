@@ -1,7 +1,6 @@
 """Make images upright: read the EXIF orientation, and turn pixels by it."""
 
 import struct
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,16 +19,40 @@ _USUAL = {
     _RESOLUTION_UNIT: (_SHORT, 1),
 }
 
-# The operation that makes an image of each orientation upright.
-_UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
-    2: lambda pixels: pixels[:, ::-1],
-    3: lambda pixels: pixels[::-1, ::-1],
-    4: lambda pixels: pixels[::-1],
-    5: lambda pixels: pixels.transpose(1, 0, 2),
-    6: lambda pixels: pixels[::-1].transpose(1, 0, 2),
-    7: lambda pixels: pixels[::-1, ::-1].transpose(1, 0, 2),
-    8: lambda pixels: pixels[:, ::-1].transpose(1, 0, 2),
+# What makes an image of each orientation upright: the axes to reverse, of rows and columns, and
+# whether these change places afterwards.
+_TURNS: dict[int, tuple[tuple[int, ...], bool]] = {
+    2: ((1,), False),
+    3: ((0, 1), False),
+    4: ((0,), False),
+    5: ((), True),
+    6: ((0,), True),
+    7: ((0, 1), True),
+    8: ((1,), True),
 }
+
+
+def turn_of(orientation: int) -> tuple[tuple[int, ...], bool]:
+    """Return what makes an image upright, for arrays of any library.
+
+    Parameters
+    ----------
+    orientation : int
+        By EXIF, 1 to 8. By any other number the image is upright.
+
+    Returns
+    -------
+    reversed : tuple of int
+        The axes to reverse: 0 are rows, 1 columns.
+    swapped : bool
+        Whether rows and columns change places afterwards.
+
+    Examples
+    --------
+    >>> turn_of(6)
+    ((0,), True)
+    """
+    return _TURNS.get(orientation, ((), False))
 
 
 def upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
@@ -51,8 +74,9 @@ def upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     >>> upright(np.zeros((2, 5, 3), dtype=np.uint8), 6).shape
     (5, 2, 3)
     """
-    operation = _UPRIGHT.get(orientation)
-    return np.ascontiguousarray(pixels if operation is None else operation(pixels))
+    axes, swapped = turn_of(orientation)
+    turned = np.flip(pixels, axes)
+    return np.ascontiguousarray(turned.swapaxes(0, 1) if swapped else turned)
 
 
 def read_orientation(exif: bytes) -> int | None:

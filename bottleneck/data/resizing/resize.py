@@ -1,5 +1,7 @@
 """Make an image the square that a network gets: resize it, and crop or pad it."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -42,41 +44,92 @@ def resize_and_crop(
     (224, 224, 3)
     """
     height, width, _ = pixels.shape
-    side, interpolation = transform.crop, transform.interpolation
-    if transform.fit == "squash":
-        fitted = resample(pixels, side, side, interpolation)
-    elif transform.fit == "pad":
-        longer = max(height, width)
-        down, across = max(1, side * height // longer), max(1, side * width // longer)
-        fitted = _pad(resample(pixels, down, across, interpolation), transform)
-    else:
-        _require_few_resized_pixels(width, height, transform.resize)
-        # In torchvision's order of operations, which decides how a half is rounded.
-        longer = int(transform.resize * max(height, width) / min(height, width))
-        down, across = (transform.resize, longer) if height <= width else (longer, transform.resize)
-        fitted = _centre(resample(pixels, down, across, interpolation), side)
-    return np.ascontiguousarray(fitted)
-
-
-def _centre(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Cut a square out of the middle, as torchvision's `center_crop` rounds; pad with black."""
-    missing = [max(0, side - length) for length in pixels.shape[:2]]
-    if any(missing):
-        around = [(each // 2, (each + 1) // 2) for each in missing]
-        pixels = np.pad(pixels, [*around, (0, 0)])
-    top, left = (round((length - side) / 2) for length in pixels.shape[:2])
-    return pixels[top : top + side, left : left + side]
-
-
-def _pad(pixels: NDArray[np.uint8], transform: InputTransform) -> NDArray[np.uint8]:
-    """Put an image into the middle of a square of the mean colour."""
-    side = transform.crop
-    colour = np.rint(255 * np.clip(transform.mean, 0, 1)).astype(np.uint8)
-    square = np.broadcast_to(colour, (side, side, 3)).copy()
-    height, width, _ = pixels.shape
-    top, left = (side - height) // 2, (side - width) // 2
-    square[top : top + height, left : left + width] = pixels
+    plan = plan_square(height, width, transform)
+    resized = resample(pixels, plan.height, plan.width, transform.interpolation)
+    if plan.fills:
+        return np.ascontiguousarray(resized[plan.taken])
+    square = np.broadcast_to(plan.colour, (transform.crop, transform.crop, 3)).copy()
+    square[plan.target] = resized[plan.taken]
     return square
+
+
+_Region = tuple[slice, slice]  # of rows, of columns
+
+
+class SquarePlan(NamedTuple):
+    """How an image becomes the square that a network gets, for arrays of any library.
+
+    Attributes
+    ----------
+    height, width : int
+        Of the image once it is resized.
+    taken : tuple of 2 slice
+        Rows and columns of the resized image that are in the square.
+    target : tuple of 2 slice
+        Rows and columns of the square where these are.
+    fills : bool
+        Whether that is all of the square.
+    colour : ndarray of uint8, shape (3,)
+        Of the rest of it.
+    """
+
+    height: int
+    width: int
+    taken: _Region
+    target: _Region
+    fills: bool
+    colour: NDArray[np.uint8]
+
+
+def plan_square(height: int, width: int, transform: InputTransform) -> SquarePlan:
+    """Plan how an image is made a square, as `InputTransform.fit` says.
+
+    Parameters
+    ----------
+    height, width : int
+        Of the image.
+    transform : InputTransform
+        `resize`, `crop`, `fit`, and for ``fit="pad"`` `mean` are used.
+
+    Raises
+    ------
+    ImageError
+        The image is so long and thin that it would have too many pixels when resized.
+
+    Examples
+    --------
+    >>> plan_square(300, 400, InputTransform(resize=30, crop=20)).taken
+    (slice(5, 25, None), slice(10, 30, None))
+    """
+    side = transform.crop
+    down, across = _resized_size(height, width, transform)
+    (rows, into_rows), (columns, into_columns) = (_middle(each, side) for each in (down, across))
+    fills = min(down, across) >= side
+    mean = transform.mean if transform.fit == "pad" else (0.0, 0.0, 0.0)  # torchvision's is black
+    colour = np.rint(255 * np.clip(mean, 0, 1)).astype(np.uint8)
+    return SquarePlan(down, across, (rows, columns), (into_rows, into_columns), fills, colour)
+
+
+def _resized_size(height: int, width: int, transform: InputTransform) -> tuple[int, int]:
+    side = transform.crop
+    if transform.fit == "squash":
+        return side, side
+    if transform.fit == "pad":
+        longer = max(height, width)
+        return max(1, side * height // longer), max(1, side * width // longer)
+    _require_few_resized_pixels(width, height, transform.resize)
+    # In torchvision's order of operations, which decides how a half is rounded.
+    longer = int(transform.resize * max(height, width) / min(height, width))
+    return (transform.resize, longer) if height <= width else (longer, transform.resize)
+
+
+def _middle(length: int, side: int) -> tuple[slice, slice]:
+    """Return which part of a length is in a square's side, and where, as torchvision rounds."""
+    if length <= side:
+        start = (side - length) // 2
+        return slice(0, length), slice(start, start + length)
+    start = round((length - side) / 2)
+    return slice(start, start + side), slice(0, side)
 
 
 def _require_few_resized_pixels(width: int, height: int, shorter: int) -> None:

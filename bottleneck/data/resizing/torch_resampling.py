@@ -1,4 +1,4 @@
-"""Resize images with PyTorch, as torchvision's v2 transforms do with a uint8 tensor."""
+"""Resize images with PyTorch, as torchvision's v2 transforms do with uint8 tensors."""
 
 import platform
 from functools import cache
@@ -40,7 +40,7 @@ def resample_by_torchvision(
         antialias = interpolation != "nearest"
         resized = interpolate(images, (height, width), mode=interpolation, antialias=antialias)
     else:
-        resized = _resize_by_torchvision(images, height, width, interpolation)
+        resized = resize_by_torchvision(images, height, width, interpolation)
     result: NDArray[np.uint8] = resized.numpy()[0].transpose(1, 2, 0)
     return result
 
@@ -52,9 +52,23 @@ def _resizes_bytes() -> bool:
     return fast or platform.machine() in ("aarch64", "arm64")
 
 
-def _resize_by_torchvision(
+def resize_by_torchvision(
     images: torch.Tensor, height: int, width: int, interpolation: str
 ) -> torch.Tensor:
+    """Resize images of one size, on any device.
+
+    Parameters
+    ----------
+    images : Tensor of uint8, shape (n, 3, h, w)
+    height, width : int
+    interpolation : str
+        ``"nearest"``, or antialiased ``"bilinear"`` or ``"bicubic"``.
+
+    Returns
+    -------
+    Tensor of uint8, shape (n, 3, height, width)
+        On a GPU, rounded once, from sums in floating point.
+    """
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms.v2 import functional as v2
 

@@ -1,9 +1,8 @@
 """Encoder: read and decode images in threads, run the truncated network, keep the order."""
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,15 +11,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bottleneck.backbones import Backbone, BatchRunner, Layer
-from bottleneck.data import (
-    ImageSource,
-    decode_image,
-    make_view,
-    pixel_limit,
-    resample_by_torchvision,
+from bottleneck.data import ImageSource, pixel_limit
+from bottleneck.errors import NonFiniteCodesError
+from bottleneck.extraction.running.decoding import (
+    DecodedBatch,
+    DecodedImage,
+    Decoder,
+    ThreadDecoder,
+    Views,
+    open_threads,
 )
-from bottleneck.errors import ImageError, NonFiniteCodesError
-from bottleneck.runtime import RunStats, available_cpus, sha256
+from bottleneck.extraction.running.gpu_decoding import (
+    GpuDecoder,
+    decodes_on_gpu,
+    require_decoder,
+)
+from bottleneck.runtime import RunStats, available_cpus
 from bottleneck.spec import Spec, ViewRecipe
 
 _BATCHES_AHEAD = 2  # decoded while all of the network's threads are busy: hides one, bounds memory
@@ -52,42 +58,6 @@ class EncodedBatch:
     image_sha256: list[str]
     codes: dict[str, NDArray[np.float32]]
     view: int = 0
-
-
-@dataclass(frozen=True)
-class _Views:
-    """The views to make of each image."""
-
-    numbers: Sequence[int]
-    recipe: ViewRecipe | None
-
-
-@dataclass(frozen=True)
-class _Read:
-    row: int
-    data: bytes
-    sha256: str
-    reason: str  # why the image gives no codes; empty if nothing is wrong so far
-
-
-@dataclass(frozen=True)
-class _Decoded:
-    row: int
-    sha256: str
-    reason: str
-
-    @property
-    def valid(self) -> bool:
-        return not self.reason
-
-
-@dataclass(frozen=True)
-class _Threads:
-    """Pools of threads; the network's threads may be the decoders as well."""
-
-    readers: ThreadPoolExecutor
-    decoders: ThreadPoolExecutor
-    network: ThreadPoolExecutor
 
 
 class Encoder:
@@ -142,9 +112,15 @@ class Encoder:
         images: int | None = None,
     ) -> None:
         self.layers = tuple(layers)
-        self.runner = BatchRunner(backbone, layers, spec, devices, images=images)
         self.stats = stats or RunStats()
         self.transform = backbone.transform
+        require_decoder(self.transform, devices)
+        self.runner = BatchRunner(backbone, layers, spec, devices, images=images)
+        self._decoder: Decoder = (
+            GpuDecoder(self.transform, devices[0], self.stats.timer)
+            if decodes_on_gpu(self.transform)
+            else ThreadDecoder(self.transform, self.runner, self.stats.timer)
+        )
         self._shapes = {layer.name: layer.code_shape(spec.pool) for layer in layers}
 
     def encode(
@@ -193,92 +169,31 @@ class Encoder:
             Not even one image fits into the device's memory.
         """
         ahead: deque[Future[EncodedBatch]] = deque()
-        wanted = _Views(views, recipe)
-        with pixel_limit(max_pixels), self._threads(workers or available_cpus()) as threads:
-            for batch in batches:
-                ahead += self._begin(source, batch, wanted, threads)
+        wanted, workers = Views(views, recipe), workers or available_cpus()
+        with pixel_limit(max_pixels), open_threads(self.runner, workers) as threads:
+            for rows in batches:
+                decoding = self._decoder.begin(source, rows, wanted, threads)
+                for view, batch in zip(views, decoding, strict=True):
+                    ahead.append(threads.network.submit(self._encode, source, batch, view))
                 while len(ahead) >= self.runner.parallel_batches + _BATCHES_AHEAD:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
 
-    @contextmanager
-    def _threads(self, workers: int) -> Iterator[_Threads]:
-        with self.runner.threads() as network, _pool("read", workers) as readers:
-            if self.runner.uses_all_cpus:
-                # Tasks start in order, so that no batch waits for an image that has not started.
-                yield _Threads(readers, network, network)
-            else:
-                with _pool("decode", workers) as decoders:
-                    yield _Threads(readers, decoders, network)
-
-    def _begin(
-        self, source: ImageSource, batch: Sequence[int], views: _Views, threads: _Threads
-    ) -> list[Future[EncodedBatch]]:
-        size = self.transform.crop
-        images = [self.runner.allocate_batch(len(batch), size) for _ in views.numbers]
-        reading = [threads.readers.submit(self._read, source, row) for row in batch]
-        pixels = zip(*(view.numpy() for view in images), strict=True)  # of each image, all views
-        decoding = [
-            threads.decoders.submit(self._decode, file, views, targets)
-            for file, targets in zip(reading, pixels, strict=True)
-        ]
-        return [
-            threads.network.submit(self._encode, source, decoding, batch_of_view, view)
-            for view, batch_of_view in zip(views.numbers, images, strict=True)
-        ]
-
-    def _read(self, source: ImageSource, row: int) -> _Read:
-        with self.stats.timer.measure("read"):
-            try:
-                data = source.read(row)
-            except ImageError as error:
-                return _Read(row, b"", "", str(error))
-            return _Read(row, data, sha256(data), "")
-
-    def _decode(
-        self, reading: Future[_Read], views: _Views, targets: Sequence[NDArray[np.uint8]]
-    ) -> _Decoded:
-        with self._measure_wait():
-            file = reading.result()
-            reason = file.reason or self._decode_into(targets, views, file)
-            return _Decoded(file.row, file.sha256, reason)
-
-    def _decode_into(self, targets: Sequence[NDArray[np.uint8]], views: _Views, file: _Read) -> str:
-        with self.stats.timer.measure("decode"):
-            try:
-                pixels = decode_image(file.data, self.transform)
-                for target, view in zip(targets, views.numbers, strict=True):
-                    target[...] = make_view(
-                        pixels,
-                        self.transform,
-                        view=view,
-                        recipe=views.recipe,
-                        image_sha256=file.sha256,
-                        resample=resample_by_torchvision,
-                    )
-            except ImageError as error:
-                return str(error)
-            return ""
-
-    def _measure_wait(self) -> AbstractContextManager[None]:
-        return self.stats.timer.measure("wait") if self.runner.uses_all_cpus else nullcontext()
-
     def _encode(
-        self, source: ImageSource, decoding: list[Future[_Decoded]], images: Tensor, view: int
+        self, source: ImageSource, decoding: Callable[[], DecodedBatch], view: int
     ) -> EncodedBatch:
-        with self.stats.timer.measure("wait"):
-            decoded = [future.result() for future in decoding]
-        valid = np.array([image.valid for image in decoded], dtype=bool)
+        batch = decoding()
+        valid = np.array([image.valid for image in batch.images], dtype=bool)
         with self.stats.timer.measure("forward"):
-            codes = self._run_network(images, valid)
+            codes = self._run_network(batch.pixels, valid)
         for layer, values in codes.items():
-            _require_finite(layer, values, source, decoded)
+            _require_finite(layer, values, source, batch.images)
         return EncodedBatch(
-            row=np.array([image.row for image in decoded], dtype=np.int64),
+            row=np.array([image.row for image in batch.images], dtype=np.int64),
             valid=valid,
-            reason=[image.reason for image in decoded],
-            image_sha256=[image.sha256 for image in decoded],
+            reason=[image.reason for image in batch.images],
+            image_sha256=[image.sha256 for image in batch.images],
             codes=codes,
             view=view,
         )
@@ -303,18 +218,8 @@ class Encoder:
         return codes
 
 
-@contextmanager
-def _pool(name: str, workers: int) -> Iterator[ThreadPoolExecutor]:
-    # The images of a batch are decoded at the same time, so that each gets one core.
-    pool = ThreadPoolExecutor(workers, name, initializer=torch.set_num_threads, initargs=(1,))
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 def _require_finite(
-    layer: str, codes: NDArray[np.float32], source: ImageSource, images: list[_Decoded]
+    layer: str, codes: NDArray[np.float32], source: ImageSource, images: list[DecodedImage]
 ) -> None:
     finite = np.isfinite(codes).all(axis=tuple(range(1, codes.ndim)))
     if not finite.all():

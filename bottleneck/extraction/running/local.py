@@ -110,7 +110,11 @@ class LocalRunner:
             )
         encoder = self._encoders[names]
         images = sum(len(self._cache.rows(shard)) for shard in shards)
-        encoder.runner.choose_runtime(self._compute.runtime, images * len(views_of(series)))
+        encoder.runner.choose_runtime(
+            self._compute.runtime,
+            images * len(views_of(series)),
+            batch_size=self._compute.batch_size,
+        )
         return encoder
 
     @property

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from bottleneck.cache import Cache, Series
 from bottleneck.errors import InvalidOptionError
 from bottleneck.extraction.options import ViewOptions
-from bottleneck.spec import ViewRecipe
+from bottleneck.spec import DECODERS, InputTransform, ViewRecipe
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,18 @@ class ChosenViews:
         """Return the series of some layers, each once."""
         names = dict.fromkeys(layers)
         return [Series(layer, view) for view in range(self.count) for layer in names]
+
+    def require_possible(self, transform: InputTransform) -> None:
+        """Refuse other views of images that are decoded on a GPU, where no views are made.
+
+        Raises
+        ------
+        InvalidOptionError
+            There are such views.
+        """
+        if self.count > 1 and transform.decoder == DECODERS["gpu"]:
+            hint = "`decoder=exact` and `decoder=fast` make any number"
+            raise InvalidOptionError("views", self.count, "1 where a GPU decodes", hint)
 
     @property
     def notes(self) -> tuple[str, ...]:

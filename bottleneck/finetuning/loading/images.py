@@ -18,10 +18,10 @@ from bottleneck.data import (
     pixel_limit,
     resample_by_torchvision,
 )
-from bottleneck.errors import ImageError
+from bottleneck.errors import ImageError, InvalidOptionError
 from bottleneck.finetuning.loading.batches import Batch, batch_bounds
 from bottleneck.runtime import available_cpus, sha256
-from bottleneck.spec import InputTransform, ViewRecipe
+from bottleneck.spec import DECODERS, InputTransform, ViewRecipe
 
 _BATCHES_AHEAD = 2
 
@@ -40,6 +40,11 @@ class ImageBatches:
         How views are made. Epoch e of a training shows view e of each image, so that no two epochs
         show the same pictures. None: all epochs show the images themselves.
 
+    Raises
+    ------
+    InvalidOptionError
+        The decoder of `transform` is that of a GPU.
+
     Examples
     --------
     >>> from bottleneck.data import open_images
@@ -53,6 +58,11 @@ class ImageBatches:
     transform: InputTransform
     views: int = 1
     recipe: ViewRecipe | None = None
+
+    def __post_init__(self) -> None:
+        if self.transform.decoder == DECODERS["gpu"]:
+            hint = "a GPU decodes for `bottleneck.extract` and `bottleneck.predict`"
+            raise InvalidOptionError("decoder", "gpu", "exact or fast to train on images", hint)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -93,10 +93,11 @@ def classify_by_export(
         The network gave NaN or infinity; the message names the image.
     """
     metadata = network.metadata
-    if metadata.spec.decoder not in DECODERS.values():
+    by_pillow = [rule for name, rule in DECODERS.items() if name != "gpu"]
+    if metadata.spec.decoder not in by_pillow:
         raise ExportError(
-            f"the file was made for images decoded by {metadata.spec.decoder}, and this program "
-            f"decodes by {' or '.join(DECODERS.values())}: export it again"
+            f"the file was made for images decoded by {metadata.spec.decoder}, and exported files "
+            f"get images decoded by {' or '.join(by_pillow)}: export a head of such codes"
         )
     return _classify(network, source, compute)
 

@@ -45,8 +45,8 @@ def openvino(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
         monkeypatch.setattr(module, "openvino_version", lambda: "1.0")
         monkeypatch.setattr(module, "convert_network", convert)
-        monkeypatch.setattr(module, "_speed_ratio", lambda *_: gain)
-        monkeypatch.setattr(module, "_seconds", lambda *_: 0.01)
+        monkeypatch.setattr(module, "speed_ratio", lambda *_: gain)
+        monkeypatch.setattr(module, "seconds_of", lambda *_: 0.01)
 
     return install
 

@@ -13,7 +13,7 @@ from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.sources.files import file_source
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.errors import NonFiniteCodesError
-from bottleneck.extraction.running import encoder as module
+from bottleneck.extraction.running import decoding as module
 from bottleneck.extraction.running.encoder import EncodedBatch, Encoder
 from bottleneck.extraction.setup.loading import make_spec
 from bottleneck.runtime.resources import available_cpus

@@ -12,7 +12,7 @@ from bottleneck.backbones.backbone import load_backbone
 from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.resizing.views import make_view
 from bottleneck.data.sources.files.file_source import FileSource
-from bottleneck.extraction.running import encoder as module
+from bottleneck.extraction.running import decoding as module
 from bottleneck.extraction.running.encoder import EncodedBatch, Encoder
 from bottleneck.extraction.setup.loading import make_spec
 from bottleneck.runtime.files import sha256

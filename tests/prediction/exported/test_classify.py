@@ -148,11 +148,14 @@ def test_numbers_that_are_not_finite_name_the_image(source: FileSource) -> None:
         list(classify_by_export(network, source))
 
 
-def test_another_rule_of_decoding_is_refused_before_any_image(source: FileSource) -> None:
-    transform = dataclasses.replace(TRANSFORM, decoder="torchvision-9")
+@pytest.mark.parametrize("rule", ["torchvision-9", DECODERS["gpu"]])
+def test_another_rule_of_decoding_is_refused_before_any_image(
+    rule: str, source: FileSource
+) -> None:
+    transform = dataclasses.replace(TRANSFORM, decoder=rule)
     spec = dataclasses.replace(METADATA.spec, transform=transform)
     network = MeanColours(dataclasses.replace(METADATA, spec=spec))
-    with pytest.raises(ExportError, match="made for images decoded by torchvision-9"):
+    with pytest.raises(ExportError, match=f"made for images decoded by {rule}"):
         classify_by_export(network, source)
 
 

@@ -1,0 +1,84 @@
+"""What the choice of a runtime goes by: codes of random images, and the seconds they take."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bottleneck.backbones.inference.replica import Replica, TorchReplica
+from bottleneck.backbones.inference.truncated import TruncatedNetwork
+from bottleneck.backbones.probing.agreement import are_close
+from bottleneck.spec import InputTransform
+
+LEAST_GAIN = 1.05  # times as fast; below it, a difference may be chance
+_TURNS = 3  # of both, for the quickest pass of each
+
+
+@dataclass(frozen=True)
+class RuntimeChoice:
+    """What runs a network, and why.
+
+    Attributes
+    ----------
+    replicas : sequence of Replica
+        One for each thread.
+    name : str
+        ``"torch"``, or what else computes the codes, with its version.
+    note : str
+        The reason, for the user; empty if there was nothing to choose.
+    """
+
+    replicas: Sequence[Replica]
+    name: str = "torch"
+    note: str = ""
+
+
+def random_images(count: int, transform: InputTransform) -> Tensor:
+    """Return random pixels of the size that a network gets, the same at each call."""
+    noise = torch.Generator().manual_seed(0)
+    shape = (count, transform.crop, transform.crop, 3)
+    return torch.randint(256, shape, dtype=torch.uint8, generator=noise)
+
+
+def gives_its_codes(other: Replica, by_torch: TorchReplica, truncated: TruncatedNetwork) -> bool:
+    """Return whether another way to run a network gives its codes of two random images.
+
+    Parameters
+    ----------
+    other : Replica
+    by_torch : TorchReplica
+        The network by PyTorch, in the same precision.
+    truncated : TruncatedNetwork
+        The same in float32 on the CPU.
+
+    Raises
+    ------
+    Exception
+        Whatever running it raises.
+    """
+    images = random_images(2, by_torch.transform)
+    rounded, codes = _tensors(by_torch, images), _tensors(other, images)
+    exact = TorchReplica(truncated, by_torch.transform, torch.float32, torch.device("cpu"))
+    return are_close(_tensors(exact, images), codes, by_torch.dtype, rounded=rounded)
+
+
+def seconds_of(replica: Replica, images: Tensor) -> float:
+    """Return the time of the quicker of two passes; the first one takes memory."""
+    times = []
+    for _ in range(2):
+        start = time.perf_counter()
+        replica(images)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def speed_ratio(one: Replica, other: Replica, images: Tensor) -> float:
+    """Return how many times as fast as the first the second is, by turns."""
+    pairs = [(seconds_of(one, images), seconds_of(other, images)) for _ in range(_TURNS)]
+    return min(first for first, _ in pairs) / min(second for _, second in pairs)
+
+
+def _tensors(replica: Replica, images: Tensor) -> dict[str, Tensor]:
+    return {layer: torch.from_numpy(code) for layer, code in replica(images).items()}

@@ -1,0 +1,202 @@
+"""The step before the network: read the images of a batch, and make their pixels.
+
+It has two implementations. `ThreadDecoder` decodes each image in a thread of a CPU. On a GPU,
+`bottleneck.extraction.running.gpu_decoding` decodes a batch at once.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bottleneck.backbones import BatchRunner
+from bottleneck.data import ImageSource, decode_image, make_view, resample_by_torchvision
+from bottleneck.errors import ImageError
+from bottleneck.runtime import StageTimer, sha256
+from bottleneck.spec import InputTransform, ViewRecipe
+
+
+@dataclass(frozen=True)
+class Views:
+    """The views to make of each image."""
+
+    numbers: Sequence[int]
+    recipe: ViewRecipe | None
+
+
+@dataclass(frozen=True)
+class ReadImage:
+    """The bytes of an image's file, or why there are none."""
+
+    row: int
+    data: bytes
+    sha256: str
+    reason: str  # why the image gives no codes; empty if nothing is wrong so far
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """What is known of an image whose pixels are in a batch."""
+
+    row: int
+    sha256: str
+    reason: str
+
+    @property
+    def valid(self) -> bool:
+        """Whether it has pixels."""
+        return not self.reason
+
+
+@dataclass(frozen=True)
+class DecodedBatch:
+    """A batch of images at one view.
+
+    Attributes
+    ----------
+    images : list of DecodedImage
+    pixels : Tensor of uint8, shape (n, crop, crop, 3)
+        On any device; anything at all for images that are not valid.
+    """
+
+    images: list[DecodedImage]
+    pixels: Tensor
+
+
+@dataclass(frozen=True)
+class Threads:
+    """Pools of threads; the network's threads may be the decoders as well."""
+
+    readers: ThreadPoolExecutor
+    decoders: ThreadPoolExecutor
+    network: ThreadPoolExecutor
+
+
+class Decoder(Protocol):
+    """Read and decode batches of images."""
+
+    def begin(
+        self, source: ImageSource, rows: Sequence[int], views: Views, threads: Threads
+    ) -> list[Callable[[], DecodedBatch]]:
+        """Begin to read and decode the images of some rows.
+
+        Returns
+        -------
+        list of callable
+            For each view, what returns its pixels once they are there. To be called in a thread of
+            the network.
+        """
+
+
+class ThreadDecoder:
+    """Decode and resize images on a CPU, each in a thread.
+
+    Parameters
+    ----------
+    transform : InputTransform
+    runner : BatchRunner
+        Where the pixels go.
+    timer : StageTimer
+        Where the stages ``read``, ``decode`` and ``wait`` are added up.
+    """
+
+    def __init__(self, transform: InputTransform, runner: BatchRunner, timer: StageTimer) -> None:
+        self._transform, self._runner, self._timer = transform, runner, timer
+
+    def begin(
+        self, source: ImageSource, rows: Sequence[int], views: Views, threads: Threads
+    ) -> list[Callable[[], DecodedBatch]]:
+        """Begin to read and decode: see `Decoder`."""
+        size = self._transform.crop
+        batches = [self._runner.allocate_batch(len(rows), size) for _ in views.numbers]
+        reading = begin_reading(source, rows, threads, self._timer)
+        # Of each image, all views.
+        targets = zip(*(batch.numpy() for batch in batches), strict=True)
+        decoding = [
+            threads.decoders.submit(self._decode, file, views, target)
+            for file, target in zip(reading, targets, strict=True)
+        ]
+
+        def wait_for(pixels: Tensor) -> DecodedBatch:
+            with self._timer.measure("wait"):
+                return DecodedBatch([future.result() for future in decoding], pixels)
+
+        return [partial(wait_for, batch) for batch in batches]
+
+    def _decode(
+        self, reading: Future[ReadImage], views: Views, targets: Sequence[NDArray[np.uint8]]
+    ) -> DecodedImage:
+        with self._measure_wait():
+            file = reading.result()
+            with self._timer.measure("decode"):
+                return decode_into(targets, file, self._transform, views)
+
+    def _measure_wait(self) -> AbstractContextManager[None]:
+        return self._timer.measure("wait") if self._runner.uses_all_cpus else nullcontext()
+
+
+def begin_reading(
+    source: ImageSource, rows: Sequence[int], threads: Threads, timer: StageTimer
+) -> list[Future[ReadImage]]:
+    """Begin to read the files of some rows."""
+
+    def read(row: int) -> ReadImage:
+        with timer.measure("read"):
+            try:
+                data = source.read(row)
+            except ImageError as error:
+                return ReadImage(row, b"", "", str(error))
+            return ReadImage(row, data, sha256(data), "")
+
+    return [threads.readers.submit(read, row) for row in rows]
+
+
+def decode_into(
+    targets: Sequence[NDArray[np.uint8]], file: ReadImage, transform: InputTransform, views: Views
+) -> DecodedImage:
+    """Decode an image on a CPU, and write a picture for each view, of shape (crop, crop, 3)."""
+    reason = file.reason
+    try:
+        if not reason:
+            pixels = decode_image(file.data, transform)
+            for target, view in zip(targets, views.numbers, strict=True):
+                target[...] = make_view(
+                    pixels,
+                    transform,
+                    view=view,
+                    recipe=views.recipe,
+                    image_sha256=file.sha256,
+                    resample=resample_by_torchvision,
+                )
+    except ImageError as error:
+        reason = str(error)
+    return DecodedImage(file.row, file.sha256, reason)
+
+
+@contextmanager
+def open_threads(runner: BatchRunner, workers: int) -> Iterator[Threads]:
+    """Open the pools of threads in which images are read and decoded and the network runs."""
+    with runner.threads() as network, _pool("read", workers) as readers:
+        if runner.uses_all_cpus:
+            # Tasks start in order, so that no batch waits for an image that has not started.
+            yield Threads(readers, network, network)
+        else:
+            with _pool("decode", workers) as decoders:
+                yield Threads(readers, decoders, network)
+
+
+@contextmanager
+def _pool(name: str, workers: int) -> Iterator[ThreadPoolExecutor]:
+    # The images of a batch are decoded at the same time, so that each gets one core.
+    pool = ThreadPoolExecutor(workers, name, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
