@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +25,10 @@ from bottleneck.runtime import RunStats, available_cpus, sha256
 from bottleneck.spec import Spec, ViewRecipe
 
 _BATCHES_AHEAD = 2  # decoded while all of the network's threads are busy: hides one, bounds memory
+
+# Tasks that read and decode a batch: few, since each costs as much as an image does outside of its
+# decoding, and enough that many threads share a batch and finish it at about the same time.
+_TASKS_OF_A_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -62,23 +67,12 @@ class _Views:
     recipe: ViewRecipe | None
 
 
-@dataclass(frozen=True)
-class _Read:
-    row: int
+class _File(NamedTuple):
+    """What is known of an image's file; `reason` says why it gives no codes, or is empty."""
+
     data: bytes
     sha256: str
-    reason: str  # why the image gives no codes; empty if nothing is wrong so far
-
-
-@dataclass(frozen=True)
-class _Decoded:
-    row: int
-    sha256: str
     reason: str
-
-    @property
-    def valid(self) -> bool:
-        return not self.reason
 
 
 @dataclass(frozen=True)
@@ -217,68 +211,71 @@ class Encoder:
     ) -> list[Future[EncodedBatch]]:
         size = self.transform.crop
         images = [self.runner.allocate_batch(len(batch), size) for _ in views.numbers]
-        reading = [threads.readers.submit(self._read, source, row) for row in batch]
-        pixels = zip(*(view.numpy() for view in images), strict=True)  # of each image, all views
-        decoding = [
-            threads.decoders.submit(self._decode, file, views, targets)
-            for file, targets in zip(reading, pixels, strict=True)
-        ]
+        pixels = [view.numpy() for view in images]
+        decoding = []
+        for part in _parts(len(batch)):
+            reading = threads.readers.submit(self._read, source, batch[part])
+            targets = [view[part] for view in pixels]
+            decoding.append(threads.decoders.submit(self._decode, reading, views, targets))
         return [
-            threads.network.submit(self._encode, source, decoding, batch_of_view, view)
+            threads.network.submit(self._encode, source, batch, decoding, batch_of_view, view)
             for view, batch_of_view in zip(views.numbers, images, strict=True)
         ]
 
-    def _read(self, source: ImageSource, row: int) -> _Read:
+    def _read(self, source: ImageSource, rows: Sequence[int]) -> list[_File]:
         with self.stats.timer.measure("read"):
-            try:
-                data = source.read(row)
-            except ImageError as error:
-                return _Read(row, b"", "", str(error))
-            return _Read(row, data, sha256(data), "")
+            return [_read_file(source, row) for row in rows]
 
     def _decode(
-        self, reading: Future[_Read], views: _Views, targets: Sequence[NDArray[np.uint8]]
-    ) -> _Decoded:
+        self, reading: Future[list[_File]], views: _Views, targets: Sequence[NDArray[np.uint8]]
+    ) -> list[_File]:
         with self._measure_wait():
-            file = reading.result()
-            reason = file.reason or self._decode_into(targets, views, file)
-            return _Decoded(file.row, file.sha256, reason)
+            files = reading.result()
+            with self.stats.timer.measure("decode"):
+                return [
+                    _File(b"", file.sha256, file.reason or self._decode_into(pixels, views, file))
+                    for file, *pixels in zip(files, *targets, strict=True)
+                ]
 
-    def _decode_into(self, targets: Sequence[NDArray[np.uint8]], views: _Views, file: _Read) -> str:
-        with self.stats.timer.measure("decode"):
-            try:
-                pixels = decode_image(file.data, self.transform)
-                for target, view in zip(targets, views.numbers, strict=True):
-                    target[...] = make_view(
-                        pixels,
-                        self.transform,
-                        view=view,
-                        recipe=views.recipe,
-                        image_sha256=file.sha256,
-                        resample=resample_by_torchvision,
-                    )
-            except ImageError as error:
-                return str(error)
-            return ""
+    def _decode_into(self, targets: Sequence[NDArray[np.uint8]], views: _Views, file: _File) -> str:
+        try:
+            pixels = decode_image(file.data, self.transform)
+            for target, view in zip(targets, views.numbers, strict=True):
+                target[...] = make_view(
+                    pixels,
+                    self.transform,
+                    view=view,
+                    recipe=views.recipe,
+                    image_sha256=file.sha256,
+                    resample=resample_by_torchvision,
+                )
+        except ImageError as error:
+            return str(error)
+        return ""
 
     def _measure_wait(self) -> AbstractContextManager[None]:
         return self.stats.timer.measure("wait") if self.runner.uses_all_cpus else nullcontext()
 
     def _encode(
-        self, source: ImageSource, decoding: list[Future[_Decoded]], images: Tensor, view: int
+        self,
+        source: ImageSource,
+        rows: Sequence[int],
+        decoding: list[Future[list[_File]]],
+        images: Tensor,
+        view: int,
     ) -> EncodedBatch:
         with self.stats.timer.measure("wait"):
-            decoded = [future.result() for future in decoding]
-        valid = np.array([image.valid for image in decoded], dtype=bool)
+            files = [file for part in decoding for file in part.result()]
+        valid = np.array([not file.reason for file in files], dtype=bool)
         with self.stats.timer.measure("forward"):
             codes = self._run_network(images, valid)
         for layer, values in codes.items():
-            _require_finite(layer, values, source, decoded)
+            _require_finite(layer, values, source, rows)
         return EncodedBatch(
-            row=np.array([image.row for image in decoded], dtype=np.int64),
+            row=np.array(rows, dtype=np.int64),
             valid=valid,
-            reason=[image.reason for image in decoded],
-            image_sha256=[image.sha256 for image in decoded],
+            reason=[file.reason for file in files],
+            image_sha256=[file.sha256 for file in files],
             codes=codes,
             view=view,
         )
@@ -313,12 +310,26 @@ def _pool(name: str, workers: int) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
+def _parts(images: int) -> Iterator[slice]:
+    """Divide a batch into what one task reads or decodes."""
+    length = max(1, images // _TASKS_OF_A_BATCH)
+    return (slice(start, start + length) for start in range(0, images, length))
+
+
+def _read_file(source: ImageSource, row: int) -> _File:
+    try:
+        data = source.read(row)
+    except ImageError as error:
+        return _File(b"", "", str(error))
+    return _File(data, sha256(data), "")
+
+
 def _require_finite(
-    layer: str, codes: NDArray[np.float32], source: ImageSource, images: list[_Decoded]
+    layer: str, codes: NDArray[np.float32], source: ImageSource, rows: Sequence[int]
 ) -> None:
     finite = np.isfinite(codes).all(axis=tuple(range(1, codes.ndim)))
     if not finite.all():
-        path = source.path(images[int(np.argmin(finite))].row)
+        path = source.path(rows[int(np.argmin(finite))])
         raise NonFiniteCodesError(
             f"the network gave NaN or infinity at layer {layer!r} for {path}: try "
             "`precision=float32`, or bfloat16, which has its range, and look at the "
