@@ -26,9 +26,9 @@ def resize_and_crop(
     Returns
     -------
     ndarray of uint8, shape (crop, crop, 3)
-        Contiguous. Equal, bit by bit, to ``Resize`` and ``CenterCrop`` of
-        ``torchvision.transforms.v2`` on a uint8 tensor; for the other fits, to ``Resize`` to
-        both sides.
+        A part of the resized image, or all of it. Equal, bit by bit, to ``Resize`` and
+        ``CenterCrop`` of ``torchvision.transforms.v2`` on a uint8 tensor; for the other fits, to
+        ``Resize`` to both sides.
 
     Raises
     ------
@@ -44,27 +44,27 @@ def resize_and_crop(
     height, width, _ = pixels.shape
     side, interpolation = transform.crop, transform.interpolation
     if transform.fit == "squash":
-        fitted = resample(pixels, side, side, interpolation)
-    elif transform.fit == "pad":
+        return resample(pixels, side, side, interpolation)
+    if transform.fit == "pad":
         longer = max(height, width)
         down, across = max(1, side * height // longer), max(1, side * width // longer)
-        fitted = _pad(resample(pixels, down, across, interpolation), transform)
-    else:
-        _require_few_resized_pixels(width, height, transform.resize)
-        # In torchvision's order of operations, which decides how a half is rounded.
-        longer = int(transform.resize * max(height, width) / min(height, width))
-        down, across = (transform.resize, longer) if height <= width else (longer, transform.resize)
-        fitted = _centre(resample(pixels, down, across, interpolation), side)
-    return np.ascontiguousarray(fitted)
+        return _pad(resample(pixels, down, across, interpolation), transform)
+    _require_few_resized_pixels(width, height, transform.resize)
+    # In torchvision's order of operations, which decides how a half is rounded.
+    longer = int(transform.resize * max(height, width) / min(height, width))
+    down, across = (transform.resize, longer) if height <= width else (longer, transform.resize)
+    return _centre(resample(pixels, down, across, interpolation), side)
 
 
 def _centre(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Cut a square out of the middle, as torchvision's `center_crop` rounds; pad with black."""
-    missing = [max(0, side - length) for length in pixels.shape[:2]]
-    if any(missing):
+    height, width, _ = pixels.shape
+    if min(height, width) < side:
+        missing = (max(0, side - height), max(0, side - width))
         around = [(each // 2, (each + 1) // 2) for each in missing]
         pixels = np.pad(pixels, [*around, (0, 0)])
-    top, left = (round((length - side) / 2) for length in pixels.shape[:2])
+        height, width, _ = pixels.shape
+    top, left = round((height - side) / 2), round((width - side) / 2)
     return pixels[top : top + side, left : left + side]
 
 
