@@ -5,7 +5,6 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from bottleneck.errors import ImageError
 
@@ -27,7 +26,7 @@ _STORAGE_ERRORS = (
 )
 
 
-def read_image_bytes(path: Path) -> bytes:
+def read_image_bytes(path: str | os.PathLike[str]) -> bytes:
     r"""Return the bytes of an image file, of whatever format.
 
     Raises
@@ -40,7 +39,7 @@ def read_image_bytes(path: Path) -> bytes:
 
     Examples
     --------
-    >>> read_image_bytes(Path("data/digits/test/5/0015.png"))[:4]
+    >>> read_image_bytes("data/digits/test/5/0015.png")[:4]
     b'\x89PNG'
     """
     with rejecting_unreadable():
@@ -48,8 +47,7 @@ def read_image_bytes(path: Path) -> bytes:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             before = _require_readable(os.fstat(handle))
-            with open(handle, "rb", closefd=False) as file:
-                data = file.read(before.st_size + 1)
+            data = _read(handle, before.st_size)
             after = os.fstat(handle)
         finally:
             os.close(handle)
@@ -86,6 +84,13 @@ def is_storage_error(error: BaseException) -> bool:
     (True, False)
     """
     return isinstance(error, OSError) and error.errno in _STORAGE_ERRORS
+
+
+def _read(handle: int, size: int) -> bytes:
+    data = os.read(handle, size + 1)  # one more, to see whether it has grown
+    while len(data) < size and (more := os.read(handle, size - len(data))):
+        data += more  # some network file systems return a part
+    return data
 
 
 def _require_readable(status: os.stat_result) -> os.stat_result:

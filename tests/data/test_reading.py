@@ -114,6 +114,15 @@ def test_a_file_that_changes_while_it_is_read_is_an_image_error(
     read_image_bytes(path)
 
 
+def test_a_file_that_the_system_returns_in_parts_is_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(FILES["jpeg"])
+    reading = os.read
+    monkeypatch.setattr(os, "read", lambda handle, most: reading(handle, min(most, 100)))
+    assert read_image_bytes(tmp_path / "a.jpg") == FILES["jpeg"]
+
+
 def test_a_file_larger_than_any_image_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "a.jpg").open("wb") as file:
         file.truncate(1 << 40)  # takes no room on the disk

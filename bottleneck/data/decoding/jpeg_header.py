@@ -8,6 +8,7 @@ segments (ITU-T T.81, annex B), none of which it could refuse, or understand in 
 
 import re
 import struct
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -21,8 +22,6 @@ _SEQUENTIAL, _PROGRESSIVE = (0xC0, 0xC1), 0xC2  # of the Huffman-coded frames
 _FRAMES = (*_SEQUENTIAL, _PROGRESSIVE)
 _BEFORE_A_SCAN = frozenset((*_FRAMES, _DHT, _DQT, _DRI, _COM, *range(_APP0, _APP0 + 16)))
 
-# How an application's segment begins, and the bytes that Pillow reads of it without a look.
-_APPLICATIONS = {_APP0: (b"JFIF", 7), _APP2: (b"ICC_PROFILE\0", 14), _APP14: (b"Adobe", 7)}
 _ADOBE_TRANSFORM = 11  # where Adobe's segment says whether colours are coded as YCbCr
 
 _EXIF = b"Exif\0\0"
@@ -57,6 +56,7 @@ class JpegHeader(NamedTuple):
 
 
 _Segment = tuple[int, int, int]  # marker, where it starts after its length, and where it ends
+_Check = Callable[[bytes, int, int], bool]  # of the file, and where a segment starts and ends
 
 
 def read_usual_header(data: bytes) -> JpegHeader | None:
@@ -80,7 +80,9 @@ def read_usual_header(data: bytes) -> JpegHeader | None:
     """
     segments = _segments(data)
     frames = [segment for segment in segments if segment[0] in _FRAMES]
-    if len(frames) != 1 or not all(_is_usual(data, *segment) for segment in segments):
+    if len(frames) != 1 or not all(
+        _CHECKS[marker](data, start, end) for marker, start, end in segments if marker in _CHECKS
+    ):
         return None
     orientation = _orientation(data, segments)
     if orientation is None or _has_more_pictures(data, segments):
@@ -157,20 +159,39 @@ def _segments(data: bytes) -> list[_Segment]:
     return []
 
 
-def _is_usual(data: bytes, marker: int, start: int, end: int) -> bool:
-    """Return whether Pillow takes a segment for sure, and it changes nothing that counts here."""
-    if marker in _FRAMES:
-        if end - start < _FRAME.size:
-            return False
-        bits, height, width, components = _FRAME.unpack_from(data, start)
-        size = _FRAME.size + 3 * components
-        return bits == 8 and bool(width and height) and components in (1, 3) and end - start == size
-    if marker == _DQT:  # tables of 64 values of 8 bits; a higher half-byte says 16 bits
-        return (end - start) % 65 == 0 and all(data[at] < 16 for at in range(start, end, 65))
-    if marker == _APP13:  # Pillow goes on to a resource's name, even where it would be behind
-        return data[end - 6 : end - 2] != b"8BIM"
-    begins, least = _APPLICATIONS.get(marker, (b"", 0))
-    return end - start >= least or not data.startswith(begins, start, end)
+def _is_usual_frame(data: bytes, start: int, end: int) -> bool:
+    if end - start < _FRAME.size:
+        return False
+    bits, height, width, components = _FRAME.unpack_from(data, start)
+    size = _FRAME.size + 3 * components
+    return bits == 8 and bool(width and height) and components in (1, 3) and end - start == size
+
+
+def _has_tables_of_bytes(data: bytes, start: int, end: int) -> bool:
+    # 64 values each; a higher half-byte before them says 16 bits.
+    return (end - start) % 65 == 0 and max(data[start:end:65]) < 16
+
+
+def _has_complete_resources(data: bytes, start: int, end: int) -> bool:
+    # Pillow goes on to a resource's name, even where it would be behind.
+    return data[end - 6 : end - 2] != b"8BIM"
+
+
+def _begins_completely(begin: bytes, least: int) -> _Check:
+    """Return a check of an application's segment: Pillow reads `least` bytes without a look."""
+    return lambda data, start, end: end - start >= least or not data.startswith(begin, start, end)
+
+
+# By marker, whether Pillow takes a segment for sure, and it changes nothing that counts here. It
+# takes any segment with other markers.
+_CHECKS: dict[int, _Check] = {
+    **dict.fromkeys(_FRAMES, _is_usual_frame),
+    _DQT: _has_tables_of_bytes,
+    _APP0: _begins_completely(b"JFIF", 7),
+    _APP2: _begins_completely(b"ICC_PROFILE\0", 14),
+    _APP13: _has_complete_resources,
+    _APP14: _begins_completely(b"Adobe", 7),
+}
 
 
 def _has_more_pictures(data: bytes, segments: list[_Segment]) -> bool:

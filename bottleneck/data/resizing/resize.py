@@ -28,9 +28,9 @@ def resize_and_crop(
     Returns
     -------
     ndarray of uint8, shape (crop, crop, 3)
-        Contiguous. Equal, bit by bit, to ``Resize`` and ``CenterCrop`` of
-        ``torchvision.transforms.v2`` on a uint8 tensor; for the other fits, to ``Resize`` to
-        both sides.
+        A part of the resized image, or all of it. Equal, bit by bit, to ``Resize`` and
+        ``CenterCrop`` of ``torchvision.transforms.v2`` on a uint8 tensor; for the other fits, to
+        ``Resize`` to both sides.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def resize_and_crop(
     plan = plan_square(height, width, transform)
     resized = resample(pixels, plan.height, plan.width, transform.interpolation)
     if plan.fills:
-        return np.ascontiguousarray(resized[plan.taken])
+        return resized[plan.taken]
     square = np.broadcast_to(plan.colour, (transform.crop, transform.crop, 3)).copy()
     square[plan.target] = resized[plan.taken]
     return square

@@ -69,7 +69,7 @@ def make_view(
     Returns
     -------
     ndarray of uint8, shape (crop, crop, 3)
-        Contiguous.
+        View 0 may be a part of the resized image.
 
     Raises
     ------

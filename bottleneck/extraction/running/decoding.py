@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -22,6 +22,10 @@ from bottleneck.errors import ImageError
 from bottleneck.runtime import StageTimer, sha256
 from bottleneck.spec import InputTransform, ViewRecipe
 
+# Tasks that read and decode a batch: few, since each costs as much as an image does outside of its
+# decoding, and enough that many threads share a batch and finish it at about the same time.
+_TASKS_OF_A_BATCH = 16
+
 
 @dataclass(frozen=True)
 class Views:
@@ -31,8 +35,7 @@ class Views:
     recipe: ViewRecipe | None
 
 
-@dataclass(frozen=True)
-class ReadImage:
+class ReadImage(NamedTuple):
     """The bytes of an image's file, or why there are none."""
 
     row: int
@@ -41,8 +44,7 @@ class ReadImage:
     reason: str  # why the image gives no codes; empty if nothing is wrong so far
 
 
-@dataclass(frozen=True)
-class DecodedImage:
+class DecodedImage(NamedTuple):
     """What is known of an image whose pixels are in a batch."""
 
     row: int
@@ -116,27 +118,28 @@ class ThreadDecoder:
         """Begin to read and decode: see `Decoder`."""
         size = self._transform.crop
         batches = [self._runner.allocate_batch(len(rows), size) for _ in views.numbers]
-        reading = begin_reading(source, rows, threads, self._timer)
-        # Of each image, all views.
-        targets = zip(*(batch.numpy() for batch in batches), strict=True)
+        pixels = [batch.numpy() for batch in batches]
         decoding = [
-            threads.decoders.submit(self._decode, file, views, target)
-            for file, target in zip(reading, targets, strict=True)
+            threads.decoders.submit(self._decode, reading, views, [view[part] for view in pixels])
+            for part, reading in begin_reading(source, rows, threads, self._timer)
         ]
 
-        def wait_for(pixels: Tensor) -> DecodedBatch:
+        def wait_for(batch: Tensor) -> DecodedBatch:
             with self._timer.measure("wait"):
-                return DecodedBatch([future.result() for future in decoding], pixels)
+                return DecodedBatch([image for part in decoding for image in part.result()], batch)
 
         return [partial(wait_for, batch) for batch in batches]
 
     def _decode(
-        self, reading: Future[ReadImage], views: Views, targets: Sequence[NDArray[np.uint8]]
-    ) -> DecodedImage:
+        self, reading: Future[list[ReadImage]], views: Views, pixels: Sequence[NDArray[np.uint8]]
+    ) -> list[DecodedImage]:
         with self._measure_wait():
-            file = reading.result()
+            files = reading.result()
             with self._timer.measure("decode"):
-                return decode_into(targets, file, self._transform, views)
+                return [
+                    decode_into(targets, file, self._transform, views)
+                    for file, *targets in zip(files, *pixels, strict=True)
+                ]
 
     def _measure_wait(self) -> AbstractContextManager[None]:
         return self._timer.measure("wait") if self._runner.uses_all_cpus else nullcontext()
@@ -144,18 +147,25 @@ class ThreadDecoder:
 
 def begin_reading(
     source: ImageSource, rows: Sequence[int], threads: Threads, timer: StageTimer
-) -> list[Future[ReadImage]]:
-    """Begin to read the files of some rows."""
+) -> Iterator[tuple[slice, Future[list[ReadImage]]]]:
+    """Begin to read the files of some rows, and yield which part of the rows a task reads."""
 
-    def read(row: int) -> ReadImage:
+    def read(part: Sequence[int]) -> list[ReadImage]:
         with timer.measure("read"):
-            try:
-                data = source.read(row)
-            except ImageError as error:
-                return ReadImage(row, b"", "", str(error))
-            return ReadImage(row, data, sha256(data), "")
+            return [_read_file(source, row) for row in part]
 
-    return [threads.readers.submit(read, row) for row in rows]
+    length = max(1, len(rows) // _TASKS_OF_A_BATCH)
+    for start in range(0, len(rows), length):
+        part = slice(start, start + length)
+        yield part, threads.readers.submit(read, rows[part])
+
+
+def _read_file(source: ImageSource, row: int) -> ReadImage:
+    try:
+        data = source.read(row)
+    except ImageError as error:
+        return ReadImage(row, b"", "", str(error))
+    return ReadImage(row, data, sha256(data), "")
 
 
 def decode_into(

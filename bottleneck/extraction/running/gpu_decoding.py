@@ -64,19 +64,24 @@ class GpuDecoder:
     ) -> list[Callable[[], DecodedBatch]]:
         """Begin to read and decode: see `Decoder`. There is no view but the image itself."""
         assert tuple(views.numbers) == _PLAIN.numbers
-        reading = begin_reading(source, rows, threads, self._timer)
-        preparing = [threads.decoders.submit(self._prepare, file) for file in reading]
+        preparing = [
+            threads.decoders.submit(self._prepare, reading)
+            for _, reading in begin_reading(source, rows, threads, self._timer)
+        ]
         return [lambda: self._decode(preparing)]
 
-    def _prepare(self, reading: Future[ReadImage]) -> _Prepared:
-        file = reading.result()
+    def _prepare(self, reading: Future[list[ReadImage]]) -> list[_Prepared]:
+        files = reading.result()
         with self._timer.measure("decode"):
-            jpeg = None if file.reason else read_for_nvjpeg(file.data)
-            return _Prepared(file, jpeg, None if jpeg else self._decode_alone(file))
+            return [self._prepare_file(file) for file in files]
 
-    def _decode(self, preparing: Sequence[Future[_Prepared]]) -> DecodedBatch:
+    def _prepare_file(self, file: ReadImage) -> _Prepared:
+        jpeg = None if file.reason else read_for_nvjpeg(file.data)
+        return _Prepared(file, jpeg, None if jpeg else self._decode_alone(file))
+
+    def _decode(self, preparing: Sequence[Future[list[_Prepared]]]) -> DecodedBatch:
         with self._timer.measure("wait"):
-            prepared = [future.result() for future in preparing]
+            prepared = [each for part in preparing for each in part.result()]
         with self._timer.measure("decode"):
             jpegs = [each.jpeg for each in prepared if each.jpeg]
             squares = iter(make_squares(decode_jpegs(jpegs, self._device), self._transform))

@@ -1,5 +1,6 @@
 """The threads of an encoder: errors in them, early ends, and images that give no codes."""
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,6 +152,24 @@ def test_a_finished_stream_leaves_no_thread_and_keeps_the_order(
     assert np.concatenate([batch.row for batch in found]).tolist() == list(range(31))
     assert_close(joined([batch.codes for batch in found]), one_by_one)
     assert not left_behind()
+
+
+@pytest.mark.parametrize(("images", "at_a_time"), [(12, 8), (64, 8), (200, 8)])
+def test_as_many_files_are_read_at_a_time_as_there_are_workers(
+    images: int, at_a_time: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path,) = write_photographs(tmp_path, 1, label="ants")
+    together = threading.Barrier(at_a_time, timeout=20)
+    first = iter(range(at_a_time))
+
+    def read(self: FileSource, row: int) -> bytes:
+        if next(first, None) is not None:
+            together.wait()  # fails unless so many threads read
+        return path.read_bytes()
+
+    monkeypatch.setattr(FileSource, "read", read)
+    (batch,) = encoder().encode(*asked([path] * images, images), workers=at_a_time)
+    assert batch.valid.all()
 
 
 @pytest.mark.parametrize("bad", [[0, 1, 2, 3, 4], [2], [0], [4], [0, 1, 3, 4]])

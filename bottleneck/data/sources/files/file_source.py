@@ -71,7 +71,7 @@ class FileSource:
 
     def read(self, row: int) -> bytes:
         """Return the bytes of an image file; see `bottleneck.data.reading.read_image_bytes`."""
-        return read_image_bytes(self.root / self.table.path[row])
+        return read_image_bytes(os.path.join(self.root, self.table.path[row]))  # noqa: PTH118
 
     def path(self, row: int) -> str:
         """Return the path of an image, to be used in messages."""
