@@ -237,16 +237,17 @@ def _public() -> Iterator[tuple[str, object]]:
                 yield f"{info.name.removeprefix('bottleneck.')}.{name}", value
 
 
-PUBLIC = list(_public())
-
-
-@pytest.mark.parametrize(("name", "value"), PUBLIC, ids=[name for name, _ in PUBLIC])
-def test_what_is_public_has_a_docstring(name: str, value: object) -> None:
-    assert value.__doc__, name
-    if inspect.isclass(value):
-        for method, function in vars(value).items():
+def _public_methods() -> Iterator[tuple[str, object]]:
+    for name, value in _public():
+        for method, function in vars(value).items() if inspect.isclass(value) else ():
             if not method.startswith("_") and inspect.isfunction(function):
-                assert function.__doc__, f"{name}.{method}"
+                yield f"{name}.{method}", function
+
+
+def test_what_is_public_has_a_docstring() -> None:
+    public = [*_public(), *_public_methods()]
+    assert len(public) > 1000
+    assert [name for name, value in public if not value.__doc__] == []
 
 
 @pytest.mark.parametrize("name", sorted(vars(bottleneck)["__all__"]))

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 from numpy.typing import NDArray
@@ -325,7 +325,6 @@ def problems(draw: st.DrawFn) -> tuple[str, Problem, dict[str, Any]]:
 
 
 @given(problems(), st.sampled_from([1e-2, 1.0, 50.0]))
-@settings(max_examples=60, deadline=None)
 def test_no_other_coefficients_are_better(
     case: tuple[str, Problem, dict[str, Any]], c: float
 ) -> None:

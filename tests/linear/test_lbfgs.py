@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bottleneck.linear import lbfgs
@@ -84,7 +84,6 @@ def test_together_each_problem_is_solved_as_if_alone(
 
 
 @given(problems(free=False), st.floats(0, 5))
-@settings(max_examples=50)
 def test_no_step_goes_uphill(problem: Problem, exponent: float) -> None:
     f = objective(problem, 10**exponent)
     search = _Search(f, start(f))

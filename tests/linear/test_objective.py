@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
@@ -118,7 +118,6 @@ def is_free_and_finite(problem: Problem) -> bool:
 
 
 @given(problems().filter(is_free_and_finite), C_VALUES)
-@settings(max_examples=60, deadline=None)
 def test_the_excess_is_a_bound_near_the_minimum_with_a_free_intercept_too(
     problem: Problem, c: float
 ) -> None:
@@ -133,7 +132,6 @@ def test_the_excess_is_a_bound_near_the_minimum_with_a_free_intercept_too(
 
 
 @given(hinges(), C_VALUES, C_VALUES)
-@settings(max_examples=60)
 def test_every_point_of_a_hinge_proves_a_lower_bound(
     problem: Problem, c: float, other: float
 ) -> None:

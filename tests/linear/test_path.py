@@ -217,7 +217,6 @@ C = st.floats(-6, 5).map(lambda exponent: float(10**exponent))
 
 
 @given(problems(free=False), C)
-@settings(max_examples=200, deadline=None)
 def test_any_problem_is_solved(problem: Problem, c: float) -> None:
     (solution,) = solve(problem, c, tol=TOL)
     assert_solved(problem, solution, problem.minimum(c))
@@ -235,7 +234,6 @@ def test_a_search_that_float32_stops_goes_on_in_float64(seed: int) -> None:
 
 
 @given(problems(free=True), C)
-@settings(max_examples=200, deadline=None)
 def test_any_problem_with_a_free_intercept_is_solved(problem: Problem, c: float) -> None:
     # Its gap is no proof: the error may be some times the tolerance, not more.
     (solution,) = solve(problem, c, tol=TOL)
@@ -277,7 +275,6 @@ def test_a_constant_label_has_a_finite_intercept(always: bool) -> None:
 
 
 @given(problems(free=False), C)
-@settings(max_examples=30, deadline=None)
 def test_the_gap_bounds_the_error(problem: Problem, c: float) -> None:
     problem = replace(problem, rows=problem.rows.astype(np.float64))
     exact = solve(problem, c, tol=1e-10, max_passes=20_000)[0].objective

@@ -152,7 +152,6 @@ class Planned(nn.Module):
 
 @settings(
     deadline=None,
-    max_examples=40,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(

@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -85,7 +85,6 @@ def ten(tmp_path: Path) -> Cache:
 # What is read
 
 
-@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_blocks_are_the_rows_whatever_the_rows_the_block_and_the_shards(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
