@@ -183,9 +183,9 @@ def _memory(fault: Fault) -> None:
 
 
 def _decoder(fault: Fault) -> None:
-    from bottleneck.extraction.running import encoder as encode
+    from bottleneck.extraction.running import decoding
 
-    _at_call(encode, "decode_image", fault.at, SystemExit(3))
+    _at_call(decoding, "decode_image", fault.at, SystemExit(3))
 
 
 _KINDS = {

@@ -366,7 +366,7 @@ def test_what_runs_the_network_is_said_once_and_beside_the_result(
 ) -> None:
     asked: list[tuple[str, int]] = []
 
-    def choose(self: BatchRunner, runtime: str, images: int) -> None:
+    def choose(self: BatchRunner, runtime: str, images: int, **_: Any) -> None:
         asked.append((runtime, images))
         self.runtime = dataclasses.replace(self.runtime, note="runtime: torch, see `runtime`")
 
