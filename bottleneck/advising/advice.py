@@ -334,7 +334,7 @@ def _wrap(text: str) -> str:
 # The tables of docs/accuracy.md, by whether the images are unlike those of the network.
 _TUNING_WAS_WORTH = {
     True: "; on blood cells it was worth 1.7 points over all layers in five views with "
-    "EfficientNet-lite0, in 4 times the time, and nothing with SqueezeNet",
+    "EfficientNet-lite0, in 5 times the time, and nothing with SqueezeNet",
     False: "; on photographs like those of the network it was worth nothing",
 }
 _ODD_ERRORS = 2  # standard errors by which neighbours alone beat a head at the same layer
