@@ -38,7 +38,7 @@ from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.images import ImageSource, open_images
 from bottleneck.data.resizing.torch_resampling import resample_by_torchvision
 from bottleneck.data.resizing.views import make_view
-from bottleneck.extraction.running import encoder as running
+from bottleneck.extraction.running import decoding
 from bottleneck.extraction.running.encoder import Encoder
 from bottleneck.extraction.setup.loading import make_spec
 from bottleneck.runtime import sha256
@@ -220,7 +220,7 @@ def _rate(
         return digest
 
     batches = (range(i, i + _BATCH) for i in range(0, count, _BATCH))
-    with _operators_replaced(data, sleep), patch.object(running, "sha256", hashing):
+    with _operators_replaced(data, sleep), patch.object(decoding, "sha256", hashing):
         begun, busy = time.perf_counter(), time.process_time()
         for batch in encoder.encode(source, batches, workers=threads):
             if not batch.valid.all():

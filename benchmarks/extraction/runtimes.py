@@ -16,6 +16,7 @@ from torch import Tensor
 
 from benchmarks.extraction.openvino_alone import throughput_mode
 from benchmarks.helpers.interleave import interleave, ratio
+from benchmarks.helpers.log import log_row
 from benchmarks.helpers.machine import machine
 from bottleneck.backbones import Backbone, BatchRunner, load_backbone
 from bottleneck.extraction import make_spec
@@ -39,7 +40,7 @@ Forward = Callable[[int], tuple[float, float]]
 def markdown() -> str:
     """Measure all networks and format a table."""
     rows = [
-        _row(load_backbone(model, "none"), layer, precision)
+        log_row(_row(load_backbone(model, "none"), layer, precision))
         for model, layer in NETWORKS.items()
         for precision in PRECISIONS
     ]
