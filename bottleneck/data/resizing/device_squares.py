@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from bottleneck.data.resizing.resize import SquarePlan, plan_square
+from bottleneck.data.resizing.resize import SquarePlan, fill_colour, plan_square
 from bottleneck.data.resizing.torch_resampling import resize_by_torchvision
 from bottleneck.errors import ImageError
 from bottleneck.spec import InputTransform
@@ -76,7 +76,7 @@ def _make(images: Tensor, plan: SquarePlan, transform: InputTransform) -> Tensor
     taken = images.permute(0, 2, 3, 1)[(slice(None), *plan.taken)]
     if plan.fills:
         return taken.contiguous()
-    colour = torch.from_numpy(plan.colour).to(images.device)
+    colour = torch.from_numpy(fill_colour(transform)).to(images.device)
     squares = colour.repeat(len(images), transform.crop, transform.crop, 1)
     squares[(slice(None), *plan.target)] = taken
     return squares

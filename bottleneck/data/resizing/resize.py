@@ -48,7 +48,7 @@ def resize_and_crop(
     resized = resample(pixels, plan.height, plan.width, transform.interpolation)
     if plan.fills:
         return resized[plan.taken]
-    square = np.broadcast_to(plan.colour, (transform.crop, transform.crop, 3)).copy()
+    square = np.broadcast_to(fill_colour(transform), (transform.crop, transform.crop, 3)).copy()
     square[plan.target] = resized[plan.taken]
     return square
 
@@ -68,9 +68,7 @@ class SquarePlan(NamedTuple):
     target : tuple of 2 slice
         Rows and columns of the square where these are.
     fills : bool
-        Whether that is all of the square.
-    colour : ndarray of uint8, shape (3,)
-        Of the rest of it.
+        Whether that is all of the square; else the rest has the `fill_colour`.
     """
 
     height: int
@@ -78,7 +76,6 @@ class SquarePlan(NamedTuple):
     taken: _Region
     target: _Region
     fills: bool
-    colour: NDArray[np.uint8]
 
 
 def plan_square(height: int, width: int, transform: InputTransform) -> SquarePlan:
@@ -89,7 +86,7 @@ def plan_square(height: int, width: int, transform: InputTransform) -> SquarePla
     height, width : int
         Of the image.
     transform : InputTransform
-        `resize`, `crop`, `fit`, and for ``fit="pad"`` `mean` are used.
+        `resize`, `crop` and `fit` are used.
 
     Raises
     ------
@@ -105,9 +102,25 @@ def plan_square(height: int, width: int, transform: InputTransform) -> SquarePla
     down, across = _resized_size(height, width, transform)
     (rows, into_rows), (columns, into_columns) = (_middle(each, side) for each in (down, across))
     fills = min(down, across) >= side
-    mean = transform.mean if transform.fit == "pad" else (0.0, 0.0, 0.0)  # torchvision's is black
-    colour = np.rint(255 * np.clip(mean, 0, 1)).astype(np.uint8)
-    return SquarePlan(down, across, (rows, columns), (into_rows, into_columns), fills, colour)
+    return SquarePlan(down, across, (rows, columns), (into_rows, into_columns), fills)
+
+
+def fill_colour(transform: InputTransform) -> NDArray[np.uint8]:
+    """Return the colour around an image that does not fill its square, shape (3,).
+
+    Parameters
+    ----------
+    transform : InputTransform
+        `mean` is used for ``fit="pad"``; torchvision's crop pads with black.
+
+    Examples
+    --------
+    >>> fill_colour(InputTransform(fit="pad", mean=(0.0, 0.5, 1.0))).tolist()
+    [0, 128, 255]
+    """
+    mean = transform.mean if transform.fit == "pad" else (0.0, 0.0, 0.0)
+    colour: NDArray[np.uint8] = np.rint(255 * np.clip(mean, 0, 1)).astype(np.uint8)
+    return colour
 
 
 def _resized_size(height: int, width: int, transform: InputTransform) -> tuple[int, int]:
