@@ -83,6 +83,11 @@ class InputTransform:
             if values is not None:
                 object.__setattr__(self, name, tuple(float(value) for value in values))
 
+    @property
+    def decodes_on_gpu(self) -> bool:
+        """Whether images are decoded and resized on a GPU, a batch at a time."""
+        return self.decoder == DECODERS["gpu"]
+
     def to_fields(self) -> dict[str, Any]:
         """Return the fields as a user gives them, with the decoder's name.
 

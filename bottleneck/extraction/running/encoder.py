@@ -23,7 +23,6 @@ from bottleneck.extraction.running.decoding import (
 )
 from bottleneck.extraction.running.gpu_decoding import (
     GpuDecoder,
-    decodes_on_gpu,
     require_decoder,
 )
 from bottleneck.runtime import RunStats, available_cpus
@@ -118,7 +117,7 @@ class Encoder:
         self.runner = BatchRunner(backbone, layers, spec, devices, images=images)
         self._decoder: Decoder = (
             GpuDecoder(self.transform, devices[0], self.stats.timer)
-            if decodes_on_gpu(self.transform)
+            if self.transform.decodes_on_gpu
             else ThreadDecoder(self.transform, self.runner, self.stats.timer)
         )
         self._shapes = {layer.name: layer.code_shape(spec.pool) for layer in layers}

@@ -27,7 +27,7 @@ from bottleneck.extraction.running.decoding import (
     decode_into,
 )
 from bottleneck.runtime import StageTimer
-from bottleneck.spec import DECODERS, InputTransform
+from bottleneck.spec import InputTransform
 
 _PLAIN = Views((0,), None)
 
@@ -101,11 +101,6 @@ class GpuDecoder:
         return decode_into([pixels], file, self._transform, _PLAIN), torch.from_numpy(pixels)
 
 
-def decodes_on_gpu(transform: InputTransform) -> bool:
-    """Return whether images are decoded by `GpuDecoder`."""
-    return transform.decoder == DECODERS["gpu"]
-
-
 def require_decoder(transform: InputTransform, devices: Sequence[torch.device]) -> None:
     """Refuse a decoder that these devices have not, before anything is done.
 
@@ -125,7 +120,7 @@ def require_decoder(transform: InputTransform, devices: Sequence[torch.device]) 
     --------
     >>> require_decoder(InputTransform(), [torch.device("cpu")])
     """
-    if not decodes_on_gpu(transform):
+    if not transform.decodes_on_gpu:
         return
     if len(devices) > 1:
         raise InvalidOptionError(

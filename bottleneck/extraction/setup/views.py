@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from bottleneck.cache import Cache, Series
 from bottleneck.errors import InvalidOptionError
 from bottleneck.extraction.options import ViewOptions
-from bottleneck.spec import DECODERS, InputTransform, ViewRecipe
+from bottleneck.spec import InputTransform, ViewRecipe
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class ChosenViews:
         InvalidOptionError
             There are such views.
         """
-        if self.count > 1 and transform.decoder == DECODERS["gpu"]:
+        if self.count > 1 and transform.decodes_on_gpu:
             hint = "`decoder=exact` and `decoder=fast` make any number"
             raise InvalidOptionError("views", self.count, "1 where a GPU decodes", hint)
 

@@ -21,7 +21,7 @@ from bottleneck.data import (
 from bottleneck.errors import ImageError, InvalidOptionError
 from bottleneck.finetuning.loading.batches import Batch, batch_bounds
 from bottleneck.runtime import available_cpus, sha256
-from bottleneck.spec import DECODERS, InputTransform, ViewRecipe
+from bottleneck.spec import InputTransform, ViewRecipe
 
 _BATCHES_AHEAD = 2
 
@@ -60,7 +60,7 @@ class ImageBatches:
     recipe: ViewRecipe | None = None
 
     def __post_init__(self) -> None:
-        if self.transform.decoder == DECODERS["gpu"]:
+        if self.transform.decodes_on_gpu:
             hint = "a GPU decodes for `bottleneck.extract` and `bottleneck.predict`"
             raise InvalidOptionError("decoder", "gpu", "exact or fast to train on images", hint)
 
