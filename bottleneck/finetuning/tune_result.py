@@ -155,7 +155,7 @@ class TuneResult(PreformattedText):
             f"in {format_duration(self.run.seconds)}",
         ]
         if not choice.epochs:
-            lines.append("no trial was better than its start, and the layers stay as they were")
+            lines.append("training was no better than its start, and the layers stay as they were")
         if self.heldout is None or self.linear.heldout is None:
             return [*lines, self.verdict]
         head = f"linear head on {self.linear.head.features.layers[0]}"
@@ -174,8 +174,17 @@ class TuneResult(PreformattedText):
             epochs = [f"{best.epoch} of {len(run.curves) - 1}", *_scores(best)]
             rows.append([f"{run.lr:.2g}", *(["-"] * 3 if run.diverged else epochs), chosen])
         columns = ["learning rate", "epoch", "kept back", "loss", ""]
-        text = format_table(columns, rows)
-        return f"{text}\n({self.choice.kept_back} of {self.train} training images kept back)"
+        lines = [
+            format_table(columns, rows),
+            f"({self.choice.kept_back} of {self.train} training images kept back)",
+        ]
+        if repeats := self.choice.repeats:
+            before, after = (", loss ".join(_scores(one)) for one in (repeats.start, repeats.end))
+            lines.append(
+                f"{repeats.images} kept back in turn: the start {before}; "
+                f"learning rate {self.choice.lr:.2g} {after}"
+            )
+        return "\n".join(lines)
 
     def __repr__(self) -> str:
         """Return a short description."""

@@ -11,7 +11,7 @@ from torch import nn
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.extraction.setup.loading import make_spec
 from bottleneck.finetuning.options import TuneOptions
-from bottleneck.finetuning.training.choice import Choice
+from bottleneck.finetuning.training.choice import Choice, Repeats
 from bottleneck.finetuning.training.loop import EpochScores, TrainingRun
 from bottleneck.finetuning.training.module import TunedModule
 from bottleneck.finetuning.tune_result import TuneResult
@@ -128,8 +128,18 @@ def test_plain_values_have_the_keys_of_a_fit_and_more() -> None:
     assert result.with_seconds(2.5).tail.training_record["seconds"] == 2.5
 
 
+def test_trials_on_other_images_have_a_line() -> None:
+    run = a_result().run
+    means = EpochScores(0, None, 0.8, 0.5), EpochScores(1, None, 0.6, 0.75)
+    choice = dataclasses.replace(a_result().choice, repeats=Repeats((run, run), 27, *means))
+    lines = str(a_result(choice=choice)).splitlines()
+    assert lines[5] == (
+        "27 kept back in turn: the start 50.0%, loss 0.800; learning rate 0.001 75.0%, loss 0.600"
+    )
+
+
 def test_a_tail_that_stays_as_it_was_says_so() -> None:
     choice = dataclasses.replace(a_result().choice, epochs=0)
     text = str(a_result(choice=choice))
-    assert "no trial was better than its start" in text
+    assert "training was no better than its start" in text
     assert "chosen" not in text

@@ -46,10 +46,12 @@ def tune(
     With IMAGES in place of a cache, and --model, the whole network is trained, and each epoch shows
     other pictures of the images, as --augment says.
 
-    The learning rate is chosen on a fifth of the training images, which is kept back; then
-    all are trained on. The held-out split is used once, after that. The result is printed beside
-    the linear head on the same images, with a test of the difference, and one sentence says which
-    of the two to take. `predict` and `evaluate` take the file as they take a head.
+    The learning rate is chosen on a fifth of the training images, which is kept back; where that
+    is few images, the best rate is tried with the other fifths kept back, too. If training ends no
+    better than it starts, the layers stay as they were; otherwise all images are trained on then.
+    The held-out split is used once, after that. The result is printed beside the linear head on the
+    same images, with a test of the difference, and one sentence says which of the two to take.
+    `predict` and `evaluate` take the file as they take a head.
 
     A run that was killed goes on when it is started again: its state is kept beside the result
     until that is written.

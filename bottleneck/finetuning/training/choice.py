@@ -1,8 +1,11 @@
 """Choose the learning rate on a part of the training images that is kept back."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+import numpy as np
 
 from bottleneck.backbones import Tail
 from bottleneck.errors import TrainingError
@@ -14,6 +17,52 @@ from bottleneck.fitting import make_folds
 from bottleneck.linear import TrainingSet
 
 _PARTS = 5  # one of which is kept back
+_ENOUGH = 200  # images judged: the standard error of their accuracy is then 2 points or so
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Trials of the chosen rate with other parts of the training images kept back.
+
+    Attributes
+    ----------
+    runs : tuple of TrainingRun
+        A trial for each further part.
+    images : int
+        Images of all parts that were kept back in turn, the first one with them.
+    start, end : EpochScores
+        Scores of all these images before and after the training: the means over the parts.
+    """
+
+    runs: tuple[TrainingRun, ...]
+    images: int
+    start: EpochScores
+    end: EpochScores
+
+    @classmethod
+    def of(cls, first: TrainingRun, others: Sequence[TrainingRun], images: Sequence[int]) -> Self:
+        """Return the means of a trial and its repeats.
+
+        Parameters
+        ----------
+        first : TrainingRun
+        others : sequence of TrainingRun
+        images : sequence of int
+            Images that each of them kept back, the first one with them.
+        """
+        runs = [first, *others]
+        images = images[: len(runs)]
+        start = _mean([run.start for run in runs], images)
+        return cls(tuple(others), sum(images), start, _mean([run.best for run in runs], images))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "images": self.images,
+            "start": vars(self.start),
+            "end": vars(self.end),
+            "trials": [run.to_dict() for run in self.runs],
+        }
 
 
 @dataclass(frozen=True)
@@ -25,22 +74,25 @@ class Choice:
     lr : float
         Largest learning rate of pretrained weights.
     epochs : int
-        Epochs to train; 0 where no trial was better than its start.
+        Epochs to train; 0 where training was no better than its start.
     runs : tuple of TrainingRun
         A trial of each rate, ascending.
     kept_back : int
         Images on which they were judged.
+    repeats : Repeats or None
+        What the chosen rate achieves on more images; None where those kept back were enough.
     """
 
     lr: float
     epochs: int
     runs: tuple[TrainingRun, ...]
     kept_back: int
+    repeats: Repeats | None = None
 
     @property
     def start(self) -> EpochScores:
-        """The scores before the first step."""
-        return self.runs[0].curves[0]
+        """The scores before the first step, of the images on which each rate was judged."""
+        return self.runs[0].start
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -49,6 +101,7 @@ class Choice:
             "epochs": self.epochs,
             "kept_back": self.kept_back,
             "trials": [run.to_dict() for run in self.runs],
+            "repeats": self.repeats and self.repeats.to_dict(),
         }
 
 
@@ -65,7 +118,9 @@ def choose_recipe(
     """Try learning rates on most of the training images, and judge them on the rest.
 
     One image in five is kept back, as in a fold of cross-validation: of every class, and with all
-    images of its group. A rate that diverges is not chosen.
+    images of its group. A rate that diverges is not chosen. Where so few are kept back that chance
+    decides between the best trial and its start, that trial is repeated with other fifths kept
+    back, and all of them decide.
 
     Parameters
     ----------
@@ -92,27 +147,57 @@ def choose_recipe(
     TrainingError
         Every rate diverged.
     """
-    rows, kept_back = make_folds(codes, _PARTS)[0]
-    runs = []
-    for lr in options.rates(whole_network=tail.boundary is None):
-        module = start_module(tail, codes.take(rows), options, c=c)
-        runs.append(
-            train(
-                module,
-                training.take(rows),
-                options,
-                lr=lr,
-                epochs=options.epochs,
-                kept_back=training.take(kept_back),
-                resume=resume,
-                on_progress=on_progress,
-            )
+    folds = make_folds(codes, _PARTS)
+
+    def try_rate(lr: float, part: int, options: TuneOptions) -> TrainingRun:
+        rows, kept_back = folds[part]
+        return train(
+            start_module(tail, codes.take(rows), options, c=c),
+            training.take(rows),
+            options,
+            lr=lr,
+            epochs=options.epochs,
+            kept_back=training.take(kept_back),
+            resume=resume,
+            on_progress=on_progress,
         )
+
+    rates = options.rates(whole_network=tail.boundary is None)
+    runs = tuple(try_rate(lr, 0, options) for lr in rates)
+    best = _best(runs)
+    start, end, repeats = best.start, best.best, None
+    images = [len(kept_back) for _, kept_back in folds]
+    if start.kept_back_score is not None and images[0] < _ENOUGH:
+        # As the last training will be: with early stopping its schedule is as short as its epochs.
+        recipe = replace(options, epochs=end.epoch, patience=None)
+        parts = range(1, _parts_for(_ENOUGH, images))
+        repeats = Repeats.of(best, [try_rate(best.lr, part, recipe) for part in parts], images)
+        start, end = repeats.start, repeats.end
+    epochs = end.epoch if end.goodness > start.goodness else 0
+    return Choice(best.lr, epochs, runs, images[0], repeats)
+
+
+def _best(runs: Sequence[TrainingRun]) -> TrainingRun:
     sound = [run for run in runs if not run.diverged]
     if not sound:
         tried = ", ".join(f"{run.lr:g}" for run in runs)
         raise TrainingError(
             f"every training diverged, at a learning rate of {tried}", hint="give a smaller `lr`"
         )
-    best = max(sound, key=lambda run: run.best.goodness)
-    return Choice(best.lr, best.best.epoch, tuple(runs), len(kept_back))
+    return max(sound, key=lambda run: run.best.goodness)
+
+
+def _parts_for(enough: int, images: Sequence[int]) -> int:
+    """Return how many parts have enough images together, or all parts."""
+    return min(int(np.searchsorted(np.cumsum(images), enough)) + 1, len(images))
+
+
+def _mean(scores: Sequence[EpochScores], images: Sequence[int]) -> EpochScores:
+    """Return the scores of several parts as one; none where training diverged on a part."""
+    epoch = scores[0].epoch
+    if any(one.kept_back_score is None for one in scores):
+        return EpochScores(epoch)
+    loss, score = np.average(
+        [(one.kept_back_loss, one.kept_back_score) for one in scores], axis=0, weights=images
+    )
+    return EpochScores(epoch, None, float(loss), float(score))

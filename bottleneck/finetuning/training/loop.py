@@ -88,14 +88,20 @@ class TrainingRun:
     early_stopping: bool = False
 
     @property
+    def start(self) -> EpochScores:
+        """The scores before the first step."""
+        return self.curves[0]
+
+    @property
     def best(self) -> EpochScores:
-        """The better one of start and end, or with early stopping the best of all epochs.
+        """The last epoch, or with early stopping the best one; the start is none of them.
 
         Of equal scores that of the lowest loss, then the first. An epoch before the end, at a high
         rate, is the best one by chance more often than by merit.
         """
-        epochs = self.curves if self.early_stopping else (self.curves[0], self.curves[-1])
-        return max(epochs, key=lambda scores: scores.goodness)
+        if not self.early_stopping:
+            return self.curves[-1]
+        return max(self.curves[1:], key=lambda scores: scores.goodness)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,14 @@ def test_the_best_rate_of_the_grid_is_chosen_with_its_epochs(
     assert (chosen.lr, chosen.epochs) == (best.lr, best.best.epoch)
     assert patience or chosen.epochs == 6
     assert chosen.kept_back == 18
-    assert len(list(tmp_path.iterdir())) == 3
     assert len({run.curves[0] for run in chosen.runs}) == 1
     assert chosen.start == chosen.runs[0].curves[0]
+    repeats = chosen.repeats
+    assert repeats is not None
+    assert [(run.lr, len(run.curves) - 1) for run in repeats.runs] == [
+        (chosen.lr, chosen.epochs)
+    ] * 4
+    assert len(list(tmp_path.iterdir())) == 3 + 4
 
 
 def test_a_rate_that_is_given_is_the_only_one() -> None:
@@ -41,45 +47,56 @@ def test_a_rate_that_is_given_is_the_only_one() -> None:
     assert chosen.to_dict()["lr"] == 0.02
 
 
+class Trainings:
+    """In place of `train`: scores that are given, and notes of what was to be trained."""
+
+    def __init__(self, *scores: tuple[float, float | None]) -> None:
+        self._scores = list(scores)  # before and after; after a training that diverged none
+        self.calls: list[tuple[Examples, Examples]] = []
+
+    def __call__(
+        self, _module: Any, training: Examples, _options: TuneOptions, **kw: Any
+    ) -> TrainingRun:
+        before, after = self._scores[len(self.calls) % len(self._scores)]
+        self.calls.append((training, kw["kept_back"]))
+        loss = None if after is None else 0.5
+        curves = (EpochScores(0, None, 1.0, before), EpochScores(1, 0.5, loss, after))
+        return TrainingRun(kw["lr"], curves, after is None, 0.0)
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Trainings]:
+    def use(*scores: tuple[float, float | None]) -> Trainings:
+        made = Trainings(*scores)
+        monkeypatch.setattr(module, "train", made)
+        return made
+
+    return use
+
+
 def test_images_kept_back_are_of_other_groups_and_unknown_to_the_start(
-    monkeypatch: pytest.MonkeyPatch,
+    trainings: Callable[..., Trainings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    some = examples(60, groups=np.arange(60) // 5)
-    calls: list[tuple[Examples, Examples]] = []
-    starts: list[Any] = []
-
-    def noted(_module: Any, training: Examples, options: Any, **kw: Any) -> TrainingRun:
-        calls.append((training, kw["kept_back"]))
-        return TrainingRun(kw["lr"], (EpochScores(0, None, 1.0, 0.5),), False, 0.0)
-
-    monkeypatch.setattr(module, "train", noted)
+    some, made, starts = examples(60, groups=np.arange(60) // 5), trainings((0.5, 0.6)), []
     monkeypatch.setattr(module, "start_module", lambda *args, **_: starts.append(args[1]))
     choose(some, on_cpu(lr=0.1))
-    ((training, kept_back),) = calls
-    assert training.groups is not None
-    assert kept_back.groups is not None
-    assert not set(training.groups) & set(kept_back.groups)
-    assert sorted([*training.rows, *kept_back.rows]) == some.rows.tolist()
-    assert len(kept_back) in range(8, 17)
-    (codes,) = starts
-    assert np.array_equal(codes.targets, training.targets)
-    assert np.array_equal(codes.groups, training.groups)
+    for (training, kept_back), codes in zip(made.calls, starts, strict=True):
+        assert training.groups is not None
+        assert kept_back.groups is not None
+        assert not set(training.groups) & set(kept_back.groups)
+        assert sorted([*training.rows, *kept_back.rows]) == some.rows.tolist()
+        assert len(kept_back) in range(8, 17)
+        assert np.array_equal(codes.targets, training.targets)
+        assert np.array_equal(codes.groups, training.groups)
+    in_turn = np.concatenate([kept_back.rows for _, kept_back in made.calls])
+    assert sorted(in_turn) == some.rows.tolist()
 
 
-def runs(*scores: tuple[float, bool]) -> list[TrainingRun]:
-    return [
-        TrainingRun(
-            float(i), (EpochScores(0, None, 1.0, 0.4), EpochScores(1, 0.5, 0.5, s)), bad, 0.0
-        )
-        for i, (s, bad) in enumerate(scores)
-    ]
-
-
-def test_a_rate_that_diverged_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    ready = iter(runs((0.5, False), (0.6, False), (0.9, True)))
-    monkeypatch.setattr(module, "train", lambda *_, **__: next(ready))
-    chosen = choose(examples(30), on_cpu())
-    assert (chosen.lr, chosen.epochs, len(chosen.runs)) == (1.0, 1, 3)
+def test_a_rate_that_diverged_is_not_chosen(trainings: Callable[..., Trainings]) -> None:
+    trainings((0.4, 0.5), (0.4, 0.6), (0.4, None), *[(0.4, 0.6)] * 4)
+    options = on_cpu()
+    chosen = choose(examples(30), options)
+    assert (chosen.lr, chosen.epochs, len(chosen.runs)) == (options.rates()[1], 1, 3)
 
 
 def test_where_every_rate_diverges_there_is_no_result() -> None:
@@ -87,12 +104,60 @@ def test_where_every_rate_diverges_there_is_no_result() -> None:
         choose(examples(30), on_cpu(optimizer="sgd", lr=1e4))
 
 
-def test_where_no_epoch_is_better_than_the_start_there_is_none(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("parts", "epochs"),
+    [
+        # Of a few images chance decides; of all parts more are right before, or after.
+        ([(0.4, 0.9), (0.9, 0.7), (0.9, 0.7), (0.9, 0.7), (0.9, 0.7)], 0),
+        ([(0.9, 0.8), (0.4, 0.5), (0.4, 0.5), (0.4, 0.5), (0.4, 0.5)], 1),
+        # As many are right, and with less doubt.
+        ([(0.5, 0.5)] * 5, 1),
+        # A rate that is sound for one part only is not sound.
+        ([(0.4, 0.9), (0.4, 0.9), (0.4, None), (0.4, 0.9), (0.4, 0.9)], 0),
+    ],
+)
+def test_all_parts_decide_whether_training_is_better_than_its_start(
+    parts: list[tuple[float, float | None]], epochs: int, trainings: Callable[..., Trainings]
 ) -> None:
-    ready = iter(runs((0.3, False), (0.2, False), (0.1, False)))
-    monkeypatch.setattr(module, "train", lambda *_, **__: next(ready))
-    assert choose(examples(30), on_cpu()).epochs == 0
+    trainings(*parts)
+    chosen = choose(examples(30), on_cpu(lr=0.1))
+    assert chosen.epochs == epochs
+    repeats = chosen.repeats
+    assert repeats is not None
+    assert repeats.images == 30
+    assert len(repeats.runs) == 4
+    assert repeats.start.kept_back_score == pytest.approx(np.mean([start for start, _ in parts]))
+    ends = [end for _, end in parts if end is not None]
+    mean = pytest.approx(np.mean(ends)) if len(ends) == len(parts) else None
+    assert repeats.end.kept_back_score == mean
+
+
+def test_parts_count_by_their_images(trainings: Callable[..., Trainings]) -> None:
+    some = examples(31)
+    made = trainings((0.0, 1.0), *[(0.5, 0.5)] * 4)
+    repeats = choose(some, on_cpu(lr=0.1)).repeats
+    assert repeats is not None
+    sizes = [len(kept_back) for _, kept_back in made.calls]
+    assert len(set(sizes)) > 1
+    assert repeats.end.kept_back_score == pytest.approx(0.5 + 0.5 * sizes[0] / 31)
+    assert repeats.to_dict()["end"]["kept_back_score"] == repeats.end.kept_back_score
+
+
+@pytest.mark.parametrize(("images", "trials"), [(60, 5), (120, 3), (240, 2), (270, 1)])
+def test_a_trial_is_repeated_until_enough_images_were_judged(
+    images: int, trials: int, trainings: Callable[..., Trainings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_ENOUGH", 54)
+    made = trainings((0.4, 0.9))
+    chosen = choose(examples(images), on_cpu(lr=0.1))
+    assert len(made.calls) == trials
+    assert (chosen.repeats is None) == (trials == 1)
+
+
+def test_a_start_that_is_no_classifier_is_not_compared() -> None:
+    chosen = choose(examples(30), on_cpu(init="fresh", lr=0.01, epochs=2))
+    assert (chosen.repeats, chosen.epochs) == (None, 2)
+    assert chosen.to_dict()["repeats"] is None
 
 
 def test_a_class_of_one_image_cannot_be_kept_back() -> None:

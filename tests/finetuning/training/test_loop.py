@@ -233,8 +233,9 @@ def test_without_patience_the_end_counts_and_no_epoch_before_it() -> None:
     assert run.curves[-1].epoch == 6
     start, *between, end = (EpochScores(i, 1.0, 1.0, score) for i, score in enumerate((3, 9, 4)))
     assert TrainingRun(0.1, (start, *between, end), False, 0.0).best == end
-    assert TrainingRun(0.1, (end, *between, start), False, 0.0).best == end
+    assert TrainingRun(0.1, (end, *between, start), False, 0.0).best == start
     assert TrainingRun(0.1, (start, *between, end), False, 0.0, True).best == between[0]
+    assert TrainingRun(0.1, (between[0], end, start), False, 0.0, True).best == end
 
 
 @pytest.mark.parametrize("init", ["fresh", "mlp"])
