@@ -64,11 +64,9 @@ DOORS = {
     "huggingface_hub": {"backbones.sources.hub"},
     "timm": {"backbones.sources.timm_models"},
     "torchvision": {
-        "backbones.sources.torchvision_models",
-        "data.decoding.decode",
-        "data.decoding.nvjpeg",
         "data.resizing.torch_resampling",
         "data.resizing.views",
+        "runtime.torchvision_import",
     },
     "safetensors": {
         "backbones.checkpoints.reading",
@@ -176,6 +174,7 @@ def test_packages_that_need_no_torch_load_none() -> None:
     heavy = [
         *("data.decoding.decode", "data.decoding.nvjpeg"),
         *("data.resizing.device_squares", "data.resizing.torch_resampling"),
+        "runtime.torchvision_import",
     ]
     light = [name for name in MODULES if name.split(".")[0] in TORCH_FREE and name not in heavy]
     code = "import importlib, sys\nfor name in sys.argv[1:]:\n"

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from bottleneck.backbones.class_token import count_prefix_tokens, has_class_token
 from bottleneck.backbones.forward_error import explain_forward_error
 from bottleneck.backbones.inference.hooks import Hook, forward_hooks
 from bottleneck.backbones.inference.outputs import OutputPath, find_tensors, format_path
+from bottleneck.backbones.probing.flop_counter import FlopCounter
 from bottleneck.backbones.probing.zero_images import IMAGE_COUNTS, zero_images
 from bottleneck.errors import USER_CODE_EXCEPTIONS, InvalidOptionError, UnknownNameError
 
@@ -237,9 +237,9 @@ def _observe_counted(network: nn.Module, size: int) -> tuple[dict[str, _Output],
     for images in IMAGE_COUNTS:
         seen: dict[str, _Output] = {}
         try:
-            with FlopCounterMode(display=False) as counter:
-                _observe(network, images, size, seen, counter.get_total_flops)
-                return seen, counter.get_total_flops(), images
+            with FlopCounter() as counter:
+                _observe(network, images, size, seen, lambda: counter.total)
+                return seen, counter.total, images
         except USER_CODE_EXCEPTIONS:  # of the network, or because an operation cannot be counted
             seen.clear()
         try:

@@ -44,6 +44,7 @@ from .startup import importing as importing
 from .timing import RunStats as RunStats
 from .timing import StageTimer as StageTimer
 from .timing import slowest_stage as slowest_stage
+from .torchvision_import import torchvision as torchvision
 from .trusted_code import require_trusted_code as require_trusted_code
 from .trusted_code import trust_code as trust_code
 from .validation import require_one_of as require_one_of

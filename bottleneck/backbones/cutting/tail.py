@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from bottleneck.backbones.cutting.cuts import Cuts, find_cuts
 from bottleneck.backbones.cutting.layer_graph import LayerGraph, trace_layers
@@ -13,6 +12,7 @@ from bottleneck.backbones.cutting.sign import survives_relu
 from bottleneck.backbones.inference.truncated import TruncatedNetwork, layer_code
 from bottleneck.backbones.layers import Layer
 from bottleneck.backbones.probing.comparison import difference
+from bottleneck.backbones.probing.flop_counter import FlopCounter
 from bottleneck.backbones.probing.probe import probe_images
 from bottleneck.backbones.user_code import errors_in_one_line
 from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError, InvalidOptionError
@@ -228,8 +228,8 @@ def _prove(
 def _counted(run: Callable[[], Any]) -> tuple[Any, int | None]:
     """Run a function; return its result, and its floating-point operations if they are known."""
     try:
-        with FlopCounterMode(display=False) as counter:
-            return run(), counter.get_total_flops()
+        with FlopCounter() as counter:
+            return run(), counter.total
     except USER_CODE_EXCEPTIONS:  # of the network, or because an operation cannot be counted
         return run(), None
 

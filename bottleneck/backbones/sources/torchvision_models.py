@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from torch import nn
 
 from bottleneck.backbones.sources.meta import MetaParameters
 from bottleneck.backbones.sources.weights import is_weights_file, require_weights_file
 from bottleneck.errors import BackboneError, UnknownNameError, WeightsError, format_error
+from bottleneck.runtime import torchvision
 from bottleneck.spec import InputTransform
 
 

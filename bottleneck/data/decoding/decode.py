@@ -23,7 +23,6 @@ from functools import cache
 
 import numpy as np
 import torch
-import torchvision  # noqa: F401  (it registers `torch.ops.image`)
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -31,6 +30,7 @@ from bottleneck.data.decoding.jpeg_header import JpegHeader, has_many_scans, rea
 from bottleneck.data.decoding.orientation import upright
 from bottleneck.data.decoding.pillow_decoder import decode_by_pillow
 from bottleneck.data.decoding.scaled import scale_of
+from bottleneck.runtime import torchvision  # noqa: F401  (it registers `torch.ops.image`)
 from bottleneck.spec import InputTransform
 
 _READ_AS_RGB = 3  # torchvision.io.ImageReadMode.RGB

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torchvision  # noqa: F401  (it registers `torch.ops.image`)
 from torch import Tensor
 
 from bottleneck.data.decoding.decode import read_accepted_header

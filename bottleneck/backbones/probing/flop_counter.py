@@ -1,0 +1,55 @@
+"""Count the floating-point operations of a forward pass, by PyTorch's formulas."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+
+class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # by its `__init_subclass__`
+    """Count floating-point operations as `torch.utils.flop_counter.FlopCounterMode` does.
+
+    That one imports PyTorch's compiler, for more than a second, to keep it out of its way.
+
+    Attributes
+    ----------
+    total : int
+        Floating-point operations so far; a multiply-add is two.
+
+    Examples
+    --------
+    >>> import torch
+    >>> with FlopCounter() as counter:
+    ...     _ = torch.nn.Linear(5, 7)(torch.zeros(2, 5))
+    >>> counter.total
+    140
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+    def __torch_dispatch__(
+        self,
+        func: OpOverload,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        count = flop_registry.get(func._overloadpacket)
+        if count is None:
+            with self:
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        result = func(*args, **kwargs)
+        if count is not None:
+            self.total += count(*args, **kwargs, out_val=result)
+        return result

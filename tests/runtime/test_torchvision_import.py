@@ -1,0 +1,50 @@
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import bottleneck.runtime.torchvision_import as module
+
+NAME = "torch._dynamo.utils"
+
+IN_A_NEW_PROCESS = """
+import sys
+import torch
+from bottleneck.backbones import load_backbone
+from bottleneck.runtime import torchvision
+
+assert load_backbone("squeezenet1_0", weights="none").layers[-1].cost == 1.0
+assert torchvision.ops.nms(torch.tensor([[0.0, 0, 1, 1]]), torch.ones(1), 0.5).tolist() == [0]
+assert not [name for name in sys.modules if name.startswith("torch._dynamo")]
+"""
+
+
+def test_networks_are_loaded_and_listed_without_the_compiler() -> None:
+    code = [sys.executable, "-c", IN_A_NEW_PROCESS]
+    subprocess.run(code, check=True, cwd=Path(__file__).parents[2])
+
+
+def test_the_compiler_is_imported_once_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = ModuleType(NAME)
+    compiler.is_compile_supported = lambda device: device == "cuda"  # type: ignore[attr-defined]
+    compiler.counters = {}  # type: ignore[attr-defined]  # whatever else a torchvision may ask for
+    monkeypatch.setattr(module, "import_module", {NAME: compiler}.__getitem__)
+    deferred = module._DeferredCompiler(NAME)
+    monkeypatch.setitem(sys.modules, NAME, deferred)
+    assert not hasattr(deferred, "__file__")
+    assert sys.modules[NAME] is deferred
+    assert [deferred.is_compile_supported(device) for device in ("cuda", "cpu")] == [True, False]
+    assert NAME not in sys.modules  # so that an import finds the module itself
+    assert deferred.counters == {}
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_compiler_that_is_there_stays(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = ModuleType(NAME)
+    monkeypatch.setitem(sys.modules, NAME, compiler)
+    if not there:
+        monkeypatch.delitem(sys.modules, NAME)
+    assert module._import() is module.torchvision
+    assert sys.modules.get(NAME) is (compiler if there else None)
