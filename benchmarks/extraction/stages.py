@@ -15,10 +15,9 @@ import numpy as np
 from torch import Tensor
 
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.data.decoding.decode import decode_image
-from bottleneck.data.resizing.resize import resize_and_crop
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions
+from bottleneck.extraction.running.decoding import ReadImage, Views, decode_into
 from bottleneck.extraction.running.encoder import Encoder
 from bottleneck.extraction.setup.loading import make_spec
 from bottleneck.runtime.devices import choose_devices
@@ -136,9 +135,12 @@ def forward_each(job: Job, *, at_least: float) -> float:
 
 def decode_alone(data: Sequence[bytes], transform: InputTransform, *, at_least: float) -> float:
     """Return seconds per image from bytes in memory to cropped pixels, one thread on each core."""
+    plain = Views([0], None)
 
     def one(content: bytes) -> int:
-        resize_and_crop(decode_image(content), transform)
+        target = np.empty((transform.crop, transform.crop, 3), dtype=np.uint8)
+        decoded = decode_into([target], ReadImage(0, content, "", ""), transform, plain)
+        assert decoded.valid, decoded.reason
         return 1
 
     tasks = [functools.partial(one, content) for content in data]
