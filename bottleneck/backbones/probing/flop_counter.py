@@ -8,10 +8,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 
-class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # by its `__init_subclass__`
+class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call, unused-ignore]
     """Count floating-point operations as `torch.utils.flop_counter.FlopCounterMode` does.
 
-    That one imports PyTorch's compiler, for more than a second, to keep it out of its way.
+    That one imports PyTorch's compiler, for more than a second, only to tell it to pass over the
+    counting. Here nothing is compiled.
 
     Attributes
     ----------
@@ -28,11 +29,12 @@ class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # by its
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call, unused-ignore]
         self.total = 0
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
+        """Say to PyTorch that its compiler need not be told: see `TorchDispatchMode`."""
         return False
 
     def __torch_dispatch__(
@@ -42,6 +44,7 @@ class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # by its
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
+        """Run an operation and count it; one without a formula as those that it consists of."""
         kwargs = kwargs or {}
         count = flop_registry.get(func._overloadpacket)
         if count is None:
