@@ -154,6 +154,20 @@ def test_a_trial_is_repeated_until_enough_images_were_judged(
     assert (chosen.repeats is None) == (trials == 1)
 
 
+def test_a_trial_is_repeated_as_the_last_training_will_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipes: list[tuple[int, int | None]] = []
+
+    def noted(_module: Any, _training: Any, options: TuneOptions, **kw: Any) -> TrainingRun:
+        recipes.append((kw["epochs"], options.patience))
+        curves = tuple(EpochScores(i, 1.0, 1.0, score) for i, score in enumerate((0.5, 0.9, 0.6)))
+        return TrainingRun(0.1, curves, False, 0.0, early_stopping=options.patience is not None)
+
+    monkeypatch.setattr(module, "train", noted)
+    chosen = choose(examples(30), on_cpu(lr=0.1, epochs=5, patience=2))
+    assert recipes == [(5, 2)] + [(1, None)] * 4
+    assert chosen.epochs == 1
+
+
 def test_a_start_that_is_no_classifier_is_not_compared() -> None:
     chosen = choose(examples(30), on_cpu(init="fresh", lr=0.01, epochs=2))
     assert (chosen.repeats, chosen.epochs) == (None, 2)
