@@ -20,7 +20,11 @@ from bottleneck.finetuning.options import TuneOptions
 from bottleneck.finetuning.training.choice import choose_recipe
 from bottleneck.finetuning.training.forward import tail_codes
 from bottleneck.finetuning.training.loop import OnProgress, train
-from bottleneck.finetuning.training.module import choose_output_c, start_module
+from bottleneck.finetuning.training.module import (
+    choose_output_c,
+    install_head,
+    start_module,
+)
 from bottleneck.finetuning.training.parallel import process_group
 from bottleneck.finetuning.tune_result import TuneResult
 from bottleneck.finetuning.tuned_tail import TunedTail
@@ -209,6 +213,8 @@ def _tune(
             f"training diverged in epoch {len(run.curves) - 1} of {choice.epochs} at learning rate "
             f"{choice.lr:.2g}, and there is no result: try a smaller `lr`"
         )
+    if not choice.epochs:  # then the best output is the one that the tail is measured by
+        install_head(module, linear.head)
     tuned = TunedTail.of_module(module, options, training_record={}, **dataset.fields)
     score, comparison = None, None
     if heldout is not None and held_codes is not None:  # used once, after all has been chosen

@@ -155,7 +155,10 @@ class TuneResult(PreformattedText):
             f"in {format_duration(self.run.seconds)}",
         ]
         if not choice.epochs:
-            lines.append("training was no better than its start, and the layers stay as they were")
+            lines.append(
+                "training was no better than its start: the layers stay as they were, with the "
+                "linear head as their output"
+            )
         if self.heldout is None or self.linear.heldout is None:
             return [*lines, self.verdict]
         head = f"linear head on {self.linear.head.features.layers[0]}"

@@ -27,7 +27,6 @@ from bottleneck.finetuning.training.loop import TrainingProgress, train
 from bottleneck.finetuning.tune import tune
 from bottleneck.finetuning.tune_result import TuneResult
 from bottleneck.fitting.fit import fit
-from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.scoring.paired import compare_pairs
 from bottleneck.fitting.scoring.scores import Score
 from bottleneck.prediction.evaluate import evaluate
@@ -117,16 +116,18 @@ def test_the_comparison_is_of_the_predictions_of_both(
     assert tuned.comparison.gained + tuned.comparison.lost > 0  # else this shows nothing
 
 
-def test_without_an_epoch_the_tail_is_a_softmax_head_on_the_codes_as_they_are(
+def test_without_an_epoch_the_tail_is_the_linear_head(
     maps: Cache, images: Path, tmp_path: Path
 ) -> None:
     # So small a rate changes nothing, and no epoch is better than the start.
     result = tune(maps, options=dataclasses.replace(QUICK, lr=1e-12, epochs=1))
     codes = maps_cache(images, tmp_path / "codes", layers=["7"], pool="avg")
-    head = fit(codes, "softmax", search=SearchOptions(scaling="none"))
+    head = fit(codes, "softmax")
     assert result.heldout is not None
     assert head.heldout is not None
     assert alike(result.heldout, head.heldout)
+    assert result.comparison is not None
+    assert (result.comparison.gained, result.comparison.lost) == (0, 0)
 
 
 def test_a_training_that_diverged_is_no_result(maps: Cache) -> None:

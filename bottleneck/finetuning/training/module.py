@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bottleneck.backbones import Tail
 from bottleneck.finetuning.options import TuneOptions
-from bottleneck.fitting import CrossValidation, SearchOptions
+from bottleneck.fitting import CrossValidation, Head, SearchOptions
 from bottleneck.linear import ClassifierOptions, TrainingSet, expand_binary, train
 
 # Of the codes that an output is fitted to. One that is fitted to standardised codes has its largest
@@ -109,6 +109,24 @@ def start_module(
             last.weight.copy_(torch.from_numpy(weight))
             last.bias.copy_(torch.from_numpy(bias))
     return module
+
+
+def install_head(module: TunedModule, head: Head) -> None:
+    """Let the output of a module that is not trained be a head on the tail's codes.
+
+    Parameters
+    ----------
+    module : TunedModule
+        Without hidden units. Its logits become the head's decision values.
+    head : Head
+        Of standardised codes of the tail's last layer.
+    """
+    assert head.scaler.name == "standardize", head.scaler.name
+    weight = head.coef / head.scaler.scale
+    bias = head.intercept - weight @ head.scaler.mean
+    with torch.no_grad():
+        module.last.weight.copy_(torch.from_numpy(weight))
+        module.last.bias.copy_(torch.from_numpy(bias))
 
 
 def choose_output_c(codes: TrainingSet, options: TuneOptions) -> float:

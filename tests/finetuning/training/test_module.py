@@ -6,10 +6,16 @@ import torch
 from numpy.typing import NDArray
 
 from bottleneck.finetuning.training.forward import logits, tail_codes
-from bottleneck.finetuning.training.module import TunedModule, choose_output_c, start_module
+from bottleneck.finetuning.training.module import (
+    TunedModule,
+    choose_output_c,
+    install_head,
+    start_module,
+)
 from bottleneck.fitting import make_folds
 from bottleneck.linear.training import ClassifierOptions, train
 from tests.helpers.datasets import by_sklearn
+from tests.helpers.exports import a_head, plain_network
 from tests.helpers.tails import a_tail, examples, on_cpu
 
 SEVERAL = np.random.default_rng(3).random((40, 3)) < 0.5
@@ -52,6 +58,19 @@ def test_with_several_labels_each_has_its_own_logistic_head() -> None:
     for label in range(3):
         head = by_sklearn("softmax", 0.5, "none").fit(rows, SEVERAL[:, label])
         assert np.allclose(values[:, label], head.decision_function(rows), atol=1e-2)
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_an_output_that_is_a_head_gives_its_decision_values(multilabel: bool) -> None:
+    network = plain_network()
+    tail = network.tail("layer1")
+    head = a_head(network, [tail.output], multilabel=multilabel)
+    module = TunedModule(tail, classes=3)
+    install_head(module, head)
+    maps = torch.rand(5, *tail.in_shape)
+    with torch.no_grad():
+        values, codes = module.eval()(maps), tail(maps)
+    np.testing.assert_allclose(values, head.decision_function(codes.numpy()), atol=1e-4)
 
 
 def test_the_c_of_an_output_is_that_of_a_head_on_the_codes_as_they_are() -> None:
