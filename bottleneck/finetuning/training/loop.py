@@ -94,14 +94,14 @@ class TrainingRun:
 
     @property
     def best(self) -> EpochScores:
-        """The last epoch, or with early stopping the best one; the start is none of them.
+        """The last epoch, or with early stopping the best one; the start only if there is none.
 
         Of equal scores that of the lowest loss, then the first. An epoch before the end, at a high
         rate, is the best one by chance more often than by merit.
         """
         if not self.early_stopping:
             return self.curves[-1]
-        return max(self.curves[1:], key=lambda scores: scores.goodness)
+        return max(self.curves[1:] or self.curves, key=lambda scores: scores.goodness)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""

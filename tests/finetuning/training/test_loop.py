@@ -236,6 +236,8 @@ def test_without_patience_the_end_counts_and_no_epoch_before_it() -> None:
     assert TrainingRun(0.1, (end, *between, start), False, 0.0).best == start
     assert TrainingRun(0.1, (start, *between, end), False, 0.0, True).best == between[0]
     assert TrainingRun(0.1, (between[0], end, start), False, 0.0, True).best == end
+    for early in (False, True):  # of a last training of no epochs
+        assert TrainingRun(0.1, (start,), False, 0.0, early).best == start
 
 
 @pytest.mark.parametrize("init", ["fresh", "mlp"])
