@@ -48,10 +48,9 @@ class Repeats:
         first : TrainingRun
         others : sequence of TrainingRun
         images : sequence of int
-            Images that each of them kept back, the first one with them.
+            How many the first one kept back, and each of the others.
         """
         runs = [first, *others]
-        images = images[: len(runs)]
         start = _mean([run.start for run in runs], images)
         return cls(tuple(others), sum(images), start, _mean([run.best for run in runs], images))
 
@@ -170,14 +169,16 @@ def choose_recipe(
     if start.kept_back_score is not None and images[0] < _ENOUGH:
         # As the last training will be: with early stopping its schedule is as short as its epochs.
         recipe = replace(options, epochs=end.epoch, patience=None)
-        parts = range(1, _parts_for(_ENOUGH, images))
-        repeats = Repeats.of(best, [try_rate(best.lr, part, recipe) for part in parts], images)
+        parts = _parts_for(_ENOUGH, images)
+        others = [try_rate(best.lr, part, recipe) for part in range(1, parts)]
+        repeats = Repeats.of(best, others, images[:parts])
         start, end = repeats.start, repeats.end
     epochs = end.epoch if end.goodness > start.goodness else 0
     return Choice(best.lr, epochs, runs, images[0], repeats)
 
 
 def _best(runs: Sequence[TrainingRun]) -> TrainingRun:
+    """Return the trial that ended best; those that diverged are none."""
     sound = [run for run in runs if not run.diverged]
     if not sound:
         tried = ", ".join(f"{run.lr:g}" for run in runs)
