@@ -70,8 +70,10 @@ def tune(
 
     The layers start from their pretrained weights, and the new output from the softmax head that
     is fitted to their codes (`TuneOptions.init`). The learning rate is chosen on a part of
-    the training images that is kept back; then all training images are trained on. The held-out
-    split is used once, after that: for the result, and for the softmax head beside it.
+    the training images that is kept back; then all training images are trained on. If training ends
+    no better than its start, the layers stay as they were, and their output is the softmax head
+    beside the result. The held-out split is used once, after that: for the result, and for that
+    softmax head.
 
     Parameters
     ----------
