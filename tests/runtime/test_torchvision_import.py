@@ -13,15 +13,21 @@ IN_A_NEW_PROCESS = """
 import sys
 import torch
 from bottleneck.backbones import load_backbone
+from bottleneck.backbones.inference.truncated import TruncatedNetwork
+from bottleneck.backbones.tracing.traced import trace
 from bottleneck.runtime import torchvision
 
-assert load_backbone("squeezenet1_0", weights="none").layers[-1].cost == 1.0
+for name in ("resnet18", "squeezenet1_0"):
+    backbone = load_backbone(name, weights="none", transform={"resize": 64, "crop": 64})
+    assert backbone.layers[-1].cost == 1.0
+    truncated = TruncatedNetwork(backbone.network, backbone.layers[-1:])
+    assert trace(truncated, 64, dtype=torch.bfloat16, device=torch.device("cpu"))
 assert torchvision.ops.nms(torch.tensor([[0.0, 0, 1, 1]]), torch.ones(1), 0.5).tolist() == [0]
-assert not [name for name in sys.modules if name.startswith("torch._dynamo")]
+assert not [name for name in sys.modules if name.startswith(("torch._dynamo", "sympy"))]
 """
 
 
-def test_networks_are_loaded_and_listed_without_the_compiler() -> None:
+def test_networks_are_loaded_listed_and_traced_without_the_compiler() -> None:
     code = [sys.executable, "-c", IN_A_NEW_PROCESS]
     subprocess.run(code, check=True, cwd=Path(__file__).parents[2])
 

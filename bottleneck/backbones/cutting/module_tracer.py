@@ -25,7 +25,8 @@ class ModuleTracer(NetworkTracer):
     """Traces a network with all its layers.
 
     The program returns a dictionary: the output of each layer by name, copied the moment that its
-    module returns, and under `RESULT` what the network returns.
+    module returns, and under `RESULT` what the network returns. A node whose value can be computed
+    on the meta device has it in ``node.meta["val"]``.
 
     Parameters
     ----------
@@ -54,6 +55,14 @@ class ModuleTracer(NetworkTracer):
     def __init__(self, network: nn.Module, layers: Sequence[Layer], size: int) -> None:
         super().__init__(network, lambda codes: _hooks(layers, codes), size)
         self.failures: dict[str, BaseException] = {}
+
+    def trace_program(self) -> fx.GraphModule:
+        """Trace the network, and compute the values of all nodes."""
+        program = super().trace_program()
+        for node in program.graph.nodes:
+            if (value := self.value_of(node)) is not None:
+                node.meta["val"] = value
+        return program
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Return whether a module stays one, and is not traced."""

@@ -57,6 +57,7 @@ def make_functional(program: fx.GraphModule) -> bool:
         return False
     program.graph.eliminate_dead_code()  # the number of images, where only the other sizes are used
     _copy_where_needed(program)
+    program.recompile()
     return True
 
 
@@ -98,7 +99,6 @@ def _copy_where_needed(program: fx.GraphModule) -> None:
         to_dtype = any(isinstance(argument, torch.dtype) for argument in node.args)
         if node.op == "call_method" and node.target == "view" and not (to_dtype or node.kwargs):
             node.target = "reshape"
-    program.recompile()
 
 
 def _replace_in_place_operations(program: fx.GraphModule) -> bool:
@@ -119,7 +119,6 @@ def _replace_in_place_operations(program: fx.GraphModule) -> bool:
             return False
         later = set(nodes[i + 1 :])
         target.replace_all_uses_with(node, delete_user_cb=later.__contains__)
-    program.recompile()
     return True
 
 

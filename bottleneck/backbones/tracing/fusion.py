@@ -18,6 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from bottleneck.backbones.tracing.integer_max_pool import IntegerMaxPool, as_pair
 from bottleneck.backbones.tracing.modules import call_modules
+from bottleneck.backbones.tracing.shapes import layouts_of
 
 _Activation = tuple[str, list[float]]
 
@@ -67,7 +68,7 @@ def fuse(program: fx.GraphModule, dtype: torch.dtype) -> None:
     ----------
     program : fx.GraphModule
         In float32. No node writes into another's result, and nodes know the shapes of their
-        results (`torch.fx.passes.shape_prop`).
+        results (`bottleneck.backbones.tracing.shapes`).
     dtype : torch.dtype
         Of the fused weights. Batch norm is folded into them before they are rounded.
     """
@@ -205,7 +206,8 @@ def _replace_max_pool(program: fx.GraphModule, node: fx.Node, *, name: str) -> N
     pool = cast(nn.MaxPool2d, module_of(program, node))
     plain = as_pair(pool.dilation) == (1, 1) and not pool.return_indices
     if plain and all(_is_rectified(program, source) for source in node.all_input_nodes):
-        program.add_submodule(name, IntegerMaxPool(pool, _shape(node)[0][2:]))
+        height, width = layouts_of(node)[0].shape[2:]
+        program.add_submodule(name, IntegerMaxPool(pool, (height, width)))
         node.target = name
 
 
@@ -224,7 +226,7 @@ def _stays_finite(program: fx.GraphModule) -> bool:
         return False
     return all(
         node.op in ("placeholder", "get_attr", "output")
-        or "tensor_meta" not in node.meta  # a number, a size
+        or not layouts_of(node)  # a number, a size
         or operation(program, node) in _FINITE
         or (node.target is F.pad and len(node.args) == 2 and not node.kwargs.get("value"))
         for node in program.graph.nodes
@@ -266,12 +268,7 @@ def _adds_two_maps(node: fx.Node) -> bool:
     a, b = node.args
     if not isinstance(a, fx.Node) or not isinstance(b, fx.Node) or a is b:
         return False
-    return _shape(a) == _shape(b) == _shape(node)
-
-
-def _shape(node: fx.Node) -> tuple[Any, ...]:
-    meta = node.meta.get("tensor_meta")
-    return (tuple(meta.shape), meta.memory_format) if meta else ()
+    return layouts_of(a) == layouts_of(b) == layouts_of(node)
 
 
 def _from_last_to_first(first: fx.Node, last: fx.Node) -> Iterator[fx.Node]:

@@ -9,8 +9,9 @@ from operator import attrgetter
 from typing import Any
 
 from torch import Tensor, fx, nn
-from torch.fx.passes.shape_prop import TensorMetadata
 from torch.nn import functional as F  # noqa: N812
+
+from bottleneck.backbones.tracing.shapes import layouts_of
 
 _CONV2D = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 _BATCH_NORM = (
@@ -20,6 +21,8 @@ _BATCH_NORM = (
 
 def call_modules(program: fx.GraphModule) -> None:
     """Let functions be modules where their tensors are the network's own, in place.
+
+    The program runs as before until its caller recompiles it.
 
     Parameters
     ----------
@@ -59,7 +62,6 @@ def call_modules(program: fx.GraphModule) -> None:
         new.meta = node.meta
         node.replace_all_uses_with(new)
     program.graph.eliminate_dead_code()
-    program.recompile()
 
 
 def _convolution(weight: Any, bias: Any = None, **geometry: Any) -> nn.Module | None:
@@ -100,5 +102,5 @@ def _tensor(program: fx.GraphModule, value: Any) -> Any:
 
 
 def _is_map(value: Any) -> bool:
-    meta = value.meta.get("tensor_meta") if isinstance(value, fx.Node) else None
-    return isinstance(meta, TensorMetadata) and len(meta.shape) == 4
+    layouts = layouts_of(value) if isinstance(value, fx.Node) else ()
+    return len(layouts) == 1 and len(layouts[0].shape) == 4

@@ -1,39 +1,48 @@
 """Shapes of the results in a traced program."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, fx
 from torch.fx.node import map_aggregate
-from torch.fx.passes.shape_prop import _extract_tensor_metadata
+
+
+class Layout(NamedTuple):
+    """The shape of a tensor, and how far apart its numbers lie in memory, by axis."""
+
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
 
 
 class ShapeRecorder(fx.Interpreter):
-    """Run a program node by node, and note the shape of each result in ``node.meta``.
+    """Run a program node by node, and note the layout of each result in ``node.meta``.
 
-    It notes what `torch.fx.passes.shape_prop.ShapeProp` does. That prints a traceback when an
-    operation fails, although the caller has another way to run the network.
+    `layouts_of` returns it. `torch.fx.passes.shape_prop` would import SymPy, and print a traceback
+    when an operation fails, although the caller has another way to run the network.
 
     Examples
     --------
     >>> import torch
     >>> program = fx.symbolic_trace(torch.nn.Sequential(torch.nn.Flatten()))
     >>> _ = ShapeRecorder(program).run(torch.zeros(2, 3, 4))
-    >>> [tuple(node.meta["tensor_meta"].shape) for node in program.graph.nodes]
+    >>> [layout.shape for node in program.graph.nodes for layout in layouts_of(node)]
     [(2, 3, 4), (2, 12), (2, 12)]
     """
 
     def run_node(self, n: fx.Node) -> Any:
-        """Run one node, and note its shape."""
+        """Run one node, and note the layouts of the tensors in its result."""
         result = super().run_node(n)
-        found: list[Tensor] = []
+        found: list[Layout] = []
 
-        def describe(value: Any) -> Any:
-            if not isinstance(value, Tensor):
-                return value
-            found.append(value)
-            return _extract_tensor_metadata(value)
+        def note(value: Any) -> None:
+            if isinstance(value, Tensor):
+                found.append(Layout(tuple(value.shape), value.stride()))
 
-        meta = map_aggregate(result, describe)
-        if found:
-            n.meta["tensor_meta"] = meta
+        map_aggregate(result, note)
+        n.meta["layouts"] = tuple(found)
         return result
+
+
+def layouts_of(node: fx.Node) -> tuple[Layout, ...]:
+    """Return the layouts of the tensors in a node's result; none if they were not recorded."""
+    layouts: tuple[Layout, ...] = node.meta.get("layouts", ())
+    return layouts

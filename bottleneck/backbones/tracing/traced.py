@@ -15,7 +15,6 @@ from typing import cast
 
 import torch
 from torch import Tensor, fx
-from torch.fx.passes.shape_prop import TensorMetadata
 
 from bottleneck.backbones.inference.casting import cast_module, use_channels_last
 from bottleneck.backbones.inference.truncated import TruncatedNetwork
@@ -23,7 +22,7 @@ from bottleneck.backbones.probing.agreement import are_close
 from bottleneck.backbones.probing.probe import probe_images
 from bottleneck.backbones.tracing.functional import make_functional, remove_identity_nodes
 from bottleneck.backbones.tracing.fusion import fuse, supports_fusion
-from bottleneck.backbones.tracing.shapes import ShapeRecorder
+from bottleneck.backbones.tracing.shapes import ShapeRecorder, layouts_of
 from bottleneck.backbones.tracing.tracer import trace_program
 from bottleneck.errors import USER_CODE_EXCEPTIONS
 
@@ -139,7 +138,7 @@ def trace_float32(
     Returns
     -------
     fx.GraphModule or None
-        From images to the codes by layer, with the shape of each result in ``node.meta``. None if
+        From images to the codes by layer, with the layout of each result in ``node.meta``. None if
         it would write into what is read elsewhere, or gives other codes.
 
     Raises
@@ -203,5 +202,5 @@ def _run(
 
 
 def _largest_map(program: fx.GraphModule) -> int:
-    metas = (node.meta.get("tensor_meta") for node in program.graph.nodes)
-    return max(prod(meta.shape[1:]) for meta in metas if isinstance(meta, TensorMetadata))
+    layouts = (each for node in program.graph.nodes for each in layouts_of(node))
+    return max(prod(layout.shape[1:]) for layout in layouts)

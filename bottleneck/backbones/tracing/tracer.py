@@ -107,7 +107,8 @@ class _Symbol(fx.Proxy):
 class NetworkTracer(fx.Tracer):
     """Run a network and its hooks on symbols, as its forward pass runs them on tensors.
 
-    A node whose value can be computed on the meta device has it in ``node.meta["val"]``.
+    Values are computed on the meta device once a size is asked for, which most networks never do.
+    The first one costs a second: PyTorch imports its compiler for it.
 
     Parameters
     ----------
@@ -171,20 +172,16 @@ class NetworkTracer(fx.Tracer):
             hook(module, args, output)
         return output
 
-    def create_node(self, kind: str, *arguments: Any, **options: Any) -> fx.Node:
-        """Create a node, and compute its value on the meta device if that is possible."""
-        node = super().create_node(kind, *arguments, **options)
-        with suppress(*USER_CODE_EXCEPTIONS):
-            if self._values is None:
-                self._values = _MetaInterpreter(self._root, self.graph)
-            is_input = kind == "placeholder"
-            value = self._images if is_input else self._values.run_node(node)
-            self._values.env[node] = node.meta["val"] = value
-        return node
+    def value_of(self, node: fx.Node) -> Any:
+        """Return the value of a node on the meta device; None if it cannot be computed there."""
+        if self._values is None:
+            with suppress(*USER_CODE_EXCEPTIONS):  # not every kind of tensor can be on that device
+                self._values = _MetaInterpreter(self._root, self.graph, self._images)
+        return self._values and self._values.value_of(node)
 
     def shape_of(self, node: fx.Node) -> tuple[Any, ...] | None:
         """Return the shape of a tensor in numbers, but for that of the images; None if unknown."""
-        value = self._values and self._values.env.get(node)
+        value = self.value_of(node)
         if not isinstance(value, Tensor):
             return None
         return tuple(self._images_times(length) for length in value.shape)
@@ -202,13 +199,30 @@ class NetworkTracer(fx.Tracer):
 class _MetaInterpreter(fx.Interpreter):
     """Computes the nodes of a graph on the meta device, while the graph grows."""
 
-    def __init__(self, root: nn.Module, graph: fx.Graph) -> None:
+    def __init__(self, root: nn.Module, graph: fx.Graph, images: Tensor) -> None:
         tensors = itertools.chain(root.parameters(), root.buffers())
         # Not first copied and then moved: numbers are not copied to be thrown away. Detached, so
         # that none is a parameter of the network's own, which tracing takes for a symbol.
         on_meta = {id(tensor): tensor.detach().to("meta") for tensor in tensors}
         super().__init__(copy.deepcopy(root, on_meta), garbage_collect_values=False, graph=graph)
-        self._root, self.modules = root, set(self.module.modules())
+        self._root, self._images, self.modules = root, images, set(self.module.modules())
+        self._tried: set[fx.Node] = set()
+
+    def value_of(self, node: fx.Node) -> Any:
+        """Return the value of a node, having computed those before it; None if it has none."""
+        new, each = [], node
+        while each.op != "root" and each not in self._tried:
+            new.append(each)
+            each = each.prev
+        self._tried.update(new)
+        for each in reversed(new):
+            with suppress(*USER_CODE_EXCEPTIONS):
+                self.env[each] = self.run_node(each)
+        return self.env.get(node)
+
+    def placeholder(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """Return the images."""
+        return self._images
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
         """Return a tensor of the network, or a constant that tracing has added to the root."""
