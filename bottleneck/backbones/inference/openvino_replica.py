@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, fx, nn
+from torch import Tensor
 
 from bottleneck.backbones.inference.truncated import TruncatedNetwork
 from bottleneck.backbones.tracing.traced import trace_functional
@@ -136,12 +136,19 @@ def to_openvino_model(
     program = trace_functional(truncated, transform.crop)
     if program is None:
         raise ValueError("it writes into what is read elsewhere")
-    layers = [layer.name for layer in truncated.layers]
+    mean, std = (torch.tensor(each).view(3, 1, 1) for each in (transform.mean, transform.std))
+
+    def from_pixels(pixels: Tensor) -> tuple[Tensor, ...]:
+        images = pixels.permute(0, 3, 1, 2).float().div(255).sub(mean).div(std)
+        codes = program.forward(images)
+        return tuple(codes[layer.name] for layer in truncated.layers)
+
     pixels = torch.zeros(images, transform.crop, transform.crop, 3, dtype=torch.uint8)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that TorchScript is deprecated, which OpenVINO reads
+        # A function, whose tensors are constants: a module is compiled with each one inside of it.
         script = torch.jit.trace(  # type: ignore[no-untyped-call, unused-ignore]
-            _FromPixels(program, layers, transform).eval(), pixels, check_trace=False
+            from_pixels, pixels, check_trace=False
         )
         # Not by `openvino.convert_model`, which reports its use over the internet.
         frontend = FrontEndManager().load_by_framework("pytorch")
@@ -149,24 +156,3 @@ def to_openvino_model(
         model = frontend.convert(frontend.load(decoder))
     model.reshape(list(pixels.shape))
     return model
-
-
-class _FromPixels(nn.Module):
-    """A program with the normalisation before it, and a tuple of codes after it."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(
-        self, program: fx.GraphModule, layers: Sequence[str], transform: InputTransform
-    ) -> None:
-        super().__init__()
-        self.program = program
-        self._layers = layers
-        self.register_buffer("mean", torch.tensor(transform.mean).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor(transform.std).view(3, 1, 1))
-
-    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        images = pixels.permute(0, 3, 1, 2).float()
-        codes = self.program.forward(images.div(255).sub(self.mean).div(self.std))
-        return tuple(codes[layer] for layer in self._layers)
