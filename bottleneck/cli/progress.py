@@ -80,8 +80,8 @@ def tuning_progress() -> Iterator["Callable[[TrainingProgress], None]"]:
                 kept_back = f", {progress.kept_back} kept back" if progress.kept_back else ""
                 begun = f", from epoch {progress.epoch} on" if progress.epoch > 1 else ""
                 click.echo(
-                    f"training on {progress.images} images{kept_back}, with a learning rate of "
-                    f"{progress.lr:.2g}{begun}",
+                    f"training {progress.number} of up to {progress.trainings}: {progress.images} "
+                    f"images{kept_back}, a learning rate of {progress.lr:.2g}{begun}",
                     err=True,
                 )
                 show = stack.enter_context(progress_of("images"))

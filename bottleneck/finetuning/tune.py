@@ -19,7 +19,7 @@ from bottleneck.finetuning.loading.dataset import TuningDataset, load_from_cache
 from bottleneck.finetuning.options import TuneOptions
 from bottleneck.finetuning.training.choice import choose_recipe
 from bottleneck.finetuning.training.forward import tail_codes
-from bottleneck.finetuning.training.loop import OnProgress, train
+from bottleneck.finetuning.training.loop import OnProgress, numbered, train
 from bottleneck.finetuning.training.module import (
     choose_output_c,
     install_head,
@@ -200,7 +200,7 @@ def _tune(
     choice = choose_recipe(
         tail, training, codes, options, c=c, resume=resume, on_progress=on_progress
     )
-    module = start_module(tail, codes, options, c=c)
+    module, last = start_module(tail, codes, options, c=c), choice.trials + 1
     run = train(
         module,
         training,
@@ -208,7 +208,7 @@ def _tune(
         lr=choice.lr,
         epochs=choice.epochs,
         resume=resume,
-        on_progress=on_progress,
+        on_progress=numbered(on_progress, last, last),
     )
     if run.diverged:
         raise TrainingError(

@@ -169,10 +169,10 @@ def test_an_extraction_counts_views_where_images_have_several(
 
 def trainings() -> Iterator[tuple[int, TrainingProgress]]:
     """Two trials, the second of which goes on from its third epoch, and the seconds they take."""
-    start = TrainingProgress("tail; maps", 0.001, 1, 4, 0, 100, 25, EpochScores(0))
+    start = TrainingProgress("tail; maps", 0.001, 1, 4, 0, 100, 25, EpochScores(0), 1, 6)
     yield 0, start
     yield 10, replace(start, done=50)
-    again = replace(start, lr=0.01, epoch=3)
+    again = replace(start, lr=0.01, epoch=3, number=2)
     yield 0, again
     yield 10, replace(again, epoch=4, done=20)
 
@@ -186,9 +186,9 @@ def test_each_training_says_on_what_and_how_and_counts_what_is_left_of_it(
             on_progress(progress)
     assert capsys.readouterr().err.splitlines() == [
         "tail; maps",
-        "training on 100 images, 25 kept back, with a learning rate of 0.001",
+        "training 1 of up to 6: 100 images, 25 kept back, a learning rate of 0.001",
         "50 of 400 images, 5/s now, 5/s on average, 70 s left",
-        "training on 100 images, 25 kept back, with a learning rate of 0.01, from epoch 3 on",
+        "training 2 of up to 6: 100 images, 25 kept back, a learning rate of 0.01, from epoch 3 on",
         "120 of 200 images, 12/s now, 12/s on average, 7 s left",
     ]
 

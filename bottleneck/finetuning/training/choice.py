@@ -11,7 +11,13 @@ from bottleneck.backbones import Tail
 from bottleneck.errors import TrainingError
 from bottleneck.finetuning.loading.batches import Examples
 from bottleneck.finetuning.options import TuneOptions
-from bottleneck.finetuning.training.loop import EpochScores, OnProgress, TrainingRun, train
+from bottleneck.finetuning.training.loop import (
+    EpochScores,
+    OnProgress,
+    TrainingRun,
+    numbered,
+    train,
+)
 from bottleneck.finetuning.training.module import start_module
 from bottleneck.fitting import make_folds
 from bottleneck.linear import TrainingSet
@@ -93,6 +99,11 @@ class Choice:
         """The scores before the first step, of the images on which each rate was judged."""
         return self.runs[0].start
 
+    @property
+    def trials(self) -> int:
+        """How many trainings the choice took."""
+        return len(self.runs) + (len(self.repeats.runs) if self.repeats else 0)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         return {
@@ -147,8 +158,13 @@ def choose_recipe(
         Every rate diverged.
     """
     folds = make_folds(codes, _PARTS)
+    images = [len(kept_back) for _, kept_back in folds]
+    rates = options.rates(whole_network=tail.boundary is None)
+    # A new output is no classifier at its start, which there is nothing to decide between.
+    parts = _parts_for(_ENOUGH, images) if options.init == "head" else 1
+    trainings = len(rates) + parts  # with the last one, which is on all images
 
-    def try_rate(lr: float, part: int, options: TuneOptions) -> TrainingRun:
+    def try_rate(number: int, lr: float, part: int, options: TuneOptions) -> TrainingRun:
         rows, kept_back = folds[part]
         return train(
             start_module(tail, codes.take(rows), options, c=c),
@@ -158,19 +174,16 @@ def choose_recipe(
             epochs=options.epochs,
             kept_back=training.take(kept_back),
             resume=resume,
-            on_progress=on_progress,
+            on_progress=numbered(on_progress, number, trainings),
         )
 
-    rates = options.rates(whole_network=tail.boundary is None)
-    runs = tuple(try_rate(lr, 0, options) for lr in rates)
+    runs = tuple(try_rate(number, lr, 0, options) for number, lr in enumerate(rates, 1))
     best = _best(runs)
     start, end, repeats = best.start, best.best, None
-    images = [len(kept_back) for _, kept_back in folds]
-    if start.kept_back_score is not None and images[0] < _ENOUGH:
+    if parts > 1:
         # As the last training will be: with early stopping its schedule is as short as its epochs.
         recipe = replace(options, epochs=end.epoch, patience=None)
-        parts = _parts_for(_ENOUGH, images)
-        others = [try_rate(best.lr, part, recipe) for part in range(1, parts)]
+        others = [try_rate(len(rates) + part, best.lr, part, recipe) for part in range(1, parts)]
         repeats = Repeats.of(best, others, images[:parts])
         start, end = repeats.start, repeats.end
     epochs = end.epoch if end.goodness > start.goodness else 0

@@ -132,6 +132,8 @@ class TrainingProgress:
         Images that the epochs are judged by; 0 in the last training, which has all.
     scores : EpochScores
         Of the epoch before.
+    number, trainings : int
+        Which training it is, from 1, and how many there may be: trials and the last one.
     """
 
     description: str
@@ -142,6 +144,8 @@ class TrainingProgress:
     images: int
     kept_back: int
     scores: EpochScores
+    number: int = 1
+    trainings: int = 1
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -150,6 +154,20 @@ class TrainingProgress:
 
 
 OnProgress = Callable[[TrainingProgress], None]
+
+
+def numbered(on_progress: OnProgress | None, number: int, trainings: int) -> OnProgress | None:
+    """Return an `on_progress` that is told which training it is, of how many.
+
+    Examples
+    --------
+    >>> start = TrainingProgress("tail", 1e-3, 1, 4, 0, 100, 25, EpochScores(0))
+    >>> numbered(lambda progress: print(progress.number, progress.trainings), 2, 8)(start)
+    2 8
+    """
+    if on_progress is None:
+        return None
+    return lambda progress: on_progress(replace(progress, number=number, trainings=trainings))
 
 
 def train(

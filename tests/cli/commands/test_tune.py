@@ -51,11 +51,11 @@ def test_from_a_cache_to_predictions(run: Run, made: Path, maps: Path, tmp_path:
         r"in memory \(.* kB\)",
         said,
     )
-    trial = "training on 32 images, 8 kept back, with a learning rate of 0.001"
     # Where training was no better than the start, there is no last one.
     trained = "training was no better than its start" not in result.stdout
-    last = ["training on 40 images, with a learning rate of 0.001"] * trained
-    assert trainings == [trial] * 5 + last
+    last = ["training 6 of up to 6: 40 images, a learning rate of 0.001"] * trained
+    trials = "training {} of up to 6: 32 images, 8 kept back, a learning rate of 0.001"
+    assert trainings == [trials.format(number) for number in range(1, 6)] + last
     judged = run("evaluate", "tail-2.safetensors", maps, "--device", "cpu", "--json")
     assert json.loads(judged.stdout)["heldout"]["n"] == 20
     again = run("evaluate", "tail-2.safetensors", made / "hard.csv", "--device", "cpu", "--json")
@@ -119,7 +119,7 @@ def test_an_interrupt_is_one_line_and_the_same_command_goes_on(
     assert names() == ["maps", "tail-2.safetensors.training"]
     result = run("tune", maps, *QUICK)
     assert result.exit_code == 0, result.output
-    assert "with a learning rate of 0.001, from epoch 2 on\n" in result.stderr
+    assert "a learning rate of 0.001, from epoch 2 on\n" in result.stderr
     assert names() == ["maps", "tail-2.safetensors"]
 
 
@@ -137,7 +137,7 @@ def test_overwrite_ends_a_run_that_was_killed_before_its_state_was_removed(
     refused(run("tune", maps, *QUICK), "tail-2.safetensors exists", "--overwrite")
     again = run("tune", maps, *QUICK, "--overwrite")
     assert again.exit_code == 0, again.output
-    assert "training on" not in again.stderr  # every epoch is in the state
+    assert "kept back" not in again.stderr  # every epoch is in the state
     assert names() == ["maps", "tail-2.safetensors"]
     tensors = TunedTail.load("tail-2.safetensors").tensors
     assert tensors.keys() == written.tensors.keys()
