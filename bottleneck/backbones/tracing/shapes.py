@@ -2,12 +2,16 @@
 
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, fx
 from torch.fx.node import map_aggregate
 
 
 class Layout(NamedTuple):
-    """The shape of a tensor, and how far apart its numbers lie in memory, by axis."""
+    """The shape of a tensor, and how far apart its numbers lie in memory, by axis.
+
+    There is no stride where most numbers are not in memory: a sparse tensor.
+    """
 
     shape: tuple[int, ...]
     stride: tuple[int, ...]
@@ -21,7 +25,6 @@ class ShapeRecorder(fx.Interpreter):
 
     Examples
     --------
-    >>> import torch
     >>> program = fx.symbolic_trace(torch.nn.Sequential(torch.nn.Flatten()))
     >>> _ = ShapeRecorder(program).run(torch.zeros(2, 3, 4))
     >>> [layout.shape for node in program.graph.nodes for layout in layouts_of(node)]
@@ -35,7 +38,8 @@ class ShapeRecorder(fx.Interpreter):
 
         def note(value: Any) -> None:
             if isinstance(value, Tensor):
-                found.append(Layout(tuple(value.shape), value.stride()))
+                stride = value.stride() if value.layout is torch.strided else ()
+                found.append(Layout(tuple(value.shape), stride))
 
         map_aggregate(result, note)
         n.meta["layouts"] = tuple(found)
