@@ -19,17 +19,8 @@ class Attention(nn.Module):
         return F.scaled_dot_product_attention(tokens, tokens, tokens) @ tokens.mT
 
 
-@pytest.mark.parametrize(
-    ("model", "mode"),
-    [
-        ("resnet18", torch.no_grad),
-        ("resnet18", torch.enable_grad),
-        ("vit_b_16", torch.inference_mode),
-        ("vit_b_16", torch.enable_grad),
-        ("swin_t", torch.inference_mode),
-        ("efficientnet_b0", torch.inference_mode),
-    ],
-)
+@pytest.mark.parametrize("model", ["resnet18", "vit_b_16", "swin_t", "efficientnet_b0"])
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, torch.enable_grad])
 def test_a_network_has_as_many_as_pytorch_counts(
     model: str, mode: Callable[[], AbstractContextManager[None]]
 ) -> None:
