@@ -107,8 +107,8 @@ class _Symbol(fx.Proxy):
 class NetworkTracer(fx.Tracer):
     """Run a network and its hooks on symbols, as its forward pass runs them on tensors.
 
-    Values are computed on the meta device once a size is asked for, which most networks never do.
-    The first one costs a second: PyTorch imports its compiler for it.
+    Values are computed on the meta device, and only once a size is asked for: PyTorch imports its
+    compiler for them.
 
     Parameters
     ----------

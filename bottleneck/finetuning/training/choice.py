@@ -160,7 +160,7 @@ def choose_recipe(
     folds = make_folds(codes, _PARTS)
     images = [len(kept_back) for _, kept_back in folds]
     rates = options.rates(whole_network=tail.boundary is None)
-    # A new output is no classifier at its start, which there is nothing to decide between.
+    # A new output is no classifier yet: its start is not compared.
     parts = _parts_for(_ENOUGH, images) if options.init == "head" else 1
     trainings = len(rates) + parts  # with the last one, which is on all images
 

@@ -159,6 +159,13 @@ OnProgress = Callable[[TrainingProgress], None]
 def numbered(on_progress: OnProgress | None, number: int, trainings: int) -> OnProgress | None:
     """Return an `on_progress` that is told which training it is, of how many.
 
+    Parameters
+    ----------
+    on_progress : callable, optional
+        The user's own; without it there is none.
+    number, trainings : int
+        See `TrainingProgress`.
+
     Examples
     --------
     >>> start = TrainingProgress("tail", 1e-3, 1, 4, 0, 100, 25, EpochScores(0))

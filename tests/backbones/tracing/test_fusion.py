@@ -403,6 +403,15 @@ def test_sums_of_other_shapes_and_kinds(summand: str, dtype: torch.dtype) -> Non
     assert_alike(network, every_module(network), dtype)
 
 
+@fuses
+@pytest.mark.parametrize(
+    ("summand", "fused"), [("convolution plus convolution", True), ("transposed", False)]
+)
+def test_a_sum_is_fused_with_a_map_that_lies_in_memory_alike(summand: str, fused: bool) -> None:
+    graph = assert_alike(frozen(SUMS[summand]()), ["end"])
+    assert ("add" not in steps(graph)) == fused
+
+
 def test_a_convolution_that_is_read_twice_keeps_its_own_result() -> None:
     network = frozen(
         Wired(
