@@ -5,6 +5,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,13 @@ from click.testing import CliRunner
 from PIL import Image
 
 from benchmarks import startup
-from benchmarks.extraction import beside_another, compression, scale, sources
+from benchmarks.extraction import (
+    beside_another,
+    compression,
+    openvino_end_to_end,
+    scale,
+    sources,
+)
 from benchmarks.extraction import report as extraction
 from benchmarks.extraction.stages import Job, seconds_each
 from benchmarks.finetuning import epochs as tail_epochs
@@ -54,6 +61,22 @@ def test_generated_codes_are_balanced_standardised_and_repeat() -> None:
     np.testing.assert_allclose(codes.train.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(codes.train.std(axis=0), 1, rtol=1e-5)
     np.testing.assert_array_equal(codes.test, again.test)
+
+
+def test_a_halted_run_is_measured_between_its_halts(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    clock = SimpleNamespace(perf_counter=lambda: now, sleep=lambda _seconds: None)
+    monkeypatch.setattr(openvino_end_to_end, "time", clock)
+    halted = openvino_end_to_end.HaltedRun(lambda: 0.1, lambda: 0.3, start=now)
+    now += 4
+    halted(SimpleNamespace(done=0))  # type: ignore[arg-type]
+    for batch in range(22):  # of 2 images in half a second; eight after a halt were made ahead
+        now += 0.5 if batch % 11 >= 8 else 0.01
+        halted(SimpleNamespace(done=2 * batch + 2))  # type: ignore[arg-type]
+    assert halted.setup == 4
+    assert halted.seconds["alone"] == [0.1] * len(halted.seconds["run"])
+    assert halted.seconds["decode"] == [0.3] * 2
+    assert halted.seconds["run"] == pytest.approx([0.25] * 2)
 
 
 @pytest.mark.parametrize("classes", [2, 4])
