@@ -7,12 +7,12 @@ from .training.choice import Choice as Choice
 from .training.choice import choose_recipe as choose_recipe
 from .training.forward import logits as logits
 from .training.forward import tail_codes as tail_codes
-from .training.loop import TrainingProgress as TrainingProgress
-from .training.loop import TrainingRun as TrainingRun
 from .training.loop import train as train
 from .training.module import TunedModule as TunedModule
 from .training.module import start_module as start_module
 from .training.parallel import process_group as process_group
 from .training.parallel import rank as rank
+from .training.run import TrainingProgress as TrainingProgress
+from .training.run import TrainingRun as TrainingRun
 from .tune_result import TuneResult as TuneResult
 from .tuned_tail import TunedTail as TunedTail

@@ -19,13 +19,14 @@ from bottleneck.finetuning.loading.dataset import TuningDataset, load_from_cache
 from bottleneck.finetuning.options import TuneOptions
 from bottleneck.finetuning.training.choice import choose_recipe
 from bottleneck.finetuning.training.forward import tail_codes
-from bottleneck.finetuning.training.loop import OnProgress, numbered, train
+from bottleneck.finetuning.training.loop import train
 from bottleneck.finetuning.training.module import (
     choose_output_c,
     install_head,
     start_module,
 )
 from bottleneck.finetuning.training.parallel import process_group
+from bottleneck.finetuning.training.run import OnProgress, numbered
 from bottleneck.finetuning.tune_result import TuneResult
 from bottleneck.finetuning.tuned_tail import TunedTail
 from bottleneck.fitting import (

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from bottleneck.data import LabelSummary
 from bottleneck.finetuning.training.choice import Choice
-from bottleneck.finetuning.training.loop import TrainingRun
+from bottleneck.finetuning.training.run import TrainingRun
 from bottleneck.finetuning.tuned_tail import TunedTail
 from bottleneck.fitting import FitResult, PairedComparison, Score
 from bottleneck.runtime import PreformattedText, escape_unprintable, format_duration, format_table

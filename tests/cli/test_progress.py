@@ -19,7 +19,7 @@ from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.summary import SourceSummary
 from bottleneck.extraction.planning.disk_space import DiskEstimate
 from bottleneck.extraction.result import Progress as ExtractionProgress
-from bottleneck.finetuning.training.loop import EpochScores, TrainingProgress
+from bottleneck.finetuning.training.run import EpochScores, TrainingProgress
 from bottleneck.runtime.timing import RunStats, StageTimer
 
 

@@ -23,7 +23,8 @@ from bottleneck.errors import (
 )
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.finetuning import tune as tune_module
-from bottleneck.finetuning.training.loop import TrainingProgress, train
+from bottleneck.finetuning.training.loop import train
+from bottleneck.finetuning.training.run import TrainingProgress
 from bottleneck.finetuning.tune import tune
 from bottleneck.finetuning.tune_result import TuneResult
 from bottleneck.fitting.fit import fit

@@ -12,8 +12,8 @@ from bottleneck.backbones.backbone import load_backbone
 from bottleneck.extraction.setup.loading import make_spec
 from bottleneck.finetuning.options import TuneOptions
 from bottleneck.finetuning.training.choice import Choice, Repeats
-from bottleneck.finetuning.training.loop import EpochScores, TrainingRun
 from bottleneck.finetuning.training.module import TunedModule
+from bottleneck.finetuning.training.run import EpochScores, TrainingRun
 from bottleneck.finetuning.tune_result import TuneResult
 from bottleneck.finetuning.tuned_tail import TunedTail
 from bottleneck.fitting.loading.features import Features

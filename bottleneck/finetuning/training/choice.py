@@ -11,14 +11,9 @@ from bottleneck.backbones import Tail
 from bottleneck.errors import TrainingError
 from bottleneck.finetuning.loading.batches import Examples
 from bottleneck.finetuning.options import TuneOptions
-from bottleneck.finetuning.training.loop import (
-    EpochScores,
-    OnProgress,
-    TrainingRun,
-    numbered,
-    train,
-)
+from bottleneck.finetuning.training.loop import train
 from bottleneck.finetuning.training.module import start_module
+from bottleneck.finetuning.training.run import EpochScores, OnProgress, TrainingRun, numbered
 from bottleneck.fitting import make_folds
 from bottleneck.linear import TrainingSet
 

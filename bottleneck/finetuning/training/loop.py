@@ -1,11 +1,8 @@
 """One training of a module: epochs of steps, the scores after each, and what became of it."""
 
-import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,154 +24,18 @@ from bottleneck.finetuning.training.parallel import (
     rank,
     share_gradients,
 )
+from bottleneck.finetuning.training.run import (
+    EpochScores,
+    OnProgress,
+    TrainingProgress,
+    TrainingRun,
+)
 from bottleneck.finetuning.training.schedule import rate_factor
 from bottleneck.runtime import choose_device
 
 _LARGEST_NORM = 1.0  # of the gradient
 _DIVERGED = 10.0  # times the loss of guessing: from three times that much, some recover
 _MOMENTUM = 0.9
-
-
-@dataclass(frozen=True)
-class EpochScores:
-    """What an epoch of training achieved.
-
-    Attributes
-    ----------
-    epoch : int
-        Epochs that were trained before; 0 is the start, which is judged if it is a fitted head.
-    loss : float or None
-        Mean loss of the training images during the epoch; None at the start.
-    kept_back_loss, kept_back_score : float or None
-        Loss of the images that were kept back after the epoch, and their accuracy: balanced with
-        class weights, mean average precision with several labels an image. None without them.
-    """
-
-    epoch: int
-    loss: float | None = None
-    kept_back_loss: float | None = None
-    kept_back_score: float | None = None
-
-    @property
-    def goodness(self) -> tuple[float, float]:
-        """By which epochs are compared: the score, then the loss."""
-        if self.kept_back_score is None or self.kept_back_loss is None:
-            return (-math.inf, -math.inf)
-        return (self.kept_back_score, -self.kept_back_loss)
-
-
-@dataclass(frozen=True)
-class TrainingRun:
-    """A training that has ended.
-
-    Attributes
-    ----------
-    lr : float
-        Largest learning rate of pretrained weights.
-    curves : tuple of EpochScores
-    diverged : bool
-        Whether the loss became infinite, NaN, or far above that of guessing: then the module is of
-        no use.
-    seconds : float
-        Without the time before a restart.
-    early_stopping : bool
-        Whether the training may be of fewer epochs than its schedule.
-    """
-
-    lr: float
-    curves: tuple[EpochScores, ...]
-    diverged: bool
-    seconds: float
-    early_stopping: bool = False
-
-    @property
-    def start(self) -> EpochScores:
-        """The scores before the first step."""
-        return self.curves[0]
-
-    @property
-    def best(self) -> EpochScores:
-        """The last epoch, or with early stopping the best one; the start only if there is none.
-
-        Of equal scores that of the lowest loss, then the first. An epoch before the end, at a high
-        rate, is the best one by chance more often than by merit.
-        """
-        if not self.early_stopping:
-            return self.curves[-1]
-        return max(self.curves[1:] or self.curves, key=lambda scores: scores.goodness)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {
-            "lr": self.lr,
-            "diverged": self.diverged,
-            "seconds": self.seconds,
-            "curves": [vars(scores) for scores in self.curves],
-        }
-
-
-@dataclass(frozen=True)
-class TrainingProgress:
-    """How far a training has come.
-
-    Attributes
-    ----------
-    description : str
-        What is trained, and on what.
-    lr : float
-    epoch : int
-        The epoch that is under way, from 1.
-    epochs : int
-        The last one that there may be.
-    done, images : int
-        Images of the epoch that were trained on, and all of them.
-    kept_back : int
-        Images that the epochs are judged by; 0 in the last training, which has all.
-    scores : EpochScores
-        Of the epoch before.
-    number, trainings : int
-        Which training it is, from 1, and how many there may be: trials and the last one.
-    """
-
-    description: str
-    lr: float
-    epoch: int
-    epochs: int
-    done: int
-    images: int
-    kept_back: int
-    scores: EpochScores
-    number: int = 1
-    trainings: int = 1
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        """How many images were trained on in all epochs, and how many there may be."""
-        return (self.epoch - 1) * self.images + self.done, self.epochs * self.images
-
-
-OnProgress = Callable[[TrainingProgress], None]
-
-
-def numbered(on_progress: OnProgress | None, number: int, trainings: int) -> OnProgress | None:
-    """Return an `on_progress` that is told which training it is, of how many.
-
-    Parameters
-    ----------
-    on_progress : callable, optional
-        The user's own; without it there is none.
-    number, trainings : int
-        See `TrainingProgress`.
-
-    Examples
-    --------
-    >>> start = TrainingProgress("tail", 1e-3, 1, 4, 0, 100, 25, EpochScores(0))
-    >>> numbered(lambda progress: print(progress.number, progress.trainings), 2, 8)(start)
-    2 8
-    """
-    if on_progress is None:
-        return None
-    return lambda progress: on_progress(replace(progress, number=number, trainings=trainings))
 
 
 def train(

@@ -14,7 +14,7 @@ import pytest
 from click.testing import Result
 
 from bottleneck.cli.interrupts import Terminated
-from bottleneck.finetuning.training.loop import TrainingProgress
+from bottleneck.finetuning.training.run import TrainingProgress
 from bottleneck.finetuning.tuned_tail import TunedTail
 from tests.helpers.cli import refused
 from tests.helpers.fixture_types import Run

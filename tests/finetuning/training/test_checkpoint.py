@@ -10,8 +10,9 @@ from bottleneck.errors import TrainingError
 from bottleneck.finetuning.options import TuneOptions
 from bottleneck.finetuning.training import checkpoint
 from bottleneck.finetuning.training.forward import tail_codes
-from bottleneck.finetuning.training.loop import TrainingProgress, TrainingRun, train
+from bottleneck.finetuning.training.loop import train
 from bottleneck.finetuning.training.module import TunedModule, start_module
+from bottleneck.finetuning.training.run import TrainingProgress, TrainingRun
 from bottleneck.runtime.shutdown import StopRequested, clear_stop_request, request_stop
 from tests.helpers.tails import a_tail, examples, on_cpu
 

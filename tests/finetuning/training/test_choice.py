@@ -11,7 +11,7 @@ from bottleneck.finetuning.options import TuneOptions
 from bottleneck.finetuning.training import choice as module
 from bottleneck.finetuning.training.choice import Choice, choose_recipe
 from bottleneck.finetuning.training.forward import tail_codes
-from bottleneck.finetuning.training.loop import EpochScores, TrainingRun
+from bottleneck.finetuning.training.run import EpochScores, TrainingRun
 from tests.helpers.tails import a_tail, examples, on_cpu
 
 

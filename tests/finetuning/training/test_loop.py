@@ -14,16 +14,9 @@ from torch.nn import functional as F  # noqa: N812
 from bottleneck.finetuning.loading.batches import Batch, Examples
 from bottleneck.finetuning.options import TuneOptions
 from bottleneck.finetuning.training.forward import logits, tail_codes
-from bottleneck.finetuning.training.loop import (
-    EpochScores,
-    TrainingProgress,
-    TrainingRun,
-    _has_stopped,
-    make_optimizer,
-    set_training,
-    train,
-)
+from bottleneck.finetuning.training.loop import _has_stopped, make_optimizer, set_training, train
 from bottleneck.finetuning.training.module import TunedModule, start_module
+from bottleneck.finetuning.training.run import EpochScores, TrainingProgress
 from bottleneck.finetuning.training.schedule import rate_factor
 from tests.helpers.tails import SHAPE, a_tail, examples, on_cpu
 
@@ -226,18 +219,11 @@ def test_with_patience_training_stops_when_the_images_kept_back_get_no_better() 
     assert run.best == max(run.curves, key=lambda scores: scores.goodness)
 
 
-def test_without_patience_the_end_counts_and_no_epoch_before_it() -> None:
+def test_without_patience_all_epochs_are_trained() -> None:
     some, options = examples(30), on_cpu(epochs=6)
     wrong = replace(examples(12, seed=2), targets=(np.arange(12) + 1) % 3)
     run = train(a_module(some, options), some, options, lr=0.03, epochs=6, kept_back=wrong)
     assert run.curves[-1].epoch == 6
-    start, *between, end = (EpochScores(i, 1.0, 1.0, score) for i, score in enumerate((3, 9, 4)))
-    assert TrainingRun(0.1, (start, *between, end), False, 0.0).best == end
-    assert TrainingRun(0.1, (end, *between, start), False, 0.0).best == start
-    assert TrainingRun(0.1, (start, *between, end), False, 0.0, True).best == between[0]
-    assert TrainingRun(0.1, (between[0], end, start), False, 0.0, True).best == end
-    for early in (False, True):  # of a last training of no epochs
-        assert TrainingRun(0.1, (start,), False, 0.0, early).best == start
 
 
 @pytest.mark.parametrize("init", ["fresh", "mlp"])
