@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -11,13 +12,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bottleneck.backbones.inference.truncated import TruncatedNetwork
-from bottleneck.backbones.tracing.traced import trace_functional
+from bottleneck.backbones.tracing.traced import images_within, trace_functional
 from bottleneck.runtime import available_cpus
 from bottleneck.spec import InputTransform
 
-# Images in one pass. OpenVINO compiles a network for a number of images; four are as fast as
-# sixteen, and of the last ones of a batch at most three are computed in vain.
-_IMAGES = 4
+# Images in one pass, as OpenVINO compiles a network for a number of them: as many as have their
+# largest maps in a core's caches. Of the last ones of a batch at most three are computed in vain.
+_LARGEST_MAP = 8 << 20  # bytes
+_MOST_IMAGES = 4
+
+# Bytes of weights up to which each thread gets a program of its own. A program for one thread runs
+# in the thread that calls it. One for several runs in threads beside those: beside decoding, to
+# hand images over and back leaves a tenth of the cores idle.
+_MOST_WEIGHTS = 2 << 30
 
 PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}  # that it computes in on a CPU
 
@@ -36,7 +43,7 @@ class OpenvinoReplica:
     Parameters
     ----------
     request : openvino.InferRequest
-        Of a network that takes `_IMAGES` images of uint8 pixels, and returns a code for each layer.
+        Of a network that takes a few images of uint8 pixels, and returns a code for each layer.
     layers : sequence of str
         Names of its outputs.
     """
@@ -51,14 +58,14 @@ class OpenvinoReplica:
         }
 
     def __call__(self, images: Tensor) -> dict[str, NDArray[np.float32]]:
-        """Compute the codes of a batch, as `TorchReplica` does; it runs in the caller's thread."""
-        pixels = images.numpy()
+        """Compute the codes of a batch, as `TorchReplica` does."""
+        pixels, images_a_pass = images.numpy(), len(self._input)
         codes = {
             layer: np.empty((len(pixels), *output.shape[1:]), dtype=np.float32)
             for layer, output in self._outputs.items()
         }
-        for start in range(0, len(pixels), _IMAGES):
-            part = pixels[start : start + _IMAGES]
+        for start in range(0, len(pixels), images_a_pass):
+            part = pixels[start : start + images_a_pass]
             self._input[: len(part)] = part
             self._request.infer()
             for layer, output in self._outputs.items():
@@ -67,7 +74,12 @@ class OpenvinoReplica:
 
 
 def convert_network(
-    truncated: TruncatedNetwork, transform: InputTransform, dtype: torch.dtype, *, count: int
+    truncated: TruncatedNetwork,
+    transform: InputTransform,
+    dtype: torch.dtype,
+    *,
+    largest: int,
+    count: int,
 ) -> list[OpenvinoReplica]:
     """Convert a truncated network, with the normalisation of its input, for several threads.
 
@@ -79,13 +91,15 @@ def convert_network(
         Its `mean`, `std` and `crop` are used.
     dtype : torch.dtype
         Of weights and activations: one of `PRECISIONS`.
+    largest : int
+        Number of values in the largest map of one image.
     count : int
         Threads that will run it at a time; they share the cores.
 
     Returns
     -------
     list of OpenvinoReplica
-        One for each thread. Weights are shared.
+        One for each thread.
 
     Raises
     ------
@@ -94,16 +108,30 @@ def convert_network(
     """
     import openvino
 
-    model = to_openvino_model(truncated, transform, images=_IMAGES)
+    images = images_within(_LARGEST_MAP, largest * dtype.itemsize, most=_MOST_IMAGES)
+    model = to_openvino_model(truncated, transform, images=images)
+    threads = 1 if count * _bytes_of_weights(model) <= _MOST_WEIGHTS else count  # of a program
     options = {
         "INFERENCE_PRECISION_HINT": PRECISIONS[dtype],
-        "NUM_STREAMS": count,
-        "INFERENCE_NUM_THREADS": available_cpus(),
+        "NUM_STREAMS": threads,
+        "INFERENCE_NUM_THREADS": threads * max(1, available_cpus() // count),
         "ENABLE_CPU_PINNING": False,  # others may be busy on a core while the next one is free
     }
-    compiled = openvino.Core().compile_model(model, "CPU", options)
-    layers = [layer.name for layer in truncated.layers]
-    return [OpenvinoReplica(compiled.create_infer_request(), layers) for _ in range(count)]
+    core, layers = openvino.Core(), [layer.name for layer in truncated.layers]
+    with ThreadPoolExecutor() as pool:  # so that many programs take as long as one
+        compiling = [
+            pool.submit(core.compile_model, model, "CPU", options) for _ in range(count // threads)
+        ]
+        programs = [each.result() for each in compiling]
+    return [
+        OpenvinoReplica(program.create_infer_request(), layers)
+        for program in programs
+        for _ in range(threads)
+    ]
+
+
+def _bytes_of_weights(model: Any) -> int:
+    return sum(each.data.nbytes for each in model.get_ops() if each.get_type_name() == "Constant")
 
 
 def to_openvino_model(

@@ -25,7 +25,7 @@ from bottleneck.backbones.inference.runtime_trial import RuntimeChoice
 from bottleneck.backbones.inference.truncated import TruncatedNetwork
 from bottleneck.backbones.inference.untraced import UntracedNetwork
 from bottleneck.backbones.layers import Layer
-from bottleneck.backbones.tracing.traced import Forward, TracedNetwork
+from bottleneck.backbones.tracing.traced import Forward, TracedNetwork, images_within
 from bottleneck.backbones.user_code import describe_error
 from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError, DeviceMemoryError, format_error
 from bottleneck.runtime import available_cpus
@@ -144,8 +144,8 @@ class BatchRunner:
     def _choose_batch_size(self, device: torch.device, forward: Forward) -> int:
         if not isinstance(forward, TracedNetwork) or device.type != "cpu":
             return _BATCH_SIZE[device.type]
-        most = _LARGEST_MAP // (forward.largest * self._dtype.itemsize)
-        return min(1 << max(0, most.bit_length() - 1), _LARGEST_BATCH)
+        largest = forward.largest * self._dtype.itemsize
+        return images_within(_LARGEST_MAP, largest, most=_LARGEST_BATCH)
 
     def choose_runtime(self, runtime: str, images: int, *, batch_size: int | None = None) -> None:
         """Choose what runs the network; until then PyTorch does. The first choice stays.

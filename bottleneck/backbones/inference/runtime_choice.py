@@ -136,8 +136,15 @@ def _convert(
 ) -> Sequence[Replica] | str:
     """Convert a network for as many threads; or say why its codes cannot be had."""
     first = by_torch[0]
+    assert isinstance(first.forward, TracedNetwork)  # or there was an obstacle
     try:
-        converted = convert_network(truncated, first.transform, first.dtype, count=len(by_torch))
+        converted = convert_network(
+            truncated,
+            first.transform,
+            first.dtype,
+            largest=first.forward.largest,
+            count=len(by_torch),
+        )
         right = gives_its_codes(converted[0], first, truncated)
     except USER_CODE_EXCEPTIONS as error:
         return f"OpenVINO does not convert the network: {describe_error(error)}"

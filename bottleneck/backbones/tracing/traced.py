@@ -184,6 +184,26 @@ def trace_functional(truncated: TruncatedNetwork, size: int) -> fx.GraphModule |
     return program if make_functional(program) else None
 
 
+def images_within(memory: int, largest: int, *, most: int) -> int:
+    """Return how many images, a power of two, have their largest maps within so many bytes.
+
+    Parameters
+    ----------
+    memory : int
+        Bytes that the maps may take.
+    largest : int
+        Bytes of the largest map of one image.
+    most : int
+        Images, at most. The least is one.
+
+    Examples
+    --------
+    >>> [images_within(2000, largest, most=64) for largest in (1, 400, 5000)]
+    [64, 4, 1]
+    """
+    return min(1 << max(0, (memory // largest).bit_length() - 1), most)
+
+
 def _fuses_rightly(program: fx.GraphModule, images: Tensor, expected: dict[str, Tensor]) -> bool:
     """Return whether a program in float32 gives its codes once it is fused."""
     fused = copy.deepcopy(program)

@@ -1,6 +1,7 @@
 """The choice of a runtime: PyTorch, or OpenVINO where it is installed, right, and pays."""
 
 import importlib.util
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bottleneck.backbones.inference import openvino_replica
+from bottleneck.backbones.inference import runner as runner_module
 from bottleneck.backbones.inference import runtime_choice as module
 from bottleneck.errors import InvalidOptionError
 from tests.helpers.networks import PLAIN
@@ -172,6 +175,25 @@ def test_its_threads_get_the_codes_of_their_own_images() -> None:
     for _ in range(3):
         found = run(runner, images, 4)
         assert all(np.array_equal(found[layer], codes) for layer, codes in alone.items())
+
+
+@installed
+@pytest.mark.parametrize(("most_weights", "in_the_caller"), [(2 << 30, True), (0, False)])
+def test_a_thread_runs_a_program_of_its_own_unless_the_weights_are_too_large_to_repeat(
+    most_weights: int, in_the_caller: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_replica, "_MOST_WEIGHTS", most_weights)
+    monkeypatch.setattr(runner_module, "available_cpus", lambda: 2)
+    images, runner = pixels(400), make()
+    runner.choose_runtime("openvino", 400)
+    assert len(runner.runtime.replicas) == runner.parallel_batches == 2
+    replica = runner.runtime.replicas[1]
+    replica(images)
+    own, all_threads = time.thread_time(), time.process_time()
+    replica(images)
+    share = (time.thread_time() - own) / (time.process_time() - all_threads)
+    assert (share > 0.5) == in_the_caller
+    assert_close(run(runner, images[:9], 4), truth(PLAIN, images[:9]))
 
 
 @installed
