@@ -143,6 +143,6 @@ def arithmetic(request: pytest.FixtureRequest) -> Iterator[int]:
 def several(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """A machine of so many cores."""
     monkeypatch.setattr(
-        "bottleneck.backbones.inference.runner.available_cpus", lambda: request.param
+        "bottleneck.backbones.inference.parallelism.available_cpus", lambda: request.param
     )
     return int(request.param)

@@ -11,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bottleneck.backbones.inference.parallelism import threads_of_a_batch
 from bottleneck.backbones.inference.truncated import TruncatedNetwork
 from bottleneck.backbones.tracing.traced import images_within, trace_functional
-from bottleneck.runtime import available_cpus
 from bottleneck.spec import InputTransform
 
 # Images in one pass, as OpenVINO compiles a network for a number of them: as many as have their
 # largest maps in a core's caches. Of the last ones of a batch at most three are computed in vain.
-_LARGEST_MAP = 8 << 20  # bytes
+_LARGEST_MAP = 4 << 20  # values, in either precision
 _MOST_IMAGES = 4
 
 # Bytes of weights up to which each thread gets a program of its own. A program for one thread runs
@@ -108,13 +108,13 @@ def convert_network(
     """
     import openvino
 
-    images = images_within(_LARGEST_MAP, largest * dtype.itemsize, most=_MOST_IMAGES)
+    images = images_within(_LARGEST_MAP, largest, most=_MOST_IMAGES)
     model = to_openvino_model(truncated, transform, images=images)
     threads = 1 if count * _bytes_of_weights(model) <= _MOST_WEIGHTS else count  # of a program
     options = {
         "INFERENCE_PRECISION_HINT": PRECISIONS[dtype],
         "NUM_STREAMS": threads,
-        "INFERENCE_NUM_THREADS": threads * max(1, available_cpus() // count),
+        "INFERENCE_NUM_THREADS": threads * threads_of_a_batch(count),
         "ENABLE_CPU_PINNING": False,  # others may be busy on a core while the next one is free
     }
     core, layers = openvino.Core(), [layer.name for layer in truncated.layers]

@@ -18,6 +18,11 @@ from torch import Tensor
 
 from bottleneck.backbones.backbone import Backbone
 from bottleneck.backbones.inference.forward_choice import choose_forwards
+from bottleneck.backbones.inference.parallelism import (
+    batches_at_a_time,
+    threads_of_a_batch,
+    use_all_cpus,
+)
 from bottleneck.backbones.inference.process_state import INFERENCE_SETTINGS
 from bottleneck.backbones.inference.replica import Replica, TorchReplica
 from bottleneck.backbones.inference.runtime_choice import choose_runtime
@@ -28,7 +33,6 @@ from bottleneck.backbones.layers import Layer
 from bottleneck.backbones.tracing.traced import Forward, TracedNetwork, images_within
 from bottleneck.backbones.user_code import describe_error
 from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError, DeviceMemoryError, format_error
-from bottleneck.runtime import available_cpus
 from bottleneck.spec import Spec
 
 _DTYPES = {
@@ -36,9 +40,6 @@ _DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-
-_MAX_CPU_BATCHES = 16  # more threads would wait for Python's lock rather than for a core
-_BATCHES_PER_GPU = 2
 
 # A GPU needs large batches. On a CPU small maps are better, for its caches, and because in a
 # thread glibc takes each block above 64 MiB from the system, and gives it back.
@@ -127,7 +128,7 @@ class BatchRunner:
             devices=devices,
             images=images,
         )
-        first, per_device = forwards[0], _batches_at_a_time(devices[0])
+        first, per_device = forwards[0], batches_at_a_time(devices[0])
         self.deviation = 0.0
         if isinstance(first, UntracedNetwork):
             # It may not be safe to run such a network in several threads: one batch at a time.
@@ -138,7 +139,7 @@ class BatchRunner:
         ] * per_device
         self.runtime, self._chosen = RuntimeChoice(self._by_torch), False
         self.parallel_batches = len(self._by_torch)
-        self.uses_all_cpus = devices[0].type == "cpu" and self.parallel_batches >= available_cpus()
+        self.uses_all_cpus = devices[0].type == "cpu" and use_all_cpus(self.parallel_batches)
         self.default_batch_size = self._choose_batch_size(devices[0], first)
 
     def _choose_batch_size(self, device: torch.device, forward: Forward) -> int:
@@ -186,7 +187,7 @@ class BatchRunner:
         with the process, and float32 convolutions on a GPU do not use TF32.
         """
         before = torch.get_num_threads()
-        share = max(1, available_cpus() // self.parallel_batches)
+        share = threads_of_a_batch(self.parallel_batches)
         replicas: SimpleQueue[Replica] = SimpleQueue()
         for replica in self.runtime.replicas:
             replicas.put(replica)
@@ -268,12 +269,6 @@ class BatchRunner:
         """
         pinned = self._by_torch[0].device.type == "cuda"
         return torch.empty((count, side, side, 3), dtype=torch.uint8, pin_memory=pinned)
-
-
-def _batches_at_a_time(device: torch.device) -> int:
-    if device.type == "cuda":
-        return _BATCHES_PER_GPU
-    return min(available_cpus(), _MAX_CPU_BATCHES)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

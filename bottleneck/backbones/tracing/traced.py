@@ -184,15 +184,15 @@ def trace_functional(truncated: TruncatedNetwork, size: int) -> fx.GraphModule |
     return program if make_functional(program) else None
 
 
-def images_within(memory: int, largest: int, *, most: int) -> int:
-    """Return how many images, a power of two, have their largest maps within so many bytes.
+def images_within(room: int, largest: int, *, most: int) -> int:
+    """Return how many images, a power of two, have room for their largest maps.
 
     Parameters
     ----------
-    memory : int
-        Bytes that the maps may take.
+    room : int
+        What the maps may take, in bytes or values.
     largest : int
-        Bytes of the largest map of one image.
+        What the largest map of one image takes.
     most : int
         Images, at most. The least is one.
 
@@ -201,7 +201,7 @@ def images_within(memory: int, largest: int, *, most: int) -> int:
     >>> [images_within(2000, largest, most=64) for largest in (1, 400, 5000)]
     [64, 4, 1]
     """
-    return min(1 << max(0, (memory // largest).bit_length() - 1), most)
+    return min(1 << max(0, (room // largest).bit_length() - 1), most)
 
 
 def _fuses_rightly(program: fx.GraphModule, images: Tensor, expected: dict[str, Tensor]) -> bool:

@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.backbones.inference import forward_choice
-from bottleneck.backbones.inference import runner as module
+from bottleneck.backbones.inference import forward_choice, parallelism
 from bottleneck.backbones.inference.runner import BatchRunner
 from bottleneck.backbones.inference.truncated import TruncatedNetwork
 from bottleneck.backbones.layers import list_layers, select_layers
@@ -47,7 +46,7 @@ arithmetic, several = runners.arithmetic, runners.several
 def test_one_batch_for_each_core_up_to_sixteen(
     count: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "available_cpus", lambda: count)
+    monkeypatch.setattr(parallelism, "available_cpus", lambda: count)
     assert make().parallel_batches == expected
     assert make(BRANCHING).parallel_batches == 1
 
@@ -154,7 +153,7 @@ def test_arithmetic_threads_are_as_before_after_an_error(arithmetic: int, severa
 
 @pytest.mark.parametrize(("count", "share"), [(1, 1), (5, 1), (40, 2)])
 def test_threads_share_the_cores(count: int, share: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "available_cpus", lambda: count)
+    monkeypatch.setattr(parallelism, "available_cpus", lambda: count)
     runner = make()
     with runner.threads() as pool:
         assert pool.submit(torch.get_num_threads).result() == share
@@ -291,7 +290,7 @@ def test_threads_learn_the_largest_batch_from_each_other(
 
 def test_the_largest_batch_never_grows_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that fails late with a large batch must not undo what another has learnt."""
-    monkeypatch.setattr(module, "available_cpus", lambda: 2)
+    monkeypatch.setattr(parallelism, "available_cpus", lambda: 2)
     runner = make()
     plain, large_is_in, small_is_known = BatchRunner._forward, threading.Event(), threading.Event()
     tried: list[int] = []

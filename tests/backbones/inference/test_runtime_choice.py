@@ -11,8 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bottleneck.backbones.inference import openvino_replica
-from bottleneck.backbones.inference import runner as runner_module
+from bottleneck.backbones.inference import openvino_replica, parallelism
 from bottleneck.backbones.inference import runtime_choice as module
 from bottleneck.errors import InvalidOptionError
 from tests.helpers.networks import PLAIN
@@ -183,7 +182,7 @@ def test_a_thread_runs_a_program_of_its_own_unless_the_weights_are_too_large_to_
     most_weights: int, in_the_caller: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(openvino_replica, "_MOST_WEIGHTS", most_weights)
-    monkeypatch.setattr(runner_module, "available_cpus", lambda: 2)
+    monkeypatch.setattr(parallelism, "available_cpus", lambda: 2)
     images, runner = pixels(400), make()
     runner.choose_runtime("openvino", 400)
     assert len(runner.runtime.replicas) == runner.parallel_batches == 2

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from bottleneck.backbones.inference import parallelism
 from bottleneck.backbones.probing.probe import probe_images
 from bottleneck.backbones.tracing import fusion
 from tests.helpers.tiny_networks import Residual, Wired, frozen
@@ -467,6 +468,34 @@ def test_convolutions_of_every_kind(kind: str, dtype: torch.dtype) -> None:
     assert_alike(network, ["kind", "relu", "end"], dtype)
 
 
+@fuses
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_weights_are_laid_out_once_and_not_in_each_pass(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """By oneDNN's own log. Its layout depends on the threads and on the size of maps."""
+    monkeypatch.setattr(parallelism, "available_cpus", lambda: 2)
+    deep = frozen(
+        nn.Sequential(
+            *(nn.Conv2d(3, 672, 3, 2, 1), nn.ReLU6()),
+            *(nn.Conv2d(672, 192, 1), nn.ReLU6(), nn.Conv2d(192, 1152, 1)),
+        )
+    )
+    graph = traced(deep, ["4"], dtype)
+    assert graph
+    batch = images(8).contiguous(memory_format=torch.channels_last)
+    with parallelism.arithmetic_threads(1):
+        run(graph, batch, dtype)
+        with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):  # type: ignore[no-untyped-call, unused-ignore]
+            run(graph, batch, dtype)
+    log = capfd.readouterr().out
+    assert log.count(",convolution,") == 3
+    weights = ("672x3x3x3", "192x672x1x1", "1152x192x1x1")
+    assert not [
+        line for line in log.splitlines() if ",reorder," in line and line.split(",")[-2] in weights
+    ]
+
+
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("channels", [1, 2, 5, 15, 16, 17, 33])
 def test_any_number_of_channels(channels: int, dtype: torch.dtype) -> None:
@@ -518,8 +547,8 @@ def scaled(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
     """Let the weight of every fused convolution be so many times as large."""
     init = fusion._Convolution.__init__
 
-    def wrong(self: Any, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> None:
-        init(self, conv, weight * factor, bias)
+    def wrong(self: Any, conv: nn.Conv2d, weight: Tensor, *others: Any) -> None:
+        init(self, conv, weight * factor, *others)
 
     monkeypatch.setattr(fusion._Convolution, "__init__", wrong)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.backbones.inference import runner
+from bottleneck.backbones.inference import parallelism
 from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.sources.files import file_source
 from bottleneck.data.sources.files.file_source import FileSource
@@ -71,7 +71,7 @@ def test_threads_that_fill_the_cores_decode_as_well(
     model: str, threads: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others have threads for that: a network that cannot be traced runs one batch on all cores."""
-    monkeypatch.setattr(runner, "available_cpus", lambda: 2)
+    monkeypatch.setattr(parallelism, "available_cpus", lambda: 2)
     names = set()
 
     def decode(data: bytes, limits: Any = None) -> Any:

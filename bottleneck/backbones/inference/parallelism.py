@@ -1,0 +1,64 @@
+"""How many batches a device computes at a time, and with how many threads each."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from bottleneck.runtime import available_cpus
+
+_MAX_CPU_BATCHES = 16  # more threads would wait for Python's lock rather than for a core
+_BATCHES_PER_GPU = 2
+
+
+def batches_at_a_time(device: torch.device) -> int:
+    """Return how many batches are computed at a time on a device.
+
+    Examples
+    --------
+    >>> batches_at_a_time(torch.device("cuda", 0))
+    2
+    """
+    if device.type == "cuda":
+        return _BATCHES_PER_GPU
+    return min(available_cpus(), _MAX_CPU_BATCHES)
+
+
+def threads_of_a_batch(batches: int) -> int:
+    """Return with how many threads a CPU computes each of the batches that share its cores.
+
+    Examples
+    --------
+    >>> threads_of_a_batch(10_000)
+    1
+    """
+    return max(1, available_cpus() // batches)
+
+
+def use_all_cpus(batches: int) -> bool:
+    """Return whether so many batches, each computed by a thread at least, leave no CPU core idle.
+
+    Examples
+    --------
+    >>> use_all_cpus(10_000)
+    True
+    """
+    return batches >= available_cpus()
+
+
+@contextmanager
+def arithmetic_threads(count: int) -> Iterator[None]:
+    """Let the operations of this thread use so many threads until the block ends.
+
+    Examples
+    --------
+    >>> with arithmetic_threads(1):
+    ...     torch.get_num_threads()
+    1
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
