@@ -14,6 +14,11 @@ _BATCHES_PER_GPU = 2
 def batches_at_a_time(device: torch.device) -> int:
     """Return how many batches are computed at a time on a device.
 
+    Parameters
+    ----------
+    device : torch.device
+        On a CPU each core computes one.
+
     Examples
     --------
     >>> batches_at_a_time(torch.device("cuda", 0))
@@ -27,6 +32,11 @@ def batches_at_a_time(device: torch.device) -> int:
 def threads_of_a_batch(batches: int) -> int:
     """Return with how many threads a CPU computes each of the batches that share its cores.
 
+    Parameters
+    ----------
+    batches : int
+        Batches at a time.
+
     Examples
     --------
     >>> threads_of_a_batch(10_000)
@@ -36,7 +46,12 @@ def threads_of_a_batch(batches: int) -> int:
 
 
 def use_all_cpus(batches: int) -> bool:
-    """Return whether so many batches, each computed by a thread at least, leave no CPU core idle.
+    """Return whether batches, each computed by a thread at least, leave no CPU core idle.
+
+    Parameters
+    ----------
+    batches : int
+        Batches at a time.
 
     Examples
     --------
@@ -48,7 +63,12 @@ def use_all_cpus(batches: int) -> bool:
 
 @contextmanager
 def arithmetic_threads(count: int) -> Iterator[None]:
-    """Let the operations of this thread use so many threads until the block ends.
+    """Let the operations of this thread use a number of threads until the block ends.
+
+    Parameters
+    ----------
+    count : int
+        Threads of one operation.
 
     Examples
     --------
