@@ -133,7 +133,7 @@ def _lock(data: bytes) -> float:
     return sum(seconds.values()) - 2 * seconds["copies"]
 
 
-_RESIZED = np.zeros((_TRANSFORM.resize, 341, 3), dtype=np.uint8)
+_RESIZED = np.zeros((_TRANSFORM.resize, 341, 3), dtype=np.uint8)  # what 500 × 375 become
 
 
 def _copy(data: bytes, part: slice) -> None:
