@@ -60,6 +60,7 @@ DOORS = {
             )
         ),
     },
+    "simplejpeg": {"data.decoding.decode"},
     "openvino": {"backbones.inference.openvino_replica"},
     "huggingface_hub": {"backbones.sources.hub"},
     "timm": {"backbones.sources.timm_models"},
@@ -172,7 +173,7 @@ def test_the_command_line_alone_knows_click() -> None:
 
 def test_packages_that_need_no_torch_load_none() -> None:
     heavy = [
-        *("data.decoding.decode", "data.decoding.nvjpeg"),
+        "data.decoding.nvjpeg",
         *("data.resizing.device_squares", "data.resizing.torch_resampling"),
         "runtime.torchvision_import",
     ]

@@ -3,9 +3,9 @@
     python -m benchmarks.extraction.python_lock [REAL]
 
 Decoding, resizing and copying let other threads run. All the rest is counted as holding the lock,
-so that the figures are upper bounds: the time of a thread in which the operators of torch and
-torchvision are replaced by ones that return at once, and what a call of these costs on 8 × 8
-pixels; less what NumPy's two copies take longer than copies of one byte and of one pixel.
+so that the figures are upper bounds: the time of a thread in which the decoder and the resizing are
+replaced by ones that return at once, and what a call of these costs on 8 × 8 pixels; less what
+NumPy's copy takes longer than one of a single pixel.
 
 Then threads sleep in place of decoding, resizing and hashing, as long as these take here, while the
 encoder's own code reads files, hands them to its threads and makes batches: as if each thread had
@@ -26,6 +26,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import simplejpeg
 import torch
 from PIL import Image
 
@@ -46,7 +47,6 @@ from bottleneck.runtime import sha256
 from bottleneck.spec import InputTransform
 
 _TRANSFORM = InputTransform()
-_READ_AS_RGB = 3  # torchvision.io.ImageReadMode.RGB
 _BATCH = 64
 _IMAGES = 6400
 _TURNS = 5
@@ -114,31 +114,29 @@ def _lock(data: bytes) -> float:
     tiny = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "JPEG")
-    tiny_file = torch.from_numpy(np.frombuffer(file.getvalue(), np.uint8).copy())
     calls = {
-        "decode": functools.partial(torch.ops.image.decode_jpeg, tiny_file, _READ_AS_RGB),
+        "decode": functools.partial(simplejpeg.decode_jpeg, file.getvalue()),
         "resize": functools.partial(torch._C._nn._upsample_bilinear2d_aa, tiny, [7, 7], False),
     }
-    with _operators_replaced(data):
+    with _calls_replaced(data):
         measured: dict[str, Callable[[], object]] = {
             **calls,
             "rest": functools.partial(_pixels, data),
-            "short copies": functools.partial(_copy, data[:1], slice(1)),
-            "copies": functools.partial(_copy, data, slice(None)),
+            "short copy": functools.partial(_copy, slice(1)),
+            "copy": functools.partial(_copy, slice(None)),
         }
         found = interleave(
             {name: functools.partial(_own, call) for name, call in measured.items()}, _TURNS
         )
     seconds = {name: median(each) for name, each in found.items()}
-    return sum(seconds.values()) - 2 * seconds["copies"]
+    return sum(seconds.values()) - 2 * seconds["copy"]
 
 
 _RESIZED = np.zeros((_TRANSFORM.resize, 341, 3), dtype=np.uint8)  # what 500 × 375 become
 
 
-def _copy(data: bytes, part: slice) -> None:
-    """Copy a file's bytes, and a part of a resized image's rows and columns, as decoding does."""
-    np.frombuffer(data, dtype=np.uint8).copy()
+def _copy(part: slice) -> None:
+    """Copy a part of a resized image's rows and columns, as decoding does."""
     square = _RESIZED[: _TRANSFORM.crop, : _TRANSFORM.crop]
     _TARGET[part, part] = square[part, part]
 
@@ -160,25 +158,25 @@ def _own(call: Callable[[], object], at_least: float = 0.1) -> float:
 
 
 @contextmanager
-def _operators_replaced(data: bytes, sleep: Mapping[str, float] | None = None) -> Iterator[None]:
-    """Let the two operators return what they once returned for a file, after a while."""
+def _calls_replaced(data: bytes, sleep: Mapping[str, float] | None = None) -> Iterator[None]:
+    """Let decoder and resizing return what they once returned for a file, after a while."""
     wait = sleep or {}
-    ready: dict[str, torch.Tensor] = {}
+    ready: dict[str, Any] = {}
     _pixels(data)  # the first decoding compares the decoders
-    originals: dict[str, Callable[..., torch.Tensor]] = {
-        "decode": torch.ops.image.decode_jpeg,
+    originals: dict[str, Callable[..., Any]] = {
+        "decode": simplejpeg.decode_jpeg,
         "resize": _resize_operator(),
     }
 
-    def stand_in(name: str, *arguments: Any) -> torch.Tensor:
+    def stand_in(name: str, *arguments: Any, **options: Any) -> Any:
         if name not in ready:
-            ready[name] = originals[name](*arguments)
+            ready[name] = originals[name](*arguments, **options)
         if name in wait:
             time.sleep(wait[name])
         return ready[name]
 
     with (
-        patch.object(torch.ops.image, "decode_jpeg", functools.partial(stand_in, "decode")),
+        patch.object(simplejpeg, "decode_jpeg", functools.partial(stand_in, "decode")),
         patch.object(
             torch._C._nn, "_upsample_bilinear2d_aa", functools.partial(stand_in, "resize")
         ),
@@ -212,11 +210,10 @@ def _simulate(path: Path, many: Path) -> None:
 
 
 def _durations(data: bytes) -> dict[str, float]:
-    decode, resize = torch.ops.image.decode_jpeg, _resize_operator()
-    encoded = torch.from_numpy(np.frombuffer(data, np.uint8).copy())
-    pixels = decode(encoded, _READ_AS_RGB)[None]
+    resize = _resize_operator()
+    pixels = torch.from_numpy(simplejpeg.decode_jpeg(data)).permute(2, 0, 1)[None]
     return {
-        "decode": _own(lambda: decode(encoded, _READ_AS_RGB)),
+        "decode": _own(lambda: simplejpeg.decode_jpeg(data)),
         "resize": _own(lambda: resize(pixels, [256, 341], False)),
         "hash": _own(lambda: sha256(data)),
     }
@@ -235,7 +232,7 @@ def _rate(
         return digest
 
     batches = (range(i, i + _BATCH) for i in range(0, count, _BATCH))
-    with _operators_replaced(data, sleep), patch.object(decoding, "sha256", hashing):
+    with _calls_replaced(data, sleep), patch.object(decoding, "sha256", hashing):
         begun, busy = time.perf_counter(), time.process_time()
         for batch in encoder.encode(source, batches, workers=threads):
             if not batch.valid.all():

@@ -6,7 +6,6 @@ from .decoding.nvjpeg import EncodedJpeg as EncodedJpeg
 from .decoding.nvjpeg import decode_jpegs as decode_jpegs
 from .decoding.nvjpeg import read_for_nvjpeg as read_for_nvjpeg
 from .decoding.nvjpeg import require_nvjpeg as require_nvjpeg
-from .decoding.pillow_decoder import decode_by_pillow as decode_by_pillow
 from .decoding.pillow_decoder import pixel_limit as pixel_limit
 from .images import ImageSource as ImageSource
 from .images import is_collection as is_collection

@@ -28,9 +28,9 @@ class GeneratedImages:
 
     Examples
     --------
-    >>> from bottleneck.data import decode_by_pillow
+    >>> from bottleneck.data import decode_image
     >>> images = GeneratedImages(InputTransform(resize=32, crop=32))
-    >>> len(images.table), decode_by_pillow(images.read(0)).shape
+    >>> len(images.table), decode_image(images.read(0)).shape
     (8, (46, 39, 3))
     """
 

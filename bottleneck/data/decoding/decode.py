@@ -13,8 +13,8 @@ The rule by which any file becomes RGB (``"torchvision-1"`` in a spec):
 * Of a TIFF with more than three samples, the first three are red, green and blue. A fourth of four
   is transparency, unless the file says that it is none.
 
-Two decoders give the same bits: torchvision decodes the usual JPEGs, faster and without Python's
-lock; Pillow decodes all other files, and whatever torchvision refuses
+Two decoders give the same bits: simplejpeg decodes the usual JPEGs, faster and without Python's
+lock; Pillow decodes all other files, and whatever simplejpeg refuses
 (`bottleneck.data.decoding.pillow_decoder`).
 """
 
@@ -22,7 +22,7 @@ import io
 from functools import cache
 
 import numpy as np
-import torch
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -30,10 +30,7 @@ from bottleneck.data.decoding.jpeg_header import JpegHeader, has_many_scans, rea
 from bottleneck.data.decoding.orientation import upright
 from bottleneck.data.decoding.pillow_decoder import decode_by_pillow
 from bottleneck.data.decoding.scaled import scale_of
-from bottleneck.runtime import torchvision  # noqa: F401  (it registers `torch.ops.image`)
-from bottleneck.spec import InputTransform
-
-_READ_AS_RGB = 3  # torchvision.io.ImageReadMode.RGB
+from bottleneck.spec import DECODERS, InputTransform
 
 
 def decode_image(data: bytes, transform: InputTransform = InputTransform()) -> NDArray[np.uint8]:
@@ -83,11 +80,11 @@ def read_accepted_header(data: bytes) -> JpegHeader | None:
 
 
 def _decode_usual_jpeg(data: bytes, transform: InputTransform) -> NDArray[np.uint8] | None:
-    """Decode by torchvision if the result is that of Pillow; None if Pillow has to decode."""
+    """Decode by simplejpeg if the result is that of Pillow; None if Pillow has to decode."""
     header = read_accepted_header(data) if _decoders_agree() else None
-    if header is None or scale_of(header.width, header.height, transform) > 1:
+    if header is None:
         return None
-    pixels = _decode_by_torchvision(data)
+    pixels = _decode_by_simplejpeg(data, header, transform)
     return None if pixels is None else upright(pixels, header.orientation)
 
 
@@ -96,21 +93,30 @@ def _decoders_agree() -> bool:
     # The usual builds of both use libjpeg-turbo. A build with another libjpeg rounds differently;
     # then only Pillow is used.
     probe = Image.fromarray((np.arange(41 * 59 * 3) ** 2 % 251).astype(np.uint8).reshape(41, 59, 3))
+    exact, small = InputTransform(), InputTransform(resize=1, crop=1, decoder=DECODERS["fast"])
     for subsampling in ("4:4:4", "4:2:2", "4:2:0"):
         file = io.BytesIO()
         probe.save(file, "JPEG", subsampling=subsampling)
-        pixels = _decode_by_torchvision(file.getvalue())
-        if pixels is None or not np.array_equal(pixels, np.asarray(Image.open(file))):
-            return False
+        data = file.getvalue()
+        header = read_usual_header(data)
+        assert header is not None
+        for transform in (exact, small):
+            pixels = _decode_by_simplejpeg(data, header, transform)
+            if pixels is None or not np.array_equal(pixels, decode_by_pillow(data, transform)):
+                return False
     return True
 
 
-def _decode_by_torchvision(data: bytes) -> NDArray[np.uint8] | None:
-    # Bytes are not writable, of which torch warns. NumPy copies them without Python's lock.
-    encoded = torch.from_numpy(np.frombuffer(data, dtype=np.uint8).copy())
+def _decode_by_simplejpeg(
+    data: bytes, header: JpegHeader, transform: InputTransform
+) -> NDArray[np.uint8] | None:
+    scale = scale_of(header.width, header.height, transform)
     try:
-        # torchvision.io.decode_jpeg warns since 0.29, at each call, that it will be removed.
-        pixels: torch.Tensor = torch.ops.image.decode_jpeg(encoded, _READ_AS_RGB)
-    except (RuntimeError, AttributeError):  # refused, or this build lacks the operator
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
+            data,
+            min_height=-(-header.height // scale),  # rounded up, as libjpeg-turbo does
+            min_width=-(-header.width // scale),
+        )
+    except ValueError:  # damaged, be it so little that libjpeg-turbo only warns
         return None
-    return pixels.numpy().transpose(1, 2, 0)
+    return pixels

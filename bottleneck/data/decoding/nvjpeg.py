@@ -17,6 +17,7 @@ from bottleneck.data.decoding.decode import read_accepted_header
 from bottleneck.data.decoding.jpeg_header import may_be_rgb
 from bottleneck.data.decoding.orientation import turn_of
 from bottleneck.errors import InvalidOptionError
+from bottleneck.runtime import torchvision  # noqa: F401  (it registers `torch.ops.image`)
 
 _READ_AS_RGB = 3  # torchvision.io.ImageReadMode.RGB
 _END, _TAIL = b"\xff\xd9", 64  # T.81, table B.1; does not occur within coded pixels

@@ -1,7 +1,4 @@
-"""Decode image files to RGB pixels with Pillow, by the rule in `bottleneck.data.decoding.decode`.
-
-It loads no PyTorch: this is how a network that was exported gets its images.
-"""
+"""Decode image files of all kinds with Pillow, by the rule in `bottleneck.data.decoding.decode`."""
 
 import io
 import re

@@ -4,8 +4,8 @@ import io
 
 from PIL import Image
 
+from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.decoding.deep import Range
-from bottleneck.data.decoding.pillow_decoder import decode_by_pillow
 from bottleneck.spec import DECODERS, InputTransform
 
 _QUALITY = 80
@@ -18,7 +18,7 @@ def make_thumbnail(data: bytes, side: int, limits: Range | None = None) -> bytes
     Parameters
     ----------
     data : bytes
-        An image file, as `decode_by_pillow` reads it.
+        An image file, as `decode_image` reads it.
     side : int
         Most pixels of the longer side; a smaller image is not enlarged.
     limits : tuple of 2 float, optional
@@ -37,7 +37,7 @@ def make_thumbnail(data: bytes, side: int, limits: Range | None = None) -> bytes
     """
     # Large JPEGs at a fraction of their size, which leaves twice `side`.
     wanted = InputTransform(crop=side, fit="pad", range=limits, decoder=DECODERS["fast"])
-    picture = Image.fromarray(decode_by_pillow(data, wanted))
+    picture = Image.fromarray(decode_image(data, wanted))
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     lossless = max(picture.size) <= _EXACT_SIDE

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bottleneck.data import (
     SEPARATOR,
     ImageSource,
-    decode_by_pillow,
+    decode_image,
     make_view,
     pixel_limit,
 )
@@ -93,11 +93,11 @@ def classify_by_export(
         The network gave NaN or infinity; the message names the image.
     """
     metadata = network.metadata
-    by_pillow = [rule for name, rule in DECODERS.items() if name != "gpu"]
-    if metadata.spec.decoder not in by_pillow:
+    by_cpu = [rule for name, rule in DECODERS.items() if name != "gpu"]
+    if metadata.spec.decoder not in by_cpu:
         raise ExportError(
             f"the file was made for images decoded by {metadata.spec.decoder}, and exported files "
-            f"get images decoded by {' or '.join(by_pillow)}: export a head of such codes"
+            f"get images decoded by {' or '.join(by_cpu)}: export a head of such codes"
         )
     return _classify(network, source, compute)
 
@@ -126,7 +126,7 @@ def _prepare(source: ImageSource, row: int, metadata: ExportMetadata) -> Pixels 
     transform = metadata.spec.transform
     try:
         data = source.read(row)
-        pixels = decode_by_pillow(data, transform)
+        pixels = decode_image(data, transform)
         digest = sha256(data)
         views = [
             make_view(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
+import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
@@ -63,16 +63,16 @@ def same_as_pillow(data: bytes) -> bool:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """What torchvision is asked to decode, while a test lasts."""
+    """What simplejpeg is asked to decode, while a test lasts."""
     asked: list[bytes] = []
-    by_torchvision = decode._decode_by_torchvision
+    original = simplejpeg.decode_jpeg
 
-    def watched(data: bytes) -> Pixels | None:
+    def watched(data: bytes, **options: int) -> Pixels:
         asked.append(data)
-        return by_torchvision(data)
+        return np.asarray(original(data, **options))
 
     decode_image(FILES["jpeg"])  # the decoders are compared once, before the first of them
-    monkeypatch.setattr(decode, "_decode_by_torchvision", watched)
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", watched)
     return asked
 
 
@@ -118,7 +118,7 @@ USUAL = ["jpeg", "jpeg-progressive", "jpeg-grey"]
 
 
 @pytest.mark.parametrize("name", USUAL)
-def test_a_usual_jpeg_is_decode_by_torchvision(name: str, asked: list[bytes]) -> None:
+def test_a_usual_jpeg_is_decoded_by_simplejpeg(name: str, asked: list[bytes]) -> None:
     assert same_as_pillow(FILES[name])
     assert asked == [FILES[name]]
 
@@ -130,7 +130,7 @@ def test_a_jpeg_with_inks_or_more_pictures_is_pillows(name: str, asked: list[byt
 
 
 def test_arithmetic_coding_is_pillows_to_refuse(asked: list[bytes]) -> None:
-    # Pillow cannot go on where a piece of 64 KiB ends within arithmetic coding; torchvision can.
+    # Pillow cannot go on where a piece of 64 KiB ends within arithmetic coding; libjpeg-turbo can.
     data = base64.b64decode(RARE["arithmetic"])
     length = 65536 - len(data) + 20  # so that 20 bytes lie beyond, all of them coefficients
     comment = b"\xff\xfe" + struct.pack(">H", length - 2) + b"\0" * (length - 4)
@@ -213,21 +213,20 @@ def compared_anew() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("compared_anew")
-def test_without_torchvisions_decoder_pillow_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.ops, "image", object())
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_decoder_that_rounds_otherwise_is_not_used(
+    scaled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = simplejpeg.decode_jpeg
+
+    def off_by_one(data: bytes, **options: int) -> Pixels:
+        pixels = np.asarray(original(data, **options))
+        full = pixels.shape == original(data).shape
+        return pixels if full == scaled else pixels ^ np.uint8(1)
+
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", off_by_one)
     assert same_as_pillow(FILES["jpeg"])
-
-
-@pytest.mark.usefixtures("compared_anew")
-def test_a_decoder_that_rounds_otherwise_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    by_torchvision = decode._decode_by_torchvision
-
-    def off_by_one(data: bytes) -> Pixels | None:
-        pixels = by_torchvision(data)
-        return None if pixels is None else pixels ^ np.uint8(1)
-
-    monkeypatch.setattr(decode, "_decode_by_torchvision", off_by_one)
-    assert same_as_pillow(FILES["jpeg"])
+    assert not decode._decoders_agree()
 
 
 def test_a_jpeg_of_very_many_scans_is_refused_and_a_usual_one_is_not() -> None:

@@ -1,12 +1,13 @@
 """The fast decoder: large JPEGs at a fraction of their size, everything else as it is."""
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.decoding.pillow_decoder import decode_by_pillow
@@ -14,7 +15,7 @@ from bottleneck.data.decoding.scaled import draft_scaled
 from bottleneck.data.resizing.resize import resize_and_crop
 from bottleneck.errors import ImageError
 from bottleneck.spec import DECODERS, FITS, InputTransform
-from tests.helpers.image_files import FILES, Pixels, encode, exif_of
+from tests.helpers.image_files import FILES, Pixels, encode, exif_of, noise
 
 FAST = DECODERS["fast"]
 SMALL = InputTransform(resize=32, crop=28, decoder=FAST)
@@ -45,6 +46,44 @@ def test_a_large_jpeg_is_nearly_the_average_of_its_pixels(
     assert np.abs(pixels.astype(int) - box(image, scale)).mean() < 2
     assert pixels.flags.writeable
     np.testing.assert_array_equal(decode_by_pillow(data, SMALL), pixels)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    width=st.integers(1, 150),
+    height=st.integers(1, 150),
+    resize=st.integers(1, 40),
+    grey=st.booleans(),
+    options=st.fixed_dictionaries(
+        {
+            "quality": st.sampled_from([1, 75, 98]),
+            "subsampling": st.sampled_from(["4:4:4", "4:2:2", "4:2:0", "keep RGB"]),
+            "progressive": st.booleans(),
+            "restart_marker_blocks": st.sampled_from([0, 1, 7]),
+            "exif": st.sampled_from([exif_of(orientation) for orientation in range(1, 9)]),
+        }
+    ),
+)
+def test_any_usual_jpeg_gives_pillows_pixels(
+    width: int, height: int, resize: int, grey: bool, options: dict[str, Any]
+) -> None:
+    if options["subsampling"] == "keep RGB":
+        options = {**options, "subsampling": "4:4:4", "keep_rgb": True}
+    image = Image.fromarray(noise(height, width, 3))
+    data = encode(image.convert("L") if grey else image, "JPEG", **options)
+    transform = InputTransform(resize=resize, crop=resize, decoder=FAST)
+    by_pillow = Image.open(io.BytesIO(data))
+    draft_scaled(by_pillow, transform)
+    by_pillow.load()
+    expected = np.asarray(ImageOps.exif_transpose(by_pillow).convert("RGB"))
+    np.testing.assert_array_equal(decode_image(data, transform), expected)
+
+
+def test_large_jpegs_need_no_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(waves(600, 400), "JPEG")
+    expected = decode_image(data, SMALL)
+    monkeypatch.setattr(Image, "open", pytest.fail)
+    np.testing.assert_array_equal(decode_image(data, SMALL), expected)
 
 
 def test_grey_and_turned_jpegs_are_scaled_too() -> None:
