@@ -30,6 +30,7 @@ from bottleneck.data.decoding.jpeg_header import JpegHeader, has_many_scans, rea
 from bottleneck.data.decoding.orientation import upright
 from bottleneck.data.decoding.pillow_decoder import decode_by_pillow
 from bottleneck.data.decoding.scaled import scale_of
+from bottleneck.errors import ImageError
 from bottleneck.spec import DECODERS, InputTransform
 
 
@@ -81,8 +82,8 @@ def read_accepted_header(data: bytes) -> JpegHeader | None:
 
 def _decode_usual_jpeg(data: bytes, transform: InputTransform) -> NDArray[np.uint8] | None:
     """Decode by simplejpeg if the result is that of Pillow; None if Pillow has to decode."""
-    header = read_accepted_header(data) if _decoders_agree() else None
-    if header is None:
+    header = read_accepted_header(data)
+    if header is None or not _decoders_agree():
         return None
     pixels = _decode_by_simplejpeg(data, header, transform)
     return None if pixels is None else upright(pixels, header.orientation)
@@ -102,7 +103,11 @@ def _decoders_agree() -> bool:
         assert header is not None
         for transform in (exact, small):
             pixels = _decode_by_simplejpeg(data, header, transform)
-            if pixels is None or not np.array_equal(pixels, decode_by_pillow(data, transform)):
+            try:
+                expected = decode_by_pillow(data, transform)
+            except ImageError:  # even the probe has more pixels than are allowed
+                return False
+            if pixels is None or not np.array_equal(pixels, expected):
                 return False
     return True
 

@@ -229,6 +229,17 @@ def test_a_decoder_that_rounds_otherwise_is_not_used(
     assert not decode._decoders_agree()
 
 
+@pytest.mark.usefixtures("compared_anew")
+def test_a_limit_below_the_probes_size_is_no_reason_to_reject(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tiny, larger = (encode(Image.fromarray(noise(side, side, 3)), "JPEG") for side in (8, 16))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert same_as_pillow(tiny)
+    with pytest.raises(ImageError, match="256 pixels are more than 100"):
+        decode_image(larger)
+
+
 def test_a_jpeg_of_very_many_scans_is_refused_and_a_usual_one_is_not() -> None:
     file = io.BytesIO()
     RGB.save(file, "JPEG", progressive=True)
