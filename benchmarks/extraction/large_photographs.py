@@ -27,7 +27,7 @@ from bottleneck.spec import DECODERS, InputTransform
 
 _RULES = {name: DECODERS[name] for name in ("exact", "fast")}  # those of a CPU
 _WIDTH, _HEIGHT = 4000, 3000
-_IMAGES, _LINKS = 8, 16
+_IMAGES, _LINKS = 8, 64
 _QUALITIES = (90, 75)
 _REPEATS = 3
 _LAYER = "features.12"
