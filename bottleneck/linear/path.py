@@ -155,7 +155,9 @@ class RegularizationPath:
             allowed = max_passes - passes if wanted else (max_passes - passes) // 2
             if not allowed:
                 continue
-            with single_thread(when=self._is_small):
+            # OpenBLAS 0.3.31 with AVX-512 reads what an earlier product left in its memory when it
+            # multiplies five columns of float32. It does not use it, but may flag it as invalid.
+            with single_thread(when=self._is_small), np.errstate(invalid="ignore"):
                 minimum = self._minimum(c, max(tol, _INTERMEDIATE_TOL) if rough else tol, allowed)
             passes += minimum.passes
             if wanted:

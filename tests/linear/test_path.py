@@ -18,10 +18,11 @@ from sklearn.svm import LinearSVC
 
 from bottleneck.linear import lbfgs as descent
 from bottleneck.linear import path as solver
-from bottleneck.linear.design import ToDevice, keep_numpy
+from bottleneck.linear.design import ArrayDesign, ToDevice, keep_numpy
 from bottleneck.linear.eigenbasis import Intercept, make_design
 from bottleneck.linear.lbfgs import Minimum
 from bottleneck.linear.losses import Logistic, Loss, Softmax, SquaredHinge
+from bottleneck.linear.newton import newton_direction
 from bottleneck.linear.objective import Objective
 from bottleneck.linear.path import RegularizationPath, Solution, _path_steps
 from tests.helpers.problems import F64, KINDS, Problem, Rows, classes_of, solve_path
@@ -259,6 +260,23 @@ def test_a_free_intercept_of_rare_classes(k: int, c: float) -> None:
     assert np.all(solution.converged)
     assert np.all(solution.gap >= 0)
     assert np.all(objective(problem, solution) <= reference + 3 * allowed(problem, solution))
+
+
+def test_what_an_earlier_product_left_in_memory_is_no_invalid_value(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def after_a_product(design: ArrayDesign, *arguments: Any) -> Any:
+        # OpenBLAS's own memory keeps halves of these doubles, which signal as numbers of float32.
+        shape = (design.rows.shape[0], 14)
+        left = np.full(shape, 0x7F800001, dtype=np.uint32).view(np.float64)
+        assert (left @ np.ones(7)).shape == (len(left),)
+        return newton_direction(design, *arguments)
+
+    monkeypatch.setattr("bottleneck.linear.objective.newton_direction", after_a_product)
+    for n in range(100, 160):  # some of them have the flag, by where their last rows lie
+        problem = two_classes(blobs(n, 5, 2, dtype=np.float32), SquaredHinge, "none")
+        (solution,) = solve(problem, 1.0)
+        assert_objective_is_true(problem, solution)
 
 
 @pytest.mark.parametrize("always", [True, False])
