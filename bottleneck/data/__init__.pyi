@@ -1,6 +1,7 @@
 from .categorical_column import CategoricalColumn as CategoricalColumn
 from .csv_chunks import format_rows as format_rows
 from .decoding.decode import decode_image as decode_image
+from .decoding.decode import decoding_notes as decoding_notes
 from .decoding.depth import measure_depth as measure_depth
 from .decoding.nvjpeg import EncodedJpeg as EncodedJpeg
 from .decoding.nvjpeg import decode_jpegs as decode_jpegs

@@ -18,6 +18,7 @@ from bottleneck.cache import (
 )
 from bottleneck.data import (
     ImageSource,
+    decoding_notes,
     open_images,
     require_existing,
 )
@@ -314,8 +315,12 @@ def _finish(plan: PlannedRun, cache: Cache, begin: Progress, *, start: float) ->
 
 
 def _notes(source: ImageSource, backbone: "Backbone", layers: Sequence[str]) -> tuple[str, ...]:
-    """Return what a user should know of the pixels, the network and its weights."""
-    return (*depth_notes(source, backbone.transform), *backbone.notes(layers))
+    """Return what a user should know of the decoders, the pixels, the network and its weights."""
+    return (
+        *decoding_notes(),
+        *depth_notes(source, backbone.transform),
+        *backbone.notes(layers),
+    )
 
 
 def _find_duplicates(cache: Cache, layers: Sequence[str]) -> Duplicates | None:

@@ -15,6 +15,7 @@ from torch import nn
 
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.cache.verify import verify
+from bottleneck.data.decoding.decode import decoding_notes
 from bottleneck.data.images import open_images
 from bottleneck.errors import (
     BackboneError,
@@ -46,6 +47,17 @@ def codes(cache: Cache | Path, layer: str = "layer2") -> Any:
 
 def leavings(cache: Path) -> list[Path]:
     return [path for path in cache.rglob("*") if "tmp" in path.name]
+
+
+def test_it_is_said_where_pillow_has_to_decode_everything(
+    photos: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = extract_tiny(photos)
+    assert expected.notes == ()
+    monkeypatch.setattr("bottleneck.data.decoding.decode._decoders_agree", lambda: False)
+    done = extract_tiny(photos, out=photos.parent / "other.cache")
+    assert done.notes == decoding_notes() != ()
+    np.testing.assert_array_equal(codes(done.cache), codes(expected.cache))
 
 
 def test_every_image_is_a_row_or_a_named_rejection(photos: Path, extract_tiny: Extract) -> None:
