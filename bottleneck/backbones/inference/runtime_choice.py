@@ -27,12 +27,15 @@ from bottleneck.backbones.tracing.traced import TracedNetwork
 from bottleneck.backbones.user_code import describe_error
 from bottleneck.errors import USER_CODE_EXCEPTIONS, InvalidOptionError
 
-# Seconds of PyTorch's forward passes from which a conversion is tried. It takes one to three, and
-# saves 5 to 40 % of them.
-_WORTH = 20.0
+# A conversion takes as long as 10 to 120 images by PyTorch in one thread, half a second to three
+# (docs/benchmarks.md), and saves up to 45 % of the forward passes. It is tried where a thread has
+# this many images or more, but not below the first number of seconds, and always from the second.
+_WORTH_IMAGES, _WORTH_SECONDS = 800, (4.0, 20.0)
 _WORTH_A_WORD = 2.0  # seconds from which the user is told that it is not tried
-_TRIAL = 0.3  # seconds of a pass of a trial by PyTorch, unless so many images take longer:
-_FEW = 4
+
+# A pass of a trial, of which there are twelve: a part of the forward passes, or seconds, at most.
+_TRIAL_PART, _TRIAL_SECONDS = 1 / 240, 0.3
+_FEW = 4  # images, at least
 
 
 def choose_runtime(
@@ -85,16 +88,17 @@ def _choose_on_cpu(
     """Convert a network where that may pay, and take what is faster."""
     first = by_torch[0]
     each = seconds_of(first, random_images(1, first.transform))
-    expected = each * images / len(by_torch)
-    if expected < _WORTH:
+    share = images / len(by_torch)
+    least, most = _WORTH_SECONDS
+    if each * share < min(max(each * _WORTH_IMAGES, least), most):
         note = f"runtime: torch; {images} images are too few for a conversion to OpenVINO"
-        return RuntimeChoice(by_torch, note=note if expected > _WORTH_A_WORD else "")
+        return RuntimeChoice(by_torch, note=note if each * share > _WORTH_A_WORD else "")
     start = time.perf_counter()
     converted = _convert(truncated, by_torch)
     if isinstance(converted, str):
         return RuntimeChoice(by_torch, note=f"runtime: torch, because {converted}")
     seconds = time.perf_counter() - start
-    count = min(batch_size, max(_FEW, round(_TRIAL / each)))
+    count = min(batch_size, max(_FEW, round(min(_TRIAL_PART * share, _TRIAL_SECONDS / each))))
     gain = speed_ratio(first, converted[0], random_images(count, first.transform))
     speed = f"{gain:.2f} times as fast as torch in a trial"
     if gain < LEAST_GAIN:

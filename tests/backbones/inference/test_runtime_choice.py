@@ -37,9 +37,19 @@ class Converted:
 
 @pytest.fixture
 def openvino(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """A stand-in for OpenVINO, which may be wrong by a factor, slow, or fail."""
+    """A stand-in for OpenVINO, which may be wrong by a factor, slow, or fail.
 
-    def install(runner: Any, *, factor: float = 1.0, gain: float = 2.0, error: str = "") -> None:
+    PyTorch takes `each` seconds an image.
+    """
+
+    def install(
+        runner: Any,
+        *,
+        factor: float = 1.0,
+        gain: float = 2.0,
+        error: str = "",
+        each: float = 0.01,
+    ) -> None:
         def convert(*_: Any, count: int, **__: Any) -> Sequence[Converted]:
             if error:
                 raise RuntimeError(error)
@@ -48,7 +58,7 @@ def openvino(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr(module, "openvino_version", lambda: "1.0")
         monkeypatch.setattr(module, "convert_network", convert)
         monkeypatch.setattr(module, "speed_ratio", lambda *_: gain)
-        monkeypatch.setattr(module, "seconds_of", lambda *_: 0.01)
+        monkeypatch.setattr(module, "seconds_of", lambda *_: each)
 
     return install
 
@@ -74,7 +84,6 @@ def test_openvino_is_chosen_where_it_pays(openvino: Callable[..., None]) -> None
 @pytest.mark.parametrize(
     ("images", "trouble", "why"),
     [
-        (1000, {}, "1000 images are too few"),  # 5 to 10 seconds by the stand-in's clock
         (MANY, {"factor": 1.001}, "OpenVINO's codes are not those of the network"),
         (MANY, {"factor": np.nan}, "OpenVINO's codes are not those of the network"),
         (MANY, {"error": "no such operation"}, "does not convert the network: RuntimeError: no su"),
@@ -90,6 +99,41 @@ def test_pytorch_stays_and_the_reason_is_said(
     assert runner.runtime.name == "torch"
     assert runner.runtime.note.startswith("runtime: torch")
     assert why in runner.runtime.note
+
+
+@pytest.mark.parametrize(
+    ("each", "images_a_thread", "name"),
+    [
+        (0.01, 799, "torch"),
+        (0.01, 800, "openvino 1.0"),
+        (1, 19, "torch"),
+        (1, 20, "openvino 1.0"),
+        (0.002, 1999, "torch"),
+        (0.002, 2000, "openvino 1.0"),
+    ],
+)
+def test_a_network_is_converted_from_800_images_a_thread_if_they_take_4_to_20_seconds(
+    each: float, images_a_thread: int, name: str, openvino: Callable[..., None]
+) -> None:
+    runner = make()
+    openvino(runner, each=each)
+    images = images_a_thread * len(runner.runtime.replicas)
+    runner.choose_runtime("auto", images)
+    assert runner.runtime.name == name
+    assert (f"{images} images are too few" in runner.runtime.note) == (name == "torch")
+
+
+@pytest.mark.parametrize(("images", "seen"), [(1600, 4), (6000, 12), (MANY, 30)])
+def test_the_trial_takes_a_small_part_of_the_run(
+    images: int, seen: int, openvino: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the images of a thread a 240th, of 0.01 seconds each, but not above 0.3 seconds."""
+    monkeypatch.setattr(parallelism, "available_cpus", lambda: 2)
+    runner, counts = make(), []
+    openvino(runner)
+    monkeypatch.setattr(module, "speed_ratio", lambda *args: counts.append(len(args[2])) or 2.0)
+    runner.choose_runtime("auto", images)
+    assert counts == [min(seen, runner.default_batch_size)]
 
 
 def test_nothing_is_said_where_nothing_is_to_be_gained(openvino: Callable[..., None]) -> None:
