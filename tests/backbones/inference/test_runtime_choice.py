@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bottleneck.backbones.inference import openvino_replica, parallelism
 from bottleneck.backbones.inference import runtime_choice as module
+from bottleneck.backbones.inference.replica import Replica
 from bottleneck.errors import InvalidOptionError
 from tests.helpers.networks import PLAIN
 from tests.helpers.runners import BRANCHING, CPU, RESIDUAL, assert_close, make, pixels, run, truth
@@ -130,10 +131,15 @@ def test_the_trial_takes_a_small_part_of_the_run(
     """Of the images of a thread a 240th, of 0.01 seconds each, but not above 0.3 seconds."""
     monkeypatch.setattr(parallelism, "available_cpus", lambda: 2)
     runner, counts = make(), []
+
+    def speed_ratio(one: Replica, other: Replica, images: Tensor) -> float:
+        counts.append(len(images))
+        return 2.0
+
     openvino(runner)
-    monkeypatch.setattr(module, "speed_ratio", lambda *args: counts.append(len(args[2])) or 2.0)
+    monkeypatch.setattr(module, "speed_ratio", speed_ratio)
     runner.choose_runtime("auto", images)
-    assert counts == [min(seen, runner.default_batch_size)]
+    assert counts == [seen]
 
 
 def test_nothing_is_said_where_nothing_is_to_be_gained(openvino: Callable[..., None]) -> None:
