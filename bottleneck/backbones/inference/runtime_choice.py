@@ -33,7 +33,8 @@ from bottleneck.errors import USER_CODE_EXCEPTIONS, InvalidOptionError
 _WORTH_IMAGES, _WORTH_SECONDS = 800, (4.0, 20.0)
 _WORTH_A_WORD = 2.0  # seconds from which the user is told that it is not tried
 
-# A pass of a trial, of which there are twelve: a part of the forward passes, or seconds, at most.
+# The time of a pass of a trial, of which there are twelve: a part of the forward passes, or
+# seconds, whichever is less.
 _TRIAL_PART, _TRIAL_SECONDS = 1 / 240, 0.3
 _FEW = 4  # images, at least
 
@@ -88,17 +89,18 @@ def _choose_on_cpu(
     """Convert a network where that may pay, and take what is faster."""
     first = by_torch[0]
     each = seconds_of(first, random_images(1, first.transform))
-    share = images / len(by_torch)
+    expected = each * images / len(by_torch)
     least, most = _WORTH_SECONDS
-    if each * share < min(max(each * _WORTH_IMAGES, least), most):
+    if expected < min(max(each * _WORTH_IMAGES, least), most):
         note = f"runtime: torch; {images} images are too few for a conversion to OpenVINO"
-        return RuntimeChoice(by_torch, note=note if each * share > _WORTH_A_WORD else "")
+        return RuntimeChoice(by_torch, note=note if expected > _WORTH_A_WORD else "")
     start = time.perf_counter()
     converted = _convert(truncated, by_torch)
     if isinstance(converted, str):
         return RuntimeChoice(by_torch, note=f"runtime: torch, because {converted}")
     seconds = time.perf_counter() - start
-    count = min(batch_size, max(_FEW, round(min(_TRIAL_PART * share, _TRIAL_SECONDS / each))))
+    of_a_pass = min(_TRIAL_PART * expected, _TRIAL_SECONDS)
+    count = min(batch_size, max(_FEW, round(of_a_pass / each)))
     gain = speed_ratio(first, converted[0], random_images(count, first.transform))
     speed = f"{gain:.2f} times as fast as torch in a trial"
     if gain < LEAST_GAIN:

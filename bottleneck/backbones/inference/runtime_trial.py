@@ -13,8 +13,8 @@ from bottleneck.backbones.probing.agreement import are_close
 from bottleneck.spec import InputTransform
 
 LEAST_GAIN = 1.05  # times as fast; below it, a difference may be chance
-_TURNS = 3  # of both, for the quickest pass of each, but no further one
-_ENOUGH = 3.0  # seconds after the first: what takes long is known well enough from one
+_TURNS = 3  # of both at most, for the quickest pass of each
+_SECONDS = 3.0  # after which no further turn begins: a long pass is timed well enough by one
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,10 @@ def seconds_of(replica: Replica, images: Tensor) -> float:
 
 
 def speed_ratio(one: Replica, other: Replica, images: Tensor) -> float:
-    """Return how many times as fast as the first the second is, by turns."""
+    """Return how many times as fast as the first the second is, by one turn or more of both."""
     pairs: list[tuple[float, float]] = []
     start = time.perf_counter()
-    while len(pairs) < _TURNS and (not pairs or time.perf_counter() - start < _ENOUGH):
+    while len(pairs) < _TURNS and (not pairs or time.perf_counter() - start < _SECONDS):
         pairs.append((seconds_of(one, images), seconds_of(other, images)))
     return min(first for first, _ in pairs) / min(second for _, second in pairs)
 
