@@ -78,14 +78,23 @@ def pooled(output: Tensor, axes: str, pool: str) -> Tensor:
 
 # CaiT's 24 blocks take a while; a shorter one is in test_class_token.py.
 # A network of each kind of output is always run: maps with channels first, tokens, a vector.
-FAST = ["tf_efficientnet_lite0", "convnext_atto", "vit_tiny_patch16_224"]
+FAST = {
+    "torch": ["tf_efficientnet_lite0", "convnext_atto", "vit_tiny_patch16_224"],
+    "openvino": ["convnext_atto"],
+}
 
 
 @pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow]) for name in FAMILIES],
+    ("name", "runtime"),
+    [
+        pytest.param(name, runtime, marks=[] if name in fast else [pytest.mark.slow])
+        for runtime, fast in FAST.items()
+        for name in FAMILIES
+    ],
 )
-def test_codes_are_those_of_the_whole_network(name: str, tmp_path: Path) -> None:
+def test_codes_are_those_of_the_whole_network(name: str, runtime: str, tmp_path: Path) -> None:
+    if runtime == "openvino":
+        pytest.importorskip("openvino")
     network, layers = trained(name), FAMILIES[name]
     torch.save(network.state_dict(), tmp_path / "w.pth")
     size = SIZES.get(name, 224)
@@ -104,6 +113,7 @@ def test_codes_are_those_of_the_whole_network(name: str, tmp_path: Path) -> None
             continue
         spec = make_spec(backbone, precision="float32", relu=True, pool=pool)
         runner = BatchRunner(backbone, chosen, spec, [torch.device("cpu")])
+        runner.choose_runtime(runtime, len(images))
         with runner.threads() as threads:
             codes = threads.submit(runner.run, images).result()
         for layer in chosen:

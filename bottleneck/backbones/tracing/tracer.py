@@ -61,12 +61,12 @@ class _EndsEarly(nn.Module):
     def __init__(self, network: nn.Module, codes: dict[str, Any]) -> None:
         super().__init__()
         self.network = network
-        self._codes = codes
+        self.codes = codes
 
     def forward(self, images: Tensor) -> dict[str, Any]:
         with suppress_early_exit():
             self.network(images)
-        return self._codes
+        return self.codes
 
 
 def _assigning(function: Callable[..., Any]) -> Callable[[fx.Proxy, Any], fx.Proxy]:
@@ -199,12 +199,13 @@ class NetworkTracer(fx.Tracer):
 class _MetaInterpreter(fx.Interpreter):
     """Computes the nodes of a graph on the meta device, while the graph grows."""
 
-    def __init__(self, root: nn.Module, graph: fx.Graph, images: Tensor) -> None:
+    def __init__(self, root: _EndsEarly, graph: fx.Graph, images: Tensor) -> None:
         tensors = itertools.chain(root.parameters(), root.buffers())
         # Not first copied and then moved: numbers are not copied to be thrown away. Detached, so
         # that none is a parameter of the network's own, which tracing takes for a symbol.
         on_meta = {id(tensor): tensor.detach().to("meta") for tensor in tensors}
-        super().__init__(copy.deepcopy(root, on_meta), garbage_collect_values=False, graph=graph)
+        memo = {**on_meta, id(root.codes): {}}  # symbols, by which all of the graph would be copied
+        super().__init__(copy.deepcopy(root, memo), garbage_collect_values=False, graph=graph)
         self._root, self._images, self.modules = root, images, set(self.module.modules())
         self._tried: set[fx.Node] = set()
 

@@ -386,6 +386,20 @@ def len_of(x: Tensor) -> Any:
     return x.shape[0]
 
 
+def test_to_compute_a_size_no_symbol_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each has the whole graph, and PyTorch warns of what it cannot copy.
+    copied: list[fx.Proxy] = []
+
+    def copy(self: fx.Proxy, _memo: dict[int, Any]) -> fx.Proxy:
+        copied.append(self)
+        return self
+
+    monkeypatch.setattr(fx.Proxy, "__deepcopy__", copy)
+    network = frozen(nn.Sequential(conv(3), _PadsLikeTensorFlow(6, 6, 3, 2)))
+    assert_alike(network, ["0", "1"])
+    assert not copied
+
+
 def test_a_branch_on_the_number_of_images_is_not_traced() -> None:
     network = frozen(
         Wired(lambda m, x: m.end(m.one(x) if x.shape[0] > 1 else x), one=conv(3, 3), end=conv(3))
