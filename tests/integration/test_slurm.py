@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import h5py
@@ -23,11 +23,11 @@ from tests.helpers.slurm import bottleneck, ended, facts, slurm, wait_for
 
 pytestmark = pytest.mark.skipif(bool(slurm_kit.why_not()), reason=slurm_kit.why_not())
 
-ROWS, SHARD_ROWS, TASKS = 48, 1, 4
+ROWS, SHARD_ROWS = 48, 1
 SHARDS = ROWS // SHARD_ROWS
 
 # A task that has made a shard waits, while there is a file `hold`, for what the test does to it.
-HELD = f"""
+HELD = """
 import os, time
 from pathlib import Path
 from tests.helpers.tiny_networks import Plain
@@ -35,8 +35,9 @@ from tests.helpers.tiny_networks import Plain
 class Held(Plain):
     def forward(self, x):
         task = int(os.environ.get("SLURM_ARRAY_TASK_ID", "-1"))
+        tasks = int(os.environ.get("SLURM_ARRAY_TASK_COUNT", "1"))
         shards = Path("photos.cache/codes/layer3").glob("0*.h5")
-        if float(x.sum()) and any(int(path.stem) % {TASKS} == task for path in shards):
+        if float(x.sum()) and any(int(path.stem) % tasks == task for path in shards):
             while Path("hold").exists():
                 time.sleep(0.05)
         return super().forward(x)
@@ -86,21 +87,46 @@ def submit(place: Path, *words: object) -> str:
     return bottleneck("submit", "slurm", "--submit", *words, cwd=place).strip()
 
 
-def made(place: Path, task: int) -> int:
+def made(place: Path, task: int, tasks: int) -> int:
     """How many shards a task has made."""
-    names = (f"{shard:05d}.h5" for shard in range(task, SHARDS, TASKS))
+    names = (f"{shard:05d}.h5" for shard in range(task, SHARDS, tasks))
     return sum((place / "photos.cache" / "codes" / "layer3" / name).exists() for name in names)
 
 
-def run_of(task: int) -> psutil.Process:
-    """The process in which a task extracts."""
-    words = ["extract", "--task", f"{task}/{TASKS}"]
+def kill(array: str, task: int, tasks: int) -> None:
+    """End a task's run as the kernel does when memory runs out."""
+    words = ["extract", "--task", f"{task}/{tasks}"]
     (found,) = [
         process
         for process in psutil.process_iter()
         if process.status() != psutil.STATUS_ZOMBIE and process.cmdline()[4:7] == words
     ]
-    return found
+    found.send_signal(signal.SIGKILL)
+
+
+def warn(array: str, task: int, tasks: int) -> None:
+    """Signal a task as Slurm does before its time is over."""
+    slurm_kit.ask("scancel", "--batch", "--signal=USR1", f"{array}_{task}")
+
+
+def cancel(array: str, task: int, tasks: int) -> None:
+    slurm_kit.ask("scancel", f"{array}_{task}")
+
+
+def requeue(array: str, task: int, tasks: int) -> None:
+    """Queue a task again, as when another job has precedence."""
+    slurm_kit.ask("scontrol", "requeue", f"{array}_{task}")
+
+
+# What disrupts a task, with facts about it afterwards, what its first run says, and whether it
+# comes to its end by itself.
+AGAIN = {"ExitCode": "0:0", "Restarts": "1"}
+DISRUPTIONS: dict[Callable[[str, int, int], None], tuple[dict[str, str], str, bool]] = {
+    kill: ({"ExitCode": "137:0"}, "", False),
+    warn: (AGAIN, "error: stopped: photos.cache holds ", True),
+    cancel: ({"JobState": "CANCELLED"}, "error: terminated: photos.cache holds ", False),
+    requeue: (AGAIN, "", True),
+}
 
 
 def assert_same_codes(one: Path, other: Path) -> None:
@@ -116,37 +142,44 @@ def assert_same_codes(one: Path, other: Path) -> None:
             assert len(np.unique(codes, axis=0)) == ROWS
 
 
-def test_an_array_comes_to_its_end_whatever_happens_to_its_tasks(alone: Path, place: Path) -> None:
+@pytest.mark.parametrize(
+    "disruptions",
+    [[kill, warn], pytest.param([kill, requeue, cancel, warn], marks=pytest.mark.slow)],
+)
+def test_an_array_comes_to_its_end_whatever_happens_to_its_tasks(
+    disruptions: list[Callable[[str, int, int], None]], alone: Path, place: Path
+) -> None:
+    tasks = len(disruptions)
     (place / "hold").touch()
-    array = submit(place, "--tasks", TASKS, "--output=task-%a.out", "--", *EXTRACT)
+    array = submit(place, "--tasks", tasks, "--output=task-%a.out", "--", *EXTRACT)
     too_early = submit(place, f"--dependency=afterany:{array}", "--output=fit-1.out", "--", *FIT)
-    wait_for(lambda: all(made(place, task) for task in range(TASKS)), "a shard of each task")
+    wait_for(lambda: all(made(place, k, tasks) for k in range(tasks)), "a shard of each task")
 
-    run_of(0).send_signal(signal.SIGKILL)  # as the kernel does when memory runs out
-    slurm_kit.ask("scontrol", "requeue", f"{array}_1")  # as when another job has precedence
-    slurm_kit.ask("scancel", f"{array}_2")
-    slurm_kit.ask("scancel", "--batch", "--signal=USR1", f"{array}_3")  # as before the time is over
-    assert all(made(place, task) < SHARDS // TASKS - 2 for task in range(TASKS))
+    for task, disrupt in enumerate(disruptions):
+        disrupt(array, task, tasks)
+    assert all(made(place, task, tasks) < SHARDS // tasks - 2 for task in range(tasks))
     time.sleep(3)  # for the signals to arrive
     (place / "hold").unlink()
 
     # The fit finds out by itself that it is too early.
     wait_for(lambda: ended(array, too_early), "the array and the fit")
-    assert facts(f"{array}_0")["ExitCode"] == "137:0"
-    assert (facts(f"{array}_1")["ExitCode"], facts(f"{array}_1")["Restarts"]) == ("0:0", "1")
-    assert facts(f"{array}_2")["JobState"] == "CANCELLED"
-    assert (facts(f"{array}_3")["ExitCode"], facts(f"{array}_3")["Restarts"]) == ("0:0", "1")
-    said = (place / "task-3.out").read_text()
-    assert "error: stopped: photos.cache holds " in said
-    assert f"encoded {ROWS // TASKS} images" not in said  # the second time it went on
-    assert "error: terminated: photos.cache holds " in (place / "task-2.out").read_text()
+    left = []
+    for task, disrupt in enumerate(disruptions):
+        expected, said, ends = DISRUPTIONS[disrupt]
+        known = facts(f"{array}_{task}")
+        assert {name: known[name] for name in expected} == expected
+        output = (place / f"task-{task}.out").read_text()
+        assert said in output
+        assert f"encoded {ROWS // tasks} images" not in output  # a second run goes on
+        left += [] if ends else [str(task)]
     assert facts(too_early)["ExitCode"] == "3:0"
     assert not (place / "new.head").exists()
 
     # What is left is told as an array, and only that is submitted again.
-    status = ("status", "photos.cache", "--layer", "layer3", "--tasks", TASKS)
-    assert "tasks left of 4: --array=0,2" in bottleneck(*status, cwd=place, code=3)
-    again = submit(place, "--tasks", TASKS, "--array=0,2", "--output=again.out", "--", *EXTRACT)
+    status = ("status", "photos.cache", "--layer", "layer3", "--tasks", tasks)
+    rest = f"--array={','.join(left)}"
+    assert f"tasks left of {tasks}: {rest}" in bottleneck(*status, cwd=place, code=3)
+    again = submit(place, "--tasks", tasks, rest, "--output=again.out", "--", *EXTRACT)
     fit = submit(place, f"--dependency=afterany:{again}", "--output=fit-2.out", "--", *FIT)
     wait_for(lambda: ended(again, fit), "the rest")
     assert facts(fit)["ExitCode"] == "0:0", (place / "fit-2.out").read_text()
