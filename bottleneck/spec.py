@@ -17,7 +17,8 @@ FITS = ("crop", "squash", "pad")
 
 # The rules by which a file becomes an RGB image, with their versions, by the names for users:
 # `bottleneck.data.decoding`.
-DECODERS = {"exact": "torchvision-1", "fast": "scaled-1", "gpu": "nvjpeg-1"}
+CPU_DECODERS = {"exact": "torchvision-1", "fast": "scaled-1"}
+DECODERS = {**CPU_DECODERS, "gpu": "nvjpeg-1"}
 
 AUGMENTATIONS = ("flip", "crop", "rotate", "color")
 VIEW_RULE = "sha256-1"

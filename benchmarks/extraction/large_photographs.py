@@ -25,9 +25,8 @@ from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.resizing.resize import resize_and_crop
 from bottleneck.data.resizing.torch_resampling import resample_by_torchvision
 from bottleneck.runtime import retain_freed_memory
-from bottleneck.spec import DECODERS, InputTransform
+from bottleneck.spec import CPU_DECODERS, InputTransform
 
-_RULES = {name: DECODERS[name] for name in ("exact", "fast")}  # those of a CPU
 _WIDTH, _HEIGHT = 4000, 3000
 _IMAGES, _LINKS = 8, 64
 _QUALITIES = (95, 90, 75)
@@ -61,7 +60,7 @@ def jpeg(image: Image.Image, quality: int) -> bytes:
 def decoding(images: list[Image.Image], quality: int) -> None:
     """Print milliseconds an image of both decoders, in turns on one thread."""
     files = [jpeg(image, quality) for image in images]
-    transforms = {name: InputTransform(decoder=rule) for name, rule in _RULES.items()}
+    transforms = {name: InputTransform(decoder=rule) for name, rule in CPU_DECODERS.items()}
     seconds: dict[str, list[float]] = {name: [] for name in transforms}
     for _ in range(_REPEATS):
         for name, transform in transforms.items():
@@ -81,9 +80,9 @@ def decoding(images: list[Image.Image], quality: int) -> None:
 
 def extraction(photographs: Path, folder: Path) -> None:
     """Print images/s of extraction with both decoders, in turns."""
-    rates: dict[str, list[float]] = {name: [] for name in _RULES}
+    rates: dict[str, list[float]] = {name: [] for name in CPU_DECODERS}
     for repeat in range(_REPEATS):
-        for name in _RULES:
+        for name in CPU_DECODERS:
             done = bn.extract(
                 photographs,
                 folder / f"{name}{repeat}.cache",
@@ -103,7 +102,7 @@ def extraction(photographs: Path, folder: Path) -> None:
 def agreement(real: Path, folder: Path) -> None:
     """Print how near the codes of both decoders are, and the held-out accuracy of either."""
     codes, scores = {}, {}
-    for name in _RULES:
+    for name in CPU_DECODERS:
         cache = bn.extract(
             real / "data/hymenoptera",
             folder / f"{name}.cache",

@@ -16,12 +16,7 @@ from bottleneck.cache import (
     is_cache,
     open_cache,
 )
-from bottleneck.data import (
-    ImageSource,
-    decoding_notes,
-    open_images,
-    require_existing,
-)
+from bottleneck.data import ImageSource, open_images, require_existing
 from bottleneck.errors import InvalidOptionError, ShardError
 from bottleneck.extraction.options import (
     ComputeOptions,
@@ -37,7 +32,8 @@ from bottleneck.extraction.running.work import (
     finish_task,
     layers_of,
 )
-from bottleneck.extraction.setup.depth import choose_range, depth_notes
+from bottleneck.extraction.setup.depth import choose_range
+from bottleneck.extraction.setup.notes import setup_notes
 from bottleneck.extraction.setup.request import ExtractionRequest, PlannedRun
 from bottleneck.extraction.setup.unchanged import recall_unchanged
 from bottleneck.extraction.setup.views import choose_views
@@ -190,8 +186,9 @@ def extract(
     needed = backbone.select_layers(layers) if plan.missing else []
     estimate = _estimate(plan, needed, storage)
     cache, runner = _begin(plan, backbone, devices=devices, compute=compute, encoder=chosen.encoder)
-    notes = (*_notes(source, backbone, layers), *chosen.notes, *chosen_views.notes, *runner.notes)
-    notes = notes if plan.missing else ()
+    notes: tuple[str, ...] = ()
+    if plan.missing:
+        notes = (*setup_notes(source, backbone, layers, chosen, chosen_views), *runner.notes)
     begin = Progress(0, estimate.passes, runner.stats, estimate, plan.images, notes)
     _run(runner, plan.missing, begin, compute.on_progress)
     return _finish(plan, cache, begin, start=start)
@@ -311,15 +308,6 @@ def _finish(plan: PlannedRun, cache: Cache, begin: Progress, *, start: float) ->
         images=begin.images,
         duplicates=_find_duplicates(cache, layers_of(series)) if begin.total else None,
         notes=begin.notes,
-    )
-
-
-def _notes(source: ImageSource, backbone: "Backbone", layers: Sequence[str]) -> tuple[str, ...]:
-    """Return what a user should know of the decoders, the pixels, the network and its weights."""
-    return (
-        *decoding_notes(),
-        *depth_notes(source, backbone.transform),
-        *backbone.notes(layers),
     )
 
 

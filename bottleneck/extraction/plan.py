@@ -19,6 +19,7 @@ from bottleneck.extraction.planning.disk_space import LayerEstimate
 from bottleneck.extraction.planning.extraction_plan import ExtractionPlan, Throughput
 from bottleneck.extraction.running.encoder import EncodedBatch, Encoder
 from bottleneck.extraction.setup.depth import choose_range
+from bottleneck.extraction.setup.notes import setup_notes
 from bottleneck.extraction.setup.precision import choose_spec
 from bottleneck.extraction.setup.views import choose_views
 from bottleneck.runtime import choose_devices, require_positive, slowest_stage
@@ -122,17 +123,14 @@ def plan(
     encoder.stats.timer.drain()
     startup = time.perf_counter() - start
     encoded, seconds = _measure(encode, batches)
-    notes = (
-        *(*backbone.notes(layers), *chosen.notes, *chosen_views.notes),
-        encoder.runner.runtime.note,
-    )
+    notes = setup_notes(source, backbone, layers, chosen, chosen_views)
     return ExtractionPlan(
         rows=len(source.table),
         shard_size=layout.shard_size,
         tasks=tasks,
         layers=_estimate_layers(needed, pool, layout, len(source.table), chosen_views.count),
         throughput=Throughput(encoded, seconds, startup, slowest_stage(encoder.stats.timer)),
-        notes=tuple(filter(None, notes)),
+        notes=tuple(filter(None, (*notes, encoder.runner.runtime.note))),
         images=summarize_images(source),
         views=chosen_views.count,
     )

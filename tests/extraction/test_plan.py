@@ -240,6 +240,13 @@ def test_plan_prints_shards_bytes_and_time(run: Run, photos: Path) -> None:
     assert "2 tasks on machines like this one" in result.stdout
 
 
+def test_plan_prints_notes_once(run: Run, photos: Path) -> None:
+    words = ("plan", photos, *TINY, "--range", "0,65535")
+    note = "pixels deeper than 8 bits: 0 is black and 65535 white (--range)"
+    assert run(*words).output.count(note) == 1
+    assert note in json.loads(run(*words, "--json").stdout)["notes"]
+
+
 def test_plan_prints_json_for_programs(run: Run, photos: Path) -> None:
     found = json.loads(run("plan", photos, *TINY, "--shard-size", 8, "--tasks", 2, "--json").stdout)
     assert (found["rows"], found["shards"], found["shards_a_task"]) == (36, 5, 3)

@@ -5,6 +5,7 @@ import json
 import click
 
 from bottleneck.cli.options import json_option, require_typed_code
+from bottleneck.cli.output import print_notes
 
 
 @click.command()
@@ -45,6 +46,5 @@ def layers(
     from bottleneck import layers as run
 
     table = run(model, weights=weights, pool=pool, dtype=dtype, crop=crop)
-    for note in table.notes:
-        click.echo(note, err=True)
+    print_notes(table.notes)
     click.echo(json.dumps(table.to_list()) if as_json else str(table))

@@ -52,11 +52,10 @@ def plan(images: Path, as_json: bool, **options: Any) -> None:
         views=take_views(options),
         **options,
     )
-    for note in result.notes:
-        click.echo(note, err=True)
     if as_json:
         values = result.to_dict()
-        values["advice"] = [as_options(text) for text in values["advice"]]
+        for key in ("notes", "advice"):
+            values[key] = [as_options(text) for text in values[key]]
         click.echo(json.dumps(values))
     else:
         click.echo(as_options(str(result)))

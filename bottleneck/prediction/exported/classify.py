@@ -21,7 +21,7 @@ from bottleneck.extraction import ComputeOptions
 from bottleneck.prediction.exported.metadata import FLOAT, ExportMetadata
 from bottleneck.prediction.prediction import Prediction, ranked_scores
 from bottleneck.runtime import available_cpus, read_ahead, sha256
-from bottleneck.spec import DECODERS
+from bottleneck.spec import CPU_DECODERS
 
 BATCH_SIZE = 16
 
@@ -93,11 +93,10 @@ def classify_by_export(
         The network gave NaN or infinity; the message names the image.
     """
     metadata = network.metadata
-    by_cpu = [rule for name, rule in DECODERS.items() if name != "gpu"]
-    if metadata.spec.decoder not in by_cpu:
+    if metadata.spec.decoder not in CPU_DECODERS.values():
         raise ExportError(
             f"the file was made for images decoded by {metadata.spec.decoder}, and exported files "
-            f"get images decoded by {' or '.join(by_cpu)}: export a head of such codes"
+            f"get those decoded by {' or '.join(CPU_DECODERS.values())}: export one of such codes"
         )
     return _classify(network, source, compute)
 
