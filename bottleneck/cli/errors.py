@@ -14,6 +14,7 @@ from bottleneck.errors import BottleneckError
 
 _PARAMETER = re.compile(r"`(\w+)(?:=([^`]*))?`")
 _QUOTES = "'\""
+_EMPTY = ("()", "[]")  # of an option that may be repeated, none
 _VERB = re.compile(r"`bottleneck\.repair`|`bottleneck\.(\w+)`")
 
 
@@ -83,6 +84,8 @@ def in_options(text: str, options: Mapping[str, str]) -> str:
         on, _, off = options[name].partition("/")
         if off and value == "False":
             return off
+        if value in _EMPTY:
+            return f"no {on}"
         if value is None or value == "True":
             return on
         return f"{on} {value.strip(_QUOTES)}"

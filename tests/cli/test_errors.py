@@ -48,6 +48,8 @@ def test_a_value_follows_its_option(name: str, value: float) -> None:
         ("give `as_json=True`", "give --json"),
         ("give `relu=True`, not `relu=False`", "give --relu, not --no-relu"),
         ("`relu`", "--relu"),
+        ("`layers=()`: must be some", "no --layer: must be some"),
+        ("`layers=[]`: must be some", "no --layer: must be some"),
         ("`cache='a b'`", "CACHE a b"),
         ("`words='-x y'`", "'-x y'"),
         ("`bottleneck.extract` makes one", "`bottleneck extract` makes one"),
