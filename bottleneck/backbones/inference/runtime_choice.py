@@ -38,6 +38,8 @@ _WORTH_A_WORD = 2.0  # seconds from which the user is told that it is not tried
 _TRIAL_PART, _TRIAL_SECONDS = 1 / 240, 0.3
 _FEW = 4  # images, at least
 
+_INSTALLATION = "pip install 'bottleneck-features[openvino]'"
+
 
 def choose_runtime(
     runtime: str,
@@ -53,7 +55,8 @@ def choose_runtime(
     ----------
     runtime : str
         ``"torch"``, ``"openvino"``, or ``"auto"``: OpenVINO if it is installed, gives the codes,
-        and saves more time over the images than its conversion takes. On a GPU, what
+        and saves more time over the images than its conversion takes; where it is missing and may
+        do so, the note says how to install it. On a GPU, what
         `bottleneck.backbones.inference.gpu_runtime` chooses.
     by_torch : sequence of TorchReplica
         The network by PyTorch, one for each thread.
@@ -91,7 +94,11 @@ def _choose_on_cpu(
     each = seconds_of(first, random_images(1, first.transform))
     expected = each * images / len(by_torch)
     least, most = _WORTH_SECONDS
-    if expected < min(max(each * _WORTH_IMAGES, least), most):
+    worth_it = expected >= min(max(each * _WORTH_IMAGES, least), most)
+    if not openvino_version():
+        note = f"runtime: torch; OpenVINO is not installed, and may be faster: {_INSTALLATION}"
+        return RuntimeChoice(by_torch, note=note if worth_it else "")
+    if not worth_it:
         note = f"runtime: torch; {images} images are too few for a conversion to OpenVINO"
         return RuntimeChoice(by_torch, note=note if expected > _WORTH_A_WORD else "")
     start = time.perf_counter()
@@ -113,28 +120,25 @@ def _require_openvino(
     by_torch: Sequence[TorchReplica], truncated: TruncatedNetwork
 ) -> RuntimeChoice:
     """Convert a network whatever it costs, or refuse to run it."""
-    obstacle = _obstacle(by_torch[0])
-    converted = obstacle or _convert(truncated, by_torch)
+    missing = "" if openvino_version() else "OpenVINO is not installed"
+    converted = _obstacle(by_torch[0]) or missing or _convert(truncated, by_torch)
     if isinstance(converted, str):
         raise InvalidOptionError(
             "runtime",
             "openvino",
             f"torch or auto here, because {converted}",
-            "OpenVINO runs float32 and bfloat16 on a CPU: "
-            "pip install 'bottleneck-features[openvino]'",
+            f"OpenVINO runs float32 and bfloat16 on a CPU: {_INSTALLATION}",
         )
     return RuntimeChoice(converted, f"openvino {openvino_version()}", "runtime: openvino")
 
 
 def _obstacle(replica: TorchReplica) -> str:
-    """Return why OpenVINO cannot be tried; empty if it can."""
+    """Return why OpenVINO cannot run a network; empty if it can, where it is installed."""
     if replica.device.type != "cpu":
         return f"the device is {replica.device}"
     if replica.dtype not in PRECISIONS:
         return f"the precision is {str(replica.dtype).removeprefix('torch.')}"
-    if not isinstance(replica.forward, TracedNetwork):
-        return "the network cannot be traced"
-    return "" if openvino_version() else "OpenVINO is not installed"
+    return "" if isinstance(replica.forward, TracedNetwork) else "the network cannot be traced"
 
 
 def _convert(

@@ -186,13 +186,27 @@ def test_what_openvino_is_not_for(
     assert (runner.runtime.name, runner.runtime.note) == ("torch", "")
 
 
-def test_without_openvino_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "openvino_version", lambda: "")
+@pytest.mark.parametrize(("images", "worth_it"), [(799, False), (800, True)])
+def test_where_openvino_is_missing_and_might_pay_its_installation_is_told(
+    images: int,
+    worth_it: bool,
+    openvino: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(parallelism, "available_cpus", lambda: 1)
     runner = make()
+    openvino(runner, each=0.01)
+    monkeypatch.setattr(module, "openvino_version", lambda: "")
+    runner.choose_runtime("auto", images)
+    assert runner.runtime.name == "torch"
+    assert ("pip install 'bottleneck-features[openvino]'" in runner.runtime.note) == worth_it
+    assert bool(runner.runtime.note) == worth_it
+
+
+def test_openvino_that_is_missing_cannot_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "openvino_version", lambda: "")
     with pytest.raises(InvalidOptionError, match="not installed"):
-        runner.choose_runtime("openvino", MANY)
-    runner.choose_runtime("auto", MANY)
-    assert (runner.runtime.name, runner.runtime.note) == ("torch", "")
+        make().choose_runtime("openvino", MANY)
 
 
 @installed
