@@ -22,7 +22,7 @@ from bottleneck.extraction.setup.depth import choose_range
 from bottleneck.extraction.setup.notes import setup_notes
 from bottleneck.extraction.setup.precision import choose_spec
 from bottleneck.extraction.setup.views import choose_views
-from bottleneck.runtime import choose_devices, require_positive, slowest_stage
+from bottleneck.runtime import choose_devices, import_seconds, require_positive, slowest_stage
 
 _SECONDS = 10.0  # of measuring: enough for all threads to be busy nearly all of the time
 _IMAGES = 4096  # at most: a GPU encodes them in less time
@@ -95,7 +95,7 @@ def plan(
     >>> found.rows, found.layers["1"].code_shape, found.throughput.rate > 0
     (169, (8,), True)
     """
-    start = time.perf_counter()
+    start, imported = time.perf_counter(), import_seconds()  # a task imports the same
     require_positive("tasks", tasks)
     check_pool(pool)
     require_layers(layers)
@@ -121,7 +121,7 @@ def plan(
     batches = _sample_batches(source, compute.batch_size or encoder.runner.default_batch_size)
     _warm_up(encode, source, batches[: encoder.runner.parallel_batches])
     encoder.stats.timer.drain()
-    startup = time.perf_counter() - start
+    startup = imported + time.perf_counter() - start
     encoded, seconds = _measure(encode, batches)
     notes = setup_notes(source, backbone, layers, chosen, chosen_views)
     return ExtractionPlan(

@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 _WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_THREAD_TIMEOUT": "16"}
 
 _settings = {"configured": False}
+_spent = {"importing": 0.0}  # seconds
 
 
 def configure_process() -> None:
@@ -37,12 +39,24 @@ def importing() -> Iterator[None]:
     >>> with importing():
     ...     import colorsys
     """
-    collects, before = gc.isenabled(), len(sys.modules)
+    collects, before, begun = gc.isenabled(), len(sys.modules), time.perf_counter()
     gc.disable()
     try:
         yield
     finally:
+        _spent["importing"] += time.perf_counter() - begun
         if _settings["configured"] and len(sys.modules) > before:
             gc.freeze()
         if collects:
             gc.enable()
+
+
+def import_seconds() -> float:
+    """Return the seconds that this process has spent in blocks of `importing`.
+
+    Examples
+    --------
+    >>> import_seconds() >= 0
+    True
+    """
+    return _spent["importing"]

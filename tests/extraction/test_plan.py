@@ -131,6 +131,15 @@ def test_the_pace_is_measured_and_nothing_is_written(photos: Path, tmp_path: Pat
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_task_starts_by_importing_what_this_process_has_imported(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sizing, "import_seconds", lambda: 1000.0)
+    found = size_tiny(photos, tasks=2)
+    assert 1000 < found.throughput.startup < 1100
+    assert found.task_seconds > 1000
+
+
 def test_how_the_weights_were_loaded_is_said(photos: Path, tmp_path: Path) -> None:
     torch.save({"state_dict": plain().state_dict()}, tmp_path / "last.ckpt")
     found = size_tiny(photos, weights=str(tmp_path / "last.ckpt"))

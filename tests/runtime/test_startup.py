@@ -3,12 +3,13 @@
 import gc
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from bottleneck.runtime import configure_process, importing
+from bottleneck.runtime import configure_process, import_seconds, importing
 
 startup = sys.modules["bottleneck.runtime.startup"]
 
@@ -47,6 +48,14 @@ def test_nothing_is_collected_while_modules_are_imported(new_module: str) -> Non
     assert not module.COLLECTS
     assert gc.isenabled()
     assert gc.get_freeze_count() == 0  # a host's objects are its own
+
+
+def test_the_seconds_of_imports_are_added_up() -> None:
+    for _ in range(2):
+        before = import_seconds()
+        with importing():
+            time.sleep(0.02)
+        assert 0.02 <= import_seconds() - before < 1
 
 
 def test_a_collector_that_was_off_stays_off(new_module: str) -> None:

@@ -33,7 +33,7 @@ class Throughput:
     seconds : float
         Seconds that this took.
     startup : float
-        Seconds before the first image: listing the images, loading the network.
+        Seconds before the first image: importing PyTorch, listing the images, loading the network.
     slowest_stage : str
         The stage that limits it: ``"read"``, ``"decode"`` or ``"forward"``.
 
