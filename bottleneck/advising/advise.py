@@ -188,6 +188,7 @@ def _examine(
         training = load_dataset(cache, single.features, images, memory=memory).training
         neighbours = nearest_neighbour_accuracy(training)
     return Findings(
+        images=len(training.targets),
         curve=curve,
         training_score=score,
         gap=score - comparison.score(chosen),

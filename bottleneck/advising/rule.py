@@ -13,6 +13,7 @@ _UNLIKE_ERRORS = 2  # standard errors by which another strategy beats the last l
 _ROOM = 0.05  # of the metric: below, nothing that was measured anywhere was worth its cost
 _GAP = 0.05  # between training images and out-of-fold ones
 _FLAT = 0.02  # that twice as many images give at most
+_MANY = 1000  # training images: training the network paid with 1295, and never with 245
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class Findings:
 
     Attributes
     ----------
+    images : int
+        Training images, each counted once.
     curve : LearningCurve
         Of the chosen strategy's layers, of the images alone.
     training_score : float
@@ -36,6 +39,7 @@ class Findings:
         Whether strategies with several views were measured.
     """
 
+    images: int
     curve: LearningCurve
     training_score: float
     gap: float
@@ -55,6 +59,11 @@ class Findings:
         predicted = self.curve.predicted
         return predicted is not None and predicted.gain_interval[1] < _FLAT
 
+    @property
+    def many(self) -> bool:
+        """Whether the images are enough to train a network without overfitting."""
+        return self.images >= _MANY
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return {
@@ -65,6 +74,7 @@ class Findings:
             "unlike": self.unlike,
             "rising": self.rising,
             "flat": self.flat,
+            "many": self.many,
         }
 
 
@@ -148,7 +158,7 @@ def expected_kind(findings: Findings, error: float, *, tuned: bool = False) -> s
     Examples
     --------
     >>> curve = LearningCurve("accuracy", (), None)
-    >>> found = Findings(curve, 1.0, gap=0.1, neighbours=None, unlike=True, views=False)
+    >>> found = Findings(245, curve, 1.0, gap=0.1, neighbours=None, unlike=True, views=False)
     >>> expected_kind(found, 0.10), expected_kind(found, 0.03)
     ('views', '')
     """
@@ -157,7 +167,7 @@ def expected_kind(findings: Findings, error: float, *, tuned: bool = False) -> s
     overfits = findings.gap > _GAP
     if findings.unlike and not findings.views and (overfits or findings.rising):
         return "views"
-    if findings.flat and not overfits and not tuned:
+    if findings.many and findings.flat and not overfits and not tuned:
         return "whole network"
     return ""
 

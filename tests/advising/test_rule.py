@@ -10,13 +10,15 @@ from bottleneck.fitting.selection.learning_curve import PredictedPoint
 def findings(
     gain: tuple[float, float],
     *,
+    images: int = 1000,
     gap: float = 0.1,
     unlike: bool | None = True,
     views: bool = False,
 ) -> Findings:
     middle = sum(gain) / 2
     point = PredictedPoint(200, 0.9, (0.8, 0.95), middle, gain, (0.9, 1.0, 0.5))
-    return Findings(LearningCurve("accuracy", (), point), 1.0, gap, None, unlike, views)
+    curve = LearningCurve("accuracy", (), point)
+    return Findings(images, curve, 1.0, gap, None, unlike, views)
 
 
 RISING, FLAT, UNKNOWN = (0.02, 0.05), (0.0, 0.01), (0.0, 0.05)
@@ -34,6 +36,7 @@ RISING, FLAT, UNKNOWN = (0.02, 0.05), (0.0, 0.01), (0.0, 0.05)
         (findings(RISING, views=True), 0.10, ""),  # they were measured
         (findings(FLAT, gap=0.01), 0.10, "whole network"),
         (findings(FLAT, gap=0.01, unlike=False), 0.10, "whole network"),
+        (findings(FLAT, gap=0.01, images=999), 0.10, ""),  # training would overfit
         (findings(FLAT, gap=0.01), 0.04, ""),
         (findings(FLAT, views=True), 0.10, ""),
         (findings(UNKNOWN, gap=0.01), 0.10, ""),
