@@ -11,7 +11,7 @@ from bottleneck.fitting.head import Head
 from bottleneck.fitting.scoring.metrics import format_metric
 from bottleneck.fitting.scoring.scores import Score, format_calibration_error
 from bottleneck.fitting.selection.nested import NestedScore, OuterFold
-from bottleneck.fitting.selection.search_result import SearchResult
+from bottleneck.fitting.selection.search_result import SearchResult, fewer_folds
 from bottleneck.linear import Solution
 from bottleneck.plotting import fit_figure, output_figure
 from bottleneck.runtime import PreformattedText
@@ -171,6 +171,7 @@ class FitResult(PreformattedText):
                 f"cross-validation  {format_metric(self.search.metric)} {best.mean:.1%} ± "
                 f"{best.std:.1%} in {self.search.folds} folds{format_calibration_error(self.ece)}"
             )
+            lines += fewer_folds(self.search.folds, self.search.asked)
             if self.search.at_edge:
                 lines.append(
                     "the best C is at the edge of the grid: a better one may lie beyond it"

@@ -121,6 +121,7 @@ def sweep(
         labels=labelled.summary,
         left_out=left_out,
         has_views=store.view_recipe is not None,
+        cv=search.cv,
     )
 
 

@@ -16,7 +16,7 @@ from bottleneck.fitting.loading.features import Features
 from bottleneck.fitting.scoring.metrics import format_metric
 from bottleneck.fitting.scoring.scores import Score
 from bottleneck.fitting.selection.nested import NestedScore, OuterFold
-from bottleneck.fitting.selection.search_result import Candidate
+from bottleneck.fitting.selection.search_result import Candidate, fewer_folds
 from bottleneck.plotting import output_figure, sweep_figure
 from bottleneck.runtime import PreformattedText, escape_unprintable, format_table
 
@@ -119,6 +119,8 @@ class SweepResult(Sequence[SweepRow], PreformattedText):
     has_views : bool
         Whether the cache has other views than the plain one, so that `bottleneck.fit` must be told
         how many to use.
+    cv : int
+        Folds that were asked for.
 
     Examples
     --------
@@ -147,11 +149,13 @@ class SweepResult(Sequence[SweepRow], PreformattedText):
         labels: LabelSummary | None = None,
         left_out: int = 0,
         has_views: bool = False,
+        cv: int = 0,
     ) -> None:
         self._rows = tuple(rows)
         self.labels = labels
         self.left_out = left_out
         self.has_views = has_views
+        self.cv = cv
 
     @overload
     def __getitem__(self, index: int) -> SweepRow: ...
@@ -281,7 +285,8 @@ class SweepResult(Sequence[SweepRow], PreformattedText):
 
     def _remarks(self) -> list[str]:
         """Return the lines that say what the choice cost, and which images were not judged."""
-        heldout, lines = self.recommended.heldout, []
+        heldout = self.recommended.heldout
+        lines = fewer_folds(min(len(row.cv.scores) for row in self), self.cv)
         if self.nested:
             lines.append(str(self.nested))
             if heldout:

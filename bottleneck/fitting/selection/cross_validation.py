@@ -94,7 +94,7 @@ class CrossValidation:
         passed = search.grid is None and not any(
             one.c == C_GRID[-1] for one in candidates if one.scaling == best.scaling
         )
-        return SearchResult(best, candidates, len(self._splits), metric, passed)
+        return SearchResult(best, candidates, len(self._splits), metric, passed, search.cv)
 
     def calibrate(self, c: float, scaling: str) -> tuple[Calibration, NDArray[np.float64]]:
         """Fit a calibration to the decision values of validation rows.

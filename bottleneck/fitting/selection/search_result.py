@@ -67,6 +67,21 @@ class Candidate:
         }
 
 
+def fewer_folds(made: int, asked: int) -> list[str]:
+    """Return a line that says why there are fewer folds than asked for; none where there are not.
+
+    Examples
+    --------
+    >>> fewer_folds(3, 5)
+    ['3 folds in place of 5: the smallest class has no more images or groups']
+    >>> fewer_folds(5, 5)
+    []
+    """
+    if made >= asked:
+        return []
+    return [f"{made} folds in place of {asked}: the smallest class has no more images or groups"]
+
+
 @dataclass(frozen=True)
 class SearchResult(PreformattedText):
     """Result of a search over C and scalings. Printed, it is a table of all candidates.
@@ -83,6 +98,8 @@ class SearchResult(PreformattedText):
         Name of the metric in the candidates' scores.
     passed_peak : bool
         Whether larger C were left out because the scores had fallen.
+    asked : int
+        Folds that were asked for.
 
     Examples
     --------
@@ -99,6 +116,7 @@ class SearchResult(PreformattedText):
     folds: int
     metric: str
     passed_peak: bool = False
+    asked: int = 0
 
     @property
     def at_edge(self) -> bool:
