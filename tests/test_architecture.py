@@ -175,7 +175,7 @@ def test_packages_that_need_no_torch_load_none() -> None:
     heavy = [
         "data.decoding.nvjpeg",
         *("data.resizing.device_squares", "data.resizing.torch_resampling"),
-        "runtime.torchvision_import",
+        *("runtime.deferred_compiler", "runtime.torchvision_import"),
     ]
     light = [name for name in MODULES if name.split(".")[0] in TORCH_FREE and name not in heavy]
     code = "import importlib, sys\nfor name in sys.argv[1:]:\n"

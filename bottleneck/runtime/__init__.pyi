@@ -1,3 +1,4 @@
+from .deferred_compiler import deferred_compiler as deferred_compiler
 from .devices import PRECISIONS as PRECISIONS
 from .devices import RUNTIMES as RUNTIMES
 from .devices import choose_device as choose_device

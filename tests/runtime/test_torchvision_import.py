@@ -22,6 +22,7 @@ for name in ("resnet18", "squeezenet1_0"):
     assert backbone.layers[-1].cost == 1.0
     truncated = TruncatedNetwork(backbone.network, backbone.layers[-1:])
     assert trace(truncated, 64, dtype=torch.bfloat16, device=torch.device("cpu"))
+load_backbone("timm:resnet18", weights="none")
 assert torchvision.ops.nms(torch.tensor([[0.0, 0, 1, 1]]), torch.ones(1), 0.5).tolist() == [0]
 assert not [name for name in sys.modules if name.startswith(("torch._dynamo", "sympy"))]
 """

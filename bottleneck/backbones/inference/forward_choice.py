@@ -7,7 +7,6 @@ import torch
 
 from bottleneck.backbones.inference.truncated import TruncatedNetwork
 from bottleneck.backbones.inference.untraced import UntracedNetwork
-from bottleneck.backbones.probing.agreement import TOLERANCE
 from bottleneck.backbones.probing.probe import Probe, probe
 from bottleneck.backbones.tracing.traced import TracedNetwork, trace
 from bottleneck.errors import BackboneError
@@ -66,7 +65,7 @@ def choose_forwards(
     if images is not None and images <= _FEW:
         with suppress(BackboneError):  # a program may succeed
             untraced = _untraced(truncated, probed, size, dtype, devices[0])
-            if untraced.deviation <= TOLERANCE[dtype]:
+            if untraced.is_close:
                 return [untraced]
     traced = [
         trace(truncated, size, dtype=dtype, device=device, expected=probed.codes)

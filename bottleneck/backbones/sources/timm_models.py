@@ -26,6 +26,7 @@ from bottleneck.errors import (
     WeightsError,
     format_error,
 )
+from bottleneck.runtime import deferred_compiler
 from bottleneck.spec import InputTransform
 
 TIMM_PREFIX = "timm:"
@@ -188,7 +189,8 @@ def _tags_of(timm: ModuleType, architecture: str) -> list[str]:
 
 def _import_timm(model: str) -> Any:
     try:
-        import timm
+        with deferred_compiler():
+            import timm
     except ImportError as error:
         raise BackboneError(
             f"{model} needs timm, which is not installed",

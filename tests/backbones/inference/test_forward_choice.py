@@ -42,6 +42,27 @@ def test_codes_of_a_few_images_are_those_of_the_network(
         assert float(apart) < tolerance
 
 
+class Cancelling(nn.Module):
+    """Rounding in bfloat16 changes its codes by some hundredths."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        codes: Tensor = self.conv(images) + 32 - 32
+        return codes
+
+
+def test_a_few_images_are_not_traced_where_rounding_is_large() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(Cancelling()).eval().requires_grad_(False)
+    truncated = TruncatedNetwork(network, [list_layers(network, 8)[-1]])
+    (chosen,) = choose_forwards(truncated, 8, dtype=torch.bfloat16, devices=[CPU], images=1)
+    assert isinstance(chosen, UntracedNetwork)
+    assert 0.015 < chosen.deviation < 0.1
+
+
 class Unrounded(nn.Module):
     """Its modules are no use in bfloat16; a program's constants are rounded with its weights."""
 
