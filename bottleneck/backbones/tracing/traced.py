@@ -105,7 +105,7 @@ def trace(
         if program is None:
             return None
         images = probe_images(size).to(memory_format=torch.channels_last)
-        traced = TracedNetwork(program, _largest_map(program))
+        traced, plain = TracedNetwork(program, _largest_map(program)), _same_modules(program)
         if supports_fusion(device, dtype):
             if dtype is not torch.float32 and not _fuses_rightly(program, images, expected):
                 return None  # rounding would hide a small fault
@@ -113,8 +113,6 @@ def trace(
         codes = _run(program, images, device, dtype)
         if are_close(expected, codes, dtype):
             return traced
-        plain = trace_functional(truncated, size)
-        assert plain is not None  # as before
         rounded = _run(plain, images, device, dtype)
         return traced if are_close(expected, codes, dtype, rounded=rounded) else None
     except USER_CODE_EXCEPTIONS:  # the network's own code, run on symbols
@@ -206,10 +204,15 @@ def images_within(room: int, largest: int, *, most: int) -> int:
 
 def _fuses_rightly(program: fx.GraphModule, images: Tensor, expected: dict[str, Tensor]) -> bool:
     """Return whether a program in float32 gives its codes once it is fused."""
-    fused = copy.deepcopy(program)
+    fused = _same_modules(program)
     fuse(fused, torch.float32)
     codes = _run(fused, images, images.device, torch.float32)
     return are_close(expected, codes, torch.float32)
+
+
+def _same_modules(program: fx.GraphModule) -> fx.GraphModule:
+    """Return a program that shares its modules with another, and whose graph is its own."""
+    return fx.GraphModule(program, copy.deepcopy(program.graph))
 
 
 def _run(
