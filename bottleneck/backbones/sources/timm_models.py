@@ -26,7 +26,7 @@ from bottleneck.errors import (
     WeightsError,
     format_error,
 )
-from bottleneck.runtime import deferred_compiler
+from bottleneck.runtime import deferred_compiler, importing
 from bottleneck.spec import InputTransform
 
 TIMM_PREFIX = "timm:"
@@ -189,7 +189,7 @@ def _tags_of(timm: ModuleType, architecture: str) -> list[str]:
 
 def _import_timm(model: str) -> Any:
     try:
-        with deferred_compiler():
+        with importing(), deferred_compiler():
             import timm
     except ImportError as error:
         raise BackboneError(
