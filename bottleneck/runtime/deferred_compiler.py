@@ -16,8 +16,8 @@ _Function = Callable[..., Any]
 def deferred_compiler() -> Iterator[None]:
     """Let `torch.compiler.disable` in this block import the compiler at a function's first call.
 
-    It imports ``torch._dynamo``, more than a second, for each function that is not to be compiled.
-    timm has five of them, in networks of one kind.
+    PyTorch imports it for a function that is not to be compiled: ``torch._dynamo``, more than a
+    second. timm has five such functions, all in networks of one kind.
 
     Examples
     --------
