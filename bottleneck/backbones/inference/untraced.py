@@ -94,7 +94,7 @@ class UntracedNetwork:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        self._lock, self._one_by_one, self._dtype = Lock(), not probe.takes_batches, dtype
+        self._lock, self._one_by_one = Lock(), not probe.takes_batches
         self._images = probe_images(size).to(device, dtype)
         ways = [_CHANNELS_LAST, _CONTIGUOUS]
         if dtype is torch.float32:
@@ -108,7 +108,7 @@ class UntracedNetwork:
             except USER_CODE_EXCEPTIONS as error:
                 errors.append(error)
                 continue
-            if self.is_close:
+            if self.deviation <= _TOLERANCE[dtype]:
                 return
         if len(errors) == len(ways):
             self._fail(errors[-1], dtype)
@@ -118,11 +118,6 @@ class UntracedNetwork:
                 "own",
                 hint=_COPYABLE,
             )
-
-    @property
-    def is_close(self) -> bool:
-        """Whether the codes differ by no more than rounding makes them."""
-        return self.deviation <= _TOLERANCE[self._dtype]
 
     def __call__(self, batch: Tensor) -> dict[str, Tensor]:
         """Compute the codes of a batch.

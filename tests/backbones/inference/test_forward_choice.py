@@ -1,9 +1,12 @@
 """A few images run the network by its own modules; many, or an unknown number, trace it."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from bottleneck.backbones.inference import forward_choice as module
 from bottleneck.backbones.inference.forward_choice import choose_forwards
 from bottleneck.backbones.inference.runner import BatchRunner
 from bottleneck.backbones.inference.truncated import TruncatedNetwork
@@ -61,6 +64,26 @@ def test_a_few_images_are_not_traced_where_rounding_is_large() -> None:
     (chosen,) = choose_forwards(truncated, 8, dtype=torch.bfloat16, devices=[CPU], images=1)
     assert isinstance(chosen, UntracedNetwork)
     assert 0.015 < chosen.deviation < 0.1
+
+
+@pytest.mark.parametrize(
+    ("dtype", "deviation", "kind"),
+    [
+        (torch.float32, 5e-5, SimpleNamespace),
+        (torch.float32, 2e-4, TracedNetwork),
+        (torch.bfloat16, 0.09, SimpleNamespace),
+        (torch.bfloat16, 0.11, TracedNetwork),
+        (torch.bfloat16, float("inf"), TracedNetwork),
+    ],
+)
+def test_a_few_images_are_traced_where_the_modules_codes_are_further_off_than_rounding(
+    dtype: torch.dtype, deviation: float, kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_untraced", lambda *_: SimpleNamespace(deviation=deviation))
+    network = nn.Sequential(nn.Conv2d(3, 8, 3)).eval().requires_grad_(False)
+    truncated = TruncatedNetwork(network, list_layers(network, 8))
+    (chosen,) = choose_forwards(truncated, 8, dtype=dtype, devices=[CPU], images=1)
+    assert isinstance(chosen, kind)
 
 
 class Unrounded(nn.Module):
