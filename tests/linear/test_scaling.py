@@ -73,8 +73,9 @@ def test_scaled_codes_are_scikit_learns_in_their_own_precision(
     # Subtracting a mean costs the digits that it shares with the codes.
     digits = 16 * np.finfo(table.dtype).eps
     rounding = digits * (np.abs(expected) + np.abs(scaler.mean) / scaler.scale)
-    if reference is standard:  # both means are sums, whose rounding grows with what is added up
-        rounding = rounding + 1e-14 * np.abs(exact).max(axis=0) / scaler.scale
+    if reference is standard:  # the error of a sum of n is at most n roundings of what is added up
+        of_a_mean = len(exact) * np.finfo(np.float64).eps * np.abs(exact).mean(axis=0)
+        rounding = rounding + 2 * of_a_mean / scaler.scale
     assert (np.abs(found - expected) <= rounding).all()
 
 
