@@ -17,8 +17,8 @@ from bottleneck.errors import BackboneError
 # what 38 images save, and often hundreds.
 _FEW = 16
 
-# Largest difference of their codes from those in float32. In bfloat16 it may be rounding, which deep
-# networks amplify, and a traced program has nearly the same: EfficientNet-lite0 2.2 %, traced 2.0.
+# Largest difference of their codes from those in float32. In bfloat16 it may be rounding, which
+# deep networks amplify, and a program's is nearly the same: EfficientNet-lite0 2.2 %, traced 2.0.
 _CLOSE = {**TOLERANCE, torch.bfloat16: 0.1}
 
 
