@@ -16,7 +16,7 @@ from tests.helpers.codes import layered_cache
 from tests.helpers.datasets import reject_row, several, written_cache
 from tests.helpers.tuning import BOUNDARY, QUICK, hard_images, maps_cache
 
-LARGE, SMALL = 1500, 75
+LARGE, MEDIUM, SMALL = 1500, 900, 75  # of which four fifths train
 QUICK_SEARCH = SearchOptions(c=[0.01, 0.1])
 
 
@@ -33,8 +33,12 @@ def quick_search(monkeypatch: pytest.MonkeyPatch) -> None:
         (LARGE, 0.0, 5.0, {"last layer"}),
         (SMALL, 5.0, 0.5, {"one layer"}),
         (LARGE, 2.0, 0.5, {"whole network"}),
+        (MEDIUM, 2.0, 0.5, {"all layers"}),  # too few to train a network
     ],
-    ids=["small, similar", "large, similar", "small, different", "large, different"],
+    ids=[
+        *("small, similar", "large, similar", "small, different", "large, different"),
+        "neither, different",
+    ],
 )
 def test_the_four_corners(
     tmp_path: Path, n: int, early: float, late: float, kinds: set[str]
@@ -61,6 +65,7 @@ def test_few_images_that_differ_are_expected_to_gain_from_views(tmp_path: Path) 
 def test_views_that_are_there_are_measured_and_take_part(tmp_path: Path) -> None:
     cache = layered_cache(tmp_path / "cache", 240, early=1.5, late=1.0, views=4)
     found = bn.advise(cache)
+    assert found.findings.images == 240 * 4 // 5  # a view is no image
     names = [one.name for one in found.comparison.strategies]
     assert names == ["layer1", "layer2", "all 2 layers", "layer1, 4 views", "all 2 layers, 4 views"]
     assert (found.decision.kind, found.decision.measured) == ("views", True)
