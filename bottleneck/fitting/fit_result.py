@@ -10,8 +10,9 @@ from bottleneck.data import LabelSummary
 from bottleneck.fitting.head import Head
 from bottleneck.fitting.scoring.metrics import format_metric
 from bottleneck.fitting.scoring.scores import Score, format_calibration_error
+from bottleneck.fitting.selection.folds import fewer_folds
 from bottleneck.fitting.selection.nested import NestedScore, OuterFold
-from bottleneck.fitting.selection.search_result import SearchResult, fewer_folds
+from bottleneck.fitting.selection.search_result import SearchResult
 from bottleneck.linear import Solution
 from bottleneck.plotting import fit_figure, output_figure
 from bottleneck.runtime import PreformattedText

@@ -15,8 +15,9 @@ from bottleneck.data import LabelSummary
 from bottleneck.fitting.loading.features import Features
 from bottleneck.fitting.scoring.metrics import format_metric
 from bottleneck.fitting.scoring.scores import Score
+from bottleneck.fitting.selection.folds import fewer_folds
 from bottleneck.fitting.selection.nested import NestedScore, OuterFold
-from bottleneck.fitting.selection.search_result import Candidate, fewer_folds
+from bottleneck.fitting.selection.search_result import Candidate
 from bottleneck.plotting import output_figure, sweep_figure
 from bottleneck.runtime import PreformattedText, escape_unprintable, format_table
 

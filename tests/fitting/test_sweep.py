@@ -43,7 +43,7 @@ CS = (0.01, 1.0)
 def test_folds_that_a_small_class_does_not_allow_are_told(tmp_path: Path) -> None:
     codes = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
     cache = written_cache(tmp_path / "cache", codes, ["rare"] * 7 + ["usual"] * 33)
-    told = "7 folds in place of 9: the smallest class has no more images or groups"
+    told = "7 folds in place of 9: each needs an image, or a group, of every class"
     for cv, expected in ((9, [told]), (7, [])):
         search = SearchOptions(c=CS, cv=cv)
         for text in (

@@ -64,6 +64,26 @@ def make_folds(training: TrainingSet, folds: int) -> list[Fold]:
     return splits
 
 
+def fewer_folds(made: int, asked: int) -> list[str]:
+    """Return a line that says why `make_folds` made fewer folds than asked for; none if it did not.
+
+    Parameters
+    ----------
+    made, asked : int
+        Numbers of folds.
+
+    Examples
+    --------
+    >>> fewer_folds(3, 5)
+    ['3 folds in place of 5: each needs an image, or a group, of every class']
+    >>> fewer_folds(5, 5)
+    []
+    """
+    if made >= asked:
+        return []
+    return [f"{made} folds in place of {asked}: each needs an image, or a group, of every class"]
+
+
 def require_folds(folds: int) -> None:
     """Refuse fewer than two folds.
 

@@ -67,21 +67,6 @@ class Candidate:
         }
 
 
-def fewer_folds(made: int, asked: int) -> list[str]:
-    """Return a line that says why there are fewer folds than asked for; none where there are not.
-
-    Examples
-    --------
-    >>> fewer_folds(3, 5)
-    ['3 folds in place of 5: the smallest class has no more images or groups']
-    >>> fewer_folds(5, 5)
-    []
-    """
-    if made >= asked:
-        return []
-    return [f"{made} folds in place of {asked}: the smallest class has no more images or groups"]
-
-
 @dataclass(frozen=True)
 class SearchResult(PreformattedText):
     """Result of a search over C and scalings. Printed, it is a table of all candidates.
