@@ -1,11 +1,13 @@
 """The settings of a process that runs the program alone, and imports without garbage collection."""
 
+import atexit
 import gc
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -22,6 +24,7 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     yield
+    atexit.unregister(startup._collect_bindings)
     gc.unfreeze()
 
 
@@ -76,3 +79,20 @@ def test_the_programs_own_process_never_looks_through_imported_modules(new_modul
     with importing():
         __import__(new_module)
     assert gc.get_freeze_count() > 0
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_nanobind_binds_is_collected_at_the_end(
+    there: bool, new_module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[Callable[[], None]] = []
+    monkeypatch.setattr(atexit, "register", ended.append)
+    configure_process()
+    with importing():
+        __import__(new_module)
+    monkeypatch.setitem(sys.modules, "triton", ModuleType("triton"))
+    if not there:
+        monkeypatch.delitem(sys.modules, "triton")
+    (end,) = ended
+    end()
+    assert (gc.get_freeze_count() == 0) is there

@@ -5,7 +5,8 @@ from typing import Any
 
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+
+from bottleneck.backbones.probing.flop_registry import flop_registry
 
 
 class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call, unused-ignore]
