@@ -40,6 +40,7 @@ from .shutdown import clear_stop_request as clear_stop_request
 from .shutdown import defer_stop as defer_stop
 from .shutdown import raise_if_stop_requested as raise_if_stop_requested
 from .shutdown import request_stop as request_stop
+from .stand_ins import stand_in as stand_in
 from .startup import configure_process as configure_process
 from .startup import import_seconds as import_seconds
 from .startup import importing as importing

@@ -12,6 +12,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from bottleneck.runtime.stand_ins import stand_in
+
 _COMPILER = "torch._dynamo.utils"
 
 
@@ -30,16 +32,7 @@ class _DeferredCompiler(ModuleType):
         return getattr(import_module(_COMPILER), name)
 
 
-def _import() -> ModuleType:
-    deferred = _DeferredCompiler(_COMPILER)
-    sys.modules.setdefault(_COMPILER, deferred)
-    try:
-        import torchvision as imported
-    finally:
-        if sys.modules.get(_COMPILER) is deferred:
-            del sys.modules[_COMPILER]
-    module: ModuleType = imported
-    return module
+with stand_in(_DeferredCompiler(_COMPILER)):
+    import torchvision as _torchvision
 
-
-torchvision: Any = _import()
+torchvision: Any = _torchvision

@@ -24,7 +24,7 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     yield
-    atexit.unregister(startup._collect_bindings)
+    atexit.unregister(startup._unfreeze_for_nanobind)
     gc.unfreeze()
 
 

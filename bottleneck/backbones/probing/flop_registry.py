@@ -4,15 +4,17 @@
 """
 
 import sys
-from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+
+from bottleneck.runtime import stand_in
+
+__all__ = ["flop_registry"]
 
 _TRITON = "triton.runtime.jit"
 
 
 class _KernelType(type):
-    """Type of a class that stands for Triton's kernels; as long as nobody imports it, none."""
+    """Recognise Triton's kernels; there are none as long as nobody imports it."""
 
     def __instancecheck__(cls, instance: object) -> bool:
         kernel = getattr(sys.modules.get(_TRITON), "JITFunction", cls)
@@ -20,7 +22,7 @@ class _KernelType(type):
 
 
 class _Kernel(metaclass=_KernelType):
-    """Have the instances of `triton.runtime.jit.JITFunction`."""
+    """Stand for `triton.runtime.jit.JITFunction`, and have its instances."""
 
 
 class _DeferredTriton(ModuleType):
@@ -29,15 +31,5 @@ class _DeferredTriton(ModuleType):
     JITFunction = _Kernel
 
 
-def _import() -> dict[Any, Callable[..., int]]:
-    deferred = _DeferredTriton(_TRITON)
-    sys.modules.setdefault(_TRITON, deferred)
-    try:
-        from torch.utils.flop_counter import flop_registry as imported
-    finally:
-        if sys.modules.get(_TRITON) is deferred:
-            del sys.modules[_TRITON]
-    return imported
-
-
-flop_registry = _import()
+with stand_in(_DeferredTriton(_TRITON)):
+    from torch.utils.flop_counter import flop_registry
