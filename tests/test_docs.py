@@ -32,6 +32,15 @@ def parameters(name: str) -> list[click.Parameter]:
     return [p for p in command.params if isinstance(p, click.Option)]
 
 
+def test_the_readme_names_the_oldest_versions_that_are_allowed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    python = project["requires-python"].removeprefix(">=")
+    (torch,) = (
+        one[len("torch>=") :] for one in project["dependencies"] if one.startswith("torch>=")
+    )
+    assert f"Python {python} and PyTorch {torch}, or later." in README
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_and_option_is_documented(name: str) -> None:
     page = words(make_commands.PAGE.read_text("utf-8").split(f"## bottleneck {name}\n")[1])
