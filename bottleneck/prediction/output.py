@@ -22,7 +22,8 @@ def prediction_lines(
     style : str
         ``"table"``, ``"csv"`` (with a header line) or ``"jsonl"``.
     top : int, optional
-        How many classes a line has, best first. By default all for ``"jsonl"``, else the label.
+        How many classes a line has, best first. By default all for ``"jsonl"``, else those of the
+        label: one, or with several labels an image any number, in CSV with ``|`` between them.
 
     Yields
     ------
@@ -42,34 +43,38 @@ def prediction_lines(
     return write(predictions, top)
 
 
+def _label_scores(prediction: Prediction) -> dict[str, float]:
+    """Return the score of each class of the label: of one, or of several or none."""
+    label, scores = prediction.label, prediction.scores
+    names = [label] if label in scores else label.split(SEPARATOR)
+    return {name: scores[name] for name in names if name in scores}
+
+
 def _table_lines(predictions: Iterable[Prediction], top: int | None) -> Iterator[str]:
     for prediction in predictions:
         path = escape_unprintable(str(prediction.path))
         if prediction.reason:
             yield f"{path}  rejected: {prediction.reason}"
         else:
-            best = list(prediction.scores.items())[: top or 1]
-            if top is None and prediction.label not in prediction.scores:
-                labels = prediction.label.split(SEPARATOR)  # several labels, or none
-                best = [pair for pair in prediction.scores.items() if pair[0] in labels]
+            labels = prediction.scores if top else _label_scores(prediction)
+            best = [pair for pair in prediction.scores.items() if pair[0] in labels][:top]
             yield "  ".join(
                 [path, *(f"{escape_unprintable(name)} {value:.3f}" for name, value in best)]
             )
 
 
 def _csv_lines(predictions: Iterable[Prediction], top: int | None) -> Iterator[str]:
-    count = top or 1
-    names = [
-        "label",
-        "score",
-        *(f"{n}_{i}" for i in range(2, count + 1) for n in ("label", "score")),
-    ]
+    numbers = ["", *(f"_{i}" for i in range(2, (top or 1) + 1))]
+    names = [f"{name}{number}" for number in numbers for name in ("label", "score")]
     yield _csv_line(["path", *names, "reason"])
     for prediction in predictions:
-        best = [cell for pair in list(prediction.scores.items())[:count] for cell in pair]
-        best += [""] * (2 * count - len(best))
-        best[0] = prediction.label
-        yield _csv_line([str(prediction.path), *best, prediction.reason])
+        if top:
+            cells = [cell for pair in list(prediction.scores.items())[:top] for cell in pair]
+        else:  # several scores are separated as their labels are
+            scores = _label_scores(prediction).values()
+            cells = [prediction.label, SEPARATOR.join(map(str, scores))]
+        cells += [""] * (len(names) - len(cells))
+        yield _csv_line([str(prediction.path), *cells, prediction.reason])
 
 
 def _csv_line(cells: Sequence[object]) -> str:

@@ -44,6 +44,37 @@ def test_csv_predictions_are_read_back_by_a_csv_reader() -> None:
     ]
 
 
+SEVERAL = [  # by a multi-label head, whose labels are not always the best classes
+    Prediction(Path("0.jpg"), "cat|emu", {"cat": 0.9, "dog": 0.8, "emu": 0.7}, ""),
+    Prediction(Path("1.jpg"), "emu", {"cat": 0.9, "emu": 0.7, "dog": 0.1}, ""),
+    Prediction(Path("2.jpg"), "", {"cat": 0.4, "dog": 0.2, "emu": 0.1}, ""),
+]
+
+
+def test_each_score_is_that_of_its_label() -> None:
+    assert list(prediction_lines(SEVERAL, style="table")) == [
+        "0.jpg  cat 0.900  emu 0.700",
+        "1.jpg  emu 0.700",
+        "2.jpg",
+    ]
+    assert list(prediction_lines(SEVERAL, style="csv")) == [
+        "path,label,score,reason",
+        "0.jpg,cat|emu,0.9|0.7,",
+        "1.jpg,emu,0.7,",
+        "2.jpg,,,",
+    ]
+    assert list(prediction_lines(SEVERAL[2:], style="csv", top=2)) == [
+        "path,label,score,label_2,score_2,reason",
+        "2.jpg,cat,0.4,dog,0.2,",
+    ]
+
+
+def test_a_class_with_a_separator_in_its_name_is_one_class() -> None:
+    one = Prediction(Path("a.jpg"), "a|b", {"a|b": 0.6, "a": 0.4}, "")
+    assert list(prediction_lines([one], style="table")) == ["a.jpg  a|b 0.600"]
+    assert list(prediction_lines([one], style="csv"))[1] == "a.jpg,a|b,0.6,"
+
+
 def test_json_predictions_have_all_scores_unless_fewer_are_asked_for() -> None:
     everything = [
         json.loads(line) for line in prediction_lines(PREDICTIONS, style="jsonl", top=None)

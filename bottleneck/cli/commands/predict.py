@@ -28,7 +28,9 @@ from bottleneck.cli.types import PATH
     help="Output format.",
 )
 @click.option(
-    "--top", type=click.IntRange(min=1), help="Number of classes to print.  [1; all for jsonl]"
+    "--top",
+    type=click.IntRange(min=1),
+    help="Number of classes to print, best first.  [the label; all for jsonl]",
 )
 @click.option("-o", "--out", type=PATH, help="Write to this file.  [standard output]")
 @overwrite_option
