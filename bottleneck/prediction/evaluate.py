@@ -136,7 +136,8 @@ def evaluate(
         opened.require(cache.spec, where=f"cache {cache.path}")  # before a network is loaded
         ready = opened.with_network(network, compute.device)
         judged = judge_cache(ready, cache, cache.images, split)
-        return Evaluation(judged.score(), judged.rejected)
+        score = judged.score()
+        return Evaluation(score, judged.rejected, _training_notes(ready, score))
     source = open_images(cast(ImageSource, target))
     ready = opened.with_network(network, compute.device)
     return _evaluate_images(ready, network, source, split, compute)
@@ -174,4 +175,14 @@ def _evaluate_images(
     groups = row_groups(images, rows[valid])
     found = np.concatenate(values, axis=1)
     score = score_values(head, found, targets[valid], split=split, unknown=unknown, groups=groups)
-    return Evaluation(score, rejected, batches.notes)
+    return Evaluation(score, rejected, (*batches.notes, *_training_notes(head, score)))
+
+
+def _training_notes(head: Classifier, score: Score) -> tuple[str, ...]:
+    """Say that these may be the images that a head was trained on: by its record it had as many."""
+    if score.split not in ("", "train") or head.training_record.get("train") != score.n:
+        return ()
+    return (
+        f"the head was trained on {score.n} images, as many as are judged here: if on these, their "
+        "accuracy says nothing about others; that of cross-validation does, which `fit` printed",
+    )

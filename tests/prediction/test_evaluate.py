@@ -80,6 +80,19 @@ def test_other_views_than_a_heads_are_refused(
         evaluate(head, plain)
 
 
+def test_images_that_a_head_may_have_learned_by_heart_are_told(
+    head: Head, cache: Path, photos: Path
+) -> None:
+    train = photos / "train"  # those of `head`, as a folder without splits
+    for target, split in ((cache, "train"), (train, None)):
+        found = evaluate(head, target, split=split, compute=CPU)
+        assert f"trained on {found.score.n} images, as many as are judged here" in found.notes[-1]
+        assert "held-out" not in str(found)
+    assert not evaluate(head, cache).notes
+    fewer = dataclasses.replace(head, training_record={"train": found.score.n - 1})
+    assert not evaluate(fewer, cache, split="train").notes
+
+
 def judged_rows(cache: Path, split: str) -> tuple[NDArray[np.float64], list[str]]:
     """Codes of layer2 and labels of a split, with h5py and csv alone."""
     with (cache / "images.csv").open(newline="") as file:

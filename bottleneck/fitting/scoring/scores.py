@@ -318,7 +318,8 @@ def score_labels(
 
 def _summary_line(score: Score, measured: str) -> str:
     """Return the accuracy and what belongs to it; a second line says what the views gave."""
-    name = f"held-out {score.split}" if score.split else "all images"
+    names = {"": "all images", "train": "training split"}
+    name = names.get(score.split, f"held-out {score.split}")
     return (
         f"{name}  {measured}{score.accuracy:.1%} of {score.n} "
         f"({_interval_text(score)}), mean per class {score.mean_per_class:.1%}"
