@@ -34,7 +34,10 @@ def feature_options(command: F) -> F:
 
 
 def search_options(command: F) -> F:
-    """Add the options of the search for C and the scaling; `take_search_options` takes them."""
+    """Add the options of the search for C and the scaling, but ``--cv``, which commands have.
+
+    `take_search_options` takes them.
+    """
     options = [
         click.option(
             "--c",
@@ -42,13 +45,6 @@ def search_options(command: F) -> F:
             default="auto",
             show_default=True,
             help="Values of C to compare by cross-validation.",
-        ),
-        click.option(
-            "--cv",
-            type=int,
-            default=5,
-            show_default=True,
-            help="Number of folds; 0 for no cross-validation.",
         ),
         click.option(
             "--scaling",

@@ -1,13 +1,15 @@
 """Print results: as text with options in place of Python's parameters, or as JSON."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
 from bottleneck.cli.errors import in_options
+from bottleneck.errors import InvalidOptionError
+from bottleneck.runtime import require_writable_output
 
 if TYPE_CHECKING:
     from bottleneck import Cache
@@ -39,6 +41,33 @@ def print_notes(notes: Iterable[str]) -> None:
     """Print on standard error what the library notes of a run, such as what runs the network."""
     for note in notes:
         click.echo(as_options(note), err=True)
+
+
+def require_writable_outputs(paths: Mapping[str, Path | None], *, overwrite: bool) -> None:
+    """Refuse to replace files that exist, and one file for two outputs: before the work.
+
+    Parameters
+    ----------
+    paths : mapping of str to Path or None
+        By parameter; None where nothing is written.
+    overwrite : bool
+        Whether files that exist may be replaced.
+
+    Raises
+    ------
+    OutputExistsError
+        A file exists and `overwrite` is false, or it cannot be a file.
+    InvalidOptionError
+        Two parameters name one file.
+    """
+    parameters: dict[Path, str] = {}
+    for parameter, path in paths.items():
+        if path is None:
+            continue
+        require_writable_output(path, overwrite=overwrite, parameter=parameter)
+        first = parameters.setdefault(path.resolve(), parameter)
+        if first != parameter:
+            raise InvalidOptionError(parameter, str(path), f"another file than that of `{first}`")
 
 
 def read_labels(cache: "Cache", labels: Path | None) -> "LabelSource":

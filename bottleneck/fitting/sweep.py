@@ -252,7 +252,7 @@ class _WorkerJob:
         """Train one task on a worker."""
         cache, images = open_on_worker(self.cache, self.fingerprint, self.labels)
         images = _comparable_images(cache, images, self.compared, self.search)
-        memory = self.memory or spare_memory() // self.concurrency
+        memory = (self.memory or spare_memory()) // self.concurrency
         ((_, row),) = _train_features(cache, images, [task], self.search, memory)
         return row
 

@@ -13,7 +13,7 @@ from bottleneck.cli.options import (
     json_option,
     overwrite_option,
 )
-from bottleneck.cli.output import read_labels
+from bottleneck.cli.output import read_labels, require_writable_outputs
 from bottleneck.cli.types import PATH
 
 
@@ -21,6 +21,13 @@ from bottleneck.cli.types import PATH
 @click.argument("cache", type=PATH)
 @click.option("--clf", required=True, help="Classifier: svm or softmax.")
 @feature_options
+@click.option(
+    "--cv",
+    type=int,
+    default=5,
+    show_default=True,
+    help="Number of folds; 0 for no cross-validation.",
+)
 @training_options
 @cluster_options
 @click.option(
@@ -71,24 +78,24 @@ def fit(
     """
     from bottleneck import fit as run
     from bottleneck import open_cache
+    from bottleneck.data import heldout_split
+    from bottleneck.errors import InvalidOptionError
     from bottleneck.fitting import ClassifierOptions, resolve_features
     from bottleneck.plotting import require_picture
-    from bottleneck.runtime import require_writable_output, write_text_atomic
+    from bottleneck.runtime import write_text_atomic
 
     search = take_search_options(training)
     options = ClassifierOptions(clf, **training)
     store = open_cache(cache)
     features = resolve_features(store, layers, views or "all")
     out = out or Path(f"head-{clf}-{features.file_name}.safetensors")
-    require_writable_output(out, overwrite=overwrite)  # before the training, not after it
-    if save_cv is not None:
-        if save_cv.resolve() == out.resolve():
-            raise click.UsageError(f"-o and --save-cv both name {out}: give two files")
-        require_writable_output(save_cv, overwrite=overwrite, parameter="save_cv")
+    require_writable_outputs({"out": out, "save_cv": save_cv, "plot": plot}, overwrite=overwrite)
+    images = read_labels(store, labels)
     if plot is not None:
         require_picture(plot)
-        require_writable_output(plot, overwrite=overwrite, parameter="plot")
-    images = read_labels(store, labels)
+        if not search.cv and not heldout_split(images.table):
+            nothing = "left out: without folds and a held-out split there is nothing to draw"
+            raise InvalidOptionError("plot", str(plot), nothing)
     with executor_from_options(backend, jobs=None, scheduler=scheduler) as executor:
         result = run(
             store,
@@ -104,9 +111,9 @@ def fit(
     if save_cv is not None:
         numbers = result.search.to_dict() if result.search else None
         write_text_atomic(save_cv, json.dumps(numbers) + "\n")
-    if plot is not None:
-        result.plot(plot)
     if as_json:
         click.echo(json.dumps(result.to_dict() | {"head": str(out)}))
     else:
         click.echo(result.format(f"saved {out} ({result.seconds:.1f} s)"))
+    if plot is not None:
+        result.plot(plot)

@@ -15,7 +15,7 @@ from bottleneck.cli.options import (
     json_option,
     overwrite_option,
 )
-from bottleneck.cli.output import as_options, read_labels
+from bottleneck.cli.output import as_options, read_labels, require_writable_outputs
 from bottleneck.cli.types import PATH
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     default=["svm", "softmax"],
     show_default=True,
     help="Classifier, svm or softmax; may be given several times.",
+)
+@click.option(
+    "--cv", type=click.IntRange(min=2), default=5, show_default=True, help="Number of folds."
 )
 @training_options
 @executor_options
@@ -81,13 +84,11 @@ def sweep(
     from bottleneck.cli.progress import progress_of
     from bottleneck.fitting import ClassifierOptions
     from bottleneck.plotting import require_picture
-    from bottleneck.runtime import require_writable_output, write_text_atomic
+    from bottleneck.runtime import write_text_atomic
 
     search = take_search_options(options)
     backend = {name: options.pop(name) for name in ("backend", "jobs", "scheduler")}
-    for path, parameter in ((plot, "plot"), (out, "out")):  # before the training, not after it
-        if path is not None:
-            require_writable_output(path, overwrite=overwrite, parameter=parameter)
+    require_writable_outputs({"plot": plot, "out": out}, overwrite=overwrite)
     if plot is not None:
         require_picture(plot)
     store = open_cache(cache)
@@ -124,8 +125,9 @@ _OF_SWEEP_ALONE = {
 
 
 def _fit_command(ctx: click.Context, result: "SweepResult") -> str:
-    """Return the command that trains the row, with every option that is not at its default."""
+    """Return the command that trains the row, with every option that is not `fit`'s default."""
     row = result.recommended
+    configured = (ctx.find_root().default_map or {}).get("fit", {})  # bottleneck.toml has others
     words = ["bottleneck", "fit", ctx.params["cache"], "--clf", row.clf]
     for layer in row.layers:
         words += ["--layer", layer]
@@ -133,9 +135,10 @@ def _fit_command(ctx: click.Context, result: "SweepResult") -> str:
         words += ["--views", row.views]
     for option in ctx.command.params:
         name = option.name or ""
-        if name in _OF_SWEEP_ALONE or ctx.get_parameter_source(name) is ParameterSource.DEFAULT:
-            continue
         value = ctx.params[name]
+        is_default = ctx.get_parameter_source(name) is ParameterSource.DEFAULT
+        if name in _OF_SWEEP_ALONE or value is None or (is_default and name not in configured):
+            continue
         given = (",".join(map(str, value)) or "auto") if isinstance(value, tuple) else value
         words += [option.opts[0], given]
     return shlex.join(map(str, words))

@@ -105,9 +105,15 @@ class SearchResult(PreformattedText):
 
     @property
     def at_edge(self) -> bool:
-        """Whether the best C is the smallest or largest of several that were tried."""
-        cs = [one.c for one in self.candidates if one.scaling == self.best.scaling]
-        return len(cs) > 1 and self.best.c in (min(cs), max(cs))
+        """Whether a C beyond those that were tried may be better: the scores rise up to it."""
+        same = [one for one in self.candidates if one.scaling == self.best.scaling]
+        same.sort(key=lambda one: one.c)
+        inwards = ((same[0], same[1:2]), (same[-1], same[-2:-1]))
+        return any(
+            end.c == self.best.c and end.mean > neighbour.mean
+            for end, neighbours in inwards
+            for neighbour in neighbours
+        )
 
     def summary(self) -> dict[str, Any]:
         """Return the cross-validation of the best candidate, as ``fit`` prints it as JSON."""

@@ -261,10 +261,23 @@ def test_the_search_can_be_kept(run: Run, hard: Path) -> None:
     assert json.loads(Path("deep/cv.json").read_text())["best"]["c"] == 3
 
 
-def test_the_search_and_the_head_are_two_files(run: Run, hard: Path, tmp_path: Path) -> None:
-    options = ("--clf", "svm", "--c", "1", "--cv", "2", "-o", "one", "--save-cv", "./one")
-    refused(run("fit", hard, *options), "one", "--save-cv", code=2)
-    assert not (tmp_path / "one").exists()
+@pytest.mark.parametrize(
+    ("one", "other"), [("-o", "--save-cv"), ("-o", "--plot"), ("--save-cv", "--plot")]
+)
+def test_every_output_is_a_file_of_its_own(
+    run: Run, hard: Path, tmp_path: Path, one: str, other: str
+) -> None:
+    options = ("--clf", "svm", "--c", "1", "--cv", "2", one, "one.svg", other, "./one.svg")
+    refused(run("fit", hard, *options), f"{other} one.svg", f"another file than that of {one}", code=2)
+    assert not (tmp_path / "one.svg").exists()
+
+
+def test_a_plot_of_nothing_is_refused_before_the_training(run: Run, tmp_path: Path) -> None:
+    X, y = clouds()
+    cache = written_cache(tmp_path / "clouds", X, ["abc"[i] for i in y])  # without splits
+    options = ("--clf", "svm", "--c", "1", "--cv", "0", "-o", "head", "--plot", "fit.svg")
+    refused(run("fit", cache, *options), "--plot fit.svg", "nothing to draw", code=2)
+    assert not Path("head").exists()
 
 
 def test_the_smallest_c_within_a_standard_error_can_be_chosen(run: Run, tmp_path: Path) -> None:

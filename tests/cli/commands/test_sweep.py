@@ -133,7 +133,7 @@ def test_a_sentence_ends_in_the_command_that_trains_it(run: Run, cache: Path) ->
     assert done["preprocess"] == "l2"
     assert chosen[4] == f"{done['cv']['mean']:.1%}"
     options = words[words.index("--layer") + 2 :]
-    expected = ["--c", "0.01,1.0", "--cv", "2", "--scaling", "l2", "--class-weight", "balanced"]
+    expected = ["--cv", "2", "--c", "0.01,1.0", "--scaling", "l2", "--class-weight", "balanced"]
     assert options == expected
 
 
@@ -143,9 +143,16 @@ def test_what_stands_in_the_configuration_is_in_the_command_too(run: Run, cache:
     command = run("sweep").stdout.split("`")[1]
     assert (
         command
-        == "bottleneck fit cache --clf svm --layer layer3 --c 1.0 --cv 2 --memory 1073741824"
+        == "bottleneck fit cache --clf svm --layer layer3 --cv 2 --c 1.0 --memory 1073741824"
     )
     assert run(*command.split()[1:], "-o", "head").exit_code == 0
+
+
+def test_what_the_configuration_changes_of_fit_is_in_the_command(run: Run, cache: Path) -> None:
+    Path("bottleneck.toml").write_text('[fit]\nscaling = "sqrt"\nmemory = "1G"')
+    command = run("sweep", "cache", *QUICK, "--layer", "layer3", "--clf", "svm").stdout.split("`")[1]
+    done = json.loads(run(*command.split()[1:], "--json").stdout)
+    assert done["preprocess"] == "standardize"  # as the sweep judged it
 
 
 def test_a_cache_that_does_not_say_what_layers_need(run: Run, cache: Path) -> None:
@@ -258,6 +265,11 @@ def test_a_file_in_the_way_is_refused_before_the_work(
     assert Path(name).read_bytes() != b"mine"
 
 
+def test_the_plot_and_the_table_are_two_files(run: Run) -> None:
+    result = run("sweep", "absent", "--plot", "one.svg", "-o", "one.svg")
+    refused(result, "-o one.svg", "another file than that of --plot", code=2)
+
+
 def test_a_plot_of_another_kind_is_refused_before_the_work(run: Run) -> None:
     refused(run("sweep", "absent", "--plot", "a.jpg"), "--plot a.jpg", ".svg, .png, .pdf", code=2)
 
@@ -268,8 +280,8 @@ def test_a_plot_of_another_kind_is_refused_before_the_work(run: Run) -> None:
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
-        (["--cv", "0"], ["--cv 0", "at least 2 folds"]),
-        (["--cv", "0", "--c", "1"], ["--cv 0", "at least 2 folds"]),
+        (["--cv", "0"], ["--cv", "0 is not", ">=2"]),
+        (["--cv", "1", "--c", "1"], ["--cv", "1 is not", ">=2"]),
         (["--clf", "smv"], ["'smv'", "svm"]),
         (["--layer", "layr3"], ["'layr3'", "layer3"]),
         (["--c", "0"], ["--c 0", "above 0"]),
