@@ -67,7 +67,8 @@ def sweep(
     labels : str, PathLike or LabelledImages, optional
         CSV with the columns ``path,label[,split][,group]`` that replaces the cache's labels.
     memory : int, optional
-        Bytes that training may use; half of the free memory by default.
+        Bytes that training may use on each machine, by all of its workers; half of the free memory
+        by default.
     executor : Executor, optional
         Its workers train one row each; this process trains all rows by default.
     on_progress : callable, optional

@@ -26,7 +26,7 @@ from bottleneck.fitting import sweep as module
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.layer_shares import layer_shares
 from bottleneck.fitting.loading.dataset import CodeDataset, load_dataset
-from bottleneck.fitting.loading.features import Views
+from bottleneck.fitting.loading.features import Features, Views
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.sweep import sweep
 from bottleneck.fitting.sweep_result import SweepResult, SweepRow
@@ -187,6 +187,26 @@ def test_every_shard_is_read_once_for_its_layer_and_once_for_all(
     sweep(three, [SVM, SOFTMAX], search=SearchOptions(c=[1.0], cv=2))
     assert reads == {(layer, shard): 2 for layer in "abc" for shard in range(3)}
     assert len(digests) == 3  # those of one layer, for all of them
+
+
+@pytest.mark.parametrize("given", [None, 800])
+def test_workers_of_a_machine_share_the_memory(
+    three: Path, monkeypatch: pytest.MonkeyPatch, given: int | None
+) -> None:
+    trained = []
+
+    def train(*arguments: Any) -> list[tuple[None, None]]:
+        trained.append(arguments[-1])
+        return [(None, None)]
+
+    monkeypatch.setattr(module, "spare_memory", lambda: 800)
+    monkeypatch.setattr(module, "_train_features", train)
+    features = Features(("a",))
+    search = SearchOptions(c=1.0, cv=2)
+    fingerprint = module.cache_fingerprint(three)
+    job = module._WorkerJob(three, fingerprint, None, search, given, 4, [features])
+    job.train(module._Task(features, SVM))
+    assert trained == [200]
 
 
 def test_one_layer_is_in_memory_at_a_time(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
