@@ -184,5 +184,5 @@ def _training_notes(head: Classifier, score: Score) -> tuple[str, ...]:
         return ()
     return (
         f"the head was trained on {score.n} images, as many as are judged here: if on these, their "
-        "accuracy says nothing about others; that of cross-validation does",
+        "accuracy says nothing about others",
     )
