@@ -268,7 +268,9 @@ def test_every_output_is_a_file_of_its_own(
     run: Run, hard: Path, tmp_path: Path, one: str, other: str
 ) -> None:
     options = ("--clf", "svm", "--c", "1", "--cv", "2", one, "one.svg", other, "./one.svg")
-    refused(run("fit", hard, *options), f"{other} one.svg", f"another file than that of {one}", code=2)
+    refused(
+        run("fit", hard, *options), f"{other} one.svg", f"another file than that of {one}", code=2
+    )
     assert not (tmp_path / "one.svg").exists()
 
 

@@ -150,7 +150,9 @@ def test_what_stands_in_the_configuration_is_in_the_command_too(run: Run, cache:
 
 def test_what_the_configuration_changes_of_fit_is_in_the_command(run: Run, cache: Path) -> None:
     Path("bottleneck.toml").write_text('[fit]\nscaling = "sqrt"\nmemory = "1G"')
-    command = run("sweep", "cache", *QUICK, "--layer", "layer3", "--clf", "svm").stdout.split("`")[1]
+    command = run("sweep", "cache", *QUICK, "--layer", "layer3", "--clf", "svm").stdout.split("`")[
+        1
+    ]
     done = json.loads(run(*command.split()[1:], "--json").stdout)
     assert done["preprocess"] == "standardize"  # as the sweep judged it
 

@@ -176,7 +176,9 @@ def test_probabilities_have_their_error_and_rows_without_splits_a_name() -> None
     line = str(found).splitlines()[0]
     assert line.startswith("all images  75.0% of 4")
     assert line.endswith("mean per class 75.0%, calibration error 5.1%")
-    assert str(dataclasses.replace(HELD_OUT, split="train")).startswith("training split  75.0% of 4")
+    assert str(dataclasses.replace(HELD_OUT, split="train")).startswith(
+        "training split  75.0% of 4"
+    )
 
 
 def test_a_class_without_images_is_named_and_not_in_the_mean() -> None:
