@@ -61,7 +61,8 @@ def search_options(command: F) -> F:
             type=click.Choice(["accuracy", "balanced", "macro_f1"]),
             default="accuracy",
             show_default=True,
-            help="Metric that cross-validation maximises.",
+            help="Metric that cross-validation maximises; with several labels an image always mean "
+            "average precision.",
         ),
         click.option(
             "--rule",

@@ -5,6 +5,8 @@ import importlib.metadata
 import sys
 import tomllib
 import warnings
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,6 +15,7 @@ import click
 from bottleneck import __version__
 from bottleneck.cli.errors import error_text, option_names
 from bottleneck.cli.interrupts import interrupt_code, interrupt_text, signals_as_interrupts
+from bottleneck.cli.types import Names, Numbers
 from bottleneck.errors import BottleneckError
 from bottleneck.runtime import configure_process
 
@@ -38,6 +41,17 @@ class Program(click.Group):
         command = getattr(importlib.import_module(f"bottleneck.cli.commands.{name}"), name)
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, and refuse options that it is given twice."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None:
+            _require_once(
+                command, click.Context(command, ctx, name, **command.context_settings), rest
+            )
+        return name, command, rest
 
     def option_names(self, ctx: click.Context) -> dict[str, str]:
         """Map Python's parameters to options: those of the command that ran before all others."""
@@ -87,6 +101,19 @@ def main(debug: bool) -> None:
     warnings.filterwarnings("ignore", message="Pandas requires version .* of 'bottleneck'")
     warnings.filterwarnings("ignore", module="PIL")  # of images; what matters becomes a rejection
     _warn_of_namesake()
+
+
+def _require_once(command: click.Command, ctx: click.Context, args: Sequence[str]) -> None:
+    """Refuse a value that is given twice: click would take the last one without a word."""
+    _, _, order = command.make_parser(ctx).parse_args(list(args))
+    for parameter, times in Counter(order).items():
+        single = isinstance(parameter, click.Option) and not parameter.multiple
+        if times > 1 and single and not parameter.is_flag:
+            listed = isinstance(parameter.type, Names | Numbers)
+            separated = ", with commas between its values" if listed else ""
+            raise click.UsageError(
+                f"{parameter.opts[0]} is given {times} times: give it once{separated}", ctx
+            )
 
 
 def _defaults(program: Program, ctx: click.Context) -> dict[str, Any]:

@@ -75,11 +75,12 @@ def submit(
 
 def _checked(ctx: click.Context, name: str, arguments: list[str]) -> dict[str, Any]:
     """Parse the arguments of a command now, so that not every job fails at a mistake."""
+    if name not in _COMMANDS:
+        raise UnknownNameError("command", name, _COMMANDS)
     program = ctx.find_root()
     assert isinstance(program.command, click.Group)
-    command = program.command.get_command(program, name) if name in _COMMANDS else None
-    if command is None:
-        raise UnknownNameError("command", name, _COMMANDS)
+    _, command, arguments = program.command.resolve_command(program, [name, *arguments])
+    assert command is not None
     with command.make_context(name, list(arguments), parent=program) as inner:
         if inner.get_parameter_source("task") is ParameterSource.COMMANDLINE:
             raise click.UsageError("--task: each task of the array is given its own: leave it out")

@@ -93,6 +93,7 @@ def test_paths_reach_the_tasks_as_they_were_given(run: Run, name: str) -> None:
         (["slurm", "--", "layers", "m"], ["unknown command 'layers'", "extract"], 2),
         (["slurm", "--", *FIT, "--clff"], ["--clff"], 2),
         (["slurm", "--", "fit", "c"], ["--clf"], 2),
+        (["slurm", "--", *FIT, "--c", "1", "--c", "2"], ["--c is given 2 times"], 2),
         (["slurm", "--", *EXTRACT, "--crop", "x"], ["--crop", "'x'"], 2),
         (["slurm", "--", *EXTRACT, "--task", "0/4"], ["--task: each task"], 2),
         (["slurm", "--tasks", "4", "--", *FIT], ["--tasks 4: fit is one job"], 2),
