@@ -262,13 +262,15 @@ def draw_part(
     groups = np.arange(len(rows)) if training.groups is None else training.groups[rows]
     _, unit = np.unique(groups, return_inverse=True)
     units = int(unit.max()) + 1
+    order = np.random.default_rng(seed).permutation(units)
+    taken = np.zeros(units, dtype=bool)
     stratum = np.zeros(units, dtype=np.int64)
     if not training.multilabel:
         counts = np.zeros((units, training.classes), dtype=np.int64)
         np.add.at(counts, (unit, training.targets[rows]), 1)
         stratum = counts.argmax(axis=1)
-    order = np.random.default_rng(seed).permutation(units)
-    taken = np.zeros(units, dtype=bool)
+        for minor in np.setdiff1d(np.flatnonzero(counts.any(axis=0)), stratum):
+            taken[order[counts[order, minor] > 0][0]] = True  # most images of no group are of it
     for one in np.unique(stratum):
         of_class = order[stratum[order] == one]
         taken[of_class[: max(1, round(share * len(of_class)))]] = True

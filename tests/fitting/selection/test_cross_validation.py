@@ -223,7 +223,7 @@ def test_the_highest_mean_wins_and_of_equals_the_smallest_c(counts: list[list[in
     # A better C may lie beyond the smallest only if the scores rise towards it.
     first_rises = len(grid) > 1 and sum(counts[0]) < sum(counts[1])
     last_is_best = len(grid) > 1 and found.best.c == grid[-1]
-    assert found.at_edge == (found.best.c == grid[0] and first_rises or last_is_best)
+    assert found.at_edge == ((found.best.c == grid[0] and first_rises) or last_is_best)
 
 
 def test_rounding_breaks_no_tie() -> None:

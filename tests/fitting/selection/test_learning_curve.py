@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bottleneck.fitting import CrossValidation, LearningCurve, SearchOptions, learning_curve
@@ -44,6 +46,20 @@ def test_parts_are_nested_stratified_and_hold_whole_groups() -> None:
 def test_a_part_has_every_class() -> None:
     training = _training(24)
     assert set(training.targets[draw_part(training, np.arange(24), 1 / 50, seed=0)]) == {0, 1}
+
+
+@given(st.integers(0, 999))
+def test_a_class_that_no_group_mostly_has_is_in_every_part(seed: int) -> None:
+    groups = np.repeat(np.arange(8), 5)
+    classes = groups % 2
+    classes[[4, 14, 24]] = 2  # one image of five
+    training = TrainingSet(ArrayMatrix(np.zeros((40, 1))), classes, 3, groups=groups)
+    previous: set[int] = set()
+    for share in (1 / 8, 1 / 2, 1.0):
+        part = draw_part(training, np.arange(40), share, seed)
+        assert set(classes[part]) == {0, 1, 2}
+        assert previous <= set(part.tolist())
+        previous = set(part.tolist())
 
 
 def test_the_last_point_is_the_accuracy_of_the_folds() -> None:
