@@ -107,6 +107,7 @@ def export(
     require_writable_output(path, overwrite=overwrite)
     if path.suffix.lower() == ".skops":
         of_networks = {"views": views if views > 1 else None, "check": check}
+        of_networks["input_type"] = None if input_type == UINT8 else input_type
         return _export_head(trained, path, of_networks | {"model": model, "weights": weights})
     # Before the network is loaded: what is wrong with them is said at once.
     source = None if check is None else open_sources(check)

@@ -68,7 +68,7 @@ def fit(
         CSV with the columns ``path,label[,split][,group]`` that replaces the cache's labels.
     memory : int, optional
         Bytes that training may use; half of the free memory by default. Codes that do not fit are
-        read from their shards block by block.
+        read from their shards block by block. To be left out with an executor.
     executor : DaskExecutor, optional
         Dask cluster whose workers hold the codes; this process by default. The workers must see the
         cache by the same path.
@@ -104,6 +104,8 @@ def fit(
         if not isinstance(executor, DaskExecutor):
             hint = "`bottleneck.sweep` takes other executors too"
             raise InvalidOptionError("executor", executor, "a DaskExecutor", hint)
+        if memory is not None:
+            raise InvalidOptionError("memory", memory, "left out: workers keep all codes in theirs")
     store = open_cache(cache)
     features = resolve_features(store, layers, views)
     images = labelled_images(store, labels)

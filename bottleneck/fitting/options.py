@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from bottleneck.errors import InvalidOptionError, UnknownNameError
 from bottleneck.fitting.scoring.metrics import METRICS
 from bottleneck.fitting.selection.folds import require_folds
@@ -13,6 +11,7 @@ from bottleneck.linear import SCALINGS, ClassifierOptions, require_scaling
 __all__ = ["RULES", "ClassifierOptions", "SearchOptions", "require_grid"]
 
 RULES = ("best", "1se")
+_MAX_C = 1e30  # numbers of float32 overflow not far above
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def require_grid(values: Iterable[float]) -> tuple[float, ...]:
     Raises
     ------
     InvalidOptionError
-        One of them is not a finite number above 0.
+        One of them is not above 0, or is above 1e30, near which numbers overflow.
 
     Examples
     --------
@@ -115,8 +114,9 @@ def require_grid(values: Iterable[float]) -> tuple[float, ...]:
     """
     cs = tuple(values)
     for c in cs:
-        if not (np.isfinite(c) and c > 0):
-            raise InvalidOptionError("c", f"{c:g}", "a finite number above 0, or auto")
+        if not 0 < c <= _MAX_C:
+            allowed = f"a number above 0, at most {_MAX_C:g}, or auto"
+            raise InvalidOptionError("c", f"{c:g}", allowed)
     if not cs:
         raise InvalidOptionError("c", cs, "at least one value")
     return tuple(sorted(set(cs)))

@@ -86,6 +86,8 @@ def predict(
         for name, value in (("model", model), ("weights", weights)):
             if value is not None:
                 raise InvalidOptionError(name, value, "left out: the network is in the file")
+        if compute.runtime != "auto":
+            raise InvalidOptionError("runtime", compute.runtime, "left out: onnxruntime runs it")
         return NotedIterator(classify_by_export(opened, source, compute=compute))
     chosen = opened if views is None else opened.with_views(views)
     network = network_loader(chosen, model=model, weights=weights)

@@ -135,7 +135,11 @@ def test_what_scikit_learn_has_not(network: Backbone, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="no signed square root"):
         export(a_head(network, scaling="sqrt", relu=False), out)
     head = a_head(network, calibration=TEMPERATURE, views=2)
-    for options in ({"views": 2}, {"check": "photos"}, {"model": "resnet18"}, {"weights": "x"}):
+    networks_alone: list[dict[str, Any]] = [
+        *({"views": 2}, {"check": "photos"}, {"input_type": "float"}),
+        *({"model": "resnet18"}, {"weights": "x"}),
+    ]
+    for options in networks_alone:
         with pytest.raises(InvalidOptionError, match="left out: a file for scikit-learn"):
             export(head, out, **options)
     assert not list(tmp_path.iterdir())
