@@ -106,13 +106,13 @@ def main(debug: bool) -> None:
 def _require_once(command: click.Command, ctx: click.Context, args: Sequence[str]) -> None:
     """Refuse a value that is given twice: click would take the last one without a word."""
     _, _, order = command.make_parser(ctx).parse_args(list(args))
-    for parameter, times in Counter(order).items():
-        single = isinstance(parameter, click.Option) and not parameter.multiple
-        if times > 1 and single and not parameter.is_flag:
-            listed = isinstance(parameter.type, Names | Numbers)
+    given = Counter(parameter for parameter in order if isinstance(parameter, click.Option))
+    for option, times in given.items():
+        if times > 1 and not (option.multiple or option.is_flag):
+            listed = isinstance(option.type, Names | Numbers)
             separated = ", with commas between its values" if listed else ""
             raise click.UsageError(
-                f"{parameter.opts[0]} is given {times} times: give it once{separated}", ctx
+                f"{option.opts[0]} is given {times} times: give it once{separated}", ctx
             )
 
 

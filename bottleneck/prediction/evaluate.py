@@ -10,9 +10,17 @@ import numpy as np
 
 from bottleneck.cache import Cache, CacheLike, is_cache, open_cache
 from bottleneck.data import ImageSource, open_images, split_rows
-from bottleneck.errors import LabelsError
+from bottleneck.errors import InvalidOptionError, LabelsError
 from bottleneck.extraction import ComputeOptions
-from bottleneck.fitting import Classifier, Score, image_values, row_groups, score_values
+from bottleneck.fitting import (
+    Classifier,
+    LabelSource,
+    Score,
+    image_values,
+    labelled_images,
+    row_groups,
+    score_values,
+)
 from bottleneck.prediction.inputs import open_head
 from bottleneck.prediction.judged_images import judge_cache, judged_rows, require_split
 from bottleneck.prediction.network import network_loader
@@ -80,6 +88,7 @@ def evaluate(
     *,
     split: str | None = None,
     views: int | None = None,
+    labels: LabelSource | None = None,
     model: "str | nn.Module | None" = None,
     weights: str | None = None,
     compute: ComputeOptions = ComputeOptions(),
@@ -100,6 +109,8 @@ def evaluate(
     views : int, optional
         Views of each image whose decision values are averaged, counted from the plain one. By
         default those that the head was trained with.
+    labels : str, PathLike or LabelledImages, optional
+        CSV with the columns ``path,label[,split][,group]`` that replaces a cache's labels.
     model : str or nn.Module, optional
         The network, if its file has moved or it was given as an object; it must be the same. A head
         on a cache needs none.
@@ -114,6 +125,8 @@ def evaluate(
         The file is neither a head nor a tuned tail.
     SpecMismatchError
         The codes have another spec than the head's.
+    InvalidOptionError
+        There are `labels` for images that are not in a cache.
     LabelsError
         There are no labelled images, or none of them has a class of the head.
     UnknownNameError
@@ -134,10 +147,15 @@ def evaluate(
     if has_codes:
         cache = open_cache(cast(CacheLike, target))
         opened.require(cache.spec, where=f"cache {cache.path}")  # before a network is loaded
+        images = labelled_images(cache, labels).table
         ready = opened.with_network(network, compute.device)
-        judged = judge_cache(ready, cache, cache.images, split)
+        judged = judge_cache(ready, cache, images, split)
         score = judged.score()
         return Evaluation(score, judged.rejected, _training_notes(ready, score))
+    if labels is not None:
+        raise InvalidOptionError(
+            "labels", str(labels), "left out: images that are in no cache have their own"
+        )
     source = open_images(cast(ImageSource, target))
     ready = opened.with_network(network, compute.device)
     return _evaluate_images(ready, network, source, split, compute)

@@ -17,6 +17,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from bottleneck.backbones.layers import list_layers
+from bottleneck.cache import cache_fingerprint
 from bottleneck.cache.format.series import SeriesLike
 from bottleneck.cache.format.shard import ShardData, read_header, read_shard_metadata
 from bottleneck.cache.format.shard_writer import write_shard
@@ -203,7 +204,7 @@ def test_workers_of_a_machine_share_the_memory(
     monkeypatch.setattr(module, "_train_features", train)
     features = Features(("a",))
     search = SearchOptions(c=1.0, cv=2)
-    fingerprint = module.cache_fingerprint(three)
+    fingerprint = cache_fingerprint(three)
     job = module._WorkerJob(three, fingerprint, None, search, given, 4, [features])
     job.train(module._Task(features, SVM))
     assert trained == [200]

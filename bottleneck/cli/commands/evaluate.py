@@ -8,11 +8,12 @@ import click
 from bottleneck.cli.options import (
     device_options,
     json_option,
+    labels_option,
     relocated_model_options,
     take,
     views_option,
 )
-from bottleneck.cli.output import print_notes, print_result
+from bottleneck.cli.output import print_notes, print_result, read_labels
 from bottleneck.cli.types import PATH
 
 
@@ -20,11 +21,12 @@ from bottleneck.cli.types import PATH
 @click.argument("head", type=PATH)
 @click.argument("target", metavar="CACHE|IMAGES", type=PATH)
 @click.option("--split", help="Split to measure on.  [the held-out one: test, or else val]")
+@labels_option
 @views_option
 @relocated_model_options
 @device_options
 @json_option
-def evaluate(head: Path, target: Path, as_json: bool, **options: Any) -> None:
+def evaluate(head: Path, target: Path, labels: Path | None, as_json: bool, **options: Any) -> None:
     """Measure the accuracy of a head or a tuned tail on labelled images.
 
     CACHE|IMAGES is a cache of the same spec, or images as `extract` takes them. Images of a class
@@ -33,20 +35,23 @@ def evaluate(head: Path, target: Path, as_json: bool, **options: Any) -> None:
     \b
     Example:
       bottleneck evaluate head-svm-layer3.safetensors photos.cache
+      bottleneck evaluate head-svm-layer3.safetensors photos.cache --labels colours.csv
       bottleneck evaluate head-svm-layer3.safetensors new-photos --split test
     """
     from bottleneck import evaluate as run
-    from bottleneck import open_images, summarize_images
+    from bottleneck import open_cache, open_images, summarize_images
     from bottleneck.cache import is_cache
     from bottleneck.extraction import ComputeOptions
     from bottleneck.prediction import open_head
 
     compute = take(ComputeOptions, options)
     if is_cache(target):
-        evaluation = run(head, target, compute=compute, **options)
+        cache = open_cache(target)
+        given = None if labels is None else read_labels(cache, labels)
+        evaluation = run(head, cache, labels=given, compute=compute, **options)
     else:
         loaded, images = open_head(head), open_images(target)
         click.echo(str(summarize_images(images)), err=True)
-        evaluation = run(loaded, images, compute=compute, **options)
+        evaluation = run(loaded, images, labels=labels, compute=compute, **options)
     print_notes(evaluation.notes)
     print_result(evaluation, as_json=as_json)

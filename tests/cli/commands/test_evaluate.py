@@ -132,6 +132,30 @@ def test_several_labels_an_image_are_judged_by_average_precision(run: Run, cache
     assert lines[-1].split()[1] == f"{found['mean_average_precision']:.1%}"
 
 
+def test_a_head_of_other_labels_is_judged_by_them(run: Run, cache: Path) -> None:
+    with (cache / "images.csv").open(newline="") as lines:
+        rows = [(row["path"], str(row["label"] == "ants")) for row in csv.DictReader(lines)]
+    Path("ants.csv").write_text("path,label\n" + "".join(f"{p},{is_ant}\n" for p, is_ant in rows))
+    options = (
+        "--clf",
+        "svm",
+        "--layer",
+        "layer2",
+        "--labels",
+        "ants.csv",
+        "--c",
+        "1",
+        "-o",
+        "head",
+    )
+    trained = json.loads(run("fit", cache, *options, "--json").stdout)
+    found = run("evaluate", "head", cache, "--labels", "ants.csv", "--json")
+    assert json.loads(found.stdout)["heldout"] == trained["heldout"]
+    assert "labels from ants.csv" in found.stderr
+    refused(run("evaluate", "head", cache), "'ants'", "the classifier knows False, True")
+    refused(run("evaluate", "head", "photos", "--labels", "ants.csv"), "--labels ants.csv", code=2)
+
+
 def test_images_without_splits_are_all_judged(run: Run, head: Path, photos: Path) -> None:
     found = _evaluate(run, head, photos / "train")
     assert (found["heldout"]["split"], found["heldout"]["n"]) == ("", 24)

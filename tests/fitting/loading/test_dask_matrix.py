@@ -458,6 +458,11 @@ def test_codes_that_workers_cannot_hold_are_refused_before_any_work(two: Path, c
         fit(two, "svm", search=SearchOptions(c=(1.0,), cv=0), executor=DaskExecutor(small))
 
 
+def test_memory_is_that_of_the_workers(two: Path) -> None:
+    with pytest.raises(InvalidOptionError, match="`memory=8`: must be left out: workers keep"):
+        fit(two, "svm", memory=8, executor=DaskExecutor(object()))
+
+
 def test_a_device_is_refused_where_workers_have_the_codes(two: Path) -> None:
     with pytest.raises(InvalidOptionError, match=r"`device='cpu'`: .* codes are on other machines"):
         fit(two, ClassifierOptions("svm", device="cpu"), executor=DaskExecutor(object()))

@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from bottleneck.errors import ExportError, HeadError, InvalidOptionError
+from bottleneck.extraction import ComputeOptions
 from bottleneck.prediction.evaluate import evaluate
 from bottleneck.prediction.exported.onnx_model import OnnxModel, _providers
 from bottleneck.prediction.inputs import open_predictor
@@ -75,6 +76,8 @@ def test_the_network_is_in_the_file(colours: Path, option: str, tmp_path: Path) 
     options: dict[str, Any] = {option: "resnet18"}
     with pytest.raises(InvalidOptionError, match=f"`{option}='resnet18'`: must be left out"):
         predict(colours, path, **options)
+    with pytest.raises(InvalidOptionError, match="left out: onnxruntime runs it"):
+        predict(colours, path, compute=ComputeOptions(runtime="torch"))
 
 
 def test_a_file_cannot_be_evaluated(colours: Path, tmp_path: Path) -> None:
