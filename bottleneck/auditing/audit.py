@@ -202,6 +202,7 @@ def _doubt_labels(
             clean = score_classifier(
                 result.head, kept.codes, kept.targets, split=dataset.split, groups=kept.groups
             )
+    if not images.split.equals("").all():  # of any names: some have no held-out split
         everything = replace(images, split=CategoricalColumn([""] * len(images)))
         dataset = load_dataset(cache, features, everything, memory=memory)
     training = dataset.training

@@ -136,8 +136,9 @@ def test_a_small_budget_finds_the_same(planted: Path, extract_tiny: Extract) -> 
     assert [one.path for one in whole.suspects] == [one.path for one in small.suspects]
 
 
-def test_each_image_has_a_wrong_label_to_find(cache: Path) -> None:
-    """Of each class one label is changed, and the class that it had is suggested."""
+@pytest.mark.parametrize("other", ["val", "holdout"])  # held out to judge a head, and not
+def test_each_split_has_a_wrong_label_to_find(cache: Path, other: str) -> None:
+    """Of each split one label is changed, and the class that it had is suggested."""
     opened = bn.open_cache(cache)
     names = opened.images.path[:]
     wrong = {"train/ants/ants003.png": "bees", "val/wasps/wasps002.jpg": "ants"}
@@ -147,6 +148,7 @@ def test_each_image_has_a_wrong_label_to_find(cache: Path) -> None:
         writer.writerow(["path", "label", "split"])
         for name in names:
             split, label, _ = name.split("/")
+            split = "train" if split == "train" else other
             writer.writerow([name, wrong.get(name, label), split])
     found = bn.audit(opened, labels=path)
     assert {one.path: one.suggested for one in found.suspects} == {
