@@ -22,6 +22,7 @@ from bottleneck.data.sources.arrays.pixel_arrays import (
     ArrayMembers,
     ArrayPart,
     array_labels,
+    find_columns,
     require_images,
 )
 from bottleneck.data.sources.random_access import FileStamp, RandomAccessFile
@@ -31,11 +32,6 @@ from bottleneck.errors import BottleneckError, ImageError, ImagesTableError, for
 # deflate, shuffle, fletcher32 and LZF: part of HDF5 or of h5py. Any other is a plugin, which is
 # code that HDF5 would look for and load.
 _ALLOWED_FILTERS = {1, 2, 3, 32000}
-_NAMES = {
-    "label": ("labels", "label", "targets", "target"),
-    "split": ("split", "splits", "set", "subset"),
-    "group": ("group", "groups"),
-}
 _MAX_COMPRESSION_RATIO = 1032  # of deflate
 _UNCHECKED_BYTES = 1 << 20
 _CHUNK_CACHE = 1 << 26  # bytes: a chunk often holds several images, which are read in turn
@@ -85,10 +81,7 @@ def _part(root: Path, name: str) -> ArrayPart:
         require_images(path, "images", images.shape, images.dtype)
         shape, dtype, count = images.shape, images.dtype, len(images)
 
-        named = {
-            column: next((name for name in names if file.get(name, getlink=True) is not None), "")
-            for column, names in _NAMES.items()
-        }
+        named = find_columns(list(file))
         unused = [(name, ()) for name in file if name not in {"images", *named.values()}]
         remarks = note_unused(path, "dataset", unused, has_splits=bool(named["split"]))
 

@@ -10,6 +10,7 @@ import struct
 import threading
 import zipfile
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +24,7 @@ from bottleneck.data.sources.arrays.pixel_arrays import (
     ArrayMembers,
     ArrayPart,
     array_labels,
+    find_columns,
     require_images,
 )
 from bottleneck.data.sources.random_access import FileStamp, PartReader, RandomAccessFile
@@ -59,7 +61,7 @@ def open_npz(root: Path, names: tuple[str, ...]) -> ArrayMembers:
     root : Path
     names : tuple of str
         The files, relative to `root`. Each has arrays ``S_images`` and, optionally, ``S_labels``
-        for some splits S, or ``images`` and ``labels``.
+        for some splits S, or ``images`` and ``labels``, ``split`` and ``group``.
 
     Raises
     ------
@@ -95,10 +97,15 @@ def _parts(root: Path, name: str) -> list[ArrayPart]:
                     f"{path} has no array train_images, val_images, test_images or images; it has "
                     f"{', '.join(list(arrays)[:12]) or 'none'}"
                 )
-            labels = {array.removesuffix("images") + "labels" for array in found}
-            others = [(array, ()) for array in arrays if array not in {*found, *labels}]
-            unused = note_unused(path, "array", others, has_splits=True)  # by the arrays' names
-            parts = [_part(archive, stamp, name, array, arrays) for array in found]
+            columns = {array: _columns(arrays, array) for array in found}
+            used = {*found, *(name for named in columns.values() for name in named.values())}
+            others = [(array, ()) for array in arrays if array not in used]
+            has_splits = "images" not in found or bool(columns["images"]["split"])
+            unused = note_unused(path, "array", others, has_splits=has_splits)
+            parts = [
+                _part(archive, stamp, name, array, arrays, columns=named)
+                for array, named in columns.items()
+            ]
             return [dataclasses.replace(part, remarks=unused) for part in parts]
     except BottleneckError:
         raise
@@ -110,28 +117,39 @@ def _parts(root: Path, name: str) -> list[ArrayPart]:
         ) from error
 
 
+def _columns(arrays: Collection[str], array: str) -> dict[str, str]:
+    """Return the arrays of labels, splits and groups of an array of images; see `find_columns`."""
+    prefix = array.removesuffix("images")
+    columns = find_columns(arrays, prefix=prefix)
+    return columns | {"split": ""} if prefix else columns  # the prefix tells the split
+
+
 def _part(
     archive: zipfile.ZipFile,
     stamp: FileStamp,
     name: str,
     array: str,
     arrays: dict[str, zipfile.ZipInfo],
+    *,
+    columns: dict[str, str],
 ) -> ArrayPart:
     split = array.removesuffix("images").removesuffix("_")
     pixels = _open_pixels(archive, stamp, array, arrays[array])
     count = pixels.shape[0]
-    labels = array.removesuffix("images") + "labels"
-    if labels in arrays:
-        label = array_labels(stamp.path, labels, _read_labels(archive, arrays[labels]), count)
-    else:
-        label = CategoricalColumn([""] * count)
+
+    def texts(column: str, default: str = "") -> CategoricalColumn:
+        if not columns[column]:
+            return CategoricalColumn([default] * count)
+        values = _read_labels(archive, arrays[columns[column]])
+        return array_labels(stamp.path, columns[column], values, count)
+
     return ArrayPart(
         name=f"{name}/{split}" if split else name,
         stamp=stamp,
         pixels=pixels,
-        label=label,
-        split=CategoricalColumn([split] * count),
-        group=CategoricalColumn([""] * count),
+        label=texts("label"),
+        split=texts("split", default=split),
+        group=texts("group"),
     )
 
 

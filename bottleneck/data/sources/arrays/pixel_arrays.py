@@ -1,6 +1,6 @@
 """Images that are arrays of pixels: how they are encoded, what their labels are called."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,12 @@ from bottleneck.data.table import ImageTable, TextColumns
 from bottleneck.errors import ImagesTableError
 
 NO_LABEL = "none"  # of an image that has none of several labels: empty text would be "not known"
+
+_COLUMN_NAMES = {
+    "label": ("labels", "label", "targets", "target"),
+    "split": ("split", "splits", "set", "subset"),
+    "group": ("group", "groups"),
+}
 
 
 class PixelArray(Protocol):
@@ -169,6 +175,32 @@ def require_images(file: Path, name: str, shape: Sequence[int], dtype: np.dtype[
         raise ImagesTableError(
             f"{file}: {name!r} holds {dtype}: pixels must be uint8 or uint16, whose range is known"
         )
+
+
+def find_columns(arrays: Collection[str], *, prefix: str = "") -> dict[str, str]:
+    """Find the arrays of labels, splits and groups by their usual names.
+
+    Parameters
+    ----------
+    arrays : collection of str
+        Names of a file's arrays.
+    prefix : str
+        What each name begins with.
+
+    Returns
+    -------
+    dict of str to str
+        The array of each column; empty if there is none.
+
+    Examples
+    --------
+    >>> find_columns(["images", "targets", "set"])
+    {'label': 'targets', 'split': 'set', 'group': ''}
+    """
+    return {
+        column: next((prefix + name for name in names if prefix + name in arrays), "")
+        for column, names in _COLUMN_NAMES.items()
+    }
 
 
 def array_labels(file: Path, name: str, labels: NDArray[Any], count: int) -> CategoricalColumn:

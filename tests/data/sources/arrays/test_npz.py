@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.images import open_images
 from bottleneck.data.sources.arrays import npz
+from bottleneck.data.summary import summarize_images
 from bottleneck.errors import ImageError, ImagesNotFoundError, ImagesTableError
 from tests.helpers.archives import medmnist, picture
 from tests.helpers.image_tables import one_line
@@ -56,6 +57,30 @@ def test_images_without_splits_or_labels_are_images(
     table = open_images(tmp_path / "a.npz").table
     assert table.path[:] == ["a.npz/00000", "a.npz/00001", "a.npz/00002"]
     assert (table.label.categories, table.split.categories) == ([""], [""])
+
+
+def test_splits_and_groups_beside_images_are_read(
+    tmp_path: Path, save: Callable[..., None]
+) -> None:
+    columns = {"target": [0, 1, 0], "subset": ["train", "train", "Test"], "groups": [7, 7, 8]}
+    save(tmp_path / "a.npz", images=picture(0, 3, 8, 8), camera=[1, 1, 1], **columns)
+    table = open_images(tmp_path / "a.npz").table
+    assert summarize_images(tmp_path / "a.npz").remarks() == ["arrays that are not used: 'camera'"]
+    assert table.label[:] == ["0", "1", "0"]
+    assert table.split[:] == ["train", "train", "test"]
+    assert table.group[:] == ["7", "7", "8"]
+
+
+def test_an_array_that_tells_splits_under_another_name_is_refused(
+    tmp_path: Path, save: Callable[..., None]
+) -> None:
+    flags = {"images": picture(0, 3, 8, 8), "is_test": [0, 0, 1]}
+    for arrays in (flags, flags | medmnist({"val": 2})):
+        save(tmp_path / "a.npz", **arrays)
+        with pytest.raises(ImagesTableError, match="the array 'is_test' looks like a split"):
+            open_images(tmp_path / "a.npz")
+    save(tmp_path / "b.npz", is_test=[0, 1], **medmnist({"val": 2}))
+    assert open_images(tmp_path / "b.npz").table.split[:] == ["val", "val"]
 
 
 @pytest.mark.parametrize(
