@@ -17,7 +17,7 @@ from bottleneck.data import ImageTable
 from bottleneck.errors import ShardError
 from bottleneck.spec import ModelReference, Spec, ViewRecipe
 
-REMOVED = "removed: the file is not there any more"
+REMOVED = "removed: it is no longer among the images"
 
 # Time of a row whose image has changed, until every shard that holds it is of its present bytes.
 UNSURE_TIME = -1

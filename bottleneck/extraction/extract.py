@@ -6,6 +6,8 @@ from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bottleneck.cache import (
     Cache,
     CacheLike,
@@ -300,7 +302,7 @@ def _finish(plan: PlannedRun, cache: Cache, begin: Progress, *, start: float) ->
         changes=plan.update.changes,
         rows=begin.estimate.rows,
         passes=begin.total,
-        rejected=finish_task(cache, series, task),
+        rejected=_without_removed(finish_task(cache, series, task), cache, plan.request.source),
         stats=begin.stats,
         seconds=time.monotonic() - start,
         task=task,
@@ -309,6 +311,17 @@ def _finish(plan: PlannedRun, cache: Cache, begin: Progress, *, start: float) ->
         duplicates=_find_duplicates(cache, layers_of(series)) if begin.total else None,
         notes=begin.notes,
     )
+
+
+def _without_removed(rejected: dict[int, str], cache: Cache, source: ImageSource) -> dict[int, str]:
+    """Leave out the rows that the source does not name any more: they lack nothing."""
+    table, images = source.table, cache.images
+    absent = set(table.take(np.flatnonzero(~table.exists)).path)  # named, and without a file
+    return {
+        row: reason
+        for row, reason in rejected.items()
+        if images.exists[row] or images.path[row] in absent
+    }
 
 
 def _find_duplicates(cache: Cache, layers: Sequence[str]) -> Duplicates | None:

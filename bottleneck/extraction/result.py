@@ -70,7 +70,7 @@ class ExtractionResult(PreformattedText):
         The same, each counted once for each view that was encoded.
     rejected : dict of int to str
         Rows without codes, and why. Those of the whole cache, or of several tasks' cache that is
-        not complete, those of this task.
+        not complete, those of this task. Images that were removed are not among them.
     stats : RunStats
         The time of each stage, and the largest batch that fits into the device's memory.
     seconds : float
@@ -214,7 +214,7 @@ class ExtractionResult(PreformattedText):
     def _nothing_text(self) -> str:
         if missing := len(self.others.missing):
             return f"nothing left for this task; other tasks' shards are missing: {missing}"
-        if len(self.rejected) == len(self.cache.images):
+        if len(self.rejected) == self.images.images + self.images.missing:
             return "nothing to do: none of the images gives codes"
         return "nothing to do: every code is in the cache"
 

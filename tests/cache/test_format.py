@@ -464,7 +464,7 @@ def test_rows_that_were_rejected_or_removed_are_known_as_such(lived_in: Path) ->
     assert [int(row["row"]) for row in rejected] == sorted(unusable.values())
     assert all(reader.images[int(row["row"])]["path"] == row["path"] for row in rejected)
     reasons = {row["path"]: row["reason"] for row in rejected}
-    assert reasons[gone] == "removed: the file is not there any more"
+    assert reasons[gone] == "removed: it is no longer among the images"
     assert reasons["train/ants/empty.png"] == "cannot be decoded: the file is empty"
 
     with h5py.File(lived_in / "codes.h5", "r", locking=False) as index:

@@ -343,6 +343,10 @@ def test_strict_exits_with_1_and_keeps_what_was_done(
     assert json.loads(result.stdout)["rejected"] == _rejected(tmp_path / "new")
     assert len(_rejected(tmp_path / "new")) == 3
     assert len(stored(tmp_path / "new")) == 9
+    for name in BROKEN:
+        (broken / name).unlink()
+    again = run("extract", broken, "-o", "new", *TINY, "--strict")
+    assert (again.exit_code, "rejected: " in again.stdout) == (0, False)
 
 
 def test_strict_is_content_where_nothing_was_rejected(run: Run, photos: Path) -> None:
@@ -363,8 +367,12 @@ def test_an_image_that_the_csv_names_and_nobody_has_is_rejected(
     run: Run, photos: Path, tmp_path: Path
 ) -> None:
     (photos / "list.csv").write_text("path\ntrain/ants/ants000.jpg\ntrain/ants/absent.jpg\n")
-    assert run("extract", photos / "list.csv", "-o", "new", *TINY).exit_code == 0
+    command = ("extract", photos / "list.csv", "-o", "new", *TINY)
+    assert run(*command).exit_code == 0
     assert list(_rejected(tmp_path / "new")) == ["train/ants/absent.jpg"]
+    assert run(*command, "--strict").exit_code == 1
+    (photos / "list.csv").write_text("path\ntrain/ants/ants000.jpg\n")
+    assert run(*command, "--strict").exit_code == 0
 
 
 @pytest.fixture
