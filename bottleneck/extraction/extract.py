@@ -95,8 +95,8 @@ def extract(
         `bottleneck.backbones.load_backbone`.
     transform : dict, optional
         Fields of `bottleneck.spec.InputTransform` that replace those of the weights. ``"auto"`` for
-        `range` means that of the cache, and for a new one percentiles 0.1 and 99.9 of the pixels
-        deeper than 8 bits in 256 of the images.
+        `range` means that of the cache, and where it has none percentiles 0.1 and 99.9 of the
+        pixels deeper than 8 bits in 256 of the images.
     pool : str
         ``"avg"``, ``"max"``, ``"none"``, the side of a grid of averages, for example ``"2"``, or
         ``"cls"``: a transformer's class token. The average of tokens is over all of them.

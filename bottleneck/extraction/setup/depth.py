@@ -14,7 +14,7 @@ _IMAGES_FOR_NOTES = 16  # so that a run which needs no range hardly takes longer
 def choose_range(
     transform: dict[str, Any] | None, source: ImageSource, existing: Cache | None
 ) -> dict[str, Any]:
-    """Replace ``"auto"`` for `range` by numbers: those of the cache, or else of the images.
+    """Replace ``"auto"`` for `range` by numbers: those of the cache, else of the images.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def choose_range(
     source : ImageSource
         The images, of which up to 256 are measured.
     existing : Cache, optional
-        The cache of the run, if it exists.
+        The cache of the run, if it exists. One without a range gives no numbers.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def choose_range(
     fields = dict(transform or {})
     if fields.get("range") != "auto":
         return fields
-    if existing is not None:
+    if existing is not None and existing.spec.transform.range is not None:
         return fields | {"range": existing.spec.transform.range}
     depth = measure_depth(source, _IMAGES_FOR_RANGE)
     if depth.limits is None:

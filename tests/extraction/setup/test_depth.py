@@ -120,6 +120,12 @@ def test_auto_is_recorded_as_numbers_and_found_again_in_the_cache(
         extract_tiny(scans)
 
 
+def test_auto_is_refused_for_a_cache_without_a_range(scans: Path, extract_tiny: Extract) -> None:
+    extract_tiny(scans)
+    with pytest.raises(SpecMismatchError, match=r"range is None in cache .* and \(.*\) in this"):
+        extract_tiny(scans, transform=SMALL | {"range": "auto"})
+
+
 def test_auto_without_deep_images_is_refused(photos: Path, extract_tiny: Extract) -> None:
     with pytest.raises(InvalidOptionError, match="none of 36 images that were tried is deeper"):
         extract_tiny(photos, transform=SMALL | {"range": "auto"})
