@@ -27,7 +27,8 @@ class Sidecars:
     ``1.cls`` or ``1.txt`` holds the label of ``1.jpg``. ``1.json`` holds an object whose keys
     ``label`` (or ``class``, ``cls``, ``category``, ``target``), ``split`` and ``group`` count. The
     label is that of ``.cls``, else of ``.json``, else of ``.txt``. Texts are only taken as labels
-    if every image of the archive has one.
+    if every image of the archive has one. Other files may have the same suffixes: one that is no
+    label is an error only if it lies beside an image.
 
     Parameters
     ----------
@@ -48,6 +49,7 @@ class Sidecars:
         self._cls: dict[str, str] = {}
         self._txt: dict[str, str] = {}
         self._json: dict[str, tuple[str, str, str]] = {}
+        self._problems: dict[str, str] = {}  # as texts: an error would keep the file's contents
         self._known: dict[Any, Any] = {}  # equal values are kept once
         self._values: dict[str, set[str]] = {}  # of each key of JSON its first texts
         self._used = {"split", "group"}  # keys
@@ -58,30 +60,20 @@ class Sidecars:
         """Return whether a member is such a file, by its name."""
         return posixpath.splitext(name)[1].lower() in (".cls", ".txt", ".json")
 
-    def require_small(self, name: str, size: int) -> int:
-        """Return how many bytes of a file are to be read.
-
-        Raises
-        ------
-        ImagesTableError
-            The file is larger than its kind is.
-        """
-        if not name.lower().endswith(".json"):
-            return min(size, 4 * _MOST_TEXT + 1)
-        if size > _MOST_JSON:
-            raise self._error(name, f"{size} bytes, more than {_MOST_JSON} of a JSON for one image")
-        return size
+    @staticmethod
+    def most_bytes(name: str) -> int:
+        """Return how many bytes of a file are read at most: one too many shows that it is large."""
+        return (_MOST_JSON if name.lower().endswith(".json") else 4 * _MOST_TEXT) + 1
 
     def add(self, name: str, data: bytes) -> None:
-        """Take a file's contents.
-
-        Raises
-        ------
-        ImagesTableError
-            It is not JSON, or holds something that is no label.
-        """
+        """Take a file's contents, of which the first `most_bytes` are enough."""
         stem, suffix = posixpath.splitext(name)
-        suffix = suffix.lower()
+        try:
+            self._take(name, stem, suffix.lower(), data)
+        except ImagesTableError as error:
+            self._problems[stem] = str(error)
+
+    def _take(self, name: str, stem: str, suffix: str, data: bytes) -> None:
         if suffix == ".json":
             told = self._parse_json(name, data)
             self._json[stem] = self._known.setdefault(told, told)
@@ -107,9 +99,9 @@ class Sidecars:
         Raises
         ------
         ImagesTableError
-            Two images share one file.
+            A file beside an image is not JSON or holds no label, or two images share one file.
         """
-        if not (self._cls or self._txt or self._json):
+        if not (self._cls or self._txt or self._json or self._problems):
             return None
         named = any(self._cls.values()) or any(label for label, _, _ in self._json.values())
         texts = {} if named else self._txt
@@ -141,6 +133,8 @@ class Sidecars:
         return remarks
 
     def _row(self, key: str, texts: dict[str, str]) -> tuple[str, str, str]:
+        if problem := self._problems.get(key):
+            raise ImagesTableError(problem)
         label, split, group = self._json.get(key, ("", "", ""))
         return self._cls.get(key) or label or texts.get(key, ""), split, group
 
@@ -150,7 +144,7 @@ class Sidecars:
         The latter is how WebDataset finds the files of a sample.
         """
         stem = posixpath.splitext(image)[0]
-        if stem in self._cls or stem in self._json or stem in texts:
+        if stem in self._cls or stem in self._json or stem in texts or stem in self._problems:
             return stem
         folder, _, base = stem.rpartition("/")
         return posixpath.join(folder, base.partition(".")[0])
@@ -172,6 +166,8 @@ class Sidecars:
                 )
 
     def _parse_json(self, name: str, data: bytes) -> tuple[str, str, str]:
+        if len(data) > _MOST_JSON:
+            raise self._error(name, f"more than {_MOST_JSON} bytes of a JSON for one image")
         try:
             value = json.loads(data)
         except (ValueError, RecursionError) as error:
@@ -205,7 +201,8 @@ class Sidecars:
             value = int(value)
         text = str(value).strip()
         if not isinstance(value, str | int) or isinstance(value, bool) or "\0" in text:
-            raise self._error(name, f"its {key} is {text[:40]!r}, neither a text nor a number")
+            what = f"its {key} is {text[:40]!r}, neither a text nor a whole number"
+            raise self._error(name, what)
         return text
 
     def _error(self, name: str, what: str) -> ImagesTableError:

@@ -203,10 +203,12 @@ class _Scan:
                 yield name
             elif entry.offset + entry.size > end:
                 raise reader.damage(f"it ends at byte {end}, in {entry.name!r}")
-            elif entry.kind == "file" and self._sidecars.takes(name):
-                count = self._sidecars.require_small(name, entry.size)
+            elif entry.kind != "file" or _is_hidden(name):
+                continue
+            elif self._sidecars.takes(name):
+                count = min(entry.size, self._sidecars.most_bytes(name))
                 self._sidecars.add(name, reader.read(entry.offset, count))
-            elif entry.kind == "file" and not _is_hidden(name):
+            else:
                 self._passed_over.add(posixpath.basename(name), "")
 
 

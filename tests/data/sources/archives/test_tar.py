@@ -122,7 +122,9 @@ def test_an_image_without_a_class_among_those_that_have_one_has_no_label(tmp_pat
         ({"1.jpg": b"", "1.json": b'{"label": {"a": 1}}'}, "'1.json': its label is"),
         ({"1.jpg": b"", "1.json": b'{"label": true}'}, "'1.json': its label is"),
         ({"1.jpg": b"", "1.json": b'{"label": "a\\u0000"}'}, "'1.json': its label is"),
-        ({"1.jpg": b"", "1.json": b" " * ((1 << 20) + 1)}, "1048577 bytes, more than"),
+        ({"1.jpg": b"", "1.json": b" " * ((1 << 20) + 1)}, "more than 1048576 bytes of a JSON"),
+        ({"1.jpg": b"", "1.json": b'{"label": 3.5}'}, "'3.5', neither a text nor a whole number"),
+        ({"1.big.jpg": b"", "1.big.json": b"{", "1.cls": b"7"}, "'1.big.json': is not JSON"),
         ({"1.jpg": b"", "1.cls": b"a\nb"}, "'1.cls': is .*, not the name or number of a class"),
         ({"1.jpg": b"", "1.seg.png": b"", "1.cls": b"1"}, "'1.jpg' and '1.seg.png' share"),
     ],
@@ -133,6 +135,22 @@ def test_labels_that_are_none_are_refused_by_name(
     with pytest.raises(ImagesTableError, match=said) as caught:
         open_images(write_tar(tmp_path / "a.tar", members))
     assert one_line(caught)
+
+
+def test_files_that_lie_beside_no_image_need_not_be_labels(tmp_path: Path) -> None:
+    members = {
+        "._1.cls": b"\0\5\x16Mac OS X",
+        "._1.json": b"\0\5\x16Mac OS X",
+        "1.jpg": b"x",
+        "1.cls": b"7",
+        "annotations/instances.json": b" " * ((1 << 20) + 1),
+        "meta.json": b"{}\n{}",
+        "dataset.json": b'{"label": {"0": "cat"}}',
+        "notes.cls": b"two\nlines",
+    }
+    assert rows_of(write_tar(tmp_path / "a.tar", members)) == [("a.tar/1.jpg", "7", "")]
+    del members["1.cls"]
+    assert rows_of(write_tar(tmp_path / "a.tar", members)) == [("a.tar/1.jpg", "", "")]
 
 
 @pytest.mark.parametrize(
