@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from bottleneck.data.decoding.formats import image_suffixes
+from bottleneck.data.sources.cache_folder import is_cache_folder
 from bottleneck.data.sources.container_names import SUFFIXES as CONTAINER_SUFFIXES
 from bottleneck.data.sources.container_names import container_kind, is_shard_pattern
 from bottleneck.data.sources.containers import open_containers
@@ -81,7 +82,7 @@ def open_images(
     Raises
     ------
     ImagesNotFoundError
-        The path does not exist, or there is no image in it.
+        The path does not exist, there is no image in it, or it is a cache.
     ImagesTableError
         A file that lists or holds the images is malformed, names an image twice, or is not
         understood.
@@ -97,6 +98,8 @@ def open_images(
     if not isinstance(source, (str, os.PathLike)):
         return source
     path = Path(source)
+    if is_cache_folder(path):
+        raise ImagesNotFoundError(f"{path} is a cache: name the images that it was made of")
     if path.is_dir():
         found = FileSource.from_columns(path, *read_folder(path, labels=labels))
     elif path.is_file() and path.suffix.lower() in _LISTS:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
+from bottleneck.data.sources.cache_folder import is_cache_folder
 from bottleneck.data.split_names import parse_split
 from bottleneck.errors import ImagesNotFoundError
 
@@ -46,7 +47,7 @@ def find_containers(folder: Path) -> dict[str, list[str]]:
     Parameters
     ----------
     folder : Path
-        Hidden files and folders in it are ignored, and links are followed.
+        Hidden files and folders in it are ignored, caches as well, and links are followed.
 
     Returns
     -------
@@ -70,7 +71,8 @@ def find_containers(folder: Path) -> dict[str, list[str]]:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        shown = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in shown if not is_cache_folder(Path(place, name))]
         for name in names:
             if (kind := container_kind(name)) and not name.startswith("."):
                 path = Path(place, name).relative_to(folder).as_posix()

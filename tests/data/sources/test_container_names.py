@@ -92,6 +92,7 @@ def test_whole_words_of_a_name_are_splits(name: str, split: str) -> None:
 
 def test_containers_are_found_below_a_folder(tmp_path: Path) -> None:
     touch(tmp_path, "b.tar", "a/c.tar", "x.parquet", ".hidden.tar", ".git/d.tar", "notes.txt")
+    touch(tmp_path / "a.cache", "spec.json", "images.csv", "codes.h5", "codes/layer3/00000.h5")
     (tmp_path / "a" / "up").symlink_to(tmp_path, target_is_directory=True)
     (tmp_path / "linked.tar").symlink_to("b.tar")
     assert find_containers(tmp_path) == {

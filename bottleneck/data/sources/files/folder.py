@@ -6,10 +6,12 @@ from itertools import islice
 from pathlib import Path
 
 from bottleneck.data.decoding.formats import image_suffixes
+from bottleneck.data.sources.cache_folder import is_cache_folder
 from bottleneck.data.sources.files.folder_layout import (
     FolderLayout,
     is_folder,
     is_hidden,
+    listing,
     read_layout,
 )
 from bottleneck.data.sources.files.folder_nesting import (
@@ -27,7 +29,7 @@ _Inode = tuple[int, int]  # device, number
 def read_folder(root: Path, *, labels: bool = True) -> tuple[TextColumns, SourceNotes]:
     """Return the columns of all image files below a folder, sorted by path.
 
-    Hidden files and folders are ignored, and links are followed.
+    Hidden files and folders are ignored, caches are passed over, and links are followed.
 
     Parameters
     ----------
@@ -43,7 +45,8 @@ def read_folder(root: Path, *, labels: bool = True) -> tuple[TextColumns, Source
     columns : TextColumns
         Paths are relative to `root`; groups are empty.
     notes : SourceNotes
-        Files that were passed over, class folders without an image, names that were translated.
+        Files and caches that were passed over, class folders without an image, names that were
+        translated.
 
     Raises
     ------
@@ -81,6 +84,7 @@ class _Listing:
         self.nested: set[tuple[str, str]] = set()  # folders at the two first levels
         self._with_images: set[str] = set()
         self._passed_over = PassedOver()
+        self._caches: list[str] = []
 
     def rows(self) -> Iterator[tuple[str, str, str, str]]:
         """Yield path, label, split and group of each image."""
@@ -100,11 +104,15 @@ class _Listing:
     def notes(self) -> SourceNotes:
         """Return what was found beside the images."""
         empty = [name for name in self.layout.class_folders if name not in self._with_images]
-        return self._passed_over.notes(empty, self.layout.remarks)
+        caches = [f"caches that are passed over: {listing(self._caches)}"] if self._caches else []
+        return self._passed_over.notes(empty, (*self.layout.remarks, *caches))
 
     def _pass_over(self, path: str) -> None:
         folder, _, name = path.rpartition("/")
-        self._passed_over.add(name, self.layout.place(folder)[2])
+        if name:
+            self._passed_over.add(name, self.layout.place(folder)[2])
+        else:
+            self._caches.append(folder)
 
 
 def _walk(
@@ -113,7 +121,10 @@ def _walk(
     prefix: str = "",
     above: frozenset[_Inode] = frozenset(),
 ) -> Iterator[str]:
-    """Yield the paths of the image files below a folder, sorted; `above` breaks cycles of links."""
+    """Yield the paths of the image files below a folder, sorted; `above` breaks cycles of links.
+
+    Other files are passed over, and so are caches, with a slash behind their names.
+    """
     status = os.stat(folder)  # noqa: PTH116  (a Path for each of a million files is slow)
     inode = (status.st_dev, status.st_ino)
     if inode in above:
@@ -123,7 +134,7 @@ def _walk(
     # With its slash, a folder is sorted as the paths in it.
     named = sorted((f"{e.name}/" if is_folder(e) else e.name, e.path) for e in shown)
     for name, path in named:
-        if name.endswith("/"):
+        if name.endswith("/") and not is_cache_folder(path):
             yield from _walk(path, pass_over, prefix + name, above | {inode})
         elif is_image_name(name):
             yield prefix + name

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from bottleneck.data.sources.cache_folder import is_cache_folder
 from bottleneck.data.split_names import SplitName, is_neutral, parse_split, translations
 from bottleneck.errors import LabelsError
 
@@ -197,14 +198,18 @@ def _look_into(root: Path, name: str, look: SplitName | None, list_folder: ListF
 
 
 def list_folder_on_disk(folder: Path, is_image: Callable[[str], bool]) -> tuple[list[str], bool]:
-    """Return the names of the shown folders in a folder, sorted, and whether it holds images."""
+    """Return the names of the shown folders in a folder, sorted, and whether it holds images.
+
+    A cache is no such folder.
+    """
     folders, images = [], False
     with os.scandir(folder) as entries:
         for entry in entries:
             if is_hidden(entry.name) or entry.name in _NO_IMAGES:
                 continue
             if is_folder(entry):
-                folders.append(entry.name)
+                if not is_cache_folder(entry.path):
+                    folders.append(entry.name)
             elif not images:
                 images = is_image(entry.name)
     return sorted(folders), images

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from bottleneck.data.decoding.formats import image_suffixes
 from bottleneck.data.images import open_images
 from bottleneck.data.sources.files.folder import is_image_name
+from bottleneck.data.summary import summarize_images
 from bottleneck.errors import ImagesNotFoundError
 from tests.helpers.image_folders import rows_of, touch
 
@@ -276,6 +277,19 @@ def test_a_folder_that_cannot_be_listed_is_an_error(
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(PermissionError, match="locked"):
         open_images(locked)
+
+
+def test_caches_are_passed_over_and_named(tmp_path: Path) -> None:
+    touch(tmp_path, "train/ants/1.jpg", "test/ants/2.jpg")
+    for cache in ("a.cache", "train/b.cache"):
+        touch(tmp_path / cache, "spec.json", "images.csv", "codes.h5", "confusion.png")
+    source = open_images(tmp_path)
+    assert source.table.path[:] == ["test/ants/2.jpg", "train/ants/1.jpg"]
+    summary = summarize_images(tmp_path)
+    assert summary.remarks() == ["caches that are passed over: 'a.cache', 'train/b.cache'"]
+    assert (summary.notes.passed_over, summary.notes.without_images) == ({}, {})
+    with pytest.raises(ImagesNotFoundError, match=r"a\.cache is a cache: name the images"):
+        open_images(tmp_path / "a.cache")
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
