@@ -45,7 +45,7 @@ class Program(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, and refuse options that it is given twice."""
+        """Find the command, and refuse lists that it is given in parts."""
         name, command, rest = super().resolve_command(ctx, args)
         if command is not None:
             _require_once(
@@ -104,15 +104,15 @@ def main(debug: bool) -> None:
 
 
 def _require_once(command: click.Command, ctx: click.Context, args: Sequence[str]) -> None:
-    """Refuse a value that is given twice: click would take the last one without a word."""
+    """Refuse a list that is given in parts: click would take the last one without a word."""
     _, _, order = command.make_parser(ctx).parse_args(list(args))
-    given = Counter(parameter for parameter in order if isinstance(parameter, click.Option))
-    for option, times in given.items():
-        if times > 1 and not (option.multiple or option.is_flag):
-            listed = isinstance(option.type, Names | Numbers)
-            separated = ", with commas between its values" if listed else ""
+    for parameter, times in Counter(order).items():
+        is_list = isinstance(parameter.type, Names | Numbers) and not parameter.multiple
+        if times > 1 and is_list:
             raise click.UsageError(
-                f"{option.opts[0]} is given {times} times: give it once{separated}", ctx
+                f"{parameter.opts[0]} is given {times} times: give it once, with commas between "
+                "its values",
+                ctx,
             )
 
 

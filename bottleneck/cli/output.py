@@ -14,7 +14,7 @@ from bottleneck.runtime import require_writable_output
 if TYPE_CHECKING:
     from bottleneck import Cache
     from bottleneck.cli.main import Program
-    from bottleneck.data import LabelledImages
+    from bottleneck.fitting import LabelSource
 
 
 class Result(Protocol):
@@ -70,7 +70,7 @@ def require_writable_outputs(paths: Mapping[str, Path | None], *, overwrite: boo
             raise InvalidOptionError(parameter, str(path), f"another file than that of `{first}`")
 
 
-def read_labels(cache: "Cache", labels: Path | None) -> "LabelledImages":
+def read_labels(cache: "Cache", labels: Path | None) -> "LabelSource":
     """Read the labels to train on; of a CSV, print on standard error what was understood."""
     from bottleneck.fitting import labelled_images
 

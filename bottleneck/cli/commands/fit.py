@@ -78,8 +78,6 @@ def fit(
     """
     from bottleneck import fit as run
     from bottleneck import open_cache
-    from bottleneck.data import heldout_split
-    from bottleneck.errors import InvalidOptionError
     from bottleneck.fitting import ClassifierOptions, resolve_features
     from bottleneck.plotting import require_picture
     from bottleneck.runtime import write_text_atomic
@@ -89,13 +87,10 @@ def fit(
     store = open_cache(cache)
     features = resolve_features(store, layers, views or "all")
     out = out or Path(f"head-{clf}-{features.file_name}.safetensors")
-    require_writable_outputs({"out": out, "save_cv": save_cv, "plot": plot}, overwrite=overwrite)
-    images = read_labels(store, labels)
     if plot is not None:
         require_picture(plot)
-        if not search.cv and not heldout_split(images.table):
-            nothing = "left out: without folds and a held-out split there is nothing to draw"
-            raise InvalidOptionError("plot", str(plot), nothing)
+    require_writable_outputs({"out": out, "save_cv": save_cv, "plot": plot}, overwrite=overwrite)
+    images = read_labels(store, labels)
     with executor_from_options(backend, jobs=None, scheduler=scheduler) as executor:
         result = run(
             store,

@@ -274,12 +274,14 @@ def test_every_output_is_a_file_of_its_own(
     assert not (tmp_path / "one.svg").exists()
 
 
-def test_a_plot_of_nothing_is_refused_before_the_training(run: Run, tmp_path: Path) -> None:
+def test_a_plot_of_nothing_is_an_error_after_the_result(run: Run, tmp_path: Path) -> None:
     X, y = clouds()
     cache = written_cache(tmp_path / "clouds", X, ["abc"[i] for i in y])  # without splits
     options = ("--clf", "svm", "--c", "1", "--cv", "0", "-o", "head", "--plot", "fit.svg")
-    refused(run("fit", cache, *options), "--plot fit.svg", "nothing to draw", code=2)
-    assert not Path("head").exists()
+    result = run("fit", cache, *options)
+    assert result.exit_code == 2
+    assert "saved head" in result.stdout
+    assert "--plot this fit: must be one with folds" in result.stderr
 
 
 def test_the_smallest_c_within_a_standard_error_can_be_chosen(run: Run, tmp_path: Path) -> None:
@@ -424,8 +426,7 @@ def test_a_wrong_option_leaves_no_head(
     run: Run, cache: Path, tmp_path: Path, options: list[str], parts: list[str]
 ) -> None:
     before = contents(cache)
-    clf = () if "--clf" in options else ("--clf", "svm")
-    result = run("fit", "cache", *clf, "--layer", "layer2", *options)
+    result = run("fit", "cache", "--clf", "svm", "--layer", "layer2", *options)
     refused(result, *parts, code=2)
     assert contents(cache) == before
     assert not list(tmp_path.glob("head*"))
