@@ -107,9 +107,9 @@ def _replace_in_place_operations(program: fx.GraphModule) -> bool:
     Nodes that read a result after it was overwritten read the new result of the writer instead.
     """
     nodes = list(program.graph.nodes)
-    for i, node in enumerate(nodes):
-        if not _is_in_place(program, node):
-            continue
+    # Before any is changed: a module that is called again no longer writes after its first call.
+    writers = [(i, node) for i, node in enumerate(nodes) if _is_in_place(program, node)]
+    for i, node in writers:
         target, before = node.args[0], set(nodes[:i])
         is_known = isinstance(target, fx.Node) and all(
             _owns_memory(program, each, before)

@@ -1,9 +1,23 @@
 """The rewritten program as it runs: nothing is written in place, views copy where they must."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, fx, nn
 
 from bottleneck.backbones.tracing.functional import make_functional
+
+
+class Shared(nn.Module):
+    """Reads what the second call of a module wrote into its argument."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, images: Tensor) -> Any:
+        maps = self.relu(images * 2) - 1
+        return maps + self.relu(maps)
 
 
 class InPlace(nn.Module):
@@ -22,3 +36,11 @@ def test_a_program_runs_as_it_was_rewritten() -> None:
     codes = program.forward(images)
     assert torch.equal(images, before)
     assert torch.equal(codes, before.clamp(min=0).flatten(1))
+
+
+def test_each_call_of_a_module_that_writes_in_place_is_replaced() -> None:
+    images = torch.randn(2, 3, 4, 4)
+    program = fx.symbolic_trace(Shared())
+    assert make_functional(program)
+    maps = (images * 2).relu().sub(1).relu()
+    assert torch.equal(program.forward(images), maps + maps)
