@@ -86,7 +86,11 @@ class Checkpoint:
             for name, value in state.items():
                 if value is not None:
                     tensors[f"optimizer.{number}.{name}"] = torch.as_tensor(value)
-        stored = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        # Copies: safetensors refuses tensors that share memory, as the weights of tied layers do.
+        stored = {
+            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, value in tensors.items()
+        }
         text = json.dumps(list(curves))
         with atomic_write(self.path) as temporary:
             temporary.write_bytes(save(stored, {FORMAT: text, _DIGEST: _digest(text, stored)}))

@@ -30,9 +30,12 @@ def training(
     kill_at: int = 0,
     lr: float = 0.01,
     epochs: int = 4,
+    tied: bool = False,
 ) -> tuple[TunedModule, TrainingRun]:
-    """Train from the start, with dropout; be killed at a step."""
+    """Train from the start, with dropout, perhaps a shared parameter; be killed at a step."""
     tail = a_tail(dropout=0.3, inner=0.3)
+    if tied:
+        tail.conv2.bias = tail.bn.bias
     module = start_module(tail, tail_codes(tail, SOME, options), options)
     steps = 0
 
@@ -69,6 +72,17 @@ def test_a_training_that_was_killed_ends_as_if_it_had_not_been(
     torch.manual_seed(99)  # of another process
     module, run = training(chosen, tmp_path)
     assert run.curves == undisturbed.curves
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, expected.state_dict()[name]), name
+
+
+def test_layers_that_share_a_parameter_still_do_when_training_goes_on(tmp_path: Path) -> None:
+    expected, _ = training(on_cpu(), None, tied=True)
+    with pytest.raises(Killed):
+        training(on_cpu(), tmp_path, kill_at=13, tied=True)
+    module, _ = training(on_cpu(), tmp_path, tied=True)
+    first, second = map(module.tail.get_parameter, ("conv2.bias", "bn.bias"))
+    assert first is second
     for name, value in module.state_dict().items():
         assert torch.equal(value, expected.state_dict()[name]), name
 
