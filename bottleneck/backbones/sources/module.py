@@ -23,8 +23,8 @@ PREFIX = "module:"  # of a reference; it cannot be loaded from there
 class GivenModule:
     """A network that the caller built.
 
-    It is copied: the caller's own object is never changed. The copy is in float32 on the CPU, and
-    without wrappers: a compiled network, or one in DataParallel, is the network inside.
+    It is copied: the caller's own object is never changed. The copy is on the CPU, and without
+    wrappers: a compiled network, or one in DataParallel, is the network inside.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class GivenModule:
             f"{name} cannot be copied",
             hint="give `model=path/to/file.py:factory`, a function that builds it",
         ):
-            network = copy.deepcopy(opened).cpu().float()
+            network = copy.deepcopy(opened).cpu()
             if isinstance(network, ScriptedNetwork):
                 digest = network.code_digest()
             else:

@@ -10,6 +10,8 @@ from torch import nn
 
 from bottleneck.backbones.backbone import build_skeleton, load_backbone
 from bottleneck.errors import BackboneError, UnknownNameError, WeightsError
+from tests.helpers.brought_networks import in_float64
+from tests.helpers.networks import SMALL
 from tests.helpers.tiny_networks import Plain
 
 
@@ -36,6 +38,13 @@ def test_the_callers_network_is_copied_and_never_changed(dtype: torch.dtype) -> 
     with torch.no_grad():
         network.fc.bias.add_(1)
     assert not torch.equal(network.fc.bias.float(), backbone.network.get_parameter("fc.bias"))
+
+
+def test_what_it_computes_in_float64_stays() -> None:
+    network, images = in_float64(), torch.randn(2, 3, 32, 32)
+    codes = load_backbone(network, transform=SMALL).network(images)
+    assert codes.dtype is torch.float64
+    assert torch.equal(codes, network(images))
 
 
 def test_identity_and_reference_name_the_class() -> None:
