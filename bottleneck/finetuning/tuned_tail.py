@@ -152,14 +152,13 @@ class TunedTail(Classifier):
             return replace(self, module=self.module.to(where))
         tail = load().tail(self.boundary)
         module = TunedModule(tail, classes=len(self.classes), hidden=self.hidden)
-        wanted = {name: tensor.shape for name, tensor in _tensors(module).items()}
-        given = {name: tensor.shape for name, tensor in self.tensors.items()}
-        if tail.in_shape != self.shape or wanted != given:
-            (name, *_) = sorted(dict(wanted.items() ^ given.items())) or ["the maps"]
+        wanted = _kinds(tail.in_shape, _tensors(module))
+        given = _kinds(self.shape, self.tensors)
+        if wanted != given:
+            name = min(dict(wanted.items() ^ given.items()))
             raise HeadError(
                 f"{self.owner} does not fit the network behind {self.boundary or 'its images'}: "
-                f"{name} has shape {given.get(name, self.shape)}, and there "
-                f"{wanted.get(name, tail.in_shape)}"
+                f"{name} is {given.get(name, 'absent')}, and there {wanted.get(name, 'absent')}"
             )
         state = {name: torch.from_numpy(tensor) for name, tensor in self.tensors.items()}
         tail.program.load_state_dict(_part(state, _TAIL))
@@ -260,6 +259,12 @@ def _tensors(module: TunedModule) -> Tensors:
     return {name: tensor.detach().cpu().numpy() for name, tensor in state.items()}
 
 
+def _kinds(shape: tuple[int, ...], tensors: Tensors) -> dict[str, str]:
+    """Return the type and shape of what a tail reads, and of its tensors, by name."""
+    kinds = {name: f"{tensor.dtype} of shape {tensor.shape}" for name, tensor in tensors.items()}
+    return kinds | {"the input": f"of shape {shape}"}
+
+
 def _part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     return {
         name.removeprefix(prefix): tensor
@@ -277,8 +282,10 @@ def _validate(path: Path, tuned: TunedTail) -> None:
             "numbers above 0"
         )
     for name, tensor in tuned.tensors.items():
-        whole = tensor.dtype == np.int64 and name.startswith(_TAIL)  # a count of batches
-        require_tensor(path, name, tensor, tensor.shape, np.int64 if whole else np.float32)
+        if name.startswith(_OUTPUT):
+            require_tensor(path, name, tensor, tensor.shape, np.float32)
+        elif np.isnan(tensor).any():  # a mask may be infinite; `with_network` compares types
+            raise HeadError(f"{path} is damaged: {name} has values that are not numbers")
     last = _OUTPUT + ("2." if tuned.hidden else "")
     for name, ndim in (("weight", 2), ("bias", 1)):
         tensor = tuned.tensors.get(last + name, np.empty(0))

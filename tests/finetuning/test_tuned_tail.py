@@ -24,6 +24,7 @@ from bottleneck.finetuning.tuned_tail import TunedTail
 from bottleneck.fitting.head import Head
 from bottleneck.fitting.loading.features import INPUT, Features
 from bottleneck.spec import InputTransform, ViewRecipe
+from tests.helpers.brought_networks import build, conv
 from tests.helpers.networks import SMALL
 from tests.helpers.tiny_networks import frozen
 from tests.helpers.tuning import BOUNDARY, CHAIN
@@ -173,6 +174,30 @@ def test_codes_of_another_spec_are_refused(backbone: Backbone) -> None:
         network.require(network.spec, where="here")
 
 
+def test_layers_keep_their_types(tmp_path: Path) -> None:
+    def wiring(network: Any, images: Any) -> Any:
+        maps = network.stem(images).masked_fill(network.mask[:, None, None], 0)
+        codes = network.white((maps.mean((2, 3)) * network.scale).double())
+        return network.fc(network.relu(codes.float()))
+
+    white = nn.Linear(6, 5).double()
+    network = build(wiring, stem=conv(), white=white, relu=nn.ReLU(), fc=nn.Linear(5, 4))
+    network.register_buffer("mask", torch.arange(6) == 2)
+    network.register_buffer("scale", torch.full((6,), 0.5, dtype=torch.float64))
+    backbone = load_backbone(network, transform=SMALL)
+    tail = a_tail(backbone, "stem")
+    tail.save(tmp_path / "t")
+    again = TunedTail.load(tmp_path / "t").with_network(lambda: backbone, "cpu")
+    maps, state = some_maps(tail.shape), load_file(tmp_path / "t")
+    codes = 0.5 * maps.reshape(5, 6, -1).mean(2) * (np.arange(6) != 2)
+    codes = np.maximum(codes @ state["tail.white.weight"].T + state["tail.white.bias"], 0)
+    expected = codes @ state["output.weight"].T + state["output.bias"]
+    np.testing.assert_allclose(again.decision_function(maps), expected, rtol=1e-4, atol=1e-6)
+    other = rewritten(tmp_path / "t", {"tail.scale": np.ones(6, np.float32)})
+    with pytest.raises(HeadError, match=r"tail\.scale is float32 .* there float64 of shape"):
+        TunedTail.load(other).with_network(lambda: backbone, "cpu")
+
+
 def test_another_network_is_refused(backbone: Backbone, tmp_path: Path) -> None:
     a_tail(backbone).save(tmp_path / "t")
     wider = frozen(
@@ -181,7 +206,7 @@ def test_another_network_is_refused(backbone: Backbone, tmp_path: Path) -> None:
             *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(9, 4)),
         )
     )
-    with pytest.raises(HeadError, match=r"does not fit the network behind 2: \S+ has shape"):
+    with pytest.raises(HeadError, match=r"behind 2: \S+ is float32 of shape .* there float32"):
         TunedTail.load(tmp_path / "t").with_network(
             lambda: load_backbone(wider, transform=SMALL), "cpu"
         )
@@ -212,7 +237,8 @@ def rewritten(path: Path, tensors: Any = None, **changes: Any) -> Path:
         ({"spec": ...}, "KeyError: 'spec'"),
         ({"multilabel": "no"}, "multilabel is 'no'"),
         ({"views": 3}, "a recipe is needed"),
-        ({"tensors": {"tail.3.weight": np.full((8, 6, 3, 3), np.nan, np.float32)}}, "not finite"),
+        ({"tensors": {"tail.3.weight": np.full((8, 6, 3, 3), np.nan, np.float32)}}, "not numbers"),
+        ({"tensors": {"output.bias": np.full(3, np.inf, np.float32)}}, "not finite"),
         ({"tensors": {"output.weight": np.zeros((3, 8))}}, "is float64, must be float32"),
         ({"tensors": {"output.bias": None}}, r"output.bias has shape \(0,\)"),
     ],
