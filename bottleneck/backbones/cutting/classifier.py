@@ -55,7 +55,7 @@ def find_classifier(graph: LayerGraph, network: nn.Module) -> Classifier | None:
         return None
     result = max(graph.vectors, key=graph.order.__getitem__)
     path = [node for node in graph.ancestors(result) if node in graph.dependent]
-    weights = {node: weight for node in path if (weight := _last_weight(graph, node)) is not None}
+    weights = {node: weight for node in path if (weight := last_weight(graph, node)) is not None}
     if not weights:
         return None
     node, weight = list(weights.items())[-1]
@@ -77,7 +77,7 @@ def dropout_rate(graph: LayerGraph, node: fx.Node) -> float | None:
     return None
 
 
-def _last_weight(graph: LayerGraph, node: fx.Node) -> Tensor | None:
+def last_weight(graph: LayerGraph, node: fx.Node) -> Tensor | None:
     """Return the weight of the last parameters that a node computes with.
 
     Single numbers, as a scale of logits, are none.

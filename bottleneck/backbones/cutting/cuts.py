@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import fx, nn
 
-from bottleneck.backbones.cutting.classifier import dropout_rate, find_classifier
+from bottleneck.backbones.cutting.classifier import dropout_rate, find_classifier, last_weight
 from bottleneck.backbones.cutting.layer_graph import LayerGraph, trace_layers
 from bottleneck.backbones.layers import Layer
 from bottleneck.errors import BackboneError
@@ -78,7 +78,7 @@ def find_cuts(graph: LayerGraph, layers: Sequence[Layer], network: nn.Module) ->
     Raises
     ------
     BackboneError
-        No layer is a cut.
+        No layer is a cut, or there are weights between the last one and the classifier.
     """
     traced = [layer for layer in layers if layer.name in graph.values]
     if not traced:
@@ -98,11 +98,29 @@ def find_cuts(graph: LayerGraph, layers: Sequence[Layer], network: nn.Module) ->
     last = graph.order[value]
     names = tuple(layer.name for layer in passed if graph.order[graph.values[layer.name]] <= last)
     same = [layer for layer in outputs if graph.values[layer.name] is value]
-    rate = 0.0
+    output, rate = _outermost_block(same, network).name, 0.0
     if classifier:
-        between = (node for node in classifier.before if graph.order[node] > last)
+        between = [node for node in classifier.before if graph.order[node] > last]
+        _require_no_weights(graph, between, output)
         rate = max((dropout_rate(graph, node) or 0.0 for node in between), default=0.0)
-    return Cuts(names, _outermost_block(same, network).name, rate)
+    return Cuts(names, output, rate)
+
+
+def _require_no_weights(graph: LayerGraph, between: list[fx.Node], output: str) -> None:
+    """Refuse layers between the last cut and the classifier: no tail would have them."""
+    names = {node: name for name, node in graph.values.items()}
+    lost = [
+        names.get(node, node.name)
+        for node in sorted(graph.dependent.intersection(between), key=graph.order.__getitem__)
+        if (weight := last_weight(graph, node)) is not None and weight.ndim > 1
+    ]
+    if lost:
+        ends = " to ".join(map(repr, dict.fromkeys([lost[0], lost[-1]])))
+        raise BackboneError(
+            f"the network cannot be cut: {output!r} is its last cut, and the weights of {ends} "
+            "between it and the classifier would be left out",
+            hint="let a module return what the classifier reads",
+        )
 
 
 def _outermost_block(layers: list[Layer], network: nn.Module) -> Layer:

@@ -220,6 +220,35 @@ def test_two_classifiers_side_by_side_have_one_penultimate_layer(shared: bool) -
             cuts_of(network)
 
 
+def summed(join: nn.Module | None = None) -> nn.Module:
+    """A residual network whose sum is a function's, returned by no module but one that is given."""
+
+    def wiring(network: Any, x: Tensor) -> Any:
+        maps = network.stem(x)
+        maps = F.relu(maps + network.two(F.relu(network.one(maps))))
+        return network.fc((network.join(maps) if join else maps).mean((2, 3)))
+
+    joins = {"join": join} if join else {}
+    parts = {"stem": conv(), "one": conv(6), "two": conv(6), "fc": nn.Linear(6, 4)}
+    return build(wiring, **parts, **joins)
+
+
+def test_weights_between_the_last_cut_and_the_classifier_are_not_left_out() -> None:
+    message = r"'stem' is its last cut, and the weights of 'one' to 'two' .*: let a module return"
+    with pytest.raises(BackboneError, match=message):
+        cuts_of(summed())
+    assert cuts_of(summed(nn.Identity())) == Cuts(("stem", "join"), "join", 0.0)
+
+
+def test_weights_of_a_function_are_not_left_out_either() -> None:
+    network = build(
+        lambda self, x: self.fc(F.conv2d(self.stem(x), self.one.weight).mean((2, 3))),
+        **{"stem": conv(), "one": conv(6), "fc": nn.Linear(6, 4)},
+    )
+    with pytest.raises(BackboneError, match="the weights of 'conv2d' between"):
+        cuts_of(network)
+
+
 # What cannot be traced
 
 
