@@ -66,10 +66,17 @@ def _is_non_negative(graph: LayerGraph, value: fx.Node) -> bool:
     known: dict[fx.Node, bool] = {}
     for node in graph.ancestors(value):
         summands = [each for each in node.all_input_nodes if not _is_number(each)]
-        known[node] = _is_any(graph, node, _NON_NEGATIVE) or (
+        known[node] = _gives_no_negatives(graph, node) or (
             _keeps_sign(graph, node) and all(known[each] for each in summands)
         )
     return known[value]
+
+
+def _gives_no_negatives(graph: LayerGraph, node: fx.Node) -> bool:
+    module = module_of(graph.program, node)
+    if isinstance(module, _BatchNorm):  # timm's have an activation
+        return type(getattr(module, "act", None)) in _NON_NEGATIVE
+    return _is_any(graph, node, _NON_NEGATIVE)
 
 
 def _keeps_sign(graph: LayerGraph, node: fx.Node) -> bool:
@@ -83,7 +90,4 @@ def _is_number(node: fx.Node) -> bool:
 
 
 def _is_any(graph: LayerGraph, node: fx.Node, operations: set[Any]) -> bool:
-    found = operation(graph.program, node)
-    if isinstance(found, type) and issubclass(found, _BatchNorm):  # timm's have an activation
-        found = type(getattr(module_of(graph.program, node), "act", None))
-    return found in operations and "alpha" not in node.kwargs
+    return operation(graph.program, node) in operations and "alpha" not in node.kwargs

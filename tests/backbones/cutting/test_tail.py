@@ -215,19 +215,21 @@ def test_only_what_is_known_to_be_non_negative_is_called_so(
     assert assert_parity(backbone_of(network), "mark").non_negative is expected
 
 
-def test_a_norm_with_a_relu_of_its_own_is_no_relu() -> None:
+def test_a_norm_with_an_activation_of_its_own_is_no_such_activation() -> None:
     class NormAct(nn.BatchNorm2d):  # as timm's
-        def __init__(self) -> None:
+        def __init__(self, act: nn.Module) -> None:
             super().__init__(6)
-            self.act = nn.ReLU()
+            self.act = act
 
         def forward(self, x: Tensor) -> Tensor:
             return torch.as_tensor(self.act(super().forward(x)))
 
-    network = frozen(nn.Sequential(conv(), NormAct(), nn.Flatten(), nn.Linear(6 * 256, 4)))
+    norms = (NormAct(nn.ReLU()), NormAct(nn.Identity()))
+    network = frozen(nn.Sequential(conv(), *norms, nn.Flatten(), nn.Linear(6 * 256, 4)))
     backbone = backbone_of(network)
     assert not assert_parity(backbone, "0").non_negative
     assert assert_parity(backbone, "1").non_negative
+    assert not assert_parity(backbone, "2").non_negative
 
 
 # Refusals
