@@ -234,8 +234,8 @@ class Advice(PreformattedText):
         heldout = "no held-out score"
         if one.heldout:
             heldout = f"held-out {one.heldout['accuracy']:.1%}, from its record and not used here"
-        if one.gain is None:
-            return f"{one.name}: not comparable, trained on other images; {heldout}"
+        if one.reason:
+            return f"{one.name}: {one.reason}; {heldout}"
         return (
             f"{one.name}: {one.kept_back:.1%} of the {one.images} images that it kept back, "
             f"{self.comparison.best.name} {one.linear:.1%} of the same "

@@ -35,18 +35,20 @@ class TunedStrategy:
         Layer behind which it was trained; None for a whole network.
     kept_back : float or None
         Score on the training images that were kept back from its training, to choose learning rate
-        and epochs by them: a little too high for that. None where it has no record of them, or was
-        trained on another number of images than there are here.
+        and epochs by them: a little too high for that. None where it is not compared.
     images : int
         Number of images that were kept back.
     linear : float or None
-        Score of the best linear head on the same images, which are its first fold.
+        Score of the best linear head on the same images, which are its first fold. None where it is
+        not compared.
     standard_error : float
         Of the difference to the linear head, as if the two were of different images: too large.
     heldout : dict or None
         Score on the held-out split, as its record has it; it takes no part in any choice.
     seconds : float
         Time of its training, without the extraction of maps.
+    reason : str
+        Why it is not compared; empty where it is.
     """
 
     path: str
@@ -57,6 +59,7 @@ class TunedStrategy:
     standard_error: float
     heldout: dict[str, Any] | None
     seconds: float
+    reason: str
 
     @property
     def name(self) -> str:
@@ -87,6 +90,7 @@ class TunedStrategy:
             "standard_error": self.standard_error,
             "heldout": self.heldout,
             "seconds": self.seconds,
+            "reason": self.reason,
         }
 
 
@@ -143,17 +147,28 @@ def compare_tail(
     choice = record.get("choice") or {}
     _, fold = make_folds(training, SEARCH.cv)[0]
     same = record.get("train") == len(training.targets) and choice.get("kept_back") == len(fold)
+    reason = _not_compared(choice, same=same)
     linear, error = _linear_score(comparison.best, training, fold)
     return TunedStrategy(
         path=str(path),
         boundary=tail.boundary,
-        kept_back=_kept_back_score(choice) if same else None,
+        kept_back=None if reason else _kept_back_score(choice),
         images=int(choice.get("kept_back") or 0),
-        linear=linear if same else None,
+        linear=None if reason else linear,
         standard_error=math.sqrt(2) * error,
         heldout=record.get("heldout"),
         seconds=float(record.get("seconds") or 0.0),
+        reason=reason,
     )
+
+
+def _not_compared(choice: dict[str, Any], *, same: bool) -> str:
+    """Return why a tail is not compared with a linear head; empty where it is."""
+    if not same:
+        return "not comparable, trained on other images"
+    if not choice["epochs"]:  # its output is another head than the one that was scored
+        return "training was no better than its start: its layers are as pretrained"
+    return ""
 
 
 def _kept_back_score(choice: dict[str, Any]) -> float | None:

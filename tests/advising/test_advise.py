@@ -183,11 +183,17 @@ def test_a_tail_is_compared_on_the_images_that_it_kept_back(tmp_path: Path) -> N
     advice = replace(found, decision=decision, tuned=(tail, better))
     assert f"tail behind {BOUNDARY} ({path}). On the {tail.images}" in advice.recommendation
     assert "80.0 points ± 10.0" in advice.recommendation
-    other = tmp_path / "other.safetensors"
-    replace(result.tail, training_record=result.to_dict() | {"train": 7}).save(other)
-    found = bn.advise(cache, tuned=[other])
-    assert found.tuned[0].gain is found.tuned[0].kept_back is found.tuned[0].linear is None
-    assert "not comparable" in str(found)
+    other, record = tmp_path / "other.safetensors", result.to_dict()
+    untrained = result.choice.to_dict() | {"epochs": 0}
+    for change, reason in (
+        ({"train": 7}, "not comparable, trained on other images"),
+        ({"choice": untrained}, "training was no better than its start"),
+    ):
+        replace(result.tail, training_record=record | change).save(other)
+        found = bn.advise(cache, tuned=[other])
+        assert found.tuned[0].gain is found.tuned[0].kept_back is found.tuned[0].linear is None
+        assert found.decision.tuned is None
+        assert f"{other}): {reason}" in str(found)
     replace(result.tail, classes=["x", "y", "z"]).save(other)
     with pytest.raises(HeadError, match="x, y, z"):
         bn.advise(cache, tuned=[other])
