@@ -113,14 +113,16 @@ def advise(
     valid = np.asarray(every.valid_rows(store))
     images = without_labels(labelled.table, ~valid)
     # Before the measurements, not after them.
-    tails = load_tails(tuned, label_rows(images, valid).names)
+    splits = label_rows(images, valid)
+    tails = load_tails(tuned, splits.names)
     measured = _measure(store, every, images, memory, on_progress)
     last = measured[len(every.layers) - 1]
     dataset = load_dataset(store, last.features, images, memory=memory)
     comparison = Comparison.of(measured, last, dataset.training)
     findings = _examine(store, comparison, images, memory)
     judged = tuple(
-        compare_tail(path, tail, dataset.training, comparison) for path, tail in tails.items()
+        compare_tail(path, tail, dataset.training, splits.training.digest(images), comparison)
+        for path, tail in tails.items()
     )
     decision = decide(comparison, findings, judged, _pairs(comparison, dataset))
     on_progress(len(measured) + 1, len(measured) + 1)

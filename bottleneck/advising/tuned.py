@@ -126,7 +126,7 @@ def load_tails(
 
 
 def compare_tail(
-    path: Path, tail: "TunedTail", training: TrainingSet, comparison: Comparison
+    path: Path, tail: "TunedTail", training: TrainingSet, digest: str, comparison: Comparison
 ) -> TunedStrategy:
     """Compare a tail, by its record, with the best linear head.
 
@@ -140,14 +140,15 @@ def compare_tail(
     tail : TunedTail
     training : TrainingSet
         Training images.
+    digest : str
+        Of these, with their targets and groups.
     comparison : Comparison
         Linear heads on them.
     """
     record = tail.training_record
     choice = record.get("choice") or {}
     _, fold = make_folds(training, SEARCH.cv)[0]
-    same = record.get("train") == len(training.targets) and choice.get("kept_back") == len(fold)
-    reason = _not_compared(choice, same=same)
+    reason = _not_compared(tail, digest)
     linear, error = _linear_score(comparison.best, training, fold)
     return TunedStrategy(
         path=str(path),
@@ -162,11 +163,14 @@ def compare_tail(
     )
 
 
-def _not_compared(choice: dict[str, Any], *, same: bool) -> str:
+def _not_compared(tail: "TunedTail", digest: str) -> str:
     """Return why a tail is not compared with a linear head; empty where it is."""
-    if not same:
-        return "not comparable, trained on other images"
-    if not choice["epochs"]:  # its output is another head than the one that was scored
+    record = tail.training_record
+    if record.get("train_digest") != digest:
+        return "not comparable, no record of a training on these images"
+    if record["class_weight"] and not tail.multilabel:
+        return "not comparable, its score is the balanced accuracy"
+    if not record["choice"]["epochs"]:  # its output is another head than the one that was scored
         return "training was no better than its start: its layers are as pretrained"
     return ""
 

@@ -232,6 +232,7 @@ def _tune(
         choice=choice,
         run=run,
         train=len(training),
+        train_digest=dataset.train_digest,
         seconds=0.0,
         labels=None,
         rejected=dataset.rejected,

@@ -34,6 +34,8 @@ class TuneResult(PreformattedText):
         The training on all training images.
     train : int
         Number of training images.
+    train_digest : str
+        Digest of the training images by path, with their classes and groups.
     seconds : float
         Elapsed time.
     labels : LabelSummary or None
@@ -49,6 +51,7 @@ class TuneResult(PreformattedText):
     choice: Choice
     run: TrainingRun
     train: int
+    train_digest: str
     seconds: float
     labels: LabelSummary | None
     rejected: dict[str, str]
@@ -108,6 +111,7 @@ class TuneResult(PreformattedText):
             "heldout": self.heldout.to_dict() if self.heldout else None,
             "ece": None,
             "train": self.train,
+            "train_digest": self.train_digest,
             "converged": True,
             "gap": None,
             "seconds": self.seconds,

@@ -186,7 +186,8 @@ def test_a_tail_is_compared_on_the_images_that_it_kept_back(tmp_path: Path) -> N
     other, record = tmp_path / "other.safetensors", result.to_dict()
     untrained = result.choice.to_dict() | {"epochs": 0}
     for change, reason in (
-        ({"train": 7}, "not comparable, trained on other images"),
+        ({"train_digest": None}, "not comparable, no record of a training on these images"),
+        ({"class_weight": "balanced"}, "not comparable, its score is the balanced accuracy"),
         ({"choice": untrained}, "training was no better than its start"),
     ):
         replace(result.tail, training_record=record | change).save(other)

@@ -57,6 +57,7 @@ def a_result(tail: int = 38, linear: int = 30, **changes: Any) -> TuneResult:
         "choice": Choice(1e-3, 1, (sound, wild), 9),
         "run": sound,
         "train": 45,
+        "train_digest": "5e",
         "seconds": 7.0,
         "labels": None,
         "rejected": {},

@@ -48,6 +48,8 @@ class TuningDataset:
     reference : ModelReference
         Origin of the network.
     labelled : LabelledSplits
+    train_digest : str
+        Of the training images, with their targets and groups.
     batches : Batches
         Of all these images.
     augmentation : ViewRecipe or None
@@ -61,6 +63,7 @@ class TuningDataset:
     spec: Spec
     reference: ModelReference
     labelled: LabelledSplits
+    train_digest: str
     batches: Batches
     augmentation: ViewRecipe | None
     rejected: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -160,7 +163,14 @@ def load_from_cache(
     _require_maps(cache, boundary, tail)
     batches = open_maps(cache, features, _all_rows(labelled), memory=memory)
     return TuningDataset(
-        tail, features, cache.spec, cache.reference, labelled, batches, features.recipe
+        tail=tail,
+        features=features,
+        spec=cache.spec,
+        reference=cache.reference,
+        labelled=labelled,
+        train_digest=labelled.training.digest(images),
+        batches=batches,
+        augmentation=features.recipe,
     )
 
 
@@ -224,6 +234,7 @@ def load_from_images(
         spec=make_spec(backbone, precision="float32", relu=False, pool="none"),
         reference=backbone.reference,
         labelled=replace(labelled, copies=_count_copies(labelled, digests)),
+        train_digest=labelled.training.digest(table),
         batches=batches,
         augmentation=recipe,
         rejected={table.path[row]: reason for row, reason in reasons.items()},

@@ -1,5 +1,6 @@
 """The labelled images to train on and those to judge on, with their targets and groups."""
 
+import json
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from bottleneck.data import (
 from bottleneck.errors import LabelsError
 from bottleneck.fitting.loading.features import Features
 from bottleneck.fitting.selection.folds import group_codes
+from bottleneck.runtime import sha256
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,20 @@ class LabelledRows:
     row: NDArray[np.int64]
     targets: NDArray[Any]
     groups: NDArray[np.int64] | None
+
+    def digest(self, images: ImageTable) -> str:
+        """Return a digest of the images by path, with their targets and groups.
+
+        Images of equal digests have the same folds.
+
+        Parameters
+        ----------
+        images : ImageTable
+            The table of images.
+        """
+        paths = [images.path[row] for row in self.row.tolist()]
+        groups = images.group.take(self.row)[:]
+        return sha256(json.dumps([paths, self.targets.tolist(), groups]).encode())
 
 
 @dataclass(frozen=True)
