@@ -43,7 +43,8 @@ class JudgedImages:
     row : ndarray of int64, shape (n,)
         Rows of `images` that were judged, ascending.
     values : ndarray of float64, shape (2, n, k)
-        Decision values of each image and those of its plain view.
+        Decision values of each image and those of its plain view; of shape (1, n, k) where the
+        latter are not known.
     targets : ndarray of int64, shape (n,), or of bool, shape (n, k)
     unknown : UnknownLabels
         Images of the split with a class that the classifier does not know.

@@ -73,7 +73,7 @@ def _judge(head: Classifier, cache: Cache, images: LabelledImages) -> tuple[Basi
 
 
 def _judge_in_folds(head: Head, cache: Cache, images: LabelledImages) -> JudgedImages | None:
-    """Judge each image by a head like this one that was trained without it.
+    """Judge each image, by all its views, by a head like this one that was trained without it.
 
     None if this head was not trained on these images: by its record it had another number.
     """
@@ -93,7 +93,7 @@ def _judge_in_folds(head: Head, cache: Cache, images: LabelledImages) -> JudgedI
         table,
         split="",
         row=training.row,
-        values=np.stack([values, values]),
+        values=values[np.newaxis],
         targets=training.targets,
         unknown=UnknownLabels(),
         rejected={table.path[row]: why for row, why in reasons.items() if table.has_label[row]},

@@ -332,6 +332,18 @@ def test_without_splits_images_are_judged_in_folds(
     assert "If the head was trained on them" in section(page, "verdict").text
 
 
+def test_in_folds_nothing_is_said_of_the_plain_view_alone(tmp_path: Path) -> None:
+    random, classes = np.random.default_rng(0), np.tile([0, 1], 20)
+    noise = random.normal(size=(40, 4)).astype(np.float32)
+    clear = noise + 20 * classes[:, np.newaxis].astype(np.float32)
+    path = written_cache(tmp_path / "cache", noise, list(map(str, classes)), views=[clear, clear])
+    cache = bn.open_cache(path)
+    head = bn.fit(cache, "softmax", search=bn.SearchOptions(c=(0.01,), cv=0)).head
+    result, page = quick(cache, head, tmp_path / "page.html", layers="layer")
+    assert (result.score.accuracy, result.score.views, result.score.plain) == (1.0, 3, None)
+    assert "judged by the mean of 3 views." in section(page, "verdict").text
+
+
 def test_heads_like_a_balanced_one_are_balanced(
     cache: Cache, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

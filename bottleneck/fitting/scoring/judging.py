@@ -88,6 +88,7 @@ def score_values(
     classifier : Classifier
         Its classes, calibration and views are used.
     values : ndarray of float64, shape (2, n, k)
+        Or of shape (1, n, k), where those of the plain view are not known.
 
     Returns
     -------
@@ -104,7 +105,7 @@ def score_values(
     if classifier.calibration is not None:
         probabilities = classifier.calibration.probabilities(values[0])
         ece = expected_calibration_error(probabilities, targets)
-    plain = judge(values[1]).accuracy if views > 1 else None
+    plain = judge(values[1]).accuracy if views > 1 and len(values) > 1 else None
     return replace(judge(values[0]), ece=ece, unknown=unknown, views=views, plain=plain)
 
 

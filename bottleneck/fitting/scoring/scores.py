@@ -52,7 +52,7 @@ class Score(ABC, PreformattedText):
     views : int
         Views of an image, by whose mean it was judged.
     plain : float or None
-        Accuracy by the plain view alone; None without other views.
+        Accuracy by the plain view alone; None without other views, or where it is not known.
     copies : int
         Images with the same bytes as a training image, as far as these were compared.
     """
@@ -337,9 +337,10 @@ def _interval_text(score: Score) -> str:
 
 
 def _views_text(score: Score) -> str:
-    if score.plain is None:
+    if score.views == 1:
         return ""
-    return f"\nby the mean of {score.views} views; the plain image alone {score.plain:.1%}"
+    alone = "" if score.plain is None else f"; the plain image alone {score.plain:.1%}"
+    return f"\nby the mean of {score.views} views{alone}"
 
 
 def _absent_text(score: Score) -> str:

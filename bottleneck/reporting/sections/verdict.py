@@ -85,11 +85,9 @@ def _remarks(findings: Findings) -> list[str]:
             f"{count} of these images {'shows' if count == 1 else 'show'} the same as a training "
             f"image, by bytes or nearly: without, {rest}."
         )
-    if score.plain is not None:
-        remarks.append(
-            f"Each image is judged by the mean of {score.views} views; by itself alone, "
-            f"{score.plain:.1%} are right."
-        )
+    if score.views > 1:
+        alone = "" if score.plain is None else f"; by itself alone, {score.plain:.1%} are right"
+        remarks.append(f"Each image is judged by the mean of {score.views} views{alone}.")
     remarks += [f"{remark[0].upper()}{remark[1:]}." for remark in score.remarks]
     if count := len(findings.judged.rejected):
         images = "1 labelled image" if count == 1 else f"{count} labelled images"
