@@ -141,9 +141,8 @@ def tune(
     """
     start, summary = time.monotonic(), None
     if _is_cache(source):
-        _refuse(
-            "it is for images, not for a cache", transform=transform, augmentations=augmentations
-        )
+        for_images = (transform or {}) | {"augmentations": augmentations}
+        _refuse("it is for images, not for a cache", **for_images)
         cache = open_cache(cast(CacheLike, source))
         images = labelled_images(cache, labels)
         summary = images.summary
@@ -176,7 +175,8 @@ def tune(
 def _refuse(reason: str, **given: Any) -> None:
     for name, value in given.items():
         if value is not None:
-            raise InvalidOptionError(name, value, "left out", reason)
+            shown = ",".join(map(str, value)) if isinstance(value, (tuple, list)) else value
+            raise InvalidOptionError(name, shown, "left out", reason)
 
 
 def _is_cache(source: Any) -> bool:

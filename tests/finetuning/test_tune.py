@@ -317,8 +317,9 @@ def test_another_network_than_the_caches_is_refused(maps: Cache) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"transform": SMALL}, "`transform=.*left out: it is for images"),
-        ({"augmentations": ["flip"]}, "`augmentations=.*left out: it is for images"),
+        ({"transform": {"crop": 64}}, "`crop=64`: must be left out: it is for images"),
+        ({"transform": {"mean": (0.5, 0.5, 0.5)}}, "`mean='0.5,0.5,0.5'`: must be left out"),
+        ({"augmentations": ["flip", "crop"]}, "`augmentations='flip,crop'`: must be left out"),
     ],
 )
 def test_options_of_images_are_refused_for_a_cache(

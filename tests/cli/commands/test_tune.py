@@ -166,7 +166,9 @@ def test_errors_are_one_line(run: Run, made: Path, maps: Path, tmp_path: Path) -
     assert line.endswith("give a smaller --lr")
     assert not (tmp_path / "tail-2.safetensors").exists()
     refused(run("tune", maps, "--layer", "3", *QUICK), "unknown layer", "'3'", code=2)
-    refused(run("tune", maps, "--crop", 32, *QUICK), "it is for images", code=2)
+    left_out = "must be left out: it is for images"
+    refused(run("tune", maps, "--crop", 32, *QUICK), f"--crop 32: {left_out}", code=2)
+    refused(run("tune", maps, "--augment", "flip", *QUICK), f"--augment flip: {left_out}", code=2)
     refused(run("tune", maps, "--epochs", 0), "--epochs 0", code=2)
     refused(run("tune", made / "hard.csv", *QUICK), "--model", code=2)
     (tmp_path / "t").touch()
