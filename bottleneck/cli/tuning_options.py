@@ -64,9 +64,7 @@ def _recipe_options(command: F) -> F:
             help="Start of the output: the softmax head on the pretrained codes, zeros, or a new "
             "hidden layer and output.",
         ),
-        click.option(
-            "--hidden", type=int, default=512, show_default=True, help="Units of --init mlp."
-        ),
+        click.option("--hidden", type=int, help="Units of --init mlp.  [512]"),
         click.option(
             "--lr", type=float, help="Learning rate of pretrained weights.  [chosen from three]"
         ),

@@ -17,6 +17,7 @@ PRECISIONS = ("float32", "bfloat16")
 # blocks.4, 8 epochs: the head 0.87; AdamW at 3e-4 and 1e-3 0.95 and 0.90.
 _LR = {"adamw": 3e-4, "sgd": 1e-2}
 _WEIGHT_DECAY = {"adamw": 0.05, "sgd": 5e-4}  # AdamW's is decoupled from the gradient
+_HIDDEN = 512
 _FACTORS = (0.3, 1.0, 3.0)
 WHOLE_NETWORK = 0.1  # of the rate: the first layers are the most general ones
 FRESH = 10.0  # times the rate, for weights that start from random numbers or zeros
@@ -33,8 +34,8 @@ class TuneOptions:
         (A. Kumar et al., "Fine-tuning can distort pretrained features and underperform
         out-of-distribution", ICLR 2022). ``"fresh"``: zeros. ``"mlp"``: a layer of `hidden` new
         units in front, both of them new. All layers before it start from the pretrained weights.
-    hidden : int
-        Units of ``"mlp"``.
+    hidden : int, optional
+        Units of ``"mlp"``, and of no other start: 512 unless given.
     optimizer : str
         ``"adamw"`` (I. Loshchilov and F. Hutter, 2019) or ``"sgd"`` with momentum 0.9.
     lr : float, optional
@@ -75,7 +76,7 @@ class TuneOptions:
     """
 
     init: str = "head"
-    hidden: int = 512
+    hidden: int | None = None
     optimizer: str = "adamw"
     lr: float | None = None
     epochs: int = 30
@@ -94,16 +95,23 @@ class TuneOptions:
         require_one_of("batch_norm", self.batch_norm, BATCH_NORMS)
         require_one_of("precision", self.precision, PRECISIONS)
         require_one_of("class_weight", self.class_weight, ("balanced",))
-        for name in ("hidden", "epochs", "batch_size"):
+        for name in ("hidden", "epochs", "patience", "batch_size"):
             require_positive(name, getattr(self, name))
-        if self.patience is not None:
-            require_positive("patience", self.patience)
+        if self.hidden is not None and self.init != "mlp":
+            raise InvalidOptionError("hidden", self.hidden, "given with `init=mlp`")
         if self.lr is not None and not (math.isfinite(self.lr) and self.lr > 0):
             raise InvalidOptionError("lr", self.lr, "a finite number above 0")
         if not (math.isfinite(self.decay) and self.decay >= 0):
             raise InvalidOptionError("weight_decay", self.decay, "a finite number, 0 or more")
         if type(self.seed) is not int or not 0 <= self.seed < 1 << 63:
             raise InvalidOptionError("seed", self.seed, "a whole number from 0 to 2⁶³ − 1")
+
+    @property
+    def units(self) -> int:
+        """Units of the new hidden layer before the output; 0 if there is none."""
+        if self.init != "mlp":
+            return 0
+        return _HIDDEN if self.hidden is None else self.hidden
 
     @property
     def decay(self) -> float:

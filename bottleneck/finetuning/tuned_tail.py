@@ -87,7 +87,7 @@ class TunedTail(Classifier):
         k, multilabel = len(fields["classes"]), fields["multilabel"]
         return cls(
             shape=tuple(module.tail.in_shape),
-            hidden=options.hidden if options.init == "mlp" else 0,
+            hidden=options.units,
             tensors=_tensors(module),
             recipe=asdict(options),
             calibration=softmax_calibration(k, multilabel=multilabel),

@@ -15,6 +15,7 @@ from bottleneck.finetuning.options import TuneOptions
         ({"precision": "float16"}, "`precision='float16'`: must be one of float32, bfloat16"),
         ({"class_weight": "equal"}, "`class_weight='equal'`: must be one of balanced"),
         ({"hidden": 0}, "`hidden=0`: must be at least 1"),
+        ({"hidden": 64}, "`hidden=64`: must be given with `init=mlp`"),
         ({"epochs": 0}, "`epochs=0`: must be at least 1"),
         ({"batch_size": 0}, "`batch_size=0`: must be at least 1"),
         ({"lr": float("nan")}, "`lr=nan`: must be a finite number above 0"),
@@ -33,6 +34,12 @@ def test_the_whole_network_has_a_tenth_of_the_rates() -> None:
     assert whole == pytest.approx([rate / 10 for rate in tail])
     assert sorted(tail) == list(tail)
     assert TuneOptions(lr=0.5).rates(whole_network=True) == (0.5,)
+
+
+def test_hidden_units_are_those_of_mlp_alone() -> None:
+    assert TuneOptions().units == TuneOptions(init="fresh").units == 0
+    assert TuneOptions(init="mlp").units == 512
+    assert TuneOptions(init="mlp", hidden=64).units == 64
 
 
 def test_weight_decay_is_that_of_the_optimizer_unless_given() -> None:

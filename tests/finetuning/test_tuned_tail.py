@@ -42,8 +42,7 @@ def a_tail(backbone: Backbone, boundary: str | None = BOUNDARY, **changes: Any) 
     """A tail whose layers are no longer the pretrained ones."""
     options = changes.pop("options", OPTIONS["head"])
     torch.manual_seed(5)
-    hidden = options.hidden if options.init == "mlp" else 0
-    module = TunedModule(backbone.tail(boundary), classes=K, hidden=hidden)
+    module = TunedModule(backbone.tail(boundary), classes=K, hidden=options.units)
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

@@ -95,10 +95,9 @@ def start_module(
     LabelsError
         With several labels an image, all rows have the same ones.
     """
-    hidden = options.hidden if options.init == "mlp" else 0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
-        module = TunedModule(copy.deepcopy(tail), classes=codes.classes, hidden=hidden)
+        module = TunedModule(copy.deepcopy(tail), classes=codes.classes, hidden=options.units)
     last = module.last
     with torch.no_grad():
         last.weight.zero_()

@@ -170,6 +170,7 @@ def test_errors_are_one_line(run: Run, made: Path, maps: Path, tmp_path: Path) -
     refused(run("tune", maps, "--crop", 32, *QUICK), f"--crop 32: {left_out}", code=2)
     refused(run("tune", maps, "--augment", "flip", *QUICK), f"--augment flip: {left_out}", code=2)
     refused(run("tune", maps, "--epochs", 0), "--epochs 0", code=2)
+    refused(run("tune", maps, "--hidden", 8), "--hidden 8: must be given with --init mlp", code=2)
     refused(run("tune", made / "hard.csv", *QUICK), "--model", code=2)
     (tmp_path / "t").touch()
     refused(run("tune", maps, *QUICK, "-o", "t"), "t exists", "--overwrite")

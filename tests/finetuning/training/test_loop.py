@@ -228,7 +228,7 @@ def test_without_patience_all_epochs_are_trained() -> None:
 
 @pytest.mark.parametrize("init", ["fresh", "mlp"])
 def test_a_start_that_is_no_classifier_is_never_the_best_epoch(init: str) -> None:
-    some, options = examples(30), on_cpu(epochs=2, init=init, hidden=4)
+    some, options = examples(30), on_cpu(epochs=2, init=init)
     wrong = replace(examples(12, seed=2), targets=np.zeros(12, dtype=np.int64))
     module = a_module(some, options)
     assert (logits(module, wrong, options).argmax(1) == wrong.targets).all()  # of zeros the first
