@@ -355,6 +355,15 @@ def build_skeleton(
     transform : InputTransform
         What the weights expect.
 
+    Raises
+    ------
+    UnknownNameError
+        No model or weights of that name.
+    BackboneError
+        The network cannot be built or copied.
+    WeightsError
+        There is no such weights file.
+
     Examples
     --------
     >>> network, transform = build_skeleton("resnet18")
@@ -362,6 +371,8 @@ def build_skeleton(
     ('meta', 256, 224)
     """
     source = find_source(model)
+    if is_weights_file(weights):
+        require_weights_file(Path(weights))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
         built, transform = source.build_skeleton(weights)

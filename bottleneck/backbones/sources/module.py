@@ -89,7 +89,7 @@ class GivenModule:
 
     def build_skeleton(self, weights: str) -> tuple[nn.Module, InputTransform]:
         """Copy the network; see `ModelSource`."""
-        network, _, transform = self.build("none")
+        network, _, transform = self.build(weights)
         return network, transform
 
 

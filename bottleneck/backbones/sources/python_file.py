@@ -91,7 +91,7 @@ class PythonFile:
 
     def build_skeleton(self, weights: str) -> tuple[nn.Module, InputTransform]:
         """Call the factory; see `ModelSource`."""
-        network, _, transform = self.build("none")
+        network, _, transform = self.build(weights)
         return network, transform
 
     def _build_network(self) -> nn.Module:

@@ -13,11 +13,7 @@ from bottleneck.backbones.sources.architecture import architecture_digest
 from bottleneck.backbones.sources.hub import hub_access
 from bottleneck.backbones.sources.meta import MetaParameters
 from bottleneck.backbones.sources.module import declared_transform
-from bottleneck.backbones.sources.weights import (
-    is_weights_file,
-    require_own_weights,
-    require_weights_file,
-)
+from bottleneck.backbones.sources.weights import require_own_weights
 from bottleneck.errors import (
     USER_CODE_ERRORS,
     BackboneError,
@@ -118,8 +114,6 @@ class TimmModel:
     def build_skeleton(self, weights: str) -> tuple[nn.Module, InputTransform]:
         """Build the network, on the meta device if its builder allows it; see `ModelSource`."""
         require_own_weights(weights, model=self.reference)
-        if is_weights_file(weights):
-            require_weights_file(Path(weights))
         try:
             with MetaParameters():
                 network = self._create(pretrained=False).to("meta")

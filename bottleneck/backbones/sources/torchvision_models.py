@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from bottleneck.backbones.sources.meta import MetaParameters
-from bottleneck.backbones.sources.weights import is_weights_file, require_weights_file
+from bottleneck.backbones.sources.weights import is_weights_file
 from bottleneck.errors import BackboneError, UnknownNameError, WeightsError, format_error
 from bottleneck.runtime import torchvision
 from bottleneck.spec import InputTransform
@@ -90,8 +90,6 @@ class TorchvisionModel:
 
     def build_skeleton(self, weights: str) -> tuple[nn.Module, InputTransform]:
         """Build the network on the meta device; see `ModelSource`."""
-        if is_weights_file(weights):
-            require_weights_file(Path(weights))
         published = weights != "none" and not is_weights_file(weights)
         entry = self._weights_entry(weights) if published else self._default_weights()
         with MetaParameters():

@@ -62,10 +62,11 @@ def test_weights_are_those_of_the_network_or_of_a_file(tmp_path: Path) -> None:
     assert digests[0] == digests[1] == load_backbone(copy.deepcopy(one)).weights_digest
     assert loaded.weights_digest == load_backbone(other).weights_digest != digests[0]
     assert loaded.reference.weights == str(tmp_path / "w.pth")
-    with pytest.raises(UnknownNameError, match="weights of Plain"):
-        load_backbone(one, "IMAGENET1K_V1")
-    with pytest.raises(WeightsError, match="no weights file"):
-        load_backbone(one, str(tmp_path / "absent.pth"))
+    for build in (load_backbone, build_skeleton):
+        with pytest.raises(UnknownNameError, match="weights of Plain"):
+            build(one, "IMAGENET1K_V1")
+        with pytest.raises(WeightsError, match="no weights file"):
+            build(one, str(tmp_path / "absent.pth"))
 
 
 def test_its_preprocess_dictionary_is_honoured() -> None:

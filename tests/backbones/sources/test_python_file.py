@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bottleneck.backbones.backbone import load_backbone
-from bottleneck.errors import BackboneError, InvalidOptionError, UnknownNameError
+from bottleneck.backbones.backbone import build_skeleton, load_backbone
+from bottleneck.errors import BackboneError, InvalidOptionError, UnknownNameError, WeightsError
 from bottleneck.spec import InputTransform
 from tests.helpers.networks import NETWORKS, PLAIN
 from tests.helpers.tiny_networks import Plain
@@ -32,6 +32,14 @@ def test_a_factory_takes_a_weights_file(tmp_path: Path) -> None:
     torch.save(trained.state_dict(), tmp_path / "w.pth")
     loaded = load_backbone(PLAIN, str(tmp_path / "w.pth")).network
     torch.testing.assert_close(loaded.state_dict()["fc.bias"], trained.fc.bias)
+
+
+def test_its_weights_are_a_file_or_its_own() -> None:
+    for build in (load_backbone, build_skeleton):
+        with pytest.raises(UnknownNameError, match=r"weights of .*:plain.*DEFAULT, none"):
+            build(PLAIN, "IMAGENET1K_V1")
+        with pytest.raises(WeightsError, match="no weights file"):
+            build(PLAIN, "absent.pth")
 
 
 @pytest.mark.parametrize(

@@ -93,8 +93,11 @@ def test_models_that_do_not_exist(model: str, message: str) -> None:
 
 
 def test_weights_that_do_not_exist() -> None:
-    with pytest.raises(UnknownNameError, match="did you mean IMAGENET1K_V1"):
-        load_backbone("resnet18", "IMAGENET1K_V3")
+    for build in (load_backbone, build_skeleton):
+        with pytest.raises(UnknownNameError, match="did you mean IMAGENET1K_V1"):
+            build("resnet18", "IMAGENET1K_V3")
+        with pytest.raises(WeightsError, match="no weights file"):
+            build("resnet18", "absent.pth")
 
 
 # Auxiliary heads
