@@ -273,8 +273,15 @@ class Advice(PreformattedText):
             "images would help the linear head by less than two points, it fits its training "
             "images no better than others, and is still wrong on "
             f"{1 - comparison.score(decision.linear):.0%}: the frozen codes say no more. "
-            f"It takes minutes to hours. {until}"
+            f"It takes minutes to hours.{self._labelled_images()} {until}"
         )
+
+    def _labelled_images(self) -> str:
+        """Say that images have to bring the labels that the cache was given; empty without any."""
+        if self.summary is None:
+            return ""
+        csv = escape_unprintable(str(self.summary.csv))
+        return f" Training from images takes no `labels`: give a CSV of images with those of {csv}."
 
     def _reason(self) -> str:
         chosen, comparison = self.decision.linear, self.comparison

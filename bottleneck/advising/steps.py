@@ -10,7 +10,7 @@ from bottleneck.spec import InputTransform
 
 IMAGES = "IMAGES"  # a cache does not know where its images are
 _VIEWS = 5  # what views were worth was measured with as many (docs/accuracy.md)
-# What `extract` takes together, and its command one by one.
+# What `extract` and `tune` take together, and their commands one by one.
 _TOGETHER = {
     "transform": ("dict", {field.name: field.name for field in fields(InputTransform)}),
     "views": ("bottleneck.ViewOptions", {"views": "count", "augmentations": "augmentations"}),
@@ -45,7 +45,7 @@ class Step:
         (_, first), *rest = self.arguments.items()
         values = _plain(dict(rest))
         last = []
-        for name, (within, names) in _TOGETHER.items() if self.verb == "extract" else ():
+        for name, (within, names) in _TOGETHER.items() if self.verb in ("extract", "tune") else ():
             parts = {names[key]: values.pop(key) for key in names if key in values}
             last += [f"{name}={within}({_call(parts)})"] if parts else []
         return f"bottleneck.{self.verb}({', '.join([repr(first), *_words(values), *last])})"
@@ -69,8 +69,6 @@ def fit_step(cache: Cache, features: Features, clf: str, labels: str | None) -> 
 def views_steps(cache: Cache, labels: str | None) -> tuple[Step, ...]:
     """Return the calls that add views to a cache, and measure them."""
     spec, reference = cache.spec, cache.reference
-    given, usual = spec.transform.to_fields(), InputTransform().to_fields()
-    transform = {name: value for name, value in given.items() if value != usual[name]}
     unusual = {
         name: value
         for name, value, default in (
@@ -88,7 +86,7 @@ def views_steps(cache: Cache, labels: str | None) -> tuple[Step, ...]:
             "model": reference.model,
             "layers": tuple(cache.layers),
             **unusual,
-            **transform,
+            **_unusual_transform(cache),
             "views": _VIEWS,
             "augmentations": ("flip", "crop"),
         },
@@ -103,7 +101,12 @@ def network_steps(cache: Cache) -> tuple[Step, ...]:
     return (
         Step(
             "tune",
-            {"source": IMAGES, "model": reference.model, "weights": reference.weights},
+            {
+                "source": IMAGES,
+                "model": reference.model,
+                "weights": reference.weights,
+                **_unusual_transform(cache),
+            },
         ),
     )
 
@@ -111,6 +114,13 @@ def network_steps(cache: Cache) -> tuple[Step, ...]:
 def tail_steps(path: str) -> tuple[Step, ...]:
     """Return the call that uses a tuned tail that is there."""
     return (Step("evaluate", {"head": path, "target": IMAGES}),)
+
+
+def _unusual_transform(cache: Cache) -> dict[str, Any]:
+    """Return the fields of the cache's preprocessing that are not the usual ones."""
+    usual = InputTransform().to_fields()
+    given = cache.spec.transform.to_fields().items()
+    return {name: value for name, value in given if value != usual[name]}
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

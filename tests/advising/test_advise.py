@@ -104,6 +104,19 @@ def test_the_held_out_images_change_nothing(tmp_path: Path) -> None:
     assert plain.examined == relabelled.examined
 
 
+def test_training_from_images_needs_the_labels_that_were_given(tmp_path: Path) -> None:
+    path = layered_cache(tmp_path / "cache", 30, early=1.0, late=2.0)
+    labels = tmp_path / "labels.csv"
+    images = bn.open_cache(path).images
+    rows = [f"{name},{label}" for name, label in zip(images.path, images.label, strict=True)]
+    labels.write_text("\n".join(["path,label", *rows]))
+    for given, needed in ((None, False), (labels, True)):
+        found = bn.advise(path, labels=given)
+        untried = replace(found.decision, kind="whole network", measured=False)
+        text = replace(found, decision=untried).recommendation
+        assert (f"a CSV of images with those of {labels}" in text) is needed
+
+
 def test_images_without_codes_at_a_layer_take_no_part(tmp_path: Path) -> None:
     path = layered_cache(tmp_path / "cache", 60, early=2.0, late=2.0)
     reject_row(path, "layer2", 3)

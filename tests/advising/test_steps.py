@@ -34,6 +34,8 @@ def test_views_are_added_by_the_options_of_the_spec(tmp_path: Path) -> None:
     cache = bn.open_cache(layered_cache(tmp_path / "cache", 12, early=1, late=1))
     spec = replace(cache.spec, pool="2", transform=replace(cache.spec.transform, crop=64))
     changed = replace(cache, manifest=replace(cache.manifest, spec=spec))
+    (tune,) = network_steps(changed)
+    assert arguments(tune)["transform"] == "dict(crop=64)"
     extract, again = views_steps(changed, None)
     assert arguments(extract) == {
         "out": repr(str(cache.path)),
