@@ -4,6 +4,7 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -196,18 +197,21 @@ def test_a_tail_is_compared_on_the_images_that_it_kept_back(tmp_path: Path) -> N
     advice = replace(found, decision=decision, tuned=(tail, better))
     assert f"tail behind {BOUNDARY} ({path}). On the {tail.images}" in advice.recommendation
     assert "80.0 points ± 10.0" in advice.recommendation
-    other, record = tmp_path / "other.safetensors", result.to_dict()
-    untrained = result.choice.to_dict() | {"epochs": 0}
-    for change, reason in (
-        ({"train_digest": None}, "not comparable, no record of a training on these images"),
-        ({"class_weight": "balanced"}, "not comparable, its score is the balanced accuracy"),
-        ({"choice": untrained}, "training was no better than its start"),
-    ):
-        replace(result.tail, training_record=record | change).save(other)
-        found = bn.advise(cache, tuned=[other])
-        assert found.tuned[0].gain is found.tuned[0].kept_back is found.tuned[0].linear is None
-        assert found.decision.tuned is None
+    changes: dict[str, dict[str, Any]] = {
+        "not comparable, no record of a training on these images": {"train_digest": None},
+        "not comparable, its score is the balanced accuracy": {"class_weight": "balanced"},
+        "training was no better than its start": {
+            "choice": result.choice.to_dict() | {"epochs": 0}
+        },
+    }
+    others = [tmp_path / f"other{i}.safetensors" for i in range(len(changes))]
+    for other, change in zip(others, changes.values(), strict=True):
+        replace(result.tail, training_record=result.to_dict() | change).save(other)
+    found = bn.advise(cache, tuned=others)
+    assert found.decision.tuned is None
+    for other, tail, reason in zip(others, found.tuned, changes, strict=True):
+        assert tail.gain is tail.kept_back is tail.linear is None
         assert f"{other}): {reason}" in str(found)
-    replace(result.tail, classes=["x", "y", "z"]).save(other)
+    replace(result.tail, classes=["x", "y", "z"]).save(path)
     with pytest.raises(HeadError, match="x, y, z"):
-        bn.advise(cache, tuned=[other])
+        bn.advise(cache, tuned=[path])
