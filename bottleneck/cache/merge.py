@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.cache.directory import CacheDirectory
 from bottleneck.data import CategoricalColumn, ImageTable, StringColumn
+from bottleneck.errors import SpecMismatchError
 
 _CHUNK = 4096  # rows
 
@@ -60,6 +62,28 @@ class MergedImages:
     differing: NDArray[np.int64]
     added: int
     removed: int
+
+
+def merge_with_cache(cache: CacheDirectory, images: ImageTable) -> MergedImages:
+    """Merge the images of a cache with the images as they are now; see `merge_images`.
+
+    Parameters
+    ----------
+    cache : CacheDirectory
+    images : ImageTable
+
+    Raises
+    ------
+    SpecMismatchError
+        None of the images is in the cache.
+    """
+    merged = merge_images(cache.images, images)
+    if merged.added == len(images):
+        raise SpecMismatchError(
+            f"none of the {len(images)} images is in cache {cache.path}, which holds "
+            f"{len(cache.images)} others: give these images a cache of their own with `out`"
+        )
+    return merged
 
 
 def merge_images(old: ImageTable, new: ImageTable) -> MergedImages:

@@ -14,6 +14,7 @@ import numpy as np
 from bottleneck.cache.format.manifest import Manifest, manifest_text, read_manifest
 from bottleneck.cache.format.paths import files_in, list_series, series_dir
 from bottleneck.cache.format.shard import ShardData, open_shard
+from bottleneck.cache.merge import merge_with_cache
 from bottleneck.cache.store import Cache
 from bottleneck.data import ImageTable
 from bottleneck.errors import CacheError, ImagesTableError, ShardError, UnsupportedCacheError
@@ -37,16 +38,28 @@ class RecoveredCache:
     cache: Cache
     lost: dict[str, str]
 
-    def restore(self) -> None:
+    def restore(self, images: ImageTable) -> None:
         """Write the lost files.
+
+        Parameters
+        ----------
+        images : ImageTable
+            The images as they are now. Splits and groups are theirs, since shards have none:
+            without them, a head would be trained on held-out images.
 
         Raises
         ------
+        SpecMismatchError
+            None of the images is in the cache. Nothing has been written.
         OSError
             A file could not be written.
         """
+        merged = merge_with_cache(self.cache, images)
         if "images.csv" in self.lost:
-            self.cache.images.write_csv(self.cache.path / "images.csv")
+            table = merged.table.take(np.arange(len(self.cache.images)))
+            unknown = np.where(table.exists, _UNKNOWN, -1)
+            table = replace(table, size=unknown, mtime_ns=unknown)
+            table.write_csv(self.cache.path / "images.csv")
         if "spec.json" in self.lost:
             write_text_atomic(self.cache.path / "spec.json", manifest_text(self.cache.manifest))
 

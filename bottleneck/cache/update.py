@@ -38,7 +38,7 @@ from bottleneck.cache.format.manifest import (
     read_manifest,
 )
 from bottleneck.cache.format.series import Series, SeriesLike
-from bottleneck.cache.merge import ImageChanges, MergedImages, merge_images
+from bottleneck.cache.merge import ImageChanges, MergedImages, merge_with_cache
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.data import ImageSource, ImageTable
 from bottleneck.errors import CacheError, ImagesTableError, SpecMismatchError
@@ -229,12 +229,7 @@ def plan_update(
             cache, ImageChanges(), frozenset(), new=False, _until_finished=images, _opened=images
         )
         return dataclasses.replace(unchanged, _gives_recipe=gives_recipe)
-    merged = merge_images(cache.images, images)
-    if merged.added == len(images):
-        raise SpecMismatchError(
-            f"none of the {len(images)} images is in cache {cache.path}, which holds "
-            f"{len(cache.images)} others: give these images a cache of their own with `out`"
-        )
+    merged = merge_with_cache(cache, images)
     suspects = merged.kept if check_content else merged.differing
     update = _compare(cache, source, merged, task, suspects)
     return dataclasses.replace(update, _gives_recipe=gives_recipe)

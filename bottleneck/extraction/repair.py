@@ -5,7 +5,7 @@ from os import PathLike
 from torch import nn
 
 from bottleneck.cache import CacheLike, Series, cache_path, find_problems, recover_cache
-from bottleneck.data import ImageSource
+from bottleneck.data import ImageSource, open_images, require_existing
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions, RefreshOptions, StorageOptions
 from bottleneck.extraction.result import RepairResult
@@ -23,8 +23,8 @@ def repair(
 ) -> RepairResult:
     """Find what fails its checks in a cache, and compute it again.
 
-    ``spec.json`` and ``images.csv`` are restored from the shards, shards are extracted. Files that
-    do not belong to the cache are named, and left for the user to remove.
+    ``spec.json`` and ``images.csv`` are restored from the shards and the images, shards are
+    extracted. Files that do not belong to the cache are named, and left for the user to remove.
 
     Parameters
     ----------
@@ -69,12 +69,13 @@ def repair(
     """
     path = cache_path(cache)
     recovered = recover_cache(path)
+    source = require_existing(open_images(images))
     problems, spec = find_problems(recovered), recovered.cache.spec
     reference = recovered.cache.reference
     model, weights = locate_network(reference, model, weights, owner=f"cache {path}")
-    recovered.restore()
+    recovered.restore(source.table)
     done = extract(
-        images,
+        source,
         path,
         model=model,
         weights=weights,

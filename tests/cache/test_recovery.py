@@ -27,8 +27,9 @@ def test_the_small_files_are_recovered_from_the_shards_and_restored(
     assert list(recovered.cache.images.path) == list(before.images.path)
     assert list(recovered.cache.images.label) == list(before.images.label)
     assert not any((cache / name).exists() for name in lost)  # nothing is written unasked
-    recovered.restore()
+    recovered.restore(before.images)
     assert open_cache(cache).manifest == before.manifest
+    assert open_cache(cache).images.texts == before.images.texts
     assert recover_cache(cache).lost == {}
 
 

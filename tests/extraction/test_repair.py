@@ -12,7 +12,13 @@ import pytest
 
 from bottleneck.cache.store import open_cache
 from bottleneck.cache.verify import verify
-from bottleneck.errors import CacheError, UntrustedCodeError
+from bottleneck.errors import (
+    BackboneError,
+    CacheError,
+    ImagesNotFoundError,
+    SpecMismatchError,
+    UntrustedCodeError,
+)
 from bottleneck.extraction.repair import repair
 from tests.helpers.fixture_types import Extract
 from tests.helpers.shards import flip, reasons
@@ -133,6 +139,29 @@ def test_the_small_files_come_back_from_the_shards_without_a_forward_pass(
     assert {path: path.stat().st_ino for path in cache.rglob("0*.h5")} == shards
     for layer, codes in before.items():
         np.testing.assert_array_equal(by_index(cache, layer), codes)
+
+
+@pytest.mark.parametrize("images", ["absent", "other"])
+def test_no_table_is_restored_from_other_images(cache: Path, tmp_path: Path, images: str) -> None:
+    shutil.copytree(tmp_path / "photos" / "val" / "ants", tmp_path / "other")
+    _lose_table(cache)
+    with pytest.raises((ImagesNotFoundError, SpecMismatchError), match=images):
+        repair(cache, tmp_path / images)
+    assert list(reasons(cache)) == ["images.csv"]
+
+
+def test_a_repair_that_fails_later_leaves_splits_and_no_image_that_is_gone(
+    cache: Path, photos: Path
+) -> None:
+    gone = photos / "train" / "bees" / "bees000.jpg"
+    gone.unlink()
+    expected = [row[:4] for row in table(cache) if row[0] != "train/bees/bees000.jpg"]
+    _lose_table(cache)
+    with pytest.raises(BackboneError):
+        repair(cache, photos, model="absent.py:build")
+    found = open_cache(cache).images
+    rows = np.flatnonzero(found.exists).tolist()
+    assert [[column[row] for column in found.texts] for row in rows] == expected
 
 
 def test_a_lost_table_and_an_image_that_changed_since_give_its_shard_again(

@@ -32,8 +32,9 @@ def verify(cache: Path, images: Path | None, as_json: bool, **options: Any) -> N
     """Check every byte of a cache against its checksums.
 
     Exits with 1 if any fails. With --repair, shards that fail are extracted again, and spec.json
-    and images.csv are restored from the shards. Caches are untrusted: if the network is code,
-    file.py:factory, it is executed only if you have used that code before, or give it as --model.
+    and images.csv are restored from the shards and the images. Caches are untrusted: if the network
+    is code, file.py:factory, it is executed only if you have used that code before, or give it as
+    --model.
 
     \b
     Example:
