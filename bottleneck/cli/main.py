@@ -139,9 +139,15 @@ def _defaults(program: Program, ctx: click.Context) -> dict[str, Any]:
                     f"{CONFIG}: [{name}] has no option {option!r}; "
                     f"there are {', '.join(sorted(parameters))}"
                 )
-            one_of_many = getattr(parameter, "multiple", False) and isinstance(value, str)
-            defaults.setdefault(name, {})[parameter.name] = [value] if one_of_many else value
+            many = parameter.nargs != 1 or getattr(parameter, "multiple", False)
+            defaults.setdefault(name, {})[parameter.name] = _as_typed(value, many=many)
     return defaults
+
+
+def _as_typed(value: Any, *, many: bool) -> str | list[str]:
+    """Return a value of TOML as it is typed on the command line: click checks nothing else."""
+    texts = [str(item) for item in (value if isinstance(value, list) else [value])]
+    return texts if many else ",".join(texts)
 
 
 def _parameters(command: click.Command) -> dict[str, click.Parameter]:

@@ -14,7 +14,7 @@ PATH = click.Path(path_type=Path)
 
 # Without its type argument: older versions of click have no generic ParamType.
 class Numbers(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """Numbers with commas between them, or a TOML list."""
+    """Numbers with commas between them."""
 
     name = "x,y,…"
 
@@ -23,14 +23,14 @@ class Numbers(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     ) -> tuple[float, ...]:
         """Return a tuple of floats."""
         try:
-            parts = value if isinstance(value, (list, tuple)) else str(value).split(",")
+            parts = value if isinstance(value, tuple) else str(value).split(",")
             return tuple(float(part) for part in parts)
         except (ValueError, TypeError):
             self.fail(f"{value!r} must be numbers with commas between them", param, ctx)
 
 
 class Names(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """Names with commas between them, or a TOML list."""
+    """Names with commas between them."""
 
     name = "name,…"
 
@@ -38,7 +38,7 @@ class Names(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, ...]:
         """Return a tuple of texts."""
-        parts = value if isinstance(value, (list, tuple)) else str(value).split(",")
+        parts = value if isinstance(value, tuple) else str(value).split(",")
         return tuple(str(part).strip() for part in parts)
 
 

@@ -201,7 +201,8 @@ def test_a_commands_configuration_is_not_anothers(run: Run, cache: Path, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "option", ["layer = ['layer3']", "batch-size = 4", "batch_size = 4", "strict = true"]
+    "option",
+    ["layer = ['layer3']", "batch-size = 4", "batch_size = 4", "strict = true"],
 )
 def test_the_configuration_names_options_as_the_command_line_does(
     run: Run, photos: Path, tmp_path: Path, option: str
@@ -234,7 +235,11 @@ def test_one_half_of_a_switch_can_be_configured(run: Run, photos: Path, tmp_path
         ("[status]\ncache =\n", ["bottleneck.toml", "line 2"]),
         ("[status\n", ["bottleneck.toml", "line 1"]),
         ("[extract]\nshard-size = 'many'", ["many"]),
-        ("[extract]\nmean = [[1], [2], [3]]", ["mean", "[[1], [2], [3]]"]),
+        ("[extract]\nmean = [[1], [2], [3]]", ["mean", "[1],[2],[3]"]),
+        ("[extract]\nstrict = 5", ["--strict", "'5'"]),
+        ("[extract]\nviews = 2.5", ["--views", "'2.5'"]),
+        ("[extract]\nviews = true", ["--views", "'True'"]),
+        ("[extract]\nmax-pixels = [8, 8]", ["--max-pixels", "'8,8'"]),
         ("[extract]\nstd = 1979-05-27", ["std"]),
         ("[extract]\ntask = 3", ["task", "3"]),
     ],
