@@ -6,6 +6,7 @@ from .duplicates import find_duplicates as find_duplicates
 from .format.float16 import widen_float16 as widen_float16
 from .format.manifest import COMPRESSIONS as COMPRESSIONS
 from .format.manifest import DTYPES as DTYPES
+from .format.manifest import MAX_SHARD_SIZE as MAX_SHARD_SIZE
 from .format.manifest import PARSE_ERRORS as PARSE_ERRORS
 from .format.manifest import StorageLayout as StorageLayout
 from .format.manifest import cache_fingerprint as cache_fingerprint

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bottleneck.cache import COMPRESSIONS, DTYPES, SeriesLike, StorageLayout
+from bottleneck.cache import COMPRESSIONS, DTYPES, MAX_SHARD_SIZE, SeriesLike, StorageLayout
 from bottleneck.errors import InvalidOptionError
 from bottleneck.extraction.result import Progress
 from bottleneck.runtime import (
@@ -73,7 +73,9 @@ class StorageOptions:
     def __post_init__(self) -> None:
         require_one_of("dtype", self.dtype, DTYPES)
         require_one_of("compression", self.compression, COMPRESSIONS)
-        require_positive("shard_size", self.shard_size)
+        if self.shard_size is not None and not 1 <= self.shard_size <= MAX_SHARD_SIZE:
+            allowed = f"at least 1 and at most {MAX_SHARD_SIZE}"
+            raise InvalidOptionError("shard_size", self.shard_size, allowed)
 
     def choose_layout(
         self, existing: StorageLayout | None, largest_code: Callable[[], int]

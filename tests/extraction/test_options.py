@@ -19,6 +19,11 @@ from bottleneck.extraction.options import (
         (StorageOptions, {"dtype": "int8"}, "`dtype='int8'`: must be one of float16, float32"),
         (StorageOptions, {"compression": "x"}, "`compression='x'`: must be one of none, lzf, gzip"),
         (StorageOptions, {"shard_size": 0}, "`shard_size=0`: must be at least 1"),
+        (
+            StorageOptions,
+            {"shard_size": 1 << 32},
+            "`shard_size=4294967296`: must be at least 1 and",
+        ),
         (ComputeOptions, {"precision": "half"}, "`precision='half'`: must be one of auto, float32"),
         (ComputeOptions, {"batch_size": 0}, "`batch_size=0`: must be at least 1"),
         (ComputeOptions, {"workers": -1}, "`workers=-1`: must be at least 1"),

@@ -23,6 +23,8 @@ COMPRESSIONS = ("none", "lzf", "gzip")
 
 RESTORE = "`bottleneck.repair` makes it again if any shard is sound"
 
+MAX_SHARD_SIZE = (1 << 32) - 1  # rows
+
 # What parsing raises on JSON that is no manifest.
 PARSE_ERRORS = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
@@ -36,7 +38,7 @@ class StorageLayout:
     dtype : str
         Type of the codes, one of `DTYPES`.
     shard_size : int
-        Rows of a shard, at least 1.
+        Rows of a shard, from 1 to `MAX_SHARD_SIZE`.
     compression : str
         Compression of the codes, one of `COMPRESSIONS`.
 
@@ -58,7 +60,7 @@ class StorageLayout:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES or self.compression not in COMPRESSIONS:
             raise ValueError(f"no layout is {self.dtype!r} compressed by {self.compression!r}")
-        if type(self.shard_size) is not int or not 1 <= self.shard_size < 1 << 32:
+        if type(self.shard_size) is not int or not 1 <= self.shard_size <= MAX_SHARD_SIZE:
             raise ValueError(f"no shard has {self.shard_size!r} rows")
 
 
