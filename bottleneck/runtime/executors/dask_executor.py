@@ -182,8 +182,10 @@ _QUIET = SharedContext(_quiet_dask)
 
 def _client(scheduler: str) -> Any:
     from distributed import Client
+    from distributed.comm import resolve_address
 
     try:
+        resolve_address(scheduler)  # a Client of no address prints a traceback when it is deleted
         return Client(scheduler, timeout=_SECONDS_TO_ANSWER, set_as_default=False)
     except (OSError, ValueError) as error:  # TimeoutError among them
         raise WorkerError(

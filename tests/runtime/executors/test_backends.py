@@ -131,6 +131,19 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPat
         pass
 
 
+@pytest.mark.parametrize("scheduler", ["nowhere", "tcp://nowhere", "foo://a:1", "localhost:"])
+def test_what_is_no_address_is_refused_before_a_client_is_made(
+    monkeypatch: pytest.MonkeyPatch, scheduler: str
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(distributed, "Client", None)
+    with (
+        pytest.raises(WorkerError, match=f"no Dask scheduler answers at {scheduler} .ValueError"),
+        open_executor("dask", scheduler=scheduler),
+    ):
+        pass
+
+
 class _Blind:
     """An executor of which one worker does not see something."""
 
