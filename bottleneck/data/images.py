@@ -16,7 +16,7 @@ from bottleneck.data.sources.files.image_csv import read_image_csv
 from bottleneck.data.sources.image_reader import ImageReader
 from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.table import ImageTable
-from bottleneck.errors import ImagesNotFoundError
+from bottleneck.errors import ImagesNotFoundError, InvalidOptionError
 
 _LISTS = (".csv", ".tsv")
 _CONTAINERS = " ".join(CONTAINER_SUFFIXES)
@@ -81,6 +81,8 @@ def open_images(
 
     Raises
     ------
+    InvalidOptionError
+        It is neither a path nor an `ImageSource`.
     ImagesNotFoundError
         The path does not exist, there is no image in it, or it is a cache.
     ImagesTableError
@@ -96,7 +98,7 @@ def open_images(
     (896, 'data/digits/test/5/0015.png')
     """
     if not isinstance(source, (str, os.PathLike)):
-        return source
+        return _require_source(source)
     path = Path(source)
     if is_cache_folder(path):
         raise ImagesNotFoundError(f"{path} is a cache: name the images that it was made of")
@@ -131,6 +133,18 @@ def open_images(
             f"{'; ' * bool(passed_over)}{passed_over}"
         )
     return found
+
+
+def _require_source(source: ImageSource) -> ImageSource:
+    """Return a source; refuse what Python's users give in its place, such as a list of paths."""
+    if not hasattr(source, "table"):
+        raise InvalidOptionError(
+            "images",
+            type(source).__name__,
+            "a path or an ImageSource",
+            "a .csv file with a column path lists images",
+        )
+    return source
 
 
 def _open_csv(path: Path) -> FileSource:
