@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from bottleneck.cli.interrupts import note_kept_shards
 from bottleneck.cli.options import (
@@ -17,6 +18,7 @@ from bottleneck.cli.options import (
 from bottleneck.cli.output import print_result
 from bottleneck.cli.progress import extraction_progress
 from bottleneck.cli.types import PATH
+from bottleneck.errors import InvalidOptionError
 
 
 @click.command()
@@ -43,7 +45,9 @@ def verify(cache: Path, images: Path | None, as_json: bool, **options: Any) -> N
     """
     from bottleneck import verify as run
 
-    if images is not None:
+    if images is None:
+        _require_only_defaults(options)
+    else:
         from bottleneck import repair
         from bottleneck.extraction import ComputeOptions
 
@@ -60,3 +64,11 @@ def verify(cache: Path, images: Path | None, as_json: bool, **options: Any) -> N
     print_result(found, as_json=as_json)
     if not found.ok:
         sys.exit(1)
+
+
+def _require_only_defaults(options: dict[str, Any]) -> None:
+    """Refuse options of a repair that were typed: without one they would do nothing."""
+    ctx = click.get_current_context()
+    for name, value in options.items():
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise InvalidOptionError(name, value, "given with `images`")

@@ -193,6 +193,25 @@ def test_a_repair_that_cannot_be_done_loses_nothing(
     assert contents(cache) == before
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        *(["--model", "resnet18"], ["--weights", "nowhere"], ["--device", "auto"]),
+        *(["--runtime", "auto"], ["--batch-size", "-3"], ["--max-pixels", "1"], ["--force"]),
+    ],
+    ids=lambda option: str(option[0]),
+)
+def test_options_of_a_repair_are_refused_without_one(
+    run: Run, cache: Path, option: list[str]
+) -> None:
+    refused(run("verify", cache, *option), " ".join(option), "given with --repair", code=2)
+
+
+def test_options_of_a_repair_may_be_configured(run: Run, cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "bottleneck.toml").write_text("[verify]\ndevice = 'cpu'\n")
+    assert run("verify", cache).exit_code == 0
+
+
 def test_repair_with_other_images_loses_nothing(run: Run, cache: Path, tmp_path: Path) -> None:
     other = tmp_path / "other" / "bees"
     other.mkdir(parents=True)
