@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -156,6 +157,13 @@ def require_typed_code(
     return require_trusted_code(model, where="bottleneck.toml")
 
 
+def join_names(
+    _context: click.Context, _parameter: click.Parameter, names: tuple[tuple[str, ...], ...]
+) -> tuple[str, ...] | None:
+    """Return the names of a repeatable option as one tuple, None without any; a click callback."""
+    return tuple(chain(*names)) or None
+
+
 def network_options(command: F) -> F:
     """Add the options that decide codes: network, layers, pooling, precision, data type."""
     options = [
@@ -262,6 +270,8 @@ def view_options(command: F) -> F:
             "--augment",
             "augmentations",
             type=Names(),
+            multiple=True,
+            callback=join_names,
             help="What the other views may be: flip, crop, rotate by quarters, color.  [flip,crop]",
         ),
         click.option(

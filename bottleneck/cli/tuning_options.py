@@ -8,6 +8,7 @@ import click
 from bottleneck.cli.options import (
     add_options,
     class_weight_option,
+    join_names,
     labels_option,
     require_typed_code,
 )
@@ -45,6 +46,8 @@ def _source_options(command: F) -> F:
             "--augment",
             "augmentations",
             type=Names(),
+            multiple=True,
+            callback=join_names,
             help="Of images: what each epoch's pictures may be: flip, crop, rotate by quarters, "
             "color; or none.  [flip,crop]",
         ),

@@ -41,7 +41,7 @@ def test_commands_have_the_options_of_extract(run: Run, tmp_path: Path) -> None:
     assert found["recommendation"]["kind"] == "views"
     assert found["commands"][0] == (
         f"bottleneck extract IMAGES -o {cache} --model net --layer layer1 --layer layer2 "
-        "--weights none --views 5 --augment flip,crop"
+        "--weights none --views 5 --augment flip --augment crop"
     )
     assert found["commands"][1] == f"bottleneck advise {cache}"
 

@@ -79,10 +79,11 @@ def test_as_json(run: Run, maps: Path, tmp_path: Path) -> None:
 
 def test_a_whole_network_from_images(run: Run, made: Path) -> None:
     small = ("--resize", 32, "--crop", 32)
-    result = run("tune", made / "hard.csv", "--model", CHAIN, *small, *QUICK, "--augment", "flip")
+    augment = ("--augment", "flip", "--augment", "color")
+    result = run("tune", made / "hard.csv", "--model", CHAIN, *small, *QUICK, *augment)
     assert result.exit_code == 0, result.output
     assert "60 images" in result.stderr
-    assert "; images decoded in each epoch, augmented by flip\n" in result.stderr
+    assert "; images decoded in each epoch, augmented by flip,color\n" in result.stderr
     assert "\nwhole network: 40 images of 3 classes" in result.stdout
     assert TunedTail.load("tail-network.safetensors").features.recipe is None
     rest = (*small, *QUICK)

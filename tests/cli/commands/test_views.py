@@ -14,7 +14,7 @@ made, photos, cache = cli.made, cli.photos, cli.cache
 
 def test_views_are_added_shown_and_repaired(run: Run, photos: Path, cache: Path) -> None:
     extract = ("extract", photos, "-o", cache, *TINY, "--views", 3)
-    done = run(*extract, "--augment", "rotate,flip", "--view-seed", 4)
+    done = run(*extract, "--augment", "rotate", "--augment", "flip", "--view-seed", 4)
     assert done.exit_code == 0, done.output
     note = "views of each image: 3, the image itself and 2 by flip,rotate with seed 4"
     assert note in done.stderr.splitlines()
