@@ -195,10 +195,9 @@ class CacheDirectory:
         shards : iterable of int, optional
             The shards to look at. All unless given.
         """
-        reasons: dict[int, str] = {}
-        for series in self.series:
-            reasons.update(self.row_validity(series, shards)[1])
-        return dict(sorted(reasons.items()))
+        return rejected_rows(
+            self.images, (self.finished_shards(series, shards) for series in self.series)
+        )
 
     def mismatch_reason(self, layer: SeriesLike, shard: int, header: ShardHeader) -> str:
         """Return why a header is not that of a shard of this cache; empty if it is.
@@ -285,3 +284,18 @@ def row_validity(
         for i in np.flatnonzero(~flags).tolist():
             reasons[rows.start + i] = header.rejected.get(i, REMOVED)
     return valid, reasons
+
+
+def rejected_rows(images: ImageTable, finished: Iterable[dict[int, ShardHeader]]) -> dict[int, str]:
+    """Return the rows that gave no codes in any of some series, with the reason of each.
+
+    Parameters
+    ----------
+    images : ImageTable
+    finished : iterable of dict of int to ShardHeader
+        Headers of the finished shards of each series, ascending.
+    """
+    reasons: dict[int, str] = {}
+    for headers in finished:
+        reasons.update(row_validity(images, headers)[1])
+    return dict(sorted(reasons.items()))

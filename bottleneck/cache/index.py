@@ -23,7 +23,7 @@ from bottleneck.cache.format.series import Series
 from bottleneck.cache.format.shard import ShardHeader
 from bottleneck.data import ImageTable, format_rows
 from bottleneck.errors import ShardError
-from bottleneck.runtime import sha256, write_text_if_changed
+from bottleneck.runtime import holds_text, sha256, write_text_atomic
 
 FILE_TYPE = FileType("bottleneck-index", 2)
 
@@ -90,7 +90,9 @@ def _write(cache: CacheDirectory, finished: dict[Series, dict[int, ShardHeader]]
         if shards:
             layers[layer] = IndexedLayer(shards, np.stack(valid, 1) if valid[1:] else valid[0])
     reasons = dict(sorted(reasons.items()))
-    write_rejected(cache.path / "rejected.csv", cache.images, reasons)
+    path, text = cache.path / "rejected.csv", rejected_text(cache.images, reasons)
+    if not holds_text(path, text):
+        write_text_atomic(path, text)
     write_index(cache.path / "codes.h5", layers)
     return reasons
 
@@ -136,19 +138,18 @@ def write_index(path: Path, layers: dict[str, IndexedLayer]) -> None:
         writer.submit(write).result()
 
 
-def write_rejected(path: Path, images: ImageTable, reasons: dict[int, str]) -> None:
-    """Write the CSV of rows that gave no codes, unless it has this content already.
+def rejected_text(images: ImageTable, reasons: dict[int, str]) -> str:
+    """Return the content of ``rejected.csv``: the rows that gave no codes.
 
     Parameters
     ----------
-    path : Path
     images : ImageTable
     reasons : dict of int to str
         Reason by row, ascending.
     """
     rows, paths = list(map(str, reasons)), [images.path[row] for row in reasons]
     lines = format_rows([rows, paths, list(reasons.values())])
-    write_text_if_changed(path, f"row,path,reason\r\n{lines}")
+    return f"row,path,reason\r\n{lines}"
 
 
 _Source = tuple[str, tuple[int, ...], tuple[int, ...], str]

@@ -5,16 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
-from bottleneck.cache.directory import CacheDirectory
+from bottleneck.cache.directory import CacheDirectory, rejected_rows
 from bottleneck.cache.format.envelope import verify_envelope
 from bottleneck.cache.format.paths import files_in
 from bottleneck.cache.format.series import Series
-from bottleneck.cache.format.shard import open_shard
+from bottleneck.cache.format.shard import ShardHeader, open_shard
 from bottleneck.cache.index import FILE_TYPE as INDEX
+from bottleneck.cache.index import rejected_text
 from bottleneck.cache.recovery import RecoveredCache, recover_cache
 from bottleneck.cache.store import CacheLike, cache_path
 from bottleneck.errors import ShardError
-from bottleneck.runtime import PreformattedText, escape_unprintable
+from bottleneck.runtime import PreformattedText, escape_unprintable, holds_text
 
 
 @dataclass(frozen=True)
@@ -121,11 +122,14 @@ def find_problems(recovered: RecoveredCache) -> VerificationReport:
         The opened cache, with the damage to its two small files.
     """
     cache = recovered.cache
+    verified = [_verify_series(cache, series) for series in cache.series]
     problems = [
         *(Problem(name, why, "", None) for name, why in recovered.lost.items()),
         *_verify_index(cache),
-        *(problem for series in cache.series for problem in _verify_series(cache, series)),
+        *(problem for found, _ in verified for problem in found),
     ]
+    if not problems:  # else it cannot be known what was to be in it
+        problems += _verify_rejected(cache, [headers for _, headers in verified])
     return VerificationReport(cache.path, tuple(problems))
 
 
@@ -135,40 +139,54 @@ def _verify_index(cache: CacheDirectory) -> Iterator[Problem]:
         try:
             verify_envelope(path, INDEX)
         except ShardError as error:
-            why = f"{_without_path(path, error)}: any extract makes it again"
-            yield Problem(path.name, why, "", None)
+            yield _derived_problem(path, _without_path(path, error))
 
 
-def _verify_series(cache: CacheDirectory, series: Series) -> Iterator[Problem]:
+def _verify_rejected(
+    cache: CacheDirectory, headers: Sequence[dict[int, ShardHeader]]
+) -> Iterator[Problem]:
+    """Compare ``rejected.csv``, which has no digest, with the headers of all shards."""
+    path, reasons = cache.path / "rejected.csv", rejected_rows(cache.images, headers)
+    if path.exists() and not holds_text(path, rejected_text(cache.images, reasons)):
+        yield _derived_problem(path, "its lines are not what the shards and images.csv say")
+
+
+def _derived_problem(path: Path, why: str) -> Problem:
+    return Problem(path.name, f"{why}: any extract makes it again", "", None)
+
+
+def _verify_series(
+    cache: CacheDirectory, series: Series
+) -> tuple[list[Problem], dict[int, ShardHeader]]:
+    """Return what is wrong in the folder of a series, and the headers of its sound shards."""
     expected = {cache.shard_path(series, shard): shard for shard in range(cache.shard_count)}
     found: list[tuple[Path, str, int | None]] = [
         (path, "not a shard of the plan: remove it by hand", None)
         for path in files_in(cache.folder(series))
         if path not in expected
     ]
-    found += [
-        (path, why, shard)
-        for path, shard in expected.items()
-        if (why := _verify_shard(cache, series, shard))
+    headers: dict[int, ShardHeader] = {}
+    for path, shard in expected.items():
+        try:
+            headers[shard] = _verify_shard(cache, series, shard)
+        except ShardError as error:
+            found.append((path, _without_path(path, error), shard))
+    problems = [
+        Problem(path.relative_to(cache.path).as_posix(), why, series.layer, number, series.view)
+        for path, why, number in found
     ]
-    for path, why, number in found:
-        file = path.relative_to(cache.path).as_posix()
-        yield Problem(file, why, series.layer, number, series.view)
+    return problems, headers
 
 
-def _verify_shard(cache: CacheDirectory, series: Series, shard: int) -> str:
-    """Return what is wrong with a shard; empty if nothing is."""
+def _verify_shard(cache: CacheDirectory, series: Series, shard: int) -> ShardHeader:
     path = cache.shard_path(series, shard)
     if not path.exists():
-        return "missing"
-    try:
-        with open_shard(path) as opened:
-            opened.verify()
-            # The digest covers the codes, so they need not be decompressed.
-            cache.require_matching_rows(series, shard, opened.header, opened.metadata())
-    except ShardError as error:
-        return _without_path(path, error)
-    return ""
+        raise ShardError(f"{path} is missing")
+    with open_shard(path) as opened:
+        opened.verify()
+        # The digest covers the codes, so they need not be decompressed.
+        cache.require_matching_rows(series, shard, opened.header, opened.metadata())
+        return opened.header
 
 
 def _without_path(path: Path, error: ShardError) -> str:

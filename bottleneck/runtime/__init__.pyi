@@ -10,13 +10,13 @@ from .executors.backends import DaskExecutor as DaskExecutor
 from .executors.backends import Executor as Executor
 from .executors.backends import require_shared_paths as require_shared_paths
 from .files import atomic_write as atomic_write
+from .files import holds_text as holds_text
 from .files import remove_stale_temp_files as remove_stale_temp_files
 from .files import remove_stale_temp_files_of as remove_stale_temp_files_of
 from .files import require_writable_output as require_writable_output
 from .files import sha256 as sha256
 from .files import state_directory as state_directory
 from .files import write_text_atomic as write_text_atomic
-from .files import write_text_if_changed as write_text_if_changed
 from .formatting import PreformattedText as PreformattedText
 from .formatting import escape_unprintable as escape_unprintable
 from .formatting import format_duration as format_duration

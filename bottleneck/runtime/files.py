@@ -63,10 +63,9 @@ def write_text_atomic(path: Path, text: str) -> None:
         temporary.write_bytes(_encoded(text))
 
 
-def write_text_if_changed(path: Path, text: str) -> None:
-    """`write_text_atomic`, but a file that holds this text already is left alone."""
-    if not path.is_file() or path.read_bytes() != _encoded(text):
-        write_text_atomic(path, text)
+def holds_text(path: Path, text: str) -> bool:
+    """Return whether there is a file, and it holds what `write_text_atomic` writes."""
+    return path.is_file() and path.read_bytes() == _encoded(text)
 
 
 def _encoded(text: str) -> bytes:

@@ -225,7 +225,7 @@ def test_a_shard_is_opened_once_for_its_header_and_once_to_be_read(
 def test_verify_opens_each_file_once(cache: Path, opens: Counter[str]) -> None:
     assert verify(cache).ok
     opens.pop("spec.json", None)
-    assert opens.pop("images.csv") == opens.pop("codes.h5") == 1
+    assert opens.pop("images.csv") == opens.pop("codes.h5") == opens.pop("rejected.csv") == 1
     assert opens == dict.fromkeys(SHARDS, 2)  # of two layers
 
 

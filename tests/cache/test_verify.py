@@ -45,6 +45,30 @@ def test_a_changed_byte_is_found_at_any_offset(cache: Path, position: int) -> No
         open_cache(cache).read_codes("layer2", np.array([0]))
 
 
+def test_a_changed_list_of_rejected_images_is_found(
+    photos: Path, extract_tiny: Extract, cache: Path
+) -> None:
+    (photos / "train" / "ants" / "broken.jpg").write_bytes(b"no image")
+    (photos / "train" / "bees" / "bees000.jpg").unlink()
+    extract_tiny(photos, cache, layers=["layer2"])
+    rejected = cache / "rejected.csv"
+    whole = rejected.read_bytes()
+    assert whole.count(b"\r\n") == 3
+    assert list(reasons(cache)) == ["codes/layer3/00004.h5"]  # of which it says nothing
+    extract_tiny(photos, cache, layers=["layer3"])
+    assert reasons(cache) == {}
+    for place in (0, -1, len(whole) // 2):
+        flip(rejected, place)
+        expected = (
+            "its lines are not what the shards and images.csv say: any extract makes it again"
+        )
+        assert reasons(cache) == {"rejected.csv": expected}
+        extract_tiny(photos, cache)
+        assert rejected.read_bytes() == whole
+    rejected.unlink()  # it is derived
+    assert verify(cache).ok
+
+
 def test_swapped_shards_are_found(cache: Path) -> None:
     found = open_cache(cache)
     a, b = found.shard_path("layer2", 0), found.shard_path("layer2", 1)

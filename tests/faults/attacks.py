@@ -178,7 +178,6 @@ def flipped(workshop: Workshop, seed: int, *, count: int) -> int:
     choose = random.Random(seed)
     cache = copy(workshop.reference, workshop.place / f"flipped {seed}")
     files = sorted(path for path in cache.rglob("*") if path.is_file())
-    files = [path for path in files if path.name != "rejected.csv"]  # derived, and not read
     for _ in range(count):
         path = choose.choice(files)
         whole = path.read_bytes()

@@ -113,7 +113,7 @@ def rows(workshop: Workshop, amount: Amount) -> Iterator[Row]:
 
     flips = attacks.flipped(workshop, 0, count=amount.flips)
     yield (
-        "bits flipped in a cache, in any file that is read",
+        "bits flipped in a cache, in any file",
         flips,
         "`verify` named the file each time",
     )
