@@ -220,8 +220,9 @@ def _field(record: Sequence[str], position: int | None) -> str:
 
 
 def _without_blanks(column: list[str], chunk: str) -> list[str]:
-    """Remove blanks around values. Most chunks have no blank at all."""
-    return [text.strip() for text in column] if " " in chunk or "\t" in chunk else column
+    """Remove blanks around values. Most chunks have no blank at all; some blanks are not ASCII."""
+    may_have = " " in chunk or "\t" in chunk or not chunk.isascii()
+    return [text.strip() for text in column] if may_have else column
 
 
 def _normal(paths: StringColumn) -> Iterator[str]:

@@ -30,6 +30,9 @@ def test_a_csv_gives_label_split_and_group(tmp_path: Path) -> None:
         ("path,label\r\na.jpg,ants\r\n", ("a.jpg", "ants", "", "")),
         ("path,label\na.jpg,ants", ("a.jpg", "ants", "", "")),
         ("path,label\n\na.jpg,ants\n\n", ("a.jpg", "ants", "", "")),
+        ("path,label\na.jpg, ants\t\n", ("a.jpg", "ants", "", "")),
+        ("path,label\na.jpg,ants\u00a0\n", ("a.jpg", "ants", "", "")),
+        ("path,label\na.jpg,\u3000ants\n", ("a.jpg", "ants", "", "")),
     ],
 )
 def test_columns_but_the_path_are_optional_and_in_any_order(
