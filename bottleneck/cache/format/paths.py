@@ -33,12 +33,14 @@ def series_dir(cache: Path, layer: SeriesLike) -> Path:
 def list_series(cache: Path) -> list[Series]:
     """Return the series that a cache should have by the names of its folders, sorted.
 
-    A layer of which a view was begun should have that view, and all before it.
+    A layer of which a view was begun should have that view, and all before it. Names that
+    begin with a dot are ignored.
     """
     folder = cache / "codes"
     if not folder.is_dir():
         return []
-    begun = [_series_of(child.name) for child in folder.iterdir() if child.is_dir()]
+    names = [child.name for child in folder.iterdir() if child.is_dir()]
+    begun = [_series_of(name) for name in names if not name.startswith(".")]
     last: dict[str, int] = {}
     for series in filter(None, begun):
         last[series.layer] = max(series.view, last.get(series.layer, 0))

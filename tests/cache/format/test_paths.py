@@ -86,7 +86,7 @@ def test_a_layers_folder_goes_back_to_its_name(tmp_path: Path) -> None:
 def test_a_view_has_a_folder_that_no_layers_name_could_have(tmp_path: Path) -> None:
     for series in (Series("a@1"), Series("a", 2), Series("b@1", 1)):
         series_dir(tmp_path, series).mkdir(parents=True)
-    for name in ("c@0", "c@01", "c@x", "c@1@1", "c@٣", "c@1000", "@1"):
+    for name in ("c@0", "c@01", "c@x", "c@1@1", "c@٣", "c@1000", "@1", ".ipynb_checkpoints"):
         (tmp_path / "codes" / name).mkdir()
     a, b = ([Series(name, view) for view in range(n)] for name, n in (("a", 3), ("b@1", 2)))
     assert list_series(tmp_path) == [*a, Series("a@1"), *b]
