@@ -20,7 +20,7 @@ from benchmarks.helpers.synthetic_images import write_jpegs
 from benchmarks.profiles import FULL_EXTRACTION, ExtractionProfile
 from bottleneck.backbones.backbone import build_skeleton
 from bottleneck.backbones.layers import list_layers, select_layers
-from bottleneck.cache.format.shard import iter_code_blocks
+from bottleneck.cache.format.shard import open_shard
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.fitting.loading.features import Features
 from bottleneck.fitting.loading.sharded_matrix import open_matrix
@@ -126,7 +126,8 @@ def _from_file(path: Path) -> NDArray[Any]:
 
 def _stored_codes(cache: Cache, layer: str) -> None:
     for shard in range(cache.shard_count):
-        deque(iter_code_blocks(cache.shard_path(layer, shard), 1024), maxlen=0)
+        with open_shard(cache.shard_path(layer, shard)) as opened:
+            deque(opened.blocks(1024), maxlen=0)
 
 
 def _read_blocks(codes: CodeMatrix) -> None:

@@ -17,9 +17,7 @@ from bottleneck.cache.format.manifest import (
     RESTORE,
     is_cache,
     read_manifest,
-    require_cache,
 )
-from bottleneck.cache.format.paths import list_series
 from bottleneck.cache.index import delete_derived_files, write_derived_files
 from bottleneck.cache.reading import CacheReader
 from bottleneck.cache.status import CacheStatus, describe
@@ -249,29 +247,6 @@ def status(cache: CacheLike, layers: Sequence[str] = (), tasks: int = 1) -> Cach
     True
     """
     return open_cache(cache).status(layers, tasks=tasks)
-
-
-def layers_in(cache: CacheLike) -> list[str]:
-    """Return the names of a cache's layers without reading its table of images.
-
-    Parameters
-    ----------
-    cache : str, path, Cache or object with an attribute ``cache``
-
-    Raises
-    ------
-    CacheError
-        There is no cache at the path.
-
-    Examples
-    --------
-    >>> layers_in("tests/data/before/cache")
-    ['layer1', 'layer2']
-    """
-    if not isinstance(cache, (str, os.PathLike)):
-        return open_cache(cache).layers
-    require_cache(Path(cache))
-    return [series.layer for series in list_series(Path(cache)) if not series.view]
 
 
 def kept_text(path: Path) -> str:

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bottleneck.cache.format.shard import read_header, read_shard
+from bottleneck.cache.format.shard import read_header
 from bottleneck.cache.store import (
     open_cache,
 )
 from bottleneck.errors import ShardError
-from tests.helpers.shards import missing_shards
+from tests.helpers.shards import missing_shards, read_shard
 
 
 def test_a_cache_has_layers_shards_and_rows(cache: Path) -> None:

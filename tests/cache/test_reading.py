@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from bottleneck.cache import Cache, Series, ShardData, open_cache, write_shard
-from bottleneck.cache.format.shard import read_shard, read_shard_metadata
+from bottleneck.cache.format.shard import read_shard_metadata
 from bottleneck.errors import CacheError, ShardError
 from bottleneck.spec import ViewRecipe
 from tests.helpers.datasets import cache_of_layers, written_cache
+from tests.helpers.shards import read_shard
 
 CODES = np.random.default_rng(0).random((3, 20, 4), dtype=np.float32)  # view, row, value
 

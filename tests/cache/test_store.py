@@ -13,11 +13,9 @@ import numpy as np
 import pytest
 
 from bottleneck.cache.format import manifest
-from bottleneck.cache.format.shard import read_shard
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import (
     kept_text,
-    layers_in,
     open_cache,
     status,
 )
@@ -27,7 +25,7 @@ from bottleneck.errors import CacheError, ShardError
 from bottleneck.fitting.loading.features import Features
 from bottleneck.fitting.loading.sharded_matrix import ShardedMatrix
 from tests.helpers.fixture_types import Extract
-from tests.helpers.shards import missing_shards
+from tests.helpers.shards import missing_shards, read_shard
 
 
 def test_codes_are_read_by_row_over_shards(cache: Path) -> None:
@@ -257,9 +255,9 @@ def test_an_extraction_opens_the_small_files_of_a_complete_cache_once(
 def test_a_cache_is_a_path_a_string_a_cache_or_a_result(cache: Path) -> None:
     store = open_cache(str(cache))
     assert store.path == cache
+    assert store.layers == ["layer2", "layer3"]
     assert open_cache(store) is store
     assert open_cache(SimpleNamespace(cache=store)) is store
-    assert layers_in(store) == layers_in(str(cache)) == ["layer2", "layer3"]
     assert status(store) == status(cache) == store.status()
 
 

@@ -11,13 +11,7 @@ from numpy.typing import NDArray
 
 from bottleneck.cache.format.envelope import build_envelope
 from bottleneck.cache.format.manifest import Manifest, StorageLayout
-from bottleneck.cache.format.shard import (
-    FILE_TYPE,
-    ShardData,
-    iter_code_blocks,
-    read_shard,
-    verify_shard,
-)
+from bottleneck.cache.format.shard import FILE_TYPE, ShardData, open_shard
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache
 from bottleneck.cache.verify import verify
@@ -94,10 +88,18 @@ def missing_shards(cache: Cache, layer: str) -> list[int]:
     return [shard for shard in range(cache.shard_count) if shard not in finished]
 
 
-def in_blocks(path: Path) -> list[NDArray[Any]]:
-    """Verify a shard and read its codes in blocks of two rows."""
-    verify_shard(path)
-    return list(iter_code_blocks(path, 2))
+def read_shard(path: Path) -> ShardData:
+    """Verify a shard and read all of it."""
+    with open_shard(path) as shard:
+        shard.verify()
+        return shard.read()
+
+
+def in_blocks(path: Path, rows: int = 2) -> list[NDArray[Any]]:
+    """Verify a shard and read its codes in blocks of some rows."""
+    with open_shard(path) as shard:
+        shard.verify()
+        return list(shard.blocks(rows))
 
 
 def joined_blocks(path: Path) -> NDArray[Any]:

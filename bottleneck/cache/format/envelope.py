@@ -164,24 +164,6 @@ def open_envelope(path: Path, file_type: FileType) -> Iterator[EnvelopeFile]:
         yield _read_header(path, file, file_type)
 
 
-def read_envelope(path: Path, file_type: FileType) -> dict[str, Any]:
-    """Read the header of a file; of the content, only the length is checked.
-
-    Parameters
-    ----------
-    path : Path
-    file_type : FileType
-        The type that the file must have, and its versions.
-
-    Raises
-    ------
-    ShardError
-        The file is absent, of another type or version, or cut short, or its envelope was changed.
-    """
-    with open_envelope(path, file_type) as opened:
-        return opened.header
-
-
 def verify_envelope(path: Path, file_type: FileType) -> dict[str, Any]:
     """Compare every byte of a file with its digest and return its header.
 

@@ -277,57 +277,6 @@ def verify_shard(path: Path) -> ShardHeader:
         return shard.header
 
 
-def read_shard(path: Path) -> ShardData:
-    """Verify a shard and read all of it.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    ShardData
-        Codes in the stored type.
-
-    Raises
-    ------
-    ShardError
-        The file is absent or not a shard, or any byte differs.
-
-    Examples
-    --------
-    >>> shard = read_shard(Path("tests/data/before/cache/codes/layer1/00001.h5"))
-    >>> shard.codes.shape, shard.path[0], bool(shard.valid[0])
-    ((8, 6), 'train/ants/ants2.png', True)
-    """
-    with open_shard(path) as shard:
-        shard.verify()
-        return shard.read()
-
-
-def iter_code_blocks(path: Path, rows: int) -> Iterator[NDArray[Any]]:
-    """Read the codes of a shard block by block, without verifying the shard.
-
-    Parameters
-    ----------
-    path : Path
-    rows : int
-        Maximum rows of a block.
-
-    Yields
-    ------
-    ndarray of shape (at most `rows`, ...)
-        In order, in the stored type.
-
-    Raises
-    ------
-    ShardError
-        The file is absent, cut short, or not a shard.
-    """
-    with open_shard(path) as shard:
-        yield from shard.blocks(rows)
-
-
 def read_shard_metadata(path: Path) -> ShardData:
     """Read a shard without its codes and without verifying it.
 

@@ -12,15 +12,12 @@ import numpy as np
 import pytest
 
 from bottleneck.cache.format import hdf5
-from bottleneck.cache.format.shard import iter_code_blocks, read_shard, read_shard_metadata
+from bottleneck.cache.format.shard import read_shard_metadata
 from bottleneck.errors import ShardError
-from tests.helpers.shards import a_shard, forge, sparse, write
+from tests.helpers.shards import a_shard, forge, in_blocks, read_shard, sparse, write
 
 
 def refused(path: Path, why: str) -> None:
-    def in_blocks(path: Path) -> list[Any]:
-        return list(iter_code_blocks(path, 2))
-
     for read in (read_shard, in_blocks):
         with pytest.raises(ShardError, match=why) as caught:
             read(path)

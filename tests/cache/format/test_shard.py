@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 from bottleneck.cache.format.manifest import COMPRESSIONS
 from bottleneck.cache.format.shard import (
     ShardData,
-    iter_code_blocks,
     read_header,
-    read_shard,
     read_shard_metadata,
     verify_shard,
 )
@@ -26,6 +24,7 @@ from tests.helpers.shards import (
     a_shard,
     forge,
     in_blocks,
+    read_shard,
     sparse,
     write,
 )
@@ -77,7 +76,7 @@ def test_blocks_together_are_the_codes_in_their_type(
     blank = [""] * n
     shard = ShardData(codes, np.arange(n), blank, blank, np.ones(n, bool), blank, blank)
     path = write(tmp_path_factory.mktemp("shard") / "0.h5", shard, dtype)
-    blocks = list(iter_code_blocks(path, rows))
+    blocks = in_blocks(path, rows)
     assert [len(block) for block in blocks] == [min(rows, n - s) for s in range(0, n, rows)]
     assert {block.dtype.name for block in blocks} == {dtype}
     np.testing.assert_array_equal(np.concatenate(blocks), codes.astype(dtype))
@@ -192,7 +191,7 @@ def test_blocks_across_compressed_chunks_are_the_codes(tmp_path: Path) -> None:
     shard = ShardData(codes, np.arange(n), blank, blank, np.ones(n, bool), blank, blank)
     path = write(tmp_path / "0.h5", shard, compression="gzip")
     for rows in (1, 50, 64, 100, 1000):
-        blocks = list(iter_code_blocks(path, rows))
+        blocks = in_blocks(path, rows)
         np.testing.assert_array_equal(np.concatenate(blocks), codes)
 
 

@@ -9,9 +9,8 @@ from bottleneck.cache.format.manifest import COMPRESSIONS
 from bottleneck.cache.format.shard import (
     ShardData,
     read_header,
-    read_shard,
 )
-from tests.helpers.shards import a_shard, codes_of, joined_blocks, sparse, write
+from tests.helpers.shards import a_shard, codes_of, joined_blocks, read_shard, sparse, write
 
 
 def test_codes_beyond_float16_are_stored_as_float32(tmp_path: Path) -> None:

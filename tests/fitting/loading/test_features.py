@@ -10,7 +10,6 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.preprocessing import StandardScaler
 
 from bottleneck.cache.format.series import Series
-from bottleneck.cache.format.shard import read_shard
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.errors import CacheError, InvalidOptionError, UnknownNameError
@@ -24,6 +23,7 @@ from bottleneck.linear.calibration import fit_temperature
 from bottleneck.linear.training import ClassifierOptions
 from bottleneck.spec import ViewRecipe
 from tests.helpers.datasets import MODELS, SCALERS, cache_of_layers, clouds, several, written_cache
+from tests.helpers.shards import read_shard
 
 CODES = np.arange(24, dtype=np.float32).reshape(12, 2)
 LABELS = ["a", "b"] * 6
