@@ -24,17 +24,21 @@ class Result(Protocol):
         """Return plain values."""
 
 
-def print_result(result: Result, *, as_json: bool) -> None:
-    """Print a result of the library on standard output.
+def print_result(*results: Result, as_json: bool) -> None:
+    """Print results of the library on standard output.
 
     Parameters
     ----------
-    result : Result
-        With a text, as `str` gives it, and plain values.
+    *results : Result
+        Each with a text, as `str` gives it, and plain values.
     as_json : bool
-        Whether to print the plain values.
+        Whether to print the plain values, those of all results as one object.
     """
-    click.echo(json.dumps(result.to_dict()) if as_json else as_options(str(result)))
+    if as_json:
+        values = dict(item for result in results for item in result.to_dict().items())
+        click.echo(json.dumps(_values_in_options(values, _option_names())))
+    else:
+        click.echo(as_options("\n".join(map(str, results))))
 
 
 def print_notes(notes: Iterable[str]) -> None:
@@ -88,6 +92,22 @@ def as_options(text: str) -> str:
     text : str
         With parameters in backticks; see `bottleneck.cli.errors`.
     """
+    return in_options(text, _option_names())
+
+
+def _values_in_options(values: Any, options: Mapping[str, str]) -> Any:
+    """Return plain values with options in place of Python's parameters in each text."""
+    match values:
+        case str():
+            return in_options(values, options)
+        case list():
+            return [_values_in_options(value, options) for value in values]
+        case dict():
+            return {key: _values_in_options(value, options) for key, value in values.items()}
+    return values
+
+
+def _option_names() -> dict[str, str]:
     root = click.get_current_context().find_root()
     program: Program = root.command  # type: ignore[assignment]
-    return in_options(text, program.option_names(root))
+    return program.option_names(root)

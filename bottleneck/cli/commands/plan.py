@@ -1,6 +1,5 @@
 """`bottleneck plan`."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from bottleneck.cli.options import (
     take_views,
     view_options,
 )
-from bottleneck.cli.output import as_options
+from bottleneck.cli.output import print_result
 from bottleneck.cli.types import PATH
 
 
@@ -52,10 +51,4 @@ def plan(images: Path, as_json: bool, **options: Any) -> None:
         views=take_views(options),
         **options,
     )
-    if as_json:
-        values = result.to_dict()
-        for key in ("notes", "advice"):
-            values[key] = [as_options(text) for text in values[key]]
-        click.echo(json.dumps(values))
-    else:
-        click.echo(as_options(str(result)))
+    print_result(result, as_json=as_json)

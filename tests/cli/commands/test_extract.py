@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -333,6 +334,14 @@ def test_broken_images_are_rejected_by_name_and_the_rest_is_right(
         rtol=1e-4,
         atol=1e-5,
     )
+
+
+def test_what_to_do_is_said_in_options_in_json_too(run: Run, photos: Path) -> None:
+    extract = ("extract", photos / "val" / "ants", "-o", "new", *TINY, "--max-pixels", 1, "--json")
+    reasons = json.loads(run(*extract).stdout)["rejected"].values()
+    assert len(reasons) == 4
+    hint = re.compile(r": --max-pixels \d+ allows it, and --retry-rejected tries it")
+    assert all(map(hint.search, reasons))
 
 
 def test_strict_exits_with_1_and_keeps_what_was_done(

@@ -382,4 +382,4 @@ def test_what_runs_the_network_is_said_once_and_beside_the_result(
     assert asked == [("auto", 12)]
     if command == "evaluate":
         found = json.loads(run("evaluate", svm, photos, "--json").stdout)
-        assert found["notes"] == ["runtime: torch, see `runtime`"]
+        assert found["notes"] == ["runtime: torch, see --runtime"]
