@@ -15,7 +15,7 @@ from bottleneck.cli.options import (
     relocated_model_options,
     take,
 )
-from bottleneck.cli.output import print_result
+from bottleneck.cli.output import Result, print_result
 from bottleneck.cli.progress import extraction_progress
 from bottleneck.cli.types import PATH
 from bottleneck.errors import InvalidOptionError
@@ -45,6 +45,7 @@ def verify(cache: Path, images: Path | None, as_json: bool, **options: Any) -> N
     """
     from bottleneck import verify as run
 
+    results: list[Result] = []
     if images is None:
         _require_only_defaults(options)
     else:
@@ -52,16 +53,10 @@ def verify(cache: Path, images: Path | None, as_json: bool, **options: Any) -> N
         from bottleneck.extraction import ComputeOptions
 
         with note_kept_shards(cache), extraction_progress() as on_progress:
-            repaired = repair(
-                cache,
-                images,
-                compute=take(ComputeOptions, options, on_progress=on_progress),
-                **options,
-            )
-        if not as_json:
-            print_result(repaired, as_json=False)
+            compute = take(ComputeOptions, options, on_progress=on_progress)
+            results.append(repair(cache, images, compute=compute, **options))
     found = run(cache)
-    print_result(found, as_json=as_json)
+    print_result(*results, found, as_json=as_json)
     if not found.ok:
         sys.exit(1)
 

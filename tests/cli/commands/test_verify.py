@@ -126,9 +126,14 @@ def test_repair_mends_the_rest_and_leaves_what_is_not_ours(
     assert np.array_equal(stored(cache, "layer2")[: len(before)], before)
 
 
-def test_repair_in_json_says_how_the_cache_is_now(run: Run, cache: Path, photos: Path) -> None:
-    _damage(cache, "flipped byte")
-    assert _verify(run, cache, "--repair", photos) == (0, {"ok": True, "bad": []})
+def test_repair_in_json_says_what_it_made_and_how_the_cache_is_now(
+    run: Run, cache: Path, photos: Path
+) -> None:
+    file = _damage(cache, "missing")
+    code, found = _verify(run, cache, "--repair", photos)
+    assert (code, found["ok"], found["bad"]) == (0, True, [])
+    assert found["repaired"] == [{"file": file, "why": "missing"}]
+    assert found["extraction"]["encoded"] == 8
 
 
 def test_a_repair_says_what_there_is_to_do_and_needs_room_for_it(
