@@ -210,7 +210,11 @@ def _read_labels(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any
         shape, fortran, dtype = _read_header(file)
         size = math.prod(shape) * dtype.itemsize
         if dtype.hasobject:
-            raise ValueError("labels are Python objects, which would be executed code")
+            name = info.filename.removesuffix(".npy")
+            raise ImagesTableError(
+                f"{archive.filename}: {name!r} holds Python objects, which would be executed code: "
+                f"save {name}.astype(str)"
+            )
         if size > _MOST_LABELS or size > info.file_size:
             raise ValueError(f"labels claim {size} bytes")
         data = file.read(size)
