@@ -35,6 +35,7 @@ from .schedulers.slurm import array_option as array_option
 from .schedulers.slurm import extraction_array_script as extraction_array_script
 from .schedulers.slurm import job_script as job_script
 from .schedulers.slurm import sbatch as sbatch
+from .shared_context import SharedContext as SharedContext
 from .shutdown import StopRequested as StopRequested
 from .shutdown import clear_stop_request as clear_stop_request
 from .shutdown import defer_stop as defer_stop

@@ -10,7 +10,7 @@ from typing import Any
 
 from bottleneck.errors import WorkerError, format_error
 from bottleneck.runtime.executors.executor import Item, Result, worker_deaths_error
-from bottleneck.runtime.executors.shared_context import SharedContext
+from bottleneck.runtime.shared_context import SharedContext
 from bottleneck.runtime.shutdown import stop_requested
 
 _SECONDS_TO_ANSWER = 10

@@ -1,57 +1,9 @@
-"""A context that several threads share."""
-
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from threading import Barrier
+"""Settings of the process that hold while a network runs."""
 
 import pytest
 import torch
 
-from bottleneck.backbones.inference.process_state import INFERENCE_SETTINGS, SharedContext
-
-THREADS = 8
-
-
-def recorded(events: list[str]) -> SharedContext:
-    @contextmanager
-    def context() -> Iterator[None]:
-        events.append("open")
-        yield
-        events.append("close")
-
-    return SharedContext(context)
-
-
-def test_the_first_thread_opens_it_and_the_last_one_closes_it() -> None:
-    events: list[str] = []
-    shared, all_inside = recorded(events), Barrier(THREADS, timeout=30)
-
-    def enter(_: int) -> None:
-        with shared:
-            all_inside.wait()
-            assert events == ["open"]
-            all_inside.wait()
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(enter, range(THREADS)))
-    assert events == ["open", "close"]
-
-
-def test_it_can_be_opened_again() -> None:
-    events: list[str] = []
-    shared = recorded(events)
-    for _ in range(2):
-        with shared, shared:
-            pass
-    assert events == ["open", "close"] * 2
-
-
-def test_an_error_closes_it() -> None:
-    events: list[str] = []
-    with pytest.raises(KeyError), recorded(events):
-        raise KeyError
-    assert events == ["open", "close"]
+from bottleneck.backbones.inference.process_state import INFERENCE_SETTINGS
 
 
 @pytest.mark.parametrize("before", [True, False])
