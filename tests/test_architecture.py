@@ -233,6 +233,7 @@ def _public() -> Iterator[tuple[str, object]]:
             continue
         for name, value in vars(importlib.import_module(info.name)).items():
             own = getattr(value, "__module__", "") == info.name
+            own &= getattr(value, "__name__", name) == name  # and not made by a function of it
             if own and not name.startswith("_") and callable(value):
                 yield f"{info.name.removeprefix('bottleneck.')}.{name}", value
 

@@ -1,99 +1,84 @@
 """Options of fitting: what is read of a cache, the search for C, and training."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from bottleneck.cli.options import add_options, class_weight_option, labels_option
+from bottleneck.cli.options import class_weight_option, labels_option, option_group
 from bottleneck.cli.types import GridOfC, Size, Views
 
 if TYPE_CHECKING:
     from bottleneck.fitting import SearchOptions
 
-F = TypeVar("F", bound=Callable[..., Any])
 
+feature_options = option_group(
+    click.option(
+        "--layer",
+        "layers",
+        multiple=True,
+        help="Layer of the cache; may be given several times; all: every layer.",
+    ),
+    click.option(
+        "--views",
+        type=Views(),
+        help="Views of each image, counted from the plain one: a number, or all.  [all; sweep: "
+        "the plain one, and all for all layers together]",
+    ),
+)
 
-def feature_options(command: F) -> F:
-    """Add ``--layer`` and ``--views``, for `fit` and `sweep`."""
-    options = [
-        click.option(
-            "--layer",
-            "layers",
-            multiple=True,
-            help="Layer of the cache; may be given several times; all: every layer.",
-        ),
-        click.option(
-            "--views",
-            type=Views(),
-            help="Views of each image, counted from the plain one: a number, or all.  [all; sweep: "
-            "the plain one, and all for all layers together]",
-        ),
-    ]
-    return add_options(options, command)
+# The search for C and the scaling, but --cv, which commands have.
+search_options = option_group(
+    click.option(
+        "--c",
+        type=GridOfC(),
+        default="auto",
+        show_default=True,
+        help="Values of C to compare by cross-validation.",
+    ),
+    click.option(
+        "--scaling",
+        "--preprocess",
+        "scaling",
+        type=click.Choice(["standardize", "sqrt", "l2", "none", "auto"]),
+        default="standardize",
+        show_default=True,
+        help="Scaling of each layer's codes, fitted on training folds alone. sqrt: signed "
+        "square roots, standardized; auto: the best of these.",
+    ),
+    click.option(
+        "--metric",
+        type=click.Choice(["accuracy", "balanced", "macro_f1"]),
+        default="accuracy",
+        show_default=True,
+        help="Metric that cross-validation maximises; with several labels an image always mean "
+        "average precision.",
+    ),
+    click.option(
+        "--rule",
+        type=click.Choice(["best", "1se"]),
+        default="best",
+        show_default=True,
+        help="1se: the smallest C within one standard error of the best.",
+    ),
+    click.option(
+        "--nested",
+        is_flag=True,
+        help="Also judge the choice itself, in outer folds; takes about as many times longer "
+        "as there are folds.",
+    ),
+)
 
-
-def search_options(command: F) -> F:
-    """Add the options of the search for C and the scaling, but ``--cv``, which commands have.
-
-    `take_search_options` takes them.
-    """
-    options = [
-        click.option(
-            "--c",
-            type=GridOfC(),
-            default="auto",
-            show_default=True,
-            help="Values of C to compare by cross-validation.",
-        ),
-        click.option(
-            "--scaling",
-            "--preprocess",
-            "scaling",
-            type=click.Choice(["standardize", "sqrt", "l2", "none", "auto"]),
-            default="standardize",
-            show_default=True,
-            help="Scaling of each layer's codes, fitted on training folds alone. sqrt: signed "
-            "square roots, standardized; auto: the best of these.",
-        ),
-        click.option(
-            "--metric",
-            type=click.Choice(["accuracy", "balanced", "macro_f1"]),
-            default="accuracy",
-            show_default=True,
-            help="Metric that cross-validation maximises; with several labels an image always mean "
-            "average precision.",
-        ),
-        click.option(
-            "--rule",
-            type=click.Choice(["best", "1se"]),
-            default="best",
-            show_default=True,
-            help="1se: the smallest C within one standard error of the best.",
-        ),
-        click.option(
-            "--nested",
-            is_flag=True,
-            help="Also judge the choice itself, in outer folds; takes about as many times longer "
-            "as there are folds.",
-        ),
-    ]
-    return add_options(options, command)
-
-
-def training_options(command: F) -> F:
-    """Add the options of the search and of training, for `fit` and `sweep`."""
-    options = [
-        class_weight_option,
-        labels_option,
-        click.option(
-            "--memory",
-            type=Size(),
-            help="Memory for training, such as 8G.  [half of the free memory]",
-        ),
-        click.option("--device", help="Train with PyTorch on cpu, cuda or cuda:N.  [NumPy]"),
-    ]
-    return search_options(add_options(options, command))
+training_options = option_group(
+    search_options,
+    class_weight_option,
+    labels_option,
+    click.option(
+        "--memory",
+        type=Size(),
+        help="Memory for training, such as 8G.  [half of the free memory]",
+    ),
+    click.option("--device", help="Train with PyTorch on cpu, cuda or cuda:N.  [NumPy]"),
+)
 
 
 def take_search_options(options: dict[str, Any]) -> "SearchOptions":

@@ -18,98 +18,85 @@ from bottleneck.spec import DECODERS
 if TYPE_CHECKING:
     from bottleneck.extraction import ViewOptions
 
-F = TypeVar("F", bound=Callable[..., Any])
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 T = TypeVar("T")
 
 
-def add_options(options: Sequence[Callable[[F], F]], command: F) -> F:
-    """Add options to a command, in the order of its help text."""
-    for option in reversed(options):
-        command = option(command)
-    return command
+def option_group(*options: Decorator) -> Decorator:
+    """Return a decorator that adds options to a command, in the order of its help text."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
-def json_option(command: F) -> F:
-    """``--json``."""
-    return click.option("as_json", "--json", is_flag=True, help="Print JSON for programs.")(command)
+json_option = click.option("as_json", "--json", is_flag=True, help="Print JSON for programs.")
 
+force_option = click.option("--force", is_flag=True, help="Run even if the disk is too small.")
 
-def force_option(command: F) -> F:
-    """``--force``."""
-    return click.option("--force", is_flag=True, help="Run even if the disk is too small.")(command)
-
-
-def shard_options(command: F) -> F:
-    """``--workers`` and ``--shard-size``."""
-    command = click.option(
-        "--shard-size", type=int, help="Rows per shard.  [4096, fewer for large codes]"
-    )(command)
-    return click.option(
+shard_options = option_group(
+    click.option(
         "--workers",
         type=int,
         help="Threads that read images, and for a GPU decode them.  [one per core]",
-    )(command)
+    ),
+    click.option("--shard-size", type=int, help="Rows per shard.  [4096, fewer for large codes]"),
+)
 
+labels_option = click.option(
+    "--labels",
+    type=PATH,
+    help="CSV path,label[,split][,group] of labels that replace those in the cache.",
+)
 
-def labels_option(command: F) -> F:
-    """``--labels``."""
-    return click.option(
-        "--labels",
-        type=PATH,
-        help="CSV path,label[,split][,group] of labels that replace those in the cache.",
-    )(command)
+class_weight_option = click.option(
+    "--class-weight",
+    type=click.Choice(["balanced"]),
+    help="Weight examples so that classes count the same.",
+)
 
-
-def class_weight_option(command: F) -> F:
-    """``--class-weight``."""
-    return click.option(
-        "--class-weight",
-        type=click.Choice(["balanced"]),
-        help="Weight examples so that classes count the same.",
-    )(command)
-
-
-def device_options(command: F) -> F:
-    """``--device``, ``--runtime``, ``--batch-size`` and ``--max-pixels``."""
-    command = click.option(
-        "--max-pixels",
-        type=int,
-        help="Reject images of more pixels than this.  [89478485]",
-    )(command)
-    command = click.option(
-        "--batch-size",
-        type=int,
-        help="Images per forward pass.  [chosen for the network and the device]",
-    )(command)
-    command = click.option(
+device_options = option_group(
+    click.option(
+        "--device", default="auto", show_default=True, help="Device: auto, cpu, cuda or cuda:N."
+    ),
+    click.option(
         "--runtime",
         type=click.Choice(RUNTIMES),
         default="auto",
         show_default=True,
         help="What runs the network; auto is openvino on a CPU, and a CUDA graph on a GPU, where "
         "it pays.",
-    )(command)
-    return click.option(
-        "--device", default="auto", show_default=True, help="Device: auto, cpu, cuda or cuda:N."
-    )(command)
+    ),
+    click.option(
+        "--batch-size",
+        type=int,
+        help="Images per forward pass.  [chosen for the network and the device]",
+    ),
+    click.option(
+        "--max-pixels",
+        type=int,
+        help="Reject images of more pixels than this.  [89478485]",
+    ),
+)
 
+_scheduler_option = click.option("--scheduler", metavar="ADDRESS", help="Of Dask: tcp://host:8786.")
 
-def executor_options(command: F) -> F:
-    """``--backend``, ``--jobs`` and ``--scheduler``."""
-    options = [
-        click.option(
-            "--backend",
-            type=click.Choice(BACKENDS),
-            help="Compute in parallel: loky uses processes of this machine, dask a cluster.",
-        ),
-        click.option(
-            "--jobs",
-            type=click.IntRange(min=1),
-            help="Processes of loky.  [one per GPU; without GPUs one per four cores]",
-        ),
-        click.option("--scheduler", metavar="ADDRESS", help="Of Dask: tcp://host:8786."),
-    ]
-    return add_options(options, command)
+executor_options = option_group(
+    click.option(
+        "--backend",
+        type=click.Choice(BACKENDS),
+        help="Compute in parallel: loky uses processes of this machine, dask a cluster.",
+    ),
+    click.option(
+        "--jobs",
+        type=click.IntRange(min=1),
+        help="Processes of loky.  [one per GPU; without GPUs one per four cores]",
+    ),
+    _scheduler_option,
+)
 
 
 @contextmanager
@@ -164,124 +151,116 @@ def join_names(
     return tuple(chain(*names)) or None
 
 
-def network_options(command: F) -> F:
-    """Add the options that decide codes: network, layers, pooling, precision, data type."""
-    options = [
-        click.option(
-            "--model",
-            required=True,
-            callback=require_typed_code,
-            help="A torchvision name, timm:NAME, hf-hub:ORG/NAME, or path/to/file.py:factory.",
-        ),
-        click.option(
-            "--weights",
-            default="DEFAULT",
-            show_default=True,
-            help="DEFAULT, a torchvision weights name, none, or a file (.pth, .ckpt, …).",
-        ),
-        click.option(
-            "--layer",
-            "layers",
-            multiple=True,
-            required=True,
-            help="Name of a layer; may be given several times.",
-        ),
-        click.option(
-            "--pool",
-            default="avg",
-            show_default=True,
-            help="Spatial pooling: avg, max, none, N for an N×N grid of averages, or cls for the "
-            "class token of a transformer.",
-        ),
-        click.option(
-            "--relu/--no-relu", default=True, show_default=True, help="Apply ReLU before pooling."
-        ),
-        click.option(
-            "--dtype",
-            type=click.Choice(["float16", "float32"]),
-            help="Data type of stored codes.  [float16]",
-        ),
-        click.option(
-            "--precision",
-            type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-            default="auto",
-            show_default=True,
-            help="Data type of weights and activations; auto: the fastest that the network has.",
-        ),
-    ]
-    return add_options(options, command)
+# These decide codes.
+network_options = option_group(
+    click.option(
+        "--model",
+        required=True,
+        callback=require_typed_code,
+        help="A torchvision name, timm:NAME, hf-hub:ORG/NAME, or path/to/file.py:factory.",
+    ),
+    click.option(
+        "--weights",
+        default="DEFAULT",
+        show_default=True,
+        help="DEFAULT, a torchvision weights name, none, or a file (.pth, .ckpt, …).",
+    ),
+    click.option(
+        "--layer",
+        "layers",
+        multiple=True,
+        required=True,
+        help="Name of a layer; may be given several times.",
+    ),
+    click.option(
+        "--pool",
+        default="avg",
+        show_default=True,
+        help="Spatial pooling: avg, max, none, N for an N×N grid of averages, or cls for the "
+        "class token of a transformer.",
+    ),
+    click.option(
+        "--relu/--no-relu", default=True, show_default=True, help="Apply ReLU before pooling."
+    ),
+    click.option(
+        "--dtype",
+        type=click.Choice(["float16", "float32"]),
+        help="Data type of stored codes.  [float16]",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+        default="auto",
+        show_default=True,
+        help="Data type of weights and activations; auto: the fastest that the network has.",
+    ),
+)
 
+# These replace fields of the weights' own preprocessing.
+preprocess_options = option_group(
+    click.option(
+        "--resize",
+        type=click.IntRange(min=1),
+        help="Resize the shorter side to this many pixels.",
+    ),
+    click.option(
+        "--crop",
+        type=click.IntRange(min=1),
+        help="Side of the square that is cut out of the centre, in pixels.",
+    ),
+    click.option("--mean", type=Numbers(), help="Mean of each channel, on the scale 0 to 1."),
+    click.option(
+        "--std", type=Numbers(), help="Standard deviation of each channel, on the scale 0 to 1."
+    ),
+    click.option(
+        "--interpolation",
+        type=click.Choice(["nearest", "bilinear", "bicubic"]),
+        help="Interpolation for resizing.",
+    ),
+    click.option(
+        "--fit",
+        type=click.Choice(["crop", "squash", "pad"]),
+        help="Cut out the centre, resize without keeping proportions, or pad with the mean "
+        "colour.  [crop]",
+    ),
+    click.option(
+        "--range",
+        type=Range(),
+        help="Values of 16-bit or floating-point pixels that become black and white; auto: "
+        "percentiles 0.1 and 99.9 of the images.  [the high byte]",
+    ),
+    click.option(
+        "--decoder",
+        type=click.Choice(list(DECODERS)),
+        help="fast decodes large JPEGs at 1/2, 1/4 or 1/8, where twice the size that they are "
+        "resized to is left; gpu decodes and resizes JPEGs on an NVIDIA GPU; codes differ a "
+        "little.  [exact]",
+    ),
+)
 
-def preprocess_options(command: F) -> F:
-    """Add the options that replace fields of the weights' own image preprocessing."""
-    options = [
-        click.option(
-            "--resize",
-            type=click.IntRange(min=1),
-            help="Resize the shorter side to this many pixels.",
-        ),
-        click.option(
-            "--crop",
-            type=click.IntRange(min=1),
-            help="Side of the square that is cut out of the centre, in pixels.",
-        ),
-        click.option("--mean", type=Numbers(), help="Mean of each channel, on the scale 0 to 1."),
-        click.option(
-            "--std", type=Numbers(), help="Standard deviation of each channel, on the scale 0 to 1."
-        ),
-        click.option(
-            "--interpolation",
-            type=click.Choice(["nearest", "bilinear", "bicubic"]),
-            help="Interpolation for resizing.",
-        ),
-        click.option(
-            "--fit",
-            type=click.Choice(["crop", "squash", "pad"]),
-            help="Cut out the centre, resize without keeping proportions, or pad with the mean "
-            "colour.  [crop]",
-        ),
-        click.option(
-            "--range",
-            type=Range(),
-            help="Values of 16-bit or floating-point pixels that become black and white; auto: "
-            "percentiles 0.1 and 99.9 of the images.  [the high byte]",
-        ),
-        click.option(
-            "--decoder",
-            type=click.Choice(list(DECODERS)),
-            help="fast decodes large JPEGs at 1/2, 1/4 or 1/8, where twice the size that they are "
-            "resized to is left; gpu decodes and resizes JPEGs on an NVIDIA GPU; codes differ a "
-            "little.  [exact]",
-        ),
-    ]
-    return add_options(options, command)
-
-
-def view_options(command: F) -> F:
-    """Add the options of other pictures that are made of each image."""
-    options = [
-        click.option(
-            "--views",
-            type=int,
-            help="Views of each image, of which the first is the image itself.  [those of the "
-            "cache; of a new one 1]",
-        ),
-        click.option(
-            "--augment",
-            "augmentations",
-            type=Names(),
-            multiple=True,
-            callback=join_names,
-            help="What the other views may be: flip, crop, rotate by quarters, color.  [flip,crop]",
-        ),
-        click.option(
-            "--view-seed",
-            "seed",
-            type=int,
-            help="Decides the other views, together with each image's bytes.  [0]",
-        ),
-    ]
-    return add_options(options, command)
+# Other pictures that are made of each image.
+view_options = option_group(
+    click.option(
+        "--views",
+        type=int,
+        help="Views of each image, of which the first is the image itself.  [those of the "
+        "cache; of a new one 1]",
+    ),
+    click.option(
+        "--augment",
+        "augmentations",
+        type=Names(),
+        multiple=True,
+        callback=join_names,
+        help="What the other views may be: flip, crop, rotate by quarters, color.  [flip,crop]",
+    ),
+    click.option(
+        "--view-seed",
+        "seed",
+        type=int,
+        help="Decides the other views, together with each image's bytes.  [0]",
+    ),
+)
 
 
 def take(kind: type[T], options: dict[str, Any], **known: Any) -> T:
@@ -319,37 +298,28 @@ def take_preprocess(options: dict[str, Any]) -> dict[str, Any]:
     return {name: options.pop(name) for name in names}
 
 
-def relocated_model_options(command: F) -> F:
-    """``--model`` and ``--weights`` for a network that has moved since extraction."""
-    command = click.option("--weights", help="New location of the same weights, if they moved.")(
-        command
-    )
-    return click.option(
+# For a network that has moved since extraction.
+relocated_model_options = option_group(
+    click.option(
         "--model",
         callback=require_typed_code,
         help="New location of the network, if it moved. A file.py:factory is executed.",
-    )(command)
+    ),
+    click.option("--weights", help="New location of the same weights, if they moved."),
+)
 
+# For a head.
+views_option = click.option(
+    "--views",
+    type=click.IntRange(min=1),
+    help="Views of each image whose scores are averaged; 1: the plain image.  [the head's]",
+)
 
-def views_option(command: F) -> F:
-    """Add ``--views``, for a head."""
-    return click.option(
-        "--views",
-        type=click.IntRange(min=1),
-        help="Views of each image whose scores are averaged; 1: the plain image.  [the head's]",
-    )(command)
-
-
-def cluster_options(command: F) -> F:
-    """``--backend`` and ``--scheduler``."""
-    command = click.option("--scheduler", metavar="ADDRESS", help="Of Dask: tcp://host:8786.")(
-        command
-    )
-    return click.option(
+cluster_options = option_group(
+    click.option(
         "--backend", type=click.Choice(["dask"]), help="Compute on a Dask cluster.  [this machine]"
-    )(command)
+    ),
+    _scheduler_option,
+)
 
-
-def overwrite_option(command: F) -> F:
-    """``--overwrite``."""
-    return click.option("--overwrite", is_flag=True, help="Replace an existing file.")(command)
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace an existing file.")

@@ -1,131 +1,110 @@
 """Options of tuning: what is trained, on which views, and how."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
 import click
 
 from bottleneck.cli.options import (
-    add_options,
     class_weight_option,
     join_names,
     labels_option,
+    option_group,
     require_typed_code,
 )
 from bottleneck.cli.types import Names, Size, Views
 
-F = TypeVar("F", bound=Callable[..., Any])
+_source_options = option_group(
+    click.option(
+        "--model",
+        callback=require_typed_code,
+        help="Of images: the network, as for extract. Of a cache: its new location, if it "
+        "moved. A file.py:factory is executed.",
+    ),
+    click.option(
+        "--weights",
+        help="Of images: as for extract.  [DEFAULT]  Of a cache: their new location.",
+    ),
+    click.option("--layer", help="Layer of the cache behind which to train.  [the only one]"),
+    click.option(
+        "--views",
+        type=Views(),
+        help="Views of each image, counted from the plain one: a number, or all. Images are "
+        "judged by their mean.  [of a cache: all; of images: 1]",
+    ),
+    click.option(
+        "--augment",
+        "augmentations",
+        type=Names(),
+        multiple=True,
+        callback=join_names,
+        help="Of images: what each epoch's pictures may be: flip, crop, rotate by quarters, "
+        "color; or none.  [flip,crop]",
+    ),
+    labels_option,
+)
 
+_recipe_options = option_group(
+    click.option(
+        "--init",
+        type=click.Choice(["head", "fresh", "mlp"]),
+        default="head",
+        show_default=True,
+        help="Start of the output: the softmax head on the pretrained codes, zeros, or a new "
+        "hidden layer and output.",
+    ),
+    click.option("--hidden", type=int, help="Units of --init mlp.  [512]"),
+    click.option(
+        "--lr", type=float, help="Learning rate of pretrained weights.  [chosen from three]"
+    ),
+    click.option(
+        "--epochs", type=int, default=30, show_default=True, help="Epochs of the schedule."
+    ),
+    click.option(
+        "--patience",
+        type=int,
+        help="Epochs without a better one after which a trial stops; the last training has as "
+        "many as were best.  [all]",
+    ),
+    click.option("--batch-size", type=int, default=32, show_default=True, help="Images of a step."),
+    click.option(
+        "--optimizer",
+        type=click.Choice(["adamw", "sgd"]),
+        default="adamw",
+        show_default=True,
+        help="AdamW, or SGD with momentum 0.9.",
+    ),
+    click.option("--weight-decay", type=float, help="Weight decay.  [0.05; 0.0005 for sgd]"),
+    click.option(
+        "--batch-norm",
+        type=click.Choice(["keep", "train"]),
+        default="keep",
+        show_default=True,
+        help="Statistics of batch norm: those of the pretrained network, or of the batches.",
+    ),
+    class_weight_option,
+    click.option(
+        "--seed", type=int, default=0, show_default=True, help="Decides all that is random."
+    ),
+)
 
-def tuning_options(command: F) -> F:
-    """Add the options of `tune` but those of the network and its images."""
-    return _source_options(_recipe_options(_machine_options(command)))
+_machine_options = option_group(
+    click.option(
+        "--precision",
+        type=click.Choice(["float32", "bfloat16"]),
+        default="float32",
+        show_default=True,
+        help="Of products and convolutions while training.",
+    ),
+    click.option(
+        "--device",
+        default="auto",
+        show_default=True,
+        help="Device: auto, cpu, cuda or cuda:N.",
+    ),
+    click.option(
+        "--memory",
+        type=Size(),
+        help="Memory for maps, such as 8G; others are read as needed.  [half of what is free]",
+    ),
+)
 
-
-def _source_options(command: F) -> F:
-    """Add what is trained on."""
-    options = [
-        click.option(
-            "--model",
-            callback=require_typed_code,
-            help="Of images: the network, as for extract. Of a cache: its new location, if it "
-            "moved. A file.py:factory is executed.",
-        ),
-        click.option(
-            "--weights",
-            help="Of images: as for extract.  [DEFAULT]  Of a cache: their new location.",
-        ),
-        click.option("--layer", help="Layer of the cache behind which to train.  [the only one]"),
-        click.option(
-            "--views",
-            type=Views(),
-            help="Views of each image, counted from the plain one: a number, or all. Images are "
-            "judged by their mean.  [of a cache: all; of images: 1]",
-        ),
-        click.option(
-            "--augment",
-            "augmentations",
-            type=Names(),
-            multiple=True,
-            callback=join_names,
-            help="Of images: what each epoch's pictures may be: flip, crop, rotate by quarters, "
-            "color; or none.  [flip,crop]",
-        ),
-        labels_option,
-    ]
-    return add_options(options, command)
-
-
-def _recipe_options(command: F) -> F:
-    """Add how it is trained."""
-    options = [
-        click.option(
-            "--init",
-            type=click.Choice(["head", "fresh", "mlp"]),
-            default="head",
-            show_default=True,
-            help="Start of the output: the softmax head on the pretrained codes, zeros, or a new "
-            "hidden layer and output.",
-        ),
-        click.option("--hidden", type=int, help="Units of --init mlp.  [512]"),
-        click.option(
-            "--lr", type=float, help="Learning rate of pretrained weights.  [chosen from three]"
-        ),
-        click.option(
-            "--epochs", type=int, default=30, show_default=True, help="Epochs of the schedule."
-        ),
-        click.option(
-            "--patience",
-            type=int,
-            help="Epochs without a better one after which a trial stops; the last training has as "
-            "many as were best.  [all]",
-        ),
-        click.option(
-            "--batch-size", type=int, default=32, show_default=True, help="Images of a step."
-        ),
-        click.option(
-            "--optimizer",
-            type=click.Choice(["adamw", "sgd"]),
-            default="adamw",
-            show_default=True,
-            help="AdamW, or SGD with momentum 0.9.",
-        ),
-        click.option("--weight-decay", type=float, help="Weight decay.  [0.05; 0.0005 for sgd]"),
-        click.option(
-            "--batch-norm",
-            type=click.Choice(["keep", "train"]),
-            default="keep",
-            show_default=True,
-            help="Statistics of batch norm: those of the pretrained network, or of the batches.",
-        ),
-        class_weight_option,
-        click.option(
-            "--seed", type=int, default=0, show_default=True, help="Decides all that is random."
-        ),
-    ]
-    return add_options(options, command)
-
-
-def _machine_options(command: F) -> F:
-    """Add by what it is trained."""
-    options = [
-        click.option(
-            "--precision",
-            type=click.Choice(["float32", "bfloat16"]),
-            default="float32",
-            show_default=True,
-            help="Of products and convolutions while training.",
-        ),
-        click.option(
-            "--device",
-            default="auto",
-            show_default=True,
-            help="Device: auto, cpu, cuda or cuda:N.",
-        ),
-        click.option(
-            "--memory",
-            type=Size(),
-            help="Memory for maps, such as 8G; others are read as needed.  [half of what is free]",
-        ),
-    ]
-    return add_options(options, command)
+# Of the command, but those of the network and its images.
+tuning_options = option_group(_source_options, _recipe_options, _machine_options)
