@@ -233,10 +233,10 @@ def _examined(cache: Cache, every: Features, dataset: CodeDataset) -> Examined:
     return Examined(
         cache=str(cache.path),
         images=len(dataset.training.targets),
-        classes=len(dataset.names),
+        classes=len(dataset.labelled.names),
         groups=None if groups is None else len(np.unique(groups)),
         layers=every.layers,
         views=every.views,
         heldout=0 if dataset.heldout is None else len(dataset.heldout.targets),
-        split=dataset.split,
+        split=dataset.labelled.split,
     )

@@ -24,7 +24,6 @@ from bottleneck.fitting import (
     LabelSource,
     SearchOptions,
     fit_dataset,
-    label_rows,
     labelled_images,
     load_dataset,
     open_matrix,
@@ -193,14 +192,12 @@ def _doubt_labels(
     """
     dataset = load_dataset(cache, features, images, memory=memory)
     result = fit_dataset(dataset, _CLASSIFIER, _SEARCH)
-    score, clean, valid = result.heldout, None, features.valid_rows(cache)
-    if dataset.heldout is not None:
-        judged = label_rows(images, valid).heldout
-        assert judged is not None
-        kept = dataset.heldout.take(np.flatnonzero(~np.isin(judged.row, leaks)))
+    score, clean, labelled = result.heldout, None, dataset.labelled
+    if dataset.heldout is not None and labelled.heldout is not None:
+        kept = dataset.heldout.take(np.flatnonzero(~np.isin(labelled.heldout.row, leaks)))
         if len(kept.targets):
             clean = score_classifier(
-                result.head, kept.codes, kept.targets, split=dataset.split, groups=kept.groups
+                result.head, kept.codes, kept.targets, split=labelled.split, groups=kept.groups
             )
     if not images.split.equals("").all():  # of any names: some have no held-out split
         everything = replace(images, split=CategoricalColumn([""] * len(images)))
@@ -211,13 +208,11 @@ def _doubt_labels(
         return LabelCheck(0, [], score, clean, why)
     validation = CrossValidation(training, _CLASSIFIER, _SEARCH)
     calibration, values = validation.calibrate(result.c, result.head.scaler.name)
-    found = find_suspects(calibration.probabilities(values), training.targets)
-    labelled = np.flatnonzero(valid & images.has_label)
+    found, suggested, margins = find_suspects(calibration.probabilities(values), training.targets)
+    rows, names = dataset.labelled.training.row[found], dataset.labelled.names
     suspects = [
-        LabelSuspect(images.path[int(labelled[i])], images.label[int(labelled[i])], name, margin)
-        for i, name, margin in zip(
-            found[0].tolist(), [dataset.names[k] for k in found[1]], found[2].tolist(), strict=True
-        )
+        LabelSuspect(images.path[row], images.label[row], names[k], margin)
+        for row, k, margin in zip(rows.tolist(), suggested.tolist(), margins.tolist(), strict=True)
     ]
     return LabelCheck(len(training.targets), suspects, score, clean)
 

@@ -249,12 +249,9 @@ def _fit_linear(
         spec=replace(dataset.spec, relu=True, pool="avg"),
         reference=dataset.reference,
         features=Features((dataset.tail.output,), features.views, features.recipe),
-        names=dataset.labelled.names,
+        labelled=dataset.labelled,
         training=codes,
         heldout=heldout,
-        split=dataset.labelled.split,
-        unknown=dataset.labelled.unknown,
-        copies=dataset.labelled.copies,
     )
     softmax = ClassifierOptions("softmax", class_weight=options.class_weight)
     return fit_dataset(of_codes, softmax, SearchOptions())
@@ -273,15 +270,15 @@ def _values_of_maps(tuned: TunedTail, examples: Examples) -> NDArray[np.float64]
 def _score(tuned: TunedTail, values: NDArray[np.float64], dataset: TuningDataset) -> Score:
     labelled = dataset.labelled
     assert labelled.heldout is not None
-    score = score_values(
+    return score_values(
         tuned,
         values,
         labelled.heldout.targets,
         split=labelled.split,
         unknown=labelled.unknown,
         groups=labelled.heldout.groups,
+        copies=labelled.copies,
     )
-    return replace(score, copies=labelled.copies)
 
 
 def _compare(

@@ -141,7 +141,7 @@ def fit_dataset(
     start = time.monotonic()
     training, result, validation = dataset.training, None, None
     if search.cv:
-        require_foldable(training, dataset.names)
+        require_foldable(training, dataset.labelled.names)
         if search.nested:
             _require_foldable_parts(dataset, search.cv)  # before the training, not after it
         validation = CrossValidation(training, options, search)
@@ -154,18 +154,18 @@ def fit_dataset(
     scaler, solution = train(training, options, c=c, scaling=scaling)
     shares = layer_shares(solution.coef, training.codes, scaler)
     head = _make_head(dataset, options.clf, scaler, solution, calibration)
-    heldout = None
+    heldout, labelled = None, dataset.labelled
     if dataset.heldout is not None:  # used once, after everything has been selected
         rows = dataset.heldout
         heldout = score_classifier(
             head,
             rows.codes,
             rows.targets,
-            split=dataset.split,
-            unknown=dataset.unknown,
+            split=labelled.split,
+            unknown=labelled.unknown,
             groups=rows.groups,
+            copies=labelled.copies,
         )
-        heldout = replace(heldout, copies=dataset.copies)
     return FitResult(
         head=head,
         c=c,
@@ -202,13 +202,14 @@ def _outer_folds(
 ) -> Iterator[OuterFold]:
     """Fit to the training rows without each fold, and score on it as on a held-out split."""
     training, search = dataset.training, replace(search, nested=False)
+    # What is counted here is of the held-out split, not of a fold.
+    labelled = replace(dataset.labelled, unknown=UnknownLabels(), copies=0)
     for rows, validation in make_folds(training, search.cv):
         fold = replace(
             dataset,
+            labelled=labelled,
             training=training.take(rows),
             heldout=training.take(validation),
-            unknown=UnknownLabels(),
-            copies=0,
         )
         result = fit_dataset(fold, options, search)
         assert result.search is not None and result.heldout is not None
@@ -220,7 +221,7 @@ def _require_foldable_parts(dataset: CodeDataset, folds: int) -> None:
     training, splits = dataset.training, make_folds(dataset.training, folds)
     for rows, _ in splits:
         try:
-            require_foldable(training.take(rows), dataset.names)
+            require_foldable(training.take(rows), dataset.labelled.names)
         except LabelsError as error:
             raise LabelsError(
                 "nested cross-validation splits the training images without a fold again, and "
@@ -260,7 +261,7 @@ def _make_head(
     return Head(
         clf=clf,
         features=dataset.features,
-        classes=dataset.names,
+        classes=dataset.labelled.names,
         coef=coef,
         intercept=intercept,
         scaler=scaler,

@@ -1,6 +1,6 @@
 """Decision values of a classifier on the labelled images of a split, and their score."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -73,15 +73,15 @@ class JudgedImages:
             Which of them are scored, at least one; all unless given.
         """
         some = slice(None) if chosen is None else chosen
-        score = score_values(
+        return score_values(
             self.classifier,
             self.values[:, some],
             self.targets[some],
             split=self.split,
             unknown=self.unknown,
             groups=row_groups(self.images, self.row[some]),
+            copies=self.copies if chosen is None else 0,
         )
-        return replace(score, copies=self.copies if chosen is None else 0)
 
 
 def judge_cache(

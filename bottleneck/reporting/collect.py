@@ -83,7 +83,7 @@ def _judge_in_folds(head: Head, cache: Cache, images: LabelledImages) -> JudgedI
     if c is None or head.training_record.get("train") != len(training.row):
         return None
     dataset = load_dataset(cache, head.features, table)
-    if dataset.names != head.classes:
+    if dataset.labelled.names != head.classes:
         return None
     validation = CrossValidation(dataset.training, head.options, SearchOptions())
     _, values = validation.calibrate(c, head.scaler.name)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from bottleneck.cache import Cache
-from bottleneck.data import ImageTable, UnknownLabels
+from bottleneck.data import ImageTable
 from bottleneck.fitting.loading.dask_matrix import load_on_workers
 from bottleneck.fitting.loading.features import Features
-from bottleneck.fitting.loading.labelled_rows import LabelledRows, label_codes
+from bottleneck.fitting.loading.labelled_rows import LabelledRows, LabelledSplits, label_codes
 from bottleneck.fitting.loading.sharded_matrix import open_matrix
 from bottleneck.linear import CodeMatrix, TrainingSet, consecutive_rows
 from bottleneck.runtime import DaskExecutor
@@ -27,29 +27,20 @@ class CodeDataset:
         Origin of their network.
     features : Features
         Layers and views.
-    names : list of k str
-        Class names.
+    labelled : LabelledSplits
+        The labelled images that the codes are of, with the class names.
     training : TrainingSet
         Training images.
     heldout : TrainingSet or None
         Held-out images; None without a held-out split.
-    split : str
-        Name of the held-out split; empty without one.
-    unknown : UnknownLabels
-        Held-out images with a class that the training rows lack: they are not in `heldout`.
-    copies : int
-        Held-out images with the same bytes as a training image.
     """
 
     spec: Spec
     reference: ModelReference
     features: Features
-    names: list[str]
+    labelled: LabelledSplits
     training: TrainingSet
     heldout: TrainingSet | None
-    split: str
-    unknown: UnknownLabels = UnknownLabels()
-    copies: int = 0
 
 
 def load_dataset(
@@ -111,10 +102,7 @@ def load_dataset(
         cache.spec,
         cache.reference,
         features,
-        labelled.names,
+        labelled,
         training=of(train),
         heldout=None if held is None else of(held),
-        split=labelled.split,
-        unknown=labelled.unknown,
-        copies=labelled.copies,
     )

@@ -22,6 +22,7 @@ def score_classifier(
     split: str,
     unknown: UnknownLabels = UnknownLabels(),
     groups: NDArray[np.int64] | None = None,
+    copies: int = 0,
 ) -> Score:
     """Score a classifier on codes with known targets.
 
@@ -40,6 +41,8 @@ def score_classifier(
         Images of the split that cannot be judged, stored in the score.
     groups : ndarray of int64, shape (n,), optional
         Group of each image, over which the score's interval is; images are alone by default.
+    copies : int
+        Images with the same bytes as a training image, stored in the score.
 
     Returns
     -------
@@ -47,7 +50,9 @@ def score_classifier(
     """
     matrix = ArrayMatrix(codes) if isinstance(codes, np.ndarray) else codes
     values = np.concatenate(list(matrix.map_blocks(partial(image_values, classifier))), axis=1)
-    return score_values(classifier, values, targets, split=split, unknown=unknown, groups=groups)
+    return score_values(
+        classifier, values, targets, split=split, unknown=unknown, groups=groups, copies=copies
+    )
 
 
 def image_values(classifier: Classifier, codes: NDArray[Any]) -> NDArray[np.float64]:
@@ -78,6 +83,7 @@ def score_values(
     split: str,
     unknown: UnknownLabels = UnknownLabels(),
     groups: NDArray[np.int64] | None = None,
+    copies: int = 0,
 ) -> Score:
     """Score decision values of a classifier, as `image_values` gives them.
 
@@ -106,7 +112,9 @@ def score_values(
         probabilities = classifier.calibration.probabilities(values[0])
         ece = expected_calibration_error(probabilities, targets)
     plain = judge(values[1]).accuracy if views > 1 and len(values) > 1 else None
-    return replace(judge(values[0]), ece=ece, unknown=unknown, views=views, plain=plain)
+    return replace(
+        judge(values[0]), ece=ece, unknown=unknown, views=views, plain=plain, copies=copies
+    )
 
 
 def predicted_right(

@@ -43,7 +43,11 @@ def test_rows_are_those_of_their_split_with_their_labels(tmp_path: Path, memory:
     split = ["val", "train", "test", "train"] * 3
     labels = ["x", "b", "a", "a", "x", "b", "", "a", "x", "", "b", "c"]
     lesson = dataset_of(tmp_path, labels, split=split, memory=memory)
-    assert (lesson.features, lesson.names, lesson.split) == (ONE, ["a", "b", "c"], "test")
+    assert (lesson.features, lesson.labelled.names, lesson.labelled.split) == (
+        ONE,
+        ["a", "b", "c"],
+        "test",
+    )
     assert rows_in(lesson.training.codes) == [1, 3, 5, 7, 11]
     assert lesson.training.targets.tolist() == [1, 0, 1, 0, 2]
     rows, targets = held_out(lesson)
@@ -56,13 +60,13 @@ def test_rows_are_those_of_their_split_with_their_labels(tmp_path: Path, memory:
 @pytest.mark.parametrize("split", [None, ["train"] * 12, ["", "train"] * 6])
 def test_without_splits_all_labelled_rows_train(tmp_path: Path, split: list[str] | None) -> None:
     lesson = dataset_of(tmp_path, ["a", "b", ""] * 4, split=split)
-    assert (lesson.heldout, lesson.split) == (None, "")
+    assert (lesson.heldout, lesson.labelled.split) == (None, "")
     assert rows_in(lesson.training.codes) == [0, 1, 3, 4, 6, 7, 9, 10]
 
 
 def test_other_splits_take_no_part(tmp_path: Path) -> None:
     lesson = dataset_of(tmp_path, ["a", "b", "c"] * 4, split=["train", "train", "spare"] * 4)
-    assert (lesson.names, lesson.heldout) == (["a", "b"], None)
+    assert (lesson.labelled.names, lesson.heldout) == (["a", "b"], None)
     assert rows_in(lesson.training.codes) == [0, 1, 3, 4, 6, 7, 9, 10]
 
 
@@ -80,7 +84,7 @@ def test_groups_are_those_of_the_training_rows(tmp_path: Path) -> None:
 def test_several_names_make_several_labels(tmp_path: Path) -> None:
     labels, split = ["a|b", "b", "c", "c | a"], ["train", "train", "train", "test"]
     lesson = dataset_of(tmp_path, labels, split=split)
-    assert lesson.names == ["a", "b", "c"]
+    assert lesson.labelled.names == ["a", "b", "c"]
     assert lesson.training.multilabel
     assert lesson.training.targets.tolist() == [
         [True, True, False],
@@ -95,11 +99,11 @@ def test_held_out_images_of_other_classes_are_counted_and_not_loaded(tmp_path: P
     split = ["train", "train", "test", "test", "test", "test", "train", "train", "train"]
     split[7] = "spare"  # a split that neither trains nor judges teaches no class
     lesson = dataset_of(tmp_path, labels, split=split)
-    assert lesson.names == ["a", "b"]
+    assert lesson.labelled.names == ["a", "b"]
     assert rows_in(lesson.training.codes) == [0, 1, 6, 8]
     rows, targets = held_out(lesson)
     assert (rows, targets.tolist()) == ([3, 5], [0, 1])
-    assert lesson.unknown == UnknownLabels(2, {"z": 1, "B": 1}, {"B": "b"})
+    assert lesson.labelled.unknown == UnknownLabels(2, {"z": 1, "B": 1}, {"B": "b"})
 
 
 def test_of_several_labels_one_that_is_unknown_leaves_the_image_out(tmp_path: Path) -> None:
@@ -107,19 +111,19 @@ def test_of_several_labels_one_that_is_unknown_leaves_the_image_out(tmp_path: Pa
     lesson = dataset_of(tmp_path, labels, split=split)
     rows, targets = held_out(lesson)
     assert (rows, targets.tolist()) == ([3], [[True, False]])
-    assert lesson.unknown == UnknownLabels(2, {"z": 2})
+    assert lesson.labelled.unknown == UnknownLabels(2, {"z": 2})
 
 
 def test_where_all_classes_are_known_nothing_is_told(tmp_path: Path) -> None:
     lesson = dataset_of(tmp_path, ["a", "b", "a"], split=["train", "train", "test"])
-    assert lesson.unknown == UnknownLabels()
+    assert lesson.labelled.unknown == UnknownLabels()
 
 
 def test_labels_are_those_of_the_table_that_was_given(tmp_path: Path) -> None:
     cache = open_cache(written_cache(tmp_path, CODES[:4], ["a", "b", "a", "b"]))
     other = open_cache(written_cache(tmp_path / "other", CODES[:4], ["x", "x", "", "y"])).images
     lesson = load_dataset(cache, ONE, other)
-    assert (lesson.names, rows_in(lesson.training.codes)) == (["x", "y"], [0, 1, 3])
+    assert (lesson.labelled.names, rows_in(lesson.training.codes)) == (["x", "y"], [0, 1, 3])
 
 
 @pytest.mark.parametrize(
