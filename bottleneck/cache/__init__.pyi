@@ -26,6 +26,7 @@ from .status import CacheStatus as CacheStatus
 from .store import Cache as Cache
 from .store import CacheLike as CacheLike
 from .store import cache_path as cache_path
+from .store import holds_codes as holds_codes
 from .store import kept_text as kept_text
 from .store import open_cache as open_cache
 from .update import CacheUpdate as CacheUpdate

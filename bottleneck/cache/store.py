@@ -8,16 +8,12 @@ import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.format.manifest import (
-    RESTORE,
-    is_cache,
-    read_manifest,
-)
+from bottleneck.cache.format.manifest import RESTORE, is_cache, read_manifest
 from bottleneck.cache.index import delete_derived_files, write_derived_files
 from bottleneck.cache.reading import CacheReader
 from bottleneck.cache.status import CacheStatus, describe
@@ -175,6 +171,19 @@ class HasCache(Protocol):
 
 
 CacheLike: TypeAlias = str | os.PathLike[str] | Cache | HasCache
+
+
+def holds_codes(source: object) -> TypeGuard[CacheLike]:
+    """Return whether this is a cache, or the path of one, and not images.
+
+    Examples
+    --------
+    >>> holds_codes("tests/data/before/cache"), holds_codes("data/digits")
+    (True, False)
+    """
+    if isinstance(source, (str, os.PathLike)):
+        return is_cache(Path(source))
+    return isinstance(source, Cache) or hasattr(source, "cache")
 
 
 def open_cache(cache: CacheLike, images: ImageTable | None = None) -> Cache:

@@ -26,6 +26,7 @@ from bottleneck.prediction import (
 from bottleneck.runtime import (
     atomic_write,
     remove_stale_temp_files_of,
+    require_left_out,
     require_one_of,
     require_writable_output,
 )
@@ -200,11 +201,7 @@ def _export_head(head: Classifier, path: Path, of_networks: dict[str, Any]) -> E
             "a tuned tail is layers of a network, which scikit-learn has not: name a file that "
             "ends in .onnx or .pt"
         )
-    for name, value in of_networks.items():
-        if value is not None:
-            raise InvalidOptionError(
-                name, value, "left out: a file for scikit-learn takes codes, and has no network"
-            )
+    require_left_out("a file for scikit-learn takes codes, and has no network", **of_networks)
     from bottleneck.exporting.sklearn_pipeline import has_probabilities, write_skops
 
     with atomic_write(path) as temporary:

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from bottleneck.cache import Cache, CacheLike, is_cache, open_cache
+from bottleneck.cache import CacheLike, holds_codes, open_cache
 from bottleneck.data import ImageSource, open_images
-from bottleneck.errors import InvalidOptionError, TrainingError
+from bottleneck.errors import TrainingError
 from bottleneck.finetuning.loading.batches import Examples
 from bottleneck.finetuning.loading.dataset import TuningDataset, load_from_cache, load_from_images
 from bottleneck.finetuning.options import TuneOptions
@@ -47,7 +47,7 @@ from bottleneck.fitting import (
     score_values,
 )
 from bottleneck.linear import TrainingSet
-from bottleneck.runtime import retain_freed_memory
+from bottleneck.runtime import require_left_out, retain_freed_memory
 
 
 def tune(
@@ -140,10 +140,10 @@ def tune(
     >>> result.tail.save("tail.safetensors")  # doctest: +SKIP
     """
     start, summary = time.monotonic(), None
-    if _is_cache(source):
+    if holds_codes(source):
         for_images = (transform or {}) | {"augmentations": augmentations}
-        _refuse("it is for images, not for a cache", **for_images)
-        cache = open_cache(cast(CacheLike, source))
+        require_left_out("it is for images, not for a cache", **for_images)
+        cache = open_cache(source)
         images = labelled_images(cache, labels)
         summary = images.summary
         dataset = load_from_cache(
@@ -156,7 +156,8 @@ def tune(
             memory=memory,
         )
     else:
-        _refuse("it is for a cache, not for images", layer=layer, labels=labels, memory=memory)
+        for_cache = {"layer": layer, "labels": labels, "memory": memory}
+        require_left_out("it is for a cache, not for images", **for_cache)
         dataset = load_from_images(
             open_images(cast(ImageSource, source)),
             model,
@@ -170,19 +171,6 @@ def tune(
     with process_group(), retain_freed_memory():
         result = _tune(dataset, options, resume=folder, on_progress=on_progress)
     return replace(result, labels=summary).with_seconds(time.monotonic() - start)
-
-
-def _refuse(reason: str, **given: Any) -> None:
-    for name, value in given.items():
-        if value is not None:
-            shown = ",".join(map(str, value)) if isinstance(value, (tuple, list)) else value
-            raise InvalidOptionError(name, shown, "left out", reason)
-
-
-def _is_cache(source: Any) -> bool:
-    if isinstance(source, (str, os.PathLike)):
-        return is_cache(Path(source))
-    return isinstance(source, Cache) or hasattr(source, "cache")
 
 
 def _tune(

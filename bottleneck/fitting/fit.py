@@ -30,7 +30,7 @@ from bottleneck.linear import (
     expand_binary,
     train,
 )
-from bottleneck.runtime import DaskExecutor, Executor
+from bottleneck.runtime import DaskExecutor, Executor, require_left_out
 
 
 def fit(
@@ -104,8 +104,7 @@ def fit(
         if not isinstance(executor, DaskExecutor):
             hint = "`bottleneck.sweep` takes other executors too"
             raise InvalidOptionError("executor", executor, "a DaskExecutor", hint)
-        if memory is not None:
-            raise InvalidOptionError("memory", memory, "left out: workers keep all codes in theirs")
+        require_left_out("workers keep all codes in theirs", memory=memory)
     store = open_cache(cache)
     features = resolve_features(store, layers, views)
     images = labelled_images(store, labels)

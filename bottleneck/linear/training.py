@@ -12,6 +12,7 @@ from bottleneck.linear.classifiers import array_mover, prepare_path, require_cla
 from bottleneck.linear.matrix import CodeMatrix, RowFunction, consecutive_rows
 from bottleneck.linear.path import Solution
 from bottleneck.linear.scaling import FeatureScaler, fit_scaler
+from bottleneck.runtime import require_left_out
 
 SEARCH_TOL = 1e-3  # minimisers within this gap hardly differ in their predictions
 _FINAL_TOL = 1e-5  # coefficients agree, however the rows are divided into blocks
@@ -217,13 +218,7 @@ class ClassifierOptions:
         --------
         >>> ClassifierOptions("svm").require_distributable()
         """
-        if self.device is not None:
-            raise InvalidOptionError(
-                "device",
-                self.device,
-                "left out if the codes are on other machines",
-                "Dask workers compute with NumPy",
-            )
+        require_left_out("Dask workers compute with NumPy", device=self.device)
 
 
 def train(

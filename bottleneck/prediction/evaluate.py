@@ -3,14 +3,13 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from bottleneck.cache import Cache, CacheLike, is_cache, open_cache
+from bottleneck.cache import CacheLike, holds_codes, open_cache
 from bottleneck.data import ImageSource, open_images, split_rows
-from bottleneck.errors import InvalidOptionError, LabelsError
+from bottleneck.errors import LabelsError
 from bottleneck.extraction import ComputeOptions
 from bottleneck.fitting import (
     Classifier,
@@ -24,7 +23,7 @@ from bottleneck.fitting import (
 from bottleneck.prediction.inputs import open_head
 from bottleneck.prediction.judged_images import judge_cache, judged_rows, require_split
 from bottleneck.prediction.network import network_loader
-from bottleneck.runtime import PreformattedText, escape_unprintable
+from bottleneck.runtime import PreformattedText, escape_unprintable, require_left_out
 
 if TYPE_CHECKING:
     from torch import nn
@@ -139,23 +138,16 @@ def evaluate(
     ...
     """
     opened = open_head(head, views)
-    if isinstance(target, str | os.PathLike):
-        has_codes = is_cache(Path(target))
-    else:
-        has_codes = isinstance(target, Cache) or hasattr(target, "cache")
     network = network_loader(opened, model=model, weights=weights)
-    if has_codes:
-        cache = open_cache(cast(CacheLike, target))
+    if holds_codes(target):
+        cache = open_cache(target)
         opened.require(cache.spec, where=f"cache {cache.path}")  # before a network is loaded
         images = labelled_images(cache, labels).table
         ready = opened.with_network(network, compute.device)
         judged = judge_cache(ready, cache, images, split)
         score = judged.score()
         return Evaluation(score, judged.rejected, _training_notes(ready, score))
-    if labels is not None:
-        raise InvalidOptionError(
-            "labels", str(labels), "left out: images that are in no cache have their own"
-        )
+    require_left_out("images that are in no cache have their own", labels=labels)
     source = open_images(cast(ImageSource, target))
     ready = opened.with_network(network, compute.device)
     return _evaluate_images(ready, network, source, split, compute)

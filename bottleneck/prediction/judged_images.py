@@ -17,7 +17,7 @@ from bottleneck.data import (
     known_rows,
     split_rows,
 )
-from bottleneck.errors import InvalidOptionError, UnknownNameError
+from bottleneck.errors import UnknownNameError
 from bottleneck.fitting import (
     Classifier,
     Score,
@@ -27,6 +27,7 @@ from bottleneck.fitting import (
     row_groups,
     score_values,
 )
+from bottleneck.runtime import require_left_out
 
 
 @dataclass(frozen=True)
@@ -147,9 +148,7 @@ def require_split(images: ImageTable, split: str | None) -> str:
     found = find_split(images, split)
     known = sorted(images.split.categories)
     if known == [""]:
-        raise InvalidOptionError(
-            "split", split, "left out: these images have no splits, and all are judged"
-        )
+        require_left_out("these images have no splits, and all are judged", split=split)
     if found not in known:
         raise UnknownNameError("split", split, [name for name in known if name])
     return found

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bottleneck.data import ImageSource
-from bottleneck.errors import InvalidOptionError
 from bottleneck.extraction import ComputeOptions
 from bottleneck.fitting import Classifier
 from bottleneck.prediction.exported.classify import classify_by_export, require_same_views
@@ -15,6 +14,7 @@ from bottleneck.prediction.inputs import open_predictor, open_sources
 from bottleneck.prediction.network import network_loader
 from bottleneck.prediction.noted import NotedIterator
 from bottleneck.prediction.prediction import Prediction, ranked_scores
+from bottleneck.runtime import require_left_out
 
 if TYPE_CHECKING:
     from torch import nn
@@ -83,11 +83,9 @@ def predict(
     source = open_sources(images)
     if isinstance(opened, OnnxModel):
         require_same_views(opened.metadata, views)
-        for name, value in (("model", model), ("weights", weights)):
-            if value is not None:
-                raise InvalidOptionError(name, value, "left out: the network is in the file")
+        require_left_out("the network is in the file", model=model, weights=weights)
         if compute.runtime != "auto":
-            raise InvalidOptionError("runtime", compute.runtime, "left out: onnxruntime runs it")
+            require_left_out("onnxruntime runs it", runtime=compute.runtime)
         return NotedIterator(classify_by_export(opened, source, compute=compute))
     chosen = opened if views is None else opened.with_views(views)
     network = network_loader(chosen, model=model, weights=weights)

@@ -1,6 +1,7 @@
 """Checks of values that several options share."""
 
 from collections.abc import Collection
+from typing import Any
 
 from bottleneck.errors import InvalidOptionError
 
@@ -51,3 +52,22 @@ def require_one_of(parameter: str, value: str | None, allowed: Collection[str]) 
     """
     if value is not None and value not in allowed:
         raise InvalidOptionError(parameter, value, f"one of {', '.join(allowed)}")
+
+
+def require_left_out(reason: str, **given: Any) -> None:
+    """Refuse parameters that have no meaning here; None means that one was not given.
+
+    Raises
+    ------
+    InvalidOptionError
+        One was given.
+
+    Examples
+    --------
+    >>> require_left_out("it is for images", augmentations=None, transform=None)
+    """
+    for name, value in given.items():
+        if value is not None:
+            parts = value if isinstance(value, (tuple, list)) else [value]
+            shown = value if isinstance(value, int) else ",".join(map(str, parts))
+            raise InvalidOptionError(name, shown, "left out", reason)

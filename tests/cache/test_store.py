@@ -15,11 +15,13 @@ import pytest
 from bottleneck.cache.format import manifest
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import (
+    holds_codes,
     kept_text,
     open_cache,
     status,
 )
 from bottleneck.cache.verify import verify
+from bottleneck.data.images import open_images
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import CacheError, ShardError
 from bottleneck.fitting.loading.features import Features
@@ -259,6 +261,12 @@ def test_a_cache_is_a_path_a_string_a_cache_or_a_result(cache: Path) -> None:
     assert open_cache(store) is store
     assert open_cache(SimpleNamespace(cache=store)) is store
     assert status(store) == status(cache) == store.status()
+
+
+def test_a_path_holds_codes_if_a_cache_is_there(cache: Path, photos: Path) -> None:
+    store = open_cache(cache)
+    assert all(map(holds_codes, [cache, str(cache), store, SimpleNamespace(cache=store)]))
+    assert not any(map(holds_codes, [photos, cache / "none", open_images(photos), [photos]]))
 
 
 def test_a_cache_prints_its_status(cache: Path) -> None:
