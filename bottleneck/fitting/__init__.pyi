@@ -20,14 +20,14 @@ from .loading.features import Views as Views
 from .loading.features import resolve_features as resolve_features
 from .loading.labelled_rows import LabelledRows as LabelledRows
 from .loading.labelled_rows import LabelledSplits as LabelledSplits
+from .loading.labelled_rows import LabelSource as LabelSource
 from .loading.labelled_rows import label_codes as label_codes
 from .loading.labelled_rows import label_rows as label_rows
+from .loading.labelled_rows import labelled_images as labelled_images
 from .loading.labelled_rows import require_rows as require_rows
 from .loading.labelled_rows import row_groups as row_groups
 from .loading.labelled_rows import without_labels as without_labels
 from .loading.sharded_matrix import open_matrix as open_matrix
-from .loading.worker_cache import LabelSource as LabelSource
-from .loading.worker_cache import labelled_images as labelled_images
 from .options import ClassifierOptions as ClassifierOptions
 from .options import SearchOptions as SearchOptions
 from .scoring.intervals import wilson_interval as wilson_interval

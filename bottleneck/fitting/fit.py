@@ -14,7 +14,7 @@ from bottleneck.fitting.head import Head
 from bottleneck.fitting.layer_shares import layer_shares
 from bottleneck.fitting.loading.dataset import CodeDataset, load_dataset
 from bottleneck.fitting.loading.features import Views, resolve_features
-from bottleneck.fitting.loading.worker_cache import LabelSource, labelled_images
+from bottleneck.fitting.loading.labelled_rows import LabelSource, labelled_images
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.scoring.judging import score_classifier
 from bottleneck.fitting.scoring.metrics import expected_calibration_error

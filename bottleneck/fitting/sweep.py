@@ -20,8 +20,8 @@ from bottleneck.fitting.loading.features import (
     require_layers,
     resolve_features,
 )
-from bottleneck.fitting.loading.labelled_rows import without_labels
-from bottleneck.fitting.loading.worker_cache import LabelSource, labelled_images, open_on_worker
+from bottleneck.fitting.loading.labelled_rows import LabelSource, labelled_images, without_labels
+from bottleneck.fitting.loading.worker_cache import open_on_worker
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.scoring.metrics import METRICS
 from bottleneck.fitting.sweep_result import SweepResult, SweepRow, cost_or_infinity

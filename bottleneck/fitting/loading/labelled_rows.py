@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from bottleneck.cache import Cache, count_copies
 from bottleneck.data import (
     CategoricalColumn,
     ImageTable,
+    LabelledImages,
     UnknownLabels,
     class_names,
     encode_targets,
@@ -18,11 +21,14 @@ from bottleneck.data import (
     known_rows,
     split_rows,
     train_and_heldout_splits,
+    with_labels_from_csv,
 )
 from bottleneck.errors import LabelsError
 from bottleneck.fitting.loading.features import Features
 from bottleneck.fitting.selection.folds import group_codes
 from bottleneck.runtime import sha256
+
+LabelSource = str | PathLike[str] | LabelledImages
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,29 @@ class LabelledSplits:
     def multilabel(self) -> bool:
         """Whether an image may have several labels."""
         return self.training.targets.ndim == 2
+
+
+def labelled_images(cache: Cache, labels: LabelSource | None) -> LabelledImages:
+    """Return a cache's images, with the labels of a CSV if there is one.
+
+    Parameters
+    ----------
+    cache : Cache
+    labels : str, PathLike or LabelledImages, optional
+        A CSV, or what this function returned for it.
+
+    Raises
+    ------
+    ImagesTableError, LabelsError
+        The CSV does not describe images of the cache.
+    """
+    if labels is None:
+        return LabelledImages(cache.images)
+    if not isinstance(labels, LabelledImages):
+        return with_labels_from_csv(cache.images, Path(labels))
+    if labels.table.path != cache.images.path:
+        raise LabelsError(f"these labels are of other images than those of {cache.path}")
+    return labels
 
 
 def label_rows(images: ImageTable, usable: NDArray[np.bool_]) -> LabelledSplits:

@@ -1,15 +1,12 @@
 """Open a cache on a worker once for all of its tasks."""
 
 from functools import lru_cache
-from os import PathLike
 from pathlib import Path
 from threading import Lock
 
 from bottleneck.cache import Cache, open_cache
-from bottleneck.data import ImageTable, LabelledImages, with_labels_from_csv
-from bottleneck.errors import LabelsError
-
-LabelSource = str | PathLike[str] | LabelledImages
+from bottleneck.data import ImageTable
+from bottleneck.fitting.loading.labelled_rows import labelled_images
 
 _LOCK = Lock()  # a Dask worker runs tasks in several threads
 
@@ -32,29 +29,6 @@ def open_on_worker(
     mark = (status.st_mtime_ns, status.st_size) if status else None
     with _LOCK:
         return _open(path, fingerprint, labels, mark)
-
-
-def labelled_images(cache: Cache, labels: LabelSource | None) -> LabelledImages:
-    """Return a cache's images, with the labels of a CSV if there is one.
-
-    Parameters
-    ----------
-    cache : Cache
-    labels : str, PathLike or LabelledImages, optional
-        A CSV, or what this function returned for it.
-
-    Raises
-    ------
-    ImagesTableError, LabelsError
-        The CSV does not describe images of the cache.
-    """
-    if labels is None:
-        return LabelledImages(cache.images)
-    if not isinstance(labels, LabelledImages):
-        return with_labels_from_csv(cache.images, Path(labels))
-    if labels.table.path != cache.images.path:
-        raise LabelsError(f"these labels are of other images than those of {cache.path}")
-    return labels
 
 
 @lru_cache(maxsize=1)

@@ -1,10 +1,16 @@
-"""Training images are known again by their paths, labels and groups, whatever is held out."""
+"""Labels are the cache's or a CSV's, and training images are known again by path and label."""
+
+import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bottleneck.cache import open_cache
 from bottleneck.data import ImageTable
-from bottleneck.fitting import label_rows
+from bottleneck.errors import LabelsError
+from bottleneck.fitting import label_rows, labelled_images
+from tests.helpers.datasets import written_cache
 
 COLUMNS = {
     "path": ["1.jpg", "2.jpg", "3.jpg", "4.jpg", "5.jpg"],
@@ -38,3 +44,14 @@ def test_other_training_images_have_another_digest(
     changed = COLUMNS[column].copy()
     changed[row] = text
     assert (training_digest(**{column: changed}) == training_digest()) is same
+
+
+def test_labels_are_the_caches_own_unless_others_are_given(tmp_path: Path) -> None:
+    cache = open_cache(written_cache(tmp_path / "c", np.zeros((4, 2)), ["a", "b", "a", "b"]))
+    assert labelled_images(cache, None).table is cache.images
+    (tmp_path / "labels.csv").write_text("path,label\n000.jpg,q\n")
+    found = labelled_images(cache, str(tmp_path / "labels.csv"))
+    assert found.table.label[0] == "q"
+    assert labelled_images(cache, found) is found
+    with pytest.raises(LabelsError, match="other images"):
+        labelled_images(dataclasses.replace(cache, images=cache.images.take(np.arange(3))), found)

@@ -1,4 +1,3 @@
-import dataclasses
 import os
 from collections import Counter
 from pathlib import Path
@@ -8,8 +7,7 @@ import pytest
 
 from bottleneck.cache.format.manifest import cache_fingerprint
 from bottleneck.data.table import ImageTable
-from bottleneck.errors import LabelsError
-from bottleneck.fitting.loading.worker_cache import labelled_images, open_on_worker
+from bottleneck.fitting.loading.worker_cache import open_on_worker
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.sweep import sweep
 from bottleneck.runtime.executors.backends import open_executor
@@ -44,6 +42,7 @@ def test_a_worker_parses_a_cache_once_for_all_of_its_tasks(
     first, images = open_on_worker(layers, fingerprint)
     again, same = open_on_worker(layers, fingerprint)
     assert (again, same) == (first, images)
+    assert images is first.images
     assert parsed == {"images.csv": 1}
     open_on_worker(layers, "another state")
     assert parsed == {"images.csv": 2}
@@ -56,17 +55,6 @@ def test_labels_that_changed_are_read_again(layers: Path, tmp_path: Path) -> Non
         os.utime(labels, ns=(turn, turn))
         _, images = open_on_worker(layers, "state", labels)
         assert set(images.label) == {name}
-
-
-def test_labels_are_the_caches_own_unless_others_are_given(layers: Path, tmp_path: Path) -> None:
-    cache, images = open_on_worker(layers, cache_fingerprint(layers))
-    assert labelled_images(cache, None).table is images is cache.images
-    (tmp_path / "labels.csv").write_text("path,label\n000.jpg,q\n")
-    found = labelled_images(cache, str(tmp_path / "labels.csv"))
-    assert found.table.label[0] == "q"
-    assert labelled_images(cache, found) is found
-    with pytest.raises(LabelsError, match="other images"):
-        labelled_images(dataclasses.replace(cache, images=images.take(np.arange(3))), found)
 
 
 def test_a_sweep_parses_the_table_once_whatever_the_layers(
