@@ -11,13 +11,12 @@ from bottleneck.runtime import (
     PreformattedText,
     array_option,
     escape_unprintable,
+    format_rejected,
     format_size,
     format_table,
     pending_by_task,
 )
 from bottleneck.spec import Spec, ViewRecipe
-
-_MAX_REJECTED = 10  # lines
 
 
 @dataclass(frozen=True)
@@ -147,12 +146,8 @@ class CacheStatus(PreformattedText):
             lines.append(f"no image has codes at {where}: every one was rejected, see the reasons")
         if self.tasks > 1 and (pending := self.pending_by_task):
             lines.append(f"tasks left of {self.tasks}: {array_option(pending)}")
-        for path, reason in list(self.rejected.items())[:_MAX_REJECTED]:
-            lines.append(f"rejected: {escape_unprintable(path)}: {reason}")
-        if len(self.rejected) > _MAX_REJECTED:
-            more = len(self.rejected) - _MAX_REJECTED
-            lines.append(f"… and {more} more: {self.path / 'rejected.csv'} names them all")
-        return "\n".join(lines)
+        end = f": {self.path / 'rejected.csv'} names them all"
+        return "\n".join([*lines, *format_rejected(self.rejected, end=end)])
 
     def _headline(self) -> str:
         spec = self.spec

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import LabelsError
+from bottleneck.runtime import format_names
 
 SEPARATOR = "|"
 
-_MOST_NAMES = 5  # unknown ones, in a message
+_MOST_NAMES = 5  # that are nearly known, in a message
 _MOST_KNOWN = 12
 
 
@@ -172,11 +173,10 @@ class UnknownLabels:
         }
 
     def __str__(self) -> str:
-        k, most = len(self.counts), list(self.counts.items())[:_MOST_NAMES]
+        k = len(self.counts)
         classes = "a class that was" if k == 1 else f"{k} classes that were"
-        names = ", ".join(f"{name!r} ({_images(count)})" for name, count in most)
-        more = f" and {k - len(most)} more" if k > len(most) else ""
-        text = f"{_images(self.images)} of {classes} not trained on: {names}{more}"
+        names = [f"{name!r} ({_images(count)})" for name, count in self.counts.items()]
+        text = f"{_images(self.images)} of {classes} not trained on: {format_names(names)}"
         return f"{text}; {self._hint()}" if self.similar else text
 
     def _hint(self) -> str:

@@ -8,9 +8,7 @@ from bottleneck.finetuning.training.choice import Choice
 from bottleneck.finetuning.training.run import TrainingRun
 from bottleneck.finetuning.tuned_tail import TunedTail
 from bottleneck.fitting import FitResult, PairedComparison, Score
-from bottleneck.runtime import PreformattedText, escape_unprintable, format_duration, format_table
-
-_MOST_REJECTED = 10  # lines of rejected images in the text
+from bottleneck.runtime import PreformattedText, format_duration, format_rejected, format_table
 
 
 @dataclass(frozen=True)
@@ -140,12 +138,7 @@ class TuneResult(PreformattedText):
     @property
     def remarks(self) -> list[str]:
         """The lines that say which images were not judged or not read; none if all were."""
-        lines = list(self.heldout.remarks) if self.heldout else []
-        for path, reason in list(self.rejected.items())[:_MOST_REJECTED]:
-            lines.append(f"rejected: {escape_unprintable(path)}: {reason}")
-        if len(self.rejected) > _MOST_REJECTED:
-            lines.append(f"… and {len(self.rejected) - _MOST_REJECTED} more")
-        return lines
+        return (self.heldout.remarks if self.heldout else []) + format_rejected(self.rejected)
 
     def _lines(self) -> list[str]:
         tail, choice = self.tail, self.choice

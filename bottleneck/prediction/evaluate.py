@@ -23,14 +23,12 @@ from bottleneck.fitting import (
 from bottleneck.prediction.inputs import open_head
 from bottleneck.prediction.judged_images import judge_cache, judged_rows, require_split
 from bottleneck.prediction.network import network_loader
-from bottleneck.runtime import PreformattedText, escape_unprintable, require_left_out
+from bottleneck.runtime import PreformattedText, format_rejected, require_left_out
 
 if TYPE_CHECKING:
     from torch import nn
 
     from bottleneck.backbones import Backbone
-
-_MOST_REJECTED = 10  # lines of rejected images in the text
 
 
 @dataclass(frozen=True)
@@ -65,12 +63,8 @@ class Evaluation(PreformattedText):
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        lines = [str(self.score)]
-        for path, reason in list(self.rejected.items())[:_MOST_REJECTED]:
-            lines.append(f"rejected, and not in the score: {escape_unprintable(path)}: {reason}")
-        if len(self.rejected) > _MOST_REJECTED:
-            lines.append(f"… and {len(self.rejected) - _MOST_REJECTED} more")
-        return "\n".join(lines)
+        rejected = format_rejected(self.rejected, "rejected, and not in the score")
+        return "\n".join([str(self.score), *rejected])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the score, the rejected images and the notes as plain values."""

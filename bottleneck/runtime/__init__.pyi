@@ -20,6 +20,8 @@ from .files import write_text_atomic as write_text_atomic
 from .formatting import PreformattedText as PreformattedText
 from .formatting import escape_unprintable as escape_unprintable
 from .formatting import format_duration as format_duration
+from .formatting import format_names as format_names
+from .formatting import format_rejected as format_rejected
 from .formatting import format_shape as format_shape
 from .formatting import format_size as format_size
 from .formatting import format_table as format_table

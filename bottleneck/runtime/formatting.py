@@ -1,7 +1,7 @@
 """Format tables, sizes, durations and names for people."""
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 
 class PreformattedText:
@@ -82,6 +82,32 @@ def format_shape(shape: Sequence[int]) -> str:
     '512×13×13'
     """
     return "×".join(map(str, shape))
+
+
+def format_names(names: Sequence[str], most: int = 5) -> str:
+    """Format the first of some names, and how many more there are.
+
+    Examples
+    --------
+    >>> format_names(["ant", "bee", "cat", "dog"], most=2)
+    'ant, bee and 2 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def format_rejected(reasons: Mapping[str, str], what: str = "rejected", end: str = "") -> list[str]:
+    """Format a line for each of the first rejected images, by path, and one that counts the others.
+
+    Examples
+    --------
+    >>> format_rejected({"a.jpg": "the file is empty"})
+    ['rejected: a.jpg: the file is empty']
+    """
+    first = list(reasons.items())[:10]
+    lines = [f"{what}: {escape_unprintable(path)}: {reason}" for path, reason in first]
+    more = len(reasons) - len(first)
+    return [*lines, f"… and {more} more{end}"] if more else lines
 
 
 def escape_unprintable(text: str) -> str:

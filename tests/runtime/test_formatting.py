@@ -5,6 +5,8 @@ from hypothesis import strategies as st
 from bottleneck.runtime.formatting import (
     escape_unprintable,
     format_duration,
+    format_names,
+    format_rejected,
     format_shape,
     format_size,
     format_table,
@@ -72,6 +74,23 @@ def test_times_as_people_read_them(seconds: float, text: str) -> None:
 )
 def test_names_keep_to_their_line(text: str, shown: str) -> None:
     assert escape_unprintable(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [([], ""), (["a"], "a"), (["a", "b"], "a, b"), (list("abcd"), "a, b and 2 more")],
+)
+def test_names_beyond_the_first_are_counted(names: list[str], text: str) -> None:
+    assert format_names(names, most=2) == text
+
+
+def test_rejected_images_beyond_the_first_ten_are_counted() -> None:
+    reasons = {f"{i}\n.jpg": "it is empty" for i in range(12)}
+    lines = format_rejected(reasons, "left out", end=": see the log")
+    assert lines[0] == "left out: 0\\n.jpg: it is empty"
+    assert lines[10:] == ["… and 2 more: see the log"]
+    assert len(format_rejected(dict(list(reasons.items())[:10]))) == 10
+    assert format_rejected({}) == []
 
 
 def test_a_shape_is_its_sides() -> None:

@@ -18,10 +18,9 @@ from bottleneck.fitting.scoring.metrics import (
     mean_ratio,
     mean_recall,
 )
-from bottleneck.runtime import PreformattedText, escape_unprintable, format_table
+from bottleneck.runtime import PreformattedText, escape_unprintable, format_names, format_table
 
 _MAX_CLASSES = 12  # a larger confusion matrix is unreadable: its largest errors are shown instead
-_MAX_ABSENT = 5  # names of classes without images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -348,9 +347,7 @@ def _absent_text(score: Score) -> str:
     absent, k = score.absent, len(score.classes)
     if not absent:
         return ""
-    named = ", ".join(map(repr, absent[:_MAX_ABSENT]))
-    more = f" and {len(absent) - _MAX_ABSENT} more" if len(absent) > _MAX_ABSENT else ""
-    return f" ({k - len(absent)} of {k} classes: no image of {named}{more})"
+    return f" ({k - len(absent)} of {k} classes: no image of {format_names([*map(repr, absent)])})"
 
 
 def format_calibration_error(ece: float | None) -> str:

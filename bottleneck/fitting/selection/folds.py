@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from bottleneck.errors import InvalidOptionError, LabelsError
 from bottleneck.linear import TrainingSet
+from bottleneck.runtime import format_names
 
 _SEED = 0  # the same rows always have the same folds
 
@@ -168,22 +169,15 @@ def _smallest_class(training: TrainingSet, names: Sequence[str] = ()) -> int:
     if counts.min() < 2:
         unit = "image" if groups is None else "group"
         named = names if not training.multilabel else ()
-        small = [name for name, count in zip(named, counts, strict=False) if count < 2]
+        small = [repr(name) for name, count in zip(named, counts, strict=False) if count < 2]
+        listed = f" ({format_names(small)})" if small else ""
         raise LabelsError(
             f"{(counts < 2).sum()} of {len(counts)} classes have a single training {unit}"
-            f"{_listing(small)}: cross-validation needs 2 in each; add images, leave the class out "
+            f"{listed}: cross-validation needs 2 in each; add images, leave the class out "
             "with a CSV of `labels`, or train without cross-validation: `bottleneck.fit` with one "
             "value of `c` and `cv=0`"
         )
     return int(counts.min())
-
-
-def _listing(names: Sequence[str], most: int = 5) -> str:
-    """Return names in brackets, as a message continues with them; empty without names."""
-    if not names:
-        return ""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f" ({', '.join(map(repr, names[:most]))}{more})"
 
 
 def _require_all_classes(training: TrainingSet, splits: Sequence[Fold]) -> None:

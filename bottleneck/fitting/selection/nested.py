@@ -8,7 +8,7 @@ import numpy as np
 
 from bottleneck.fitting.scoring.metrics import format_metric
 from bottleneck.fitting.selection.search_result import Candidate
-from bottleneck.runtime import PreformattedText, escape_unprintable
+from bottleneck.runtime import PreformattedText, escape_unprintable, format_names
 
 _MOST_CHOICES = 4  # of those that the text names
 
@@ -97,15 +97,13 @@ cost 2.0 points
     def __str__(self) -> str:
         """Format the score, what the choice cost, and how often the folds agree on it."""
         cost = f"{100 * self.optimism:.1f} points" if self.optimism > 0 else "nothing"
-        counts = Counter(self.choices).most_common()
         named = [
             f"{escape_unprintable(choice)} ({count} of {len(self.choices)})"
-            for choice, count in counts[:_MOST_CHOICES]
+            for choice, count in Counter(self.choices).most_common()
         ]
-        more = len(counts) - len(named)
         return (
             f"chosen by cross-validation: {format_metric(self.metric)} {self.selected:.1%}; "
             f"nested: {self.mean:.1%} ± {self.standard_error:.1%}: "
             f"choosing among {self.alternatives} cost {cost}\n"
-            f"chosen without each fold: {', '.join(named)}{f' and {more} more' if more else ''}"
+            f"chosen without each fold: {format_names(named, _MOST_CHOICES)}"
         )
