@@ -98,10 +98,7 @@ class CodeReader:
         with ExitStack() as stack:
             opened = stack.enter_context(open_shard(self.cache.shard_path(self.layer, shard)))
             if shard not in self._verified:
-                opened.verify()
-                self.cache.require_matching_rows(
-                    self.layer, shard, opened.header, opened.metadata()
-                )
+                self.cache.verify_open(self.layer, shard, opened)
                 self._verified.add(shard)
             codes = stack.enter_context(opened.codes())
             self._open[shard] = (stack.pop_all(), codes)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bottleneck.cache.format.manifest import Manifest, StorageLayout
 from bottleneck.cache.format.paths import list_series, list_shards, series_dir, shard_path
 from bottleneck.cache.format.series import Series, SeriesLike
-from bottleneck.cache.format.shard import ShardData, ShardHeader, read_header
+from bottleneck.cache.format.shard import OpenShard, ShardData, ShardHeader, read_header
 from bottleneck.data import ImageTable
 from bottleneck.errors import ShardError
 from bottleneck.spec import ModelReference, Spec, ViewRecipe
@@ -225,6 +225,26 @@ class CacheDirectory:
         if header.rows != self.rows(shard):
             return f"of rows {header.start} to {header.rows.stop - 1}, which is another place"
         return ""
+
+    def verify_open(self, layer: SeriesLike, shard: int, opened: OpenShard) -> None:
+        """Verify every byte of an open shard, and that its rows and images are those of this cache.
+
+        Parameters
+        ----------
+        layer : str or Series
+            The series that the shard should be of.
+        shard : int
+            Its number.
+        opened : OpenShard
+
+        Raises
+        ------
+        ShardError
+            It is damaged, or holds other rows or images.
+        """
+        opened.verify()
+        # The digest covers the codes, so they need not be decompressed.
+        self.require_matching_rows(layer, shard, opened.header, opened.metadata())
 
     def require_matching_rows(
         self, layer: SeriesLike, shard: int, header: ShardHeader, content: ShardData

@@ -251,30 +251,8 @@ class CacheReader(CacheDirectory):
         series = Series(layer, view)
         with self._open(series, shard) as opened:
             if verify:
-                self._verify(series, shard, opened)
+                self.verify_open(series, shard, opened)
             yield from opened.blocks(rows)
-
-    def verify_shard(self, layer: SeriesLike, shard: int) -> None:
-        """Verify a shard: every byte, and that it holds the rows and images of this cache.
-
-        The codes are not decompressed.
-
-        Parameters
-        ----------
-        layer : str or Series
-        shard : int
-
-        Raises
-        ------
-        ShardError
-            The shard is absent, damaged, or holds other rows or images.
-        """
-        with self._open(layer, shard) as opened:
-            self._verify(layer, shard, opened)
-
-    def _verify(self, layer: SeriesLike, shard: int, opened: OpenShard) -> None:
-        opened.verify()
-        self.require_matching_rows(layer, shard, opened.header, opened.metadata())
 
     @contextmanager
     def _open(self, layer: SeriesLike, shard: int) -> Iterator[OpenShard]:

@@ -183,9 +183,7 @@ def _verify_shard(cache: CacheDirectory, series: Series, shard: int) -> ShardHea
     if not path.exists():
         raise ShardError(f"{path} is missing")
     with open_shard(path) as opened:
-        opened.verify()
-        # The digest covers the codes, so they need not be decompressed.
-        cache.require_matching_rows(series, shard, opened.header, opened.metadata())
+        cache.verify_open(series, shard, opened)
         return opened.header
 
 

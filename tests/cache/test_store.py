@@ -217,9 +217,6 @@ def test_a_shard_is_opened_once_for_its_header_and_once_to_be_read(
     opens.clear()
     assert len(list(store.read_blocks("layer2", 0, 3, verify=True))) == 3
     assert opens == {"00000.h5": 1}
-    opens.clear()
-    store.verify_shard("layer2", 0)
-    assert opens == {"00000.h5": 1}
 
 
 def test_verify_opens_each_file_once(cache: Path, opens: Counter[str]) -> None:

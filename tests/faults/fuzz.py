@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bottleneck.backbones.checkpoints.loading import load_weights
 from bottleneck.cache.format.manifest import COMPRESSIONS
-from bottleneck.cache.format.shard import read_header, verify_shard
+from bottleneck.cache.format.shard import read_header
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.recovery import recover_cache
 from bottleneck.cache.store import open_cache
@@ -29,7 +29,7 @@ from bottleneck.fitting.options import SearchOptions
 from tests.faults.trial import Workshop, copy
 from tests.helpers.forked import fork
 from tests.helpers.image_files import FILES, image_or_error, mutated
-from tests.helpers.shards import forge, read_shard
+from tests.helpers.shards import forge, read_shard, verify_shard
 from tests.helpers.tiny_networks import plain
 
 _A_BATCH = 50  # forged shards in one process, which may not live through all of them
@@ -106,7 +106,7 @@ def caches(workshop: Workshop, seed: int, count: int) -> int:
 
 
 def shards(workshop: Workshop, seed: int, count: int) -> int:
-    """`verify_shard`, without which nothing is read: it refuses every change."""
+    """`OpenShard.verify`, without which nothing is read: it refuses every change."""
     path = workshop.reference / "codes" / "layer2" / "00000.h5"
 
     def load(changed: Path) -> None:

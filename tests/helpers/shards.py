@@ -88,6 +88,12 @@ def missing_shards(cache: Cache, layer: str) -> list[int]:
     return [shard for shard in range(cache.shard_count) if shard not in finished]
 
 
+def verify_shard(path: Path) -> None:
+    """Compare every byte of a shard with its digest."""
+    with open_shard(path) as shard:
+        shard.verify()
+
+
 def read_shard(path: Path) -> ShardData:
     """Verify a shard and read all of it."""
     with open_shard(path) as shard:

@@ -260,23 +260,6 @@ def read_header(path: Path) -> ShardHeader:
         return shard.header
 
 
-def verify_shard(path: Path) -> ShardHeader:
-    """Compare every byte of a shard with its digest and return its header.
-
-    Parameters
-    ----------
-    path : Path
-
-    Raises
-    ------
-    ShardError
-        The file is absent or not a shard, or any byte differs.
-    """
-    with open_shard(path) as shard:
-        shard.verify()
-        return shard.header
-
-
 def read_shard_metadata(path: Path) -> ShardData:
     """Read a shard without its codes and without verifying it.
 

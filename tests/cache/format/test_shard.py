@@ -11,12 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bottleneck.cache.format.manifest import COMPRESSIONS
-from bottleneck.cache.format.shard import (
-    ShardData,
-    read_header,
-    read_shard_metadata,
-    verify_shard,
-)
+from bottleneck.cache.format.shard import ShardData, read_header, read_shard_metadata
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.errors import ShardError
 from tests.helpers.shards import (
@@ -26,6 +21,7 @@ from tests.helpers.shards import (
     in_blocks,
     read_shard,
     sparse,
+    verify_shard,
     write,
 )
 
