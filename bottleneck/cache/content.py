@@ -63,8 +63,8 @@ def compare_content(
     digests: dict[int, str] = {}
     stale: set[tuple[Series, int]] = set()
     with ThreadPoolExecutor() as readers:
-        for shard in np.unique(rows // cache.layout.shard_size).tolist():
-            members = _rows_of(cache, shard, rows)
+        for shard, where, _ in cache.by_shard(rows):
+            members = rows[where].tolist()
             if not (known := stored_digests(cache, shard, members)):
                 continue
             current = list(readers.map(_digest, [source] * len(members), members))
@@ -111,12 +111,6 @@ def stored_digests(
             start = cache.rows(shard).start
             known[series] = {row: stored[row - start] for row in rows}
     return known
-
-
-def _rows_of(cache: CacheDirectory, shard: int, rows: NDArray[np.int64]) -> list[int]:
-    places = cache.rows(shard)
-    first, end = np.searchsorted(rows, [places.start, places.stop])
-    return list(map(int, rows[first:end]))
 
 
 def _digest(source: ImageSource, row: int) -> str:

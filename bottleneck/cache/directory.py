@@ -1,7 +1,7 @@
 """Find the finished shards of a cache, and check that a shard belongs where it is."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -109,6 +109,13 @@ class CacheDirectory:
         start = shard * self.layout.shard_size
         return range(start, min(start + self.layout.shard_size, len(self.images)))
 
+    def by_shard(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, slice, NDArray[np.int64]]]:
+        """Yield each shard of ascending rows, its slice of them, and their offsets in the shard."""
+        size = self.layout.shard_size
+        for shard in np.unique(rows // size).tolist():
+            first, end = np.searchsorted(rows, [shard * size, (shard + 1) * size])
+            yield shard, slice(first, end), rows[first:end] - shard * size
+
     def folder(self, layer: SeriesLike) -> Path:
         """Return the folder of the shards of a series."""
         return series_dir(self.path, layer)
@@ -146,6 +153,10 @@ class CacheDirectory:
             if header is not None and not self.mismatch_reason(layer, shard, header):
                 finished[shard] = header
         return finished
+
+    def code_shape(self, layer: SeriesLike) -> tuple[int, ...]:
+        """Return the shape of a code of a series with at least one finished shard."""
+        return next(iter(self.finished_shards(layer).values())).shape[1:]
 
     def _header(self, path: Path) -> ShardHeader | None:
         try:

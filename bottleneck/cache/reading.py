@@ -192,15 +192,13 @@ class CacheReader(CacheDirectory):
         ShardError
             A shard is absent, damaged, or holds other rows than its name says.
         """
-        size = self.layout.shard_size
         result: NDArray[np.float32] | None = None
-        for shard in np.unique(rows // size).tolist():
-            first, end = np.searchsorted(rows, [shard * size, (shard + 1) * size])
+        for shard, where, offsets in self.by_shard(rows):
             codes = self.read_checked(Series(layer, view), shard)
-            codes = codes.reshape(len(codes), -1)[rows_as_slice(rows[first:end] - shard * size)]
+            codes = codes.reshape(len(codes), -1)[rows_as_slice(offsets)]
             if result is None:
                 result = np.empty((len(rows), codes.shape[1]), dtype=np.float32)
-            result[first:end] = widen_float16(codes)
+            result[where] = widen_float16(codes)
         return np.empty((0, 0), dtype=np.float32) if result is None else result
 
     def read_checked(self, layer: SeriesLike, shard: int) -> NDArray[Any]:

@@ -51,6 +51,13 @@ def test_a_shard_must_hold_the_rows_and_images_of_its_number(cache: Path) -> Non
             )
 
 
+def test_rows_are_divided_among_their_shards(cache: Path) -> None:
+    found, rows = open_cache(cache), np.array([0, 7, 8, 33, 35])
+    divided = [(n, rows[part].tolist(), at.tolist()) for n, part, at in found.by_shard(rows)]
+    assert divided == [(0, [0, 7], [0, 7]), (1, [8], [0]), (4, [33, 35], [1, 3])]
+    assert not list(found.by_shard(rows[:0]))
+
+
 def test_shards_without_a_file_are_found_by_their_names(cache: Path) -> None:
     found = open_cache(cache)
     assert found.absent_shards("layer2") == set()

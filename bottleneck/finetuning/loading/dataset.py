@@ -255,12 +255,12 @@ def _count_copies(labelled: LabelledSplits, digests: dict[int, str]) -> int:
 
 def _require_maps(cache: Cache, layer: str, tail: Tail) -> None:
     """Refuse codes from which the layers behind cannot be computed."""
-    shape = next(iter(cache.finished_shards(layer).values())).shape[1:]
+    shape = cache.code_shape(layer)
     again = f"extract {layer!r} into another cache with"
-    if tuple(shape) != tail.in_shape:
+    if shape != tail.in_shape:
         raise CacheError(
             f"{cache.path} has codes of {layer!r} pooled by {cache.spec.pool!r}, of shape "
-            f"{tuple(shape)}, and the layers behind it read its maps, of shape {tail.in_shape}: "
+            f"{shape}, and the layers behind it read its maps, of shape {tail.in_shape}: "
             f"{again} `pool=none`"
         )
     if cache.spec.relu and not tail.non_negative:

@@ -199,23 +199,21 @@ def open_maps(
         A shard is absent, damaged, or holds other rows than its name says.
     """
     (layer,) = features.layers
-    headers = [
-        header
+    shape = cache.code_shape(layer)
+    dtypes = {
+        header.dtype
         for view in range(features.views)
         for header in cache.finished_shards(Series(layer, view)).values()
-    ]
-    shape = headers[0].shape[1:]
-    dtype = np.result_type(*{header.dtype for header in headers})
+    }
+    dtype = np.result_type(*dtypes)
     budget = spare_memory() if memory is None else memory
     if len(rows) * features.views * math.prod(shape) * dtype.itemsize > budget:
         return MapsInShards(cache, features, rows, shape, budget)
     maps = [np.empty((len(rows), *shape), dtype=dtype) for _ in range(features.views)]
-    size = cache.layout.shard_size
-    for shard in np.unique(rows // size).tolist():
-        first, end = np.searchsorted(rows, [shard * size, (shard + 1) * size])
+    for shard, where, offsets in cache.by_shard(rows):
         for view, target in enumerate(maps):
             stored = cache.read_checked(Series(layer, view), shard)
-            target[first:end] = stored[rows_as_slice(rows[first:end] - shard * size)]
+            target[where] = stored[rows_as_slice(offsets)]
     return MapsInMemory(rows, maps)
 
 

@@ -82,7 +82,7 @@ class Features:
 
     def sizes(self, cache: Cache) -> tuple[int, ...]:
         """Return the number of values of a flattened code of each layer, all finished."""
-        return tuple(code_size(cache, layer) for layer in self.layers)
+        return tuple(math.prod(cache.code_shape(layer)) for layer in self.layers)
 
     def valid_rows(self, cache: Cache) -> NDArray[np.bool_]:
         """Return which rows have codes in every layer and view, shape (rows,).
@@ -141,11 +141,6 @@ class Features:
         for layer, view, columns in self.series(cache):
             codes[:, view, columns] = cache.read_codes(layer, rows, view)
         return codes.reshape(-1, d)
-
-
-def code_size(cache: Cache, layer: str) -> int:
-    """Return the number of values of a flattened code of a layer with at least one shard."""
-    return math.prod(next(iter(cache.finished_shards(layer).values())).shape[1:])
 
 
 def require_layers(cache: Cache, layers: Sequence[str]) -> tuple[str, ...]:

@@ -96,11 +96,7 @@ class ShardedMatrix(CodeMatrix):
 
     def _read(self) -> Generator[NDArray[np.float32], None, None]:
         series = list(self.features.series(self.cache))
-        shard_size = self.cache.layout.shard_size
-        shards = np.unique(self.images // shard_size)
-        bounds = np.searchsorted(self.images, np.append(shards, shards[-1:] + 1) * shard_size)
-        for i, shard in enumerate(shards.tolist()):
-            wanted = self.images[bounds[i] : bounds[i + 1]] - shard * shard_size
+        for shard, _, wanted in self.cache.by_shard(self.images):
             start = first = 0
             verify = shard not in self._verified
             readers = [

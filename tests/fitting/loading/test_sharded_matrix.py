@@ -60,7 +60,7 @@ def random_codes(*shape: int) -> NDArray[np.float32]:
 
 
 def of_shards(cache: Cache, rows: NDArray[np.int64], *, block: int) -> ShardedMatrix:
-    size = int(np.prod(cache.finished_shards(LAYER)[0].shape[1:]))
+    size = int(np.prod(cache.code_shape(LAYER)))
     return ShardedMatrix(cache, ONE, rows, size, block)
 
 
