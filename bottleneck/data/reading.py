@@ -5,8 +5,15 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from bottleneck.errors import ImageError
+from bottleneck.errors import (
+    USER_CODE_ERRORS,
+    BottleneckError,
+    ImageError,
+    ImagesTableError,
+    format_error,
+)
 
 MAX_IMAGE_BYTES = 1 << 30  # twice what the most pixels that Pillow allows take as 16-bit RGB
 
@@ -73,6 +80,39 @@ def rejecting_unreadable() -> Iterator[None]:
         if is_storage_error(error):
             raise
         raise ImageError(f"cannot be read: {error.strerror or error}") from error
+
+
+@contextmanager
+def refusing_damage(
+    path: Path, kind: str, errors: tuple[type[Exception], ...] = USER_CODE_ERRORS
+) -> Iterator[None]:
+    """Turn what a library raises on malformed bytes into one `ImagesTableError`.
+
+    Parameters
+    ----------
+    path : Path
+    kind : str
+        What the file should be.
+    errors : tuple of exception types
+        What the library raises on such bytes.
+
+    Examples
+    --------
+    >>> with refusing_damage(Path("a.h5"), "an HDF5 file"):
+    ...     raise OSError("cut")
+    Traceback (most recent call last):
+    bottleneck.errors.ImagesTableError: a.h5 is not an HDF5 file, or a damaged one: OSError: cut
+    """
+    try:
+        yield
+    except BottleneckError:
+        raise
+    except errors as error:
+        if is_storage_error(error):
+            raise
+        raise ImagesTableError(
+            f"{path} is not {kind}, or a damaged one: {format_error(error)[:200]}"
+        ) from error
 
 
 def is_storage_error(error: BaseException) -> bool:

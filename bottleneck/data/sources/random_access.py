@@ -79,11 +79,19 @@ class RandomAccessFile:
             data += more
         return data
 
-    @property
-    def changed(self) -> bool:
-        """Whether the file has changed since it was opened."""
+    def require_unchanged(self, stamp: FileStamp) -> None:
+        """Require that this is the file of an earlier stamp, as it was then.
+
+        Raises
+        ------
+        ImageError
+            It has changed, before or after it was opened.
+        """
         status = os.fstat(self._handle)
-        return (status.st_size, status.st_mtime_ns) != self.stamp[1:]
+        if self.stamp != stamp or stamp[1:] != (status.st_size, status.st_mtime_ns):
+            raise ImageError(
+                f"{stamp.path.name} changed while it was in use: the same command tries it again"
+            )
 
 
 class PartReader:
@@ -128,13 +136,11 @@ class PartReader:
         with rejecting_unreadable():
             opened = self._open(file)
             data = opened.read(offset, count)
-            # It may also be another file than that whose parts were found.
-            if opened.changed or opened.stamp != self._files[file]:
+            try:
+                opened.require_unchanged(self._files[file])
+            except ImageError:
                 self._open.cache_clear()
-                raise ImageError(
-                    f"{opened.stamp.path.name} changed while it was in use: the same command tries "
-                    "it again"
-                )
+                raise
         if len(data) < count:
             name, size = opened.stamp.path.name, opened.stamp.size
             raise ImageError(f"cannot be read: {name} ends at byte {size}, before this image does")

@@ -7,8 +7,6 @@ may claim more values than the file's bytes can represent.
 import math
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.data.categorical_column import CategoricalColumn
-from bottleneck.data.reading import is_storage_error
+from bottleneck.data.reading import refusing_damage
 from bottleneck.data.sources.arrays.pixel_arrays import (
     ArrayMembers,
     ArrayPart,
@@ -27,7 +25,7 @@ from bottleneck.data.sources.arrays.pixel_arrays import (
 )
 from bottleneck.data.sources.random_access import FileStamp, RandomAccessFile
 from bottleneck.data.sources.unused import note_unused
-from bottleneck.errors import BottleneckError, ImageError, ImagesTableError, format_error
+from bottleneck.errors import ImageError, ImagesTableError
 
 # deflate, shuffle, fletcher32 and LZF: part of HDF5 or of h5py. Any other is a plugin, which is
 # code that HDF5 would look for and load.
@@ -35,6 +33,8 @@ _ALLOWED_FILTERS = {1, 2, 3, 32000}
 _MAX_COMPRESSION_RATIO = 1032  # of deflate
 _UNCHECKED_BYTES = 1 << 20
 _CHUNK_CACHE = 1 << 26  # bytes: a chunk often holds several images, which are read in turn
+
+_KIND = "an HDF5 file"
 
 # What h5py raises on a file that lacks a part or whose bytes were damaged.
 _READ_ERRORS = (KeyError, AttributeError, OSError, RuntimeError, ValueError, TypeError, MemoryError)
@@ -76,7 +76,7 @@ def open_hdf5(root: Path, names: tuple[str, ...]) -> ArrayMembers:
 def _part(root: Path, name: str) -> ArrayPart:
     path = root / name
     stamp = RandomAccessFile(path).stamp
-    with _one_line(path), h5py.File(path, "r") as file:
+    with refusing_damage(path, _KIND, _READ_ERRORS), h5py.File(path, "r") as file:
         images = _dataset(path, file, "images")
         require_images(path, "images", images.shape, images.dtype)
         shape, dtype, count = images.shape, images.dtype, len(images)
@@ -106,9 +106,8 @@ class _Hdf5Pixels:
 
     def read(self, row: int) -> NDArray[Any]:
         """Return the pixels of one image; see `pixel_arrays.PixelArray`."""
-        path = self._stamp.path
         try:
-            with self._lock, _one_line(path):
+            with self._lock, refusing_damage(self._stamp.path, _KIND, _READ_ERRORS):
                 if self._process != os.getpid():  # HDF5 does not survive a fork
                     self._images = self._open()
                     self._process = os.getpid()
@@ -118,10 +117,7 @@ class _Hdf5Pixels:
 
     def _open(self) -> Any:
         path = self._stamp.path
-        if RandomAccessFile(path).stamp != self._stamp:
-            raise ImageError(
-                f"{path.name} changed while it was in use: the same command tries it again"
-            )
+        RandomAccessFile(path).require_unchanged(self._stamp)
         file = h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE)
         images = _dataset(path, file, "images")
         if (images.shape, images.dtype) != (self.shape, self.dtype):
@@ -153,18 +149,3 @@ def _dataset(path: Path, file: Any, name: str) -> Any:
     if claimed > most and (claimed > _UNCHECKED_BYTES or stored == 0 < claimed):
         raise ImagesTableError(f"{path}: {name!r} claims {claimed} bytes and has {stored}")
     return dataset
-
-
-@contextmanager
-def _one_line(path: Path) -> Iterator[None]:
-    """Turn what h5py raises on malformed bytes into one error."""
-    try:
-        yield
-    except BottleneckError:
-        raise
-    except _READ_ERRORS as error:
-        if is_storage_error(error):
-            raise
-        raise ImagesTableError(
-            f"{path} is not an HDF5 file, or a damaged one: {format_error(error)[:200]}"
-        ) from error

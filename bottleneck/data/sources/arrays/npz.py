@@ -19,7 +19,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from bottleneck.data.categorical_column import CategoricalColumn
-from bottleneck.data.reading import is_storage_error, rejecting_unreadable
+from bottleneck.data.reading import refusing_damage, rejecting_unreadable
 from bottleneck.data.sources.arrays.pixel_arrays import (
     ArrayMembers,
     ArrayPart,
@@ -29,7 +29,7 @@ from bottleneck.data.sources.arrays.pixel_arrays import (
 )
 from bottleneck.data.sources.random_access import FileStamp, PartReader, RandomAccessFile
 from bottleneck.data.sources.unused import note_unused
-from bottleneck.errors import BottleneckError, ImageError, ImagesTableError, format_error
+from bottleneck.errors import ImageError, ImagesTableError, format_error
 
 _MOST_LOADED = 4 << 30  # bytes of a compressed array
 _MOST_LABELS = 1 << 30  # bytes
@@ -88,33 +88,25 @@ def open_npz(root: Path, names: tuple[str, ...]) -> ArrayMembers:
 def _parts(root: Path, name: str) -> list[ArrayPart]:
     path = root / name
     stamp = RandomAccessFile(path).stamp
-    try:
-        with zipfile.ZipFile(path) as archive:
-            arrays = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            found = [array for array in arrays if array == "images" or array.endswith("_images")]
-            if not found:
-                raise ImagesTableError(
-                    f"{path} has no array train_images, val_images, test_images or images; it has "
-                    f"{', '.join(list(arrays)[:12]) or 'none'}"
-                )
-            columns = {array: _columns(arrays, array) for array in found}
-            used = {*found, *(name for named in columns.values() for name in named.values())}
-            others = [(array, ()) for array in arrays if array not in used]
-            has_splits = "images" not in found or bool(columns["images"]["split"])
-            unused = note_unused(path, "array", others, has_splits=has_splits)
-            parts = [
-                _part(archive, stamp, name, array, arrays, columns=named)
-                for array, named in columns.items()
-            ]
-            return [dataclasses.replace(part, remarks=unused) for part in parts]
-    except BottleneckError:
-        raise
-    except (*_ERRORS, OSError) as error:
-        if is_storage_error(error):
-            raise
-        raise ImagesTableError(
-            f"{path} is not an .npz file, or a damaged one: {format_error(error)[:200]}"
-        ) from error
+    errors = (*_ERRORS, OSError)
+    with refusing_damage(path, "an .npz file", errors), zipfile.ZipFile(path) as archive:
+        arrays = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        found = [array for array in arrays if array == "images" or array.endswith("_images")]
+        if not found:
+            raise ImagesTableError(
+                f"{path} has no array train_images, val_images, test_images or images; it has "
+                f"{', '.join(list(arrays)[:12]) or 'none'}"
+            )
+        columns = {array: _columns(arrays, array) for array in found}
+        used = {*found, *(name for named in columns.values() for name in named.values())}
+        others = [(array, ()) for array in arrays if array not in used]
+        has_splits = "images" not in found or bool(columns["images"]["split"])
+        unused = note_unused(path, "array", others, has_splits=has_splits)
+        parts = [
+            _part(archive, stamp, name, array, arrays, columns=named)
+            for array, named in columns.items()
+        ]
+        return [dataclasses.replace(part, remarks=unused) for part in parts]
 
 
 def _columns(arrays: Collection[str], array: str) -> dict[str, str]:
@@ -272,10 +264,7 @@ class _CompressedPixels:
 
     def _load(self) -> NDArray[Any]:
         path = self._stamp.path
-        if RandomAccessFile(path).stamp != self._stamp:
-            raise ImageError(
-                f"{path.name} changed while it was in use: the same command tries it again"
-            )
+        RandomAccessFile(path).require_unchanged(self._stamp)
         pixels = np.empty(self.shape, dtype=self.dtype)
         buffer = memoryview(pixels.reshape(-1).view(np.uint8).data)
         with zipfile.ZipFile(path) as archive:

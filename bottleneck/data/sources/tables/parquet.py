@@ -6,8 +6,7 @@ This is the only module that imports pyarrow.
 import posixpath
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bottleneck.data.categorical_column import CategoricalColumn
-from bottleneck.data.reading import MAX_IMAGE_BYTES, is_storage_error, read_image_bytes
+from bottleneck.data.reading import (
+    MAX_IMAGE_BYTES,
+    read_image_bytes,
+    refusing_damage,
+    rejecting_unreadable,
+)
 from bottleneck.data.sources.container import ContainerSource
 from bottleneck.data.sources.container_names import split_of_container
 from bottleneck.data.sources.files.file_source import FileSource
@@ -26,14 +30,9 @@ from bottleneck.data.sources.unused import note_unused
 from bottleneck.data.split_names import canonical_split
 from bottleneck.data.string_column import StringColumn
 from bottleneck.data.table import ImageTable, TextColumns
-from bottleneck.errors import (
-    USER_CODE_ERRORS,
-    BottleneckError,
-    ImageError,
-    ImagesTableError,
-    format_error,
-)
+from bottleneck.errors import ImageError, ImagesTableError
 
+_KIND = "a Parquet file"
 _MOST_GROUP = 1 << 30  # bytes of a row group, which is read as a whole
 _KEPT_BYTES = 1 << 28  # of row groups; but two are kept in any case
 _KEPT_OPEN = 16  # files
@@ -195,20 +194,15 @@ class _RowGroups:
     def _load(self, file: int, group: int, column: str) -> Any:
         stamp = self._files[file].stamp
         try:
-            if RandomAccessFile(stamp.path).stamp != stamp:
-                self._open.cache_clear()
-                raise ImageError(
-                    f"{stamp.path.name} changed while it was in use: the same command tries it "
-                    "again"
-                )
-            with _one_line(stamp.path):
-                return self._open(file).read_group(group, column)
+            with rejecting_unreadable():
+                RandomAccessFile(stamp.path).require_unchanged(stamp)
+                with refusing_damage(stamp.path, _KIND):
+                    return self._open(file).read_group(group, column)
         except ImagesTableError as error:
             raise ImageError(f"cannot be read: row group {group}: {error}") from error
-        except OSError as error:
-            if is_storage_error(error):
-                raise
-            raise ImageError(f"cannot be read: {error.strerror or error}") from error
+        except ImageError:
+            self._open.cache_clear()  # else it keeps the file that was replaced
+            raise
 
 
 class _Opened:
@@ -239,7 +233,7 @@ def _look_through(root: Path, name: str) -> _File:
     path = root / name
     _require_pyarrow(path)
     stamp = RandomAccessFile(path).stamp
-    with _one_line(path):
+    with refusing_damage(path, _KIND):
         opened = _Opened(path)
         columns = find_columns(path, opened.file.schema_arrow)
         ends = _row_groups(stamp, opened.file.metadata, columns.data)
@@ -338,19 +332,4 @@ def _require_pyarrow(path: Path) -> None:
     except ImportError as error:
         raise ImagesTableError(
             f"{path} cannot be read without pyarrow: `pip install 'bottleneck-features[parquet]'`"
-        ) from error
-
-
-@contextmanager
-def _one_line(path: Path) -> Iterator[None]:
-    """Turn what pyarrow raises on malformed bytes into one error."""
-    try:
-        yield
-    except BottleneckError:
-        raise
-    except USER_CODE_ERRORS as error:
-        if is_storage_error(error):
-            raise
-        raise ImagesTableError(
-            f"{path} is not a Parquet file, or a damaged one: {format_error(error)[:200]}"
         ) from error
