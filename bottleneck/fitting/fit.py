@@ -4,11 +4,10 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from bottleneck.cache import CacheLike, open_cache
 from bottleneck.data import UnknownLabels
 from bottleneck.errors import InvalidOptionError, LabelsError
+from bottleneck.fitting.classifier_file import softmax_calibration
 from bottleneck.fitting.fit_result import FitResult
 from bottleneck.fitting.head import Head
 from bottleneck.fitting.layer_shares import layer_shares
@@ -237,9 +236,10 @@ def _calibrate(
     scaling: str,
 ) -> tuple[Calibration | None, float | None]:
     """Return the calibration and its error on the folds' validation rows."""
-    k = training.classes
-    if options.clf == "softmax":  # its decision values are log-probabilities already
-        return Calibration(np.ones(k), np.zeros(k), independent=training.multilabel), None
+    if options.clf == "softmax" and (validation is None or training.multilabel):
+        # Log-probabilities already. With one class an image the penalty, which is chosen for
+        # accuracy, makes them too small or too large, and a temperature mends that.
+        return softmax_calibration(training.classes, multilabel=training.multilabel), None
     if validation is None:
         return None, None
     calibration, values = validation.calibrate(c, scaling)

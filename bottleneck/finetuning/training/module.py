@@ -116,13 +116,15 @@ def install_head(module: TunedModule, head: Head) -> None:
     Parameters
     ----------
     module : TunedModule
-        Without hidden units. Its logits become the head's decision values.
+        Without hidden units. Its logits become the head's.
     head : Head
-        Of standardised codes of the tail's last layer.
+        Of standardised codes of the tail's last layer; a softmax.
     """
     assert head.scaler.name == "standardize", head.scaler.name
-    weight = head.coef / head.scaler.scale
-    bias = head.intercept - weight @ head.scaler.mean
+    # With its temperature: the scores of a tail are log-probabilities.
+    slope = head.calibration.slope if head.calibration else np.ones(len(head.coef))
+    weight = slope[:, None] * head.coef / head.scaler.scale
+    bias = slope * head.intercept - weight @ head.scaler.mean
     with torch.no_grad():
         module.last.weight.copy_(torch.from_numpy(weight))
         module.last.bias.copy_(torch.from_numpy(bias))

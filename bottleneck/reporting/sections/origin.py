@@ -75,10 +75,11 @@ def calls(findings: Findings) -> str:
 
 def _fit(findings: Findings, head: Head) -> str:
     c, scaling = head.training_record.get("c"), head.scaler.name
+    folds = (head.training_record.get("cv") or {"folds": 0})["folds"]
     options: dict[str, Any] = {
         "layers": list(head.features.layers),
         "views": head.features.views,
-        "search": _Code(_call("bn.SearchOptions", c=c, scaling=scaling)),
+        "search": _Code(_call("bn.SearchOptions", c=c, cv=folds, scaling=scaling)),
     }
     if findings.request.labels is not None:
         options["labels"] = findings.request.labels

@@ -15,7 +15,7 @@ from bottleneck.finetuning.training.module import (
 from bottleneck.fitting import make_folds
 from bottleneck.linear.training import ClassifierOptions, train
 from tests.helpers.datasets import by_sklearn
-from tests.helpers.exports import a_head, plain_network
+from tests.helpers.exports import TEMPERATURE, a_head, plain_network
 from tests.helpers.tails import a_tail, examples, on_cpu
 
 SEVERAL = np.random.default_rng(3).random((40, 3)) < 0.5
@@ -61,16 +61,19 @@ def test_with_several_labels_each_has_its_own_logistic_head() -> None:
 
 
 @pytest.mark.parametrize("multilabel", [False, True])
-def test_an_output_that_is_a_head_gives_its_decision_values(multilabel: bool) -> None:
+def test_an_output_that_is_a_head_gives_its_log_probabilities(multilabel: bool) -> None:
     network = plain_network()
     tail = network.tail("layer1")
-    head = a_head(network, [tail.output], multilabel=multilabel)
+    calibration = None if multilabel else TEMPERATURE
+    head = a_head(network, [tail.output], multilabel=multilabel, calibration=calibration)
     module = TunedModule(tail, classes=3)
     install_head(module, head)
     maps = torch.rand(5, *tail.in_shape)
     with torch.no_grad():
         values, codes = module.eval()(maps), tail(maps)
-    np.testing.assert_allclose(values, head.decision_function(codes.numpy()), atol=1e-4)
+    margins = head.decision_function(codes.numpy())
+    logits = margins if multilabel else margins * TEMPERATURE.slope
+    np.testing.assert_allclose(values, logits, atol=1e-4)
 
 
 def test_the_c_of_an_output_is_that_of_a_head_on_the_codes_as_they_are() -> None:
