@@ -126,7 +126,9 @@ def require_foldable(training: TrainingSet, names: Sequence[str]) -> None:
 
 
 def group_codes(codes: NDArray[np.integer[Any]], names: Sequence[str]) -> NDArray[np.int64] | None:
-    """Return integer groups in which every row without a group name is a group of its own.
+    """Number the groups by their first rows; a row without a group name is a group of its own.
+
+    Folds follow these numbers, so that what the groups are called decides nothing.
 
     Parameters
     ----------
@@ -143,17 +145,16 @@ def group_codes(codes: NDArray[np.integer[Any]], names: Sequence[str]) -> NDArra
     Examples
     --------
     >>> group_codes(np.array([0, 1, 0, 1]), ["", "slide1"])
-    array([0, 3, 1, 3])
+    array([0, 1, 2, 1])
     """
-    order = np.argsort(np.asarray(names, dtype=object), kind="stable")  # folds follow the names
-    rank = np.empty(len(names), dtype=np.int64)
-    rank[order] = np.arange(len(names))
     unnamed = np.isin(codes, [code for code, name in enumerate(names) if not name])
     if unnamed.all():
         return None
-    groups: NDArray[np.int64] = rank[codes] + int(unnamed.sum())
-    groups[unnamed] = np.arange(unnamed.sum())
-    return groups
+    alone = -1 - np.arange(len(codes))
+    _, first, groups = np.unique(
+        np.where(unnamed, alone, codes), return_index=True, return_inverse=True
+    )
+    return np.asarray(np.argsort(np.argsort(first))[groups])
 
 
 def _smallest_class(training: TrainingSet, names: Sequence[str] = ()) -> int:

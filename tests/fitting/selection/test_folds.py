@@ -227,16 +227,20 @@ def test_rows_without_a_group_name_are_groups_of_their_own_as_integers() -> None
     groups = group_codes(codes, ["", "b", "a"])
     assert groups is not None
     assert len(set(groups.tolist())) == 4  # "a" twice, "b", and two rows without a name
-    assert groups[0] == groups[4] < groups[2]  # in the order of the names
+    assert groups.tolist() == [0, 1, 2, 3, 0]  # in the order of their first rows
     assert group_codes(np.array([0, 0]), [""]) is None
 
 
-def test_groups_do_not_depend_on_the_order_of_their_codes() -> None:
-    one = group_codes(np.array([0, 1, 2, 1]), ["x", "y", "z"])
-    other = group_codes(np.array([2, 0, 1, 0]), ["y", "z", "x"])
-    assert one is not None
-    assert other is not None
-    assert one.tolist() == other.tolist()
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=30), st.permutations(range(5)))
+def test_neither_the_names_of_groups_nor_their_codes_decide_anything(
+    codes: list[int], other: list[int]
+) -> None:
+    one = group_codes(np.array(codes), ["x", "y", "z", "", "a"])
+    names = [["b", "q", "p", "", "c"][other.index(code)] for code in range(5)]
+    again = group_codes(np.array([other[code] for code in codes]), names)
+    assert (one is None) == (again is None) == (set(codes) == {3})
+    if one is not None and again is not None:
+        assert one.tolist() == again.tolist()
 
 
 @pytest.mark.parametrize("grouped", [False, True])
