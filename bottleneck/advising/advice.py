@@ -215,7 +215,7 @@ class Advice(PreformattedText):
         gain = self.comparison.gain(max(plain, key=self.comparison.score), last)
         return [
             f"{line}earlier layers are worth {100 * gain.value:.1f} points over {last.name}: the "
-            "images are unlike those that the network was trained on"
+            "images, or what is asked of them, are unlike those that the network was trained on"
         ]
 
     def _neighbours(self, score: float) -> str:

@@ -97,8 +97,8 @@ def thumbnails_text(thumbnails: Thumbnails) -> str:
     if thumbnails.unreadable:
         path, why = next(iter(thumbnails.unreadable.items()))
         count = len(thumbnails.unreadable)
-        images = "1 image is" if count == 1 else f"{count} images are"
-        parts.append(f"{images} not there any more, such as {path}: {why}")
+        images = "1 image was" if count == 1 else f"{count} images were"
+        parts.append(f"{images} not found among those given, such as {path}: {why}")
     return "; ".join(parts)
 
 

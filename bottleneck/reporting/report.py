@@ -60,7 +60,7 @@ def report(
         The page.
     images : path-like or ImageSource, optional
         The cache's images, as `bottleneck.extract` takes them, for thumbnails. Without them, and
-        for those that are not there any more, the page has names alone, and says so.
+        for those that are not found there, the page has names alone, and says so.
     labels : str, PathLike or LabelledImages, optional
         CSV with the columns ``path,label[,split][,group]`` that replaces the cache's labels.
     layers : str or sequence of str
