@@ -40,6 +40,8 @@ class Examined:
         Images of the held-out split, which were not looked at.
     split : str
         Its name; empty without one.
+    pool : str
+        How the codes are pooled, as a `Spec` has it.
     """
 
     cache: str
@@ -50,6 +52,7 @@ class Examined:
     views: int
     heldout: int
     split: str
+    pool: str
 
     def __str__(self) -> str:
         groups = f" in {self.groups} groups" if self.groups is not None else ""
@@ -74,6 +77,7 @@ class Examined:
             "views": self.views,
             "heldout": self.heldout,
             "split": self.split,
+            "pool": self.pool,
         }
 
 
@@ -223,7 +227,8 @@ class Advice(PreformattedText):
         others = "" if self.examined.groups is None else " of other groups"
         line = f"{NEIGHBOURS} nearest neighbours{others} at {best.name}: {score:.1%}"
         linear, error = self.comparison.score(best), self.comparison.standard_error(best)
-        if score <= linear + _ODD_ERRORS * error:
+        # Of maps a linear head learns less than neighbours tell, without any copies.
+        if score <= linear + _ODD_ERRORS * error or self.examined.pool == "none":
             return line
         return (
             f"{line}, more than the head there: copies of one picture may stand in several folds "

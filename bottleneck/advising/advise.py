@@ -239,4 +239,5 @@ def _examined(cache: Cache, every: Features, dataset: CodeDataset) -> Examined:
         views=every.views,
         heldout=0 if dataset.heldout is None else len(dataset.heldout.targets),
         split=dataset.labelled.split,
+        pool=cache.spec.pool,
     )

@@ -14,7 +14,7 @@ from bottleneck.auditing.leaks import grouped_by, leaked_rows
 from bottleneck.auditing.near_duplicates import NearPairs, find_near_pairs, neighbour_count
 from bottleneck.auditing.neighbours import Neighbours, OnProgress, find_neighbours
 from bottleneck.auditing.outliers import Outlier, find_outliers
-from bottleneck.cache import Cache, CacheLike, equal_images, open_cache
+from bottleneck.cache import Cache, CacheLike, equal_images, open_cache, pooled
 from bottleneck.data import CategoricalColumn, ImageTable, SourceSummary
 from bottleneck.errors import CacheError, LabelsError
 from bottleneck.fitting import (
@@ -53,10 +53,10 @@ def audit(
 
     Duplicates have the same bytes, or codes that are nearer than chance puts unrelated images (see
     `bottleneck.auditing.near_duplicates.find_near_pairs`); the codes of each layer have the same
-    length. Leaks are images of other splits with a duplicate in ``train``: the held-out accuracy is
-    given with and without them. Suspect labels are those that confident learning doubts, by
-    classifiers that were trained without the image and without its duplicates. Outliers are far
-    from all other images.
+    length, and unpooled ones are averaged over positions. Leaks are images of other splits with a
+    duplicate in ``train``: the held-out accuracy is given with and without them. Suspect labels are
+    those that confident learning doubts, by classifiers that were trained without the image and
+    without its duplicates. Outliers are far from all other images.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def audit(
     (12, 'bee')
     """
     start = time.monotonic()
-    store = open_cache(cache)
+    store = pooled(open_cache(cache))
     features = resolve_features(store, layers, views=1)
     labelled = labelled_images(store, labels)
     images, rows = labelled.table, np.flatnonzero(features.valid_rows(store))
@@ -226,4 +226,5 @@ def _examined(
         layers=features.layers,
         size=sum(features.sizes(cache)),
         without_codes=len(images) - len(rows),
+        averaged=cache.spec.pool == "none",
     )

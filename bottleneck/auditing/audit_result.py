@@ -41,6 +41,8 @@ class Examined:
         Number of values in the codes of an image.
     without_codes : int
         Images that have no codes, and were not examined.
+    averaged : bool
+        Whether these are averages over the positions of unpooled codes.
     """
 
     cache: str
@@ -48,12 +50,14 @@ class Examined:
     layers: tuple[str, ...]
     size: int
     without_codes: int = 0
+    averaged: bool = False
 
     def __str__(self) -> str:
         without = f"; {self.without_codes} without codes" if self.without_codes else ""
+        values = f"{self.size} values{', averaged over positions' if self.averaged else ''}"
         return (
             f"examined: {self.images}{without}\n"
-            f"by their codes at {', '.join(self.layers)} ({self.size} values), in {self.cache}"
+            f"by their codes at {', '.join(self.layers)} ({values}), in {self.cache}"
         )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from bottleneck import audit, sweep
-from bottleneck.cache import Cache
+from bottleneck.cache import Cache, pooled
 from bottleneck.data import LabelledImages, UnknownLabels, heldout_split
 from bottleneck.errors import LabelsError
 from bottleneck.fitting import (
@@ -55,8 +55,10 @@ def collect(
     """
     basis, judged = _judge(head, cache, images)
     found = audit(cache, layers=request.layers, labels=images, on_progress=on_progress)
-    compared = _compare_layers(head, cache, images, request.layers)
-    curve = _draw_curve(head, cache, images, compared)
+    # A tuned tail reads maps; a linear head in its place would read their averages.
+    codes = cache if isinstance(head, Head) else pooled(cache)
+    compared = _compare_layers(head, codes, images, request.layers)
+    curve = _draw_curve(head, codes, images, compared)
     return Findings(request, cache, head, judged, basis, found, compared, curve)
 
 

@@ -146,6 +146,9 @@ def test_neighbours_that_beat_the_head_betray_copies(tmp_path: Path) -> None:
     found = bn.advise(path)
     assert found.findings.neighbours == 1
     assert "copies of one picture" in str(found)
+    assert found.examined.pool == "avg"
+    maps = replace(found, examined=replace(found.examined, pool="none"))
+    assert "copies of one picture" not in str(maps)
 
 
 def test_one_layer_leaves_the_depth_unknown(tmp_path: Path) -> None:

@@ -55,6 +55,21 @@ def test_copies_leaks_and_the_wrong_label_are_found(planted: Path, extract_tiny:
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_of_maps_it_says_what_it_says_of_their_averages(
+    planted: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    maps, averages = (
+        bn.audit(extract_tiny(planted, tmp_path / pool, layers=["layer2", "layer3"], pool=pool))
+        for pool in ("none", "avg")
+    )
+    assert [group.paths for group in maps.near] == [group.paths for group in averages.near] != []
+    assert maps.leaked == averages.leaked
+    assert [one.path for one in maps.suspects] == [one.path for one in averages.suspects]
+    assert [one.path for one in maps.outliers] == [one.path for one in averages.outliers]
+    assert "layer2, layer3 (18 values), in" in str(averages)
+    assert "layer2, layer3 (18 values, averaged over positions), in" in str(maps)
+
+
 def test_labels_and_splits_may_come_from_a_csv(planted: Path, extract_tiny: Extract) -> None:
     cache = extract_tiny(planted).cache
     path = planted.parent / "labels.csv"
@@ -129,8 +144,9 @@ def test_images_without_labels_are_compared_all_the_same(
 
 
 @pytest.mark.slow
-def test_a_small_budget_finds_the_same(planted: Path, extract_tiny: Extract) -> None:
-    cache = extract_tiny(planted).cache
+@pytest.mark.parametrize("pool", ["avg", "none"])
+def test_a_small_budget_finds_the_same(planted: Path, extract_tiny: Extract, pool: str) -> None:
+    cache = extract_tiny(planted, pool=pool).cache
     whole, small = bn.audit(cache), bn.audit(cache, memory=1500)
     assert whole.near == small.near
     assert [one.path for one in whole.suspects] == [one.path for one in small.suspects]

@@ -435,5 +435,8 @@ def test_a_tuned_tail_is_reported_from_its_maps(tmp_path: Path) -> None:
     assert result.score.to_dict() == judged.score.to_dict()
     page = parse(out.read_text("utf-8"))
     assert page.one("h1").text == f"tuned tail on {BOUNDARY}"
+    assert "their maps averaged over positions" in section(page, "layers").text
+    channels = maps.finished_shards(BOUNDARY)[0].shape[1]
+    assert {row[2] for row in rows_of(section(page, "layers").one("table"))} == {str(channels)}
     assert len(page.all("svg")) == 3
     assert result.shown == result.wanted > 0

@@ -1,5 +1,6 @@
 """Accuracy by layer: which codes of the cache are the best."""
 
+from bottleneck.fitting import Head
 from bottleneck.reporting.charts import Estimate, estimates_chart
 from bottleneck.reporting.findings import Findings
 from bottleneck.reporting.html import Html, element
@@ -25,9 +26,10 @@ def render(findings: Findings, thumbnails: Thumbnails) -> Html:
     ]
     chosen = sweep.recommended
     heldout = f"; ◇ on the split {chosen.heldout.split}" if chosen.heldout else ""
+    maps = "" if isinstance(findings.head, Head) else ", their maps averaged over positions"
     said = (
-        f"{chosen.clf} heads on the plain images: ● in cross-validation, with its standard error"
-        f"{heldout}. The layers of this head are in bold. The cheapest "
+        f"{chosen.clf} heads on the plain images{maps}: ● in cross-validation, with its standard "
+        f"error{heldout}. The layers of this head are in bold. The cheapest "
         f"within one standard error of the best is {chosen.layer}."
     )
     rows = [
