@@ -114,7 +114,7 @@ def audit(
         leaked=[images.path[row] for row in leaks.tolist()],
         labels=_check_labels(store, features, images, component, leaks=leaks, memory=budget),
         outliers=[
-            Outlier(images.path[row], images.label[row], score)
+            Outlier(images.path[row], images.split[row], images.label[row], score)
             for row, score in zip(pictures[far].tolist(), times.tolist(), strict=True)
         ],
         seconds=time.monotonic() - start,
@@ -211,7 +211,7 @@ def _doubt_labels(
     found, suggested, margins = find_suspects(calibration.probabilities(values), training.targets)
     rows, names = dataset.labelled.training.row[found], dataset.labelled.names
     suspects = [
-        LabelSuspect(images.path[row], images.label[row], names[k], margin)
+        LabelSuspect(images.path[row], images.split[row], images.label[row], names[k], margin)
         for row, k, margin in zip(rows.tolist(), suggested.tolist(), margins.tolist(), strict=True)
     ]
     return LabelCheck(len(training.targets), suspects, score, clean)

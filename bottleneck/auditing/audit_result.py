@@ -170,17 +170,19 @@ class AuditResult(PreformattedText):
         write_text_atomic(Path(path), out.getvalue())
 
     def _rows(self) -> Iterator[Sequence[object]]:
+        known: dict[str, tuple[str, str]] = {}  # of images in sets, as every leak is
         for finding, groups in (("duplicate", self.duplicates), ("near", self.near)):
             for number, group in enumerate(groups):
                 for path, split, label in zip(group.paths, group.splits, group.labels, strict=True):
+                    known[path] = split, label
                     yield finding, number, path, split, label, "", ""
         for path in self.leaked:
-            yield "leak", "", path, "", "", "", ""
-        for suspect in self.suspects:
-            found = (suspect.path, "", suspect.label, suspect.suggested, f"{suspect.score:.3f}")
+            yield "leak", "", path, *known[path], "", ""
+        for one in self.suspects:
+            found = (one.path, one.split, one.label, one.suggested, f"{one.score:.3f}")
             yield "suspect", "", *found
-        for outlier in self.outliers:
-            yield "outlier", "", outlier.path, "", outlier.label, "", f"{outlier.score:.3f}"
+        for far in self.outliers:
+            yield "outlier", "", far.path, far.split, far.label, "", f"{far.score:.3f}"
 
     def __str__(self) -> str:
         """Format what was examined and, in short sections, what was found."""
@@ -293,7 +295,7 @@ def _short(score: Score) -> str:
     interval = ""
     if score.ci95 is not None:
         interval = f" (95 % interval {score.ci95[0]:.1%} to {score.ci95[1]:.1%})"
-    return f"{score.accuracy:.1%} of {score.n}{interval}"
+    return f"{score.accuracy_text}{interval}"
 
 
 def _name(text: str) -> str:

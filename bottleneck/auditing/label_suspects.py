@@ -13,7 +13,7 @@ class LabelSuspect:
 
     Attributes
     ----------
-    path, label : str
+    path, split, label : str
     suggested : str
         The class that it is confidently of.
     score : float
@@ -21,6 +21,7 @@ class LabelSuspect:
     """
 
     path: str
+    split: str
     label: str
     suggested: str
     score: float
@@ -29,6 +30,7 @@ class LabelSuspect:
         """Return plain values."""
         return {
             "path": self.path,
+            "split": self.split,
             "label": self.label,
             "suggested": self.suggested,
             "score": self.score,

@@ -18,18 +18,24 @@ class Outlier:
 
     Attributes
     ----------
-    path, label : str
+    path, split, label : str
     score : float
         Its mean distance to its nearest neighbours, as a multiple of the median image's.
     """
 
     path: str
+    split: str
     label: str
     score: float
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        return {"path": self.path, "label": self.label, "score": self.score}
+        return {
+            "path": self.path,
+            "split": self.split,
+            "label": self.label,
+            "score": self.score,
+        }
 
 
 def find_outliers(

@@ -44,8 +44,8 @@ def test_copies_leaks_and_the_wrong_label_are_found(planted: Path, extract_tiny:
     assert set(found.leaked) >= {"val/ants/copy.jpg", "val/ants/again.bmp"}
     assert found.leaks == len(found.leaked) <= 4
     assert found.labels.examined == 39
-    assert [(one.path, one.suggested) for one in found.suspects] == [
-        ("train/bees/wrong.jpg", "ants")
+    assert [(one.path, one.split, one.suggested) for one in found.suspects] == [
+        ("train/bees/wrong.jpg", "train", "ants")
     ]
     score, clean = found.labels.score, found.labels.without_leaks
     assert score is not None

@@ -15,7 +15,7 @@ from bottleneck.auditing.near_duplicates import NearPairs
 from bottleneck.auditing.outliers import Outlier
 from bottleneck.data import SourceSummary
 from bottleneck.data.sources.notes import SourceNotes
-from bottleneck.fitting.scoring.scores import score_classes
+from bottleneck.fitting.scoring.scores import score_classes, score_labels
 
 
 @pytest.fixture
@@ -25,7 +25,9 @@ def result() -> AuditResult:
     )
     clean = score_classes(np.array([0, 1]), np.array([0, 0]), ["cat", "dog"], split="test")
     images = SourceSummary(30, 0, 2, 0, {"train": 26, "test": 4}, SourceNotes())
-    exact = ImageGroup(("a", "b"), ("train", "test"), ("cat", "cat"), ("", ""), ("a", "b"), 0.0)
+    exact = ImageGroup(
+        ("a", "b", "e\nf"), ("train", "test", "test"), ("cat",) * 3, ("",) * 3, ("a", "b"), 0.0
+    )
     near = ImageGroup(("c", "d"), ("train", "train"), ("cat", "dog"), ("", ""), ("c", "d"), 0.2)
     return AuditResult(
         examined=Examined("photos.cache", images, ("layer3",), 256, without_codes=1),
@@ -33,8 +35,8 @@ def result() -> AuditResult:
         near=[near],
         near_pairs=NearPairs(np.array([2]), np.array([3]), np.array([0.2]), 0.05, 9.0),
         leaked=["b", "e\nf"],
-        labels=LabelCheck(30, [LabelSuspect("d", "dog", "cat", -0.75)], score, clean),
-        outliers=[Outlier("z", "dog", 2.5)],
+        labels=LabelCheck(30, [LabelSuspect("d", "train", "dog", "cat", -0.75)], score, clean),
+        outliers=[Outlier("z", "test", "dog", 2.5)],
         seconds=3.0,
     )
 
@@ -44,9 +46,9 @@ def test_the_text_begins_with_what_was_examined(result: AuditResult) -> None:
         "examined: 30 images, 2 classes, train 26, test 4; 1 without codes\n"
         "by their codes at layer3 (256 values), in photos.cache\n"
         "\n"
-        "same bytes: 2 images in 1 set; 1 across splits, 0 across labels\n"
+        "same bytes: 3 images in 1 set; 1 across splits, 0 across labels\n"
         "image  shows the same  in all  across  distance\n"
-        "a                   b       2  splits      0.00\n"
+        "a                   b       3  splits      0.00\n"
         "\n"
         "near duplicates: 2 images in 1 set; 0 across splits, 1 across labels\n"
         "found by 1 pair; chance would bring up to 0.05 of the images near another\n"
@@ -101,9 +103,17 @@ def test_what_chance_brings_is_a_plain_number(result: AuditResult) -> None:
 
 
 def test_long_lists_are_cut_and_counted(result: AuditResult) -> None:
-    many = replace(result, outliers=[Outlier(f"{i}", "dog", 2.0) for i in range(13)])
+    many = replace(result, outliers=[Outlier(f"{i}", "test", "dog", 2.0) for i in range(13)])
     assert str(many).split("\n\n")[-2].splitlines()[-1] == "… and 3 more"
     assert len(many.to_dict()["outliers"]) == 13
+
+
+def test_the_accuracy_of_several_labels_an_image_is_named(result: AuditResult) -> None:
+    true = np.array([[True, False], [True, True], [False, True]])
+    values = np.array([[1.0, -2.0], [0.5, -1.0], [-1.0, 1.0]])  # a label of the second is missed
+    score = score_labels(true, values, ["cat", "dog"], split="test")
+    text = str(replace(result, leaked=[], labels=LabelCheck(0, [], score, None, "several")))
+    assert "softmax on test: all labels right for 66.7% of 3 (95 % interval" in text
 
 
 def test_without_another_image_there_is_no_accuracy_without_leaks(result: AuditResult) -> None:
@@ -115,9 +125,10 @@ def test_without_another_image_there_is_no_accuracy_without_leaks(result: AuditR
 def test_plain_values_can_be_written_as_json(result: AuditResult) -> None:
     found = json.loads(json.dumps(result.to_dict()))
     assert found["leaks"] == 2
-    assert found["duplicates"][0]["paths"] == ["a", "b"]
+    assert found["duplicates"][0]["paths"] == ["a", "b", "e\nf"]
     assert found["near"][0]["labels"] == ["cat", "dog"]
-    assert found["suspects"] == [{"path": "d", "label": "dog", "suggested": "cat", "score": -0.75}]
+    assert found["suspects"] == [result.suspects[0].to_dict()]
+    assert found["outliers"][0]["split"] == "test"
     assert found["heldout"]["accuracy"] == 0.75
     assert found["heldout_without_leaks"]["n"] == 2
 
@@ -128,16 +139,18 @@ def test_the_csv_has_a_row_for_each_image_of_each_finding(
     result.to_csv(str(tmp_path / "audit.csv"))
     with (tmp_path / "audit.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [(row["finding"], row["path"]) for row in rows] == [
-        ("duplicate", "a"),
-        ("duplicate", "b"),
-        ("near", "c"),
-        ("near", "d"),
-        ("leak", "b"),
-        ("leak", "e\nf"),
-        ("suspect", "d"),
-        ("outlier", "z"),
+    columns = ("finding", "path", "split", "label")
+    assert [tuple(row[name] for name in columns) for row in rows] == [
+        ("duplicate", "a", "train", "cat"),
+        ("duplicate", "b", "test", "cat"),
+        ("duplicate", "e\nf", "test", "cat"),
+        ("near", "c", "train", "cat"),
+        ("near", "d", "train", "dog"),
+        ("leak", "b", "test", "cat"),
+        ("leak", "e\nf", "test", "cat"),
+        ("suspect", "d", "train", "dog"),
+        ("outlier", "z", "test", "dog"),
     ]
-    assert rows[6]["suggested"] == "cat"
-    assert rows[6]["score"] == "-0.750"
-    assert {row["set"] for row in rows[:4]} == {"0"}
+    assert rows[7]["suggested"] == "cat"
+    assert rows[7]["score"] == "-0.750"
+    assert {row["set"] for row in rows[:5]} == {"0"}

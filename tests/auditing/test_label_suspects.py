@@ -37,9 +37,10 @@ def test_a_class_that_no_label_has_is_not_suggested() -> None:
 
 
 def test_plain_values() -> None:
-    suspect = LabelSuspect("a.jpg", "cat", "dog", -0.5)
+    suspect = LabelSuspect("a.jpg", "val", "cat", "dog", -0.5)
     assert suspect.to_dict() == {
         "path": "a.jpg",
+        "split": "val",
         "label": "cat",
         "suggested": "dog",
         "score": -0.5,

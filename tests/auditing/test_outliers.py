@@ -45,4 +45,9 @@ def test_among_equals_there_is_none() -> None:
 
 
 def test_plain_values() -> None:
-    assert Outlier("a", "cat", 2.0).to_dict() == {"path": "a", "label": "cat", "score": 2.0}
+    assert Outlier("a", "val", "cat", 2.0).to_dict() == {
+        "path": "a",
+        "split": "val",
+        "label": "cat",
+        "score": 2.0,
+    }

@@ -83,6 +83,11 @@ class Score(ABC, PreformattedText):
         """Format the accuracy, its interval and a table of the classes."""
 
     @property
+    def accuracy_text(self) -> str:
+        """The accuracy, and of how many images."""
+        return f"{self.accuracy:.1%} of {self.n}"
+
+    @property
     def remarks(self) -> list[str]:
         """The lines that say which images were not judged, and which were seen in training."""
         lines = [f"not in the score: {self.unknown}"] if self.unknown.images else []
@@ -148,7 +153,7 @@ class ClassificationScore(Score):
 
     def format(self) -> str:
         """Format the accuracy, its interval and the confusion matrix."""
-        return f"{_summary_line(self, '')}\n{self.format_confusion()}"
+        return f"{_summary_line(self)}\n{self.format_confusion()}"
 
     def format_confusion(self) -> str:
         """Format the confusion matrix, or of more than 12 classes its largest errors."""
@@ -194,6 +199,11 @@ class MultilabelScore(Score):
         """The labels that no image has here; means by label leave them out."""
         return [name for name, value in self.average_precision.items() if value is None]
 
+    @property
+    def accuracy_text(self) -> str:
+        """The accuracy, which is of all labels of an image together, and of how many images."""
+        return f"all labels right for {super().accuracy_text}"
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as ``fit`` and ``evaluate`` print them as JSON."""
         return super().to_dict() | {
@@ -207,7 +217,7 @@ class MultilabelScore(Score):
 
     def format(self) -> str:
         """Format the accuracy, its interval and the average precision of each label."""
-        return f"{_summary_line(self, 'all labels right for ')}\n{self.format_precisions()}"
+        return f"{_summary_line(self)}\n{self.format_precisions()}"
 
     def format_precisions(self) -> str:
         """Format the average precision of each label and their mean as a table."""
@@ -315,12 +325,12 @@ def score_labels(
     )
 
 
-def _summary_line(score: Score, measured: str) -> str:
+def _summary_line(score: Score) -> str:
     """Return the accuracy and what belongs to it; a second line says what the views gave."""
     names = {"": "all images", "train": "training split"}
     name = names.get(score.split, f"held-out {score.split}")
     return (
-        f"{name}  {measured}{score.accuracy:.1%} of {score.n} "
+        f"{name}  {score.accuracy_text} "
         f"({_interval_text(score)}), mean per class {score.mean_per_class:.1%}"
         f"{_absent_text(score)}{format_calibration_error(score.ece)}"
         f"{_views_text(score)}"

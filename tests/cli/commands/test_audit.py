@@ -32,7 +32,9 @@ def test_the_text_and_the_json_say_the_same(run: Run, leaky: Path) -> None:
 def test_the_csv_is_written_once_and_every_layer_is_compared(run: Run, leaky: Path) -> None:
     assert run("audit", leaky, "-o", "audit.csv").exit_code == 0
     with Path("audit.csv").open(newline="") as file:
-        assert "leak" in {row["finding"] for row in csv.DictReader(file)}
+        rows = list(csv.DictReader(file))
+    assert "leak" in {row["finding"] for row in rows}
+    assert all([row["split"], row["label"]] == row["path"].split("/")[:2] for row in rows)
     refused(run("audit", leaky, "-o", "audit.csv"), "audit.csv exists", "--overwrite")
     again = run("audit", leaky, "-o", "audit.csv", "--overwrite", "--json")
     assert json.loads(again.stdout)["layers"] == ["layer2", "layer3"]
