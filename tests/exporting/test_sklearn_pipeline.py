@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import skops.io
 from numpy.typing import NDArray
 
 from bottleneck.backbones.backbone import Backbone
@@ -29,6 +28,8 @@ def network() -> Backbone:
 
 def loaded(head: Head, folder: Path) -> Any:
     """The pipeline as a program reads it that does not know this package."""
+    import skops.io  # takes seconds, which each process would spend that collects this file
+
     path = folder / "head.skops"
     assert export(head, path).path == path
     assert skops.io.get_untrusted_types(file=path) == []
