@@ -1,7 +1,7 @@
 """Advise: measure what a cache can tell, and recommend one strategy."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
@@ -45,9 +45,7 @@ from bottleneck.fitting import (
     without_labels,
 )
 from bottleneck.linear import TrainingSet
-
-OnProgress = Callable[[int, int], None]
-"""Called with the number of measurements that are done, and of all."""
+from bottleneck.runtime import OnProgress
 
 
 def advise(

@@ -12,7 +12,7 @@ from bottleneck.auditing.duplicates import Links, image_groups
 from bottleneck.auditing.label_suspects import LabelSuspect, find_suspects
 from bottleneck.auditing.leaks import grouped_by, leaked_rows
 from bottleneck.auditing.near_duplicates import NearPairs, find_near_pairs, neighbour_count
-from bottleneck.auditing.neighbours import Neighbours, OnProgress, find_neighbours
+from bottleneck.auditing.neighbours import Neighbours, find_neighbours
 from bottleneck.auditing.outliers import Outlier, find_outliers
 from bottleneck.cache import Cache, CacheLike, equal_images, open_cache, pooled
 from bottleneck.data import CategoricalColumn, ImageTable, SourceSummary
@@ -31,7 +31,7 @@ from bottleneck.fitting import (
     score_classifier,
 )
 from bottleneck.linear import fit_scaler
-from bottleneck.runtime import spare_memory
+from bottleneck.runtime import OnProgress, spare_memory
 
 _CLASSIFIER = ClassifierOptions("softmax")  # its probabilities are those of the labels
 _SEARCH = SearchOptions()

@@ -292,10 +292,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], count: int) -> 
 
 
 def _short(score: Score) -> str:
-    interval = ""
-    if score.ci95 is not None:
-        interval = f" (95 % interval {score.ci95[0]:.1%} to {score.ci95[1]:.1%})"
-    return f"{score.accuracy_text}{interval}"
+    return f"{score.accuracy_text} ({score.interval_text})"
 
 
 def _name(text: str) -> str:

@@ -1,18 +1,16 @@
 """Find the nearest neighbours of every image by blocked products, in bounded memory."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.linear import CodeMatrix
+from bottleneck.runtime import OnProgress
 
 _TILE = 2048  # rows and columns: the products of a tile take 16 MB, a few times a core's cache
 _ROUNDING = 2e-6  # of a squared distance: products of equal codes differ from 1 by a few of 2^-24
-
-OnProgress = Callable[[int, int], None]
-"""Called with the number of images whose neighbours are known, and the number of all."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Compare layers and classifiers by cross-validation, in this process or on workers."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -26,10 +26,7 @@ from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.scoring.metrics import METRICS
 from bottleneck.fitting.sweep_result import SweepResult, SweepRow, cost_or_infinity
 from bottleneck.linear import ClassifierOptions, TrainingSet
-from bottleneck.runtime import Executor, require_shared_paths, spare_memory
-
-OnProgress = Callable[[int, int], None]
-"""Called with the number of finished rows and the number of all rows."""
+from bottleneck.runtime import Executor, OnProgress, require_shared_paths, spare_memory
 
 
 def sweep(

@@ -1,6 +1,6 @@
 """Collect what a report shows: judge the head, audit the cache, compare layers, draw a curve."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -22,8 +22,7 @@ from bottleneck.fitting import (
 )
 from bottleneck.prediction import JudgedImages, judge_cache
 from bottleneck.reporting.findings import Basis, Findings, Request
-
-OnProgress = Callable[[int, int], None]
+from bottleneck.runtime import OnProgress
 
 
 def collect(

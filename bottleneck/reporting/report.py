@@ -11,13 +11,18 @@ from bottleneck.data import ImageSource, LabelledImages, open_images
 from bottleneck.errors import LabelsError
 from bottleneck.fitting import Classifier, LabelSource, labelled_images
 from bottleneck.prediction import network_loader, open_head
-from bottleneck.reporting.collect import OnProgress, collect
+from bottleneck.reporting.collect import collect
 from bottleneck.reporting.findings import Request
 from bottleneck.reporting.page import make_page, thumbnails_text
 from bottleneck.reporting.report_result import ReportResult
 from bottleneck.reporting.sections.verdict import verdict
 from bottleneck.reporting.thumbnails import Thumbnails
-from bottleneck.runtime import require_positive, require_writable_output, write_text_atomic
+from bottleneck.runtime import (
+    OnProgress,
+    require_positive,
+    require_writable_output,
+    write_text_atomic,
+)
 
 if TYPE_CHECKING:
     from torch import nn

@@ -26,6 +26,7 @@ from .formatting import format_shape as format_shape
 from .formatting import format_size as format_size
 from .formatting import format_table as format_table
 from .malloc import retain_freed_memory as retain_freed_memory
+from .progress_bar import OnProgress as OnProgress
 from .read_ahead import read_ahead as read_ahead
 from .resources import available_cpus as available_cpus
 from .resources import spare_memory as spare_memory

@@ -1,9 +1,13 @@
 """A progress bar for Python: in a notebook or on a terminal."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+
+OnProgress = Callable[[int, int], None]  # called with how many are done, and of how many
 
 
 class Counted(Protocol):

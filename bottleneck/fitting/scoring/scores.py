@@ -88,6 +88,15 @@ class Score(ABC, PreformattedText):
         return f"{self.accuracy:.1%} of {self.n}"
 
     @property
+    def interval_text(self) -> str:
+        """The interval of the accuracy, or why there is none."""
+        if self.ci95 is None:
+            return "no interval: all images are of one group"
+        low, high = self.ci95
+        over = "" if self.groups is None else f" over {self.groups} groups"
+        return f"95 % interval {low:.1%} to {high:.1%}{over}"
+
+    @property
     def remarks(self) -> list[str]:
         """The lines that say which images were not judged, and which were seen in training."""
         lines = [f"not in the score: {self.unknown}"] if self.unknown.images else []
@@ -331,18 +340,10 @@ def _summary_line(score: Score) -> str:
     name = names.get(score.split, f"held-out {score.split}")
     return (
         f"{name}  {score.accuracy_text} "
-        f"({_interval_text(score)}), mean per class {score.mean_per_class:.1%}"
+        f"({score.interval_text}), mean per class {score.mean_per_class:.1%}"
         f"{_absent_text(score)}{format_calibration_error(score.ece)}"
         f"{_views_text(score)}"
     )
-
-
-def _interval_text(score: Score) -> str:
-    if score.ci95 is None:
-        return "no interval: all images are of one group"
-    low, high = score.ci95
-    over = "" if score.groups is None else f" over {score.groups} groups"
-    return f"95 % interval {low:.1%} to {high:.1%}{over}"
 
 
 def _views_text(score: Score) -> str:

@@ -25,12 +25,10 @@ def verdict(findings: Findings) -> str:
     """Return the accuracy, its interval and the accuracy of one constant answer, in a sentence."""
     score = findings.score
     of = _HOW[findings.basis].format(split=score.split)
-    interval = ""
-    if score.ci95 is not None:
-        interval = f" (95 % interval {score.ci95[0]:.1%} to {score.ci95[1]:.1%})"
     class_, share = baseline(findings)
     return (
-        f"{score.accuracy:.1%} of the {score.n} images{of} are classified correctly{interval}; "
+        f"{score.accuracy:.1%} of the {score.n} images{of} are classified correctly "
+        f"({score.interval_text}); "
         f"always answering “{class_}” would be right for {share:.1%}"
         f"{_beside(share, score.ci95)}."
     )
