@@ -1,4 +1,6 @@
 from .dataset import CodeReader as CodeReader
+from .directory import REMOVED as REMOVED
+from .directory import without_removed as without_removed
 from .duplicates import Duplicates as Duplicates
 from .duplicates import count_copies as count_copies
 from .duplicates import equal_images as equal_images

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.directory import CacheDirectory
+from bottleneck.cache.directory import REMOVED, CacheDirectory
 from bottleneck.cache.format.series import Series
 from bottleneck.cache.format.shard import read_shard_metadata
 from bottleneck.data import ImageSource
@@ -84,7 +84,7 @@ def compare_content(
 
 def stored_digests(
     cache: CacheDirectory, shard: int, rows: list[int]
-) -> dict[Series, dict[int, str]]:
+) -> dict[Series, dict[int, str | None]]:
     """Return the digests of the images that a shard was made of, in each series that has it.
 
     A damaged shard is left out: none of its codes can be used, and `verify` names it.
@@ -98,18 +98,22 @@ def stored_digests(
 
     Returns
     -------
-    dict of Series to dict of int to str
-        By series, then by row.
+    dict of Series to dict of int to (str or None)
+        By series, then by row. None, which no image's digest equals, where the image had been
+        removed when the shard was made: nobody has tried to read it.
     """
-    known: dict[Series, dict[int, str]] = {}
+    known: dict[Series, dict[int, str | None]] = {}
     for series in cache.series:
         if cache.finished_shards(series, [shard]):
             try:
-                stored = read_shard_metadata(cache.shard_path(series, shard)).image_sha256
+                stored = read_shard_metadata(cache.shard_path(series, shard))
             except ShardError:
                 continue
             start = cache.rows(shard).start
-            known[series] = {row: stored[row - start] for row in rows}
+            known[series] = {
+                row: None if stored.reason[i] == REMOVED else stored.image_sha256[i]
+                for row, i in ((row, row - start) for row in rows)
+            }
     return known
 
 

@@ -1,7 +1,7 @@
 """Find the finished shards of a cache, and check that a shard belongs where it is."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -201,6 +201,8 @@ class CacheDirectory:
     def rejected(self, shards: Iterable[int] | None = None) -> dict[int, str]:
         """Return the rows that gave no codes in any series, with the reason of each.
 
+        Rows of removed images are among them; `without_removed` leaves those out.
+
         Parameters
         ----------
         shards : iterable of int, optional
@@ -315,6 +317,22 @@ def row_validity(
         for i in np.flatnonzero(~flags).tolist():
             reasons[rows.start + i] = header.rejected.get(i, REMOVED)
     return valid, reasons
+
+
+def without_removed(reasons: Mapping[int, str]) -> dict[int, str]:
+    """Leave out the rows of removed images: they lack nothing.
+
+    Parameters
+    ----------
+    reasons : mapping of int to str
+        Why a row is not valid.
+
+    Examples
+    --------
+    >>> without_removed({3: "cannot be decoded: the file is empty", 5: REMOVED})
+    {3: 'cannot be decoded: the file is empty'}
+    """
+    return {row: why for row, why in reasons.items() if why != REMOVED}
 
 
 def rejected_rows(images: ImageTable, finished: Iterable[dict[int, ShardHeader]]) -> dict[int, str]:

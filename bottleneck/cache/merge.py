@@ -53,13 +53,16 @@ class MergedImages:
         Rows of the cache whose images exist now, ascending.
     differing : ndarray of int64, shape (m,)
         Those of them whose size or modification time is not that of the cache's table.
+    gone : ndarray of int64, shape (k,)
+        Rows of the cache whose images are not among those of now, ascending.
     added, removed : int
-        Images that are new, and that are gone.
+        Images that are new, and that existed and do so no longer.
     """
 
     table: ImageTable
     kept: NDArray[np.int64]
     differing: NDArray[np.int64]
+    gone: NDArray[np.int64]
     added: int
     removed: int
 
@@ -108,8 +111,8 @@ def merge_images(old: ImageTable, new: ImageTable) -> MergedImages:
     >>> merged = merge_images(table("b", "c"), table("a", "b"))
     >>> list(merged.table.path), merged.table.size.tolist(), merged.kept.tolist()
     (['b', 'c', 'a'], [1, -1, 1], [0])
-    >>> merged.differing.tolist(), merged.added, merged.removed
-    ([], 1, 1)
+    >>> merged.differing.tolist(), merged.gone.tolist(), merged.added, merged.removed
+    ([], [1], 1, 1)
     """
     old_row = _rows_among(old.path, new.path)
     is_new = old_row < 0
@@ -132,7 +135,8 @@ def merge_images(old: ImageTable, new: ImageTable) -> MergedImages:
     kept = np.flatnonzero(exists)
     same = (old.size[kept] == size[kept]) & (old.mtime_ns[kept] == mtime[kept])
     removed = int((old.exists & ~exists).sum())
-    return MergedImages(table, kept, kept[~same], count - len(old), removed)
+    gone = np.flatnonzero(source < 0)
+    return MergedImages(table, kept, kept[~same], gone, count - len(old), removed)
 
 
 def _rows_among(old: Sequence[str], new: Sequence[str]) -> NDArray[np.int64]:

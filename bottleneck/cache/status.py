@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bottleneck.cache.directory import CacheDirectory, row_validity
+from bottleneck.cache.directory import CacheDirectory, row_validity, without_removed
 from bottleneck.cache.format.shard import ShardHeader
 from bottleneck.runtime import (
     PreformattedText,
@@ -67,11 +67,13 @@ class CacheStatus(PreformattedText):
     layers : mapping of str to LayerStatus
         By the name of the layer.
     rejected : mapping of str to str
-        Why an image gave no codes, by its path.
+        Why an image gave no codes, by its path. Removed images are not among them.
     tasks : int
         Number of array tasks among which the missing shards are divided.
     view_recipe : ViewRecipe or None
         How the views of each image are made, if there are any.
+    removed : int
+        Rows of removed images. The layers count them as rejected.
     """
 
     path: Path
@@ -81,6 +83,7 @@ class CacheStatus(PreformattedText):
     rejected: Mapping[str, str]
     tasks: int = 1
     view_recipe: ViewRecipe | None = None
+    removed: int = 0
 
     @property
     def without_codes(self) -> list[str]:
@@ -107,6 +110,7 @@ class CacheStatus(PreformattedText):
         """Return the status as plain values, which can be written as JSON."""
         return {
             "rows": self.rows,
+            "removed": self.removed,
             "complete": self.complete,
             "spec_digest": self.spec.digest(),
             "spec": self.spec.to_json(),
@@ -141,6 +145,8 @@ class CacheStatus(PreformattedText):
                 "exceed float16's range, which ends at 65504. A new cache with `dtype=float32` has "
                 "all alike"
             )
+        if self.removed:
+            lines.append(f"rows of removed images, which count as rejected: {self.removed}")
         if names := self.without_codes:
             where = escape_unprintable(", ".join(names))
             lines.append(f"no image has codes at {where}: every one was rejected, see the reasons")
@@ -213,9 +219,16 @@ def describe(
             reasons.update(why)
         if not layers or layer in layers:
             status[layer] = _layer_status(cache, views, shards, why)
-    rejected = {cache.images.path[row]: reasons[row] for row in sorted(reasons)}
+    rejected = without_removed(dict(sorted(reasons.items())))
     return CacheStatus(
-        cache.path, len(cache.images), cache.spec, status, rejected, tasks, cache.view_recipe
+        path=cache.path,
+        rows=len(cache.images),
+        spec=cache.spec,
+        layers=status,
+        rejected={cache.images.path[row]: why for row, why in rejected.items()},
+        tasks=tasks,
+        view_recipe=cache.view_recipe,
+        removed=len(reasons) - len(rejected),
     )
 
 

@@ -63,6 +63,9 @@ class CacheUpdate:
         Series and number of each shard that was made of other bytes than its images have now.
     new : bool
         Whether there was no cache when the update was planned.
+    removed : frozenset of int
+        Rows of images that are not among those of now. A CSV's path without a file is not one of
+        them, though the table has the same size and time for it.
     """
 
     cache: Cache
@@ -70,6 +73,7 @@ class CacheUpdate:
     stale: frozenset[tuple[Series, int]]
     new: bool
     _until_finished: ImageTable  # from `apply` until `finish`
+    removed: frozenset[int] = frozenset()
     _gives_recipe: bool = False  # of views, to a cache that is without
     _opened: ImageTable | None = None  # what the update was planned from
     _task: ArrayTask = ArrayTask()
@@ -262,6 +266,7 @@ def _compare(
         ),
         stale=found.stale,
         new=False,
+        removed=frozenset(merged.gone.tolist()),
         _until_finished=_with_unsure_time(until_then, found),
         _opened=cache.images,
         _task=task,

@@ -6,8 +6,6 @@ from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from bottleneck.cache import (
     Cache,
     CacheLike,
@@ -231,7 +229,7 @@ def _estimate(plan: PlannedRun, needed: "Sequence[Layer]", storage: StorageOptio
     """Estimate what the run writes, and refuse what the disk cannot hold."""
     cache = plan.update.cache
     remove_stale_temp_files(cache.path)  # they may be what fills it
-    estimate = estimate_disk_use(cache, needed, plan.missing)
+    estimate = estimate_disk_use(cache, needed, plan.missing, plan.update.removed)
     if not storage.force:
         estimate.require_free_space()
     return estimate
@@ -264,7 +262,7 @@ def _begin(
     from bottleneck.extraction.running.distributed import DistributedRunner, WorkerJob
     from bottleneck.extraction.running.local import LocalRunner
 
-    update, source = plan.update, plan.request.source
+    update, source = plan.update, plan.source
     if compute.executor is not None:
         cache = update.apply()
         job = WorkerJob.from_cache(cache, backbone.reference, source, compute)
@@ -296,13 +294,14 @@ def _run(
 def _finish(plan: PlannedRun, cache: Cache, begin: Progress, *, start: float) -> ExtractionResult:
     """Record that the shards are of the images as they are now, and describe what was done."""
     series, task = plan.request.series, plan.request.task
-    cache = plan.update.finish(cache, series)
+    cache, removed = plan.update.finish(cache, series), plan.update.removed
+    rejected = finish_task(cache, series, task)
     return ExtractionResult(
         cache=cache,
         changes=plan.update.changes,
         rows=begin.estimate.rows,
         passes=begin.total,
-        rejected=_without_removed(finish_task(cache, series, task), cache, plan.request.source),
+        rejected={row: reason for row, reason in rejected.items() if row not in removed},
         stats=begin.stats,
         seconds=time.monotonic() - start,
         task=task,
@@ -311,17 +310,6 @@ def _finish(plan: PlannedRun, cache: Cache, begin: Progress, *, start: float) ->
         duplicates=_find_duplicates(cache, layers_of(series)) if begin.total else None,
         notes=begin.notes,
     )
-
-
-def _without_removed(rejected: dict[int, str], cache: Cache, source: ImageSource) -> dict[int, str]:
-    """Leave out the rows that the source does not name any more: they lack nothing."""
-    table, images = source.table, cache.images
-    absent = set(table.take(np.flatnonzero(~table.exists)).path)  # named, and without a file
-    return {
-        row: reason
-        for row, reason in rejected.items()
-        if images.exists[row] or images.path[row] in absent
-    }
 
 
 def _find_duplicates(cache: Cache, layers: Sequence[str]) -> Duplicates | None:

@@ -34,7 +34,8 @@ def test_merging_keeps_rows_adds_at_the_end_and_finds_every_difference(
     for path, size in zip(merged.path, merged.size.tolist(), strict=True):
         assert size == new.get(path, -1)
     assert found.added == len(new.keys() - old.keys())
-    assert found.removed == len(old.keys() - new.keys())
+    assert [merged.path[row] for row in found.gone] == sorted(old.keys() - new.keys())
+    assert found.removed == len(found.gone)
     again = merge_images(merged, now)
     assert (again.table.path, len(again.differing)) == (merged.path, 0)
     assert (again.added, again.removed) == (0, 0)

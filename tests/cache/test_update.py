@@ -149,6 +149,68 @@ def test_another_image_of_a_removed_ones_name_is_extracted(
     assert again.cache.valid_rows("layer2").all()
 
 
+@pytest.mark.parametrize("with_file", [False, True])
+def test_a_removed_image_is_known_as_such_in_a_shard_that_is_made_again(
+    photos: Path, extract_tiny: Extract, with_file: bool
+) -> None:
+    first = extract_tiny(photos).cache
+    names, codes = list(first.images.path), first.read_codes("layer2", np.arange(36))
+    gone, absent, listed = names[33], names[35], photos / "list.csv"
+    (photos / absent).unlink()
+    if not with_file:
+        (photos / gone).rename(photos / "aside")
+    listed.write_text("\n".join(["path", *names, "new.jpg"]).replace(f"{gone}\n", ""))
+    photograph(999).save(photos / "new.jpg")  # the last shard grows from 4 rows to 5
+    calls: list[tuple[int, int]] = []
+    again = extract_tiny(listed, on_progress=lambda at: calls.append(at.counts))
+    assert (again.rows, calls[0], calls[-1]) == (4, (0, 4), (4, 4))
+    here = f"{absent}: cannot be read: No such file or directory"
+    assert f"rejected: {here}" in str(again).splitlines()
+    assert list(again.rejected) == [35]
+    assert again.cache.rejected()[33] == REMOVED
+    assert f"33,{gone},{REMOVED}" in (first.path / "rejected.csv").read_text().splitlines()
+    assert verify(first.path).ok
+    assert str(again.cache.status()).splitlines()[-2:] == [
+        "rows of removed images, which count as rejected: 1",
+        f"rejected: {here}",
+    ]
+    assert list(again.cache.images.path) == [*names, "new.jpg"]
+
+    if not with_file:
+        (photos / "aside").rename(photos / gone)
+    listed.write_text("\n".join(["path", *names, "new.jpg"]))
+    back = extract_tiny(listed)
+    assert (back.changes.changed, list(back.rejected)) == (1, [35])
+    np.testing.assert_allclose(
+        back.cache.read_codes("layer2", np.arange(35)), codes[:35], rtol=1e-5, atol=1e-7
+    )
+    assert extract_tiny(listed).rows == 0
+
+
+def test_a_removed_image_that_is_back_and_cannot_be_read_is_rejected_for_that(
+    photos: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = extract_tiny(photos).cache
+    path, opening = photos / first.images.path[33], os.open
+    path.rename(photos / "aside")
+    extract_tiny(photos, layers=["layer2", "layer3"])  # the shards of layer3 know it as removed
+    (photos / "aside").rename(path)
+
+    def denied(name: Any, flags: int, *mode: int) -> int:
+        if Path(name) == path:
+            raise PermissionError(13, "Permission denied")
+        return opening(name, flags, *mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", denied)
+        again = extract_tiny(photos, layers=["layer3"])
+        assert again.rejected == {33: "cannot be read: Permission denied"}
+        assert extract_tiny(photos, layers=["layer3"]).rows == 0
+    assert missing_shards(again.cache, "layer2") == [4]  # of other bytes, as far as is known
+    found = extract_tiny(photos, layers=["layer2", "layer3"], retry_rejected=True)
+    assert found.rejected == {}
+
+
 def test_labels_splits_and_groups_change_without_extraction(
     photos: Path, extract_tiny: Extract, tmp_path: Path
 ) -> None:

@@ -175,6 +175,10 @@ def test_rejected_images_are_named_and_not_judged(
         evaluation = evaluate(head, target, compute=CPU)
         assert evaluation.score.n == 11
         assert list(evaluation.rejected) == ["val/bees/bees001.png"]
+    (photos / "val" / "bees" / "bees002.jpg").unlink()  # a removed one lacks nothing
+    evaluation = evaluate(head, extract_tiny(photos, tmp_path / "again").cache, compute=CPU)
+    assert evaluation.score.n == 10
+    assert list(evaluation.rejected) == ["val/bees/bees001.png"]
 
 
 def test_images_of_classes_that_the_head_never_saw_are_counted_and_not_judged(

@@ -314,6 +314,23 @@ def test_images_that_are_gone_are_said(
     assert len(again.all("img")) == result.shown < result.wanted
 
 
+def test_removed_images_lack_no_codes(
+    cache: Cache, head: Path, images: Path, tmp_path: Path, page: Node
+) -> None:
+    assert "1 of 62 files gave no codes." in section(page, "rejected").text
+    assert "for lack of codes: 1 labelled image." in section(page, "verdict").text
+    shutil.copytree(images.parent / "images", tmp_path / "images")
+    shutil.copytree(cache.path, tmp_path / "cache")
+    for without, said in (("copy", "1 of 61 files"), ("broken", "None: all 60 images have codes.")):
+        shorter = tmp_path / "images.csv"
+        lines = (shorter if shorter.exists() else images).read_text().splitlines(keepends=True)
+        shorter.write_text("".join(line for line in lines if without not in line))
+        fewer = noisy_cache(shorter, tmp_path / "cache", redo=[("layer2", 3), ("layer3", 3)])
+        _, page = quick(fewer, head, tmp_path / f"{without}.html")
+        assert said in section(page, "rejected").text
+    assert "for lack of codes" not in section(page, "verdict").text
+
+
 def test_without_splits_images_are_judged_in_folds(
     cache: Cache, images: Path, tmp_path: Path
 ) -> None:

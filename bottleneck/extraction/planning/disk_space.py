@@ -3,8 +3,8 @@
 import math
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -146,7 +146,10 @@ class DiskEstimate:
 
 
 def estimate_disk_use(
-    cache: Cache, layers: "Sequence[Layer]", missing: MissingShards
+    cache: Cache,
+    layers: "Sequence[Layer]",
+    missing: MissingShards,
+    removed: Collection[int] = (),
 ) -> DiskEstimate:
     """Estimate what an extraction is to write.
 
@@ -158,6 +161,8 @@ def estimate_disk_use(
         The layers of the run.
     missing : dict of tuple of Series to list of int
         The shards to make, by the series that lack them.
+    removed : collection of int
+        Rows of removed images. They take their space, and are not encoded.
 
     Returns
     -------
@@ -171,23 +176,28 @@ def estimate_disk_use(
     OSError
         The disk does not say how much is free.
     """
+    gone = Counter(row // cache.layout.shard_size for row in removed)
+
+    def images(shards: Sequence[int]) -> int:
+        return sum(len(cache.rows(shard)) - gone[shard] for shard in shards)
+
     estimates = {}
     for layer in layers:
-        shard_rows = Counter(
-            len(cache.rows(shard))
+        lacking = [
+            shard
             for series, shards in missing.items()
             for each in series
             if each.layer == layer.name
             for shard in shards
-        )
-        if shard_rows:
-            estimates[layer.name] = LayerEstimate.from_shards(
-                layer.code_shape(cache.spec.pool), cache.layout.dtype, shard_rows
+        ]
+        if lacking:
+            written = LayerEstimate.from_shards(
+                layer.code_shape(cache.spec.pool),
+                cache.layout.dtype,
+                Counter(len(cache.rows(shard)) for shard in lacking),
             )
-    rows = {
-        series: sum(len(cache.rows(shard)) for shard in shards)
-        for series, shards in missing.items()
-    }
+            estimates[layer.name] = replace(written, rows=images(lacking))
+    rows = {series: images(shards) for series, shards in missing.items()}
     passes = sum(count * len(views_of(series)) for series, count in rows.items())
     return DiskEstimate(cache.path, sum(rows.values()), passes, estimates, _free_bytes(cache.path))
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from bottleneck.cache import (
+    REMOVED,
     Cache,
     Series,
     ShardData,
@@ -84,7 +85,7 @@ def write_shards(
             if rows.stop == cache.rows(shard).stop and view == views[-1]:
                 writer.submit(_write_task(cache, series, shard, parts, encoder))
                 parts = []
-            yield len(rows)
+            yield sum(reason != REMOVED for reason in batch.reason)
             if not parts and shard != shards[-1]:
                 raise_if_stop_requested()  # batches that were encoded ahead are dropped
 

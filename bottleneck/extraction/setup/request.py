@@ -18,6 +18,7 @@ from bottleneck.cache import (
 from bottleneck.data import ImageSource, SourceSummary, summarize_images
 from bottleneck.errors import SpecMismatchError
 from bottleneck.extraction.options import RefreshOptions
+from bottleneck.extraction.running.remaining_images import RemainingImages
 from bottleneck.extraction.running.work import MissingShards, find_missing
 from bottleneck.runtime import ArrayTask
 from bottleneck.spec import ModelReference, Spec, ViewRecipe
@@ -96,6 +97,11 @@ class PlannedRun:
     update: CacheUpdate
     missing: MissingShards
     images: SourceSummary
+
+    @property
+    def source(self) -> RemainingImages:
+        """Return the images, of which those that were removed are not read."""
+        return RemainingImages(self.request.source, self.update.removed)
 
 
 def _plan_update(cache: Path | Cache, *arguments: Any, **options: Any) -> CacheUpdate:

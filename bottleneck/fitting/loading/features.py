@@ -8,7 +8,7 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache import Cache, Series
+from bottleneck.cache import Cache, Series, without_removed
 from bottleneck.errors import CacheError, InvalidOptionError, UnknownNameError
 from bottleneck.linear import column_blocks
 from bottleneck.spec import ViewRecipe
@@ -102,11 +102,14 @@ class Features:
         return valid
 
     def rejected(self, cache: Cache) -> dict[int, str]:
-        """Return the rows that lack codes in some layer or view, with the first one's reason."""
+        """Return the rows that lack codes in some layer or view, with the first one's reason.
+
+        Removed images lack nothing.
+        """
         reasons: dict[int, str] = {}
         for layer, view, _ in self.series(cache):
             reasons = cache.row_validity(Series(layer, view))[1] | reasons
-        return reasons
+        return without_removed(reasons)
 
     def series(self, cache: Cache) -> Iterator[tuple[str, int, slice]]:
         """Yield the layer, the view and the columns of everything that a row is made of."""

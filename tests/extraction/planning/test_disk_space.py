@@ -72,6 +72,16 @@ def test_each_view_that_is_missing_is_a_forward_pass_and_takes_the_space_of_the_
     assert str(found).startswith("32 views of 16 images to encode at flat (10): at most")
 
 
+def test_rows_of_removed_images_take_their_space_and_are_not_encoded(planned: Cache) -> None:
+    wide, flat = [Series("wide"), Series("wide", 1)], Series("flat")
+    missing = {(*wide, flat): [0, 4], tuple(wide): [1]}
+    found = estimate_disk_use(planned, [WIDE, FLAT], missing, removed={1, 2, 30, 33})
+    assert (found.rows, found.passes) == (6 + 3 + 8, 2 * (6 + 3 + 8))
+    assert (found.layers["wide"].rows, found.layers["flat"].rows) == (34, 9)
+    all_rows = estimate_disk_use(planned, [WIDE, FLAT], missing)
+    assert found.bytes == all_rows.bytes
+
+
 def test_a_layer_that_lacks_nothing_is_not_named(planned: Cache) -> None:
     found = estimate_disk_use(planned, [WIDE, FLAT], {(Series("flat"),): [0]})
     assert list(found.layers) == ["flat"]

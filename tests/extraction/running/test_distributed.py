@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bottleneck.cache.directory import REMOVED
 from bottleneck.cache.format.series import Series
 from bottleneck.cache.store import open_cache
 from bottleneck.data.images import open_images
@@ -124,6 +125,18 @@ def test_a_worker_with_several_threads_has_one_network(
     assert len(list(notes.iterdir())) == before + 1
     cache.write_index()
     np.testing.assert_array_equal(codes(cache.path, "layer2"), expected)
+
+
+def test_a_worker_knows_what_was_removed(
+    photos: Path, extract_tiny: Extract, workers: Executor
+) -> None:
+    gone = photos / extract_tiny(photos).cache.images.path[11]
+    gone.unlink()
+    calls: list[tuple[int, int]] = []
+    options = {"executor": workers, "on_progress": lambda at: calls.append(at.counts)}
+    done = extract_tiny(photos, layers=["layer3"], **options)
+    assert (done.rows, done.rejected, calls[-1]) == (35, {}, (35, 35))
+    assert done.cache.finished_shards("layer3")[1].rejected == {3: REMOVED}
 
 
 def test_what_a_network_does_wrong_is_told_as_by_one_process(
