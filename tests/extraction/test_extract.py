@@ -324,6 +324,9 @@ def test_rejected_images_are_tried_again_only_when_asked(
     assert extract_tiny(photos).rows == 0
     again = extract_tiny(photos, retry_rejected=True)
     assert (again.rows, again.rejected) == (16, {})  # train/ and val/ have one each
+    (photos / again.cache.images.path[0]).unlink()
+    for _ in range(2):
+        assert extract_tiny(photos, retry_rejected=True).rows == 0  # a removed one is not to be had
 
 
 def test_a_task_tries_again_what_is_its_own(

@@ -122,6 +122,6 @@ def _find_missing(
     cache, shards = update.cache, set[int]()
     if refresh.retry_rejected and not update.new:
         rejected = cache.rejected(task.shards(cache.shard_count))
-        shards = {row // cache.layout.shard_size for row in rejected}
+        shards = {row // cache.layout.shard_size for row in rejected.keys() - update.removed}
     asked = {(Series.of(layer), shard) for layer, shard in refresh.redo}
     return find_missing(cache, series, task, {*asked, *update.stale, *product(series, shards)})
