@@ -72,9 +72,10 @@ def extract(
 ) -> ExtractionResult:
     """Compute the codes of every image at some layers of a frozen network, into a cache.
 
-    A second run computes only what is missing: new images, and images whose bytes have changed. If
-    nothing is, a network of torchvision or timm is not loaded again. A shard is written completely
-    or not at all, whenever the run ends.
+    A second run computes only what is missing: new images, and images whose bytes have changed.
+    With new images, the last shard is made again where it is not full. If nothing is missing, a
+    network of torchvision or timm is not loaded again. A shard is written completely or not at all,
+    whenever the run ends.
 
     Parameters
     ----------
