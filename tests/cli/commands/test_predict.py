@@ -93,7 +93,7 @@ def test_softmax_and_a_cross_validated_svm_give_probabilities(
     found = [line for line in _json(run, head, "new") if line["label"]]
     classes, scores = _expected(head, [line["path"] for line in found])
     slope = load_file(head)["slope"]
-    assert (clf == "softmax") == (slope == 1).all()
+    assert ((clf, cv) == ("softmax", 0)) == (slope == 1).all()
     shares = softmax(slope * scores, axis=1)
     for line, values in zip(found, shares, strict=True):
         assert sum(line["scores"].values()) == pytest.approx(1)

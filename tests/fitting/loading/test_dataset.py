@@ -78,7 +78,7 @@ def test_groups_are_those_of_the_training_rows(tmp_path: Path) -> None:
     assert lesson.training.groups.tolist() == np.unique(slides, return_inverse=True)[1].tolist()
     assert lesson.heldout is not None
     assert lesson.heldout.groups is not None
-    assert lesson.heldout.groups.tolist() == [0, 1, 3, 4]
+    assert lesson.heldout.groups.tolist() == [0, 1, 2, 3]
 
 
 def test_several_names_make_several_labels(tmp_path: Path) -> None:

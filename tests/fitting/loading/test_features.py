@@ -92,7 +92,8 @@ def test_views_of_a_cache_without_any_are_refused(tmp_path: Path) -> None:
 N, SHARD, V = 90, 50, 3
 Y = clouds(N)[1]
 SPLIT = ["test" if i % 3 == 1 and i % 2 else "train" for i in range(N)]
-GROUP = [f"cell{i // 6}" for i in range(N)]
+CELL = np.arange(N) // 6
+GROUP = [f"cell{number}" for number in CELL]
 
 
 def of_views(d: int, seed: int) -> list[NDArray[np.float32]]:
@@ -198,9 +199,7 @@ def test_several_layers_and_views_are_what_scikit_learn_makes_of_them(
     heldout = np.flatnonzero(np.array(SPLIT) == "test")
     assert done.train == len(train)
     folds = list(
-        StratifiedGroupKFold(3, shuffle=True, random_state=0).split(
-            train, Y[train], np.array(GROUP)[train]
-        )
+        StratifiedGroupKFold(3, shuffle=True, random_state=0).split(train, Y[train], CELL[train])
     )
     assert done.search is not None
     for candidate in done.search.candidates:
@@ -229,7 +228,7 @@ def test_probabilities_are_calibrated_on_the_mean_of_the_views(cache: Path) -> N
     train = np.flatnonzero(np.array(SPLIT) == "train")
     values = np.zeros((len(train), 3))
     splitter = StratifiedGroupKFold(3, shuffle=True, random_state=0)
-    for rows, validation in splitter.split(train, Y[train], np.array(GROUP)[train]):
+    for rows, validation in splitter.split(train, Y[train], CELL[train]):
         values[validation], _, _ = by_hand(
             train[rows], train[validation], clf="svm", c=0.1, scaling="standardize"
         )
