@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,6 +94,8 @@ _LONGEST_FIRST = (
 def pytest_configure() -> None:
     """Look for no garbage while modules are imported: that takes a sixth of the time of it."""
     gc.disable()
+    # A shell lets what it starts in the background ignore interrupts, and that is inherited.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
