@@ -67,7 +67,7 @@ DOORS = {
     "torchvision": {
         "data.resizing.torch_resampling",
         "data.resizing.views",
-        "runtime.torchvision_import",
+        "runtime.imports.torchvision_import",
     },
     "safetensors": {
         "backbones.checkpoints.reading",
@@ -85,7 +85,7 @@ DOORS = {
         "fitting.scoring.paired",
         "linear.calibration",
     },
-    "psutil": {"runtime.resources"},
+    "psutil": {"runtime.process.resources"},
     "matplotlib": {
         "plotting.fit_plot",
         "plotting.style",
@@ -175,7 +175,7 @@ def test_packages_that_need_no_torch_load_none() -> None:
     heavy = [
         "data.decoding.nvjpeg",
         *("data.resizing.device_squares", "data.resizing.torch_resampling"),
-        *("runtime.deferred_compiler", "runtime.torchvision_import"),
+        *("runtime.imports.deferred_compiler", "runtime.imports.torchvision_import"),
     ]
     light = [name for name in MODULES if name.split(".")[0] in TORCH_FREE and name not in heavy]
     code = "import importlib, sys\nfor name in sys.argv[1:]:\n"

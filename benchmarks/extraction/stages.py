@@ -21,8 +21,8 @@ from bottleneck.extraction.running.decoding import ReadImage, Views, decode_into
 from bottleneck.extraction.running.encoder import Encoder
 from bottleneck.extraction.setup.loading import make_spec
 from bottleneck.runtime.devices import choose_devices
-from bottleneck.runtime.malloc import retain_freed_memory
-from bottleneck.runtime.resources import available_cpus
+from bottleneck.runtime.process.malloc import retain_freed_memory
+from bottleneck.runtime.process.resources import available_cpus
 from bottleneck.spec import InputTransform
 
 _FILES_IN_MEMORY = 256  # while decoding alone is measured

@@ -30,7 +30,7 @@ from benchmarks.helpers.synthetic_images import repeat, write_jpegs
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.backbones.inference.truncated import TruncatedNetwork
 from bottleneck.backbones.layers import list_layers, select_layers
-from bottleneck.runtime.resources import available_cpus
+from bottleneck.runtime.process.resources import available_cpus
 
 _IN_MEMORY = Path("/dev/shm")
 _SPACE_FACTOR, _JPEG_BYTES = 4, 64 << 10  # more space than the images take: caches come too

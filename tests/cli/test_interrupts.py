@@ -13,7 +13,7 @@ from bottleneck.cli.interrupts import (
     signals_as_interrupts,
 )
 from bottleneck.errors import CacheError
-from bottleneck.runtime.shutdown import StopRequested
+from bottleneck.runtime.process.shutdown import StopRequested
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from typing import Any
 
 from bottleneck.errors import WorkerError, format_error
 from bottleneck.runtime.executors.executor import Item, Result, worker_deaths_error
-from bottleneck.runtime.shared_context import SharedContext
-from bottleneck.runtime.shutdown import stop_requested
+from bottleneck.runtime.process.shared_context import SharedContext
+from bottleneck.runtime.process.shutdown import stop_requested
 
 _SECONDS_TO_ANSWER = 10
 

@@ -25,7 +25,7 @@ class Executor(Protocol):
         """Yield (item, result) pairs in completion order; idle workers receive the next item.
 
         An item is computed again if its worker died. After a request to stop (see
-        `bottleneck.runtime.shutdown`) no further item is begun.
+        `bottleneck.runtime.process.shutdown`) no further item is begun.
 
         Raises
         ------

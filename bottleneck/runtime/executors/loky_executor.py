@@ -16,8 +16,8 @@ from bottleneck.runtime.executors.executor import (
     Result,
     worker_deaths_error,
 )
-from bottleneck.runtime.resources import available_cpus
-from bottleneck.runtime.shutdown import stop_requested
+from bottleneck.runtime.process.resources import available_cpus
+from bottleneck.runtime.process.shutdown import stop_requested
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 

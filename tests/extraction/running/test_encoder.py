@@ -16,7 +16,7 @@ from bottleneck.errors import NonFiniteCodesError
 from bottleneck.extraction.running import decoding as module
 from bottleneck.extraction.running.encoder import EncodedBatch, Encoder
 from bottleneck.extraction.setup.loading import make_spec
-from bottleneck.runtime.resources import available_cpus
+from bottleneck.runtime.process.resources import available_cpus
 from bottleneck.runtime.timing import slowest_stage
 from tests.helpers.networks import NETWORKS, PLAIN, SMALL
 from tests.helpers.photographs import as_torchvision, photograph, write_photographs

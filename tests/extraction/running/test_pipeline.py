@@ -10,8 +10,8 @@ from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import open_cache
 from bottleneck.extraction.result import Progress
 from bottleneck.extraction.running.pipeline import _batches, _WriteBehind
+from bottleneck.runtime.process.shutdown import StopRequested, clear_stop_request, request_stop
 from bottleneck.runtime.schedulers.array_task import ArrayTask
-from bottleneck.runtime.shutdown import StopRequested, clear_stop_request, request_stop
 from bottleneck.runtime.timing import StageTimer
 from tests.helpers.fixture_types import Extract
 from tests.helpers.shards import missing_shards

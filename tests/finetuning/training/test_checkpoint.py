@@ -13,7 +13,7 @@ from bottleneck.finetuning.training.forward import tail_codes
 from bottleneck.finetuning.training.loop import train
 from bottleneck.finetuning.training.module import TunedModule, start_module
 from bottleneck.finetuning.training.run import TrainingProgress, TrainingRun
-from bottleneck.runtime.shutdown import StopRequested, clear_stop_request, request_stop
+from bottleneck.runtime.process.shutdown import StopRequested, clear_stop_request, request_stop
 from tests.helpers.tails import a_tail, examples, on_cpu
 
 SOME, KEPT_BACK = examples(40), examples(12, seed=1)

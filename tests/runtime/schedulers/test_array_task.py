@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bottleneck.errors import InvalidOptionError
-from bottleneck.runtime.resources import available_cpus
+from bottleneck.runtime.process.resources import available_cpus
 from bottleneck.runtime.schedulers.array_task import (
     ArrayTask,
     array_expression,

@@ -5,7 +5,7 @@ from types import ModuleType
 
 import pytest
 
-import bottleneck.runtime.torchvision_import as module
+import bottleneck.runtime.imports.torchvision_import as module
 
 NAME = "torch._dynamo.utils"
 

@@ -13,7 +13,7 @@ import pytest
 
 from bottleneck.runtime import configure_process, import_seconds, importing
 
-startup = sys.modules["bottleneck.runtime.startup"]
+startup = sys.modules["bottleneck.runtime.process.startup"]
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bottleneck.runtime.shutdown import (
+from bottleneck.runtime.process.shutdown import (
     StopRequested,
     clear_stop_request,
     defer_stop,

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from bottleneck.runtime.malloc import retain_freed_memory
+from bottleneck.runtime.process.malloc import retain_freed_memory
 
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc alone")
 
@@ -14,7 +14,7 @@ glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc a
 FAULTS = """
 import resource
 import numpy as np
-from bottleneck.runtime.malloc import retain_freed_memory
+from bottleneck.runtime.process.malloc import retain_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -50,7 +50,7 @@ IN_A_THREAD = """
 import resource
 from threading import Thread
 import numpy as np
-from bottleneck.runtime.malloc import retain_freed_memory
+from bottleneck.runtime.process.malloc import retain_freed_memory
 
 def pass_of_a_network():  # more than a heap of 64 MB holds
     return [np.ones(30_000_000, dtype=np.uint8) for _ in range(5)]
@@ -80,7 +80,7 @@ def test_memory_of_other_threads_is_kept_too() -> None:
 AFTERWARDS = """
 import resource
 import numpy as np
-from bottleneck.runtime.malloc import retain_freed_memory
+from bottleneck.runtime.process.malloc import retain_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -117,7 +117,7 @@ def test_an_error_restores_the_thresholds(monkeypatch: pytest.MonkeyPatch) -> No
         def malloc_trim(self, *arguments: int) -> None:
             calls.append(arguments)
 
-    monkeypatch.setattr("bottleneck.runtime.malloc.ctypes.CDLL", lambda _: Libc())
+    monkeypatch.setattr("bottleneck.runtime.process.malloc.ctypes.CDLL", lambda _: Libc())
     with pytest.raises(KeyError), retain_freed_memory():
         raise KeyError
     kept = [(-4, 0), (-1, 2**31 - 1), (-2, 2**27)]
@@ -126,6 +126,6 @@ def test_an_error_restores_the_thresholds(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_without_glibc_it_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
-    monkeypatch.setattr("bottleneck.runtime.malloc.ctypes.CDLL", None)
+    monkeypatch.setattr("bottleneck.runtime.process.malloc.ctypes.CDLL", None)
     with retain_freed_memory():
         pass

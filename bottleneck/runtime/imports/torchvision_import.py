@@ -12,7 +12,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from bottleneck.runtime.stand_ins import stand_in
+from bottleneck.runtime.imports.stand_ins import stand_in
 
 _COMPILER = "torch._dynamo.utils"
 

@@ -7,7 +7,7 @@ from threading import Barrier
 
 import pytest
 
-from bottleneck.runtime.shared_context import SharedContext
+from bottleneck.runtime.process.shared_context import SharedContext
 
 THREADS = 8
 
