@@ -144,11 +144,23 @@ def require_typed_code(
     return require_trusted_code(model, where="bottleneck.toml")
 
 
-def join_names(
+def _join_names(
     _context: click.Context, _parameter: click.Parameter, names: tuple[tuple[str, ...], ...]
 ) -> tuple[str, ...] | None:
     """Return the names of a repeatable option as one tuple, None without any; a click callback."""
     return tuple(chain(*names)) or None
+
+
+def augment_option(text: str) -> Decorator:
+    """Return ``--augment``, names with commas between them, any number of times; with its help."""
+    return click.option(
+        "--augment",
+        "augmentations",
+        type=Names(),
+        multiple=True,
+        callback=_join_names,
+        help=text,
+    )
 
 
 # These decide codes.
@@ -246,13 +258,8 @@ view_options = option_group(
         help="Views of each image, of which the first is the image itself.  [those of the "
         "cache; of a new one 1]",
     ),
-    click.option(
-        "--augment",
-        "augmentations",
-        type=Names(),
-        multiple=True,
-        callback=join_names,
-        help="What the other views may be: flip, crop, rotate by quarters, color.  [flip,crop]",
+    augment_option(
+        "What the other views may be: flip, crop, rotate by quarters, color.  [flip,crop]"
     ),
     click.option(
         "--view-seed",

@@ -3,13 +3,13 @@
 import click
 
 from bottleneck.cli.options import (
+    augment_option,
     class_weight_option,
-    join_names,
     labels_option,
     option_group,
     require_typed_code,
 )
-from bottleneck.cli.types import Names, Size, Views
+from bottleneck.cli.types import Size, Views
 
 _source_options = option_group(
     click.option(
@@ -29,14 +29,9 @@ _source_options = option_group(
         help="Views of each image, counted from the plain one: a number, or all. Images are "
         "judged by their mean.  [of a cache: all; of images: 1]",
     ),
-    click.option(
-        "--augment",
-        "augmentations",
-        type=Names(),
-        multiple=True,
-        callback=join_names,
-        help="Of images: what each epoch's pictures may be: flip, crop, rotate by quarters, "
-        "color; or none.  [flip,crop]",
+    augment_option(
+        "Of images: what each epoch's pictures may be: flip, crop, rotate by quarters, color; or "
+        "none.  [flip,crop]"
     ),
     labels_option,
 )
