@@ -18,6 +18,7 @@ from bottleneck.linear.newton import newton_cost, newton_direction
 # near the decision boundary curve more than the mean, and for a free intercept.
 _CURVATURE, _CURVATURE_OF_INTERCEPT = 3e-2, 3e-3
 _TINY = 1e-30
+_ROUNDING = 4.0  # of a sum over rows of which most cancel, in units of precision
 _LEAST = 1e-9  # a gain below this share of the objective counts as this share
 # With a small C an error of the intercept changes the objective little and the predictions much.
 _INTERCEPT = 10.0
@@ -146,8 +147,7 @@ class Objective:
             self.value_at_zero = value
         excess = self._excess(gradient, mean)
         if sums.slack is not None and not self.free:
-            rounding = epsilon(at) * value
-            dual_excess = value - self._improve_bound(dual, sums.slack, sums.value) + rounding
+            dual_excess = value - self._improve_bound(dual, sums.slack, sums.value)
             excess = xp.where(dual_excess < excess, dual_excess, excess)
         return Point(at, value, gradient, xp.astype(mean, at.dtype), squares, excess)
 
@@ -222,12 +222,14 @@ class Objective:
     def _improve_bound(self, dual: Array, slack: Array, value: Array) -> Array:
         """Add the dual point of the hinge's residuals, and return the best lower bounds.
 
-        Any positive multiple of a dual point is a dual point: the best multiple is taken.
+        Any positive multiple of a dual point is a dual point: the best multiple is taken. Each term
+        is made worse by its rounding.
         """
         linear, norm, square = 2 * self.c * slack, self.sum(dual * dual), self.c**2 * value
         length = norm + 2 * square / self.c
         scale = linear / self.xp.where(length > 0, length, 1.0)
-        bound = DualBound(scale * linear, scale**2 * norm, scale**2 * square)
+        less, more = 1 - _ROUNDING * epsilon(dual), 1 + _ROUNDING * epsilon(dual)
+        bound = DualBound(less * scale * linear, more * scale**2 * norm, more * scale**2 * square)
         if self.dual_bound is not None:
             bound = self.dual_bound.or_better(bound, self.c)
         self.dual_bound = bound

@@ -20,7 +20,7 @@ from bottleneck.linear.design import ArrayDesign, Design, to_numpy
 from bottleneck.linear.lbfgs import Minimum, minimise
 from bottleneck.linear.losses import Array, Loss, SquaredHinge
 from bottleneck.linear.newton import newton_cost
-from bottleneck.linear.objective import DualBound, Objective, gap_of
+from bottleneck.linear.objective import Objective, gap_of
 
 _STRIDE = 10.0  # a larger ratio of consecutive C is divided by intermediate values of C
 # Up to this C, in units of 1/mean(Λ), starting from zero needs no intermediate C: by L-BFGS, or for
@@ -188,14 +188,14 @@ class RegularizationPath:
             self._double_from = min(c, self._double_from)
         design = self._design_for(c)
         start = self._start(c, tol) if found is None else found.at
-        bound = self._dual_bound(c) if found is None else found.dual_bound
-        minimum = self._search(design, c, start, bound, tol=tol, max_passes=max_passes)
+        nearest = self._nearest_below(c) if found is None else found
+        minimum = self._search(design, c, start, nearest, tol=tol, max_passes=max_passes)
         passes = minimum.passes
         unfinished = passes < max_passes and bool(np.any(to_numpy(minimum.gap) > tol))
         if design.is_float32 and unfinished:
             self._double_from = c
-            design, bound, left = self._design_for(c), minimum.dual_bound, max_passes - passes
-            minimum = self._search(design, c, minimum.at, bound, tol=tol, max_passes=left)
+            design, left = self._design_for(c), max_passes - passes
+            minimum = self._search(design, c, minimum.at, minimum, tol=tol, max_passes=left)
             minimum = replace(minimum, passes=minimum.passes + passes)
         self._found[c] = minimum
         return minimum
@@ -212,11 +212,15 @@ class RegularizationPath:
         design: Design,
         c: float,
         start: Array,
-        bound: DualBound | None,
+        known: Minimum | None,
         *,
         tol: float,
         max_passes: int,
     ) -> Minimum:
+        """Search from a start, with the dual points of a minimum that is known."""
+        # A bound of float32 may be off by more than the gap of a search in float64.
+        as_exact = known is not None and known.at.dtype == design.dtype
+        bound = known.dual_bound if known is not None and as_exact else None
         value_at_zero = None if self._loss_at_zero is None else c * self._loss_at_zero
         objective = Objective(design, self._loss, c, bound, value_at_zero)
         start = objective.xp.astype(start, design.dtype, copy=False)
@@ -228,10 +232,10 @@ class RegularizationPath:
             self._loss_at_zero = minimum.value_at_zero / c
         return minimum
 
-    def _dual_bound(self, c: float) -> DualBound | None:
-        """Return the dual points of the nearest smaller C: at a larger one they may be far off."""
+    def _nearest_below(self, c: float) -> Minimum | None:
+        """Return the minimum of the nearest smaller C, whose dual points are the closest ones."""
         below = max((known for known in self._found if known < c), default=None)
-        return None if below is None else self._found[below].dual_bound
+        return None if below is None else self._found[below]
 
     def _still_minimal(self, c: float, tol: float) -> Minimum | None:
         """Return the minimum of the nearest smaller C, if it is within the tolerance for this one.
@@ -279,12 +283,12 @@ class RegularizationPath:
 
         A column that separates is made as long as the whole margin asks, so that its loss is zero.
         """
-        design, bound, zero = self._design_for(c), self._dual_bound(c), self._loss_at_zero
+        design, below, zero = self._design_for(c), self._nearest_below(c), self._loss_at_zero
         assert isinstance(design, ArrayDesign)
         assert isinstance(self._loss, SquaredHinge)
-        if bound is None or zero is None:
+        if below is None or below.dual_bound is None or zero is None:
             return other
-        xp, best = array_namespace(start), bound.at(c)
+        xp, best = array_namespace(start), below.dual_bound.at(c)
 
         def gap_without_loss(at: Array) -> Array:
             squares = xp.sum(xp.astype(at, xp.float64) ** 2, axis=0)

@@ -520,6 +520,22 @@ def test_double_precision_replaces_single_if_needed(
     assert np.all(objective(problem, solution) <= minimum + allowed(problem, solution, 1e-4))
 
 
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize("c", [1e-4, 2e-3, 1e-1, 1e1])
+def test_a_gap_below_the_rounding_of_float32_is_true(c: float, in_memory: bool) -> None:
+    # A search in float64 goes on from what one in float32 found, whose bound is too rough for it.
+    for shape in [(400, 8), (3000, 30)]:
+        problem = replace(blobs(*shape, 4, dtype=np.float32), kind=SquaredHinge)
+        (solution,) = solve_path(
+            problem.design(in_memory=in_memory), problem.loss(), [c], tol=1e-10
+        )
+        assert np.all(np.abs(solution.gap) <= 1e-10)
+        (exact,) = solve(replace(problem, rows=problem.rows.astype(np.float64)), c, tol=1e-13)
+        scale = problem.scale(exact.coef, exact.intercept, c)
+        above = objective(problem, solution) - objective(problem, exact)
+        assert np.all(above <= (1e-10 + 2e-11) * scale)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("cs", [[0.1], [1e-3, 0.1, 10.0]])
 def test_gains_are_counted_from_zero_coefficients(

@@ -64,7 +64,7 @@ def few_values_of_c(monkeypatch: pytest.MonkeyPatch) -> None:
         (cross_validation, "_CALIBRATION_TOL"),
         (training, "_FINAL_TOL"),
     ):
-        monkeypatch.setattr(module, name, 1e-8)
+        monkeypatch.setattr(module, name, 1e-10)
 
 
 def connected(cluster: Cluster) -> Any:
