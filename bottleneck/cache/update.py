@@ -21,6 +21,7 @@ compared once more by a later run. No task removes or replaces another task's sh
 """
 
 import dataclasses
+import operator
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,14 +39,12 @@ from bottleneck.cache.format.manifest import (
     read_manifest,
 )
 from bottleneck.cache.format.series import Series, SeriesLike
-from bottleneck.cache.merge import ImageChanges, MergedImages, merge_with_cache
+from bottleneck.cache.merge import ImageChanges, merge_with_cache
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.data import ImageSource, ImageTable
 from bottleneck.errors import CacheError, ImagesTableError, SpecMismatchError
 from bottleneck.runtime import ArrayTask, write_text_atomic
 from bottleneck.spec import ModelReference, Spec, ViewRecipe
-
-_CHUNK = 4096  # rows
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,6 @@ class CacheUpdate:
         touched images are those of its own shards.
     stale : frozenset of (Series, int)
         Series and number of each shard that was made of other bytes than its images have now.
-    new : bool
-        Whether there was no cache when the update was planned.
     removed : frozenset of int
         Rows of images that are not among those of now. A CSV's path without a file is not one of
         them, though the table has the same size and time for it.
@@ -70,14 +67,17 @@ class CacheUpdate:
 
     cache: Cache
     changes: ImageChanges
-    stale: frozenset[tuple[Series, int]]
-    new: bool
+    _opened: Cache | None  # what the update was planned from
     _until_finished: ImageTable  # from `apply` until `finish`
+    stale: frozenset[tuple[Series, int]] = frozenset()
     removed: frozenset[int] = frozenset()
-    _gives_recipe: bool = False  # of views, to a cache that is without
-    _opened: ImageTable | None = None  # what the update was planned from
     _task: ArrayTask = ArrayTask()
     _digests: dict[int, str] = dataclasses.field(default_factory=dict)  # of changed rows, now
+
+    @property
+    def new(self) -> bool:
+        """Return whether there was no cache when the update was planned."""
+        return self._opened is None
 
     def apply(self) -> Cache:
         """Write ``images.csv`` and ``spec.json``. No shard is removed.
@@ -101,7 +101,7 @@ class CacheUpdate:
             # They would be shorter than the shards that grow, or call rows valid that were.
             cache.delete_derived_files()
         cache = self._write(self._until_finished)
-        if not (self.new or self._gives_recipe):
+        if self._opened is not None and self._opened.manifest == cache.manifest:
             return cache
         self._write_manifest()  # last
         # Tasks that begin together all write a manifest, and the last rename wins. If images were
@@ -160,9 +160,9 @@ class CacheUpdate:
     def _write(self, table: ImageTable) -> Cache:
         """Write a table, with what others have noted in the meantime."""
         path = self.cache.path / "images.csv"
-        if self._opened is not None and table is not self._opened:
+        if self._opened is not None and table is not self._opened.images:
             own = _own_rows(len(table), self.cache.layout.shard_size, self._task)
-            table = _with_notes_of_others(table, path, own, known=self._opened)
+            table = _with_notes_of_others(table, path, own, known=self._opened.images)
         table.write_csv(path)
         return dataclasses.replace(self.cache, images=table)
 
@@ -222,53 +222,47 @@ def plan_update(
         _require_free(path)
     if not is_cache(path):
         manifest = Manifest(spec, layout, reference, images.digest, view_recipe=view_recipe)
-        new = Cache(path, manifest, images)
-        return CacheUpdate(new, ImageChanges(), frozenset(), new=True, _until_finished=images)
-    cache = open_cache(cache, images)
-    _require_same(cache.manifest, path, spec, layout)
-    opened, cache = cache, dataclasses.replace(cache, manifest=_with_recipe(cache, view_recipe))
-    gives_recipe = cache.manifest != opened.manifest
-    if cache.images is images and not check_content:  # the usual case for one of many tasks
-        unchanged = CacheUpdate(
-            cache, ImageChanges(), frozenset(), new=False, _until_finished=images, _opened=images
-        )
-        return dataclasses.replace(unchanged, _gives_recipe=gives_recipe)
-    merged = merge_with_cache(cache, images)
-    suspects = merged.kept if check_content else merged.differing
-    update = _compare(cache, source, merged, task, suspects)
-    return dataclasses.replace(update, _gives_recipe=gives_recipe)
+        return CacheUpdate(Cache(path, manifest, images), ImageChanges(), None, images)
+    opened = open_cache(cache, images)
+    _require_same(opened.manifest, path, spec, layout)
+    planned = dataclasses.replace(opened, manifest=_with_recipe(opened, view_recipe))
+    if opened.images is images and not check_content:  # the usual case for one of many tasks
+        return CacheUpdate(planned, ImageChanges(), opened, images)
+    return _compare(opened, planned, source, task, check_content=check_content)
 
 
 def _compare(
-    cache: Cache,
+    opened: Cache,
+    planned: Cache,
     source: ImageSource,
-    merged: MergedImages,
     task: ArrayTask,
-    suspects: NDArray[np.int64],
+    *,
+    check_content: bool,
 ) -> CacheUpdate:
     """Compare the images of a task's suspect rows with the shards, and plan the two tables."""
-    own = _own_rows(len(merged.table), cache.layout.shard_size, task)
-    after = dataclasses.replace(cache, images=merged.table)
+    merged = merge_with_cache(opened, source.table)
+    suspects = merged.kept if check_content else merged.differing
+    own = _own_rows(len(merged.table), opened.layout.shard_size, task)
+    after = dataclasses.replace(planned, images=merged.table)
     found = compare_content(after, source, suspects[own[suspects]])
     differing = merged.differing
-    final = _with_old_notes(merged.table, cache.images, differing[~own[differing]])
-    if final == cache.images:  # the object itself, so that the file is not read again
-        final = cache.images
+    final = _with_old_notes(merged.table, opened.images, differing[~own[differing]])
+    if final == opened.images:  # the object itself, so that the file is not read again
+        final = opened.images
     unknown = np.setdiff1d(differing, found.same)  # by any code; others' rows are old already
-    until_then = _with_old_notes(final, cache.images, np.union1d(unknown, found.changed))
+    until_then = _with_old_notes(final, opened.images, np.union1d(unknown, found.changed))
     return CacheUpdate(
-        cache=dataclasses.replace(cache, images=final),
-        changes=ImageChanges(
+        dataclasses.replace(planned, images=final),
+        ImageChanges(
             merged.added,
             len(found.changed),
             merged.removed,
             touched=len(np.intersect1d(differing, found.same)),
         ),
+        opened,
+        _with_unsure_time(until_then, found),
         stale=found.stale,
-        new=False,
         removed=frozenset(merged.gone.tolist()),
-        _until_finished=_with_unsure_time(until_then, found),
-        _opened=cache.images,
         _task=task,
         _digests=found.digests,
     )
@@ -308,20 +302,12 @@ def _with_notes_of_others(
         now = ImageTable.read_csv(path, known=known)
     except (FileNotFoundError, ImagesTableError):
         return table
-    count = min(len(now), len(table))
-    if now is known or not _same_paths(now, table, count):
+    if now is known or not all(map(operator.eq, now.path, table.path)):  # as far as both go
         return table
     if len(now) > len(table):
-        mine = np.flatnonzero(own)
-        return _with_old_notes(now, table, mine)
-    others = np.flatnonzero(~own[:count] & table.exists[:count])
+        return _with_old_notes(now, table, np.flatnonzero(own))
+    others = np.flatnonzero(~own[: len(now)] & table.exists[: len(now)])
     return _with_old_notes(table, now, others)
-
-
-def _same_paths(one: ImageTable, other: ImageTable, count: int) -> bool:
-    """Compare the first paths, some at a time: as lists, ten million take a gigabyte."""
-    parts = (slice(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK))
-    return all(one.path[part] == other.path[part] for part in parts)
 
 
 def _require_free(path: Path) -> None:
