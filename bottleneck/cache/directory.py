@@ -178,16 +178,14 @@ class CacheDirectory:
         return not any(self.absent_shards(layer) for layer in layers)
 
     def row_validity(
-        self, layer: SeriesLike, shards: Iterable[int] | None = None
+        self, finished: Mapping[int, ShardHeader]
     ) -> tuple[NDArray[np.bool_], dict[int, str]]:
         """Return which rows of a series have codes.
 
         Parameters
         ----------
-        layer : str or Series
-            A layer's plain images, or one view of them.
-        shards : iterable of int, optional
-            The shards to look at. All unless given.
+        finished : mapping of int to ShardHeader
+            Headers of the series' finished shards, ascending.
 
         Returns
         -------
@@ -196,7 +194,17 @@ class CacheDirectory:
         reasons : dict of int to str
             Why a row of a finished shard is not valid.
         """
-        return row_validity(self.images, self.finished_shards(layer, shards))
+        exists = self.images.exists
+        valid = np.zeros(len(self.images), dtype=bool)
+        reasons: dict[int, str] = {}
+        for header in finished.values():
+            rows = header.rows
+            flags = valid[rows.start : rows.stop]
+            flags[:] = exists[rows.start : rows.stop]
+            flags[list(header.rejected)] = False
+            for i in np.flatnonzero(~flags).tolist():
+                reasons[rows.start + i] = header.rejected.get(i, REMOVED)
+        return valid, reasons
 
     def rejected(self, shards: Iterable[int] | None = None) -> dict[int, str]:
         """Return the rows that gave no codes in any series, with the reason of each.
@@ -208,9 +216,20 @@ class CacheDirectory:
         shards : iterable of int, optional
             The shards to look at. All unless given.
         """
-        return rejected_rows(
-            self.images, (self.finished_shards(series, shards) for series in self.series)
-        )
+        return self.rejected_in(self.finished_shards(series, shards) for series in self.series)
+
+    def rejected_in(self, finished: Iterable[Mapping[int, ShardHeader]]) -> dict[int, str]:
+        """Return the rows that gave no codes in any of some series, with the reason of each.
+
+        Parameters
+        ----------
+        finished : iterable of mapping of int to ShardHeader
+            Headers of the finished shards of each series, ascending.
+        """
+        reasons: dict[int, str] = {}
+        for headers in finished:
+            reasons.update(self.row_validity(headers)[1])
+        return dict(sorted(reasons.items()))
 
     def mismatch_reason(self, layer: SeriesLike, shard: int, header: ShardHeader) -> str:
         """Return why a header is not that of a shard of this cache; empty if it is.
@@ -288,37 +307,6 @@ class CacheDirectory:
             raise ShardError(f"{path} holds other images than images.csv has in its rows")
 
 
-def row_validity(
-    images: ImageTable, finished: dict[int, ShardHeader]
-) -> tuple[NDArray[np.bool_], dict[int, str]]:
-    """Return which rows of a series have codes.
-
-    Parameters
-    ----------
-    images : ImageTable
-    finished : dict of int to ShardHeader
-        Headers of the series' finished shards, ascending.
-
-    Returns
-    -------
-    valid : ndarray of bool, shape (rows,)
-        False for all rows of shards that are not finished.
-    reasons : dict of int to str
-        Why a row of a finished shard is not valid.
-    """
-    exists = images.exists
-    valid = np.zeros(len(images), dtype=bool)
-    reasons: dict[int, str] = {}
-    for header in finished.values():
-        rows = header.rows
-        flags = valid[rows.start : rows.stop]
-        flags[:] = exists[rows.start : rows.stop]
-        flags[list(header.rejected)] = False
-        for i in np.flatnonzero(~flags).tolist():
-            reasons[rows.start + i] = header.rejected.get(i, REMOVED)
-    return valid, reasons
-
-
 def without_removed(reasons: Mapping[int, str]) -> dict[int, str]:
     """Leave out the rows of removed images: they lack nothing.
 
@@ -333,18 +321,3 @@ def without_removed(reasons: Mapping[int, str]) -> dict[int, str]:
     {3: 'cannot be decoded: the file is empty'}
     """
     return {row: why for row, why in reasons.items() if why != REMOVED}
-
-
-def rejected_rows(images: ImageTable, finished: Iterable[dict[int, ShardHeader]]) -> dict[int, str]:
-    """Return the rows that gave no codes in any of some series, with the reason of each.
-
-    Parameters
-    ----------
-    images : ImageTable
-    finished : iterable of dict of int to ShardHeader
-        Headers of the finished shards of each series, ascending.
-    """
-    reasons: dict[int, str] = {}
-    for headers in finished:
-        reasons.update(row_validity(images, headers)[1])
-    return dict(sorted(reasons.items()))

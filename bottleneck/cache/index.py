@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.directory import CacheDirectory, row_validity
+from bottleneck.cache.directory import CacheDirectory
 from bottleneck.cache.format.envelope import FileType, verify_envelope
 from bottleneck.cache.format.hdf5 import create_hdf5, virtual_dataset
 from bottleneck.cache.format.series import Series
@@ -82,7 +82,7 @@ def _write(cache: CacheDirectory, finished: dict[Series, dict[int, ShardHeader]]
     for layer, group in groupby(finished, key=lambda series: series.layer):
         shards, valid = [], []
         for series in group:
-            flags, why = row_validity(cache.images, finished[series])
+            flags, why = cache.row_validity(finished[series])
             reasons.update(why)
             valid.append(flags)
             found = finished[series].items()

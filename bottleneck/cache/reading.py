@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bottleneck.cache.directory import CacheDirectory
 from bottleneck.cache.format.float16 import widen_float16
 from bottleneck.cache.format.series import Series, SeriesLike
-from bottleneck.cache.format.shard import OpenShard, open_shard, read_shard_metadata
+from bottleneck.cache.format.shard import OpenShard, ShardHeader, open_shard, read_shard_metadata
 from bottleneck.data import find_split, split_rows
 from bottleneck.errors import CacheError, ShardError, UnknownNameError
 
@@ -79,9 +79,8 @@ class CacheReader(CacheDirectory):
         self._require_layer(layer)
         valid = np.ones(len(self.images), dtype=bool)
         for view in range(views):
-            series = Series(layer, view)
-            self._require_finished(series)
-            valid &= self.row_validity(series)[0]
+            finished = self._require_finished(Series(layer, view))
+            valid &= self.row_validity(finished)[0]
         return valid
 
     def layer_costs(self, layers: Sequence[str]) -> dict[str, float | None]:
@@ -104,8 +103,9 @@ class CacheReader(CacheDirectory):
         """
         costs: dict[str, float | None] = {}
         for layer in layers:
-            self.valid_rows(layer)  # refuses a layer that is not complete
-            known = (header.cost for header in self.finished_shards(layer).values())
+            self._require_layer(layer)
+            finished = self._require_finished(Series(layer))
+            known = (header.cost for header in finished.values())
             costs[layer] = next((cost for cost in known if cost is not None), None)
         return dict(
             sorted(costs.items(), key=lambda item: (item[1] is None, item[1] or 0.0, item[0]))
@@ -135,8 +135,9 @@ class CacheReader(CacheDirectory):
             A shard is damaged.
         """
         keys = np.zeros(len(self.images), dtype=np.uint64)
-        valid, _ = self.row_validity(layer)
-        for shard in self.finished_shards(layer):
+        finished = self.finished_shards(layer)
+        valid, _ = self.row_validity(finished)
+        for shard in finished:
             places = slice(self.rows(shard).start, self.rows(shard).stop)
             known = self._image_keys.get(shard)
             # The other layer may lack an image that could not be read then: its key is 0.
@@ -155,10 +156,12 @@ class CacheReader(CacheDirectory):
                 f"`bottleneck.extract` with `layers={layer}` adds it"
             )
 
-    def _require_finished(self, series: Series) -> None:
-        missing = self.shard_count - len(self.finished_shards(series))
+    def _require_finished(self, series: Series) -> dict[int, ShardHeader]:
+        """Return the headers of all shards of a series; refuse one that lacks some."""
+        finished = self.finished_shards(series)
+        missing = self.shard_count - len(finished)
         if not missing:
-            return
+            return finished
         layer = f"layer {series.layer!r}"
         if series not in self.series:
             raise CacheError(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bottleneck.cache.directory import CacheDirectory, row_validity, without_removed
+from bottleneck.cache.directory import CacheDirectory, without_removed
 from bottleneck.cache.format.shard import ShardHeader
 from bottleneck.runtime import (
     PreformattedText,
@@ -214,7 +214,7 @@ def describe(
         views = [cache.finished_shards(series, shards) for series in cache.series_of(layer)]
         why: dict[int, str] = {}
         for finished in views:
-            why |= row_validity(cache.images, finished)[1]
+            why |= cache.row_validity(finished)[1]
         if layer in begun:
             reasons.update(why)
         if not layers or layer in layers:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache.format.manifest import RESTORE, is_cache, read_manifest
-from bottleneck.cache.index import delete_derived_files, write_derived_files
+from bottleneck.cache.index import write_derived_files
 from bottleneck.cache.reading import CacheReader
 from bottleneck.cache.status import CacheStatus, describe
 from bottleneck.data import ImageTable
@@ -88,10 +88,6 @@ class Cache(CacheReader):
             The rows that gave no codes in any layer, with the reason of each.
         """
         return write_derived_files(self)
-
-    def delete_derived_files(self) -> None:
-        """Remove ``rejected.csv`` and ``codes.h5`` before the shards change."""
-        delete_derived_files(self)
 
     # Codes
 

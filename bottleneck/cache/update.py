@@ -39,6 +39,7 @@ from bottleneck.cache.format.manifest import (
     read_manifest,
 )
 from bottleneck.cache.format.series import Series, SeriesLike
+from bottleneck.cache.index import delete_derived_files
 from bottleneck.cache.merge import ImageChanges, merge_with_cache
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.data import ImageSource, ImageTable
@@ -99,7 +100,7 @@ class CacheUpdate:
             _require_same(read_manifest(cache.path), cache.path, cache.spec, cache.layout)
         if self.changes.added or self.stale:
             # They would be shorter than the shards that grow, or call rows valid that were.
-            cache.delete_derived_files()
+            delete_derived_files(cache)
         cache = self._write(self._until_finished)
         if self._opened is not None and self._opened.manifest == cache.manifest:
             return cache
@@ -145,7 +146,7 @@ class CacheUpdate:
         others = [item for item in sorted(self.stale) if item[0] not in made]
         stale = [item for item in others if self._is_stale(*item)]
         if stale:
-            cache.delete_derived_files()
+            delete_derived_files(cache)
         for series, shard in stale:
             cache.shard_path(series, shard).unlink(missing_ok=True)
         if self._until_finished is self.cache.images:

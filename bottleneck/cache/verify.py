@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
-from bottleneck.cache.directory import CacheDirectory, rejected_rows
+from bottleneck.cache.directory import CacheDirectory
 from bottleneck.cache.format.envelope import verify_envelope
 from bottleneck.cache.format.paths import files_in
 from bottleneck.cache.format.series import Series
@@ -146,7 +146,7 @@ def _verify_rejected(
     cache: CacheDirectory, headers: Sequence[dict[int, ShardHeader]]
 ) -> Iterator[Problem]:
     """Compare ``rejected.csv``, which has no digest, with the headers of all shards."""
-    path, reasons = cache.path / "rejected.csv", rejected_rows(cache.images, headers)
+    path, reasons = cache.path / "rejected.csv", cache.rejected_in(headers)
     if path.exists() and not holds_text(path, rejected_text(cache.images, reasons)):
         yield _derived_problem(path, "its lines are not what the shards and images.csv say")
 

@@ -108,7 +108,8 @@ class Features:
         """
         reasons: dict[int, str] = {}
         for layer, view, _ in self.series(cache):
-            reasons = cache.row_validity(Series(layer, view))[1] | reasons
+            finished = cache.finished_shards(Series(layer, view))
+            reasons = cache.row_validity(finished)[1] | reasons
         return without_removed(reasons)
 
     def series(self, cache: Cache) -> Iterator[tuple[str, int, slice]]:
