@@ -1,16 +1,13 @@
 """Merge the images of a cache with the images as they are now, keeping row numbers."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache.directory import CacheDirectory
-from bottleneck.data import CategoricalColumn, ImageTable, StringColumn
+from bottleneck.data import CategoricalColumn, ImageTable, StringColumn, match_texts
 from bottleneck.errors import SpecMismatchError
-
-_CHUNK = 4096  # rows
 
 
 @dataclass(frozen=True)
@@ -114,7 +111,7 @@ def merge_images(old: ImageTable, new: ImageTable) -> MergedImages:
     >>> merged.differing.tolist(), merged.gone.tolist(), merged.added, merged.removed
     ([], [1], 1, 1)
     """
-    old_row = _rows_among(old.path, new.path)
+    old_row = match_texts(new.path, old.path)
     is_new = old_row < 0
     count = len(old) + int(is_new.sum())
     row = old_row.copy()
@@ -139,34 +136,13 @@ def merge_images(old: ImageTable, new: ImageTable) -> MergedImages:
     return MergedImages(table, kept, kept[~same], gone, count - len(old), removed)
 
 
-def _rows_among(old: Sequence[str], new: Sequence[str]) -> NDArray[np.int64]:
-    """Return the old row of each new path; -1 where it has none."""
-    if old == new or not len(old):
-        return np.arange(len(new)) if len(old) else np.full(len(new), -1, dtype=np.int64)
-    # Hashes are sorted, and each match is compared: a dictionary of ten million paths takes 2 GB.
-    keys, wanted = _hashes(old), _hashes(new)
-    order = np.argsort(keys)
-    keys = keys[order]
-    index = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    rows = np.where(keys[index] == wanted, order[index], -1)
-    if all(row < 0 or old[row] == path for row, path in zip(_ints(rows), new, strict=True)):
-        return rows
-    row_of = {path: row for row, path in enumerate(old)}  # two paths have the same hash
-    return np.fromiter((row_of.get(path, -1) for path in new), np.int64, len(new))
-
-
-def _hashes(paths: Sequence[str]) -> NDArray[np.int64]:
-    return np.fromiter(map(hash, paths), np.int64, len(paths))
-
-
-def _merge_strings(
-    old: Sequence[str], new: Sequence[str], source: NDArray[np.int64]
-) -> Sequence[str]:
+def _merge_strings(old: StringColumn, new: StringColumn, source: NDArray[np.int64]) -> StringColumn:
     """Merge a column: row i comes from row ``source[i]`` of `new`, or from `old` where it is -1."""
     if len(source) == len(new) and np.array_equal(source, np.arange(len(new))):
         return new
-    rows = enumerate(_ints(source))
-    return StringColumn(new[index] if index >= 0 else old[row] for row, index in rows)
+    is_old = source < 0
+    olds, news = old.iter_rows(np.flatnonzero(is_old)), new.iter_rows(source[~is_old])
+    return StringColumn(next(olds if here else news) for here in is_old)
 
 
 def _merge_categories(
@@ -175,9 +151,3 @@ def _merge_categories(
     """Merge a categorical column as `_merge_strings` merges a column of strings."""
     rows = np.where(source >= 0, len(old) + source, np.arange(len(source)))
     return old.concatenate(new).take(rows)
-
-
-def _ints(numbers: NDArray[np.int64]) -> Iterator[int]:
-    """Yield Python integers, converted in chunks, since each takes 32 bytes."""
-    for start in range(0, len(numbers), _CHUNK):
-        yield from numbers[start : start + _CHUNK].tolist()

@@ -37,3 +37,4 @@ from .string_column import StringColumn as StringColumn
 from .summary import SourceSummary as SourceSummary
 from .summary import summarize_images as summarize_images
 from .table import ImageTable as ImageTable
+from .text_matching import match_texts as match_texts

@@ -6,8 +6,12 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, overload
 
+import numpy as np
+from numpy.typing import NDArray
+
 _BLOCK_ROWS = 4096  # enough for zlib to find repetitions, and few enough to read a single row
 _KEPT_BLOCKS = 4  # decompressed blocks that are kept
+_ROWS_AT_ONCE = 1 << 18  # in `iter_rows`: their texts take some 25 MB
 _ZLIB_LEVEL = 1  # the fastest; the paths of a data set are hardly smaller at a higher level
 
 
@@ -47,6 +51,24 @@ class StringColumn(Sequence[str]):
             if len(self._rest) == _BLOCK_ROWS:
                 self._blocks.append(_compress(self._rest))
                 self._rest = []
+
+    def iter_rows(self, rows: NDArray[np.int64]) -> Iterator[str]:
+        """Yield the texts of some rows, in the order of `rows`.
+
+        In whatever order they are, each block is decompressed only once for many rows.
+        """
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            some = rows[start : start + _ROWS_AT_ONCE]
+            order = np.argsort(some, kind="stable")
+            blocks, offsets = np.divmod(some[order], _BLOCK_ROWS)
+            numbers, starts = np.unique(blocks, return_index=True)
+            found: list[str] = []
+            for number, part in zip(numbers.tolist(), np.split(offsets, starts[1:]), strict=True):
+                block = self._block(number)
+                found += [block[offset] for offset in part.tolist()]
+            texts = np.empty(len(some), dtype=object)
+            texts[order] = found
+            yield from texts
 
     def __len__(self) -> int:
         return len(self._blocks) * _BLOCK_ROWS + len(self._rest)

@@ -129,7 +129,7 @@ class ImageTable:
     def take(self, rows: NDArray[np.int64]) -> "ImageTable":
         """Return a table of some rows, in the order of `rows`."""
         return ImageTable(
-            [self.path[row] for row in rows.tolist()],
+            StringColumn(self.path.iter_rows(rows)),
             self.label.take(rows),
             self.split.take(rows),
             self.group.take(rows),

@@ -7,7 +7,7 @@ from bottleneck.data.table import ImageTable
 
 
 def table(names: dict[str, int]) -> ImageTable:
-    paths = sorted(names)
+    paths = list(names)
     sizes = np.array([names[path] for path in paths], dtype=np.int64)
     blank = [""] * len(paths)
     return ImageTable(paths, list(blank), list(blank), list(blank), sizes, sizes + 1)
@@ -26,15 +26,15 @@ def test_merging_keeps_rows_adds_at_the_end_and_finds_every_difference(
     assert merged.path[: len(before)] == before.path
     assert merged.path[len(before) :] == [path for path in now.path if path not in old]
     both = old.keys() & new.keys()
-    assert [merged.path[row] for row in found.kept] == sorted(both)
-    differing = sorted(path for path in both if old[path] != new[path])
+    assert [merged.path[row] for row in found.kept] == [path for path in old if path in both]
+    differing = [path for path in old if path in both and old[path] != new[path]]
     assert [merged.path[row] for row in found.differing] == differing
     present = {path for path, here in zip(merged.path, merged.exists, strict=True) if here}
     assert present == set(new)
     for path, size in zip(merged.path, merged.size.tolist(), strict=True):
         assert size == new.get(path, -1)
     assert found.added == len(new.keys() - old.keys())
-    assert [merged.path[row] for row in found.gone] == sorted(old.keys() - new.keys())
+    assert [merged.path[row] for row in found.gone] == [path for path in old if path not in new]
     assert found.removed == len(found.gone)
     again = merge_images(merged, now)
     assert (again.table.path, len(again.differing)) == (merged.path, 0)

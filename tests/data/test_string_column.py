@@ -1,7 +1,9 @@
 import pickle
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import Mock
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,3 +85,21 @@ def test_paths_take_a_tenth_of_what_a_list_of_them_takes(monkeypatch: pytest.Mon
         tracemalloc.stop()
     assert len(packed) == 100_000
     assert size < 900_000
+
+
+@given(column=COLUMNS, data=st.data())
+def test_rows_are_read_in_any_order(column: list[str], data: st.DataObject) -> None:
+    rows = data.draw(st.lists(st.sampled_from(range(len(column))))) if column else []
+    packed = StringColumn(column)
+    assert list(packed.iter_rows(np.array(rows, np.int64))) == [column[row] for row in rows]
+
+
+def test_a_block_is_decompressed_once_for_rows_in_any_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    column = StringColumn(map(str, range(1000)))
+    decompress = Mock(wraps=module._decompress)
+    monkeypatch.setattr(module, "_decompress", decompress)
+    rows = np.random.default_rng(0).permutation(1000)
+    assert list(column.iter_rows(rows)) == list(map(str, rows))
+    assert decompress.call_count == 250

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +16,7 @@ from bottleneck.data.sources.image_reader import ImageReader
 from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.string_column import StringColumn
 from bottleneck.data.table import ImageTable
+from bottleneck.data.text_matching import find_repeats, match_texts
 from bottleneck.errors import ImageError, ImagesTableError
 
 _OPENING = threading.Lock()
@@ -130,57 +130,11 @@ class ContainerSource:
         return type(self), (root, self.names, self.table, self.open_members)
 
 
-def match_texts(texts: StringColumn, known: StringColumn) -> NDArray[np.int64]:
-    """Return where each of some texts is in another column, which has each text once.
-
-    Parameters
-    ----------
-    texts : StringColumn
-        n texts.
-    known : StringColumn
-
-    Returns
-    -------
-    ndarray of int64, shape (n,)
-        Rows of `known`; -1 for a text that is not there.
-
-    Examples
-    --------
-    >>> match_texts(StringColumn(["b", "x", "a"]), StringColumn(["a", "b"])).tolist()
-    [1, -1, 0]
-    """
-    if texts == known:
-        return np.arange(len(texts))
-    wanted, keys = _digests(texts), _digests(known)
-    order = np.argsort(keys)
-    place = np.searchsorted(keys, wanted, sorter=order)
-    row = np.append(order, -1)[place]
-    found = np.append(keys, b"")[row] == wanted
-    return np.where(found, row, -1)
-
-
-def _digests(texts: StringColumn) -> NDArray[np.bytes_]:
-    # Sixteen bytes a text, where a dictionary of the texts themselves takes two hundred.
-    digests = (
-        blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).digest() for text in texts
-    )
-    return np.fromiter(digests, dtype="S16", count=len(texts))
-
-
 def _require_distinct(root: Path, paths: StringColumn) -> None:
     if all(one < next_ for one, next_ in pairwise(paths)):  # as most archives are packed
         return
-    # Half as many bytes as digests: only where two are equal the texts themselves are looked at.
-    hashes = np.fromiter(map(hash, paths), dtype=np.int64, count=len(paths))
-    hashes.sort()
-    if not (hashes[1:] == hashes[:-1]).any():
-        return
-    keys = _digests(paths)
-    order = np.argsort(keys, kind="stable")
-    twice = np.flatnonzero(keys[order[1:]] == keys[order[:-1]])
-    if len(twice):
-        first, second = (int(order[twice[0] + k]) for k in (0, 1))
+    for first, second, name in find_repeats(lambda: paths, len(paths)):
         raise ImagesTableError(
-            f"{root / paths[first]}: images {first + 1} and {second + 1} have this name; an image "
+            f"{root / name}: images {first + 1} and {second + 1} have this name; an image "
             "is one row: give each a name of its own"
         )

@@ -6,9 +6,9 @@ from typing import Protocol, Self
 
 import numpy as np
 
-from bottleneck.data.sources.container import match_texts
 from bottleneck.data.string_column import StringColumn
 from bottleneck.data.table import ImageTable, TextColumns
+from bottleneck.data.text_matching import match_texts
 from bottleneck.errors import ImageError
 
 

@@ -7,11 +7,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bottleneck.data.categorical_column import CategoricalColumn
 from bottleneck.data.labels import SEPARATOR
 from bottleneck.data.sources.unused import note_unused
+from bottleneck.data.text_matching import find_repeats
 from bottleneck.errors import ImagesTableError
 
 _MOST_TEXT = 256  # characters of a class name; a longer text is a caption
@@ -153,16 +152,12 @@ class Sidecars:
         def keys() -> Iterator[str]:
             return (self._key_of(image, texts) for image in images)
 
-        hashes = np.fromiter((hash(key) for key in keys()), dtype=np.int64, count=len(images))
-        hashes.sort()
-        if not (hashes[1:] == hashes[:-1]).any():
-            return
-        first: dict[str, str] = {}
-        for image, key in zip(images, keys(), strict=True):
-            if first.setdefault(key, image) != image and (key in self._cls or key in self._json):
+        for first, second, key in find_repeats(keys, len(images)):
+            shared = key in self._cls or key in self._json
+            if shared and images[first] != images[second]:
                 raise ImagesTableError(
-                    f"{self._archive}: {first[key]!r} and {image!r} share one label: a sample is "
-                    "one image"
+                    f"{self._archive}: {images[first]!r} and {images[second]!r} share one label: a "
+                    "sample is one image"
                 )
 
     def _parse_json(self, name: str, data: bytes) -> tuple[str, str, str]:

@@ -20,6 +20,7 @@ from bottleneck.data.sources.files.csv_unused import UnusedColumns
 from bottleneck.data.split_names import canonical_split, parse_split, translations
 from bottleneck.data.string_column import StringColumn
 from bottleneck.data.table import TEXT_COLUMNS, TextColumns
+from bottleneck.data.text_matching import find_repeats
 from bottleneck.errors import ImagesTableError
 
 _ROWS_AT_ONCE = 4096
@@ -68,22 +69,16 @@ class ImageCsv:
         ImagesTableError
             Two rows are one image. The message has their lines.
         """
-        names = _normal(paths) if as_files else paths
-        # Hashes take a tenth of the memory of a set of paths; paths of equal hashes are compared.
-        hashes = np.fromiter(map(hash, names), dtype=np.int64, count=len(paths))
-        hashes.sort()
-        suspects = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
-        if not suspects:
-            return
-        first: dict[str, int] = {}
-        for row, name in enumerate(_normal(paths) if as_files else paths):
-            other = first.setdefault(name, row) if hash(name) in suspects else row
-            if other != row and self._same_file(paths[other], paths[row]):
-                lines = _lines_of_rows(self.path, self.header, {other, row})
-                alike = "" if paths[other] == paths[row] else f", as {paths[row]!r}"
+        for first, second, _ in find_repeats(
+            lambda: _normal(paths) if as_files else paths, len(paths)
+        ):
+            one, other = paths[first], paths[second]
+            if self._same_file(one, other):
+                lines = _lines_of_rows(self.path, self.header, {first, second})
+                alike = "" if one == other else f", as {other!r}"
                 raise ImagesTableError(
-                    f"{self.path}: {paths[other]!r} is on lines {lines[other]} and "
-                    f"{lines[row]}{alike}; an image is one row"
+                    f"{self.path}: {one!r} is on lines {lines[first]} and {lines[second]}{alike}; "
+                    "an image is one row"
                 )
 
     def _same_file(self, one: str, other: str) -> bool:
