@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from bottleneck.data.decoding.decoder_errors import DECODER_ERRORS
+from bottleneck.data.decoding.decoder_errors import rejecting_undecodable
 from bottleneck.data.decoding.formats import readers
 from bottleneck.data.decoding.multiband import first_bands
-from bottleneck.errors import ImageError, format_error
+from bottleneck.errors import ImageError
 
 Range = tuple[float, ...]
 
@@ -40,27 +40,19 @@ def sample_values(data: bytes) -> NDArray[Any] | None:
     ImageError
         It cannot be decoded.
     """
-    try:
-        with Image.open(io.BytesIO(data), formats=readers()) as image:
-            if not is_deep(image):
-                return None
-            values = deep_values(image, data)
-            return values[..., :-1] if values.ndim == 3 and values.shape[2] in (2, 4) else values
-    except UnidentifiedImageError:
-        return _band_values(data)
-    except ImageError:
-        raise
-    except DECODER_ERRORS as error:
-        raise ImageError(f"cannot be decoded: {format_error(error)}") from error
+    with rejecting_undecodable():
+        try:
+            with Image.open(io.BytesIO(data), formats=readers()) as image:
+                if not is_deep(image):
+                    return None
+                values = deep_values(image, data)
+        except UnidentifiedImageError:
+            return _band_values(data)
+        return values[..., :-1] if values.ndim == 3 and values.shape[2] in (2, 4) else values
 
 
 def _band_values(data: bytes) -> NDArray[Any] | None:
-    try:
-        bands = first_bands(data)
-    except ImageError:
-        raise
-    except DECODER_ERRORS as error:
-        raise ImageError(f"cannot be decoded: {format_error(error)}") from error
+    bands = first_bands(data)
     if bands is None:
         raise ImageError("cannot be decoded: not an image of a known format")
     return None if bands.values.dtype == np.uint8 else bands.values

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from bottleneck.data.decoding.decoder_errors import DECODER_ERRORS
+from bottleneck.data.decoding.decoder_errors import DECODER_ERRORS, rejecting_undecodable
 from bottleneck.data.decoding.deep import Range, deep_values, is_deep, map_to_bytes
 from bottleneck.data.decoding.formats import explain_unidentified, readers
 from bottleneck.data.decoding.jpeg_header import MAX_SCANS, has_many_scans
 from bottleneck.data.decoding.multiband import first_bands
 from bottleneck.data.decoding.orientation import upright
 from bottleneck.data.decoding.scaled import draft_scaled
-from bottleneck.errors import ImageError, format_error
+from bottleneck.errors import ImageError
 from bottleneck.spec import InputTransform
 
 # During the first decoding, as Pillow would do it, neither is thread-safe.
@@ -58,39 +58,27 @@ def decode_by_pillow(
     if not data:
         raise ImageError("cannot be decoded: the file is empty")
     limits = transform.range
-    try:
-        with Image.open(io.BytesIO(data), formats=_READERS) as image:
-            _require_few_pixels(image)
-            _require_few_scans(image, data)
-            draft_scaled(image, transform)
-            return upright(np.array(_to_rgb(image, data, limits)), _orientation(image))
-    except ImageError:
-        raise
-    except UnidentifiedImageError as error:
-        if (pixels := _decode_bands(data, limits)) is not None:
-            return pixels
-        why = explain_unidentified(data) or "not an image of a known format"
-        raise ImageError(f"cannot be decoded: {why}") from error
-    except Image.DecompressionBombError as error:  # beyond twice the limit
-        count = re.search(r"(\d+) pixels", str(error))
-        why = (
-            _too_many(count[0], int(count[1]))
-            if count
-            else f"cannot be decoded: {format_error(error)}"
-        )
-        raise ImageError(why) from error
-    except DECODER_ERRORS as error:
-        raise ImageError(f"cannot be decoded: {format_error(error)}") from error
+    with rejecting_undecodable():
+        try:
+            with Image.open(io.BytesIO(data), formats=_READERS) as image:
+                _require_few_pixels(image)
+                _require_few_scans(image, data)
+                draft_scaled(image, transform)
+                return upright(np.array(_to_rgb(image, data, limits)), _orientation(image))
+        except UnidentifiedImageError as error:
+            if (pixels := _decode_bands(data, limits)) is not None:
+                return pixels
+            why = explain_unidentified(data) or "not an image of a known format"
+            raise ImageError(f"cannot be decoded: {why}") from error
+        except Image.DecompressionBombError as error:  # beyond twice the limit
+            if count := re.search(r"(\d+) pixels", str(error)):
+                raise ImageError(_too_many(count[0], int(count[1]))) from error
+            raise
 
 
 def _decode_bands(data: bytes, limits: Range | None) -> NDArray[np.uint8] | None:
     """Decode a TIFF with more samples than Pillow reads; None if it is no such file."""
-    try:
-        bands = first_bands(data)
-    except ImageError:
-        raise
-    except DECODER_ERRORS as error:
-        raise ImageError(f"cannot be decoded: {format_error(error)}") from error
+    bands = first_bands(data)
     if bands is None:
         return None
     values = bands.values
