@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
@@ -107,21 +106,13 @@ def expand_shards(name: str | os.PathLike[str]) -> list[str]:
     ['train-0.tar', 'train-1.tar', 'val-0.tar', 'val-1.tar']
     """
     text = os.fspath(name)
-    parts = _BRACES.split(text)  # what is outside and inside of braces, in turn
-    count = 1
-    choices = []
-    for inside in parts[1::2]:
-        choice = _choices(text, inside)
-        count *= len(choice)
+    choices, count = [], 1
+    for i, part in enumerate(_BRACES.split(text)):  # outside and inside of braces, in turn
+        choices.append(_choices(text, part) if i % 2 else [part])
+        count *= len(choices[-1])
         if count > _MOST_SHARDS:
             raise ImagesNotFoundError(f"{text} stands for more than {_MOST_SHARDS} files")
-        choices.append(choice)
-    return ["".join(_woven(parts[::2], chosen)) for chosen in product(*choices)]
-
-
-def _woven(outside: list[str], inside: tuple[str, ...]) -> Iterator[str]:
-    for text, chosen in zip(outside, (*inside, ""), strict=True):
-        yield text + chosen
+    return list(map("".join, product(*choices)))
 
 
 def _choices(text: str, inside: str) -> list[str]:
