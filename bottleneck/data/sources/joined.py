@@ -2,22 +2,15 @@
 
 from collections.abc import Sequence
 from copy import copy
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 
+from bottleneck.data.images import ImageSource
 from bottleneck.data.string_column import StringColumn
 from bottleneck.data.table import ImageTable, TextColumns
 from bottleneck.data.text_matching import match_texts
 from bottleneck.errors import ImageError
-
-
-class _Source(Protocol):
-    @property
-    def table(self) -> ImageTable: ...
-    def read(self, row: int) -> bytes: ...
-    def path(self, row: int) -> str: ...
-    def missing_here(self) -> str: ...
 
 
 class JoinedSource:
@@ -41,7 +34,7 @@ class JoinedSource:
     (333, 'data/digits/test/8/0008.png')
     """
 
-    def __init__(self, sources: Sequence[_Source]) -> None:
+    def __init__(self, sources: Sequence[ImageSource]) -> None:
         self._sources = sources
         self._ends = np.cumsum([len(source.table) for source in sources], dtype=np.int64)
         self._all = _concatenate(sources)
@@ -72,13 +65,13 @@ class JoinedSource:
         """Return what is missing of the first source that is not visible to this process."""
         return next((missing for source in self._sources if (missing := source.missing_here())), "")
 
-    def _place(self, row: int) -> tuple[_Source, int]:
+    def _place(self, row: int) -> tuple[ImageSource, int]:
         number = int(self._row[row])
         source = int(np.searchsorted(self._ends, number, side="right"))
         return self._sources[source], number - (int(self._ends[source - 1]) if source else 0)
 
 
-def _concatenate(sources: Sequence[_Source]) -> ImageTable:
+def _concatenate(sources: Sequence[ImageSource]) -> ImageTable:
     columns = TextColumns.empty()
     for source in sources:
         table = source.table
