@@ -97,6 +97,11 @@ class CategoricalColumn(Sequence[str]):
             self._names = list(self._code_of)
         return self._names
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether no row has a value: all are empty text."""
+        return self.categories in ([], [""])
+
     def equals(self, value: str) -> NDArray[np.bool_]:
         """Return whether each row has a value, shape (n,)."""
         return np.asarray(self.codes == self._code_of.get(value, -1))

@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 
 from bottleneck.data.images import ImageSource
+from bottleneck.data.sources.parts import locate
 from bottleneck.data.string_column import StringColumn
 from bottleneck.data.table import ImageTable, TextColumns
 from bottleneck.data.text_matching import match_texts
@@ -66,9 +67,8 @@ class JoinedSource:
         return next((missing for source in self._sources if (missing := source.missing_here())), "")
 
     def _place(self, row: int) -> tuple[ImageSource, int]:
-        number = int(self._row[row])
-        source = int(np.searchsorted(self._ends, number, side="right"))
-        return self._sources[source], number - (int(self._ends[source - 1]) if source else 0)
+        source, own = locate(self._ends, int(self._row[row]))
+        return self._sources[source], own
 
 
 def _concatenate(sources: Sequence[ImageSource]) -> ImageTable:

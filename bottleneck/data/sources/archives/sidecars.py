@@ -112,7 +112,7 @@ class Sidecars:
         while some := list(islice(rows, _ROWS_AT_ONCE)):
             for column, values in zip(columns, zip(*some, strict=True), strict=True):
                 column.extend(values)
-        if all(column.categories in ([], [""]) for column in columns):
+        if all(column.is_blank for column in columns):
             return None
         self._require_one_image_each(images, texts)
         return columns

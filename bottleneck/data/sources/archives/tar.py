@@ -17,6 +17,7 @@ from bottleneck.data.sources.archives.tar_headers import TarEntry, TarReader
 from bottleneck.data.sources.container_names import split_of_container
 from bottleneck.data.sources.files.folder import is_image_name
 from bottleneck.data.sources.notes import PassedOver, SourceNotes
+from bottleneck.data.sources.parts import locate
 from bottleneck.data.sources.random_access import FileStamp, PartReader, RandomAccessFile
 from bottleneck.data.split_names import canonical_split
 from bottleneck.data.string_column import StringColumn
@@ -142,7 +143,7 @@ class TarMembers:
 
     def read(self, member: int) -> bytes:
         """Return the bytes of an image; see `bottleneck.data.sources.image_reader.ImageReader`."""
-        file = int(np.searchsorted(self._ends, member, side="right"))
+        file, _ = locate(self._ends, member)
         offset, size = int(self._offset[member]), int(self.table.size[member])
         if offset == _NO_TARGET:
             raise ImageError("cannot be read: a link to something that is not in the archive")
@@ -266,24 +267,20 @@ def _columns(
             column.extend(texts)
     split = CategoricalColumn(map(canonical_split, split))
     remarks: tuple[str, ...] = ()
-    if labels and (_is_empty(label) or _is_empty(split)):
+    if labels and (label.is_blank or split.is_blank):
         found = labels_of_members(
             root / archives[0].name if alone else root,
             lambda: chain.from_iterable(archive.members() for archive in archives),
         )
-        label, remarks = (found.label, found.remarks) if _is_empty(label) else (label, ())
-        split = found.split if _is_empty(split) else split
+        label, remarks = (found.label, found.remarks) if label.is_blank else (label, ())
+        split = found.split if split.is_blank else split
     split = _with_splits_of_names(split, archives)
     return TextColumns(path, label, split, group), remarks
 
 
-def _is_empty(column: CategoricalColumn) -> bool:
-    return column.categories in ([], [""])
-
-
 def _with_splits_of_names(split: CategoricalColumn, archives: list[_Archive]) -> CategoricalColumn:
     """Return the splits; where the images say none, those that the archives' names say."""
-    if not _is_empty(split):
+    if not split.is_blank:
         return split
     named = CategoricalColumn()
     for archive in archives:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bottleneck.data.categorical_column import CategoricalColumn
 from bottleneck.data.labels import SEPARATOR
 from bottleneck.data.sources.notes import SourceNotes
+from bottleneck.data.sources.parts import locate
 from bottleneck.data.sources.random_access import FileStamp
 from bottleneck.data.split_names import canonical_split
 from bottleneck.data.string_column import StringColumn
@@ -109,9 +110,8 @@ class ArrayMembers:
 
     def read(self, member: int) -> bytes:
         """Return an image as PPM or PGM; see `bottleneck.data.sources.image_reader.ImageReader`."""
-        part = int(np.searchsorted(self._ends, member, side="right"))
-        first = int(self._ends[part - 1]) if part else 0
-        return encode_pnm(self._parts[part].pixels.read(member - first))
+        part, row = locate(self._ends, member)
+        return encode_pnm(self._parts[part].pixels.read(row))
 
 
 def encode_pnm(pixels: NDArray[Any]) -> bytes:

@@ -24,6 +24,7 @@ from bottleneck.data.sources.container import ContainerSource
 from bottleneck.data.sources.container_names import split_of_container
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.data.sources.notes import SourceNotes
+from bottleneck.data.sources.parts import locate
 from bottleneck.data.sources.random_access import FileStamp, RandomAccessFile
 from bottleneck.data.sources.tables.parquet_columns import ParquetColumns, find_columns, label_texts
 from bottleneck.data.sources.unused import note_unused
@@ -132,11 +133,9 @@ class ParquetMembers:
 
     def read(self, member: int) -> bytes:
         """Return the bytes of an image; see `bottleneck.data.sources.image_reader.ImageReader`."""
-        number = int(np.searchsorted(self._ends, member, side="right"))
+        number, row = locate(self._ends, member)
         file = self._files[number]
-        row = member - (int(self._ends[number - 1]) if number else 0)
-        group = int(np.searchsorted(file.ends, row, side="right"))
-        place = row - (int(file.ends[group - 1]) if group else 0)
+        group, place = locate(file.ends, row)
         data = self._groups.value(number, group, file.columns.data, place)
         if data is None and file.columns.path:
             path = self._groups.value(number, group, file.columns.path, place)
@@ -294,7 +293,7 @@ def _texts(name: str, path: Path, opened: _Opened, columns: ParquetColumns) -> T
         return CategoricalColumn(label_texts(path, column, read[column], names))
 
     split = CategoricalColumn(map(canonical_split, texts(columns.split)))
-    if split.categories in ([""], []):
+    if split.is_blank:
         split = CategoricalColumn([split_of_container(name)] * rows)
     stored = read.get(columns.path, [])
     paths = _paths(path, name, rows, stored, is_path=not columns.data)
@@ -308,12 +307,12 @@ def _column(opened: _Opened, column: str) -> list[Any]:
 
 def _paths(file: Path, name: str, rows: int, stored: list[Any], *, is_path: bool) -> StringColumn:
     """Return the paths of the rows: as they are stored if that tells rows apart, else numbers."""
-    if is_path:
-        above = posixpath.dirname(name)
-        if not all(isinstance(text, str) and text and "\0" not in text for text in stored):
-            raise ImagesTableError(f"{file}: a row has no path")
-        return StringColumn(posixpath.join(above, text.replace("\\", "/")) for text in stored)
     usable = all(isinstance(text, str) and text and "\0" not in text for text in stored)
+    if is_path:
+        if not usable:
+            raise ImagesTableError(f"{file}: a row has no path")
+        above = posixpath.dirname(name)
+        return StringColumn(posixpath.join(above, text.replace("\\", "/")) for text in stored)
     if stored and usable and len(set(stored)) == len(stored):
         return StringColumn(f"{name}/{text.lstrip('/')}" for text in stored)
     return StringColumn(f"{name}/{row:06d}" for row in range(rows))
