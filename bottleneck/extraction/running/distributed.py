@@ -8,10 +8,11 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, Self
+from uuid import uuid4
 
 import numpy as np
 
@@ -63,9 +64,12 @@ class ShardResult:
     max_batch_size: int | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WorkerJob:
     """What a worker must know to make any shard of a cache. It is sent to workers as a pickle.
+
+    Each shard comes with a copy of its own. Those of one run are equal, whatever the source of the
+    images is, which need be neither hashable nor comparable.
 
     Attributes
     ----------
@@ -79,6 +83,8 @@ class WorkerJob:
         Where the network is now.
     compute : ComputeOptions
         `device`, `runtime`, `batch_size`, `workers` and `max_pixels` are used.
+    run : str
+        What no other run has.
     """
 
     cache: Path
@@ -86,6 +92,13 @@ class WorkerJob:
     images: ImageSource
     reference: ModelReference
     compute: ComputeOptions
+    run: str = field(default_factory=lambda: uuid4().hex)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, WorkerJob) and self.run == other.run
+
+    def __hash__(self) -> int:
+        return hash(self.run)
 
     @classmethod
     def from_cache(

@@ -3,6 +3,7 @@ import pickle
 import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -13,7 +14,8 @@ from PIL import Image
 from bottleneck.cache.directory import REMOVED
 from bottleneck.cache.format.series import Series
 from bottleneck.cache.store import open_cache
-from bottleneck.data.images import open_images
+from bottleneck.data.images import ImageSource, open_images
+from bottleneck.data.table import ImageTable
 from bottleneck.errors import NonFiniteCodesError, SpecMismatchError, WorkerError
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.extraction.result import Progress
@@ -107,6 +109,49 @@ def test_the_network_is_built_once_by_each_worker(
     built = [note.name.partition("-")[0] for note in set(notes.iterdir()) - before]
     assert len(built) == len(set(built))
     assert set(built) - {str(os.getpid())}
+
+
+@dataclass
+class Listed:
+    """A source as a user may write one: of a class that is not hashable."""
+
+    images: ImageSource
+
+    @property
+    def table(self) -> ImageTable:
+        return self.images.table
+
+    def read(self, row: int) -> bytes:
+        return self.images.read(row)
+
+    def path(self, row: int) -> str:
+        return self.images.path(row)
+
+    def with_table(self, table: ImageTable) -> "Listed":
+        return Listed(self.images.with_table(table))
+
+    def missing_here(self) -> str:
+        return self.images.missing_here()
+
+
+class Compared(Listed):
+    """One whose copies are not equal."""
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+
+@pytest.mark.parametrize("kind", [Listed, Compared])
+def test_a_network_is_built_once_for_a_source_of_any_class(
+    photos: Path, extract_tiny: Extract, notes: Path, kind: type[Listed]
+) -> None:
+    cache = extract_tiny(photos, model=f"{NETWORKS}:noted", task=(17, 18), shard_size=2).cache
+    before = len(list(notes.iterdir()))
+    job = WorkerJob.from_cache(cache, cache.reference, kind(open_images(photos)), CPU)
+    for shard in (3, 4):
+        copy = pickle.loads(pickle.dumps(job))
+        assert copy.make(ShardTask((Series("layer2"),), shard)).rows == 2
+    assert len(list(notes.iterdir())) == before + 1
 
 
 def test_a_worker_with_several_threads_has_one_network(
