@@ -29,26 +29,12 @@ _NO_RANGE = "cannot be decoded: floating-point pixels have no stated range: `ran
 def decode_by_pillow(
     data: bytes, transform: InputTransform = InputTransform()
 ) -> NDArray[np.uint8]:
-    r"""Decode an image file to upright RGB pixels, by the rule of a transform's decoder.
-
-    Parameters
-    ----------
-    data : bytes
-        A complete JPEG, PNG, WebP, GIF, BMP, TIFF or PNM file, or one of those formats in
-        `bottleneck.data.decoding.formats` that this installation reads.
-    transform : InputTransform
-        Its `decoder`, and for pixels deeper than 8 bits its `range`, are used. The fast decoder
-        also uses the size that the image is resized to.
-
-    Returns
-    -------
-    ndarray of uint8, shape (height, width, 3)
-        Red, green, blue; writable and contiguous.
+    r"""Decode an image file by Pillow, as `bottleneck.data.decoding.decode.decode_image` does.
 
     Raises
     ------
     ImageError
-        The bytes are not such a file, are truncated, or declare too many pixels.
+        The bytes are no image, are truncated, or declare too many pixels.
 
     Examples
     --------
