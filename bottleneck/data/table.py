@@ -212,10 +212,10 @@ class ImageTable:
             file.readline()
             line = 1
             for chunk in iter_chunks(file):
-                columns = _split_columns(chunk) or _parse_columns(path, chunk, line)
-                texts.extend(columns.texts)
-                for number, values in zip(numbers, columns.numbers, strict=True):
-                    number.frombytes(values.tobytes())
+                some, values = _split_columns(chunk) or _parse_columns(path, chunk, line)
+                texts.extend(some)
+                for number, column in zip(numbers, values, strict=True):
+                    number.frombytes(column.tobytes())
                 line += chunk.count("\n")
         size, mtime = (np.frombuffer(number, dtype=np.int64) for number in numbers)
         return cls(*texts, size, mtime)
@@ -225,12 +225,8 @@ def _categorical(texts: Sequence[str]) -> CategoricalColumn:
     return texts if isinstance(texts, CategoricalColumn) else CategoricalColumn(texts)
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """Some rows of a table."""
-
-    texts: list[list[str]]  # path, label, split and group
-    numbers: list[NDArray[np.int64]]  # size and time
+# Some rows of a table: path, label, split and group; size and time.
+_Columns = tuple[list[list[str]], list[NDArray[np.int64]]]
 
 
 def _split_columns(chunk: str) -> _Columns | None:
@@ -238,7 +234,7 @@ def _split_columns(chunk: str) -> _Columns | None:
     if columns is None:
         return None
     size, mtime = (parse_int_column(column) for column in columns[4:6])
-    return None if size is None or mtime is None else _Columns(columns[:4], [size, mtime])
+    return None if size is None or mtime is None else (columns[:4], [size, mtime])
 
 
 def _parse_columns(path: Path, chunk: str, line: int) -> _Columns:
@@ -254,7 +250,7 @@ def _parse_columns(path: Path, chunk: str, line: int) -> _Columns:
             numbers[1].append(int(mtime))
     except (ValueError, OverflowError, csv.Error) as error:
         raise ImagesTableError(f"{path}: line {line + reader.line_num}: {error}") from error
-    return _Columns(texts, [np.array(number, dtype=np.int64) for number in numbers])
+    return texts, [np.array(number, dtype=np.int64) for number in numbers]
 
 
 def _has_digest(path: Path, digest: str) -> bool:
