@@ -76,7 +76,7 @@ class SourceSummary(PreformattedText):
             classes=len(set(labels) - {""}),
             unlabelled=len(rows) - int(table.has_label[rows].sum()),
             splits={name: counts[name] for name in order},
-            notes=SourceNotes.merge([notes, SourceNotes(remarks=tuple(_odd_classes(labels)))]),
+            notes=notes.with_remarks(_odd_classes(labels)),
         )
 
     @property

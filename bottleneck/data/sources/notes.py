@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 _QUIET = frozenset(("thumbs.db", "desktop.ini"))  # an operating system leaves them, not a user
@@ -62,6 +62,10 @@ class SourceNotes:
             without_images=without_images,
             remarks=tuple(dict.fromkeys(text for item in every for text in item.remarks)),
         )
+
+    def with_remarks(self, remarks: Iterable[str]) -> Self:
+        """Return these notes with further remarks, each once."""
+        return replace(self, remarks=tuple(dict.fromkeys((*self.remarks, *remarks))))
 
     @property
     def lost_images(self) -> bool:

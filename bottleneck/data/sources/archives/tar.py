@@ -138,8 +138,8 @@ class TarMembers:
         size[self._offset < 0] = -1
         columns, remarks = _columns(root, archives, labels=labels)
         self.table = ImageTable(*columns, size, times)
-        notes = (archive.notes for archive in archives)
-        self.notes = SourceNotes.merge([*notes, SourceNotes(remarks=remarks)])
+        notes = SourceNotes.merge(archive.notes for archive in archives)
+        self.notes = notes.with_remarks(remarks)
 
     def read(self, member: int) -> bytes:
         """Return the bytes of an image; see `bottleneck.data.sources.image_reader.ImageReader`."""

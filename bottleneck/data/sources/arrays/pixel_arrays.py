@@ -106,7 +106,7 @@ class ArrayMembers:
         times = [part.stamp.mtime_ns for part in parts]
         size, time = (np.repeat(np.array(n, dtype=np.int64), counts) for n in (sizes, times))
         self.table = ImageTable(*columns, size, time)
-        self.notes = SourceNotes.merge(SourceNotes(remarks=part.remarks) for part in parts)
+        self.notes = SourceNotes().with_remarks(remark for part in parts for remark in part.remarks)
 
     def read(self, member: int) -> bytes:
         """Return an image as PPM or PGM; see `bottleneck.data.sources.image_reader.ImageReader`."""

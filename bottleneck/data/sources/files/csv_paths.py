@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from bottleneck.data.decoding.formats import image_suffixes
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.data.sources.files.folder import is_image_name
-from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.string_column import StringColumn
 from bottleneck.data.table import ImageTable
 
@@ -45,7 +44,7 @@ def find_respelled(source: FileSource) -> FileSource:
     if path == table.path:
         return source
     found = ImageTable(path, table.label, table.split, table.group, size, mtime)
-    notes = SourceNotes.merge([source.notes, SourceNotes(remarks=search.remarks())])
+    notes = source.notes.with_remarks(search.remarks())
     return dataclasses.replace(source, table=found, notes=notes)
 
 

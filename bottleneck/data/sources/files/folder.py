@@ -72,7 +72,7 @@ def read_folder(root: Path, *, labels: bool = True) -> tuple[TextColumns, Source
     if labels and not listing.layout.splits:
         remark = remark_on_nesting(root, listing.nested)
         require_no_splits_below(root, listing.nested)
-        notes = SourceNotes.merge([notes, SourceNotes(remarks=tuple(filter(None, [remark])))])
+        notes = notes.with_remarks(filter(None, [remark]))
     return columns, notes
 
 

@@ -278,7 +278,7 @@ def _extremes(metadata: Any, columns: Sequence[str]) -> dict[str, set[str]]:
 
 
 def _notes(files: list[_File]) -> SourceNotes:
-    return SourceNotes.merge(SourceNotes(remarks=file.remarks) for file in files)
+    return SourceNotes().with_remarks(remark for file in files for remark in file.remarks)
 
 
 def _texts(name: str, path: Path, opened: _Opened, columns: ParquetColumns) -> TextColumns:
