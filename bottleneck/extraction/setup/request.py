@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from bottleneck.cache import (
     Cache,
@@ -65,9 +65,9 @@ class ExtractionRequest:
         SpecMismatchError
             The cache holds codes of another spec.
         """
-        update = _plan_update(
-            self.cache,
-            self.source,
+        plan = partial(
+            plan_update,
+            source=self.source,
             spec=spec,
             layout=layout,
             reference=reference,
@@ -75,6 +75,13 @@ class ExtractionRequest:
             check_content=self.refresh.check_content,
             task=self.task,
         )
+        try:
+            update = plan(self.cache)
+        except SpecMismatchError:  # a cache that holds no codes yet is begun anew
+            path = cache_path(self.cache)
+            if not release_empty_cache(path):
+                raise
+            update = plan(path)
         missing = _find_missing(update, self.series, self.task, self.refresh)
         return PlannedRun(self, update, missing, summarize_images(self.source))
 
@@ -102,17 +109,6 @@ class PlannedRun:
     def source(self) -> RemainingImages:
         """Return the images, of which those that were removed are not read."""
         return RemainingImages(self.request.source, self.update.removed)
-
-
-def _plan_update(cache: Path | Cache, *arguments: Any, **options: Any) -> CacheUpdate:
-    """Plan an update; a cache that holds no codes yet is begun anew if it has another spec."""
-    try:
-        return plan_update(cache, *arguments, **options)
-    except SpecMismatchError:
-        path = cache_path(cache)
-        if not release_empty_cache(path):
-            raise
-        return plan_update(path, *arguments, **options)
 
 
 def _find_missing(
