@@ -1,11 +1,12 @@
 """CategoricalColumn: a column of text with few distinct values, stored as integer codes."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Any, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bottleneck.data.blocks import in_blocks
 
 _AT_ONCE = 4096  # rows
 
@@ -71,8 +72,7 @@ class CategoricalColumn(Sequence[str]):
 
     def extend(self, texts: Iterable[str]) -> None:
         """Append rows."""
-        rest = iter(texts)
-        while some := list(islice(rest, _AT_ONCE)):
+        for some in in_blocks(texts):
             if some[0] == some[-1] and some.count(some[0]) == len(some):  # often, and faster
                 codes = np.full(len(some), self._code_of[some[0]])
             else:

@@ -3,10 +3,10 @@
 import json
 import posixpath
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from bottleneck.data.blocks import in_blocks
 from bottleneck.data.categorical_column import CategoricalColumn
 from bottleneck.data.labels import SEPARATOR
 from bottleneck.data.sources.unused import note_unused
@@ -15,7 +15,6 @@ from bottleneck.errors import ImagesTableError
 
 _MOST_TEXT = 256  # characters of a class name; a longer text is a caption
 _MOST_JSON = 1 << 20
-_ROWS_AT_ONCE = 4096
 _MOST_KEYS, _MOST_VALUES = 64, 8  # of JSON, that are looked at
 _LABEL_KEYS = ("label", "class", "cls", "category", "target")
 
@@ -108,8 +107,7 @@ class Sidecars:
             texts = {}
         self._example = next(iter(texts.values()), "")
         columns = (CategoricalColumn(), CategoricalColumn(), CategoricalColumn())
-        rows = (self._row(self._key_of(image, texts), texts) for image in images)
-        while some := list(islice(rows, _ROWS_AT_ONCE)):
+        for some in in_blocks(self._row(self._key_of(image, texts), texts) for image in images):
             for column, values in zip(columns, zip(*some, strict=True), strict=True):
                 column.extend(values)
         if all(column.is_blank for column in columns):

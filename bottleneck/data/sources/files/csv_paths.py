@@ -3,11 +3,11 @@ r"""Find the files that a CSV names in another way: with ``\``, with blanks, or 
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.data.blocks import in_blocks
 from bottleneck.data.decoding.formats import image_suffixes
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.data.sources.files.folder import is_image_name
@@ -15,7 +15,6 @@ from bottleneck.data.string_column import StringColumn
 from bottleneck.data.table import ImageTable
 
 _COMMON = (".jpg", ".jpeg", ".png")
-_ROWS_AT_ONCE = 4096
 _VAIN_SEARCHES = 1000  # of names without a suffix, after which the rest is not looked for
 
 
@@ -36,7 +35,7 @@ def find_respelled(source: FileSource) -> FileSource:
     table = source.table
     if table.exists.all():
         return source
-    if all(map(_usual, _blocks(table.path))):
+    if all(map(_usual, in_blocks(table.path))):
         return source
     search = _Search(source)
     size, mtime = table.size.copy(), table.mtime_ns.copy()
@@ -103,12 +102,6 @@ class _Search:
 def _how(respelled: bool, suffix: str) -> str:
     ways = ["with / in place of \\ or without blanks around"] if respelled else []
     return ", and ".join([*ways, *([f"with the suffix {suffix}"] if suffix else [])])
-
-
-def _blocks(paths: StringColumn) -> Iterator[list[str]]:
-    rest = iter(paths)
-    while block := list(islice(rest, _ROWS_AT_ONCE)):
-        yield block
 
 
 def _usual(block: list[str]) -> bool:

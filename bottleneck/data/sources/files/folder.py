@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
 
+from bottleneck.data.blocks import in_blocks
 from bottleneck.data.decoding.formats import image_suffixes
 from bottleneck.data.sources.cache_folder import is_cache_folder
 from bottleneck.data.sources.files.folder_layout import (
@@ -20,8 +20,6 @@ from bottleneck.data.sources.files.folder_nesting import (
 )
 from bottleneck.data.sources.notes import PassedOver, SourceNotes
 from bottleneck.data.table import TextColumns
-
-_ROWS_AT_ONCE = 4096
 
 _Inode = tuple[int, int]  # device, number
 
@@ -65,8 +63,7 @@ def read_folder(root: Path, *, labels: bool = True) -> tuple[TextColumns, Source
         read_layout(root, is_image_name) if labels else FolderLayout(root, flat=True)
     )
     columns = TextColumns.empty()
-    rows = listing.rows()
-    while some := list(islice(rows, _ROWS_AT_ONCE)):
+    for some in in_blocks(listing.rows()):
         columns.extend(zip(*some, strict=True))
     notes = listing.notes()
     if labels and not listing.layout.splits:

@@ -7,12 +7,13 @@ import re
 from codecs import BOM_UTF8
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from bottleneck.data.blocks import in_blocks
 from bottleneck.data.categorical_column import CategoricalColumn
 from bottleneck.data.csv_chunks import iter_chunks, split_unquoted
 from bottleneck.data.sources.files.csv_header import CsvHeader, read_csv_header, require_utf8
@@ -23,7 +24,6 @@ from bottleneck.data.table import TEXT_COLUMNS, TextColumns
 from bottleneck.data.text_matching import find_repeats
 from bottleneck.errors import ImagesTableError
 
-_ROWS_AT_ONCE = 4096
 _MOST_VALUES = 4  # in a message
 _BEFORE_HEADER = re.compile(r"(?:[ \t]*\r?\n)*(?:sep=.\r?\n)?")  # the latter is Excel's
 _ESCAPED = re.compile("[\udc80-\udcff]")  # bytes that are not UTF-8
@@ -222,8 +222,7 @@ def _without_blanks(column: list[str], chunk: str) -> list[str]:
 
 def _normal(paths: StringColumn) -> Iterator[str]:
     """Yield each path in its shortest spelling. Most blocks have no other."""
-    rest = iter(paths)
-    while block := list(islice(rest, _ROWS_AT_ONCE)):
+    for block in in_blocks(paths):
         text = "\n".join(block)
         yield from map(posixpath.normpath, block) if "./" in text or "//" in text else block
 
