@@ -103,36 +103,20 @@ def open_images(
     if is_cache_folder(path):
         raise ImagesNotFoundError(f"{path} is a cache: name the images that it was made of")
     if path.is_dir():
-        found = FileSource.from_columns(path, *read_folder(path, labels=labels))
-    elif path.is_file() and path.suffix.lower() in _LISTS:
-        found = _open_csv(path)
-    elif (containers := open_containers(path, labels=labels)) is not None:
+        return _open_folder(path, labels)
+    if path.is_file() and path.suffix.lower() in _LISTS:
+        return _open_csv(path)
+    if (containers := open_containers(path, labels=labels)) is not None:
         return containers
-    elif path.exists():
+    if path.exists():
         raise ImagesNotFoundError(
             f"{path} is neither a directory nor a .csv or .tsv file of images, nor one of "
             f"{_CONTAINERS}"
         )
-    else:
-        raise ImagesNotFoundError(
-            f"no such directory or file of images: {path}: give a folder of class folders, a flat "
-            f"folder, a .csv file, or one of {_CONTAINERS}"
-        )
-    if (
-        path.is_dir()
-        and not found.table
-        and (containers := open_containers(path, labels=labels)) is not None
-    ):
-        return containers
-    if not found.table and not path.is_dir():
-        raise ImagesNotFoundError(f"no images in {path}: it has no row behind its first line")
-    if not found.table:
-        passed_over = found.notes.passed_over_text()
-        raise ImagesNotFoundError(
-            f"no images in {path}: looked for {' '.join(sorted(image_suffixes()))} in it and below"
-            f"{'; ' * bool(passed_over)}{passed_over}"
-        )
-    return found
+    raise ImagesNotFoundError(
+        f"no such directory or file of images: {path}: give a folder of class folders, a flat "
+        f"folder, a .csv file, or one of {_CONTAINERS}"
+    )
 
 
 def _require_source(source: ImageSource) -> ImageSource:
@@ -147,9 +131,25 @@ def _require_source(source: ImageSource) -> ImageSource:
     return source
 
 
+def _open_folder(path: Path, labels: bool) -> ImageSource:
+    """Return the images of a folder; where there are none, those of the containers in it."""
+    found = FileSource.from_columns(path, *read_folder(path, labels=labels))
+    if found.table:
+        return found
+    if (containers := open_containers(path, labels=labels)) is not None:
+        return containers
+    passed_over = found.notes.passed_over_text()
+    raise ImagesNotFoundError(
+        f"no images in {path}: looked for {' '.join(sorted(image_suffixes()))} in it and below"
+        f"{'; ' * bool(passed_over)}{passed_over}"
+    )
+
+
 def _open_csv(path: Path) -> FileSource:
     csv = read_image_csv(path)
     source = FileSource.from_columns(path.parent, csv.columns, SourceNotes(remarks=csv.remarks))
+    if not source.table:
+        raise ImagesNotFoundError(f"no images in {path}: it has no row behind its first line")
     source = find_respelled(source)
     csv.require_distinct(source.table.path, as_files=True)
     return source
