@@ -8,6 +8,9 @@ from .decoding.nvjpeg import decode_jpegs as decode_jpegs
 from .decoding.nvjpeg import read_for_nvjpeg as read_for_nvjpeg
 from .decoding.nvjpeg import require_nvjpeg as require_nvjpeg
 from .decoding.pillow_decoder import pixel_limit as pixel_limit
+from .hdf5_rules import HDF5_READ_ERRORS as HDF5_READ_ERRORS
+from .hdf5_rules import exceeds_hdf5_storage as exceeds_hdf5_storage
+from .hdf5_rules import needs_hdf5_plugin as needs_hdf5_plugin
 from .images import ImageSource as ImageSource
 from .images import is_collection as is_collection
 from .images import open_images as open_images

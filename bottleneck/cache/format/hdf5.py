@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from bottleneck.cache.format.envelope import FileType, build_envelope, envelope_size
+from bottleneck.data import HDF5_READ_ERRORS, exceeds_hdf5_storage, needs_hdf5_plugin
 from bottleneck.errors import ShardError, format_error
 from bottleneck.runtime import atomic_write
 
@@ -27,15 +28,6 @@ File: TypeAlias = h5py.File
 Dataset: TypeAlias = h5py.Dataset
 
 TEXT = h5py.string_dtype("utf-8")
-
-# deflate, shuffle, fletcher32 and LZF: part of HDF5 or of h5py. Any other is a plugin, which is
-# code that HDF5 would look for and load.
-_ALLOWED_FILTERS = (1, 2, 3, 32000)
-_MAX_COMPRESSION_RATIO = 1032  # of deflate
-_UNCHECKED_BYTES = 1 << 20
-
-# What h5py raises on a file that lacks a part or whose bytes were damaged.
-_READ_ERRORS = (KeyError, AttributeError, OSError, RuntimeError, ValueError, TypeError, MemoryError)
 
 
 @contextmanager
@@ -156,9 +148,15 @@ class UntrustedFile:
         if properties.get_layout() == h5py.h5d.VIRTUAL or properties.get_external_count():
             raise ShardError(f"{self.path}: dataset {name!r} lies in another file")
         filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
-        if not set(filters) <= set(_ALLOWED_FILTERS):
+        if needs_hdf5_plugin(filters):
             raise ShardError(f"{self.path}: dataset {name!r} has filters {filters}")
-        self._require_size(dataset, _MAX_COMPRESSION_RATIO if filters else 1)
+        stored = min(dataset.id.get_storage_size(), self.hdf5.id.get_filesize())
+        values = max(math.prod(dataset.shape), math.prod(dataset.chunks or ()))
+        claimed = values * dataset.id.get_type().get_size()
+        if exceeds_hdf5_storage(claimed, stored, filtered=bool(filters)):
+            raise ShardError(
+                f"{self.path}: dataset {dataset.name!r} claims {claimed} bytes and has {stored}"
+            )
         return dataset
 
     def strings(self, name: str) -> list[str]:
@@ -171,15 +169,6 @@ class UntrustedFile:
     def flags(self, name: str) -> NDArray[np.bool_]:
         """Read a dataset of booleans, whichever integer type it is stored as."""
         return np.asarray(self.dataset(name)[...]).astype(bool)
-
-    def _require_size(self, dataset: Dataset, ratio: int) -> None:
-        stored = min(dataset.id.get_storage_size(), self.hdf5.id.get_filesize())
-        values = max(math.prod(dataset.shape), math.prod(dataset.chunks or ()))
-        claimed = values * dataset.id.get_type().get_size()
-        if claimed > ratio * stored and (claimed > _UNCHECKED_BYTES or stored == 0 < claimed):
-            raise ShardError(
-                f"{self.path}: dataset {dataset.name!r} claims {claimed} bytes and has {stored}"
-            )
 
 
 @contextmanager
@@ -209,7 +198,7 @@ def read_hdf5(path: Path, file: BinaryIO) -> Iterator[UntrustedFile]:
             yield UntrustedFile(path, hdf5)
     except ShardError:
         raise
-    except _READ_ERRORS as error:
+    except HDF5_READ_ERRORS as error:
         raise ShardError(f"{path} cannot be read: {format_error(error)}") from error
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.data.categorical_column import CategoricalColumn
+from bottleneck.data.hdf5_rules import HDF5_READ_ERRORS, exceeds_hdf5_storage, needs_hdf5_plugin
 from bottleneck.data.reading import refusing_damage
 from bottleneck.data.sources.arrays.pixel_arrays import (
     ArrayMembers,
@@ -27,17 +28,9 @@ from bottleneck.data.sources.random_access import FileStamp, RandomAccessFile
 from bottleneck.data.sources.unused import note_unused
 from bottleneck.errors import ImageError, ImagesTableError
 
-# deflate, shuffle, fletcher32 and LZF: part of HDF5 or of h5py. Any other is a plugin, which is
-# code that HDF5 would look for and load.
-_ALLOWED_FILTERS = {1, 2, 3, 32000}
-_MAX_COMPRESSION_RATIO = 1032  # of deflate
-_UNCHECKED_BYTES = 1 << 20
 _CHUNK_CACHE = 1 << 26  # bytes: a chunk often holds several images, which are read in turn
 
 _KIND = "an HDF5 file"
-
-# What h5py raises on a file that lacks a part or whose bytes were damaged.
-_READ_ERRORS = (KeyError, AttributeError, OSError, RuntimeError, ValueError, TypeError, MemoryError)
 
 
 def open_hdf5(root: Path, names: tuple[str, ...]) -> ArrayMembers:
@@ -76,7 +69,7 @@ def open_hdf5(root: Path, names: tuple[str, ...]) -> ArrayMembers:
 def _part(root: Path, name: str) -> ArrayPart:
     path = root / name
     stamp = RandomAccessFile(path).stamp
-    with refusing_damage(path, _KIND, _READ_ERRORS), h5py.File(path, "r") as file:
+    with refusing_damage(path, _KIND, HDF5_READ_ERRORS), h5py.File(path, "r") as file:
         images = _dataset(path, file, "images")
         require_images(path, "images", images.shape, images.dtype)
         shape, dtype, count = images.shape, images.dtype, len(images)
@@ -107,7 +100,7 @@ class _Hdf5Pixels:
     def read(self, row: int) -> NDArray[Any]:
         """Return the pixels of one image; see `pixel_arrays.PixelArray`."""
         try:
-            with self._lock, refusing_damage(self._stamp.path, _KIND, _READ_ERRORS):
+            with self._lock, refusing_damage(self._stamp.path, _KIND, HDF5_READ_ERRORS):
                 if self._process != os.getpid():  # HDF5 does not survive a fork
                     self._images = self._open()
                     self._process = os.getpid()
@@ -137,7 +130,7 @@ def _dataset(path: Path, file: Any, name: str) -> Any:
         raise ImagesTableError(f"{path}: {name!r} is not a dataset that lies in this file itself")
     properties = dataset.id.get_create_plist()
     filters = {properties.get_filter(i)[0] for i in range(properties.get_nfilters())}
-    if not filters <= _ALLOWED_FILTERS:
+    if needs_hdf5_plugin(filters):
         raise ImagesTableError(
             f"{path}: {name!r} is compressed by a plugin, which would be loaded code: write it "
             "with gzip or lzf"
@@ -145,7 +138,6 @@ def _dataset(path: Path, file: Any, name: str) -> Any:
     stored = min(dataset.id.get_storage_size(), file.id.get_filesize())
     values = max(math.prod(dataset.shape or ()), math.prod(dataset.chunks or ()))
     claimed = values * dataset.dtype.itemsize
-    most = stored * (_MAX_COMPRESSION_RATIO if filters else 1)
-    if claimed > most and (claimed > _UNCHECKED_BYTES or stored == 0 < claimed):
+    if exceeds_hdf5_storage(claimed, stored, filtered=bool(filters)):
         raise ImagesTableError(f"{path}: {name!r} claims {claimed} bytes and has {stored}")
     return dataset
