@@ -74,7 +74,7 @@ def test_threads_read_rows_side_by_side() -> None:
 
 
 def test_paths_take_a_tenth_of_what_a_list_of_them_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_BLOCK_ROWS", 4096)
+    monkeypatch.setattr(module, "_BLOCK_ROWS", 256)
     tracemalloc.start()
     try:
         packed = StringColumn(
