@@ -34,17 +34,32 @@ def print_result(*results: Result, as_json: bool) -> None:
     as_json : bool
         Whether to print the plain values, those of all results as one object.
     """
-    if as_json:
-        values = dict(item for result in results for item in result.to_dict().items())
-        click.echo(json.dumps(_values_in_options(values, _option_names())))
-    else:
-        click.echo(as_options("\n".join(map(str, results))))
+    values = dict(item for result in results for item in result.to_dict().items())
+    print_either("\n".join(map(str, results)), values, as_json=as_json)
+
+
+def print_either(text: str, values: Any, *, as_json: bool) -> None:
+    """Print a text on standard output, or plain values as JSON: options are spelled in both.
+
+    Parameters
+    ----------
+    text : str
+        With parameters in backticks; see `bottleneck.cli.errors`.
+    values : dict or list
+        Plain values, with such texts among them.
+    as_json : bool
+        Whether to print the values.
+    """
+    options = _option_names()
+    click.echo(
+        json.dumps(_values_in_options(values, options)) if as_json else in_options(text, options)
+    )
 
 
 def print_notes(notes: Iterable[str]) -> None:
     """Print on standard error what the library notes of a run, such as what runs the network."""
     for note in notes:
-        click.echo(as_options(note), err=True)
+        click.echo(in_options(note, _option_names()), err=True)
 
 
 def require_writable_outputs(paths: Mapping[str, Path | None], *, overwrite: bool) -> None:
@@ -82,17 +97,6 @@ def read_labels(cache: "Cache", labels: Path | None) -> "LabelSource":
     if images.summary is not None:
         click.echo(str(images.summary), err=True)
     return images
-
-
-def as_options(text: str) -> str:
-    """Return a text of the library with the options of the running command in it.
-
-    Parameters
-    ----------
-    text : str
-        With parameters in backticks; see `bottleneck.cli.errors`.
-    """
-    return in_options(text, _option_names())
 
 
 def _values_in_options(values: Any, options: Mapping[str, str]) -> Any:

@@ -1,6 +1,5 @@
 """`bottleneck advise`."""
 
-import json
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bottleneck.cli.options import json_option, labels_option
-from bottleneck.cli.output import as_options, read_labels
+from bottleneck.cli.output import print_either, read_labels
 from bottleneck.cli.progress import progress_of
 from bottleneck.cli.types import PATH, Size
 
@@ -75,10 +74,8 @@ def advise(
             on_progress=show,
         )
     commands = [_command_line(ctx, step) for step in result.steps]
-    if as_json:
-        click.echo(json.dumps(result.to_dict() | {"commands": commands}))
-    else:
-        click.echo(as_options(result.format(commands)))
+    values = result.to_dict() | {"commands": commands}
+    print_either(result.format(commands), values, as_json=as_json)
 
 
 def _command_line(ctx: click.Context, step: "Step") -> str:

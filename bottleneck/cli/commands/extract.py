@@ -21,7 +21,7 @@ from bottleneck.cli.options import (
     take_views,
     view_options,
 )
-from bottleneck.cli.output import as_options, print_result
+from bottleneck.cli.output import print_notes, print_result
 from bottleneck.cli.progress import extraction_progress
 from bottleneck.cli.types import PATH, Task
 
@@ -107,7 +107,7 @@ def extract(
     from bottleneck.runtime import visible_gpus
 
     if origin := options["task"].origin:
-        click.echo(as_options(origin), err=True)
+        print_notes([origin])
     cards = visible_gpus(device) if backend == "loky" else []
     with (
         note_kept_shards(out),

@@ -13,7 +13,7 @@ from bottleneck.cli.options import (
     json_option,
     overwrite_option,
 )
-from bottleneck.cli.output import read_labels, require_writable_outputs
+from bottleneck.cli.output import print_either, read_labels, require_writable_outputs
 from bottleneck.cli.types import PATH
 
 
@@ -106,9 +106,7 @@ def fit(
     if save_cv is not None:
         numbers = result.search.to_dict() if result.search else None
         write_text_atomic(save_cv, json.dumps(numbers) + "\n")
-    if as_json:
-        click.echo(json.dumps(result.to_dict() | {"head": str(out)}))
-    else:
-        click.echo(result.format(f"saved {out} ({result.seconds:.1f} s)"))
+    text = result.format(f"saved {out} ({result.seconds:.1f} s)")
+    print_either(text, result.to_dict() | {"head": str(out)}, as_json=as_json)
     if plot is not None:
         result.plot(plot)

@@ -1,11 +1,9 @@
 """`bottleneck layers`."""
 
-import json
-
 import click
 
 from bottleneck.cli.options import json_option, require_typed_code
-from bottleneck.cli.output import print_notes
+from bottleneck.cli.output import print_either, print_notes
 
 
 @click.command()
@@ -47,4 +45,4 @@ def layers(
 
     table = run(model, weights=weights, pool=pool, dtype=dtype, crop=crop)
     print_notes(table.notes)
-    click.echo(json.dumps(table.to_list()) if as_json else str(table))
+    print_either(str(table), table.to_list(), as_json=as_json)

@@ -1,6 +1,5 @@
 """`bottleneck sweep`."""
 
-import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +14,7 @@ from bottleneck.cli.options import (
     json_option,
     overwrite_option,
 )
-from bottleneck.cli.output import as_options, read_labels, require_writable_outputs
+from bottleneck.cli.output import print_either, read_labels, require_writable_outputs
 from bottleneck.cli.types import PATH
 
 if TYPE_CHECKING:
@@ -112,10 +111,7 @@ def sweep(
         result.plot(plot)
     if out is not None:
         write_text_atomic(out, result.to_csv())
-    if as_json:
-        click.echo(json.dumps(result.to_list()))
-    else:
-        click.echo(as_options(result.format(_fit_command(ctx, result))))
+    print_either(result.format(_fit_command(ctx, result)), result.to_list(), as_json=as_json)
 
 
 _OF_SWEEP_ALONE = {

@@ -1,6 +1,5 @@
 """`bottleneck tune`."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from bottleneck.cli.options import (
     take,
     take_preprocess,
 )
-from bottleneck.cli.output import as_options, read_labels
+from bottleneck.cli.output import print_either, read_labels
 from bottleneck.cli.progress import tuning_progress
 from bottleneck.cli.tuning_options import tuning_options
 from bottleneck.cli.types import PATH
@@ -102,7 +101,5 @@ def tune(
             return
     result.tail.save(out)
     shutil.rmtree(state, ignore_errors=True)  # not before the result is written
-    if as_json:
-        click.echo(json.dumps(result.to_dict() | {"head": str(out)}))
-    else:
-        click.echo(as_options(result.format(f"saved {out} ({result.seconds:.1f} s)")))
+    text = result.format(f"saved {out} ({result.seconds:.1f} s)")
+    print_either(text, result.to_dict() | {"head": str(out)}, as_json=as_json)

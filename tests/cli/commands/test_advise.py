@@ -27,6 +27,9 @@ def test_the_text_and_the_json_say_the_same_and_the_command_runs(run: Run, tmp_p
     assert "18 images of test were not looked at" in sections[0]
     assert sections[-2].startswith("not measured: training of the network (`bottleneck tune`")
     found = json.loads(run("advise", cache, "--json").stdout)
+    assert found["not_measured"][0].startswith(
+        "training of the network (`bottleneck tune`, then --tuned"
+    )
     assert sections[-1] == "  " + "\n  ".join(found["commands"]) + "\n"
     assert found["recommendation"]["text"][:40] in text.stdout
     assert [row["recommended"] for row in found["strategies"]].count(True) == 1

@@ -85,6 +85,15 @@ def test_several_layers_make_one_head(run: Run, cache: Path) -> None:
     assert json.loads(judged.stdout)["heldout"] == found["heldout"]
 
 
+def test_what_to_do_about_copies_is_said_as_it_is_typed(
+    run: Run, photos: Path, extract_tiny: Extract
+) -> None:
+    shutil.copy(photos / "train/ants/ants000.jpg", photos / "val/ants/copy.jpg")
+    cache = extract_tiny(photos).cache.path
+    text = run("fit", cache, "--clf", "svm", "--c", "0.1", "--cv", "0").stdout
+    assert "the accuracy is too high (`bottleneck audit` gives it without them)" in text
+
+
 def test_json_has_what_is_promised(run: Run, hard: Path) -> None:
     found = _fit(run, hard, "--clf", "svm", "--c", "0.01,1", "--cv", "4")
     assert found.keys() >= {"clf", "layer", "c", "cv", "heldout", "head", "seconds"}
