@@ -3,10 +3,8 @@
 import time
 from collections.abc import Sequence
 from os import PathLike
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bottleneck.advising.advice import Advice, Examined
 from bottleneck.advising.comparison import Comparison
@@ -31,7 +29,6 @@ from bottleneck.advising.tuned import compare_tail, load_tails
 from bottleneck.cache import Cache, CacheLike, open_cache
 from bottleneck.data import ImageTable
 from bottleneck.fitting import (
-    METRICS,
     CodeDataset,
     Features,
     LabelSource,
@@ -40,11 +37,10 @@ from bottleneck.fitting import (
     label_rows,
     labelled_images,
     load_dataset,
-    mean_average_precision,
     resolve_features,
+    score_answers,
     without_labels,
 )
-from bottleneck.linear import TrainingSet
 from bottleneck.runtime import OnProgress
 
 
@@ -179,7 +175,8 @@ def _examine(
     plain, single = comparison.counterpart(chosen), comparison.best_layer
     dataset = load_dataset(cache, chosen.features, images, memory=memory)
     training = dataset.training
-    score = _score(training, training_values(training, chosen.cv))
+    values = training_values(training, chosen.cv)
+    score = score_answers(training.targets, values, training.classes, SEARCH.metric)
     if plain is not chosen:
         training = load_dataset(cache, plain.features, images, memory=memory).training
     curve = curve_of(training, plain.cv)
@@ -196,12 +193,6 @@ def _examine(
         unlike=is_unlike(comparison),
         views=any(one.features.views > 1 for one in comparison.strategies),
     )
-
-
-def _score(training: TrainingSet, values: NDArray[Any]) -> float:
-    if training.multilabel:
-        return mean_average_precision(training.targets, values)
-    return METRICS[SEARCH.metric](training.targets, values, training.classes)
 
 
 def _pairs(comparison: Comparison, dataset: CodeDataset) -> PairedComparison | None:

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from bottleneck.fitting import (
     Features,
     LearningCurve,
     SearchOptions,
+    decision_values,
     learning_curve,
     load_dataset,
 )
@@ -97,7 +99,7 @@ def measure_strategy(
         size=sum(features.sizes(cache)),
         cost=cost,
         cv=best,
-        values=values if training.multilabel else values.argmax(axis=1),
+        values=_answers(values, training),
         seconds=time.monotonic() - start,
     )
 
@@ -112,12 +114,13 @@ def training_values(training: TrainingSet, cv: Candidate) -> NDArray[Any]:
     """
     scaler, solution = train(training, CLASSIFIER, c=cv.c, scaling=cv.scaling)
     codes = training.scaled(scaler).averaged().codes
-    values = np.concatenate(list(codes.map_blocks(solution.decision_function)))
-    if training.multilabel:
-        return values
-    # Two classes have one value, that of the second.
-    classes: NDArray[Any] = values[:, 0] > 0 if values.shape[1] == 1 else values.argmax(axis=1)
-    return classes.astype(np.int64)
+    blocks = list(codes.map_blocks(partial(decision_values, solution=solution)))
+    return _answers(np.concatenate(blocks), training)
+
+
+def _answers(values: NDArray[np.float64], training: TrainingSet) -> NDArray[Any]:
+    """Return the class of the highest value of each image; the values for several labels."""
+    return values if training.multilabel else values.argmax(axis=1)
 
 
 def curve_of(training: TrainingSet, cv: Candidate) -> LearningCurve:

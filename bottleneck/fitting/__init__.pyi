@@ -35,11 +35,10 @@ from .scoring.judging import image_values as image_values
 from .scoring.judging import predicted_right as predicted_right
 from .scoring.judging import score_classifier as score_classifier
 from .scoring.judging import score_values as score_values
-from .scoring.metrics import METRICS as METRICS
 from .scoring.metrics import CalibrationBins as CalibrationBins
 from .scoring.metrics import calibration_bins as calibration_bins
 from .scoring.metrics import format_metric as format_metric
-from .scoring.metrics import mean_average_precision as mean_average_precision
+from .scoring.metrics import score_answers as score_answers
 from .scoring.paired import PairedComparison as PairedComparison
 from .scoring.paired import compare_pairs as compare_pairs
 from .scoring.resampling import bootstrap_interval as bootstrap_interval
@@ -47,6 +46,7 @@ from .scoring.resampling import resampled_scores as resampled_scores
 from .scoring.scores import ClassificationScore as ClassificationScore
 from .scoring.scores import Score as Score
 from .selection.cross_validation import CrossValidation as CrossValidation
+from .selection.fold_search import decision_values as decision_values
 from .selection.folds import make_folds as make_folds
 from .selection.learning_curve import LearningCurve as LearningCurve
 from .selection.learning_curve import learning_curve as learning_curve

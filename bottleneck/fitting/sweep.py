@@ -23,7 +23,7 @@ from bottleneck.fitting.loading.features import (
 from bottleneck.fitting.loading.labelled_rows import LabelSource, labelled_images, without_labels
 from bottleneck.fitting.loading.worker_cache import open_on_worker
 from bottleneck.fitting.options import SearchOptions
-from bottleneck.fitting.scoring.metrics import METRICS
+from bottleneck.fitting.scoring.metrics import score_answers
 from bottleneck.fitting.sweep_result import SweepResult, SweepRow, cost_or_infinity
 from bottleneck.linear import ClassifierOptions, TrainingSet
 from bottleneck.runtime import Executor, OnProgress, require_shared_paths, spare_memory
@@ -284,4 +284,4 @@ def _majority_baseline(training: TrainingSet, metric: str) -> float | None:
     if training.multilabel:
         return None
     constant = np.full_like(training.targets, np.bincount(training.targets).argmax())
-    return METRICS[metric](training.targets, constant, training.classes)
+    return score_answers(training.targets, constant, training.classes, metric)

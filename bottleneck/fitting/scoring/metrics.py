@@ -1,7 +1,7 @@
 """Metrics of classifiers: accuracy, average precision and calibration error."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,78 +31,67 @@ def confusion_matrix(
     array([[1, 1],
            [0, 1]])
     """
-    return np.bincount(true * k + predicted, minlength=k * k).reshape(k, k).astype(np.int64)
+    return (
+        np.bincount(true * k + predicted, minlength=k * k)
+        .reshape(k, k)
+        .astype(np.int64, copy=False)
+    )
 
 
-def accuracy(true: NDArray[np.int64], predicted: NDArray[np.int64], k: int) -> float:
-    """Return the share of correct predictions.
-
-    Parameters
-    ----------
-    true, predicted : ndarray of int64, shape (n,)
-        Classes from 0 to k - 1; n is at least 1.
-    k : int
-        Number of classes.
-
-    Examples
-    --------
-    >>> true, predicted = np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])
-    >>> accuracy(true, predicted, 2)
-    0.75
-    """
-    return float(np.trace(confusion_matrix(true, predicted, k)) / len(true))
+def share_correct(confusion: NDArray[np.int64]) -> float:
+    """Return the accuracy: the share of images on the diagonal of a confusion matrix."""
+    return float(np.trace(confusion) / confusion.sum())
 
 
-def balanced_accuracy(true: NDArray[np.int64], predicted: NDArray[np.int64], k: int) -> float:
-    """Return the mean recall over the classes that have images.
+def mean_recall(confusion: NDArray[np.int64]) -> float:
+    """Return the balanced accuracy: the mean recall over the classes that have images.
 
     K. H. Brodersen et al., "The balanced accuracy and its posterior distribution", ICPR 2010.
-
-    Parameters
-    ----------
-    true, predicted : ndarray of int64, shape (n,)
-        Classes from 0 to k - 1; n is at least 1.
-    k : int
-        Number of classes.
-
-    Examples
-    --------
-    >>> true, predicted = np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])
-    >>> round(balanced_accuracy(true, predicted, 2), 3)
-    0.833
     """
-    return mean_recall(confusion_matrix(true, predicted, k))
+    return mean_ratio(np.diag(confusion), confusion.sum(axis=1))
 
 
-def macro_f1(true: NDArray[np.int64], predicted: NDArray[np.int64], k: int) -> float:
+def mean_f1(confusion: NDArray[np.int64]) -> float:
     """Return the mean F1 over the classes that have images or were predicted.
 
     It equals scikit-learn's ``f1_score(average="macro")``: the mean of the F1 of each class, not
     the F1 of mean precision and mean recall.
+    """
+    # F1 = 2 TP / (2 TP + FN + FP); the denominator sums the row and the column of a class.
+    return mean_ratio(2 * np.diag(confusion), confusion.sum(axis=1) + confusion.sum(axis=0))
+
+
+METRICS: dict[str, Callable[[NDArray[np.int64]], float]] = {
+    "accuracy": share_correct,
+    "balanced": mean_recall,
+    "macro_f1": mean_f1,
+}
+"""By name, each a function of a confusion matrix, shape (k, k), of at least one image."""
+
+
+def score_answers(true: NDArray[Any], answers: NDArray[Any], k: int, metric: str) -> float:
+    """Return the metric by which classifiers are compared.
 
     Parameters
     ----------
-    true, predicted : ndarray of int64, shape (n,)
-        Classes from 0 to k - 1; n is at least 1.
+    true : ndarray of int64, shape (n,), or of bool, shape (n, k)
+        Class of each image, or which labels it has; n is at least 1.
+    answers : ndarray of int64, shape (n,), or of float64, shape (n, k)
+        Predicted class of each image; with several labels an image the decision values.
     k : int
-        Number of classes.
+        Number of classes or labels.
+    metric : str
+        One of `METRICS`; several labels an image always have the mean average precision.
 
     Examples
     --------
     >>> true, predicted = np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])
-    >>> round(macro_f1(true, predicted, 2), 3)
-    0.733
+    >>> [round(score_answers(true, predicted, 2, metric), 3) for metric in METRICS]
+    [0.75, 0.833, 0.733]
     """
-    return mean_f1(confusion_matrix(true, predicted, k))
-
-
-Metric = Callable[[NDArray[np.int64], NDArray[np.int64], int], float]
-
-METRICS: dict[str, Metric] = {
-    "accuracy": accuracy,
-    "balanced": balanced_accuracy,
-    "macro_f1": macro_f1,
-}
+    if true.ndim == 2:
+        return mean_average_precision(true, answers)
+    return METRICS[metric](confusion_matrix(true, answers, k))
 
 
 def mean_average_precision(true: NDArray[np.bool_], decision_values: NDArray[np.float64]) -> float:
@@ -209,17 +198,6 @@ def calibration_bins(
     confidences = np.bincount(bin_of, weights=confidence, minlength=bins).astype(np.float64)
     right = np.bincount(bin_of, weights=correct, minlength=bins).astype(np.float64)
     return CalibrationBins(predictions, confidences, right)
-
-
-def mean_recall(confusion: NDArray[np.int64]) -> float:
-    """Return the mean recall over the classes of a confusion matrix that have images."""
-    return mean_ratio(np.diag(confusion), confusion.sum(axis=1))
-
-
-def mean_f1(confusion: NDArray[np.int64]) -> float:
-    """Return the mean F1 over the classes of a confusion matrix that occur or were predicted."""
-    # F1 = 2 TP / (2 TP + FN + FP); the denominator sums the row and the column of a class.
-    return mean_ratio(2 * np.diag(confusion), confusion.sum(axis=1) + confusion.sum(axis=0))
 
 
 def mean_ratio(counts: NDArray[np.int64], totals: NDArray[np.int64]) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.fitting.scoring.metrics import METRICS, mean_average_precision
+from bottleneck.fitting.scoring.metrics import score_answers
 
 RESAMPLINGS = 200
 
@@ -57,7 +57,10 @@ def resampled_scores(
     >>> scores[0].tolist(), scores[1:].std(axis=0).round(2).tolist()
     ([1.0, 0.5], [0.0, 0.05])
     """
-    score = _scorer(targets, classes, metric)
+
+    def score(answers: NDArray[Any], rows: NDArray[np.int64]) -> float:
+        return score_answers(targets[rows], answers[rows], classes, metric)
+
     random, n = np.random.default_rng(seed), len(targets)
     count, rows_of = n if groups is None else len(np.unique(groups)), _rows_of(groups)
     everything = np.arange(n)
@@ -110,12 +113,3 @@ def _rows_of(groups: NDArray[np.int64] | None) -> Callable[[NDArray[Any]], NDArr
         return np.asarray(order[np.repeat(starts[drawn], sizes[drawn]) + within])
 
     return rows
-
-
-def _scorer(
-    targets: NDArray[Any], classes: int, metric: str
-) -> Callable[[NDArray[Any], NDArray[np.int64]], float]:
-    """Return the function that scores values on some rows."""
-    if targets.ndim == 2:
-        return lambda values, rows: mean_average_precision(targets[rows], values[rows])
-    return lambda values, rows: METRICS[metric](targets[rows], values[rows], classes)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from bottleneck.data import UnknownLabels
 from bottleneck.fitting.scoring.intervals import accuracy_interval
 from bottleneck.fitting.scoring.metrics import (
+    METRICS,
     average_precisions,
     confusion_matrix,
-    mean_f1,
     mean_of_known,
     mean_ratio,
     mean_recall,
@@ -154,11 +154,7 @@ class ClassificationScore(Score):
 
     def metric(self, name: str) -> float:
         """Return one of `bottleneck.fitting.scoring.metrics.METRICS` on these images."""
-        return {
-            "accuracy": self.accuracy,
-            "balanced": self.mean_per_class,
-            "macro_f1": mean_f1(self.confusion),
-        }[name]
+        return METRICS[name](self.confusion)
 
     def format(self) -> str:
         """Format the accuracy, its interval and the confusion matrix."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.fitting.scoring.metrics import METRICS, mean_average_precision
+from bottleneck.fitting.scoring.metrics import score_answers
 from bottleneck.fitting.selection.folds import Fold
 from bottleneck.linear import KERNEL_ROWS, ClassifierOptions, Solution, TrainingSet
 
@@ -66,16 +66,15 @@ class FoldSearch:
     def scores(self, solutions: Sequence[Solution], metric: str) -> list[float]:
         """Return the metric of each classifier on the validation rows, which are read once."""
         validation = self._validation()
-        targets, k = validation.targets, validation.classes
         answer = partial(_answers, solutions=solutions, multilabel=validation.multilabel)
         answers = map(np.concatenate, zip(*validation.codes.map_blocks(answer), strict=True))
-        if validation.multilabel:
-            return [mean_average_precision(targets, values) for values in answers]
-        return [METRICS[metric](targets, classes, k) for classes in answers]
+        return [
+            score_answers(validation.targets, each, validation.classes, metric) for each in answers
+        ]
 
     def decision_values(self, solution: Solution) -> NDArray[np.float64]:
         """Return the decision values of the validation rows, shape (n, k)."""
-        values = self._validation().codes.map_blocks(partial(_decision_values, solution=solution))
+        values = self._validation().codes.map_blocks(partial(decision_values, solution=solution))
         return np.concatenate(list(values))
 
     def _validation(self) -> TrainingSet:
@@ -96,7 +95,7 @@ def fold_bytes(training: TrainingSet, cs: int) -> int:
     return itemsize * (kernel + rows + given + cs * rank * training.classes) + 8 * rank**2
 
 
-def _decision_values(block: NDArray[Any], *, solution: Solution) -> NDArray[Any]:
+def decision_values(block: NDArray[Any], *, solution: Solution) -> NDArray[Any]:
     """Return the value of each class for each image of a block, shape (n, k)."""
     values = solution.decision_function(block)
     return np.hstack([-values, values]) if values.shape[1] == 1 else values
@@ -106,5 +105,5 @@ def _answers(
     block: NDArray[Any], *, solutions: Sequence[Solution], multilabel: bool
 ) -> list[NDArray[Any]]:
     """Return each classifier's class of every image; its decision values for several labels."""
-    values = (_decision_values(block, solution=solution) for solution in solutions)
+    values = (decision_values(block, solution=solution) for solution in solutions)
     return list(values) if multilabel else [each.argmax(axis=1) for each in values]

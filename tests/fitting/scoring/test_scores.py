@@ -15,7 +15,7 @@ from sklearn.metrics import (
 from bottleneck.data.labels import UnknownLabels
 from bottleneck.errors import LabelsError
 from bottleneck.fitting.scoring.intervals import accuracy_interval, wilson_interval
-from bottleneck.fitting.scoring.metrics import METRICS, mean_average_precision
+from bottleneck.fitting.scoring.metrics import mean_average_precision
 from bottleneck.fitting.scoring.scores import MultilabelScore, score_classes, score_labels
 from tests.fitting.scoring.test_metrics import PAIRS, columns, labelled
 
@@ -50,8 +50,8 @@ def test_json_has_the_promised_keys() -> None:
 def test_metrics_and_scores_agree(pairs: list[tuple[int, int]]) -> None:
     true, predicted = columns(pairs)
     found = score_classes(true, predicted, ["a", "b", "c", "d"], split="val")
-    assert METRICS["accuracy"](true, predicted, 4) == found.accuracy
-    assert METRICS["balanced"](true, predicted, 4) == found.mean_per_class
+    assert found.metric("accuracy") == found.accuracy
+    assert found.metric("balanced") == found.mean_per_class
 
 
 @given(labelled())
