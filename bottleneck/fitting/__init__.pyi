@@ -30,6 +30,7 @@ from .loading.labelled_rows import without_labels as without_labels
 from .loading.sharded_matrix import open_matrix as open_matrix
 from .options import ClassifierOptions as ClassifierOptions
 from .options import SearchOptions as SearchOptions
+from .plotting.picture import require_picture as require_picture
 from .scoring.intervals import wilson_interval as wilson_interval
 from .scoring.judging import image_values as image_values
 from .scoring.judging import predicted_right as predicted_right
@@ -52,5 +53,5 @@ from .selection.learning_curve import LearningCurve as LearningCurve
 from .selection.learning_curve import learning_curve as learning_curve
 from .selection.search_result import Candidate as Candidate
 from .sweep_result import SweepResult as SweepResult
-from .sweep_result import SweepRow as SweepRow
 from .sweep_result import cost_or_infinity as cost_or_infinity
+from .sweep_row import SweepRow as SweepRow

@@ -8,13 +8,14 @@ import numpy as np
 
 from bottleneck.data import LabelSummary
 from bottleneck.fitting.head import Head
+from bottleneck.fitting.plotting.fit_plot import fit_figure
+from bottleneck.fitting.plotting.picture import output_figure
 from bottleneck.fitting.scoring.metrics import format_metric
 from bottleneck.fitting.scoring.scores import Score, format_calibration_error
 from bottleneck.fitting.selection.folds import fewer_folds
 from bottleneck.fitting.selection.nested import NestedScore, OuterFold
 from bottleneck.fitting.selection.search_result import SearchResult
 from bottleneck.linear import Solution
-from bottleneck.plotting import fit_figure, output_figure
 from bottleneck.runtime import PreformattedText
 
 
@@ -118,7 +119,8 @@ class FitResult(PreformattedText):
         InvalidOptionError
             The file name has another suffix, or there is nothing to plot.
         """
-        return output_figure(fit_figure(self), path)
+        figure = fit_figure(self.head.clf, self.search, self.heldout)
+        return output_figure(figure, path)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as ``fit`` prints them as JSON with the file name of the head."""

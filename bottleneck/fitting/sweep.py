@@ -24,7 +24,8 @@ from bottleneck.fitting.loading.labelled_rows import LabelSource, labelled_image
 from bottleneck.fitting.loading.worker_cache import open_on_worker
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.scoring.metrics import score_answers
-from bottleneck.fitting.sweep_result import SweepResult, SweepRow, cost_or_infinity
+from bottleneck.fitting.sweep_result import SweepResult, cost_or_infinity
+from bottleneck.fitting.sweep_row import SweepRow
 from bottleneck.linear import ClassifierOptions, TrainingSet
 from bottleneck.runtime import Executor, OnProgress, require_shared_paths, spare_memory
 

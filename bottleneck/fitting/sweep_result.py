@@ -1,105 +1,22 @@
-"""Result of a sweep: one row for each layer and classifier, the best and the recommended row."""
+"""Result of a sweep: its rows, the best and the recommended one."""
 
 import csv
 import io
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from os import PathLike
 from typing import Any, overload
 
-import numpy as np
-
 from bottleneck.data import LabelSummary
-from bottleneck.fitting.loading.features import Features
+from bottleneck.fitting.plotting.picture import output_figure
+from bottleneck.fitting.plotting.sweep_plot import sweep_figure
 from bottleneck.fitting.scoring.metrics import format_metric
-from bottleneck.fitting.scoring.scores import Score
 from bottleneck.fitting.selection.folds import fewer_folds
-from bottleneck.fitting.selection.nested import NestedScore, OuterFold
-from bottleneck.fitting.selection.search_result import Candidate
-from bottleneck.plotting import output_figure, sweep_figure
+from bottleneck.fitting.selection.nested import NestedScore
+from bottleneck.fitting.sweep_row import SweepRow
 from bottleneck.runtime import PreformattedText, escape_unprintable, format_table
-
-
-@dataclass(frozen=True)
-class SweepRow:
-    """Cross-validated result of one classifier on one layer.
-
-    It holds no coefficients: those of many layers need not fit into memory together.
-
-    Attributes
-    ----------
-    features : Features
-        One layer or all of them together, and the views of each image.
-    clf : str
-        ``"svm"`` or ``"softmax"``.
-    size : int
-        Number of values of a code.
-    cost : float or None
-        Share of the network's multiply-adds up to the deepest layer, for each view; None where the
-        cache has no record.
-    cv : Candidate
-        Cross-validation of the selected C and scaling.
-    metric : str
-        Name of the metric in `cv`.
-    heldout : ClassificationScore, MultilabelScore or None
-        Score on the held-out split, which takes no part in the recommendation.
-    majority_baseline : float or None
-        Metric of always predicting the most frequent class; None for several labels an image.
-    converged : bool
-        Whether the final training met its tolerance for every class.
-    seconds : float
-        Training time, without reading the codes.
-    record : dict
-        `FitResult.to_dict` of this row.
-    outer : tuple of OuterFold
-        Outer folds of a nested cross-validation, the same images in every row of a sweep; empty
-        without one.
-    """
-
-    features: Features
-    clf: str
-    size: int
-    cost: float | None
-    cv: Candidate
-    metric: str
-    heldout: Score | None
-    majority_baseline: float | None
-    converged: bool
-    seconds: float
-    record: dict[str, Any]
-    outer: tuple[OuterFold, ...] = ()
-
-    @property
-    def layer(self) -> str:
-        """Layer of the cache, or ``"all layers"``; with the views of each image if several."""
-        several = len(self.layers) > 1
-        return str(replace(self.features, layers=("all layers",)) if several else self.features)
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """The layers whose codes are side by side, as `bottleneck.fit` takes them."""
-        return self.features.layers
-
-    @property
-    def views(self) -> int:
-        """Views of each image, as `bottleneck.fit` takes them."""
-        return self.features.views
-
-    @property
-    def heldout_metric(self) -> float | None:
-        """The metric on the held-out split; None without one."""
-        return None if self.heldout is None else self.heldout.metric(self.metric)
-
-    @property
-    def nested_metric(self) -> float | None:
-        """The mean over the outer folds, of this row alone; None without them."""
-        return float(np.mean([fold.score for fold in self.outer])) if self.outer else None
-
-    def __str__(self) -> str:
-        """Name the classifier and the layer."""
-        return f"{self.clf} on {escape_unprintable(self.layer)}"
 
 
 class SweepResult(Sequence[SweepRow], PreformattedText):
@@ -125,6 +42,7 @@ class SweepResult(Sequence[SweepRow], PreformattedText):
 
     Examples
     --------
+    >>> from bottleneck.fitting import Candidate, Features
     >>> def row(layer, cost, *scores):
     ...     cv, features = Candidate("sqrt", 1.0, scores, 0.0, True), Features((layer,))
     ...     result = (cv, "accuracy", None, 0.5, True, 0.1, {})
@@ -231,7 +149,8 @@ class SweepResult(Sequence[SweepRow], PreformattedText):
         InvalidOptionError
             The file name has another suffix.
         """
-        return output_figure(sweep_figure(self), path)
+        figure = sweep_figure(self, best=self.best, recommended=self.recommended)
+        return output_figure(figure, path)
 
     def to_list(self) -> list[dict[str, Any]]:
         """Return the rows as ``sweep`` prints them as JSON.

@@ -30,7 +30,8 @@ from bottleneck.fitting.loading.dataset import CodeDataset, load_dataset
 from bottleneck.fitting.loading.features import Features, Views
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.sweep import sweep
-from bottleneck.fitting.sweep_result import SweepResult, SweepRow
+from bottleneck.fitting.sweep_result import SweepResult
+from bottleneck.fitting.sweep_row import SweepRow
 from bottleneck.linear.training import ClassifierOptions
 from tests.helpers.datasets import cache_of_layers, clouds, several, written_cache
 from tests.helpers.fixture_types import Extract

@@ -12,7 +12,8 @@ from bottleneck.errors import InvalidOptionError
 from bottleneck.fitting.loading.features import Features
 from bottleneck.fitting.scoring.scores import score_classes
 from bottleneck.fitting.selection.search_result import Candidate
-from bottleneck.fitting.sweep_result import SweepResult, SweepRow
+from bottleneck.fitting.sweep_result import SweepResult
+from bottleneck.fitting.sweep_row import SweepRow
 
 
 def a_row(

@@ -78,8 +78,7 @@ def fit(
     """
     from bottleneck import fit as run
     from bottleneck import open_cache
-    from bottleneck.fitting import ClassifierOptions, resolve_features
-    from bottleneck.plotting import require_picture
+    from bottleneck.fitting import ClassifierOptions, require_picture, resolve_features
     from bottleneck.runtime import write_text_atomic
 
     search = take_search_options(training)

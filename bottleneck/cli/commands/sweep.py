@@ -81,8 +81,7 @@ def sweep(
     from bottleneck import open_cache
     from bottleneck import sweep as run
     from bottleneck.cli.progress import progress_of
-    from bottleneck.fitting import ClassifierOptions
-    from bottleneck.plotting import require_picture
+    from bottleneck.fitting import ClassifierOptions, require_picture
     from bottleneck.runtime import write_text_atomic
 
     search = take_search_options(options)

@@ -16,7 +16,8 @@ from bottleneck.fitting.selection.folds import make_folds
 from bottleneck.fitting.selection.nested import NestedScore, OuterFold
 from bottleneck.fitting.selection.search_result import Candidate
 from bottleneck.fitting.sweep import sweep
-from bottleneck.fitting.sweep_result import SweepResult, SweepRow
+from bottleneck.fitting.sweep_result import SweepResult
+from bottleneck.fitting.sweep_row import SweepRow
 from tests.helpers.datasets import by_sklearn, clouds, several, training, written_cache
 
 CS = (1e-4, 1e-2, 1.0)

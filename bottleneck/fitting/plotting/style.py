@@ -1,6 +1,6 @@
 """Colours and axes that all plots share.
 
-Only this package imports matplotlib, and only to draw. Figures are plain `Figure` objects: pyplot
+These modules alone import matplotlib, and only to draw. Figures are plain `Figure` objects: pyplot
 and its global state are not used.
 """
 

@@ -17,10 +17,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bottleneck.fitting.loading.features import Features
+from bottleneck.fitting.plotting.sweep_plot import _spread
 from bottleneck.fitting.scoring.scores import score_classes
 from bottleneck.fitting.selection.search_result import Candidate
-from bottleneck.fitting.sweep_result import SweepResult, SweepRow
-from bottleneck.plotting.sweep_plot import _spread, sweep_figure
+from bottleneck.fitting.sweep_result import SweepResult
+from bottleneck.fitting.sweep_row import SweepRow
 from bottleneck.spec import ViewRecipe
 
 CLFS = ("svm", "softmax")
@@ -50,7 +51,7 @@ THREE: dict[str, float | None] = {"conv1": 0.1, "conv2": 0.4, "fc": 1.0}
 
 
 def drawn(rows: Sequence[SweepRow]) -> tuple[Figure, Axes]:
-    figure = sweep_figure(SweepResult(rows))
+    figure = SweepResult(rows).plot()
     figure.draw_without_rendering()  # but with everything in its place
     (axes,) = figure.axes
     return figure, axes
@@ -285,9 +286,9 @@ def _modules_after(code: str) -> set[str]:
 
 def test_matplotlib_is_imported_to_draw_only_and_pyplot_never(tmp_path: Path) -> None:
     assert "matplotlib" not in _modules_after(
-        "import bottleneck.plotting.sweep_plot, bottleneck.fitting.sweep_result"
+        "import bottleneck.fitting.plotting.sweep_plot, bottleneck.fitting.sweep_result"
     )
-    code = "import pathlib; from tests.plotting.test_sweep_plot import write\n"
+    code = "import pathlib; from tests.fitting.plotting.test_sweep_plot import write\n"
     code += f"write(pathlib.Path({str(tmp_path / 'b.png')!r}))"
     loaded = _modules_after(code)
     assert "matplotlib.figure" in loaded

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from bottleneck.errors import InvalidOptionError
-from bottleneck.plotting.picture import output_figure, require_picture
+from bottleneck.fitting.plotting.picture import output_figure, require_picture
 
 
 def write(path: Path) -> Path:

@@ -1,13 +1,21 @@
 """Plot a fit: the search for C, and which classes the held-out images were taken for."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bottleneck.errors import InvalidOptionError
-from bottleneck.plotting.style import CLASSIFIERS, FAINT, INK, percent, style_axes, with_margin
+from bottleneck.fitting.plotting.style import (
+    CLASSIFIERS,
+    FAINT,
+    INK,
+    percent,
+    style_axes,
+    with_margin,
+)
+from bottleneck.fitting.scoring.metrics import format_metric
+from bottleneck.fitting.scoring.scores import ClassificationScore, Score
+from bottleneck.fitting.selection.search_result import SearchResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,96 +28,7 @@ _MAX_NAME_LENGTH = 14  # characters; of a longer name the beginning is shown
 _LINES = ("-", "--", ":", "-.")  # for scalings
 
 
-class PlottedCandidate(Protocol):
-    """A C with a scaling, and the scores of its folds."""
-
-    @property
-    def scaling(self) -> str:
-        """Name of the scaling."""
-        ...
-
-    @property
-    def c(self) -> float:
-        """C of the classifier."""
-        ...
-
-    @property
-    def mean(self) -> float:
-        """Mean of the folds."""
-        ...
-
-    @property
-    def standard_error(self) -> float:
-        """Standard error of the mean."""
-        ...
-
-
-class PlottedSearch(Protocol):
-    """Candidates and the selected one."""
-
-    @property
-    def candidates(self) -> Sequence[PlottedCandidate]:
-        """All candidates, ordered by scaling and C."""
-        ...
-
-    @property
-    def best(self) -> PlottedCandidate:
-        """The selected one."""
-        ...
-
-    @property
-    def metric(self) -> str:
-        """Name of the metric."""
-        ...
-
-
-class PlottedScore(Protocol):
-    """Score on a held-out split."""
-
-    @property
-    def split(self) -> str:
-        """Name of the split."""
-        ...
-
-    @property
-    def classes(self) -> list[str]:
-        """Names of the classes."""
-        ...
-
-    def metric(self, name: str) -> float:
-        """Return a metric of the score."""
-        ...
-
-
-class PlottedHead(Protocol):
-    """The classifier."""
-
-    @property
-    def clf(self) -> str:
-        """``"svm"`` or ``"softmax"``."""
-        ...
-
-
-class PlottedFit(Protocol):
-    """A head with its search and its score."""
-
-    @property
-    def head(self) -> PlottedHead:
-        """The classifier."""
-        ...
-
-    @property
-    def search(self) -> PlottedSearch | None:
-        """Search over C and scalings; None without cross-validation."""
-        ...
-
-    @property
-    def heldout(self) -> PlottedScore | None:
-        """Score on the held-out split; None without one."""
-        ...
-
-
-def fit_figure(fit: PlottedFit) -> "Figure":
+def fit_figure(clf: str, search: SearchResult | None, heldout: Score | None) -> "Figure":
     """Plot a fit as a matplotlib figure.
 
     On the left each scaling has a line: the mean of the folds at each C, with its standard error. A
@@ -119,8 +38,12 @@ def fit_figure(fit: PlottedFit) -> "Figure":
 
     Parameters
     ----------
-    fit : PlottedFit
-        Such as a `bottleneck.fitting.fit_result.FitResult`.
+    clf : str
+        ``"svm"`` or ``"softmax"``.
+    search : SearchResult or None
+        None without cross-validation.
+    heldout : ClassificationScore, MultilabelScore or None
+        Score on the held-out split; None without one.
 
     Returns
     -------
@@ -133,25 +56,23 @@ def fit_figure(fit: PlottedFit) -> "Figure":
     """
     from matplotlib.figure import Figure
 
-    confusion = getattr(fit.heldout, "confusion", None)  # several labels an image have none
-    panels = (fit.search is not None) + (confusion is not None)
+    matrix = heldout if isinstance(heldout, ClassificationScore) else None
+    panels = (search is not None) + (matrix is not None)
     if not panels:
         raise InvalidOptionError("plot", "this fit", "one with folds, or with a held-out split")
     figure = Figure(figsize=(_PANEL[0] * panels, _PANEL[1]), layout="constrained")
     axes = list(figure.subplots(1, panels, squeeze=False)[0])
-    if fit.search is not None:
-        _draw_search(axes[0], fit.search, fit.heldout, clf=fit.head.clf)
+    if search is not None:
+        _draw_search(axes[0], search, heldout, clf=clf)
         handles, _ = axes[0].get_legend_handles_labels()
         style: dict[str, Any] = {"ncols": len(handles), "frameon": False, "fontsize": 8}
         figure.legend(handles=handles, loc="outside lower left", **style)
-    if fit.heldout is not None and confusion is not None:
-        _draw_confusion(axes[-1], confusion, fit.heldout)
+    if matrix is not None:
+        _draw_confusion(axes[-1], matrix)
     return figure
 
 
-def _draw_search(
-    axes: "Axes", search: PlottedSearch, heldout: PlottedScore | None, *, clf: str
-) -> None:
+def _draw_search(axes: "Axes", search: SearchResult, heldout: Score | None, *, clf: str) -> None:
     (colour, marker), best = CLASSIFIERS[clf], search.best
     values = []
     for number, scaling in enumerate(dict.fromkeys(one.scaling for one in search.candidates)):
@@ -181,15 +102,15 @@ def _draw_search(
     axes.set_xlabel("C", color=INK, fontsize=9)
     axes.set_ylim(*with_margin(min(values), max(values)))
     axes.yaxis.set_major_formatter(percent)
-    metric = search.metric.replace("_", " ")
+    metric = format_metric(search.metric)
     axes.set_ylabel(f"{metric} (folds: mean ± standard error)", color=INK, fontsize=9)
     style_axes(axes)
     axes.minorticks_off()
 
 
-def _draw_confusion(axes: "Axes", confusion: NDArray[np.int64], heldout: PlottedScore) -> None:
-    totals = confusion.sum(axis=1, keepdims=True)
-    shares = confusion / np.maximum(totals, 1)
+def _draw_confusion(axes: "Axes", heldout: ClassificationScore) -> None:
+    confusion = heldout.confusion
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     names = [_shortened(name) for name in heldout.classes]
     places = range(len(names)) if len(names) <= _MAX_NAMED else []

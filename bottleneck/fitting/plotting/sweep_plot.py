@@ -1,9 +1,9 @@
 """Plot the accuracy of layers against the share of the network that each needs."""
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from bottleneck.plotting.style import (
+from bottleneck.fitting.plotting.style import (
     BAND,
     CLASSIFIERS,
     FAINT,
@@ -12,6 +12,8 @@ from bottleneck.plotting.style import (
     style_axes,
     with_margin,
 )
+from bottleneck.fitting.scoring.metrics import format_metric
+from bottleneck.fitting.sweep_row import SweepRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,102 +28,7 @@ _MAX_NAMES = 30  # as many slanted names as fit beside each other
 _MAX_NAME_LENGTH = 22  # characters; of a longer name the end is shown
 
 
-class CrossValidation(Protocol):
-    """Mean of the folds and its standard error."""
-
-    @property
-    def mean(self) -> float:
-        """Mean over the folds."""
-        ...
-
-    @property
-    def standard_error(self) -> float:
-        """Standard error of the mean."""
-        ...
-
-
-class HeldOut(Protocol):
-    """Score on a held-out split."""
-
-    @property
-    def split(self) -> str:
-        """Name of the split."""
-        ...
-
-
-class PlottedRow(Protocol):
-    """Result of one classifier on one layer, or on several layers or views together."""
-
-    @property
-    def layer(self) -> str:
-        """Name of the layer."""
-        ...
-
-    @property
-    def layers(self) -> Sequence[str]:
-        """The layers that are side by side."""
-        ...
-
-    @property
-    def views(self) -> int:
-        """Views of each image."""
-        ...
-
-    @property
-    def clf(self) -> str:
-        """``"svm"`` or ``"softmax"``."""
-        ...
-
-    @property
-    def cost(self) -> float | None:
-        """Share of the network that the layer needs; None if unknown."""
-        ...
-
-    @property
-    def cv(self) -> CrossValidation:
-        """Cross-validation."""
-        ...
-
-    @property
-    def metric(self) -> str:
-        """Name of the metric."""
-        ...
-
-    @property
-    def heldout(self) -> HeldOut | None:
-        """Score on the held-out split; None without one."""
-        ...
-
-    @property
-    def heldout_metric(self) -> float | None:
-        """The metric on the held-out split; None without one."""
-        ...
-
-    @property
-    def majority_baseline(self) -> float | None:
-        """The metric of always predicting the most frequent class; None if undefined."""
-        ...
-
-
-class PlottedSweep(Protocol):
-    """Rows in order of depth, with the best and the recommended one."""
-
-    def __iter__(self) -> Iterator[PlottedRow]:
-        """Iterate over the rows."""
-        ...
-
-    @property
-    def best(self) -> PlottedRow:
-        """The row with the highest mean."""
-        ...
-
-    @property
-    def recommended(self) -> PlottedRow:
-        """The row to mark."""
-        ...
-
-
-def sweep_figure(sweep: PlottedSweep) -> "Figure":
+def sweep_figure(rows: Sequence[SweepRow], *, best: SweepRow, recommended: SweepRow) -> "Figure":
     """Plot a sweep as a matplotlib figure.
 
     Each classifier has a line: the mean of the folds with its standard error. Rows of several
@@ -131,8 +38,10 @@ def sweep_figure(sweep: PlottedSweep) -> "Figure":
 
     Parameters
     ----------
-    sweep : PlottedSweep
-        Rows in order of depth, such as a `bottleneck.fitting.sweep_result.SweepResult`.
+    rows : sequence of SweepRow
+        In order of depth.
+    best, recommended : SweepRow
+        Those of the band and of the ring.
 
     Returns
     -------
@@ -140,7 +49,6 @@ def sweep_figure(sweep: PlottedSweep) -> "Figure":
     """
     from matplotlib.figure import Figure
 
-    rows, chosen = list(sweep), sweep.recommended
     figure = Figure(figsize=_SIZE, layout="constrained")
     axes = figure.add_subplot()
     x_of, known = _positions(rows), all(row.cost is not None for row in rows)
@@ -154,18 +62,20 @@ def sweep_figure(sweep: PlottedSweep) -> "Figure":
         handles += _draw_rows(axes, alone, x_of, offset=offset, line="-" if known else "none")
         if together := own[len(alone) :]:
             _draw_rows(axes, together, x_of, offset=offset, line="none")
-    handles += _draw_ring(axes, x_of[chosen.layer], chosen.cv.mean, offset=offsets[chosen.clf])
-    handles.append(_draw_band(axes, sweep.best))
+    handles += _draw_ring(
+        axes, x_of[recommended.layer], recommended.cv.mean, offset=offsets[recommended.clf]
+    )
+    handles.append(_draw_band(axes, best))
     _set_scales(axes, rows, right=max(1.0, *x_of.values()) if known else None)
     _draw_baseline(axes, rows)
-    _write_names(axes, x_of, chosen)
+    _write_names(axes, x_of, recommended)
     # The legend is filled by column: one for each classifier, the last for what concerns both.
     style: dict[str, Any] = {"ncols": len(clfs) + 1, "frameon": False, "fontsize": 8}
     figure.legend(handles=handles, loc="outside lower center", **style)
     return figure
 
 
-def _positions(rows: Sequence[PlottedRow]) -> dict[str, float]:
+def _positions(rows: Sequence[SweepRow]) -> dict[str, float]:
     """Return the x of each row: its share of the network, or its index if one is unknown."""
     names = list(dict.fromkeys(row.layer for row in rows))
     if any(row.cost is None for row in rows):
@@ -175,7 +85,7 @@ def _positions(rows: Sequence[PlottedRow]) -> dict[str, float]:
     return shares | {name: 1 + _BEHIND * i for i, name in enumerate(behind, start=1)}
 
 
-def _rows_behind(rows: Sequence[PlottedRow]) -> list[str]:
+def _rows_behind(rows: Sequence[SweepRow]) -> list[str]:
     """Return the rows that have no place among the layers: of several, or of more views."""
     fewest = min(row.views for row in rows)
     behind = [row.layer for row in rows if len(row.layers) > 1 or row.views > fewest]
@@ -183,7 +93,7 @@ def _rows_behind(rows: Sequence[PlottedRow]) -> list[str]:
 
 
 def _draw_rows(
-    axes: "Axes", rows: Sequence[PlottedRow], x_of: dict[str, float], *, offset: float, line: str
+    axes: "Axes", rows: Sequence[SweepRow], x_of: dict[str, float], *, offset: float, line: str
 ) -> list[Any]:
     """Draw the means of one classifier with their errors, and its held-out markers."""
     clf, x = rows[0].clf, [x_of[row.layer] for row in rows]
@@ -228,13 +138,13 @@ def _offset_transform(axes: "Axes", offset: float) -> "Transform":
     return axes.transData + ScaledTranslation(offset / 72, 0, axes.figure.dpi_scale_trans)
 
 
-def _draw_band(axes: "Axes", best: PlottedRow) -> Any:
+def _draw_band(axes: "Axes", best: SweepRow) -> Any:
     lower = best.cv.mean - best.cv.standard_error
     label = "within a standard error of the best"
     return axes.axhspan(lower, best.cv.mean, color=BAND, linewidth=0, zorder=0, label=label)
 
 
-def _set_scales(axes: "Axes", rows: Sequence[PlottedRow], *, right: float | None) -> None:
+def _set_scales(axes: "Axes", rows: Sequence[SweepRow], *, right: float | None) -> None:
     if right is not None:
         axes.set_xlim(0, right + 0.02)
         axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])
@@ -250,12 +160,12 @@ def _set_scales(axes: "Axes", rows: Sequence[PlottedRow], *, right: float | None
     values += [row.heldout_metric for row in rows if row.heldout_metric is not None]
     axes.set_ylim(*with_margin(min(values), max(values)))
     axes.yaxis.set_major_formatter(percent)
-    metric = rows[0].metric.replace("_", " ")
+    metric = format_metric(rows[0].metric)
     axes.set_ylabel(f"{metric} (folds: mean ± standard error)", color=INK, fontsize=9)
     style_axes(axes)
 
 
-def _draw_baseline(axes: "Axes", rows: Sequence[PlottedRow]) -> None:
+def _draw_baseline(axes: "Axes", rows: Sequence[SweepRow]) -> None:
     """Draw the majority baseline as a line where the rows keep at least half of the height."""
     baseline = rows[0].majority_baseline
     if baseline is None:
@@ -271,7 +181,7 @@ def _draw_baseline(axes: "Axes", rows: Sequence[PlottedRow]) -> None:
     axes.text(0.995, baseline, f"chance {baseline:.1%}", transform=right_edge, **text)
 
 
-def _write_names(axes: "Axes", x_of: dict[str, float], chosen: PlottedRow) -> None:
+def _write_names(axes: "Axes", x_of: dict[str, float], chosen: SweepRow) -> None:
     """Write the layers' names above the axes; only the recommended one if they do not all fit."""
     names = sorted(x_of, key=lambda name: x_of[name])
     if len(names) > _MAX_NAMES:
