@@ -26,9 +26,10 @@ from bottleneck.fitting import (
     fit_dataset,
     labelled_images,
     load_dataset,
+    matrix_values,
     open_matrix,
     resolve_features,
-    score_classifier,
+    score_values,
 )
 from bottleneck.linear import fit_scaler
 from bottleneck.runtime import OnProgress, spare_memory
@@ -196,8 +197,9 @@ def _doubt_labels(
     if dataset.heldout is not None and labelled.heldout is not None:
         kept = dataset.heldout.take(np.flatnonzero(~np.isin(labelled.heldout.row, leaks)))
         if len(kept.targets):
-            clean = score_classifier(
-                result.head, kept.codes, kept.targets, split=labelled.split, groups=kept.groups
+            values = matrix_values(result.head, kept.codes)
+            clean = score_values(
+                result.head, values, kept.targets, split=labelled.split, groups=kept.groups
             )
     if not images.split.equals("").all():  # of any names: some have no held-out split
         everything = replace(images, split=CategoricalColumn([""] * len(images)))

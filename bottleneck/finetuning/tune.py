@@ -41,8 +41,8 @@ from bottleneck.fitting import (
     Views,
     compare_pairs,
     fit_dataset,
-    image_values,
     labelled_images,
+    matrix_values,
     predicted_right,
     score_values,
 )
@@ -247,7 +247,7 @@ def _fit_linear(
 
 def _values_of_maps(tuned: TunedTail, examples: Examples) -> NDArray[np.float64]:
     """Return the decision values of images, and those of their plain view, shape (2, n, k)."""
-    one = replace(tuned, features=replace(tuned.features, views=1, recipe=None))
+    one = tuned.with_views(1)
     batches = examples.batches.ordered(examples.rows, batch_size=64)
     views = np.concatenate(
         [one.decision_function(maps.float().flatten(1).numpy()) for maps, _ in batches]
@@ -272,8 +272,7 @@ def _score(tuned: TunedTail, values: NDArray[np.float64], dataset: TuningDataset
 def _compare(
     tuned: TunedTail, values: NDArray[np.float64], linear: FitResult, codes: TrainingSet
 ) -> PairedComparison:
-    blocks = codes.codes.map_blocks(lambda block: image_values(linear.head, block)[0])
-    linear_values = np.concatenate(list(blocks))
+    linear_values = matrix_values(linear.head, codes.codes)[0]
     return compare_pairs(
         predicted_right(tuned, values, codes.targets),
         predicted_right(linear.head, linear_values, codes.targets),

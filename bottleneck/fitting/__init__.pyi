@@ -33,8 +33,8 @@ from .options import SearchOptions as SearchOptions
 from .plotting.picture import require_picture as require_picture
 from .scoring.intervals import wilson_interval as wilson_interval
 from .scoring.judging import image_values as image_values
+from .scoring.judging import matrix_values as matrix_values
 from .scoring.judging import predicted_right as predicted_right
-from .scoring.judging import score_classifier as score_classifier
 from .scoring.judging import score_values as score_values
 from .scoring.metrics import CalibrationBins as CalibrationBins
 from .scoring.metrics import calibration_bins as calibration_bins

@@ -15,7 +15,7 @@ from bottleneck.fitting.loading.dataset import CodeDataset, load_dataset
 from bottleneck.fitting.loading.features import Views, resolve_features
 from bottleneck.fitting.loading.labelled_rows import LabelSource, labelled_images
 from bottleneck.fitting.options import SearchOptions
-from bottleneck.fitting.scoring.judging import score_classifier
+from bottleneck.fitting.scoring.judging import matrix_values, score_values
 from bottleneck.fitting.scoring.metrics import expected_calibration_error
 from bottleneck.fitting.selection.cross_validation import CrossValidation
 from bottleneck.fitting.selection.folds import make_folds, require_foldable
@@ -155,9 +155,9 @@ def fit_dataset(
     heldout, labelled = None, dataset.labelled
     if dataset.heldout is not None:  # used once, after everything has been selected
         rows = dataset.heldout
-        heldout = score_classifier(
+        heldout = score_values(
             head,
-            rows.codes,
+            matrix_values(head, rows.codes),
             rows.targets,
             split=labelled.split,
             unknown=labelled.unknown,

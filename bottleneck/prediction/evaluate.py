@@ -11,17 +11,14 @@ from bottleneck.cache import CacheLike, holds_codes, open_cache
 from bottleneck.data import ImageSource, open_images, split_rows
 from bottleneck.errors import LabelsError
 from bottleneck.extraction import ComputeOptions
-from bottleneck.fitting import (
-    Classifier,
-    LabelSource,
-    Score,
-    image_values,
-    labelled_images,
-    row_groups,
-    score_values,
-)
+from bottleneck.fitting import Classifier, LabelSource, Score, image_values, labelled_images
 from bottleneck.prediction.inputs import open_head
-from bottleneck.prediction.judged_images import judge_cache, judged_rows, require_split
+from bottleneck.prediction.judged_images import (
+    JudgedImages,
+    judge_cache,
+    judged_rows,
+    require_split,
+)
 from bottleneck.prediction.network import network_loader
 from bottleneck.runtime import PreformattedText, format_rejected, require_left_out
 
@@ -133,27 +130,30 @@ def evaluate(
     """
     opened = open_head(head, views)
     network = network_loader(opened, model=model, weights=weights)
+    notes: tuple[str, ...] = ()
     if holds_codes(target):
         cache = open_cache(target)
         opened.require(cache.spec, where=f"cache {cache.path}")  # before a network is loaded
         images = labelled_images(cache, labels).table
         ready = opened.with_network(network, compute.device)
         judged = judge_cache(ready, cache, images, split)
-        score = judged.score()
-        return Evaluation(score, judged.rejected, _training_notes(ready, score))
-    require_left_out("images that are in no cache have their own", labels=labels)
-    source = open_images(cast(ImageSource, target))
-    ready = opened.with_network(network, compute.device)
-    return _evaluate_images(ready, network, source, split, compute)
+    else:
+        require_left_out("images that are in no cache have their own", labels=labels)
+        source = open_images(cast(ImageSource, target))
+        ready = opened.with_network(network, compute.device)
+        judged, notes = _judge_images(ready, network, source, split, compute)
+    score = judged.score()
+    return Evaluation(score, judged.rejected, (*notes, *_training_notes(ready, score)))
 
 
-def _evaluate_images(
+def _judge_images(
     head: Classifier,
     network: "Callable[[], Backbone]",
     source: ImageSource,
     split: str | None,
     compute: ComputeOptions,
-) -> Evaluation:
+) -> tuple[JudgedImages, tuple[str, ...]]:
+    """Encode and judge the labelled images of a split; return with it what ran the network."""
     from bottleneck.prediction.encoding import encode_images  # imports torch: not for a cache
 
     images = source.table
@@ -176,10 +176,17 @@ def _evaluate_images(
             f"no labelled image {where}gave codes, of {len(images)} such as "
             f"{source.path(0)}: labels are the names of class folders, or a CSV's column"
         )
-    groups = row_groups(images, rows[valid])
-    found = np.concatenate(values, axis=1)
-    score = score_values(head, found, targets[valid], split=split, unknown=unknown, groups=groups)
-    return Evaluation(score, rejected, (*batches.notes, *_training_notes(head, score)))
+    judged = JudgedImages(
+        head,
+        images,
+        split,
+        row=rows[valid],
+        values=np.concatenate(values, axis=1),
+        targets=targets[valid],
+        unknown=unknown,
+        rejected=rejected,
+    )
+    return judged, batches.notes
 
 
 def _training_notes(head: Classifier, score: Score) -> tuple[str, ...]:

@@ -1,7 +1,6 @@
 """Decision values of a classifier on the labelled images of a split, and their score."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from bottleneck.errors import UnknownNameError
 from bottleneck.fitting import (
     Classifier,
     Score,
-    image_values,
+    matrix_values,
     open_matrix,
     require_rows,
     row_groups,
@@ -38,7 +37,7 @@ class JudgedImages:
     ----------
     classifier : Classifier
     images : ImageTable
-        The cache's images, with their labels.
+        Images with their labels.
     split : str
         Split of those that were judged; empty where there are no splits.
     row : ndarray of int64, shape (n,)
@@ -117,8 +116,7 @@ def judge_cache(
     require_rows(rows, split=split)
     rows, targets, unknown = judged_rows(classifier, images, rows, split)
     codes = open_matrix(cache, classifier.features, rows, memory=None)
-    blocks = list(codes.map_blocks(partial(image_values, classifier)))
-    values = np.concatenate(blocks, axis=1)
+    values = matrix_values(classifier, codes)
     trained = np.flatnonzero(images.split.equals("train") & (split != "train"))
     copies = count_copies(cache, classifier.features.layers[0], rows, among=trained)
     return JudgedImages(classifier, images, split, rows, values, targets, unknown, rejected, copies)

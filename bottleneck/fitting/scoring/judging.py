@@ -1,4 +1,4 @@
-"""Judge a classifier on codes with known targets."""
+"""Judge a classifier: its decision values of images, and their score against known targets."""
 
 from dataclasses import replace
 from functools import partial
@@ -11,48 +11,7 @@ from bottleneck.data import UnknownLabels
 from bottleneck.fitting.classifier import Classifier
 from bottleneck.fitting.scoring.metrics import expected_calibration_error
 from bottleneck.fitting.scoring.scores import Score, score_classes, score_labels
-from bottleneck.linear import ArrayMatrix, CodeMatrix
-
-
-def score_classifier(
-    classifier: Classifier,
-    codes: CodeMatrix | NDArray[Any],
-    targets: NDArray[Any],
-    *,
-    split: str,
-    unknown: UnknownLabels = UnknownLabels(),
-    groups: NDArray[np.int64] | None = None,
-    copies: int = 0,
-) -> Score:
-    """Score a classifier on codes with known targets.
-
-    Parameters
-    ----------
-    classifier : Classifier
-        A head or a tuned tail.
-    codes : CodeMatrix or ndarray, shape (n · views, d)
-        Codes of its spec and features, of at least one image. The views of an image are
-        consecutive rows.
-    targets : ndarray of int64, shape (n,), or of bool, shape (n, k)
-        Class of each image, or which labels it has, in the order of the classifier's classes.
-    split : str
-        Name of the split, stored in the score; empty without splits.
-    unknown : UnknownLabels
-        Images of the split that cannot be judged, stored in the score.
-    groups : ndarray of int64, shape (n,), optional
-        Group of each image, over which the score's interval is; images are alone by default.
-    copies : int
-        Images with the same bytes as a training image, stored in the score.
-
-    Returns
-    -------
-    ClassificationScore or MultilabelScore
-    """
-    matrix = ArrayMatrix(codes) if isinstance(codes, np.ndarray) else codes
-    values = np.concatenate(list(matrix.map_blocks(partial(image_values, classifier))), axis=1)
-    return score_values(
-        classifier, values, targets, split=split, unknown=unknown, groups=groups, copies=copies
-    )
+from bottleneck.linear import CodeMatrix
 
 
 def image_values(classifier: Classifier, codes: NDArray[Any]) -> NDArray[np.float64]:
@@ -75,6 +34,22 @@ def image_values(classifier: Classifier, codes: NDArray[Any]) -> NDArray[np.floa
     return np.stack([values, plain])
 
 
+def matrix_values(classifier: Classifier, codes: CodeMatrix) -> NDArray[np.float64]:
+    """Return the decision values of each image of a matrix, as `image_values` of a block's.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    codes : CodeMatrix, shape (n · views, d)
+        Codes of its spec and features, of at least one image.
+
+    Returns
+    -------
+    ndarray of float64, shape (2, n, k)
+    """
+    return np.concatenate(list(codes.map_blocks(partial(image_values, classifier))), axis=1)
+
+
 def score_values(
     classifier: Classifier,
     values: NDArray[np.float64],
@@ -87,14 +62,22 @@ def score_values(
 ) -> Score:
     """Score decision values of a classifier, as `image_values` gives them.
 
-    The other parameters are those of `score_classifier`.
-
     Parameters
     ----------
     classifier : Classifier
         Its classes, calibration and views are used.
     values : ndarray of float64, shape (2, n, k)
-        Or of shape (1, n, k), where those of the plain view are not known.
+        Or of shape (1, n, k), where those of the plain view are not known. n is at least 1.
+    targets : ndarray of int64, shape (n,), or of bool, shape (n, k)
+        Class of each image, or which labels it has, in the order of the classifier's classes.
+    split : str
+        Name of the split, stored in the score; empty without splits.
+    unknown : UnknownLabels
+        Images of the split that cannot be judged, stored in the score.
+    groups : ndarray of int64, shape (n,), optional
+        Group of each image, over which the score's interval is; images are alone by default.
+    copies : int
+        Images with the same bytes as a training image, stored in the score.
 
     Returns
     -------
