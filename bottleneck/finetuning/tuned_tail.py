@@ -15,6 +15,7 @@ from torch import nn
 from bottleneck.backbones import Backbone
 from bottleneck.errors import HeadError
 from bottleneck.finetuning.options import TuneOptions
+from bottleneck.finetuning.training.checkpoint import tensors_under
 from bottleneck.finetuning.training.module import TunedModule
 from bottleneck.fitting import (
     INPUT,
@@ -66,6 +67,9 @@ class TunedTail(Classifier):
     ('layer3', ['ants', 'bees'], 'adamw')
     """
 
+    owner = "the tuned tail"
+    next_step = "it reads only maps of its own spec; `bottleneck.tune` makes another"
+
     shape: tuple[int, ...]
     hidden: int
     tensors: Tensors = field(repr=False)
@@ -105,16 +109,6 @@ class TunedTail(Classifier):
     def parameters(self) -> int:
         """Number of trained parameters and statistics."""
         return sum(tensor.size for tensor in self.tensors.values())
-
-    @property
-    def owner(self) -> str:
-        """What it is, for messages."""
-        return "the tuned tail"
-
-    @property
-    def next_step(self) -> str:
-        """What to do with codes of another spec, for messages."""
-        return "it reads only maps of its own spec; `bottleneck.tune` makes another"
 
     def require(self, spec: Spec, *, where: str) -> None:
         """Refuse codes of another spec, and any codes where it reads images.
@@ -161,8 +155,8 @@ class TunedTail(Classifier):
                 f"{name} is {given.get(name, 'absent')}, and there {wanted.get(name, 'absent')}"
             )
         state = {name: torch.from_numpy(tensor) for name, tensor in self.tensors.items()}
-        tail.program.load_state_dict(_part(state, _TAIL))
-        module.output.load_state_dict(_part(state, _OUTPUT))
+        tail.program.load_state_dict(tensors_under(_TAIL, state))
+        module.output.load_state_dict(tensors_under(_OUTPUT, state))
         return replace(self, module=module.eval().requires_grad_(False).to(where))
 
     def decision_function(self, codes: NDArray[Any]) -> NDArray[np.float64]:
@@ -263,14 +257,6 @@ def _kinds(shape: tuple[int, ...], tensors: Tensors) -> dict[str, str]:
     """Return the type and shape of what a tail reads, and of its tensors, by name."""
     kinds = {name: f"{tensor.dtype} of shape {tensor.shape}" for name, tensor in tensors.items()}
     return kinds | {"the input": f"of shape {shape}"}
-
-
-def _part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in state.items()
-        if name.startswith(prefix)
-    }
 
 
 def _validate(path: Path, tuned: TunedTail) -> None:

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from os import PathLike
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,14 @@ class Classifier(ABC):
         Origin of the network.
     training_record : dict
         Training and score, as the command that trained it prints them as JSON; for information.
+    owner : str
+        What it is, for messages: ``"the head"``. Of a class.
+    next_step : str
+        What to do with codes of another spec, for messages. Of a class.
     """
+
+    owner: ClassVar[str]
+    next_step: ClassVar[str]
 
     features: Features
     classes: list[str]
@@ -144,13 +151,3 @@ class Classifier(ABC):
             Names every field that differs.
         """
         self.spec.require(spec, this=self.owner, that=where, next_step=self.next_step)
-
-    @property
-    @abstractmethod
-    def owner(self) -> str:
-        """What it is, for messages: ``"the head"``."""
-
-    @property
-    @abstractmethod
-    def next_step(self) -> str:
-        """What to do with codes of another spec, for messages."""

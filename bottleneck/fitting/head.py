@@ -57,20 +57,13 @@ class Head(Classifier):
     True
     """
 
+    owner = "the head"
+    next_step = "a head reads only codes of its own spec; `bottleneck.fit` makes another"
+
     clf: str
     coef: NDArray[np.float64]
     intercept: NDArray[np.float64]
     scaler: FeatureScaler
-
-    @property
-    def owner(self) -> str:
-        """What it is, for messages."""
-        return "the head"
-
-    @property
-    def next_step(self) -> str:
-        """What to do with codes of another spec, for messages."""
-        return "a head reads only codes of its own spec; `bottleneck.fit` makes another"
 
     @property
     def options(self) -> ClassifierOptions:

@@ -117,9 +117,9 @@ class Checkpoint:
             if metadata[_DIGEST] != _digest(metadata[FORMAT], tensors):
                 raise ValueError("its content is not that which was saved")
             curves: list[dict[str, Any]] = json.loads(metadata[FORMAT])
-            module.load_state_dict(_under("module", tensors))
+            module.load_state_dict(tensors_under("module.", tensors))
             states: dict[int, dict[str, Tensor]] = {}
-            for name, value in _under("optimizer", tensors).items():
+            for name, value in tensors_under("optimizer.", tensors).items():
                 number, _, what = name.partition(".")
                 states.setdefault(int(number), {})[what] = value
             optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
@@ -131,11 +131,12 @@ class Checkpoint:
         return curves
 
 
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors whose names begin with a prefix, without it."""
-    start = f"{prefix}."
+def tensors_under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with a prefix, by their names without it."""
     return {
-        name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
     }
 
 
