@@ -1,6 +1,6 @@
 """Find labels that are probably wrong, by confident learning."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -28,13 +28,7 @@ class LabelSuspect:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        return {
-            "path": self.path,
-            "split": self.split,
-            "label": self.label,
-            "suggested": self.suggested,
-            "score": self.score,
-        }
+        return asdict(self)
 
 
 def find_suspects(

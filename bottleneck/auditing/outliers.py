@@ -1,6 +1,6 @@
 """Find images that are far from all others."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -30,12 +30,7 @@ class Outlier:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        return {
-            "path": self.path,
-            "split": self.split,
-            "label": self.label,
-            "score": self.score,
-        }
+        return asdict(self)
 
 
 def find_outliers(

@@ -1,6 +1,6 @@
 """Compare two classifiers on the same images."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,7 @@ class PairedComparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        return {"gained": self.gained, "lost": self.lost, "p": self.p, "groups": self.groups}
+        return asdict(self)
 
     def __str__(self) -> str:
         """Say on how many images each one is right alone, and how likely chance is."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from bottleneck.fitting.scoring.metrics import score_answers
 
 RESAMPLINGS = 200
+_SEED = 0  # the same images always have the same samples
 
 
 def resampled_scores(
@@ -18,7 +19,6 @@ def resampled_scores(
     *,
     groups: NDArray[np.int64] | None = None,
     metric: str = "accuracy",
-    seed: int = 0,
 ) -> NDArray[np.float64]:
     """Score several classifiers on all images, and on bootstrap samples of the same images.
 
@@ -41,8 +41,6 @@ def resampled_scores(
     metric : str
         One of `bottleneck.fitting.scoring.metrics.METRICS`; several labels an image always have the
         mean average precision.
-    seed : int
-        Decides the samples.
 
     Returns
     -------
@@ -61,7 +59,7 @@ def resampled_scores(
     def score(answers: NDArray[Any], rows: NDArray[np.int64]) -> float:
         return score_answers(targets[rows], answers[rows], classes, metric)
 
-    random, n = np.random.default_rng(seed), len(targets)
+    random, n = np.random.default_rng(_SEED), len(targets)
     count, rows_of = n if groups is None else len(np.unique(groups)), _rows_of(groups)
     everything = np.arange(n)
     scores = [[np.mean([score(one, everything) for one in versions]) for versions in values]]

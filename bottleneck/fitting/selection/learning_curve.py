@@ -1,7 +1,7 @@
 """Measure how accuracy grows with the number of training images, and where twice as many lead."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -40,11 +40,7 @@ class CurvePoint:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {
-            "images": self.images,
-            "score": self.score,
-            "standard_error": self.standard_error,
-        }
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -144,7 +140,6 @@ def learning_curve(
     scaling: str,
     metric: str = "accuracy",
     folds: int = 5,
-    seed: int = 0,
 ) -> LearningCurve:
     """Score classifiers on out-of-fold images, trained on an eighth to all of the other folds.
 
@@ -175,8 +170,6 @@ def learning_curve(
         mean average precision.
     folds : int
         Number of folds, at least 2: those of the search, if it had as many.
-    seed : int
-        Decides what is drawn.
 
     Returns
     -------
@@ -204,7 +197,7 @@ def learning_curve(
     values: dict[int, list[NDArray[Any]]] = {}  # by images: of equal parts the largest share's
     for share, draws in _DRAWN.items():
         parts = [
-            [(draw_part(training, rows, share, seed + draw), held) for rows, held in splits]
+            [(draw_part(training, rows, share, seed=draw), held) for rows, held in splits]
             for draw in range(draws)
         ]
         sizes = [len(rows) for each in parts for rows, _ in each]
@@ -219,7 +212,6 @@ def learning_curve(
         training.classes,
         groups=training.groups,
         metric=metric,
-        seed=seed,
     )
     errors = scores[1:].std(axis=0, ddof=1)
     points = tuple(
