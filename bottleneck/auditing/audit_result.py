@@ -236,7 +236,7 @@ class AuditResult(PreformattedText):
         share = count / self.labels.examined
         head = f"suspect labels: {count} of {self.labels.examined} ({share:.1%})"
         rows = [
-            [_name(one.path), _name(one.label), _name(one.suggested), f"{one.score:.2f}"]
+            [*map(escape_unprintable, (one.path, one.label, one.suggested)), f"{one.score:.2f}"]
             for one in self.suspects[:_MOST]
         ]
         remarks = [self.labels.remark] if self.labels.remark else []
@@ -244,7 +244,7 @@ class AuditResult(PreformattedText):
 
     def _outliers(self) -> list[str]:
         count = len(self.outliers)
-        rows = [[_name(one.path), f"{one.score:.2f}"] for one in self.outliers[:_MOST]]
+        rows = [[escape_unprintable(one.path), f"{one.score:.2f}"] for one in self.outliers[:_MOST]]
         head = f"outliers: {count or 'none'}"
         return [head, *_table(["image", "times the usual distance"], rows, count)]
 
@@ -273,14 +273,8 @@ def _listed(groups: Sequence[ImageGroup]) -> list[str]:
     """Name of the first groups a pair that shows it, with what differs."""
     rows = []
     for group in groups[:_MOST]:
-        crossed = {
-            "splits": group.across_splits,
-            "labels": group.across_labels,
-            "groups": group.across_groups,
-        }
-        first, second = map(_name, group.pair)
-        across = " ".join(name for name, crosses in crossed.items() if crosses)
-        rows.append([first, second, str(len(group.paths)), across, f"{group.distance:.2f}"])
+        pair, size = map(escape_unprintable, group.pair), str(len(group.paths))
+        rows.append([*pair, size, " ".join(group.across), f"{group.distance:.2f}"])
     return _table(["image", "shows the same", "in all", "across", "distance"], rows, len(groups))
 
 
@@ -293,7 +287,3 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], count: int) -> 
 
 def _short(score: Score) -> str:
     return f"{score.accuracy_text} ({score.interval_text})"
-
-
-def _name(text: str) -> str:
-    return escape_unprintable(text)

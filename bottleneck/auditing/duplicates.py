@@ -26,8 +26,8 @@ class ImageGroup:
     Examples
     --------
     >>> group = ImageGroup(("a", "b"), ("train", "test"), ("cat", ""), ("", ""), ("a", "b"), 0.0)
-    >>> group.across_splits, group.across_labels
-    (True, False)
+    >>> group.across_splits, group.across
+    (True, ['splits'])
     """
 
     paths: tuple[str, ...]
@@ -51,6 +51,16 @@ class ImageGroup:
     def across_groups(self) -> bool:
         """Whether they are in several of the images' groups, which should hold them together."""
         return len(set(self.groups) - {""}) > 1
+
+    @property
+    def across(self) -> list[str]:
+        """What they are across: ``"splits"``, ``"labels"`` and ``"groups"``, as far as it is so."""
+        crossed = {
+            "splits": self.across_splits,
+            "labels": self.across_labels,
+            "groups": self.across_groups,
+        }
+        return [name for name, crosses in crossed.items() if crosses]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""

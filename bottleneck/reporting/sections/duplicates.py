@@ -54,13 +54,8 @@ def _pair(findings: Findings, thumbnails: Thumbnails, group: ImageGroup) -> Html
                 findings.rows[path], element("span", said), alt=f"shows the same as {other}"
             )
         )
-    crossed = {
-        "splits": group.across_splits,
-        "labels": group.across_labels,
-        "groups": group.across_groups,
-    }
-    across = [name for name, crosses in crossed.items() if crosses]
-    said = f"across {' and '.join(across)}" if across else "of one split and label"
+    across = " and ".join(group.across)
+    said = f"across {across}" if across else "of one split and label"
     size = f"{len(group.paths)} images, " if len(group.paths) > 2 else ""
     return element(
         "li",
