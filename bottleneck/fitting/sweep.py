@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from bottleneck.fitting.loading.features import (
     resolve_features,
 )
 from bottleneck.fitting.loading.labelled_rows import LabelSource, labelled_images, without_labels
-from bottleneck.fitting.loading.worker_cache import open_on_worker
+from bottleneck.fitting.loading.worker_cache import missing_on_worker, open_on_worker
 from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.scoring.metrics import score_answers
 from bottleneck.fitting.sweep_result import SweepResult, cost_or_infinity
@@ -230,8 +231,9 @@ def _train_on_workers(
     """Train every task on the workers of an executor, in completion order."""
     path, workers = cache.path.resolve(), executor.max_concurrency
     compared = list(dict.fromkeys(task.features for task in tasks))
-    job = _WorkerJob(path, cache_fingerprint(path), labels, search, memory, workers, compared)
-    require_shared_paths(executor, job.missing_on_worker)
+    fingerprint = cache_fingerprint(path)
+    require_shared_paths(executor, partial(missing_on_worker, path, fingerprint, labels))
+    job = _WorkerJob(path, fingerprint, labels, search, memory, workers, compared)
     return executor.map_unordered(job.train, tasks)
 
 
@@ -254,12 +256,6 @@ class _WorkerJob:
         memory = (self.memory or spare_memory()) // self.concurrency
         ((_, row),) = _train_features(cache, images, [task], self.search, memory)
         return row
-
-    def missing_on_worker(self) -> str:
-        """Return what this worker does not see; empty if it sees everything."""
-        if cache_fingerprint(self.cache) != self.fingerprint:
-            return f"the cache {self.cache}"
-        return str(self.labels) if self.labels and not self.labels.is_file() else ""
 
 
 def _make_row(training: TrainingSet, result: FitResult) -> SweepRow:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from bottleneck.cache import Cache, cache_fingerprint
 from bottleneck.errors import WorkerError
 from bottleneck.fitting.loading.features import Features
-from bottleneck.fitting.loading.worker_cache import open_on_worker
+from bottleneck.fitting.loading.worker_cache import missing_on_worker, open_on_worker
 from bottleneck.linear import ArrayMatrix, CodeMatrix, RowFunction, mean_of_rows
 from bottleneck.runtime import DaskExecutor, format_size, require_shared_paths
 
@@ -171,7 +171,7 @@ def load_on_workers(
     """
     client, path, size = executor.client, cache.path.resolve(), sum(features.sizes(cache))
     fingerprint = cache_fingerprint(path)
-    require_shared_paths(executor, partial(_missing_on_worker, path, fingerprint))
+    require_shared_paths(executor, partial(missing_on_worker, path, fingerprint))
     _require_memory(client, len(rows) * features.views, size)
     threads = sum(client.nthreads().values())
     part_rows = np.array_split(rows, min(threads, len(rows)))
@@ -181,11 +181,6 @@ def load_on_workers(
     # Waits until all parts are read, so that a damaged shard is reported before any training.
     counts = client.gather(client.map(len, parts, key="bottleneck-count", pure=False))
     return DaskMatrix(client, parts, counts, size)
-
-
-def _missing_on_worker(path: Path, fingerprint: str) -> str:
-    """Return what this worker does not see; empty if it sees everything."""
-    return "" if cache_fingerprint(path) == fingerprint else f"the cache {path}"
 
 
 def _require_memory(client: Any, n: int, d: int) -> None:

@@ -1,10 +1,10 @@
-"""Open a cache on a worker once for all of its tasks."""
+"""A cache on a worker: whether it is seen there, and opened once for all tasks."""
 
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 
-from bottleneck.cache import Cache, open_cache
+from bottleneck.cache import Cache, cache_fingerprint, open_cache
 from bottleneck.data import ImageTable
 from bottleneck.fitting.loading.labelled_rows import labelled_images
 
@@ -29,6 +29,16 @@ def open_on_worker(
     mark = (status.st_mtime_ns, status.st_size) if status else None
     with _LOCK:
         return _open(path, fingerprint, labels, mark)
+
+
+def missing_on_worker(path: Path, fingerprint: str, labels: Path | None = None) -> str:
+    """Return what this worker does not see; empty if it sees everything.
+
+    The parameters are those of `open_on_worker`.
+    """
+    if cache_fingerprint(path) != fingerprint:
+        return f"the cache {path}"
+    return str(labels) if labels and not labels.is_file() else ""
 
 
 @lru_cache(maxsize=1)
