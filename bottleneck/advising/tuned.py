@@ -15,12 +15,10 @@ from bottleneck.advising.strategies import SEARCH, LinearStrategy
 from bottleneck.errors import HeadError
 from bottleneck.fitting import make_folds, resampled_scores
 from bottleneck.linear import TrainingSet
-from bottleneck.runtime import escape_unprintable
+from bottleneck.runtime import escape_unprintable, format_names
 
 if TYPE_CHECKING:
     from bottleneck.finetuning import TunedTail
-
-_MOST_NAMED = 5  # classes in a message
 
 
 @dataclass(frozen=True)
@@ -119,8 +117,8 @@ def load_tails(
     for path, tail in tails.items():
         if tail.classes != list(names):
             raise HeadError(
-                f"{path} was tuned for the classes {', '.join(tail.classes[:_MOST_NAMED])}, and "
-                f"the cache's are {', '.join(names[:_MOST_NAMED])}: give tails of the same labels"
+                f"{path} was tuned for the classes {format_names(tail.classes)}, and the cache's "
+                f"are {format_names(names)}: give tails of the same labels"
             )
     return tails
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from bottleneck.backbones.checkpoints.file_kinds import explain_unreadable, is_safetensors
 from bottleneck.backbones.checkpoints.stand_ins import Inert, stand_ins
 from bottleneck.errors import USER_CODE_ERRORS, WeightsError, format_error
+from bottleneck.runtime import format_names
 
 # What reading raises on bytes that are no state dict, besides refusing them.
 _READ_ERRORS = (
@@ -170,8 +171,7 @@ def _contents(loaded: Any) -> str:
             f"it holds {names[0]} and the others, which are no tensors: convert arrays with "
             "torch.as_tensor"
         )
-    more = f" and {len(loaded) - 5} more" if len(names) > 5 else ""
-    return f"it holds {', '.join(names[:5])}{more}" if names else "it holds no names"
+    return f"it holds {format_names(names)}" if names else "it holds no names"
 
 
 def _refusal(file: Path, error: Exception) -> WeightsError:
