@@ -215,8 +215,8 @@ class Advice(PreformattedText):
         line = f"the best layer alone is {best.name}{where}; "
         if not self.findings.unlike:
             return [line + f"earlier layers add nothing to {last.name} beyond chance"]
-        plain = [one for one in self.comparison.strategies if one.features.views == 1]
-        gain = self.comparison.gain(max(plain, key=self.comparison.score), last)
+        best_plain = max(self.comparison.plain, key=self.comparison.score)
+        gain = self.comparison.gain(best_plain, last)
         return [
             f"{line}earlier layers are worth {100 * gain.value:.1f} points over {last.name}: the "
             "images, or what is asked of them, are unlike those that the network was trained on"

@@ -113,10 +113,14 @@ class Comparison:
         return gain.value > errors * gain.standard_error + chance
 
     @property
+    def plain(self) -> list[LinearStrategy]:
+        """Those of the images alone, without other views."""
+        return [one for one in self.strategies if one.features.views == 1]
+
+    @property
     def best_layer(self) -> LinearStrategy:
         """The single layer of the highest score, plain."""
-        single = [one for one in self.strategies if len(one.plain.layers) == 1]
-        return max((one for one in single if one.features == one.plain), key=self.score)
+        return max((one for one in self.plain if len(one.features.layers) == 1), key=self.score)
 
     @property
     def near_best(self) -> tuple[LinearStrategy, ...]:
@@ -137,7 +141,8 @@ class Comparison:
 
     def counterpart(self, strategy: LinearStrategy) -> LinearStrategy:
         """Return the strategy on the same layers of the images alone."""
-        return next(one for one in self.strategies if one.features == strategy.plain)
+        layers = strategy.features.layers
+        return next(one for one in self.plain if one.features.layers == layers)
 
     def _is_near(self, one: LinearStrategy, best: LinearStrategy) -> bool:
         loss = self.gain(best, one).value

@@ -6,9 +6,8 @@ from numpy.typing import NDArray
 from bottleneck.linear import TrainingSet
 
 NEIGHBOURS = 5
-_MOST_JUDGED = (
-    2000  # images, evenly spaced among all, so that the products stay a matter of seconds
-)
+# Images, evenly spaced among all, so that the products stay a matter of seconds.
+_MOST_JUDGED = 2000
 
 
 def nearest_neighbour_accuracy(training: TrainingSet) -> float:

@@ -114,10 +114,11 @@ def is_unlike(comparison: Comparison) -> bool | None:
     that the network was trained on (J. Yosinski et al., "How transferable are features in deep
     neural networks?", 2014). More than chance is two standard errors of a paired difference.
     """
-    plain = [one for one in comparison.strategies if one.features.views == 1]
-    if len(plain) == 1:
+    if len(comparison.plain) == 1:
         return None
-    return any(comparison.beats(one, comparison.last, errors=_UNLIKE_ERRORS) for one in plain)
+    return any(
+        comparison.beats(one, comparison.last, errors=_UNLIKE_ERRORS) for one in comparison.plain
+    )
 
 
 def decide(

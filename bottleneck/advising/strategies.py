@@ -64,11 +64,6 @@ class LinearStrategy:
             return escape_unprintable(str(self.features))
         return str(replace(self.features, layers=(f"all {len(layers)} layers",)))
 
-    @property
-    def plain(self) -> Features:
-        """The same layers of the images alone."""
-        return self.features.with_views(1)
-
 
 def measure_strategy(
     cache: Cache,
