@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bottleneck.cli.options import class_weight_option, labels_option, option_group
+from bottleneck.cli.options import class_weight_option, labels_option, option_group, take
 from bottleneck.cli.types import GridOfC, Size, Views
 
 if TYPE_CHECKING:
@@ -88,6 +88,4 @@ def take_search_options(options: dict[str, Any]) -> "SearchOptions":
     """
     from bottleneck.fitting import SearchOptions
 
-    names = ("c", "cv", "scaling", "metric", "rule", "nested")
-    values = {name: options.pop(name) for name in names}
-    return SearchOptions(**values | {"c": values["c"] or None})
+    return take(SearchOptions, options, c=options.pop("c") or None)

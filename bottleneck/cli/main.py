@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 import click
 
 from bottleneck import __version__
-from bottleneck.cli.errors import error_text, option_names
 from bottleneck.cli.interrupts import interrupt_code, interrupt_text, signals_as_interrupts
+from bottleneck.cli.spelling import in_options, option_names
 from bottleneck.cli.types import Names, Numbers
 from bottleneck.errors import BottleneckError
 from bottleneck.runtime import configure_process
@@ -72,7 +72,7 @@ class Program(click.Group):
         except BottleneckError as error:
             if ctx.params["debug"]:
                 raise
-            _fail(error_text(error, self.option_names(ctx)), error.exit_code)
+            _fail(in_options(str(error), self.option_names(ctx)), error.exit_code)
         except OSError as error:
             if ctx.params["debug"]:
                 raise

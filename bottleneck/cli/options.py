@@ -1,8 +1,8 @@
 """Options that several commands share."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -99,10 +99,9 @@ executor_options = option_group(
 )
 
 
-@contextmanager
 def executor_from_options(
     backend: str | None, *, jobs: int | None, scheduler: str | None, gpus: Sequence[str] = ()
-) -> Iterator[Executor | None]:
+) -> AbstractContextManager[Executor | None]:
     """Open the executor that `executor_options` name; None means to compute in this process.
 
     Raises
@@ -115,10 +114,8 @@ def executor_from_options(
             raise InvalidOptionError("jobs", jobs, "given with `backend=loky`")
         if scheduler is not None:
             raise InvalidOptionError("scheduler", scheduler, "given with `backend=dask`")
-        yield None
-        return
-    with open_executor(backend, jobs=jobs, scheduler=scheduler, gpus=gpus) as executor:
-        yield executor
+        return nullcontext()
+    return open_executor(backend, jobs=jobs, scheduler=scheduler, gpus=gpus)
 
 
 def require_typed_code(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from bottleneck.cli.errors import in_options
+from bottleneck.cli.spelling import in_options
 from bottleneck.errors import InvalidOptionError
 from bottleneck.runtime import require_writable_output
 
@@ -44,7 +44,7 @@ def print_either(text: str, values: Any, *, as_json: bool) -> None:
     Parameters
     ----------
     text : str
-        With parameters in backticks; see `bottleneck.cli.errors`.
+        With parameters in backticks; see `bottleneck.cli.spelling`.
     values : dict or list
         Plain values, with such texts among them.
     as_json : bool

@@ -1,20 +1,14 @@
 """`bottleneck advise`."""
 
-import shlex
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
+from bottleneck.cli.command_line import command_line
 from bottleneck.cli.options import json_option, labels_option
 from bottleneck.cli.output import print_either, read_labels
 from bottleneck.cli.progress import progress_of
 from bottleneck.cli.types import PATH, Size
-
-if TYPE_CHECKING:
-    from bottleneck.advising import Step
-    from bottleneck.cli.main import Program
 
 
 @click.command()
@@ -73,32 +67,6 @@ def advise(
             memory=memory,
             on_progress=show,
         )
-    commands = [_command_line(ctx, step) for step in result.steps]
+    commands = [command_line(ctx, step.verb, step.arguments) for step in result.steps]
     values = result.to_dict() | {"commands": commands}
     print_either(result.format(commands), values, as_json=as_json)
-
-
-def _command_line(ctx: click.Context, step: "Step") -> str:
-    """Return a step as it is typed."""
-    root = ctx.find_root()
-    program: Program = root.command  # type: ignore[assignment]
-    command = program.get_command(root, step.verb)
-    assert command is not None
-    parameters = {parameter.name: parameter for parameter in command.params}
-    words = ["bottleneck", step.verb]
-    for name, value in step.arguments.items():
-        words += _words(parameters[name], value)
-    return shlex.join(words)
-
-
-def _words(parameter: click.Parameter, value: Any) -> Iterator[str]:
-    if isinstance(parameter, click.Argument):
-        yield str(value)
-    elif isinstance(value, bool):
-        yield (parameter.opts if value else parameter.secondary_opts)[0]
-    elif getattr(parameter, "multiple", False):
-        for one in value:
-            yield from (parameter.opts[0], str(one))
-    else:
-        text = ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
-        yield from (parameter.opts[0], text)

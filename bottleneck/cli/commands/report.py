@@ -1,6 +1,7 @@
 """`bottleneck report`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -54,15 +55,11 @@ def report(
     cache: Path,
     head: Path,
     out: Path,
-    images: Path | None,
     layers: tuple[str, ...],
     labels: Path | None,
-    max_bytes: int,
-    model: str | None,
-    weights: str | None,
-    device: str,
     overwrite: bool,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Write one HTML page about a cache and a head, to look at and to send.
 
@@ -89,14 +86,10 @@ def report(
             store,
             head,
             out,
-            images=images,
             labels=table,
             layers=layers or "all",
-            max_bytes=max_bytes,
             overwrite=overwrite,
-            model=model,
-            weights=weights,
-            device=device,
             on_progress=show,
+            **options,
         )
     print_result(result, as_json=as_json)

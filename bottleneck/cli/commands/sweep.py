@@ -1,12 +1,12 @@
 """`bottleneck sweep`."""
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from click.core import ParameterSource
 
+from bottleneck.cli.command_line import command_line
 from bottleneck.cli.fitting_options import feature_options, take_search_options, training_options
 from bottleneck.cli.options import (
     executor_from_options,
@@ -123,17 +123,14 @@ def _fit_command(ctx: click.Context, result: "SweepResult") -> str:
     """Return the command that trains the row, with every option that is not `fit`'s default."""
     row = result.recommended
     configured = (ctx.find_root().default_map or {}).get("fit", {})  # bottleneck.toml has others
-    words = ["bottleneck", "fit", ctx.params["cache"], "--clf", row.clf]
-    for layer in row.layers:
-        words += ["--layer", layer]
+    arguments = {"cache": ctx.params["cache"], "clf": row.clf, "layers": row.layers}
     if result.has_views:
-        words += ["--views", row.views]
+        arguments["views"] = row.views
     for option in ctx.command.params:
         name = option.name or ""
         value = ctx.params[name]
         is_default = ctx.get_parameter_source(name) is ParameterSource.DEFAULT
         if name in _OF_SWEEP_ALONE or value is None or (is_default and name not in configured):
             continue
-        given = (",".join(map(str, value)) or "auto") if isinstance(value, tuple) else value
-        words += [option.opts[0], given]
-    return shlex.join(map(str, words))
+        arguments[name] = "auto" if value == () else value  # as `GridOfC` has it
+    return command_line(ctx, "fit", arguments)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bottleneck.cli import main
-from bottleneck.cli.errors import error_text, in_options, option_names
 from bottleneck.cli.main import COMMANDS
+from bottleneck.cli.spelling import in_options, option_names
 from bottleneck.errors import InvalidOptionError
 
 OPTIONS = {
@@ -38,7 +38,7 @@ def test_a_text_without_backticks_is_left_alone(text: str) -> None:
 @given(st.sampled_from(["cv", "layers"]), st.integers() | st.floats(allow_nan=False))
 def test_a_value_follows_its_option(name: str, value: float) -> None:
     error = InvalidOptionError(name, value, "another")
-    assert error_text(error, OPTIONS) == f"{OPTIONS[name]} {value}: must be another"
+    assert in_options(str(error), OPTIONS) == f"{OPTIONS[name]} {value}: must be another"
 
 
 @pytest.mark.parametrize(

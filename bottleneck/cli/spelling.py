@@ -1,4 +1,4 @@
-"""Errors on the command line: a library's message in the command line's own spelling, one line.
+"""Texts of the library in the command line's own spelling.
 
 The library names its parameters as Python has them, in backticks: `` `cv=0` ``, `` `layers` ``,
 `` `bottleneck.extract` ``. Here, and nowhere else, these become ``--cv 0``, ``--layer`` and
@@ -9,8 +9,6 @@ import re
 from collections.abc import Iterable, Mapping
 
 import click
-
-from bottleneck.errors import BottleneckError
 
 _PARAMETER = re.compile(r"`(\w+)(?:=([^`]*))?`")
 _QUOTES = "'\""
@@ -43,27 +41,6 @@ def option_names(commands: Iterable[click.Command]) -> dict[str, str]:
     return names
 
 
-def error_text(error: BottleneckError, options: Mapping[str, str]) -> str:
-    """Return an error's message with options in place of Python's parameters.
-
-    Parameters
-    ----------
-    error : BottleneckError
-        As the library raised it.
-    options : mapping of str to str
-        From `option_names`.
-
-    Examples
-    --------
-    >>> from bottleneck.errors import InvalidOptionError
-    >>> error_text(InvalidOptionError("cv", 1, "at least 2 folds"), {"cv": "--cv"})
-    '--cv 1: must be at least 2 folds'
-    >>> in_options("extract with `relu=False`", {"relu": "--relu/--no-relu"})
-    'extract with --no-relu'
-    """
-    return in_options(str(error), options)
-
-
 def in_options(text: str, options: Mapping[str, str]) -> str:
     """Return a text of the library with options in place of Python's parameters.
 
@@ -73,6 +50,14 @@ def in_options(text: str, options: Mapping[str, str]) -> str:
         With parameters, and verbs of the package, in backticks.
     options : mapping of str to str
         From `option_names`.
+
+    Examples
+    --------
+    >>> from bottleneck.errors import InvalidOptionError
+    >>> in_options(str(InvalidOptionError("cv", 1, "at least 2 folds")), {"cv": "--cv"})
+    '--cv 1: must be at least 2 folds'
+    >>> in_options("extract with `relu=False`", {"relu": "--relu/--no-relu"})
+    'extract with --no-relu'
     """
 
     def option(found: re.Match[str]) -> str:
