@@ -1,6 +1,6 @@
-"""Tables of a page: a header, rows, and numbers to the right."""
+"""Tables and lists of a page: a header, rows, and numbers to the right."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from bottleneck.reporting.html import Html, element
 
@@ -28,17 +28,39 @@ def table(
     class_ : str
         Of the table.
     """
-    names = [element("th", name, scope="col") for name in header]
-    lines = [element("tr", *(_cell(i, value) for i, value in enumerate(row))) for row in rows]
+    return table_of_cells(
+        [element("th", name, scope="col") for name in header],
+        ([_cell(i, value) for i, value in enumerate(row)] for row in rows),
+        caption=caption,
+        class_=f"{class_} sortable".strip() if sortable else class_ or None,
+    )
+
+
+def table_of_cells(
+    header: Iterable[Html], rows: Iterable[Iterable[Html]], *, caption: str, class_: str | None
+) -> Html:
+    """Return a table of cells that are elements already, which scrolls as those of `table`."""
     whole = element(
         "table",
         element("caption", caption),
-        element("thead", element("tr", *names)),
-        element("tbody", *lines),
-        class_=f"{class_} sortable".strip() if sortable else class_ or None,
+        element("thead", element("tr", *header)),
+        element("tbody", *(element("tr", *cells) for cells in rows)),
+        class_=class_,
     )
     # A region that scrolls has to be in reach of the keyboard.
     return element("div", whole, class_="wide", tabindex=0, role="group", aria_label=caption)
+
+
+def chart_with_numbers(said: str, chart: Html, numbers: Html) -> Html:
+    """Return a chart below what it says, and its numbers, a table that is folded away."""
+    folded = element("details", element("summary", "The numbers"), numbers)
+    return element("div", element("p", said), chart, folded)
+
+
+def definitions(facts: Mapping[str, object], *, class_: str) -> Html:
+    """Return a list of names, each with what it is."""
+    items = (element("div", element("dt", k), element("dd", v)) for k, v in facts.items())
+    return element("dl", *items, class_=class_)
 
 
 def _cell(column: int, value: object) -> Html:

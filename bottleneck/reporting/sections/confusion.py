@@ -5,7 +5,7 @@ import numpy as np
 from bottleneck.reporting.findings import Findings
 from bottleneck.reporting.html import Html, element
 from bottleneck.reporting.judged_pictures import judged_pictures
-from bottleneck.reporting.tables import table
+from bottleneck.reporting.tables import table, table_of_cells
 from bottleneck.reporting.thumbnails import Thumbnails
 
 _MOST_CLASSES = 40  # a wider matrix is unreadable: its largest errors are listed instead
@@ -53,16 +53,9 @@ def _matrix(findings: Findings) -> Html:
     rows = []
     for true, name in enumerate(names):
         cells = [_cell(findings, true, guess, shades[true, guess]) for guess in range(len(names))]
-        rows.append(element("tr", element("th", name, scope="row"), *cells))
+        rows.append([element("th", name, scope="row"), *cells])
     caption = f"Images by true class (row) and predicted class (column), {confusion.sum()} in all"
-    whole = element(
-        "table",
-        element("caption", caption),
-        element("thead", element("tr", *head)),
-        element("tbody", *rows),
-        class_="matrix",
-    )
-    return element("div", whole, class_="wide", tabindex=0, role="group", aria_label=caption)
+    return table_of_cells(head, rows, caption=caption, class_="matrix")
 
 
 def _cell(findings: Findings, true: int, guess: int, shade: int) -> Html:

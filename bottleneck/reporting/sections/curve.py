@@ -3,7 +3,7 @@
 from bottleneck.reporting.charts import Point, curve_chart
 from bottleneck.reporting.findings import Findings
 from bottleneck.reporting.html import Html, element
-from bottleneck.reporting.tables import table
+from bottleneck.reporting.tables import chart_with_numbers, table
 from bottleneck.reporting.thumbnails import Thumbnails
 
 _Z95 = 1.96
@@ -38,9 +38,8 @@ def render(findings: Findings, thumbnails: Thumbnails) -> Html:
         caption="Accuracy by the number of training images",
     )
     last = curve.points[-1]
-    return element(
-        "div",
-        element("p", said),
+    return chart_with_numbers(
+        said,
         curve_chart(
             "Learning curve",
             f"Accuracy of heads trained on {curve.points[0].images} to {last.images} images; with "
@@ -49,5 +48,5 @@ def render(findings: Findings, thumbnails: Thumbnails) -> Html:
             predicted,
             unit="training images",
         ),
-        element("details", element("summary", "The numbers"), numbers),
+        numbers,
     )

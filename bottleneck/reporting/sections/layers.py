@@ -4,7 +4,7 @@ from bottleneck.fitting import Head
 from bottleneck.reporting.charts import Estimate, estimates_chart
 from bottleneck.reporting.findings import Findings
 from bottleneck.reporting.html import Html, element
-from bottleneck.reporting.tables import table
+from bottleneck.reporting.tables import chart_with_numbers, table
 from bottleneck.reporting.thumbnails import Thumbnails
 
 
@@ -50,14 +50,13 @@ def render(findings: Findings, thumbnails: Thumbnails) -> Html:
         sortable=True,
     )
     best = sweep.best
-    return element(
-        "div",
-        element("p", said),
+    return chart_with_numbers(
+        said,
         estimates_chart(
             "Accuracy by layer",
             f"{len(sweep)} rows from the first layer to the last; the best in cross-validation is "
             f"{best.layer} with {best.cv.mean:.1%}",
             estimates,
         ),
-        element("details", element("summary", "The numbers"), numbers),
+        numbers,
     )

@@ -7,6 +7,7 @@ from typing import Any
 from bottleneck.fitting import Head
 from bottleneck.reporting.findings import Findings
 from bottleneck.reporting.html import Html, element
+from bottleneck.reporting.tables import definitions
 from bottleneck.reporting.thumbnails import Thumbnails
 
 _WIDTH = 88  # characters of a line of Python
@@ -31,11 +32,10 @@ def render(findings: Findings, thumbnails: Thumbnails) -> Html:
         **{key: _shown(value) for key, value in transform.items()},
         "table of images": cache.images.digest,
     }
-    items = [element("div", element("dt", key), element("dd", str(facts[key]))) for key in facts]
     code = element("code", calls(findings))
     return element(
         "div",
-        element("dl", *items, class_="origin"),
+        definitions(facts, class_="origin"),
         element("p", "The same again, in Python:"),
         element("pre", code, tabindex=0, role="group", aria_label="Python"),
     )

@@ -4,7 +4,7 @@ from bottleneck.fitting import calibration_bins, wilson_interval
 from bottleneck.reporting.charts import Point, reliability_chart
 from bottleneck.reporting.findings import Findings
 from bottleneck.reporting.html import Html, element
-from bottleneck.reporting.tables import table
+from bottleneck.reporting.tables import chart_with_numbers, table
 from bottleneck.reporting.thumbnails import Thumbnails
 
 
@@ -31,9 +31,8 @@ def render(findings: Findings, thumbnails: Thumbnails) -> Html:
         ["confidence", "images", "mean confidence", "right"], rows, caption="Reliability in bins"
     )
     ece = findings.score.ece
-    return element(
-        "div",
-        element("p", said),
+    return chart_with_numbers(
+        said,
         reliability_chart(
             "Reliability diagram",
             f"Accuracy against confidence in {len(points)} bins; the expected calibration error is "
@@ -41,5 +40,5 @@ def render(findings: Findings, thumbnails: Thumbnails) -> Html:
             points,
             shares,
         ),
-        element("details", element("summary", "The numbers"), numbers),
+        numbers,
     )

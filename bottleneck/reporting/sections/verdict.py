@@ -5,13 +5,9 @@ import numpy as np
 from bottleneck.fitting import Head
 from bottleneck.reporting.findings import Findings
 from bottleneck.reporting.html import Html, element
+from bottleneck.reporting.tables import definitions
 from bottleneck.reporting.thumbnails import Thumbnails
 
-_HOW = {
-    "heldout": " of the split {split}",
-    "folds": "",
-    "all": "",
-}
 _REMARKS = {
     "heldout": "",
     "folds": "There is no held-out split: in cross-validation, each image was judged by a head of "
@@ -24,7 +20,7 @@ _REMARKS = {
 def verdict(findings: Findings) -> str:
     """Return the accuracy, its interval and the accuracy of one constant answer, in a sentence."""
     score = findings.score
-    of = _HOW[findings.basis].format(split=score.split)
+    of = f" of the split {score.split}" if findings.basis == "heldout" else ""
     class_, share = baseline(findings)
     return (
         f"{score.accuracy:.1%} of the {score.n} images{of} are classified correctly "
@@ -106,7 +102,4 @@ def _facts(findings: Findings) -> Html:
         facts["groups of images"] = score.groups
     wrong = int(np.count_nonzero(findings.predicted != findings.judged.targets))
     facts["mistakes"] = wrong
-    items = [
-        element("div", element("dt", key), element("dd", value)) for key, value in facts.items()
-    ]
-    return element("dl", *items, class_="facts")
+    return definitions(facts, class_="facts")
