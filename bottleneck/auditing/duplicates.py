@@ -96,18 +96,18 @@ class Links:
         Parameters
         ----------
         rows, picture : ndarray of int64, shape (n,)
-            As `bottleneck.cache.equal_images` gives them.
+            As `bottleneck.cache.equal_images` gives them, or some of these.
 
         Examples
         --------
-        >>> links = Links.of_pictures(np.array([2, 5, 9, 3, 4]), np.array([0, 0, 0, 1, 1]))
+        >>> links = Links.of_pictures(np.array([2, 5, 9, 3, 4]), np.array([1, 1, 1, 4, 4]))
         >>> links.first.tolist(), links.second.tolist()
         ([2, 2, 3], [5, 9, 4])
         """
-        _, start = np.unique(picture, return_index=True)
+        _, start, number = np.unique(picture, return_index=True, return_inverse=True)
         later = np.ones(len(rows), dtype=bool)
         later[start] = False
-        return cls(rows[start][picture[later]], rows[later], np.zeros(int(later.sum())))
+        return cls(rows[start][number[later]], rows[later], np.zeros(int(later.sum())))
 
     def joined(self, other: "Links") -> "Links":
         """Return these links and others."""

@@ -2,7 +2,9 @@
 
 import csv
 import shutil
+from hashlib import sha256
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,27 @@ def test_copies_leaks_and_the_wrong_label_are_found(planted: Path, extract_tiny:
     assert (score.n, clean.n) == (14, 14 - found.leaks)
     assert progress[-1] == (37, 37)  # the second of two equal images is not compared
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_copies_that_lack_codes_at_a_layer_change_nothing_for_others(
+    planted: Path, extract_tiny: Extract
+) -> None:
+    copied = [planted / "train/ants/ants000.jpg", planted / "train/ants/ants002.jpg"]
+    digests = [sha256(path.read_bytes()).digest() for path in copied]
+    large = planted / "train/bees/large.bmp"
+    for side in count(200):  # until its copies are numbered before the others
+        photograph(0, "bees").resize((side, side)).save(large)
+        if sha256(large.read_bytes()).digest() < min(digests):
+            break
+    shutil.copy(large, large.with_name("larger.bmp"))
+    extract_tiny(planted, layers=["layer2"])
+    cache = extract_tiny(planted, layers=["layer2", "layer3"], max_pixels=100 * 100).cache
+    found = bn.audit(cache)
+    assert found.examined.without_codes == 2
+    assert [group.paths for group in found.duplicates] == [
+        ("train/ants/ants000.jpg", "val/ants/copy.jpg"),
+        ("train/ants/ants002.jpg", "train/bees/wrong.jpg"),
+    ]
 
 
 def test_of_maps_it_says_what_it_says_of_their_averages(
