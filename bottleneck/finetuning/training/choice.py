@@ -59,8 +59,8 @@ class Repeats:
         """Return plain values."""
         return {
             "images": self.images,
-            "start": vars(self.start),
-            "end": vars(self.end),
+            "start": self.start.to_dict(),
+            "end": self.end.to_dict(),
             "trials": [run.to_dict() for run in self.runs],
         }
 

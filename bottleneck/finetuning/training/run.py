@@ -33,6 +33,13 @@ class EpochScores:
             return (-math.inf, -math.inf)
         return (self.kept_back_score, -self.kept_back_loss)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values; None for a loss that is not finite, which JSON has no number for."""
+        return {
+            name: value if value is None or math.isfinite(value) else None
+            for name, value in vars(self).items()
+        }
+
 
 @dataclass(frozen=True)
 class TrainingRun:
@@ -80,7 +87,7 @@ class TrainingRun:
             "lr": self.lr,
             "diverged": self.diverged,
             "seconds": self.seconds,
-            "curves": [vars(scores) for scores in self.curves],
+            "curves": [scores.to_dict() for scores in self.curves],
         }
 
 
