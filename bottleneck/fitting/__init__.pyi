@@ -36,7 +36,6 @@ from .scoring.judging import image_values as image_values
 from .scoring.judging import matrix_values as matrix_values
 from .scoring.judging import predicted_right as predicted_right
 from .scoring.judging import score_values as score_values
-from .scoring.metrics import CalibrationBins as CalibrationBins
 from .scoring.metrics import calibration_bins as calibration_bins
 from .scoring.metrics import format_metric as format_metric
 from .scoring.metrics import score_answers as score_answers

@@ -1,4 +1,3 @@
-from .encoding import encode_images as encode_images
 from .exported.classify import ExportedNetwork as ExportedNetwork
 from .exported.classify import classify_by_export as classify_by_export
 from .exported.metadata import FLOAT as FLOAT

@@ -138,7 +138,7 @@ def choose_recipe(
     c : float
         Weight of the softmax head's loss, for the start.
     resume : Path, optional
-        See `bottleneck.finetuning.train`.
+        See `bottleneck.finetuning.training.loop.train`.
     on_progress : callable, optional
 
     Returns
