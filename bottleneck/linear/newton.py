@@ -32,6 +32,7 @@ _BLOCK = 4096  # rows that are copied at once
 # Of a free intercept's curvature, since softmax leaves a constant undetermined; and of the largest
 # curvature, since no row of a hinge may be active.
 _RIDGE, _LEAST_RIDGE = 1e-7, 1e-12
+_LEAST_CURVATURE = 1e-100  # of a row, whose inverse is finite
 
 
 def newton_cost(design: Design, loss: Loss, curvature: Array) -> float:
@@ -194,11 +195,11 @@ def _row_system(
         system = xp.take(xp.take(design.kernel, active, axis=0), active, axis=1)
     system = xp.astype(system, xp.float64)
     of_active = xp.astype(xp.take(curvature, active, axis=0), xp.float64)
-    _add_to_diagonal(system, 1 / (c * of_active))
+    inverse = 1 / xp.clip(c * of_active, _LEAST_CURVATURE, None)
     right = xp.astype(xp.take(moved, active, axis=0), xp.float64)
     if float(design.penalty[-1]) > 0:
-        return active, xp.linalg.solve(system, right[:, None])[:, 0], 0.0
-    both = xp.linalg.solve(system, xp.stack([right, xp.ones_like(right)], axis=1))
+        return active, _solve(system, inverse, right), 0.0
+    both = _solve(system, inverse, xp.stack([right, xp.ones_like(right)], axis=1))
     sums = xp.sum(both, axis=0)
     step = float((sums[0] - slope) / sums[1])
     return active, both[:, 0] - step * both[:, 1], step
@@ -214,9 +215,8 @@ def _coordinate_system(design: ArrayDesign, c: float, curvature: Array, gradient
         root = xp.take(design.rows[start : start + _BLOCK], active, axis=0)
         root = root * xp.sqrt(xp.take(part, active, axis=0))[:, None]
         system += c * xp.astype(root.T @ root, xp.float64)
-    _add_to_diagonal(system, _penalty(design, system))
-    solved = xp.linalg.solve(system, xp.astype(gradient, xp.float64)[:, None])
-    return xp.astype(-solved[:, 0], gradient.dtype)
+    right = xp.astype(gradient, xp.float64)
+    return xp.astype(-_solve(system, _penalty(design, system), right), gradient.dtype)
 
 
 def _joint(design: ArrayDesign, c: float, probability: Array, gradient: Array) -> Array:
@@ -233,8 +233,8 @@ def _joint(design: ArrayDesign, c: float, probability: Array, gradient: Array) -
             if i == j:
                 _add_to_diagonal(block, _penalty(design, block))
             hessian[i, :, j], hessian[j, :, i] = block, block.T
-    flat = xp.reshape(xp.astype(gradient.T, xp.float64), (q * r, 1))
-    step = xp.linalg.solve(xp.reshape(hessian, (q * r, q * r)), flat)
+    flat = xp.reshape(xp.astype(gradient.T, xp.float64), (q * r,))
+    step = _solve(xp.reshape(hessian, (q * r, q * r)), xp.zeros_like(flat), flat)
     direction = -xp.reshape(step, (q, r)).T
     # A constant added to every class's free intercept changes nothing, and its step is rounding.
     constant = xp.where(design.penalty > 0, 0.0, xp.mean(direction, axis=1))
@@ -247,6 +247,14 @@ def _penalty(design: ArrayDesign, system: Array) -> Array:
     curvature = xp.linalg.diagonal(system)
     little = xp.maximum(_RIDGE * curvature, _LEAST_RIDGE * xp.max(curvature + design.penalty))
     return xp.where(design.penalty > 0, design.penalty, little)
+
+
+def _solve(system: Array, diagonal: Array, right: Array) -> Array:
+    """Solve with a semidefinite system and a positive diagonal, which its rounding may exceed."""
+    xp = array_namespace(system)
+    rounding = float(xp.finfo(system.dtype).eps) * xp.linalg.trace(system)
+    _add_to_diagonal(system, diagonal + rounding)
+    return xp.linalg.solve(system, right)
 
 
 def _add_to_diagonal(matrix: Any, values: Array) -> None:

@@ -89,6 +89,29 @@ def test_conjugate_gradients_come_near_the_exact_step(
     assert cosine > 0.99
 
 
+@pytest.mark.parametrize("intercept", INTERCEPTS)
+@pytest.mark.parametrize(("kind", "d"), [(SquaredHinge, 20), (Softmax, 1)])
+def test_a_step_with_equal_rows_far_from_zero_is_finite_and_descends(
+    kind: Any, d: int, intercept: Intercept
+) -> None:
+    # Their system has no digit left for the penalty, or for the inverse of C: it is singular.
+    rows = np.repeat(2.0**20 * np.random.default_rng(0).integers(1, 9, (4, d)), 2, axis=0)
+    targets = np.arange(8) % 2 if kind is Softmax else np.arange(8)[:, None] % 2 == 0
+    f = objective(Problem(rows, targets, kind, intercept), 1e5)
+    at = anywhere(f, 1e-9)
+    step = direction(f, at)
+    assert np.all(np.isfinite(step))
+    assert np.sum(step * f(at).gradient) < 0
+
+
+@pytest.mark.parametrize("intercept", INTERCEPTS)
+def test_a_step_of_rows_that_hardly_curve_is_finite(intercept: Intercept) -> None:
+    random = np.random.default_rng(0)
+    f = objective(Problem(random.normal(size=(40, 60)), np.arange(40) % 3, Logistic, intercept), 1)
+    step = direction(f, anywhere(f, 100.0))  # where the inverse of a curvature is infinite
+    assert np.all(np.isfinite(step))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("convert", [np.asarray, torch.from_numpy])
 def test_newton_steps_need_few_passes(kind: Any, convert: Any) -> None:
