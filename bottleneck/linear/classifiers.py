@@ -170,14 +170,17 @@ def _best_constant(
     A class without rows counts as half a row: its intercept would be infinite otherwise.
     """
     each = np.ones(len(targets)) if rows is None else rows
+
+    def log(weights: NDArray[Any]) -> NDArray[Any]:
+        return np.log(np.where(weights > 0, weights, each.mean() / 2))
+
     if targets.ndim == 1:
-        logs = np.log(np.maximum(np.bincount(targets, each, minlength=classes), each.mean() / 2))
+        logs = log(np.bincount(targets, each, minlength=classes))
         return np.asarray(logs[1:] - logs[:1] if classes == 2 else logs - logs.mean())
-    right = each @ targets
-    both = np.stack([right, each.sum() - right])
+    both = np.stack([each @ targets, each @ ~targets])
     if columns is not None:
         both *= columns
-    logs = np.log(np.maximum(both, each.mean() / 2))
+    logs = log(both)
     return np.asarray(logs[0] - logs[1])
 
 
@@ -204,12 +207,13 @@ def _weights(
     if class_weight is None:
         return rows, None
     each = np.ones(len(targets)) if rows is None else rows
-    total, several = each.sum(), targets.ndim == 2
+    total, several, least = each.sum(), targets.ndim == 2, each[each > 0].min()
     if isinstance(class_weight, str) and several:
-        right = np.clip(each @ targets, each.min(), total - each.min())
+        right = np.clip(each @ targets, least, total - least)
         return rows, total / (2 * np.stack([right, total - right]))
     if isinstance(class_weight, str):
-        of_class = total / (classes * np.bincount(targets, each, minlength=classes))
+        of_each = np.bincount(targets, each, minlength=classes)
+        of_class = total / (classes * np.maximum(of_each, least))
     else:
         of_class = class_weight
     if several or (clf == "svm" and not _one_margin(targets, classes)):

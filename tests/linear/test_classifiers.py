@@ -173,6 +173,15 @@ def test_a_class_without_rows_counts_as_half_a_row(k: int, weighted: bool) -> No
     np.testing.assert_allclose(every, np.log(10 / 0.5))
 
 
+def test_a_class_that_weighs_little_counts_as_it_does() -> None:
+    y, weight = np.array([0, 0, 0, 1]), np.array([1.0, 1.0, 1.0, 1e-3])
+    assert _best_constant(y, 2, weight, None)[0] == pytest.approx(np.log(1e-3 / 3))
+    labels = y[:, None] == [0, 1]
+    np.testing.assert_allclose(
+        _best_constant(labels, 2, weight, None), np.log([3 / 1e-3, 1e-3 / 3])
+    )
+
+
 @pytest.mark.parametrize("clf", CLASSIFIERS)
 @pytest.mark.parametrize("k", [2, 4])
 @pytest.mark.parametrize(("n", "d"), SHAPES)
@@ -253,6 +262,17 @@ def test_rows_of_weight_zero_are_left_out(clf: str, k: int, n: int, d: int) -> N
     kept = weight > 0
     expected = train(X[kept], y[kept], clf, row_weight=weight[kept])
     np.testing.assert_allclose(train(X, y, clf, row_weight=weight).coef, expected.coef, atol=1e-3)
+
+
+@pytest.mark.parametrize("clf", CLASSIFIERS)
+def test_balanced_leaves_rows_of_weight_zero_out(clf: str) -> None:
+    X, _ = data(BALANCED[2], 40, 3)
+    has = np.stack([X[:, 0] > 0, np.arange(40) == 7], axis=1)  # the second of one row
+    weight = np.where(has[:, 1], 0.0, 1.0)
+    found = train(X, has, clf, class_weight="balanced", row_weight=weight)
+    kept = weight > 0
+    expected = train(X[kept], has[kept], clf, class_weight="balanced")
+    np.testing.assert_allclose(found.coef, expected.coef, atol=1e-3)
 
 
 @pytest.mark.parametrize("clf", CLASSIFIERS)
