@@ -136,6 +136,8 @@ class ArrayDesign(Design):
         Attributes of `Design`.
     weight : float
         Total weight of the rows.
+    exact : callable, optional
+        Computes the rows in double precision, if they were rounded to float32.
     """
 
     def __init__(
@@ -147,8 +149,10 @@ class ArrayDesign(Design):
         spectrum: Array,
         penalty: Array,
         weight: float,
+        exact: Callable[[], Array] | None = None,
     ) -> None:
         self.rows, self.targets, self._from_coordinates = rows, targets, from_coordinates
+        self._exact = exact
         self.spectrum, self.penalty, self.weight = spectrum, penalty, weight
 
     @property
@@ -164,7 +168,7 @@ class ArrayDesign(Design):
             residuals, sums = loss(self.targets[rows], block @ coefficients)
             return GradientPass(block.T @ residuals, sums)
 
-        return reduce(add, map(of_rows, _slices(self.rows.shape[0], coefficients)))
+        return reduce(add, map(of_rows, row_slices(self.rows.shape[0], coefficients)))
 
     @cached_property
     def kernel(self) -> Array | None:
@@ -198,7 +202,7 @@ class ArrayDesign(Design):
         """Return a copy whose rows are float64."""
         xp = array_namespace(self.rows)
         return type(self)(
-            xp.astype(self.rows, xp.float64),
+            xp.astype(self.rows, xp.float64) if self._exact is None else self._exact(),
             self.targets,
             self._from_coordinates,
             spectrum=self.spectrum,
@@ -296,7 +300,7 @@ def _block_gradient(
     """
     xp, rows = array_namespace(coef), to_device(block)
     gradient, sums = xp.zeros_like(coef), []
-    for part in _slices(rows.shape[0], coef):
+    for part in row_slices(rows.shape[0], coef):
         x = xp.astype(rows[part], coef.dtype, copy=False)
         residuals, of_part = loss(targets[part], x @ coef[:-1] + coef[-1:])
         gradient[:-1] += x.T @ residuals
@@ -305,7 +309,7 @@ def _block_gradient(
     return GradientPass(gradient, reduce(add, sums))
 
 
-def _slices(n: int, coefficients: Array) -> Iterator[slice]:
+def row_slices(n: int, coefficients: Array) -> Iterator[slice]:
     """Divide n rows into slices whose margins fit into the cache of the processor."""
     margins = _MARGINS if str(device(coefficients)) == "cpu" else _MARGINS_ELSEWHERE
     size = max(64, margins // int(coefficients.shape[1]))

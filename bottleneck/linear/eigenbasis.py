@@ -25,6 +25,7 @@ from bottleneck.linear.design import (
     ToDevice,
     UndecomposedDesign,
     keep_numpy,
+    row_slices,
 )
 from bottleneck.linear.losses import Array, Targets
 from bottleneck.linear.matrix import CodeMatrix
@@ -134,8 +135,9 @@ def _column_space(
         dtype = to_device(np.empty(0, dtype=codes.dtype)).dtype
         return StreamedDesign(codes, targets, vectors, to_device, dtype=dtype, **parts)
 
-    rotated, combine = _rotate(codes, vectors, to_device), partial(_product, vectors)
-    return ArrayDesign(rotated, targets, combine, **parts)
+    rotate = partial(_rotate, codes, vectors, center, to_device)
+    exact = partial(rotate, exact=True) if codes.shape[0] * d <= _SMALL else None
+    return ArrayDesign(rotate(), targets, partial(_product, vectors), exact=exact, **parts)
 
 
 def _undecomposed(
@@ -157,7 +159,10 @@ def _undecomposed(
         if rows is None:  # the columns after d are the ones of the intercept
             shape = (n, spectrum.shape[0])
             rows = xp.ones(shape, dtype=block.dtype, device=device(block))
-        rows[part, :d] = block if center is None else block - xp.astype(center, block.dtype)
+            shift = 0 if center is None else xp.astype(center, block.dtype)
+        rows[part, :d] = block - shift
+    if center is not None:  # as it was rounded
+        center = xp.astype(shift, xp.float64)
 
     def from_coordinates(coordinates: Array) -> Array:
         exact = xp.astype(coordinates, xp.float64, copy=False)
@@ -239,16 +244,29 @@ def _device_blocks(codes: CodeMatrix, to_device: ToDevice) -> Iterator[tuple[sli
         start += len(block)
 
 
-def _rotate(codes: CodeMatrix, basis: Array, to_device: ToDevice) -> Array:
-    """Return [X 1]·basis, shape (n, r), in the dtype of the codes."""
+def _rotate(
+    codes: CodeMatrix, basis: Array, center: Array, to_device: ToDevice, *, exact: bool = False
+) -> Array:
+    """Return [X 1]·basis, shape (n, r), in the dtype of the codes, or exactly in float64.
+
+    The center is rotated by itself, in double precision: the rounding of a product with large means
+    would be in all coordinates.
+    """
     rows = None
     for part, block in _device_blocks(codes, to_device):
         xp = array_namespace(block)
         if rows is None:
-            basis = xp.astype(basis, block.dtype)
+            dtype = basis.dtype if exact else block.dtype
+            center = xp.astype(center, block.dtype)
+            of_center = xp.astype(center, basis.dtype) @ basis[:-1] + basis[-1]
+            of_center, center, basis = (
+                xp.astype(values, dtype, copy=False) for values in (of_center, center, basis)
+            )
             shape = (codes.shape[0], basis.shape[1])
-            rows = xp.empty(shape, dtype=block.dtype, device=device(block))
-        rows[part] = block @ basis[:-1] + basis[-1:]
+            rows = xp.empty(shape, dtype=dtype, device=device(block))
+        for few in row_slices(block.shape[0], basis):
+            shifted = xp.astype(block[few], dtype, copy=False) - center
+            rows[part][few] = shifted @ basis[:-1] + of_center
     return rows
 
 
@@ -277,10 +295,16 @@ def _row_space(
     kept = slice(spectrum.shape[0] - rank, None)  # the largest come last
     spectrum, vectors = xp.where(spectrum > rounding, spectrum, 0)[kept], vectors[:, kept]
     length = xp.sqrt(spectrum)
-    rows, penalty = vectors / root * length, xp.ones_like(spectrum)
+    lengths, penalty = spectrum, xp.ones_like(spectrum)
     duals = vectors * root * xp.where(length > 0, 1 / xp.where(length > 0, length, 1.0), 0.0)
+
+    def rows() -> Array:
+        of_penalised = duals * lengths / s[:, None]
+        if intercept != "free":
+            return of_penalised
+        return xp.concat([of_penalised, xp.ones_like(root)], axis=1)
+
     if intercept == "free":
-        rows = xp.concat([rows, xp.ones_like(root)], axis=1)
         spectrum, penalty = _append(spectrum, total), _append(penalty, 0)
     center = _transposed(codes, s[:, None] / total, to_device) if intercept == "free" else None
 
@@ -294,11 +318,18 @@ def _row_space(
         features = _transposed(codes, combination, to_device) - center * sums
         return xp.concat([features, exact[rank:] - center.T @ features], axis=0)
 
-    combine, r = from_coordinates, rows.shape[1]
+    combine, r = from_coordinates, spectrum.shape[0]
     if codes.in_memory and (codes.shape[1] + 1) * r <= _SMALL:
-        combine = _Combined(from_coordinates, xp.eye(r, dtype=xp.float64, device=device(rows)))
-    parts = {"spectrum": spectrum, "penalty": penalty, "weight": total}
-    return ArrayDesign(xp.astype(rows, dtype), targets, combine, **parts)
+        combine = _Combined(from_coordinates, xp.eye(r, dtype=xp.float64, device=device(root)))
+    return ArrayDesign(
+        xp.astype(rows(), dtype),
+        targets,
+        combine,
+        spectrum=spectrum,
+        penalty=penalty,
+        weight=total,
+        exact=rows,
+    )
 
 
 class _Combined:

@@ -144,7 +144,7 @@ class Objective:
         squares = self._squares(at)
         value = self.c * sums.value + squares / 2
         if self.value_at_zero is None:
-            self.value_at_zero = value
+            self.value_at_zero = (1 - _ROUNDING * epsilon(at)) * value
         excess = self._excess(gradient, mean)
         if sums.slack is not None and not self.free:
             dual_excess = value - self._improve_bound(dual, sums.slack, sums.value)

@@ -20,7 +20,7 @@ from bottleneck.linear.design import ArrayDesign, Design, to_numpy
 from bottleneck.linear.lbfgs import Minimum, minimise
 from bottleneck.linear.losses import Array, Loss, SquaredHinge
 from bottleneck.linear.newton import newton_cost
-from bottleneck.linear.objective import Objective, gap_of
+from bottleneck.linear.objective import Objective, epsilon, gap_of
 
 _STRIDE = 10.0  # a larger ratio of consecutive C is divided by intermediate values of C
 # Up to this C, in units of 1/mean(Λ), starting from zero needs no intermediate C: by L-BFGS, or for
@@ -251,7 +251,10 @@ class RegularizationPath:
         squares = xp.sum(xp.astype(minimum.at, xp.float64) ** 2, axis=0)
         loss = xp.clip((minimum.value - squares / 2) / below, 0, None)
         value = squares / 2 + c * loss
-        gap = gap_of(value - minimum.dual_bound.at(c), value, squares, c * self._loss_at_zero)
+        # A loss that is zero by rounding counts the more, the larger C.
+        rounding = epsilon(minimum.at) / 2 * xp.sqrt(squares * xp.sum(self._design.spectrum))
+        most = squares / 2 + c * (xp.sqrt(loss) + rounding) ** 2
+        gap = gap_of(most - minimum.dual_bound.at(c), value, squares, c * self._loss_at_zero)
         if np.any(to_numpy(gap) > tol):
             return None
         return replace(minimum, value=value, gap=gap, passes=0)

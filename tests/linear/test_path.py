@@ -16,6 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
+from bottleneck.linear import eigenbasis
 from bottleneck.linear import lbfgs as descent
 from bottleneck.linear import path as solver
 from bottleneck.linear.design import ArrayDesign, ToDevice, keep_numpy
@@ -99,6 +100,17 @@ def assert_solved(problem: Problem, solution: Solution, reference: F64) -> None:
     near = allowed(problem, solution, solution.gap) + rounding_of(problem, solution)
     assert np.all(ours <= reference + near)
     assert_objective_is_true(problem, solution)
+
+
+def assert_gap_is_true(problem: Problem, solution: Solution, tol: float) -> None:
+    """No further above the minimum than it says, whatever the precision of the rows."""
+    exact = replace(problem, rows=problem.rows.astype(np.float64))
+    (other,) = solve(exact, solution.c, tol=1e-10)
+    least = np.minimum(problem.minimum(solution.c), objective(problem, other))
+    above = objective(problem, solution) - least
+    scale = problem.scale(solution.coef, solution.intercept, solution.c)
+    stated = np.where(solution.converged, np.minimum(solution.gap, tol), solution.gap)
+    assert np.all(above <= 1.1 * stated * scale + 0.02 * tol * scale + 1e-12 * solution.objective)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -534,6 +546,44 @@ def test_a_gap_below_the_rounding_of_float32_is_true(c: float, in_memory: bool) 
         scale = problem.scale(exact.coef, exact.intercept, c)
         above = objective(problem, solution) - objective(problem, exact)
         assert np.all(above <= (1e-10 + 2e-11) * scale)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("c", [1e-8, 1e-7])
+def test_a_gain_below_the_rounding_of_float32_has_a_true_gap(kind: type[Loss], c: float) -> None:
+    small = blobs(10, 28, 3)
+    problem = replace(
+        small, rows=(1e-3 * small.rows).astype(np.float32), kind=kind, intercept="none"
+    )
+    (solution,) = solve(problem, c, tol=TOL)
+    assert_gap_is_true(problem, solution, TOL)
+
+
+@pytest.mark.parametrize("shape", [(45, 186), (68, 21)])
+@pytest.mark.parametrize("cs", [[3e4], [1e-4, 1e-2, 1e6]])
+def test_large_c_have_true_gaps_of_codes_in_float32(
+    shape: tuple[int, int], cs: list[float]
+) -> None:
+    # The loss of separated classes is zero but for the rounding of the rows, which C multiplies.
+    problem = blobs(*shape, 4, apart=5.0, dtype=np.float32)
+    for solution in solve(problem, *cs, tol=1e-8):
+        assert_gap_is_true(problem, solution, 1e-8)
+
+
+@pytest.mark.parametrize("c", [1e-2, 1.0])
+@pytest.mark.parametrize("intercept", ["penalised", "free", "none"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_large_means_have_true_gaps_of_codes_in_float32(
+    kind: type[Loss], intercept: Intercept, c: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(eigenbasis, "_SMALL", 0)  # as of many codes, which are rotated once
+    problem = blobs(200, 6, 2)
+    rows = (problem.rows + 1e5 * np.random.default_rng(0).normal(size=6)).astype(np.float32)
+    problem = replace(problem, rows=rows, kind=kind, intercept=intercept)
+    for bound in (math.inf, 0.0):  # rotated, and as they are
+        design = problem.design(max_curvature=bound)
+        (solution,) = solve_path(design, problem.loss(), [c], tol=1e-5)
+        assert_gap_is_true(problem, solution, 1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
