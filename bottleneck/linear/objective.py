@@ -22,6 +22,9 @@ _ROUNDING = 4.0  # of a sum over rows of which most cancel, in units of precisio
 _LEAST = 1e-9  # a gain below this share of the objective counts as this share
 # With a small C an error of the intercept changes the objective little and the predictions much.
 _INTERCEPT = 10.0
+# With a large C it changes the gradient by its slope times the mean of the rows that curve, of
+# which the squared length is estimated as this share of all rows'.
+_MEAN = 0.1
 
 
 @dataclass
@@ -208,7 +211,8 @@ class Objective:
         if self.free:
             curvature = self.c * self.design.weight * self.xp.clip(mean, _TINY, None)
             slope = self.xp.astype(gradient[-1:], curvature.dtype)
-            excess = excess + _INTERCEPT * self.sum(slope * slope / curvature)
+            length = float(self.xp.sum(self.design.spectrum[:-1])) / self.design.weight
+            excess = excess + self.sum(slope * slope * (_INTERCEPT / curvature + _MEAN * length))
         return excess / 2
 
     def _squares(self, values: Array) -> Array:

@@ -82,7 +82,8 @@ def test_a_free_intercept_has_a_lower_floor_of_curvature_than_codes(
 def test_an_excess_is_half_the_squared_gradient_with_ten_of_an_intercepts_steps(
     problem: Problem, c: float
 ) -> None:
-    # Its step is Newton's, along it alone: rows are centred, so that coefficients stay.
+    # Its step is Newton's, along it alone: rows are centred. The gradient that it makes is its
+    # slope times a mean of rows, whose squared length is about a tenth of theirs.
     f = objective(problem, c)
     at = anywhere(f)
     coef, intercept = f.design.to_coefficients(at)
@@ -94,7 +95,9 @@ def test_an_excess_is_half_the_squared_gradient_with_ten_of_an_intercepts_steps(
     elif problem.intercept == "free":
         rows = rows - weight @ rows / weight.sum()
         curvature = c * np.einsum("nkk->k", problem.second(margins))
-        gradient = 10 * slopes.sum(axis=0) ** 2 / np.maximum(curvature, c * weight.sum() * 1e-30)
+        curvature = np.maximum(curvature, c * weight.sum() * 1e-30)
+        squares = weight @ (rows**2).sum(axis=1) / weight.sum()
+        gradient = slopes.sum(axis=0) ** 2 * (10 / curvature + squares / 10)
     half = (((coef + slopes.T @ rows) ** 2).sum(axis=1) + gradient) / 2
     expected = half.sum(keepdims=True) if problem.kind is Softmax else half
     excess = f(at).excess

@@ -586,6 +586,15 @@ def test_large_means_have_true_gaps_of_codes_in_float32(
         assert_gap_is_true(problem, solution, 1e-5)
 
 
+@pytest.mark.parametrize("seed", [1, 15, 30])
+def test_a_gap_with_a_free_intercept_is_true_for_features_of_unlike_spread(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    rows = random.normal(size=(30, 8)) * 10 ** random.uniform(1, 5, 8)
+    problem = Problem(rows, np.arange(30)[:, None] % 10 == 0, Logistic, "free")
+    (solution,) = solve(problem, 3e-3, tol=1e-5)
+    assert_gap_is_true(problem, solution, 1e-5)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("cs", [[0.1], [1e-3, 0.1, 10.0]])
 def test_gains_are_counted_from_zero_coefficients(
