@@ -132,8 +132,11 @@ class _Linear(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unused-igno
             class_weight = compute_class_weight(
                 self.class_weight, classes=self.classes_, y=self.classes_[targets]
             )
-            if class_weight.min() < 0:
-                raise ValueError(f"class_weight must not be negative. Got {self.class_weight!r}.")
+            if class_weight.min() < 0 or class_weight.max() == 0:
+                raise ValueError(
+                    "class_weight must not be negative, nor 0 for every class. "
+                    f"Got {self.class_weight!r} instead."
+                )
         (solution,) = fit_path(
             ArrayMatrix(codes),
             targets,
@@ -339,15 +342,14 @@ class SoftmaxRegression(_Linear):
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return probabilities of shape (n, k)."""
-        margins = self.decision_function(X)
-        if margins.ndim == 1:
-            margins = _margin_per_class(margins) / 2
-        k = margins.shape[1]
-        return Calibration(np.ones(k), np.zeros(k), independent=False).probabilities(margins)
+        return np.asarray(np.exp(self.predict_log_proba(X)))
 
     def predict_log_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return logarithms of probabilities, shape (n, k)."""
-        return np.log(self.predict_proba(X))
+        """Return logarithms of probabilities, shape (n, k); finite also where those are 0."""
+        margins = self.decision_function(X)
+        logits = (_margin_per_class(margins) / (2 if margins.ndim == 1 else 1)).astype(np.float64)
+        logits -= logits.max(axis=1, keepdims=True)
+        return np.asarray(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))
 
 
 def _margin_per_class(margins: NDArray[Any]) -> NDArray[Any]:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.special import expit, softmax
+from scipy.special import expit, log_softmax, softmax
 from sklearn.base import BaseEstimator, clone
 from sklearn.datasets import make_classification
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -317,6 +317,26 @@ def test_convergence_is_reported(kind: Any, k: int) -> None:
 
 
 # ---- probabilities of an SVM
+
+
+@two_and_more
+def test_logarithms_of_probabilities_that_are_zero_are_finite(k: int) -> None:
+    X, y = data(k)
+    model = SoftmaxRegression().fit(X, y)
+    far = 1e4 * X
+    assert model.predict_proba(far).min() == 0
+    logs = model.predict_log_proba(far)
+    margins = np.atleast_2d(model.decision_function(far).T).T
+    if k == 2:
+        margins = np.hstack([0 * margins, margins])
+    np.testing.assert_allclose(logs, log_softmax(margins, axis=1), rtol=1e-9)
+
+
+@each
+def test_a_class_weight_of_zero_for_every_class_is_refused(kind: Any) -> None:
+    X, y = data(2)
+    with pytest.raises(ValueError, match="nor 0 for every class"):
+        kind(class_weight=dict.fromkeys(np.unique(y), 0.0)).fit(X, y)
 
 
 def test_predict_proba_without_probability_names_the_option() -> None:
