@@ -47,7 +47,8 @@ class Solution:
         Of each problem: one for every class of a one-vs-rest classifier, one for softmax.
     gap : ndarray of float64, shape (p,)
         Upper bound of objective - minimum, relative to the objective or to its decrease from zero
-        coefficients, whichever is smaller.
+        coefficients, whichever is smaller. The decrease counts as at least ‖w‖², which is up to
+        twice as much; the part of a free intercept is estimated.
     converged : ndarray of bool, shape (p,)
         Whether the gap is within the tolerance.
     passes : int
