@@ -77,7 +77,7 @@ _LONGEST_FIRST = (
     "extraction/running/test_distributed.py",
     "backbones/test_families.py",
     "backbones/test_timm_families.py",
-    "backbones/test_layers.py",
+    "backbones/layers/test_listing.py",
     "linear/test_estimators.py",
     "prediction/test_evaluate.py",
     "auditing/test_audit.py",

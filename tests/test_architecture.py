@@ -101,6 +101,9 @@ TORCH_FREE = (
     *("reporting", "cli"),
 )
 
+# Packages in which a folder imports a module that stands beside it, and that imports the folder.
+CIRCULAR_FOLDERS = {"data", "extraction", "fitting"}
+
 MODULES = modules()
 
 
@@ -117,6 +120,21 @@ def test_packages_import_what_they_may_and_nothing_else() -> None:
 def test_neither_packages_nor_modules_import_in_a_circle() -> None:
     graphlib.TopologicalSorter(package_graph()).prepare()
     graphlib.TopologicalSorter(module_graph()).prepare()
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_folders_inside_of_a_package_import_in_no_circle(name: str) -> None:
+    graph: dict[str, set[str]] = {}
+    for module, imported in module_graph().items():
+        if module.startswith(f"{name}.") and name not in CIRCULAR_FOLDERS:
+            inner = {_folder(each) for each in imported if each.startswith(f"{name}.")}
+            graph.setdefault(_folder(module), set()).update(inner - {_folder(module)})
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+def _folder(module: str) -> str:
+    """Return the folder of a package that a module is in; the module itself if it is in none."""
+    return ".".join(module.split(".")[:2])
 
 
 def test_the_foundation_imports_no_package() -> None:

@@ -8,7 +8,7 @@ import torch
 
 from bottleneck.backbones import Backbone
 from bottleneck.backbones.inference.openvino_replica import PRECISIONS, to_openvino_model
-from bottleneck.backbones.inference.truncated import TruncatedNetwork
+from bottleneck.backbones.layers.truncated import TruncatedNetwork
 
 
 def throughput_mode(

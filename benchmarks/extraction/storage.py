@@ -19,7 +19,7 @@ from benchmarks.helpers.log import log_row
 from benchmarks.helpers.synthetic_images import write_jpegs
 from benchmarks.profiles import FULL_EXTRACTION, ExtractionProfile
 from bottleneck.backbones.backbone import build_skeleton
-from bottleneck.backbones.layers import list_layers, select_layers
+from bottleneck.backbones.layers.listing import list_layers, select_layers
 from bottleneck.cache.format.shard import open_shard
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.fitting.loading.features import Features

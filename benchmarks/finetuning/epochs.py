@@ -26,7 +26,7 @@ from benchmarks.helpers.machine import machine
 from benchmarks.helpers.synthetic_images import write_jpegs
 from bottleneck.backbones.backbone import Backbone, load_backbone
 from bottleneck.backbones.cutting.tail import Tail
-from bottleneck.backbones.inference.truncated import TruncatedNetwork
+from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.tracing.traced import trace
 from bottleneck.data import open_images
 from bottleneck.extraction.extract import extract

@@ -28,8 +28,8 @@ from benchmarks.gpu import decoding, forward
 from benchmarks.helpers.log import log_row
 from benchmarks.helpers.synthetic_images import repeat, write_jpegs
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.backbones.inference.truncated import TruncatedNetwork
-from bottleneck.backbones.layers import list_layers, select_layers
+from bottleneck.backbones.layers.listing import list_layers, select_layers
+from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.runtime.process.resources import available_cpus
 
 _IN_MEMORY = Path("/dev/shm")

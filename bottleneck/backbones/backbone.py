@@ -13,20 +13,21 @@ from torch import nn
 from bottleneck.backbones.checkpoints.loading import LoadedWeights, load_weights
 from bottleneck.backbones.cutting.cuts import list_cuts
 from bottleneck.backbones.cutting.tail import Tail, make_tail
-from bottleneck.backbones.inference.outputs import format_path
-from bottleneck.backbones.inference.truncated import TruncatedNetwork
-from bottleneck.backbones.layers import Layer, list_layers, select_layers
+from bottleneck.backbones.layers.forward_order import ForwardOrder, observe_order
+from bottleneck.backbones.layers.layer import Layer
+from bottleneck.backbones.layers.listing import list_layers, select_layers
+from bottleneck.backbones.layers.outputs import format_path
+from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.preparation import (
     materialise,
     network_notes,
     prepare_network,
     require_values,
 )
-from bottleneck.backbones.probing.forward_order import ForwardOrder, observe_order
 from bottleneck.backbones.probing.probe import probe
 from bottleneck.backbones.recall import NetworkIdentity, file_states, remember_network
+from bottleneck.backbones.sources.given_module import describe_input
 from bottleneck.backbones.sources.model_source import find_source
-from bottleneck.backbones.sources.module import describe_input
 from bottleneck.backbones.sources.weights import (
     digest_weights,
     is_weights_file,
@@ -87,7 +88,7 @@ class Backbone:
         """Every layer, in the order of computation.
 
         Computed on first use, because it takes a forward pass. See
-        `bottleneck.backbones.layers.list_layers`.
+        `bottleneck.backbones.layers.listing.list_layers`.
         """
         return tuple(list_layers(self.network, self.transform.crop))
 

@@ -8,7 +8,8 @@ from torch import nn
 
 from bottleneck.backbones.backbone import build_skeleton
 from bottleneck.backbones.cutting.cuts import list_cuts
-from bottleneck.backbones.layers import Layer, check_pool, list_layers
+from bottleneck.backbones.layers.layer import Layer, check_pool
+from bottleneck.backbones.layers.listing import list_layers
 from bottleneck.backbones.preparation import network_notes
 from bottleneck.errors import BackboneError, InvalidOptionError
 from bottleneck.runtime import (

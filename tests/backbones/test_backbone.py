@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.backbones.inference.truncated import TruncatedNetwork
+from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.errors import BackboneError, UnknownNameError
 from bottleneck.spec import InputTransform
 from tests.helpers.networks import NETWORKS, PLAIN, SMALL

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from bottleneck.backbones.backbone import build_skeleton
-from bottleneck.backbones.layers import list_layers
+from bottleneck.backbones.layers.listing import list_layers
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions, StorageOptions
 from tests.helpers.photographs import as_torchvision, photograph

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bottleneck.backbones.layer_table import LayerTable, layers
-from bottleneck.backbones.layers import Layer
+from bottleneck.backbones.layers.layer import Layer
 from bottleneck.errors import InvalidOptionError
 from tests.helpers.networks import NETWORKS, PLAIN
 from tests.helpers.tiny_networks import Plain

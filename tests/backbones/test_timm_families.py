@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bottleneck.backbones.backbone import build_skeleton, load_backbone
 from bottleneck.backbones.inference.runner import BatchRunner
-from bottleneck.backbones.layers import list_layers
+from bottleneck.backbones.layers.listing import list_layers
 from bottleneck.extraction.setup.loading import make_spec
 from tests.helpers.tiny_networks import frozen
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bottleneck.backbones.layers import Layer
+from bottleneck.backbones.layers.layer import Layer
 from bottleneck.cache.format.series import Series
 from bottleneck.cache.store import open_cache
 from bottleneck.errors import ImagesNotFoundError, InvalidOptionError, UnknownNameError

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.dummy import DummyClassifier
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
-from bottleneck.backbones.layers import list_layers
+from bottleneck.backbones.layers.listing import list_layers
 from bottleneck.cache import cache_fingerprint
 from bottleneck.cache.format.series import SeriesLike
 from bottleneck.cache.format.shard import ShardData, read_header, read_shard_metadata

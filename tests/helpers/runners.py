@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bottleneck.backbones.backbone import Backbone, load_backbone
 from bottleneck.backbones.inference.runner import BatchRunner
-from bottleneck.backbones.layers import Layer
+from bottleneck.backbones.layers.layer import Layer
 from bottleneck.extraction.setup.loading import make_spec
 from bottleneck.spec import Spec
 from tests.helpers.networks import NETWORKS, PLAIN, SMALL
@@ -142,7 +142,5 @@ def arithmetic(request: pytest.FixtureRequest) -> Iterator[int]:
 @pytest.fixture(params=[1, 2, 5])
 def several(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """A machine of so many cores."""
-    monkeypatch.setattr(
-        "bottleneck.backbones.inference.parallelism.available_cpus", lambda: request.param
-    )
+    monkeypatch.setattr("bottleneck.backbones.parallelism.available_cpus", lambda: request.param)
     return int(request.param)

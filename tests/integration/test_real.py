@@ -17,7 +17,7 @@ from torchvision.transforms.v2 import functional as TF  # noqa: N812
 
 from bottleneck.advising.advise import advise
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.backbones.inference.truncated import TruncatedNetwork
+from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.tracing.traced import trace
 from bottleneck.cache.store import open_cache
 from bottleneck.exporting.export import export

@@ -21,8 +21,8 @@ from bottleneck.backbones.checkpoints.matching import (
     splitter,
 )
 from bottleneck.backbones.checkpoints.reading import Checkpoint, read_checkpoint
-from bottleneck.backbones.layers import Layer
-from bottleneck.backbones.probing.forward_order import ForwardOrder
+from bottleneck.backbones.layers.forward_order import ForwardOrder
+from bottleneck.backbones.layers.layer import Layer
 from bottleneck.backbones.sources.wrappers import without_wrappers
 from bottleneck.errors import WeightsError, format_error
 

@@ -11,7 +11,7 @@ from torch import fx, nn
 
 from bottleneck.backbones.cutting.classifier import dropout_rate, find_classifier, last_weight
 from bottleneck.backbones.cutting.layer_graph import LayerGraph, trace_layers
-from bottleneck.backbones.layers import Layer
+from bottleneck.backbones.layers.layer import Layer
 from bottleneck.errors import BackboneError
 
 
@@ -54,7 +54,7 @@ def list_cuts(network: nn.Module, layers: Sequence[Layer], size: int) -> Cuts:
 
     Examples
     --------
-    >>> from bottleneck.backbones.layers import list_layers
+    >>> from bottleneck.backbones.layers.listing import list_layers
     >>> network = nn.Sequential(
     ...     nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Dropout(0.2), nn.Linear(288, 5)
     ... ).eval()

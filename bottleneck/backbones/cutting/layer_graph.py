@@ -8,7 +8,7 @@ from operator import getitem
 from torch import Tensor, fx, nn
 
 from bottleneck.backbones.cutting.module_tracer import NETWORK, RESULT, ModuleTracer
-from bottleneck.backbones.layers import Layer
+from bottleneck.backbones.layers.layer import Layer
 from bottleneck.backbones.tracing.functional import make_functional
 from bottleneck.backbones.user_code import describe_error, errors_in_one_line
 from bottleneck.errors import BackboneError
@@ -32,7 +32,7 @@ class LayerGraph:
 
     Examples
     --------
-    >>> from bottleneck.backbones.layers import list_layers
+    >>> from bottleneck.backbones.layers.listing import list_layers
     >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(inplace=True)).eval()
     >>> graph = trace_layers(network, list_layers(network, size=8), 8)
     >>> {layer: node.name for layer, node in graph.values.items()}

@@ -10,8 +10,8 @@ from typing import Any
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bottleneck.backbones.inference.truncated import layer_hooks
-from bottleneck.backbones.layers import Layer
+from bottleneck.backbones.layers.layer import Layer
+from bottleneck.backbones.layers.truncated import layer_hooks
 from bottleneck.backbones.tracing.tracer import NetworkTracer
 from bottleneck.errors import USER_CODE_EXCEPTIONS
 
@@ -44,7 +44,7 @@ class ModuleTracer(NetworkTracer):
 
     Examples
     --------
-    >>> from bottleneck.backbones.layers import list_layers
+    >>> from bottleneck.backbones.layers.listing import list_layers
     >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten()).eval()
     >>> tracer = ModuleTracer(network, list_layers(network, size=8), 8)
     >>> program = tracer.trace_program()

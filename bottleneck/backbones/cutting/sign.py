@@ -49,7 +49,7 @@ def survives_relu(graph: LayerGraph, value: fx.Node, end: fx.Node) -> bool:
     Examples
     --------
     >>> from bottleneck.backbones.cutting.layer_graph import trace_layers
-    >>> from bottleneck.backbones.layers import list_layers
+    >>> from bottleneck.backbones.layers.listing import list_layers
     >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GELU(), nn.Conv2d(8, 4, 1))
     >>> graph = trace_layers(network, list_layers(network.eval(), size=8), 8)
     >>> end = graph.values["2"]

@@ -9,10 +9,10 @@ from torch import Tensor, fx, nn
 from bottleneck.backbones.cutting.cuts import Cuts, find_cuts
 from bottleneck.backbones.cutting.layer_graph import LayerGraph, trace_layers
 from bottleneck.backbones.cutting.sign import survives_relu
-from bottleneck.backbones.inference.truncated import TruncatedNetwork, layer_code
-from bottleneck.backbones.layers import Layer
+from bottleneck.backbones.layers.flop_counter import FlopCounter
+from bottleneck.backbones.layers.layer import Layer
+from bottleneck.backbones.layers.truncated import TruncatedNetwork, layer_code
 from bottleneck.backbones.probing.comparison import difference
-from bottleneck.backbones.probing.flop_counter import FlopCounter
 from bottleneck.backbones.probing.probe import probe_images
 from bottleneck.backbones.user_code import errors_in_one_line
 from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError, InvalidOptionError
@@ -63,7 +63,7 @@ class Tail(nn.Module):
 
     Examples
     --------
-    >>> from bottleneck.backbones.layers import list_layers
+    >>> from bottleneck.backbones.layers.listing import list_layers
     >>> network = nn.Sequential(
     ...     nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.Flatten(), nn.Linear(64, 5)
     ... ).eval()

@@ -1,1 +1,1 @@
-"""Run a truncated network on batches: hooks, precision, memory, devices."""
+"""Run a truncated network on batches: runtimes, precision, memory, devices, threads."""

@@ -5,8 +5,8 @@ from contextlib import suppress
 
 import torch
 
-from bottleneck.backbones.inference.truncated import TruncatedNetwork
 from bottleneck.backbones.inference.untraced import UntracedNetwork
+from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.probing.agreement import TOLERANCE
 from bottleneck.backbones.probing.probe import Probe, probe
 from bottleneck.backbones.tracing.traced import TracedNetwork, trace
@@ -54,7 +54,7 @@ def choose_forwards(
 
     Examples
     --------
-    >>> from bottleneck.backbones.layers import list_layers
+    >>> from bottleneck.backbones.layers.listing import list_layers
     >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3)).eval()
     >>> truncated = TruncatedNetwork(network, list_layers(network, size=8))
     >>> cpu = torch.device("cpu")

@@ -23,7 +23,7 @@ from bottleneck.backbones.inference.runtime_trial import (
     seconds_of,
     speed_ratio,
 )
-from bottleneck.backbones.inference.truncated import TruncatedNetwork
+from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.tracing.traced import TracedNetwork
 from bottleneck.backbones.user_code import describe_error
 from bottleneck.errors import USER_CODE_EXCEPTIONS

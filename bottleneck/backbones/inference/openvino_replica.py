@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bottleneck.backbones.inference.parallelism import threads_of_a_batch
-from bottleneck.backbones.inference.truncated import TruncatedNetwork
+from bottleneck.backbones.layers.truncated import TruncatedNetwork
+from bottleneck.backbones.parallelism import threads_of_a_batch
 from bottleneck.backbones.tracing.traced import images_within, trace_functional
 from bottleneck.spec import InputTransform
 

@@ -18,18 +18,18 @@ from torch import Tensor
 
 from bottleneck.backbones.backbone import Backbone
 from bottleneck.backbones.inference.forward_choice import choose_forwards
-from bottleneck.backbones.inference.parallelism import (
-    batches_at_a_time,
-    threads_of_a_batch,
-    use_all_cpus,
-)
 from bottleneck.backbones.inference.process_state import INFERENCE_SETTINGS
 from bottleneck.backbones.inference.replica import Replica, TorchReplica
 from bottleneck.backbones.inference.runtime_choice import choose_runtime
 from bottleneck.backbones.inference.runtime_trial import RuntimeChoice
-from bottleneck.backbones.inference.truncated import TruncatedNetwork
 from bottleneck.backbones.inference.untraced import UntracedNetwork
-from bottleneck.backbones.layers import Layer
+from bottleneck.backbones.layers.layer import Layer
+from bottleneck.backbones.layers.truncated import TruncatedNetwork
+from bottleneck.backbones.parallelism import (
+    batches_at_a_time,
+    threads_of_a_batch,
+    use_all_cpus,
+)
 from bottleneck.backbones.tracing.traced import Forward, TracedNetwork, images_within
 from bottleneck.backbones.user_code import describe_error
 from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError, DeviceMemoryError, format_error

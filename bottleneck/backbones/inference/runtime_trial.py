@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bottleneck.backbones.inference.replica import Replica, TorchReplica
-from bottleneck.backbones.inference.truncated import TruncatedNetwork
+from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.probing.agreement import are_close
 from bottleneck.spec import InputTransform
 

@@ -13,8 +13,8 @@ from threading import Lock
 import torch
 from torch import Tensor, nn
 
-from bottleneck.backbones.inference.casting import cast_module, use_channels_last
-from bottleneck.backbones.inference.truncated import TruncatedNetwork
+from bottleneck.backbones.casting import cast_module, use_channels_last
+from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.probing.comparison import difference
 from bottleneck.backbones.probing.failing_operation import failing_operation
 from bottleneck.backbones.probing.probe import Probe, probe_images
@@ -75,7 +75,7 @@ class UntracedNetwork:
     Examples
     --------
     >>> from bottleneck.backbones.probing.probe import probe
-    >>> from bottleneck.backbones.layers import list_layers
+    >>> from bottleneck.backbones.layers.listing import list_layers
     >>> network = nn.Sequential(nn.Conv2d(3, 8, 3)).eval()
     >>> truncated = TruncatedNetwork(network, list_layers(network, 8))
     >>> copied = UntracedNetwork(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bottleneck.backbones.inference.outputs import find_tensors
+from bottleneck.backbones.layers.outputs import find_tensors
 from bottleneck.backbones.probing.comparison import difference
 from bottleneck.errors import USER_CODE_EXCEPTIONS
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bottleneck.backbones.inference.truncated import TruncatedNetwork
+from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.probing.comparison import difference
 from bottleneck.backbones.probing.culprit import find_culprit
 from bottleneck.backbones.probing.extreme_draws import ExtremeDraws
@@ -84,7 +84,7 @@ def probe(truncated: TruncatedNetwork, size: int) -> Probe:
     Examples
     --------
     >>> from torch import nn
-    >>> from bottleneck.backbones.layers import list_layers
+    >>> from bottleneck.backbones.layers.listing import list_layers
     >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, track_running_stats=False))
     >>> probe(TruncatedNetwork(network.eval(), list_layers(network, 8)[:1]), 8).codes["0"].shape
     torch.Size([2, 8])

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import nn
 
-from bottleneck.backbones.sources.module import PREFIX, GivenModule
+from bottleneck.backbones.sources.given_module import PREFIX, GivenModule
 from bottleneck.backbones.sources.python_file import PythonFile
 from bottleneck.backbones.sources.timm_models import HUB_PREFIX, TIMM_PREFIX, TimmModel
 from bottleneck.backbones.sources.torchvision_models import TorchvisionModel

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from torch import nn
 
-from bottleneck.backbones.sources.module import transform_of_wrapped
+from bottleneck.backbones.sources.given_module import transform_of_wrapped
 from bottleneck.backbones.sources.own_modules import OwnModules
 from bottleneck.backbones.sources.torchscript import open_torchscript
 from bottleneck.backbones.sources.weights import require_own_weights

@@ -16,13 +16,13 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from bottleneck.backbones.inference.parallelism import (
+from bottleneck.backbones.parallelism import (
     arithmetic_threads,
     batches_at_a_time,
     threads_of_a_batch,
 )
 from bottleneck.backbones.tracing.integer_max_pool import IntegerMaxPool, as_pair
-from bottleneck.backbones.tracing.modules import call_modules
+from bottleneck.backbones.tracing.module_calls import call_modules
 from bottleneck.backbones.tracing.shapes import layouts_of
 
 _Activation = tuple[str, list[float]]

@@ -16,8 +16,8 @@ from typing import cast
 import torch
 from torch import Tensor, fx
 
-from bottleneck.backbones.inference.casting import cast_module, use_channels_last
-from bottleneck.backbones.inference.truncated import TruncatedNetwork
+from bottleneck.backbones.casting import cast_module, use_channels_last
+from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.probing.agreement import are_close
 from bottleneck.backbones.probing.probe import probe_images
 from bottleneck.backbones.tracing.functional import make_functional, remove_identity_nodes
@@ -90,7 +90,7 @@ def trace(
 
     Examples
     --------
-    >>> from bottleneck.backbones.layers import list_layers
+    >>> from bottleneck.backbones.layers.listing import list_layers
     >>> from torch import nn
     >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten()).eval()
     >>> truncated = TruncatedNetwork(network, list_layers(network, size=8)[:2])
@@ -170,7 +170,7 @@ def trace_functional(truncated: TruncatedNetwork, size: int) -> fx.GraphModule |
 
     Examples
     --------
-    >>> from bottleneck.backbones.layers import list_layers
+    >>> from bottleneck.backbones.layers.listing import list_layers
     >>> from torch import nn
     >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Dropout()).eval()
     >>> program = trace_functional(TruncatedNetwork(network, list_layers(network, size=8)), 8)

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from bottleneck.backbones.inference.hooks import Hook
-from bottleneck.backbones.inference.truncated import TruncatedNetwork, suppress_early_exit
+from bottleneck.backbones.layers.hooks import Hook
+from bottleneck.backbones.layers.truncated import TruncatedNetwork, suppress_early_exit
 from bottleneck.errors import USER_CODE_EXCEPTIONS
 
 # The number of images by which sizes are computed, on the meta device: it costs nothing there. A
@@ -46,7 +46,7 @@ def trace_program(truncated: TruncatedNetwork, size: int) -> fx.GraphModule:
 
     Examples
     --------
-    >>> from bottleneck.backbones.layers import list_layers
+    >>> from bottleneck.backbones.layers.listing import list_layers
     >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval()
     >>> program = trace_program(TruncatedNetwork(network, list_layers(network, size=8)[:1]), 8)
     >>> [node.op for node in program.graph.nodes]

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from bottleneck.backbones.cutting.cuts import Cuts, list_cuts
-from bottleneck.backbones.inference.outputs import find_tensors, follow
-from bottleneck.backbones.layers import Layer, list_layers
+from bottleneck.backbones.layers.layer import Layer
+from bottleneck.backbones.layers.listing import list_layers
+from bottleneck.backbones.layers.outputs import find_tensors, follow
 from bottleneck.errors import BackboneError
 from tests.backbones.tracing.test_tracing_any_network import _MODULES, Planned, Step, plans
 from tests.helpers.brought_networks import build, conv

@@ -11,7 +11,7 @@ import torchvision
 from torch import Tensor, nn
 
 from bottleneck.backbones import Backbone, Tail, load_backbone
-from bottleneck.backbones.inference.truncated import TruncatedNetwork
+from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.errors import (
     BackboneError,
     InvalidOptionError,

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from bottleneck.backbones.inference import forward_choice as module
 from bottleneck.backbones.inference.forward_choice import choose_forwards
 from bottleneck.backbones.inference.runner import BatchRunner
-from bottleneck.backbones.inference.truncated import TruncatedNetwork
 from bottleneck.backbones.inference.untraced import UntracedNetwork
-from bottleneck.backbones.layers import list_layers
+from bottleneck.backbones.layers.listing import list_layers
+from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.tracing.traced import TracedNetwork
 from tests.helpers.networks import PLAIN
 from tests.helpers.runners import BRANCHING, CPU, RESIDUAL, parts, pixels, run, truth

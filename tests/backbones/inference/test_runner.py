@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn.modules.module import register_module_forward_pre_hook
 
+from bottleneck.backbones import parallelism
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.backbones.inference import forward_choice, parallelism
+from bottleneck.backbones.inference import forward_choice
 from bottleneck.backbones.inference.runner import BatchRunner
-from bottleneck.backbones.inference.truncated import TruncatedNetwork
-from bottleneck.backbones.layers import list_layers, select_layers
+from bottleneck.backbones.layers.listing import list_layers, select_layers
+from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.tracing.traced import TracedNetwork, trace
 from bottleneck.errors import BackboneError, DeviceMemoryError
 from tests.helpers import runners

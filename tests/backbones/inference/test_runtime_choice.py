@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bottleneck.backbones.inference import openvino_replica, parallelism
+from bottleneck.backbones import parallelism
+from bottleneck.backbones.inference import openvino_replica
 from bottleneck.backbones.inference import runtime_choice as module
 from bottleneck.backbones.inference.replica import Replica
 from bottleneck.errors import InvalidOptionError

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bottleneck.backbones.inference.truncated import TruncatedNetwork
 from bottleneck.backbones.inference.untraced import UntracedNetwork
-from bottleneck.backbones.layers import list_layers, select_layers
+from bottleneck.backbones.layers.listing import list_layers, select_layers
+from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.probing.probe import probe, probe_images
 from bottleneck.backbones.tracing.traced import trace
 from bottleneck.errors import BackboneError, PrecisionError

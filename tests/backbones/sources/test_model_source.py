@@ -3,8 +3,8 @@
 import pytest
 
 from bottleneck.backbones.backbone import load_backbone
+from bottleneck.backbones.sources.given_module import GivenModule
 from bottleneck.backbones.sources.model_source import find_source
-from bottleneck.backbones.sources.module import GivenModule
 from bottleneck.backbones.sources.python_file import PythonFile
 from bottleneck.backbones.sources.torchvision_models import TorchvisionModel
 from bottleneck.errors import BackboneError, InvalidOptionError

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from bottleneck.backbones.backbone import build_skeleton, load_backbone
-from bottleneck.backbones.layers import list_layers
+from bottleneck.backbones.layers.listing import list_layers
 from bottleneck.backbones.sources.model_source import find_source
 from bottleneck.backbones.sources.timm_models import TimmModel
 from bottleneck.errors import BackboneError, SpecMismatchError, UnknownNameError, WeightsError

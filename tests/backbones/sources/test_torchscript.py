@@ -11,7 +11,7 @@ import torchvision
 from torch import Tensor, nn
 
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.backbones.inference.truncated import TruncatedNetwork
+from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.sources.torchscript import ScriptedNetwork
 from bottleneck.errors import BackboneError
 from tests.helpers.brought_networks import build, conv

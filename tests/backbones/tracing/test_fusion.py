@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from bottleneck.backbones.inference import parallelism
+from bottleneck.backbones import parallelism
 from bottleneck.backbones.probing.probe import probe_images
 from bottleneck.backbones.tracing import fusion
 from tests.helpers.tiny_networks import Residual, Wired, frozen

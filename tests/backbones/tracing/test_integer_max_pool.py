@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F  # noqa: N812
 
-from bottleneck.backbones.inference.truncated import TruncatedNetwork
-from bottleneck.backbones.layers import list_layers, select_layers
+from bottleneck.backbones.layers.listing import list_layers, select_layers
+from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.tracing.traced import Forward, trace
 from tests.helpers.tiny_networks import Wired, frozen
 from tests.helpers.tracing import (

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F  # noqa: N812
 
-from bottleneck.backbones.inference.truncated import TruncatedNetwork
-from bottleneck.backbones.layers import Layer
+from bottleneck.backbones.layers.layer import Layer
+from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.tracing.traced import trace
 from tests.helpers.tiny_networks import Branching, Plain, Residual, Reused, Wired, frozen
 from tests.helpers.tracing import (

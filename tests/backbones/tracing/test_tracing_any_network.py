@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from bottleneck.backbones.inference.truncated import TruncatedNetwork
-from bottleneck.backbones.layers import list_layers, select_layers
+from bottleneck.backbones.layers.listing import list_layers, select_layers
+from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.tracing.traced import trace
 from tests.helpers.tiny_networks import frozen
 from tests.helpers.tracing import (

@@ -16,7 +16,7 @@ import click
 import pytest
 from click.testing import Result
 
-from bottleneck.backbones.layers import list_layers
+from bottleneck.backbones.layers.listing import list_layers
 from bottleneck.cli import main
 from bottleneck.cli.progress import progress_of
 from tests.fitting.test_sweep import forget_work

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bottleneck.backbones.layers import Layer
+from bottleneck.backbones.layers.layer import Layer
 from bottleneck.cache.format.manifest import StorageLayout
 from bottleneck.cache.format.series import Series
 from bottleneck.cache.format.shard import ShardData

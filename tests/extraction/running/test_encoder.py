@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from bottleneck.backbones import parallelism
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.backbones.inference import parallelism
 from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.sources.files import file_source
 from bottleneck.data.sources.files.file_source import FileSource

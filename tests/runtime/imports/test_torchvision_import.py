@@ -13,7 +13,7 @@ IN_A_NEW_PROCESS = """
 import sys
 import torch
 from bottleneck.backbones import load_backbone
-from bottleneck.backbones.inference.truncated import TruncatedNetwork
+from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.tracing.traced import trace
 from bottleneck.runtime import torchvision
 

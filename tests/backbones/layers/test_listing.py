@@ -1,4 +1,4 @@
-"""Layers: their names, shapes, costs and codes; their selection by name."""
+"""The listing of layers: their names, shapes and costs; their selection by name."""
 
 import pytest
 import torch
@@ -6,15 +6,10 @@ import torchvision
 from torch import Tensor, nn
 
 from bottleneck.backbones.backbone import build_skeleton
-from bottleneck.backbones.inference.truncated import TruncatedNetwork
-from bottleneck.backbones.layers import (
-    Layer,
-    check_pool,
-    list_layers,
-    select_layers,
-)
+from bottleneck.backbones.layers.listing import list_layers, select_layers
+from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.tracing.traced import trace
-from bottleneck.errors import BackboneError, InvalidOptionError, UnknownNameError
+from bottleneck.errors import BackboneError, UnknownNameError
 from tests.helpers.brought_networks import SIDE, outputs
 from tests.helpers.tiny_networks import Plain, Wired
 from tests.helpers.tracing import CPU
@@ -22,9 +17,6 @@ from tests.helpers.tracing import CPU
 
 def frozen(network: nn.Module) -> nn.Module:
     return network.eval().requires_grad_(False)
-
-
-# Listing
 
 
 def test_layers_have_the_shapes_that_the_network_gives() -> None:
@@ -177,40 +169,6 @@ def test_layers_are_chosen_in_the_networks_order_and_once() -> None:
     assert [layer.name for layer in chosen] == ["layer1", "layer3"]
 
 
-# Pooling
-
-
-@pytest.mark.parametrize("wrong", ["", "0", "-1", "mean", "1.5", "2x2"])
-def test_pools_that_do_not_exist_are_refused(wrong: str) -> None:
-    with pytest.raises(InvalidOptionError, match="avg, max, none"):
-        check_pool(wrong)
-
-
-@pytest.mark.parametrize(
-    ("shape", "channels_last", "pool", "expected"),
-    [
-        ((8, 5, 5), False, "avg", (8,)),
-        ((8, 5, 5), False, "3", (8, 3, 3)),
-        ((5, 5, 8), True, "max", (8,)),
-        ((5, 5, 8), True, "2", (8, 2, 2)),
-        ((8, 5, 5), False, "none", (8, 5, 5)),
-        ((197, 16), True, "avg", (16,)),
-        ((10,), False, "avg", (10,)),
-        ((10,), False, "2", (10,)),
-    ],
-)
-def test_code_shapes(
-    shape: tuple[int, ...], channels_last: bool, pool: str, expected: tuple[int, ...]
-) -> None:
-    layer = Layer("x", "x", 0, shape, channels_last, 1.0)
-    assert layer.code_shape(pool) == expected
-
-
-def test_a_grid_of_tokens_is_refused() -> None:
-    with pytest.raises(InvalidOptionError, match=r"`pool='2'`.*'x'.*197 × 16"):
-        Layer("x", "x", 0, (197, 16), True, 1.0).code_shape("2")
-
-
 # Outputs that are not one row an image, and networks of one size
 
 
@@ -255,12 +213,3 @@ def test_tokens_with_a_class_token_are_marked() -> None:
     assert {"encoder.dropout", "encoder.layers.encoder_layer_11.mlp", "encoder.ln"} <= set(marked)
     assert not {"conv_proj", "heads"} & set(marked)
     assert layers["encoder.ln"].code_shape("cls") == (768,)
-
-
-def test_a_refusal_names_the_poolings_of_the_layer() -> None:
-    tokens = Layer("x", "x", 0, (197, 16), True, 1.0, class_token=True)
-    with pytest.raises(InvalidOptionError, match=r"`pool='2'`: must be avg, max, none or cls at"):
-        tokens.code_shape("2")
-    patches = Layer("x", "x", 0, (196, 16), True, 1.0)
-    with pytest.raises(InvalidOptionError, match=r"`pool='cls'`: must be avg, max or none at"):
-        patches.code_shape("cls")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bottleneck.backbones.probing.forward_order import observe_order
+from bottleneck.backbones.layers.forward_order import observe_order
 from tests.helpers.brought_networks import SIDE, one_image_alone
 from tests.helpers.tiny_networks import Plain, Reused, Wired
 

@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from bottleneck.backbones.probing.zero_images import zero_images
+from bottleneck.backbones.layers.zero_images import zero_images
 
 
 def test_zeros_are_of_the_first_parameter_that_holds_numbers() -> None:

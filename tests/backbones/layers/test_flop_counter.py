@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.utils.flop_counter import FlopCounterMode
 
-from bottleneck.backbones.probing.flop_counter import FlopCounter
+from bottleneck.backbones.layers.flop_counter import FlopCounter
 
 
 class Attention(nn.Module):

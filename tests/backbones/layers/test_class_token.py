@@ -9,8 +9,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from bottleneck.backbones.class_token import count_prefix_tokens, has_class_token
-from bottleneck.backbones.layers import list_layers
+from bottleneck.backbones.layers.class_token import count_prefix_tokens, has_class_token
+from bottleneck.backbones.layers.listing import list_layers
 
 
 def small_transformer(size: int = 48) -> nn.Module:

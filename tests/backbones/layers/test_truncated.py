@@ -7,12 +7,9 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from bottleneck.backbones.inference.truncated import TruncatedNetwork
-from bottleneck.backbones.layers import (
-    Layer,
-    list_layers,
-    select_layers,
-)
+from bottleneck.backbones.layers.layer import Layer
+from bottleneck.backbones.layers.listing import list_layers, select_layers
+from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.errors import BackboneError, InvalidOptionError
 from tests.helpers.tiny_networks import Plain, Reused
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bottleneck.backbones.forward_error import explain_forward_error, input_channels
-from bottleneck.backbones.layers import list_layers
+from bottleneck.backbones.layers.forward_error import explain_forward_error, input_channels
+from bottleneck.backbones.layers.listing import list_layers
 from bottleneck.errors import BackboneError
 from tests.helpers.brought_networks import TwoInputs
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.utils import flop_counter
 
-import bottleneck.backbones.probing.flop_registry as module
+import bottleneck.backbones.layers.flop_registry as module
 
 NAME = "triton.runtime.jit"
 

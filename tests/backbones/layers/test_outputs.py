@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bottleneck.backbones.inference.outputs import find_tensors, follow, format_path
+from bottleneck.backbones.layers.outputs import find_tensors, follow, format_path
 
 A, B = torch.zeros(2, 3), torch.ones(2, 4)
 Pair = namedtuple("Pair", "a b")

@@ -1,6 +1,5 @@
-"""Layers of a network: list them with their shape and cost, and select them by name."""
+"""List the layers of a network with their shape and cost, and select them by name."""
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -10,141 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bottleneck.backbones.class_token import count_prefix_tokens, has_class_token
-from bottleneck.backbones.forward_error import explain_forward_error
-from bottleneck.backbones.inference.hooks import Hook, forward_hooks
-from bottleneck.backbones.inference.outputs import OutputPath, find_tensors, format_path
-from bottleneck.backbones.probing.flop_counter import FlopCounter
-from bottleneck.backbones.probing.zero_images import IMAGE_COUNTS, zero_images
-from bottleneck.errors import USER_CODE_EXCEPTIONS, InvalidOptionError, UnknownNameError
+from bottleneck.backbones.layers.class_token import count_prefix_tokens, has_class_token
+from bottleneck.backbones.layers.flop_counter import FlopCounter
+from bottleneck.backbones.layers.forward_error import explain_forward_error
+from bottleneck.backbones.layers.hooks import Hook, forward_hooks
+from bottleneck.backbones.layers.layer import Layer
+from bottleneck.backbones.layers.outputs import OutputPath, find_tensors, format_path
+from bottleneck.backbones.layers.zero_images import IMAGE_COUNTS, zero_images
+from bottleneck.errors import USER_CODE_EXCEPTIONS, UnknownNameError
 
 # A second pass at another input size tells space (which grows) from channels (which do not). Two
 # strides of 32 pixels, the deepest stride in use, so that every map grows.
 _PROBE_GROWTH = 64
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One output of one module in a forward pass.
-
-    Attributes
-    ----------
-    name : str
-        The module's dotted name. A module that is called more than once has a name for each call,
-        as in torchvision's feature extraction: ``relu``, ``relu_1``, ``relu_2``. If a module
-        returns several tensors, its name is the first one's, and the others' have their keys after
-        a colon: ``block``, ``block:1``; ``encoder``, ``encoder:tokens``.
-    module : str
-        The module's dotted name, without the call.
-    call : int
-        Number of the call of this module, from 0.
-    shape : tuple of int
-        Of the output for one image: (C, H, W), (H, W, C), (tokens, C) or (C,).
-    channels_last : bool
-        Whether the last axis holds the channels.
-    cost : float
-        Fraction of the network's multiply-adds that is needed to compute this output, 0…1.
-    class_token : bool
-        Whether the output is tokens, of which the first is a transformer's class token.
-    path : tuple of int or str
-        Keys that lead from what the module returns to this output; empty if that is a tensor.
-
-    Examples
-    --------
-    >>> layer = Layer("conv2", "conv2", 0, (64, 14, 14), channels_last=False, cost=0.5)
-    >>> layer.channels, layer.code_shape("avg"), layer.code_shape("2"), layer.code_size("2")
-    (64, (64,), (64, 2, 2), 256)
-    """
-
-    name: str
-    module: str
-    call: int
-    shape: tuple[int, ...]
-    channels_last: bool
-    cost: float
-    class_token: bool = False
-    path: OutputPath = ()
-
-    @property
-    def channels(self) -> int:
-        """The number of channels."""
-        return self.shape[-1 if self.channels_last else 0]
-
-    @property
-    def source(self) -> tuple[str, int, OutputPath]:
-        """The module, its call and the keys of the output: the layer, whatever its name."""
-        return self.module, self.call, self.path
-
-    def supports_pooling(self, pool: str) -> bool:
-        """Return whether this layer can be pooled so.
-
-        A grid needs a height and a width, and ``cls`` a class token.
-        """
-        if pool == "cls":
-            return self.class_token
-        return pool in ("avg", "max", "none") or len(self.shape) in (1, 3)
-
-    def code_shape(self, pool: str) -> tuple[int, ...]:
-        """Return the shape of one image's code.
-
-        Parameters
-        ----------
-        pool : str
-            ``"avg"``, ``"max"``, ``"none"``, a grid's side, or ``"cls"``: the class token alone.
-
-        Raises
-        ------
-        InvalidOptionError
-            `pool` is a grid, and the layer has no height and width; or it is ``"cls"``, and the
-            layer has no class token.
-        """
-        if not self.supports_pooling(pool):
-            shape = " × ".join(map(str, self.shape))
-            raise InvalidOptionError(
-                "pool",
-                pool,
-                f"{self._poolings()} at layer {self.name!r}",
-                f"the layer gives {shape}, which has no class token"
-                if pool == "cls"
-                else f"a grid needs a map with height and width, and the layer gives {shape}",
-            )
-        if pool == "none" or len(self.shape) == 1:
-            return self.shape
-        if pool in ("avg", "max", "cls"):
-            return (self.channels,)
-        return (self.channels, int(pool), int(pool))
-
-    def code_size(self, pool: str) -> int:
-        """Return the number of values in one image's code, with `pool` as for `code_shape`."""
-        return math.prod(self.code_shape(pool))
-
-    def _poolings(self) -> str:
-        names = ["avg", "max", "none"]
-        if self.class_token:
-            names.append("cls")
-        if self.supports_pooling("1"):
-            names.append("a grid's side")
-        return f"{', '.join(names[:-1])} or {names[-1]}"
-
-
-def check_pool(pool: str) -> str:
-    """Return `pool` if it is ``avg``, ``max``, ``none``, ``cls`` or a grid's side, at least 1.
-
-    Raises
-    ------
-    InvalidOptionError
-        It is none of these.
-
-    Examples
-    --------
-    >>> check_pool("2")
-    '2'
-    """
-    if pool in ("avg", "max", "none", "cls") or (pool.isdecimal() and int(pool) > 0):
-        return pool
-    raise InvalidOptionError(
-        "pool", pool, "avg, max, none, cls, or a whole number K for a K × K grid"
-    )
 
 
 def list_layers(network: nn.Module, size: int) -> list[Layer]:

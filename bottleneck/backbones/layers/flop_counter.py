@@ -6,7 +6,7 @@ from typing import Any
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bottleneck.backbones.probing.flop_registry import flop_registry
+from bottleneck.backbones.layers.flop_registry import flop_registry
 
 
 class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call, unused-ignore]

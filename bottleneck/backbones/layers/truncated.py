@@ -8,9 +8,9 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from bottleneck.backbones.inference.hooks import Hook, forward_hooks
-from bottleneck.backbones.inference.outputs import follow
-from bottleneck.backbones.layers import Layer, check_pool
+from bottleneck.backbones.layers.hooks import Hook, forward_hooks
+from bottleneck.backbones.layers.layer import Layer, check_pool
+from bottleneck.backbones.layers.outputs import follow
 from bottleneck.errors import BackboneError
 
 
@@ -25,7 +25,7 @@ class TruncatedNetwork:
     network : nn.Module
         Frozen: in eval mode, without gradients.
     layers : sequence of Layer
-        Layers of this network, from `bottleneck.backbones.layers.list_layers`.
+        Layers of this network, from `bottleneck.backbones.layers.listing.list_layers`.
     relu : bool
         Whether to set negative activations to zero, before pooling.
     pool : str
@@ -41,7 +41,7 @@ class TruncatedNetwork:
     --------
     >>> import torch
     >>> from torch import nn
-    >>> from bottleneck.backbones.layers import list_layers
+    >>> from bottleneck.backbones.layers.listing import list_layers
     >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
     >>> layers = list_layers(network.eval(), size=32)
     >>> codes = TruncatedNetwork(network, layers[:2], pool="2")(torch.zeros(5, 3, 32, 32))
@@ -120,7 +120,7 @@ def layer_hooks(layers: Sequence[Layer], keep: Callable[[Layer, Any], None]) -> 
 
     Examples
     --------
-    >>> from bottleneck.backbones.layers import list_layers
+    >>> from bottleneck.backbones.layers.listing import list_layers
     >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval()
     >>> hooks = layer_hooks(
     ...     list_layers(network, size=8), lambda layer, output: print(layer.name, output.shape)

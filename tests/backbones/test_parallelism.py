@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bottleneck.backbones.inference import parallelism as module
+from bottleneck.backbones import parallelism as module
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from bottleneck.backbones.inference.hooks import Hook, forward_hooks
-from bottleneck.backbones.probing.zero_images import IMAGE_COUNTS, zero_images
+from bottleneck.backbones.layers.hooks import Hook, forward_hooks
+from bottleneck.backbones.layers.zero_images import IMAGE_COUNTS, zero_images
 from bottleneck.errors import USER_CODE_EXCEPTIONS
 
 

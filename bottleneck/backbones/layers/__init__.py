@@ -1,0 +1,1 @@
+"""Layers: list them by a forward pass, take their outputs, and pool these into codes."""

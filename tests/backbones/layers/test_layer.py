@@ -1,0 +1,46 @@
+"""A layer: the poolings that it supports, and the shapes of its codes."""
+
+import pytest
+
+from bottleneck.backbones.layers.layer import Layer, check_pool
+from bottleneck.errors import InvalidOptionError
+
+
+@pytest.mark.parametrize("wrong", ["", "0", "-1", "mean", "1.5", "2x2"])
+def test_pools_that_do_not_exist_are_refused(wrong: str) -> None:
+    with pytest.raises(InvalidOptionError, match="avg, max, none"):
+        check_pool(wrong)
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels_last", "pool", "expected"),
+    [
+        ((8, 5, 5), False, "avg", (8,)),
+        ((8, 5, 5), False, "3", (8, 3, 3)),
+        ((5, 5, 8), True, "max", (8,)),
+        ((5, 5, 8), True, "2", (8, 2, 2)),
+        ((8, 5, 5), False, "none", (8, 5, 5)),
+        ((197, 16), True, "avg", (16,)),
+        ((10,), False, "avg", (10,)),
+        ((10,), False, "2", (10,)),
+    ],
+)
+def test_code_shapes(
+    shape: tuple[int, ...], channels_last: bool, pool: str, expected: tuple[int, ...]
+) -> None:
+    layer = Layer("x", "x", 0, shape, channels_last, 1.0)
+    assert layer.code_shape(pool) == expected
+
+
+def test_a_grid_of_tokens_is_refused() -> None:
+    with pytest.raises(InvalidOptionError, match=r"`pool='2'`.*'x'.*197 × 16"):
+        Layer("x", "x", 0, (197, 16), True, 1.0).code_shape("2")
+
+
+def test_a_refusal_names_the_poolings_of_the_layer() -> None:
+    tokens = Layer("x", "x", 0, (197, 16), True, 1.0, class_token=True)
+    with pytest.raises(InvalidOptionError, match=r"`pool='2'`: must be avg, max, none or cls at"):
+        tokens.code_shape("2")
+    patches = Layer("x", "x", 0, (196, 16), True, 1.0)
+    with pytest.raises(InvalidOptionError, match=r"`pool='cls'`: must be avg, max or none at"):
+        patches.code_shape("cls")
