@@ -65,7 +65,7 @@ def survives_relu(graph: LayerGraph, value: fx.Node, end: fx.Node) -> bool:
 def _is_non_negative(graph: LayerGraph, value: fx.Node) -> bool:
     known: dict[fx.Node, bool] = {}
     for node in graph.ancestors(value):
-        summands = [each for each in node.all_input_nodes if not _is_number(each)]
+        summands = [each for each in node.all_input_nodes if not _is_count(each)]
         known[node] = _gives_no_negatives(graph, node) or (
             _keeps_sign(graph, node) and all(known[each] for each in summands)
         )
@@ -81,12 +81,14 @@ def _gives_no_negatives(graph: LayerGraph, node: fx.Node) -> bool:
 
 def _keeps_sign(graph: LayerGraph, node: fx.Node) -> bool:
     if _is_any(graph, node, _SUMS):
-        return not any(isinstance(each, (int, float)) and each < 0 for each in node.args)
+        given = (*node.args, *node.kwargs.values())
+        return not any(isinstance(each, (int, float)) and each < 0 for each in given)
     return _is_any(graph, node, _KEEPING)
 
 
-def _is_number(node: fx.Node) -> bool:
-    return isinstance(node.meta.get("val"), int)
+def _is_count(node: fx.Node) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, int) and value >= 0
 
 
 def _is_any(graph: LayerGraph, node: fx.Node, operations: set[Any]) -> bool:
