@@ -26,7 +26,7 @@ from bottleneck.backbones.preparation import (
 )
 from bottleneck.backbones.probing.probe import probe
 from bottleneck.backbones.recall import NetworkIdentity, file_states, remember_network
-from bottleneck.backbones.sources.given_module import describe_input
+from bottleneck.backbones.sources.declared_input import describe_input
 from bottleneck.backbones.sources.model_source import find_source
 from bottleneck.backbones.sources.weights import (
     digest_weights,

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from torch import nn
 
-from bottleneck.backbones.sources.given_module import transform_of_wrapped
+from bottleneck.backbones.sources.declared_input import declared_transform
 from bottleneck.backbones.sources.own_modules import OwnModules
 from bottleneck.backbones.sources.torchscript import open_torchscript
 from bottleneck.backbones.sources.weights import require_own_weights
@@ -84,7 +84,7 @@ class PythonFile:
             network = self._build_network()
         network = open_torchscript(network)
         identity = f"{self.file.name}:{self.factory}@{own.digest()[:16]}"
-        return network, identity, transform_of_wrapped(network, where=str(self.file))
+        return network, identity, declared_transform(network, where=str(self.file))
 
     def published_files(self, weights: str) -> None:
         """Return that they are not known: code may read any; see `ModelSource`."""

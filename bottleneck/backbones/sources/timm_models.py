@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from bottleneck.backbones.sources.architecture import architecture_digest
-from bottleneck.backbones.sources.given_module import declared_transform
+from bottleneck.backbones.sources.declared_input import declared_transform
 from bottleneck.backbones.sources.hub import hub_access
 from bottleneck.backbones.sources.meta import MetaParameters
 from bottleneck.backbones.sources.weights import require_own_weights
