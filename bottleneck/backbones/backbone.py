@@ -18,12 +18,7 @@ from bottleneck.backbones.layers.layer import Layer
 from bottleneck.backbones.layers.listing import list_layers, select_layers
 from bottleneck.backbones.layers.outputs import format_path
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
-from bottleneck.backbones.preparation import (
-    materialise,
-    network_notes,
-    prepare_network,
-    require_values,
-)
+from bottleneck.backbones.preparation import materialise, network_notes, prepare_network
 from bottleneck.backbones.probing.probe import probe
 from bottleneck.backbones.recall import NetworkIdentity, file_states, remember_network
 from bottleneck.backbones.sources.declared_input import describe_input
@@ -31,6 +26,7 @@ from bottleneck.backbones.sources.model_source import find_source
 from bottleneck.backbones.sources.weights import (
     digest_weights,
     is_weights_file,
+    require_values,
     require_weights_file,
 )
 from bottleneck.backbones.sources.wrappers import without_wrappers

@@ -51,28 +51,6 @@ def materialise(network: nn.Module, size: int) -> None:
         )
 
 
-def require_values(network: nn.Module) -> None:
-    """Refuse a network of which parameters are on the meta device, and have no values.
-
-    Raises
-    ------
-    BackboneError
-        Names the first of them.
-
-    Examples
-    --------
-    >>> require_values(nn.Linear(2, 2, device="meta"))
-    Traceback (most recent call last):
-    bottleneck.errors.BackboneError: 'weight' is on the meta device, and has no values: ...
-    """
-    for name, value in network.state_dict(keep_vars=True).items():
-        if isinstance(value, Tensor) and value.is_meta:
-            raise BackboneError(
-                f"{name!r} is on the meta device, and has no values",
-                hint="build the network on the CPU, and name the file of its weights in `weights`",
-            )
-
-
 def prepare_network(network: nn.Module, size: int) -> nn.Module:
     """Take wrappers off a network, and give it float32 and an input of three channels.
 

@@ -8,7 +8,7 @@ from torch import nn
 from bottleneck.backbones.sources.architecture import architecture_digest
 from bottleneck.backbones.sources.declared_input import declared_transform
 from bottleneck.backbones.sources.torchscript import ScriptedNetwork, open_torchscript
-from bottleneck.backbones.sources.weights import require_own_weights
+from bottleneck.backbones.sources.weights import require_own_weights, require_values
 from bottleneck.backbones.sources.wrappers import unwrap
 from bottleneck.backbones.user_code import errors_in_one_line
 from bottleneck.spec import InputTransform
@@ -59,13 +59,14 @@ class GivenModule:
         Raises
         ------
         BackboneError
-            The network cannot be copied, or is TorchScript that calls no modules.
+            The network has no values, cannot be copied, or is TorchScript that calls no modules.
         UnknownNameError
             `weights` is something else.
         """
         name = self.reference.removeprefix(PREFIX)
         require_own_weights(weights, model=name)
         opened = open_torchscript(unwrap(self.network))
+        require_values(opened)
         with errors_in_one_line(
             f"{name} cannot be copied",
             hint="give `model=path/to/file.py:factory`, a function that builds it",

@@ -1,4 +1,4 @@
-"""Weights by name or file: which of the two they are, and the digest of what was loaded."""
+"""Weights: what a name or file of them may be, and the digest of those that a network has."""
 
 import os
 from collections.abc import Collection
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bottleneck.backbones.sources.architecture import describe_value
-from bottleneck.errors import UnknownNameError, WeightsError
+from bottleneck.errors import BackboneError, UnknownNameError, WeightsError
 from bottleneck.runtime import sha256
 
 
@@ -98,3 +98,25 @@ def require_own_weights(weights: str, *, model: str) -> None:
     """
     if not is_weights_file(weights) and weights not in ("DEFAULT", "none"):
         raise UnknownNameError(f"weights of {model}", weights, ["DEFAULT", "none"], "(or a file)")
+
+
+def require_values(network: nn.Module) -> None:
+    """Refuse a network of which parameters are on the meta device, and have no values.
+
+    Raises
+    ------
+    BackboneError
+        Names the first of them.
+
+    Examples
+    --------
+    >>> require_values(nn.Linear(2, 2, device="meta"))
+    Traceback (most recent call last):
+    bottleneck.errors.BackboneError: 'weight' is on the meta device, and has no values: ...
+    """
+    for name, value in network.state_dict(keep_vars=True).items():
+        if isinstance(value, Tensor) and value.is_meta:
+            raise BackboneError(
+                f"{name!r} is on the meta device, and has no values",
+                hint="build the network on the CPU, and name the file of its weights in `weights`",
+            )

@@ -84,3 +84,9 @@ def test_a_network_that_cannot_be_copied_is_refused() -> None:
     network.lock = threading.Lock()  # type: ignore[assignment]
     with pytest.raises(BackboneError, match=r"Plain cannot be copied.*`model=path/to/file"):
         load_backbone(network)
+
+
+def test_a_network_without_values_is_refused() -> None:
+    network = nn.Conv2d(3, 8, 3, device="meta")
+    with pytest.raises(BackboneError, match=r"^'weight' is on the meta device.*on the CPU"):
+        load_backbone(network)
