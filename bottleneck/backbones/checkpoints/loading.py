@@ -6,7 +6,7 @@ kept, and only a layer that depends on one is refused, strictly.
 
 import itertools
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from bottleneck.backbones.checkpoints.matching import (
     match_tensors,
     splitter,
 )
-from bottleneck.backbones.checkpoints.reading import Checkpoint, read_checkpoint
+from bottleneck.backbones.checkpoints.reading import read_checkpoint
 from bottleneck.backbones.layers.forward_order import ForwardOrder
 from bottleneck.backbones.layers.layer import Layer
 from bottleneck.backbones.sources.wrappers import without_wrappers
@@ -174,7 +174,7 @@ def load_weights(network: nn.Module, file: Path, *, model: str) -> LoadedWeights
     ['1.bias', '1.weight']
     """
     checkpoint = read_checkpoint(file)
-    expected = network_tensors(network)
+    expected = _network_tensors(network)
     match = match_tensors(checkpoint, expected, model=model)
     fitting = {
         name: entry.tensor
@@ -189,28 +189,23 @@ def load_weights(network: nn.Module, file: Path, *, model: str) -> LoadedWeights
         network.load_state_dict(versioned, strict=False)
     except RuntimeError as error:
         raise WeightsError(f"{file} does not fit {model}: {format_error(error)[:300]}") from error
-    order = {id(entry): k for k, entry in enumerate(checkpoint.entries)}
+    places = {id(entry): k for k, entry in enumerate(checkpoint.entries)}
     unfilled = dict(_unfilled(network, match, fitting))
+    unknown = dict(_unknown(network, match, places if checkpoint.ordered else {}))
     return LoadedWeights(
         file=file,
         model=model,
-        notes=tuple(_notes(network, checkpoint, match)),
-        misfits=(*unfilled.values(), *_unknown(network, checkpoint, match)),
+        notes=tuple(_notes(file, match, unknown)),
+        misfits=(*unfilled.values(), *unknown.values()),
         left_out=_left_out(expected, unfilled),
         positions={
-            without_wrappers(name): order[id(entry)] for name, entry in match.entries.items()
+            without_wrappers(name): places[id(entry)] for name, entry in match.entries.items()
         },
     )
 
 
-def network_tensors(network: nn.Module) -> dict[str, Tensor]:
-    """Return a network's state dict, without the extra state of its modules, which may be anything.
-
-    Examples
-    --------
-    >>> list(network_tensors(nn.Linear(2, 2)))
-    ['weight', 'bias']
-    """
+def _network_tensors(network: nn.Module) -> dict[str, Tensor]:
+    """Return a network's state dict, without the extra state of its modules: it may be anything."""
     state = network.state_dict(keep_vars=True)
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
@@ -219,7 +214,7 @@ def _unfilled(
     network: nn.Module, match: Match, fitting: Mapping[str, Tensor]
 ) -> Iterator[tuple[str, Misfit]]:
     """Yield the names of the network's tensors that were not loaded, and why."""
-    tensors = network_tensors(network)
+    tensors = _network_tensors(network)
     filled = {id(tensors[name]) for name in fitting}
     for name, tensor in tensors.items():
         if id(tensor) in filled or is_counter(name):  # a tensor may have two names
@@ -244,40 +239,27 @@ def _module_of(name: str) -> str:
     return name.rpartition(".")[0]
 
 
-def _unknown(network: nn.Module, checkpoint: Checkpoint, match: Match) -> Iterator[Misfit]:
-    """Yield the tensors of the file that the network has not, save those that are passed over."""
-    positions = {id(entry): k for k, entry in enumerate(checkpoint.entries)}
-    nearest_module = _module_finder(network, match)
-    for name, entry in match.unknown.items():
-        module = nearest_module(name)
-        if not _is_passed_over(name, module, match):
-            yield Misfit(
-                f"the network has no {name!r}",
-                module=without_wrappers(module),
-                position=positions[id(entry)] if checkpoint.ordered else None,
-            )
+def _unknown(
+    network: nn.Module, match: Match, places: Mapping[int, int]
+) -> Iterator[tuple[str, Misfit]]:
+    """Yield the names of tensors that the network has not, and where it would have them.
 
-
-def _module_finder(network: nn.Module, match: Match) -> Callable[[str], str]:
-    """Return what finds the module that would have a tensor, or the nearest one around that."""
-    split = splitter(network_tensors(network))
+    Those that nothing in the network could lack are passed over: counters, and usual heads. A
+    tensor's place in the file's order is looked up by its identity, where it is known.
+    """
+    split, outer = splitter(_network_tensors(network)), len(match.place.added)
     modules = {split(name): name for name, _ in network.named_modules()}
-
-    def nearest_module(name: str) -> str:
+    for name, entry in match.unknown.items():
         parts = split(name)
-        depths = range(len(parts), len(match.place.added), -1)
-        return next((modules[parts[:k]] for k in depths if parts[:k] in modules), "")
-
-    return nearest_module
-
-
-def _is_passed_over(name: str, module: str, match: Match) -> bool:
-    """Return whether nothing that the network computes could lack a tensor of the file."""
-    own = name.split(".")[len(match.place.added) :]
-    return is_counter(name) or (not module and bool(_HEADS.intersection(own[:1])))
+        depths = range(len(parts), outer, -1)
+        nearest = next((modules[parts[:k]] for k in depths if parts[:k] in modules), "")
+        is_head = not nearest and bool(_HEADS.intersection(name.split(".")[outer : outer + 1]))
+        if not is_head and not is_counter(name):
+            problem, module = f"the network has no {name!r}", without_wrappers(nearest)
+            yield name, Misfit(problem, module=module, position=places.get(id(entry)))
 
 
-def _notes(network: nn.Module, checkpoint: Checkpoint, match: Match) -> Iterator[str]:
+def _notes(file: Path, match: Match, unknown: Collection[str]) -> Iterator[str]:
     """Yield where the weights were, and what was passed over."""
     said = []
     renamed = ((name, entry) for name, entry in match.entries.items() if entry.name != name)
@@ -292,16 +274,11 @@ def _notes(network: nn.Module, checkpoint: Checkpoint, match: Match) -> Iterator
     if entry.name != name:
         said.append(f"{entry.name!r} as {name!r}")
     if said:
-        yield f"{checkpoint.file}: loaded {', '.join(said)}"
-    nearest_module = _module_finder(network, match)
+        yield f"{file}: loaded {', '.join(said)}"
     passed = [entry.name for entry in match.beside if not is_counter(entry.name)]
-    passed += [
-        entry.name
-        for name, entry in match.unknown.items()
-        if _is_passed_over(name, nearest_module(name), match)
-    ]
+    passed += [entry.name for name, entry in match.unknown.items() if name not in unknown]
     if passed:
-        yield f"{checkpoint.file}: passed over {_counted(list(map(repr, passed)))}"
+        yield f"{file}: passed over {_counted(list(map(repr, passed)))}"
 
 
 def _plain(steps: Mapping[str, int]) -> dict[str, int]:
