@@ -8,7 +8,7 @@ what leads to none of them is not computed.
 import copy
 import re
 from functools import reduce
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,29 @@ from bottleneck.runtime import sha256
 _Graph = Any  # torch._C.Graph, whose methods PyTorch declares in part
 
 
-class ScriptedNetwork(nn.Module):
+class _Scripted(nn.Module):
+    """A TorchScript program whose tensors have their names in it, without a prefix."""
+
+    script: Any  # a ScriptModule, whose attributes are known when it runs
+
+    def __init__(self, script: ScriptModule) -> None:
+        super().__init__()
+        object.__setattr__(self, "script", script)  # not as a module of its own name
+
+    def state_dict(self, *arguments: Any, **options: Any) -> Any:
+        """Return the state of the program."""
+        return self.script.state_dict(*arguments, **options)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        self.script._apply(fn)
+        return self
+
+    def _copy_of_script(self, memo: dict[int, Any]) -> Any:
+        with torch.no_grad():  # else the copy's parameters would be results of the others
+            return copy.deepcopy(self.script, memo)
+
+
+class ScriptedNetwork(_Scripted):
     """A TorchScript network whose modules can have hooks.
 
     It has a module without any computation for each module of the network, of the same name. A
@@ -50,12 +72,8 @@ class ScriptedNetwork(nn.Module):
     True
     """
 
-    script: Any  # a ScriptModule, whose attributes are known when it runs
-
     def __init__(self, script: ScriptModule) -> None:
-        super().__init__()
-        # Not registered as a part: its modules have names without a prefix here.
-        object.__setattr__(self, "script", script)
+        super().__init__(script)
         self.preprocess = getattr(script, "preprocess", None)
         self._programs: dict[tuple[int, ...], Any] = {}
         _, calls = _open_graph(script)
@@ -84,10 +102,6 @@ class ScriptedNetwork(nn.Module):
         for i, output in zip(wanted, outputs, strict=True):
             self.get_submodule(self._calls[i])(output)
 
-    def state_dict(self, *arguments: Any, **options: Any) -> Any:
-        """Return the state of the TorchScript network."""
-        return self.script.state_dict(*arguments, **options)
-
     def load_state_dict(self, *arguments: Any, **options: Any) -> Any:
         """Load a state into the TorchScript network."""
         return self.script.load_state_dict(*arguments, **options)
@@ -108,20 +122,15 @@ class ScriptedNetwork(nn.Module):
         ]
         return sha256("\n".join(code).encode())
 
-    def _apply(self, fn: Any, recurse: bool = True) -> "ScriptedNetwork":
-        self.script._apply(fn)
-        return self
-
     def __deepcopy__(self, memo: dict[int, Any]) -> "ScriptedNetwork":
-        with torch.no_grad():  # else the copy's parameters would be results of the others
-            copied = ScriptedNetwork(copy.deepcopy(self.script, memo))
+        copied = ScriptedNetwork(self._copy_of_script(memo))
         copied.preprocess = self.preprocess
         for key, hook in self._forward_pre_hooks.items():
             copied._forward_pre_hooks[key] = hook
         return copied.train(self.training)
 
 
-class ScriptedPart(nn.Module):
+class ScriptedPart(_Scripted):
     """A part of a network in Python that is a TorchScript program: a layer, and none inside of it.
 
     The program itself takes no hooks.
@@ -140,27 +149,12 @@ class ScriptedPart(nn.Module):
     (['weight', 'bias'], torch.Size([1, 8, 6, 6]))
     """
 
-    script: Any
-
-    def __init__(self, script: ScriptModule) -> None:
-        super().__init__()
-        object.__setattr__(self, "script", script)  # not as a module of its own name
-
     def forward(self, *arguments: Any, **options: Any) -> Any:
         """Run the program."""
         return self.script(*arguments, **options)
 
-    def state_dict(self, *arguments: Any, **options: Any) -> Any:
-        """Return the state of the program, with the names that it has as a part."""
-        return self.script.state_dict(*arguments, **options)
-
-    def _apply(self, fn: Any, recurse: bool = True) -> "ScriptedPart":
-        self.script._apply(fn)
-        return self
-
     def __deepcopy__(self, memo: dict[int, Any]) -> "ScriptedPart":
-        with torch.no_grad():  # as for a ScriptedNetwork
-            return ScriptedPart(copy.deepcopy(self.script, memo)).train(self.training)
+        return ScriptedPart(self._copy_of_script(memo)).train(self.training)
 
 
 class _Output(nn.Module):
