@@ -46,24 +46,21 @@ class NetworkIdentity:
     preset: InputTransform
     reference: ModelReference
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return dataclasses.asdict(self)
-
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """Build an identity from the plain values of `to_json`.
+        """Build an identity from the plain values of `dataclasses.asdict`.
 
         Raises
         ------
         TypeError, KeyError
             `values` are not those of an identity.
         """
-        preset, reference = (
+        return cls(
+            values["model"],
+            values["weights_digest"],
             InputTransform(**values["preset"]),
             ModelReference(**values["reference"]),
         )
-        return cls(values["model"], values["weights_digest"], preset, reference)
 
 
 def file_states(files: Iterable[Path]) -> list[FileState] | None:
@@ -94,7 +91,7 @@ def remember_network(
         loaded.
     identity : NetworkIdentity
     """
-    values = {"files": files, "identity": identity.to_json()}
+    values = {"files": files, "identity": dataclasses.asdict(identity)}
     with contextlib.suppress(OSError):
         place = _place(model, weights)
         place.parent.mkdir(parents=True, exist_ok=True)

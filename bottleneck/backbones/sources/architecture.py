@@ -49,13 +49,14 @@ def _settings(module: nn.Module) -> Iterator[str]:
     private = not _is_pytorch(type(module))  # PyTorch's private attributes change with versions
     for key, value in sorted(vars(module).items()):
         if key not in _NOT_ARCHITECTURE and (private or not key.startswith("_")):
-            yield f"  {key} = {_describe(value)}"
+            yield f"  {key} = {describe_value(value)}"
     for key in sorted(module._non_persistent_buffers_set):
-        yield f"  {key} = {_describe(module._buffers[key])}"
+        yield f"  {key} = {describe_value(module._buffers[key])}"
     for hooks in (module._forward_pre_hooks, module._forward_hooks):
-        yield from (f"  hook {_describe(hook)}" for hook in hooks.values())
+        yield from (f"  hook {describe_value(hook)}" for hook in hooks.values())
 
 
+@functools.singledispatch
 def describe_value(value: Any) -> str:
     """Describe a value by a text that is the same in every process; of an object, its class alone.
 
@@ -64,45 +65,40 @@ def describe_value(value: Any) -> str:
     >>> describe_value({"depth": 3, "pads": (1, None)})
     "{'depth': 3, 'pads': [1, None]}"
     """
-    return _describe(value)
-
-
-@functools.singledispatch
-def _describe(value: Any) -> str:
     if isinstance(value, _PLAIN):
         return repr(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return f"{type(value).__qualname__} {_describe(vars(value))}"
+        return f"{type(value).__qualname__} {describe_value(vars(value))}"
     if hasattr(value, "__code__") or hasattr(value, "__func__"):
         return _function_code(value)
     return str(getattr(value, "__qualname__", type(value).__qualname__))
 
 
-@_describe.register(list)
-@_describe.register(tuple)
+@describe_value.register(list)
+@describe_value.register(tuple)
 def _(value: Sequence[Any]) -> str:
-    return f"[{', '.join(map(_describe, value))}]"
+    return f"[{', '.join(map(describe_value, value))}]"
 
 
-@_describe.register(set)
-@_describe.register(frozenset)
+@describe_value.register(set)
+@describe_value.register(frozenset)
 def _(value: frozenset[Any]) -> str:
-    return f"{{{', '.join(sorted(map(_describe, value)))}}}"
+    return f"{{{', '.join(sorted(map(describe_value, value)))}}}"
 
 
-@_describe.register(dict)
+@describe_value.register(dict)
 def _(value: dict[Any, Any]) -> str:
-    items = (f"{_describe(key)}: {_describe(item)}" for key, item in value.items())
+    items = (f"{describe_value(key)}: {describe_value(item)}" for key, item in value.items())
     return f"{{{', '.join(sorted(items))}}}"
 
 
-@_describe.register(Tensor)
+@describe_value.register(Tensor)
 def _(value: Tensor) -> str:
     if value.is_quantized:
         scales = _scales(value)
-        return f"{value.dtype} {_describe(value.int_repr())} {_describe(scales)}"
+        return f"{value.dtype} {describe_value(value.int_repr())} {describe_value(scales)}"
     if value.layout is not torch.strided:
-        return f"{value.layout} {_describe(value.detach().to_dense())}"
+        return f"{value.layout} {describe_value(value.detach().to_dense())}"
     data = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
     return f"{value.dtype} {tuple(value.shape)} {sha256(data.numpy().tobytes())}"
 
@@ -115,14 +111,14 @@ def _scales(value: Tensor) -> tuple[Any, ...]:
     return value.q_per_channel_scales(), value.q_per_channel_zero_points(), axis
 
 
-@_describe.register(np.ndarray)
+@describe_value.register(np.ndarray)
 def _(value: np.ndarray[Any, Any]) -> str:
     return f"{value.dtype} {value.shape} {sha256(value.tobytes())}"
 
 
-@_describe.register(functools.partial)
+@describe_value.register(functools.partial)
 def _(value: functools.partial[Any]) -> str:
-    return _describe((value.func, value.args, value.keywords))
+    return describe_value((value.func, value.args, value.keywords))
 
 
 def _class_code(cls: type) -> Iterator[str]:

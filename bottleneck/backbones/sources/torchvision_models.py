@@ -74,33 +74,30 @@ class TorchvisionModel:
         WeightsError
             The weights cannot be downloaded.
         """
-        if weights != "none" and not is_weights_file(weights):
-            entry = self._weights_entry(weights)
-            return self._download(entry), self.name, _transform_of(entry)
-        entry = self._default_weights()
-        network = self._build_untrained(entry)
-        _drop_training_heads(network)
+        entry = self._weights_entry(weights)
+        if _are_published(weights):
+            network = self._download(entry)
+        else:
+            network = self._build_untrained(entry)
+            _drop_training_heads(network)
         return network, self.name, _transform_of(entry)
 
     def published_files(self, weights: str) -> list[Path]:
         """Return the file of published weights; see `ModelSource`."""
-        if weights == "none" or is_weights_file(weights):
-            return []
-        return [_hub_file(self._weights_entry(weights))]
+        return [_hub_file(self._weights_entry(weights))] if _are_published(weights) else []
 
     def build_skeleton(self, weights: str) -> tuple[nn.Module, InputTransform]:
         """Build the network on the meta device; see `ModelSource`."""
-        published = weights != "none" and not is_weights_file(weights)
-        entry = self._weights_entry(weights) if published else self._default_weights()
+        entry = self._weights_entry(weights)
         with MetaParameters():
             network = self._build_untrained(entry).to("meta")
         return network, _transform_of(entry)
 
-    def _default_weights(self) -> Any:
-        return torchvision.models.get_model_weights(self.name).DEFAULT
-
     def _weights_entry(self, weights: str) -> Any:
+        """Return torchvision's record of published weights; the default one's for others."""
         entries = torchvision.models.get_model_weights(self.name)
+        if not _are_published(weights):
+            return entries.DEFAULT
         known = ["DEFAULT", *(entry.name for entry in entries), "none"]
         if weights not in known:
             raise UnknownNameError(f"weights of {self.name}", weights, known, "(or a file)")
@@ -128,6 +125,10 @@ class TorchvisionModel:
             options = {"image_size": entry.meta["min_size"][0]}
         network: nn.Module = torchvision.models.get_model(self.name, weights=None, **options)
         return network
+
+
+def _are_published(weights: str) -> bool:
+    return weights != "none" and not is_weights_file(weights)
 
 
 def _hub_file(entry: Any) -> Path:
