@@ -1,6 +1,7 @@
 """The classifier of a network: the last linear layer, which gives its logits."""
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -98,8 +99,7 @@ def last_weight(graph: LayerGraph, node: fx.Node) -> Tensor | None:
 def _parameter(graph: LayerGraph, node: fx.Node) -> nn.Parameter | None:
     if node.op != "get_attr":
         return None
-    owner, _, name = str(node.target).rpartition(".")
-    value = getattr(graph.program.get_submodule(owner), name)
+    value = attrgetter(str(node.target))(graph.program)
     return value if isinstance(value, nn.Parameter) else None
 
 

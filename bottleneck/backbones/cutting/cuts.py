@@ -80,24 +80,24 @@ def find_cuts(graph: LayerGraph, layers: Sequence[Layer], network: nn.Module) ->
     BackboneError
         No layer is a cut, or there are weights between the last one and the classifier.
     """
-    traced = [layer for layer in layers if layer.name in graph.values]
-    if not traced:
+    nodes = {layer: graph.values[layer.name] for layer in layers if layer.name in graph.values}
+    if not nodes:
         raise BackboneError("the network cannot be cut: none of its layers is traced")
     classifier = find_classifier(graph, network)
-    end = classifier.result if classifier else graph.values[traced[-1].name]
-    cuts = cut_nodes(graph, end)
-    passed = [layer for layer in traced if graph.values[layer.name] in cuts]
     if classifier:
-        passed = [layer for layer in passed if graph.values[layer.name] in classifier.before]
-    outputs = [layer for layer in passed if dropout_rate(graph, graph.values[layer.name]) is None]
+        cuts = _cut_nodes(graph, classifier.result) & classifier.before
+    else:
+        cuts = _cut_nodes(graph, [*nodes.values()][-1])
+    passed = {layer: node for layer, node in nodes.items() if node in cuts}
+    outputs = [layer for layer, node in passed.items() if dropout_rate(graph, node) is None]
     if not outputs:
         raise BackboneError(
             "the network cannot be cut: none of its layers is on every path to its result"
         )
-    value = graph.values[outputs[-1].name]
+    value = nodes[outputs[-1]]
     last = graph.order[value]
-    names = tuple(layer.name for layer in passed if graph.order[graph.values[layer.name]] <= last)
-    same = [layer for layer in outputs if graph.values[layer.name] is value]
+    names = tuple(layer.name for layer, node in passed.items() if graph.order[node] <= last)
+    same = [layer for layer in outputs if nodes[layer] is value]
     output, rate = _outermost_block(same, network).name, 0.0
     if classifier:
         between = [node for node in classifier.before if graph.order[node] > last]
@@ -130,7 +130,7 @@ def _outermost_block(layers: list[Layer], network: nn.Module) -> Layer:
     return (blocks or layers)[-1]
 
 
-def cut_nodes(graph: LayerGraph, end: fx.Node) -> set[fx.Node]:
+def _cut_nodes(graph: LayerGraph, end: fx.Node) -> set[fx.Node]:
     """Return the nodes that every path from the images to a node passes, that node among them.
 
     One pass over the nodes in the order of computation: behind a cut, no value is alive but the

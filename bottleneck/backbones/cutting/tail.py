@@ -1,6 +1,7 @@
 """The tail: the part of a network behind a cut, as a module that can be trained."""
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -186,7 +187,7 @@ def _program_behind(graph: LayerGraph, start: fx.Node, end: fx.Node) -> fx.Graph
         if node.op in ("call_module", "get_attr"):
             path = str(node.target)
             name = new[node].target = path.removeprefix("network.")
-            kept[name] = _attribute(graph.program, path)
+            kept[name] = attrgetter(path)(graph.program)
     copied.output(new[end])
     return fx.GraphModule(kept, copied)
 
@@ -194,11 +195,6 @@ def _program_behind(graph: LayerGraph, start: fx.Node, end: fx.Node) -> fx.Graph
 def _may_write(graph: LayerGraph, start: fx.Node) -> bool:
     """Return whether a module that could not be traced reads the maps, and may write into them."""
     return any(node.op == "call_module" and node.target in graph.opaque for node in start.users)
-
-
-def _attribute(program: fx.GraphModule, path: str) -> Any:
-    owner, _, name = path.rpartition(".")
-    return getattr(program.get_submodule(owner), name)
 
 
 def _prove(
