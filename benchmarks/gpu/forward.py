@@ -15,7 +15,7 @@ from benchmarks.helpers.log import log_row
 from bottleneck.backbones.inference.graph_replica import GraphReplica, compile_replicas
 from bottleneck.backbones.inference.replica import Replica, TorchReplica
 from bottleneck.backbones.inference.runtime_trial import RuntimeChoice
-from bottleneck.backbones.tracing.traced import Forward
+from bottleneck.backbones.layers.truncated import Forward
 from bottleneck.errors import USER_CODE_EXCEPTIONS, format_error
 from bottleneck.extraction.running.encoder import Encoder
 

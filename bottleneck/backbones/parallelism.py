@@ -1,4 +1,4 @@
-"""How many batches a device computes at a time, and with how many threads each."""
+"""How work is divided: images of a batch, batches at a time on a device, threads of each."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +9,26 @@ from bottleneck.runtime import available_cpus
 
 _MAX_CPU_BATCHES = 16  # more threads would wait for Python's lock rather than for a core
 _BATCHES_PER_GPU = 2
+
+
+def images_within(room: int, largest: int, *, most: int) -> int:
+    """Return how many images, a power of two, have room for their largest maps.
+
+    Parameters
+    ----------
+    room : int
+        What the maps may take, in bytes or values.
+    largest : int
+        What the largest map of one image takes.
+    most : int
+        Images, at most. The least is one.
+
+    Examples
+    --------
+    >>> [images_within(2000, largest, most=64) for largest in (1, 400, 5000)]
+    [64, 4, 1]
+    """
+    return min(1 << max(0, (room // largest).bit_length() - 1), most)
 
 
 def batches_at_a_time(device: torch.device) -> int:

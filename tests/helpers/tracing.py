@@ -11,8 +11,8 @@ from torch import Tensor, fx, nn
 
 from bottleneck.backbones.layers.layer import Layer
 from bottleneck.backbones.layers.listing import list_layers, select_layers
-from bottleneck.backbones.layers.truncated import TruncatedNetwork
-from bottleneck.backbones.tracing.traced import Forward, trace
+from bottleneck.backbones.layers.truncated import Forward, TruncatedNetwork
+from bottleneck.backbones.tracing.traced import trace
 
 CPU = torch.device("cpu")
 SIZE = 16

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bottleneck.backbones.inference.replica import TorchReplica
-from bottleneck.backbones.tracing.traced import Forward, TracedNetwork
+from bottleneck.backbones.layers.truncated import Forward
+from bottleneck.backbones.tracing.traced import TracedNetwork
 
 _WARM_UPS = 3  # passes before recording: libraries choose kernels and take memory
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
-from bottleneck.backbones.parallelism import threads_of_a_batch
-from bottleneck.backbones.tracing.traced import images_within, trace_functional
+from bottleneck.backbones.parallelism import images_within, threads_of_a_batch
+from bottleneck.backbones.tracing.traced import trace_functional
 from bottleneck.spec import InputTransform
 
 # Images in one pass, as OpenVINO compiles a network for a number of them: as many as have their

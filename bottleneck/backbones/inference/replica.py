@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bottleneck.backbones.tracing.traced import Forward
+from bottleneck.backbones.layers.truncated import Forward
 from bottleneck.spec import InputTransform
 
 

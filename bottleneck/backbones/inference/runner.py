@@ -24,13 +24,14 @@ from bottleneck.backbones.inference.runtime_choice import choose_runtime
 from bottleneck.backbones.inference.runtime_trial import RuntimeChoice
 from bottleneck.backbones.inference.untraced import UntracedNetwork
 from bottleneck.backbones.layers.layer import Layer
-from bottleneck.backbones.layers.truncated import TruncatedNetwork
+from bottleneck.backbones.layers.truncated import Forward, TruncatedNetwork
 from bottleneck.backbones.parallelism import (
     batches_at_a_time,
+    images_within,
     threads_of_a_batch,
     use_all_cpus,
 )
-from bottleneck.backbones.tracing.traced import Forward, TracedNetwork, images_within
+from bottleneck.backbones.tracing.traced import TracedNetwork
 from bottleneck.backbones.user_code import describe_error
 from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError, DeviceMemoryError, format_error
 from bottleneck.spec import Spec

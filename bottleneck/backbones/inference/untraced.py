@@ -6,7 +6,6 @@ them; and, in float32, every number in the type that the network has it in.
 """
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 
@@ -20,8 +19,6 @@ from bottleneck.backbones.probing.failing_operation import failing_operation
 from bottleneck.backbones.probing.probe import Probe, probe_images
 from bottleneck.backbones.user_code import describe_error, errors_in_one_line
 from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError, PrecisionError
-
-Forward = Callable[[Tensor], dict[str, Tensor]]
 
 # Largest difference from the probe's codes by which a way to run a network is told to be right.
 # Rounding is far below it, and a network that reads another memory layout far above.

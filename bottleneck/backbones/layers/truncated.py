@@ -13,6 +13,8 @@ from bottleneck.backbones.layers.layer import Layer, check_pool
 from bottleneck.backbones.layers.outputs import follow
 from bottleneck.errors import BackboneError
 
+Forward = Callable[[Tensor], dict[str, Tensor]]  # from normalised images to codes by layer
+
 
 class TruncatedNetwork:
     """A network that ends as soon as the codes of some layers are known.

@@ -8,7 +8,6 @@ codes for two random images than its own forward pass, is not traced.
 """
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from typing import cast
@@ -23,10 +22,8 @@ from bottleneck.backbones.probing.probe import probe_images
 from bottleneck.backbones.tracing.functional import make_functional, remove_identity_nodes
 from bottleneck.backbones.tracing.fusion import fuse, supports_fusion
 from bottleneck.backbones.tracing.shapes import ShapeRecorder, layouts_of
-from bottleneck.backbones.tracing.tracer import trace_program
+from bottleneck.backbones.tracing.tracer import NetworkTracer
 from bottleneck.errors import USER_CODE_EXCEPTIONS
-
-Forward = Callable[[Tensor], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -177,29 +174,9 @@ def trace_functional(truncated: TruncatedNetwork, size: int) -> fx.GraphModule |
     >>> sorted(program.forward(torch.zeros(2, 3, 8, 8)))
     ['0', '1']
     """
-    program = trace_program(truncated, size)
+    program = NetworkTracer(truncated.network, truncated.hooks, size).trace_program()
     remove_identity_nodes(program)
     return program if make_functional(program) else None
-
-
-def images_within(room: int, largest: int, *, most: int) -> int:
-    """Return how many images, a power of two, have room for their largest maps.
-
-    Parameters
-    ----------
-    room : int
-        What the maps may take, in bytes or values.
-    largest : int
-        What the largest map of one image takes.
-    most : int
-        Images, at most. The least is one.
-
-    Examples
-    --------
-    >>> [images_within(2000, largest, most=64) for largest in (1, 400, 5000)]
-    [64, 4, 1]
-    """
-    return min(1 << max(0, (room // largest).bit_length() - 1), most)
 
 
 def _fuses_rightly(program: fx.GraphModule, images: Tensor, expected: dict[str, Tensor]) -> bool:

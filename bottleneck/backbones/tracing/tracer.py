@@ -15,44 +15,13 @@ import torch
 from torch import Tensor, fx, nn
 
 from bottleneck.backbones.layers.hooks import Hook
-from bottleneck.backbones.layers.truncated import TruncatedNetwork, suppress_early_exit
+from bottleneck.backbones.layers.truncated import suppress_early_exit
 from bottleneck.errors import USER_CODE_EXCEPTIONS
 
 # The number of images by which sizes are computed, on the meta device: it costs nothing there. A
 # size that is a multiple of this prime counts images. Should it be one by chance, the program is
 # wrong for any other number of images, and is not used.
 _MANY_IMAGES = 10_007
-
-
-def trace_program(truncated: TruncatedNetwork, size: int) -> fx.GraphModule:
-    """Trace the forward pass of a truncated network, up to its last layer.
-
-    Parameters
-    ----------
-    truncated : TruncatedNetwork
-        Its network is copied and stays as it is.
-    size : int
-        Height and width of the input in pixels.
-
-    Returns
-    -------
-    fx.GraphModule
-        Takes images, and returns a dictionary of codes by layer.
-
-    Raises
-    ------
-    Exception
-        Whatever the network raises when it is run on symbols.
-
-    Examples
-    --------
-    >>> from bottleneck.backbones.layers.listing import list_layers
-    >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval()
-    >>> program = trace_program(TruncatedNetwork(network, list_layers(network, size=8)[:1]), 8)
-    >>> [node.op for node in program.graph.nodes]
-    ['placeholder', 'call_module', 'call_function', 'call_method', 'output']
-    """
-    return NetworkTracer(truncated.network, truncated.hooks, size).trace_program()
 
 
 class _EndsEarly(nn.Module):

@@ -9,8 +9,8 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F  # noqa: N812
 
 from bottleneck.backbones.layers.listing import list_layers, select_layers
-from bottleneck.backbones.layers.truncated import TruncatedNetwork
-from bottleneck.backbones.tracing.traced import Forward, trace
+from bottleneck.backbones.layers.truncated import Forward, TruncatedNetwork
+from bottleneck.backbones.tracing.traced import trace
 from tests.helpers.tiny_networks import Wired, frozen
 from tests.helpers.tracing import (
     CPU,
