@@ -9,7 +9,7 @@ from torch.nn import functional as F  # noqa: N812
 from torch.nn.modules.dropout import _DropoutNd
 
 from bottleneck.backbones.cutting.layer_graph import LayerGraph
-from bottleneck.backbones.tracing.fusion import module_of, operation
+from bottleneck.backbones.tracing.operations import module_of, operation
 
 # What follows a hidden layer, and no logits.
 _ACTIVATIONS = {

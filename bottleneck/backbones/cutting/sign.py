@@ -9,7 +9,7 @@ from torch.nn import functional as F  # noqa: N812
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bottleneck.backbones.cutting.layer_graph import LayerGraph
-from bottleneck.backbones.tracing.fusion import module_of, operation
+from bottleneck.backbones.tracing.operations import module_of, operation
 
 _RELUS: set[Any] = {nn.ReLU, nn.ReLU6, F.relu, F.relu6, torch.relu, "relu"}
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F  # noqa: N812
 
-from bottleneck.backbones.tracing.fusion import ARITHMETIC, module_of, operation
+from bottleneck.backbones.tracing.operations import ARITHMETIC, module_of, operation
 
 _IDENTITY_IN_EVAL = {nn.Identity, nn.Dropout, nn.Dropout2d}
 

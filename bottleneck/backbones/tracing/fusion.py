@@ -23,6 +23,7 @@ from bottleneck.backbones.parallelism import (
 )
 from bottleneck.backbones.tracing.integer_max_pool import IntegerMaxPool, as_pair
 from bottleneck.backbones.tracing.module_calls import call_modules
+from bottleneck.backbones.tracing.operations import ARITHMETIC, has_hooks, module_of, operation
 from bottleneck.backbones.tracing.shapes import layouts_of
 
 _Activation = tuple[str, list[float]]
@@ -46,12 +47,6 @@ _IMAGES = 16
 
 _ADDITIONS = {operator.add, torch.add, "add"}
 
-# Modules whose result is finite if their input is, and in memory of its own.
-ARITHMETIC = {
-    *(nn.Conv2d, nn.BatchNorm2d, nn.Linear),
-    *(nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Hardsigmoid, nn.SiLU, nn.Sigmoid),
-    *(nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
-}
 _FINITE = {
     *(*ARITHMETIC, nn.Flatten, nn.GELU, F.linear, *_ADDITIONS, *_ACTIVATIONS),
     *(operator.mul, operator.getitem, getattr, torch.mul, torch.cat, torch.flatten),
@@ -95,24 +90,6 @@ def fuse(program: fx.GraphModule, dtype: torch.dtype) -> None:
                 _replace_max_pool(program, node, name=f"pool{i}")
     program.delete_all_unused_submodules()
     program.recompile()
-
-
-def module_of(program: fx.GraphModule, node: fx.Node | None) -> nn.Module | None:
-    """Return the module that a node calls, or None."""
-    if node is None or node.op != "call_module":
-        return None
-    return program.get_submodule(str(node.target))
-
-
-def operation(program: fx.GraphModule, node: fx.Node | None) -> Any:
-    """Return what a node computes: the type of its module, its function, or its method's name.
-
-    It is None for a module with hooks, which may compute anything.
-    """
-    module = module_of(program, node)
-    if module is not None:
-        return None if _has_hooks(module) else type(module)
-    return node and node.target
 
 
 class _Convolution(nn.Module):
@@ -250,15 +227,11 @@ def _stays_finite(program: fx.GraphModule) -> bool:
 
 def _is_plain(conv: nn.Conv2d) -> bool:
     zeros = conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
-    return zeros and not _has_hooks(conv)
+    return zeros and not has_hooks(conv)
 
 
 def _is_frozen(norm: nn.BatchNorm2d) -> bool:
-    return norm.running_mean is not None and not _has_hooks(norm)
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)  # the user's: they must be run
+    return norm.running_mean is not None and not has_hooks(norm)
 
 
 def _fold_batch_norm(weight: Tensor, bias: Any, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
