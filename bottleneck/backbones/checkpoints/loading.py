@@ -13,6 +13,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from bottleneck.backbones.checkpoints.matching import (
+    OTHER_MODEL,
     Match,
     describe_misfit,
     fits,
@@ -107,7 +108,6 @@ class LoadedWeights:
         WeightsError
             Names the first layer and what it needs, and the last layer that needs nothing of it.
         """
-        order = ForwardOrder(_plain(order.tensors), _plain(order.modules), order.outputs)
         for layer in layers:
             problems = self._problems(layer, order)
             if not problems:
@@ -117,8 +117,7 @@ class LoadedWeights:
             raise WeightsError(
                 f"{self.file} does not fit {self.model}: {_counted(problems)}, and layer "
                 f"{layer.name!r} depends on it",
-                hint=f"{earlier}name the model that these weights belong to, or give "
-                "`model=file.py:factory` that builds it",
+                hint=f"{earlier}{OTHER_MODEL}",
             )
 
     def notes_for(self, layer: str) -> tuple[str, ...]:
@@ -279,14 +278,6 @@ def _notes(file: Path, match: Match, unknown: Collection[str]) -> Iterator[str]:
     passed += [entry.name for name, entry in match.unknown.items() if name not in unknown]
     if passed:
         yield f"{file}: passed over {_counted(list(map(repr, passed)))}"
-
-
-def _plain(steps: Mapping[str, int]) -> dict[str, int]:
-    """Return the first step of each name without wrappers."""
-    first: dict[str, int] = {}
-    for name, step in sorted(steps.items(), key=lambda item: item[1]):
-        first.setdefault(without_wrappers(name), step)
-    return first
 
 
 def _counted(problems: Iterable[str]) -> str:

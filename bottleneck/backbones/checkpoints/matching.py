@@ -18,6 +18,10 @@ from bottleneck.backbones.checkpoints.reading import Checkpoint, Entry
 from bottleneck.backbones.sources.wrappers import without_wrappers
 from bottleneck.errors import WeightsError
 
+OTHER_MODEL = (  # the next step where weights and network do not belong together
+    "name the model that these weights belong to, or give `model=file.py:factory` that builds it"
+)
+
 Parts = tuple[str, ...]
 Split = Callable[[str], Parts]
 
@@ -303,10 +307,7 @@ def _no_fit(
         under = ", ".join(map(repr, checkpoint.keys[:6]))
         problem = f"{next(iter(expected), '')!r} is missing in the file, which has {have}{more}"
         problem += f" under {under}" if under else ""
-    hint = (
-        "name the model that these weights belong to, or give `model=file.py:factory` that "
-        "builds it"
-    )
+    hint = OTHER_MODEL
     if pairs := _same_shapes(checkpoint, expected):
         renamed = ", ".join(f"{there!r} to {here!r}" for there, here in pairs[:2])
         hint = f"all shapes agree in their order, so rename the tensors, {renamed}, … and save them"

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from bottleneck.backbones.layers.hooks import Hook, forward_hooks
 from bottleneck.backbones.layers.zero_images import IMAGE_COUNTS, zero_images
+from bottleneck.backbones.sources.wrappers import without_wrappers
 from bottleneck.errors import USER_CODE_EXCEPTIONS
 
 
@@ -26,9 +27,9 @@ class ForwardOrder:
     Attributes
     ----------
     tensors : dict of str to int
-        First use of parameters and buffers, by their names in the state dict.
+        First use of parameters and buffers, by their names in the state dict without wrappers.
     modules : dict of str to int
-        First output of a module or of one inside of it.
+        First output of a module or of one inside of it, by its name without wrappers.
     outputs : dict of (str, int) to int
         Each output, by the module's name and the number of the call.
     """
@@ -74,7 +75,7 @@ def _observe(network: nn.Module, images: Tensor, order: ForwardOrder) -> None:
         def hook(_module: nn.Module, _args: Any, _output: Any) -> None:
             step = next(steps)
             for outer in _with_outer(module):
-                order.modules.setdefault(outer, step)
+                order.modules.setdefault(without_wrappers(outer), step)
             order.outputs[module, calls[module]] = step
             calls[module] += 1
 
@@ -106,7 +107,7 @@ class _FirstUse(TorchDispatchMode):  # type: ignore[no-untyped-call, unused-igno
         self._names: defaultdict[int, list[str]] = defaultdict(list)
         for name, tensor in network.state_dict(keep_vars=True).items():
             if isinstance(tensor, Tensor):
-                self._names[_memory(tensor)].append(name)
+                self._names[_memory(tensor)].append(without_wrappers(name))
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
