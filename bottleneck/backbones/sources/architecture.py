@@ -99,8 +99,19 @@ def _(value: Tensor) -> str:
         return f"{value.dtype} {describe_value(value.int_repr())} {describe_value(scales)}"
     if value.layout is not torch.strided:
         return f"{value.layout} {describe_value(value.detach().to_dense())}"
-    data = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    return f"{value.dtype} {tuple(value.shape)} {sha256(data.numpy().tobytes())}"
+    return f"{value.dtype} {tuple(value.shape)} {sha256(tensor_bytes(value))}"
+
+
+def tensor_bytes(value: Tensor) -> memoryview:
+    """Return the bytes of a plain tensor's numbers, in the order of its axes.
+
+    Examples
+    --------
+    >>> list(tensor_bytes(torch.tensor([[1, 2], [3, 4]], dtype=torch.uint8).T))
+    [1, 3, 2, 4]
+    """
+    numbers: Any = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return memoryview(numbers.numpy())
 
 
 def _scales(value: Tensor) -> tuple[Any, ...]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import sys
-import urllib.error
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,7 +106,7 @@ class TorchvisionModel:
         try:
             with contextlib.redirect_stdout(sys.stderr):  # torch.hub prints its progress
                 network: nn.Module = torchvision.models.get_model(self.name, weights=entry)
-        except (urllib.error.URLError, OSError, RuntimeError) as error:
+        except (OSError, RuntimeError) as error:
             file = _hub_file(entry)
             raise WeightsError(
                 f"weights {entry.name} of {self.name} could not be loaded from {entry.url} "

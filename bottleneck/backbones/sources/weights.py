@@ -3,12 +3,11 @@
 import os
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bottleneck.backbones.sources.architecture import describe_value
+from bottleneck.backbones.sources.architecture import describe_value, tensor_bytes
 from bottleneck.errors import BackboneError, UnknownNameError, WeightsError
 from bottleneck.runtime import sha256
 
@@ -41,8 +40,7 @@ def digest_weights(network: nn.Module, left_out: Collection[str] = ()) -> str:
             parts.append(f"{name} {describe_value(tensor)}\n".encode())
             continue
         parts.append(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        values: Any = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        parts.append(memoryview(values.numpy()))
+        parts.append(tensor_bytes(tensor))
     return sha256(*parts)
 
 
