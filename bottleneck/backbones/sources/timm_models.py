@@ -4,7 +4,6 @@ import contextlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from torch import nn
@@ -62,14 +61,15 @@ class TimmModel:
     name: str
 
     def __post_init__(self) -> None:
-        timm = _import_timm(self.reference)
+        timm = self._timm
         if self._is_on_hub:
             return
         architecture, _, tag = self.name.partition(".")
         if not timm.is_model(architecture):
             known = [f"{TIMM_PREFIX}{name}" for name in timm.list_models()]
             raise UnknownNameError("model", self.reference, known)
-        tags = _tags_of(timm, architecture)
+        names = timm.list_models(f"{architecture}.*", include_tags=True)
+        tags = [name.partition(".")[2] for name in names]
         if tag and tag not in tags:
             raise UnknownNameError(f"tag of {TIMM_PREFIX}{architecture}", tag, tags)
 
@@ -122,16 +122,27 @@ class TimmModel:
         return network, declared_transform(network, where=self.reference)
 
     @property
+    def _timm(self) -> Any:
+        try:
+            with importing(), deferred_compiler():
+                import timm
+        except ImportError as error:
+            raise BackboneError(
+                f"{self.reference} needs timm, which is not installed",
+                hint="`pip install 'bottleneck-features[timm]'`, here and where workers run",
+            ) from error
+        return timm
+
+    @property
     def _is_on_hub(self) -> bool:
         return self.name.startswith(HUB_PREFIX)
 
     def _require_published_weights(self) -> None:
         if self._is_on_hub:
             return
-        timm = _import_timm(self.reference)
-        if not timm.get_pretrained_cfg(self.name).has_weights:
+        if not self._timm.get_pretrained_cfg(self.name).has_weights:
             architecture = self.name.partition(".")[0]
-            published = timm.list_models(f"{architecture}.*", pretrained=True)
+            published = self._timm.list_models(f"{architecture}.*", pretrained=True)
             others = (
                 f"{', '.join(TIMM_PREFIX + name for name in published)}, or " if published else ""
             )
@@ -141,8 +152,7 @@ class TimmModel:
             )
 
     def _create(self, *, pretrained: bool) -> nn.Module:
-        timm = _import_timm(self.reference)
-        offline = ""
+        timm, offline = self._timm, ""
         try:
             with contextlib.ExitStack() as stack:
                 if pretrained or self._is_on_hub:
@@ -163,7 +173,7 @@ class TimmModel:
             )
         if not pretrained:
             return BackboneError(f"timm cannot build {self.reference}: {reason}")
-        config = _import_timm(self.reference).get_pretrained_cfg(self.name)
+        config = self._timm.get_pretrained_cfg(self.name)
         place = f"the Hugging Face hub's {config.hf_hub_id}" if config.hf_hub_id else config.url
         return WeightsError(
             f"the published weights of {self.reference} could not be loaded from {place} "
@@ -174,20 +184,3 @@ class TimmModel:
 def _architecture_of(network: nn.Module) -> str:
     config: Any = network.pretrained_cfg
     return str(config["architecture"])
-
-
-def _tags_of(timm: ModuleType, architecture: str) -> list[str]:
-    names = timm.list_models(f"{architecture}.*", include_tags=True)
-    return [name.partition(".")[2] for name in names]
-
-
-def _import_timm(model: str) -> Any:
-    try:
-        with importing(), deferred_compiler():
-            import timm
-    except ImportError as error:
-        raise BackboneError(
-            f"{model} needs timm, which is not installed",
-            hint="`pip install 'bottleneck-features[timm]'`, here and where workers run",
-        ) from error
-    return timm

@@ -94,13 +94,6 @@ def test_a_network_that_takes_one_image_has_the_codes_of_both() -> None:
         torch.testing.assert_close(found.codes["end"][i], whole(image[None])["end"][0])
 
 
-def test_a_layer_whose_first_axis_is_not_the_images_is_not_listed() -> None:
-    tokens = build(
-        lambda m, x: m.norm(m.one(x).flatten(2).permute(2, 0, 1)), one=conv(), norm=nn.LayerNorm(6)
-    )
-    assert [layer.name for layer in list_layers(tokens, SIDE)] == ["one"]
-
-
 def test_each_image_passes_the_network_alone_and_beside_the_other() -> None:
     seen: list[int] = []
     network = frozen(Plain())
