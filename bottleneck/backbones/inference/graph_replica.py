@@ -4,12 +4,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from bottleneck.backbones.inference.replica import TorchReplica
+from bottleneck.backbones.inference.replica import FixedBatchReplica, TorchReplica
 from bottleneck.backbones.layers.truncated import Forward
 from bottleneck.backbones.tracing.traced import TracedNetwork
 
@@ -18,11 +16,8 @@ _WARM_UPS = 3  # passes before recording: libraries choose kernels and take memo
 Codes = dict[str, Tensor]
 
 
-class GraphReplica:
+class GraphReplica(FixedBatchReplica):
     """A CUDA graph of the forward pass of a `TorchReplica`, normalisation included.
-
-    A graph computes a batch of one size, in memory of its own. Smaller batches are filled up with
-    images of former ones, and larger ones divided.
 
     Parameters
     ----------
@@ -31,10 +26,6 @@ class GraphReplica:
     batch_size : int
         Images in a pass.
 
-    Attributes
-    ----------
-    device : torch.device
-
     Raises
     ------
     RuntimeError
@@ -42,28 +33,11 @@ class GraphReplica:
     """
 
     def __init__(self, replica: TorchReplica, batch_size: int) -> None:
-        self.device = replica.device
-        side = replica.transform.crop
+        side, device = replica.transform.crop, replica.device
         with torch.inference_mode():
-            self._pixels = torch.zeros(
-                (batch_size, side, side, 3), dtype=torch.uint8, device=self.device
-            )
-            self._replay, self._codes = record(partial(replica.compute, self._pixels), self.device)
-
-    def __call__(self, images: Tensor) -> dict[str, NDArray[np.float32]]:
-        """Compute the codes of a batch, as `TorchReplica` does."""
-        codes = {
-            layer: np.empty((len(images), *code.shape[1:]), dtype=np.float32)
-            for layer, code in self._codes.items()
-        }
-        with torch.inference_mode():
-            for start in range(0, len(images), len(self._pixels)):
-                part = images[start : start + len(self._pixels)]
-                self._pixels[: len(part)].copy_(part, non_blocking=True)
-                self._replay()
-                for layer, code in self._codes.items():
-                    codes[layer][start : start + len(part)] = code[: len(part)].cpu().numpy()
-        return codes
+            pixels = torch.zeros((batch_size, side, side, 3), dtype=torch.uint8, device=device)
+            replay, codes = record(partial(replica.compute, pixels), device)
+        super().__init__(replay, pixels, codes)
 
 
 def record(compute: Callable[[], Codes], device: torch.device) -> tuple[Callable[[], None], Codes]:

@@ -6,11 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from bottleneck.backbones.inference.replica import FixedBatchReplica
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.parallelism import images_within, threads_of_a_batch
 from bottleneck.backbones.tracing.traced import trace_functional
@@ -37,7 +36,7 @@ def openvino_version() -> str:
         return ""
 
 
-class OpenvinoReplica:
+class OpenvinoReplica(FixedBatchReplica):
     """A request to a network that OpenVINO has compiled.
 
     Parameters
@@ -48,29 +47,12 @@ class OpenvinoReplica:
         Names of its outputs.
     """
 
-    device = torch.device("cpu")
-
     def __init__(self, request: Any, layers: Sequence[str]) -> None:
-        self._request = request
-        self._input: NDArray[np.uint8] = request.get_input_tensor(0).data
-        self._outputs: dict[str, NDArray[np.float32]] = {
-            layer: request.get_output_tensor(i).data for i, layer in enumerate(layers)
-        }
-
-    def __call__(self, images: Tensor) -> dict[str, NDArray[np.float32]]:
-        """Compute the codes of a batch, as `TorchReplica` does."""
-        pixels, images_a_pass = images.numpy(), len(self._input)
         codes = {
-            layer: np.empty((len(pixels), *output.shape[1:]), dtype=np.float32)
-            for layer, output in self._outputs.items()
+            layer: torch.from_numpy(request.get_output_tensor(i).data)
+            for i, layer in enumerate(layers)
         }
-        for start in range(0, len(pixels), images_a_pass):
-            part = pixels[start : start + images_a_pass]
-            self._input[: len(part)] = part
-            self._request.infer()
-            for layer, output in self._outputs.items():
-                codes[layer][start : start + len(part)] = output[: len(part)]
-        return codes
+        super().__init__(request.infer, torch.from_numpy(request.get_input_tensor(0).data), codes)
 
 
 def convert_network(

@@ -1,6 +1,6 @@
 """A truncated network ready to run on one device: from pixels to codes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -24,6 +24,56 @@ class Replica(Protocol):
 
     def __call__(self, images: Tensor) -> dict[str, NDArray[np.float32]]:
         """Compute the codes of a batch of uint8 pixels, of shape (n, height, width, 3)."""
+
+
+class FixedBatchReplica:
+    """A program that computes a batch of one size, in memory of its own.
+
+    Smaller batches are filled up with images of former ones, and larger ones divided.
+
+    Parameters
+    ----------
+    compute : callable
+        Computes the codes of the pixels.
+    pixels : Tensor of uint8, shape (images, height, width, 3)
+        Where it takes them from.
+    codes : dict of str to Tensor of float32, shape (images, ...)
+        Where it puts the codes of each layer.
+
+    Attributes
+    ----------
+    device : torch.device
+
+    Examples
+    --------
+    >>> pixels, codes = torch.zeros(2, 1, 1, 3, dtype=torch.uint8), torch.zeros(2)
+    >>> replica = FixedBatchReplica(
+    ...     lambda: codes.copy_(pixels.sum((1, 2, 3))), pixels, {"sum": codes}
+    ... )
+    >>> replica(torch.arange(9, dtype=torch.uint8).view(3, 1, 1, 3))["sum"]
+    array([ 3., 12., 21.], dtype=float32)
+    """
+
+    def __init__(
+        self, compute: Callable[[], object], pixels: Tensor, codes: dict[str, Tensor]
+    ) -> None:
+        self.device = pixels.device
+        self._compute, self._pixels, self._codes = compute, pixels, codes
+
+    def __call__(self, images: Tensor) -> dict[str, NDArray[np.float32]]:
+        """Compute the codes of a batch, as `TorchReplica` does."""
+        codes = {
+            layer: np.empty((len(images), *code.shape[1:]), dtype=np.float32)
+            for layer, code in self._codes.items()
+        }
+        with torch.inference_mode():
+            for start in range(0, len(images), len(self._pixels)):
+                part = images[start : start + len(self._pixels)]
+                self._pixels[: len(part)].copy_(part, non_blocking=True)
+                self._compute()
+                for layer, code in self._codes.items():
+                    codes[layer][start : start + len(part)] = code[: len(part)].cpu().numpy()
+        return codes
 
 
 class TorchReplica:

@@ -270,7 +270,7 @@ def test_the_larger_the_maps_the_fewer_images_are_in_a_pass(
     runner.choose_runtime("openvino", 7)
     (replica, *_) = runner.runtime.replicas
     assert isinstance(replica, openvino_replica.OpenvinoReplica)
-    assert len(replica._input) == images_a_pass
+    assert len(replica._pixels) == images_a_pass
     assert_close(run(runner, images, 7), truth(PLAIN, images))
 
 
