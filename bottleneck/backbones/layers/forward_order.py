@@ -4,7 +4,7 @@ A layer depends on every tensor that an operation has taken before the layer's o
 """
 
 import itertools
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from bottleneck.backbones.layers.hooks import Hook, forward_hooks
+from bottleneck.backbones.layers.hooks import call_hooks, forward_hooks
 from bottleneck.backbones.layers.zero_images import IMAGE_COUNTS, zero_images
 from bottleneck.backbones.sources.wrappers import without_wrappers
 from bottleneck.errors import USER_CODE_EXCEPTIONS
@@ -69,22 +69,17 @@ def observe_order(network: nn.Module, size: int) -> ForwardOrder:
 def _observe(network: nn.Module, images: Tensor, order: ForwardOrder) -> None:
     """Fill `order` by a forward pass; what came before an error is kept."""
     steps = itertools.count()
-    calls: Counter[str] = Counter()
 
-    def hook_of(module: str) -> Hook:
-        def hook(_module: nn.Module, _args: Any, _output: Any) -> None:
-            step = next(steps)
-            for outer in _with_outer(module):
-                order.modules.setdefault(without_wrappers(outer), step)
-            order.outputs[module, calls[module]] = step
-            calls[module] += 1
+    def note(module: str, call: int, _output: Any) -> None:
+        step = next(steps)
+        for outer in _with_outer(module):
+            order.modules.setdefault(without_wrappers(outer), step)
+        order.outputs[module, call] = step
 
-        return hook
-
-    hooks = {name: hook_of(name) for name, _ in network.named_modules() if name}
+    modules = [name for name, _ in network.named_modules() if name]
     with (
         torch.inference_mode(),
-        forward_hooks(network, hooks),
+        forward_hooks(network, call_hooks(modules, note)),
         _FirstUse(network, order.tensors, steps),
     ):
         network(images)

@@ -1,6 +1,5 @@
 """List the layers of a network with their shape and cost, and select them by name."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from bottleneck.backbones.layers.class_token import count_prefix_tokens, has_class_token
 from bottleneck.backbones.layers.flop_counter import FlopCounter
 from bottleneck.backbones.layers.forward_error import explain_forward_error
-from bottleneck.backbones.layers.hooks import Hook, forward_hooks
+from bottleneck.backbones.layers.hooks import call_hooks, forward_hooks
 from bottleneck.backbones.layers.layer import Layer
 from bottleneck.backbones.layers.outputs import OutputPath, find_tensors, format_path
 from bottleneck.backbones.layers.zero_images import IMAGE_COUNTS, zero_images
@@ -139,24 +138,17 @@ def _observe(
     The caller passes `seen` in, so that it has the outputs that came before an error.
     """
     modules = {name for name, _ in network.named_modules() if name}
-    calls: Counter[str] = Counter()
 
-    def hook_of(module: str) -> Hook:
-        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
-            call = calls[module]
-            calls[module] += 1
-            name = f"{module}_{call}" if call else module
-            if call and name in modules:
-                return  # a module has that name already
-            codes = [found for found in find_tensors(output) if _has_codes(found[1], images)]
-            for i, (path, tensor) in enumerate(codes):
-                shape, key = tuple(tensor.shape[1:]), format_path(path) if i else ""
-                seen[name + key] = _Output(module, call, shape, count_flops(), path)
+    def note(module: str, call: int, output: Any) -> None:
+        name = f"{module}_{call}" if call else module
+        if call and name in modules:
+            return  # a module has that name already
+        codes = [found for found in find_tensors(output) if _has_codes(found[1], images)]
+        for i, (path, tensor) in enumerate(codes):
+            shape, key = tuple(tensor.shape[1:]), format_path(path) if i else ""
+            seen[name + key] = _Output(module, call, shape, count_flops(), path)
 
-        return hook
-
-    hooks = {name: hook_of(name) for name in modules}
-    with torch.inference_mode(), forward_hooks(network, hooks):
+    with torch.inference_mode(), forward_hooks(network, call_hooks(modules, note)):
         network(zero_images(network, images, size))
 
 

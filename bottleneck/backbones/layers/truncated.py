@@ -1,6 +1,6 @@
 """The truncated network: run a network up to the last of some layers and pool their outputs."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any, NoReturn
@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from bottleneck.backbones.layers.hooks import Hook, forward_hooks
+from bottleneck.backbones.layers.hooks import Hook, call_hooks, forward_hooks
 from bottleneck.backbones.layers.layer import Layer, check_pool
 from bottleneck.backbones.layers.outputs import follow
 from bottleneck.errors import BackboneError
@@ -135,18 +135,12 @@ def layer_hooks(layers: Sequence[Layer], keep: Callable[[Layer, Any], None]) -> 
     wanted: defaultdict[tuple[str, int], list[Layer]] = defaultdict(list)
     for layer in layers:  # several where a module returns several tensors
         wanted[layer.module, layer.call].append(layer)
-    calls: Counter[str] = Counter()
 
-    def hook_of(module: str) -> Hook:
-        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
-            call = calls[module]
-            calls[module] += 1
-            for layer in wanted.get((module, call), []):
-                keep(layer, follow(output, layer.path))
+    def note(module: str, call: int, output: Any) -> None:
+        for layer in wanted.get((module, call), []):
+            keep(layer, follow(output, layer.path))
 
-        return hook
-
-    return {layer.module: hook_of(layer.module) for layer in layers}
+    return call_hooks((layer.module for layer in layers), note)
 
 
 def layer_code(output: Tensor, layer: Layer, *, relu: bool, pool: str) -> Tensor:

@@ -39,10 +39,9 @@ class Culprit:
     after: str
 
     def __str__(self) -> str:
-        where = f"{self.name!r} ({self.kind.__name__})" if self.name else self.kind.__name__
-        if not self.after:
-            return where if self.name else f"{where}.forward"
-        return f"{where if self.name else f'{where}.forward'}, after {self.after!r},"
+        kind = self.kind.__name__
+        where = f"{self.name!r} ({kind})" if self.name else f"{kind}.forward"
+        return f"{where}, after {self.after!r}," if self.after else where
 
 
 def find_culprit(
