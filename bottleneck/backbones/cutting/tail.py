@@ -13,7 +13,7 @@ from bottleneck.backbones.cutting.sign import survives_relu
 from bottleneck.backbones.layers.flop_counter import FlopCounter
 from bottleneck.backbones.layers.layer import Layer
 from bottleneck.backbones.layers.truncated import TruncatedNetwork, layer_code
-from bottleneck.backbones.probing.comparison import difference
+from bottleneck.backbones.probing.agreement import difference
 from bottleneck.backbones.probing.probe import probe_images
 from bottleneck.backbones.user_code import errors_in_one_line
 from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError, InvalidOptionError

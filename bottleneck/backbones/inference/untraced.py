@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bottleneck.backbones.casting import cast_module, use_channels_last
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
-from bottleneck.backbones.probing.comparison import difference
+from bottleneck.backbones.probing.agreement import difference
 from bottleneck.backbones.probing.failing_operation import failing_operation
 from bottleneck.backbones.probing.probe import Probe, probe_images
 from bottleneck.backbones.user_code import describe_error, errors_in_one_line

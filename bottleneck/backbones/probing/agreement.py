@@ -1,4 +1,4 @@
-"""Whether a faster way of running a network gives its codes: the allowed difference."""
+"""Agreement of codes computed in two ways: their difference, and how large it may be."""
 
 from math import inf
 
@@ -49,6 +49,24 @@ def are_close(
         if codes[layer].shape != code.shape or not _relative(code, codes[layer]) <= allowed:
             return False
     return True
+
+
+def difference(codes: Tensor, others: Tensor) -> float:
+    """Return the norm of the difference of two sets of codes, relative to that of the larger.
+
+    Parameters
+    ----------
+    codes, others : Tensor
+        Of the same shape, in any precision and on any device.
+
+    Examples
+    --------
+    >>> difference(torch.tensor([2.0, 0.0]), torch.tensor([1.0, 0.0]))
+    0.5
+    """
+    a, b = codes.double().cpu(), others.double().cpu()
+    scale = max(float(a.norm()), float(b.norm()))
+    return float((a - b).norm()) / scale if scale else 0.0
 
 
 def _relative(expected: Tensor, code: Tensor) -> float:

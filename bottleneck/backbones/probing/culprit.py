@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bottleneck.backbones.layers.outputs import find_tensors
-from bottleneck.backbones.probing.comparison import difference
+from bottleneck.backbones.probing.agreement import difference
 from bottleneck.errors import USER_CODE_EXCEPTIONS
 
 _TOLERANCE = 1e-4  # of a module's output, relative to its norm: finer than that of a code

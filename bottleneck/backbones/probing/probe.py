@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
-from bottleneck.backbones.probing.comparison import difference
+from bottleneck.backbones.probing.agreement import difference
 from bottleneck.backbones.probing.culprit import find_culprit
 from bottleneck.backbones.probing.extreme_draws import ExtremeDraws
 from bottleneck.backbones.user_code import errors_in_one_line
