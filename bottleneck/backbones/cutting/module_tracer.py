@@ -69,7 +69,7 @@ class ModuleTracer(NetworkTracer):
         trains_otherwise = isinstance(m, _BatchNorm) or type(m).__name__ in _STOCHASTIC_DEPTH
         return trains_otherwise or super().is_leaf_module(m, module_qualified_name)
 
-    def call_module(
+    def _trace_call(
         self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: dict[str, Any]
     ) -> Any:
         """Trace the call of a module; one that cannot be traced is called as it is.
@@ -78,7 +78,7 @@ class ModuleTracer(NetworkTracer):
         """
         before, stack = len(self.graph.nodes), self.module_stack.copy()
         try:
-            return super().call_module(m, forward, args, kwargs)
+            return super()._trace_call(m, forward, args, kwargs)
         except USER_CODE_EXCEPTIONS as error:  # of the module's own code, run on symbols
             path = self.path_of_module(m)
             self.failures[path] = error

@@ -7,6 +7,7 @@ network may branch on it or compute padding from it. Only the number of images s
 import copy
 import itertools
 import operator
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -22,6 +23,10 @@ from bottleneck.errors import USER_CODE_EXCEPTIONS
 # size that is a multiple of this prime counts images. Should it be one by chance, the program is
 # wrong for any other number of images, and is not used.
 _MANY_IMAGES = 10_007
+
+# While torch.fx traces, it replaces the call of every module of this process. Of two threads that
+# do so at once, the one that ends last would leave the other's replacement for good.
+_TRACING = threading.RLock()
 
 
 class _EndsEarly(nn.Module):
@@ -77,7 +82,7 @@ class NetworkTracer(fx.Tracer):
     """Run a network and its hooks on symbols, as its forward pass runs them on tensors.
 
     Values are computed on the meta device, and only once a size is asked for: PyTorch imports its
-    compiler for them.
+    compiler for them. Modules that other threads call meanwhile run as they are.
 
     Parameters
     ----------
@@ -112,6 +117,7 @@ class NetworkTracer(fx.Tracer):
         self._images = torch.empty(_MANY_IMAGES, 3, size, size, device="meta")
         self._count: Any = None  # the symbol of the number of images
         self._values: _MetaInterpreter | None = None
+        self._thread = threading.get_ident()
 
     def trace_program(self) -> fx.GraphModule:
         """Trace the network.
@@ -121,13 +127,28 @@ class NetworkTracer(fx.Tracer):
         Exception
             Whatever the network raises when it is run on symbols.
         """
-        return fx.GraphModule(self._root, self.trace(self._root))
+        with _TRACING:
+            return fx.GraphModule(self._root, self.trace(self._root))
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         """Return the symbol of a node."""
         return _Symbol(node, self)
 
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        """Return the symbol of a parameter; to another thread, the attribute itself."""
+        if threading.get_ident() != self._thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
     def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: dict[str, Any]
+    ) -> Any:
+        """Trace the call of a module; that of another thread runs as it is."""
+        if threading.get_ident() != self._thread:
+            return forward(*args, **kwargs)
+        return self._trace_call(m, forward, args, kwargs)
+
+    def _trace_call(
         self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: dict[str, Any]
     ) -> Any:
         """Trace the call of a module, then its hook."""
