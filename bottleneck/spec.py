@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Self
 
-from bottleneck.errors import InvalidOptionError, SpecMismatchError
+from bottleneck.errors import InvalidOptionError, SpecMismatchError, UnknownNameError
 
 _MOST_PIXELS = 8192  # of a side: an input of more would need more memory than codes are worth
 
@@ -316,7 +316,12 @@ def validate_transform_fields(**fields: Any) -> dict[str, Any]:
     InvalidOptionError
         A size is no whole number above 0, `mean` or `std` has not one value a channel, a `std` is
         not above 0, a `range` does not ascend, or there is no such interpolation, fit or decoder.
+    UnknownNameError
+        There is no such field.
     """
+    for name in fields:
+        if name not in _ALLOWED:
+            raise UnknownNameError("field of the transform", name, _ALLOWED)
     given = {name: value for name, value in fields.items() if value is not None}
     for name, value in given.items():
         allowed = _ALLOWED[name]

@@ -6,8 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bottleneck.errors import InvalidOptionError, SpecMismatchError
-from bottleneck.spec import FITS, InputTransform, Spec, validate_transform_fields
+from bottleneck.errors import InvalidOptionError, SpecMismatchError, UnknownNameError
+from bottleneck.spec import (
+    FITS,
+    InputTransform,
+    Spec,
+    validate_transform_fields,
+)
 
 SPEC = Spec("resnet50", "ab" * 32, InputTransform(decoder="pillow-1"), "float32", True, "avg")
 
@@ -61,6 +66,11 @@ CHANGES: list[dict[str, Any]] = [
     {"relu": False},
     {"pool": "max"},
 ]
+
+
+def test_what_is_no_field_of_a_transform_is_refused_by_name() -> None:
+    with pytest.raises(UnknownNameError, match=r"'size': did you mean resize\?"):
+        validate_transform_fields(size=32)
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: next(iter(change)))

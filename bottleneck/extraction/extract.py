@@ -35,6 +35,7 @@ from bottleneck.extraction.running.work import (
 from bottleneck.extraction.setup.depth import choose_range
 from bottleneck.extraction.setup.notes import setup_notes
 from bottleneck.extraction.setup.request import ExtractionRequest, PlannedRun
+from bottleneck.extraction.setup.transform import TransformLike
 from bottleneck.extraction.setup.unchanged import recall_unchanged
 from bottleneck.extraction.setup.views import choose_views
 from bottleneck.runtime import (
@@ -62,13 +63,13 @@ def extract(
     model: "str | nn.Module",
     layers: Sequence[str],
     weights: str = "DEFAULT",
-    transform: dict[str, Any] | None = None,
+    transform: TransformLike | None = None,
     pool: str = "avg",
     relu: bool = True,
     storage: StorageOptions = StorageOptions(),
     compute: ComputeOptions = ComputeOptions(),
     refresh: RefreshOptions = RefreshOptions(),
-    views: ViewOptions = ViewOptions(),
+    views: ViewOptions | int = ViewOptions(),
 ) -> ExtractionResult:
     """Compute the codes of every image at some layers of a frozen network, into a cache.
 
@@ -92,8 +93,8 @@ def extract(
     weights : str
         ``"DEFAULT"``, a torchvision weights name, ``"none"``, or a weights file; see
         `bottleneck.backbones.load_backbone`.
-    transform : dict, optional
-        Fields of `bottleneck.spec.InputTransform` that replace those of the weights. ``"auto"`` for
+    transform : InputTransform or mapping, optional
+        What replaces the input of the weights, or some of its fields. ``"auto"`` for
         `range` means that of the cache, and where it has none percentiles 0.1 and 99.9 of the
         pixels deeper than 8 bits in 256 of the images.
     pool : str
@@ -107,8 +108,9 @@ def extract(
         Where the codes are computed, and which part of them; and whom to tell how far it is.
     refresh : RefreshOptions
         What is computed again although the cache has it.
-    views : ViewOptions
-        Other pictures that are made of each image, and encoded as the image is.
+    views : ViewOptions or int
+        Other pictures that are made of each image, and encoded as the image is; or how many views
+        there are, with the image itself.
 
     Returns
     -------
@@ -196,15 +198,15 @@ def extract(
 
 
 def require_layers(layers: Sequence[str]) -> None:
-    """Refuse an empty sequence of layers, and a name that is not in a sequence.
+    """Refuse an empty sequence of layers, a name that is not in a sequence, and what is no name.
 
     Raises
     ------
     InvalidOptionError
-        It is empty, or text.
+        It is empty, or text, or has something else than texts.
     """
     hint = "`bottleneck.layers` lists them"
-    if isinstance(layers, str):
+    if isinstance(layers, str) or not all(isinstance(layer, str) for layer in layers):
         raise InvalidOptionError("layers", layers, "a list of names", hint)
     if not layers:
         raise InvalidOptionError("layers", [], "at least one name", hint)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 
@@ -73,9 +74,13 @@ class StorageOptions:
     def __post_init__(self) -> None:
         require_one_of("dtype", self.dtype, DTYPES)
         require_one_of("compression", self.compression, COMPRESSIONS)
-        if self.shard_size is not None and not 1 <= self.shard_size <= MAX_SHARD_SIZE:
-            allowed = f"at least 1 and at most {MAX_SHARD_SIZE}"
-            raise InvalidOptionError("shard_size", self.shard_size, allowed)
+        require_positive("shard_size", self.shard_size)
+        if self.shard_size is not None:
+            if self.shard_size > MAX_SHARD_SIZE:
+                raise InvalidOptionError(
+                    "shard_size", self.shard_size, f"at least 1 and at most {MAX_SHARD_SIZE}"
+                )
+            object.__setattr__(self, "shard_size", int(self.shard_size))  # NumPy's are no JSON
 
     def choose_layout(
         self, existing: StorageLayout | None, largest_code: Callable[[], int]
@@ -137,7 +142,9 @@ class ViewOptions:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        if self.count is not None and not 1 <= self.count <= MAX_VIEWS:
+        if self.count is not None and not (
+            isinstance(self.count, Integral) and 1 <= self.count <= MAX_VIEWS
+        ):
             allowed = f"a whole number from 1, the image alone, to {MAX_VIEWS}"
             raise InvalidOptionError("views", self.count, allowed)
         self.recipe(ViewRecipe())

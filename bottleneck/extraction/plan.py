@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from os import PathLike
-from typing import Any
 
 import numpy as np
 from torch import nn
@@ -21,6 +20,7 @@ from bottleneck.extraction.running.encoder import EncodedBatch, Encoder
 from bottleneck.extraction.setup.depth import choose_range
 from bottleneck.extraction.setup.notes import setup_notes
 from bottleneck.extraction.setup.precision import choose_spec
+from bottleneck.extraction.setup.transform import TransformLike
 from bottleneck.extraction.setup.views import choose_views
 from bottleneck.runtime import choose_devices, import_seconds, require_positive, slowest_stage
 
@@ -34,12 +34,12 @@ def plan(
     model: str | nn.Module,
     layers: Sequence[str],
     weights: str = "DEFAULT",
-    transform: dict[str, Any] | None = None,
+    transform: TransformLike | None = None,
     pool: str = "avg",
     relu: bool = True,
     storage: StorageOptions = StorageOptions(),
     compute: ComputeOptions = ComputeOptions(),
-    views: ViewOptions = ViewOptions(),
+    views: ViewOptions | int = ViewOptions(),
     tasks: int = 1,
 ) -> ExtractionPlan:
     """Compute what an extraction would write, and measure how fast this machine is.
@@ -59,9 +59,8 @@ def plan(
     weights : str
         ``"DEFAULT"``, a torchvision weights name, ``"none"``, or a weights file; see
         `bottleneck.backbones.load_backbone`.
-    transform : dict, optional
-        Fields of `bottleneck.spec.InputTransform` that replace those of the weights; see
-        `bottleneck.extract`.
+    transform : InputTransform or mapping, optional
+        What replaces the input of the weights, or some of its fields; see `bottleneck.extract`.
     pool : str
         ``"avg"``, ``"max"``, ``"none"``, the side of a grid of averages, for example ``"2"``, or
         ``"cls"``: a transformer's class token. The average of tokens is over all of them.
@@ -72,8 +71,9 @@ def plan(
     compute : ComputeOptions
         Where the codes would be computed: `device`, `precision`, `runtime`, `batch_size`, `workers`
         and `max_pixels` are used.
-    views : ViewOptions
-        Other pictures that would be made of each image.
+    views : ViewOptions or int
+        Other pictures that would be made of each image; or how many views there would be, with the
+        image itself.
     tasks : int
         Tasks that would share the shards.
 

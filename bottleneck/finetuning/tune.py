@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from torch import nn
 from bottleneck.cache import CacheLike, holds_codes, open_cache
 from bottleneck.data import ImageSource, open_images
 from bottleneck.errors import TrainingError
+from bottleneck.extraction import TransformLike, transform_fields
 from bottleneck.finetuning.loading.batches import Examples
 from bottleneck.finetuning.loading.dataset import TuningDataset, load_from_cache, load_from_images
 from bottleneck.finetuning.options import TuneOptions
@@ -60,7 +61,7 @@ def tune(
     memory: int | None = None,
     model: str | nn.Module | None = None,
     weights: str | None = None,
-    transform: dict[str, Any] | None = None,
+    transform: TransformLike | None = None,
     augmentations: Sequence[str] | None = None,
     resume: str | os.PathLike[str] | None = None,
     on_progress: OnProgress | None = None,
@@ -100,8 +101,8 @@ def tune(
         the network, which must be given; see `bottleneck.extract`.
     weights : str, optional
         For a cache: the weights, if their file has moved. For images: see `bottleneck.extract`.
-    transform : dict, optional
-        For images: fields of `InputTransform` that replace those of the weights.
+    transform : InputTransform or mapping, optional
+        For images: what replaces the input of the weights, or some of its fields.
     augmentations : sequence of str, optional
         For images: what each epoch's pictures may be, ``("flip", "crop")`` by default; none if it
         is empty. See `bottleneck.ViewRecipe`.
@@ -141,7 +142,7 @@ def tune(
     """
     start, summary = time.monotonic(), None
     if holds_codes(source):
-        for_images = (transform or {}) | {"augmentations": augmentations}
+        for_images = transform_fields(transform) | {"augmentations": augmentations}
         require_left_out("it is for images, not for a cache", **for_images)
         cache = open_cache(source)
         images = labelled_images(cache, labels)
@@ -156,10 +157,11 @@ def tune(
             memory=memory,
         )
     else:
+        images_to_train = open_images(cast(ImageSource, source))  # a path that is neither ends here
         for_cache = {"layer": layer, "labels": labels, "memory": memory}
         require_left_out("it is for a cache, not for images", **for_cache)
         dataset = load_from_images(
-            open_images(cast(ImageSource, source)),
+            images_to_train,
             model,
             weights=weights or "DEFAULT",
             transform=transform,

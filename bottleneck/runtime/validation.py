@@ -1,13 +1,14 @@
 """Checks of values that several options share."""
 
 from collections.abc import Collection
+from numbers import Integral
 from typing import Any
 
 from bottleneck.errors import InvalidOptionError
 
 
 def require_positive(parameter: str, value: int | None) -> None:
-    """Refuse a count that is below 1; None means that it was not given.
+    """Refuse what is no whole number above 0; None means that it was not given.
 
     Parameters
     ----------
@@ -19,13 +20,17 @@ def require_positive(parameter: str, value: int | None) -> None:
     Raises
     ------
     InvalidOptionError
-        It is below 1.
+        It is below 1, or no whole number.
 
     Examples
     --------
     >>> require_positive("batch_size", 16)
     """
-    if value is not None and value < 1:
+    if value is None:
+        return
+    if not isinstance(value, Integral):
+        raise InvalidOptionError(parameter, value, "a whole number, at least 1")
+    if value < 1:
         raise InvalidOptionError(parameter, value, "at least 1")
 
 

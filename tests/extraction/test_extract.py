@@ -159,7 +159,7 @@ def test_tasks_together_make_the_whole(photos: Path, extract_tiny: Extract, tmp_
 
 @pytest.mark.parametrize(
     "options",
-    [{"layers": []}, {"layers": "layer2"}, {"device": "cuda:99"}],
+    [{"layers": []}, {"layers": "layer2"}, {"layers": [2]}, {"device": "cuda:99"}],
 )
 def test_layers_and_device_are_checked_before_anything_is_read(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidOptionError):
@@ -173,6 +173,23 @@ def test_layers_and_device_are_checked_before_anything_is_read(options: dict[str
 def test_counts_are_checked_before_anything_is_read(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidOptionError, match="must be"):
         extract("absent", "cache", model=PLAIN, layers=["layer2"], **grouped(options))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"relu": "no"}, "`relu='no'`: must be True or False"),
+        ({"relu": 1}, "`relu=1`: must be True or False"),
+        ({"pool": 2}, "`pool=2`: must be text: avg, .*a grid is '2', with quotes"),
+        ({"weights": None}, "`weights=None`: must be DEFAULT, none, a name"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_and_nothing_is_written(
+    photos: Path, extract_tiny: Extract, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidOptionError, match=message):
+        extract_tiny(photos, **options)
+    assert not (tmp_path / "cache").exists()
 
 
 def test_large_codes_get_shards_of_few_rows(

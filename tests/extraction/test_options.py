@@ -1,6 +1,7 @@
 import pickle
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bottleneck.cache.format.manifest import StorageLayout
@@ -9,6 +10,7 @@ from bottleneck.extraction.options import (
     ComputeOptions,
     RefreshOptions,
     StorageOptions,
+    ViewOptions,
     default_shard_size,
 )
 
@@ -24,6 +26,9 @@ from bottleneck.extraction.options import (
             {"shard_size": 1 << 32},
             "`shard_size=4294967296`: must be at least 1 and",
         ),
+        (StorageOptions, {"shard_size": 1.5}, "`shard_size=1.5`: must be a whole number"),
+        (StorageOptions, {"shard_size": "8"}, "`shard_size='8'`: must be a whole number"),
+        (ComputeOptions, {"batch_size": "8"}, "`batch_size='8'`: must be a whole number"),
         (ComputeOptions, {"precision": "half"}, "`precision='half'`: must be one of auto, float32"),
         (ComputeOptions, {"batch_size": 0}, "`batch_size=0`: must be at least 1"),
         (ComputeOptions, {"workers": -1}, "`workers=-1`: must be at least 1"),
@@ -34,6 +39,17 @@ def test_wrong_values_are_refused_by_name(kind: Any, options: dict[str, Any], me
         kind(**options)
     assert str(caught.value).startswith(message)
     assert caught.value.parameter == next(iter(options))
+
+
+def test_a_count_of_numpy_is_kept_as_pythons() -> None:
+    kept = StorageOptions(shard_size=np.int64(8)).shard_size  # type: ignore[arg-type]
+    assert (kept, type(kept)) == (8, int)
+
+
+def test_a_number_of_views_is_a_whole_number() -> None:
+    for count in ("5", 2.5):
+        with pytest.raises(InvalidOptionError, match="must be a whole number from 1"):
+            ViewOptions(count)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("options", [StorageOptions(), ComputeOptions(), RefreshOptions()])

@@ -16,7 +16,9 @@ from bottleneck.cache.store import Cache, open_cache
 from bottleneck.cache.verify import verify
 from bottleneck.data.images import open_images
 from bottleneck.errors import InvalidOptionError, SpecMismatchError
+from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions, ViewOptions
+from bottleneck.extraction.plan import plan
 from bottleneck.extraction.repair import repair
 from bottleneck.extraction.running.distributed import ShardTask, WorkerJob
 from bottleneck.runtime.schedulers.array_task import ArrayTask
@@ -31,7 +33,6 @@ BOTH = ["layer2", "layer3"]
 @pytest.fixture(scope="module")
 def reference(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache:
     """Both layers of `photos` in three views, made by one run."""
-    from bottleneck.extraction.extract import extract
     from tests.conftest import _TINY  # the options of `extract_tiny`
     from tests.helpers.options import grouped
 
@@ -270,6 +271,14 @@ def test_what_is_made_is_said_before_and_after(photos: Path, extract_tiny: Extra
         "WARNING: flip makes 2 pictures of an image, so that some of its 3 views are alike: "
         "`augmentations=flip,crop` makes any number"
     )
+
+
+def test_views_are_also_given_by_their_number(photos: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"model": PLAIN, "layers": ["layer2"]}
+    assert extract(photos, tmp_path / "cache", views=2, **options).cache.views("layer2") == 2
+    assert plan(photos, views=2, **options).views == 2
+    with pytest.raises(InvalidOptionError, match="`views='two'`: must be a whole number from 1"):
+        extract(photos, tmp_path / "other", views="two", **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

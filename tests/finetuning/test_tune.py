@@ -16,6 +16,7 @@ from bottleneck.backbones.backbone import load_backbone
 from bottleneck.cache.store import Cache
 from bottleneck.errors import (
     CacheError,
+    ImagesNotFoundError,
     InvalidOptionError,
     LabelsError,
     SpecMismatchError,
@@ -344,6 +345,11 @@ def test_options_of_a_cache_are_refused_for_images(
 ) -> None:
     with pytest.raises(InvalidOptionError, match=message):
         tune(images, options=QUICK, **options)
+
+
+def test_a_path_that_is_neither_cache_nor_images_is_named() -> None:
+    with pytest.raises(ImagesNotFoundError, match=r"no such directory or file of images: maps\.x"):
+        tune("maps.x", layer="2", options=QUICK)
 
 
 def test_labels_are_looked_at_before_a_network_is_loaded(

@@ -124,8 +124,9 @@ def check_pool(pool: str) -> str:
     >>> check_pool("2")
     '2'
     """
+    allowed = "avg, max, none, cls, or a whole number K for a K × K grid"
+    if not isinstance(pool, str):
+        raise InvalidOptionError("pool", pool, f"text: {allowed}", "a grid is '2', with quotes")
     if pool in ("avg", "max", "none", "cls") or (pool.isdecimal() and int(pool) > 0):
         return pool
-    raise InvalidOptionError(
-        "pool", pool, "avg, max, none, cls, or a whole number K for a K × K grid"
-    )
+    raise InvalidOptionError("pool", pool, allowed)

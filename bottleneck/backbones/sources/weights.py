@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bottleneck.backbones.sources.architecture import describe_value, tensor_bytes
-from bottleneck.errors import BackboneError, UnknownNameError, WeightsError
+from bottleneck.errors import BackboneError, InvalidOptionError, UnknownNameError, WeightsError
 from bottleneck.runtime import sha256
 
 
@@ -49,13 +49,24 @@ def is_weights_file(weights: str) -> bool:
 
     A file that exists is one, whatever its name. Else a suffix or a separator tells.
 
+    Raises
+    ------
+    InvalidOptionError
+        It is neither a name nor a path.
+
     Examples
     --------
     >>> is_weights_file("resnet50.pth"), is_weights_file("IMAGENET1K_V2")
     (True, False)
     """
+    if not isinstance(weights, str | os.PathLike):
+        hint = "a network that is given as an object has its weights already"
+        raise InvalidOptionError(
+            "weights", weights, "DEFAULT, none, a name of torchvision's, or a file", hint
+        )
     is_file = os.path.isfile(weights)  # noqa: PTH113  (Path's raises on a name that is too long)
-    return is_file or "/" in weights or os.sep in weights or bool(Path(weights).suffix)
+    name = os.fspath(weights)
+    return is_file or "/" in name or os.sep in name or bool(Path(weights).suffix)
 
 
 def require_weights_file(file: Path) -> None:

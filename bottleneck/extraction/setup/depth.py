@@ -5,6 +5,7 @@ from typing import Any
 from bottleneck.cache import Cache
 from bottleneck.data import ImageSource, measure_depth
 from bottleneck.errors import InvalidOptionError
+from bottleneck.extraction.setup.transform import TransformLike, transform_fields
 from bottleneck.spec import InputTransform
 
 _IMAGES_FOR_RANGE = 256
@@ -12,14 +13,14 @@ _IMAGES_FOR_NOTES = 16  # so that a run which needs no range hardly takes longer
 
 
 def choose_range(
-    transform: dict[str, Any] | None, source: ImageSource, existing: Cache | None
+    transform: TransformLike | None, source: ImageSource, existing: Cache | None
 ) -> dict[str, Any]:
     """Replace ``"auto"`` for `range` by numbers: those of the cache, else of the images.
 
     Parameters
     ----------
-    transform : dict, optional
-        Fields of `InputTransform`; `range` may be ``"auto"``.
+    transform : InputTransform or mapping, optional
+        Or fields of it; `range` may be ``"auto"``.
     source : ImageSource
         The images, of which up to 256 are measured.
     existing : Cache, optional
@@ -33,9 +34,9 @@ def choose_range(
     Raises
     ------
     InvalidOptionError
-        None of the images that were tried is deeper than 8 bits.
+        None of the images that were tried is deeper than 8 bits; or `transform` is something else.
     """
-    fields = dict(transform or {})
+    fields = transform_fields(transform)
     if fields.get("range") != "auto":
         return fields
     if existing is not None and existing.spec.transform.range is not None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from bottleneck.backbones import Backbone, check_pool, load_backbone
+from bottleneck.errors import InvalidOptionError
 from bottleneck.extraction.running.encoder import Encoder
 from bottleneck.runtime import RunStats, choose_devices, require_trusted_code, trust_code
 from bottleneck.spec import ModelReference, Spec
@@ -27,7 +28,7 @@ def make_spec(backbone: Backbone, *, precision: str, relu: bool, pool: str) -> S
     Raises
     ------
     InvalidOptionError
-        There is no such pooling.
+        There is no such pooling, or `relu` is something else.
 
     Examples
     --------
@@ -35,6 +36,8 @@ def make_spec(backbone: Backbone, *, precision: str, relu: bool, pool: str) -> S
     >>> make_spec(backbone, precision="float32", relu=True, pool="max").pool
     'max'
     """
+    if not isinstance(relu, bool):  # else a cache is written that cannot be read
+        raise InvalidOptionError("relu", relu, "True or False")
     return Spec(
         model=backbone.model,
         weights_digest=backbone.weights_digest,

@@ -67,20 +67,21 @@ class ChosenViews:
         )
 
 
-def choose_views(options: ViewOptions, existing: Cache | None) -> ChosenViews:
+def choose_views(views: ViewOptions | int, existing: Cache | None) -> ChosenViews:
     """Choose the views of a run: those that are asked for, or those that the cache has.
 
     Parameters
     ----------
-    options : ViewOptions
+    views : ViewOptions or int
     existing : Cache, optional
         The cache, if it exists: all its layers get the views that one of them has.
 
     Raises
     ------
     InvalidOptionError
-        It is said how views are made, and there are none.
+        It is said how views are made, and there are none; or it is no number of views.
     """
+    options = views if isinstance(views, ViewOptions) else ViewOptions(views)
     count = options.count or (existing.views_begun if existing else 1)
     known = existing.view_recipe if existing else None
     if count > 1:

@@ -14,7 +14,7 @@ from bottleneck.backbones import Tail, load_backbone
 from bottleneck.cache import Cache
 from bottleneck.data import ImageSource, ImageTable
 from bottleneck.errors import CacheError, InvalidOptionError
-from bottleneck.extraction import choose_range, load_network, make_spec
+from bottleneck.extraction import TransformLike, choose_range, load_network, make_spec
 from bottleneck.finetuning.loading.batches import Batches, Examples
 from bottleneck.finetuning.loading.images import ImageBatches, check_images
 from bottleneck.finetuning.loading.maps import open_maps
@@ -179,7 +179,7 @@ def load_from_images(
     model: str | nn.Module | None,
     *,
     weights: str,
-    transform: dict[str, Any] | None,
+    transform: TransformLike | None,
     views: Views,
     augmentations: Sequence[str] | None,
     seed: int,
@@ -192,8 +192,8 @@ def load_from_images(
     model : str or nn.Module
         See `bottleneck.backbones.load_backbone`. It must be given.
     weights : str
-    transform : dict, optional
-        Fields of `InputTransform` that replace those of the weights.
+    transform : InputTransform or mapping, optional
+        What replaces the input of the weights, or some of its fields.
     views : int
         Views of each image, counted from the plain one, by whose mean it is judged.
     augmentations : sequence of str, optional
