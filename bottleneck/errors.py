@@ -106,7 +106,8 @@ class UnknownNameError(BottleneckError, LookupError):
     Parameters
     ----------
     kind : str
-        What was named, for example ``"layer"``.
+        What was named, for example ``"layer"`` or ``"layer of photos.cache"``. Its first word is
+        the attribute `parameter`.
     name : str
         The name as it was given.
     known : iterable of str
@@ -129,7 +130,7 @@ class UnknownNameError(BottleneckError, LookupError):
         suggestion = f"did you mean {_either(near)}?" if near else f"there is {_listing(names)}"
         super().__init__(
             f"unknown {kind} {name!r}: {suggestion}{' ' + hint if hint else ''}",
-            parameter=kind,
+            parameter=kind.split(maxsplit=1)[0],  # of "layer of photos.cache", layer
             value=name,
             allowed=_listing(names),
         )

@@ -32,6 +32,11 @@ def test_a_misspelt_name_is_answered_with_the_nearest_or_all(name: str, expected
     assert str(error) == f"unknown layer {name!r}: {expected}"
 
 
+def test_the_parameter_of_a_name_is_one_word_whatever_it_is_of() -> None:
+    error = UnknownNameError("layer of photos.cache", "fcc", ["fc"])
+    assert (error.parameter, error.value, error.allowed) == ("layer", "fcc", "fc")
+
+
 def test_a_long_list_of_names_is_cut() -> None:
     error = UnknownNameError("model", "?", [f"m{i}" for i in range(50)])
     assert "m11, … (50 in all)" in str(error)

@@ -186,12 +186,17 @@ def classifier_options(clf: str | ClassifierOptions) -> ClassifierOptions:
     ------
     UnknownNameError
         There is no such classifier.
+    InvalidOptionError
+        It is neither a name nor options.
 
     Examples
     --------
     >>> classifier_options("svm").clf
     'svm'
     """
+    if not isinstance(clf, str | ClassifierOptions):
+        hint = "`cache.load` gives codes and labels for any other estimator"
+        raise InvalidOptionError("clf", clf, "svm, softmax, or ClassifierOptions", hint)
     return ClassifierOptions(clf) if isinstance(clf, str) else clf
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 from bottleneck.errors import InvalidOptionError, UnknownNameError
 from bottleneck.fitting.scoring.metrics import METRICS
@@ -65,6 +66,9 @@ class SearchOptions:
             require_scaling(self.scaling)
         grid = self.grid
         object.__setattr__(self, "c", grid)
+        if not isinstance(self.cv, Integral):
+            hint = "images of one group, a column of the CSV `labels`, are in one fold"
+            raise InvalidOptionError("cv", self.cv, "a whole number of folds, or 0 for none", hint)
         if self.cv:
             require_folds(self.cv)
             return
@@ -91,7 +95,9 @@ class SearchOptions:
         """Values of C in ascending order; None for the default grids."""
         if self.c is None:
             return None
-        return require_grid(self.c if isinstance(self.c, Iterable) else (self.c,))
+        if isinstance(self.c, Iterable) and not isinstance(self.c, str):
+            return require_grid(self.c)
+        return require_grid((self.c,))
 
     @property
     def scalings(self) -> tuple[str, ...]:
@@ -105,7 +111,7 @@ def require_grid(values: Iterable[float]) -> tuple[float, ...]:
     Raises
     ------
     InvalidOptionError
-        One of them is not above 0, or is above 1e30, near which numbers overflow.
+        One of them is no number above 0, or is above 1e30, near which numbers overflow.
 
     Examples
     --------
@@ -114,9 +120,8 @@ def require_grid(values: Iterable[float]) -> tuple[float, ...]:
     """
     cs = tuple(values)
     for c in cs:
-        if not 0 < c <= _MAX_C:
-            allowed = f"a number above 0, at most {_MAX_C:g}, or auto"
-            raise InvalidOptionError("c", f"{c:g}", allowed)
+        if not (isinstance(c, Real) and 0 < c <= _MAX_C):
+            raise InvalidOptionError("c", c, f"a number above 0, at most {_MAX_C:g}")
     if not cs:
         raise InvalidOptionError("c", cs, "at least one value")
-    return tuple(sorted(set(cs)))
+    return tuple(sorted(set(map(float, cs))))  # not NumPy's numbers

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.svm import LinearSVC
 
 from benchmarks.fitting import sklearn_solver as reference
 from bottleneck.cache.format.shard import open_shard
@@ -550,7 +551,7 @@ def test_fitting_a_dataset_is_the_same(split: Path) -> None:
             InvalidOptionError,
             "'whiten'.*standardize, sqrt, l2, none, or auto",
         ),
-        ({"c": (1.0, 0.0)}, InvalidOptionError, r"^`c='0'`: must be a number above 0"),
+        ({"c": (1.0, 0.0)}, InvalidOptionError, r"^`c=0.0`: must be a number above 0"),
         ({"cv": 1}, InvalidOptionError, "^`cv=1`: must be at least 2 folds"),
         ({"cv": -3}, InvalidOptionError, "^`cv=-3`: must be at least 2 folds"),
         (
@@ -571,6 +572,23 @@ def test_wrong_options_are_refused_before_anything_is_read(
 ) -> None:
     with pytest.raises(error, match=message):
         run(tmp_path / "absent", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"clf": None}, "`clf=None`: must be svm, softmax, or ClassifierOptions"),
+        ({"clf": LinearSVC()}, r"`clf=LinearSVC\(\)`: .*`cache.load` gives codes and labels"),
+        ({"layers": [1]}, "`layers=1`: must be names of layers, which are texts"),
+        ({"memory": "8G"}, "`memory='8G'`: must be a whole number"),
+        ({"labels": {"000.jpg": "ants"}}, "`labels='dict'`: must be a CSV .*`to_csv` writes one"),
+    ],
+)
+def test_arguments_of_another_type_are_refused_by_name(
+    split: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidOptionError, match=message):
+        fit(split, **({"clf": "svm"} | options))
 
 
 def test_splits_without_train_are_refused(photos: Path, extract_tiny: Extract) -> None:

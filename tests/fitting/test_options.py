@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.model_selection import GroupKFold
 
 from bottleneck.errors import InvalidOptionError, UnknownNameError
 from bottleneck.fitting.options import SearchOptions
@@ -29,6 +30,11 @@ def test_automatic_scaling_tries_all() -> None:
     assert SearchOptions(scaling="l2").scalings == ("l2",)
 
 
+def test_numbers_of_numpy_are_kept_as_pythons() -> None:
+    grid = SearchOptions(c=np.array([1.0, 0.1])).grid  # type: ignore[arg-type]
+    assert grid == (0.1, 1.0) and {type(c) for c in grid} == {float}
+
+
 def test_options_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         SearchOptions().cv = 3  # type: ignore[misc]
@@ -46,12 +52,22 @@ def test_options_cannot_be_changed() -> None:
             InvalidOptionError,
             "'whiten'.*standardize, sqrt, l2, none, or auto",
         ),
-        ({"c": (1.0, 0.0)}, InvalidOptionError, "^`c='0'`: must be a number above 0"),
-        ({"c": 1e31}, InvalidOptionError, r"above 0, at most 1e\+30, or auto"),
-        ({"c": (-1.0,)}, InvalidOptionError, "^`c='-1'`: must be a number above 0"),
-        ({"c": (np.nan,)}, InvalidOptionError, "^`c='nan'`: must be a number above 0"),
-        ({"c": (np.inf,)}, InvalidOptionError, "^`c='inf'`: must be a number above 0"),
+        ({"c": (1.0, 0.0)}, InvalidOptionError, "^`c=0.0`: must be a number above 0"),
+        ({"c": 1e31}, InvalidOptionError, r"above 0, at most 1e\+30$"),
+        ({"c": (-1.0,)}, InvalidOptionError, "^`c=-1.0`: must be a number above 0"),
+        ({"c": (np.nan,)}, InvalidOptionError, "^`c=nan`: must be a number above 0"),
+        ({"c": (np.inf,)}, InvalidOptionError, "^`c=inf`: must be a number above 0"),
+        ({"c": "auto"}, InvalidOptionError, "^`c='auto'`: must be a number above 0"),
+        ({"c": ["1"]}, InvalidOptionError, "^`c='1'`: must be a number above 0"),
         ({"c": ()}, InvalidOptionError, "at least one value"),
+        ({"cv": "5"}, InvalidOptionError, "^`cv='5'`: must be a whole number of folds"),
+        ({"cv": 2.5}, InvalidOptionError, "^`cv=2.5`: must be a whole number of folds"),
+        ({"cv": None}, InvalidOptionError, "^`cv=None`: must be a whole number of folds, or 0"),
+        (
+            {"cv": GroupKFold(3)},
+            InvalidOptionError,
+            "^`cv=GroupKFold.*images of one group, a column of the CSV `labels`, are in one fold",
+        ),
         ({"cv": 1}, InvalidOptionError, "^`cv=1`: must be at least 2 folds, or 0 for none"),
         ({"cv": -3}, InvalidOptionError, "^`cv=-3`: must be at least 2 folds, or 0 for none"),
         (

@@ -11,7 +11,7 @@ from bottleneck.fitting.loading.features import Features
 from bottleneck.fitting.loading.labelled_rows import LabelledRows, LabelledSplits, label_codes
 from bottleneck.fitting.loading.sharded_matrix import open_matrix
 from bottleneck.linear import CodeMatrix, TrainingSet, consecutive_rows
-from bottleneck.runtime import DaskExecutor
+from bottleneck.runtime import DaskExecutor, require_positive
 from bottleneck.spec import ModelReference, Spec
 
 
@@ -76,7 +76,10 @@ def load_dataset(
         only images of classes that the training split lacks.
     WorkerError
         The workers do not see the cache, or have too little memory.
+    InvalidOptionError
+        `memory` is no number of bytes.
     """
+    require_positive("memory", memory)
     # Targets first: a wrong label is reported before any code is read.
     labelled = label_codes(cache, features, images)
     train, held = labelled.training, labelled.heldout

@@ -161,10 +161,14 @@ def require_layers(cache: Cache, layers: Sequence[str]) -> tuple[str, ...]:
     ------
     UnknownNameError
         The cache has no such layer.
+    InvalidOptionError
+        A name is no text.
     """
     known = cache.layers
     named: list[str] = []
     for layer in layers:
+        if not isinstance(layer, str):
+            raise InvalidOptionError("layers", layer, "names of layers, which are texts")
         if layer == ALL and ALL not in known:
             named += known
         elif layer in known:

@@ -23,7 +23,7 @@ from bottleneck.data import (
     train_and_heldout_splits,
     with_labels_from_csv,
 )
-from bottleneck.errors import LabelsError
+from bottleneck.errors import InvalidOptionError, LabelsError
 from bottleneck.fitting.loading.features import Features
 from bottleneck.fitting.selection.folds import group_codes
 from bottleneck.runtime import sha256
@@ -109,9 +109,15 @@ def labelled_images(cache: Cache, labels: LabelSource | None) -> LabelledImages:
     ------
     ImagesTableError, LabelsError
         The CSV does not describe images of the cache.
+    InvalidOptionError
+        It is none of these.
     """
     if labels is None:
         return LabelledImages(cache.images)
+    if not isinstance(labels, str | PathLike | LabelledImages):
+        hint = "a DataFrame's `to_csv` writes one; paths are those of `cache.images.path`"
+        allowed = "a CSV with the columns path,label[,split][,group]"
+        raise InvalidOptionError("labels", type(labels).__name__, allowed, hint)
     if not isinstance(labels, LabelledImages):
         return with_labels_from_csv(cache.images, Path(labels))
     if labels.table.path != cache.images.path:
