@@ -190,7 +190,7 @@ def test_the_command_line_alone_knows_click() -> None:
 
 def test_packages_that_need_no_torch_load_none() -> None:
     heavy = [
-        "data.decoding.nvjpeg",
+        *("cache.torch_dataset", "data.decoding.nvjpeg"),
         *("data.resizing.device_squares", "data.resizing.torch_resampling"),
         *("runtime.imports.deferred_compiler", "runtime.imports.torchvision_import"),
     ]

@@ -1,11 +1,11 @@
-"""Give a PyTorch dataset of codes and labels, reading shards lazily."""
+"""Read single codes of a layer in any order, and the targets that belong to them."""
 
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,6 @@ from bottleneck.cache.format.series import SeriesLike
 from bottleneck.cache.format.shard import open_shard
 from bottleneck.cache.reading import rows_as_slice
 from bottleneck.data import ImageTable, class_names, encode_targets, is_multilabel
-
-if TYPE_CHECKING:
-    from torch.utils.data import Dataset
 
 _MAX_OPEN_SHARDS = 32
 _MOST_SPARSE = 2  # rows that are read at once for each one that is wanted
@@ -132,52 +129,3 @@ def class_targets(images: ImageTable, rows: NDArray[np.int64]) -> tuple[list[str
     classes = class_names(images, labelled, split="")
     multilabel = is_multilabel(images, labelled)
     return classes, encode_targets(images, rows, classes, multilabel=multilabel)
-
-
-def make_dataset(
-    reader: CodeReader, targets: NDArray[Any], classes: Sequence[str]
-) -> "Dataset[Any]":
-    """Return a PyTorch dataset of codes and targets.
-
-    Parameters
-    ----------
-    reader : CodeReader
-    targets : ndarray of int64, shape (n,), or of bool, shape (n, k)
-        Class of each row, as an index of `classes`.
-    classes : sequence of k str
-
-    Returns
-    -------
-    torch.utils.data.Dataset
-        With the attribute ``classes``. It can be sent to worker processes.
-    """
-    import torch
-    from torch.utils.data import Dataset
-
-    class CodeDataset(Dataset[Any]):  # defined here, since importing this module loads no PyTorch
-        """Codes of a layer with the targets of their images."""
-
-        def __init__(self) -> None:
-            self.classes = list(classes)
-
-        def __len__(self) -> int:
-            return len(reader)
-
-        def __getitem__(self, item: int) -> tuple[torch.Tensor, Any]:
-            return self.__getitems__([item])[0]
-
-        def __getitems__(self, items: Sequence[int]) -> list[tuple[torch.Tensor, Any]]:
-            """Return a batch: PyTorch's loaders call this, so that shards are read in order."""
-            for item in items:
-                if not -len(reader) <= item < len(reader):
-                    raise IndexError(f"item {item} of a dataset of {len(reader)}")
-            codes = torch.from_numpy(reader.read(items))
-            return list(zip(codes, [_target(targets[item]) for item in items], strict=True))
-
-        def __reduce__(self) -> Any:
-            return make_dataset, (reader, targets, classes)
-
-    def _target(value: Any) -> Any:
-        return torch.from_numpy(value.astype(np.float32)) if value.ndim else int(value)
-
-    return CodeDataset()

@@ -13,7 +13,7 @@ from bottleneck.cache.format.float16 import widen_float16
 from bottleneck.cache.format.series import Series, SeriesLike
 from bottleneck.cache.format.shard import OpenShard, ShardHeader, open_shard, read_shard_metadata
 from bottleneck.data import find_split, split_rows
-from bottleneck.errors import CacheError, ShardError, UnknownNameError
+from bottleneck.errors import CacheError, InvalidOptionError, ShardError, UnknownNameError
 
 _DIGITS = 16  # hexadecimal, of a digest: 64 bits, which two of a billion images share once in 40
 
@@ -150,10 +150,20 @@ class CacheReader(CacheDirectory):
         return keys[valid], np.flatnonzero(valid)
 
     def _require_layer(self, layer: str) -> None:
+        if not isinstance(layer, str):
+            raise InvalidOptionError("layer", layer, "the name of one layer")
         if layer not in self.layers:
             raise CacheError(
                 f"{self.path} has no layer {layer!r}, it has {', '.join(self.layers) or 'none'}: "
                 f"`bottleneck.extract` with `layers={layer}` adds it"
+            )
+
+    def _require_begun(self, series: Series) -> None:
+        self._require_layer(series.layer)
+        if series not in self.series:
+            raise CacheError(
+                f"{self.path}: layer {series.layer!r} has no view {series.view}: "
+                f"`bottleneck.extract` with `views={series.view + 1}` adds it"
             )
 
     def _require_finished(self, series: Series) -> dict[int, ShardHeader]:
@@ -162,12 +172,8 @@ class CacheReader(CacheDirectory):
         missing = self.shard_count - len(finished)
         if not missing:
             return finished
+        self._require_begun(series)
         layer = f"layer {series.layer!r}"
-        if series not in self.series:
-            raise CacheError(
-                f"{self.path}: {layer} has no view {series.view}: `bottleneck.extract` with "
-                f"`views={series.view + 1}` adds it"
-            )
         what = f"view {series.view} of {layer}" if series.view else layer
         raise CacheError(
             f"{self.path}: {what} lacks {missing} of {self.shard_count} shards: run the same "
@@ -192,9 +198,14 @@ class CacheReader(CacheDirectory):
 
         Raises
         ------
+        CacheError
+            The cache has no such layer or view.
+        InvalidOptionError
+            `rows` are not ascending rows of the cache.
         ShardError
             A shard is absent, damaged, or holds other rows than its name says.
         """
+        rows = self._require_rows(rows)
         result: NDArray[np.float32] | None = None
         for shard, where, offsets in self.by_shard(rows):
             codes = self.read_checked(Series(layer, view), shard)
@@ -203,6 +214,22 @@ class CacheReader(CacheDirectory):
                 result = np.empty((len(rows), codes.shape[1]), dtype=np.float32)
             result[where] = widen_float16(codes)
         return np.empty((0, 0), dtype=np.float32) if result is None else result
+
+    def _require_rows(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return numbers of rows; a mask, and rows in another order, would be read as others."""
+        found = np.asarray(rows)
+        if not found.size:
+            return found.astype(np.int64)
+        if (
+            found.ndim != 1
+            or not np.issubdtype(found.dtype, np.integer)
+            or not 0 <= found[0] <= found[-1] < len(self.images)
+            or (found[1:] < found[:-1]).any()
+        ):
+            allowed = f"ascending whole numbers from 0 to {len(self.images) - 1}"
+            hint = "`np.flatnonzero` makes them of a mask"
+            raise InvalidOptionError("rows", rows, allowed, hint)
+        return found
 
     def read_checked(self, layer: SeriesLike, shard: int) -> NDArray[Any]:
         """Verify a shard and read its codes, in the stored type.
@@ -257,11 +284,12 @@ class CacheReader(CacheDirectory):
 
     @contextmanager
     def _open(self, layer: SeriesLike, shard: int) -> Iterator[OpenShard]:
-        """Open a shard; errors say how to repair it."""
+        """Open a shard; errors say how to repair it, or that there is no such series."""
         try:
             with open_shard(self.shard_path(layer, shard)) as opened:
                 yield opened
         except ShardError as error:
+            self._require_begun(Series.of(layer))
             raise ShardError(f"{error}: `bottleneck.repair` makes it again") from error
 
 

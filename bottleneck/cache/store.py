@@ -18,10 +18,10 @@ from bottleneck.cache.index import write_derived_files
 from bottleneck.cache.reading import CacheReader
 from bottleneck.cache.status import CacheStatus, describe
 from bottleneck.data import ImageTable
-from bottleneck.errors import CacheError, ImagesTableError
+from bottleneck.errors import CacheError, ImagesTableError, InvalidOptionError
 
 if TYPE_CHECKING:
-    from torch.utils.data import Dataset
+    from bottleneck.cache.torch_dataset import TorchCodes
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Cache(CacheReader):
         names = np.array(label.categories, dtype=np.str_)
         return self.read_codes(layer, rows), names[label.codes[rows]]
 
-    def dataset(self, layer: str, split: str | None = None) -> "Dataset[Any]":
+    def dataset(self, layer: str, split: str | None = None) -> "TorchCodes":
         """Return the codes and labels of a layer as a PyTorch dataset.
 
         Shards are read lazily, each verified before its first use. Images without a label or
@@ -139,10 +139,11 @@ class Cache(CacheReader):
 
         Returns
         -------
-        torch.utils.data.Dataset
-            Item i is a float32 tensor (the code) and an int (the index of its label in the
-            attribute ``classes``, which is the same for all splits). If labels are several names
-            (``cat|dog``), the second is a float32 tensor of zeros and ones, one for each class.
+        TorchCodes
+            A `torch.utils.data.Dataset`. Item i is a float32 tensor (the code) and an int (the
+            index of its label in the attribute ``classes``, which is the same for all splits). If
+            labels are several names (``cat|dog``), the second is a float32 tensor of zeros and
+            ones, one for each class.
 
         Raises
         ------
@@ -151,11 +152,12 @@ class Cache(CacheReader):
         UnknownNameError
             The cache has no such split.
         """
-        from bottleneck.cache.dataset import CodeReader, class_targets, make_dataset
+        from bottleneck.cache.dataset import CodeReader, class_targets
+        from bottleneck.cache.torch_dataset import TorchCodes  # imports torch
 
         rows = self.labelled_rows(layer, split)
         classes, targets = class_targets(self.images, rows)
-        return make_dataset(CodeReader(self, layer, rows), targets, classes)
+        return TorchCodes(CodeReader(self, layer, rows), targets, classes)
 
 
 class HasCache(Protocol):
@@ -196,6 +198,8 @@ def open_cache(cache: CacheLike, images: ImageTable | None = None) -> Cache:
     ------
     CacheError
         There is no cache at the path, or its ``spec.json`` or ``images.csv`` is damaged.
+    InvalidOptionError
+        It is none of these.
 
     Examples
     --------
@@ -205,6 +209,9 @@ def open_cache(cache: CacheLike, images: ImageTable | None = None) -> Cache:
     if isinstance(cache, Cache):
         return cache
     if not isinstance(cache, (str, os.PathLike)):
+        if not hasattr(cache, "cache"):
+            allowed = "a path, a Cache, or a result that has one as `cache`"
+            raise InvalidOptionError("cache", type(cache).__name__, allowed)
         return cache.cache
     path = Path(cache)
     manifest = read_manifest(path)

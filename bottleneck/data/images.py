@@ -126,7 +126,8 @@ def _require_source(source: ImageSource) -> ImageSource:
             "images",
             type(source).__name__,
             "a path or an ImageSource",
-            "a .csv file with a column path lists images",
+            "a .csv file with a column path lists images, and `numpy.savez` puts arrays into an "
+            ".npz file, as `images` and `labels`",
         )
     return source
 

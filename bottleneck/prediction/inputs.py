@@ -3,8 +3,9 @@
 import dataclasses
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import cast
 
 from bottleneck.data import (
     FileSource,
@@ -14,7 +15,7 @@ from bottleneck.data import (
     is_collection,
     open_images,
 )
-from bottleneck.errors import HeadError, ImagesNotFoundError
+from bottleneck.errors import HeadError, ImagesNotFoundError, InvalidOptionError
 from bottleneck.fitting import TAIL_FORMAT, Classifier, Head, classifier_format
 from bottleneck.prediction.exported.classify import is_export
 from bottleneck.prediction.exported.onnx_model import OnnxModel
@@ -38,6 +39,7 @@ def open_predictor(
     """
     if isinstance(head, Classifier | OnnxModel):
         return head
+    _require_path(head)
     return OnnxModel.load(Path(head), device=device) if is_export(head) else open_head(head)
 
 
@@ -57,8 +59,23 @@ def open_head(head: Classifier | str | os.PathLike[str], views: int | None = Non
     HeadError
         There is no such file, or it is neither.
     """
-    found = head if isinstance(head, Classifier) else _read(Path(head))
-    return found if views is None else found.with_views(views)
+    if not isinstance(head, Classifier):
+        _require_path(head)
+        head = _read(Path(head))
+    return head if views is None else head.with_views(views)
+
+
+def _require_path(head: object) -> None:
+    """Refuse what is no path of a head, such as the result that has one.
+
+    Raises
+    ------
+    InvalidOptionError
+        It is no path.
+    """
+    if not isinstance(head, str | os.PathLike):
+        hint = "a result of `bottleneck.fit` has one as `head`, of `bottleneck.tune` as `tail`"
+        raise InvalidOptionError("head", type(head).__name__, "a head or the path of one", hint)
 
 
 def _read(path: Path) -> Classifier:
@@ -75,13 +92,13 @@ def _read(path: Path) -> Classifier:
 
 
 def open_sources(
-    images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | ImageSource,
+    images: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | ImageSource,
 ) -> ImageSource:
     """Return all images that are named, as one source.
 
     Parameters
     ----------
-    images : path, sequence of paths, or ImageSource
+    images : path, iterable of paths, or ImageSource
         Each path is expanded by `expand_paths`; an `ImageSource` is returned as it is. A path may
         be an image, or anything that `bottleneck.data.images.open_images` takes.
 
@@ -91,6 +108,8 @@ def open_sources(
         A name matches no image, or there is no image in a folder or file.
     ImagesTableError
         A file that lists or holds images is malformed.
+    InvalidOptionError
+        It is none of these.
 
     Examples
     --------
@@ -98,14 +117,23 @@ def open_sources(
     >>> source.path(len(source.table) - 1)
     'data/digits/test/8/0008.png'
     """
-    if isinstance(images, str | os.PathLike):
+    if hasattr(images, "table"):
+        return cast(ImageSource, images)
+    if isinstance(images, str | os.PathLike) or not isinstance(images, Iterable):
         images = [images]
-    if not isinstance(images, Sequence):
-        return images
-    sources = list(_sources(path for name in images for path in expand_paths(name)))
+    names = [_require_image_path(name) for name in images]
+    sources = list(_sources(path for name in names for path in expand_paths(name)))
     if len(sources) == 1:
         return sources[0]
     return JoinedSource(sources) if sources else FileSource.from_paths([])
+
+
+def _require_image_path(name: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """Return a path; refuse what Python's users give in its place, such as an array."""
+    if not isinstance(name, str | os.PathLike):
+        hint = "`numpy.savez` puts arrays into an .npz file, and pictures save themselves"
+        raise InvalidOptionError("images", type(name).__name__, "paths, or an ImageSource", hint)
+    return name
 
 
 def expand_paths(name: str | os.PathLike[str]) -> list[Path]:

@@ -1,7 +1,7 @@
 """Predict: classify new images with a head or a tuned tail, and its network."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def predict(
     head: Classifier | OnnxModel | str | os.PathLike[str],
-    images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | ImageSource,
+    images: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | ImageSource,
     *,
     views: int | None = None,
     model: "str | nn.Module | None" = None,
@@ -43,7 +43,7 @@ def predict(
     head : Head, TunedTail, OnnxModel or path
         A head, a tuned tail, or the file of one; or an ONNX file of `bottleneck.export`, which
         holds the network and is run by onnxruntime, without PyTorch.
-    images : path, sequence of paths, or ImageSource
+    images : path, iterable of paths, or ImageSource
         Files, folders, patterns such as ``"new/*.jpg"``, CSVs with a column ``path``, archives,
         tables and arrays, mixed as needed.
     views : int, optional

@@ -11,7 +11,13 @@ from torch.utils.data import DataLoader, Dataset
 from bottleneck.cache import dataset as dataset_module
 from bottleneck.cache.format.shard import open_shard
 from bottleneck.cache.store import Cache, open_cache
-from bottleneck.errors import CacheError, LabelsError, ShardError, UnknownNameError
+from bottleneck.errors import (
+    CacheError,
+    InvalidOptionError,
+    LabelsError,
+    ShardError,
+    UnknownNameError,
+)
 from tests.helpers.datasets import written_cache
 
 LABELS = ["ant", "bee", "ant", "", "bee", "bee", "ant", "bee", "ant", "bee", "ant", "bee"]
@@ -52,13 +58,17 @@ def test_an_unknown_layer_or_split_is_refused(cache: Cache) -> None:
     for read in (cache.load, cache.dataset):
         with pytest.raises(CacheError, match="has no layer 'layr'"):
             read("layr")
+        with pytest.raises(
+            InvalidOptionError, match=r"`layer=\['layer'\]`: must be the name of one"
+        ):
+            read(["layer"])  # type: ignore[arg-type]
         with pytest.raises(UnknownNameError, match=r"'tset': did you mean test\?"):
             read("layer", "tset")
 
 
 def test_items_are_codes_and_class_indices(cache: Cache) -> None:
     assert isinstance(cache.dataset("layer"), Dataset)
-    data: Any = cache.dataset("layer", split="test")
+    data: Any = cache.dataset("layer", split="test")  # torch's are no iterables to type checkers
     assert data.classes == ["ant", "bee"]
     assert len(data) == 4
     code, target = data[1]
@@ -71,7 +81,7 @@ def test_items_are_codes_and_class_indices(cache: Cache) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_loader_gives_all_rows(cache: Cache, workers: int) -> None:
-    data: Any = cache.dataset("layer")
+    data = cache.dataset("layer")
     loader = DataLoader(data, batch_size=4, shuffle=True, num_workers=workers)
     for _ in range(2):
         batches = list(loader)
@@ -84,7 +94,7 @@ def test_a_loader_gives_all_rows(cache: Cache, workers: int) -> None:
 
 
 def test_a_batch_may_repeat_items_in_any_order(cache: Cache) -> None:
-    data: Any = cache.dataset("layer")
+    data = cache.dataset("layer")
     items = [10, 0, 0, 5, 10, 3]
     batch = data.__getitems__(items)
     rows = [row for row in range(12) if LABELS[row]]
@@ -92,7 +102,7 @@ def test_a_batch_may_repeat_items_in_any_order(cache: Cache) -> None:
 
 
 def test_shards_are_opened_when_they_are_needed_and_once(cache: Cache, opened: list[str]) -> None:
-    data: Any = cache.dataset("layer")
+    data = cache.dataset("layer")
     assert opened == []
     for item in (0, 1, 5, 0, 6):
         data[item]
@@ -103,7 +113,7 @@ def test_few_shards_are_open_at_a_time(
     cache: Cache, opened: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dataset_module, "_MAX_OPEN_SHARDS", 1)
-    data: Any = cache.dataset("layer")
+    data = cache.dataset("layer")
     for item, row in ((0, 0), (5, 6), (0, 0)):
         assert data[item][0].tolist() == CODES[row].tolist()
     assert opened == ["00000.h5", "00001.h5", "00000.h5"]
@@ -114,21 +124,26 @@ def test_a_damaged_shard_is_refused(cache: Cache) -> None:
     content = bytearray(shard.read_bytes())
     content[-1] ^= 1
     shard.write_bytes(content)
-    data: Any = cache.dataset("layer")
+    data = cache.dataset("layer")
     assert data[0][1] == 0
     with pytest.raises(ShardError, match=r"00001\.h5.*sha256 differs"):
         data[5]
 
 
 def test_a_shard_in_the_place_of_another_is_refused(cache: Cache) -> None:
-    data: Any = cache.dataset("layer")
+    data = cache.dataset("layer")
     shutil.copy(cache.shard_path("layer", 0), cache.shard_path("layer", 1))
     with pytest.raises(ShardError, match="of rows 0 to 4"):
         data[5]
 
 
+def test_a_dataset_says_what_it_is_of(cache: Cache) -> None:
+    said = f"<TorchCodes: 4 codes of layer in {cache.path}, 2 classes>"
+    assert repr(cache.dataset("layer", split="test")) == said
+
+
 def test_a_dataset_can_be_sent_to_another_process(cache: Cache) -> None:
-    data: Any = cache.dataset("layer", "test")
+    data = cache.dataset("layer", "test")
     expected = data[2]
     again = pickle.loads(pickle.dumps(data))
     assert (again.classes, len(again)) == (data.classes, len(data))
@@ -138,7 +153,7 @@ def test_a_dataset_can_be_sent_to_another_process(cache: Cache) -> None:
 def test_codes_keep_their_stored_shape(tmp_path: Path) -> None:
     maps = np.random.default_rng(0).random((4, 2, 3, 3), dtype=np.float32)
     cache = open_cache(written_cache(tmp_path, maps, ["a", "b", "a", "b"]))
-    data: Any = cache.dataset("layer")
+    data = cache.dataset("layer")
     np.testing.assert_array_equal(data[2][0].numpy(), maps[2])
     assert cache.load("layer")[0].shape == (4, 18)
 

@@ -3,6 +3,7 @@
 import dataclasses
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from bottleneck.cache import Cache, Series, ShardData, open_cache, write_shard
 from bottleneck.cache.format.shard import read_shard_metadata
-from bottleneck.errors import CacheError, ShardError
+from bottleneck.errors import CacheError, InvalidOptionError, ShardError
 from bottleneck.spec import ViewRecipe
 from tests.helpers.datasets import cache_of_layers, written_cache
 from tests.helpers.shards import read_shard
@@ -75,6 +76,34 @@ def test_a_view_that_nobody_made_is_refused_with_what_makes_it(cache: Cache) -> 
         cache.valid_rows("layer", 4)
     with pytest.raises(CacheError, match="has no layer 'other'"):
         cache.views("other")
+    with pytest.raises(CacheError, match=words):
+        cache.read_codes("layer", np.arange(3), 3)
+    with pytest.raises(CacheError, match="has no layer 'other'"):
+        cache.read_codes("other", np.arange(3))
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        np.array([False, True]),
+        np.array([2, 1]),
+        np.array([0, 2, 1, 3]),
+        np.array([-1]),
+        np.array([10_000]),
+        np.array([0.0]),
+        np.array([[0]]),
+        slice(0, 2),
+    ],
+)
+def test_what_is_no_ascending_row_of_the_cache_is_refused(cache: Cache, rows: Any) -> None:
+    with pytest.raises(InvalidOptionError, match=r"(?s)`rows=.*must be ascending whole numbers"):
+        cache.read_codes("layer", rows)
+
+
+def test_rows_may_be_a_list_and_none(cache: Cache) -> None:
+    truth = cache.read_codes("layer", np.array([0, 2]))
+    np.testing.assert_array_equal(cache.read_codes("layer", [0, 2]), truth)  # type: ignore[arg-type]
+    assert cache.read_codes("layer", np.array([], dtype=np.int64)).shape == (0, 0)
 
 
 @pytest.mark.parametrize("recipe", [ViewRecipe(("flip", "crop"), 1), ViewRecipe(("rotate",))])

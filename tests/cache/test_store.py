@@ -23,7 +23,7 @@ from bottleneck.cache.store import (
 from bottleneck.cache.verify import verify
 from bottleneck.data.images import open_images
 from bottleneck.data.table import ImageTable
-from bottleneck.errors import CacheError, ShardError
+from bottleneck.errors import CacheError, InvalidOptionError, ShardError
 from bottleneck.fitting.loading.features import Features
 from bottleneck.fitting.loading.sharded_matrix import ShardedMatrix
 from tests.helpers.fixture_types import Extract
@@ -40,6 +40,13 @@ def test_codes_are_read_by_row_over_shards(cache: Path) -> None:
     codes = found.read_codes("layer3", rows)
     assert codes.dtype == np.float32
     np.testing.assert_array_equal(codes, expected)
+
+
+@pytest.mark.parametrize("wrong", [None, 3, b"photos.cache", []])
+def test_what_is_no_cache_is_refused_by_its_type(wrong: Any) -> None:
+    message = f"`cache='{type(wrong).__name__}'`: must be a path, a Cache, or a result"
+    with pytest.raises(InvalidOptionError, match=message):
+        open_cache(wrong)
 
 
 def test_maps_are_read_flat(photos: Path, extract_tiny: Extract) -> None:

@@ -1,18 +1,30 @@
 """Arguments of predict and evaluate become a head and a source of images."""
 
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from bottleneck.data.summary import summarize_images
-from bottleneck.errors import HeadError, ImagesNotFoundError, ImagesTableError
+from bottleneck.errors import (
+    HeadError,
+    ImagesNotFoundError,
+    ImagesTableError,
+    InvalidOptionError,
+)
 from bottleneck.fitting.head import Head
-from bottleneck.prediction.inputs import expand_paths, open_head, open_sources
+from bottleneck.prediction.inputs import (
+    expand_paths,
+    open_head,
+    open_predictor,
+    open_sources,
+)
 
 
-def paths_of(names: str | Path | Sequence[str | Path]) -> list[Path]:
+def paths_of(names: str | Path | Iterable[str | Path]) -> list[Path]:
     source = open_sources(names)
     return [Path(source.path(row)) for row in range(len(source.table))]
 
@@ -77,6 +89,23 @@ def test_a_head_is_itself_or_read_from_its_file(head: Head, tmp_path: Path) -> N
         assert opened.coef.tolist() == head.coef.tolist()
     with pytest.raises(HeadError, match="no head at"):
         open_head(tmp_path / "absent.head")
+
+
+def test_what_is_no_head_is_refused_with_where_it_is() -> None:
+    for opens in (open_head, open_predictor):
+        with pytest.raises(InvalidOptionError, match=r"`head='object'`: .* `head`, .* `tail`"):
+            opens(object())  # type: ignore[arg-type]
+
+
+def test_paths_may_come_from_an_iterator(photos: Path) -> None:
+    found = sorted((photos / "train" / "ants").glob("*.jpg"))
+    assert found and paths_of(iter(found)) == found
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((2, 8, 8, 3)), [np.zeros((8, 8, 3))], 3, None, b"x"])
+def test_what_is_no_path_is_refused_with_the_next_step(wrong: Any) -> None:
+    with pytest.raises(InvalidOptionError, match=r"`images='\w+'`: must be paths, .*`numpy.savez`"):
+        open_sources(wrong)
 
 
 def test_what_is_found_beside_the_images_of_all_names_is_noted(tmp_path: Path) -> None:
