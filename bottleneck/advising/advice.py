@@ -113,6 +113,12 @@ class Advice(PreformattedText):
     seconds: float
     summary: LabelSummary | None = None
 
+    def __repr__(self) -> str:
+        """Return a short description."""
+        examined = self.examined
+        steps = ", ".join(step.verb for step in self.steps) or "nothing to do"
+        return f"<Advice on {examined.images} images in {examined.cache}: {steps}>"
+
     @property
     def metric(self) -> str:
         """Name of the metric of all scores."""

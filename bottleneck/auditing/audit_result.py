@@ -4,7 +4,7 @@ import csv
 import io
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -115,12 +115,18 @@ class AuditResult(PreformattedText):
     examined: Examined
     duplicates: list[ImageGroup]
     near: list[ImageGroup]
-    near_pairs: NearPairs = field(repr=False)
+    near_pairs: NearPairs
     leaked: list[str]
     labels: LabelCheck
     outliers: list[Outlier]
     seconds: float
     summary: LabelSummary | None = None
+
+    def __repr__(self) -> str:
+        """Return a short description."""
+        counts = f"{len(self.duplicates)} duplicates, {len(self.near)} near duplicates"
+        counts += f", {self.leaks} leaks, {len(self.suspects)} label suspects"
+        return f"<AuditResult of {self.examined.cache}: {counts}>"
 
     @property
     def leaks(self) -> int:

@@ -94,6 +94,10 @@ class LayerTable(Sequence[Layer], PreformattedText):
         )
         return f"{table}\n{_CUT}" if self.cuts else table
 
+    def __repr__(self) -> str:
+        """Return a short description."""
+        return f"<LayerTable of {len(self)} layers, pool {self.pool}>"
+
     def to_list(self) -> list[dict[str, Any]]:
         """Return a row of plain values for each layer, for JSON.
 

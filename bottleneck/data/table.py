@@ -120,6 +120,10 @@ class ImageTable:
     def __len__(self) -> int:
         return len(self.size)
 
+    def __repr__(self) -> str:
+        """Return a short description."""
+        return f"<ImageTable of {len(self)} images>"
+
     def __eq__(self, other: object) -> bool:
         return self.digest == other.digest if isinstance(other, ImageTable) else NotImplemented
 

@@ -72,9 +72,13 @@ class TunedTail(Classifier):
 
     shape: tuple[int, ...]
     hidden: int
-    tensors: Tensors = field(repr=False)
+    tensors: Tensors
     recipe: dict[str, Any]
     module: nn.Module | None = field(default=None, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        """Return a short description."""
+        return f"<TunedTail: behind {self.features}, {len(self.classes)} classes>"
 
     @classmethod
     def of_module(cls, module: TunedModule, options: TuneOptions, **fields: Any) -> Self:

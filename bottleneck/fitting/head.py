@@ -65,6 +65,10 @@ class Head(Classifier):
     intercept: NDArray[np.float64]
     scaler: FeatureScaler
 
+    def __repr__(self) -> str:
+        """Return a short description."""
+        return f"<Head: {self.clf} on {self.features}, {len(self.classes)} classes>"
+
     @property
     def options(self) -> ClassifierOptions:
         """What it was trained with; the records of older heads do not name the class weight."""

@@ -60,6 +60,8 @@ def test_few_images_that_differ_are_expected_to_gain_from_views(tmp_path: Path) 
     found = bn.advise(cache)
     assert (found.decision.kind, found.decision.measured) == ("views", False)
     assert [step.verb for step in found.steps] == ["extract", "advise", "fit"]
+    images = found.examined.images
+    assert repr(found) == f"<Advice on {images} images in {cache}: extract, advise, fit>"
     assert found.decision.linear.features.layers == ("layer1",)
 
 

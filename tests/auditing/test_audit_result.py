@@ -41,6 +41,11 @@ def result() -> AuditResult:
     )
 
 
+def test_its_repr_counts_what_was_found(result: AuditResult) -> None:
+    counts = "1 duplicates, 1 near duplicates, 2 leaks, 1 label suspects"
+    assert repr(result) == f"<AuditResult of photos.cache: {counts}>"
+
+
 def test_the_text_begins_with_what_was_examined(result: AuditResult) -> None:
     assert str(result) == (
         "examined: 30 images, 2 classes, train 26, test 4; 1 without codes\n"

@@ -18,6 +18,10 @@ def test_the_text_has_a_line_for_each_layer() -> None:
     assert lines[1].split() == ["map", "8×5×5", "8×2×2", "64", "B", "50.0%"]
 
 
+def test_its_repr_is_short() -> None:
+    assert repr(LayerTable((MAP,), "2", "float16")) == "<LayerTable of 1 layers, pool 2>"
+
+
 def test_rows_have_the_keys_of_the_commands_json() -> None:
     assert LayerTable((MAP,), "2", "float32").to_list() == [
         {

@@ -48,6 +48,10 @@ def same(a: ImageTable, b: ImageTable) -> bool:
     return bool(texts and (a.size == b.size).all() and (a.mtime_ns == b.mtime_ns).all())
 
 
+def test_its_repr_is_short() -> None:
+    assert repr(table_of([("1.jpg", "a", "", "", 1, 1)])) == "<ImageTable of 1 images>"
+
+
 @settings(deadline=None)
 @given(ROWS)
 @example([("a\rb.jpg", "", "", "", 1, 1)])

@@ -93,6 +93,7 @@ def test_a_file_holds_the_layers_by_their_names_in_the_network(
     maps = some_maps(tail.shape)
     expected = by_plain_torch(tmp_path / "t", maps, 0 if boundary is None else 3)
     again = TunedTail.load(tmp_path / "t").with_network(lambda: backbone, "cpu")
+    assert repr(again) == f"<TunedTail: behind {tail.features}, {len(tail.classes)} classes>"
     for each in (tail, again):
         np.testing.assert_allclose(each.decision_function(maps), expected, rtol=1e-4, atol=1e-5)
     for name in ("features", "classes", "multilabel", "spec", "reference", "recipe", "shape"):

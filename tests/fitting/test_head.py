@@ -67,6 +67,11 @@ def plain_values(head: Head) -> dict[str, Any]:
     return found | {"coef": array(head.coef), "intercept": array(head.intercept)}
 
 
+def test_its_repr_is_short() -> None:
+    head = a_head()
+    assert repr(head) == f"<Head: {head.clf} on {head.features}, {len(head.classes)} classes>"
+
+
 @pytest.mark.parametrize(
     ("calibration", "multilabel"),
     [(None, False), (TEMPERATURE, False), (None, True), (PLATT, True)],
