@@ -5,6 +5,7 @@ the next step. It names a parameter as Python has it, in backticks: `` `cv=0` ``
 `` `bottleneck.extract` ``. `bottleneck.cli` turns that into its own spelling.
 """
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, Self
@@ -92,7 +93,7 @@ class InvalidOptionError(BottleneckError, ValueError):
 
     def __init__(self, parameter: str, value: object, allowed: str, hint: str = "") -> None:
         super().__init__(
-            f"`{parameter}={value!r}`: must be {allowed}",
+            f"`{parameter}={_shown(value)}`: must be {allowed}",
             parameter=parameter,
             value=value,
             allowed=allowed,
@@ -260,6 +261,12 @@ def format_error(error: BaseException) -> str:
     except USER_CODE_EXCEPTIONS:  # of a class of one's own, whose __str__ fails
         message = ""
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def _shown(value: object, most: int = 300) -> str:
+    """Return a value on one line, and of a long one the beginning: an array, a network."""
+    text = re.sub(r"\s*\n\s*", " ", repr(value))
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def _either(names: list[str]) -> str:

@@ -1,5 +1,6 @@
 import pickle
 
+import numpy as np
 import pytest
 
 from bottleneck import errors
@@ -30,6 +31,13 @@ def test_every_error_is_ours_and_a_builtin() -> None:
 def test_a_misspelt_name_is_answered_with_the_nearest_or_all(name: str, expected: str) -> None:
     error = UnknownNameError("layer", name, ["layer1", "layer2", "layer3", "fc"])
     assert str(error) == f"unknown layer {name!r}: {expected}"
+
+
+def test_a_value_of_many_lines_is_shown_on_one_and_a_long_one_cut() -> None:
+    error = InvalidOptionError("rows", np.zeros((2, 1)), "ascending")
+    assert str(error) == "`rows=array([[0.], [0.]])`: must be ascending"
+    long = InvalidOptionError("model", "x" * 1000, "short")
+    assert str(long) == f"`model='{'x' * 299}…`: must be short" and long.value == "x" * 1000
 
 
 def test_the_parameter_of_a_name_is_one_word_whatever_it_is_of() -> None:
