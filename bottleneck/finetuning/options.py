@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal
 
 from bottleneck.errors import InvalidOptionError
@@ -99,7 +100,9 @@ class TuneOptions:
             require_positive(name, getattr(self, name))
         if self.hidden is not None and self.init != "mlp":
             raise InvalidOptionError("hidden", self.hidden, "given with `init=mlp`")
-        if self.lr is not None and not (math.isfinite(self.lr) and self.lr > 0):
+        if self.lr is not None and not (
+            isinstance(self.lr, Real) and math.isfinite(self.lr) and self.lr > 0
+        ):
             raise InvalidOptionError("lr", self.lr, "a finite number above 0")
         if not (math.isfinite(self.decay) and self.decay >= 0):
             raise InvalidOptionError("weight_decay", self.decay, "a finite number, 0 or more")

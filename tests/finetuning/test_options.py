@@ -18,6 +18,8 @@ from bottleneck.finetuning.options import TuneOptions
         ({"hidden": 64}, "`hidden=64`: must be given with `init=mlp`"),
         ({"epochs": 0}, "`epochs=0`: must be at least 1"),
         ({"batch_size": 0}, "`batch_size=0`: must be at least 1"),
+        ({"lr": "a"}, "`lr='a'`: must be a finite number above 0"),
+        ({"lr": [0.1]}, "`lr=[0.1]`: must be a finite number above 0"),
         ({"lr": float("nan")}, "`lr=nan`: must be a finite number above 0"),
         ({"weight_decay": -1.0}, "`weight_decay=-1.0`: must be a finite number, 0 or more"),
         ({"seed": -1}, "`seed=-1`: must be a whole number from 0 to 2⁶³ − 1"),
