@@ -16,6 +16,7 @@ from bottleneck.fitting import format_metric
 from bottleneck.runtime import (
     PreformattedText,
     escape_unprintable,
+    format_count,
     format_duration,
     format_table,
 )
@@ -56,7 +57,7 @@ class Examined:
 
     def __str__(self) -> str:
         groups = f" in {self.groups} groups" if self.groups is not None else ""
-        layers = f"{len(self.layers)} layers" if len(self.layers) > 1 else "1 layer"
+        layers = format_count(len(self.layers), "layer")
         views = f", {self.views} views" if self.views > 1 else ""
         unseen = ""
         if self.split:

@@ -17,6 +17,7 @@ from bottleneck.fitting import Score
 from bottleneck.runtime import (
     PreformattedText,
     escape_unprintable,
+    format_count,
     format_duration,
     format_table,
     write_text_atomic,
@@ -214,9 +215,10 @@ class AuditResult(PreformattedText):
         if not self.near:
             return ["near duplicates: none"]
         pairs = self.near_pairs
+        found = format_count(len(pairs.first), "pair")
         return [
             f"near duplicates: {_counted(self.near)}",
-            f"found by {_pairs(len(pairs.first))}; chance would bring up to {_count(pairs.chance)} "
+            f"found by {found}; chance would bring up to {_count(pairs.chance)} "
             "of the images near another",
             *_listed(self.near),
         ]
@@ -260,15 +262,11 @@ def _counted(groups: Sequence[ImageGroup]) -> str:
     images = sum(len(group.paths) for group in groups)
     splits = sum(group.across_splits for group in groups)
     labels = sum(group.across_labels for group in groups)
-    several = f"{len(groups)} sets" if len(groups) > 1 else "1 set"
-    found = f"{images} images in {several}; {splits} across splits, {labels} across labels"
+    sets = format_count(len(groups), "set")
+    found = f"{images} images in {sets}; {splits} across splits, {labels} across labels"
     if not any(any(group.groups) for group in groups):
         return found
     return f"{found}, {sum(group.across_groups for group in groups)} across groups"
-
-
-def _pairs(count: int) -> str:
-    return "1 pair" if count == 1 else f"{count} pairs"
 
 
 def _count(expected: float) -> str:

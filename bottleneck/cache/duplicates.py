@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from bottleneck.cache.store import Cache
 from bottleneck.data import CategoricalColumn
-from bottleneck.runtime import escape_unprintable
+from bottleneck.runtime import escape_unprintable, format_count
 
 _EXAMPLES = 3  # pairs that are named
 
@@ -60,7 +60,7 @@ class Duplicates:
             *_crossing(self.across_splits, "in several splits", self.split_examples, "is", "are"),
             *_crossing(self.across_labels, "several labels", self.label_examples, "has", "have"),
         ]
-        pictures = "1 picture" if self.pictures == 1 else f"{self.pictures} pictures"
+        pictures = format_count(self.pictures, "picture")
         of_which = f", of which {' and '.join(crossing)}" if crossing else ""
         return f"{self.images} images have the same bytes as another: {pictures}{of_which}"
 
@@ -205,4 +205,4 @@ def _crossing(
         return []
     pairs = [f"{escape_unprintable(a)} = {escape_unprintable(b)}" for a, b in examples]
     more = ", …" if count > len(pairs) else ""
-    return [f"{count} {one if count == 1 else many} {what} ({', '.join(pairs)}{more})"]
+    return [f"{format_count(count, one, many)} {what} ({', '.join(pairs)}{more})"]

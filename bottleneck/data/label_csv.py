@@ -15,7 +15,7 @@ from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.summary import SourceSummary
 from bottleneck.data.table import TEXT_COLUMNS, ImageTable
 from bottleneck.errors import LabelsError
-from bottleneck.runtime import escape_unprintable
+from bottleneck.runtime import escape_unprintable, format_count
 
 _COLUMNS = "path,label[,split][,group]"
 
@@ -49,7 +49,7 @@ class LabelSummary:
 
     def __str__(self) -> str:
         name = escape_unprintable(str(self.csv))
-        images = "1 image" if self.rows == 1 else f"{self.rows} images"
+        images = format_count(self.rows, "image")
         return f"labels from {name}: {', '.join(self.columns)} of {images}\n{self.images}"
 
     def to_dict(self) -> dict[str, Any]:

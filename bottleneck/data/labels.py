@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import LabelsError
-from bottleneck.runtime import format_names
+from bottleneck.runtime import format_count, format_names
 
 SEPARATOR = "|"
 
@@ -175,8 +175,11 @@ class UnknownLabels:
     def __str__(self) -> str:
         k = len(self.counts)
         classes = "a class that was" if k == 1 else f"{k} classes that were"
-        names = [f"{name!r} ({_images(count)})" for name, count in self.counts.items()]
-        text = f"{_images(self.images)} of {classes} not trained on: {format_names(names)}"
+        names = [
+            f"{name!r} ({format_count(count, 'image')})" for name, count in self.counts.items()
+        ]
+        images = format_count(self.images, "image")
+        text = f"{images} of {classes} not trained on: {format_names(names)}"
         return f"{text}; {self._hint()}" if self.similar else text
 
     def _hint(self) -> str:
@@ -332,10 +335,6 @@ def name_form(name: str) -> str:
     """Return a name without what two spellings of it differ in: case, blanks, Unicode form."""
     # macOS writes names of files with their accents apart (NFD).
     return "".join(unicodedata.normalize("NFKC", name).casefold().split())
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count} images"
 
 
 def _listing(names: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from bottleneck.data.labels import SEPARATOR, is_multilabel, name_form
 from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.split_names import SPLITS
 from bottleneck.data.table import ImageTable
-from bottleneck.runtime import PreformattedText, escape_unprintable
+from bottleneck.runtime import PreformattedText, escape_unprintable, format_count
 
 _MISSING = frozenset(("nan", "null", "n/a", "<na>"))  # written by programs for a missing label
 _MOST_NAMED = 6  # splits, and class folders without an image
@@ -83,11 +83,11 @@ class SourceSummary(PreformattedText):
     def counts(self) -> str:
         """The number of images, and what there is beside them: the line for unlabelled images."""
         passed_over = self.notes.passed_over_text()
-        parts = [_number(self.images, "image"), self._missing_text(), passed_over]
+        parts = [format_count(self.images, "image"), self._missing_text(), passed_over]
         return "; ".join(filter(None, parts))
 
     def __str__(self) -> str:
-        parts = [_number(self.images, "image"), self._labels_text(), *self._splits_text()]
+        parts = [format_count(self.images, "image"), self._labels_text(), *self._splits_text()]
         first = ", ".join(filter(None, [*parts, self._missing_text()]))
         if passed_over := self.notes.passed_over_text():
             first = f"{first}; {passed_over}"
@@ -103,7 +103,7 @@ class SourceSummary(PreformattedText):
             lines.append("no split is called train, the one that classifiers are trained on")
         if without := self.notes.without_images:
             shown = [
-                escape_unprintable(folder) + (f" ({_number(count, 'file')})" if count else "")
+                escape_unprintable(folder) + (f" ({format_count(count, 'file')})" if count else "")
                 for folder, count in list(without.items())[:_MOST_NAMED]
             ]
             more = f", … ({len(without)} in all)" if len(without) > _MOST_NAMED else ""
@@ -123,7 +123,7 @@ class SourceSummary(PreformattedText):
     def _labels_text(self) -> str:
         if not self.classes:
             return "no labels"
-        classes = "1 class" if self.classes == 1 else f"{self.classes} classes"
+        classes = format_count(self.classes, "class", "classes")
         return f"{classes}, {self.unlabelled} without a label" if self.unlabelled else classes
 
     def _missing_text(self) -> str:
@@ -192,7 +192,3 @@ def _rank(split: str) -> int:
     if split in SPLITS:
         return SPLITS.index(split)
     return len(SPLITS) if split else len(SPLITS) + 1
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -25,7 +25,7 @@ from bottleneck.reporting.sections import (
     verdict,
 )
 from bottleneck.reporting.thumbnails import Thumbnails
-from bottleneck.runtime import format_size
+from bottleneck.runtime import format_count, format_size
 
 
 class Section(NamedTuple):
@@ -96,8 +96,7 @@ def thumbnails_text(thumbnails: Thumbnails) -> str:
     ]
     if thumbnails.unreadable:
         path, why = next(iter(thumbnails.unreadable.items()))
-        count = len(thumbnails.unreadable)
-        images = "1 image was" if count == 1 else f"{count} images were"
+        images = format_count(len(thumbnails.unreadable), "image was", "images were")
         parts.append(f"{images} not found among those given, such as {path}: {why}")
     return "; ".join(parts)
 

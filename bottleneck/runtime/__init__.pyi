@@ -18,6 +18,7 @@ from .files import state_directory as state_directory
 from .files import write_text_atomic as write_text_atomic
 from .formatting import PreformattedText as PreformattedText
 from .formatting import escape_unprintable as escape_unprintable
+from .formatting import format_count as format_count
 from .formatting import format_duration as format_duration
 from .formatting import format_names as format_names
 from .formatting import format_rejected as format_rejected

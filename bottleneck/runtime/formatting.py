@@ -41,6 +41,17 @@ def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     )
 
 
+def format_count(count: int, one: str, many: str = "") -> str:
+    """Format a number of things; many of them are called `one` with an s unless `many` is given.
+
+    Examples
+    --------
+    >>> format_count(1, "image"), format_count(2, "image"), format_count(2, "class", "classes")
+    ('1 image', '2 images', '2 classes')
+    """
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
+
+
 def format_size(count: float) -> str:
     """Format a number of bytes in powers of 1000.
 

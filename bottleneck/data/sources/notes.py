@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+from bottleneck.runtime import format_count
+
 _QUIET = frozenset(("thumbs.db", "desktop.ini"))  # an operating system leaves them, not a user
 _MOST_SUFFIX = 8  # characters
 
@@ -86,7 +88,7 @@ class SourceNotes:
         kinds = sorted(self.passed_over.items(), key=lambda kind: (-kind[1], kind[0]))
         named = [f"{count} {suffix or 'without a usual suffix'}" for suffix, count in kinds[:most]]
         rest = sum(count for _, count in kinds[most:])
-        files = "1 file of a kind that is" if total == 1 else f"{total} files of kinds that are"
+        files = format_count(total, "file of a kind that is", "files of kinds that are")
         return f"{files} not read: {', '.join([*named, *([f'{rest} others'] if rest else [])])}"
 
 

@@ -6,6 +6,7 @@ from bottleneck.auditing import AuditResult, ImageGroup
 from bottleneck.reporting.findings import Findings
 from bottleneck.reporting.html import Html, element
 from bottleneck.reporting.thumbnails import Thumbnails
+from bottleneck.runtime import format_count
 
 _MOST = 12
 
@@ -39,7 +40,7 @@ def _counted(groups: Sequence[ImageGroup], what: str) -> str:
     if not groups:
         return f"No images {what}."
     images = sum(len(group.paths) for group in groups)
-    sets = "1 set" if len(groups) == 1 else f"{len(groups)} sets"
+    sets = format_count(len(groups), "set")
     shown = f" {_MOST} of the sets are here." if len(groups) > _MOST else ""
     return f"{images} images in {sets} {what}.{shown}"
 

@@ -7,6 +7,7 @@ from bottleneck.reporting.findings import Findings
 from bottleneck.reporting.html import Html, element
 from bottleneck.reporting.tables import definitions
 from bottleneck.reporting.thumbnails import Thumbnails
+from bottleneck.runtime import format_count
 
 _REMARKS = {
     "heldout": "",
@@ -84,7 +85,7 @@ def _remarks(findings: Findings) -> list[str]:
         remarks.append(f"Each image is judged by the mean of {score.views} views{alone}.")
     remarks += [f"{remark[0].upper()}{remark[1:]}." for remark in score.remarks]
     if count := len(findings.judged.rejected):
-        images = "1 labelled image" if count == 1 else f"{count} labelled images"
+        images = format_count(count, "labelled image")
         remarks.append(f"Not judged, for lack of codes: {images}.")
     return remarks
 

@@ -13,6 +13,7 @@ from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.data.sources.files.folder import is_image_name
 from bottleneck.data.string_column import StringColumn
 from bottleneck.data.table import ImageTable
+from bottleneck.runtime import format_count
 
 _COMMON = (".jpg", ".jpeg", ".png")
 _VAIN_SEARCHES = 1000  # of names without a suffix, after which the rest is not looked for
@@ -79,7 +80,7 @@ class _Search:
     def remarks(self) -> tuple[str, ...]:
         """Return how many files were found, and how."""
         return tuple(
-            f"{count} {'path' if count == 1 else 'paths'} found {_how(respelled, suffix)}"
+            f"{format_count(count, 'path')} found {_how(respelled, suffix)}"
             for (respelled, suffix), count in self._found.most_common()
         )
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bottleneck.data.sources.files.csv_header import CsvHeader
 from bottleneck.data.sources.unused import note_unused
+from bottleneck.runtime import format_count
 
 _MOST_VALUES = 8  # of a column of splits, or of zeros and ones
 _MOST_SHOWN = 6
@@ -77,6 +78,6 @@ class UnusedColumns:
                 "the classes into one column label, with | between several"
             )
         if self._long_rows:
-            rows = "1 row has" if self._long_rows == 1 else f"{self._long_rows} rows have"
+            rows = format_count(self._long_rows, "row has", "rows have")
             found.append(f"{rows} more values than the first line has columns")
         return tuple(found)
