@@ -1,6 +1,7 @@
 """Files that are whole or absent, and digests of what they hold."""
 
 import contextlib
+import errno
 import glob
 import hashlib
 import os
@@ -37,8 +38,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Raises
     ------
     OSError
-        The disk refused the bytes, the sync or the rename.
+        `path` is a folder, or the disk refused the bytes, the sync or the rename.
     """
+    if path.is_dir():  # the rename would fail, and name the temporary file
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     # The host and the process are part of the name, so that a later run can tell the leavings
     # of a dead process from the work of a live one.

@@ -40,6 +40,15 @@ def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a.bin"]
 
 
+def test_a_folder_is_refused_by_its_own_name_before_anything_is_written(tmp_path: Path) -> None:
+    folder = tmp_path / "head.safetensors"
+    folder.mkdir()
+    with pytest.raises(IsADirectoryError) as caught, files.atomic_write(folder):
+        pytest.fail("there is nothing to write")
+    assert caught.value.filename == str(folder)
+    assert list(tmp_path.iterdir()) == [folder]
+
+
 def test_the_name_appears_only_when_the_bytes_are_whole(tmp_path: Path) -> None:
     with atomic_write(tmp_path / "a.bin") as temporary:
         temporary.write_bytes(b"half")
