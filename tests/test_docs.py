@@ -2,6 +2,7 @@
 
 import doctest
 import re
+import shlex
 import subprocess
 import tomllib
 from pathlib import Path
@@ -119,6 +120,38 @@ def test_the_readmes_tails_are_what_the_sample_gives(boundaries: list[str], tmp_
     for row in sample_layers.tail_rows(boundaries, tmp_path):
         # Ten images choose rate and epochs: other ones where another processor rounds otherwise.
         assert stated_accuracy(row) == pytest.approx(row.accuracy, abs=0.05), row
+
+
+def test_the_demo_prints_what_the_readme_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("data", "bottleneck.toml"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"^```\n(\$ bottleneck extract.*?)^```", README, re.DOTALL | re.MULTILINE)
+    for step in block.split("$ bottleneck ")[1:]:
+        command, *shown = step.splitlines()
+        arguments = shlex.split(command)
+        if arguments[0] == "extract":
+            arguments += ["--precision", "float32"]  # others round, where a processor has them
+        done = CliRunner().invoke(main, arguments)
+        assert done.exit_code == 0, done.output
+        printed = iter(done.stdout.splitlines())
+        for line in shown:
+            if line.strip("…") and not line.startswith(OF_TIME):
+                assert any(is_alike(line, other) for other in printed), line  # in this order
+
+
+OF_TIME = ("encoded", "time:", "the network is the limit", "saved")
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+
+def is_alike(line: str, other: str) -> bool:
+    """Whether two lines differ by no more than the rounding of another processor makes them."""
+    if NUMBER.sub("", line).split() != NUMBER.sub("", other).split():
+        return False
+    pairs = zip(*(map(float, NUMBER.findall(each)) for each in (line, other)), strict=True)
+    return all(a == pytest.approx(b, rel=0.03, abs=0.02 if b < 1 else 2) for a, b in pairs)
 
 
 def test_the_configuration_of_the_sample_changes_no_other_networks_codes() -> None:
