@@ -102,7 +102,7 @@ TORCH_FREE = (
 )
 
 # Packages in which a folder imports a module that stands beside it, and that imports the folder.
-CIRCULAR_FOLDERS = {"data", "extraction", "fitting"}
+CIRCULAR_FOLDERS = {"extraction", "fitting"}
 
 MODULES = modules()
 

@@ -37,7 +37,8 @@ from benchmarks.helpers.machine import machine
 from benchmarks.helpers.synthetic_images import write_jpegs
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.data.decoding.decode import decode_image
-from bottleneck.data.images import ImageSource, open_images
+from bottleneck.data.image_source import ImageSource
+from bottleneck.data.images import open_images
 from bottleneck.data.resizing.torch_resampling import resample_by_torchvision
 from bottleneck.data.resizing.views import make_view
 from bottleneck.extraction.running import decoding

@@ -19,7 +19,8 @@ from benchmarks.helpers.isolated_process import run_isolated
 from benchmarks.helpers.log import log_row
 from benchmarks.helpers.synthetic_images import write_jpegs
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.data.images import ImageSource, open_images
+from bottleneck.data.image_source import ImageSource
+from bottleneck.data.images import open_images
 from bottleneck.extraction.running.encoder import Encoder
 from bottleneck.extraction.setup.loading import make_spec
 

@@ -11,7 +11,7 @@ from .decoding.pillow_decoder import pixel_limit as pixel_limit
 from .hdf5_rules import HDF5_READ_ERRORS as HDF5_READ_ERRORS
 from .hdf5_rules import exceeds_hdf5_storage as exceeds_hdf5_storage
 from .hdf5_rules import needs_hdf5_plugin as needs_hdf5_plugin
-from .images import ImageSource as ImageSource
+from .image_source import ImageSource as ImageSource
 from .images import is_collection as is_collection
 from .images import open_images as open_images
 from .images import require_existing as require_existing

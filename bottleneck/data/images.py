@@ -1,10 +1,10 @@
-"""ImageSource: a table of images and their bytes, independent of how they are stored."""
+"""Find the images of a path, whatever holds them."""
 
 import os
 from pathlib import Path
-from typing import Protocol, Self
 
 from bottleneck.data.decoding.formats import image_suffixes
+from bottleneck.data.image_source import ImageSource
 from bottleneck.data.sources.cache_folder import is_cache_folder
 from bottleneck.data.sources.container_names import SUFFIXES as CONTAINER_SUFFIXES
 from bottleneck.data.sources.container_names import container_kind, is_shard_pattern
@@ -13,45 +13,11 @@ from bottleneck.data.sources.files.csv_paths import find_respelled
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.data.sources.files.folder import read_folder
 from bottleneck.data.sources.files.image_csv import read_image_csv
-from bottleneck.data.sources.image_reader import ImageReader
 from bottleneck.data.sources.notes import SourceNotes
-from bottleneck.data.table import ImageTable
 from bottleneck.errors import ImagesNotFoundError, InvalidOptionError
 
 _LISTS = (".csv", ".tsv")
 _CONTAINERS = " ".join(CONTAINER_SUFFIXES)
-
-
-class ImageSource(ImageReader, Protocol):
-    """A table of images, and the bytes of each of them. Sources can be pickled.
-
-    Examples
-    --------
-    >>> images = open_images("data/digits")
-    >>> images.read(0)[1:4], images.path(0)
-    (b'PNG', 'data/digits/test/5/0015.png')
-    >>> images.missing_here()
-    ''
-    """
-
-    def path(self, row: int) -> str:
-        """Return a name by which a user can find an image, to be used in messages."""
-        ...
-
-    def with_table(self, table: ImageTable) -> Self:
-        """Return the source of the same images, numbered by the rows of another table.
-
-        A cache keeps the row numbers of its images: after an update they differ from those of the
-        source that the update was made from. Images are identified by their paths.
-        """
-        ...
-
-    def missing_here(self) -> str:
-        """Return the path of something that this process cannot see; empty if it sees the images.
-
-        Workers on other machines call this before a run.
-        """
-        ...
 
 
 def open_images(

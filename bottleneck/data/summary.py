@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from bottleneck.data.images import ImageSource, open_images
+from bottleneck.data.image_source import ImageSource
+from bottleneck.data.images import open_images
 from bottleneck.data.labels import SEPARATOR, is_multilabel, name_form
 from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.split_names import SPLITS

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from bottleneck.cache.format.series import Series
 from bottleneck.cache.store import open_cache
-from bottleneck.data.images import ImageSource, open_images
+from bottleneck.data.image_source import ImageSource
+from bottleneck.data.images import open_images
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.extraction.plan import plan
 from bottleneck.extraction.repair import repair

@@ -17,7 +17,8 @@ from sklearn.metrics import accuracy_score, average_precision_score, recall_scor
 
 from bottleneck.backbones import Backbone
 from bottleneck.cache.store import open_cache
-from bottleneck.data.images import ImageSource, open_images
+from bottleneck.data.image_source import ImageSource
+from bottleneck.data.images import open_images
 from bottleneck.data.labels import UnknownLabels
 from bottleneck.errors import CacheError, LabelsError, SpecMismatchError, UnknownNameError
 from bottleneck.extraction.options import ComputeOptions

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.data.decoding.deep import sample_values
-from bottleneck.data.images import ImageSource
+from bottleneck.data.image_source import ImageSource
 from bottleneck.errors import ImageError
 
 # The limits of a range found by itself. A few hot or dead pixels of a camera lie outside.

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.data.sources.image_reader import ImageReader
+from bottleneck.data.image_source import ImageReader
 from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.string_column import StringColumn
 from bottleneck.data.table import ImageTable
@@ -81,7 +81,7 @@ class ContainerSource:
         return source
 
     def read(self, row: int) -> bytes:
-        """Return the bytes of an encoded image; see `bottleneck.data.images.ImageSource`."""
+        """Return the bytes of an encoded image; see `bottleneck.data.image_source.ImageSource`."""
         members = self._open()
         member = int(self._member_of_row[row])
         if member < 0:

@@ -6,7 +6,7 @@ from typing import Self
 
 import numpy as np
 
-from bottleneck.data.images import ImageSource
+from bottleneck.data.image_source import ImageSource
 from bottleneck.data.sources.parts import locate
 from bottleneck.data.string_column import StringColumn
 from bottleneck.data.table import ImageTable, TextColumns
@@ -43,7 +43,7 @@ class JoinedSource:
         self.table = self._all
 
     def read(self, row: int) -> bytes:
-        """Return the bytes of an encoded image; see `bottleneck.data.images.ImageSource`."""
+        """Return the bytes of an encoded image; see `bottleneck.data.image_source.ImageSource`."""
         if self._row[row] < 0:
             raise ImageError("cannot be read: it is not among the images any more")
         source, own = self._place(row)

@@ -31,7 +31,7 @@ class RemainingImages:
         return self.source.table
 
     def read(self, row: int) -> bytes:
-        """Return the bytes of an encoded image; see `bottleneck.data.images.ImageSource`."""
+        """Return the bytes of an encoded image; see `bottleneck.data.image_source.ImageSource`."""
         if row in self.removed:  # though a CSV may have left it out whose file is still there
             raise ImageError(REMOVED)
         return self.source.read(row)

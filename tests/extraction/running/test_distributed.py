@@ -14,7 +14,8 @@ from PIL import Image
 from bottleneck.cache.directory import REMOVED
 from bottleneck.cache.format.series import Series
 from bottleneck.cache.store import open_cache
-from bottleneck.data.images import ImageSource, open_images
+from bottleneck.data.image_source import ImageSource
+from bottleneck.data.images import open_images
 from bottleneck.data.table import ImageTable
 from bottleneck.errors import NonFiniteCodesError, SpecMismatchError, WorkerError
 from bottleneck.extraction.options import ComputeOptions

@@ -142,7 +142,7 @@ class TarMembers:
         self.notes = notes.with_remarks(remarks)
 
     def read(self, member: int) -> bytes:
-        """Return the bytes of an image; see `bottleneck.data.sources.image_reader.ImageReader`."""
+        """Return the bytes of an image; see `bottleneck.data.image_source.ImageReader`."""
         file, _ = locate(self._ends, member)
         offset, size = int(self._offset[member]), int(self.table.size[member])
         if offset == _NO_TARGET:

@@ -109,7 +109,7 @@ class ArrayMembers:
         self.notes = SourceNotes().with_remarks(remark for part in parts for remark in part.remarks)
 
     def read(self, member: int) -> bytes:
-        """Return an image as PPM or PGM; see `bottleneck.data.sources.image_reader.ImageReader`."""
+        """Return an image as PPM or PGM; see `bottleneck.data.image_source.ImageReader`."""
         part, row = locate(self._ends, member)
         return encode_pnm(self._parts[part].pixels.read(row))
 

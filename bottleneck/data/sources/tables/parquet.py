@@ -132,7 +132,7 @@ class ParquetMembers:
         self.notes = _notes(files)
 
     def read(self, member: int) -> bytes:
-        """Return the bytes of an image; see `bottleneck.data.sources.image_reader.ImageReader`."""
+        """Return the bytes of an image; see `bottleneck.data.image_source.ImageReader`."""
         number, row = locate(self._ends, member)
         file = self._files[number]
         group, place = locate(file.ends, row)
