@@ -56,6 +56,10 @@ class StringColumn(Sequence[str]):
         """Yield the texts of some rows, in the order of `rows`.
 
         In whatever order they are, each block is decompressed only once for many rows.
+
+        Parameters
+        ----------
+        rows : ndarray of int64, shape (n,)
         """
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             some = rows[start : start + _ROWS_AT_ONCE]

@@ -42,7 +42,7 @@ def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def format_count(count: int, one: str, many: str = "") -> str:
-    """Format a number of things; many of them are called `one` with an s unless `many` is given.
+    """Format a number of things, with the noun for one or for many: by default `one` and an s.
 
     Examples
     --------

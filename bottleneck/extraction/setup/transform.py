@@ -13,6 +13,10 @@ TransformLike: TypeAlias = InputTransform | Mapping[str, Any]
 def transform_fields(transform: TransformLike | None) -> dict[str, Any]:
     """Return the fields of a transform that were given, by name; their values may be wrong.
 
+    Parameters
+    ----------
+    transform : InputTransform or mapping of str to object, optional
+
     Raises
     ------
     InvalidOptionError
