@@ -21,8 +21,8 @@ from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.finetuning.tune import tune
 from bottleneck.fitting.fit import fit
-from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.selection.cross_validation import CrossValidation
+from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.training import ClassifierOptions, TrainingSet, train
 

@@ -20,8 +20,8 @@ from bottleneck.finetuning.options import TuneOptions as TuneOptions
 from bottleneck.finetuning.tune import tune as tune
 from bottleneck.finetuning.tuned_tail import TunedTail as TunedTail
 from bottleneck.fitting.fit import fit as fit
-from bottleneck.fitting.head import Head as Head
-from bottleneck.fitting.options import SearchOptions as SearchOptions
+from bottleneck.fitting.heads.head import Head as Head
+from bottleneck.fitting.selection.options import SearchOptions as SearchOptions
 from bottleneck.fitting.sweep import sweep as sweep
 from bottleneck.linear.training import ClassifierOptions as ClassifierOptions
 from bottleneck.prediction.evaluate import evaluate as evaluate

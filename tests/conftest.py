@@ -17,7 +17,7 @@ from tests.helpers.networks import PLAIN, SMALL
 
 if TYPE_CHECKING:
     from bottleneck.extraction.result import ExtractionResult
-    from bottleneck.fitting.head import Head
+    from bottleneck.fitting.heads.head import Head
     from tests.helpers.fixture_types import Extract, Run
 
 # The process that hands tests out to others reads this file too, and those others begin when it
@@ -135,7 +135,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what `photos`, `cache` and `head` copy: made once, as it takes a while."""
     from bottleneck.extraction.extract import extract
     from bottleneck.fitting.fit import fit
-    from bottleneck.fitting.options import SearchOptions
+    from bottleneck.fitting.selection.options import SearchOptions
     from tests.helpers.options import grouped
     from tests.helpers.photographs import COLOURS, write_photographs
 
@@ -196,7 +196,7 @@ def cache(template: Path, photos: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def head(template: Path) -> "Head":
     """A softmax head on layer2 of `cache`."""
-    from bottleneck.fitting.head import Head
+    from bottleneck.fitting.heads.head import Head
 
     return Head.load(template / "head")
 

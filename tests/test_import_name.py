@@ -61,7 +61,7 @@ def test_no_garbage_is_looked_for_while_a_name_is_loaded(
     load: Callable[[str], object] = vars(bottleneck)["__getattr__"]
     try:
         switch[collects]()
-        assert load("Head").__module__ == "bottleneck.fitting.head"
+        assert load("Head").__module__ == "bottleneck.fitting.heads.head"
         assert gc.isenabled() is collects
         with pytest.raises(ImportError):
             load("BottleneckError")
@@ -69,5 +69,5 @@ def test_no_garbage_is_looked_for_while_a_name_is_loaded(
     finally:
         switch[before]()
     # Packages load their own names on the way, whose modules are no part of this.
-    assert not during["bottleneck.fitting.head"]
+    assert not during["bottleneck.fitting.heads.head"]
     assert not during["bottleneck.errors"]

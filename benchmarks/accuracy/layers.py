@@ -15,7 +15,7 @@ from benchmarks.accuracy.cases import DATA_SETS, NETWORKS, Case
 from bottleneck.cache.store import Cache
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.fit_result import FitResult
-from bottleneck.fitting.options import SearchOptions
+from bottleneck.fitting.selection.options import SearchOptions
 
 SCALINGS = ("standardize", "sqrt")
 _VIEWS = 5

@@ -17,7 +17,7 @@ from benchmarks.helpers.interleave import interleave, median, ratio
 from benchmarks.helpers.machine import machine
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.fit_result import FitResult
-from bottleneck.fitting.options import SearchOptions
+from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.linear.classifiers import CLASSIFIERS
 from bottleneck.runtime.executors.dask_executor import DaskExecutor, connect
 

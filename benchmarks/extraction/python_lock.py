@@ -41,8 +41,8 @@ from bottleneck.data.image_source import ImageSource
 from bottleneck.data.images import open_images
 from bottleneck.data.resizing.torch_resampling import resample_by_torchvision
 from bottleneck.data.resizing.views import make_view
-from bottleneck.extraction.running import decoding
-from bottleneck.extraction.running.encoder import Encoder
+from bottleneck.extraction.encoding import decoding
+from bottleneck.extraction.encoding.encoder import Encoder
 from bottleneck.extraction.setup.loading import make_spec
 from bottleneck.runtime import sha256
 from bottleneck.spec import InputTransform

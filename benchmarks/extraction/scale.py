@@ -28,7 +28,7 @@ from bottleneck.cache.update import plan_update
 from bottleneck.data.images import open_images
 from bottleneck.data.string_column import StringColumn
 from bottleneck.data.table import TEXT_COLUMNS, ImageTable
-from bottleneck.extraction.running.work import find_missing, finish_task
+from bottleneck.extraction.planning.missing_shards import find_missing, finish_task
 from bottleneck.runtime.schedulers.array_task import ArrayTask
 from bottleneck.spec import InputTransform, ModelReference, Spec
 

@@ -21,7 +21,7 @@ from benchmarks.helpers.synthetic_images import write_jpegs
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.data.image_source import ImageSource
 from bottleneck.data.images import open_images
-from bottleneck.extraction.running.encoder import Encoder
+from bottleneck.extraction.encoding.encoder import Encoder
 from bottleneck.extraction.setup.loading import make_spec
 
 _BATCH = 32

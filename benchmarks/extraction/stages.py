@@ -15,10 +15,10 @@ import numpy as np
 from torch import Tensor
 
 from bottleneck.backbones.backbone import load_backbone
+from bottleneck.extraction.encoding.decoding import ReadImage, Views, decode_into
+from bottleneck.extraction.encoding.encoder import Encoder
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions
-from bottleneck.extraction.running.decoding import ReadImage, Views, decode_into
-from bottleneck.extraction.running.encoder import Encoder
 from bottleneck.extraction.setup.loading import make_spec
 from bottleneck.runtime.devices import choose_devices
 from bottleneck.runtime.process.malloc import retain_freed_memory

@@ -12,7 +12,7 @@ from benchmarks.helpers.synthetic_images import write_jpegs
 from benchmarks.profiles import FULL_FITTING, FittingProfile
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.data.sources.files.file_source import FileSource
-from bottleneck.extraction.running.encoder import Encoder
+from bottleneck.extraction.encoding.encoder import Encoder
 from bottleneck.extraction.setup.loading import make_spec
 from bottleneck.linear.eigenbasis import make_design
 from bottleneck.linear.losses import Softmax

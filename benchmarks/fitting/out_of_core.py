@@ -17,7 +17,7 @@ from bottleneck.cache.format.shard import ShardData
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache
 from bottleneck.data.table import ImageTable
-from bottleneck.fitting.head import Head
+from bottleneck.fitting.heads.head import Head
 from bottleneck.spec import InputTransform, ModelReference, Spec
 
 _SIX = (256, 512, 640, 640, 1024, 1024)  # sizes of six layers, 4096 values in all

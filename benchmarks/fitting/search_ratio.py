@@ -35,7 +35,7 @@ try:
 except ModuleNotFoundError:  # the commit before
     from bottleneck.fitting import selection
     CrossValidation = None
-from bottleneck.fitting.options import SearchOptions
+from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.linear import ArrayMatrix, ClassifierOptions, TrainingSet, train
 codes = np.load(sys.argv[1])
 classes = int(codes["train_classes"].max()) + 1

@@ -17,7 +17,7 @@ from bottleneck.backbones.inference.replica import Replica, TorchReplica
 from bottleneck.backbones.inference.runtime_trial import RuntimeChoice
 from bottleneck.backbones.layers.truncated import Forward
 from bottleneck.errors import USER_CODE_EXCEPTIONS, format_error
-from bottleneck.extraction.running.encoder import Encoder
+from bottleneck.extraction.encoding.encoder import Encoder
 
 _PASSES_QUEUED = 10  # forward passes in the device's queue before a synchronisation
 

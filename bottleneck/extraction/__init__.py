@@ -1,4 +1,9 @@
-"""Images to codes to shards: what is missing, made here or by workers; planning, repair."""
+"""Images to codes to shards: what is missing, made here or by workers; planning, repair.
+
+In the order of their imports: `planning` finds the shards that are missing, and what they will
+take. `encoding` makes codes of images. `setup` chooses what decides the codes of a run, and
+`running` writes its shards, here or by workers.
+"""
 
 import lazy_loader
 

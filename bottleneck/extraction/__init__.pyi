@@ -1,9 +1,9 @@
+from .encoding.encoder import EncodedBatch as EncodedBatch
 from .options import ComputeOptions as ComputeOptions
 from .options import RefreshOptions as RefreshOptions
 from .options import StorageOptions as StorageOptions
 from .options import ViewOptions as ViewOptions
 from .result import Progress as Progress
-from .running.encoder import EncodedBatch as EncodedBatch
 from .setup.depth import choose_range as choose_range
 from .setup.loading import load_network as load_network
 from .setup.loading import make_encoder as make_encoder

@@ -25,13 +25,13 @@ from bottleneck.extraction.options import (
     ViewOptions,
 )
 from bottleneck.extraction.planning.disk_space import DiskEstimate, estimate_disk_use
-from bottleneck.extraction.result import ExtractionResult, Progress
-from bottleneck.extraction.running.work import (
+from bottleneck.extraction.planning.missing_shards import (
     MissingShards,
     OtherTasks,
     finish_task,
     layers_of,
 )
+from bottleneck.extraction.result import ExtractionResult, Progress
 from bottleneck.extraction.setup.depth import choose_range
 from bottleneck.extraction.setup.notes import setup_notes
 from bottleneck.extraction.setup.request import ExtractionRequest, PlannedRun
@@ -51,8 +51,8 @@ if TYPE_CHECKING:  # PyTorch takes seconds, and a run that finds nothing to do n
     from torch import nn
 
     from bottleneck.backbones import Backbone, Layer
+    from bottleneck.extraction.encoding.encoder import Encoder
     from bottleneck.extraction.running.distributed import DistributedRunner
-    from bottleneck.extraction.running.encoder import Encoder
     from bottleneck.extraction.running.local import LocalRunner
 
 

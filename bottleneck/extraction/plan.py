@@ -12,11 +12,11 @@ from bottleneck.backbones import Layer, check_pool, load_backbone
 from bottleneck.cache import StorageLayout
 from bottleneck.data import ImageSource, open_images, require_existing, summarize_images
 from bottleneck.errors import ImagesNotFoundError
+from bottleneck.extraction.encoding.encoder import EncodedBatch, Encoder
 from bottleneck.extraction.extract import require_layers
 from bottleneck.extraction.options import ComputeOptions, StorageOptions, ViewOptions
 from bottleneck.extraction.planning.disk_space import LayerEstimate
 from bottleneck.extraction.planning.extraction_plan import ExtractionPlan, Throughput
-from bottleneck.extraction.running.encoder import EncodedBatch, Encoder
 from bottleneck.extraction.setup.depth import choose_range
 from bottleneck.extraction.setup.notes import setup_notes
 from bottleneck.extraction.setup.precision import choose_spec

@@ -8,7 +8,7 @@ from bottleneck.cache import Cache, CacheStatus, Duplicates, ImageChanges, Probl
 from bottleneck.data import SourceSummary
 from bottleneck.extraction.planning.advice import stage_advice
 from bottleneck.extraction.planning.disk_space import DiskEstimate
-from bottleneck.extraction.running.work import OtherTasks
+from bottleneck.extraction.planning.missing_shards import OtherTasks
 from bottleneck.runtime import (
     ArrayTask,
     PreformattedText,

@@ -44,7 +44,7 @@ class TunedTail(Classifier):
     """The trained layers of a network behind a boundary, with a new output.
 
     It reads the boundary's maps as a head reads codes; a whole network reads images. Beside its own
-    attributes it has those of `bottleneck.fitting.classifier.Classifier`.
+    attributes it has those of `bottleneck.fitting.heads.classifier.Classifier`.
 
     Attributes
     ----------

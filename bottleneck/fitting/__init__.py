@@ -1,4 +1,9 @@
-"""Cached codes to a head: datasets, folds, the choice of C, metrics, sweeps."""
+"""Cached codes to a head: datasets, folds, the choice of C, metrics, sweeps.
+
+In the order of their imports: `scoring` says how good decision values are, `selection` chooses C
+and the scaling by it, and `loading` opens the codes and targets that both need. `heads` keeps what
+was fitted, and judges images with it. `plotting` draws the results.
+"""
 
 import lazy_loader
 

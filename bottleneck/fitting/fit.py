@@ -7,19 +7,19 @@ from dataclasses import replace
 from bottleneck.cache import CacheLike, open_cache
 from bottleneck.data import UnknownLabels
 from bottleneck.errors import InvalidOptionError, LabelsError
-from bottleneck.fitting.classifier_file import softmax_calibration
 from bottleneck.fitting.fit_result import FitResult
-from bottleneck.fitting.head import Head
+from bottleneck.fitting.heads.classifier_file import softmax_calibration
+from bottleneck.fitting.heads.head import Head
+from bottleneck.fitting.heads.judging import matrix_values, score_values
 from bottleneck.fitting.layer_shares import layer_shares
 from bottleneck.fitting.loading.dataset import CodeDataset, load_dataset
 from bottleneck.fitting.loading.features import Views, resolve_features
 from bottleneck.fitting.loading.labelled_rows import LabelSource, labelled_images
-from bottleneck.fitting.options import SearchOptions
-from bottleneck.fitting.scoring.judging import matrix_values, score_values
 from bottleneck.fitting.scoring.metrics import expected_calibration_error
 from bottleneck.fitting.selection.cross_validation import CrossValidation
 from bottleneck.fitting.selection.folds import make_folds, require_foldable
 from bottleneck.fitting.selection.nested import OuterFold
+from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.linear import (
     Calibration,
     ClassifierOptions,

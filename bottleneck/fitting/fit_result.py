@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from bottleneck.data import LabelSummary
-from bottleneck.fitting.head import Head
+from bottleneck.fitting.heads.head import Head
 from bottleneck.fitting.plotting.fit_plot import fit_figure
 from bottleneck.fitting.plotting.picture import output_figure
 from bottleneck.fitting.scoring.metrics import format_metric

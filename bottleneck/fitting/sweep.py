@@ -23,8 +23,8 @@ from bottleneck.fitting.loading.features import (
 )
 from bottleneck.fitting.loading.labelled_rows import LabelSource, labelled_images, without_labels
 from bottleneck.fitting.loading.worker_cache import missing_on_worker, open_on_worker
-from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.scoring.metrics import score_answers
+from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.fitting.sweep_result import SweepResult, cost_or_infinity
 from bottleneck.fitting.sweep_row import SweepRow
 from bottleneck.linear import ClassifierOptions, TrainingSet

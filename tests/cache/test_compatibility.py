@@ -18,8 +18,8 @@ from bottleneck.errors import SpecMismatchError
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions, RefreshOptions
 from bottleneck.fitting.fit import fit
-from bottleneck.fitting.head import Head
-from bottleneck.fitting.options import SearchOptions
+from bottleneck.fitting.heads.head import Head
+from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.prediction.predict import predict
 from tests.helpers.cli import contents
 

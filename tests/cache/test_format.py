@@ -30,8 +30,8 @@ from bottleneck.errors import CacheError, ShardError, UnsupportedCacheError
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.fitting.fit import fit
-from bottleneck.fitting.head import Head
-from bottleneck.fitting.options import SearchOptions
+from bottleneck.fitting.heads.head import Head
+from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.prediction.predict import predict
 from bottleneck.runtime.schedulers.array_task import ArrayTask
 from tests.helpers.fixture_types import Extract

@@ -7,7 +7,7 @@ import pytest
 
 from bottleneck.errors import ExportError
 from bottleneck.exporting.check import TOLERANCE, largest_difference, require_agreement
-from bottleneck.fitting.head import Head
+from bottleneck.fitting.heads.head import Head
 from bottleneck.prediction.prediction import Prediction
 from tests.helpers.exports import PLATT, a_head, plain_network
 

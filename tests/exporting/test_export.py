@@ -30,7 +30,7 @@ from bottleneck.exporting.export import export
 from bottleneck.exporting.module import ExportedModule
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.finetuning.tuned_tail import TunedTail
-from bottleneck.fitting.head import Head
+from bottleneck.fitting.heads.head import Head
 from bottleneck.prediction.exported.onnx_model import OnnxModel
 from bottleneck.prediction.predict import predict
 from tests.helpers.exports import (

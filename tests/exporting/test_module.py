@@ -8,7 +8,7 @@ import torch
 
 from bottleneck.backbones.backbone import Backbone
 from bottleneck.exporting.module import ExportedModule
-from bottleneck.fitting.classifier import Classifier
+from bottleneck.fitting.heads.classifier import Classifier
 from bottleneck.linear.calibration import Calibration
 from bottleneck.linear.scaling import SCALINGS
 from bottleneck.prediction.exported.metadata import ExportMetadata

@@ -12,7 +12,7 @@ from bottleneck.backbones.backbone import Backbone
 from bottleneck.errors import ExportError, InvalidOptionError
 from bottleneck.exporting import sklearn_pipeline
 from bottleneck.exporting.export import export
-from bottleneck.fitting.head import Head
+from bottleneck.fitting.heads.head import Head
 from bottleneck.linear.calibration import Calibration
 from bottleneck.linear.scaling import SCALINGS
 from tests.helpers.exports import PLATT, TEMPERATURE, a_head, a_tuned_tail, plain_network

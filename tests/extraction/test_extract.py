@@ -371,7 +371,7 @@ def test_progress_is_told_after_each_batch(photos: Path, extract_tiny: Extract) 
 def test_rows_out_of_step_are_never_written(
     photos: Path, extract_tiny: Extract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bottleneck.extraction.running.encoder import Encoder
+    from bottleneck.extraction.encoding.encoder import Encoder
 
     stream = Encoder.encode
 

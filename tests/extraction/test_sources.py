@@ -19,7 +19,7 @@ from bottleneck.extraction.options import ComputeOptions
 from bottleneck.extraction.plan import plan
 from bottleneck.extraction.repair import repair
 from bottleneck.extraction.running.distributed import ShardTask, WorkerJob
-from bottleneck.fitting.head import Head
+from bottleneck.fitting.heads.head import Head
 from bottleneck.prediction.evaluate import evaluate
 from bottleneck.prediction.predict import predict
 from tests.helpers.archives import medmnist, write_parquet, write_tar

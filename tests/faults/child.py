@@ -183,7 +183,7 @@ def _memory(fault: Fault) -> None:
 
 
 def _decoder(fault: Fault) -> None:
-    from bottleneck.extraction.running import decoding
+    from bottleneck.extraction.encoding import decoding
 
     _at_call(decoding, "decode_image", fault.at, SystemExit(3))
 

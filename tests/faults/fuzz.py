@@ -24,8 +24,8 @@ from bottleneck.cache.recovery import recover_cache
 from bottleneck.cache.store import open_cache
 from bottleneck.errors import CacheError, HeadError, ShardError, WeightsError
 from bottleneck.fitting.fit import fit
-from bottleneck.fitting.head import Head
-from bottleneck.fitting.options import SearchOptions
+from bottleneck.fitting.heads.head import Head
+from bottleneck.fitting.selection.options import SearchOptions
 from tests.faults.trial import Workshop, copy
 from tests.helpers.forked import fork
 from tests.helpers.image_files import FILES, image_or_error, mutated

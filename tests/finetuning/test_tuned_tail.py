@@ -21,7 +21,7 @@ from bottleneck.extraction.setup.loading import make_spec
 from bottleneck.finetuning.options import TuneOptions
 from bottleneck.finetuning.training.module import TunedModule
 from bottleneck.finetuning.tuned_tail import TunedTail
-from bottleneck.fitting.head import Head
+from bottleneck.fitting.heads.head import Head
 from bottleneck.fitting.loading.features import INPUT, Features
 from bottleneck.spec import InputTransform, ViewRecipe
 from tests.helpers.brought_networks import build, conv

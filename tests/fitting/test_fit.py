@@ -25,13 +25,13 @@ from bottleneck.errors import (
 )
 from bottleneck.fitting.fit import fit, fit_dataset
 from bottleneck.fitting.fit_result import FitResult
-from bottleneck.fitting.head import Head
+from bottleneck.fitting.heads.head import Head
 from bottleneck.fitting.loading.dataset import load_dataset
 from bottleneck.fitting.loading.features import Features
-from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.scoring.intervals import accuracy_interval
 from bottleneck.fitting.scoring.scores import ClassificationScore, MultilabelScore
 from bottleneck.fitting.selection.cross_validation import CrossValidation
+from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.linear.training import ClassifierOptions
 from tests.helpers.datasets import by_sklearn, clouds, several, training, written_cache
 from tests.helpers.fixture_types import Extract

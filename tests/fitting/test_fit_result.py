@@ -6,7 +6,7 @@ import pytest
 
 from bottleneck.data.labels import UnknownLabels
 from bottleneck.fitting.fit_result import FitResult
-from bottleneck.fitting.head import Head
+from bottleneck.fitting.heads.head import Head
 from bottleneck.fitting.loading.features import Features
 from bottleneck.fitting.scoring.scores import score_classes
 from bottleneck.fitting.selection.search_result import Candidate, SearchResult

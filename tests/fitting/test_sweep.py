@@ -28,7 +28,7 @@ from bottleneck.fitting.fit import fit
 from bottleneck.fitting.layer_shares import layer_shares
 from bottleneck.fitting.loading.dataset import CodeDataset, load_dataset
 from bottleneck.fitting.loading.features import Features, Views
-from bottleneck.fitting.options import SearchOptions
+from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.fitting.sweep import sweep
 from bottleneck.fitting.sweep_result import SweepResult
 from bottleneck.fitting.sweep_row import SweepRow

@@ -12,7 +12,7 @@ from bottleneck.backbones.backbone import Backbone, load_backbone
 from bottleneck.extraction.setup.loading import make_spec
 from bottleneck.finetuning.training.module import TunedModule
 from bottleneck.finetuning.tuned_tail import TunedTail
-from bottleneck.fitting.head import Head
+from bottleneck.fitting.heads.head import Head
 from bottleneck.fitting.loading.features import INPUT, Features
 from bottleneck.linear.calibration import Calibration
 from bottleneck.linear.scaling import FeatureScaler

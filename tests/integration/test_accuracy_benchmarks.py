@@ -10,7 +10,7 @@ from benchmarks.accuracy import cases, layers, strategies
 from benchmarks.accuracy.strategies import Measurement
 from bottleneck.extraction.extract import extract
 from bottleneck.fitting.fit import fit
-from bottleneck.fitting.options import SearchOptions
+from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.fitting.sweep import sweep
 from tests.helpers.networks import PLAIN
 from tests.helpers.tiny_networks import chain, plain

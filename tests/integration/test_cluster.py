@@ -7,7 +7,7 @@ import pytest
 
 from bottleneck.errors import WorkerError
 from bottleneck.extraction.result import Progress
-from bottleneck.fitting.options import SearchOptions
+from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.fitting.sweep import sweep
 from bottleneck.fitting.sweep_result import SweepResult
 from bottleneck.runtime.executors.backends import open_executor

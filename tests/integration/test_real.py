@@ -24,7 +24,7 @@ from bottleneck.exporting.export import export
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.fitting.fit import fit
-from bottleneck.fitting.options import SearchOptions
+from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.prediction.predict import predict
 from tests.helpers.datasets import by_sklearn
 from tests.helpers.photographs import as_torchvision

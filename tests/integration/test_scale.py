@@ -25,7 +25,7 @@ from bottleneck.cache.update import plan_update
 from bottleneck.cache.verify import verify
 from bottleneck.data.images import open_images
 from bottleneck.data.table import ImageTable
-from bottleneck.extraction.running.work import find_missing, finish_task
+from bottleneck.extraction.planning.missing_shards import find_missing, finish_task
 from bottleneck.runtime.schedulers.array_task import ArrayTask
 from tests.cache.test_format import Reader
 from tests.helpers.shards import missing_shards

@@ -23,14 +23,14 @@ from bottleneck.data.labels import UnknownLabels
 from bottleneck.errors import CacheError, LabelsError, SpecMismatchError, UnknownNameError
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.fitting.fit import fit
-from bottleneck.fitting.head import Head
-from bottleneck.fitting.options import SearchOptions
+from bottleneck.fitting.heads.head import Head
 from bottleneck.fitting.scoring.scores import (
     ClassificationScore,
     MultilabelScore,
     score_classes,
     score_labels,
 )
+from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.linear.calibration import Calibration
 from bottleneck.linear.scaling import FeatureScaler
 from bottleneck.prediction import encoding

@@ -15,7 +15,7 @@ from bottleneck.errors import (
     ImagesTableError,
     InvalidOptionError,
 )
-from bottleneck.fitting.head import Head
+from bottleneck.fitting.heads.head import Head
 from bottleneck.prediction.inputs import (
     expand_paths,
     open_head,

@@ -15,8 +15,8 @@ from bottleneck.data.images import open_images
 from bottleneck.errors import ImagesNotFoundError, InvalidOptionError, SpecMismatchError
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.fitting.fit import fit
-from bottleneck.fitting.head import Head
-from bottleneck.fitting.options import SearchOptions
+from bottleneck.fitting.heads.head import Head
+from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.linear.calibration import Calibration
 from bottleneck.prediction.predict import predict
 from tests.helpers.fixture_types import Extract

@@ -5,7 +5,7 @@ import pytest
 from bottleneck.errors import UntrustedCodeError
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.fitting.fit import fit
-from bottleneck.fitting.options import SearchOptions
+from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.prediction.predict import predict
 from bottleneck.runtime.trusted_code import require_trusted_code, trust_code
 from tests.helpers.fixture_types import Extract

@@ -1,1 +1,1 @@
-"""What an extraction will write, and how long it will take."""
+"""What a run is to do: the missing shards, disk space, time."""

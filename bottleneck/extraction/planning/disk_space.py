@@ -12,7 +12,7 @@ import numpy as np
 
 from bottleneck.cache import CHUNK_BYTES, Cache
 from bottleneck.errors import DiskSpaceError
-from bottleneck.extraction.running.work import MissingShards, views_of
+from bottleneck.extraction.planning.missing_shards import MissingShards, views_of
 from bottleneck.runtime import format_shape, format_size
 
 if TYPE_CHECKING:

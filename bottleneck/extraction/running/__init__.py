@@ -1,1 +1,1 @@
-"""Make shards: encode images, write them, here or by workers."""
+"""Make shards from codes: write them as they come, here or by workers."""

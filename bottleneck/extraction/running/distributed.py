@@ -20,8 +20,8 @@ from bottleneck.backbones import is_weights_file
 from bottleneck.cache import Cache, Series, cache_fingerprint, open_cache
 from bottleneck.data import ImageSource
 from bottleneck.extraction.options import ComputeOptions
+from bottleneck.extraction.planning.missing_shards import MissingShards
 from bottleneck.extraction.running.local import LocalRunner
-from bottleneck.extraction.running.work import MissingShards
 from bottleneck.extraction.setup.loading import load_matching_backbone
 from bottleneck.runtime import (
     Executor,

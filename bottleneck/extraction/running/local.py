@@ -7,10 +7,10 @@ import torch
 from bottleneck.backbones import Backbone
 from bottleneck.cache import Cache, Series
 from bottleneck.data import ImageSource
+from bottleneck.extraction.encoding.encoder import Encoder
 from bottleneck.extraction.options import ComputeOptions
-from bottleneck.extraction.running.encoder import Encoder
+from bottleneck.extraction.planning.missing_shards import MissingShards, layers_of, views_of
 from bottleneck.extraction.running.pipeline import write_shards
-from bottleneck.extraction.running.work import MissingShards, layers_of, views_of
 from bottleneck.runtime import RunStats
 
 

@@ -20,9 +20,9 @@ from bottleneck.cache import (
     write_shard,
 )
 from bottleneck.data import ImageSource
+from bottleneck.extraction.encoding.encoder import EncodedBatch, Encoder
 from bottleneck.extraction.options import ComputeOptions
-from bottleneck.extraction.running.encoder import EncodedBatch, Encoder
-from bottleneck.extraction.running.work import views_of
+from bottleneck.extraction.planning.missing_shards import views_of
 from bottleneck.runtime import StageTimer, defer_stop, raise_if_stop_requested
 
 _SHARDS_IN_FLIGHT = 2  # one being written while the next fills

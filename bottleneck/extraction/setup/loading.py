@@ -7,7 +7,7 @@ from torch import nn
 
 from bottleneck.backbones import Backbone, check_pool, load_backbone
 from bottleneck.errors import InvalidOptionError
-from bottleneck.extraction.running.encoder import Encoder
+from bottleneck.extraction.encoding.encoder import Encoder
 from bottleneck.runtime import RunStats, choose_devices, require_trusted_code, trust_code
 from bottleneck.spec import ModelReference, Spec
 

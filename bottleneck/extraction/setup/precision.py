@@ -10,8 +10,8 @@ import torch
 from bottleneck.backbones import Backbone
 from bottleneck.cache import Cache
 from bottleneck.errors import PrecisionError
+from bottleneck.extraction.encoding.encoder import Encoder
 from bottleneck.extraction.options import ComputeOptions
-from bottleneck.extraction.running.encoder import Encoder
 from bottleneck.extraction.setup.loading import make_spec
 from bottleneck.runtime import resolve_precision
 from bottleneck.spec import Spec

@@ -18,8 +18,8 @@ from bottleneck.cache import (
 from bottleneck.data import ImageSource, SourceSummary, summarize_images
 from bottleneck.errors import SpecMismatchError
 from bottleneck.extraction.options import RefreshOptions
-from bottleneck.extraction.running.remaining_images import RemainingImages
-from bottleneck.extraction.running.work import MissingShards, find_missing
+from bottleneck.extraction.planning.missing_shards import MissingShards, find_missing
+from bottleneck.extraction.planning.remaining_images import RemainingImages
 from bottleneck.runtime import ArrayTask
 from bottleneck.spec import ModelReference, Spec, ViewRecipe
 

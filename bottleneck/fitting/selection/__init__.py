@@ -1,1 +1,1 @@
-"""The choice of C and scaling by cross-validation, and what the choice cost."""
+"""Which classifier: folds, the choice of C and scaling by cross-validation, and its cost."""

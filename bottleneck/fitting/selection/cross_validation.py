@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.selection.fold_search import FoldSearch, fold_bytes
 from bottleneck.fitting.selection.folds import make_folds
+from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.fitting.selection.search_result import Candidate, SearchResult
 from bottleneck.linear import (
     SEARCH_TOL,

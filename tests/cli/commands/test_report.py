@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from bottleneck.fitting.head import Head
+from bottleneck.fitting.heads.head import Head
 from tests.helpers import cli
 from tests.helpers.cli import refused
 from tests.helpers.fixture_types import Run

@@ -19,7 +19,7 @@ from bottleneck.backbones.backbone import Backbone
 from bottleneck.data.resizing.resize import resize_and_crop
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.errors import ImageError
-from bottleneck.extraction.running.encoder import Encoder
+from bottleneck.extraction.encoding.encoder import Encoder
 from bottleneck.extraction.setup.loading import make_spec
 from bottleneck.spec import INTERPOLATIONS, InputTransform, ModelReference
 from tests.helpers.image_files import (

@@ -14,7 +14,7 @@ from bottleneck.extraction.plan import plan
 from bottleneck.extraction.result import Progress
 from bottleneck.extraction.setup.depth import choose_range, depth_notes
 from bottleneck.fitting.fit import fit
-from bottleneck.fitting.options import SearchOptions
+from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.prediction.evaluate import evaluate
 from bottleneck.prediction.predict import predict
 from bottleneck.spec import InputTransform

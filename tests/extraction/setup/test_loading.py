@@ -9,7 +9,7 @@ from torch import nn
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.data.images import open_images
 from bottleneck.errors import BackboneError, SpecMismatchError, UntrustedCodeError
-from bottleneck.extraction.running.encoder import Encoder
+from bottleneck.extraction.encoding.encoder import Encoder
 from bottleneck.extraction.setup.loading import load_network, make_encoder, make_spec
 from bottleneck.spec import ModelReference, Spec
 from tests.helpers.networks import PLAIN, SMALL

@@ -16,12 +16,12 @@ from bottleneck.cache.store import open_cache
 from bottleneck.errors import InvalidOptionError, ShardError, WorkerError
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.fit_result import FitResult
-from bottleneck.fitting.head import Head
+from bottleneck.fitting.heads.head import Head
 from bottleneck.fitting.loading import dask_matrix as remote
 from bottleneck.fitting.loading.dask_matrix import DaskMatrix, load_on_workers
 from bottleneck.fitting.loading.features import Features, resolve_features
-from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.selection import cross_validation
+from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.linear import training
 from bottleneck.linear.classifiers import fit_path
 from bottleneck.linear.matrix import ArrayMatrix

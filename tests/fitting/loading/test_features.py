@@ -14,10 +14,10 @@ from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.errors import CacheError, InvalidOptionError, UnknownNameError
 from bottleneck.fitting.fit import fit
-from bottleneck.fitting.head import Head
+from bottleneck.fitting.heads.head import Head
 from bottleneck.fitting.loading.features import Features, require_layers, resolve_features
 from bottleneck.fitting.loading.sharded_matrix import ShardedMatrix
-from bottleneck.fitting.options import SearchOptions
+from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.linear import classifiers
 from bottleneck.linear.calibration import fit_temperature
 from bottleneck.linear.training import ClassifierOptions

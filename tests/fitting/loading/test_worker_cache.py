@@ -8,7 +8,7 @@ import pytest
 from bottleneck.cache.format.manifest import cache_fingerprint
 from bottleneck.data.table import ImageTable
 from bottleneck.fitting.loading.worker_cache import open_on_worker
-from bottleneck.fitting.options import SearchOptions
+from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.fitting.sweep import sweep
 from bottleneck.runtime.executors.backends import open_executor
 from tests.helpers.datasets import clouds, written_cache

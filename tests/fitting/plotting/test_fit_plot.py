@@ -13,8 +13,8 @@ from sklearn.metrics import confusion_matrix
 from bottleneck.errors import InvalidOptionError
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.fit_result import FitResult
-from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.scoring.scores import score_classes, score_labels
+from bottleneck.fitting.selection.options import SearchOptions
 
 
 @pytest.fixture

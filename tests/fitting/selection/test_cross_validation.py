@@ -20,10 +20,10 @@ from sklearn.model_selection import cross_val_predict
 
 from benchmarks.fitting import sklearn_solver as reference
 from bottleneck.errors import InvalidOptionError, LabelsError
-from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.selection.cross_validation import C_GRID, CrossValidation
 from bottleneck.fitting.selection.fold_search import fold_bytes
 from bottleneck.fitting.selection.folds import make_folds
+from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.fitting.selection.search_result import SearchResult
 from bottleneck.linear.calibration import Calibration, fit_platt, fit_temperature
 from bottleneck.linear.design import Design

@@ -11,9 +11,9 @@ from bottleneck.cache.store import Cache
 from bottleneck.errors import InvalidOptionError, LabelsError
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.loading.features import Features
-from bottleneck.fitting.options import SearchOptions
 from bottleneck.fitting.selection.folds import make_folds
 from bottleneck.fitting.selection.nested import NestedScore, OuterFold
+from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.fitting.selection.search_result import Candidate
 from bottleneck.fitting.sweep import sweep
 from bottleneck.fitting.sweep_result import SweepResult

@@ -6,7 +6,7 @@ import pytest
 from sklearn.model_selection import GroupKFold
 
 from bottleneck.errors import InvalidOptionError, UnknownNameError
-from bottleneck.fitting.options import SearchOptions
+from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.linear.scaling import SCALINGS
 
 

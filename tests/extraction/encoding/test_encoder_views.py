@@ -12,8 +12,8 @@ from bottleneck.backbones.backbone import load_backbone
 from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.resizing.views import make_view
 from bottleneck.data.sources.files.file_source import FileSource
-from bottleneck.extraction.running import decoding as module
-from bottleneck.extraction.running.encoder import EncodedBatch, Encoder
+from bottleneck.extraction.encoding import decoding as module
+from bottleneck.extraction.encoding.encoder import EncodedBatch, Encoder
 from bottleneck.extraction.setup.loading import make_spec
 from bottleneck.runtime.files import sha256
 from bottleneck.spec import AUGMENTATIONS, InputTransform, ViewRecipe

@@ -1,7 +1,7 @@
 """The step before the network: read the images of a batch, and make their pixels.
 
 It has two implementations. `ThreadDecoder` decodes each image in a thread of a CPU. On a GPU,
-`bottleneck.extraction.running.gpu_decoding` decodes a batch at once.
+`bottleneck.extraction.encoding.gpu_decoding` decodes a batch at once.
 """
 
 from collections.abc import Callable, Iterator, Sequence

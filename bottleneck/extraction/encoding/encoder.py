@@ -13,7 +13,7 @@ from torch import Tensor
 from bottleneck.backbones import Backbone, BatchRunner, Layer
 from bottleneck.data import ImageSource, pixel_limit
 from bottleneck.errors import NonFiniteCodesError
-from bottleneck.extraction.running.decoding import (
+from bottleneck.extraction.encoding.decoding import (
     DecodedBatch,
     DecodedImage,
     Decoder,
@@ -21,7 +21,7 @@ from bottleneck.extraction.running.decoding import (
     Views,
     open_threads,
 )
-from bottleneck.extraction.running.gpu_decoding import (
+from bottleneck.extraction.encoding.gpu_decoding import (
     GpuDecoder,
     require_decoder,
 )

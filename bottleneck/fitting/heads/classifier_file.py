@@ -14,7 +14,7 @@ from safetensors.numpy import save
 
 from bottleneck.cache import PARSE_ERRORS
 from bottleneck.errors import HeadError, format_error
-from bottleneck.fitting.classifier import Classifier
+from bottleneck.fitting.heads.classifier import Classifier
 from bottleneck.fitting.loading.features import Features
 from bottleneck.linear import Calibration
 from bottleneck.runtime import atomic_write, remove_stale_temp_files_of

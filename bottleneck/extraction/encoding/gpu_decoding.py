@@ -17,7 +17,7 @@ from bottleneck.data import (
     require_nvjpeg,
 )
 from bottleneck.errors import InvalidOptionError
-from bottleneck.extraction.running.decoding import (
+from bottleneck.extraction.encoding.decoding import (
     DecodedBatch,
     DecodedImage,
     ReadImage,

@@ -4,7 +4,7 @@ import pytest
 
 from bottleneck.cache.format.series import Series
 from bottleneck.cache.store import open_cache
-from bottleneck.extraction.running.work import OtherTasks, find_missing
+from bottleneck.extraction.planning.missing_shards import OtherTasks, find_missing
 from bottleneck.runtime.schedulers.array_task import ArrayTask
 
 BOTH = (Series("layer2"), Series("layer3"))

@@ -14,7 +14,7 @@ from torch import Tensor
 from bottleneck.backbones.inference.runner import BatchRunner
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.errors import BackboneError, DeviceMemoryError, ImageError
-from bottleneck.extraction.running.encoder import Encoder
+from bottleneck.extraction.encoding.encoder import Encoder
 from tests.helpers import runners
 from tests.helpers.networks import PLAIN
 from tests.helpers.photographs import write_photographs
@@ -85,7 +85,7 @@ def test_an_error_in_a_decoder_that_is_not_the_images_reaches_the_caller(
     def broken(*_: Any) -> None:
         raise MemoryError("no memory to decode")
 
-    monkeypatch.setattr("bottleneck.extraction.running.decoding.decode_image", broken)
+    monkeypatch.setattr("bottleneck.extraction.encoding.decoding.decode_image", broken)
     with pytest.raises(MemoryError, match="no memory to decode"):
         list(encoder().encode(*asked(write_photographs(tmp_path, 6, label="ants"), 2)))
     assert not left_behind()
@@ -127,7 +127,7 @@ def test_a_stream_closed_while_a_thread_waits_for_a_slow_image_ends(
         time.sleep(0.05)
         return decode_image(data, limits)
 
-    monkeypatch.setattr("bottleneck.extraction.running.decoding.decode_image", slow)
+    monkeypatch.setattr("bottleneck.extraction.encoding.decoding.decode_image", slow)
     stream = encoder().encode(*asked(paths, 4), workers=1)
     next(stream)
     begun = time.monotonic()
@@ -201,7 +201,7 @@ def test_an_image_that_fails_after_half_of_its_pixels_were_written_gives_zeros(
     def refuse(*_: Any, **__: Any) -> None:
         raise ImageError("refused")
 
-    monkeypatch.setattr("bottleneck.extraction.running.decoding.make_view", refuse)
+    monkeypatch.setattr("bottleneck.extraction.encoding.decoding.make_view", refuse)
     (batch,) = encoder().encode(*asked(paths, len(paths)))
     assert not batch.valid.any()
     assert batch.reason == ["refused"] * 3

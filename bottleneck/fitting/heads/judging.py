@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.data import UnknownLabels
-from bottleneck.fitting.classifier import Classifier
+from bottleneck.fitting.heads.classifier import Classifier
 from bottleneck.fitting.scoring.metrics import expected_calibration_error
 from bottleneck.fitting.scoring.scores import Score, score_classes, score_labels
 from bottleneck.linear import CodeMatrix

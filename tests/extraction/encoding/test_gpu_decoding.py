@@ -12,13 +12,13 @@ from bottleneck.backbones.backbone import load_backbone
 from bottleneck.data import open_images
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.errors import InvalidOptionError
+from bottleneck.extraction.encoding.encoder import EncodedBatch, Encoder
+from bottleneck.extraction.encoding.gpu_decoding import require_decoder
 from bottleneck.extraction.options import ComputeOptions, ViewOptions
 from bottleneck.extraction.plan import plan
-from bottleneck.extraction.running.encoder import EncodedBatch, Encoder
-from bottleneck.extraction.running.gpu_decoding import require_decoder
 from bottleneck.extraction.setup.loading import make_spec
 from bottleneck.finetuning.loading.images import ImageBatches
-from bottleneck.fitting.head import Head
+from bottleneck.fitting.heads.head import Head
 from bottleneck.prediction.predict import predict
 from bottleneck.spec import DECODERS, InputTransform
 from tests.helpers.fixture_types import Extract
@@ -86,7 +86,7 @@ def test_what_the_gpu_refuses_is_decoded_as_ever(
     paths = mixed(tmp_path)
     exact = encode(paths, 7, decoder="exact")
     monkeypatch.setattr(
-        "bottleneck.extraction.running.gpu_decoding.decode_jpegs",
+        "bottleneck.extraction.encoding.gpu_decoding.decode_jpegs",
         lambda jpegs, _: [None] * len(jpegs),
     )
     found = encode(paths, 7)

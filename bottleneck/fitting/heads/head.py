@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import HeadError
-from bottleneck.fitting.classifier import Classifier
-from bottleneck.fitting.classifier_file import (
+from bottleneck.fitting.heads.classifier import Classifier
+from bottleneck.fitting.heads.classifier_file import (
     HEAD_FORMAT,
     common_fields,
     common_values,
@@ -36,7 +36,7 @@ VERSIONS = (1, FORMAT_VERSION)  # that are read; 2 has layers, and the keys of c
 class Head(Classifier):
     """Linear classifier for the codes of one or several layers.
 
-    Beside its own attributes it has those of `bottleneck.fitting.classifier.Classifier`.
+    Beside its own attributes it has those of `bottleneck.fitting.heads.classifier.Classifier`.
 
     Attributes
     ----------

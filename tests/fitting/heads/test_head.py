@@ -20,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
 from bottleneck.errors import HeadError, OutputExistsError, SpecMismatchError
-from bottleneck.fitting.head import Head
+from bottleneck.fitting.heads.head import Head
 from bottleneck.fitting.loading.features import Features
 from bottleneck.linear.calibration import Calibration
 from bottleneck.linear.classifiers import expand_binary

@@ -13,8 +13,8 @@ from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.sources.files import file_source
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.errors import NonFiniteCodesError
-from bottleneck.extraction.running import decoding as module
-from bottleneck.extraction.running.encoder import EncodedBatch, Encoder
+from bottleneck.extraction.encoding import decoding as module
+from bottleneck.extraction.encoding.encoder import EncodedBatch, Encoder
 from bottleneck.extraction.setup.loading import make_spec
 from bottleneck.runtime.process.resources import available_cpus
 from bottleneck.runtime.timing import slowest_stage

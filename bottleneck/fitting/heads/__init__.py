@@ -1,0 +1,1 @@
+"""A head: classifiers on codes, their file, and how they judge images."""
