@@ -107,31 +107,36 @@ class UnknownNameError(BottleneckError, LookupError):
     Parameters
     ----------
     kind : str
-        What was named, for example ``"layer"`` or ``"layer of photos.cache"``. Its first word is
-        the attribute `parameter`.
+        What was named, for example ``"layer"``; it is the attribute `parameter` as well.
     name : str
         The name as it was given.
     known : iterable of str
         Every allowed name; the nearest ones are suggested.
     hint : str
         The next step, where the suggestions are not enough.
+    of : object, optional
+        What has the names: the message says ``of`` before it.
 
     Examples
     --------
-    >>> raise UnknownNameError("layer", "layer33", ["layer3", "layer4"])
+    >>> raise UnknownNameError("layer", "layer33", ["layer3", "layer4"], of="a.cache")
     Traceback (most recent call last):
-    bottleneck.errors.UnknownNameError: unknown layer 'layer33': did you mean layer3 or layer4?
+    bottleneck.errors.UnknownNameError: unknown layer of a.cache 'layer33': did you mean layer3 or
+        layer4?
     """
 
     exit_code = 2
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
+    def __init__(
+        self, kind: str, name: str, known: Iterable[str], hint: str = "", *, of: object = None
+    ) -> None:
         names = list(known)
         near = get_close_matches(name, names, n=3, cutoff=0.5)
         suggestion = f"did you mean {_either(near)}?" if near else f"there is {_listing(names)}"
         super().__init__(
-            f"unknown {kind} {name!r}: {suggestion}{' ' + hint if hint else ''}",
-            parameter=kind.split(maxsplit=1)[0],  # of "layer of photos.cache", layer
+            f"unknown {kind}{f' of {of}' if of else ''} {name!r}: {suggestion}"
+            f"{' ' + hint if hint else ''}",
+            parameter=kind,
             value=name,
             allowed=_listing(names),
         )
@@ -249,23 +254,41 @@ USER_CODE_ERRORS = (
 
 
 def format_error(error: BaseException) -> str:
-    """Return an error's type and message on one line; the type alone if there is no message.
+    """Return an error's type and the beginning of its message, on one line.
 
     Examples
     --------
-    >>> format_error(ValueError("bad"))
-    'ValueError: bad'
+    >>> format_error(ValueError("bad")), format_error(ValueError())
+    ('ValueError: bad', 'ValueError')
     """
-    try:
-        message = " ".join(str(error).split())
-    except USER_CODE_EXCEPTIONS:  # of a class of one's own, whose __str__ fails
-        message = ""
+    message = _cut(full_message(error))
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
-def _shown(value: object, most: int = 300) -> str:
+def full_message(error: BaseException) -> str:
+    r"""Return all of an error's message on one line, without a terminal's colours.
+
+    Examples
+    --------
+    >>> full_message(ValueError("bad\nworse"))
+    'bad worse'
+    """
+    try:
+        return " ".join(_COLOURS.sub("", str(error)).split())
+    except USER_CODE_EXCEPTIONS:  # of a class of one's own, whose __str__ fails
+        return ""
+
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # PyTorch's advice has them
+
+
+def _shown(value: object) -> str:
     """Return a value on one line, and of a long one the beginning: an array, a network."""
-    text = re.sub(r"\s*\n\s*", " ", repr(value))
+    return _cut(re.sub(r"\s*\n\s*", " ", repr(value)))
+
+
+def _cut(text: str, most: int = 300) -> str:
+    """Return the beginning of a text: messages of some libraries go on for pages."""
     return text if len(text) <= most else f"{text[:most]}…"
 
 

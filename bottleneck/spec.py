@@ -321,7 +321,7 @@ def validate_transform_fields(**fields: Any) -> dict[str, Any]:
     """
     for name in fields:
         if name not in _ALLOWED:
-            raise UnknownNameError("field of the transform", name, _ALLOWED)
+            raise UnknownNameError("field", name, _ALLOWED, of="the transform")
     given = {name: value for name, value in fields.items() if value is not None}
     for name, value in given.items():
         allowed = _ALLOWED[name]

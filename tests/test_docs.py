@@ -103,6 +103,7 @@ def stated_accuracy(row: sample_layers.Row) -> dict[str, float]:
     return {clf: float(cell.strip("%")) / 100 for clf, cell in stated if cell != "–"}
 
 
+@pytest.mark.slow
 def test_the_readmes_table_of_layers_is_what_the_sample_gives(tmp_path: Path) -> None:
     rows = sample_layers.linear_rows(tmp_path)
     tails = map(sample_layers.tail_name, sample_layers.BOUNDARIES)
@@ -159,7 +160,9 @@ def test_the_configuration_of_the_sample_changes_no_other_networks_codes() -> No
     assert set(config["extract"]) == {"images", "out", "weights"}
 
 
-@pytest.mark.parametrize("name", ["python.md", "digits.md", "sources.md"])
+@pytest.mark.parametrize(
+    "name", ["python.md", "sources.md", pytest.param("digits.md", marks=pytest.mark.slow)]
+)
 def test_the_examples_of_a_page_run(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from bottleneck import errors
-from bottleneck.errors import BottleneckError, InvalidOptionError, UnknownNameError
+from bottleneck.errors import (
+    BottleneckError,
+    InvalidOptionError,
+    UnknownNameError,
+    format_error,
+    full_message,
+)
 
 
 def test_every_error_is_ours_and_a_builtin() -> None:
@@ -40,8 +46,9 @@ def test_a_value_of_many_lines_is_shown_on_one_and_a_long_one_cut() -> None:
     assert str(long) == f"`model='{'x' * 299}…`: must be short" and long.value == "x" * 1000
 
 
-def test_the_parameter_of_a_name_is_one_word_whatever_it_is_of() -> None:
-    error = UnknownNameError("layer of photos.cache", "fcc", ["fc"])
+def test_what_has_the_names_is_said_and_is_no_part_of_the_parameter() -> None:
+    error = UnknownNameError("layer", "fcc", ["fc"], of="photos.cache")
+    assert str(error).startswith("unknown layer of photos.cache 'fcc': ")
     assert (error.parameter, error.value, error.allowed) == ("layer", "fcc", "fc")
 
 
@@ -75,3 +82,9 @@ def test_an_error_has_what_its_message_says() -> None:
     assert str(error) == "`batch_size=0`: must be at least 1: leave it out"
     assert (error.parameter, error.value, error.allowed) == ("batch_size", 0, "at least 1")
     assert error.hint == "leave it out"
+
+
+def test_a_librarys_message_is_one_line_without_colours_and_a_long_one_cut() -> None:
+    error = RuntimeError("\x1b[31mno\x1b[0m\n  kernel" + "!" * 1000)
+    assert format_error(error) == f"RuntimeError: no kernel{'!' * 291}…"
+    assert full_message(error) == f"no kernel{'!' * 1000}"

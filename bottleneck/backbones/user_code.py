@@ -1,7 +1,6 @@
 """Run a user's code: whatever it raises becomes one line that says where."""
 
 import pickle
-import re
 import sysconfig
 import traceback
 from collections.abc import Iterator
@@ -14,10 +13,6 @@ from bottleneck.errors import (
     BottleneckError,
     format_error,
 )
-
-_LONGEST = 300  # characters of a message: some libraries' go on for pages
-
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # of a terminal: PyTorch's advice has them
 
 _UNPICKLING = (
     "load the weights alone, with `weights`, or let your code say "
@@ -71,12 +66,10 @@ def describe_error(error: BaseException) -> str:
     >>> describe_error(SystemExit("set MODEL_ROOT first"))
     'SystemExit: set MODEL_ROOT first'
     """
-    text = _COLOURS.sub("", format_error(error))
+    text, place = format_error(error), _place(error)
     if isinstance(error, pickle.UnpicklingError):  # several paragraphs of advice follow
         text = text.partition(". ")[0]
-    shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
-    place = _place(error)
-    return f"{shown} ({place})" if place else shown
+    return f"{text} ({place})" if place else text
 
 
 def is_library(file: Path) -> bool:

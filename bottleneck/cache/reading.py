@@ -41,7 +41,7 @@ class CacheReader(CacheDirectory):
         usable = self.valid_rows(layer) & self.images.has_label
         found = find_split(self.images, split or "")
         if split is not None and found not in (splits := self.images.split.categories):
-            raise UnknownNameError(f"split of {self.path}", split, sorted(set(splits) - {""}))
+            raise UnknownNameError("split", split, sorted(set(splits) - {""}), of=self.path)
         return split_rows(self.images, usable, found)
 
     def views(self, layer: str) -> int:

@@ -111,7 +111,7 @@ def refusing_damage(
         if is_storage_error(error):
             raise
         raise ImagesTableError(
-            f"{path} is not {kind}, or a damaged one: {format_error(error)[:200]}"
+            f"{path} is not {kind}, or a damaged one: {format_error(error)}"
         ) from error
 
 

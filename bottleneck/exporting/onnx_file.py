@@ -12,7 +12,6 @@ from bottleneck.prediction import KEY, ExportMetadata
 from bottleneck.runtime import format_size
 
 _MOST_BYTES = 2 << 30  # of a protocol buffer
-_LONGEST = 300  # characters of the exporter's message, which goes on for pages
 
 
 def write_onnx(module: ExportedModule, path: Path) -> ExportMetadata:
@@ -60,7 +59,7 @@ def write_onnx(module: ExportedModule, path: Path) -> ExportMetadata:
     except USER_CODE_EXCEPTIONS as error:  # of the network's operations: nobody lists them
         reason = format_error(error.__cause__ or error)
         raise ExportError(
-            f"PyTorch cannot export the network as ONNX: {reason[:_LONGEST]}",
+            f"PyTorch cannot export the network as ONNX: {reason}",
             hint="a name that ends in .pt makes TorchScript",
         ) from error
     return metadata

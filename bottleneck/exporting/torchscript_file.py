@@ -13,7 +13,6 @@ from bottleneck.exporting.module import ExportedModule
 from bottleneck.prediction import KEY, ExportMetadata
 
 _FILE = f"{KEY}.json"  # among the extra files of the archive
-_LONGEST = 300  # characters of PyTorch's message
 
 
 def write_torchscript(module: ExportedModule, path: Path) -> ExportMetadata:
@@ -41,7 +40,7 @@ def write_torchscript(module: ExportedModule, path: Path) -> ExportMetadata:
             torch.jit.save(traced, path, _extra_files={_FILE: module.metadata.to_text()})  # type: ignore[no-untyped-call, unused-ignore]
     except USER_CODE_EXCEPTIONS as error:  # of the network's operations: nobody lists them
         raise ExportError(
-            f"PyTorch cannot trace the network as TorchScript: {format_error(error)[:_LONGEST]}"
+            f"PyTorch cannot trace the network as TorchScript: {format_error(error)}"
         ) from error
     return module.metadata
 
@@ -78,7 +77,5 @@ class TorchScriptModel:
             with torch.inference_mode():
                 scores, labels = self._module(torch.from_numpy(images))
         except USER_CODE_EXCEPTIONS as error:
-            raise ExportError(
-                f"the exported network failed: {format_error(error)[:_LONGEST]}"
-            ) from error
+            raise ExportError(f"the exported network failed: {format_error(error)}") from error
         return scores.numpy(), labels.numpy()

@@ -187,7 +187,7 @@ def load_weights(network: nn.Module, file: Path, *, model: str) -> LoadedWeights
     try:
         network.load_state_dict(versioned, strict=False)
     except RuntimeError as error:
-        raise WeightsError(f"{file} does not fit {model}: {format_error(error)[:300]}") from error
+        raise WeightsError(f"{file} does not fit {model}: {format_error(error)}") from error
     places = {id(entry): k for k, entry in enumerate(checkpoint.entries)}
     unfilled = dict(_unfilled(network, match, fitting))
     unknown = dict(_unknown(network, match, places if checkpoint.ordered else {}))

@@ -180,7 +180,7 @@ def _refusal(file: Path, error: Exception) -> WeightsError:
     is_module = "persistent_load of storage" in str(error)  # in the old format
     if named is None and not is_module:
         damaged = isinstance(error, (EOFError, SafetensorError)) or "unexpected EOF" in str(error)
-        reason = f"it is cut off or damaged ({format_error(error)[:80]}); " if damaged else ""
+        reason = f"it is cut off or damaged ({format_error(error)}); " if damaged else ""
         return WeightsError(
             f"{file} is not a file of plain weights: {reason}{_PLAIN}; anything else is refused, "
             "because reading it could run code"

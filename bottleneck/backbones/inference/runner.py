@@ -33,7 +33,7 @@ from bottleneck.backbones.parallelism import (
 )
 from bottleneck.backbones.tracing.traced import TracedNetwork
 from bottleneck.backbones.user_code import describe_error
-from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError, DeviceMemoryError, format_error
+from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError, DeviceMemoryError, full_message
 from bottleneck.spec import Spec
 
 _DTYPES = {
@@ -275,5 +275,5 @@ class BatchRunner:
 def _is_out_of_memory(error: BaseException) -> bool:
     # PyTorch has an exception type for a GPU's memory, and for a CPU's only a message.
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in format_error(error)
+        isinstance(error, RuntimeError) and "can't allocate memory" in full_message(error)
     )

@@ -6,7 +6,7 @@ from torch import nn
 
 from bottleneck.backbones.sources.torchscript import ScriptedNetwork
 from bottleneck.backbones.user_code import describe_error
-from bottleneck.errors import BackboneError, format_error
+from bottleneck.errors import BackboneError, full_message
 
 
 def explain_forward_error(network: nn.Module, error: BaseException, size: int) -> BackboneError:
@@ -41,7 +41,7 @@ module that takes images alone and fills in the others
             hint="return a module whose forward(images) calls it so",
         )
     what = f"the network does not take images of 3 × {size} × {size}: {describe_error(error)}"
-    if "more than 1 value per channel" in format_error(error):  # torch.nn.functional.batch_norm
+    if "more than 1 value per channel" in full_message(error):  # torch.nn.functional.batch_norm
         return BackboneError(
             f"{what}; it normalises with statistics of the batch",
             hint="use running statistics: track_running_stats=True, and weights that have them",

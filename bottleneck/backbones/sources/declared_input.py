@@ -49,7 +49,7 @@ def declared_transform(network: nn.Module, *, where: str) -> InputTransform:
     known = [field.name for field in dataclasses.fields(InputTransform)]
     for name in fields:
         if name not in known:
-            raise UnknownNameError(f"field of the network's preprocess in {where}", name, known)
+            raise UnknownNameError("field", name, known, of=f"the network's preprocess in {where}")
     return InputTransform(**validate_transform_fields(**fields))
 
 

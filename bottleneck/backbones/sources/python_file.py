@@ -111,7 +111,7 @@ class PythonFile:
             return cast("Callable[[], Any]", factory)
         own = (name for name, value in vars(module).items() if _is_defined_in(value, module))
         known = [name for name in own if not name.startswith("_")]
-        raise UnknownNameError(f"factory in {self.file}", self.factory, known)
+        raise UnknownNameError("factory", self.factory, known, of=self.file)
 
 
 def _is_defined_in(value: object, module: ModuleType) -> bool:

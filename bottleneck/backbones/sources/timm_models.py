@@ -27,8 +27,6 @@ from bottleneck.spec import InputTransform
 TIMM_PREFIX = "timm:"
 HUB_PREFIX = "hf-hub:"
 
-_LONGEST_REASON = 200  # characters: the hub's errors are paragraphs
-
 
 @dataclass(frozen=True)
 class TimmModel:
@@ -71,7 +69,7 @@ class TimmModel:
         names = timm.list_models(f"{architecture}.*", include_tags=True)
         tags = [name.partition(".")[2] for name in names]
         if tag and tag not in tags:
-            raise UnknownNameError(f"tag of {TIMM_PREFIX}{architecture}", tag, tags)
+            raise UnknownNameError("tag", tag, tags, of=f"{TIMM_PREFIX}{architecture}")
 
     @property
     def reference(self) -> str:
@@ -160,7 +158,7 @@ class TimmModel:
                 stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # of downloads
                 network: nn.Module = timm.create_model(self.name, pretrained=pretrained)
         except USER_CODE_ERRORS as error:
-            reason = offline or format_error(error)[:_LONGEST_REASON]
+            reason = offline or format_error(error)
             raise self._creation_error(reason, pretrained=pretrained) from error
         return network
 

@@ -99,7 +99,7 @@ class TorchvisionModel:
             return entries.DEFAULT
         known = ["DEFAULT", *(entry.name for entry in entries), "none"]
         if weights not in known:
-            raise UnknownNameError(f"weights of {self.name}", weights, known, "(or a file)")
+            raise UnknownNameError("weights", weights, known, "(or a file)", of=self.name)
         return entries[weights]
 
     def _download(self, entry: Any) -> nn.Module:

@@ -106,7 +106,7 @@ def require_own_weights(weights: str, *, model: str) -> None:
     >>> require_own_weights("none", model="mine")
     """
     if not is_weights_file(weights) and weights not in ("DEFAULT", "none"):
-        raise UnknownNameError(f"weights of {model}", weights, ["DEFAULT", "none"], "(or a file)")
+        raise UnknownNameError("weights", weights, ["DEFAULT", "none"], "(or a file)", of=model)
 
 
 def require_values(network: nn.Module) -> None:

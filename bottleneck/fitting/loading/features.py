@@ -175,7 +175,7 @@ def require_layers(cache: Cache, layers: Sequence[str]) -> tuple[str, ...]:
             named.append(layer)
         else:
             hint = "(`bottleneck.extract` adds more)"
-            raise UnknownNameError(f"layer of {cache.path}", layer, known, hint)
+            raise UnknownNameError("layer", layer, known, hint, of=cache.path)
     return tuple(dict.fromkeys(named))
 
 

@@ -10,8 +10,6 @@ from bottleneck.errors import USER_CODE_EXCEPTIONS, ExportError, InvalidOptionEr
 from bottleneck.prediction.exported.metadata import KEY, ExportMetadata
 from bottleneck.runtime import available_cpus
 
-_LONGEST = 300  # characters of onnxruntime's message
-
 
 class OnnxModel:
     """An exported classifier with its network, run by onnxruntime without PyTorch.
@@ -68,9 +66,7 @@ class OnnxModel:
             session = runtime.InferenceSession(str(path), options, providers=providers)
             text = session.get_modelmeta().custom_metadata_map.get(KEY, "")
         except USER_CODE_EXCEPTIONS as error:  # onnxruntime's have no base class of their own
-            raise ExportError(
-                f"{path} cannot be read as ONNX: {format_error(error)[:_LONGEST]}"
-            ) from error
+            raise ExportError(f"{path} cannot be read as ONNX: {format_error(error)}") from error
         return cls(session, ExportMetadata.from_text(text, path=path))
 
     def run(self, images: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[Any]]:
@@ -94,9 +90,7 @@ class OnnxModel:
         try:
             scores, labels = self._session.run(None, {self._input: images})
         except USER_CODE_EXCEPTIONS as error:
-            raise ExportError(
-                f"the exported network failed: {format_error(error)[:_LONGEST]}"
-            ) from error
+            raise ExportError(f"the exported network failed: {format_error(error)}") from error
         k, n = len(self.metadata.labels), len(images)
         several = self.metadata.multilabel
         if scores.shape != (n, k) or labels.shape != ((n, k) if several else (n,)):

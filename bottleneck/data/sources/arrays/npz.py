@@ -260,7 +260,7 @@ class _CompressedPixels:
             return error
         except _ERRORS as error:
             name = self._stamp.path.name
-            return ImageError(f"cannot be read: {name}: {format_error(error)[:200]}")
+            return ImageError(f"cannot be read: {name}: {format_error(error)}")
 
     def _load(self) -> NDArray[Any]:
         path = self._stamp.path
