@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -248,7 +249,10 @@ class Backbone:
 
 
 def load_backbone(
-    model: str | nn.Module, weights: str = "DEFAULT", *, transform: dict[str, Any] | None = None
+    model: str | nn.Module,
+    weights: str | PathLike[str] = "DEFAULT",
+    *,
+    transform: dict[str, Any] | None = None,
 ) -> Backbone:
     """Load a frozen network.
 
@@ -267,7 +271,7 @@ def load_backbone(
         A network of your own may say what input it expects in a dictionary `preprocess` of the
         fields of `bottleneck.spec.InputTransform`, or by timm's `pretrained_cfg`; otherwise it gets
         ImageNet's usual input.
-    weights : str
+    weights : str or PathLike
         ``"DEFAULT"``, a torchvision weights name, ``"none"`` (random, but the same every time),
         or a file: what ``torch.save`` or safetensors wrote, bare or in a training script's
         checkpoint. For a network of your own, ``"DEFAULT"`` and ``"none"`` both mean the weights
@@ -301,6 +305,7 @@ def load_backbone(
     file = Path(weights) if is_weights_file(weights) else None
     if file:
         require_weights_file(file)
+    weights = fspath(weights)
     published = source.published_files(weights)
     files = None if published is None else file_states([*published, *([file] if file else [])])
     with torch.random.fork_rng(devices=[]):
@@ -330,7 +335,7 @@ def load_backbone(
 
 
 def build_skeleton(
-    model: str | nn.Module, weights: str = "DEFAULT", *, crop: int | None = None
+    model: str | nn.Module, weights: str | PathLike[str] = "DEFAULT", *, crop: int | None = None
 ) -> tuple[nn.Module, InputTransform]:
     """Build a network without its weights, to list its layers: nothing is downloaded.
 
@@ -339,7 +344,7 @@ def build_skeleton(
     model : str or nn.Module
         A torchvision classification model's name; ``timm:NAME`` or ``hf-hub:org/name``;
         ``path/to/file.py:factory``, which is executed; or a network, which is copied.
-    weights : str
+    weights : str or PathLike
         ``"DEFAULT"``, a torchvision weights name, ``"none"`` or a weights file: decides nothing
         but the size of the input.
     crop : int, optional
@@ -372,6 +377,6 @@ def build_skeleton(
         require_weights_file(Path(weights))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
-        built, transform = source.build_skeleton(weights)
+        built, transform = source.build_skeleton(fspath(weights))
         materialise(built, crop or transform.crop)
     return prepare_network(built, crop or transform.crop), transform

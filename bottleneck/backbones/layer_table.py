@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any, overload
 
 from torch import nn
@@ -127,7 +128,7 @@ class LayerTable(Sequence[Layer], PreformattedText):
 def layers(
     model: str | nn.Module,
     *,
-    weights: str = "DEFAULT",
+    weights: str | PathLike[str] = "DEFAULT",
     pool: str = "avg",
     dtype: str = "float16",
     crop: int | None = None,
@@ -142,7 +143,7 @@ def layers(
     model : str or nn.Module
         A torchvision classification model's name; ``timm:NAME`` or ``hf-hub:org/name``;
         ``path/to/file.py:factory``, which is executed; or a network, which is copied.
-    weights : str
+    weights : str or PathLike
         ``"DEFAULT"``, a torchvision weights name, ``"none"`` or a weights file: decides nothing
         but the size of the input.
     pool : str

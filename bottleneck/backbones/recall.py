@@ -14,6 +14,7 @@ import importlib.metadata
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
@@ -84,7 +85,7 @@ def remember_network(
 
     Parameters
     ----------
-    model, weights : str
+    model, weights : str or PathLike
         As they were given.
     files : sequence of FileState
         Those that decide the network, beside the code of libraries, as they were before it was
@@ -98,12 +99,12 @@ def remember_network(
         write_text_atomic(place, json.dumps(values))
 
 
-def recall_network(model: str, weights: str) -> NetworkIdentity | None:
+def recall_network(model: str, weights: str | PathLike[str]) -> NetworkIdentity | None:
     """Return what these gave when they were last loaded; None if that is not known.
 
     Parameters
     ----------
-    model, weights : str
+    model, weights : str or PathLike
         As `bottleneck.backbones.backbone.load_backbone` takes them.
 
     Examples
@@ -120,7 +121,7 @@ def recall_network(model: str, weights: str) -> NetworkIdentity | None:
         return None
 
 
-def _place(model: str, weights: str) -> Path:
+def _place(model: str, weights: str | PathLike[str]) -> Path:
     file = Path(weights)
     named = str(file.resolve()) if file.exists() else weights
     parts = [__version__, model, named, *map(_version, _LIBRARIES)]

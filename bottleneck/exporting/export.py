@@ -47,7 +47,7 @@ def export(
     views: int = 1,
     check: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | ImageSource | None = None,
     model: "str | nn.Module | None" = None,
-    weights: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
 ) -> ExportResult:
     """Write a head or a tuned tail for other programs: one file, checked before it gets its name.
@@ -70,7 +70,7 @@ def export(
         Images to compare the file with `bottleneck.predict` on; generated ones unless given.
     model : str or nn.Module, optional
         The network, if its file has moved or it was given as an object; it must be the same.
-    weights : str, optional
+    weights : str or PathLike, optional
         The weights, if their file has moved; they must be the same.
     overwrite : bool
         Whether an existing file may be replaced.

@@ -62,7 +62,7 @@ def extract(
     *,
     model: "str | nn.Module",
     layers: Sequence[str],
-    weights: str = "DEFAULT",
+    weights: str | PathLike[str] = "DEFAULT",
     transform: TransformLike | None = None,
     pool: str = "avg",
     relu: bool = True,
@@ -90,7 +90,7 @@ def extract(
         changed.
     layers : sequence of str
         Names of layers; `bottleneck.layers` lists them. One forward pass computes all of them.
-    weights : str
+    weights : str or PathLike
         ``"DEFAULT"``, a torchvision weights name, ``"none"``, or a weights file; see
         `bottleneck.backbones.load_backbone`.
     transform : InputTransform or mapping, optional

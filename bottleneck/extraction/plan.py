@@ -33,7 +33,7 @@ def plan(
     *,
     model: str | nn.Module,
     layers: Sequence[str],
-    weights: str = "DEFAULT",
+    weights: str | PathLike[str] = "DEFAULT",
     transform: TransformLike | None = None,
     pool: str = "avg",
     relu: bool = True,
@@ -56,7 +56,7 @@ def plan(
         changed.
     layers : sequence of str
         Names of layers.
-    weights : str
+    weights : str or PathLike
         ``"DEFAULT"``, a torchvision weights name, ``"none"``, or a weights file; see
         `bottleneck.backbones.load_backbone`.
     transform : InputTransform or mapping, optional

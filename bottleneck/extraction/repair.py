@@ -17,7 +17,7 @@ def repair(
     images: str | PathLike[str] | ImageSource,
     *,
     model: str | nn.Module | None = None,
-    weights: str | None = None,
+    weights: str | PathLike[str] | None = None,
     compute: ComputeOptions = ComputeOptions(),
     force: bool = False,
 ) -> RepairResult:
@@ -35,7 +35,7 @@ def repair(
     model : str or nn.Module, optional
         The network, if its file has moved, if it is code that you have not given before, or if it
         was given as an object.
-    weights : str, optional
+    weights : str or PathLike, optional
         The weights, if their file has moved.
     compute : ComputeOptions
         Where the codes are computed.

@@ -60,7 +60,7 @@ def tune(
     labels: LabelSource | None = None,
     memory: int | None = None,
     model: str | nn.Module | None = None,
-    weights: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
     transform: TransformLike | None = None,
     augmentations: Sequence[str] | None = None,
     resume: str | os.PathLike[str] | None = None,
@@ -99,7 +99,7 @@ def tune(
     model : str or nn.Module, optional
         For a cache: the network, if its file has moved or it was given as an object. For images:
         the network, which must be given; see `bottleneck.extract`.
-    weights : str, optional
+    weights : str or PathLike, optional
         For a cache: the weights, if their file has moved. For images: see `bottleneck.extract`.
     transform : InputTransform or mapping, optional
         For images: what replaces the input of the weights, or some of its fields.

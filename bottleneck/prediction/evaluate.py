@@ -80,7 +80,7 @@ def evaluate(
     views: int | None = None,
     labels: LabelSource | None = None,
     model: "str | nn.Module | None" = None,
-    weights: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
     compute: ComputeOptions = ComputeOptions(),
 ) -> Evaluation:
     """Score a head or a tuned tail on labelled images.
@@ -104,7 +104,7 @@ def evaluate(
     model : str or nn.Module, optional
         The network, if its file has moved or it was given as an object; it must be the same. A head
         on a cache needs none.
-    weights : str, optional
+    weights : str or PathLike, optional
         The weights, if their file has moved; they must be the same.
     compute : ComputeOptions
         Device, and for images batch size and threads. The precision is that of the head's spec.

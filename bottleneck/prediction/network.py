@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from os import PathLike
 from typing import TYPE_CHECKING
 
 from bottleneck.fitting import Classifier
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def network_loader(
-    classifier: Classifier, *, model: "str | nn.Module | None", weights: str | None
+    classifier: Classifier, *, model: "str | nn.Module | None", weights: str | PathLike[str] | None
 ) -> "Callable[[], Backbone]":
     """Return a function that loads the network of a classifier at its first call.
 
@@ -23,7 +24,7 @@ def network_loader(
     classifier : Classifier
     model : str or nn.Module, optional
         The network, if its file has moved or it was given as an object; it must be the same.
-    weights : str, optional
+    weights : str or PathLike, optional
         The weights, if their file has moved; they must be the same.
 
     Returns

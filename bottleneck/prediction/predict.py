@@ -29,7 +29,7 @@ def predict(
     *,
     views: int | None = None,
     model: "str | nn.Module | None" = None,
-    weights: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
     compute: ComputeOptions = ComputeOptions(),
 ) -> NotedIterator[Prediction]:
     """Classify new images.
@@ -51,7 +51,7 @@ def predict(
         default those that the head was trained with; 1 takes one pass of the network an image.
     model : str or nn.Module, optional
         The network, if its file has moved or it was given as an object; it must be the same.
-    weights : str, optional
+    weights : str or PathLike, optional
         The weights, if their file has moved; they must be the same.
     compute : ComputeOptions
         Device, batch size and threads. The precision is that of the head's spec.

@@ -41,7 +41,7 @@ def report(
     max_bytes: int = MAX_BYTES,
     overwrite: bool = False,
     model: "str | nn.Module | None" = None,
-    weights: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
     on_progress: OnProgress = lambda done, total: None,
 ) -> ReportResult:
@@ -76,7 +76,7 @@ def report(
         Whether a file that exists may be replaced.
     model : str or nn.Module, optional
         The network of a tuned tail, if its file has moved or it was given as an object.
-    weights : str, optional
+    weights : str or PathLike, optional
         Its weights, if their file has moved.
     device : str
         Where a tuned tail computes.

@@ -44,7 +44,7 @@ def digest_weights(network: nn.Module, left_out: Collection[str] = ()) -> str:
     return sha256(*parts)
 
 
-def is_weights_file(weights: str) -> bool:
+def is_weights_file(weights: str | os.PathLike[str]) -> bool:
     """Return whether `weights` names a file, rather than published weights.
 
     A file that exists is one, whatever its name. Else a suffix or a separator tells.

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from os import PathLike
 
 from torch import nn
 
@@ -53,7 +54,7 @@ def load_network(
     reference: ModelReference,
     *,
     model: str | nn.Module | None = None,
-    weights: str | None = None,
+    weights: str | PathLike[str] | None = None,
     owner: str,
     next_step: str,
 ) -> Backbone:
@@ -67,7 +68,7 @@ def load_network(
         The network as a head or cache names it. If that is code, it must be trusted.
     model : str or nn.Module, optional
         The network, if its file has moved or it was given as an object; it must be the same.
-    weights : str, optional
+    weights : str or PathLike, optional
         The weights, if their file has moved; they must be the same.
     owner : str
         What has the spec, for messages: ``"the head"``.
@@ -154,10 +155,10 @@ def make_encoder(
 def locate_network(
     reference: ModelReference,
     model: str | nn.Module | None,
-    weights: str | None,
+    weights: str | PathLike[str] | None,
     *,
     owner: str,
-) -> tuple[str | nn.Module, str]:
+) -> tuple[str | nn.Module, str | PathLike[str]]:
     """Return the model and weights to load: those that the user gives, else those referred to.
 
     Parameters
@@ -166,7 +167,7 @@ def locate_network(
         The network as a head or cache names it.
     model : str or nn.Module, optional
         The network that the user gives instead.
-    weights : str, optional
+    weights : str or PathLike, optional
         The weights that the user gives instead.
     owner : str
         What names the network, for messages: ``"the head"``.
@@ -186,7 +187,7 @@ def locate_network(
 def load_matching_backbone(
     spec: Spec,
     model: str | nn.Module,
-    weights: str,
+    weights: str | PathLike[str],
     *,
     owner: str,
     next_step: str,
@@ -200,7 +201,7 @@ def load_matching_backbone(
         The spec of existing codes.
     model : str or nn.Module
         A torchvision or timm name, ``path/to/file.py:factory``, which is executed, or a network.
-    weights : str
+    weights : str or PathLike
         A weights name or file.
     owner : str
         What has the spec, for messages: ``"cache x"``.

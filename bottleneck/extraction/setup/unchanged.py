@@ -1,6 +1,7 @@
 """Tell without loading a network that it is that of an existing cache."""
 
 from dataclasses import replace
+from os import PathLike
 from typing import Any
 
 from bottleneck.backbones import recall_network
@@ -12,7 +13,7 @@ from bottleneck.spec import ModelReference, validate_transform_fields
 def recall_unchanged(
     existing: Cache | None,
     model: object,
-    weights: str,
+    weights: str | PathLike[str],
     transform: dict[str, Any],
     *,
     compute: ComputeOptions,
@@ -25,7 +26,7 @@ def recall_unchanged(
     ----------
     existing : Cache, optional
     model : str or nn.Module
-    weights : str
+    weights : str or PathLike
     transform : dict
         Fields of `InputTransform` that replace those of the weights.
     compute : ComputeOptions

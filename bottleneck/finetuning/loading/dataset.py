@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -116,7 +117,7 @@ def load_from_cache(
     *,
     views: Views,
     model: str | nn.Module | None,
-    weights: str | None,
+    weights: str | PathLike[str] | None,
     memory: int | None,
 ) -> TuningDataset:
     """Open the maps of a layer in a cache, and the layers behind it.
@@ -132,7 +133,7 @@ def load_from_cache(
         Views of each image, counted from the plain one.
     model : str or nn.Module, optional
         The network, if its file has moved or it was given as an object; it must be the same.
-    weights : str, optional
+    weights : str or PathLike, optional
         The weights, if their file has moved; they must be the same.
     memory : int, optional
         Bytes for maps.
@@ -178,7 +179,7 @@ def load_from_images(
     source: ImageSource,
     model: str | nn.Module | None,
     *,
-    weights: str,
+    weights: str | PathLike[str],
     transform: TransformLike | None,
     views: Views,
     augmentations: Sequence[str] | None,
@@ -191,7 +192,7 @@ def load_from_images(
     source : ImageSource
     model : str or nn.Module
         See `bottleneck.backbones.load_backbone`. It must be given.
-    weights : str
+    weights : str or PathLike
     transform : InputTransform or mapping, optional
         What replaces the input of the weights, or some of its fields.
     views : int

@@ -29,7 +29,7 @@ def request_of(tmp_path: Path) -> dict[str, Any]:
         "images": tmp_path / "photos",
         "out": tmp_path / "cache",
         "model": "squeezenet1_1",
-        "weights": str(tmp_path / "weights.pth"),
+        "weights": tmp_path / "weights.pth",
         "layers": ["features.3"],
         "transform": SMALL,
     }
