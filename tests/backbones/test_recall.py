@@ -12,6 +12,11 @@ from bottleneck.backbones.backbone import load_backbone
 from bottleneck.backbones.recall import recall_network
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_remembered_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     torch.manual_seed(1)
