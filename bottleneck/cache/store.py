@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bottleneck.cache.torch_dataset import TorchCodes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Cache(CacheReader):
     """A cache of codes: a directory with one array of codes for each layer.
 
@@ -48,6 +48,10 @@ class Cache(CacheReader):
     >>> X.shape, X.dtype, str(y[0])
     ((12, 6), dtype('float32'), 'ants')
     """
+
+    def __repr__(self) -> str:
+        """Return a short description."""
+        return f"<Cache {self.path}: {len(self.images)} images, {self.manifest.spec.model}>"
 
     def __str__(self) -> str:
         return str(self.status())

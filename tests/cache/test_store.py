@@ -262,6 +262,9 @@ def test_a_cache_is_a_path_a_string_a_cache_or_a_result(cache: Path) -> None:
     store = open_cache(str(cache))
     assert store.path == cache
     assert store.layers == ["layer2", "layer3"]
+    assert (
+        repr(store) == f"<Cache {cache}: {len(store.images)} images, {store.manifest.spec.model}>"
+    )
     assert open_cache(store) is store
     assert open_cache(SimpleNamespace(cache=store)) is store
     assert status(store) == status(cache) == store.status()
