@@ -10,6 +10,7 @@ This module loads no PyTorch.
 
 import contextlib
 import dataclasses
+import functools
 import importlib.metadata
 import json
 from collections.abc import Iterable, Sequence
@@ -128,6 +129,7 @@ def _place(model: str, weights: str | PathLike[str]) -> Path:
     return state_directory() / "networks" / f"{sha256(json.dumps(parts).encode())}.json"
 
 
+@functools.cache  # to read those of PyTorch takes milliseconds
 def _version(library: str) -> str:
     try:
         return importlib.metadata.version(library)
