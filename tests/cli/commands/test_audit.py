@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers import searches
 from tests.helpers.cli import refused
 from tests.helpers.fixture_types import Extract, Run
+
+few_cs = searches.few_cs
 
 
 @pytest.fixture

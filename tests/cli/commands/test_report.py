@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 from bottleneck.fitting.heads.head import Head
-from tests.helpers import cli
+from tests.helpers import cli, searches
 from tests.helpers.cli import refused
 from tests.helpers.fixture_types import Run
+
+few_cs = searches.few_cs
 
 made, photos, cache = cli.made, cli.photos, cli.cache
 

@@ -16,11 +16,13 @@ from click.testing import Result
 from bottleneck.cli.interrupts import Terminated
 from bottleneck.finetuning.training.run import TrainingProgress
 from bottleneck.finetuning.tuned_tail import TunedTail
+from tests.helpers import searches
 from tests.helpers.cli import refused
 from tests.helpers.fixture_types import Run
 from tests.helpers.networks import PLAIN
 from tests.helpers.tuning import CHAIN, hard_images, maps_cache
 
+few_cs = searches.few_cs
 command = importlib.import_module("bottleneck.cli.commands.tune")  # the module, not its command
 QUICK = ("--epochs", 2, "--lr", 0.001, "--batch-size", 16, "--device", "cpu")
 
@@ -78,18 +80,17 @@ def test_as_json(run: Run, maps: Path, tmp_path: Path) -> None:
 
 
 def test_a_whole_network_from_images(run: Run, made: Path) -> None:
-    small = ("--resize", 32, "--crop", 32)
+    small = ("--resize", 32, "--crop", 32, *QUICK, "--epochs", 1)
     augment = ("--augment", "flip", "--augment", "color")
-    result = run("tune", made / "hard.csv", "--model", CHAIN, *small, *QUICK, *augment)
+    result = run("tune", made / "hard.csv", "--model", CHAIN, *small, *augment)
     assert result.exit_code == 0, result.output
     assert "60 images" in result.stderr
     assert "; images decoded in each epoch, augmented by flip,color\n" in result.stderr
     assert "\nwhole network: 40 images of 3 classes" in result.stdout
     assert TunedTail.load("tail-network.safetensors").features.recipe is None
-    rest = (*small, *QUICK)
-    plain = run("tune", made / "hard.csv", "--model", CHAIN, *rest, "--augment", "none", "-o", "p")
+    plain = run("tune", made / "hard.csv", "--model", CHAIN, *small, "--augment", "none", "-o", "p")
     assert plain.exit_code == 0, plain.output
-    views = run("tune", made / "hard.csv", "--model", CHAIN, *rest, "--views", 2, "-o", "v")
+    views = run("tune", made / "hard.csv", "--model", CHAIN, *small, "--views", 2, "-o", "v")
     assert views.exit_code == 0, views.output
     assert "by the mean of 2 views" in views.stdout
 

@@ -1,0 +1,5 @@
+"""What is chosen by a search over C is not what these tests are about."""
+
+from tests.helpers import searches
+
+few_cs = searches.few_cs
