@@ -43,18 +43,31 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bn.report(cache, head, folder / "report.html", images=images).path
 
 
-@pytest.fixture
-def page(browser: "Browser", report: Path) -> "Iterator[Page]":
-    """The page in a window of its own; a word in the console, or a request, is an error."""
+@pytest.fixture(scope="module")
+def window(browser: "Browser") -> "Iterator[tuple[Page, list[str]]]":
+    """A window, and what is said and asked for in it: each new one takes a process."""
     said: list[str] = []
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page = browser.new_page()
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("request", lambda request: said.append(request.url))
+    yield page, said
+    page.close()
+
+
+@pytest.fixture
+def page(window: "tuple[Page, list[str]]", report: Path) -> "Iterator[Page]":
+    """The page, just loaded; a word in the console, or a request, is an error."""
+    page, said = window
+    said.clear()
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.emulate_media(color_scheme="light")
+    page.goto("about:blank")  # a link to a part of the page would be followed without loading it
     page.goto(report.as_uri())
     yield page
-    page.close()
-    assert [line for line in said if not line.startswith(("data:", report.as_uri()))] == []
+    assert [
+        line for line in said if not line.startswith(("data:", "about:blank", report.as_uri()))
+    ] == []
 
 
 def column(page: "Page", number: int) -> list[str]:

@@ -68,8 +68,7 @@ def test_it_says_what_there_is_and_where(
     assert str(open_maps(stored, features, np.arange(N), memory=memory)) == text
 
 
-@pytest.mark.parametrize("memory", [1 << 30, LITTLE, 1])
-@given(data=st.data())
+@given(memory=st.sampled_from([1 << 30, LITTLE, 1]), data=st.data())
 def test_an_epoch_has_every_row_once(stored: Cache, memory: int, data: st.DataObject) -> None:
     every = data.draw(st.sets(st.integers(0, N - 1), min_size=1))
     rows = np.array(sorted(data.draw(st.sets(st.sampled_from(sorted(every)), min_size=1))))

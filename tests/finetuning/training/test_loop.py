@@ -165,11 +165,11 @@ def test_new_weights_have_ten_times_the_rate_and_vectors_no_decay() -> None:
 def test_every_kind_of_training_learns_what_the_frozen_codes_do_not_tell(
     options: dict[str, Any],
 ) -> None:
-    some, new = examples(90), examples(60, seed=1)
-    chosen = on_cpu(epochs=25, **options)
+    some, new = examples(60), examples(60, seed=1)
+    chosen = on_cpu(epochs=20, **options)
     module = a_module(some, chosen, dropout=0.1)
-    lr = {"sgd": 0.1}.get(chosen.optimizer, 0.01)
-    run = train(module, some, chosen, lr=lr, epochs=25)
+    lr = {"sgd": 0.2}.get(chosen.optimizer, 0.02)
+    run = train(module, some, chosen, lr=lr, epochs=20)
     assert not run.diverged
     assert np.mean(logits(module, new, chosen).argmax(1) == new.targets) > 0.9
     assert not module.training
