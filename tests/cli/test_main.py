@@ -90,7 +90,17 @@ def test_an_unknown_command_is_wrong_usage(run: Run, name: str) -> None:
 
 # What is imported
 
-_HEAVY = {"torch", "torchvision", "h5py", "sklearn", "scipy", "numpy", "pandas", "PIL"}
+_HEAVY = {
+    "torch",
+    "torchvision",
+    "h5py",
+    "sklearn",
+    "scipy",
+    "numpy",
+    "pandas",
+    "PIL",
+    "matplotlib",
+}
 
 
 def _imported(*arguments: object, cwd: Path) -> set[str]:
@@ -123,21 +133,17 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     assert _imported(*words, "--help", cwd=tmp_path) == set()
 
 
-def test_status_needs_no_network_and_no_classifier(cache: Path) -> None:
-    assert _imported("status", cache, cwd=cache.parent) <= {"h5py", "numpy"}
+def test_status_and_verify_need_no_network_and_no_classifier(cache: Path) -> None:
+    imported = _imported("status", cache, ",", "verify", cache, cwd=cache.parent)
+    assert imported <= {"h5py", "numpy"}
 
 
-def test_verify_without_repair_needs_no_network(cache: Path) -> None:
-    assert _imported("verify", cache, cwd=cache.parent) <= {"h5py", "numpy"}
-
-
-def test_fit_never_imports_torch(cache: Path) -> None:
-    imported = _imported(
-        *("fit", cache, "--clf", "svm", "--layer", "layer2", "--c", "1", "--cv", "2"),
-        cwd=cache.parent,
-    )
+def test_fit_and_sweep_never_import_torch(cache: Path) -> None:
+    search = ("--c", "1", "--cv", "2")
+    fit = ("fit", cache, "--clf", "svm", "--layer", "layer2", *search)
+    imported = _imported(*fit, ",", "sweep", cache, *search, cwd=cache.parent)
     assert "sklearn" in imported
-    assert not imported & {"torch", "torchvision", "PIL"}
+    assert not imported & {"torch", "torchvision", "PIL", "matplotlib"}
 
 
 def test_a_list_is_not_given_in_parts(run: Run) -> None:
@@ -328,10 +334,10 @@ def test_a_model_by_name_may_be_configured(run: Run, tmp_path: Path) -> None:
 # Errors
 
 
-def test_debug_shows_the_traceback_and_nothing_else_does(tmp_path: Path) -> None:
-    plain = process("status", "absent", cwd=tmp_path)
+def test_debug_shows_the_traceback_and_nothing_else_does(run: Run, tmp_path: Path) -> None:
+    plain = run("status", "absent")
     debug = process("--debug", "status", "absent", cwd=tmp_path)
-    assert (plain.returncode, debug.returncode) == (1, 1)
+    assert (plain.exit_code, debug.returncode) == (1, 1)
     assert plain.stderr.count("\n") == 1
     assert plain.stderr.startswith("error: no cache at absent")
     assert debug.stderr.startswith("Traceback (most recent call last):")

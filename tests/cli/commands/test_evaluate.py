@@ -3,6 +3,7 @@
 import csv
 import json
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from safetensors.numpy import load_file
 from scipy.special import expit, softmax
 from sklearn.metrics import average_precision_score
 
+from bottleneck.fitting import SearchOptions
+from bottleneck.fitting.fit import fit
 from bottleneck.runtime.schedulers.array_task import ArrayTask
 from tests.helpers import cli
 from tests.helpers.cli import Trap, contents, margins, refused, stored
@@ -22,19 +25,24 @@ from tests.helpers.photographs import write_photographs
 made, photos, cache = cli.made, cli.photos, cli.cache
 
 
-@pytest.fixture
-def head(run: Run, cache: Path) -> Path:
+@pytest.fixture(scope="module")
+def fitted(made: Path) -> Path:
     """A head that is far from perfect: it was trained on six images."""
-    whole = (cache / "images.csv").read_bytes()
+    fewer = Path(shutil.copytree(made / "cache", made / "fewer"))
     cli.edit_table(
-        cache,
+        fewer,
         lambda rows: [
             row if i % 4 == 3 else row.replace(b",train,", b",val,") for i, row in enumerate(rows)
         ],
     )
-    run("fit", cache, "--clf", "svm", "--layer", "layer2", "--c", "1e-3", "--cv", "0", "-o", "head")
-    (cache / "images.csv").write_bytes(whole)
-    return Path("head")
+    svm = fit(fewer, "svm", layers="layer2", search=SearchOptions(c=1e-3, cv=0))
+    svm.head.save(made / "head")
+    return made / "head"
+
+
+@pytest.fixture
+def head(run: Run, fitted: Path) -> Path:
+    return Path(shutil.copy(fitted, Path()))
 
 
 def _evaluate(run: Run, *arguments: object) -> dict[str, Any]:
@@ -205,6 +213,7 @@ def test_an_incomplete_cache_is_refused_with_what_it_lacks(
     refused(run("evaluate", head, "other"), "2 of 5 shards", "bottleneck extract")
 
 
+@pytest.mark.usefixtures("cache")
 @pytest.mark.parametrize(
     ("arguments", "parts", "code"),
     [

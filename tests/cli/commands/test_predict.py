@@ -18,6 +18,8 @@ from safetensors.torch import save_file
 from scipy.special import expit, softmax
 
 from bottleneck.backbones import BatchRunner
+from bottleneck.fitting import SearchOptions
+from bottleneck.fitting.fit import fit
 from tests.helpers import cli
 from tests.helpers.cli import contents, expected_codes, margins, refused
 from tests.helpers.fixture_types import Extract, Run
@@ -33,9 +35,16 @@ def _fit(run: Run, cache: Path, clf: str, cv: int = 0) -> Path:
     return Path(name)
 
 
+@pytest.fixture(scope="module")
+def fitted(made: Path) -> Path:
+    svm = fit(made / "cache", "svm", layers="layer2", search=SearchOptions(c=0.1, cv=0))
+    svm.head.save(made / "svm.head")
+    return made / "svm.head"
+
+
 @pytest.fixture
-def svm(run: Run, cache: Path) -> Path:
-    return _fit(run, cache, "svm")
+def svm(run: Run, fitted: Path) -> Path:
+    return Path(shutil.copy(fitted, Path()))
 
 
 @pytest.fixture

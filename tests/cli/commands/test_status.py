@@ -199,8 +199,16 @@ def test_what_is_no_cache_is_refused_with_the_command_that_makes_one(
     refused(run("status", place), f"no cache at {place}", "bottleneck extract")
 
 
-@pytest.mark.parametrize("file", ["spec.json", "images.csv"])
-@pytest.mark.parametrize("text", ["", "{", "[]", "a,b\n1,2\n", None])
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        *(("spec.json", text) for text in ("{", "[]", None)),
+        *(("images.csv", text) for text in ("", "a,b\n1,2\n", None)),
+        # No JSON either, and no digest either.
+        *(pytest.param("spec.json", text, marks=pytest.mark.slow) for text in ("", "a,b\n1,2\n")),
+        *(pytest.param("images.csv", text, marks=pytest.mark.slow) for text in ("{", "[]")),
+    ],
+)
 def test_a_damaged_plan_is_refused_by_every_command_and_kept(
     run: Run, photos: Path, cache: Path, file: str, text: str | None
 ) -> None:

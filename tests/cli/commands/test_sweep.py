@@ -4,8 +4,6 @@ import csv
 import json
 import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from itertools import chain, repeat
 from pathlib import Path
@@ -73,22 +71,6 @@ def test_exactly_one_row_is_recommended(run: Run, cache: Path) -> None:
 def test_the_images_and_the_network_are_not_needed(run: Run, cache: Path, photos: Path) -> None:
     shutil.rmtree(photos)
     assert len(_sweep(run, cache, *QUICK)) == 6
-
-
-def test_torch_and_matplotlib_are_not_loaded(cache: Path, tmp_path: Path) -> None:
-    start = (
-        "import sys; from bottleneck.cli import main; main(sys.argv[1:], standalone_mode=False);"
-        "assert not {'torch', 'matplotlib'} & set(sys.modules)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", start, "sweep", str(cache), *QUICK],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
 
 
 # What it prints
@@ -159,11 +141,12 @@ def test_what_the_configuration_changes_of_fit_is_in_the_command(run: Run, cache
 
 def test_a_cache_that_does_not_say_what_layers_need(run: Run, cache: Path) -> None:
     forget_work(cache)
-    assert {row["work"] for row in _sweep(run, cache, *QUICK)} == {None}
-    result = run("sweep", cache, *QUICK)
-    assert [line[1] for line in _cells(result)[1:]] == ["-"] * 6
+    options = (*QUICK, "--clf", "svm")
+    assert {row["work"] for row in _sweep(run, cache, *options)} == {None}
+    result = run("sweep", cache, *options, "--plot", "a.svg")
+    assert result.exit_code == 0
+    assert [line[1] for line in _cells(result)[1:]] == ["-"] * 3
     assert "does not say how much of the network" in result.stdout
-    assert run("sweep", cache, *QUICK, "--plot", "a.svg").exit_code == 0
 
 
 def test_without_splits_there_is_no_column_for_held_out_rows(
@@ -179,13 +162,6 @@ def test_without_splits_there_is_no_column_for_held_out_rows(
     )
     head = _cells(result)[0]
     assert " ".join(head) == "layer network code clf CV accuracy ± std seconds"
-
-
-def test_preprocessing_has_a_column_where_the_folds_chose_several(run: Run, cache: Path) -> None:
-    options = ("--c", "1e-5,1", "--cv", "2", "--preprocess", "auto")
-    chosen = {row["preprocess"] for row in _sweep(run, cache, *options)}
-    head = _cells(run("sweep", cache, *options))[0]
-    assert ("preprocess" in head) == (len(chosen) > 1)
 
 
 def test_layers_and_classifiers_can_be_chosen(run: Run, cache: Path) -> None:
