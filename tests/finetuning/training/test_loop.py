@@ -153,20 +153,21 @@ def test_new_weights_have_ten_times_the_rate_and_vectors_no_decay() -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {},
         {"optimizer": "sgd"},
-        pytest.param({"init": "fresh"}, marks=pytest.mark.slow),
         {"init": "mlp", "hidden": 16},
         {"precision": "bfloat16"},
+        {"batch_norm": "train"},
+        pytest.param({}, marks=pytest.mark.slow),
         pytest.param({"class_weight": "balanced"}, marks=pytest.mark.slow),
-        {"batch_norm": "train", "init": "fresh"},
+        pytest.param({"init": "head"}, marks=pytest.mark.slow),
     ],
 )
 def test_every_kind_of_training_learns_what_the_frozen_codes_do_not_tell(
     options: dict[str, Any],
 ) -> None:
     some, new = examples(60), examples(60, seed=1)
-    chosen = on_cpu(epochs=20, **options)
+    # From fresh weights, which know nothing yet: the fitted head is right on nine of ten as it is.
+    chosen = on_cpu(**{"epochs": 20, "init": "fresh"} | options)
     module = a_module(some, chosen, dropout=0.1)
     lr = {"sgd": 0.2}.get(chosen.optimizer, 0.02)
     run = train(module, some, chosen, lr=lr, epochs=20)
