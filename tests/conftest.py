@@ -4,7 +4,7 @@ import gc
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +96,18 @@ def pytest_configure() -> None:
     gc.disable()
     # A shell lets what it starts in the background ignore interrupts, and that is inherited.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Import tests without PyTorch's compiler, as the program runs: a third of all that they need.
+
+    This is called in a process that runs tests, and not in one that hands them out.
+    """
+    from bottleneck.runtime import deferred_compiler, torchvision  # noqa: F401
+
+    with deferred_compiler():
+        return (yield)
 
 
 def pytest_collection_finish() -> None:

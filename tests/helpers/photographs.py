@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import v2
 
 COLOURS = {"ants": (180, 60, 40), "bees": (60, 160, 40), "wasps": (50, 70, 190)}
 
@@ -20,6 +19,8 @@ def photograph(seed: int, label: str = "ants", size: tuple[int, int] = (48, 36))
 
 def as_torchvision(image: Image.Image, *, resize: int, crop: int) -> Tensor:
     """The network's input by torchvision's own transforms of tensors, ImageNet's normalisation."""
+    from torchvision.transforms import v2
+
     transform = v2.Compose(
         [
             v2.PILToTensor(),
