@@ -9,19 +9,14 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults import attacks, fuzz_sources, tuning
-from tests.faults.trial import (
-    Workshop,
-    open_update_workshop,
-    open_views_workshop,
-    open_workshop,
-)
+from tests.faults.trial import Workshop, open_workshop, update_workshop, views_workshop
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked")
 
 
 @pytest.fixture(scope="module")
 def workshop() -> Iterator[Workshop]:
-    with open_workshop(8) as found:
+    with open_workshop(5) as found:
         yield found
 
 
@@ -34,7 +29,11 @@ def test_a_kill_at_any_step_loses_nothing(workshop: Workshop) -> None:
         attacks.killed_at_step(workshop, step)
 
 
-@pytest.mark.parametrize("number", attacks.ERRORS, ids=errno.errorcode.get)
+@pytest.mark.parametrize(
+    "number",
+    [errno.ENOSPC, *(pytest.param(each, marks=pytest.mark.slow) for each in attacks.ERRORS[1:])],
+    ids=errno.errorcode.get,
+)
 def test_a_disk_that_refuses_any_step_loses_nothing(workshop: Workshop, number: int) -> None:
     for step in some_steps(workshop, 2, seed=number):
         attacks.refused_at_step(workshop, step, number)
@@ -87,17 +86,17 @@ def test_any_flipped_bit_of_a_cache_is_found(workshop: Workshop) -> None:
     attacks.flipped(workshop, 1, count=30)
 
 
-def test_a_kill_while_views_are_added_loses_nothing() -> None:
-    with open_views_workshop(4) as views:
-        for step in some_steps(views, 2, seed=3):
-            attacks.killed_at_step(views, step)
+def test_a_kill_while_views_are_added_loses_nothing(workshop: Workshop) -> None:
+    views = views_workshop(workshop)
+    for step in some_steps(views, 2, seed=3):
+        attacks.killed_at_step(views, step)
 
 
-def test_a_kill_during_an_update_loses_nothing() -> None:
-    with open_update_workshop(4) as update:
-        for step in some_steps(update, 2, seed=2):
-            attacks.killed_at_step(update, step)
-        attacks.stopped_after(update, update.seconds / 2, signal.SIGKILL)
+def test_a_kill_during_an_update_loses_nothing(workshop: Workshop) -> None:
+    update = update_workshop(workshop)
+    for step in some_steps(update, 2, seed=2):
+        attacks.killed_at_step(update, step)
+    attacks.stopped_after(update, update.seconds / 2, signal.SIGKILL)
 
 
 def test_a_tuning_that_is_killed_ends_as_if_it_had_not_been() -> None:

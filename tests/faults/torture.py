@@ -18,7 +18,7 @@ from itertools import chain
 from pathlib import Path
 
 from tests.faults import attacks, fuzz, fuzz_sources
-from tests.faults.trial import Workshop, open_update_workshop, open_workshop
+from tests.faults.trial import Workshop, open_workshop, update_workshop
 from tests.faults.tuning import (
     TuningWorkshop,
     open_tuning_workshop,
@@ -186,11 +186,8 @@ def table(amount: Amount) -> str:
     """All rows, as Markdown."""
     start = time.monotonic()
     lines = ["| attack | times | outcome |", "|---|---|---|"]
-    with (
-        open_workshop() as workshop,
-        open_update_workshop() as update,
-        open_tuning_workshop() as maps,
-    ):
+    with open_workshop() as workshop, open_tuning_workshop() as maps:
+        update = update_workshop(workshop)
         every = (tuning_rows(maps, amount), update_rows(update, amount), rows(workshop, amount))
         for what, times, outcome in chain(*every):
             lines.append(f"| {what} | {times} | {outcome} |")

@@ -83,42 +83,34 @@ def open_workshop(count: int = 12) -> Iterator[Workshop]:
             write_photographs(images / label, count, label=label, first_seed=100 * k)
         (images / "bees" / "broken.jpg").write_bytes(b"no image")
         (images / "wasps" / "empty.png").touch()
-        start_server()  # its start is not the run's time
+        start_server("torch._dynamo")  # its start is not the run's time; `tune` imports this
         yield Workshop(place, *_undisturbed(images, place / "reference"), images)
 
 
-@contextmanager
-def open_update_workshop(count: int = 12) -> Iterator[Workshop]:
+def update_workshop(old: Workshop) -> Workshop:
     """The same photographs after some were changed, added and removed, and their updated cache."""
-    with open_workshop(count) as old:
-        images = Path(shutil.copytree(old.images, old.place / "later photos"))
-        for k, label in enumerate(("ants", "bees", "wasps")):
-            first, touched, removed, *_ = sorted((images / label).iterdir())
-            photograph(900 + k, label).save(first)
-            os.utime(touched, (k, k))  # another time, the same bytes
-            removed.unlink()
-            photograph(950 + k, label).save(images / label / "added.png")
-        photograph(990, "bees").save(images / "bees" / "broken.jpg")  # is an image now
-        (images / "ants" / "lost.png").touch()
-        updated = copy(old.reference, old.place / "updated")
-        found = _undisturbed(images, updated)
-        _undisturbed(images, old.place / "at once")
-        assert _valid_codes(updated) == _valid_codes(old.place / "at once")
-        old.reference.rename(old.place / "before")
-        updated.rename(old.reference)
-        yield Workshop(old.place, *found, images, before=old.place / "before")
+    place = old.place / "update"
+    images = Path(shutil.copytree(old.images, place / "photos"))
+    for k, label in enumerate(("ants", "bees", "wasps")):
+        first, touched, removed, *_ = sorted((images / label).iterdir())
+        photograph(900 + k, label).save(first)
+        os.utime(touched, (k, k))  # another time, the same bytes
+        removed.unlink()
+        photograph(950 + k, label).save(images / label / "added.png")
+    photograph(990, "bees").save(images / "bees" / "broken.jpg")  # is an image now
+    (images / "ants" / "lost.png").touch()
+    updated = copy(old.reference, place / "reference")
+    found = _undisturbed(images, updated)
+    _undisturbed(images, place / "at once")
+    assert _valid_codes(updated) == _valid_codes(place / "at once")
+    return Workshop(place, *found, images, before=old.reference)
 
 
-@contextmanager
-def open_views_workshop(count: int = 12) -> Iterator[Workshop]:
+def views_workshop(old: Workshop) -> Workshop:
     """The same photographs, and their cache after two views of each were added."""
-    options = ("--views", 3)
-    with open_workshop(count) as old:
-        with_views = copy(old.reference, old.place / "with views")
-        found = _undisturbed(old.images, with_views, *options)
-        old.reference.rename(old.place / "before")
-        with_views.rename(old.reference)
-        yield Workshop(old.place, *found, old.images, old.place / "before", options)
+    place, options = old.place / "views", ("--views", 3)
+    found = _undisturbed(old.images, copy(old.reference, place / "reference"), *options)
+    return Workshop(place, *found, old.images, old.reference, options)
 
 
 def _undisturbed(images: Path, cache: Path, *options: object) -> tuple[int, float]:

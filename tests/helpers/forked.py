@@ -16,14 +16,14 @@ _SERVER = multiprocessing.get_context("forkserver")
 # The server looks for what it is to load where Python itself does, until version 3.13.
 _ROOT = str(Path(__file__).parents[2])
 os.environ["PYTHONPATH"] = os.pathsep.join([_ROOT, *filter(None, [os.environ.get("PYTHONPATH")])])
-_SERVER.set_forkserver_preload(
-    [
-        *("bottleneck.extraction.extract", "bottleneck.cli.commands.extract", "tests.faults.fuzz"),
-        *("bottleneck.finetuning.tune", "bottleneck.cli.commands.tune", "sklearn.metrics"),
-        *("bottleneck.fitting.fit", "tests.helpers.dask_cluster"),
-        *("distributed.cli.dask_scheduler", "distributed.cli.dask_worker"),  # if it is installed
-    ]
+_PRELOADED = (
+    *("bottleneck.extraction.extract", "bottleneck.cli.commands.extract", "tests.faults.fuzz"),
+    *("bottleneck.finetuning.tune", "bottleneck.cli.commands.tune", "sklearn.metrics"),
+    *("bottleneck.fitting.fit", "tests.helpers.dask_cluster"),
+    *("distributed.cli.dask_scheduler", "distributed.cli.dask_worker"),  # if it is installed
+    "tests.helpers.warmed",
 )
+_SERVER.set_forkserver_preload([*_PRELOADED])
 
 
 def fork(call: Callable[..., object], *arguments: object) -> BaseProcess:
@@ -33,8 +33,12 @@ def fork(call: Callable[..., object], *arguments: object) -> BaseProcess:
     return child
 
 
-def start_server() -> None:
-    """Wait until the server has imported everything, where its start would be measured."""
+def start_server(*modules: str) -> None:
+    """Wait until the server has imported everything, where its start would be measured.
+
+    It imports more modules for its processes if it has not been started yet.
+    """
+    _SERVER.set_forkserver_preload([*_PRELOADED, *modules])
     fork(int).join()
 
 
