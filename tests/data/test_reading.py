@@ -3,6 +3,7 @@ import os
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -73,10 +74,18 @@ def test_a_file_that_the_system_refuses_is_an_image_error(
 
 
 @pytest.mark.parametrize("number", [errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE])
-def test_a_disk_that_is_out_of_reach_is_no_fault_of_the_images(
-    photos: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch, number: int
+def test_a_disk_that_is_out_of_reach_is_no_image_error(
+    monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    reading = os.open
+    monkeypatch.setattr(os, "open", Mock(side_effect=OSError(number, os.strerror(number))))
+    with pytest.raises(OSError, match=os.strerror(number)):
+        read_image_bytes(Path("a.jpg"))
+
+
+def test_a_disk_that_is_out_of_reach_is_no_fault_of_the_images(
+    photos: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, number = os.open, errno.ESTALE
     count = iter(range(1000))
 
     def fail(path: Any, flags: int, *mode: int) -> int:

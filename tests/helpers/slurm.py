@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from bottleneck.runtime.schedulers.slurm import PROGRAM
-
 TOOLS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "scancel", "squeue", "srun")
 
 _CONFIG = """\
@@ -120,14 +118,6 @@ def wait_for(condition: Callable[[], bool], what: str, seconds: float = 60) -> N
 def ask(*command: str) -> str:
     """What a tool of Slurm says; nothing while it cannot."""
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
-
-
-def bottleneck(*arguments: object, cwd: Path, code: int = 0) -> str:
-    """Run the program as a job does, to the end that is expected."""
-    command = [*PROGRAM, *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stderr
-    return done.stdout
 
 
 def facts(job: str) -> dict[str, str]:

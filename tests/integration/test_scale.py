@@ -158,7 +158,7 @@ def test_planning_what_has_not_changed_makes_no_second_table(
 
 
 def test_a_row_takes_a_few_dozen_bytes(tmp_path: Path) -> None:
-    rows = 100_000
+    rows = 30_000
     with instant_stats():
         cache = make_cache(tmp_path, rows=rows, shards=1000)
         reads: list[Callable[[], ImageTable]] = [

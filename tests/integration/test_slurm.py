@@ -19,11 +19,11 @@ from bottleneck.cli import main
 from bottleneck.runtime.schedulers.slurm import PROGRAM, quote_args
 from tests.helpers import slurm as slurm_kit
 from tests.helpers.photographs import write_photographs
-from tests.helpers.slurm import bottleneck, ended, facts, slurm, wait_for
+from tests.helpers.slurm import ended, facts, slurm, wait_for
 
 pytestmark = pytest.mark.skipif(bool(slurm_kit.why_not()), reason=slurm_kit.why_not())
 
-ROWS, SHARD_ROWS = 48, 1
+ROWS, SHARD_ROWS = 24, 1
 SHARDS = ROWS // SHARD_ROWS
 
 # A task that has made a shard waits, while there is a file `hold`, for what the test does to it.
@@ -48,7 +48,20 @@ EXTRACT = (
     *("--layer", "layer3", "--resize", "32", "--crop", "32", "--shard-size", SHARD_ROWS),
     *("--precision", "float32"),
 )
-FIT = ("fit", "photos.cache", "--clf", "svm", "--layer", "layer3", "--cv", "2", "-o", "new.head")
+FIT = (
+    "fit",
+    "photos.cache",
+    "--clf",
+    "svm",
+    "--layer",
+    "layer3",
+    "--cv",
+    "2",
+    "--c",
+    "1",
+    "-o",
+    "new.head",
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -58,6 +71,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         yield
+
+
+def bottleneck(*words: object, code: int = 0) -> str:
+    """Run a command in this process, to the end that is expected; what it prints."""
+    done = CliRunner().invoke(main, [str(word) for word in words])
+    assert done.exit_code == code, done.output
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -70,21 +90,21 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for words in (EXTRACT, FIT):
-            done = CliRunner().invoke(main, [str(word) for word in words])
-            assert done.exit_code == 0, done.output
+            bottleneck(*words)
     return folder
 
 
 @pytest.fixture
-def place(alone: Path, tmp_path: Path) -> Path:
-    """A folder with the same photographs and network."""
+def place(alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with the same photographs and network."""
+    monkeypatch.chdir(tmp_path)
     shutil.copytree(alone / "photos", tmp_path / "photos")
     shutil.copy(alone / "held.py", tmp_path)
     return tmp_path
 
 
-def submit(place: Path, *words: object) -> str:
-    return bottleneck("submit", "slurm", "--submit", *words, cwd=place).strip()
+def submit(*words: object) -> str:
+    return bottleneck("submit", "slurm", "--submit", *words).strip()
 
 
 def made(place: Path, task: int, tasks: int) -> int:
@@ -151,8 +171,8 @@ def test_an_array_comes_to_its_end_whatever_happens_to_its_tasks(
 ) -> None:
     tasks = len(disruptions)
     (place / "hold").touch()
-    array = submit(place, "--tasks", tasks, "--output=task-%a.out", "--", *EXTRACT)
-    too_early = submit(place, f"--dependency=afterany:{array}", "--output=fit-1.out", "--", *FIT)
+    array = submit("--tasks", tasks, "--output=task-%a.out", "--", *EXTRACT)
+    too_early = submit(f"--dependency=afterany:{array}", "--output=fit-1.out", "--", *FIT)
     wait_for(lambda: all(made(place, k, tasks) for k in range(tasks)), "a shard of each task")
 
     for task, disrupt in enumerate(disruptions):
@@ -178,12 +198,12 @@ def test_an_array_comes_to_its_end_whatever_happens_to_its_tasks(
     # What is left is told as an array, and only that is submitted again.
     status = ("status", "photos.cache", "--layer", "layer3", "--tasks", tasks)
     rest = f"--array={','.join(left)}"
-    assert f"tasks left of {tasks}: {rest}" in bottleneck(*status, cwd=place, code=3)
-    again = submit(place, "--tasks", tasks, rest, "--output=again.out", "--", *EXTRACT)
-    fit = submit(place, f"--dependency=afterany:{again}", "--output=fit-2.out", "--", *FIT)
+    assert f"tasks left of {tasks}: {rest}" in bottleneck(*status, code=3)
+    again = submit("--tasks", tasks, rest, "--output=again.out", "--", *EXTRACT)
+    fit = submit(f"--dependency=afterany:{again}", "--output=fit-2.out", "--", *FIT)
     wait_for(lambda: ended(again, fit), "the rest")
     assert facts(fit)["ExitCode"] == "0:0", (place / "fit-2.out").read_text()
-    assert "tasks left" not in bottleneck(*status, cwd=place)
+    assert "tasks left" not in bottleneck(*status)
 
     assert_same_codes(place / "photos.cache", alone / "photos.cache")
     with (

@@ -43,7 +43,7 @@ def with_envelope(path: Path, header: dict[str, Any], body: bytes = b"some bytes
 def test_a_header_and_a_file_are_read_as_they_were_written(
     header: dict[str, Any], body: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    path = tmp_path_factory.mktemp("envelope") / "file"
+    path = tmp_path_factory.getbasetemp() / "envelope"
     with_envelope(path, header, body)
     found = verify_envelope(path, FILE_TYPE)
     assert found == read_envelope(path, FILE_TYPE)

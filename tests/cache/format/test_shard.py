@@ -180,7 +180,7 @@ def test_a_later_format_is_refused_by_its_number(tmp_path: Path) -> None:
 
 
 def test_blocks_across_compressed_chunks_are_the_codes(tmp_path: Path) -> None:
-    n = 300  # chunks of 64 rows
+    n = 150  # chunks of 64 rows
     blank = [""] * n
     codes = np.random.default_rng(0).random((n, 4096), dtype=np.float32)
     codes[codes < 0.7] = 0

@@ -101,7 +101,7 @@ def test_a_decompression_bomb_is_rejected_unopened(name: str) -> None:
 
 @READS_PAST_DAMAGE
 @pytest.mark.usefixtures("few_pixels")
-@settings(deadline=None, max_examples=600)
+@settings(deadline=None, max_examples=6 * settings().max_examples)
 @given(st.sampled_from(sorted(FILES)), st.integers(0, 2**32 - 1), st.integers(1, 6))
 def test_a_damaged_file_gives_an_image_or_an_image_error(name: str, seed: int, edits: int) -> None:
     image_or_error(mutated(FILES[name], seed, edits))
@@ -112,7 +112,7 @@ MAGICS = [b"", *(data[:12] for data in FILES.values())]
 
 @READS_PAST_DAMAGE
 @pytest.mark.usefixtures("few_pixels")
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=3 * settings().max_examples)
 @given(st.sampled_from(MAGICS), st.binary(max_size=400))
 def test_random_bytes_give_an_image_or_an_image_error(magic: bytes, data: bytes) -> None:
     image_or_error(magic + data)

@@ -174,7 +174,7 @@ TO_DAMAGE = [
 
 @READS_PAST_DAMAGE
 @pytest.mark.usefixtures("few_pixels")
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=5 * settings().max_examples)
 @given(st.sampled_from(TO_DAMAGE), st.integers(0, 2**32 - 1), st.integers(1, 4))
 def test_a_damaged_jpeg_is_what_pillow_makes_of_it(data: bytes, seed: int, edits: int) -> None:
     damaged = mutated(data, seed, edits)

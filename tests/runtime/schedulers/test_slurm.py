@@ -42,7 +42,8 @@ HARD = [
     "*",
 ]
 
-in_bash = settings(max_examples=40, deadline=None)  # each example starts a process or two
+# Each example starts a process or more.
+in_bash = settings(max_examples=settings().max_examples // 3, deadline=None)
 
 RECORD = """#!/bin/bash
 printf '%s\\0' "$@" > "$0.call$(ls "$0".call* 2>/dev/null | wc -l)"
