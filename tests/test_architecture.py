@@ -63,11 +63,7 @@ DOORS = {
     "openvino": {"backbones.inference.openvino_replica"},
     "huggingface_hub": {"backbones.sources.hub"},
     "timm": {"backbones.sources.timm_models"},
-    "torchvision": {
-        "data.resizing.torch_resampling",
-        "data.resizing.views",
-        "runtime.imports.torchvision_import",
-    },
+    "torchvision": {"runtime.imports.torchvision_import"},
     "safetensors": {
         "backbones.checkpoints.reading",
         "finetuning.training.checkpoint",
@@ -195,6 +191,7 @@ def test_packages_that_need_no_torch_load_none() -> None:
         *("cache.torch_dataset", "data.decoding.nvjpeg"),
         *("data.resizing.device_squares", "data.resizing.torch_resampling"),
         *("runtime.imports.deferred_compiler", "runtime.imports.torchvision_import"),
+        "runtime.imports.torchvision_functional",
     ]
     light = [name for name in MODULES if name.split(".")[0] in TORCH_FREE and name not in heavy]
     code = "import importlib, sys\nfor name in sys.argv[1:]:\n"

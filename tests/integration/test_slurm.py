@@ -23,7 +23,7 @@ from tests.helpers.slurm import ended, facts, slurm, wait_for
 
 pytestmark = pytest.mark.skipif(bool(slurm_kit.why_not()), reason=slurm_kit.why_not())
 
-ROWS, SHARD_ROWS = 24, 1
+ROWS, SHARD_ROWS = 36, 1
 SHARDS = ROWS // SHARD_ROWS
 
 # A task that has made a shard waits, while there is a file `hold`, for what the test does to it.

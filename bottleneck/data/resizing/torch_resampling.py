@@ -69,10 +69,12 @@ def resize_by_torchvision(
     Tensor of uint8, shape (n, 3, height, width)
         On a GPU, rounded once, from sums in floating point.
     """
-    from torchvision.transforms import InterpolationMode
-    from torchvision.transforms.v2 import functional as v2
+    from bottleneck.runtime import torchvision, torchvision_functional
 
-    resized: torch.Tensor = v2.resize(
-        images, [height, width], interpolation=InterpolationMode(interpolation), antialias=True
+    resized: torch.Tensor = torchvision_functional.resize(
+        images,
+        [height, width],
+        interpolation=torchvision.transforms.InterpolationMode(interpolation),
+        antialias=True,
     )
     return resized

@@ -136,7 +136,8 @@ def _change(square: NDArray[np.uint8], recipe: ViewRecipe, draw: _Draws) -> NDAr
 def _change_colors(square: NDArray[np.uint8], draw: _Draws) -> NDArray[np.uint8]:
     # The other changes need no PyTorch. The mean of a grey image, for contrast, is torch's sum.
     import torch
-    from torchvision.transforms.v2 import functional as v2
+
+    from bottleneck.runtime import torchvision_functional as v2
 
     # Laid out as planes, since colours are computed fastest so.
     image = torch.from_numpy(square).permute(2, 0, 1).contiguous()
