@@ -56,7 +56,7 @@ def test_the_name_appears_only_when_the_bytes_are_whole(tmp_path: Path) -> None:
         assert temporary.parent == tmp_path  # a rename across file systems is no rename
 
 
-def test_bytes_and_folder_are_synced_before_and_after_the_rename(
+def test_bytes_and_folder_are_synced_around_the_rename_and_the_old_file_is_there_until_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[str] = []
@@ -67,13 +67,15 @@ def test_bytes_and_folder_are_synced_before_and_after_the_rename(
         fsync(handle)
 
     def spy_replace(path: Path, target: Path) -> Path:
-        events.append("rename")
+        events.append(f"rename over {target.read_text()}")
         return replace(path, target)
 
     monkeypatch.setattr(os, "fsync", spy_fsync)
     monkeypatch.setattr(Path, "replace", spy_replace)
-    write_text_atomic(tmp_path / "a.txt", "x")
-    assert events == ["fsync file", "rename", "fsync folder"]
+    (tmp_path / "a.txt").write_text("old")
+    write_text_atomic(tmp_path / "a.txt", "new")
+    assert events == ["fsync file", "rename over old", "fsync folder"]
+    assert (tmp_path / "a.txt").read_text() == "new"
 
 
 def test_a_failed_sync_publishes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
