@@ -13,6 +13,14 @@ from typing import Any
 from tests.helpers.forked import become_program, fork
 
 _PATIENCE = 60  # seconds for a process to begin, on a machine that has other work
+_SETTINGS = {
+    "distributed.comm.timeouts.connect": "10s",
+    # What Dask measures of itself many times a second, which takes most of an idle process.
+    "distributed.worker.profile.enabled": False,
+    "distributed.worker.memory.monitor-interval": "1s",
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "5s",
+}
 
 
 @dataclass
@@ -94,7 +102,7 @@ def _run(log: Path, kind: str, arguments: tuple[str, ...]) -> None:
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
-    dask.config.set({"distributed.comm.timeouts.connect": "10s"})
+    dask.config.set(_SETTINGS)
     main = {"scheduler": dask_scheduler.main, "worker": dask_worker.main}[kind]
     main(arguments)
 
