@@ -1,5 +1,8 @@
 import os
+import pickle
 from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ from bottleneck.fitting.loading.worker_cache import open_on_worker
 from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.fitting.sweep import sweep
 from bottleneck.runtime.executors.backends import open_executor
+from bottleneck.runtime.executors.executor import Item, Result
 from tests.helpers.datasets import clouds, written_cache
 
 
@@ -65,9 +69,27 @@ def test_a_sweep_parses_the_table_once_whatever_the_layers(
     assert parsed == {"images.csv": 1}
 
 
-def test_a_sweep_by_processes_is_that_of_this_one(layers: Path) -> None:
+class Copies:
+    """An executor whose worker is this process, with copies of all it is given; last item first."""
+
+    max_concurrency = 2
+
+    def map_unordered(
+        self, function: Callable[[Item], Result], items: Sequence[Item]
+    ) -> Iterator[tuple[Item, Result]]:
+        for item in reversed(items):
+            own, copied = pickle.loads(pickle.dumps((function, item)))
+            yield item, pickle.loads(pickle.dumps(own(copied)))
+
+    def run_on_each_worker(self, function: Callable[[], Result]) -> dict[str, Result]:
+        return {"here": pickle.loads(pickle.dumps(function))()}
+
+
+@pytest.mark.parametrize("processes", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_sweep_by_processes_is_that_of_this_one(layers: Path, processes: int) -> None:
     search = SearchOptions(c=1.0, cv=2, nested=True)
-    with open_executor("loky", jobs=2) as executor:
+    opened = open_executor("loky", jobs=processes) if processes else nullcontext(Copies())
+    with opened as executor:
         spread = sweep(layers, "svm", search=search, executor=executor)
     alone = sweep(layers, "svm", search=search)
     assert [row.cv for row in spread] == [row.cv for row in alone]
