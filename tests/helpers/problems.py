@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import cycle
 from typing import Any
 
@@ -86,7 +87,7 @@ class Problem:
     weight: F64 | None = None
     column_weight: F64 | None = None
 
-    @property
+    @cached_property
     def hot(self) -> NDArray[np.bool_]:
         if self.targets.ndim == 2:
             return self.targets
@@ -96,7 +97,7 @@ class Problem:
     def columns(self) -> int:
         return int(self.hot.shape[1])
 
-    @property
+    @cached_property
     def share(self) -> F64:
         """Return the weight of every row in every column, shape (n, q)."""
         share = np.ones(self.hot.shape)
@@ -214,8 +215,9 @@ class Problem:
         for _ in range(200):
             margins = rows @ at
             gradient = ridge * at + c * rows.T @ self.slopes(margins)
-            bent = np.einsum("nab,ni,nj->aibj", c * self.second(margins), rows, rows, optimize=True)
-            hessian = bent.reshape(q * (d + 1), -1) + np.diag(np.tile(ridge[:, 0], q))
+            second = c * self.second(margins)
+            bent = [[(second[:, [a], b] * rows).T @ rows for b in range(q)] for a in range(q)]
+            hessian = np.block(bent) + np.diag(np.tile(ridge[:, 0], q))
             hessian += 1e-13 * np.trace(hessian) / len(hessian) * np.eye(len(hessian))
             step = -np.linalg.solve(hessian, gradient.T.ravel()).reshape(q, d + 1).T
             now, slope, length = value(at), float((gradient * step).sum()), 1.0
