@@ -159,6 +159,7 @@ def test_held_out_rows_decide_nothing_but_their_own_score(tmp_path: Path) -> Non
             written_cache(tmp_path / name, codes, ["abc"[i] for i in labels], split=half(240)),
             scaling="auto",
             c=None,
+            cv=2,
         )
         for name, codes, labels in [("one", X, y), ("other", X_other, y_other)]
     )
@@ -240,7 +241,7 @@ def test_little_memory_gives_the_same_head(
 ) -> None:
     at_once = run(split, clf, memory=1 << 30, c=(1e-2, 1.0), cv=2)
     monkeypatch.setattr(Cache, "read_codes", None)  # of all rows at once
-    streamed = run(split, clf, memory=1 << 10, c=(1e-2, 1.0), cv=2)
+    streamed = run(split, clf, memory=1 << 12, c=(1e-2, 1.0), cv=2)  # two copies do not fit
     assert streamed.c == at_once.c
     for name in ("coef", "intercept"):
         np.testing.assert_allclose(

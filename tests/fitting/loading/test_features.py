@@ -187,8 +187,17 @@ def by_hand(
     return values.mean(axis=1), values[:, 0], model
 
 
-@pytest.mark.parametrize("scaling", ["standardize", "sqrt", "l2", "none"])
-@pytest.mark.parametrize("clf", ["svm", "softmax"])
+@pytest.mark.parametrize(
+    ("clf", "scaling"),
+    [
+        *(("svm", scaling) for scaling in ("standardize", "sqrt", "l2", "none")),
+        ("softmax", "standardize"),
+        *(
+            pytest.param("softmax", scaling, marks=pytest.mark.slow)
+            for scaling in ("sqrt", "l2", "none")
+        ),
+    ],
+)
 def test_several_layers_and_views_are_what_scikit_learn_makes_of_them(
     cache: Path, clf: str, scaling: str
 ) -> None:
@@ -237,7 +246,10 @@ def test_probabilities_are_calibrated_on_the_mean_of_the_views(cache: Path) -> N
     np.testing.assert_allclose(done.head.calibration.slope, expected, rtol=1e-2)
 
 
-@pytest.mark.parametrize(("clf", "scaling"), [("svm", "standardize"), ("softmax", "sqrt")])
+@pytest.mark.parametrize(
+    ("clf", "scaling"),
+    [("svm", "standardize"), pytest.param("softmax", "sqrt", marks=pytest.mark.slow)],
+)
 def test_out_of_core_is_what_it_is_in_memory(cache: Path, clf: str, scaling: str) -> None:
     search = SearchOptions(c=[0.1], cv=2, scaling=scaling)
     inside, outside = (

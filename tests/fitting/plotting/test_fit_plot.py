@@ -17,10 +17,10 @@ from bottleneck.fitting.scoring.scores import score_classes, score_labels
 from bottleneck.fitting.selection.options import SearchOptions
 
 
-@pytest.fixture
-def result(cache: Path) -> FitResult:
-    search = SearchOptions(c=[0.01, 0.1, 1.0], scaling="auto")
-    return fit(cache, "svm", layers="layer2", search=search)
+@pytest.fixture(scope="module")
+def result(template: Path) -> FitResult:
+    search = SearchOptions(c=[0.01, 0.1, 1.0], cv=3, scaling="auto")
+    return fit(template / "cache", "svm", layers="layer2", search=search)
 
 
 def panels(result: FitResult) -> list[Axes]:

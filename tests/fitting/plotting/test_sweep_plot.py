@@ -276,20 +276,22 @@ def test_the_suffix_decides_the_format(tmp_path: Path) -> None:
     assert re.findall(r"<!-- (conv1|conv2|fc) -->", (tmp_path / "b.svg").read_text()) == list(THREE)
 
 
-def _modules_after(code: str) -> set[str]:
-    program = f"import sys; sys.path += {sys.path!r}\n{code}\nprint(*sys.modules)"
+def test_matplotlib_is_imported_to_draw_only_and_pyplot_never(tmp_path: Path) -> None:
+    program = f"""
+import sys
+sys.path += {sys.path!r}
+import bottleneck.fitting.plotting.sweep_plot, bottleneck.fitting.sweep_result
+print(*sys.modules)
+import pathlib
+from tests.fitting.plotting.test_sweep_plot import write
+write(pathlib.Path({str(tmp_path / "b.png")!r}))
+print(*sys.modules)
+"""
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True
     )
-    return set(done.stdout.split())
-
-
-def test_matplotlib_is_imported_to_draw_only_and_pyplot_never(tmp_path: Path) -> None:
-    assert "matplotlib" not in _modules_after(
-        "import bottleneck.fitting.plotting.sweep_plot, bottleneck.fitting.sweep_result"
-    )
-    code = "import pathlib; from tests.fitting.plotting.test_sweep_plot import write\n"
-    code += f"write(pathlib.Path({str(tmp_path / 'b.png')!r}))"
-    loaded = _modules_after(code)
-    assert "matplotlib.figure" in loaded
-    assert "matplotlib.pyplot" not in loaded
+    imported, drawn = (set(line.split()) for line in done.stdout.splitlines())
+    assert "bottleneck.fitting.plotting.sweep_plot" in imported
+    assert "matplotlib" not in imported
+    assert "matplotlib.figure" in drawn
+    assert "matplotlib.pyplot" not in drawn

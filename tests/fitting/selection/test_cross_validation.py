@@ -137,12 +137,12 @@ def test_codes_in_blocks_give_the_same_scores(clf: str, several_labels: bool) ->
     X, targets = several() if several_labels else clouds()
     blocks = TrainingSet(Rows(X, [7, 30, 64], in_memory=False), targets, 3)
     streamed, at_once = (
-        chosen(dataset, ClassifierOptions(clf), scaling="auto")
+        chosen(dataset, ClassifierOptions(clf), scaling="auto", cv=2)
         for dataset in (blocks, training(X, targets))
     )
     for one, other in zip(streamed.candidates, at_once.candidates, strict=True):
         assert (one.scaling, one.c) == (other.scaling, other.c)
-        np.testing.assert_allclose(one.scores, other.scores, atol=1.01 / 48)
+        np.testing.assert_allclose(one.scores, other.scores, atol=1.01 / 120)
 
 
 # Scripted folds: what is chosen, without any solver

@@ -52,7 +52,7 @@ def test_of_pure_noise_the_best_is_above_chance_and_the_choice_is_not(tmp_path: 
         for layer in "abcdefgh":
             codes = random.normal(size=(48, 3))
             written_cache(tmp_path / draw, codes, labels, layers=[layer])
-        search = SearchOptions(c=[1.0], cv=4, nested=True)
+        search = SearchOptions(c=[1.0], cv=2, nested=True)
         found = sweep(tmp_path / draw, "softmax", search=search)
         assert found.nested is not None
         assert found.nested.selected == found.recommended.cv.mean
