@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bottleneck.cache.directory import CacheDirectory
 from bottleneck.cache.format.float16 import widen_float16
 from bottleneck.cache.format.series import Series, SeriesLike
-from bottleneck.cache.format.shard import OpenShard, ShardHeader, open_shard, read_shard_metadata
+from bottleneck.cache.format.shard import OpenShard, ShardHeader, open_shard, read_image_digests
 from bottleneck.data import find_split, split_rows
 from bottleneck.errors import CacheError, InvalidOptionError, ShardError, UnknownNameError
 
@@ -142,8 +142,8 @@ class CacheReader(CacheDirectory):
             known = self._image_keys.get(shard)
             # The other layer may lack an image that could not be read then: its key is 0.
             if known is None or not known[valid[places]].all():
-                content = read_shard_metadata(self.shard_path(layer, shard))
-                texts = [text[:_DIGITS] or "0" for text in content.image_sha256]
+                digests = read_image_digests(self.shard_path(layer, shard))
+                texts = [text[:_DIGITS] or "0" for text in digests]
                 known = np.array([int(text, 16) for text in texts], dtype=np.uint64)
                 self._image_keys[shard] = known
             keys[places] = known

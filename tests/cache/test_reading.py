@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bottleneck.cache import Cache, Series, ShardData, open_cache, write_shard
-from bottleneck.cache.format.shard import read_shard_metadata
+from bottleneck.cache.format.shard import read_image_digests
 from bottleneck.errors import CacheError, InvalidOptionError, ShardError
 from bottleneck.spec import ViewRecipe
 from tests.helpers.datasets import cache_of_layers, written_cache
@@ -165,11 +165,11 @@ def read_files(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The shards whose digests were read, as layer/name."""
     read: list[str] = []
 
-    def note(path: Path) -> ShardData:
+    def note(path: Path) -> list[str]:
         read.append(path.relative_to(path.parents[1]).as_posix())
-        return read_shard_metadata(path)
+        return read_image_digests(path)
 
-    monkeypatch.setattr("bottleneck.cache.reading.read_shard_metadata", note)
+    monkeypatch.setattr("bottleneck.cache.reading.read_image_digests", note)
     return read
 
 

@@ -19,7 +19,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 from bottleneck.backbones.layers.listing import list_layers
 from bottleneck.cache import cache_fingerprint
 from bottleneck.cache.format.series import SeriesLike
-from bottleneck.cache.format.shard import ShardData, read_header, read_shard_metadata
+from bottleneck.cache.format.shard import ShardData, read_header, read_image_digests
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.errors import CacheError, InvalidOptionError, UnknownNameError
@@ -173,11 +173,11 @@ def test_every_shard_is_read_once_for_its_layer_and_once_for_all(
 ) -> None:
     digests: list[Path] = []
 
-    def read_digests(path: Path) -> ShardData:
+    def read_digests(path: Path) -> list[str]:
         digests.append(path)
-        return read_shard_metadata(path)
+        return read_image_digests(path)
 
-    monkeypatch.setattr("bottleneck.cache.reading.read_shard_metadata", read_digests)
+    monkeypatch.setattr("bottleneck.cache.reading.read_image_digests", read_digests)
     reads: Counter[tuple[str, int]] = Counter()
     read_checked = Cache.read_checked
 

@@ -146,6 +146,20 @@ class OpenShard:
             self._codes(file)
             return self._metadata(file)
 
+    def image_digests(self) -> list[str]:
+        """Read the digests of the images' bytes alone; empty where none could be read.
+
+        Raises
+        ------
+        ShardError
+            The column is absent or has another length.
+        """
+        with read_hdf5(self.path, self._envelope.file) as file:
+            digests = file.strings("image_sha256")
+        if len(digests) != self.header.shape[0]:
+            raise ShardError(f"{self.path}: its columns do not belong together")
+        return digests
+
     def read(self) -> ShardData:
         """Read all columns, codes in the stored type.
 
@@ -279,6 +293,27 @@ def read_shard_metadata(path: Path) -> ShardData:
     """
     with open_shard(path) as shard:
         return shard.metadata()
+
+
+def read_image_digests(path: Path) -> list[str]:
+    """Read the digest of each image of a shard without verifying the shard.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    ShardError
+        The file is absent, cut short, or not a shard.
+
+    Examples
+    --------
+    >>> len(read_image_digests(Path("tests/data/before/cache/codes/layer1/00001.h5")))
+    8
+    """
+    with open_shard(path) as shard:
+        return shard.image_digests()
 
 
 def _parse_header(path: Path, envelope: EnvelopeFile) -> ShardHeader:

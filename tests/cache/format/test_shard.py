@@ -11,7 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bottleneck.cache.format.manifest import COMPRESSIONS
-from bottleneck.cache.format.shard import ShardData, read_header, read_shard_metadata
+from bottleneck.cache.format.shard import (
+    ShardData,
+    read_header,
+    read_image_digests,
+    read_shard_metadata,
+)
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.errors import ShardError
 from tests.helpers.shards import (
@@ -136,14 +141,18 @@ def test_the_cost_of_a_layer_is_read_as_it_was_written(tmp_path: Path) -> None:
             read_header(forge(path, header=other))
 
 
-def test_a_column_of_another_length_is_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["path", "image_sha256"])
+def test_a_column_of_another_length_is_found(name: str, tmp_path: Path) -> None:
     def shorten(file: Any) -> None:
-        short = file["path"][:-1]
-        del file["path"]
-        file["path"] = short
+        short = file[name][:-1]
+        del file[name]
+        file[name] = short
 
     path = forge(write(tmp_path / "0.h5", a_shard()), hdf5=shorten)
-    for read in (read_shard, read_shard_metadata):
+    reads: list[Callable[[Path], Any]] = [read_shard, read_shard_metadata]
+    if name == "image_sha256":
+        reads.append(read_image_digests)
+    for read in reads:
         with pytest.raises(ShardError, match="columns do not belong together"):
             read(path)
 
@@ -153,6 +162,7 @@ READS: list[Callable[[Path], Any]] = [
     verify_shard,
     read_shard,
     read_shard_metadata,
+    read_image_digests,
     in_blocks,
 ]
 
