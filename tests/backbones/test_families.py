@@ -46,11 +46,11 @@ FAMILIES: dict[str, list[str]] = {
     "inception_v3": ["Conv2d_1a_3x3.bn", "Mixed_6b.branch7x7_2", "Mixed_7c"],
 }
 
-# These take seconds each; their kinds of layers are those of smaller families too (ConvNeXt's: of
-# timm's smallest one, in test_timm_families.py).
-LARGE = (
+# Their kinds of layers are those of the others too (ConvNeXt's: of timm's smallest one, in
+# test_timm_families.py), which are quicker.
+SLOW = (
     *("vgg11_bn", "resnet50", "googlenet", "inception_v3", "convnext_tiny", "regnet_y_400mf"),
-    *("densenet121", "efficientnet_b0"),
+    *("densenet121", "efficientnet_b0", "alexnet", "mobilenet_v2"),
 )
 
 SIZE = 96  # above every family's minimum; small, because a full pass of each is the price
@@ -108,7 +108,7 @@ def whole_network_codes(
 @pytest.mark.usefixtures("narrow_classifiers")
 @pytest.mark.parametrize(
     "family",
-    [pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) for name in FAMILIES],
+    [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in FAMILIES],
 )
 def test_codes_are_those_of_the_whole_network(family: str, tmp_path: Path) -> None:
     layers = FAMILIES[family]

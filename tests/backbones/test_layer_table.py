@@ -6,6 +6,7 @@ import torch
 from bottleneck.backbones.layer_table import LayerTable, layers
 from bottleneck.backbones.layers.layer import Layer
 from bottleneck.errors import InvalidOptionError
+from tests.helpers.brought_networks import small_transformer
 from tests.helpers.networks import NETWORKS, PLAIN
 from tests.helpers.tiny_networks import Plain
 
@@ -51,10 +52,11 @@ def test_names_are_escaped_in_a_notebook() -> None:
 
 
 def test_layers_that_do_not_support_the_pooling_are_left_out() -> None:
-    names = [layer.name for layer in layers("vit_b_16", pool="2")]
+    network = small_transformer()
+    names = [layer.name for layer in layers(network, crop=48, pool="2")]
     assert "conv_proj" in names
     assert "encoder.ln" not in names
-    assert "encoder.ln" in [layer.name for layer in layers("vit_b_16")]
+    assert "encoder.ln" in [layer.name for layer in layers(network, crop=48)]
 
 
 def test_a_module_may_be_given_and_is_not_changed() -> None:
@@ -73,7 +75,7 @@ def test_wrong_options_are_refused(wrong: dict[str, object]) -> None:
 
 
 def test_a_network_without_a_class_token_has_no_table_of_it() -> None:
-    listed = [layer.name for layer in layers("vit_b_16", pool="cls")]
+    listed = [layer.name for layer in layers(small_transformer(), crop=48, pool="cls")]
     assert "encoder.ln" in listed
     assert not {"conv_proj", "heads"} & set(listed)
     with pytest.raises(InvalidOptionError, match=r"`pool='cls'`.*no layer of this network"):

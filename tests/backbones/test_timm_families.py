@@ -128,11 +128,16 @@ def test_codes_are_those_of_the_whole_network(name: str, runtime: str, tmp_path:
     ("name", "having", "without"),
     [
         ("vit_tiny_patch16_224", ["blocks.3.attn.qkv", "norm"], ["patch_embed", "head"]),
-        ("deit_tiny_distilled_patch16_224", ["blocks.0", "norm"], ["patch_embed", "head"]),
-        ("cait_xxs24_224", ["blocks_token_only.0", "norm"], ["patch_embed", "blocks.23"]),
-        ("swin_tiny_patch4_window7_224", [], ["layers.0", "norm"]),
         ("mixer_s32_224", [], ["stem", "norm"]),
-        ("levit_128s", [], ["stages.0"]),
+        *(  # a shorter CaiT is in test_class_token.py
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in [
+                ("deit_tiny_distilled_patch16_224", ["blocks.0", "norm"], ["patch_embed", "head"]),
+                ("cait_xxs24_224", ["blocks_token_only.0", "norm"], ["patch_embed", "blocks.23"]),
+                ("swin_tiny_patch4_window7_224", [], ["layers.0", "norm"]),
+                ("levit_128s", [], ["stages.0"]),
+            ]
+        ),
     ],
 )
 def test_layers_with_a_class_token_are_known(

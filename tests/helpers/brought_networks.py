@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -189,3 +190,12 @@ class TwoInputs(nn.Module):
 
     def forward(self, image: Tensor, age: Tensor) -> Tensor:
         return torch.as_tensor(self.one(image) + age)
+
+
+def small_transformer(size: int = 48) -> nn.Module:
+    """Torchvision's ViT, narrow and with two blocks."""
+    torch.manual_seed(3)
+    network: nn.Module = torchvision.models.VisionTransformer(
+        image_size=size, patch_size=16, num_layers=2, num_heads=2, hidden_dim=32, mlp_dim=64
+    )
+    return network.eval().requires_grad_(False)

@@ -1,5 +1,6 @@
 """Make batch runners of tiny networks, run them, and compare their codes."""
 
+import functools
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -26,17 +27,31 @@ LAYERS = {PLAIN: ("layer1", "layer3"), RESIDUAL: ("bn1", "relu_1"), BRANCHING: (
 Codes = dict[str, NDArray[np.float32]]
 
 
+Parts = tuple[Backbone, list[Layer], Spec, Sequence[torch.device]]
+
+
 def parts(
     model: str, *, precision: str = "float32", devices: Sequence[torch.device] = (CPU,)
-) -> tuple[Backbone, list[Layer], Spec, Sequence[torch.device]]:
+) -> Parts:
     """What a `BatchRunner` and an `Encoder` are made of."""
     backbone = load_backbone(model, transform=SMALL)
     spec = make_spec(backbone, precision=precision, relu=True, pool="avg")
     return backbone, backbone.select_layers(LAYERS[model]), spec, devices
 
 
+@functools.cache
+def _known(model: str, precision: str) -> Parts:
+    return parts(model, precision=precision)
+
+
+def known_parts(model: str, *, precision: str = "float32", **devices: Any) -> Parts:
+    """The same, of a backbone that is loaded once: for who does not change it."""
+    backbone, layers, spec, cpu = _known(model, precision)
+    return backbone, layers, spec, devices.get("devices", cpu)
+
+
 def make(model: str = PLAIN, **changes: Any) -> BatchRunner:
-    return BatchRunner(*parts(model, **changes))
+    return BatchRunner(*known_parts(model, **changes))
 
 
 def pixels(count: int) -> Tensor:
@@ -130,7 +145,7 @@ def fresh() -> int:
         return pool.submit(torch.get_num_threads).result()
 
 
-@pytest.fixture(params=[1, 3])
+@pytest.fixture(params=[pytest.param(1, marks=pytest.mark.slow), 3])
 def arithmetic(request: pytest.FixtureRequest) -> Iterator[int]:
     """So many arithmetic threads in this thread and those to come."""
     before = torch.get_num_threads()
@@ -139,7 +154,7 @@ def arithmetic(request: pytest.FixtureRequest) -> Iterator[int]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(params=[1, 2, 5])
+@pytest.fixture(params=[1, pytest.param(2, marks=pytest.mark.slow), 5])
 def several(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """A machine of so many cores."""
     monkeypatch.setattr("bottleneck.backbones.parallelism.available_cpus", lambda: request.param)

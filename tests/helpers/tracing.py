@@ -2,6 +2,7 @@
 
 import itertools
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -29,6 +30,24 @@ in_bfloat16 = pytest.mark.skipif(
     reason="the processor has no bfloat16",
 )
 PRECISIONS = [torch.float32, pytest.param(torch.bfloat16, marks=in_bfloat16)]
+
+
+def mostly_float32(
+    cases: Collection[Any], *, rounded: Collection[Any] = (), slow: Collection[Any] = ()
+) -> list[Any]:
+    """Each case with each precision; of those in bfloat16, all but the `rounded` ones are slow.
+
+    A network is rewritten alike in both: only kernels of oneDNN's differ. The `slow` ones are slow
+    in float32 too.
+    """
+    params = []
+    for case in cases:
+        params.append(
+            pytest.param(case, torch.float32, marks=[pytest.mark.slow] if case in slow else [])
+        )
+        marks = [in_bfloat16] if case in rounded else [in_bfloat16, pytest.mark.slow]
+        params.append(pytest.param(case, torch.bfloat16, marks=marks))
+    return params
 
 
 def images(count: int = 3, size: int = SIZE) -> Tensor:

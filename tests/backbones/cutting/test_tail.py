@@ -92,7 +92,7 @@ def test_behind_every_cut_it_gives_the_networks_codes(make: type[nn.Module]) -> 
         ("squeezenet1_1", "features.11", "features.12", 0.5),
         ("resnet18", "layer3", "avgpool", 0.0),
         ("shufflenet_v2_x0_5", "stage3", "conv5.2", 0.0),
-        ("mnasnet0_5", "layers.11", "layers.16", 0.2),
+        pytest.param("mnasnet0_5", "layers.11", "layers.16", 0.2, marks=pytest.mark.slow),
     ],
 )
 def test_it_gives_the_codes_of_torchvisions_networks(

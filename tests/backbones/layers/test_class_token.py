@@ -6,19 +6,11 @@ from functools import partial
 import pytest
 import timm
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from bottleneck.backbones.layers.class_token import count_prefix_tokens, has_class_token
 from bottleneck.backbones.layers.listing import list_layers
-
-
-def small_transformer(size: int = 48) -> nn.Module:
-    torch.manual_seed(3)
-    network: nn.Module = torchvision.models.VisionTransformer(
-        image_size=size, patch_size=16, num_layers=2, num_heads=2, hidden_dim=32, mlp_dim=64
-    )
-    return network.eval().requires_grad_(False)
+from tests.helpers.brought_networks import small_transformer
 
 
 def small_timm(name: str = "vit_tiny_patch16_224", **options: object) -> nn.Module:

@@ -19,8 +19,20 @@ class Attention(nn.Module):
         return F.scaled_dot_product_attention(tokens, tokens, tokens) @ tokens.mT
 
 
-@pytest.mark.parametrize("model", ["resnet18", "vit_b_16", "swin_t", "efficientnet_b0"])
-@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, torch.enable_grad])
+@pytest.mark.parametrize(
+    ("model", "mode"),
+    [
+        # What an operation is broken up into depends on the mode; that of networks' own is one.
+        *(("vit_b_16", mode) for mode in (torch.inference_mode, torch.no_grad, torch.enable_grad)),
+        *((model, torch.inference_mode) for model in ("resnet18", "swin_t")),
+        *(
+            pytest.param(model, mode, marks=pytest.mark.slow)
+            for model in ("resnet18", "swin_t", "efficientnet_b0")
+            for mode in (torch.no_grad, torch.enable_grad)
+        ),
+        pytest.param("efficientnet_b0", torch.inference_mode, marks=pytest.mark.slow),
+    ],
+)
 def test_a_network_has_as_many_as_pytorch_counts(
     model: str, mode: Callable[[], AbstractContextManager[None]]
 ) -> None:

@@ -1,22 +1,32 @@
 """The listing of layers: their names, shapes and costs; their selection by name."""
 
+import functools
+
 import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
 
 from bottleneck.backbones.backbone import build_skeleton
+from bottleneck.backbones.layers.layer import Layer
 from bottleneck.backbones.layers.listing import list_layers, select_layers
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.tracing.traced import trace
 from bottleneck.errors import BackboneError, UnknownNameError
-from tests.helpers.brought_networks import SIDE, outputs
+from tests.helpers.brought_networks import SIDE, outputs, small_transformer
 from tests.helpers.tiny_networks import Plain, Wired
 from tests.helpers.tracing import CPU
 
 
 def frozen(network: nn.Module) -> nn.Module:
     return network.eval().requires_grad_(False)
+
+
+@functools.cache
+def listed(model: str) -> dict[str, Layer]:
+    """Layers of one of torchvision's networks, by name."""
+    network, transform = build_skeleton(model)
+    return {layer.name: layer for layer in list_layers(network, transform.crop)}
 
 
 def test_layers_have_the_shapes_that_the_network_gives() -> None:
@@ -52,7 +62,7 @@ def test_total_cost_is_what_torchvision_publishes(model: str) -> None:
         network(torch.zeros(1, 3, size, size, device="meta"))
     published = torchvision.models.get_model_weights(model).DEFAULT.meta["_ops"]
     assert counter.get_total_flops() / 2e9 == pytest.approx(published, rel=1e-2)
-    assert list_layers(network, size)[-1].cost == pytest.approx(1.0)
+    assert [*listed(model).values()][-1].cost == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
@@ -64,8 +74,7 @@ def test_total_cost_is_what_torchvision_publishes(model: str) -> None:
     ],
 )
 def test_unusual_builders_and_sizes_can_be_listed(model: str) -> None:
-    network, transform = build_skeleton(model)
-    assert list_layers(network, transform.crop)[-1].shape == (1000,)
+    assert [*listed(model).values()][-1].shape == (1000,)
 
 
 def test_a_module_called_again_has_torchvisions_node_names() -> None:
@@ -87,10 +96,9 @@ def test_a_network_that_takes_another_size_says_so() -> None:
 
 
 def test_the_first_tensor_of_several_outputs_is_a_layer() -> None:
-    network = frozen(torchvision.models.vit_b_16(weights=None, image_size=32))
-    found = {layer.name: layer for layer in list_layers(network, 32)}
+    found = {layer.name: layer for layer in list_layers(small_transformer(32), 32)}
     attention = found["encoder.layers.encoder_layer_0.self_attention"]  # (tokens, None)
-    assert (attention.shape, attention.path) == ((5, 768), (0,))
+    assert (attention.shape, attention.path) == ((5, 32), (0,))
 
 
 @pytest.mark.parametrize(
@@ -152,8 +160,7 @@ def test_a_network_that_cannot_be_counted_is_listed_without_its_cost() -> None:
 def test_channels_are_told_from_space(
     model: str, layer: str, channels_last: bool, channels: int
 ) -> None:
-    network, transform = build_skeleton(model)
-    found = {found.name: found for found in list_layers(network, transform.crop)}[layer]
+    found = listed(model)[layer]
     assert (found.channels_last, found.channels) == (channels_last, channels)
 
 
@@ -207,9 +214,8 @@ def test_outputs_without_a_row_for_each_image_are_not_listed() -> None:
 
 
 def test_tokens_with_a_class_token_are_marked() -> None:
-    network = frozen(torchvision.models.vit_b_16(weights=None, image_size=32))
-    layers = {layer.name: layer for layer in list_layers(network, 32)}
+    layers = {layer.name: layer for layer in list_layers(small_transformer(32), 32)}
     marked = [name for name, layer in layers.items() if layer.class_token]
-    assert {"encoder.dropout", "encoder.layers.encoder_layer_11.mlp", "encoder.ln"} <= set(marked)
+    assert {"encoder.dropout", "encoder.layers.encoder_layer_1.mlp", "encoder.ln"} <= set(marked)
     assert not {"conv_proj", "heads"} & set(marked)
-    assert layers["encoder.ln"].code_shape("cls") == (768,)
+    assert layers["encoder.ln"].code_shape("cls") == (32,)

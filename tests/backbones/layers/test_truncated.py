@@ -11,6 +11,7 @@ from bottleneck.backbones.layers.layer import Layer
 from bottleneck.backbones.layers.listing import list_layers, select_layers
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.errors import BackboneError, InvalidOptionError
+from tests.helpers.brought_networks import small_transformer
 from tests.helpers.tiny_networks import Plain, Reused
 
 
@@ -61,14 +62,18 @@ def test_without_relu_codes_keep_their_sign() -> None:
 
 
 def test_channels_last_maps_pool_over_space() -> None:
-    network = frozen(torchvision.models.swin_t(weights=None))
+    network = frozen(
+        torchvision.models.SwinTransformer(
+            [4, 4], embed_dim=8, depths=[1, 1], num_heads=[1, 1], window_size=[4, 4]
+        )
+    )
     batch = images(2, 64)
     code = truncated(network, "features.3", size=64)(batch)["features.3"]
     torch.testing.assert_close(code, whole(network, batch, "features.3").clamp(min=0).mean((1, 2)))
 
 
 def test_tokens_pool_over_tokens() -> None:
-    network = frozen(torchvision.models.vit_b_16(weights=None, image_size=32))
+    network = small_transformer(32)
     batch = images(2, 32)
     code = truncated(network, "encoder.ln")(batch)["encoder.ln"]
     torch.testing.assert_close(code, whole(network, batch, "encoder.ln").clamp(min=0).mean(1))

@@ -219,7 +219,7 @@ def test_the_input_is_that_of_the_tag() -> None:
 
 
 def test_the_identity_is_that_of_the_architecture_whatever_the_tag() -> None:
-    models = ("timm:resnet18", "timm:resnet18.a1_in1k", "timm:resnet18.tv_in1k")
+    models = ("timm:resnet18", "timm:resnet18.tv_in1k")
     (identity,) = {load_backbone(model, "none").model for model in models}
     name, _, digest = identity.partition("@")
     assert (name, len(digest)) == ("timm:resnet18", 16)
@@ -248,11 +248,11 @@ def test_another_architecture_under_the_same_name_is_refused(
 
 
 def test_a_skeleton_computes_and_downloads_nothing(hub: Path) -> None:
-    network, transform = build_skeleton("timm:vit_large_patch16_224")
+    network, transform = build_skeleton("timm:vit_base_patch16_224")
     assert {value.device.type for value in network.parameters()} == {"meta"}
     layers = {layer.name: layer for layer in list_layers(network, transform.crop)}
-    assert layers["blocks.23"].shape == (197, 1024)
-    assert layers["blocks.23"].class_token
+    assert layers["blocks.11"].shape == (197, 768)
+    assert layers["blocks.11"].class_token
     assert not hub.exists()
 
 

@@ -68,12 +68,15 @@ def resnet() -> nn.Module:
     return network
 
 
-@pytest.mark.parametrize("how", ["script", "trace"])
-@pytest.mark.parametrize("make", [plain, Twice, resnet])
+@pytest.mark.parametrize(
+    ("make", "how"),
+    [
+        *((plain, "script"), (plain, "trace"), (Twice, "script"), (resnet, "trace")),
+        pytest.param(resnet, "script", marks=pytest.mark.slow),
+    ],
+)
 def test_every_modules_output_is_that_of_the_plain_network(make: Any, how: str) -> None:
     network, images = make().eval(), torch.randn(2, 3, SIDE, SIDE)
-    if how == "trace" and make is Twice:
-        pytest.skip("a trace has no branches")
     script = torch.jit.script(network) if how == "script" else torch.jit.trace(network, images)  # type: ignore[no-untyped-call, unused-ignore]
     opened = ScriptedNetwork(script)
     names = [name for name, _ in network.named_modules() if name]

@@ -114,7 +114,9 @@ def without_heads(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for name, value in state.items() if not name.lower().startswith("aux")}
 
 
-@pytest.mark.parametrize("model", ["googlenet", "inception_v3"])
+@pytest.mark.parametrize(
+    "model", ["googlenet", pytest.param("inception_v3", marks=pytest.mark.slow)]
+)
 def test_auxiliary_heads_may_be_missing_in_a_file(tmp_path: Path, model: str) -> None:
     trained = untrained(model).eval()
     state = trained.state_dict()
@@ -149,7 +151,9 @@ def test_a_file_without_heads_is_still_refused_for_other_missing_weights(tmp_pat
     assert found.select_layers(["inception5b"])
 
 
-@pytest.mark.parametrize("model", ["googlenet", "inception_v3"])
+@pytest.mark.parametrize(
+    "model", [pytest.param("googlenet", marks=pytest.mark.slow), "inception_v3"]
+)
 def test_the_digest_of_a_file_without_heads_is_that_of_the_network_without_them(
     tmp_path: Path, model: str
 ) -> None:

@@ -24,6 +24,7 @@ from tests.helpers.tracing import (
     fuses,
     images,
     in_bfloat16,
+    mostly_float32,
     norm,
     run,
     steps,
@@ -31,17 +32,7 @@ from tests.helpers.tracing import (
     truth,
 )
 
-# Precisions, each with a thing that is done or not. What the last pair asks, the others ask apart.
-PAIRS = [
-    (torch.float32, True),
-    pytest.param(torch.float32, False, marks=pytest.mark.slow),
-    pytest.param(torch.bfloat16, True, marks=in_bfloat16),
-    pytest.param(torch.bfloat16, False, marks=[in_bfloat16, pytest.mark.slow]),
-]
-MOSTLY_FLOAT32 = [
-    torch.float32,
-    pytest.param(torch.bfloat16, marks=[in_bfloat16, pytest.mark.slow]),
-]
+MOSTLY_TRUE = [True, pytest.param(False, marks=pytest.mark.slow)]
 
 # Convolutions with what follows them
 
@@ -143,8 +134,16 @@ def test_a_convolution_is_fused_with_what_only_it_feeds(chain: str) -> None:
     assert steps(graph) == [*expected, "Convolution"]
 
 
-@pytest.mark.parametrize(("dtype", "relu"), PAIRS)
-@pytest.mark.parametrize("chain", CHAINS)
+@pytest.mark.parametrize("relu", MOSTLY_TRUE)
+@pytest.mark.parametrize(
+    ("chain", "dtype"),
+    mostly_float32(
+        CHAINS,
+        rounded=("convolution, norm", "ReLU", "ReLU6", "Hardswish", "SiLU", "out += identity"),
+        # What others do, spelt otherwise: that they are fused is asked above.
+        slow=("F.relu", "torch.relu", "x.relu()", "identity + out", "torch.add"),
+    ),
+)
 def test_every_module_of_a_chain_gives_what_it_returned(
     chain: str, relu: bool, dtype: torch.dtype
 ) -> None:
@@ -275,15 +274,19 @@ def entangled(wiring: Callable[[Any, Tensor], Any], *, inplace: bool) -> nn.Modu
     )
 
 
-@pytest.mark.parametrize(("dtype", "inplace"), PAIRS)
-@pytest.mark.parametrize("wiring", ENTANGLED, ids=lambda wiring: str(wiring.__name__))
+@pytest.mark.parametrize("inplace", MOSTLY_TRUE)
+@pytest.mark.parametrize(
+    ("wiring", "dtype"),
+    mostly_float32(ENTANGLED, rounded=[downsampled, identity_used_again, summand_added_into]),
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
 def test_residual_maps_that_are_rewritten_or_read_again(
     wiring: Callable[[Any, Tensor], Any], inplace: bool, dtype: torch.dtype
 ) -> None:
     network = entangled(wiring, inplace=inplace)
-    for names in (["end"], every_module(network)):
-        for relu in (False, True):
-            assert_alike(network, names, dtype, relu=relu)
+    assert_alike(network, ["end"], dtype)
+    for relu in (False, True):
+        assert_alike(network, every_module(network), dtype, relu=relu)
 
 
 def summand_activated(m: Any, x: Tensor) -> Any:
@@ -323,14 +326,15 @@ def doubled_by_another_name(m: Any, x: Tensor) -> Any:
     return m.plain_end(torch.relu(kept))  # of twice what it would be of another memory
 
 
-@pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize(
-    "wiring",
-    [
-        *(summand_activated, summand_replaced, input_activated, kept_by_another_name),
-        doubled_by_another_name,
-    ],
-    ids=lambda wiring: str(wiring.__name__),
+    ("wiring", "dtype"),
+    mostly_float32(
+        [
+            *(summand_activated, summand_replaced, input_activated, kept_by_another_name),
+            doubled_by_another_name,
+        ],
+    ),
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_differences_that_two_random_images_do_not_show(
     wiring: Callable[[Any, Tensor], Any], dtype: torch.dtype
@@ -396,8 +400,7 @@ SUMS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-@pytest.mark.parametrize("dtype", MOSTLY_FLOAT32)
-@pytest.mark.parametrize("summand", SUMS)
+@pytest.mark.parametrize(("summand", "dtype"), mostly_float32(SUMS))
 def test_sums_of_other_shapes_and_kinds(summand: str, dtype: torch.dtype) -> None:
     network = frozen(SUMS[summand]())
     assert_alike(network, ["end"], dtype)
@@ -454,8 +457,7 @@ class _Halved(nn.Conv2d):
         return super().forward(x) / 2
 
 
-@pytest.mark.parametrize("dtype", MOSTLY_FLOAT32)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "dtype"), mostly_float32(KINDS))
 def test_convolutions_of_every_kind(kind: str, dtype: torch.dtype) -> None:
     def wiring(m: Any, x: Tensor) -> Any:
         return m.end(m.relu(m.kind(m.stem(x))))
@@ -497,7 +499,10 @@ def test_weights_are_laid_out_once_and_not_in_each_pass(
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
-@pytest.mark.parametrize("channels", [1, 2, 5, 15, 16, 17, 33])
+@pytest.mark.parametrize(  # oneDNN's blocks have 16 channels, or 32
+    "channels",
+    [1, 16, 33, *(pytest.param(count, marks=pytest.mark.slow) for count in (2, 5, 15, 17))],
+)
 def test_any_number_of_channels(channels: int, dtype: torch.dtype) -> None:
     network = Wired(
         lambda m, x: m.end(m.relu(m.bn(m.conv(y := m.stem(x))) + y)),
@@ -525,8 +530,9 @@ READ: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-@pytest.mark.parametrize("dtype", PRECISIONS)
-@pytest.mark.parametrize("reading", READ)
+@pytest.mark.parametrize(
+    ("reading", "dtype"), mostly_float32(READ, rounded=("transposed", "expanded"))
+)
 def test_convolutions_of_views_and_concatenations(reading: str, dtype: torch.dtype) -> None:
     view = READ[reading]
     network = Wired(

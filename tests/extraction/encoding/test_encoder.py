@@ -1,3 +1,4 @@
+import functools
 import threading
 import time
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from bottleneck.backbones import parallelism
-from bottleneck.backbones.backbone import load_backbone
+from bottleneck.backbones.backbone import Backbone, load_backbone
 from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.sources.files import file_source
 from bottleneck.data.sources.files.file_source import FileSource
@@ -22,8 +23,14 @@ from tests.helpers.networks import NETWORKS, PLAIN, SMALL
 from tests.helpers.photographs import as_torchvision, photograph, write_photographs
 
 
+@functools.cache
+def loaded(model: str) -> Backbone:
+    """A network that no test changes."""
+    return load_backbone(model, transform=SMALL)
+
+
 def encoder(model: str = PLAIN, layers: tuple[str, ...] = ("layer2",), **options: Any) -> Encoder:
-    backbone = load_backbone(model, transform=SMALL)
+    backbone = loaded(model)
     defaults: dict[str, Any] = {"relu": True, "pool": "avg", "precision": "float32"}
     devices = options.pop("devices", [torch.device("cpu")])
     spec = make_spec(backbone, **(defaults | options))
@@ -58,8 +65,9 @@ def test_codes_are_those_of_torchvisions_transforms_and_the_network(tmp_path: Pa
 
 def test_rows_travel_with_their_images_through_many_threads(tmp_path: Path) -> None:
     paths = write_photographs(tmp_path, 40, label="bees")
-    one_by_one = [encode(encoder(), [path])[0].codes["layer2"][0] for path in paths]
-    batches = encode(encoder(), paths, size=7, workers=8)
+    used = encoder()
+    one_by_one = [encode(used, [path])[0].codes["layer2"][0] for path in paths]
+    batches = encode(used, paths, size=7, workers=8)
     assert np.concatenate([batch.row for batch in batches]).tolist() == list(range(40))
     np.testing.assert_allclose(joined(batches), one_by_one, rtol=1e-5, atol=1e-7)
 
@@ -105,7 +113,7 @@ def test_a_slow_stage_is_named_as_the_limit(
     assert slowest_stage(used.stats.timer) == stage
 
 
-@pytest.mark.parametrize("size", [1, 7, 64])
+@pytest.mark.parametrize("size", [1, 7, pytest.param(64, marks=pytest.mark.slow)])
 def test_an_image_has_the_same_codes_in_any_batch(tmp_path: Path, size: int) -> None:
     paths = write_photographs(tmp_path, 23, label="ants")
     reference = joined(encode(encoder(), paths, size=23))

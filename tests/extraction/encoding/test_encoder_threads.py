@@ -24,16 +24,16 @@ from tests.helpers.runners import (
     assert_close,
     fresh,
     joined,
+    known_parts,
     left_behind,
     limit_memory,
-    parts,
 )
 
 arithmetic, several = runners.arithmetic, runners.several
 
 
 def encoder(model: str = PLAIN, **changes: Any) -> Encoder:
-    return Encoder(*parts(model, **changes))
+    return Encoder(*known_parts(model, **changes))
 
 
 def test_arithmetic_threads_are_as_before_after_a_stream(
@@ -105,7 +105,7 @@ def test_an_error_of_who_names_the_images_reaches_the_caller(several: int, tmp_p
     assert not left_behind()
 
 
-@pytest.mark.parametrize("taken", [0, 1, 3])
+@pytest.mark.parametrize("taken", [0, pytest.param(1, marks=pytest.mark.slow), 3])
 def test_a_stream_that_is_closed_early_leaves_no_thread(
     several: int, taken: int, tmp_path: Path
 ) -> None:
@@ -154,7 +154,9 @@ def test_a_finished_stream_leaves_no_thread_and_keeps_the_order(
     assert not left_behind()
 
 
-@pytest.mark.parametrize(("images", "at_a_time"), [(12, 8), (64, 8), (200, 8)])
+@pytest.mark.parametrize(
+    ("images", "at_a_time"), [(12, 8), pytest.param(64, 8, marks=pytest.mark.slow), (200, 8)]
+)
 def test_as_many_files_are_read_at_a_time_as_there_are_workers(
     images: int, at_a_time: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,7 +174,13 @@ def test_as_many_files_are_read_at_a_time_as_there_are_workers(
     assert batch.valid.all()
 
 
-@pytest.mark.parametrize("bad", [[0, 1, 2, 3, 4], [2], [0], [4], [0, 1, 3, 4]])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        *([0, 1, 2, 3, 4], [2], [0, 1, 3, 4]),
+        *(pytest.param([row], marks=pytest.mark.slow) for row in (0, 4)),
+    ],
+)
 def test_images_that_are_not_valid_are_not_run(
     bad: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
