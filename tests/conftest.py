@@ -165,6 +165,17 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def viewed(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of `photos` with layer2 and layer3 in three views; to be read or copied."""
+    from bottleneck.extraction.extract import extract
+    from tests.helpers.options import grouped
+
+    out = tmp_path_factory.mktemp("viewed") / "cache"
+    options = grouped(_TINY | {"layers": ["layer2", "layer3"], "count": 3})
+    return extract(template / "photos", out, **options).cache.path
+
+
 @pytest.fixture
 def photos(template: Path, tmp_path: Path) -> Path:
     """Three classes, split into train (8 each) and val (4 each)."""

@@ -116,7 +116,17 @@ LOSSES: dict[Callable[[Path], None], list[str]] = {
 }
 
 
-@pytest.mark.parametrize("lose", LOSSES, ids=lambda lose: lose.__name__[1:])
+@pytest.mark.parametrize(
+    "lose",
+    [
+        pytest.param(
+            lose,
+            marks=[pytest.mark.slow] if lose in (_edit_source, _lose_spec, _lose_table) else [],
+        )
+        for lose in LOSSES  # the slow ones are like another, or two of them
+    ],
+    ids=lambda lose: lose.__name__[1:],
+)
 def test_the_small_files_come_back_from_the_shards_without_a_forward_pass(
     lose: Callable[[Path], None], cache: Path, photos: Path
 ) -> None:

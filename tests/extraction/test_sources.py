@@ -68,43 +68,48 @@ def images(request: pytest.FixtureRequest, photos: Path, tmp_path: Path) -> Path
     return MAKE[request.param](photos, tmp_path)
 
 
+# Where the class of the source makes a difference, and not how many files it reads.
+CLASSES = pytest.mark.parametrize(
+    "images", ["shards", "parquet", pytest.param("tar", marks=pytest.mark.slow)], indirect=True
+)
+
+
 def codes(cache: Path, layer: str = "layer2") -> NDArray[np.float32]:
     with h5py.File(cache / "codes.h5") as file:
         return np.asarray(file[layer][...])
 
 
 def test_the_codes_labels_and_splits_are_those_of_the_folder(
-    images: Path, photos: Path, tmp_path: Path, extract_tiny: Extract
+    images: Path, template: Path, tmp_path: Path, extract_tiny: Extract
 ) -> None:
-    folder = extract_tiny(photos, tmp_path / "folder").cache
+    folder = open_cache(template / "cache")
     other = extract_tiny(images, tmp_path / "other")
     assert other.rows == 36
     assert not other.rejected
     # All of them list the files in the order of the folder.
-    np.testing.assert_array_equal(codes(tmp_path / "other"), codes(tmp_path / "folder"))
+    np.testing.assert_array_equal(codes(tmp_path / "other"), codes(folder.path))
     for column in ("label", "split"):
         assert getattr(other.cache.images, column)[:] == getattr(folder.images, column)[:]
     assert extract_tiny(images, tmp_path / "other").rows == 0
 
 
+@CLASSES
 def test_tasks_share_the_images_and_a_run_that_ended_early_goes_on(
-    images: Path, photos: Path, tmp_path: Path, extract_tiny: Extract
+    images: Path, template: Path, tmp_path: Path, extract_tiny: Extract
 ) -> None:
-    extract_tiny(photos, tmp_path / "folder")
     first = extract_tiny(images, tmp_path / "other", task=(1, 3))
     assert 0 < first.rows < 36
     assert first.rows + extract_tiny(images, tmp_path / "other").rows == 36
-    np.testing.assert_array_equal(codes(tmp_path / "other"), codes(tmp_path / "folder"))
+    np.testing.assert_array_equal(codes(tmp_path / "other"), codes(template / "cache"))
 
 
 def test_a_worker_elsewhere_reads_the_same_images(
     images: Path,
-    photos: Path,
+    template: Path,
     tmp_path: Path,
     extract_tiny: Extract,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    extract_tiny(photos, tmp_path / "folder")
     monkeypatch.chdir(images.parent)
     source = open_images(images.name)
     extract_tiny(source, tmp_path / "other", task=(0, 9))
@@ -116,7 +121,7 @@ def test_a_worker_elsewhere_reads_the_same_images(
     assert job.missing_on_worker() == ""
     assert sum(job.make(ShardTask((Series("layer2"),), shard)).rows for shard in range(1, 5)) == 28
     cache.write_index()
-    np.testing.assert_array_equal(codes(tmp_path / "other"), codes(tmp_path / "folder"))
+    np.testing.assert_array_equal(codes(tmp_path / "other"), codes(template / "cache"))
 
 
 def test_a_worker_that_does_not_see_an_archive_says_which(
@@ -131,6 +136,7 @@ def test_a_worker_that_does_not_see_an_archive_says_which(
     assert pickle.loads(pickle.dumps(job)).missing_on_worker() == str(gone)
 
 
+@CLASSES
 def test_a_lost_shard_is_repaired(images: Path, tmp_path: Path, extract_tiny: Extract) -> None:
     cache = extract_tiny(images).cache
     before = codes(cache.path)
@@ -140,6 +146,7 @@ def test_a_lost_shard_is_repaired(images: Path, tmp_path: Path, extract_tiny: Ex
     np.testing.assert_array_equal(codes(cache.path), before)
 
 
+@CLASSES
 def test_a_head_predicts_and_is_judged_as_on_the_folder(
     images: Path, photos: Path, head: Head
 ) -> None:

@@ -24,21 +24,22 @@ from bottleneck.extraction.running.distributed import ShardTask, WorkerJob
 from bottleneck.runtime.schedulers.array_task import ArrayTask
 from bottleneck.spec import ViewRecipe
 from tests.helpers.fixture_types import Extract
-from tests.helpers.networks import PLAIN
+from tests.helpers.networks import PLAIN, SMALL
 from tests.helpers.photographs import photograph, write_photographs
 
 BOTH = ["layer2", "layer3"]
 
 
 @pytest.fixture(scope="module")
-def reference(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache:
+def reference(viewed: Path) -> Cache:
     """Both layers of `photos` in three views, made by one run."""
-    from tests.conftest import _TINY  # the options of `extract_tiny`
-    from tests.helpers.options import grouped
+    return open_cache(viewed)
 
-    out = tmp_path_factory.mktemp("reference") / "cache"
-    options = grouped(_TINY | {"layers": BOTH, "count": 3})
-    return extract(template / "photos", out, **options).cache
+
+@pytest.fixture
+def made(viewed: Path, tmp_path: Path) -> Cache:
+    """A copy of `reference` where `extract_tiny` puts its cache."""
+    return open_cache(Path(shutil.copytree(viewed, tmp_path / "cache")))
 
 
 def codes(cache: Cache, layer: str, view: int) -> NDArray[np.float32]:
@@ -95,10 +96,10 @@ def test_a_new_layer_gets_the_views_of_the_cache(
     assert same(done.cache, reference)
 
 
+@pytest.mark.usefixtures("made")
 def test_fewer_views_may_be_asked_for(photos: Path, extract_tiny: Extract) -> None:
-    extract_tiny(photos, layers=["layer2"], count=3)
-    done = extract_tiny(photos, layers=["layer3"], count=1)
-    assert (done.passes, done.cache.views("layer3"), done.cache.views("layer2")) == (36, 1, 3)
+    done = extract_tiny(photos, layers=["layer1"], count=1)
+    assert (done.passes, done.cache.views("layer1"), done.cache.views("layer2")) == (36, 1, 3)
 
 
 def test_tasks_and_workers_make_what_one_process_makes(
@@ -116,7 +117,9 @@ def test_tasks_and_workers_make_what_one_process_makes(
     assert verify(done).ok
 
 
-@pytest.mark.parametrize("batch_size", [1, 5, 36])
+@pytest.mark.parametrize(
+    "batch_size", [5, *(pytest.param(size, marks=pytest.mark.slow) for size in (1, 36))]
+)
 def test_the_size_of_a_batch_does_not_matter(
     photos: Path, extract_tiny: Extract, reference: Cache, batch_size: int
 ) -> None:
@@ -149,12 +152,10 @@ def test_a_recipe_that_made_nothing_binds_nothing(photos: Path, extract_tiny: Ex
 
 
 def test_a_run_of_another_recipe_that_began_at_the_same_time_writes_nothing(
-    photos: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
+    cache: Path, photos: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both found no views; the other one gave its recipe last, after this one's."""
     from bottleneck.extraction.running import pipeline
-
-    cache = extract_tiny(photos).cache
 
     def first(*arguments: Any, **options: Any) -> Any:
         monkeypatch.undo()
@@ -165,7 +166,7 @@ def test_a_run_of_another_recipe_that_began_at_the_same_time_writes_nothing(
     words = "another run has begun views by rotate with seed 0 in cache .* makes them by flip,crop"
     with pytest.raises(SpecMismatchError, match=words):
         extract_tiny(photos, count=2)
-    now = open_cache(cache.path)
+    now = open_cache(cache)
     assert (now.views("layer2"), now.view_recipe) == (2, ViewRecipe(("rotate",)))
 
 
@@ -180,11 +181,12 @@ def test_a_cache_of_format_2_never_gets_views(photos: Path, extract_tiny: Extrac
         extract_tiny(photos, count=2)
 
 
-def test_a_changed_image_gets_all_views_anew(photos: Path, extract_tiny: Extract) -> None:
-    cache = extract_tiny(photos, layers=BOTH, count=3).cache
+def test_a_changed_image_gets_all_views_anew(
+    made: Cache, photos: Path, extract_tiny: Extract
+) -> None:
     row = 9
-    photograph(99, "wasps").save(photos / cache.images.path[row])
-    old = {view: codes(cache, "layer2", view)[row] for view in range(3)}
+    photograph(99, "wasps").save(photos / made.images.path[row])
+    old = {view: codes(made, "layer2", view)[row] for view in range(3)}
     done = extract_tiny(photos, layers=BOTH)
     assert (done.rows, done.passes, done.changes.changed) == (8, 24, 1)
     for view in range(3):
@@ -204,8 +206,8 @@ def test_stale_views_that_a_run_does_not_make_are_removed(
     assert done.cache.views("layer2") == 2
 
 
+@pytest.mark.usefixtures("made")
 def test_new_images_get_all_views(photos: Path, extract_tiny: Extract) -> None:
-    extract_tiny(photos, count=3)
     write_photographs(photos / "train" / "zebras", 2, label="wasps")
     done = extract_tiny(photos)
     assert done.passes == 3 * 6  # the last shard grows from four rows to six
@@ -235,24 +237,21 @@ def test_a_run_that_was_killed_goes_on_where_it_was(
     assert same(done.cache, reference)
 
 
-def test_verify_and_repair_know_each_view(
-    photos: Path, extract_tiny: Extract, reference: Cache
-) -> None:
-    cache = extract_tiny(photos, layers=BOTH, count=3).cache
-    gone, cut = (cache.shard_path(Series(layer, 2), 1) for layer in BOTH)
+def test_verify_and_repair_know_each_view(made: Cache, photos: Path, reference: Cache) -> None:
+    gone, cut = (made.shard_path(Series(layer, 2), 1) for layer in BOTH)
     gone.unlink()
     os.truncate(cut, cut.stat().st_size - 1)
-    (cache.path / "spec.json").unlink()
-    assert [(item.file, item.view) for item in verify(cache)] == [
+    (made.path / "spec.json").unlink()
+    assert [(item.file, item.view) for item in verify(made)] == [
         ("spec.json", 0),
         ("codes/layer2@2/00001.h5", 2),
         ("codes/layer3@2/00001.h5", 2),
     ]
-    done = repair(cache, photos, model=PLAIN, compute=ComputeOptions(device="cpu"))
+    done = repair(made, photos, model=PLAIN, compute=ComputeOptions(device="cpu"))
     assert (done.extraction.rows, done.extraction.passes) == (8, 8)
     assert done.cache.view_recipe == ViewRecipe()
     assert same(done.cache, reference)
-    assert verify(cache).ok
+    assert verify(made).ok
 
 
 def test_what_is_made_is_said_before_and_after(photos: Path, extract_tiny: Extract) -> None:
@@ -274,7 +273,7 @@ def test_what_is_made_is_said_before_and_after(photos: Path, extract_tiny: Extra
 
 
 def test_views_are_also_given_by_their_number(photos: Path, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"model": PLAIN, "layers": ["layer2"]}
+    options: dict[str, Any] = {"model": PLAIN, "layers": ["layer2"], "transform": SMALL}
     assert extract(photos, tmp_path / "cache", views=2, **options).cache.views("layer2") == 2
     assert plan(photos, views=2, **options).views == 2
     with pytest.raises(InvalidOptionError, match="`views='two'`: must be a whole number from 1"):

@@ -21,6 +21,7 @@ from bottleneck.data.image_source import ImageSource
 from bottleneck.data.images import open_images
 from bottleneck.data.labels import UnknownLabels
 from bottleneck.errors import CacheError, LabelsError, SpecMismatchError, UnknownNameError
+from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.heads.head import Head
@@ -36,8 +37,10 @@ from bottleneck.linear.scaling import FeatureScaler
 from bottleneck.prediction import encoding
 from bottleneck.prediction.evaluate import Evaluation, evaluate
 from bottleneck.prediction.noted import NotedIterator
+from tests.conftest import _TINY  # the options of `extract_tiny`
 from tests.helpers.datasets import calibration_error
 from tests.helpers.fixture_types import Extract
+from tests.helpers.options import grouped
 from tests.helpers.photographs import write_photographs
 
 CPU = ComputeOptions(device="cpu")
@@ -50,10 +53,8 @@ def test_a_cache_and_its_images_are_judged_alike(head: Head, cache: Path, photos
     assert (on_cache.split, on_cache.n) == ("val", 12)
 
 
-def test_views_of_a_cache_and_of_its_images_are_judged_alike(
-    extract_tiny: Extract, photos: Path
-) -> None:
-    cache = extract_tiny(photos, layers=["layer2", "layer3"], count=3).cache
+def test_views_of_a_cache_and_of_its_images_are_judged_alike(viewed: Path, photos: Path) -> None:
+    cache = open_cache(viewed)
     done = fit(cache, "svm", layers="all", search=SearchOptions(c=(0.01,), cv=2))
     assert done.heldout is not None
     for views in (None, 1, 2):
@@ -69,16 +70,15 @@ def test_views_of_a_cache_and_of_its_images_are_judged_alike(
 
 
 def test_other_views_than_a_heads_are_refused(
-    extract_tiny: Extract, photos: Path, tmp_path: Path
+    extract_tiny: Extract, cache: Path, photos: Path, tmp_path: Path
 ) -> None:
     caches = [extract_tiny(photos, tmp_path / f"{s}", count=2, seed=s).cache for s in (0, 1)]
     head = fit(caches[0], "softmax", search=SearchOptions(c=(0.1,), cv=0)).head
     with pytest.raises(CacheError, match=r"views by flip,crop with seed 1, not .* 0: `views=1`"):
         evaluate(head, caches[1])
     assert evaluate(head, caches[1], views=1).score.n == 12
-    plain = extract_tiny(photos, tmp_path / "plain").cache
     with pytest.raises(CacheError, match="has no view 1"):
-        evaluate(head, plain)
+        evaluate(head, cache)
 
 
 def test_images_that_a_head_may_have_learned_by_heart_are_told(
@@ -206,7 +206,7 @@ def test_copies_of_training_images_are_counted_by_fit_and_by_evaluate(
     shutil.copy(photos / "train/ants/ants000.jpg", photos / "val/ants/copy.jpg")
     shutil.copy(photos / "val/bees/bees001.png", photos / "val/bees/again.png")
     cache = extract_tiny(photos, tmp_path / "again").cache.path
-    result = fit(cache, "svm", layers="layer2")
+    result = fit(cache, "svm", layers="layer2", search=SearchOptions(c=(1.0,), cv=0))
     assert result.heldout is not None
     assert (result.heldout.n, result.heldout.copies) == (14, 1)
     assert result.remarks == result.heldout.remarks
@@ -243,9 +243,7 @@ def test_nothing_to_judge_is_refused(head: Head, photos: Path) -> None:
 NAMES = {"ants": "red", "bees": "green|bright", "wasps": " bright"}
 
 
-@pytest.fixture
-def several(photos: Path) -> Path:
-    """A CSV in which an image has one label or two."""
+def write_several(photos: Path) -> Path:
     lines = ["path,label,split"]
     for path in sorted(photos.rglob("*.*")):
         split, name = path.relative_to(photos).parts[:2]
@@ -255,9 +253,17 @@ def several(photos: Path) -> Path:
 
 
 @pytest.fixture
-def many(several: Path, extract_tiny: Extract, tmp_path: Path) -> Path:
-    """A cache of `several`."""
-    return extract_tiny(several, tmp_path / "many").cache.path
+def several(photos: Path) -> Path:
+    """A CSV in which an image has one label or two."""
+    return write_several(photos)
+
+
+@pytest.fixture(scope="module")
+def many(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of such a CSV; to be read."""
+    folder = tmp_path_factory.mktemp("many")
+    images = write_several(Path(shutil.copytree(template / "photos", folder / "photos")))
+    return extract(images, folder / "cache", **grouped(_TINY)).cache.path
 
 
 def of_labels(cache: Path, **options: Any) -> Head:
@@ -348,7 +354,7 @@ def test_rejections_of_another_layer_are_not_those_of_the_heads(
     extract_tiny(photos, path, layers=["layer2"])
     evaluation = evaluate(head, path)
     assert (evaluation.score.n, evaluation.rejected) == (12, {})
-    other = fit(path, "softmax", layers="layer3", search=SearchOptions(c=(1.0,))).head
+    other = fit(path, "softmax", layers="layer3", search=SearchOptions(c=(1.0,), cv=0)).head
     evaluation = evaluate(other, path)
     assert evaluation.score.n == 11
     assert list(evaluation.rejected) == ["val/bees/bees001.png"]

@@ -10,7 +10,7 @@ from scipy.special import expit, softmax
 
 from bottleneck.backbones.inference import forward_choice
 from bottleneck.backbones.inference.runner import BatchRunner
-from bottleneck.cache.store import Cache
+from bottleneck.cache.store import open_cache
 from bottleneck.data.images import open_images
 from bottleneck.errors import ImagesNotFoundError, InvalidOptionError, SpecMismatchError
 from bottleneck.extraction.options import ComputeOptions
@@ -19,7 +19,6 @@ from bottleneck.fitting.heads.head import Head
 from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.linear.calibration import Calibration
 from bottleneck.prediction.predict import predict
-from tests.helpers.fixture_types import Extract
 
 CPU = ComputeOptions(device="cpu")
 
@@ -143,24 +142,29 @@ def test_images_may_be_a_source(head: Head, photos: Path, cache: Path) -> None:
 # Several layers and views
 
 
-@pytest.fixture
-def viewed(extract_tiny: Extract, photos: Path) -> Cache:
-    """A cache of two layers in three views."""
-    return extract_tiny(photos, layers=["layer2", "layer3"], count=3).cache
+@pytest.fixture(scope="module")
+def head_of_views(viewed: Path) -> Head:
+    """A head on both layers of `viewed`, in its three views."""
+    search = SearchOptions(c=(0.1,), cv=0)
+    return fit(open_cache(viewed), "softmax", layers="all", search=search).head
 
 
-def views_of_rows(cache: Cache, rows: slice) -> NDArray[np.float64]:
+def views_of_rows(cache: Path, rows: slice) -> NDArray[np.float64]:
     """Codes of both layers side by side, shape (n, views, d), with h5py alone."""
-    with h5py.File(cache.path / "codes.h5") as index:
+    with h5py.File(cache / "codes.h5") as index:
         layers = [index[f"{layer}:views"][rows] for layer in ("layer2", "layer3")]
     return np.concatenate(layers, axis=2).astype(np.float64)
 
 
 @pytest.mark.parametrize("views", [None, 1, 2])
 def test_layers_and_views_are_those_of_the_cache(
-    viewed: Cache, photos: Path, views: int | None, monkeypatch: pytest.MonkeyPatch
+    head_of_views: Head,
+    viewed: Path,
+    photos: Path,
+    views: int | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    head = fit(viewed, "softmax", layers="all", search=SearchOptions(c=(0.1,), cv=0)).head
+    head = head_of_views
     assert (head.features.layers, head.features.views) == (("layer2", "layer3"), 3)
     passes = []
     run = BatchRunner.run
@@ -181,11 +185,10 @@ def test_layers_and_views_are_those_of_the_cache(
         predict(head, [str(photos / "val")], views=0)
 
 
-def test_a_bad_image_of_several_views_is_named(viewed: Cache, photos: Path) -> None:
-    head = fit(viewed, "softmax", layers="all", search=SearchOptions(c=(0.1,), cv=0)).head
+def test_a_bad_image_of_several_views_is_named(head_of_views: Head, photos: Path) -> None:
     (photos / "val" / "ants" / "ants001.png").write_bytes(b"no image")
     options = ComputeOptions(device="cpu", batch_size=2)
-    found = list(predict(head, [str(photos / "val" / "ants")], compute=options))
+    found = list(predict(head_of_views, [str(photos / "val" / "ants")], compute=options))
     assert [bool(p.reason) for p in found] == [False, True, False, False]
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,15 @@ from tests.helpers.photographs import photograph
 
 WIDE = Layer("wide", "wide", 0, (1000, 3, 3), False, 0.5)
 FLAT = Layer("flat", "flat", 0, (10,), False, 1.0)
+
+
+SHAPES = [(1, 8), (4096, 8), (600, 1024), (4096, 1000), (3, 200704), (2, 700_000)]
+PATHS = ["a.jpg", "train/n01440764/n01440764_10026.JPEG", "x" * 150]
+CORNERS = {
+    *((shape, "float16", PATHS[1]) for shape in SHAPES),
+    *((shape, dtype, PATHS[2]) for shape in SHAPES[:2] for dtype in ("float16", "float32")),
+    *((SHAPES[1], "float16", PATHS[0]), (SHAPES[4], "float32", PATHS[1])),
+}
 
 
 @pytest.fixture
@@ -89,10 +99,12 @@ def test_a_layer_that_lacks_nothing_is_not_named(planned: Cache) -> None:
     assert (nothing.rows, nothing.bytes, nothing.layers) == (0, 0, {})
 
 
-@pytest.mark.parametrize("path", ["a.jpg", "train/n01440764/n01440764_10026.JPEG", "x" * 150])
-@pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize(
-    "shape", [(1, 8), (4096, 8), (600, 1024), (4096, 1000), (3, 200704), (2, 700_000)]
+    ("shape", "dtype", "path"),
+    [
+        pytest.param(*each, marks=[] if each in CORNERS else [pytest.mark.slow])
+        for each in itertools.product(SHAPES, ("float16", "float32"), PATHS)
+    ],
 )
 def test_a_real_shard_takes_no_more_and_not_much_less(
     planned: Cache, tmp_path: Path, shape: tuple[int, int], dtype: str, path: str

@@ -87,7 +87,10 @@ def request_to_stop() -> Iterator[None]:
 @pytest.mark.usefixtures("request_to_stop")
 @pytest.mark.parametrize(
     ("rows", "missing"),
-    [(0, [0, 1, 2, 3, 4]), (3, [1, 2, 3, 4]), (8, [1, 2, 3, 4]), (9, [2, 3, 4]), (33, [])],
+    [
+        *((0, [0, 1, 2, 3, 4]), (8, [1, 2, 3, 4]), (9, [2, 3, 4]), (33, [])),
+        pytest.param(3, [1, 2, 3, 4], marks=pytest.mark.slow),
+    ],
 )
 def test_whoever_asks_to_stop_gets_the_shard_in_the_making_and_no_other(
     photos: Path, extract_tiny: Extract, tmp_path: Path, rows: int, missing: list[int]

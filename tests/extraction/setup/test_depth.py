@@ -132,7 +132,7 @@ def test_auto_without_deep_images_is_refused(photos: Path, extract_tiny: Extract
     assert choose_range({"crop": 32}, open_images(photos), None) == {"crop": 32}
 
 
-@pytest.mark.parametrize("fit_", ["squash", "pad"])
+@pytest.mark.parametrize("fit_", ["squash", pytest.param("pad", marks=pytest.mark.slow)])
 def test_prediction_and_evaluation_follow_the_spec(
     fit_: str, scans: Path, extract_tiny: Extract
 ) -> None:

@@ -1,5 +1,6 @@
 """A run that finds nothing to do loads no network, and one that finds another spec does."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,22 +20,34 @@ CPU = ComputeOptions(device="cpu")
 SMALL = {"resize": 40, "crop": 32}
 
 
-@pytest.fixture
-def request_of(tmp_path: Path) -> dict[str, Any]:
-    """Arguments of an extraction that was made once."""
-    torch.manual_seed(1)
-    write_photographs(tmp_path / "photos", 4, label="ants")
-    torch.save(torchvision.models.squeezenet1_1().state_dict(), tmp_path / "weights.pth")
-    arguments: dict[str, Any] = {
-        "images": tmp_path / "photos",
-        "out": tmp_path / "cache",
+def arguments(folder: Path, weights: Path) -> dict[str, Any]:
+    return {
+        "images": folder / "photos",
+        "out": folder / "cache",
         "model": "squeezenet1_1",
-        "weights": tmp_path / "weights.pth",
+        "weights": weights,
         "layers": ["features.3"],
         "transform": SMALL,
     }
-    extract(**arguments, compute=CPU)
-    return arguments
+
+
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of photographs, weights, and their cache."""
+    folder = tmp_path_factory.mktemp("made")
+    torch.manual_seed(1)
+    write_photographs(folder / "photos", 4, label="ants")
+    torch.save(torchvision.models.squeezenet1_1().state_dict(), folder / "weights.pth")
+    extract(**arguments(folder, folder / "weights.pth"), compute=CPU)
+    return folder
+
+
+@pytest.fixture
+def request_of(made_once: Path, tmp_path: Path) -> dict[str, Any]:
+    """Arguments of an extraction that was made once, of the same file of weights."""
+    for name in ("photos", "cache"):
+        shutil.copytree(made_once / name, tmp_path / name)
+    return arguments(tmp_path, made_once / "weights.pth")
 
 
 @pytest.fixture
@@ -98,6 +111,9 @@ def test_another_spec_is_refused_as_ever(
 def test_other_weights_in_the_same_file_are_refused(
     request_of: dict[str, Any], tmp_path: Path
 ) -> None:
+    shutil.copy(request_of["weights"], tmp_path / "weights.pth")
+    request_of["weights"] = tmp_path / "weights.pth"
+    assert extract(**request_of, compute=CPU).rows == 0  # from now on they are known
     torch.save(torchvision.models.squeezenet1_1().state_dict(), tmp_path / "weights.pth")
     for _ in range(2):  # the second time they are known
         with pytest.raises(SpecMismatchError, match="weights_digest"):
