@@ -51,6 +51,7 @@ FAMILIES: dict[str, list[str]] = {
 SLOW = (
     *("vgg11_bn", "resnet50", "googlenet", "inception_v3", "convnext_tiny", "regnet_y_400mf"),
     *("densenet121", "efficientnet_b0", "alexnet", "mobilenet_v2"),
+    "squeezenet1_0",
 )
 
 SIZE = 96  # above every family's minimum; small, because a full pass of each is the price

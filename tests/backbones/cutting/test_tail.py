@@ -90,7 +90,7 @@ def test_behind_every_cut_it_gives_the_networks_codes(make: type[nn.Module]) -> 
     ("family", "boundary", "output", "dropout"),
     [
         ("squeezenet1_1", "features.11", "features.12", 0.5),
-        ("resnet18", "layer3", "avgpool", 0.0),
+        pytest.param("resnet18", "layer3", "avgpool", 0.0, marks=pytest.mark.slow),
         ("shufflenet_v2_x0_5", "stage3", "conv5.2", 0.0),
         pytest.param("mnasnet0_5", "layers.11", "layers.16", 0.2, marks=pytest.mark.slow),
     ],

@@ -52,7 +52,13 @@ def test_cost_is_the_fraction_of_multiply_adds_counted_by_hand() -> None:
         assert layers[name] == pytest.approx(done / total)
 
 
-@pytest.mark.parametrize("model", ["resnet50", "squeezenet1_0", "vit_b_16", "swin_t"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        *("squeezenet1_0", "vit_b_16"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet50", "swin_t")),
+    ],
+)
 def test_total_cost_is_what_torchvision_publishes(model: str) -> None:
     network, transform = build_skeleton(model)
     from torch.utils.flop_counter import FlopCounterMode

@@ -15,7 +15,7 @@ from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.sources.torchscript import ScriptedNetwork
 from bottleneck.errors import BackboneError
 from tests.helpers.brought_networks import build, conv
-from tests.helpers.tiny_networks import Plain
+from tests.helpers.tiny_networks import Plain, residual
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # that TorchScript is deprecated
 
@@ -71,8 +71,9 @@ def resnet() -> nn.Module:
 @pytest.mark.parametrize(
     ("make", "how"),
     [
-        *((plain, "script"), (plain, "trace"), (Twice, "script"), (resnet, "trace")),
-        pytest.param(resnet, "script", marks=pytest.mark.slow),
+        *((plain, "script"), (plain, "trace"), (Twice, "script"), (residual, "trace")),
+        (residual, "script"),
+        *(pytest.param(resnet, how, marks=pytest.mark.slow) for how in ("script", "trace")),
     ],
 )
 def test_every_modules_output_is_that_of_the_plain_network(make: Any, how: str) -> None:
