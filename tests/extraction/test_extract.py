@@ -213,7 +213,7 @@ def test_float16_is_stored_rounded(photos: Path, extract_tiny: Extract, expected
     np.testing.assert_array_equal(half, expected.astype(np.float16))
 
 
-@pytest.mark.parametrize("compression", ["lzf", "gzip"])
+@pytest.mark.parametrize("compression", [pytest.param("lzf", marks=pytest.mark.slow), "gzip"])
 def test_compression_is_the_caches_own_and_changes_no_code(
     photos: Path, extract_tiny: Extract, expected: Any, compression: str
 ) -> None:

@@ -124,6 +124,7 @@ def test_a_worker_elsewhere_reads_the_same_images(
     np.testing.assert_array_equal(codes(tmp_path / "other"), codes(template / "cache"))
 
 
+@CLASSES
 def test_a_worker_that_does_not_see_an_archive_says_which(
     images: Path, tmp_path: Path, extract_tiny: Extract
 ) -> None:
@@ -158,6 +159,7 @@ def test_a_head_predicts_and_is_judged_as_on_the_folder(
     assert judged.to_dict() == evaluate(head, photos, model=PLAIN, compute=CPU).to_dict()
 
 
+@CLASSES
 def test_a_plan_reads_some_of_them(images: Path) -> None:
     found = plan(images, model=PLAIN, layers=["layer2"], transform=SMALL, compute=CPU)
     assert (found.rows, found.throughput.rate > 0) == (36, True)

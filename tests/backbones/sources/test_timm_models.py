@@ -139,7 +139,7 @@ def test_a_model_without_published_weights_says_so() -> None:
         load_backbone(f"timm:{name}")
 
 
-@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+@pytest.mark.parametrize("suffix", [pytest.param("pth", marks=pytest.mark.slow), "safetensors"])
 def test_weights_may_come_from_a_file(tmp_path: Path, suffix: str) -> None:
     trained, file = network_of(7), tmp_path / f"w.{suffix}"
     save = save_file if suffix == "safetensors" else torch.save

@@ -39,7 +39,9 @@ def test_a_failed_download_names_the_file_and_where_to_put_it(hub: Path) -> None
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("model", ["squeezenet1_0", "googlenet"])
+@pytest.mark.parametrize(
+    "model", [pytest.param("squeezenet1_0", marks=pytest.mark.slow), "googlenet"]
+)
 def test_weights_by_name_and_by_file_are_the_same_network(hub: Path, model: str) -> None:
     entry = torchvision.models.get_model_weights(model).DEFAULT
     options = {"init_weights": False} if model == "googlenet" else {}

@@ -457,7 +457,10 @@ class _Halved(nn.Conv2d):
         return super().forward(x) / 2
 
 
-@pytest.mark.parametrize(("kind", "dtype"), mostly_float32(KINDS))
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    mostly_float32(KINDS, slow=("depthwise", "stride", "no bias", "padding valid")),
+)
 def test_convolutions_of_every_kind(kind: str, dtype: torch.dtype) -> None:
     def wiring(m: Any, x: Tensor) -> Any:
         return m.end(m.relu(m.kind(m.stem(x))))
