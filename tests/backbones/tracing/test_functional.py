@@ -44,3 +44,25 @@ def test_each_call_of_a_module_that_writes_in_place_is_replaced() -> None:
     assert make_functional(program)
     maps = (images * 2).relu().sub(1).relu()
     assert torch.equal(program.forward(images), maps + maps)
+
+
+class IntoAPart(nn.Module):
+    """Writes into a view of its maps, and goes on with the maps."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = images * 2
+        maps[:, :1].relu_()
+        return maps
+
+
+class IntoAView(nn.Module):
+    """Writes into a view of its maps, which nothing else reads."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images * 2).flatten(1).relu_()
+
+
+def test_what_is_written_into_maps_that_are_read_again_is_not_understood() -> None:
+    # The result of such a write is not that of its node alone.
+    assert not make_functional(fx.symbolic_trace(IntoAPart()))
+    assert make_functional(fx.symbolic_trace(IntoAView()))
