@@ -1,1 +1,1 @@
-"""ExtractionResult that is killed, starved and refused, and must lose nothing by it."""
+"""Extractions and tunings that are killed or refused by the disk, and must lose nothing."""

@@ -1,6 +1,6 @@
 """Attacks on an extraction and on a finished cache: each asserts that nothing is lost by it.
 
-`test_faults.py` runs a few of each, `torture.py` hundreds.
+`test_faults.py` makes a few of each, `torture.py` hundreds.
 """
 
 import errno
@@ -148,7 +148,7 @@ def require_one_line(trial: Trial, code: int) -> None:
 
 
 def together(workshop: Workshop, seed: int, *, count: int = 8) -> int:
-    """LokyExecutor that begin at once on an empty directory, some killed; how many were."""
+    """Processes that begin at once on an empty directory, some killed; how many were."""
     moments = random.Random(seed)
     with a_trial(workshop) as trial:
         parts = [("--task", f"{i % 4}/4") if moments.random() < 0.7 else () for i in range(count)]

@@ -1,4 +1,4 @@
-"""A few of each attack; `make torture` makes hundreds."""
+"""A few of most attacks; `make torture` makes hundreds of all."""
 
 import errno
 import os
