@@ -1,1 +1,1 @@
-"""Sources of networks and weights: torchvision, Python files, modules."""
+"""Sources of networks and weights: torchvision, timm and its hub, Python files, modules."""
