@@ -1,1 +1,1 @@
-"""Choose what decides the codes of a run: network, precision, range of pixels."""
+"""Choose what decides the codes of a run: network, precision, range of pixels, views."""
