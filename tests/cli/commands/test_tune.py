@@ -6,8 +6,10 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -182,21 +184,22 @@ def test_errors_are_one_line(run: Run, made: Path, maps: Path, tmp_path: Path) -
 
 @pytest.mark.slow
 def test_two_processes_of_torchrun_give_the_result_of_one(
-    run: Run, made: Path, tmp_path: Path
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A step has all images, half of them in each process: then the mean gradient is that of one
     # process with batches twice as large. There is no dropout, which each process draws for itself.
     maps = maps_cache(made / "hard.csv", tmp_path / "maps", model=PLAIN, layers=["layer1"], count=1)
+    monkeypatch.chdir(tmp_path)
     options = ("tune", maps.path, "--device", "cpu", "--epochs", 6, "--lr", 0.003, "--json")
-    alone = run(*options, "--batch-size", 40, "-o", "alone")
-    assert alone.exit_code == 0, alone.output
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone")
-    command_line = [
-        *(*torchrun, "--nproc-per-node", 2, "-m", "bottleneck"),
-        *(*options, "--batch-size", 20, "-o", "both"),
-    ]
-    done = subprocess.run([str(part) for part in command_line], check=True, capture_output=True)
-    one, two = json.loads(alone.stdout), json.loads(done.stdout)  # one process prints
+
+    def values(launcher: Sequence[str], batch_size: int, out: str) -> Any:
+        words = (*launcher, "-m", "bottleneck", *options, "--batch-size", batch_size, "-o", out)
+        command_line = [sys.executable, *map(str, words)]
+        return json.loads(subprocess.run(command_line, check=True, capture_output=True).stdout)
+
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    # Of the two, one prints. Both searches are in new processes, with the same values of C.
+    one, two = values((), 40, "alone"), values(torchrun, 20, "both")
     assert two["heldout"]["confusion"] == one["heldout"]["confusion"]
     assert two["run"]["curves"][-1]["epoch"] == one["run"]["curves"][-1]["epoch"] > 0
     losses = [
