@@ -21,6 +21,7 @@ from bottleneck.fitting import (
     ClassifierOptions,
     CrossValidation,
     Features,
+    FitResult,
     LabelSource,
     SearchOptions,
     fit_dataset,
@@ -188,8 +189,10 @@ def _doubt_labels(
 ) -> LabelCheck:
     """Score a head with and without leaks, and doubt labels; images are in groups for folds.
 
-    C is chosen on the training images. With it, all labelled images are judged in folds: a wrong
-    label in the held-out split costs the most.
+    C is chosen on the training images. All labelled images are judged in folds, since a wrong label
+    in the held-out split costs the most; and they choose among the C that are about as good: the
+    smallest of these serves where each fold has as many images of every class, as perhaps in the
+    training split, while in other folds the classes' shares decide alone.
     """
     dataset = load_dataset(cache, features, images, memory=memory)
     result = fit_dataset(dataset, _CLASSIFIER, _SEARCH)
@@ -201,15 +204,18 @@ def _doubt_labels(
             clean = score_values(
                 result.head, values, kept.targets, split=labelled.split, groups=kept.groups
             )
+    search = _SEARCH
     if not images.split.equals("").all():  # of any names: some have no held-out split
+        search = replace(search, c=_about_as_good(result))
         everything = replace(images, split=CategoricalColumn([""] * len(images)))
         dataset = load_dataset(cache, features, everything, memory=memory)
     training = dataset.training
     if training.multilabel:
         why = "images have several labels each, and confident learning is of one class an image"
         return LabelCheck(0, [], score, clean, why)
-    validation = CrossValidation(training, _CLASSIFIER, _SEARCH)
-    calibration, values = validation.calibrate(result.c, result.head.scaler.name)
+    validation = CrossValidation(training, _CLASSIFIER, search)
+    c = result.c if search is _SEARCH else validation.select().best.c
+    calibration, values = validation.calibrate(c, result.head.scaler.name)
     found, suggested, margins = find_suspects(calibration.probabilities(values), training.targets)
     rows, names = dataset.labelled.training.row[found], dataset.labelled.names
     suspects = [
@@ -217,6 +223,13 @@ def _doubt_labels(
         for row, k, margin in zip(rows.tolist(), suggested.tolist(), margins.tolist(), strict=True)
     ]
     return LabelCheck(len(training.targets), suspects, score, clean)
+
+
+def _about_as_good(result: FitResult) -> list[float]:
+    """Return the values of C within a standard error of the best, in ascending order."""
+    assert result.search is not None
+    best, candidates = result.search.best, result.search.candidates
+    return [one.c for one in candidates if one.mean >= best.mean - best.standard_error]
 
 
 def _examined(

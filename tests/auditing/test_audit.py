@@ -16,6 +16,7 @@ from bottleneck.auditing import AuditResult
 from bottleneck.errors import CacheError, UnknownNameError
 from bottleneck.fitting import CrossValidation
 from bottleneck.linear import TrainingSet
+from tests.helpers.datasets import clouds, written_cache
 from tests.helpers.fixture_types import Extract
 from tests.helpers.photographs import photograph
 
@@ -193,6 +194,17 @@ def test_each_split_has_a_wrong_label_to_find(cache: Path, other: str) -> None:
     assert {one.path: one.suggested for one in found.suspects} == {
         name: name.split("/")[1] for name in wrong
     }
+
+
+def test_no_label_is_doubted_where_classes_are_apart_and_folds_uneven(tmp_path: Path) -> None:
+    # The smallest C of all is right on the training split, whose folds are of equal classes.
+    codes, y = clouds(54, apart=20)
+    cache = written_cache(
+        tmp_path / "cache", codes, [f"class{k}" for k in y], split=["train"] * 30 + ["test"] * 24
+    )
+    found = bn.audit(cache)
+    assert found.labels.examined == 54
+    assert found.suspects == []
 
 
 def test_what_cannot_be_audited_is_refused(cache: Path, extract_tiny: Extract) -> None:
