@@ -10,10 +10,17 @@ from numpy.typing import NDArray
 
 from bottleneck.cache.directory import CacheDirectory
 from bottleneck.cache.format.float16 import widen_float16
+from bottleneck.cache.format.manifest import read_manifest
 from bottleneck.cache.format.series import Series, SeriesLike
 from bottleneck.cache.format.shard import OpenShard, ShardHeader, open_shard, read_image_digests
-from bottleneck.data import find_split, split_rows
-from bottleneck.errors import CacheError, InvalidOptionError, ShardError, UnknownNameError
+from bottleneck.data import ImageTable, find_split, split_rows
+from bottleneck.errors import (
+    CacheError,
+    ImagesTableError,
+    InvalidOptionError,
+    ShardError,
+    UnknownNameError,
+)
 
 _DIGITS = 16  # hexadecimal, of a digest: 64 bits, which two of a billion images share once in 40
 
@@ -176,9 +183,21 @@ class CacheReader(CacheDirectory):
         layer = f"layer {series.layer!r}"
         what = f"view {series.view} of {layer}" if series.view else layer
         raise CacheError(
-            f"{self.path}: {what} lacks {missing} of {self.shard_count} shards: run the same "
-            "`bottleneck.extract` again to finish it"
+            f"{self.path}: {what} lacks {missing} of {self.shard_count} shards: "
+            + (
+                "the cache has changed since it was opened: open it again"
+                if self._has_changed()
+                else "run the same `bottleneck.extract` again to finish it"
+            )
         )
+
+    def _has_changed(self) -> bool:
+        """Whether the directory has other images, or another manifest, than when it was opened."""
+        try:
+            images = ImageTable.read_csv(self.path / "images.csv", known=self.images)
+            return images is not self.images or read_manifest(self.path) != self.manifest
+        except (OSError, ImagesTableError):
+            return False
 
     def read_codes(self, layer: str, rows: NDArray[np.int64], view: int = 0) -> NDArray[np.float32]:
         """Read the codes of some rows, flattened. Each shard is verified and read once.

@@ -1,6 +1,7 @@
 """Views and digests of images, as a cache of several series gives them. Codes are known arrays."""
 
 import dataclasses
+import shutil
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,21 @@ def test_a_series_with_holes_is_refused_like_an_unfinished_layer(cache: Cache) -
     with pytest.raises(CacheError, match="view 1 of layer 'layer' lacks 3 of 3 shards"):
         cache.views("layer")
     assert cache.valid_rows("layer").all()
+
+
+@pytest.mark.parametrize(("rows", "views"), [(20, 1), (12, 0)], ids=["views", "images"])
+def test_a_cache_that_changed_since_it_was_opened_is_refused_as_such(
+    tmp_path: Path, rows: int, views: int
+) -> None:
+    path = written_cache(tmp_path / "cache", CODES[0], ["a", "b"] * 10, shard_size=8)
+    before = open_cache(path)
+    if views == 0:
+        shutil.rmtree(path)
+    again = list(CODES[1 : 1 + views, :rows])
+    written_cache(path, CODES[0, :rows], ["a", "b"] * (rows // 2), shard_size=8, views=again)
+    with pytest.raises(CacheError, match="changed since it was opened: open it again"):
+        before.views("layer")
+    assert open_cache(path).views("layer") == 1 + views
 
 
 def test_a_view_that_nobody_made_is_refused_with_what_makes_it(cache: Cache) -> None:
