@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from bottleneck.cli.main import Program
     from bottleneck.fitting import LabelSource
 
+# Keys whose values name what the user has: they stay as they are, whatever is in backticks.
+_NAMES = frozenset(
+    {
+        *("path", "paths", "pair", "leaked", "split_examples", "label_examples", "file", "head"),
+        *("cache", "report", "model", "weights", "layer", "layers", "commands"),
+        *("label", "labels", "suggested", "classes", "similar", "absent"),
+        *("split", "splits", "group", "groups"),
+    }
+)
+
 
 class Result(Protocol):
     """What a verb of the library returns."""
@@ -100,14 +110,20 @@ def read_labels(cache: "Cache", labels: Path | None) -> "LabelSource":
 
 
 def _values_in_options(values: Any, options: Mapping[str, str]) -> Any:
-    """Return plain values with options in place of Python's parameters in each text."""
+    """Return plain values with options in place of Python's parameters in each text.
+
+    What names files, layers and classes is no text of the library.
+    """
     match values:
         case str():
             return in_options(values, options)
         case list():
             return [_values_in_options(value, options) for value in values]
         case dict():
-            return {key: _values_in_options(value, options) for key, value in values.items()}
+            return {
+                key: value if key in _NAMES else _values_in_options(value, options)
+                for key, value in values.items()
+            }
     return values
 
 

@@ -32,6 +32,21 @@ def test_the_text_and_the_json_say_the_same(run: Run, leaky: Path) -> None:
     assert f"suspect labels: {len(found['suspects'])} of 37" in text.stdout
 
 
+def test_names_in_the_json_are_as_they_are(run: Run, photos: Path, extract_tiny: Extract) -> None:
+    named = photos / "train/`layers`"
+    (photos / "train/ants").rename(named)
+    for name in ("`model`.jpg", "`cv=0`.jpg"):
+        shutil.copy(named / "ants000.jpg", named / name)
+    cache = extract_tiny(photos).cache.path
+    found = json.loads(run("audit", cache, "--json").stdout)
+    (same,) = found["duplicates"]
+    assert set(same["paths"]) == {
+        f"train/`layers`/{name}" for name in ("ants000.jpg", "`model`.jpg", "`cv=0`.jpg")
+    }
+    assert set(same["labels"]) == {"`layers`"}
+    assert found["heldout"]["classes"] == ["`layers`", "bees", "wasps"]
+
+
 def test_the_csv_is_written_once_and_every_layer_is_compared(run: Run, leaky: Path) -> None:
     assert run("audit", leaky, "-o", "audit.csv").exit_code == 0
     with Path("audit.csv").open(newline="") as file:
