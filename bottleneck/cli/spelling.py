@@ -12,7 +12,7 @@ import click
 
 _PARAMETER = re.compile(r"`(\w+)(?:=([^`]*))?`")
 _QUOTES = "'\""
-_EMPTY = ("()", "[]")  # of an option that may be repeated, none
+_EMPTY = ("()", "[]", "None")  # the option was not given
 _VERB = re.compile(r"`bottleneck\.repair`|`bottleneck\.(\w+)`")
 
 

@@ -50,6 +50,7 @@ def test_a_value_follows_its_option(name: str, value: float) -> None:
         ("`relu`", "--relu"),
         ("`layers=()`: must be some", "no --layer: must be some"),
         ("`layers=[]`: must be some", "no --layer: must be some"),
+        ("`layers=None`: must be one", "no --layer: must be one"),
         ("`cache='a b'`", "CACHE a b"),
         ("`words='-x y'`", "'-x y'"),
         ("`bottleneck.extract` makes one", "`bottleneck extract` makes one"),

@@ -147,9 +147,11 @@ def load_from_cache(
     LabelsError
         The labels do not allow a classifier to be trained or scored.
     """
-    features = resolve_features(cache, layer, views)
-    if len(features.layers) > 1:
-        raise InvalidOptionError("layer", layer, "one layer: training goes on behind it")
+    open_choice = layer is None and len(cache.layers) > 1
+    features = None if open_choice else resolve_features(cache, layer, views)
+    if features is None or len(features.layers) > 1:
+        allowed = f"one layer of {cache.path} ({', '.join(cache.layers)})"
+        raise InvalidOptionError("layer", layer, f"{allowed}: training goes on behind it")
     boundary = features.layers[0]
     labelled = label_codes(cache, features, images)  # before a network is loaded
     backbone = load_network(
