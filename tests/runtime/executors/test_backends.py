@@ -234,7 +234,7 @@ def test_a_result_that_was_handed_over_is_not_computed_again() -> None:
     distributed = pytest.importorskip("distributed")
     options: dict[str, Any] = {
         "processes": False,
-        "dashboard_address": None,
+        "dashboard_address": ":0",  # `None` is port 8787, which another process may hold
         "threads_per_worker": 1,
     }
     with (
