@@ -187,6 +187,23 @@ def extract_tiny(tmp_path: Path) -> "Extract":
 
 
 @pytest.fixture
+def bfloat16_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor of which PyTorch says that it has bfloat16; where it has not, it is slow."""
+    import torch
+
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+
+
+@pytest.fixture
+def float32_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor of which PyTorch says that it has no bfloat16."""
+    import torch
+
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False)
+
+
+@pytest.fixture
 def cpu_decodes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A CPU in place of a GPU that decodes JPEGs: all of a batch or none; the batches' sizes."""
     import torch

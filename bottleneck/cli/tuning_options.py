@@ -86,7 +86,7 @@ _machine_options = option_group(
         type=click.Choice(["float32", "bfloat16"]),
         default="float32",
         show_default=True,
-        help="Of products and convolutions while training.",
+        help="Of products and convolutions while training, where the device has it.",
     ),
     click.option(
         "--device",

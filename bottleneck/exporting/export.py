@@ -25,6 +25,8 @@ from bottleneck.prediction import (
 )
 from bottleneck.runtime import (
     atomic_write,
+    choose_device,
+    native_precision,
     remove_stale_temp_files_of,
     require_left_out,
     require_one_of,
@@ -165,10 +167,10 @@ def _rounding(
     images: ImageSource,
     in_float32: Sequence[Prediction],
 ) -> tuple[str, ...]:
-    """Say how far `predict` itself is from float32, where its codes are in another precision."""
-    from bottleneck.exporting.check import largest_difference, predict_in
+    """Say how far `predict` itself is from float32, where it computes in another precision."""
+    from bottleneck.exporting.check import CHECKED, largest_difference, predict_in
 
-    precision = classifier.spec.precision
+    precision = native_precision(classifier.spec.precision, choose_device(CHECKED.device))
     if precision == "float32":
         return ()
     rounded = predict_in(precision, classifier, network, images)

@@ -130,7 +130,7 @@ def plan(
         tasks=tasks,
         layers=_estimate_layers(needed, pool, layout, len(source.table), chosen_views.count),
         throughput=Throughput(encoded, seconds, startup, slowest_stage(encoder.stats.timer)),
-        notes=tuple(filter(None, (*notes, encoder.runner.runtime.note))),
+        notes=(*notes, *encoder.runner.notes),
         images=summarize_images(source),
         views=chosen_views.count,
     )

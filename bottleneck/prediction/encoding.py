@@ -94,8 +94,7 @@ def encode_images(
         max_pixels=compute.max_pixels,
     )
     joined = (_together(views, features) for views in _each(encoded, features.views))
-    note = encoder.runner.runtime.note
-    return NotedIterator(joined, (note,) if note else ())
+    return NotedIterator(joined, encoder.runner.notes)
 
 
 def _each(batches: Iterator[EncodedBatch], views: int) -> Iterator[list[EncodedBatch]]:

@@ -2,6 +2,7 @@ from .devices import PRECISIONS as PRECISIONS
 from .devices import RUNTIMES as RUNTIMES
 from .devices import choose_device as choose_device
 from .devices import choose_devices as choose_devices
+from .devices import native_precision as native_precision
 from .devices import resolve_precision as resolve_precision
 from .devices import visible_gpus as visible_gpus
 from .executors.backends import BACKENDS as BACKENDS

@@ -98,7 +98,9 @@ def visible_gpus(device: str) -> list[str]:
 
 
 def resolve_precision(precision: str, device: "torch.device") -> str:
-    """Return a name of `PRECISIONS`: the one that is asked for, or for ``"auto"`` the best.
+    """Return a name of `PRECISIONS`: the one that is asked for, or for ``"auto"`` the fastest.
+
+    The fastest with float32's range is bfloat16 where the hardware computes in it, else float32.
 
     Parameters
     ----------
@@ -113,24 +115,43 @@ def resolve_precision(precision: str, device: "torch.device") -> str:
         There is no such precision.
     """
     if precision == "auto":
-        return best_precision(device)
+        return native_precision("bfloat16", device)
     if precision not in PRECISIONS:
         raise InvalidOptionError("precision", precision, f"one of auto, {', '.join(PRECISIONS)}")
     return precision
 
 
-def best_precision(device: "torch.device") -> str:
-    """Return the fastest precision with float32's range: bfloat16 where hardware computes in it.
+def native_precision(precision: str, device: "torch.device") -> str:
+    """Return the precision in which a device computes codes of a given one: that, or float32.
+
+    Where hardware has no arithmetic in a precision, PyTorch converts every number to float32 and
+    back, operation by operation: networks take 7 to 90 times as long as in float32, whose codes
+    are nearer to the exact ones.
 
     Parameters
     ----------
+    precision : str
+        A name of `PRECISIONS`.
     device : torch.device
         Where the network runs.
+
+    Returns
+    -------
+    str
+        ``"float32"`` or `precision`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> native_precision("float16", torch.device("cpu"))
+    'float32'
     """
     import torch
 
-    if device.type == "cuda":
-        native = torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere
+    if device.type == "cuda":  # bfloat16 came with Ampere
+        native = precision != "bfloat16" or torch.cuda.get_device_capability(device) >= (8, 0)
     else:
-        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bfloat16" if native else "float32"
+        native = precision == "bfloat16" and (
+            torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        )
+    return precision if native else "float32"

@@ -223,6 +223,7 @@ def test_torchscript_gives_the_same(
 # What is said
 
 
+@pytest.mark.usefixtures("bfloat16_processor")
 def test_another_precision_is_said_with_what_it_changes(network: Backbone, tmp_path: Path) -> None:
     head = a_head(network, precision="bfloat16", views=2)
     result = export(head, tmp_path / "head.pt", model=PLAIN)
@@ -234,6 +235,14 @@ def test_another_precision_is_said_with_what_it_changes(network: Backbone, tmp_p
     assert 1e-5 < float(precision.rpartition(" ")[2]) < 0.5
     assert "plain image alone; the head averages 2 views" in views
     assert "uint8, batch × 32 × 32 × 3 → probabilities" in str(result)
+
+
+@pytest.mark.usefixtures("float32_processor")
+def test_nothing_is_said_of_a_precision_that_predict_computes_in_float32_here(
+    network: Backbone, tmp_path: Path
+) -> None:
+    head = a_head(network, precision="bfloat16")
+    assert export(head, tmp_path / "head.pt", model=PLAIN).notes == ()
 
 
 # What is refused: nothing is written, and what stood there stands

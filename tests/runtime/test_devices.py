@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from bottleneck.errors import InvalidOptionError
-from bottleneck.runtime.devices import best_precision, choose_device, choose_devices, visible_gpus
+from bottleneck.runtime.devices import (
+    choose_device,
+    choose_devices,
+    native_precision,
+    resolve_precision,
+    visible_gpus,
+)
 
 CPU = torch.device("cpu")
 
@@ -93,7 +99,9 @@ def test_bfloat16_where_the_processor_has_it(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    assert best_precision(CPU) == expected
+    assert native_precision("bfloat16", CPU) == expected
+    assert resolve_precision("auto", CPU) == expected
+    assert native_precision("float16", CPU) == native_precision("float32", CPU) == "float32"
 
 
 @pytest.mark.parametrize(
@@ -110,5 +118,9 @@ def test_bfloat16_where_the_gpu_has_it(
         return capability
 
     monkeypatch.setattr(torch.cuda, "get_device_capability", tell)
-    assert best_precision(torch.device("cuda:1")) == expected
-    assert asked == [torch.device("cuda:1")]
+    device = torch.device("cuda:1")
+    assert native_precision("bfloat16", device) == expected
+    assert resolve_precision("auto", device) == expected
+    assert asked == [device, device]
+    assert native_precision("float16", device) == "float16"
+    assert native_precision("float32", device) == "float32"

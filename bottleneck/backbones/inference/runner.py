@@ -34,6 +34,7 @@ from bottleneck.backbones.parallelism import (
 from bottleneck.backbones.tracing.traced import TracedNetwork
 from bottleneck.backbones.user_code import describe_error
 from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError, DeviceMemoryError, full_message
+from bottleneck.runtime import native_precision
 from bottleneck.spec import Spec
 
 _DTYPES = {
@@ -60,7 +61,8 @@ class BatchRunner:
         Layers of that network.
     spec : Spec
         Its `relu`, `pool` and `precision` are used. `precision` is that of weights and
-        activations; codes are always float32.
+        activations, where the devices compute in it, and float32 elsewhere; codes are always
+        float32.
     devices : sequence of torch.device
         Of one kind; each gets a copy of the network.
     images : int, optional
@@ -83,6 +85,8 @@ class BatchRunner:
         random images: infinite if they are not finite, 0 if it is known to be rounding.
     runtime : RuntimeChoice
         What runs the network, and why; PyTorch until `choose_runtime` is called.
+    notes : tuple of str
+        What to know of how codes are computed, a sentence each; none of what is as usual.
 
     Raises
     ------
@@ -119,7 +123,14 @@ class BatchRunner:
         images: int | None = None,
     ) -> None:
         self.max_batch_size: int | None = None
-        self._dtype = _DTYPES[spec.precision]
+        precision = native_precision(spec.precision, devices[0])
+        self._dtype = _DTYPES[precision]
+        self._precision_note = (
+            f"precision: {spec.precision}, computed in {precision}, since this device has no "
+            f"arithmetic in {spec.precision}"
+            if precision != spec.precision
+            else ""
+        )
         self._thread = local()
         self._truncated = TruncatedNetwork(backbone.network, layers, relu=spec.relu, pool=spec.pool)
         forwards = choose_forwards(
@@ -148,6 +159,11 @@ class BatchRunner:
             return _BATCH_SIZE[device.type]
         largest = forward.largest * self._dtype.itemsize
         return images_within(_LARGEST_MAP, largest, most=_LARGEST_BATCH)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know of how codes are computed, a sentence each."""
+        return tuple(filter(None, (self._precision_note, self.runtime.note)))
 
     def choose_runtime(self, runtime: str, images: int, *, batch_size: int | None = None) -> None:
         """Choose what runs the network; until then PyTorch does. The first choice stays.

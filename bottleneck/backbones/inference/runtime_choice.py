@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 from bottleneck.backbones.inference.gpu_runtime import choose_on_gpu
 from bottleneck.backbones.inference.openvino_replica import (
-    PRECISIONS,
     convert_network,
     openvino_version,
 )
@@ -127,7 +126,7 @@ def _require_openvino(
             "runtime",
             "openvino",
             f"torch or auto here, because {converted}",
-            f"OpenVINO runs float32 and bfloat16 on a CPU: {_INSTALLATION}",
+            f"OpenVINO runs networks on a CPU: {_INSTALLATION}",
         )
     return RuntimeChoice(converted, f"openvino {openvino_version()}", "runtime: openvino")
 
@@ -136,8 +135,6 @@ def _obstacle(replica: TorchReplica) -> str:
     """Return why OpenVINO cannot run a network; empty if it can, where it is installed."""
     if replica.device.type != "cpu":
         return f"the device is {replica.device}"
-    if replica.dtype not in PRECISIONS:
-        return f"the precision is {str(replica.dtype).removeprefix('torch.')}"
     return "" if isinstance(replica.forward, TracedNetwork) else "the network cannot be traced"
 
 

@@ -119,6 +119,6 @@ class LocalRunner:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What runs the network of each encoder and why, a sentence each."""
-        notes = (encoder.runner.runtime.note for encoder in self._encoders.values())
-        return tuple(dict.fromkeys(filter(None, notes)))
+        """How codes are computed, a sentence each."""
+        notes = (note for encoder in self._encoders.values() for note in encoder.runner.notes)
+        return tuple(dict.fromkeys(notes))

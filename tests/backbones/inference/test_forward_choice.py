@@ -15,6 +15,7 @@ from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.tracing.traced import TracedNetwork
 from tests.helpers.networks import PLAIN
 from tests.helpers.runners import BRANCHING, CPU, RESIDUAL, parts, pixels, run, truth
+from tests.helpers.tracing import in_bfloat16
 
 
 @pytest.mark.parametrize(
@@ -72,8 +73,8 @@ def test_a_few_images_are_not_traced_where_rounding_is_large() -> None:
         (torch.float32, 5e-5, SimpleNamespace),
         (torch.float32, 2e-4, TracedNetwork),
         (torch.bfloat16, 0.09, SimpleNamespace),
-        (torch.bfloat16, 0.11, TracedNetwork),
-        (torch.bfloat16, float("inf"), TracedNetwork),
+        pytest.param(torch.bfloat16, 0.11, TracedNetwork, marks=in_bfloat16),
+        pytest.param(torch.bfloat16, float("inf"), TracedNetwork, marks=in_bfloat16),
     ],
 )
 def test_a_few_images_are_traced_where_the_modules_codes_are_further_off_than_rounding(
@@ -100,6 +101,7 @@ class Unrounded(nn.Module):
         raise RuntimeError("only float32")
 
 
+@in_bfloat16
 def test_a_network_that_its_modules_do_not_run_in_a_precision_is_traced() -> None:
     network = Unrounded().eval().requires_grad_(False)
     truncated = TruncatedNetwork(network, list_layers(network, 8))

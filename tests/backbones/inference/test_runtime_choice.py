@@ -169,19 +169,10 @@ def test_openvino_asked_for_in_vain_is_an_error(
         runner.choose_runtime("openvino", MANY)
 
 
-@pytest.mark.parametrize(
-    ("make_runner", "why"),
-    [
-        (lambda: make(BRANCHING), "cannot be traced"),
-        (lambda: make(precision="float16"), "the precision is float16"),
-    ],
-)
-def test_what_openvino_is_not_for(
-    make_runner: Callable[[], Any], why: str, openvino: Callable[..., None]
-) -> None:
-    runner = make_runner()
+def test_what_openvino_is_not_for(openvino: Callable[..., None]) -> None:
+    runner = make(BRANCHING)
     openvino(runner)
-    with pytest.raises(InvalidOptionError, match=why):
+    with pytest.raises(InvalidOptionError, match="cannot be traced"):
         runner.choose_runtime("openvino", MANY)
     runner.choose_runtime("auto", MANY)
     assert (runner.runtime.name, runner.runtime.note) == ("torch", "")
@@ -256,7 +247,7 @@ def test_a_thread_runs_a_program_of_its_own_unless_the_weights_are_too_large_to_
     own, all_threads = time.thread_time(), time.process_time()
     replica(images)
     share = (time.thread_time() - own) / (time.process_time() - all_threads)
-    assert (share > 0.5) == in_the_caller
+    assert (share > 0.8) == in_the_caller  # of a small network, half is copying
     assert_close(run(runner, images[:9], 4), truth(PLAIN, images[:9]))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import h5py
 import pytest
 
+from bottleneck.backbones.inference import runner
 from bottleneck.runtime.schedulers.array_task import ArrayTask
 from tests.helpers import cli
 from tests.helpers.cli import TINY, contents, refused, stored
@@ -98,8 +99,9 @@ def test_codes_that_float16_cannot_hold_are_kept_in_float32_and_reported(
 
 
 def test_maps_that_overflow_in_float16_are_refused_with_a_wider_precision(
-    run: Run, photos: Path, tmp_path: Path
+    run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(runner, "native_precision", lambda precision, device: precision)  # a GPU's
     words = ("extract", photos, *HUGE_MAPS, "-o", tmp_path / "c")
     refusal = run(*words, "--precision", "float16")
     assert refusal.exit_code == 1

@@ -174,15 +174,30 @@ def test_what_is_decoded_ahead_is_bounded(tmp_path: Path) -> None:
     stream.close()
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_lower_precision_is_close_and_not_equal(tmp_path: Path, precision: str) -> None:
+@pytest.mark.usefixtures("bfloat16_processor")
+def test_lower_precision_is_close_and_not_equal(tmp_path: Path) -> None:
     paths = write_photographs(tmp_path, 4, label="ants")
     full = joined(encode(encoder(), paths))
-    lower = joined(encode(encoder(precision=precision), paths))
+    lower = joined(encode(encoder(precision="bfloat16"), paths))
     assert lower.dtype == np.float32
     assert not np.array_equal(full, lower)
     cosine = (full * lower).sum(1) / np.linalg.norm(full, axis=1) / np.linalg.norm(lower, axis=1)
     assert cosine.min() > 0.999
+
+
+@pytest.mark.usefixtures("float32_processor")
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_what_the_processor_has_no_arithmetic_for_is_computed_in_float32_and_said(
+    tmp_path: Path, precision: str
+) -> None:
+    paths = write_photographs(tmp_path, 4, label="ants")
+    full, lower = encoder(), encoder(precision=precision)
+    assert np.array_equal(joined(encode(full, paths)), joined(encode(lower, paths)))
+    assert full.runner.notes == ()
+    assert lower.runner.notes == (
+        f"precision: {precision}, computed in float32, since this device has no arithmetic in "
+        f"{precision}",
+    )
 
 
 def test_stages_are_timed(tmp_path: Path) -> None:

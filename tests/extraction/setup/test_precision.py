@@ -31,22 +31,12 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-@pytest.fixture
-def fast_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine whose fastest precision is bfloat16."""
-
-    def resolve(precision: str, device: torch.device) -> str:
-        return "bfloat16" if precision == "auto" else precision
-
-    monkeypatch.setattr(module, "resolve_precision", resolve)
-
-
 def extracted(photos: Path, model: nn.Module | str, layer: str, **options: Any) -> Any:
     values = {"model": model, "layers": [layer], "transform": SMALL, "device": "cpu"}
     return extract(photos, photos.parent / "cache", **grouped(values | options))
 
 
-@pytest.mark.usefixtures("fast_bfloat16")
+@pytest.mark.usefixtures("bfloat16_processor")
 @pytest.mark.parametrize(
     ("make", "layer", "operation"),
     [(brought.fourier, "norm", "torch.fft.rfft2"), (brought.constants, "one", "conv2d")],
@@ -68,7 +58,7 @@ def test_auto_goes_on_in_float32_and_names_the_operation(
     assert plan(photos, model=network, layers=[layer], transform=SMALL).notes == result.notes
 
 
-@pytest.mark.usefixtures("fast_bfloat16")
+@pytest.mark.usefixtures("bfloat16_processor")
 @pytest.mark.parametrize("make", [Plain, Branching])
 def test_auto_is_the_fastest_for_a_network_that_runs_in_it(
     photos: Path, make: Callable[[], nn.Module]
@@ -77,7 +67,7 @@ def test_auto_is_the_fastest_for_a_network_that_runs_in_it(
     assert (result.cache.spec.precision, result.notes) == ("bfloat16", ())
 
 
-@pytest.mark.usefixtures("fast_bfloat16")
+@pytest.mark.usefixtures("bfloat16_processor")
 def test_auto_does_not_take_codes_for_rounding_that_are_none(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,6 +77,7 @@ def test_auto_does_not_take_codes_for_rounding_that_are_none(
     assert "the codes of layer2 in bfloat16 differ by" in result.notes[0]
 
 
+@pytest.mark.usefixtures("bfloat16_processor")
 def test_a_precision_that_was_asked_for_is_an_error_and_leaves_nothing(photos: Path) -> None:
     network = brought.fourier()
     with pytest.raises(PrecisionError, match=r"rfft2.*`precision=float32` works"):
@@ -121,7 +112,7 @@ def test_codes_of_a_network_that_views_its_maps(photos: Path) -> None:
     assert np.isfinite(found).all()
 
 
-@pytest.mark.usefixtures("fast_bfloat16")
+@pytest.mark.usefixtures("bfloat16_processor")
 def test_the_command_says_it_in_one_line(photos: Path, run: Run, tmp_path: Path) -> None:
     code = "from tests.helpers.brought_networks import fourier\n"
     (tmp_path / "net.py").write_text(code)

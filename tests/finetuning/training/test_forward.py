@@ -22,6 +22,20 @@ def test_an_image_is_judged_by_the_mean_of_its_views() -> None:
     assert np.allclose(values, np.mean(each, axis=0), atol=1e-6)
 
 
+@pytest.mark.parametrize(("processor", "rounded"), [("bfloat16", True), ("float32", False)])
+def test_logits_are_rounded_where_the_processor_has_bfloat16(
+    processor: str, rounded: bool, request: pytest.FixtureRequest
+) -> None:
+    request.getfixturevalue(f"{processor}_processor")
+    module, some = TunedModule(a_tail(), classes=3).eval(), examples(10)
+    precise, lower = (
+        logits(module, some, on_cpu(batch_size=4, precision=precision))
+        for precision in ("float32", "bfloat16")
+    )
+    assert np.array_equal(precise, lower) is not rounded
+    assert np.allclose(precise, lower, rtol=0.1, atol=0.05)
+
+
 def test_codes_are_the_tails_for_each_view_of_each_image() -> None:
     tail, some = a_tail(), examples(10, views=2, groups=np.arange(10))
     codes = tail_codes(tail, some, on_cpu(batch_size=3, precision="bfloat16"))

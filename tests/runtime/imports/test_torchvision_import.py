@@ -18,14 +18,16 @@ from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.tracing.traced import trace
 from bottleneck.data.resizing.torch_resampling import resize_by_torchvision
 from bottleneck.data.resizing.views import make_view
-from bottleneck.runtime import torchvision
+from bottleneck.runtime import native_precision, torchvision
 from bottleneck.spec import InputTransform, ViewRecipe
 
+cpu = torch.device("cpu")
+fastest = getattr(torch, native_precision("bfloat16", cpu))
 for name in ("resnet18", "squeezenet1_0"):
     backbone = load_backbone(name, weights="none", transform={"resize": 64, "crop": 64})
     assert backbone.layers[-1].cost == 1.0
     truncated = TruncatedNetwork(backbone.network, backbone.layers[-1:])
-    assert trace(truncated, 64, dtype=torch.bfloat16, device=torch.device("cpu"))
+    assert trace(truncated, 64, dtype=fastest, device=cpu)
 load_backbone("timm:resnet18", weights="none")
 assert torchvision.ops.nms(torch.tensor([[0.0, 0, 1, 1]]), torch.ones(1), 0.5).tolist() == [0]
 pixels, recipe = np.zeros((9, 9, 3), np.uint8), ViewRecipe(augmentations=("color",))
