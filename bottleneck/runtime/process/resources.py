@@ -1,13 +1,17 @@
 """Resources of this machine that a process may use: CPUs and memory."""
 
+import math
 import os
+
+from bottleneck.runtime.process.cgroup import cpu_limit, free_memory
 
 
 def available_cpus() -> int:
     """Count the CPUs that this process may use.
 
-    Those that the system allows it, or fewer where ``OMP_NUM_THREADS`` says so, as torchrun, Dask
-    and batch scripts tell a process how many threads it may have.
+    Those that the system allows it, or fewer where its container has a limit, or where
+    ``OMP_NUM_THREADS`` says so, as torchrun, Dask and batch scripts tell a process how many threads
+    it may have.
 
     Examples
     --------
@@ -17,12 +21,15 @@ def available_cpus() -> int:
     allowed = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
+    allowed = min(allowed, math.ceil(cpu_limit() or allowed))
     asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     return min(allowed, int(asked)) if asked.isdecimal() and int(asked) else allowed
 
 
 def spare_memory() -> int:
     """Return how many bytes a training may take by default: half of the free memory.
+
+    Free is what this machine has, or less where the process's container or job has a limit.
 
     Examples
     --------
@@ -31,4 +38,5 @@ def spare_memory() -> int:
     """
     import psutil
 
-    return int(psutil.virtual_memory().available) // 2
+    free, within_limit = int(psutil.virtual_memory().available), free_memory()
+    return (free if within_limit is None else min(free, within_limit)) // 2

@@ -8,6 +8,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from bottleneck.runtime.process.cgroup import cpu_limit
+from bottleneck.runtime.process.resources import available_cpus
+
 # Read by PyTorch's OpenMP and by NumPy's OpenBLAS when they are loaded. Threads that wait for work
 # spin: by default some 25 ms, now 2¹⁶ ticks of the clock, about 30 µs.
 _WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_THREAD_TIMEOUT": "16"}
@@ -22,12 +25,15 @@ def configure_process() -> None:
     Arithmetic threads then sleep while they wait. By default they spin, which takes the cores from
     the threads that they wait for wherever another process is busy: a search over C took two to
     three times as long. Python's garbage collector passes over what is there when modules were
-    imported, which would take it a second and more.
+    imported, which would take it a second and more. In a container with a limit of processors,
+    PyTorch and NumPy start as many threads as it allows, and not as many as the machine has.
 
     Call it before NumPy and PyTorch are imported. What the environment says of threads stays.
     """
     for name, value in _WAITING.items():
         os.environ.setdefault(name, value)
+    if cpu_limit():
+        os.environ.setdefault("OMP_NUM_THREADS", str(available_cpus()))
     atexit.register(_unfreeze_for_nanobind)
     _settings["configured"] = True
 

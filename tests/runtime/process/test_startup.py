@@ -20,7 +20,7 @@ startup = sys.modules["bottleneck.runtime.process.startup"]
 def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A process that is not configured, whatever ran before in it."""
     monkeypatch.setitem(startup._settings, "configured", False)
-    for name in startup._WAITING:
+    for name in (*startup._WAITING, "OMP_NUM_THREADS"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     yield
@@ -43,6 +43,22 @@ def test_waiting_threads_sleep_unless_the_environment_says_otherwise(
     configure_process()
     assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
     assert os.environ["OPENBLAS_THREAD_TIMEOUT"] == "16"
+
+
+@pytest.mark.parametrize(
+    ("limit", "given", "expected"),
+    [(None, None, None), (0.5, None, "1"), (0.5, "2", "2"), (1e6, None, "3")],
+)
+def test_threads_of_arithmetic_are_as_many_as_a_container_may_use(
+    limit: float | None, given: str | None, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3, 5}, raising=False)
+    for module in (startup, sys.modules["bottleneck.runtime.process.resources"]):
+        monkeypatch.setattr(module, "cpu_limit", lambda: limit)
+    if given:
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+    configure_process()
+    assert os.environ.get("OMP_NUM_THREADS") == expected
 
 
 def test_nothing_is_collected_while_modules_are_imported(new_module: str) -> None:
