@@ -1,27 +1,62 @@
 """Settings of the whole process that hold while a network runs, and are undone afterwards."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import torch
 
 from bottleneck.runtime import SharedContext, retain_freed_memory
 
+T = TypeVar("T")
+
+
+def _operations() -> list[Any]:
+    """Return what PyTorch has a precision for: each kind of operation of each library."""
+    backends: Any = torch.backends
+    kinds = [(backends.cudnn, "conv rnn"), (backends.cuda, "matmul")]
+    kinds.append((backends.mkldnn, "conv matmul rnn"))
+    return [getattr(library, kind) for library, names in kinds for kind in names.split()]
+
+
+def _unless_mixed(read: Callable[[], T]) -> T | None:
+    """Read a setting of all operations; None where each was set by itself: PyTorch refuses then."""
+    try:
+        return read()
+    except RuntimeError:
+        return None
+
 
 @contextmanager
-def _tf32_disabled() -> Iterator[None]:
-    """Compute float32 convolutions in float32: cuDNN's default is TF32, with 10 of its 23 bits."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
+def _float32_exact() -> Iterator[None]:
+    """Compute in float32 what is in float32.
+
+    cuDNN's default is TF32, with 10 of its 23 bits, and a process may have allowed products in TF32
+    or bfloat16 for a training of its own. The settings of all operations are changed with those of
+    each, for PyTorch refuses to read the former where they differ.
+    """
+    cudnn = torch.backends.cudnn
+    convolutions = _unless_mixed(lambda: cudnn.allow_tf32)
+    products = _unless_mixed(torch.get_float32_matmul_precision)
+    before = [(operation, operation.fp32_precision) for operation in _operations()]
     try:
+        cudnn.allow_tf32 = False
+        torch.set_float32_matmul_precision("highest")
+        for operation, _ in before:
+            operation.fp32_precision = "ieee"
         yield
     finally:
-        torch.backends.cudnn.allow_tf32 = before
+        if convolutions is not None:
+            cudnn.allow_tf32 = convolutions
+        if products is not None:
+            torch.set_float32_matmul_precision(products)
+        for operation, precision in before:
+            operation.fp32_precision = precision
 
 
 @contextmanager
 def _inference_settings() -> Iterator[None]:
-    with retain_freed_memory(), _tf32_disabled():
+    with retain_freed_memory(), _float32_exact():
         yield
 
 

@@ -133,13 +133,14 @@ class BatchRunner:
         )
         self._thread = local()
         self._truncated = TruncatedNetwork(backbone.network, layers, relu=spec.relu, pool=spec.pool)
-        forwards = choose_forwards(
-            self._truncated,
-            backbone.transform.crop,
-            dtype=self._dtype,
-            devices=devices,
-            images=images,
-        )
+        with INFERENCE_SETTINGS:
+            forwards = choose_forwards(
+                self._truncated,
+                backbone.transform.crop,
+                dtype=self._dtype,
+                devices=devices,
+                images=images,
+            )
         first, per_device = forwards[0], batches_at_a_time(devices[0])
         self.deviation = 0.0
         if isinstance(first, UntracedNetwork):
@@ -201,7 +202,7 @@ class BatchRunner:
         """Open the pool of threads in which `run` may be called, `parallel_batches` of them.
 
         Until the block ends, arithmetic threads share the cores among them, freed memory stays
-        with the process, and float32 convolutions on a GPU do not use TF32.
+        with the process, and what is in float32 is computed in it, not in TF32 or bfloat16.
         """
         before = torch.get_num_threads()
         share = threads_of_a_batch(self.parallel_batches)
