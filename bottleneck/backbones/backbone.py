@@ -8,7 +8,6 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from bottleneck.backbones.checkpoints.loading import LoadedWeights, load_weights
@@ -21,6 +20,7 @@ from bottleneck.backbones.layers.outputs import format_path
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.preparation import materialise, network_notes, prepare_network
 from bottleneck.backbones.probing.probe import probe
+from bottleneck.backbones.process_defaults import usual_defaults
 from bottleneck.backbones.recall import NetworkIdentity, file_states, remember_network
 from bottleneck.backbones.sources.declared_input import describe_input
 from bottleneck.backbones.sources.model_source import find_source
@@ -35,8 +35,6 @@ from bottleneck.backbones.tracing.traced import trace_float32
 from bottleneck.backbones.user_code import errors_in_one_line
 from bottleneck.errors import BackboneError
 from bottleneck.spec import InputTransform, ModelReference, validate_transform_fields
-
-_SEED = 0  # so that `weights="none"` is the same network every time
 
 
 @dataclass(frozen=True)
@@ -308,8 +306,7 @@ def load_backbone(
     weights = fspath(weights)
     published = source.published_files(weights)
     files = None if published is None else file_states([*published, *([file] if file else [])])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_SEED)
+    with usual_defaults():
         built, identity, preset = source.build(weights)
         require_values(built)
         used = dataclasses.replace(preset, **changes)
@@ -375,8 +372,7 @@ def build_skeleton(
     source = find_source(model)
     if is_weights_file(weights):
         require_weights_file(Path(weights))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_SEED)
+    with usual_defaults():
         built, transform = source.build_skeleton(fspath(weights))
         materialise(built, crop or transform.crop)
     return prepare_network(built, crop or transform.crop), transform

@@ -103,7 +103,7 @@ def network_notes(network: nn.Module) -> tuple[str, ...]:
 
 def _first_pass(network: nn.Module, size: int) -> None:
     """Run a network on an image; if that fails and one channel does not, let it have one."""
-    image = torch.zeros(1, 3, size, size)
+    image = torch.zeros(1, 3, size, size, dtype=torch.float32, device="cpu")
     try:
         with torch.no_grad():
             network(image)

@@ -38,8 +38,9 @@ class ExportedModule(nn.Module):
         super().__init__()
         self.metadata = metadata
         transform = metadata.spec.transform
-        self.register_buffer("mean", torch.tensor(transform.mean).reshape(3, 1, 1))
-        self.register_buffer("std", torch.tensor(transform.std).reshape(3, 1, 1))
+        for name, values in (("mean", transform.mean), ("std", transform.std)):
+            tensor = torch.tensor(values, dtype=torch.float32, device="cpu")
+            self.register_buffer(name, tensor.reshape(3, 1, 1))
         self.codes = _codes(classifier, network)
         if isinstance(classifier, TunedTail):
             assert classifier.module is not None
@@ -80,7 +81,7 @@ class ExportedModule(nn.Module):
         shape = (2, *cast("tuple[int, ...]", self.metadata.shape[1:]))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            noise = torch.rand(shape)
+            noise = torch.rand(shape, dtype=torch.float32, device="cpu")
         return noise if self.metadata.input == FLOAT else (noise * 255).to(torch.uint8)
 
     @property

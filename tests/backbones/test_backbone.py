@@ -25,6 +25,19 @@ def test_no_weights_are_the_same_weights_every_time() -> None:
     assert load_backbone("squeezenet1_0", "none").weights_digest == first.weights_digest
 
 
+@pytest.mark.parametrize("model", ["squeezenet1_0", PLAIN])
+def test_a_network_is_the_same_whatever_the_process_makes_by_default(model: str) -> None:
+    expected = load_backbone(model, "none", transform=SMALL).weights_digest
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):
+            found = load_backbone(model, "none", transform=SMALL).weights_digest
+        assert torch.get_default_dtype() is torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found == expected
+
+
 def test_given_preprocessing_replaces_the_weights_own() -> None:
     found = load_backbone("resnet18", "none", transform={"crop": 64, "resize": 72}).transform
     assert found == InputTransform(resize=72, crop=64)

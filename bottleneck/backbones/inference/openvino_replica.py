@@ -146,14 +146,18 @@ def to_openvino_model(
     program = trace_functional(truncated, transform.crop)
     if program is None:
         raise ValueError("it writes into what is read elsewhere")
-    mean, std = (torch.tensor(each).view(3, 1, 1) for each in (transform.mean, transform.std))
+    mean, std = (
+        torch.tensor(each, dtype=torch.float32, device="cpu").view(3, 1, 1)
+        for each in (transform.mean, transform.std)
+    )
 
     def from_pixels(pixels: Tensor) -> tuple[Tensor, ...]:
         images = pixels.permute(0, 3, 1, 2).float().div(255).sub(mean).div(std)
         codes = program.forward(images)
         return tuple(codes[layer.name] for layer in truncated.layers)
 
-    pixels = torch.zeros(images, transform.crop, transform.crop, 3, dtype=torch.uint8)
+    shape = (images, transform.crop, transform.crop, 3)
+    pixels = torch.zeros(shape, dtype=torch.uint8, device="cpu")
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that TorchScript is deprecated, which OpenVINO reads
         # A function, whose tensors are constants: a module is compiled with each one inside of it.

@@ -286,7 +286,8 @@ class BatchRunner:
             Not initialised.
         """
         pinned = self._by_torch[0].device.type == "cuda"
-        return torch.empty((count, side, side, 3), dtype=torch.uint8, pin_memory=pinned)
+        shape = (count, side, side, 3)
+        return torch.empty(shape, dtype=torch.uint8, device="cpu", pin_memory=pinned)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -38,9 +38,9 @@ class RuntimeChoice:
 
 def random_images(count: int, transform: InputTransform) -> Tensor:
     """Return random pixels of the size that a network gets, the same at each call."""
-    noise = torch.Generator().manual_seed(0)
+    noise = torch.Generator("cpu").manual_seed(0)
     shape = (count, transform.crop, transform.crop, 3)
-    return torch.randint(256, shape, dtype=torch.uint8, generator=noise)
+    return torch.randint(256, shape, dtype=torch.uint8, generator=noise, device="cpu")
 
 
 def gives_its_codes(other: Replica, by_torch: TorchReplica, truncated: TruncatedNetwork) -> bool:

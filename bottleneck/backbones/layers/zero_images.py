@@ -29,5 +29,5 @@ def zero_images(network: nn.Module, count: int, size: int) -> Tensor:
     torch.bfloat16
     """
     numbers = (value for value in network.parameters() if value.is_floating_point())
-    first = next(numbers, torch.zeros(()))
+    first = next(numbers, torch.zeros((), dtype=torch.float32, device="cpu"))
     return torch.zeros(count, 3, size, size, dtype=first.dtype, device=first.device)

@@ -58,8 +58,9 @@ def probe_images(size: int) -> Tensor:
     >>> probe_images(8).shape
     torch.Size([2, 3, 8, 8])
     """
-    noise = torch.Generator().manual_seed(0)
-    return torch.randn(2, 3, size, size, generator=noise)
+    noise = torch.Generator("cpu").manual_seed(0)
+    shape = (2, 3, size, size)
+    return torch.randn(shape, generator=noise, dtype=torch.float32, device="cpu")
 
 
 def probe(truncated: TruncatedNetwork, size: int) -> Probe:

@@ -114,7 +114,8 @@ class NetworkTracer(fx.Tracer):
         self._hooks = hooks(self._codes)
         # A copy, because weights are folded and rounded, and others use the network's own.
         self._root = _EndsEarly(copy.deepcopy(network), self._codes)
-        self._images = torch.empty(_MANY_IMAGES, 3, size, size, device="meta")
+        shape = (_MANY_IMAGES, 3, size, size)
+        self._images = torch.empty(shape, dtype=torch.float32, device="meta")
         self._count: Any = None  # the symbol of the number of images
         self._values: _MetaInterpreter | None = None
         self._thread = threading.get_ident()

@@ -102,7 +102,8 @@ def require_nvjpeg(device: torch.device) -> None:
     bottleneck.errors.InvalidOptionError: `decoder='gpu'`: must be exact or fast, because ...
     """
     try:
-        probe = torch.ops.image.encode_jpeg(torch.zeros(3, 16, 16, dtype=torch.uint8), 75)
+        pixels = torch.zeros(3, 16, 16, dtype=torch.uint8, device="cpu")
+        probe = torch.ops.image.encode_jpeg(pixels, 75)
         _nvjpeg([probe], device)
     except (RuntimeError, AttributeError) as error:  # an AttributeError: it has no such operator
         why = "the device is cpu" if device.type == "cpu" else str(error).partition("\n")[0]

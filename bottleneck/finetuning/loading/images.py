@@ -109,7 +109,10 @@ class ImageBatches:
     def _load(self, row: int, view: int) -> Tensor:
         """Read, decode and normalise one image, shape (height, width, 3)."""
         made, _ = self._decode(row, view)
-        mean, std = torch.tensor(self.transform.mean), torch.tensor(self.transform.std)
+        mean, std = (
+            torch.tensor(each, dtype=torch.float32, device="cpu")
+            for each in (self.transform.mean, self.transform.std)
+        )
         return torch.from_numpy(made).float().div_(255).sub_(mean).div_(std)
 
     def _decode(self, row: int, view: int) -> tuple[NDArray[np.uint8], str]:

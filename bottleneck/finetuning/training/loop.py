@@ -149,7 +149,7 @@ class _Loop:
         """Train for an epoch, and return the mean loss of its images."""
         options, rows, epoch = self._options, self._training.rows, start.epoch
         part = own_part(len(rows), seed=options.seed, epoch=epoch - 1)
-        images, total, done = len(part), torch.zeros((), device=self.device), 0
+        images, total, done = len(part), torch.zeros((), dtype=torch.float32, device=self.device), 0
         set_training(self._module, options.batch_norm)
         cuda = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda):

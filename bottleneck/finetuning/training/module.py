@@ -18,6 +18,8 @@ from bottleneck.linear import ClassifierOptions, TrainingSet, expand_binary, tra
 # with batch norm's own statistics such a training diverges (docs/tuning.md).
 _SCALING = "none"
 
+_FLOAT32: Any = {"dtype": torch.float32, "device": "cpu"}  # whatever the process's defaults are
+
 
 class TunedModule(nn.Module):
     """The layers after a cached one, with a new output in place of the network's classifier.
@@ -49,10 +51,10 @@ class TunedModule(nn.Module):
         super().__init__()
         self.tail = tail
         self.dropout = nn.Dropout(tail.dropout)
-        last = nn.Linear(hidden or tail.features, classes)
-        first = [nn.Linear(tail.features, hidden), nn.ReLU()] if hidden else []
+        last = nn.Linear(hidden or tail.features, classes, **_FLOAT32)
+        first = [nn.Linear(tail.features, hidden, **_FLOAT32), nn.ReLU()] if hidden else []
         self.output = nn.Sequential(*first, last) if hidden else last
-        self.register_buffer("centre", torch.zeros(tail.features), persistent=False)
+        self.register_buffer("centre", torch.zeros(tail.features, **_FLOAT32), persistent=False)
 
     @property
     def last(self) -> nn.Linear:

@@ -1,0 +1,43 @@
+"""What PyTorch's functions do unless they are told: a host process may have changed it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import torch
+
+from bottleneck.runtime import SharedContext
+
+_SEED = 0  # so that `weights="none"` is the same network every time
+
+
+@contextmanager
+def usual_defaults() -> Iterator[None]:
+    """Create tensors in float32 on the CPU, from the same random numbers each time.
+
+    A network that is built in another process then has the same weights, of the same types. The
+    caller's defaults and random numbers are as before afterwards.
+
+    Examples
+    --------
+    >>> with usual_defaults():
+    ...     torch.rand(1)
+    tensor([0.4963])
+    """
+    elsewhere = torch.get_default_device().type != "cpu"
+    on_cpu = torch.device("cpu") if elsewhere else nullcontext()
+    with _FLOAT32, on_cpu, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_SEED)
+        yield
+
+
+@contextmanager
+def _float32() -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+_FLOAT32 = SharedContext(_float32)  # the type is that of all threads
