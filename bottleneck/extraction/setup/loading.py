@@ -3,11 +3,12 @@
 import dataclasses
 from collections.abc import Sequence
 from os import PathLike
+from pathlib import Path
 
 from torch import nn
 
-from bottleneck.backbones import Backbone, check_pool, load_backbone
-from bottleneck.errors import InvalidOptionError
+from bottleneck.backbones import Backbone, check_pool, is_weights_file, load_backbone
+from bottleneck.errors import BackboneError, InvalidOptionError, WeightsError
 from bottleneck.extraction.encoding.encoder import Encoder
 from bottleneck.runtime import RunStats, choose_devices, require_trusted_code, trust_code
 from bottleneck.spec import ModelReference, Spec
@@ -176,12 +177,36 @@ def locate_network(
     ------
     UntrustedCodeError
         The reference is code that the user has never given.
+    BackboneError, WeightsError
+        The reference is a file that is not there, as on another machine.
     """
     if model is None:
+        _require_code_is_there(reference, owner)
         model = require_trusted_code(reference.model, where=owner)
     else:
         trust_code(model)
+    if not weights:
+        _require_weights_are_there(reference, owner)
     return model, weights or reference.weights
+
+
+def _require_code_is_there(reference: ModelReference, owner: str) -> None:
+    name, _, factory = reference.model.rpartition(":")
+    file = Path(name)
+    if file.is_absolute() and not file.is_file():
+        raise BackboneError(
+            f"{owner} names a network in {file}, which is not there",
+            hint=f"if it has moved, say where it is by `model=path/to/{file.name}:{factory}`",
+        )
+
+
+def _require_weights_are_there(reference: ModelReference, owner: str) -> None:
+    file = Path(reference.weights)
+    if is_weights_file(reference.weights) and not file.exists():
+        raise WeightsError(
+            f"{owner} names weights in {file}, which are not there",
+            hint=f"if they have moved, say where they are by `weights=path/to/{file.name}`",
+        )
 
 
 def load_matching_backbone(

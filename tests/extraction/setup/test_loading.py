@@ -8,7 +8,7 @@ from torch import nn
 
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.data.images import open_images
-from bottleneck.errors import BackboneError, SpecMismatchError, UntrustedCodeError
+from bottleneck.errors import BackboneError, SpecMismatchError, UntrustedCodeError, WeightsError
 from bottleneck.extraction.encoding.encoder import Encoder
 from bottleneck.extraction.setup.loading import load_network, make_encoder, make_spec
 from bottleneck.spec import ModelReference, Spec
@@ -50,6 +50,17 @@ def test_code_that_was_never_given_is_not_run(tmp_path: Path) -> None:
     reference = ModelReference(f"{file}:build", "none")
     with pytest.raises(UntrustedCodeError):
         load_network(spec_of(PLAIN), reference, **MESSAGES)
+
+
+def test_what_is_not_where_a_head_says_is_asked_for(tmp_path: Path) -> None:
+    spec, code, weights = spec_of(PLAIN), tmp_path / "net.py", tmp_path / "net.pth"
+    reference = ModelReference(f"{code}:build", str(weights))
+    with pytest.raises(BackboneError, match=r"the head names a network .*`model=path/to/net\.py:b"):
+        load_network(spec, reference, **MESSAGES)
+    with pytest.raises(WeightsError, match=r"the head names weights .*`weights=path/to/net\.pth`"):
+        load_network(spec, reference, model=PLAIN, **MESSAGES)
+    reference = ModelReference(f"{code}:build", "DEFAULT")
+    assert load_network(spec, reference, model=PLAIN, **MESSAGES).model == spec.model
 
 
 def test_a_network_that_was_given_as_an_object_must_be_given_again(photos: Path) -> None:
