@@ -5,6 +5,7 @@ from .decoding.decode import decoding_notes as decoding_notes
 from .decoding.depth import measure_depth as measure_depth
 from .decoding.nvjpeg import EncodedJpeg as EncodedJpeg
 from .decoding.nvjpeg import decode_jpegs as decode_jpegs
+from .decoding.nvjpeg import nvjpeg_obstacle as nvjpeg_obstacle
 from .decoding.nvjpeg import read_for_nvjpeg as read_for_nvjpeg
 from .decoding.nvjpeg import require_nvjpeg as require_nvjpeg
 from .decoding.pillow_decoder import pixel_limit as pixel_limit

@@ -112,12 +112,23 @@ def export(
         of_networks = {"views": views if views > 1 else None, "check": check}
         of_networks["input_type"] = None if input_type == UINT8 else input_type
         return _export_head(trained, path, of_networks | {"model": model, "weights": weights})
+    _require_decoder(chosen)
     # Before the network is loaded: what is wrong with them is said at once.
     source = None if check is None else open_sources(check)
     load = network_loader(chosen, model=model, weights=weights)
     ready = chosen.with_network(load, "cpu")
     result = _export_network(ready, load(), path, input_type=input_type, source=source)
     return dataclasses.replace(result, notes=result.notes + _views_note(trained, chosen))
+
+
+def _require_decoder(classifier: Classifier) -> None:
+    """Refuse a classifier for images that a GPU decodes: a file gets them from other programs."""
+    if classifier.spec.transform.decodes_on_gpu:
+        raise ExportError(
+            f"{classifier.owner} is for images that a GPU decodes, and a file with a network gets "
+            "images that a CPU has decoded",
+            hint="extract with `decoder=exact` into another cache, and fit again",
+        )
 
 
 def _export_network(

@@ -8,5 +8,6 @@ from .setup.depth import choose_range as choose_range
 from .setup.loading import load_network as load_network
 from .setup.loading import make_encoder as make_encoder
 from .setup.loading import make_spec as make_spec
+from .setup.loading import require_decoder_of as require_decoder_of
 from .setup.transform import TransformLike as TransformLike
 from .setup.transform import transform_fields as transform_fields

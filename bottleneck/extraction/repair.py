@@ -9,7 +9,7 @@ from bottleneck.data import ImageSource, open_images, require_existing
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions, RefreshOptions, StorageOptions
 from bottleneck.extraction.result import RepairResult
-from bottleneck.extraction.setup.loading import locate_network
+from bottleneck.extraction.setup.loading import locate_network, require_decoder_of
 
 
 def repair(
@@ -73,6 +73,8 @@ def repair(
     problems, spec = find_problems(recovered), recovered.cache.spec
     reference = recovered.cache.reference
     model, weights = locate_network(reference, model, weights, owner=f"cache {path}")
+    if any(item.shard is not None for item in problems):
+        require_decoder_of(spec, compute.device, owner=f"cache {path}")
     recovered.restore(source.table)
     done = extract(
         source,

@@ -9,7 +9,12 @@ from numpy.typing import NDArray
 
 from bottleneck.backbones import Backbone
 from bottleneck.data import ImageSource
-from bottleneck.extraction import ComputeOptions, EncodedBatch, make_encoder
+from bottleneck.extraction import (
+    ComputeOptions,
+    EncodedBatch,
+    make_encoder,
+    require_decoder_of,
+)
 from bottleneck.fitting import Classifier, Features
 from bottleneck.prediction.noted import NotedIterator
 
@@ -71,6 +76,7 @@ def encode_images(
         Consecutive batches in the order of `rows`. The network runs once for each view, to the
         deepest of the classifier's layers. The notes say what runs it, and why.
     """
+    require_decoder_of(classifier.spec, compute.device, owner=classifier.owner)
     features = classifier.features
     images = len(rows) * features.views
     # OpenVINO converts a traced network.

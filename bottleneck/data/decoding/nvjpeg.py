@@ -101,18 +101,33 @@ def require_nvjpeg(device: torch.device) -> None:
     Traceback (most recent call last):
     bottleneck.errors.InvalidOptionError: `decoder='gpu'`: must be exact or fast, because ...
     """
-    try:
-        pixels = torch.zeros(3, 16, 16, dtype=torch.uint8, device="cpu")
-        probe = torch.ops.image.encode_jpeg(pixels, 75)
-        _nvjpeg([probe], device)
-    except (RuntimeError, AttributeError) as error:  # an AttributeError: it has no such operator
-        why = "the device is cpu" if device.type == "cpu" else str(error).partition("\n")[0]
+    if why := nvjpeg_obstacle(device):
         raise InvalidOptionError(
             "decoder",
             "gpu",
             f"exact or fast, because {why}",
             "it needs an NVIDIA GPU, and torchvision's build for CUDA",
-        ) from error
+        )
+
+
+def nvjpeg_obstacle(device: torch.device) -> str:
+    """Return why the decoder does not work; empty if it does.
+
+    Parameters
+    ----------
+    device : torch.device
+
+    Examples
+    --------
+    >>> nvjpeg_obstacle(torch.device("cpu"))
+    'the device is cpu'
+    """
+    try:
+        pixels = torch.zeros(3, 16, 16, dtype=torch.uint8, device="cpu")
+        _nvjpeg([torch.ops.image.encode_jpeg(pixels, 75)], device)
+    except (RuntimeError, AttributeError) as error:  # an AttributeError: it has no such operator
+        return "the device is cpu" if device.type == "cpu" else str(error).partition("\n")[0]
+    return ""
 
 
 def _decode(encoded: Sequence[Tensor], device: torch.device) -> list[Tensor | None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from bottleneck.backbones import Backbone, check_pool, is_weights_file, load_backbone
+from bottleneck.data import nvjpeg_obstacle
 from bottleneck.errors import BackboneError, InvalidOptionError, WeightsError
 from bottleneck.extraction.encoding.encoder import Encoder
 from bottleneck.runtime import RunStats, choose_devices, require_trusted_code, trust_code
@@ -151,6 +152,35 @@ def make_encoder(
     else:
         chosen = backbone.select_layers(layers)
     return Encoder(backbone, chosen, spec, devices, stats=stats, images=images)
+
+
+def require_decoder_of(spec: Spec, device: str, *, owner: str) -> None:
+    """Refuse a device that does not decode images as those of existing codes were decoded.
+
+    Parameters
+    ----------
+    spec : Spec
+        The spec of the existing codes.
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+    owner : str
+        What has the spec, for messages: ``"the head"``.
+
+    Raises
+    ------
+    InvalidOptionError
+        The spec's decoder is that of a GPU, and there is none; the message says why.
+    """
+    if not spec.transform.decodes_on_gpu:
+        return
+    first, *others = choose_devices(device)
+    if why := "" if others else nvjpeg_obstacle(first):  # several are refused by the encoder
+        raise InvalidOptionError(
+            "device",
+            device,
+            f"a GPU that decodes JPEGs, as it was for the codes of {owner}, but {why}",
+            "where there is none, extract with `decoder=exact` into another cache, and fit again",
+        )
 
 
 def locate_network(

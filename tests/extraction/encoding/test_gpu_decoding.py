@@ -11,11 +11,13 @@ import torch
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.data import open_images
 from bottleneck.data.sources.files.file_source import FileSource
-from bottleneck.errors import InvalidOptionError
+from bottleneck.errors import ExportError, InvalidOptionError
+from bottleneck.exporting.export import export
 from bottleneck.extraction.encoding.encoder import EncodedBatch, Encoder
 from bottleneck.extraction.encoding.gpu_decoding import require_decoder
 from bottleneck.extraction.options import ComputeOptions, ViewOptions
 from bottleneck.extraction.plan import plan
+from bottleneck.extraction.repair import repair
 from bottleneck.extraction.setup.loading import make_spec
 from bottleneck.finetuning.loading.images import ImageBatches
 from bottleneck.fitting.heads.head import Head
@@ -138,11 +140,29 @@ def test_a_head_of_such_codes_needs_a_gpu_too(
     assert [each.label for each in predict(of_gpu, photos, compute=cpu)] == expected
 
 
-def test_a_head_of_such_codes_is_refused_without_a_gpu(photos: Path, head: Head) -> None:
+def test_a_head_of_such_codes_is_refused_without_a_gpu(
+    photos: Path, head: Head, tmp_path: Path
+) -> None:
     transform = dataclasses.replace(head.spec.transform, decoder=DECODERS["gpu"])
     of_gpu = dataclasses.replace(head, spec=dataclasses.replace(head.spec, transform=transform))
-    with pytest.raises(InvalidOptionError, match="because the device is cpu"):
+    refused = r"`device='cpu'`: must be a GPU .* codes of the head, but the device is cpu: "
+    with pytest.raises(InvalidOptionError, match=refused):
         predict(of_gpu, photos, compute=ComputeOptions(device="cpu"))
+    with pytest.raises(ExportError, match=r"the head is for images that a GPU decodes"):
+        export(of_gpu, tmp_path / "head.onnx")
+    export(of_gpu, tmp_path / "head.skops")  # which takes codes
+
+
+def test_a_cache_of_such_codes_is_repaired_on_a_gpu_alone(
+    photos: Path, extract_tiny: Extract, cpu_decodes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, cpu = extract_tiny(photos, transform=GPU_FIELDS).cache, ComputeOptions(device="cpu")
+    monkeypatch.undo()  # there is no GPU any longer
+    assert not repair(cache, photos, compute=cpu).problems
+    cache.shard_path("layer2", 0).unlink()
+    refused = r"`device='cpu'`: must be a GPU .* codes of cache .*, but the device is cpu: "
+    with pytest.raises(InvalidOptionError, match=refused):
+        repair(cache, photos, compute=cpu)
 
 
 def test_training_on_images_is_refused(photos: Path) -> None:
