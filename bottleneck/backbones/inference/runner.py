@@ -49,6 +49,10 @@ _BATCH_SIZE = {"cpu": 16, "cuda": 64}
 _LARGEST_MAP = 32 << 20  # bytes
 _LARGEST_BATCH = 64  # where maps are small
 
+# What to do where not even one image fits into a device's memory.
+_ON_CPU = "take an earlier layer or a smaller `crop`"
+_ON_GPU = "take an earlier layer, `precision=bfloat16` or `device=cpu`"
+
 
 class BatchRunner:
     """The truncated network of a backbone, for several threads to run at a time.
@@ -261,8 +265,8 @@ class BatchRunner:
                     raise BackboneError(f"the network failed: {describe_error(error)}") from error
                 if size == 1:
                     raise DeviceMemoryError(
-                        f"one image does not fit into the memory of {device}: "
-                        "take an earlier layer, `precision=bfloat16` or `device=cpu`"
+                        f"one image does not fit into the memory of {device}",
+                        hint=_ON_CPU if device.type == "cpu" else _ON_GPU,
                     ) from error
                 self.max_batch_size = min(self.max_batch_size or size, size // 2)
             else:
