@@ -173,8 +173,7 @@ def require_decoder_of(spec: Spec, device: str, *, owner: str) -> None:
     """
     if not spec.transform.decodes_on_gpu:
         return
-    first, *others = choose_devices(device)
-    if why := "" if others else nvjpeg_obstacle(first):  # several are refused by the encoder
+    if why := nvjpeg_obstacle(choose_devices(device)[0]):
         raise InvalidOptionError(
             "device",
             device,
