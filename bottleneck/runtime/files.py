@@ -187,13 +187,25 @@ def _alive(pid: int) -> bool:
 def state_directory() -> Path:
     """Return where this program remembers what a user has given it (XDG base directories).
 
+    Raises
+    ------
+    FileNotFoundError
+        No variable names a home directory, and the system does not know the user: a container
+        that runs under any number.
+
     Examples
     --------
     >>> state_directory().name
     'bottleneck'
     """
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "bottleneck"
+    return Path(os.environ.get("XDG_STATE_HOME") or _home() / ".local" / "state") / "bottleneck"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        raise FileNotFoundError(errno.ENOENT, "the user has no home directory") from error
 
 
 def sha256(*parts: bytes | memoryview) -> str:

@@ -78,6 +78,15 @@ def test_a_record_that_is_damaged_is_no_record(weights: Path, text: str) -> None
     assert recall_network("squeezenet1_1", str(weights)) is None
 
 
+def test_without_a_home_directory_nothing_is_remembered(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # HOME unset, an unknown user
+    load_backbone("squeezenet1_1", str(weights))
+    assert recall_network("squeezenet1_1", str(weights)) is None
+
+
 def test_without_a_writable_state_directory_nothing_is_remembered(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

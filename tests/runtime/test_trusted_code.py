@@ -37,6 +37,16 @@ def test_code_is_refused_until_the_user_gave_it(code: Path) -> None:
     assert require_trusted_code(model, where="the head") == model
 
 
+def test_without_a_home_directory_code_is_refused_and_nothing_is_remembered(
+    code: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # HOME unset, an unknown user
+    trust_code(f"{code}:build")
+    with pytest.raises(UntrustedCodeError, match="if you trust that file"):
+        require_trusted_code(f"{code}:build", where="the head")
+
+
 def test_code_that_was_changed_is_other_code_and_a_copy_is_the_same(
     code: Path, tmp_path: Path
 ) -> None:
