@@ -66,6 +66,7 @@ DOORS = {
     "torchvision": {"runtime.imports.torchvision_import"},
     "safetensors": {
         "backbones.checkpoints.reading",
+        "backbones.read_errors",
         "finetuning.training.checkpoint",
         "fitting.heads.classifier_file",
     },

@@ -1,8 +1,6 @@
 """Reading: the tensors of a weights file, without running code that it may contain."""
 
-import pickle
 import re
-import struct
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -18,17 +16,9 @@ from torch import Tensor
 
 from bottleneck.backbones.checkpoints.file_kinds import explain_unreadable, is_safetensors
 from bottleneck.backbones.checkpoints.stand_ins import Inert, stand_ins
-from bottleneck.errors import USER_CODE_ERRORS, WeightsError, format_error
+from bottleneck.backbones.read_errors import READ_ERRORS
+from bottleneck.errors import WeightsError, format_error
 from bottleneck.runtime import format_names
-
-# What reading raises on bytes that are no state dict, besides refusing them.
-_READ_ERRORS = (
-    *USER_CODE_ERRORS,
-    SafetensorError,
-    pickle.UnpicklingError,
-    struct.error,
-    zipfile.BadZipFile,
-)
 
 _MOST_KEYS = 8  # of dictionaries inside of each other; checkpoints have two or three
 _SEARCHED = 1 << 26  # bytes of a pickle: the names in it come before its numbers
@@ -112,7 +102,7 @@ def read_checkpoint(file: Path) -> Checkpoint:
         loaded = load_file(file) if sorted_by_name else _load(file)
     except WeightsError:
         raise
-    except _READ_ERRORS as error:
+    except READ_ERRORS as error:
         if isinstance(error, OSError) and error.strerror:
             raise WeightsError(f"{file} cannot be read: {error.strerror}") from error
         # PyTorch's own message advises weights_only=False, which would run the file.
@@ -197,7 +187,7 @@ def _refusal(file: Path, error: Exception) -> WeightsError:
 def _holds_network(file: Path) -> bool:
     """Return whether a pickle names PyTorch's modules; False if that cannot be seen."""
     data = b""
-    with suppress(*_READ_ERRORS), file.open("rb") as opened:
+    with suppress(*READ_ERRORS), file.open("rb") as opened:
         if zipfile.is_zipfile(opened):
             with zipfile.ZipFile(opened) as archive:
                 names = [name for name in archive.namelist() if name.endswith("data.pkl")]

@@ -8,13 +8,13 @@ from typing import Any
 
 from torch import nn
 
+from bottleneck.backbones.read_errors import READ_ERRORS
 from bottleneck.backbones.sources.architecture import architecture_digest
 from bottleneck.backbones.sources.declared_input import declared_transform
 from bottleneck.backbones.sources.hub import hub_access
 from bottleneck.backbones.sources.meta import MetaParameters
 from bottleneck.backbones.sources.weights import require_own_weights
 from bottleneck.errors import (
-    USER_CODE_ERRORS,
     BackboneError,
     BottleneckError,
     UnknownNameError,
@@ -157,8 +157,9 @@ class TimmModel:
                     offline = stack.enter_context(hub_access())
                 stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # of downloads
                 network: nn.Module = timm.create_model(self.name, pretrained=pretrained)
-        except USER_CODE_ERRORS as error:
-            reason = offline or format_error(error)
+        except READ_ERRORS as error:
+            # What the hub's cache lacks is an OSError; what is damaged in it is not.
+            reason = (isinstance(error, OSError) and offline) or format_error(error)
             raise self._creation_error(reason, pretrained=pretrained) from error
         return network
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from bottleneck.backbones.read_errors import READ_ERRORS
 from bottleneck.backbones.sources.meta import MetaParameters
 from bottleneck.backbones.sources.weights import is_weights_file
 from bottleneck.errors import BackboneError, UnknownNameError, WeightsError, format_error
@@ -71,7 +72,7 @@ class TorchvisionModel:
         UnknownNameError
             There are no weights of that name.
         WeightsError
-            The weights cannot be downloaded.
+            The weights cannot be downloaded, or the file that was is damaged.
         """
         entry = self._weights_entry(weights)
         if _are_published(weights):
@@ -106,8 +107,14 @@ class TorchvisionModel:
         try:
             with contextlib.redirect_stdout(sys.stderr):  # torch.hub prints its progress
                 network: nn.Module = torchvision.models.get_model(self.name, weights=entry)
-        except (OSError, RuntimeError) as error:
+        except READ_ERRORS as error:
             file = _hub_file(entry)
+            if file.is_file():
+                raise WeightsError(
+                    f"{file}, the weights {entry.name} of {self.name}, cannot be read "
+                    f"({format_error(error)})",
+                    hint="remove it, and it is downloaded again; or give another file as `weights`",
+                ) from error
             raise WeightsError(
                 f"weights {entry.name} of {self.name} could not be loaded from {entry.url} "
                 f"({format_error(error)}): put {file.name} into {file.parent}, or give the file as "

@@ -133,6 +133,14 @@ def test_weights_that_cannot_be_downloaded_are_one_line_with_the_next_step(
     assert not hub.exists() or not list(hub.rglob("*.safetensors"))
 
 
+def test_weights_in_the_hubs_cache_that_are_damaged_are_not_said_to_be_missing(hub: Path) -> None:
+    publish(hub, REPOSITORY, weights=network_of(7).state_dict())
+    (file,) = hub.rglob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(WeightsError, match=r"\(SafetensorError: .*give their file as `weights`"):
+        load_backbone(f"timm:{NAME}")
+
+
 def test_a_model_without_published_weights_says_so() -> None:
     name = next(n for n in timm.list_models() if not timm.get_pretrained_cfg(n).has_weights)
     with pytest.raises(WeightsError, match=f"no weights for timm:{name}.*`weights=none`"):

@@ -56,6 +56,19 @@ def test_weights_by_name_and_by_file_are_the_same_network(hub: Path, model: str)
     torch.testing.assert_close(by_file.network(image), expected)
 
 
+@pytest.mark.parametrize("content", [b"", b"\x09 no zip and no pickle", b"PK\x03\x04 cut"])
+def test_a_published_file_that_is_damaged_is_named_and_is_to_be_removed(
+    hub: Path, content: bytes
+) -> None:
+    file = hub / published_name(torchvision.models.SqueezeNet1_1_Weights.DEFAULT)
+    file.write_bytes(content)
+    with pytest.raises(WeightsError) as caught:
+        load_backbone("squeezenet1_1")
+    assert str(caught.value).startswith(f"{file}, the weights IMAGENET1K_V1 of squeezenet1_1, ")
+    assert "remove it, and it is downloaded again" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_default_weights_of_two_versions_are_two_digests(hub: Path) -> None:
     digests = []
     for seed, entry in enumerate(torchvision.models.MobileNet_V2_Weights):
