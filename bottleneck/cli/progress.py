@@ -31,7 +31,7 @@ class Progress(Protocol):
 @contextmanager
 def progress_of(what: str) -> Iterator[Progress]:
     """Yield a function that shows progress; rates count from the call with 0 done."""
-    if sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty():  # None: the process began without one
         with closing(_Bar(what)) as bar:
             yield bar
     else:

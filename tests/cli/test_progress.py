@@ -101,6 +101,14 @@ def test_the_first_line_is_early_and_then_one_every_ten_seconds(
     ]
 
 
+def test_without_standard_error_nothing_is_written(
+    at: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", None)  # as Python has it where a process began without one
+    with progress_of("images") as progress:
+        _images_done(progress, at, [(0.0, 0), (3.0, 900), (13.0, 9000)])
+
+
 def test_a_short_run_has_no_line(at: Time, capsys: pytest.CaptureFixture[str]) -> None:
     with progress_of("images") as progress:
         _images_done(progress, at, [(0.0, 0), (0.9, 4500), (1.9, 9000)])
