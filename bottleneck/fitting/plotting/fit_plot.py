@@ -133,4 +133,5 @@ def _draw_confusion(axes: "Axes", heldout: ClassificationScore) -> None:
 
 
 def _shortened(name: str) -> str:
+    name = name.encode(errors="backslashreplace").decode()  # bytes of a folder that are not UTF-8
     return name if len(name) <= _MAX_NAME_LENGTH else f"{name[: _MAX_NAME_LENGTH - 1]}…"

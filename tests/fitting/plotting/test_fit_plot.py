@@ -75,6 +75,14 @@ def test_the_cells_are_the_confusion_matrix(result: FitResult) -> None:
     assert not any(text.get_parse_math() for text in axes.get_yticklabels())
 
 
+def test_a_class_whose_folder_is_not_named_in_utf8_is_drawn(
+    result: FitResult, tmp_path: Path
+) -> None:
+    score = score_classes(np.arange(2), np.arange(2), ["ants", "b\udce9"], split="test")
+    dataclasses.replace(result, heldout=score).plot(tmp_path / "fit.svg")
+    assert "b\\udce9" in (tmp_path / "fit.svg").read_text("utf-8")
+
+
 def test_many_classes_have_no_names_and_no_numbers(result: FitResult) -> None:
     true = np.arange(40)
     score = score_classes(true, true, [f"c{i}" for i in true], split="test")
