@@ -1,5 +1,6 @@
 """ONNX files run by onnxruntime. This is the only module that imports it."""
 
+import os
 from pathlib import Path
 from typing import Any, Self
 
@@ -102,6 +103,9 @@ class OnnxModel:
 
 
 def _import_onnxruntime(path: Path) -> Any:
+    # Else recent versions report each session to its makers, and keep an identifier in the home
+    # directory, or warn that they cannot.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as error:

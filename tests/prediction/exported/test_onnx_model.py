@@ -1,6 +1,9 @@
 """ONNX files that are read, and those that are not; graphs made by onnx alone."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +61,26 @@ def test_a_graph_is_run_and_its_metadata_are_read(colours: Path) -> None:
     scores, labels = model.run(images)
     np.testing.assert_array_equal(scores, images.sum((1, 2), dtype=np.float32))
     assert labels.tolist() == scores.argmax(axis=1).tolist()
+
+
+def test_onnxruntime_reports_nothing_and_leaves_nothing_in_the_home_directory(
+    colours: Path, tmp_path: Path
+) -> None:
+    code = (
+        "import sys, pathlib; from bottleneck.prediction.exported.onnx_model import OnnxModel; "
+        "OnnxModel.load(pathlib.Path(sys.argv[1]))"
+    )
+    dropped = ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in dropped}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(colours)],
+        env=environment | {"HOME": str(tmp_path)},
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stderr == b""
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_predict_takes_a_path_or_the_open_file(colours: Path, tmp_path: Path) -> None:
