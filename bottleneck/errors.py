@@ -229,6 +229,10 @@ class OutputExistsError(BottleneckError, FileExistsError):
     """A file exists and may not be overwritten."""
 
 
+class UnwritableOutputError(BottleneckError, PermissionError):
+    """A folder in which a result shall be cannot be written."""
+
+
 # What a user's own code may raise: a network, its factory, the file of that. Nobody can list the
 # exceptions that others define, and sys.exit in a factory must not end this program without a word.
 # KeyboardInterrupt passes through.

@@ -86,6 +86,8 @@ def require_writable_outputs(paths: Mapping[str, Path | None], *, overwrite: boo
     ------
     OutputExistsError
         A file exists and `overwrite` is false, or it cannot be a file.
+    UnwritableOutputError
+        The folder of one cannot be written.
     InvalidOptionError
         Two parameters name one file.
     """

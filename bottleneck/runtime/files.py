@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from bottleneck.errors import OutputExistsError
+from bottleneck.errors import OutputExistsError, UnwritableOutputError
 
 _MARK = ".tmp~"
 _DAY = 24 * 3600
@@ -85,7 +85,7 @@ def fsync_path(path: Path) -> None:
 
 
 def require_writable_output(path: Path, *, overwrite: bool, parameter: str = "out") -> None:
-    """Refuse to replace a file unless asked to.
+    """Refuse to replace a file unless asked to, and a folder where nothing can be written.
 
     Parameters
     ----------
@@ -100,6 +100,8 @@ def require_writable_output(path: Path, *, overwrite: bool, parameter: str = "ou
     ------
     OutputExistsError
         It exists and `overwrite` is false, or it cannot be a file.
+    UnwritableOutputError
+        Its folder cannot be written; what was computed would be lost.
     """
     if path.is_dir():
         raise OutputExistsError(f"{path} is a folder", hint=f"name a file with `{parameter}`")
@@ -112,6 +114,12 @@ def require_writable_output(path: Path, *, overwrite: bool, parameter: str = "ou
         raise OutputExistsError(
             f"{path} exists",
             hint=f"name another file with `{parameter}`, or replace it with `overwrite`",
+        )
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UnwritableOutputError(
+            f"{path} cannot be written: the folder {folder} is read-only here",
+            hint=f"name another place with `{parameter}`",
         )
 
 

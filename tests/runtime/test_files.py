@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from bottleneck.errors import UnwritableOutputError
 from bottleneck.runtime import files
 from bottleneck.runtime.files import (
     _host_id,
     atomic_write,
     remove_stale_temp_files,
     remove_stale_temp_files_of,
+    require_writable_output,
     sha256,
     write_text_atomic,
 )
@@ -189,3 +191,13 @@ def test_the_name_that_publish_chooses_is_known_to_the_sweeper(tmp_path: Path) -
 
 def test_sha256_is_over_the_parts_in_order() -> None:
     assert sha256(b"ab", memoryview(b"c")) == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_an_output_in_a_folder_that_cannot_be_written_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)  # root may write
+    require_writable_output(tmp_path.parent / "out", overwrite=False)
+    for out in (tmp_path / "out", tmp_path / "new" / "deep" / "out"):
+        with pytest.raises(UnwritableOutputError, match=f"{out} cannot .* {tmp_path} .* `plot`"):
+            require_writable_output(out, overwrite=False, parameter="plot")
