@@ -80,6 +80,11 @@ def rejecting_unreadable() -> Iterator[None]:
         if is_storage_error(error):
             raise
         raise ImageError(f"cannot be read: {error.strerror or error}") from error
+    except UnicodeEncodeError as error:  # a locale without UTF-8
+        raise ImageError(
+            f"cannot be read: the file system's names are in {error.encoding} here, which cannot "
+            "write this one"
+        ) from error
 
 
 @contextmanager

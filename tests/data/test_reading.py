@@ -145,3 +145,15 @@ def test_a_file_that_may_not_be_read_is_an_image_error(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").chmod(0)
     with pytest.raises(ImageError, match="cannot be read: Permission denied"):
         read_image_bytes(tmp_path / "a.jpg")
+
+
+def test_a_name_that_the_locale_cannot_write_is_the_files_own_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(path: Path, _flags: int) -> int:
+        path.name.encode("ascii")
+        raise AssertionError
+
+    monkeypatch.setattr(os, "open", opened)
+    with pytest.raises(ImageError, match="names are in ascii here"):
+        read_image_bytes(tmp_path / "\u00fc.png")
