@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.metadata
+import io
 import sys
 import tomllib
 import warnings
@@ -101,6 +102,8 @@ def main(debug: bool) -> None:
     warnings.filterwarnings("ignore", message="Pandas requires version .* of 'bottleneck'")
     warnings.filterwarnings("ignore", module="PIL")  # of images; what matters becomes a rejection
     _warn_of_namesake()
+    _warn_of_file_names()
+    _escape_unprintable()
 
 
 def _require_once(command: click.Command, ctx: click.Context, args: Sequence[str]) -> None:
@@ -171,6 +174,23 @@ def _warn_of_namesake() -> None:
         "--force-reinstall --no-deps bottleneck-features`, or use an environment for each",
         err=True,
     )
+
+
+def _warn_of_file_names() -> None:
+    encoding = sys.getfilesystemencoding()
+    if encoding != "utf-8":
+        click.echo(
+            f"warning: file names are taken for {encoding} here, and for UTF-8 in caches, heads "
+            "and CSV files: those with other letters than A to Z may not be found or recognised; "
+            "`export PYTHONUTF8=1` mends that",
+            err=True,
+        )
+
+
+def _escape_unprintable() -> None:
+    r"""Print what standard output's encoding lacks as ``\u4e03``, instead of failing at it."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -388,6 +388,44 @@ def test_a_reader_that_left_is_no_error(cache: Path) -> None:
     assert done.stderr == b""
 
 
+# Where the program runs
+
+
+def test_what_an_encoding_lacks_is_escaped(cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "\u4e03.cache").symlink_to(cache)
+    done = subprocess.run(
+        program("status", "\u4e03.cache"),
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONIOENCODING": "iso-8859-1"},
+        capture_output=True,
+        encoding="iso-8859-1",
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("cache \\u4e03.cache: ")
+
+
+def test_an_encoding_of_file_names_other_than_utf8_is_reported(cache: Path) -> None:
+    plain = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    asked = [sys.executable, "-c", "import sys; print(sys.getfilesystemencoding())"]
+    encoding = subprocess.run(
+        asked, env=os.environ | plain, capture_output=True, text=True, check=False
+    )
+    if encoding.stdout.strip() == "utf-8":
+        pytest.skip("this system's file names are always UTF-8")
+    done = subprocess.run(
+        program("status", cache),
+        env=os.environ | plain,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0
+    (warning,) = done.stderr.splitlines()
+    assert warning.startswith("warning: file names are taken for ")
+    assert "PYTHONUTF8=1" in warning
+
+
 # PyData's package of the same name
 
 
