@@ -62,6 +62,7 @@ class Program(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; report errors that the user can correct in one line."""
+        _require_working_directory()
         try:
             ctx.default_map = _defaults(self, ctx)
             with signals_as_interrupts():
@@ -104,6 +105,14 @@ def main(debug: bool) -> None:
     _warn_of_namesake()
     _warn_of_file_names()
     _escape_unprintable()
+
+
+def _require_working_directory() -> None:
+    """Refuse to begin where the working directory was removed: libraries fail there, each anew."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        _fail("the working directory was removed: change to another one", 1)
 
 
 def _require_once(command: click.Command, ctx: click.Context, args: Sequence[str]) -> None:

@@ -391,6 +391,22 @@ def test_a_reader_that_left_is_no_error(cache: Path) -> None:
 # Where the program runs
 
 
+def test_a_working_directory_that_was_removed_is_one_line(cache: Path, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    start = "import os; os.rmdir(os.getcwd()); "
+    name, option, code, *arguments = program("status", cache)
+    done = subprocess.run(
+        [name, option, start + code, *arguments],
+        cwd=gone,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: the working directory was removed: change to another one\n"
+
+
 def test_what_an_encoding_lacks_is_escaped(cache: Path, tmp_path: Path) -> None:
     (tmp_path / "\u4e03.cache").symlink_to(cache)
     done = subprocess.run(
