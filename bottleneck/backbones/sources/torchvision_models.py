@@ -3,6 +3,7 @@
 import contextlib
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,8 @@ class TorchvisionModel:
         return entries[weights]
 
     def _download(self, entry: Any) -> nn.Module:
+        # By default torchvision runs whatever is in the file, which may be on a shared disk.
+        entry.get_state_dict = partial(type(entry).get_state_dict, entry, weights_only=True)
         try:
             with contextlib.redirect_stdout(sys.stderr):  # torch.hub prints its progress
                 network: nn.Module = torchvision.models.get_model(self.name, weights=entry)

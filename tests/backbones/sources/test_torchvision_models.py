@@ -69,6 +69,28 @@ def test_a_published_file_that_is_damaged_is_named_and_is_to_be_removed(
     assert "\n" not in str(caught.value)
 
 
+class Program:
+    """What a pickle runs when it is read."""
+
+    def __init__(self, ran: Path) -> None:
+        self.ran = ran
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.ran,)
+
+
+def test_a_published_file_that_holds_a_program_is_refused_and_not_run(
+    hub: Path, tmp_path: Path
+) -> None:
+    ran = tmp_path / "ran"
+    torch.save(
+        {"conv": Program(ran)}, hub / published_name(torchvision.models.AlexNet_Weights.DEFAULT)
+    )
+    with pytest.raises(WeightsError, match="the weights IMAGENET1K_V1 of alexnet, cannot be read"):
+        load_backbone("alexnet")
+    assert not ran.exists()
+
+
 def test_default_weights_of_two_versions_are_two_digests(hub: Path) -> None:
     digests = []
     for seed, entry in enumerate(torchvision.models.MobileNet_V2_Weights):
