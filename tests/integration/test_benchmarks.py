@@ -158,8 +158,10 @@ def test_the_gpu_s_tuning_runs_on_the_cpu_too() -> None:
     assert [row[:3] for row in rows] == [
         ["squeezenet1_0, features.11", precision, "4"] for precision in ("float32", "bfloat16")
     ]
-    for *_, epoch, alone, share in rows:
-        assert float(share) == pytest.approx(float(epoch) / float(alone), abs=0.1)
+    for *_, epoch, alone, share in rows:  # rates are printed without decimals, shares with two
+        least = (float(epoch) - 0.5) / (float(alone) + 0.5) - 0.005
+        most = (float(epoch) + 0.5) / (float(alone) - 0.5) + 0.005
+        assert least <= float(share) <= most
 
 
 def test_epochs_from_maps_are_compared_with_epochs_that_run_the_frozen_layers(
