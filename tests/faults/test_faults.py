@@ -7,9 +7,11 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from tqdm import tqdm
 
 from tests.faults import attacks, fuzz_sources, tuning
 from tests.faults.trial import Workshop, open_workshop, update_workshop, views_workshop
+from tests.helpers.forked import fork
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked")
 
@@ -80,6 +82,26 @@ def test_a_cache_without_permissions_loses_nothing(workshop: Workshop, mode: int
 @pytest.mark.parametrize("seed", [1])
 def test_eight_at_once_with_kills_are_as_one(workshop: Workshop, seed: int) -> None:
     attacks.together(workshop, seed)
+
+
+def _die_with_the_lock_of_progress_bars() -> None:
+    tqdm.get_lock().acquire()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _take_the_lock_of_progress_bars() -> None:
+    with tqdm.get_lock():
+        pass
+
+
+def test_a_killed_process_holds_no_lock_of_others() -> None:
+    killed = fork(_die_with_the_lock_of_progress_bars)
+    killed.join()
+    other = fork(_take_the_lock_of_progress_bars)
+    other.join(60)
+    hangs = other.exitcode is None
+    other.kill()
+    assert (killed.exitcode, hangs) == (-signal.SIGKILL, False)
 
 
 def test_any_flipped_bit_of_a_cache_is_found(workshop: Workshop) -> None:

@@ -1,6 +1,7 @@
 """Work that each process of `forked` would do again: done once, where this module is imported."""
 
 from importlib import import_module
+from threading import RLock
 from unittest.mock import patch
 
 import torch
@@ -18,6 +19,8 @@ def _warm() -> None:
     for name in COMMANDS:
         import_module(f"bottleneck.cli.commands.{name}")
     torch.set_num_threads(1)
+    # Its own lock is one for all processes: whoever is killed while they hold it stops all others.
+    tqdm.set_lock(RLock())
     network = plain().eval().requires_grad_(False)
     truncated = TruncatedNetwork(network, list_layers(network, size=32))
     with patch.object(tqdm, "monitor_interval", 0):  # or PyTorch's progress bar begins a thread
