@@ -20,7 +20,7 @@ from bottleneck.backbones.layers.outputs import format_path
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.preparation import materialise, network_notes, prepare_network
 from bottleneck.backbones.probing.probe import probe
-from bottleneck.backbones.process_defaults import usual_defaults
+from bottleneck.backbones.pytorch_defaults import pytorch_defaults
 from bottleneck.backbones.recall import NetworkIdentity, file_states, remember_network
 from bottleneck.backbones.sources.declared_input import describe_input
 from bottleneck.backbones.sources.model_source import find_source
@@ -306,7 +306,7 @@ def load_backbone(
     weights = fspath(weights)
     published = source.published_files(weights)
     files = None if published is None else file_states([*published, *([file] if file else [])])
-    with usual_defaults():
+    with pytorch_defaults():
         built, identity, preset = source.build(weights)
         require_values(built)
         used = dataclasses.replace(preset, **changes)
@@ -372,7 +372,7 @@ def build_skeleton(
     source = find_source(model)
     if is_weights_file(weights):
         require_weights_file(Path(weights))
-    with usual_defaults():
+    with pytorch_defaults():
         built, transform = source.build_skeleton(fspath(weights))
         materialise(built, crop or transform.crop)
     return prepare_network(built, crop or transform.crop), transform

@@ -1,4 +1,4 @@
-"""What libraries raise when a file of weights is damaged, whoever reads it."""
+"""Exceptions that libraries raise when they read a damaged weights file."""
 
 import pickle
 import struct
@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 
 from bottleneck.errors import USER_CODE_ERRORS
 
-# What reading raises on bytes that are no state dict, besides refusing them.
+# Raised by PyTorch, pickle, zipfile and safetensors on bytes that are not a state dict.
 READ_ERRORS = (
     *USER_CODE_ERRORS,
     SafetensorError,

@@ -9,12 +9,7 @@ from numpy.typing import NDArray
 
 from bottleneck.backbones import Backbone
 from bottleneck.data import ImageSource
-from bottleneck.extraction import (
-    ComputeOptions,
-    EncodedBatch,
-    make_encoder,
-    require_decoder_of,
-)
+from bottleneck.extraction import ComputeOptions, EncodedBatch, make_encoder, require_decoder_of
 from bottleneck.fitting import Classifier, Features
 from bottleneck.prediction.noted import NotedIterator
 

@@ -25,7 +25,7 @@ _MOST_IMAGES = 4
 # hand images over and back leaves a tenth of the cores idle.
 _MOST_WEIGHTS = 2 << 30
 
-PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}
+PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}  # OpenVINO's names of them
 
 
 def openvino_version() -> str:

@@ -12,11 +12,11 @@ T = TypeVar("T")
 
 
 def _operations() -> list[Any]:
-    """Return what PyTorch has a precision for: each kind of operation of each library."""
+    """Return PyTorch's settings of each kind of operation in each library."""
     backends: Any = torch.backends
-    kinds = [(backends.cudnn, "conv rnn"), (backends.cuda, "matmul")]
-    kinds.append((backends.mkldnn, "conv matmul rnn"))
-    return [getattr(library, kind) for library, names in kinds for kind in names.split()]
+    cudnn, onednn = backends.cudnn, backends.mkldnn
+    products = [backends.cuda.matmul, onednn.matmul]
+    return [*products, cudnn.conv, cudnn.rnn, onednn.conv, onednn.rnn]
 
 
 def _unless_mixed(read: Callable[[], T]) -> T | None:

@@ -8,10 +8,7 @@ import time
 from collections.abc import Sequence
 
 from bottleneck.backbones.inference.gpu_runtime import choose_on_gpu
-from bottleneck.backbones.inference.openvino_replica import (
-    convert_network,
-    openvino_version,
-)
+from bottleneck.backbones.inference.openvino_replica import convert_network, openvino_version
 from bottleneck.backbones.inference.replica import Replica, TorchReplica
 from bottleneck.backbones.inference.runtime_trial import (
     LEAST_GAIN,

@@ -1,4 +1,4 @@
-"""What PyTorch's functions do unless they are told: a host process may have changed it."""
+"""PyTorch's global defaults while a network is built: data type, device and random seed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -11,7 +11,7 @@ _SEED = 0  # so that `weights="none"` is the same network every time
 
 
 @contextmanager
-def usual_defaults() -> Iterator[None]:
+def pytorch_defaults() -> Iterator[None]:
     """Create tensors in float32 on the CPU, from the same random numbers each time.
 
     A network that is built in another process then has the same weights, of the same types. The
@@ -19,7 +19,7 @@ def usual_defaults() -> Iterator[None]:
 
     Examples
     --------
-    >>> with usual_defaults():
+    >>> with pytorch_defaults():
     ...     torch.rand(1)
     tensor([0.4963])
     """
