@@ -14,6 +14,7 @@ from bottleneck.backbones.layers.layer import Layer
 from bottleneck.backbones.layers.listing import list_layers, select_layers
 from bottleneck.backbones.layers.truncated import Forward, TruncatedNetwork
 from bottleneck.backbones.tracing.traced import trace
+from bottleneck.runtime import native_precision
 
 CPU = torch.device("cpu")
 SIZE = 16
@@ -26,7 +27,7 @@ fuses = pytest.mark.skipif(
 )
 # Where a processor has no bfloat16, oneDNN refuses it, and there is no graph.
 in_bfloat16 = pytest.mark.skipif(
-    not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()),
+    native_precision("bfloat16", CPU) != "bfloat16",
     reason="the processor has no bfloat16",
 )
 PRECISIONS = [torch.float32, pytest.param(torch.bfloat16, marks=in_bfloat16)]

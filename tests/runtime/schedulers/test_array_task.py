@@ -1,4 +1,3 @@
-import os
 from collections import Counter
 
 import pytest
@@ -6,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bottleneck.errors import InvalidOptionError
-from bottleneck.runtime.process.resources import available_cpus
 from bottleneck.runtime.schedulers.array_task import (
     ArrayTask,
     array_expression,
@@ -187,19 +185,6 @@ def test_the_processes_of_one_machine(
     environment: dict[str, str], expected: tuple[int, int]
 ) -> None:
     assert local_rank(environment) == expected
-
-
-@pytest.mark.parametrize(
-    ("threads", "expected"),
-    [(None, 3), ("2", 2), ("2,1", 2), (" 1 ", 1), ("64", 3), ("0", 3), ("", 3), ("many", 3)],
-)
-def test_cores_are_those_that_the_process_may_use(
-    threads: str | None, expected: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3, 5}, raising=False)
-    if threads is not None:
-        monkeypatch.setenv("OMP_NUM_THREADS", threads)
-    assert available_cpus() == expected
 
 
 @given(st.sets(st.integers(0, 40)))
