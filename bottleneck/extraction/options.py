@@ -173,8 +173,8 @@ class ComputeOptions:
     precision : str
         Of weights and activations: ``"float32"``, ``"bfloat16"``, ``"float16"`` or ``"auto"``.
         ``"auto"`` is the precision of an existing cache, and for a new one the fastest with
-        float32's range in which the network runs. A device that has no arithmetic in a precision
-        computes the codes in float32.
+        float32's range in which the network runs. A device whose hardware lacks the
+        precision computes the codes in float32, and a CPU those of float16.
     runtime : str
         What runs the network: ``"torch"``, ``"openvino"``, or ``"auto"``. ``"auto"`` is OpenVINO
         on a CPU, if it is installed, and on a GPU a CUDA graph of PyTorch's operations, compiled

@@ -55,7 +55,7 @@ class TuneOptions:
         the batch, and updates the network's.
     precision : str
         ``"float32"``, or ``"bfloat16"`` for convolutions and products, with weights in float32.
-        A device that has no arithmetic in bfloat16 computes in float32.
+        A device whose hardware has no bfloat16 computes in float32.
     class_weight : None or "balanced"
         ``"balanced"`` gives every class the same total weight.
     seed : int

@@ -130,8 +130,7 @@ class BatchRunner:
         precision = native_precision(spec.precision, devices[0])
         self._dtype = _DTYPES[precision]
         self._precision_note = (
-            f"precision: {spec.precision}, computed in {precision}, since this device has no "
-            f"arithmetic in {spec.precision}"
+            f"precision: {spec.precision}, computed in {precision} on this device"
             if precision != spec.precision
             else ""
         )
