@@ -230,7 +230,7 @@ class OutputExistsError(BottleneckError, FileExistsError):
 
 
 class UnwritableOutputError(BottleneckError, PermissionError):
-    """A folder in which a result shall be cannot be written."""
+    """The folder of a result cannot be written."""
 
 
 # What a user's own code may raise: a network, its factory, the file of that. Nobody can list the

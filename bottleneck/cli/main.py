@@ -108,7 +108,7 @@ def main(debug: bool) -> None:
 
 
 def _require_working_directory() -> None:
-    """Refuse to begin where the working directory was removed: libraries fail there, each anew."""
+    """Refuse to run in a working directory that was removed: libraries fail there."""
     try:
         Path.cwd()
     except FileNotFoundError:

@@ -122,7 +122,7 @@ def resolve_precision(precision: str, device: "torch.device") -> str:
 
 
 def native_precision(precision: str, device: "torch.device") -> str:
-    """Return the precision in which a device computes codes of a given one: that, or float32.
+    """Return `precision` where a device computes in it, and else ``"float32"``.
 
     float32 is nearer to the exact codes. On a processor without bfloat16 it was 7 to 70 times as
     fast as bfloat16 and float16, in which oneDNN does not run there. Every processor computes

@@ -85,7 +85,7 @@ def fsync_path(path: Path) -> None:
 
 
 def require_writable_output(path: Path, *, overwrite: bool, parameter: str = "out") -> None:
-    """Refuse to replace a file unless asked to, and a folder where nothing can be written.
+    """Refuse to replace a file unless asked to, or to write into a read-only folder.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ def _operations() -> list[Any]:
 
 
 def _unless_mixed(read: Callable[[], T]) -> T | None:
-    """Read a setting of all operations; None where each was set by itself: PyTorch refuses then."""
+    """Return a setting that operations share, or None where theirs differ: PyTorch raises then."""
     try:
         return read()
     except RuntimeError:

@@ -166,7 +166,7 @@ class BatchRunner:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What to know of how codes are computed, a sentence each."""
+        """Describe what is unusual in how codes are computed, a sentence each."""
         return tuple(filter(None, (self._precision_note, self.runtime.note)))
 
     def choose_runtime(self, runtime: str, images: int, *, batch_size: int | None = None) -> None:

@@ -119,6 +119,6 @@ class LocalRunner:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """How codes are computed, a sentence each."""
+        """Describe what is unusual in how codes are computed, a sentence each."""
         notes = (note for encoder in self._encoders.values() for note in encoder.runner.notes)
         return tuple(dict.fromkeys(notes))

@@ -80,7 +80,7 @@ def _numbers(path: Path) -> list[int]:
 
 
 def _statistics(path: Path) -> dict[str, int]:
-    """Return the numbers of a file of names and numbers."""
+    """Parse a file that has a name and a number on each line."""
     words = _text(path).split()
     return dict(zip(words[::2], map(int, words[1::2]), strict=False))
 

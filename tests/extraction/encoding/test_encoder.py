@@ -187,7 +187,7 @@ def test_lower_precision_is_close_and_not_equal(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("float32_processor")
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_what_the_processor_has_no_arithmetic_for_is_computed_in_float32_and_said(
+def test_a_precision_that_the_processor_lacks_is_computed_in_float32_and_said(
     tmp_path: Path, precision: str
 ) -> None:
     paths = write_photographs(tmp_path, 4, label="ants")
