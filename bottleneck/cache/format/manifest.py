@@ -127,7 +127,9 @@ class Manifest:
         cache_id = values["identity"]
         if not isinstance(cache_id, str):
             raise TypeError("identity is no text")
-        recipes = values["views"] if version >= 3 else []
+        if ("views" in values) != (version >= 3):  # a shard's version is outside all digests
+            raise ValueError(f"its keys are not those of version {version}")
+        recipes = values.get("views", [])
         if not isinstance(recipes, list) or len(recipes) > 1:
             raise TypeError("views is no list of at most one recipe")
         return cls(
