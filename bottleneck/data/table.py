@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -265,17 +265,15 @@ def _has_digest(path: Path, digest: str) -> bool:
         return False
 
 
-def _require_digest(path: Path, file: BinaryIO) -> str:
+def _require_digest(path: Path, file: io.BufferedReader) -> str:
     """Return the digest of a table's rows, which must be the one in its first line."""
     *columns, name = file.readline(256).decode("utf-8", errors="replace").strip().split(",")
     if tuple(columns) != _COLUMNS or not _DIGEST.fullmatch(name):
         first = ",".join((*_COLUMNS, "sha256:…"))
         raise ImagesTableError(f"{path}: the first line must be {first}")
-    digest = hashlib.sha256()
-    while data := file.read(1 << 20):
-        digest.update(data)
-    if name != f"sha256:{digest.hexdigest()}":
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if name != f"sha256:{digest}":
         raise ImagesTableError(
             f"{path}: its lines are not those that were written (sha256 differs)"
         )
-    return digest.hexdigest()
+    return digest

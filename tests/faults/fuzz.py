@@ -27,6 +27,7 @@ from bottleneck.fitting.fit import fit
 from bottleneck.fitting.heads.head import Head
 from bottleneck.fitting.selection.options import SearchOptions
 from tests.faults.trial import Workshop, copy
+from tests.helpers.classifier_files import rewrite
 from tests.helpers.forked import fork
 from tests.helpers.image_files import FILES, image_or_error, mutated
 from tests.helpers.shards import forge, read_shard, verify_shard
@@ -45,7 +46,7 @@ def images(workshop: Workshop, seed: int, count: int) -> int:
 
 
 def heads(workshop: Workshop, seed: int, count: int) -> int:
-    """`Head.load`: a head that makes sense, or an error of one line."""
+    """`Head.load` without a digest: a head that makes sense, or an error of one line."""
     path = workshop.place / f"head {seed}.safetensors"
     fit(
         workshop.reference, "softmax", layers="layer2", search=SearchOptions(c=[1.0], cv=2)
@@ -55,7 +56,7 @@ def heads(workshop: Workshop, seed: int, count: int) -> int:
         head = Head.load(changed)
         assert np.isfinite(head.decision_function(np.ones((1, head.coef.shape[1])))).any()
 
-    return _mutate(path, load, HeadError, seed, count)
+    return _mutate(rewrite(path), load, HeadError, seed, count)
 
 
 def weights(workshop: Workshop, seed: int, count: int) -> int:

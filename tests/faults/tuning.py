@@ -150,5 +150,6 @@ def _content(path: Path) -> tuple[dict[str, bytes], Any]:
 
 def _without_seconds(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _without_seconds(v) for name, v in value.items() if name != "seconds"}
+        kept = value.keys() - {"seconds", "sha256"}  # the digest is of the seconds too
+        return {name: _without_seconds(value[name]) for name in kept}
     return [_without_seconds(v) for v in value] if isinstance(value, list) else value

@@ -18,15 +18,15 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from bottleneck.errors import ShardError, format_error
 from bottleneck.runtime import sha256
 
 _MIN_SIZE = 512  # bytes: HDF5 requires 512 or a larger power of two
 _MAX_HEADER = 1 << 26  # bytes: enough for a shard in which every image was rejected
-_READ_SIZE = 1 << 18
 _FIRST_LINE = re.compile(rb"([a-z-]{1,32}) (\d{1,9}) ([0-9a-f]{64})\n")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _NO_DIGEST = "0" * 64
@@ -63,7 +63,7 @@ class EnvelopeFile:
     Attributes
     ----------
     path : Path
-    file : binary file
+    file : BufferedReader
         Open for reading.
     header : dict
         The header, with ``bytes`` and ``sha256``.
@@ -72,7 +72,7 @@ class EnvelopeFile:
     """
 
     path: Path
-    file: BinaryIO
+    file: BufferedReader
     header: dict[str, Any]
     version: int
     _content_start: int
@@ -87,7 +87,7 @@ class EnvelopeFile:
         """
         try:
             self.file.seek(self._content_start)
-            digest = _digest(self.file)
+            digest = hashlib.file_digest(self.file, "sha256").hexdigest()
         except OSError as error:
             raise ShardError(f"{self.path} cannot be read: {format_error(error)}") from error
         if digest != self.header["sha256"]:
@@ -183,7 +183,7 @@ def verify_envelope(path: Path, file_type: FileType) -> dict[str, Any]:
         return opened.header
 
 
-def _read_header(path: Path, file: BinaryIO, file_type: FileType) -> EnvelopeFile:
+def _read_header(path: Path, file: BufferedReader, file_type: FileType) -> EnvelopeFile:
     try:
         first, second = file.readline(128), file.readline(_MAX_HEADER)
         length = os.fstat(file.fileno()).st_size
@@ -224,12 +224,3 @@ def _parse_header(path: Path, line: bytes) -> dict[str, Any]:
 def _lines(file_type: FileType, header: dict[str, Any]) -> bytes:
     line = json.dumps(header).encode() + b"\n"
     return f"{file_type.name} {file_type.version} {sha256(line)}\n".encode() + line
-
-
-def _digest(file: BinaryIO) -> str:
-    """Digest from the current position to the end."""
-    digest = hashlib.sha256()
-    buffer = memoryview(bytearray(_READ_SIZE))
-    while count := file.readinto(buffer):  # type: ignore[attr-defined]
-        digest.update(buffer[:count])
-    return digest.hexdigest()

@@ -1,9 +1,11 @@
 """The file of a classifier: safetensors, with tensors as they are and the rest as JSON metadata."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,13 @@ from bottleneck.errors import HeadError, format_error
 from bottleneck.fitting.heads.classifier import Classifier
 from bottleneck.fitting.loading.features import Features
 from bottleneck.linear import Calibration
-from bottleneck.runtime import atomic_write, remove_stale_temp_files_of
+from bottleneck.runtime import atomic_write, remove_stale_temp_files_of, sha256
 from bottleneck.spec import ModelReference, Spec, ViewRecipe
 
 HEAD_FORMAT = "bottleneck-head"
 TAIL_FORMAT = "bottleneck-tail"
 _KINDS = {HEAD_FORMAT: "a head", TAIL_FORMAT: "a tuned tail"}
+_NO_DIGEST = b"0" * 64
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -38,9 +41,14 @@ def write_classifier(path: Path, tensors: Mapping[str, NDArray[Any]], values: An
         What else there is, as plain values.
     """
     contiguous = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
-    with atomic_write(path) as temporary:
-        # Not safetensors' save_file, whose files only their owner may read.
-        temporary.write_bytes(save(contiguous, metadata={"bottleneck": json.dumps(values)}))
+    # The digest comes first, so that no other text of 64 zeros is taken for it.
+    text = json.dumps({"sha256": _NO_DIGEST.decode(), **values})
+    content = save(contiguous, metadata={"bottleneck": text})
+    # Not safetensors' save_file, whose files only their owner may read.
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        file.write(content)
+        file.seek(content.index(_NO_DIGEST))
+        file.write(sha256(content).encode())
     remove_stale_temp_files_of(path)  # of a run that was killed while it wrote
 
 
@@ -62,6 +70,23 @@ def _read(path: Path, wanted: Callable[[str], bool]) -> tuple[Tensors, Any]:
             "because reading them could run code"
         ) from error
     return tensors, values
+
+
+def _require_digest(path: Path, digest: str) -> None:
+    """Refuse a file whose bytes are not those that `write_classifier` wrote."""
+    with path.open("rb") as file:
+        if _content_digest(file, digest) != digest:
+            raise HeadError(
+                f"{path} is damaged: its bytes are not those that were written (sha256 differs)"
+            )
+
+
+def _content_digest(file: BufferedReader, written: str) -> str:
+    """Return the digest of a file of safetensors, as it was before the digest was in it."""
+    size = file.read(8)
+    header = file.read(int.from_bytes(size, "little"))
+    start = size + header.replace(written.encode(), _NO_DIGEST, 1)
+    return hashlib.file_digest(file, lambda: hashlib.sha256(start)).hexdigest()
 
 
 def classifier_format(path: Path) -> str:
@@ -101,7 +126,8 @@ def parse_classifier(
     Raises
     ------
     HeadError
-        There is no such file, it has another format or version, or the body could not parse it.
+        There is no such file, it has another format or version, a byte of it has changed, or the
+        body could not parse it.
     """
     tensors, values = _read(path, wanted)
     try:
@@ -111,6 +137,8 @@ def parse_classifier(
                 f"{path} has format {values['format']!r} version {version!r}; this program "
                 f"reads {name!r} {' and '.join(map(str, versions))}"
             )
+        if "sha256" in values:  # files of earlier versions of this program have none
+            _require_digest(path, values["sha256"])
         yield tensors, values
     except HeadError:
         raise

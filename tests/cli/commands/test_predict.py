@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
 from safetensors.numpy import load_file
-from safetensors.numpy import save_file as save_numpy
 from safetensors.torch import save_file
 from scipy.special import expit, softmax
 
@@ -21,6 +19,7 @@ from bottleneck.backbones import BatchRunner
 from bottleneck.fitting import SearchOptions
 from bottleneck.fitting.fit import fit
 from tests.helpers import cli
+from tests.helpers.classifier_files import rewrite
 from tests.helpers.cli import contents, expected_codes, margins, refused
 from tests.helpers.fixture_types import Extract, Run
 from tests.helpers.networks import NETWORKS
@@ -173,9 +172,7 @@ def test_jsonl_has_all_labels_of_an_image(run: Run, labels: Path, new: Path) -> 
 def test_an_image_without_any_of_the_labels_is_not_one_without_codes(
     run: Run, labels: Path, new: Path
 ) -> None:
-    tensors = load_file(labels) | {"intercept": np.full(4, -1e3)}
-    with safe_open(labels, framework="numpy") as file:
-        save_numpy(tensors, "none.head", metadata=file.metadata())
+    rewrite(Path(shutil.copy(labels, "none.head")), {"intercept": np.full(4, -1e3)})
     for line in _json(run, "none.head", "new/wasps"):
         assert line.keys() == {"path", "label", "scores"}
         assert line["label"] == ""

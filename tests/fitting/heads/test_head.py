@@ -1,19 +1,17 @@
-import json
 import os
 import pickle
 import re
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
-from safetensors.torch import save_file as torch_save
 from scipy.special import expit, softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -27,6 +25,7 @@ from bottleneck.linear.classifiers import expand_binary
 from bottleneck.linear.scaling import FeatureScaler
 from bottleneck.runtime.files import require_writable_output
 from bottleneck.spec import InputTransform, ModelReference, Spec
+from tests.helpers.classifier_files import rewrite
 
 SPEC = Spec("net", "ab" * 32, InputTransform(decoder="pillow-1"), "float32", True, "avg")
 
@@ -202,17 +201,8 @@ def edited(
     tmp_path: Path, changes: dict[str, Any], tensors: dict[str, torch.Tensor | None] | None = None
 ) -> Path:
     """A head whose JSON and tensors were changed after it was saved; None takes one away."""
-    a_head(calibration=TEMPERATURE).save(tmp_path / "head")
-    with safe_open(tmp_path / "head", framework="pt") as file:
-        values = json.loads(file.metadata()["bottleneck"]) | changes
-        kept = {name: file.get_tensor(name) for name in file.keys()} | (tensors or {})  # noqa: SIM118
-    values = {name: value for name, value in values.items() if value is not None}
-    torch_save(
-        {name: tensor for name, tensor in kept.items() if tensor is not None},
-        tmp_path / "edited",
-        metadata={"bottleneck": json.dumps(values)},
-    )
-    return tmp_path / "edited"
+    a_head(calibration=TEMPERATURE).save(tmp_path / "edited")
+    return rewrite(tmp_path / "edited", tensors, **changes)
 
 
 @pytest.mark.parametrize(
@@ -287,18 +277,46 @@ def test_files_that_are_no_heads_are_refused(tmp_path: Path) -> None:
             Head.load(tmp_path / name)
 
 
+def test_the_digest_is_of_the_file_with_zeros_in_its_place(tmp_path: Path) -> None:
+    a_head(classes=["0" * 64, "ants", "wasps"]).save(tmp_path / "head")
+    content = (tmp_path / "head").read_bytes()
+    (digest,) = re.findall(rb'"sha256\\": \\"([0-9a-f]{64})\\"', content)
+    assert sha256(content.replace(digest, b"0" * 64)).hexdigest() == digest.decode()
+    assert Head.load(tmp_path / "head").classes[0] == "0" * 64
+
+
+@settings(max_examples=100, deadline=None)
+@given(at=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), keep=st.floats(0, 1))
+@example(at=0.999, bit=0, keep=1)  # of the last tensor's last number
+def test_any_changed_bit_is_found(
+    tmp_path_factory: pytest.TempPathFactory, at: float, bit: int, keep: float
+) -> None:
+    path = tmp_path_factory.mktemp("fuzz") / "head"
+    head = a_head(calibration=PLATT, multilabel=True)
+    head.save(path)
+    content = bytearray(path.read_bytes())
+    content[int(at * len(content))] ^= 1 << bit
+    path.write_bytes(content[: int(keep * len(content)) + 1])
+    try:
+        found = Head.load(path)
+    except HeadError as error:
+        assert "\n" not in str(error)
+    else:  # the name of the digest has changed: the file is one without
+        assert plain_values(found) == plain_values(head)
+
+
 @settings(max_examples=60, deadline=None)
 @given(cut=st.floats(0, 1), flip=st.integers(0, 255), at=st.floats(0, 0.999))
-def test_any_damage_is_a_head_or_a_head_error(
+def test_any_damage_of_a_file_without_a_digest_is_a_head_or_a_head_error(
     tmp_path_factory: pytest.TempPathFactory, cut: float, flip: int, at: float
 ) -> None:
-    folder = tmp_path_factory.mktemp("fuzz")
-    a_head(calibration=PLATT, multilabel=True).save(folder / "head")
-    content = bytearray((folder / "head").read_bytes())
+    path = tmp_path_factory.mktemp("fuzz") / "head"
+    a_head(calibration=PLATT, multilabel=True).save(path)
+    content = bytearray(rewrite(path).read_bytes())
     content[int(at * len(content))] ^= flip
-    (folder / "head").write_bytes(content[: int(cut * len(content)) + 1])
+    path.write_bytes(content[: int(cut * len(content)) + 1])
     try:
-        head = Head.load(folder / "head")
+        head = Head.load(path)
     except HeadError as error:
         assert "\n" not in str(error)
     else:
