@@ -22,12 +22,12 @@ from bottleneck.cache import Series
 from bottleneck.cache.format.envelope import build_envelope
 from bottleneck.cache.format.manifest import Manifest, StorageLayout, manifest_text, read_manifest
 from bottleneck.cache.format.shard import FILE_TYPE
-from bottleneck.cache.merge import merge_images
 from bottleneck.cache.store import Cache, open_cache
-from bottleneck.cache.update import plan_update
+from bottleneck.cache.update.merge import merge_images
+from bottleneck.cache.update.plan import plan_update
 from bottleneck.data.images import open_images
-from bottleneck.data.string_column import StringColumn
-from bottleneck.data.table import TEXT_COLUMNS, ImageTable
+from bottleneck.data.table.image_table import TEXT_COLUMNS, ImageTable
+from bottleneck.data.table.string_column import StringColumn
 from bottleneck.extraction.planning.missing_shards import find_missing, finish_task
 from bottleneck.runtime.schedulers.array_task import ArrayTask
 from bottleneck.spec import InputTransform, ModelReference, Spec

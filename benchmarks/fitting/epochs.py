@@ -14,11 +14,11 @@ from bottleneck.backbones.backbone import load_backbone
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.extraction.encoding.encoder import Encoder
 from bottleneck.extraction.setup.loading import make_spec
-from bottleneck.linear.eigenbasis import make_design
-from bottleneck.linear.losses import Softmax
 from bottleneck.linear.matrix import ArrayMatrix
-from bottleneck.linear.objective import Objective
 from bottleneck.linear.scaling import fit_scaler
+from bottleneck.linear.solver.eigenbasis import make_design
+from bottleneck.linear.solver.losses import Softmax
+from bottleneck.linear.solver.objective import Objective
 
 MODEL, LAYER = "resnet18", "layer4"
 EPOCHS = 100

@@ -16,7 +16,7 @@ from bottleneck.cache.format.manifest import Manifest, StorageLayout, manifest_t
 from bottleneck.cache.format.shard import ShardData
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache
-from bottleneck.data.table import ImageTable
+from bottleneck.data.table.image_table import ImageTable
 from bottleneck.fitting.heads.head import Head
 from bottleneck.spec import InputTransform, ModelReference, Spec
 

@@ -16,8 +16,8 @@ from benchmarks.helpers.synthetic_codes import TrainTest, hymenoptera_codes, syn
 from benchmarks.profiles import FULL_FITTING, FittingProfile
 from bottleneck.linear.classifiers import CLASSIFIERS, fit_path
 from bottleneck.linear.matrix import ArrayMatrix
-from bottleneck.linear.path import Solution
 from bottleneck.linear.scaling import fit_scaler
+from bottleneck.linear.solver.path import Solution
 from bottleneck.linear.training import SEARCH_TOL
 
 SolvePath = Callable[..., Iterator[Solution]]  # from training data to a solution for each C

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
 from bottleneck.linear.matrix import CodeMatrix
-from bottleneck.linear.path import Solution
+from bottleneck.linear.solver.path import Solution
 
 _ITERATIONS = 10_000
 

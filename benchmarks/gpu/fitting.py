@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from benchmarks.profiles import FULL_FITTING
 from bottleneck.linear.classifiers import CLASSIFIERS, fit_path
-from bottleneck.linear.design import ArrayDesign
 from bottleneck.linear.matrix import ArrayMatrix
+from bottleneck.linear.solver.design import ArrayDesign
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,9 @@ from .format.shard import ShardData as ShardData
 from .format.shard_writer import CHUNK_BYTES as CHUNK_BYTES
 from .format.shard_writer import choose_dtype as choose_dtype
 from .format.shard_writer import write_shard as write_shard
-from .merge import ImageChanges as ImageChanges
 from .pooling import pooled as pooled
 from .reading import rows_as_slice as rows_as_slice
 from .recovery import recover_cache as recover_cache
-from .release import release_empty_cache as release_empty_cache
-from .release import require_bound as require_bound
 from .status import CacheStatus as CacheStatus
 from .store import Cache as Cache
 from .store import CacheLike as CacheLike
@@ -32,7 +29,10 @@ from .store import cache_path as cache_path
 from .store import holds_codes as holds_codes
 from .store import kept_text as kept_text
 from .store import open_cache as open_cache
-from .update import CacheUpdate as CacheUpdate
-from .update import plan_update as plan_update
+from .update.merge import ImageChanges as ImageChanges
+from .update.plan import CacheUpdate as CacheUpdate
+from .update.plan import plan_update as plan_update
+from .update.release import release_empty_cache as release_empty_cache
+from .update.release import require_bound as require_bound
 from .verify import Problem as Problem
 from .verify import find_problems as find_problems

@@ -14,8 +14,8 @@ import numpy as np
 from bottleneck.cache.format.manifest import Manifest, manifest_text, read_manifest
 from bottleneck.cache.format.paths import files_in, list_series, series_dir
 from bottleneck.cache.format.shard import ShardData, open_shard
-from bottleneck.cache.merge import merge_with_cache
 from bottleneck.cache.store import Cache
+from bottleneck.cache.update.merge import merge_with_cache
 from bottleneck.data import ImageTable
 from bottleneck.errors import CacheError, ImagesTableError, ShardError, UnsupportedCacheError
 from bottleneck.runtime import write_text_atomic

@@ -1,7 +1,7 @@
 """Open a cache, read its codes and report its status.
 
-`bottleneck.cache.update` creates a cache and brings it up to date. ``docs/format.md`` describes
-the files.
+`bottleneck.cache.update` creates a cache and brings it up to date. ``docs/format.md`` describes the
+files.
 """
 
 import os

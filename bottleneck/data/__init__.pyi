@@ -1,5 +1,3 @@
-from .categorical_column import CategoricalColumn as CategoricalColumn
-from .csv_chunks import format_rows as format_rows
 from .decoding.decode import decode_image as decode_image
 from .decoding.decode import decoding_notes as decoding_notes
 from .decoding.depth import measure_depth as measure_depth
@@ -37,8 +35,10 @@ from .splits import find_split as find_split
 from .splits import heldout_split as heldout_split
 from .splits import split_rows as split_rows
 from .splits import train_and_heldout_splits as train_and_heldout_splits
-from .string_column import StringColumn as StringColumn
 from .summary import SourceSummary as SourceSummary
 from .summary import summarize_images as summarize_images
-from .table import ImageTable as ImageTable
-from .text_matching import match_texts as match_texts
+from .table.categorical_column import CategoricalColumn as CategoricalColumn
+from .table.csv_chunks import format_rows as format_rows
+from .table.image_table import ImageTable as ImageTable
+from .table.string_column import StringColumn as StringColumn
+from .table.text_matching import match_texts as match_texts

@@ -2,7 +2,7 @@
 
 from typing import Protocol, Self
 
-from bottleneck.data.table import ImageTable
+from bottleneck.data.table.image_table import ImageTable
 
 
 class ImageReader(Protocol):

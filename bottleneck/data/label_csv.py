@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.data.categorical_column import CategoricalColumn
 from bottleneck.data.sources.files.image_csv import read_image_csv
 from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.summary import SourceSummary
-from bottleneck.data.table import TEXT_COLUMNS, ImageTable
+from bottleneck.data.table.categorical_column import CategoricalColumn
+from bottleneck.data.table.image_table import TEXT_COLUMNS, ImageTable
 from bottleneck.errors import LabelsError
 from bottleneck.runtime import escape_unprintable, format_count
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.data.split_names import canonical_split
-from bottleneck.data.table import ImageTable
+from bottleneck.data.table.image_table import ImageTable
 from bottleneck.errors import LabelsError
 
 

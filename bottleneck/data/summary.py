@@ -14,7 +14,7 @@ from bottleneck.data.images import open_images
 from bottleneck.data.labels import SEPARATOR, is_multilabel, name_form
 from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.split_names import SPLITS
-from bottleneck.data.table import ImageTable
+from bottleneck.data.table.image_table import ImageTable
 from bottleneck.runtime import PreformattedText, escape_unprintable, format_count
 
 _MISSING = frozenset(("nan", "null", "n/a", "<na>"))  # written by programs for a missing label

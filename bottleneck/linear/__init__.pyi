@@ -3,7 +3,6 @@ from .calibration import fit_platt as fit_platt
 from .calibration import fit_temperature as fit_temperature
 from .classifiers import CLASSIFIERS as CLASSIFIERS
 from .classifiers import expand_binary as expand_binary
-from .design import KERNEL_ROWS as KERNEL_ROWS
 from .estimators import LinearSVM as LinearSVM
 from .estimators import SoftmaxRegression as SoftmaxRegression
 from .matrix import ArrayMatrix as ArrayMatrix
@@ -11,13 +10,14 @@ from .matrix import CodeMatrix as CodeMatrix
 from .matrix import RowFunction as RowFunction
 from .matrix import consecutive_rows as consecutive_rows
 from .matrix import mean_of_rows as mean_of_rows
-from .path import Solution as Solution
 from .scaling import SCALINGS as SCALINGS
 from .scaling import FeatureScaler as FeatureScaler
 from .scaling import column_blocks as column_blocks
 from .scaling import fit_scaler as fit_scaler
 from .scaling import require_scaling as require_scaling
 from .scaling import standard_deviations as standard_deviations
+from .solver.design import KERNEL_ROWS as KERNEL_ROWS
+from .solver.path import Solution as Solution
 from .training import SEARCH_TOL as SEARCH_TOL
 from .training import ClassifierOptions as ClassifierOptions
 from .training import TrainingSet as TrainingSet

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import UnknownNameError
-from bottleneck.linear.blas_threads import SMALL_DECOMPOSITION, single_thread
-from bottleneck.linear.design import ToDevice, keep_numpy
-from bottleneck.linear.eigenbasis import Intercept, make_design
-from bottleneck.linear.losses import Logistic, Loss, Softmax, SquaredHinge
 from bottleneck.linear.matrix import CodeMatrix
-from bottleneck.linear.path import RegularizationPath, Solution
+from bottleneck.linear.solver.blas_threads import SMALL_DECOMPOSITION, single_thread
+from bottleneck.linear.solver.design import ToDevice, keep_numpy
+from bottleneck.linear.solver.eigenbasis import Intercept, make_design
+from bottleneck.linear.solver.losses import Logistic, Loss, Softmax, SquaredHinge
+from bottleneck.linear.solver.path import RegularizationPath, Solution
 
 CLASSIFIERS = ("svm", "softmax")
 

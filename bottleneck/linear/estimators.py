@@ -20,7 +20,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from bottleneck.linear.calibration import Calibration, fit_temperature
 from bottleneck.linear.classifiers import fit_path
 from bottleneck.linear.matrix import ArrayMatrix
-from bottleneck.linear.path import Solution
+from bottleneck.linear.solver.path import Solution
 
 _FOLDS = 5  # that give the margins from which a temperature is learned
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from bottleneck.errors import InvalidOptionError, LabelsError
 from bottleneck.linear.classifiers import array_mover, prepare_path, require_classifier
 from bottleneck.linear.matrix import CodeMatrix, RowFunction, consecutive_rows
-from bottleneck.linear.path import Solution
 from bottleneck.linear.scaling import FeatureScaler, fit_scaler
+from bottleneck.linear.solver.path import Solution
 from bottleneck.runtime import require_left_out
 
 SEARCH_TOL = 1e-3  # minimisers within this gap hardly differ in their predictions

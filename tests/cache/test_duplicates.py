@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bottleneck.cache import duplicates
 from bottleneck.cache.duplicates import Duplicates, count_copies, find_duplicates
 from bottleneck.cache.store import Cache, open_cache
-from bottleneck.data.table import ImageTable
+from bottleneck.data.table.image_table import ImageTable
 from tests.helpers.fixture_types import Extract
 from tests.helpers.image_tables import table
 from tests.helpers.shards import a_manifest, a_shard, write

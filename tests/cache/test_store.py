@@ -22,7 +22,7 @@ from bottleneck.cache.store import (
 )
 from bottleneck.cache.verify import verify
 from bottleneck.data.images import open_images
-from bottleneck.data.table import ImageTable
+from bottleneck.data.table.image_table import ImageTable
 from bottleneck.errors import CacheError, InvalidOptionError, ShardError
 from bottleneck.fitting.loading.features import Features
 from bottleneck.fitting.loading.sharded_matrix import ShardedMatrix

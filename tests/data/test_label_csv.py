@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bottleneck.data.label_csv import with_labels_from_csv
 from bottleneck.data.labels import class_names
 from bottleneck.data.splits import split_rows, train_and_heldout_splits
-from bottleneck.data.table import ImageTable
+from bottleneck.data.table.image_table import ImageTable
 from bottleneck.errors import ImagesTableError, LabelsError
 from tests.helpers.image_tables import one_line, table
 

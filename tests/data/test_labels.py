@@ -17,7 +17,7 @@ from bottleneck.data.labels import (
     is_multilabel,
     known_rows,
 )
-from bottleneck.data.table import ImageTable
+from bottleneck.data.table.image_table import ImageTable
 from bottleneck.errors import LabelsError
 from tests.helpers.image_tables import every, names_of, one_line, table
 

@@ -6,7 +6,7 @@ import numpy as np
 from bottleneck.data.images import open_images
 from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.summary import SourceSummary, summarize_images
-from bottleneck.data.table import ImageTable
+from bottleneck.data.table.image_table import ImageTable
 from tests.helpers.image_folders import touch, write_csv
 from tests.helpers.image_tables import table
 

@@ -3,7 +3,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bottleneck.cache.merge import ImageChanges
+from bottleneck.cache.update.merge import ImageChanges
 from bottleneck.cache.verify import Problem
 from bottleneck.extraction.result import ExtractionResult, RepairResult
 from bottleneck.runtime.schedulers.array_task import ArrayTask

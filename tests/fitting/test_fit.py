@@ -16,7 +16,7 @@ from sklearn.svm import LinearSVC
 from benchmarks.fitting import sklearn_solver as reference
 from bottleneck.cache.format.shard import open_shard
 from bottleneck.cache.store import Cache, open_cache
-from bottleneck.data.table import ImageTable
+from bottleneck.data.table.image_table import ImageTable
 from bottleneck.errors import (
     CacheError,
     InvalidOptionError,

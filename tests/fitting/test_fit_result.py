@@ -10,8 +10,8 @@ from bottleneck.fitting.heads.head import Head
 from bottleneck.fitting.loading.features import Features
 from bottleneck.fitting.scoring.scores import score_classes
 from bottleneck.fitting.selection.search_result import Candidate, SearchResult
-from bottleneck.linear.path import Solution
 from bottleneck.linear.scaling import FeatureScaler
+from bottleneck.linear.solver.path import Solution
 from tests.helpers.datasets import REFERENCE, SPEC
 
 HELD_OUT = score_classes(

@@ -18,9 +18,9 @@ from bottleneck.cache.format.series import Series
 from bottleneck.cache.format.shard import ShardData
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache, open_cache
-from bottleneck.cache.update import plan_update
+from bottleneck.cache.update.plan import plan_update
 from bottleneck.data.sources.files.file_source import FileSource
-from bottleneck.data.table import ImageTable
+from bottleneck.data.table.image_table import ImageTable
 from bottleneck.fitting.selection.folds import group_codes
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.training import TrainingSet

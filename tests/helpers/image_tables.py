@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bottleneck.data.labels import class_names
-from bottleneck.data.table import ImageTable
+from bottleneck.data.table.image_table import ImageTable
 
 
 def table(

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bottleneck.linear.losses import Loss, Softmax, SquaredHinge
-from bottleneck.linear.objective import DualBound, Objective
+from bottleneck.linear.solver.losses import Loss, Softmax, SquaredHinge
+from bottleneck.linear.solver.objective import DualBound, Objective
 from tests.helpers.problems import F64, INTERCEPTS, KINDS, Problem, classes_of
 
 C_VALUES = st.floats(-3, 3).map(lambda e: float(10**e))

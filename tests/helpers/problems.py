@@ -11,11 +11,19 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.special import expit, logsumexp, softmax
 
-from bottleneck.linear.design import Design, ToDevice, keep_numpy
-from bottleneck.linear.eigenbasis import Intercept, make_design
-from bottleneck.linear.losses import Array, Logistic, Loss, LossSums, Softmax, SquaredHinge, Targets
 from bottleneck.linear.matrix import CodeMatrix
-from bottleneck.linear.path import RegularizationPath, Solution
+from bottleneck.linear.solver.design import Design, ToDevice, keep_numpy
+from bottleneck.linear.solver.eigenbasis import Intercept, make_design
+from bottleneck.linear.solver.losses import (
+    Array,
+    Logistic,
+    Loss,
+    LossSums,
+    Softmax,
+    SquaredHinge,
+    Targets,
+)
+from bottleneck.linear.solver.path import RegularizationPath, Solution
 
 F64 = NDArray[np.float64]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks.fitting.sklearn_solver import sklearn_path
-from bottleneck.linear.path import Solution
+from bottleneck.linear.solver.path import Solution
 from bottleneck.linear.training import ClassifierOptions, PathSolver, TrainingSet
 
 

@@ -18,13 +18,13 @@ from benchmarks.extraction.scale import LAYER, SERIES, instant_stats, make_cache
 from bottleneck.cache.format.manifest import manifest_text
 from bottleneck.cache.format.shard import ShardData, read_header
 from bottleneck.cache.format.shard_writer import write_shard
-from bottleneck.cache.merge import ImageChanges
 from bottleneck.cache.recovery import recover_cache
 from bottleneck.cache.store import Cache
-from bottleneck.cache.update import plan_update
+from bottleneck.cache.update.merge import ImageChanges
+from bottleneck.cache.update.plan import plan_update
 from bottleneck.cache.verify import verify
 from bottleneck.data.images import open_images
-from bottleneck.data.table import ImageTable
+from bottleneck.data.table.image_table import ImageTable
 from bottleneck.extraction.planning.missing_shards import find_missing, finish_task
 from bottleneck.runtime.schedulers.array_task import ArrayTask
 from tests.cache.test_format import Reader
@@ -147,7 +147,7 @@ def test_planning_what_has_not_changed_makes_no_second_table(
     before = (cache.path / "images.csv").stat().st_ino
     with instant_stats():
         source = open_images(tmp_path / "images.csv")
-    monkeypatch.setattr("bottleneck.data.table.iter_chunks", None)
+    monkeypatch.setattr("bottleneck.data.table.image_table.iter_chunks", None)
     have = cache.manifest
     plan = plan_update(
         cache.path, source, spec=have.spec, layout=have.layout, reference=have.reference

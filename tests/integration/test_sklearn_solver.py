@@ -6,7 +6,7 @@ import pytest
 from benchmarks.fitting import sklearn_solver as reference
 from benchmarks.fitting.sklearn_solver import sklearn_path
 from bottleneck.linear.matrix import ArrayMatrix
-from bottleneck.linear.path import Solution
+from bottleneck.linear.solver.path import Solution
 from tests.helpers.datasets import MODELS, clouds, several
 from tests.helpers.problems import Rows
 

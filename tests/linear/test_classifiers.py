@@ -24,7 +24,7 @@ from bottleneck.linear.classifiers import (
     require_classifier,
 )
 from bottleneck.linear.matrix import ArrayMatrix
-from bottleneck.linear.path import Solution
+from bottleneck.linear.solver.path import Solution
 from tests.helpers.problems import F64, KINDS, Problem, Rows, classes_of
 
 TIGHT = 1e-10  # the objective's share; coefficients are then within its root

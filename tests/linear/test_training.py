@@ -7,11 +7,11 @@ from sklearn.preprocessing import StandardScaler
 
 from bottleneck.errors import BottleneckError, InvalidOptionError, LabelsError, UnknownNameError
 from bottleneck.linear.classifiers import array_mover
-from bottleneck.linear.eigenbasis import Intercept
-from bottleneck.linear.losses import Logistic, Softmax, SquaredHinge
 from bottleneck.linear.matrix import ArrayMatrix
-from bottleneck.linear.path import Solution
 from bottleneck.linear.scaling import fit_scaler
+from bottleneck.linear.solver.eigenbasis import Intercept
+from bottleneck.linear.solver.losses import Logistic, Softmax, SquaredHinge
+from bottleneck.linear.solver.path import Solution
 from bottleneck.linear.training import ClassifierOptions, TrainingSet, train
 from tests.helpers.datasets import MODELS, clouds, several, training
 from tests.helpers.problems import Problem, Rows

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from bottleneck.data.image_source import ImageReader
 from bottleneck.data.sources.notes import SourceNotes
-from bottleneck.data.string_column import StringColumn
-from bottleneck.data.table import ImageTable
-from bottleneck.data.text_matching import find_repeats, match_texts
+from bottleneck.data.table.image_table import ImageTable
+from bottleneck.data.table.string_column import StringColumn
+from bottleneck.data.table.text_matching import find_repeats, match_texts
 from bottleneck.errors import ImageError, ImagesTableError
 
 _OPENING = threading.Lock()

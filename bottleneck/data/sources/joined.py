@@ -8,9 +8,9 @@ import numpy as np
 
 from bottleneck.data.image_source import ImageSource
 from bottleneck.data.sources.parts import locate
-from bottleneck.data.string_column import StringColumn
-from bottleneck.data.table import ImageTable, TextColumns
-from bottleneck.data.text_matching import match_texts
+from bottleneck.data.table.image_table import ImageTable, TextColumns
+from bottleneck.data.table.string_column import StringColumn
+from bottleneck.data.table.text_matching import match_texts
 from bottleneck.errors import ImageError
 
 

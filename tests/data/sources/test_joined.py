@@ -9,7 +9,7 @@ import pytest
 from bottleneck.data.images import open_images
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.data.sources.joined import JoinedSource
-from bottleneck.data.table import ImageTable
+from bottleneck.data.table.image_table import ImageTable
 from bottleneck.errors import ImageError
 from tests.helpers.archives import png, shard, write_tar
 

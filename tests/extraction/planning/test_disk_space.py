@@ -15,7 +15,7 @@ from bottleneck.cache.format.series import Series
 from bottleneck.cache.format.shard import ShardData
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache, open_cache
-from bottleneck.data.table import ImageTable
+from bottleneck.data.table.image_table import ImageTable
 from bottleneck.errors import DiskSpaceError
 from bottleneck.extraction.planning.disk_space import DiskEstimate, LayerEstimate, estimate_disk_use
 from bottleneck.extraction.result import Progress

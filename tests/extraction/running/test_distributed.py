@@ -16,7 +16,7 @@ from bottleneck.cache.format.series import Series
 from bottleneck.cache.store import open_cache
 from bottleneck.data.image_source import ImageSource
 from bottleneck.data.images import open_images
-from bottleneck.data.table import ImageTable
+from bottleneck.data.table.image_table import ImageTable
 from bottleneck.errors import NonFiniteCodesError, SpecMismatchError, WorkerError
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.extraction.result import Progress

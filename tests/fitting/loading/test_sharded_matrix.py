@@ -22,12 +22,12 @@ from bottleneck.cache.format.manifest import Manifest, StorageLayout
 from bottleneck.cache.format.shard import ShardData
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache
-from bottleneck.data.table import ImageTable
+from bottleneck.data.table.image_table import ImageTable
 from bottleneck.errors import ShardError
 from bottleneck.fitting.loading.features import Features
 from bottleneck.fitting.loading.sharded_matrix import ShardedMatrix, open_matrix
-from bottleneck.linear.eigenbasis import make_design
 from bottleneck.linear.matrix import ArrayMatrix, CodeMatrix
+from bottleneck.linear.solver.eigenbasis import make_design
 from bottleneck.spec import InputTransform, ModelReference, Spec
 from tests.helpers.counting import Compared
 from tests.helpers.fixture_types import Extract

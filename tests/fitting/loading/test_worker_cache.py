@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bottleneck.cache.format.manifest import cache_fingerprint
-from bottleneck.data.table import ImageTable
+from bottleneck.data.table.image_table import ImageTable
 from bottleneck.fitting.loading.worker_cache import open_on_worker
 from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.fitting.sweep import sweep

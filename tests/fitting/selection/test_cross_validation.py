@@ -26,10 +26,10 @@ from bottleneck.fitting.selection.folds import make_folds
 from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.fitting.selection.search_result import SearchResult
 from bottleneck.linear.calibration import Calibration, fit_platt, fit_temperature
-from bottleneck.linear.design import Design
-from bottleneck.linear.eigenbasis import make_design
 from bottleneck.linear.matrix import ArrayMatrix, CodeMatrix
-from bottleneck.linear.path import Solution
+from bottleneck.linear.solver.design import Design
+from bottleneck.linear.solver.eigenbasis import make_design
+from bottleneck.linear.solver.path import Solution
 from bottleneck.linear.training import ClassifierOptions, PathSolver, TrainingSet
 from tests.helpers.datasets import MODELS, SCALERS, by_sklearn, clouds, several, training
 from tests.helpers.problems import Rows

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from bottleneck.data.categorical_column import CategoricalColumn
 from bottleneck.data.sources.files.folder import is_image_name
 from bottleneck.data.sources.files.folder_layout import FolderLayout, read_layout
 from bottleneck.data.sources.files.folder_nesting import require_no_splits_below
 from bottleneck.data.split_names import parse_split
+from bottleneck.data.table.categorical_column import CategoricalColumn
 
 _LEVELS = 3  # of folders that the rule looks at
 

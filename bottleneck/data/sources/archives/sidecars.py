@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bottleneck.data.blocks import in_blocks
-from bottleneck.data.categorical_column import CategoricalColumn
 from bottleneck.data.labels import SEPARATOR
 from bottleneck.data.sources.unused import note_unused
-from bottleneck.data.text_matching import find_repeats
+from bottleneck.data.table.blocks import in_blocks
+from bottleneck.data.table.categorical_column import CategoricalColumn
+from bottleneck.data.table.text_matching import find_repeats
 from bottleneck.errors import ImagesTableError
 
 _MOST_TEXT = 256  # characters of a class name; a longer text is a caption

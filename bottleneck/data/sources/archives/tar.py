@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.data.categorical_column import CategoricalColumn
 from bottleneck.data.sources.archives.member_layout import labels_of_members
 from bottleneck.data.sources.archives.sidecars import Sidecars
 from bottleneck.data.sources.archives.tar_headers import TarEntry, TarReader
@@ -20,8 +19,9 @@ from bottleneck.data.sources.notes import PassedOver, SourceNotes
 from bottleneck.data.sources.parts import locate
 from bottleneck.data.sources.random_access import FileStamp, PartReader, RandomAccessFile
 from bottleneck.data.split_names import canonical_split
-from bottleneck.data.string_column import StringColumn
-from bottleneck.data.table import ImageTable, TextColumns
+from bottleneck.data.table.categorical_column import CategoricalColumn
+from bottleneck.data.table.image_table import ImageTable, TextColumns
+from bottleneck.data.table.string_column import StringColumn
 from bottleneck.errors import ImageError
 
 _THREADS = 8  # that look through archives: on a network disk most of the time is spent waiting

@@ -14,7 +14,6 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.data.categorical_column import CategoricalColumn
 from bottleneck.data.hdf5_rules import HDF5_READ_ERRORS, exceeds_hdf5_storage, needs_hdf5_plugin
 from bottleneck.data.reading import refusing_damage
 from bottleneck.data.sources.arrays.pixel_arrays import (
@@ -26,6 +25,7 @@ from bottleneck.data.sources.arrays.pixel_arrays import (
 )
 from bottleneck.data.sources.random_access import FileStamp, RandomAccessFile
 from bottleneck.data.sources.unused import note_unused
+from bottleneck.data.table.categorical_column import CategoricalColumn
 from bottleneck.errors import ImageError, ImagesTableError
 
 _CHUNK_CACHE = 1 << 26  # bytes: a chunk often holds several images, which are read in turn

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from bottleneck.data.categorical_column import CategoricalColumn
 from bottleneck.data.reading import refusing_damage, rejecting_unreadable
 from bottleneck.data.sources.arrays.pixel_arrays import (
     ArrayMembers,
@@ -29,6 +28,7 @@ from bottleneck.data.sources.arrays.pixel_arrays import (
 )
 from bottleneck.data.sources.random_access import FileStamp, PartReader, RandomAccessFile
 from bottleneck.data.sources.unused import note_unused
+from bottleneck.data.table.categorical_column import CategoricalColumn
 from bottleneck.errors import ImageError, ImagesTableError, format_error
 
 _MOST_LOADED = 4 << 30  # bytes of a compressed array

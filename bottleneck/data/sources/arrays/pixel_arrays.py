@@ -8,14 +8,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.data.categorical_column import CategoricalColumn
 from bottleneck.data.labels import SEPARATOR
 from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.sources.parts import locate
 from bottleneck.data.sources.random_access import FileStamp
 from bottleneck.data.split_names import canonical_split
-from bottleneck.data.string_column import StringColumn
-from bottleneck.data.table import ImageTable, TextColumns
+from bottleneck.data.table.categorical_column import CategoricalColumn
+from bottleneck.data.table.image_table import ImageTable, TextColumns
+from bottleneck.data.table.string_column import StringColumn
 from bottleneck.errors import ImagesTableError
 
 NO_LABEL = "none"  # of an image that has none of several labels: empty text would be "not known"

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bottleneck.data.csv_chunks import split_header
 from bottleneck.data.sources.files.folder import is_image_name
+from bottleneck.data.table.csv_chunks import split_header
 from bottleneck.errors import ImagesTableError
 from bottleneck.runtime import escape_unprintable
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.data.blocks import in_blocks
 from bottleneck.data.decoding.formats import image_suffixes
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.data.sources.files.folder import is_image_name
-from bottleneck.data.string_column import StringColumn
-from bottleneck.data.table import ImageTable
+from bottleneck.data.table.blocks import in_blocks
+from bottleneck.data.table.image_table import ImageTable
+from bottleneck.data.table.string_column import StringColumn
 from bottleneck.runtime import format_count
 
 _COMMON = (".jpg", ".jpeg", ".png")

@@ -10,11 +10,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from bottleneck.data.categorical_column import CategoricalColumn
 from bottleneck.data.reading import read_image_bytes
 from bottleneck.data.sources.notes import SourceNotes
-from bottleneck.data.string_column import StringColumn
-from bottleneck.data.table import ImageTable, TextColumns
+from bottleneck.data.table.categorical_column import CategoricalColumn
+from bottleneck.data.table.image_table import ImageTable, TextColumns
+from bottleneck.data.table.string_column import StringColumn
 
 # The file does not exist: absent, below a file, a link to itself, or a name longer than allowed.
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)

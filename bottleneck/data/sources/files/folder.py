@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bottleneck.data.blocks import in_blocks
 from bottleneck.data.decoding.formats import image_suffixes
 from bottleneck.data.sources.cache_folder import is_cache_folder
 from bottleneck.data.sources.files.folder_layout import (
@@ -19,7 +18,8 @@ from bottleneck.data.sources.files.folder_nesting import (
     require_no_splits_below,
 )
 from bottleneck.data.sources.notes import PassedOver, SourceNotes
-from bottleneck.data.table import TextColumns
+from bottleneck.data.table.blocks import in_blocks
+from bottleneck.data.table.image_table import TextColumns
 
 _Inode = tuple[int, int]  # device, number
 

@@ -13,15 +13,15 @@ from typing import BinaryIO
 
 import numpy as np
 
-from bottleneck.data.blocks import in_blocks
-from bottleneck.data.categorical_column import CategoricalColumn
-from bottleneck.data.csv_chunks import iter_chunks, split_unquoted
 from bottleneck.data.sources.files.csv_header import CsvHeader, read_csv_header, require_utf8
 from bottleneck.data.sources.files.csv_unused import UnusedColumns
 from bottleneck.data.split_names import canonical_split, parse_split, translations
-from bottleneck.data.string_column import StringColumn
-from bottleneck.data.table import TEXT_COLUMNS, TextColumns
-from bottleneck.data.text_matching import find_repeats
+from bottleneck.data.table.blocks import in_blocks
+from bottleneck.data.table.categorical_column import CategoricalColumn
+from bottleneck.data.table.csv_chunks import iter_chunks, split_unquoted
+from bottleneck.data.table.image_table import TEXT_COLUMNS, TextColumns
+from bottleneck.data.table.string_column import StringColumn
+from bottleneck.data.table.text_matching import find_repeats
 from bottleneck.errors import ImagesTableError
 
 _MOST_VALUES = 4  # in a message

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bottleneck.data.categorical_column import CategoricalColumn
 from bottleneck.data.reading import (
     MAX_IMAGE_BYTES,
     read_image_bytes,
@@ -29,8 +28,9 @@ from bottleneck.data.sources.random_access import FileStamp, RandomAccessFile
 from bottleneck.data.sources.tables.parquet_columns import ParquetColumns, find_columns, label_texts
 from bottleneck.data.sources.unused import note_unused
 from bottleneck.data.split_names import canonical_split
-from bottleneck.data.string_column import StringColumn
-from bottleneck.data.table import ImageTable, TextColumns
+from bottleneck.data.table.categorical_column import CategoricalColumn
+from bottleneck.data.table.image_table import ImageTable, TextColumns
+from bottleneck.data.table.string_column import StringColumn
 from bottleneck.errors import ImageError, ImagesTableError
 
 _KIND = "a Parquet file"

@@ -17,7 +17,7 @@ import pytest
 from bottleneck.data.images import open_images
 from bottleneck.data.sources import container
 from bottleneck.data.summary import summarize_images
-from bottleneck.data.table import ImageTable
+from bottleneck.data.table.image_table import ImageTable
 from bottleneck.errors import ImageError, ImagesNotFoundError, ImagesTableError, LabelsError
 from tests.helpers.archives import png, shard, write_tar
 from tests.helpers.image_folders import touch

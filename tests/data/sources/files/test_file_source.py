@@ -6,7 +6,7 @@ import pytest
 
 from bottleneck.data.images import open_images
 from bottleneck.data.sources.files.file_source import FileSource
-from bottleneck.data.table import ImageTable
+from bottleneck.data.table.image_table import ImageTable
 from bottleneck.errors import ImageError
 from tests.helpers.image_folders import touch
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from bottleneck.linear.losses import Logistic, Loss, LossSums, Softmax, SquaredHinge, Targets
+from bottleneck.linear.solver.losses import Logistic, Loss, LossSums, Softmax, SquaredHinge, Targets
 from tests.helpers.problems import F64, KINDS, Problem, classes_of
 
 

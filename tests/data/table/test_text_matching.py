@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bottleneck.data import text_matching
-from bottleneck.data.string_column import StringColumn
-from bottleneck.data.text_matching import find_repeats, match_texts
+from bottleneck.data.table import text_matching
+from bottleneck.data.table.string_column import StringColumn
+from bottleneck.data.table.text_matching import find_repeats, match_texts
 
 TEXTS = st.lists(st.sampled_from(["", "a", "b", "ab", "\udcff", "\0", "ä"]), max_size=12)
 

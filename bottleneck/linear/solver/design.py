@@ -1,7 +1,7 @@
 """Rows of a problem behind one operation, the gradient, in memory, on a device or streamed.
 
-Rows in memory are already in the coordinates of `bottleneck.linear.eigenbasis`. Rows outside of
-memory are read block by block for every gradient, and the coefficients are transformed instead.
+Rows in memory are already in the coordinates of `bottleneck.linear.solver.eigenbasis`. Rows outside
+of memory are read block by block for every gradient, and the coefficients are transformed instead.
 """
 
 import math
@@ -16,8 +16,8 @@ import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
-from bottleneck.linear.losses import Array, LossSums, SquaredHinge, Targets
 from bottleneck.linear.matrix import CodeMatrix
+from bottleneck.linear.solver.losses import Array, LossSums, SquaredHinge, Targets
 
 KERNEL_ROWS = 4096  # whose products take 64 MiB in float32
 # Margins computed at once: few enough for a core's cache, enough to keep an accelerator busy.

@@ -10,9 +10,9 @@ import pytest
 
 from bottleneck.cache.directory import REMOVED
 from bottleneck.cache.format.series import Series
-from bottleneck.cache.merge import ImageChanges
 from bottleneck.cache.store import Cache, open_cache
-from bottleneck.cache.update import CacheUpdate, plan_update
+from bottleneck.cache.update.merge import ImageChanges
+from bottleneck.cache.update.plan import CacheUpdate, plan_update
 from bottleneck.cache.verify import verify
 from bottleneck.data.images import open_images
 from bottleneck.errors import CacheError, SpecMismatchError

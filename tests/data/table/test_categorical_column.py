@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bottleneck.data import categorical_column as module
-from bottleneck.data.categorical_column import CategoricalColumn
+from bottleneck.data.table import categorical_column as module
+from bottleneck.data.table.categorical_column import CategoricalColumn
 
 VALUES = st.one_of(st.sampled_from(["", "a", "b"]), st.text(max_size=3))
 COLUMNS = st.lists(VALUES, max_size=20)

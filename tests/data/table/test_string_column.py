@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bottleneck.data import string_column as module
-from bottleneck.data.string_column import StringColumn
+from bottleneck.data.table import string_column as module
+from bottleneck.data.table.string_column import StringColumn
 
 NAMES = st.binary(max_size=6).map(lambda name: name.decode("utf-8", "surrogateescape"))
 COLUMNS = st.lists(st.one_of(NAMES, st.text(max_size=6), st.just("")), max_size=20)

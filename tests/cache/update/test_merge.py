@@ -2,8 +2,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bottleneck.cache.merge import merge_images
-from bottleneck.data.table import ImageTable
+from bottleneck.cache.update.merge import merge_images
+from bottleneck.data.table.image_table import ImageTable
 
 
 def table(names: dict[str, int]) -> ImageTable:

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
-from bottleneck.linear.lbfgs import minimise
-from bottleneck.linear.losses import Loss, Softmax, SquaredHinge
-from bottleneck.linear.objective import DualBound
+from bottleneck.linear.solver.lbfgs import minimise
+from bottleneck.linear.solver.losses import Loss, Softmax, SquaredHinge
+from bottleneck.linear.solver.objective import DualBound
 from tests.helpers.objectives import (
     C_VALUES,
     anywhere,

@@ -7,12 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bottleneck.linear.design import ArrayDesign, UndecomposedDesign
-from bottleneck.linear.eigenbasis import Intercept
-from bottleneck.linear.lbfgs import minimise
-from bottleneck.linear.losses import Logistic, Softmax, SquaredHinge
-from bottleneck.linear.newton import _zero_of, newton_cost, newton_direction
-from bottleneck.linear.objective import Objective
+from bottleneck.linear.solver.design import ArrayDesign, UndecomposedDesign
+from bottleneck.linear.solver.eigenbasis import Intercept
+from bottleneck.linear.solver.lbfgs import minimise
+from bottleneck.linear.solver.losses import Logistic, Softmax, SquaredHinge
+from bottleneck.linear.solver.newton import _zero_of, newton_cost, newton_direction
+from bottleneck.linear.solver.objective import Objective
 from tests.helpers.objectives import C_VALUES, anywhere, hard, objective, problems, start
 from tests.helpers.problems import INTERCEPTS, KINDS, Problem
 

@@ -18,8 +18,8 @@ from typing import Any
 
 from array_api_compat import array_namespace, device
 
-from bottleneck.linear.design import KERNEL_ROWS, ArrayDesign, Design, UndecomposedDesign
-from bottleneck.linear.losses import Array, Loss
+from bottleneck.linear.solver.design import KERNEL_ROWS, ArrayDesign, Design, UndecomposedDesign
+from bottleneck.linear.solver.losses import Array, Loss
 
 # Costs in multiplications of a factorisation, measured on CPUs: products of matrices are three
 # times as fast, and calling Python takes as long as so many of them.

@@ -29,7 +29,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.content import ContentComparison, compare_content, stored_digests
 from bottleneck.cache.directory import UNSURE_TIME
 from bottleneck.cache.format.manifest import (
     Manifest,
@@ -40,8 +39,9 @@ from bottleneck.cache.format.manifest import (
 )
 from bottleneck.cache.format.series import Series, SeriesLike
 from bottleneck.cache.index import delete_derived_files
-from bottleneck.cache.merge import ImageChanges, merge_with_cache
 from bottleneck.cache.store import Cache, open_cache
+from bottleneck.cache.update.content import ContentComparison, compare_content, stored_digests
+from bottleneck.cache.update.merge import ImageChanges, merge_with_cache
 from bottleneck.data import ImageSource, ImageTable
 from bottleneck.errors import CacheError, ImagesTableError, SpecMismatchError
 from bottleneck.runtime import ArrayTask, write_text_atomic

@@ -7,12 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bottleneck.linear import lbfgs
-from bottleneck.linear.design import ToDevice, keep_numpy
-from bottleneck.linear.eigenbasis import Intercept
-from bottleneck.linear.lbfgs import _MEMORY, Minimum, _Search, minimise
-from bottleneck.linear.losses import Logistic, Loss, SquaredHinge
-from bottleneck.linear.objective import Objective
+from bottleneck.linear.solver import lbfgs
+from bottleneck.linear.solver.design import ToDevice, keep_numpy
+from bottleneck.linear.solver.eigenbasis import Intercept
+from bottleneck.linear.solver.lbfgs import _MEMORY, Minimum, _Search, minimise
+from bottleneck.linear.solver.losses import Logistic, Loss, SquaredHinge
+from bottleneck.linear.solver.objective import Objective
 from tests.helpers.objectives import C_VALUES, anywhere, hard, hinges, objective, problems, start
 from tests.helpers.problems import F64, INTERCEPTS, KINDS, Problem
 

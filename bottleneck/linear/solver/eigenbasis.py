@@ -18,7 +18,8 @@ import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
-from bottleneck.linear.design import (
+from bottleneck.linear.matrix import CodeMatrix
+from bottleneck.linear.solver.design import (
     ArrayDesign,
     Design,
     StreamedDesign,
@@ -27,8 +28,7 @@ from bottleneck.linear.design import (
     keep_numpy,
     row_slices,
 )
-from bottleneck.linear.losses import Array, Targets
-from bottleneck.linear.matrix import CodeMatrix
+from bottleneck.linear.solver.losses import Array, Targets
 
 # LIBLINEAR penalises the intercept as one more coefficient; LogisticRegression does not.
 Intercept = Literal["penalised", "free", "none"]

@@ -10,9 +10,9 @@ from dataclasses import dataclass, fields
 
 from array_api_compat import array_namespace
 
-from bottleneck.linear.design import ArrayDesign, Design
-from bottleneck.linear.losses import Array, Loss
-from bottleneck.linear.newton import newton_cost, newton_direction
+from bottleneck.linear.solver.design import ArrayDesign, Design
+from bottleneck.linear.solver.losses import Array, Loss
+from bottleneck.linear.solver.newton import newton_cost, newton_direction
 
 # Lower limits of a column's mean curvature, as shares of the bound: for codes, because the rows
 # near the decision boundary curve more than the mean, and for a free intercept.

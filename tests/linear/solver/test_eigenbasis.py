@@ -11,10 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bottleneck.linear.design import ArrayDesign, Design, StreamedDesign, ToDevice, keep_numpy
-from bottleneck.linear.eigenbasis import Intercept, _Combined, _largest_eigenvalue, make_design
-from bottleneck.linear.losses import Logistic, Loss, Softmax, SquaredHinge, Targets
-from bottleneck.linear.path import Solution
+from bottleneck.linear.solver.design import (
+    ArrayDesign,
+    Design,
+    StreamedDesign,
+    ToDevice,
+    keep_numpy,
+)
+from bottleneck.linear.solver.eigenbasis import (
+    Intercept,
+    _Combined,
+    _largest_eigenvalue,
+    make_design,
+)
+from bottleneck.linear.solver.losses import Logistic, Loss, Softmax, SquaredHinge, Targets
+from bottleneck.linear.solver.path import Solution
 from tests.helpers.problems import (
     F64,
     INTERCEPTS,

@@ -6,7 +6,7 @@ from typing import Any, Self, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.data.blocks import in_blocks
+from bottleneck.data.table.blocks import in_blocks
 
 _AT_ONCE = 4096  # rows
 

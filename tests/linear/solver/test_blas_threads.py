@@ -8,11 +8,11 @@ import pytest
 from threadpoolctl import ThreadpoolController
 
 from bottleneck.linear import classifiers
-from bottleneck.linear.blas_threads import single_thread
 from bottleneck.linear.classifiers import prepare_path
-from bottleneck.linear.design import ArrayDesign, Design, GradientPass
-from bottleneck.linear.eigenbasis import make_design
 from bottleneck.linear.matrix import ArrayMatrix
+from bottleneck.linear.solver.blas_threads import single_thread
+from bottleneck.linear.solver.design import ArrayDesign, Design, GradientPass
+from bottleneck.linear.solver.eigenbasis import make_design
 
 
 def threads() -> int:
@@ -56,7 +56,7 @@ def test_a_small_problem_is_solved_with_one_thread(
     monkeypatch.setattr(classifiers, "make_design", decomposed)
     monkeypatch.setattr(ArrayDesign, "gradient", observed)
     if not small:
-        monkeypatch.setattr("bottleneck.linear.path.SMALL_PRODUCT", 0)
+        monkeypatch.setattr("bottleneck.linear.solver.path.SMALL_PRODUCT", 0)
         monkeypatch.setattr(classifiers, "SMALL_DECOMPOSITION", 0)
     codes = ArrayMatrix(np.random.default_rng(0).normal(size=(40, 8)))
     path = prepare_path(codes, np.arange(40) % 3, clf="svm", classes=3)

@@ -14,9 +14,14 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.data.categorical_column import CategoricalColumn
-from bottleneck.data.csv_chunks import format_rows, iter_chunks, parse_int_column, split_unquoted
-from bottleneck.data.string_column import StringColumn
+from bottleneck.data.table.categorical_column import CategoricalColumn
+from bottleneck.data.table.csv_chunks import (
+    format_rows,
+    iter_chunks,
+    parse_int_column,
+    split_unquoted,
+)
+from bottleneck.data.table.string_column import StringColumn
 from bottleneck.errors import ImagesTableError
 from bottleneck.runtime import atomic_write
 

@@ -15,12 +15,12 @@ import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
-from bottleneck.linear.blas_threads import SMALL_PRODUCT, single_thread
-from bottleneck.linear.design import ArrayDesign, Design, to_numpy
-from bottleneck.linear.lbfgs import Minimum, minimise
-from bottleneck.linear.losses import Array, Loss, SquaredHinge
-from bottleneck.linear.newton import newton_cost
-from bottleneck.linear.objective import Objective, epsilon, gap_of
+from bottleneck.linear.solver.blas_threads import SMALL_PRODUCT, single_thread
+from bottleneck.linear.solver.design import ArrayDesign, Design, to_numpy
+from bottleneck.linear.solver.lbfgs import Minimum, minimise
+from bottleneck.linear.solver.losses import Array, Loss, SquaredHinge
+from bottleneck.linear.solver.newton import newton_cost
+from bottleneck.linear.solver.objective import Objective, epsilon, gap_of
 
 _STRIDE = 10.0  # a larger ratio of consecutive C is divided by intermediate values of C
 # Up to this C, in units of 1/mean(Λ), starting from zero needs no intermediate C: by L-BFGS, or for
@@ -95,8 +95,8 @@ class RegularizationPath:
 
     Examples
     --------
-    >>> from bottleneck.linear.eigenbasis import make_design
-    >>> from bottleneck.linear.losses import SquaredHinge
+    >>> from bottleneck.linear.solver.eigenbasis import make_design
+    >>> from bottleneck.linear.solver.losses import SquaredHinge
     >>> from bottleneck.linear.matrix import ArrayMatrix
     >>> codes = ArrayMatrix(np.array([[-2.0], [-1.0], [1.0], [2.0]]))
     >>> belongs = np.array([[False], [False], [True], [True]])

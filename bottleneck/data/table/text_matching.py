@@ -11,7 +11,7 @@ from itertools import compress
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.data.string_column import StringColumn
+from bottleneck.data.table.string_column import StringColumn
 
 
 def match_texts(texts: StringColumn, known: StringColumn) -> NDArray[np.int64]:

@@ -2,17 +2,17 @@
 
 All classes are columns of the same matrix products (L-BFGS: D. Liu and J. Nocedal, Math.
 Programming 45, 1989). The initial inverse Hessian of a step is (I + κ̄C·Λ)⁻¹ in the coordinates of
-`bottleneck.linear.eigenbasis`, where κ̄ is the mean second derivative of a column's rows at the
-current point: the bound of the Hessian with the actual curvature in place of the largest one. It is
-scaled by the curvature that the last step measured.
+`bottleneck.linear.solver.eigenbasis`, where κ̄ is the mean second derivative of a column's rows at
+the current point: the bound of the Hessian with the actual curvature in place of the largest one.
+It is scaled by the curvature that the last step measured.
 """
 
 from dataclasses import dataclass
 
 from array_api_compat import device
 
-from bottleneck.linear.losses import Array
-from bottleneck.linear.objective import DualBound, Objective, Point, epsilon
+from bottleneck.linear.solver.losses import Array
+from bottleneck.linear.solver.objective import DualBound, Objective, Point, epsilon
 
 _MEMORY = 6  # pairs of a quasi-Newton step; 20 took as many passes
 _ARMIJO = 1e-4
@@ -243,8 +243,8 @@ def minimise(
     Examples
     --------
     >>> import numpy as np
-    >>> from bottleneck.linear.eigenbasis import make_design
-    >>> from bottleneck.linear.losses import SquaredHinge
+    >>> from bottleneck.linear.solver.eigenbasis import make_design
+    >>> from bottleneck.linear.solver.losses import SquaredHinge
     >>> from bottleneck.linear.matrix import ArrayMatrix
     >>> codes = ArrayMatrix(np.array([[-2.0], [-1.0], [1.0], [2.0]]))
     >>> belongs = np.array([[False], [False], [True], [True]])

@@ -8,9 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bottleneck.linear import design as module
-from bottleneck.linear.design import ArrayDesign, Design, StreamedDesign, ToDevice, keep_numpy
-from bottleneck.linear.losses import Array, LossSums, Targets
+from bottleneck.linear.solver import design as module
+from bottleneck.linear.solver.design import (
+    ArrayDesign,
+    Design,
+    StreamedDesign,
+    ToDevice,
+    keep_numpy,
+)
+from bottleneck.linear.solver.losses import Array, LossSums, Targets
 from tests.helpers.problems import F64, Rows
 
 SIZES = st.lists(st.integers(1, 150), min_size=1, max_size=4)

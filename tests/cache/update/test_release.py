@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bottleneck.cache.release import release_empty_cache, require_bound
 from bottleneck.cache.store import open_cache
+from bottleneck.cache.update.release import release_empty_cache, require_bound
 from bottleneck.errors import SpecMismatchError
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bottleneck.data import csv_chunks
-from bottleneck.data.csv_chunks import (
+from bottleneck.data.table import csv_chunks
+from bottleneck.data.table.csv_chunks import (
     format_rows,
     iter_chunks,
     parse_int_column,

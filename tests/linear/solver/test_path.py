@@ -16,16 +16,16 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
-from bottleneck.linear import eigenbasis
-from bottleneck.linear import lbfgs as descent
-from bottleneck.linear import path as solver
-from bottleneck.linear.design import ArrayDesign, ToDevice, keep_numpy
-from bottleneck.linear.eigenbasis import Intercept, make_design
-from bottleneck.linear.lbfgs import Minimum
-from bottleneck.linear.losses import Logistic, Loss, Softmax, SquaredHinge
-from bottleneck.linear.newton import newton_direction
-from bottleneck.linear.objective import Objective
-from bottleneck.linear.path import RegularizationPath, Solution, _path_steps
+from bottleneck.linear.solver import eigenbasis
+from bottleneck.linear.solver import lbfgs as descent
+from bottleneck.linear.solver import path as solver
+from bottleneck.linear.solver.design import ArrayDesign, ToDevice, keep_numpy
+from bottleneck.linear.solver.eigenbasis import Intercept, make_design
+from bottleneck.linear.solver.lbfgs import Minimum
+from bottleneck.linear.solver.losses import Logistic, Loss, Softmax, SquaredHinge
+from bottleneck.linear.solver.newton import newton_direction
+from bottleneck.linear.solver.objective import Objective
+from bottleneck.linear.solver.path import RegularizationPath, Solution, _path_steps
 from tests.helpers.problems import F64, KINDS, Problem, Rows, classes_of, solve_path
 
 TOL = 1e-3
@@ -290,7 +290,7 @@ def test_what_an_earlier_product_left_in_memory_is_no_invalid_value(
         assert (left @ np.ones(7)).shape == (len(left),)
         return newton_direction(design, *arguments)
 
-    monkeypatch.setattr("bottleneck.linear.objective.newton_direction", after_a_product)
+    monkeypatch.setattr("bottleneck.linear.solver.objective.newton_direction", after_a_product)
     for n in range(100, 160):  # some of them have the flag, by where their last rows lie
         problem = two_classes(blobs(n, 5, 2, dtype=np.float32), SquaredHinge, "none")
         (solution,) = solve(problem, 1.0)

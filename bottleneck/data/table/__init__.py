@@ -1,0 +1,1 @@
+"""The table of images and its columns of text, in memory and as CSV."""

@@ -1,0 +1,1 @@
+"""Minimise the objective of a linear classifier for every C, on any array library."""
