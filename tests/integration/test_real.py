@@ -40,7 +40,7 @@ OUTPUT = "classifier.3"  # the pooled maps of the 1000 classes, each behind a Re
 def extracted(
     out: Path, precision: str, images: Path | None = None, layers: list[str] = LAYERS
 ) -> Path:
-    real = Path(os.environ.get("BOTTLENECK_REAL", "/nonexistent"))
+    real = Path(os.environ.get("BOTTLENECK_REAL") or "/nonexistent")
     if not real.is_dir():
         pytest.skip("BOTTLENECK_REAL does not name a folder of photographs and weights")
     done = extract(
@@ -193,7 +193,7 @@ def test_new_photographs_are_predicted(hymenoptera: Path, real: Path) -> None:
 
 @pytest.fixture(scope="module")
 def lite0(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    real = Path(os.environ.get("BOTTLENECK_REAL", "/nonexistent"))
+    real = Path(os.environ.get("BOTTLENECK_REAL") or "/nonexistent")
     if not real.is_dir():
         pytest.skip("BOTTLENECK_REAL does not name a folder of photographs and weights")
     done = extract(

@@ -17,6 +17,7 @@ from bottleneck.fitting import SearchOptions
 from bottleneck.fitting.fit import fit
 from bottleneck.runtime.schedulers.array_task import ArrayTask
 from tests.helpers import cli
+from tests.helpers.classifier_files import rewrite
 from tests.helpers.cli import Trap, contents, margins, refused, stored
 from tests.helpers.datasets import calibration_error
 from tests.helpers.fixture_types import Extract, Run
@@ -250,6 +251,7 @@ def test_what_cannot_be_judged_is_refused(
         ("text", ["is not a head", "bottleneck fit"]),
         ("truncated", ["is not a head", "bottleneck fit"]),
         ("pickle", ["is not a head", "run code"]),
+        ("changed", ["is damaged: its bytes are not those that were written"]),
         ("other tensors", ["is not a head"]),
     ],
 )
@@ -266,7 +268,8 @@ def test_a_file_that_is_no_head_is_refused_and_runs_nothing(
         "text": b"hello world, this is no head at all\n",
         "truncated": whole[: len(whole) // 2],
         "pickle": trap,
-        "other tensors": whole.replace(b'"coef"', b'"xoef"'),
+        "changed": whole[:-1] + bytes([whole[-1] ^ 1]),
+        "other tensors": rewrite(Path(shutil.copy(head, "old.head")), {"coef": None}).read_bytes(),
     }
     if kind == "folder":
         wrong.mkdir()

@@ -6,8 +6,9 @@ import struct
 from typing import Any
 
 import numpy as np
+import PIL
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -158,6 +159,8 @@ def edited(data: bytes, seed: int) -> bytes:
 @given(st.sampled_from([*USUAL, *UNUSUAL.values()]), st.integers(0, 2**32 - 1))
 def test_whatever_the_header_the_result_is_pillows(data: bytes, seed: int) -> None:
     damaged = edited(data, seed)
+    # Before version 13 Pillow refuses a list of further pictures that is cut.
+    assume(b"MPF\0" not in damaged or int(PIL.__version__.split(".")[0]) >= 13)
     header = read_usual_header(damaged)
     if header and header.width * header.height <= (Image.MAX_IMAGE_PIXELS or 0):
         assert header[:3] == read_by_pillow(damaged)
