@@ -48,7 +48,12 @@ from bottleneck.fitting import (
     score_values,
 )
 from bottleneck.linear import TrainingSet
-from bottleneck.runtime import require_left_out, retain_freed_memory
+from bottleneck.runtime import (
+    choose_device,
+    native_precision,
+    require_left_out,
+    retain_freed_memory,
+)
 
 
 def tune(
@@ -183,6 +188,9 @@ def _tune(
     on_progress: OnProgress | None,
 ) -> TuneResult:
     training, heldout, tail = dataset.training, dataset.heldout, dataset.tail
+    # The record names the precision that was computed in, and not one that the device lacks.
+    precision = native_precision(options.precision, choose_device(options.device))
+    options = replace(options, precision=precision)
     codes = tail_codes(tail, training, options)
     held_codes = tail_codes(tail, heldout, options) if heldout else None
     linear = _fit_linear(dataset, codes, held_codes, options)

@@ -148,8 +148,8 @@ class TuneResult(PreformattedText):
             self.format_trials(),
             "",
             f"{what}{views}: {self.train} images of {len(tail.classes)} classes, "
-            f"{tail.parameters} parameters, learning rate {choice.lr:.2g}, {choice.epochs} epochs "
-            f"in {format_duration(self.run.seconds)}",
+            f"{tail.parameters} parameters, precision {tail.recipe['precision']}, learning rate "
+            f"{choice.lr:.2g}, {choice.epochs} epochs in {format_duration(self.run.seconds)}",
         ]
         if not choice.epochs:
             lines.append(

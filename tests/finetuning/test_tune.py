@@ -57,6 +57,19 @@ def tuned(maps: Cache) -> TuneResult:
     return tune(maps, options=dataclasses.replace(QUICK, init="fresh", lr=5e-3, epochs=6))
 
 
+@pytest.mark.parametrize("computed", ["bfloat16", "float32"])
+def test_the_record_names_the_precision_that_the_processor_computes_in(
+    maps: Cache, computed: str, request: pytest.FixtureRequest
+) -> None:
+    request.getfixturevalue(f"{computed}_processor")
+    asked, known = (
+        tune(maps, options=dataclasses.replace(QUICK, precision=precision, lr=5e-3, epochs=1)).tail
+        for precision in ("bfloat16", computed)
+    )
+    assert asked.training_record["recipe"]["precision"] == asked.recipe["precision"] == computed
+    assert all(np.array_equal(asked.tensors[name], known.tensors[name]) for name in known.tensors)
+
+
 def alike(one: Score, other: Score) -> bool:
     """Whether two scores are the same but for rounding of probabilities."""
     return one.ece == pytest.approx(other.ece, abs=0.01) and (

@@ -73,7 +73,7 @@ def test_its_text_is_trials_training_both_scores_and_which_to_take() -> None:
     assert lines[3].split() == ["1", "-", "-", "-", "diverged"]
     assert lines[4] == "(9 of 45 training images kept back)"
     assert lines[6].startswith("tail behind 2: 45 images of 2 classes, ")
-    assert ", learning rate 0.001, 1 epochs in 3 s" in lines[6]
+    assert ", precision float32, learning rate 0.001, 1 epochs in 3 s" in lines[6]
     assert lines[7].startswith("held-out test  95.0% of 40 (95 % interval ")
     assert lines[-3].startswith("linear head on layer3, as pretrained: held-out test  75.0% of 40")
     assert lines[-2] == (

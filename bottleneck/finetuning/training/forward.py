@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from bottleneck.finetuning.loading.batches import Examples
 from bottleneck.finetuning.options import TuneOptions
 from bottleneck.linear import ArrayMatrix, TrainingSet
-from bottleneck.runtime import choose_device, native_precision
+from bottleneck.runtime import choose_device
 
 _BLOCK = 16  # channels that oneDNN takes at a time
 
@@ -64,7 +64,6 @@ def _run(
 ) -> NDArray[np.float32]:
     """Return what a module gives for each view of each image, shape (n · views, q)."""
     device = choose_device(options.device)
-    precision = native_precision(precision, device)
     was_training = module.training
     module.to(device).eval()
     parts, indices, order = [], [], memory_format(module, precision)

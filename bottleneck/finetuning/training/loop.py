@@ -31,7 +31,7 @@ from bottleneck.finetuning.training.run import (
     TrainingRun,
 )
 from bottleneck.finetuning.training.schedule import rate_factor
-from bottleneck.runtime import choose_device, native_precision
+from bottleneck.runtime import choose_device
 
 _LARGEST_NORM = 1.0  # of the gradient
 _DIVERGED = 10.0  # times the loss of guessing: from three times that much, some recover
@@ -139,8 +139,7 @@ class _Loop:
         self.device = choose_device(options.device)
         self._module, self._training, self._options = module.to(self.device), training, options
         self._network = share_gradients(module)
-        self._precision = native_precision(options.precision, self.device)
-        self._order = memory_format(module, self._precision)
+        self._order = memory_format(module, options.precision)
         self.loss = Loss(training, options.class_weight, self.device)
         self.optimizer = make_optimizer(module, options, lr)
         self._largest = [group["lr"] for group in self.optimizer.param_groups]
@@ -174,7 +173,7 @@ class _Loop:
 
     def _step(self, maps: Tensor, index: NDArray[np.int64]) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
-        with autocast(self.device, self._precision):
+        with autocast(self.device, self._options.precision):
             values = self._network(to_device(maps, self.device, self._order))
         loss = self.loss(values.float(), index)
         torch.autograd.backward(loss)
