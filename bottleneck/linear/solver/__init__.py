@@ -1,1 +1,1 @@
-"""Minimise the objective of a linear classifier for every C, on any array library."""
+"""Minimise the objective of a linear classifier for every C, on NumPy's or PyTorch's arrays."""
