@@ -3,7 +3,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-oldest torture lint format bench bench-cluster bench-search data docs pictures clean
+.PHONY: help demo test test-all test-gpu test-oldest torture lint format bench bench-cluster bench-gpu bench-search data docs pictures clean
 
 help: ## show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ test: $(VENV)/.installed ## the tests, in less than six minutes on two cores
 test-all: $(VENV)/.installed ## the slow tests too, with more examples of each property
 	$(PYTEST) --hypothesis-profile=whole
 
+test-gpu: $(VENV)/.installed ## the tests that need a GPU
+	$(BIN)/python -m pytest -m gpu
+
 # Old libraries warn of what is newer than they are, so that warnings are no errors here.
 OLDEST := .venv-oldest
 test-oldest: ## the tests with the oldest libraries that pyproject.toml allows
@@ -58,6 +61,9 @@ bench: $(VENV)/.installed ## the figures of docs/benchmarks.md
 
 bench-cluster: $(VENV)/.installed ## images/s at one and two workers: processes, loky, Dask, Slurm
 	$(BIN)/python -m benchmarks.cluster.scaling
+
+bench-gpu: $(VENV)/.installed ## what a GPU is used for: extraction, fitting at ImageNet's size, tuning
+	$(BIN)/python -m benchmarks.gpu
 
 BEFORE ?= c34dacf
 bench-search: $(VENV)/.installed ## the search over C against that of the commit BEFORE
