@@ -42,21 +42,27 @@ def progress_of(what: str) -> Iterator[Progress]:
 def extraction_progress() -> Iterator["Callable[[ExtractionProgress], None]"]:
     """Yield the `on_progress` of an extraction.
 
-    It prints what was found, notes and the estimate first, then the progress.
+    It prints what was found, notes and the estimate first, then the progress, and at the end the
+    notes of workers.
     """
+    late: tuple[str, ...] = ()
     with ExitStack() as stack:
         show: Progress
+        early = 0
 
         def on_progress(progress: "ExtractionProgress") -> None:
-            nonlocal show
+            nonlocal show, early, late
             if progress.done == 0:
+                early = len(progress.notes)
                 click.echo(str(progress.images), err=True)
                 print_notes(progress.notes)
                 click.echo(str(progress.estimate), err=True)
                 show = stack.enter_context(progress_of(progress.estimate.unit))
+            late = progress.notes[early:]
             show(progress.done, progress.total, progress.stats.timer)
 
         yield on_progress
+    print_notes(late)  # after the bar
 
 
 @contextmanager

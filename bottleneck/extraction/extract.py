@@ -191,10 +191,10 @@ def extract(
     cache, runner = _begin(plan, backbone, devices=devices, compute=compute, encoder=chosen.encoder)
     notes: tuple[str, ...] = ()
     if plan.missing:
-        notes = (*setup_notes(source, backbone, layers, chosen, chosen_views), *runner.notes)
+        notes = setup_notes(source, backbone, layers, chosen, chosen_views)
     begin = Progress(0, estimate.passes, runner.stats, estimate, plan.images, notes)
-    _run(runner, plan.missing, begin, compute.on_progress)
-    return _finish(plan, cache, begin, start=start)
+    end = _run(runner, plan.missing, begin, compute.on_progress)
+    return _finish(plan, cache, end, start=start)
 
 
 def require_layers(layers: Sequence[str]) -> None:
@@ -283,18 +283,24 @@ def _run(
     missing: MissingShards,
     begin: Progress,
     on_progress: Callable[[Progress], None] | None,
-) -> None:
-    """Make the missing shards and report progress."""
-    if missing and on_progress:
-        on_progress(begin)
-    done = 0
-    for rows in runner.make(missing):
-        done += rows
+) -> Progress:
+    """Make the missing shards, report progress, and return the last."""
+
+    def report(done: int) -> Progress:
+        progress = replace(begin, done=done, notes=(*begin.notes, *runner.notes))
         if on_progress:
-            on_progress(replace(begin, done=done))
+            on_progress(progress)
+        return progress
+
+    if not missing:
+        return begin
+    last = report(0)
+    for rows in runner.make(missing):
+        last = report(last.done + rows)
+    return last
 
 
-def _finish(plan: PlannedRun, cache: Cache, begin: Progress, *, start: float) -> ExtractionResult:
+def _finish(plan: PlannedRun, cache: Cache, end: Progress, *, start: float) -> ExtractionResult:
     """Record that the shards are of the images as they are now, and describe what was done."""
     series, task = plan.request.series, plan.request.task
     cache, removed = plan.update.finish(cache, series), plan.update.removed
@@ -302,16 +308,16 @@ def _finish(plan: PlannedRun, cache: Cache, begin: Progress, *, start: float) ->
     return ExtractionResult(
         cache=cache,
         changes=plan.update.changes,
-        rows=begin.estimate.rows,
-        passes=begin.total,
+        rows=end.estimate.rows,
+        passes=end.total,
         rejected={row: reason for row, reason in rejected.items() if row not in removed},
-        stats=begin.stats,
+        stats=end.stats,
         seconds=time.monotonic() - start,
         task=task,
         others=OtherTasks.find(cache, series, task),
-        images=begin.images,
-        duplicates=_find_duplicates(cache, layers_of(series)) if begin.total else None,
-        notes=begin.notes,
+        images=end.images,
+        duplicates=_find_duplicates(cache, layers_of(series)) if end.total else None,
+        notes=end.notes,
     )
 
 

@@ -38,7 +38,8 @@ class Progress:
     images : SourceSummary
         What was found in the source of the images.
     notes : tuple of str
-        What a user should know before the run, a sentence each.
+        What a user should know of the run, a sentence each. Workers add to them when they have
+        finished a shard.
     """
 
     done: int

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import pytest
 
+from bottleneck.cli.main import main
 from bottleneck.cli.progress import (
     Pace,
     Progress,
@@ -170,6 +172,19 @@ def test_an_extraction_counts_views_where_images_have_several(
     *_, announced, line = capsys.readouterr().err.splitlines()
     assert announced.startswith(f"{what} to encode")
     assert line.startswith(f"2112 of {what}, 211/s now, 211/s on average, 7 s left")
+
+
+def test_notes_of_workers_follow_the_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    estimate = DiskEstimate(Path("cache"), 8, 8, {}, free=0)
+    found = SourceSummary(8, 0, 1, 0, {}, SourceNotes())
+    begin = ExtractionProgress(0, 8, RunStats(), estimate, found, ("early",))
+    with click.Context(main), extraction_progress() as on_progress:
+        on_progress(begin)
+        for done in (4, 8):
+            on_progress(replace(begin, done=done, notes=("early", "late")))
+        assert "early\n" in (before := capsys.readouterr().err)
+        assert "late" not in before
+    assert capsys.readouterr().err.splitlines() == ["late"]
 
 
 # Trainings

@@ -57,11 +57,14 @@ class ShardResult:
         The time of each stage.
     max_batch_size : int or None
         If a batch did not fit into the device's memory: how many images do.
+    notes : tuple of str
+        What is unusual in how the worker computes codes, a sentence each.
     """
 
     rows: int
     seconds: dict[str, float]
     max_batch_size: int | None
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +125,8 @@ class WorkerJob:
             runner = _load_runner(self)
             runner.encoder(task.series, [task.shard])
         rows = sum(runner.make({task.series: [task.shard]}))
-        return ShardResult(rows, runner.stats.timer.drain(), runner.stats.max_batch_size)
+        stats = runner.stats
+        return ShardResult(rows, stats.timer.drain(), stats.max_batch_size, runner.notes)
 
     def missing_on_worker(self) -> str:
         """Return what this worker does not see; empty if it sees everything.
@@ -161,13 +165,13 @@ class DistributedRunner:
     stats : RunStats
         The time of each stage, summed over workers.
     notes : tuple of str
-        Nothing: each worker chooses what runs the network by itself.
+        What is unusual in how codes are computed, a sentence each, by the worker that finished the
+        first shard. Each chooses by itself what runs the network. Empty before that.
     """
-
-    notes: tuple[str, ...] = ()
 
     def __init__(self, job: WorkerJob, executor: Executor) -> None:
         self.stats = RunStats()
+        self.notes: tuple[str, ...] = ()
         self._job, self._executor = job, executor
 
     def make(self, missing: MissingShards) -> Iterator[int]:
@@ -190,6 +194,7 @@ class DistributedRunner:
         with defer_stop():
             for _, result in self._executor.map_unordered(self._job.make, tasks):
                 self.stats.merge(result.seconds, result.max_batch_size)
+                self.notes = self.notes or result.notes
                 finished += 1
                 yield result.rows
         if finished < len(tasks):

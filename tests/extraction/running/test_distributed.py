@@ -112,6 +112,15 @@ def test_the_network_is_built_once_by_each_worker(
     assert set(built) - {str(os.getpid())}
 
 
+def test_a_worker_says_how_it_computes(
+    photos: Path, extract_tiny: Extract, workers: Executor
+) -> None:
+    seen: list[Progress] = []
+    done = extract_tiny(photos, precision="float16", executor=workers, on_progress=seen.append)
+    assert done.notes == ("precision: float16, computed in float32 on this device",)
+    assert (seen[0].notes, seen[1].notes) == ((), done.notes)
+
+
 @dataclass
 class Listed:
     """A source as a user may write one: of a class that is not hashable."""
