@@ -241,6 +241,16 @@ def test_a_file_that_contradicts_itself_is_refused(
         TunedTail.load(rewrite(tmp_path / "t", **changes))
 
 
+def test_a_changed_byte_is_found(backbone: Backbone, tmp_path: Path) -> None:
+    a_tail(backbone).save(tmp_path / "t")
+    content = (tmp_path / "t").read_bytes()
+    for at in range(len(content) // 2, len(content), 101):  # of the tensors
+        changed = bytes([content[at] ^ 1])
+        (tmp_path / "t").write_bytes(content[:at] + changed + content[at + 1 :])
+        with pytest.raises(HeadError, match="its bytes are not those that were written"):
+            TunedTail.load(tmp_path / "t")
+
+
 def test_what_is_added_within_a_version_is_ignored(backbone: Backbone, tmp_path: Path) -> None:
     a_tail(backbone).save(tmp_path / "t")
     later = rewrite(tmp_path / "t", tensors={"other": np.zeros(1)}, later=1)
