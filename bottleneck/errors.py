@@ -178,7 +178,7 @@ class NonFiniteCodesError(BottleneckError, ArithmeticError):
 
 
 class DeviceMemoryError(BottleneckError, RuntimeError):
-    """One image does not fit into the device's memory."""
+    """An image, a batch or codes do not fit into the memory of the device or the process."""
 
 
 class CacheError(BottleneckError, OSError):

@@ -50,6 +50,7 @@ from bottleneck.fitting import (
 from bottleneck.linear import TrainingSet
 from bottleneck.runtime import (
     choose_device,
+    memory_errors,
     native_precision,
     require_left_out,
     retain_freed_memory,
@@ -125,6 +126,8 @@ def tune(
     ------
     TrainingError
         The training diverged: there is no result.
+    DeviceMemoryError
+        A batch does not fit into the memory of the device.
     CacheError
         What the cache has of the layer are not its maps, or not all of them.
     InvalidOptionError, UnknownNameError
@@ -175,7 +178,11 @@ def tune(
             seed=options.seed,
         )
     folder = None if resume is None else Path(resume)
-    with process_group(), retain_freed_memory():
+    too_large = memory_errors(
+        f"training on {options.batch_size} images at a time takes more memory than there is",
+        "give a smaller `batch_size`",
+    )
+    with process_group(), retain_freed_memory(), too_large:
         result = _tune(dataset, options, resume=folder, on_progress=on_progress)
     return replace(result, labels=summary).with_seconds(time.monotonic() - start)
 
@@ -219,7 +226,7 @@ def _tune(
     tuned = TunedTail.of_module(module, options, training_record={}, **dataset.fields)
     score, comparison = None, None
     if heldout is not None and held_codes is not None:  # used once, after all has been chosen
-        values = _values_of_maps(tuned, heldout)
+        values = _values_of_maps(tuned, heldout, options.batch_size)
         score = _score(tuned, values, dataset)
         comparison = _compare(tuned, values[0], linear, held_codes)
     return TuneResult(
@@ -255,10 +262,10 @@ def _fit_linear(
     return fit_dataset(of_codes, softmax, SearchOptions())
 
 
-def _values_of_maps(tuned: TunedTail, examples: Examples) -> NDArray[np.float64]:
+def _values_of_maps(tuned: TunedTail, examples: Examples, batch_size: int) -> NDArray[np.float64]:
     """Return the decision values of images, and those of their plain view, shape (2, n, k)."""
     one = tuned.with_views(1)
-    batches = examples.batches.ordered(examples.rows, batch_size=64)
+    batches = examples.batches.ordered(examples.rows, batch_size=batch_size)
     views = np.concatenate(
         [one.decision_function(maps.float().flatten(1).numpy()) for maps, _ in batches]
     ).reshape(len(examples), examples.batches.views, -1)

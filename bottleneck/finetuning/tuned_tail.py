@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bottleneck.backbones import Backbone
-from bottleneck.errors import HeadError
+from bottleneck.errors import DeviceMemoryError, HeadError, format_error
 from bottleneck.finetuning.options import TuneOptions
 from bottleneck.finetuning.training.checkpoint import tensors_under
 from bottleneck.finetuning.training.module import TunedModule
@@ -31,7 +31,7 @@ from bottleneck.fitting import (
     write_classifier,
 )
 from bottleneck.linear import mean_of_rows
-from bottleneck.runtime import choose_device
+from bottleneck.runtime import choose_device, is_out_of_memory
 from bottleneck.spec import Spec
 
 FORMAT_VERSION = 1
@@ -180,19 +180,28 @@ class TunedTail(Classifier):
         ------
         HeadError
             The maps have another size, or there is no network yet.
+        DeviceMemoryError
+            Not even one row fits into the memory of the device.
         """
         size = math.prod(self.shape)
         if codes.ndim != 2 or codes.shape[1] != size:
             raise HeadError(f"{self.owner} reads maps of size {size}, got shape {codes.shape}")
         if self.module is None:
             raise HeadError(f"{self.owner} has no network yet: `with_network` gives it one")
-        where = next(self.module.parameters()).device
-        parts = [np.empty((0, len(self.classes)))]
-        with torch.inference_mode():
-            for start in range(0, len(codes), _ROWS):
-                rows = np.ascontiguousarray(codes[start : start + _ROWS], dtype=np.float32)
-                maps = torch.from_numpy(rows).to(where).reshape(-1, *self.shape)
-                parts.append(self.module(maps).double().cpu().numpy())
+        parts, start, most = [np.empty((0, len(self.classes)))], 0, _ROWS
+        while start < len(codes):
+            try:
+                parts.append(_run(self.module, codes[start : start + most], self.shape))
+                start += most
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if most == 1:
+                    raise DeviceMemoryError(
+                        f"one image does not fit into memory ({format_error(error)})",
+                        hint="take `device=cpu`, or a machine with more memory",
+                    ) from error
+                most //= 2
         return np.asarray(mean_of_rows(np.concatenate(parts), self.features.views))
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -243,6 +252,14 @@ class TunedTail(Classifier):
             )
         _validate(path, tuned)
         return tuned
+
+
+def _run(module: nn.Module, rows: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return the logits of flattened maps, on the device of the module."""
+    maps = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32)).reshape(-1, *shape)
+    with torch.inference_mode():
+        values = module(maps.to(next(module.parameters()).device))
+        return np.asarray(values.double().cpu().numpy())
 
 
 def _is_parameter(name: str) -> bool:

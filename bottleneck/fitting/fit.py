@@ -29,7 +29,7 @@ from bottleneck.linear import (
     expand_binary,
     train,
 )
-from bottleneck.runtime import DaskExecutor, Executor, require_left_out
+from bottleneck.runtime import DaskExecutor, Executor, memory_errors, require_left_out
 
 
 def fit(
@@ -84,6 +84,8 @@ def fit(
         The cache is incomplete or damaged.
     WorkerError
         There are no workers, or one does not see the cache.
+    DeviceMemoryError
+        The codes do not fit into the memory of the device.
     LabelsError
         There are no labels, fewer than two classes, too few images of one, or only held-out
         images of classes that the training rows lack.
@@ -117,6 +119,9 @@ def fit(
     return result.with_seconds(time.monotonic() - start)
 
 
+@memory_errors(
+    "the codes take more memory than there is", "give a smaller `memory`, or leave `device` out"
+)
 def fit_dataset(
     dataset: CodeDataset, options: ClassifierOptions, search: SearchOptions
 ) -> FitResult:
@@ -135,6 +140,11 @@ def fit_dataset(
     -------
     FitResult
         Its time does not include loading the dataset.
+
+    Raises
+    ------
+    DeviceMemoryError
+        The codes do not fit into the memory of the device or of the process.
     """
     start = time.monotonic()
     training, result, validation = dataset.training, None, None

@@ -1,3 +1,5 @@
+from .device_memory import is_out_of_memory as is_out_of_memory
+from .device_memory import memory_errors as memory_errors
 from .devices import PRECISIONS as PRECISIONS
 from .devices import RUNTIMES as RUNTIMES
 from .devices import choose_device as choose_device

@@ -16,6 +16,7 @@ from bottleneck.backbones.backbone import load_backbone
 from bottleneck.cache.store import Cache
 from bottleneck.errors import (
     CacheError,
+    DeviceMemoryError,
     ImagesNotFoundError,
     InvalidOptionError,
     LabelsError,
@@ -24,6 +25,7 @@ from bottleneck.errors import (
 )
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.finetuning import tune as tune_module
+from bottleneck.finetuning.training.forward import to_device
 from bottleneck.finetuning.training.loop import train
 from bottleneck.finetuning.training.run import TrainingProgress
 from bottleneck.finetuning.tune import tune
@@ -55,6 +57,21 @@ def maps(images: Path) -> Cache:
 @pytest.fixture(scope="module")
 def tuned(maps: Cache) -> TuneResult:
     return tune(maps, options=dataclasses.replace(QUICK, init="fresh", lr=5e-3, epochs=6))
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_one_line(
+    maps: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def limited(batch: torch.Tensor, *args: Any) -> torch.Tensor:
+        if len(batch) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
+        return to_device(batch, *args)
+
+    monkeypatch.setattr("bottleneck.finetuning.training.loop.to_device", limited)
+    small = dataclasses.replace(QUICK, lr=5e-3, epochs=1, batch_size=4)
+    with pytest.raises(DeviceMemoryError, match=r"training on 5 images .*: give a smaller `batch_"):
+        tune(maps, options=dataclasses.replace(small, batch_size=5))
+    tune(maps, options=small)
 
 
 @pytest.mark.parametrize("computed", ["bfloat16", "float32"])

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from torch import nn
 
 from bottleneck.backbones.backbone import Backbone, load_backbone
-from bottleneck.errors import HeadError, SpecMismatchError
+from bottleneck.errors import DeviceMemoryError, HeadError, SpecMismatchError
 from bottleneck.extraction.setup.loading import make_spec
 from bottleneck.finetuning.options import TuneOptions
 from bottleneck.finetuning.training.module import TunedModule
@@ -197,6 +197,37 @@ def test_layers_keep_their_types(tmp_path: Path) -> None:
     other = rewrite(tmp_path / "t", {"tail.scale": np.ones(6, np.float32)})
     with pytest.raises(HeadError, match=r"tail\.scale is float32 .* there float64 of shape"):
         TunedTail.load(other).with_network(lambda: backbone, "cpu")
+
+
+@pytest.mark.parametrize("most", [1, 3, 100])
+def test_what_does_not_fit_into_memory_is_divided(backbone: Backbone, most: int) -> None:
+    tail = a_tail(backbone)
+    maps = some_maps(tail.shape, 150)
+    expected, sizes = tail.decision_function(maps), []
+
+    def limited(_: Any, args: tuple[torch.Tensor]) -> None:
+        sizes.append(len(args[0]))
+        if sizes[-1] > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    assert tail.module is not None
+    with tail.module.register_forward_pre_hook(limited):
+        np.testing.assert_allclose(tail.decision_function(maps), expected, rtol=1e-5, atol=1e-6)
+    assert sum(size for size in sizes if size <= most) == 150
+
+
+def test_one_image_that_does_not_fit_is_an_error_with_the_next_step(backbone: Backbone) -> None:
+    tail = a_tail(backbone)
+    assert tail.module is not None
+
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with (
+        tail.module.register_forward_pre_hook(full),
+        pytest.raises(DeviceMemoryError, match="one image does not fit into memory"),
+    ):
+        tail.decision_function(some_maps(tail.shape))
 
 
 def test_another_network_is_refused(backbone: Backbone, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from bottleneck.cache.store import Cache, open_cache
 from bottleneck.data.table.image_table import ImageTable
 from bottleneck.errors import (
     CacheError,
+    DeviceMemoryError,
     InvalidOptionError,
     LabelsError,
     UnknownNameError,
@@ -248,6 +249,17 @@ def test_little_memory_gives_the_same_head(
             getattr(streamed.head, name), getattr(at_once.head, name), atol=1e-3
         )
     assert score_of(streamed).accuracy == pytest.approx(score_of(at_once).accuracy, abs=0.02)
+
+
+def test_codes_that_do_not_fit_into_memory_are_one_line(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise RuntimeError("CUDA error: can't allocate memory:\n2 GiB")
+
+    monkeypatch.setattr("bottleneck.fitting.fit.train", full)
+    with pytest.raises(DeviceMemoryError, match=r"more memory than there is .*smaller `memory`"):
+        run(cache, layers="layer2")
 
 
 def test_rejected_and_removed_images_are_left_out(photos: Path, extract_tiny: Extract) -> None:

@@ -33,8 +33,8 @@ from bottleneck.backbones.parallelism import (
 )
 from bottleneck.backbones.tracing.traced import TracedNetwork
 from bottleneck.backbones.user_code import describe_error
-from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError, DeviceMemoryError, full_message
-from bottleneck.runtime import native_precision
+from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError, DeviceMemoryError
+from bottleneck.runtime import is_out_of_memory, native_precision
 from bottleneck.spec import Spec
 
 _DTYPES = {
@@ -260,7 +260,7 @@ class BatchRunner:
                 parts.append(self._forward(images[start : start + size]))
                 start += size
             except USER_CODE_EXCEPTIONS as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise BackboneError(f"the network failed: {describe_error(error)}") from error
                 if size == 1:
                     raise DeviceMemoryError(
@@ -291,10 +291,3 @@ class BatchRunner:
         pinned = self._by_torch[0].device.type == "cuda"
         shape = (count, side, side, 3)
         return torch.empty(shape, dtype=torch.uint8, device="cpu", pin_memory=pinned)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    # PyTorch has an exception type for a GPU's memory, and for a CPU's only a message.
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in full_message(error)
-    )

@@ -1,0 +1,57 @@
+"""Errors that say that the memory of a device, or of the process, is too small."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bottleneck.errors import DeviceMemoryError, format_error, full_message
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that a device, or the process, has no memory left.
+
+    Examples
+    --------
+    >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("it failed"))
+    (True, False)
+    """
+    # PyTorch has an exception type for a GPU's memory, and for a CPU's only a message.
+    torch = sys.modules.get("torch")
+    return (
+        isinstance(error, MemoryError)
+        or (torch is not None and isinstance(error, torch.OutOfMemoryError))
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in full_message(error))
+    )
+
+
+@contextmanager
+def memory_errors(what: str, hint: str) -> Iterator[None]:
+    """Raise `DeviceMemoryError` where the memory of the device, or of the process, is too small.
+
+    It also decorates functions.
+
+    Parameters
+    ----------
+    what : str
+        What does not fit.
+    hint : str
+        The next step.
+
+    Raises
+    ------
+    DeviceMemoryError
+        With what PyTorch or NumPy says of it.
+
+    Examples
+    --------
+    >>> with memory_errors("the codes do not fit", "take a part"):
+    ...     raise MemoryError("32 GiB")
+    Traceback (most recent call last):
+    bottleneck.errors.DeviceMemoryError: the codes do not fit (MemoryError: 32 GiB): take a part
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, DeviceMemoryError) or not is_out_of_memory(error):
+            raise
+        raise DeviceMemoryError(f"{what} ({format_error(error)})", hint=hint) from error

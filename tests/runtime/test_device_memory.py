@@ -1,0 +1,56 @@
+"""Errors of memory, of PyTorch on each kind of device and of NumPy, and no others."""
+
+import numpy as np
+import pytest
+import torch
+
+from bottleneck.errors import DeviceMemoryError
+from bottleneck.runtime.device_memory import is_out_of_memory, memory_errors
+
+
+def of_numpy() -> None:
+    np.empty(1 << 60, dtype=np.uint8)
+
+
+def of_the_cpu() -> None:
+    torch.empty(1 << 60, dtype=torch.uint8)
+
+
+def of_a_gpu() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
+
+
+@pytest.mark.parametrize("allocate", [of_numpy, of_the_cpu, of_a_gpu])
+def test_what_does_not_fit_is_said_in_one_line_with_the_next_step(allocate: object) -> None:
+    assert callable(allocate)
+    with (
+        pytest.raises(DeviceMemoryError) as caught,
+        memory_errors("the codes do not fit", "take a part"),
+    ):
+        allocate()
+    text = str(caught.value)
+    assert text.startswith("the codes do not fit (")
+    assert text.endswith("): take a part")
+    assert "\n" not in text
+    assert is_out_of_memory(caught.value.__cause__ or ValueError())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("it failed"),
+        ValueError("can't allocate memory"),
+        DeviceMemoryError("one image"),
+    ],
+)
+def test_other_errors_and_those_that_are_said_already_pass(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, memory_errors("the codes do not fit", "take a part"):
+        raise error
+    assert caught.value is error
+
+
+def test_it_decorates_a_function_that_is_called_more_than_once() -> None:
+    decorated = memory_errors("it does not fit", "take a part")(of_a_gpu)
+    for _ in range(2):
+        with pytest.raises(DeviceMemoryError, match="it does not fit"):
+            decorated()
