@@ -18,6 +18,10 @@ from bottleneck.finetuning.options import TuneOptions
         ({"hidden": 64}, "`hidden=64`: must be given with `init=mlp`"),
         ({"epochs": 0}, "`epochs=0`: must be at least 1"),
         ({"batch_size": 0}, "`batch_size=0`: must be at least 1"),
+        (
+            {"batch_size": 1, "batch_norm": "train"},
+            "`batch_size=1`: must be at least 2 with `batch_norm=train`",
+        ),
         ({"lr": "a"}, "`lr='a'`: must be a finite number above 0"),
         ({"lr": [0.1]}, "`lr=[0.1]`: must be a finite number above 0"),
         ({"lr": float("nan")}, "`lr=nan`: must be a finite number above 0"),
