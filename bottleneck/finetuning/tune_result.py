@@ -151,6 +151,11 @@ class TuneResult(PreformattedText):
             f"{tail.parameters} parameters, precision {tail.recipe['precision']}, learning rate "
             f"{choice.lr:.2g}, {choice.epochs} epochs in {format_duration(self.run.seconds)}",
         ]
+        if limit := self.run.max_batch_size:
+            lines.append(
+                f"memory: the device holds {limit} images of a step at a time, larger batches were "
+                "divided; the steps are those of whole batches"
+            )
         if not choice.epochs:
             lines.append(
                 "training was no better than its start: the layers stay as they were, with the "

@@ -59,19 +59,24 @@ def tuned(maps: Cache) -> TuneResult:
     return tune(maps, options=dataclasses.replace(QUICK, init="fresh", lr=5e-3, epochs=6))
 
 
-def test_a_batch_that_does_not_fit_into_memory_is_one_line(
+def test_a_batch_that_does_not_fit_into_memory_is_divided_or_one_line(
     maps: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    most = 4
+
     def limited(batch: torch.Tensor, *args: Any) -> torch.Tensor:
-        if len(batch) > 4:
+        if len(batch) > most:
             raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
         return to_device(batch, *args)
 
     monkeypatch.setattr("bottleneck.finetuning.training.loop.to_device", limited)
-    small = dataclasses.replace(QUICK, lr=5e-3, epochs=1, batch_size=4)
+    options = dataclasses.replace(QUICK, lr=5e-3, epochs=1, batch_size=5, init="fresh")
+    result = tune(maps, options=options)
+    assert result.run.max_batch_size == result.run.to_dict()["max_batch_size"] == 2
+    assert "the device holds 2 images of a step at a time" in str(result)
+    most = 0
     with pytest.raises(DeviceMemoryError, match=r"training on 5 images .*: give a smaller `batch_"):
-        tune(maps, options=dataclasses.replace(small, batch_size=5))
-    tune(maps, options=small)
+        tune(maps, options=options)
 
 
 @pytest.mark.parametrize("computed", ["bfloat16", "float32"])

@@ -31,7 +31,7 @@ from bottleneck.finetuning.training.run import (
     TrainingRun,
 )
 from bottleneck.finetuning.training.schedule import rate_factor
-from bottleneck.runtime import choose_device
+from bottleneck.runtime import choose_device, is_out_of_memory
 
 _LARGEST_NORM = 1.0  # of the gradient
 _DIVERGED = 10.0  # times the loss of guessing: from three times that much, some recover
@@ -127,11 +127,19 @@ def train(
             checkpoint.save(module, loop.optimizer, [vars(scores) for scores in curves])
     module.eval()
     seconds, early = time.monotonic() - begun, options.patience is not None
-    return TrainingRun(lr, tuple(curves), diverged, seconds, early_stopping=early)
+    return TrainingRun(
+        lr, tuple(curves), diverged, seconds, early_stopping=early, max_batch_size=loop.most
+    )
 
 
 class _Loop:
-    """A module that is trained: its optimizer, and the steps of an epoch."""
+    """A module that is trained: its optimizer, and the steps of an epoch.
+
+    Attributes
+    ----------
+    most : int or None
+        If a batch did not fit into memory: how many images of it go through the network at a time.
+    """
 
     def __init__(
         self, module: TunedModule, training: Examples, options: TuneOptions, lr: float
@@ -142,6 +150,9 @@ class _Loop:
         self._order = memory_format(module, options.precision)
         self.loss = Loss(training, options.class_weight, self.device)
         self.optimizer = make_optimizer(module, options, lr)
+        self.most: int | None = None
+        # Batch norm is of a batch; and all processes must take as many parts.
+        self._divisible = options.batch_norm == "keep" and processes() == 1
         self._largest = [group["lr"] for group in self.optimizer.param_groups]
 
     def run_epoch(self, start: TrainingProgress, on_progress: OnProgress) -> float:
@@ -172,14 +183,32 @@ class _Loop:
             group["lr"] = largest * rate_factor(done)
 
     def _step(self, maps: Tensor, index: NDArray[np.int64]) -> Tensor:
-        self.optimizer.zero_grad(set_to_none=True)
-        with autocast(self.device, self._options.precision):
-            values = self._network(to_device(maps, self.device, self._order))
-        loss = self.loss(values.float(), index)
-        torch.autograd.backward(loss)
+        loss = None
+        while loss is None:
+            try:
+                loss = self._set_gradients(maps, index, self.most or len(index))
+            except (RuntimeError, MemoryError) as error:
+                size = min(self.most or len(index), len(index))
+                if size == 1 or not (self._divisible and is_out_of_memory(error)):
+                    raise
+                self.most = size // 2
         nn.utils.clip_grad_norm_(self._module.parameters(), _LARGEST_NORM)
         self.optimizer.step()
-        return loss.detach()
+        return loss
+
+    def _set_gradients(self, maps: Tensor, index: NDArray[np.int64], most: int) -> Tensor:
+        """Set the gradients of a batch's mean loss, at most so many images at a time; return it."""
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), dtype=torch.float32, device=self.device)
+        for start in range(0, len(index), most):
+            some = index[start : start + most]
+            with autocast(self.device, self._options.precision):
+                part = to_device(maps[start : start + most], self.device, self._order)
+                values = self._network(part)
+            loss = self.loss(values.float(), some) * (len(some) / len(index))
+            torch.autograd.backward(loss)
+            total += loss.detach()
+        return total
 
 
 def make_optimizer(module: TunedModule, options: TuneOptions, lr: float) -> torch.optim.Optimizer:

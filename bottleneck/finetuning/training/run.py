@@ -57,6 +57,9 @@ class TrainingRun:
         Without the time before a restart.
     early_stopping : bool
         Whether the training may be of fewer epochs than its schedule.
+    max_batch_size : int or None
+        If a batch did not fit into memory: how many of its images went through the network at a
+        time. The steps are those of whole batches.
     """
 
     lr: float
@@ -64,6 +67,7 @@ class TrainingRun:
     diverged: bool
     seconds: float
     early_stopping: bool = False
+    max_batch_size: int | None = None
 
     @property
     def start(self) -> EpochScores:
@@ -87,6 +91,7 @@ class TrainingRun:
             "lr": self.lr,
             "diverged": self.diverged,
             "seconds": self.seconds,
+            "max_batch_size": self.max_batch_size,
             "curves": [scores.to_dict() for scores in self.curves],
         }
 

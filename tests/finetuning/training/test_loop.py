@@ -73,6 +73,47 @@ def test_training_is_that_which_is_written_out_here() -> None:
         assert torch.allclose(one, two, atol=1e-5)
 
 
+@pytest.mark.parametrize("fails", ["forward", "backward"])
+def test_a_batch_that_does_not_fit_is_divided_and_its_step_is_the_same(fails: str) -> None:
+    some, options = examples(48), on_cpu()
+    module = a_module(some, options)
+    other, sizes = copy.deepcopy(module), []
+
+    def limited(_: Any, args: tuple[Tensor]) -> None:
+        if module.training:
+            sizes.append(len(args[0]))
+            if fails == "forward" and sizes[-1] > 3:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def full(gradient: Tensor) -> None:
+        if len(sizes) in (1, 3):  # the second time, half of the gradients are known
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+    if fails == "backward":
+        next(module.output.parameters()).register_hook(full)  # type: ignore[no-untyped-call]
+    with module.register_forward_pre_hook(limited):
+        run = train(module, some, options, lr=0.01, epochs=3)
+    losses = plain_training(other, some, lr=0.01, epochs=3, decay=0.05)
+    assert [scores.loss for scores in run.curves[1:]] == pytest.approx(losses, rel=1e-5, abs=1e-6)
+    for one, two in zip(module.parameters(), other.parameters(), strict=True):
+        assert torch.allclose(one, two, atol=1e-5)
+    assert run.max_batch_size == 2
+    assert sizes[:6] == ([8, 4, 2, 2, 2, 2] if fails == "forward" else [8, 4, 4, 2, 2, 2])
+
+
+@pytest.mark.parametrize("case", ["batch norm", "one image"])
+def test_what_cannot_be_divided_is_an_error(case: str) -> None:
+    options = on_cpu(batch_norm="train") if case == "batch norm" else on_cpu()
+    module = a_module(examples(48), options)
+
+    def full(*_: Any) -> None:
+        if module.training:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with module.register_forward_pre_hook(full), pytest.raises(torch.OutOfMemoryError):
+        train(module, examples(48), options, lr=0.01, epochs=3)
+
+
 class Recomputed:
     """Batches of maps that a frozen network computes anew whenever they are needed."""
 
