@@ -1,10 +1,15 @@
 """Errors that say that the memory of a device, or of the process, is too small."""
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bottleneck.errors import DeviceMemoryError, format_error, full_message
+
+# PyTorch has an exception type for a GPU's memory, and for a CPU's only messages: its own, and
+# oneDNN's, which has found that it can compute this before it tries to allocate what that takes.
+_ON_CPU = re.compile("can't allocate memory|could not (create|execute) a primitive$")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -15,12 +20,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("it failed"))
     (True, False)
     """
-    # PyTorch has an exception type for a GPU's memory, and for a CPU's only a message.
     torch = sys.modules.get("torch")
     return (
         isinstance(error, MemoryError)
         or (torch is not None and isinstance(error, torch.OutOfMemoryError))
-        or (isinstance(error, RuntimeError) and "can't allocate memory" in full_message(error))
+        or (isinstance(error, RuntimeError) and bool(_ON_CPU.search(full_message(error))))
     )
 
 

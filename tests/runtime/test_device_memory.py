@@ -20,7 +20,11 @@ def of_a_gpu() -> None:
     raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
 
 
-@pytest.mark.parametrize("allocate", [of_numpy, of_the_cpu, of_a_gpu])
+def of_onednn() -> None:
+    raise RuntimeError("could not create a primitive")
+
+
+@pytest.mark.parametrize("allocate", [of_numpy, of_the_cpu, of_a_gpu, of_onednn])
 def test_what_does_not_fit_is_said_in_one_line_with_the_next_step(allocate: object) -> None:
     assert callable(allocate)
     with (
@@ -39,6 +43,7 @@ def test_what_does_not_fit_is_said_in_one_line_with_the_next_step(allocate: obje
     "error",
     [
         RuntimeError("it failed"),
+        RuntimeError("could not create a primitive descriptor for a convolution"),
         ValueError("can't allocate memory"),
         DeviceMemoryError("one image"),
     ],
