@@ -24,6 +24,8 @@ KERNEL_ROWS = 4096  # whose products take 64 MiB in float32
 _MARGINS, _MARGINS_ELSEWHERE = 1 << 20, 1 << 26
 _ROUNDING = 4.0  # of a margin, in units of precision times the lengths of row and coefficients
 
+_SENT = 1 << 29  # bytes of codes that are sent to a device at a time
+
 ToDevice = Callable[[NDArray[Any]], Array]  # from NumPy to the library and device that computes
 Residuals = Callable[[Targets, Array], tuple[Array, LossSums]]  # of margins: a `Loss`
 
@@ -31,6 +33,18 @@ Residuals = Callable[[Targets, Array], tuple[Array, LossSums]]  # of margins: a 
 def keep_numpy(array: NDArray[Any]) -> NDArray[Any]:
     """Return the array itself: the `ToDevice` of computations with NumPy."""
     return array
+
+
+def sent_rows(block: NDArray[Any], to_device: ToDevice) -> Iterator[tuple[slice, Array]]:
+    """Yield parts of a block and where they are in it, as arrays on the device that computes.
+
+    Of codes in memory, a device then needs no copy beside what is made of them. Arrays that stay
+    NumPy's stay whole.
+    """
+    most = len(block) if to_device is keep_numpy else max(1, _SENT // block[:1].nbytes)
+    for start in range(0, len(block), most):
+        part = slice(start, min(start + most, len(block)))
+        yield part, to_device(block[part])
 
 
 def to_numpy(values: Array) -> NDArray[np.float64]:

@@ -11,7 +11,8 @@ passes over 3000 rows. So are a few hundred rows of two classes, whose Newton st
 
 import math
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +28,7 @@ from bottleneck.linear.solver.design import (
     UndecomposedDesign,
     keep_numpy,
     row_slices,
+    sent_rows,
 )
 from bottleneck.linear.solver.losses import Array, Targets
 
@@ -224,23 +226,30 @@ def _block_gram(
     block: NDArray[Any], weight: NDArray[np.float64] | None = None, *, to_device: ToDevice
 ) -> Array:
     """Return [X 1]ᵀSX of a block, shape (d + 1, d), in double precision."""
-    rows = to_device(block)
-    xp, d = array_namespace(rows), block.shape[1]
+    sent = sent_rows(block, to_device)
+    if weight is None:
+        return reduce(add, (_gram_of(rows) for _, rows in sent))
+    return reduce(add, (_gram_of(rows, to_device(weight[part])) for part, rows in sent))
+
+
+def _gram_of(rows: Array, weight: Array | None = None) -> Array:
+    xp, d = array_namespace(rows), rows.shape[1]
     both = xp.empty((d + 1, d), dtype=xp.float64, device=device(rows))
     if weight is None:
         both[:-1], both[-1] = rows.T @ rows, xp.sum(rows, axis=0, dtype=xp.float64)
     else:
-        s = xp.astype(to_device(weight), rows.dtype)[:, None]
+        s = xp.astype(weight, rows.dtype)[:, None]
         scaled = rows * xp.sqrt(s)
         both[:-1], both[-1] = scaled.T @ scaled, xp.sum(rows * s, axis=0, dtype=xp.float64)
     return both
 
 
 def _device_blocks(codes: CodeMatrix, to_device: ToDevice) -> Iterator[tuple[slice, Array]]:
-    """Yield the rows of each block, and the block on the device that computes."""
+    """Yield parts of each block and which rows they are, on the device that computes."""
     start = 0
     for block in codes.blocks():
-        yield slice(start, start + len(block)), to_device(block)
+        for part, rows in sent_rows(block, to_device):
+            yield slice(start + part.start, start + part.stop), rows
         start += len(block)
 
 

@@ -393,9 +393,16 @@ def test_few_rows_of_many_features_take_little_memory(intercept: Intercept) -> N
 @pytest.mark.parametrize("shape", [(30, 4), (4, 30)])
 @pytest.mark.parametrize("intercept", INTERCEPTS)
 @pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize("sent", [None, 100])  # bytes: rows in several parts, as to a GPU
 def test_torch_gives_the_same(
-    shape: tuple[int, int], intercept: Intercept, in_memory: bool
+    shape: tuple[int, int],
+    intercept: Intercept,
+    in_memory: bool,
+    sent: int | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if sent:
+        monkeypatch.setattr("bottleneck.linear.solver.design._SENT", sent)
     random = np.random.default_rng(0)
     rows, weight = random.normal(size=shape), random.uniform(0.5, 2, shape[0])
 
@@ -419,6 +426,24 @@ def test_torch_gives_the_same(
     found = np.vstack([block.numpy() for block in seen.blocks])
     np.testing.assert_allclose(found**2, margins(ours, shape[0], at) ** 2, atol=1e-8)
     np.testing.assert_allclose(moved**2, coef**2, atol=1e-8)
+
+
+def test_a_device_gets_a_few_rows_in_memory_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bottleneck.linear.solver.design._SENT", 5 * 4 * 8)
+    rows = np.random.default_rng(0).normal(size=(33, 4))
+    sent: list[NDArray[Any]] = []
+
+    def to_device(array: NDArray[Any]) -> torch.Tensor:
+        sent.extend([array] * (array.shape[1:] == (4,)))
+        return torch.from_numpy(array)
+
+    for weight in (None, np.arange(1.0, 34.0)):
+        sent.clear()
+        design = unlabelled(Rows(rows), intercept="free", weight=weight, to_device=to_device)
+        assert {len(part) for part in sent} == {5, 3}
+        np.testing.assert_array_equal(np.vstack(sent), np.vstack([rows, rows]))
+        whole = unlabelled(Rows(rows), intercept="free", weight=weight)
+        np.testing.assert_allclose(np.asarray(design.spectrum), whole.spectrum, rtol=1e-12)
 
 
 @pytest.mark.parametrize("mean", [10.0, 100.0])
