@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from bottleneck.errors import UnknownNameError
 from bottleneck.linear.matrix import CodeMatrix
 from bottleneck.linear.solver.blas_threads import SMALL_DECOMPOSITION, single_thread
-from bottleneck.linear.solver.design import ToDevice, keep_numpy
-from bottleneck.linear.solver.eigenbasis import Intercept, make_design
+from bottleneck.linear.solver.design import Intercept, ToDevice, keep_numpy
+from bottleneck.linear.solver.eigenbasis import make_design
 from bottleneck.linear.solver.losses import Logistic, Loss, Softmax, SquaredHinge
 from bottleneck.linear.solver.path import RegularizationPath, Solution
 

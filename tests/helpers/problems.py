@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.special import expit, logsumexp, softmax
 
 from bottleneck.linear.matrix import CodeMatrix
-from bottleneck.linear.solver.design import Design, ToDevice, keep_numpy
-from bottleneck.linear.solver.eigenbasis import Intercept, make_design
+from bottleneck.linear.solver.design import Design, Intercept, ToDevice, keep_numpy
+from bottleneck.linear.solver.eigenbasis import make_design
 from bottleneck.linear.solver.losses import (
     Array,
     Logistic,
@@ -263,3 +263,17 @@ class RecordedMargins:
 def classes_of(n: int, k: int, random: np.random.Generator) -> NDArray[np.int64]:
     """Draw classes of n rows, each of the k classes at least once if n is large enough."""
     return random.permutation(np.r_[np.arange(min(n, k)), random.integers(0, k, max(0, n - k))])
+
+
+def unlabelled(codes: Rows, **options: Any) -> Design:
+    """A design of rows whose classes do not matter."""
+    return make_design(codes, np.zeros(len(codes.rows), int), **options)
+
+
+def margins(design: Design, n: int, at: NDArray[Any]) -> F64:
+    """What the design makes of coordinates, for every row."""
+    seen = RecordedMargins()
+    design.gradient(at.astype(design.dtype), seen)
+    found = np.vstack(seen.blocks)
+    assert len(found) == n
+    return found

@@ -9,7 +9,7 @@ from bottleneck.errors import BottleneckError, InvalidOptionError, LabelsError, 
 from bottleneck.linear.classifiers import array_mover
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.scaling import fit_scaler
-from bottleneck.linear.solver.eigenbasis import Intercept
+from bottleneck.linear.solver.design import Intercept
 from bottleneck.linear.solver.losses import Logistic, Softmax, SquaredHinge
 from bottleneck.linear.solver.path import Solution
 from bottleneck.linear.training import ClassifierOptions, TrainingSet, train

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial, reduce
 from operator import add
-from typing import Any
+from typing import Any, Literal
 
 import array_api_compat
 import numpy as np
@@ -25,6 +25,9 @@ _MARGINS, _MARGINS_ELSEWHERE = 1 << 20, 1 << 26
 _ROUNDING = 4.0  # of a margin, in units of precision times the lengths of row and coefficients
 
 _SENT = 1 << 29  # bytes of codes that are sent to a device at a time
+
+# LIBLINEAR penalises the intercept as one more coefficient; LogisticRegression does not.
+Intercept = Literal["penalised", "free", "none"]
 
 ToDevice = Callable[[NDArray[Any]], Array]  # from NumPy to the library and device that computes
 Residuals = Callable[[Targets, Array], tuple[Array, LossSums]]  # of margins: a `Loss`
@@ -45,6 +48,15 @@ def sent_rows(block: NDArray[Any], to_device: ToDevice) -> Iterator[tuple[slice,
     for start in range(0, len(block), most):
         part = slice(start, min(start + most, len(block)))
         yield part, to_device(block[part])
+
+
+def device_blocks(codes: CodeMatrix, to_device: ToDevice) -> Iterator[tuple[slice, Array]]:
+    """Yield parts of each block and which rows they are, on the device that computes."""
+    start = 0
+    for block in codes.blocks():
+        for part, rows in sent_rows(block, to_device):
+            yield slice(start + part.start, start + part.stop), rows
+        start += len(block)
 
 
 def to_numpy(values: Array) -> NDArray[np.float64]:
@@ -334,3 +346,14 @@ def _split(coefficients: Array) -> tuple[NDArray[np.float64], NDArray[np.float64
     """Split an array (d + 1, q) into coefficients (q, d) and intercepts (q,)."""
     host = to_numpy(coefficients)
     return np.ascontiguousarray(host[:-1].T), host[-1].copy()
+
+
+def product(basis: Array, coordinates: Array) -> Array:
+    """Return a basis times coordinates, in the dtype of the basis."""
+    return basis @ array_namespace(basis).astype(coordinates, basis.dtype, copy=False)
+
+
+def append(values: Array, last: float) -> Array:
+    """Return a vector with one more value."""
+    xp = array_namespace(values)
+    return xp.concat([values, xp.asarray([last], dtype=values.dtype, device=device(values))])

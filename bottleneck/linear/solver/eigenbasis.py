@@ -10,10 +10,9 @@ passes over 3000 rows. So are a few hundred rows of two classes, whose Newton st
 """
 
 import math
-from collections.abc import Callable, Iterator
 from functools import partial, reduce
 from operator import add
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, device
@@ -23,25 +22,24 @@ from bottleneck.linear.matrix import CodeMatrix
 from bottleneck.linear.solver.design import (
     ArrayDesign,
     Design,
+    Intercept,
     StreamedDesign,
     ToDevice,
     UndecomposedDesign,
+    append,
+    device_blocks,
     keep_numpy,
+    product,
     row_slices,
     sent_rows,
 )
 from bottleneck.linear.solver.losses import Array, Targets
+from bottleneck.linear.solver.row_space import row_space_design
 
-# LIBLINEAR penalises the intercept as one more coefficient; LogisticRegression does not.
-Intercept = Literal["penalised", "free", "none"]
-
-_COLUMNS = 4096  # columns converted to double precision at a time, to avoid a copy of all codes
 _SOFT = 3.0  # κCλ₁ up to which a decomposition saves fewer passes than it costs
 _POWERS, _NOTHING = 10, 1e-300  # steps of the power iteration, and the least length divided by
-# Values of a basis of the features that is made beside that of the rows, and the use that makes it.
-_SMALL, _COMBINE = 1 << 20, 3
+_SMALL = 1 << 20  # values of codes, of which exact coordinates may be made as well
 _FEW = 320  # rows of one column, whose Newton step costs less than two passes
-_RANK = 1e-13  # eigenvalues below this share of the trace before centring are rounding
 
 
 def make_design(
@@ -94,7 +92,7 @@ def make_design(
         small = codes.in_memory and n <= _FEW and n * d <= _SMALL
         if small and on_cpu and targets.shape[1:] == (1,):
             return _few_rows(codes, known, intercept, each, to_device)
-        return _row_space(codes.to_local(), known, intercept, each, to_device)
+        return row_space_design(codes.to_local(), known, intercept, each, to_device)
     return _column_space(
         codes, known, intercept, weight, max_curvature=max_curvature, to_device=to_device
     )
@@ -131,7 +129,7 @@ def _column_space(
     if intercept == "free":
         basis = xp.zeros((d + 1, d + 1), dtype=vectors.dtype, device=device(vectors))
         basis[:, :d], basis[d, d] = vectors, 1
-        vectors, spectrum, penalty = basis, _append(spectrum, total), _append(penalty, 0)
+        vectors, spectrum, penalty = basis, append(spectrum, total), append(penalty, 0)
     parts = {"spectrum": spectrum, "penalty": penalty, "weight": total}
     if not codes.in_memory:
         dtype = to_device(np.empty(0, dtype=codes.dtype)).dtype
@@ -139,7 +137,7 @@ def _column_space(
 
     rotate = partial(_rotate, codes, vectors, center, to_device)
     exact = partial(rotate, exact=True) if codes.shape[0] * d <= _SMALL else None
-    return ArrayDesign(rotate(), targets, partial(_product, vectors), exact=exact, **parts)
+    return ArrayDesign(rotate(), targets, partial(product, vectors), exact=exact, **parts)
 
 
 def _undecomposed(
@@ -155,9 +153,9 @@ def _undecomposed(
     xp, (n, d) = array_namespace(spectrum), codes.shape
     penalty = xp.ones_like(spectrum)
     if center is not None:
-        spectrum, penalty = _append(spectrum, total), _append(penalty, 0)
+        spectrum, penalty = append(spectrum, total), append(penalty, 0)
     rows = None
-    for part, block in _device_blocks(codes, to_device):
+    for part, block in device_blocks(codes, to_device):
         if rows is None:  # the columns after d are the ones of the intercept
             shape = (n, spectrum.shape[0])
             rows = xp.ones(shape, dtype=block.dtype, device=device(block))
@@ -189,7 +187,7 @@ def _few_rows(
     d = codes.shape[1]
     squares, sums = to_device(np.zeros(d)), to_device(np.zeros(d))
     xp, total, center = array_namespace(squares), float(weight.sum()), None
-    for part, block in _device_blocks(codes, to_device):
+    for part, block in device_blocks(codes, to_device):
         s = xp.astype(to_device(weight[part]), block.dtype)
         squares += s @ (block * block)
         sums += s @ block
@@ -197,7 +195,7 @@ def _few_rows(
         center = sums / total
         squares = xp.clip(squares - total * center**2, 0, None)
     elif intercept == "penalised":
-        squares = _append(squares, total)
+        squares = append(squares, total)
     return _undecomposed(codes, targets, squares, center, total=total, to_device=to_device)
 
 
@@ -244,15 +242,6 @@ def _gram_of(rows: Array, weight: Array | None = None) -> Array:
     return both
 
 
-def _device_blocks(codes: CodeMatrix, to_device: ToDevice) -> Iterator[tuple[slice, Array]]:
-    """Yield parts of each block and which rows they are, on the device that computes."""
-    start = 0
-    for block in codes.blocks():
-        for part, rows in sent_rows(block, to_device):
-            yield slice(start + part.start, start + part.stop), rows
-        start += len(block)
-
-
 def _rotate(
     codes: CodeMatrix, basis: Array, center: Array, to_device: ToDevice, *, exact: bool = False
 ) -> Array:
@@ -262,7 +251,7 @@ def _rotate(
     would be in all coordinates.
     """
     rows = None
-    for part, block in _device_blocks(codes, to_device):
+    for part, block in device_blocks(codes, to_device):
         xp = array_namespace(block)
         if rows is None:
             dtype = basis.dtype if exact else block.dtype
@@ -277,123 +266,3 @@ def _rotate(
             shifted = xp.astype(block[few], dtype, copy=False) - center
             rows[part][few] = shifted @ basis[:-1] + of_center
     return rows
-
-
-def _row_space(
-    codes: CodeMatrix,
-    targets: Targets,
-    intercept: Intercept,
-    weight: NDArray[np.float64],
-    to_device: ToDevice,
-) -> Design:
-    """Return a design in the eigenvectors of S½XXᵀS½, whose scaled entries are the coordinates."""
-    kernel, dtype = _kernel(codes, to_device), to_device(np.empty(0, dtype=codes.dtype)).dtype
-    xp = array_namespace(kernel)
-    s, total = to_device(weight), float(weight.sum())
-    root = xp.sqrt(s)[:, None]
-    if intercept == "penalised":
-        kernel = kernel + 1
-    rounding = _RANK * float(xp.sum(xp.linalg.diagonal(kernel) * s))  # before centring
-    if intercept == "free":
-        to_mean = kernel @ s / total
-        kernel = kernel - to_mean[:, None] - to_mean[None, :] + (s @ to_mean) / total
-    spectrum, vectors = xp.linalg.eigh(kernel * root * root.T)
-    rank = int(xp.sum(xp.astype(spectrum > rounding, xp.int64)))
-    if intercept == "none":  # codes that are all zero keep one coordinate
-        rank = max(1, rank)
-    kept = slice(spectrum.shape[0] - rank, None)  # the largest come last
-    spectrum, vectors = xp.where(spectrum > rounding, spectrum, 0)[kept], vectors[:, kept]
-    length = xp.sqrt(spectrum)
-    lengths, penalty = spectrum, xp.ones_like(spectrum)
-    duals = vectors * root * xp.where(length > 0, 1 / xp.where(length > 0, length, 1.0), 0.0)
-
-    def rows() -> Array:
-        of_penalised = duals * lengths / s[:, None]
-        if intercept != "free":
-            return of_penalised
-        return xp.concat([of_penalised, xp.ones_like(root)], axis=1)
-
-    if intercept == "free":
-        spectrum, penalty = _append(spectrum, total), _append(penalty, 0)
-    center = _transposed(codes, s[:, None] / total, to_device) if intercept == "free" else None
-
-    def from_coordinates(coordinates: Array) -> Array:
-        exact = xp.astype(coordinates, xp.float64, copy=False)
-        combination = duals @ exact[:rank]
-        sums = xp.sum(combination, axis=0, keepdims=True)
-        if center is None:
-            features = _transposed(codes, combination, to_device)
-            return xp.concat([features, sums if intercept == "penalised" else 0 * sums], axis=0)
-        features = _transposed(codes, combination, to_device) - center * sums
-        return xp.concat([features, exact[rank:] - center.T @ features], axis=0)
-
-    combine, r = from_coordinates, spectrum.shape[0]
-    if codes.in_memory and (codes.shape[1] + 1) * r <= _SMALL:
-        combine = _Combined(from_coordinates, xp.eye(r, dtype=xp.float64, device=device(root)))
-    return ArrayDesign(
-        xp.astype(rows(), dtype),
-        targets,
-        combine,
-        spectrum=spectrum,
-        penalty=penalty,
-        weight=total,
-        exact=rows,
-    )
-
-
-class _Combined:
-    """A linear map whose matrix is made at the third use: for one C it costs more than it saves."""
-
-    def __init__(self, linear: Callable[[Array], Array], identity: Array) -> None:
-        self._linear, self._matrix, self._uses = linear, identity, 0
-
-    def __call__(self, coordinates: Array) -> Array:
-        self._uses += 1
-        if self._uses < _COMBINE:
-            return self._linear(coordinates)
-        if self._uses == _COMBINE:
-            self._matrix = self._linear(self._matrix)
-        return _product(self._matrix, coordinates)
-
-
-def _product(basis: Array, coordinates: Array) -> Array:
-    return basis @ array_namespace(basis).astype(coordinates, basis.dtype, copy=False)
-
-
-def _kernel(codes: CodeMatrix, to_device: ToDevice) -> Array:
-    """Return XXᵀ, shape (n, n), in double precision."""
-    n, kernel = codes.shape[0], None
-    for i, left in _device_blocks(codes, to_device):
-        xp = array_namespace(left)
-        if kernel is None:
-            kernel = xp.zeros((n, n), dtype=xp.float64, device=device(left))
-        # XXᵀ is symmetric: only the rows from this block on are read again.
-        rest = codes.take(np.arange(i.start, n)) if i.start else codes
-        for part, right in _device_blocks(rest, to_device):
-            j = slice(i.start + part.start, i.start + part.stop)
-            product = xp.zeros_like(kernel[i, j])
-            for columns in _column_parts(codes.shape[1]):
-                one, other = left[:, columns], right[:, columns]
-                product += xp.astype(one, xp.float64) @ xp.astype(other, xp.float64).T
-            kernel[i, j], kernel[j, i] = product, product.T
-    return kernel
-
-
-def _transposed(codes: CodeMatrix, combination: Array, to_device: ToDevice) -> Array:
-    """Return Xᵀ·combination, shape (d, q), in double precision."""
-    xp, d = array_namespace(combination), codes.shape[1]
-    result = xp.zeros((d, combination.shape[1]), dtype=xp.float64, device=device(combination))
-    for part, block in _device_blocks(codes, to_device):
-        for columns in _column_parts(d):
-            result[columns] += xp.astype(block[:, columns], xp.float64).T @ combination[part]
-    return result
-
-
-def _column_parts(d: int) -> Iterator[slice]:
-    """Divide d columns into slices that are converted to double precision one at a time."""
-    return (slice(start, start + _COLUMNS) for start in range(0, d, _COLUMNS))
-
-
-def _append(values: Array, last: float) -> Array:
-    xp = array_namespace(values)
-    return xp.concat([values, xp.asarray([last], dtype=values.dtype, device=device(values))])

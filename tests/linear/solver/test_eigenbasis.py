@@ -1,6 +1,4 @@
 import math
-import tracemalloc
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,26 +12,23 @@ from numpy.typing import NDArray
 from bottleneck.linear.solver.design import (
     ArrayDesign,
     Design,
+    Intercept,
     StreamedDesign,
     ToDevice,
     keep_numpy,
 )
-from bottleneck.linear.solver.eigenbasis import (
-    Intercept,
-    _Combined,
-    _largest_eigenvalue,
-    make_design,
-)
+from bottleneck.linear.solver.eigenbasis import _largest_eigenvalue
 from bottleneck.linear.solver.losses import Logistic, Loss, Softmax, SquaredHinge, Targets
 from bottleneck.linear.solver.path import Solution
 from tests.helpers.problems import (
-    F64,
     INTERCEPTS,
     KINDS,
     Problem,
     RecordedMargins,
     Rows,
+    margins,
     solve_path,
+    unlabelled,
 )
 
 
@@ -97,20 +92,6 @@ def tolerance(problem: Problem) -> float:
 
 def tolerance_of(dtype: Any) -> float:
     return 3e-5 if dtype == np.float32 else 1e-10
-
-
-def unlabelled(codes: Rows, **options: Any) -> Design:
-    """A design of rows whose classes do not matter."""
-    return make_design(codes, np.zeros(len(codes.rows), int), **options)
-
-
-def margins(design: Design, n: int, at: NDArray[Any]) -> F64:
-    """What the design makes of coordinates, for every row."""
-    seen = RecordedMargins()
-    design.gradient(at.astype(design.dtype), seen)
-    found = np.vstack(seen.blocks)
-    assert len(found) == n
-    return found
 
 
 @given(designs())
@@ -209,19 +190,6 @@ def test_few_rows_of_one_column_have_the_same_minimiser_without_a_decomposition(
         each = problem.loss()(Targets(right, None if weight is None else weight[:, None]), margins)
         value = ((coef**2).sum() + (own**2).sum()) / 2 + found.c * each[1].value.sum()
         assert value == pytest.approx(problem.minimum(found.c).sum(), rel=1e-8)
-
-
-def test_a_map_is_combined_at_the_third_use() -> None:
-    calls: list[tuple[int, ...]] = []
-
-    def linear(values: NDArray[Any]) -> NDArray[Any]:
-        calls.append(values.shape)
-        return 2 * values
-
-    combined = _Combined(linear, np.eye(4))
-    for _ in range(4):
-        np.testing.assert_array_equal(combined(np.ones((4, 2))), np.full((4, 2), 2.0))
-    assert calls == [(4, 2), (4, 2), (4, 4)]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -352,42 +320,6 @@ def test_rows_in_memory_are_transformed_once_and_others_in_every_pass() -> None:
     codes = Rows(rows, [7], in_memory=False)
     unlabelled(codes, intercept="free")
     assert codes.reads == 1
-
-
-def test_few_rows_of_many_features_are_copied_to_this_machine() -> None:
-    class Away(Rows):
-        def blocks(self) -> Iterator[NDArray[Any]]:
-            raise AssertionError("these lie elsewhere")
-
-        def to_local(self) -> Rows:
-            return Rows(self.rows)
-
-    rows = np.random.default_rng(0).normal(size=(4, 30))
-    design = unlabelled(Away(rows, in_memory=False), intercept="free")
-    at = np.eye(len(design.spectrum))
-    coef, intercepts = design.to_coefficients(at)
-    np.testing.assert_allclose(margins(design, 4, at), rows @ coef.T + intercepts, atol=1e-9)
-
-
-@pytest.mark.parametrize("intercept", INTERCEPTS)
-def test_few_rows_of_many_features_take_little_memory(intercept: Intercept) -> None:
-    # A matrix of d × d would be of 29 GB; the codes are 5 MB, in double precision twice that.
-    rows = np.random.default_rng(0).normal(size=(20, 60_000)).astype(np.float32)
-    design = unlabelled(Rows(rows), intercept=intercept)  # what is loaded once is loaded
-    tracemalloc.start()
-    try:
-        design = unlabelled(Rows(rows), intercept=intercept)
-        _, peak = tracemalloc.get_traced_memory()
-        assert peak < rows.nbytes
-        tracemalloc.reset_peak()
-        before, _ = tracemalloc.get_traced_memory()
-        coef, intercepts = design.to_coefficients(np.ones((len(design.spectrum), 1)))
-        assert tracemalloc.get_traced_memory()[1] - before < 2 * rows.nbytes
-    finally:
-        tracemalloc.stop()
-    at = np.ones((len(design.spectrum), 1))
-    raw = rows.astype(np.float64) @ coef.T + intercepts
-    np.testing.assert_allclose(margins(design, 20, at), raw, atol=1e-3)
 
 
 @pytest.mark.parametrize("shape", [(30, 4), (4, 30)])

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bottleneck.linear.solver import lbfgs
-from bottleneck.linear.solver.design import ToDevice, keep_numpy
-from bottleneck.linear.solver.eigenbasis import Intercept
+from bottleneck.linear.solver.design import Intercept, ToDevice, keep_numpy
 from bottleneck.linear.solver.lbfgs import _MEMORY, Minimum, _Search, minimise
 from bottleneck.linear.solver.losses import Logistic, Loss, SquaredHinge
 from bottleneck.linear.solver.objective import Objective

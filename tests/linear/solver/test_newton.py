@@ -7,8 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bottleneck.linear.solver.design import ArrayDesign, UndecomposedDesign
-from bottleneck.linear.solver.eigenbasis import Intercept
+from bottleneck.linear.solver.design import ArrayDesign, Intercept, UndecomposedDesign
 from bottleneck.linear.solver.lbfgs import minimise
 from bottleneck.linear.solver.losses import Logistic, Softmax, SquaredHinge
 from bottleneck.linear.solver.newton import _zero_of, newton_cost, newton_direction

@@ -19,8 +19,8 @@ from sklearn.svm import LinearSVC
 from bottleneck.linear.solver import eigenbasis
 from bottleneck.linear.solver import lbfgs as descent
 from bottleneck.linear.solver import path as solver
-from bottleneck.linear.solver.design import ArrayDesign, ToDevice, keep_numpy
-from bottleneck.linear.solver.eigenbasis import Intercept, make_design
+from bottleneck.linear.solver.design import ArrayDesign, Intercept, ToDevice, keep_numpy
+from bottleneck.linear.solver.eigenbasis import make_design
 from bottleneck.linear.solver.lbfgs import Minimum
 from bottleneck.linear.solver.losses import Logistic, Loss, Softmax, SquaredHinge
 from bottleneck.linear.solver.newton import newton_direction

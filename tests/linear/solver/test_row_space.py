@@ -1,0 +1,62 @@
+"""Problems with fewer rows than features: where they are read, what they take, and their map."""
+
+import tracemalloc
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bottleneck.linear.solver.design import Intercept
+from bottleneck.linear.solver.row_space import _Combined
+from tests.helpers.problems import INTERCEPTS, Rows, margins, unlabelled
+
+
+def test_a_map_is_combined_at_the_third_use() -> None:
+    calls: list[tuple[int, ...]] = []
+
+    def linear(values: NDArray[Any]) -> NDArray[Any]:
+        calls.append(values.shape)
+        return 2 * values
+
+    combined = _Combined(linear, np.eye(4))
+    for _ in range(4):
+        np.testing.assert_array_equal(combined(np.ones((4, 2))), np.full((4, 2), 2.0))
+    assert calls == [(4, 2), (4, 2), (4, 4)]
+
+
+def test_few_rows_of_many_features_are_copied_to_this_machine() -> None:
+    class Away(Rows):
+        def blocks(self) -> Iterator[NDArray[Any]]:
+            raise AssertionError("these lie elsewhere")
+
+        def to_local(self) -> Rows:
+            return Rows(self.rows)
+
+    rows = np.random.default_rng(0).normal(size=(4, 30))
+    design = unlabelled(Away(rows, in_memory=False), intercept="free")
+    at = np.eye(len(design.spectrum))
+    coef, intercepts = design.to_coefficients(at)
+    np.testing.assert_allclose(margins(design, 4, at), rows @ coef.T + intercepts, atol=1e-9)
+
+
+@pytest.mark.parametrize("intercept", INTERCEPTS)
+def test_few_rows_of_many_features_take_little_memory(intercept: Intercept) -> None:
+    # A matrix of d × d would be of 29 GB; the codes are 5 MB, in double precision twice that.
+    rows = np.random.default_rng(0).normal(size=(20, 60_000)).astype(np.float32)
+    design = unlabelled(Rows(rows), intercept=intercept)  # what is loaded once is loaded
+    tracemalloc.start()
+    try:
+        design = unlabelled(Rows(rows), intercept=intercept)
+        _, peak = tracemalloc.get_traced_memory()
+        assert peak < rows.nbytes
+        tracemalloc.reset_peak()
+        before, _ = tracemalloc.get_traced_memory()
+        coef, intercepts = design.to_coefficients(np.ones((len(design.spectrum), 1)))
+        assert tracemalloc.get_traced_memory()[1] - before < 2 * rows.nbytes
+    finally:
+        tracemalloc.stop()
+    at = np.ones((len(design.spectrum), 1))
+    raw = rows.astype(np.float64) @ coef.T + intercepts
+    np.testing.assert_allclose(margins(design, 20, at), raw, atol=1e-3)
