@@ -31,6 +31,15 @@ CONFIG = Path("bottleneck.toml")
 class Program(click.Group):
     """Commands that are imported when they are needed, and the one place that reports errors."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the options before a command, of which --help and --version print and end."""
+        try:
+            return super().parse_args(ctx, args)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            _fail(str(error), 1)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the commands, in the order of a usual session."""
         return list(COMMANDS)

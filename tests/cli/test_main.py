@@ -472,3 +472,11 @@ def test_the_namesake_is_reported_once_with_what_mends_it(run: Run, cache: Path)
 
 def test_no_namesake_is_no_warning(run: Run, cache: Path) -> None:
     assert run("status", cache).stderr == ""
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["fit", "--help"]])
+def test_a_full_disk_is_one_line_wherever_the_help_goes(words: list[str]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-m", "bottleneck", *words]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "error: [Errno 28] No space left on device\n")
