@@ -73,7 +73,7 @@ class TorchvisionModel:
         UnknownNameError
             There are no weights of that name.
         WeightsError
-            The weights cannot be downloaded, or the file that was is damaged.
+            The weights cannot be downloaded, or the downloaded file is damaged.
         """
         entry = self._weights_entry(weights)
         if _are_published(weights):

@@ -82,7 +82,7 @@ def _require_digest(path: Path, digest: str) -> None:
 
 
 def _content_digest(file: BufferedReader, written: str) -> str:
-    """Return the digest of a file of safetensors, as it was before the digest was in it."""
+    """Return the SHA-256 of a safetensors file, with zeros in place of the written digest."""
     size = file.read(8)
     header = file.read(int.from_bytes(size, "little"))
     start = size + header.replace(written.encode(), _NO_DIGEST, 1)
