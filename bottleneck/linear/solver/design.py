@@ -24,7 +24,8 @@ KERNEL_ROWS = 4096  # whose products take 64 MiB in float32
 _MARGINS, _MARGINS_ELSEWHERE = 1 << 20, 1 << 26
 _ROUNDING = 4.0  # of a margin, in units of precision times the lengths of row and coefficients
 
-_SENT = 1 << 29  # bytes of codes that are sent to a device at a time
+_TRANSFER_BYTES = 1 << 29  # of codes that are copied to a device at a time
+SMALL_PROBLEM = 1 << 20  # values for which a second array of as many costs little
 
 # LIBLINEAR penalises the intercept as one more coefficient; LogisticRegression does not.
 Intercept = Literal["penalised", "free", "none"]
@@ -38,23 +39,47 @@ def keep_numpy(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def sent_rows(block: NDArray[Any], to_device: ToDevice) -> Iterator[tuple[slice, Array]]:
-    """Yield parts of a block and where they are in it, as arrays on the device that computes.
+def transfer_rows(block: NDArray[Any], to_device: ToDevice) -> Iterator[tuple[slice, Array]]:
+    """Copy a block to a device some rows at a time, without a second copy of all of it there.
 
-    Of codes in memory, a device then needs no copy beside what is made of them. Arrays that stay
-    NumPy's stay whole.
+    Parameters
+    ----------
+    block : ndarray, shape (b, d)
+    to_device : callable
+        `keep_numpy` copies nothing: then the block is yielded whole.
+
+    Yields
+    ------
+    part : slice
+        Rows of the block.
+    rows : array, shape (at most b, d)
+        These rows, on the device.
     """
-    most = len(block) if to_device is keep_numpy else max(1, _SENT // block[:1].nbytes)
+    most = len(block) if to_device is keep_numpy else max(1, _TRANSFER_BYTES // block[:1].nbytes)
     for start in range(0, len(block), most):
         part = slice(start, min(start + most, len(block)))
         yield part, to_device(block[part])
 
 
 def device_blocks(codes: CodeMatrix, to_device: ToDevice) -> Iterator[tuple[slice, Array]]:
-    """Yield parts of each block and which rows they are, on the device that computes."""
+    """Copy all rows to a device, some at a time.
+
+    Parameters
+    ----------
+    codes : CodeMatrix
+        n rows of d features.
+    to_device : callable
+
+    Yields
+    ------
+    part : slice
+        Rows of the matrix.
+    rows : array, shape (at most n, d)
+        These rows, on the device.
+    """
     start = 0
     for block in codes.blocks():
-        for part, rows in sent_rows(block, to_device):
+        for part, rows in transfer_rows(block, to_device):
             yield slice(start + part.start, start + part.stop), rows
         start += len(block)
 
@@ -348,12 +373,24 @@ def _split(coefficients: Array) -> tuple[NDArray[np.float64], NDArray[np.float64
     return np.ascontiguousarray(host[:-1].T), host[-1].copy()
 
 
-def product(basis: Array, coordinates: Array) -> Array:
-    """Return a basis times coordinates, in the dtype of the basis."""
+def apply_basis(basis: Array, coordinates: Array) -> Array:
+    """Return basis · coordinates, in the dtype of the basis.
+
+    Parameters
+    ----------
+    basis : array, shape (d, r)
+    coordinates : array, shape (r, q)
+    """
     return basis @ array_namespace(basis).astype(coordinates, basis.dtype, copy=False)
 
 
-def append(values: Array, last: float) -> Array:
-    """Return a vector with one more value."""
+def append_value(values: Array, last: float) -> Array:
+    """Return a vector with one more value.
+
+    Parameters
+    ----------
+    values : array, shape (r,)
+    last : float
+    """
     xp = array_namespace(values)
     return xp.concat([values, xp.asarray([last], dtype=values.dtype, device=device(values))])

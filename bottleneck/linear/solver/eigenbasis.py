@@ -20,25 +20,25 @@ from numpy.typing import NDArray
 
 from bottleneck.linear.matrix import CodeMatrix
 from bottleneck.linear.solver.design import (
+    SMALL_PROBLEM,
     ArrayDesign,
     Design,
     Intercept,
     StreamedDesign,
     ToDevice,
     UndecomposedDesign,
-    append,
+    append_value,
+    apply_basis,
     device_blocks,
     keep_numpy,
-    product,
     row_slices,
-    sent_rows,
+    transfer_rows,
 )
 from bottleneck.linear.solver.losses import Array, Targets
 from bottleneck.linear.solver.row_space import row_space_design
 
 _SOFT = 3.0  # κCλ₁ up to which a decomposition saves fewer passes than it costs
 _POWERS, _NOTHING = 10, 1e-300  # steps of the power iteration, and the least length divided by
-_SMALL = 1 << 20  # values of codes, of which exact coordinates may be made as well
 _FEW = 320  # rows of one column, whose Newton step costs less than two passes
 
 
@@ -89,7 +89,7 @@ def make_design(
     if n < d:  # n × d codes are fewer than the d × d products, so they are copied to this machine
         each = np.ones(n) if weight is None else weight
         on_cpu = str(device(known.right)) == "cpu"  # elsewhere there are no Newton steps
-        small = codes.in_memory and n <= _FEW and n * d <= _SMALL
+        small = codes.in_memory and n <= _FEW and n * d <= SMALL_PROBLEM
         if small and on_cpu and targets.shape[1:] == (1,):
             return _few_rows(codes, known, intercept, each, to_device)
         return row_space_design(codes.to_local(), known, intercept, each, to_device)
@@ -129,15 +129,15 @@ def _column_space(
     if intercept == "free":
         basis = xp.zeros((d + 1, d + 1), dtype=vectors.dtype, device=device(vectors))
         basis[:, :d], basis[d, d] = vectors, 1
-        vectors, spectrum, penalty = basis, append(spectrum, total), append(penalty, 0)
+        vectors, spectrum, penalty = basis, append_value(spectrum, total), append_value(penalty, 0)
     parts = {"spectrum": spectrum, "penalty": penalty, "weight": total}
     if not codes.in_memory:
         dtype = to_device(np.empty(0, dtype=codes.dtype)).dtype
         return StreamedDesign(codes, targets, vectors, to_device, dtype=dtype, **parts)
 
     rotate = partial(_rotate, codes, vectors, center, to_device)
-    exact = partial(rotate, exact=True) if codes.shape[0] * d <= _SMALL else None
-    return ArrayDesign(rotate(), targets, partial(product, vectors), exact=exact, **parts)
+    exact = partial(rotate, exact=True) if codes.shape[0] * d <= SMALL_PROBLEM else None
+    return ArrayDesign(rotate(), targets, partial(apply_basis, vectors), exact=exact, **parts)
 
 
 def _undecomposed(
@@ -153,7 +153,7 @@ def _undecomposed(
     xp, (n, d) = array_namespace(spectrum), codes.shape
     penalty = xp.ones_like(spectrum)
     if center is not None:
-        spectrum, penalty = append(spectrum, total), append(penalty, 0)
+        spectrum, penalty = append_value(spectrum, total), append_value(penalty, 0)
     rows = None
     for part, block in device_blocks(codes, to_device):
         if rows is None:  # the columns after d are the ones of the intercept
@@ -195,7 +195,7 @@ def _few_rows(
         center = sums / total
         squares = xp.clip(squares - total * center**2, 0, None)
     elif intercept == "penalised":
-        squares = append(squares, total)
+        squares = append_value(squares, total)
     return _undecomposed(codes, targets, squares, center, total=total, to_device=to_device)
 
 
@@ -224,13 +224,14 @@ def _block_gram(
     block: NDArray[Any], weight: NDArray[np.float64] | None = None, *, to_device: ToDevice
 ) -> Array:
     """Return [X 1]ᵀSX of a block, shape (d + 1, d), in double precision."""
-    sent = sent_rows(block, to_device)
+    transferred = transfer_rows(block, to_device)
     if weight is None:
-        return reduce(add, (_gram_of(rows) for _, rows in sent))
-    return reduce(add, (_gram_of(rows, to_device(weight[part])) for part, rows in sent))
+        return reduce(add, (_gram_of_rows(rows) for _, rows in transferred))
+    return reduce(add, (_gram_of_rows(rows, to_device(weight[part])) for part, rows in transferred))
 
 
-def _gram_of(rows: Array, weight: Array | None = None) -> Array:
+def _gram_of_rows(rows: Array, weight: Array | None = None) -> Array:
+    """Return what `_block_gram` does, of rows and weights on the device that computes."""
     xp, d = array_namespace(rows), rows.shape[1]
     both = xp.empty((d + 1, d), dtype=xp.float64, device=device(rows))
     if weight is None:

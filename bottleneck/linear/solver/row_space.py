@@ -8,20 +8,20 @@ from numpy.typing import NDArray
 
 from bottleneck.linear.matrix import CodeMatrix
 from bottleneck.linear.solver.design import (
+    SMALL_PROBLEM,
     ArrayDesign,
     Design,
     Intercept,
     ToDevice,
-    append,
+    append_value,
+    apply_basis,
     device_blocks,
-    product,
 )
 from bottleneck.linear.solver.losses import Array, Targets
 
 _COLUMNS = 4096  # columns converted to double precision at a time, to avoid a copy of all codes
 _RANK = 1e-13  # eigenvalues below this share of the trace before centring are rounding
-# Values of a basis of the features that is made beside that of the rows, and the use that makes it.
-_SMALL, _COMBINE = 1 << 20, 3
+_COMBINE = 3  # the call at which a linear map computes its matrix
 
 
 def row_space_design(
@@ -31,7 +31,24 @@ def row_space_design(
     weight: NDArray[np.float64],
     to_device: ToDevice,
 ) -> Design:
-    """Return a design in the eigenvectors of S½XXᵀS½, whose scaled entries are the coordinates."""
+    """Return a design in the eigenvectors of S½XXᵀS½, whose scaled entries are the coordinates.
+
+    Parameters
+    ----------
+    codes : CodeMatrix
+        n rows of d features, n < d, on this machine.
+    targets : Targets
+        Of the same rows, on the device that computes.
+    intercept : {"penalised", "free", "none"}
+    weight : ndarray of float64, shape (n,)
+        Weight of each row, above 0.
+    to_device : callable
+        Converts NumPy arrays to the library and device that computes.
+
+    Returns
+    -------
+    ArrayDesign
+    """
     kernel, dtype = _kernel(codes, to_device), to_device(np.empty(0, dtype=codes.dtype)).dtype
     xp = array_namespace(kernel)
     s, total = to_device(weight), float(weight.sum())
@@ -59,7 +76,7 @@ def row_space_design(
         return xp.concat([of_penalised, xp.ones_like(root)], axis=1)
 
     if intercept == "free":
-        spectrum, penalty = append(spectrum, total), append(penalty, 0)
+        spectrum, penalty = append_value(spectrum, total), append_value(penalty, 0)
     center = _transposed(codes, s[:, None] / total, to_device) if intercept == "free" else None
 
     def from_coordinates(coordinates: Array) -> Array:
@@ -73,7 +90,7 @@ def row_space_design(
         return xp.concat([features, exact[rank:] - center.T @ features], axis=0)
 
     combine, r = from_coordinates, spectrum.shape[0]
-    if codes.in_memory and (codes.shape[1] + 1) * r <= _SMALL:
+    if codes.in_memory and (codes.shape[1] + 1) * r <= SMALL_PROBLEM:
         combine = _Combined(from_coordinates, xp.eye(r, dtype=xp.float64, device=device(root)))
     return ArrayDesign(
         xp.astype(rows(), dtype),
@@ -98,7 +115,7 @@ class _Combined:
             return self._linear(coordinates)
         if self._uses == _COMBINE:
             self._matrix = self._linear(self._matrix)
-        return product(self._matrix, coordinates)
+        return apply_basis(self._matrix, coordinates)
 
 
 def _kernel(codes: CodeMatrix, to_device: ToDevice) -> Array:
@@ -112,11 +129,11 @@ def _kernel(codes: CodeMatrix, to_device: ToDevice) -> Array:
         rest = codes.take(np.arange(i.start, n)) if i.start else codes
         for part, right in device_blocks(rest, to_device):
             j = slice(i.start + part.start, i.start + part.stop)
-            product = xp.zeros_like(kernel[i, j])
+            of_rows = xp.zeros_like(kernel[i, j])
             for columns in _column_parts(codes.shape[1]):
                 one, other = left[:, columns], right[:, columns]
-                product += xp.astype(one, xp.float64) @ xp.astype(other, xp.float64).T
-            kernel[i, j], kernel[j, i] = product, product.T
+                of_rows += xp.astype(one, xp.float64) @ xp.astype(other, xp.float64).T
+            kernel[i, j], kernel[j, i] = of_rows, of_rows.T
     return kernel
 
 

@@ -334,7 +334,7 @@ def test_torch_gives_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if sent:
-        monkeypatch.setattr("bottleneck.linear.solver.design._SENT", sent)
+        monkeypatch.setattr("bottleneck.linear.solver.design._TRANSFER_BYTES", sent)
     random = np.random.default_rng(0)
     rows, weight = random.normal(size=shape), random.uniform(0.5, 2, shape[0])
 
@@ -361,7 +361,7 @@ def test_torch_gives_the_same(
 
 
 def test_a_device_gets_a_few_rows_in_memory_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bottleneck.linear.solver.design._SENT", 5 * 4 * 8)
+    monkeypatch.setattr("bottleneck.linear.solver.design._TRANSFER_BYTES", 5 * 4 * 8)
     rows = np.random.default_rng(0).normal(size=(33, 4))
     sent: list[NDArray[Any]] = []
 

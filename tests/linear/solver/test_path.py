@@ -581,7 +581,7 @@ def test_large_c_have_true_gaps_of_codes_in_float32(
 def test_large_means_have_true_gaps_of_codes_in_float32(
     kind: type[Loss], intercept: Intercept, c: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(eigenbasis, "_SMALL", 0)  # as of many codes, which are rotated once
+    monkeypatch.setattr(eigenbasis, "SMALL_PROBLEM", 0)  # as of many codes, which are rotated once
     problem = blobs(200, 6, 2)
     rows = (problem.rows + 1e5 * np.random.default_rng(0).normal(size=6)).astype(np.float32)
     problem = replace(problem, rows=rows, kind=kind, intercept=intercept)
