@@ -45,24 +45,24 @@ def extraction_progress() -> Iterator["Callable[[ExtractionProgress], None]"]:
     It prints what was found, notes and the estimate first, then the progress, and at the end the
     notes of workers.
     """
-    late: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    printed = 0
     with ExitStack() as stack:
         show: Progress
-        early = 0
 
         def on_progress(progress: "ExtractionProgress") -> None:
-            nonlocal show, early, late
+            nonlocal show, notes, printed
+            notes = progress.notes
             if progress.done == 0:
-                early = len(progress.notes)
                 click.echo(str(progress.images), err=True)
-                print_notes(progress.notes)
+                print_notes(notes)
+                printed = len(notes)
                 click.echo(str(progress.estimate), err=True)
                 show = stack.enter_context(progress_of(progress.estimate.unit))
-            late = progress.notes[early:]
             show(progress.done, progress.total, progress.stats.timer)
 
         yield on_progress
-    print_notes(late)  # after the bar
+    print_notes(notes[printed:])  # of workers, behind the bar
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bottleneck.backbones import Backbone
-from bottleneck.errors import DeviceMemoryError, HeadError, format_error
+from bottleneck.errors import HeadError
 from bottleneck.finetuning.options import TuneOptions
 from bottleneck.finetuning.training.checkpoint import tensors_under
 from bottleneck.finetuning.training.module import TunedModule
@@ -31,7 +31,7 @@ from bottleneck.fitting import (
     write_classifier,
 )
 from bottleneck.linear import mean_of_rows
-from bottleneck.runtime import choose_device, is_out_of_memory
+from bottleneck.runtime import choose_device, is_out_of_memory, memory_errors
 from bottleneck.spec import Spec
 
 FORMAT_VERSION = 1
@@ -189,19 +189,16 @@ class TunedTail(Classifier):
         if self.module is None:
             raise HeadError(f"{self.owner} has no network yet: `with_network` gives it one")
         parts, start, most = [np.empty((0, len(self.classes)))], 0, _ROWS
-        while start < len(codes):
-            try:
-                parts.append(_run(self.module, codes[start : start + most], self.shape))
-                start += most
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                if most == 1:
-                    raise DeviceMemoryError(
-                        f"one image does not fit into memory ({format_error(error)})",
-                        hint="take `device=cpu`, or a machine with more memory",
-                    ) from error
-                most //= 2
+        hint = "take `device=cpu`, or a machine with more memory"
+        with memory_errors("one image does not fit into memory", hint):
+            while start < len(codes):
+                try:
+                    parts.append(_run(self.module, codes[start : start + most], self.shape))
+                    start += most
+                except (RuntimeError, MemoryError) as error:
+                    if most == 1 or not is_out_of_memory(error):
+                        raise
+                    most //= 2
         return np.asarray(mean_of_rows(np.concatenate(parts), self.features.views))
 
     def save(self, path: str | PathLike[str]) -> None:

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 from bottleneck.errors import DeviceMemoryError, format_error, full_message
 
-# PyTorch has an exception type for a GPU's memory, and for a CPU's only messages: its own, and
-# oneDNN's, which has found that it can compute this before it tries to allocate what that takes.
-_ON_CPU = re.compile("can't allocate memory|could not (create|execute) a primitive$")
+# PyTorch has an exception type for a GPU's memory, and only messages for a CPU's: its own and those
+# of oneDNN, which allocates after it has checked that it supports the operation.
+_CPU_MESSAGES = re.compile("can't allocate memory|could not (create|execute) a primitive$")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -24,7 +24,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return (
         isinstance(error, MemoryError)
         or (torch is not None and isinstance(error, torch.OutOfMemoryError))
-        or (isinstance(error, RuntimeError) and bool(_ON_CPU.search(full_message(error))))
+        or (isinstance(error, RuntimeError) and bool(_CPU_MESSAGES.search(full_message(error))))
     )
 
 
@@ -32,7 +32,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def memory_errors(what: str, hint: str) -> Iterator[None]:
     """Raise `DeviceMemoryError` where the memory of the device, or of the process, is too small.
 
-    It also decorates functions.
+    It is a context manager and a decorator.
 
     Parameters
     ----------

@@ -127,9 +127,7 @@ def train(
             checkpoint.save(module, loop.optimizer, [vars(scores) for scores in curves])
     module.eval()
     seconds, early = time.monotonic() - begun, options.patience is not None
-    return TrainingRun(
-        lr, tuple(curves), diverged, seconds, early_stopping=early, max_batch_size=loop.most
-    )
+    return TrainingRun(lr, tuple(curves), diverged, seconds, early, loop.max_batch_size)
 
 
 class _Loop:
@@ -137,8 +135,8 @@ class _Loop:
 
     Attributes
     ----------
-    most : int or None
-        If a batch did not fit into memory: how many images of it go through the network at a time.
+    max_batch_size : int or None
+        If a batch did not fit into memory: how many of its images are computed at a time.
     """
 
     def __init__(
@@ -150,8 +148,8 @@ class _Loop:
         self._order = memory_format(module, options.precision)
         self.loss = Loss(training, options.class_weight, self.device)
         self.optimizer = make_optimizer(module, options, lr)
-        self.most: int | None = None
-        # Batch norm is of a batch; and all processes must take as many parts.
+        self.max_batch_size: int | None = None
+        # Parts have other statistics of batch norm, and processes wait for each other's gradients.
         self._divisible = options.batch_norm == "keep" and processes() == 1
         self._largest = [group["lr"] for group in self.optimizer.param_groups]
 
@@ -186,18 +184,21 @@ class _Loop:
         loss = None
         while loss is None:
             try:
-                loss = self._set_gradients(maps, index, self.most or len(index))
+                size = min(self.max_batch_size or len(index), len(index))
+                loss = self._set_gradients(maps, index, size)
             except (RuntimeError, MemoryError) as error:
-                size = min(self.most or len(index), len(index))
                 if size == 1 or not (self._divisible and is_out_of_memory(error)):
                     raise
-                self.most = size // 2
+                self.max_batch_size = size // 2
         nn.utils.clip_grad_norm_(self._module.parameters(), _LARGEST_NORM)
         self.optimizer.step()
         return loss
 
     def _set_gradients(self, maps: Tensor, index: NDArray[np.int64], most: int) -> Tensor:
-        """Set the gradients of a batch's mean loss, at most so many images at a time; return it."""
+        """Set the gradients of a batch's mean loss, and return the loss.
+
+        At most `most` images are computed at a time, and their gradients are added.
+        """
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), dtype=torch.float32, device=self.device)
         for start in range(0, len(index), most):

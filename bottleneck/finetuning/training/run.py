@@ -58,8 +58,8 @@ class TrainingRun:
     early_stopping : bool
         Whether the training may be of fewer epochs than its schedule.
     max_batch_size : int or None
-        If a batch did not fit into memory: how many of its images went through the network at a
-        time. The steps are those of whole batches.
+        If a batch did not fit into memory: how many of its images were computed at a time. Their
+        gradients were added, so that the steps are those of whole batches.
     """
 
     lr: float
