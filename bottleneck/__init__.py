@@ -29,7 +29,7 @@ _HOMES = {
     "Head": "fitting.heads.head",
     "InputTransform": "spec",
     "ProgressBar": "runtime.progress_bar",
-    "RefreshOptions": "extraction.options",
+    "RunOptions": "extraction.options",
     "SearchOptions": "fitting.selection.options",
     "StorageOptions": "extraction.options",
     "TuneOptions": "finetuning.options",

@@ -11,7 +11,7 @@ from bottleneck.errors import BottleneckError as BottleneckError
 from bottleneck.exporting.export import export as export
 from bottleneck.extraction.extract import extract as extract
 from bottleneck.extraction.options import ComputeOptions as ComputeOptions
-from bottleneck.extraction.options import RefreshOptions as RefreshOptions
+from bottleneck.extraction.options import RunOptions as RunOptions
 from bottleneck.extraction.options import StorageOptions as StorageOptions
 from bottleneck.extraction.options import ViewOptions as ViewOptions
 from bottleneck.extraction.plan import plan as plan

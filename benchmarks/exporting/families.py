@@ -18,7 +18,7 @@ from benchmarks.helpers.machine import machine
 from bottleneck.backbones import Backbone, load_backbone
 from bottleneck.exporting.check_images import GeneratedImages
 from bottleneck.exporting.export import export
-from bottleneck.extraction import make_encoder, make_spec
+from bottleneck.extraction import ComputeOptions, make_encoder, make_spec
 from bottleneck.fitting import Head
 from bottleneck.fitting.loading.features import Features
 from bottleneck.linear import ArrayMatrix, Calibration, fit_scaler
@@ -49,7 +49,7 @@ _CLASSES = 10
 def random_head(network: Backbone, layers: tuple[str, str]) -> Head:
     """Return a head that nothing was trained for, whose probabilities are neither 0 nor 1."""
     spec = make_spec(network, precision="float32", relu=True, pool="avg")
-    encoder = make_encoder(network, spec, layers, device="cpu")
+    encoder = make_encoder(network, spec, layers, compute=ComputeOptions(device="cpu"))
     images = GeneratedImages(spec.transform)
     (batch,) = encoder.encode(images, [range(len(images.table))])
     parts = [batch.codes[layer].reshape(len(batch.row), -1) for layer in layers]

@@ -23,7 +23,7 @@ from benchmarks.helpers.machine import machine
 from benchmarks.helpers.synthetic_images import repeat, write_jpegs
 from bottleneck.backbones import load_backbone
 from bottleneck.extraction.extract import extract
-from bottleneck.extraction.options import ComputeOptions
+from bottleneck.extraction.options import ComputeOptions, RunOptions
 from bottleneck.extraction.result import Progress
 
 _SLICES = 12  # about so many
@@ -115,9 +115,8 @@ def _row(model: str, layer: str, precision: str, drawn: list[Path], place: Path)
             model=model,
             weights="none",
             layers=[layer],
-            compute=ComputeOptions(
-                precision=precision, device="cpu", runtime="openvino", on_progress=halted
-            ),
+            compute=ComputeOptions(precision=precision, device="cpu", runtime="openvino"),
+            run=RunOptions(on_progress=halted),
         )
     found = halted.seconds
     allowed = [a + b for a, b in zip(found["alone"], found["decode"], strict=True)]

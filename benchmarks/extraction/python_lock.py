@@ -41,6 +41,7 @@ from bottleneck.data.image_source import ImageSource
 from bottleneck.data.images import open_images
 from bottleneck.data.resizing.torch_resampling import resample_by_torchvision
 from bottleneck.data.resizing.views import make_view
+from bottleneck.extraction import ComputeOptions
 from bottleneck.extraction.encoding import decoding
 from bottleneck.extraction.encoding.encoder import Encoder
 from bottleneck.extraction.setup.loading import make_spec
@@ -224,7 +225,7 @@ def _rate(
     source: ImageSource, data: bytes, sleep: dict[str, float], threads: int
 ) -> tuple[float, float]:
     """Return images/s, and seconds of all processors an image."""
-    encoder = _encoder()
+    encoder = _encoder(threads)
     count = len(source.table)
     digest = sha256(data)
 
@@ -235,21 +236,22 @@ def _rate(
     batches = (range(i, i + _BATCH) for i in range(0, count, _BATCH))
     with _calls_replaced(data, sleep), patch.object(decoding, "sha256", hashing):
         begun, busy = time.perf_counter(), time.process_time()
-        for batch in encoder.encode(source, batches, workers=threads):
+        for batch in encoder.encode(source, batches):
             if not batch.valid.all():
                 raise RuntimeError(f"an image was rejected: {batch.reason}")
         busy = time.process_time() - busy
         return count / (time.perf_counter() - begun), busy / count
 
 
-def _encoder() -> Encoder:
+def _encoder(threads: int) -> Encoder:
     """Return an encoder that decodes in threads of its own, as for a GPU, and computes nothing."""
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 16, 16))
     backbone = load_backbone(
         network, transform={"resize": _TRANSFORM.resize, "crop": _TRANSFORM.crop}
     )
     spec = make_spec(backbone, precision="float32", relu=True, pool="avg")
-    encoder = Encoder(backbone, backbone.layers, spec, [torch.device("cpu")])
+    compute = ComputeOptions(workers=threads)
+    encoder = Encoder(backbone, backbone.layers, spec, [torch.device("cpu")], compute=compute)
     encoder.runner.uses_all_cpus = False
     nothing = functools.partial(np.zeros, dtype=np.float32)
     run: Any = lambda images: {"0": nothing((len(images), 2))}  # noqa: E731

@@ -15,7 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.extraction.encoding.decoding import ReadImage, Views, decode_into
+from bottleneck.extraction.encoding.decoding import ReadImage, ViewSet, decode_into
 from bottleneck.extraction.encoding.encoder import Encoder
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions
@@ -135,7 +135,7 @@ def forward_each(job: Job, *, at_least: float) -> float:
 
 def decode_alone(data: Sequence[bytes], transform: InputTransform, *, at_least: float) -> float:
     """Return seconds per image from bytes in memory to cropped pixels, one thread on each core."""
-    plain = Views([0], None)
+    plain = ViewSet()
 
     def one(content: bytes) -> int:
         target = np.empty((transform.crop, transform.crop, 3), dtype=np.uint8)

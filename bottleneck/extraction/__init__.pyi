@@ -1,6 +1,7 @@
+from .encoding.decoding import ViewSet as ViewSet
 from .encoding.encoder import EncodedBatch as EncodedBatch
 from .options import ComputeOptions as ComputeOptions
-from .options import RefreshOptions as RefreshOptions
+from .options import RunOptions as RunOptions
 from .options import StorageOptions as StorageOptions
 from .options import ViewOptions as ViewOptions
 from .result import Progress as Progress

@@ -20,7 +20,7 @@ from bottleneck.data import ImageSource, open_images, require_existing
 from bottleneck.errors import InvalidOptionError, ShardError
 from bottleneck.extraction.options import (
     ComputeOptions,
-    RefreshOptions,
+    RunOptions,
     StorageOptions,
     ViewOptions,
 )
@@ -39,6 +39,7 @@ from bottleneck.extraction.setup.transform import TransformLike
 from bottleneck.extraction.setup.unchanged import recall_unchanged
 from bottleneck.extraction.setup.views import choose_views
 from bottleneck.runtime import (
+    Executor,
     RunStats,
     choose_devices,
     importing,
@@ -68,7 +69,7 @@ def extract(
     relu: bool = True,
     storage: StorageOptions = StorageOptions(),
     compute: ComputeOptions = ComputeOptions(),
-    refresh: RefreshOptions = RefreshOptions(),
+    run: RunOptions = RunOptions(),
     views: ViewOptions | int = ViewOptions(),
 ) -> ExtractionResult:
     """Compute the codes of every image at some layers of a frozen network, into a cache.
@@ -105,9 +106,9 @@ def extract(
     storage : StorageOptions
         How the codes are stored.
     compute : ComputeOptions
-        Where the codes are computed, and which part of them; and whom to tell how far it is.
-    refresh : RefreshOptions
-        What is computed again although the cache has it.
+        Where the codes are computed, and how fast.
+    run : RunOptions
+        Which shards are made, by which workers, and whom to tell how far it is.
     views : ViewOptions or int
         Other pictures that are made of each image, and encoded as the image is; or how many views
         there are, with the image itself.
@@ -152,7 +153,7 @@ def extract(
     """
     start = time.monotonic()
     path = cache_path(out)
-    _require_possible(model, layers, compute)
+    _require_possible(model, layers, compute.device, run.executor)
     source = require_existing(open_images(images))
     trust_code(model)
     existing = open_cache(path, source.table) if is_cache(path) else None
@@ -163,14 +164,13 @@ def extract(
         source,
         chosen_views.series(layers),
         chosen_views.recipe,
-        compute.task,
-        refresh,
+        run,
     )
     asked: dict[str, Any] = {"relu": relu, "pool": pool}
     plan = None
     known = recall_unchanged(existing, model, weights, fields, compute=compute, **asked)
     if existing is not None and known is not None:
-        layout = storage.choose_layout(existing.layout, lambda: 0)  # a cache's is known
+        layout = storage.layout_of(existing.layout)
         plan = request.plan(existing.spec, layout, known)
         if not plan.missing:
             begin = Progress(0, 0, RunStats(), _estimate(plan, [], storage), plan.images)
@@ -180,6 +180,8 @@ def extract(
         from bottleneck.extraction.setup.precision import choose_spec
 
     devices = choose_devices(compute.device)
+    if run.executor is not None:
+        devices = devices[:1]  # workers have their own; one is enough to try the precision
     backbone = load_backbone(model, weights, transform=fields)
     chosen_views.require_possible(backbone.transform)
     chosen = choose_spec(backbone, layers, devices, compute=compute, existing=existing, **asked)
@@ -188,12 +190,12 @@ def extract(
         plan = request.plan(chosen.spec, layout, backbone.reference)
     needed = backbone.select_layers(layers) if plan.missing else []
     estimate = _estimate(plan, needed, storage)
-    cache, runner = _begin(plan, backbone, devices=devices, compute=compute, encoder=chosen.encoder)
+    cache, runner = _begin(plan, backbone, devices, compute=compute, encoder=chosen.encoder)
     notes: tuple[str, ...] = ()
     if plan.missing:
         notes = setup_notes(source, backbone, layers, chosen, chosen_views)
     begin = Progress(0, estimate.passes, runner.stats, estimate, plan.images, notes)
-    end = _run(runner, plan.missing, begin, compute.on_progress)
+    end = _run(runner, plan.missing, begin, run.on_progress)
     return _finish(plan, cache, end, start=start)
 
 
@@ -213,13 +215,13 @@ def require_layers(layers: Sequence[str]) -> None:
 
 
 def _require_possible(
-    model: "str | nn.Module", layers: Sequence[str], compute: ComputeOptions
+    model: "str | nn.Module", layers: Sequence[str], device: str, executor: Executor | None
 ) -> None:
     """Refuse arguments that cannot be, before anything is loaded."""
     require_layers(layers)
-    if compute.device not in ("auto", "cpu"):  # these there are, and the others PyTorch knows
-        choose_devices(compute.device)
-    if compute.executor is not None and not isinstance(model, str):
+    if device not in ("auto", "cpu"):  # these there are, and the others PyTorch knows
+        choose_devices(device)
+    if executor is not None and not isinstance(model, str):
         raise InvalidOptionError(
             "model",
             type(model).__name__,
@@ -246,18 +248,17 @@ def _choose_layout(
     pool: str,
 ) -> StorageLayout:
     """Choose how codes are stored. A misspelt layer is refused, and leaves no cache behind."""
-    if existing is None or not set(layers) <= set(existing.layers):
-        backbone.largest_code(layers, pool)
-    return storage.choose_layout(
-        existing.layout if existing else None, lambda: backbone.largest_code(layers, pool)
-    )
+    if existing is not None and set(layers) <= set(existing.layers):
+        return storage.layout_of(existing.layout)
+    largest = backbone.largest_code(layers, pool)
+    return storage.new_layout(largest) if existing is None else storage.layout_of(existing.layout)
 
 
 def _begin(
     plan: PlannedRun,
     backbone: "Backbone",
-    *,
     devices: "Sequence[torch.device]",
+    *,
     compute: ComputeOptions,
     encoder: "Encoder | None",
 ) -> "tuple[Cache, LocalRunner | DistributedRunner]":
@@ -265,14 +266,13 @@ def _begin(
     from bottleneck.extraction.running.distributed import DistributedRunner, WorkerJob
     from bottleneck.extraction.running.local import LocalRunner
 
-    update, source = plan.update, plan.source
-    if compute.executor is not None:
+    update, source, executor = plan.update, plan.source, plan.request.run.executor
+    if executor is not None:
         cache = update.apply()
         job = WorkerJob.from_cache(cache, backbone.reference, source, compute)
-        return cache, DistributedRunner(job, compute.executor)
+        return cache, DistributedRunner(job, executor)
     runner = LocalRunner(update.cache, backbone, source, devices, compute, encoder=encoder)
-    for series, shards in plan.missing.items():
-        runner.encoder(series, shards)
+    runner.prepare(plan.missing)
     cache = update.apply()
     runner.use(cache)
     return cache, runner
@@ -302,7 +302,7 @@ def _run(
 
 def _finish(plan: PlannedRun, cache: Cache, end: Progress, *, start: float) -> ExtractionResult:
     """Record that the shards are of the images as they are now, and describe what was done."""
-    series, task = plan.request.series, plan.request.task
+    series, task = plan.request.series, plan.request.run.task
     cache, removed = plan.update.finish(cache, series), plan.update.removed
     rejected = finish_task(cache, series, task)
     return ExtractionResult(

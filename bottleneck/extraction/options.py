@@ -1,4 +1,4 @@
-"""Options of an extraction: how codes are stored and computed, and what is computed again."""
+"""Options of an extraction: how codes are stored and computed, and which shards a run makes."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -82,31 +82,36 @@ class StorageOptions:
                 )
             object.__setattr__(self, "shard_size", int(self.shard_size))  # NumPy's are no JSON
 
-    def choose_layout(
-        self, existing: StorageLayout | None, largest_code: Callable[[], int]
-    ) -> StorageLayout:
-        """Return the layout of a cache: the given values, else its own, else the defaults.
-
-        Parameters
-        ----------
-        existing : StorageLayout, optional
-            That of the cache, if it exists.
-        largest_code : callable
-            Returns the number of values in the largest code of the run. Called only if the default
-            of `shard_size` is needed.
+    def layout_of(self, existing: StorageLayout) -> StorageLayout:
+        """Return the layout of an existing cache, with the given values in place of its own.
 
         Examples
         --------
-        >>> StorageOptions(dtype="float32").choose_layout(None, lambda: 100_352)
+        >>> StorageOptions(dtype="float32").layout_of(StorageLayout("float16", 512, "lzf"))
+        StorageLayout(dtype='float32', shard_size=512, compression='lzf')
+        """
+        return StorageLayout(
+            self.dtype or existing.dtype,
+            self.shard_size or existing.shard_size,
+            self.compression or existing.compression,
+        )
+
+    def new_layout(self, largest_code: int) -> StorageLayout:
+        """Return the layout of a new cache.
+
+        Parameters
+        ----------
+        largest_code : int
+            Number of values in the largest code of the run, by which shards have fewer rows.
+
+        Examples
+        --------
+        >>> StorageOptions(dtype="float32").new_layout(100_352)
         StorageLayout(dtype='float32', shard_size=167, compression='none')
         """
-        known = (existing.dtype, existing.compression, existing.shard_size) if existing else None
-        dtype, compression, shard_size = known or (DTYPES[0], COMPRESSIONS[0], None)
-        dtype = self.dtype or dtype
-        shard_size = self.shard_size or shard_size
-        if shard_size is None:
-            shard_size = default_shard_size(largest_code() * np.dtype(dtype).itemsize)
-        return StorageLayout(dtype, shard_size, self.compression or compression)
+        dtype = self.dtype or DTYPES[0]
+        rows = self.shard_size or default_shard_size(largest_code * np.dtype(dtype).itemsize)
+        return StorageLayout(dtype, rows, self.compression or COMPRESSIONS[0])
 
 
 @dataclass(frozen=True)
@@ -187,14 +192,6 @@ class ComputeOptions:
     max_pixels : int, optional
         Pixels of an image, at most: a larger one is rejected. The default is Pillow's limit,
         89 478 485. A larger one needs about 10 bytes of memory for each pixel.
-    executor : Executor, optional
-        Workers that make the shards, each with a device of its own. The default is this process.
-    task : ArrayTask
-        Which part of the shards to make. The default is all of them.
-    on_progress : callable, optional
-        Called with a `Progress`: first with 0 images done, before any image is encoded, then after
-        each batch, or after each shard if an executor's workers make them. Not called if there
-        is nothing to do.
 
     Raises
     ------
@@ -213,9 +210,6 @@ class ComputeOptions:
     batch_size: int | None = None
     workers: int | None = None
     max_pixels: int | None = None
-    executor: Executor | None = None
-    task: ArrayTask = ArrayTask()
-    on_progress: Callable[[Progress], None] | None = None
 
     def __post_init__(self) -> None:
         require_one_of("precision", self.precision, ("auto", *PRECISIONS))
@@ -226,11 +220,19 @@ class ComputeOptions:
 
 
 @dataclass(frozen=True)
-class RefreshOptions:
-    """What is computed again although the cache has it.
+class RunOptions:
+    """Which shards a run makes, by which workers, and whom it tells.
 
     Parameters
     ----------
+    task : ArrayTask
+        Which part of the shards to make. The default is all of them.
+    executor : Executor, optional
+        Workers that make the shards, each with a device of its own. The default is this process.
+    on_progress : callable, optional
+        Called with a `Progress`: first with 0 images done, before any image is encoded, then after
+        each batch, or after each shard if an executor's workers make them. Not called if there
+        is nothing to do.
     retry_rejected : bool
         Whether to try rejected images again although their files look unchanged.
     check_content : bool
@@ -242,10 +244,13 @@ class RefreshOptions:
 
     Examples
     --------
-    >>> RefreshOptions(redo=[("layer3", 0)]).redo
+    >>> RunOptions(redo=[("layer3", 0)]).redo
     (('layer3', 0),)
     """
 
+    task: ArrayTask = ArrayTask()
+    executor: Executor | None = None
+    on_progress: Callable[[Progress], None] | None = None
     retry_rejected: bool = False
     check_content: bool = False
     redo: Iterable[tuple[SeriesLike, int]] = ()

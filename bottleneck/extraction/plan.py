@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from os import PathLike
 
 import numpy as np
@@ -12,6 +11,7 @@ from bottleneck.backbones import Layer, check_pool, load_backbone
 from bottleneck.cache import StorageLayout
 from bottleneck.data import ImageSource, open_images, require_existing, summarize_images
 from bottleneck.errors import ImagesNotFoundError
+from bottleneck.extraction.encoding.decoding import ViewSet
 from bottleneck.extraction.encoding.encoder import EncodedBatch, Encoder
 from bottleneck.extraction.extract import require_layers
 from bottleneck.extraction.options import ComputeOptions, StorageOptions, ViewOptions
@@ -105,20 +105,17 @@ def plan(
     chosen_views = choose_views(views, None)
     chosen_views.require_possible(backbone.transform)
     needed = backbone.select_layers(layers)
-    layout = storage.choose_layout(None, lambda: backbone.largest_code(layers, pool))
+    layout = storage.new_layout(backbone.largest_code(layers, pool))
     chosen = choose_spec(backbone, layers, devices, compute=compute, relu=relu, pool=pool)
-    encoder = chosen.encoder or Encoder(backbone, needed, chosen.spec, devices)
-    passes = len(source.table) * chosen_views.count
-    encoder.runner.choose_runtime(compute.runtime, passes, batch_size=compute.batch_size)
-    encode = partial(
-        encoder.encode,
-        source,
-        views=range(chosen_views.count),
-        recipe=chosen_views.recipe,
-        workers=compute.workers,
-        max_pixels=compute.max_pixels,
-    )
-    batches = _sample_batches(source, compute.batch_size or encoder.runner.default_batch_size)
+    encoder = chosen.encoder or Encoder(backbone, needed, chosen.spec, devices, compute=compute)
+    encoder.choose_runtime(len(source.table) * chosen_views.count)
+
+    def encode(batches: Iterable[Sequence[int]]) -> Iterator[EncodedBatch]:
+        return encoder.encode(
+            source, batches, ViewSet(range(chosen_views.count), chosen_views.recipe)
+        )
+
+    batches = _sample_batches(source, encoder.batch_size)
     _warm_up(encode, source, batches[: encoder.runner.parallel_batches])
     encoder.stats.timer.drain()
     startup = imported + time.perf_counter() - start

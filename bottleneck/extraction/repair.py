@@ -1,5 +1,6 @@
 """Repair a cache: extract again what fails its checks."""
 
+from collections.abc import Callable
 from os import PathLike
 
 from torch import nn
@@ -7,9 +8,10 @@ from torch import nn
 from bottleneck.cache import CacheLike, Series, cache_path, find_problems, recover_cache
 from bottleneck.data import ImageSource, open_images, require_existing
 from bottleneck.extraction.extract import extract
-from bottleneck.extraction.options import ComputeOptions, RefreshOptions, StorageOptions
-from bottleneck.extraction.result import RepairResult
+from bottleneck.extraction.options import ComputeOptions, RunOptions, StorageOptions
+from bottleneck.extraction.result import Progress, RepairResult
 from bottleneck.extraction.setup.loading import locate_network, require_decoder_of
+from bottleneck.runtime import Executor
 
 
 def repair(
@@ -19,6 +21,8 @@ def repair(
     model: str | nn.Module | None = None,
     weights: str | PathLike[str] | None = None,
     compute: ComputeOptions = ComputeOptions(),
+    executor: Executor | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
     force: bool = False,
 ) -> RepairResult:
     """Find what fails its checks in a cache, and compute it again.
@@ -39,6 +43,10 @@ def repair(
         The weights, if their file has moved.
     compute : ComputeOptions
         Where the codes are computed.
+    executor : Executor, optional
+        Workers that make the shards, as in `RunOptions`.
+    on_progress : callable, optional
+        Called with a `Progress`, as in `RunOptions`.
     force : bool
         Whether to start although the disk may be too small.
 
@@ -87,7 +95,9 @@ def repair(
         relu=spec.relu,
         storage=StorageOptions(force=force),
         compute=compute,
-        refresh=RefreshOptions(
+        run=RunOptions(
+            executor=executor,
+            on_progress=on_progress,
             check_content="images.csv" in recovered.lost,  # sizes and times were lost with it
             redo=[
                 (Series(item.layer, item.view), item.shard)

@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 
 from bottleneck.backbones import Backbone
 from bottleneck.data import ImageSource
-from bottleneck.extraction import ComputeOptions, EncodedBatch, make_encoder, require_decoder_of
+from bottleneck.extraction import (
+    ComputeOptions,
+    EncodedBatch,
+    ViewSet,
+    make_encoder,
+    require_decoder_of,
+)
 from bottleneck.fitting import Classifier, Features
 from bottleneck.prediction.noted import NotedIterator
 
@@ -80,20 +86,13 @@ def encode_images(
         network,
         classifier.spec,
         features.layers,
-        device=compute.device,
+        compute=compute,
         images=images if may_be_few else None,
     )
-    encoder.runner.choose_runtime(compute.runtime, images, batch_size=compute.batch_size)
-    size = compute.batch_size or encoder.runner.default_batch_size
+    encoder.choose_runtime(images)
+    size = encoder.batch_size
     batches = (rows[start : start + size] for start in range(0, len(rows), size))
-    encoded = encoder.encode(
-        source,
-        batches,
-        views=range(features.views),
-        recipe=features.recipe,
-        workers=compute.workers,
-        max_pixels=compute.max_pixels,
-    )
+    encoded = encoder.encode(source, batches, ViewSet(range(features.views), features.recipe))
     joined = (_together(views, features) for views in _each(encoded, features.views))
     return NotedIterator(joined, encoder.runner.notes)
 

@@ -16,7 +16,7 @@ from bottleneck.cache.store import open_cache
 from bottleneck.cache.verify import verify
 from bottleneck.errors import SpecMismatchError
 from bottleneck.extraction.extract import extract
-from bottleneck.extraction.options import ComputeOptions, RefreshOptions
+from bottleneck.extraction.options import ComputeOptions, RunOptions
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.heads.head import Head
 from bottleneck.fitting.selection.options import SearchOptions
@@ -107,7 +107,7 @@ def test_an_old_cache_is_complete_for_an_extraction(
         before / name,
         model=f"{before / 'network.py'}:build",
         weights=str(before / "network.safetensors"),
-        refresh=RefreshOptions(check_content=check_content),
+        run=RunOptions(check_content=check_content),
         **options,
     )
     assert (done.rows, bool(done.changes)) == (0, False)

@@ -8,7 +8,7 @@ from bottleneck.cache.format.manifest import StorageLayout
 from bottleneck.errors import InvalidOptionError
 from bottleneck.extraction.options import (
     ComputeOptions,
-    RefreshOptions,
+    RunOptions,
     StorageOptions,
     ViewOptions,
     default_shard_size,
@@ -52,7 +52,7 @@ def test_a_number_of_views_is_a_whole_number() -> None:
             ViewOptions(count)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("options", [StorageOptions(), ComputeOptions(), RefreshOptions()])
+@pytest.mark.parametrize("options", [StorageOptions(), ComputeOptions(), RunOptions()])
 def test_options_are_frozen_and_can_be_sent_to_workers(options: Any) -> None:
     with pytest.raises(AttributeError):
         options.other = 1
@@ -60,21 +60,16 @@ def test_options_are_frozen_and_can_be_sent_to_workers(options: Any) -> None:
 
 
 def test_shards_to_redo_are_kept_whatever_they_are_given_as() -> None:
-    assert RefreshOptions(redo=(pair for pair in [("layer2", 1)])).redo == (("layer2", 1),)
+    assert RunOptions(redo=(pair for pair in [("layer2", 1)])).redo == (("layer2", 1),)
 
 
 def test_the_layout_is_what_is_given_then_the_caches_own_then_the_default() -> None:
     own = StorageLayout("float32", 100, "lzf")
 
-    def never() -> int:
-        raise AssertionError("nobody asked for the size of a code")
-
-    assert StorageOptions().choose_layout(own, never) == own
+    assert StorageOptions().layout_of(own) == own
     given = StorageOptions(dtype="float16", compression="gzip", shard_size=8)
-    for existing in (own, None):
-        assert given.choose_layout(existing, never) == StorageLayout("float16", 8, "gzip")
-    default = StorageOptions().choose_layout(None, lambda: 1 << 20)
-    assert default == StorageLayout("float16", 32, "none")
+    assert given.layout_of(own) == given.new_layout(1 << 20) == StorageLayout("float16", 8, "gzip")
+    assert StorageOptions().new_layout(1 << 20) == StorageLayout("float16", 32, "none")
 
 
 def test_the_default_shard_has_4096_rows_or_64_mebibytes() -> None:

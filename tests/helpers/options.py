@@ -5,7 +5,7 @@ from typing import Any
 
 from bottleneck.extraction.options import (
     ComputeOptions,
-    RefreshOptions,
+    RunOptions,
     StorageOptions,
     ViewOptions,
 )
@@ -14,7 +14,7 @@ from bottleneck.runtime.schedulers.array_task import ArrayTask
 _KINDS = {
     "storage": StorageOptions,
     "compute": ComputeOptions,
-    "refresh": RefreshOptions,
+    "run": RunOptions,
     "views": ViewOptions,
 }
 

@@ -103,7 +103,7 @@ def extract(
     workers of a Dask cluster. Workers must see the same files under the same paths.
     """
     from bottleneck import extract as run
-    from bottleneck.extraction import ComputeOptions, RefreshOptions, StorageOptions
+    from bottleneck.extraction import ComputeOptions, RunOptions, StorageOptions
     from bottleneck.runtime import visible_gpus
 
     if origin := options["task"].origin:
@@ -119,10 +119,8 @@ def extract(
             out,
             transform=take_preprocess(options),
             storage=take(StorageOptions, options),
-            compute=take(
-                ComputeOptions, options, device=device, executor=executor, on_progress=on_progress
-            ),
-            refresh=take(RefreshOptions, options),
+            compute=take(ComputeOptions, options, device=device),
+            run=take(RunOptions, options, executor=executor, on_progress=on_progress),
             views=take_views(options),
             **options,
         )

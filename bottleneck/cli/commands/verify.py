@@ -53,8 +53,10 @@ def verify(cache: Path, images: Path | None, as_json: bool, **options: Any) -> N
         from bottleneck.extraction import ComputeOptions
 
         with note_kept_shards(cache), extraction_progress() as on_progress:
-            compute = take(ComputeOptions, options, on_progress=on_progress)
-            results.append(repair(cache, images, compute=compute, **options))
+            compute = take(ComputeOptions, options)
+            results.append(
+                repair(cache, images, compute=compute, on_progress=on_progress, **options)
+            )
     found = run(cache)
     print_result(*results, found, as_json=as_json)
     if not found.ok:

@@ -28,11 +28,19 @@ _TASKS_OF_A_BATCH = 16
 
 
 @dataclass(frozen=True)
-class Views:
-    """The views to make of each image."""
+class ViewSet:
+    """The views to make of each image.
 
-    numbers: Sequence[int]
-    recipe: ViewRecipe | None
+    Attributes
+    ----------
+    numbers : sequence of int
+        View 0 is the image itself.
+    recipe : ViewRecipe or None
+        How views are made, if there are others than view 0.
+    """
+
+    numbers: Sequence[int] = (0,)
+    recipe: ViewRecipe | None = None
 
 
 class ReadImage(NamedTuple):
@@ -85,7 +93,7 @@ class Decoder(Protocol):
     """Read and decode batches of images."""
 
     def begin(
-        self, source: ImageSource, rows: Sequence[int], views: Views, threads: Threads
+        self, source: ImageSource, rows: Sequence[int], views: ViewSet, threads: Threads
     ) -> list[Callable[[], DecodedBatch]]:
         """Begin to read and decode the images of some rows.
 
@@ -113,7 +121,7 @@ class ThreadDecoder:
         self._transform, self._runner, self._timer = transform, runner, timer
 
     def begin(
-        self, source: ImageSource, rows: Sequence[int], views: Views, threads: Threads
+        self, source: ImageSource, rows: Sequence[int], views: ViewSet, threads: Threads
     ) -> list[Callable[[], DecodedBatch]]:
         """Begin to read and decode: see `Decoder`."""
         size = self._transform.crop
@@ -131,7 +139,7 @@ class ThreadDecoder:
         return [partial(wait_for, batch) for batch in batches]
 
     def _decode(
-        self, reading: Future[list[ReadImage]], views: Views, pixels: Sequence[NDArray[np.uint8]]
+        self, reading: Future[list[ReadImage]], views: ViewSet, pixels: Sequence[NDArray[np.uint8]]
     ) -> list[DecodedImage]:
         with self._measure_wait():
             files = reading.result()
@@ -169,7 +177,7 @@ def _read_file(source: ImageSource, row: int) -> ReadImage:
 
 
 def decode_into(
-    targets: Sequence[NDArray[np.uint8]], file: ReadImage, transform: InputTransform, views: Views
+    targets: Sequence[NDArray[np.uint8]], file: ReadImage, transform: InputTransform, views: ViewSet
 ) -> DecodedImage:
     """Decode an image on a CPU, and write a picture for each view, of shape (crop, crop, 3)."""
     reason = file.reason

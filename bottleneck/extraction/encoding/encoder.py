@@ -18,15 +18,16 @@ from bottleneck.extraction.encoding.decoding import (
     DecodedImage,
     Decoder,
     ThreadDecoder,
-    Views,
+    ViewSet,
     open_threads,
 )
 from bottleneck.extraction.encoding.gpu_decoding import (
     GpuDecoder,
     require_decoder,
 )
+from bottleneck.extraction.options import ComputeOptions
 from bottleneck.runtime import RunStats, available_cpus
-from bottleneck.spec import Spec, ViewRecipe
+from bottleneck.spec import Spec
 
 _BATCHES_AHEAD = 2  # decoded while all of the network's threads are busy: hides one, bounds memory
 
@@ -72,6 +73,8 @@ class Encoder:
         The spec of the codes.
     devices : sequence of torch.device
         Devices of one kind, each of which gets a copy of the network.
+    compute : ComputeOptions
+        `runtime`, `batch_size`, `workers` and `max_pixels` are used.
     stats : RunStats, optional
         Where the stages ``read``, ``decode`` and ``forward`` are added up, and ``wait``: the time
         that the network's threads spend on getting images, by waiting or by decoding.
@@ -107,10 +110,12 @@ class Encoder:
         spec: Spec,
         devices: Sequence[torch.device],
         *,
+        compute: ComputeOptions = ComputeOptions(),
         stats: RunStats | None = None,
         images: int | None = None,
     ) -> None:
         self.layers = tuple(layers)
+        self._compute = compute
         self.stats = stats or RunStats()
         self.transform = backbone.transform
         require_decoder(self.transform, devices)
@@ -122,15 +127,31 @@ class Encoder:
         )
         self._shapes = {layer.name: layer.code_shape(spec.pool) for layer in layers}
 
+    @property
+    def batch_size(self) -> int:
+        """Images in a forward pass: those asked for, or what suits the network and the device."""
+        return self._compute.batch_size or self.runner.default_batch_size
+
+    def choose_runtime(self, images: int) -> None:
+        """Choose what runs the network, once; see `BatchRunner.choose_runtime`.
+
+        Parameters
+        ----------
+        images : int
+            Images to encode, each counted once a view.
+
+        Raises
+        ------
+        InvalidOptionError
+            The runtime that was asked for cannot run the network.
+        """
+        self.runner.choose_runtime(self._compute.runtime, images, batch_size=self.batch_size)
+
     def encode(
         self,
         source: ImageSource,
         batches: Iterable[Sequence[int]],
-        *,
-        views: Sequence[int] = (0,),
-        recipe: ViewRecipe | None = None,
-        workers: int | None = None,
-        max_pixels: int | None = None,
+        views: ViewSet = ViewSet(),
     ) -> Generator[EncodedBatch, None, None]:
         """Yield the codes of batches of images, in order.
 
@@ -144,21 +165,13 @@ class Encoder:
         batches : iterable of sequences of int
             Rows of the source's table. Each batch is one forward pass for each view: its size
             bounds the memory.
-        views : sequence of int
-            Numbers of the views to encode.
-        recipe : ViewRecipe, optional
-            How views are made, if there are others than view 0.
-        workers : int, optional
-            Threads that read files ahead, and for a GPU those that decode. The default is one per
-            core. On a CPU the network's own threads decode: there are as many as cores, so that no
-            thread displaces another's data from a core's cache.
-        max_pixels : int, optional
-            Pixels of an image, at most. The default is Pillow's limit, about 89 million.
+        views : ViewSet
+            The default is the image itself.
 
         Yields
         ------
         EncodedBatch
-            For each batch, in the given order, one for each of `views`, in their order.
+            For each batch, in the given order, one for each view, in their order.
 
         Raises
         ------
@@ -168,11 +181,14 @@ class Encoder:
             Not even one image fits into the device's memory.
         """
         ahead: deque[Future[EncodedBatch]] = deque()
-        wanted, workers = Views(views, recipe), workers or available_cpus()
-        with pixel_limit(max_pixels), open_threads(self.runner, workers) as threads:
+        # On a CPU the network's own threads decode: there are as many as cores, so that no thread
+        # displaces another's data from a core's cache.
+        workers = self._compute.workers or available_cpus()
+        limit = pixel_limit(self._compute.max_pixels)
+        with limit, open_threads(self.runner, workers) as threads:
             for rows in batches:
-                decoding = self._decoder.begin(source, rows, wanted, threads)
-                for view, batch in zip(views, decoding, strict=True):
+                decoding = self._decoder.begin(source, rows, views, threads)
+                for view, batch in zip(views.numbers, decoding, strict=True):
                     ahead.append(threads.network.submit(self._encode, source, batch, view))
                 while len(ahead) >= self.runner.parallel_batches + _BATCHES_AHEAD:
                     yield ahead.popleft().result()

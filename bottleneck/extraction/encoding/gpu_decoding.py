@@ -22,14 +22,14 @@ from bottleneck.extraction.encoding.decoding import (
     DecodedImage,
     ReadImage,
     Threads,
-    Views,
+    ViewSet,
     begin_reading,
     decode_into,
 )
 from bottleneck.runtime import StageTimer
 from bottleneck.spec import InputTransform
 
-_PLAIN = Views((0,), None)
+_PLAIN = ViewSet()
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class GpuDecoder:
         self._transform, self._device, self._timer = transform, device, timer
 
     def begin(
-        self, source: ImageSource, rows: Sequence[int], views: Views, threads: Threads
+        self, source: ImageSource, rows: Sequence[int], views: ViewSet, threads: Threads
     ) -> list[Callable[[], DecodedBatch]]:
         """Begin to read and decode: see `Decoder`. There is no view but the image itself."""
         assert tuple(views.numbers) == _PLAIN.numbers

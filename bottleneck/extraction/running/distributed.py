@@ -3,7 +3,6 @@
 A worker reads weights and images itself. It loads the network once for all shards of a run.
 """
 
-import dataclasses
 import os
 import socket
 import threading
@@ -110,8 +109,7 @@ class WorkerJob:
         """Describe the job of a cache that is on the disk."""
         path = cache.path.resolve()
         example = images.with_table(cache.images.take(np.flatnonzero(cache.images.exists)[:1]))
-        own = dataclasses.replace(compute, executor=None, on_progress=None)  # cannot be pickled
-        return cls(path, cache_fingerprint(path), example, reference, own)
+        return cls(path, cache_fingerprint(path), example, reference, compute)
 
     def make(self, task: ShardTask) -> ShardResult:
         """Make a shard. Workers call this.
@@ -123,7 +121,7 @@ class WorkerJob:
         """
         with _LOCK:  # of shards that begin at the same time, one loads the network for all
             runner = _load_runner(self)
-            runner.encoder(task.series, [task.shard])
+            runner.prepare({task.series: [task.shard]})
         rows = sum(runner.make({task.series: [task.shard]}))
         stats = runner.stats
         return ShardResult(rows, stats.timer.drain(), stats.max_batch_size, runner.notes)

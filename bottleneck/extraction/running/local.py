@@ -80,16 +80,16 @@ class LocalRunner:
             A stop was requested. The shard in progress was finished.
         """
         for series, shards in missing.items():
-            encoder = self.encoder(series, shards)
-            yield from write_shards(
-                self._cache, series, shards, encoder, self._images, compute=self._compute
-            )
+            encoder = self._encoder(series, shards)
+            yield from write_shards(self._cache, series, shards, encoder, self._images)
 
-    def encoder(self, series: Sequence[Series], shards: Sequence[int]) -> Encoder:
-        """Return the encoder for shards of some series.
+    def prepare(self, missing: MissingShards) -> None:
+        """Prepare the network for shards, which takes a few forward passes.
 
-        It is made once for their layers, which takes a few forward passes. What runs the network is
-        then chosen for the images of these shards.
+        Parameters
+        ----------
+        missing : dict of tuple of Series to list of int
+            Shards by the series that lack them.
 
         Raises
         ------
@@ -98,6 +98,11 @@ class LocalRunner:
         InvalidOptionError
             The runtime that was asked for cannot run it.
         """
+        for series, shards in missing.items():
+            self._encoder(series, shards)
+
+    def _encoder(self, series: Sequence[Series], shards: Sequence[int]) -> Encoder:
+        """Return the encoder of some layers, made once; the first shards choose its runtime."""
         layers = layers_of(series)
         names = frozenset(layers)
         if names not in self._encoders:
@@ -106,15 +111,12 @@ class LocalRunner:
                 self._backbone.select_layers(layers),
                 self._cache.spec,
                 self._devices,
+                compute=self._compute,
                 stats=self.stats,
             )
         encoder = self._encoders[names]
         images = sum(len(self._cache.rows(shard)) for shard in shards)
-        encoder.runner.choose_runtime(
-            self._compute.runtime,
-            images * len(views_of(series)),
-            batch_size=self._compute.batch_size,
-        )
+        encoder.choose_runtime(images * len(views_of(series)))
         return encoder
 
     @property

@@ -20,8 +20,8 @@ from bottleneck.cache import (
     write_shard,
 )
 from bottleneck.data import ImageSource
+from bottleneck.extraction.encoding.decoding import ViewSet
 from bottleneck.extraction.encoding.encoder import EncodedBatch, Encoder
-from bottleneck.extraction.options import ComputeOptions
 from bottleneck.extraction.planning.missing_shards import views_of
 from bottleneck.runtime import StageTimer, defer_stop, raise_if_stop_requested
 
@@ -34,8 +34,6 @@ def write_shards(
     shards: Sequence[int],
     encoder: Encoder,
     images: ImageSource,
-    *,
-    compute: ComputeOptions,
 ) -> Iterator[int]:
     """Make shards one after another, without a pause between them.
 
@@ -51,8 +49,6 @@ def write_shards(
         Of the layers of these series.
     images : ImageSource
         The images, in the order of the cache's rows.
-    compute : ComputeOptions
-        `batch_size`, `workers` and `max_pixels` are used.
 
     Yields
     ------
@@ -66,17 +62,10 @@ def write_shards(
     StopRequested
         A stop was requested. The shard in progress was finished, and others are missing.
     """
-    size = compute.batch_size or encoder.runner.default_batch_size
-    views = views_of(series)
+    views, size = views_of(series), encoder.batch_size
     plan = [(shard, rows) for shard in shards for rows in _batches(cache.rows(shard), size)]
-    stream = encoder.encode(
-        images,
-        (rows for _, rows in plan),
-        views=views,
-        recipe=cache.view_recipe,
-        workers=compute.workers,
-        max_pixels=compute.max_pixels,
-    )
+    wanted = ViewSet(views, cache.view_recipe)
+    stream = encoder.encode(images, (rows for _, rows in plan), wanted)
     parts: list[EncodedBatch] = []
     with defer_stop(), _WriteBehind(encoder.stats.timer) as writer, closing(stream):
         expected = ((shard, rows, view) for shard, rows in plan for view in views)

@@ -11,7 +11,8 @@ from bottleneck.backbones import Backbone, check_pool, is_weights_file, load_bac
 from bottleneck.data import nvjpeg_obstacle
 from bottleneck.errors import BackboneError, InvalidOptionError, WeightsError
 from bottleneck.extraction.encoding.encoder import Encoder
-from bottleneck.runtime import RunStats, choose_devices, require_trusted_code, trust_code
+from bottleneck.extraction.options import ComputeOptions
+from bottleneck.runtime import choose_devices, require_trusted_code, trust_code
 from bottleneck.spec import ModelReference, Spec
 
 
@@ -110,8 +111,7 @@ def make_encoder(
     spec: Spec,
     layers: Sequence[str],
     *,
-    device: str = "auto",
-    stats: RunStats | None = None,
+    compute: ComputeOptions = ComputeOptions(),
     images: int | None = None,
 ) -> Encoder:
     """Return an encoder of some layers of a network; of its input where a layer is ``""``.
@@ -123,10 +123,8 @@ def make_encoder(
         Of that network.
     layers : sequence of str
         Names of layers; or ``""`` alone, whose codes are what the network gets of each image.
-    device : str
-        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
-    stats : RunStats, optional
-        Where times are added up.
+    compute : ComputeOptions
+        `device`, `runtime`, `batch_size`, `workers` and `max_pixels` are used.
     images : int, optional
         Images that are to be encoded, each counted once a view, if that is known: a network is not
         traced for a few.
@@ -140,10 +138,10 @@ def make_encoder(
     --------
     >>> backbone = load_backbone(nn.Sequential(nn.Conv2d(3, 8, 3)), transform={"crop": 32})
     >>> spec = make_spec(backbone, precision="float32", relu=False, pool="none")
-    >>> [layer.shape for layer in make_encoder(backbone, spec, [""], device="cpu").layers]
+    >>> [layer.shape for layer in make_encoder(backbone, spec, [""]).layers]
     [(3, 32, 32)]
     """
-    devices = choose_devices(device)
+    devices = choose_devices(compute.device)
     if list(layers) == [""]:
         # A network that gives what it gets: images are read, decoded and normalised as for others.
         backbone = load_backbone(nn.Sequential(nn.Identity()), transform=spec.transform.to_fields())
@@ -151,7 +149,7 @@ def make_encoder(
         chosen = [dataclasses.replace(layer, name="")]
     else:
         chosen = backbone.select_layers(layers)
-    return Encoder(backbone, chosen, spec, devices, stats=stats, images=images)
+    return Encoder(backbone, chosen, spec, devices, compute=compute, images=images)
 
 
 def require_decoder_of(spec: Spec, device: str, *, owner: str) -> None:

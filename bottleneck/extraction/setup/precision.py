@@ -64,8 +64,7 @@ def choose_spec(
     devices : sequence of torch.device
         Devices of one kind.
     compute : ComputeOptions
-        `precision` is used; with an `executor`, workers have devices of their own, so that one of
-        these is enough to try.
+        `precision` is used, and what an encoder uses.
     existing : Cache, optional
         The cache, if it exists.
     relu : bool
@@ -85,8 +84,8 @@ def choose_spec(
         return make_spec(backbone, precision=precision, relu=relu, pool=pool)
 
     def encoder_in(precision: str) -> Encoder:
-        chosen = devices[:1] if compute.executor else devices
-        encoder = Encoder(backbone, backbone.select_layers(layers), spec_in(precision), chosen)
+        needed = backbone.select_layers(layers)
+        encoder = Encoder(backbone, needed, spec_in(precision), devices, compute=compute)
         _require_close(encoder, precision)
         return encoder
 

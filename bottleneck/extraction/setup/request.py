@@ -17,10 +17,9 @@ from bottleneck.cache import (
 )
 from bottleneck.data import ImageSource, SourceSummary, summarize_images
 from bottleneck.errors import SpecMismatchError
-from bottleneck.extraction.options import RefreshOptions
+from bottleneck.extraction.options import RunOptions
 from bottleneck.extraction.planning.missing_shards import MissingShards, find_missing
 from bottleneck.extraction.planning.remaining_images import RemainingImages
-from bottleneck.runtime import ArrayTask
 from bottleneck.spec import ModelReference, Spec, ViewRecipe
 
 
@@ -37,17 +36,15 @@ class ExtractionRequest:
         Layers and views whose codes are to be there.
     recipe : ViewRecipe or None
         How the views are made; None without any.
-    task : ArrayTask
-        Which part of the shards to make.
-    refresh : RefreshOptions
+    run : RunOptions
+        Which shards to make, by which workers.
     """
 
     cache: Path | Cache
     source: ImageSource
     series: Sequence[Series]
     recipe: ViewRecipe | None
-    task: ArrayTask
-    refresh: RefreshOptions
+    run: RunOptions
 
     def plan(self, spec: Spec, layout: StorageLayout, reference: ModelReference) -> "PlannedRun":
         """Return what is to be done for codes of a spec.
@@ -72,8 +69,8 @@ class ExtractionRequest:
             layout=layout,
             reference=reference,
             view_recipe=self.recipe,
-            check_content=self.refresh.check_content,
-            task=self.task,
+            check_content=self.run.check_content,
+            task=self.run.task,
         )
         try:
             update = plan(self.cache)
@@ -82,7 +79,7 @@ class ExtractionRequest:
             if not release_empty_cache(path):
                 raise
             update = plan(path)
-        missing = _find_missing(update, self.series, self.task, self.refresh)
+        missing = _find_missing(update, self.series, self.run)
         return PlannedRun(self, update, missing, summarize_images(self.source))
 
 
@@ -111,13 +108,11 @@ class PlannedRun:
         return RemainingImages(self.request.source, self.update.removed)
 
 
-def _find_missing(
-    update: CacheUpdate, series: Sequence[Series], task: ArrayTask, refresh: RefreshOptions
-) -> MissingShards:
+def _find_missing(update: CacheUpdate, series: Sequence[Series], run: RunOptions) -> MissingShards:
     """Return the task's shards that are absent, stale, or asked for again."""
     cache, shards = update.cache, set[int]()
-    if refresh.retry_rejected and not update.new:
-        rejected = cache.rejected(task.shards(cache.shard_count))
+    if run.retry_rejected and not update.new:
+        rejected = cache.rejected(run.task.shards(cache.shard_count))
         shards = {row // cache.layout.shard_size for row in rejected.keys() - update.removed}
-    asked = {(Series.of(layer), shard) for layer, shard in refresh.redo}
-    return find_missing(cache, series, task, {*asked, *update.stale, *product(series, shards)})
+    asked = {(Series.of(layer), shard) for layer, shard in run.redo}
+    return find_missing(cache, series, run.task, {*asked, *update.stale, *product(series, shards)})

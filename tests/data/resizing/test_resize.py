@@ -245,7 +245,7 @@ def inputs_of(paths: list[Path], transform: InputTransform) -> NDArray[np.float3
     backbone = Backbone(network, "glass", "", transform, ModelReference("glass", "none"))
     spec = make_spec(backbone, precision="float32", relu=False, pool="none")
     encoder = Encoder(backbone, backbone.layers, spec, [torch.device("cpu")])
-    (batch,) = encoder.encode(FileSource.from_paths(paths), [range(len(paths))], workers=2)
+    (batch,) = encoder.encode(FileSource.from_paths(paths), [range(len(paths))])
     assert batch.reason == [""] * len(paths)
     return batch.codes["pane"]
 

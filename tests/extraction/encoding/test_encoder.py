@@ -14,6 +14,7 @@ from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.sources.files import file_source
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.errors import NonFiniteCodesError
+from bottleneck.extraction import ComputeOptions
 from bottleneck.extraction.encoding import decoding as module
 from bottleneck.extraction.encoding.encoder import EncodedBatch, Encoder
 from bottleneck.extraction.setup.loading import make_spec
@@ -33,16 +34,15 @@ def encoder(model: str = PLAIN, layers: tuple[str, ...] = ("layer2",), **options
     backbone = loaded(model)
     defaults: dict[str, Any] = {"relu": True, "pool": "avg", "precision": "float32"}
     devices = options.pop("devices", [torch.device("cpu")])
+    compute = ComputeOptions(workers=options.pop("workers", 2))
     spec = make_spec(backbone, **(defaults | options))
-    return Encoder(backbone, backbone.select_layers(layers), spec, devices)
+    return Encoder(backbone, backbone.select_layers(layers), spec, devices, compute=compute)
 
 
-def encode(
-    encoder: Encoder, paths: list[Path], size: int = 4, workers: int = 2
-) -> list[EncodedBatch]:
+def encode(encoder: Encoder, paths: list[Path], size: int = 4) -> list[EncodedBatch]:
     rows = range(len(paths))
     batches = [rows[i : i + size] for i in range(0, len(rows), size)]
-    return list(encoder.encode(FileSource.from_paths(paths), batches, workers=workers))
+    return list(encoder.encode(FileSource.from_paths(paths), batches))
 
 
 def joined(batches: list[EncodedBatch], layer: str = "layer2") -> np.ndarray[Any, Any]:
@@ -65,9 +65,9 @@ def test_codes_are_those_of_torchvisions_transforms_and_the_network(tmp_path: Pa
 
 def test_rows_travel_with_their_images_through_many_threads(tmp_path: Path) -> None:
     paths = write_photographs(tmp_path, 40, label="bees")
-    used = encoder()
+    used = encoder(workers=8)
     one_by_one = [encode(used, [path])[0].codes["layer2"][0] for path in paths]
-    batches = encode(used, paths, size=7, workers=8)
+    batches = encode(used, paths, size=7)
     assert np.concatenate([batch.row for batch in batches]).tolist() == list(range(40))
     np.testing.assert_allclose(joined(batches), one_by_one, rtol=1e-5, atol=1e-7)
 
@@ -168,7 +168,7 @@ def test_what_is_decoded_ahead_is_bounded(tmp_path: Path) -> None:
             taken.append(i)
             yield [i % 3]
 
-    stream = encoder().encode(FileSource.from_paths(paths), batches(), workers=2)
+    stream = encoder().encode(FileSource.from_paths(paths), batches())
     next(stream)
     assert len(taken) <= available_cpus() + 3
     stream.close()

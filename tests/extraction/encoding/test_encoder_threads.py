@@ -14,6 +14,7 @@ from torch import Tensor
 from bottleneck.backbones.inference.runner import BatchRunner
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.errors import BackboneError, DeviceMemoryError, ImageError
+from bottleneck.extraction import ComputeOptions
 from bottleneck.extraction.encoding.encoder import Encoder
 from tests.helpers import runners
 from tests.helpers.networks import PLAIN
@@ -32,8 +33,8 @@ from tests.helpers.runners import (
 arithmetic, several = runners.arithmetic, runners.several
 
 
-def encoder(model: str = PLAIN, **changes: Any) -> Encoder:
-    return Encoder(*known_parts(model, **changes))
+def encoder(model: str = PLAIN, *, workers: int | None = None, **changes: Any) -> Encoder:
+    return Encoder(*known_parts(model, **changes), compute=ComputeOptions(workers=workers))
 
 
 def test_arithmetic_threads_are_as_before_after_a_stream(
@@ -41,7 +42,7 @@ def test_arithmetic_threads_are_as_before_after_a_stream(
 ) -> None:
     paths = write_photographs(tmp_path, 6, label="ants")
     for stop in (None, 1):
-        stream = encoder().encode(*asked(paths, 1), workers=2)
+        stream = encoder(workers=2).encode(*asked(paths, 1))
         for _ in range(stop or 6):
             next(stream)
         stream.close()
@@ -66,7 +67,7 @@ def test_an_error_in_a_network_thread_reaches_the_caller(
 
     monkeypatch.setattr(BatchRunner, "_forward", forward)
     with pytest.raises(BackboneError, match="the network failed: RuntimeError: the network's own"):
-        list(encoder().encode(*asked(paths, 2), workers=3))
+        list(encoder(workers=3).encode(*asked(paths, 2)))
     assert not left_behind()
 
 
@@ -110,7 +111,7 @@ def test_a_stream_that_is_closed_early_leaves_no_thread(
     several: int, taken: int, tmp_path: Path
 ) -> None:
     paths = write_photographs(tmp_path, 40, label="ants")
-    stream = encoder().encode(*asked(paths, 2), workers=3)
+    stream = encoder(workers=3).encode(*asked(paths, 2))
     for _ in range(taken):
         next(stream)
     stream.close()
@@ -128,7 +129,7 @@ def test_a_stream_closed_while_a_thread_waits_for_a_slow_image_ends(
         return decode_image(data, limits)
 
     monkeypatch.setattr("bottleneck.extraction.encoding.decoding.decode_image", slow)
-    stream = encoder().encode(*asked(paths, 4), workers=1)
+    stream = encoder(workers=1).encode(*asked(paths, 4))
     next(stream)
     begun = time.monotonic()
     stream.close()
@@ -148,7 +149,7 @@ def test_a_finished_stream_leaves_no_thread_and_keeps_the_order(
 
     one_by_one = joined([batch.codes for batch in encoder().encode(*asked(paths, 1))])
     monkeypatch.setattr(BatchRunner, "_forward", forward)
-    found = list(encoder().encode(*asked(paths, 3), workers=4))
+    found = list(encoder(workers=4).encode(*asked(paths, 3)))
     assert np.concatenate([batch.row for batch in found]).tolist() == list(range(31))
     assert_close(joined([batch.codes for batch in found]), one_by_one)
     assert not left_behind()
@@ -170,7 +171,7 @@ def test_as_many_files_are_read_at_a_time_as_there_are_workers(
         return path.read_bytes()
 
     monkeypatch.setattr(FileSource, "read", read)
-    (batch,) = encoder().encode(*asked([path] * images, images), workers=at_a_time)
+    (batch,) = encoder(workers=at_a_time).encode(*asked([path] * images, images))
     assert batch.valid.all()
 
 
@@ -220,9 +221,9 @@ def test_a_network_that_cannot_be_traced_goes_through_the_stream(
     several: int, tmp_path: Path
 ) -> None:
     paths = write_photographs(tmp_path, 7, label="ants")
-    odd = encoder(BRANCHING)
+    odd = encoder(BRANCHING, workers=3)
     assert odd.runner.parallel_batches == 1
-    found = joined([batch.codes for batch in odd.encode(*asked(paths, 2), workers=3)])
+    found = joined([batch.codes for batch in odd.encode(*asked(paths, 2))])
     plain = joined([batch.codes for batch in encoder(BRANCHING).encode(*asked(paths, 7))])
     assert_close(found, plain)
     assert found["layer3"].any()

@@ -1,6 +1,7 @@
 """Views of images: what the encoder makes of each, in any order, batch and number of threads."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from bottleneck.backbones.backbone import load_backbone
 from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.resizing.views import make_view
 from bottleneck.data.sources.files.file_source import FileSource
+from bottleneck.extraction import ComputeOptions
 from bottleneck.extraction.encoding import decoding as module
+from bottleneck.extraction.encoding.decoding import ViewSet
 from bottleneck.extraction.encoding.encoder import EncodedBatch, Encoder
 from bottleneck.extraction.setup.loading import make_spec
 from bottleneck.runtime.files import sha256
@@ -25,9 +28,14 @@ RECIPE = ViewRecipe(AUGMENTATIONS, 7)
 
 @pytest.fixture(scope="module")
 def used() -> Encoder:
+    return encoder()
+
+
+def encoder(workers: int | None = None) -> Encoder:
     backbone = load_backbone(PLAIN, transform=SMALL)
     spec = make_spec(backbone, relu=True, pool="none", precision="float32")
-    return Encoder(backbone, backbone.select_layers(["layer1"]), spec, [torch.device("cpu")])
+    layers, compute = backbone.select_layers(["layer1"]), ComputeOptions(workers=workers)
+    return Encoder(backbone, layers, spec, [torch.device("cpu")], compute=compute)
 
 
 @pytest.fixture
@@ -35,8 +43,10 @@ def paths(tmp_path: Path) -> list[Path]:
     return write_photographs(tmp_path, 9, label="ants")
 
 
-def encode(used: Encoder, paths: list[Path], batches: Any, **options: Any) -> list[EncodedBatch]:
-    return list(used.encode(FileSource.from_paths(paths), batches, recipe=RECIPE, **options))
+def encode(
+    used: Encoder, paths: list[Path], batches: Any, views: Sequence[int] = (0,)
+) -> list[EncodedBatch]:
+    return list(used.encode(FileSource.from_paths(paths), batches, ViewSet(views, RECIPE)))
 
 
 def by_image(batches: list[EncodedBatch]) -> dict[tuple[int, int], Any]:
@@ -79,7 +89,7 @@ def test_a_view_is_the_same_in_any_order_batch_and_number_of_threads(
     used: Encoder, paths: list[Path], batches: Any, workers: int
 ) -> None:
     expected = by_image(encode(used, paths, [range(9)], views=(0, 1, 2)))
-    found = by_image(encode(used, paths, batches, views=(2, 0), workers=workers))
+    found = by_image(encode(encoder(workers), paths, batches, views=(2, 0)))
     assert set(found) == {(row, view) for row in range(9) for view in (0, 2)}
     for where, code in found.items():
         np.testing.assert_allclose(code, expected[where], rtol=1e-5, atol=1e-6)

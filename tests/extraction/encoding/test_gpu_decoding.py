@@ -37,10 +37,16 @@ def encode(paths: list[Path], size: int, *, decoder: str = "gpu", **options: Any
     backbone = load_backbone(PLAIN, transform=SMALL | {"decoder": decoder})
     spec = make_spec(backbone, precision="float32", relu=True, pool="avg")
     devices = options.pop("devices", [torch.device("cpu")])
-    encoder = Encoder(backbone, backbone.select_layers(["layer2"]), spec, devices)
+    encoder = Encoder(
+        backbone,
+        backbone.select_layers(["layer2"]),
+        spec,
+        devices,
+        compute=ComputeOptions(workers=2),
+    )
     rows = range(len(paths))
     batches = [rows[i : i + size] for i in range(0, len(rows), size)]
-    done = list(encoder.encode(FileSource.from_paths(paths), batches, workers=2))
+    done = list(encoder.encode(FileSource.from_paths(paths), batches))
     return EncodedBatch(
         row=np.concatenate([batch.row for batch in done]),
         valid=np.concatenate([batch.valid for batch in done]),

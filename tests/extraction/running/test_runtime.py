@@ -27,8 +27,8 @@ def recorded(cache: Path) -> dict[str, str]:
 def test_a_shard_says_what_ran_the_network(
     photos: Path, tmp_path: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def choose(self: BatchRunner, runtime: str, images: int, *, batch_size: int | None) -> None:
-        assert (runtime, images, batch_size) == ("auto", 36, None)
+    def choose(self: BatchRunner, runtime: str, images: int, *, batch_size: int) -> None:
+        assert (runtime, images, batch_size) == ("auto", 36, self.default_batch_size)
         self.runtime = dataclasses.replace(self.runtime, name="other 1.0", note="runtime: other")
 
     assert extract_tiny(photos, tmp_path / "plain", layers=["layer3"]).notes == ()

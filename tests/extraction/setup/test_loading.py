@@ -9,12 +9,14 @@ from torch import nn
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.data.images import open_images
 from bottleneck.errors import BackboneError, SpecMismatchError, UntrustedCodeError, WeightsError
+from bottleneck.extraction import ComputeOptions
 from bottleneck.extraction.encoding.encoder import Encoder
 from bottleneck.extraction.setup.loading import load_network, make_encoder, make_spec
 from bottleneck.spec import ModelReference, Spec
 from tests.helpers.networks import PLAIN, SMALL
 from tests.helpers.photographs import as_torchvision
 
+ON_CPU = ComputeOptions(device="cpu")
 MESSAGES: dict[str, Any] = {"owner": "the head", "next_step": "train another"}
 
 
@@ -34,7 +36,7 @@ def test_the_network_of_a_spec_is_loaded_with_all_that_the_spec_says(photos: Pat
     layers = backbone.select_layers(["layer2"])
     expected = codes(Encoder(backbone, layers, spec, [torch.device("cpu")]), photos)
     network = load_network(spec, backbone.reference, model=PLAIN, **MESSAGES)
-    encoder = make_encoder(network, spec, ["layer2"], device="cpu")
+    encoder = make_encoder(network, spec, ["layer2"], compute=ON_CPU)
     torch.testing.assert_close(codes(encoder, photos), expected)
 
 
@@ -71,14 +73,14 @@ def test_a_network_that_was_given_as_an_object_must_be_given_again(photos: Path)
     with pytest.raises(BackboneError, match="given as an object"):
         load_network(spec, reference, **MESSAGES)
     again = load_network(spec, reference, model=network, **MESSAGES)
-    encoder = make_encoder(again, spec, ["layer2"], device="cpu")
+    encoder = make_encoder(again, spec, ["layer2"], compute=ON_CPU)
     assert codes(encoder, photos).shape == (2, 8)
 
 
 def test_the_codes_of_the_input_are_the_normalised_images(photos: Path) -> None:
     backbone = load_backbone(PLAIN, transform=SMALL)
     spec = make_spec(backbone, precision="float32", relu=False, pool="none")
-    encoder = make_encoder(backbone, spec, [""], device="cpu")
+    encoder = make_encoder(backbone, spec, [""], compute=ON_CPU)
     source = open_images(photos)
     (batch,) = encoder.encode(source, [[0, 1]])
     with Image.open(photos / source.table.path[1]) as image:
