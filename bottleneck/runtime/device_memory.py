@@ -7,9 +7,13 @@ from contextlib import contextmanager
 
 from bottleneck.errors import DeviceMemoryError, format_error, full_message
 
-# PyTorch has an exception type for a GPU's memory, and only messages for a CPU's: its own and those
-# of oneDNN, which allocates after it has checked that it supports the operation.
-_CPU_MESSAGES = re.compile("can't allocate memory|could not (create|execute) a primitive$")
+# PyTorch has an exception type for what its own allocator of a GPU's memory lacks, and only messages
+# for what CUDA and its libraries lack, and for a CPU's: its own and those of oneDNN, which allocates
+# after it has checked that it supports the operation.
+_MESSAGES = re.compile(
+    "CUDA error: out of memory|CU(BLAS|DNN)_STATUS_ALLOC_FAILED|can't allocate memory|"
+    "could not (create|execute) a primitive$"
+)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -24,7 +28,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return (
         isinstance(error, MemoryError)
         or (torch is not None and isinstance(error, torch.OutOfMemoryError))
-        or (isinstance(error, RuntimeError) and bool(_CPU_MESSAGES.search(full_message(error))))
+        or (isinstance(error, RuntimeError) and bool(_MESSAGES.search(full_message(error))))
     )
 
 

@@ -59,6 +59,11 @@ def choose_device(device: str) -> "torch.device":
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
 
+    Returns
+    -------
+    torch.device
+        A GPU has its number, without which it cannot be made the device of a thread.
+
     Raises
     ------
     InvalidOptionError
@@ -72,8 +77,12 @@ def choose_device(device: str) -> "torch.device":
     import torch
 
     count = torch.cuda.device_count()
+    if count and device in ("auto", "cuda"):
+        # Of a process that has not used CUDA it is the first; to ask would start CUDA.
+        current = torch.cuda.current_device() if torch.cuda.is_initialized() else 0
+        return torch.device("cuda", current)
     if device == "auto":
-        return torch.device("cuda" if count else "cpu")
+        return torch.device("cpu")
     known = ["auto", "cpu", *(["cuda"] if count else []), *(f"cuda:{i}" for i in range(count))]
     if device not in known:
         raise InvalidOptionError("device", device, f"one of this machine's: {', '.join(known)}")

@@ -24,7 +24,21 @@ def of_onednn() -> None:
     raise RuntimeError("could not create a primitive")
 
 
-@pytest.mark.parametrize("allocate", [of_numpy, of_the_cpu, of_a_gpu, of_onednn])
+def of_cuda() -> None:
+    raise RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later")
+
+
+def of_cublas() -> None:
+    raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+
+
+def of_cudnn() -> None:
+    raise RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
+
+
+@pytest.mark.parametrize(
+    "allocate", [of_numpy, of_the_cpu, of_a_gpu, of_onednn, of_cuda, of_cublas, of_cudnn]
+)
 def test_what_does_not_fit_is_said_in_one_line_with_the_next_step(allocate: object) -> None:
     assert callable(allocate)
     with (

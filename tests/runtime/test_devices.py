@@ -42,13 +42,20 @@ def test_every_gpu_is_a_device_where_none_is_named(monkeypatch: pytest.MonkeyPat
     assert choose_devices("cuda") == both
     assert choose_devices("cuda:1") == both[1:]
     assert choose_devices("cpu") == [CPU]
-    assert choose_device("auto") == choose_device("cuda") == torch.device("cuda")
+    assert choose_device("auto") == choose_device("cuda") == both[0]
     assert choose_device("cuda:1") == both[1]
     for choose in (choose_device, choose_devices):
         with pytest.raises(
             InvalidOptionError, match=r"device='cuda:2'`.*: auto, cpu, cuda, cuda:0, cuda:1$"
         ):
             choose("cuda:2")
+
+
+def test_the_device_is_the_one_that_was_made_the_processs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    assert choose_device("auto") == choose_device("cuda") == torch.device("cuda:1")
 
 
 @pytest.mark.parametrize(

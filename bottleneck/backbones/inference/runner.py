@@ -202,19 +202,21 @@ class BatchRunner:
 
     @contextmanager
     def threads(self) -> Iterator[ThreadPoolExecutor]:
-        """Open the pool of threads in which `run` may be called, `parallel_batches` of them.
+        """Open a pool of threads in which `run` may be called, `parallel_batches` of them.
 
-        Until the block ends, arithmetic threads share the cores among them, freed memory stays
+        Several pools may be open at a time, as of a cluster's worker that makes several shards:
+        their threads take turns at what runs the network. Until the block ends, arithmetic threads share the cores among them, freed memory stays
         with the process, and what is in float32 is computed in it, not in TF32 or bfloat16.
         """
         before = torch.get_num_threads()
         share = threads_of_a_batch(self.parallel_batches)
-        replicas: SimpleQueue[Replica] = SimpleQueue()
-        for replica in self.runtime.replicas:
+        runtime, replicas = self.runtime, SimpleQueue[Replica]()
+        for replica in runtime.replicas:
             replicas.put(replica)
 
         def enter() -> None:
             self._thread.replica = replica = replicas.get()
+            self._thread.turn = runtime.turns[replica]
             torch.set_num_threads(share)
             if replica.device.type == "cuda":
                 torch.cuda.set_device(replica.device)
@@ -276,7 +278,8 @@ class BatchRunner:
 
     def _forward(self, images: Tensor) -> dict[str, NDArray[np.float32]]:
         replica: Replica = self._thread.replica
-        return replica(images)
+        with self._thread.turn:
+            return replica(images)
 
     def allocate_batch(self, count: int, side: int) -> Tensor:
         """Allocate memory for `count` images of `side` × `side` pixels.

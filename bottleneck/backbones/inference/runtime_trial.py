@@ -1,8 +1,10 @@
 """What the choice of a runtime goes by: codes of random images, and the seconds they take."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Semaphore
 
 import torch
 from torch import Tensor
@@ -24,16 +26,23 @@ class RuntimeChoice:
     Attributes
     ----------
     replicas : sequence of Replica
-        One for each thread.
+        One for each thread; one that several threads may call at a time is there several times.
     name : str
         ``"torch"``, or what else computes the codes, with its version.
     note : str
         The reason, for the user; empty if there was nothing to choose.
+    turns : dict of Replica to Semaphore
+        To be held while a replica is called: by as many threads as it is there times.
     """
 
     replicas: Sequence[Replica]
     name: str = "torch"
     note: str = ""
+    turns: dict[Replica, Semaphore] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        turns = {replica: Semaphore(times) for replica, times in Counter(self.replicas).items()}
+        object.__setattr__(self, "turns", turns)
 
 
 def random_images(count: int, transform: InputTransform) -> Tensor:

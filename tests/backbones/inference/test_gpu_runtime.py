@@ -177,7 +177,7 @@ def test_a_gpu_replays_the_codes_of_the_network(
 ) -> None:
     monkeypatch.setattr(module, "seconds_of", lambda _, batch: 0.01 * len(batch))
     monkeypatch.setattr(module, "speed_ratio", lambda *_: 2.0)
-    runner = make(RESIDUAL, precision=precision, devices=[torch.device("cuda")])
+    runner = make(RESIDUAL, precision=precision, devices=[torch.device("cuda:0")])
     runner.choose_runtime("auto", images, batch_size=4)
     assert runner.runtime.note.startswith("runtime: ")
     assert isinstance(runner.runtime.replicas[0], GraphReplica), runner.runtime.note

@@ -3,6 +3,7 @@
 import itertools
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
@@ -15,7 +16,9 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from bottleneck.backbones import parallelism
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.backbones.inference import forward_choice
+from bottleneck.backbones.inference.replica import FixedBatchReplica
 from bottleneck.backbones.inference.runner import BatchRunner
+from bottleneck.backbones.inference.runtime_trial import RuntimeChoice
 from bottleneck.backbones.layers.listing import list_layers, select_layers
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.tracing.traced import TracedNetwork, trace
@@ -52,6 +55,29 @@ def test_one_batch_for_each_core_up_to_sixteen(
     monkeypatch.setattr(parallelism, "available_cpus", lambda: count)
     assert make().parallel_batches == expected
     assert make(BRANCHING).parallel_batches == 1
+
+
+def test_pools_that_are_open_at_a_time_take_turns_at_a_program_with_memory_of_its_own() -> None:
+    """As CUDA graphs and OpenVINO's programs are, and networks that cannot be traced."""
+    runner, taken = make(BRANCHING), torch.zeros(2, 1, 1, 3, dtype=torch.uint8)
+    sums = torch.zeros(2)
+
+    def compute() -> None:
+        given = taken.clone()
+        time.sleep(0.002)
+        sums.copy_(given.sum((1, 2, 3)))
+        time.sleep(0.002)
+
+    runner.runtime = RuntimeChoice([FixedBatchReplica(compute, taken, {"sum": sums})])
+
+    def use(value: int) -> list[float]:
+        images = torch.full((1, 1, 1, 3), value, dtype=torch.uint8)
+        with runner.threads() as pool:
+            found = [pool.submit(runner.run, images).result() for _ in range(10)]
+        return [float(codes["sum"][0]) for codes in found]
+
+    with ThreadPoolExecutor(3) as users:
+        assert list(users.map(use, (1, 2, 3))) == [[3.0] * 10, [6.0] * 10, [9.0] * 10]
 
 
 # Codes
