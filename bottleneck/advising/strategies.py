@@ -109,8 +109,8 @@ def training_values(training: TrainingSet, cv: Candidate) -> NDArray[Any]:
     """
     scaler, solution = train(training, CLASSIFIER, c=cv.c, scaling=cv.scaling)
     codes = training.scaled(scaler).averaged().codes
-    blocks = list(codes.map_blocks(partial(decision_values, solution=solution)))
-    return _answers(np.concatenate(blocks), training)
+    values = partial(decision_values, solution=solution, clf=CLASSIFIER.clf)
+    return _answers(np.concatenate(list(codes.map_blocks(values))), training)
 
 
 def _answers(values: NDArray[np.float64], training: TrainingSet) -> NDArray[Any]:

@@ -23,6 +23,10 @@ from bottleneck.linear.solver.path import RegularizationPath, Solution
 
 CLASSIFIERS = ("svm", "softmax")
 
+# What each of two classes has of the one margin between them. The softmax of -m/2 and m/2 is the
+# logistic function of m.
+_SHARE_OF_MARGIN = {"svm": 1.0, "softmax": 0.5}
+
 ClassWeight = Literal["balanced"] | NDArray[np.float64] | None
 
 
@@ -267,8 +271,30 @@ def expand_binary(
     >>> coef.tolist(), intercept.tolist()
     ([[-1.0, -2.0], [1.0, 2.0]], [-0.5, 0.5])
     """
-    half = 0.5 if clf == "softmax" else 1.0
-    return np.vstack([-half * coef, half * coef]), np.hstack([-half * intercept, half * intercept])
+    both = np.array([-1.0, 1.0]) * _SHARE_OF_MARGIN[clf]
+    return both[:, None] * coef, both * intercept
+
+
+def expand_margin(clf: str, margin: NDArray[Any]) -> NDArray[Any]:
+    """Give each of two classes a decision value, as coefficients by `expand_binary` do.
+
+    Parameters
+    ----------
+    clf : str
+        ``"svm"`` or ``"softmax"``.
+    margin : ndarray, shape (n, 1)
+        Of the second class.
+
+    Returns
+    -------
+    ndarray, shape (n, 2)
+
+    Examples
+    --------
+    >>> expand_margin("softmax", np.array([[3.0]])).tolist()
+    [[-1.5, 1.5]]
+    """
+    return np.hstack([-_SHARE_OF_MARGIN[clf] * margin, _SHARE_OF_MARGIN[clf] * margin])
 
 
 def array_mover(device: str | None) -> ToDevice:

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 from bottleneck.errors import DeviceMemoryError, format_error, full_message
 
-# PyTorch has an exception type for what its own allocator of a GPU's memory lacks, and only messages
-# for what CUDA and its libraries lack, and for a CPU's: its own and those of oneDNN, which allocates
-# after it has checked that it supports the operation.
+# PyTorch has an exception type for what its own allocator of a GPU's memory lacks. It has messages
+# only for what CUDA and its libraries lack, and for a CPU's memory: its own, and those of oneDNN,
+# which allocates after it has checked that it supports the operation.
 _MESSAGES = re.compile(
     "CUDA error: out of memory|CU(BLAS|DNN)_STATUS_ALLOC_FAILED|can't allocate memory|"
     "could not (create|execute) a primitive$"

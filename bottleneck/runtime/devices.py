@@ -79,7 +79,7 @@ def choose_device(device: str) -> "torch.device":
     count = torch.cuda.device_count()
     if count and device in ("auto", "cuda"):
         # Of a process that has not used CUDA it is the first; to ask would start CUDA.
-        current = torch.cuda.current_device() if torch.cuda.is_initialized() else 0
+        current = torch.cuda.current_device() if torch.cuda.is_initialized() else 0  # type: ignore[no-untyped-call, unused-ignore]
         return torch.device("cuda", current)
     if device == "auto":
         return torch.device("cpu")

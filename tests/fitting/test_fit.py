@@ -9,8 +9,8 @@ import h5py
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.metrics import average_precision_score, log_loss
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict
 from sklearn.svm import LinearSVC
 
 from benchmarks.fitting import sklearn_solver as reference
@@ -33,6 +33,7 @@ from bottleneck.fitting.scoring.intervals import accuracy_interval
 from bottleneck.fitting.scoring.scores import ClassificationScore, MultilabelScore
 from bottleneck.fitting.selection.cross_validation import CrossValidation
 from bottleneck.fitting.selection.options import SearchOptions
+from bottleneck.linear.calibration import fit_temperature
 from bottleneck.linear.training import ClassifierOptions
 from tests.helpers.datasets import by_sklearn, clouds, several, training, written_cache
 from tests.helpers.fixture_types import Extract
@@ -446,6 +447,30 @@ def test_a_softmax_that_is_held_too_small_has_a_temperature_of_the_folds(tmp_pat
     assert after is not None
     assert after < before / 2
     np.testing.assert_array_equal(done.head.coef, plain.head.coef)  # classes stay as they are
+
+
+@pytest.mark.parametrize("k", [2, 3])
+@pytest.mark.parametrize("clf", ["svm", "softmax"])
+def test_the_temperature_is_that_of_the_heads_own_values(tmp_path: Path, clf: str, k: int) -> None:
+    """Those of a head in a fold, by scikit-learn: of two classes -m and m, or -m/2 and m/2."""
+    random = np.random.default_rng(0)
+    y = random.integers(0, k, 600)
+    X = (random.normal(size=(600, 5)) + 0.6 * np.eye(k, 5)[y]).astype(np.float32)
+    cache = written_cache(tmp_path / "c", X, ["abc"[i] for i in y], split=half(600))
+    done = run(cache, clf, c=(1.0,), scaling="none")
+    learnt, targets, unseen, true = sides(X, y)
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    model = by_sklearn(clf, 1.0)
+    values = cross_val_predict(model, learnt, targets, cv=folds, method="decision_function")
+    if k == 2:
+        share = 0.5 if clf == "softmax" else 1.0
+        values = share * np.stack([-values, values], axis=1)
+    assert done.head.calibration is not None
+    expected = fit_temperature(values, targets).slope[0]
+    np.testing.assert_allclose(done.head.calibration.slope, expected, rtol=0.03)
+    probabilities = done.head.predict_scores(done.head.decision_function(unseen))
+    logistic = by_sklearn("softmax", 1.0).fit(learnt, targets).predict_proba(unseen)
+    assert log_loss(true, probabilities) < log_loss(true, logistic) + 0.01
 
 
 @pytest.mark.parametrize(("clf", "known"), [("svm", False), ("softmax", True)])

@@ -204,9 +204,10 @@ class BatchRunner:
     def threads(self) -> Iterator[ThreadPoolExecutor]:
         """Open a pool of threads in which `run` may be called, `parallel_batches` of them.
 
-        Several pools may be open at a time, as of a cluster's worker that makes several shards:
-        their threads take turns at what runs the network. Until the block ends, arithmetic threads share the cores among them, freed memory stays
-        with the process, and what is in float32 is computed in it, not in TF32 or bfloat16.
+        Several pools may be open at a time, as in a worker of a cluster that makes several shards:
+        their threads take turns at what runs the network. Until the block ends, arithmetic threads
+        share the cores among them, freed memory stays with the process, and what is in float32 is
+        computed in it, not in TF32 or bfloat16.
         """
         before = torch.get_num_threads()
         share = threads_of_a_batch(self.parallel_batches)

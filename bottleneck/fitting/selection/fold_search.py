@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 
 from bottleneck.fitting.scoring.metrics import score_answers
 from bottleneck.fitting.selection.folds import Fold
-from bottleneck.linear import KERNEL_ROWS, ClassifierOptions, Solution, TrainingSet
+from bottleneck.linear import (
+    KERNEL_ROWS,
+    ClassifierOptions,
+    Solution,
+    TrainingSet,
+    expand_margin,
+)
 
 
 class FoldSearch:
@@ -54,7 +60,7 @@ class FoldSearch:
         max_c: float,
     ) -> None:
         rows, self._held_back = fold
-        self._training = training
+        self._training, self._clf = training, options.clf
         part = training.take(rows)
         self._scaler = part.fit_scaler(scaling)
         self._solver = options.prepare(part.scaled(self._scaler), max_c=max_c)
@@ -66,7 +72,9 @@ class FoldSearch:
     def scores(self, solutions: Sequence[Solution], metric: str) -> list[float]:
         """Return the metric of each classifier on the validation rows, which are read once."""
         validation = self._validation()
-        answer = partial(_answers, solutions=solutions, multilabel=validation.multilabel)
+        answer = partial(
+            _answers, solutions=solutions, clf=self._clf, multilabel=validation.multilabel
+        )
         answers = map(np.concatenate, zip(*validation.codes.map_blocks(answer), strict=True))
         return [
             score_answers(validation.targets, each, validation.classes, metric) for each in answers
@@ -74,8 +82,8 @@ class FoldSearch:
 
     def decision_values(self, solution: Solution) -> NDArray[np.float64]:
         """Return the decision values of the validation rows, shape (n, k)."""
-        values = self._validation().codes.map_blocks(partial(decision_values, solution=solution))
-        return np.concatenate(list(values))
+        values = partial(decision_values, solution=solution, clf=self._clf)
+        return np.concatenate(list(self._validation().codes.map_blocks(values)))
 
     def _validation(self) -> TrainingSet:
         return self._training.take(self._held_back).scaled(self._scaler).averaged()
@@ -95,15 +103,15 @@ def fold_bytes(training: TrainingSet, cs: int) -> int:
     return itemsize * (kernel + rows + given + cs * rank * training.classes) + 8 * rank**2
 
 
-def decision_values(block: NDArray[Any], *, solution: Solution) -> NDArray[Any]:
-    """Return the value of each class for each image of a block, shape (n, k)."""
+def decision_values(block: NDArray[Any], *, solution: Solution, clf: str) -> NDArray[Any]:
+    """Return the value of each class for each image of a block, shape (n, k), as a head does."""
     values = solution.decision_function(block)
-    return np.hstack([-values, values]) if values.shape[1] == 1 else values
+    return expand_margin(clf, values) if values.shape[1] == 1 else values
 
 
 def _answers(
-    block: NDArray[Any], *, solutions: Sequence[Solution], multilabel: bool
+    block: NDArray[Any], *, solutions: Sequence[Solution], clf: str, multilabel: bool
 ) -> list[NDArray[Any]]:
     """Return each classifier's class of every image; its decision values for several labels."""
-    values = (decision_values(block, solution=solution) for solution in solutions)
+    values = (decision_values(block, solution=solution, clf=clf) for solution in solutions)
     return list(values) if multilabel else [each.argmax(axis=1) for each in values]
