@@ -2,10 +2,11 @@
 
 The table of docs/decisions/012-intervals-over-groups.md:
 
-    python -m benchmarks.fitting.scoring.intervals
+    python -m benchmarks.fitting.intervals
 """
 
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +21,23 @@ _CORRELATION = 0.4  # of two images of one group
 Interval = tuple[float, float]
 
 
+SIZES: dict[str, Callable[[int, np.random.Generator], NDArray[np.int64]]] = {
+    "five on average": lambda groups, random: 1 + random.poisson(4, groups),
+    "lognormal, median five": lambda groups, random: np.maximum(
+        1, np.round(5 * np.exp(random.normal(size=groups)))
+    ).astype(np.int64),
+    "five, one has half of all": lambda groups, _: np.array(
+        [5 * (groups - 1), *[5] * (groups - 1)]
+    ),
+}
+
+
 def draw(
-    groups: int, share: float, random: np.random.Generator
+    sizes: NDArray[np.int64], share: float, random: np.random.Generator
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Return whether images are right, and their groups of five on average: beta-binomial."""
-    group = np.repeat(np.arange(groups), 1 + random.poisson(4, groups))
+    """Return whether images are right, and their groups: beta-binomial."""
+    groups = len(sizes)
+    group = np.repeat(np.arange(groups), sizes)
     strength = 1 / _CORRELATION - 1
     shares = random.beta(share * strength, (1 - share) * strength, groups)
     return random.random(len(group)) < shares[group], group
@@ -63,12 +76,12 @@ METHODS: dict[str, Callable[[NDArray[np.bool_], NDArray[np.int64]], Interval | N
 }
 
 
-def coverage(groups: int, share: float) -> dict[str, float]:
+def coverage(groups: int, sizes: str, share: float) -> dict[str, float]:
     """Return how often each method's interval holds the true accuracy."""
     random = np.random.default_rng(0)
     held = dict.fromkeys(METHODS, 0)
     for _ in range(_DRAWS):
-        correct, group = draw(groups, share, random)
+        correct, group = draw(SIZES[sizes](groups, random), share, random)
         for name, method in METHODS.items():
             low, high = method(correct, group) or (0, 1)
             held[name] += low <= share <= high
@@ -77,12 +90,11 @@ def coverage(groups: int, share: float) -> dict[str, float]:
 
 def main() -> None:
     """Print the table."""
-    print("| groups | accuracy |", " | ".join(METHODS), "|")
-    print("|---|---|" + "---|" * len(METHODS))
-    for groups in (5, 10, 20, 50, 200):
-        for share in (0.8, 0.95):
-            found = coverage(groups, share).values()
-            print(f"| {groups} | {share} |", " | ".join(f"{held:.1%}" for held in found), "|")
+    print("| images of a group | groups | accuracy |", " | ".join(METHODS), "|")
+    print("|---|---|---|" + "---|" * len(METHODS))
+    for sizes, groups, share in product(SIZES, (5, 10, 20, 50, 200), (0.8, 0.95)):
+        found = " | ".join(f"{held:.1%}" for held in coverage(groups, sizes, share).values())
+        print(f"| {sizes} | {groups} | {share} | {found} |", flush=True)
 
 
 if __name__ == "__main__":

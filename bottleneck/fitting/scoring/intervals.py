@@ -47,10 +47,13 @@ def effective_size(correct: NDArray[np.bool_], groups: NDArray[np.int64]) -> flo
     alone (J. N. K. Rao and A. J. Scott, "A simple method for the analysis of clustered binary
     data", Biometrics 48, 1992), with the correction for few groups of E. L. Korn and B. I. Graubard
     ("Confidence intervals for proportions with small expected number of positive counts estimated
-    from survey data", Survey Methodology 24, 1998). In Wilson's interval it holds its 95 % also
-    with few groups and near an accuracy of 1 (N. Dean and M. Pagano, "Evaluating confidence
-    interval methods for binomial proportions in clustered surveys", J. Surv. Stat. Methodol. 3,
-    2015), where a bootstrap of groups does not.
+    from survey data", Survey Methodology 24, 1998). The variance between groups is that of the
+    jackknife that leaves out a group at a time (K. M. Wolter, "Introduction to variance
+    estimation", 2007), since a large group is near the accuracy that it decides itself. Groups of
+    different sizes count as fewer equal ones (L. Kish, "Survey sampling", 1965). In Wilson's
+    interval it holds its 95 % also with few groups and near an accuracy of 1 (N. Dean and
+    M. Pagano, "Evaluating confidence interval methods for binomial proportions in clustered
+    surveys", J. Surv. Stat. Methodol. 3, 2015), where a bootstrap of groups does not.
 
     Parameters
     ----------
@@ -81,14 +84,15 @@ def effective_size(correct: NDArray[np.bool_], groups: NDArray[np.int64]) -> flo
         return 0.0
     if g == n:
         return float(n)
+    equal_groups = n * n / float(np.square(sizes, dtype=np.float64).sum())
     alone = share * (1 - share) * n * n / (n - 1)
     if alone:
-        excess = np.bincount(group, weights=correct) - share * sizes
+        excess = (np.bincount(group, weights=correct) - share * sizes) / (1 - sizes / n)
         # Below 1 the design effect is chance: groups do not tell more than images alone.
-        design_effect = max(float(excess @ excess) * g / (g - 1) / alone, 1.0)
+        design_effect = max(float(excess @ excess) * (g - 1) / g / alone, 1.0)
     else:
-        design_effect = n / g  # all are right, or all wrong: within groups nothing differs
-    few_groups = (stdtrit(n - 1, 0.975) / stdtrit(g - 1, 0.975)) ** 2
+        design_effect = n / equal_groups  # all are right, or all wrong: nothing differs in groups
+    few_groups = (stdtrit(n - 1, 0.975) / stdtrit(max(equal_groups - 1, 1), 0.975)) ** 2
     return float(n / design_effect * few_groups)
 
 
