@@ -227,6 +227,6 @@ def _examined(cache: Cache, every: Features, dataset: CodeDataset) -> Examined:
         layers=every.layers,
         views=every.views,
         heldout=0 if dataset.heldout is None else len(dataset.heldout.targets),
-        split=dataset.labelled.split,
+        split=dataset.labelled.judged.name,
         pool=cache.spec.pool,
     )

@@ -22,8 +22,10 @@ from bottleneck.fitting import (
     CrossValidation,
     Features,
     FitResult,
+    JudgedSplit,
     LabelSource,
     SearchOptions,
+    count_shared_groups,
     fit_dataset,
     labelled_images,
     load_dataset,
@@ -114,6 +116,7 @@ def audit(
         near=image_groups(images, close),
         near_pairs=near,
         leaked=[images.path[row] for row in leaks.tolist()],
+        shared_groups=_shared_groups(images, rows),
         labels=_check_labels(store, features, images, component, leaks=leaks, memory=budget),
         outliers=[
             Outlier(images.path[row], images.split[row], images.label[row], score)
@@ -201,9 +204,8 @@ def _doubt_labels(
         kept = dataset.heldout.take(np.flatnonzero(~np.isin(labelled.heldout.row, leaks)))
         if len(kept.targets):
             values = matrix_values(result.head, kept.codes)
-            clean = score_values(
-                result.head, values, kept.targets, split=labelled.split, groups=kept.groups
-            )
+            split = JudgedSplit(labelled.judged.name)
+            clean = score_values(result.head, values, kept.targets, split, groups=kept.groups)
     search = _SEARCH
     if not images.split.equals("").all():  # of any names: some have no held-out split
         search = replace(search, c=_about_as_good(result))
@@ -223,6 +225,12 @@ def _doubt_labels(
         for row, k, margin in zip(rows.tolist(), suggested.tolist(), margins.tolist(), strict=True)
     ]
     return LabelCheck(len(training.targets), suspects, score, clean)
+
+
+def _shared_groups(images: ImageTable, rows: NDArray[np.int64]) -> int:
+    """Return how many of some images are outside of ``train``, and of a group that is in it."""
+    train, none = images.split.equals("train")[rows], images.split.equals("")[rows]
+    return count_shared_groups(images, rows[~train & ~none], among=rows[train])
 
 
 def _about_as_good(result: FitResult) -> list[float]:

@@ -104,6 +104,8 @@ class AuditResult(PreformattedText):
         The pairs that hold the groups of `near` together, by number of the picture.
     leaked : list of str
         Paths of images of other splits that show the same as one in ``train``.
+    shared_groups : int
+        Images of other splits whose group ``train`` has too.
     labels : LabelCheck
     outliers : list of Outlier
         The farthest first.
@@ -118,6 +120,7 @@ class AuditResult(PreformattedText):
     near: list[ImageGroup]
     near_pairs: NearPairs
     leaked: list[str]
+    shared_groups: int
     labels: LabelCheck
     outliers: list[Outlier]
     seconds: float
@@ -152,6 +155,7 @@ class AuditResult(PreformattedText):
             "images_by_chance": self.near_pairs.chance,
             "leaks": self.leaks,
             "leaked": self.leaked,
+            "shared_groups": self.shared_groups,
             "heldout": score.to_dict() if score else None,
             "heldout_without_leaks": clean.to_dict() if clean else None,
             "labels_examined": self.labels.examined,
@@ -228,7 +232,11 @@ class AuditResult(PreformattedText):
         if not splits or "train" not in self.examined.images.splits:
             return []
         others = sum(self.examined.images.splits[name] for name in splits)
-        lines = [f"leaks: {self.leaks} of {others} images of {', '.join(splits)} are in train too"]
+        named = ", ".join(splits)
+        lines = [f"leaks: {self.leaks} of {others} images of {named} are in train too"]
+        if self.shared_groups:
+            shared = f"{self.shared_groups} of {others} images of {named}"
+            lines.append(f"groups: {shared} are of a group that train has too")
         score, clean = self.labels.score, self.labels.without_leaks
         if score is not None and not self.leaks:
             lines.append(f"softmax on {score.split}: {_short(score)}")

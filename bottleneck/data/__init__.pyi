@@ -35,6 +35,7 @@ from .splits import find_split as find_split
 from .splits import heldout_split as heldout_split
 from .splits import split_rows as split_rows
 from .splits import train_and_heldout_splits as train_and_heldout_splits
+from .splits import why_none_is_heldout as why_none_is_heldout
 from .summary import SourceSummary as SourceSummary
 from .summary import summarize_images as summarize_images
 from .table.categorical_column import CategoricalColumn as CategoricalColumn

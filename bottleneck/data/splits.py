@@ -14,7 +14,8 @@ def train_and_heldout_splits(images: ImageTable) -> tuple[str, str]:
     Returns
     -------
     train, heldout : str
-        Empty names mean all rows and no rows.
+        Without splits, the empty names of all rows and of no rows. Where only some rows are in
+        ``train``, the others are not trained on.
 
     Raises
     ------
@@ -28,7 +29,7 @@ def train_and_heldout_splits(images: ImageTable) -> tuple[str, str]:
     ('train', 'test')
     """
     splits = _splits(images)
-    if splits <= {"", "train"}:
+    if splits <= {""}:
         return "", ""
     if "train" not in splits:
         raise LabelsError(
@@ -41,7 +42,7 @@ def train_and_heldout_splits(images: ImageTable) -> tuple[str, str]:
 def heldout_split(images: ImageTable) -> str:
     """Return the split to judge on: ``test``, or else ``val``; empty if there is neither.
 
-    A split without any label, as a test set whose labels are kept secret, comes last.
+    A split without any label, as a test set whose labels are kept secret, judges nothing.
 
     Examples
     --------
@@ -52,7 +53,26 @@ def heldout_split(images: ImageTable) -> str:
     splits = _splits(images)
     there = [split for split in ("test", "val") if split in splits]
     labelled = [split for split in there if images.has_label[images.split.equals(split)].any()]
-    return next(iter([*labelled, *there]), "")
+    return next(iter(labelled), "")
+
+
+def why_none_is_heldout(images: ImageTable) -> str:
+    """Say why none of the splits beside ``train`` is the held-out one; empty if there is none.
+
+    Examples
+    --------
+    >>> n = np.zeros(2, dtype=np.int64)
+    >>> images = ImageTable("ab", ["ant", "bee"], ["train", "holdout"], [""] * 2, n, n)
+    >>> why_none_is_heldout(images)
+    "no split is called test or val; 'holdout' is neither trained on nor judged"
+    """
+    others = sorted(_splits(images) - {"", "train"})
+    named = ", ".join(map(repr, others))
+    if not {"test", "val"}.isdisjoint(others):
+        return f"no image has a label in {named}"
+    if not others:
+        return ""
+    return f"no split is called test or val; {named} is neither trained on nor judged"
 
 
 def find_split(images: ImageTable, name: str) -> str:

@@ -100,7 +100,7 @@ class SourceSummary(PreformattedText):
         splits = self.splits.keys() - {""}
         if splits and splits.isdisjoint(SPLITS):
             lines.append(f"no split is called {', '.join(SPLITS[:-1])} or {SPLITS[-1]}")
-        elif "train" not in splits and not splits <= {*SPLITS}:
+        elif splits and "train" not in splits:
             lines.append("no split is called train, the one that classifiers are trained on")
         if without := self.notes.without_images:
             shown = [

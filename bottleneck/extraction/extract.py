@@ -159,13 +159,8 @@ def extract(
     existing = open_cache(path, source.table) if is_cache(path) else None
     chosen_views = choose_views(views, existing)
     fields = choose_range(transform, source, existing)
-    request = ExtractionRequest(
-        existing or path,
-        source,
-        chosen_views.series(layers),
-        chosen_views.recipe,
-        run,
-    )
+    series, recipe = chosen_views.series(layers), chosen_views.recipe
+    request = ExtractionRequest(existing or path, source, series, recipe, run)
     asked: dict[str, Any] = {"relu": relu, "pool": pool}
     plan = None
     known = recall_unchanged(existing, model, weights, fields, compute=compute, **asked)

@@ -279,10 +279,8 @@ def _score(tuned: TunedTail, values: NDArray[np.float64], dataset: TuningDataset
         tuned,
         values,
         labelled.heldout.targets,
-        split=labelled.split,
-        unknown=labelled.unknown,
+        labelled.judged,
         groups=labelled.heldout.groups,
-        copies=labelled.copies,
     )
 
 

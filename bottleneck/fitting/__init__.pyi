@@ -25,6 +25,7 @@ from .loading.features import resolve_features as resolve_features
 from .loading.labelled_rows import LabelledRows as LabelledRows
 from .loading.labelled_rows import LabelledSplits as LabelledSplits
 from .loading.labelled_rows import LabelSource as LabelSource
+from .loading.labelled_rows import count_shared_groups as count_shared_groups
 from .loading.labelled_rows import label_codes as label_codes
 from .loading.labelled_rows import label_rows as label_rows
 from .loading.labelled_rows import labelled_images as labelled_images
@@ -34,6 +35,7 @@ from .loading.labelled_rows import without_labels as without_labels
 from .loading.sharded_matrix import open_matrix as open_matrix
 from .plotting.picture import require_picture as require_picture
 from .scoring.intervals import wilson_interval as wilson_interval
+from .scoring.judged_split import JudgedSplit as JudgedSplit
 from .scoring.metrics import calibration_bins as calibration_bins
 from .scoring.metrics import format_metric as format_metric
 from .scoring.metrics import score_answers as score_answers

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from bottleneck.cache import CacheLike, open_cache
-from bottleneck.data import UnknownLabels
 from bottleneck.errors import InvalidOptionError, LabelsError
 from bottleneck.fitting.fit_result import FitResult
 from bottleneck.fitting.heads.classifier_file import softmax_calibration
@@ -15,6 +14,7 @@ from bottleneck.fitting.layer_shares import layer_shares
 from bottleneck.fitting.loading.dataset import CodeDataset, load_dataset
 from bottleneck.fitting.loading.features import Views, resolve_features
 from bottleneck.fitting.loading.labelled_rows import LabelSource, labelled_images
+from bottleneck.fitting.scoring.judged_split import JudgedSplit
 from bottleneck.fitting.scoring.metrics import expected_calibration_error
 from bottleneck.fitting.selection.cross_validation import CrossValidation
 from bottleneck.fitting.selection.folds import make_folds, require_foldable
@@ -162,17 +162,15 @@ def fit_dataset(
     scaler, solution = train(training, options, c=c, scaling=scaling)
     shares = layer_shares(solution.coef, training.codes, scaler)
     head = _make_head(dataset, options.clf, scaler, solution, calibration)
-    heldout, labelled = None, dataset.labelled
+    heldout = None
     if dataset.heldout is not None:  # used once, after everything has been selected
         rows = dataset.heldout
         heldout = score_values(
             head,
             matrix_values(head, rows.codes),
             rows.targets,
-            split=labelled.split,
-            unknown=labelled.unknown,
+            dataset.labelled.judged,
             groups=rows.groups,
-            copies=labelled.copies,
         )
     return FitResult(
         head=head,
@@ -186,6 +184,7 @@ def fit_dataset(
         seconds=0.0,
         outer=tuple(_outer_folds(dataset, options, search)) if search.nested else (),
         class_weight=options.class_weight,
+        no_heldout=dataset.labelled.judged.reason,
     ).with_seconds(time.monotonic() - start)
 
 
@@ -215,8 +214,8 @@ def _outer_folds(
 ) -> Iterator[OuterFold]:
     """Fit to the training rows without each fold, and score on it as on a held-out split."""
     training, search = dataset.training, replace(search, nested=False)
-    # What is counted here is of the held-out split, not of a fold.
-    labelled = replace(dataset.labelled, unknown=UnknownLabels(), copies=0)
+    # What is counted there is of the held-out split, not of a fold.
+    labelled = replace(dataset.labelled, judged=JudgedSplit(dataset.labelled.judged.name))
     for rows, validation in make_folds(training, search.cv):
         fold = replace(
             dataset,

@@ -50,6 +50,8 @@ class FitResult(PreformattedText):
         Outer folds of a nested cross-validation; empty without one.
     class_weight : None or "balanced"
         Class weight that it was trained with.
+    no_heldout : str
+        Why no split judges, where there are others beside ``train``; else empty.
     """
 
     head: Head
@@ -64,6 +66,7 @@ class FitResult(PreformattedText):
     labels: LabelSummary | None = None
     outer: tuple[OuterFold, ...] = ()
     class_weight: str | None = None
+    no_heldout: str = ""
 
     @property
     def converged(self) -> bool:
@@ -189,7 +192,8 @@ class FitResult(PreformattedText):
             limit = f"within {gap:.1e} of" if np.isfinite(gap) else "short of"
             lines.append(f"the solver stopped {limit} its minimum: a smaller C converges sooner")
         folds = "nested cross-validation" if self.nested else "cross-validation"
-        no_split = f"no held-out split: the {folds} is all that can be said"
+        why = f" ({self.no_heldout})" if self.no_heldout else ""
+        no_split = f"no held-out split{why}: the {folds} is all that can be said"
         return [*lines, self.heldout.format() if self.heldout else no_split]
 
     def __repr__(self) -> str:

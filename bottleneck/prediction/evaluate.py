@@ -11,7 +11,14 @@ from bottleneck.cache import CacheLike, holds_codes, open_cache
 from bottleneck.data import ImageSource, open_images, split_rows
 from bottleneck.errors import LabelsError
 from bottleneck.extraction import ComputeOptions
-from bottleneck.fitting import Classifier, LabelSource, Score, image_values, labelled_images
+from bottleneck.fitting import (
+    Classifier,
+    JudgedSplit,
+    LabelSource,
+    Score,
+    image_values,
+    labelled_images,
+)
 from bottleneck.prediction.inputs import open_head
 from bottleneck.prediction.judged_images import (
     JudgedImages,
@@ -179,11 +186,10 @@ def _judge_images(
     judged = JudgedImages(
         head,
         images,
-        split,
+        JudgedSplit(split, unknown=unknown),
         row=rows[valid],
         values=np.concatenate(values, axis=1),
         targets=targets[valid],
-        unknown=unknown,
         rejected=rejected,
     )
     return judged, batches.notes

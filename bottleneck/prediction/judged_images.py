@@ -15,11 +15,14 @@ from bottleneck.data import (
     heldout_split,
     known_rows,
     split_rows,
+    why_none_is_heldout,
 )
-from bottleneck.errors import UnknownNameError
+from bottleneck.errors import LabelsError, UnknownNameError
 from bottleneck.fitting import (
     Classifier,
+    JudgedSplit,
     Score,
+    count_shared_groups,
     matrix_values,
     open_matrix,
     require_rows,
@@ -38,31 +41,25 @@ class JudgedImages:
     classifier : Classifier
     images : ImageTable
         Images with their labels.
-    split : str
-        Split of those that were judged; empty where there are no splits.
+    split : JudgedSplit
+        The split that was judged.
     row : ndarray of int64, shape (n,)
         Rows of `images` that were judged, ascending.
     values : ndarray of float64, shape (2, n, k)
         Decision values of each image and those of its plain view; of shape (1, n, k) where the
         latter are not known.
     targets : ndarray of int64, shape (n,), or of bool, shape (n, k)
-    unknown : UnknownLabels
-        Images of the split with a class that the classifier does not know.
     rejected : dict of str to str
         Labelled images of the split without codes, by path, and why.
-    copies : int
-        Images with the same bytes as one of the split ``train``, where another is judged.
     """
 
     classifier: Classifier
     images: ImageTable
-    split: str
+    split: JudgedSplit
     row: NDArray[np.int64]
     values: NDArray[np.float64]
     targets: NDArray[Any]
-    unknown: UnknownLabels
     rejected: dict[str, str]
-    copies: int = 0
 
     def score(self, chosen: NDArray[np.bool_] | None = None) -> Score:
         """Return the score on all of these images, or on some.
@@ -73,14 +70,15 @@ class JudgedImages:
             Which of them are scored, at least one; all unless given.
         """
         some = slice(None) if chosen is None else chosen
+        split = self.split
+        if chosen is not None:
+            split = JudgedSplit(split.name, unknown=split.unknown)
         return score_values(
             self.classifier,
             self.values[:, some],
             self.targets[some],
-            split=self.split,
-            unknown=self.unknown,
+            split,
             groups=row_groups(self.images, self.row[some]),
-            copies=self.copies if chosen is None else 0,
         )
 
 
@@ -118,8 +116,13 @@ def judge_cache(
     codes = open_matrix(cache, classifier.features, rows, memory=None)
     values = matrix_values(classifier, codes)
     trained = np.flatnonzero(images.split.equals("train") & (split != "train"))
-    copies = count_copies(cache, classifier.features.layers[0], rows, among=trained)
-    return JudgedImages(classifier, images, split, rows, values, targets, unknown, rejected, copies)
+    judged = JudgedSplit(
+        split,
+        unknown=unknown,
+        copies=count_copies(cache, classifier.features.layers[0], rows, among=trained),
+        shared_groups=count_shared_groups(images, rows, among=trained),
+    )
+    return JudgedImages(classifier, images, judged, rows, values, targets, rejected)
 
 
 def judged_rows(
@@ -138,11 +141,17 @@ def require_split(images: ImageTable, split: str | None) -> str:
     ------
     InvalidOptionError
         The images have no splits.
+    LabelsError
+        None was given, and of several splits none is the held-out one.
     UnknownNameError
         There is no such split.
     """
     if split is None:
-        return heldout_split(images)
+        found, why = heldout_split(images), why_none_is_heldout(images)
+        if not found and why:
+            hint = "name the one to judge by `split`, or give `labels`"
+            raise LabelsError(f"these images have no held-out split: {why}", hint=hint)
+        return found
     found = find_split(images, split)
     known = sorted(images.split.categories)
     if known == [""]:

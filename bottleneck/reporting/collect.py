@@ -6,13 +6,14 @@ import numpy as np
 
 from bottleneck import audit, sweep
 from bottleneck.cache import Cache, pooled
-from bottleneck.data import LabelledImages, UnknownLabels, heldout_split
+from bottleneck.data import LabelledImages, heldout_split
 from bottleneck.errors import LabelsError
 from bottleneck.fitting import (
     Classifier,
     ClassifierOptions,
     CrossValidation,
     Head,
+    JudgedSplit,
     LearningCurve,
     SearchOptions,
     SweepResult,
@@ -92,11 +93,10 @@ def _judge_in_folds(head: Head, cache: Cache, images: LabelledImages) -> JudgedI
     return JudgedImages(
         head,
         table,
-        split="",
+        JudgedSplit(),
         row=training.row,
         values=values[np.newaxis],
         targets=training.targets,
-        unknown=UnknownLabels(),
         rejected={table.path[row]: why for row, why in reasons.items() if table.has_label[row]},
     )
 

@@ -35,6 +35,7 @@ def result() -> AuditResult:
         near=[near],
         near_pairs=NearPairs(np.array([2]), np.array([3]), np.array([0.2]), 0.05, 9.0),
         leaked=["b", "e\nf"],
+        shared_groups=3,
         labels=LabelCheck(30, [LabelSuspect("d", "train", "dog", "cat", -0.75)], score, clean),
         outliers=[Outlier("z", "test", "dog", 2.5)],
         seconds=3.0,
@@ -61,6 +62,7 @@ def test_the_text_begins_with_what_was_examined(result: AuditResult) -> None:
         "c                   d       2  labels      0.20\n"
         "\n"
         "leaks: 2 of 4 images of test are in train too\n"
+        "groups: 3 of 4 images of test are of a group that train has too\n"
         "softmax on test: 75.0% of 4 (95 % interval 30.1% to 95.4%); "
         "without the leaks 50.0% of 2 (95 % interval 9.5% to 90.5%)\n"
         "\n"
@@ -97,7 +99,7 @@ def test_where_nothing_is_found_it_is_short(result: AuditResult) -> None:
 
 
 def test_without_leaks_there_is_one_accuracy(result: AuditResult) -> None:
-    text = str(replace(result, leaked=[]))
+    text = str(replace(result, leaked=[], shared_groups=0))
     assert "leaks: 0 of 4 images of test are in train too\nsoftmax on test: 75.0% of 4" in text
     assert "without the leaks" not in text
 

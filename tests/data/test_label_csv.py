@@ -78,8 +78,8 @@ def test_what_was_understood_of_the_csv_is_said(tmp_path: Path) -> None:
 def test_a_split_of_unnamed_images_judges_nothing(tmp_path: Path) -> None:
     labelled = write(tmp_path, "path,label", "train/a.jpg,x", "train/b.jpg,y")
     found = with_labels_from_csv(OURS, labelled).table
-    assert train_and_heldout_splits(found) == ("", "")
-    assert split_rows(found, found.has_label, "").tolist() == [0, 1]
+    assert train_and_heldout_splits(found) == ("train", "")
+    assert split_rows(found, found.has_label, "train").tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from bottleneck.data.splits import find_split, heldout_split, split_rows, train_and_heldout_splits
+from bottleneck.data.splits import (
+    find_split,
+    heldout_split,
+    split_rows,
+    train_and_heldout_splits,
+    why_none_is_heldout,
+)
 from bottleneck.errors import LabelsError
 from tests.helpers.image_tables import one_line, table
 
@@ -11,9 +17,9 @@ from tests.helpers.image_tables import one_line, table
     [
         (["train", "val", "test"], ("train", "test")),
         (["train", "val"], ("train", "val")),
-        (["train"], ("", "")),
+        (["train"], ("train", "")),
         ([""], ("", "")),
-        (["", "train"], ("", "")),
+        (["", "train"], ("train", "")),
         (["train", "extra"], ("train", "")),
         (["", "train", "val"], ("train", "val")),
     ],
@@ -36,10 +42,17 @@ def test_a_split_of_removed_images_is_no_split() -> None:
     assert heldout_split(table("a", split=["train"])) == ""
 
 
-def test_a_split_without_labels_judges_only_where_there_is_no_other() -> None:
+def test_a_split_without_labels_judges_nothing() -> None:
     images = table("a", "", "c", split=["train", "test", "val"])
     assert train_and_heldout_splits(images) == ("train", "val")
-    assert heldout_split(table("a", "", split=["train", "test"])) == "test"
+    secret = table("a", "", split=["train", "test"])
+    assert train_and_heldout_splits(secret) == ("train", "")
+    assert why_none_is_heldout(secret) == "no image has a label in 'test'"
+
+
+@pytest.mark.parametrize("splits", [[""], ["train"], ["", "train"]])
+def test_images_of_no_other_split_need_no_reason(splits: list[str]) -> None:
+    assert why_none_is_heldout(table(*splits, split=splits)) == ""
 
 
 def test_rows_of_a_split_are_its_usable_ones() -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, softmax
 from sklearn.metrics import accuracy_score, average_precision_score, recall_score
 
+from bottleneck.auditing.audit import audit
 from bottleneck.backbones import Backbone
 from bottleneck.cache.store import open_cache
 from bottleneck.data.image_source import ImageSource
@@ -38,7 +39,7 @@ from bottleneck.prediction import encoding
 from bottleneck.prediction.evaluate import Evaluation, evaluate
 from bottleneck.prediction.noted import NotedIterator
 from tests.conftest import _TINY  # the options of `extract_tiny`
-from tests.helpers.datasets import calibration_error
+from tests.helpers.datasets import calibration_error, clouds, written_cache
 from tests.helpers.fixture_types import Extract
 from tests.helpers.options import grouped
 from tests.helpers.photographs import write_photographs
@@ -214,6 +215,51 @@ def test_copies_of_training_images_are_counted_by_fit_and_by_evaluate(
     assert evaluate(result.head, cache, split="train").score.copies == 0
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_groups_of_training_images_are_counted_by_fit_evaluate_and_audit(
+    tmp_path: Path, several: bool
+) -> None:
+    """Codes tell the patient and nothing of the class, so that only patients of train are known."""
+    patient = np.arange(120) % 30
+    X = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32)[patient]
+    label = np.array(["a", "b"])[np.random.default_rng(1).integers(0, 2, 30)][patient].tolist()
+    split = ["train" if row < 60 else "test" for row in range(120)]
+    group = [f"p{name}" if row < 100 else f"new{name}" for row, name in enumerate(patient)]
+    labels = ["a|b" if several and row % 7 == 0 else one for row, one in enumerate(label)]
+    cache = written_cache(tmp_path / "c", X, labels, split=split, group=group)
+    result = fit(cache, "svm", search=SearchOptions(c=(1.0,), cv=0))
+    assert result.heldout is not None
+    assert (result.heldout.n, result.heldout.shared_groups) == (60, 40)
+    assert evaluate(result.head, cache).to_dict()["heldout"] == result.heldout.to_dict()
+    assert evaluate(result.head, cache, split="train").score.shared_groups == 0
+    assert audit(cache).shared_groups == 40
+
+
+def test_training_images_are_not_judged_for_lack_of_a_held_out_split(tmp_path: Path) -> None:
+    X, y = clouds(k=2)
+    X, y = X[:60], y[:60]
+    labels = ["ab"[k] for k in y]
+
+    def cached(name: str, split: list[str], labels: list[str] = labels) -> Path:
+        return written_cache(tmp_path / name, X, labels, split=split)
+
+    holdout = cached("holdout", [("train", "holdout", "train")[row % 3] for row in range(60)])
+    result = fit(holdout, "svm", search=SearchOptions(c=(1.0,), cv=2))
+    why = "no split is called test or val; 'holdout' is neither trained on nor judged"
+    assert (result.train, result.heldout, result.no_heldout) == (40, None, why)
+    assert f"no held-out split ({why}): the cross-validation is all" in str(result)
+    with pytest.raises(LabelsError, match=f"{why}: name the one to judge by `split`"):
+        evaluate(result.head, holdout)
+    assert evaluate(result.head, holdout, split="holdout").score.n == 20
+    partly = cached("partly", [("train", "", "train")[row % 3] for row in range(60)])
+    assert fit(partly, "svm", search=SearchOptions(c=(1.0,), cv=2)).train == 40
+    secret = [("train", "test", "train")[row % 3] for row in range(60)]
+    without = cached("secret", secret, [k if row % 3 != 1 else "" for row, k in enumerate(labels)])
+    assert fit(without, "svm", search=SearchOptions(c=(1.0,), cv=2)).no_heldout == (
+        "no image has a label in 'test'"
+    )
+
+
 def test_images_of_classes_that_the_head_never_saw_alone_are_refused(
     head: Head, photos: Path
 ) -> None:
@@ -234,7 +280,7 @@ def test_a_cache_of_another_spec_is_refused(
 def test_nothing_to_judge_is_refused(head: Head, photos: Path) -> None:
     shutil.rmtree(photos / "val")
     write_photographs(photos / "val", 2, label="ants")  # without classes
-    with pytest.raises(LabelsError, match="no labelled image"):
+    with pytest.raises(LabelsError, match=r"no image has a label in 'val': .*or give `labels`"):
         evaluate(head, photos, compute=CPU)
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from os import PathLike
 from typing import Any
 
@@ -236,7 +236,7 @@ def load_from_images(
         features=features,
         spec=make_spec(backbone, precision="float32", relu=False, pool="none"),
         reference=backbone.reference,
-        labelled=replace(labelled, copies=_count_copies(labelled, digests)),
+        labelled=labelled.with_copies(_count_copies(labelled, digests)),
         train_digest=labelled.training.digest(table),
         batches=batches,
         augmentation=recipe,

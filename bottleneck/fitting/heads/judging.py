@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.data import UnknownLabels
 from bottleneck.fitting.heads.classifier import Classifier
+from bottleneck.fitting.scoring.judged_split import JudgedSplit
 from bottleneck.fitting.scoring.metrics import expected_calibration_error
 from bottleneck.fitting.scoring.scores import Score, score_classes, score_labels
 from bottleneck.linear import CodeMatrix
@@ -54,11 +54,9 @@ def score_values(
     classifier: Classifier,
     values: NDArray[np.float64],
     targets: NDArray[Any],
+    split: JudgedSplit,
     *,
-    split: str,
-    unknown: UnknownLabels = UnknownLabels(),
     groups: NDArray[np.int64] | None = None,
-    copies: int = 0,
 ) -> Score:
     """Score decision values of a classifier, as `image_values` gives them.
 
@@ -70,14 +68,10 @@ def score_values(
         Or of shape (1, n, k), where those of the plain view are not known. n is at least 1.
     targets : ndarray of int64, shape (n,), or of bool, shape (n, k)
         Class of each image, or which labels it has, in the order of the classifier's classes.
-    split : str
-        Name of the split, stored in the score; empty without splits.
-    unknown : UnknownLabels
-        Images of the split that cannot be judged, stored in the score.
+    split : JudgedSplit
+        Stored in the score.
     groups : ndarray of int64, shape (n,), optional
         Group of each image, over which the score's interval is; images are alone by default.
-    copies : int
-        Images with the same bytes as a training image, stored in the score.
 
     Returns
     -------
@@ -85,10 +79,11 @@ def score_values(
     """
 
     def judge(values: NDArray[np.float64]) -> Score:
+        classes, name = classifier.classes, split.name
         if classifier.multilabel:
-            return score_labels(targets, values, classifier.classes, split=split, groups=groups)
+            return score_labels(targets, values, classes, split=name, groups=groups)
         predicted = values.argmax(axis=1)
-        return score_classes(targets, predicted, classifier.classes, split=split, groups=groups)
+        return score_classes(targets, predicted, classes, split=name, groups=groups)
 
     views, ece = classifier.features.views, None
     if classifier.calibration is not None:
@@ -96,7 +91,13 @@ def score_values(
         ece = expected_calibration_error(probabilities, targets)
     plain = judge(values[1]).accuracy if views > 1 and len(values) > 1 else None
     return replace(
-        judge(values[0]), ece=ece, unknown=unknown, views=views, plain=plain, copies=copies
+        judge(values[0]),
+        ece=ece,
+        views=views,
+        plain=plain,
+        unknown=split.unknown,
+        copies=split.copies,
+        shared_groups=split.shared_groups,
     )
 
 

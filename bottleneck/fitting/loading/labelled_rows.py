@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,17 +14,18 @@ from bottleneck.data import (
     CategoricalColumn,
     ImageTable,
     LabelledImages,
-    UnknownLabels,
     class_names,
     encode_targets,
     is_multilabel,
     known_rows,
     split_rows,
     train_and_heldout_splits,
+    why_none_is_heldout,
     with_labels_from_csv,
 )
 from bottleneck.errors import InvalidOptionError, LabelsError
 from bottleneck.fitting.loading.features import Features
+from bottleneck.fitting.scoring.judged_split import JudgedSplit
 from bottleneck.fitting.selection.folds import group_codes
 from bottleneck.runtime import sha256
 
@@ -75,20 +76,19 @@ class LabelledSplits:
     training : LabelledRows
     heldout : LabelledRows or None
         None without a held-out split.
-    split : str
-        Name of the held-out split; empty without one.
-    unknown : UnknownLabels
-        Held-out images with a class that the training rows lack: they are not in `heldout`.
-    copies : int
-        Held-out images with the same bytes as a training image, where these were compared.
+    judged : JudgedSplit
+        The held-out split. Its images with a class that the training rows lack are not in
+        `heldout`.
     """
 
     names: list[str]
     training: LabelledRows
     heldout: LabelledRows | None
-    split: str
-    unknown: UnknownLabels = UnknownLabels()
-    copies: int = 0
+    judged: JudgedSplit = JudgedSplit()
+
+    def with_copies(self, copies: int) -> Self:
+        """Return the same, with how many held-out images are copies of a training image."""
+        return replace(self, judged=replace(self.judged, copies=copies))
 
     @property
     def multilabel(self) -> bool:
@@ -146,7 +146,7 @@ def label_rows(images: ImageTable, usable: NDArray[np.bool_]) -> LabelledSplits:
     >>> from bottleneck.data import open_images
     >>> images = open_images("data/digits").table
     >>> found = label_rows(images, images.exists)
-    >>> len(found.training.row), found.split, len(found.heldout.row), len(found.names)
+    >>> len(found.training.row), found.judged.name, len(found.heldout.row), len(found.names)
     (50, 'test', 846, 5)
     """
     train_split, heldout_split = train_and_heldout_splits(images)
@@ -160,13 +160,17 @@ def label_rows(images: ImageTable, usable: NDArray[np.bool_]) -> LabelledSplits:
         return LabelledRows(rows, targets, row_groups(images, rows))
 
     if not heldout_split:
-        return LabelledSplits(names, of(train), None, "")
+        return LabelledSplits(
+            names, of(train), None, JudgedSplit(reason=why_none_is_heldout(images))
+        )
     heldout = split_rows(images, labelled, heldout_split)
     require_rows(heldout, split=heldout_split)
     heldout, unknown = known_rows(
         images, heldout, names, multilabel=multilabel, split=heldout_split
     )
-    return LabelledSplits(names, of(train), of(heldout), heldout_split, unknown)
+    shared = count_shared_groups(images, heldout, among=train)
+    judged = JudgedSplit(heldout_split, unknown=unknown, shared_groups=shared)
+    return LabelledSplits(names, of(train), of(heldout), judged)
 
 
 def label_codes(cache: Cache, features: Features, images: ImageTable) -> LabelledSplits:
@@ -192,14 +196,14 @@ def label_codes(cache: Cache, features: Features, images: ImageTable) -> Labelle
     >>> from bottleneck.cache import open_cache
     >>> cache = open_cache("tests/data/before/cache")
     >>> found = label_codes(cache, Features(("layer1",)), cache.images)
-    >>> len(found.training.row), found.copies
+    >>> len(found.training.row), found.judged.copies
     (12, 0)
     """
     labelled = label_rows(images, features.valid_rows(cache))
     train, held = labelled.training, labelled.heldout
     layer = features.layers[0]
     copies = 0 if held is None else count_copies(cache, layer, held.row, among=train.row)
-    return replace(labelled, copies=copies)
+    return labelled.with_copies(copies)
 
 
 def require_rows(rows: NDArray[np.int64], *, split: str) -> None:
@@ -264,3 +268,26 @@ def row_groups(images: ImageTable, rows: NDArray[np.int64]) -> NDArray[np.int64]
     """
     column = images.group
     return group_codes(column.codes[rows], column.categories)
+
+
+def count_shared_groups(
+    images: ImageTable, rows: NDArray[np.int64], *, among: NDArray[np.int64]
+) -> int:
+    """Return how many of some images are of a group, such as a patient, that others have too.
+
+    Parameters
+    ----------
+    images : ImageTable
+    rows : ndarray of int64, shape (n,)
+    among : ndarray of int64, shape (m,)
+        Rows of the others.
+
+    Examples
+    --------
+    >>> n = np.zeros(4, dtype=np.int64)
+    >>> images = ImageTable("abcd", [""] * 4, [""] * 4, ["p", "q", "", "p"], n, n)
+    >>> count_shared_groups(images, np.array([0, 1, 2]), among=np.array([2, 3]))
+    1
+    """
+    named, codes = ~images.group.equals(""), images.group.codes
+    return int((named[rows] & np.isin(codes[rows], codes[among])).sum())

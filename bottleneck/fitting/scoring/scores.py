@@ -54,6 +54,8 @@ class Score(ABC, PreformattedText):
         Accuracy by the plain view alone; None without other views, or where it is not known.
     copies : int
         Images with the same bytes as a training image, as far as these were compared.
+    shared_groups : int
+        Images of a group that training images have too.
     """
 
     split: str
@@ -68,6 +70,7 @@ class Score(ABC, PreformattedText):
     views: int = 1
     plain: float | None = None
     copies: int = 0
+    shared_groups: int = 0
 
     @property
     @abstractmethod
@@ -106,6 +109,12 @@ class Score(ABC, PreformattedText):
                 f"{copies} the same bytes as a training image: the accuracy is too high "
                 "(`bottleneck.audit` gives it without them)"
             )
+        if self.shared_groups:
+            images = "1 image is" if self.shared_groups == 1 else f"{self.shared_groups} images are"
+            lines.append(
+                f"{images} of a group that training images have too: the accuracy is too high for "
+                "new groups"
+            )
         return lines
 
     def to_dict(self) -> dict[str, Any]:
@@ -124,6 +133,7 @@ class Score(ABC, PreformattedText):
             "views": self.views,
             "plain": self.plain,
             "copies": self.copies,
+            "shared_groups": self.shared_groups,
         }
 
     def __str__(self) -> str:

@@ -31,9 +31,12 @@ def render(findings: Findings, thumbnails: Thumbnails) -> Html:
 def _leaks(audit: AuditResult) -> str:
     if len(audit.examined.images.splits) < 2:
         return "There is one split, so that no image can be in two."
+    found = f"{audit.leaks} images of other splits are in train too, by bytes or nearly."
     if not audit.leaks:
-        return "No image of another split is in train too, as far as bytes and codes tell."
-    return f"{audit.leaks} images of other splits are in train too, by bytes or nearly."
+        found = "No image of another split is in train too, as far as bytes and codes tell."
+    if audit.shared_groups:
+        found += f" {audit.shared_groups} images of other splits are of a group that train has too."
+    return found
 
 
 def _counted(groups: Sequence[ImageGroup], what: str) -> str:

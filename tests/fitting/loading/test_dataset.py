@@ -43,7 +43,7 @@ def test_rows_are_those_of_their_split_with_their_labels(tmp_path: Path, memory:
     split = ["val", "train", "test", "train"] * 3
     labels = ["x", "b", "a", "a", "x", "b", "", "a", "x", "", "b", "c"]
     lesson = dataset_of(tmp_path, labels, split=split, memory=memory)
-    assert (lesson.features, lesson.labelled.names, lesson.labelled.split) == (
+    assert (lesson.features, lesson.labelled.names, lesson.labelled.judged.name) == (
         ONE,
         ["a", "b", "c"],
         "test",
@@ -60,7 +60,7 @@ def test_rows_are_those_of_their_split_with_their_labels(tmp_path: Path, memory:
 @pytest.mark.parametrize("split", [None, ["train"] * 12, ["", "train"] * 6])
 def test_without_splits_all_labelled_rows_train(tmp_path: Path, split: list[str] | None) -> None:
     lesson = dataset_of(tmp_path, ["a", "b", ""] * 4, split=split)
-    assert (lesson.heldout, lesson.labelled.split) == (None, "")
+    assert (lesson.heldout, lesson.labelled.judged.name) == (None, "")
     assert rows_in(lesson.training.codes) == [0, 1, 3, 4, 6, 7, 9, 10]
 
 
@@ -103,7 +103,7 @@ def test_held_out_images_of_other_classes_are_counted_and_not_loaded(tmp_path: P
     assert rows_in(lesson.training.codes) == [0, 1, 6, 8]
     rows, targets = held_out(lesson)
     assert (rows, targets.tolist()) == ([3, 5], [0, 1])
-    assert lesson.labelled.unknown == UnknownLabels(2, {"z": 1, "B": 1}, {"B": "b"})
+    assert lesson.labelled.judged.unknown == UnknownLabels(2, {"z": 1, "B": 1}, {"B": "b"})
 
 
 def test_of_several_labels_one_that_is_unknown_leaves_the_image_out(tmp_path: Path) -> None:
@@ -111,12 +111,12 @@ def test_of_several_labels_one_that_is_unknown_leaves_the_image_out(tmp_path: Pa
     lesson = dataset_of(tmp_path, labels, split=split)
     rows, targets = held_out(lesson)
     assert (rows, targets.tolist()) == ([3], [[True, False]])
-    assert lesson.labelled.unknown == UnknownLabels(2, {"z": 2})
+    assert lesson.labelled.judged.unknown == UnknownLabels(2, {"z": 2})
 
 
 def test_where_all_classes_are_known_nothing_is_told(tmp_path: Path) -> None:
     lesson = dataset_of(tmp_path, ["a", "b", "a"], split=["train", "train", "test"])
-    assert lesson.labelled.unknown == UnknownLabels()
+    assert lesson.labelled.judged.unknown == UnknownLabels()
 
 
 def test_labels_are_those_of_the_table_that_was_given(tmp_path: Path) -> None:

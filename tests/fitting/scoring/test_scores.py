@@ -115,6 +115,7 @@ def test_json_of_labels_has_the_promised_keys() -> None:
         "views": 1,
         "plain": None,
         "copies": 0,
+        "shared_groups": 0,
     }
 
 
@@ -218,6 +219,9 @@ def test_images_that_were_seen_in_training_are_counted_in_one_line() -> None:
     (one,) = dataclasses.replace(HELD_OUT, copies=1).remarks
     assert one.startswith("1 image has the same bytes as a training image: the accuracy is too hi")
     assert str(dataclasses.replace(HELD_OUT, copies=2)).splitlines()[-1].startswith("2 images have")
+    (one,) = dataclasses.replace(HELD_OUT, shared_groups=1).remarks
+    assert one.startswith("1 image is of a group that training images have too: the accuracy is")
+    assert dataclasses.replace(HELD_OUT, shared_groups=2).remarks[0].startswith("2 images are of a")
 
 
 def labels_score() -> MultilabelScore:
