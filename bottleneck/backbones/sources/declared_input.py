@@ -56,7 +56,10 @@ def declared_transform(network: nn.Module, *, where: str) -> InputTransform:
 def describe_input(
     network: nn.Module, transform: InputTransform, given: Collection[str] = ()
 ) -> str:
-    """Return a sentence on the input that a network declares; empty if it declares none.
+    """Return a sentence on the input that a network declares, or that it declares none.
+
+    It is empty for one of torchvision's, whose weights have an input, and where a network declares
+    none and the user chose some of it.
 
     Parameters
     ----------
@@ -75,18 +78,21 @@ def describe_input(
     "input by the network's preprocess, with crop as given: shorter side 72, crop 96, bilinear"
     """
     config = find_timm_config(network)
+    mean, std = (",".join(f"{v:g}" for v in values) for values in (transform.mean, transform.std))
+    fields = (
+        f"shorter side {transform.resize}, crop {transform.crop}, {transform.interpolation}, "
+        f"mean {mean}, std {std}"
+    )
     if _preprocess(network) is not None:
         origin = "the network's preprocess" + (", not its pretrained_cfg" if config else "")
     elif config:
         origin = "timm's pretrained_cfg of the network"
-    else:
+    elif given or type(unwrap(network)).__module__.startswith("torchvision."):
         return ""
+    else:
+        return f"input: the network has no `preprocess`, so that ImageNet's is assumed: {fields}"
     changed = f", with {', '.join(given)} as given" if given else ""
-    mean, std = (",".join(f"{v:g}" for v in values) for values in (transform.mean, transform.std))
-    return (
-        f"input by {origin}{changed}: shorter side {transform.resize}, crop {transform.crop}, "
-        f"{transform.interpolation}, mean {mean}, std {std}"
-    )
+    return f"input by {origin}{changed}: {fields}"
 
 
 def _preprocess(network: nn.Module) -> dict[str, Any] | None:

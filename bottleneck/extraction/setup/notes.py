@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from bottleneck.data import ImageSource, decoding_notes
 from bottleneck.extraction.setup.depth import depth_notes
 from bottleneck.extraction.setup.views import ChosenViews
+from bottleneck.spec import InputTransform
 
 if TYPE_CHECKING:
     from bottleneck.backbones import Backbone
@@ -19,7 +20,7 @@ def setup_notes(
     chosen: "ChosenSpec",
     views: ChosenViews,
 ) -> tuple[str, ...]:
-    """Return what to know of decoders, pixels, network, weights, precision and views.
+    """Return what to know of decoders, pixels, their scale, network, precision and views.
 
     Parameters
     ----------
@@ -39,7 +40,20 @@ def setup_notes(
     return (
         *decoding_notes(),
         *depth_notes(source, backbone.transform),
+        *_scale_notes(backbone.transform),
         *backbone.notes(layers),
         *chosen.notes,
         *views.notes,
+    )
+
+
+def _scale_notes(transform: InputTransform) -> tuple[str, ...]:
+    """Warn of a mean on the scale of 0 to 255: codes would be those of nearly equal images."""
+    if max(transform.mean) <= 1:
+        return ()
+    mean = ",".join(f"{value:g}" for value in transform.mean)
+    scaled = ",".join(f"{value / 255:.3g}" for value in transform.mean)
+    return (
+        f"WARNING: `mean` is {mean}, and pixels are from 0 to 1: on that scale it is {scaled}, "
+        "and `std` is divided by 255 likewise",
     )

@@ -713,6 +713,20 @@ def test_the_input_that_a_network_declares_is_said(run: Run, photos: Path, tmp_p
     assert (transform["resize"], transform["crop"], transform["std"]) == (35, 32, [1.0, 1.0, 1.0])
 
 
+def test_the_input_of_a_network_that_declares_none_is_said(
+    run: Run, photos: Path, tmp_path: Path
+) -> None:
+    command = ("extract", photos, "-o", "new", "--model", PLAIN, "--layer", "layer2")
+    assert run(*command).stderr.splitlines()[1] == (
+        "input: the network has no `preprocess`, so that ImageNet's is assumed: shorter side 256, "
+        "crop 224, bilinear, mean 0.485,0.456,0.406, std 0.229,0.224,0.225"
+    )
+    shutil.rmtree(tmp_path / "new")
+    assert "input:" not in run(*command, "--crop", "32").stderr
+    known = ("--model", "squeezenet1_1", "--weights", "none", "--layer", "features.2")
+    assert "input:" not in run("extract", photos, "-o", "known", *known).stderr
+
+
 @pytest.mark.parametrize(
     ("images", "parts"),
     [

@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from bottleneck.extraction.plan import plan
@@ -21,3 +22,14 @@ def test_a_plan_notes_what_an_extraction_notes(tmp_path: Path, extract_tiny: Ext
     found = plan(tmp_path / "scans", **grouped(known | options))
     assert found.notes == done.notes
     assert [note.split(":")[0] for note in found.notes] == ["WARNING", "views of each image"]
+
+
+@pytest.mark.parametrize("mean", [(0.5, 1.0, 0.0), (123.675, 116.28, 103.53)])
+def test_a_mean_on_the_scale_of_bytes_is_warned_of(
+    photos: Path, extract_tiny: Extract, mean: tuple[float, ...]
+) -> None:
+    notes = extract_tiny(photos, transform=SMALL | {"mean": mean}).notes
+    expected = "WARNING: `mean` is 123.675,116.28,103.53, and pixels are from 0 to 1: on that scale"
+    assert [note.startswith(f"{expected} it is 0.485,0.456,0.406") for note in notes] == (
+        [True] if mean[0] > 1 else []
+    )
