@@ -322,7 +322,8 @@ class Advice(PreformattedText):
         if chosen is last:
             return f"{cost}."
         pairs = f": {decision.pairs}" if decision.pairs else ""
-        return f"Over {last.name} alone it is worth {decision.gain}{pairs}. {cost}."
+        of = f"the best of {len(self.comparison.strategies)} looks better than it is"
+        return f"Over {last.name} alone it is worth {decision.gain}{pairs}; {of}. {cost}."
 
     @property
     def not_measured(self) -> list[str]:

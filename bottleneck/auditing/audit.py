@@ -9,7 +9,11 @@ from numpy.typing import NDArray
 
 from bottleneck.auditing.audit_result import AuditResult, Examined, LabelCheck
 from bottleneck.auditing.duplicates import Links, image_groups
-from bottleneck.auditing.label_suspects import LabelSuspect, find_suspects
+from bottleneck.auditing.label_suspects import (
+    LabelSuspect,
+    find_suspects,
+    is_better_than_guessing,
+)
 from bottleneck.auditing.leaks import grouped_by, leaked_rows
 from bottleneck.auditing.near_duplicates import NearPairs, find_near_pairs, neighbour_count
 from bottleneck.auditing.neighbours import Neighbours, find_neighbours
@@ -42,6 +46,10 @@ _SEARCH = SearchOptions()
 _WITHOUT_GROUPS = (
     "folds keep duplicates together, and not the images' groups: joined by duplicates, these are "
     "too few"
+)
+_GUESSED = (
+    "the codes tell labels no better than the most frequent class does, so that many suspects are "
+    "chance"
 )
 
 
@@ -176,7 +184,7 @@ def _check_labels(
         try:
             grouped = grouped_by(table, component)
             found = _doubt_labels(cache, features, grouped, leaks=leaks, memory=memory)
-            return replace(found, remark=remark)
+            return replace(found, remark="; ".join(filter(None, [remark, found.remark])))
         except LabelsError as error:
             reason = reason or str(error)
     return LabelCheck(0, [], None, None, reason)
@@ -219,12 +227,13 @@ def _doubt_labels(
     c = result.c if search is _SEARCH else validation.select().best.c
     calibration, values = validation.calibrate(c, result.head.scaler.name)
     found, suggested, margins = find_suspects(calibration.probabilities(values), training.targets)
+    remark = "" if is_better_than_guessing(values, training.targets) else _GUESSED
     rows, names = dataset.labelled.training.row[found], dataset.labelled.names
     suspects = [
         LabelSuspect(images.path[row], images.split[row], images.label[row], names[k], margin)
         for row, k, margin in zip(rows.tolist(), suggested.tolist(), margins.tolist(), strict=True)
     ]
-    return LabelCheck(len(training.targets), suspects, score, clean)
+    return LabelCheck(len(training.targets), suspects, score, clean, remark=remark)
 
 
 def _shared_groups(images: ImageTable, rows: NDArray[np.int64]) -> int:

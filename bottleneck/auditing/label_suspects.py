@@ -79,3 +79,27 @@ def find_suspects(
     rows = np.flatnonzero(suspect)
     rows = rows[np.argsort(margin[rows], kind="stable")]
     return rows, suggested[rows], margin[rows]
+
+
+def is_better_than_guessing(values: NDArray[np.float64], targets: NDArray[np.int64]) -> bool:
+    """Return whether more images are right than by the most frequent class, and not by chance.
+
+    Confident learning doubts labels of a classifier that is better than that. Of one that is not,
+    up to half of all labels are suspects, whatever they say.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (n, k)
+        Decision values of each image, by a classifier that was trained without it.
+    targets : ndarray of int64, shape (n,)
+
+    Examples
+    --------
+    >>> is_better_than_guessing(np.eye(2)[[0, 1, 1, 0]], np.array([0, 1, 1, 0]))
+    True
+    >>> is_better_than_guessing(np.eye(2)[[0, 1, 0, 1]], np.array([0, 1, 1, 0]))
+    False
+    """
+    right = float((values.argmax(axis=1) == targets).mean())
+    share = float(np.bincount(targets).max() / len(targets))
+    return right > share + 2 * float(np.sqrt(share * (1 - share) / len(targets)))

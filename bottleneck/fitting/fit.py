@@ -257,8 +257,11 @@ def _calibrate(
     if validation is None:
         return None, None
     calibration, values = validation.calibrate(c, scaling)
-    probabilities = calibration.probabilities(values)
-    return calibration, expected_calibration_error(probabilities, training.targets)
+    predicted = values > 0 if training.multilabel else None
+    ece = expected_calibration_error(
+        calibration.probabilities(values), training.targets, predicted=predicted
+    )
+    return calibration, ece
 
 
 def _make_head(

@@ -4,8 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
-from bottleneck.auditing.label_suspects import LabelSuspect, find_suspects
+from bottleneck.auditing.label_suspects import (
+    LabelSuspect,
+    find_suspects,
+    is_better_than_guessing,
+)
 
 
 @given(seed=st.integers(0, 1000), n=st.integers(1, 30), k=st.integers(2, 5))
@@ -34,6 +39,16 @@ def test_they_are_off_the_diagonal_of_the_confident_joint(seed: int, n: int, k: 
 def test_a_class_that_no_label_has_is_not_suggested() -> None:
     rows, _, _ = find_suspects(np.array([[0.1, 0.0, 0.9], [0.2, 0.7, 0.1]]), np.array([0, 1]))
     assert rows.tolist() == []
+
+
+def test_guessing_is_no_better_than_the_most_frequent_class_but_for_chance() -> None:
+    """By scipy's binomial test at about two standard errors."""
+    targets = np.repeat([0, 1], [60, 40])
+    for right in range(50, 101):
+        values = np.eye(2)[np.where(np.arange(100) < right, targets, 1 - targets)]
+        p = binomtest(right, 100, 0.6, alternative="greater").pvalue
+        if not 0.01 < p < 0.05:
+            assert is_better_than_guessing(values, targets) == (p < 0.02)
 
 
 def test_plain_values() -> None:

@@ -337,8 +337,9 @@ def test_several_labels_are_judged_by_every_one(many: Path) -> None:
     assert list(found.average_precision.values()) == pytest.approx(expected.tolist())
     assert head.calibration is not None
     probabilities = expit(head.calibration.slope * margins + head.calibration.offset)
-    confidence = np.maximum(probabilities, 1 - probabilities).ravel()
-    ece = calibration_error(confidence, ((probabilities > 0.5) == true).ravel())
+    # Of the labels that are given, which are those of margins above 0.
+    confidence = np.where(margins > 0, probabilities, 1 - probabilities).ravel()
+    ece = calibration_error(confidence, ((margins > 0) == true).ravel())
     assert found.ece == pytest.approx(ece)
 
 

@@ -88,7 +88,8 @@ def score_values(
     views, ece = classifier.features.views, None
     if classifier.calibration is not None:
         probabilities = classifier.calibration.probabilities(values[0])
-        ece = expected_calibration_error(probabilities, targets)
+        predicted = values[0] > 0 if classifier.multilabel else None
+        ece = expected_calibration_error(probabilities, targets, predicted=predicted)
     plain = judge(values[1]).accuracy if views > 1 and len(values) > 1 else None
     return replace(
         judge(values[0]),

@@ -127,6 +127,7 @@ def expected_calibration_error(
     probabilities: NDArray[np.float64],
     true: NDArray[np.int64] | NDArray[np.bool_],
     *,
+    predicted: NDArray[np.bool_] | None = None,
     bins: int = 15,
 ) -> float:
     """Return the mean distance between confidence and accuracy over bins of confidence.
@@ -140,8 +141,11 @@ def expected_calibration_error(
         Predicted probabilities; n is at least 1.
     true : ndarray of int64, shape (n,), or of bool, shape (n, k)
         For one class an image, the prediction is the most probable class. For several labels an
-        image, each label of each image is a prediction: yes above one half. Its confidence is the
-        probability of the predicted answer.
+        image, each label of each image is a prediction, whose confidence is the probability of the
+        predicted answer.
+    predicted : ndarray of bool, shape (n, k), optional
+        For several labels, the answers. A label whose probability is above one half is a yes unless
+        given: an SVM with class weights answers otherwise.
     bins : int
         Number of bins, at least 1.
 
@@ -150,7 +154,7 @@ def expected_calibration_error(
     >>> expected_calibration_error(np.array([[0.75, 0.25]] * 4), np.array([0, 0, 0, 1]))
     0.0
     """
-    found = calibration_bins(probabilities, true, bins=bins)
+    found = calibration_bins(probabilities, true, predicted=predicted, bins=bins)
     # |B|/n · |accuracy(B) − confidence(B)| is the absolute difference of the sums in B, over n.
     return float(np.abs(found.correct - found.confidence).sum() / found.predictions.sum())
 
@@ -175,6 +179,7 @@ def calibration_bins(
     probabilities: NDArray[np.float64],
     true: NDArray[np.int64] | NDArray[np.bool_],
     *,
+    predicted: NDArray[np.bool_] | None = None,
     bins: int = 15,
 ) -> CalibrationBins:
     """Sort predictions into the bins of `expected_calibration_error`, whose parameters these are.
@@ -189,8 +194,9 @@ def calibration_bins(
         confidence = probabilities.max(axis=1)
         correct = probabilities.argmax(axis=1) == true
     else:
-        confidence = np.maximum(probabilities, 1 - probabilities).ravel()
-        correct = ((probabilities > 0.5) == true).ravel()
+        answers = probabilities > 0.5 if predicted is None else predicted
+        confidence = np.where(answers, probabilities, 1 - probabilities).ravel()
+        correct = (answers == true).ravel()
     inner_edges = np.linspace(0, 1, bins + 1)[1:-1]
     bin_of = np.digitize(confidence, inner_edges, right=True)
 

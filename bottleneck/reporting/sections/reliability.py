@@ -12,7 +12,9 @@ def render(findings: Findings, thumbnails: Thumbnails) -> Html:
     """Return the reliability diagram (A. Niculescu-Mizil and R. Caruana, 2005) and its numbers."""
     if findings.head.calibration is None:
         return element("p", "This head has no probabilities: it was trained without folds.")
-    bins = calibration_bins(findings.scores, findings.judged.targets)
+    judged = findings.judged
+    predicted = judged.values[0] > 0 if findings.head.multilabel else None
+    bins = calibration_bins(findings.scores, judged.targets, predicted=predicted)
     edges = [i / len(bins.predictions) for i in range(len(bins.predictions) + 1)]
     points, shares, rows = [], [], []
     for i, (count, confidence, right) in enumerate(zip(*map(list, bins), strict=True)):

@@ -108,6 +108,9 @@ def test_calibration_error_by_hand() -> None:
     # As labels: yes at 0.8 is right, no at 0.8 is wrong.
     labels = np.array([[True, True]])
     assert expected_calibration_error(np.array([[0.8, 0.2]]), labels) == pytest.approx(0.3)
+    # As a head with class weights answers: yes at 0.2 is right, yes at 0.8 too.
+    found = expected_calibration_error(np.array([[0.8, 0.2]]), labels, predicted=labels)
+    assert found == pytest.approx((0.2 + 0.8) / 2)
 
 
 def test_the_right_edge_belongs_to_its_bin() -> None:
