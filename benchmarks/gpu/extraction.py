@@ -24,7 +24,7 @@ from benchmarks.extraction.stages import (
     read_some,
     seconds_each,
 )
-from benchmarks.gpu import decoding, forward
+from benchmarks.gpu import decoding
 from benchmarks.helpers.log import log_row
 from benchmarks.helpers.synthetic_images import repeat, write_jpegs
 from bottleneck.backbones.backbone import load_backbone
@@ -62,13 +62,17 @@ class Profile:
 
     networks: tuple[tuple[str, str], ...] = (("resnet50", "layer4"), ("resnet18", "layer4"))
     batches: tuple[int, ...] = (64, 256)
-    drawn: int = 4096
-    most: int = 40_000
+    drawn: int = 2048
+    most: int = 30_000
     few: int = 512
-    work: float = 12.0
+    work: float = 8.0
     seconds: float = 3.0
-    limit: float = 150.0
+    limit: float = 80.0
     transform: dict[str, Any] = field(default_factory=dict)
+
+    def job(self, model: str, layer: str, device: str) -> Job:
+        """Return the job of a network, without a precision of its own."""
+        return Job(model, (layer,), "auto", device=device, transform=self.transform)
 
 
 FULL = Profile()
@@ -92,13 +96,11 @@ def measure(profile: Profile, device: str) -> str:
         }
         data = read_some(drawn["disk"], profile.drawn)
         (model, layer), *_ = profile.networks
-        job = Job(model, (layer,), batch=profile.batches[-1], device=device)
-        job = dataclasses.replace(job, transform=profile.transform)
+        job = profile.job(model, layer, device)
+        job = dataclasses.replace(job, precision="float32", batch=profile.batches[-1])
         compared = drawn["disk"][:_COMPARED]
-        on_card = list(decoding.measure(data, compared, job, at_least=profile.seconds))
         rows = list(_rows(profile, device, places, drawn, data))
-        job = dataclasses.replace(job, precision="bfloat16")
-        ways = list(forward.measure(job, at_least=profile.seconds))
+        on_card = list(decoding.measure(data, compared, job, at_least=profile.seconds))
     return "\n".join(
         [
             f"Generated JPEGs of 500 × 375, {profile.drawn} different ones and links to them, on "
@@ -115,12 +117,6 @@ def measure(profile: Profile, device: str) -> str:
             "| network | forward | decoding | share |",
             "|---|---|---|---|---|---|---|---|---|---|---|",
             *rows,
-            "",
-            "A loop runs on one normalised batch on the device; ours in two threads, on pixels in "
-            "the host's memory.",
-            "",
-            forward.HEADER,
-            *ways,
         ]
     )
 
@@ -155,7 +151,7 @@ def _rows(
     """Yield a row for each network, decoder, batch size and folder, until the time limit."""
     end = time.perf_counter() + profile.limit
     for model, layer in profile.networks:
-        asked = Job(model, (layer,), "auto", device=device, transform=profile.transform)
+        asked = profile.job(model, layer, device)
         transform = make_encoder(dataclasses.replace(asked, precision="float32")).transform
         decode = decode_alone(data, transform, at_least=profile.seconds)
         with _repeated(drawn["disk"], places["disk"], profile.few) as few:

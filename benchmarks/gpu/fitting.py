@@ -47,7 +47,7 @@ class Profile:
     c: float = 1e-4
     grid: tuple[float, ...] = FULL_FITTING.grid
     product: int = 8192
-    limit: float = 90.0
+    limit: float = 60.0
 
 
 FULL = Profile()

@@ -22,6 +22,9 @@ from bottleneck.extraction.encoding.encoder import Encoder
 _PASSES_QUEUED = 10  # forward passes in the device's queue before a synchronisation
 
 HEADER = """\
+A loop runs on one normalised batch on the device; ours in two threads, on pixels in the host's
+memory.
+
 | network | precision | batch | how | images/s | seconds to make it |
 |---|---|---|---|---|---|"""
 

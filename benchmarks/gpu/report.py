@@ -1,56 +1,101 @@
 """Measure all that a GPU is used for, in under eight minutes.
 
-Extraction, fitting at ImageNet's size, and tuning. The rows of each appear on standard error while
-it runs, so that a run that is cut off keeps them. It runs from a plain checkout, and needs no
-network. --quick runs toy sizes, --device cpu needs no GPU.
+Extraction, fitting at ImageNet's size, tuning, and ways to run a network. Each part is a process of
+its own, which ends after its share of the time: what fails, or takes too long, loses no other part.
+The rows of each appear on standard error while it runs. It runs from a plain checkout, and needs no
+network. --quick runs toy sizes, --device cpu needs no GPU; parts can be named.
 """
 
 import argparse
-from collections.abc import Iterator
-from dataclasses import replace
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
-from benchmarks.gpu import extraction, fitting, tuning
+from benchmarks.gpu import extraction, fitting, forward, tuning
 from benchmarks.helpers.machine import machine
 
 
-def sections(
-    *, device: str = "cuda", quick: bool = False, limit: float = fitting.FULL.limit
-) -> Iterator[str]:
-    """Yield each part as soon as it is known; a note where there is no such device.
+@dataclass(frozen=True)
+class Part:
+    """A part of the report.
 
-    Parameters
+    Attributes
     ----------
-    device : str
-    quick : bool
-        Whether at toy sizes.
-    limit : float
-        Seconds after which a path over C asks for no further one.
+    measure : callable
+        Takes whether sizes are toy ones, and the device; returns a table.
+    seconds : float
+        After which its process is ended. The sum is below eight minutes.
     """
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        yield "no CUDA device: not measured"
-        return
-    images = extraction.QUICK if quick else extraction.FULL
-    rows = replace(fitting.QUICK if quick else fitting.FULL, limit=limit)
-    maps = tuning.QUICK if quick else tuning.FULL
-    yield f"### Extraction\n\n{extraction.measure(images, device)}"
-    yield f"### Fitting\n\n{fitting.measure(rows, device)}"
-    yield f"### Tuning\n\n{tuning.measure(maps, device)}"
+
+    measure: Callable[[bool, str], str]
+    seconds: float
+
+
+def _measure_extraction(quick: bool, device: str) -> str:
+    return extraction.measure(extraction.QUICK if quick else extraction.FULL, device)
+
+
+def _measure_fitting(quick: bool, device: str) -> str:
+    return fitting.measure(fitting.QUICK if quick else fitting.FULL, device)
+
+
+def _measure_tuning(quick: bool, device: str) -> str:
+    return tuning.measure(tuning.QUICK if quick else tuning.FULL, device)
+
+
+def _measure_forward(quick: bool, device: str) -> str:
+    profile = extraction.QUICK if quick else extraction.FULL
+    (model, layer), *_ = profile.networks
+    job = profile.job(model, layer, device)
+    job = replace(job, precision="bfloat16", batch=profile.batches[-1])
+    rows = forward.measure(job, at_least=profile.seconds)
+    return "\n".join([forward.HEADER, *rows])
+
+
+PARTS = {
+    "extraction": Part(_measure_extraction, 150),
+    "fitting": Part(_measure_fitting, 190),
+    "tuning": Part(_measure_tuning, 50),
+    "forward": Part(_measure_forward, 80),
+}
+_NO_DEVICE = "no CUDA device: not measured"
 
 
 def markdown() -> str:
-    """Return all parts of the report."""
-    return "\n\n".join(sections())
+    """Return all parts of the report; a note where there is no GPU."""
+    return "\n\n".join(map(_in_a_process, PARTS)) if torch.cuda.is_available() else _NO_DEVICE
+
+
+def _in_a_process(name: str, arguments: Sequence[str] = ()) -> str:
+    """Return a part that another process measures, or what it said before it failed."""
+    command = [sys.executable, "-m", "benchmarks.gpu", "--part", name, *arguments]
+    try:
+        ended = subprocess.run(
+            command, check=False, stdout=subprocess.PIPE, text=True, timeout=PARTS[name].seconds
+        )
+    except subprocess.TimeoutExpired:
+        return f"### {name}\n\nended after {PARTS[name].seconds:.0f} s; its rows are on stderr"
+    failed = f"failed with {ended.returncode}" if ended.returncode else ""
+    return "\n".join([f"### {name}", "", *filter(None, [ended.stdout.strip(), failed])])
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Print each part."""
+    """Print each part as soon as it is known."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="toy sizes, for a try")
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--limit", type=float, default=fitting.FULL.limit, help="seconds of a path")
+    parser.add_argument("--part", choices=[*PARTS], help="this one alone, in this process")
     asked = parser.parse_args(arguments)
+    if asked.device.startswith("cuda") and not torch.cuda.is_available():
+        print(_NO_DEVICE, flush=True)
+        return
+    if asked.part:
+        print(PARTS[asked.part].measure(asked.quick, asked.device), flush=True)
+        return
     print(machine(), flush=True)
-    for section in sections(device=asked.device, quick=asked.quick, limit=asked.limit):
-        print(f"\n{section}", flush=True)
+    passed = ["--device", asked.device, *(["--quick"] if asked.quick else [])]
+    for name in PARTS:
+        print(f"\n{_in_a_process(name, passed)}", flush=True)

@@ -58,7 +58,7 @@ class Profile:
     batches: tuple[int, ...] = (32, 256)
     images: int = 4096
     steps: int = 20
-    limit: float = 60.0
+    limit: float = 30.0
     transform: dict[str, int] = field(default_factory=dict)
 
 

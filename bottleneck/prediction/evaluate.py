@@ -16,6 +16,7 @@ from bottleneck.fitting import (
     JudgedSplit,
     LabelSource,
     Score,
+    count_shared_groups,
     image_values,
     labelled_images,
 )
@@ -25,6 +26,7 @@ from bottleneck.prediction.judged_images import (
     judge_cache,
     judged_rows,
     require_split,
+    trained_rows,
 )
 from bottleneck.prediction.network import network_loader
 from bottleneck.runtime import PreformattedText, format_rejected, require_left_out
@@ -183,11 +185,13 @@ def _judge_images(
             f"no labelled image {where}gave codes, of {len(images)} such as "
             f"{source.path(0)}: labels are the names of class folders, or a CSV's column"
         )
+    rows = rows[valid]
+    shared = count_shared_groups(images, rows, among=trained_rows(images, split))
     judged = JudgedImages(
         head,
         images,
-        JudgedSplit(split, unknown=unknown),
-        row=rows[valid],
+        JudgedSplit(split, unknown=unknown, shared_groups=shared),
+        row=rows,
         values=np.concatenate(values, axis=1),
         targets=targets[valid],
         rejected=rejected,

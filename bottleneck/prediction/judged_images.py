@@ -115,7 +115,7 @@ def judge_cache(
     rows, targets, unknown = judged_rows(classifier, images, rows, split)
     codes = open_matrix(cache, classifier.features, rows, memory=None)
     values = matrix_values(classifier, codes)
-    trained = np.flatnonzero(images.split.equals("train") & (split != "train"))
+    trained = trained_rows(images, split)
     judged = JudgedSplit(
         split,
         unknown=unknown,
@@ -132,6 +132,11 @@ def judged_rows(
     classes, multilabel = classifier.classes, classifier.multilabel
     known, unknown = known_rows(images, rows, classes, multilabel=multilabel, split=split)
     return known, encode_targets(images, known, classes, multilabel=multilabel), unknown
+
+
+def trained_rows(images: ImageTable, split: str) -> NDArray[np.int64]:
+    """Return the rows of the split ``train``; none where it is judged itself."""
+    return np.flatnonzero(images.split.equals("train") & (split != "train"))
 
 
 def require_split(images: ImageTable, split: str | None) -> str:

@@ -109,6 +109,7 @@ def test_the_score_is_that_of_the_result_on_the_cache_and_on_the_images(
     on_images = evaluate(tmp_path / "tail", images, compute=CPU).score
     assert alike(on_cache, tuned.heldout)
     assert alike(on_images, tuned.heldout)
+    assert on_images.shared_groups == on_cache.shared_groups == 20
     assert (on_cache.split, on_cache.n, on_cache.views, on_cache.groups) == ("test", 20, 2, 10)
     plain = evaluate(tuned.tail, maps, views=1, compute=CPU).score
     assert (plain.accuracy, plain.plain) == (tuned.heldout.plain, None)

@@ -197,20 +197,19 @@ def test_without_splits_all_rows_train_and_none_judges(tmp_path: Path) -> None:
     assert done.ece is not None
 
 
-@pytest.mark.parametrize("bad", ["z", ""])
 def test_a_bad_held_out_label_is_refused_before_the_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     X, y = clouds(n=60)
     labels = ["abc"[i] for i in y]
-    labels[2::3] = [bad] * 20
+    labels[2::3] = ["z"] * 20
     cache = written_cache(tmp_path / "c", X, labels, split=half(60))
 
     def never(*_: Any, **__: Any) -> Any:
         raise AssertionError("trained")
 
     monkeypatch.setattr(ClassifierOptions, "path", never)
-    with pytest.raises(LabelsError, match="'z'" if bad else "no labelled image .* 'test'"):
+    with pytest.raises(LabelsError, match="'z'"):
         run(cache)
 
 

@@ -222,7 +222,33 @@ def test_without_a_gpu_nothing_is_claimed(
     nothing = "no CUDA device: not measured"
     assert all_on_gpu.markdown() == nothing
     all_on_gpu.main(["--quick"])
-    assert capsys.readouterr().out.splitlines()[1:] == ["", nothing]
+    assert capsys.readouterr().out.splitlines() == [nothing]
+
+
+def test_parts_on_a_gpu_take_less_than_eight_minutes_and_lose_no_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sum(part.seconds for part in all_on_gpu.PARTS.values()) < 480
+    monkeypatch.setattr(all_on_gpu, "machine", lambda: "this machine")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    all_on_gpu.main(["--device", "cpu"])
+    failed = [f"### {name}\n\nfailed with 1" for name in all_on_gpu.PARTS]
+    assert capsys.readouterr().out == "\n\n".join(["this machine", *failed]) + "\n"
+    slow = dataclasses.replace(all_on_gpu.PARTS["tuning"], seconds=0.001)
+    monkeypatch.setattr(all_on_gpu, "PARTS", {"tuning": slow})
+    monkeypatch.setattr(sys, "executable", "/usr/bin/yes")
+    all_on_gpu.main(["--device", "cpu"])
+    assert "### tuning\n\nended after 0 s; its rows" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_part_is_measured_in_a_process_of_its_own(capfd: pytest.CaptureFixture[str]) -> None:
+    all_on_gpu.main(["--quick", "--device", "cpu"])
+    out, rows = capfd.readouterr()
+    assert "failed" not in out
+    assert out.count("\n### ") == 4
+    assert out.count("| resnet18 | bfloat16 | 4 | ") == 2  # a loop and ours; no graphs
+    assert "| resnet18 | bfloat16 | 4 | a loop |" in rows
 
 
 @pytest.mark.slow
@@ -231,7 +257,6 @@ def test_the_gpu_s_extraction_runs_on_the_cpu_too(capfd: pytest.CaptureFixture[s
     assert "needs a CUDA device" in text
     rows = [line for line in text.splitlines() if line.startswith("| resnet18, layer4 | exact |")]
     assert len(rows) in (2, 3)  # the first batch size from memory too, where there is room
-    assert text.count("| resnet18 | bfloat16 | 4 | ") == 2  # a loop and ours; no graphs
     assert all(row in capfd.readouterr().err for row in rows[:1])  # as soon as it is known
 
 

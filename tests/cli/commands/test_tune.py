@@ -45,8 +45,9 @@ def maps(made: Path, tmp_path: Path) -> Path:
 def test_from_a_cache_to_predictions(run: Run, made: Path, maps: Path, tmp_path: Path) -> None:
     result = run("tune", maps, *QUICK)
     assert result.exit_code == 0, result.output
-    *_, verdict, saved = result.stdout.splitlines()
+    *_, verdict, saved, groups = result.stdout.splitlines()
     assert verdict.startswith("take the ")
+    assert groups.startswith("20 images are of a group that training images have too")
     assert saved.startswith("saved tail-2.safetensors (")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["maps", "tail-2.safetensors"]
     said, *trainings = result.stderr.splitlines()
